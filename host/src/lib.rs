@@ -1,0 +1,3 @@
+//! The ARK host.
+
+pub mod model;

@@ -1,0 +1,324 @@
+//! Newtypes for ids, digests, fractions and times, so that mixing them up does not compile.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+/// Why a text is not the id, digest or number it should be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ParseIdError {
+    /// Not a UUID.
+    #[error("not a UUID: {0:?}")]
+    Uuid(String),
+    /// Not 32 lower-case hexadecimal digits, or all zero (W3C Trace Context, section 3.2.2.3).
+    #[error("not a trace id (32 lower-case hexadecimal digits, not all zero): {0:?}")]
+    Trace(String),
+    /// Not 64 hexadecimal digits.
+    #[error("not a SHA-256 digest (64 hexadecimal digits): {0:?}")]
+    Digest(String),
+    /// Not a name.
+    #[error("not a name (1 to 64 of a-z, 0-9, '-', '_', starting with a letter): {0:?}")]
+    Name(String),
+}
+
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(Uuid);
+
+        impl $name {
+            /// A fresh id; ids made later in a process sort later (UUID version 7, RFC 9562).
+            #[must_use]
+            pub fn fresh() -> Self {
+                Self(Uuid::now_v7())
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ParseIdError;
+
+            fn from_str(text: &str) -> Result<Self, ParseIdError> {
+                Uuid::try_parse(text).map(Self).map_err(|_| ParseIdError::Uuid(text.chars().take(80).collect()))
+            }
+        }
+    };
+}
+
+uuid_id!(
+    /// The id of a decision.
+    DecisionId
+);
+uuid_id!(
+    /// The id of a signal.
+    SignalId
+);
+
+/// A W3C trace id: 16 bytes, not all zero, written as 32 lower-case hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TraceId([u8; 16]);
+
+impl TraceId {
+    /// A fresh trace id.
+    #[must_use]
+    pub fn fresh() -> Self {
+        Self(Uuid::now_v7().into_bytes())
+    }
+}
+
+impl fmt::Display for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_hex(f, &self.0)
+    }
+}
+
+impl FromStr for TraceId {
+    type Err = ParseIdError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIdError> {
+        let bytes: Option<[u8; 16]> = parse_hex(text);
+        match bytes {
+            Some(bytes) if bytes != [0; 16] && !text.bytes().any(|b| b.is_ascii_uppercase()) => Ok(Self(bytes)),
+            _ => Err(ParseIdError::Trace(text.chars().take(80).collect())),
+        }
+    }
+}
+
+/// A SHA-256 digest, written as 64 lower-case hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// Of some bytes.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
+    /// Of several parts, one after the other, with nothing between them.
+    #[must_use]
+    pub fn of_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut hasher = Sha256::new();
+        for part in parts {
+            hasher.update(part);
+        }
+        Self(hasher.finalize().into())
+    }
+
+    /// From its 32 bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// Its 32 bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_hex(f, &self.0)
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_hex(f, &self.0)
+    }
+}
+
+impl FromStr for Digest {
+    type Err = ParseIdError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIdError> {
+        parse_hex(text)
+            .map(Self)
+            .ok_or_else(|| ParseIdError::Digest(text.chars().take(80).collect()))
+    }
+}
+
+/// The name of an agent, a policy or an API consumer: 1 to 64 of `a-z 0-9 - _`, starting with a letter. Safe in a path, a URL, a
+/// metric label and a log line.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Name(std::sync::Arc<str>);
+
+impl Name {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Name {
+    type Err = ParseIdError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIdError> {
+        let fits = (1..=64).contains(&text.len())
+            && text.as_bytes()[0].is_ascii_lowercase()
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
+        if fits {
+            Ok(Self(text.into()))
+        } else {
+            Err(ParseIdError::Name(text.chars().take(80).collect()))
+        }
+    }
+}
+
+macro_rules! text_serde {
+    ($($name:ident),*) => {$(
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )*};
+}
+
+text_serde!(DecisionId, SignalId, TraceId, Digest, Name);
+
+/// A fraction of capital: finite and not negative. 0.05 is 5 %.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Default, Serialize)]
+#[serde(transparent)]
+pub struct Fraction(f64);
+
+impl Fraction {
+    /// Nothing.
+    pub const ZERO: Self = Self(0.0);
+
+    /// `None` when the value is negative, NaN or infinite.
+    #[must_use]
+    pub fn new(value: f64) -> Option<Self> {
+        (value.is_finite() && value >= 0.0).then_some(Self(value + 0.0))
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> f64 {
+        self.0
+    }
+
+    /// The sum.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self((self.0 + other.0).min(f64::MAX))
+    }
+
+    /// The difference, floored at nothing.
+    #[must_use]
+    pub fn minus(self, other: Self) -> Self {
+        Self((self.0 - other.0).max(0.0))
+    }
+}
+
+/// Milliseconds since the Unix epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Millis(pub u64);
+
+impl Millis {
+    /// The host's clock, now. A clock before 1970 reads 0.
+    #[must_use]
+    pub fn now() -> Self {
+        let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Seconds since an earlier moment; 0 when it is not earlier.
+    #[must_use]
+    #[allow(
+        clippy::cast_precision_loss,
+        reason = "spans of under 2^53 ms (285,000 years) are exact"
+    )]
+    pub fn seconds_since(self, earlier: Self) -> f64 {
+        self.0.saturating_sub(earlier.0) as f64 / 1000.0
+    }
+
+    /// The UTC day, as days since the Unix epoch.
+    #[must_use]
+    pub const fn utc_day(self) -> u64 {
+        self.0 / 86_400_000
+    }
+}
+
+fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = [0u8; 64];
+    for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
+    }
+    f.write_str(std::str::from_utf8(&text[..bytes.len() * 2]).map_err(|_| fmt::Error)?)
+}
+
+fn parse_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let text = text.as_bytes();
+    if text.len() != N * 2 {
+        return None;
+    }
+    let mut bytes = [0u8; N];
+    for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
+        let high = char::from(pair[0]).to_digit(16)?;
+        let low = char::from(pair[1]).to_digit(16)?;
+        *byte = u8::try_from(high << 4 | low).ok()?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_digests_and_traces_refuse_what_they_are_not() {
+        for bad in ["", "Kyle", "1st", "a/b", "a.b", "ä", &"a".repeat(65)] {
+            assert!(bad.parse::<Name>().is_err(), "{bad:?}");
+        }
+        for bad in ["", "0", &"0".repeat(32), &"A".repeat(32), &"g".repeat(32)] {
+            assert!(bad.parse::<TraceId>().is_err(), "{bad:?}");
+        }
+        let digest = Digest::of(b"abc");
+        assert_eq!(
+            digest.to_string(),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+        assert_eq!(digest.to_string().parse::<Digest>(), Ok(digest));
+        assert_eq!(Digest::of_parts([b"a".as_slice(), b"bc"]), digest);
+    }
+
+    #[test]
+    fn fractions_are_finite_and_not_negative() {
+        for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.001] {
+            assert_eq!(Fraction::new(bad), None, "{bad}");
+        }
+        assert_eq!(Fraction::new(-0.0).map(|f| f.get().to_bits()), Some(0));
+    }
+}
