@@ -13,4 +13,5 @@ pub mod decision;
 pub mod facts;
 pub mod ids;
 pub mod signal;
+pub mod state;
 pub mod verdict;
