@@ -1,3 +1,4 @@
 //! The ARK host.
 
+pub mod hrm;
 pub mod model;

@@ -9,8 +9,10 @@
 //! Must not know: HTTP, SQLite, threads, or how a component is run.
 
 pub mod action;
+pub mod check;
 pub mod decision;
 pub mod facts;
+pub mod form;
 pub mod ids;
 pub mod signal;
 pub mod state;

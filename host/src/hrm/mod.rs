@@ -1,0 +1,3 @@
+//! The arbiter.
+
+pub mod redaction;

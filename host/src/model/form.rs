@@ -1,0 +1,477 @@
+//! The request form of an action: the JSON that API consumers send, turned into a typed [`Action`].
+//!
+//! The envelope is closed (an unknown field is an error, so that a misspelt `reasoning` is not silently lost); the parameters are
+//! open (what has no typed field is kept as extra JSON for operator policies). Field names, defaults and ranges are those of the
+//! table in ARCHITECTURE.md; ranges are checked by [`super::check`].
+
+use serde_json::{Map, Value};
+
+use super::action::{
+    Action, ClosePosition, Criticality, Custom, DataHandling, DataOperation, ExecuteCode, Family, FileOperation,
+    FileVerb, Message, Parameters, Sensitivity, Side, SystemChange, Trade,
+};
+use super::check::{FieldError, change_of, check, clip};
+use super::ids::{Name, TraceId};
+
+/// An action with what surrounds it in a request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ActionRequest {
+    /// Who proposes.
+    pub agent: Name,
+    /// What.
+    pub action: Action,
+    /// The trace to join; `None`: a fresh one.
+    pub trace_id: Option<TraceId>,
+    /// The key under which the first answer is given again.
+    pub idempotency_key: Option<String>,
+}
+
+/// Reads a JSON document.
+///
+/// # Errors
+/// Names the field the parser was in when the text stopped being JSON; `body` when it was in none.
+pub fn parse_json(body: &[u8]) -> Result<Value, FieldError> {
+    serde_json::from_slice(body).map_err(|error| {
+        // Parsed again with path tracking: only a request that fails pays for it.
+        let deserializer = &mut serde_json::Deserializer::from_slice(body);
+        let located = serde_path_to_error::deserialize::<_, Value>(deserializer)
+            .err()
+            .map(|e| e.path().to_string());
+        // A `?` stands for a place inside a name that was not finished.
+        let field = located
+            .as_deref()
+            .map(|path| path.trim_end_matches(['?', '.']))
+            .filter(|path| !path.is_empty());
+        let field = field.map_or_else(|| "body".to_owned(), clip);
+        FieldError::new(
+            field,
+            format!("is not JSON: {error}"),
+            "send one JSON object in UTF-8, nested 127 deep at most",
+        )
+    })
+}
+
+/// Reads the request form of an action and checks it.
+///
+/// # Errors
+/// The first field that is missing, unknown, of the wrong type or out of range.
+pub fn parse_action(document: Value) -> Result<ActionRequest, FieldError> {
+    let mut envelope = Fields::of(document, "")?;
+    let agent = envelope
+        .text("agent")?
+        .ok_or_else(|| missing("agent", "name the agent that proposes"))?;
+    let agent = agent.parse().map_err(|_| {
+        FieldError::new(
+            "agent",
+            format!("is {:?}", clip(&agent)),
+            "give 1 to 64 of a-z, 0-9, '-', '_', starting with a letter",
+        )
+    })?;
+    let action_type = envelope
+        .text("action_type")?
+        .ok_or_else(|| missing("action_type", "name the kind of action, e.g. trade"))?;
+    let trace_id = match envelope.text("trace_id")? {
+        Some(text) => Some(text.parse().map_err(|_| {
+            FieldError::new(
+                "trace_id",
+                format!("is {:?}", clip(&text)),
+                "give 32 lower-case hexadecimal digits, not all zero (W3C Trace Context)",
+            )
+        })?),
+        None => None,
+    };
+    let idempotency_key = envelope.text("idempotency_key")?;
+    if let Some(key) = &idempotency_key {
+        check_idempotency_key("idempotency_key", key)?;
+    }
+    let reasoning = envelope.text("reasoning")?;
+    let sources = envelope.texts("sources")?;
+    let reversible = envelope.flag("reversible")?.unwrap_or(true);
+    let rollback_plan = envelope.text("rollback_plan")?;
+    let external = envelope.flag("external")?;
+    let criticality = match envelope.text("criticality")?.as_deref() {
+        None | Some("normal") => Criticality::Normal,
+        Some("low") => Criticality::Low,
+        Some("high") => Criticality::High,
+        Some("critical") => Criticality::Critical,
+        Some(other) => return Err(not_one_of("criticality", other, "low, normal, high or critical")),
+    };
+    let parameters = match envelope.take("parameters") {
+        None | Some(Value::Null) => Map::new(),
+        Some(Value::Object(object)) => object,
+        Some(other) => return Err(wrong_type("parameters", &other, "a JSON object")),
+    };
+    envelope.finish()?;
+    let parameters = parse_parameters(&action_type, parameters)?;
+    let action = check(Action {
+        action_type,
+        parameters,
+        reasoning,
+        sources,
+        reversible,
+        rollback_plan,
+        external,
+        criticality,
+    })?;
+    Ok(ActionRequest {
+        agent,
+        action,
+        trace_id,
+        idempotency_key,
+    })
+}
+
+/// Checks an idempotency key: 1 to 200 visible ASCII characters.
+///
+/// # Errors
+/// Names `field`.
+pub fn check_idempotency_key(field: &str, key: &str) -> Result<(), FieldError> {
+    if (1..=200).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()) {
+        return Ok(());
+    }
+    Err(FieldError::new(
+        field,
+        format!("is {:?}", clip(key)),
+        "give 1 to 200 visible ASCII characters",
+    ))
+}
+
+fn parse_parameters(action_type: &str, object: Map<String, Value>) -> Result<Parameters, FieldError> {
+    let mut fields = Fields {
+        prefix: "parameters.",
+        object,
+    };
+    Ok(match Family::of(action_type) {
+        Family::Trade => {
+            let implied = if action_type == "sell" { Side::Sell } else { Side::Buy };
+            Parameters::Trade(Trade {
+                symbol: fields.required_text("symbol", "name the instrument, e.g. BTC-USD")?,
+                side: match fields.text("side")?.as_deref() {
+                    None => implied,
+                    Some("buy") => Side::Buy,
+                    Some("sell") => Side::Sell,
+                    Some(other) => return Err(not_one_of("parameters.side", other, "buy or sell")),
+                },
+                position_size_pct: fields.number("position_size_pct")?.ok_or_else(|| {
+                    missing(
+                        "parameters.position_size_pct",
+                        "give a fraction of capital from 0 to 1, 0.05 is 5 %",
+                    )
+                })?,
+                leverage: fields.number("leverage")?.unwrap_or(1.0),
+                entry_price: fields.number("entry_price")?,
+                stop_loss: fields.number("stop_loss")?,
+                take_profit: fields.number("take_profit")?,
+                risk_reward_ratio: fields.number("risk_reward_ratio")?,
+                material_nonpublic: fields.flag("material_nonpublic")?.unwrap_or(false),
+                manipulative_intent: fields.flag("manipulative_intent")?.unwrap_or(false),
+                ahead_of_client_order: fields.flag("ahead_of_client_order")?.unwrap_or(false),
+                extra_json: fields.rest(),
+            })
+        }
+        Family::ClosePosition => Parameters::ClosePosition(ClosePosition {
+            symbol: fields.required_text("symbol", "name the instrument, e.g. BTC-USD")?,
+            position_size_pct: fields.number("position_size_pct")?,
+            extra_json: fields.rest(),
+        }),
+        Family::Data => Parameters::Data(DataHandling {
+            operation: match action_type {
+                "collect_data" => DataOperation::Collect,
+                "store_data" => DataOperation::Store,
+                "share_data" => DataOperation::Share,
+                _ => DataOperation::Handle,
+            },
+            subject: fields.text("subject")?,
+            contains_personal_data: fields.flag("contains_personal_data")?.unwrap_or(false),
+            data_sensitivity: match fields.text("data_sensitivity")?.as_deref() {
+                None => None,
+                Some("low") => Some(Sensitivity::Low),
+                Some("medium") => Some(Sensitivity::Medium),
+                Some("high") => Some(Sensitivity::High),
+                Some(other) => return Err(not_one_of("parameters.data_sensitivity", other, "low, medium or high")),
+            },
+            encryption: fields.flag("encryption")?.unwrap_or(false),
+            anonymized: fields.flag("anonymized")?.unwrap_or(false),
+            destination: fields.text("destination")?,
+            purpose: fields.text("purpose")?,
+            user_consent: fields.flag("user_consent")?,
+            extra_json: fields.rest(),
+        }),
+        Family::File => {
+            let operation = match (action_type, fields.text("operation")?.as_deref()) {
+                ("delete", None) | (_, Some("delete")) => FileVerb::Delete,
+                ("remove", None) | (_, Some("remove")) => FileVerb::Remove,
+                (_, Some("read")) => FileVerb::Read,
+                (_, Some("write")) => FileVerb::Write,
+                (_, Some("destroy")) => FileVerb::Destroy,
+                (_, None) => {
+                    return Err(missing(
+                        "parameters.operation",
+                        "say read, write, delete, remove or destroy",
+                    ));
+                }
+                (_, Some(other)) => {
+                    return Err(not_one_of(
+                        "parameters.operation",
+                        other,
+                        "read, write, delete, remove or destroy",
+                    ));
+                }
+            };
+            let path = fields.required_text("path", "name the file")?;
+            Parameters::File(FileOperation {
+                operation,
+                path,
+                extra_json: fields.rest(),
+            })
+        }
+        Family::Code => Parameters::Code(ExecuteCode {
+            language: fields.text("language")?,
+            code: fields.required_text("code", "give the source text")?,
+            extra_json: fields.rest(),
+        }),
+        Family::Message => Parameters::Message(Message {
+            topic: fields.text("topic")?,
+            to: fields.text("to")?,
+            symbol: fields.text("symbol")?,
+            text: fields.text("text")?,
+            payload_json: fields.take("payload").map(|payload| payload.to_string()),
+            extra_json: fields.rest(),
+        }),
+        Family::System | Family::Custom => match change_of(action_type) {
+            Some(change) => Parameters::System(SystemChange {
+                change,
+                parameters_json: fields.rest(),
+            }),
+            None => Parameters::Custom(Custom {
+                kind: action_type.to_owned(),
+                parameters_json: fields.rest(),
+            }),
+        },
+    })
+}
+
+/// A JSON object being read field by field. `null` counts as absent.
+pub struct Fields {
+    prefix: &'static str,
+    object: Map<String, Value>,
+}
+
+impl Fields {
+    /// Starts to read a document that must be an object; `prefix` stands before field names in errors.
+    ///
+    /// # Errors
+    /// When the document is no object.
+    pub fn of(document: Value, prefix: &'static str) -> Result<Self, FieldError> {
+        match document {
+            Value::Object(object) => Ok(Self { prefix, object }),
+            other => Err(wrong_type("body", &other, "a JSON object")),
+        }
+    }
+
+    /// Takes a field as it is.
+    pub fn take(&mut self, name: &str) -> Option<Value> {
+        self.object.remove(name).filter(|value| !value.is_null())
+    }
+
+    /// Takes a text.
+    ///
+    /// # Errors
+    /// When it is something else.
+    pub fn text(&mut self, name: &str) -> Result<Option<String>, FieldError> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(other) => Err(wrong_type(self.field(name), &other, "a string")),
+        }
+    }
+
+    /// Takes a text that must be there.
+    ///
+    /// # Errors
+    /// When it is absent (with `remedy`) or something else.
+    pub fn required_text(&mut self, name: &str, remedy: &str) -> Result<String, FieldError> {
+        self.text(name)?.ok_or_else(|| missing(self.field(name), remedy))
+    }
+
+    /// Takes a list of texts; absent: empty.
+    ///
+    /// # Errors
+    /// When it is something else.
+    pub fn texts(&mut self, name: &str) -> Result<Vec<String>, FieldError> {
+        match self.take(name) {
+            None => Ok(Vec::new()),
+            Some(Value::Array(items)) => items
+                .into_iter()
+                .enumerate()
+                .map(|(index, item)| match item {
+                    Value::String(text) => Ok(text),
+                    other => Err(wrong_type(format!("{}[{index}]", self.field(name)), &other, "a string")),
+                })
+                .collect(),
+            Some(other) => Err(wrong_type(self.field(name), &other, "a list of strings")),
+        }
+    }
+
+    /// Takes a yes or no.
+    ///
+    /// # Errors
+    /// When it is something else.
+    pub fn flag(&mut self, name: &str) -> Result<Option<bool>, FieldError> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(flag)),
+            Some(other) => Err(wrong_type(self.field(name), &other, "true or false")),
+        }
+    }
+
+    /// Takes a number. JSON has no NaN and no infinity, and the parser refuses what does not fit a double.
+    ///
+    /// # Errors
+    /// When it is something else; a number in a string is something else.
+    pub fn number(&mut self, name: &str) -> Result<Option<f64>, FieldError> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::Number(number)) => Ok(number.as_f64()),
+            Some(other) => Err(wrong_type(self.field(name), &other, "a number")),
+        }
+    }
+
+    /// What is left, as canonical JSON.
+    #[must_use]
+    pub fn rest(self) -> String {
+        if self.object.is_empty() {
+            "{}".to_owned()
+        } else {
+            Value::Object(self.object).to_string()
+        }
+    }
+
+    /// Ends the reading of a closed object.
+    ///
+    /// # Errors
+    /// When a field is left that nothing asked for.
+    pub fn finish(&self) -> Result<(), FieldError> {
+        match self.object.keys().next() {
+            None => Ok(()),
+            Some(name) => Err(FieldError::new(
+                self.field(&clip(name)),
+                "is not a field of this request",
+                "check its spelling; what only a policy reads goes into parameters",
+            )),
+        }
+    }
+
+    fn field(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+}
+
+fn missing(field: impl Into<String>, remedy: &str) -> FieldError {
+    FieldError::new(field, "is missing", remedy)
+}
+
+fn not_one_of(field: &str, given: &str, allowed: &str) -> FieldError {
+    FieldError::new(field, format!("is {:?}", clip(given)), format!("give {allowed}"))
+}
+
+fn wrong_type(field: impl Into<String>, given: &Value, wanted: &str) -> FieldError {
+    let given = match given {
+        Value::Null => "null".to_owned(),
+        Value::Bool(flag) => format!("{flag}"),
+        Value::Number(number) => format!("the number {number}"),
+        Value::String(text) => format!("the string {:?}", clip(text)),
+        Value::Array(_) => "a list".to_owned(),
+        Value::Object(_) => "an object".to_owned(),
+    };
+    FieldError::new(field, format!("is {given}"), format!("give {wanted}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(json: &str) -> Result<ActionRequest, FieldError> {
+        parse_action(parse_json(json.as_bytes())?)
+    }
+
+    #[test]
+    fn a_canonical_action_reads_back_as_itself() {
+        let texts = [
+            r#"{"agent":"a","action_type":"buy","parameters":{"symbol":"btc-usd","position_size_pct":0.07,"stop_loss":1e-300,"z":1,"a":{"y":2,"b":3}},"reasoning":"r","sources":["s"]}"#,
+            r#"{"agent":"a","action_type":"close_position","parameters":{"symbol":"X"}}"#,
+            r#"{"agent":"a","action_type":"share_data","parameters":{"subject":"bob","user_consent":false,"data_sensitivity":"high"}}"#,
+            r#"{"agent":"a","action_type":"delete","parameters":{"path":"/a/../b"},"criticality":"critical"}"#,
+            r#"{"agent":"a","action_type":"execute_code","parameters":{"code":"1"},"external":true}"#,
+            r#"{"agent":"a","action_type":"message","parameters":{"topic":"t","payload":{"b":1,"a":2}}}"#,
+            r#"{"agent":"a","action_type":"clear_halt"}"#,
+            r#"{"agent":"a","action_type":"paint_fence","parameters":{"b":1,"a":[true,null]},"reversible":false}"#,
+        ];
+        for text in texts {
+            let action = parse(text).unwrap_or_else(|error| panic!("{text}: {error}")).action;
+            let canonical = serde_json::to_string(&action).unwrap();
+            let back: Action = serde_json::from_str(&canonical).unwrap();
+            assert_eq!(back, action, "{text}");
+            assert_eq!(serde_json::to_string(&back).unwrap(), canonical);
+        }
+        let sorted = parse(texts[0]).unwrap().action;
+        assert!(
+            serde_json::to_string(&sorted)
+                .unwrap()
+                .contains(r#"{\"a\":{\"b\":3,\"y\":2},\"z\":1}"#)
+        );
+        assert_eq!(sorted.symbol(), Some("BTC-USD"));
+    }
+
+    #[test]
+    fn what_cannot_be_judged_names_its_field() {
+        let trade = |parameters: &str| format!(r#"{{"agent":"a","action_type":"trade","parameters":{parameters}}}"#);
+        let cases: Vec<(String, &str)> = vec![
+            ("{".into(), "body"),
+            ("[]".into(), "body"),
+            ("\u{1}".into(), "body"),
+            (r#"{"agent":"a"}"#.into(), "action_type"),
+            (r#"{"action_type":"trade"}"#.into(), "agent"),
+            (r#"{"agent":"A b","action_type":"x"}"#.into(), "agent"),
+            (r#"{"agent":7,"action_type":"x"}"#.into(), "agent"),
+            (r#"{"agent":"a","action_type":""}"#.into(), "action_type"),
+            (r#"{"agent":"a","action_type":"TRADE"}"#.into(), "action_type"),
+            (r#"{"agent":"a","action_type":"x","raesoning":"r"}"#.into(), "raesoning"),
+            (r#"{"agent":"a","action_type":"x","reasoning":1}"#.into(), "reasoning"),
+            (r#"{"agent":"a","action_type":"x","sources":"s"}"#.into(), "sources"),
+            (r#"{"agent":"a","action_type":"x","sources":["s",1]}"#.into(), "sources[1]"),
+            (r#"{"agent":"a","action_type":"x","criticality":"huge"}"#.into(), "criticality"),
+            (r#"{"agent":"a","action_type":"x","trace_id":"00"}"#.into(), "trace_id"),
+            (r#"{"agent":"a","action_type":"x","idempotency_key":""}"#.into(), "idempotency_key"),
+            (r#"{"agent":"a","action_type":"x","parameters":[]}"#.into(), "parameters"),
+            (trade("{}"), "parameters.symbol"),
+            (trade(r#"{"symbol":"X"}"#), "parameters.position_size_pct"),
+            (trade(r#"{"symbol":"X","position_size_pct":"0.05"}"#), "parameters.position_size_pct"),
+            (trade(r#"{"symbol":"X","position_size_pct":NaN}"#), "parameters.position_size_pct"),
+            (trade(r#"{"symbol":"X","position_size_pct":Infinity}"#), "parameters.position_size_pct"),
+            (trade(r#"{"symbol":"X","position_size_pct":1e999}"#), "parameters.position_size_pct"),
+            (trade(r#"{"symbol":"X","position_size_pct":-0.01}"#), "parameters.position_size_pct"),
+            (trade(r#"{"symbol":"X","position_size_pct":1.01}"#), "parameters.position_size_pct"),
+            (trade(r#"{"symbol":"X","position_size_pct":0.1,"leverage":0}"#), "parameters.leverage"),
+            (trade(r#"{"symbol":"X","position_size_pct":0.1,"leverage":"1"}"#), "parameters.leverage"),
+            (trade(r#"{"symbol":"X","position_size_pct":0.1,"risk_reward_ratio":-1}"#), "parameters.risk_reward_ratio"),
+            (trade(r#"{"symbol":"X","position_size_pct":0.1,"side":"long"}"#), "parameters.side"),
+            (trade(r#"{"symbol":"X","position_size_pct":0.1,"material_nonpublic":"no"}"#), "parameters.material_nonpublic"),
+            (trade(r#"{"symbol":"B TC","position_size_pct":0.1}"#), "parameters.symbol"),
+            (trade(r#"{"symbol":"ВТС","position_size_pct":0.1}"#), "parameters.symbol"),
+            (r#"{"agent":"a","action_type":"buy","parameters":{"symbol":"X","position_size_pct":0.1,"side":"sell"}}"#.into(), "parameters.side"),
+            (r#"{"agent":"a","action_type":"delete","parameters":{"path":"x","operation":"read"}}"#.into(), "parameters.operation"),
+            (r#"{"agent":"a","action_type":"file_operation","parameters":{"path":"x"}}"#.into(), "parameters.operation"),
+            (r#"{"agent":"a","action_type":"execute_code","parameters":{"code":""}}"#.into(), "parameters.code"),
+            (r#"{"agent":"a","action_type":"message","parameters":{"topic":"a b"}}"#.into(), "parameters.topic"),
+        ];
+        for (text, field) in cases {
+            match parse(&text) {
+                Err(error) => assert_eq!(error.field, field, "{text}: {error}"),
+                Ok(request) => panic!("{text} passed as {request:?}"),
+            }
+        }
+        assert!(parse_json(&[b'"', 0xff, b'"']).is_err());
+        assert!(parse_json("[".repeat(100_000).as_bytes()).is_err());
+    }
+}
