@@ -1,4 +1,4 @@
 //! The ARK host.
 
-pub mod hrm;
 pub mod model;
+pub mod store;

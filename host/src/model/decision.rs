@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::action::Action;
 use super::facts::Facts;
 use super::ids::{DecisionId, Digest, Millis, Name, TraceId};
-use super::verdict::{Metadata, Verdict};
+use super::verdict::{Metadata, Rule, RuleAnswer, RuleResult, Verdict};
 
 /// The outcome of a decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -74,4 +74,28 @@ pub struct Decision {
     pub outcome: Outcome,
     /// The lowest compliance score of the verdicts; 0 where a policy could not judge or the host refused.
     pub compliance_score: f64,
+}
+
+impl Decision {
+    /// The rules that warned, held, were broken or could not be judged, with their answers, in the order of the policies.
+    pub fn fired(&self) -> impl Iterator<Item = (&Rule, &RuleAnswer)> {
+        self.verdicts.iter().flat_map(|part| {
+            let answers = part.verdict.as_ref().map_or(&[][..], |verdict| &verdict.answers);
+            answers
+                .iter()
+                .filter(|answer| !matches!(answer.answer, RuleResult::Pass | RuleResult::NotApplicable))
+                .filter_map(|answer| part.policy.rule(answer.rule).map(|rule| (rule, answer)))
+        })
+    }
+}
+
+impl PolicyIdentity {
+    /// The rule with this number.
+    #[must_use]
+    pub fn rule(&self, number: u16) -> Option<&Rule> {
+        let likely = usize::from(number).checked_sub(1).and_then(|index| self.metadata.rules.get(index));
+        likely
+            .filter(|rule| rule.number == number)
+            .or_else(|| self.metadata.rules.iter().find(|rule| rule.number == number))
+    }
 }

@@ -1,0 +1,227 @@
+//! The Mutable Core: everything the host must not forget, in one SQLite database.
+//!
+//! One thread ([`writer`]) owns the only writing connection: it drains its queue, writes all units in one transaction, syncs once and
+//! answers everyone. Readers have connections of their own and never block it. What is answered is on disk (`synchronous=FULL`).
+//!
+//! Invariants: audit rows form a hash chain from row 1 without a gap ([`audit`]); revisions are contiguous per (agent, key) from 1
+//! ([`state`]); a signal is stored once per idempotency key and each of its deliveries is settled once ([`signals`]); a unit is committed
+//! whole or not at all, in the order of submission.
+//!
+//! Must not know: wasmtime, policies, HTTP.
+
+mod audit;
+mod error;
+mod ledger;
+mod lock;
+mod readers;
+mod schema;
+mod signals;
+mod state;
+mod unit;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam_channel::{Sender, TrySendError};
+
+pub use audit::{Anchor, AuditEntry, AuditFilter, AuditKind, AuditRow, ChainFault, ChainReport};
+pub use error::{CommitError, OpenError, ReadError, SubmitError};
+pub use ledger::{LedgerChange, LedgerRows, ListEntry, Position, PositionStatus};
+pub use signals::{
+    DeliveryDone, DeliveryResult, DeliveryRow, NewSignal, OutboxMessage, OutboxRow, SignalKey, SignalReceipt, TraceRows,
+};
+pub use state::Revision;
+pub use unit::{Done, IdempotencyRecord, PolicyRecord, Receipt, Unit};
+
+use readers::Readers;
+use writer::Message;
+
+/// Where and how the store keeps its data.
+#[derive(Debug, Clone)]
+pub struct StoreConfig {
+    /// The data directory; made (mode 0700) when it is not there.
+    pub dir: PathBuf,
+    /// How many units may wait to be written.
+    pub queue: usize,
+    /// How many units go into one transaction at most.
+    pub batch: usize,
+    /// How many connections readers share.
+    pub readers: usize,
+    /// The size the database may grow to, in bytes; `None`: until the disk is full.
+    pub max_bytes: Option<u64>,
+}
+
+impl StoreConfig {
+    /// The defaults, in this directory.
+    #[must_use]
+    pub fn in_dir(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into(), queue: 8192, batch: 512, readers: 4, max_bytes: None }
+    }
+}
+
+/// A handle to the store. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    messages: Sender<Message>,
+    writable: Arc<AtomicBool>,
+    readers: Readers,
+    writer: std::sync::Mutex<Option<std::thread::JoinHandle<()>>>,
+    dir: PathBuf,
+    _lock: lock::DirLock,
+}
+
+impl Store {
+    /// Opens the store in its directory, making or migrating it as needed, and starts the writer.
+    ///
+    /// # Errors
+    /// See [`OpenError`]: each says what to do.
+    pub fn open(config: &StoreConfig) -> Result<Self, OpenError> {
+        lock::make_dir(&config.dir)?;
+        let lock = lock::DirLock::take(&config.dir)?;
+        let path = database_path(&config.dir);
+        let connection = schema::open_writer(&path, config.max_bytes)?;
+        let writable = Arc::new(AtomicBool::new(true));
+        let readers = Readers::open(&path, config.readers.max(1))?;
+        let (messages, inbox) = crossbeam_channel::bounded(config.queue.max(1));
+        let writer = writer::start(connection, &config.dir, config.batch.max(1), inbox, Arc::clone(&writable))?;
+        let inner = Inner {
+            messages,
+            writable,
+            readers,
+            writer: std::sync::Mutex::new(Some(writer)),
+            dir: config.dir.clone(),
+            _lock: lock,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Hands a unit to the writer without waiting. `done` is called on the writer's thread once the unit is durable or has failed.
+    ///
+    /// # Errors
+    /// The queue is full, or the store closed: the unit comes back.
+    pub fn submit(&self, unit: Unit, done: Done) -> Result<(), SubmitError> {
+        self.inner.messages.try_send(Message::Unit(Box::new(unit), done)).map_err(|error| match error {
+            TrySendError::Full(_) => SubmitError::Full,
+            TrySendError::Disconnected(_) => SubmitError::Closed,
+        })
+    }
+
+    /// As [`Store::submit`], but waits for a place in the queue. When the store is closed, `done` is told so.
+    pub fn submit_wait(&self, unit: Unit, done: Done) {
+        if let Err(error) = self.inner.messages.send(Message::Unit(Box::new(unit), done))
+            && let Message::Unit(_, done) = error.into_inner()
+        {
+            done(Err(CommitError::Closed));
+        }
+    }
+
+    /// Commits a unit and waits until it is durable.
+    ///
+    /// # Errors
+    /// See [`CommitError`]; nothing of the unit was committed.
+    pub fn commit(&self, unit: Unit) -> Result<Receipt, CommitError> {
+        let (reply, answer) = crossbeam_channel::bounded(1);
+        self.submit_wait(
+            unit,
+            Box::new(move |result| {
+                let _ = reply.send(result);
+            }),
+        );
+        answer.recv().unwrap_or(Err(CommitError::Closed))
+    }
+
+    /// Calls `then` once everything submitted before is settled.
+    pub fn barrier(&self, then: Box<dyn FnOnce() + Send>) {
+        if let Err(error) = self.inner.messages.send(Message::Barrier(then))
+            && let Message::Barrier(then) = error.into_inner()
+        {
+            then();
+        }
+    }
+
+    /// After a failed commit, units submitted as [`Unit::chained`] are refused until this was called: they were made on top of what failed.
+    /// Returns when everything submitted before is settled.
+    ///
+    /// # Errors
+    /// The store is closed.
+    pub fn recover(&self) -> Result<(), CommitError> {
+        let (reply, answer) = crossbeam_channel::bounded(1);
+        self.inner.messages.send(Message::Recover(reply)).map_err(|_| CommitError::Closed)?;
+        answer.recv().map_err(|_| CommitError::Closed)
+    }
+
+    /// Whether the last commit succeeded.
+    #[must_use]
+    pub fn audit_writable(&self) -> bool {
+        self.inner.writable.load(Ordering::Acquire)
+    }
+
+    /// The data directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.inner.dir
+    }
+
+    /// Writes what is queued, anchors the chain, checkpoints and ends the writer.
+    pub fn close(&self) {
+        let _ = self.inner.messages.send(Message::Stop);
+        let writer = self.inner.writer.lock().ok().and_then(|mut writer| writer.take());
+        if let Some(writer) = writer
+            && writer.join().is_err()
+        {
+            tracing::error!("the writer ended in a panic");
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let _ = self.messages.try_send(Message::Stop);
+        if let Ok(mut writer) = self.writer.lock()
+            && let Some(writer) = writer.take()
+        {
+            let _ = writer.join();
+        }
+    }
+}
+
+/// A store that is only read, while no host or another one runs on it: for `ark audit`.
+pub struct Archive {
+    readers: Readers,
+    dir: PathBuf,
+}
+
+impl Archive {
+    /// Opens the database of a data directory for reading.
+    ///
+    /// # Errors
+    /// There is none, it is broken, or newer than this program.
+    pub fn open(dir: &Path) -> Result<Self, OpenError> {
+        let path = database_path(dir);
+        if !path.is_file() {
+            return Err(OpenError::Missing { path });
+        }
+        Ok(Self { readers: Readers::open(&path, 1)?, dir: dir.to_owned() })
+    }
+
+    pub(crate) const fn readers(&self) -> &Readers {
+        &self.readers
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
+fn database_path(dir: &Path) -> PathBuf {
+    dir.join("ark.db")
+}
+
+#[cfg(test)]
+mod tests;

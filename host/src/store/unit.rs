@@ -1,0 +1,89 @@
+//! The unit of writing: everything that must be committed together.
+
+use crate::model::ids::{Digest, Millis, Name, TraceId};
+use crate::model::state::{NewMemory, StateWrite, TruthWrite};
+
+use super::audit::AuditEntry;
+use super::error::CommitError;
+use super::ledger::{LedgerChange, ListEntry};
+use super::signals::{DeliveryDone, NewSignal, OutboxMessage, SignalReceipt};
+
+/// What is committed whole or not at all.
+#[derive(Debug, Clone, Default)]
+pub struct Unit {
+    /// Appended to the audit log, in order.
+    pub audit: Vec<AuditEntry>,
+    /// Remembers under which key this unit's answer is given again.
+    pub idempotency: Option<IdempotencyRecord>,
+    /// Changes of the ledger.
+    pub ledger: Vec<LedgerChange>,
+    /// New signals with their deliveries.
+    pub signals: Vec<NewSignal>,
+    /// Messages on their way to becoming signals.
+    pub outbox: Vec<OutboxMessage>,
+    /// Outbox rows that this unit's signals carry out.
+    pub outbox_done: Vec<i64>,
+    /// The delivery this unit settles. It must be pending.
+    pub delivery: Option<DeliveryDone>,
+    /// Whose state, memories and truths these are.
+    pub agent: Option<Name>,
+    /// The trace they belong to.
+    pub trace_id: Option<TraceId>,
+    /// When they were written.
+    pub at: Millis,
+    /// State writes of `agent`.
+    pub state: Vec<StateWrite>,
+    /// Memories of `agent`.
+    pub memories: Vec<NewMemory>,
+    /// Truths written by `agent`.
+    pub truths: Vec<TruthWrite>,
+    /// Policies to be remembered, so that their decisions can be read later.
+    pub policies: Vec<PolicyRecord>,
+    /// Replaces the lists' entries from the operator's configuration.
+    pub configured_lists: Option<Vec<ListEntry>>,
+    /// It was made on top of the units submitted before it: it must fail when one of them did.
+    pub chained: bool,
+}
+
+impl Unit {
+    /// Whether it can fail by itself, for another reason than the database.
+    pub(super) fn can_be_refused(&self) -> bool {
+        self.delivery.is_some() || !self.state.is_empty() || !self.signals.is_empty()
+    }
+}
+
+/// The request an idempotency key came with, and its answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdempotencyRecord {
+    /// Where the key is unique, e.g. the agent's name.
+    pub scope: String,
+    /// The key.
+    pub key: String,
+    /// Digest of the request.
+    pub request: Digest,
+    /// The id of what answered it.
+    pub answer_id: String,
+}
+
+/// A policy that was in force once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyRecord {
+    /// SHA-256 of its component.
+    pub digest: Digest,
+    /// Its metadata.
+    pub metadata_json: String,
+}
+
+/// What became of a committed unit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Receipt {
+    /// The places of its audit entries in the log.
+    pub audit_seqs: Vec<u64>,
+    /// What became of its signals.
+    pub signals: Vec<SignalReceipt>,
+    /// The revisions of its state writes.
+    pub revisions: Vec<u64>,
+}
+
+/// Called once a unit is durable or has failed.
+pub type Done = Box<dyn FnOnce(Result<Receipt, CommitError>) + Send>;

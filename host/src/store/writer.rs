@@ -1,0 +1,279 @@
+//! The writer: one thread, one connection, one transaction for everything that waits.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use rusqlite::Connection;
+
+use super::audit::{self, Head};
+use super::error::{CommitError, OpenError};
+use super::unit::{Done, Receipt, Unit};
+use super::{ledger, signals, state};
+
+/// After so many rows the head of the chain is anchored.
+const ANCHOR_ROWS: u64 = 10_000;
+/// How often expired memories are dropped and, after a failure, it is tried whether the database can be written again.
+const TEND_EVERY: Duration = Duration::from_secs(2);
+
+pub(super) enum Message {
+    Unit(Box<Unit>, Done),
+    Barrier(Box<dyn FnOnce() + Send>),
+    Recover(Sender<()>),
+    Stop,
+}
+
+/// Why a unit is not part of the transaction.
+pub(super) enum Failure {
+    /// The unit itself cannot be committed; the others can.
+    Refused(CommitError),
+    /// The database failed.
+    Storage(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Storage(error)
+    }
+}
+
+pub(super) fn start(
+    connection: Connection,
+    dir: &Path,
+    batch: usize,
+    inbox: Receiver<Message>,
+    writable: Arc<AtomicBool>,
+) -> Result<JoinHandle<()>, OpenError> {
+    let head = audit::head(&connection).map_err(|error| OpenError::of(dir, &error))?;
+    let writer = Writer {
+        connection,
+        dir: dir.to_owned(),
+        batch,
+        writable,
+        head,
+        anchored: head.seq,
+        broken: false,
+        tended: Instant::now(),
+    };
+    std::thread::Builder::new()
+        .name("ark-writer".to_owned())
+        .spawn(move || writer.run(&inbox))
+        .map_err(|source| OpenError::Directory { dir: dir.to_owned(), source })
+}
+
+struct Writer {
+    connection: Connection,
+    dir: PathBuf,
+    batch: usize,
+    writable: Arc<AtomicBool>,
+    head: Head,
+    anchored: u64,
+    /// A commit failed and [`Message::Recover`] has not come yet: chained units are refused.
+    broken: bool,
+    tended: Instant,
+}
+
+impl Writer {
+    fn run(mut self, inbox: &Receiver<Message>) {
+        loop {
+            let first = match inbox.recv_timeout(TEND_EVERY) {
+                Ok(message) => Some(message),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
+            let mut units = Vec::new();
+            let mut barriers = Vec::new();
+            let mut recover = None;
+            let mut stop = false;
+            let mut next = first;
+            while let Some(message) = next {
+                match message {
+                    Message::Unit(unit, done) => units.push((unit, done)),
+                    Message::Barrier(then) => barriers.push(then),
+                    Message::Recover(reply) => recover = Some(reply),
+                    Message::Stop => stop = true,
+                }
+                // What stands behind a recovery belongs to the next batch, or it would be refused with the one before it.
+                next = if stop || recover.is_some() || units.len() >= self.batch { None } else { inbox.try_recv().ok() };
+            }
+            if !units.is_empty() {
+                self.write(units);
+            }
+            barriers.into_iter().for_each(|then| then());
+            if let Some(reply) = recover {
+                self.broken = false;
+                let _ = reply.send(());
+            }
+            if self.tended.elapsed() >= TEND_EVERY {
+                self.tend();
+            }
+            if stop {
+                break;
+            }
+        }
+        for message in inbox.try_iter() {
+            match message {
+                Message::Unit(_, done) => done(Err(CommitError::Closed)),
+                Message::Barrier(then) => then(),
+                Message::Recover(_) | Message::Stop => {}
+            }
+        }
+        self.anchor();
+        if let Err(error) = self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)") {
+            tracing::warn!(%error, "the last checkpoint failed; the next start will do it");
+        }
+    }
+
+    fn write(&mut self, units: Vec<(Box<Unit>, Done)>) {
+        let before = self.head;
+        match self.transact(&units) {
+            Ok(results) => {
+                self.writable.store(true, Ordering::Release);
+                for ((_, done), result) in units.into_iter().zip(results) {
+                    done(result);
+                }
+                if self.head.seq - self.anchored >= ANCHOR_ROWS {
+                    self.anchor();
+                }
+            }
+            Err(error) => {
+                self.writable.store(false, Ordering::Release);
+                self.broken = true;
+                self.head = before;
+                if !self.connection.is_autocommit()
+                    && let Err(error) = self.connection.execute_batch("ROLLBACK")
+                {
+                    tracing::error!(%error, "rollback failed");
+                }
+                tracing::error!(%error, units = units.len(), "commit failed: nothing of it counts");
+                let reason = explain(&error);
+                for (_, done) in units {
+                    done(Err(CommitError::Storage(reason.clone())));
+                }
+            }
+        }
+    }
+
+    fn transact(&mut self, units: &[(Box<Unit>, Done)]) -> rusqlite::Result<Vec<Result<Receipt, CommitError>>> {
+        self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        let mut results = Vec::with_capacity(units.len());
+        for (unit, _) in units {
+            if self.broken && unit.chained {
+                results.push(Err(CommitError::Storage("a commit it was made on top of has failed".to_owned())));
+                continue;
+            }
+            if !unit.can_be_refused() {
+                results.push(Ok(self.put(unit).map_err(|failure| match failure {
+                    Failure::Storage(error) => error,
+                    Failure::Refused(refusal) => rusqlite::Error::ToSqlConversionFailure(refusal.into()),
+                })?));
+                continue;
+            }
+            let head = self.head;
+            self.connection.prepare_cached("SAVEPOINT unit")?.execute([])?;
+            match self.put(unit) {
+                Ok(receipt) => results.push(Ok(receipt)),
+                Err(Failure::Refused(refusal)) => {
+                    self.connection.prepare_cached("ROLLBACK TO unit")?.execute([])?;
+                    self.head = head;
+                    results.push(Err(refusal));
+                }
+                Err(Failure::Storage(error)) => return Err(error),
+            }
+            self.connection.prepare_cached("RELEASE unit")?.execute([])?;
+        }
+        self.connection.prepare_cached("COMMIT")?.execute([])?;
+        Ok(results)
+    }
+
+    fn put(&mut self, unit: &Unit) -> Result<Receipt, Failure> {
+        let connection = &self.connection;
+        let mut receipt = Receipt::default();
+        if let Some(done) = &unit.delivery {
+            signals::settle(connection, done)?;
+        }
+        state::write(connection, unit, &mut receipt.revisions)?;
+        for signal in &unit.signals {
+            receipt.signals.push(signals::write(connection, signal)?);
+        }
+        for seq in &unit.outbox_done {
+            signals::take_outbox(connection, *seq)?;
+        }
+        for entry in &unit.audit {
+            receipt.audit_seqs.push(audit::append(connection, &mut self.head, entry)?);
+        }
+        for change in &unit.ledger {
+            ledger::write(connection, change)?;
+        }
+        for message in &unit.outbox {
+            signals::put_outbox(connection, message)?;
+        }
+        if let Some(record) = &unit.idempotency {
+            ledger::write_idempotency(connection, record)?;
+        }
+        for policy in &unit.policies {
+            ledger::write_policy(connection, policy)?;
+        }
+        if let Some(lists) = &unit.configured_lists {
+            ledger::replace_lists(connection, lists)?;
+        }
+        Ok(receipt)
+    }
+
+    /// Drops expired memories; and, since that is a write, finds out whether the database can be written again.
+    fn tend(&mut self) {
+        self.tended = Instant::now();
+        let now = crate::model::ids::Millis::now().0;
+        let dropped = self
+            .connection
+            .prepare_cached("DELETE FROM memory_index WHERE expires_at <= ?1")
+            .and_then(|mut statement| statement.execute([now]));
+        if let Err(error) = &dropped {
+            tracing::warn!(%error, "expired memories could not be dropped");
+        }
+        if self.writable.load(Ordering::Acquire) {
+            return;
+        }
+        // The new value differs from the old, so that a page is really written.
+        let tried = self.connection.execute_batch(
+            "BEGIN IMMEDIATE;
+             INSERT INTO truth_map (key, value, confidence, sources, agent, at)
+             VALUES ('ark.probe', hex(zeroblob(8192)), 1, '[]', 'ark', 0);
+             DELETE FROM truth_map WHERE key = 'ark.probe';
+             COMMIT;",
+        );
+        match tried {
+            Ok(()) => {
+                tracing::info!("the database can be written again");
+                self.writable.store(true, Ordering::Release);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the database still cannot be written");
+                if !self.connection.is_autocommit() {
+                    let _ = self.connection.execute_batch("ROLLBACK");
+                }
+            }
+        }
+    }
+
+    fn anchor(&mut self) {
+        if self.head.seq == self.anchored {
+            return;
+        }
+        match audit::anchor(&self.dir, self.head) {
+            Ok(()) => self.anchored = self.head.seq,
+            Err(error) => tracing::warn!(%error, "the audit log could not be anchored; tried again later"),
+        }
+    }
+}
+
+fn explain(error: &rusqlite::Error) -> String {
+    match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::DiskFull) => "the disk (or the database's own limit) is full; free some space".to_owned(),
+        Some(rusqlite::ErrorCode::ReadOnly) => "the file system is read-only; remount it for writing".to_owned(),
+        _ => error.to_string(),
+    }
+}
