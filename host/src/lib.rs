@@ -1,4 +1,15 @@
-//! The ARK host.
+//! The ARK host: runs agents nobody has to trust.
+//!
+//! Read [`app`] first: it turns a [`config::Config`] into running parts. `ARCHITECTURE.md` says what each part is for and what it must not
+//! know.
 
+pub mod api;
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod hrm;
 pub mod model;
+pub mod router;
+pub mod runtime;
 pub mod store;
+pub mod watchdog;

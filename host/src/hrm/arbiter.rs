@@ -22,8 +22,8 @@ use crate::model::ids::{DecisionId, Digest, Fraction, Millis, Name, TraceId};
 use crate::model::signal::Signal;
 use crate::model::state::{NewMemory, StateWrite, TruthWrite};
 use crate::store::{
-    AuditEntry, AuditKind, CommitError, DeliveryDone, DeliveryResult, IdempotencyRecord, LedgerChange, OutboxMessage,
-    PolicyRecord, Position, PositionStatus, Store, Unit,
+    AuditEntry, AuditKind, CommitError, DeliveryDone, DeliveryResult, IdempotencyRecord,
+    LedgerChange, OutboxMessage, PolicyRecord, Position, PositionStatus, Store, Unit,
 };
 
 use super::chain::{Chain, Judge};
@@ -44,7 +44,10 @@ pub struct HrmConfig {
 
 impl Default for HrmConfig {
     fn default() -> Self {
-        Self { queue: 4096, reservation_ttl: Duration::from_secs(600) }
+        Self {
+            queue: 4096,
+            reservation_ttl: Duration::from_secs(600),
+        }
     }
 }
 
@@ -192,7 +195,13 @@ impl Redacted {
         // Serialising finite numbers and strings cannot fail; an empty text would only make actions look identical, which is stricter.
         let canonical = serde_json::to_vec(&proposal.action).unwrap_or_default();
         let identity = identity_of(&proposal.agent, &canonical);
-        Self { proposal, findings, data_subject, identity, refusal }
+        Self {
+            proposal,
+            findings,
+            data_subject,
+            identity,
+            refusal,
+        }
     }
 
     fn subject(&self) -> Subject<'_> {
@@ -224,17 +233,28 @@ impl Hrm {
     ///
     /// # Errors
     /// [`HrmError::NotRecorded`] when the store cannot be read, or the policies' identities not be written to it.
-    pub fn start(config: HrmConfig, chain: &Chain, guards: Arc<Guards>, store: Store) -> Result<Self, HrmError> {
+    pub fn start(
+        config: HrmConfig,
+        chain: &Chain,
+        guards: Arc<Guards>,
+        store: Store,
+    ) -> Result<Self, HrmError> {
         let policies = chain
             .identities()
             .map(|identity| {
                 let metadata_json = serde_json::to_string(&identity.metadata)
                     .map_err(|error| HrmError::NotRecorded(error.to_string()))?;
-                Ok(PolicyRecord { digest: identity.digest, metadata_json })
+                Ok(PolicyRecord {
+                    digest: identity.digest,
+                    metadata_json,
+                })
             })
             .collect::<Result<_, HrmError>>()?;
         store
-            .commit(Unit { policies, ..Unit::default() })
+            .commit(Unit {
+                policies,
+                ..Unit::default()
+            })
             .map_err(|error| HrmError::NotRecorded(error.to_string()))?;
         let ledger = load(&store)?;
         let (requests, inbox) = crossbeam_channel::bounded(config.queue);
@@ -253,7 +273,11 @@ impl Hrm {
             .name("ark-hrm".to_owned())
             .spawn(move || arbiter.run(&inbox))
             .map_err(|error| HrmError::NotRecorded(error.to_string()))?;
-        Ok(Self { requests, announce, thread: Arc::new(std::sync::Mutex::new(Some(thread))) })
+        Ok(Self {
+            requests,
+            announce,
+            thread: Arc::new(std::sync::Mutex::new(Some(thread))),
+        })
     }
 
     /// Whether decisions and executions are announced as signals (`ark.decision`, `ark.execution`): only worth a row when somebody
@@ -264,12 +288,23 @@ impl Hrm {
 
     /// Judges and records a proposal. `reply` is called once the decision is durable, on the writer's thread: it must be quick.
     pub fn propose(&self, proposal: Proposal, reply: Reply<Answer>) {
-        self.send(Request::Propose(Box::new(Redacted::new(proposal, None)), reply));
+        self.send(Request::Propose(
+            Box::new(Redacted::new(proposal, None)),
+            reply,
+        ));
     }
 
     /// Judges a proposal as if it came now; records and reserves nothing.
-    pub fn preview(&self, proposal: Proposal, refusal: Option<String>, reply: Reply<Arc<Decision>>) {
-        self.send(Request::Preview(Box::new(Redacted::new(proposal, refusal)), reply));
+    pub fn preview(
+        &self,
+        proposal: Proposal,
+        refusal: Option<String>,
+        reply: Reply<Arc<Decision>>,
+    ) {
+        self.send(Request::Preview(
+            Box::new(Redacted::new(proposal, refusal)),
+            reply,
+        ));
     }
 
     /// Judges an invocation's actions and commits everything it wants to have committed.
@@ -358,7 +393,9 @@ impl Arbiter {
                     let decision = self.decide(&redacted, Millis::now());
                     reply(Ok(Arc::new(decision)));
                 }
-                Request::Settle(settlement, redacted, reply) => self.settle(*settlement, &redacted, reply),
+                Request::Settle(settlement, redacted, reply) => {
+                    self.settle(*settlement, &redacted, reply)
+                }
                 Request::Execution(report, reply) => self.execution(*report, reply),
                 Request::Stop => break,
             }
@@ -371,7 +408,9 @@ impl Arbiter {
     /// Throws the ledger away and loads what is on disk. Everything submitted before is settled first: units that stood on the failed
     /// one fail with it.
     fn reload(&mut self) -> Result<(), HrmError> {
-        self.store.recover().map_err(|error| HrmError::NotRecorded(error.to_string()))?;
+        self.store
+            .recover()
+            .map_err(|error| HrmError::NotRecorded(error.to_string()))?;
         self.ledger = load(&self.store)?;
         self.keys = SeenKeys::default();
         self.stale.store(false, Ordering::Release);
@@ -384,23 +423,32 @@ impl Arbiter {
             let scope = redacted.proposal.agent.as_str();
             match self.seen(scope, key) {
                 Ok(None) => {}
-                Ok(Some((request, _))) if request != key.request => return reply(Err(HrmError::KeyReused)),
+                Ok(Some((request, _))) if request != key.request => {
+                    return reply(Err(HrmError::KeyReused));
+                }
                 // The first answer may not be durable yet; a barrier behind it is.
                 Ok(Some((_, id))) => {
-                    return self.store.barrier(Box::new(move || reply(Ok(Answer::Seen(id)))));
+                    return self
+                        .store
+                        .barrier(Box::new(move || reply(Ok(Answer::Seen(id)))));
                 }
                 Err(error) => return reply(Err(error)),
             }
         }
         let now = Millis::now();
-        let mut unit = Unit { ledger: self.ledger.advance(now), ..Unit::default() };
+        let mut unit = Unit {
+            ledger: self.ledger.advance(now),
+            chained: true,
+            ..Unit::default()
+        };
         let decision = match self.take(&redacted, now, &mut unit) {
             Ok(decision) => Arc::new(decision),
             Err(error) => return reply(Err(error)),
         };
         if let Some(key) = redacted.proposal.idempotency {
             let scope = redacted.proposal.agent.as_str().to_owned();
-            self.keys.insert((scope.clone(), key.key.clone()), (key.request, decision.id));
+            self.keys
+                .insert((scope.clone(), key.key.clone()), (key.request, decision.id));
             unit.idempotency = Some(IdempotencyRecord {
                 scope,
                 key: key.key,
@@ -411,10 +459,16 @@ impl Arbiter {
         self.submit(unit, reply, move |_| Answer::Decided(decision));
     }
 
-    fn settle(&mut self, settlement: Settlement, redacted: &[Redacted], reply: Reply<Vec<Arc<Decision>>>) {
+    fn settle(
+        &mut self,
+        settlement: Settlement,
+        redacted: &[Redacted],
+        reply: Reply<Vec<Arc<Decision>>>,
+    ) {
         let now = Millis::now();
         let mut unit = Unit {
             ledger: self.ledger.advance(now),
+            chained: true,
             delivery: Some(DeliveryDone {
                 signal: settlement.signal.id,
                 agent: settlement.agent.clone(),
@@ -445,7 +499,11 @@ impl Arbiter {
 
     fn execution(&mut self, report: ExecutionReport, reply: Reply<ExecutionReceipt>) {
         let now = Millis::now();
-        let mut unit = Unit { ledger: self.ledger.advance(now), ..Unit::default() };
+        let mut unit = Unit {
+            ledger: self.ledger.advance(now),
+            chained: true,
+            ..Unit::default()
+        };
         match self.book(&report, now, &mut unit) {
             Ok(receipt) if receipt.duplicate => {
                 self.store.barrier(Box::new(move || reply(Ok(receipt))));
@@ -455,7 +513,12 @@ impl Arbiter {
         }
     }
 
-    fn book(&mut self, report: &ExecutionReport, now: Millis, unit: &mut Unit) -> Result<ExecutionReceipt, HrmError> {
+    fn book(
+        &mut self,
+        report: &ExecutionReport,
+        now: Millis,
+        unit: &mut Unit,
+    ) -> Result<ExecutionReceipt, HrmError> {
         const SCOPE: &str = "execution:";
         let unreadable = |error: &dyn std::fmt::Display| HrmError::NotRecorded(error.to_string());
         let decided = self
@@ -473,7 +536,12 @@ impl Arbiter {
         };
         match self.seen(SCOPE, &key)? {
             Some((request, _)) if request != key.request => return Err(HrmError::KeyReused),
-            Some(_) => return Ok(ExecutionReceipt { duplicate: true, trace_id }),
+            Some(_) => {
+                return Ok(ExecutionReceipt {
+                    duplicate: true,
+                    trace_id,
+                });
+            }
             None => {}
         }
         if decided.outcome != Some(Outcome::Approved) {
@@ -481,28 +549,42 @@ impl Arbiter {
             return Err(HrmError::NotExecutable(format!("its outcome is {outcome}")));
         }
         let action = action_of(&decided.body).map_err(|error| unreadable(&error))?;
-        let fill = Fill { status: report.status, filled: report.filled, realised: report.realised, at: now };
+        let fill = Fill {
+            status: report.status,
+            filled: report.filled,
+            realised: report.realised,
+            at: now,
+        };
         let symbol = match &action.parameters {
             Parameters::Trade(trade) => {
-                let position = self.ledger.position(report.decision_id).cloned().unwrap_or_else(|| Position {
-                    decision_id: report.decision_id,
-                    agent: agent.clone(),
-                    symbol: trade.symbol.clone(),
-                    side: trade.side,
-                    size: Fraction::new(trade.position_size_pct).unwrap_or(Fraction::ZERO),
-                    leverage: trade.leverage,
-                    status: PositionStatus::Released,
-                    since: now,
-                    expires_at: None,
-                });
+                let position = self
+                    .ledger
+                    .position(report.decision_id)
+                    .cloned()
+                    .unwrap_or_else(|| Position {
+                        decision_id: report.decision_id,
+                        agent: agent.clone(),
+                        symbol: trade.symbol.clone(),
+                        side: trade.side,
+                        size: Fraction::new(trade.position_size_pct).unwrap_or(Fraction::ZERO),
+                        leverage: trade.leverage,
+                        status: PositionStatus::Released,
+                        since: now,
+                        expires_at: None,
+                    });
                 unit.ledger.extend(self.ledger.fill_trade(position, fill));
                 trade.symbol.clone()
             }
             Parameters::ClosePosition(close) => {
-                unit.ledger.extend(self.ledger.fill_close(&agent, &close.symbol, fill));
+                unit.ledger
+                    .extend(self.ledger.fill_close(&agent, &close.symbol, fill));
                 close.symbol.clone()
             }
-            _ => return Err(HrmError::NotExecutable("it is neither a trade nor a close_position".to_owned())),
+            _ => {
+                return Err(HrmError::NotExecutable(
+                    "it is neither a trade nor a close_position".to_owned(),
+                ));
+            }
         };
         unit.ledger.push(LedgerChange::Execution {
             execution_id: report.execution_id.clone(),
@@ -525,7 +607,8 @@ impl Arbiter {
             "at_ms": now,
         });
         let id = DecisionId::fresh();
-        self.keys.insert((SCOPE.to_owned(), key.key.clone()), (key.request, id));
+        self.keys
+            .insert((SCOPE.to_owned(), key.key.clone()), (key.request, id));
         unit.idempotency = Some(IdempotencyRecord {
             scope: SCOPE.to_owned(),
             key: key.key,
@@ -543,7 +626,8 @@ impl Arbiter {
             body: payload.to_string(),
         });
         if self.announce.load(Ordering::Acquire) {
-            let causal_depth = facts_of(&decided.body).map_or(1, |facts| facts.causal_depth.saturating_add(1));
+            let causal_depth =
+                facts_of(&decided.body).map_or(1, |facts| facts.causal_depth.saturating_add(1));
             unit.outbox.push(OutboxMessage {
                 topic: "ark.execution".to_owned(),
                 to: None,
@@ -554,15 +638,30 @@ impl Arbiter {
                 at: now,
             });
         }
-        Ok(ExecutionReceipt { duplicate: false, trace_id })
+        Ok(ExecutionReceipt {
+            duplicate: false,
+            trace_id,
+        })
     }
 
     /// Decides, notes the decision in the ledger and adds what must be committed with it to the unit.
-    fn take(&mut self, redacted: &Redacted, now: Millis, unit: &mut Unit) -> Result<Decision, HrmError> {
+    fn take(
+        &mut self,
+        redacted: &Redacted,
+        now: Millis,
+        unit: &mut Unit,
+    ) -> Result<Decision, HrmError> {
         let decision = self.decide(redacted, now);
-        let body = record::encode(&decision).map_err(|error| HrmError::NotRecorded(error.to_string()))?;
+        let body =
+            record::encode(&decision).map_err(|error| HrmError::NotRecorded(error.to_string()))?;
         let ttl = self.config.reservation_ttl;
-        unit.ledger.extend(self.ledger.note(decision.id, redacted.subject(), decision.outcome, now, ttl));
+        unit.ledger.extend(self.ledger.note(
+            decision.id,
+            redacted.subject(),
+            decision.outcome,
+            now,
+            ttl,
+        ));
         unit.audit.push(AuditEntry {
             kind: AuditKind::Decision,
             id: decision.id.to_string(),
@@ -582,11 +681,13 @@ impl Arbiter {
         let causal_depth = decision.facts.causal_depth.saturating_add(1);
         match &decision.action.parameters {
             Parameters::Message(message) if decision.outcome == Outcome::Approved => {
-                let topic = message.topic.clone().unwrap_or_else(|| decision.action.action_type.clone());
-                let payload_json = message
-                    .payload_json
+                let topic = message
+                    .topic
                     .clone()
-                    .unwrap_or_else(|| serde_json::Value::from(message.text.clone().unwrap_or_default()).to_string());
+                    .unwrap_or_else(|| decision.action.action_type.clone());
+                let payload_json = message.payload_json.clone().unwrap_or_else(|| {
+                    serde_json::Value::from(message.text.clone().unwrap_or_default()).to_string()
+                });
                 unit.outbox.push(OutboxMessage {
                     topic,
                     to: message.to.as_deref().and_then(|name| name.parse().ok()),
@@ -597,7 +698,10 @@ impl Arbiter {
                     at: decision.decided_at,
                 });
             }
-            parameters if parameters.family() != Family::Message && self.announce.load(Ordering::Acquire) => {
+            parameters
+                if parameters.family() != Family::Message
+                    && self.announce.load(Ordering::Acquire) =>
+            {
                 unit.outbox.push(OutboxMessage {
                     topic: "ark.decision".to_owned(),
                     to: None,
@@ -638,7 +742,11 @@ impl Arbiter {
         }
     }
 
-    fn seen(&self, scope: &str, key: &IdempotencyKey) -> Result<Option<(Digest, DecisionId)>, HrmError> {
+    fn seen(
+        &self,
+        scope: &str,
+        key: &IdempotencyKey,
+    ) -> Result<Option<(Digest, DecisionId)>, HrmError> {
         if let Some(seen) = self.keys.get(scope, &key.key) {
             return Ok(Some(seen));
         }
@@ -649,7 +757,9 @@ impl Arbiter {
         record
             .map(|record| match record.answer_id.parse() {
                 Ok(id) => Ok((record.request, id)),
-                Err(_) => Err(HrmError::NotRecorded("the stored answer has a malformed id".to_owned())),
+                Err(_) => Err(HrmError::NotRecorded(
+                    "the stored answer has a malformed id".to_owned(),
+                )),
             })
             .transpose()
     }
@@ -714,7 +824,10 @@ fn load(store: &Store) -> Result<Ledger, HrmError> {
     let rows = store.load_ledger(now).map_err(|error| unreadable(&error))?;
     let since = Millis(now.0.saturating_sub(60_000));
     let mut recent = Vec::new();
-    for row in store.audit_since(since, AuditKind::Decision).map_err(|error| unreadable(&error))? {
+    for row in store
+        .audit_since(since, AuditKind::Decision)
+        .map_err(|error| unreadable(&error))?
+    {
         if let Some(agent) = &row.agent {
             let action = action_of(&row.body).map_err(|error| unreadable(&error))?;
             let canonical = serde_json::to_vec(&action).map_err(|error| unreadable(&error))?;
@@ -737,12 +850,17 @@ fn facts_of(body: &str) -> Option<Facts> {
     struct OnlyFacts {
         facts: Facts,
     }
-    serde_json::from_str::<OnlyFacts>(body).ok().map(|body| body.facts)
+    serde_json::from_str::<OnlyFacts>(body)
+        .ok()
+        .map(|body| body.facts)
 }
 
 /// The payload of an `ark.decision` signal.
 fn announcement(decision: &Decision) -> serde_json::Value {
-    let fired: Vec<&str> = decision.fired().map(|(rule, _)| rule.name.as_str()).collect();
+    let fired: Vec<&str> = decision
+        .fired()
+        .map(|(rule, _)| rule.name.as_str())
+        .collect();
     let mut payload = serde_json::json!({
         "decision_id": decision.id,
         "agent": decision.agent,
@@ -770,10 +888,25 @@ pub fn decision_of(
     row: &crate::store::AuditRow,
     policy: impl Fn(Digest) -> Option<Arc<crate::model::decision::PolicyIdentity>>,
 ) -> Result<Option<Decision>, record::RecordError> {
-    let (AuditKind::Decision, Some(trace_id), Some(agent), Some(outcome), Ok(id)) =
-        (row.kind, row.trace_id, row.agent.clone(), row.outcome, row.id.parse())
-    else {
+    let (AuditKind::Decision, Some(trace_id), Some(agent), Some(outcome), Ok(id)) = (
+        row.kind,
+        row.trace_id,
+        row.agent.clone(),
+        row.outcome,
+        row.id.parse(),
+    ) else {
         return Ok(None);
     };
-    record::decode(Columns { id, trace_id, agent, decided_at: row.at, outcome }, &row.body, policy).map(Some)
+    record::decode(
+        Columns {
+            id,
+            trace_id,
+            agent,
+            decided_at: row.at,
+            outcome,
+        },
+        &row.body,
+        policy,
+    )
+    .map(Some)
 }

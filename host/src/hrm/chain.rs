@@ -23,18 +23,27 @@ impl Chain {
     /// The Graveyard and the operator policies, in this order.
     #[must_use]
     pub fn new(graveyard: Arc<Policy>, operator: Vec<Arc<Policy>>) -> Self {
-        Self { graveyard, operator }
+        Self {
+            graveyard,
+            operator,
+        }
     }
 
     /// The policies' identities, in order.
     pub fn identities(&self) -> impl Iterator<Item = &Arc<PolicyIdentity>> {
-        std::iter::once(&self.graveyard).chain(&self.operator).map(|policy| policy.identity())
+        std::iter::once(&self.graveyard)
+            .chain(&self.operator)
+            .map(|policy| policy.identity())
     }
 
     /// A judge with no history: for a thread that decides, or for one replay.
     #[must_use]
     pub fn judge(&self) -> Judge {
-        Judge { chain: self.clone(), warm: None, evaluations: 0 }
+        Judge {
+            chain: self.clone(),
+            warm: None,
+            evaluations: 0,
+        }
     }
 }
 
@@ -53,7 +62,9 @@ impl Judge {
         let mut verdicts = Vec::with_capacity(1 + self.chain.operator.len());
         verdicts.push(part(&self.chain.graveyard, graveyard));
         for policy in &self.chain.operator {
-            let verdict = policy.instance().and_then(|mut instance| instance.evaluate(action, facts));
+            let verdict = policy
+                .instance()
+                .and_then(|mut instance| instance.evaluate(action, facts));
             verdicts.push(part(policy, verdict));
         }
         verdicts
@@ -79,10 +90,16 @@ impl Judge {
     }
 }
 
-fn part(policy: &Policy, verdict: Result<crate::model::verdict::Verdict, PolicyError>) -> PolicyVerdict {
+fn part(
+    policy: &Policy,
+    verdict: Result<crate::model::verdict::Verdict, PolicyError>,
+) -> PolicyVerdict {
     let verdict = verdict.map_err(|error| {
         tracing::error!(policy = policy.identity().metadata.name, %error, "policy could not judge: denied");
         error.to_string()
     });
-    PolicyVerdict { policy: Arc::clone(policy.identity()), verdict }
+    PolicyVerdict {
+        policy: Arc::clone(policy.identity()),
+        verdict,
+    }
 }

@@ -56,7 +56,9 @@ mod tests {
         assert!(!guards.pin_holds() && !guards.watchdog_beating(Millis(1)));
         guards.beat(Millis(1000), true);
         assert!(guards.pin_holds() && !guards.halted());
-        assert!(guards.watchdog_beating(Millis(31_000)) && !guards.watchdog_beating(Millis(31_001)));
+        assert!(
+            guards.watchdog_beating(Millis(31_000)) && !guards.watchdog_beating(Millis(31_001))
+        );
         guards.beat(Millis(2000), false);
         guards.beat(Millis(3000), true);
         assert!(guards.pin_holds() && guards.halted());

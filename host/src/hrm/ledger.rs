@@ -122,7 +122,11 @@ impl Ledger {
     /// The ledger as the store has it. `recent` are the identities of the actions of the last minute, oldest first.
     #[must_use]
     pub fn load(rows: LedgerRows, recent: Vec<(Millis, Digest)>, now: Millis) -> Self {
-        let mut ledger = Self { realised_day: now.utc_day(), realised: rows.realised_today, ..Self::default() };
+        let mut ledger = Self {
+            realised_day: now.utc_day(),
+            realised: rows.realised_today,
+            ..Self::default()
+        };
         for position in rows.positions {
             ledger.put(position);
         }
@@ -161,8 +165,10 @@ impl Ledger {
         }
         if now.seconds_since(self.forgotten_at) >= FORGET_EVERY.as_secs_f64() {
             self.forgotten_at = now;
-            self.last_trades.retain(|_, at| now.seconds_since(*at) < TRADE_MEMORY.as_secs_f64());
-            self.promotions.retain(|_, at| now.seconds_since(*at) < PROMOTION_MEMORY.as_secs_f64());
+            self.last_trades
+                .retain(|_, at| now.seconds_since(*at) < TRADE_MEMORY.as_secs_f64());
+            self.promotions
+                .retain(|_, at| now.seconds_since(*at) < PROMOTION_MEMORY.as_secs_f64());
         }
         let mut changes = Vec::new();
         while let Some((expires, id)) = self.expiries.first().copied() {
@@ -191,12 +197,20 @@ impl Ledger {
             personal_data: subject.findings.personal_data.clone(),
             credentials: subject.findings.credentials.clone(),
             causal_depth: subject.causal_depth,
-            identical_actions: self.recent_counts.get(&key_of(subject.identity)).copied().unwrap_or(0),
+            identical_actions: self
+                .recent_counts
+                .get(&key_of(subject.identity))
+                .copied()
+                .unwrap_or(0),
             veto: self.lists.veto(agent, action),
             ..Facts::default()
         };
-        facts.unvalidated_sources =
-            action.sources.iter().filter(|source| !self.lists.validated_sources.contains(*source)).cloned().collect();
+        facts.unvalidated_sources = action
+            .sources
+            .iter()
+            .filter(|source| !self.lists.validated_sources.contains(*source))
+            .cloned()
+            .collect();
         match &action.parameters {
             Parameters::Trade(trade) => {
                 let opposite = match trade.side {
@@ -207,12 +221,18 @@ impl Ledger {
                 facts.symbol_restricted = self.lists.restricted.contains(symbol);
                 facts.client_order_pending = self.lists.client_orders.contains(symbol);
                 facts.symbol_exposure = from_nanos(self.exposure.get(symbol).copied().unwrap_or(0));
-                facts.opposite_trade_age =
-                    self.last_trades.get(&(agent.clone(), symbol.clone(), opposite)).map(|at| now.seconds_since(*at));
-                facts.promotion_age =
-                    self.promotions.get(&(agent.clone(), symbol.clone())).map(|at| now.seconds_since(*at));
+                facts.opposite_trade_age = self
+                    .last_trades
+                    .get(&(agent.clone(), symbol.clone(), opposite))
+                    .map(|at| now.seconds_since(*at));
+                facts.promotion_age = self
+                    .promotions
+                    .get(&(agent.clone(), symbol.clone()))
+                    .map(|at| now.seconds_since(*at));
             }
-            Parameters::Data(data) => facts.consent = self.lists.consent(data, subject.data_subject),
+            Parameters::Data(data) => {
+                facts.consent = self.lists.consent(data, subject.data_subject)
+            }
             _ => {}
         }
         facts
@@ -234,7 +254,9 @@ impl Ledger {
         let agent = subject.agent;
         match &subject.action.parameters {
             Parameters::Trade(trade) => {
-                let expires_at = now.0.saturating_add(u64::try_from(reservation_ttl.as_millis()).unwrap_or(u64::MAX));
+                let expires_at = now
+                    .0
+                    .saturating_add(u64::try_from(reservation_ttl.as_millis()).unwrap_or(u64::MAX));
                 let position = Position {
                     decision_id: id,
                     agent: agent.clone(),
@@ -247,7 +269,8 @@ impl Ledger {
                     expires_at: Some(Millis(expires_at)),
                 };
                 self.put(position.clone());
-                self.last_trades.insert((agent.clone(), trade.symbol.clone(), trade.side), now);
+                self.last_trades
+                    .insert((agent.clone(), trade.symbol.clone(), trade.side), now);
                 vec![
                     LedgerChange::Position(position),
                     LedgerChange::LastTrade {
@@ -258,12 +281,18 @@ impl Ledger {
                     },
                 ]
             }
-            Parameters::Message(message) if matches!(subject.action.action_type.as_str(), "message" | "publish") => {
+            Parameters::Message(message)
+                if matches!(subject.action.action_type.as_str(), "message" | "publish") =>
+            {
                 let Some(symbol) = &message.symbol else {
                     return Vec::new();
                 };
                 self.promotions.insert((agent.clone(), symbol.clone()), now);
-                vec![LedgerChange::Promotion { agent: agent.clone(), symbol: symbol.clone(), at: now }]
+                vec![LedgerChange::Promotion {
+                    agent: agent.clone(),
+                    symbol: symbol.clone(),
+                    at: now,
+                }]
             }
             _ => Vec::new(),
         }
@@ -277,12 +306,16 @@ impl Ledger {
         position.since = fill.at;
         let filled = fill.filled.filter(|filled| *filled != Fraction::ZERO);
         position.status = match (fill.status, filled) {
-            (ExecutionStatus::PartiallyFilled, _) | (ExecutionStatus::Filled, None) => PositionStatus::Open,
+            (ExecutionStatus::PartiallyFilled, _) | (ExecutionStatus::Filled, None) => {
+                PositionStatus::Open
+            }
             (ExecutionStatus::Filled | ExecutionStatus::Cancelled, Some(filled)) => {
                 position.size = filled;
                 PositionStatus::Open
             }
-            (ExecutionStatus::Cancelled, None) | (ExecutionStatus::Rejected, _) => PositionStatus::Released,
+            (ExecutionStatus::Cancelled, None) | (ExecutionStatus::Rejected, _) => {
+                PositionStatus::Released
+            }
         };
         if position.status == PositionStatus::Open {
             self.put(position.clone());
@@ -305,7 +338,9 @@ impl Ledger {
             let mut open: Vec<Position> = self
                 .positions
                 .values()
-                .filter(|p| p.status == PositionStatus::Open && p.agent == *agent && p.symbol == symbol)
+                .filter(|p| {
+                    p.status == PositionStatus::Open && p.agent == *agent && p.symbol == symbol
+                })
                 .cloned()
                 .collect();
             open.sort_by_key(|position| (position.since, position.decision_id));
@@ -341,7 +376,10 @@ impl Ledger {
         if fill.at.utc_day() == self.realised_day {
             self.realised += delta;
         }
-        Some(LedgerChange::Realised { day: fill.at.utc_day(), delta })
+        Some(LedgerChange::Realised {
+            day: fill.at.utc_day(),
+            delta,
+        })
     }
 
     fn put(&mut self, position: Position) {
@@ -391,8 +429,18 @@ impl Lists {
                 let standing = self.consents.entry(subject).or_insert(granted);
                 *standing = *standing && granted;
             }
-            ListEntry::Veto { agent, action_type, symbol, words } => {
-                self.vetoes.push(Veto { agent, action_type, symbol, words });
+            ListEntry::Veto {
+                agent,
+                action_type,
+                symbol,
+                words,
+            } => {
+                self.vetoes.push(Veto {
+                    agent,
+                    action_type,
+                    symbol,
+                    words,
+                });
             }
         }
     }
@@ -412,16 +460,29 @@ impl Lists {
     fn veto(&self, agent: &Name, action: &Action) -> Option<String> {
         let matches = |veto: &&Veto| {
             veto.agent.as_ref().is_none_or(|vetoed| vetoed == agent)
-                && veto.action_type.as_ref().is_none_or(|vetoed| *vetoed == action.action_type)
-                && veto.symbol.as_ref().is_none_or(|vetoed| Some(vetoed.as_str()) == action.symbol())
+                && veto
+                    .action_type
+                    .as_ref()
+                    .is_none_or(|vetoed| *vetoed == action.action_type)
+                && veto
+                    .symbol
+                    .as_ref()
+                    .is_none_or(|vetoed| Some(vetoed.as_str()) == action.symbol())
         };
-        self.vetoes.iter().find(matches).map(|veto| veto.words.clone())
+        self.vetoes
+            .iter()
+            .find(matches)
+            .map(|veto| veto.words.clone())
     }
 }
 
 /// 64 of the 256 bits: enough to count by, and a forged collision harms only its forger.
 fn key_of(identity: Digest) -> u64 {
-    identity.as_bytes().iter().take(8).fold(0, |key, byte| key << 8 | u64::from(*byte))
+    identity
+        .as_bytes()
+        .iter()
+        .take(8)
+        .fold(0, |key, byte| key << 8 | u64::from(*byte))
 }
 
 #[allow(
@@ -434,7 +495,10 @@ fn to_nanos(size: Fraction) -> u64 {
     (size.get() * 1e9 - 1e-3).ceil().max(0.0) as u64
 }
 
-#[allow(clippy::cast_precision_loss, reason = "sums stay far below 2^53 units (9 million times the capital)")]
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "sums stay far below 2^53 units (9 million times the capital)"
+)]
 fn from_nanos(nanos: u64) -> f64 {
     nanos as f64 / 1e9
 }

@@ -13,10 +13,11 @@ pub mod guards;
 mod ledger;
 pub mod record;
 pub mod redaction;
+pub mod replay;
 
 pub use arbiter::{
-    Answer, ExecutionReceipt, ExecutionReport, Hrm, HrmConfig, HrmError, IdempotencyKey, InvocationAction, Proposal,
-    Settlement, decision_of,
+    Answer, ExecutionReceipt, ExecutionReport, Hrm, HrmConfig, HrmError, IdempotencyKey,
+    InvocationAction, Proposal, Settlement, decision_of,
 };
 pub use combine::combine;
 pub use ledger::ExecutionStatus;

@@ -23,7 +23,9 @@ pub enum RecordError {
     #[error("the record is malformed: {0}")]
     Malformed(#[from] serde_json::Error),
     /// A policy it names is not known.
-    #[error("the policy with digest {0} is not known here; add its component to read this decision")]
+    #[error(
+        "the policy with digest {0} is not known here; add its component to read this decision"
+    )]
     UnknownPolicy(Digest),
 }
 
@@ -85,7 +87,10 @@ enum Said<Answers, Warnings, Text> {
         failure: Text,
     },
     Verdict {
-        #[serde(serialize_with = "compact", bound(serialize = "Answers: AsRef<[RuleAnswer]>"))]
+        #[serde(
+            serialize_with = "compact",
+            bound(serialize = "Answers: AsRef<[RuleAnswer]>")
+        )]
         answers: Answers,
         warnings: Warnings,
         compliance_score: f64,
@@ -144,7 +149,10 @@ pub fn decode(
                     warnings,
                     compliance_score,
                 } => Ok(Verdict {
-                    answers: answers.into_iter().map(|CompactIn(answer)| answer).collect(),
+                    answers: answers
+                        .into_iter()
+                        .map(|CompactIn(answer)| answer)
+                        .collect(),
                     warnings,
                     compliance_score,
                 }),
@@ -169,7 +177,10 @@ pub fn decode(
     })
 }
 
-fn compact<A: AsRef<[RuleAnswer]>, S: Serializer>(answers: &A, serializer: S) -> Result<S::Ok, S::Error> {
+fn compact<A: AsRef<[RuleAnswer]>, S: Serializer>(
+    answers: &A,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(answers.as_ref().iter().map(CompactOut))
 }
 
@@ -214,8 +225,12 @@ impl<'de> Deserialize<'de> for CompactIn {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<CompactIn, A::Error> {
-                let rule: u16 = seq.next_element()?.ok_or_else(|| de::Error::invalid_length(0, &self))?;
-                let answer: RuleResult = seq.next_element()?.ok_or_else(|| de::Error::invalid_length(1, &self))?;
+                let rule: u16 = seq
+                    .next_element()?
+                    .ok_or_else(|| de::Error::invalid_length(0, &self))?;
+                let answer: RuleResult = seq
+                    .next_element()?
+                    .ok_or_else(|| de::Error::invalid_length(1, &self))?;
                 let observed = seq.next_element()?.unwrap_or(Value::None);
                 let limit = seq.next_element()?.unwrap_or(Value::None);
                 let nearest_passing = seq.next_element()?.flatten();
@@ -264,8 +279,20 @@ mod tests {
         let verdict = Verdict {
             answers: vec![
                 answer(1, RuleResult::Pass, Value::None, Value::None, None),
-                answer(2, RuleResult::NotApplicable, Value::Flag(false), Value::None, None),
-                answer(3, RuleResult::Violation, Value::None, Value::Number(0.1), None),
+                answer(
+                    2,
+                    RuleResult::NotApplicable,
+                    Value::Flag(false),
+                    Value::None,
+                    None,
+                ),
+                answer(
+                    3,
+                    RuleResult::Violation,
+                    Value::None,
+                    Value::Number(0.1),
+                    None,
+                ),
                 answer(
                     4,
                     RuleResult::Hold,

@@ -66,6 +66,14 @@ pub fn redact(mut action: Action) -> (Action, Findings) {
     (action, found.into_findings())
 }
 
+/// The text without the credentials and personal data that [`redact`] would find in it.
+#[must_use]
+pub fn redact_text(text: &str) -> String {
+    let mut text = text.to_owned();
+    Found::default().in_text(&mut text);
+    text
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Class {
     Credential,
@@ -108,7 +116,12 @@ const PATTERNS: &[Row] = &[
         r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}",
         always,
     ),
-    ("api-key", Class::Credential, r"\bsk-[A-Za-z0-9_-]{20,}", always),
+    (
+        "api-key",
+        Class::Credential,
+        r"\bsk-[A-Za-z0-9_-]{20,}",
+        always,
+    ),
     (
         "json-web-token",
         Class::Credential,
@@ -260,7 +273,8 @@ impl Found {
                 for (mut name, mut value) in old {
                     if let Value::String(text) = &mut value
                         && !text.is_empty()
-                        && SECRET_MEMBERS.contains(&name.to_ascii_lowercase().replace('-', "_").as_str())
+                        && SECRET_MEMBERS
+                            .contains(&name.to_ascii_lowercase().replace('-', "_").as_str())
                     {
                         "[credential:password]".clone_into(text);
                         self.note(Class::Credential, "password");
@@ -351,9 +365,15 @@ mod tests {
     fn each_kind_is_found_and_replaced() {
         let cases = [
             ("AKIAIOSFODNN7EXAMPLE", "aws-access-key"),
-            ("key ghp_0123456789abcdefghijABCDEFGHIJ012345 end", "github-token"),
+            (
+                "key ghp_0123456789abcdefghijABCDEFGHIJ012345 end",
+                "github-token",
+            ),
             ("xoxb-123456789012-abcdefghij", "slack-token"),
-            ("Authorization: Bearer abcdefghijklmnopqrstuvwxyz", "bearer-token"),
+            (
+                "Authorization: Bearer abcdefghijklmnopqrstuvwxyz",
+                "bearer-token",
+            ),
             (
                 "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9P",
                 "json-web-token",
@@ -387,7 +407,10 @@ mod tests {
         for (text, kind) in cases {
             let (redacted, findings) = of(text);
             assert_eq!(findings.personal_data, [kind], "{text} -> {redacted}");
-            assert!(redacted.contains(&format!("[personal:{kind}]")), "{redacted}");
+            assert!(
+                redacted.contains(&format!("[personal:{kind}]")),
+                "{redacted}"
+            );
         }
     }
 
@@ -409,7 +432,9 @@ mod tests {
     #[test]
     fn json_is_searched_by_key_and_value() {
         let mut found = Found::default();
-        let mut json = r#"{"a":{"API-Key":"x"},"bob@example.com":[4111111111111111,"+14155550100"]}"#.to_owned();
+        let mut json =
+            r#"{"a":{"API-Key":"x"},"bob@example.com":[4111111111111111,"+14155550100"]}"#
+                .to_owned();
         found.in_json(&mut json);
         assert_eq!(
             json,

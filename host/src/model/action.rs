@@ -4,7 +4,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 use wasmtime::component::{ComponentType, Lift, Lower};
 
 /// Which way a trade goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ComponentType, Lift, Lower)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ComponentType, Lift, Lower,
+)]
 #[component(enum)]
 #[repr(u8)]
 #[serde(rename_all = "snake_case")]
@@ -18,7 +20,9 @@ pub enum Side {
 }
 
 /// How delicate data is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ComponentType, Lift, Lower)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ComponentType, Lift, Lower,
+)]
 #[component(enum)]
 #[repr(u8)]
 #[serde(rename_all = "snake_case")]
@@ -35,7 +39,9 @@ pub enum Sensitivity {
 }
 
 /// How much depends on an action, by its proposer's own account.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ComponentType, Lift, Lower)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ComponentType, Lift, Lower,
+)]
 #[component(enum)]
 #[repr(u8)]
 #[serde(rename_all = "snake_case")]
@@ -117,7 +123,9 @@ pub struct ClosePosition {
 }
 
 /// What is done with data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ComponentType, Lift, Lower)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ComponentType, Lift, Lower,
+)]
 #[component(enum)]
 #[repr(u8)]
 #[serde(rename_all = "snake_case")]
@@ -173,7 +181,9 @@ pub struct DataHandling {
 }
 
 /// What is done to a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ComponentType, Lift, Lower)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ComponentType, Lift, Lower,
+)]
 #[component(enum)]
 #[repr(u8)]
 #[serde(rename_all = "snake_case")]
@@ -251,7 +261,9 @@ pub struct Message {
 }
 
 /// An attempt on the system itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ComponentType, Lift, Lower)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ComponentType, Lift, Lower,
+)]
 #[component(enum)]
 #[repr(u8)]
 #[serde(rename_all = "snake_case")]
@@ -393,8 +405,8 @@ impl Family {
             "file_operation" | "delete" | "remove" => Self::File,
             "execute_code" => Self::Code,
             "message" | "publish" | "report" | "log" => Self::Message,
-            "modify_graveyard" | "update_ethics" | "change_rules" | "disable_watchdog" | "disable_audit"
-            | "clear_halt" | "override_user" => Self::System,
+            "modify_graveyard" | "update_ethics" | "change_rules" | "disable_watchdog"
+            | "disable_audit" | "clear_halt" | "override_user" => Self::System,
             _ => Self::Custom,
         }
     }
@@ -453,7 +465,9 @@ impl<'de> Deserialize<'de> for Action {
         let value = canonical.parameters;
         let parameters = match Family::of(&canonical.action_type) {
             Family::Trade => Trade::deserialize(value).map(Parameters::Trade),
-            Family::ClosePosition => ClosePosition::deserialize(value).map(Parameters::ClosePosition),
+            Family::ClosePosition => {
+                ClosePosition::deserialize(value).map(Parameters::ClosePosition)
+            }
             Family::Data => DataHandling::deserialize(value).map(Parameters::Data),
             Family::File => FileOperation::deserialize(value).map(Parameters::File),
             Family::Code => ExecuteCode::deserialize(value).map(Parameters::Code),

@@ -29,7 +29,11 @@ pub struct FieldError {
 
 impl FieldError {
     /// A new error.
-    pub fn new(field: impl Into<String>, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub fn new(
+        field: impl Into<String>,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
         Self {
             field: field.into(),
             problem: problem.into(),
@@ -75,9 +79,9 @@ pub fn check(mut action: Action) -> Result<Action, FieldError> {
 fn check_action_type(action_type: &str) -> Result<(), FieldError> {
     let fits = action_type.len() <= 64
         && action_type.starts_with(|c: char| c.is_ascii_lowercase())
-        && action_type
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'.' || b == b'-');
+        && action_type.bytes().all(|b| {
+            b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'.' || b == b'-'
+        });
     if fits {
         return Ok(());
     }
@@ -182,7 +186,11 @@ fn check_parameters(action_type: &str, parameters: &mut Parameters) -> Result<()
         Parameters::Code(code) => {
             optional_label("parameters.language", code.language.as_deref())?;
             if code.code.is_empty() {
-                return Err(FieldError::new("parameters.code", "is empty", "give the source text"));
+                return Err(FieldError::new(
+                    "parameters.code",
+                    "is empty",
+                    "give the source text",
+                ));
             }
             text("parameters.code", &code.code, MAX_TEXT)?;
             extra(&mut code.extra_json, &["language", "code"])
@@ -190,6 +198,13 @@ fn check_parameters(action_type: &str, parameters: &mut Parameters) -> Result<()
         Parameters::Message(message) => {
             if let Some(topic) = &message.topic {
                 check_topic("parameters.topic", topic)?;
+                if topic.starts_with("ark.") {
+                    return Err(FieldError::new(
+                        "parameters.topic",
+                        "starts with `ark.`, which is the host's own",
+                        "use another topic",
+                    ));
+                }
             }
             if let Some(to) = &message.to
                 && to.parse::<super::ids::Name>().is_err()
@@ -207,7 +222,10 @@ fn check_parameters(action_type: &str, parameters: &mut Parameters) -> Result<()
             if let Some(payload) = &mut message.payload_json {
                 *payload = canonical_json("parameters.payload", payload)?.to_string();
             }
-            extra(&mut message.extra_json, &["topic", "to", "symbol", "text", "payload"])
+            extra(
+                &mut message.extra_json,
+                &["topic", "to", "symbol", "text", "payload"],
+            )
         }
         Parameters::System(system) => {
             if change_of(action_type) != Some(system.change) {
@@ -339,7 +357,11 @@ fn fraction(field: &str, value: f64) -> Result<(), FieldError> {
 
 fn finite(field: &str, value: Option<f64>) -> Result<(), FieldError> {
     match value {
-        Some(value) if !value.is_finite() => Err(FieldError::new(field, format!("is {value}"), "give a finite number")),
+        Some(value) if !value.is_finite() => Err(FieldError::new(
+            field,
+            format!("is {value}"),
+            "give a finite number",
+        )),
         _ => Ok(()),
     }
 }
@@ -455,7 +477,10 @@ mod tests {
         for (given, normal) in [
             ("a/b", "a/b"),
             ("./a//b/.", "a/b"),
-            ("/etc/../policies/./graveyard.wasm", "/policies/graveyard.wasm"),
+            (
+                "/etc/../policies/./graveyard.wasm",
+                "/policies/graveyard.wasm",
+            ),
             ("/../../x", "/x"),
             ("../../x", "../../x"),
             ("a/../../x", "../x"),

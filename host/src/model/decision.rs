@@ -80,10 +80,15 @@ impl Decision {
     /// The rules that warned, held, were broken or could not be judged, with their answers, in the order of the policies.
     pub fn fired(&self) -> impl Iterator<Item = (&Rule, &RuleAnswer)> {
         self.verdicts.iter().flat_map(|part| {
-            let answers = part.verdict.as_ref().map_or(&[][..], |verdict| &verdict.answers);
+            let answers = part
+                .verdict
+                .as_ref()
+                .map_or(&[][..], |verdict| &verdict.answers);
             answers
                 .iter()
-                .filter(|answer| !matches!(answer.answer, RuleResult::Pass | RuleResult::NotApplicable))
+                .filter(|answer| {
+                    !matches!(answer.answer, RuleResult::Pass | RuleResult::NotApplicable)
+                })
                 .filter_map(|answer| part.policy.rule(answer.rule).map(|rule| (rule, answer)))
         })
     }
@@ -93,9 +98,14 @@ impl PolicyIdentity {
     /// The rule with this number.
     #[must_use]
     pub fn rule(&self, number: u16) -> Option<&Rule> {
-        let likely = usize::from(number).checked_sub(1).and_then(|index| self.metadata.rules.get(index));
-        likely
-            .filter(|rule| rule.number == number)
-            .or_else(|| self.metadata.rules.iter().find(|rule| rule.number == number))
+        let likely = usize::from(number)
+            .checked_sub(1)
+            .and_then(|index| self.metadata.rules.get(index));
+        likely.filter(|rule| rule.number == number).or_else(|| {
+            self.metadata
+                .rules
+                .iter()
+                .find(|rule| rule.number == number)
+        })
     }
 }

@@ -7,8 +7,8 @@
 use serde_json::{Map, Value};
 
 use super::action::{
-    Action, ClosePosition, Criticality, Custom, DataHandling, DataOperation, ExecuteCode, Family, FileOperation,
-    FileVerb, Message, Parameters, Sensitivity, Side, SystemChange, Trade,
+    Action, ClosePosition, Criticality, Custom, DataHandling, DataOperation, ExecuteCode, Family,
+    FileOperation, FileVerb, Message, Parameters, Sensitivity, Side, SystemChange, Trade,
 };
 use super::check::{FieldError, change_of, check, clip};
 use super::ids::{Name, TraceId};
@@ -94,7 +94,13 @@ pub fn parse_action(document: Value) -> Result<ActionRequest, FieldError> {
         Some("low") => Criticality::Low,
         Some("high") => Criticality::High,
         Some("critical") => Criticality::Critical,
-        Some(other) => return Err(not_one_of("criticality", other, "low, normal, high or critical")),
+        Some(other) => {
+            return Err(not_one_of(
+                "criticality",
+                other,
+                "low, normal, high or critical",
+            ));
+        }
     };
     let parameters = match envelope.take("parameters") {
         None | Some(Value::Null) => Map::new(),
@@ -136,14 +142,21 @@ pub fn check_idempotency_key(field: &str, key: &str) -> Result<(), FieldError> {
     ))
 }
 
-fn parse_parameters(action_type: &str, object: Map<String, Value>) -> Result<Parameters, FieldError> {
+fn parse_parameters(
+    action_type: &str,
+    object: Map<String, Value>,
+) -> Result<Parameters, FieldError> {
     let mut fields = Fields {
         prefix: "parameters.",
         object,
     };
     Ok(match Family::of(action_type) {
         Family::Trade => {
-            let implied = if action_type == "sell" { Side::Sell } else { Side::Buy };
+            let implied = if action_type == "sell" {
+                Side::Sell
+            } else {
+                Side::Buy
+            };
             Parameters::Trade(Trade {
                 symbol: fields.required_text("symbol", "name the instrument, e.g. BTC-USD")?,
                 side: match fields.text("side")?.as_deref() {
@@ -188,7 +201,13 @@ fn parse_parameters(action_type: &str, object: Map<String, Value>) -> Result<Par
                 Some("low") => Some(Sensitivity::Low),
                 Some("medium") => Some(Sensitivity::Medium),
                 Some("high") => Some(Sensitivity::High),
-                Some(other) => return Err(not_one_of("parameters.data_sensitivity", other, "low, medium or high")),
+                Some(other) => {
+                    return Err(not_one_of(
+                        "parameters.data_sensitivity",
+                        other,
+                        "low, medium or high",
+                    ));
+                }
             },
             encryption: fields.flag("encryption")?.unwrap_or(false),
             anonymized: fields.flag("anonymized")?.unwrap_or(false),
@@ -291,7 +310,8 @@ impl Fields {
     /// # Errors
     /// When it is absent (with `remedy`) or something else.
     pub fn required_text(&mut self, name: &str, remedy: &str) -> Result<String, FieldError> {
-        self.text(name)?.ok_or_else(|| missing(self.field(name), remedy))
+        self.text(name)?
+            .ok_or_else(|| missing(self.field(name), remedy))
     }
 
     /// Takes a list of texts; absent: empty.
@@ -306,7 +326,11 @@ impl Fields {
                 .enumerate()
                 .map(|(index, item)| match item {
                     Value::String(text) => Ok(text),
-                    other => Err(wrong_type(format!("{}[{index}]", self.field(name)), &other, "a string")),
+                    other => Err(wrong_type(
+                        format!("{}[{index}]", self.field(name)),
+                        &other,
+                        "a string",
+                    )),
                 })
                 .collect(),
             Some(other) => Err(wrong_type(self.field(name), &other, "a list of strings")),
@@ -372,7 +396,11 @@ fn missing(field: impl Into<String>, remedy: &str) -> FieldError {
 }
 
 fn not_one_of(field: &str, given: &str, allowed: &str) -> FieldError {
-    FieldError::new(field, format!("is {:?}", clip(given)), format!("give {allowed}"))
+    FieldError::new(
+        field,
+        format!("is {:?}", clip(given)),
+        format!("give {allowed}"),
+    )
 }
 
 fn wrong_type(field: impl Into<String>, given: &Value, wanted: &str) -> FieldError {
@@ -408,7 +436,9 @@ mod tests {
             r#"{"agent":"a","action_type":"paint_fence","parameters":{"b":1,"a":[true,null]},"reversible":false}"#,
         ];
         for text in texts {
-            let action = parse(text).unwrap_or_else(|error| panic!("{text}: {error}")).action;
+            let action = parse(text)
+                .unwrap_or_else(|error| panic!("{text}: {error}"))
+                .action;
             let canonical = serde_json::to_string(&action).unwrap();
             let back: Action = serde_json::from_str(&canonical).unwrap();
             assert_eq!(back, action, "{text}");
@@ -425,7 +455,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_judged_names_its_field() {
-        let trade = |parameters: &str| format!(r#"{{"agent":"a","action_type":"trade","parameters":{parameters}}}"#);
+        let trade = |parameters: &str| {
+            format!(r#"{{"agent":"a","action_type":"trade","parameters":{parameters}}}"#)
+        };
         let cases: Vec<(String, &str)> = vec![
             ("{".into(), "body"),
             ("[]".into(), "body"),

@@ -88,7 +88,9 @@ impl FromStr for TraceId {
     fn from_str(text: &str) -> Result<Self, ParseIdError> {
         let bytes: Option<[u8; 16]> = parse_hex(text);
         match bytes {
-            Some(bytes) if bytes != [0; 16] && !text.bytes().any(|b| b.is_ascii_uppercase()) => Ok(Self(bytes)),
+            Some(bytes) if bytes != [0; 16] && !text.bytes().any(|b| b.is_ascii_uppercase()) => {
+                Ok(Self(bytes))
+            }
             _ => Err(ParseIdError::Trace(text.chars().take(80).collect())),
         }
     }
@@ -248,7 +250,9 @@ impl Millis {
     /// The host's clock, now. A clock before 1970 reads 0.
     #[must_use]
     pub fn now() -> Self {
-        let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let elapsed = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         Self(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
     }
 

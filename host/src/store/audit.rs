@@ -46,7 +46,14 @@ impl AuditKind {
     }
 
     fn parse(text: &str) -> Option<Self> {
-        [Self::Decision, Self::Failure, Self::Execution, Self::Control].into_iter().find(|kind| kind.as_str() == text)
+        [
+            Self::Decision,
+            Self::Failure,
+            Self::Execution,
+            Self::Control,
+        ]
+        .into_iter()
+        .find(|kind| kind.as_str() == text)
     }
 }
 
@@ -151,19 +158,33 @@ pub struct ChainReport {
     pub fault: Option<ChainFault>,
 }
 
-pub(super) const GENESIS: Head = Head { seq: 0, hash: Digest::from_bytes([0; 32]) };
+pub(super) const GENESIS: Head = Head {
+    seq: 0,
+    hash: Digest::from_bytes([0; 32]),
+};
 
 pub(super) fn head(connection: &Connection) -> rusqlite::Result<Head> {
     let last = connection
-        .query_row("SELECT seq, hash FROM audit_log ORDER BY seq DESC LIMIT 1", [], |row| {
-            Ok(Head { seq: row.get(0)?, hash: hash_at(row, 1)? })
-        })
+        .query_row(
+            "SELECT seq, hash FROM audit_log ORDER BY seq DESC LIMIT 1",
+            [],
+            |row| {
+                Ok(Head {
+                    seq: row.get(0)?,
+                    hash: hash_at(row, 1)?,
+                })
+            },
+        )
         .optional()?;
     Ok(last.unwrap_or(GENESIS))
 }
 
 /// Appends an entry behind `head` and moves it on.
-pub(super) fn append(connection: &Connection, head: &mut Head, entry: &AuditEntry) -> rusqlite::Result<u64> {
+pub(super) fn append(
+    connection: &Connection,
+    head: &mut Head,
+    entry: &AuditEntry,
+) -> rusqlite::Result<u64> {
     let seq = head.seq + 1;
     let trace_id = entry.trace_id.map(|id| id.to_string());
     let agent = entry.agent.as_ref().map(Name::as_str);
@@ -212,7 +233,9 @@ fn link(previous: Digest, seq: u64, at: u64, texts: [Option<&str>; 7]) -> Digest
     }
     for text in texts {
         // A column is shorter than 4 GiB: SQLite's own limit is 1 GB.
-        let length = text.map_or(u32::MAX, |text| u32::try_from(text.len()).unwrap_or(u32::MAX - 1));
+        let length = text.map_or(u32::MAX, |text| {
+            u32::try_from(text.len()).unwrap_or(u32::MAX - 1)
+        });
         canonical.extend_from_slice(&length.to_le_bytes());
         canonical.extend_from_slice(text.unwrap_or_default().as_bytes());
     }
@@ -232,20 +255,28 @@ fn read_row(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
         trace_id: parsed(row, 4)?,
         agent: parsed(row, 5)?,
         action_type: row.get(6)?,
-        outcome: outcome.map(|text| parse_outcome(&text).ok_or_else(|| malformed(7, &text))).transpose()?,
+        outcome: outcome
+            .map(|text| parse_outcome(&text).ok_or_else(|| malformed(7, &text)))
+            .transpose()?,
         body: row.get(8)?,
         hash: hash_at(row, 9)?,
     })
 }
 
 fn parse_outcome(text: &str) -> Option<Outcome> {
-    [Outcome::Approved, Outcome::Held, Outcome::Denied].into_iter().find(|outcome| outcome.as_str() == text)
+    [Outcome::Approved, Outcome::Held, Outcome::Denied]
+        .into_iter()
+        .find(|outcome| outcome.as_str() == text)
 }
 
 /// A text column parsed into an id or a name.
-pub(super) fn parsed<T: std::str::FromStr>(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<T>> {
+pub(super) fn parsed<T: std::str::FromStr>(
+    row: &Row<'_>,
+    column: usize,
+) -> rusqlite::Result<Option<T>> {
     let text: Option<String> = row.get(column)?;
-    text.map(|text| text.parse().map_err(|_| malformed(column, &text))).transpose()
+    text.map(|text| text.parse().map_err(|_| malformed(column, &text)))
+        .transpose()
 }
 
 /// As [`parsed`], for a column that is never null.
@@ -254,7 +285,10 @@ pub(super) fn required<T: std::str::FromStr>(row: &Row<'_>, column: usize) -> ru
 }
 
 pub(super) fn malformed(column: usize, found: &str) -> rusqlite::Error {
-    let reason = format!("{:?} is not what this column holds", crate::model::check::clip(found));
+    let reason = format!(
+        "{:?} is not what this column holds",
+        crate::model::check::clip(found)
+    );
     rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, reason.into())
 }
 
@@ -317,8 +351,9 @@ impl Store {
     /// The database cannot be read.
     pub fn audit_since(&self, since: Millis, kind: AuditKind) -> Result<Vec<AuditRow>, ReadError> {
         self.inner.readers.with(|connection| {
-            let mut statement =
-                connection.prepare_cached(&format!("SELECT {COLUMNS} FROM audit_log ORDER BY seq DESC"))?;
+            let mut statement = connection.prepare_cached(&format!(
+                "SELECT {COLUMNS} FROM audit_log ORDER BY seq DESC"
+            ))?;
             let mut rows = statement.query([])?;
             let mut found = Vec::new();
             while let Some(row) = rows.next()? {
@@ -340,7 +375,10 @@ impl Store {
     /// # Errors
     /// The database cannot be read.
     pub fn audit_head(&self) -> Result<(u64, Digest), ReadError> {
-        self.inner.readers.with(head).map(|head| (head.seq, head.hash))
+        self.inner
+            .readers
+            .with(head)
+            .map(|head| (head.seq, head.hash))
     }
 }
 
@@ -351,7 +389,8 @@ impl Archive {
     /// The database cannot be read.
     pub fn audit_rows(&self, mut visit: impl FnMut(AuditRow) -> bool) -> Result<(), ReadError> {
         self.readers().with(|connection| {
-            let mut statement = connection.prepare(&format!("SELECT {COLUMNS} FROM audit_log ORDER BY seq"))?;
+            let mut statement =
+                connection.prepare(&format!("SELECT {COLUMNS} FROM audit_log ORDER BY seq"))?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
                 if !visit(read_row(row)?) {
@@ -367,14 +406,16 @@ impl Archive {
     /// # Errors
     /// The database or the anchors cannot be read; a fault in the chain is no error but part of the report.
     pub fn verify(&self) -> Result<ChainReport, ReadError> {
-        let mut anchors = read_anchors(self.dir()).map_err(|error| ReadError(format!("anchors.jsonl: {error}")))?;
+        let mut anchors = read_anchors(self.dir())
+            .map_err(|error| ReadError(format!("anchors.jsonl: {error}")))?;
         anchors.sort_by_key(|anchor| anchor.seq);
         let checked = anchors.len() as u64;
         let mut anchors = anchors.into_iter().peekable();
         let mut head = GENESIS;
         let mut fault = None;
         self.readers().with(|connection| {
-            let mut statement = connection.prepare(&format!("SELECT {COLUMNS} FROM audit_log ORDER BY seq"))?;
+            let mut statement =
+                connection.prepare(&format!("SELECT {COLUMNS} FROM audit_log ORDER BY seq"))?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
                 fault = check_row(&mut head, row)?;
@@ -384,7 +425,9 @@ impl Archive {
                     if anchor.seq == head.seq && anchor.hash != head.hash {
                         fault = Some(ChainFault {
                             seq: head.seq,
-                            problem: "is not the row that was anchored: the log was rewritten up to here".to_owned(),
+                            problem:
+                                "is not the row that was anchored: the log was rewritten up to here"
+                                    .to_owned(),
                         });
                     }
                 }
@@ -402,22 +445,47 @@ impl Archive {
                 problem: format!("is missing: the log was anchored with {} rows", anchor.seq),
             });
         }
-        Ok(ChainReport { rows: head.seq, head: head.hash, anchors: checked, fault })
+        Ok(ChainReport {
+            rows: head.seq,
+            head: head.hash,
+            anchors: checked,
+            fault,
+        })
     }
 }
 
 fn check_row(head: &mut Head, row: &Row<'_>) -> rusqlite::Result<Option<ChainFault>> {
     let seq: u64 = row.get(0)?;
-    let fault = |seq, problem: &str| Some(ChainFault { seq, problem: problem.to_owned() });
+    let fault = |seq, problem: &str| {
+        Some(ChainFault {
+            seq,
+            problem: problem.to_owned(),
+        })
+    };
     if seq != head.seq + 1 {
         return Ok(fault(head.seq + 1, "is missing"));
     }
     let at: u64 = row.get(1)?;
-    let texts: [Option<String>; 7] =
-        [row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?, row.get(7)?, row.get(8)?];
-    let hash = link(head.hash, seq, at, std::array::from_fn(|index| texts[index].as_deref()));
+    let texts: [Option<String>; 7] = [
+        row.get(2)?,
+        row.get(3)?,
+        row.get(4)?,
+        row.get(5)?,
+        row.get(6)?,
+        row.get(7)?,
+        row.get(8)?,
+    ];
+    let hash = link(
+        head.hash,
+        seq,
+        at,
+        std::array::from_fn(|index| texts[index].as_deref()),
+    );
     if row.get::<_, Vec<u8>>(9)? != hash.as_bytes() {
-        return Ok(fault(seq, "does not match its hash: it was changed, inserted or moved"));
+        return Ok(fault(
+            seq,
+            "does not match its hash: it was changed, inserted or moved",
+        ));
     }
     *head = Head { seq, hash };
     Ok(None)
@@ -427,10 +495,17 @@ const ANCHORS: &str = "anchors.jsonl";
 
 /// Notes the head outside the database, synced.
 pub(super) fn anchor(dir: &Path, head: Head) -> std::io::Result<()> {
-    let anchor = Anchor { seq: head.seq, hash: head.hash, at_ms: Millis::now() };
+    let anchor = Anchor {
+        seq: head.seq,
+        hash: head.hash,
+        at_ms: Millis::now(),
+    };
     let mut line = serde_json::to_vec(&anchor)?;
     line.push(b'\n');
-    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(dir.join(ANCHORS))?;
+    let mut file = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(dir.join(ANCHORS))?;
     file.write_all(&line)?;
     file.sync_data()?;
     tracing::info!(seq = anchor.seq, hash = %anchor.hash, "audit log anchored");

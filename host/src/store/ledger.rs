@@ -218,10 +218,20 @@ pub(super) fn write(connection: &Connection, change: &LedgerChange) -> rusqlite:
     Ok(())
 }
 
-pub(super) fn write_idempotency(connection: &Connection, record: &IdempotencyRecord) -> rusqlite::Result<()> {
+pub(super) fn write_idempotency(
+    connection: &Connection,
+    record: &IdempotencyRecord,
+) -> rusqlite::Result<()> {
     connection
-        .prepare_cached("INSERT INTO idempotency (scope, key, request, answer_id) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![record.scope, record.key, record.request.as_bytes(), record.answer_id])?;
+        .prepare_cached(
+            "INSERT INTO idempotency (scope, key, request, answer_id) VALUES (?1, ?2, ?3, ?4)",
+        )?
+        .execute(params![
+            record.scope,
+            record.key,
+            record.request.as_bytes(),
+            record.answer_id
+        ])?;
     Ok(())
 }
 
@@ -233,7 +243,10 @@ pub(super) fn write_policy(connection: &Connection, record: &PolicyRecord) -> ru
 }
 
 /// Replaces the entries that come from the operator's configuration.
-pub(super) fn replace_lists(connection: &Connection, entries: &[ListEntry]) -> rusqlite::Result<()> {
+pub(super) fn replace_lists(
+    connection: &Connection,
+    entries: &[ListEntry],
+) -> rusqlite::Result<()> {
     connection.execute("DELETE FROM lists WHERE source = 'config'", [])?;
     for entry in entries {
         let list = match entry {
@@ -243,10 +256,12 @@ pub(super) fn replace_lists(connection: &Connection, entries: &[ListEntry]) -> r
             ListEntry::Consent { .. } => "consents",
             ListEntry::Veto { .. } => "vetoes",
         };
-        let json =
-            serde_json::to_string(entry).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+        let json = serde_json::to_string(entry)
+            .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
         connection
-            .prepare_cached("INSERT OR REPLACE INTO lists (list, entry, source) VALUES (?1, ?2, 'config')")?
+            .prepare_cached(
+                "INSERT OR REPLACE INTO lists (list, entry, source) VALUES (?1, ?2, 'config')",
+            )?
             .execute([list, &json])?;
     }
     Ok(())
@@ -275,7 +290,11 @@ impl Store {
                         side: side_of(&side, 3)?,
                         size: Fraction::new(size).ok_or_else(|| malformed(4, &size.to_string()))?,
                         leverage: row.get(5)?,
-                        status: if status == "open" { PositionStatus::Open } else { PositionStatus::Reserved },
+                        status: if status == "open" {
+                            PositionStatus::Open
+                        } else {
+                            PositionStatus::Reserved
+                        },
                         since: Millis(row.get(7)?),
                         expires_at: row.get::<_, Option<u64>>(8)?.map(Millis),
                     })
@@ -301,10 +320,11 @@ impl Store {
                     serde_json::from_str(&json).map_err(|_| malformed(0, &json))
                 })?
                 .collect();
-            let realised_today =
-                connection.query_row("SELECT COALESCE(SUM(result), 0.0) FROM realised WHERE day = ?1", [now.utc_day()], |row| {
-                    row.get(0)
-                })?;
+            let realised_today = connection.query_row(
+                "SELECT COALESCE(SUM(result), 0.0) FROM realised WHERE day = ?1",
+                [now.utc_day()],
+                |row| row.get(0),
+            )?;
             Ok(LedgerRows {
                 positions: positions?,
                 last_trades: last_trades?,
@@ -319,11 +339,17 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn idempotent(&self, scope: &str, key: &str) -> Result<Option<IdempotencyRecord>, ReadError> {
+    pub fn idempotent(
+        &self,
+        scope: &str,
+        key: &str,
+    ) -> Result<Option<IdempotencyRecord>, ReadError> {
         use rusqlite::OptionalExtension;
         self.inner.readers.with(|connection| {
             connection
-                .prepare_cached("SELECT request, answer_id FROM idempotency WHERE scope = ?1 AND key = ?2")?
+                .prepare_cached(
+                    "SELECT request, answer_id FROM idempotency WHERE scope = ?1 AND key = ?2",
+                )?
                 .query_row([scope, key], |row| {
                     Ok(IdempotencyRecord {
                         scope: scope.to_owned(),
@@ -359,7 +385,12 @@ fn policies(readers: &Readers) -> Result<Vec<PolicyRecord>, ReadError> {
     readers.with(|connection| {
         connection
             .prepare("SELECT digest, metadata FROM policies")?
-            .query_map([], |row| Ok(PolicyRecord { digest: required(row, 0)?, metadata_json: row.get(1)? }))?
+            .query_map([], |row| {
+                Ok(PolicyRecord {
+                    digest: required(row, 0)?,
+                    metadata_json: row.get(1)?,
+                })
+            })?
             .collect()
     })
 }

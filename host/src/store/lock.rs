@@ -15,7 +15,10 @@ pub(super) fn make_dir(dir: &Path) -> Result<(), OpenError> {
         .recursive(true)
         .mode(0o700)
         .create(dir)
-        .map_err(|source| OpenError::Directory { dir: dir.to_owned(), source })
+        .map_err(|source| OpenError::Directory {
+            dir: dir.to_owned(),
+            source,
+        })
 }
 
 /// The lock; released when it is dropped or its process ends, however it ends.
@@ -25,7 +28,10 @@ pub(super) struct DirLock {
 
 impl DirLock {
     pub(super) fn take(dir: &Path) -> Result<Self, OpenError> {
-        let failed = |source| OpenError::Directory { dir: dir.to_owned(), source };
+        let failed = |source| OpenError::Directory {
+            dir: dir.to_owned(),
+            source,
+        };
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -37,8 +43,15 @@ impl DirLock {
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             let mut pid = String::new();
             let _ = file.read_to_string(&mut pid);
-            let pid = if pid.trim().is_empty() { "unknown".to_owned() } else { pid.trim().to_owned() };
-            return Err(OpenError::Locked { dir: dir.to_owned(), pid });
+            let pid = if pid.trim().is_empty() {
+                "unknown".to_owned()
+            } else {
+                pid.trim().to_owned()
+            };
+            return Err(OpenError::Locked {
+                dir: dir.to_owned(),
+                pid,
+            });
         }
         file.set_len(0).map_err(failed)?;
         file.seek(SeekFrom::Start(0)).map_err(failed)?;

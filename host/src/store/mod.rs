@@ -30,7 +30,8 @@ pub use audit::{Anchor, AuditEntry, AuditFilter, AuditKind, AuditRow, ChainFault
 pub use error::{CommitError, OpenError, ReadError, SubmitError};
 pub use ledger::{LedgerChange, LedgerRows, ListEntry, Position, PositionStatus};
 pub use signals::{
-    DeliveryDone, DeliveryResult, DeliveryRow, NewSignal, OutboxMessage, OutboxRow, SignalKey, SignalReceipt, TraceRows,
+    DeliveryDone, DeliveryResult, DeliveryRow, NewSignal, OutboxMessage, OutboxRow, SignalKey,
+    SignalReceipt, TraceRows,
 };
 pub use state::Revision;
 pub use unit::{Done, IdempotencyRecord, PolicyRecord, Receipt, Unit};
@@ -57,7 +58,13 @@ impl StoreConfig {
     /// The defaults, in this directory.
     #[must_use]
     pub fn in_dir(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into(), queue: 8192, batch: 512, readers: 4, max_bytes: None }
+        Self {
+            dir: dir.into(),
+            queue: 8192,
+            batch: 512,
+            readers: 4,
+            max_bytes: None,
+        }
     }
 }
 
@@ -89,7 +96,13 @@ impl Store {
         let writable = Arc::new(AtomicBool::new(true));
         let readers = Readers::open(&path, config.readers.max(1))?;
         let (messages, inbox) = crossbeam_channel::bounded(config.queue.max(1));
-        let writer = writer::start(connection, &config.dir, config.batch.max(1), inbox, Arc::clone(&writable))?;
+        let writer = writer::start(
+            connection,
+            &config.dir,
+            config.batch.max(1),
+            inbox,
+            Arc::clone(&writable),
+        )?;
         let inner = Inner {
             messages,
             writable,
@@ -98,23 +111,34 @@ impl Store {
             dir: config.dir.clone(),
             _lock: lock,
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
     }
 
     /// Hands a unit to the writer without waiting. `done` is called on the writer's thread once the unit is durable or has failed.
     ///
     /// # Errors
-    /// The queue is full, or the store closed: the unit comes back.
-    pub fn submit(&self, unit: Unit, done: Done) -> Result<(), SubmitError> {
-        self.inner.messages.try_send(Message::Unit(Box::new(unit), done)).map_err(|error| match error {
-            TrySendError::Full(_) => SubmitError::Full,
-            TrySendError::Disconnected(_) => SubmitError::Closed,
-        })
+    /// The queue is full, or the store closed: `done` comes back, uncalled.
+    pub fn submit(&self, unit: Unit, done: Done) -> Result<(), (SubmitError, Done)> {
+        let unit = Message::Unit(Box::new(unit), done);
+        let (message, reason) = match self.inner.messages.try_send(unit) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Full(message)) => (message, SubmitError::Full),
+            Err(TrySendError::Disconnected(message)) => (message, SubmitError::Closed),
+        };
+        match message {
+            Message::Unit(_, done) => Err((reason, done)),
+            Message::Barrier(_) | Message::Recover(_) | Message::Stop => Ok(()),
+        }
     }
 
     /// As [`Store::submit`], but waits for a place in the queue. When the store is closed, `done` is told so.
     pub fn submit_wait(&self, unit: Unit, done: Done) {
-        if let Err(error) = self.inner.messages.send(Message::Unit(Box::new(unit), done))
+        if let Err(error) = self
+            .inner
+            .messages
+            .send(Message::Unit(Box::new(unit), done))
             && let Message::Unit(_, done) = error.into_inner()
         {
             done(Err(CommitError::Closed));
@@ -152,7 +176,10 @@ impl Store {
     /// The store is closed.
     pub fn recover(&self) -> Result<(), CommitError> {
         let (reply, answer) = crossbeam_channel::bounded(1);
-        self.inner.messages.send(Message::Recover(reply)).map_err(|_| CommitError::Closed)?;
+        self.inner
+            .messages
+            .send(Message::Recover(reply))
+            .map_err(|_| CommitError::Closed)?;
         answer.recv().map_err(|_| CommitError::Closed)
     }
 
@@ -171,7 +198,12 @@ impl Store {
     /// Writes what is queued, anchors the chain, checkpoints and ends the writer.
     pub fn close(&self) {
         let _ = self.inner.messages.send(Message::Stop);
-        let writer = self.inner.writer.lock().ok().and_then(|mut writer| writer.take());
+        let writer = self
+            .inner
+            .writer
+            .lock()
+            .ok()
+            .and_then(|mut writer| writer.take());
         if let Some(writer) = writer
             && writer.join().is_err()
         {
@@ -207,7 +239,10 @@ impl Archive {
         if !path.is_file() {
             return Err(OpenError::Missing { path });
         }
-        Ok(Self { readers: Readers::open(&path, 1)?, dir: dir.to_owned() })
+        Ok(Self {
+            readers: Readers::open(&path, 1)?,
+            dir: dir.to_owned(),
+        })
     }
 
     pub(crate) const fn readers(&self) -> &Readers {

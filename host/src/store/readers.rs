@@ -24,8 +24,14 @@ impl Readers {
     }
 
     /// Runs a query on one of the connections, waiting for one when all are busy.
-    pub(super) fn with<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, ReadError> {
-        let connection = self.idle.recv().map_err(|_| ReadError("the store is closed".to_owned()))?;
+    pub(super) fn with<T>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, ReadError> {
+        let connection = self
+            .idle
+            .recv()
+            .map_err(|_| ReadError("the store is closed".to_owned()))?;
         let result = query(&connection);
         let _ = self.back.send(connection);
         Ok(result?)

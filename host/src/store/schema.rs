@@ -28,24 +28,35 @@ pub(super) fn open_writer(path: &Path, max_bytes: Option<u64>) -> Result<Connect
         .map_err(failed)?;
     connection.set_prepared_statement_cache_capacity(64);
     if let Some(max_bytes) = max_bytes {
-        let page: u64 = connection.query_row("PRAGMA page_size", [], |row| row.get(0)).map_err(failed)?;
+        let page: u64 = connection
+            .query_row("PRAGMA page_size", [], |row| row.get(0))
+            .map_err(failed)?;
         let pages = (max_bytes / page.max(1)).max(1);
-        connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(())).map_err(failed)?;
+        connection
+            .query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))
+            .map_err(failed)?;
     }
     let found = version(&connection).map_err(failed)?;
     check_version(path, found)?;
     for (index, script) in MIGRATIONS.iter().enumerate().skip(found as usize) {
         let transaction = connection.transaction().map_err(failed)?;
         transaction.execute_batch(script).map_err(failed)?;
-        transaction.execute_batch(&format!("PRAGMA user_version = {}", index + 1)).map_err(failed)?;
+        transaction
+            .execute_batch(&format!("PRAGMA user_version = {}", index + 1))
+            .map_err(failed)?;
         transaction.commit().map_err(failed)?;
     }
     // A larger database would hold up the start for seconds; `PRAGMA quick_check` reads every page.
     let bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
     if bytes <= QUICK_CHECK_BYTES {
-        let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(failed)?;
+        let verdict: String = connection
+            .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+            .map_err(failed)?;
         if verdict != "ok" {
-            return Err(OpenError::Broken { path: path.to_owned(), reason: verdict });
+            return Err(OpenError::Broken {
+                path: path.to_owned(),
+                reason: verdict,
+            });
         }
     }
     Ok(connection)
@@ -56,8 +67,12 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
     let failed = |error: rusqlite::Error| OpenError::of(path, &error);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
-    connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(failed)?;
-    connection.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -4096;").map_err(failed)?;
+    connection
+        .busy_timeout(std::time::Duration::from_secs(5))
+        .map_err(failed)?;
+    connection
+        .execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -4096;")
+        .map_err(failed)?;
     check_version(path, version(&connection).map_err(failed)?)?;
     Ok(connection)
 }
@@ -68,7 +83,11 @@ fn version(connection: &Connection) -> rusqlite::Result<u32> {
 
 fn check_version(path: &Path, found: u32) -> Result<(), OpenError> {
     if found > VERSION {
-        return Err(OpenError::Newer { path: path.to_owned(), found, known: VERSION });
+        return Err(OpenError::Newer {
+            path: path.to_owned(),
+            found,
+            known: VERSION,
+        });
     }
     Ok(())
 }

@@ -131,18 +131,29 @@ pub(super) fn write(connection: &Connection, new: &NewSignal) -> Result<SignalRe
                 "SELECT k.request, s.id, s.trace_id FROM signal_keys k JOIN signals s ON s.id = k.signal_id
                  WHERE k.source = ?1 AND k.key = ?2",
             )?
-            .query_row([&key.source, &key.key], |row| Ok((hash_at(row, 0)?, required(row, 1)?, required(row, 2)?)))
+            .query_row([&key.source, &key.key], |row| {
+                Ok((hash_at(row, 0)?, required(row, 1)?, required(row, 2)?))
+            })
             .optional()?;
         match seen {
             Some((request, ..)) if request != key.request => {
-                return Err(Failure::Refused(CommitError::KeyReused { key: key.key.clone() }));
+                return Err(Failure::Refused(CommitError::KeyReused {
+                    key: key.key.clone(),
+                }));
             }
             Some((_, id, trace_id)) => return Ok(SignalReceipt::Duplicate { id, trace_id }),
             None => {}
         }
         connection
-            .prepare_cached("INSERT INTO signal_keys (source, key, request, signal_id) VALUES (?1, ?2, ?3, ?4)")?
-            .execute(params![key.source, key.key, key.request.as_bytes(), new.signal.id.to_string()])?;
+            .prepare_cached(
+                "INSERT INTO signal_keys (source, key, request, signal_id) VALUES (?1, ?2, ?3, ?4)",
+            )?
+            .execute(params![
+                key.source,
+                key.key,
+                key.request.as_bytes(),
+                new.signal.id.to_string()
+            ])?;
     }
     let signal = &new.signal;
     let id = signal.id.to_string();
@@ -162,7 +173,9 @@ pub(super) fn write(connection: &Connection, new: &NewSignal) -> Result<SignalRe
         ])?;
     for agent in &new.deliver_to {
         connection
-            .prepare_cached("INSERT INTO deliveries (agent, signal_id, status) VALUES (?1, ?2, 'pending')")?
+            .prepare_cached(
+                "INSERT INTO deliveries (agent, signal_id, status) VALUES (?1, ?2, 'pending')",
+            )?
             .execute([agent.as_str(), &id])?;
     }
     Ok(SignalReceipt::Accepted)
@@ -178,11 +191,19 @@ pub(super) fn settle(connection: &Connection, done: &DeliveryDone) -> Result<(),
             "UPDATE deliveries SET status = ?1, reason = ?2, settled_at = ?3
              WHERE agent = ?4 AND signal_id = ?5 AND status = 'pending'",
         )?
-        .execute(params![status, reason, done.at.0, done.agent.as_str(), done.signal.to_string()])?;
+        .execute(params![
+            status,
+            reason,
+            done.at.0,
+            done.agent.as_str(),
+            done.signal.to_string()
+        ])?;
     if changed == 1 {
         Ok(())
     } else {
-        Err(Failure::Refused(CommitError::DeliveryNotPending { agent: done.agent.clone() }))
+        Err(Failure::Refused(CommitError::DeliveryNotPending {
+            agent: done.agent.clone(),
+        }))
     }
 }
 
@@ -205,15 +226,20 @@ pub(super) fn put_outbox(connection: &Connection, message: &OutboxMessage) -> ru
 }
 
 pub(super) fn take_outbox(connection: &Connection, seq: i64) -> Result<(), Failure> {
-    let changed = connection.prepare_cached("DELETE FROM outbox WHERE seq = ?1")?.execute([seq])?;
+    let changed = connection
+        .prepare_cached("DELETE FROM outbox WHERE seq = ?1")?
+        .execute([seq])?;
     if changed == 1 {
         Ok(())
     } else {
-        Err(Failure::Refused(CommitError::Storage(format!("outbox row {seq} was taken before"))))
+        Err(Failure::Refused(CommitError::Storage(format!(
+            "outbox row {seq} was taken before"
+        ))))
     }
 }
 
-const SIGNAL: &str = "s.id, s.topic, s.payload, s.trace_id, s.sender, s.causal_depth, s.accepted_at";
+const SIGNAL: &str =
+    "s.id, s.topic, s.payload, s.trace_id, s.sender, s.causal_depth, s.accepted_at";
 
 fn read_signal(row: &Row<'_>) -> rusqlite::Result<Signal> {
     Ok(Signal {
@@ -309,7 +335,14 @@ impl Store {
                 .collect();
             Ok((signals?, deliveries?))
         })?;
-        let filter = AuditFilter { trace_id: Some(trace_id), ..AuditFilter::default() };
-        Ok(TraceRows { signals, deliveries, audit: self.audit_page(&filter, None, 1000)? })
+        let filter = AuditFilter {
+            trace_id: Some(trace_id),
+            ..AuditFilter::default()
+        };
+        Ok(TraceRows {
+            signals,
+            deliveries,
+            audit: self.audit_page(&filter, None, 1000)?,
+        })
     }
 }

@@ -25,7 +25,11 @@ pub struct Revision {
 }
 
 /// Writes a unit's state, memories and truths.
-pub(super) fn write(connection: &Connection, unit: &Unit, revisions: &mut Vec<u64>) -> Result<(), Failure> {
+pub(super) fn write(
+    connection: &Connection,
+    unit: &Unit,
+    revisions: &mut Vec<u64>,
+) -> Result<(), Failure> {
     let Some(agent) = &unit.agent else {
         return Ok(());
     };
@@ -50,16 +54,34 @@ pub(super) fn write(connection: &Connection, unit: &Unit, revisions: &mut Vec<u6
                 "INSERT INTO agents_state (agent, key, revision, value, at) VALUES (?1, ?2, ?3, ?4, ?5)
                  ON CONFLICT (agent, key) DO UPDATE SET revision = ?3, value = ?4, at = ?5",
             )?
-            .execute(params![agent.as_str(), write.key, revision, write.value_json, unit.at.0])?;
+            .execute(params![
+                agent.as_str(),
+                write.key,
+                revision,
+                write.value_json,
+                unit.at.0
+            ])?;
         connection
             .prepare_cached(
                 "INSERT INTO state_history (agent, key, revision, value, at, trace_id) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             )?
-            .execute(params![agent.as_str(), write.key, revision, write.value_json, unit.at.0, trace_id])?;
+            .execute(params![
+                agent.as_str(),
+                write.key,
+                revision,
+                write.value_json,
+                unit.at.0,
+                trace_id
+            ])?;
         revisions.push(revision);
     }
     for new in &unit.memories {
-        let expires = new.ttl_seconds.map(|ttl| unit.at.0.saturating_add(ttl.saturating_mul(1000)).min(1 << 62));
+        let expires = new.ttl_seconds.map(|ttl| {
+            unit.at
+                .0
+                .saturating_add(ttl.saturating_mul(1000))
+                .min(1 << 62)
+        });
         connection
             .prepare_cached(
                 "INSERT INTO memory_index (agent, kind, content, metadata, at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -74,7 +96,8 @@ pub(super) fn write(connection: &Connection, unit: &Unit, revisions: &mut Vec<u6
             ])?;
     }
     for write in &unit.truths {
-        let sources = serde_json::to_string(&write.truth.sources).unwrap_or_else(|_| "[]".to_owned());
+        let sources =
+            serde_json::to_string(&write.truth.sources).unwrap_or_else(|_| "[]".to_owned());
         connection
             .prepare_cached(
                 "INSERT INTO truth_map (key, value, confidence, sources, agent, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
@@ -97,22 +120,41 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn state_get(&self, agent: &Name, key: &str) -> Result<(u64, Option<StateEntry>), ReadError> {
+    pub fn state_get(
+        &self,
+        agent: &Name,
+        key: &str,
+    ) -> Result<(u64, Option<StateEntry>), ReadError> {
         let row = self.inner.readers.with(|connection| {
             connection
-                .prepare_cached("SELECT revision, value FROM agents_state WHERE agent = ?1 AND key = ?2")?
-                .query_row([agent.as_str(), key], |row| Ok((row.get::<_, u64>(0)?, row.get::<_, Option<String>>(1)?)))
+                .prepare_cached(
+                    "SELECT revision, value FROM agents_state WHERE agent = ?1 AND key = ?2",
+                )?
+                .query_row([agent.as_str(), key], |row| {
+                    Ok((row.get::<_, u64>(0)?, row.get::<_, Option<String>>(1)?))
+                })
                 .optional()
         })?;
         let (revision, value) = row.unwrap_or((0, None));
-        Ok((revision, value.map(|value_json| StateEntry { value_json, revision })))
+        Ok((
+            revision,
+            value.map(|value_json| StateEntry {
+                value_json,
+                revision,
+            }),
+        ))
     }
 
     /// The live keys of an agent that start with `prefix`, in order, `limit` at most.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn state_list(&self, agent: &Name, prefix: &str, limit: u32) -> Result<Vec<String>, ReadError> {
+    pub fn state_list(
+        &self,
+        agent: &Name,
+        prefix: &str,
+        limit: u32,
+    ) -> Result<Vec<String>, ReadError> {
         self.inner.readers.with(|connection| {
             connection
                 .prepare_cached(
@@ -128,7 +170,12 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn state_history(&self, agent: &Name, key: &str, limit: u32) -> Result<Vec<Revision>, ReadError> {
+    pub fn state_history(
+        &self,
+        agent: &Name,
+        key: &str,
+        limit: u32,
+    ) -> Result<Vec<Revision>, ReadError> {
         self.inner.readers.with(|connection| {
             connection
                 .prepare_cached(
@@ -165,7 +212,11 @@ impl Store {
                      AND (expires_at IS NULL OR expires_at > ?3) ORDER BY id DESC LIMIT ?4",
                 )?
                 .query_map(params![agent.as_str(), kind, now.0, limit], |row| {
-                    Ok(Memory { kind: row.get(0)?, content: row.get(1)?, metadata_json: row.get(2)? })
+                    Ok(Memory {
+                        kind: row.get(0)?,
+                        content: row.get(1)?,
+                        metadata_json: row.get(2)?,
+                    })
                 })?
                 .collect()
         })
@@ -184,7 +235,8 @@ impl Store {
                     Ok(Truth {
                         value_json: row.get(0)?,
                         confidence: row.get(1)?,
-                        sources: serde_json::from_str(&sources).map_err(|_| malformed(2, &sources))?,
+                        sources: serde_json::from_str(&sources)
+                            .map_err(|_| malformed(2, &sources))?,
                     })
                 })
                 .optional()

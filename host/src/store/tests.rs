@@ -24,12 +24,24 @@ fn entry(id: &str) -> AuditEntry {
 }
 
 fn audit(id: &str) -> Unit {
-    Unit { audit: vec![entry(id)], ..Unit::default() }
+    Unit {
+        audit: vec![entry(id)],
+        ..Unit::default()
+    }
 }
 
 fn state(key: &str, value: &str, expected: u64) -> Unit {
-    let write = StateWrite { key: key.to_owned(), value_json: Some(value.to_owned()), expected };
-    Unit { agent: Some(name("kyle")), state: vec![write], audit: vec![entry(&uuid::Uuid::now_v7().to_string())], ..Unit::default() }
+    let write = StateWrite {
+        key: key.to_owned(),
+        value_json: Some(value.to_owned()),
+        expected,
+    };
+    Unit {
+        agent: Some(name("kyle")),
+        state: vec![write],
+        audit: vec![entry(&uuid::Uuid::now_v7().to_string())],
+        ..Unit::default()
+    }
 }
 
 fn signal(key: Option<(&str, &str)>) -> NewSignal {
@@ -67,7 +79,10 @@ fn a_changed_missing_moved_or_added_row_is_found_where_it_is() {
         ("UPDATE audit_log SET outcome = 'approved' WHERE seq = 2", 2),
         ("UPDATE audit_log SET outcome = NULL WHERE seq = 2", 2),
         ("UPDATE audit_log SET agent = 'joey' WHERE seq = 4", 4),
-        ("UPDATE audit_log SET action_type = 'tradf' WHERE seq = 1", 1),
+        (
+            "UPDATE audit_log SET action_type = 'tradf' WHERE seq = 1",
+            1,
+        ),
         ("UPDATE audit_log SET trace_id = NULL WHERE seq = 1", 1),
         ("UPDATE audit_log SET id = 'x' WHERE seq = 5", 5),
         ("UPDATE audit_log SET at = at + 1 WHERE seq = 5", 5),
@@ -76,8 +91,14 @@ fn a_changed_missing_moved_or_added_row_is_found_where_it_is() {
         ("DELETE FROM audit_log WHERE seq = 3", 3),
         ("DELETE FROM audit_log WHERE seq >= 4", 4),
         ("DELETE FROM audit_log", 1),
-        ("UPDATE audit_log SET seq = 100 WHERE seq = 2; UPDATE audit_log SET seq = 2 WHERE seq = 3; UPDATE audit_log SET seq = 3 WHERE seq = 100", 2),
-        ("INSERT INTO audit_log SELECT 6, at, kind, 'new', trace_id, agent, action_type, outcome, body, hash FROM audit_log WHERE seq = 5", 6),
+        (
+            "UPDATE audit_log SET seq = 100 WHERE seq = 2; UPDATE audit_log SET seq = 2 WHERE seq = 3; UPDATE audit_log SET seq = 3 WHERE seq = 100",
+            2,
+        ),
+        (
+            "INSERT INTO audit_log SELECT 6, at, kind, 'new', trace_id, agent, action_type, outcome, body, hash FROM audit_log WHERE seq = 5",
+            6,
+        ),
     ];
     for (tamper, bad) in cases {
         let dir = tempfile::tempdir().unwrap();
@@ -89,8 +110,13 @@ fn a_changed_missing_moved_or_added_row_is_found_where_it_is() {
         drop(store);
         let whole = verify(dir.path());
         assert_eq!((whole.rows, whole.anchors, whole.fault), (5, 1, None));
-        rusqlite::Connection::open(dir.path().join("ark.db")).unwrap().execute_batch(tamper).unwrap();
-        let fault = verify(dir.path()).fault.unwrap_or_else(|| panic!("{tamper} was not found"));
+        rusqlite::Connection::open(dir.path().join("ark.db"))
+            .unwrap()
+            .execute_batch(tamper)
+            .unwrap();
+        let fault = verify(dir.path())
+            .fault
+            .unwrap_or_else(|| panic!("{tamper} was not found"));
         assert_eq!(fault.seq, bad, "{tamper}: {fault:?}");
     }
 }
@@ -140,11 +166,17 @@ fn concurrent_writers_get_contiguous_revisions_and_no_lost_update() {
             })
         })
         .collect();
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    threads
+        .into_iter()
+        .for_each(|thread| thread.join().unwrap());
     let (revision, entry) = store.state_get(&name("kyle"), "n").unwrap();
     assert_eq!((revision, entry.unwrap().value_json.as_str()), (200, "200"));
     let history = store.state_history(&name("kyle"), "n", 1000).unwrap();
-    let revisions: Vec<u64> = history.iter().rev().map(|revision| revision.revision).collect();
+    let revisions: Vec<u64> = history
+        .iter()
+        .rev()
+        .map(|revision| revision.revision)
+        .collect();
     assert_eq!(revisions, (1..=200).collect::<Vec<u64>>());
     // A refused unit leaves no audit row behind.
     assert_eq!(store.audit_head().unwrap().0, 200);
@@ -171,11 +203,27 @@ fn a_signal_is_accepted_once_per_key_and_delivered_once() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let first = signal(Some(("k", "body")));
-    let send = |signal: &NewSignal| store.commit(Unit { signals: vec![signal.clone()], ..Unit::default() });
+    let send = |signal: &NewSignal| {
+        store.commit(Unit {
+            signals: vec![signal.clone()],
+            ..Unit::default()
+        })
+    };
     assert_eq!(send(&first).unwrap().signals, [SignalReceipt::Accepted]);
     let again = send(&signal(Some(("k", "body")))).unwrap().signals;
-    assert_eq!(again, [SignalReceipt::Duplicate { id: first.signal.id, trace_id: first.signal.trace_id }]);
-    assert_eq!(send(&signal(Some(("k", "other")))), Err(CommitError::KeyReused { key: "k".to_owned() }));
+    assert_eq!(
+        again,
+        [SignalReceipt::Duplicate {
+            id: first.signal.id,
+            trace_id: first.signal.trace_id
+        }]
+    );
+    assert_eq!(
+        send(&signal(Some(("k", "other")))),
+        Err(CommitError::KeyReused {
+            key: "k".to_owned()
+        })
+    );
     let pending = store.pending_deliveries(&name("kyle"), None, 10).unwrap();
     assert_eq!(pending, std::slice::from_ref(&first.signal));
     let done = DeliveryDone {
@@ -184,17 +232,36 @@ fn a_signal_is_accepted_once_per_key_and_delivered_once() {
         result: DeliveryResult::Done,
         at: Millis::now(),
     };
-    let settle = || store.commit(Unit { delivery: Some(done.clone()), audit: vec![entry("s")], ..Unit::default() });
+    let settle = || {
+        store.commit(Unit {
+            delivery: Some(done.clone()),
+            audit: vec![entry("s")],
+            ..Unit::default()
+        })
+    };
     assert!(settle().is_ok());
-    assert_eq!(settle(), Err(CommitError::DeliveryNotPending { agent: name("kyle") }));
-    assert!(store.pending_deliveries(&name("kyle"), None, 10).unwrap().is_empty());
+    assert_eq!(
+        settle(),
+        Err(CommitError::DeliveryNotPending {
+            agent: name("kyle")
+        })
+    );
+    assert!(
+        store
+            .pending_deliveries(&name("kyle"), None, 10)
+            .unwrap()
+            .is_empty()
+    );
     assert_eq!(store.audit_head().unwrap().0, 1);
 }
 
 #[test]
 fn a_full_database_refuses_and_serves_again_when_there_is_room() {
     let dir = tempfile::tempdir().unwrap();
-    let config = StoreConfig { max_bytes: Some(400 * 1024), ..StoreConfig::in_dir(dir.path()) };
+    let config = StoreConfig {
+        max_bytes: Some(400 * 1024),
+        ..StoreConfig::in_dir(dir.path())
+    };
     let store = Store::open(&config).unwrap();
     let mut acknowledged = Vec::new();
     let refused = loop {
@@ -206,11 +273,20 @@ fn a_full_database_refuses_and_serves_again_when_there_is_room() {
             Err(error) => break error,
         }
     };
-    assert!(matches!(&refused, CommitError::Storage(reason) if reason.contains("full")), "{refused}");
+    assert!(
+        matches!(&refused, CommitError::Storage(reason) if reason.contains("full")),
+        "{refused}"
+    );
     assert!(!store.audit_writable() && acknowledged.len() > 3);
     // What was made on top of the failed unit fails too, until its maker has caught up.
-    let chained = Unit { chained: true, ..Unit::default() };
-    assert!(matches!(store.commit(chained.clone()), Err(CommitError::Storage(_))));
+    let chained = Unit {
+        chained: true,
+        ..Unit::default()
+    };
+    assert!(matches!(
+        store.commit(chained.clone()),
+        Err(CommitError::Storage(_))
+    ));
     store.recover().unwrap();
     assert!(store.commit(chained).is_ok());
     store.close();
@@ -223,25 +299,50 @@ fn a_full_database_refuses_and_serves_again_when_there_is_room() {
     store.close();
     drop(store);
     let report = verify(dir.path());
-    assert_eq!((report.rows, report.fault), (acknowledged.len() as u64 + 1, None));
+    assert_eq!(
+        (report.rows, report.fault),
+        (acknowledged.len() as u64 + 1, None)
+    );
 }
 
 #[test]
 fn each_way_not_to_open_says_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    let locked = Store::open(&StoreConfig::in_dir(dir.path())).err().unwrap().to_string();
+    let locked = Store::open(&StoreConfig::in_dir(dir.path()))
+        .err()
+        .unwrap()
+        .to_string();
     assert!(locked.contains(&std::process::id().to_string()), "{locked}");
     store.close();
     drop(store);
     let path = dir.path().join("ark.db");
-    rusqlite::Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 99").unwrap();
-    assert!(matches!(Store::open(&StoreConfig::in_dir(dir.path())), Err(OpenError::Newer { found: 99, .. })));
-    std::fs::write(&path, "this is not a database, however long it may be made".repeat(50)).unwrap();
+    rusqlite::Connection::open(&path)
+        .unwrap()
+        .execute_batch("PRAGMA user_version = 99")
+        .unwrap();
+    assert!(matches!(
+        Store::open(&StoreConfig::in_dir(dir.path())),
+        Err(OpenError::Newer { found: 99, .. })
+    ));
+    std::fs::write(
+        &path,
+        "this is not a database, however long it may be made".repeat(50),
+    )
+    .unwrap();
     for file in ["ark.db-wal", "ark.db-shm"] {
         let _ = std::fs::remove_file(dir.path().join(file));
     }
-    assert!(matches!(Store::open(&StoreConfig::in_dir(dir.path())), Err(OpenError::Broken { .. })));
-    assert!(matches!(Archive::open(std::path::Path::new("/nonexistent")), Err(OpenError::Missing { .. })));
-    assert!(matches!(Store::open(&StoreConfig::in_dir(path)), Err(OpenError::Directory { .. })));
+    assert!(matches!(
+        Store::open(&StoreConfig::in_dir(dir.path())),
+        Err(OpenError::Broken { .. })
+    ));
+    assert!(matches!(
+        Archive::open(std::path::Path::new("/nonexistent")),
+        Err(OpenError::Missing { .. })
+    ));
+    assert!(matches!(
+        Store::open(&StoreConfig::in_dir(path)),
+        Err(OpenError::Directory { .. })
+    ));
 }

@@ -61,7 +61,10 @@ pub(super) fn start(
     std::thread::Builder::new()
         .name("ark-writer".to_owned())
         .spawn(move || writer.run(&inbox))
-        .map_err(|source| OpenError::Directory { dir: dir.to_owned(), source })
+        .map_err(|source| OpenError::Directory {
+            dir: dir.to_owned(),
+            source,
+        })
 }
 
 struct Writer {
@@ -97,7 +100,11 @@ impl Writer {
                     Message::Stop => stop = true,
                 }
                 // What stands behind a recovery belongs to the next batch, or it would be refused with the one before it.
-                next = if stop || recover.is_some() || units.len() >= self.batch { None } else { inbox.try_recv().ok() };
+                next = if stop || recover.is_some() || units.len() >= self.batch {
+                    None
+                } else {
+                    inbox.try_recv().ok()
+                };
             }
             if !units.is_empty() {
                 self.write(units);
@@ -122,7 +129,10 @@ impl Writer {
             }
         }
         self.anchor();
-        if let Err(error) = self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)") {
+        if let Err(error) = self
+            .connection
+            .execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")
+        {
             tracing::warn!(%error, "the last checkpoint failed; the next start will do it");
         }
     }
@@ -157,33 +167,48 @@ impl Writer {
         }
     }
 
-    fn transact(&mut self, units: &[(Box<Unit>, Done)]) -> rusqlite::Result<Vec<Result<Receipt, CommitError>>> {
-        self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+    fn transact(
+        &mut self,
+        units: &[(Box<Unit>, Done)],
+    ) -> rusqlite::Result<Vec<Result<Receipt, CommitError>>> {
+        self.connection
+            .prepare_cached("BEGIN IMMEDIATE")?
+            .execute([])?;
         let mut results = Vec::with_capacity(units.len());
         for (unit, _) in units {
             if self.broken && unit.chained {
-                results.push(Err(CommitError::Storage("a commit it was made on top of has failed".to_owned())));
+                results.push(Err(CommitError::Storage(
+                    "a commit it was made on top of has failed".to_owned(),
+                )));
                 continue;
             }
             if !unit.can_be_refused() {
                 results.push(Ok(self.put(unit).map_err(|failure| match failure {
                     Failure::Storage(error) => error,
-                    Failure::Refused(refusal) => rusqlite::Error::ToSqlConversionFailure(refusal.into()),
+                    Failure::Refused(refusal) => {
+                        rusqlite::Error::ToSqlConversionFailure(refusal.into())
+                    }
                 })?));
                 continue;
             }
             let head = self.head;
-            self.connection.prepare_cached("SAVEPOINT unit")?.execute([])?;
+            self.connection
+                .prepare_cached("SAVEPOINT unit")?
+                .execute([])?;
             match self.put(unit) {
                 Ok(receipt) => results.push(Ok(receipt)),
                 Err(Failure::Refused(refusal)) => {
-                    self.connection.prepare_cached("ROLLBACK TO unit")?.execute([])?;
+                    self.connection
+                        .prepare_cached("ROLLBACK TO unit")?
+                        .execute([])?;
                     self.head = head;
                     results.push(Err(refusal));
                 }
                 Err(Failure::Storage(error)) => return Err(error),
             }
-            self.connection.prepare_cached("RELEASE unit")?.execute([])?;
+            self.connection
+                .prepare_cached("RELEASE unit")?
+                .execute([])?;
         }
         self.connection.prepare_cached("COMMIT")?.execute([])?;
         Ok(results)
@@ -203,7 +228,9 @@ impl Writer {
             signals::take_outbox(connection, *seq)?;
         }
         for entry in &unit.audit {
-            receipt.audit_seqs.push(audit::append(connection, &mut self.head, entry)?);
+            receipt
+                .audit_seqs
+                .push(audit::append(connection, &mut self.head, entry)?);
         }
         for change in &unit.ledger {
             ledger::write(connection, change)?;
@@ -265,15 +292,21 @@ impl Writer {
         }
         match audit::anchor(&self.dir, self.head) {
             Ok(()) => self.anchored = self.head.seq,
-            Err(error) => tracing::warn!(%error, "the audit log could not be anchored; tried again later"),
+            Err(error) => {
+                tracing::warn!(%error, "the audit log could not be anchored; tried again later")
+            }
         }
     }
 }
 
 fn explain(error: &rusqlite::Error) -> String {
     match error.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::DiskFull) => "the disk (or the database's own limit) is full; free some space".to_owned(),
-        Some(rusqlite::ErrorCode::ReadOnly) => "the file system is read-only; remount it for writing".to_owned(),
+        Some(rusqlite::ErrorCode::DiskFull) => {
+            "the disk (or the database's own limit) is full; free some space".to_owned()
+        }
+        Some(rusqlite::ErrorCode::ReadOnly) => {
+            "the file system is read-only; remount it for writing".to_owned()
+        }
         _ => error.to_string(),
     }
 }

@@ -1,0 +1,188 @@
+//! Problem documents (RFC 9457): the one place where errors become HTTP answers.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::hrm::HrmError;
+use crate::model::check::FieldError;
+use crate::router::RouterError;
+use crate::store::ReadError;
+
+/// An error answer.
+#[derive(Debug, Clone, Serialize)]
+pub struct Problem {
+    /// What kind of problem: stable.
+    #[serde(rename = "type")]
+    kind: String,
+    /// The kind in words.
+    title: &'static str,
+    /// The HTTP status.
+    status: u16,
+    /// This problem in words.
+    detail: String,
+    /// The field at fault.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<String>,
+    /// What would be right.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remedy: Option<String>,
+    /// The outcome for the action, where one was proposed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<&'static str>,
+    #[serde(skip)]
+    retry_after: Option<u32>,
+}
+
+impl Problem {
+    /// A problem of a kind (the last part of its `type`).
+    pub fn new(
+        status: StatusCode,
+        kind: &str,
+        title: &'static str,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self {
+            kind: format!("urn:ark:problem:{kind}"),
+            title,
+            status: status.as_u16(),
+            detail: detail.into(),
+            field: None,
+            remedy: None,
+            outcome: None,
+            retry_after: None,
+        }
+    }
+
+    /// The host has no room now.
+    pub fn busy(detail: impl Into<String>) -> Self {
+        Self {
+            retry_after: Some(1),
+            ..Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "busy",
+                "The host is busy",
+                detail,
+            )
+        }
+    }
+
+    /// There is no such thing.
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", "Not found", detail)
+    }
+
+    /// The host cannot do it now.
+    pub fn unavailable(detail: impl Into<String>) -> Self {
+        Self {
+            retry_after: Some(1),
+            ..Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                "The host cannot do this now",
+                detail,
+            )
+        }
+    }
+
+    /// Says which field is at fault and what would be right.
+    pub fn at(mut self, field: &str, remedy: &str) -> Self {
+        self.field = Some(field.to_owned());
+        self.remedy = Some(remedy.to_owned());
+        self
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_vec(&self).unwrap_or_default();
+        let mut response = (status, body).into_response();
+        response.headers_mut().insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if let Some(seconds) = self.retry_after {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+impl From<FieldError> for Problem {
+    fn from(error: FieldError) -> Self {
+        let title = "The request cannot be judged";
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "invalid-field",
+            title,
+            error.to_string(),
+        )
+        .at(&error.field, &error.remedy)
+    }
+}
+
+impl From<HrmError> for Problem {
+    fn from(error: HrmError) -> Self {
+        let detail = error.to_string();
+        match error {
+            HrmError::Busy => Self::busy(detail),
+            HrmError::Closed => Self::unavailable(detail),
+            HrmError::NotRecorded(_) | HrmError::Conflict(_) | HrmError::AlreadySettled => Self {
+                outcome: Some("denied"),
+                retry_after: Some(1),
+                ..Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "not-recorded",
+                    "The decision could not be recorded",
+                    detail,
+                )
+            },
+            HrmError::KeyReused => key_reused(detail),
+            HrmError::UnknownDecision(_) => Self::not_found(detail)
+                .at("decision_id", "give the decision_id of an approved action"),
+            HrmError::NotExecutable(_) => Self::new(
+                StatusCode::CONFLICT,
+                "not-executable",
+                "Nothing can be executed",
+                detail,
+            )
+            .at(
+                "decision_id",
+                "give the decision_id of an approved trade or close_position",
+            ),
+        }
+    }
+}
+
+impl From<RouterError> for Problem {
+    fn from(error: RouterError) -> Self {
+        let detail = error.to_string();
+        match error {
+            RouterError::Busy => Self::busy(detail),
+            RouterError::KeyReused => key_reused(detail),
+            RouterError::Closed | RouterError::NotStored(_) | RouterError::Thread(_) => {
+                Self::unavailable(detail)
+            }
+        }
+    }
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
+        Self::unavailable(error.to_string())
+    }
+}
+
+fn key_reused(detail: String) -> Problem {
+    let title = "The idempotency key was used for another request";
+    Problem::new(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "idempotency-key-reused",
+        title,
+        detail,
+    )
+    .at("idempotency_key", "use a fresh key for every new request")
+}

@@ -1,0 +1,239 @@
+//! What the API shows: decisions, rules and traces as JSON.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::hrm::decision_of;
+use crate::model::action::Action;
+use crate::model::decision::{Decision, Outcome, PolicyIdentity, PolicyVerdict};
+use crate::model::facts::Facts;
+use crate::model::ids::{DecisionId, Digest, Millis, Name, TraceId};
+use crate::model::verdict::{Metadata, Rule, RuleAnswer, RuleResult, Severity, Value};
+use crate::store::{AuditRow, Store};
+
+/// A decision, as answered to a proposal.
+#[derive(Serialize)]
+pub struct DecisionView<'a> {
+    decision_id: DecisionId,
+    trace_id: TraceId,
+    agent: &'a Name,
+    action_type: &'a str,
+    outcome: Outcome,
+    compliance_score: f64,
+    dry_run: bool,
+    decided_at_ms: Millis,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refusal: Option<&'a str>,
+    /// Why it is not approved, and what it was warned of, in words.
+    reasons: Vec<String>,
+    policies: Vec<PolicyView<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    action: Option<&'a Action>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    facts: Option<&'a Facts>,
+}
+
+#[derive(Serialize)]
+struct PolicyView<'a> {
+    policy: &'a str,
+    version: &'a str,
+    sha256: Digest,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    compliance_score: Option<f64>,
+    rules_checked: usize,
+    rules: Vec<RuleView<'a>>,
+    warnings: &'a [String],
+}
+
+#[derive(Serialize)]
+struct RuleView<'a> {
+    number: u16,
+    rule: &'a str,
+    category: &'a str,
+    severity: Severity,
+    answer: RuleResult,
+    observed: &'a Value,
+    limit: &'a Value,
+    nearest_passing: Option<f64>,
+}
+
+impl<'a> DecisionView<'a> {
+    /// The answer to a proposal.
+    pub fn of(decision: &'a Decision, dry_run: bool) -> Self {
+        Self {
+            decision_id: decision.id,
+            trace_id: decision.trace_id,
+            agent: &decision.agent,
+            action_type: &decision.action.action_type,
+            outcome: decision.outcome,
+            compliance_score: decision.compliance_score,
+            dry_run,
+            decided_at_ms: decision.decided_at,
+            refusal: decision.refusal.as_deref(),
+            reasons: reasons(decision),
+            policies: decision.verdicts.iter().map(policy_view).collect(),
+            action: None,
+            facts: None,
+        }
+    }
+
+    /// The whole record: with the action as judged and the facts it was judged under.
+    pub fn whole(decision: &'a Decision) -> Self {
+        Self {
+            action: Some(&decision.action),
+            facts: Some(&decision.facts),
+            ..Self::of(decision, false)
+        }
+    }
+}
+
+fn policy_view(part: &PolicyVerdict) -> PolicyView<'_> {
+    let identity = &part.policy;
+    let verdict = part.verdict.as_ref();
+    let answers = verdict.map_or(&[][..], |verdict| &verdict.answers);
+    PolicyView {
+        policy: &identity.metadata.name,
+        version: &identity.metadata.version,
+        sha256: identity.digest,
+        failure: part.verdict.as_ref().err().map(String::as_str),
+        compliance_score: verdict.ok().map(|verdict| verdict.compliance_score),
+        rules_checked: answers
+            .iter()
+            .filter(|answer| answer.answer != RuleResult::NotApplicable)
+            .count(),
+        rules: answers
+            .iter()
+            .filter_map(|answer| Some(rule_view(identity.rule(answer.rule)?, answer)))
+            .collect(),
+        warnings: verdict.map_or(&[][..], |verdict| &verdict.warnings),
+    }
+}
+
+fn rule_view<'a>(rule: &'a Rule, answer: &'a RuleAnswer) -> RuleView<'a> {
+    RuleView {
+        number: rule.number,
+        rule: &rule.name,
+        category: &rule.category,
+        severity: rule.severity,
+        answer: answer.answer,
+        observed: &answer.observed,
+        limit: &answer.limit,
+        nearest_passing: answer.nearest_passing,
+    }
+}
+
+/// Why a decision is what it is, in words: one line for each rule that fired, those that block first.
+#[must_use]
+pub fn reasons(decision: &Decision) -> Vec<String> {
+    let mut lines: Vec<(u8, String)> = Vec::new();
+    if let Some(refusal) = &decision.refusal {
+        lines.push((0, refusal.clone()));
+    }
+    for part in &decision.verdicts {
+        if let Err(failure) = &part.verdict {
+            lines.push((
+                0,
+                format!("{} could not judge: {failure}", part.policy.metadata.name),
+            ));
+        }
+    }
+    for (rule, answer) in decision.fired() {
+        let (order, verb) = match answer.answer {
+            RuleResult::Violation => (1, "is broken"),
+            RuleResult::Error => (1, "could not be judged"),
+            RuleResult::Hold => (2, "asks for an approval"),
+            _ => (3, "warns"),
+        };
+        let shown = |value: &Value| match value {
+            Value::None => None,
+            Value::Flag(flag) => Some(flag.to_string()),
+            Value::Number(number) => Some(number.to_string()),
+            Value::Text(text) => Some(text.clone()),
+        };
+        let mut line = format!("{} {verb}", rule.name);
+        if let Some(observed) = shown(&answer.observed) {
+            line.push_str(&format!(": observed {observed}"));
+            if let Some(limit) = shown(&answer.limit) {
+                line.push_str(&format!(", limit {limit}"));
+            }
+        }
+        if let Some(nearest) = answer.nearest_passing {
+            line.push_str(&format!("; {nearest} would pass"));
+        }
+        lines.push((order, line));
+    }
+    lines.sort_by_key(|(order, _)| *order);
+    lines.into_iter().map(|(_, line)| line).collect()
+}
+
+/// A line of a list of decisions.
+#[derive(Serialize)]
+pub struct DecisionSummary {
+    seq: u64,
+    decision_id: String,
+    trace_id: Option<TraceId>,
+    agent: Option<Name>,
+    action_type: Option<String>,
+    outcome: Option<Outcome>,
+    decided_at_ms: Millis,
+}
+
+impl DecisionSummary {
+    /// Of a row of the audit log.
+    pub fn of(row: AuditRow) -> Self {
+        Self {
+            seq: row.seq,
+            decision_id: row.id,
+            trace_id: row.trace_id,
+            agent: row.agent,
+            action_type: row.action_type,
+            outcome: row.outcome,
+            decided_at_ms: row.at,
+        }
+    }
+}
+
+/// The policies that recorded decisions name, by digest.
+pub type KnownPolicies = HashMap<Digest, Arc<PolicyIdentity>>;
+
+/// Every policy the store remembers.
+///
+/// # Errors
+/// The database cannot be read, or holds malformed metadata.
+pub fn known_policies(
+    records: Vec<crate::store::PolicyRecord>,
+) -> Result<KnownPolicies, serde_json::Error> {
+    records
+        .into_iter()
+        .map(|record| {
+            let metadata: Metadata = serde_json::from_str(&record.metadata_json)?;
+            Ok((
+                record.digest,
+                Arc::new(PolicyIdentity {
+                    digest: record.digest,
+                    metadata,
+                }),
+            ))
+        })
+        .collect()
+}
+
+/// Reads a decision from the store.
+///
+/// # Errors
+/// It cannot be read, or is malformed: in words.
+pub fn read_decision(store: &Store, id: DecisionId) -> Result<Option<Decision>, String> {
+    let Some(row) = store
+        .audit_entry(&id.to_string())
+        .map_err(|error| error.to_string())?
+    else {
+        return Ok(None);
+    };
+    let records = store.policies().map_err(|error| error.to_string())?;
+    let known = known_policies(records).map_err(|error| error.to_string())?;
+    decision_of(&row, |digest| known.get(&digest).cloned()).map_err(|error| error.to_string())
+}

@@ -1,0 +1,119 @@
+//! The command line: the edge where errors become words and an exit code.
+//!
+//! Exit codes: 0 it is as it should be; 1 it failed, or what was checked is not whole; 2 the command line is wrong.
+
+mod audit;
+mod demo;
+mod graveyard;
+mod inspect;
+mod serve;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::config::{Config, Overrides};
+use crate::model::ids::Name;
+
+/// ARK runs agents nobody has to trust.
+#[derive(Debug, Parser)]
+#[command(name = "ark", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the host.
+    Serve(HostArgs),
+    /// Shows everything at work: five agents, their decisions, a runaway agent, the audit log.
+    Demo(demo::DemoArgs),
+    /// The Graveyard: the 26 rules.
+    #[command(subcommand)]
+    Graveyard(graveyard::GraveyardCommand),
+    /// The audit log.
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
+    /// Says what a component is, what it imports, and why it would be refused.
+    Inspect(inspect::InspectArgs),
+    /// Prints a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// How the host is set up. Flags come before the environment, that before ark.toml.
+#[derive(Debug, Args)]
+struct HostArgs {
+    /// The configuration; without it `ark.toml` in the working directory, if there is one.
+    #[arg(long, env = "ARK_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where the host keeps its data [default: ark-data].
+    #[arg(long, env = "ARK_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Address and port of the API [default: 127.0.0.1:8000]. Port 0: a free one.
+    #[arg(long, env = "ARK_LISTEN", value_name = "ADDR:PORT")]
+    listen: Option<SocketAddr>,
+    /// A directory with agents: manifests, components beside them.
+    #[arg(long, env = "ARK_AGENTS", value_name = "DIR")]
+    agents: Option<PathBuf>,
+    /// The Graveyard as a file, mode 0444, instead of the one in this program.
+    #[arg(long, env = "ARK_GRAVEYARD", value_name = "FILE")]
+    graveyard: Option<PathBuf>,
+    /// A name that may propose actions over HTTP; may be given more than once.
+    #[arg(long, value_name = "NAME")]
+    submitter: Vec<Name>,
+}
+
+impl HostArgs {
+    fn config(self) -> anyhow::Result<Config> {
+        let overrides = Overrides {
+            data_dir: self.data_dir,
+            listen: self.listen,
+            agents_dir: self.agents,
+            graveyard: self.graveyard,
+            submitters: self.submitter,
+        };
+        Ok(Config::read(self.config.as_deref(), overrides)?)
+    }
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Serve(args) => serve::serve(args),
+        Command::Demo(args) => demo::demo(args),
+        Command::Graveyard(command) => graveyard::run(command),
+        Command::Audit(command) => audit::run(command),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "ark", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("ark: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Starts logging to standard error. `ARK_LOG` says what (as `RUST_LOG` would), `ARK_LOG_FORMAT=json` how.
+fn log(default: &str) {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_env("ARK_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    // A second subscriber in one process is refused; there is only one.
+    let _ = if std::env::var("ARK_LOG_FORMAT").is_ok_and(|format| format == "json") {
+        builder.json().try_init()
+    } else {
+        builder.with_target(false).try_init()
+    };
+}

@@ -1,0 +1,429 @@
+//! Agents: a component of world `ark:agent/agent`, invoked in a fresh instance for every signal.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use wasmtime::Store;
+use wasmtime::component::Linker;
+
+use crate::model::action::Action;
+use crate::model::check::check;
+use crate::model::ids::Digest;
+use crate::model::signal::Signal;
+use crate::model::state::{Memory, NewMemory, StateEntry, StateWrite, Truth, TruthWrite};
+
+use super::engine::Engine;
+use super::host::{Preview, ServiceError, Services, Session};
+use super::limits::{LimitReached, Limits, ticks_until};
+use super::load::{self, LoadError};
+use super::manifest::Manifest;
+
+pub(super) mod bindings {
+    #![allow(
+        missing_docs,
+        clippy::pedantic,
+        reason = "generated from the WIT, where it is documented"
+    )]
+    wasmtime::component::bindgen!({
+        path: ["../wit/types", "../wit/agent"],
+        world: "ark:agent/agent",
+        imports: { default: trappable },
+        with: {
+            "ark:types/actions@1.0.0": crate::runtime::types::actions,
+            "ark:types/verdicts@1.0.0": crate::runtime::types::verdicts,
+        },
+    });
+}
+
+use bindings::ark::agent::signals as wit;
+
+/// How loud a log line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogLevel {
+    /// For the agent's author.
+    Debug,
+    /// For the record.
+    Info,
+    /// Something is odd.
+    Warn,
+    /// Something failed.
+    Error,
+}
+
+/// A line an agent logged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LogLine {
+    /// How loud.
+    pub level: LogLevel,
+    /// What.
+    pub text: String,
+}
+
+/// What an invocation wants to have happen.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// What it proposes; checked.
+    pub actions: Vec<Action>,
+    /// Its state writes, one per key.
+    pub state: Vec<StateWrite>,
+    /// Its memories.
+    pub memories: Vec<NewMemory>,
+    /// Its truths, one per key.
+    pub truths: Vec<TruthWrite>,
+}
+
+/// Why an invocation failed. Nothing of it counts.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvocationFailure {
+    /// It used up its fuel.
+    #[error("it used up its fuel of {0} units")]
+    OutOfFuel(u64),
+    /// It was not done in time.
+    #[error("it was not done within {} ms", .0.as_millis())]
+    DeadlineExceeded(Duration),
+    /// It reached another limit.
+    #[error("it reached its limit of {0}")]
+    LimitReached(&'static str),
+    /// It trapped.
+    #[error("it trapped: {message}")]
+    Trap {
+        /// What trapped.
+        message: String,
+        /// Where: the WebAssembly backtrace.
+        backtrace: String,
+    },
+    /// It could not be instantiated.
+    #[error("it could not be started: {0}")]
+    Start(String),
+    /// It says itself that it failed.
+    #[error("it reports: {0}")]
+    Reported(String),
+    /// What it returned makes no sense.
+    #[error("what it returned is not valid: {0}")]
+    InvalidOutput(String),
+}
+
+impl InvocationFailure {
+    /// The kind, for metrics and the audit log.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::OutOfFuel(_) => "fuel",
+            Self::DeadlineExceeded(_) => "deadline",
+            Self::LimitReached(limit) => limit,
+            Self::Trap { .. } => "trap",
+            Self::Start(_) => "start",
+            Self::Reported(_) => "reported",
+            Self::InvalidOutput(_) => "invalid_output",
+        }
+    }
+}
+
+/// What an invocation did.
+#[derive(Debug)]
+pub struct InvocationReport {
+    /// What it wants, or why it failed.
+    pub result: Result<Effects, InvocationFailure>,
+    /// Fuel used.
+    pub fuel: u64,
+    /// The most memory held at one time, in bytes.
+    pub memory_peak: usize,
+    /// Host calls made.
+    pub host_calls: u32,
+    /// From the start of the instantiation to the last byte returned.
+    pub duration: Duration,
+    /// What it logged.
+    pub log: Vec<LogLine>,
+}
+
+/// An agent, compiled and linked.
+pub struct Agent {
+    manifest: Arc<Manifest>,
+    limits: Arc<Limits>,
+    digest: Digest,
+    pre: bindings::AgentPre<Session>,
+    engine: Engine,
+}
+
+impl std::fmt::Debug for Agent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Agent")
+            .field("manifest", &self.manifest)
+            .field("digest", &self.digest)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Agent {
+    /// Compiles an agent and makes sure that it is what its manifest says and imports only what that grants. `ceiling` are the operator's
+    /// limits; the manifest's must not be looser.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub fn load(
+        engine: &Engine,
+        bytes: &[u8],
+        manifest: Manifest,
+        ceiling: &Limits,
+    ) -> Result<Self, LoadError> {
+        let limits = ceiling.tightened_by(&manifest.limits)?;
+        let digest = Digest::of(bytes);
+        if digest != manifest.sha256 {
+            return Err(LoadError::WrongDigest {
+                expected: manifest.sha256,
+                found: digest,
+            });
+        }
+        let component = load::compile(engine, bytes)?;
+        let refused: Vec<String> = load::imports(engine, &component.component_type())
+            .into_iter()
+            .filter(|import| !load::agent_may_import(import, &manifest.capabilities))
+            .collect();
+        if !refused.is_empty() {
+            return Err(LoadError::NotGranted(refused));
+        }
+        let wrong_world = |error: wasmtime::Error| LoadError::WrongWorld {
+            world: "ark:agent/agent",
+            problem: format!("{error:#}"),
+        };
+        let mut linker = Linker::<Session>::new(engine.wasmtime());
+        super::wasi::link(&mut linker).map_err(wrong_world)?;
+        bindings::ark::agent::host::add_to_linker::<Session, wasmtime::component::HasSelf<Session>>(
+            &mut linker,
+            |session| session,
+        )
+        .map_err(wrong_world)?;
+        let pre = linker.instantiate_pre(&component).map_err(wrong_world)?;
+        let pre = bindings::AgentPre::new(pre).map_err(wrong_world)?;
+        let agent = Self {
+            manifest: Arc::new(manifest),
+            limits: Arc::new(limits),
+            digest,
+            pre,
+            engine: engine.clone(),
+        };
+        agent.check_metadata()?;
+        Ok(agent)
+    }
+
+    fn check_metadata(&self) -> Result<(), LoadError> {
+        let deadline = Instant::now() + self.limits.deadline;
+        let metadata = self
+            .start(Arc::new(Offline), deadline)
+            .and_then(|(mut store, agent)| {
+                agent
+                    .call_metadata(&mut store)
+                    .map_err(|error| self.classify(&error))
+            })
+            .map_err(|failure| LoadError::Failed(failure.to_string()))?;
+        for (field, expected, found) in [
+            ("name", self.manifest.name.as_str(), &metadata.name),
+            ("version", self.manifest.version.as_str(), &metadata.version),
+        ] {
+            if expected != found {
+                let found = crate::model::check::clip(found);
+                return Err(LoadError::WrongMetadata {
+                    field,
+                    expected: expected.to_owned(),
+                    found,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Its manifest.
+    #[must_use]
+    pub const fn manifest(&self) -> &Arc<Manifest> {
+        &self.manifest
+    }
+
+    /// SHA-256 of its component.
+    #[must_use]
+    pub const fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The limits of its invocations.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Handles a signal in a fresh instance. Blocks until it is done or ended, `deadline` at the latest.
+    #[must_use]
+    pub fn invoke(
+        &self,
+        signal: &Signal,
+        services: Arc<dyn Services>,
+        deadline: Instant,
+    ) -> InvocationReport {
+        let started = Instant::now();
+        let deadline = deadline.min(started + self.limits.deadline);
+        let (mut store, agent) = match self.start(services, deadline) {
+            Ok(started) => started,
+            Err(failure) => {
+                return InvocationReport {
+                    result: Err(failure),
+                    fuel: 0,
+                    memory_peak: 0,
+                    host_calls: 0,
+                    duration: started.elapsed(),
+                    log: Vec::new(),
+                };
+            }
+        };
+        let signal = wit::Signal {
+            id: signal.id.to_string(),
+            topic: signal.topic.clone(),
+            payload_json: signal.payload_json.clone(),
+            trace_id: signal.trace_id.to_string(),
+            sender: signal.sender.as_ref().map(ToString::to_string),
+            causal_depth: signal.causal_depth,
+            accepted_ms: signal.accepted_at.0,
+        };
+        let returned = agent.call_handle(&mut store, &signal);
+        let result = match returned {
+            Ok(Ok(actions)) => self.effects(actions, store.data_mut()),
+            Ok(Err(error)) => Err(InvocationFailure::Reported(match error {
+                wit::Error::InvalidSignal(reason) => {
+                    format!("invalid signal: {}", crate::model::check::clip(&reason))
+                }
+                wit::Error::Failed(reason) => crate::model::check::clip(&reason),
+            })),
+            Err(error) => Err(self.classify(&error)),
+        };
+        let fuel = self.limits.fuel - store.get_fuel().unwrap_or(0).min(self.limits.fuel);
+        let session = store.data();
+        InvocationReport {
+            result,
+            fuel,
+            memory_peak: session.meter.memory_peak,
+            host_calls: session.host_calls,
+            duration: started.elapsed(),
+            log: session.log.take(),
+        }
+    }
+
+    fn start(
+        &self,
+        services: Arc<dyn Services>,
+        deadline: Instant,
+    ) -> Result<(Store<Session>, bindings::Agent), InvocationFailure> {
+        let session = Session::new(&self.limits, &self.manifest, services, deadline);
+        let mut store = Store::new(self.engine.wasmtime(), session);
+        store.limiter(|session| &mut session.meter);
+        store.set_hostcall_fuel(
+            self.limits
+                .host_call_bytes
+                .max(self.limits.output_bytes)
+                .saturating_mul(4),
+        );
+        store
+            .set_fuel(self.limits.fuel)
+            .map_err(|error| InvocationFailure::Start(error.to_string()))?;
+        store.set_epoch_deadline(ticks_until(deadline));
+        let agent =
+            self.pre
+                .instantiate(&mut store)
+                .map_err(|error| match self.classify(&error) {
+                    InvocationFailure::Trap { message, .. } => InvocationFailure::Start(message),
+                    failure => failure,
+                })?;
+        Ok((store, agent))
+    }
+
+    fn effects(
+        &self,
+        actions: Vec<Action>,
+        session: &mut Session,
+    ) -> Result<Effects, InvocationFailure> {
+        if actions.len() > self.limits.actions as usize {
+            return Err(InvocationFailure::LimitReached("actions"));
+        }
+        let mut checked = Vec::with_capacity(actions.len());
+        let mut bytes = 0usize;
+        for (index, action) in actions.into_iter().enumerate() {
+            let action = check(action).map_err(|error| {
+                InvocationFailure::InvalidOutput(format!("action {index}: {error}"))
+            })?;
+            bytes = bytes
+                .saturating_add(serde_json::to_vec(&action).map_or(usize::MAX, |json| json.len()));
+            if bytes > self.limits.output_bytes {
+                return Err(InvocationFailure::LimitReached("output_bytes"));
+            }
+            checked.push(action);
+        }
+        let writes = std::mem::take(&mut session.writes);
+        Ok(Effects {
+            actions: checked,
+            state: writes.state.into_values().collect(),
+            memories: writes.memories,
+            truths: writes.truths.into_values().collect(),
+        })
+    }
+
+    fn classify(&self, error: &wasmtime::Error) -> InvocationFailure {
+        if let Some(reached) = error.downcast_ref::<LimitReached>() {
+            return match reached.limit {
+                "deadline" => InvocationFailure::DeadlineExceeded(self.limits.deadline),
+                limit => InvocationFailure::LimitReached(limit),
+            };
+        }
+        let backtrace = || {
+            error
+                .downcast_ref::<wasmtime::WasmBacktrace>()
+                .map(ToString::to_string)
+                .unwrap_or_default()
+        };
+        match error.downcast_ref::<wasmtime::Trap>() {
+            Some(wasmtime::Trap::OutOfFuel) => InvocationFailure::OutOfFuel(self.limits.fuel),
+            Some(wasmtime::Trap::Interrupt) => {
+                InvocationFailure::DeadlineExceeded(self.limits.deadline)
+            }
+            Some(wasmtime::Trap::StackOverflow) => InvocationFailure::LimitReached("stack"),
+            Some(trap) => InvocationFailure::Trap {
+                message: trap.to_string(),
+                backtrace: backtrace(),
+            },
+            None => {
+                let message = crate::model::check::clip(&error.root_cause().to_string());
+                InvocationFailure::Trap {
+                    message,
+                    backtrace: backtrace(),
+                }
+            }
+        }
+    }
+}
+
+/// Services for a component that is only asked for its metadata.
+struct Offline;
+
+impl Services for Offline {
+    fn state_get(&self, _: &str) -> Result<(u64, Option<StateEntry>), ServiceError> {
+        Err(offline())
+    }
+
+    fn state_list(&self, _: &str, _: u32) -> Result<Vec<String>, ServiceError> {
+        Err(offline())
+    }
+
+    fn memory_recent(&self, _: Option<&str>, _: u32) -> Result<Vec<Memory>, ServiceError> {
+        Err(offline())
+    }
+
+    fn truth_get(&self, _: &str) -> Result<Option<Truth>, ServiceError> {
+        Err(offline())
+    }
+
+    fn check(&self, _: Action) -> Result<Preview, ServiceError> {
+        Err(offline())
+    }
+}
+
+fn offline() -> ServiceError {
+    ServiceError("not while the agent is loaded".to_owned())
+}

@@ -1,0 +1,34 @@
+//! Running components: the engine, what may be loaded, and how policies and agents are called.
+//!
+//! Invariants: every guest runs with fuel, an epoch deadline and a bound on its total memory, always; a component that imports what it was
+//! not granted is never instantiated; an agent's invocation is a fresh instance, and what it writes is only buffered here; a policy gets
+//! nothing but its arguments.
+//!
+//! Reading order: [`engine`], [`limits`], [`load`] (what is refused and why), [`policy`], [`graveyard`] (the pin), [`manifest`], [`agent`]
+//! with its host calls in [`host`] and WASI in [`wasi`], [`inspect`].
+//!
+//! Must not know: SQLite, HTTP, what a decision is. Threads are the callers': everything here blocks.
+
+mod agent;
+mod engine;
+mod graveyard;
+mod host;
+mod inspect;
+mod limits;
+mod load;
+mod manifest;
+mod policy;
+mod types;
+mod vectors;
+mod wasi;
+
+pub use agent::{Agent, Effects, InvocationFailure, InvocationReport, LogLevel, LogLine};
+pub use engine::{Engine, EngineConfig, EngineError};
+pub use graveyard::{GraveyardSource, Pin, PinError, PinnedGraveyard};
+pub use host::{Preview, ServiceError, Services};
+pub use inspect::{Import, Inspection, inspect};
+pub use limits::{LimitError, Limits, LimitsOverride};
+pub use load::{LoadError, MAX_COMPONENT_BYTES};
+pub use manifest::{Manifest, ManifestError};
+pub use policy::{Policy, PolicyError, PolicyInstance};
+pub use vectors::{Vector, VectorFailure, run_vectors};
