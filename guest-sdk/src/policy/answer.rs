@@ -58,14 +58,22 @@ impl<J> RuleSpec<J> {
 
 /// The metadata of a policy made of these rules. `version` is semver.
 pub fn describe<J>(name: &str, version: &str, rules: &[RuleSpec<J>]) -> Metadata {
-    Metadata { name: name.to_owned(), version: version.to_owned(), rules: rules.iter().map(RuleSpec::describe).collect() }
+    Metadata {
+        name: name.to_owned(),
+        version: version.to_owned(),
+        rules: rules.iter().map(RuleSpec::describe).collect(),
+    }
 }
 
 /// The verdict of a policy made of these rules: asks every one of them, whatever the others said. Without warnings.
 pub fn judge<J>(rules: &[RuleSpec<J>], mut ask: impl FnMut(&RuleSpec<J>) -> Answer) -> Verdict {
     let mut answers = Vec::with_capacity(rules.len());
     answers.extend(rules.iter().map(|rule| rule.answer(ask(rule))));
-    Verdict { compliance_score: compliance_score(&answers), answers, warnings: Vec::new() }
+    Verdict {
+        compliance_score: compliance_score(&answers),
+        answers,
+        warnings: Vec::new(),
+    }
 }
 
 /// 1 − violations / rules checked, floored at 0. A violation, a hold and an error count as violations; every rule that applied
@@ -82,7 +90,11 @@ pub fn compliance_score(answers: &[RuleAnswer]) -> f64 {
             }
         }
     }
-    if checked == 0 { 1.0 } else { (1.0 - f64::from(violations) / f64::from(checked)).max(0.0) }
+    if checked == 0 {
+        1.0
+    } else {
+        (1.0 - f64::from(violations) / f64::from(checked)).max(0.0)
+    }
 }
 
 /// What a rule finds, before its severity is applied.
@@ -107,7 +119,12 @@ pub struct Answer {
 
 impl Answer {
     const fn new(finding: Finding) -> Self {
-        Self { finding, observed: Value::None, limit: Value::None, nearest_passing: None }
+        Self {
+            finding,
+            observed: Value::None,
+            limit: Value::None,
+            nearest_passing: None,
+        }
     }
 
     /// The rule applies and is kept.
@@ -194,7 +211,15 @@ mod tests {
     use super::*;
 
     fn spec(severity: Severity, hold: bool) -> RuleSpec<()> {
-        RuleSpec { number: 7, name: "n", category: "c", severity, hold, description: "d", judge: () }
+        RuleSpec {
+            number: 7,
+            name: "n",
+            category: "c",
+            severity,
+            hold,
+            description: "d",
+            judge: (),
+        }
     }
 
     #[test]
@@ -208,7 +233,11 @@ mod tests {
             (Severity::Critical, false, RuleResult::Violation),
         ] {
             let rule = spec(severity, hold);
-            assert_eq!(rule.answer(Answer::fires()).answer, expected, "{severity:?} hold={hold}");
+            assert_eq!(
+                rule.answer(Answer::fires()).answer,
+                expected,
+                "{severity:?} hold={hold}"
+            );
             assert_eq!(rule.answer(Answer::passes()).answer, RuleResult::Pass);
             assert_eq!(rule.answer(Answer::warns()).answer, RuleResult::Warn);
             assert_eq!(rule.answer(Answer::error("x")).answer, RuleResult::Error);
@@ -219,7 +248,10 @@ mod tests {
     #[test]
     fn the_score_counts_holds_and_errors_as_violations_and_only_what_applied() {
         let score = |answers: &[Answer]| {
-            let answers: Vec<_> = answers.iter().map(|a| spec(Severity::High, false).answer(a.clone())).collect();
+            let answers: Vec<_> = answers
+                .iter()
+                .map(|a| spec(Severity::High, false).answer(a.clone()))
+                .collect();
             compliance_score(&answers)
         };
         let (pass, fire, na) = (Answer::passes(), Answer::fires(), Answer::not_applicable());
