@@ -1,4 +1,12 @@
-//! probe
+//! Write ARK agents and policies in Rust.
+//!
+//! Two features, one per world: `agent` (the default) and `policy`. A component is described by the worlds it is linked with, so a
+//! policy crate switches the default off: `ark-guest = { …, default-features = false, features = ["policy"] }`.
+
+#[cfg(feature = "policy")]
+pub mod policy;
+
+/// The bindings of the world `ark:policy/policy`, generated from the WIT. [`policy`] is the face of them.
 #[cfg(feature = "policy")]
 pub mod policy_world {
     wit_bindgen::generate!({
@@ -7,6 +15,7 @@ pub mod policy_world {
         generate_all,
         pub_export_macro: true,
         export_macro_name: "export_policy_world",
+        additional_derives: [PartialEq],
         default_bindings_module: "ark_guest::policy_world",
     });
 }

@@ -1,0 +1,174 @@
+//! What the rules judge: the action and the facts, with what must be read out of the action once for all rules.
+
+use ark_guest::policy::{
+    Action, Answer, Change, ClosePosition, Custom, DataHandling, DataOperation, Facts, FileVerb, Parameters, Side,
+    Trade,
+};
+
+use crate::naming::{self, Attempt};
+use crate::parameters::OpenParameters;
+
+/// Why a rule cannot be judged. It denies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unjudgeable(pub &'static str);
+
+/// What a rule answers.
+pub type Judged = Result<Answer, Unjudgeable>;
+
+/// Floating-point sums and quotients may miss a limit that they meet in decimal arithmetic (0.04 + 0.06 > 0.1 in `f64`): what is
+/// computed is compared with this tolerance, far below any size that matters. What is given is compared as it is.
+pub const TOLERANCE: f64 = 1e-9;
+
+/// An action under its facts.
+pub struct Case<'a> {
+    /// What is proposed.
+    pub action: &'a Action,
+    /// What the host attests.
+    pub facts: &'a Facts,
+    /// What the parameters without a type name; the reason where they cannot be read.
+    open: Result<OpenParameters, Unjudgeable>,
+}
+
+impl<'a> Case<'a> {
+    /// Reads the open parameters.
+    pub fn new(action: &'a Action, facts: &'a Facts) -> Self {
+        let open = if fits(action) {
+            OpenParameters::read(action)
+        } else {
+            Err(Unjudgeable("the action type does not fit its parameters"))
+        };
+        Self { action, facts, open }
+    }
+
+    /// The trade, if it is one.
+    pub fn trade(&self) -> Option<&'a Trade> {
+        match &self.action.parameters {
+            Parameters::Trade(trade) => Some(trade),
+            _ => None,
+        }
+    }
+
+    /// The position closed, if it is one.
+    pub fn close(&self) -> Option<&'a ClosePosition> {
+        match &self.action.parameters {
+            Parameters::ClosePosition(close) => Some(close),
+            _ => None,
+        }
+    }
+
+    /// The data handled, if any.
+    pub fn data(&self) -> Option<&'a DataHandling> {
+        match &self.action.parameters {
+            Parameters::Data(data) => Some(data),
+            _ => None,
+        }
+    }
+
+    /// How the action names an attempt on a guard of the system, if it does, by a system change, a custom kind or its open parameters.
+    ///
+    /// # Errors
+    /// The action type does not fit its parameters, or the open parameters cannot be read: then nobody can say what they name.
+    pub fn attempt(&self, attempt: Attempt) -> Result<Option<&str>, Unjudgeable> {
+        let open = self.open.as_ref().map_err(|&why| why)?;
+        let typed = match &self.action.parameters {
+            Parameters::System(system) => attempt_of(system.change) == attempt,
+            _ => false,
+        };
+        Ok(if typed {
+            Some(&self.action.action_type)
+        } else {
+            open.attempt(attempt)
+        })
+    }
+
+    /// What the proposer should know beside the answers: its claims were no evidence.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if let Ok(open) = &self.open {
+            warnings.extend(open.claims().map(|claim| {
+                format!("`{claim}` in the parameters is no evidence and was ignored: only what the host attests counts")
+            }));
+        }
+        if self.data().is_some_and(|data| data.user_consent == Some(true)) {
+            warnings.push(
+                "`user_consent: true` is no evidence and was ignored: a consent is granted by its subject, through the host"
+                    .to_owned(),
+            );
+        }
+        warnings
+    }
+}
+
+const fn attempt_of(change: Change) -> Attempt {
+    match change {
+        Change::ModifyGraveyard | Change::UpdateEthics | Change::ChangeRules => Attempt::Graveyard,
+        Change::DisableWatchdog => Attempt::Watchdog,
+        Change::DisableAudit => Attempt::Audit,
+        Change::ClearHalt => Attempt::Halt,
+        Change::OverrideUser => Attempt::UserOverride,
+    }
+}
+
+/// Whether the action is what its type says. The host refuses one that is not; the rules do not rely on that.
+fn fits(action: &Action) -> bool {
+    let name = action.action_type.as_str();
+    match &action.parameters {
+        Parameters::Trade(trade) => match name {
+            "trade" | "order" | "open_position" => true,
+            "buy" => trade.side == Side::Buy,
+            "sell" => trade.side == Side::Sell,
+            _ => false,
+        },
+        Parameters::ClosePosition(_) => name == "close_position",
+        Parameters::Data(data) => {
+            name == match data.operation {
+                DataOperation::Handle => "data_handling",
+                DataOperation::Collect => "collect_data",
+                DataOperation::Store => "store_data",
+                DataOperation::Share => "share_data",
+            }
+        }
+        Parameters::File(file) => match name {
+            "file_operation" => true,
+            "delete" | "remove" => matches!(file.operation, FileVerb::Delete | FileVerb::Remove | FileVerb::Destroy),
+            _ => false,
+        },
+        Parameters::Code(_) => name == "execute_code",
+        Parameters::Message(_) => matches!(name, "message" | "publish" | "report" | "log"),
+        Parameters::System(system) => {
+            name == match system.change {
+                Change::ModifyGraveyard => "modify_graveyard",
+                Change::UpdateEthics => "update_ethics",
+                Change::ChangeRules => "change_rules",
+                Change::DisableWatchdog => "disable_watchdog",
+                Change::DisableAudit => "disable_audit",
+                Change::ClearHalt => "clear_halt",
+                Change::OverrideUser => "override_user",
+            }
+        }
+        Parameters::Custom(Custom { kind, .. }) => name == kind && !naming::imitates_a_known_type(kind),
+    }
+}
+
+impl Unjudgeable {
+    /// The value if it is finite and in its range, else this reason.
+    pub fn unless(self, value: f64, in_range: bool) -> Result<f64, Self> {
+        if value.is_finite() && in_range {
+            Ok(value)
+        } else {
+            Err(self)
+        }
+    }
+}
+
+/// The size of a trade, in range.
+pub fn position_size(trade: &Trade) -> Result<f64, Unjudgeable> {
+    let size = trade.position_size_pct;
+    Unjudgeable("position_size_pct is not a number from 0 to 1").unless(size, (0.0..=1.0).contains(&size))
+}
+
+/// The leverage of a trade, in range.
+pub fn leverage(trade: &Trade) -> Result<f64, Unjudgeable> {
+    let leverage = trade.leverage;
+    Unjudgeable("leverage is not a number above 0").unless(leverage, leverage > 0.0)
+}
