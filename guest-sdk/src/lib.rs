@@ -3,6 +3,8 @@
 //! Two features, one per world: `agent` (the default) and `policy`. A component is described by the worlds it is linked with, so a
 //! policy crate switches the default off: `ark-guest = { …, default-features = false, features = ["policy"] }`.
 
+#[cfg(feature = "agent")]
+pub mod agent;
 #[cfg(feature = "policy")]
 pub mod policy;
 
@@ -19,6 +21,8 @@ pub mod policy_world {
         default_bindings_module: "ark_guest::policy_world",
     });
 }
+
+/// The bindings of the world `ark:agent/agent`, generated from the WIT. [`agent`] is the face of them.
 #[cfg(feature = "agent")]
 pub mod agent_world {
     wit_bindgen::generate!({
@@ -27,6 +31,7 @@ pub mod agent_world {
         generate_all,
         pub_export_macro: true,
         export_macro_name: "export_agent_world",
+        additional_derives: [PartialEq],
         default_bindings_module: "ark_guest::agent_world",
     });
 }

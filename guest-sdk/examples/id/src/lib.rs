@@ -1,0 +1,162 @@
+//! id keeps a profile of how each agent behaves: what it proposes, how it is judged, how bold it is, how long its streaks are.
+//!
+//! Boldness is the exponentially weighted mean of position sizes over the 10 % that one position may have. When it moves by more than a
+//! quarter of that, or a streak of five denials is reached, id writes a memory. It proposes nothing.
+
+use std::collections::BTreeMap;
+
+use ark_guest::agent::{Action, Agent, Error, Host, Metadata, Signal};
+use serde::{Deserialize, Serialize};
+
+/// The weight of the newest observation.
+const ALPHA: f64 = 0.2;
+/// How far boldness must move to be remembered.
+const NOTABLE: f64 = 0.25;
+/// The streak of denials that is remembered.
+const STREAK: u64 = 5;
+
+#[derive(Debug, Deserialize)]
+struct Decided {
+    agent: String,
+    action_type: String,
+    outcome: String,
+    compliance_score: f64,
+    #[serde(default)]
+    position_size_pct: Option<f64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Executed {
+    agent: String,
+    #[serde(default)]
+    realized_pnl_pct: Option<f64>,
+}
+
+/// An agent's profile.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Profile {
+    /// How often each action type had each outcome: `buy/approved` and so on.
+    pub counts: BTreeMap<String, u64>,
+    /// The mean compliance score, newest weighted most.
+    pub compliance: f64,
+    /// The mean size over the most that one position may have.
+    pub boldness: f64,
+    /// The boldness that was last remembered.
+    pub remembered_boldness: f64,
+    /// Denials in a row, up to now.
+    pub denials_in_a_row: u64,
+    /// Losses in a row, up to now.
+    pub losses_in_a_row: u64,
+}
+
+/// The agent.
+pub struct Id;
+
+impl Agent for Id {
+    fn metadata() -> Metadata {
+        Metadata {
+            name: "id".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            description: env!("CARGO_PKG_DESCRIPTION").to_owned(),
+        }
+    }
+
+    fn handle(host: &dyn Host, signal: &Signal) -> Result<Vec<Action>, Error> {
+        match signal.topic.as_str() {
+            "ark.decision" => {
+                let decided: Decided = signal.payload()?;
+                update(host, &decided.agent, |profile| profile.decided(&decided))?;
+            }
+            "ark.execution" => {
+                let executed: Executed = signal.payload()?;
+                update(host, &executed.agent, |profile| profile.executed(&executed))?;
+            }
+            other => return Err(Error::InvalidSignal(format!("{other} is no topic of this agent"))),
+        }
+        Ok(Vec::new())
+    }
+}
+
+fn update(host: &dyn Host, agent: &str, change: impl FnOnce(&mut Profile) -> Option<&'static str>) -> Result<(), Error> {
+    let key = format!("profile/{agent}");
+    let mut profile: Profile = host.state(&key)?.unwrap_or_default();
+    let notable = change(&mut profile);
+    host.set_state(&key, &profile)?;
+    if let Some(what) = notable {
+        host.remember("profile", &format!("{agent}: {what}"), &profile, None)?;
+    }
+    Ok(())
+}
+
+impl Profile {
+    fn decided(&mut self, decided: &Decided) -> Option<&'static str> {
+        let first = self.counts.is_empty();
+        *self.counts.entry(format!("{}/{}", decided.action_type, decided.outcome)).or_default() += 1;
+        let weight = if first { 1.0 } else { ALPHA };
+        self.compliance += weight * (decided.compliance_score - self.compliance);
+        self.denials_in_a_row = if decided.outcome == "denied" { self.denials_in_a_row + 1 } else { 0 };
+        if let Some(size) = decided.position_size_pct {
+            self.boldness += weight * (size / 0.1 - self.boldness);
+        }
+        if self.denials_in_a_row == STREAK {
+            return Some("five denials in a row");
+        }
+        if (self.boldness - self.remembered_boldness).abs() > NOTABLE {
+            let bolder = self.boldness > self.remembered_boldness;
+            self.remembered_boldness = self.boldness;
+            return Some(if bolder { "bolder than before" } else { "more careful than before" });
+        }
+        None
+    }
+
+    fn executed(&mut self, executed: &Executed) -> Option<&'static str> {
+        let result = executed.realized_pnl_pct?;
+        self.losses_in_a_row = if result < 0.0 { self.losses_in_a_row + 1 } else { 0 };
+        (self.losses_in_a_row == STREAK).then_some("five losses in a row")
+    }
+}
+
+ark_guest::export_agent!(Id);
+
+#[cfg(test)]
+mod tests {
+    use ark_guest::agent::MockHost;
+    use serde_json::json;
+
+    use super::*;
+
+    fn decide(host: &mut MockHost, outcome: &str, size: f64) {
+        let payload = json!({"agent": "kenny", "action_type": "buy", "outcome": outcome, "compliance_score": 0.9,
+            "position_size_pct": size});
+        assert!(host.deliver::<Id>("ark.decision", &payload).unwrap().is_empty());
+    }
+
+    #[test]
+    fn boldness_follows_sizes_and_a_change_is_remembered_once() {
+        let mut host = MockHost::new();
+        decide(&mut host, "approved", 0.05);
+        decide(&mut host, "approved", 0.05);
+        let profile: Profile = host.state_of("profile/kenny").unwrap();
+        assert_eq!((profile.boldness, profile.counts["buy/approved"]), (0.5, 2));
+        assert_eq!(host.memories().len(), 1);
+        for _ in 0..10 {
+            decide(&mut host, "approved", 0.0);
+        }
+        assert!(host.memories().last().unwrap().content.contains("more careful"));
+    }
+
+    #[test]
+    fn streaks_are_counted_and_broken() {
+        let mut host = MockHost::new();
+        for _ in 0..5 {
+            decide(&mut host, "denied", 0.0);
+        }
+        assert_eq!(host.memories().last().unwrap().content, "kenny: five denials in a row");
+        decide(&mut host, "approved", 0.0);
+        for result in [-0.01, -0.01, 0.02] {
+            host.deliver::<Id>("ark.execution", &json!({"agent": "kenny", "realized_pnl_pct": result})).unwrap();
+        }
+        let profile: Profile = host.state_of("profile/kenny").unwrap();
+        assert_eq!((profile.denials_in_a_row, profile.losses_in_a_row), (0, 0));
+    }
+}

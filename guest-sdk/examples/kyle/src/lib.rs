@@ -1,0 +1,191 @@
+//! kyle reads market ticks and says how unusual each one is.
+//!
+//! Per symbol it keeps, in the host's state: the last prices (a channel), an exponentially weighted mean and variance of returns, and an
+//! exponentially weighted mean of volume. A tick's score is `tanh(z / 3)`, where z is its return in standard deviations, weighted by how
+//! unusual its volume is; so it is in -1..=1 and keeps the sign of the return. Until the warm-up is over it says nothing.
+
+use ark_guest::agent::{Action, Agent, Error, Host, Metadata, Signal, message};
+use serde::{Deserialize, Serialize};
+
+/// How many prices make the channel.
+const CHANNEL: usize = 20;
+/// The weight of the newest observation: a memory of about 30 ticks.
+const ALPHA: f64 = 1.0 / 30.0;
+
+/// A market tick.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tick {
+    /// The instrument.
+    pub symbol: String,
+    /// The last price, more than 0.
+    pub price: f64,
+    /// The volume since the last tick, 0 or more.
+    pub volume: f64,
+    /// When, in seconds since the Unix epoch.
+    pub at: u64,
+}
+
+/// What kyle says of a tick.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Score {
+    /// The instrument.
+    pub symbol: String,
+    /// The price.
+    pub price: f64,
+    /// When, in seconds since the Unix epoch.
+    pub at: u64,
+    /// How unusual, -1 to 1; the sign is the direction.
+    pub score: f64,
+    /// The return in standard deviations.
+    pub z: f64,
+    /// The volume over its mean.
+    pub volume_ratio: f64,
+    /// The standard deviation of returns.
+    pub volatility: f64,
+    /// The highest of the prices before this one.
+    pub high: f64,
+    /// The lowest of the prices before this one.
+    pub low: f64,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Statistics {
+    ticks: u64,
+    prices: Vec<f64>,
+    mean: f64,
+    variance: f64,
+    volume: f64,
+}
+
+/// The agent.
+pub struct Kyle;
+
+impl Agent for Kyle {
+    fn metadata() -> Metadata {
+        Metadata {
+            name: "kyle".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            description: env!("CARGO_PKG_DESCRIPTION").to_owned(),
+        }
+    }
+
+    fn handle(host: &dyn Host, signal: &Signal) -> Result<Vec<Action>, Error> {
+        let tick: Tick = signal.payload()?;
+        if !(tick.price.is_finite() && tick.price > 0.0) {
+            return Err(Error::InvalidSignal(format!("price is {}; give more than 0", tick.price)));
+        }
+        if !(tick.volume.is_finite() && tick.volume >= 0.0) {
+            return Err(Error::InvalidSignal(format!("volume is {}; give 0 or more", tick.volume)));
+        }
+        let key = format!("statistics/{}", tick.symbol);
+        let mut statistics: Statistics = host.state(&key)?.unwrap_or_default();
+        let score = statistics.take(&tick);
+        host.set_state(&key, &statistics)?;
+        if statistics.ticks <= host.config("warm_up", 20)? {
+            return Ok(Vec::new());
+        }
+        let Some(score) = score else {
+            return Ok(Vec::new());
+        };
+        let reasoning = format!("{} moved {:+.1} deviations on {:.1} times its volume", tick.symbol, score.z, score.volume_ratio);
+        Ok(vec![message("kyle.score").payload(&score)?.reasoning(reasoning).source("market.tick").build()])
+    }
+}
+
+impl Statistics {
+    /// Takes a tick in; its score against what was before it.
+    fn take(&mut self, tick: &Tick) -> Option<Score> {
+        let last = self.prices.last().copied();
+        let score = last.map(|last| {
+            let change = tick.price / last - 1.0;
+            let volatility = self.variance.sqrt();
+            let z = if volatility > 0.0 { (change - self.mean) / volatility } else { 0.0 };
+            let volume_ratio = if self.volume > 0.0 { tick.volume / self.volume } else { 1.0 };
+            let weight = volume_ratio.clamp(0.5, 2.0).sqrt();
+            let high = self.prices.iter().copied().fold(f64::MIN, f64::max);
+            let low = self.prices.iter().copied().fold(f64::MAX, f64::min);
+            let deviation = change - self.mean;
+            self.mean += ALPHA * deviation;
+            self.variance = (1.0 - ALPHA) * (self.variance + ALPHA * deviation * deviation);
+            Score {
+                symbol: tick.symbol.clone(),
+                price: tick.price,
+                at: tick.at,
+                score: (z * weight / 3.0).tanh(),
+                z,
+                volume_ratio,
+                volatility,
+                high,
+                low,
+            }
+        });
+        self.volume = if self.ticks == 0 { tick.volume } else { self.volume + ALPHA * (tick.volume - self.volume) };
+        self.ticks += 1;
+        self.prices.push(tick.price);
+        if self.prices.len() > CHANNEL {
+            self.prices.remove(0);
+        }
+        score
+    }
+}
+
+ark_guest::export_agent!(Kyle);
+
+#[cfg(test)]
+mod tests {
+    use ark_guest::agent::{MockHost, Parameters};
+    use serde_json::json;
+
+    use super::*;
+
+    fn score(actions: &[Action]) -> Score {
+        let Parameters::Message(message) = &actions[0].parameters else { panic!("{actions:?}") };
+        serde_json::from_str(message.payload_json.as_ref().unwrap()).unwrap()
+    }
+
+    fn tick(host: &mut MockHost, at: u64, price: f64, volume: f64) -> Vec<Action> {
+        host.deliver::<Kyle>("market.tick", &json!({"symbol": "X", "price": price, "volume": volume, "at": at})).unwrap()
+    }
+
+    #[test]
+    fn says_nothing_while_it_warms_up_and_scores_a_jump_high() {
+        let mut host = MockHost::new();
+        for at in 0..20 {
+            assert!(tick(&mut host, at, 100.0 + (at % 2) as f64 * 0.1, 10.0).is_empty());
+        }
+        let quiet = score(&tick(&mut host, 20, 100.0, 10.0));
+        assert!(quiet.score.abs() < 0.6, "{quiet:?}");
+        let jump = score(&tick(&mut host, 21, 103.0, 40.0));
+        assert!(jump.score > 0.99 && jump.z > 5.0 && jump.volume_ratio > 3.0 && jump.price > jump.high, "{jump:?}");
+        let fall = score(&tick(&mut host, 22, 95.0, 40.0));
+        assert!(fall.score < -0.9 && fall.price < fall.low, "{fall:?}");
+    }
+
+    #[test]
+    fn symbols_do_not_mix() {
+        let mut host = MockHost::new().with_config("warm_up", &1);
+        tick(&mut host, 0, 100.0, 10.0);
+        let other = json!({"symbol": "Y", "price": 5.0, "volume": 1.0, "at": 1});
+        assert!(host.deliver::<Kyle>("market.tick", &other).unwrap().is_empty());
+        assert_eq!(score(&tick(&mut host, 2, 100.0, 10.0)).high, 100.0);
+    }
+
+    #[test]
+    fn a_tick_that_makes_no_sense_changes_nothing() {
+        let mut host = MockHost::new();
+        for payload in [
+            r#"{"symbol":"X","price":0,"volume":1,"at":1}"#,
+            r#"{"symbol":"X","price":-1,"volume":1,"at":1}"#,
+            r#"{"symbol":"X","price":1,"volume":-1,"at":1}"#,
+            r#"{"symbol":"X","price":"1","volume":1,"at":1}"#,
+            r#"{"symbol":"X","volume":1,"at":1}"#,
+            r#"{"symbol":"X","price":1e999,"volume":1,"at":1}"#,
+            "[]",
+        ] {
+            let result = host.deliver_json::<Kyle>("market.tick", payload);
+            assert!(matches!(result, Err(Error::InvalidSignal(_))), "{payload}: {result:?}");
+        }
+        assert_eq!(host.state_of::<serde_json::Value>("statistics/X"), None);
+    }
+}
