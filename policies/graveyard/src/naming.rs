@@ -165,7 +165,6 @@ const PATTERNS: [Pattern; 6] = [
             "override",
             "rewrite",
             "tamper",
-            "load",
             "reload",
             "unlock",
             "stop",
@@ -259,42 +258,67 @@ pub fn imitates_a_known_type(kind: &str) -> bool {
     KNOWN_TYPES.contains(&Name::new(kind).letters.as_str())
 }
 
+/// One of these is in every object and every name above, so that most names need no closer look.
+const ROOTS: [&str; 10] = [
+    "audit",
+    "override",
+    "veto",
+    "halt",
+    "stop",
+    "graveyard",
+    "ethics",
+    "rules",
+    "watchdog",
+    "resume",
+];
+
 /// A name, taken apart.
 pub struct Name {
-    /// Its words in lower case: separated by anything that is no letter or digit, and by a capital after a small letter.
-    words: Vec<String>,
     /// Its letters and digits in lower case, with nothing between them.
     pub letters: String,
+    /// Where its words start in `letters`: after anything that is no letter or digit, and at a capital after a small letter.
+    starts: Vec<usize>,
 }
 
 impl Name {
     /// Takes a name apart.
     pub fn new(text: &str) -> Self {
-        let mut words = vec![String::new()];
-        let mut letters = String::with_capacity(text.len());
-        let mut after_small = false;
+        let mut name = Self {
+            letters: String::with_capacity(text.len()),
+            starts: Vec::with_capacity(4),
+        };
+        let (mut between, mut after_small) = (true, false);
         for c in text.chars() {
-            let starts_word = !c.is_alphanumeric() || (c.is_uppercase() && after_small);
-            if starts_word && words.last().is_some_and(|word| !word.is_empty()) {
-                words.push(String::new());
+            if !c.is_alphanumeric() {
+                between = true;
+                continue;
             }
-            if c.is_alphanumeric() {
-                letters.extend(c.to_lowercase());
-                if let Some(word) = words.last_mut() {
-                    word.extend(c.to_lowercase());
-                }
+            if between || (after_small && c.is_uppercase()) {
+                name.starts.push(name.letters.len());
             }
-            after_small = c.is_lowercase() || c.is_ascii_digit();
+            (between, after_small) = (false, c.is_lowercase() || c.is_ascii_digit());
+            if c.is_ascii() {
+                name.letters.push(c.to_ascii_lowercase());
+            } else {
+                name.letters.extend(c.to_lowercase());
+            }
         }
-        words.retain(|word| !word.is_empty());
-        Self { words, letters }
+        name
     }
 
     /// Which attempts the name is.
     pub fn attempts(&self) -> impl Iterator<Item = Attempt> {
-        PATTERNS
+        let looked_at = ROOTS.iter().any(|root| positions(&self.letters, root).next().is_some());
+        let patterns: &[Pattern] = if looked_at { &PATTERNS } else { &[] };
+        // The letters without the fillers, so that `clear_the_halt` has `clearhalt` in it.
+        let dense: String = if looked_at {
+            self.words().filter(|word| !FILLERS.contains(word)).collect()
+        } else {
+            String::new()
+        };
+        patterns
             .iter()
-            .filter(|pattern| self.is_attempt(pattern))
+            .filter(move |pattern| self.is_attempt(&dense, pattern))
             .map(|pattern| pattern.attempt)
     }
 
@@ -306,35 +330,52 @@ impl Name {
             .map(|pattern| pattern.attempt)
     }
 
-    fn is_attempt(&self, pattern: &Pattern) -> bool {
+    fn words(&self) -> impl Iterator<Item = &str> {
+        let ends = self.starts.iter().skip(1).copied().chain([self.letters.len()]);
+        self.starts
+            .iter()
+            .zip(ends)
+            .map(|(&start, end)| &self.letters[start..end])
+    }
+
+    fn is_attempt(&self, dense: &str, pattern: &Pattern) -> bool {
         if pattern.names.contains(&self.letters.as_str()) {
             return true;
         }
-        let objects = || pattern.objects.iter().chain(pattern.words);
-        let named = pattern.objects.iter().any(|object| self.letters.contains(object))
-            || pattern
-                .words
-                .iter()
-                .any(|object| self.words.iter().any(|word| word == object));
-        // The letters without the fillers, so that `clear_the_halt` has `clearhalt` in it.
-        let dense: String = self
-            .words
-            .iter()
-            .filter(|word| !FILLERS.contains(&word.as_str()))
-            .map(String::as_str)
-            .collect();
-        let right_before =
-            |verb: &str| objects().any(|object| dense.match_indices(object).any(|(at, _)| dense[..at].ends_with(verb)));
-        (named && self.has_unmistakable_verb(&dense))
-            || pattern.adjacent.iter().copied().any(right_before)
-            || UNMISTAKABLE.into_iter().any(right_before)
+        let mut named = false;
+        for object in pattern.objects.iter().chain(pattern.words) {
+            for at in positions(dense, object) {
+                let before = &dense.as_bytes()[..at];
+                if pattern
+                    .adjacent
+                    .iter()
+                    .chain(&UNMISTAKABLE)
+                    .any(|verb| before.ends_with(verb.as_bytes()))
+                {
+                    return true;
+                }
+                named |= pattern.objects.contains(object) || self.words().any(|word| word == *object);
+            }
+        }
+        named && self.has_unmistakable_verb(dense)
     }
 
     fn has_unmistakable_verb(&self, dense: &str) -> bool {
-        self.words.iter().any(|word| {
-            UNMISTAKABLE_WORDS.contains(&word.as_str()) || UNMISTAKABLE.iter().any(|verb| word.starts_with(verb))
-        }) || UNMISTAKABLE.iter().any(|verb| verb.len() > 4 && dense.contains(verb))
+        self.words()
+            .any(|word| UNMISTAKABLE_WORDS.contains(&word) || UNMISTAKABLE.iter().any(|verb| word.starts_with(verb)))
+            || UNMISTAKABLE
+                .iter()
+                .any(|verb| verb.len() > 4 && positions(dense, verb).next().is_some())
     }
+}
+
+/// Where a short word is found. Names are short too: for them the standard library's search costs more to set up than to run.
+fn positions(text: &str, word: &str) -> impl Iterator<Item = usize> {
+    let (text, word) = (text.as_bytes(), word.as_bytes());
+    text.windows(word.len())
+        .enumerate()
+        .filter(move |(_, window)| *window == word)
+        .map(|(at, _)| at)
 }
 
 #[cfg(test)]
@@ -393,6 +434,7 @@ mod tests {
             "user_override",
             "record_user_override",
             "graveyard_report",
+            "download_graveyard_report",
             "read_graveyard",
             "check_ethics",
             "update_prices",
@@ -403,6 +445,15 @@ mod tests {
             "ß",
         ] {
             assert_eq!(Name::new(name).attempts().count(), 0, "{name}");
+        }
+    }
+
+    #[test]
+    fn every_pattern_grows_from_a_root() {
+        for pattern in &PATTERNS {
+            for name in [pattern.objects, pattern.words, pattern.names].concat() {
+                assert!(ROOTS.iter().any(|root| name.contains(root)), "{name}");
+            }
         }
     }
 

@@ -1,0 +1,95 @@
+//! Building the example agents: components and completed manifests, ready to be loaded.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+
+use crate::graveyard::sha256;
+use crate::hermetic::Workspace;
+
+const EXAMPLES: &str = "guest-sdk/examples";
+const TARGET: &str = "wasm32-wasip2";
+
+/// Builds every crate in guest-sdk/examples. For each directory `<name>`, target/guests gets `<name>.wasm` and, from the manifest
+/// `<name>/<name>.toml`, `<name>.toml` with the component's digest.
+///
+/// # Errors
+/// A build fails; or a manifest is missing, is no TOML or has no `sha256` line.
+pub fn run() -> Result<()> {
+    let workspace = Workspace::here()?;
+    let mut packages = Vec::new();
+    for entry in fs::read_dir(workspace.root.join(EXAMPLES)).context(EXAMPLES)? {
+        let manifest = entry?.path().join("Cargo.toml");
+        if manifest.is_file() {
+            packages.push(package_name(&manifest)?);
+        }
+    }
+    packages.sort();
+    ensure!(!packages.is_empty(), "{EXAMPLES} has no crates");
+    let guests = workspace.root.join("target/guests");
+    fs::create_dir_all(&guests)?;
+    for built in workspace.build(&packages, TARGET, &workspace.root.join("target/guests-build"))? {
+        let name = built
+            .directory
+            .file_name()
+            .and_then(|name| name.to_str())
+            .context("an example's directory has a name")?;
+        let component = fs::read(&built.wasm)?;
+        let manifest = built.directory.join(format!("{name}.toml"));
+        let manifest = fs::read_to_string(&manifest).with_context(|| manifest.display().to_string())?;
+        let manifest = with_digest(&manifest, &sha256(&component)).with_context(|| format!("{name}.toml"))?;
+        fs::write(guests.join(format!("{name}.wasm")), &component)?;
+        fs::write(guests.join(format!("{name}.toml")), manifest)?;
+        println!("target/guests/{name}.wasm: {} bytes", component.len());
+    }
+    Ok(())
+}
+
+fn package_name(manifest: &Path) -> Result<String> {
+    #[derive(Deserialize)]
+    struct Manifest {
+        package: Package,
+    }
+    #[derive(Deserialize)]
+    struct Package {
+        name: String,
+    }
+    let text = fs::read_to_string(manifest)?;
+    let manifest: Manifest = toml::from_str(&text).with_context(|| manifest.display().to_string())?;
+    Ok(manifest.package.name)
+}
+
+/// The manifest with its top-level `sha256` set, all else as its author wrote it.
+fn with_digest(manifest: &str, digest: &str) -> Result<String> {
+    #[derive(Deserialize)]
+    struct Pinned {
+        sha256: String,
+    }
+    let filled: String = manifest
+        .split_inclusive('\n')
+        .map(|line| match line.split_once('=') {
+            Some((key, _)) if key.trim() == "sha256" => format!("sha256 = \"{digest}\"\n"),
+            _ => line.to_owned(),
+        })
+        .collect();
+    let pinned: Pinned = toml::from_str(&filled).context("it needs a top-level line `sha256 = \"\"`")?;
+    ensure!(pinned.sha256 == digest, "its `sha256` is not on a line of its own");
+    Ok(filled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_digest;
+
+    #[test]
+    fn a_manifest_gets_its_digest_and_keeps_the_rest() {
+        let manifest = "# an agent\nname = \"kyle\"\nsha256   = \"\" # filled in\n\n[limits]\nfuel = 1\n";
+        let expected = "# an agent\nname = \"kyle\"\nsha256 = \"abc\"\n\n[limits]\nfuel = 1\n";
+        assert_eq!(with_digest(manifest, "abc").ok().as_deref(), Some(expected));
+        for bad in ["name = \"kyle\"\n", "name = \n", "[limits]\nsha256 = \"\"\n"] {
+            assert!(with_digest(bad, "abc").is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Builds whose bytes depend on the source, the lock file and the toolchain alone.
+//!
+//! Nothing of the caller's environment reaches the compiler (flags, wrappers, profiles, another toolchain), and every path that
+//! could end in a binary (checkout, target directory, cargo's home, the toolchain's sources) is mapped to a fixed name.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
+
+/// The profile in the root Cargo.toml that guests are built with.
+pub const PROFILE: &str = "guest";
+
+/// A checkout, and where building it may write.
+pub struct Workspace {
+    /// The directory of the root Cargo.toml.
+    pub root: PathBuf,
+    /// Cargo's home directory. Only its place differs: the registry in it must be complete.
+    pub cargo_home: PathBuf,
+}
+
+/// The compiler that the workspace's toolchain file selects.
+pub struct Toolchain {
+    /// As `rustc -V` prints it.
+    pub version: String,
+    /// The platform it runs on.
+    pub host: String,
+    commit: String,
+    sysroot: PathBuf,
+}
+
+/// One package built for one target.
+pub struct Built {
+    /// The directory of its Cargo.toml.
+    pub directory: PathBuf,
+    /// The module or component that came out of it.
+    pub wasm: PathBuf,
+}
+
+impl Workspace {
+    /// This checkout.
+    ///
+    /// # Errors
+    /// Neither `CARGO_HOME` nor `HOME` is set.
+    pub fn here() -> Result<Self> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .parent()
+            .context("xtask stands in the workspace")?
+            .canonicalize()?;
+        let cargo_home = match std::env::var_os("CARGO_HOME") {
+            Some(home) => PathBuf::from(home),
+            None => PathBuf::from(std::env::var_os("HOME").context("set CARGO_HOME or HOME")?).join(".cargo"),
+        };
+        Ok(Self { root, cargo_home })
+    }
+
+    /// The compiler its toolchain file selects.
+    ///
+    /// # Errors
+    /// `rustc` cannot be run or does not describe itself as expected.
+    pub fn toolchain(&self) -> Result<Toolchain> {
+        let about = output(self.command("rustc").arg("-vV"))?;
+        let line = |key: &str| {
+            let value = about.lines().find_map(|line| line.strip_prefix(key));
+            value
+                .map(str::to_owned)
+                .with_context(|| format!("`rustc -vV` prints no `{key}`"))
+        };
+        Ok(Toolchain {
+            version: about.lines().next().unwrap_or_default().to_owned(),
+            host: line("host: ")?,
+            commit: line("commit-hash: ")?,
+            sysroot: output(self.command("rustc").args(["--print", "sysroot"]))?
+                .trim()
+                .into(),
+        })
+    }
+
+    /// Builds packages for a WebAssembly target under `target_dir`; returns them in the order they were built.
+    ///
+    /// # Errors
+    /// Cargo.lock is not up to date, the build fails, or a package yields no single `.wasm` file.
+    pub fn build(&self, packages: &[String], target: &str, target_dir: &Path) -> Result<Vec<Built>> {
+        // The registry's directories are mapped one by one, so they must be there before the flags are made.
+        let fetched = self
+            .command("cargo")
+            .args(["fetch", "--quiet", "--locked", "--target", target])
+            .status()?;
+        ensure!(fetched.success(), "cargo fetch failed: is Cargo.lock up to date?");
+        let mut cargo = self.command("cargo");
+        cargo.args(["build", "--quiet", "--locked", "--profile", PROFILE, "--target", target]);
+        cargo
+            .args(["--message-format", "json-render-diagnostics", "--target-dir"])
+            .arg(target_dir);
+        for package in packages {
+            cargo.args(["--package", package]);
+        }
+        cargo.env("CARGO_ENCODED_RUSTFLAGS", self.flags(target_dir)?);
+        let built: Vec<Built> = output(&mut cargo)?.lines().filter_map(artifact).collect();
+        ensure!(
+            built.len() == packages.len(),
+            "{} packages yielded {} .wasm files: each needs crate-type = [\"cdylib\"]",
+            packages.len(),
+            built.len()
+        );
+        Ok(built)
+    }
+
+    /// The name and version of every package that is linked into `package` for `target`, sorted.
+    ///
+    /// # Errors
+    /// `cargo tree` fails.
+    pub fn linked(&self, package: &str, target: &str) -> Result<Vec<(String, String)>> {
+        let mut tree = self.command("cargo");
+        tree.args([
+            "tree",
+            "--quiet",
+            "--locked",
+            "--package",
+            package,
+            "--target",
+            target,
+            "--prefix",
+            "none",
+        ]);
+        tree.args(["--edges", "normal,no-proc-macro", "--format", "{p}"]);
+        let mut linked: Vec<(String, String)> = output(&mut tree)?
+            .lines()
+            .filter_map(|line| {
+                let mut words = line.split(' ');
+                Some((words.next()?.to_owned(), words.next()?.strip_prefix('v')?.to_owned()))
+            })
+            .collect();
+        linked.sort();
+        linked.dedup();
+        Ok(linked)
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(&self.root);
+        for (name, _) in std::env::vars_os().filter(|(name, _)| leaks(&name.to_string_lossy())) {
+            command.env_remove(name);
+        }
+        command.env("CARGO_HOME", &self.cargo_home);
+        command
+    }
+
+    /// Flags for the compiler, in the encoding of `CARGO_ENCODED_RUSTFLAGS`.
+    fn flags(&self, target_dir: &Path) -> Result<OsString> {
+        let toolchain = self.toolchain()?;
+        // Of several that match a path, the last counts.
+        let mut mapped = vec![(self.root.clone(), "/ark".to_owned())];
+        mapped.push((target_dir.to_owned(), "/target".to_owned()));
+        mapped.push((self.cargo_home.clone(), "/cargo".to_owned()));
+        let sources = self.cargo_home.join("registry/src");
+        if sources.is_dir() {
+            for registry in sources.read_dir()? {
+                mapped.push((registry?.path(), "/registry".to_owned()));
+            }
+        }
+        mapped.push((
+            toolchain.sysroot.join("lib/rustlib/src/rust"),
+            format!("/rustc/{}", toolchain.commit),
+        ));
+        let mut flags = OsString::new();
+        for (from, to) in mapped {
+            if !flags.is_empty() {
+                flags.push("\u{1f}");
+            }
+            flags.push("--remap-path-prefix=");
+            flags.push(from);
+            flags.push("=");
+            flags.push(to);
+        }
+        Ok(flags)
+    }
+}
+
+/// Whether a variable may change what the compiler is or does. What remains of cargo's is how it reaches its registry.
+fn leaks(name: &str) -> bool {
+    let kept = ["CARGO_NET_", "CARGO_HTTP_", "CARGO_REGISTR", "CARGO_SOURCE_", "RUSTUP_"];
+    name == "RUSTUP_TOOLCHAIN"
+        || name == "SOURCE_DATE_EPOCH"
+        || ((name.starts_with("CARGO") || name.starts_with("RUST")) && !kept.iter().any(|kept| name.starts_with(kept)))
+}
+
+fn output(command: &mut Command) -> Result<String> {
+    let shown = format!("{command:?}");
+    let output = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("cannot run {shown}"))?;
+    if !output.status.success() {
+        bail!("{shown} failed: {}", output.status);
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// The `.wasm` file that one line of cargo's JSON output announces, if it does.
+fn artifact(line: &str) -> Option<Built> {
+    #[derive(Deserialize)]
+    struct Artifact {
+        reason: String,
+        manifest_path: PathBuf,
+        filenames: Vec<PathBuf>,
+    }
+    let artifact: Artifact = serde_json::from_str(line).ok()?;
+    let wasm = artifact
+        .filenames
+        .into_iter()
+        .find(|name| name.extension().is_some_and(|extension| extension == "wasm"))?;
+    (artifact.reason == "compiler-artifact").then_some(())?;
+    Some(Built {
+        directory: artifact.manifest_path.parent()?.to_owned(),
+        wasm,
+    })
+}
