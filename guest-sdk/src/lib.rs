@@ -10,6 +10,7 @@ pub mod policy;
 
 /// The bindings of the world `ark:policy/policy`, generated from the WIT. [`policy`] is the face of them.
 #[cfg(feature = "policy")]
+#[allow(clippy::all, clippy::pedantic, reason = "generated")]
 pub mod policy_world {
     wit_bindgen::generate!({
         path: ["../wit/types", "../wit/policy"],

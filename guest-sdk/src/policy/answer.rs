@@ -78,6 +78,7 @@ pub fn judge<J>(rules: &[RuleSpec<J>], mut ask: impl FnMut(&RuleSpec<J>) -> Answ
 
 /// 1 − violations / rules checked, floored at 0. A violation, a hold and an error count as violations; every rule that applied
 /// counts as checked. 1 where none applied.
+#[must_use]
 pub fn compliance_score(answers: &[RuleAnswer]) -> f64 {
     let (mut checked, mut violations) = (0_u32, 0_u32);
     for answer in answers {

@@ -5,6 +5,7 @@ use super::{Action, Approval, Consent, Facts, FileVerb, Parameters};
 impl Parameters {
     /// The parameters that have no field of their own: text that should be one JSON object. For the system family and for custom
     /// kinds these are all parameters.
+    #[must_use]
     pub fn open_json(&self) -> &str {
         match self {
             Self::Trade(p) => &p.extra_json,
@@ -22,6 +23,7 @@ impl Parameters {
 impl Action {
     /// Whether it acts outside the host: as the proposer says, and by kind where it does not say. Trades, code, file changes, data
     /// sent to a named destination and custom kinds are external.
+    #[must_use]
     pub fn is_external(&self) -> bool {
         self.external.unwrap_or(match &self.parameters {
             Parameters::Trade(_) | Parameters::ClosePosition(_) | Parameters::Code(_) | Parameters::Custom(_) => true,
@@ -32,6 +34,7 @@ impl Action {
     }
 
     /// Whether it changes nothing: reading a file is all there is.
+    #[must_use]
     pub fn is_read_only(&self) -> bool {
         matches!(&self.parameters, Parameters::File(file) if file.operation == FileVerb::Read)
     }

@@ -79,7 +79,7 @@ macro_rules! export_policy {
                 }
             }
 
-            $crate::policy_world::export_policy_world!(Exported with_types_in $crate::policy_world);
+    $crate::policy_world::export_policy_world!(Exported with_types_in $crate::policy_world);
         };
     };
 }

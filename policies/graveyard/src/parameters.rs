@@ -13,7 +13,12 @@ use crate::case::Unjudgeable;
 use crate::integrity::names_the_module;
 use crate::naming::{ATTEMPTS, Attempt, Name};
 
-const UNREADABLE: Unjudgeable = Unjudgeable("the open parameters are not a JSON object, or are nested too deeply");
+/// The longest key, and the longest text that may be a name, in bytes. A longer key is an error: it could hide a name.
+const LONGEST_NAME: usize = 128;
+
+const UNREADABLE: Unjudgeable = Unjudgeable(
+    "the open parameters are not a JSON object, are nested too deeply, or have a key of more than 128 bytes",
+);
 
 /// Keys by which a proposer would attest what only the host can, without separators, and as they are usually written.
 const CLAIMS: [(&str, &str); 30] = [
@@ -64,7 +69,7 @@ impl OpenParameters {
     /// Reads those of an action whose type fits its parameters.
     ///
     /// # Errors
-    /// They are no JSON object, or are nested more than 127 deep.
+    /// They are no JSON object, are nested more than 127 deep, or have a key of more than 128 bytes.
     pub fn read(action: &Action) -> Result<Self, Unjudgeable> {
         let mut open = Self::default();
         if let Parameters::Custom(custom) = &action.parameters {
@@ -99,7 +104,7 @@ impl OpenParameters {
 
     fn note(&mut self, name: &str, attempts: impl Iterator<Item = Attempt>) {
         for attempt in attempts {
-            self.attempts[attempt as usize].get_or_insert_with(|| name.chars().take(128).collect());
+            self.attempts[attempt as usize].get_or_insert_with(|| name.chars().take(LONGEST_NAME).collect());
         }
     }
 
@@ -116,7 +121,7 @@ impl OpenParameters {
     }
 
     fn text(&mut self, text: &str) {
-        if text.len() <= 128 && !text.contains(|c: char| c.is_whitespace() || c == '/' || c == '\\') {
+        if text.len() <= LONGEST_NAME && !text.contains(|c: char| c.is_whitespace() || c == '/' || c == '\\') {
             self.note(text, Name::new(text).attempts());
         }
         if self.custom && names_the_module(text) {
@@ -191,6 +196,9 @@ impl<'de> Visitor<'de> for Node<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Setting, A::Error> {
         while let Some(key) = entries.next_key::<String>()? {
+            if key.len() > LONGEST_NAME {
+                return Err(A::Error::custom("a key is too long"));
+            }
             let setting = entries.next_value_seed(Node(&mut *self.0))?;
             self.0.key(&key, setting);
         }

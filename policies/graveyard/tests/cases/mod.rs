@@ -1,6 +1,10 @@
 //! Actions to start from, each of which every rule leaves alone under neutral facts, and the form of a table of cases.
 
-#![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(dead_code, unused_imports, reason = "each test binary uses its own part")]
+
+mod guard;
+
+pub use guard::check_guard;
 
 use ark_graveyard::Graveyard;
 use ark_guest::policy::{
@@ -174,4 +178,10 @@ pub fn check(rule: u16, lines: Vec<Line>) {
         let answer = answer(rule, &action, &facts);
         assert_eq!(answer.answer, expected, "rule {rule}, {label}: {answer:?}");
     }
+}
+
+pub const NOT_NUMBERS: [f64; 3] = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY];
+
+pub fn text(words: &[&str]) -> Vec<String> {
+    words.iter().map(|&word| word.to_owned()).collect()
 }
