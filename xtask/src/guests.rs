@@ -30,7 +30,13 @@ pub fn run() -> Result<()> {
     ensure!(!packages.is_empty(), "{EXAMPLES} has no crates");
     let guests = workspace.root.join("target/guests");
     fs::create_dir_all(&guests)?;
-    for built in workspace.build(&packages, TARGET, &workspace.root.join("target/guests-build"))? {
+    let target_dir = workspace.root.join("target/guests-build");
+    let mut all = Vec::new();
+    for package in packages {
+        // One by one: built together they would share the SDK's features, and each would import what only one of them asks for.
+        all.extend(workspace.build(&[package], TARGET, &target_dir)?);
+    }
+    for built in all {
         let name = built
             .directory
             .file_name()
