@@ -27,6 +27,10 @@ use crate::store::{AuditFilter, AuditKind, AuditRow};
 
 /// Ticks of three instruments, one JSON object a line.
 const TICKS: &str = include_str!("../../assets/ticks.jsonl");
+/// The demo's own configuration: the defaults, and the sources that its agents name.
+const DEMO_CONFIG: &str = "[lists]
+validated_sources = [\"market.tick\", \"kyle.score\", \"joey.pattern\", \"ark.decision\", \"ark.execution\"]
+";
 /// After so many ticks of its symbol the broker closes a position that reached neither stop nor target.
 const HOLDING: u32 = 40;
 /// How long an idle host may take to become idle.
@@ -76,7 +80,7 @@ pub(super) fn demo(args: DemoArgs) -> anyhow::Result<ExitCode> {
         agents_dir: Some(agents),
         ..Overrides::default()
     };
-    let app = App::start(&Config::read(Some(&empty_config(&dir)?), overrides)?)?;
+    let app = App::start(&Config::read(Some(&demo_config(&dir)?), overrides)?)?;
     let mut show = Show {
         app: &app,
         last_seq: 0,
@@ -100,11 +104,11 @@ pub(super) fn demo(args: DemoArgs) -> anyhow::Result<ExitCode> {
     closing(&dir, &counts)
 }
 
-/// An empty file, so that no `ark.toml` of the working directory has a part in the demo.
-fn empty_config(dir: &Path) -> anyhow::Result<PathBuf> {
+/// Written out, so that no `ark.toml` of the working directory has a part in the demo.
+fn demo_config(dir: &Path) -> anyhow::Result<PathBuf> {
     std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
     let path = dir.join("demo.toml");
-    std::fs::write(&path, "# the demo runs on the defaults\n")
+    std::fs::write(&path, DEMO_CONFIG)
         .with_context(|| path.display().to_string())?;
     Ok(path)
 }
@@ -275,7 +279,9 @@ impl Show<'_> {
             Parameters::Trade(trade) => {
                 if decision.outcome == Outcome::Approved {
                     self.broker.opened(decision);
-                    self.kenny_trace = Some(decision.trace_id);
+                    if decision.agent.as_str() == "kenny" {
+                        self.kenny_trace = Some(decision.trace_id);
+                    }
                 }
                 format!(
                     "{:<8} {:.3} of capital, leverage {}",

@@ -161,7 +161,7 @@ const PATTERNS: &[Row] = &[
     (
         "payment-card",
         Class::Personal,
-        r"\b[2-6][0-9](?:[ -]?[0-9]){11,17}\b",
+        r"(?:^|[^0-9A-Za-z.])(?P<secret>[2-6][0-9](?:[ -]?[0-9]){11,17})(?:$|[^0-9A-Za-z])",
         luhn,
     ),
     (
@@ -173,8 +173,8 @@ const PATTERNS: &[Row] = &[
     (
         "phone",
         Class::Personal,
-        r"(?:\+|\b00)[1-9](?:[ ()./-]{0,2}[0-9]){7,14}\b",
-        always,
+        r"(?:^|[^0-9A-Za-z.])(?P<secret>(?:\+|00)[1-9](?:[ ()./-]{0,2}[0-9]){7,14})\b",
+        phone,
     ),
 ];
 
@@ -286,7 +286,7 @@ impl Found {
                 }
             }
             // A card number or a phone number is as personal without its quotes.
-            Value::Number(number) => {
+            Value::Number(number) if number.is_i64() || number.is_u64() => {
                 let mut text = number.to_string();
                 let before = text.clone();
                 self.in_text(&mut text);
@@ -294,7 +294,7 @@ impl Found {
                     *value = Value::String(text);
                 }
             }
-            Value::Null | Value::Bool(_) => {}
+            Value::Number(_) | Value::Null | Value::Bool(_) => {}
         }
     }
 
@@ -316,6 +316,12 @@ impl Found {
 
 fn always(_: &str) -> bool {
     true
+}
+
+/// A decimal number with a sign is no phone number.
+fn phone(text: &str) -> bool {
+    let separators = text.chars().filter(|c| !c.is_ascii_digit() && *c != '+').collect::<String>();
+    separators.trim() != "."
 }
 
 /// The check digit of payment cards (ISO/IEC 7812-1, annex B).
@@ -424,6 +430,8 @@ mod tests {
             "2026-11-23T10:00:00Z",
             "mail me @ noon",
             "secretly bearish",
+            "{\"volatility\":0.0012345678901234,\"z\":-4.4111111111111111,\"price\":64250.123456789}",
+            "moved +3.14159265358 deviations, 0.00123456789 of capital",
         ] {
             assert_eq!(of(text), (text.to_owned(), Findings::default()));
         }
