@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unused_imports, reason = "each test binary uses its own part")]
 
+mod component;
 mod guard;
 
 pub use guard::check_guard;
@@ -157,8 +158,11 @@ pub fn neutral() -> Facts {
     Facts::default()
 }
 
+/// The verdict of the source; the pinned component in the host must say the same.
 pub fn judge(action: &Action, facts: &Facts) -> Verdict {
-    Graveyard::evaluate(action, facts)
+    let verdict = Graveyard::evaluate(action, facts);
+    component::compare(action, facts, &verdict);
+    verdict
 }
 
 pub fn answer(rule: u16, action: &Action, facts: &Facts) -> RuleAnswer {
