@@ -44,8 +44,10 @@ pub fn run() -> Result<()> {
             .context("an example's directory has a name")?;
         let component = fs::read(&built.wasm)?;
         let manifest = built.directory.join(format!("{name}.toml"));
-        let manifest = fs::read_to_string(&manifest).with_context(|| manifest.display().to_string())?;
-        let manifest = with_digest(&manifest, &sha256(&component)).with_context(|| format!("{name}.toml"))?;
+        let manifest =
+            fs::read_to_string(&manifest).with_context(|| manifest.display().to_string())?;
+        let manifest =
+            with_digest(&manifest, &sha256(&component)).with_context(|| format!("{name}.toml"))?;
         fs::write(guests.join(format!("{name}.wasm")), &component)?;
         fs::write(guests.join(format!("{name}.toml")), manifest)?;
         println!("target/guests/{name}.wasm: {} bytes", component.len());
@@ -63,7 +65,8 @@ fn package_name(manifest: &Path) -> Result<String> {
         name: String,
     }
     let text = fs::read_to_string(manifest)?;
-    let manifest: Manifest = toml::from_str(&text).with_context(|| manifest.display().to_string())?;
+    let manifest: Manifest =
+        toml::from_str(&text).with_context(|| manifest.display().to_string())?;
     Ok(manifest.package.name)
 }
 
@@ -80,8 +83,12 @@ fn with_digest(manifest: &str, digest: &str) -> Result<String> {
             _ => line.to_owned(),
         })
         .collect();
-    let pinned: Pinned = toml::from_str(&filled).context("it needs a top-level line `sha256 = \"\"`")?;
-    ensure!(pinned.sha256 == digest, "its `sha256` is not on a line of its own");
+    let pinned: Pinned =
+        toml::from_str(&filled).context("it needs a top-level line `sha256 = \"\"`")?;
+    ensure!(
+        pinned.sha256 == digest,
+        "its `sha256` is not on a line of its own"
+    );
     Ok(filled)
 }
 
@@ -91,10 +98,15 @@ mod tests {
 
     #[test]
     fn a_manifest_gets_its_digest_and_keeps_the_rest() {
-        let manifest = "# an agent\nname = \"kyle\"\nsha256   = \"\" # filled in\n\n[limits]\nfuel = 1\n";
+        let manifest =
+            "# an agent\nname = \"kyle\"\nsha256   = \"\" # filled in\n\n[limits]\nfuel = 1\n";
         let expected = "# an agent\nname = \"kyle\"\nsha256 = \"abc\"\n\n[limits]\nfuel = 1\n";
         assert_eq!(with_digest(manifest, "abc").ok().as_deref(), Some(expected));
-        for bad in ["name = \"kyle\"\n", "name = \n", "[limits]\nsha256 = \"\"\n"] {
+        for bad in [
+            "name = \"kyle\"\n",
+            "name = \n",
+            "[limits]\nsha256 = \"\"\n",
+        ] {
             assert!(with_digest(bad, "abc").is_err(), "{bad}");
         }
     }

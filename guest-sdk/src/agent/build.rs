@@ -5,8 +5,8 @@
 use serde::Serialize;
 
 use super::{
-    Action, ClosePosition, Criticality, Custom, Error, ExecuteCode, FileOperation, FileVerb, Message, Parameters, Side,
-    Trade,
+    Action, ClosePosition, Criticality, Custom, Error, ExecuteCode, FileOperation, FileVerb,
+    Message, Parameters, Side, Trade,
 };
 
 /// What every action has. Made by the functions of this module.
@@ -68,7 +68,8 @@ impl ActionBuilder {
     /// # Errors
     /// The value has no JSON form.
     pub fn payload<T: Serialize>(mut self, payload: &T) -> Result<Self, Error> {
-        let json = serde_json::to_string(payload).map_err(|error| Error::Failed(format!("payload: {error}")))?;
+        let json = serde_json::to_string(payload)
+            .map_err(|error| Error::Failed(format!("payload: {error}")))?;
         if let Parameters::Message(message) = &mut self.action.parameters {
             message.payload_json = Some(json);
         }
@@ -176,7 +177,11 @@ impl TradeBuilder {
 
 /// Closes the whole position in a symbol, or a part of it.
 pub fn close_position(symbol: &str, size: Option<f64>) -> ActionBuilder {
-    let close = ClosePosition { symbol: symbol.to_owned(), position_size_pct: size, extra_json: "{}".to_owned() };
+    let close = ClosePosition {
+        symbol: symbol.to_owned(),
+        position_size_pct: size,
+        extra_json: "{}".to_owned(),
+    };
     ActionBuilder::new("close_position", Parameters::ClosePosition(close))
 }
 
@@ -209,19 +214,29 @@ fn spoken(action_type: &str, topic: &str) -> ActionBuilder {
 
 /// An operation on a file.
 pub fn file_operation(operation: FileVerb, path: &str) -> ActionBuilder {
-    let file = FileOperation { operation, path: path.to_owned(), extra_json: "{}".to_owned() };
+    let file = FileOperation {
+        operation,
+        path: path.to_owned(),
+        extra_json: "{}".to_owned(),
+    };
     ActionBuilder::new("file_operation", Parameters::File(file))
 }
 
 /// Running code.
 pub fn execute_code(language: &str, code: &str) -> ActionBuilder {
-    let code =
-        ExecuteCode { language: Some(language.to_owned()), code: code.to_owned(), extra_json: "{}".to_owned() };
+    let code = ExecuteCode {
+        language: Some(language.to_owned()),
+        code: code.to_owned(),
+        extra_json: "{}".to_owned(),
+    };
     ActionBuilder::new("execute_code", Parameters::Code(code))
 }
 
 /// An action of a kind that ARK does not know; the manifest must grant it.
 pub fn custom(kind: &str, parameters: &serde_json::Value) -> ActionBuilder {
-    let custom = Custom { kind: kind.to_owned(), parameters_json: parameters.to_string() };
+    let custom = Custom {
+        kind: kind.to_owned(),
+        parameters_json: parameters.to_string(),
+    };
     ActionBuilder::new(kind, Parameters::Custom(custom))
 }

@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Action, Agent, Error, Host, HostError, Level, Memory, Outcome, Preview, Signal, StateEntry, Truth};
+use super::{
+    Action, Agent, Error, Host, HostError, Level, Memory, Outcome, Preview, Signal, StateEntry,
+    Truth,
+};
 
 #[derive(Debug, Clone, Default)]
 struct Kept {
@@ -42,7 +45,11 @@ impl MockHost {
             kept: RefCell::default(),
             config: BTreeMap::new(),
             log: RefCell::default(),
-            check: Box::new(|_| Preview { outcome: Outcome::Approved, compliance_score: 1.0, verdicts: Vec::new() }),
+            check: Box::new(|_| Preview {
+                outcome: Outcome::Approved,
+                compliance_score: 1.0,
+                verdicts: Vec::new(),
+            }),
             truth_set: true,
             signals: 0,
         }
@@ -54,7 +61,10 @@ impl MockHost {
     /// The value has no JSON form.
     #[must_use]
     pub fn with_config<T: Serialize>(mut self, key: &str, value: &T) -> Self {
-        self.config.insert(key.to_owned(), serde_json::to_string(value).expect("a value with a JSON form"));
+        self.config.insert(
+            key.to_owned(),
+            serde_json::to_string(value).expect("a value with a JSON form"),
+        );
         self
     }
 
@@ -92,7 +102,11 @@ impl MockHost {
     ///
     /// # Errors
     /// The agent's; nothing it wrote is kept then.
-    pub fn deliver_json<A: Agent>(&mut self, topic: &str, payload_json: &str) -> Result<Vec<Action>, Error> {
+    pub fn deliver_json<A: Agent>(
+        &mut self,
+        topic: &str,
+        payload_json: &str,
+    ) -> Result<Vec<Action>, Error> {
         self.signals += 1;
         let signal = Signal {
             id: format!("00000000-0000-7000-8000-{:012x}", self.signals),
@@ -119,7 +133,9 @@ impl MockHost {
     pub fn state_of<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
         let kept = self.kept.borrow();
         let (_, value) = kept.state.get(key)?;
-        value.as_ref().map(|json| serde_json::from_str(json).expect("a value of this type"))
+        value
+            .as_ref()
+            .map(|json| serde_json::from_str(json).expect("a value of this type"))
     }
 
     /// An entry of the truth map.
@@ -151,10 +167,13 @@ impl MockHost {
         let mut kept = self.kept.borrow_mut();
         let (revision, current) = kept.state.get(key).cloned().unwrap_or((0, None));
         let seen = if current.is_some() { revision } else { 0 };
-        if (value.is_none() && current.is_none()) || expected.is_some_and(|expected| expected != seen) {
+        if (value.is_none() && current.is_none())
+            || expected.is_some_and(|expected| expected != seen)
+        {
             return Err(HostError::Conflict(seen));
         }
-        kept.state.insert(key.to_owned(), (revision + 1, value.map(str::to_owned)));
+        kept.state
+            .insert(key.to_owned(), (revision + 1, value.map(str::to_owned)));
         Ok(revision + 1)
     }
 }
@@ -167,12 +186,20 @@ impl Host for MockHost {
     fn state_get(&self, key: &str) -> Result<Option<StateEntry>, HostError> {
         let kept = self.kept.borrow();
         let entry = kept.state.get(key).and_then(|(revision, value)| {
-            Some(StateEntry { value_json: value.clone()?, revision: *revision })
+            Some(StateEntry {
+                value_json: value.clone()?,
+                revision: *revision,
+            })
         });
         Ok(entry)
     }
 
-    fn state_set(&self, key: &str, value_json: &str, expected: Option<u64>) -> Result<u64, HostError> {
+    fn state_set(
+        &self,
+        key: &str,
+        value_json: &str,
+        expected: Option<u64>,
+    ) -> Result<u64, HostError> {
         self.put(key, Some(value_json), expected)
     }
 
@@ -182,8 +209,14 @@ impl Host for MockHost {
 
     fn state_list(&self, prefix: &str, limit: u32) -> Result<Vec<String>, HostError> {
         let kept = self.kept.borrow();
-        let live = kept.state.iter().filter(|(key, (_, value))| key.starts_with(prefix) && value.is_some());
-        Ok(live.map(|(key, _)| key.clone()).take(limit as usize).collect())
+        let live = kept
+            .state
+            .iter()
+            .filter(|(key, (_, value))| key.starts_with(prefix) && value.is_some());
+        Ok(live
+            .map(|(key, _)| key.clone())
+            .take(limit as usize)
+            .collect())
     }
 
     fn memory_add(&self, entry: &Memory, _: Option<u64>) -> Result<(), HostError> {
@@ -193,7 +226,11 @@ impl Host for MockHost {
 
     fn memory_recent(&self, kind: Option<&str>, limit: u32) -> Result<Vec<Memory>, HostError> {
         let kept = self.kept.borrow();
-        let matching = kept.memories.iter().rev().filter(|memory| kind.is_none_or(|kind| memory.kind == kind));
+        let matching = kept
+            .memories
+            .iter()
+            .rev()
+            .filter(|memory| kind.is_none_or(|kind| memory.kind == kind));
         Ok(matching.take(limit as usize).cloned().collect())
     }
 
@@ -208,7 +245,10 @@ impl Host for MockHost {
         if !(0.0..=1.0).contains(&truth.confidence) {
             return Err(HostError::Invalid("confidence".to_owned()));
         }
-        self.kept.borrow_mut().truths.insert(key.to_owned(), truth.clone());
+        self.kept
+            .borrow_mut()
+            .truths
+            .insert(key.to_owned(), truth.clone());
         Ok(())
     }
 

@@ -39,7 +39,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use build::{
-    ActionBuilder, TradeBuilder, close_position, custom, execute_code, file_operation, message, publish, report, trade,
+    ActionBuilder, TradeBuilder, close_position, custom, execute_code, file_operation, message,
+    publish, report, trade,
 };
 pub use mock::MockHost;
 
@@ -48,8 +49,8 @@ pub use crate::agent_world::ark::agent::host::{
 };
 pub use crate::agent_world::ark::agent::signals::{Error, Metadata, Signal};
 pub use crate::agent_world::ark::types::actions::{
-    Action, Change, ClosePosition, Criticality, Custom, DataHandling, DataOperation, ExecuteCode, FileOperation,
-    FileVerb, Message, Parameters, Sensitivity, Side, SystemChange, Trade,
+    Action, Change, ClosePosition, Criticality, Custom, DataHandling, DataOperation, ExecuteCode,
+    FileOperation, FileVerb, Message, Parameters, Sensitivity, Side, SystemChange, Trade,
 };
 pub use crate::agent_world::ark::types::verdicts::{RuleAnswer, RuleResult, Value};
 
@@ -89,7 +90,12 @@ pub trait Host {
     ///
     /// # Errors
     /// See [`HostError`].
-    fn state_set(&self, key: &str, value_json: &str, expected: Option<u64>) -> Result<u64, HostError>;
+    fn state_set(
+        &self,
+        key: &str,
+        value_json: &str,
+        expected: Option<u64>,
+    ) -> Result<u64, HostError>;
 
     /// Deletes a key.
     ///
@@ -159,7 +165,8 @@ impl dyn Host + '_ {
     /// # Errors
     /// The host's, or the value has no JSON form.
     pub fn set_state<T: Serialize>(&self, key: &str, value: &T) -> Result<u64, Error> {
-        let json = serde_json::to_string(value).map_err(|error| Error::Failed(format!("state {key}: {error}")))?;
+        let json = serde_json::to_string(value)
+            .map_err(|error| Error::Failed(format!("state {key}: {error}")))?;
         Ok(self.state_set(key, &json, None)?)
     }
 
@@ -170,9 +177,8 @@ impl dyn Host + '_ {
     pub fn config<T: DeserializeOwned>(&self, key: &str, default: T) -> Result<T, Error> {
         match self.config_get(key)? {
             None => Ok(default),
-            Some(json) => {
-                serde_json::from_str(&json).map_err(|error| Error::Failed(format!("config {key}: {error}")))
-            }
+            Some(json) => serde_json::from_str(&json)
+                .map_err(|error| Error::Failed(format!("config {key}: {error}"))),
         }
     }
 
@@ -187,9 +193,13 @@ impl dyn Host + '_ {
         metadata: &T,
         ttl_seconds: Option<u64>,
     ) -> Result<(), Error> {
-        let metadata_json =
-            serde_json::to_string(metadata).map_err(|error| Error::Failed(format!("memory {kind}: {error}")))?;
-        let entry = Memory { kind: kind.to_owned(), content: content.to_owned(), metadata_json };
+        let metadata_json = serde_json::to_string(metadata)
+            .map_err(|error| Error::Failed(format!("memory {kind}: {error}")))?;
+        let entry = Memory {
+            kind: kind.to_owned(),
+            content: content.to_owned(),
+            metadata_json,
+        };
         Ok(self.memory_add(&entry, ttl_seconds)?)
     }
 }
@@ -236,7 +246,12 @@ mod imports {
             host::state_get(key)
         }
 
-        fn state_set(&self, key: &str, value_json: &str, expected: Option<u64>) -> Result<u64, HostError> {
+        fn state_set(
+            &self,
+            key: &str,
+            value_json: &str,
+            expected: Option<u64>,
+        ) -> Result<u64, HostError> {
             host::state_set(key, value_json, expected)
         }
 
@@ -267,7 +282,9 @@ mod imports {
 
         #[cfg(not(feature = "truth-set"))]
         fn truth_set(&self, _: &str, _: &Truth) -> Result<(), HostError> {
-            Err(HostError::NotGranted("build the agent with ark-guest's feature `truth-set`".to_owned()))
+            Err(HostError::NotGranted(
+                "build the agent with ark-guest's feature `truth-set`".to_owned(),
+            ))
         }
 
         fn config_get(&self, key: &str) -> Result<Option<String>, HostError> {
@@ -304,7 +321,7 @@ macro_rules! export_agent {
                 }
             }
 
-            $crate::agent_world::export_agent_world!(Exported with_types_in $crate::agent_world);
+    $crate::agent_world::export_agent_world!(Exported with_types_in $crate::agent_world);
         };
     };
 }

@@ -108,8 +108,7 @@ pub(super) fn demo(args: DemoArgs) -> anyhow::Result<ExitCode> {
 fn demo_config(dir: &Path) -> anyhow::Result<PathBuf> {
     std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
     let path = dir.join("demo.toml");
-    std::fs::write(&path, DEMO_CONFIG)
-        .with_context(|| path.display().to_string())?;
+    std::fs::write(&path, DEMO_CONFIG).with_context(|| path.display().to_string())?;
     Ok(path)
 }
 

@@ -320,7 +320,10 @@ fn always(_: &str) -> bool {
 
 /// A decimal number with a sign is no phone number.
 fn phone(text: &str) -> bool {
-    let separators = text.chars().filter(|c| !c.is_ascii_digit() && *c != '+').collect::<String>();
+    let separators = text
+        .chars()
+        .filter(|c| !c.is_ascii_digit() && *c != '+')
+        .collect::<String>();
     separators.trim() != "."
 }
 

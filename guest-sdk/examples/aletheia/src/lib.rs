@@ -63,7 +63,9 @@ impl Agent for Aletheia {
         match signal.topic.as_str() {
             "ark.decision" => decided(host, &signal.payload()?),
             "ark.execution" => executed(host, &signal.payload()?),
-            other => Err(Error::InvalidSignal(format!("{other} is no topic of this agent"))),
+            other => Err(Error::InvalidSignal(format!(
+                "{other} is no topic of this agent"
+            ))),
         }
     }
 }
@@ -80,17 +82,35 @@ fn decided(host: &dyn Host, decided: &Decided) -> Result<Vec<Action>, Error> {
     }
     host.set_state(&key, &outcomes)?;
     let all = outcomes.decided();
-    tell(host, &format!("approval-rate/{agent}"), outcomes.approved as f64 / all as f64, all, "ark.decision")?;
+    tell(
+        host,
+        &format!("approval-rate/{agent}"),
+        outcomes.approved as f64 / all as f64,
+        all,
+        "ark.decision",
+    )?;
     let every: u64 = host.config("report_every", 10)?;
     let text = if decided.outcome == "denied" {
-        format!("{agent}: {} denied by {}", decided.action_type, decided.fired.join(", "))
+        format!(
+            "{agent}: {} denied by {}",
+            decided.action_type,
+            decided.fired.join(", ")
+        )
     } else if all.is_multiple_of(every.max(1)) {
-        format!("{agent}: {} of {all} approved, {} held, {} denied", outcomes.approved, outcomes.held, outcomes.denied)
+        format!(
+            "{agent}: {} of {all} approved, {} held, {} denied",
+            outcomes.approved, outcomes.held, outcomes.denied
+        )
     } else {
         return Ok(Vec::new());
     };
     Ok(vec![
-        report("aletheia.report").text(text).payload(&outcomes)?.reasoning("outcomes are to be known").source("ark.decision").build(),
+        report("aletheia.report")
+            .text(text)
+            .payload(&outcomes)?
+            .reasoning("outcomes are to be known")
+            .source("ark.decision")
+            .build(),
     ])
 }
 
@@ -109,14 +129,27 @@ fn executed(host: &dyn Host, executed: &Executed) -> Result<Vec<Action>, Error> 
     outcomes.result += result;
     host.set_state(&key, &outcomes)?;
     let closed = outcomes.won + outcomes.lost;
-    tell(host, &format!("hit-rate/{agent}"), outcomes.won as f64 / closed as f64, closed, "ark.execution")?;
+    tell(
+        host,
+        &format!("hit-rate/{agent}"),
+        outcomes.won as f64 / closed as f64,
+        closed,
+        "ark.execution",
+    )?;
     Ok(Vec::new())
 }
 
 fn tell(host: &dyn Host, key: &str, rate: f64, sample: u64, source: &str) -> Result<(), Error> {
     let confidence = 1.0 - 1.0 / (sample as f64 + 1.0).sqrt();
     let value_json = serde_json::json!({"rate": rate, "sample": sample}).to_string();
-    Ok(host.truth_set(key, &Truth { value_json, confidence, sources: vec![source.to_owned()] })?)
+    Ok(host.truth_set(
+        key,
+        &Truth {
+            value_json,
+            confidence,
+            sources: vec![source.to_owned()],
+        },
+    )?)
 }
 
 ark_guest::export_agent!(Aletheia);
@@ -144,14 +177,25 @@ mod tests {
     #[test]
     fn denials_are_reported_at_once_and_the_rest_in_summaries() {
         let mut host = MockHost::new().with_config("report_every", &3);
-        let mut deliver = |outcome| texts(&host.deliver::<Aletheia>("ark.decision", &decision(outcome)).unwrap());
+        let mut deliver = |outcome| {
+            texts(
+                &host
+                    .deliver::<Aletheia>("ark.decision", &decision(outcome))
+                    .unwrap(),
+            )
+        };
         assert!(deliver("approved").is_empty());
         assert_eq!(deliver("denied"), ["kenny: buy denied by max_leverage"]);
-        assert_eq!(deliver("approved"), ["kenny: 2 of 3 approved, 0 held, 1 denied"]);
+        assert_eq!(
+            deliver("approved"),
+            ["kenny: 2 of 3 approved, 0 held, 1 denied"]
+        );
         let truth = host.truth_of("approval-rate/kenny").unwrap();
         let value: Value = serde_json::from_str(&truth.value_json).unwrap();
         assert_eq!(value["sample"], 3);
-        assert!((value["rate"].as_f64().unwrap() - 2.0 / 3.0).abs() < 1e-12 && truth.confidence == 0.5);
+        assert!(
+            (value["rate"].as_f64().unwrap() - 2.0 / 3.0).abs() < 1e-12 && truth.confidence == 0.5
+        );
     }
 
     #[test]
@@ -160,7 +204,8 @@ mod tests {
         for result in [json!(0.01), json!(-0.02), json!(null)] {
             let execution = json!({"execution_id": "e", "decision_id": "d", "agent": "kenny", "symbol": "X",
                 "status": "filled", "realized_pnl_pct": result, "at_ms": 1});
-            host.deliver::<Aletheia>("ark.execution", &execution).unwrap();
+            host.deliver::<Aletheia>("ark.execution", &execution)
+                .unwrap();
         }
         let outcomes: Outcomes = host.state_of("outcomes/kenny").unwrap();
         assert_eq!((outcomes.won, outcomes.lost), (1, 1));
@@ -170,7 +215,10 @@ mod tests {
     #[test]
     fn without_the_capability_nothing_is_kept() {
         let mut host = MockHost::new().without_truth_set();
-        assert!(host.deliver::<Aletheia>("ark.decision", &decision("approved")).is_err());
+        assert!(
+            host.deliver::<Aletheia>("ark.decision", &decision("approved"))
+                .is_err()
+        );
         assert_eq!(host.state_of::<Outcomes>("outcomes/kenny"), None);
     }
 }

@@ -71,13 +71,21 @@ impl Agent for Id {
                 let executed: Executed = signal.payload()?;
                 update(host, &executed.agent, |profile| profile.executed(&executed))?;
             }
-            other => return Err(Error::InvalidSignal(format!("{other} is no topic of this agent"))),
+            other => {
+                return Err(Error::InvalidSignal(format!(
+                    "{other} is no topic of this agent"
+                )));
+            }
         }
         Ok(Vec::new())
     }
 }
 
-fn update(host: &dyn Host, agent: &str, change: impl FnOnce(&mut Profile) -> Option<&'static str>) -> Result<(), Error> {
+fn update(
+    host: &dyn Host,
+    agent: &str,
+    change: impl FnOnce(&mut Profile) -> Option<&'static str>,
+) -> Result<(), Error> {
     let key = format!("profile/{agent}");
     let mut profile: Profile = host.state(&key)?.unwrap_or_default();
     let notable = change(&mut profile);
@@ -91,10 +99,17 @@ fn update(host: &dyn Host, agent: &str, change: impl FnOnce(&mut Profile) -> Opt
 impl Profile {
     fn decided(&mut self, decided: &Decided) -> Option<&'static str> {
         let first = self.counts.is_empty();
-        *self.counts.entry(format!("{}/{}", decided.action_type, decided.outcome)).or_default() += 1;
+        *self
+            .counts
+            .entry(format!("{}/{}", decided.action_type, decided.outcome))
+            .or_default() += 1;
         let weight = if first { 1.0 } else { ALPHA };
         self.compliance += weight * (decided.compliance_score - self.compliance);
-        self.denials_in_a_row = if decided.outcome == "denied" { self.denials_in_a_row + 1 } else { 0 };
+        self.denials_in_a_row = if decided.outcome == "denied" {
+            self.denials_in_a_row + 1
+        } else {
+            0
+        };
         if let Some(size) = decided.position_size_pct {
             self.boldness += weight * (size / 0.1 - self.boldness);
         }
@@ -104,14 +119,22 @@ impl Profile {
         if (self.boldness - self.remembered_boldness).abs() > NOTABLE {
             let bolder = self.boldness > self.remembered_boldness;
             self.remembered_boldness = self.boldness;
-            return Some(if bolder { "bolder than before" } else { "more careful than before" });
+            return Some(if bolder {
+                "bolder than before"
+            } else {
+                "more careful than before"
+            });
         }
         None
     }
 
     fn executed(&mut self, executed: &Executed) -> Option<&'static str> {
         let result = executed.realized_pnl_pct?;
-        self.losses_in_a_row = if result < 0.0 { self.losses_in_a_row + 1 } else { 0 };
+        self.losses_in_a_row = if result < 0.0 {
+            self.losses_in_a_row + 1
+        } else {
+            0
+        };
         (self.losses_in_a_row == STREAK).then_some("five losses in a row")
     }
 }
@@ -128,7 +151,11 @@ mod tests {
     fn decide(host: &mut MockHost, outcome: &str, size: f64) {
         let payload = json!({"agent": "kenny", "action_type": "buy", "outcome": outcome, "compliance_score": 0.9,
             "position_size_pct": size});
-        assert!(host.deliver::<Id>("ark.decision", &payload).unwrap().is_empty());
+        assert!(
+            host.deliver::<Id>("ark.decision", &payload)
+                .unwrap()
+                .is_empty()
+        );
     }
 
     #[test]
@@ -142,7 +169,13 @@ mod tests {
         for _ in 0..10 {
             decide(&mut host, "approved", 0.0);
         }
-        assert!(host.memories().last().unwrap().content.contains("more careful"));
+        assert!(
+            host.memories()
+                .last()
+                .unwrap()
+                .content
+                .contains("more careful")
+        );
     }
 
     #[test]
@@ -151,10 +184,17 @@ mod tests {
         for _ in 0..5 {
             decide(&mut host, "denied", 0.0);
         }
-        assert_eq!(host.memories().last().unwrap().content, "kenny: five denials in a row");
+        assert_eq!(
+            host.memories().last().unwrap().content,
+            "kenny: five denials in a row"
+        );
         decide(&mut host, "approved", 0.0);
         for result in [-0.01, -0.01, 0.02] {
-            host.deliver::<Id>("ark.execution", &json!({"agent": "kenny", "realized_pnl_pct": result})).unwrap();
+            host.deliver::<Id>(
+                "ark.execution",
+                &json!({"agent": "kenny", "realized_pnl_pct": result}),
+            )
+            .unwrap();
         }
         let profile: Profile = host.state_of("profile/kenny").unwrap();
         assert_eq!((profile.denials_in_a_row, profile.losses_in_a_row), (0, 0));

@@ -59,7 +59,11 @@ impl Agent for Joey {
         let score: Score = signal.payload()?;
         let key = format!("recent/{}", score.symbol);
         let mut recent: Vec<f64> = host.state(&key)?.unwrap_or_default();
-        let trend = if recent.is_empty() { 0.0 } else { recent.iter().sum::<f64>() / recent.len() as f64 };
+        let trend = if recent.is_empty() {
+            0.0
+        } else {
+            recent.iter().sum::<f64>() / recent.len() as f64
+        };
         recent.push(score.score);
         if recent.len() > RECENT {
             recent.remove(0);
@@ -82,8 +86,17 @@ impl Agent for Joey {
             volatility: score.volatility,
             at: score.at,
         };
-        let reasoning = format!("{pattern} in {}: {side}, confidence {confidence:.2}", score.symbol);
-        Ok(vec![message("joey.pattern").payload(&found)?.reasoning(reasoning).source("kyle.score").build()])
+        let reasoning = format!(
+            "{pattern} in {}: {side}, confidence {confidence:.2}",
+            score.symbol
+        );
+        Ok(vec![
+            message("joey.pattern")
+                .payload(&found)?
+                .reasoning(reasoning)
+                .source("kyle.score")
+                .build(),
+        ])
     }
 }
 
@@ -92,15 +105,27 @@ fn find(score: &Score, trend: f64) -> Option<(&'static str, Side, f64)> {
     let strength = score.score.abs();
     if score.volume_ratio >= 1.2 {
         if score.price > score.high && score.score > 0.0 {
-            return Some(("breakout", Side::Buy, 0.5 * strength + 0.3 * volume + 0.2 * trend.clamp(0.0, 1.0)));
+            return Some((
+                "breakout",
+                Side::Buy,
+                0.5 * strength + 0.3 * volume + 0.2 * trend.clamp(0.0, 1.0),
+            ));
         }
         if score.price < score.low && score.score < 0.0 {
-            return Some(("breakout", Side::Sell, 0.5 * strength + 0.3 * volume + 0.2 * (-trend).clamp(0.0, 1.0)));
+            return Some((
+                "breakout",
+                Side::Sell,
+                0.5 * strength + 0.3 * volume + 0.2 * (-trend).clamp(0.0, 1.0),
+            ));
         }
     }
     if score.z.abs() >= 2.5 && trend.abs() < 0.2 && score.volume_ratio < 1.2 {
         let side = if score.z > 0.0 { Side::Sell } else { Side::Buy };
-        return Some(("mean_reversion", side, 0.7 * strength + 0.3 * (1.0 - trend.abs() / 0.2)));
+        return Some((
+            "mean_reversion",
+            side,
+            0.7 * strength + 0.3 * (1.0 - trend.abs() / 0.2),
+        ));
     }
     None
 }
@@ -114,12 +139,20 @@ mod tests {
 
     use super::*;
 
-    fn patterns(host: &mut MockHost, price: f64, score: f64, z: f64, volume_ratio: f64) -> Vec<Pattern> {
+    fn patterns(
+        host: &mut MockHost,
+        price: f64,
+        score: f64,
+        z: f64,
+        volume_ratio: f64,
+    ) -> Vec<Pattern> {
         let payload = json!({"symbol": "X", "price": price, "at": 7, "score": score, "z": z,
             "volume_ratio": volume_ratio, "volatility": 0.004, "high": 101.0, "low": 99.0});
         let actions = host.deliver::<Joey>("kyle.score", &payload).unwrap();
         let parse = |action: &Action| {
-            let Parameters::Message(message) = &action.parameters else { panic!("{action:?}") };
+            let Parameters::Message(message) = &action.parameters else {
+                panic!("{action:?}")
+            };
             serde_json::from_str(message.payload_json.as_ref().unwrap()).unwrap()
         };
         actions.iter().map(parse).collect()
@@ -137,9 +170,21 @@ mod tests {
             (102.0, 0.1, 0.3, 1.3, None),
         ] {
             let found = patterns(&mut MockHost::new(), price, score, z, volume);
-            let kinds: Vec<_> = found.iter().map(|found| (found.pattern.as_str(), found.side.as_str())).collect();
-            assert_eq!(kinds.first().copied(), expected, "{price} {score} {z} {volume}: {found:?}");
-            assert!(found.iter().all(|found| (0.6..=1.0).contains(&found.confidence)), "{found:?}");
+            let kinds: Vec<_> = found
+                .iter()
+                .map(|found| (found.pattern.as_str(), found.side.as_str()))
+                .collect();
+            assert_eq!(
+                kinds.first().copied(),
+                expected,
+                "{price} {score} {z} {volume}: {found:?}"
+            );
+            assert!(
+                found
+                    .iter()
+                    .all(|found| (0.6..=1.0).contains(&found.confidence)),
+                "{found:?}"
+            );
         }
     }
 

@@ -8,7 +8,8 @@
 //! Its messages never name a symbol: who talks about a symbol and then sells it is promoting (rule 3).
 
 use ark_guest::agent::{
-    Action, Agent, Error, Host, Level, Metadata, Outcome, Parameters, RuleResult, Side, Signal, trade,
+    Action, Agent, Error, Host, Level, Metadata, Outcome, Parameters, RuleResult, Side, Signal,
+    trade,
 };
 use serde::{Deserialize, Serialize};
 
@@ -47,14 +48,26 @@ impl Agent for Kenny {
         let side = match pattern.side.as_str() {
             "buy" => Side::Buy,
             "sell" => Side::Sell,
-            other => return Err(Error::InvalidSignal(format!("side is {other:?}; give buy or sell"))),
+            other => {
+                return Err(Error::InvalidSignal(format!(
+                    "side is {other:?}; give buy or sell"
+                )));
+            }
         };
-        if !(pattern.price.is_finite() && pattern.price > 0.0 && (0.0..=1.0).contains(&pattern.confidence)) {
-            return Err(Error::InvalidSignal("price must be more than 0, confidence 0 to 1".to_owned()));
+        if !(pattern.price.is_finite()
+            && pattern.price > 0.0
+            && (0.0..=1.0).contains(&pattern.confidence))
+        {
+            return Err(Error::InvalidSignal(
+                "price must be more than 0, confidence 0 to 1".to_owned(),
+            ));
         }
         let key = format!("last-order/{}", pattern.symbol);
         let cool_down: u64 = host.config("cool_down_seconds", 900)?;
-        if host.state::<u64>(&key)?.is_some_and(|last| pattern.at < last.saturating_add(cool_down)) {
+        if host
+            .state::<u64>(&key)?
+            .is_some_and(|last| pattern.at < last.saturating_add(cool_down))
+        {
             return Ok(Vec::new());
         }
         let distance = (2.0 * pattern.volatility * HORIZON.sqrt()).clamp(0.005, 0.2);
@@ -63,7 +76,10 @@ impl Agent for Kenny {
         let size = (risk / distance * pattern.confidence).min(cap);
         let mut action = order(&pattern, side, size, distance);
         if let Some(smaller) = fitting(host, &action)? {
-            host.log(Level::Info, &format!("{} cut from {size:.4} to {smaller:.4}", pattern.symbol));
+            host.log(
+                Level::Info,
+                &format!("{} cut from {size:.4} to {smaller:.4}", pattern.symbol),
+            );
             action = order(&pattern, side, smaller, distance);
         }
         let Parameters::Trade(order) = &action.parameters else {
@@ -92,13 +108,22 @@ impl Agent for Kenny {
 }
 
 fn order(pattern: &Pattern, side: Side, size: f64, distance: f64) -> Action {
-    let away = if side == Side::Buy { distance } else { -distance };
+    let away = if side == Side::Buy {
+        distance
+    } else {
+        -distance
+    };
     trade(side, &pattern.symbol, size)
         .entry(pattern.price)
         .stop_loss(pattern.price * (1.0 - away))
         .take_profit(pattern.price * (1.0 + 2.0 * away))
         .done()
-        .reasoning(format!("{}, confidence {:.2}, stop {:.1} % away", pattern.pattern, pattern.confidence, distance * 100.0))
+        .reasoning(format!(
+            "{}, confidence {:.2}, stop {:.1} % away",
+            pattern.pattern,
+            pattern.confidence,
+            distance * 100.0
+        ))
         .source("joey.pattern")
         .build()
 }
@@ -135,26 +160,59 @@ mod tests {
     }
 
     fn only_trade(actions: &[Action]) -> Trade {
-        let [Action { parameters: Parameters::Trade(trade), .. }] = actions else { panic!("{actions:?}") };
+        let [
+            Action {
+                parameters: Parameters::Trade(trade),
+                ..
+            },
+        ] = actions
+        else {
+            panic!("{actions:?}")
+        };
         trade.clone()
     }
 
     #[test]
     fn orders_have_a_stop_and_a_target_on_the_right_sides_and_a_ratio_of_two() {
         for (side, sign) in [("buy", 1.0), ("sell", -1.0)] {
-            let order = only_trade(&MockHost::new().deliver::<Kenny>("joey.pattern", &pattern(side, 0)).unwrap());
-            let (entry, stop, target) = (order.entry_price.unwrap(), order.stop_loss.unwrap(), order.take_profit.unwrap());
-            assert!((entry - stop) * sign > 0.0 && (target - entry) * sign > 0.0, "{order:?}");
+            let order = only_trade(
+                &MockHost::new()
+                    .deliver::<Kenny>("joey.pattern", &pattern(side, 0))
+                    .unwrap(),
+            );
+            let (entry, stop, target) = (
+                order.entry_price.unwrap(),
+                order.stop_loss.unwrap(),
+                order.take_profit.unwrap(),
+            );
+            assert!(
+                (entry - stop) * sign > 0.0 && (target - entry) * sign > 0.0,
+                "{order:?}"
+            );
             assert!(((target - entry) / (entry - stop) - 2.0).abs() < 1e-9);
-            assert!(order.position_size_pct > 0.0 && order.position_size_pct <= 0.1, "{order:?}");
+            assert!(
+                order.position_size_pct > 0.0 && order.position_size_pct <= 0.1,
+                "{order:?}"
+            );
         }
     }
 
     #[test]
     fn a_symbol_is_left_alone_for_a_while() {
         let mut host = MockHost::new();
-        let orders = |host: &mut MockHost, at| host.deliver::<Kenny>("joey.pattern", &pattern("buy", at)).unwrap().len();
-        assert_eq!([orders(&mut host, 0), orders(&mut host, 899), orders(&mut host, 900)], [1, 0, 1]);
+        let orders = |host: &mut MockHost, at| {
+            host.deliver::<Kenny>("joey.pattern", &pattern("buy", at))
+                .unwrap()
+                .len()
+        };
+        assert_eq!(
+            [
+                orders(&mut host, 0),
+                orders(&mut host, 899),
+                orders(&mut host, 900)
+            ],
+            [1, 0, 1]
+        );
         assert_eq!(host.memories().len(), 2);
     }
 
@@ -180,8 +238,14 @@ mod tests {
 
     #[test]
     fn it_takes_the_size_that_passes_when_the_size_is_all_that_is_wrong() {
-        let deliver = |mut host: MockHost| host.deliver::<Kenny>("joey.pattern", &pattern("buy", 0)).unwrap();
-        assert_eq!(only_trade(&deliver(refusing(&[5], Some(0.03)))).position_size_pct, 0.03);
+        let deliver = |mut host: MockHost| {
+            host.deliver::<Kenny>("joey.pattern", &pattern("buy", 0))
+                .unwrap()
+        };
+        assert_eq!(
+            only_trade(&deliver(refusing(&[5], Some(0.03)))).position_size_pct,
+            0.03
+        );
         assert!(deliver(refusing(&[5], Some(0.0))).is_empty());
         let other = only_trade(&deliver(refusing(&[1, 5], Some(0.03))));
         assert_ne!(other.position_size_pct, 0.03);
@@ -189,11 +253,19 @@ mod tests {
 
     #[test]
     fn a_pattern_that_makes_no_sense_is_refused() {
-        for (field, value) in [("side", json!("up")), ("price", json!(-1)), ("confidence", json!(2)), ("at", json!("now"))] {
+        for (field, value) in [
+            ("side", json!("up")),
+            ("price", json!(-1)),
+            ("confidence", json!(2)),
+            ("at", json!("now")),
+        ] {
             let mut payload = pattern("buy", 0);
             payload[field] = value;
             let result = MockHost::new().deliver::<Kenny>("joey.pattern", &payload);
-            assert!(matches!(result, Err(Error::InvalidSignal(_))), "{payload}: {result:?}");
+            assert!(
+                matches!(result, Err(Error::InvalidSignal(_))),
+                "{payload}: {result:?}"
+            );
         }
     }
 }

@@ -35,9 +35,30 @@ fn main() {
     let mut random = Random(0x5EED_0ACE);
     let usual = 0.000_8_f64.powi(2);
     let mut markets = [
-        Market { symbol: "BTC-USD", price: 64_250.0, variance: usual, drift: 0.0, volume: 12.0, decimals: 2 },
-        Market { symbol: "ETH-USD", price: 3_140.0, variance: usual, drift: 0.0, volume: 140.0, decimals: 2 },
-        Market { symbol: "SOL-USD", price: 172.0, variance: usual, drift: 0.0, volume: 900.0, decimals: 3 },
+        Market {
+            symbol: "BTC-USD",
+            price: 64_250.0,
+            variance: usual,
+            drift: 0.0,
+            volume: 12.0,
+            decimals: 2,
+        },
+        Market {
+            symbol: "ETH-USD",
+            price: 3_140.0,
+            variance: usual,
+            drift: 0.0,
+            volume: 140.0,
+            decimals: 2,
+        },
+        Market {
+            symbol: "SOL-USD",
+            price: 172.0,
+            variance: usual,
+            drift: 0.0,
+            volume: 900.0,
+            decimals: 3,
+        },
     ];
     // 2026-11-20 09:00 UTC
     let start = 1_795_165_200_u64;
@@ -52,7 +73,8 @@ fn main() {
                 market.drift = 0.25 * market.variance.sqrt() * f64::signum(jump);
             }
             let shock = random.normal() * market.variance.sqrt() + jump * usual.sqrt();
-            market.variance = 0.06 * usual + 0.12 * shock.powi(2).min(usual * 20.0) + 0.82 * market.variance;
+            market.variance =
+                0.06 * usual + 0.12 * shock.powi(2).min(usual * 20.0) + 0.82 * market.variance;
             market.drift *= 0.93;
             market.price *= 1.0 + market.drift + shock;
             let size = (shock.abs() / usual.sqrt()).min(6.0);

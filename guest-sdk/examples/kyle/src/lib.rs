@@ -73,10 +73,16 @@ impl Agent for Kyle {
     fn handle(host: &dyn Host, signal: &Signal) -> Result<Vec<Action>, Error> {
         let tick: Tick = signal.payload()?;
         if !(tick.price.is_finite() && tick.price > 0.0) {
-            return Err(Error::InvalidSignal(format!("price is {}; give more than 0", tick.price)));
+            return Err(Error::InvalidSignal(format!(
+                "price is {}; give more than 0",
+                tick.price
+            )));
         }
         if !(tick.volume.is_finite() && tick.volume >= 0.0) {
-            return Err(Error::InvalidSignal(format!("volume is {}; give 0 or more", tick.volume)));
+            return Err(Error::InvalidSignal(format!(
+                "volume is {}; give 0 or more",
+                tick.volume
+            )));
         }
         let key = format!("statistics/{}", tick.symbol);
         let mut statistics: Statistics = host.state(&key)?.unwrap_or_default();
@@ -88,8 +94,17 @@ impl Agent for Kyle {
         let Some(score) = score else {
             return Ok(Vec::new());
         };
-        let reasoning = format!("{} moved {:+.1} deviations on {:.1} times its volume", tick.symbol, score.z, score.volume_ratio);
-        Ok(vec![message("kyle.score").payload(&score)?.reasoning(reasoning).source("market.tick").build()])
+        let reasoning = format!(
+            "{} moved {:+.1} deviations on {:.1} times its volume",
+            tick.symbol, score.z, score.volume_ratio
+        );
+        Ok(vec![
+            message("kyle.score")
+                .payload(&score)?
+                .reasoning(reasoning)
+                .source("market.tick")
+                .build(),
+        ])
     }
 }
 
@@ -100,8 +115,16 @@ impl Statistics {
         let score = last.map(|last| {
             let change = tick.price / last - 1.0;
             let volatility = self.variance.sqrt();
-            let z = if volatility > 0.0 { (change - self.mean) / volatility } else { 0.0 };
-            let volume_ratio = if self.volume > 0.0 { tick.volume / self.volume } else { 1.0 };
+            let z = if volatility > 0.0 {
+                (change - self.mean) / volatility
+            } else {
+                0.0
+            };
+            let volume_ratio = if self.volume > 0.0 {
+                tick.volume / self.volume
+            } else {
+                1.0
+            };
             let weight = volume_ratio.clamp(0.5, 2.0).sqrt();
             let high = self.prices.iter().copied().fold(f64::MIN, f64::max);
             let low = self.prices.iter().copied().fold(f64::MAX, f64::min);
@@ -120,7 +143,11 @@ impl Statistics {
                 low,
             }
         });
-        self.volume = if self.ticks == 0 { tick.volume } else { self.volume + ALPHA * (tick.volume - self.volume) };
+        self.volume = if self.ticks == 0 {
+            tick.volume
+        } else {
+            self.volume + ALPHA * (tick.volume - self.volume)
+        };
         self.ticks += 1;
         self.prices.push(tick.price);
         if self.prices.len() > CHANNEL {
@@ -140,12 +167,18 @@ mod tests {
     use super::*;
 
     fn score(actions: &[Action]) -> Score {
-        let Parameters::Message(message) = &actions[0].parameters else { panic!("{actions:?}") };
+        let Parameters::Message(message) = &actions[0].parameters else {
+            panic!("{actions:?}")
+        };
         serde_json::from_str(message.payload_json.as_ref().unwrap()).unwrap()
     }
 
     fn tick(host: &mut MockHost, at: u64, price: f64, volume: f64) -> Vec<Action> {
-        host.deliver::<Kyle>("market.tick", &json!({"symbol": "X", "price": price, "volume": volume, "at": at})).unwrap()
+        host.deliver::<Kyle>(
+            "market.tick",
+            &json!({"symbol": "X", "price": price, "volume": volume, "at": at}),
+        )
+        .unwrap()
     }
 
     #[test]
@@ -157,7 +190,10 @@ mod tests {
         let quiet = score(&tick(&mut host, 20, 100.0, 10.0));
         assert!(quiet.score.abs() < 0.6, "{quiet:?}");
         let jump = score(&tick(&mut host, 21, 103.0, 40.0));
-        assert!(jump.score > 0.99 && jump.z > 5.0 && jump.volume_ratio > 3.0 && jump.price > jump.high, "{jump:?}");
+        assert!(
+            jump.score > 0.99 && jump.z > 5.0 && jump.volume_ratio > 3.0 && jump.price > jump.high,
+            "{jump:?}"
+        );
         let fall = score(&tick(&mut host, 22, 95.0, 40.0));
         assert!(fall.score < -0.9 && fall.price < fall.low, "{fall:?}");
     }
@@ -167,7 +203,11 @@ mod tests {
         let mut host = MockHost::new().with_config("warm_up", &1);
         tick(&mut host, 0, 100.0, 10.0);
         let other = json!({"symbol": "Y", "price": 5.0, "volume": 1.0, "at": 1});
-        assert!(host.deliver::<Kyle>("market.tick", &other).unwrap().is_empty());
+        assert!(
+            host.deliver::<Kyle>("market.tick", &other)
+                .unwrap()
+                .is_empty()
+        );
         assert_eq!(score(&tick(&mut host, 2, 100.0, 10.0)).high, 100.0);
     }
 
@@ -184,7 +224,10 @@ mod tests {
             "[]",
         ] {
             let result = host.deliver_json::<Kyle>("market.tick", payload);
-            assert!(matches!(result, Err(Error::InvalidSignal(_))), "{payload}: {result:?}");
+            assert!(
+                matches!(result, Err(Error::InvalidSignal(_))),
+                "{payload}: {result:?}"
+            );
         }
         assert_eq!(host.state_of::<serde_json::Value>("statistics/X"), None);
     }

@@ -4,12 +4,16 @@ use std::sync::LazyLock;
 
 use ark_guest::policy as sdk;
 use ark_host::model::{action, facts, verdict};
-use ark_host::runtime::{Engine, EngineConfig, GraveyardSource, Pin, PinnedGraveyard, Policy, PolicyError};
+use ark_host::runtime::{
+    Engine, EngineConfig, GraveyardSource, Pin, PinnedGraveyard, Policy, PolicyError,
+};
 
 static PINNED: LazyLock<Policy> = LazyLock::new(|| {
     let engine = Engine::new(&EngineConfig::default()).expect("an engine");
     let pin = Pin::compiled_in().expect("a pin");
-    PinnedGraveyard::load(&engine, &GraveyardSource::Embedded, pin).expect("the pinned Graveyard").policy
+    PinnedGraveyard::load(&engine, &GraveyardSource::Embedded, pin)
+        .expect("the pinned Graveyard")
+        .policy
 });
 
 /// Asks the component, and compares with what the source said.
@@ -19,17 +23,30 @@ pub fn compare(action: &sdk::Action, facts: &sdk::Facts, source: &sdk::Verdict) 
         Ok(verdict) => verdict,
         // The host takes no verdict that shows a number which is none. Such a verdict must be about such a number.
         Err(PolicyError::Malformed(problem)) if problem.contains("not finite") => {
-            assert!(source.answers.iter().any(|answer| answer.answer == sdk::RuleResult::Error), "{problem}");
+            assert!(
+                source
+                    .answers
+                    .iter()
+                    .any(|answer| answer.answer == sdk::RuleResult::Error),
+                "{problem}"
+            );
             return;
         }
         Err(error) => panic!("{error}: {action:?} under {facts:?}"),
     };
     assert_eq!(component.answers.len(), source.answers.len());
     for (component, source) in component.answers.iter().zip(&source.answers) {
-        assert_eq!(told(component), told(&host_answer(source)), "{action:?} under {facts:?}");
+        assert_eq!(
+            told(component),
+            told(&host_answer(source)),
+            "{action:?} under {facts:?}"
+        );
     }
     assert_eq!(component.warnings, source.warnings);
-    assert_eq!(component.compliance_score.to_bits(), source.compliance_score.to_bits());
+    assert_eq!(
+        component.compliance_score.to_bits(),
+        source.compliance_score.to_bits()
+    );
 }
 
 fn told(answer: &verdict::RuleAnswer) -> String {
@@ -130,11 +147,13 @@ fn host_parameters(parameters: &sdk::Parameters) -> action::Parameters {
             ahead_of_client_order: p.ahead_of_client_order,
             extra_json: p.extra_json,
         }),
-        sdk::Parameters::ClosePosition(p) => action::Parameters::ClosePosition(action::ClosePosition {
-            symbol: p.symbol,
-            position_size_pct: p.position_size_pct,
-            extra_json: p.extra_json,
-        }),
+        sdk::Parameters::ClosePosition(p) => {
+            action::Parameters::ClosePosition(action::ClosePosition {
+                symbol: p.symbol,
+                position_size_pct: p.position_size_pct,
+                extra_json: p.extra_json,
+            })
+        }
         sdk::Parameters::Data(p) => action::Parameters::Data(action::DataHandling {
             operation: match p.operation {
                 sdk::DataOperation::Handle => action::DataOperation::Handle,
@@ -192,8 +211,9 @@ fn host_parameters(parameters: &sdk::Parameters) -> action::Parameters {
             },
             parameters_json: p.parameters_json,
         }),
-        sdk::Parameters::Custom(p) => {
-            action::Parameters::Custom(action::Custom { kind: p.kind, parameters_json: p.parameters_json })
-        }
+        sdk::Parameters::Custom(p) => action::Parameters::Custom(action::Custom {
+            kind: p.kind,
+            parameters_json: p.parameters_json,
+        }),
     }
 }

@@ -1,6 +1,10 @@
 //! Actions to start from, each of which every rule leaves alone under neutral facts, and the form of a table of cases.
 
-#![allow(dead_code, unused_imports, reason = "each test binary uses its own part")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "each test binary uses its own part"
+)]
 
 mod component;
 mod guard;
@@ -9,8 +13,9 @@ pub use guard::check_guard;
 
 use ark_graveyard::Graveyard;
 use ark_guest::policy::{
-    Action, Change, ClosePosition, Criticality, Custom, DataHandling, DataOperation, ExecuteCode, Facts, FileOperation,
-    FileVerb, Message, Parameters, Policy, RuleAnswer, RuleResult, Side, SystemChange, Trade, Verdict,
+    Action, Change, ClosePosition, Criticality, Custom, DataHandling, DataOperation, ExecuteCode,
+    Facts, FileOperation, FileVerb, Message, Parameters, Policy, RuleAnswer, RuleResult, Side,
+    SystemChange, Trade, Verdict,
 };
 
 pub fn action(action_type: &str, parameters: Parameters) -> Action {
