@@ -9,27 +9,37 @@ use serde::Deserialize;
 use crate::graveyard::sha256;
 use crate::hermetic::Workspace;
 
-const EXAMPLES: &str = "guest-sdk/examples";
+/// Where guests' crates are, and where their components go: the examples, and those that the tests attack the host with.
+const SETS: [(&str, &str); 2] = [
+    ("guest-sdk/examples", "target/guests"),
+    ("tests/guests", "target/guests-hostile"),
+];
 const TARGET: &str = "wasm32-wasip2";
 
-/// Builds every crate in guest-sdk/examples. For each directory `<name>`, target/guests gets `<name>.wasm` and, from the manifest
+/// Builds every guest. For each directory `<name>`, the set's target directory gets `<name>.wasm` and, from the manifest
 /// `<name>/<name>.toml`, `<name>.toml` with the component's digest.
 ///
 /// # Errors
 /// A build fails; or a manifest is missing, is no TOML or has no `sha256` line.
 pub fn run() -> Result<()> {
     let workspace = Workspace::here()?;
+    for (sources, guests) in SETS {
+        build(&workspace, sources, &workspace.root.join(guests))?;
+    }
+    Ok(())
+}
+
+fn build(workspace: &Workspace, sources: &str, guests: &Path) -> Result<()> {
     let mut packages = Vec::new();
-    for entry in fs::read_dir(workspace.root.join(EXAMPLES)).context(EXAMPLES)? {
+    for entry in fs::read_dir(workspace.root.join(sources)).with_context(|| sources.to_owned())? {
         let manifest = entry?.path().join("Cargo.toml");
         if manifest.is_file() {
             packages.push(package_name(&manifest)?);
         }
     }
     packages.sort();
-    ensure!(!packages.is_empty(), "{EXAMPLES} has no crates");
-    let guests = workspace.root.join("target/guests");
-    fs::create_dir_all(&guests)?;
+    ensure!(!packages.is_empty(), "{sources} has no crates");
+    fs::create_dir_all(guests)?;
     let target_dir = workspace.root.join("target/guests-build");
     let mut all = Vec::new();
     for package in packages {
@@ -41,16 +51,17 @@ pub fn run() -> Result<()> {
             .directory
             .file_name()
             .and_then(|name| name.to_str())
-            .context("an example's directory has a name")?;
+            .context("a guest's directory has a name")?;
         let component = fs::read(&built.wasm)?;
         let manifest = built.directory.join(format!("{name}.toml"));
         let manifest =
             fs::read_to_string(&manifest).with_context(|| manifest.display().to_string())?;
         let manifest =
             with_digest(&manifest, &sha256(&component)).with_context(|| format!("{name}.toml"))?;
-        fs::write(guests.join(format!("{name}.wasm")), &component)?;
+        let wasm = guests.join(format!("{name}.wasm"));
+        fs::write(&wasm, &component)?;
         fs::write(guests.join(format!("{name}.toml")), manifest)?;
-        println!("target/guests/{name}.wasm: {} bytes", component.len());
+        println!("{}: {} bytes", wasm.display(), component.len());
     }
     Ok(())
 }

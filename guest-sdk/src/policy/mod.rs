@@ -81,10 +81,10 @@ macro_rules! export_policy {
                     facts: $crate::policy::Facts,
                 ) -> $crate::policy::Verdict {
                     <$policy as $crate::policy::Policy>::evaluate(&action, &facts)
-        }
+                }
             }
 
-            $crate::policy_world::export_policy_world!(Exported with_types_in $crate::policy_world);
+    $crate::policy_world::export_policy_world!(Exported with_types_in $crate::policy_world);
         };
     };
 }
