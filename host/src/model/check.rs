@@ -327,7 +327,7 @@ fn contradiction(field: &str, action_type: &str) -> FieldError {
     )
 }
 
-fn symbol(symbol: &mut String) -> Result<(), FieldError> {
+fn symbol(symbol: &mut str) -> Result<(), FieldError> {
     symbol.make_ascii_uppercase();
     let fits = (1..=32).contains(&symbol.len())
         && symbol

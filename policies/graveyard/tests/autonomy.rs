@@ -165,7 +165,7 @@ fn rule_26_human_in_loop_critical() {
             (
                 "a rollback plan does not help",
                 but(fixed(trade(|_| {})), |a| {
-                    a.rollback_plan = Some("sell".to_owned())
+                    a.rollback_plan = Some("sell".to_owned());
                 }),
                 neutral(),
                 Hold,

@@ -89,7 +89,7 @@ fn every_rule_answers_every_time_in_order() {
     let actions = [
         trade(|_| {}),
         sale(|t| {
-            (t.position_size_pct, t.leverage, t.stop_loss) = (f64::NAN, f64::NAN, Some(f64::NAN))
+            (t.position_size_pct, t.leverage, t.stop_loss) = (f64::NAN, f64::NAN, Some(f64::NAN));
         }),
         close(),
         data(|d| d.contains_personal_data = true),

@@ -53,7 +53,7 @@ fn rule_15_protect_user_data() {
             (
                 "external without a destination",
                 but(data(|d| d.contains_personal_data = true), |a| {
-                    a.external = Some(true)
+                    a.external = Some(true);
                 }),
                 neutral(),
                 Violation,

@@ -218,7 +218,7 @@ fn rule_9_min_risk_reward() {
     let both = |ratio| {
         trade(move |t| {
             (t.stop_loss, t.take_profit, t.risk_reward_ratio) =
-                (Some(90.0), Some(118.0), Some(ratio))
+                (Some(90.0), Some(118.0), Some(ratio));
         })
     };
     check(
@@ -234,7 +234,7 @@ fn rule_9_min_risk_reward() {
             (
                 "computed, 0.3 / 0.2",
                 trade(|t| {
-                    (t.entry_price, t.stop_loss, t.take_profit) = (Some(1.0), Some(0.8), Some(1.3))
+                    (t.entry_price, t.stop_loss, t.take_profit) = (Some(1.0), Some(0.8), Some(1.3));
                 }),
                 neutral(),
                 Pass,

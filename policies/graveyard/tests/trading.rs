@@ -103,7 +103,7 @@ fn rule_3_no_pump_and_dump() {
             (
                 "by whatever name",
                 but(sale(|_| {}), |a| {
-                    "open_position".clone_into(&mut a.action_type)
+                    "open_position".clone_into(&mut a.action_type);
                 }),
                 aged(1.0),
                 Violation,

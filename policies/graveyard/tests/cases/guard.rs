@@ -188,7 +188,7 @@ fn check_unreadable(rule: u16) {
             (
                 "a custom kind under another name",
                 but(custom("rebalance", "{}"), |a| {
-                    "tidy".clone_into(&mut a.action_type)
+                    "tidy".clone_into(&mut a.action_type);
                 }),
                 neutral(),
                 Error,
@@ -208,7 +208,7 @@ fn check_unreadable(rule: u16) {
             (
                 "a deletion that says it reads",
                 but(file(FileVerb::Read, "a"), |a| {
-                    "delete".clone_into(&mut a.action_type)
+                    "delete".clone_into(&mut a.action_type);
                 }),
                 neutral(),
                 Error,

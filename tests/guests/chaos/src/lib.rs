@@ -37,7 +37,7 @@ impl Agent for Chaos {
             "panic" => panic!("on purpose"),
             "stack" => Err(Error::Failed(deep(1).to_string())),
             "sleep" => {
-                std::thread::sleep(Duration::from_secs(3600));
+                std::thread::sleep(Duration::from_hours(1));
                 Ok(Vec::new())
             }
             "exit" => std::process::exit(0),
@@ -85,7 +85,7 @@ impl Agent for Chaos {
             ]),
             "mislabelled" => {
                 let mut action = small("X", 0.01);
-                action.action_type = "report".to_owned();
+                "report".clone_into(&mut action.action_type);
                 Ok(vec![action])
             }
             "bad-key" => Ok(vec![small(
