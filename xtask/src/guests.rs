@@ -10,7 +10,8 @@ use crate::graveyard::sha256;
 use crate::hermetic::Workspace;
 
 const EXAMPLES: &str = "guest-sdk/examples";
-const TARGET: &str = "wasm32-wasip2";
+/// What agents are built for.
+pub const TARGET: &str = "wasm32-wasip2";
 
 /// Builds every crate in guest-sdk/examples. For each directory `<name>`, target/guests gets `<name>.wasm` and, from the manifest
 /// `<name>/<name>.toml`, `<name>.toml` with the component's digest.

@@ -1,5 +1,6 @@
 //! Developer chores: `cargo xtask <command>`.
 
+mod bench;
 mod component;
 mod graveyard;
 mod guests;
@@ -18,6 +19,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Measures the host against the goals of its design and prints a table.
+    Bench(bench::Args),
     /// Builds the Graveyard from source and pins it: writes policies/graveyard.wasm and policies/graveyard.lock.
     Graveyard(graveyard::Args),
     /// Builds the example agents and completes their manifests, in target/guests.
@@ -26,6 +29,7 @@ enum Command {
 
 fn main() -> Result<()> {
     match Cli::parse().command {
+        Command::Bench(args) => bench::run(&args),
         Command::Graveyard(args) => graveyard::run(&args),
         Command::Guests => guests::run(),
     }
