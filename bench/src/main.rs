@@ -21,7 +21,6 @@ use load::Mix;
 use process::Server;
 use report::{Report, Sample};
 
-const CONNECTIONS: [u64; 3] = [1, 16, 64];
 /// How often a host is started to find out how long it takes.
 const STARTS: usize = 5;
 
@@ -67,6 +66,9 @@ struct Cli {
     /// One round of a second each: whether it works, not how fast.
     #[arg(long)]
     quick: bool,
+    /// At how many connections, separated by commas.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 64])]
+    connections: Vec<u64>,
     /// Measures only this part.
     #[arg(long)]
     only: Option<Part>,
@@ -106,6 +108,7 @@ fn main() -> Result<()> {
         agent: cli.agent,
         dir: dir.path().canonicalize()?,
         time: Duration::from_secs_f64(if cli.quick { 1.0 } else { cli.seconds }),
+        connections: cli.connections,
         rounds: if cli.quick { 1 } else { cli.rounds.max(1) },
     };
     let wanted = |part| cli.only.is_none_or(|only| only == part);
@@ -132,6 +135,7 @@ struct Bench {
     agent: PathBuf,
     dir: PathBuf,
     time: Duration,
+    connections: Vec<u64>,
     rounds: usize,
 }
 
@@ -143,7 +147,7 @@ impl Bench {
             let ark = Server::ark(&self.ark, &self.data(&format!("http-{round}"))?, None)?;
             let mut written = 0.0;
             let mut answers = 0;
-            for connections in CONNECTIONS {
+            for &connections in &self.connections {
                 let baseline = load::run(echo.address, ECHO, connections, warm_up, self.time)?;
                 let before = ark.written()?;
                 let approved = load::run(ark.address, APPROVED, connections, warm_up, self.time)?;
