@@ -265,7 +265,8 @@ impl Client {
         let mut message = head.to_vec();
         message.extend_from_slice(b"\r\n");
         message.extend_from_slice(body);
-        stream.get_mut().write_all(&message)?;
+        // The host may answer before it has read all, and close: what counts is its answer.
+        let _ = stream.get_mut().write_all(&message);
         read_answer(stream)
     }
 }

@@ -33,6 +33,8 @@ use super::view::{DecisionSummary, DecisionView, read_decision, reasons};
 
 /// The most bytes of a request's body.
 const BODY_BYTES: usize = 256 * 1024;
+/// How much of a body that is too large is read and dropped.
+const DRAIN_BYTES: usize = 4 * 1024 * 1024;
 /// How long a client may take to send a body.
 const BODY_TIME: std::time::Duration = std::time::Duration::from_secs(10);
 /// How many rows a list holds unless told otherwise, and at most.
@@ -662,6 +664,9 @@ async fn read_json(headers: &HeaderMap, body: Body) -> Result<Value, Problem> {
         .get(header::CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|length| length > BODY_BYTES as u64) {
+        // Closing a connection with unread bytes in it would take the answer with it: what is not absurd is read and dropped.
+        let drained = axum::body::to_bytes(body, DRAIN_BYTES);
+        drop(tokio::time::timeout(BODY_TIME, drained).await);
         return Err(too_large());
     }
     let bytes = match tokio::time::timeout(BODY_TIME, axum::body::to_bytes(body, BODY_BYTES)).await
