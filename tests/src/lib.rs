@@ -159,6 +159,7 @@ impl Host {
     ///
     /// # Panics
     /// It has no process id, or does not end.
+    #[must_use]
     pub fn terminate(mut self) -> Option<i32> {
         kill_process(Pid::from_child(&self.child), Signal::TERM).expect("SIGTERM");
         self.child.wait().expect("its end").code()

@@ -82,7 +82,7 @@ impl Invoker {
                 Ok(decisions) => {
                     place.handled.fetch_add(1, Ordering::Relaxed);
                     for decision in &decisions {
-                        tracing::info!(
+                        tracing::debug!(
                             agent = %decision.agent,
                             action_type = decision.action.action_type,
                             outcome = decision.outcome.as_str(),
