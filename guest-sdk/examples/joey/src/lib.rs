@@ -4,7 +4,7 @@
 //! *mean reversion*: a move of more than 2.5 deviations that no trend carries, which is traded against. The confidence is 0 to 1; below
 //! the configured threshold joey keeps quiet.
 
-use ark_guest::agent::{Action, Agent, Error, Host, Metadata, Side, Signal, message};
+use ark_guest::agent::{Action, Agent, Error, Host, Metadata, Side, Signal, is_symbol, message};
 use serde::{Deserialize, Serialize};
 
 /// How many scores tell whether there is a trend.
@@ -57,15 +57,23 @@ impl Agent for Joey {
 
     fn handle(host: &dyn Host, signal: &Signal) -> Result<Vec<Action>, Error> {
         let score: Score = signal.payload()?;
+        score.check().map_err(Error::InvalidSignal)?;
+        let threshold: f64 = host.config("confidence", 0.6)?;
+        if !(0.0..=1.0).contains(&threshold) {
+            return Err(Error::Failed(format!("config confidence is {threshold}; give 0 to 1")));
+        }
         let key = format!("recent/{}", score.symbol);
         let mut recent: Vec<f64> = host.state(&key)?.unwrap_or_default();
-        let trend = if recent.is_empty() { 0.0 } else { recent.iter().sum::<f64>() / recent.len() as f64 };
+        let trend = if recent.is_empty() {
+            0.0
+        } else {
+            recent.iter().sum::<f64>() / recent.len() as f64
+        };
         recent.push(score.score);
         if recent.len() > RECENT {
             recent.remove(0);
         }
         host.set_state(&key, &recent)?;
-        let threshold: f64 = host.config("confidence", 0.6)?;
         let Some((pattern, side, confidence)) = find(&score, trend) else {
             return Ok(Vec::new());
         };
@@ -83,7 +91,34 @@ impl Agent for Joey {
             at: score.at,
         };
         let reasoning = format!("{pattern} in {}: {side}, confidence {confidence:.2}", score.symbol);
-        Ok(vec![message("joey.pattern").payload(&found)?.reasoning(reasoning).source("kyle.score").build()])
+        Ok(vec![
+            message("joey.pattern")
+                .payload(&found)
+                .reasoning(reasoning)
+                .source("kyle.score")
+                .build()?,
+        ])
+    }
+}
+
+impl Score {
+    fn check(&self) -> Result<(), String> {
+        for (field, value, right) in [
+            ("price", self.price, self.price > 0.0),
+            ("score", self.score, (-1.0..=1.0).contains(&self.score)),
+            ("volume_ratio", self.volume_ratio, self.volume_ratio >= 0.0),
+            ("volatility", self.volatility, self.volatility >= 0.0),
+            ("low", self.low, self.low > 0.0 && self.low <= self.high),
+        ] {
+            if !right {
+                return Err(format!("{field} is {value}, which no score of kyle's has"));
+            }
+        }
+        if is_symbol(&self.symbol) {
+            Ok(())
+        } else {
+            Err("symbol is no symbol".to_owned())
+        }
     }
 }
 
@@ -92,10 +127,18 @@ fn find(score: &Score, trend: f64) -> Option<(&'static str, Side, f64)> {
     let strength = score.score.abs();
     if score.volume_ratio >= 1.2 {
         if score.price > score.high && score.score > 0.0 {
-            return Some(("breakout", Side::Buy, 0.5 * strength + 0.3 * volume + 0.2 * trend.clamp(0.0, 1.0)));
+            return Some((
+                "breakout",
+                Side::Buy,
+                0.5 * strength + 0.3 * volume + 0.2 * trend.clamp(0.0, 1.0),
+            ));
         }
         if score.price < score.low && score.score < 0.0 {
-            return Some(("breakout", Side::Sell, 0.5 * strength + 0.3 * volume + 0.2 * (-trend).clamp(0.0, 1.0)));
+            return Some((
+                "breakout",
+                Side::Sell,
+                0.5 * strength + 0.3 * volume + 0.2 * (-trend).clamp(0.0, 1.0),
+            ));
         }
     }
     if score.z.abs() >= 2.5 && trend.abs() < 0.2 && score.volume_ratio < 1.2 {
@@ -119,7 +162,9 @@ mod tests {
             "volume_ratio": volume_ratio, "volatility": 0.004, "high": 101.0, "low": 99.0});
         let actions = host.deliver::<Joey>("kyle.score", &payload).unwrap();
         let parse = |action: &Action| {
-            let Parameters::Message(message) = &action.parameters else { panic!("{action:?}") };
+            let Parameters::Message(message) = &action.parameters else {
+                panic!("{action:?}")
+            };
             serde_json::from_str(message.payload_json.as_ref().unwrap()).unwrap()
         };
         actions.iter().map(parse).collect()
@@ -137,9 +182,58 @@ mod tests {
             (102.0, 0.1, 0.3, 1.3, None),
         ] {
             let found = patterns(&mut MockHost::new(), price, score, z, volume);
-            let kinds: Vec<_> = found.iter().map(|found| (found.pattern.as_str(), found.side.as_str())).collect();
-            assert_eq!(kinds.first().copied(), expected, "{price} {score} {z} {volume}: {found:?}");
-            assert!(found.iter().all(|found| (0.6..=1.0).contains(&found.confidence)), "{found:?}");
+            let kinds: Vec<_> = found
+                .iter()
+                .map(|found| (found.pattern.as_str(), found.side.as_str()))
+                .collect();
+            assert_eq!(
+                kinds.first().copied(),
+                expected,
+                "{price} {score} {z} {volume}: {found:?}"
+            );
+            assert!(
+                found.iter().all(|found| (0.6..=1.0).contains(&found.confidence)),
+                "{found:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_score_that_makes_no_sense_is_refused_and_changes_nothing() {
+        let right = json!({"symbol": "X", "price": 100.0, "at": 7, "score": 0.5, "z": 1.0, "volume_ratio": 1.0,
+            "volatility": 0.004, "high": 101.0, "low": 99.0});
+        let mut host = MockHost::new();
+        for (field, value) in [
+            ("symbol", json!("a b")),
+            ("price", json!(0)),
+            ("score", json!(1.5)),
+            ("z", json!(null)),
+            ("volume_ratio", json!(-1)),
+            ("volatility", json!(-0.1)),
+            ("low", json!(102)),
+            ("at", json!(-1)),
+        ] {
+            let mut payload = right.clone();
+            payload[field] = value;
+            match host.deliver::<Joey>("kyle.score", &payload) {
+                Err(Error::InvalidSignal(problem)) if problem.contains(field) => {}
+                other => panic!("{payload}: {other:?}"),
+            }
+        }
+        assert_eq!(host.state_of::<Vec<f64>>("recent/X"), None);
+    }
+
+    #[test]
+    fn the_threshold_is_the_operators_and_must_be_one() {
+        for (threshold, patterns) in [(0.5, Ok(1)), (1.0, Ok(0)), (1.5, Err(())), (-0.1, Err(()))] {
+            let mut host = MockHost::new().with_config("confidence", &threshold);
+            let breakout = json!({"symbol": "X", "price": 102.0, "at": 7, "score": 0.9, "z": 4.0, "volume_ratio": 3.0,
+                "volatility": 0.004, "high": 101.0, "low": 99.0});
+            let found = host
+                .deliver::<Joey>("kyle.score", &breakout)
+                .map(|actions| actions.len())
+                .map_err(drop);
+            assert_eq!(found, patterns, "{threshold}");
         }
     }
 

@@ -8,7 +8,7 @@
 //! Its messages never name a symbol: who talks about a symbol and then sells it is promoting (rule 3).
 
 use ark_guest::agent::{
-    Action, Agent, Error, Host, Level, Metadata, Outcome, Parameters, RuleResult, Side, Signal, trade,
+    Action, Agent, Error, Host, Level, Metadata, Outcome, Parameters, RuleResult, Side, Signal, is_symbol, trade,
 };
 use serde::{Deserialize, Serialize};
 
@@ -47,24 +47,31 @@ impl Agent for Kenny {
         let side = match pattern.side.as_str() {
             "buy" => Side::Buy,
             "sell" => Side::Sell,
-            other => return Err(Error::InvalidSignal(format!("side is {other:?}; give buy or sell"))),
+            other => {
+                return Err(Error::InvalidSignal(format!("side is {other:?}; give buy or sell")));
+            }
         };
-        if !(pattern.price.is_finite() && pattern.price > 0.0 && (0.0..=1.0).contains(&pattern.confidence)) {
-            return Err(Error::InvalidSignal("price must be more than 0, confidence 0 to 1".to_owned()));
-        }
+        pattern.check().map_err(Error::InvalidSignal)?;
         let key = format!("last-order/{}", pattern.symbol);
         let cool_down: u64 = host.config("cool_down_seconds", 900)?;
-        if host.state::<u64>(&key)?.is_some_and(|last| pattern.at < last.saturating_add(cool_down)) {
+        // Either way in time: an order dated in the far future must not keep the symbol shut until then.
+        if host
+            .state::<u64>(&key)?
+            .is_some_and(|last| pattern.at.abs_diff(last) < cool_down)
+        {
             return Ok(Vec::new());
         }
         let distance = (2.0 * pattern.volatility * HORIZON.sqrt()).clamp(0.005, 0.2);
-        let risk: f64 = host.config("risk_per_trade", 0.001)?;
-        let cap: f64 = host.config("cap", 0.1)?;
+        let risk = share(host, "risk_per_trade", 0.001)?;
+        let cap = share(host, "cap", 0.1)?;
         let size = (risk / distance * pattern.confidence).min(cap);
-        let mut action = order(&pattern, side, size, distance);
+        let mut action = order(&pattern, side, size, distance)?;
         if let Some(smaller) = fitting(host, &action)? {
-            host.log(Level::Info, &format!("{} cut from {size:.4} to {smaller:.4}", pattern.symbol));
-            action = order(&pattern, side, smaller, distance);
+            host.log(
+                Level::Info,
+                &format!("{} cut from {size:.4} to {smaller:.4}", pattern.symbol),
+            );
+            action = order(&pattern, side, smaller, distance)?;
         }
         let Parameters::Trade(order) = &action.parameters else {
             return Ok(Vec::new());
@@ -91,14 +98,48 @@ impl Agent for Kenny {
     }
 }
 
-fn order(pattern: &Pattern, side: Side, size: f64, distance: f64) -> Action {
+impl Pattern {
+    fn check(&self) -> Result<(), String> {
+        for (field, value, right) in [
+            ("price", self.price, self.price > 0.0),
+            ("confidence", self.confidence, (0.0..=1.0).contains(&self.confidence)),
+            ("volatility", self.volatility, self.volatility >= 0.0),
+        ] {
+            if !right {
+                return Err(format!("{field} is {value}, which no pattern of joey's has"));
+            }
+        }
+        if is_symbol(&self.symbol) {
+            Ok(())
+        } else {
+            Err("symbol is no symbol".to_owned())
+        }
+    }
+}
+
+/// A share of capital from the configuration.
+fn share(host: &dyn Host, key: &str, default: f64) -> Result<f64, Error> {
+    let share: f64 = host.config(key, default)?;
+    if share > 0.0 && share <= 1.0 {
+        return Ok(share);
+    }
+    Err(Error::Failed(format!(
+        "config {key} is {share}; give more than 0, 1 at most: a fraction of capital"
+    )))
+}
+
+fn order(pattern: &Pattern, side: Side, size: f64, distance: f64) -> Result<Action, Error> {
     let away = if side == Side::Buy { distance } else { -distance };
     trade(side, &pattern.symbol, size)
         .entry(pattern.price)
         .stop_loss(pattern.price * (1.0 - away))
         .take_profit(pattern.price * (1.0 + 2.0 * away))
-        .done()
-        .reasoning(format!("{}, confidence {:.2}, stop {:.1} % away", pattern.pattern, pattern.confidence, distance * 100.0))
+        .reasoning(format!(
+            "{}, confidence {:.2}, stop {:.1} % away",
+            pattern.pattern,
+            pattern.confidence,
+            distance * 100.0
+        ))
         .source("joey.pattern")
         .build()
 }
@@ -135,27 +176,58 @@ mod tests {
     }
 
     fn only_trade(actions: &[Action]) -> Trade {
-        let [Action { parameters: Parameters::Trade(trade), .. }] = actions else { panic!("{actions:?}") };
+        let [
+            Action {
+                parameters: Parameters::Trade(trade),
+                ..
+            },
+        ] = actions
+        else {
+            panic!("{actions:?}")
+        };
         trade.clone()
     }
 
     #[test]
     fn orders_have_a_stop_and_a_target_on_the_right_sides_and_a_ratio_of_two() {
         for (side, sign) in [("buy", 1.0), ("sell", -1.0)] {
-            let order = only_trade(&MockHost::new().deliver::<Kenny>("joey.pattern", &pattern(side, 0)).unwrap());
-            let (entry, stop, target) = (order.entry_price.unwrap(), order.stop_loss.unwrap(), order.take_profit.unwrap());
-            assert!((entry - stop) * sign > 0.0 && (target - entry) * sign > 0.0, "{order:?}");
+            let order = only_trade(
+                &MockHost::new()
+                    .deliver::<Kenny>("joey.pattern", &pattern(side, 0))
+                    .unwrap(),
+            );
+            let (entry, stop, target) = (
+                order.entry_price.unwrap(),
+                order.stop_loss.unwrap(),
+                order.take_profit.unwrap(),
+            );
+            assert!(
+                (entry - stop) * sign > 0.0 && (target - entry) * sign > 0.0,
+                "{order:?}"
+            );
             assert!(((target - entry) / (entry - stop) - 2.0).abs() < 1e-9);
-            assert!(order.position_size_pct > 0.0 && order.position_size_pct <= 0.1, "{order:?}");
+            assert!(
+                order.position_size_pct > 0.0 && order.position_size_pct <= 0.1,
+                "{order:?}"
+            );
         }
     }
 
     #[test]
     fn a_symbol_is_left_alone_for_a_while() {
         let mut host = MockHost::new();
-        let orders = |host: &mut MockHost, at| host.deliver::<Kenny>("joey.pattern", &pattern("buy", at)).unwrap().len();
-        assert_eq!([orders(&mut host, 0), orders(&mut host, 899), orders(&mut host, 900)], [1, 0, 1]);
+        let orders = |host: &mut MockHost, at| {
+            host.deliver::<Kenny>("joey.pattern", &pattern("buy", at))
+                .unwrap()
+                .len()
+        };
+        assert_eq!(
+            [orders(&mut host, 0), orders(&mut host, 899), orders(&mut host, 900)],
+            [1, 0, 1]
+        );
         assert_eq!(host.memories().len(), 2);
+        // A pattern dated far ahead is an order like any other, and shuts nothing.
+        assert_eq!([orders(&mut host, 90_000_000_000), orders(&mut host, 1900)], [1, 1]);
     }
 
     fn refusing(rules: &'static [u16], nearest: Option<f64>) -> MockHost {
@@ -189,11 +261,62 @@ mod tests {
 
     #[test]
     fn a_pattern_that_makes_no_sense_is_refused() {
-        for (field, value) in [("side", json!("up")), ("price", json!(-1)), ("confidence", json!(2)), ("at", json!("now"))] {
+        for (field, value) in [
+            ("side", json!("up")),
+            ("price", json!(-1)),
+            ("confidence", json!(2)),
+            ("volatility", json!(-0.1)),
+            ("symbol", json!("a b")),
+            ("at", json!("now")),
+        ] {
             let mut payload = pattern("buy", 0);
             payload[field] = value;
             let result = MockHost::new().deliver::<Kenny>("joey.pattern", &payload);
-            assert!(matches!(result, Err(Error::InvalidSignal(_))), "{payload}: {result:?}");
+            assert!(
+                matches!(&result, Err(Error::InvalidSignal(problem)) if problem.contains(field)),
+                "{payload}: {result:?}"
+            );
         }
+    }
+
+    #[test]
+    fn a_configuration_out_of_range_is_named() {
+        for (key, value) in [("risk_per_trade", -0.1), ("risk_per_trade", 0.0), ("cap", 1.5)] {
+            let mut host = MockHost::new().with_config(key, &value);
+            let result = host.deliver::<Kenny>("joey.pattern", &pattern("buy", 0));
+            assert!(
+                matches!(&result, Err(Error::Failed(problem)) if problem.contains(key)),
+                "{key}: {result:?}"
+            );
+            assert_eq!(host.memories().len(), 0);
+        }
+    }
+
+    #[test]
+    fn confidence_and_calm_make_orders_larger_up_to_the_cap() {
+        let size = |confidence: f64, volatility: f64| {
+            let mut payload = pattern("buy", 0);
+            payload["confidence"] = json!(confidence);
+            payload["volatility"] = json!(volatility);
+            let mut host = MockHost::new()
+                .with_config("risk_per_trade", &0.001)
+                .with_config("cap", &0.05);
+            only_trade(&host.deliver::<Kenny>("joey.pattern", &payload).unwrap()).position_size_pct
+        };
+        assert!(size(0.9, 0.002) > size(0.6, 0.002) && size(0.6, 0.002) > size(0.6, 0.004));
+        assert_eq!(size(1.0, 0.0), 0.05);
+    }
+
+    #[test]
+    fn its_actions_are_trades_and_never_speak_of_a_symbol() {
+        let actions = MockHost::new()
+            .deliver::<Kenny>("joey.pattern", &pattern("sell", 0))
+            .unwrap();
+        assert!(
+            actions
+                .iter()
+                .all(|action| matches!(action.parameters, Parameters::Trade(_))),
+            "{actions:?}"
+        );
     }
 }
