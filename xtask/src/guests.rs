@@ -1,4 +1,4 @@
-//! Building the example agents: components and completed manifests, ready to be loaded.
+//! Building guests (the example agents, the hostile guests of the tests): components and completed manifests, ready to be loaded.
 
 use std::fs;
 use std::path::Path;
@@ -9,27 +9,40 @@ use serde::Deserialize;
 use crate::graveyard::sha256;
 use crate::hermetic::Workspace;
 
-const EXAMPLES: &str = "guest-sdk/examples";
 const TARGET: &str = "wasm32-wasip2";
 
+/// Which guests are built.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The hostile ones of tests/guests, into target/hostile-guests, instead of the examples.
+    #[arg(long)]
+    hostile: bool,
+}
+
 /// Builds every crate in guest-sdk/examples. For each directory `<name>`, target/guests gets `<name>.wasm` and, from the manifest
-/// `<name>/<name>.toml`, `<name>.toml` with the component's digest.
+/// `<name>/<name>.toml`, `<name>.toml` with the component's digest. The hostile guests stand apart, since a host given a directory of agents
+/// loads all of it.
 ///
 /// # Errors
 /// A build fails; or a manifest is missing, is no TOML or has no `sha256` line.
-pub fn run() -> Result<()> {
+pub fn run(args: &Args) -> Result<()> {
+    let (sources, guests) = if args.hostile {
+        ("tests/guests", "hostile-guests")
+    } else {
+        ("guest-sdk/examples", "guests")
+    };
     let workspace = Workspace::here()?;
     let mut packages = Vec::new();
-    for entry in fs::read_dir(workspace.root.join(EXAMPLES)).context(EXAMPLES)? {
+    for entry in fs::read_dir(workspace.root.join(sources)).context(sources)? {
         let manifest = entry?.path().join("Cargo.toml");
         if manifest.is_file() {
             packages.push(package_name(&manifest)?);
         }
     }
     packages.sort();
-    ensure!(!packages.is_empty(), "{EXAMPLES} has no crates");
-    let guests = workspace.root.join("target/guests");
-    fs::create_dir_all(&guests)?;
+    ensure!(!packages.is_empty(), "{sources} has no crates");
+    let into = workspace.root.join("target").join(guests);
+    fs::create_dir_all(&into)?;
     let target_dir = workspace.root.join("target/guests-build");
     let mut all = Vec::new();
     for package in packages {
@@ -41,14 +54,14 @@ pub fn run() -> Result<()> {
             .directory
             .file_name()
             .and_then(|name| name.to_str())
-            .context("an example's directory has a name")?;
+            .context("a guest's directory has a name")?;
         let component = fs::read(&built.wasm)?;
         let manifest = built.directory.join(format!("{name}.toml"));
         let manifest = fs::read_to_string(&manifest).with_context(|| manifest.display().to_string())?;
         let manifest = with_digest(&manifest, &sha256(&component)).with_context(|| format!("{name}.toml"))?;
-        fs::write(guests.join(format!("{name}.wasm")), &component)?;
-        fs::write(guests.join(format!("{name}.toml")), manifest)?;
-        println!("target/guests/{name}.wasm: {} bytes", component.len());
+        fs::write(into.join(format!("{name}.wasm")), &component)?;
+        fs::write(into.join(format!("{name}.toml")), manifest)?;
+        println!("target/{guests}/{name}.wasm: {} bytes", component.len());
     }
     Ok(())
 }

@@ -21,12 +21,12 @@ enum Command {
     /// Builds the Graveyard from source and pins it: writes policies/graveyard.wasm and policies/graveyard.lock.
     Graveyard(graveyard::Args),
     /// Builds the example agents and completes their manifests, in target/guests.
-    Guests,
+    Guests(guests::Args),
 }
 
 fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Graveyard(args) => graveyard::run(&args),
-        Command::Guests => guests::run(),
+        Command::Guests(args) => guests::run(&args),
     }
 }

@@ -484,6 +484,7 @@ mod tests {
             (buy("X", 0.1).leverage(0.0).build(), "leverage"),
             (buy("X", 0.1).risk_reward(-1.0).build(), "risk_reward_ratio"),
             (buy("X", 0.1).extra(&[1]).build(), "object"),
+            (buy("X", 0.1).extra(&json!({"leverage": 9})).build(), "leverage"),
             (buy("X", 0.1).source("").build(), "sources"),
             (buy("X", 0.1).reasoning("x".repeat(70_000)).build(), "reasoning"),
             (close_position("X", Some(2.0)).build(), "position_size_pct"),

@@ -129,20 +129,48 @@ fn parameters(parameters: &Parameters) -> Checked {
                 |it| it.is_finite() && it >= 0.0,
                 "0 or more",
             )?;
-            object(&trade.extra_json)
+            extra(
+                &trade.extra_json,
+                &[
+                    "symbol",
+                    "side",
+                    "position_size_pct",
+                    "leverage",
+                    "entry_price",
+                    "stop_loss",
+                    "take_profit",
+                    "risk_reward_ratio",
+                    "material_nonpublic",
+                    "manipulative_intent",
+                    "ahead_of_client_order",
+                ],
+            )
         }
         Parameters::ClosePosition(close) => {
             symbol(&close.symbol)?;
             close
                 .position_size_pct
                 .map_or(Ok(()), |size| fraction("position_size_pct", size))?;
-            object(&close.extra_json)
+            extra(&close.extra_json, &["symbol", "position_size_pct"])
         }
         Parameters::Data(data) => {
             label("subject", data.subject.as_deref())?;
             label("destination", data.destination.as_deref())?;
             label("purpose", data.purpose.as_deref())?;
-            object(&data.extra_json)
+            extra(
+                &data.extra_json,
+                &[
+                    "operation",
+                    "subject",
+                    "contains_personal_data",
+                    "data_sensitivity",
+                    "encryption",
+                    "anonymized",
+                    "destination",
+                    "purpose",
+                    "user_consent",
+                ],
+            )
         }
         Parameters::File(file) => {
             if file.path.is_empty() || file.path.len() > MAX_PATH || file.path.chars().any(char::is_control) {
@@ -150,7 +178,7 @@ fn parameters(parameters: &Parameters) -> Checked {
                     "parameters.path: give 1 to {MAX_PATH} bytes without control characters"
                 ));
             }
-            object(&file.extra_json)
+            extra(&file.extra_json, &["operation", "path"])
         }
         Parameters::Code(code) => {
             label("language", code.language.as_deref())?;
@@ -158,7 +186,7 @@ fn parameters(parameters: &Parameters) -> Checked {
                 return Err("parameters.code: is empty; give the source text".to_owned());
             }
             text("parameters.code", Some(&code.code), MAX_TEXT)?;
-            object(&code.extra_json)
+            extra(&code.extra_json, &["language", "code"])
         }
         Parameters::Message(message) => {
             match message.topic.as_deref() {
@@ -184,10 +212,10 @@ fn parameters(parameters: &Parameters) -> Checked {
                 .payload_json
                 .as_deref()
                 .map_or(Ok(()), |payload| json("parameters.payload", payload).map(drop))?;
-            object(&message.extra_json)
+            extra(&message.extra_json, &["topic", "to", "symbol", "text", "payload"])
         }
-        Parameters::System(system) => object(&system.parameters_json),
-        Parameters::Custom(custom) => object(&custom.parameters_json),
+        Parameters::System(system) => extra(&system.parameters_json, &[]),
+        Parameters::Custom(custom) => extra(&custom.parameters_json, &[]),
     }
 }
 
@@ -261,10 +289,17 @@ fn label(field: &str, value: Option<&str>) -> Checked {
     }
 }
 
-fn object(value: &str) -> Checked {
-    match json("parameters", value)? {
-        serde_json::Value::Object(_) => Ok(()),
-        _ => Err("parameters: the extra ones are no JSON object".to_owned()),
+/// Parameters beside the typed ones: none of those may be given twice.
+fn extra(value: &str, typed: &[&str]) -> Checked {
+    let value = json("parameters", value)?;
+    let Some(object) = value.as_object() else {
+        return Err("parameters: the extra ones are no JSON object".to_owned());
+    };
+    match typed.iter().find(|key| object.contains_key(**key)) {
+        Some(key) => Err(format!(
+            "parameters.{key}: stands both in the typed and in the extra ones; give it once, typed"
+        )),
+        None => Ok(()),
     }
 }
 
