@@ -68,8 +68,14 @@ pub fn ticks() -> String {
     let mut lines = String::new();
     let mut random = Random(0x5EED_0ACE);
     let usual = 0.000_8_f64.powi(2);
-    let market =
-        |symbol, price, volume, decimals| Market { symbol, price, variance: usual, drift: 0.0, volume, decimals };
+    let market = |symbol, price, volume, decimals| Market {
+        symbol,
+        price,
+        variance: usual,
+        drift: 0.0,
+        volume,
+        decimals,
+    };
     let mut markets = [
         market("BTC-USD", 64_250.0, 12.0, 2),
         market("ETH-USD", 3_140.0, 140.0, 2),
@@ -79,7 +85,12 @@ pub fn ticks() -> String {
     let start = 1_795_165_200_u64;
     for minute in 0..120u64 {
         for (index, market) in markets.iter_mut().enumerate() {
-            let at = |minute| EVENTS.iter().find(|event| event.0 == minute && event.1 == index).map(|event| event.2);
+            let at = |minute| {
+                EVENTS
+                    .iter()
+                    .find(|event| event.0 == minute && event.1 == index)
+                    .map(|event| event.2)
+            };
             let mut noise = random.normal() * market.variance.sqrt();
             let mut crowd = 1.0;
             match (at(minute), minute.checked_sub(1).and_then(at)) {
