@@ -285,7 +285,7 @@ fn read_file(path: &Path) -> Result<ConfigFile, ConfigError> {
     })
 }
 
-fn at_least<T: PartialOrd + std::fmt::Display>(
+fn at_least<T: PartialOrd + std::fmt::Display + Copy>(
     field: &'static str,
     value: Option<T>,
     least: T,

@@ -20,7 +20,9 @@ pub fn of_policy(module: &[u8], vectors: &[u8]) -> Result<Vec<u8>> {
         .module(&bare(module)?)
         .context("the module does not describe its world")?
         .validate(true);
-    let mut component = encoder.encode().context("the module cannot be made a component")?;
+    let mut component = encoder
+        .encode()
+        .context("the module cannot be made a component")?;
     let section = CustomSection {
         name: VECTORS.into(),
         data: Cow::Borrowed(vectors),
@@ -41,7 +43,9 @@ fn bare(module: &[u8]) -> Result<Vec<u8>> {
                     imports.count()
                 )
             }
-            Payload::CustomSection(custom) if !custom.name().starts_with("component-type") => continue,
+            Payload::CustomSection(custom) if !custom.name().starts_with("component-type") => {
+                continue;
+            }
             _ => {}
         }
         if let Some((id, range)) = payload.as_section() {

@@ -56,7 +56,9 @@ pub fn run(args: &Args) -> Result<()> {
             verify(&workspace, &workspace, &target_dir)
         }
         (true, true) => {
-            let elsewhere = tempfile::Builder::new().prefix("ark-elsewhere-").tempdir()?;
+            let elsewhere = tempfile::Builder::new()
+                .prefix("ark-elsewhere-")
+                .tempdir()?;
             let copy = relocate(&workspace, elsewhere.path())?;
             verify(&workspace, &copy, &elsewhere.path().join("out"))
         }
@@ -80,7 +82,11 @@ fn pin(workspace: &Workspace) -> Result<()> {
     let lock = describe(workspace, &module)?;
     replace(&workspace.root.join(MODULE), &module, 0o444)?;
     replace(&workspace.root.join(LOCK), lock.as_bytes(), 0o644)?;
-    println!("{MODULE}: {} bytes, sha256 {}", module.len(), sha256(&module));
+    println!(
+        "{MODULE}: {} bytes, sha256 {}",
+        module.len(),
+        sha256(&module)
+    );
     Ok(())
 }
 
@@ -88,7 +94,8 @@ fn pin(workspace: &Workspace) -> Result<()> {
 fn verify(pinned: &Workspace, source: &Workspace, target_dir: &Path) -> Result<()> {
     let path = pinned.root.join(MODULE);
     let module = fs::read(&path).context(MODULE)?;
-    let lock: Lock = toml::from_str(&fs::read_to_string(pinned.root.join(LOCK)).context(LOCK)?).context(LOCK)?;
+    let lock: Lock =
+        toml::from_str(&fs::read_to_string(pinned.root.join(LOCK)).context(LOCK)?).context(LOCK)?;
     let digest = sha256(&module);
     ensure!(
         lock.sha256 == digest && lock.size == module.len() as u64,
@@ -106,7 +113,11 @@ fn verify(pinned: &Workspace, source: &Workspace, target_dir: &Path) -> Result<(
     );
     let rebuilt = build(source, target_dir)?;
     if rebuilt != module {
-        let at = rebuilt.iter().zip(&module).take_while(|(a, b)| a == b).count();
+        let at = rebuilt
+            .iter()
+            .zip(&module)
+            .take_while(|(a, b)| a == b)
+            .count();
         let rebuilt_at = target_dir.join("graveyard.wasm");
         // A temporary directory is about to vanish: nothing to look at there.
         if target_dir.starts_with(&pinned.root) {
@@ -189,9 +200,11 @@ fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     let directory = path.parent().context("a file stands in a directory")?;
     let mut file = tempfile::NamedTempFile::new_in(directory)?;
     file.write_all(bytes)?;
-    file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
+    file.as_file()
+        .set_permissions(fs::Permissions::from_mode(mode))?;
     file.as_file().sync_all()?;
-    file.persist(path).with_context(|| path.display().to_string())?;
+    file.persist(path)
+        .with_context(|| path.display().to_string())?;
     Ok(())
 }
 

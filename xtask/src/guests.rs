@@ -1,4 +1,4 @@
-//! Building guests (the example agents, the hostile guests of the tests): components and completed manifests, ready to be loaded.
+//! Building the example agents: components and completed manifests, ready to be loaded.
 
 use std::fs;
 use std::path::Path;
@@ -9,31 +9,29 @@ use serde::Deserialize;
 use crate::graveyard::sha256;
 use crate::hermetic::Workspace;
 
+/// Where guests' crates are, and where their components go: the examples, and those that the tests attack the host with.
+const SETS: [(&str, &str); 2] = [
+    ("guest-sdk/examples", "target/guests"),
+    ("tests/guests", "target/guests-hostile"),
+];
 const TARGET: &str = "wasm32-wasip2";
 
-/// Which guests are built.
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    /// The hostile ones of tests/guests, into target/hostile-guests, instead of the examples.
-    #[arg(long)]
-    hostile: bool,
-}
-
-/// Builds every crate in guest-sdk/examples. For each directory `<name>`, target/guests gets `<name>.wasm` and, from the manifest
-/// `<name>/<name>.toml`, `<name>.toml` with the component's digest. The hostile guests stand apart, since a host given a directory of agents
-/// loads all of it.
+/// Builds every guest. For each directory `<name>`, the set's target directory gets `<name>.wasm` and, from the manifest
+/// `<name>/<name>.toml`, `<name>.toml` with the component's digest.
 ///
 /// # Errors
 /// A build fails; or a manifest is missing, is no TOML or has no `sha256` line.
-pub fn run(args: &Args) -> Result<()> {
-    let (sources, guests) = if args.hostile {
-        ("tests/guests", "hostile-guests")
-    } else {
-        ("guest-sdk/examples", "guests")
-    };
+pub fn run() -> Result<()> {
     let workspace = Workspace::here()?;
+    for (sources, guests) in SETS {
+        build(&workspace, sources, &workspace.root.join(guests))?;
+    }
+    Ok(())
+}
+
+fn build(workspace: &Workspace, sources: &str, guests: &Path) -> Result<()> {
     let mut packages = Vec::new();
-    for entry in fs::read_dir(workspace.root.join(sources)).context(sources)? {
+    for entry in fs::read_dir(workspace.root.join(sources)).with_context(|| sources.to_owned())? {
         let manifest = entry?.path().join("Cargo.toml");
         if manifest.is_file() {
             packages.push(package_name(&manifest)?);
@@ -41,8 +39,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     packages.sort();
     ensure!(!packages.is_empty(), "{sources} has no crates");
-    let into = workspace.root.join("target").join(guests);
-    fs::create_dir_all(&into)?;
+    fs::create_dir_all(guests)?;
     let target_dir = workspace.root.join("target/guests-build");
     let mut all = Vec::new();
     for package in packages {
@@ -57,11 +54,14 @@ pub fn run(args: &Args) -> Result<()> {
             .context("a guest's directory has a name")?;
         let component = fs::read(&built.wasm)?;
         let manifest = built.directory.join(format!("{name}.toml"));
-        let manifest = fs::read_to_string(&manifest).with_context(|| manifest.display().to_string())?;
-        let manifest = with_digest(&manifest, &sha256(&component)).with_context(|| format!("{name}.toml"))?;
-        fs::write(into.join(format!("{name}.wasm")), &component)?;
-        fs::write(into.join(format!("{name}.toml")), manifest)?;
-        println!("target/{guests}/{name}.wasm: {} bytes", component.len());
+        let manifest =
+            fs::read_to_string(&manifest).with_context(|| manifest.display().to_string())?;
+        let manifest =
+            with_digest(&manifest, &sha256(&component)).with_context(|| format!("{name}.toml"))?;
+        let wasm = guests.join(format!("{name}.wasm"));
+        fs::write(&wasm, &component)?;
+        fs::write(guests.join(format!("{name}.toml")), manifest)?;
+        println!("{}: {} bytes", wasm.display(), component.len());
     }
     Ok(())
 }
@@ -76,7 +76,8 @@ fn package_name(manifest: &Path) -> Result<String> {
         name: String,
     }
     let text = fs::read_to_string(manifest)?;
-    let manifest: Manifest = toml::from_str(&text).with_context(|| manifest.display().to_string())?;
+    let manifest: Manifest =
+        toml::from_str(&text).with_context(|| manifest.display().to_string())?;
     Ok(manifest.package.name)
 }
 
@@ -93,8 +94,12 @@ fn with_digest(manifest: &str, digest: &str) -> Result<String> {
             _ => line.to_owned(),
         })
         .collect();
-    let pinned: Pinned = toml::from_str(&filled).context("it needs a top-level line `sha256 = \"\"`")?;
-    ensure!(pinned.sha256 == digest, "its `sha256` is not on a line of its own");
+    let pinned: Pinned =
+        toml::from_str(&filled).context("it needs a top-level line `sha256 = \"\"`")?;
+    ensure!(
+        pinned.sha256 == digest,
+        "its `sha256` is not on a line of its own"
+    );
     Ok(filled)
 }
 
@@ -104,10 +109,15 @@ mod tests {
 
     #[test]
     fn a_manifest_gets_its_digest_and_keeps_the_rest() {
-        let manifest = "# an agent\nname = \"kyle\"\nsha256   = \"\" # filled in\n\n[limits]\nfuel = 1\n";
+        let manifest =
+            "# an agent\nname = \"kyle\"\nsha256   = \"\" # filled in\n\n[limits]\nfuel = 1\n";
         let expected = "# an agent\nname = \"kyle\"\nsha256 = \"abc\"\n\n[limits]\nfuel = 1\n";
         assert_eq!(with_digest(manifest, "abc").ok().as_deref(), Some(expected));
-        for bad in ["name = \"kyle\"\n", "name = \n", "[limits]\nsha256 = \"\"\n"] {
+        for bad in [
+            "name = \"kyle\"\n",
+            "name = \n",
+            "[limits]\nsha256 = \"\"\n",
+        ] {
             assert!(with_digest(bad, "abc").is_err(), "{bad}");
         }
     }

@@ -51,7 +51,8 @@ impl Workspace {
             .canonicalize()?;
         let cargo_home = match std::env::var_os("CARGO_HOME") {
             Some(home) => PathBuf::from(home),
-            None => PathBuf::from(std::env::var_os("HOME").context("set CARGO_HOME or HOME")?).join(".cargo"),
+            None => PathBuf::from(std::env::var_os("HOME").context("set CARGO_HOME or HOME")?)
+                .join(".cargo"),
         };
         Ok(Self { root, cargo_home })
     }
@@ -82,17 +83,37 @@ impl Workspace {
     ///
     /// # Errors
     /// Cargo.lock is not up to date, the build fails, or a package yields no single `.wasm` file.
-    pub fn build(&self, packages: &[String], target: &str, target_dir: &Path) -> Result<Vec<Built>> {
+    pub fn build(
+        &self,
+        packages: &[String],
+        target: &str,
+        target_dir: &Path,
+    ) -> Result<Vec<Built>> {
         // The registry's directories are mapped one by one, so they must be there before the flags are made.
         let fetched = self
             .command("cargo")
             .args(["fetch", "--quiet", "--locked", "--target", target])
             .status()?;
-        ensure!(fetched.success(), "cargo fetch failed: is Cargo.lock up to date?");
+        ensure!(
+            fetched.success(),
+            "cargo fetch failed: is Cargo.lock up to date?"
+        );
         let mut cargo = self.command("cargo");
-        cargo.args(["build", "--quiet", "--locked", "--profile", PROFILE, "--target", target]);
+        cargo.args([
+            "build",
+            "--quiet",
+            "--locked",
+            "--profile",
+            PROFILE,
+            "--target",
+            target,
+        ]);
         cargo
-            .args(["--message-format", "json-render-diagnostics", "--target-dir"])
+            .args([
+                "--message-format",
+                "json-render-diagnostics",
+                "--target-dir",
+            ])
             .arg(target_dir);
         for package in packages {
             cargo.args(["--package", package]);
@@ -130,7 +151,10 @@ impl Workspace {
             .lines()
             .filter_map(|line| {
                 let mut words = line.split(' ');
-                Some((words.next()?.to_owned(), words.next()?.strip_prefix('v')?.to_owned()))
+                Some((
+                    words.next()?.to_owned(),
+                    words.next()?.strip_prefix('v')?.to_owned(),
+                ))
             })
             .collect();
         linked.sort();
@@ -181,10 +205,17 @@ impl Workspace {
 
 /// Whether a variable may change what the compiler is or does. What remains of cargo's is how it reaches its registry.
 fn leaks(name: &str) -> bool {
-    let kept = ["CARGO_NET_", "CARGO_HTTP_", "CARGO_REGISTR", "CARGO_SOURCE_", "RUSTUP_"];
+    let kept = [
+        "CARGO_NET_",
+        "CARGO_HTTP_",
+        "CARGO_REGISTR",
+        "CARGO_SOURCE_",
+        "RUSTUP_",
+    ];
     name == "RUSTUP_TOOLCHAIN"
         || name == "SOURCE_DATE_EPOCH"
-        || ((name.starts_with("CARGO") || name.starts_with("RUST")) && !kept.iter().any(|kept| name.starts_with(kept)))
+        || ((name.starts_with("CARGO") || name.starts_with("RUST"))
+            && !kept.iter().any(|kept| name.starts_with(kept)))
 }
 
 fn output(command: &mut Command) -> Result<String> {
@@ -209,10 +240,10 @@ fn artifact(line: &str) -> Option<Built> {
         filenames: Vec<PathBuf>,
     }
     let artifact: Artifact = serde_json::from_str(line).ok()?;
-    let wasm = artifact
-        .filenames
-        .into_iter()
-        .find(|name| name.extension().is_some_and(|extension| extension == "wasm"))?;
+    let wasm = artifact.filenames.into_iter().find(|name| {
+        name.extension()
+            .is_some_and(|extension| extension == "wasm")
+    })?;
     (artifact.reason == "compiler-artifact").then_some(())?;
     Some(Built {
         directory: artifact.manifest_path.parent()?.to_owned(),

@@ -1,5 +1,6 @@
 //! Developer chores: `cargo xtask <command>`.
 
+mod chores;
 mod component;
 mod graveyard;
 mod guests;
@@ -21,12 +22,26 @@ enum Command {
     /// Builds the Graveyard from source and pins it: writes policies/graveyard.wasm and policies/graveyard.lock.
     Graveyard(graveyard::Args),
     /// Builds the example agents and completes their manifests, in target/guests.
-    Guests(guests::Args),
+    Guests,
+    /// Does all set-up and runs the demo. Arguments go to `ark demo`.
+    Demo {
+        /// For `ark demo`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Does all set-up and runs every test. Arguments go to the test runner.
+    Test {
+        /// For the test runner.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
 }
 
 fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Graveyard(args) => graveyard::run(&args),
-        Command::Guests(args) => guests::run(&args),
+        Command::Guests => guests::run(),
+        Command::Demo { args } => chores::demo(&args),
+        Command::Test { args } => chores::test(&args),
     }
 }

@@ -7,8 +7,9 @@ use serde::Serialize;
 
 use super::check::{change_name, check_action};
 use super::{
-    Action, Change, ClosePosition, Criticality, Custom, DataHandling, DataOperation, Error, ExecuteCode, FileOperation,
-    FileVerb, Message, Parameters, Sensitivity, Side, SystemChange, Trade,
+    Action, Change, ClosePosition, Criticality, Custom, DataHandling, DataOperation, Error,
+    ExecuteCode, FileOperation, FileVerb, Message, Parameters, Sensitivity, Side, SystemChange,
+    Trade,
 };
 
 /// An action in the making, with parameters of the kind `P`. Made by [`buy`], [`message`] and the other functions beside it.
@@ -108,7 +109,10 @@ impl<P: Into<Parameters>> ActionBuilder<P> {
     /// [`Error::Failed`], naming the first field that is out of its range or form, and what would be right.
     pub fn build(self) -> Result<Action, Error> {
         if let Some(problem) = self.unwritable {
-            return Err(Error::Failed(format!("action {:?}: {problem}", self.action_type)));
+            return Err(Error::Failed(format!(
+                "action {:?}: {problem}",
+                self.action_type
+            )));
         }
         let action = Action {
             action_type: self.action_type,
@@ -162,7 +166,14 @@ kinds!(
     System(SystemChange),
     Custom(Custom),
 );
-extensible!(Trade, ClosePosition, DataHandling, FileOperation, ExecuteCode, Message);
+extensible!(
+    Trade,
+    ClosePosition,
+    DataHandling,
+    FileOperation,
+    ExecuteCode,
+    Message
+);
 
 impl<P: Extensible> ActionBuilder<P> {
     /// Further parameters, which only operator policies read: something whose JSON form is an object, none of whose keys is that of a
@@ -391,7 +402,10 @@ impl ActionBuilder<Message> {
 }
 
 /// A change of the system. The host carries none out; proposing one is on record.
-pub fn system_change<T: Serialize + ?Sized>(change: Change, parameters: &T) -> ActionBuilder<SystemChange> {
+pub fn system_change<T: Serialize + ?Sized>(
+    change: Change,
+    parameters: &T,
+) -> ActionBuilder<SystemChange> {
     let mut builder = ActionBuilder::new(
         change_name(change),
         SystemChange {
@@ -443,11 +457,20 @@ mod tests {
             execute_code("python", "print(1)")
                 .criticality(Criticality::Critical)
                 .build(),
-            report("desk.day").text("quiet").about("btc-usd").to("kyle").build(),
+            report("desk.day")
+                .text("quiet")
+                .about("btc-usd")
+                .to("kyle")
+                .build(),
             system_change(Change::ClearHalt, &json!({})).build(),
-            custom("water_plants", &json!({"litres": 2})).external(true).build(),
+            custom("water_plants", &json!({"litres": 2}))
+                .external(true)
+                .build(),
         ];
-        let types: Vec<String> = built.into_iter().map(|action| action.unwrap().action_type).collect();
+        let types: Vec<String> = built
+            .into_iter()
+            .map(|action| action.unwrap().action_type)
+            .collect();
         let expected = [
             "sell",
             "close_position",
@@ -484,9 +507,15 @@ mod tests {
             (buy("X", 0.1).leverage(0.0).build(), "leverage"),
             (buy("X", 0.1).risk_reward(-1.0).build(), "risk_reward_ratio"),
             (buy("X", 0.1).extra(&[1]).build(), "object"),
-            (buy("X", 0.1).extra(&json!({"leverage": 9})).build(), "leverage"),
+            (
+                buy("X", 0.1).extra(&json!({"leverage": 9})).build(),
+                "leverage",
+            ),
             (buy("X", 0.1).source("").build(), "sources"),
-            (buy("X", 0.1).reasoning("x".repeat(70_000)).build(), "reasoning"),
+            (
+                buy("X", 0.1).reasoning("x".repeat(70_000)).build(),
+                "reasoning",
+            ),
             (close_position("X", Some(2.0)).build(), "position_size_pct"),
             (message("Not A Topic").build(), "topic"),
             (message("ark.decision").build(), "topic"),
@@ -495,7 +524,10 @@ mod tests {
             (message("a").payload(&"x".repeat(70_000)).build(), "payload"),
             (file_operation(FileVerb::Read, "").build(), "path"),
             (execute_code("python", "").build(), "code"),
-            (data(DataOperation::Store).purpose("a\nb").build(), "purpose"),
+            (
+                data(DataOperation::Store).purpose("a\nb").build(),
+                "purpose",
+            ),
             (custom("Not A Kind", &json!({})).build(), "action_type"),
             (custom("buy", &json!({})).build(), "family"),
             (custom("x", &json!(1)).build(), "object"),

@@ -21,16 +21,23 @@ type Checked = Result<(), String>;
 /// # Errors
 /// [`Error::Failed`]: the action type, the first field that is out of its range or form, and what would be right.
 pub fn check_action(action: &Action) -> Result<(), Error> {
-    judgeable(action).map_err(|problem| Error::Failed(format!("action {:?}: {problem}", clip(&action.action_type))))
+    judgeable(action).map_err(|problem| {
+        Error::Failed(format!("action {:?}: {problem}", clip(&action.action_type)))
+    })
 }
 
 fn judgeable(action: &Action) -> Checked {
     let action_type = action.action_type.as_str();
     if !name(action_type, 64, b"_.-") {
-        return Err("action_type: give 1 to 64 of a-z, 0-9, '_', '.', '-', starting with a letter".to_owned());
+        return Err(
+            "action_type: give 1 to 64 of a-z, 0-9, '_', '.', '-', starting with a letter"
+                .to_owned(),
+        );
     }
     if !fits(action_type, &action.parameters) {
-        return Err("parameters: are of another family than the action type, or contradict it".to_owned());
+        return Err(
+            "parameters: are of another family than the action type, or contradict it".to_owned(),
+        );
     }
     text("reasoning", action.reasoning.as_deref(), MAX_TEXT)?;
     text("rollback_plan", action.rollback_plan.as_deref(), MAX_TEXT)?;
@@ -64,7 +71,9 @@ fn fits(action_type: &str, parameters: &Parameters) -> bool {
         ("delete", Parameters::File(file)) => matches!(file.operation, F::Delete | F::Destroy),
         ("remove", Parameters::File(file)) => matches!(file.operation, F::Remove | F::Destroy),
         (action_type, Parameters::System(system)) => action_type == change_name(system.change),
-        (action_type, Parameters::Custom(custom)) => action_type == custom.kind && !known(action_type),
+        (action_type, Parameters::Custom(custom)) => {
+            action_type == custom.kind && !known(action_type)
+        }
         _ => false,
     }
 }
@@ -121,7 +130,12 @@ fn parameters(parameters: &Parameters) -> Checked {
             fraction("position_size_pct", trade.position_size_pct)?;
             positive("leverage", Some(trade.leverage))?;
             positive("entry_price", trade.entry_price)?;
-            number("stop_loss", trade.stop_loss, f64::is_finite, "a finite number")?;
+            number(
+                "stop_loss",
+                trade.stop_loss,
+                f64::is_finite,
+                "a finite number",
+            )?;
             positive("take_profit", trade.take_profit)?;
             number(
                 "risk_reward_ratio",
@@ -173,7 +187,10 @@ fn parameters(parameters: &Parameters) -> Checked {
             )
         }
         Parameters::File(file) => {
-            if file.path.is_empty() || file.path.len() > MAX_PATH || file.path.chars().any(char::is_control) {
+            if file.path.is_empty()
+                || file.path.len() > MAX_PATH
+                || file.path.chars().any(char::is_control)
+            {
                 return Err(format!(
                     "parameters.path: give 1 to {MAX_PATH} bytes without control characters"
                 ));
@@ -204,15 +221,20 @@ fn parameters(parameters: &Parameters) -> Checked {
                 _ => {}
             }
             if let Some(to) = message.to.as_deref().filter(|to| !name(to, 64, b"-_")) {
-                return Err(format!("parameters.to: is {:?}, not the name of an agent", clip(to)));
+                return Err(format!(
+                    "parameters.to: is {:?}, not the name of an agent",
+                    clip(to)
+                ));
             }
             message.symbol.as_deref().map_or(Ok(()), symbol)?;
             text("parameters.text", message.text.as_deref(), MAX_TEXT)?;
-            message
-                .payload_json
-                .as_deref()
-                .map_or(Ok(()), |payload| json("parameters.payload", payload).map(drop))?;
-            extra(&message.extra_json, &["topic", "to", "symbol", "text", "payload"])
+            message.payload_json.as_deref().map_or(Ok(()), |payload| {
+                json("parameters.payload", payload).map(drop)
+            })?;
+            extra(
+                &message.extra_json,
+                &["topic", "to", "symbol", "text", "payload"],
+            )
         }
         Parameters::System(system) => extra(&system.parameters_json, &[]),
         Parameters::Custom(custom) => extra(&custom.parameters_json, &[]),
@@ -249,7 +271,9 @@ fn symbol(value: &str) -> Checked {
 
 fn number(field: &str, value: Option<f64>, right: impl Fn(f64) -> bool, remedy: &str) -> Checked {
     match value {
-        Some(value) if !right(value) => Err(format!("parameters.{field}: is {value}; give {remedy}")),
+        Some(value) if !right(value) => {
+            Err(format!("parameters.{field}: is {value}; give {remedy}"))
+        }
         _ => Ok(()),
     }
 }

@@ -10,7 +10,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::check::{check_action, clip, json};
-use super::{Action, Agent, Error, Host, HostError, Level, Memory, Outcome, Preview, Signal, StateEntry, Truth};
+use super::{
+    Action, Agent, Error, Host, HostError, Level, Memory, Outcome, Preview, Signal, StateEntry,
+    Truth,
+};
 
 /// The most entries a list call returns.
 const MAX_LISTED: u32 = 1000;
@@ -138,7 +141,8 @@ impl MockHost {
     pub fn pass(&mut self, seconds: u64) {
         self.now_ms = self.now_ms.saturating_add(seconds.saturating_mul(1000));
         let now = self.now_ms;
-        self.memories.retain(|kept| kept.until.is_none_or(|until| until > now));
+        self.memories
+            .retain(|kept| kept.until.is_none_or(|until| until > now));
     }
 
     /// A signal from outside, as the host would make it: with an id and a trace of its own.
@@ -177,7 +181,11 @@ impl MockHost {
     ///
     /// # Errors
     /// As [`Self::deliver_signal`].
-    pub fn deliver_json<A: Agent>(&mut self, topic: &str, payload_json: &str) -> Result<Vec<Action>, Error> {
+    pub fn deliver_json<A: Agent>(
+        &mut self,
+        topic: &str,
+        payload_json: &str,
+    ) -> Result<Vec<Action>, Error> {
         let signal = self.signal(topic, payload_json);
         self.deliver_signal::<A>(&signal)
     }
@@ -214,13 +222,20 @@ impl MockHost {
     #[must_use]
     pub fn truth_of(&self, key: &str) -> Option<Truth> {
         let writes = self.writes.borrow();
-        writes.truths.get(key).or_else(|| self.truths.get(key)).cloned()
+        writes
+            .truths
+            .get(key)
+            .or_else(|| self.truths.get(key))
+            .cloned()
     }
 
     /// All memories that were kept and have not expired, oldest first.
     #[must_use]
     pub fn memories(&self) -> Vec<Memory> {
-        self.memories.iter().map(|kept| kept.memory.clone()).collect()
+        self.memories
+            .iter()
+            .map(|kept| kept.memory.clone())
+            .collect()
     }
 
     /// All log lines. The log is no part of the transaction.
@@ -246,7 +261,12 @@ impl MockHost {
             .unwrap_or_default()
     }
 
-    fn put(&self, key: &str, value_json: Option<String>, expected: Option<u64>) -> Result<u64, HostError> {
+    fn put(
+        &self,
+        key: &str,
+        value_json: Option<String>,
+        expected: Option<u64>,
+    ) -> Result<u64, HostError> {
         let current = self.current(key);
         let seen = if current.value_json.is_some() {
             current.revision
@@ -254,15 +274,20 @@ impl MockHost {
             0
         };
         let missing = value_json.is_none() && current.value_json.is_none();
-        if missing || expected.is_some_and(|expected| expected != seen && expected != current.revision) {
+        if missing
+            || expected.is_some_and(|expected| expected != seen && expected != current.revision)
+        {
             return Err(HostError::Conflict(seen));
         }
         // Several writes of one invocation to a key are one revision.
         let revision = self.state.get(key).map_or(0, |slot| slot.revision) + 1;
-        self.writes
-            .borrow_mut()
-            .state
-            .insert(key.to_owned(), Slot { revision, value_json });
+        self.writes.borrow_mut().state.insert(
+            key.to_owned(),
+            Slot {
+                revision,
+                value_json,
+            },
+        );
         Ok(revision)
     }
 }
@@ -274,11 +299,22 @@ impl Host for MockHost {
 
     fn state_get(&self, key: &str) -> Result<Option<StateEntry>, HostError> {
         check_key(key)?;
-        let Slot { revision, value_json } = self.current(key);
-        Ok(value_json.map(|value_json| StateEntry { value_json, revision }))
+        let Slot {
+            revision,
+            value_json,
+        } = self.current(key);
+        Ok(value_json.map(|value_json| StateEntry {
+            value_json,
+            revision,
+        }))
     }
 
-    fn state_set(&self, key: &str, value_json: &str, expected: Option<u64>) -> Result<u64, HostError> {
+    fn state_set(
+        &self,
+        key: &str,
+        value_json: &str,
+        expected: Option<u64>,
+    ) -> Result<u64, HostError> {
         check_key(key)?;
         let value = json("value-json", value_json).map_err(HostError::Invalid)?;
         self.put(key, Some(value.to_string()), expected)
@@ -303,12 +339,17 @@ impl Host for MockHost {
             .map_err(HostError::Invalid)?
             .is_object()
         {
-            return Err(HostError::Invalid("metadata-json: give a JSON object".to_owned()));
+            return Err(HostError::Invalid(
+                "metadata-json: give a JSON object".to_owned(),
+            ));
         }
         if !(1..=64).contains(&entry.kind.len()) || entry.kind.chars().any(char::is_control) {
-            return Err(HostError::Invalid("kind: give 1 to 64 bytes of plain text".to_owned()));
+            return Err(HostError::Invalid(
+                "kind: give 1 to 64 bytes of plain text".to_owned(),
+            ));
         }
-        let until = ttl_seconds.map(|seconds| self.now_ms.saturating_add(seconds.saturating_mul(1000)));
+        let until =
+            ttl_seconds.map(|seconds| self.now_ms.saturating_add(seconds.saturating_mul(1000)));
         self.writes.borrow_mut().memories.push(Kept {
             memory: entry.clone(),
             until,
@@ -319,7 +360,10 @@ impl Host for MockHost {
     fn memory_recent(&self, kind: Option<&str>, limit: u32) -> Result<Vec<Memory>, HostError> {
         let memories = self.memories.iter().rev().map(|kept| &kept.memory);
         let matching = memories.filter(|memory| kind.is_none_or(|kind| memory.kind == kind));
-        Ok(matching.take(limit.min(MAX_LISTED) as usize).cloned().collect())
+        Ok(matching
+            .take(limit.min(MAX_LISTED) as usize)
+            .cloned()
+            .collect())
     }
 
     fn truth_get(&self, key: &str) -> Result<Option<Truth>, HostError> {
@@ -335,10 +379,15 @@ impl Host for MockHost {
         }
         check_key(key)?;
         if !(0.0..=1.0).contains(&truth.confidence) {
-            return Err(HostError::Invalid("confidence: give a number from 0 to 1".to_owned()));
+            return Err(HostError::Invalid(
+                "confidence: give a number from 0 to 1".to_owned(),
+            ));
         }
         json("value-json", &truth.value_json).map_err(HostError::Invalid)?;
-        self.writes.borrow_mut().truths.insert(key.to_owned(), truth.clone());
+        self.writes
+            .borrow_mut()
+            .truths
+            .insert(key.to_owned(), truth.clone());
         Ok(())
     }
 
@@ -383,10 +432,18 @@ mod tests {
             let (n, end): (u64, String) = signal.payload()?;
             host.set_state("n", &0)?;
             host.set_state("n", &n)?;
-            assert_eq!(host.state::<u64>("n")?, Some(n), "an invocation reads its own writes");
+            assert_eq!(
+                host.state::<u64>("n")?,
+                Some(n),
+                "an invocation reads its own writes"
+            );
             let before = host.memory_recent(None, 100)?.len();
             host.remember("seen", "a number", &serde_json::json!({"n": n}), Some(60))?;
-            assert_eq!(host.memory_recent(None, 100)?.len(), before, "but not its own memories");
+            assert_eq!(
+                host.memory_recent(None, 100)?.len(),
+                before,
+                "but not its own memories"
+            );
             host.truth_set(
                 "n",
                 &Truth {
@@ -411,7 +468,10 @@ mod tests {
     #[test]
     fn an_invocation_is_a_transaction() {
         let mut host = MockHost::new();
-        assert_eq!(host.deliver::<Scripted>("t", &(1, "well")).unwrap().len(), 1);
+        assert_eq!(
+            host.deliver::<Scripted>("t", &(1, "well")).unwrap().len(),
+            1
+        );
         for end in ["badly", "unjudgeable"] {
             assert!(host.deliver::<Scripted>("t", &(2, end)).is_err(), "{end}");
             assert_eq!(
@@ -422,7 +482,10 @@ mod tests {
                 })
             );
             assert_eq!(
-                (host.memories().len(), host.truth_of("n").unwrap().value_json.as_str()),
+                (
+                    host.memories().len(),
+                    host.truth_of("n").unwrap().value_json.as_str()
+                ),
                 (1, "1")
             );
         }
@@ -453,7 +516,11 @@ mod tests {
         assert_eq!(host.state_set("k", "3", Some(1)), Ok(2));
         host.commit();
         assert_eq!(host.state_delete("k", Some(1)), conflict(2));
-        assert_eq!(host.state_delete("k", Some(2)), Ok(3), "a delete is a revision");
+        assert_eq!(
+            host.state_delete("k", Some(2)),
+            Ok(3),
+            "a delete is a revision"
+        );
         host.commit();
         assert_eq!(host.state_get("k"), Ok(None));
         assert_eq!(host.state_delete("k", None), conflict(0));
@@ -513,16 +580,25 @@ mod tests {
         for (case, result) in [
             ("empty key", host.state_get("").map(drop)),
             ("long key", host.state_set(&long, "1", None).map(drop)),
-            ("control character", host.state_delete("a\n", None).map(drop)),
+            (
+                "control character",
+                host.state_delete("a\n", None).map(drop),
+            ),
             ("no JSON", host.state_set("k", "{", None).map(drop)),
             ("empty kind", host.memory_add(&memory("", "{}"), None)),
             ("no object", host.memory_add(&memory("k", "[]"), None)),
             ("confidence", host.truth_set("k", &truth("1", 1.1))),
             ("no number", host.truth_set("k", &truth("1", f64::NAN))),
-            ("truth that is no JSON", host.truth_set("k", &truth("", 1.0))),
+            (
+                "truth that is no JSON",
+                host.truth_set("k", &truth("", 1.0)),
+            ),
             ("action", host.check(&unjudgeable).map(drop)),
         ] {
-            assert!(matches!(result, Err(HostError::Invalid(_))), "{case}: {result:?}");
+            assert!(
+                matches!(result, Err(HostError::Invalid(_))),
+                "{case}: {result:?}"
+            );
         }
     }
 }

@@ -68,8 +68,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use build::{
-    ActionBuilder, buy, close_position, custom, data, execute_code, file_operation, message, publish, report, sell,
-    system_change, trade,
+    ActionBuilder, buy, close_position, custom, data, execute_code, file_operation, message,
+    publish, report, sell, system_change, trade,
 };
 pub use check::{check_action, is_symbol};
 #[cfg(not(target_arch = "wasm32"))]
@@ -80,8 +80,8 @@ pub use crate::agent_world::ark::agent::host::{
 };
 pub use crate::agent_world::ark::agent::signals::{Error, Metadata, Signal};
 pub use crate::agent_world::ark::types::actions::{
-    Action, Change, ClosePosition, Criticality, Custom, DataHandling, DataOperation, ExecuteCode, FileOperation,
-    FileVerb, Message, Parameters, Sensitivity, Side, SystemChange, Trade,
+    Action, Change, ClosePosition, Criticality, Custom, DataHandling, DataOperation, ExecuteCode,
+    FileOperation, FileVerb, Message, Parameters, Sensitivity, Side, SystemChange, Trade,
 };
 pub use crate::agent_world::ark::types::verdicts::{RuleAnswer, RuleResult, Value};
 
@@ -121,7 +121,12 @@ pub trait Host {
     ///
     /// # Errors
     /// See [`HostError`].
-    fn state_set(&self, key: &str, value_json: &str, expected: Option<u64>) -> Result<u64, HostError>;
+    fn state_set(
+        &self,
+        key: &str,
+        value_json: &str,
+        expected: Option<u64>,
+    ) -> Result<u64, HostError>;
 
     /// Deletes a key.
     ///
@@ -191,7 +196,8 @@ impl dyn Host + '_ {
     /// # Errors
     /// The host's, or the value has no JSON form.
     pub fn set_state<T: Serialize>(&self, key: &str, value: &T) -> Result<u64, Error> {
-        let json = serde_json::to_string(value).map_err(|error| Error::Failed(format!("state {key}: {error}")))?;
+        let json = serde_json::to_string(value)
+            .map_err(|error| Error::Failed(format!("state {key}: {error}")))?;
         Ok(self.state_set(key, &json, None)?)
     }
 
@@ -202,7 +208,8 @@ impl dyn Host + '_ {
     pub fn config<T: DeserializeOwned>(&self, key: &str, default: T) -> Result<T, Error> {
         match self.config_get(key)? {
             None => Ok(default),
-            Some(json) => serde_json::from_str(&json).map_err(|error| Error::Failed(format!("config {key}: {error}"))),
+            Some(json) => serde_json::from_str(&json)
+                .map_err(|error| Error::Failed(format!("config {key}: {error}"))),
         }
     }
 
@@ -217,8 +224,8 @@ impl dyn Host + '_ {
         metadata: &T,
         ttl_seconds: Option<u64>,
     ) -> Result<(), Error> {
-        let metadata_json =
-            serde_json::to_string(metadata).map_err(|error| Error::Failed(format!("memory {kind}: {error}")))?;
+        let metadata_json = serde_json::to_string(metadata)
+            .map_err(|error| Error::Failed(format!("memory {kind}: {error}")))?;
         let entry = Memory {
             kind: kind.to_owned(),
             content: content.to_owned(),
@@ -274,7 +281,12 @@ mod imports {
             host::state_get(key)
         }
 
-        fn state_set(&self, key: &str, value_json: &str, expected: Option<u64>) -> Result<u64, HostError> {
+        fn state_set(
+            &self,
+            key: &str,
+            value_json: &str,
+            expected: Option<u64>,
+        ) -> Result<u64, HostError> {
             host::state_set(key, value_json, expected)
         }
 
@@ -333,7 +345,9 @@ macro_rules! export_agent {
                     <$agent as $crate::agent::Agent>::metadata()
                 }
 
-                fn handle(signal: $crate::agent::Signal) -> Result<Vec<$crate::agent::Action>, $crate::agent::Error> {
+                fn handle(
+                    signal: $crate::agent::Signal,
+                ) -> Result<Vec<$crate::agent::Action>, $crate::agent::Error> {
                     <$agent as $crate::agent::Agent>::handle(&$crate::agent::Imports, &signal)
                 }
 
@@ -342,7 +356,7 @@ macro_rules! export_agent {
                 }
             }
 
-            $crate::agent_world::export_agent_world!(Exported with_types_in $crate::agent_world);
+    $crate::agent_world::export_agent_world!(Exported with_types_in $crate::agent_world);
         };
     };
 }

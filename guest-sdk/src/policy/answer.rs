@@ -140,7 +140,11 @@ impl Answer {
 
     /// The rule applies, and is broken when `broken`.
     pub const fn fires_if(broken: bool) -> Self {
-        if broken { Self::fires() } else { Self::passes() }
+        if broken {
+            Self::fires()
+        } else {
+            Self::passes()
+        }
     }
 
     /// The rule applies and warns, whatever its severity.
@@ -242,7 +246,10 @@ mod tests {
             assert_eq!(rule.answer(Answer::passes()).answer, RuleResult::Pass);
             assert_eq!(rule.answer(Answer::warns()).answer, RuleResult::Warn);
             assert_eq!(rule.answer(Answer::error("x")).answer, RuleResult::Error);
-            assert_eq!(rule.answer(Answer::not_applicable()).answer, RuleResult::NotApplicable);
+            assert_eq!(
+                rule.answer(Answer::not_applicable()).answer,
+                RuleResult::NotApplicable
+            );
         }
     }
 
@@ -260,12 +267,18 @@ mod tests {
             (vec![], 1.0),
             (vec![na.clone()], 1.0),
             (vec![pass.clone(), na.clone()], 1.0),
-            (vec![pass.clone(), pass.clone(), pass.clone(), fire.clone(), na], 0.75),
+            (
+                vec![pass.clone(), pass.clone(), pass.clone(), fire.clone(), na],
+                0.75,
+            ),
             (vec![pass.clone(), Answer::error("x")], 0.5),
             (vec![pass.clone(), Answer::warns()], 1.0),
             (vec![fire.clone(), fire], 0.0),
         ] {
-            assert!((score(&answers) - expected).abs() < f64::EPSILON, "{answers:?}");
+            assert!(
+                (score(&answers) - expected).abs() < f64::EPSILON,
+                "{answers:?}"
+            );
         }
         let held = spec(Severity::High, true).answer(Answer::fires());
         assert!(compliance_score(&[held]).abs() < f64::EPSILON);

@@ -26,9 +26,15 @@ impl Action {
     #[must_use]
     pub fn is_external(&self) -> bool {
         self.external.unwrap_or(match &self.parameters {
-            Parameters::Trade(_) | Parameters::ClosePosition(_) | Parameters::Code(_) | Parameters::Custom(_) => true,
+            Parameters::Trade(_)
+            | Parameters::ClosePosition(_)
+            | Parameters::Code(_)
+            | Parameters::Custom(_) => true,
             Parameters::File(file) => file.operation != FileVerb::Read,
-            Parameters::Data(data) => data.destination.as_deref().is_some_and(|name| name != "internal"),
+            Parameters::Data(data) => data
+                .destination
+                .as_deref()
+                .is_some_and(|name| name != "internal"),
             Parameters::Message(_) | Parameters::System(_) => false,
         })
     }

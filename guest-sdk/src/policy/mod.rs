@@ -46,11 +46,13 @@ mod inputs;
 pub use answer::{Answer, RuleSpec, compliance_score, describe, judge};
 
 pub use crate::policy_world::ark::types::actions::{
-    Action, Change, ClosePosition, Criticality, Custom, DataHandling, DataOperation, ExecuteCode, FileOperation,
-    FileVerb, Message, Parameters, Sensitivity, Side, SystemChange, Trade,
+    Action, Change, ClosePosition, Criticality, Custom, DataHandling, DataOperation, ExecuteCode,
+    FileOperation, FileVerb, Message, Parameters, Sensitivity, Side, SystemChange, Trade,
 };
 pub use crate::policy_world::ark::types::facts::{Approval, Consent, Facts};
-pub use crate::policy_world::ark::types::verdicts::{Metadata, Rule, RuleAnswer, RuleResult, Severity, Value, Verdict};
+pub use crate::policy_world::ark::types::verdicts::{
+    Metadata, Rule, RuleAnswer, RuleResult, Severity, Value, Verdict,
+};
 
 /// A policy. Export it with [`export_policy!`](crate::export_policy).
 pub trait Policy {
@@ -74,7 +76,10 @@ macro_rules! export_policy {
                     <$policy as $crate::policy::Policy>::metadata()
                 }
 
-                fn evaluate(action: $crate::policy::Action, facts: $crate::policy::Facts) -> $crate::policy::Verdict {
+                fn evaluate(
+                    action: $crate::policy::Action,
+                    facts: $crate::policy::Facts,
+                ) -> $crate::policy::Verdict {
                     <$policy as $crate::policy::Policy>::evaluate(&action, &facts)
                 }
             }

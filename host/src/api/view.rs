@@ -82,6 +82,7 @@ impl<'a> DecisionView<'a> {
     }
 
     /// The whole record: with the action as judged and the facts it was judged under.
+    #[must_use]
     pub fn whole(decision: &'a Decision) -> Self {
         Self {
             action: Some(&decision.action),
@@ -156,13 +157,15 @@ pub fn reasons(decision: &Decision) -> Vec<String> {
         };
         let mut line = format!("{} {verb}", rule.name);
         if let Some(observed) = shown(&answer.observed) {
-            line.push_str(&format!(": observed {observed}"));
+            line.push_str(": observed ");
+            line.push_str(&observed);
             if let Some(limit) = shown(&answer.limit) {
-                line.push_str(&format!(", limit {limit}"));
+                line.push_str(", limit ");
+                line.push_str(&limit);
             }
         }
         if let Some(nearest) = answer.nearest_passing {
-            line.push_str(&format!("; {nearest} would pass"));
+            line = format!("{line}; {nearest} would pass");
         }
         lines.push((order, line));
     }
@@ -184,6 +187,7 @@ pub struct DecisionSummary {
 
 impl DecisionSummary {
     /// Of a row of the audit log.
+    #[must_use]
     pub fn of(row: AuditRow) -> Self {
         Self {
             seq: row.seq,

@@ -34,7 +34,7 @@ validated_sources = [\"market.tick\", \"kyle.score\", \"joey.pattern\", \"ark.de
 /// After so many ticks of its symbol the broker closes a position that reached neither stop nor target.
 const HOLDING: u32 = 40;
 /// How long an idle host may take to become idle.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 #[derive(Debug, Args)]
 pub(super) struct DemoArgs {
@@ -55,21 +55,17 @@ struct Tick {
 pub(super) fn demo(args: DemoArgs) -> anyhow::Result<ExitCode> {
     super::log("error");
     let temporary;
-    let dir = match args.keep {
-        Some(dir) => {
-            let empty =
-                std::fs::read_dir(&dir).map_or(true, |mut entries| entries.next().is_none());
-            anyhow::ensure!(
-                empty,
-                "{} is not empty; name an empty or new directory",
-                dir.display()
-            );
-            dir
-        }
-        None => {
-            temporary = tempfile::tempdir().context("no temporary directory")?;
-            temporary.path().to_owned()
-        }
+    let dir = if let Some(dir) = args.keep {
+        let empty = std::fs::read_dir(&dir).map_or(true, |mut entries| entries.next().is_none());
+        anyhow::ensure!(
+            empty,
+            "{} is not empty; name an empty or new directory",
+            dir.display()
+        );
+        dir
+    } else {
+        temporary = tempfile::tempdir().context("no temporary directory")?;
+        temporary.path().to_owned()
     };
     let agents = match args.agents {
         Some(dir) => dir,
@@ -108,8 +104,7 @@ pub(super) fn demo(args: DemoArgs) -> anyhow::Result<ExitCode> {
 fn demo_config(dir: &Path) -> anyhow::Result<PathBuf> {
     std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
     let path = dir.join("demo.toml");
-    std::fs::write(&path, DEMO_CONFIG)
-        .with_context(|| path.display().to_string())?;
+    std::fs::write(&path, DEMO_CONFIG).with_context(|| path.display().to_string())?;
     Ok(path)
 }
 

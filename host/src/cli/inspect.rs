@@ -60,7 +60,9 @@ fn print(seen: &Inspection) {
             println!("as {kind}: would be loaded");
         } else {
             println!("as {kind}: would be refused");
-            refusals.iter().for_each(|reason| println!("  {reason}"));
+            for reason in refusals {
+                println!("  {reason}");
+            }
         }
     }
 }

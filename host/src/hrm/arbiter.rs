@@ -46,7 +46,7 @@ impl Default for HrmConfig {
     fn default() -> Self {
         Self {
             queue: 4096,
-            reservation_ttl: Duration::from_secs(600),
+            reservation_ttl: Duration::from_mins(10),
         }
     }
 }
@@ -394,9 +394,9 @@ impl Arbiter {
                     reply(Ok(Arc::new(decision)));
                 }
                 Request::Settle(settlement, redacted, reply) => {
-                    self.settle(*settlement, &redacted, reply)
+                    self.settle(*settlement, &redacted, reply);
                 }
-                Request::Execution(report, reply) => self.execution(*report, reply),
+                Request::Execution(report, reply) => self.execution(&report, reply),
                 Request::Stop => break,
             }
         }
@@ -497,14 +497,14 @@ impl Arbiter {
         self.submit(unit, reply, move |_| decisions);
     }
 
-    fn execution(&mut self, report: ExecutionReport, reply: Reply<ExecutionReceipt>) {
+    fn execution(&mut self, report: &ExecutionReport, reply: Reply<ExecutionReceipt>) {
         let now = Millis::now();
         let mut unit = Unit {
             ledger: self.ledger.advance(now),
             chained: true,
             ..Unit::default()
         };
-        match self.book(&report, now, &mut unit) {
+        match self.book(report, now, &mut unit) {
             Ok(receipt) if receipt.duplicate => {
                 self.store.barrier(Box::new(move || reply(Ok(receipt))));
             }

@@ -21,13 +21,13 @@ use crate::store::{LedgerChange, LedgerRows, ListEntry, Position, PositionStatus
 use super::redaction::Findings;
 
 /// How long an identical action counts (rule 22).
-const IDENTICAL_WINDOW: Duration = Duration::from_secs(60);
+const IDENTICAL_WINDOW: Duration = Duration::from_mins(1);
 /// How long the last trade in a symbol is remembered. Longer than the wash window of rule 2.
-const TRADE_MEMORY: Duration = Duration::from_secs(3600);
+const TRADE_MEMORY: Duration = Duration::from_hours(1);
 /// How long a promotion is remembered. Longer than the promotion window of rule 3.
-const PROMOTION_MEMORY: Duration = Duration::from_secs(25 * 3600);
+const PROMOTION_MEMORY: Duration = Duration::from_hours(25);
 /// How often what is too old is forgotten.
-const FORGET_EVERY: Duration = Duration::from_secs(60);
+const FORGET_EVERY: Duration = Duration::from_mins(1);
 
 /// What the ledger needs to know of a proposal to gather its facts.
 #[derive(Debug, Clone, Copy)]
@@ -231,7 +231,7 @@ impl Ledger {
                     .map(|at| now.seconds_since(*at));
             }
             Parameters::Data(data) => {
-                facts.consent = self.lists.consent(data, subject.data_subject)
+                facts.consent = self.lists.consent(data, subject.data_subject);
             }
             _ => {}
         }

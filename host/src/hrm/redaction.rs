@@ -222,7 +222,7 @@ impl Found {
         // Unreachable while the table compiles, which a test sees to; if it ever did not, nothing would be let through unread.
         let Some((set, patterns)) = &*SCAN else {
             self.credentials.insert("unreadable");
-            *text = "[credential:unreadable]".to_owned();
+            "[credential:unreadable]".clone_into(text);
             return;
         };
         for index in &set.matches(text) {
@@ -320,7 +320,10 @@ fn always(_: &str) -> bool {
 
 /// A decimal number with a sign is no phone number.
 fn phone(text: &str) -> bool {
-    let separators = text.chars().filter(|c| !c.is_ascii_digit() && *c != '+').collect::<String>();
+    let separators = text
+        .chars()
+        .filter(|c| !c.is_ascii_digit() && *c != '+')
+        .collect::<String>();
     separators.trim() != "."
 }
 
@@ -337,7 +340,7 @@ fn luhn(text: &str) -> bool {
             (_, double) => double,
         })
         .sum();
-    (13..=19).contains(&digits.len()) && sum % 10 == 0
+    (13..=19).contains(&digits.len()) && sum.is_multiple_of(10)
 }
 
 /// The check digits of an IBAN (ISO 13616: the rearranged number is 1 modulo 97).

@@ -8,6 +8,8 @@ use super::action::{Action, Change, DataOperation, Family, FileVerb, Parameters,
 
 /// The longest reasoning, rollback plan, code, message text or JSON parameter, in bytes.
 pub const MAX_TEXT: usize = 64 * 1024;
+/// The longest open parameters, in bytes: what the Graveyard can read within its fuel, names of attempts on a guard in every key included.
+pub const MAX_OPEN_JSON: usize = 16 * 1024;
 /// The longest path, in bytes (`PATH_MAX` on Linux).
 pub const MAX_PATH: usize = 4096;
 /// The longest name of a source, subject, destination, purpose or language, in bytes.
@@ -296,6 +298,7 @@ fn extra(json: &mut String, taken: &[&str]) -> Result<(), FieldError> {
     if json == "{}" {
         return Ok(());
     }
+    text("parameters", json, MAX_OPEN_JSON)?;
     let value = canonical_json("parameters", json)?;
     let Some(object) = value.as_object() else {
         return Err(FieldError::new(
@@ -324,7 +327,7 @@ fn contradiction(field: &str, action_type: &str) -> FieldError {
     )
 }
 
-fn symbol(symbol: &mut String) -> Result<(), FieldError> {
+fn symbol(symbol: &mut str) -> Result<(), FieldError> {
     symbol.make_ascii_uppercase();
     let fits = (1..=32).contains(&symbol.len())
         && symbol

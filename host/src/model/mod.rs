@@ -6,7 +6,7 @@
 //! Invariants: an [`action::Action`] that left [`form`] holds only finite numbers in their documented ranges; serialising a
 //! model type is canonical (fixed field order, sorted object keys), so equal values have equal bytes and equal digests.
 //!
-//! Must not know: HTTP, SQLite, threads, or how a component is run.
+//! Must not know: HTTP, `SQLite`, threads, or how a component is run.
 
 pub mod action;
 pub mod check;

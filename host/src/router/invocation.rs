@@ -177,10 +177,7 @@ impl Invoker {
 
 /// Why the host denies an action before any policy is asked: its manifest does not grant it.
 fn refusal(manifest: &Manifest, action: &Action) -> Option<String> {
-    let granted = manifest
-        .actions
-        .iter()
-        .any(|granted| *granted == action.action_type);
+    let granted = manifest.actions.contains(&action.action_type);
     (!granted).then(|| {
         format!(
             "the manifest of {} does not grant the action type {}; its operator can add it",
@@ -196,13 +193,13 @@ fn log(agent: &Agent, signal: &Signal, report: &InvocationReport) {
         let text = crate::hrm::redaction::redact_text(&line.text);
         match line.level {
             LogLevel::Debug => {
-                tracing::debug!(agent = %name, trace_id = %signal.trace_id, text, "agent")
+                tracing::debug!(agent = %name, trace_id = %signal.trace_id, text, "agent");
             }
             LogLevel::Info => {
-                tracing::info!(agent = %name, trace_id = %signal.trace_id, text, "agent")
+                tracing::info!(agent = %name, trace_id = %signal.trace_id, text, "agent");
             }
             LogLevel::Warn | LogLevel::Error => {
-                tracing::warn!(agent = %name, trace_id = %signal.trace_id, text, "agent")
+                tracing::warn!(agent = %name, trace_id = %signal.trace_id, text, "agent");
             }
         }
     }
@@ -217,7 +214,7 @@ struct Live {
     causal_depth: u32,
 }
 
-fn unreadable(error: crate::store::ReadError) -> ServiceError {
+fn unreadable(error: &crate::store::ReadError) -> ServiceError {
     ServiceError(error.to_string())
 }
 
@@ -225,23 +222,25 @@ impl Services for Live {
     fn state_get(&self, key: &str) -> Result<(u64, Option<StateEntry>), ServiceError> {
         self.store
             .state_get(&self.manifest.name, key)
-            .map_err(unreadable)
+            .map_err(|error| unreadable(&error))
     }
 
     fn state_list(&self, prefix: &str, limit: u32) -> Result<Vec<String>, ServiceError> {
         self.store
             .state_list(&self.manifest.name, prefix, limit)
-            .map_err(unreadable)
+            .map_err(|error| unreadable(&error))
     }
 
     fn memory_recent(&self, kind: Option<&str>, limit: u32) -> Result<Vec<Memory>, ServiceError> {
         self.store
             .memory_recent(&self.manifest.name, kind, limit, Millis::now())
-            .map_err(unreadable)
+            .map_err(|error| unreadable(&error))
     }
 
     fn truth_get(&self, key: &str) -> Result<Option<Truth>, ServiceError> {
-        self.store.truth_get(key).map_err(unreadable)
+        self.store
+            .truth_get(key)
+            .map_err(|error| unreadable(&error))
     }
 
     fn check(&self, action: Action) -> Result<Preview, ServiceError> {

@@ -37,7 +37,7 @@ pub const DECISION_TOPIC: &str = "ark.decision";
 pub const EXECUTION_TOPIC: &str = "ark.execution";
 
 /// How many pending signals of an agent are held in memory.
-const QUEUE: usize = 1024;
+const QUEUE: u32 = 1024;
 /// How many outbox rows are carried out in one commit.
 const OUTBOX_BATCH: u32 = 256;
 /// How often the outbox is looked at without being told to.
@@ -257,14 +257,16 @@ impl Router {
         let events = self.events.clone();
         let done = Box::new(move |result: Result<crate::store::Receipt, CommitError>| {
             reply(match result {
-                Ok(receipt) => match receipt.signals.first() {
-                    Some(SignalReceipt::Duplicate { id, trace_id }) => Ok(Accepted {
-                        id: *id,
-                        trace_id: *trace_id,
-                        duplicate: true,
-                        delivered_to,
-                    }),
-                    _ => {
+                Ok(receipt) => {
+                    if let Some(SignalReceipt::Duplicate { id, trace_id }) = receipt.signals.first()
+                    {
+                        Ok(Accepted {
+                            id: *id,
+                            trace_id: *trace_id,
+                            duplicate: true,
+                            delivered_to,
+                        })
+                    } else {
                         let accepted = Accepted {
                             id: signal.id,
                             trace_id: signal.trace_id,
@@ -274,7 +276,7 @@ impl Router {
                         let _ = events.send(Event::Accepted(Arc::new(signal), receivers));
                         Ok(accepted)
                     }
-                },
+                }
                 Err(CommitError::KeyReused { .. }) => Err(RouterError::KeyReused),
                 Err(CommitError::Closed) => Err(RouterError::Closed),
                 Err(error) => Err(RouterError::NotStored(error.to_string())),
@@ -407,7 +409,7 @@ impl Dispatcher {
     fn enqueue(&mut self, signal: &Arc<Signal>, receivers: &[usize]) {
         for seat in receivers {
             if let Some(queue) = self.queues.get_mut(*seat) {
-                if queue.more || queue.signals.len() >= QUEUE {
+                if queue.more || queue.signals.len() >= QUEUE as usize {
                     queue.more = true;
                 } else {
                     queue.signals.push_back(Arc::clone(signal));
@@ -436,9 +438,9 @@ impl Dispatcher {
         queue.retry_at = None;
         if queue.signals.is_empty() && queue.more {
             let name = &self.seats[seat].agent.manifest().name;
-            match self.store.pending_deliveries(name, None, QUEUE as u32) {
+            match self.store.pending_deliveries(name, None, QUEUE) {
                 Ok(signals) => {
-                    queue.more = signals.len() == QUEUE;
+                    queue.more = signals.len() == QUEUE as usize;
                     queue.signals.extend(signals.into_iter().map(Arc::new));
                 }
                 Err(error) => {

@@ -286,6 +286,10 @@ impl Agent {
         };
         let returned = agent.call_handle(&mut store, &signal);
         let result = match returned {
+            // A timer may have woken the guest at its deadline, and let it return before the next tick.
+            Ok(_) if Instant::now() >= deadline => {
+                Err(InvocationFailure::DeadlineExceeded(self.limits.deadline))
+            }
             Ok(Ok(actions)) => self.effects(actions, store.data_mut()),
             Ok(Err(error)) => Err(InvocationFailure::Reported(match error {
                 wit::Error::InvalidSignal(reason) => {

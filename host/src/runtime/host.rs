@@ -154,12 +154,11 @@ impl Session {
 
     /// A key as it stands for this invocation: its revision and, unless it is deleted, its value.
     fn current(&self, key: &str) -> Result<(u64, Option<String>), wit::HostError> {
-        match self.writes.state.get(key) {
-            Some(write) => Ok((write.expected + 1, write.value_json.clone())),
-            None => {
-                let (revision, entry) = self.services.state_get(key).map_err(unavailable)?;
-                Ok((revision, entry.map(|entry| entry.value_json)))
-            }
+        if let Some(write) = self.writes.state.get(key) {
+            Ok((write.expected + 1, write.value_json.clone()))
+        } else {
+            let (revision, entry) = self.services.state_get(key).map_err(unavailable)?;
+            Ok((revision, entry.map(|entry| entry.value_json)))
         }
     }
 

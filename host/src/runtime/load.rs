@@ -132,8 +132,8 @@ pub(super) fn agent_may_import(import: &str, capabilities: &[String]) -> bool {
         "ark:agent/host" if function == "truth-set" => {
             capabilities.iter().any(|granted| granted == "truth-set")
         }
-        "ark:agent/host" => true,
-        "wasi:cli/environment"
+        "ark:agent/host"
+        | "wasi:cli/environment"
         | "wasi:cli/exit"
         | "wasi:cli/stdin"
         | "wasi:cli/stdout"

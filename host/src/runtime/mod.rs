@@ -7,7 +7,7 @@
 //! Reading order: [`engine`], [`limits`], [`load`] (what is refused and why), [`policy`], [`graveyard`] (the pin), [`manifest`], [`agent`]
 //! with its host calls in [`host`] and WASI in [`wasi`], [`inspect`].
 //!
-//! Must not know: SQLite, HTTP, what a decision is. Threads are the callers': everything here blocks.
+//! Must not know: `SQLite`, HTTP, what a decision is. Threads are the callers': everything here blocks.
 
 mod agent;
 mod engine;

@@ -1,7 +1,7 @@
 //! The audit log: a chain of hashes over everything that was decided, executed or has failed.
 //!
 //! `hash(n) = SHA-256(hash(n-1) || canonical row n)`, where `hash(0)` is 32 zero bytes. The canonical row is its columns in the order
-//! seq, at, kind, id, trace_id, agent, action_type, outcome, body, each as its length (4 bytes, little endian) and its bytes; numbers are
+//! seq, at, kind, id, `trace_id`, agent, `action_type`, outcome, body, each as its length (4 bytes, little endian) and its bytes; numbers are
 //! 8 bytes little endian; an absent column has the length 0xFFFFFFFF and no bytes. So no two different rows have one canonical form.
 //!
 //! The head is anchored from time to time in `anchors.jsonl` beside the database (and in the log), so that a truncated or wholly replaced

@@ -44,7 +44,7 @@ pub enum OpenError {
     Broken {
         /// The database.
         path: PathBuf,
-        /// What SQLite says.
+        /// What `SQLite` says.
         reason: String,
     },
     /// It cannot be read or written.
@@ -52,7 +52,7 @@ pub enum OpenError {
     Io {
         /// The database.
         path: PathBuf,
-        /// What SQLite says.
+        /// What `SQLite` says.
         reason: String,
     },
 }

@@ -1,4 +1,4 @@
-//! The Mutable Core: everything the host must not forget, in one SQLite database.
+//! The Mutable Core: everything the host must not forget, in one `SQLite` database.
 //!
 //! One thread ([`writer`]) owns the only writing connection: it drains its queue, writes all units in one transaction, syncs once and
 //! answers everyone. Readers have connections of their own and never block it. What is answered is on disk (`synchronous=FULL`).

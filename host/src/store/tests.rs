@@ -166,9 +166,9 @@ fn concurrent_writers_get_contiguous_revisions_and_no_lost_update() {
             })
         })
         .collect();
-    threads
-        .into_iter()
-        .for_each(|thread| thread.join().unwrap());
+    for thread in threads {
+        thread.join().unwrap();
+    }
     let (revision, entry) = store.state_get(&name("kyle"), "n").unwrap();
     assert_eq!((revision, entry.unwrap().value_json.as_str()), (200, "200"));
     let history = store.state_history(&name("kyle"), "n", 1000).unwrap();

@@ -109,7 +109,9 @@ impl Writer {
             if !units.is_empty() {
                 self.write(units);
             }
-            barriers.into_iter().for_each(|then| then());
+            for then in barriers {
+                then();
+            }
             if let Some(reply) = recover {
                 self.broken = false;
                 let _ = reply.send(());
@@ -293,7 +295,7 @@ impl Writer {
         match audit::anchor(&self.dir, self.head) {
             Ok(()) => self.anchored = self.head.seq,
             Err(error) => {
-                tracing::warn!(%error, "the audit log could not be anchored; tried again later")
+                tracing::warn!(%error, "the audit log could not be anchored; tried again later");
             }
         }
     }

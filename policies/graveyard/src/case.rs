@@ -1,8 +1,8 @@
 //! What the rules judge: the action and the facts, with what must be read out of the action once for all rules.
 
 use ark_guest::policy::{
-    Action, Answer, Change, ClosePosition, Custom, DataHandling, DataOperation, Facts, FileVerb, Parameters, Side,
-    Trade,
+    Action, Answer, Change, ClosePosition, Custom, DataHandling, DataOperation, Facts, FileVerb,
+    Parameters, Side, Trade,
 };
 
 use crate::naming::{self, Attempt};
@@ -37,7 +37,11 @@ impl<'a> Case<'a> {
         } else {
             Err(Unjudgeable("the action type does not fit its parameters"))
         };
-        Self { action, facts, open }
+        Self {
+            action,
+            facts,
+            open,
+        }
     }
 
     /// The trade, if it is one.
@@ -89,7 +93,10 @@ impl<'a> Case<'a> {
                 format!("`{claim}` in the parameters is no evidence and was ignored: only what the host attests counts")
             }));
         }
-        if self.data().is_some_and(|data| data.user_consent == Some(true)) {
+        if self
+            .data()
+            .is_some_and(|data| data.user_consent == Some(true))
+        {
             warnings.push(
                 "`user_consent: true` is no evidence and was ignored: a consent is granted by its subject, through the host"
                     .to_owned(),
@@ -130,7 +137,10 @@ fn fits(action: &Action) -> bool {
         }
         Parameters::File(file) => match name {
             "file_operation" => true,
-            "delete" | "remove" => matches!(file.operation, FileVerb::Delete | FileVerb::Remove | FileVerb::Destroy),
+            "delete" | "remove" => matches!(
+                file.operation,
+                FileVerb::Delete | FileVerb::Remove | FileVerb::Destroy
+            ),
             _ => false,
         },
         Parameters::Code(_) => name == "execute_code",
@@ -146,7 +156,9 @@ fn fits(action: &Action) -> bool {
                 Change::OverrideUser => "override_user",
             }
         }
-        Parameters::Custom(Custom { kind, .. }) => name == kind && !naming::imitates_a_known_type(kind),
+        Parameters::Custom(Custom { kind, .. }) => {
+            name == kind && !naming::imitates_a_known_type(kind)
+        }
     }
 }
 
@@ -164,7 +176,8 @@ impl Unjudgeable {
 /// The size of a trade, in range.
 pub fn position_size(trade: &Trade) -> Result<f64, Unjudgeable> {
     let size = trade.position_size_pct;
-    Unjudgeable("position_size_pct is not a number from 0 to 1").unless(size, (0.0..=1.0).contains(&size))
+    Unjudgeable("position_size_pct is not a number from 0 to 1")
+        .unless(size, (0.0..=1.0).contains(&size))
 }
 
 /// The leverage of a trade, in range.

@@ -17,7 +17,10 @@ pub fn require_hrm_approval(case: &Case) -> Judged {
     match &case.action.parameters {
         Parameters::Trade(trade) => {
             let (size, leverage) = (position_size(trade)?, leverage(trade)?);
-            let (large, levered) = (size > UNAPPROVED_POSITION_SIZE, leverage > UNAPPROVED_LEVERAGE);
+            let (large, levered) = (
+                size > UNAPPROVED_POSITION_SIZE,
+                leverage > UNAPPROVED_LEVERAGE,
+            );
             let (observed, limit) = if levered && !large {
                 (leverage, UNAPPROVED_LEVERAGE)
             } else {
@@ -36,7 +39,12 @@ pub fn require_hrm_approval(case: &Case) -> Judged {
                 .nearest_passing(nearest))
         }
         Parameters::Code(_) => Ok(Answer::fires_if(!approved).observed(approved).limit(true)),
-        Parameters::File(file) if matches!(file.operation, FileVerb::Delete | FileVerb::Remove | FileVerb::Destroy) => {
+        Parameters::File(file)
+            if matches!(
+                file.operation,
+                FileVerb::Delete | FileVerb::Remove | FileVerb::Destroy
+            ) =>
+        {
             Ok(Answer::fires_if(!approved).observed(approved).limit(true))
         }
         _ => Ok(Answer::not_applicable()),

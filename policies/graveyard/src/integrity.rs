@@ -22,7 +22,9 @@ pub fn immutable_graveyard(case: &Case) -> Judged {
         return Ok(Answer::fires().observed(name).limit(false));
     }
     Ok(match &case.action.parameters {
-        Parameters::File(file) if file.operation != FileVerb::Read && is_in_graveyard(&file.path) => {
+        Parameters::File(file)
+            if file.operation != FileVerb::Read && is_in_graveyard(&file.path) =>
+        {
             Answer::fires().observed(file.path.as_str()).limit(false)
         }
         Parameters::Code(code) if names_the_module(&code.code) => Answer::fires()
@@ -54,13 +56,18 @@ pub fn validate_data_sources(case: &Case) -> Judged {
             Answer::not_applicable()
         });
     }
-    Ok(Answer::fires().observed(unvalidated.join(", ")).limit(0_u32))
+    Ok(Answer::fires()
+        .observed(unvalidated.join(", "))
+        .limit(0_u32))
 }
 
 /// Rule 22: (fact) more than 16 signals led to it, or it is the identical action for more than the 10th time in 60 s. The nearest
 /// passing value is that of the limit shown.
 pub fn prevent_infinite_loops(case: &Case) -> Judged {
-    let (depth, times) = (case.facts.causal_depth, case.facts.identical_actions.saturating_add(1));
+    let (depth, times) = (
+        case.facts.causal_depth,
+        case.facts.identical_actions.saturating_add(1),
+    );
     if depth <= MAX_CAUSAL_DEPTH && times > MAX_IDENTICAL_ACTIONS {
         let answer = Answer::fires().observed(times).limit(MAX_IDENTICAL_ACTIONS);
         return Ok(answer.nearest_passing(f64::from(MAX_IDENTICAL_ACTIONS)));

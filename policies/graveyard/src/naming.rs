@@ -51,7 +51,9 @@ const UNMISTAKABLE: [&str; 17] = [
 const UNMISTAKABLE_WORDS: [&str; 3] = ["no", "off", "without"];
 
 /// Words that say nothing about what a name means.
-const FILLERS: [&str; 9] = ["the", "a", "an", "ark", "system", "host", "all", "any", "current"];
+const FILLERS: [&str; 9] = [
+    "the", "a", "an", "ark", "system", "host", "all", "any", "current",
+];
 
 struct Pattern {
     attempt: Attempt,
@@ -73,8 +75,9 @@ const PATTERNS: [Pattern; 6] = [
         objects: &["auditlog", "audittrail"],
         words: &["audit", "audits", "auditing", "auditor"],
         adjacent: &[
-            "stop", "kill", "pause", "suspend", "remove", "delete", "clear", "erase", "wipe", "purge", "truncate",
-            "tamper", "drop", "rewrite", "override", "avoid", "prevent", "block",
+            "stop", "kill", "pause", "suspend", "remove", "delete", "clear", "erase", "wipe",
+            "purge", "truncate", "tamper", "drop", "rewrite", "override", "avoid", "prevent",
+            "block",
         ],
         names: &["unaudited"],
         settings: &[
@@ -93,11 +96,16 @@ const PATTERNS: [Pattern; 6] = [
     },
     Pattern {
         attempt: Attempt::UserOverride,
-        objects: &["useroverride", "humanoverride", "operatoroverride", "userveto"],
+        objects: &[
+            "useroverride",
+            "humanoverride",
+            "operatoroverride",
+            "userveto",
+        ],
         words: &[],
         adjacent: &[
-            "stop", "kill", "pause", "suspend", "remove", "delete", "clear", "block", "prevent", "reject", "refuse",
-            "deny", "cancel", "forbid", "defeat", "override", "avoid",
+            "stop", "kill", "pause", "suspend", "remove", "delete", "clear", "block", "prevent",
+            "reject", "refuse", "deny", "cancel", "forbid", "defeat", "override", "avoid",
         ],
         names: &[
             "overrideuser",
@@ -124,8 +132,9 @@ const PATTERNS: [Pattern; 6] = [
         objects: &["emergencyhalt", "emergencystop"],
         words: &["halt", "halts", "halted"],
         adjacent: &[
-            "clear", "lift", "end", "cancel", "reset", "release", "resume", "remove", "revoke", "undo", "unset",
-            "exit", "leave", "override", "stop", "kill", "prevent", "block", "suspend", "delete", "avoid",
+            "clear", "lift", "end", "cancel", "reset", "release", "resume", "remove", "revoke",
+            "undo", "unset", "exit", "leave", "override", "stop", "kill", "prevent", "block",
+            "suspend", "delete", "avoid",
         ],
         names: &["resume", "unhalt", "resumefromhalt", "resumeafterhalt"],
         settings: &[
@@ -308,11 +317,15 @@ impl Name {
 
     /// Which attempts the name is.
     pub fn attempts(&self) -> impl Iterator<Item = Attempt> {
-        let looked_at = ROOTS.iter().any(|root| positions(&self.letters, root).next().is_some());
+        let looked_at = ROOTS
+            .iter()
+            .any(|root| positions(&self.letters, root).next().is_some());
         let patterns: &[Pattern] = if looked_at { &PATTERNS } else { &[] };
         // The letters without the fillers, so that `clear_the_halt` has `clearhalt` in it.
         let dense: String = if looked_at {
-            self.words().filter(|word| !FILLERS.contains(word)).collect()
+            self.words()
+                .filter(|word| !FILLERS.contains(word))
+                .collect()
         } else {
             String::new()
         };
@@ -331,7 +344,12 @@ impl Name {
     }
 
     fn words(&self) -> impl Iterator<Item = &str> {
-        let ends = self.starts.iter().skip(1).copied().chain([self.letters.len()]);
+        let ends = self
+            .starts
+            .iter()
+            .skip(1)
+            .copied()
+            .chain([self.letters.len()]);
         self.starts
             .iter()
             .zip(ends)
@@ -354,18 +372,20 @@ impl Name {
                 {
                     return true;
                 }
-                named |= pattern.objects.contains(object) || self.words().any(|word| word == *object);
+                named |=
+                    pattern.objects.contains(object) || self.words().any(|word| word == *object);
             }
         }
         named && self.has_unmistakable_verb(dense)
     }
 
     fn has_unmistakable_verb(&self, dense: &str) -> bool {
-        self.words()
-            .any(|word| UNMISTAKABLE_WORDS.contains(&word) || UNMISTAKABLE.iter().any(|verb| word.starts_with(verb)))
-            || UNMISTAKABLE
-                .iter()
-                .any(|verb| verb.len() > 4 && positions(dense, verb).next().is_some())
+        self.words().any(|word| {
+            UNMISTAKABLE_WORDS.contains(&word)
+                || UNMISTAKABLE.iter().any(|verb| word.starts_with(verb))
+        }) || UNMISTAKABLE
+            .iter()
+            .any(|verb| verb.len() > 4 && positions(dense, verb).next().is_some())
     }
 }
 
@@ -478,7 +498,13 @@ mod tests {
 
     #[test]
     fn a_known_type_in_another_spelling_is_an_imitation() {
-        for kind in ["Trade", "EXECUTE-CODE", "executeCode", "delete ", "close.position"] {
+        for kind in [
+            "Trade",
+            "EXECUTE-CODE",
+            "executeCode",
+            "delete ",
+            "close.position",
+        ] {
             assert!(imitates_a_known_type(kind), "{kind}");
         }
         for kind in ["rebalance", "trade_review", "deleted", ""] {

@@ -79,7 +79,9 @@ impl OpenParameters {
         let json = action.parameters.open_json();
         if json != "{}" {
             let mut deserializer = serde_json::Deserializer::from_str(json);
-            let kind = Node(&mut open).deserialize(&mut deserializer).map_err(|_| UNREADABLE)?;
+            let kind = Node(&mut open)
+                .deserialize(&mut deserializer)
+                .map_err(|_| UNREADABLE)?;
             deserializer.end().map_err(|_| UNREADABLE)?;
             if kind != Setting::Object {
                 return Err(UNREADABLE);
@@ -104,7 +106,8 @@ impl OpenParameters {
 
     fn note(&mut self, name: &str, attempts: impl Iterator<Item = Attempt>) {
         for attempt in attempts {
-            self.attempts[attempt as usize].get_or_insert_with(|| name.chars().take(LONGEST_NAME).collect());
+            self.attempts[attempt as usize]
+                .get_or_insert_with(|| name.chars().take(LONGEST_NAME).collect());
         }
     }
 
@@ -121,7 +124,9 @@ impl OpenParameters {
     }
 
     fn text(&mut self, text: &str) {
-        if text.len() <= LONGEST_NAME && !text.contains(|c: char| c.is_whitespace() || c == '/' || c == '\\') {
+        if text.len() <= LONGEST_NAME
+            && !text.contains(|c: char| c.is_whitespace() || c == '/' || c == '\\')
+        {
             self.note(text, Name::new(text).attempts());
         }
         if self.custom && names_the_module(text) {

@@ -11,7 +11,8 @@ pub fn protect_user_data(case: &Case) -> Judged {
         return Ok(Answer::not_applicable());
     };
     let destination = data.destination.as_deref();
-    let leaves = case.action.external == Some(true) || destination.is_some_and(|name| name != "internal");
+    let leaves =
+        case.action.external == Some(true) || destination.is_some_and(|name| name != "internal");
     if leaves && !data.anonymized && !data.encryption {
         return Ok(Answer::fires()
             .observed(destination.unwrap_or("external"))
@@ -52,9 +53,9 @@ pub fn anonymize_logs(case: &Case) -> Judged {
 pub fn encrypt_credentials(case: &Case) -> Judged {
     let in_clear = found(&case.facts.credentials);
     if case.facts.credentials.is_empty()
-        && case
-            .data()
-            .is_some_and(|data| data.data_sensitivity == Some(Sensitivity::High) && !data.encryption)
+        && case.data().is_some_and(|data| {
+            data.data_sensitivity == Some(Sensitivity::High) && !data.encryption
+        })
     {
         return Ok(Answer::fires()
             .observed("high sensitivity, not encrypted")

@@ -25,7 +25,8 @@ pub fn max_position_size(case: &Case) -> Judged {
     };
     let size = position_size(trade)?;
     let held = case.facts.symbol_exposure;
-    let held = Unjudgeable("the symbol's exposure is not a number from 0").unless(held, held >= 0.0)?;
+    let held =
+        Unjudgeable("the symbol's exposure is not a number from 0").unless(held, held >= 0.0)?;
     let answer = Answer::fires_if(size + held > MAX_POSITION_SIZE + TOLERANCE)
         .observed(size + held)
         .limit(MAX_POSITION_SIZE);
@@ -48,7 +49,9 @@ pub fn max_daily_loss(case: &Case) -> Judged {
     let loss = Unjudgeable("today's loss is not a number from 0").unless(loss, loss >= 0.0)?;
     // The loss is a sum: one that a rounding keeps a hair below the limit has reached it.
     let reached = loss >= MAX_DAILY_LOSS - TOLERANCE;
-    let answer = Answer::fires_if(reached).observed(loss).limit(MAX_DAILY_LOSS);
+    let answer = Answer::fires_if(reached)
+        .observed(loss)
+        .limit(MAX_DAILY_LOSS);
     Ok(answer.nearest_passing((!reached).then_some(loss)))
 }
 
@@ -74,7 +77,9 @@ pub fn require_stop_loss(case: &Case) -> Judged {
     let entry = entry_price(trade)?;
     let answer = match stop_loss(trade)? {
         None => Answer::fires(),
-        Some(stop) if protects(trade.side, stop, entry) => Answer::passes().observed(stop).nearest_passing(stop),
+        Some(stop) if protects(trade.side, stop, entry) => {
+            Answer::passes().observed(stop).nearest_passing(stop)
+        }
         Some(stop) => Answer::fires().observed(stop),
     };
     Ok(answer.limit(entry.unwrap_or(0.0)))
@@ -87,13 +92,19 @@ pub fn min_risk_reward(case: &Case) -> Judged {
         return Ok(Answer::not_applicable());
     };
     let stated = match trade.risk_reward_ratio {
-        Some(ratio) => Some(Unjudgeable("risk_reward_ratio is not a finite number").unless(ratio, true)?),
+        Some(ratio) => {
+            Some(Unjudgeable("risk_reward_ratio is not a finite number").unless(ratio, true)?)
+        }
         None => None,
     };
     let ratio = match (stated, computed_ratio(trade)?) {
         (Some(stated), Some(computed)) => stated.min(computed),
         (Some(ratio), None) | (None, Some(ratio)) => ratio,
-        (None, None) => return Ok(Answer::warns().limit(MIN_RISK_REWARD).nearest_passing(MIN_RISK_REWARD)),
+        (None, None) => {
+            return Ok(Answer::warns()
+                .limit(MIN_RISK_REWARD)
+                .nearest_passing(MIN_RISK_REWARD));
+        }
     };
     let fires = ratio < MIN_RISK_REWARD - TOLERANCE;
     let nearest = if fires { MIN_RISK_REWARD } else { ratio };
@@ -125,7 +136,10 @@ fn entry_price(trade: &Trade) -> Result<Option<f64>, Unjudgeable> {
 
 fn stop_loss(trade: &Trade) -> Result<Option<f64>, Unjudgeable> {
     let reason = Unjudgeable("stop_loss is not a finite number");
-    trade.stop_loss.map(|price| reason.unless(price, true)).transpose()
+    trade
+        .stop_loss
+        .map(|price| reason.unless(price, true))
+        .transpose()
 }
 
 /// Whether a stop ends the position at a loss: above 0 and on the losing side of the entry price, where there is one.
@@ -145,7 +159,8 @@ fn computed_ratio(trade: &Trade) -> Result<Option<f64>, Unjudgeable> {
         .take_profit
         .map(|price| reason.unless(price, price > 0.0))
         .transpose()?;
-    let (Some(entry), Some(stop), Some(target)) = (entry_price(trade)?, stop_loss(trade)?, target) else {
+    let (Some(entry), Some(stop), Some(target)) = (entry_price(trade)?, stop_loss(trade)?, target)
+    else {
         return Ok(None);
     };
     if !protects(trade.side, stop, Some(entry)) {

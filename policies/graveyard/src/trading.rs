@@ -55,7 +55,9 @@ pub fn no_front_running(case: &Case) -> Judged {
 /// A mark that a trade carries, or a fact about its symbol.
 fn flagged(case: &Case, marked: Option<bool>, fact: bool) -> Answer {
     match marked.or(case.close().map(|_| false)) {
-        Some(marked) => Answer::fires_if(marked || fact).observed(marked || fact).limit(false),
+        Some(marked) => Answer::fires_if(marked || fact)
+            .observed(marked || fact)
+            .limit(false),
         None => Answer::not_applicable(),
     }
 }

@@ -4,11 +4,15 @@ mod cases;
 
 use ark_guest::policy::RuleResult::{Hold, NotApplicable, Pass, Violation, Warn};
 use ark_guest::policy::{Approval, Criticality, FileVerb};
-use cases::{Line, but, check, close, code, custom, data, facts, file, message, neutral, trade, with_open};
+use cases::{
+    Line, but, check, close, code, custom, data, facts, file, message, neutral, trade, with_open,
+};
 
 #[test]
 fn rule_23_preserve_user_autonomy() {
-    let veto = || facts(|f| (f.veto, f.approval) = (Some("nothing in BTC-USD".to_owned()), Approval::Human));
+    let veto = || {
+        facts(|f| (f.veto, f.approval) = (Some("nothing in BTC-USD".to_owned()), Approval::Human))
+    };
     check(
         23,
         vec![
@@ -34,7 +38,10 @@ fn rule_24_transparent_reasoning() {
     let mut lines: Vec<Line> = ["trend", "x", "傾向"]
         .map(|r| ("a reason", because(Some(r)), neutral(), Pass))
         .into();
-    lines.extend(["", "  \n", "...", "\u{200b}\u{feff}"].map(|r| ("none", because(Some(r)), neutral(), Warn)));
+    lines.extend(
+        ["", "  \n", "...", "\u{200b}\u{feff}"]
+            .map(|r| ("none", because(Some(r)), neutral(), Warn)),
+    );
     lines.push(("absent", because(None), neutral(), Warn));
     check(24, lines);
 }
@@ -58,7 +65,12 @@ fn rule_25_reversible_actions() {
                 neutral(),
                 Pass,
             ),
-            ("with a blank plan", undoable(false, Some(" - ")), neutral(), Warn),
+            (
+                "with a blank plan",
+                undoable(false, Some(" - ")),
+                neutral(),
+                Warn,
+            ),
         ],
     );
 }
@@ -94,8 +106,18 @@ fn rule_26_human_in_loop_critical() {
                 by(Approval::Human),
                 Pass,
             ),
-            ("reversible and external", trade(|_| {}), neutral(), NotApplicable),
-            ("irreversible trade", fixed(trade(|_| {})), by(Approval::Operator), Hold),
+            (
+                "reversible and external",
+                trade(|_| {}),
+                neutral(),
+                NotApplicable,
+            ),
+            (
+                "irreversible trade",
+                fixed(trade(|_| {})),
+                by(Approval::Operator),
+                Hold,
+            ),
             ("irreversible closing", fixed(close()), neutral(), Hold),
             ("irreversible code", fixed(code("1")), neutral(), Hold),
             (
@@ -110,9 +132,24 @@ fn rule_26_human_in_loop_critical() {
                 neutral(),
                 NotApplicable,
             ),
-            ("irreversible custom", fixed(custom("rebalance", "{}")), neutral(), Hold),
-            ("irreversible, to somebody", sent("broker-x"), neutral(), Hold),
-            ("irreversible, to nobody", sent("internal"), neutral(), NotApplicable),
+            (
+                "irreversible custom",
+                fixed(custom("rebalance", "{}")),
+                neutral(),
+                Hold,
+            ),
+            (
+                "irreversible, to somebody",
+                sent("broker-x"),
+                neutral(),
+                Hold,
+            ),
+            (
+                "irreversible, to nobody",
+                sent("internal"),
+                neutral(),
+                NotApplicable,
+            ),
             (
                 "irreversible message",
                 fixed(message("message")),
@@ -127,7 +164,9 @@ fn rule_26_human_in_loop_critical() {
             ),
             (
                 "a rollback plan does not help",
-                but(fixed(trade(|_| {})), |a| a.rollback_plan = Some("sell".to_owned())),
+                but(fixed(trade(|_| {})), |a| {
+                    a.rollback_plan = Some("sell".to_owned());
+                }),
                 neutral(),
                 Hold,
             ),

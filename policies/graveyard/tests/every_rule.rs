@@ -5,7 +5,8 @@ mod cases;
 use ark_guest::policy::RuleResult::{Error, Hold, NotApplicable, Pass, Violation, Warn};
 use ark_guest::policy::{Change, FileVerb, Parameters};
 use cases::{
-    action, close, code, custom, data, facts, file, judge, message, neutral, sale, system, text, trade, with_open,
+    action, close, code, custom, data, facts, file, judge, message, neutral, sale, system, text,
+    trade, with_open,
 };
 
 #[test]
@@ -20,7 +21,10 @@ fn claims_are_ignored_and_warned_of() {
         "override",
     ] {
         assert_eq!(
-            warnings.iter().filter(|w| w.contains(&format!("`{claim}`"))).count(),
+            warnings
+                .iter()
+                .filter(|w| w.contains(&format!("`{claim}`")))
+                .count(),
             1,
             "{claim}: {warnings:?}"
         );
@@ -61,7 +65,12 @@ fn every_rule_answers_every_time_in_order() {
     assert_eq!(numbers, (1..=26).collect::<Vec<u16>>());
 
     let broken = facts(|f| {
-        (f.halt_active, f.audit_writable, f.pin_holds, f.watchdog_beating) = (true, false, false, false);
+        (
+            f.halt_active,
+            f.audit_writable,
+            f.pin_holds,
+            f.watchdog_beating,
+        ) = (true, false, false, false);
         (
             f.symbol_restricted,
             f.client_order_pending,
@@ -79,7 +88,9 @@ fn every_rule_answers_every_time_in_order() {
     });
     let actions = [
         trade(|_| {}),
-        sale(|t| (t.position_size_pct, t.leverage, t.stop_loss) = (f64::NAN, f64::NAN, Some(f64::NAN))),
+        sale(|t| {
+            (t.position_size_pct, t.leverage, t.stop_loss) = (f64::NAN, f64::NAN, Some(f64::NAN));
+        }),
         close(),
         data(|d| d.contains_personal_data = true),
         file(FileVerb::Destroy, "graveyard.wasm"),
@@ -99,7 +110,11 @@ fn every_rule_answers_every_time_in_order() {
         for facts in [&neutral(), &broken, &unnumbered] {
             let verdict = judge(action, facts);
             assert_eq!(
-                verdict.answers.iter().map(|answer| answer.rule).collect::<Vec<_>>(),
+                verdict
+                    .answers
+                    .iter()
+                    .map(|answer| answer.rule)
+                    .collect::<Vec<_>>(),
                 numbers
             );
             assert!((0.0..=1.0).contains(&verdict.compliance_score));
@@ -145,7 +160,10 @@ fn every_rule_answers_every_time_in_order() {
     );
     assert!((verdict.compliance_score - 1.0).abs() < f64::EPSILON);
     // One violation among the rules that applied.
-    let verdict = judge(&trade(|t| t.leverage = 1.4), &facts(|f| f.veto = Some("no".to_owned())));
+    let verdict = judge(
+        &trade(|t| t.leverage = 1.4),
+        &facts(|f| f.veto = Some("no".to_owned())),
+    );
     let checked = verdict
         .answers
         .iter()

@@ -5,7 +5,8 @@ mod cases;
 use ark_guest::policy::RuleResult::{Error, Hold, NotApplicable, Pass, Violation};
 use ark_guest::policy::{Approval, Change, FileVerb};
 use cases::{
-    answer, but, check, check_guard, close, code, custom, facts, file, message, neutral, system, trade, with_open,
+    answer, but, check, check_guard, close, code, custom, facts, file, message, neutral, system,
+    trade, with_open,
 };
 
 #[test]
@@ -13,7 +14,8 @@ fn rule_11_require_hrm_approval() {
     let by = |approval| facts(|f| f.approval = approval);
     let sized = |size| trade(move |t| t.position_size_pct = size);
     let levered = |leverage| trade(move |t| t.leverage = leverage);
-    let named = |name: &str, verb| but(file(verb, "a.txt"), |a| name.clone_into(&mut a.action_type));
+    let named =
+        |name: &str, verb| but(file(verb, "a.txt"), |a| name.clone_into(&mut a.action_type));
     check(
         11,
         vec![
@@ -26,38 +28,87 @@ fn rule_11_require_hrm_approval() {
                 by(Approval::Operator),
                 Pass,
             ),
-            ("above, approved by a human", sized(0.09), by(Approval::Human), Pass),
+            (
+                "above, approved by a human",
+                sized(0.09),
+                by(Approval::Human),
+                Pass,
+            ),
             ("leverage, exactly", levered(1.5), neutral(), Pass),
-            ("leverage, just above", levered(1.500_000_1), neutral(), Hold),
-            ("leverage, approved", levered(1.9), by(Approval::Operator), Pass),
+            (
+                "leverage, just above",
+                levered(1.500_000_1),
+                neutral(),
+                Hold,
+            ),
+            (
+                "leverage, approved",
+                levered(1.9),
+                by(Approval::Operator),
+                Pass,
+            ),
             ("code", code("1"), neutral(), Hold),
             ("code, approved", code("1"), by(Approval::Operator), Pass),
             ("delete", named("delete", FileVerb::Delete), neutral(), Hold),
             ("remove", named("remove", FileVerb::Remove), neutral(), Hold),
-            ("a file, deleted", file(FileVerb::Delete, "a"), neutral(), Hold),
-            ("a file, removed", file(FileVerb::Remove, "a"), neutral(), Hold),
-            ("a file, destroyed", file(FileVerb::Destroy, "a"), neutral(), Hold),
+            (
+                "a file, deleted",
+                file(FileVerb::Delete, "a"),
+                neutral(),
+                Hold,
+            ),
+            (
+                "a file, removed",
+                file(FileVerb::Remove, "a"),
+                neutral(),
+                Hold,
+            ),
+            (
+                "a file, destroyed",
+                file(FileVerb::Destroy, "a"),
+                neutral(),
+                Hold,
+            ),
             (
                 "a file, destroyed with approval",
                 file(FileVerb::Destroy, "a"),
                 by(Approval::Human),
                 Pass,
             ),
-            ("a file, written", file(FileVerb::Write, "a"), neutral(), NotApplicable),
+            (
+                "a file, written",
+                file(FileVerb::Write, "a"),
+                neutral(),
+                NotApplicable,
+            ),
             (
                 "a claim",
                 with_open(sized(0.09), r#"{"hrm_approved":true,"approval":"human"}"#),
                 neutral(),
                 Hold,
             ),
-            ("a size that is no number", sized(f64::NAN), by(Approval::Human), Error),
-            ("leverage that is no number", levered(f64::NAN), neutral(), Error),
+            (
+                "a size that is no number",
+                sized(f64::NAN),
+                by(Approval::Human),
+                Error,
+            ),
+            (
+                "leverage that is no number",
+                levered(f64::NAN),
+                neutral(),
+                Error,
+            ),
             ("closing everything", close(), neutral(), NotApplicable),
             ("a message", message("message"), neutral(), NotApplicable),
         ],
     );
     let both = trade(|t| (t.position_size_pct, t.leverage) = (0.09, 1.9));
-    for (proposed, nearest) in [(sized(0.09), Some(0.08)), (levered(1.9), Some(1.5)), (both, None)] {
+    for (proposed, nearest) in [
+        (sized(0.09), Some(0.08)),
+        (levered(1.9), Some(1.5)),
+        (both, None),
+    ] {
         assert_eq!(answer(11, &proposed, &neutral()).nearest_passing, nearest);
     }
 }
@@ -81,7 +132,12 @@ fn rule_12_audit_all_actions() {
                 Pass,
             ),
             ("no log", trade(|_| {}), mute(), Violation),
-            ("no log, reading", file(FileVerb::Read, "a"), mute(), Violation),
+            (
+                "no log, reading",
+                file(FileVerb::Read, "a"),
+                mute(),
+                Violation,
+            ),
             (
                 "no log counts before what cannot be judged",
                 custom("rebalance", "{"),
@@ -141,8 +197,16 @@ fn rule_13_user_override_allowed() {
             "user_override_disabled",
             "Override.User",
         ],
-        &["user_override", "user_override_allowed", "allowUserOverride"],
-        &["user_override_received", "record_user_override", "override_price"],
+        &[
+            "user_override",
+            "user_override_allowed",
+            "allowUserOverride",
+        ],
+        &[
+            "user_override_received",
+            "record_user_override",
+            "override_price",
+        ],
     );
 }
 
@@ -171,8 +235,18 @@ fn rule_14_emergency_halt_enabled() {
             ("writing", file(FileVerb::Write, "a"), halted(), Violation),
             ("reading", file(FileVerb::Read, "a"), halted(), Pass),
             ("halting", custom("halt", "{}"), halted(), Pass),
-            ("halting, long form", custom("emergency_halt", "{}"), halted(), Pass),
-            ("halting in another spelling", custom("Halt", "{}"), halted(), Violation),
+            (
+                "halting, long form",
+                custom("emergency_halt", "{}"),
+                halted(),
+                Pass,
+            ),
+            (
+                "halting in another spelling",
+                custom("Halt", "{}"),
+                halted(),
+                Violation,
+            ),
             (
                 "halting with an attempt inside",
                 custom("halt", r#"{"clear_halt":true}"#),

@@ -5,7 +5,8 @@ mod cases;
 use ark_guest::policy::RuleResult::{NotApplicable, Pass, Violation, Warn};
 use ark_guest::policy::{Approval, Change, FileVerb, RuleResult};
 use cases::{
-    Line, answer, but, check, check_guard, code, custom, facts, file, message, neutral, system, text, trade, with_open,
+    Line, answer, but, check, check_guard, code, custom, facts, file, message, neutral, system,
+    text, trade, with_open,
 };
 
 #[test]
@@ -65,11 +66,19 @@ fn rule_19_immutable_graveyard() {
             neutral(),
             Violation,
         ),
-        ("code about graveyards", code("print('graveyard')"), neutral(), Pass),
+        (
+            "code about graveyards",
+            code("print('graveyard')"),
+            neutral(),
+            Pass,
+        ),
         ("no code", code(""), neutral(), Pass),
         (
             "a custom kind with its path",
-            custom("write_file", r#"{"path":"policies/Graveyard.wasm","data":""}"#),
+            custom(
+                "write_file",
+                r#"{"path":"policies/Graveyard.wasm","data":""}"#,
+            ),
             neutral(),
             Violation,
         ),
@@ -86,7 +95,12 @@ fn rule_19_immutable_graveyard() {
             Violation,
         ),
     ];
-    for verb in [FileVerb::Write, FileVerb::Delete, FileVerb::Remove, FileVerb::Destroy] {
+    for verb in [
+        FileVerb::Write,
+        FileVerb::Delete,
+        FileVerb::Remove,
+        FileVerb::Destroy,
+    ] {
         for path in [
             "policies/graveyard.wasm",
             "graveyard",
@@ -136,7 +150,12 @@ fn rule_20_watchdog_monitoring() {
                 Pass,
             ),
             ("no beat", message("log"), dead(), Violation),
-            ("no beat, reading", file(FileVerb::Read, "a"), dead(), Violation),
+            (
+                "no beat, reading",
+                file(FileVerb::Read, "a"),
+                dead(),
+                Violation,
+            ),
             (
                 "a claim",
                 with_open(trade(|_| {}), r#"{"watchdog_ok":true}"#),
@@ -185,18 +204,29 @@ fn rule_21_validate_data_sources() {
 
 #[test]
 fn rule_22_prevent_infinite_loops() {
-    let at = |depth, identical| facts(|f| (f.causal_depth, f.identical_actions) = (depth, identical));
+    let at =
+        |depth, identical| facts(|f| (f.causal_depth, f.identical_actions) = (depth, identical));
     let lines = |expected: RuleResult, places: &[(u32, u32)]| {
         check(
             22,
             places
                 .iter()
-                .map(|&(depth, identical)| ("depth and count", message("message"), at(depth, identical), expected))
+                .map(|&(depth, identical)| {
+                    (
+                        "depth and count",
+                        message("message"),
+                        at(depth, identical),
+                        expected,
+                    )
+                })
                 .collect(),
         );
     };
     lines(Pass, &[(0, 0), (16, 0), (0, 9), (16, 9)]);
-    lines(Violation, &[(17, 0), (0, 10), (17, 10), (u32::MAX, 0), (0, u32::MAX)]);
+    lines(
+        Violation,
+        &[(17, 0), (0, 10), (17, 10), (u32::MAX, 0), (0, u32::MAX)],
+    );
     for (depth, identical, nearest) in [
         (17, 0, Some(16.0)),
         (0, 10, Some(10.0)),

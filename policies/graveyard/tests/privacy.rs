@@ -14,8 +14,12 @@ fn rule_15_protect_user_data() {
     };
     let with = |encryption, anonymized| {
         data(move |d| {
-            (d.contains_personal_data, d.destination, d.encryption, d.anonymized) =
-                (true, Some("x".to_owned()), encryption, anonymized);
+            (
+                d.contains_personal_data,
+                d.destination,
+                d.encryption,
+                d.anonymized,
+            ) = (true, Some("x".to_owned()), encryption, anonymized);
         })
     };
     let found = || facts(|f| f.personal_data = text(&["email"]));
@@ -23,7 +27,12 @@ fn rule_15_protect_user_data() {
         15,
         vec![
             ("inside", to("internal"), neutral(), Pass),
-            ("nowhere", data(|d| d.contains_personal_data = true), neutral(), Pass),
+            (
+                "nowhere",
+                data(|d| d.contains_personal_data = true),
+                neutral(),
+                Pass,
+            ),
             ("outside", to("broker-x"), neutral(), Violation),
             ("encrypted", with(true, false), neutral(), Pass),
             ("anonymised", with(false, true), neutral(), Pass),
@@ -43,7 +52,9 @@ fn rule_15_protect_user_data() {
             ),
             (
                 "external without a destination",
-                but(data(|d| d.contains_personal_data = true), |a| a.external = Some(true)),
+                but(data(|d| d.contains_personal_data = true), |a| {
+                    a.external = Some(true);
+                }),
                 neutral(),
                 Violation,
             ),
@@ -80,7 +91,12 @@ fn rule_16_require_consent() {
                 facts(|f| f.personal_data = text(&["phone"])),
                 Violation,
             ),
-            ("nothing personal", data(|_| {}), by(Consent::Refused), NotApplicable),
+            (
+                "nothing personal",
+                data(|_| {}),
+                by(Consent::Refused),
+                NotApplicable,
+            ),
             (
                 "refused, as the proposer says",
                 data(|d| d.user_consent = Some(false)),
@@ -99,7 +115,12 @@ fn rule_16_require_consent() {
                 neutral(),
                 Violation,
             ),
-            ("no data action", trade(|_| {}), by(Consent::Refused), NotApplicable),
+            (
+                "no data action",
+                trade(|_| {}),
+                by(Consent::Refused),
+                NotApplicable,
+            ),
         ],
     );
 }
@@ -111,7 +132,10 @@ fn rule_17_anonymize_logs() {
         ("nothing found", message("message"), neutral(), Pass),
         ("a trade", trade(|_| {}), found(), NotApplicable),
     ];
-    lines.extend(["message", "publish", "report", "log"].map(|name| (name, message(name), found(), Violation)));
+    lines.extend(
+        ["message", "publish", "report", "log"]
+            .map(|name| (name, message(name), found(), Violation)),
+    );
     lines.push((
         "a claim",
         with_open(message("log"), r#"{"anonymized":true}"#),
@@ -123,8 +147,9 @@ fn rule_17_anonymize_logs() {
 
 #[test]
 fn rule_18_encrypt_credentials() {
-    let delicate =
-        |sensitivity, encryption| data(move |d| (d.data_sensitivity, d.encryption) = (Some(sensitivity), encryption));
+    let delicate = |sensitivity, encryption| {
+        data(move |d| (d.data_sensitivity, d.encryption) = (Some(sensitivity), encryption))
+    };
     let found = || facts(|f| f.credentials = text(&["jwt"]));
     check(
         18,
@@ -135,7 +160,12 @@ fn rule_18_encrypt_credentials() {
                 neutral(),
                 Violation,
             ),
-            ("high, encrypted", delicate(Sensitivity::High, true), neutral(), Pass),
+            (
+                "high, encrypted",
+                delicate(Sensitivity::High, true),
+                neutral(),
+                Pass,
+            ),
             (
                 "medium, in clear",
                 delicate(Sensitivity::Medium, false),
@@ -150,7 +180,12 @@ fn rule_18_encrypt_credentials() {
                 Violation,
             ),
             ("a credential in a trade", trade(|_| {}), found(), Violation),
-            ("a credential in a message", message("message"), found(), Violation),
+            (
+                "a credential in a message",
+                message("message"),
+                found(),
+                Violation,
+            ),
             ("none", code("1"), neutral(), Pass),
         ],
     );

@@ -20,20 +20,38 @@ fn rule_5_max_position_size() {
             held(0.06),
             Violation,
         ),
-        ("a sum past the limit", sized(0.05), held(0.050_000_01), Violation),
+        (
+            "a sum past the limit",
+            sized(0.05),
+            held(0.050_000_01),
+            Violation,
+        ),
         ("closing", close(), held(0.5), NotApplicable),
         ("no trade", code("1"), held(0.5), NotApplicable),
         ("out of range", sized(1.000_1), neutral(), Error),
         ("negative", sized(-0.01), neutral(), Error),
-        ("a negative size cannot make room", sized(-0.01), held(0.105), Error),
-        ("exposure that is no number", sized(0.01), held(f64::NAN), Error),
+        (
+            "a negative size cannot make room",
+            sized(-0.01),
+            held(0.105),
+            Error,
+        ),
+        (
+            "exposure that is no number",
+            sized(0.01),
+            held(f64::NAN),
+            Error,
+        ),
         ("negative exposure", sized(0.2), held(-0.15), Error),
     ];
     lines.extend(NOT_NUMBERS.map(|n| ("not a number", sized(n), neutral(), Error)));
     check(5, lines);
     // Sums that meet the limit in decimals pass, whatever binary makes of them.
     for hundredths in 0..=100_u32 {
-        let (size, exposure) = (f64::from(hundredths) / 1000.0, f64::from(100 - hundredths) / 1000.0);
+        let (size, exposure) = (
+            f64::from(hundredths) / 1000.0,
+            f64::from(100 - hundredths) / 1000.0,
+        );
         check(5, vec![("a sum of 0.1", sized(size), held(exposure), Pass)]);
     }
     // Three slices, as a ledger adds them up.
@@ -41,7 +59,12 @@ fn rule_5_max_position_size() {
         5,
         vec![
             ("the last slice", sized(0.04), held(0.03 + 0.03), Pass),
-            ("one more", sized(0.000_001), held(0.03 + 0.03 + 0.04), Violation),
+            (
+                "one more",
+                sized(0.000_001),
+                held(0.03 + 0.03 + 0.04),
+                Violation,
+            ),
         ],
     );
     for (size, exposure, nearest) in [
@@ -55,10 +78,18 @@ fn rule_5_max_position_size() {
         let answer = answer(5, &sized(size), &held(exposure));
         match (answer.nearest_passing, nearest) {
             (Some(is), Some(should)) => {
-                assert!((is - should).abs() < 1e-12, "{size} beside {exposure}: {is}");
+                assert!(
+                    (is - should).abs() < 1e-12,
+                    "{size} beside {exposure}: {is}"
+                );
                 check(
                     5,
-                    vec![("the nearest passing value passes", sized(is), held(exposure), Pass)],
+                    vec![(
+                        "the nearest passing value passes",
+                        sized(is),
+                        held(exposure),
+                        Pass,
+                    )],
                 );
             }
             (is, should) => assert_eq!(is, should, "{size} beside {exposure}"),
@@ -101,14 +132,22 @@ fn rule_7_max_leverage() {
         ("none", levered(1.0), neutral(), Pass),
         ("exactly", levered(2.0), neutral(), Pass),
         ("just past", levered(2.000_000_1), neutral(), Violation),
-        ("the next number", levered(2.0_f64.next_up()), neutral(), Violation),
+        (
+            "the next number",
+            levered(2.0_f64.next_up()),
+            neutral(),
+            Violation,
+        ),
         ("none at all", levered(0.0), neutral(), Error),
         ("negative", levered(-3.0), neutral(), Error),
         ("closing", close(), neutral(), NotApplicable),
     ];
     lines.extend(NOT_NUMBERS.map(|n| ("not a number", levered(n), neutral(), Error)));
     check(7, lines);
-    assert_eq!(answer(7, &levered(3.0), &neutral()).nearest_passing, Some(2.0));
+    assert_eq!(
+        answer(7, &levered(3.0), &neutral()).nearest_passing,
+        Some(2.0)
+    );
 }
 
 #[test]
@@ -120,7 +159,12 @@ fn rule_8_require_stop_loss() {
         8,
         vec![
             ("below", stop(Some(95.0)), neutral(), Pass),
-            ("a hair below", stop(Some(100.0_f64.next_down())), neutral(), Pass),
+            (
+                "a hair below",
+                stop(Some(100.0_f64.next_down())),
+                neutral(),
+                Pass,
+            ),
             ("at the entry", stop(Some(100.0)), neutral(), Violation),
             ("above", stop(Some(105.0)), neutral(), Violation),
             ("none", stop(None), neutral(), Violation),
@@ -128,10 +172,25 @@ fn rule_8_require_stop_loss() {
             ("minus zero", stop(Some(-0.0)), neutral(), Violation),
             ("negative", stop(Some(-5.0)), neutral(), Violation),
             ("a sale's, above", sale_stop(Some(105.0)), neutral(), Pass),
-            ("a sale's, at the entry", sale_stop(Some(100.0)), neutral(), Violation),
-            ("a sale's, below", sale_stop(Some(95.0)), neutral(), Violation),
+            (
+                "a sale's, at the entry",
+                sale_stop(Some(100.0)),
+                neutral(),
+                Violation,
+            ),
+            (
+                "a sale's, below",
+                sale_stop(Some(95.0)),
+                neutral(),
+                Violation,
+            ),
             ("no entry price", blind(Some(95.0)), neutral(), Pass),
-            ("no entry price and zero", blind(Some(0.0)), neutral(), Violation),
+            (
+                "no entry price and zero",
+                blind(Some(0.0)),
+                neutral(),
+                Violation,
+            ),
             ("not a number", stop(Some(f64::NAN)), neutral(), Error),
             ("infinite", sale_stop(Some(f64::INFINITY)), neutral(), Error),
             (
@@ -153,19 +212,30 @@ fn rule_8_require_stop_loss() {
 
 #[test]
 fn rule_9_min_risk_reward() {
-    let prices = |stop, target| trade(move |t| (t.stop_loss, t.take_profit) = (Some(stop), Some(target)));
+    let prices =
+        |stop, target| trade(move |t| (t.stop_loss, t.take_profit) = (Some(stop), Some(target)));
     let stated = |ratio| trade(move |t| (t.take_profit, t.risk_reward_ratio) = (None, Some(ratio)));
     let both = |ratio| {
-        trade(move |t| (t.stop_loss, t.take_profit, t.risk_reward_ratio) = (Some(90.0), Some(118.0), Some(ratio)))
+        trade(move |t| {
+            (t.stop_loss, t.take_profit, t.risk_reward_ratio) =
+                (Some(90.0), Some(118.0), Some(ratio));
+        })
     };
     check(
         9,
         vec![
             ("computed, exactly", prices(90.0, 115.0), neutral(), Pass),
-            ("computed, just below", prices(90.0, 114.999_99), neutral(), Violation),
+            (
+                "computed, just below",
+                prices(90.0, 114.999_99),
+                neutral(),
+                Violation,
+            ),
             (
                 "computed, 0.3 / 0.2",
-                trade(|t| (t.entry_price, t.stop_loss, t.take_profit) = (Some(1.0), Some(0.8), Some(1.3))),
+                trade(|t| {
+                    (t.entry_price, t.stop_loss, t.take_profit) = (Some(1.0), Some(0.8), Some(1.3));
+                }),
                 neutral(),
                 Pass,
             ),
@@ -182,9 +252,19 @@ fn rule_9_min_risk_reward() {
                 Violation,
             ),
             ("stated, exactly", stated(1.5), neutral(), Pass),
-            ("stated, just below", stated(1.499_999), neutral(), Violation),
+            (
+                "stated, just below",
+                stated(1.499_999),
+                neutral(),
+                Violation,
+            ),
             ("stated, negative", stated(-2.0), neutral(), Violation),
-            ("both, the stated one is lower", both(1.4), neutral(), Violation),
+            (
+                "both, the stated one is lower",
+                both(1.4),
+                neutral(),
+                Violation,
+            ),
             ("both are enough", both(1.6), neutral(), Pass),
             (
                 "a claim does not beat arithmetic",
@@ -192,16 +272,36 @@ fn rule_9_min_risk_reward() {
                 neutral(),
                 Violation,
             ),
-            ("a target on the losing side", prices(95.0, 90.0), neutral(), Violation),
-            ("a target at the entry", prices(95.0, 100.0), neutral(), Violation),
+            (
+                "a target on the losing side",
+                prices(95.0, 90.0),
+                neutral(),
+                Violation,
+            ),
+            (
+                "a target at the entry",
+                prices(95.0, 100.0),
+                neutral(),
+                Violation,
+            ),
             (
                 "a sale's target below 0 would be a ratio without bound",
                 sale(|t| t.take_profit = Some(-1000.0)),
                 neutral(),
                 Error,
             ),
-            ("a wrong stop gives no ratio", prices(105.0, 110.0), neutral(), Warn),
-            ("nothing to go by", trade(|t| t.take_profit = None), neutral(), Warn),
+            (
+                "a wrong stop gives no ratio",
+                prices(105.0, 110.0),
+                neutral(),
+                Warn,
+            ),
+            (
+                "nothing to go by",
+                trade(|t| t.take_profit = None),
+                neutral(),
+                Warn,
+            ),
             (
                 "the tiniest risk",
                 prices(100.0_f64.next_down(), 110.0),
@@ -210,11 +310,19 @@ fn rule_9_min_risk_reward() {
             ),
             ("stated, not a number", stated(f64::NAN), neutral(), Error),
             ("stated, infinite", stated(f64::INFINITY), neutral(), Error),
-            ("a target that is no number", prices(95.0, f64::NAN), neutral(), Error),
+            (
+                "a target that is no number",
+                prices(95.0, f64::NAN),
+                neutral(),
+                Error,
+            ),
             ("closing", close(), neutral(), NotApplicable),
         ],
     );
-    assert_eq!(answer(9, &stated(1.0), &neutral()).nearest_passing, Some(1.5));
+    assert_eq!(
+        answer(9, &stated(1.0), &neutral()).nearest_passing,
+        Some(1.5)
+    );
 }
 
 #[test]
@@ -231,5 +339,8 @@ fn rule_10_max_concurrent_trades() {
             ("no trade", code("1"), open(9), NotApplicable),
         ],
     );
-    assert_eq!(answer(10, &trade(|_| {}), &open(7)).nearest_passing, Some(4.0));
+    assert_eq!(
+        answer(10, &trade(|_| {}), &open(7)).nearest_passing,
+        Some(4.0)
+    );
 }

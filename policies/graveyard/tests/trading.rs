@@ -12,10 +12,25 @@ fn rule_1_no_insider_trading() {
         1,
         vec![
             ("neither", trade(|_| {}), neutral(), Pass),
-            ("marked", trade(|t| t.material_nonpublic = true), neutral(), Violation),
+            (
+                "marked",
+                trade(|t| t.material_nonpublic = true),
+                neutral(),
+                Violation,
+            ),
             ("restricted", trade(|_| {}), restricted(), Violation),
-            ("a sale is a trade too", sale(|_| {}), restricted(), Violation),
-            ("closing a restricted symbol", close(), restricted(), Violation),
+            (
+                "a sale is a trade too",
+                sale(|_| {}),
+                restricted(),
+                Violation,
+            ),
+            (
+                "closing a restricted symbol",
+                close(),
+                restricted(),
+                Violation,
+            ),
             ("closing another", close(), neutral(), Pass),
             ("no trade", message("message"), restricted(), NotApplicable),
             (
@@ -35,12 +50,22 @@ fn rule_2_no_market_manipulation() {
         2,
         vec![
             ("no other side", trade(|_| {}), neutral(), Pass),
-            ("intent", trade(|t| t.manipulative_intent = true), neutral(), Violation),
+            (
+                "intent",
+                trade(|t| t.manipulative_intent = true),
+                neutral(),
+                Violation,
+            ),
             ("at once", trade(|_| {}), aged(0.0), Violation),
             ("inside", sale(|_| {}), aged(59.999), Violation),
             ("exactly the window", trade(|_| {}), aged(60.0), Pass),
             ("long ago", trade(|_| {}), aged(1e9), Pass),
-            ("an age that is no number", trade(|_| {}), aged(f64::NAN), Error),
+            (
+                "an age that is no number",
+                trade(|_| {}),
+                aged(f64::NAN),
+                Error,
+            ),
             ("an age from the future", trade(|_| {}), aged(-1.0), Error),
             (
                 "intent counts before an age that cannot be judged",
@@ -63,11 +88,23 @@ fn rule_3_no_pump_and_dump() {
             ("inside", sale(|_| {}), aged(86_399.9), Violation),
             ("exactly the window", sale(|_| {}), aged(86_400.0), Pass),
             ("buying", trade(|_| {}), aged(1.0), NotApplicable),
-            ("closing is a sale in another form", close(), aged(1.0), Violation),
-            ("an age that is no number", sale(|_| {}), aged(f64::INFINITY), Error),
+            (
+                "closing is a sale in another form",
+                close(),
+                aged(1.0),
+                Violation,
+            ),
+            (
+                "an age that is no number",
+                sale(|_| {}),
+                aged(f64::INFINITY),
+                Error,
+            ),
             (
                 "by whatever name",
-                but(sale(|_| {}), |a| "open_position".clone_into(&mut a.action_type)),
+                but(sale(|_| {}), |a| {
+                    "open_position".clone_into(&mut a.action_type);
+                }),
                 aged(1.0),
                 Violation,
             ),

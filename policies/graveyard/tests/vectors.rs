@@ -21,7 +21,8 @@ struct Vector {
 }
 
 fn vectors() -> Vec<Vector> {
-    serde_json::from_str(include_str!("../vectors.json")).expect("vectors.json is an array of vectors")
+    serde_json::from_str(include_str!("../vectors.json"))
+        .expect("vectors.json is an array of vectors")
 }
 
 const fn name_of(result: RuleResult) -> &'static str {
@@ -76,5 +77,8 @@ fn every_rule_has_a_vector_that_passes_and_one_that_fires() {
     for rule in Graveyard::metadata().rules {
         assert_eq!(seen.remove(&rule.name), Some((true, true)), "{}", rule.name);
     }
-    assert!(seen.is_empty(), "vectors for rules that do not exist: {seen:?}");
+    assert!(
+        seen.is_empty(),
+        "vectors for rules that do not exist: {seen:?}"
+    );
 }

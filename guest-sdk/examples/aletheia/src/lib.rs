@@ -112,7 +112,9 @@ impl Agent for Aletheia {
             "joey.pattern" => found(host, &signal.trace_id, signal.payload()?),
             "ark.decision" => decided(host, &signal.trace_id, &signal.payload()?),
             "ark.execution" => executed(host, &signal.payload()?),
-            other => Err(Error::InvalidSignal(format!("{other} is no topic of this agent"))),
+            other => Err(Error::InvalidSignal(format!(
+                "{other} is no topic of this agent"
+            ))),
         }
     }
 }
@@ -150,7 +152,9 @@ fn decided(host: &dyn Host, trace_id: &str, decided: &Decided) -> Result<Vec<Act
         all,
         "ark.decision",
     )?;
-    if let (Outcome::Approved, Some(symbol), Some(_)) = (&decided.outcome, &decided.symbol, &decided.side) {
+    if let (Outcome::Approved, Some(symbol), Some(_)) =
+        (&decided.outcome, &decided.symbol, &decided.side)
+    {
         let waiting: Vec<(String, String)> = host.state("patterns")?.unwrap_or_default();
         if let Some((_, pattern)) = waiting.iter().rev().find(|(trace, _)| trace == trace_id) {
             host.set_state(&format!("open/{agent}/{symbol}"), pattern)?;
@@ -193,7 +197,13 @@ fn executed(host: &dyn Host, executed: &Executed) -> Result<Vec<Action>, Error> 
     outcomes.result = (outcomes.result + result).clamp(f64::MIN, f64::MAX);
     host.set_state(&key, &outcomes)?;
     let Hits { won, lost } = outcomes.closed;
-    tell(host, &format!("hit-rate/{agent}"), won, won + lost, "ark.execution")?;
+    tell(
+        host,
+        &format!("hit-rate/{agent}"),
+        won,
+        won + lost,
+        "ark.execution",
+    )?;
     let open = format!("open/{agent}/{}", executed.symbol);
     if let Some(pattern) = host.state::<String>(&open)? {
         host.state_delete(&open, None)?;
@@ -214,7 +224,8 @@ fn executed(host: &dyn Host, executed: &Executed) -> Result<Vec<Action>, Error> 
 
 fn tell(host: &dyn Host, key: &str, hits: u64, sample: u64, source: &str) -> Result<(), Error> {
     let confidence = 1.0 - 1.0 / (sample as f64 + 1.0).sqrt();
-    let value_json = serde_json::json!({"rate": hits as f64 / sample as f64, "sample": sample}).to_string();
+    let value_json =
+        serde_json::json!({"rate": hits as f64 / sample as f64, "sample": sample}).to_string();
     Ok(host.truth_set(
         key,
         &Truth {
@@ -250,14 +261,25 @@ mod tests {
     #[test]
     fn denials_are_reported_at_once_and_the_rest_in_summaries() {
         let mut host = MockHost::new().with_config("report_every", &3);
-        let mut deliver = |outcome| texts(&host.deliver::<Aletheia>("ark.decision", &decision(outcome)).unwrap());
+        let mut deliver = |outcome| {
+            texts(
+                &host
+                    .deliver::<Aletheia>("ark.decision", &decision(outcome))
+                    .unwrap(),
+            )
+        };
         assert!(deliver("approved").is_empty());
         assert_eq!(deliver("denied"), ["kenny: buy denied by max_leverage"]);
-        assert_eq!(deliver("approved"), ["kenny: 2 of 3 approved, 0 held, 1 denied"]);
+        assert_eq!(
+            deliver("approved"),
+            ["kenny: 2 of 3 approved, 0 held, 1 denied"]
+        );
         let truth = host.truth_of("approval-rate/kenny").unwrap();
         let value: Value = serde_json::from_str(&truth.value_json).unwrap();
         assert_eq!(value["sample"], 3);
-        assert!((value["rate"].as_f64().unwrap() - 2.0 / 3.0).abs() < 1e-12 && truth.confidence == 0.5);
+        assert!(
+            (value["rate"].as_f64().unwrap() - 2.0 / 3.0).abs() < 1e-12 && truth.confidence == 0.5
+        );
     }
 
     #[test]
@@ -266,7 +288,8 @@ mod tests {
         for result in [json!(0.01), json!(-0.02), json!(null)] {
             let execution = json!({"execution_id": "e", "decision_id": "d", "agent": "kenny", "symbol": "X",
                 "status": "filled", "realized_pnl_pct": result, "at_ms": 1});
-            host.deliver::<Aletheia>("ark.execution", &execution).unwrap();
+            host.deliver::<Aletheia>("ark.execution", &execution)
+                .unwrap();
         }
         let outcomes: Outcomes = host.state_of("outcomes/kenny").unwrap();
         assert_eq!(outcomes.closed, Hits { won: 1, lost: 1 });
@@ -280,7 +303,8 @@ mod tests {
             let mut signal = host.signal(topic, &payload.to_string());
             signal.trace_id = trace.repeat(32);
             host.deliver_signal::<Aletheia>(&signal).unwrap();
-            host.truth_of("pattern-hit-rate/breakout").map(|truth| truth.value_json)
+            host.truth_of("pattern-hit-rate/breakout")
+                .map(|truth| truth.value_json)
         };
         let pattern = || json!({"symbol": "X", "pattern": "breakout", "side": "buy"});
         let mut order = decision("approved");
@@ -320,7 +344,9 @@ mod tests {
                 .unwrap();
         }
         assert_eq!(
-            host.state_of::<Vec<(String, String)>>("patterns").unwrap().len(),
+            host.state_of::<Vec<(String, String)>>("patterns")
+                .unwrap()
+                .len(),
             WAITING
         );
     }
@@ -355,7 +381,10 @@ mod tests {
     #[test]
     fn without_the_capability_nothing_is_kept() {
         let mut host = MockHost::new().without_truth_set();
-        assert!(host.deliver::<Aletheia>("ark.decision", &decision("approved")).is_err());
+        assert!(
+            host.deliver::<Aletheia>("ark.decision", &decision("approved"))
+                .is_err()
+        );
         assert_eq!(host.state_of::<Outcomes>("outcomes/kenny"), None);
     }
 }

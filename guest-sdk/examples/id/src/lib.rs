@@ -89,7 +89,9 @@ impl Agent for Id {
                 update(host, &executed.agent, |profile| profile.executed(&executed))?;
             }
             other => {
-                return Err(Error::InvalidSignal(format!("{other} is no topic of this agent")));
+                return Err(Error::InvalidSignal(format!(
+                    "{other} is no topic of this agent"
+                )));
             }
         }
         Ok(Vec::new())
@@ -114,10 +116,15 @@ fn update(
 impl Decided {
     fn check(&self) -> Result<(), String> {
         if !(0.0..=1.0).contains(&self.compliance_score) {
-            return Err(format!("compliance_score is {}; it is 0 to 1", self.compliance_score));
+            return Err(format!(
+                "compliance_score is {}; it is 0 to 1",
+                self.compliance_score
+            ));
         }
         match self.position_size_pct {
-            Some(size) if !(0.0..=1.0).contains(&size) => Err(format!("position_size_pct is {size}; it is 0 to 1")),
+            Some(size) if !(0.0..=1.0).contains(&size) => {
+                Err(format!("position_size_pct is {size}; it is 0 to 1"))
+            }
             _ => Ok(()),
         }
     }
@@ -127,7 +134,11 @@ impl Profile {
     fn decided(&mut self, decided: &Decided) -> Option<&'static str> {
         let first = self.counts.is_empty();
         let known = self.counts.contains_key(&decided.action_type) || self.counts.len() < NAMED;
-        let action_type = if known { decided.action_type.as_str() } else { "other" };
+        let action_type = if known {
+            decided.action_type.as_str()
+        } else {
+            "other"
+        };
         *self
             .counts
             .entry(action_type.to_owned())
@@ -161,7 +172,11 @@ impl Profile {
 
     fn executed(&mut self, executed: &Executed) -> Option<&'static str> {
         let result = executed.realized_pnl_pct?;
-        self.losses_in_a_row = if result < 0.0 { self.losses_in_a_row + 1 } else { 0 };
+        self.losses_in_a_row = if result < 0.0 {
+            self.losses_in_a_row + 1
+        } else {
+            0
+        };
         (self.losses_in_a_row == STREAK).then_some("five losses in a row")
     }
 }
@@ -178,7 +193,11 @@ mod tests {
     fn decide(host: &mut MockHost, outcome: &str, size: f64) {
         let payload = json!({"agent": "kenny", "action_type": "buy", "outcome": outcome, "compliance_score": 0.9,
             "position_size_pct": size});
-        assert!(host.deliver::<Id>("ark.decision", &payload).unwrap().is_empty());
+        assert!(
+            host.deliver::<Id>("ark.decision", &payload)
+                .unwrap()
+                .is_empty()
+        );
     }
 
     #[test]
@@ -187,12 +206,21 @@ mod tests {
         decide(&mut host, "approved", 0.05);
         decide(&mut host, "approved", 0.05);
         let profile: Profile = host.state_of("profile/kenny").unwrap();
-        assert_eq!((profile.boldness, profile.counts["buy"][&Outcome::Approved]), (0.5, 2));
+        assert_eq!(
+            (profile.boldness, profile.counts["buy"][&Outcome::Approved]),
+            (0.5, 2)
+        );
         assert_eq!(host.memories().len(), 1);
         for _ in 0..10 {
             decide(&mut host, "approved", 0.0);
         }
-        assert!(host.memories().last().unwrap().content.contains("more careful"));
+        assert!(
+            host.memories()
+                .last()
+                .unwrap()
+                .content
+                .contains("more careful")
+        );
     }
 
     #[test]
@@ -204,7 +232,10 @@ mod tests {
         }
         let profile: Profile = host.state_of("profile/forger").unwrap();
         assert_eq!(
-            (profile.counts.len(), profile.counts["other"][&Outcome::Denied]),
+            (
+                profile.counts.len(),
+                profile.counts["other"][&Outcome::Denied]
+            ),
             (NAMED + 1, 200 - NAMED as u64)
         );
     }
@@ -239,11 +270,17 @@ mod tests {
         for _ in 0..5 {
             decide(&mut host, "denied", 0.0);
         }
-        assert_eq!(host.memories().last().unwrap().content, "kenny: five denials in a row");
+        assert_eq!(
+            host.memories().last().unwrap().content,
+            "kenny: five denials in a row"
+        );
         decide(&mut host, "approved", 0.0);
         for result in [-0.01, -0.01, 0.02] {
-            host.deliver::<Id>("ark.execution", &json!({"agent": "kenny", "realized_pnl_pct": result}))
-                .unwrap();
+            host.deliver::<Id>(
+                "ark.execution",
+                &json!({"agent": "kenny", "realized_pnl_pct": result}),
+            )
+            .unwrap();
         }
         let profile: Profile = host.state_of("profile/kenny").unwrap();
         assert_eq!((profile.denials_in_a_row, profile.losses_in_a_row), (0, 0));

@@ -60,7 +60,9 @@ impl Agent for Joey {
         score.check().map_err(Error::InvalidSignal)?;
         let threshold: f64 = host.config("confidence", 0.6)?;
         if !(0.0..=1.0).contains(&threshold) {
-            return Err(Error::Failed(format!("config confidence is {threshold}; give 0 to 1")));
+            return Err(Error::Failed(format!(
+                "config confidence is {threshold}; give 0 to 1"
+            )));
         }
         let key = format!("recent/{}", score.symbol);
         let mut recent: Vec<f64> = host.state(&key)?.unwrap_or_default();
@@ -90,7 +92,10 @@ impl Agent for Joey {
             volatility: score.volatility,
             at: score.at,
         };
-        let reasoning = format!("{pattern} in {}: {side}, confidence {confidence:.2}", score.symbol);
+        let reasoning = format!(
+            "{pattern} in {}: {side}, confidence {confidence:.2}",
+            score.symbol
+        );
         Ok(vec![
             message("joey.pattern")
                 .payload(&found)
@@ -143,7 +148,11 @@ fn find(score: &Score, trend: f64) -> Option<(&'static str, Side, f64)> {
     }
     if score.z.abs() >= 2.5 && trend.abs() < 0.2 && score.volume_ratio < 1.2 {
         let side = if score.z > 0.0 { Side::Sell } else { Side::Buy };
-        return Some(("mean_reversion", side, 0.7 * strength + 0.3 * (1.0 - trend.abs() / 0.2)));
+        return Some((
+            "mean_reversion",
+            side,
+            0.7 * strength + 0.3 * (1.0 - trend.abs() / 0.2),
+        ));
     }
     None
 }
@@ -157,7 +166,13 @@ mod tests {
 
     use super::*;
 
-    fn patterns(host: &mut MockHost, price: f64, score: f64, z: f64, volume_ratio: f64) -> Vec<Pattern> {
+    fn patterns(
+        host: &mut MockHost,
+        price: f64,
+        score: f64,
+        z: f64,
+        volume_ratio: f64,
+    ) -> Vec<Pattern> {
         let payload = json!({"symbol": "X", "price": price, "at": 7, "score": score, "z": z,
             "volume_ratio": volume_ratio, "volatility": 0.004, "high": 101.0, "low": 99.0});
         let actions = host.deliver::<Joey>("kyle.score", &payload).unwrap();
@@ -192,7 +207,9 @@ mod tests {
                 "{price} {score} {z} {volume}: {found:?}"
             );
             assert!(
-                found.iter().all(|found| (0.6..=1.0).contains(&found.confidence)),
+                found
+                    .iter()
+                    .all(|found| (0.6..=1.0).contains(&found.confidence)),
                 "{found:?}"
             );
         }

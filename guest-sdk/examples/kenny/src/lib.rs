@@ -8,7 +8,8 @@
 //! Its messages never name a symbol: who talks about a symbol and then sells it is promoting (rule 3).
 
 use ark_guest::agent::{
-    Action, Agent, Error, Host, Level, Metadata, Outcome, Parameters, RuleResult, Side, Signal, is_symbol, trade,
+    Action, Agent, Error, Host, Level, Metadata, Outcome, Parameters, RuleResult, Side, Signal,
+    is_symbol, trade,
 };
 use serde::{Deserialize, Serialize};
 
@@ -48,7 +49,9 @@ impl Agent for Kenny {
             "buy" => Side::Buy,
             "sell" => Side::Sell,
             other => {
-                return Err(Error::InvalidSignal(format!("side is {other:?}; give buy or sell")));
+                return Err(Error::InvalidSignal(format!(
+                    "side is {other:?}; give buy or sell"
+                )));
             }
         };
         pattern.check().map_err(Error::InvalidSignal)?;
@@ -102,11 +105,17 @@ impl Pattern {
     fn check(&self) -> Result<(), String> {
         for (field, value, right) in [
             ("price", self.price, self.price > 0.0),
-            ("confidence", self.confidence, (0.0..=1.0).contains(&self.confidence)),
+            (
+                "confidence",
+                self.confidence,
+                (0.0..=1.0).contains(&self.confidence),
+            ),
             ("volatility", self.volatility, self.volatility >= 0.0),
         ] {
             if !right {
-                return Err(format!("{field} is {value}, which no pattern of joey's has"));
+                return Err(format!(
+                    "{field} is {value}, which no pattern of joey's has"
+                ));
             }
         }
         if is_symbol(&self.symbol) {
@@ -129,7 +138,11 @@ fn share(host: &dyn Host, key: &str, default: f64) -> Result<f64, Error> {
 }
 
 fn order(pattern: &Pattern, side: Side, size: f64, distance: f64) -> Result<Action, Error> {
-    let away = if side == Side::Buy { distance } else { -distance };
+    let away = if side == Side::Buy {
+        distance
+    } else {
+        -distance
+    };
     trade(side, &pattern.symbol, size)
         .entry(pattern.price)
         .stop_loss(pattern.price * (1.0 - away))
@@ -222,12 +235,19 @@ mod tests {
                 .len()
         };
         assert_eq!(
-            [orders(&mut host, 0), orders(&mut host, 899), orders(&mut host, 900)],
+            [
+                orders(&mut host, 0),
+                orders(&mut host, 899),
+                orders(&mut host, 900)
+            ],
             [1, 0, 1]
         );
         assert_eq!(host.memories().len(), 2);
         // A pattern dated far ahead is an order like any other, and shuts nothing.
-        assert_eq!([orders(&mut host, 90_000_000_000), orders(&mut host, 1900)], [1, 1]);
+        assert_eq!(
+            [orders(&mut host, 90_000_000_000), orders(&mut host, 1900)],
+            [1, 1]
+        );
     }
 
     fn refusing(rules: &'static [u16], nearest: Option<f64>) -> MockHost {
@@ -252,8 +272,14 @@ mod tests {
 
     #[test]
     fn it_takes_the_size_that_passes_when_the_size_is_all_that_is_wrong() {
-        let deliver = |mut host: MockHost| host.deliver::<Kenny>("joey.pattern", &pattern("buy", 0)).unwrap();
-        assert_eq!(only_trade(&deliver(refusing(&[5], Some(0.03)))).position_size_pct, 0.03);
+        let deliver = |mut host: MockHost| {
+            host.deliver::<Kenny>("joey.pattern", &pattern("buy", 0))
+                .unwrap()
+        };
+        assert_eq!(
+            only_trade(&deliver(refusing(&[5], Some(0.03)))).position_size_pct,
+            0.03
+        );
         assert!(deliver(refusing(&[5], Some(0.0))).is_empty());
         let other = only_trade(&deliver(refusing(&[1, 5], Some(0.03))));
         assert_ne!(other.position_size_pct, 0.03);
@@ -281,7 +307,11 @@ mod tests {
 
     #[test]
     fn a_configuration_out_of_range_is_named() {
-        for (key, value) in [("risk_per_trade", -0.1), ("risk_per_trade", 0.0), ("cap", 1.5)] {
+        for (key, value) in [
+            ("risk_per_trade", -0.1),
+            ("risk_per_trade", 0.0),
+            ("cap", 1.5),
+        ] {
             let mut host = MockHost::new().with_config(key, &value);
             let result = host.deliver::<Kenny>("joey.pattern", &pattern("buy", 0));
             assert!(

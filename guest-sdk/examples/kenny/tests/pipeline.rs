@@ -7,8 +7,8 @@ use std::rc::Rc;
 
 use aletheia::{Aletheia, Hits, Outcomes};
 use ark_guest::agent::{
-    Action, Agent, MockHost, Outcome, Parameters, PolicyVerdict, Preview, RuleAnswer, RuleResult, Side, Signal, Trade,
-    Value as Shown,
+    Action, Agent, MockHost, Outcome, Parameters, PolicyVerdict, Preview, RuleAnswer, RuleResult,
+    Side, Signal, Trade, Value as Shown,
 };
 use id::{Id, Profile};
 use joey::Joey;
@@ -35,11 +35,11 @@ struct Open {
 #[derive(Debug, Default)]
 struct Tally {
     scores: usize,
-    patterns: BTreeMap<String, usize>,
-    approved: usize,
-    held: usize,
-    downsized: usize,
-    closed: usize,
+    patterns: BTreeMap<String, u64>,
+    approved: u64,
+    held: u64,
+    downsized: u64,
+    closed: u64,
     reports: usize,
 }
 
@@ -62,9 +62,9 @@ fn configured(manifest: &str) -> MockHost {
         .and_then(toml::Value::as_table)
         .cloned()
         .unwrap_or_default();
-    config
-        .iter()
-        .fold(MockHost::new(), |host, (key, value)| host.with_config(key, value))
+    config.iter().fold(MockHost::new(), |host, (key, value)| {
+        host.with_config(key, value)
+    })
 }
 
 fn trade_of(action: &Action) -> &Trade {
@@ -121,9 +121,12 @@ fn next(host: &mut MockHost, topic: &str, actions: &[Action], trace_id: &str) ->
             panic!("no message: {action:?}")
         };
         assert_eq!(message.topic.as_deref(), Some(topic));
-        assert_eq!(message.symbol, None, "who names a symbol may not sell it (rule 3)");
+        assert_eq!(
+            message.symbol, None,
+            "who names a symbol may not sell it (rule 3)"
+        );
         let mut signal = host.signal(topic, message.payload_json.as_deref().unwrap());
-        signal.trace_id = trace_id.to_owned();
+        trace_id.clone_into(&mut signal.trace_id);
         signals.push(signal);
     }
     signals
@@ -136,7 +139,8 @@ impl Pipeline {
         Self {
             kyle: configured(include_str!("../../kyle/kyle.toml")),
             joey: configured(include_str!("../../joey/joey.toml")),
-            kenny: configured(include_str!("../kenny.toml")).with_check(move |action| preview(&known, action)),
+            kenny: configured(include_str!("../kenny.toml"))
+                .with_check(move |action| preview(&known, action)),
             aletheia: configured(include_str!("../../aletheia/aletheia.toml")),
             id: configured(include_str!("../../id/id.toml")),
             exposure,
@@ -161,14 +165,17 @@ impl Pipeline {
                 self.aletheia.deliver_signal::<Aletheia>(&pattern).unwrap();
                 let before = self.kenny.log_lines().len();
                 let orders = self.kenny.deliver_signal::<Kenny>(&pattern).unwrap();
-                self.tally.downsized += self.kenny.log_lines().len() - before;
+                self.tally.downsized += u64::from(self.kenny.log_lines().len() > before);
                 for order in &orders {
                     self.decide(order, &trace);
                 }
             }
         }
         let tick: Value = serde_json::from_str(tick).unwrap();
-        self.broker(tick["symbol"].as_str().unwrap(), tick["price"].as_f64().unwrap());
+        self.broker(
+            tick["symbol"].as_str().unwrap(),
+            tick["price"].as_f64().unwrap(),
+        );
     }
 
     fn decide(&mut self, order: &Action, trace: &str) {
@@ -181,11 +188,18 @@ impl Pipeline {
         );
         let (risk, gain) = ((entry - stop) * sign, (target - entry) * sign);
         assert!(risk > 0.0 && gain / risk >= 2.0 - 1e-9, "{trade:?}");
-        assert!(order.reasoning.is_some() && !order.sources.is_empty(), "{order:?}");
+        assert!(
+            order.reasoning.is_some() && !order.sources.is_empty(),
+            "{order:?}"
+        );
         let (outcome, _) = judge(&self.exposure, trade);
         match outcome {
             Outcome::Approved => {
-                *self.exposure.borrow_mut().entry(trade.symbol.clone()).or_default() += trade.position_size_pct;
+                *self
+                    .exposure
+                    .borrow_mut()
+                    .entry(trade.symbol.clone())
+                    .or_default() += trade.position_size_pct;
                 self.open.push(Open {
                     trade: trade.clone(),
                     ticks: 0,
@@ -209,13 +223,22 @@ impl Pipeline {
                 return true;
             }
             open.ticks += 1;
-            let sign = if open.trade.side == Side::Buy { 1.0 } else { -1.0 };
-            let beyond = |limit: Option<f64>, sign: f64| limit.is_some_and(|limit| (price - limit) * sign >= 0.0);
+            let sign = if open.trade.side == Side::Buy {
+                1.0
+            } else {
+                -1.0
+            };
+            let beyond = |limit: Option<f64>, sign: f64| {
+                limit.is_some_and(|limit| (price - limit) * sign >= 0.0)
+            };
             let due = beyond(open.trade.stop_loss, -sign) || beyond(open.trade.take_profit, sign);
             let stays = !due && open.ticks < HOLDING;
             if !stays {
                 let change = (price / open.trade.entry_price.unwrap() - 1.0) * sign;
-                closing.push((open.trade.position_size_pct, change * open.trade.position_size_pct));
+                closing.push((
+                    open.trade.position_size_pct,
+                    change * open.trade.position_size_pct,
+                ));
             }
             stays
         });
@@ -231,8 +254,12 @@ impl Pipeline {
     /// Tells those who watch.
     fn tell(&mut self, topic: &str, payload: &Value, trace: &str) {
         let mut signal = self.aletheia.signal(topic, &payload.to_string());
-        signal.trace_id = trace.to_owned();
-        self.tally.reports += self.aletheia.deliver_signal::<Aletheia>(&signal).unwrap().len();
+        trace.clone_into(&mut signal.trace_id);
+        self.tally.reports += self
+            .aletheia
+            .deliver_signal::<Aletheia>(&signal)
+            .unwrap()
+            .len();
         assert_eq!(self.id.deliver_signal::<Id>(&signal).unwrap(), []);
     }
 }
@@ -249,7 +276,7 @@ fn ticks_become_scores_patterns_orders_and_truths() {
 
     // Three symbols, each silent for its 20 ticks of warm-up.
     assert_eq!(tally.scores, ticks.lines().count() - 3 * 20);
-    let patterns: usize = tally.patterns.values().sum();
+    let patterns: u64 = tally.patterns.values().sum();
     assert!((8..=60).contains(&patterns), "{tally:?}");
     assert_eq!(tally.patterns.len(), 2, "both kinds: {tally:?}");
     // Some orders pass, and some are too large on their own merits.
@@ -263,9 +290,9 @@ fn ticks_become_scores_patterns_orders_and_truths() {
     let outcomes: Outcomes = pipeline.aletheia.state_of("outcomes/kenny").unwrap();
     assert_eq!(
         (outcomes.approved, outcomes.held, outcomes.denied),
-        (tally.approved as u64, tally.held as u64, 0)
+        (tally.approved, tally.held, 0)
     );
-    assert_eq!((outcomes.closed.won + outcomes.closed.lost) as usize, tally.closed);
+    assert_eq!(outcomes.closed.won + outcomes.closed.lost, tally.closed);
     let by_pattern = |kind: &str| {
         pipeline
             .aletheia
@@ -281,8 +308,14 @@ fn ticks_become_scores_patterns_orders_and_truths() {
     assert!(pipeline.aletheia.truth_of("hit-rate/kenny").is_some());
     let profile: Profile = pipeline.id.state_of("profile/kenny").unwrap();
     let counted: u64 = profile.counts.values().flat_map(BTreeMap::values).sum();
-    assert_eq!(counted as usize, tally.approved + tally.held);
-    assert!(profile.boldness > 0.2 && profile.boldness <= 1.0, "{profile:?}");
-    assert_eq!(pipeline.kenny.memories().len(), tally.approved + tally.held);
+    assert_eq!(counted, tally.approved + tally.held);
+    assert!(
+        profile.boldness > 0.2 && profile.boldness <= 1.0,
+        "{profile:?}"
+    );
+    assert_eq!(
+        pipeline.kenny.memories().len() as u64,
+        tally.approved + tally.held
+    );
     assert_eq!(Kenny::metadata().name, "kenny");
 }

@@ -64,8 +64,9 @@ fn main() {
 }
 
 /// The ticks, one JSON object a line.
+#[must_use]
 pub fn ticks() -> String {
-    let mut lines = String::new();
+    let mut lines = Vec::new();
     let mut random = Random(0x5EED_0ACE);
     let usual = 0.000_8_f64.powi(2);
     let market = |symbol, price, volume, decimals| Market {
@@ -108,20 +109,21 @@ pub fn ticks() -> String {
                 }
                 (None, _) => {}
             }
-            market.variance = 0.06 * usual + 0.12 * noise.powi(2).min(usual * 20.0) + 0.82 * market.variance;
+            market.variance =
+                0.06 * usual + 0.12 * noise.powi(2).min(usual * 20.0) + 0.82 * market.variance;
             market.drift *= 0.93;
             market.price *= 1.0 + market.drift + noise;
             let size = (noise.abs() / usual.sqrt()).min(6.0);
             let volume = market.volume * (0.6 + 0.5 * random.uniform() + 0.4 * size) * crowd;
-            lines += &format!(
+            lines.push(format!(
                 "{{\"symbol\":\"{}\",\"price\":{:.*},\"volume\":{:.2},\"at\":{}}}\n",
                 market.symbol,
                 market.decimals,
                 market.price,
                 volume,
                 start + minute * 60
-            );
+            ));
         }
     }
-    lines
+    lines.concat()
 }

@@ -108,7 +108,10 @@ impl Agent for Kyle {
 impl Tick {
     fn check(&self) -> Result<(), String> {
         if !is_symbol(&self.symbol) {
-            return Err("symbol: give 1 to 32 of A-Z, 0-9, '-', '.', '_', '/', ':', e.g. BTC-USD".to_owned());
+            return Err(
+                "symbol: give 1 to 32 of A-Z, 0-9, '-', '.', '_', '/', ':', e.g. BTC-USD"
+                    .to_owned(),
+            );
         }
         if !(self.price.is_finite() && self.price > 0.0) {
             return Err(format!("price is {}; give more than 0", self.price));
@@ -226,7 +229,11 @@ mod tests {
         let mut host = MockHost::new().with_config("warm_up", &1);
         tick(&mut host, 0, 100.0, 10.0);
         let other = json!({"symbol": "Y", "price": 5.0, "volume": 1.0, "at": 1});
-        assert!(host.deliver::<Kyle>("market.tick", &other).unwrap().is_empty());
+        assert!(
+            host.deliver::<Kyle>("market.tick", &other)
+                .unwrap()
+                .is_empty()
+        );
         assert_eq!(score(&tick(&mut host, 2, 100.0, 10.0)).high, 100.0);
     }
 
@@ -249,12 +256,16 @@ mod tests {
             "",
         ] {
             let result = host.deliver_json::<Kyle>("market.tick", payload);
-            assert!(matches!(result, Err(Error::InvalidSignal(_))), "{payload}: {result:?}");
+            assert!(
+                matches!(result, Err(Error::InvalidSignal(_))),
+                "{payload}: {result:?}"
+            );
         }
         assert_eq!(host.state_list("", 10).unwrap(), [""; 0]);
-        let Err(Error::InvalidSignal(problem)) =
-            host.deliver_json::<Kyle>("market.tick", r#"{"symbol":"X","price":"1","volume":1,"at":1}"#)
-        else {
+        let Err(Error::InvalidSignal(problem)) = host.deliver_json::<Kyle>(
+            "market.tick",
+            r#"{"symbol":"X","price":"1","volume":1,"at":1}"#,
+        ) else {
             panic!("a price that is text")
         };
         assert!(problem.contains("price: invalid type"), "{problem}");

@@ -3,7 +3,10 @@
 use ark_guest::policy::RuleResult::{Error, Pass, Violation};
 use ark_guest::policy::{Change, DataOperation, FileVerb};
 
-use super::{action, but, check, close, code, custom, data, file, message, neutral, sale, system, trade, with_open};
+use super::{
+    action, but, check, close, code, custom, data, file, message, neutral, sale, system, trade,
+    with_open,
+};
 
 /// A rule over a fact about a guard, the name of an attempt on it, and what only resembles one.
 pub fn check_guard(rule: u16, attempts: &[&str], off: &[&str], harmless: &[&str]) {
@@ -13,10 +16,30 @@ pub fn check_guard(rule: u16, attempts: &[&str], off: &[&str], harmless: &[&str]
             rule,
             vec![
                 (kind, custom(kind, "{}"), neutral(), Violation),
-                (kind, with_open(trade(|_| {}), &keyed("true")), neutral(), Violation),
-                (kind, with_open(message("message"), &keyed("1")), neutral(), Violation),
-                (kind, with_open(close(), &keyed("\"yes\"")), neutral(), Violation),
-                (kind, custom("rebalance", &keyed("{}")), neutral(), Violation),
+                (
+                    kind,
+                    with_open(trade(|_| {}), &keyed("true")),
+                    neutral(),
+                    Violation,
+                ),
+                (
+                    kind,
+                    with_open(message("message"), &keyed("1")),
+                    neutral(),
+                    Violation,
+                ),
+                (
+                    kind,
+                    with_open(close(), &keyed("\"yes\"")),
+                    neutral(),
+                    Violation,
+                ),
+                (
+                    kind,
+                    custom("rebalance", &keyed("{}")),
+                    neutral(),
+                    Violation,
+                ),
                 (
                     kind,
                     custom("rebalance", &format!("{{\"do\":[{{\"it\":\"{kind}\"}}]}}")),
@@ -25,19 +48,35 @@ pub fn check_guard(rule: u16, attempts: &[&str], off: &[&str], harmless: &[&str]
                 ),
                 (
                     kind,
-                    custom("rebalance", &format!("{{\"a\":{{\"b\":[{}]}}}}", keyed("true"))),
+                    custom(
+                        "rebalance",
+                        &format!("{{\"a\":{{\"b\":[{}]}}}}", keyed("true")),
+                    ),
                     neutral(),
                     Violation,
                 ),
                 // The first of two equal keys counts as much as the last.
                 (
                     kind,
-                    custom("rebalance", &format!("{{\"{kind}\":true,\"{kind}\":false}}")),
+                    custom(
+                        "rebalance",
+                        &format!("{{\"{kind}\":true,\"{kind}\":false}}"),
+                    ),
                     neutral(),
                     Violation,
                 ),
-                (kind, with_open(data(|_| {}), &keyed("false")), neutral(), Pass),
-                (kind, with_open(code("1"), &keyed("\"off\"")), neutral(), Pass),
+                (
+                    kind,
+                    with_open(data(|_| {}), &keyed("false")),
+                    neutral(),
+                    Pass,
+                ),
+                (
+                    kind,
+                    with_open(code("1"), &keyed("\"off\"")),
+                    neutral(),
+                    Pass,
+                ),
                 (
                     kind,
                     with_open(file(FileVerb::Read, "a"), &keyed("null")),
@@ -148,7 +187,9 @@ fn check_unreadable(rule: u16) {
             ),
             (
                 "a custom kind under another name",
-                but(custom("rebalance", "{}"), |a| "tidy".clone_into(&mut a.action_type)),
+                but(custom("rebalance", "{}"), |a| {
+                    "tidy".clone_into(&mut a.action_type);
+                }),
                 neutral(),
                 Error,
             ),
@@ -158,10 +199,17 @@ fn check_unreadable(rule: u16) {
                 neutral(),
                 Error,
             ),
-            ("a custom kind with a known name", custom("buy", "{}"), neutral(), Error),
+            (
+                "a custom kind with a known name",
+                custom("buy", "{}"),
+                neutral(),
+                Error,
+            ),
             (
                 "a deletion that says it reads",
-                but(file(FileVerb::Read, "a"), |a| "delete".clone_into(&mut a.action_type)),
+                but(file(FileVerb::Read, "a"), |a| {
+                    "delete".clone_into(&mut a.action_type);
+                }),
                 neutral(),
                 Error,
             ),

@@ -1,15 +1,21 @@
 //! Actions to start from, each of which every rule leaves alone under neutral facts, and the form of a table of cases.
 
-#![allow(dead_code, unused_imports, reason = "each test binary uses its own part")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "each test binary uses its own part"
+)]
 
+mod component;
 mod guard;
 
 pub use guard::check_guard;
 
 use ark_graveyard::Graveyard;
 use ark_guest::policy::{
-    Action, Change, ClosePosition, Criticality, Custom, DataHandling, DataOperation, ExecuteCode, Facts, FileOperation,
-    FileVerb, Message, Parameters, Policy, RuleAnswer, RuleResult, Side, SystemChange, Trade, Verdict,
+    Action, Change, ClosePosition, Criticality, Custom, DataHandling, DataOperation, ExecuteCode,
+    Facts, FileOperation, FileVerb, Message, Parameters, Policy, RuleAnswer, RuleResult, Side,
+    SystemChange, Trade, Verdict,
 };
 
 pub fn action(action_type: &str, parameters: Parameters) -> Action {
@@ -157,8 +163,11 @@ pub fn neutral() -> Facts {
     Facts::default()
 }
 
+/// The verdict of the source; the pinned component in the host must say the same.
 pub fn judge(action: &Action, facts: &Facts) -> Verdict {
-    Graveyard::evaluate(action, facts)
+    let verdict = Graveyard::evaluate(action, facts);
+    component::compare(action, facts, &verdict);
+    verdict
 }
 
 pub fn answer(rule: u16, action: &Action, facts: &Facts) -> RuleAnswer {

@@ -1,8 +1,9 @@
 //! From the canonical JSON of the host's model to the SDK's types. Panics with the field on anything unexpected.
 
 use ark_guest::policy::{
-    Action, Approval, Change, ClosePosition, Consent, Criticality, Custom, DataHandling, DataOperation, ExecuteCode,
-    Facts, FileOperation, FileVerb, Message, Parameters, Sensitivity, Side, SystemChange, Trade,
+    Action, Approval, Change, ClosePosition, Consent, Criticality, Custom, DataHandling,
+    DataOperation, ExecuteCode, Facts, FileOperation, FileVerb, Message, Parameters, Sensitivity,
+    Side, SystemChange, Trade,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json};
@@ -24,7 +25,8 @@ impl Fields {
     }
 
     fn required<T: DeserializeOwned>(&mut self, key: &str) -> T {
-        self.optional(key).unwrap_or_else(|| panic!("{key} is missing"))
+        self.optional(key)
+            .unwrap_or_else(|| panic!("{key} is missing"))
     }
 
     fn or<T: DeserializeOwned>(&mut self, key: &str, default: T) -> T {
@@ -101,33 +103,35 @@ fn parameters(action_type: &str, mut fields: Fields) -> Parameters {
             position_size_pct: fields.optional("position_size_pct"),
             extra_json: fields.extra(),
         }),
-        "data_handling" | "collect_data" | "store_data" | "share_data" => Parameters::Data(DataHandling {
-            operation: fields.choice(
-                "operation",
-                &[
-                    ("handle", DataOperation::Handle),
-                    ("collect", DataOperation::Collect),
-                    ("store", DataOperation::Store),
-                    ("share", DataOperation::Share),
-                ],
-            ),
-            subject: fields.optional("subject"),
-            contains_personal_data: fields.required("contains_personal_data"),
-            data_sensitivity: fields.optional::<String>("data_sensitivity").map(|name| {
-                let choices = [
-                    ("low", Sensitivity::Low),
-                    ("medium", Sensitivity::Medium),
-                    ("high", Sensitivity::High),
-                ];
-                pick("data_sensitivity", &name, &choices)
-            }),
-            encryption: fields.required("encryption"),
-            anonymized: fields.required("anonymized"),
-            destination: fields.optional("destination"),
-            purpose: fields.optional("purpose"),
-            user_consent: fields.optional("user_consent"),
-            extra_json: fields.extra(),
-        }),
+        "data_handling" | "collect_data" | "store_data" | "share_data" => {
+            Parameters::Data(DataHandling {
+                operation: fields.choice(
+                    "operation",
+                    &[
+                        ("handle", DataOperation::Handle),
+                        ("collect", DataOperation::Collect),
+                        ("store", DataOperation::Store),
+                        ("share", DataOperation::Share),
+                    ],
+                ),
+                subject: fields.optional("subject"),
+                contains_personal_data: fields.required("contains_personal_data"),
+                data_sensitivity: fields.optional::<String>("data_sensitivity").map(|name| {
+                    let choices = [
+                        ("low", Sensitivity::Low),
+                        ("medium", Sensitivity::Medium),
+                        ("high", Sensitivity::High),
+                    ];
+                    pick("data_sensitivity", &name, &choices)
+                }),
+                encryption: fields.required("encryption"),
+                anonymized: fields.required("anonymized"),
+                destination: fields.optional("destination"),
+                purpose: fields.optional("purpose"),
+                user_consent: fields.optional("user_consent"),
+                extra_json: fields.extra(),
+            })
+        }
         "file_operation" | "delete" | "remove" => Parameters::File(FileOperation {
             operation: fields.choice(
                 "operation",
@@ -155,8 +159,8 @@ fn parameters(action_type: &str, mut fields: Fields) -> Parameters {
             payload_json: fields.optional("payload_json"),
             extra_json: fields.extra(),
         }),
-        "modify_graveyard" | "update_ethics" | "change_rules" | "disable_watchdog" | "disable_audit" | "clear_halt"
-        | "override_user" => Parameters::System(SystemChange {
+        "modify_graveyard" | "update_ethics" | "change_rules" | "disable_watchdog"
+        | "disable_audit" | "clear_halt" | "override_user" => Parameters::System(SystemChange {
             change: fields.choice(
                 "change",
                 &[

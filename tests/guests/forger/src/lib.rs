@@ -23,8 +23,9 @@
 //! Anything else is an invalid signal.
 
 use ark_guest::agent::{
-    Action, Agent, Change, Error, FileVerb, Host, Level, Metadata, Outcome, Parameters, Side, Signal, Trade, buy,
-    custom, execute_code, file_operation, message, publish, sell, system_change,
+    Action, Agent, Change, Error, FileVerb, Host, Level, Metadata, Outcome, Parameters, Side,
+    Signal, Trade, buy, custom, execute_code, file_operation, message, publish, sell,
+    system_change,
 };
 use serde_json::{Value, json};
 
@@ -49,32 +50,45 @@ impl Agent for Forger {
                 .take_profit(120.0)
                 .reasoning("trust me")
         };
-        let order = |change: &dyn Fn(&mut Trade)| forged(trade().build()?, change).map(|action| vec![action]);
+        let order = |change: &dyn Fn(&mut Trade)| {
+            forged(trade().build()?, change).map(|action| vec![action])
+        };
         match trick.as_str() {
             "claims" => {
                 let claims = json!({"hrm_approved": true, "approval": "human", "facts": {"approval": "human"}});
-                let large = forged(trade().extra(&claims).build()?, |trade| trade.position_size_pct = 0.09)?;
+                let large = forged(trade().extra(&claims).build()?, |trade| {
+                    trade.position_size_pct = 0.09;
+                })?;
                 let mut delete = file_operation(FileVerb::Delete, "/srv/reports")
                     .extra(&claims)
                     .build()?;
-                delete.action_type = "delete".to_owned();
+                "delete".clone_into(&mut delete.action_type);
                 Ok(vec![large, delete])
             }
             "split" => (0..5)
                 .map(|slice| trade().reasoning(format!("slice {slice}")).build())
                 .collect(),
             "pump" => Ok(vec![
-                publish("forger.tips").about("PUMPED-USD").text("to the moon").build()?,
+                publish("forger.tips")
+                    .about("PUMPED-USD")
+                    .text("to the moon")
+                    .build()?,
                 sell("PUMPED-USD", 0.04)
                     .entry(100.0)
                     .stop_loss(105.0)
                     .take_profit(80.0)
                     .build()?,
             ]),
-            "kind" => Ok(vec![custom("invent_money", &json!({"amount": 1_000_000})).build()?]),
+            "kind" => Ok(vec![
+                custom("invent_money", &json!({"amount": 1_000_000})).build()?,
+            ]),
             "code" => Ok(vec![execute_code("sh", "rm -rf /").build()?]),
             "system" => Ok(vec![
-                system_change(Change::ModifyGraveyard, &json!({"rule": "max_leverage", "value": 10})).build()?,
+                system_change(
+                    Change::ModifyGraveyard,
+                    &json!({"rule": "max_leverage", "value": 10}),
+                )
+                .build()?,
             ]),
             "nan" => order(&|trade| trade.position_size_pct = f64::NAN),
             "infinite" => order(&|trade| trade.position_size_pct = f64::INFINITY),
@@ -86,18 +100,18 @@ impl Agent for Forger {
                 trade.position_size_pct = 0.5;
                 trade.extra_json = json!({"position_size_pct": 0.01}).to_string();
             }),
-            "json" => order(&|trade| trade.extra_json = "{\"a\": ".to_owned()),
-            "deep" => {
-                order(&|trade| trade.extra_json = format!("{{\"a\":{}{}}}", "[".repeat(10_000), "]".repeat(10_000)))
-            }
+            "json" => order(&|trade| "{\"a\": ".clone_into(&mut trade.extra_json)),
+            "deep" => order(&|trade| {
+                trade.extra_json =
+                    format!("{{\"a\":{}{}}}", "[".repeat(10_000), "]".repeat(10_000));
+            }),
             "family" => {
                 let mut action = trade().build()?;
-                action.action_type = "message".to_owned();
+                "message".clone_into(&mut action.action_type);
                 Ok(vec![action])
             }
             "topic" => {
-                let decision =
-                    json!({"agent": "forger", "action_type": "buy", "outcome": "approved", "compliance_score": 1});
+                let decision = json!({"agent": "forger", "action_type": "buy", "outcome": "approved", "compliance_score": 1});
                 let mut action = message("forger.note").payload(&decision).build()?;
                 if let Parameters::Message(message) = &mut action.parameters {
                     message.topic = Some("ark.decision".to_owned());
@@ -120,16 +134,23 @@ impl Agent for Forger {
                 ] {
                     let seen: Result<Option<Value>, Error> = host.state(key);
                     let told = host.state_set(key, "\"forged\"", None);
-                    host.log(Level::Info, &format!("{key:?}: saw {seen:?}, wrote {told:?}"));
+                    host.log(
+                        Level::Info,
+                        &format!("{key:?}: saw {seen:?}, wrote {told:?}"),
+                    );
                 }
                 Ok(Vec::new())
             }
             "check" => {
-                let preview = host.check(&forged(trade().build()?, |trade| trade.position_size_pct = 0.5)?)?;
+                let preview = host.check(&forged(trade().build()?, |trade| {
+                    trade.position_size_pct = 0.5;
+                })?)?;
                 host.set_state("would-be-approved", &(preview.outcome == Outcome::Approved))?;
                 Ok(Vec::new())
             }
-            other => Err(Error::InvalidSignal(format!("{other:?} is no trick of this agent"))),
+            other => Err(Error::InvalidSignal(format!(
+                "{other:?} is no trick of this agent"
+            ))),
         }
     }
 }
@@ -179,7 +200,11 @@ mod tests {
             let proposals = MockHost::new()
                 .deliver::<Forger>("forger.go", trick)
                 .map(|actions| actions.len());
-            assert_eq!(proposals.as_ref().ok(), proposed.as_ref(), "{trick}: {proposals:?}");
+            assert_eq!(
+                proposals.as_ref().ok(),
+                proposed.as_ref(),
+                "{trick}: {proposals:?}"
+            );
         }
     }
 }

@@ -16,17 +16,18 @@ impl Agent for Spammer {
     }
 
     fn handle(_: &dyn Host, signal: &Signal) -> Result<Vec<Action>, Error> {
-        match signal.topic.as_str() {
-            "spam.loop" => {
-                // Another text each time: it is the depth that must end this, not the repetition.
-                let note = message("spam.loop").text(format!("turn {}", signal.causal_depth));
-                Ok(vec![note.reasoning("once more").build()?])
-            }
-            _ => {
-                let order = buy("SPAM-USD", 0.001).entry(100.0).stop_loss(95.0).take_profit(110.0);
-                Ok(vec![order.reasoning("again").build()?])
-            }
-        }
+        let action = if signal.topic == "spam.loop" {
+            // Another text each time: it is the depth that must end this, not the repetition.
+            let note = message("spam.loop").text(format!("turn {}", signal.causal_depth));
+            note.reasoning("once more").build()?
+        } else {
+            let order = buy("SPAM-USD", 0.001)
+                .entry(100.0)
+                .stop_loss(95.0)
+                .take_profit(110.0);
+            order.reasoning("again").build()?
+        };
+        Ok(vec![action])
     }
 }
 

@@ -1,8 +1,12 @@
 //! A sound component of another world than an agent's: a policy. The host must refuse it at load as an agent, naming what is missing.
 
-use ark_guest::policy::{self, Action, Answer, Facts, Metadata, Policy, RuleSpec, Severity, Verdict};
+use ark_guest::policy::{
+    self, Action, Answer, Facts, Metadata, Policy, RuleSpec, Severity, Verdict,
+};
 
-const RULES: [RuleSpec<fn(&Action) -> Answer>; 1] = [RuleSpec {
+type Judge = fn(&Action) -> Answer;
+
+const RULES: [RuleSpec<Judge>; 1] = [RuleSpec {
     number: 1,
     name: "say_why",
     category: "autonomy",

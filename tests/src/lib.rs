@@ -1,0 +1,329 @@
+//! What whole-system tests need: the real `ark`, started on a free port in a directory of its own, and a plain HTTP client.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// The workspace's target directory.
+fn target() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target")
+}
+
+/// The binary under test.
+///
+/// # Panics
+/// It is not built.
+#[must_use]
+pub fn ark() -> PathBuf {
+    built(&target().join("debug/ark"))
+}
+
+/// The directory with the example agents.
+///
+/// # Panics
+/// They are not built.
+#[must_use]
+pub fn guests() -> PathBuf {
+    built(&target().join("guests/kyle.wasm")).with_file_name("")
+}
+
+/// The directory with the hostile guests.
+///
+/// # Panics
+/// They are not built.
+#[must_use]
+pub fn hostile_guests() -> PathBuf {
+    built(&target().join("guests-hostile/chaos.wasm")).with_file_name("")
+}
+
+fn built(path: &Path) -> PathBuf {
+    assert!(
+        path.exists(),
+        "{} is not built; run the tests with `cargo xtask test`",
+        path.display()
+    );
+    path.to_owned()
+}
+
+/// Copies an agent (component and manifest) into a directory.
+///
+/// # Panics
+/// It cannot be copied.
+pub fn copy_agent(from: &Path, name: &str, to: &Path) {
+    std::fs::create_dir_all(to).expect("the agents' directory");
+    for extension in ["wasm", "toml"] {
+        let file = format!("{name}.{extension}");
+        std::fs::copy(from.join(&file), to.join(&file)).expect("an agent's file");
+    }
+}
+
+/// Runs `ark` to its end.
+///
+/// # Panics
+/// It cannot be started.
+#[must_use]
+pub fn run(args: &[&str]) -> Output {
+    Command::new(ark()).args(args).output().expect("ark starts")
+}
+
+/// A running host. It is killed when it is dropped.
+pub struct Host {
+    child: Child,
+    /// Where it listens.
+    pub address: String,
+}
+
+impl Host {
+    /// Starts `ark serve` on a data directory and waits until it is ready.
+    ///
+    /// # Panics
+    /// It does not become ready within 60 s.
+    #[must_use]
+    pub fn start(data_dir: &Path, args: &[&str]) -> Self {
+        match Self::try_start(data_dir, args) {
+            Ok(host) => host,
+            Err(output) => panic!("ark did not start: {output}"),
+        }
+    }
+
+    /// As [`Host::start`]; when the host ends by itself, what it wrote to standard error.
+    ///
+    /// # Errors
+    /// The host ended.
+    ///
+    /// # Panics
+    /// It neither ends nor becomes ready within 60 s.
+    pub fn try_start(data_dir: &Path, args: &[&str]) -> Result<Self, String> {
+        // An `ark.toml` of the working directory must not have a part in a test.
+        let config = data_dir.with_extension("toml");
+        let mut command = Command::new(ark());
+        command
+            .arg("serve")
+            .args(["--listen", "127.0.0.1:0"])
+            .arg("--data-dir")
+            .arg(data_dir);
+        if !args.contains(&"--config") {
+            if !config.exists() {
+                std::fs::write(&config, "").expect("a configuration");
+            }
+            command.arg("--config").arg(&config);
+        }
+        let mut child = command
+            .args(args)
+            .env("ARK_LOG", "warn")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("ark starts");
+        let mut stderr = child.stderr.take().expect("standard error");
+        let errors = std::thread::spawn(move || {
+            let mut text = String::new();
+            let _ = stderr.read_to_string(&mut text);
+            text
+        });
+        let mut lines = BufReader::new(child.stdout.take().expect("standard output")).lines();
+        let address = lines.find_map(|line| {
+            line.ok()?
+                .strip_prefix("ark: listening on http://")
+                .map(str::to_owned)
+        });
+        let Some(address) = address else {
+            let _ = child.wait();
+            return Err(errors.join().unwrap_or_default());
+        };
+        let host = Self { child, address };
+        let until = Instant::now() + Duration::from_secs(60);
+        while Client::new(&host).get("/readyz").0 != 200 {
+            assert!(Instant::now() < until, "not ready within 60 s");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(host)
+    }
+
+    /// Kills it: SIGKILL, as a power cut would.
+    ///
+    /// # Panics
+    /// It cannot be killed.
+    pub fn kill(mut self) {
+        self.child.kill().expect("SIGKILL");
+        self.child.wait().expect("its end");
+    }
+
+    /// Ends it with SIGTERM and returns its exit code.
+    ///
+    /// # Panics
+    /// It has no process id, or does not end.
+    pub fn terminate(mut self) -> Option<i32> {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).expect("SIGTERM");
+        self.child.wait().expect("its end").code()
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// One keep-alive connection.
+pub struct Client {
+    address: String,
+    stream: Option<BufReader<TcpStream>>,
+}
+
+/// An answer: status, headers in lower case, body.
+pub type Answer = (u16, Vec<(String, String)>, Vec<u8>);
+
+impl Client {
+    /// A client of a host.
+    #[must_use]
+    pub fn new(host: &Host) -> Self {
+        Self {
+            address: host.address.clone(),
+            stream: None,
+        }
+    }
+
+    /// Sends a GET; status and JSON body (null when there is none).
+    ///
+    /// # Panics
+    /// The host does not answer.
+    pub fn get(&mut self, path: &str) -> (u16, Value) {
+        let (status, _, body) = self.request("GET", path, &[], b"").expect("an answer");
+        (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+    }
+
+    /// Sends a POST of JSON; status and JSON body.
+    ///
+    /// # Panics
+    /// The host does not answer.
+    pub fn post(&mut self, path: &str, body: &Value) -> (u16, Value) {
+        self.try_post(path, body).expect("an answer")
+    }
+
+    /// As [`Client::post`].
+    ///
+    /// # Errors
+    /// The connection broke: whether the request was carried out is unknown.
+    pub fn try_post(&mut self, path: &str, body: &Value) -> std::io::Result<(u16, Value)> {
+        let json = [("Content-Type", "application/json")];
+        let (status, _, body) = self.request("POST", path, &json, body.to_string().as_bytes())?;
+        Ok((status, serde_json::from_slice(&body).unwrap_or(Value::Null)))
+    }
+
+    /// Sends any request.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub fn request(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> std::io::Result<Answer> {
+        let mut head = format!(
+            "{method} {path} HTTP/1.1\r\nContent-Length: {}\r\n",
+            body.len()
+        );
+        if !headers.iter().any(|(name, _)| *name == "Host") {
+            head.push_str("Host: localhost\r\n");
+        }
+        for (name, value) in headers {
+            head = format!("{head}{name}: {value}\r\n");
+        }
+        let result = self.exchange(head.as_bytes(), body);
+        if result.is_err() {
+            self.stream = None;
+        }
+        result
+    }
+
+    fn exchange(&mut self, head: &[u8], body: &[u8]) -> std::io::Result<Answer> {
+        if self.stream.is_none() {
+            let stream = TcpStream::connect(&self.address)?;
+            stream.set_nodelay(true)?;
+            stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+            self.stream = Some(BufReader::new(stream));
+        }
+        let Some(stream) = &mut self.stream else {
+            return Err(std::io::Error::other("no connection"));
+        };
+        let mut message = head.to_vec();
+        message.extend_from_slice(b"\r\n");
+        message.extend_from_slice(body);
+        stream.get_mut().write_all(&message)?;
+        read_answer(stream)
+    }
+}
+
+/// Sends raw bytes on a connection of its own, ends the sending side, and returns whatever comes back.
+///
+/// # Panics
+/// There is no connection.
+#[must_use]
+pub fn raw(host: &Host, bytes: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(&host.address).expect("a connection");
+    stream
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .expect("a timeout");
+    let _ = stream.write_all(bytes);
+    let _ = stream.shutdown(std::net::Shutdown::Write);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    answer
+}
+
+fn read_answer(stream: &mut BufReader<TcpStream>) -> std::io::Result<Answer> {
+    let broken = || std::io::Error::other("the answer is cut off");
+    let mut line = String::new();
+    stream.read_line(&mut line)?;
+    let status = line
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .ok_or_else(broken)?;
+    let mut headers = Vec::new();
+    loop {
+        let mut line = String::new();
+        if stream.read_line(&mut line)? == 0 {
+            return Err(broken());
+        }
+        let Some((name, value)) = line.trim_end().split_once(": ") else {
+            break;
+        };
+        headers.push((name.to_lowercase(), value.to_owned()));
+    }
+    let length = headers.iter().find(|(name, _)| name == "content-length");
+    let length: usize = length
+        .and_then(|(_, value)| value.parse().ok())
+        .unwrap_or(0);
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body)?;
+    Ok((status, headers, body))
+}
+
+/// The request form of a trade that every rule lets pass.
+#[must_use]
+pub fn trade(symbol: &str, size: f64) -> Value {
+    serde_json::json!({
+        "agent": "api",
+        "action_type": "trade",
+        "parameters": {"symbol": symbol, "position_size_pct": size, "leverage": 1.0, "entry_price": 100.0,
+            "stop_loss": 95.0, "risk_reward_ratio": 2.5},
+        "reasoning": "a test",
+    })
+}
