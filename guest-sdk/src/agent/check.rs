@@ -5,8 +5,10 @@
 
 use super::{Action, Change, Error, Parameters, Side};
 
-/// The longest reasoning, rollback plan, code, text or JSON parameter, in bytes.
+/// The longest reasoning, rollback plan, code, text or payload, in bytes.
 const MAX_TEXT: usize = 64 * 1024;
+/// The longest open parameters, in bytes.
+const MAX_OPEN_JSON: usize = 16 * 1024;
 /// The longest path, in bytes.
 const MAX_PATH: usize = 4096;
 /// The longest name of a source, subject, destination, purpose or language, in bytes.
@@ -315,6 +317,7 @@ fn label(field: &str, value: Option<&str>) -> Checked {
 
 /// Parameters beside the typed ones: none of those may be given twice.
 fn extra(value: &str, typed: &[&str]) -> Checked {
+    text("parameters", Some(value), MAX_OPEN_JSON)?;
     let value = json("parameters", value)?;
     let Some(object) = value.as_object() else {
         return Err("parameters: the extra ones are no JSON object".to_owned());

@@ -14,7 +14,7 @@
 //! | `side` | a sale under the action type `buy` | refused |
 //! | `twice` | a size of 50 % typed, of 1 % in the extra parameters | refused, naming `position_size_pct` |
 //! | `json` | extra parameters that are no JSON | refused |
-//! | `deep` | extra parameters nested 10,000 deep | refused |
+//! | `deep` | extra parameters nested 5,000 deep | refused |
 //! | `topic` | a message on `ark.decision`: somebody else's approval | refused |
 //! | `credential` | a message with an access key and an address in it | denied (rules 17, 18), and neither is on record |
 //! | `keys` | state under keys that look like another agent's | kept as its own, or refused; nobody else's changes |
@@ -102,8 +102,7 @@ impl Agent for Forger {
             }),
             "json" => order(&|trade| "{\"a\": ".clone_into(&mut trade.extra_json)),
             "deep" => order(&|trade| {
-                trade.extra_json =
-                    format!("{{\"a\":{}{}}}", "[".repeat(10_000), "]".repeat(10_000));
+                trade.extra_json = format!("{{\"a\":{}{}}}", "[".repeat(5_000), "]".repeat(5_000));
             }),
             "family" => {
                 let mut action = trade().build()?;
