@@ -14,7 +14,8 @@ const SETS: [(&str, &str); 2] = [
     ("guest-sdk/examples", "target/guests"),
     ("tests/guests", "target/guests-hostile"),
 ];
-const TARGET: &str = "wasm32-wasip2";
+/// What agents are built for.
+pub const TARGET: &str = "wasm32-wasip2";
 
 /// Builds every guest. For each directory `<name>`, the set's target directory gets `<name>.wasm` and, from the manifest
 /// `<name>/<name>.toml`, `<name>.toml` with the component's digest.

@@ -1,5 +1,6 @@
 //! Developer chores: `cargo xtask <command>`.
 
+mod bench;
 mod chores;
 mod component;
 mod graveyard;
@@ -19,6 +20,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Measures the host against the goals of its design and prints a table.
+    Bench(bench::Args),
     /// Builds the Graveyard from source and pins it: writes policies/graveyard.wasm and policies/graveyard.lock.
     Graveyard(graveyard::Args),
     /// Builds the example agents and completes their manifests, in target/guests.
@@ -39,6 +42,7 @@ enum Command {
 
 fn main() -> Result<()> {
     match Cli::parse().command {
+        Command::Bench(args) => bench::run(&args),
         Command::Graveyard(args) => graveyard::run(&args),
         Command::Guests => guests::run(),
         Command::Demo { args } => chores::demo(&args),

@@ -178,7 +178,10 @@ async fn actions(
     };
     known_query(&query, &["dry_run"])?;
     let document = read_json(&headers, body).await?;
-    let request_digest = Digest::of(document.to_string().as_bytes());
+    // Only a request with a key is ever compared to another.
+    let keyed =
+        headers.contains_key("idempotency-key") || document.get("idempotency_key").is_some();
+    let digest = keyed.then(|| Digest::of(document.to_string().as_bytes()));
     let request = parse_action(document)?;
     if !api.proposers.contains(&request.agent) {
         return Err(unknown_agent(&api, &request.agent));
@@ -192,10 +195,9 @@ async fn actions(
         trace_id,
         action,
         causal_depth: 0,
-        idempotency: key.map(|key| IdempotencyKey {
-            key,
-            request: request_digest,
-        }),
+        idempotency: key
+            .zip(digest)
+            .map(|(key, request)| IdempotencyKey { key, request }),
     };
     if dry_run {
         let (reply, answer) = oneshot::channel();

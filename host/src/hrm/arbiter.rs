@@ -286,6 +286,15 @@ impl Hrm {
         self.announce.store(on, Ordering::Release);
     }
 
+    /// Whether this decision led to a message in the outbox.
+    #[must_use]
+    pub fn sends_on(&self, decision: &Decision) -> bool {
+        match decision.action.parameters.family() {
+            Family::Message => decision.outcome == Outcome::Approved,
+            _ => self.announce.load(Ordering::Acquire),
+        }
+    }
+
     /// Judges and records a proposal. `reply` is called once the decision is durable, on the writer's thread: it must be quick.
     pub fn propose(&self, proposal: Proposal, reply: Reply<Answer>) {
         self.send(Request::Propose(

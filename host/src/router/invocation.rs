@@ -91,7 +91,7 @@ impl Invoker {
                             "decided"
                         );
                     }
-                    if !decisions.is_empty() {
+                    if decisions.iter().any(|decision| self.hrm.sends_on(decision)) {
                         let _ = self.events.send(Event::Outbox);
                     }
                     return Finish::Settled;

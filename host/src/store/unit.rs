@@ -46,9 +46,12 @@ pub struct Unit {
 }
 
 impl Unit {
-    /// Whether it can fail by itself, for another reason than the database.
-    pub(super) fn can_be_refused(&self) -> bool {
-        self.delivery.is_some() || !self.state.is_empty() || !self.signals.is_empty()
+    /// Whether it can be refused, for another reason than the database, after something of it was written. Every step is checked before
+    /// it writes, and steps that can be refused come first: with one of them there is nothing to be taken back.
+    pub(super) fn can_be_refused_half_done(&self) -> bool {
+        let late = self.signals.len() + self.outbox_done.len();
+        let refusable = usize::from(self.delivery.is_some()) + self.state.len() + late;
+        refusable > 1 || (late > 0 && !(self.memories.is_empty() && self.truths.is_empty()))
     }
 }
 

@@ -184,13 +184,12 @@ impl Writer {
                 )));
                 continue;
             }
-            if !unit.can_be_refused() {
-                results.push(Ok(self.put(unit).map_err(|failure| match failure {
-                    Failure::Storage(error) => error,
-                    Failure::Refused(refusal) => {
-                        rusqlite::Error::ToSqlConversionFailure(refusal.into())
-                    }
-                })?));
+            if !unit.can_be_refused_half_done() {
+                match self.put(unit) {
+                    Ok(receipt) => results.push(Ok(receipt)),
+                    Err(Failure::Refused(refusal)) => results.push(Err(refusal)),
+                    Err(Failure::Storage(error)) => return Err(error),
+                }
                 continue;
             }
             let head = self.head;

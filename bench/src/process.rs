@@ -1,0 +1,153 @@
+//! The processes that are measured: started on free ports, ended when dropped.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// How long a process may take to be ready, or to end.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A server that runs.
+pub struct Server {
+    child: Child,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// From its start until it was ready.
+    pub ready_after: Duration,
+}
+
+impl Server {
+    /// `ark serve` with a data directory and agents, ready.
+    ///
+    /// # Errors
+    /// It does not start, or is not ready within a minute.
+    pub fn ark(ark: &Path, data_dir: &Path, agents: Option<&Path>) -> Result<Self> {
+        let mut command = Command::new(ark);
+        command
+            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(data_dir);
+        if let Some(agents) = agents {
+            command.arg("--agents").arg(agents);
+        }
+        // Logged as by default, to a file as an operator would.
+        let log = std::fs::File::create(data_dir.with_extension("log"))?;
+        command
+            .stderr(log)
+            .env_remove("ARK_LOG")
+            .env_remove("ARK_CONFIG");
+        command.current_dir(
+            data_dir
+                .parent()
+                .context("the data directory has a parent")?,
+        );
+        let mut server = Self::start(&mut command)?;
+        let started = Instant::now();
+        while get(server.address, "/readyz")
+            .map_or(true, |answer| !answer.starts_with("HTTP/1.1 200"))
+        {
+            ensure!(
+                started.elapsed() < PATIENCE,
+                "the host does not become ready"
+            );
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        server.ready_after += started.elapsed();
+        Ok(server)
+    }
+
+    /// The echo: this program itself.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn echo() -> Result<Self> {
+        Self::start(Command::new(std::env::current_exe()?).arg("echo"))
+    }
+
+    fn start(command: &mut Command) -> Result<Self> {
+        let started = Instant::now();
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("{command:?}"))?;
+        let stdout = child.stdout.take().context("stdout is piped")?;
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line)?;
+        let Some((_, address)) = line.trim().split_once("listening on http://") else {
+            let _ = child.kill();
+            bail!("{command:?} did not say where it listens: {line:?}");
+        };
+        Ok(Self {
+            address: address.parse()?,
+            child,
+            ready_after: started.elapsed(),
+        })
+    }
+
+    /// Resident memory, in MiB (`VmRSS`).
+    ///
+    /// # Errors
+    /// The process has ended.
+    pub fn resident(&self) -> Result<f64> {
+        Ok(self.number("status", "VmRSS:")? / 1024.0)
+    }
+
+    /// Bytes it has sent towards the disk so far.
+    ///
+    /// # Errors
+    /// The process has ended.
+    pub fn written(&self) -> Result<f64> {
+        self.number("io", "write_bytes:")
+    }
+
+    fn number(&self, file: &str, name: &str) -> Result<f64> {
+        let text = std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id()))?;
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        let number = line
+            .and_then(|line| line.split_whitespace().next())
+            .context("no such line")?;
+        Ok(number.parse()?)
+    }
+
+    /// Ends it in order and waits for that.
+    ///
+    /// # Errors
+    /// It does not end well.
+    pub fn stop(mut self) -> Result<()> {
+        let pid =
+            Pid::from_raw(i32::try_from(self.child.id())?).context("a process id is not 0")?;
+        kill_process(pid, Signal::TERM)?;
+        let status = self.child.wait()?;
+        ensure!(status.success(), "the host ended with {status}");
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Nothing to be done when it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The whole answer to a GET.
+///
+/// # Errors
+/// The connection fails.
+pub fn get(address: SocketAddr, path: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n"
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}

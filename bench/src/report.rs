@@ -1,0 +1,227 @@
+//! The table: medians of what was measured, beside the goals.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use hdrhistogram::Histogram;
+
+use crate::load::Measured;
+use crate::sandbox::Sandbox;
+
+/// What is measured, in the order of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Sample {
+    /// A figure over HTTP at so many connections.
+    Http(u64, Load, Figure),
+    /// Bytes written for a decision.
+    Written,
+    /// Microseconds of an evaluation in the warm instance: p50 and p99.
+    Warm(Figure),
+    /// In a fresh one.
+    Fresh(Figure),
+    /// Of an invocation that is not recorded.
+    Invoke(Figure),
+    /// Durable invocations a second.
+    Invocations,
+    /// Milliseconds to the first start's readiness.
+    ColdStart,
+    /// To that of a start with compiled modules in the cache.
+    WarmStart,
+    /// MiB of an idle host.
+    Resident,
+}
+
+/// What was asked of whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Load {
+    /// The bare echo.
+    Echo,
+    /// Actions that are approved.
+    Approved,
+    /// Actions that are denied.
+    Denied,
+}
+
+/// A figure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Figure {
+    /// Answers a second.
+    Rate,
+    /// The rate as a part of the echo's, in the same round.
+    Ratio,
+    /// The median, in microseconds.
+    P50,
+    /// 99 of 100 are quicker, in microseconds.
+    P99,
+}
+
+/// Everything measured.
+#[derive(Default)]
+pub struct Report {
+    samples: BTreeMap<Sample, Vec<f64>>,
+}
+
+impl Report {
+    /// Adds a round's figure.
+    pub fn add(&mut self, sample: Sample, value: f64) {
+        self.samples.entry(sample).or_default().push(value);
+    }
+
+    /// Adds a round's runs over HTTP.
+    pub fn http(
+        &mut self,
+        connections: u64,
+        echo: &Measured,
+        approved: &Measured,
+        denied: &Measured,
+    ) {
+        for (load, measured) in [
+            (Load::Echo, echo),
+            (Load::Approved, approved),
+            (Load::Denied, denied),
+        ] {
+            let sample = |figure| Sample::Http(connections, load, figure);
+            self.add(sample(Figure::Rate), measured.rate);
+            self.add(sample(Figure::Ratio), measured.rate / echo.rate);
+            self.latency(&measured.latency, sample);
+        }
+    }
+
+    /// Adds a round's figures of the sandbox.
+    pub fn sandbox(&mut self, sandbox: &Sandbox) {
+        self.latency(&sandbox.warm, Sample::Warm);
+        self.latency(&sandbox.fresh, Sample::Fresh);
+        self.latency(&sandbox.invocation, Sample::Invoke);
+    }
+
+    fn latency(&mut self, latency: &Histogram<u64>, sample: impl Fn(Figure) -> Sample) {
+        #[allow(
+            clippy::cast_precision_loss,
+            reason = "a minute of nanoseconds is far below 2^53"
+        )]
+        let micros = |quantile| latency.value_at_quantile(quantile) as f64 / 1e3;
+        self.add(sample(Figure::P50), micros(0.5));
+        self.add(sample(Figure::P99), micros(0.99));
+    }
+
+    fn median(&self, sample: Sample) -> Option<f64> {
+        let mut values = self.samples.get(&sample)?.clone();
+        values.sort_by(f64::total_cmp);
+        let middle = values.len() / 2;
+        let upper = *values.get(middle)?;
+        if values.len() % 2 == 1 {
+            return Some(upper);
+        }
+        Some(f64::midpoint(*values.get(middle.checked_sub(1)?)?, upper))
+    }
+}
+
+/// What a row shows, and its goal.
+fn row(sample: Sample) -> Option<(String, &'static str, &'static str)> {
+    let http = |load| match load {
+        Load::Echo => "bare hyper echo",
+        Load::Approved => "durable decisions, approved",
+        Load::Denied => "durable decisions, denied",
+    };
+    let quantile = |figure| match figure {
+        Figure::P50 => Some("p50"),
+        Figure::P99 => Some("p99"),
+        Figure::Rate | Figure::Ratio => None,
+    };
+    Some(match sample {
+        Sample::Http(connections, load, figure) => {
+            let goal = match (connections, load, figure) {
+                (64, Load::Approved, Figure::Ratio) => ">= 0.35",
+                _ => "",
+            };
+            let (shows, unit) = match figure {
+                Figure::Rate => ("rate", "/s"),
+                Figure::Ratio if load == Load::Echo => return None,
+                Figure::Ratio => ("part of the echo", ""),
+                Figure::P50 => ("p50", " µs"),
+                Figure::P99 => ("p99", " µs"),
+            };
+            (
+                format!("{}, {connections} connections: {shows}", http(load)),
+                unit,
+                goal,
+            )
+        }
+        Sample::Written => (
+            "written to disk for an approved decision".to_owned(),
+            " bytes",
+            "",
+        ),
+        Sample::Warm(figure) => {
+            let goal = if figure == Figure::P99 {
+                "<= 100 µs"
+            } else {
+                ""
+            };
+            (
+                format!("HRM evaluation, warm instance: {}", quantile(figure)?),
+                " µs",
+                goal,
+            )
+        }
+        Sample::Fresh(figure) => (
+            format!("HRM evaluation, fresh instance: {}", quantile(figure)?),
+            " µs",
+            "",
+        ),
+        Sample::Invoke(figure) => (
+            format!("invocation, not recorded: {}", quantile(figure)?),
+            " µs",
+            "",
+        ),
+        Sample::Invocations => (
+            "durable invocations, 16 agents".to_owned(),
+            "/s",
+            ">= 8,000/s",
+        ),
+        Sample::ColdStart => (
+            "first start to ready, with the example agents".to_owned(),
+            " ms",
+            "",
+        ),
+        Sample::WarmStart => (
+            "start to ready, compiled modules cached".to_owned(),
+            " ms",
+            "<= 300 ms",
+        ),
+        Sample::Resident => (
+            "resident memory, idle, with the example agents".to_owned(),
+            " MiB",
+            "<= 120 MB",
+        ),
+    })
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "| measured | median | lowest .. highest | DESIGN section 9 goal |"
+        )?;
+        writeln!(f, "|---|---:|---:|---:|")?;
+        for (&sample, values) in &self.samples {
+            let (Some((what, unit, goal)), Some(median)) = (row(sample), self.median(sample))
+            else {
+                continue;
+            };
+            let lowest = values.iter().copied().fold(f64::INFINITY, f64::min);
+            let highest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let number = |value: f64| match value.abs() {
+                1000.0.. => format!("{value:.0}"),
+                10.0.. => format!("{value:.1}"),
+                _ => format!("{value:.3}"),
+            };
+            let (median, lowest, highest) = (number(median), number(lowest), number(highest));
+            writeln!(
+                f,
+                "| {what} | {median}{unit} | {lowest} .. {highest} | {goal} |"
+            )?;
+        }
+        Ok(())
+    }
+}

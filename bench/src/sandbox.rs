@@ -1,0 +1,146 @@
+//! What the sandbox costs, in this process: evaluations of the Graveyard and invocations of an agent, without HTTP and without a disk.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use ark_host::app::load_agent;
+use ark_host::hrm::chain::Chain;
+use ark_host::hrm::combine;
+use ark_host::model::action::Action;
+use ark_host::model::decision::Outcome;
+use ark_host::model::facts::Facts;
+use ark_host::model::form::{parse_action, parse_json};
+use ark_host::model::ids::{Millis, SignalId, TraceId};
+use ark_host::model::signal::Signal;
+use ark_host::model::state::{Memory, StateEntry, Truth};
+use ark_host::runtime::{
+    Engine, EngineConfig, GraveyardSource, Limits, Pin, PinnedGraveyard, Preview, ServiceError,
+    Services,
+};
+use hdrhistogram::Histogram;
+
+use crate::load::histogram;
+
+/// Latencies in nanoseconds.
+pub struct Sandbox {
+    /// An evaluation in the instance that the HRM keeps warm.
+    pub warm: Histogram<u64>,
+    /// An evaluation in a fresh instance.
+    pub fresh: Histogram<u64>,
+    /// An invocation: a fresh instance, one action.
+    pub invocation: Histogram<u64>,
+}
+
+/// Measures each for `time`.
+///
+/// # Errors
+/// The Graveyard or the agent cannot be loaded, or one of them does not answer as it should.
+pub fn run(cache: &Path, agent: &Path, body: &str, time: Duration) -> Result<Sandbox> {
+    let engine = Engine::new(&EngineConfig {
+        cache_dir: Some(cache.to_owned()),
+        ..EngineConfig::default()
+    })?;
+    let graveyard =
+        PinnedGraveyard::load(&engine, &GraveyardSource::Embedded, Pin::compiled_in()?)?;
+    let chain = Chain::new(Arc::new(graveyard.policy), Vec::new());
+    let action = parse_action(parse_json(body.as_bytes())?)?.action;
+    let facts = Facts {
+        agent: "api".to_owned(),
+        now_ms: Millis::now().0,
+        audit_writable: true,
+        pin_holds: true,
+        watchdog_beating: true,
+        ..Facts::default()
+    };
+    let mut judge = chain.judge();
+    let verdicts = judge.verdicts(&action, &facts);
+    let (outcome, _) = combine(&verdicts);
+    ensure!(
+        outcome == Outcome::Approved,
+        "the Graveyard does not approve: {verdicts:?}"
+    );
+    let warm = repeat(time, || {
+        std::hint::black_box(judge.verdicts(&action, &facts));
+        Ok(())
+    })?;
+    let fresh = repeat(time, || {
+        std::hint::black_box(chain.judge().verdicts(&action, &facts));
+        Ok(())
+    })?;
+    let agent = load_agent(&engine, agent, &Limits::default())?;
+    let signal = Signal {
+        id: SignalId::fresh(),
+        topic: "bench.go".to_owned(),
+        payload_json: "{}".to_owned(),
+        trace_id: TraceId::fresh(),
+        sender: None,
+        causal_depth: 0,
+        accepted_at: Millis::now(),
+    };
+    let services: Arc<dyn Services> = Arc::new(Alone);
+    let invocation = repeat(time, || {
+        let deadline = Instant::now() + Duration::from_secs(1);
+        let report = agent.invoke(&signal, Arc::clone(&services), deadline);
+        let effects = report.result.context("the agent failed")?;
+        ensure!(
+            effects.actions.len() == 1,
+            "the agent proposed {} actions",
+            effects.actions.len()
+        );
+        Ok(())
+    })?;
+    Ok(Sandbox {
+        warm,
+        fresh,
+        invocation,
+    })
+}
+
+fn repeat(time: Duration, mut once: impl FnMut() -> Result<()>) -> Result<Histogram<u64>> {
+    let mut latency = histogram()?;
+    for _ in 0..1000 {
+        once()?;
+    }
+    let until = Instant::now() + time;
+    let mut before = Instant::now();
+    while before < until {
+        once()?;
+        let after = Instant::now();
+        latency.record(u64::try_from((after - before).as_nanos())?.max(1))?;
+        before = after;
+    }
+    Ok(latency)
+}
+
+/// Services for an agent that uses none.
+struct Alone;
+
+fn none<T>() -> Result<T, ServiceError> {
+    Err(ServiceError(
+        "the benchmark's agent uses no services".to_owned(),
+    ))
+}
+
+impl Services for Alone {
+    fn state_get(&self, _: &str) -> Result<(u64, Option<StateEntry>), ServiceError> {
+        none()
+    }
+
+    fn state_list(&self, _: &str, _: u32) -> Result<Vec<String>, ServiceError> {
+        none()
+    }
+
+    fn memory_recent(&self, _: Option<&str>, _: u32) -> Result<Vec<Memory>, ServiceError> {
+        none()
+    }
+
+    fn truth_get(&self, _: &str) -> Result<Option<Truth>, ServiceError> {
+        none()
+    }
+
+    fn check(&self, _: Action) -> Result<Preview, ServiceError> {
+        none()
+    }
+}
