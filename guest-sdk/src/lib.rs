@@ -9,8 +9,8 @@ pub mod agent;
 pub mod policy;
 
 #[cfg(feature = "agent")]
-#[allow(clippy::all, clippy::pedantic, reason = "generated")]
+#[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated")]
 pub mod agent_world;
 #[cfg(feature = "policy")]
-#[allow(clippy::all, clippy::pedantic, reason = "generated")]
+#[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated")]
 pub mod policy_world;

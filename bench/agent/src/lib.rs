@@ -32,9 +32,8 @@ impl Agent for Bench {
         let action = trade(Side::Buy, &symbol, 0.001)
             .entry(100.0)
             .stop_loss(95.0)
-            .take_profit(110.0)
-            .done();
-        Ok(vec![action.reasoning("a signal came").build()])
+            .take_profit(110.0);
+        Ok(vec![action.reasoning("a signal came").build()?])
     }
 }
 

@@ -1,34 +1,85 @@
-//! A host for tests: state in memory, transactions as in the real one.
+//! A host for tests: everything an agent keeps, in memory, with the revisions, conflicts and transactions of the real one.
+//!
+//! It holds to the contract in `wit/agent/agent.wit`; what it does not do is limit (fuel, time, memory, number of calls) and judge:
+//! [`Host::check`] answers what the test says.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::check::{check_action, clip, json};
 use super::{
     Action, Agent, Error, Host, HostError, Level, Memory, Outcome, Preview, Signal, StateEntry,
     Truth,
 };
 
+/// The most entries a list call returns.
+const MAX_LISTED: u32 = 1000;
+
+/// A key as it was left: a deleted one keeps its revision.
 #[derive(Debug, Clone, Default)]
+struct Slot {
+    revision: u64,
+    value_json: Option<String>,
+}
+
+#[derive(Debug, Clone)]
 struct Kept {
-    /// Revision and value; a deleted key keeps its revision.
-    state: BTreeMap<String, (u64, Option<String>)>,
-    memories: Vec<Memory>,
+    memory: Memory,
+    /// Milliseconds since the Unix epoch.
+    until: Option<u64>,
+}
+
+/// What was written since the last commit.
+#[derive(Debug, Default)]
+struct Writes {
+    state: BTreeMap<String, Slot>,
+    memories: Vec<Kept>,
     truths: BTreeMap<String, Truth>,
 }
 
 type Check = Box<dyn Fn(&Action) -> Preview>;
 
-/// A host for tests. It keeps what agents keep with the real one, and commits only what an invocation that ended well has written.
+/// A host for tests.
+///
+/// A delivery is a transaction: what the agent wrote is kept when it returns `Ok` with actions that the real host would take, and dropped
+/// otherwise. What a test writes itself, through [`Host`], is committed before the next delivery.
+///
+/// ```
+/// use ark_guest::agent::{Action, Agent, Error, Host, Metadata, MockHost, Signal};
+///
+/// struct Sum;
+///
+/// impl Agent for Sum {
+///     fn metadata() -> Metadata {
+///         Metadata { name: "sum".into(), version: "1.0.0".into(), description: "Adds up.".into() }
+///     }
+///
+///     fn handle(host: &dyn Host, signal: &Signal) -> Result<Vec<Action>, Error> {
+///         let sum = host.state::<u64>("sum")?.unwrap_or(0) + signal.payload::<u64>()?;
+///         host.set_state("sum", &sum)?;
+///         if sum > host.config("ceiling", 100)? { Err(Error::Failed("too much".into())) } else { Ok(Vec::new()) }
+///     }
+/// }
+///
+/// let mut host = MockHost::new().with_config("ceiling", &10);
+/// assert!(host.deliver::<Sum>("number", &7).is_ok());
+/// assert!(host.deliver::<Sum>("number", &7).is_err());
+/// assert_eq!(host.state_of::<u64>("sum"), Some(7));
+/// ```
 pub struct MockHost {
-    kept: RefCell<Kept>,
-    config: BTreeMap<String, String>,
+    state: BTreeMap<String, Slot>,
+    memories: Vec<Kept>,
+    truths: BTreeMap<String, Truth>,
+    writes: RefCell<Writes>,
     log: RefCell<Vec<(Level, String)>>,
+    config: BTreeMap<String, String>,
     check: Check,
     truth_set: bool,
     signals: u64,
+    now_ms: u64,
 }
 
 impl Default for MockHost {
@@ -38,13 +89,16 @@ impl Default for MockHost {
 }
 
 impl MockHost {
-    /// An empty host, which grants everything and would approve everything.
+    /// An empty host, which grants everything and would approve everything. Its clock stands at 0 and goes on by a second with every signal.
     #[must_use]
     pub fn new() -> Self {
         Self {
-            kept: RefCell::default(),
-            config: BTreeMap::new(),
+            state: BTreeMap::new(),
+            memories: Vec::new(),
+            truths: BTreeMap::new(),
+            writes: RefCell::default(),
             log: RefCell::default(),
+            config: BTreeMap::new(),
             check: Box::new(|_| Preview {
                 outcome: Outcome::Approved,
                 compliance_score: 1.0,
@@ -52,6 +106,7 @@ impl MockHost {
             }),
             truth_set: true,
             signals: 0,
+            now_ms: 0,
         }
     }
 
@@ -82,10 +137,34 @@ impl MockHost {
         self
     }
 
-    /// Delivers a signal from outside.
+    /// Lets time pass: memories may expire.
+    pub fn pass(&mut self, seconds: u64) {
+        self.now_ms = self.now_ms.saturating_add(seconds.saturating_mul(1000));
+        let now = self.now_ms;
+        self.memories
+            .retain(|kept| kept.until.is_none_or(|until| until > now));
+    }
+
+    /// A signal from outside, as the host would make it: with an id and a trace of its own.
+    #[must_use]
+    pub fn signal(&mut self, topic: &str, payload_json: &str) -> Signal {
+        self.signals += 1;
+        self.pass(1);
+        Signal {
+            id: format!("00000000-0000-7000-8000-{:012x}", self.signals),
+            topic: topic.to_owned(),
+            payload_json: payload_json.to_owned(),
+            trace_id: format!("{:032x}", self.signals),
+            sender: None,
+            causal_depth: 0,
+            accepted_ms: self.now_ms,
+        }
+    }
+
+    /// Delivers a payload on a topic.
     ///
     /// # Errors
-    /// The agent's; nothing it wrote is kept then.
+    /// As [`Self::deliver_signal`].
     ///
     /// # Panics
     /// The payload has no JSON form.
@@ -98,29 +177,33 @@ impl MockHost {
         self.deliver_json::<A>(topic, &payload)
     }
 
-    /// Delivers a signal whose payload is given as text.
+    /// Delivers a payload that is given as text.
     ///
     /// # Errors
-    /// The agent's; nothing it wrote is kept then.
+    /// As [`Self::deliver_signal`].
     pub fn deliver_json<A: Agent>(
         &mut self,
         topic: &str,
         payload_json: &str,
     ) -> Result<Vec<Action>, Error> {
-        self.signals += 1;
-        let signal = Signal {
-            id: format!("00000000-0000-7000-8000-{:012x}", self.signals),
-            topic: topic.to_owned(),
-            payload_json: payload_json.to_owned(),
-            trace_id: format!("{:032x}", self.signals),
-            sender: None,
-            causal_depth: 0,
-            accepted_ms: self.signals * 1000,
-        };
-        let before = self.kept.borrow().clone();
-        let result = A::handle(self, &signal);
-        if result.is_err() {
-            *self.kept.borrow_mut() = before;
+        let signal = self.signal(topic, payload_json);
+        self.deliver_signal::<A>(&signal)
+    }
+
+    /// Delivers a signal: one invocation of the agent.
+    ///
+    /// # Errors
+    /// The agent's, or what [`check_action`] says of an action it proposes. Nothing it wrote is kept then.
+    pub fn deliver_signal<A: Agent>(&mut self, signal: &Signal) -> Result<Vec<Action>, Error> {
+        self.commit();
+        let result = A::handle(self, signal).and_then(|actions| {
+            actions.iter().try_for_each(check_action)?;
+            Ok(actions)
+        });
+        if result.is_ok() {
+            self.commit();
+        } else {
+            self.writes.take();
         }
         result
     }
@@ -131,50 +214,81 @@ impl MockHost {
     /// The value is of another type.
     #[must_use]
     pub fn state_of<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
-        let kept = self.kept.borrow();
-        let (_, value) = kept.state.get(key)?;
-        value
-            .as_ref()
-            .map(|json| serde_json::from_str(json).expect("a value of this type"))
+        let value = self.current(key).value_json?;
+        Some(serde_json::from_str(&value).expect("a value of this type"))
     }
 
     /// An entry of the truth map.
     #[must_use]
     pub fn truth_of(&self, key: &str) -> Option<Truth> {
-        self.kept.borrow().truths.get(key).cloned()
+        let writes = self.writes.borrow();
+        writes
+            .truths
+            .get(key)
+            .or_else(|| self.truths.get(key))
+            .cloned()
     }
 
-    /// All memories, oldest first.
+    /// All memories that were kept and have not expired, oldest first.
     #[must_use]
     pub fn memories(&self) -> Vec<Memory> {
-        self.kept.borrow().memories.clone()
+        self.memories
+            .iter()
+            .map(|kept| kept.memory.clone())
+            .collect()
     }
 
-    /// All log lines.
+    /// All log lines. The log is no part of the transaction.
     #[must_use]
     pub fn log_lines(&self) -> Vec<(Level, String)> {
         self.log.borrow().clone()
     }
 
-    fn put(&self, key: &str, value: Option<&str>, expected: Option<u64>) -> Result<u64, HostError> {
-        if key.is_empty() || key.len() > 256 || key.chars().any(char::is_control) {
-            return Err(HostError::Invalid(format!("key {key:?}")));
-        }
-        if let Some(json) = value {
-            serde_json::from_str::<serde_json::Value>(json)
-                .map_err(|error| HostError::Invalid(format!("value-json: {error}")))?;
-        }
-        let mut kept = self.kept.borrow_mut();
-        let (revision, current) = kept.state.get(key).cloned().unwrap_or((0, None));
-        let seen = if current.is_some() { revision } else { 0 };
-        if (value.is_none() && current.is_none())
-            || expected.is_some_and(|expected| expected != seen)
+    fn commit(&mut self) {
+        let writes = self.writes.take();
+        self.state.extend(writes.state);
+        self.memories.extend(writes.memories);
+        self.truths.extend(writes.truths);
+    }
+
+    fn current(&self, key: &str) -> Slot {
+        let writes = self.writes.borrow();
+        writes
+            .state
+            .get(key)
+            .or_else(|| self.state.get(key))
+            .cloned()
+            .unwrap_or_default()
+    }
+
+    fn put(
+        &self,
+        key: &str,
+        value_json: Option<String>,
+        expected: Option<u64>,
+    ) -> Result<u64, HostError> {
+        let current = self.current(key);
+        let seen = if current.value_json.is_some() {
+            current.revision
+        } else {
+            0
+        };
+        let missing = value_json.is_none() && current.value_json.is_none();
+        if missing
+            || expected.is_some_and(|expected| expected != seen && expected != current.revision)
         {
             return Err(HostError::Conflict(seen));
         }
-        kept.state
-            .insert(key.to_owned(), (revision + 1, value.map(str::to_owned)));
-        Ok(revision + 1)
+        // Several writes of one invocation to a key are one revision.
+        let revision = self.state.get(key).map_or(0, |slot| slot.revision) + 1;
+        self.writes.borrow_mut().state.insert(
+            key.to_owned(),
+            Slot {
+                revision,
+                value_json,
+            },
+        );
+        Ok(revision)
     }
 }
 
@@ -184,14 +298,15 @@ impl Host for MockHost {
     }
 
     fn state_get(&self, key: &str) -> Result<Option<StateEntry>, HostError> {
-        let kept = self.kept.borrow();
-        let entry = kept.state.get(key).and_then(|(revision, value)| {
-            Some(StateEntry {
-                value_json: value.clone()?,
-                revision: *revision,
-            })
-        });
-        Ok(entry)
+        check_key(key)?;
+        let Slot {
+            revision,
+            value_json,
+        } = self.current(key);
+        Ok(value_json.map(|value_json| StateEntry {
+            value_json,
+            revision,
+        }))
     }
 
     fn state_set(
@@ -200,52 +315,76 @@ impl Host for MockHost {
         value_json: &str,
         expected: Option<u64>,
     ) -> Result<u64, HostError> {
-        self.put(key, Some(value_json), expected)
+        check_key(key)?;
+        let value = json("value-json", value_json).map_err(HostError::Invalid)?;
+        self.put(key, Some(value.to_string()), expected)
     }
 
     fn state_delete(&self, key: &str, expected: Option<u64>) -> Result<u64, HostError> {
+        check_key(key)?;
         self.put(key, None, expected)
     }
 
     fn state_list(&self, prefix: &str, limit: u32) -> Result<Vec<String>, HostError> {
-        let kept = self.kept.borrow();
-        let live = kept
-            .state
-            .iter()
-            .filter(|(key, (_, value))| key.starts_with(prefix) && value.is_some());
-        Ok(live
-            .map(|(key, _)| key.clone())
-            .take(limit as usize)
-            .collect())
+        let writes = self.writes.borrow();
+        let keys: BTreeSet<&String> = self.state.keys().chain(writes.state.keys()).collect();
+        let live = keys
+            .into_iter()
+            .filter(|key| key.starts_with(prefix) && self.current(key).value_json.is_some());
+        Ok(live.take(limit.min(MAX_LISTED) as usize).cloned().collect())
     }
 
-    fn memory_add(&self, entry: &Memory, _: Option<u64>) -> Result<(), HostError> {
-        self.kept.borrow_mut().memories.push(entry.clone());
+    fn memory_add(&self, entry: &Memory, ttl_seconds: Option<u64>) -> Result<(), HostError> {
+        if !json("metadata-json", &entry.metadata_json)
+            .map_err(HostError::Invalid)?
+            .is_object()
+        {
+            return Err(HostError::Invalid(
+                "metadata-json: give a JSON object".to_owned(),
+            ));
+        }
+        if !(1..=64).contains(&entry.kind.len()) || entry.kind.chars().any(char::is_control) {
+            return Err(HostError::Invalid(
+                "kind: give 1 to 64 bytes of plain text".to_owned(),
+            ));
+        }
+        let until =
+            ttl_seconds.map(|seconds| self.now_ms.saturating_add(seconds.saturating_mul(1000)));
+        self.writes.borrow_mut().memories.push(Kept {
+            memory: entry.clone(),
+            until,
+        });
         Ok(())
     }
 
     fn memory_recent(&self, kind: Option<&str>, limit: u32) -> Result<Vec<Memory>, HostError> {
-        let kept = self.kept.borrow();
-        let matching = kept
-            .memories
-            .iter()
-            .rev()
-            .filter(|memory| kind.is_none_or(|kind| memory.kind == kind));
-        Ok(matching.take(limit as usize).cloned().collect())
+        let memories = self.memories.iter().rev().map(|kept| &kept.memory);
+        let matching = memories.filter(|memory| kind.is_none_or(|kind| memory.kind == kind));
+        Ok(matching
+            .take(limit.min(MAX_LISTED) as usize)
+            .cloned()
+            .collect())
     }
 
     fn truth_get(&self, key: &str) -> Result<Option<Truth>, HostError> {
+        check_key(key)?;
         Ok(self.truth_of(key))
     }
 
     fn truth_set(&self, key: &str, truth: &Truth) -> Result<(), HostError> {
         if !self.truth_set {
-            return Err(HostError::NotGranted("truth-set".to_owned()));
+            return Err(HostError::NotGranted(
+                "the manifest does not grant truth-set".to_owned(),
+            ));
         }
+        check_key(key)?;
         if !(0.0..=1.0).contains(&truth.confidence) {
-            return Err(HostError::Invalid("confidence".to_owned()));
+            return Err(HostError::Invalid(
+                "confidence: give a number from 0 to 1".to_owned(),
+            ));
         }
-        self.kept
+        json("value-json", &truth.value_json).map_err(HostError::Invalid)?;
+        self.writes
             .borrow_mut()
             .truths
             .insert(key.to_owned(), truth.clone());
@@ -257,6 +396,209 @@ impl Host for MockHost {
     }
 
     fn check(&self, action: &Action) -> Result<Preview, HostError> {
+        check_action(action).map_err(|error| HostError::Invalid(error.to_string()))?;
         Ok((self.check)(action))
+    }
+}
+
+fn check_key(key: &str) -> Result<(), HostError> {
+    if (1..=256).contains(&key.len()) && !key.chars().any(char::is_control) {
+        return Ok(());
+    }
+    Err(HostError::Invalid(format!(
+        "key {:?}: give 1 to 256 bytes without control characters",
+        clip(key)
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::{Metadata, buy};
+
+    /// Does what the payload says: writes `n` to the key `n`, and ends well, fails, or proposes what cannot be judged.
+    struct Scripted;
+
+    impl Agent for Scripted {
+        fn metadata() -> Metadata {
+            Metadata {
+                name: "scripted".to_owned(),
+                version: "1.0.0".to_owned(),
+                description: String::new(),
+            }
+        }
+
+        fn handle(host: &dyn Host, signal: &Signal) -> Result<Vec<Action>, Error> {
+            let (n, end): (u64, String) = signal.payload()?;
+            host.set_state("n", &0)?;
+            host.set_state("n", &n)?;
+            assert_eq!(
+                host.state::<u64>("n")?,
+                Some(n),
+                "an invocation reads its own writes"
+            );
+            let before = host.memory_recent(None, 100)?.len();
+            host.remember("seen", "a number", &serde_json::json!({"n": n}), Some(60))?;
+            assert_eq!(
+                host.memory_recent(None, 100)?.len(),
+                before,
+                "but not its own memories"
+            );
+            host.truth_set(
+                "n",
+                &Truth {
+                    value_json: n.to_string(),
+                    confidence: 1.0,
+                    sources: Vec::new(),
+                },
+            )?;
+            host.log(Level::Info, &end);
+            match end.as_str() {
+                "well" => Ok(vec![buy("X", 0.1).build()?]),
+                "unjudgeable" => {
+                    let mut action = buy("X", 0.1).build()?;
+                    action.action_type = "sell".to_owned();
+                    Ok(vec![action])
+                }
+                _ => Err(Error::Failed(end)),
+            }
+        }
+    }
+
+    #[test]
+    fn an_invocation_is_a_transaction() {
+        let mut host = MockHost::new();
+        assert_eq!(
+            host.deliver::<Scripted>("t", &(1, "well")).unwrap().len(),
+            1
+        );
+        for end in ["badly", "unjudgeable"] {
+            assert!(host.deliver::<Scripted>("t", &(2, end)).is_err(), "{end}");
+            assert_eq!(
+                host.state_get("n").unwrap(),
+                Some(StateEntry {
+                    value_json: "1".to_owned(),
+                    revision: 1
+                })
+            );
+            assert_eq!(
+                (
+                    host.memories().len(),
+                    host.truth_of("n").unwrap().value_json.as_str()
+                ),
+                (1, "1")
+            );
+        }
+        host.deliver::<Scripted>("t", &(3, "well")).unwrap();
+        assert_eq!(
+            host.state_get("n").unwrap(),
+            Some(StateEntry {
+                value_json: "3".to_owned(),
+                revision: 2
+            })
+        );
+        assert_eq!(host.log_lines().len(), 4, "the log keeps what failed too");
+    }
+
+    #[test]
+    fn revisions_are_contiguous_and_expectations_are_held_to() {
+        let mut host = MockHost::new();
+        let conflict = |revision| Err(HostError::Conflict(revision));
+        assert_eq!(host.state_set("k", "1", Some(1)), conflict(0));
+        assert_eq!(host.state_set("k", "1", Some(0)), Ok(1));
+        assert_eq!(
+            host.state_set("k", "2", None),
+            Ok(1),
+            "within one transaction it is one revision"
+        );
+        host.commit();
+        assert_eq!(host.state_set("k", "3", Some(0)), conflict(1));
+        assert_eq!(host.state_set("k", "3", Some(1)), Ok(2));
+        host.commit();
+        assert_eq!(host.state_delete("k", Some(1)), conflict(2));
+        assert_eq!(
+            host.state_delete("k", Some(2)),
+            Ok(3),
+            "a delete is a revision"
+        );
+        host.commit();
+        assert_eq!(host.state_get("k"), Ok(None));
+        assert_eq!(host.state_delete("k", None), conflict(0));
+        assert_eq!(host.state_set("k", "4", Some(0)), Ok(4));
+    }
+
+    #[test]
+    fn lists_are_in_order_and_show_pending_writes() {
+        let mut host = MockHost::new();
+        for key in ["a/2", "a/1", "b/1"] {
+            host.state_set(key, "0", None).unwrap();
+        }
+        host.commit();
+        host.state_delete("a/1", None).unwrap();
+        host.state_set("a/3", "0", None).unwrap();
+        assert_eq!(host.state_list("a/", 10).unwrap(), ["a/2", "a/3"]);
+        assert_eq!(host.state_list("", 1).unwrap(), ["a/2"]);
+    }
+
+    #[test]
+    fn memories_are_newest_first_and_expire() {
+        let mut host = MockHost::new();
+        for n in 1..=3 {
+            host.deliver::<Scripted>("t", &(n, "well")).unwrap();
+        }
+        let numbers = |host: &MockHost, kind| {
+            let memories = host.memory_recent(kind, 2).unwrap();
+            memories
+                .into_iter()
+                .map(|memory| memory.metadata_json)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(numbers(&host, Some("seen")), [r#"{"n":3}"#, r#"{"n":2}"#]);
+        assert_eq!(numbers(&host, Some("other")), [""; 0]);
+        host.pass(59);
+        assert_eq!(numbers(&host, None), [r#"{"n":3}"#]);
+        host.pass(1);
+        assert_eq!(numbers(&host, None), [""; 0]);
+    }
+
+    #[test]
+    fn malformed_arguments_are_invalid() {
+        let host = MockHost::new();
+        let long = "k".repeat(257);
+        let truth = |value: &str, confidence| Truth {
+            value_json: value.to_owned(),
+            confidence,
+            sources: Vec::new(),
+        };
+        let memory = |kind: &str, metadata: &str| Memory {
+            kind: kind.to_owned(),
+            content: String::new(),
+            metadata_json: metadata.to_owned(),
+        };
+        let mut unjudgeable = buy("X", 0.1).build().unwrap();
+        unjudgeable.sources.push(String::new());
+        for (case, result) in [
+            ("empty key", host.state_get("").map(drop)),
+            ("long key", host.state_set(&long, "1", None).map(drop)),
+            (
+                "control character",
+                host.state_delete("a\n", None).map(drop),
+            ),
+            ("no JSON", host.state_set("k", "{", None).map(drop)),
+            ("empty kind", host.memory_add(&memory("", "{}"), None)),
+            ("no object", host.memory_add(&memory("k", "[]"), None)),
+            ("confidence", host.truth_set("k", &truth("1", 1.1))),
+            ("no number", host.truth_set("k", &truth("1", f64::NAN))),
+            (
+                "truth that is no JSON",
+                host.truth_set("k", &truth("", 1.0)),
+            ),
+            ("action", host.check(&unjudgeable).map(drop)),
+        ] {
+            assert!(
+                matches!(result, Err(HostError::Invalid(_))),
+                "{case}: {result:?}"
+            );
+        }
     }
 }

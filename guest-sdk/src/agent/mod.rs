@@ -14,7 +14,7 @@
 //!         let greeting: String = signal.payload()?;
 //!         let count = host.state::<u64>("count")?.unwrap_or(0) + 1;
 //!         host.set_state("count", &count)?;
-//!         Ok(vec![message("echo.said").payload(&(greeting, count))?.reasoning("a greeting deserves an answer").build()])
+//!         Ok(vec![message("echo.said").payload(&(greeting, count)).reasoning("a greeting deserves an answer").build()?])
 //!     }
 //! }
 //!
@@ -27,21 +27,52 @@
 //! assert_eq!(host.state_of::<u64>("count"), Some(1));
 //! ```
 //!
-//! The crate is a `cdylib` (and `rlib`, so that it can be tested), is built for `wasm32-wasip2`, and has a manifest beside it.
+//! The crate is a `cdylib` (and `rlib`, so that it can be tested) and is built for `wasm32-wasip2`:
+//!
+//! ```toml
+//! [lib]
+//! crate-type = ["cdylib", "rlib"]
+//!
+//! [dependencies]
+//! ark-guest = "0.1"
+//! ```
+//!
+//! Beside the component stands its manifest, `echo.toml`: what the operator grants it. `name` and `version` equal those of
+//! [`Agent::metadata`]; an action of a type that is not under `actions` is denied, whatever the policies say.
+//!
+//! ```toml
+//! name = "echo"
+//! version = "1.0.0"
+//! component = "echo.wasm"
+//! sha256 = "…"                  # of the component
+//! description = "Counts greetings."
+//! topics = ["greeting"]         # exact, or `prefix.*`
+//! actions = ["message"]
+//! capabilities = []             # `truth-set`: may write to the truth map
+//!
+//! [limits]                      # tighter than the operator's ceiling; optional
+//! max_actions = 1
+//!
+//! [config]                      # what `Host::config` reads
+//! ```
 //!
 //! Every signal is handled in a fresh instance: nothing survives in the agent itself. What it must remember it writes to the host's state.
 //! An invocation is a transaction: state, memories, truths and the decisions over its actions are committed together, or none is.
 
 mod build;
+mod check;
+#[cfg(not(target_arch = "wasm32"))]
 mod mock;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use build::{
-    ActionBuilder, TradeBuilder, close_position, custom, execute_code, file_operation, message,
-    publish, report, trade,
+    ActionBuilder, buy, close_position, custom, data, execute_code, file_operation, message,
+    publish, report, sell, system_change, trade,
 };
+pub use check::{check_action, is_symbol};
+#[cfg(not(target_arch = "wasm32"))]
 pub use mock::MockHost;
 
 pub use crate::agent_world::ark::agent::host::{
@@ -160,7 +191,7 @@ impl dyn Host + '_ {
             .map_err(|error| Error::Failed(format!("state {key}: {error}")))
     }
 
-    /// Writes a typed value.
+    /// Writes a typed value. A float that is NaN or infinite has no JSON form: it is written as `null`, and cannot be read again.
     ///
     /// # Errors
     /// The host's, or the value has no JSON form.
@@ -208,10 +239,14 @@ impl Signal {
     /// The payload, typed.
     ///
     /// # Errors
-    /// [`Error::InvalidSignal`], naming what is wrong.
+    /// [`Error::InvalidSignal`], naming the field and what is wrong with it.
     pub fn payload<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        serde_json::from_str(&self.payload_json)
-            .map_err(|error| Error::InvalidSignal(format!("payload of {}: {error}", self.topic)))
+        let mut json = serde_json::Deserializer::from_str(&self.payload_json);
+        let payload = serde_path_to_error::deserialize(&mut json)
+            .map_err(|error| Error::InvalidSignal(format!("payload of {}: {error}", self.topic)))?;
+        json.end()
+            .map_err(|error| Error::InvalidSignal(format!("payload of {}: {error}", self.topic)))?;
+        Ok(payload)
     }
 }
 

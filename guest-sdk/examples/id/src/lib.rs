@@ -1,7 +1,9 @@
 //! id keeps a profile of how each agent behaves: what it proposes, how it is judged, how bold it is, how long its streaks are.
 //!
 //! Boldness is the exponentially weighted mean of position sizes over the 10 % that one position may have. When it moves by more than a
-//! quarter of that, or a streak of five denials is reached, id writes a memory. It proposes nothing.
+//! quarter of that, or a streak of five denials or losses is reached, id writes a memory. It proposes nothing.
+//!
+//! An agent can invent action types; its profile must not grow with them. Past the first 32 they are counted as `other`.
 
 use std::collections::BTreeMap;
 
@@ -14,12 +16,26 @@ const ALPHA: f64 = 0.2;
 const NOTABLE: f64 = 0.25;
 /// The streak of denials that is remembered.
 const STREAK: u64 = 5;
+/// How many action types are counted by name.
+const NAMED: usize = 32;
+
+/// What became of a proposal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It may be carried out.
+    Approved,
+    /// It waits for an approval.
+    Held,
+    /// It must not be carried out.
+    Denied,
+}
 
 #[derive(Debug, Deserialize)]
 struct Decided {
     agent: String,
     action_type: String,
-    outcome: String,
+    outcome: Outcome,
     compliance_score: f64,
     #[serde(default)]
     position_size_pct: Option<f64>,
@@ -35,8 +51,8 @@ struct Executed {
 /// An agent's profile.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Profile {
-    /// How often each action type had each outcome: `buy/approved` and so on.
-    pub counts: BTreeMap<String, u64>,
+    /// How often each action type had each outcome: `buy`, then `approved`.
+    pub counts: BTreeMap<String, BTreeMap<Outcome, u64>>,
     /// The mean compliance score, newest weighted most.
     pub compliance: f64,
     /// The mean size over the most that one position may have.
@@ -65,6 +81,7 @@ impl Agent for Id {
         match signal.topic.as_str() {
             "ark.decision" => {
                 let decided: Decided = signal.payload()?;
+                decided.check().map_err(Error::InvalidSignal)?;
                 update(host, &decided.agent, |profile| profile.decided(&decided))?;
             }
             "ark.execution" => {
@@ -96,16 +113,41 @@ fn update(
     Ok(())
 }
 
+impl Decided {
+    fn check(&self) -> Result<(), String> {
+        if !(0.0..=1.0).contains(&self.compliance_score) {
+            return Err(format!(
+                "compliance_score is {}; it is 0 to 1",
+                self.compliance_score
+            ));
+        }
+        match self.position_size_pct {
+            Some(size) if !(0.0..=1.0).contains(&size) => {
+                Err(format!("position_size_pct is {size}; it is 0 to 1"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Profile {
     fn decided(&mut self, decided: &Decided) -> Option<&'static str> {
         let first = self.counts.is_empty();
+        let known = self.counts.contains_key(&decided.action_type) || self.counts.len() < NAMED;
+        let action_type = if known {
+            decided.action_type.as_str()
+        } else {
+            "other"
+        };
         *self
             .counts
-            .entry(format!("{}/{}", decided.action_type, decided.outcome))
+            .entry(action_type.to_owned())
+            .or_default()
+            .entry(decided.outcome)
             .or_default() += 1;
         let weight = if first { 1.0 } else { ALPHA };
         self.compliance += weight * (decided.compliance_score - self.compliance);
-        self.denials_in_a_row = if decided.outcome == "denied" {
+        self.denials_in_a_row = if decided.outcome == Outcome::Denied {
             self.denials_in_a_row + 1
         } else {
             0
@@ -164,7 +206,10 @@ mod tests {
         decide(&mut host, "approved", 0.05);
         decide(&mut host, "approved", 0.05);
         let profile: Profile = host.state_of("profile/kenny").unwrap();
-        assert_eq!((profile.boldness, profile.counts["buy/approved"]), (0.5, 2));
+        assert_eq!(
+            (profile.boldness, profile.counts["buy"][&Outcome::Approved]),
+            (0.5, 2)
+        );
         assert_eq!(host.memories().len(), 1);
         for _ in 0..10 {
             decide(&mut host, "approved", 0.0);
@@ -176,6 +221,47 @@ mod tests {
                 .content
                 .contains("more careful")
         );
+    }
+
+    #[test]
+    fn invented_action_types_do_not_make_the_profile_grow() {
+        let mut host = MockHost::new();
+        for n in 0..200 {
+            let payload = json!({"agent": "forger", "action_type": format!("kind_{n}"), "outcome": "denied", "compliance_score": 0});
+            host.deliver::<Id>("ark.decision", &payload).unwrap();
+        }
+        let profile: Profile = host.state_of("profile/forger").unwrap();
+        assert_eq!(
+            (
+                profile.counts.len(),
+                profile.counts["other"][&Outcome::Denied]
+            ),
+            (NAMED + 1, 200 - NAMED as u64)
+        );
+    }
+
+    #[test]
+    fn a_decision_that_makes_no_sense_is_refused() {
+        let mut host = MockHost::new();
+        for (field, value) in [
+            ("outcome", json!("maybe")),
+            ("compliance_score", json!(1.5)),
+            ("position_size_pct", json!(-0.1)),
+            ("agent", json!(7)),
+        ] {
+            let mut payload = json!({"agent": "kenny", "action_type": "buy", "outcome": "approved", "compliance_score": 1,
+                "position_size_pct": 0.1});
+            payload[field] = value;
+            match host.deliver::<Id>("ark.decision", &payload) {
+                Err(Error::InvalidSignal(problem)) if problem.contains(field) => {}
+                other => panic!("{payload}: {other:?}"),
+            }
+        }
+        assert!(matches!(
+            host.deliver::<Id>("market.tick", &json!({})),
+            Err(Error::InvalidSignal(_))
+        ));
+        assert_eq!(host.state_of::<Profile>("profile/kenny"), None);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! *mean reversion*: a move of more than 2.5 deviations that no trend carries, which is traded against. The confidence is 0 to 1; below
 //! the configured threshold joey keeps quiet.
 
-use ark_guest::agent::{Action, Agent, Error, Host, Metadata, Side, Signal, message};
+use ark_guest::agent::{Action, Agent, Error, Host, Metadata, Side, Signal, is_symbol, message};
 use serde::{Deserialize, Serialize};
 
 /// How many scores tell whether there is a trend.
@@ -57,6 +57,13 @@ impl Agent for Joey {
 
     fn handle(host: &dyn Host, signal: &Signal) -> Result<Vec<Action>, Error> {
         let score: Score = signal.payload()?;
+        score.check().map_err(Error::InvalidSignal)?;
+        let threshold: f64 = host.config("confidence", 0.6)?;
+        if !(0.0..=1.0).contains(&threshold) {
+            return Err(Error::Failed(format!(
+                "config confidence is {threshold}; give 0 to 1"
+            )));
+        }
         let key = format!("recent/{}", score.symbol);
         let mut recent: Vec<f64> = host.state(&key)?.unwrap_or_default();
         let trend = if recent.is_empty() {
@@ -69,7 +76,6 @@ impl Agent for Joey {
             recent.remove(0);
         }
         host.set_state(&key, &recent)?;
-        let threshold: f64 = host.config("confidence", 0.6)?;
         let Some((pattern, side, confidence)) = find(&score, trend) else {
             return Ok(Vec::new());
         };
@@ -92,11 +98,32 @@ impl Agent for Joey {
         );
         Ok(vec![
             message("joey.pattern")
-                .payload(&found)?
+                .payload(&found)
                 .reasoning(reasoning)
                 .source("kyle.score")
-                .build(),
+                .build()?,
         ])
+    }
+}
+
+impl Score {
+    fn check(&self) -> Result<(), String> {
+        for (field, value, right) in [
+            ("price", self.price, self.price > 0.0),
+            ("score", self.score, (-1.0..=1.0).contains(&self.score)),
+            ("volume_ratio", self.volume_ratio, self.volume_ratio >= 0.0),
+            ("volatility", self.volatility, self.volatility >= 0.0),
+            ("low", self.low, self.low > 0.0 && self.low <= self.high),
+        ] {
+            if !right {
+                return Err(format!("{field} is {value}, which no score of kyle's has"));
+            }
+        }
+        if is_symbol(&self.symbol) {
+            Ok(())
+        } else {
+            Err("symbol is no symbol".to_owned())
+        }
     }
 }
 
@@ -185,6 +212,45 @@ mod tests {
                     .all(|found| (0.6..=1.0).contains(&found.confidence)),
                 "{found:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_score_that_makes_no_sense_is_refused_and_changes_nothing() {
+        let right = json!({"symbol": "X", "price": 100.0, "at": 7, "score": 0.5, "z": 1.0, "volume_ratio": 1.0,
+            "volatility": 0.004, "high": 101.0, "low": 99.0});
+        let mut host = MockHost::new();
+        for (field, value) in [
+            ("symbol", json!("a b")),
+            ("price", json!(0)),
+            ("score", json!(1.5)),
+            ("z", json!(null)),
+            ("volume_ratio", json!(-1)),
+            ("volatility", json!(-0.1)),
+            ("low", json!(102)),
+            ("at", json!(-1)),
+        ] {
+            let mut payload = right.clone();
+            payload[field] = value;
+            match host.deliver::<Joey>("kyle.score", &payload) {
+                Err(Error::InvalidSignal(problem)) if problem.contains(field) => {}
+                other => panic!("{payload}: {other:?}"),
+            }
+        }
+        assert_eq!(host.state_of::<Vec<f64>>("recent/X"), None);
+    }
+
+    #[test]
+    fn the_threshold_is_the_operators_and_must_be_one() {
+        for (threshold, patterns) in [(0.5, Ok(1)), (1.0, Ok(0)), (1.5, Err(())), (-0.1, Err(()))] {
+            let mut host = MockHost::new().with_config("confidence", &threshold);
+            let breakout = json!({"symbol": "X", "price": 102.0, "at": 7, "score": 0.9, "z": 4.0, "volume_ratio": 3.0,
+                "volatility": 0.004, "high": 101.0, "low": 99.0});
+            let found = host
+                .deliver::<Joey>("kyle.score", &breakout)
+                .map(|actions| actions.len())
+                .map_err(drop);
+            assert_eq!(found, patterns, "{threshold}");
         }
     }
 

@@ -9,7 +9,7 @@
 
 use ark_guest::agent::{
     Action, Agent, Error, Host, Level, Metadata, Outcome, Parameters, RuleResult, Side, Signal,
-    trade,
+    is_symbol, trade,
 };
 use serde::{Deserialize, Serialize};
 
@@ -54,33 +54,27 @@ impl Agent for Kenny {
                 )));
             }
         };
-        if !(pattern.price.is_finite()
-            && pattern.price > 0.0
-            && (0.0..=1.0).contains(&pattern.confidence))
-        {
-            return Err(Error::InvalidSignal(
-                "price must be more than 0, confidence 0 to 1".to_owned(),
-            ));
-        }
+        pattern.check().map_err(Error::InvalidSignal)?;
         let key = format!("last-order/{}", pattern.symbol);
         let cool_down: u64 = host.config("cool_down_seconds", 900)?;
+        // Either way in time: an order dated in the far future must not keep the symbol shut until then.
         if host
             .state::<u64>(&key)?
-            .is_some_and(|last| pattern.at < last.saturating_add(cool_down))
+            .is_some_and(|last| pattern.at.abs_diff(last) < cool_down)
         {
             return Ok(Vec::new());
         }
         let distance = (2.0 * pattern.volatility * HORIZON.sqrt()).clamp(0.005, 0.2);
-        let risk: f64 = host.config("risk_per_trade", 0.001)?;
-        let cap: f64 = host.config("cap", 0.1)?;
+        let risk = share(host, "risk_per_trade", 0.001)?;
+        let cap = share(host, "cap", 0.1)?;
         let size = (risk / distance * pattern.confidence).min(cap);
-        let mut action = order(&pattern, side, size, distance);
+        let mut action = order(&pattern, side, size, distance)?;
         if let Some(smaller) = fitting(host, &action)? {
             host.log(
                 Level::Info,
                 &format!("{} cut from {size:.4} to {smaller:.4}", pattern.symbol),
             );
-            action = order(&pattern, side, smaller, distance);
+            action = order(&pattern, side, smaller, distance)?;
         }
         let Parameters::Trade(order) = &action.parameters else {
             return Ok(Vec::new());
@@ -107,7 +101,43 @@ impl Agent for Kenny {
     }
 }
 
-fn order(pattern: &Pattern, side: Side, size: f64, distance: f64) -> Action {
+impl Pattern {
+    fn check(&self) -> Result<(), String> {
+        for (field, value, right) in [
+            ("price", self.price, self.price > 0.0),
+            (
+                "confidence",
+                self.confidence,
+                (0.0..=1.0).contains(&self.confidence),
+            ),
+            ("volatility", self.volatility, self.volatility >= 0.0),
+        ] {
+            if !right {
+                return Err(format!(
+                    "{field} is {value}, which no pattern of joey's has"
+                ));
+            }
+        }
+        if is_symbol(&self.symbol) {
+            Ok(())
+        } else {
+            Err("symbol is no symbol".to_owned())
+        }
+    }
+}
+
+/// A share of capital from the configuration.
+fn share(host: &dyn Host, key: &str, default: f64) -> Result<f64, Error> {
+    let share: f64 = host.config(key, default)?;
+    if share > 0.0 && share <= 1.0 {
+        return Ok(share);
+    }
+    Err(Error::Failed(format!(
+        "config {key} is {share}; give more than 0, 1 at most: a fraction of capital"
+    )))
+}
+
+fn order(pattern: &Pattern, side: Side, size: f64, distance: f64) -> Result<Action, Error> {
     let away = if side == Side::Buy {
         distance
     } else {
@@ -117,7 +147,6 @@ fn order(pattern: &Pattern, side: Side, size: f64, distance: f64) -> Action {
         .entry(pattern.price)
         .stop_loss(pattern.price * (1.0 - away))
         .take_profit(pattern.price * (1.0 + 2.0 * away))
-        .done()
         .reasoning(format!(
             "{}, confidence {:.2}, stop {:.1} % away",
             pattern.pattern,
@@ -214,6 +243,11 @@ mod tests {
             [1, 0, 1]
         );
         assert_eq!(host.memories().len(), 2);
+        // A pattern dated far ahead is an order like any other, and shuts nothing.
+        assert_eq!(
+            [orders(&mut host, 90_000_000_000), orders(&mut host, 1900)],
+            [1, 1]
+        );
     }
 
     fn refusing(rules: &'static [u16], nearest: Option<f64>) -> MockHost {
@@ -257,15 +291,62 @@ mod tests {
             ("side", json!("up")),
             ("price", json!(-1)),
             ("confidence", json!(2)),
+            ("volatility", json!(-0.1)),
+            ("symbol", json!("a b")),
             ("at", json!("now")),
         ] {
             let mut payload = pattern("buy", 0);
             payload[field] = value;
             let result = MockHost::new().deliver::<Kenny>("joey.pattern", &payload);
             assert!(
-                matches!(result, Err(Error::InvalidSignal(_))),
+                matches!(&result, Err(Error::InvalidSignal(problem)) if problem.contains(field)),
                 "{payload}: {result:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_configuration_out_of_range_is_named() {
+        for (key, value) in [
+            ("risk_per_trade", -0.1),
+            ("risk_per_trade", 0.0),
+            ("cap", 1.5),
+        ] {
+            let mut host = MockHost::new().with_config(key, &value);
+            let result = host.deliver::<Kenny>("joey.pattern", &pattern("buy", 0));
+            assert!(
+                matches!(&result, Err(Error::Failed(problem)) if problem.contains(key)),
+                "{key}: {result:?}"
+            );
+            assert_eq!(host.memories().len(), 0);
+        }
+    }
+
+    #[test]
+    fn confidence_and_calm_make_orders_larger_up_to_the_cap() {
+        let size = |confidence: f64, volatility: f64| {
+            let mut payload = pattern("buy", 0);
+            payload["confidence"] = json!(confidence);
+            payload["volatility"] = json!(volatility);
+            let mut host = MockHost::new()
+                .with_config("risk_per_trade", &0.001)
+                .with_config("cap", &0.05);
+            only_trade(&host.deliver::<Kenny>("joey.pattern", &payload).unwrap()).position_size_pct
+        };
+        assert!(size(0.9, 0.002) > size(0.6, 0.002) && size(0.6, 0.002) > size(0.6, 0.004));
+        assert_eq!(size(1.0, 0.0), 0.05);
+    }
+
+    #[test]
+    fn its_actions_are_trades_and_never_speak_of_a_symbol() {
+        let actions = MockHost::new()
+            .deliver::<Kenny>("joey.pattern", &pattern("sell", 0))
+            .unwrap();
+        assert!(
+            actions
+                .iter()
+                .all(|action| matches!(action.parameters, Parameters::Trade(_))),
+            "{actions:?}"
+        );
     }
 }

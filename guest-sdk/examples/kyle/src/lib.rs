@@ -3,14 +3,22 @@
 //! Per symbol it keeps, in the host's state: the last prices (a channel), an exponentially weighted mean and variance of returns, and an
 //! exponentially weighted mean of volume. A tick's score is `tanh(z / 3)`, where z is its return in standard deviations, weighted by how
 //! unusual its volume is; so it is in -1..=1 and keeps the sign of the return. Until the warm-up is over it says nothing.
+//!
+//! One absurd tick must not spoil the statistics for good: a move counts as 50 % at most, a volume as 1,000 times its mean at most.
 
-use ark_guest::agent::{Action, Agent, Error, Host, Metadata, Signal, message};
+use ark_guest::agent::{Action, Agent, Error, Host, Metadata, Signal, is_symbol, message};
 use serde::{Deserialize, Serialize};
 
 /// How many prices make the channel.
 const CHANNEL: usize = 20;
 /// The weight of the newest observation: a memory of about 30 ticks.
 const ALPHA: f64 = 1.0 / 30.0;
+/// The largest move that counts as it is, either way.
+const LARGEST_MOVE: f64 = 0.5;
+/// The largest volume that counts as it is, in means.
+const LARGEST_VOLUME_RATIO: f64 = 1000.0;
+/// Seconds since the Unix epoch end here (in the year 5138); what is more is meant as milliseconds.
+const LAST_SECOND: u64 = 100_000_000_000;
 
 /// A market tick.
 #[derive(Debug, Clone, Deserialize)]
@@ -72,18 +80,7 @@ impl Agent for Kyle {
 
     fn handle(host: &dyn Host, signal: &Signal) -> Result<Vec<Action>, Error> {
         let tick: Tick = signal.payload()?;
-        if !(tick.price.is_finite() && tick.price > 0.0) {
-            return Err(Error::InvalidSignal(format!(
-                "price is {}; give more than 0",
-                tick.price
-            )));
-        }
-        if !(tick.volume.is_finite() && tick.volume >= 0.0) {
-            return Err(Error::InvalidSignal(format!(
-                "volume is {}; give 0 or more",
-                tick.volume
-            )));
-        }
+        tick.check().map_err(Error::InvalidSignal)?;
         let key = format!("statistics/{}", tick.symbol);
         let mut statistics: Statistics = host.state(&key)?.unwrap_or_default();
         let score = statistics.take(&tick);
@@ -100,11 +97,35 @@ impl Agent for Kyle {
         );
         Ok(vec![
             message("kyle.score")
-                .payload(&score)?
+                .payload(&score)
                 .reasoning(reasoning)
                 .source("market.tick")
-                .build(),
+                .build()?,
         ])
+    }
+}
+
+impl Tick {
+    fn check(&self) -> Result<(), String> {
+        if !is_symbol(&self.symbol) {
+            return Err(
+                "symbol: give 1 to 32 of A-Z, 0-9, '-', '.', '_', '/', ':', e.g. BTC-USD"
+                    .to_owned(),
+            );
+        }
+        if !(self.price.is_finite() && self.price > 0.0) {
+            return Err(format!("price is {}; give more than 0", self.price));
+        }
+        if !(self.volume.is_finite() && self.volume >= 0.0) {
+            return Err(format!("volume is {}; give 0 or more", self.volume));
+        }
+        if self.at >= LAST_SECOND {
+            return Err(format!(
+                "at is {}; give seconds since the Unix epoch, not milliseconds",
+                self.at
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -113,7 +134,7 @@ impl Statistics {
     fn take(&mut self, tick: &Tick) -> Option<Score> {
         let last = self.prices.last().copied();
         let score = last.map(|last| {
-            let change = tick.price / last - 1.0;
+            let change = (tick.price / last - 1.0).clamp(-LARGEST_MOVE, LARGEST_MOVE);
             let volatility = self.variance.sqrt();
             let z = if volatility > 0.0 {
                 (change - self.mean) / volatility
@@ -121,7 +142,7 @@ impl Statistics {
                 0.0
             };
             let volume_ratio = if self.volume > 0.0 {
-                tick.volume / self.volume
+                (tick.volume / self.volume).min(LARGEST_VOLUME_RATIO)
             } else {
                 1.0
             };
@@ -143,10 +164,15 @@ impl Statistics {
                 low,
             }
         });
-        self.volume = if self.ticks == 0 {
-            tick.volume
+        let volume = if self.volume > 0.0 {
+            tick.volume.min(self.volume * LARGEST_VOLUME_RATIO)
         } else {
-            self.volume + ALPHA * (tick.volume - self.volume)
+            tick.volume
+        };
+        self.volume = if self.ticks == 0 {
+            volume
+        } else {
+            self.volume + ALPHA * (volume - self.volume)
         };
         self.ticks += 1;
         self.prices.push(tick.price);
@@ -161,7 +187,7 @@ ark_guest::export_agent!(Kyle);
 
 #[cfg(test)]
 mod tests {
-    use ark_guest::agent::{MockHost, Parameters};
+    use ark_guest::agent::{Host as _, MockHost, Parameters};
     use serde_json::json;
 
     use super::*;
@@ -221,7 +247,13 @@ mod tests {
             r#"{"symbol":"X","price":"1","volume":1,"at":1}"#,
             r#"{"symbol":"X","volume":1,"at":1}"#,
             r#"{"symbol":"X","price":1e999,"volume":1,"at":1}"#,
+            r#"{"symbol":"","price":1,"volume":1,"at":1}"#,
+            r#"{"symbol":"X\n","price":1,"volume":1,"at":1}"#,
+            r#"{"symbol":"X","price":1,"volume":1,"at":-1}"#,
+            r#"{"symbol":"X","price":1,"volume":1,"at":1795165200000}"#,
+            r#"{"symbol":"X","price":1,"volume":1,"at":1} {}"#,
             "[]",
+            "",
         ] {
             let result = host.deliver_json::<Kyle>("market.tick", payload);
             assert!(
@@ -229,6 +261,33 @@ mod tests {
                 "{payload}: {result:?}"
             );
         }
-        assert_eq!(host.state_of::<serde_json::Value>("statistics/X"), None);
+        assert_eq!(host.state_list("", 10).unwrap(), [""; 0]);
+        let Err(Error::InvalidSignal(problem)) = host.deliver_json::<Kyle>(
+            "market.tick",
+            r#"{"symbol":"X","price":"1","volume":1,"at":1}"#,
+        ) else {
+            panic!("a price that is text")
+        };
+        assert!(problem.contains("price: invalid type"), "{problem}");
+    }
+
+    #[test]
+    fn one_absurd_tick_does_not_spoil_the_rest() {
+        let mut host = MockHost::new();
+        for (at, price, volume) in [
+            (0, 1e-300, 1e-300),
+            (1, 1e300, 1e300),
+            (2, 1e-300, 0.0),
+            (3, 100.0, 10.0),
+        ] {
+            assert!(tick(&mut host, at, price, volume).is_empty());
+        }
+        for at in 4..400 {
+            tick(&mut host, at, 100.0 + (at % 2) as f64 * 0.1, 10.0);
+        }
+        let usual = score(&tick(&mut host, 400, 100.0, 10.0));
+        assert!(usual.z.abs() < 3.0 && usual.volatility < 0.01, "{usual:?}");
+        let jump = score(&tick(&mut host, 401, 103.0, 40.0));
+        assert!(jump.score > 0.5, "{jump:?}");
     }
 }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use ark_guest::agent::{
-    Action, Agent, Error, Host, Level, Metadata, Side, Signal, custom, message, publish, trade,
+    Action, Agent, Error, Host, Level, Metadata, Parameters, Side, Signal, Trade, custom, message,
+    publish, trade,
 };
 use serde_json::json;
 
@@ -57,34 +58,30 @@ impl Agent for Chaos {
                 }
                 Ok(Vec::new())
             }
-            "actions" => Ok(vec![small("X", 0.01); 10_000]),
-            "strings" => Ok(vec![
-                trade(Side::Buy, "X", 0.01)
-                    .done()
-                    .reasoning("z".repeat(1 << 20))
-                    .build(),
-            ]),
-            "nan" => Ok(vec![small("X", f64::NAN)]),
-            "infinite" => Ok(vec![
-                trade(Side::Buy, "X", 0.01)
-                    .leverage(f64::INFINITY)
-                    .done()
-                    .build(),
-            ]),
-            "negative" => Ok(vec![small("X", -0.5)]),
-            "twice" => Ok(vec![
-                trade(Side::Buy, "X", 0.5)
-                    .extra(&json!({"position_size_pct": 0.01}))
-                    .done()
-                    .build(),
-            ]),
-            "forged-topic" => Ok(vec![
-                message("ark.decision")
-                    .payload(&json!({"outcome": "approved"}))?
-                    .build(),
-            ]),
+            "actions" => Ok(vec![small("X", 0.01)?; 10_000]),
+            "strings" => {
+                let mut action = small("X", 0.01)?;
+                action.reasoning = Some("z".repeat(1 << 20));
+                Ok(vec![action])
+            }
+            "nan" => forged(|trade| trade.position_size_pct = f64::NAN),
+            "infinite" => forged(|trade| trade.leverage = f64::INFINITY),
+            "negative" => forged(|trade| trade.position_size_pct = -0.5),
+            "twice" => forged(|trade| {
+                trade.position_size_pct = 0.5;
+                trade.extra_json = json!({"position_size_pct": 0.01}).to_string();
+            }),
+            "forged-topic" => {
+                let mut action = message("news")
+                    .payload(&json!({"outcome": "approved"}))
+                    .build()?;
+                if let Parameters::Message(message) = &mut action.parameters {
+                    message.topic = Some("ark.decision".to_owned());
+                }
+                Ok(vec![action])
+            }
             "mislabelled" => {
-                let mut action = small("X", 0.01);
+                let mut action = small("X", 0.01)?;
                 "report".clone_into(&mut action.action_type);
                 Ok(vec![action])
             }
@@ -95,20 +92,26 @@ impl Agent for Chaos {
                     "TAKEN"
                 },
                 0.01,
-            )]),
+            )?]),
             "foreign-scope" => {
                 let stolen = host.state_get("../kenny/last-order/X")?.is_some()
                     || host.state_get("kenny/last-order/X")?.is_some();
                 host.set_state("../kenny/last-order/X", &"overwritten")?;
-                Ok(vec![small(if stolen { "STOLEN" } else { "NOTHING" }, 0.01)])
+                Ok(vec![small(
+                    if stolen { "STOLEN" } else { "NOTHING" },
+                    0.01,
+                )?])
             }
             "environment" => {
                 let count = std::env::vars().count() + std::env::args().count();
-                Ok(vec![small(if count == 0 { "EMPTY" } else { "LEAK" }, 0.01)])
+                Ok(vec![small(
+                    if count == 0 { "EMPTY" } else { "LEAK" },
+                    0.01,
+                )?])
             }
-            "split" => Ok(vec![small("SPLIT", 0.06), small("SPLIT", 0.06)]),
+            "split" => Ok(vec![small("SPLIT", 0.06)?, small("SPLIT", 0.06)?]),
             "ungranted" => Ok(vec![
-                custom("format_disk", &json!({"hrm_approved": true})).build(),
+                custom("format_disk", &json!({"hrm_approved": true})).build()?,
             ]),
             "promote-and-sell" => {
                 let sale = trade(Side::Sell, "PUMP", 0.01)
@@ -120,8 +123,8 @@ impl Agent for Chaos {
                         .about("PUMP")
                         .text("to the moon")
                         .reasoning("hype")
-                        .build(),
-                    sale.done().reasoning("dump").build(),
+                        .build()?,
+                    sale.reasoning("dump").build()?,
                 ])
             }
             other => Err(Error::InvalidSignal(format!("no such misdeed: {other}"))),
@@ -129,12 +132,20 @@ impl Agent for Chaos {
     }
 }
 
-fn small(symbol: &str, size: f64) -> Action {
+/// A trade changed past what its builder would let through.
+fn forged(change: impl Fn(&mut Trade)) -> Result<Vec<Action>, Error> {
+    let mut action = small("X", 0.01)?;
+    if let Parameters::Trade(trade) = &mut action.parameters {
+        change(trade);
+    }
+    Ok(vec![action])
+}
+
+fn small(symbol: &str, size: f64) -> Result<Action, Error> {
     trade(Side::Buy, symbol, size)
         .entry(100.0)
         .stop_loss(95.0)
         .take_profit(110.0)
-        .done()
         .reasoning("chaos")
         .build()
 }

@@ -1,0 +1,342 @@
+//! What makes an action judgeable. The host is the one that decides; these are its rules, told where the author can still act on them: by
+//! the builders, and by the mock host for actions made by hand.
+//!
+//! Unlike the host, nothing is normalised here beyond what a builder does.
+
+use super::{Action, Change, Error, Parameters, Side};
+
+/// The longest reasoning, rollback plan, code, text or payload, in bytes.
+const MAX_TEXT: usize = 64 * 1024;
+/// The longest open parameters, in bytes.
+const MAX_OPEN_JSON: usize = 16 * 1024;
+/// The longest path, in bytes.
+const MAX_PATH: usize = 4096;
+/// The longest name of a source, subject, destination, purpose or language, in bytes.
+const MAX_LABEL: usize = 256;
+/// The most sources one action may name.
+const MAX_SOURCES: usize = 64;
+
+type Checked = Result<(), String>;
+
+/// Whether the host would take this action as a proposal. (What the policies say of it, only [`Host::check`](super::Host::check) knows.)
+///
+/// # Errors
+/// [`Error::Failed`]: the action type, the first field that is out of its range or form, and what would be right.
+pub fn check_action(action: &Action) -> Result<(), Error> {
+    judgeable(action).map_err(|problem| {
+        Error::Failed(format!("action {:?}: {problem}", clip(&action.action_type)))
+    })
+}
+
+fn judgeable(action: &Action) -> Checked {
+    let action_type = action.action_type.as_str();
+    if !name(action_type, 64, b"_.-") {
+        return Err(
+            "action_type: give 1 to 64 of a-z, 0-9, '_', '.', '-', starting with a letter"
+                .to_owned(),
+        );
+    }
+    if !fits(action_type, &action.parameters) {
+        return Err(
+            "parameters: are of another family than the action type, or contradict it".to_owned(),
+        );
+    }
+    text("reasoning", action.reasoning.as_deref(), MAX_TEXT)?;
+    text("rollback_plan", action.rollback_plan.as_deref(), MAX_TEXT)?;
+    if action.sources.len() > MAX_SOURCES {
+        return Err(format!(
+            "sources: are {}; name {MAX_SOURCES} at most",
+            action.sources.len()
+        ));
+    }
+    for source in &action.sources {
+        label("sources", Some(source))?;
+    }
+    parameters(&action.parameters)
+}
+
+/// Whether parameters belong to an action type.
+fn fits(action_type: &str, parameters: &Parameters) -> bool {
+    use super::{DataOperation as D, FileVerb as F};
+    match (action_type, parameters) {
+        ("buy", Parameters::Trade(trade)) => trade.side == Side::Buy,
+        ("sell", Parameters::Trade(trade)) => trade.side == Side::Sell,
+        ("trade" | "order" | "open_position", Parameters::Trade(_))
+        | ("close_position", Parameters::ClosePosition(_))
+        | ("data_handling", Parameters::Data(_))
+        | ("file_operation", Parameters::File(_))
+        | ("execute_code", Parameters::Code(_))
+        | ("message" | "publish" | "report" | "log", Parameters::Message(_)) => true,
+        ("collect_data", Parameters::Data(data)) => data.operation == D::Collect,
+        ("store_data", Parameters::Data(data)) => data.operation == D::Store,
+        ("share_data", Parameters::Data(data)) => data.operation == D::Share,
+        ("delete", Parameters::File(file)) => matches!(file.operation, F::Delete | F::Destroy),
+        ("remove", Parameters::File(file)) => matches!(file.operation, F::Remove | F::Destroy),
+        (action_type, Parameters::System(system)) => action_type == change_name(system.change),
+        (action_type, Parameters::Custom(custom)) => {
+            action_type == custom.kind && !known(action_type)
+        }
+        _ => false,
+    }
+}
+
+/// The action type of a change of the system.
+pub(super) fn change_name(change: Change) -> &'static str {
+    match change {
+        Change::ModifyGraveyard => "modify_graveyard",
+        Change::UpdateEthics => "update_ethics",
+        Change::ChangeRules => "change_rules",
+        Change::DisableWatchdog => "disable_watchdog",
+        Change::DisableAudit => "disable_audit",
+        Change::ClearHalt => "clear_halt",
+        Change::OverrideUser => "override_user",
+    }
+}
+
+/// Whether an action type has parameters of its own, so that it cannot be custom.
+fn known(action_type: &str) -> bool {
+    const KNOWN: [&str; 25] = [
+        "trade",
+        "order",
+        "buy",
+        "sell",
+        "open_position",
+        "close_position",
+        "data_handling",
+        "collect_data",
+        "store_data",
+        "share_data",
+        "file_operation",
+        "delete",
+        "remove",
+        "execute_code",
+        "message",
+        "publish",
+        "report",
+        "log",
+        "modify_graveyard",
+        "update_ethics",
+        "change_rules",
+        "disable_watchdog",
+        "disable_audit",
+        "clear_halt",
+        "override_user",
+    ];
+    KNOWN.contains(&action_type)
+}
+
+fn parameters(parameters: &Parameters) -> Checked {
+    match parameters {
+        Parameters::Trade(trade) => {
+            symbol(&trade.symbol)?;
+            fraction("position_size_pct", trade.position_size_pct)?;
+            positive("leverage", Some(trade.leverage))?;
+            positive("entry_price", trade.entry_price)?;
+            number(
+                "stop_loss",
+                trade.stop_loss,
+                f64::is_finite,
+                "a finite number",
+            )?;
+            positive("take_profit", trade.take_profit)?;
+            number(
+                "risk_reward_ratio",
+                trade.risk_reward_ratio,
+                |it| it.is_finite() && it >= 0.0,
+                "0 or more",
+            )?;
+            extra(
+                &trade.extra_json,
+                &[
+                    "symbol",
+                    "side",
+                    "position_size_pct",
+                    "leverage",
+                    "entry_price",
+                    "stop_loss",
+                    "take_profit",
+                    "risk_reward_ratio",
+                    "material_nonpublic",
+                    "manipulative_intent",
+                    "ahead_of_client_order",
+                ],
+            )
+        }
+        Parameters::ClosePosition(close) => {
+            symbol(&close.symbol)?;
+            close
+                .position_size_pct
+                .map_or(Ok(()), |size| fraction("position_size_pct", size))?;
+            extra(&close.extra_json, &["symbol", "position_size_pct"])
+        }
+        Parameters::Data(data) => {
+            label("subject", data.subject.as_deref())?;
+            label("destination", data.destination.as_deref())?;
+            label("purpose", data.purpose.as_deref())?;
+            extra(
+                &data.extra_json,
+                &[
+                    "operation",
+                    "subject",
+                    "contains_personal_data",
+                    "data_sensitivity",
+                    "encryption",
+                    "anonymized",
+                    "destination",
+                    "purpose",
+                    "user_consent",
+                ],
+            )
+        }
+        Parameters::File(file) => {
+            if file.path.is_empty()
+                || file.path.len() > MAX_PATH
+                || file.path.chars().any(char::is_control)
+            {
+                return Err(format!(
+                    "parameters.path: give 1 to {MAX_PATH} bytes without control characters"
+                ));
+            }
+            extra(&file.extra_json, &["operation", "path"])
+        }
+        Parameters::Code(code) => {
+            label("language", code.language.as_deref())?;
+            if code.code.is_empty() {
+                return Err("parameters.code: is empty; give the source text".to_owned());
+            }
+            text("parameters.code", Some(&code.code), MAX_TEXT)?;
+            extra(&code.extra_json, &["language", "code"])
+        }
+        Parameters::Message(message) => {
+            match message.topic.as_deref() {
+                Some(topic) if !name(topic, 128, b"._-") => {
+                    return Err(format!(
+                        "parameters.topic: is {:?}; give 1 to 128 of a-z, 0-9, '.', '_', '-', starting with a letter",
+                        clip(topic)
+                    ));
+                }
+                Some(topic) if topic.starts_with("ark.") => {
+                    return Err(
+                        "parameters.topic: starts with `ark.`, which is the host's own; use another".to_owned(),
+                    );
+                }
+                _ => {}
+            }
+            if let Some(to) = message.to.as_deref().filter(|to| !name(to, 64, b"-_")) {
+                return Err(format!(
+                    "parameters.to: is {:?}, not the name of an agent",
+                    clip(to)
+                ));
+            }
+            message.symbol.as_deref().map_or(Ok(()), symbol)?;
+            text("parameters.text", message.text.as_deref(), MAX_TEXT)?;
+            message.payload_json.as_deref().map_or(Ok(()), |payload| {
+                json("parameters.payload", payload).map(drop)
+            })?;
+            extra(
+                &message.extra_json,
+                &["topic", "to", "symbol", "text", "payload"],
+            )
+        }
+        Parameters::System(system) => extra(&system.parameters_json, &[]),
+        Parameters::Custom(custom) => extra(&custom.parameters_json, &[]),
+    }
+}
+
+/// A name: starts with a lower-case letter, goes on with those, digits and `more`.
+fn name(value: &str, longest: usize, more: &[u8]) -> bool {
+    value.len() <= longest
+        && value.starts_with(|first: char| first.is_ascii_lowercase())
+        && value
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || more.contains(&b))
+}
+
+/// Whether the host would take this as an instrument: 1 to 32 of `A-Z 0-9 - . _ / :`. (Lower case becomes upper case.)
+#[must_use]
+pub fn is_symbol(value: &str) -> bool {
+    (1..=32).contains(&value.len())
+        && value
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-._/:".contains(&b))
+}
+
+fn symbol(value: &str) -> Checked {
+    if is_symbol(value) {
+        return Ok(());
+    }
+    Err(format!(
+        "parameters.symbol: is {:?}; give 1 to 32 of A-Z, 0-9, '-', '.', '_', '/', ':', e.g. BTC-USD",
+        clip(value)
+    ))
+}
+
+fn number(field: &str, value: Option<f64>, right: impl Fn(f64) -> bool, remedy: &str) -> Checked {
+    match value {
+        Some(value) if !right(value) => {
+            Err(format!("parameters.{field}: is {value}; give {remedy}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn fraction(field: &str, value: f64) -> Checked {
+    let remedy = "a number from 0 to 1: a fraction of capital, 0.05 is 5 %";
+    number(field, Some(value), |it| (0.0..=1.0).contains(&it), remedy)
+}
+
+fn positive(field: &str, value: Option<f64>) -> Checked {
+    number(
+        field,
+        value,
+        |it| it.is_finite() && it > 0.0,
+        "a finite number greater than 0",
+    )
+}
+
+fn text(field: &str, value: Option<&str>, longest: usize) -> Checked {
+    match value {
+        Some(value) if value.len() > longest => Err(format!(
+            "{field}: is {} bytes long; give {longest} at most",
+            value.len()
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn label(field: &str, value: Option<&str>) -> Checked {
+    let fits = |it: &str| (1..=MAX_LABEL).contains(&it.len()) && !it.chars().any(char::is_control);
+    match value {
+        Some(value) if !fits(value) => Err(format!(
+            "{field}: is {:?}; give 1 to {MAX_LABEL} bytes of plain text",
+            clip(value)
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Parameters beside the typed ones: none of those may be given twice.
+fn extra(value: &str, typed: &[&str]) -> Checked {
+    text("parameters", Some(value), MAX_OPEN_JSON)?;
+    let value = json("parameters", value)?;
+    let Some(object) = value.as_object() else {
+        return Err("parameters: the extra ones are no JSON object".to_owned());
+    };
+    match typed.iter().find(|key| object.contains_key(**key)) {
+        Some(key) => Err(format!(
+            "parameters.{key}: stands both in the typed and in the extra ones; give it once, typed"
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Parses one JSON value of no more than the longest text.
+pub(super) fn json(field: &str, value: &str) -> Result<serde_json::Value, String> {
+    text(field, Some(value), MAX_TEXT)?;
+    serde_json::from_str(value).map_err(|error| format!("{field}: is not JSON: {error}"))
+}
+
+/// The start of a text, fit for an error message.
+pub(super) fn clip(value: &str) -> String {
+    value.chars().take(60).collect()
+}
