@@ -356,6 +356,8 @@ struct Queue {
     running: bool,
     /// The store may hold more than `signals`.
     more: bool,
+    /// What the last look into the store brought. Its `Accepted` events may still be on their way: they bring nothing new.
+    loaded: HashSet<SignalId>,
     retry_at: Option<Instant>,
 }
 
@@ -409,6 +411,9 @@ impl Dispatcher {
     fn enqueue(&mut self, signal: &Arc<Signal>, receivers: &[usize]) {
         for seat in receivers {
             if let Some(queue) = self.queues.get_mut(*seat) {
+                if queue.loaded.contains(&signal.id) {
+                    continue;
+                }
                 if queue.more || queue.signals.len() >= QUEUE as usize {
                     queue.more = true;
                 } else {
@@ -441,6 +446,7 @@ impl Dispatcher {
             match self.store.pending_deliveries(name, None, QUEUE) {
                 Ok(signals) => {
                     queue.more = signals.len() == QUEUE as usize;
+                    queue.loaded = signals.iter().map(|signal| signal.id).collect();
                     queue.signals.extend(signals.into_iter().map(Arc::new));
                 }
                 Err(error) => {
