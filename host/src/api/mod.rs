@@ -5,8 +5,11 @@
 //!
 //! Must not know: SQL, wasmtime, rules. Reads that touch the disk run off the reactor.
 
-mod handlers;
+mod exchange;
 mod problem;
+mod proposing;
+mod reading;
+mod routes;
 mod server;
 pub mod view;
 

@@ -62,7 +62,7 @@ pub async fn serve(
     connections: usize,
     stop: impl Future<Output = ()>,
 ) {
-    let routes: Routes = super::handlers::routes(app, submitters);
+    let routes: Routes = super::routes::routes(app, submitters);
     let graceful = GracefulShutdown::new();
     let room = Arc::new(Semaphore::new(connections));
     let mut builder = hyper::server::conn::http1::Builder::new();

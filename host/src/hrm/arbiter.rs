@@ -10,371 +10,30 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
-use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, TrySendError};
+use crossbeam_channel::Receiver;
 
 use crate::model::action::{Action, Family, Parameters};
 use crate::model::decision::{Decision, Outcome};
 use crate::model::facts::Facts;
-use crate::model::ids::{DecisionId, Digest, Fraction, Millis, Name, TraceId};
-use crate::model::signal::Signal;
-use crate::model::state::{NewMemory, StateWrite, TruthWrite};
+use crate::model::ids::{DecisionId, Digest, Fraction, Millis};
 use crate::store::{
     AuditEntry, AuditKind, CommitError, DeliveryDone, DeliveryResult, IdempotencyRecord,
-    LedgerChange, OutboxMessage, PolicyRecord, Position, PositionStatus, Store, Unit,
+    LedgerChange, OutboxMessage, Position, PositionStatus, Store, Unit,
 };
 
 use super::chain::{Chain, Judge};
 use super::combine::combine;
 use super::guards::Guards;
-use super::ledger::{ExecutionStatus, Fill, Ledger, Subject};
-use super::record::{self, Columns};
-use super::redaction::{Findings, redact};
+use super::handle::{Redacted, Reply, Request, identity_of};
+use super::ledger::{Fill, Ledger};
+use super::proposal::{
+    Answer, ExecutionReceipt, ExecutionReport, HrmConfig, HrmError, IdempotencyKey, Settlement,
+};
+use super::record;
 
-/// How the HRM works.
-#[derive(Debug, Clone)]
-pub struct HrmConfig {
-    /// How many proposals may wait; past it callers are told to come back.
-    pub queue: usize,
-    /// How long an approved trade holds its exposure without an execution report.
-    pub reservation_ttl: Duration,
-}
-
-impl Default for HrmConfig {
-    fn default() -> Self {
-        Self {
-            queue: 4096,
-            reservation_ttl: Duration::from_mins(10),
-        }
-    }
-}
-
-/// Why there is no decision.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum HrmError {
-    /// Too many proposals wait.
-    #[error("too many proposals are waiting; try again in a second")]
-    Busy,
-    /// The host is shutting down.
-    #[error("the host is shutting down")]
-    Closed,
-    /// The decision could not be made durable, so it does not count: the action is denied.
-    #[error("the decision could not be recorded, so the action is denied: {0}")]
-    NotRecorded(String),
-    /// The idempotency key was used for another request.
-    #[error("this idempotency key was used for another request; use a fresh key")]
-    KeyReused,
-    /// The invocation's effects collide with what was committed meanwhile. It may be run again.
-    #[error("the state changed meanwhile: {0}")]
-    Conflict(String),
-    /// The delivery was already settled: nothing was committed.
-    #[error("the delivery is already settled")]
-    AlreadySettled,
-    /// There is no such decision.
-    #[error("there is no decision {0}")]
-    UnknownDecision(DecisionId),
-    /// Nothing can be executed on that decision: why.
-    #[error("nothing can be executed on this decision: {0}")]
-    NotExecutable(String),
-}
-
-/// A key under which a proposal's first answer is given again.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct IdempotencyKey {
-    /// The key, scoped to the proposing agent.
-    pub key: String,
-    /// Digest of the request it came with.
-    pub request: Digest,
-}
-
-/// A proposal from outside an invocation.
-#[derive(Debug, Clone)]
-pub struct Proposal {
-    /// Who proposes.
-    pub agent: Name,
-    /// The trace it belongs to.
-    pub trace_id: TraceId,
-    /// What: checked by [`crate::model::check`].
-    pub action: Action,
-    /// How many signals led to it.
-    pub causal_depth: u32,
-    /// Under which key it is answered once only.
-    pub idempotency: Option<IdempotencyKey>,
-}
-
-/// The answer to a proposal.
-#[derive(Debug, Clone)]
-pub enum Answer {
-    /// It was decided now.
-    Decided(Arc<Decision>),
-    /// It was decided before, under the same key: that decision.
-    Seen(DecisionId),
-}
-
-/// One action of an invocation.
-#[derive(Debug, Clone)]
-pub struct InvocationAction {
-    /// What: checked by [`crate::model::check`].
-    pub action: Action,
-    /// Why the host itself denies it, e.g. that the manifest does not grant its type.
-    pub refusal: Option<String>,
-}
-
-/// What an invocation wants to have committed, all or nothing.
-#[derive(Debug, Clone)]
-pub struct Settlement {
-    /// Whose invocation.
-    pub agent: Name,
-    /// The signal it handled.
-    pub signal: Signal,
-    /// What it proposes.
-    pub actions: Vec<InvocationAction>,
-    /// Its state writes.
-    pub state: Vec<StateWrite>,
-    /// Its memories.
-    pub memories: Vec<NewMemory>,
-    /// Its truths.
-    pub truths: Vec<TruthWrite>,
-}
-
-/// What an executor reports.
-#[derive(Debug, Clone)]
-pub struct ExecutionReport {
-    /// The executor's id of the report: a report seen before is acknowledged and changes nothing.
-    pub execution_id: String,
-    /// The approved action it is about.
-    pub decision_id: DecisionId,
-    /// What became of it.
-    pub status: ExecutionStatus,
-    /// How much was carried out in all so far; `None`: all of it.
-    pub filled: Option<Fraction>,
-    /// At which price.
-    pub price: Option<f64>,
-    /// What it realised, as a fraction of capital; a loss is negative.
-    pub realised: Option<f64>,
-}
-
-/// The answer to an execution report.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExecutionReceipt {
-    /// Whether it was seen before (nothing was changed now).
-    pub duplicate: bool,
-    /// The trace of the decision.
-    pub trace_id: TraceId,
-}
-
-type Reply<T> = Box<dyn FnOnce(Result<T, HrmError>) + Send>;
-
-enum Request {
-    Propose(Box<Redacted>, Reply<Answer>),
-    Preview(Box<Redacted>, Reply<Arc<Decision>>),
-    Settle(Box<Settlement>, Vec<Redacted>, Reply<Vec<Arc<Decision>>>),
-    Execution(Box<ExecutionReport>, Reply<ExecutionReceipt>),
-    Stop,
-}
-
-/// A proposal after redaction: no secret passes this point.
-struct Redacted {
-    proposal: Proposal,
-    findings: Findings,
-    data_subject: Option<String>,
-    identity: Digest,
-    refusal: Option<String>,
-}
-
-impl Redacted {
-    fn new(mut proposal: Proposal, refusal: Option<String>) -> Self {
-        let data_subject = match &proposal.action.parameters {
-            Parameters::Data(data) => data.subject.clone(),
-            _ => None,
-        };
-        let (action, findings) = redact(proposal.action);
-        proposal.action = action;
-        // Serialising finite numbers and strings cannot fail; an empty text would only make actions look identical, which is stricter.
-        let canonical = serde_json::to_vec(&proposal.action).unwrap_or_default();
-        let identity = identity_of(&proposal.agent, &canonical);
-        Self {
-            proposal,
-            findings,
-            data_subject,
-            identity,
-            refusal,
-        }
-    }
-
-    fn subject(&self) -> Subject<'_> {
-        Subject {
-            agent: &self.proposal.agent,
-            action: &self.proposal.action,
-            identity: self.identity,
-            findings: &self.findings,
-            data_subject: self.data_subject.as_deref(),
-            causal_depth: self.proposal.causal_depth,
-        }
-    }
-}
-
-fn identity_of(agent: &Name, canonical_action: &[u8]) -> Digest {
-    Digest::of_parts([agent.as_str().as_bytes(), b"\0", canonical_action])
-}
-
-/// The handle to the HRM. Cheap to clone; the thread ends on [`Hrm::close`].
-#[derive(Clone)]
-pub struct Hrm {
-    requests: Sender<Request>,
-    announce: Arc<AtomicBool>,
-    thread: Arc<std::sync::Mutex<Option<JoinHandle<()>>>>,
-}
-
-impl Hrm {
-    /// Loads the ledger and starts the thread.
-    ///
-    /// # Errors
-    /// [`HrmError::NotRecorded`] when the store cannot be read, or the policies' identities not be written to it.
-    pub fn start(
-        config: HrmConfig,
-        chain: &Chain,
-        guards: Arc<Guards>,
-        store: Store,
-    ) -> Result<Self, HrmError> {
-        let policies = chain
-            .identities()
-            .map(|identity| {
-                let metadata_json = serde_json::to_string(&identity.metadata)
-                    .map_err(|error| HrmError::NotRecorded(error.to_string()))?;
-                Ok(PolicyRecord {
-                    digest: identity.digest,
-                    metadata_json,
-                })
-            })
-            .collect::<Result<_, HrmError>>()?;
-        store
-            .commit(Unit {
-                policies,
-                ..Unit::default()
-            })
-            .map_err(|error| HrmError::NotRecorded(error.to_string()))?;
-        let ledger = load(&store)?;
-        let (requests, inbox) = crossbeam_channel::bounded(config.queue);
-        let announce = Arc::new(AtomicBool::new(false));
-        let arbiter = Arbiter {
-            judge: chain.judge(),
-            config,
-            guards,
-            store,
-            ledger,
-            keys: SeenKeys::default(),
-            stale: Arc::new(AtomicBool::new(false)),
-            announce: Arc::clone(&announce),
-        };
-        let thread = std::thread::Builder::new()
-            .name("ark-hrm".to_owned())
-            .spawn(move || arbiter.run(&inbox))
-            .map_err(|error| HrmError::NotRecorded(error.to_string()))?;
-        Ok(Self {
-            requests,
-            announce,
-            thread: Arc::new(std::sync::Mutex::new(Some(thread))),
-        })
-    }
-
-    /// Whether decisions and executions are announced as signals (`ark.decision`, `ark.execution`): only worth a row when somebody
-    /// listens.
-    pub fn announce(&self, on: bool) {
-        self.announce.store(on, Ordering::Release);
-    }
-
-    /// Whether this decision led to a message in the outbox.
-    #[must_use]
-    pub fn sends_on(&self, decision: &Decision) -> bool {
-        match decision.action.parameters.family() {
-            Family::Message => decision.outcome == Outcome::Approved,
-            _ => self.announce.load(Ordering::Acquire),
-        }
-    }
-
-    /// Judges and records a proposal. `reply` is called once the decision is durable, on the writer's thread: it must be quick.
-    pub fn propose(&self, proposal: Proposal, reply: Reply<Answer>) {
-        self.send(Request::Propose(
-            Box::new(Redacted::new(proposal, None)),
-            reply,
-        ));
-    }
-
-    /// Judges a proposal as if it came now; records and reserves nothing.
-    pub fn preview(
-        &self,
-        proposal: Proposal,
-        refusal: Option<String>,
-        reply: Reply<Arc<Decision>>,
-    ) {
-        self.send(Request::Preview(
-            Box::new(Redacted::new(proposal, refusal)),
-            reply,
-        ));
-    }
-
-    /// Judges an invocation's actions and commits everything it wants to have committed.
-    pub fn settle(&self, settlement: Settlement, reply: Reply<Vec<Arc<Decision>>>) {
-        let redacted = settlement
-            .actions
-            .iter()
-            .map(|item| {
-                let proposal = Proposal {
-                    agent: settlement.agent.clone(),
-                    trace_id: settlement.signal.trace_id,
-                    action: item.action.clone(),
-                    causal_depth: settlement.signal.causal_depth,
-                    idempotency: None,
-                };
-                Redacted::new(proposal, item.refusal.clone())
-            })
-            .collect();
-        self.send(Request::Settle(Box::new(settlement), redacted, reply));
-    }
-
-    /// Books an execution report.
-    pub fn report_execution(&self, report: ExecutionReport, reply: Reply<ExecutionReceipt>) {
-        self.send(Request::Execution(Box::new(report), reply));
-    }
-
-    /// Decides what is queued, then ends the thread.
-    pub fn close(&self) {
-        let _ = self.requests.send(Request::Stop);
-        let thread = self.thread.lock().ok().and_then(|mut thread| thread.take());
-        if let Some(thread) = thread
-            && thread.join().is_err()
-        {
-            tracing::error!("the HRM thread ended in a panic");
-        }
-    }
-
-    fn send(&self, request: Request) {
-        if let Err(error) = self.requests.try_send(request) {
-            let (request, error) = match error {
-                TrySendError::Full(request) => (request, HrmError::Busy),
-                TrySendError::Disconnected(request) => (request, HrmError::Closed),
-            };
-            request.fail(error);
-        }
-    }
-}
-
-impl Request {
-    fn fail(self, error: HrmError) {
-        match self {
-            Self::Propose(_, reply) => reply(Err(error)),
-            Self::Preview(_, reply) => reply(Err(error)),
-            Self::Settle(_, _, reply) => reply(Err(error)),
-            Self::Execution(_, reply) => reply(Err(error)),
-            Self::Stop => {}
-        }
-    }
-}
-
-struct Arbiter {
+/// What the thread owns.
+pub(super) struct Arbiter {
     judge: Judge,
     config: HrmConfig,
     guards: Arc<Guards>,
@@ -387,7 +46,31 @@ struct Arbiter {
 }
 
 impl Arbiter {
-    fn run(mut self, inbox: &Receiver<Request>) {
+    /// Loads the ledger.
+    ///
+    /// # Errors
+    /// [`HrmError::NotRecorded`] when the store cannot be read.
+    pub(super) fn new(
+        config: HrmConfig,
+        chain: &Chain,
+        guards: Arc<Guards>,
+        store: Store,
+        announce: Arc<AtomicBool>,
+    ) -> Result<Self, HrmError> {
+        Ok(Self {
+            judge: chain.judge(),
+            ledger: load(&store)?,
+            config,
+            guards,
+            store,
+            keys: SeenKeys::default(),
+            stale: Arc::new(AtomicBool::new(false)),
+            announce,
+        })
+    }
+
+    /// Decides what comes, until it is told to stop.
+    pub(super) fn run(mut self, inbox: &Receiver<Request>) {
         while let Ok(request) = inbox.recv() {
             if self.stale.load(Ordering::Acquire)
                 && let Err(error) = self.reload()
@@ -887,35 +570,4 @@ fn announcement(decision: &Decision) -> serde_json::Value {
         payload["side"] = serde_json::json!(trade.side);
     }
     payload
-}
-
-/// Reads a decision back from its audit row.
-///
-/// # Errors
-/// As [`record::decode`]; `None` when the row is no decision.
-pub fn decision_of(
-    row: &crate::store::AuditRow,
-    policy: impl Fn(Digest) -> Option<Arc<crate::model::decision::PolicyIdentity>>,
-) -> Result<Option<Decision>, record::RecordError> {
-    let (AuditKind::Decision, Some(trace_id), Some(agent), Some(outcome), Ok(id)) = (
-        row.kind,
-        row.trace_id,
-        row.agent.clone(),
-        row.outcome,
-        row.id.parse(),
-    ) else {
-        return Ok(None);
-    };
-    record::decode(
-        Columns {
-            id,
-            trace_id,
-            agent,
-            decided_at: row.at,
-            outcome,
-        },
-        &row.body,
-        policy,
-    )
-    .map(Some)
 }

@@ -15,6 +15,7 @@ use crate::model::decision::{Decision, Outcome, PolicyIdentity, PolicyVerdict};
 use crate::model::facts::Facts;
 use crate::model::ids::{DecisionId, Digest, Millis, Name, TraceId};
 use crate::model::verdict::{RuleAnswer, RuleResult, Value, Verdict};
+use crate::store::{AuditKind, AuditRow};
 
 /// Why a body cannot be read back.
 #[derive(Debug, thiserror::Error)]
@@ -175,6 +176,37 @@ pub fn decode(
         outcome: columns.outcome,
         compliance_score: body.compliance_score,
     })
+}
+
+/// Reads a decision back from its audit row.
+///
+/// # Errors
+/// As [`decode`]; `None` when the row is no decision.
+pub fn decision_of(
+    row: &AuditRow,
+    policy: impl Fn(Digest) -> Option<Arc<PolicyIdentity>>,
+) -> Result<Option<Decision>, RecordError> {
+    let (AuditKind::Decision, Some(trace_id), Some(agent), Some(outcome), Ok(id)) = (
+        row.kind,
+        row.trace_id,
+        row.agent.clone(),
+        row.outcome,
+        row.id.parse(),
+    ) else {
+        return Ok(None);
+    };
+    decode(
+        Columns {
+            id,
+            trace_id,
+            agent,
+            decided_at: row.at,
+            outcome,
+        },
+        &row.body,
+        policy,
+    )
+    .map(Some)
 }
 
 fn compact<A: AsRef<[RuleAnswer]>, S: Serializer>(

@@ -12,9 +12,8 @@ use crate::model::ids::Digest;
 use crate::runtime::Policy;
 use crate::store::{Archive, AuditKind, AuditRow, ReadError};
 
-use super::arbiter::decision_of;
 use super::combine::combine;
-use super::record;
+use super::record::{self, decision_of};
 
 /// A decision that did not come out the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

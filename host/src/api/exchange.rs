@@ -1,0 +1,192 @@
+//! What every call shares: reading a body, keys and traces from headers, writing an answer.
+
+use std::collections::HashMap;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::model::check::{FieldError, clip};
+use crate::model::form::{Fields, check_idempotency_key, parse_json};
+use crate::model::ids::TraceId;
+
+use super::problem::Problem;
+
+/// The most bytes of a request's body.
+const BODY_BYTES: usize = 256 * 1024;
+/// How much of a body that is too large is read and dropped.
+const DRAIN_BYTES: usize = 4 * 1024 * 1024;
+/// How long a client may take to send a body.
+const BODY_TIME: std::time::Duration = std::time::Duration::from_secs(10);
+
+pub(super) async fn read_json(headers: &HeaderMap, body: Body) -> Result<Value, Problem> {
+    // A form post from a web page cannot carry this type without the browser asking first.
+    let kind = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok())
+        .unwrap_or("");
+    let kind = kind.split(';').next().unwrap_or("").trim();
+    if !kind.eq_ignore_ascii_case("application/json") {
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "not-json",
+            "The body must be JSON",
+            format!("the Content-Type is {:?}", clip(kind)),
+        )
+        .at("Content-Type", "send Content-Type: application/json"));
+    }
+    let too_large = || {
+        Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too-large",
+            "The body is too large",
+            format!("the body is larger than {BODY_BYTES} bytes"),
+        )
+        .at("body", "send less")
+    };
+    let declared = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if declared.is_some_and(|length| length > BODY_BYTES as u64) {
+        // Closing a connection with unread bytes in it would take the answer with it: what is not absurd is read and dropped.
+        let drained = axum::body::to_bytes(body, DRAIN_BYTES);
+        drop(tokio::time::timeout(BODY_TIME, drained).await);
+        return Err(too_large());
+    }
+    let bytes = match tokio::time::timeout(BODY_TIME, axum::body::to_bytes(body, BODY_BYTES)).await
+    {
+        Err(_) => {
+            let title = "The body did not arrive in time";
+            return Err(Problem::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "too-slow",
+                title,
+                "send it within 10 s",
+            )
+            .at("body", "send it within 10 s"));
+        }
+        Ok(Ok(bytes)) => bytes,
+        Ok(Err(error)) if format!("{error:?}").contains("LengthLimit") => return Err(too_large()),
+        Ok(Err(error)) => {
+            return Err(FieldError::new(
+                "body",
+                format!("did not arrive whole: {error}"),
+                "send it again",
+            )
+            .into());
+        }
+    };
+    Ok(parse_json(&bytes)?)
+}
+
+pub(super) fn parsed<T: std::str::FromStr>(
+    fields: &mut Fields,
+    name: &str,
+    remedy: &str,
+) -> Result<Option<T>, FieldError> {
+    let Some(text) = fields.text(name)? else {
+        return Ok(None);
+    };
+    match text.parse() {
+        Ok(value) => Ok(Some(value)),
+        Err(_) => Err(FieldError::new(
+            name,
+            format!("is {:?}", clip(&text)),
+            remedy,
+        )),
+    }
+}
+
+/// The key from the `Idempotency-Key` header or the body; given twice, the two must agree.
+pub(super) fn idempotency_key(
+    headers: &HeaderMap,
+    body: Option<String>,
+) -> Result<Option<String>, FieldError> {
+    let Some(header) = headers.get("idempotency-key") else {
+        return Ok(body);
+    };
+    let header = header.to_str().unwrap_or("").to_owned();
+    check_idempotency_key("Idempotency-Key", &header)?;
+    match body {
+        Some(body) if body != header => Err(FieldError::new(
+            "idempotency_key",
+            "differs from the Idempotency-Key header",
+            "give one of them",
+        )),
+        _ => Ok(Some(header)),
+    }
+}
+
+/// The trace of the body, else of the `traceparent` header, else a fresh one.
+pub(super) fn trace_of(headers: &HeaderMap, body: Option<TraceId>) -> Result<TraceId, FieldError> {
+    if let Some(trace_id) = body {
+        return Ok(trace_id);
+    }
+    let Some(header) = headers.get("traceparent") else {
+        return Ok(TraceId::fresh());
+    };
+    let parts: Vec<&str> = header.to_str().unwrap_or("").split('-').collect();
+    match parts.as_slice() {
+        ["00", trace_id, parent, flags] if parent.len() == 16 && flags.len() == 2 => trace_id
+            .parse()
+            .map_err(|error: crate::model::ids::ParseIdError| {
+                FieldError::new(
+                    "traceparent",
+                    error.to_string(),
+                    "send a W3C traceparent header, or none",
+                )
+            }),
+        _ => Err(FieldError::new(
+            "traceparent",
+            "is not of the form 00-TRACE-PARENT-FLAGS",
+            "send a W3C traceparent header, or none",
+        )),
+    }
+}
+
+pub(super) fn json_answer(
+    status: StatusCode,
+    trace_id: Option<TraceId>,
+    body: &impl Serialize,
+) -> Response {
+    let body = match serde_json::to_vec(body) {
+        Ok(body) => body,
+        Err(error) => return Problem::unavailable(error.to_string()).into_response(),
+    };
+    let mut response = (status, body).into_response();
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    if let Some(trace_id) = trace_id {
+        let text = trace_id.to_string();
+        let parent = format!(
+            "00-{text}-{}-01",
+            text.get(16..).unwrap_or("0000000000000001")
+        );
+        if let Ok(value) = HeaderValue::from_str(&parent) {
+            response.headers_mut().insert("traceparent", value);
+        }
+    }
+    response
+}
+
+pub(super) fn known_query(query: &HashMap<String, String>, known: &[&str]) -> Result<(), Problem> {
+    match query.keys().find(|name| !known.contains(&name.as_str())) {
+        None => Ok(()),
+        Some(name) => {
+            let remedy = if known.is_empty() {
+                "leave it out".to_owned()
+            } else {
+                format!("known are: {}", known.join(", "))
+            };
+            Err(FieldError::new(clip(name), "is not a parameter of this call", remedy).into())
+        }
+    }
+}
+
+pub(super) fn not_a(field: &str, given: &str, remedy: &str) -> Problem {
+    FieldError::new(field, format!("is {:?}", clip(given)), remedy).into()
+}

@@ -1,0 +1,265 @@
+//! Calls that propose, signal or report.
+
+use std::collections::HashMap;
+
+use axum::body::Body;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::Response;
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+use crate::hrm::{Answer, ExecutionReport, ExecutionStatus, HrmError, IdempotencyKey, Proposal};
+use crate::model::check::{FieldError, check_topic};
+use crate::model::form::{ActionRequest, Fields, check_idempotency_key, parse_action};
+use crate::model::ids::{DecisionId, Digest, Fraction, Name};
+use crate::router::{HOST_TOPICS, IncomingSignal, RouterError};
+
+use super::exchange::{
+    idempotency_key, json_answer, known_query, not_a, parsed, read_json, trace_of,
+};
+use super::problem::Problem;
+use super::reading::find_decision;
+use super::routes::{Api, Shared};
+use super::view::DecisionView;
+
+pub(super) async fn actions(
+    State(api): Shared,
+    Query(query): Query<HashMap<String, String>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let dry_run = match query.get("dry_run").map(String::as_str) {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(other) => return Err(not_a("dry_run", other, "give true or false")),
+    };
+    known_query(&query, &["dry_run"])?;
+    let document = read_json(&headers, body).await?;
+    // Only a request with a key is ever compared to another.
+    let keyed =
+        headers.contains_key("idempotency-key") || document.get("idempotency_key").is_some();
+    let digest = keyed.then(|| Digest::of(document.to_string().as_bytes()));
+    let request = parse_action(document)?;
+    if !api.proposers.contains(&request.agent) {
+        return Err(unknown_agent(&api, &request.agent));
+    }
+    let key = idempotency_key(&headers, request.idempotency_key.clone())?;
+    let trace_id = trace_of(&headers, request.trace_id)?;
+    let ActionRequest { agent, action, .. } = request;
+    let proposal = Proposal {
+        agent,
+        trace_id,
+        action,
+        causal_depth: 0,
+        idempotency: key
+            .zip(digest)
+            .map(|(key, request)| IdempotencyKey { key, request }),
+    };
+    if dry_run {
+        let (reply, answer) = oneshot::channel();
+        api.hrm.preview(
+            proposal,
+            None,
+            Box::new(move |result| drop(reply.send(result))),
+        );
+        let decision = answer.await.unwrap_or(Err(HrmError::Closed))?;
+        return Ok(json_answer(
+            StatusCode::OK,
+            Some(trace_id),
+            &DecisionView::of(&decision, true),
+        ));
+    }
+    let (reply, answer) = oneshot::channel();
+    api.hrm
+        .propose(proposal, Box::new(move |result| drop(reply.send(result))));
+    match answer.await.unwrap_or(Err(HrmError::Closed))? {
+        Answer::Decided(decision) => {
+            if api.hrm.sends_on(&decision) {
+                api.router.wake_outbox();
+            }
+            Ok(json_answer(
+                StatusCode::OK,
+                Some(trace_id),
+                &DecisionView::of(&decision, false),
+            ))
+        }
+        Answer::Seen(id) => {
+            let decision = find_decision(&api, id).await?.ok_or_else(|| {
+                Problem::unavailable(
+                    "the first request with this idempotency key was not recorded; send it again",
+                )
+            })?;
+            let mut response = json_answer(
+                StatusCode::OK,
+                Some(decision.trace_id),
+                &DecisionView::of(&decision, false),
+            );
+            response
+                .headers_mut()
+                .insert("idempotent-replayed", HeaderValue::from_static("true"));
+            Ok(response)
+        }
+    }
+}
+
+pub(super) async fn signals(
+    State(api): Shared,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let document = read_json(&headers, body).await?;
+    let request = Digest::of(document.to_string().as_bytes());
+    let mut fields = Fields::of(document, "")?;
+    let topic = fields.required_text("topic", "name the topic, e.g. market.tick")?;
+    check_topic("topic", &topic)?;
+    if topic.starts_with(HOST_TOPICS) {
+        return Err(FieldError::new(
+            "topic",
+            "starts with `ark.`, which is the host's own",
+            "use another topic",
+        )
+        .into());
+    }
+    let payload = fields.take("payload").unwrap_or(Value::Null);
+    let trace_id = parsed(
+        &mut fields,
+        "trace_id",
+        "give 32 lower-case hexadecimal digits, not all zero",
+    )?;
+    let key = idempotency_key(&headers, fields.text("idempotency_key")?)?;
+    fields.finish()?;
+    let trace_id = trace_of(&headers, trace_id)?;
+    let incoming = IncomingSignal {
+        topic,
+        payload_json: payload.to_string(),
+        trace_id,
+        key: key.map(|key| (key, request)),
+    };
+    let (reply, answer) = oneshot::channel();
+    api.router
+        .accept(incoming, Box::new(move |result| drop(reply.send(result))));
+    let accepted = answer.await.unwrap_or(Err(RouterError::Closed))?;
+    let mut response = json_answer(
+        StatusCode::ACCEPTED,
+        Some(accepted.trace_id),
+        &json!({
+            "signal_id": accepted.id,
+            "trace_id": accepted.trace_id,
+            "delivered_to": accepted.delivered_to,
+        }),
+    );
+    if accepted.duplicate {
+        response
+            .headers_mut()
+            .insert("idempotent-replayed", HeaderValue::from_static("true"));
+    }
+    Ok(response)
+}
+
+pub(super) async fn executions(
+    State(api): Shared,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let mut fields = Fields::of(read_json(&headers, body).await?, "")?;
+    let execution_id =
+        fields.required_text("execution_id", "give the executor's own id of this report")?;
+    check_idempotency_key("execution_id", &execution_id)?;
+    let decision_id: DecisionId = parsed(
+        &mut fields,
+        "decision_id",
+        "give the decision_id of an approved action",
+    )?
+    .ok_or_else(|| {
+        FieldError::new(
+            "decision_id",
+            "is missing",
+            "give the decision_id of an approved action",
+        )
+    })?;
+    const STATUSES: &str = "give filled, partially_filled, cancelled or rejected";
+    let status = match fields.required_text("status", STATUSES)?.as_str() {
+        "filled" => ExecutionStatus::Filled,
+        "partially_filled" => ExecutionStatus::PartiallyFilled,
+        "cancelled" => ExecutionStatus::Cancelled,
+        "rejected" => ExecutionStatus::Rejected,
+        other => return Err(not_a("status", other, STATUSES)),
+    };
+    let filled = match fields.number("filled_size_pct")? {
+        None => None,
+        Some(size) => Some(
+            Fraction::new(size)
+                .filter(|size| size.get() <= 1.0)
+                .ok_or_else(|| {
+                    FieldError::new(
+                        "filled_size_pct",
+                        format!("is {size}"),
+                        "give a fraction of capital from 0 to 1",
+                    )
+                })?,
+        ),
+    };
+    let price = fields.number("price")?;
+    if let Some(price) = price
+        && !(price.is_finite() && price > 0.0)
+    {
+        return Err(FieldError::new(
+            "price",
+            format!("is {price}"),
+            "give a number greater than 0",
+        )
+        .into());
+    }
+    let realised = fields.number("realized_pnl_pct")?;
+    if let Some(realised) = realised
+        && !(-100.0..=100.0).contains(&realised)
+    {
+        let remedy =
+            "give the result as a fraction of capital, a loss negative: -0.01 is a loss of 1 %";
+        return Err(FieldError::new("realized_pnl_pct", format!("is {realised}"), remedy).into());
+    }
+    fields.finish()?;
+    let report = ExecutionReport {
+        execution_id,
+        decision_id,
+        status,
+        filled,
+        price,
+        realised,
+    };
+    let (reply, answer) = oneshot::channel();
+    api.hrm
+        .report_execution(report, Box::new(move |result| drop(reply.send(result))));
+    let receipt = answer.await.unwrap_or(Err(HrmError::Closed))?;
+    api.router.wake_outbox();
+    let mut response = json_answer(
+        StatusCode::OK,
+        Some(receipt.trace_id),
+        &json!({"decision_id": decision_id, "trace_id": receipt.trace_id, "status": status.as_str()}),
+    );
+    if receipt.duplicate {
+        response
+            .headers_mut()
+            .insert("idempotent-replayed", HeaderValue::from_static("true"));
+    }
+    Ok(response)
+}
+
+fn unknown_agent(api: &Api, agent: &Name) -> Problem {
+    let known: Vec<&str> = api.proposers.iter().take(20).map(Name::as_str).collect();
+    let detail = format!(
+        "{agent} is neither a loaded agent nor a submitter; known are: {}",
+        known.join(", ")
+    );
+    Problem::new(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "unknown-agent",
+        "The agent is not known",
+        detail,
+    )
+    .at(
+        "agent",
+        "name a known one, or add it to `submitters` in ark.toml (or start with --submitter NAME)",
+    )
+}

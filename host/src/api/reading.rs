@@ -1,0 +1,308 @@
+//! Calls that only read. What touches the disk runs on threads that may block.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde_json::{Value, json};
+
+use crate::model::action::Parameters;
+use crate::model::decision::{Decision, Outcome};
+use crate::model::ids::{DecisionId, Millis, TraceId};
+use crate::runtime::GraveyardSource;
+use crate::store::{AuditFilter, AuditKind};
+
+use super::exchange::{json_answer, known_query, not_a};
+use super::problem::Problem;
+use super::routes::{Api, Shared};
+use super::view::{DecisionSummary, DecisionView, read_decision, reasons};
+
+/// How many rows a list holds unless told otherwise, and at most.
+const PAGE: (u32, u32) = (50, 500);
+
+pub(super) async fn healthz() -> Response {
+    json_answer(StatusCode::OK, None, &json!({"status": "alive"}))
+}
+
+pub(super) async fn readyz(State(api): Shared) -> Response {
+    let mut problems = Vec::new();
+    if !api.guards.pin_holds() {
+        problems.push("the Graveyard's pin is broken");
+    }
+    if !api.guards.watchdog_beating(Millis::now()) {
+        problems.push("the watchdog does not beat");
+    }
+    if !api.store.audit_writable() {
+        problems.push("the audit log cannot be written");
+    }
+    if api.guards.halted() {
+        problems.push("everything is halted");
+    }
+    let status = if problems.is_empty() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    let body = json!({
+        "ready": problems.is_empty(),
+        "problems": problems,
+        "graveyard_vectors": api.vectors,
+        "agents": api.router.seats().len(),
+    });
+    json_answer(status, None, &body)
+}
+
+pub(super) async fn decisions(
+    State(api): Shared,
+    Query(query): Query<HashMap<String, String>>,
+) -> Result<Response, Problem> {
+    known_query(
+        &query,
+        &[
+            "agent",
+            "outcome",
+            "action_type",
+            "trace_id",
+            "limit",
+            "cursor",
+        ],
+    )?;
+    let text = |name: &str| query.get(name).map(String::as_str);
+    let filter = AuditFilter {
+        kind: Some(AuditKind::Decision),
+        agent: text("agent")
+            .map(|agent| {
+                agent
+                    .parse()
+                    .map_err(|_| not_a("agent", agent, "give an agent's name"))
+            })
+            .transpose()?,
+        outcome: match text("outcome") {
+            None => None,
+            Some("approved") => Some(Outcome::Approved),
+            Some("held") => Some(Outcome::Held),
+            Some("denied") => Some(Outcome::Denied),
+            Some(other) => return Err(not_a("outcome", other, "give approved, held or denied")),
+        },
+        action_type: text("action_type").map(str::to_owned),
+        trace_id: text("trace_id")
+            .map(|trace| {
+                trace
+                    .parse()
+                    .map_err(|_| not_a("trace_id", trace, "give 32 hexadecimal digits"))
+            })
+            .transpose()?,
+    };
+    let limit = match text("limit") {
+        None => PAGE.0,
+        Some(limit) => limit
+            .parse()
+            .ok()
+            .filter(|limit| (1..=PAGE.1).contains(limit))
+            .ok_or_else(|| not_a("limit", limit, &format!("give 1 to {}", PAGE.1)))?,
+    };
+    let before = text("cursor")
+        .map(|cursor| {
+            let remedy = "give the next_cursor of the page before";
+            cursor
+                .parse::<u64>()
+                .ok()
+                .filter(|seq| i64::try_from(*seq).is_ok())
+                .ok_or_else(|| not_a("cursor", cursor, remedy))
+        })
+        .transpose()?;
+    let rows = off_reactor(&api, move |api| {
+        api.store.audit_page(&filter, before, limit)
+    })
+    .await??;
+    let next = (rows.len() == limit as usize)
+        .then(|| rows.last().map(|row| row.seq.to_string()))
+        .flatten();
+    let decisions: Vec<DecisionSummary> = rows.into_iter().map(DecisionSummary::of).collect();
+    Ok(json_answer(
+        StatusCode::OK,
+        None,
+        &json!({"decisions": decisions, "next_cursor": next}),
+    ))
+}
+
+pub(super) async fn decision(
+    State(api): Shared,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let id: DecisionId = id
+        .parse()
+        .map_err(|_| not_a("id", &id, "give the decision_id of an answer"))?;
+    let decision = find_decision(&api, id)
+        .await?
+        .ok_or_else(|| Problem::not_found(format!("there is no decision {id}")))?;
+    Ok(json_answer(
+        StatusCode::OK,
+        Some(decision.trace_id),
+        &DecisionView::whole(&decision),
+    ))
+}
+
+pub(super) async fn trace(State(api): Shared, Path(id): Path<String>) -> Result<Response, Problem> {
+    let trace_id: TraceId = id
+        .parse()
+        .map_err(|_| not_a("id", &id, "give 32 lower-case hexadecimal digits"))?;
+    let (rows, known) = off_reactor(&api, move |api| {
+        let rows = api.store.trace(trace_id)?;
+        Ok::<_, crate::store::ReadError>((rows, api.store.policies()?))
+    })
+    .await??;
+    if rows.signals.is_empty() && rows.audit.is_empty() {
+        return Err(Problem::not_found(format!("there is no trace {trace_id}")));
+    }
+    let known = super::view::known_policies(known)
+        .map_err(|error| Problem::unavailable(error.to_string()))?;
+    let mut steps: Vec<(u64, Value)> = Vec::new();
+    for signal in &rows.signals {
+        let deliveries: Vec<_> = rows
+            .deliveries
+            .iter()
+            .filter(|delivery| delivery.signal_id == signal.id)
+            .collect();
+        steps.push((
+            signal.accepted_at.0,
+            json!({
+                "step": "signal",
+                "at_ms": signal.accepted_at,
+                "signal_id": signal.id,
+                "topic": signal.topic,
+                "sender": signal.sender,
+                "causal_depth": signal.causal_depth,
+                "deliveries": deliveries,
+            }),
+        ));
+    }
+    for row in rows.audit.iter().rev() {
+        let step = match row.kind {
+            AuditKind::Decision => {
+                let decision = crate::hrm::decision_of(row, |digest| known.get(&digest).cloned())
+                    .map_err(|error| Problem::unavailable(error.to_string()))?;
+                decision.map(|decision| decision_step(&decision))
+            }
+            kind => {
+                let body: Value = serde_json::from_str(&row.body).unwrap_or(Value::Null);
+                Some(
+                    json!({"step": kind, "at_ms": row.at, "agent": row.agent, "id": row.id, "detail": body}),
+                )
+            }
+        };
+        steps.extend(step.map(|step| (row.at.0, step)));
+    }
+    steps.sort_by_key(|(at, _)| *at);
+    let pending = rows
+        .deliveries
+        .iter()
+        .filter(|delivery| delivery.status == "pending")
+        .count();
+    let steps: Vec<Value> = steps.into_iter().map(|(_, step)| step).collect();
+    Ok(json_answer(
+        StatusCode::OK,
+        Some(trace_id),
+        &json!({"trace_id": trace_id, "pending_deliveries": pending, "steps": steps}),
+    ))
+}
+
+fn decision_step(decision: &Decision) -> Value {
+    let symbol = match &decision.action.parameters {
+        Parameters::Trade(_) | Parameters::ClosePosition(_) => decision.action.symbol(),
+        _ => None,
+    };
+    json!({
+        "step": "decision",
+        "at_ms": decision.decided_at,
+        "decision_id": decision.id,
+        "agent": decision.agent,
+        "action_type": decision.action.action_type,
+        "symbol": symbol,
+        "outcome": decision.outcome,
+        "compliance_score": decision.compliance_score,
+        "reasons": reasons(decision),
+    })
+}
+
+pub(super) async fn graveyard(State(api): Shared) -> Result<Response, Problem> {
+    let identity = api
+        .policies
+        .first()
+        .ok_or_else(|| Problem::unavailable("there is no Graveyard"))?;
+    let source = match &api.graveyard {
+        GraveyardSource::Embedded => json!("embedded"),
+        GraveyardSource::File(path) => json!({"file": path}),
+    };
+    let operator: Vec<Value> = api
+        .policies
+        .iter()
+        .skip(1)
+        .map(|policy| json!({"policy": policy.metadata.name, "version": policy.metadata.version, "sha256": policy.digest}))
+        .collect();
+    Ok(json_answer(
+        StatusCode::OK,
+        None,
+        &json!({
+            "name": identity.metadata.name,
+            "version": identity.metadata.version,
+            "sha256": identity.digest,
+            "source": source,
+            "pin_holds": api.guards.pin_holds(),
+            "vectors_passed": api.vectors,
+            "rules": identity.metadata.rules,
+            "operator_policies": operator,
+        }),
+    ))
+}
+
+pub(super) async fn agents_list(State(api): Shared) -> Response {
+    use std::sync::atomic::Ordering::Relaxed;
+    let agents: Vec<Value> = api
+        .router
+        .seats()
+        .iter()
+        .map(|seat| {
+            let manifest = seat.agent.manifest();
+            json!({
+                "name": manifest.name,
+                "version": manifest.version,
+                "description": manifest.description,
+                "sha256": seat.agent.digest(),
+                "topics": manifest.topics,
+                "actions": manifest.actions,
+                "capabilities": manifest.capabilities,
+                "handled": seat.handled.load(Relaxed),
+                "failed": seat.failed.load(Relaxed),
+                "waiting": seat.waiting.load(Relaxed),
+            })
+        })
+        .collect();
+    json_answer(
+        StatusCode::OK,
+        None,
+        &json!({"agents": agents, "refused": api.refused}),
+    )
+}
+
+pub(super) async fn find_decision(
+    api: &Arc<Api>,
+    id: DecisionId,
+) -> Result<Option<Decision>, Problem> {
+    off_reactor(api, move |api| read_decision(&api.store, id))
+        .await?
+        .map_err(Problem::unavailable)
+}
+
+/// Runs what touches the disk on a thread that may block.
+async fn off_reactor<T: Send + 'static>(
+    api: &Arc<Api>,
+    work: impl FnOnce(&Api) -> T + Send + 'static,
+) -> Result<T, Problem> {
+    let api = Arc::clone(api);
+    tokio::task::spawn_blocking(move || work(&api))
+        .await
+        .map_err(|error| Problem::unavailable(format!("the read was given up: {error}")))
+}
