@@ -38,6 +38,8 @@ fn a_request_that_cannot_be_judged_names_its_field_and_leaves_nothing_behind() {
         ("/v1/signals", br#"{"topic":"Market Tick"}"#.to_vec(), 400, "topic"),
         ("/v1/signals", br#"{"topic":"ark.decision","payload":{}}"#.to_vec(), 400, "topic"),
         ("/v1/signals", br#"{"payload":{}}"#.to_vec(), 400, "topic"),
+        ("/v1/signals?dry_run=true", br#"{"topic":"a"}"#.to_vec(), 400, "dry_run"),
+        ("/v1/executions?dry_run=true", br#"{}"#.to_vec(), 400, "dry_run"),
         ("/v1/executions", br#"{"execution_id":"e"}"#.to_vec(), 400, "decision_id"),
         (
             "/v1/executions",
@@ -112,6 +114,8 @@ fn a_request_that_cannot_be_judged_names_its_field_and_leaves_nothing_behind() {
         ("GET", "/v1/decisions?cursor=-1", &[], 400),
         ("GET", "/v1/decisions/../../etc/passwd", &[], 404),
         ("GET", "/v1/decisions/not-an-id", &[], 400),
+        ("GET", "/v1/decisions/%ff", &[], 400),
+        ("GET", "/v1/decisions?limit=%ff", &[], 400),
         ("GET", "/v1/traces/XYZ", &[], 400),
         (
             "GET",

@@ -3,8 +3,11 @@
 use std::collections::HashMap;
 
 use axum::body::Body;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use http_body_util::BodyExt;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -13,6 +16,9 @@ use crate::model::form::{Fields, check_idempotency_key, parse_json};
 use crate::model::ids::TraceId;
 
 use super::problem::Problem;
+
+/// The query as it came.
+pub(super) type Asked = Result<Query<HashMap<String, String>>, QueryRejection>;
 
 /// The most bytes of a request's body.
 const BODY_BYTES: usize = 256 * 1024;
@@ -50,9 +56,10 @@ pub(super) async fn read_json(headers: &HeaderMap, body: Body) -> Result<Value, 
         .get(header::CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|length| length > BODY_BYTES as u64) {
-        // Closing a connection with unread bytes in it would take the answer with it: what is not absurd is read and dropped.
-        let drained = axum::body::to_bytes(body, DRAIN_BYTES);
-        drop(tokio::time::timeout(BODY_TIME, drained).await);
+        // Who was asked to wait with the body (Expect: 100-continue) has not sent it.
+        if !headers.contains_key(header::EXPECT) {
+            read_and_drop(body).await;
+        }
         return Err(too_large());
     }
     let bytes = match tokio::time::timeout(BODY_TIME, axum::body::to_bytes(body, BODY_BYTES)).await
@@ -173,7 +180,7 @@ pub(super) fn json_answer(
     response
 }
 
-pub(super) fn known_query(query: &HashMap<String, String>, known: &[&str]) -> Result<(), Problem> {
+fn known_query(query: &HashMap<String, String>, known: &[&str]) -> Result<(), Problem> {
     match query.keys().find(|name| !known.contains(&name.as_str())) {
         None => Ok(()),
         Some(name) => {
@@ -189,4 +196,38 @@ pub(super) fn known_query(query: &HashMap<String, String>, known: &[&str]) -> Re
 
 pub(super) fn not_a(field: &str, given: &str, remedy: &str) -> Problem {
     FieldError::new(field, format!("is {:?}", clip(given)), remedy).into()
+}
+
+/// The text of a part of the path.
+pub(super) fn path_text(part: Result<Path<String>, PathRejection>) -> Result<String, FieldError> {
+    part.map(|Path(text)| text)
+        .map_err(|rejection| FieldError::new("id", rejection.body_text(), "send UTF-8"))
+}
+
+/// The query's parameters, of which only these are known: one that is silently overlooked could be a `dry_run` that is carried out.
+pub(super) fn query_of(query: Asked, known: &[&str]) -> Result<HashMap<String, String>, Problem> {
+    let Query(query) = query.map_err(|rejection| {
+        FieldError::new(
+            "query",
+            rejection.body_text(),
+            "send name=value pairs in UTF-8",
+        )
+    })?;
+    known_query(&query, known)?;
+    Ok(query)
+}
+
+/// Takes in a body that is refused anyway. A connection that is closed while bytes are still arriving is reset, and a reset can destroy
+/// the answer before the client has read it.
+async fn read_and_drop(mut body: Body) {
+    let all = async {
+        let mut read = 0;
+        while read < DRAIN_BYTES {
+            match body.frame().await {
+                Some(Ok(frame)) => read += frame.data_ref().map_or(0, bytes::Bytes::len),
+                Some(Err(_)) | None => break,
+            }
+        }
+    };
+    let _ = tokio::time::timeout(BODY_TIME, all).await;
 }

@@ -1,9 +1,7 @@
 //! Calls that propose, signal or report.
 
-use std::collections::HashMap;
-
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use serde_json::{Value, json};
@@ -16,7 +14,7 @@ use crate::model::ids::{DecisionId, Digest, Fraction, Name};
 use crate::router::{HOST_TOPICS, IncomingSignal, RouterError};
 
 use super::exchange::{
-    idempotency_key, json_answer, known_query, not_a, parsed, read_json, trace_of,
+    Asked, idempotency_key, json_answer, not_a, parsed, query_of, read_json, trace_of,
 };
 use super::problem::Problem;
 use super::reading::find_decision;
@@ -25,16 +23,16 @@ use super::view::DecisionView;
 
 pub(super) async fn actions(
     State(api): Shared,
-    Query(query): Query<HashMap<String, String>>,
+    query: Asked,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
+    let query = query_of(query, &["dry_run"])?;
     let dry_run = match query.get("dry_run").map(String::as_str) {
         None | Some("false") => false,
         Some("true") => true,
         Some(other) => return Err(not_a("dry_run", other, "give true or false")),
     };
-    known_query(&query, &["dry_run"])?;
     let document = read_json(&headers, body).await?;
     // Only a request with a key is ever compared to another.
     let keyed =
@@ -105,9 +103,11 @@ pub(super) async fn actions(
 
 pub(super) async fn signals(
     State(api): Shared,
+    query: Asked,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
+    query_of(query, &[])?;
     let document = read_json(&headers, body).await?;
     let request = Digest::of(document.to_string().as_bytes());
     let mut fields = Fields::of(document, "")?;
@@ -159,9 +159,11 @@ pub(super) async fn signals(
 
 pub(super) async fn executions(
     State(api): Shared,
+    query: Asked,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
+    query_of(query, &[])?;
     let mut fields = Fields::of(read_json(&headers, body).await?, "")?;
     let execution_id =
         fields.required_text("execution_id", "give the executor's own id of this report")?;

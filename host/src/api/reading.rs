@@ -1,9 +1,9 @@
 //! Calls that only read. What touches the disk runs on threads that may block.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Value, json};
@@ -14,10 +14,13 @@ use crate::model::ids::{DecisionId, Millis, TraceId};
 use crate::runtime::GraveyardSource;
 use crate::store::{AuditFilter, AuditKind};
 
-use super::exchange::{json_answer, known_query, not_a};
+use super::exchange::{Asked, json_answer, not_a, path_text, query_of};
 use super::problem::Problem;
 use super::routes::{Api, Shared};
 use super::view::{DecisionSummary, DecisionView, read_decision, reasons};
+
+/// A part of the path, unless it is no UTF-8.
+type PathText = Result<Path<String>, PathRejection>;
 
 /// How many rows a list holds unless told otherwise, and at most.
 const PAGE: (u32, u32) = (50, 500);
@@ -54,12 +57,9 @@ pub(super) async fn readyz(State(api): Shared) -> Response {
     json_answer(status, None, &body)
 }
 
-pub(super) async fn decisions(
-    State(api): Shared,
-    Query(query): Query<HashMap<String, String>>,
-) -> Result<Response, Problem> {
-    known_query(
-        &query,
+pub(super) async fn decisions(State(api): Shared, query: Asked) -> Result<Response, Problem> {
+    let query = query_of(
+        query,
         &[
             "agent",
             "outcome",
@@ -128,10 +128,8 @@ pub(super) async fn decisions(
     ))
 }
 
-pub(super) async fn decision(
-    State(api): Shared,
-    Path(id): Path<String>,
-) -> Result<Response, Problem> {
+pub(super) async fn decision(State(api): Shared, id: PathText) -> Result<Response, Problem> {
+    let id = path_text(id)?;
     let id: DecisionId = id
         .parse()
         .map_err(|_| not_a("id", &id, "give the decision_id of an answer"))?;
@@ -145,7 +143,8 @@ pub(super) async fn decision(
     ))
 }
 
-pub(super) async fn trace(State(api): Shared, Path(id): Path<String>) -> Result<Response, Problem> {
+pub(super) async fn trace(State(api): Shared, id: PathText) -> Result<Response, Problem> {
+    let id = path_text(id)?;
     let trace_id: TraceId = id
         .parse()
         .map_err(|_| not_a("id", &id, "give 32 lower-case hexadecimal digits"))?;
