@@ -39,7 +39,7 @@ fn a_request_that_cannot_be_judged_names_its_field_and_leaves_nothing_behind() {
         ("/v1/signals", br#"{"topic":"ark.decision","payload":{}}"#.to_vec(), 400, "topic"),
         ("/v1/signals", br#"{"payload":{}}"#.to_vec(), 400, "topic"),
         ("/v1/signals?dry_run=true", br#"{"topic":"a"}"#.to_vec(), 400, "dry_run"),
-        ("/v1/executions?dry_run=true", br#"{}"#.to_vec(), 400, "dry_run"),
+        ("/v1/executions?dry_run=true", b"{}".to_vec(), 400, "dry_run"),
         ("/v1/executions", br#"{"execution_id":"e"}"#.to_vec(), 400, "decision_id"),
         (
             "/v1/executions",

@@ -45,8 +45,9 @@ pub fn test(args: &[String]) -> Result<()> {
             "--tests",
         ]);
     }
-    run(tests.args(args))?;
-    run(cargo(&workspace.root).args(["test", "--workspace", "--doc", "--quiet"]))
+    // First, so that a run ends with the summary of the tests proper.
+    run(cargo(&workspace.root).args(["test", "--workspace", "--doc", "--quiet"]))?;
+    run(tests.args(args))
 }
 
 /// Binaries and tests in one go: apart, they would be built with other features of the same crates, and wasmtime twice.
