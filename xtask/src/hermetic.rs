@@ -89,6 +89,14 @@ impl Workspace {
         target: &str,
         target_dir: &Path,
     ) -> Result<Vec<Built>> {
+        // A toolchain that was installed before this project was cloned may lack the target. Without rustup it must be there.
+        let added = self
+            .command("rustup")
+            .args(["--quiet", "target", "add", target])
+            .status();
+        if let Ok(status) = added {
+            ensure!(status.success(), "rustup could not add the target {target}");
+        }
         // The registry's directories are mapped one by one, so they must be there before the flags are made.
         let fetched = self
             .command("cargo")
