@@ -62,6 +62,10 @@ pub fn copy_agent(from: &Path, name: &str, to: &Path) {
     }
 }
 
+/// The configuration of a watchdog that leaves an agent at large whatever it does: for tests that go on after a misdeed.
+pub const PATIENT: &str =
+    "[watchdog]\nconsecutive_failures = 100000\nfailure_rate = 1.0\nmissed_heartbeats = 100000\n";
+
 /// Runs `ark` to its end.
 ///
 /// # Panics

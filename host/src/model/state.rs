@@ -1,9 +1,9 @@
 //! What agents keep in the Mutable Core: state, memories, truths. Values are JSON text, checked where they enter.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A value of an agent's state with its revision.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateEntry {
     /// One JSON value, as text.
     pub value_json: String,
@@ -23,7 +23,7 @@ pub struct StateWrite {
 }
 
 /// Something an agent remembers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
     /// Its kind, e.g. `observation`.
     pub kind: String,
@@ -43,7 +43,7 @@ pub struct NewMemory {
 }
 
 /// Something held true by all agents.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Truth {
     /// One JSON value, as text.
     pub value_json: String,

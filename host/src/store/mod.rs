@@ -10,6 +10,7 @@
 //! Must not know: wasmtime, policies, HTTP.
 
 mod audit;
+mod control;
 mod error;
 mod ledger;
 mod lock;
@@ -27,11 +28,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crossbeam_channel::{Sender, TrySendError};
 
 pub use audit::{Anchor, AuditEntry, AuditFilter, AuditKind, AuditRow, ChainFault, ChainReport};
+pub use control::{AlertFilter, AlertRow, ControlChange, ControlRows};
 pub use error::{CommitError, OpenError, ReadError, SubmitError};
 pub use ledger::{LedgerChange, LedgerRows, ListEntry, Position, PositionStatus};
 pub use signals::{
-    DeliveryDone, DeliveryResult, DeliveryRow, NewSignal, OutboxMessage, OutboxRow, SignalKey,
-    SignalReceipt, TraceRows,
+    DeliveryDone, DeliveryResult, DeliveryRow, Expired, NewSignal, OutboxMessage, OutboxRow,
+    SignalKey, SignalReceipt, TraceRows,
 };
 pub use state::Revision;
 pub use unit::{Done, IdempotencyRecord, PolicyRecord, Receipt, Unit};

@@ -7,10 +7,10 @@ use rusqlite::{Connection, OpenFlags};
 use super::error::OpenError;
 
 /// One script a version: the n-th takes a database from version n to n + 1.
-const MIGRATIONS: &[&str] = &[include_str!("schema.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), include_str!("schema_v2.sql")];
 
 /// The version this program writes.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 /// Up to this size a database is checked whole when it is opened.
 const QUICK_CHECK_BYTES: u64 = 32 * 1024 * 1024;

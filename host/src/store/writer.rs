@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use super::audit::{self, Head};
 use super::error::{CommitError, OpenError};
 use super::unit::{Done, Receipt, Unit};
-use super::{ledger, signals, state};
+use super::{control, ledger, signals, state};
 
 /// After so many rows the head of the chain is anchored.
 const ANCHOR_ROWS: u64 = 10_000;
@@ -218,6 +218,12 @@ impl Writer {
     fn put(&mut self, unit: &Unit) -> Result<Receipt, Failure> {
         let connection = &self.connection;
         let mut receipt = Receipt::default();
+        if unit
+            .deadline
+            .is_some_and(|deadline| Instant::now() >= deadline)
+        {
+            return Err(Failure::Refused(CommitError::DeadlineExceeded));
+        }
         if let Some(done) = &unit.delivery {
             signals::settle(connection, done)?;
         }
@@ -244,6 +250,12 @@ impl Writer {
         }
         for policy in &unit.policies {
             ledger::write_policy(connection, policy)?;
+        }
+        for change in &unit.control {
+            control::write(connection, change)?;
+        }
+        for alert in &unit.alerts {
+            control::write_alert(connection, alert)?;
         }
         if let Some(lists) = &unit.configured_lists {
             ledger::replace_lists(connection, lists)?;
