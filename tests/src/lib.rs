@@ -66,6 +66,7 @@ pub fn copy_agent(from: &Path, name: &str, to: &Path) {
 ///
 /// # Panics
 /// The component does not hold its name exactly once, or cannot be read or written.
+#[must_use]
 pub fn copy_numbered(from: &Path, name: &str, number: u32, topic: &str, to: &Path) -> String {
     let mut component = std::fs::read(from.join(format!("{name}.wasm"))).expect("a component");
     let manifest = std::fs::read_to_string(from.join(format!("{name}.toml"))).expect("a manifest");
@@ -105,11 +106,15 @@ pub fn copy_numbered(from: &Path, name: &str, number: u32, topic: &str, to: &Pat
 }
 
 fn sha256(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+
     use sha2::Digest;
     sha2::Sha256::digest(bytes)
         .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+        .fold(String::new(), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
 }
 
 /// The configuration of a watchdog that leaves an agent at large whatever it does: for tests that go on after a misdeed.

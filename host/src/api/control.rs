@@ -85,11 +85,11 @@ async fn instruct(
     let mut fields = Fields::of(read_json(headers, body).await?, "")?;
     let reason = words(
         "reason",
-        fields.required_text("reason", "say why, for the audit log")?,
+        &fields.required_text("reason", "say why, for the audit log")?,
     )?;
     let by = words(
         "by",
-        fields.text("by")?.unwrap_or_else(|| "operator".to_owned()),
+        &fields.text("by")?.unwrap_or_else(|| "operator".to_owned()),
     )?;
     if by == crate::watchdog::WATCHDOG {
         return Err(not_a("by", &by, "give your own name"));
@@ -126,12 +126,12 @@ async fn instruct(
     ))
 }
 
-fn words(field: &str, text: String) -> Result<String, FieldError> {
+fn words(field: &str, text: &str) -> Result<String, FieldError> {
     let plain = !text.trim().is_empty()
         && text.len() <= REASON_BYTES
         && !text.chars().any(char::is_control);
     if plain {
-        return Ok(crate::hrm::redaction::redact_text(&text));
+        return Ok(crate::hrm::redaction::redact_text(text));
     }
     let remedy = format!("give 1 to {REASON_BYTES} bytes of plain text");
     Err(FieldError::new(

@@ -204,8 +204,9 @@ fn replay(capsule: Capsule, bytes: &[u8], json: bool) -> anyhow::Result<ExitCode
         match &diverged {
             Some(place) => println!("not the same: {place}"),
             None if dropped > 0 => {
-                println!("the recording lacks {dropped} answers that were too large to keep")
+                println!("the recording lacks {dropped} answers that were too large to keep");
             }
+
             None => {}
         }
         println!(

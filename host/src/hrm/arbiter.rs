@@ -96,7 +96,7 @@ impl Arbiter {
                     self.settle(*settlement, &redacted, reply);
                 }
                 Request::Execution(report, reply) => self.execution(&report, reply),
-                Request::Instruct(instruction, reply) => self.instruct(*instruction, reply),
+                Request::Instruct(instruction, reply) => self.instruct(&instruction, reply),
                 Request::Stop => break,
             }
         }
@@ -106,9 +106,9 @@ impl Arbiter {
     }
 
     /// Carries out an order. What tightens is in force from here on, whether or not it can be recorded; what loosens only once it is.
-    fn instruct(&mut self, instruction: Instruction, reply: Reply<OrderReceipt>) {
+    fn instruct(&mut self, instruction: &Instruction, reply: Reply<OrderReceipt>) {
         let now = Millis::now();
-        let (change, standing) = match self.change(&instruction, now) {
+        let (change, standing) = match self.change(instruction, now) {
             Ok(change) => change,
             Err(error) => return reply(Err(error)),
         };
@@ -132,10 +132,10 @@ impl Arbiter {
             "ordered"
         );
         let trace_id = TraceId::fresh();
-        let alert = super::orders::alert(&instruction, now);
+        let alert = super::orders::alert(instruction, now);
         let mut unit = Unit {
             control: vec![change.clone()],
-            audit: vec![super::orders::entry(&instruction, trace_id, now)],
+            audit: vec![super::orders::entry(instruction, trace_id, now)],
             ..Unit::default()
         };
         if self.announce.load(Ordering::Acquire) {

@@ -252,9 +252,7 @@ impl Dispatcher {
             if count >= self.prompt_places {
                 return oldest.map(|started| started + PROMPT);
             }
-            let Some(seat) = self.line.pop_front() else {
-                return None;
-            };
+            let seat = self.line.pop_front()?;
             let failing = self
                 .around
                 .seats

@@ -39,7 +39,7 @@ struct End {
 
 impl Invoker {
     /// Runs an agent on a signal; blocks until the outcome is durable, then tells the router. `true`: the thread's priority was lowered.
-    pub(super) fn run(&self, job: Job) -> bool {
+    pub(super) fn run(&self, job: &Job) -> bool {
         let Some(place) = self.seats.get(job.seat) else {
             return false;
         };

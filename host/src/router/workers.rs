@@ -95,7 +95,7 @@ fn spawn(pool: &Arc<Pool>, number: usize) -> std::io::Result<()> {
         .name(format!("ark-guest-{number}"))
         .spawn(move || {
             while let Ok(job) = own.work.recv() {
-                let slowed = own.invoker.run(job);
+                let slowed = own.invoker.run(&job);
                 if slowed {
                     match spawn(&own, number) {
                         Ok(()) => return,

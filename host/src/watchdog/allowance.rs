@@ -35,7 +35,7 @@ impl Turns {
     }
 }
 
-const SLOTS: u64 = 60;
+const SLOTS: usize = 60;
 
 /// A number of actions a minute, counted in slots of a second: never more than the limit within any minute.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ pub struct Allowance {
     per_minute: u32,
     started: Instant,
     /// The second a slot counts, and its count.
-    slots: [(u64, u32); SLOTS as usize],
+    slots: [(u64, u32); SLOTS],
 }
 
 impl Allowance {
@@ -53,7 +53,7 @@ impl Allowance {
         Self {
             per_minute,
             started: now,
-            slots: [(0, 0); SLOTS as usize],
+            slots: [(0, 0); SLOTS],
         }
     }
 
@@ -61,7 +61,7 @@ impl Allowance {
     pub fn take(&mut self, actions: u32, now: Instant) -> bool {
         // Seconds from 1 on: a slot of second 0 is an empty one.
         let second = now.saturating_duration_since(self.started).as_secs() + 1;
-        let within = |at: u64| at != 0 && at + SLOTS > second;
+        let within = |at: u64| at != 0 && at + SLOTS as u64 > second;
         let counted: u32 = self
             .slots
             .iter()
@@ -70,7 +70,7 @@ impl Allowance {
         if counted.saturating_add(actions) > self.per_minute {
             return false;
         }
-        let index = usize::try_from(second % SLOTS).unwrap_or(0);
+        let index = usize::try_from(second % SLOTS as u64).unwrap_or(0);
         if let Some(slot) = self.slots.get_mut(index) {
             if slot.0 != second {
                 *slot = (second, 0);

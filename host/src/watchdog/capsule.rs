@@ -305,7 +305,7 @@ impl Capsules {
             match fs::remove_file(&file.path) {
                 Ok(()) => total = total.saturating_sub(file.bytes),
                 Err(error) => {
-                    tracing::warn!(%error, path = %file.path.display(), "a capsule could not be removed")
+                    tracing::warn!(%error, path = %file.path.display(), "a capsule could not be removed");
                 }
             }
         }

@@ -243,7 +243,7 @@ impl Health {
         let silence = self.last_sign.map(|at| now.saturating_duration_since(at));
         let recency = silence.map_or(1.0, |silence| {
             let late = silence.saturating_sub(RECENT).as_secs_f64();
-            (1.0 - late / (SILENT - RECENT).as_secs_f64()).max(0.0)
+            (1.0 - late / (SILENT.as_secs_f64() - RECENT.as_secs_f64())).max(0.0)
         });
         let success_rate = 1.0 - self.failure_rate();
         let mean_latency_ms = self.mean_latency_ms();
@@ -340,7 +340,7 @@ mod tests {
         let thresholds = Thresholds::default();
         let now = Instant::now();
         let close = |score: f64, expected: f64| {
-            assert!((score - expected).abs() < 1e-9, "{score} is not {expected}")
+            assert!((score - expected).abs() < 1e-9, "{score} is not {expected}");
         };
         close(Health::default().view(&thresholds, now).score, 1.0);
         // Half of the successes, half of the latency, and a sign of life 35 s ago: half of everything.

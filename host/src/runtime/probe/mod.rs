@@ -30,9 +30,14 @@ pub struct Probe {
     pub detail: String,
 }
 
-/// The limits, the letter that makes the guest run into them, and a value at which it does so at once.
-const CASES: [(&str, char, fn(&mut Limits)); 13] = [
-    ("fuel", 'f', |limits| limits.fuel = 100_000),
+/// A limit, the letter that makes the guest run into it, and how it is set so that it does so at once.
+type Case = (&'static str, char, fn(&mut Limits));
+
+/// Every limit of an invocation.
+const CASES: [Case; 13] = [
+    ("fuel", 'f', |limits| {
+        limits.fuel = 100_000;
+    }),
     ("deadline_ms", 'f', |limits| {
         limits.deadline = Duration::from_millis(15);
     }),
@@ -40,19 +45,33 @@ const CASES: [(&str, char, fn(&mut Limits)); 13] = [
         limits.memory_bytes = 10 * 65_536;
     }),
     ("table_elements", 't', |limits| {
-        limits.table_elements = 1_000
+        limits.table_elements = 1_000;
     }),
-    ("instances", 'x', |limits| limits.instances = 1),
+    ("instances", 'x', |limits| {
+        limits.instances = 1;
+    }),
     ("stack_bytes", 's', |_| {}),
-    ("resources", 'r', |limits| limits.resources = 8),
-    ("host_calls", 'h', |limits| limits.host_calls = 10),
+    ("resources", 'r', |limits| {
+        limits.resources = 8;
+    }),
+    ("host_calls", 'h', |limits| {
+        limits.host_calls = 10;
+    }),
     ("host_call_bytes", 'b', |limits| {
         limits.host_call_bytes = 64 * 1024;
     }),
-    ("writes", 'w', |limits| limits.writes = 3),
-    ("actions", 'a', |limits| limits.actions = 1),
-    ("output_bytes", 'a', |limits| limits.output_bytes = 64),
-    ("log_bytes", 'l', |limits| limits.log_bytes = 1_024),
+    ("writes", 'w', |limits| {
+        limits.writes = 3;
+    }),
+    ("actions", 'a', |limits| {
+        limits.actions = 1;
+    }),
+    ("output_bytes", 'a', |limits| {
+        limits.output_bytes = 64;
+    }),
+    ("log_bytes", 'l', |limits| {
+        limits.log_bytes = 1_024;
+    }),
 ];
 
 /// Runs into every limit of an invocation once. `Err`: the guest could not even be loaded.
