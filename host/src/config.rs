@@ -14,7 +14,7 @@ use crate::model::ids::{Digest, Name};
 use crate::router::RouterConfig;
 use crate::runtime::{EngineConfig, GraveyardSource, LimitError, Limits, LimitsTable};
 use crate::store::{ListEntry, StoreConfig};
-use crate::watchdog::{Retention, Thresholds, WatchdogConfig};
+use crate::watchdog::{RedisWatch, Retention, Thresholds, WatchdogConfig};
 
 /// Why a configuration is refused.
 #[derive(Debug, thiserror::Error)]
@@ -130,6 +130,16 @@ pub struct WatchdogFile {
     pub latency_ms: Option<u64>,
     /// The mean latency counts from more than so many invocations on.
     pub latency_over: Option<u32>,
+    /// A Redis to be watched, e.g. `redis://127.0.0.1:6379/0`.
+    pub redis_url: Option<String>,
+    /// Its queue: a stream or a list.
+    pub redis_queue: Option<String>,
+    /// How often it is looked at.
+    pub redis_ms: Option<u64>,
+    /// How long it may take to answer.
+    pub redis_latency_ms: Option<u64>,
+    /// How much may wait in the queue.
+    pub redis_depth: Option<u64>,
     /// Part of a limit that warns.
     pub warning: Option<f64>,
     /// Part of a limit that warns loudly.
@@ -400,6 +410,7 @@ fn watchdog(file: &WatchdogFile) -> Result<WatchdogConfig, ConfigError> {
             1,
         )?
         .unwrap_or(default.violations_per_minute),
+        redis: redis_watch(file)?,
         thresholds: Thresholds {
             consecutive_failures: at_least(
                 "watchdog.consecutive_failures",
@@ -435,6 +446,25 @@ fn watchdog(file: &WatchdogFile) -> Result<WatchdogConfig, ConfigError> {
             days: at_least("watchdog.capsule_days", file.capsule_days, 1)?.unwrap_or(kept.days),
         },
     })
+}
+
+fn redis_watch(file: &WatchdogFile) -> Result<Option<RedisWatch>, ConfigError> {
+    let Some(url) = &file.redis_url else {
+        return Ok(None);
+    };
+    let queue = file.redis_queue.as_deref().unwrap_or("ark:signals");
+    let stands = RedisWatch::at(url, queue).map_err(|problem| ConfigError::Value {
+        field: "watchdog.redis_url",
+        problem,
+    })?;
+    Ok(Some(RedisWatch {
+        interval: between("watchdog.redis_ms", file.redis_ms, 10, LONGEST_INTERVAL_MS)?
+            .map_or(stands.interval, Duration::from_millis),
+        latency: at_least("watchdog.redis_latency_ms", file.redis_latency_ms, 1)?
+            .map_or(stands.latency, Duration::from_millis),
+        depth: at_least("watchdog.redis_depth", file.redis_depth, 1)?.unwrap_or(stands.depth),
+        ..stands
+    }))
 }
 
 fn lists(file: ListsFile) -> Vec<ListEntry> {
@@ -494,6 +524,7 @@ mod tests {
             ("[watchdog]\nfailure_rate = nan", "watchdog.failure_rate"),
             ("[watchdog]\nwarning = 0.95", "watchdog.warning"),
             ("[watchdog]\nhartbeat_ms = 1", "hartbeat_ms"),
+            ("[watchdog]\nredis_url = \"here\"", "watchdog.redis_url"),
             ("[[policies]]\nfile = \"p.wasm\"\nsha256 = \"12\"", "sha256"),
             ("[lists]\nrestricted = []", "restricted"),
         ] {

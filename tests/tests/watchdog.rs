@@ -567,6 +567,109 @@ fn too_many_actions_a_minute_fail_the_invocation() {
     );
 }
 
+/// A real Redis on a free port. Ended when it is dropped.
+struct Redis {
+    child: std::process::Child,
+    port: u16,
+    _dir: tempfile::TempDir,
+}
+
+impl Redis {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .and_then(|listener| listener.local_addr())
+            .expect("a free port")
+            .port();
+        let child = std::process::Command::new("redis-server")
+            .args([
+                "--port",
+                &port.to_string(),
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--daemonize",
+                "no",
+            ])
+            .current_dir(dir.path())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .expect("redis-server; install it with `apt-get install redis-server`");
+        let redis = Self {
+            child,
+            port,
+            _dir: dir,
+        };
+        until("the Redis", || {
+            (redis.run(&["PING"]).trim() == "PONG").then_some(())
+        });
+        redis
+    }
+
+    fn run(&self, command: &[&str]) -> String {
+        let output = std::process::Command::new("redis-cli")
+            .args(["-p", &self.port.to_string()])
+            .args(command)
+            .output()
+            .expect("redis-cli");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_redis_is_watched_for_its_queue_its_latency_and_its_end() {
+    let redis = Redis::start();
+    let port = redis.port;
+    let place = Place::new(&format!(
+        "[watchdog]\nredis_url = \"redis://127.0.0.1:{port}/0\"\nredis_queue = \"in\"\nredis_ms = 100\nredis_depth = 10\n"
+    ));
+    let host = place.start();
+    let mut client = Client::new(&host);
+    let mut seen = |what: &str, as_wanted: &dyn Fn(&Value) -> bool| {
+        until(what, || {
+            let (_, status) = client.get("/v1/watchdog");
+            as_wanted(&status["redis"]).then_some(())
+        });
+    };
+    seen("an empty queue", &|redis| {
+        redis["depth"] == json!(0) && redis["latency_ms"].as_f64() < Some(100.0)
+    });
+    for number in 0..8 {
+        redis.run(&["XADD", "in", "*", "n", &number.to_string()]);
+    }
+    seen("eight entries", &|redis| redis["depth"] == json!(8));
+    for number in 0..8 {
+        redis.run(&["XADD", "in", "*", "n", &number.to_string()]);
+    }
+    seen("sixteen entries", &|redis| redis["depth"] == json!(16));
+    drop(redis);
+    seen("its end", &|redis| {
+        redis["latency_ms"].is_null() && redis["problem"].is_string()
+    });
+    let mut client = Client::new(&host);
+    let mut alerts = |kind: &str| -> Vec<String> {
+        let (_, body) = client.get(&format!("/v1/watchdog/alerts?kind={kind}"));
+        let alerts = body["alerts"].as_array().expect("alerts");
+        alerts
+            .iter()
+            .filter_map(|alert| alert["severity"].as_str())
+            .map(str::to_owned)
+            .collect()
+    };
+    until("the alerts", || {
+        (alerts("redis_unreachable") == ["critical"]).then_some(())
+    });
+    assert_eq!(alerts("redis_depth"), ["critical", "warning"]);
+}
+
 #[test]
 fn six_good_agents_go_on_while_ten_hostile_ones_are_stopped() {
     let place = Place::new("[watchdog]\nheartbeat_ms = 1000\n");

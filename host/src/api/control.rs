@@ -172,6 +172,7 @@ pub(super) async fn watchdog(State(api): Shared, query: Asked) -> Result<Respons
                 "graveyard_ms": millis(config.graveyard),
             },
             "thresholds": config.thresholds,
+            "redis": api.watchdog.redis(),
             "violations_per_minute": config.violations_per_minute,
             "capsules": config.retention,
             "backlog": {"waiting": api.router.backlog(), "most": api.router.config().backlog},

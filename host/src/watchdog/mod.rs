@@ -4,6 +4,7 @@
 //! * `ark-watchdog` beats: it re-hashes the Graveyard (a broken pin halts), looks at the rate of violations, prunes capsules. Without a beat
 //!   nothing is approved (rule 20), and the first beat comes only after every limit was probed and held.
 //! * `ark-heartbeat` calls every agent's `heartbeat` export in a fresh instance, under the agent's limits.
+//! * `ark-redis` looks at a Redis, where one is configured: latency, and how much waits in its queue.
 //! * What happens to invocations comes in as it happens ([`Watchdog::observe`]).
 //!
 //! Its orders (halt, quarantine) go through the HRM's thread, in the order in which proposals are judged, and are durable there.
@@ -13,6 +14,7 @@
 mod allowance;
 mod capsule;
 mod health;
+mod redis;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -29,9 +31,12 @@ use crate::model::ids::{Millis, Name, TraceId};
 use crate::runtime::{Agent, Engine, GraveyardSource, Limits, Pin, Probe, probe_limits};
 use crate::store::{Store, Unit};
 
+use self::redis::RedisEye;
+
 pub use allowance::{Allowance, Turns};
 pub use capsule::{Capsule, CapsuleError, Capsules, Listed, Retention, read as read_capsule};
 pub use health::{Breach, Health, HealthView, Observation, Thresholds};
+pub use redis::{RedisSeen, RedisWatch};
 
 /// In whose name the watchdog gives orders.
 pub const WATCHDOG: &str = "watchdog";
@@ -54,6 +59,8 @@ pub struct WatchdogConfig {
     pub graveyard: Duration,
     /// Decisions of a minute that break rules; more is an alert.
     pub violations_per_minute: u32,
+    /// The Redis that is watched.
+    pub redis: Option<RedisWatch>,
     /// When an agent is stopped or warned about.
     pub thresholds: Thresholds,
     /// How many capsules are kept.
@@ -67,6 +74,7 @@ impl Default for WatchdogConfig {
             heartbeat_deadline: Duration::from_secs(1),
             graveyard: Duration::from_secs(10),
             violations_per_minute: 10,
+            redis: None,
             thresholds: Thresholds::default(),
             retention: Retention::default(),
         }
@@ -113,6 +121,9 @@ struct Inner {
     watched: Watched,
     health: HashMap<Name, Mutex<Health>>,
     capsules: Capsules,
+    redis: Mutex<Option<RedisSeen>>,
+    /// As [`Health::may_warn`], for what concerns no agent.
+    host: Mutex<Health>,
     probes: Vec<Probe>,
     /// Quarantines whose order has not come to disk.
     unrecorded: Mutex<BTreeMap<Name, Breach>>,
@@ -136,6 +147,8 @@ impl Watchdog {
             capsules: Capsules::in_data_dir(watched.store.dir(), config.retention.clone()),
             probes,
             health,
+            redis: Mutex::default(),
+            host: Mutex::default(),
             unrecorded: Mutex::default(),
             halt_unrecorded: AtomicBool::new(false),
             threads: Mutex::default(),
@@ -161,6 +174,12 @@ impl Watchdog {
             inner.take_heartbeats();
             inner.record_orders();
         })?;
+        if let Some(watch) = inner.config.redis.clone() {
+            let mut eye = RedisEye::new(watch.clone());
+            inner.repeat("ark-redis", watch.interval, move |inner| {
+                inner.look_at_redis(&watch, eye.look());
+            })?;
+        }
         Ok(Self { inner })
     }
 
@@ -226,6 +245,12 @@ impl Watchdog {
     pub fn health(&self, agent: &Name) -> Option<HealthView> {
         let health = self.inner.health.get(agent)?;
         Some(lock(health).view(&self.inner.config.thresholds, Instant::now()))
+    }
+
+    /// What the Redis looked like at the last look; `None`: none is watched, or not yet looked at.
+    #[must_use]
+    pub fn redis(&self) -> Option<RedisSeen> {
+        lock(&self.inner.redis).clone()
     }
 
     /// What became of the probes of the limits.
@@ -335,14 +360,56 @@ impl Inner {
         let worst = worst.map_or_else(String::new, |(agent, count)| {
             format!("; {count} of them from {agent}")
         });
+        let message = format!("{total} decisions of the last minute break rules{worst}");
+        let measured = Some((f64::from(total), f64::from(limit)));
+        self.warn_of_host("violation_rate", severity, message, measured);
+    }
+
+    fn look_at_redis(&self, watch: &RedisWatch, seen: RedisSeen) {
+        let thresholds = &self.config.thresholds;
+        let latency = seen.latency_ms.unwrap_or(f64::INFINITY);
+        let depth = seen.depth.unwrap_or(0) as f64;
+        let findings = [
+            ("redis_latency", latency, watch.latency.as_secs_f64() * 1e3),
+            ("redis_depth", depth, watch.depth as f64),
+        ];
+        if let Some(problem) = &seen.problem {
+            self.warn_of_host(
+                "redis_unreachable",
+                Severity::Critical,
+                problem.clone(),
+                None,
+            );
+        } else {
+            for (kind, observed, limit) in findings {
+                if let Some(severity) = thresholds.severity(observed, limit) {
+                    let message = format!("{observed:.1} of {limit:.0} in {}", watch.queue);
+                    self.warn_of_host(kind, severity, message, Some((observed, limit)));
+                }
+            }
+        }
+        *lock(&self.redis) = Some(seen);
+    }
+
+    /// Warns of what concerns no agent, once a minute for the same thing.
+    fn warn_of_host(
+        &self,
+        kind: &'static str,
+        severity: Severity,
+        message: String,
+        measured: Option<(f64, f64)>,
+    ) {
+        if !lock(&self.host).may_warn(kind, severity, Instant::now()) {
+            return;
+        }
         self.alert(Alert {
             at_ms: Millis::now(),
             severity,
-            kind: "violation_rate".to_owned(),
+            kind: kind.to_owned(),
             agent: None,
-            message: format!("{total} decisions of the last minute break rules{worst}"),
-            observed: Some(f64::from(total)),
-            limit: Some(f64::from(limit)),
+            message,
+            observed: measured.map(|(observed, _)| observed),
+            limit: measured.map(|(_, limit)| limit),
         });
     }
 
