@@ -92,6 +92,8 @@ pub struct CapacityFile {
     pub workers: Option<usize>,
     /// Invocations that run for longer, at the same time.
     pub slow_workers: Option<usize>,
+    /// Proposals that may wait to be judged; those that reduce risk have a quarter as many places of their own.
+    pub proposals: Option<usize>,
     /// Deliveries that may wait in all.
     pub backlog: Option<usize>,
     /// Deliveries that may wait for one agent.
@@ -289,6 +291,8 @@ impl Config {
                 ..StoreConfig::in_dir(data_dir)
             },
             hrm: HrmConfig {
+                queue: between("capacity.proposals", file.capacity.proposals, 4, 1_000_000)?
+                    .unwrap_or(hrm.queue),
                 reservation_ttl: at_least(
                     "capacity.reservation_seconds",
                     file.capacity.reservation_seconds,

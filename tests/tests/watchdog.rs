@@ -567,6 +567,70 @@ fn too_many_actions_a_minute_fail_the_invocation() {
     );
 }
 
+#[test]
+fn alerts_are_announced_to_the_agents_that_subscribe_to_them() {
+    let place = Place::new("");
+    copy_agent(&hostile_guests(), "chaos", &place.agents());
+    let listener = copy_numbered(&hostile_guests(), "mob", 1, "ark.alert", &place.agents());
+    let host = place.start();
+    let mut client = Client::new(&host);
+    assert_eq!(order(&mut client, "/v1/agents/chaos/quarantine").0, 200);
+    // It rejects an alert as a signal that makes no sense to it: what counts is that it was handed one.
+    until("the alert", || {
+        (agent(&mut client, &listener)["failed"] == json!(1)).then_some(())
+    });
+}
+
+#[test]
+fn a_flood_of_proposals_is_turned_away_and_what_reduces_risk_still_finds_room() {
+    let place = Place::new("submitters = [\"flood\", \"desk\"]\n[capacity]\nproposals = 4\n");
+    let host = place.start();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let turned_away = std::sync::atomic::AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for worker in 0..32 {
+            let (host, stop, turned_away) = (&host, &stop, &turned_away);
+            scope.spawn(move || {
+                let mut client = Client::new(host);
+                let json = [("Content-Type", "application/json")];
+                for turn in 0.. {
+                    if stop.load(std::sync::atomic::Ordering::Relaxed) {
+                        break;
+                    }
+                    let mut body = trade(&format!("F{worker}-{turn}"), 0.0001);
+                    body["agent"] = json!("flood");
+                    let body = body.to_string();
+                    let (status, headers, _) = client
+                        .request("POST", "/v1/actions", &json, body.as_bytes())
+                        .expect("an answer");
+                    if status == 503 {
+                        assert!(
+                            headers.iter().any(|(name, _)| name == "retry-after"),
+                            "{headers:?}"
+                        );
+                        turned_away.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    } else {
+                        assert_eq!(status, 200);
+                    }
+                }
+            });
+        }
+        let mut client = Client::new(&host);
+        for turn in 0..200 {
+            let action = if turn % 2 == 0 {
+                "close_position"
+            } else {
+                "cancel_order"
+            };
+            let body = json!({"agent": "desk", "action_type": action, "parameters": {"symbol": "F0-0"}, "reasoning": "out of here"});
+            let (status, answer) = client.post("/v1/actions", &body);
+            assert_eq!(status, 200, "{answer}");
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    assert!(turned_away.load(std::sync::atomic::Ordering::Relaxed) > 0);
+}
+
 /// A real Redis on a free port. Ended when it is dropped.
 struct Redis {
     child: std::process::Child,
