@@ -155,7 +155,9 @@ fn main() -> Result<()> {
     if wanted(Part::Start) {
         bench.start(&mut report)?;
     }
-    print!("{report}");
+    if cli.only != Some(Part::Isolation) {
+        print!("{report}");
+    }
     if wanted(Part::Isolation) {
         let isolation = isolation::Isolation {
             ark: &bench.ark,

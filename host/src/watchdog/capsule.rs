@@ -221,9 +221,9 @@ impl Capsules {
             .create_new(true)
             .mode(0o600)
             .open(&unfinished)?;
+        // Not synced: it is a help, and a failing agent must not make the disk busy for the others.
         let written = file
             .write_all(&bytes)
-            .and_then(|()| file.sync_all())
             .and_then(|()| fs::rename(&unfinished, dir.join(&name)));
         if written.is_err() {
             let _ = fs::remove_file(&unfinished);
