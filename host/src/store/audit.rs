@@ -31,6 +31,8 @@ pub enum AuditKind {
     Execution,
     /// The host itself: started, stopped.
     Control,
+    /// An operator changed something.
+    Operator,
 }
 
 impl AuditKind {
@@ -42,6 +44,7 @@ impl AuditKind {
             Self::Failure => "failure",
             Self::Execution => "execution",
             Self::Control => "control",
+            Self::Operator => "operator",
         }
     }
 
@@ -51,6 +54,7 @@ impl AuditKind {
             Self::Failure,
             Self::Execution,
             Self::Control,
+            Self::Operator,
         ]
         .into_iter()
         .find(|kind| kind.as_str() == text)
@@ -134,6 +138,18 @@ pub struct Anchor {
     pub hash: Digest,
     /// When it was noted.
     pub at_ms: Millis,
+    /// The head of the state's history at that moment; absent in anchors of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<StateAnchor>,
+}
+
+/// A head of the state's history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateAnchor {
+    /// The number of revisions.
+    pub seq: u64,
+    /// The hash of the last.
+    pub hash: Digest,
 }
 
 /// The first thing wrong with a log.
@@ -191,9 +207,8 @@ pub(super) fn append(
     let outcome = entry.outcome.map(Outcome::as_str);
     let hash = link(
         head.hash,
-        seq,
-        entry.at.0,
-        [
+        &[seq, entry.at.0],
+        &[
             Some(entry.kind.as_str()),
             Some(&entry.id),
             trace_id.as_deref(),
@@ -224,10 +239,12 @@ pub(super) fn append(
     Ok(seq)
 }
 
-fn link(previous: Digest, seq: u64, at: u64, texts: [Option<&str>; 7]) -> Digest {
-    let mut canonical = Vec::with_capacity(256 + texts[6].map_or(0, str::len));
+/// The hash of a row behind `previous`, by its numbers and texts in their order.
+pub(super) fn link(previous: Digest, numbers: &[u64], texts: &[Option<&str>]) -> Digest {
+    let bytes: usize = texts.iter().flatten().map(|text| text.len()).sum();
+    let mut canonical = Vec::with_capacity(128 + bytes);
     canonical.extend_from_slice(previous.as_bytes());
-    for number in [seq, at] {
+    for number in numbers {
         canonical.extend_from_slice(&8u32.to_le_bytes());
         canonical.extend_from_slice(&number.to_le_bytes());
     }
@@ -477,9 +494,8 @@ fn check_row(head: &mut Head, row: &Row<'_>) -> rusqlite::Result<Option<ChainFau
     ];
     let hash = link(
         head.hash,
-        seq,
-        at,
-        std::array::from_fn(|index| texts[index].as_deref()),
+        &[seq, at],
+        &texts.each_ref().map(Option::as_deref),
     );
     if row.get::<_, Vec<u8>>(9)? != hash.as_bytes() {
         return Ok(fault(
@@ -494,11 +510,15 @@ fn check_row(head: &mut Head, row: &Row<'_>) -> rusqlite::Result<Option<ChainFau
 const ANCHORS: &str = "anchors.jsonl";
 
 /// Notes the head outside the database, synced.
-pub(super) fn anchor(dir: &Path, head: Head) -> std::io::Result<()> {
+pub(super) fn anchor(dir: &Path, head: Head, state: Head) -> std::io::Result<()> {
     let anchor = Anchor {
         seq: head.seq,
         hash: head.hash,
         at_ms: Millis::now(),
+        state: Some(StateAnchor {
+            seq: state.seq,
+            hash: state.hash,
+        }),
     };
     let mut line = serde_json::to_vec(&anchor)?;
     line.push(b'\n');
@@ -512,7 +532,7 @@ pub(super) fn anchor(dir: &Path, head: Head) -> std::io::Result<()> {
     Ok(())
 }
 
-fn read_anchors(dir: &Path) -> std::io::Result<Vec<Anchor>> {
+pub(super) fn read_anchors(dir: &Path) -> std::io::Result<Vec<Anchor>> {
     let file = match std::fs::File::open(dir.join(ANCHORS)) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -11,12 +11,19 @@
 
 mod audit;
 mod error;
+mod history;
 mod ledger;
 mod lock;
+mod memory;
+mod operation;
 mod readers;
 mod schema;
+mod secrets;
+mod session_log;
+mod settings;
 mod signals;
 mod state;
+mod truth;
 mod unit;
 mod writer;
 
@@ -26,14 +33,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::{Sender, TrySendError};
 
-pub use audit::{Anchor, AuditEntry, AuditFilter, AuditKind, AuditRow, ChainFault, ChainReport};
+pub use audit::{
+    Anchor, AuditEntry, AuditFilter, AuditKind, AuditRow, ChainFault, ChainReport, StateAnchor,
+};
 pub use error::{CommitError, OpenError, ReadError, SubmitError};
+pub use history::{Content, Revision, StateReport};
 pub use ledger::{LedgerChange, LedgerRows, ListEntry, Position, PositionStatus};
+pub use memory::{MemoryFilter, MemoryRow};
+pub use operation::{Operation, OperatorChange};
+pub use secrets::{SecretError, SecretKey, SecretKeyError, is_secret};
+pub use session_log::{SessionFilter, SessionRow};
+pub use settings::Setting;
 pub use signals::{
     DeliveryDone, DeliveryResult, DeliveryRow, NewSignal, OutboxMessage, OutboxRow, SignalKey,
     SignalReceipt, TraceRows,
 };
-pub use state::Revision;
+pub use state::{RollbackTarget, StateRow};
+pub use truth::TruthRow;
 pub use unit::{Done, IdempotencyRecord, PolicyRecord, Receipt, Unit};
 
 use readers::Readers;
@@ -52,6 +68,8 @@ pub struct StoreConfig {
     pub readers: usize,
     /// The size the database may grow to, in bytes; `None`: until the disk is full.
     pub max_bytes: Option<u64>,
+    /// What encrypts secrets; `None`: they can neither be read nor written.
+    pub secret_key: Option<SecretKey>,
 }
 
 impl StoreConfig {
@@ -64,6 +82,7 @@ impl StoreConfig {
             batch: 512,
             readers: 4,
             max_bytes: None,
+            secret_key: None,
         }
     }
 }
@@ -78,6 +97,7 @@ struct Inner {
     messages: Sender<Message>,
     writable: Arc<AtomicBool>,
     readers: Readers,
+    secret: Option<SecretKey>,
     writer: std::sync::Mutex<Option<std::thread::JoinHandle<()>>>,
     dir: PathBuf,
     _lock: lock::DirLock,
@@ -93,6 +113,7 @@ impl Store {
         let lock = lock::DirLock::take(&config.dir)?;
         let path = database_path(&config.dir);
         let connection = schema::open_writer(&path, config.max_bytes)?;
+        schema::check_secret_key(&path, &connection, config.secret_key.as_ref())?;
         let writable = Arc::new(AtomicBool::new(true));
         let readers = Readers::open(&path, config.readers.max(1))?;
         let (messages, inbox) = crossbeam_channel::bounded(config.queue.max(1));
@@ -100,6 +121,7 @@ impl Store {
             connection,
             &config.dir,
             config.batch.max(1),
+            config.secret_key.clone(),
             inbox,
             Arc::clone(&writable),
         )?;
@@ -107,6 +129,7 @@ impl Store {
             messages,
             writable,
             readers,
+            secret: config.secret_key.clone(),
             writer: std::sync::Mutex::new(Some(writer)),
             dir: config.dir.clone(),
             _lock: lock,
@@ -245,6 +268,18 @@ impl Archive {
         })
     }
 
+    /// What is read stands in the tables of this program's schema.
+    pub(crate) fn needs_current(&self) -> Result<(), ReadError> {
+        let found = self.readers.with(schema::version)?;
+        if found == schema::VERSION {
+            return Ok(());
+        }
+        Err(ReadError(format!(
+            "it has schema {found}, this program's is {}; start the host on it once",
+            schema::VERSION
+        )))
+    }
+
     pub(crate) const fn readers(&self) -> &Readers {
         &self.readers
     }
@@ -260,3 +295,5 @@ fn database_path(dir: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_state;

@@ -5,12 +5,22 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::OpenError;
+use super::secrets::SecretKey;
 
-/// One script a version: the n-th takes a database from version n to n + 1.
-const MIGRATIONS: &[&str] = &[include_str!("schema.sql")];
+/// One script a version: the n-th takes a database from version n to n + 1; with what SQL alone cannot do, in the same transaction.
+const MIGRATIONS: &[(&str, Option<Step>)] = &[
+    (include_str!("schema.sql"), None),
+    (include_str!("schema_v2.sql"), None),
+    (
+        include_str!("schema_v3.sql"),
+        Some(super::history::carry_over),
+    ),
+];
+
+type Step = fn(&Connection) -> rusqlite::Result<()>;
 
 /// The version this program writes.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 3;
 
 /// Up to this size a database is checked whole when it is opened.
 const QUICK_CHECK_BYTES: u64 = 32 * 1024 * 1024;
@@ -38,9 +48,12 @@ pub(super) fn open_writer(path: &Path, max_bytes: Option<u64>) -> Result<Connect
     }
     let found = version(&connection).map_err(failed)?;
     check_version(path, found)?;
-    for (index, script) in MIGRATIONS.iter().enumerate().skip(found as usize) {
+    for (index, (script, step)) in MIGRATIONS.iter().enumerate().skip(found as usize) {
         let transaction = connection.transaction().map_err(failed)?;
         transaction.execute_batch(script).map_err(failed)?;
+        if let Some(step) = step {
+            step(&transaction).map_err(failed)?;
+        }
         transaction
             .execute_batch(&format!("PRAGMA user_version = {}", index + 1))
             .map_err(failed)?;
@@ -77,11 +90,11 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
     Ok(connection)
 }
 
-fn version(connection: &Connection) -> rusqlite::Result<u32> {
+pub(super) fn version(connection: &Connection) -> rusqlite::Result<u32> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
 
-fn check_version(path: &Path, found: u32) -> Result<(), OpenError> {
+pub(super) fn check_version(path: &Path, found: u32) -> Result<(), OpenError> {
     if found > VERSION {
         return Err(OpenError::Newer {
             path: path.to_owned(),
@@ -90,4 +103,38 @@ fn check_version(path: &Path, found: u32) -> Result<(), OpenError> {
         });
     }
     Ok(())
+}
+
+/// A key that is not the one the secrets were encrypted with would mix two; secrets in clear are said.
+pub(super) fn check_secret_key(
+    path: &Path,
+    connection: &Connection,
+    secret: Option<&SecretKey>,
+) -> Result<(), OpenError> {
+    let failed = |error: rusqlite::Error| OpenError::of(path, &error);
+    let ids: Vec<Option<String>> = connection
+        .prepare(
+            "SELECT DISTINCT key_id FROM agents_state WHERE key >= 'secret/' AND key < 'secret0' AND value IS NOT NULL",
+        )
+        .and_then(|mut statement| {
+            let rows = statement.query_map([], |row| row.get(0))?;
+            rows.collect()
+        })
+        .map_err(failed)?;
+    if ids.contains(&None) {
+        tracing::warn!(
+            "secrets written by an earlier version stand in clear; run `ark state rekey`"
+        );
+    }
+    let Some(secret) = secret else {
+        return Ok(());
+    };
+    match ids.into_iter().flatten().find(|id| id != secret.id()) {
+        None => Ok(()),
+        Some(needed) => Err(OpenError::OtherSecretKey {
+            path: path.to_owned(),
+            needed,
+            given: secret.id().to_owned(),
+        }),
+    }
 }

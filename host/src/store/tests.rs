@@ -6,7 +6,7 @@ use crate::model::ids::{Digest, Millis, Name, SignalId, TraceId};
 use crate::model::signal::Signal;
 use crate::model::state::StateWrite;
 
-fn name(text: &str) -> Name {
+pub(super) fn name(text: &str) -> Name {
     text.parse().unwrap()
 }
 
@@ -64,7 +64,7 @@ fn signal(key: Option<(&str, &str)>) -> NewSignal {
     }
 }
 
-fn open(dir: &std::path::Path) -> Store {
+pub(super) fn open(dir: &std::path::Path) -> Store {
     Store::open(&StoreConfig::in_dir(dir)).unwrap()
 }
 
@@ -171,7 +171,7 @@ fn concurrent_writers_get_contiguous_revisions_and_no_lost_update() {
     }
     let (revision, entry) = store.state_get(&name("kyle"), "n").unwrap();
     assert_eq!((revision, entry.unwrap().value_json.as_str()), (200, "200"));
-    let history = store.state_history(&name("kyle"), "n", 1000).unwrap();
+    let history = store.state_history(&name("kyle"), "n", None, 1000).unwrap();
     let revisions: Vec<u64> = history
         .iter()
         .rev()

@@ -11,8 +11,9 @@ use rusqlite::Connection;
 
 use super::audit::{self, Head};
 use super::error::{CommitError, OpenError};
+use super::secrets::SecretKey;
 use super::unit::{Done, Receipt, Unit};
-use super::{ledger, signals, state};
+use super::{history, ledger, memory, operation, session_log, signals, state, truth};
 
 /// After so many rows the head of the chain is anchored.
 const ANCHOR_ROWS: u64 = 10_000;
@@ -44,17 +45,22 @@ pub(super) fn start(
     connection: Connection,
     dir: &Path,
     batch: usize,
+    secret: Option<SecretKey>,
     inbox: Receiver<Message>,
     writable: Arc<AtomicBool>,
 ) -> Result<JoinHandle<()>, OpenError> {
-    let head = audit::head(&connection).map_err(|error| OpenError::of(dir, &error))?;
+    let failed = |error| OpenError::of(dir, &error);
+    let head = audit::head(&connection).map_err(failed)?;
+    let history = history::head(&connection).map_err(failed)?;
     let writer = Writer {
         connection,
         dir: dir.to_owned(),
         batch,
         writable,
+        secret,
         head,
-        anchored: head.seq,
+        history,
+        anchored: (head.seq, history.seq),
         broken: false,
         tended: Instant::now(),
     };
@@ -72,8 +78,13 @@ struct Writer {
     dir: PathBuf,
     batch: usize,
     writable: Arc<AtomicBool>,
+    secret: Option<SecretKey>,
+    /// The head of the audit log.
     head: Head,
-    anchored: u64,
+    /// The head of the state's history.
+    history: Head,
+    /// How far both were anchored.
+    anchored: (u64, u64),
     /// A commit failed and [`Message::Recover`] has not come yet: chained units are refused.
     broken: bool,
     tended: Instant,
@@ -140,21 +151,23 @@ impl Writer {
     }
 
     fn write(&mut self, units: Vec<(Box<Unit>, Done)>) {
-        let before = self.head;
+        let before = (self.head, self.history);
         match self.transact(&units) {
             Ok(results) => {
                 self.writable.store(true, Ordering::Release);
                 for ((_, done), result) in units.into_iter().zip(results) {
                     done(result);
                 }
-                if self.head.seq - self.anchored >= ANCHOR_ROWS {
+                if self.head.seq - self.anchored.0 + self.history.seq - self.anchored.1
+                    >= ANCHOR_ROWS
+                {
                     self.anchor();
                 }
             }
             Err(error) => {
                 self.writable.store(false, Ordering::Release);
                 self.broken = true;
-                self.head = before;
+                (self.head, self.history) = before;
                 if !self.connection.is_autocommit()
                     && let Err(error) = self.connection.execute_batch("ROLLBACK")
                 {
@@ -192,7 +205,7 @@ impl Writer {
                 }
                 continue;
             }
-            let head = self.head;
+            let heads = (self.head, self.history);
             self.connection
                 .prepare_cached("SAVEPOINT unit")?
                 .execute([])?;
@@ -202,7 +215,7 @@ impl Writer {
                     self.connection
                         .prepare_cached("ROLLBACK TO unit")?
                         .execute([])?;
-                    self.head = head;
+                    (self.head, self.history) = heads;
                     results.push(Err(refusal));
                 }
                 Err(Failure::Storage(error)) => return Err(error),
@@ -216,18 +229,37 @@ impl Writer {
     }
 
     fn put(&mut self, unit: &Unit) -> Result<Receipt, Failure> {
-        let connection = &self.connection;
         let mut receipt = Receipt::default();
+        if !unit.operations.is_empty() {
+            self.operate(unit, &mut receipt)?;
+        }
+        let connection = &self.connection;
         if let Some(done) = &unit.delivery {
             signals::settle(connection, done)?;
         }
-        state::write(connection, unit, &mut receipt.revisions)?;
+        state::write(
+            connection,
+            self.secret.as_ref(),
+            &mut self.history,
+            unit,
+            &mut receipt.revisions,
+        )?;
+        if let Some(agent) = &unit.agent {
+            let trace_id = unit.trace_id.map(|id| id.to_string());
+            for new in &unit.memories {
+                memory::write(connection, agent, new, unit.at)?;
+            }
+            for write in &unit.truths {
+                truth::write(connection, agent, write, None, unit.at, trace_id.as_deref())?;
+            }
+        }
         for signal in &unit.signals {
             receipt.signals.push(signals::write(connection, signal)?);
         }
         for seq in &unit.outbox_done {
             signals::take_outbox(connection, *seq)?;
         }
+        session_log::write(connection, unit)?;
         for entry in &unit.audit {
             receipt
                 .audit_seqs
@@ -251,14 +283,30 @@ impl Writer {
         Ok(receipt)
     }
 
+    fn operate(&mut self, unit: &Unit, receipt: &mut Receipt) -> Result<(), Failure> {
+        let trace_id = unit.trace_id.map(|id| id.to_string());
+        let mut writer = state::StateWriter {
+            connection: &self.connection,
+            secret: self.secret.as_ref(),
+            head: &mut self.history,
+            at: unit.at,
+            trace_id: trace_id.as_deref(),
+        };
+        for change in &unit.operations {
+            let (number, entry) = operation::apply(&mut writer, change, unit.trace_id)?;
+            session_log::write_entry(&self.connection, &entry)?;
+            receipt
+                .audit_seqs
+                .push(audit::append(&self.connection, &mut self.head, &entry)?);
+            receipt.operations.push(number);
+        }
+        Ok(())
+    }
+
     /// Drops expired memories; and, since that is a write, finds out whether the database can be written again.
     fn tend(&mut self) {
         self.tended = Instant::now();
-        let now = crate::model::ids::Millis::now().0;
-        let dropped = self
-            .connection
-            .prepare_cached("DELETE FROM memory_index WHERE expires_at <= ?1")
-            .and_then(|mut statement| statement.execute([now]));
+        let dropped = memory::drop_expired(&self.connection, crate::model::ids::Millis::now());
         if let Err(error) = &dropped {
             tracing::warn!(%error, "expired memories could not be dropped");
         }
@@ -288,11 +336,12 @@ impl Writer {
     }
 
     fn anchor(&mut self) {
-        if self.head.seq == self.anchored {
+        let heads = (self.head.seq, self.history.seq);
+        if heads == self.anchored {
             return;
         }
-        match audit::anchor(&self.dir, self.head) {
-            Ok(()) => self.anchored = self.head.seq,
+        match audit::anchor(&self.dir, self.head, self.history) {
+            Ok(()) => self.anchored = heads,
             Err(error) => {
                 tracing::warn!(%error, "the audit log could not be anchored; tried again later");
             }
