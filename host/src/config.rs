@@ -13,7 +13,7 @@ use crate::hrm::HrmConfig;
 use crate::model::ids::{Digest, Name};
 use crate::router::RouterConfig;
 use crate::runtime::{EngineConfig, GraveyardSource, Limits};
-use crate::store::{ListEntry, StoreConfig};
+use crate::store::{ListEntry, SecretKey, SecretKeyError, StoreConfig};
 
 /// Why a configuration is refused.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +34,9 @@ pub enum ConfigError {
         /// What and where.
         problem: String,
     },
+    /// The key for secrets cannot be used.
+    #[error(transparent)]
+    SecretKey(#[from] SecretKeyError),
     /// A value is out of range.
     #[error("{field}: {problem}")]
     Value {
@@ -197,7 +200,10 @@ impl Config {
             None if Path::new("ark.toml").is_file() => read_file(Path::new("ark.toml"))?,
             None => ConfigFile::default(),
         };
-        Self::resolve(file, overrides)
+        let mut config = Self::resolve(file, overrides)?;
+        // From the environment only: a key in the configuration would be backed up and shown with it.
+        config.store.secret_key = SecretKey::from_environment()?;
+        Ok(config)
     }
 
     fn resolve(file: ConfigFile, overrides: Overrides) -> Result<Self, ConfigError> {

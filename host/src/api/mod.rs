@@ -6,11 +6,14 @@
 //! Must not know: SQL, wasmtime, rules. Reads that touch the disk run off the reactor.
 
 mod exchange;
+mod operating;
 mod problem;
 mod proposing;
 mod reading;
 mod routes;
 mod server;
+mod state;
+mod tables;
 pub mod view;
 
 pub use server::{Server, ServerError, serve};

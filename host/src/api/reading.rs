@@ -20,7 +20,7 @@ use super::routes::{Api, Shared};
 use super::view::{DecisionSummary, DecisionView, read_decision, reasons};
 
 /// A part of the path, unless it is no UTF-8.
-type PathText = Result<Path<String>, PathRejection>;
+pub(super) type PathText = Result<Path<String>, PathRejection>;
 
 /// How many rows a list holds unless told otherwise, and at most.
 const PAGE: (u32, u32) = (50, 500);
@@ -296,7 +296,7 @@ pub(super) async fn find_decision(
 }
 
 /// Runs what touches the disk on a thread that may block.
-async fn off_reactor<T: Send + 'static>(
+pub(super) async fn off_reactor<T: Send + 'static>(
     api: &Arc<Api>,
     work: impl FnOnce(&Api) -> T + Send + 'static,
 ) -> Result<T, Problem> {

@@ -69,6 +69,8 @@ pub(super) fn routes(app: &App, submitters: Vec<Name>) -> Routes {
         .route("/v1/traces/{id}", get(trace))
         .route("/v1/graveyard", get(graveyard))
         .route("/v1/agents", get(agents_list))
+        .merge(super::state::routes())
+        .merge(super::tables::routes())
         .fallback(|request: Request| async move {
             Problem::not_found(format!(
                 "there is no {} {}",
