@@ -60,6 +60,14 @@ pub enum OpenError {
         /// The id of the key that was given.
         given: String,
     },
+    /// Its secrets cannot be encrypted or read.
+    #[error("{path}: {error}", path = path.display())]
+    Secret {
+        /// The database.
+        path: PathBuf,
+        /// Why.
+        error: SecretError,
+    },
     /// A restore did not come to its end.
     #[error("a restore into {dir} was interrupted; run `ark state restore` again", dir = dir.display())]
     HalfRestored {

@@ -14,7 +14,8 @@ use crate::model::ids::{Digest, Millis, TraceId};
 use super::Archive;
 use super::audit::{ChainFault, GENESIS, Head, hash_at, link, parsed};
 use super::error::ReadError;
-use super::secrets::{Place, SecretKey, is_secret};
+use super::schema::StepError;
+use super::secrets::{Place, SecretError, SecretKey, is_secret};
 
 /// What a revision holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,8 +67,6 @@ pub struct StateReport {
     pub secrets: u64,
     /// Secrets that could not be checked, for want of the encryption key.
     pub secrets_unchecked: u64,
-    /// Secrets that stand in clear: written by a version before encryption. `ark state rekey` encrypts them.
-    pub secrets_in_clear: u64,
     /// Anchors of the state that were compared.
     pub anchors: u64,
     /// The first fault; `None`: all is as it was written.
@@ -131,8 +130,16 @@ pub(super) fn append(
     Ok(())
 }
 
-/// Carries the history of schema 2 over into the chain, in the order it was written, and drops the old table.
-pub(super) fn carry_over(connection: &Connection) -> rusqlite::Result<()> {
+/// Makes the live secrets those of the history again, after they were encrypted anew.
+pub(super) const LIVE_SECRETS: &str = "UPDATE agents_state SET (value, key_id) = (SELECT h.value, h.key_id FROM state_history h
+         WHERE h.agent = agents_state.agent AND h.key = agents_state.key AND h.revision = agents_state.revision)
+     WHERE key >= 'secret/' AND key < 'secret0';";
+
+/// Carries the history of schema 2 over into the chain, in the order it was written, encrypts the secrets in it, and drops the old table.
+pub(super) fn carry_over(
+    connection: &Connection,
+    secret: Option<&SecretKey>,
+) -> Result<(), StepError> {
     let mut head = GENESIS;
     {
         let mut statement = connection.prepare(
@@ -145,15 +152,30 @@ pub(super) fn carry_over(connection: &Connection) -> rusqlite::Result<()> {
             let (agent, key): (String, String) = (row.get(0)?, row.get(1)?);
             let value: Option<String> = row.get(3)?;
             let trace_id: Option<String> = row.get(5)?;
+            let place = Place {
+                agent: &agent,
+                key: &key,
+                revision: row.get(2)?,
+            };
+            let sealed = match &value {
+                Some(value) if is_secret(&key) => {
+                    let secret = secret.ok_or_else(|| SecretError::NoKey { key: key.clone() })?;
+                    Some((secret.seal(place, value)?, secret.id()))
+                }
+                _ => None,
+            };
+            let (stored, key_id, digest) = match &sealed {
+                Some((sealed, id)) => (Some(sealed.text.as_str()), Some(*id), Some(sealed.digest)),
+                None => {
+                    let digest = value.as_deref().map(|value| Digest::of(value.as_bytes()));
+                    (value.as_deref(), None, digest)
+                }
+            };
             let new = NewRevision {
-                place: Place {
-                    agent: &agent,
-                    key: &key,
-                    revision: row.get(2)?,
-                },
-                digest: value.as_deref().map(|value| Digest::of(value.as_bytes())),
-                value: value.as_deref(),
-                key_id: None,
+                place,
+                value: stored,
+                key_id,
+                digest,
                 at: row.get(4)?,
                 trace_id: trace_id.as_deref(),
                 origin: "agent",
@@ -161,12 +183,14 @@ pub(super) fn carry_over(connection: &Connection) -> rusqlite::Result<()> {
             append(connection, &mut head, &new)?;
         }
     }
+    connection.execute_batch(LIVE_SECRETS)?;
     connection.execute_batch(
         "UPDATE agents_state SET at = (SELECT max(h.at) FROM state_history h WHERE h.agent = agents_state.agent
              AND h.key = agents_state.key) WHERE EXISTS (SELECT 1 FROM state_history h WHERE h.agent = agents_state.agent
              AND h.key = agents_state.key);
          DROP TABLE state_history_before;",
-    )
+    )?;
+    Ok(())
 }
 
 /// The columns [`read_revision`] reads.
@@ -209,7 +233,6 @@ impl Archive {
             keys: 0,
             secrets: 0,
             secrets_unchecked: 0,
-            secrets_in_clear: 0,
             anchors: anchors.len() as u64,
             fault: None,
         };
@@ -305,7 +328,9 @@ fn check_revision(
     match (value, key_id, digest) {
         (None, None, None) => Ok(None),
         (Some(value), None, Some(digest)) => {
-            report.secrets_in_clear += u64::from(is_secret(&key));
+            if is_secret(&key) {
+                return Ok(fault(seq, "holds a secret in clear"));
+            }
             let same = Digest::of(value.as_bytes()) == digest;
             Ok(if same {
                 None

@@ -14,14 +14,17 @@ mod error;
 mod history;
 mod ledger;
 mod lock;
+mod maintenance;
 mod memory;
 mod operation;
 mod readers;
+mod retention;
 mod schema;
 mod secrets;
 mod session_log;
 mod settings;
 mod signals;
+mod snapshot;
 mod state;
 mod truth;
 mod unit;
@@ -35,18 +38,26 @@ use crossbeam_channel::{Sender, TrySendError};
 
 pub use audit::{
     Anchor, AuditEntry, AuditFilter, AuditKind, AuditRow, ChainFault, ChainReport, StateAnchor,
+    link_of,
 };
 pub use error::{CommitError, OpenError, ReadError, SubmitError};
 pub use history::{Content, Revision, StateReport};
 pub use ledger::{LedgerChange, LedgerRows, ListEntry, Position, PositionStatus};
+pub use maintenance::{MaintenanceError, rekey};
 pub use memory::{MemoryFilter, MemoryRow};
 pub use operation::{Operation, OperatorChange};
+pub use retention::{
+    ARCHIVE_FORMAT, ArchiveHeader, ArchiveReport, Archived, archive_audit, check_archive,
+};
 pub use secrets::{SecretError, SecretKey, SecretKeyError, is_secret};
 pub use session_log::{SessionFilter, SessionRow};
 pub use settings::Setting;
 pub use signals::{
     DeliveryDone, DeliveryResult, DeliveryRow, NewSignal, OutboxMessage, OutboxRow, SignalKey,
     SignalReceipt, TraceRows,
+};
+pub use snapshot::{
+    Manifest as SnapshotManifest, Restored, SnapshotFile, check_snapshot, restore, snapshot,
 };
 pub use state::{RollbackTarget, StateRow};
 pub use truth::TruthRow;
@@ -112,7 +123,8 @@ impl Store {
         lock::make_dir(&config.dir)?;
         let lock = lock::DirLock::take(&config.dir)?;
         let path = database_path(&config.dir);
-        let connection = schema::open_writer(&path, config.max_bytes)?;
+        lock::refuse_half_restored(&config.dir)?;
+        let connection = schema::open_writer(&path, config.max_bytes, config.secret_key.as_ref())?;
         schema::check_secret_key(&path, &connection, config.secret_key.as_ref())?;
         let writable = Arc::new(AtomicBool::new(true));
         let readers = Readers::open(&path, config.readers.max(1))?;

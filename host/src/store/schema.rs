@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::OpenError;
-use super::secrets::SecretKey;
+use super::secrets::{SecretError, SecretKey};
 
 /// One script a version: the n-th takes a database from version n to n + 1; with what SQL alone cannot do, in the same transaction.
 const MIGRATIONS: &[(&str, Option<Step>)] = &[
@@ -17,7 +17,25 @@ const MIGRATIONS: &[(&str, Option<Step>)] = &[
     ),
 ];
 
-type Step = fn(&Connection) -> rusqlite::Result<()>;
+type Step = fn(&Connection, Option<&SecretKey>) -> Result<(), StepError>;
+
+/// Why a migration cannot be made.
+pub(super) enum StepError {
+    Database(rusqlite::Error),
+    Secret(SecretError),
+}
+
+impl From<rusqlite::Error> for StepError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<SecretError> for StepError {
+    fn from(error: SecretError) -> Self {
+        Self::Secret(error)
+    }
+}
 
 /// The version this program writes.
 pub(super) const VERSION: u32 = 3;
@@ -26,7 +44,11 @@ pub(super) const VERSION: u32 = 3;
 const QUICK_CHECK_BYTES: u64 = 32 * 1024 * 1024;
 
 /// Opens the writing connection: WAL, every commit synced, schema brought up to date.
-pub(super) fn open_writer(path: &Path, max_bytes: Option<u64>) -> Result<Connection, OpenError> {
+pub(super) fn open_writer(
+    path: &Path,
+    max_bytes: Option<u64>,
+    secret: Option<&SecretKey>,
+) -> Result<Connection, OpenError> {
     let failed = |error: rusqlite::Error| OpenError::of(path, &error);
     let mut connection = Connection::open(path).map_err(failed)?;
     connection
@@ -48,16 +70,34 @@ pub(super) fn open_writer(path: &Path, max_bytes: Option<u64>) -> Result<Connect
     }
     let found = version(&connection).map_err(failed)?;
     check_version(path, found)?;
+    // Secrets that an earlier version kept in clear are not to stay in pages that a migration frees.
+    connection
+        .query_row("PRAGMA secure_delete = ON", [], |_| Ok(()))
+        .map_err(failed)?;
     for (index, (script, step)) in MIGRATIONS.iter().enumerate().skip(found as usize) {
         let transaction = connection.transaction().map_err(failed)?;
         transaction.execute_batch(script).map_err(failed)?;
         if let Some(step) = step {
-            step(&transaction).map_err(failed)?;
+            step(&transaction, secret).map_err(|error| match error {
+                StepError::Database(error) => failed(error),
+                StepError::Secret(error) => OpenError::Secret {
+                    path: path.to_owned(),
+                    error,
+                },
+            })?;
         }
         transaction
             .execute_batch(&format!("PRAGMA user_version = {}", index + 1))
             .map_err(failed)?;
         transaction.commit().map_err(failed)?;
+    }
+    connection
+        .query_row("PRAGMA secure_delete = OFF", [], |_| Ok(()))
+        .map_err(failed)?;
+    if found > 0 && found < VERSION {
+        connection
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+            .map_err(failed)?;
     }
     // A larger database would hold up the start for seconds; `PRAGMA quick_check` reads every page.
     let bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
@@ -105,31 +145,24 @@ pub(super) fn check_version(path: &Path, found: u32) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// A key that is not the one the secrets were encrypted with would mix two; secrets in clear are said.
+/// A key that is not the one the secrets were encrypted with would mix two.
 pub(super) fn check_secret_key(
     path: &Path,
     connection: &Connection,
     secret: Option<&SecretKey>,
 ) -> Result<(), OpenError> {
     let failed = |error: rusqlite::Error| OpenError::of(path, &error);
-    let ids: Vec<Option<String>> = connection
-        .prepare(
-            "SELECT DISTINCT key_id FROM agents_state WHERE key >= 'secret/' AND key < 'secret0' AND value IS NOT NULL",
-        )
+    let ids: Vec<String> = connection
+        .prepare("SELECT DISTINCT key_id FROM state_history WHERE key_id IS NOT NULL")
         .and_then(|mut statement| {
             let rows = statement.query_map([], |row| row.get(0))?;
             rows.collect()
         })
         .map_err(failed)?;
-    if ids.contains(&None) {
-        tracing::warn!(
-            "secrets written by an earlier version stand in clear; run `ark state rekey`"
-        );
-    }
     let Some(secret) = secret else {
         return Ok(());
     };
-    match ids.into_iter().flatten().find(|id| id != secret.id()) {
+    match ids.into_iter().find(|id| id != secret.id()) {
         None => Ok(()),
         Some(needed) => Err(OpenError::OtherSecretKey {
             path: path.to_owned(),
