@@ -7,6 +7,7 @@ mod demo;
 mod graveyard;
 mod inspect;
 mod serve;
+mod state;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -37,6 +38,8 @@ enum Command {
     /// The audit log.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// Agents' state, memories, configuration, truths; snapshots.
+    State(state::StateArgs),
     /// Says what a component is, what it imports, and why it would be refused.
     Inspect(inspect::InspectArgs),
     /// Prints a completion script for a shell.
@@ -91,6 +94,7 @@ pub fn run() -> ExitCode {
         Command::Demo(args) => demo::demo(args),
         Command::Graveyard(command) => graveyard::run(command),
         Command::Audit(command) => audit::run(command),
+        Command::State(args) => state::run(args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "ark", &mut std::io::stdout());

@@ -444,6 +444,19 @@ impl Archive {
         })
     }
 
+    /// The link that the rows in the database begin behind: of row 0, unless rows were archived.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn audit_base(&self) -> Result<StateAnchor, ReadError> {
+        let base = self.readers().with(super::retention::base)?;
+        let base = base.unwrap_or(GENESIS);
+        Ok(StateAnchor {
+            seq: base.seq,
+            hash: base.hash,
+        })
+    }
+
     /// Walks the whole chain and compares it with the anchors.
     ///
     /// # Errors
