@@ -99,6 +99,21 @@ impl Host {
     /// # Panics
     /// It neither ends nor becomes ready within 60 s.
     pub fn try_start(data_dir: &Path, args: &[&str]) -> Result<Self, String> {
+        Self::try_start_with(data_dir, args, &[])
+    }
+
+    /// As [`Host::try_start`], with environment variables.
+    ///
+    /// # Errors
+    /// The host ended.
+    ///
+    /// # Panics
+    /// It neither ends nor becomes ready within 60 s.
+    pub fn try_start_with(
+        data_dir: &Path,
+        args: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<Self, String> {
         // An `ark.toml` of the working directory must not have a part in a test.
         let config = data_dir.with_extension("toml");
         let mut command = Command::new(ark());
@@ -116,6 +131,7 @@ impl Host {
         let mut child = command
             .args(args)
             .env("ARK_LOG", "warn")
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

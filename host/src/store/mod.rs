@@ -17,6 +17,7 @@ mod lock;
 mod maintenance;
 mod memory;
 mod operation;
+mod quota;
 mod readers;
 mod retention;
 mod schema;
@@ -77,7 +78,7 @@ pub struct StoreConfig {
     pub batch: usize,
     /// How many connections readers share.
     pub readers: usize,
-    /// The size the database may grow to, in bytes; `None`: until the disk is full.
+    /// The size the database and its write-ahead log may grow to together, in bytes; `None`: until the disk is full.
     pub max_bytes: Option<u64>,
     /// What encrypts secrets; `None`: they can neither be read nor written.
     pub secret_key: Option<SecretKey>,
@@ -132,8 +133,13 @@ impl Store {
         let writer = writer::start(
             connection,
             &config.dir,
-            config.batch.max(1),
-            config.secret_key.clone(),
+            writer::Options {
+                batch: config.batch.max(1),
+                secret: config.secret_key.clone(),
+                quota: config
+                    .max_bytes
+                    .map(|bytes| quota::Quota::new(&path, bytes)),
+            },
             inbox,
             Arc::clone(&writable),
         )?;
@@ -307,5 +313,7 @@ fn database_path(dir: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_maintenance;
 #[cfg(test)]
 mod tests_state;

@@ -5,6 +5,7 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::OpenError;
+use super::quota::Shares;
 use super::secrets::{SecretError, SecretKey};
 
 /// One script a version: the n-th takes a database from version n to n + 1; with what SQL alone cannot do, in the same transaction.
@@ -58,14 +59,23 @@ pub(super) fn open_writer(
              PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY;",
         )
         .map_err(failed)?;
-    connection.set_prepared_statement_cache_capacity(64);
+    connection.set_prepared_statement_cache_capacity(128);
     if let Some(max_bytes) = max_bytes {
         let page: u64 = connection
             .query_row("PRAGMA page_size", [], |row| row.get(0))
             .map_err(failed)?;
-        let pages = (max_bytes / page.max(1)).max(1);
+        let shares = Shares::of(max_bytes, page);
+        let pages = shares.database_pages;
         connection
             .query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))
+            .map_err(failed)?;
+        let checkpoint = (shares.log_bytes / page.max(1) / 2).clamp(1, 4000);
+        connection
+            .query_row(
+                &format!("PRAGMA wal_autocheckpoint = {checkpoint}"),
+                [],
+                |_| Ok(()),
+            )
             .map_err(failed)?;
     }
     let found = version(&connection).map_err(failed)?;

@@ -68,7 +68,7 @@ pub(super) fn open(dir: &std::path::Path) -> Store {
     Store::open(&StoreConfig::in_dir(dir)).unwrap()
 }
 
-fn verify(dir: &std::path::Path) -> ChainReport {
+pub(super) fn verify(dir: &std::path::Path) -> ChainReport {
     Archive::open(dir).unwrap().verify().unwrap()
 }
 
@@ -259,7 +259,7 @@ fn a_signal_is_accepted_once_per_key_and_delivered_once() {
 fn a_full_database_refuses_and_serves_again_when_there_is_room() {
     let dir = tempfile::tempdir().unwrap();
     let config = StoreConfig {
-        max_bytes: Some(400 * 1024),
+        max_bytes: Some(800 * 1024),
         ..StoreConfig::in_dir(dir.path())
     };
     let store = Store::open(&config).unwrap();

@@ -7,16 +7,16 @@ use super::*;
 use crate::model::ids::{Millis, Name};
 use crate::model::state::{Memory, NewMemory, StateWrite, Truth, TruthWrite};
 
-const KEY: &str = "1111111111111111111111111111111111111111111111111111111111111111";
+pub(super) const KEY: &str = "1111111111111111111111111111111111111111111111111111111111111111";
 
-fn with_key(dir: &std::path::Path, key: &str) -> Result<Store, OpenError> {
+pub(super) fn with_key(dir: &std::path::Path, key: &str) -> Result<Store, OpenError> {
     Store::open(&StoreConfig {
         secret_key: Some(SecretKey::parse(key, "a test").unwrap()),
         ..StoreConfig::in_dir(dir)
     })
 }
 
-fn operate(store: &Store, at: u64, change: OperatorChange) -> Result<u64, CommitError> {
+pub(super) fn operate(store: &Store, at: u64, change: OperatorChange) -> Result<u64, CommitError> {
     let unit = Unit {
         operations: vec![Operation {
             by: "ada".to_owned(),
@@ -28,7 +28,7 @@ fn operate(store: &Store, at: u64, change: OperatorChange) -> Result<u64, Commit
     Ok(store.commit(unit)?.operations[0])
 }
 
-fn set(key: &str, value: Option<&str>, expected: Option<u64>) -> OperatorChange {
+pub(super) fn set(key: &str, value: Option<&str>, expected: Option<u64>) -> OperatorChange {
     OperatorChange::State {
         agent: name("kyle"),
         key: key.to_owned(),
@@ -46,7 +46,7 @@ fn back(key: &str, target: RollbackTarget) -> OperatorChange {
     }
 }
 
-fn check(dir: &std::path::Path, key: Option<&str>) -> StateReport {
+pub(super) fn check(dir: &std::path::Path, key: Option<&str>) -> StateReport {
     let key = key.map(|key| SecretKey::parse(key, "a test").unwrap());
     Archive::open(dir)
         .unwrap()

@@ -11,6 +11,7 @@ use rusqlite::Connection;
 
 use super::audit::{self, Head};
 use super::error::{CommitError, OpenError};
+use super::quota::Quota;
 use super::secrets::SecretKey;
 use super::unit::{Done, Receipt, Unit};
 use super::{history, ledger, memory, operation, session_log, signals, state, truth};
@@ -41,11 +42,20 @@ impl From<rusqlite::Error> for Failure {
     }
 }
 
+/// How the writer works.
+pub(super) struct Options {
+    /// How many units go into one transaction at most.
+    pub(super) batch: usize,
+    /// What encrypts secrets.
+    pub(super) secret: Option<SecretKey>,
+    /// The limit of the database's size.
+    pub(super) quota: Option<Quota>,
+}
+
 pub(super) fn start(
     connection: Connection,
     dir: &Path,
-    batch: usize,
-    secret: Option<SecretKey>,
+    options: Options,
     inbox: Receiver<Message>,
     writable: Arc<AtomicBool>,
 ) -> Result<JoinHandle<()>, OpenError> {
@@ -55,9 +65,8 @@ pub(super) fn start(
     let writer = Writer {
         connection,
         dir: dir.to_owned(),
-        batch,
+        options,
         writable,
-        secret,
         head,
         history,
         anchored: (head.seq, history.seq),
@@ -76,9 +85,8 @@ pub(super) fn start(
 struct Writer {
     connection: Connection,
     dir: PathBuf,
-    batch: usize,
+    options: Options,
     writable: Arc<AtomicBool>,
-    secret: Option<SecretKey>,
     /// The head of the audit log.
     head: Head,
     /// The head of the state's history.
@@ -111,7 +119,7 @@ impl Writer {
                     Message::Stop => stop = true,
                 }
                 // What stands behind a recovery belongs to the next batch, or it would be refused with the one before it.
-                next = if stop || recover.is_some() || units.len() >= self.batch {
+                next = if stop || recover.is_some() || units.len() >= self.options.batch {
                     None
                 } else {
                     inbox.try_recv().ok()
@@ -186,6 +194,9 @@ impl Writer {
         &mut self,
         units: &[(Box<Unit>, Done)],
     ) -> rusqlite::Result<Vec<Result<Receipt, CommitError>>> {
+        if let Some(quota) = &self.options.quota {
+            quota.make_room(&self.connection)?;
+        }
         self.connection
             .prepare_cached("BEGIN IMMEDIATE")?
             .execute([])?;
@@ -239,7 +250,7 @@ impl Writer {
         }
         state::write(
             connection,
-            self.secret.as_ref(),
+            self.options.secret.as_ref(),
             &mut self.history,
             unit,
             &mut receipt.revisions,
@@ -287,7 +298,7 @@ impl Writer {
         let trace_id = unit.trace_id.map(|id| id.to_string());
         let mut writer = state::StateWriter {
             connection: &self.connection,
-            secret: self.secret.as_ref(),
+            secret: self.options.secret.as_ref(),
             head: &mut self.history,
             at: unit.at,
             trace_id: trace_id.as_deref(),
@@ -313,14 +324,20 @@ impl Writer {
         if self.writable.load(Ordering::Acquire) {
             return;
         }
+        let room = match &self.options.quota {
+            Some(quota) => quota.make_room(&self.connection),
+            None => Ok(()),
+        };
         // The new value differs from the old, so that a page is really written.
-        let tried = self.connection.execute_batch(
-            "BEGIN IMMEDIATE;
+        let tried = room.and_then(|()| {
+            self.connection.execute_batch(
+                "BEGIN IMMEDIATE;
              INSERT INTO truth_map (key, value, confidence, sources, agent, at)
              VALUES ('ark.probe', hex(zeroblob(8192)), 1, '[]', 'ark', 0);
              DELETE FROM truth_map WHERE key = 'ark.probe';
              COMMIT;",
-        );
+            )
+        });
         match tried {
             Ok(()) => {
                 tracing::info!("the database can be written again");
