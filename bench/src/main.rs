@@ -10,6 +10,7 @@ mod load;
 mod process;
 mod report;
 mod sandbox;
+mod store;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -90,6 +91,8 @@ enum Part {
     Agents,
     /// Start and memory.
     Start,
+    /// The store's writes, reads and history, beside bare SQLite.
+    Store,
 }
 
 fn main() -> Result<()> {
@@ -114,6 +117,7 @@ fn main() -> Result<()> {
         dir: dir.path().canonicalize()?,
         time: Duration::from_secs_f64(if cli.quick { 1.0 } else { cli.seconds }),
         connections: cli.connections,
+        largest_history: if cli.quick { 10_000 } else { 1_000_000 },
         rounds: if cli.quick { 1 } else { cli.rounds.max(1) },
     };
     let wanted = |part| cli.only.is_none_or(|only| only == part);
@@ -130,6 +134,9 @@ fn main() -> Result<()> {
     if wanted(Part::Start) {
         bench.start(&mut report)?;
     }
+    if wanted(Part::Store) {
+        bench.store(&mut report)?;
+    }
     print!("{report}");
     Ok(())
 }
@@ -141,6 +148,7 @@ struct Bench {
     dir: PathBuf,
     time: Duration,
     connections: Vec<u64>,
+    largest_history: u64,
     rounds: usize,
 }
 
@@ -219,6 +227,22 @@ impl Bench {
             warm.stop()?;
         }
         Ok(())
+    }
+
+    fn store(&self, report: &mut Report) -> Result<()> {
+        for round in 0..self.rounds {
+            let dir = self.data(&format!("store-{round}"))?;
+            for &writers in &self.connections {
+                store::writes(
+                    &dir.join(format!("writes-{writers}")),
+                    writers,
+                    self.time,
+                    report,
+                )?;
+            }
+            store::reads(&dir.join("reads"), self.time, report)?;
+        }
+        store::history(&self.data("history")?, self.largest_history, report)
     }
 
     fn data(&self, name: &str) -> Result<PathBuf> {

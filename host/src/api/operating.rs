@@ -198,7 +198,7 @@ pub(super) fn next_of<T>(rows: &[T], limit: u32, cursor: impl Fn(&T) -> String) 
 
 /// Takes the field `value`, which must be there, as canonical JSON. `raw` is the body it is from.
 pub(super) fn value_of(fields: &mut Fields, raw: &[u8]) -> Result<String, Problem> {
-    let Some(value) = fields.take("value") else {
+    let Some(value) = fields.take_any("value") else {
         let remedy = "give any JSON value; to take a key away, use DELETE";
         return Err(FieldError::new("value", "is missing", remedy).into());
     };
