@@ -114,9 +114,25 @@ impl Host {
         args: &[&str],
         environment: &[(&str, &str)],
     ) -> Result<Self, String> {
+        Self::try_start_program(&ark(), data_dir, args, environment)
+    }
+
+    /// As [`Host::try_start_with`], with a program that becomes `ark`.
+    ///
+    /// # Errors
+    /// The host ended.
+    ///
+    /// # Panics
+    /// It neither ends nor becomes ready within 60 s.
+    pub fn try_start_program(
+        program: &Path,
+        data_dir: &Path,
+        args: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<Self, String> {
         // An `ark.toml` of the working directory must not have a part in a test.
         let config = data_dir.with_extension("toml");
-        let mut command = Command::new(ark());
+        let mut command = Command::new(program);
         command
             .arg("serve")
             .args(["--listen", "127.0.0.1:0"])
