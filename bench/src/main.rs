@@ -6,10 +6,12 @@
 
 mod agents;
 mod echo;
+mod isolation;
 mod load;
 mod process;
 mod report;
 mod sandbox;
+mod soak;
 mod store;
 
 use std::path::{Path, PathBuf};
@@ -52,6 +54,9 @@ struct Cli {
     /// The example agents, for the start and for the memory.
     #[arg(long, value_name = "DIR", default_value = "target/guests")]
     guests: PathBuf,
+    /// The hostile agents.
+    #[arg(long, value_name = "DIR", default_value = "target/guests-hostile")]
+    hostile: PathBuf,
     /// The benchmark's own agent.
     #[arg(long, value_name = "FILE", default_value = "target/bench/agent.wasm")]
     agent: PathBuf,
@@ -79,6 +84,12 @@ struct Cli {
 enum Command {
     /// Serves the echo that the host is compared to.
     Echo,
+    /// Full load with agents that fail at random, for long: whether anything grows.
+    Soak {
+        /// Minutes.
+        #[arg(long, default_value_t = 10.0)]
+        minutes: f64,
+    },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -91,6 +102,8 @@ enum Part {
     Agents,
     /// Start and memory.
     Start,
+    /// Good agents beside hostile ones.
+    Isolation,
     /// The store's writes, reads and history, beside bare SQLite.
     Store,
 }
@@ -113,6 +126,10 @@ fn main() -> Result<()> {
             .guests
             .canonicalize()
             .with_context(|| cli.guests.display().to_string())?,
+        hostile: cli
+            .hostile
+            .canonicalize()
+            .with_context(|| cli.hostile.display().to_string())?,
         agent: cli.agent,
         dir: dir.path().canonicalize()?,
         time: Duration::from_secs_f64(if cli.quick { 1.0 } else { cli.seconds }),
@@ -120,6 +137,14 @@ fn main() -> Result<()> {
         largest_history: if cli.quick { 10_000 } else { 1_000_000 },
         rounds: if cli.quick { 1 } else { cli.rounds.max(1) },
     };
+    if let Some(Command::Soak { minutes }) = cli.command {
+        let time = Duration::from_secs_f64(minutes * 60.0);
+        print!(
+            "{}",
+            soak::run(&bench.ark, &bench.hostile, &bench.dir, time)?
+        );
+        return Ok(());
+    }
     let wanted = |part| cli.only.is_none_or(|only| only == part);
     let mut report = Report::default();
     if wanted(Part::Http) {
@@ -138,12 +163,22 @@ fn main() -> Result<()> {
         bench.store(&mut report)?;
     }
     print!("{report}");
+    if wanted(Part::Isolation) {
+        let isolation = isolation::Isolation {
+            ark: &bench.ark,
+            hostile: &bench.hostile,
+            dir: &bench.dir,
+            time: bench.time * 4,
+        };
+        print!("\n{}", isolation.run()?);
+    }
     Ok(())
 }
 
 struct Bench {
     ark: PathBuf,
     guests: PathBuf,
+    hostile: PathBuf,
     agent: PathBuf,
     dir: PathBuf,
     time: Duration,

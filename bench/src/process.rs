@@ -27,12 +27,28 @@ impl Server {
     /// # Errors
     /// It does not start, or is not ready within a minute.
     pub fn ark(ark: &Path, data_dir: &Path, agents: Option<&Path>) -> Result<Self> {
+        Self::ark_with(ark, data_dir, agents, None)
+    }
+
+    /// As [`Server::ark`], with a configuration.
+    ///
+    /// # Errors
+    /// As [`Server::ark`].
+    pub fn ark_with(
+        ark: &Path,
+        data_dir: &Path,
+        agents: Option<&Path>,
+        config: Option<&Path>,
+    ) -> Result<Self> {
         let mut command = Command::new(ark);
         command
             .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(data_dir);
         if let Some(agents) = agents {
             command.arg("--agents").arg(agents);
+        }
+        if let Some(config) = config {
+            command.arg("--config").arg(config);
         }
         // Logged as by default, to a file as an operator would.
         let log = std::fs::File::create(data_dir.with_extension("log"))?;
@@ -97,6 +113,14 @@ impl Server {
         Ok(self.number("status", "VmRSS:")? / 1024.0)
     }
 
+    /// Open file descriptors.
+    ///
+    /// # Errors
+    /// The process has ended.
+    pub fn descriptors(&self) -> Result<usize> {
+        Ok(std::fs::read_dir(format!("/proc/{}/fd", self.child.id()))?.count())
+    }
+
     /// Bytes it has sent towards the disk so far.
     ///
     /// # Errors
@@ -134,6 +158,34 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The JSON that answers a POST of JSON, over a connection of its own.
+///
+/// # Errors
+/// The connection fails, or the answer is no JSON.
+pub async fn post(
+    address: SocketAddr,
+    path: &str,
+    body: &serde_json::Value,
+) -> Result<serde_json::Value> {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let body = body.to_string();
+    let mut stream = tokio::net::TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await?;
+    let answer = String::from_utf8(answer)?;
+    let (_, body) = answer
+        .split_once("\r\n\r\n")
+        .context("an answer has a body")?;
+    Ok(serde_json::from_str(body)?)
 }
 
 /// The whole answer to a GET.

@@ -78,6 +78,7 @@ pub fn run(cache: &Path, agent: &Path, body: &str, time: Duration) -> Result<San
         sender: None,
         causal_depth: 0,
         accepted_at: Millis::now(),
+        expires_at: None,
     };
     let services: Arc<dyn Services> = Arc::new(Alone);
     let invocation = repeat(time, || {

@@ -1,8 +1,8 @@
 //! The host as a whole: a [`Config`] becomes parts, the parts run, then they are ended in order.
 //!
-//! Order of the start: engine, Graveyard (pin, purity, vectors), operator policies, agents, store, watchdog, HRM, router, API. Anything
+//! Order of the start: store, engine, Graveyard (pin, purity, vectors), operator policies, agents, HRM, watchdog, router, API. Anything
 //! of the Graveyard or an operator policy that cannot be trusted ends the start; an agent that is refused is left out and said.
-//! Order of the end: API (no new work), router (running invocations), HRM (queued decisions), store (queued commits).
+//! Order of the end: API (no new work), router (running invocations), watchdog, HRM (queued decisions), store (queued commits).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,13 +13,13 @@ use crate::hrm::guards::Guards;
 use crate::hrm::{Hrm, HrmError};
 use crate::model::decision::PolicyIdentity;
 use crate::model::ids::Digest;
-use crate::router::{Router, RouterError};
+use crate::router::{Parts, Router, RouterError};
 use crate::runtime::{
     Agent, Engine, EngineError, GraveyardSource, Limits, LoadError, Manifest, ManifestError, Pin,
     PinError, PinnedGraveyard, Policy,
 };
 use crate::store::{OpenError, Store, Unit};
-use crate::watchdog::Watchdog;
+use crate::watchdog::{Watchdog, Watched};
 
 /// Why the host does not start.
 #[derive(Debug, thiserror::Error)]
@@ -109,7 +109,8 @@ pub struct App {
     pub graveyard: GraveyardSource,
     /// Agents that were left out.
     pub refused: Vec<Refused>,
-    watchdog: Watchdog,
+    /// The watchdog.
+    pub watchdog: Watchdog,
 }
 
 impl App {
@@ -141,9 +142,16 @@ impl App {
         store
             .commit(lists)
             .map_err(|error| HrmError::NotRecorded(error.to_string()))?;
-        let guards = Arc::new(Guards::default());
-        let watchdog = Watchdog::start(Arc::clone(&guards), config.graveyard.clone(), pin)
-            .map_err(StartError::Watchdog)?;
+        let control = store
+            .control()
+            .map_err(|error| HrmError::NotRecorded(error.to_string()))?;
+        if let Some(halt) = &control.halt {
+            tracing::warn!(by = halt.by, reason = halt.reason, "a halt is in force");
+        }
+        for quarantine in &control.quarantines {
+            tracing::warn!(agent = %quarantine.agent, by = quarantine.by, reason = quarantine.reason, "a quarantine is in force");
+        }
+        let guards = Arc::new(Guards::with(control.halt, control.quarantines));
         let chain = Chain::new(Arc::new(policy), operator);
         let policies = chain.identities().cloned().collect();
         let hrm = Hrm::start(
@@ -152,7 +160,26 @@ impl App {
             Arc::clone(&guards),
             store.clone(),
         )?;
-        let router = Router::start(config.router.clone(), agents, &hrm, &store)?;
+        let watched = Watched {
+            guards: Arc::clone(&guards),
+            graveyard: config.graveyard.clone(),
+            pin,
+            engine,
+            ceiling: config.limits.clone(),
+            agents: agents.clone(),
+            hrm: hrm.clone(),
+            store: store.clone(),
+        };
+        let watchdog =
+            Watchdog::start(config.watchdog.clone(), watched).map_err(StartError::Watchdog)?;
+        let parts = Parts {
+            agents,
+            hrm: hrm.clone(),
+            store: store.clone(),
+            guards: Arc::clone(&guards),
+            watchdog: watchdog.clone(),
+        };
+        let router = Router::start(config.router.clone(), parts)?;
         Ok(Self {
             hrm,
             router,
@@ -169,8 +196,8 @@ impl App {
     /// Ends every part, in order. What was accepted is on disk; what is pending is resumed by the next start.
     pub fn stop(self) {
         self.router.close();
+        self.watchdog.close();
         self.hrm.close();
-        drop(self.watchdog);
         self.store.close();
     }
 }

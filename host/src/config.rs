@@ -12,8 +12,9 @@ use serde::Deserialize;
 use crate::hrm::HrmConfig;
 use crate::model::ids::{Digest, Name};
 use crate::router::RouterConfig;
-use crate::runtime::{EngineConfig, GraveyardSource, Limits};
+use crate::runtime::{EngineConfig, GraveyardSource, LimitError, Limits, LimitsTable};
 use crate::store::{ListEntry, SecretKey, SecretKeyError, StoreConfig};
+use crate::watchdog::{RedisWatch, Retention, Thresholds, WatchdogConfig};
 
 /// Why a configuration is refused.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +46,9 @@ pub enum ConfigError {
         /// What is wrong, and what would be right.
         problem: String,
     },
+    /// A limit is out of range.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
 }
 
 /// `ark.toml` as written.
@@ -64,9 +68,11 @@ pub struct ConfigFile {
     /// Operator policies, in the order they are asked.
     pub policies: Vec<PolicyFile>,
     /// The ceiling of every agent's limits.
-    pub limits: LimitsFile,
+    pub limits: LimitsTable,
     /// Work that may wait or run at the same time.
     pub capacity: CapacityFile,
+    /// When agents are stopped or warned about.
+    pub watchdog: WatchdogFile,
     /// What the host attests from the operator's own knowledge.
     pub lists: ListsFile,
 }
@@ -81,38 +87,74 @@ pub struct PolicyFile {
     pub sha256: Digest,
 }
 
-/// `[limits]`
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LimitsFile {
-    /// Fuel of one invocation.
-    pub fuel: Option<u64>,
-    /// Time of one invocation, in milliseconds.
-    pub deadline_ms: Option<u64>,
-    /// Memory of one invocation, in bytes.
-    pub memory_bytes: Option<usize>,
-    /// Host calls of one invocation.
-    pub host_calls: Option<u32>,
-    /// Actions of one invocation.
-    pub actions: Option<u32>,
-    /// Log of one invocation, in bytes.
-    pub log_bytes: Option<usize>,
-}
-
 /// `[capacity]`
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CapacityFile {
-    /// Invocations at the same time.
+    /// Invocations at the same time, those that run for longer than 10 ms not counted.
     pub workers: Option<usize>,
-    /// Signals that may wait.
+    /// Invocations that run for longer, at the same time.
+    pub slow_workers: Option<usize>,
+    /// Deliveries that may wait in all.
     pub backlog: Option<usize>,
+    /// Deliveries that may wait for one agent.
+    pub agent_queue: Option<usize>,
+    /// How long a signal that names no `ttl_ms` waits at most, in milliseconds; absent: for good.
+    pub signal_ttl_ms: Option<u64>,
     /// Connections at the same time.
     pub connections: Option<usize>,
     /// The size the database may grow to, in bytes.
     pub max_database_bytes: Option<u64>,
     /// Seconds an approved trade holds its exposure without an execution report.
     pub reservation_seconds: Option<u64>,
+}
+
+/// `[watchdog]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WatchdogFile {
+    /// How often each agent is asked for a heartbeat.
+    pub heartbeat_ms: Option<u64>,
+    /// How long it may take to answer.
+    pub heartbeat_deadline_ms: Option<u64>,
+    /// Missed heartbeats in a row that quarantine.
+    pub missed_heartbeats: Option<u32>,
+    /// How often the Graveyard is hashed anew.
+    pub graveyard_ms: Option<u64>,
+    /// Decisions of a minute that may break rules before there is an alert.
+    pub violations_per_minute: Option<u32>,
+    /// Failures in a row that quarantine.
+    pub consecutive_failures: Option<u32>,
+    /// Part of the last 100 invocations that may fail.
+    pub failure_rate: Option<f64>,
+    /// The failure rate counts from more than so many invocations on.
+    pub failure_rate_over: Option<u32>,
+    /// Mean latency that is still good.
+    pub latency_ms: Option<u64>,
+    /// The mean latency counts from more than so many invocations on.
+    pub latency_over: Option<u32>,
+    /// A Redis to be watched, e.g. `redis://127.0.0.1:6379/0`.
+    pub redis_url: Option<String>,
+    /// Its queue: a stream or a list.
+    pub redis_queue: Option<String>,
+    /// How often it is looked at.
+    pub redis_ms: Option<u64>,
+    /// How long it may take to answer.
+    pub redis_latency_ms: Option<u64>,
+    /// How much may wait in the queue.
+    pub redis_depth: Option<u64>,
+    /// Part of a limit that warns.
+    pub warning: Option<f64>,
+    /// Part of a limit that warns loudly.
+    pub critical: Option<f64>,
+    /// The largest capsule.
+    pub capsule_bytes: Option<usize>,
+    /// Capsules kept of one agent.
+    pub capsules_per_agent: Option<usize>,
+    /// All capsules together.
+    pub capsules_bytes: Option<u64>,
+    /// Days a capsule is kept.
+    pub capsule_days: Option<u64>,
 }
 
 /// `[lists]`
@@ -171,6 +213,8 @@ pub struct Config {
     pub hrm: HrmConfig,
     /// The router's.
     pub router: RouterConfig,
+    /// The watchdog's.
+    pub watchdog: WatchdogConfig,
     /// Where the Graveyard is.
     pub graveyard: GraveyardSource,
     /// The operator policies.
@@ -223,7 +267,7 @@ impl Config {
                 ),
             });
         }
-        let limits = limits(&file.limits)?;
+        let limits = Limits::ceiling(&file.limits)?;
         let mut submitters = overrides.submitters;
         for name in file.submitters.unwrap_or_else(|| vec!["api".to_owned()]) {
             submitters.push(
@@ -243,6 +287,7 @@ impl Config {
             engine: EngineConfig {
                 cache_dir: Some(data_dir.join("cache")),
                 memory_bytes: engine.memory_bytes.max(limits.memory_bytes),
+                stack_bytes: limits.stack_bytes,
                 ..engine
             },
             store: StoreConfig {
@@ -259,11 +304,18 @@ impl Config {
                 ..hrm
             },
             router: RouterConfig {
-                workers: at_least("capacity.workers", file.capacity.workers, 1)?
+                workers: between("capacity.workers", file.capacity.workers, 1, 128)?
                     .unwrap_or(router.workers),
+                slow_workers: between("capacity.slow_workers", file.capacity.slow_workers, 0, 128)?
+                    .unwrap_or(router.slow_workers),
                 backlog: at_least("capacity.backlog", file.capacity.backlog, 1)?
                     .unwrap_or(router.backlog),
+                agent_queue: at_least("capacity.agent_queue", file.capacity.agent_queue, 1)?
+                    .unwrap_or(router.agent_queue),
+                signal_ttl_ms: at_least("capacity.signal_ttl_ms", file.capacity.signal_ttl_ms, 1)?
+                    .or(router.signal_ttl_ms),
             },
+            watchdog: watchdog(&file.watchdog)?,
             graveyard: overrides
                 .graveyard
                 .or(file.graveyard)
@@ -305,20 +357,120 @@ fn at_least<T: PartialOrd + std::fmt::Display + Copy>(
     }
 }
 
-fn limits(file: &LimitsFile) -> Result<Limits, ConfigError> {
-    let default = Limits::default();
-    Ok(Limits {
-        fuel: at_least("limits.fuel", file.fuel, 1)?.unwrap_or(default.fuel),
-        deadline: at_least("limits.deadline_ms", file.deadline_ms, 1)?
-            .map_or(default.deadline, Duration::from_millis),
-        memory_bytes: at_least("limits.memory_bytes", file.memory_bytes, 65_536)?
-            .unwrap_or(default.memory_bytes),
-        host_calls: at_least("limits.host_calls", file.host_calls, 1)?
-            .unwrap_or(default.host_calls),
-        actions: at_least("limits.actions", file.actions, 1)?.unwrap_or(default.actions),
-        log_bytes: file.log_bytes.unwrap_or(default.log_bytes),
-        ..default
+/// As [`at_least`], with an upper bound too.
+fn between<T: PartialOrd + std::fmt::Display + Copy>(
+    field: &'static str,
+    value: Option<T>,
+    least: T,
+    most: T,
+) -> Result<Option<T>, ConfigError> {
+    match value {
+        // Written so that a NaN is refused too.
+        Some(value) if !(value >= least && value <= most) => Err(ConfigError::Value {
+            field,
+            problem: format!("is {value}; give {least} to {most}"),
+        }),
+        value => Ok(value),
+    }
+}
+
+/// The longest interval that makes sense for a loop: the watchdog's beat counts for 30 s.
+const LONGEST_INTERVAL_MS: u64 = 20_000;
+
+fn watchdog(file: &WatchdogFile) -> Result<WatchdogConfig, ConfigError> {
+    let default = WatchdogConfig::default();
+    let (stands, kept) = (default.thresholds, default.retention);
+    let interval = |field, value, default| -> Result<Duration, ConfigError> {
+        Ok(between(field, value, 10, LONGEST_INTERVAL_MS)?.map_or(default, Duration::from_millis))
+    };
+    let warning = between("watchdog.warning", file.warning, 0.01, 1.0)?.unwrap_or(stands.warning);
+    let critical =
+        between("watchdog.critical", file.critical, 0.01, 1.0)?.unwrap_or(stands.critical);
+    if warning > critical {
+        return Err(ConfigError::Value {
+            field: "watchdog.warning",
+            problem: format!(
+                "is {warning}, above watchdog.critical, which is {critical}; give a smaller part"
+            ),
+        });
+    }
+    Ok(WatchdogConfig {
+        heartbeat: interval(
+            "watchdog.heartbeat_ms",
+            file.heartbeat_ms,
+            default.heartbeat,
+        )?,
+        heartbeat_deadline: interval(
+            "watchdog.heartbeat_deadline_ms",
+            file.heartbeat_deadline_ms,
+            default.heartbeat_deadline,
+        )?,
+        graveyard: interval(
+            "watchdog.graveyard_ms",
+            file.graveyard_ms,
+            default.graveyard,
+        )?,
+        violations_per_minute: at_least(
+            "watchdog.violations_per_minute",
+            file.violations_per_minute,
+            1,
+        )?
+        .unwrap_or(default.violations_per_minute),
+        redis: redis_watch(file)?,
+        thresholds: Thresholds {
+            consecutive_failures: at_least(
+                "watchdog.consecutive_failures",
+                file.consecutive_failures,
+                1,
+            )?
+            .unwrap_or(stands.consecutive_failures),
+            failure_rate: between("watchdog.failure_rate", file.failure_rate, 0.0, 1.0)?
+                .unwrap_or(stands.failure_rate),
+            failure_rate_over: between(
+                "watchdog.failure_rate_over",
+                file.failure_rate_over,
+                0,
+                99,
+            )?
+            .unwrap_or(stands.failure_rate_over),
+            latency_ms: at_least("watchdog.latency_ms", file.latency_ms, 1)?
+                .unwrap_or(stands.latency_ms),
+            latency_over: between("watchdog.latency_over", file.latency_over, 0, 99)?
+                .unwrap_or(stands.latency_over),
+            missed_heartbeats: at_least("watchdog.missed_heartbeats", file.missed_heartbeats, 1)?
+                .unwrap_or(stands.missed_heartbeats),
+            warning,
+            critical,
+        },
+        retention: Retention {
+            capsule_bytes: at_least("watchdog.capsule_bytes", file.capsule_bytes, 16 * 1024)?
+                .unwrap_or(kept.capsule_bytes),
+            per_agent: at_least("watchdog.capsules_per_agent", file.capsules_per_agent, 1)?
+                .unwrap_or(kept.per_agent),
+            total_bytes: at_least("watchdog.capsules_bytes", file.capsules_bytes, 16 * 1024)?
+                .unwrap_or(kept.total_bytes),
+            days: at_least("watchdog.capsule_days", file.capsule_days, 1)?.unwrap_or(kept.days),
+        },
     })
+}
+
+fn redis_watch(file: &WatchdogFile) -> Result<Option<RedisWatch>, ConfigError> {
+    let Some(url) = &file.redis_url else {
+        return Ok(None);
+    };
+    let queue = file.redis_queue.as_deref().unwrap_or("ark:signals");
+    let stands = RedisWatch::at(url, queue).map_err(|problem| ConfigError::Value {
+        field: "watchdog.redis_url",
+        problem,
+    })?;
+    Ok(Some(RedisWatch {
+        interval: between("watchdog.redis_ms", file.redis_ms, 10, LONGEST_INTERVAL_MS)?
+            .map_or(stands.interval, Duration::from_millis),
+        latency: at_least("watchdog.redis_latency_ms", file.redis_latency_ms, 1)?
+            .map_or(stands.latency, Duration::from_millis),
+        depth: at_least("watchdog.redis_depth", file.redis_depth, 1)?.unwrap_or(stands.depth),
+        ..stands
+    }))
 }
 
 fn lists(file: ListsFile) -> Vec<ListEntry> {
@@ -372,6 +524,13 @@ mod tests {
             ("[limits]\nfuel = 0", "limits.fuel"),
             ("[limits]\nmemory_bytes = 1", "limits.memory_bytes"),
             ("[capacity]\nworkers = 0", "capacity.workers"),
+            ("[limits]\nconcurrency = 0", "limits.concurrency"),
+            ("[limits]\nfule = 1", "fule"),
+            ("[watchdog]\nheartbeat_ms = 60000", "watchdog.heartbeat_ms"),
+            ("[watchdog]\nfailure_rate = nan", "watchdog.failure_rate"),
+            ("[watchdog]\nwarning = 0.95", "watchdog.warning"),
+            ("[watchdog]\nhartbeat_ms = 1", "hartbeat_ms"),
+            ("[watchdog]\nredis_url = \"here\"", "watchdog.redis_url"),
             ("[[policies]]\nfile = \"p.wasm\"\nsha256 = \"12\"", "sha256"),
             ("[lists]\nrestricted = []", "restricted"),
         ] {

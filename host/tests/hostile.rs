@@ -62,6 +62,7 @@ fn invoke(how: &str) -> InvocationReport {
         sender: None,
         causal_depth: 0,
         accepted_at: Millis::now(),
+        expires_at: None,
     };
     CHAOS.invoke(
         &signal,
@@ -83,14 +84,14 @@ fn each_misdeed_ends_in_its_own_failure() {
         ("host-call-flood", &["host_calls"]),
         ("write-flood", &["writes"]),
         ("actions", &["actions"]),
-        ("strings", &["invalid_output"]),
+        ("strings", &["output_bytes"]),
         ("nan", &["invalid_output"]),
         ("infinite", &["invalid_output"]),
         ("negative", &["invalid_output"]),
         ("twice", &["invalid_output"]),
         ("forged-topic", &["invalid_output"]),
         ("mislabelled", &["invalid_output"]),
-        ("nonsense", &["reported"]),
+        ("nonsense", &["rejected_signal"]),
     ] {
         let report = invoke(how);
         let failure = report

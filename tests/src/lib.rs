@@ -62,6 +62,65 @@ pub fn copy_agent(from: &Path, name: &str, to: &Path) {
     }
 }
 
+/// Writes a copy of an agent that has another number: the last two characters of its name, in the component's bytes and in the manifest.
+///
+/// # Panics
+/// The component does not hold its name exactly once, or cannot be read or written.
+#[must_use]
+pub fn copy_numbered(from: &Path, name: &str, number: u32, topic: &str, to: &Path) -> String {
+    let mut component = std::fs::read(from.join(format!("{name}.wasm"))).expect("a component");
+    let manifest = std::fs::read_to_string(from.join(format!("{name}.toml"))).expect("a manifest");
+    let line = |key: &str| {
+        let prefix = format!("{key} = ");
+        let line = manifest.lines().find(|line| line.starts_with(&prefix));
+        line.expect("a line of the manifest").to_owned()
+    };
+    let old = line("name").replace("name = ", "").replace('"', "");
+    let new = format!("{}{number:02}", &old[..old.len() - 2]);
+    let places: Vec<usize> = component
+        .windows(old.len())
+        .enumerate()
+        .filter(|(_, window)| *window == old.as_bytes())
+        .map(|(place, _)| place)
+        .collect();
+    assert_eq!(
+        places.len(),
+        1,
+        "{name} holds its name {} times",
+        places.len()
+    );
+    component[places[0]..places[0] + new.len()].copy_from_slice(new.as_bytes());
+    let file = format!("{name}-{number:02}");
+    let manifest = manifest
+        .replace(&old, &new)
+        .replace(&line("component"), &format!("component = \"{file}.wasm\""))
+        .replace(&line("topics"), &format!("topics = [\"{topic}\"]"))
+        .replace(
+            &line("sha256"),
+            &format!("sha256 = \"{}\"", sha256(&component)),
+        );
+    std::fs::create_dir_all(to).expect("the agents' directory");
+    std::fs::write(to.join(format!("{file}.wasm")), component).expect("a component");
+    std::fs::write(to.join(format!("{file}.toml")), manifest).expect("a manifest");
+    new
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+
+    use sha2::Digest;
+    sha2::Sha256::digest(bytes)
+        .iter()
+        .fold(String::new(), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
+}
+
+/// The configuration of a watchdog that leaves an agent at large whatever it does: for tests that go on after a misdeed.
+pub const PATIENT: &str =
+    "[watchdog]\nconsecutive_failures = 100000\nfailure_rate = 1.0\nmissed_heartbeats = 100000\n";
+
 /// Runs `ark` to its end.
 ///
 /// # Panics
@@ -69,6 +128,15 @@ pub fn copy_agent(from: &Path, name: &str, to: &Path) {
 #[must_use]
 pub fn run(args: &[&str]) -> Output {
     Command::new(ark()).args(args).output().expect("ark starts")
+}
+
+/// Kills a process this test started: SIGKILL.
+///
+/// # Panics
+/// It cannot be killed.
+pub fn kill(pid: u32) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    kill_process(pid.expect("a process id"), Signal::KILL).expect("SIGKILL");
 }
 
 /// A running host. It is killed when it is dropped.
@@ -130,6 +198,29 @@ impl Host {
         args: &[&str],
         environment: &[(&str, &str)],
     ) -> Result<Self, String> {
+        let host = Self::spawn(program, data_dir, args, environment)?;
+        host.wait_until_ready();
+        Ok(host)
+    }
+
+    /// As [`Host::start`], but a host that may be halted, which is never ready.
+    ///
+    /// # Panics
+    /// It ends by itself.
+    #[must_use]
+    pub fn start_halted(data_dir: &Path, args: &[&str]) -> Self {
+        match Self::spawn(&ark(), data_dir, args, &[]) {
+            Ok(host) => host,
+            Err(output) => panic!("ark did not start: {output}"),
+        }
+    }
+
+    fn spawn(
+        program: &Path,
+        data_dir: &Path,
+        args: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<Self, String> {
         // An `ark.toml` of the working directory must not have a part in a test.
         let config = data_dir.with_extension("toml");
         let mut command = Command::new(program);
@@ -169,13 +260,15 @@ impl Host {
             let _ = child.wait();
             return Err(errors.join().unwrap_or_default());
         };
-        let host = Self { child, address };
+        Ok(Self { child, address })
+    }
+
+    fn wait_until_ready(&self) {
         let until = Instant::now() + Duration::from_secs(60);
-        while Client::new(&host).get("/readyz").0 != 200 {
+        while Client::new(self).get("/readyz").0 != 200 {
             assert!(Instant::now() < until, "not ready within 60 s");
             std::thread::sleep(Duration::from_millis(5));
         }
-        Ok(host)
     }
 
     /// Kills it: SIGKILL, as a power cut would.

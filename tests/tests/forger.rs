@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use ark_tests::{Client, Host, copy_agent, guests, hostile_guests};
+use ark_tests::{Client, Host, PATIENT, copy_agent, guests, hostile_guests};
 use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -14,9 +14,17 @@ fn host(dir: &std::path::Path, names: &[&str]) -> Host {
         copy_agent(&hostile_guests(), name, &agents);
     }
     copy_agent(&guests(), "kenny", &agents);
+    // A guest that tries one trick after the other must stay at large for the next.
+    let config = dir.join("ark.toml");
+    std::fs::write(&config, PATIENT).expect("a configuration");
     Host::start(
         &dir.join("data"),
-        &["--agents", agents.to_str().expect("a path in UTF-8")],
+        &[
+            "--agents",
+            agents.to_str().expect("a path in UTF-8"),
+            "--config",
+            config.to_str().expect("a path in UTF-8"),
+        ],
     )
 }
 

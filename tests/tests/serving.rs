@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use ark_tests::{Client, Host, copy_agent, guests, hostile_guests, run, trade};
+use ark_tests::{Client, Host, PATIENT, copy_agent, guests, hostile_guests, run, trade};
 use serde_json::{Value, json};
 
 fn outcome(client: &mut Client, request: &Value) -> (String, Value) {
@@ -351,8 +351,15 @@ fn a_failed_invocation_commits_nothing_but_its_failure_and_the_others_go_on() {
     let agents = dir.path().join("agents");
     copy_agent(&hostile_guests(), "chaos", &agents);
     copy_agent(&guests(), "kyle", &agents);
-    let data = dir.path().join("data");
-    let host = Host::start(&data, &["--agents", agents.to_str().expect("UTF-8")]);
+    let (data, config) = (dir.path().join("data"), dir.path().join("ark.toml"));
+    std::fs::write(&config, PATIENT).expect("a configuration");
+    let args = [
+        "--agents",
+        agents.to_str().expect("UTF-8"),
+        "--config",
+        config.to_str().expect("UTF-8"),
+    ];
+    let host = Host::start(&data, &args);
     let mut client = Client::new(&host);
     let mut go = |how: &str| {
         let (_, answer) = client.post("/v1/signals", &json!({"topic": "chaos.go", "payload": how}));

@@ -51,7 +51,7 @@
 //! capabilities = []             # `truth-set`: may write to the truth map
 //!
 //! [limits]                      # tighter than the operator's ceiling; optional
-//! max_actions = 1
+//! actions = 1
 //!
 //! [config]                      # what `Host::config` reads
 //! ```

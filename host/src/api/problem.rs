@@ -147,7 +147,10 @@ impl From<HrmError> for Problem {
         match error {
             HrmError::Busy => Self::busy(detail),
             HrmError::Closed => Self::unavailable(detail),
-            HrmError::NotRecorded(_) | HrmError::Conflict(_) | HrmError::AlreadySettled => Self {
+            HrmError::NotRecorded(_)
+            | HrmError::Conflict(_)
+            | HrmError::AlreadySettled
+            | HrmError::DeadlineExceeded => Self {
                 outcome: Some("denied"),
                 retry_after: Some(1),
                 ..Self::new(
@@ -158,6 +161,25 @@ impl From<HrmError> for Problem {
                 )
             },
             HrmError::KeyReused => key_reused(detail),
+            HrmError::Quarantined(_) => Self {
+                outcome: Some("denied"),
+                ..Self::new(
+                    StatusCode::CONFLICT,
+                    "quarantined",
+                    "The agent is in quarantine",
+                    detail,
+                )
+            }
+            .at(
+                "agent",
+                "have an operator restore it: POST /v1/agents/{name}/restore",
+            ),
+            HrmError::NotInForce(_) => Self::new(
+                StatusCode::CONFLICT,
+                "not-in-force",
+                "The order cannot be carried out",
+                detail,
+            ),
             HrmError::UnknownDecision(_) => Self::not_found(detail)
                 .at("decision_id", "give the decision_id of an approved action"),
             HrmError::NotExecutable(_) => Self::new(
@@ -234,6 +256,7 @@ impl From<CommitError> for Problem {
             ),
             CommitError::KeyReused { .. } => key_reused(detail),
             CommitError::DeliveryNotPending { .. }
+            | CommitError::DeadlineExceeded
             | CommitError::Storage(_)
             | CommitError::Closed => Self::unavailable(detail),
         }

@@ -128,6 +128,7 @@ pub(super) async fn signals(
         "give 32 lower-case hexadecimal digits, not all zero",
     )?;
     let key = idempotency_key(&headers, fields.text("idempotency_key")?)?;
+    let ttl_ms = ttl(&mut fields)?;
     fields.finish()?;
     let trace_id = trace_of(&headers, trace_id)?;
     let incoming = IncomingSignal {
@@ -135,6 +136,7 @@ pub(super) async fn signals(
         payload_json: payload.to_string(),
         trace_id,
         key: key.map(|key| (key, request)),
+        ttl_ms,
     };
     let (reply, answer) = oneshot::channel();
     api.router
@@ -147,6 +149,7 @@ pub(super) async fn signals(
             "signal_id": accepted.id,
             "trace_id": accepted.trace_id,
             "delivered_to": accepted.delivered_to,
+            "shed": accepted.shed,
         }),
     );
     if accepted.duplicate {
@@ -246,6 +249,19 @@ pub(super) async fn executions(
             .insert("idempotent-replayed", HeaderValue::from_static("true"));
     }
     Ok(response)
+}
+
+/// How long a signal may wait, in milliseconds.
+fn ttl(fields: &mut Fields) -> Result<Option<u64>, FieldError> {
+    const MOST: f64 = 31_536_000_000.0;
+    let Some(ttl) = fields.number("ttl_ms")? else {
+        return Ok(None);
+    };
+    if !(1.0..=MOST).contains(&ttl) || ttl.fract() != 0.0 {
+        let remedy = "give whole milliseconds from 1 to 31536000000 (a year), or leave it out";
+        return Err(FieldError::new("ttl_ms", format!("is {ttl}"), remedy));
+    }
+    Ok(format!("{ttl:.0}").parse().ok())
 }
 
 fn unknown_agent(api: &Api, agent: &Name) -> Problem {

@@ -1,5 +1,6 @@
 //! Calls that only read. What touches the disk runs on threads that may block.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::extract::rejection::PathRejection;
@@ -39,6 +40,9 @@ pub(super) async fn readyz(State(api): Shared) -> Response {
     }
     if !api.store.audit_writable() {
         problems.push("the audit log cannot be written");
+    }
+    if !api.watchdog.probed() {
+        problems.push("a limit did not hold when it was probed; GET /v1/watchdog says which");
     }
     if api.guards.halted() {
         problems.push("everything is halted");
@@ -95,24 +99,7 @@ pub(super) async fn decisions(State(api): Shared, query: Asked) -> Result<Respon
             })
             .transpose()?,
     };
-    let limit = match text("limit") {
-        None => PAGE.0,
-        Some(limit) => limit
-            .parse()
-            .ok()
-            .filter(|limit| (1..=PAGE.1).contains(limit))
-            .ok_or_else(|| not_a("limit", limit, &format!("give 1 to {}", PAGE.1)))?,
-    };
-    let before = text("cursor")
-        .map(|cursor| {
-            let remedy = "give the next_cursor of the page before";
-            cursor
-                .parse::<u64>()
-                .ok()
-                .filter(|seq| i64::try_from(*seq).is_ok())
-                .ok_or_else(|| not_a("cursor", cursor, remedy))
-        })
-        .transpose()?;
+    let (limit, before) = page_of(&query)?;
     let rows = off_reactor(&api, move |api| {
         api.store.audit_page(&filter, before, limit)
     })
@@ -126,6 +113,30 @@ pub(super) async fn decisions(State(api): Shared, query: Asked) -> Result<Respon
         None,
         &json!({"decisions": decisions, "next_cursor": next}),
     ))
+}
+
+/// Which page of a list is asked for: how many rows, and before which.
+pub(super) fn page_of(query: &HashMap<String, String>) -> Result<(u32, Option<u64>), Problem> {
+    let limit = match query.get("limit") {
+        None => PAGE.0,
+        Some(limit) => limit
+            .parse()
+            .ok()
+            .filter(|limit| (1..=PAGE.1).contains(limit))
+            .ok_or_else(|| not_a("limit", limit, &format!("give 1 to {}", PAGE.1)))?,
+    };
+    let before = query
+        .get("cursor")
+        .map(|cursor| {
+            let remedy = "give the next_cursor of the page before";
+            cursor
+                .parse::<u64>()
+                .ok()
+                .filter(|seq| i64::try_from(*seq).is_ok())
+                .ok_or_else(|| not_a("cursor", cursor, remedy))
+        })
+        .transpose()?;
+    Ok((limit, before))
 }
 
 pub(super) async fn decision(State(api): Shared, id: PathText) -> Result<Response, Problem> {
@@ -275,7 +286,8 @@ pub(super) async fn agents_list(State(api): Shared) -> Response {
                 "capabilities": manifest.capabilities,
                 "handled": seat.handled.load(Relaxed),
                 "failed": seat.failed.load(Relaxed),
-                "waiting": seat.waiting.load(Relaxed),
+                "waiting": seat.waiting(),
+                "quarantined": api.guards.is_quarantined(&manifest.name),
             })
         })
         .collect();

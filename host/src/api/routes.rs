@@ -20,7 +20,9 @@ use crate::model::ids::Name;
 use crate::router::Router;
 use crate::runtime::GraveyardSource;
 use crate::store::Store;
+use crate::watchdog::Watchdog;
 
+use super::control::{agent, alerts, halt, quarantine, restore, resume, watchdog};
 use super::problem::Problem;
 use super::proposing::{actions, executions, signals};
 use super::reading::{agents_list, decision, decisions, graveyard, healthz, readyz, trace};
@@ -31,6 +33,7 @@ pub(super) struct Api {
     pub(super) router: Router,
     pub(super) store: Store,
     pub(super) guards: Arc<Guards>,
+    pub(super) watchdog: Watchdog,
     pub(super) policies: Vec<Arc<PolicyIdentity>>,
     pub(super) vectors: usize,
     pub(super) graveyard: GraveyardSource,
@@ -52,6 +55,7 @@ pub(super) fn routes(app: &App, submitters: Vec<Name>) -> Routes {
         router: app.router.clone(),
         store: app.store.clone(),
         guards: Arc::clone(&app.guards),
+        watchdog: app.watchdog.clone(),
         policies: app.policies.clone(),
         vectors: app.vectors,
         graveyard: app.graveyard.clone(),
@@ -69,6 +73,13 @@ pub(super) fn routes(app: &App, submitters: Vec<Name>) -> Routes {
         .route("/v1/traces/{id}", get(trace))
         .route("/v1/graveyard", get(graveyard))
         .route("/v1/agents", get(agents_list))
+        .route("/v1/agents/{name}", get(agent))
+        .route("/v1/agents/{name}/quarantine", post(quarantine))
+        .route("/v1/agents/{name}/restore", post(restore))
+        .route("/v1/watchdog", get(watchdog))
+        .route("/v1/watchdog/alerts", get(alerts))
+        .route("/v1/halt", post(halt))
+        .route("/v1/resume", post(resume))
         .merge(super::state::routes())
         .merge(super::tables::routes())
         .fallback(|request: Request| async move {

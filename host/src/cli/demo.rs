@@ -194,6 +194,7 @@ impl Show<'_> {
     fn signal(&self, topic: &str, payload_json: String) -> anyhow::Result<()> {
         let (reply, answer) = crossbeam_channel::bounded(1);
         let incoming = IncomingSignal {
+            ttl_ms: None,
             topic: topic.to_owned(),
             payload_json,
             trace_id: TraceId::fresh(),

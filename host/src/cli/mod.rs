@@ -2,12 +2,15 @@
 //!
 //! Exit codes: 0 it is as it should be; 1 it failed, or what was checked is not whole; 2 the command line is wrong.
 
+mod agent;
 mod audit;
 mod demo;
 mod graveyard;
 mod inspect;
+mod remote;
 mod serve;
 mod state;
+mod watchdog;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -40,6 +43,12 @@ enum Command {
     Audit(audit::AuditCommand),
     /// Agents' state, memories, configuration, truths; snapshots.
     State(state::StateArgs),
+    /// Halts, quarantines, health: what a running host's watchdog sees and does.
+    #[command(subcommand)]
+    Watchdog(watchdog::WatchdogCommand),
+    /// Agents: what failed, and running it again.
+    #[command(subcommand)]
+    Agent(agent::AgentCommand),
     /// Says what a component is, what it imports, and why it would be refused.
     Inspect(inspect::InspectArgs),
     /// Prints a completion script for a shell.
@@ -95,6 +104,8 @@ pub fn run() -> ExitCode {
         Command::Graveyard(command) => graveyard::run(command),
         Command::Audit(command) => audit::run(command),
         Command::State(args) => state::run(args),
+        Command::Watchdog(command) => watchdog::run(command),
+        Command::Agent(command) => agent::run(command),
         Command::Inspect(args) => inspect::run(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "ark", &mut std::io::stdout());

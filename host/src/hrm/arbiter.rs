@@ -8,27 +8,31 @@
 //! Must not know: HTTP, topics' subscribers, how agents run.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 use crossbeam_channel::Receiver;
 
 use crate::model::action::{Action, Family, Parameters};
+use crate::model::control::{Halt, Order, Quarantine};
 use crate::model::decision::{Decision, Outcome};
 use crate::model::facts::Facts;
-use crate::model::ids::{DecisionId, Digest, Fraction, Millis};
+use crate::model::ids::{DecisionId, Digest, Fraction, Millis, Name, TraceId};
+use crate::model::verdict::{Rule, RuleAnswer, RuleResult};
 use crate::store::{
-    AuditEntry, AuditKind, CommitError, DeliveryDone, DeliveryResult, IdempotencyRecord,
-    LedgerChange, OutboxMessage, Position, PositionStatus, Store, Unit,
+    AuditEntry, AuditKind, CommitError, ControlChange, DeliveryDone, DeliveryResult,
+    IdempotencyRecord, LedgerChange, OutboxMessage, Position, PositionStatus, Store, Unit,
 };
 
 use super::chain::{Chain, Judge};
 use super::combine::combine;
 use super::guards::Guards;
-use super::handle::{Redacted, Reply, Request, identity_of};
+use super::handle::{Redacted, Reply, Request, Violations, identity_of};
 use super::ledger::{Fill, Ledger};
 use super::proposal::{
-    Answer, ExecutionReceipt, ExecutionReport, HrmConfig, HrmError, IdempotencyKey, Settlement,
+    Answer, ExecutionReceipt, ExecutionReport, HrmConfig, HrmError, IdempotencyKey, Instruction,
+    OrderReceipt, Settlement,
 };
 use super::record;
 
@@ -43,6 +47,7 @@ pub(super) struct Arbiter {
     /// Set by a failed commit: the ledger holds what the database does not.
     stale: Arc<AtomicBool>,
     announce: Arc<AtomicBool>,
+    violations: Violations,
 }
 
 impl Arbiter {
@@ -56,6 +61,7 @@ impl Arbiter {
         guards: Arc<Guards>,
         store: Store,
         announce: Arc<AtomicBool>,
+        violations: Violations,
     ) -> Result<Self, HrmError> {
         Ok(Self {
             judge: chain.judge(),
@@ -66,12 +72,13 @@ impl Arbiter {
             keys: SeenKeys::default(),
             stale: Arc::new(AtomicBool::new(false)),
             announce,
+            violations,
         })
     }
 
     /// Decides what comes, until it is told to stop.
-    pub(super) fn run(mut self, inbox: &Receiver<Request>) {
-        while let Ok(request) = inbox.recv() {
+    pub(super) fn run(mut self, urgent: &Receiver<Request>, inbox: &Receiver<Request>) {
+        while let Some(request) = next(urgent, inbox) {
             if self.stale.load(Ordering::Acquire)
                 && let Err(error) = self.reload()
             {
@@ -89,12 +96,113 @@ impl Arbiter {
                     self.settle(*settlement, &redacted, reply);
                 }
                 Request::Execution(report, reply) => self.execution(&report, reply),
+                Request::Instruct(instruction, reply) => self.instruct(&instruction, reply),
                 Request::Stop => break,
             }
         }
-        while let Ok(request) = inbox.try_recv() {
+        for request in urgent.try_iter().chain(inbox.try_iter()) {
             request.fail(HrmError::Closed);
         }
+    }
+
+    /// Carries out an order. What tightens is in force from here on, whether or not it can be recorded; what loosens only once it is.
+    fn instruct(&mut self, instruction: &Instruction, reply: Reply<OrderReceipt>) {
+        let now = Millis::now();
+        let (change, standing) = match self.change(instruction, now) {
+            Ok(change) => change,
+            Err(error) => return reply(Err(error)),
+        };
+        // What is in force already is recorded once more: the first order may not have come to disk.
+        let receipt = OrderReceipt {
+            changed: standing.is_none(),
+            at: standing.unwrap_or(now),
+        };
+        match &change {
+            ControlChange::Halt(halt) => self.guards.begin_halt(halt.clone()),
+            ControlChange::Quarantine(quarantine) => {
+                self.guards.begin_quarantine(quarantine.clone());
+            }
+            ControlChange::Resume | ControlChange::Restore(_) => {}
+        }
+        tracing::warn!(
+            order = instruction.order.as_str(),
+            agent = instruction.order.agent().map(Name::as_str),
+            by = instruction.by,
+            reason = instruction.reason,
+            "ordered"
+        );
+        let trace_id = TraceId::fresh();
+        let alert = super::orders::alert(instruction, now);
+        let mut unit = Unit {
+            control: vec![change.clone()],
+            audit: vec![super::orders::entry(instruction, trace_id, now)],
+            ..Unit::default()
+        };
+        if self.announce.load(Ordering::Acquire) {
+            unit.outbox
+                .push(super::orders::announcement(&alert, trace_id));
+        }
+        unit.alerts.push(alert);
+        let guards = Arc::clone(&self.guards);
+        self.submit(unit, reply, move |_| {
+            match change {
+                ControlChange::Resume => guards.end_halt(),
+                ControlChange::Restore(agent) => guards.end_quarantine(&agent),
+                ControlChange::Halt(_) | ControlChange::Quarantine(_) => {}
+            }
+            receipt
+        });
+    }
+
+    /// What an order changes; the second part: it is in force already, since then.
+    fn change(
+        &self,
+        instruction: &Instruction,
+        now: Millis,
+    ) -> Result<(ControlChange, Option<Millis>), HrmError> {
+        let Instruction { order, reason, by } = instruction;
+        Ok(match order {
+            Order::Halt => {
+                let halt = Halt {
+                    reason: reason.clone(),
+                    by: by.clone(),
+                    at_ms: now,
+                };
+                (
+                    ControlChange::Halt(halt),
+                    self.guards.halt().map(|halt| halt.at_ms),
+                )
+            }
+            Order::Resume if !self.guards.pin_holds() => {
+                let problem =
+                    "the Graveyard's pin is broken: put the pinned module back, then resume";
+                return Err(HrmError::NotInForce(problem.to_owned()));
+            }
+            Order::Resume if !self.guards.halted() => {
+                return Err(HrmError::NotInForce("nothing is halted".to_owned()));
+            }
+            Order::Resume => (ControlChange::Resume, None),
+            Order::Quarantine { agent, cause } => {
+                let quarantine = Quarantine {
+                    agent: agent.clone(),
+                    cause: *cause,
+                    reason: reason.clone(),
+                    by: by.clone(),
+                    at_ms: now,
+                };
+                let standing = self
+                    .guards
+                    .quarantine(agent)
+                    .map(|quarantine| quarantine.at_ms);
+                (ControlChange::Quarantine(quarantine), standing)
+            }
+            Order::Restore { agent } if !self.guards.is_quarantined(agent) => {
+                return Err(HrmError::NotInForce(format!(
+                    "{agent} is not in quarantine"
+                )));
+            }
+            Order::Restore { agent } => (ControlChange::Restore(agent.clone()), None),
+        })
     }
 
     /// Throws the ledger away and loads what is on disk. Everything submitted before is settled first: units that stood on the failed
@@ -111,6 +219,9 @@ impl Arbiter {
     }
 
     fn propose(&mut self, redacted: Redacted, reply: Reply<Answer>) {
+        if self.guards.is_quarantined(&redacted.proposal.agent) {
+            return reply(Err(HrmError::Quarantined(redacted.proposal.agent)));
+        }
         if let Some(key) = &redacted.proposal.idempotency {
             let scope = redacted.proposal.agent.as_str();
             match self.seen(scope, key) {
@@ -157,10 +268,17 @@ impl Arbiter {
         redacted: &[Redacted],
         reply: Reply<Vec<Arc<Decision>>>,
     ) {
+        if self.guards.is_quarantined(&settlement.agent) {
+            return reply(Err(HrmError::Quarantined(settlement.agent)));
+        }
+        if Instant::now() >= settlement.deadline {
+            return reply(Err(HrmError::DeadlineExceeded));
+        }
         let now = Millis::now();
         let mut unit = Unit {
             ledger: self.ledger.advance(now),
             chained: true,
+            deadline: Some(settlement.deadline),
             delivery: Some(DeliveryDone {
                 signal: settlement.signal.id,
                 agent: settlement.agent.clone(),
@@ -365,6 +483,14 @@ impl Arbiter {
             body,
         });
         self.send_on(&decision, unit);
+        let violates = |(_, answer): (&Rule, &RuleAnswer)| answer.answer == RuleResult::Violation;
+        if decision.outcome == Outcome::Denied && decision.fired().any(violates) {
+            let mut violations = self
+                .violations
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            *violations.entry(decision.agent.clone()).or_default() += 1;
+        }
         Ok(decision)
     }
 
@@ -473,12 +599,21 @@ impl Arbiter {
                         Err(match error {
                             CommitError::Conflict { .. } => HrmError::Conflict(error.to_string()),
                             CommitError::DeliveryNotPending { .. } => HrmError::AlreadySettled,
+                            CommitError::DeadlineExceeded => HrmError::DeadlineExceeded,
                             error => HrmError::NotRecorded(error.to_string()),
                         })
                     }
                 });
             }),
         );
+    }
+}
+
+/// The next request: urgent ones first. `None` when nobody can send any more.
+fn next(urgent: &Receiver<Request>, inbox: &Receiver<Request>) -> Option<Request> {
+    crossbeam_channel::select_biased! {
+        recv(urgent) -> request => request.ok(),
+        recv(inbox) -> request => request.ok(),
     }
 }
 

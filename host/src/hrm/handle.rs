@@ -1,7 +1,11 @@
 //! The handle to the HRM: redacts on the caller's thread, then queues.
+//!
+//! There are two queues. What reduces risk (closing, cancelling) and the operators' orders wait in their own, which is emptied first: when
+//! the host is so busy that it turns proposals away, those still find room. No proposer can fill more than its share of either.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Sender, TrySendError};
@@ -16,7 +20,8 @@ use super::chain::Chain;
 use super::guards::Guards;
 use super::ledger::Subject;
 use super::proposal::{
-    Answer, ExecutionReceipt, ExecutionReport, HrmConfig, HrmError, Proposal, Settlement,
+    Answer, ExecutionReceipt, ExecutionReport, HrmConfig, HrmError, Instruction, OrderReceipt,
+    Proposal, Settlement,
 };
 use super::redaction::{Findings, redact};
 
@@ -27,6 +32,7 @@ pub(super) enum Request {
     Preview(Box<Redacted>, Reply<Arc<Decision>>),
     Settle(Box<Settlement>, Vec<Redacted>, Reply<Vec<Arc<Decision>>>),
     Execution(Box<ExecutionReport>, Reply<ExecutionReceipt>),
+    Instruct(Box<Instruction>, Reply<OrderReceipt>),
     Stop,
 }
 
@@ -37,6 +43,50 @@ pub(super) struct Redacted {
     pub(super) data_subject: Option<String>,
     pub(super) identity: Digest,
     pub(super) refusal: Option<String>,
+    /// Its place among its proposer's, until it is decided.
+    place: Option<Place>,
+}
+
+/// How many decisions broke rules, by proposer.
+pub(super) type Violations = Arc<Mutex<HashMap<Name, u32>>>;
+
+/// How many proposals of each proposer wait.
+type Waiting = Arc<Mutex<HashMap<Name, usize>>>;
+
+/// One waiting proposal's place.
+struct Place {
+    waiting: Waiting,
+    proposer: Name,
+}
+
+impl Place {
+    /// Takes a place, unless the proposer has `most` already.
+    fn take(waiting: &Waiting, proposer: &Name, most: usize) -> Option<Self> {
+        let mut counts = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        match counts.get_mut(proposer) {
+            Some(count) if *count >= most => return None,
+            Some(count) => *count += 1,
+            None => {
+                counts.insert(proposer.clone(), 1);
+            }
+        }
+        Some(Self {
+            waiting: Arc::clone(waiting),
+            proposer: proposer.clone(),
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.proposer) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.proposer);
+            }
+        }
+    }
 }
 
 impl Redacted {
@@ -56,6 +106,7 @@ impl Redacted {
             data_subject,
             identity,
             refusal,
+            place: None,
         }
     }
 
@@ -79,7 +130,12 @@ pub(super) fn identity_of(agent: &Name, canonical_action: &[u8]) -> Digest {
 #[derive(Clone)]
 pub struct Hrm {
     requests: Sender<Request>,
+    urgent: Sender<Request>,
+    waiting: Waiting,
+    share: usize,
+    guards: Arc<Guards>,
     announce: Arc<AtomicBool>,
+    violations: Violations,
     thread: Arc<std::sync::Mutex<Option<JoinHandle<()>>>>,
 }
 
@@ -111,16 +167,31 @@ impl Hrm {
                 ..Unit::default()
             })
             .map_err(|error| HrmError::NotRecorded(error.to_string()))?;
+        let share = (config.queue / 4).max(1);
         let (requests, inbox) = crossbeam_channel::bounded(config.queue);
+        let (urgent, first) = crossbeam_channel::bounded(share);
         let announce = Arc::new(AtomicBool::new(false));
-        let arbiter = Arbiter::new(config, chain, guards, store, Arc::clone(&announce))?;
+        let violations = Violations::default();
+        let arbiter = Arbiter::new(
+            config,
+            chain,
+            Arc::clone(&guards),
+            store,
+            Arc::clone(&announce),
+            Arc::clone(&violations),
+        )?;
         let thread = std::thread::Builder::new()
             .name("ark-hrm".to_owned())
-            .spawn(move || arbiter.run(&inbox))
+            .spawn(move || arbiter.run(&first, &inbox))
             .map_err(|error| HrmError::NotRecorded(error.to_string()))?;
         Ok(Self {
             requests,
+            urgent,
+            waiting: Waiting::default(),
+            share,
+            guards,
             announce,
+            violations,
             thread: Arc::new(std::sync::Mutex::new(Some(thread))),
         })
     }
@@ -129,6 +200,23 @@ impl Hrm {
     /// listens.
     pub fn announce(&self, on: bool) {
         self.announce.store(on, Ordering::Release);
+    }
+
+    /// Whether somebody listens to what the host announces.
+    #[must_use]
+    pub fn announces(&self) -> bool {
+        self.announce.load(Ordering::Acquire)
+    }
+
+    /// How many decisions broke rules since the last call, by proposer.
+    #[must_use]
+    pub fn take_violations(&self) -> HashMap<Name, u32> {
+        std::mem::take(
+            &mut *self
+                .violations
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 
     /// Whether this decision led to a message in the outbox.
@@ -142,10 +230,17 @@ impl Hrm {
 
     /// Judges and records a proposal. `reply` is called once the decision is durable, on the writer's thread: it must be quick.
     pub fn propose(&self, proposal: Proposal, reply: Reply<Answer>) {
-        self.send(Request::Propose(
-            Box::new(Redacted::new(proposal, None)),
-            reply,
-        ));
+        if self.guards.is_quarantined(&proposal.agent) {
+            return reply(Err(HrmError::Quarantined(proposal.agent)));
+        }
+        let Some(place) = Place::take(&self.waiting, &proposal.agent, self.share) else {
+            return reply(Err(HrmError::Busy));
+        };
+        let urgent = proposal.action.reduces_risk();
+        let mut redacted = Redacted::new(proposal, None);
+        redacted.place = Some(place);
+        let queue = if urgent { &self.urgent } else { &self.requests };
+        send(queue, Request::Propose(Box::new(redacted), reply));
     }
 
     /// Judges a proposal as if it came now; records and reserves nothing.
@@ -155,10 +250,10 @@ impl Hrm {
         refusal: Option<String>,
         reply: Reply<Arc<Decision>>,
     ) {
-        self.send(Request::Preview(
-            Box::new(Redacted::new(proposal, refusal)),
-            reply,
-        ));
+        send(
+            &self.requests,
+            Request::Preview(Box::new(Redacted::new(proposal, refusal)), reply),
+        );
     }
 
     /// Judges an invocation's actions and commits everything it wants to have committed.
@@ -177,12 +272,26 @@ impl Hrm {
                 Redacted::new(proposal, item.refusal.clone())
             })
             .collect();
-        self.send(Request::Settle(Box::new(settlement), redacted, reply));
+        send(
+            &self.requests,
+            Request::Settle(Box::new(settlement), redacted, reply),
+        );
     }
 
     /// Books an execution report.
     pub fn report_execution(&self, report: ExecutionReport, reply: Reply<ExecutionReceipt>) {
-        self.send(Request::Execution(Box::new(report), reply));
+        send(&self.requests, Request::Execution(Box::new(report), reply));
+    }
+
+    /// Carries out an order. It is in force for everything judged from then on; `reply` is called once it is durable too.
+    pub fn instruct(&self, instruction: Instruction, reply: Reply<OrderReceipt>) {
+        // An order waits for its place: it must not be lost to a flood of proposals.
+        if let Err(error) = self
+            .urgent
+            .send(Request::Instruct(Box::new(instruction), reply))
+        {
+            error.into_inner().fail(HrmError::Closed);
+        }
     }
 
     /// Decides what is queued, then ends the thread.
@@ -195,15 +304,15 @@ impl Hrm {
             tracing::error!("the HRM thread ended in a panic");
         }
     }
+}
 
-    fn send(&self, request: Request) {
-        if let Err(error) = self.requests.try_send(request) {
-            let (request, error) = match error {
-                TrySendError::Full(request) => (request, HrmError::Busy),
-                TrySendError::Disconnected(request) => (request, HrmError::Closed),
-            };
-            request.fail(error);
-        }
+fn send(queue: &Sender<Request>, request: Request) {
+    if let Err(error) = queue.try_send(request) {
+        let (request, error) = match error {
+            TrySendError::Full(request) => (request, HrmError::Busy),
+            TrySendError::Disconnected(request) => (request, HrmError::Closed),
+        };
+        request.fail(error);
     }
 }
 
@@ -214,6 +323,7 @@ impl Request {
             Self::Preview(_, reply) => reply(Err(error)),
             Self::Settle(_, _, reply) => reply(Err(error)),
             Self::Execution(_, reply) => reply(Err(error)),
+            Self::Instruct(_, reply) => reply(Err(error)),
             Self::Stop => {}
         }
     }

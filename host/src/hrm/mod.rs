@@ -2,7 +2,8 @@
 //! what was approved and hands the decision to the store.
 //!
 //! Reading order: [`proposal`] (what goes in and out), [`handle`], [`arbiter`] (the thread), [`ledger`] (facts and reservations), [`chain`] (the policies), [`combine`]
-//! (the outcome), [`record`] (its form in the audit log), [`redaction`], [`guards`].
+//! (the outcome), [`record`] (its form in the audit log), [`orders`] (halts and quarantines), [`redaction`], [`guards`],
+//! [`services`] (what agents' host calls are answered from).
 //!
 //! Must not know: HTTP, who subscribes to which topic, how agents run.
 
@@ -13,16 +14,20 @@ pub mod evidence;
 pub mod guards;
 mod handle;
 mod ledger;
+mod orders;
 mod proposal;
 pub mod record;
 pub mod redaction;
 pub mod replay;
+mod services;
 
 pub use combine::combine;
 pub use handle::Hrm;
 pub use ledger::ExecutionStatus;
+pub use orders::{ALERT_TOPIC, announcement};
 pub use proposal::{
-    Answer, ExecutionReceipt, ExecutionReport, HrmConfig, HrmError, IdempotencyKey,
-    InvocationAction, Proposal, Settlement,
+    Answer, ExecutionReceipt, ExecutionReport, HrmConfig, HrmError, IdempotencyKey, Instruction,
+    InvocationAction, OrderReceipt, Proposal, Settlement,
 };
 pub use record::decision_of;
+pub use services::{LiveServices, refusal};

@@ -1,11 +1,12 @@
 //! What is handed to the HRM, and what it answers.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::model::action::Action;
+use crate::model::control::Order;
 use crate::model::decision::Decision;
-use crate::model::ids::{DecisionId, Digest, Fraction, Name, TraceId};
+use crate::model::ids::{DecisionId, Digest, Fraction, Millis, Name, TraceId};
 use crate::model::signal::Signal;
 use crate::model::state::{NewMemory, StateWrite, TruthWrite};
 
@@ -14,7 +15,8 @@ use super::ledger::ExecutionStatus;
 /// How the HRM works.
 #[derive(Debug, Clone)]
 pub struct HrmConfig {
-    /// How many proposals may wait; past it callers are told to come back.
+    /// How many proposals may wait; past it callers are told to come back. Each proposer may fill a quarter of it, and actions that reduce
+    /// risk have a quarter of their own, which is decided first.
     pub queue: usize,
     /// How long an approved trade holds its exposure without an execution report.
     pub reservation_ttl: Duration,
@@ -47,6 +49,15 @@ pub enum HrmError {
     /// The invocation's effects collide with what was committed meanwhile. It may be run again.
     #[error("the state changed meanwhile: {0}")]
     Conflict(String),
+    /// The agent is in quarantine: nothing of it counts.
+    #[error("{0} is in quarantine; an operator can restore it")]
+    Quarantined(Name),
+    /// The invocation's deadline was over before it could be committed.
+    #[error("its deadline was over before it could be committed")]
+    DeadlineExceeded,
+    /// The order cannot be carried out as things are: why.
+    #[error("{0}")]
+    NotInForce(String),
     /// The delivery was already settled: nothing was committed.
     #[error("the delivery is already settled")]
     AlreadySettled,
@@ -115,6 +126,28 @@ pub struct Settlement {
     pub memories: Vec<NewMemory>,
     /// Its truths.
     pub truths: Vec<TruthWrite>,
+    /// When it may no longer be committed.
+    pub deadline: Instant,
+}
+
+/// An order with its reason and who gives it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instruction {
+    /// What.
+    pub order: Order,
+    /// Why, in words.
+    pub reason: String,
+    /// Who: `watchdog`, or an operator's name.
+    pub by: String,
+}
+
+/// The answer to an order that is in force and on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OrderReceipt {
+    /// Whether anything changed; otherwise it was in force already, and the first order's reason stands.
+    pub changed: bool,
+    /// Since when it is in force.
+    pub at: Millis,
 }
 
 /// What an executor reports.

@@ -430,6 +430,14 @@ impl Parameters {
 }
 
 impl Action {
+    /// Whether it can only make what is at risk smaller: closing a position, cancelling an order. Such actions go first when there is too
+    /// much to judge.
+    #[must_use]
+    pub fn reduces_risk(&self) -> bool {
+        matches!(self.parameters, Parameters::ClosePosition(_))
+            || matches!(self.action_type.as_str(), "cancel" | "cancel_order")
+    }
+
     /// The instrument the action concerns, if any.
     #[must_use]
     pub fn symbol(&self) -> Option<&str> {

@@ -463,8 +463,13 @@ fn normal_path(path: &str) -> Result<String, FieldError> {
 /// The start of a text, fit for an error message.
 #[must_use]
 pub fn clip(text: &str) -> String {
-    const SHOWN: usize = 60;
-    let mut clipped: String = text.chars().take(SHOWN).collect();
+    clip_to(text, 60)
+}
+
+/// The first `most` characters of a text, with a mark where it goes on.
+#[must_use]
+pub fn clip_to(text: &str, most: usize) -> String {
+    let mut clipped: String = text.chars().take(most).collect();
     if clipped.len() < text.len() {
         clipped.push('…');
     }

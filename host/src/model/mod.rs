@@ -10,6 +10,7 @@
 
 pub mod action;
 pub mod check;
+pub mod control;
 pub mod decision;
 pub mod facts;
 pub mod form;

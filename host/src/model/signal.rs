@@ -1,11 +1,11 @@
 //! Signals: the input events that agents are woken by.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::ids::{Millis, Name, SignalId, TraceId};
 
 /// An input event, as stored.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Signal {
     /// Its id.
     pub id: SignalId,
@@ -21,4 +21,7 @@ pub struct Signal {
     pub causal_depth: u32,
     /// When it was accepted.
     pub accepted_at: Millis,
+    /// From when on it is no longer delivered; `None`: it waits for good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Millis>,
 }

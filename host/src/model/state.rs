@@ -1,8 +1,17 @@
 //! What agents keep in the Mutable Core: state, memories, truths. Values are JSON text, checked where they enter.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::check::{FieldError, canonical_json, clip};
+
+/// What the keys of secrets start with.
+pub const SECRET_PREFIX: &str = "secret/";
+
+/// Whether the values under this key are secrets.
+#[must_use]
+pub fn is_secret(key: &str) -> bool {
+    key.starts_with(SECRET_PREFIX)
+}
 
 /// Checks a key of the state, the truth map or the configuration: 1 to 256 bytes of UTF-8 without control characters.
 ///
@@ -70,7 +79,7 @@ fn rounded_integer(json: &str) -> Option<&str> {
 }
 
 /// A value of an agent's state with its revision.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateEntry {
     /// One JSON value, as text.
     pub value_json: String,
@@ -90,7 +99,7 @@ pub struct StateWrite {
 }
 
 /// Something an agent remembers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
     /// Its kind, e.g. `observation`.
     pub kind: String,
@@ -110,7 +119,7 @@ pub struct NewMemory {
 }
 
 /// Something held true by all agents.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Truth {
     /// One JSON value, as text.
     pub value_json: String,

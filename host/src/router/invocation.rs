@@ -6,17 +6,16 @@ use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
-use crate::hrm::{Hrm, HrmError, InvocationAction, Proposal, Settlement};
-use crate::model::action::Action;
-use crate::model::ids::{Millis, Name, TraceId};
+use crate::hrm::{Hrm, HrmError, InvocationAction, LiveServices, Settlement, refusal};
+use crate::model::ids::{DecisionId, Millis, Name};
 use crate::model::signal::Signal;
-use crate::model::state::{Memory, StateEntry, Truth};
-use crate::runtime::{
-    Agent, InvocationFailure, InvocationReport, LogLevel, Manifest, Preview, ServiceError, Services,
-};
+use crate::runtime::{Agent, Effects, InvocationFailure, InvocationReport, LogLevel};
 use crate::store::{AuditEntry, AuditKind, CommitError, DeliveryDone, DeliveryResult, Store, Unit};
+use crate::watchdog::{Capsule, Observation, Usage, Watchdog};
 
-use super::{Event, Finish, Seat};
+use super::dispatcher::{Event, Finish};
+use super::seat::Seat;
+use super::workers::Job;
 
 /// How often an invocation whose state was changed under it is run anew before it counts as failed.
 const CONFLICT_RETRIES: u32 = 3;
@@ -25,37 +24,88 @@ pub(super) struct Invoker {
     pub(super) hrm: Hrm,
     pub(super) store: Store,
     pub(super) seats: Arc<Vec<Seat>>,
+    pub(super) watchdog: Watchdog,
     pub(super) events: Sender<Event>,
 }
 
+/// How an invocation ended, for the router and for the watchdog.
+struct End {
+    finish: Finish,
+    /// As in [`Observation`].
+    success: Option<bool>,
+    usage: Option<Usage>,
+    slow: bool,
+}
+
 impl Invoker {
-    /// Runs an agent on a signal; blocks until the outcome is durable, then tells the router.
-    pub(super) fn run(&self, seat: usize, signal: &Arc<Signal>) {
-        let Some(place) = self.seats.get(seat) else {
-            return;
+    /// Runs an agent on a signal; blocks until the outcome is durable, then tells the router. `true`: the thread's priority was lowered.
+    pub(super) fn run(&self, job: &Job) -> bool {
+        let Some(place) = self.seats.get(job.seat) else {
+            return false;
         };
-        let finish = self.attempt(place, signal);
-        let _ = self.events.send(Event::Finished(seat, finish));
+        let end = self.attempt(place, &job.signal, job.started);
+        if end.success.is_some() {
+            place
+                .failing
+                .store(end.success == Some(false), Ordering::Relaxed);
+            let seen = Observation {
+                success: end.success,
+                latency: job.started.elapsed(),
+            };
+            // Before the router is told: a quarantine must be in force when it looks for the agent's next turn.
+            self.watchdog.observe(&place.agent, seen, end.usage);
+        }
+        let _ = self
+            .events
+            .send(Event::Finished(job.id, job.seat, end.finish));
+        end.slow
     }
 
-    fn attempt(&self, place: &Seat, signal: &Arc<Signal>) -> Finish {
+    fn attempt(&self, place: &Seat, signal: &Arc<Signal>, started: Instant) -> End {
         let agent = &place.agent;
+        let limits = agent.limits();
+        let deadline = started + limits.deadline;
         let mut conflicts = 0;
+        let mut slow = false;
+        let end = |finish, success, usage, slow| End {
+            finish,
+            success,
+            usage,
+            slow,
+        };
         loop {
-            let services = Live {
+            let services = LiveServices {
                 hrm: self.hrm.clone(),
                 store: self.store.clone(),
                 manifest: Arc::clone(agent.manifest()),
                 trace_id: signal.trace_id,
                 causal_depth: signal.causal_depth,
             };
-            let deadline = Instant::now() + agent.limits().deadline;
-            let report = agent.invoke(signal, Arc::new(services), deadline);
+            let mut report = agent.invoke(signal, Arc::new(services), deadline);
+            slow |= report.slow;
             log(agent, signal, &report);
-            let effects = match report.result {
+            let usage = Some(Usage {
+                fuel: report.fuel,
+                memory_peak: report.memory_peak,
+            });
+            let effects = match std::mem::replace(&mut report.result, Ok(Effects::default())) {
                 Ok(effects) => effects,
-                Err(ref failure) => return self.record_failure(place, signal, &report, failure),
+                Err(InvocationFailure::NoRoom(reason)) => {
+                    tracing::warn!(agent = %agent.manifest().name, reason, "no room for an instance; tried again");
+                    return end(Finish::Retry(Arc::clone(signal)), None, None, slow);
+                }
+                Err(failure) => {
+                    let finish = self.record_failure(place, signal, &report, &failure);
+                    let success = failure.is_the_agents().then_some(false);
+                    return end(finish, success, usage, slow);
+                }
             };
+            let count = u32::try_from(effects.actions.len()).unwrap_or(u32::MAX);
+            if conflicts == 0 && !place.allow(count) {
+                let failure = InvocationFailure::LimitReached("actions_per_minute");
+                let finish = self.record_failure(place, signal, &report, &failure);
+                return end(finish, Some(false), usage, slow);
+            }
             let settlement = Settlement {
                 agent: agent.manifest().name.clone(),
                 signal: Signal::clone(signal),
@@ -70,6 +120,7 @@ impl Invoker {
                 state: effects.state,
                 memories: effects.memories,
                 truths: effects.truths,
+                deadline,
             };
             let (reply, answer) = crossbeam_channel::bounded(1);
             self.hrm.settle(
@@ -94,23 +145,28 @@ impl Invoker {
                     if decisions.iter().any(|decision| self.hrm.sends_on(decision)) {
                         let _ = self.events.send(Event::Outbox);
                     }
-                    return Finish::Settled;
+                    return end(Finish::Settled, Some(true), usage, slow);
                 }
-                Err(HrmError::AlreadySettled) => return Finish::Settled,
+                Err(HrmError::AlreadySettled) => {
+                    return end(Finish::Gone, None, None, slow);
+                }
+                Err(HrmError::DeadlineExceeded) => {
+                    // The host's own part was too slow: that does not count against the agent.
+                    let failure = InvocationFailure::DeadlineExceeded(limits.deadline);
+                    let finish = self.record_failure(place, signal, &report, &failure);
+                    return end(finish, None, usage, slow);
+                }
                 Err(HrmError::Conflict(reason)) => {
                     conflicts += 1;
                     if conflicts > CONFLICT_RETRIES {
                         let failure = InvocationFailure::Reported(reason);
-                        let report = InvocationReport {
-                            result: Ok(crate::runtime::Effects::default()),
-                            ..report
-                        };
-                        return self.record_failure(place, signal, &report, &failure);
+                        let finish = self.record_failure(place, signal, &report, &failure);
+                        return end(finish, Some(false), usage, slow);
                     }
                 }
                 Err(error) => {
                     tracing::warn!(agent = %agent.manifest().name, signal_id = %signal.id, %error, "not committed; tried again");
-                    return Finish::Retry(Arc::clone(signal));
+                    return end(Finish::Retry(Arc::clone(signal)), None, None, slow);
                 }
             }
         }
@@ -129,7 +185,17 @@ impl Invoker {
             InvocationFailure::Trap { backtrace, .. } => backtrace.as_str(),
             _ => "",
         };
+        let id = DecisionId::fresh().to_string();
+        let capsule = Capsule::of(&id, now, &place.agent, signal, report, failure);
+        let capsule = self
+            .watchdog
+            .capsules()
+            .write(capsule)
+            .inspect_err(|error| {
+                tracing::warn!(agent = %manifest.name, %error, "a capsule could not be written");
+            });
         let body = serde_json::json!({
+            "capsule": capsule.ok(),
             "signal_id": signal.id,
             "topic": signal.topic,
             "component": place.agent.digest(),
@@ -145,7 +211,7 @@ impl Invoker {
         let unit = Unit {
             audit: vec![AuditEntry {
                 kind: AuditKind::Failure,
-                id: crate::model::ids::DecisionId::fresh().to_string(),
+                id,
                 trace_id: Some(signal.trace_id),
                 agent: Some(manifest.name.clone()),
                 action_type: None,
@@ -163,27 +229,17 @@ impl Invoker {
             ..Unit::default()
         };
         match self.store.commit(unit) {
-            Ok(_) | Err(CommitError::DeliveryNotPending { .. }) => {
+            Ok(_) => {
                 place.failed.fetch_add(1, Ordering::Relaxed);
                 Finish::Settled
             }
+            Err(CommitError::DeliveryNotPending { .. }) => Finish::Gone,
             Err(error) => {
                 tracing::error!(agent = %manifest.name, %error, "a failure could not be recorded; tried again");
                 Finish::Retry(Arc::clone(signal))
             }
         }
     }
-}
-
-/// Why the host denies an action before any policy is asked: its manifest does not grant it.
-fn refusal(manifest: &Manifest, action: &Action) -> Option<String> {
-    let granted = manifest.actions.contains(&action.action_type);
-    (!granted).then(|| {
-        format!(
-            "the manifest of {} does not grant the action type {}; its operator can add it",
-            manifest.name, action.action_type
-        )
-    })
 }
 
 fn log(agent: &Agent, signal: &Signal, report: &InvocationReport) {
@@ -202,89 +258,5 @@ fn log(agent: &Agent, signal: &Signal, report: &InvocationReport) {
                 tracing::warn!(agent = %name, trace_id = %signal.trace_id, text, "agent");
             }
         }
-    }
-}
-
-/// The services of a live host.
-struct Live {
-    hrm: Hrm,
-    store: Store,
-    manifest: Arc<Manifest>,
-    trace_id: TraceId,
-    causal_depth: u32,
-}
-
-fn unreadable(error: &crate::store::ReadError) -> ServiceError {
-    ServiceError(error.to_string())
-}
-
-impl Services for Live {
-    fn state_get(&self, key: &str) -> Result<(u64, Option<StateEntry>), ServiceError> {
-        self.store
-            .state_get(&self.manifest.name, key)
-            .map_err(|error| unreadable(&error))
-    }
-
-    fn state_writable(&self, key: &str) -> Result<(), ServiceError> {
-        self.store
-            .state_writable(key)
-            .map_err(|error| ServiceError(error.to_string()))
-    }
-
-    fn state_list(&self, prefix: &str, limit: u32) -> Result<Vec<String>, ServiceError> {
-        self.store
-            .state_list(&self.manifest.name, prefix, limit)
-            .map_err(|error| unreadable(&error))
-    }
-
-    fn memory_recent(&self, kind: Option<&str>, limit: u32) -> Result<Vec<Memory>, ServiceError> {
-        self.store
-            .memory_recent(&self.manifest.name, kind, limit, Millis::now())
-            .map_err(|error| unreadable(&error))
-    }
-
-    fn truth_get(&self, key: &str) -> Result<Option<Truth>, ServiceError> {
-        self.store
-            .truth_get(key)
-            .map_err(|error| unreadable(&error))
-    }
-
-    fn check(&self, action: Action) -> Result<Preview, ServiceError> {
-        let (reply, answer) = crossbeam_channel::bounded(1);
-        let refusal = refusal(&self.manifest, &action);
-        let proposal = Proposal {
-            agent: self.manifest.name.clone(),
-            trace_id: self.trace_id,
-            action,
-            causal_depth: self.causal_depth,
-            idempotency: None,
-        };
-        self.hrm.preview(
-            proposal,
-            refusal,
-            Box::new(move |result| {
-                let _ = reply.send(result);
-            }),
-        );
-        let decision = answer
-            .recv()
-            .unwrap_or(Err(HrmError::Closed))
-            .map_err(|error| ServiceError(error.to_string()))?;
-        Ok(Preview {
-            outcome: decision.outcome,
-            compliance_score: decision.compliance_score,
-            verdicts: decision
-                .verdicts
-                .iter()
-                .map(|part| {
-                    let answers = part
-                        .verdict
-                        .as_ref()
-                        .map(|verdict| verdict.answers.clone())
-                        .unwrap_or_default();
-                    (part.policy.metadata.name.clone(), answers)
-                })
-                .collect(),
-        })
     }
 }

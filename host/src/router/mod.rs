@@ -3,31 +3,39 @@
 //! A delivery is a row in the store, pending until the invocation's own commit settles it; what is held here in memory is only a copy of
 //! pending rows. So a host that is killed delivers what was pending again, and what was settled never.
 //!
-//! Invariants: an agent's signals are handled one after the other, so that each sees the state the one before it left; a signal whose
-//! invocation fails is settled as failed, with the failure in the audit log, and is not tried again; one that could not be committed
-//! stays pending and is tried again.
+//! Invariants: an agent handles as many signals at a time as its limits say (one, unless the operator allows more), in the order of their
+//! acceptance; a signal whose invocation fails is settled as failed, with the failure in the audit log, and is not tried again; one that
+//! could not be committed stays pending and is tried again; an agent in quarantine is handed nothing, and what waits for it waits on, or
+//! expires.
+//!
+//! Reading order: this file (accepting), [`dispatcher`] (whose turn it is), [`workers`] (the threads), [`invocation`] (one turn), [`seat`].
 //!
 //! Must not know: HTTP, SQL, rules.
 
+mod dispatcher;
 mod invocation;
+mod seat;
+mod workers;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::Sender;
 
-use crate::hrm::Hrm;
+use crate::hrm::guards::Guards;
+use crate::hrm::{ALERT_TOPIC, Hrm};
 use crate::model::ids::{Digest, Millis, Name, SignalId, TraceId};
 use crate::model::signal::Signal;
 use crate::runtime::Agent;
-use crate::store::{
-    CommitError, NewSignal, OutboxRow, SignalKey, SignalReceipt, Store, SubmitError, Unit,
-};
+use crate::store::{CommitError, NewSignal, SignalKey, SignalReceipt, Store, SubmitError, Unit};
+use crate::watchdog::Watchdog;
 
+use dispatcher::{Dispatcher, Event};
 use invocation::Invoker;
+pub use seat::Seat;
+use workers::Workers;
 
 /// Topics of this prefix are the host's own: nobody else may send on them.
 pub const HOST_TOPICS: &str = "ark.";
@@ -36,29 +44,29 @@ pub const DECISION_TOPIC: &str = "ark.decision";
 /// The topic on which executions are announced.
 pub const EXECUTION_TOPIC: &str = "ark.execution";
 
-/// How many pending signals of an agent are held in memory.
-const QUEUE: u32 = 1024;
-/// How many outbox rows are carried out in one commit.
-const OUTBOX_BATCH: u32 = 256;
-/// How often the outbox is looked at without being told to.
-const OUTBOX_POLL: Duration = Duration::from_secs(1);
-/// How long a delivery that could not be committed waits before it is tried again.
-const RETRY_AFTER: Duration = Duration::from_millis(250);
-
 /// How the router works.
 #[derive(Debug, Clone)]
 pub struct RouterConfig {
-    /// How many invocations may run at the same time.
+    /// How many invocations may run at the same time, slow ones not counted.
     pub workers: usize,
-    /// How many signals may be accepted and not yet handled by all; past it senders are told to come back.
+    /// How many invocations may run for longer than 10 ms at the same time, besides.
+    pub slow_workers: usize,
+    /// How many deliveries may wait in all; past it senders are told to come back.
     pub backlog: usize,
+    /// How many deliveries may wait for one agent; what comes then is not delivered to it.
+    pub agent_queue: usize,
+    /// How long a signal that names no time of its own waits at most; `None`: for good.
+    pub signal_ttl_ms: Option<u64>,
 }
 
 impl Default for RouterConfig {
     fn default() -> Self {
         Self {
             workers: 16,
+            slow_workers: 48,
             backlog: 100_000,
+            agent_queue: 10_000,
+            signal_ttl_ms: None,
         }
     }
 }
@@ -94,6 +102,8 @@ pub struct IncomingSignal {
     pub trace_id: TraceId,
     /// The key under which it is accepted once only, and the digest of its request.
     pub key: Option<(String, Digest)>,
+    /// For how long it may wait, in milliseconds.
+    pub ttl_ms: Option<u64>,
 }
 
 /// A signal that is on disk.
@@ -107,34 +117,22 @@ pub struct Accepted {
     pub duplicate: bool,
     /// Who receives it.
     pub delivered_to: Vec<Name>,
+    /// Who would receive it, but has too much waiting.
+    pub shed: Vec<Name>,
 }
 
-/// An agent with its counts.
-#[derive(Debug)]
-pub struct Seat {
-    /// The agent.
-    pub agent: Arc<Agent>,
-    /// Invocations that were committed.
-    pub handled: AtomicU64,
-    /// Invocations that failed.
-    pub failed: AtomicU64,
-    /// Signals that wait for it.
-    pub waiting: AtomicUsize,
-}
-
-enum Event {
-    Accepted(Arc<Signal>, Vec<usize>),
-    Finished(usize, Finish),
-    Outbox,
-    Stop,
-}
-
-/// How an invocation ended.
-enum Finish {
-    /// Its delivery is settled.
-    Settled,
-    /// Nothing of it is on disk: it must be tried again.
-    Retry(Arc<Signal>),
+/// What the router stands on.
+pub struct Parts {
+    /// The agents.
+    pub agents: Vec<Arc<Agent>>,
+    /// Who judges what they propose.
+    pub hrm: Hrm,
+    /// Where signals are kept.
+    pub store: Store,
+    /// Which agents are in quarantine.
+    pub guards: Arc<Guards>,
+    /// Who is told how invocations went.
+    pub watchdog: Watchdog,
 }
 
 /// The handle to the router. Cheap to clone.
@@ -143,84 +141,81 @@ pub struct Router {
     events: Sender<Event>,
     seats: Arc<Vec<Seat>>,
     store: Store,
+    watchdog: Watchdog,
     config: RouterConfig,
     backlog: Arc<AtomicUsize>,
-    threads: Arc<std::sync::Mutex<Vec<JoinHandle<()>>>>,
+    thread: Arc<std::sync::Mutex<Option<JoinHandle<()>>>>,
 }
 
 impl Router {
     /// Starts the router and its workers, and resumes what was pending.
     ///
     /// # Errors
-    /// A thread cannot be started.
-    pub fn start(
-        config: RouterConfig,
-        agents: Vec<Arc<Agent>>,
-        hrm: &Hrm,
-        store: &Store,
-    ) -> Result<Self, RouterError> {
-        let seats: Arc<Vec<Seat>> = Arc::new(
-            agents
-                .into_iter()
-                .map(|agent| Seat {
-                    agent,
-                    handled: AtomicU64::new(0),
-                    failed: AtomicU64::new(0),
-                    waiting: AtomicUsize::new(0),
-                })
-                .collect(),
-        );
+    /// A thread cannot be started, or the store not be read.
+    pub fn start(config: RouterConfig, parts: Parts) -> Result<Self, RouterError> {
+        let Parts {
+            agents,
+            hrm,
+            store,
+            guards,
+            watchdog,
+        } = parts;
+        let pending = store
+            .pending_counts()
+            .map_err(|error| RouterError::NotStored(error.to_string()))?;
+        let seats: Vec<Seat> = agents
+            .into_iter()
+            .map(|agent| {
+                let waiting = pending
+                    .iter()
+                    .find(|(name, _)| *name == agent.manifest().name)
+                    .map_or(0, |(_, count)| *count);
+                Seat::new(agent, waiting)
+            })
+            .collect();
+        let backlog = seats.iter().map(Seat::waiting).sum();
+        let seats = Arc::new(seats);
+        let backlog = Arc::new(AtomicUsize::new(backlog));
         let listens = |topic| {
             seats
                 .iter()
                 .any(|seat| seat.agent.manifest().subscribes_to(topic))
         };
-        hrm.announce(listens(DECISION_TOPIC) || listens(EXECUTION_TOPIC));
+        hrm.announce(listens(DECISION_TOPIC) || listens(EXECUTION_TOPIC) || listens(ALERT_TOPIC));
         let (events, inbox) = crossbeam_channel::unbounded();
-        let (jobs, work) = crossbeam_channel::unbounded();
-        let backlog = Arc::new(AtomicUsize::new(0));
-        let thread = |name: String, run: Box<dyn FnOnce() + Send>| {
-            std::thread::Builder::new()
-                .name(name)
-                .spawn(run)
-                .map_err(|error| RouterError::Thread(error.to_string()))
-        };
-        let mut threads = Vec::new();
-        for number in 0..config.workers.max(1) {
-            let invoker = Invoker {
-                hrm: hrm.clone(),
-                store: store.clone(),
-                seats: Arc::clone(&seats),
-                events: events.clone(),
-            };
-            let work: Receiver<(usize, Arc<Signal>)> = work.clone();
-            threads.push(thread(
-                format!("ark-guest-{number}"),
-                Box::new(move || {
-                    while let Ok((seat, signal)) = work.recv() {
-                        invoker.run(seat, &signal);
-                    }
-                }),
-            )?);
-        }
-        let dispatcher = Dispatcher {
-            queues: seats.iter().map(|_| Queue::default()).collect(),
-            seats: Arc::clone(&seats),
+        let invoker = Invoker {
+            hrm,
             store: store.clone(),
-            jobs,
-            backlog: Arc::clone(&backlog),
+            seats: Arc::clone(&seats),
+            watchdog: watchdog.clone(),
+            events: events.clone(),
         };
-        threads.push(thread(
-            "ark-router".to_owned(),
-            Box::new(move || dispatcher.run(&inbox)),
-        )?);
+        let threads = config.workers.max(1).saturating_add(config.slow_workers);
+        let workers = Workers::start(threads, invoker)
+            .map_err(|error| RouterError::Thread(error.to_string()))?;
+        let dispatcher = Dispatcher::new(
+            &config,
+            dispatcher::Around {
+                seats: Arc::clone(&seats),
+                store: store.clone(),
+                guards,
+                watchdog: watchdog.clone(),
+                backlog: Arc::clone(&backlog),
+            },
+            workers,
+        );
+        let thread = std::thread::Builder::new()
+            .name("ark-router".to_owned())
+            .spawn(move || dispatcher.run(&inbox))
+            .map_err(|error| RouterError::Thread(error.to_string()))?;
         Ok(Self {
             events,
             seats,
-            store: store.clone(),
+            store,
+            watchdog,
             config,
             backlog,
-            threads: Arc::new(std::sync::Mutex::new(threads)),
+            thread: Arc::new(std::sync::Mutex::new(Some(thread))),
         })
     }
 
@@ -233,6 +228,8 @@ impl Router {
         if self.backlog.load(Ordering::Relaxed) >= self.config.backlog {
             return reply(Err(RouterError::Busy));
         }
+        let now = Millis::now();
+        let ttl = incoming.ttl_ms.or(self.config.signal_ttl_ms);
         let signal = Signal {
             id: SignalId::fresh(),
             topic: incoming.topic,
@@ -240,10 +237,31 @@ impl Router {
             trace_id: incoming.trace_id,
             sender: None,
             causal_depth: 0,
-            accepted_at: Millis::now(),
+            accepted_at: now,
+            expires_at: ttl.map(|ttl| Millis(now.0.saturating_add(ttl))),
         };
-        let receivers = receivers(&self.seats, &signal.topic, None);
-        let delivered_to = names(&self.seats, &receivers);
+        let places = Places::take(
+            &self.seats,
+            &self.backlog,
+            receivers(&self.seats, &signal.topic, None),
+            self.config.agent_queue,
+        );
+        for seat in places
+            .taken
+            .iter()
+            .filter_map(|index| self.seats.get(*index))
+        {
+            self.watchdog.observe_queue(
+                &seat.agent.manifest().name,
+                seat.waiting(),
+                self.config.agent_queue,
+            );
+        }
+        if places.taken.is_empty() && !places.full.is_empty() {
+            return reply(Err(RouterError::Busy));
+        }
+        let delivered_to = names(&self.seats, &places.taken);
+        let shed = names(&self.seats, &places.full);
         let key = incoming.key.map(|(key, request)| SignalKey {
             source: "http".to_owned(),
             key,
@@ -253,6 +271,7 @@ impl Router {
             signal: signal.clone(),
             key,
             deliver_to: delivered_to.clone(),
+            shed: shed.clone(),
         };
         let events = self.events.clone();
         let done = Box::new(move |result: Result<crate::store::Receipt, CommitError>| {
@@ -265,6 +284,7 @@ impl Router {
                             trace_id: *trace_id,
                             duplicate: true,
                             delivered_to,
+                            shed,
                         })
                     } else {
                         let accepted = Accepted {
@@ -272,8 +292,9 @@ impl Router {
                             trace_id: signal.trace_id,
                             duplicate: false,
                             delivered_to,
+                            shed,
                         };
-                        let _ = events.send(Event::Accepted(Arc::new(signal), receivers));
+                        let _ = events.send(Event::Accepted(Arc::new(signal), places.keep()));
                         Ok(accepted)
                     }
                 }
@@ -296,6 +317,19 @@ impl Router {
         }
     }
 
+    /// Says that an agent may be handed signals again.
+    pub fn wake(&self) {
+        let _ = self.events.send(Event::Wake);
+    }
+
+    /// An agent's seat.
+    #[must_use]
+    pub fn seat(&self, agent: &Name) -> Option<&Seat> {
+        self.seats
+            .iter()
+            .find(|seat| seat.agent.manifest().name == *agent)
+    }
+
     /// Says that there is something in the outbox.
     pub fn wake_outbox(&self) {
         let _ = self.events.send(Event::Outbox);
@@ -307,25 +341,71 @@ impl Router {
         &self.seats
     }
 
-    /// How many deliveries are pending, as far as this process knows.
+    /// How many deliveries are pending.
     #[must_use]
     pub fn backlog(&self) -> usize {
         self.backlog.load(Ordering::Relaxed)
     }
 
+    /// How it works.
+    #[must_use]
+    pub const fn config(&self) -> &RouterConfig {
+        &self.config
+    }
+
     /// Finishes the invocations that run and ends all threads. What is pending stays pending.
     pub fn close(&self) {
         let _ = self.events.send(Event::Stop);
-        let threads = self
-            .threads
-            .lock()
-            .map(|mut threads| std::mem::take(&mut *threads))
-            .unwrap_or_default();
-        for thread in threads {
-            if thread.join().is_err() {
-                tracing::error!("a router thread ended in a panic");
+        let thread = self.thread.lock().ok().and_then(|mut thread| thread.take());
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            tracing::error!("the router's thread ended in a panic");
+        }
+    }
+}
+
+/// Places in agents' queues, taken before the signal is stored. Given back when it is dropped, unless they are kept.
+struct Places {
+    seats: Arc<Vec<Seat>>,
+    backlog: Arc<AtomicUsize>,
+    taken: Vec<usize>,
+    full: Vec<usize>,
+}
+
+impl Places {
+    fn take(
+        seats: &Arc<Vec<Seat>>,
+        backlog: &Arc<AtomicUsize>,
+        receivers: Vec<usize>,
+        most: usize,
+    ) -> Self {
+        let (taken, full): (Vec<usize>, Vec<usize>) = receivers
+            .into_iter()
+            .partition(|index| seats.get(*index).is_some_and(|seat| seat.queue_up(most)));
+        backlog.fetch_add(taken.len(), Ordering::Relaxed);
+        Self {
+            seats: Arc::clone(seats),
+            backlog: Arc::clone(backlog),
+            taken,
+            full,
+        }
+    }
+
+    /// The seats; their places stay taken until the deliveries are settled.
+    fn keep(mut self) -> Vec<usize> {
+        std::mem::take(&mut self.taken)
+    }
+}
+
+impl Drop for Places {
+    fn drop(&mut self) {
+        for index in &self.taken {
+            if let Some(seat) = self.seats.get(*index) {
+                seat.leave_queue();
             }
         }
+        self.backlog.fetch_sub(self.taken.len(), Ordering::Relaxed);
     }
 }
 
@@ -348,177 +428,6 @@ fn names(seats: &[Seat], receivers: &[usize]) -> Vec<Name> {
         .filter_map(|index| seats.get(*index))
         .map(|seat| seat.agent.manifest().name.clone())
         .collect()
-}
-
-#[derive(Default)]
-struct Queue {
-    signals: VecDeque<Arc<Signal>>,
-    running: bool,
-    /// The store may hold more than `signals`.
-    more: bool,
-    /// What the last look into the store brought. Its `Accepted` events may still be on their way: they bring nothing new.
-    loaded: HashSet<SignalId>,
-    retry_at: Option<Instant>,
-}
-
-struct Dispatcher {
-    queues: Vec<Queue>,
-    seats: Arc<Vec<Seat>>,
-    store: Store,
-    jobs: Sender<(usize, Arc<Signal>)>,
-    backlog: Arc<AtomicUsize>,
-}
-
-impl Dispatcher {
-    fn run(mut self, inbox: &Receiver<Event>) {
-        for queue in &mut self.queues {
-            queue.more = true;
-        }
-        let mut outbox_at = Instant::now();
-        loop {
-            (0..self.queues.len()).for_each(|seat| self.dispatch(seat));
-            self.count();
-            let retry = self.queues.iter().filter_map(|queue| queue.retry_at).min();
-            let next = retry.map_or(outbox_at, |retry| retry.min(outbox_at));
-            match inbox.recv_timeout(next.saturating_duration_since(Instant::now())) {
-                Ok(event) => {
-                    let mut outbox = false;
-                    let mut event = Some(event);
-                    while let Some(current) = event {
-                        match current {
-                            Event::Accepted(signal, receivers) => self.enqueue(&signal, &receivers),
-                            Event::Finished(seat, finish) => self.finished(seat, finish),
-                            Event::Outbox => outbox = true,
-                            Event::Stop => return,
-                        }
-                        event = inbox.try_recv().ok();
-                    }
-                    if outbox {
-                        self.carry_out_outbox();
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) => {
-                    if Instant::now() >= outbox_at {
-                        outbox_at = Instant::now() + OUTBOX_POLL;
-                        self.carry_out_outbox();
-                    }
-                }
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
-        }
-    }
-
-    fn enqueue(&mut self, signal: &Arc<Signal>, receivers: &[usize]) {
-        for seat in receivers {
-            if let Some(queue) = self.queues.get_mut(*seat) {
-                if queue.loaded.contains(&signal.id) {
-                    continue;
-                }
-                if queue.more || queue.signals.len() >= QUEUE as usize {
-                    queue.more = true;
-                } else {
-                    queue.signals.push_back(Arc::clone(signal));
-                }
-            }
-        }
-    }
-
-    fn finished(&mut self, seat: usize, finish: Finish) {
-        if let Some(queue) = self.queues.get_mut(seat) {
-            queue.running = false;
-            if let Finish::Retry(signal) = finish {
-                queue.signals.push_front(signal);
-                queue.retry_at = Some(Instant::now() + RETRY_AFTER);
-            }
-        }
-    }
-
-    fn dispatch(&mut self, seat: usize) {
-        let Some(queue) = self.queues.get_mut(seat) else {
-            return;
-        };
-        if queue.running || queue.retry_at.is_some_and(|at| at > Instant::now()) {
-            return;
-        }
-        queue.retry_at = None;
-        if queue.signals.is_empty() && queue.more {
-            let name = &self.seats[seat].agent.manifest().name;
-            match self.store.pending_deliveries(name, None, QUEUE) {
-                Ok(signals) => {
-                    queue.more = signals.len() == QUEUE as usize;
-                    queue.loaded = signals.iter().map(|signal| signal.id).collect();
-                    queue.signals.extend(signals.into_iter().map(Arc::new));
-                }
-                Err(error) => {
-                    tracing::error!(agent = %name, %error, "pending deliveries cannot be read; tried again");
-                    queue.retry_at = Some(Instant::now() + RETRY_AFTER);
-                }
-            }
-        }
-        if let Some(signal) = queue.signals.pop_front() {
-            queue.running = true;
-            let _ = self.jobs.send((seat, signal));
-        }
-    }
-
-    fn count(&self) {
-        let mut total = 0;
-        for (queue, seat) in self.queues.iter().zip(self.seats.iter()) {
-            let waiting = queue.signals.len() + usize::from(queue.running);
-            seat.waiting.store(waiting, Ordering::Relaxed);
-            total += waiting;
-        }
-        self.backlog.store(total, Ordering::Relaxed);
-    }
-
-    /// Turns outbox rows into signals, each in the commit that removes its row.
-    fn carry_out_outbox(&mut self) {
-        loop {
-            let rows = match self.store.pending_outbox(OUTBOX_BATCH) {
-                Ok(rows) => rows,
-                Err(error) => {
-                    tracing::error!(%error, "the outbox cannot be read; tried again");
-                    return;
-                }
-            };
-            if rows.is_empty() {
-                return;
-            }
-            let more = rows.len() == OUTBOX_BATCH as usize;
-            let mut unit = Unit::default();
-            let mut sent = Vec::with_capacity(rows.len());
-            for OutboxRow { seq, message } in rows {
-                let receivers = receivers(&self.seats, &message.topic, message.to.as_ref());
-                let signal = Signal {
-                    id: SignalId::fresh(),
-                    topic: message.topic,
-                    payload_json: message.payload_json,
-                    trace_id: message.trace_id,
-                    sender: message.sender,
-                    causal_depth: message.causal_depth,
-                    accepted_at: Millis::now(),
-                };
-                let deliver_to = names(&self.seats, &receivers);
-                unit.signals.push(NewSignal {
-                    signal: signal.clone(),
-                    key: None,
-                    deliver_to,
-                });
-                unit.outbox_done.push(seq);
-                sent.push((Arc::new(signal), receivers));
-            }
-            if let Err(error) = self.store.commit(unit) {
-                tracing::error!(%error, "the outbox cannot be carried out; tried again");
-                return;
-            }
-            for (signal, receivers) in sent {
-                self.enqueue(&signal, &receivers);
-            }
-            if !more {
-                return;
-            }
-        }
-    }
 }
 
 /// Names that no two agents may share.

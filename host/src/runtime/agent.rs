@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-use wasmtime::Store;
-use wasmtime::component::Linker;
+use serde::{Deserialize, Serialize};
+use wasmtime::component::{Linker, ResourceTableError};
+use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline};
 
 use crate::model::action::Action;
-use crate::model::check::check;
+use crate::model::check::{check, clip_to};
 use crate::model::ids::Digest;
 use crate::model::signal::Signal;
 use crate::model::state::{Memory, NewMemory, StateEntry, StateWrite, Truth, TruthWrite};
@@ -18,6 +18,8 @@ use super::host::{Preview, ServiceError, Services, Session};
 use super::limits::{LimitReached, Limits, ticks_until};
 use super::load::{self, LoadError};
 use super::manifest::Manifest;
+use super::priority;
+use super::recording::{Recording, Tape};
 
 pub(super) mod bindings {
     #![allow(
@@ -38,8 +40,15 @@ pub(super) mod bindings {
 
 use bindings::ark::agent::signals as wit;
 
+/// After so many ticks of the epoch (10 ms) an invocation is slow: it goes on behind the others.
+const SLOW_TICKS: u64 = 2;
+/// The most characters of a backtrace: its function names are the guest's.
+const BACKTRACE: usize = 4096;
+/// What wasmtime says when a component has more core instances than its store may hold; it has no type of its own.
+const TOO_MANY_INSTANCES: &str = "resource limit exceeded: instance count";
+
 /// How loud a log line is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LogLevel {
     /// For the agent's author.
@@ -53,7 +62,7 @@ pub enum LogLevel {
 }
 
 /// A line an agent logged.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogLine {
     /// How loud.
     pub level: LogLevel,
@@ -100,9 +109,15 @@ pub enum InvocationFailure {
     /// It says itself that it failed.
     #[error("it reports: {0}")]
     Reported(String),
+    /// It says that the signal makes no sense. That is the sender's failure, not the agent's.
+    #[error("it rejects the signal: {0}")]
+    RejectedSignal(String),
     /// What it returned makes no sense.
     #[error("what it returned is not valid: {0}")]
     InvalidOutput(String),
+    /// The host had no room for another instance: nothing ran, it may be tried again.
+    #[error("the host has no room for another instance: {0}")]
+    NoRoom(String),
 }
 
 impl InvocationFailure {
@@ -116,8 +131,16 @@ impl InvocationFailure {
             Self::Trap { .. } => "trap",
             Self::Start(_) => "start",
             Self::Reported(_) => "reported",
+            Self::RejectedSignal(_) => "rejected_signal",
             Self::InvalidOutput(_) => "invalid_output",
+            Self::NoRoom(_) => "no_room",
         }
+    }
+
+    /// Whether it counts against the agent.
+    #[must_use]
+    pub const fn is_the_agents(&self) -> bool {
+        !matches!(self, Self::RejectedSignal(_) | Self::NoRoom(_))
     }
 }
 
@@ -136,6 +159,27 @@ pub struct InvocationReport {
     pub duration: Duration,
     /// What it logged.
     pub log: Vec<LogLine>,
+    /// What it was told from outside.
+    pub recording: Recording,
+    /// It ran for so long that the calling thread's priority was lowered, which cannot be undone: let the thread end.
+    pub slow: bool,
+}
+
+impl InvocationReport {
+    /// Of an invocation that did not come to run.
+    #[must_use]
+    pub fn not_run(failure: InvocationFailure) -> Self {
+        Self {
+            result: Err(failure),
+            fuel: 0,
+            memory_peak: 0,
+            host_calls: 0,
+            duration: Duration::ZERO,
+            log: Vec::new(),
+            recording: Recording::default(),
+            slow: false,
+        }
+    }
 }
 
 /// An agent, compiled and linked.
@@ -211,7 +255,7 @@ impl Agent {
     fn check_metadata(&self) -> Result<(), LoadError> {
         let deadline = Instant::now() + self.limits.deadline;
         let metadata = self
-            .start(Arc::new(Offline), deadline)
+            .start(Arc::new(Offline), &Tape::record(), deadline)
             .and_then(|(mut store, agent)| {
                 agent
                     .call_metadata(&mut store)
@@ -246,6 +290,17 @@ impl Agent {
         self.digest
     }
 
+    /// The same agent under other limits.
+    pub(super) fn with_limits(&self, limits: Limits) -> Self {
+        Self {
+            manifest: Arc::clone(&self.manifest),
+            limits: Arc::new(limits),
+            digest: self.digest,
+            pre: self.pre.clone(),
+            engine: self.engine.clone(),
+        }
+    }
+
     /// The limits of its invocations.
     #[must_use]
     pub fn limits(&self) -> &Limits {
@@ -260,18 +315,61 @@ impl Agent {
         services: Arc<dyn Services>,
         deadline: Instant,
     ) -> InvocationReport {
+        self.handle(signal, services, &Tape::record(), deadline)
+    }
+
+    /// Handles a signal as it was handled once: told the same from outside. The second part says where it did something else than then.
+    #[must_use]
+    pub fn replay(
+        &self,
+        signal: &Signal,
+        recording: Recording,
+    ) -> (InvocationReport, Option<String>) {
+        let tape = Tape::play(recording);
+        let deadline = Instant::now() + self.limits.deadline;
+        let report = self.handle(signal, Arc::new(Offline), &tape, deadline);
+        (report, tape.diverged())
+    }
+
+    /// Asks it whether it is well, in a fresh instance; `Ok`: it is. Blocks until it has answered, `deadline` at the latest. What it writes
+    /// is dropped.
+    ///
+    /// # Errors
+    /// It failed, or says itself that it is not well.
+    pub fn heartbeat(
+        &self,
+        services: Arc<dyn Services>,
+        deadline: Instant,
+    ) -> Result<(), InvocationFailure> {
+        let (mut store, agent) = self.start(services, &Tape::record(), deadline)?;
+        match agent.call_heartbeat(&mut store) {
+            Ok(_) if Instant::now() >= deadline => {
+                Err(InvocationFailure::DeadlineExceeded(self.limits.deadline))
+            }
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(reason)) => Err(InvocationFailure::Reported(crate::model::check::clip(
+                &reason,
+            ))),
+            Err(error) => Err(self.classify(&error)),
+        }
+    }
+
+    fn handle(
+        &self,
+        signal: &Signal,
+        services: Arc<dyn Services>,
+        tape: &Tape,
+        deadline: Instant,
+    ) -> InvocationReport {
         let started = Instant::now();
         let deadline = deadline.min(started + self.limits.deadline);
-        let (mut store, agent) = match self.start(services, deadline) {
+        let (mut store, agent) = match self.start(services, tape, deadline) {
             Ok(started) => started,
             Err(failure) => {
                 return InvocationReport {
-                    result: Err(failure),
-                    fuel: 0,
-                    memory_peak: 0,
-                    host_calls: 0,
                     duration: started.elapsed(),
-                    log: Vec::new(),
+                    recording: tape.take(),
+                    ..InvocationReport::not_run(failure)
                 };
             }
         };
@@ -291,12 +389,12 @@ impl Agent {
                 Err(InvocationFailure::DeadlineExceeded(self.limits.deadline))
             }
             Ok(Ok(actions)) => self.effects(actions, store.data_mut()),
-            Ok(Err(error)) => Err(InvocationFailure::Reported(match error {
-                wit::Error::InvalidSignal(reason) => {
-                    format!("invalid signal: {}", crate::model::check::clip(&reason))
-                }
-                wit::Error::Failed(reason) => crate::model::check::clip(&reason),
-            })),
+            Ok(Err(wit::Error::InvalidSignal(reason))) => Err(InvocationFailure::RejectedSignal(
+                crate::model::check::clip(&reason),
+            )),
+            Ok(Err(wit::Error::Failed(reason))) => Err(InvocationFailure::Reported(
+                crate::model::check::clip(&reason),
+            )),
             Err(error) => Err(self.classify(&error)),
         };
         let fuel = self.limits.fuel - store.get_fuel().unwrap_or(0).min(self.limits.fuel);
@@ -308,15 +406,18 @@ impl Agent {
             host_calls: session.host_calls,
             duration: started.elapsed(),
             log: session.log.take(),
+            recording: tape.take(),
+            slow: session.slow,
         }
     }
 
     fn start(
         &self,
         services: Arc<dyn Services>,
+        tape: &Tape,
         deadline: Instant,
     ) -> Result<(Store<Session>, bindings::Agent), InvocationFailure> {
-        let session = Session::new(&self.limits, &self.manifest, services, deadline);
+        let session = Session::new(&self.limits, &self.manifest, services, tape, deadline);
         let mut store = Store::new(self.engine.wasmtime(), session);
         store.limiter(|session| &mut session.meter);
         store.set_hostcall_fuel(
@@ -328,7 +429,19 @@ impl Agent {
         store
             .set_fuel(self.limits.fuel)
             .map_err(|error| InvocationFailure::Start(error.to_string()))?;
-        store.set_epoch_deadline(ticks_until(deadline));
+        let left = ticks_until(deadline);
+        store.set_epoch_deadline(left.min(SLOW_TICKS));
+        store.epoch_deadline_callback(|mut store| {
+            let session = store.data_mut();
+            if Instant::now() >= session.deadline {
+                return Ok(UpdateDeadline::Interrupt);
+            }
+            if !session.slow {
+                session.slow = true;
+                priority::lower();
+            }
+            Ok(UpdateDeadline::Continue(ticks_until(session.deadline)))
+        });
         let agent =
             self.pre
                 .instantiate(&mut store)
@@ -350,15 +463,14 @@ impl Agent {
         let mut checked = Vec::with_capacity(actions.len());
         let mut bytes = 0usize;
         for (index, action) in actions.into_iter().enumerate() {
-            let action = check(action).map_err(|error| {
-                InvocationFailure::InvalidOutput(format!("action {index}: {error}"))
-            })?;
             bytes = bytes
                 .saturating_add(serde_json::to_vec(&action).map_or(usize::MAX, |json| json.len()));
             if bytes > self.limits.output_bytes {
                 return Err(InvocationFailure::LimitReached("output_bytes"));
             }
-            checked.push(action);
+            checked.push(check(action).map_err(|error| {
+                InvocationFailure::InvalidOutput(format!("action {index}: {error}"))
+            })?);
         }
         let writes = std::mem::take(&mut session.writes);
         Ok(Effects {
@@ -376,10 +488,23 @@ impl Agent {
                 limit => InvocationFailure::LimitReached(limit),
             };
         }
+        if let Some(error) = error.downcast_ref::<PoolConcurrencyLimitError>() {
+            return InvocationFailure::NoRoom(error.to_string());
+        }
+        if let Some(ResourceTableError::Full) = error.downcast_ref() {
+            return InvocationFailure::LimitReached("resources");
+        }
+        if error
+            .root_cause()
+            .to_string()
+            .starts_with(TOO_MANY_INSTANCES)
+        {
+            return InvocationFailure::LimitReached("instances");
+        }
         let backtrace = || {
             error
                 .downcast_ref::<wasmtime::WasmBacktrace>()
-                .map(ToString::to_string)
+                .map(|frames| clip_to(&frames.to_string(), BACKTRACE))
                 .unwrap_or_default()
         };
         match error.downcast_ref::<wasmtime::Trap>() {
@@ -403,8 +528,8 @@ impl Agent {
     }
 }
 
-/// Services for a component that is only asked for its metadata.
-struct Offline;
+/// Services for a component that is asked for its metadata, probed, or played back.
+pub(super) struct Offline;
 
 impl Services for Offline {
     fn state_get(&self, _: &str) -> Result<(u64, Option<StateEntry>), ServiceError> {
@@ -429,5 +554,5 @@ impl Services for Offline {
 }
 
 fn offline() -> ServiceError {
-    ServiceError("not while the agent is loaded".to_owned())
+    ServiceError("there is no live host behind this call".to_owned())
 }

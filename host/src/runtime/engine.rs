@@ -9,9 +9,6 @@ use wasmtime::{Cache, CacheConfig, Config, InstanceAllocationStrategy, PoolingAl
 /// How often the epoch advances: the grain of deadlines.
 pub(super) const EPOCH_TICK: Duration = Duration::from_millis(5);
 
-/// The stack a guest may use, in bytes. More than deep recursion in honest code needs, less than a thread's own stack.
-const WASM_STACK: usize = 512 * 1024;
-
 /// How the engine is set up.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
@@ -22,6 +19,8 @@ pub struct EngineConfig {
     pub instances: u32,
     /// The largest single memory of a guest, in bytes: an upper bound for every limit.
     pub memory_bytes: usize,
+    /// The stack a guest may use, in bytes: less than a thread's own.
+    pub stack_bytes: usize,
 }
 
 impl Default for EngineConfig {
@@ -30,6 +29,7 @@ impl Default for EngineConfig {
             cache_dir: None,
             instances: 256,
             memory_bytes: 256 * 1024 * 1024,
+            stack_bytes: super::limits::Limits::default().stack_bytes,
         }
     }
 }
@@ -76,7 +76,7 @@ impl Engine {
         let mut wasm = Config::new();
         wasm.consume_fuel(true)
             .epoch_interruption(true)
-            .max_wasm_stack(WASM_STACK)
+            .max_wasm_stack(config.stack_bytes)
             .cranelift_nan_canonicalization(true)
             .relaxed_simd_deterministic(true)
             .wasm_memory64(false)
@@ -117,6 +117,8 @@ fn pool(config: &EngineConfig) -> PoolingAllocationConfig {
         .max_core_instances_per_component(32)
         .max_memories_per_component(8)
         .max_tables_per_component(32)
+        .max_memories_per_module(8)
+        .max_tables_per_module(32)
         .max_memory_size(config.memory_bytes)
         .table_elements(100_000)
         .max_core_instance_size(4 * 1024 * 1024)

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
@@ -19,6 +20,7 @@ use crate::model::verdict::RuleAnswer;
 use super::agent::{LogLevel, bindings::ark::agent::host as wit};
 use super::limits::{LimitReached, Limits, Meter};
 use super::manifest::Manifest;
+use super::recording::{Tape, Taped};
 use super::wasi::SharedLog;
 
 /// The most entries a list call returns.
@@ -71,7 +73,7 @@ pub trait Services: Send + Sync {
 pub struct ServiceError(pub String);
 
 /// The outcome of a dry run.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Preview {
     /// What the outcome would be.
     pub outcome: Outcome,
@@ -85,6 +87,8 @@ pub struct Preview {
 pub(super) struct Session {
     pub(super) meter: Meter,
     pub(super) deadline: Instant,
+    /// It ran for long enough to be moved behind the others: its thread's priority is lowered.
+    pub(super) slow: bool,
     pub(super) log: SharedLog,
     pub(super) host_calls: u32,
     pub(super) writes: Writes,
@@ -110,22 +114,27 @@ impl Session {
         limits: &Arc<Limits>,
         manifest: &Arc<Manifest>,
         services: Arc<dyn Services>,
+        tape: &Tape,
         deadline: Instant,
     ) -> Self {
         let log = SharedLog::new(limits.log_bytes);
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.resources);
         Self {
-            meter: Meter::new(limits.memory_bytes, limits.table_elements),
+            meter: Meter::new(limits.memory_bytes, limits.table_elements, limits.instances),
             deadline,
-            wasi: super::wasi::context(&log),
+            slow: false,
+            wasi: super::wasi::context(&log, tape),
             log,
             host_calls: 0,
             writes: Writes::default(),
             table,
             limits: Arc::clone(limits),
             manifest: Arc::clone(manifest),
-            services,
+            services: Arc::new(Taped {
+                tape: tape.clone(),
+                services,
+            }),
             host_call_bytes: 0,
         }
     }

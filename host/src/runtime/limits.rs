@@ -5,22 +5,30 @@
 
 use std::time::{Duration, Instant};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use wasmtime::ResourceLimiter;
 
 use super::engine::EPOCH_TICK;
 
-/// The limits of one invocation. All of them are always in force.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The limits of one agent's invocations. All of them are always in force: there is no value that switches one off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Fuel: about one unit a WebAssembly instruction.
     pub fuel: u64,
-    /// From the start of the instantiation to the last byte returned. Checked every 5 ms.
+    /// From the moment a worker may take the signal up to the commit: waiting for the worker, instantiation, guest, host calls, judging,
+    /// waiting for the writer. Checked every 5 ms while the guest runs.
+    #[serde(rename = "deadline_ms", with = "milliseconds")]
     pub deadline: Duration,
     /// Linear memory, in bytes, all memories of the instance added up.
     pub memory_bytes: usize,
     /// Table elements, all tables of the instance added up.
     pub table_elements: usize,
+    /// Core instances that the component is made of.
+    pub instances: usize,
+    /// Stack, in bytes. It is the engine's, so the same for every agent.
+    pub stack_bytes: usize,
+    /// WASI resources (streams, pollables) at the same time.
+    pub resources: usize,
     /// Host calls.
     pub host_calls: u32,
     /// Bytes handed over in host calls, both ways.
@@ -33,8 +41,10 @@ pub struct Limits {
     pub output_bytes: usize,
     /// Size of the log, in bytes; what is more is dropped.
     pub log_bytes: usize,
-    /// WASI resources (streams, pollables) at the same time.
-    pub resources: usize,
+    /// Invocations of the agent at the same time. With 1, each sees the state that the one before it left.
+    pub concurrency: u32,
+    /// Actions that the agent may propose within a minute, over all its invocations.
+    pub actions_per_minute: u32,
 }
 
 impl Default for Limits {
@@ -45,21 +55,45 @@ impl Default for Limits {
             deadline: Duration::from_secs(1),
             memory_bytes: 64 * 1024 * 1024,
             table_elements: 50_000,
+            instances: 32,
+            stack_bytes: 512 * 1024,
+            resources: 64,
             host_calls: 1_000,
             host_call_bytes: 4 * 1024 * 1024,
             writes: 256,
             actions: 64,
             output_bytes: 256 * 1024,
             log_bytes: 64 * 1024,
-            resources: 64,
+            concurrency: 1,
+            actions_per_minute: 60_000,
         }
     }
 }
 
-/// Tighter limits, as in a manifest's `[limits]`. What is absent stays at the ceiling.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+/// The most that even an operator may allow: what the engine's pool and the store are built for.
+const UTMOST: Limits = Limits {
+    fuel: 1_000_000_000_000,
+    deadline: Duration::from_mins(10),
+    memory_bytes: 1024 * 1024 * 1024,
+    table_elements: 100_000,
+    instances: 32,
+    stack_bytes: 1024 * 1024,
+    resources: 65_536,
+    host_calls: 1_000_000,
+    host_call_bytes: 256 * 1024 * 1024,
+    writes: 10_000,
+    actions: 10_000,
+    output_bytes: 16 * 1024 * 1024,
+    log_bytes: 16 * 1024 * 1024,
+    concurrency: 64,
+    actions_per_minute: 1_000_000,
+};
+
+/// A `[limits]` table: in `ark.toml` the operator's ceiling (what is absent has its default), in a manifest what is tighter than that (what
+/// is absent stays at the ceiling).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct LimitsOverride {
+pub struct LimitsTable {
     /// See [`Limits::fuel`].
     pub fuel: Option<u64>,
     /// See [`Limits::deadline`], in milliseconds.
@@ -68,6 +102,12 @@ pub struct LimitsOverride {
     pub memory_bytes: Option<usize>,
     /// See [`Limits::table_elements`].
     pub table_elements: Option<usize>,
+    /// See [`Limits::instances`].
+    pub instances: Option<usize>,
+    /// See [`Limits::stack_bytes`]; only in `ark.toml`.
+    pub stack_bytes: Option<usize>,
+    /// See [`Limits::resources`].
+    pub resources: Option<usize>,
     /// See [`Limits::host_calls`].
     pub host_calls: Option<u32>,
     /// See [`Limits::host_call_bytes`].
@@ -75,73 +115,164 @@ pub struct LimitsOverride {
     /// See [`Limits::writes`].
     pub writes: Option<u32>,
     /// See [`Limits::actions`].
-    pub max_actions: Option<u32>,
+    pub actions: Option<u32>,
     /// See [`Limits::output_bytes`].
     pub output_bytes: Option<usize>,
     /// See [`Limits::log_bytes`].
     pub log_bytes: Option<usize>,
+    /// See [`Limits::concurrency`].
+    pub concurrency: Option<u32>,
+    /// See [`Limits::actions_per_minute`].
+    pub actions_per_minute: Option<u32>,
 }
 
-/// A manifest asks for more than the operator's ceiling, or for nothing at all.
+/// A limit is looser than it may be, or nothing at all.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("limits.{field} is {asked}; give 1 to {ceiling}, the operator's ceiling, or leave it out")]
+#[error("limits.{field} is {asked}; give {least} to {most}, or leave it out")]
 pub struct LimitError {
     /// The field.
     pub field: &'static str,
     /// What was asked for.
     pub asked: u128,
-    /// The ceiling.
-    pub ceiling: u128,
+    /// The least that makes sense.
+    pub least: u128,
+    /// The most that is allowed: the operator's ceiling, or the host's own bounds.
+    pub most: u128,
 }
 
 impl Limits {
+    /// The operator's ceiling: the defaults with what `ark.toml` says.
+    ///
+    /// # Errors
+    /// One of them is 0, which would be no limit that anything could run under, or more than the host can hold.
+    pub fn ceiling(table: &LimitsTable) -> Result<Self, LimitError> {
+        Self::default().with(table, &UTMOST)
+    }
+
     /// These limits with the tighter ones of a manifest.
     ///
     /// # Errors
-    /// One of them is looser than the ceiling, or 0.
-    pub fn tightened_by(&self, tighter: &LimitsOverride) -> Result<Self, LimitError> {
-        fn tighten<T: Copy + PartialOrd + TryInto<u128> + From<u8>>(
-            field: &'static str,
-            ceiling: T,
-            asked: Option<T>,
-        ) -> Result<T, LimitError> {
-            let wide = |value: T| value.try_into().unwrap_or(u128::MAX);
-            match asked {
-                Some(asked) if asked > ceiling || asked < T::from(1) => Err(LimitError {
-                    field,
-                    asked: wide(asked),
-                    ceiling: wide(ceiling),
-                }),
-                Some(asked) => Ok(asked),
-                None => Ok(ceiling),
-            }
-        }
-        let deadline_ms = u64::try_from(self.deadline.as_millis()).unwrap_or(u64::MAX);
+    /// One of them is looser than the ceiling, or 0; or the stack is named, which is the engine's.
+    pub fn tightened_by(&self, tighter: &LimitsTable) -> Result<Self, LimitError> {
+        let engine_wide = Self {
+            stack_bytes: 0,
+            ..self.clone()
+        };
+        self.with(tighter, &engine_wide)
+    }
+
+    fn with(&self, table: &LimitsTable, most: &Self) -> Result<Self, LimitError> {
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         Ok(Self {
-            fuel: tighten("fuel", self.fuel, tighter.fuel)?,
-            deadline: Duration::from_millis(tighten(
+            fuel: pick("fuel", self.fuel, table.fuel, most.fuel)?,
+            deadline: Duration::from_millis(pick(
                 "deadline_ms",
-                deadline_ms,
-                tighter.deadline_ms,
+                millis(self.deadline),
+                table.deadline_ms,
+                millis(most.deadline),
             )?),
-            memory_bytes: tighten("memory_bytes", self.memory_bytes, tighter.memory_bytes)?,
-            table_elements: tighten(
+            memory_bytes: pick(
+                "memory_bytes",
+                self.memory_bytes,
+                table.memory_bytes,
+                most.memory_bytes,
+            )?,
+            table_elements: pick(
                 "table_elements",
                 self.table_elements,
-                tighter.table_elements,
+                table.table_elements,
+                most.table_elements,
             )?,
-            host_calls: tighten("host_calls", self.host_calls, tighter.host_calls)?,
-            host_call_bytes: tighten(
+            instances: pick("instances", self.instances, table.instances, most.instances)?,
+            stack_bytes: pick(
+                "stack_bytes",
+                self.stack_bytes,
+                table.stack_bytes,
+                most.stack_bytes,
+            )?,
+            resources: pick("resources", self.resources, table.resources, most.resources)?,
+            host_calls: pick(
+                "host_calls",
+                self.host_calls,
+                table.host_calls,
+                most.host_calls,
+            )?,
+            host_call_bytes: pick(
                 "host_call_bytes",
                 self.host_call_bytes,
-                tighter.host_call_bytes,
+                table.host_call_bytes,
+                most.host_call_bytes,
             )?,
-            writes: tighten("writes", self.writes, tighter.writes)?,
-            actions: tighten("max_actions", self.actions, tighter.max_actions)?,
-            output_bytes: tighten("output_bytes", self.output_bytes, tighter.output_bytes)?,
-            log_bytes: tighten("log_bytes", self.log_bytes, tighter.log_bytes)?,
-            resources: self.resources,
+            writes: pick("writes", self.writes, table.writes, most.writes)?,
+            actions: pick("actions", self.actions, table.actions, most.actions)?,
+            output_bytes: pick(
+                "output_bytes",
+                self.output_bytes,
+                table.output_bytes,
+                most.output_bytes,
+            )?,
+            log_bytes: pick("log_bytes", self.log_bytes, table.log_bytes, most.log_bytes)?,
+            concurrency: pick(
+                "concurrency",
+                self.concurrency,
+                table.concurrency,
+                most.concurrency,
+            )?,
+            actions_per_minute: pick(
+                "actions_per_minute",
+                self.actions_per_minute,
+                table.actions_per_minute,
+                most.actions_per_minute,
+            )?,
         })
+    }
+}
+
+/// What was asked for if it is between the least that makes sense and `most`, else what stands.
+fn pick<T: Copy + PartialOrd + TryInto<u128>>(
+    field: &'static str,
+    stands: T,
+    asked: Option<T>,
+    most: T,
+) -> Result<T, LimitError> {
+    let wide = |value: T| value.try_into().unwrap_or(u128::MAX);
+    // A memory's unit is the page, a stack's what one call of the canonical ABI needs.
+    let least = match field {
+        "memory_bytes" => 65_536,
+        "stack_bytes" => 16 * 1024,
+        _ => 1,
+    };
+    match asked {
+        Some(value) if wide(value) < least || value > most => Err(LimitError {
+            field,
+            asked: wide(value),
+            least: least.min(wide(most)),
+            most: wide(most),
+        }),
+        Some(value) => Ok(value),
+        None => Ok(stands),
+    }
+}
+
+/// Durations as whole milliseconds, as in `ark.toml`.
+mod milliseconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        duration: &Duration,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        u64::try_from(duration.as_millis())
+            .unwrap_or(u64::MAX)
+            .serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_millis)
     }
 }
 
@@ -157,6 +288,7 @@ pub(super) struct LimitReached {
 pub(super) struct Meter {
     memory_limit: usize,
     table_limit: usize,
+    instance_limit: usize,
     memory: usize,
     tables: usize,
     /// The most memory held at one time.
@@ -164,10 +296,15 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    pub(super) const fn new(memory_limit: usize, table_limit: usize) -> Self {
+    pub(super) const fn new(
+        memory_limit: usize,
+        table_limit: usize,
+        instance_limit: usize,
+    ) -> Self {
         Self {
             memory_limit,
             table_limit,
+            instance_limit,
             memory: 0,
             tables: 0,
             memory_peak: 0,
@@ -212,7 +349,7 @@ impl ResourceLimiter for Meter {
     }
 
     fn instances(&self) -> usize {
-        32
+        self.instance_limit
     }
 
     fn tables(&self) -> usize {
@@ -232,4 +369,68 @@ pub(super) fn ticks_until(deadline: Instant) -> u64 {
     u64::try_from(left.div_ceil(EPOCH_TICK.as_micros()))
         .unwrap_or(u64::MAX / 2)
         .saturating_add(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_can_only_tighten_and_nothing_can_be_switched_off() {
+        let ceiling = Limits::ceiling(&LimitsTable {
+            fuel: Some(1000),
+            ..LimitsTable::default()
+        })
+        .unwrap();
+        let table = |json: &str| serde_json::from_str::<LimitsTable>(json).unwrap();
+        for (json, refused) in [
+            (r#"{"fuel": 1000}"#, None),
+            (
+                r#"{"fuel": 1001}"#,
+                Some("limits.fuel is 1001; give 1 to 1000"),
+            ),
+            (r#"{"fuel": 0}"#, Some("limits.fuel is 0; give 1 to 1000")),
+            (
+                r#"{"concurrency": 2}"#,
+                Some("limits.concurrency is 2; give 1 to 1"),
+            ),
+            (
+                r#"{"memory_bytes": 1}"#,
+                Some("limits.memory_bytes is 1; give 65536"),
+            ),
+            (
+                r#"{"stack_bytes": 65536}"#,
+                Some("limits.stack_bytes is 65536"),
+            ),
+            (
+                r#"{"actions_per_minute": 0}"#,
+                Some("limits.actions_per_minute"),
+            ),
+        ] {
+            let found = ceiling.tightened_by(&table(json));
+            match refused {
+                None => assert!(found.is_ok(), "{json}: {found:?}"),
+                Some(words) => {
+                    let error = found.unwrap_err().to_string();
+                    assert!(error.starts_with(words), "{json}: {error}");
+                }
+            }
+        }
+        // Every field is there, in the ceiling and in what a manifest makes of it.
+        let fields = |limits: &Limits| serde_json::to_value(limits).unwrap();
+        let tightened = ceiling.tightened_by(&table("{}")).unwrap();
+        assert_eq!(fields(&tightened), fields(&ceiling));
+        let all = fields(&ceiling);
+        assert!(
+            all.as_object()
+                .unwrap()
+                .values()
+                .all(|limit| limit.as_u64() > Some(0))
+        );
+        for field in all.as_object().unwrap().keys() {
+            let zero = table(&format!("{{\"{field}\": 0}}"));
+            let error = Limits::ceiling(&zero).unwrap_err();
+            assert_eq!(error.field, field);
+        }
+    }
 }

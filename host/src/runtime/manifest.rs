@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::model::check::check_topic;
 use crate::model::ids::{Digest, Name};
 
-use super::limits::LimitsOverride;
+use super::limits::LimitsTable;
 
 /// Why a manifest is refused.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +32,7 @@ pub enum ManifestError {
 }
 
 /// A manifest.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// The agent's name.
@@ -57,7 +57,7 @@ pub struct Manifest {
     pub capabilities: Vec<String>,
     /// Limits tighter than the operator's ceiling.
     #[serde(default)]
-    pub limits: LimitsOverride,
+    pub limits: LimitsTable,
     /// Values for `config-get`.
     #[serde(default)]
     pub config: BTreeMap<String, serde_json::Value>,

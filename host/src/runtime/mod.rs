@@ -5,7 +5,7 @@
 //! nothing but its arguments.
 //!
 //! Reading order: [`engine`], [`limits`], [`load`] (what is refused and why), [`policy`], [`graveyard`] (the pin), [`manifest`], [`agent`]
-//! with its host calls in [`host`] and WASI in [`wasi`], [`inspect`].
+//! with its host calls in [`host`] and WASI in [`wasi`], [`recording`] (what is replayed), [`probe`] (the limits' own test), [`inspect`].
 //!
 //! Must not know: `SQLite`, HTTP, what a decision is. Threads are the callers': everything here blocks.
 
@@ -18,6 +18,9 @@ mod limits;
 mod load;
 mod manifest;
 mod policy;
+mod priority;
+mod probe;
+mod recording;
 mod types;
 mod vectors;
 mod wasi;
@@ -27,8 +30,10 @@ pub use engine::{Engine, EngineConfig, EngineError};
 pub use graveyard::{GraveyardSource, Pin, PinError, PinnedGraveyard};
 pub use host::{Preview, ServiceError, Services};
 pub use inspect::{Import, Inspection, inspect};
-pub use limits::{LimitError, Limits, LimitsOverride};
+pub use limits::{LimitError, Limits, LimitsTable};
 pub use load::{LoadError, MAX_COMPONENT_BYTES};
 pub use manifest::{Manifest, ManifestError};
 pub use policy::{Policy, PolicyError, PolicyInstance};
+pub use probe::{Probe, probe_limits};
+pub use recording::{Call, CallAnswer, RecordedCall, Recording};
 pub use vectors::{Vector, VectorFailure, run_vectors};

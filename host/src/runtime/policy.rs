@@ -145,7 +145,7 @@ impl Policy {
     /// # Errors
     /// [`PolicyError::Start`], or the limit that its start reached.
     pub fn instance(&self) -> Result<PolicyInstance, PolicyError> {
-        let mut store = Store::new(self.engine.wasmtime(), Meter::new(MEMORY, 10_000));
+        let mut store = Store::new(self.engine.wasmtime(), Meter::new(MEMORY, 10_000, 32));
         store.limiter(|meter| meter);
         store
             .set_fuel(FUEL)

@@ -7,6 +7,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use rand::{Rng, SeedableRng};
 use wasmtime::component::{HasData, Linker, Resource};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream, WasiCli, WasiCliView};
 use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView};
@@ -17,6 +18,7 @@ use wasmtime_wasi::{ResourceTable, WasiCtx, WasiView};
 
 use super::agent::{LogLevel, LogLine};
 use super::host::Session;
+use super::recording::{Tape, TapedMonotonicClock, TapedWallClock};
 
 struct Io;
 
@@ -228,9 +230,24 @@ impl OutputStream for Stdio {
     }
 }
 
-/// A context with nothing in it but the log.
-pub(super) fn context(log: &SharedLog) -> WasiCtx {
+/// The most bytes of randomness that one call returns.
+const RANDOM_BYTES: u64 = 64 * 1024;
+
+/// A context with nothing in it but the log, the time and randomness.
+pub(super) fn context(log: &SharedLog, tape: &Tape) -> WasiCtx {
+    let mut randomness = tape.randomness();
+    let insecure_seed = u128::from(randomness.next_u64()) << 64 | u128::from(randomness.next_u64());
+    let insecure = randomness.fork();
     WasiCtx::builder()
+        .insecure_random_seed(insecure_seed)
+        .insecure_random(insecure)
+        .secure_random(randomness)
+        .max_random_size(RANDOM_BYTES)
+        .wall_clock(TapedWallClock(tape.clone()))
+        .monotonic_clock(TapedMonotonicClock {
+            tape: tape.clone(),
+            started: Instant::now(),
+        })
         .stdout(Stdio {
             log: log.clone(),
             index: 0,

@@ -29,7 +29,7 @@ pub enum AuditKind {
     Failure,
     /// An execution report.
     Execution,
-    /// The host itself: started, stopped.
+    /// An order of an operator or of the watchdog: halt, resume, quarantine, restore.
     Control,
     /// An operator changed something.
     Operator,

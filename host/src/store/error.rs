@@ -161,6 +161,9 @@ pub enum CommitError {
         /// The key.
         key: String,
     },
+    /// Its deadline was over before it could be committed.
+    #[error("the deadline was over before it could be committed")]
+    DeadlineExceeded,
     /// The database could not be written, or the unit stood on one that was not.
     #[error("the database cannot be written: {0}")]
     Storage(String),

@@ -10,12 +10,13 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::model::ids::{Digest, Millis, TraceId};
+use crate::model::state::is_secret;
 
 use super::Archive;
 use super::audit::{ChainFault, GENESIS, Head, hash_at, link, parsed};
 use super::error::ReadError;
 use super::schema::StepError;
-use super::secrets::{Place, SecretError, SecretKey, is_secret};
+use super::secrets::{Place, SecretError, SecretKey};
 
 /// What a revision holds.
 #[derive(Debug, Clone, PartialEq, Eq)]

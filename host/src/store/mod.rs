@@ -10,6 +10,7 @@
 //! Must not know: wasmtime, policies, HTTP.
 
 mod audit;
+mod control;
 mod error;
 mod history;
 mod ledger;
@@ -41,6 +42,7 @@ pub use audit::{
     Anchor, AuditEntry, AuditFilter, AuditKind, AuditRow, ChainFault, ChainReport, StateAnchor,
     link_of,
 };
+pub use control::{AlertFilter, AlertRow, ControlChange, ControlRows};
 pub use error::{CommitError, OpenError, ReadError, SubmitError};
 pub use history::{Content, Revision, StateReport};
 pub use ledger::{LedgerChange, LedgerRows, ListEntry, Position, PositionStatus};
@@ -50,12 +52,12 @@ pub use operation::{Operation, OperatorChange};
 pub use retention::{
     ARCHIVE_FORMAT, ArchiveHeader, ArchiveReport, Archived, archive_audit, check_archive,
 };
-pub use secrets::{SecretError, SecretKey, SecretKeyError, is_secret};
+pub use secrets::{SecretError, SecretKey, SecretKeyError};
 pub use session_log::{SessionFilter, SessionRow};
 pub use settings::Setting;
 pub use signals::{
-    DeliveryDone, DeliveryResult, DeliveryRow, NewSignal, OutboxMessage, OutboxRow, SignalKey,
-    SignalReceipt, TraceRows,
+    DeliveryDone, DeliveryResult, DeliveryRow, Expired, NewSignal, OutboxMessage, OutboxRow,
+    SignalKey, SignalReceipt, TraceRows,
 };
 pub use snapshot::{
     Manifest as SnapshotManifest, Restored, SnapshotFile, check_snapshot, restore, snapshot,

@@ -14,8 +14,6 @@ use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 
 use crate::model::ids::Digest;
 
-/// What the keys of secrets start with.
-pub const SECRET_PREFIX: &str = "secret/";
 /// The environment variable with the key: 64 hexadecimal digits.
 pub const KEY_VARIABLE: &str = "ARK_SECRET_KEY";
 /// The environment variable that names a file with the key.
@@ -23,12 +21,6 @@ pub const KEY_FILE_VARIABLE: &str = "ARK_SECRET_KEY_FILE";
 
 const NONCE: usize = 24;
 const SALT: usize = 16;
-
-/// Whether the values under this key are secrets.
-#[must_use]
-pub fn is_secret(key: &str) -> bool {
-    key.starts_with(SECRET_PREFIX)
-}
 
 /// Why there is no usable encryption key. The key itself is in no message.
 #[derive(Debug, thiserror::Error)]

@@ -19,7 +19,12 @@ pub struct NewSignal {
     pub key: Option<SignalKey>,
     /// Who receives it.
     pub deliver_to: Vec<Name>,
+    /// Who would receive it, but has too much waiting: recorded as a failed delivery.
+    pub shed: Vec<Name>,
 }
+
+/// Why a delivery that was shed has failed.
+const SHED: &str = "shed: too many signals are waiting for the agent";
 
 /// An idempotency key of a signal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,6 +101,17 @@ pub struct DeliveryDone {
     pub at: Millis,
 }
 
+/// A pending delivery of a signal whose time is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expired {
+    /// The receiver.
+    pub agent: Name,
+    /// The signal.
+    pub signal: SignalId,
+    /// Its trace.
+    pub trace_id: TraceId,
+}
+
 /// A delivery, as listed in a trace.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct DeliveryRow {
@@ -159,8 +175,8 @@ pub(super) fn write(connection: &Connection, new: &NewSignal) -> Result<SignalRe
     let id = signal.id.to_string();
     connection
         .prepare_cached(
-            "INSERT INTO signals (id, topic, payload, trace_id, sender, causal_depth, accepted_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            "INSERT INTO signals (id, topic, payload, trace_id, sender, causal_depth, accepted_at, expires_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?
         .execute(params![
             id,
@@ -170,7 +186,15 @@ pub(super) fn write(connection: &Connection, new: &NewSignal) -> Result<SignalRe
             signal.sender.as_ref().map(Name::as_str),
             signal.causal_depth,
             signal.accepted_at.0,
+            signal.expires_at.map(|at| at.0),
         ])?;
+    for agent in &new.shed {
+        connection
+            .prepare_cached(
+                "INSERT INTO deliveries (agent, signal_id, status, reason, settled_at) VALUES (?1, ?2, 'failed', ?3, ?4)",
+            )?
+            .execute(params![agent.as_str(), &id, SHED, signal.accepted_at.0])?;
+    }
     for agent in &new.deliver_to {
         connection
             .prepare_cached(
@@ -239,7 +263,7 @@ pub(super) fn take_outbox(connection: &Connection, seq: i64) -> Result<(), Failu
 }
 
 const SIGNAL: &str =
-    "s.id, s.topic, s.payload, s.trace_id, s.sender, s.causal_depth, s.accepted_at";
+    "s.id, s.topic, s.payload, s.trace_id, s.sender, s.causal_depth, s.accepted_at, s.expires_at";
 
 fn read_signal(row: &Row<'_>) -> rusqlite::Result<Signal> {
     Ok(Signal {
@@ -250,6 +274,7 @@ fn read_signal(row: &Row<'_>) -> rusqlite::Result<Signal> {
         sender: parsed(row, 4)?,
         causal_depth: row.get(5)?,
         accepted_at: Millis(row.get(6)?),
+        expires_at: row.get::<_, Option<u64>>(7)?.map(Millis),
     })
 }
 
@@ -272,6 +297,43 @@ impl Store {
                      WHERE d.agent = ?1 AND d.status = 'pending' AND d.signal_id > ?2 ORDER BY d.signal_id LIMIT ?3"
                 ))?
                 .query_map(params![agent.as_str(), after, limit], read_signal)?
+                .collect()
+        })
+    }
+
+    /// Pending deliveries of signals whose time is over, `limit` at most.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn expired_deliveries(&self, now: Millis, limit: u32) -> Result<Vec<Expired>, ReadError> {
+        self.inner.readers.with(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT d.agent, s.id, s.trace_id FROM signals s JOIN deliveries d ON d.signal_id = s.id
+                     WHERE s.expires_at <= ?1 AND d.status = 'pending' LIMIT ?2",
+                )?
+                .query_map(params![now.0, limit], |row| {
+                    Ok(Expired {
+                        agent: required(row, 0)?,
+                        signal: required(row, 1)?,
+                        trace_id: required(row, 2)?,
+                    })
+                })?
+                .collect()
+        })
+    }
+
+    /// How many deliveries are pending for each agent that has any.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn pending_counts(&self) -> Result<Vec<(Name, usize)>, ReadError> {
+        self.inner.readers.with(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT agent, count(*) FROM deliveries WHERE status = 'pending' GROUP BY agent",
+                )?
+                .query_map([], |row| Ok((required(row, 0)?, row.get(1)?)))?
                 .collect()
         })
     }

@@ -3,13 +3,13 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::model::ids::{Digest, Millis, Name};
-use crate::model::state::StateEntry;
+use crate::model::state::{StateEntry, is_secret};
 
 use super::Store;
 use super::audit::Head;
 use super::error::{CommitError, ReadError};
 use super::history::{self, Content, NewRevision, REVISION, Revision, read_revision};
-use super::secrets::{Place, SecretError, SecretKey, is_secret};
+use super::secrets::{Place, SecretError, SecretKey};
 use super::unit::Unit;
 use super::writer::Failure;
 

@@ -53,6 +53,7 @@ fn signal(key: Option<(&str, &str)>) -> NewSignal {
             trace_id: TraceId::fresh(),
             sender: None,
             causal_depth: 0,
+            expires_at: None,
             accepted_at: Millis::now(),
         },
         key: key.map(|(key, request)| SignalKey {
@@ -61,6 +62,7 @@ fn signal(key: Option<(&str, &str)>) -> NewSignal {
             request: Digest::of(request.as_bytes()),
         }),
         deliver_to: vec![name("kyle")],
+        shed: Vec::new(),
     }
 }
 

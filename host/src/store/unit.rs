@@ -1,9 +1,13 @@
 //! The unit of writing: everything that must be committed together.
 
+use std::time::Instant;
+
+use crate::model::control::Alert;
 use crate::model::ids::{Digest, Millis, Name, TraceId};
 use crate::model::state::{NewMemory, StateWrite, TruthWrite};
 
 use super::audit::AuditEntry;
+use super::control::ControlChange;
 use super::error::CommitError;
 use super::ledger::{LedgerChange, ListEntry};
 use super::operation::Operation;
@@ -44,6 +48,12 @@ pub struct Unit {
     pub policies: Vec<PolicyRecord>,
     /// Replaces the lists' entries from the operator's configuration.
     pub configured_lists: Option<Vec<ListEntry>>,
+    /// Changes of what is in force: halts and quarantines.
+    pub control: Vec<ControlChange>,
+    /// What the watchdog noticed.
+    pub alerts: Vec<Alert>,
+    /// When it may no longer be committed.
+    pub deadline: Option<Instant>,
     /// It was made on top of the units submitted before it: it must fail when one of them did.
     pub chained: bool,
 }

@@ -14,10 +14,12 @@ use super::error::{CommitError, OpenError};
 use super::quota::Quota;
 use super::secrets::SecretKey;
 use super::unit::{Done, Receipt, Unit};
-use super::{history, ledger, memory, operation, session_log, signals, state, truth};
+use super::{control, history, ledger, memory, operation, session_log, signals, state, truth};
 
 /// After so many rows the head of the chain is anchored.
 const ANCHOR_ROWS: u64 = 10_000;
+/// After so long, at the latest, the heads are anchored, if anything was written.
+const ANCHOR_EVERY: Duration = Duration::from_mins(1);
 /// How often expired memories are dropped and, after a failure, it is tried whether the database can be written again.
 const TEND_EVERY: Duration = Duration::from_secs(2);
 
@@ -70,6 +72,7 @@ pub(super) fn start(
         head,
         history,
         anchored: (head.seq, history.seq),
+        anchored_at: Instant::now(),
         broken: false,
         tended: Instant::now(),
     };
@@ -91,8 +94,9 @@ struct Writer {
     head: Head,
     /// The head of the state's history.
     history: Head,
-    /// How far both were anchored.
+    /// How far both were anchored, and when.
     anchored: (u64, u64),
+    anchored_at: Instant,
     /// A commit failed and [`Message::Recover`] has not come yet: chained units are refused.
     broken: bool,
     tended: Instant,
@@ -241,6 +245,12 @@ impl Writer {
 
     fn put(&mut self, unit: &Unit) -> Result<Receipt, Failure> {
         let mut receipt = Receipt::default();
+        if unit
+            .deadline
+            .is_some_and(|deadline| Instant::now() >= deadline)
+        {
+            return Err(Failure::Refused(CommitError::DeadlineExceeded));
+        }
         if !unit.operations.is_empty() {
             self.operate(unit, &mut receipt)?;
         }
@@ -288,6 +298,12 @@ impl Writer {
         for policy in &unit.policies {
             ledger::write_policy(connection, policy)?;
         }
+        for change in &unit.control {
+            control::write(connection, change)?;
+        }
+        for alert in &unit.alerts {
+            control::write_alert(connection, alert)?;
+        }
         if let Some(lists) = &unit.configured_lists {
             ledger::replace_lists(connection, lists)?;
         }
@@ -317,6 +333,9 @@ impl Writer {
     /// Drops expired memories; and, since that is a write, finds out whether the database can be written again.
     fn tend(&mut self) {
         self.tended = Instant::now();
+        if self.anchored_at.elapsed() >= ANCHOR_EVERY {
+            self.anchor();
+        }
         let dropped = memory::drop_expired(&self.connection, crate::model::ids::Millis::now());
         if let Err(error) = &dropped {
             tracing::warn!(%error, "expired memories could not be dropped");
@@ -353,6 +372,7 @@ impl Writer {
     }
 
     fn anchor(&mut self) {
+        self.anchored_at = Instant::now();
         let heads = (self.head.seq, self.history.seq);
         if heads == self.anchored {
             return;

@@ -1,0 +1,482 @@
+//! Whose turn it is: one thread, a queue for each agent, and the outbox.
+//!
+//! Agents with something to do take turns, one invocation at a time each, so that no agent's backlog is another's delay. There are places
+//! for prompt invocations, and further ones for those that run for longer than 10 ms: a guest that computes or sleeps up to its deadline
+//! leaves the prompt places to the others. Agents whose last invocation failed get a quarter of all places together.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+
+use crate::hrm::guards::Guards;
+use crate::model::ids::{DecisionId, Millis, SignalId};
+use crate::model::signal::Signal;
+use crate::store::{
+    AuditEntry, AuditKind, CommitError, DeliveryDone, DeliveryResult, Expired, NewSignal,
+    OutboxRow, Store, Unit,
+};
+use crate::watchdog::{Turns, Watchdog};
+
+use super::seat::Seat;
+use super::workers::{Job, Workers};
+use super::{Places, RouterConfig, names, receivers};
+
+/// How many pending signals of an agent are held in memory.
+const QUEUE: u32 = 1024;
+/// How many outbox rows are carried out in one commit.
+const OUTBOX_BATCH: u32 = 256;
+/// How often the outbox is looked at without being told to, and signals expire.
+const POLL: Duration = Duration::from_secs(1);
+/// How many expired deliveries are settled at a time.
+const EXPIRED_BATCH: u32 = 256;
+/// How long a delivery that could not be committed waits before it is tried again.
+const RETRY_AFTER: Duration = Duration::from_millis(250);
+/// An invocation that runs for longer no longer counts as prompt.
+const PROMPT: Duration = Duration::from_millis(10);
+
+pub(super) enum Event {
+    /// A signal is on disk, for these seats.
+    Accepted(Arc<Signal>, Vec<usize>),
+    /// A job of a seat ended.
+    Finished(u64, usize, Finish),
+    /// There may be something in the outbox.
+    Outbox,
+    /// An agent may be handed signals again.
+    Wake,
+    Stop,
+}
+
+/// How an invocation ended.
+pub(super) enum Finish {
+    /// Its delivery is settled.
+    Settled,
+    /// It was settled before, by another: nothing was done.
+    Gone,
+    /// Nothing of it is on disk: it must be tried again.
+    Retry(Arc<Signal>),
+}
+
+/// What the dispatcher stands on.
+pub(super) struct Around {
+    pub(super) seats: Arc<Vec<Seat>>,
+    pub(super) store: Store,
+    pub(super) guards: Arc<Guards>,
+    pub(super) watchdog: Watchdog,
+    pub(super) backlog: Arc<AtomicUsize>,
+}
+
+struct Queue {
+    signals: VecDeque<Arc<Signal>>,
+    turns: Turns,
+    /// The store may hold more than `signals`.
+    more: bool,
+    /// What the last look into the store brought. Its `Accepted` events may still be on their way: they bring nothing new.
+    loaded: HashSet<SignalId>,
+    /// What runs: the store still has it as pending.
+    running: HashSet<SignalId>,
+    retry_at: Option<Instant>,
+    /// It stands in the line of those with something to do.
+    in_line: bool,
+}
+
+/// A job that runs.
+struct Running {
+    signal: SignalId,
+    started: Instant,
+    failing: bool,
+}
+
+pub(super) struct Dispatcher {
+    queues: Vec<Queue>,
+    /// The seats with something to do, in the order of their turns.
+    line: VecDeque<usize>,
+    running: HashMap<u64, Running>,
+    next_job: u64,
+    prompt_places: usize,
+    slow_places: usize,
+    agent_queue: usize,
+    around: Around,
+    workers: Workers,
+}
+
+impl Dispatcher {
+    pub(super) fn new(config: &RouterConfig, around: Around, workers: Workers) -> Self {
+        let queues = around
+            .seats
+            .iter()
+            .map(|seat| Queue {
+                signals: VecDeque::new(),
+                turns: Turns::new(seat.agent.limits().concurrency),
+                more: true,
+                loaded: HashSet::new(),
+                running: HashSet::new(),
+                retry_at: None,
+                in_line: false,
+            })
+            .collect();
+        Self {
+            queues,
+            line: VecDeque::new(),
+            running: HashMap::new(),
+            next_job: 0,
+            prompt_places: config.workers.max(1),
+            slow_places: config.slow_workers,
+            agent_queue: config.agent_queue,
+            around,
+            workers,
+        }
+    }
+
+    pub(super) fn run(mut self, inbox: &Receiver<Event>) {
+        (0..self.queues.len()).for_each(|seat| self.queue_up(seat));
+        let mut poll_at = Instant::now();
+        loop {
+            let place_at = self.dispatch();
+            let retry_at = self.queues.iter().filter_map(|queue| queue.retry_at).min();
+            let next = [Some(poll_at), retry_at, place_at];
+            let next = next.into_iter().flatten().min().unwrap_or(poll_at);
+            match inbox.recv_timeout(next.saturating_duration_since(Instant::now())) {
+                Ok(event) => {
+                    let mut outbox = false;
+                    let mut event = Some(event);
+                    while let Some(current) = event {
+                        match current {
+                            Event::Accepted(signal, receivers) => self.enqueue(&signal, &receivers),
+                            Event::Finished(job, seat, finish) => self.finished(job, seat, finish),
+                            Event::Outbox => outbox = true,
+                            Event::Wake => {
+                                (0..self.queues.len()).for_each(|seat| self.queue_up(seat));
+                            }
+                            Event::Stop => return,
+                        }
+                        event = inbox.try_recv().ok();
+                    }
+                    if outbox {
+                        self.carry_out_outbox();
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            let now = Instant::now();
+            for seat in 0..self.queues.len() {
+                if self.queues[seat].retry_at.is_some_and(|at| at <= now) {
+                    self.queues[seat].retry_at = None;
+                    self.queue_up(seat);
+                }
+            }
+            if now >= poll_at {
+                poll_at = now + POLL;
+                self.carry_out_outbox();
+                self.expire();
+            }
+        }
+    }
+
+    /// Puts a seat into the line, if it has something to do and may do it.
+    fn queue_up(&mut self, seat: usize) {
+        let Some(queue) = self.queues.get_mut(seat) else {
+            return;
+        };
+        let idle = queue.signals.is_empty() && !queue.more;
+        if !queue.in_line && !idle && queue.turns.is_free() && queue.retry_at.is_none() {
+            queue.in_line = true;
+            self.line.push_back(seat);
+        }
+    }
+
+    fn enqueue(&mut self, signal: &Arc<Signal>, receivers: &[usize]) {
+        for seat in receivers {
+            let Some(queue) = self.queues.get_mut(*seat) else {
+                continue;
+            };
+            if queue.loaded.contains(&signal.id) {
+                continue;
+            }
+            if queue.more || queue.signals.len() >= QUEUE as usize {
+                queue.more = true;
+            } else {
+                queue.signals.push_back(Arc::clone(signal));
+            }
+            self.queue_up(*seat);
+        }
+    }
+
+    fn finished(&mut self, job: u64, seat: usize, finish: Finish) {
+        let job = self.running.remove(&job);
+        let Some(queue) = self.queues.get_mut(seat) else {
+            return;
+        };
+        queue.turns.give_back();
+        if let Some(job) = job {
+            queue.running.remove(&job.signal);
+        }
+        match finish {
+            Finish::Settled => {
+                if let Some(place) = self.around.seats.get(seat) {
+                    leave(place, &self.around.backlog);
+                }
+            }
+            Finish::Gone => {}
+            Finish::Retry(signal) => {
+                queue.signals.push_front(signal);
+                queue.retry_at = Some(Instant::now() + RETRY_AFTER);
+            }
+        }
+        self.queue_up(seat);
+    }
+
+    /// Hands out what there are places for. When places are what is missing, the time at which one may become free by itself.
+    fn dispatch(&mut self) -> Option<Instant> {
+        let mut passed_over = 0;
+        while self.line.len() > passed_over {
+            let now = Instant::now();
+            let prompt = self
+                .running
+                .values()
+                .filter(|job| now.saturating_duration_since(job.started) < PROMPT);
+            let (count, oldest) = prompt.fold(
+                (0, None),
+                |(count, oldest): (usize, Option<Instant>), job| {
+                    let oldest = oldest.map_or(job.started, |oldest| oldest.min(job.started));
+                    (count + 1, Some(oldest))
+                },
+            );
+            let places = self.prompt_places + self.slow_places;
+            if self.running.len() >= places {
+                return None;
+            }
+            if count >= self.prompt_places {
+                return oldest.map(|started| started + PROMPT);
+            }
+            let seat = self.line.pop_front()?;
+            let failing = self
+                .around
+                .seats
+                .get(seat)
+                .is_some_and(|place| place.failing.load(Ordering::Relaxed));
+            let failing_now = self.running.values().filter(|job| job.failing).count();
+            if failing && failing_now >= (places / 4).max(1) {
+                self.line.push_back(seat);
+                passed_over += 1;
+                continue;
+            }
+            if let Some(queue) = self.queues.get_mut(seat) {
+                queue.in_line = false;
+            }
+            self.hand_out(seat, failing, now);
+            self.queue_up_again(seat);
+        }
+        None
+    }
+
+    /// As [`Dispatcher::queue_up`], for a seat that has just had its turn: an agent in quarantine waits to be woken.
+    fn queue_up_again(&mut self, seat: usize) {
+        let quarantined = self.around.seats.get(seat).is_some_and(|place| {
+            self.around
+                .guards
+                .is_quarantined(&place.agent.manifest().name)
+        });
+        if !quarantined {
+            self.queue_up(seat);
+        }
+    }
+
+    fn hand_out(&mut self, seat: usize, failing: bool, now: Instant) {
+        let (Some(queue), Some(place)) = (self.queues.get_mut(seat), self.around.seats.get(seat))
+        else {
+            return;
+        };
+        let name = &place.agent.manifest().name;
+        if self.around.guards.is_quarantined(name) {
+            return;
+        }
+        if queue.signals.is_empty() && queue.more {
+            match self.around.store.pending_deliveries(name, None, QUEUE) {
+                Ok(signals) => {
+                    queue.more = signals.len() == QUEUE as usize;
+                    queue.loaded = signals.iter().map(|signal| signal.id).collect();
+                    let fresh = signals
+                        .into_iter()
+                        .filter(|signal| !queue.running.contains(&signal.id));
+                    queue.signals.extend(fresh.map(Arc::new));
+                }
+                Err(error) => {
+                    tracing::error!(agent = %name, %error, "pending deliveries cannot be read; tried again");
+                    queue.retry_at = Some(now + RETRY_AFTER);
+                    return;
+                }
+            }
+        }
+        let today = Millis::now();
+        // What has expired is settled by the next poll.
+        while queue
+            .signals
+            .front()
+            .is_some_and(|signal| is_over(signal, today))
+        {
+            queue.signals.pop_front();
+        }
+        let Some(signal) = queue.signals.pop_front() else {
+            return;
+        };
+        if !queue.turns.take() {
+            queue.signals.push_front(signal);
+            return;
+        }
+        queue.running.insert(signal.id);
+        let running = signal.id;
+        self.next_job += 1;
+        let id = self.next_job;
+        self.running.insert(
+            id,
+            Running {
+                signal: running,
+                started: now,
+                failing,
+            },
+        );
+        self.workers.hand_out(Job {
+            id,
+            seat,
+            signal,
+            started: now,
+        });
+    }
+
+    /// Turns outbox rows into signals, each in the commit that removes its row.
+    fn carry_out_outbox(&mut self) {
+        loop {
+            let rows = match self.around.store.pending_outbox(OUTBOX_BATCH) {
+                Ok(rows) => rows,
+                Err(error) => {
+                    tracing::error!(%error, "the outbox cannot be read; tried again");
+                    return;
+                }
+            };
+            if rows.is_empty() {
+                return;
+            }
+            let more = rows.len() == OUTBOX_BATCH as usize;
+            let mut unit = Unit::default();
+            let mut sent = Vec::with_capacity(rows.len());
+            for OutboxRow { seq, message } in rows {
+                let seats = &self.around.seats;
+                let wanted = receivers(seats, &message.topic, message.to.as_ref());
+                let places = Places::take(seats, &self.around.backlog, wanted, self.agent_queue);
+                for seat in places.taken.iter().filter_map(|index| seats.get(*index)) {
+                    let name = &seat.agent.manifest().name;
+                    self.around
+                        .watchdog
+                        .observe_queue(name, seat.waiting(), self.agent_queue);
+                }
+                let signal = Signal {
+                    id: SignalId::fresh(),
+                    topic: message.topic,
+                    payload_json: message.payload_json,
+                    trace_id: message.trace_id,
+                    sender: message.sender,
+                    causal_depth: message.causal_depth,
+                    accepted_at: Millis::now(),
+                    expires_at: None,
+                };
+                unit.signals.push(NewSignal {
+                    signal: signal.clone(),
+                    key: None,
+                    deliver_to: names(seats, &places.taken),
+                    shed: names(seats, &places.full),
+                });
+                unit.outbox_done.push(seq);
+                sent.push((Arc::new(signal), places));
+            }
+            if let Err(error) = self.around.store.commit(unit) {
+                tracing::error!(%error, "the outbox cannot be carried out; tried again");
+                return;
+            }
+            for (signal, places) in sent {
+                self.enqueue(&signal, &places.keep());
+            }
+            if !more {
+                return;
+            }
+        }
+    }
+
+    /// Settles the deliveries whose time is over, each with a row in the audit log.
+    fn expire(&mut self) {
+        let now = Millis::now();
+        let expired = match self.around.store.expired_deliveries(now, EXPIRED_BATCH) {
+            Ok(expired) => expired,
+            Err(error) => {
+                tracing::error!(%error, "expired deliveries cannot be read; tried again");
+                return;
+            }
+        };
+        for delivery in expired {
+            let place = self
+                .around
+                .seats
+                .iter()
+                .position(|seat| seat.agent.manifest().name == delivery.agent);
+            // What runs now settles itself.
+            if place.is_some_and(|seat| self.queues[seat].running.contains(&delivery.signal)) {
+                continue;
+            }
+            match self.around.store.commit(expiry(&delivery, now)) {
+                Ok(_) => {
+                    if let Some(place) = place.and_then(|seat| self.around.seats.get(seat)) {
+                        leave(place, &self.around.backlog);
+                    }
+                }
+                Err(CommitError::DeliveryNotPending { .. }) => {}
+                Err(error) => {
+                    tracing::error!(%error, "an expired delivery could not be settled; tried again");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn leave(place: &Seat, backlog: &AtomicUsize) {
+    place.leave_queue();
+    let _ = backlog.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| {
+        waiting.checked_sub(1)
+    });
+}
+
+fn is_over(signal: &Signal, now: Millis) -> bool {
+    signal.expires_at.is_some_and(|at| at <= now)
+}
+
+fn expiry(expired: &Expired, now: Millis) -> Unit {
+    let reason = "expired: its time to live was over before the agent could be handed it";
+    let body = serde_json::json!({
+        "signal_id": expired.signal,
+        "kind": "expired",
+        "reason": reason,
+    });
+    Unit {
+        audit: vec![AuditEntry {
+            kind: AuditKind::Failure,
+            id: DecisionId::fresh().to_string(),
+            trace_id: Some(expired.trace_id),
+            agent: Some(expired.agent.clone()),
+            action_type: None,
+            outcome: None,
+            at: now,
+            body: body.to_string(),
+        }],
+        delivery: Some(DeliveryDone {
+            signal: expired.signal,
+            agent: expired.agent.clone(),
+            result: DeliveryResult::Failed(reason.to_owned()),
+            at: now,
+        }),
+        at: now,
+        ..Unit::default()
+    }
+}

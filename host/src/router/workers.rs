@@ -1,0 +1,114 @@
+//! The threads that run guests.
+//!
+//! A guest that ran for long has lowered its thread's priority for good: that thread ends, and a fresh one takes its place.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::model::signal::Signal;
+
+use super::invocation::Invoker;
+
+/// One invocation to be run.
+pub(super) struct Job {
+    /// Its number.
+    pub(super) id: u64,
+    /// Whose.
+    pub(super) seat: usize,
+    /// On what.
+    pub(super) signal: Arc<Signal>,
+    /// When it was handed out.
+    pub(super) started: Instant,
+}
+
+/// The handle to the threads: they end when it is dropped and what they run is done.
+pub(super) struct Workers {
+    jobs: Option<Sender<Job>>,
+    pool: Arc<Pool>,
+}
+
+struct Pool {
+    invoker: Invoker,
+    work: Receiver<Job>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Workers {
+    /// Starts so many threads.
+    ///
+    /// # Errors
+    /// One of them cannot be started.
+    pub(super) fn start(threads: usize, invoker: Invoker) -> std::io::Result<Self> {
+        let (jobs, work) = crossbeam_channel::unbounded();
+        let pool = Arc::new(Pool {
+            invoker,
+            work,
+            threads: Mutex::default(),
+        });
+        for number in 0..threads {
+            spawn(&pool, number)?;
+        }
+        Ok(Self {
+            jobs: Some(jobs),
+            pool,
+        })
+    }
+
+    /// Hands out a job; there is a free thread for it, or the caller has counted wrong and it waits.
+    pub(super) fn hand_out(&self, job: Job) {
+        if let Some(jobs) = &self.jobs {
+            let _ = jobs.send(job);
+        }
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        // A thread that ends may put one in its place first.
+        loop {
+            let threads = std::mem::take(
+                &mut *self
+                    .pool
+                    .threads
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner),
+            );
+            if threads.is_empty() {
+                break;
+            }
+            for thread in threads {
+                if thread.join().is_err() {
+                    tracing::error!("a guest's thread ended in a panic");
+                }
+            }
+        }
+    }
+}
+
+fn spawn(pool: &Arc<Pool>, number: usize) -> std::io::Result<()> {
+    let own = Arc::clone(pool);
+    let thread = std::thread::Builder::new()
+        .name(format!("ark-guest-{number}"))
+        .spawn(move || {
+            while let Ok(job) = own.work.recv() {
+                let slowed = own.invoker.run(&job);
+                if slowed {
+                    match spawn(&own, number) {
+                        Ok(()) => return,
+                        // Better a slow thread than none.
+                        Err(error) => {
+                            tracing::error!(%error, "a guest's thread could not be replaced");
+                        }
+                    }
+                }
+            }
+        })?;
+    let mut threads = pool.threads.lock().unwrap_or_else(PoisonError::into_inner);
+    threads.retain(|thread| !thread.is_finished());
+    threads.push(thread);
+    Ok(())
+}

@@ -1,0 +1,122 @@
+//! The watchdog's look at a Redis: does it answer, how fast, and how much waits in its queue.
+//!
+//! It only reads. A Redis that is not configured is not watched.
+
+use std::time::{Duration, Instant};
+
+use redis::{Client, Connection};
+use serde::Serialize;
+
+/// Which Redis, and what is too much.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RedisWatch {
+    /// Its address, e.g. `redis://127.0.0.1:6379/0`.
+    pub url: String,
+    /// The queue: a stream or a list.
+    pub queue: String,
+    /// How often it is looked at.
+    pub interval: Duration,
+    /// How long an answer may take; longer is an alert.
+    pub latency: Duration,
+    /// How much may wait; more is an alert.
+    pub depth: u64,
+}
+
+impl RedisWatch {
+    /// Of the Redis at this address, with the thresholds of the first design (DESIGN section 6).
+    ///
+    /// # Errors
+    /// The address is malformed: in words.
+    pub fn at(url: &str, queue: &str) -> Result<Self, String> {
+        Client::open(url).map_err(|error| format!("{error}; give redis://HOST:PORT/DATABASE"))?;
+        Ok(Self {
+            url: url.to_owned(),
+            queue: queue.to_owned(),
+            interval: Duration::from_secs(2),
+            latency: Duration::from_millis(100),
+            depth: 1000,
+        })
+    }
+}
+
+/// What was seen at the last look.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RedisSeen {
+    /// How long a PING took, in milliseconds; `None`: it did not answer.
+    pub latency_ms: Option<f64>,
+    /// How much waits in the queue.
+    pub depth: Option<u64>,
+    /// Why it did not answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// Looks at a Redis, over one connection as long as that holds.
+pub(super) struct RedisEye {
+    watch: RedisWatch,
+    connection: Option<Connection>,
+}
+
+impl RedisEye {
+    pub(super) const fn new(watch: RedisWatch) -> Self {
+        Self {
+            watch,
+            connection: None,
+        }
+    }
+
+    /// One look. Blocks for the watch's interval at most, several times over.
+    pub(super) fn look(&mut self) -> RedisSeen {
+        match self.measure() {
+            Ok((latency, depth)) => RedisSeen {
+                latency_ms: Some(latency.as_secs_f64() * 1e3),
+                depth: Some(depth),
+                problem: None,
+            },
+            Err(error) => {
+                self.connection = None;
+                RedisSeen {
+                    latency_ms: None,
+                    depth: None,
+                    problem: Some(error.to_string()),
+                }
+            }
+        }
+    }
+
+    fn measure(&mut self) -> redis::RedisResult<(Duration, u64)> {
+        if self.connection.is_none() {
+            let client = Client::open(self.watch.url.as_str())?;
+            let connection = client.get_connection_with_timeout(self.watch.interval)?;
+            connection.set_read_timeout(Some(self.watch.interval))?;
+            connection.set_write_timeout(Some(self.watch.interval))?;
+            self.connection = Some(connection);
+        }
+        let Some(connection) = &mut self.connection else {
+            return Ok((Duration::ZERO, 0));
+        };
+        let asked = Instant::now();
+        redis::cmd("PING").query::<String>(connection)?;
+        let latency = asked.elapsed();
+        let kind: String = redis::cmd("TYPE")
+            .arg(&self.watch.queue)
+            .query(connection)?;
+        let length = match kind.as_str() {
+            "stream" => "XLEN",
+            "list" => "LLEN",
+            // There is none yet: nothing waits.
+            "none" => return Ok((latency, 0)),
+            _ => {
+                let problem = (
+                    redis::ErrorKind::UnexpectedReturnType,
+                    "the queue is neither a stream nor a list",
+                );
+                return Err(problem.into());
+            }
+        };
+        let depth = redis::cmd(length)
+            .arg(&self.watch.queue)
+            .query(connection)?;
+        Ok((latency, depth))
+    }
+}
