@@ -12,6 +12,7 @@ mod process;
 mod report;
 mod sandbox;
 mod soak;
+mod store;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -103,6 +104,8 @@ enum Part {
     Start,
     /// Good agents beside hostile ones.
     Isolation,
+    /// The store's writes, reads and history, beside bare SQLite.
+    Store,
 }
 
 fn main() -> Result<()> {
@@ -131,6 +134,7 @@ fn main() -> Result<()> {
         dir: dir.path().canonicalize()?,
         time: Duration::from_secs_f64(if cli.quick { 1.0 } else { cli.seconds }),
         connections: cli.connections,
+        largest_history: if cli.quick { 10_000 } else { 1_000_000 },
         rounds: if cli.quick { 1 } else { cli.rounds.max(1) },
     };
     if let Some(Command::Soak { minutes }) = cli.command {
@@ -155,6 +159,9 @@ fn main() -> Result<()> {
     if wanted(Part::Start) {
         bench.start(&mut report)?;
     }
+    if wanted(Part::Store) {
+        bench.store(&mut report)?;
+    }
     if cli.only != Some(Part::Isolation) {
         print!("{report}");
     }
@@ -178,6 +185,7 @@ struct Bench {
     dir: PathBuf,
     time: Duration,
     connections: Vec<u64>,
+    largest_history: u64,
     rounds: usize,
 }
 
@@ -256,6 +264,22 @@ impl Bench {
             warm.stop()?;
         }
         Ok(())
+    }
+
+    fn store(&self, report: &mut Report) -> Result<()> {
+        for round in 0..self.rounds {
+            let dir = self.data(&format!("store-{round}"))?;
+            for &writers in &self.connections {
+                store::writes(
+                    &dir.join(format!("writes-{writers}")),
+                    writers,
+                    self.time,
+                    report,
+                )?;
+            }
+            store::reads(&dir.join("reads"), self.time, report)?;
+        }
+        store::history(&self.data("history")?, self.largest_history, report)
     }
 
     fn data(&self, name: &str) -> Result<PathBuf> {

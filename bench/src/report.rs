@@ -29,6 +29,32 @@ pub enum Sample {
     WarmStart,
     /// MiB of an idle host.
     Resident,
+    /// Durable writes of state a second by so many writers.
+    Writes(u64, Kind),
+    /// A read of state while 16 writers write.
+    Read(Kind, Figure),
+    /// A question to a key with so many revisions.
+    History(u64, Question, Figure),
+}
+
+/// What is measured: ARK's store, or `SQLite` with the same table and settings and nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// The store.
+    Store,
+    /// Bare `SQLite`.
+    Bare,
+}
+
+/// What is asked of a history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Question {
+    /// The value now.
+    Latest,
+    /// The value at a moment.
+    Moment,
+    /// To go back to an earlier revision, durably.
+    Rollback,
 }
 
 /// What was asked of whom.
@@ -94,7 +120,8 @@ impl Report {
         self.latency(&sandbox.invocation, Sample::Invoke);
     }
 
-    fn latency(&mut self, latency: &Histogram<u64>, sample: impl Fn(Figure) -> Sample) {
+    /// Adds a round's latencies.
+    pub fn latency(&mut self, latency: &Histogram<u64>, sample: impl Fn(Figure) -> Sample) {
         #[allow(
             clippy::cast_precision_loss,
             reason = "a minute of nanoseconds is far below 2^53"
@@ -113,6 +140,13 @@ impl Report {
             return Some(upper);
         }
         Some(f64::midpoint(*values.get(middle.checked_sub(1)?)?, upper))
+    }
+}
+
+const fn of(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Store => "state",
+        Kind::Bare => "bare SQLite",
     }
 }
 
@@ -194,6 +228,29 @@ fn row(sample: Sample) -> Option<(String, &'static str, &'static str)> {
             " MiB",
             "<= 120 MB",
         ),
+        Sample::Writes(writers, kind) => (
+            format!("{}, {writers} writers: durable writes", of(kind)),
+            "/s",
+            "",
+        ),
+        Sample::Read(kind, figure) => (
+            format!(
+                "{}: read beside 16 writers: {}",
+                of(kind),
+                quantile(figure)?
+            ),
+            " µs",
+            "",
+        ),
+        Sample::History(rows, question, figure) => {
+            let question = match question {
+                Question::Latest => "latest",
+                Question::Moment => "at a moment",
+                Question::Rollback => "rollback, durable",
+            };
+            let figure = quantile(figure)?;
+            (format!("{rows} revisions: {question}: {figure}"), " µs", "")
+        }
     })
 }
 

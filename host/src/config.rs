@@ -13,7 +13,7 @@ use crate::hrm::HrmConfig;
 use crate::model::ids::{Digest, Name};
 use crate::router::RouterConfig;
 use crate::runtime::{EngineConfig, GraveyardSource, LimitError, Limits, LimitsTable};
-use crate::store::{ListEntry, StoreConfig};
+use crate::store::{ListEntry, SecretKey, SecretKeyError, StoreConfig};
 use crate::watchdog::{RedisWatch, Retention, Thresholds, WatchdogConfig};
 
 /// Why a configuration is refused.
@@ -35,6 +35,9 @@ pub enum ConfigError {
         /// What and where.
         problem: String,
     },
+    /// The key for secrets cannot be used.
+    #[error(transparent)]
+    SecretKey(#[from] SecretKeyError),
     /// A value is out of range.
     #[error("{field}: {problem}")]
     Value {
@@ -243,7 +246,10 @@ impl Config {
             None if Path::new("ark.toml").is_file() => read_file(Path::new("ark.toml"))?,
             None => ConfigFile::default(),
         };
-        Self::resolve(file, overrides)
+        let mut config = Self::resolve(file, overrides)?;
+        // From the environment only: a key in the configuration would be backed up and shown with it.
+        config.store.secret_key = SecretKey::from_environment()?;
+        Ok(config)
     }
 
     fn resolve(file: ConfigFile, overrides: Overrides) -> Result<Self, ConfigError> {

@@ -167,7 +167,38 @@ impl Host {
     /// # Panics
     /// It neither ends nor becomes ready within 60 s.
     pub fn try_start(data_dir: &Path, args: &[&str]) -> Result<Self, String> {
-        let host = Self::spawn(data_dir, args)?;
+        Self::try_start_with(data_dir, args, &[])
+    }
+
+    /// As [`Host::try_start`], with environment variables.
+    ///
+    /// # Errors
+    /// The host ended.
+    ///
+    /// # Panics
+    /// It neither ends nor becomes ready within 60 s.
+    pub fn try_start_with(
+        data_dir: &Path,
+        args: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<Self, String> {
+        Self::try_start_program(&ark(), data_dir, args, environment)
+    }
+
+    /// As [`Host::try_start_with`], with a program that becomes `ark`.
+    ///
+    /// # Errors
+    /// The host ended.
+    ///
+    /// # Panics
+    /// It neither ends nor becomes ready within 60 s.
+    pub fn try_start_program(
+        program: &Path,
+        data_dir: &Path,
+        args: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<Self, String> {
+        let host = Self::spawn(program, data_dir, args, environment)?;
         host.wait_until_ready();
         Ok(host)
     }
@@ -178,16 +209,21 @@ impl Host {
     /// It ends by itself.
     #[must_use]
     pub fn start_halted(data_dir: &Path, args: &[&str]) -> Self {
-        match Self::spawn(data_dir, args) {
+        match Self::spawn(&ark(), data_dir, args, &[]) {
             Ok(host) => host,
             Err(output) => panic!("ark did not start: {output}"),
         }
     }
 
-    fn spawn(data_dir: &Path, args: &[&str]) -> Result<Self, String> {
+    fn spawn(
+        program: &Path,
+        data_dir: &Path,
+        args: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<Self, String> {
         // An `ark.toml` of the working directory must not have a part in a test.
         let config = data_dir.with_extension("toml");
-        let mut command = Command::new(ark());
+        let mut command = Command::new(program);
         command
             .arg("serve")
             .args(["--listen", "127.0.0.1:0"])
@@ -202,6 +238,7 @@ impl Host {
         let mut child = command
             .args(args)
             .env("ARK_LOG", "warn")
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

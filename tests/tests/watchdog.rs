@@ -272,7 +272,9 @@ fn what_waits_for_an_agent_in_quarantine_expires_by_its_time_to_live() {
         json!("expired"),
         "{trace:#}"
     );
-    assert_eq!(agent(&mut client, "chaos")["waiting"], json!(0));
+    until("its place", || {
+        (agent(&mut client, "chaos")["waiting"] == json!(0)).then_some(())
+    });
     for (ttl, status) in [
         (json!(0), 400),
         (json!(1.5), 400),

@@ -28,6 +28,11 @@ const DRAIN_BYTES: usize = 4 * 1024 * 1024;
 const BODY_TIME: std::time::Duration = std::time::Duration::from_secs(10);
 
 pub(super) async fn read_json(headers: &HeaderMap, body: Body) -> Result<Value, Problem> {
+    Ok(parse_json(&read_bytes(headers, body).await?)?)
+}
+
+/// A body that says it is JSON.
+pub(super) async fn read_bytes(headers: &HeaderMap, body: Body) -> Result<bytes::Bytes, Problem> {
     // A form post from a web page cannot carry this type without the browser asking first.
     let kind = headers
         .get(header::CONTENT_TYPE)
@@ -85,7 +90,7 @@ pub(super) async fn read_json(headers: &HeaderMap, body: Body) -> Result<Value, 
             .into());
         }
     };
-    Ok(parse_json(&bytes)?)
+    Ok(bytes)
 }
 
 pub(super) fn parsed<T: std::str::FromStr>(

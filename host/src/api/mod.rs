@@ -7,11 +7,14 @@
 
 mod control;
 mod exchange;
+mod operating;
 mod problem;
 mod proposing;
 mod reading;
 mod routes;
 mod server;
+mod state;
+mod tables;
 pub mod view;
 
 pub use server::{Server, ServerError, serve};

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::hrm::HrmError;
 use crate::model::check::FieldError;
 use crate::router::RouterError;
-use crate::store::ReadError;
+use crate::store::{CommitError, ReadError, SubmitError};
 
 /// An error answer.
 #[derive(Debug, Clone, Serialize)]
@@ -30,6 +30,9 @@ pub struct Problem {
     /// The outcome for the action, where one was proposed.
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<&'static str>,
+    /// The revision there is, where another one was expected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    current_revision: Option<u64>,
     #[serde(skip)]
     retry_after: Option<u32>,
 }
@@ -50,6 +53,7 @@ impl Problem {
             field: None,
             remedy: None,
             outcome: None,
+            current_revision: None,
             retry_after: None,
         }
     }
@@ -85,6 +89,14 @@ impl Problem {
         }
     }
 
+    /// The condition on the revision came in a header: the status HTTP has for that (RFC 9110, section 15.5.13).
+    pub fn by_header(mut self) -> Self {
+        if self.current_revision.is_some() && self.status == 409 {
+            self.status = StatusCode::PRECONDITION_FAILED.as_u16();
+        }
+        self
+    }
+
     /// Says which field is at fault and what would be right.
     pub fn at(mut self, field: &str, remedy: &str) -> Self {
         self.field = Some(field.to_owned());
@@ -106,6 +118,11 @@ impl IntoResponse for Problem {
             response
                 .headers_mut()
                 .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(revision) = self.current_revision
+            && let Ok(tag) = HeaderValue::from_str(&format!("\"{revision}\""))
+        {
+            response.headers_mut().insert(header::ETAG, tag);
         }
         response
     }
@@ -195,6 +212,54 @@ impl From<RouterError> for Problem {
 impl From<ReadError> for Problem {
     fn from(error: ReadError) -> Self {
         Self::unavailable(error.to_string())
+    }
+}
+
+impl From<SubmitError> for Problem {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::Full => Self::busy(error.to_string()),
+            SubmitError::Closed => Self::unavailable(error.to_string()),
+        }
+    }
+}
+
+impl From<CommitError> for Problem {
+    fn from(error: CommitError) -> Self {
+        let detail = error.to_string();
+        match error {
+            CommitError::Conflict { current, .. } | CommitError::Stale { current, .. } => Self {
+                current_revision: Some(current),
+                ..Self::new(
+                    StatusCode::CONFLICT,
+                    "revision-conflict",
+                    "It is at another revision",
+                    detail,
+                )
+                .at("expected_revision", "read it again and decide anew")
+            },
+            CommitError::NoSuchRevision { current, .. } => Self {
+                current_revision: Some(current),
+                ..Self::not_found(detail)
+                    .at("to_revision", "read the history and give a revision in it")
+            },
+            CommitError::NotThere(_) => Self::not_found(detail),
+            CommitError::Secret(_) => Self::new(
+                StatusCode::CONFLICT,
+                "no-secret-key",
+                "A secret cannot be kept",
+                detail,
+            )
+            .at(
+                "key",
+                "start the host with ARK_SECRET_KEY_FILE, or use a key outside secret/",
+            ),
+            CommitError::KeyReused { .. } => key_reused(detail),
+            CommitError::DeliveryNotPending { .. }
+            | CommitError::DeadlineExceeded
+            | CommitError::Storage(_)
+            | CommitError::Closed => Self::unavailable(detail),
+        }
     }
 }
 

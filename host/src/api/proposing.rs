@@ -85,7 +85,7 @@ pub(super) async fn actions(
         Answer::Seen(id) => {
             let decision = find_decision(&api, id).await?.ok_or_else(|| {
                 Problem::unavailable(
-                    "the first request with this idempotency key was not recorded; send it again",
+                    "the decision on the first request with this idempotency key is not in the database: it was not recorded (send it again), or it is in an archive of the audit log",
                 )
             })?;
             let mut response = json_answer(

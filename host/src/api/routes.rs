@@ -80,12 +80,17 @@ pub(super) fn routes(app: &App, submitters: Vec<Name>) -> Routes {
         .route("/v1/watchdog/alerts", get(alerts))
         .route("/v1/halt", post(halt))
         .route("/v1/resume", post(resume))
+        .merge(super::state::routes())
+        .merge(super::tables::routes())
         .fallback(|request: Request| async move {
-            Problem::not_found(format!(
-                "there is no {} {}",
-                request.method(),
-                clip(request.uri().path())
-            ))
+            let path = request.uri().path();
+            let detail = format!("there is no {} {}", request.method(), clip(path));
+            let keyed = ["/v1/state/", "/v1/config/", "/v1/truth/"];
+            let problem = Problem::not_found(detail);
+            if keyed.iter().any(|start| path.starts_with(start)) {
+                return problem.at("path", "in a key, write `/` as %2F");
+            }
+            problem
         })
         .method_not_allowed_fallback(|request: Request| async move {
             let detail = format!(

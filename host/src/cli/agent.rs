@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Subcommand;
@@ -10,6 +11,9 @@ use serde_json::json;
 use crate::model::ids::{Digest, Name};
 use crate::runtime::{Agent, Engine, EngineConfig, InvocationFailure};
 use crate::watchdog::{Capsule, Capsules, Retention, read_capsule};
+
+/// How long a replay may take that is not about time.
+const REPLAY_TIME: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Subcommand)]
 pub(super) enum AgentCommand {
@@ -160,7 +164,12 @@ fn replay(capsule: Capsule, bytes: &[u8], json: bool) -> anyhow::Result<ExitCode
     })?;
     let mut manifest = capsule.manifest;
     manifest.limits = crate::runtime::LimitsTable::default();
-    let agent = Agent::load(&engine, bytes, manifest, &capsule.limits)?;
+    let mut limits = capsule.limits;
+    if capsule.kind != "deadline" {
+        // What failed for another reason must not fail now because this machine is slower.
+        limits.deadline = limits.deadline.max(REPLAY_TIME);
+    }
+    let agent = Agent::load(&engine, bytes, manifest, &limits)?;
     let dropped = capsule.recording.dropped;
     let (report, diverged) = agent.replay(&capsule.signal, capsule.recording);
     let (kind, reason, backtrace) = match &report.result {

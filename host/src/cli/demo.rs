@@ -263,7 +263,7 @@ impl Show<'_> {
                         body["reason"].as_str().unwrap_or("?")
                     );
                 }
-                AuditKind::Execution | AuditKind::Control => {}
+                AuditKind::Execution | AuditKind::Control | AuditKind::Operator => {}
             }
         }
         Ok(())

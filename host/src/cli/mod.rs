@@ -9,6 +9,7 @@ mod graveyard;
 mod inspect;
 mod remote;
 mod serve;
+mod state;
 mod watchdog;
 
 use std::net::SocketAddr;
@@ -40,6 +41,8 @@ enum Command {
     /// The audit log.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// Agents' state, memories, configuration, truths; snapshots.
+    State(state::StateArgs),
     /// Halts, quarantines, health: what a running host's watchdog sees and does.
     #[command(subcommand)]
     Watchdog(watchdog::WatchdogCommand),
@@ -100,6 +103,7 @@ pub fn run() -> ExitCode {
         Command::Demo(args) => demo::demo(args),
         Command::Graveyard(command) => graveyard::run(command),
         Command::Audit(command) => audit::run(command),
+        Command::State(args) => state::run(args),
         Command::Watchdog(command) => watchdog::run(command),
         Command::Agent(command) => agent::run(command),
         Command::Inspect(args) => inspect::run(&args),

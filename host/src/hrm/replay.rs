@@ -71,7 +71,10 @@ pub fn replay(archive: &Archive, policies: &[Policy]) -> Result<ReplayReport, Re
 }
 
 /// Whether it came out the same (true), or held a policy's failure and was rightly denied (false).
-fn replay_one(row: &AuditRow, policies: &HashMap<Digest, &Policy>) -> Result<bool, String> {
+pub(super) fn replay_one(
+    row: &AuditRow,
+    policies: &HashMap<Digest, &Policy>,
+) -> Result<bool, String> {
     let identity = |digest: Digest| {
         policies
             .get(&digest)

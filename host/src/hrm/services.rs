@@ -48,6 +48,12 @@ impl Services for LiveServices {
             .map_err(|error| unreadable(&error))
     }
 
+    fn state_writable(&self, key: &str) -> Result<(), ServiceError> {
+        self.store
+            .state_writable(key)
+            .map_err(|error| ServiceError(error.to_string()))
+    }
+
     fn state_list(&self, prefix: &str, limit: u32) -> Result<Vec<String>, ServiceError> {
         self.store
             .state_list(&self.manifest.name, prefix, limit)

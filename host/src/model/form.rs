@@ -293,6 +293,11 @@ impl Fields {
         self.object.remove(name).filter(|value| !value.is_null())
     }
 
+    /// Takes a field in which `null` is a value like any other.
+    pub fn take_any(&mut self, name: &str) -> Option<Value> {
+        self.object.remove(name)
+    }
+
     /// Takes a text.
     ///
     /// # Errors

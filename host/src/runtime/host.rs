@@ -12,9 +12,9 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::model::action::Action;
-use crate::model::check::{canonical_json, check, clip};
+use crate::model::check::{canonical_json, check};
 use crate::model::decision::Outcome;
-use crate::model::state::{Memory, NewMemory, StateEntry, StateWrite, Truth, TruthWrite};
+use crate::model::state::{self, Memory, NewMemory, StateEntry, StateWrite, Truth, TruthWrite};
 use crate::model::verdict::RuleAnswer;
 
 use super::agent::{LogLevel, bindings::ark::agent::host as wit};
@@ -33,6 +33,14 @@ pub trait Services: Send + Sync {
     /// # Errors
     /// It cannot be read now.
     fn state_get(&self, key: &str) -> Result<(u64, Option<StateEntry>), ServiceError>;
+
+    /// Whether a value could be kept under this key.
+    ///
+    /// # Errors
+    /// It is a secret's key and the host has none to encrypt it with.
+    fn state_writable(&self, _key: &str) -> Result<(), ServiceError> {
+        Ok(())
+    }
 
     /// The agent's keys that start with `prefix`, in order, `limit` at most.
     ///
@@ -253,10 +261,13 @@ impl wit::Host for Session {
         if let Err(error) = check_key(&key) {
             return Ok(Err(error));
         }
-        let value = match canonical_json("value-json", &value_json) {
-            Ok(value) => value.to_string(),
-            Err(error) => return Ok(Err(wit::HostError::Invalid(error.to_string()))),
+        let value = match state::canonical_value("value-json", &value_json) {
+            Ok(value) => value,
+            Err(error) => return Ok(invalid(&error.to_string())),
         };
+        if let Err(error) = self.services.state_writable(&key) {
+            return Ok(Err(unavailable(error)));
+        }
         Ok(self.put(key, Some(value), expected))
     }
 
@@ -418,8 +429,8 @@ impl wit::Host for Session {
         if !(0.0..=1.0).contains(&truth.confidence) {
             return Ok(invalid("confidence: give a number from 0 to 1"));
         }
-        let value_json = match canonical_json("value-json", &truth.value_json) {
-            Ok(value) => value.to_string(),
+        let value_json = match state::canonical_value("value-json", &truth.value_json) {
+            Ok(value) => value,
             Err(error) => return Ok(invalid(&error.to_string())),
         };
         let truth = Truth {
@@ -483,13 +494,7 @@ impl Session {
 }
 
 fn check_key(key: &str) -> Result<(), wit::HostError> {
-    if (1..=256).contains(&key.len()) && !key.chars().any(char::is_control) {
-        return Ok(());
-    }
-    Err(wit::HostError::Invalid(format!(
-        "key {:?}: give 1 to 256 bytes without control characters",
-        clip(key)
-    )))
+    state::check_key("key", key).map_err(|error| wit::HostError::Invalid(error.to_string()))
 }
 
 fn invalid<T>(problem: &str) -> Result<T, wit::HostError> {

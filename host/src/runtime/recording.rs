@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use wasmtime_wasi::{HostMonotonicClock, HostWallClock};
 
 use crate::model::action::Action;
-use crate::model::state::{Memory, StateEntry, Truth};
+use crate::model::state::{Memory, StateEntry, Truth, is_secret};
 
 use super::host::{Preview, ServiceError, Services};
 
@@ -73,7 +73,7 @@ pub enum CallAnswer {
     Preview(Box<Preview>),
     /// The host could not do it: why.
     Unavailable(String),
-    /// It was too large to be kept.
+    /// It was too large to be kept, or a secret.
     Dropped,
 }
 
@@ -213,7 +213,7 @@ impl Tape {
                     Some(RecordedCall {
                         answer: CallAnswer::Dropped,
                         ..
-                    }) => "a host call whose answer was too large to be kept",
+                    }) => "a host call whose answer was too large to be kept, or a secret",
                     Some(recorded) => return recorded.answer.clone(),
                     None => "one host call more than then",
                 };
@@ -226,7 +226,9 @@ impl Tape {
         let answer = live();
         let mut state = self.lock();
         let bytes = size_of(&call, &answer);
-        let kept = state.bytes.saturating_add(bytes) <= ANSWER_BYTES;
+        // A capsule is a file that people pass on.
+        let secret = matches!(&call, Call::StateGet { key } if is_secret(key));
+        let kept = !secret && state.bytes.saturating_add(bytes) <= ANSWER_BYTES;
         if kept {
             state.bytes += bytes;
         } else {
@@ -333,6 +335,10 @@ impl Services for Taped {
             CallAnswer::State(revision, entry) => Some((revision, entry)),
             _ => None,
         })
+    }
+
+    fn state_writable(&self, key: &str) -> Result<(), ServiceError> {
+        self.services.state_writable(key)
     }
 
     fn state_list(&self, prefix: &str, limit: u32) -> Result<Vec<String>, ServiceError> {

@@ -31,6 +31,8 @@ pub enum AuditKind {
     Execution,
     /// An order of an operator or of the watchdog: halt, resume, quarantine, restore.
     Control,
+    /// An operator changed something.
+    Operator,
 }
 
 impl AuditKind {
@@ -42,6 +44,7 @@ impl AuditKind {
             Self::Failure => "failure",
             Self::Execution => "execution",
             Self::Control => "control",
+            Self::Operator => "operator",
         }
     }
 
@@ -51,6 +54,7 @@ impl AuditKind {
             Self::Failure,
             Self::Execution,
             Self::Control,
+            Self::Operator,
         ]
         .into_iter()
         .find(|kind| kind.as_str() == text)
@@ -79,7 +83,8 @@ pub struct AuditEntry {
 }
 
 /// A row of the log.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct AuditRow {
     /// Its place: from 1, without a gap.
     pub seq: u64,
@@ -134,6 +139,18 @@ pub struct Anchor {
     pub hash: Digest,
     /// When it was noted.
     pub at_ms: Millis,
+    /// The head of the state's history at that moment; absent in anchors of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<StateAnchor>,
+}
+
+/// A head of the state's history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateAnchor {
+    /// The number of revisions.
+    pub seq: u64,
+    /// The hash of the last.
+    pub hash: Digest,
 }
 
 /// The first thing wrong with a log.
@@ -148,8 +165,10 @@ pub struct ChainFault {
 /// The state of a log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ChainReport {
-    /// How many rows were checked.
+    /// How many rows there are, archived ones included: the last row's place.
     pub rows: u64,
+    /// How many of them are in archive files, and so not checked here.
+    pub archived: u64,
     /// The hash of the last.
     pub head: Digest,
     /// How many anchors were checked.
@@ -176,7 +195,10 @@ pub(super) fn head(connection: &Connection) -> rusqlite::Result<Head> {
             },
         )
         .optional()?;
-    Ok(last.unwrap_or(GENESIS))
+    match last {
+        Some(head) => Ok(head),
+        None => Ok(super::retention::base(connection)?.unwrap_or(GENESIS)),
+    }
 }
 
 /// Appends an entry behind `head` and moves it on.
@@ -191,9 +213,8 @@ pub(super) fn append(
     let outcome = entry.outcome.map(Outcome::as_str);
     let hash = link(
         head.hash,
-        seq,
-        entry.at.0,
-        [
+        &[seq, entry.at.0],
+        &[
             Some(entry.kind.as_str()),
             Some(&entry.id),
             trace_id.as_deref(),
@@ -224,10 +245,12 @@ pub(super) fn append(
     Ok(seq)
 }
 
-fn link(previous: Digest, seq: u64, at: u64, texts: [Option<&str>; 7]) -> Digest {
-    let mut canonical = Vec::with_capacity(256 + texts[6].map_or(0, str::len));
+/// The hash of a row behind `previous`, by its numbers and texts in their order.
+pub(super) fn link(previous: Digest, numbers: &[u64], texts: &[Option<&str>]) -> Digest {
+    let bytes: usize = texts.iter().flatten().map(|text| text.len()).sum();
+    let mut canonical = Vec::with_capacity(128 + bytes);
     canonical.extend_from_slice(previous.as_bytes());
-    for number in [seq, at] {
+    for number in numbers {
         canonical.extend_from_slice(&8u32.to_le_bytes());
         canonical.extend_from_slice(&number.to_le_bytes());
     }
@@ -242,9 +265,10 @@ fn link(previous: Digest, seq: u64, at: u64, texts: [Option<&str>; 7]) -> Digest
     Digest::of(&canonical)
 }
 
-const COLUMNS: &str = "seq, at, kind, id, trace_id, agent, action_type, outcome, body, hash";
+pub(super) const COLUMNS: &str =
+    "seq, at, kind, id, trace_id, agent, action_type, outcome, body, hash";
 
-fn read_row(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
+pub(super) fn read_row(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
     let kind: String = row.get(2)?;
     let outcome: Option<String> = row.get(7)?;
     Ok(AuditRow {
@@ -294,6 +318,25 @@ pub(super) fn malformed(column: usize, found: &str) -> rusqlite::Error {
 
 pub(super) fn hash_at(row: &Row<'_>, column: usize) -> rusqlite::Result<Digest> {
     row.get::<_, [u8; 32]>(column).map(Digest::from_bytes)
+}
+
+/// The hash a row must have behind `previous`.
+#[must_use]
+pub fn link_of(previous: Digest, row: &AuditRow) -> Digest {
+    let trace_id = row.trace_id.map(|id| id.to_string());
+    link(
+        previous,
+        &[row.seq, row.at.0],
+        &[
+            Some(row.kind.as_str()),
+            Some(&row.id),
+            trace_id.as_deref(),
+            row.agent.as_ref().map(Name::as_str),
+            row.action_type.as_deref(),
+            row.outcome.map(Outcome::as_str),
+            Some(&row.body),
+        ],
+    )
 }
 
 impl Store {
@@ -401,6 +444,19 @@ impl Archive {
         })
     }
 
+    /// The link that the rows in the database begin behind: of row 0, unless rows were archived.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn audit_base(&self) -> Result<StateAnchor, ReadError> {
+        let base = self.readers().with(super::retention::base)?;
+        let base = base.unwrap_or(GENESIS);
+        Ok(StateAnchor {
+            seq: base.seq,
+            hash: base.hash,
+        })
+    }
+
     /// Walks the whole chain and compares it with the anchors.
     ///
     /// # Errors
@@ -411,13 +467,30 @@ impl Archive {
         anchors.sort_by_key(|anchor| anchor.seq);
         let checked = anchors.len() as u64;
         let mut anchors = anchors.into_iter().peekable();
+        let mut base = GENESIS;
         let mut head = GENESIS;
         let mut fault = None;
         self.readers().with(|connection| {
+            // One moment for all of it, though a host may be writing.
+            let moment = connection.unchecked_transaction()?;
+            base = super::retention::base(&moment)?.unwrap_or(GENESIS);
+            head = base;
+            let mut attested = base.seq == 0;
             let mut statement =
-                connection.prepare(&format!("SELECT {COLUMNS} FROM audit_log ORDER BY seq"))?;
+                moment.prepare(&format!("SELECT {COLUMNS} FROM audit_log ORDER BY seq"))?;
             let mut rows = statement.query([])?;
+            // Anchors of archived rows are compared where they meet the first link that is still here.
+            while let Some(anchor) = anchors.next_if(|anchor| anchor.seq <= base.seq) {
+                if anchor.seq == base.seq && anchor.hash != base.hash {
+                    fault = broken(
+                        base.seq,
+                        "is not the row that was anchored: the log was rewritten up to here",
+                    );
+                    return Ok(());
+                }
+            }
             while let Some(row) = rows.next()? {
+                attested |= attests(row, base)?;
                 fault = check_row(&mut head, row)?;
                 while fault.is_none()
                     && let Some(anchor) = anchors.next_if(|anchor| anchor.seq <= head.seq)
@@ -435,6 +508,12 @@ impl Archive {
                     return Ok(());
                 }
             }
+            if !attested {
+                fault = broken(
+                    base.seq,
+                    "and those before it are gone, and no row says that they were archived",
+                );
+            }
             Ok(())
         })?;
         if fault.is_none()
@@ -447,6 +526,7 @@ impl Archive {
         }
         Ok(ChainReport {
             rows: head.seq,
+            archived: base.seq,
             head: head.hash,
             anchors: checked,
             fault,
@@ -454,16 +534,28 @@ impl Archive {
     }
 }
 
+fn broken(seq: u64, problem: &str) -> Option<ChainFault> {
+    Some(ChainFault {
+        seq,
+        problem: problem.to_owned(),
+    })
+}
+
+/// Whether a row says that everything up to this link was archived.
+fn attests(row: &Row<'_>, base: Head) -> rusqlite::Result<bool> {
+    let action: Option<String> = row.get(6)?;
+    if action.as_deref() != Some(super::retention::ARCHIVED) {
+        return Ok(false);
+    }
+    let body: String = row.get(8)?;
+    let body: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
+    Ok(body["last"] == base.seq && body["hash"] == base.hash.to_string())
+}
+
 fn check_row(head: &mut Head, row: &Row<'_>) -> rusqlite::Result<Option<ChainFault>> {
     let seq: u64 = row.get(0)?;
-    let fault = |seq, problem: &str| {
-        Some(ChainFault {
-            seq,
-            problem: problem.to_owned(),
-        })
-    };
     if seq != head.seq + 1 {
-        return Ok(fault(head.seq + 1, "is missing"));
+        return Ok(broken(head.seq + 1, "is missing"));
     }
     let at: u64 = row.get(1)?;
     let texts: [Option<String>; 7] = [
@@ -477,12 +569,11 @@ fn check_row(head: &mut Head, row: &Row<'_>) -> rusqlite::Result<Option<ChainFau
     ];
     let hash = link(
         head.hash,
-        seq,
-        at,
-        std::array::from_fn(|index| texts[index].as_deref()),
+        &[seq, at],
+        &texts.each_ref().map(Option::as_deref),
     );
     if row.get::<_, Vec<u8>>(9)? != hash.as_bytes() {
-        return Ok(fault(
+        return Ok(broken(
             seq,
             "does not match its hash: it was changed, inserted or moved",
         ));
@@ -491,14 +582,18 @@ fn check_row(head: &mut Head, row: &Row<'_>) -> rusqlite::Result<Option<ChainFau
     Ok(None)
 }
 
-const ANCHORS: &str = "anchors.jsonl";
+pub(super) const ANCHORS: &str = "anchors.jsonl";
 
 /// Notes the head outside the database, synced.
-pub(super) fn anchor(dir: &Path, head: Head) -> std::io::Result<()> {
+pub(super) fn anchor(dir: &Path, head: Head, state: Head) -> std::io::Result<()> {
     let anchor = Anchor {
         seq: head.seq,
         hash: head.hash,
         at_ms: Millis::now(),
+        state: Some(StateAnchor {
+            seq: state.seq,
+            hash: state.hash,
+        }),
     };
     let mut line = serde_json::to_vec(&anchor)?;
     line.push(b'\n');
@@ -512,7 +607,7 @@ pub(super) fn anchor(dir: &Path, head: Head) -> std::io::Result<()> {
     Ok(())
 }
 
-fn read_anchors(dir: &Path) -> std::io::Result<Vec<Anchor>> {
+pub(super) fn read_anchors(dir: &Path) -> std::io::Result<Vec<Anchor>> {
     let file = match std::fs::File::open(dir.join(ANCHORS)) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use crate::model::ids::Name;
 
+use super::secrets::SecretError;
+use super::state::RollbackTarget;
+
 /// Why the store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -46,6 +49,30 @@ pub enum OpenError {
         path: PathBuf,
         /// What `SQLite` says.
         reason: String,
+    },
+    /// Its secrets are encrypted with another key.
+    #[error("{path} holds secrets encrypted with the key {needed}, and the key given is {given}; give the key {needed}", path = path.display())]
+    OtherSecretKey {
+        /// The database.
+        path: PathBuf,
+        /// The id of the key it needs.
+        needed: String,
+        /// The id of the key that was given.
+        given: String,
+    },
+    /// Its secrets cannot be encrypted or read.
+    #[error("{path}: {error}", path = path.display())]
+    Secret {
+        /// The database.
+        path: PathBuf,
+        /// Why.
+        error: SecretError,
+    },
+    /// A restore did not come to its end.
+    #[error("a restore into {dir} was interrupted; run `ark state restore` again", dir = dir.display())]
+    HalfRestored {
+        /// The data directory.
+        dir: PathBuf,
     },
     /// It cannot be read or written.
     #[error("{path} cannot be opened: {reason}; check free space and permissions", path = path.display())]
@@ -94,6 +121,34 @@ pub enum CommitError {
         /// The revision it is at; 0: there is none.
         current: u64,
     },
+    /// A setting or a truth is at another revision than was expected.
+    #[error("the {table} entry {key:?} is at revision {current}, not {expected}")]
+    Stale {
+        /// `config` or `truth`.
+        table: &'static str,
+        /// Which key.
+        key: String,
+        /// The revision that was expected.
+        expected: u64,
+        /// The revision it is at; 0: there is none.
+        current: u64,
+    },
+    /// There is no such revision to go back to.
+    #[error("{key:?} has no revision {}; its last is {current}", shown(*target, *current))]
+    NoSuchRevision {
+        /// Which key.
+        key: String,
+        /// What was asked for.
+        target: RollbackTarget,
+        /// The revision it is at; 0: there is none.
+        current: u64,
+    },
+    /// What is to be deleted is not there.
+    #[error("{0}")]
+    NotThere(String),
+    /// A secret cannot be written.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     /// The delivery the unit settles is not pending.
     #[error("the delivery to {agent} is not pending")]
     DeliveryNotPending {
@@ -115,6 +170,13 @@ pub enum CommitError {
     /// The store is closed.
     #[error("the store is closed")]
     Closed,
+}
+
+fn shown(target: RollbackTarget, current: u64) -> String {
+    match target {
+        RollbackTarget::Revision(revision) => revision.to_string(),
+        RollbackTarget::Steps(steps) => format!("{steps} steps before {current}"),
+    }
 }
 
 /// Why something could not be read.

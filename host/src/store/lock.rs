@@ -21,6 +21,24 @@ pub(super) fn make_dir(dir: &Path) -> Result<(), OpenError> {
         })
 }
 
+/// Stands in a data directory while a restore changes it.
+pub(super) const PENDING: &str = "restore.pending";
+
+/// Makes a directory that must not be there yet, readable by its owner alone.
+pub(super) fn make_new_dir(dir: &Path) -> std::io::Result<()> {
+    std::fs::DirBuilder::new().mode(0o700).create(dir)
+}
+
+/// A directory in which a restore stopped halfway has no database one could trust.
+pub(super) fn refuse_half_restored(dir: &Path) -> Result<(), OpenError> {
+    if dir.join(PENDING).exists() {
+        return Err(OpenError::HalfRestored {
+            dir: dir.to_owned(),
+        });
+    }
+    Ok(())
+}
+
 /// The lock; released when it is dropped or its process ends, however it ends.
 pub(super) struct DirLock {
     _file: File,

@@ -12,12 +12,23 @@
 mod audit;
 mod control;
 mod error;
+mod history;
 mod ledger;
 mod lock;
+mod maintenance;
+mod memory;
+mod operation;
+mod quota;
 mod readers;
+mod retention;
 mod schema;
+mod secrets;
+mod session_log;
+mod settings;
 mod signals;
+mod snapshot;
 mod state;
+mod truth;
 mod unit;
 mod writer;
 
@@ -27,15 +38,32 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::{Sender, TrySendError};
 
-pub use audit::{Anchor, AuditEntry, AuditFilter, AuditKind, AuditRow, ChainFault, ChainReport};
+pub use audit::{
+    Anchor, AuditEntry, AuditFilter, AuditKind, AuditRow, ChainFault, ChainReport, StateAnchor,
+    link_of,
+};
 pub use control::{AlertFilter, AlertRow, ControlChange, ControlRows};
 pub use error::{CommitError, OpenError, ReadError, SubmitError};
+pub use history::{Content, Revision, StateReport};
 pub use ledger::{LedgerChange, LedgerRows, ListEntry, Position, PositionStatus};
+pub use maintenance::{MaintenanceError, rekey};
+pub use memory::{MemoryFilter, MemoryRow};
+pub use operation::{Operation, OperatorChange};
+pub use retention::{
+    ARCHIVE_FORMAT, ArchiveHeader, ArchiveReport, Archived, archive_audit, check_archive,
+};
+pub use secrets::{SecretError, SecretKey, SecretKeyError};
+pub use session_log::{SessionFilter, SessionRow};
+pub use settings::Setting;
 pub use signals::{
     DeliveryDone, DeliveryResult, DeliveryRow, Expired, NewSignal, OutboxMessage, OutboxRow,
     SignalKey, SignalReceipt, TraceRows,
 };
-pub use state::Revision;
+pub use snapshot::{
+    Manifest as SnapshotManifest, Restored, SnapshotFile, check_snapshot, restore, snapshot,
+};
+pub use state::{RollbackTarget, StateRow};
+pub use truth::TruthRow;
 pub use unit::{Done, IdempotencyRecord, PolicyRecord, Receipt, Unit};
 
 use readers::Readers;
@@ -52,8 +80,10 @@ pub struct StoreConfig {
     pub batch: usize,
     /// How many connections readers share.
     pub readers: usize,
-    /// The size the database may grow to, in bytes; `None`: until the disk is full.
+    /// The size the database and its write-ahead log may grow to together, in bytes; `None`: until the disk is full.
     pub max_bytes: Option<u64>,
+    /// What encrypts secrets; `None`: they can neither be read nor written.
+    pub secret_key: Option<SecretKey>,
 }
 
 impl StoreConfig {
@@ -66,6 +96,7 @@ impl StoreConfig {
             batch: 512,
             readers: 4,
             max_bytes: None,
+            secret_key: None,
         }
     }
 }
@@ -80,6 +111,7 @@ struct Inner {
     messages: Sender<Message>,
     writable: Arc<AtomicBool>,
     readers: Readers,
+    secret: Option<SecretKey>,
     writer: std::sync::Mutex<Option<std::thread::JoinHandle<()>>>,
     dir: PathBuf,
     _lock: lock::DirLock,
@@ -94,14 +126,22 @@ impl Store {
         lock::make_dir(&config.dir)?;
         let lock = lock::DirLock::take(&config.dir)?;
         let path = database_path(&config.dir);
-        let connection = schema::open_writer(&path, config.max_bytes)?;
+        lock::refuse_half_restored(&config.dir)?;
+        let connection = schema::open_writer(&path, config.max_bytes, config.secret_key.as_ref())?;
+        schema::check_secret_key(&path, &connection, config.secret_key.as_ref())?;
         let writable = Arc::new(AtomicBool::new(true));
         let readers = Readers::open(&path, config.readers.max(1))?;
         let (messages, inbox) = crossbeam_channel::bounded(config.queue.max(1));
         let writer = writer::start(
             connection,
             &config.dir,
-            config.batch.max(1),
+            writer::Options {
+                batch: config.batch.max(1),
+                secret: config.secret_key.clone(),
+                quota: config
+                    .max_bytes
+                    .map(|bytes| quota::Quota::new(&path, bytes)),
+            },
             inbox,
             Arc::clone(&writable),
         )?;
@@ -109,6 +149,7 @@ impl Store {
             messages,
             writable,
             readers,
+            secret: config.secret_key.clone(),
             writer: std::sync::Mutex::new(Some(writer)),
             dir: config.dir.clone(),
             _lock: lock,
@@ -247,6 +288,18 @@ impl Archive {
         })
     }
 
+    /// What is read stands in the tables of this program's schema.
+    pub(crate) fn needs_current(&self) -> Result<(), ReadError> {
+        let found = self.readers.with(schema::version)?;
+        if found == schema::VERSION {
+            return Ok(());
+        }
+        Err(ReadError(format!(
+            "it has schema {found}, this program's is {}; start the host on it once",
+            schema::VERSION
+        )))
+    }
+
     pub(crate) const fn readers(&self) -> &Readers {
         &self.readers
     }
@@ -262,3 +315,7 @@ fn database_path(dir: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_maintenance;
+#[cfg(test)]
+mod tests_state;

@@ -5,18 +5,51 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::OpenError;
+use super::quota::Shares;
+use super::secrets::{SecretError, SecretKey};
 
-/// One script a version: the n-th takes a database from version n to n + 1.
-const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), include_str!("schema_v2.sql")];
+/// One script a version: the n-th takes a database from version n to n + 1; with what SQL alone cannot do, in the same transaction.
+const MIGRATIONS: &[(&str, Option<Step>)] = &[
+    (include_str!("schema.sql"), None),
+    (include_str!("schema_v2.sql"), None),
+    (
+        include_str!("schema_v3.sql"),
+        Some(super::history::carry_over),
+    ),
+];
+
+type Step = fn(&Connection, Option<&SecretKey>) -> Result<(), StepError>;
+
+/// Why a migration cannot be made.
+pub(super) enum StepError {
+    Database(rusqlite::Error),
+    Secret(SecretError),
+}
+
+impl From<rusqlite::Error> for StepError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<SecretError> for StepError {
+    fn from(error: SecretError) -> Self {
+        Self::Secret(error)
+    }
+}
 
 /// The version this program writes.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 
 /// Up to this size a database is checked whole when it is opened.
 const QUICK_CHECK_BYTES: u64 = 32 * 1024 * 1024;
 
 /// Opens the writing connection: WAL, every commit synced, schema brought up to date.
-pub(super) fn open_writer(path: &Path, max_bytes: Option<u64>) -> Result<Connection, OpenError> {
+pub(super) fn open_writer(
+    path: &Path,
+    max_bytes: Option<u64>,
+    secret: Option<&SecretKey>,
+) -> Result<Connection, OpenError> {
     let failed = |error: rusqlite::Error| OpenError::of(path, &error);
     let mut connection = Connection::open(path).map_err(failed)?;
     connection
@@ -26,25 +59,55 @@ pub(super) fn open_writer(path: &Path, max_bytes: Option<u64>) -> Result<Connect
              PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY;",
         )
         .map_err(failed)?;
-    connection.set_prepared_statement_cache_capacity(64);
+    connection.set_prepared_statement_cache_capacity(128);
     if let Some(max_bytes) = max_bytes {
         let page: u64 = connection
             .query_row("PRAGMA page_size", [], |row| row.get(0))
             .map_err(failed)?;
-        let pages = (max_bytes / page.max(1)).max(1);
+        let shares = Shares::of(max_bytes, page);
+        let pages = shares.database_pages;
         connection
             .query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))
+            .map_err(failed)?;
+        let checkpoint = (shares.log_bytes / page.max(1) / 2).clamp(1, 4000);
+        connection
+            .query_row(
+                &format!("PRAGMA wal_autocheckpoint = {checkpoint}"),
+                [],
+                |_| Ok(()),
+            )
             .map_err(failed)?;
     }
     let found = version(&connection).map_err(failed)?;
     check_version(path, found)?;
-    for (index, script) in MIGRATIONS.iter().enumerate().skip(found as usize) {
+    // Secrets that an earlier version kept in clear are not to stay in pages that a migration frees.
+    connection
+        .query_row("PRAGMA secure_delete = ON", [], |_| Ok(()))
+        .map_err(failed)?;
+    for (index, (script, step)) in MIGRATIONS.iter().enumerate().skip(found as usize) {
         let transaction = connection.transaction().map_err(failed)?;
         transaction.execute_batch(script).map_err(failed)?;
+        if let Some(step) = step {
+            step(&transaction, secret).map_err(|error| match error {
+                StepError::Database(error) => failed(error),
+                StepError::Secret(error) => OpenError::Secret {
+                    path: path.to_owned(),
+                    error,
+                },
+            })?;
+        }
         transaction
             .execute_batch(&format!("PRAGMA user_version = {}", index + 1))
             .map_err(failed)?;
         transaction.commit().map_err(failed)?;
+    }
+    connection
+        .query_row("PRAGMA secure_delete = OFF", [], |_| Ok(()))
+        .map_err(failed)?;
+    if found > 0 && found < VERSION {
+        connection
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+            .map_err(failed)?;
     }
     // A larger database would hold up the start for seconds; `PRAGMA quick_check` reads every page.
     let bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
@@ -77,11 +140,11 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
     Ok(connection)
 }
 
-fn version(connection: &Connection) -> rusqlite::Result<u32> {
+pub(super) fn version(connection: &Connection) -> rusqlite::Result<u32> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
 
-fn check_version(path: &Path, found: u32) -> Result<(), OpenError> {
+pub(super) fn check_version(path: &Path, found: u32) -> Result<(), OpenError> {
     if found > VERSION {
         return Err(OpenError::Newer {
             path: path.to_owned(),
@@ -90,4 +153,31 @@ fn check_version(path: &Path, found: u32) -> Result<(), OpenError> {
         });
     }
     Ok(())
+}
+
+/// A key that is not the one the secrets were encrypted with would mix two.
+pub(super) fn check_secret_key(
+    path: &Path,
+    connection: &Connection,
+    secret: Option<&SecretKey>,
+) -> Result<(), OpenError> {
+    let failed = |error: rusqlite::Error| OpenError::of(path, &error);
+    let ids: Vec<String> = connection
+        .prepare("SELECT DISTINCT key_id FROM state_history WHERE key_id IS NOT NULL")
+        .and_then(|mut statement| {
+            let rows = statement.query_map([], |row| row.get(0))?;
+            rows.collect()
+        })
+        .map_err(failed)?;
+    let Some(secret) = secret else {
+        return Ok(());
+    };
+    match ids.into_iter().find(|id| id != secret.id()) {
+        None => Ok(()),
+        Some(needed) => Err(OpenError::OtherSecretKey {
+            path: path.to_owned(),
+            needed,
+            given: secret.id().to_owned(),
+        }),
+    }
 }

@@ -6,7 +6,7 @@ use crate::model::ids::{Digest, Millis, Name, SignalId, TraceId};
 use crate::model::signal::Signal;
 use crate::model::state::StateWrite;
 
-fn name(text: &str) -> Name {
+pub(super) fn name(text: &str) -> Name {
     text.parse().unwrap()
 }
 
@@ -66,11 +66,11 @@ fn signal(key: Option<(&str, &str)>) -> NewSignal {
     }
 }
 
-fn open(dir: &std::path::Path) -> Store {
+pub(super) fn open(dir: &std::path::Path) -> Store {
     Store::open(&StoreConfig::in_dir(dir)).unwrap()
 }
 
-fn verify(dir: &std::path::Path) -> ChainReport {
+pub(super) fn verify(dir: &std::path::Path) -> ChainReport {
     Archive::open(dir).unwrap().verify().unwrap()
 }
 
@@ -173,7 +173,7 @@ fn concurrent_writers_get_contiguous_revisions_and_no_lost_update() {
     }
     let (revision, entry) = store.state_get(&name("kyle"), "n").unwrap();
     assert_eq!((revision, entry.unwrap().value_json.as_str()), (200, "200"));
-    let history = store.state_history(&name("kyle"), "n", 1000).unwrap();
+    let history = store.state_history(&name("kyle"), "n", None, 1000).unwrap();
     let revisions: Vec<u64> = history
         .iter()
         .rev()
@@ -261,7 +261,7 @@ fn a_signal_is_accepted_once_per_key_and_delivered_once() {
 fn a_full_database_refuses_and_serves_again_when_there_is_room() {
     let dir = tempfile::tempdir().unwrap();
     let config = StoreConfig {
-        max_bytes: Some(400 * 1024),
+        max_bytes: Some(800 * 1024),
         ..StoreConfig::in_dir(dir.path())
     };
     let store = Store::open(&config).unwrap();

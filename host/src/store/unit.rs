@@ -10,6 +10,7 @@ use super::audit::AuditEntry;
 use super::control::ControlChange;
 use super::error::CommitError;
 use super::ledger::{LedgerChange, ListEntry};
+use super::operation::Operation;
 use super::signals::{DeliveryDone, NewSignal, OutboxMessage, SignalReceipt};
 
 /// What is committed whole or not at all.
@@ -41,6 +42,8 @@ pub struct Unit {
     pub memories: Vec<NewMemory>,
     /// Truths written by `agent`.
     pub truths: Vec<TruthWrite>,
+    /// Changes by operators, each recorded in the audit log.
+    pub operations: Vec<Operation>,
     /// Policies to be remembered, so that their decisions can be read later.
     pub policies: Vec<PolicyRecord>,
     /// Replaces the lists' entries from the operator's configuration.
@@ -59,7 +62,7 @@ impl Unit {
     /// Whether it can be refused, for another reason than the database, after something of it was written. Every step is checked before
     /// it writes, and steps that can be refused come first: with one of them there is nothing to be taken back.
     pub(super) fn can_be_refused_half_done(&self) -> bool {
-        let late = self.signals.len() + self.outbox_done.len();
+        let late = self.signals.len() + self.outbox_done.len() + self.operations.len();
         let refusable = usize::from(self.delivery.is_some()) + self.state.len() + late;
         refusable > 1 || (late > 0 && !(self.memories.is_empty() && self.truths.is_empty()))
     }
@@ -96,6 +99,8 @@ pub struct Receipt {
     pub signals: Vec<SignalReceipt>,
     /// The revisions of its state writes.
     pub revisions: Vec<u64>,
+    /// The revision each of its operations made; for a memory, its id.
+    pub operations: Vec<u64>,
 }
 
 /// Called once a unit is durable or has failed.

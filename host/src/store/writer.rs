@@ -11,11 +11,15 @@ use rusqlite::Connection;
 
 use super::audit::{self, Head};
 use super::error::{CommitError, OpenError};
+use super::quota::Quota;
+use super::secrets::SecretKey;
 use super::unit::{Done, Receipt, Unit};
-use super::{control, ledger, signals, state};
+use super::{control, history, ledger, memory, operation, session_log, signals, state, truth};
 
 /// After so many rows the head of the chain is anchored.
 const ANCHOR_ROWS: u64 = 10_000;
+/// After so long, at the latest, the heads are anchored, if anything was written.
+const ANCHOR_EVERY: Duration = Duration::from_mins(1);
 /// How often expired memories are dropped and, after a failure, it is tried whether the database can be written again.
 const TEND_EVERY: Duration = Duration::from_secs(2);
 
@@ -40,22 +44,36 @@ impl From<rusqlite::Error> for Failure {
     }
 }
 
+/// How the writer works.
+pub(super) struct Options {
+    /// How many units go into one transaction at most.
+    pub(super) batch: usize,
+    /// What encrypts secrets.
+    pub(super) secret: Option<SecretKey>,
+    /// The limit of the database's size.
+    pub(super) quota: Option<Quota>,
+}
+
 pub(super) fn start(
     connection: Connection,
     dir: &Path,
-    batch: usize,
+    options: Options,
     inbox: Receiver<Message>,
     writable: Arc<AtomicBool>,
 ) -> Result<JoinHandle<()>, OpenError> {
-    let head = audit::head(&connection).map_err(|error| OpenError::of(dir, &error))?;
+    let failed = |error| OpenError::of(dir, &error);
+    let head = audit::head(&connection).map_err(failed)?;
+    let history = history::head(&connection).map_err(failed)?;
     let writer = Writer {
         connection,
         dir: dir.to_owned(),
-        batch,
+        options,
         writable,
         head,
-        anchored: head.seq,
-        broken: false,
+        history,
+        anchored: (head.seq, history.seq),
+        anchored_at: Instant::now(),
+        broken: None,
         tended: Instant::now(),
     };
     std::thread::Builder::new()
@@ -70,12 +88,17 @@ pub(super) fn start(
 struct Writer {
     connection: Connection,
     dir: PathBuf,
-    batch: usize,
+    options: Options,
     writable: Arc<AtomicBool>,
+    /// The head of the audit log.
     head: Head,
-    anchored: u64,
+    /// The head of the state's history.
+    history: Head,
+    /// How far both were anchored, and when.
+    anchored: (u64, u64),
+    anchored_at: Instant,
     /// A commit failed and [`Message::Recover`] has not come yet: chained units are refused.
-    broken: bool,
+    broken: Option<String>,
     tended: Instant,
 }
 
@@ -100,7 +123,7 @@ impl Writer {
                     Message::Stop => stop = true,
                 }
                 // What stands behind a recovery belongs to the next batch, or it would be refused with the one before it.
-                next = if stop || recover.is_some() || units.len() >= self.batch {
+                next = if stop || recover.is_some() || units.len() >= self.options.batch {
                     None
                 } else {
                     inbox.try_recv().ok()
@@ -113,7 +136,7 @@ impl Writer {
                 then();
             }
             if let Some(reply) = recover {
-                self.broken = false;
+                self.broken = None;
                 let _ = reply.send(());
             }
             if self.tended.elapsed() >= TEND_EVERY {
@@ -140,21 +163,22 @@ impl Writer {
     }
 
     fn write(&mut self, units: Vec<(Box<Unit>, Done)>) {
-        let before = self.head;
+        let before = (self.head, self.history);
         match self.transact(&units) {
             Ok(results) => {
                 self.writable.store(true, Ordering::Release);
                 for ((_, done), result) in units.into_iter().zip(results) {
                     done(result);
                 }
-                if self.head.seq - self.anchored >= ANCHOR_ROWS {
+                if self.head.seq - self.anchored.0 + self.history.seq - self.anchored.1
+                    >= ANCHOR_ROWS
+                {
                     self.anchor();
                 }
             }
             Err(error) => {
                 self.writable.store(false, Ordering::Release);
-                self.broken = true;
-                self.head = before;
+                (self.head, self.history) = before;
                 if !self.connection.is_autocommit()
                     && let Err(error) = self.connection.execute_batch("ROLLBACK")
                 {
@@ -162,6 +186,7 @@ impl Writer {
                 }
                 tracing::error!(%error, units = units.len(), "commit failed: nothing of it counts");
                 let reason = explain(&error);
+                self.broken = Some(reason.clone());
                 for (_, done) in units {
                     done(Err(CommitError::Storage(reason.clone())));
                 }
@@ -173,15 +198,18 @@ impl Writer {
         &mut self,
         units: &[(Box<Unit>, Done)],
     ) -> rusqlite::Result<Vec<Result<Receipt, CommitError>>> {
+        if let Some(quota) = &self.options.quota {
+            quota.make_room(&self.connection)?;
+        }
         self.connection
             .prepare_cached("BEGIN IMMEDIATE")?
             .execute([])?;
         let mut results = Vec::with_capacity(units.len());
         for (unit, _) in units {
-            if self.broken && unit.chained {
-                results.push(Err(CommitError::Storage(
-                    "a commit it was made on top of has failed".to_owned(),
-                )));
+            if let Some(reason) = self.broken.as_ref().filter(|_| unit.chained) {
+                results.push(Err(CommitError::Storage(format!(
+                    "a commit it was made on top of has failed: {reason}"
+                ))));
                 continue;
             }
             if !unit.can_be_refused_half_done() {
@@ -192,7 +220,7 @@ impl Writer {
                 }
                 continue;
             }
-            let head = self.head;
+            let heads = (self.head, self.history);
             self.connection
                 .prepare_cached("SAVEPOINT unit")?
                 .execute([])?;
@@ -202,7 +230,7 @@ impl Writer {
                     self.connection
                         .prepare_cached("ROLLBACK TO unit")?
                         .execute([])?;
-                    self.head = head;
+                    (self.head, self.history) = heads;
                     results.push(Err(refusal));
                 }
                 Err(Failure::Storage(error)) => return Err(error),
@@ -216,7 +244,6 @@ impl Writer {
     }
 
     fn put(&mut self, unit: &Unit) -> Result<Receipt, Failure> {
-        let connection = &self.connection;
         let mut receipt = Receipt::default();
         if unit
             .deadline
@@ -224,16 +251,36 @@ impl Writer {
         {
             return Err(Failure::Refused(CommitError::DeadlineExceeded));
         }
+        if !unit.operations.is_empty() {
+            self.operate(unit, &mut receipt)?;
+        }
+        let connection = &self.connection;
         if let Some(done) = &unit.delivery {
             signals::settle(connection, done)?;
         }
-        state::write(connection, unit, &mut receipt.revisions)?;
+        state::write(
+            connection,
+            self.options.secret.as_ref(),
+            &mut self.history,
+            unit,
+            &mut receipt.revisions,
+        )?;
+        if let Some(agent) = &unit.agent {
+            let trace_id = unit.trace_id.map(|id| id.to_string());
+            for new in &unit.memories {
+                memory::write(connection, agent, new, unit.at)?;
+            }
+            for write in &unit.truths {
+                truth::write(connection, agent, write, None, unit.at, trace_id.as_deref())?;
+            }
+        }
         for signal in &unit.signals {
             receipt.signals.push(signals::write(connection, signal)?);
         }
         for seq in &unit.outbox_done {
             signals::take_outbox(connection, *seq)?;
         }
+        session_log::write(connection, unit)?;
         for entry in &unit.audit {
             receipt
                 .audit_seqs
@@ -263,28 +310,53 @@ impl Writer {
         Ok(receipt)
     }
 
+    fn operate(&mut self, unit: &Unit, receipt: &mut Receipt) -> Result<(), Failure> {
+        let trace_id = unit.trace_id.map(|id| id.to_string());
+        let mut writer = state::StateWriter {
+            connection: &self.connection,
+            secret: self.options.secret.as_ref(),
+            head: &mut self.history,
+            at: unit.at,
+            trace_id: trace_id.as_deref(),
+        };
+        for change in &unit.operations {
+            let (number, entry) = operation::apply(&mut writer, change, unit.trace_id)?;
+            session_log::write_entry(&self.connection, &entry)?;
+            receipt
+                .audit_seqs
+                .push(audit::append(&self.connection, &mut self.head, &entry)?);
+            receipt.operations.push(number);
+        }
+        Ok(())
+    }
+
     /// Drops expired memories; and, since that is a write, finds out whether the database can be written again.
     fn tend(&mut self) {
         self.tended = Instant::now();
-        let now = crate::model::ids::Millis::now().0;
-        let dropped = self
-            .connection
-            .prepare_cached("DELETE FROM memory_index WHERE expires_at <= ?1")
-            .and_then(|mut statement| statement.execute([now]));
+        if self.anchored_at.elapsed() >= ANCHOR_EVERY {
+            self.anchor();
+        }
+        let dropped = memory::drop_expired(&self.connection, crate::model::ids::Millis::now());
         if let Err(error) = &dropped {
             tracing::warn!(%error, "expired memories could not be dropped");
         }
         if self.writable.load(Ordering::Acquire) {
             return;
         }
+        let room = match &self.options.quota {
+            Some(quota) => quota.make_room(&self.connection),
+            None => Ok(()),
+        };
         // The new value differs from the old, so that a page is really written.
-        let tried = self.connection.execute_batch(
-            "BEGIN IMMEDIATE;
+        let tried = room.and_then(|()| {
+            self.connection.execute_batch(
+                "BEGIN IMMEDIATE;
              INSERT INTO truth_map (key, value, confidence, sources, agent, at)
              VALUES ('ark.probe', hex(zeroblob(8192)), 1, '[]', 'ark', 0);
              DELETE FROM truth_map WHERE key = 'ark.probe';
              COMMIT;",
-        );
+            )
+        });
         match tried {
             Ok(()) => {
                 tracing::info!("the database can be written again");
@@ -300,11 +372,13 @@ impl Writer {
     }
 
     fn anchor(&mut self) {
-        if self.head.seq == self.anchored {
+        self.anchored_at = Instant::now();
+        let heads = (self.head.seq, self.history.seq);
+        if heads == self.anchored {
             return;
         }
-        match audit::anchor(&self.dir, self.head) {
-            Ok(()) => self.anchored = self.head.seq,
+        match audit::anchor(&self.dir, self.head, self.history) {
+            Ok(()) => self.anchored = heads,
             Err(error) => {
                 tracing::warn!(%error, "the audit log could not be anchored; tried again later");
             }

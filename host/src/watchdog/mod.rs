@@ -127,6 +127,8 @@ struct Inner {
     probes: Vec<Probe>,
     /// Quarantines whose order has not come to disk.
     unrecorded: Mutex<BTreeMap<Name, Breach>>,
+    /// Held by the thread that records them.
+    recording: Mutex<()>,
     halt_unrecorded: AtomicBool,
     threads: Mutex<Vec<(Sender<()>, JoinHandle<()>)>>,
 }
@@ -150,6 +152,7 @@ impl Watchdog {
             redis: Mutex::default(),
             host: Mutex::default(),
             unrecorded: Mutex::default(),
+            recording: Mutex::default(),
             halt_unrecorded: AtomicBool::new(false),
             threads: Mutex::default(),
             config,
@@ -480,6 +483,8 @@ impl Inner {
     }
 
     fn record_orders(&self) {
+        // One thread at a time, or an order would be recorded twice.
+        let _turn = lock(&self.recording);
         let due: Vec<(Name, Breach)> = lock(&self.unrecorded)
             .iter()
             .map(|(agent, breach)| (agent.clone(), breach.clone()))

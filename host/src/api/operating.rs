@@ -1,0 +1,214 @@
+//! What the calls that read and change the Mutable Core share: preconditions, pages, and handing a change to the writer.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::Response;
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use crate::model::check::{FieldError, clip};
+use crate::model::form::Fields;
+use crate::model::ids::{Millis, Name, TraceId};
+use crate::model::state::{canonical_value, check_key};
+use crate::store::{Operation, OperatorChange, Unit};
+
+use super::exchange::{not_a, trace_of};
+use super::problem::Problem;
+use super::routes::Api;
+
+/// How many rows a list holds unless told otherwise, and at most.
+const PAGE: (u32, u32) = (50, 500);
+/// Who changes something, unless it is said.
+const OPERATOR: &str = "operator";
+
+/// Which revision a change is made on.
+#[derive(Clone, Copy)]
+pub(super) struct Expected {
+    pub(super) revision: Option<u64>,
+    header: bool,
+}
+
+impl Expected {
+    /// From `If-Match: "N"`, `If-None-Match: *` (there is none) or the field `expected_revision`; given twice, they must agree.
+    pub(super) fn of(headers: &HeaderMap, field: Option<u64>) -> Result<Self, FieldError> {
+        let text = |name| {
+            headers
+                .get(name)
+                .map(|value: &HeaderValue| value.to_str().unwrap_or("").trim())
+        };
+        let matched = match text(header::IF_MATCH) {
+            None => None,
+            Some(tag) => Some(
+                tag.strip_prefix('"')
+                    .and_then(|tag| tag.strip_suffix('"'))
+                    .and_then(|tag| tag.parse().ok())
+                    .ok_or_else(|| {
+                        let remedy = "give the ETag of an answer, e.g. \"3\"";
+                        FieldError::new("If-Match", format!("is {:?}", clip(tag)), remedy)
+                    })?,
+            ),
+        };
+        let none = match text(header::IF_NONE_MATCH) {
+            None => None,
+            Some("*") => Some(0),
+            Some(tag) => {
+                return Err(FieldError::new(
+                    "If-None-Match",
+                    format!("is {:?}", clip(tag)),
+                    "give *, or use If-Match",
+                ));
+            }
+        };
+        let given: Vec<u64> = [matched, none, field].into_iter().flatten().collect();
+        if given.windows(2).any(|pair| pair[0] != pair[1]) {
+            return Err(FieldError::new(
+                "expected_revision",
+                "is given twice and differs",
+                "give one of If-Match, If-None-Match and expected_revision",
+            ));
+        }
+        Ok(Self {
+            revision: given.first().copied(),
+            header: field.is_none() && !given.is_empty(),
+        })
+    }
+}
+
+/// Hands a change to the writer; its number and trace once it is durable.
+pub(super) async fn operate(
+    api: &Arc<Api>,
+    headers: &HeaderMap,
+    by: Option<String>,
+    expected: Expected,
+    change: OperatorChange,
+) -> Result<(u64, TraceId), Problem> {
+    let by = by.unwrap_or_else(|| OPERATOR.to_owned());
+    if !(1..=128).contains(&by.len()) || by.chars().any(char::is_control) {
+        return Err(not_a(
+            "updated_by",
+            &by,
+            "give 1 to 128 bytes of plain text",
+        ));
+    }
+    let trace_id = trace_of(headers, None)?;
+    let unit = Unit {
+        operations: vec![Operation { by, change }],
+        trace_id: Some(trace_id),
+        at: Millis::now(),
+        ..Unit::default()
+    };
+    let (reply, answer) = oneshot::channel();
+    api.store
+        .submit(unit, Box::new(move |result| drop(reply.send(result))))
+        .map_err(|(error, _)| error)?;
+    let receipt = answer
+        .await
+        .map_err(|_| Problem::unavailable("the store is closed"))?
+        .map_err(|error| {
+            let problem = Problem::from(error);
+            if expected.header {
+                problem.by_header()
+            } else {
+                problem
+            }
+        })?;
+    let number = receipt.operations.first().copied();
+    let number = number.ok_or_else(|| Problem::unavailable("the writer gave no answer"))?;
+    Ok((number, trace_id))
+}
+
+/// Puts a revision's `ETag` on an answer.
+pub(super) fn tagged(mut response: Response, revision: u64) -> Response {
+    if let Ok(tag) = HeaderValue::from_str(&format!("\"{revision}\"")) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    response
+}
+
+/// A key from the path, where it is one segment: `/` in it is written `%2F`.
+pub(super) fn key_of(key: String) -> Result<String, Problem> {
+    check_key("key", &key)?;
+    Ok(key)
+}
+
+pub(super) fn agent_of(agent: &str) -> Result<Name, Problem> {
+    agent
+        .parse()
+        .map_err(|_| not_a("agent", agent, "give an agent's name"))
+}
+
+/// A whole number that is not negative.
+pub(super) fn whole(fields: &mut Fields, name: &str) -> Result<Option<u64>, FieldError> {
+    match fields.take(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => value.as_u64().map(Some).ok_or_else(|| {
+            FieldError::new(
+                name,
+                format!("is {}", clip(&value.to_string())),
+                "give a whole number, 0 or more",
+            )
+        }),
+    }
+}
+
+/// A parameter of the query, parsed.
+pub(super) fn number_of<T: std::str::FromStr>(
+    query: &HashMap<String, String>,
+    name: &str,
+    remedy: &str,
+) -> Result<Option<T>, Problem> {
+    query
+        .get(name)
+        .map(|text| text.parse().map_err(|_| not_a(name, text, remedy)))
+        .transpose()
+}
+
+/// A revision, cursor or time of the query: what fits the database's integers.
+pub(super) fn place_of(
+    query: &HashMap<String, String>,
+    name: &str,
+    remedy: &str,
+) -> Result<Option<u64>, Problem> {
+    match number_of::<u64>(query, name, remedy)? {
+        Some(number) if i64::try_from(number).is_err() => {
+            Err(not_a(name, &number.to_string(), remedy))
+        }
+        number => Ok(number),
+    }
+}
+
+/// The limit of a list.
+pub(super) fn limit_of(query: &HashMap<String, String>) -> Result<u32, Problem> {
+    let remedy = format!("give 1 to {}", PAGE.1);
+    match number_of::<u32>(query, "limit", &remedy)? {
+        None => Ok(PAGE.0),
+        Some(limit) if (1..=PAGE.1).contains(&limit) => Ok(limit),
+        Some(limit) => Err(not_a("limit", &limit.to_string(), &remedy)),
+    }
+}
+
+/// Where the next page begins, if this one is full.
+pub(super) fn next_of<T>(rows: &[T], limit: u32, cursor: impl Fn(&T) -> String) -> Option<String> {
+    (rows.len() == limit as usize)
+        .then(|| rows.last().map(cursor))
+        .flatten()
+}
+
+/// Takes the field `value`, which must be there, as canonical JSON. `raw` is the body it is from.
+pub(super) fn value_of(fields: &mut Fields, raw: &[u8]) -> Result<String, Problem> {
+    let Some(value) = fields.take_any("value") else {
+        let remedy = "give any JSON value; to take a key away, use DELETE";
+        return Err(FieldError::new("value", "is missing", remedy).into());
+    };
+    // Of the whole body, since a parsed value no longer shows that it was rounded.
+    let text = std::str::from_utf8(raw).unwrap_or_default();
+    canonical_value("value", text)?;
+    Ok(canonical_value("value", &value.to_string())?)
+}
+
+/// Text kept as JSON, as a JSON value.
+pub(super) fn json_of(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or(Value::Null)
+}

@@ -1,0 +1,467 @@
+//! Memories, configuration, the truth map and the session log. Keys are one segment of the path, as in [`super::state`].
+
+use std::sync::Arc;
+
+use axum::Router as Routes;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use axum::routing::{delete, get};
+use serde_json::{Value, json};
+
+use crate::model::check::FieldError;
+use crate::model::form::{Fields, parse_json};
+use crate::model::ids::{Millis, Name};
+use crate::model::state::{Memory, NewMemory, Truth, TruthWrite};
+use crate::store::{MemoryFilter, MemoryRow, OperatorChange, SessionFilter, Setting, TruthRow};
+
+use super::exchange::{
+    Asked, json_answer, not_a, parsed, path_text, query_of, read_bytes, read_json,
+};
+use super::operating::{
+    Expected, agent_of, json_of, key_of, limit_of, next_of, number_of, operate, place_of, tagged,
+    value_of, whole,
+};
+use super::problem::Problem;
+use super::reading::{PathText, off_reactor};
+use super::routes::{Api, Shared};
+use super::state::PathPair;
+
+/// The longest content of a memory, in bytes.
+const MEMORY_BYTES: usize = 64 * 1024;
+
+pub(super) fn routes() -> Routes<Arc<Api>> {
+    Routes::new()
+        .route("/v1/memory/{agent}", get(memories).post(remember))
+        .route("/v1/memory/{agent}/{id}", delete(forget))
+        .route("/v1/config", get(settings))
+        .route(
+            "/v1/config/{key}",
+            get(setting).put(configure).delete(unset),
+        )
+        .route("/v1/config/{key}/history", get(setting_history))
+        .route("/v1/truth", get(truths))
+        .route("/v1/truth/{key}", get(truth).put(hold_true))
+        .route("/v1/truth/{key}/history", get(truth_history))
+        .route("/v1/session-log", get(session_log))
+}
+
+fn key_text(key: PathText) -> Result<String, Problem> {
+    key_of(path_text(key)?)
+}
+
+fn memory_view(row: &MemoryRow) -> Value {
+    json!({
+        "id": row.id,
+        "kind": row.memory.kind,
+        "content": row.memory.content,
+        "metadata": json_of(&row.memory.metadata_json),
+        "at_ms": row.at,
+        "expires_at_ms": row.expires_at,
+    })
+}
+
+async fn memories(State(api): Shared, agent: PathText, query: Asked) -> Result<Response, Problem> {
+    let agent = agent_of(&path_text(agent)?)?;
+    let query = query_of(query, &["kind", "q", "limit", "cursor"])?;
+    let limit = limit_of(&query)?;
+    let filter = MemoryFilter {
+        kind: query.get("kind").cloned(),
+        words: query
+            .get("q")
+            .filter(|words| !words.trim().is_empty())
+            .cloned(),
+        before: number_of(&query, "cursor", "give the next_cursor of the page before")?,
+    };
+    let of = agent.clone();
+    let rows = off_reactor(&api, move |api| {
+        api.store.memory_page(&of, &filter, limit, Millis::now())
+    })
+    .await??;
+    let next = next_of(&rows, limit, |row| row.id.to_string());
+    let memories: Vec<Value> = rows.iter().map(memory_view).collect();
+    Ok(json_answer(
+        StatusCode::OK,
+        None,
+        &json!({"agent": agent, "memories": memories, "next_cursor": next}),
+    ))
+}
+
+async fn remember(
+    State(api): Shared,
+    agent: PathText,
+    query: Asked,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let agent = agent_of(&path_text(agent)?)?;
+    query_of(query, &[])?;
+    let mut fields = Fields::of(read_json(&headers, body).await?, "")?;
+    let kind = fields.required_text("kind", "name the kind, e.g. observation")?;
+    if kind.is_empty() || kind.len() > 64 || kind.chars().any(char::is_control) {
+        return Err(not_a("kind", &kind, "give 1 to 64 bytes of plain text"));
+    }
+    let content = fields.required_text("content", "give the text to remember")?;
+    if content.is_empty() || content.len() > MEMORY_BYTES {
+        let problem = format!("has {} bytes", content.len());
+        let remedy = format!("give 1 to {MEMORY_BYTES}");
+        return Err(FieldError::new("content", problem, remedy).into());
+    }
+    let metadata = match fields.take("metadata") {
+        None | Some(Value::Null) => json!({}),
+        Some(metadata) if metadata.is_object() => metadata,
+        Some(other) => return Err(not_a("metadata", &other.to_string(), "give a JSON object")),
+    };
+    let ttl_seconds = whole(&mut fields, "ttl_seconds")?;
+    if ttl_seconds == Some(0) {
+        return Err(not_a("ttl_seconds", "0", "give 1 or more, or leave it out"));
+    }
+    let by = fields.text("updated_by")?;
+    fields.finish()?;
+    let change = OperatorChange::Remember {
+        agent: agent.clone(),
+        memory: NewMemory {
+            memory: Memory {
+                kind,
+                content,
+                metadata_json: metadata.to_string(),
+            },
+            ttl_seconds,
+        },
+    };
+    let expected = Expected::of(&headers, None)?;
+    let (id, trace_id) = operate(&api, &headers, by, expected, change).await?;
+    Ok(json_answer(
+        StatusCode::CREATED,
+        Some(trace_id),
+        &json!({"agent": agent, "id": id}),
+    ))
+}
+
+async fn forget(
+    State(api): Shared,
+    path: PathPair,
+    query: Asked,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let axum::extract::Path((agent, id)) =
+        path.map_err(|rejection| FieldError::new("path", rejection.body_text(), "send UTF-8"))?;
+    let agent = agent_of(&agent)?;
+    let query = query_of(query, &["updated_by"])?;
+    let number = id.parse().ok().filter(|id: &i64| *id > 0);
+    let number = number.ok_or_else(|| not_a("id", &id, "give the id of a memory"))?;
+    let change = OperatorChange::Forget {
+        agent: agent.clone(),
+        id: number,
+    };
+    let by = query.get("updated_by").cloned();
+    let expected = Expected::of(&headers, None)?;
+    let (id, trace_id) = operate(&api, &headers, by, expected, change).await?;
+    Ok(json_answer(
+        StatusCode::OK,
+        Some(trace_id),
+        &json!({"agent": agent, "id": id}),
+    ))
+}
+
+fn setting_view(setting: &Setting) -> Value {
+    json!({
+        "key": setting.key,
+        "revision": setting.revision,
+        "value": setting.value_json.as_deref().map(json_of),
+        "deleted": setting.value_json.is_none(),
+        "description": setting.description,
+        "updated_by": setting.updated_by,
+        "at_ms": setting.at,
+    })
+}
+
+async fn settings(State(api): Shared, query: Asked) -> Result<Response, Problem> {
+    let query = query_of(query, &["prefix", "limit", "cursor"])?;
+    let limit = limit_of(&query)?;
+    let prefix = query.get("prefix").cloned().unwrap_or_default();
+    let after = query.get("cursor").cloned();
+    let rows = off_reactor(&api, move |api| {
+        api.store.settings_page(&prefix, after.as_deref(), limit)
+    })
+    .await??;
+    let next = next_of(&rows, limit, |row| row.key.clone());
+    let settings: Vec<Value> = rows.iter().map(setting_view).collect();
+    Ok(json_answer(
+        StatusCode::OK,
+        None,
+        &json!({"settings": settings, "next_cursor": next}),
+    ))
+}
+
+async fn setting(State(api): Shared, key: PathText, query: Asked) -> Result<Response, Problem> {
+    let key = key_text(key)?;
+    query_of(query, &[])?;
+    let wanted = key.clone();
+    let found = off_reactor(&api, move |api| api.store.setting(&wanted)).await??;
+    let setting = found
+        .filter(|setting| setting.value_json.is_some())
+        .ok_or_else(|| Problem::not_found(format!("there is no setting {key:?}")))?;
+    Ok(tagged(
+        json_answer(StatusCode::OK, None, &setting_view(&setting)),
+        setting.revision,
+    ))
+}
+
+async fn setting_history(
+    State(api): Shared,
+    key: PathText,
+    query: Asked,
+) -> Result<Response, Problem> {
+    let key = key_text(key)?;
+    let query = query_of(query, &["limit", "cursor"])?;
+    let limit = limit_of(&query)?;
+    let before = place_of(&query, "cursor", "give the next_cursor of the page before")?;
+    let wanted = key.clone();
+    let rows = off_reactor(&api, move |api| {
+        api.store.setting_history(&wanted, before, limit)
+    })
+    .await??;
+    if rows.is_empty() && before.is_none() {
+        return Err(Problem::not_found(format!(
+            "there never was a setting {key:?}"
+        )));
+    }
+    let next = next_of(&rows, limit, |row| row.revision.to_string());
+    let revisions: Vec<Value> = rows.iter().map(setting_view).collect();
+    Ok(json_answer(
+        StatusCode::OK,
+        None,
+        &json!({"key": key, "revisions": revisions, "next_cursor": next}),
+    ))
+}
+
+async fn configure(
+    State(api): Shared,
+    key: PathText,
+    query: Asked,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let key = key_text(key)?;
+    query_of(query, &[])?;
+    let raw = read_bytes(&headers, body).await?;
+    let mut fields = Fields::of(parse_json(&raw)?, "")?;
+    let value_json = value_of(&mut fields, &raw)?;
+    let description = fields.text("description")?;
+    if let Some(text) = description.as_deref().filter(|text| text.len() > 1024) {
+        return Err(not_a("description", text, "give 1,024 bytes at most"));
+    }
+    let expected = Expected::of(&headers, whole(&mut fields, "expected_revision")?)?;
+    let by = fields.text("updated_by")?;
+    fields.finish()?;
+    let change = OperatorChange::Config {
+        key: key.clone(),
+        value_json: Some(value_json),
+        description,
+        expected: expected.revision,
+    };
+    keyed(&api, &headers, by, expected, change, &key).await
+}
+
+async fn unset(
+    State(api): Shared,
+    key: PathText,
+    query: Asked,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let key = key_text(key)?;
+    let query = query_of(query, &["expected_revision", "updated_by"])?;
+    let field = place_of(&query, "expected_revision", "give the number of a revision")?;
+    let expected = Expected::of(&headers, field)?;
+    let change = OperatorChange::Config {
+        key: key.clone(),
+        value_json: None,
+        description: None,
+        expected: expected.revision,
+    };
+    let by = query.get("updated_by").cloned();
+    keyed(&api, &headers, by, expected, change, &key).await
+}
+
+async fn keyed(
+    api: &Arc<Api>,
+    headers: &HeaderMap,
+    by: Option<String>,
+    expected: Expected,
+    change: OperatorChange,
+    key: &str,
+) -> Result<Response, Problem> {
+    let (revision, trace_id) = operate(api, headers, by, expected, change).await?;
+    let body = json!({"key": key, "revision": revision});
+    Ok(tagged(
+        json_answer(StatusCode::OK, Some(trace_id), &body),
+        revision,
+    ))
+}
+
+fn truth_view(row: &TruthRow) -> Value {
+    json!({
+        "key": row.key,
+        "revision": row.revision,
+        "value": json_of(&row.truth.value_json),
+        "confidence": row.truth.confidence,
+        "sources": row.truth.sources,
+        "agent": row.agent,
+        "at_ms": row.at,
+    })
+}
+
+async fn truths(State(api): Shared, query: Asked) -> Result<Response, Problem> {
+    let query = query_of(query, &["prefix", "limit", "cursor"])?;
+    let limit = limit_of(&query)?;
+    let prefix = query.get("prefix").cloned().unwrap_or_default();
+    let after = query.get("cursor").cloned();
+    let rows = off_reactor(&api, move |api| {
+        api.store.truth_page(&prefix, after.as_deref(), limit)
+    })
+    .await??;
+    let next = next_of(&rows, limit, |row| row.key.clone());
+    let truths: Vec<Value> = rows.iter().map(truth_view).collect();
+    Ok(json_answer(
+        StatusCode::OK,
+        None,
+        &json!({"truths": truths, "next_cursor": next}),
+    ))
+}
+
+async fn truth(State(api): Shared, key: PathText, query: Asked) -> Result<Response, Problem> {
+    let key = key_text(key)?;
+    query_of(query, &[])?;
+    let wanted = key.clone();
+    let row = off_reactor(&api, move |api| api.store.truth_latest(&wanted))
+        .await??
+        .ok_or_else(|| Problem::not_found(format!("there is no truth {key:?}")))?;
+    Ok(tagged(
+        json_answer(StatusCode::OK, None, &truth_view(&row)),
+        row.revision,
+    ))
+}
+
+async fn truth_history(
+    State(api): Shared,
+    key: PathText,
+    query: Asked,
+) -> Result<Response, Problem> {
+    let key = key_text(key)?;
+    let query = query_of(query, &["limit", "cursor"])?;
+    let limit = limit_of(&query)?;
+    let before = place_of(&query, "cursor", "give the next_cursor of the page before")?;
+    let wanted = key.clone();
+    let rows = off_reactor(&api, move |api| {
+        api.store.truth_history(&wanted, before, limit)
+    })
+    .await??;
+    if rows.is_empty() && before.is_none() {
+        return Err(Problem::not_found(format!(
+            "there never was a truth {key:?}"
+        )));
+    }
+    let next = next_of(&rows, limit, |row| row.revision.to_string());
+    let revisions: Vec<Value> = rows.iter().map(truth_view).collect();
+    Ok(json_answer(
+        StatusCode::OK,
+        None,
+        &json!({"key": key, "revisions": revisions, "next_cursor": next}),
+    ))
+}
+
+/// Writes the truth map in the name of an agent that may write it itself.
+async fn hold_true(
+    State(api): Shared,
+    key: PathText,
+    query: Asked,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let key = key_text(key)?;
+    query_of(query, &[])?;
+    let raw = read_bytes(&headers, body).await?;
+    let mut fields = Fields::of(parse_json(&raw)?, "")?;
+    let value_json = value_of(&mut fields, &raw)?;
+    let agent: Name = parsed(&mut fields, "agent", "give an agent's name")?.ok_or_else(|| {
+        FieldError::new("agent", "is missing", "name the agent that holds it true")
+    })?;
+    let confidence = fields.number("confidence")?.unwrap_or(1.0);
+    if !(0.0..=1.0).contains(&confidence) {
+        let remedy = "give a number from 0 to 1";
+        return Err(not_a("confidence", &confidence.to_string(), remedy));
+    }
+    let sources = fields.texts("sources")?;
+    if sources.len() > 64 || sources.iter().any(|source| source.len() > 256) {
+        let remedy = "give 64 names of 256 bytes at most";
+        return Err(FieldError::new("sources", "are too many or too long", remedy).into());
+    }
+    let expected = Expected::of(&headers, whole(&mut fields, "expected_revision")?)?;
+    let by = fields.text("updated_by")?;
+    fields.finish()?;
+    let granted = api.router.seats().iter().any(|seat| {
+        let manifest = seat.agent.manifest();
+        manifest.name == agent
+            && manifest
+                .capabilities
+                .iter()
+                .any(|granted| granted == "truth-set")
+    });
+    if !granted {
+        return Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "not-granted",
+            "The agent may not write the truth map",
+            format!("no agent {agent} with the capability truth-set is loaded"),
+        )
+        .at("agent", "name an agent whose manifest grants truth-set"));
+    }
+    let change = OperatorChange::Truth {
+        agent,
+        write: TruthWrite {
+            key: key.clone(),
+            truth: Truth {
+                value_json,
+                confidence,
+                sources,
+            },
+        },
+        expected: expected.revision,
+    };
+    keyed(&api, &headers, by, expected, change, &key).await
+}
+
+async fn session_log(State(api): Shared, query: Asked) -> Result<Response, Problem> {
+    let known = [
+        "agent",
+        "action_type",
+        "result",
+        "since_ms",
+        "until_ms",
+        "limit",
+        "cursor",
+    ];
+    let query = query_of(query, &known)?;
+    let limit = limit_of(&query)?;
+    let moment = "give milliseconds since 1970 (UTC)";
+    let filter = SessionFilter {
+        agent: query
+            .get("agent")
+            .map(|agent| agent_of(agent))
+            .transpose()?,
+        action_type: query.get("action_type").cloned(),
+        result: query.get("result").cloned(),
+        since: place_of(&query, "since_ms", moment)?.map(Millis),
+        until: place_of(&query, "until_ms", moment)?.map(Millis),
+        before: place_of(&query, "cursor", "give the next_cursor of the page before")?,
+    };
+    let rows = off_reactor(&api, move |api| api.store.session_page(&filter, limit)).await??;
+    let next = next_of(&rows, limit, |row| row.seq.to_string());
+    Ok(json_answer(
+        StatusCode::OK,
+        None,
+        &json!({"entries": rows, "next_cursor": next}),
+    ))
+}
