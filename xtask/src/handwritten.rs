@@ -18,8 +18,7 @@ const WORLD: &str = "ark:agent/agent";
 /// A file cannot be read, or is no module that fits the world.
 pub fn build(wit: &Path, sources: &Path) -> Result<Vec<(String, Vec<u8>)>> {
     let prelude = sources.join(PRELUDE).with_extension("wat");
-    let prelude =
-        fs::read_to_string(&prelude).with_context(|| prelude.display().to_string())?;
+    let prelude = fs::read_to_string(&prelude).with_context(|| prelude.display().to_string())?;
     let mut files: Vec<PathBuf> = fs::read_dir(sources)
         .with_context(|| sources.display().to_string())?
         .map(|entry| Ok(entry?.path()))
@@ -36,13 +35,15 @@ pub fn build(wit: &Path, sources: &Path) -> Result<Vec<(String, Vec<u8>)>> {
         if name == PRELUDE {
             continue;
         }
-        ensure!(name.len() <= 32, "{name}: the prelude has room for 32 bytes");
+        ensure!(
+            name.len() <= 32,
+            "{name}: the prelude has room for 32 bytes"
+        );
         let body = fs::read_to_string(&file)?;
         let text = format!("(module\n{prelude}{body})")
             .replace("NAMELEN", &name.len().to_string())
             .replace("NAME", &name);
-        let component =
-            component(wit, &text).with_context(|| file.display().to_string())?;
+        let component = component(wit, &text).with_context(|| file.display().to_string())?;
         guests.push((name, component));
     }
     Ok(guests)
