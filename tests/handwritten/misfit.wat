@@ -1,10 +1,6 @@
   ;; Misbehaves as no compiler for Rust would let it, in the way its signal's payload asks for: a JSON number, of which the first digit
   ;; and the second choose a case of the table in `handle`.
 
-  ;; More memories than one, each within the bounds of a single one.
-  (memory $second 1)
-  (memory $third 1)
-  (memory $fourth 1)
   (table $hoard 1 funcref)
 
   ;; result<list<action>, error> is at 128: its case (a byte); from 132 the list (address, length), or the error: its case, from 136
@@ -30,9 +26,9 @@
       (i32.add
         (i32.mul (i32.sub (i32.load8_u (local.get $payload)) (i32.const 48)) (i32.const 10))
         (i32.sub (i32.load8_u (i32.add (local.get $payload) (i32.const 1))) (i32.const 48))))
-    (block $well (block $realloc (block $fuel (block $table (block $memories (block $unreachable (block $string_outside (block $list_outside
+    (block $well (block $realloc (block $fuel (block $table (block $pages (block $unreachable (block $string_outside (block $list_outside
     (block $list_long (block $result_case (block $error_case (block $utf8
-      (br_table $utf8 $error_case $result_case $list_long $list_outside $string_outside $unreachable $memories $table $fuel $realloc $well
+      (br_table $utf8 $error_case $result_case $list_long $list_outside $string_outside $unreachable $pages $table $fuel $realloc $well
         (i32.sub (local.get $how) (i32.const 10))))
       ;; 10: a string that is no UTF-8.
       (i32.store (i32.const 160) (i32.const 0xfffefdfc))
@@ -51,11 +47,9 @@
       (return (call $fail (i32.const 1) (i32.const 131000) (i32.const 0x7fffffff))))
       ;; 16: the instruction itself.
       unreachable)
-      ;; 17: every memory in turn.
+      ;; 17: a memory, page by page.
       (loop $grow
-        (drop (memory.grow $second (i32.const 16)))
-        (drop (memory.grow $third (i32.const 16)))
-        (drop (memory.grow $fourth (i32.const 16)))
+        (drop (memory.grow (i32.const 16)))
         (br $grow)))
       ;; 18: a table.
       (loop $grow

@@ -64,7 +64,7 @@ impl Agent for Chaos {
                 Ok(Vec::new())
             }
             "huge-values" => {
-                let value = "v".repeat(1 << 20);
+                let value = "v".repeat(60_000);
                 for _ in 0..100 {
                     host.set_state("large", &value)?;
                 }
