@@ -142,9 +142,9 @@ fn each_misdeed_is_on_record_as_a_failure_and_kyle_goes_on() {
     let database = dir.path().join("data/ark.db");
     let database = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_ONLY)
         .expect("the database");
-    let foreign = "SELECT count(*) FROM state WHERE agent <> 'kyle'";
+    let foreign = "SELECT count(*) FROM agents_state WHERE agent <> 'kyle'";
     assert_eq!(count(&database, foreign), 0);
-    let own = "SELECT count(*) FROM state WHERE agent = 'kyle'";
+    let own = "SELECT count(*) FROM agents_state WHERE agent = 'kyle'";
     assert_eq!(count(&database, own), 1, "kyle's statistics of one symbol");
 }
 
@@ -162,8 +162,8 @@ fn no_key_reaches_another_agents_state() {
     let database = dir.path().join("data/ark.db");
     let database = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_ONLY)
         .expect("the database");
-    let foreign = "SELECT count(*) FROM state WHERE agent <> 'chaos'";
+    let foreign = "SELECT count(*) FROM agents_state WHERE agent <> 'chaos'";
     assert_eq!(count(&database, foreign), 0);
-    let own = "SELECT count(*) FROM state WHERE agent = 'chaos' AND key IN ('../kyle/x', 'kyle/x', '/etc/passwd')";
+    let own = "SELECT count(*) FROM agents_state WHERE agent = 'chaos' AND key IN ('../kyle/x', 'kyle/x', '/etc/passwd')";
     assert_eq!(count(&database, own), 3, "keys like any other, in its own scope");
 }
