@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
 use crate::graveyard::sha256;
+use crate::handwritten;
 use crate::hermetic::Workspace;
 
 /// Where guests' crates are, and where their components go: the examples, and those that the tests attack the host with.
@@ -14,11 +15,13 @@ const SETS: [(&str, &str); 2] = [
     ("guest-sdk/examples", "target/guests"),
     ("tests/guests", "target/guests-hostile"),
 ];
+/// Guests that are WebAssembly text, not crates, and where their components go.
+const HANDWRITTEN: (&str, &str) = ("tests/handwritten", "target/guests-hostile");
 /// What agents are built for.
 pub const TARGET: &str = "wasm32-wasip2";
 
 /// Builds every guest. For each directory `<name>`, the set's target directory gets `<name>.wasm` and, from the manifest
-/// `<name>/<name>.toml`, `<name>.toml` with the component's digest.
+/// `<name>/<name>.toml`, `<name>.toml` with the component's digest. So it does for each handwritten `<name>.wat`.
 ///
 /// # Errors
 /// A build fails; or a manifest is missing, is no TOML or has no `sha256` line.
@@ -26,6 +29,11 @@ pub fn run() -> Result<()> {
     let workspace = Workspace::here()?;
     for (sources, guests) in SETS {
         build(&workspace, sources, &workspace.root.join(guests))?;
+    }
+    let (sources, guests) = HANDWRITTEN;
+    let sources = workspace.root.join(sources);
+    for (name, component) in handwritten::build(&workspace.root.join("wit"), &sources)? {
+        finish(&sources, &name, &component, &workspace.root.join(guests))?;
     }
     Ok(())
 }
@@ -53,17 +61,21 @@ fn build(workspace: &Workspace, sources: &str, guests: &Path) -> Result<()> {
             .file_name()
             .and_then(|name| name.to_str())
             .context("a guest's directory has a name")?;
-        let component = fs::read(&built.wasm)?;
-        let manifest = built.directory.join(format!("{name}.toml"));
-        let manifest =
-            fs::read_to_string(&manifest).with_context(|| manifest.display().to_string())?;
-        let manifest =
-            with_digest(&manifest, &sha256(&component)).with_context(|| format!("{name}.toml"))?;
-        let wasm = guests.join(format!("{name}.wasm"));
-        fs::write(&wasm, &component)?;
-        fs::write(guests.join(format!("{name}.toml")), manifest)?;
-        println!("{}: {} bytes", wasm.display(), component.len());
+        finish(&built.directory, name, &fs::read(&built.wasm)?, guests)?;
     }
+    Ok(())
+}
+
+/// Writes a guest's component, and its manifest with the component's digest.
+fn finish(sources: &Path, name: &str, component: &[u8], guests: &Path) -> Result<()> {
+    let manifest = sources.join(format!("{name}.toml"));
+    let manifest = fs::read_to_string(&manifest).with_context(|| manifest.display().to_string())?;
+    let manifest =
+        with_digest(&manifest, &sha256(component)).with_context(|| format!("{name}.toml"))?;
+    let wasm = guests.join(format!("{name}.wasm"));
+    fs::write(&wasm, component)?;
+    fs::write(guests.join(format!("{name}.toml")), manifest)?;
+    println!("{}: {} bytes", wasm.display(), component.len());
     Ok(())
 }
 

@@ -3,8 +3,10 @@
 mod bench;
 mod chores;
 mod component;
+mod fuzz;
 mod graveyard;
 mod guests;
+mod handwritten;
 mod hermetic;
 
 use anyhow::Result;
@@ -22,6 +24,8 @@ struct Cli {
 enum Command {
     /// Measures the host against the goals of its design and prints a table.
     Bench(bench::Args),
+    /// Fuzzes what reads bytes that nobody vouches for; installs cargo-fuzz where it is missing. Needs a C++ compiler.
+    Fuzz(fuzz::Args),
     /// Builds the Graveyard from source and pins it: writes policies/graveyard.wasm and policies/graveyard.lock.
     Graveyard(graveyard::Args),
     /// Builds the example agents and completes their manifests, in target/guests.
@@ -43,6 +47,7 @@ enum Command {
 fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Bench(args) => bench::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::Graveyard(args) => graveyard::run(&args),
         Command::Guests => guests::run(),
         Command::Demo { args } => chores::demo(&args),

@@ -42,6 +42,8 @@ use bindings::ark::agent::signals as wit;
 
 /// After so many ticks of the epoch (10 ms) an invocation is slow: it goes on behind the others.
 const SLOW_TICKS: u64 = 2;
+/// What wasmtime says when lists and strings that cross between guest and host, arguments and results alike, are too large together.
+const TOO_MUCH_DATA: &str = "too much data is being copied between the host and the guest";
 /// The most characters of a backtrace: its function names are the guest's.
 const BACKTRACE: usize = 4096;
 /// What wasmtime says when a component has more core instances than its store may hold; it has no type of its own.
@@ -500,6 +502,9 @@ impl Agent {
             .starts_with(TOO_MANY_INSTANCES)
         {
             return InvocationFailure::LimitReached("instances");
+        }
+        if error.root_cause().to_string().starts_with(TOO_MUCH_DATA) {
+            return InvocationFailure::LimitReached("host_call_bytes");
         }
         let backtrace = || {
             error

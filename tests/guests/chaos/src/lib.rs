@@ -49,6 +49,27 @@ impl Agent for Chaos {
                 }
                 Ok(Vec::new())
             }
+            "stderr-flood" => {
+                for _ in 0..900 {
+                    eprintln!("{}", "e".repeat(1000));
+                }
+                Ok(Vec::new())
+            }
+            // WASI's streams are no calls of `ark:agent/host`: what bounds them is fuel and time.
+            "print-forever" => loop {
+                print!("{}", "y".repeat(1000));
+            },
+            "log-huge" => {
+                host.log(Level::Info, &"h".repeat(2 << 20));
+                Ok(Vec::new())
+            }
+            "huge-values" => {
+                let value = "v".repeat(60_000);
+                for _ in 0..100 {
+                    host.set_state("large", &value)?;
+                }
+                Ok(Vec::new())
+            }
             "host-call-flood" => loop {
                 host.state_get("was-here")?;
             },
@@ -59,6 +80,7 @@ impl Agent for Chaos {
                 Ok(Vec::new())
             }
             "actions" => Ok(vec![small("X", 0.01)?; 10_000]),
+            "many-actions" => Ok(vec![small("X", 0.01)?; 100_000]),
             "strings" => {
                 let mut action = small("X", 0.01)?;
                 action.reasoning = Some("z".repeat(1 << 20));
@@ -93,6 +115,27 @@ impl Agent for Chaos {
                 },
                 0.01,
             )?]),
+            "keys" => {
+                // T: taken, in the agent's own scope, where a path means nothing. R: refused.
+                let long = "k".repeat(257);
+                let vast = "k".repeat(1 << 20);
+                let keys = [
+                    "../kyle/x",
+                    "kyle/x",
+                    "/etc/passwd",
+                    "",
+                    "\0",
+                    "a\0kyle/x",
+                    "a\u{7f}",
+                    &long,
+                    &vast,
+                ];
+                let answers = keys.map(|key| match host.set_state(key, &"overwritten") {
+                    Ok(_) => 'T',
+                    Err(_) => 'R',
+                });
+                Ok(vec![small(&String::from_iter(answers), 0.01)?])
+            }
             "foreign-scope" => {
                 let stolen = host.state_get("../kenny/last-order/X")?.is_some()
                     || host.state_get("kenny/last-order/X")?.is_some();

@@ -1,0 +1,62 @@
+//! Bytes to everything that the host does with a component before it trusts it: checks, compilation, linking, the question for its
+//! metadata; as an agent, as a policy and as `ark inspect`. Nothing may panic; libFuzzer's `-timeout` and `-rss_limit_mb` bound the rest.
+
+#![no_main]
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use ark_host::model::ids::Digest;
+use ark_host::runtime::{
+    Agent, Engine, EngineConfig, Limits, LimitsOverride, LoadError, Manifest, Policy,
+};
+use libfuzzer_sys::fuzz_target;
+
+static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
+    let config = EngineConfig {
+        instances: 4,
+        memory_bytes: 64 * 1024 * 1024,
+        ..EngineConfig::default()
+    };
+    Engine::new(&config).expect("an engine")
+});
+
+fuzz_target!(|bytes: &[u8]| {
+    let manifest = Manifest {
+        name: "fuzzed".parse().expect("a name"),
+        version: "0.1.0".to_owned(),
+        component: "fuzzed.wasm".to_owned(),
+        sha256: Digest::of(bytes),
+        description: String::new(),
+        topics: Vec::new(),
+        actions: Vec::new(),
+        capabilities: vec!["truth-set".to_owned()],
+        limits: LimitsOverride::default(),
+        config: std::collections::BTreeMap::new(),
+    };
+    // What stops a component that starts to run, soon: a fuzzer wants to see the next one.
+    let limits = Limits {
+        fuel: 1_000_000,
+        deadline: Duration::from_millis(200),
+        ..Limits::default()
+    };
+    // A refusal is a message for the operator: it must be printable, too.
+    let refusal = Agent::load(&ENGINE, bytes, manifest, &limits).err();
+    let _ = refusal.as_ref().map(ToString::to_string);
+    // Policies and `ark inspect` begin with the same checks and the same compilation: what did not pass them would not now.
+    if matches!(
+        refusal,
+        Some(
+            LoadError::TooLarge { .. }
+                | LoadError::NotWasm
+                | LoadError::CoreModule
+                | LoadError::Malformed(_)
+        )
+    ) {
+        return;
+    }
+    if let Err(refusal) = Policy::load(&ENGINE, bytes) {
+        let _ = refusal.to_string();
+    }
+    let _ = ark_host::runtime::inspect(&ENGINE, bytes);
+});

@@ -1,0 +1,63 @@
+//! Guests written by hand, as WebAssembly text: for what the SDK does not let an agent do.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
+
+/// What every such guest begins with.
+const PRELUDE: &str = "prelude";
+/// What they are components of.
+const WORLD: &str = "ark:agent/agent";
+
+/// Makes each `<name>.wat` of a directory, except the prelude, a component. Returns the name and the bytes of each, in order.
+///
+/// # Errors
+/// A file cannot be read, or is no module that fits the world.
+pub fn build(wit: &Path, sources: &Path) -> Result<Vec<(String, Vec<u8>)>> {
+    let prelude = sources.join(PRELUDE).with_extension("wat");
+    let prelude = fs::read_to_string(&prelude).with_context(|| prelude.display().to_string())?;
+    let mut files: Vec<PathBuf> = fs::read_dir(sources)
+        .with_context(|| sources.display().to_string())?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<_>>()?;
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "wat"));
+    files.sort();
+    let mut guests = Vec::new();
+    for file in files {
+        let name = file
+            .file_stem()
+            .and_then(|name| name.to_str())
+            .context("a guest's name is UTF-8")?
+            .to_owned();
+        if name == PRELUDE {
+            continue;
+        }
+        ensure!(
+            name.len() <= 32,
+            "{name}: the prelude has room for 32 bytes"
+        );
+        let body = fs::read_to_string(&file)?;
+        let text = format!("(module\n{prelude}{body})")
+            .replace("NAMELEN", &name.len().to_string())
+            .replace("NAME", &name);
+        let component = component(wit, &text).with_context(|| file.display().to_string())?;
+        guests.push((name, component));
+    }
+    Ok(guests)
+}
+
+fn component(wit: &Path, text: &str) -> Result<Vec<u8>> {
+    let mut resolve = Resolve::default();
+    resolve.push_dir(wit.join("types"))?;
+    let (agent, _) = resolve.push_dir(wit.join("agent"))?;
+    let world = resolve.select_world(&[agent], Some(WORLD))?;
+    let mut module = wat::parse_str(text)?;
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
+    ComponentEncoder::default()
+        .module(&module)?
+        .validate(true)
+        .encode()
+}
