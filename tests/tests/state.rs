@@ -1,5 +1,7 @@
 //! The Mutable Core over HTTP.
 
+use std::time::{Duration, Instant};
+
 use ark_tests::{Client, Host, guests, trade};
 use serde_json::{Value, json};
 
@@ -442,4 +444,49 @@ fn memories_settings_truths_and_the_session_log() {
         page["next_cursor"].as_str().expect("a cursor")
     ));
     assert!(next["entries"][0]["seq"].as_u64() < page["entries"][1]["seq"].as_u64());
+}
+
+#[test]
+fn a_setting_reaches_its_agent_while_the_host_runs() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let agents = guests();
+    let host = Host::start(
+        &dir.path().join("data"),
+        &["--agents", agents.to_str().expect("UTF-8")],
+    );
+    let client = &mut Client::new(&host);
+    let setting = "/v1/config/agents%2Fjoey%2Fconfidence";
+    let score = json!({"topic": "kyle.score", "payload": {"symbol": "X", "price": 100.0, "at": 1, "score": 0.1, "z": 1.0,
+        "volume_ratio": 1.0, "volatility": 0.01, "high": 101.0, "low": 99.0}});
+    let mut lines = 0;
+    let mut signal = |client: &mut Client| {
+        assert_eq!(client.post("/v1/signals", &score).0, 202);
+        let until = Instant::now() + Duration::from_secs(30);
+        loop {
+            let (_, log) = client.get("/v1/session-log?agent=joey");
+            let entries = log["entries"].as_array().expect("entries");
+            if entries.len() > lines {
+                lines = entries.len();
+                return entries[0]["result"].as_str().expect("a result").to_owned();
+            }
+            assert!(Instant::now() < until, "joey was not asked: {log}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    assert_eq!(signal(client), "handled");
+    assert_eq!(put(client, setting, &json!({"value": 7})).0, 200);
+    assert_eq!(signal(client), "failed");
+    let path = "/v1/state/joey/recent%2FX";
+    let (_, state) = client.get(path);
+    assert_eq!(
+        (&state["revision"], &state["written_by"]),
+        (&json!(1), &json!("agent"))
+    );
+    assert_eq!(call(client, "DELETE", setting, &[], None).0, 200);
+    assert_eq!(signal(client), "handled");
+    let (_, state) = client.get(path);
+    assert_eq!(
+        (&state["revision"], &state["value"]),
+        (&json!(2), &json!([0.1, 0.1]))
+    );
 }
