@@ -6,70 +6,79 @@ use anyhow::{Context, bail};
 use clap::Args;
 use serde_json::Value;
 
+use crate::config::{Config, Overrides};
+
 /// How long the host may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Which host.
 #[derive(Debug, Args)]
 pub(super) struct Remote {
-    /// The running host's API.
-    #[arg(
-        long,
-        env = "ARK_URL",
-        default_value = "http://127.0.0.1:8000",
-        value_name = "URL"
-    )]
-    url: String,
+    /// The running host's API [default: the address in ark.toml, else http://127.0.0.1:8000].
+    #[arg(long, global = true, env = "ARK_URL", value_name = "URL")]
+    url: Option<String>,
 }
 
 impl Remote {
     /// Sends a GET.
     pub(super) fn get(&self, path: &str) -> anyhow::Result<Value> {
-        let url = self.at(path);
-        let response = client().get(&url).call();
-        self.read(response)
+        self.send("GET", path, None)
     }
 
     /// Sends a POST of JSON.
     pub(super) fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
-        let url = self.at(path);
-        let response = client()
-            .post(&url)
-            .header("Content-Type", "application/json")
-            .send(body.to_string());
-        self.read(response)
+        self.send("POST", path, Some(body.to_string()))
     }
 
-    fn at(&self, path: &str) -> String {
-        format!("{}{path}", self.url.trim_end_matches('/'))
-    }
-
-    fn read(
+    /// Sends any request; `body` is JSON.
+    pub(super) fn send(
         &self,
-        response: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+        method: &str,
+        path: &str,
+        body: Option<String>,
     ) -> anyhow::Result<Value> {
-        let mut response = response.with_context(|| {
-            format!(
-                "no host answers at {}; is `ark serve` running there? (--url, ARK_URL)",
-                self.url
-            )
-        })?;
-        let status = response.status();
-        let text = response
-            .body_mut()
-            .read_to_string()
-            .context("the answer was cut off")?;
-        let body: Value = serde_json::from_str(&text)
-            .with_context(|| format!("{} answers no JSON; is it a host of ARK?", self.url))?;
-        if !status.is_success() {
-            let said = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or("");
-            match said("remedy") {
-                "" => bail!("{} ({status})", said("detail")),
-                remedy => bail!("{}; {remedy} ({status})", said("detail")),
+        let url = match &self.url {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => {
+                let config = Config::read(None, Overrides::default())?;
+                format!("http://{}", config.listen)
             }
-        }
-        Ok(body)
+        };
+        let request = ureq::http::Request::builder()
+            .method(method)
+            .uri(format!("{url}{path}"))
+            .header("Content-Type", "application/json")
+            .body(body.unwrap_or_default())
+            .context("the request cannot be made; check --url")?;
+        read(&url, client().run(request))
     }
+}
+
+fn read(
+    url: &str,
+    response: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+) -> anyhow::Result<Value> {
+    let mut response = response.with_context(|| {
+        format!(
+            "no host answers at {}; is `ark serve` running there? (--url, ARK_URL)",
+            url
+        )
+    })?;
+    let status = response.status();
+    let text = response
+        .body_mut()
+        .read_to_string()
+        .context("the answer was cut off")?;
+    let body: Value = serde_json::from_str(&text)
+        .with_context(|| format!("{} answers no JSON; is it a host of ARK?", url))?;
+    if !status.is_success() {
+        let said = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or("");
+        match said("remedy") {
+            "" => bail!("{} ({status})", said("detail")),
+            remedy => bail!("{}; {remedy} ({status})", said("detail")),
+        }
+    }
+    Ok(body)
 }
 
 fn client() -> ureq::Agent {

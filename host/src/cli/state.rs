@@ -11,8 +11,9 @@ use clap::{Args, Subcommand};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
-use crate::config::{Config, Overrides};
 use crate::store::{Archive, SecretKey, check_snapshot, rekey, restore, snapshot};
+
+use super::remote::Remote;
 
 /// What stays as it is in a segment of a path (RFC 3986, unreserved).
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
@@ -20,14 +21,11 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'.')
     .remove(b'~');
-/// How long the host may take to answer.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 
 #[derive(Debug, Args)]
 pub(super) struct StateArgs {
-    /// The running host's API [default: the address in ark.toml, else http://127.0.0.1:8000].
-    #[arg(long, global = true, env = "ARK_URL")]
-    url: Option<String>,
+    #[command(flatten)]
+    remote: Remote,
     /// Whom the audit log is to name for a change.
     #[arg(long, global = true, value_name = "NAME")]
     by: Option<String>,
@@ -69,7 +67,7 @@ enum StateCommand {
     Set {
         agent: String,
         key: String,
-        /// One JSON value, e.g. '"text"', 1.5, '{"a": []}'.
+        /// One JSON value, e.g. '"text"', 1.5, '{"a": []}'; `-`: read from standard input, where no other user sees it.
         value: String,
         /// The revision it must be at; 0: there must be none.
         #[arg(long)]
@@ -370,7 +368,7 @@ pub(super) fn run(args: StateArgs) -> anyhow::Result<ExitCode> {
             value,
             expected_revision,
         } => Call::new("PUT", &["v1", "state", &agent, &key]).body(
-            Some(&value),
+            Some(&given(value)?),
             &[
                 ("expected_revision", json!(expected_revision)),
                 ("updated_by", by),
@@ -429,7 +427,7 @@ pub(super) fn run(args: StateArgs) -> anyhow::Result<ExitCode> {
             .with("until_ms", until_ms)
             .page(page),
     };
-    send(&url(args.url)?, call)
+    send(&args.remote, call)
 }
 
 fn memory(command: MemoryCommand, by: Value, name: Option<String>) -> anyhow::Result<Call> {
@@ -529,56 +527,25 @@ fn truth(command: TruthCommand, by: Value) -> Call {
     }
 }
 
-fn url(given: Option<String>) -> anyhow::Result<String> {
-    match given {
-        Some(url) => Ok(url.trim_end_matches('/').to_owned()),
-        None => {
-            let config = Config::read(None, Overrides::default())?;
-            Ok(format!("http://{}", config.listen))
-        }
+/// A value from the command line, or from standard input.
+fn given(value: String) -> anyhow::Result<String> {
+    if value == "-" {
+        return std::io::read_to_string(std::io::stdin()).context("standard input");
     }
+    Ok(value)
 }
 
-fn send(url: &str, call: Call) -> anyhow::Result<ExitCode> {
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .timeout_global(Some(PATIENCE))
-        .build()
-        .into();
+fn send(remote: &Remote, call: Call) -> anyhow::Result<ExitCode> {
     let query: Vec<String> = call
         .query
         .iter()
         .map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, SEGMENT)))
         .collect();
-    let mut target = format!("{url}{}", call.path);
+    let mut path = call.path;
     if !query.is_empty() {
-        target = format!("{target}?{}", query.join("&"));
+        path = format!("{path}?{}", query.join("&"));
     }
-    let request = ureq::http::Request::builder()
-        .method(call.method)
-        .uri(&target)
-        .header("content-type", "application/json")
-        .body(call.body.unwrap_or_default())
-        .context("the request cannot be made")?;
-    let mut response = agent
-        .run(request)
-        .with_context(|| format!("no host answers at {url}; start one, or give its --url"))?;
-    let whole = response.status().is_success();
-    let text = response
-        .body_mut()
-        .read_to_string()
-        .context("the answer broke off")?;
-    let answer: Value = serde_json::from_str(&text).context("the answer is no JSON")?;
-    if whole {
-        return print(&answer, true);
-    }
-    let part = |name: &str| answer[name].as_str().unwrap_or_default().to_owned();
-    let remedy = part("remedy");
-    let detail = part("detail");
-    if remedy.is_empty() || detail.contains(&remedy) {
-        anyhow::bail!("{detail}");
-    }
-    anyhow::bail!("{detail}; {remedy}")
+    print(&remote.send(call.method, &path, call.body)?, true)
 }
 
 fn print(answer: &Value, whole: bool) -> anyhow::Result<ExitCode> {

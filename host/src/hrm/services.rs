@@ -72,6 +72,13 @@ impl Services for LiveServices {
             .map_err(|error| unreadable(&error))
     }
 
+    fn config_get(&self, key: &str) -> Result<Option<String>, ServiceError> {
+        self.store
+            .setting(&format!("agents/{}/{key}", self.manifest.name))
+            .map(|setting| setting.and_then(|setting| setting.value_json))
+            .map_err(|error| unreadable(&error))
+    }
+
     fn check(&self, action: Action) -> Result<Preview, ServiceError> {
         let (reply, answer) = crossbeam_channel::bounded(1);
         let refusal = refusal(&self.manifest, &action);

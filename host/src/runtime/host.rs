@@ -60,6 +60,14 @@ pub trait Services: Send + Sync {
     /// It cannot be read now.
     fn truth_get(&self, key: &str) -> Result<Option<Truth>, ServiceError>;
 
+    /// A value the operator has set for the agent while the host runs; it comes before the manifest's. JSON text.
+    ///
+    /// # Errors
+    /// It cannot be read now.
+    fn config_get(&self, _key: &str) -> Result<Option<String>, ServiceError> {
+        Ok(None)
+    }
+
     /// How the policies would judge an action of this agent now.
     ///
     /// # Errors
@@ -449,7 +457,11 @@ impl wit::Host for Session {
         key: String,
     ) -> wasmtime::Result<Result<Option<String>, wit::HostError>> {
         self.charge(key.len())?;
-        let value = self.manifest.config.get(&key).map(ToString::to_string);
+        let set = match self.services.config_get(&key) {
+            Ok(value) => value,
+            Err(error) => return Ok(Err(unavailable(error))),
+        };
+        let value = set.or_else(|| self.manifest.config.get(&key).map(ToString::to_string));
         self.charge_bytes(value.as_ref().map_or(0, String::len))?;
         Ok(Ok(value))
     }

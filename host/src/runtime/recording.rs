@@ -50,6 +50,11 @@ pub enum Call {
         /// The key.
         key: String,
     },
+    /// `config-get`.
+    ConfigGet {
+        /// The key.
+        key: String,
+    },
     /// `check`.
     Check {
         /// The action.
@@ -69,6 +74,8 @@ pub enum CallAnswer {
     Memories(Vec<Memory>),
     /// To `truth-get`.
     Truth(Option<Truth>),
+    /// To `config-get`.
+    Config(Option<String>),
     /// To `check`.
     Preview(Box<Preview>),
     /// The host could not do it: why.
@@ -261,6 +268,7 @@ fn shortened(call: Call) -> Call {
             limit,
         },
         Call::TruthGet { key } => Call::TruthGet { key: clip(key) },
+        Call::ConfigGet { key } => Call::ConfigGet { key: clip(key) },
         Call::Check { .. } => Call::StateGet {
             key: "(a check too large to be kept)".to_owned(),
         },
@@ -270,7 +278,7 @@ fn shortened(call: Call) -> Call {
 fn size_of(call: &Call, answer: &CallAnswer) -> usize {
     const FRAME: usize = 64;
     let asked = match call {
-        Call::StateGet { key } | Call::TruthGet { key } => key.len(),
+        Call::StateGet { key } | Call::TruthGet { key } | Call::ConfigGet { key } => key.len(),
         Call::StateList { prefix, .. } => prefix.len(),
         Call::MemoryRecent { kind, .. } => kind.as_ref().map_or(0, String::len),
         Call::Check { action } => {
@@ -294,6 +302,7 @@ fn size_of(call: &Call, answer: &CallAnswer) -> usize {
             .iter()
             .map(|(_, answers)| answers.len() * FRAME)
             .sum(),
+        CallAnswer::Config(value) => value.as_ref().map_or(0, String::len),
         CallAnswer::Unavailable(reason) => reason.len(),
         CallAnswer::Dropped => 0,
     };
@@ -381,6 +390,19 @@ impl Services for Taped {
         });
         taken(answer, |answer| match answer {
             CallAnswer::Truth(truth) => Some(truth),
+            _ => None,
+        })
+    }
+
+    fn config_get(&self, key: &str) -> Result<Option<String>, ServiceError> {
+        let call = Call::ConfigGet {
+            key: key.to_owned(),
+        };
+        let answer = self.tape.answer(call, || {
+            given(self.services.config_get(key), CallAnswer::Config)
+        });
+        taken(answer, |answer| match answer {
+            CallAnswer::Config(value) => Some(value),
             _ => None,
         })
     }

@@ -221,7 +221,7 @@ impl Archive {
     /// The database or the anchors cannot be read; a fault in the state is no error but part of the report.
     pub fn check_state(&self, secret: Option<&SecretKey>) -> Result<StateReport, ReadError> {
         self.needs_current()?;
-        let anchors = super::audit::read_anchors(self.dir())
+        let anchors = super::verify::read_anchors(self.dir())
             .map_err(|error| ReadError(format!("anchors.jsonl: {error}")))?;
         let mut anchors: Vec<_> = anchors
             .into_iter()

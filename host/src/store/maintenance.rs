@@ -11,7 +11,7 @@ use super::audit::{self, AuditEntry, AuditKind};
 use super::error::{OpenError, ReadError};
 use super::lock::{self, DirLock};
 use super::secrets::{Place, SecretError, SecretKey, SecretKeyError};
-use super::{database_path, history, schema, session_log};
+use super::{database_path, history, schema, session_log, verify};
 
 /// Why something could not be done to a store.
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +95,7 @@ impl Closed {
             audit::head(&self.connection)?,
             history::head(&self.connection)?,
         );
-        audit::anchor(&self.dir, heads.0, heads.1).map_err(MaintenanceError::file(&self.dir))
+        verify::anchor(&self.dir, heads.0, heads.1).map_err(MaintenanceError::file(&self.dir))
     }
 }
 

@@ -30,6 +30,7 @@ mod snapshot;
 mod state;
 mod truth;
 mod unit;
+mod verify;
 mod writer;
 
 use std::path::{Path, PathBuf};

@@ -21,7 +21,7 @@ use super::error::OpenError;
 use super::lock::{self, DirLock, PENDING};
 use super::maintenance::{Closed, MaintenanceError, digest_of, parent, sync_dir, tell};
 use super::secrets::SecretKey;
-use super::{Archive, database_path, history, schema};
+use super::{Archive, database_path, history, schema, verify};
 
 const MANIFEST: &str = "manifest.json";
 const FORMAT: &str = "ark-snapshot/1";
@@ -124,8 +124,8 @@ fn copy(dir: &Path, partial: &Path) -> Result<Manifest, MaintenanceError> {
     });
     drop(to);
     sync(&target)?;
-    let anchors = audit::read_anchors(dir).map_err(MaintenanceError::file(dir))?;
-    let path = partial.join(audit::ANCHORS);
+    let anchors = verify::read_anchors(dir).map_err(MaintenanceError::file(dir))?;
+    let path = partial.join(verify::ANCHORS);
     let mut file = std::fs::File::create(&path).map_err(MaintenanceError::file(&path))?;
     for anchor in anchors.iter().filter(|anchor| {
         let state = state.map_or(0, |state| state.seq);
@@ -137,7 +137,7 @@ fn copy(dir: &Path, partial: &Path) -> Result<Manifest, MaintenanceError> {
     }
     file.sync_all().map_err(MaintenanceError::file(&path))?;
     let mut files = Vec::new();
-    for name in ["ark.db", audit::ANCHORS] {
+    for name in ["ark.db", verify::ANCHORS] {
         let (sha256, bytes) = digest_of(&partial.join(name))?;
         files.push(SnapshotFile {
             name: name.to_owned(),
@@ -209,7 +209,7 @@ pub fn check_snapshot(
         )));
     }
     schema::check_version(&database_path(snapshot), manifest.schema)?;
-    for name in ["ark.db", audit::ANCHORS] {
+    for name in ["ark.db", verify::ANCHORS] {
         let (sha256, bytes) = digest_of(&snapshot.join(name))?;
         let said = manifest.files.iter().find(|file| file.name == name);
         if said.is_none_or(|file| file.sha256 != sha256 || file.bytes != bytes) {
@@ -287,8 +287,8 @@ pub fn restore(
     std::fs::copy(database_path(snapshot), &fresh).map_err(MaintenanceError::file(&fresh))?;
     set_own(&fresh)?;
     sync(&fresh)?;
-    let anchors = dir.join(audit::ANCHORS);
-    std::fs::copy(snapshot.join(audit::ANCHORS), &anchors)
+    let anchors = dir.join(verify::ANCHORS);
+    std::fs::copy(snapshot.join(verify::ANCHORS), &anchors)
         .map_err(MaintenanceError::file(&anchors))?;
     set_own(&anchors)?;
     sync(&anchors)?;
@@ -316,7 +316,7 @@ fn move_aside(dir: &Path) -> Result<PathBuf, MaintenanceError> {
     }
     let aside = dir.join(format!("before-restore-{}", Millis::now().0));
     lock::make_new_dir(&aside).map_err(MaintenanceError::file(&aside))?;
-    for name in ["ark.db-wal", "ark.db-shm", audit::ANCHORS, "ark.db"] {
+    for name in ["ark.db-wal", "ark.db-shm", verify::ANCHORS, "ark.db"] {
         let from = dir.join(name);
         if from.exists() {
             std::fs::rename(&from, aside.join(name)).map_err(MaintenanceError::file(&from))?;

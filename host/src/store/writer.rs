@@ -14,7 +14,9 @@ use super::error::{CommitError, OpenError};
 use super::quota::Quota;
 use super::secrets::SecretKey;
 use super::unit::{Done, Receipt, Unit};
-use super::{control, history, ledger, memory, operation, session_log, signals, state, truth};
+use super::{
+    control, history, ledger, memory, operation, session_log, signals, state, truth, verify,
+};
 
 /// After so many rows the head of the chain is anchored.
 const ANCHOR_ROWS: u64 = 10_000;
@@ -377,7 +379,7 @@ impl Writer {
         if heads == self.anchored {
             return;
         }
-        match audit::anchor(&self.dir, self.head, self.history) {
+        match verify::anchor(&self.dir, self.head, self.history) {
             Ok(()) => self.anchored = heads,
             Err(error) => {
                 tracing::warn!(%error, "the audit log could not be anchored; tried again later");
