@@ -104,7 +104,7 @@ enum Part {
     Start,
     /// Good agents beside hostile ones.
     Isolation,
-    /// The store's writes, reads and history, beside bare SQLite.
+    /// The store's writes, reads and history, beside bare `SQLite`.
     Store,
 }
 

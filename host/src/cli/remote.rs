@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Which host.
 #[derive(Debug, Args)]
 pub(super) struct Remote {
-    /// The running host's API [default: the address in ark.toml, else http://127.0.0.1:8000].
+    /// The running host's API [default: the address in ark.toml, else <http://127.0.0.1:8000>].
     #[arg(long, global = true, env = "ARK_URL", value_name = "URL")]
     url: Option<String>,
 }
@@ -37,12 +37,11 @@ impl Remote {
         path: &str,
         body: Option<String>,
     ) -> anyhow::Result<Value> {
-        let url = match &self.url {
-            Some(url) => url.trim_end_matches('/').to_owned(),
-            None => {
-                let config = Config::read(None, Overrides::default())?;
-                format!("http://{}", config.listen)
-            }
+        let url = if let Some(url) = &self.url {
+            url.trim_end_matches('/').to_owned()
+        } else {
+            let config = Config::read(None, Overrides::default())?;
+            format!("http://{}", config.listen)
         };
         let request = ureq::http::Request::builder()
             .method(method)
@@ -59,10 +58,7 @@ fn read(
     response: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
 ) -> anyhow::Result<Value> {
     let mut response = response.with_context(|| {
-        format!(
-            "no host answers at {}; is `ark serve` running there? (--url, ARK_URL)",
-            url
-        )
+        format!("no host answers at {url}; is `ark serve` running there? (--url, ARK_URL)")
     })?;
     let status = response.status();
     let text = response
@@ -70,7 +66,7 @@ fn read(
         .read_to_string()
         .context("the answer was cut off")?;
     let body: Value = serde_json::from_str(&text)
-        .with_context(|| format!("{} answers no JSON; is it a host of ARK?", url))?;
+        .with_context(|| format!("{url} answers no JSON; is it a host of ARK?"))?;
     if !status.is_success() {
         let said = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or("");
         match said("remedy") {

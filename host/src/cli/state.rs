@@ -45,7 +45,7 @@ struct Page {
     /// Rows at most.
     #[arg(long, default_value_t = 50)]
     limit: u32,
-    /// The next_cursor of the page before.
+    /// The `next_cursor` of the page before.
     #[arg(long)]
     cursor: Option<String>,
 }
@@ -285,10 +285,11 @@ struct Call {
 
 impl Call {
     fn new(method: &'static str, segments: &[&str]) -> Self {
-        let path = segments
-            .iter()
-            .map(|segment| format!("/{}", utf8_percent_encode(segment, SEGMENT)))
-            .collect();
+        let mut path = String::new();
+        for segment in segments {
+            path.push('/');
+            path.extend(utf8_percent_encode(segment, SEGMENT));
+        }
         Self {
             method,
             path,

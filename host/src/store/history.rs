@@ -165,12 +165,11 @@ pub(super) fn carry_over(
                 }
                 _ => None,
             };
-            let (stored, key_id, digest) = match &sealed {
-                Some((sealed, id)) => (Some(sealed.text.as_str()), Some(*id), Some(sealed.digest)),
-                None => {
-                    let digest = value.as_deref().map(|value| Digest::of(value.as_bytes()));
-                    (value.as_deref(), None, digest)
-                }
+            let (stored, key_id, digest) = if let Some((sealed, id)) = &sealed {
+                (Some(sealed.text.as_str()), Some(*id), Some(sealed.digest))
+            } else {
+                let digest = value.as_deref().map(|value| Digest::of(value.as_bytes()));
+                (value.as_deref(), None, digest)
             };
             let new = NewRevision {
                 place,
@@ -277,6 +276,10 @@ impl Archive {
     }
 }
 
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "what every check returns that has found something"
+)]
 fn fault(seq: u64, problem: &str) -> Option<ChainFault> {
     Some(ChainFault {
         seq,

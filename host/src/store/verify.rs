@@ -89,6 +89,10 @@ impl Archive {
     }
 }
 
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "what every check returns that has found something"
+)]
 fn broken(seq: u64, problem: &str) -> Option<ChainFault> {
     Some(ChainFault {
         seq,
