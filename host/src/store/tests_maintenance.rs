@@ -385,3 +385,35 @@ fn archived_rows_leave_the_database_and_the_chain_stays_verifiable() {
         assert!(check_archive(&file("a")).map_or(true, |report| report.fault.is_some()));
     }
 }
+
+#[test]
+fn the_database_and_its_log_together_stay_within_the_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let limit = 3_000_000;
+    let config = StoreConfig {
+        max_bytes: Some(limit),
+        ..StoreConfig::in_dir(dir.path())
+    };
+    let store = Store::open(&config).unwrap();
+    let size = || -> u64 {
+        ["ark.db", "ark.db-wal"]
+            .iter()
+            .filter_map(|name| std::fs::metadata(dir.path().join(name)).ok())
+            .map(|metadata| metadata.len())
+            .sum()
+    };
+    let value = format!("\"{}\"", "x".repeat(20_000));
+    let mut written = 0;
+    let refused = loop {
+        match operate(&store, 1, set("k", Some(&value), None)) {
+            Ok(revision) => written = revision,
+            Err(error) => break error,
+        }
+        assert!(size() <= limit, "{} bytes after {written} writes", size());
+    };
+    assert!(refused.to_string().contains("full"), "{refused}");
+    // Most of the limit is used, and what was written is read.
+    assert!(size() > limit / 2, "{} bytes", size());
+    let last = store.state_latest(&name("kyle"), "k").unwrap().unwrap();
+    assert_eq!(last.revision, written);
+}
