@@ -305,7 +305,6 @@ impl Config {
                     1,
                 )?
                 .map_or(hrm.reservation_ttl, Duration::from_secs),
-                ..hrm
             },
             router: RouterConfig {
                 workers: between("capacity.workers", file.capacity.workers, 1, 128)?
