@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ark_host::model::ids::Digest;
 use ark_host::runtime::{
-    Agent, Engine, EngineConfig, Limits, LimitsOverride, LoadError, Manifest, Policy,
+    Agent, Engine, EngineConfig, Limits, LimitsTable, LoadError, Manifest, Policy,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -31,7 +31,7 @@ fuzz_target!(|bytes: &[u8]| {
         topics: Vec::new(),
         actions: Vec::new(),
         capabilities: vec!["truth-set".to_owned()],
-        limits: LimitsOverride::default(),
+        limits: LimitsTable::default(),
         config: std::collections::BTreeMap::new(),
     };
     // What stops a component that starts to run, soon: a fuzzer wants to see the next one.

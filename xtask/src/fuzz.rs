@@ -60,7 +60,7 @@ pub fn run(args: &Args) -> Result<()> {
             .context("cargo fuzz")?;
         ensure!(
             status.success(),
-            "{target} has found something: see above, and fuzz/artifacts/{target}"
+            "{target} could not be built, or has found something: see above, and fuzz/artifacts/{target}"
         );
     }
     Ok(())
