@@ -736,6 +736,43 @@ fn a_redis_is_watched_for_its_queue_its_latency_and_its_end() {
     assert_eq!(alerts("redis_depth"), ["critical", "warning"]);
 }
 
+/// The names of the host's threads with the least priority, which is a slow guest's. (What keeps the compiled components gives way by 3.)
+fn lowered(host: &Host) -> Vec<String> {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", host.pid())).expect("Linux");
+    tasks
+        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok())
+        .filter_map(|stat| {
+            let (name, rest) = stat.rsplit_once(") ")?;
+            // `nice` is the 19th field; the first of `rest` is the third.
+            let nice: i32 = rest.split(' ').nth(16)?.parse().ok()?;
+            (nice == 19).then(|| name.to_owned())
+        })
+        .collect()
+}
+
+#[test]
+fn a_slow_guest_gives_way_while_it_runs_and_no_thread_stays_slow_after_it() {
+    let place = Place::new(ark_tests::PATIENT);
+    copy_agent(&hostile_guests(), "chaos", &place.agents());
+    let host = place.start();
+    assert_eq!(lowered(&host), [""; 0], "after the start");
+    let mut client = Client::new(&host);
+    for _ in 0..3 {
+        signal(&mut client, "chaos.go", "loop");
+    }
+    let slow = until("a slow guest", || {
+        Some(lowered(&host)).filter(|names| !names.is_empty())
+    });
+    assert!(
+        slow.iter().all(|name| name.contains("ark-guest")),
+        "{slow:?}"
+    );
+    until("its end", || {
+        (agent(&mut client, "chaos")["failed"] == json!(3)).then_some(())
+    });
+    until("fresh threads", || lowered(&host).is_empty().then_some(()));
+}
+
 #[test]
 fn six_good_agents_go_on_while_ten_hostile_ones_are_stopped() {
     let place = Place::new("[watchdog]\nheartbeat_ms = 1000\n");

@@ -165,7 +165,7 @@ fn describe(workspace: &Workspace, module: &[u8]) -> Result<String> {
     let version = version_of(&linked, PACKAGE)?;
     let sdk = version_of(&linked, "ark-guest")?;
     linked.retain(|(name, _)| name != PACKAGE && name != "ark-guest");
-    let tools = workspace.linked(env!("CARGO_PKG_NAME"), &toolchain.host)?;
+    let tools = workspace.named(env!("CARGO_PKG_NAME"), &toolchain.host)?;
     linked.extend(
         tools
             .into_iter()

@@ -142,6 +142,18 @@ impl Workspace {
     /// # Errors
     /// `cargo tree` fails.
     pub fn linked(&self, package: &str, target: &str) -> Result<Vec<(String, String)>> {
+        self.tree(package, target, &[])
+    }
+
+    /// As [`Workspace::linked`], of those that `package` names itself.
+    ///
+    /// # Errors
+    /// `cargo tree` fails.
+    pub fn named(&self, package: &str, target: &str) -> Result<Vec<(String, String)>> {
+        self.tree(package, target, &["--depth", "1"])
+    }
+
+    fn tree(&self, package: &str, target: &str, more: &[&str]) -> Result<Vec<(String, String)>> {
         let mut tree = self.command("cargo");
         tree.args([
             "tree",
@@ -155,6 +167,7 @@ impl Workspace {
             "none",
         ]);
         tree.args(["--edges", "normal,no-proc-macro", "--format", "{p}"]);
+        tree.args(more);
         let mut linked: Vec<(String, String)> = output(&mut tree)?
             .lines()
             .filter_map(|line| {

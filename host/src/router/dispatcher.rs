@@ -42,6 +42,8 @@ pub(super) enum Event {
     Accepted(Arc<Signal>, Vec<usize>),
     /// A job of a seat ended.
     Finished(u64, usize, Finish),
+    /// A worker's thread has ended, since a slow guest had lowered its priority.
+    Slowed(usize),
     /// There may be something in the outbox.
     Outbox,
     /// An agent may be handed signals again.
@@ -146,6 +148,7 @@ impl Dispatcher {
                         match current {
                             Event::Accepted(signal, receivers) => self.enqueue(&signal, &receivers),
                             Event::Finished(job, seat, finish) => self.finished(job, seat, finish),
+                            Event::Slowed(worker) => self.workers.replace(worker),
                             Event::Outbox => outbox = true,
                             Event::Wake => {
                                 (0..self.queues.len()).for_each(|seat| self.queue_up(seat));

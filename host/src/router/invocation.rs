@@ -61,6 +61,11 @@ impl Invoker {
         end.slow
     }
 
+    /// Tells the router that a thread whose priority was lowered has ended.
+    pub(super) fn slowed(&self, worker: usize) {
+        let _ = self.events.send(Event::Slowed(worker));
+    }
+
     fn attempt(&self, place: &Seat, signal: &Arc<Signal>, started: Instant) -> End {
         let agent = &place.agent;
         let limits = agent.limits();

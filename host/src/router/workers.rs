@@ -1,6 +1,7 @@
 //! The threads that run guests.
 //!
-//! A guest that ran for long has lowered its thread's priority for good: that thread ends, and a fresh one takes its place.
+//! A guest that ran for long has lowered its thread's priority for good: that thread ends, and the router's thread starts a fresh one in
+//! its place.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -65,25 +66,29 @@ impl Workers {
     }
 }
 
+impl Workers {
+    /// Starts a thread in the place of one that has ended. Not to be called by a guest's thread: a thread begins with the priority of the
+    /// one that starts it.
+    pub(super) fn replace(&self, number: usize) {
+        if let Err(error) = spawn(&self.pool, number) {
+            tracing::error!(%error, "a guest's thread could not be replaced");
+        }
+    }
+}
+
 impl Drop for Workers {
     fn drop(&mut self) {
         drop(self.jobs.take());
-        // A thread that ends may put one in its place first.
-        loop {
-            let threads = std::mem::take(
-                &mut *self
-                    .pool
-                    .threads
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner),
-            );
-            if threads.is_empty() {
-                break;
-            }
-            for thread in threads {
-                if thread.join().is_err() {
-                    tracing::error!("a guest's thread ended in a panic");
-                }
+        let threads = std::mem::take(
+            &mut *self
+                .pool
+                .threads
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a guest's thread ended in a panic");
             }
         }
     }
@@ -95,15 +100,9 @@ fn spawn(pool: &Arc<Pool>, number: usize) -> std::io::Result<()> {
         .name(format!("ark-guest-{number}"))
         .spawn(move || {
             while let Ok(job) = own.work.recv() {
-                let slowed = own.invoker.run(&job);
-                if slowed {
-                    match spawn(&own, number) {
-                        Ok(()) => return,
-                        // Better a slow thread than none.
-                        Err(error) => {
-                            tracing::error!(%error, "a guest's thread could not be replaced");
-                        }
-                    }
+                if own.invoker.run(&job) {
+                    own.invoker.slowed(number);
+                    return;
                 }
             }
         })?;

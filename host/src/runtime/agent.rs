@@ -184,6 +184,15 @@ impl InvocationReport {
     }
 }
 
+/// Whose thread a guest runs on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Thread {
+    /// One that runs guests only and may be given up after a slow one.
+    Guests,
+    /// One that goes on afterwards: its priority stays as it is.
+    Callers,
+}
+
 /// An agent, compiled and linked.
 pub struct Agent {
     manifest: Arc<Manifest>,
@@ -257,7 +266,12 @@ impl Agent {
     fn check_metadata(&self) -> Result<(), LoadError> {
         let deadline = Instant::now() + self.limits.deadline;
         let metadata = self
-            .start(Arc::new(Offline), &Tape::record(), deadline)
+            .start(
+                Arc::new(Offline),
+                &Tape::record(),
+                deadline,
+                Thread::Callers,
+            )
             .and_then(|(mut store, agent)| {
                 agent
                     .call_metadata(&mut store)
@@ -309,7 +323,14 @@ impl Agent {
         &self.limits
     }
 
-    /// Handles a signal in a fresh instance. Blocks until it is done or ended, `deadline` at the latest.
+    /// As [`Agent::invoke`], on a thread whose priority must stay.
+    pub(super) fn invoke_here(&self, signal: &Signal, deadline: Instant) -> InvocationReport {
+        let services = Arc::new(Offline);
+        self.handle(signal, services, &Tape::record(), deadline, Thread::Callers)
+    }
+
+    /// Handles a signal in a fresh instance. Blocks until it is done or ended, `deadline` at the latest. A guest that runs for long lowers the
+    /// calling thread's priority, see [`InvocationReport::slow`].
     #[must_use]
     pub fn invoke(
         &self,
@@ -317,7 +338,7 @@ impl Agent {
         services: Arc<dyn Services>,
         deadline: Instant,
     ) -> InvocationReport {
-        self.handle(signal, services, &Tape::record(), deadline)
+        self.handle(signal, services, &Tape::record(), deadline, Thread::Guests)
     }
 
     /// Handles a signal as it was handled once: told the same from outside. The second part says where it did something else than then.
@@ -329,12 +350,12 @@ impl Agent {
     ) -> (InvocationReport, Option<String>) {
         let tape = Tape::play(recording);
         let deadline = Instant::now() + self.limits.deadline;
-        let report = self.handle(signal, Arc::new(Offline), &tape, deadline);
+        let report = self.handle(signal, Arc::new(Offline), &tape, deadline, Thread::Callers);
         (report, tape.diverged())
     }
 
     /// Asks it whether it is well, in a fresh instance; `Ok`: it is. Blocks until it has answered, `deadline` at the latest. What it writes
-    /// is dropped.
+    /// is dropped. A guest that runs for long lowers the calling thread's priority for good.
     ///
     /// # Errors
     /// It failed, or says itself that it is not well.
@@ -343,7 +364,7 @@ impl Agent {
         services: Arc<dyn Services>,
         deadline: Instant,
     ) -> Result<(), InvocationFailure> {
-        let (mut store, agent) = self.start(services, &Tape::record(), deadline)?;
+        let (mut store, agent) = self.start(services, &Tape::record(), deadline, Thread::Guests)?;
         match agent.call_heartbeat(&mut store) {
             Ok(_) if Instant::now() >= deadline => {
                 Err(InvocationFailure::DeadlineExceeded(self.limits.deadline))
@@ -362,10 +383,11 @@ impl Agent {
         services: Arc<dyn Services>,
         tape: &Tape,
         deadline: Instant,
+        thread: Thread,
     ) -> InvocationReport {
         let started = Instant::now();
         let deadline = deadline.min(started + self.limits.deadline);
-        let (mut store, agent) = match self.start(services, tape, deadline) {
+        let (mut store, agent) = match self.start(services, tape, deadline, thread) {
             Ok(started) => started,
             Err(failure) => {
                 return InvocationReport {
@@ -418,6 +440,7 @@ impl Agent {
         services: Arc<dyn Services>,
         tape: &Tape,
         deadline: Instant,
+        thread: Thread,
     ) -> Result<(Store<Session>, bindings::Agent), InvocationFailure> {
         let session = Session::new(&self.limits, &self.manifest, services, tape, deadline);
         let mut store = Store::new(self.engine.wasmtime(), session);
@@ -433,12 +456,12 @@ impl Agent {
             .map_err(|error| InvocationFailure::Start(error.to_string()))?;
         let left = ticks_until(deadline);
         store.set_epoch_deadline(left.min(SLOW_TICKS));
-        store.epoch_deadline_callback(|mut store| {
+        store.epoch_deadline_callback(move |mut store| {
             let session = store.data_mut();
             if Instant::now() >= session.deadline {
                 return Ok(UpdateDeadline::Interrupt);
             }
-            if !session.slow {
+            if !session.slow && thread == Thread::Guests {
                 session.slow = true;
                 priority::lower();
             }

@@ -3,7 +3,6 @@
 //!
 //! The guest (`probe.wat`) is loaded and invoked like any agent; only its limits are chosen so that it reaches them at once.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -11,7 +10,7 @@ use serde::Serialize;
 use crate::model::ids::{Digest, Millis, SignalId, TraceId};
 use crate::model::signal::Signal;
 
-use super::agent::{Agent, InvocationFailure, InvocationReport, Offline};
+use super::agent::{Agent, InvocationFailure, InvocationReport};
 use super::engine::Engine;
 use super::limits::{Limits, LimitsTable};
 use super::load::LoadError;
@@ -137,7 +136,7 @@ fn invoke(guest: &Agent, letter: char) -> InvocationReport {
         expires_at: None,
     };
     let deadline = Instant::now() + guest.limits().deadline;
-    guest.invoke(&signal, Arc::new(Offline), deadline)
+    guest.invoke_here(&signal, deadline)
 }
 
 fn judge(limit: &'static str, report: &InvocationReport) -> Probe {
