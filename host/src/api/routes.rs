@@ -17,6 +17,7 @@ use crate::hrm::guards::Guards;
 use crate::model::check::clip;
 use crate::model::decision::PolicyIdentity;
 use crate::model::ids::Name;
+use crate::model::principal::Principal;
 use crate::router::Router;
 use crate::runtime::GraveyardSource;
 use crate::store::Store;
@@ -111,7 +112,7 @@ pub(super) fn routes(app: &App, submitters: Vec<Name>) -> Routes {
 
 /// The API has no authentication yet, so it serves this machine only. A page in a browser on this machine could still send requests
 /// here under a name of its own (DNS rebinding): the Host header gives it away.
-async fn local_only(request: Request, next: Next) -> Response {
+async fn local_only(mut request: Request, next: Next) -> Response {
     let host = request
         .headers()
         .get(header::HOST)
@@ -125,6 +126,7 @@ async fn local_only(request: Request, next: Next) -> Response {
         }
     });
     if matches!(name, "localhost" | "127.0.0.1" | "[::1]" | "") {
+        request.extensions_mut().insert(Principal::local());
         return next.run(request).await;
     }
     Problem::new(

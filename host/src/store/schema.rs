@@ -8,13 +8,22 @@ use super::error::OpenError;
 use super::quota::Shares;
 use super::secrets::{SecretError, SecretKey};
 
-/// One script a version: the n-th takes a database from version n to n + 1; with what SQL alone cannot do, in the same transaction.
-const MIGRATIONS: &[(&str, Option<Step>)] = &[
-    (include_str!("schema.sql"), None),
-    (include_str!("schema_v2.sql"), None),
+/// The n-th takes a database from version n to n + 1: its scripts, and what SQL alone cannot do, in the same transaction.
+const MIGRATIONS: &[(&[&str], Option<Step>)] = &[
+    (&[include_str!("schema.sql")], None),
+    (&[include_str!("schema_v2.sql")], None),
     (
-        include_str!("schema_v3.sql"),
+        &[include_str!("schema_v3.sql")],
         Some(super::history::carry_over),
+    ),
+    (
+        &[
+            include_str!("schema_v4_approvals.sql"),
+            include_str!("schema_v4_tokens.sql"),
+            include_str!("schema_v4_policies.sql"),
+            include_str!("schema_v4_agents.sql"),
+        ],
+        None,
     ),
 ];
 
@@ -39,7 +48,7 @@ impl From<SecretError> for StepError {
 }
 
 /// The version this program writes.
-pub(super) const VERSION: u32 = 3;
+pub(super) const VERSION: u32 = 4;
 
 /// Up to this size a database is checked whole when it is opened.
 const QUICK_CHECK_BYTES: u64 = 32 * 1024 * 1024;
@@ -84,9 +93,11 @@ pub(super) fn open_writer(
     connection
         .query_row("PRAGMA secure_delete = ON", [], |_| Ok(()))
         .map_err(failed)?;
-    for (index, (script, step)) in MIGRATIONS.iter().enumerate().skip(found as usize) {
+    for (index, (scripts, step)) in MIGRATIONS.iter().enumerate().skip(found as usize) {
         let transaction = connection.transaction().map_err(failed)?;
-        transaction.execute_batch(script).map_err(failed)?;
+        for script in *scripts {
+            transaction.execute_batch(script).map_err(failed)?;
+        }
         if let Some(step) = step {
             step(&transaction, secret).map_err(|error| match error {
                 StepError::Database(error) => failed(error),

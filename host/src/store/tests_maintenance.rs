@@ -15,18 +15,19 @@ const SCRIPTS: [&str; 2] = [include_str!("schema.sql"), include_str!("schema_v2.
 /// A database as a host of an earlier schema left it.
 fn earlier(dir: &Path, version: usize) {
     let connection = Connection::open(dir.join("ark.db")).unwrap();
-    for script in &SCRIPTS[..version] {
+    for script in SCRIPTS.iter().take(version) {
         connection.execute_batch(script).unwrap();
     }
     connection
         .execute_batch(&format!(
-            "PRAGMA journal_mode = WAL; PRAGMA user_version = {version};
+            "PRAGMA journal_mode = WAL; PRAGMA user_version = {};
              INSERT INTO state_history VALUES ('kyle', 'k', 1, '1', 100, NULL), ('kyle', 'k', 2, NULL, 50, NULL),
                  ('kyle', 'k', 3, '\"three\"', 70, NULL), ('joey', 'secret/api', 1, '\"hunter2\"', 80, NULL);
              INSERT INTO agents_state (agent, key, revision, value, at) VALUES ('kyle', 'k', 3, '\"three\"', 70),
                  ('joey', 'secret/api', 1, '\"hunter2\"', 80);
              INSERT INTO memory_index (agent, kind, content, metadata, at) VALUES ('kyle', 'lesson', 'buy low', '{{}}', 1);
-             INSERT INTO truth_map (key, value, confidence, sources, agent, at) VALUES ('sky', '\"blue\"', 1, '[]', 'kyle', 1);"
+             INSERT INTO truth_map (key, value, confidence, sources, agent, at) VALUES ('sky', '\"blue\"', 1, '[]', 'kyle', 1);",
+            version.min(2)
         ))
         .unwrap();
     let mut head = audit::GENESIS;
@@ -43,24 +44,38 @@ fn earlier(dir: &Path, version: usize) {
         };
         audit::append(&connection, &mut head, &entry).unwrap();
     }
+    if version == 3 {
+        connection
+            .execute_batch(include_str!("schema_v3.sql"))
+            .unwrap();
+        let carried =
+            history::carry_over(&connection, Some(&SecretKey::parse(KEY, "a test").unwrap()));
+        assert!(carried.is_ok());
+        connection
+            .execute_batch("PRAGMA user_version = 3; VACUUM")
+            .unwrap();
+    }
 }
 
 #[test]
 fn every_earlier_schema_is_migrated_with_what_it_holds() {
-    for version in 1..=2 {
+    for version in 1..=3 {
         let dir = tempfile::tempdir().unwrap();
         earlier(dir.path(), version);
-        let refused = Store::open(&StoreConfig::in_dir(dir.path())).err().unwrap();
-        assert!(
-            matches!(
-                &refused,
-                OpenError::Secret {
-                    error: SecretError::NoKey { .. },
-                    ..
-                }
-            ),
-            "{refused}"
-        );
+        // From version 3 on there is nothing to be encrypted.
+        if version < 3 {
+            let refused = Store::open(&StoreConfig::in_dir(dir.path())).err().unwrap();
+            assert!(
+                matches!(
+                    &refused,
+                    OpenError::Secret {
+                        error: SecretError::NoKey { .. },
+                        ..
+                    }
+                ),
+                "{refused}"
+            );
+        }
         let store = with_key(dir.path(), KEY).unwrap();
         let history = store.state_history(&name("kyle"), "k", None, 9).unwrap();
         let kept: Vec<_> = history.iter().map(|row| (row.revision, row.at.0)).collect();
@@ -224,7 +239,7 @@ fn a_snapshot_that_is_not_whole_or_newer_changes_nothing() {
         assert!(error.contains(named), "{error}");
         assert_eq!(contents(&data), before);
     };
-    let newer = manifest.replace("\"schema\": 3", "\"schema\": 4");
+    let newer = manifest.replace("\"schema\": 4", "\"schema\": 5");
     assert_ne!(newer, manifest);
     std::fs::write(taken.join("manifest.json"), &newer).unwrap();
     refused("run a newer ark");

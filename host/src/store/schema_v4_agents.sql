@@ -1,0 +1,1 @@
+-- Versions of agents that were uploaded.

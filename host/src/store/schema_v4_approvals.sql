@@ -1,0 +1,1 @@
+-- Approvals: what is held waits here.

@@ -1,0 +1,1 @@
+-- Operator policies that were uploaded.
