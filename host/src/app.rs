@@ -4,9 +4,10 @@
 //! of the Graveyard or an operator policy that cannot be trusted ends the start; an agent that is refused is left out and said.
 //! Order of the end: API (no new work), router (running invocations), watchdog, HRM (queued decisions), store (queued commits).
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::agents::{Agents, Ground, Refused, StartingAgents};
 use crate::config::{Config, PolicyFile};
 use crate::hrm::chain::Chain;
 use crate::hrm::guards::Guards;
@@ -15,8 +16,7 @@ use crate::model::decision::PolicyIdentity;
 use crate::model::ids::Digest;
 use crate::router::{Parts, Router, RouterError};
 use crate::runtime::{
-    Agent, Engine, EngineError, GraveyardSource, Limits, LoadError, Manifest, ManifestError, Pin,
-    PinError, PinnedGraveyard, Policy,
+    Engine, EngineError, GraveyardSource, Pin, PinError, PinnedGraveyard, Policy,
 };
 use crate::store::{OpenError, Store, Unit};
 use crate::watchdog::{Watchdog, Watched};
@@ -41,17 +41,9 @@ pub enum StartError {
     /// The store.
     #[error(transparent)]
     Store(#[from] OpenError),
-    /// The agents' directory.
-    #[error("the agents' directory {dir}: {source}", dir = dir.display())]
-    AgentsDir {
-        /// The directory.
-        dir: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// Two agents of one name.
-    #[error("two manifests name an agent {0}; names must be unique")]
-    TwoAgents(crate::model::ids::Name),
+    /// The agents.
+    #[error(transparent)]
+    Agents(#[from] StartingAgents),
     /// The HRM.
     #[error(transparent)]
     Hrm(#[from] HrmError),
@@ -61,34 +53,6 @@ pub enum StartError {
     /// The watchdog.
     #[error("the watchdog cannot start: {0}")]
     Watchdog(std::io::Error),
-}
-
-/// Why an agent was left out.
-#[derive(Debug, thiserror::Error)]
-pub enum AgentError {
-    /// Its manifest.
-    #[error(transparent)]
-    Manifest(#[from] ManifestError),
-    /// Its component cannot be read.
-    #[error("{path}: {source}", path = path.display())]
-    Unreadable {
-        /// The component.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// Its component.
-    #[error(transparent)]
-    Load(#[from] LoadError),
-}
-
-/// An agent that was left out.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Refused {
-    /// Its manifest.
-    pub manifest: PathBuf,
-    /// Why.
-    pub reason: String,
 }
 
 /// The running host.
@@ -111,6 +75,8 @@ pub struct App {
     pub refused: Vec<Refused>,
     /// The watchdog.
     pub watchdog: Watchdog,
+    /// The versions of agents.
+    pub agents: Agents,
 }
 
 impl App {
@@ -130,11 +96,8 @@ impl App {
             .iter()
             .map(|file| load_policy(&engine, file).map(Arc::new))
             .collect::<Result<Vec<_>, StartError>>()?;
-        let (agents, refused) = match &config.agents_dir {
-            Some(dir) => load_agents(&engine, dir, &config.limits)?,
-            None => (Vec::new(), Vec::new()),
-        };
-        crate::router::check_unique(&agents).map_err(StartError::TwoAgents)?;
+        let dir = config.agents_dir.as_deref();
+        let (agents, refused) = crate::agents::load_all(&engine, &store, dir, &config.limits)?;
         let lists = Unit {
             configured_lists: Some(config.lists.clone()),
             ..Unit::default()
@@ -164,7 +127,7 @@ impl App {
             guards: Arc::clone(&guards),
             graveyard: config.graveyard.clone(),
             pin,
-            engine,
+            engine: engine.clone(),
             ceiling: config.limits.clone(),
             agents: agents.clone(),
             hrm: hrm.clone(),
@@ -180,6 +143,16 @@ impl App {
             watchdog: watchdog.clone(),
         };
         let router = Router::start(config.router.clone(), parts)?;
+        let agents = Agents::new(Ground {
+            engine,
+            store: store.clone(),
+            router: router.clone(),
+            watchdog: watchdog.clone(),
+            hrm: hrm.clone(),
+            dir: config.agents_dir.clone(),
+            ceiling: config.limits.clone(),
+            keep: config.agent_versions,
+        });
         Ok(Self {
             hrm,
             router,
@@ -190,6 +163,7 @@ impl App {
             graveyard: config.graveyard.clone(),
             refused,
             watchdog,
+            agents,
         })
     }
 
@@ -220,67 +194,4 @@ fn load_policy(engine: &Engine, file: &PolicyFile) -> Result<Policy, StartError>
         crate::runtime::run_vectors(&policy).map_err(|error| refused(error.to_string()))?;
     }
     Ok(policy)
-}
-
-/// Loads every agent of a directory, in the order of their names. One that is refused does not keep the others out.
-fn load_agents(
-    engine: &Engine,
-    dir: &Path,
-    ceiling: &Limits,
-) -> Result<(Vec<Arc<Agent>>, Vec<Refused>), StartError> {
-    let failed = |source| StartError::AgentsDir {
-        dir: dir.to_owned(),
-        source,
-    };
-    let mut manifests = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "toml")
-        {
-            manifests.push(path);
-        }
-    }
-    manifests.sort();
-    let mut agents = Vec::new();
-    let mut refused = Vec::new();
-    for path in manifests {
-        match load_agent(engine, &path, ceiling) {
-            Ok(agent) => {
-                tracing::info!(agent = %agent.manifest().name, version = agent.manifest().version, sha256 = %agent.digest(), "agent loaded");
-                agents.push(Arc::new(agent));
-            }
-            Err(error) => {
-                tracing::error!(manifest = %path.display(), %error, "agent refused");
-                refused.push(Refused {
-                    manifest: path,
-                    reason: error.to_string(),
-                });
-            }
-        }
-    }
-    Ok((agents, refused))
-}
-
-/// Loads one agent by its manifest.
-///
-/// # Errors
-/// See [`AgentError`].
-pub fn load_agent(engine: &Engine, manifest: &Path, ceiling: &Limits) -> Result<Agent, AgentError> {
-    let parsed = Manifest::read(manifest)?;
-    let path = manifest.with_file_name(&parsed.component);
-    let unreadable = |source| AgentError::Unreadable {
-        path: path.clone(),
-        source,
-    };
-    let size = std::fs::metadata(&path).map_err(unreadable)?.len();
-    if size > crate::runtime::MAX_COMPONENT_BYTES as u64 {
-        return Err(LoadError::TooLarge {
-            bytes: usize::try_from(size).unwrap_or(usize::MAX),
-        }
-        .into());
-    }
-    let bytes = std::fs::read(&path).map_err(unreadable)?;
-    Ok(Agent::load(engine, &bytes, parsed, ceiling)?)
 }

@@ -3,6 +3,7 @@
 //! Read [`app`] first: it turns a [`config::Config`] into running parts. `ARCHITECTURE.md` says what each part is for and what it must not
 //! know.
 
+pub mod agents;
 pub mod api;
 pub mod app;
 pub mod cli;

@@ -105,7 +105,9 @@ pub fn copy_numbered(from: &Path, name: &str, number: u32, topic: &str, to: &Pat
     new
 }
 
-fn sha256(bytes: &[u8]) -> String {
+/// SHA-256 in hexadecimal digits.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> String {
     use std::fmt::Write;
 
     use sha2::Digest;
@@ -115,6 +117,26 @@ fn sha256(bytes: &[u8]) -> String {
             let _ = write!(hex, "{byte:02x}");
             hex
         })
+}
+
+/// Standard Base64 with padding (RFC 4648).
+#[must_use]
+pub fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let bits = group.iter().enumerate().fold(0_usize, |bits, (place, byte)| {
+            bits | usize::from(*byte) << (16 - 8 * place)
+        });
+        for digit in 0..4 {
+            text.push(if digit <= group.len() {
+                char::from(DIGITS[bits >> (18 - 6 * digit) & 63])
+            } else {
+                '='
+            });
+        }
+    }
+    text
 }
 
 /// The configuration of a watchdog that leaves an agent at large whatever it does: for tests that go on after a misdeed.
@@ -238,6 +260,8 @@ impl Host {
         let mut child = command
             .args(args)
             .env("ARK_LOG", "warn")
+            // A setting of the tests themselves: to a host an unknown variable.
+            .env_remove("ARK_KILL_ROUNDS")
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -14,7 +14,7 @@ use crate::model::check::FieldError;
 use crate::model::control::{Cause, Order, Severity};
 use crate::model::form::Fields;
 use crate::model::ids::{Millis, Name};
-use crate::router::Seat;
+use crate::router::Occupied;
 use crate::store::AlertFilter;
 
 use super::exchange::{Asked, json_answer, not_a, path_text, query_of, read_json};
@@ -126,7 +126,7 @@ async fn instruct(
     ))
 }
 
-fn words(field: &str, text: &str) -> Result<String, FieldError> {
+pub(super) fn words(field: &str, text: &str) -> Result<String, FieldError> {
     let plain = !text.trim().is_empty()
         && text.len() <= REASON_BYTES
         && !text.chars().any(char::is_control);
@@ -187,7 +187,7 @@ fn millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn standing(api: &Api, seat: &Seat) -> Value {
+pub(super) fn standing(api: &Api, seat: &Occupied) -> Value {
     use std::sync::atomic::Ordering::Relaxed;
     let name = &seat.agent.manifest().name;
     json!({
@@ -236,28 +236,7 @@ pub(super) async fn alerts(State(api): Shared, query: Asked) -> Result<Response,
     ))
 }
 
-pub(super) async fn agent(
-    State(api): Shared,
-    name: PathText,
-    query: Asked,
-) -> Result<Response, Problem> {
-    query_of(query, &[])?;
-    let name = parsed_name(name)?;
-    let seat = known(&api, &name)?;
-    let manifest = seat.agent.manifest();
-    let mut body = standing(&api, seat);
-    body["version"] = json!(manifest.version);
-    body["description"] = json!(manifest.description);
-    body["sha256"] = json!(seat.agent.digest());
-    body["topics"] = json!(manifest.topics);
-    body["actions"] = json!(manifest.actions);
-    body["capabilities"] = json!(manifest.capabilities);
-    body["limits"] = json!(seat.agent.limits());
-    body["quarantine"] = json!(api.guards.quarantine(&name));
-    Ok(json_answer(StatusCode::OK, None, &body))
-}
-
-fn parsed_name(
+pub(super) fn parsed_name(
     name: Result<Path<String>, axum::extract::rejection::PathRejection>,
 ) -> Result<Name, Problem> {
     let name = path_text(name)?;
@@ -271,7 +250,7 @@ fn known_agent(api: &Api, name: PathText) -> Result<Name, Problem> {
     Ok(name)
 }
 
-fn known<'a>(api: &'a Api, name: &Name) -> Result<&'a Seat, Problem> {
+fn known(api: &Api, name: &Name) -> Result<Occupied, Problem> {
     api.router.seat(name).ok_or_else(|| {
         Problem::not_found(format!(
             "there is no agent {name}; GET /v1/agents lists them"

@@ -33,6 +33,16 @@ pub(super) async fn read_json(headers: &HeaderMap, body: Body) -> Result<Value, 
 
 /// A body that says it is JSON.
 pub(super) async fn read_bytes(headers: &HeaderMap, body: Body) -> Result<bytes::Bytes, Problem> {
+    read_at_most(headers, body, BODY_BYTES, BODY_TIME).await
+}
+
+/// As [`read_bytes`], with bounds of its own.
+pub(super) async fn read_at_most(
+    headers: &HeaderMap,
+    body: Body,
+    most: usize,
+    time: std::time::Duration,
+) -> Result<bytes::Bytes, Problem> {
     // A form post from a web page cannot carry this type without the browser asking first.
     let kind = headers
         .get(header::CONTENT_TYPE)
@@ -53,31 +63,30 @@ pub(super) async fn read_bytes(headers: &HeaderMap, body: Body) -> Result<bytes:
             StatusCode::PAYLOAD_TOO_LARGE,
             "too-large",
             "The body is too large",
-            format!("the body is larger than {BODY_BYTES} bytes"),
+            format!("the body is larger than {most} bytes"),
         )
         .at("body", "send less")
     };
     let declared = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if declared.is_some_and(|length| length > BODY_BYTES as u64) {
+    if declared.is_some_and(|length| length > most as u64) {
         // Who was asked to wait with the body (Expect: 100-continue) has not sent it.
         if !headers.contains_key(header::EXPECT) {
             read_and_drop(body).await;
         }
         return Err(too_large());
     }
-    let bytes = match tokio::time::timeout(BODY_TIME, axum::body::to_bytes(body, BODY_BYTES)).await
-    {
+    let bytes = match tokio::time::timeout(time, axum::body::to_bytes(body, most)).await {
         Err(_) => {
             let title = "The body did not arrive in time";
             return Err(Problem::new(
                 StatusCode::REQUEST_TIMEOUT,
                 "too-slow",
                 title,
-                "send it within 10 s",
+                format!("send it within {} s", time.as_secs()),
             )
-            .at("body", "send it within 10 s"));
+            .at("body", "send it faster"));
         }
         Ok(Ok(bytes)) => bytes,
         Ok(Err(error)) if format!("{error:?}").contains("LengthLimit") => return Err(too_large()),

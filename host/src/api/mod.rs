@@ -5,6 +5,7 @@
 //!
 //! Must not know: SQL, wasmtime, rules. Reads that touch the disk run off the reactor.
 
+mod agents;
 mod control;
 mod exchange;
 mod operating;

@@ -97,6 +97,11 @@ impl Problem {
         self
     }
 
+    /// This problem in words.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// Says which field is at fault and what would be right.
     pub fn at(mut self, field: &str, remedy: &str) -> Self {
         self.field = Some(field.to_owned());

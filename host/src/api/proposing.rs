@@ -39,7 +39,7 @@ pub(super) async fn actions(
         headers.contains_key("idempotency-key") || document.get("idempotency_key").is_some();
     let digest = keyed.then(|| Digest::of(document.to_string().as_bytes()));
     let request = parse_action(document)?;
-    if !api.proposers.contains(&request.agent) {
+    if !api.may_propose(&request.agent) {
         return Err(unknown_agent(&api, &request.agent));
     }
     let key = idempotency_key(&headers, request.idempotency_key.clone())?;
@@ -265,7 +265,10 @@ fn ttl(fields: &mut Fields) -> Result<Option<u64>, FieldError> {
 }
 
 fn unknown_agent(api: &Api, agent: &Name) -> Problem {
-    let known: Vec<&str> = api.proposers.iter().take(20).map(Name::as_str).collect();
+    let seats = api.router.seats();
+    let agents = seats.iter().map(|seat| &seat.name);
+    let known = agents.chain(&api.submitters).take(20);
+    let known: Vec<&str> = known.map(Name::as_str).collect();
     let detail = format!(
         "{agent} is neither a loaded agent nor a submitter; known are: {}",
         known.join(", ")

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 
+use crate::agents::Agents;
 use crate::app::App;
 use crate::hrm::Hrm;
 use crate::hrm::guards::Guards;
@@ -23,7 +24,7 @@ use crate::runtime::GraveyardSource;
 use crate::store::Store;
 use crate::watchdog::Watchdog;
 
-use super::control::{agent, alerts, halt, quarantine, restore, resume, watchdog};
+use super::control::{alerts, halt, quarantine, restore, resume, watchdog};
 use super::problem::Problem;
 use super::proposing::{actions, executions, signals};
 use super::reading::{agents_list, decision, decisions, graveyard, healthz, readyz, trace};
@@ -39,18 +40,23 @@ pub(super) struct Api {
     pub(super) vectors: usize,
     pub(super) graveyard: GraveyardSource,
     pub(super) refused: Value,
-    /// Who may propose: agents and submitters.
-    pub(super) proposers: BTreeSet<Name>,
+    pub(super) agents: Agents,
+    /// Who may propose besides the agents.
+    pub(super) submitters: BTreeSet<Name>,
+    /// Uploads are large: so many are held in memory at a time.
+    pub(super) uploads: tokio::sync::Semaphore,
+}
+
+impl Api {
+    /// Whether actions may be proposed in this name.
+    pub(super) fn may_propose(&self, name: &Name) -> bool {
+        self.submitters.contains(name) || self.router.seat(name).is_some()
+    }
 }
 
 pub(super) type Shared = State<Arc<Api>>;
 
 pub(super) fn routes(app: &App, submitters: Vec<Name>) -> Routes {
-    let agents = app
-        .router
-        .seats()
-        .iter()
-        .map(|seat| seat.agent.manifest().name.clone());
     let api = Arc::new(Api {
         hrm: app.hrm.clone(),
         router: app.router.clone(),
@@ -61,7 +67,9 @@ pub(super) fn routes(app: &App, submitters: Vec<Name>) -> Routes {
         vectors: app.vectors,
         graveyard: app.graveyard.clone(),
         refused: json!(app.refused),
-        proposers: agents.chain(submitters).collect(),
+        agents: app.agents.clone(),
+        submitters: submitters.into_iter().collect(),
+        uploads: tokio::sync::Semaphore::new(super::agents::UPLOADS),
     });
     Routes::new()
         .route("/healthz", get(healthz))
@@ -74,13 +82,13 @@ pub(super) fn routes(app: &App, submitters: Vec<Name>) -> Routes {
         .route("/v1/traces/{id}", get(trace))
         .route("/v1/graveyard", get(graveyard))
         .route("/v1/agents", get(agents_list))
-        .route("/v1/agents/{name}", get(agent))
         .route("/v1/agents/{name}/quarantine", post(quarantine))
         .route("/v1/agents/{name}/restore", post(restore))
         .route("/v1/watchdog", get(watchdog))
         .route("/v1/watchdog/alerts", get(alerts))
         .route("/v1/halt", post(halt))
         .route("/v1/resume", post(resume))
+        .merge(super::agents::routes())
         .merge(super::state::routes())
         .merge(super::tables::routes())
         .fallback(|request: Request| async move {

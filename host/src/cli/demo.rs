@@ -76,7 +76,7 @@ pub(super) fn demo(args: DemoArgs) -> anyhow::Result<ExitCode> {
         agents_dir: Some(agents),
         ..Overrides::default()
     };
-    let app = App::start(&Config::read(Some(&demo_config(&dir)?), overrides)?)?;
+    let app = App::start(&Config::read(Some(&demo_config(&dir)?), &overrides)?)?;
     let mut show = Show {
         app: &app,
         last_seq: 0,

@@ -4,6 +4,7 @@
 
 mod agent;
 mod audit;
+mod config;
 mod demo;
 mod graveyard;
 mod inspect;
@@ -33,6 +34,9 @@ struct Cli {
 enum Command {
     /// Runs the host.
     Serve(HostArgs),
+    /// The configuration: whether it is in order, and what is in force.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
     /// Shows everything at work: five agents, their decisions, a runaway agent, the audit log.
     Demo(demo::DemoArgs),
     /// The Graveyard: the 26 rules.
@@ -58,23 +62,24 @@ enum Command {
     },
 }
 
-/// How the host is set up. Flags come before the environment, that before ark.toml.
+/// How the host is set up. Flags come before the environment (`ARK_DATA_DIR`, `ARK_CAPACITY_WORKERS`… for every key), that before
+/// ark.toml.
 #[derive(Debug, Args)]
 struct HostArgs {
     /// The configuration; without it `ark.toml` in the working directory, if there is one.
     #[arg(long, env = "ARK_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     /// Where the host keeps its data [default: ark-data].
-    #[arg(long, env = "ARK_DATA_DIR", value_name = "DIR")]
+    #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Address and port of the API [default: 127.0.0.1:8000]. Port 0: a free one.
-    #[arg(long, env = "ARK_LISTEN", value_name = "ADDR:PORT")]
+    #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<SocketAddr>,
     /// A directory with agents: manifests, components beside them.
-    #[arg(long, env = "ARK_AGENTS", value_name = "DIR")]
+    #[arg(long, value_name = "DIR")]
     agents: Option<PathBuf>,
     /// The Graveyard as a file, mode 0444, instead of the one in this program.
-    #[arg(long, env = "ARK_GRAVEYARD", value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     graveyard: Option<PathBuf>,
     /// A name that may propose actions over HTTP; may be given more than once.
     #[arg(long, value_name = "NAME")]
@@ -82,15 +87,18 @@ struct HostArgs {
 }
 
 impl HostArgs {
-    fn config(self) -> anyhow::Result<Config> {
-        let overrides = Overrides {
-            data_dir: self.data_dir,
+    fn overrides(&self) -> Overrides {
+        Overrides {
+            data_dir: self.data_dir.clone(),
             listen: self.listen,
-            agents_dir: self.agents,
-            graveyard: self.graveyard,
-            submitters: self.submitter,
-        };
-        Ok(Config::read(self.config.as_deref(), overrides)?)
+            agents_dir: self.agents.clone(),
+            graveyard: self.graveyard.clone(),
+            submitters: self.submitter.clone(),
+        }
+    }
+
+    fn config(&self) -> anyhow::Result<Config> {
+        Ok(Config::read(self.config.as_deref(), &self.overrides())?)
     }
 }
 
@@ -99,7 +107,8 @@ impl HostArgs {
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
-        Command::Serve(args) => serve::serve(args),
+        Command::Serve(args) => serve::serve(&args),
+        Command::Config(command) => config::run(command),
         Command::Demo(args) => demo::demo(args),
         Command::Graveyard(command) => graveyard::run(command),
         Command::Audit(command) => audit::run(command),

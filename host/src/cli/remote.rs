@@ -40,7 +40,7 @@ impl Remote {
         let url = if let Some(url) = &self.url {
             url.trim_end_matches('/').to_owned()
         } else {
-            let config = Config::read(None, Overrides::default())?;
+            let config = Config::read(None, &Overrides::default())?;
             format!("http://{}", config.listen)
         };
         let request = ureq::http::Request::builder()

@@ -13,7 +13,7 @@ use super::HostArgs;
 /// Threads of the HTTP runtime: it only parses and answers.
 const HTTP_THREADS: usize = 2;
 
-pub(super) fn serve(args: HostArgs) -> anyhow::Result<ExitCode> {
+pub(super) fn serve(args: &HostArgs) -> anyhow::Result<ExitCode> {
     super::log("info");
     let config = args.config()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -12,15 +12,15 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use crate::hrm::guards::Guards;
-use crate::model::ids::{DecisionId, Millis, SignalId};
+use crate::model::ids::{DecisionId, Millis, Name, SignalId};
 use crate::model::signal::Signal;
 use crate::store::{
-    AuditEntry, AuditKind, CommitError, DeliveryDone, DeliveryResult, Expired, NewSignal,
+    AuditEntry, AuditKind, CommitError, DELETED, DeliveryDone, DeliveryResult, Expired, NewSignal,
     OutboxRow, Store, Unit,
 };
 use crate::watchdog::{Turns, Watchdog};
 
-use super::seat::Seat;
+use super::seat::{Seat, Seats};
 use super::workers::{Job, Workers};
 use super::{Places, RouterConfig, names, receivers};
 
@@ -63,7 +63,7 @@ pub(super) enum Finish {
 
 /// What the dispatcher stands on.
 pub(super) struct Around {
-    pub(super) seats: Arc<Vec<Seat>>,
+    pub(super) seats: Seats,
     pub(super) store: Store,
     pub(super) guards: Arc<Guards>,
     pub(super) watchdog: Watchdog,
@@ -106,21 +106,8 @@ pub(super) struct Dispatcher {
 
 impl Dispatcher {
     pub(super) fn new(config: &RouterConfig, around: Around, workers: Workers) -> Self {
-        let queues = around
-            .seats
-            .iter()
-            .map(|seat| Queue {
-                signals: VecDeque::new(),
-                turns: Turns::new(seat.agent.limits().concurrency),
-                more: true,
-                loaded: HashSet::new(),
-                running: HashSet::new(),
-                retry_at: None,
-                in_line: false,
-            })
-            .collect();
         Self {
-            queues,
+            queues: Vec::new(),
             line: VecDeque::new(),
             running: HashMap::new(),
             next_job: 0,
@@ -133,7 +120,7 @@ impl Dispatcher {
     }
 
     pub(super) fn run(mut self, inbox: &Receiver<Event>) {
-        (0..self.queues.len()).for_each(|seat| self.queue_up(seat));
+        self.wake();
         let mut poll_at = Instant::now();
         loop {
             let place_at = self.dispatch();
@@ -150,9 +137,7 @@ impl Dispatcher {
                             Event::Finished(job, seat, finish) => self.finished(job, seat, finish),
                             Event::Slowed(worker) => self.workers.replace(worker),
                             Event::Outbox => outbox = true,
-                            Event::Wake => {
-                                (0..self.queues.len()).for_each(|seat| self.queue_up(seat));
-                            }
+                            Event::Wake => self.wake(),
                             Event::Stop => return,
                         }
                         event = inbox.try_recv().ok();
@@ -179,6 +164,23 @@ impl Dispatcher {
         }
     }
 
+    /// Gives every seat a queue and puts those with something to do into the line.
+    fn wake(&mut self) {
+        let seats = self.around.seats.all().len();
+        while self.queues.len() < seats {
+            self.queues.push(Queue {
+                signals: VecDeque::new(),
+                turns: Turns::new(1),
+                more: true,
+                loaded: HashSet::new(),
+                running: HashSet::new(),
+                retry_at: None,
+                in_line: false,
+            });
+        }
+        (0..self.queues.len()).for_each(|seat| self.queue_up(seat));
+    }
+
     /// Puts a seat into the line, if it has something to do and may do it.
     fn queue_up(&mut self, seat: usize) {
         let Some(queue) = self.queues.get_mut(seat) else {
@@ -192,6 +194,10 @@ impl Dispatcher {
     }
 
     fn enqueue(&mut self, signal: &Arc<Signal>, receivers: &[usize]) {
+        if receivers.iter().any(|seat| *seat >= self.queues.len()) {
+            // A seat that was added a moment ago: its queue reads what is pending from the store.
+            self.wake();
+        }
         for seat in receivers {
             let Some(queue) = self.queues.get_mut(*seat) else {
                 continue;
@@ -220,7 +226,7 @@ impl Dispatcher {
         match finish {
             Finish::Settled => {
                 if let Some(place) = self.around.seats.get(seat) {
-                    leave(place, &self.around.backlog);
+                    leave(&place, &self.around.backlog);
                 }
             }
             Finish::Gone => {}
@@ -276,14 +282,13 @@ impl Dispatcher {
         None
     }
 
-    /// As [`Dispatcher::queue_up`], for a seat that has just had its turn: an agent in quarantine waits to be woken.
+    /// As [`Dispatcher::queue_up`], for a seat that has just had its turn: an agent in quarantine, or without a version, waits to be woken.
     fn queue_up_again(&mut self, seat: usize) {
-        let quarantined = self.around.seats.get(seat).is_some_and(|place| {
-            self.around
-                .guards
-                .is_quarantined(&place.agent.manifest().name)
+        let waits = self.around.seats.get(seat).is_some_and(|place| {
+            (place.is_vacant() && !place.is_deleted())
+                || self.around.guards.is_quarantined(&place.name)
         });
-        if !quarantined {
+        if !waits {
             self.queue_up(seat);
         }
     }
@@ -293,7 +298,14 @@ impl Dispatcher {
         else {
             return;
         };
-        let name = &place.agent.manifest().name;
+        let name = &place.name;
+        let Some(concurrency) = place.agent().map(|agent| agent.limits().concurrency) else {
+            if place.is_deleted() {
+                self.settle_deleted(seat, &place);
+            }
+            return;
+        };
+        queue.turns.allow(concurrency);
         if self.around.guards.is_quarantined(name) {
             return;
         }
@@ -350,6 +362,28 @@ impl Dispatcher {
         });
     }
 
+    /// Settles as failed what came for an agent while it was deleted. What was pending before was settled with the deletion.
+    fn settle_deleted(&mut self, seat: usize, place: &Arc<Seat>) {
+        let Some(queue) = self.queues.get_mut(seat) else {
+            return;
+        };
+        queue.more = false;
+        for signal in queue.signals.drain(..) {
+            let unit = failure(&place.name, &signal, DELETED, "deleted", Millis::now());
+            let (place, backlog) = (Arc::clone(place), Arc::clone(&self.around.backlog));
+            let settled = Box::new(move |result: Result<_, CommitError>| match result {
+                Ok(_) => leave(&place, &backlog),
+                Err(CommitError::DeliveryNotPending { .. }) => {}
+                Err(error) => {
+                    tracing::error!(agent = %place.name, %error, "a deleted agent's delivery is settled at the next start");
+                }
+            });
+            if let Err((error, _)) = self.around.store.submit(unit, settled) {
+                tracing::error!(%error, "a deleted agent's delivery is settled at the next start");
+            }
+        }
+    }
+
     /// Turns outbox rows into signals, each in the commit that removes its row.
     fn carry_out_outbox(&mut self) {
         loop {
@@ -367,14 +401,15 @@ impl Dispatcher {
             let mut unit = Unit::default();
             let mut sent = Vec::with_capacity(rows.len());
             for OutboxRow { seq, message } in rows {
-                let seats = &self.around.seats;
-                let wanted = receivers(seats, &message.topic, message.to.as_ref());
-                let places = Places::take(seats, &self.around.backlog, wanted, self.agent_queue);
+                let seats = self.around.seats.all();
+                let wanted = receivers(&seats, &message.topic, message.to.as_ref());
+                let places = Places::take(&seats, &self.around.backlog, wanted, self.agent_queue);
                 for seat in places.taken.iter().filter_map(|index| seats.get(*index)) {
-                    let name = &seat.agent.manifest().name;
-                    self.around
-                        .watchdog
-                        .observe_queue(name, seat.waiting(), self.agent_queue);
+                    self.around.watchdog.observe_queue(
+                        &seat.name,
+                        seat.waiting(),
+                        self.agent_queue,
+                    );
                 }
                 let signal = Signal {
                     id: SignalId::fresh(),
@@ -389,8 +424,8 @@ impl Dispatcher {
                 unit.signals.push(NewSignal {
                     signal: signal.clone(),
                     key: None,
-                    deliver_to: names(seats, &places.taken),
-                    shed: names(seats, &places.full),
+                    deliver_to: names(&seats, &places.taken),
+                    shed: names(&seats, &places.full),
                 });
                 unit.outbox_done.push(seq);
                 sent.push((Arc::new(signal), places));
@@ -422,16 +457,21 @@ impl Dispatcher {
             let place = self
                 .around
                 .seats
+                .all()
                 .iter()
-                .position(|seat| seat.agent.manifest().name == delivery.agent);
+                .position(|seat| seat.name == delivery.agent);
             // What runs now settles itself.
-            if place.is_some_and(|seat| self.queues[seat].running.contains(&delivery.signal)) {
+            let runs = |seat| {
+                let queue: Option<&Queue> = self.queues.get(seat);
+                queue.is_some_and(|queue| queue.running.contains(&delivery.signal))
+            };
+            if place.is_some_and(runs) {
                 continue;
             }
             match self.around.store.commit(expiry(&delivery, now)) {
                 Ok(_) => {
                     if let Some(place) = place.and_then(|seat| self.around.seats.get(seat)) {
-                        leave(place, &self.around.backlog);
+                        leave(&place, &self.around.backlog);
                     }
                 }
                 Err(CommitError::DeliveryNotPending { .. }) => {}
@@ -457,9 +497,23 @@ fn is_over(signal: &Signal, now: Millis) -> bool {
 
 fn expiry(expired: &Expired, now: Millis) -> Unit {
     let reason = "expired: its time to live was over before the agent could be handed it";
+    settled_as_failed(expired, reason, "expired", now)
+}
+
+fn failure(agent: &Name, signal: &Signal, reason: &str, kind: &str, now: Millis) -> Unit {
+    let delivery = Expired {
+        agent: agent.clone(),
+        signal: signal.id,
+        trace_id: signal.trace_id,
+    };
+    settled_as_failed(&delivery, reason, kind, now)
+}
+
+/// A delivery that was never handed out, with its row in the audit log.
+fn settled_as_failed(expired: &Expired, reason: &str, kind: &str, now: Millis) -> Unit {
     let body = serde_json::json!({
         "signal_id": expired.signal,
-        "kind": "expired",
+        "kind": kind,
         "reason": reason,
     });
     Unit {

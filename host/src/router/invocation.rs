@@ -14,7 +14,7 @@ use crate::store::{AuditEntry, AuditKind, CommitError, DeliveryDone, DeliveryRes
 use crate::watchdog::{Capsule, Observation, Usage, Watchdog};
 
 use super::dispatcher::{Event, Finish};
-use super::seat::Seat;
+use super::seat::{Seat, Seats};
 use super::workers::Job;
 
 /// How often an invocation whose state was changed under it is run anew before it counts as failed.
@@ -23,7 +23,7 @@ const CONFLICT_RETRIES: u32 = 3;
 pub(super) struct Invoker {
     pub(super) hrm: Hrm,
     pub(super) store: Store,
-    pub(super) seats: Arc<Vec<Seat>>,
+    pub(super) seats: Seats,
     pub(super) watchdog: Watchdog,
     pub(super) events: Sender<Event>,
 }
@@ -43,8 +43,15 @@ impl Invoker {
         let Some(place) = self.seats.get(job.seat) else {
             return false;
         };
-        let end = self.attempt(place, &job.signal, job.started);
-        if end.success.is_some() {
+        // The version that serves now ends what it begins, whatever is rolled out meanwhile.
+        let Some(agent) = place.agent() else {
+            let finish = Finish::Retry(Arc::clone(&job.signal));
+            let _ = self.events.send(Event::Finished(job.id, job.seat, finish));
+            return false;
+        };
+        let end = self.attempt(&place, &agent, &job.signal, job.started);
+        // A version that no longer serves is not to be held against the one that does.
+        if end.success.is_some() && place.serves(&agent) {
             place
                 .failing
                 .store(end.success == Some(false), Ordering::Relaxed);
@@ -53,8 +60,10 @@ impl Invoker {
                 latency: job.started.elapsed(),
             };
             // Before the router is told: a quarantine must be in force when it looks for the agent's next turn.
-            self.watchdog.observe(&place.agent, seen, end.usage);
+            self.watchdog.observe(&agent, seen, end.usage);
         }
+        // Before the router is told: whoever waits for the version's last invocation may look at once.
+        drop(agent);
         let _ = self
             .events
             .send(Event::Finished(job.id, job.seat, end.finish));
@@ -66,8 +75,13 @@ impl Invoker {
         let _ = self.events.send(Event::Slowed(worker));
     }
 
-    fn attempt(&self, place: &Seat, signal: &Arc<Signal>, started: Instant) -> End {
-        let agent = &place.agent;
+    fn attempt(
+        &self,
+        place: &Seat,
+        agent: &Arc<Agent>,
+        signal: &Arc<Signal>,
+        started: Instant,
+    ) -> End {
         let limits = agent.limits();
         let deadline = started + limits.deadline;
         let mut conflicts = 0;
@@ -100,7 +114,7 @@ impl Invoker {
                     return end(Finish::Retry(Arc::clone(signal)), None, None, slow);
                 }
                 Err(failure) => {
-                    let finish = self.record_failure(place, signal, &report, &failure);
+                    let finish = self.record_failure(place, agent, signal, &report, &failure);
                     let success = failure.is_the_agents().then_some(false);
                     return end(finish, success, usage, slow);
                 }
@@ -108,7 +122,7 @@ impl Invoker {
             let count = u32::try_from(effects.actions.len()).unwrap_or(u32::MAX);
             if conflicts == 0 && !place.allow(count) {
                 let failure = InvocationFailure::LimitReached("actions_per_minute");
-                let finish = self.record_failure(place, signal, &report, &failure);
+                let finish = self.record_failure(place, agent, signal, &report, &failure);
                 return end(finish, Some(false), usage, slow);
             }
             let settlement = Settlement {
@@ -158,14 +172,14 @@ impl Invoker {
                 Err(HrmError::DeadlineExceeded) => {
                     // The host's own part was too slow: that does not count against the agent.
                     let failure = InvocationFailure::DeadlineExceeded(limits.deadline);
-                    let finish = self.record_failure(place, signal, &report, &failure);
+                    let finish = self.record_failure(place, agent, signal, &report, &failure);
                     return end(finish, None, usage, slow);
                 }
                 Err(HrmError::Conflict(reason)) => {
                     conflicts += 1;
                     if conflicts > CONFLICT_RETRIES {
                         let failure = InvocationFailure::Reported(reason);
-                        let finish = self.record_failure(place, signal, &report, &failure);
+                        let finish = self.record_failure(place, agent, signal, &report, &failure);
                         return end(finish, Some(false), usage, slow);
                     }
                 }
@@ -180,18 +194,19 @@ impl Invoker {
     fn record_failure(
         &self,
         place: &Seat,
+        agent: &Agent,
         signal: &Arc<Signal>,
         report: &InvocationReport,
         failure: &InvocationFailure,
     ) -> Finish {
-        let manifest = place.agent.manifest();
+        let manifest = agent.manifest();
         let now = Millis::now();
         let backtrace = match failure {
             InvocationFailure::Trap { backtrace, .. } => backtrace.as_str(),
             _ => "",
         };
         let id = DecisionId::fresh().to_string();
-        let capsule = Capsule::of(&id, now, &place.agent, signal, report, failure);
+        let capsule = Capsule::of(&id, now, agent, signal, report, failure);
         let capsule = self
             .watchdog
             .capsules()
@@ -203,7 +218,7 @@ impl Invoker {
             "capsule": capsule.ok(),
             "signal_id": signal.id,
             "topic": signal.topic,
-            "component": place.agent.digest(),
+            "component": agent.digest(),
             "kind": failure.kind(),
             "reason": failure.to_string(),
             "backtrace": backtrace,

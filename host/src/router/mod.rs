@@ -34,7 +34,8 @@ use crate::watchdog::Watchdog;
 
 use dispatcher::{Dispatcher, Event};
 use invocation::Invoker;
-pub use seat::Seat;
+use seat::Seats;
+pub use seat::{Occupied, Seat};
 use workers::Workers;
 
 /// Topics of this prefix are the host's own: nobody else may send on them.
@@ -139,7 +140,8 @@ pub struct Parts {
 #[derive(Clone)]
 pub struct Router {
     events: Sender<Event>,
-    seats: Arc<Vec<Seat>>,
+    hrm: Hrm,
+    seats: Seats,
     store: Store,
     watchdog: Watchdog,
     config: RouterConfig,
@@ -163,30 +165,25 @@ impl Router {
         let pending = store
             .pending_counts()
             .map_err(|error| RouterError::NotStored(error.to_string()))?;
-        let seats: Vec<Seat> = agents
+        let seats: Vec<Arc<Seat>> = agents
             .into_iter()
             .map(|agent| {
                 let waiting = pending
                     .iter()
                     .find(|(name, _)| *name == agent.manifest().name)
                     .map_or(0, |(_, count)| *count);
-                Seat::new(agent, waiting)
+                Arc::new(Seat::new(agent, waiting))
             })
             .collect();
-        let backlog = seats.iter().map(Seat::waiting).sum();
-        let seats = Arc::new(seats);
+        let backlog = seats.iter().map(|seat| seat.waiting()).sum();
+        let seats = Seats::new(seats);
         let backlog = Arc::new(AtomicUsize::new(backlog));
-        let listens = |topic| {
-            seats
-                .iter()
-                .any(|seat| seat.agent.manifest().subscribes_to(topic))
-        };
-        hrm.announce(listens(DECISION_TOPIC) || listens(EXECUTION_TOPIC) || listens(ALERT_TOPIC));
+        announce(&hrm, &seats);
         let (events, inbox) = crossbeam_channel::unbounded();
         let invoker = Invoker {
-            hrm,
+            hrm: hrm.clone(),
             store: store.clone(),
-            seats: Arc::clone(&seats),
+            seats: seats.clone(),
             watchdog: watchdog.clone(),
             events: events.clone(),
         };
@@ -196,7 +193,7 @@ impl Router {
         let dispatcher = Dispatcher::new(
             &config,
             dispatcher::Around {
-                seats: Arc::clone(&seats),
+                seats: seats.clone(),
                 store: store.clone(),
                 guards,
                 watchdog: watchdog.clone(),
@@ -210,6 +207,7 @@ impl Router {
             .map_err(|error| RouterError::Thread(error.to_string()))?;
         Ok(Self {
             events,
+            hrm,
             seats,
             store,
             watchdog,
@@ -240,28 +238,22 @@ impl Router {
             accepted_at: now,
             expires_at: ttl.map(|ttl| Millis(now.0.saturating_add(ttl))),
         };
+        let seats = self.seats.all();
         let places = Places::take(
-            &self.seats,
+            &seats,
             &self.backlog,
-            receivers(&self.seats, &signal.topic, None),
+            receivers(&seats, &signal.topic, None),
             self.config.agent_queue,
         );
-        for seat in places
-            .taken
-            .iter()
-            .filter_map(|index| self.seats.get(*index))
-        {
-            self.watchdog.observe_queue(
-                &seat.agent.manifest().name,
-                seat.waiting(),
-                self.config.agent_queue,
-            );
+        for seat in places.taken.iter().filter_map(|index| seats.get(*index)) {
+            self.watchdog
+                .observe_queue(&seat.name, seat.waiting(), self.config.agent_queue);
         }
         if places.taken.is_empty() && !places.full.is_empty() {
             return reply(Err(RouterError::Busy));
         }
-        let delivered_to = names(&self.seats, &places.taken);
-        let shed = names(&self.seats, &places.full);
+        let delivered_to = names(&seats, &places.taken);
+        let shed = names(&seats, &places.full);
         let key = incoming.key.map(|(key, request)| SignalKey {
             source: "http".to_owned(),
             key,
@@ -322,12 +314,54 @@ impl Router {
         let _ = self.events.send(Event::Wake);
     }
 
-    /// An agent's seat.
+    /// An agent that serves, with its counts.
     #[must_use]
-    pub fn seat(&self, agent: &Name) -> Option<&Seat> {
-        self.seats
-            .iter()
-            .find(|seat| seat.agent.manifest().name == *agent)
+    pub fn seat(&self, agent: &Name) -> Option<Occupied> {
+        self.seats.occupied_by(agent)
+    }
+
+    /// Lets a version of an agent serve from now on; the one that served. What that one has under way it ends, what waits is the new one's.
+    /// One caller at a time.
+    ///
+    /// # Errors
+    /// The store cannot be read: nothing has changed.
+    pub fn install(&self, agent: Arc<Agent>) -> Result<Option<Arc<Agent>>, RouterError> {
+        let name = agent.manifest().name.clone();
+        let served = if let Some(seat) = self.seats.of(&name) {
+            seat.install(agent)
+        } else {
+            let waiting = self
+                .store
+                .pending_count(&name)
+                .map_err(|error| RouterError::NotStored(error.to_string()))?;
+            self.backlog.fetch_add(waiting, Ordering::Relaxed);
+            self.seats.add(Arc::new(Seat::new(agent, waiting)));
+            None
+        };
+        announce(&self.hrm, &self.seats);
+        self.wake();
+        Ok(served)
+    }
+
+    /// Lets no version of an agent serve; the one that served. What waits for it waits on, until a version is installed or it is deleted.
+    pub fn vacate(&self, agent: &Name) -> Option<Arc<Agent>> {
+        let served = self.seats.of(agent)?.vacate();
+        announce(&self.hrm, &self.seats);
+        served
+    }
+
+    /// Says that an agent without a version is gone for good, and that so many of the deliveries that waited for it were settled. What
+    /// still comes for it is settled as failed.
+    pub fn delete(&self, agent: &Name, settled: usize) {
+        if let Some(seat) = self.seats.of(agent) {
+            seat.delete(settled);
+            let _ = self
+                .backlog
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| {
+                    Some(waiting.saturating_sub(settled))
+                });
+            self.wake();
+        }
     }
 
     /// Says that there is something in the outbox.
@@ -335,10 +369,10 @@ impl Router {
         let _ = self.events.send(Event::Outbox);
     }
 
-    /// The agents with their counts.
+    /// The agents that serve, with their counts.
     #[must_use]
-    pub fn seats(&self) -> &[Seat] {
-        &self.seats
+    pub fn seats(&self) -> Vec<Occupied> {
+        self.seats.occupied()
     }
 
     /// How many deliveries are pending.
@@ -367,7 +401,7 @@ impl Router {
 
 /// Places in agents' queues, taken before the signal is stored. Given back when it is dropped, unless they are kept.
 struct Places {
-    seats: Arc<Vec<Seat>>,
+    seats: Arc<Vec<Arc<Seat>>>,
     backlog: Arc<AtomicUsize>,
     taken: Vec<usize>,
     full: Vec<usize>,
@@ -375,7 +409,7 @@ struct Places {
 
 impl Places {
     fn take(
-        seats: &Arc<Vec<Seat>>,
+        seats: &Arc<Vec<Arc<Seat>>>,
         backlog: &Arc<AtomicUsize>,
         receivers: Vec<usize>,
         most: usize,
@@ -409,10 +443,16 @@ impl Drop for Places {
     }
 }
 
-fn receivers(seats: &[Seat], topic: &str, to: Option<&Name>) -> Vec<usize> {
+/// Decisions, executions and alerts are announced when somebody listens.
+fn announce(hrm: &Hrm, seats: &Seats) {
+    let topics = [DECISION_TOPIC, EXECUTION_TOPIC, ALERT_TOPIC];
+    hrm.announce(topics.iter().any(|topic| seats.listen_to(topic)));
+}
+
+fn receivers(seats: &[Arc<Seat>], topic: &str, to: Option<&Name>) -> Vec<usize> {
     let wanted = |seat: &Seat| match to {
-        Some(name) => seat.agent.manifest().name == *name,
-        None => seat.agent.manifest().subscribes_to(topic),
+        Some(name) => seat.name == *name && !seat.is_vacant(),
+        None => seat.subscribes_to(topic),
     };
     seats
         .iter()
@@ -422,11 +462,11 @@ fn receivers(seats: &[Seat], topic: &str, to: Option<&Name>) -> Vec<usize> {
         .collect()
 }
 
-fn names(seats: &[Seat], receivers: &[usize]) -> Vec<Name> {
+fn names(seats: &[Arc<Seat>], receivers: &[usize]) -> Vec<Name> {
     receivers
         .iter()
         .filter_map(|index| seats.get(*index))
-        .map(|seat| seat.agent.manifest().name.clone())
+        .map(|seat| seat.name.clone())
         .collect()
 }
 

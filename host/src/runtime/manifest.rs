@@ -81,17 +81,26 @@ impl Manifest {
 
     fn parse(text: &str) -> Result<Self, String> {
         let manifest: Self = toml::from_str(text).map_err(|error| error.to_string())?;
-        for topic in &manifest.topics {
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    /// Checks what its form alone does not say.
+    ///
+    /// # Errors
+    /// The field, and what is wrong with it.
+    pub fn check(&self) -> Result<(), String> {
+        for topic in &self.topics {
             let exact = topic.strip_suffix(".*").unwrap_or(topic);
             check_topic("topics", exact).map_err(|error| error.to_string())?;
         }
-        if manifest.component.is_empty() || manifest.component.contains(['/', '\\', '\0']) {
+        if self.component.is_empty() || self.component.contains(['/', '\\', '\0']) {
             return Err(format!(
                 "component: {:?} is not the name of a file beside the manifest",
-                manifest.component
+                self.component
             ));
         }
-        if let Some(unknown) = manifest
+        if let Some(unknown) = self
             .capabilities
             .iter()
             .find(|capability| *capability != "truth-set")
@@ -100,7 +109,7 @@ impl Manifest {
                 "capabilities: {unknown:?} is unknown; there is: truth-set"
             ));
         }
-        Ok(manifest)
+        Ok(())
     }
 
     /// Whether the agent receives signals of this topic.

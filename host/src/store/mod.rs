@@ -9,6 +9,7 @@
 //!
 //! Must not know: wasmtime, policies, HTTP.
 
+mod agents;
 mod audit;
 mod control;
 mod error;
@@ -39,6 +40,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::{Sender, TrySendError};
 
+pub use agents::{AgentChange, AgentVersion, DELETED, NewVersion, Rollout};
 pub use audit::{
     Anchor, AuditEntry, AuditFilter, AuditKind, AuditRow, ChainFault, ChainReport, StateAnchor,
     link_of,

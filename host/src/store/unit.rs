@@ -6,6 +6,7 @@ use crate::model::control::Alert;
 use crate::model::ids::{Digest, Millis, Name, TraceId};
 use crate::model::state::{NewMemory, StateWrite, TruthWrite};
 
+use super::agents::AgentChange;
 use super::audit::AuditEntry;
 use super::control::ControlChange;
 use super::error::CommitError;
@@ -50,6 +51,8 @@ pub struct Unit {
     pub configured_lists: Option<Vec<ListEntry>>,
     /// Changes of what is in force: halts and quarantines.
     pub control: Vec<ControlChange>,
+    /// Changes of what is kept of agents.
+    pub agents: Vec<AgentChange>,
     /// What the watchdog noticed.
     pub alerts: Vec<Alert>,
     /// When it may no longer be committed.
@@ -101,6 +104,8 @@ pub struct Receipt {
     pub revisions: Vec<u64>,
     /// The revision each of its operations made; for a memory, its id.
     pub operations: Vec<u64>,
+    /// How many deliveries its changes of agents settled.
+    pub settled: u64,
 }
 
 /// Called once a unit is durable or has failed.

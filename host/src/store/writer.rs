@@ -15,7 +15,7 @@ use super::quota::Quota;
 use super::secrets::SecretKey;
 use super::unit::{Done, Receipt, Unit};
 use super::{
-    control, history, ledger, memory, operation, session_log, signals, state, truth, verify,
+    agents, control, history, ledger, memory, operation, session_log, signals, state, truth, verify,
 };
 
 /// After so many rows the head of the chain is anchored.
@@ -302,6 +302,9 @@ impl Writer {
         }
         for change in &unit.control {
             control::write(connection, change)?;
+        }
+        for change in &unit.agents {
+            receipt.settled += agents::write(connection, change)?;
         }
         for alert in &unit.alerts {
             control::write_alert(connection, alert)?;

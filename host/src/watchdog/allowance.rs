@@ -16,6 +16,11 @@ impl Turns {
         Self { most, taken: 0 }
     }
 
+    /// From now on so many may be taken at the same time; what is taken stays so.
+    pub const fn allow(&mut self, most: u32) {
+        self.most = most;
+    }
+
     /// Takes one, if there is one left.
     pub fn take(&mut self) -> bool {
         let free = self.taken < self.most;

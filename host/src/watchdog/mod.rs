@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use crate::hrm::guards::Guards;
@@ -93,7 +94,7 @@ pub struct Watched {
     pub engine: Engine,
     /// The operator's ceiling.
     pub ceiling: Limits,
-    /// The agents.
+    /// The agents to begin with; see [`Watchdog::watch`].
     pub agents: Vec<Arc<Agent>>,
     /// Who carries out orders.
     pub hrm: Hrm,
@@ -119,7 +120,8 @@ pub struct Watchdog {
 struct Inner {
     config: WatchdogConfig,
     watched: Watched,
-    health: HashMap<Name, Mutex<Health>>,
+    agents: ArcSwap<Vec<Arc<Agent>>>,
+    health: ArcSwap<HashMap<Name, Arc<Mutex<Health>>>>,
     capsules: Capsules,
     redis: Mutex<Option<RedisSeen>>,
     /// As [`Health::may_warn`], for what concerns no agent.
@@ -138,17 +140,18 @@ impl Watchdog {
     ///
     /// # Errors
     /// A thread cannot be started.
-    pub fn start(config: WatchdogConfig, watched: Watched) -> std::io::Result<Self> {
+    pub fn start(config: WatchdogConfig, mut watched: Watched) -> std::io::Result<Self> {
         let probes = probe(&watched);
-        let health = watched
+        let health: HashMap<_, _> = watched
             .agents
             .iter()
-            .map(|agent| (agent.manifest().name.clone(), Mutex::default()))
+            .map(|agent| (agent.manifest().name.clone(), Arc::default()))
             .collect();
         let inner = Arc::new(Inner {
             capsules: Capsules::in_data_dir(watched.store.dir(), config.retention.clone()),
             probes,
-            health,
+            agents: ArcSwap::from_pointee(std::mem::take(&mut watched.agents)),
+            health: ArcSwap::from_pointee(health),
             redis: Mutex::default(),
             host: Mutex::default(),
             unrecorded: Mutex::default(),
@@ -202,11 +205,11 @@ impl Watchdog {
     pub fn observe(&self, agent: &Agent, seen: Observation, usage: Option<Usage>) {
         let inner = &self.inner;
         let name = &agent.manifest().name;
-        let Some(health) = inner.health.get(name) else {
+        let Some(health) = inner.health_of(name) else {
             return;
         };
         let now = Instant::now();
-        let breach = lock(health).note(seen, &inner.config.thresholds, now);
+        let breach = lock(&health).note(seen, &inner.config.thresholds, now);
         if let Some(usage) = usage {
             let limits = agent.limits();
             for (kind, observed, limit) in [
@@ -237,17 +240,33 @@ impl Watchdog {
 
     /// Forgets how an agent has done: after a restore it starts anew.
     pub fn forgive(&self, agent: &Name) {
-        if let Some(health) = self.inner.health.get(agent) {
-            *lock(health) = Health::default();
+        if let Some(health) = self.inner.health_of(agent) {
+            *lock(&health) = Health::default();
         }
         lock(&self.inner.unrecorded).remove(agent);
+    }
+
+    /// Watches these agents from now on. What `changed` did under another version is forgotten. One caller at a time.
+    pub fn watch(&self, agents: Vec<Arc<Agent>>, changed: &Name) {
+        let known = self.inner.health.load();
+        let health: HashMap<_, _> = agents
+            .iter()
+            .map(|agent| agent.manifest().name.clone())
+            .map(|name| match known.get(&name) {
+                Some(health) if name != *changed => (name, Arc::clone(health)),
+                _ => (name, Arc::default()),
+            })
+            .collect();
+        drop(known);
+        self.inner.health.store(Arc::new(health));
+        self.inner.agents.store(Arc::new(agents));
     }
 
     /// How an agent does.
     #[must_use]
     pub fn health(&self, agent: &Name) -> Option<HealthView> {
-        let health = self.inner.health.get(agent)?;
-        Some(lock(health).view(&self.inner.config.thresholds, Instant::now()))
+        let health = self.inner.health_of(agent)?;
+        Some(lock(&health).view(&self.inner.config.thresholds, Instant::now()))
     }
 
     /// What the Redis looked like at the last look; `None`: none is watched, or not yet looked at.
@@ -309,6 +328,10 @@ impl Inner {
             })?;
         lock(&self.threads).push((stop, thread));
         Ok(())
+    }
+
+    fn health_of(&self, agent: &Name) -> Option<Arc<Mutex<Health>>> {
+        self.health.load().get(agent).cloned()
     }
 
     fn probed(&self) -> bool {
@@ -418,9 +441,8 @@ impl Inner {
 
     /// Asks every agent that is not in quarantine. A heart that hangs holds up one of a few threads until its deadline.
     fn take_heartbeats(&self) {
-        let agents: Vec<&Arc<Agent>> = self
-            .watched
-            .agents
+        let all = self.agents.load_full();
+        let agents: Vec<&Arc<Agent>> = all
             .iter()
             .filter(|agent| !self.watched.guards.is_quarantined(&agent.manifest().name))
             .collect();
@@ -452,10 +474,14 @@ impl Inner {
             Err(failure) if !failure.is_the_agents() => return,
             Err(failure) => Some(failure.to_string()),
         };
-        let Some(health) = self.health.get(name) else {
+        let Some(health) = self.health_of(name) else {
             return;
         };
-        let breach = lock(health).beat(missed.as_deref(), &self.config.thresholds, Instant::now());
+        let serving = self.agents.load();
+        if !serving.iter().any(|serving| Arc::ptr_eq(serving, agent)) {
+            return;
+        }
+        let breach = lock(&health).beat(missed.as_deref(), &self.config.thresholds, Instant::now());
         if let Some(reason) = missed {
             tracing::warn!(agent = %name, reason, "heartbeat missed");
             self.alert(Alert {
@@ -526,9 +552,8 @@ impl Inner {
             return;
         };
         let due = self
-            .health
-            .get(agent)
-            .is_some_and(|health| lock(health).may_warn(kind, severity, Instant::now()));
+            .health_of(agent)
+            .is_some_and(|health| lock(&health).may_warn(kind, severity, Instant::now()));
         if due {
             self.alert(Alert {
                 at_ms: Millis::now(),

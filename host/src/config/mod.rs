@@ -1,20 +1,28 @@
-//! The operator's configuration: `ark.toml`, read and checked once, at the edge.
+//! The operator's configuration, read and checked once, at the edge.
 //!
-//! Precedence: command-line flag, then environment variable (`ARK_…`), then `ark.toml`, then the default. Unknown keys are refused.
+//! Precedence: command-line flag, then environment variable (`ARK_CAPACITY_WORKERS` for `capacity.workers`), then `ark.toml`, then the
+//! default. Unknown keys and unknown `ARK_…` variables are refused.
+//!
+//! Reading order: [`file`] (the keys), [`layers`] (how the sources are merged), this file (from what is written to each part's own
+//! configuration), [`show`].
 
-use std::collections::BTreeMap;
+mod file;
+mod layers;
+mod show;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::Deserialize;
-
 use crate::hrm::HrmConfig;
-use crate::model::ids::{Digest, Name};
+use crate::model::ids::Name;
 use crate::router::RouterConfig;
-use crate::runtime::{EngineConfig, GraveyardSource, LimitError, Limits, LimitsTable};
+use crate::runtime::{EngineConfig, GraveyardSource, LimitError, Limits};
 use crate::store::{ListEntry, SecretKey, SecretKeyError, StoreConfig};
 use crate::watchdog::{RedisWatch, Retention, Thresholds, WatchdogConfig};
+
+pub use file::{CapacityFile, ConfigFile, ListsFile, PolicyFile, VetoFile, WatchdogFile};
+pub use layers::{Layers, Source};
 
 /// Why a configuration is refused.
 #[derive(Debug, thiserror::Error)]
@@ -27,13 +35,23 @@ pub enum ConfigError {
         /// Why.
         source: std::io::Error,
     },
-    /// It is not TOML of the right form.
-    #[error("{path}: {problem}", path = path.display())]
+    /// It is not of the right form.
+    #[error("{origin}: {problem}")]
     Malformed {
-        /// The file.
-        path: PathBuf,
+        /// Where it is from.
+        origin: Source,
         /// What and where.
         problem: String,
+    },
+    /// A key that there is not.
+    #[error("{origin}: there is no key {key}{}", suggestion.as_ref().map_or_else(String::new, |known| format!("; did you mean {known}?")))]
+    UnknownKey {
+        /// Where it is from.
+        origin: Source,
+        /// The key as given.
+        key: String,
+        /// The key that is most like it.
+        suggestion: Option<String>,
     },
     /// The key for secrets cannot be used.
     #[error(transparent)]
@@ -51,145 +69,7 @@ pub enum ConfigError {
     Limit(#[from] LimitError),
 }
 
-/// `ark.toml` as written.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ConfigFile {
-    /// Where the host keeps its data.
-    pub data_dir: Option<PathBuf>,
-    /// Address and port of the HTTP API. Without tokens it must be a loopback address.
-    pub listen: Option<SocketAddr>,
-    /// A directory with agents: `NAME.toml` manifests, their components beside them.
-    pub agents_dir: Option<PathBuf>,
-    /// A file with the Graveyard, mode 0444; absent: the one in the program.
-    pub graveyard: Option<PathBuf>,
-    /// API consumers that may propose in their own name.
-    pub submitters: Option<Vec<String>>,
-    /// Operator policies, in the order they are asked.
-    pub policies: Vec<PolicyFile>,
-    /// The ceiling of every agent's limits.
-    pub limits: LimitsTable,
-    /// Work that may wait or run at the same time.
-    pub capacity: CapacityFile,
-    /// When agents are stopped or warned about.
-    pub watchdog: WatchdogFile,
-    /// What the host attests from the operator's own knowledge.
-    pub lists: ListsFile,
-}
-
-/// An operator policy.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PolicyFile {
-    /// The component.
-    pub file: PathBuf,
-    /// Its SHA-256.
-    pub sha256: Digest,
-}
-
-/// `[capacity]`
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct CapacityFile {
-    /// Invocations at the same time, those that run for longer than 10 ms not counted.
-    pub workers: Option<usize>,
-    /// Invocations that run for longer, at the same time.
-    pub slow_workers: Option<usize>,
-    /// Proposals that may wait to be judged; those that reduce risk have a quarter as many places of their own.
-    pub proposals: Option<usize>,
-    /// Deliveries that may wait in all.
-    pub backlog: Option<usize>,
-    /// Deliveries that may wait for one agent.
-    pub agent_queue: Option<usize>,
-    /// How long a signal that names no `ttl_ms` waits at most, in milliseconds; absent: for good.
-    pub signal_ttl_ms: Option<u64>,
-    /// Connections at the same time.
-    pub connections: Option<usize>,
-    /// The size the database may grow to, in bytes.
-    pub max_database_bytes: Option<u64>,
-    /// Seconds an approved trade holds its exposure without an execution report.
-    pub reservation_seconds: Option<u64>,
-}
-
-/// `[watchdog]`
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct WatchdogFile {
-    /// How often each agent is asked for a heartbeat.
-    pub heartbeat_ms: Option<u64>,
-    /// How long it may take to answer.
-    pub heartbeat_deadline_ms: Option<u64>,
-    /// Missed heartbeats in a row that quarantine.
-    pub missed_heartbeats: Option<u32>,
-    /// How often the Graveyard is hashed anew.
-    pub graveyard_ms: Option<u64>,
-    /// Decisions of a minute that may break rules before there is an alert.
-    pub violations_per_minute: Option<u32>,
-    /// Failures in a row that quarantine.
-    pub consecutive_failures: Option<u32>,
-    /// Part of the last 100 invocations that may fail.
-    pub failure_rate: Option<f64>,
-    /// The failure rate counts from more than so many invocations on.
-    pub failure_rate_over: Option<u32>,
-    /// Mean latency that is still good.
-    pub latency_ms: Option<u64>,
-    /// The mean latency counts from more than so many invocations on.
-    pub latency_over: Option<u32>,
-    /// A Redis to be watched, e.g. `redis://127.0.0.1:6379/0`.
-    pub redis_url: Option<String>,
-    /// Its queue: a stream or a list.
-    pub redis_queue: Option<String>,
-    /// How often it is looked at.
-    pub redis_ms: Option<u64>,
-    /// How long it may take to answer.
-    pub redis_latency_ms: Option<u64>,
-    /// How much may wait in the queue.
-    pub redis_depth: Option<u64>,
-    /// Part of a limit that warns.
-    pub warning: Option<f64>,
-    /// Part of a limit that warns loudly.
-    pub critical: Option<f64>,
-    /// The largest capsule.
-    pub capsule_bytes: Option<usize>,
-    /// Capsules kept of one agent.
-    pub capsules_per_agent: Option<usize>,
-    /// All capsules together.
-    pub capsules_bytes: Option<u64>,
-    /// Days a capsule is kept.
-    pub capsule_days: Option<u64>,
-}
-
-/// `[lists]`
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ListsFile {
-    /// Symbols nobody may trade (rule 1).
-    pub restricted_symbols: Vec<String>,
-    /// Symbols with a client's order pending (rule 4).
-    pub client_orders: Vec<String>,
-    /// Data sources that are trusted (rule 21).
-    pub validated_sources: Vec<String>,
-    /// Data subjects and whether they consent (rule 16).
-    pub consents: BTreeMap<String, bool>,
-    /// Standing vetoes (rule 23).
-    pub vetoes: Vec<VetoFile>,
-}
-
-/// A veto. It matches when every part it names matches.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct VetoFile {
-    /// The agent.
-    pub agent: Option<Name>,
-    /// The action type.
-    pub action_type: Option<String>,
-    /// The symbol.
-    pub symbol: Option<String>,
-    /// The user's words.
-    pub words: String,
-}
-
-/// What flags and environment variables say.
+/// What flags say.
 #[derive(Debug, Clone, Default)]
 pub struct Overrides {
     /// See [`ConfigFile::data_dir`].
@@ -200,7 +80,7 @@ pub struct Overrides {
     pub agents_dir: Option<PathBuf>,
     /// See [`ConfigFile::graveyard`].
     pub graveyard: Option<PathBuf>,
-    /// Further submitters.
+    /// Further submitters: they are added to those of the other sources.
     pub submitters: Vec<Name>,
 }
 
@@ -233,6 +113,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Connections at the same time.
     pub connections: usize,
+    /// How long the host may take to end what runs once it is told to stop.
+    pub drain: Duration,
+    /// Versions kept of each uploaded agent.
+    pub agent_versions: u32,
 }
 
 impl Config {
@@ -240,26 +124,25 @@ impl Config {
     ///
     /// # Errors
     /// See [`ConfigError`]; it names the field.
-    pub fn read(path: Option<&Path>, overrides: Overrides) -> Result<Self, ConfigError> {
-        let file = match path {
-            Some(path) => read_file(path)?,
-            None if Path::new("ark.toml").is_file() => read_file(Path::new("ark.toml"))?,
-            None => ConfigFile::default(),
-        };
-        let mut config = Self::resolve(file, overrides)?;
+    pub fn read(path: Option<&Path>, overrides: &Overrides) -> Result<Self, ConfigError> {
+        let mut config = Self::of(&Layers::read(path, overrides)?)?;
         // From the environment only: a key in the configuration would be backed up and shown with it.
         config.store.secret_key = SecretKey::from_environment()?;
         Ok(config)
     }
 
-    fn resolve(file: ConfigFile, overrides: Overrides) -> Result<Self, ConfigError> {
-        let data_dir = overrides
-            .data_dir
-            .or(file.data_dir)
-            .unwrap_or_else(|| PathBuf::from("ark-data"));
-        let listen = overrides
+    /// Checks what the sources say together. The key for secrets is not read.
+    ///
+    /// # Errors
+    /// See [`ConfigError`]; it names the field.
+    pub fn of(layers: &Layers) -> Result<Self, ConfigError> {
+        Self::resolve(layers.file()?)
+    }
+
+    fn resolve(file: ConfigFile) -> Result<Self, ConfigError> {
+        let data_dir = file.data_dir.unwrap_or_else(|| PathBuf::from("ark-data"));
+        let listen = file
             .listen
-            .or(file.listen)
             .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8000)));
         if !listen.ip().is_loopback() {
             return Err(ConfigError::Value {
@@ -270,8 +153,8 @@ impl Config {
             });
         }
         let limits = Limits::ceiling(&file.limits)?;
-        let mut submitters = overrides.submitters;
-        for name in file.submitters.unwrap_or_else(|| vec!["api".to_owned()]) {
+        let mut submitters = Vec::new();
+        for name in file.submitters.unwrap_or_default() {
             submitters.push(
                 name.parse()
                     .map_err(
@@ -319,31 +202,28 @@ impl Config {
                     .or(router.signal_ttl_ms),
             },
             watchdog: watchdog(&file.watchdog)?,
-            graveyard: overrides
+            graveyard: file
                 .graveyard
-                .or(file.graveyard)
                 .map_or(GraveyardSource::Embedded, GraveyardSource::File),
             policies: file.policies,
-            agents_dir: overrides.agents_dir.or(file.agents_dir),
+            agents_dir: file.agents_dir,
             limits,
             submitters,
             lists: lists(file.lists),
             listen,
             connections: at_least("capacity.connections", file.capacity.connections, 1)?
                 .unwrap_or(4096),
+            drain: between("capacity.drain_ms", file.capacity.drain_ms, 100, 3_600_000)?
+                .map_or(Duration::from_secs(10), Duration::from_millis),
+            agent_versions: between(
+                "capacity.agent_versions",
+                file.capacity.agent_versions,
+                2,
+                100,
+            )?
+            .unwrap_or(10),
         })
     }
-}
-
-fn read_file(path: &Path) -> Result<ConfigFile, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
-        path: path.to_owned(),
-        source,
-    })?;
-    toml::from_str(&text).map_err(|error| ConfigError::Malformed {
-        path: path.to_owned(),
-        problem: error.to_string(),
-    })
 }
 
 fn at_least<T: PartialOrd + std::fmt::Display + Copy>(
@@ -512,9 +392,25 @@ fn lists(file: ListsFile) -> Vec<ListEntry> {
 mod tests {
     use super::*;
 
+    fn layered(
+        toml: &str,
+        environment: &[(&str, &str)],
+        flags: &Overrides,
+    ) -> Result<Layers, String> {
+        let variables = environment
+            .iter()
+            .map(|(name, value)| ((*name).into(), (*value).into()));
+        Layers::merge(Some(("ark.toml".into(), toml)), variables, flags)
+            .map_err(|error| error.to_string())
+    }
+
     fn resolve(toml: &str) -> Result<Config, String> {
-        let file: ConfigFile = toml::from_str(toml).map_err(|error| error.to_string())?;
-        Config::resolve(file, Overrides::default()).map_err(|error| error.to_string())
+        resolve_all(toml, &[])
+    }
+
+    fn resolve_all(toml: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
+        let layers = layered(toml, environment, &Overrides::default())?;
+        Config::of(&layers).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -543,18 +439,121 @@ mod tests {
     }
 
     #[test]
-    fn flags_come_before_the_file_and_the_file_before_the_default() {
-        let file: ConfigFile =
-            toml::from_str("listen = \"127.0.0.1:1\"\ndata_dir = \"a\"").unwrap();
-        let overrides = Overrides {
-            data_dir: Some("b".into()),
+    fn one_order_of_precedence_holds_for_every_key() {
+        let flags = Overrides {
+            listen: Some("127.0.0.1:3".parse().unwrap()),
+            submitters: vec!["desk".parse().unwrap()],
             ..Overrides::default()
         };
-        let config = Config::resolve(file, overrides).unwrap();
-        assert_eq!(
-            (config.store.dir, config.listen.port()),
-            (PathBuf::from("b"), 1)
+        let toml =
+            "listen = \"127.0.0.1:1\"\ndata_dir = \"a\"\n[capacity]\nworkers = 2\nbacklog = 7";
+        let environment = [
+            ("ARK_LISTEN", "127.0.0.1:2"),
+            ("ARK_CAPACITY_WORKERS", "3"),
+            ("ARK_AGENTS", "4"),
+            ("ARK_WATCHDOG_FAILURE_RATE", "0.5"),
+            ("ARK_LISTS_RESTRICTED_SYMBOLS", "[\"XYZ\"]"),
+            ("ARK_LISTS_CONSENTS", "{ \"c-1\" = false }"),
+            ("ARK_LIMITS_FUEL", ""),
+            ("ARK_TOKEN", "not a key"),
+            ("OTHER", "ignored"),
+        ];
+        let layers = layered(toml, &environment, &flags).unwrap();
+        let config = Config::of(&layers).unwrap();
+        assert_eq!(config.listen.port(), 3);
+        assert_eq!(config.store.dir, PathBuf::from("a"));
+        assert_eq!((config.router.workers, config.router.backlog), (3, 7));
+        assert_eq!(config.agents_dir, Some(PathBuf::from("4")));
+        assert_eq!(config.watchdog.thresholds.failure_rate, 0.5);
+        assert_eq!(config.lists.len(), 2);
+        assert_eq!(config.limits, Limits::default());
+        let names: Vec<&str> = config.submitters.iter().map(Name::as_str).collect();
+        assert_eq!(names, ["api", "desk"]);
+        let shown = layers.lines();
+        for (key, value, source) in [
+            ("listen", "\"127.0.0.1:3\"", "flag"),
+            ("data_dir", "\"a\"", "file ark.toml"),
+            (
+                "capacity.workers",
+                "3",
+                "environment variable ARK_CAPACITY_WORKERS",
+            ),
+            ("agents_dir", "\"4\"", "environment variable ARK_AGENTS"),
+            ("capacity.slow_workers", "48", "default"),
+            ("watchdog.redis_url", "", "default"),
+        ] {
+            let line = shown.iter().find(|line| line.key == key).unwrap();
+            let value_shown = line
+                .value
+                .as_ref()
+                .map_or(String::new(), ToString::to_string);
+            assert_eq!(
+                (value_shown.as_str(), line.source.to_string().as_str()),
+                (value, source),
+                "{key}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_the_environment_says_wrong_is_named() {
+        for (name, value, named) in [
+            ("ARK_CAPACITY_WORKER", "4", "ARK_CAPACITY_WORKERS"),
+            ("ARK_LISTN", "x", "ARK_LISTEN"),
+            ("ARK_CAPACITY_WORKERS", "many", "ARK_CAPACITY_WORKERS"),
+            ("ARK_CAPACITY_WORKERS", "0", "capacity.workers"),
+            ("ARK_CAPACITY_WORKERS", "-1", "capacity.workers"),
+            ("ARK_LISTEN", "here", "ARK_LISTEN"),
+            ("ARK_SUBMITTERS", "api", "ARK_SUBMITTERS"),
+            ("ARK_COMPLETELY_UNKNOWN_THING", "1", "ARK_COMPLETELY"),
+        ] {
+            let error = resolve_all("", &[(name, value)]).unwrap_err();
+            assert!(error.contains(named), "{name}={value}: {error}");
+        }
+        let both = [("ARK_AGENTS", "a"), ("ARK_AGENTS_DIR", "b")];
+        assert!(
+            resolve_all("", &both)
+                .unwrap_err()
+                .contains("ARK_AGENTS_DIR")
         );
-        assert_eq!(resolve("").unwrap().submitters.len(), 1);
+    }
+
+    #[test]
+    fn a_key_that_is_almost_right_is_suggested() {
+        for (toml, suggestion) in [
+            ("data_dri = \"x\"", "data_dir"),
+            ("[capacity]\nworker = 1", "capacity.workers"),
+            ("workers = 1", "capacity.workers"),
+            ("[watchdgo]\nlatency_ms = 1", "watchdog"),
+        ] {
+            let error = resolve(toml).unwrap_err();
+            let end = format!("did you mean {suggestion}?");
+            assert!(error.contains(&end), "{toml}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_is_secret_is_not_shown() {
+        let toml = "[watchdog]\nredis_url = \"redis://ark:hunter2@127.0.0.1:6379/0\"";
+        let layers = layered(toml, &[], &Overrides::default()).unwrap();
+        let shown: String = layers.lines().iter().map(ToString::to_string).collect();
+        assert!(!shown.contains("hunter2"), "{shown}");
+        assert!(
+            shown.contains("redis://ark:********@127.0.0.1:6379/0"),
+            "{shown}"
+        );
+        let config = Config::of(&layers).unwrap();
+        assert!(config.watchdog.redis.is_some());
+    }
+
+    #[test]
+    fn the_defaults_that_are_shown_are_those_in_force() {
+        let shown = Config::resolve(ConfigFile::defaults()).unwrap();
+        let unset = Config::resolve(ConfigFile {
+            submitters: Some(vec!["api".to_owned()]),
+            ..ConfigFile::default()
+        })
+        .unwrap();
+        assert_eq!(format!("{shown:?}"), format!("{unset:?}"));
     }
 }

@@ -1,0 +1,218 @@
+//! `ark agent list|show|upload|rollout|rollback|delete`: the versions of a running host's agents.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use crate::model::ids::{Digest, Name};
+use crate::runtime::Manifest;
+
+use super::remote::Remote;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum VersionsCommand {
+    /// Lists a running host's agents.
+    List {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Shows an agent: what serves, how it does, its versions.
+    Show {
+        /// The agent.
+        agent: Name,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Uploads a version and lets it serve: MANIFEST as `ark agent build` writes it, its component beside it.
+    Upload {
+        /// The manifest.
+        manifest: PathBuf,
+        /// Keeps it without letting it serve.
+        #[arg(long)]
+        no_rollout: bool,
+        #[command(flatten)]
+        words: Words,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Lets an uploaded version serve.
+    Rollout {
+        /// The agent.
+        agent: Name,
+        /// The version's number; 0: that of the agents' directory.
+        number: u64,
+        #[command(flatten)]
+        words: Words,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Lets the version serve that served before.
+    Rollback {
+        /// The agent.
+        agent: Name,
+        #[command(flatten)]
+        words: Words,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Lets no version serve any more. Versions and state stay.
+    Delete {
+        /// The agent.
+        agent: Name,
+        /// Even if signals wait for it: they fail.
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        words: Words,
+        #[command(flatten)]
+        remote: Remote,
+    },
+}
+
+/// Who and why, for the audit log.
+#[derive(Debug, Args)]
+pub(super) struct Words {
+    /// Why.
+    #[arg(long)]
+    reason: Option<String>,
+    /// Who, unless a token says so.
+    #[arg(long)]
+    by: Option<String>,
+}
+
+impl Words {
+    fn add_to(self, mut body: Value) -> Value {
+        for (field, text) in [("reason", self.reason), ("by", self.by)] {
+            if let Some(text) = text {
+                body[field] = json!(text);
+            }
+        }
+        body
+    }
+}
+
+pub(super) fn run(command: VersionsCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        VersionsCommand::List { json, remote } => {
+            let answer = remote.get("/v1/agents")?;
+            if json {
+                println!("{}", serde_json::to_string_pretty(&answer)?);
+            } else {
+                list(&answer);
+            }
+        }
+        VersionsCommand::Show { agent, remote } => {
+            let answer = remote.get(&format!("/v1/agents/{agent}"))?;
+            println!("{}", serde_json::to_string_pretty(&answer)?);
+        }
+        VersionsCommand::Upload {
+            manifest: path,
+            no_rollout,
+            words,
+            remote,
+        } => {
+            let manifest = Manifest::read(&path)?;
+            let file = path.with_file_name(&manifest.component);
+            let component = std::fs::read(&file).with_context(|| file.display().to_string())?;
+            let found = Digest::of(&component);
+            anyhow::ensure!(
+                found == manifest.sha256,
+                "{} has the SHA-256 {found}, its manifest states {}; run `ark agent build` again",
+                file.display(),
+                manifest.sha256
+            );
+            let body = words.add_to(json!({
+                "manifest": manifest,
+                "component": STANDARD.encode(&component),
+                "rollout": !no_rollout,
+            }));
+            let path = format!("/v1/agents/{}", manifest.name);
+            told(&remote.send("PUT", &path, Some(body.to_string()))?);
+        }
+        VersionsCommand::Rollout {
+            agent,
+            number,
+            words,
+            remote,
+        } => {
+            let body = words.add_to(json!({"number": number}));
+            told(&remote.post(&format!("/v1/agents/{agent}/rollout"), &body)?);
+        }
+        VersionsCommand::Rollback {
+            agent,
+            words,
+            remote,
+        } => {
+            let body = words.add_to(json!({}));
+            told(&remote.post(&format!("/v1/agents/{agent}/rollback"), &body)?);
+        }
+        VersionsCommand::Delete {
+            agent,
+            force,
+            words,
+            remote,
+        } => {
+            let mut path = format!("/v1/agents/{agent}?force={force}");
+            for (field, text) in [("reason", words.reason), ("by", words.by)] {
+                if let Some(text) = text {
+                    let plain = percent_encoding::NON_ALPHANUMERIC;
+                    let text = percent_encoding::utf8_percent_encode(&text, plain);
+                    path = format!("{path}&{field}={text}");
+                }
+            }
+            let answer = remote.send("DELETE", &path, None)?;
+            println!(
+                "{agent} is deleted; {} waiting signals have failed",
+                answer["failed_signals"]
+            );
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list(answer: &Value) {
+    for agent in answer["agents"].as_array().into_iter().flatten() {
+        let text = |field: &str| agent[field].as_str().unwrap_or("").to_owned();
+        println!(
+            "{:<16} {:<10} {:.12}  handled {}, failed {}, waiting {}{}",
+            text("name"),
+            text("version"),
+            text("sha256"),
+            agent["handled"],
+            agent["failed"],
+            agent["waiting"],
+            if agent["quarantined"] == json!(true) {
+                "  in quarantine"
+            } else {
+                ""
+            }
+        );
+    }
+    for refused in answer["refused"].as_array().into_iter().flatten() {
+        let text = |field: &str| refused[field].as_str().unwrap_or("").to_owned();
+        println!("refused: {}: {}", text("manifest"), text("reason"));
+    }
+}
+
+fn told(answer: &Value) {
+    let agent = answer["agent"].as_str().unwrap_or("");
+    let number = &answer["number"];
+    if answer["serving"] == *number {
+        let drained = if answer["drained"] == json!(true) {
+            ""
+        } else {
+            "; the version before it still ends what it has under way"
+        };
+        println!("version {number} of {agent} serves{drained}");
+    } else {
+        println!("version {number} of {agent} is kept and does not serve");
+    }
+}

@@ -1,0 +1,386 @@
+//! The sources of the configuration, merged into one tree: defaults, the file, the environment, flags, each over the one before.
+//!
+//! The tree of the defaults ([`ConfigFile::defaults`]) is the table of all keys: what is not in it is refused, and an environment
+//! variable's name is a key's path with `_` for `.`.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use super::{ConfigError, ConfigFile, Overrides};
+
+/// What starts the name of every variable of ARK's.
+const PREFIX: &str = "ARK_";
+/// Variables that are no keys: which file, how to log, secrets, and what the commands that talk to a running host need.
+const NOT_KEYS: [&str; 8] = [
+    "ARK_CONFIG",
+    "ARK_LOG",
+    "ARK_LOG_FORMAT",
+    "ARK_SECRET_KEY",
+    "ARK_SECRET_KEY_FILE",
+    "ARK_TOKEN",
+    "ARK_TOKEN_FILE",
+    "ARK_URL",
+];
+/// A short name of long standing for a key's variable.
+const SHORT: (&str, &str) = ("ARK_AGENTS", "ARK_AGENTS_DIR");
+/// How alike a name must be to be suggested, by Jaro and Winkler: 1 is the same.
+const ALIKE: f64 = 0.85;
+
+/// Where a value is from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// Nothing was said.
+    Default,
+    /// The configuration file.
+    File(PathBuf),
+    /// This environment variable.
+    Environment(String),
+    /// A flag of the command line.
+    Flag,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File(path) => write!(f, "file {}", path.display()),
+            Self::Environment(name) => write!(f, "environment variable {name}"),
+            Self::Flag => f.write_str("flag"),
+        }
+    }
+}
+
+/// The merged sources.
+#[derive(Debug, Clone)]
+pub struct Layers {
+    pub(super) tree: Value,
+    /// Where each value is from that is not a default, by its key.
+    pub(super) sources: BTreeMap<String, Source>,
+}
+
+impl Layers {
+    /// Reads all sources of this process. `path` absent: `ark.toml` in the working directory if there is one.
+    ///
+    /// # Errors
+    /// The file cannot be read, or a source is not of the right form.
+    pub fn read(path: Option<&Path>, flags: &Overrides) -> Result<Self, ConfigError> {
+        let standard = Path::new("ark.toml");
+        let path = path.or_else(|| standard.is_file().then_some(standard));
+        let text = path
+            .map(|path| {
+                std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+                    path: path.to_owned(),
+                    source,
+                })
+            })
+            .transpose()?;
+        let file = path.map(Path::to_owned).zip(text.as_deref());
+        Self::merge(file, std::env::vars_os(), flags)
+    }
+
+    /// As [`Layers::read`], from these sources.
+    ///
+    /// # Errors
+    /// A source is not of the right form.
+    pub fn merge(
+        file: Option<(PathBuf, &str)>,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+        flags: &Overrides,
+    ) -> Result<Self, ConfigError> {
+        let tree = serde_json::to_value(ConfigFile::defaults()).map_err(|error| {
+            ConfigError::Malformed {
+                origin: Source::Default,
+                problem: error.to_string(),
+            }
+        })?;
+        let mut layers = Self {
+            tree,
+            sources: BTreeMap::new(),
+        };
+        if let Some((path, text)) = file {
+            layers.add_file(path, text)?;
+        }
+        layers.add_environment(environment)?;
+        layers.add_flags(flags);
+        Ok(layers)
+    }
+
+    /// The merged sources as the file they would be.
+    ///
+    /// # Errors
+    /// A value is of the wrong type; the error names its source.
+    pub fn file(&self) -> Result<ConfigFile, ConfigError> {
+        parse(&self.tree).map_err(|(key, problem)| ConfigError::Malformed {
+            origin: self.source(&key),
+            problem,
+        })
+    }
+
+    /// Where a key's value is from.
+    pub(super) fn source(&self, key: &str) -> Source {
+        let part_of = |known: &str| {
+            key.strip_prefix(known)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        let found = self.sources.iter().find(|(known, _)| part_of(known));
+        found.map_or(Source::Default, |(_, source)| source.clone())
+    }
+
+    fn add_file(&mut self, path: PathBuf, text: &str) -> Result<(), ConfigError> {
+        let source = Source::File(path);
+        let malformed = |problem: String| ConfigError::Malformed {
+            origin: source.clone(),
+            problem,
+        };
+        let table: toml::Table =
+            toml::from_str(text).map_err(|error| malformed(error.to_string()))?;
+        let known = keys(&self.tree);
+        let mut values = Vec::new();
+        flatten(&self.tree, table, "", &mut |key, value| {
+            values.push((key, value));
+        })
+        .map_err(|wrong| match wrong {
+            Wrong::NoTable(key) => malformed(format!("{key} is a table; write [{key}]")),
+            Wrong::Unknown(key) => ConfigError::UnknownKey {
+                origin: source.clone(),
+                suggestion: like(&key, &known),
+                key,
+            },
+        })?;
+        for (key, value) in values {
+            let value = json_of(&key, value).map_err(&malformed)?;
+            self.set(&key, value, source.clone());
+        }
+        Ok(())
+    }
+
+    fn add_environment(
+        &mut self,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<(), ConfigError> {
+        let variables: BTreeMap<String, String> = keys(&self.tree)
+            .into_iter()
+            .map(|key| (variable_of(&key), key))
+            .collect();
+        let mut given = BTreeMap::new();
+        for (name, value) in environment {
+            let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else {
+                continue;
+            };
+            if NOT_KEYS.contains(&name) || value.is_empty() {
+                continue;
+            }
+            let source = Source::Environment(name.to_owned());
+            let Some(value) = value.to_str().map(str::to_owned) else {
+                return Err(ConfigError::Malformed {
+                    origin: source,
+                    problem: "is not UTF-8".to_owned(),
+                });
+            };
+            let variable = if name == SHORT.0 { SHORT.1 } else { name };
+            let Some(key) = variables.get(variable) else {
+                let names: Vec<String> = variables
+                    .keys()
+                    .cloned()
+                    .chain(NOT_KEYS.map(str::to_owned))
+                    .collect();
+                return Err(ConfigError::UnknownKey {
+                    origin: source,
+                    suggestion: like(name, &names),
+                    key: name.to_owned(),
+                });
+            };
+            if given.insert(key.clone(), (source.clone(), value)).is_some() {
+                return Err(ConfigError::Malformed {
+                    origin: source,
+                    problem: format!("{} and {} are the same; set one of them", SHORT.0, SHORT.1),
+                });
+            }
+        }
+        for (key, (source, text)) in given {
+            let value = self
+                .fitting(&key, &text)
+                .map_err(|problem| ConfigError::Malformed {
+                    origin: source.clone(),
+                    problem,
+                })?;
+            self.set(&key, value, source);
+        }
+        Ok(())
+    }
+
+    /// The value that a variable's text stands for: the text itself where the key takes text, else what it is as TOML.
+    fn fitting(&self, key: &str, text: &str) -> Result<Value, String> {
+        let fits = |value: &Value| {
+            let mut layers = self.clone();
+            layers.set(key, value.clone(), Source::Default);
+            match parse(&layers.tree) {
+                Err((at, problem)) if at.starts_with(key) => Err(problem),
+                _ => Ok(()),
+            }
+        };
+        let plain = Value::String(text.to_owned());
+        let Err(problem) = fits(&plain) else {
+            return Ok(plain);
+        };
+        let Ok(mut table) = toml::from_str::<toml::Table>(&format!("value = {text}")) else {
+            return Err(problem);
+        };
+        let value = table.remove("value").ok_or(problem)?;
+        let value = json_of(key, value)?;
+        fits(&value).map(|()| value)
+    }
+
+    fn add_flags(&mut self, flags: &Overrides) {
+        let paths = [
+            ("data_dir", &flags.data_dir),
+            ("agents_dir", &flags.agents_dir),
+            ("graveyard", &flags.graveyard),
+        ];
+        for (key, path) in paths {
+            if let Some(path) = path {
+                self.set(key, path.to_string_lossy().into(), Source::Flag);
+            }
+        }
+        if let Some(listen) = flags.listen {
+            self.set("listen", listen.to_string().into(), Source::Flag);
+        }
+        if !flags.submitters.is_empty() {
+            let mut names = match self.tree.get("submitters") {
+                Some(Value::Array(names)) => names.clone(),
+                _ => Vec::new(),
+            };
+            names.extend(flags.submitters.iter().map(|name| name.as_str().into()));
+            self.set("submitters", names.into(), Source::Flag);
+        }
+    }
+
+    fn set(&mut self, key: &str, value: Value, source: Source) {
+        let mut place = &mut self.tree;
+        for part in key.split('.') {
+            let Value::Object(map) = place else { return };
+            place = map.entry(part).or_insert(Value::Null);
+        }
+        *place = value;
+        self.sources.insert(key.to_owned(), source);
+    }
+}
+
+/// The variable of a key.
+pub(super) fn variable_of(key: &str) -> String {
+    format!("{PREFIX}{}", key.replace('.', "_").to_ascii_uppercase())
+}
+
+/// Every key with its value: tables are gone into, lists and tables without keys of their own are values.
+pub(super) fn leaves<'a>(tree: &'a Value, path: &str, found: &mut Vec<(String, &'a Value)>) {
+    match tree {
+        Value::Object(map) if !map.is_empty() && !FREE.contains(&path) => {
+            for (name, value) in map {
+                let key = join(path, name);
+                leaves(value, &key, found);
+            }
+        }
+        value => found.push((path.to_owned(), value)),
+    }
+}
+
+/// Tables whose keys are the operator's own.
+const FREE: [&str; 1] = ["lists.consents"];
+
+fn keys(tree: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    leaves(tree, "", &mut found);
+    found.into_iter().map(|(key, _)| key).collect()
+}
+
+fn join(path: &str, name: &str) -> String {
+    if path.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{path}.{name}")
+    }
+}
+
+enum Wrong {
+    Unknown(String),
+    NoTable(String),
+}
+
+fn flatten(
+    shape: &Value,
+    table: toml::Table,
+    path: &str,
+    found: &mut impl FnMut(String, toml::Value),
+) -> Result<(), Wrong> {
+    let empty = Map::new();
+    let shape = shape.as_object().unwrap_or(&empty);
+    for (name, value) in table {
+        let key = join(path, &name);
+        match (shape.get(&name), value) {
+            (None, _) => return Err(Wrong::Unknown(key)),
+            (Some(inner @ Value::Object(map)), value)
+                if !map.is_empty() && !FREE.contains(&key.as_str()) =>
+            {
+                let toml::Value::Table(table) = value else {
+                    return Err(Wrong::NoTable(key));
+                };
+                flatten(inner, table, &key, found)?;
+            }
+            (Some(_), value) => found(key, value),
+        }
+    }
+    Ok(())
+}
+
+/// The name that is most like `given`: as a whole, or where it was given without its table.
+fn like(given: &str, known: &[String]) -> Option<String> {
+    let last = |key: &str| key.rsplit('.').next().unwrap_or(key).to_owned();
+    known
+        .iter()
+        .map(|key| {
+            let whole = strsim::jaro_winkler(given, key);
+            // `workers` for `capacity.workers`: not quite as good as a slip of the finger in the whole.
+            let part = strsim::jaro_winkler(&last(given), &last(key)) - 0.02;
+            (whole.max(part), key)
+        })
+        .filter(|(alike, _)| *alike >= ALIKE)
+        .max_by(|(one, _), (other, _)| one.total_cmp(other))
+        .map(|(_, key)| key.clone())
+}
+
+fn json_of(key: &str, value: toml::Value) -> Result<Value, String> {
+    Ok(match value {
+        toml::Value::String(text) => text.into(),
+        toml::Value::Integer(number) => number.into(),
+        toml::Value::Float(number) => serde_json::Number::from_f64(number)
+            .ok_or_else(|| format!("{key} is {number}; give a finite number"))?
+            .into(),
+        toml::Value::Boolean(yes) => yes.into(),
+        toml::Value::Datetime(_) => {
+            return Err(format!("{key} is a date; no key takes one"));
+        }
+        toml::Value::Array(items) => items
+            .into_iter()
+            .map(|item| json_of(key, item))
+            .collect::<Result<Vec<_>, _>>()?
+            .into(),
+        toml::Value::Table(table) => table
+            .into_iter()
+            .map(|(name, item)| Ok((name, json_of(key, item)?)))
+            .collect::<Result<Map<_, _>, String>>()?
+            .into(),
+    })
+}
+
+/// The file, or the key at fault and what is wrong with it.
+fn parse(tree: &Value) -> Result<ConfigFile, (String, String)> {
+    serde_path_to_error::deserialize::<_, ConfigFile>(tree).map_err(|error| {
+        let path = error.path().to_string();
+        let problem = format!("{path}: {}", error.into_inner());
+        (path, problem)
+    })
+}

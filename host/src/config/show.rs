@@ -1,0 +1,96 @@
+//! The configuration in force, key by key, with where each value is from. What is secret is masked.
+
+use std::fmt;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::layers::{Layers, Source, leaves, variable_of};
+
+/// What stands in the place of a secret.
+const MASK: &str = "********";
+/// A key whose name holds one of these has a secret for a value.
+const SECRET_NAMES: [&str; 4] = ["password", "secret", "token", "headers"];
+
+/// A key with its value.
+#[derive(Debug, Clone)]
+pub struct Line {
+    /// The key.
+    pub key: String,
+    /// Its value, masked where it is secret; `None`: it has none.
+    pub value: Option<Value>,
+    /// Where it is from.
+    pub source: Source,
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.value {
+            None => writeln!(f, "# {} is not set", self.key),
+            Some(value) => writeln!(f, "{} = {value}  # {}", self.key, self.source),
+        }
+    }
+}
+
+impl Serialize for Line {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        json!({
+            "key": self.key,
+            "value": self.value,
+            "source": self.source.to_string(),
+            "variable": variable_of(&self.key),
+        })
+        .serialize(serializer)
+    }
+}
+
+impl Layers {
+    /// Every key.
+    #[must_use]
+    pub fn lines(&self) -> Vec<Line> {
+        let mut found = Vec::new();
+        leaves(&self.tree, "", &mut found);
+        found
+            .into_iter()
+            .map(|(key, value)| Line {
+                value: (!value.is_null()).then(|| masked(&key, value)),
+                source: self.source(&key),
+                key,
+            })
+            .collect()
+    }
+}
+
+fn masked(key: &str, value: &Value) -> Value {
+    let name = key.rsplit('.').next().unwrap_or(key);
+    // A file's name is no secret, and neither is a number.
+    let secret = SECRET_NAMES.iter().any(|part| name.contains(part)) && !name.ends_with("_file");
+    match value {
+        Value::String(_) if secret => MASK.into(),
+        Value::String(text) => without_password(text).into(),
+        Value::Array(items) => items.iter().map(|item| masked(key, item)).collect(),
+        Value::Object(map) => map
+            .iter()
+            .map(|(name, item)| {
+                let key = if secret { key } else { name };
+                (name.clone(), masked(key, item))
+            })
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
+        other => other.clone(),
+    }
+}
+
+/// `scheme://user:password@host` without its password.
+fn without_password(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return text.to_owned();
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    let Some((user_info, _)) = authority.rsplit_once('@') else {
+        return text.to_owned();
+    };
+    let user = user_info.split(':').next().unwrap_or("");
+    let after = rest.get(user_info.len()..).unwrap_or("");
+    format!("{scheme}://{user}:{MASK}{after}")
+}
