@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use ark_host::app::load_agent;
+use ark_host::agents::load_agent;
 use ark_host::hrm::chain::Chain;
 use ark_host::hrm::combine;
 use ark_host::model::action::Action;

@@ -125,9 +125,12 @@ pub fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for group in bytes.chunks(3) {
-        let bits = group.iter().enumerate().fold(0_usize, |bits, (place, byte)| {
-            bits | usize::from(*byte) << (16 - 8 * place)
-        });
+        let bits = group
+            .iter()
+            .enumerate()
+            .fold(0_usize, |bits, (place, byte)| {
+                bits | usize::from(*byte) << (16 - 8 * place)
+            });
         for digit in 0..4 {
             text.push(if digit <= group.len() {
                 char::from(DIGITS[bits >> (18 - 6 * digit) & 63])
@@ -343,6 +346,15 @@ impl Client {
     pub fn new(host: &Host) -> Self {
         Self {
             address: host.address.clone(),
+            stream: None,
+        }
+    }
+
+    /// A client of whoever listens there.
+    #[must_use]
+    pub fn at(address: &str) -> Self {
+        Self {
+            address: address.to_owned(),
             stream: None,
         }
     }

@@ -189,9 +189,8 @@ fn a_thousand_hot_swaps_under_load_lose_nothing_and_fail_nothing() {
 
 #[test]
 fn a_bad_upload_is_refused_and_the_old_version_serves_on() {
-    let place = Place::new(
-        "[limits]\ndeadline_ms = 30_000\n[watchdog]\nmissed_heartbeats = 100000\n",
-    );
+    let place =
+        Place::new("[limits]\ndeadline_ms = 30_000\n[watchdog]\nmissed_heartbeats = 100000\n");
     let host = place.start();
     let mut client = Client::new(&host);
     let first = upload(&mut client, 1);
@@ -212,26 +211,107 @@ fn a_bad_upload_is_refused_and_the_old_version_serves_on() {
     let too_large = json!({"manifest": manifest(&good), "component": "A".repeat(45 << 20)});
     let large = vec![0; (32 << 20) + 1];
     for (what, name, body, status, field) in [
-        ("wrong hash", "chaos", with("sha256", json!("0".repeat(64))), 422, "manifest.sha256"),
-        ("forbidden import", "files", of("files", &files), 422, "component"),
-        ("truncated", "chaos", of("chaos", truncated), 422, "component"),
-        ("no component at all", "chaos", of("chaos", b"hello"), 422, "component"),
-        ("too large as a component", "chaos", of("chaos", &large), 422, "component"),
+        (
+            "wrong hash",
+            "chaos",
+            with("sha256", json!("0".repeat(64))),
+            422,
+            "manifest.sha256",
+        ),
+        (
+            "forbidden import",
+            "files",
+            of("files", &files),
+            422,
+            "component",
+        ),
+        (
+            "truncated",
+            "chaos",
+            of("chaos", truncated),
+            422,
+            "component",
+        ),
+        (
+            "no component at all",
+            "chaos",
+            of("chaos", b"hello"),
+            422,
+            "component",
+        ),
+        (
+            "too large as a component",
+            "chaos",
+            of("chaos", &large),
+            422,
+            "component",
+        ),
         ("too large as a body", "chaos", too_large, 413, "body"),
-        ("other metadata", "chaos", with("version", json!("9.9.9")), 422, "manifest.version"),
-        ("other name", "chaos", with("name", json!("kyle")), 422, "manifest.name"),
-        ("limits above the ceiling", "chaos", with("limits", json!({"fuel": 1_000_000_000_000_u64})), 422, "manifest.limits.fuel"),
-        ("unknown capability", "chaos", with("capabilities", json!(["root"])), 422, "manifest"),
-        ("unknown field", "chaos", with("topic", json!("x")), 400, "manifest.topic"),
-        ("no base64", "chaos", json!({"manifest": manifest(&good), "component": "*"}), 400, "component"),
-        ("no manifest", "chaos", json!({"component": ""}), 400, "body"),
-        ("sick heart", "erring-heart", of("erring-heart", &heart), 422, "component"),
+        (
+            "other metadata",
+            "chaos",
+            with("version", json!("9.9.9")),
+            422,
+            "manifest.version",
+        ),
+        (
+            "other name",
+            "chaos",
+            with("name", json!("kyle")),
+            422,
+            "manifest.name",
+        ),
+        (
+            "limits above the ceiling",
+            "chaos",
+            with("limits", json!({"fuel": 1_000_000_000_000_u64})),
+            422,
+            "manifest.limits.fuel",
+        ),
+        (
+            "unknown capability",
+            "chaos",
+            with("capabilities", json!(["root"])),
+            422,
+            "manifest",
+        ),
+        (
+            "unknown field",
+            "chaos",
+            with("topic", json!("x")),
+            400,
+            "manifest.topic",
+        ),
+        (
+            "no base64",
+            "chaos",
+            json!({"manifest": manifest(&good), "component": "*"}),
+            400,
+            "component",
+        ),
+        (
+            "no manifest",
+            "chaos",
+            json!({"component": ""}),
+            400,
+            "body",
+        ),
+        (
+            "sick heart",
+            "erring-heart",
+            of("erring-heart", &heart),
+            422,
+            "component",
+        ),
     ] {
         let (answered, answer) = put(&mut client, name, &body);
         assert_eq!(answered, status, "{what}: {answer}");
         assert_eq!(answer["field"], json!(field), "{what}: {answer}");
         let (_, shown) = client.get(&format!("/v1/agents/{name}"));
-        assert!(shown["last_refused"]["reason"].is_string(), "{what}: {shown}");
+        assert!(
+            shown["last_refused"]["reason"].is_string(),
+            "{what}: {shown}"
+        );
         if name == "chaos" {
             assert_eq!(
                 (&shown["serving"], &shown["sha256"]),
@@ -365,7 +445,11 @@ fn deleting_while_signals_wait_is_refused_or_lets_them_fail() {
         assert_eq!(signal(&mut client).0, 202);
     }
     let (status, answer) = remove(&mut client, "");
-    assert_eq!((status, &answer["field"]), (409, &json!("force")), "{answer}");
+    assert_eq!(
+        (status, &answer["field"]),
+        (409, &json!("force")),
+        "{answer}"
+    );
     assert_eq!(client.get("/v1/agents/chaos").1["serving"], json!(1));
     let (status, answer) = remove(&mut client, "?force=true&by=ada&reason=gone");
     assert_eq!(

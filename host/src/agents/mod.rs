@@ -226,6 +226,12 @@ impl Agents {
         }
     }
 
+    /// The ceiling for what is loaded now.
+    #[must_use]
+    pub fn ceiling(&self) -> Arc<Limits> {
+        self.inner.ceiling.load_full()
+    }
+
     /// The ceiling for what is loaded from now on.
     pub fn set_ceiling(&self, ceiling: Limits) {
         self.inner.ceiling.store(Arc::new(ceiling));

@@ -73,7 +73,7 @@ pub(super) async fn read_at_most(
     if declared.is_some_and(|length| length > most as u64) {
         // Who was asked to wait with the body (Expect: 100-continue) has not sent it.
         if !headers.contains_key(header::EXPECT) {
-            read_and_drop(body).await;
+            read_and_drop(body, DRAIN_BYTES.max(most + most / 4), time).await;
         }
         return Err(too_large());
     }
@@ -233,15 +233,15 @@ pub(super) fn query_of(query: Asked, known: &[&str]) -> Result<HashMap<String, S
 
 /// Takes in a body that is refused anyway. A connection that is closed while bytes are still arriving is reset, and a reset can destroy
 /// the answer before the client has read it.
-async fn read_and_drop(mut body: Body) {
+async fn read_and_drop(mut body: Body, most: usize, time: std::time::Duration) {
     let all = async {
         let mut read = 0;
-        while read < DRAIN_BYTES {
+        while read < most {
             match body.frame().await {
                 Some(Ok(frame)) => read += frame.data_ref().map_or(0, bytes::Bytes::len),
                 Some(Err(_)) | None => break,
             }
         }
     };
-    let _ = tokio::time::timeout(BODY_TIME, all).await;
+    let _ = tokio::time::timeout(time, all).await;
 }

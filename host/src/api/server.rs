@@ -17,8 +17,6 @@ const HEADER_TIME: Duration = Duration::from_secs(10);
 const HEADER_BYTES: usize = 16 * 1024;
 /// The most header lines.
 const HEADER_LINES: usize = 64;
-/// How long running requests may take once the host is told to stop.
-const DRAIN: Duration = Duration::from_secs(10);
 
 /// Why the API cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -54,12 +52,13 @@ impl Server {
     }
 }
 
-/// Serves until `stop` resolves, then accepts no more and waits for the requests that run, 10 s at most.
+/// Serves until `stop` resolves, then accepts no more and waits for the requests that run, `drain` at most.
 pub async fn serve(
     server: Server,
     app: &crate::app::App,
     submitters: Vec<crate::model::ids::Name>,
     connections: usize,
+    drain: Duration,
     stop: impl Future<Output = ()>,
 ) {
     let routes: Routes = super::routes::routes(app, submitters);
@@ -106,6 +105,6 @@ pub async fn serve(
     drop(server);
     tokio::select! {
         () = graceful.shutdown() => {}
-        () = tokio::time::sleep(DRAIN) => tracing::warn!("requests still ran when the time to drain was over"),
+        () = tokio::time::sleep(drain) => tracing::warn!("requests still ran when the time to drain was over"),
     }
 }

@@ -17,6 +17,10 @@ const REPLAY_TIME: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Subcommand)]
 pub(super) enum AgentCommand {
+    #[command(flatten)]
+    Author(super::author::AuthorCommand),
+    #[command(flatten)]
+    Versions(super::versions::VersionsCommand),
     /// Lists the capsules that failed invocations left behind, oldest first.
     Capsules {
         /// The data directory.
@@ -50,6 +54,8 @@ pub(super) enum AgentCommand {
 
 pub(super) fn run(command: AgentCommand) -> anyhow::Result<ExitCode> {
     match command {
+        AgentCommand::Author(command) => super::author::run(command),
+        AgentCommand::Versions(command) => super::versions::run(command),
         AgentCommand::Capsules {
             data_dir,
             agent,

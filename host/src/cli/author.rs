@@ -168,7 +168,9 @@ fn scaffold(name: &Name, sdk: &Path, dir: &Path) -> anyhow::Result<()> {
 
 /// A crate's name may not begin with a digit, and has no dots.
 fn crate_name(name: &Name) -> String {
-    let plain = name.as_str().replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+    let plain = name
+        .as_str()
+        .replace(|c: char| !c.is_ascii_alphanumeric(), "-");
     format!("agent-{plain}")
 }
 
@@ -179,10 +181,22 @@ fn build(dir: &Path) -> anyhow::Result<PathBuf> {
     let target = dir.join("target");
     let target_dir = target.to_str().context("the path is not UTF-8")?;
     // Relative paths are the crate's, since cargo runs in it.
-    let target_dir = if dir.is_absolute() { target_dir } else { "target" };
+    let target_dir = if dir.is_absolute() {
+        target_dir
+    } else {
+        "target"
+    };
     cargo(
         dir,
-        &["build", "--release", "--lib", "--target", TARGET, "--target-dir", target_dir],
+        &[
+            "build",
+            "--release",
+            "--lib",
+            "--target",
+            TARGET,
+            "--target-dir",
+            target_dir,
+        ],
     )?;
     let built = target.join(TARGET).join("release");
     let library = library_name(dir)?;
@@ -193,8 +207,8 @@ fn build(dir: &Path) -> anyhow::Result<PathBuf> {
             wasm.display()
         )
     })?;
-    let text = with_digest(&text, Digest::of(&component))
-        .with_context(|| source.display().to_string())?;
+    let text =
+        with_digest(&text, Digest::of(&component)).with_context(|| source.display().to_string())?;
     #[derive(Deserialize)]
     struct Named {
         component: String,
@@ -227,7 +241,9 @@ fn manifest_in(dir: &Path) -> anyhow::Result<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).with_context(|| dir.display().to_string())? {
         let path = entry?.path();
-        let toml = path.extension().is_some_and(|extension| extension == "toml");
+        let toml = path
+            .extension()
+            .is_some_and(|extension| extension == "toml");
         let text = if toml {
             std::fs::read_to_string(&path).unwrap_or_default()
         } else {

@@ -4,13 +4,16 @@
 
 mod agent;
 mod audit;
+mod author;
 mod config;
 mod demo;
 mod graveyard;
 mod inspect;
+mod reload;
 mod remote;
 mod serve;
 mod state;
+mod versions;
 mod watchdog;
 
 use std::net::SocketAddr;
@@ -64,7 +67,7 @@ enum Command {
 
 /// How the host is set up. Flags come before the environment (`ARK_DATA_DIR`, `ARK_CAPACITY_WORKERS`… for every key), that before
 /// ark.toml.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 struct HostArgs {
     /// The configuration; without it `ark.toml` in the working directory, if there is one.
     #[arg(long, env = "ARK_CONFIG", value_name = "FILE")]

@@ -15,10 +15,11 @@ use super::{ConfigError, ConfigFile, Overrides};
 /// What starts the name of every variable of ARK's.
 const PREFIX: &str = "ARK_";
 /// Variables that are no keys: which file, how to log, secrets, and what the commands that talk to a running host need.
-const NOT_KEYS: [&str; 8] = [
+const NOT_KEYS: [&str; 9] = [
     "ARK_CONFIG",
     "ARK_LOG",
     "ARK_LOG_FORMAT",
+    "ARK_SDK",
     "ARK_SECRET_KEY",
     "ARK_SECRET_KEY_FILE",
     "ARK_TOKEN",
@@ -138,7 +139,13 @@ impl Layers {
         };
         let table: toml::Table =
             toml::from_str(text).map_err(|error| malformed(error.to_string()))?;
-        let known = keys(&self.tree);
+        let mut known = keys(&self.tree);
+        let tables = self.tree.as_object().into_iter().flatten();
+        known.extend(
+            tables
+                .filter(|(_, value)| value.is_object())
+                .map(|(name, _)| name.clone()),
+        );
         let mut values = Vec::new();
         flatten(&self.tree, table, "", &mut |key, value| {
             values.push((key, value));

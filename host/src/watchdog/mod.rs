@@ -120,6 +120,7 @@ pub struct Watchdog {
 struct Inner {
     config: WatchdogConfig,
     watched: Watched,
+    thresholds: ArcSwap<Thresholds>,
     agents: ArcSwap<Vec<Arc<Agent>>>,
     health: ArcSwap<HashMap<Name, Arc<Mutex<Health>>>>,
     capsules: Capsules,
@@ -150,6 +151,7 @@ impl Watchdog {
         let inner = Arc::new(Inner {
             capsules: Capsules::in_data_dir(watched.store.dir(), config.retention.clone()),
             probes,
+            thresholds: ArcSwap::from_pointee(config.thresholds.clone()),
             agents: ArcSwap::from_pointee(std::mem::take(&mut watched.agents)),
             health: ArcSwap::from_pointee(health),
             redis: Mutex::default(),
@@ -209,7 +211,7 @@ impl Watchdog {
             return;
         };
         let now = Instant::now();
-        let breach = lock(&health).note(seen, &inner.config.thresholds, now);
+        let breach = lock(&health).note(seen, &inner.thresholds.load(), now);
         if let Some(usage) = usage {
             let limits = agent.limits();
             for (kind, observed, limit) in [
@@ -266,7 +268,7 @@ impl Watchdog {
     #[must_use]
     pub fn health(&self, agent: &Name) -> Option<HealthView> {
         let health = self.inner.health_of(agent)?;
-        Some(lock(&health).view(&self.inner.config.thresholds, Instant::now()))
+        Some(lock(&health).view(&self.inner.thresholds.load(), Instant::now()))
     }
 
     /// What the Redis looked like at the last look; `None`: none is watched, or not yet looked at.
@@ -297,6 +299,17 @@ impl Watchdog {
     #[must_use]
     pub fn config(&self) -> &WatchdogConfig {
         &self.inner.config
+    }
+
+    /// When an agent is stopped or warned about.
+    #[must_use]
+    pub fn thresholds(&self) -> Arc<Thresholds> {
+        self.inner.thresholds.load_full()
+    }
+
+    /// Changes when an agent is stopped or warned about, from now on.
+    pub fn set_thresholds(&self, thresholds: Thresholds) {
+        self.inner.thresholds.store(Arc::new(thresholds));
     }
 
     /// The operator's ceiling.
@@ -376,8 +389,8 @@ impl Inner {
         let total: u32 = by_agent.values().sum();
         let limit = self.config.violations_per_minute;
         let Some(severity) = self
-            .config
             .thresholds
+            .load()
             .severity(f64::from(total), f64::from(limit))
         else {
             return;
@@ -392,7 +405,7 @@ impl Inner {
     }
 
     fn look_at_redis(&self, watch: &RedisWatch, seen: RedisSeen) {
-        let thresholds = &self.config.thresholds;
+        let thresholds = self.thresholds.load();
         let latency = seen.latency_ms.unwrap_or(f64::INFINITY);
         let depth = seen.depth.unwrap_or(0) as f64;
         let findings = [
@@ -481,7 +494,7 @@ impl Inner {
         if !serving.iter().any(|serving| Arc::ptr_eq(serving, agent)) {
             return;
         }
-        let breach = lock(&health).beat(missed.as_deref(), &self.config.thresholds, Instant::now());
+        let breach = lock(&health).beat(missed.as_deref(), &self.thresholds.load(), Instant::now());
         if let Some(reason) = missed {
             tracing::warn!(agent = %name, reason, "heartbeat missed");
             self.alert(Alert {
@@ -548,7 +561,7 @@ impl Inner {
 
     /// Warns when so much of a limit is used, once a minute for the same thing.
     fn warn(&self, agent: &Name, kind: &'static str, observed: f64, limit: f64) {
-        let Some(severity) = self.config.thresholds.severity(observed, limit) else {
+        let Some(severity) = self.thresholds.load().severity(observed, limit) else {
             return;
         };
         let due = self

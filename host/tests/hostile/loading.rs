@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
-use ark_host::app::load_agent;
+use ark_host::agents::load_agent;
 use ark_host::model::ids::Digest;
 use ark_host::runtime::{Agent, Limits, LoadError, Manifest, Policy};
 

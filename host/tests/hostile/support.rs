@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use ark_host::app::load_agent;
+use ark_host::agents::load_agent;
 use ark_host::model::action::Action;
 use ark_host::model::ids::{Millis, SignalId, TraceId};
 use ark_host::model::signal::Signal;
