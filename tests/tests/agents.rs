@@ -332,7 +332,7 @@ fn a_bad_upload_is_refused_and_the_old_version_serves_on() {
 fn what_was_chosen_outlives_a_restart() {
     let place = Place::new(CONFIG);
     let mut host = place.start();
-    let mut serving = |host: &mut Host, expected: Value| {
+    let serving = |host: &mut Host, expected: Value| {
         let replaced = std::mem::replace(host, place.start_after(host));
         drop(replaced);
         let (_, shown) = Client::new(host).get("/v1/agents/chaos");

@@ -9,6 +9,7 @@
 //!
 //! Must not know: HTTP, SQL.
 
+mod change;
 mod start;
 
 use std::collections::BTreeMap;
@@ -17,19 +18,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use serde::Serialize;
 use serde_json::json;
 
 use crate::hrm::{Hrm, LiveServices};
 use crate::model::ids::{DecisionId, Digest, Millis, Name, TraceId};
-use crate::router::{Router, RouterError};
-use crate::runtime::{Agent, Engine, InvocationFailure, Limits, LoadError, Manifest};
+use crate::router::Router;
+use crate::runtime::{Agent, Engine, InvocationFailure, Limits, Manifest};
 use crate::store::{
-    AgentChange, AgentVersion, AuditEntry, AuditKind, CommitError, NewVersion, ReadError, Rollout,
-    Store, Unit,
+    AgentChange, AgentVersion, AuditEntry, AuditKind, NewVersion, ReadError, Rollout, Store, Unit,
 };
 use crate::watchdog::Watchdog;
 
+pub use change::{ChangeError, Changed, Order, Refusal, Standing};
 pub use start::{AgentError, Refused, StartingAgents, load_agent, load_all};
 
 /// How long a heartbeat in a scratch instance may take, if the agent's own deadline is not shorter.
@@ -38,145 +38,6 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 const DRAIN_SLACK: Duration = Duration::from_secs(1);
 /// For how many agents the last refusal is remembered.
 const REFUSALS: usize = 256;
-
-/// Why a change was not made. Nothing has changed.
-#[derive(Debug, thiserror::Error)]
-pub enum ChangeError {
-    /// The manifest makes no sense.
-    #[error("the manifest is refused: {0}")]
-    Manifest(String),
-    /// The manifest is another agent's.
-    #[error("the manifest is that of {found}, not of {expected}")]
-    OtherName {
-        /// Whose version it was to be.
-        expected: Name,
-        /// Whose it is.
-        found: Name,
-    },
-    /// The component.
-    #[error("the component is refused: {0}")]
-    Load(#[from] LoadError),
-    /// It is not well.
-    #[error("the component is refused: its heartbeat in a scratch instance failed: {0}")]
-    Heartbeat(InvocationFailure),
-    /// There is no such agent.
-    #[error("there is no agent {0}")]
-    NoAgent(Name),
-    /// There is no such version.
-    #[error("{agent} has no version {number}{}", numbers(.kept))]
-    NoVersion {
-        /// Whose.
-        agent: Name,
-        /// Which.
-        number: u64,
-        /// Those there are.
-        kept: Vec<u64>,
-    },
-    /// There is none to go back to.
-    #[error("no version of {0} served before the one that serves")]
-    NoPrevious(Name),
-    /// Signals wait for it.
-    #[error("{waiting} signals wait for {agent}; deleting it lets them fail")]
-    Waiting {
-        /// For whom.
-        agent: Name,
-        /// How many.
-        waiting: usize,
-    },
-    /// The agents' directory.
-    #[error("the agents' directory has no usable version: {0}")]
-    Directory(String),
-    /// The store cannot be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// The change could not be recorded.
-    #[error(transparent)]
-    Commit(#[from] CommitError),
-    /// The router.
-    #[error(transparent)]
-    Router(#[from] RouterError),
-    /// What is kept does not fit together.
-    #[error("version {number} of {agent} cannot be read back: {problem}")]
-    Broken {
-        /// Whose.
-        agent: Name,
-        /// Which.
-        number: u64,
-        /// What is wrong.
-        problem: String,
-    },
-}
-
-fn numbers(kept: &[u64]) -> String {
-    let numbers: Vec<String> = kept.iter().map(u64::to_string).collect();
-    if numbers.is_empty() {
-        return "; none was uploaded".to_owned();
-    }
-    format!("; there are: {}", numbers.join(", "))
-}
-
-impl ChangeError {
-    /// Whether what was sent is at fault, and not the host or what it holds.
-    #[must_use]
-    pub const fn is_the_uploads(&self) -> bool {
-        matches!(
-            self,
-            Self::Manifest(_) | Self::OtherName { .. } | Self::Load(_) | Self::Heartbeat(_)
-        )
-    }
-}
-
-/// Who wants a change, and why.
-#[derive(Debug, Clone)]
-pub struct Order {
-    /// Who.
-    pub by: String,
-    /// Why.
-    pub reason: String,
-    /// The trace it belongs to.
-    pub trace_id: TraceId,
-}
-
-/// A change that was made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Changed {
-    /// Whose.
-    pub agent: Name,
-    /// The version it is about.
-    pub number: u64,
-    /// SHA-256 of its component.
-    pub sha256: Digest,
-    /// The version that serves now; 0: that of the agents' directory.
-    pub serving: Option<u64>,
-    /// The one that served before.
-    pub previous: Option<u64>,
-    /// Whether everything that the version before had under way has ended.
-    pub drained: bool,
-}
-
-/// Why an upload was refused, last.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Refusal {
-    /// When.
-    pub at_ms: Millis,
-    /// Who uploaded it.
-    pub by: String,
-    /// The SHA-256 that was stated.
-    pub sha256: Option<Digest>,
-    /// Why.
-    pub reason: String,
-}
-
-/// What is kept of an agent.
-#[derive(Debug, Clone)]
-pub struct Standing {
-    /// Its uploaded versions, newest first.
-    pub versions: Vec<AgentVersion>,
-    /// Which serves; `None`: nothing was ever said, the directory's does if there is one.
-    pub rollout: Option<Rollout>,
-    /// The last refused upload since the start.
-    pub refused: Option<Refusal>,
-}
 
 /// What changes of agents stand on.
 pub struct Ground {
