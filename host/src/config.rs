@@ -109,6 +109,10 @@ pub struct CapacityFile {
     pub max_database_bytes: Option<u64>,
     /// Seconds an approved trade holds its exposure without an execution report.
     pub reservation_seconds: Option<u64>,
+    /// Seconds a held action waits for an approval.
+    pub approval_seconds: Option<u64>,
+    /// Held actions that may wait in all; each proposer may take up a tenth of it.
+    pub approvals: Option<usize>,
 }
 
 /// `[watchdog]`
@@ -305,6 +309,15 @@ impl Config {
                     1,
                 )?
                 .map_or(hrm.reservation_ttl, Duration::from_secs),
+                approval_ttl: between(
+                    "capacity.approval_seconds",
+                    file.capacity.approval_seconds,
+                    1,
+                    31_536_000,
+                )?
+                .map_or(hrm.approval_ttl, Duration::from_secs),
+                approvals: between("capacity.approvals", file.capacity.approvals, 1, 1_000_000)?
+                    .unwrap_or(hrm.approvals),
             },
             router: RouterConfig {
                 workers: between("capacity.workers", file.capacity.workers, 1, 128)?

@@ -18,7 +18,7 @@ use crate::store::{AuditFilter, AuditKind};
 use super::exchange::{Asked, json_answer, not_a, path_text, query_of};
 use super::problem::Problem;
 use super::routes::{Api, Shared};
-use super::view::{DecisionSummary, DecisionView, read_decision, reasons};
+use super::view::{DecisionSummary, DecisionView, read_decision};
 
 /// A part of the path, unless it is no UTF-8.
 pub(super) type PathText = Result<Path<String>, PathRejection>;
@@ -147,11 +147,13 @@ pub(super) async fn decision(State(api): Shared, id: PathText) -> Result<Respons
     let decision = find_decision(&api, id)
         .await?
         .ok_or_else(|| Problem::not_found(format!("there is no decision {id}")))?;
-    Ok(json_answer(
-        StatusCode::OK,
-        Some(decision.trace_id),
-        &DecisionView::whole(&decision),
-    ))
+    let mut view = json!(DecisionView::whole(&decision));
+    if decision.outcome == Outcome::Held {
+        // What became of it since; the decision itself stays what it was.
+        let waiting = off_reactor(&api, move |api| api.store.approval(id)).await??;
+        view["waiting"] = json!(waiting);
+    }
+    Ok(json_answer(StatusCode::OK, Some(decision.trace_id), &view))
 }
 
 pub(super) async fn trace(State(api): Shared, id: PathText) -> Result<Response, Problem> {
@@ -233,7 +235,7 @@ fn decision_step(decision: &Decision) -> Value {
         "symbol": symbol,
         "outcome": decision.outcome,
         "compliance_score": decision.compliance_score,
-        "reasons": reasons(decision),
+        "reasons": decision.reasons(),
     })
 }
 

@@ -168,6 +168,7 @@ impl Watchdog {
                 inner.beat();
             }
             inner.look_at_violations(&mut violations);
+            inner.watched.hrm.expire_approvals();
             if pruned.elapsed() >= PRUNE_EVERY {
                 pruned = Instant::now();
                 inner.capsules.prune();
@@ -329,6 +330,7 @@ impl Inner {
             || self.halt_unrecorded.load(Ordering::Acquire)
         {
             let done = self.order(Instruction {
+                idempotency: None,
                 order: Order::Halt,
                 reason: format!("the Graveyard's pin is broken: {error}"),
                 by: WATCHDOG.to_owned(),
@@ -491,6 +493,7 @@ impl Inner {
             .collect();
         for (agent, breach) in due {
             let done = self.order(Instruction {
+                idempotency: None,
                 order: Order::Quarantine {
                     agent: agent.clone(),
                     cause: breach.cause,
