@@ -114,6 +114,7 @@ async fn instruct(
         order: order.clone(),
         reason,
         by,
+        from: None,
         idempotency,
     };
     let (reply, answer) = oneshot::channel();
@@ -189,6 +190,7 @@ pub(super) async fn watchdog(State(api): Shared, query: Asked) -> Result<Respons
             },
             "thresholds": config.thresholds,
             "redis": api.watchdog.redis(),
+            "fleet": api.watchdog.fleet(),
             "violations_per_minute": config.violations_per_minute,
             "capsules": config.retention,
             "backlog": {"waiting": api.router.backlog(), "most": api.router.config().backlog},

@@ -14,11 +14,18 @@ pub const ALERT_TOPIC: &str = "ark.alert";
 /// The row of the audit log.
 pub(super) fn entry(instruction: &Instruction, trace_id: TraceId, now: Millis) -> AuditEntry {
     let Instruction {
-        order, reason, by, ..
+        order,
+        reason,
+        by,
+        from,
+        ..
     } = instruction;
     let mut body = json!(order);
     body["reason"] = json!(reason);
     body["by"] = json!(by);
+    if let Some(from) = from {
+        body["from"] = json!(from);
+    }
     AuditEntry {
         kind: AuditKind::Control,
         id: DecisionId::fresh().to_string(),

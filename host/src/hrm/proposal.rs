@@ -288,6 +288,8 @@ pub struct Instruction {
     pub reason: String,
     /// Who: `watchdog`, or an operator's name.
     pub by: String,
+    /// The host of the fleet it was given at; `None`: this one.
+    pub from: Option<String>,
     /// Under which key it is answered once only.
     pub idempotency: Option<IdempotencyKey>,
 }

@@ -15,6 +15,7 @@ mod audit;
 mod control;
 mod error;
 mod events;
+mod fleet;
 mod history;
 mod ledger;
 mod lists;
@@ -52,6 +53,7 @@ pub use audit::{
 pub use control::{AlertFilter, AlertRow, ControlChange, ControlRows};
 pub use error::{CommitError, OpenError, ReadError, SubmitError};
 pub use events::Place;
+pub use fleet::FleetPlace;
 pub use history::{Content, Revision, StateReport};
 pub use ledger::{LedgerChange, LedgerRows, Position, PositionStatus};
 pub use lists::{List, ListChange, ListEntry, ListRow};

@@ -11,6 +11,7 @@ use super::approvals::ApprovalChange;
 use super::audit::AuditEntry;
 use super::control::ControlChange;
 use super::error::CommitError;
+use super::fleet::FleetPlace;
 use super::ledger::LedgerChange;
 use super::lists::{ListChange, ListEntry};
 use super::operation::Operation;
@@ -59,6 +60,8 @@ pub struct Unit {
     pub configured_lists: Option<Vec<ListEntry>>,
     /// Changes of what is in force: halts and quarantines.
     pub control: Vec<ControlChange>,
+    /// This host's place in a fleet, from now on.
+    pub fleet: Option<FleetPlace>,
     /// What the watchdog noticed.
     pub alerts: Vec<Alert>,
     /// When it may no longer be committed.

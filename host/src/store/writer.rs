@@ -15,8 +15,8 @@ use super::quota::Quota;
 use super::secrets::SecretKey;
 use super::unit::{Done, Receipt, Unit};
 use super::{
-    account, approvals, control, history, ledger, lists, memory, operation, session_log, signals,
-    state, truth, verify,
+    account, approvals, control, fleet, history, ledger, lists, memory, operation, session_log,
+    signals, state, truth, verify,
 };
 
 /// After so many rows the head of the chain is anchored.
@@ -320,6 +320,9 @@ impl Writer {
         }
         for change in &unit.control {
             control::write(connection, change)?;
+        }
+        if let Some(place) = &unit.fleet {
+            fleet::write(connection, place)?;
         }
         for alert in &unit.alerts {
             control::write_alert(connection, alert)?;
