@@ -144,6 +144,8 @@ pub struct Host {
     child: Child,
     /// Where it listens.
     pub address: String,
+    /// Where it serves telemetry, unless that is off.
+    pub telemetry: Option<String>,
 }
 
 impl Host {
@@ -235,6 +237,9 @@ impl Host {
             }
             command.arg("--config").arg(&config);
         }
+        if !args.contains(&"--telemetry-listen") {
+            command.args(["--telemetry-listen", "127.0.0.1:0"]);
+        }
         let mut child = command
             .args(args)
             .env("ARK_LOG", "warn")
@@ -251,16 +256,24 @@ impl Host {
             text
         });
         let mut lines = BufReader::new(child.stdout.take().expect("standard output")).lines();
+        let mut telemetry = None;
         let address = lines.find_map(|line| {
-            line.ok()?
-                .strip_prefix("ark: listening on http://")
+            let line = line.ok()?;
+            if let Some(address) = line.strip_prefix("ark: telemetry on http://") {
+                telemetry = Some(address.to_owned());
+            }
+            line.strip_prefix("ark: listening on http://")
                 .map(str::to_owned)
         });
         let Some(address) = address else {
             let _ = child.wait();
             return Err(errors.join().unwrap_or_default());
         };
-        Ok(Self { child, address })
+        Ok(Self {
+            child,
+            address,
+            telemetry,
+        })
     }
 
     fn wait_until_ready(&self) {
@@ -321,6 +334,29 @@ impl Client {
             address: host.address.clone(),
             stream: None,
         }
+    }
+
+    /// A client of its telemetry.
+    ///
+    /// # Panics
+    /// That is off.
+    #[must_use]
+    pub fn of_telemetry(host: &Host) -> Self {
+        Self {
+            address: host.telemetry.clone().expect("telemetry is on"),
+            stream: None,
+        }
+    }
+
+    /// Sends a GET; the text of the answer.
+    ///
+    /// # Panics
+    /// The host does not answer 200 with text.
+    pub fn get_text(&mut self, path: &str) -> String {
+        let (status, _, body) = self.request("GET", path, &[], b"").expect("an answer");
+        let text = String::from_utf8(body).expect("UTF-8");
+        assert_eq!(status, 200, "{path}: {text}");
+        text
     }
 
     /// Sends a GET; status and JSON body (null when there is none).

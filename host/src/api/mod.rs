@@ -7,6 +7,7 @@
 
 mod control;
 mod exchange;
+mod metering;
 mod operating;
 mod problem;
 mod proposing;

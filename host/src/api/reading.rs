@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::model::action::Parameters;
 use crate::model::decision::{Decision, Outcome};
-use crate::model::ids::{DecisionId, Millis, TraceId};
+use crate::model::ids::{DecisionId, TraceId};
 use crate::runtime::GraveyardSource;
 use crate::store::{AuditFilter, AuditKind};
 
@@ -27,37 +27,16 @@ pub(super) type PathText = Result<Path<String>, PathRejection>;
 const PAGE: (u32, u32) = (50, 500);
 
 pub(super) async fn healthz() -> Response {
-    json_answer(StatusCode::OK, None, &json!({"status": "alive"}))
+    json_answer(StatusCode::OK, None, &crate::readiness::alive())
 }
 
 pub(super) async fn readyz(State(api): Shared) -> Response {
-    let mut problems = Vec::new();
-    if !api.guards.pin_holds() {
-        problems.push("the Graveyard's pin is broken");
-    }
-    if !api.guards.watchdog_beating(Millis::now()) {
-        problems.push("the watchdog does not beat");
-    }
-    if !api.store.audit_writable() {
-        problems.push("the audit log cannot be written");
-    }
-    if !api.watchdog.probed() {
-        problems.push("a limit did not hold when it was probed; GET /v1/watchdog says which");
-    }
-    if api.guards.halted() {
-        problems.push("everything is halted");
-    }
-    let status = if problems.is_empty() {
+    let (ready, body) = api.readiness.answer(api.router.seats().len());
+    let status = if ready {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    let body = json!({
-        "ready": problems.is_empty(),
-        "problems": problems,
-        "graveyard_vectors": api.vectors,
-        "agents": api.router.seats().len(),
-    });
     json_answer(status, None, &body)
 }
 

@@ -18,6 +18,7 @@ use crate::model::check::clip;
 use crate::model::decision::PolicyIdentity;
 use crate::model::ids::Name;
 use crate::model::principal::Principal;
+use crate::readiness::Readiness;
 use crate::router::Router;
 use crate::runtime::GraveyardSource;
 use crate::store::Store;
@@ -34,6 +35,7 @@ pub(super) struct Api {
     pub(super) router: Router,
     pub(super) store: Store,
     pub(super) guards: Arc<Guards>,
+    pub(super) readiness: Readiness,
     pub(super) watchdog: Watchdog,
     pub(super) policies: Vec<Arc<PolicyIdentity>>,
     pub(super) vectors: usize,
@@ -56,6 +58,7 @@ pub(super) fn routes(app: &App, submitters: Vec<Name>) -> Routes {
         router: app.router.clone(),
         store: app.store.clone(),
         guards: Arc::clone(&app.guards),
+        readiness: app.readiness.clone(),
         watchdog: app.watchdog.clone(),
         policies: app.policies.clone(),
         vectors: app.vectors,
@@ -107,6 +110,10 @@ pub(super) fn routes(app: &App, submitters: Vec<Name>) -> Routes {
             )
         })
         .layer(middleware::from_fn(local_only))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&app.telemetry.meters.api),
+            super::metering::metered,
+        ))
         .with_state(api)
 }
 

@@ -18,7 +18,7 @@ use crate::model::action::{Action, Family, Parameters};
 use crate::model::control::{Halt, Order, Quarantine};
 use crate::model::decision::{Decision, Outcome};
 use crate::model::facts::Facts;
-use crate::model::ids::{DecisionId, Digest, Fraction, Millis, Name, TraceId};
+use crate::model::ids::{DecisionId, Digest, Fraction, Millis, Name, SignalId, TraceId};
 use crate::model::verdict::{Rule, RuleAnswer, RuleResult};
 use crate::store::{
     AuditEntry, AuditKind, CommitError, ControlChange, DeliveryDone, DeliveryResult,
@@ -30,6 +30,7 @@ use super::combine::combine;
 use super::guards::Guards;
 use super::handle::{Redacted, Reply, Request, Violations, identity_of};
 use super::ledger::{Fill, Ledger};
+use super::metering::{self, Moments};
 use super::proposal::{
     Answer, ExecutionReceipt, ExecutionReport, HrmConfig, HrmError, IdempotencyKey, Instruction,
     OrderReceipt, Settlement,
@@ -144,7 +145,13 @@ impl Arbiter {
         }
         unit.alerts.push(alert);
         let guards = Arc::clone(&self.guards);
+        let meters = Arc::clone(&self.config.meters);
         self.submit(unit, reply, move |_| {
+            if let ControlChange::Quarantine(quarantine) = &change
+                && receipt.changed
+            {
+                metering::quarantined(&meters, quarantine);
+            }
             match change {
                 ControlChange::Resume => guards.end_halt(),
                 ControlChange::Restore(agent) => guards.end_quarantine(&agent),
@@ -219,6 +226,7 @@ impl Arbiter {
     }
 
     fn propose(&mut self, redacted: Redacted, reply: Reply<Answer>) {
+        let taken = Instant::now();
         if self.guards.is_quarantined(&redacted.proposal.agent) {
             return reply(Err(HrmError::Quarantined(redacted.proposal.agent)));
         }
@@ -259,7 +267,16 @@ impl Arbiter {
                 answer_id: decision.id.to_string(),
             });
         }
-        self.submit(unit, reply, move |_| Answer::Decided(decision));
+        let moments = Moments {
+            accepted: redacted.accepted,
+            taken,
+            submitted: Instant::now(),
+        };
+        let durable = self.durable(moments, None);
+        self.submit(unit, reply, move |_| {
+            durable(std::slice::from_ref(&decision));
+            Answer::Decided(decision)
+        });
     }
 
     fn settle(
@@ -271,10 +288,12 @@ impl Arbiter {
         if self.guards.is_quarantined(&settlement.agent) {
             return reply(Err(HrmError::Quarantined(settlement.agent)));
         }
-        if Instant::now() >= settlement.deadline {
+        let taken = Instant::now();
+        if taken >= settlement.deadline {
             return reply(Err(HrmError::DeadlineExceeded));
         }
         let now = Millis::now();
+        let cause = settlement.signal.id;
         let mut unit = Unit {
             ledger: self.ledger.advance(now),
             chained: true,
@@ -304,7 +323,27 @@ impl Arbiter {
                 }
             }
         }
-        self.submit(unit, reply, move |_| decisions);
+        let moments = Moments {
+            accepted: redacted.first().map_or(taken, |item| item.accepted),
+            taken,
+            submitted: Instant::now(),
+        };
+        let durable = self.durable(moments, Some(cause));
+        self.submit(unit, reply, move |_| {
+            durable(&decisions);
+            decisions
+        });
+    }
+
+    /// What is done with decisions once they are durable.
+    fn durable(
+        &self,
+        moments: Moments,
+        cause: Option<SignalId>,
+    ) -> impl FnOnce(&[Arc<Decision>]) + Send + 'static {
+        let meters = Arc::clone(&self.config.meters);
+        let announced = self.announce.load(Ordering::Acquire);
+        move |decisions| metering::durable(&meters, decisions, moments, cause, announced)
     }
 
     fn execution(&mut self, report: &ExecutionReport, reply: Reply<ExecutionReceipt>) {
@@ -535,17 +574,21 @@ impl Arbiter {
     }
 
     fn decide(&mut self, redacted: &Redacted, now: Millis) -> Decision {
+        let started = Instant::now();
         let mut facts = self.ledger.facts(redacted.subject(), now);
         facts.halt_active = self.guards.halted();
         facts.pin_holds = self.guards.pin_holds();
         facts.watchdog_beating = self.guards.watchdog_beating(now);
         facts.audit_writable = self.store.audit_writable();
+        let asked = Instant::now();
         let verdicts = self.judge.verdicts(&redacted.proposal.action, &facts);
+        self.config.meters.policy.since(asked);
         let (mut outcome, mut compliance_score) = combine(&verdicts);
         if redacted.refusal.is_some() {
             outcome = Outcome::Denied;
             compliance_score = 0.0;
         }
+        self.config.meters.evaluation.since(started);
         Decision {
             id: DecisionId::fresh(),
             trace_id: redacted.proposal.trace_id,
@@ -589,6 +632,7 @@ impl Arbiter {
         answer: impl FnOnce(crate::store::Receipt) -> T + Send + 'static,
     ) {
         let stale = Arc::clone(&self.stale);
+        let meters = Arc::clone(&self.config.meters);
         self.store.submit_wait(
             unit,
             Box::new(move |result| {
@@ -600,7 +644,10 @@ impl Arbiter {
                             CommitError::Conflict { .. } => HrmError::Conflict(error.to_string()),
                             CommitError::DeliveryNotPending { .. } => HrmError::AlreadySettled,
                             CommitError::DeadlineExceeded => HrmError::DeadlineExceeded,
-                            error => HrmError::NotRecorded(error.to_string()),
+                            error => {
+                                meters.not_recorded.one();
+                                HrmError::NotRecorded(error.to_string())
+                            }
                         })
                     }
                 });

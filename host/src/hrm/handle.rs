@@ -7,9 +7,11 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use crossbeam_channel::{Sender, TrySendError};
 
+use crate::meters::HrmMeters;
 use crate::model::action::{Family, Parameters};
 use crate::model::decision::{Decision, Outcome};
 use crate::model::ids::{Digest, Name};
@@ -43,6 +45,8 @@ pub(super) struct Redacted {
     pub(super) data_subject: Option<String>,
     pub(super) identity: Digest,
     pub(super) refusal: Option<String>,
+    /// When it was handed over.
+    pub(super) accepted: Instant,
     /// Its place among its proposer's, until it is decided.
     place: Option<Place>,
 }
@@ -91,6 +95,7 @@ impl Drop for Place {
 
 impl Redacted {
     fn new(mut proposal: Proposal, refusal: Option<String>) -> Self {
+        let accepted = Instant::now();
         let data_subject = match &proposal.action.parameters {
             Parameters::Data(data) => data.subject.clone(),
             _ => None,
@@ -106,6 +111,7 @@ impl Redacted {
             data_subject,
             identity,
             refusal,
+            accepted,
             place: None,
         }
     }
@@ -136,6 +142,7 @@ pub struct Hrm {
     guards: Arc<Guards>,
     announce: Arc<AtomicBool>,
     violations: Violations,
+    meters: Arc<HrmMeters>,
     thread: Arc<std::sync::Mutex<Option<JoinHandle<()>>>>,
 }
 
@@ -167,6 +174,10 @@ impl Hrm {
                 ..Unit::default()
             })
             .map_err(|error| HrmError::NotRecorded(error.to_string()))?;
+        let meters = Arc::clone(&config.meters);
+        chain
+            .identities()
+            .for_each(|policy| meters.rules.know(policy));
         let share = (config.queue / 4).max(1);
         let (requests, inbox) = crossbeam_channel::bounded(config.queue);
         let (urgent, first) = crossbeam_channel::bounded(share);
@@ -192,6 +203,7 @@ impl Hrm {
             guards,
             announce,
             violations,
+            meters,
             thread: Arc::new(std::sync::Mutex::new(Some(thread))),
         })
     }
@@ -234,13 +246,14 @@ impl Hrm {
             return reply(Err(HrmError::Quarantined(proposal.agent)));
         }
         let Some(place) = Place::take(&self.waiting, &proposal.agent, self.share) else {
+            self.meters.turned_away.one();
             return reply(Err(HrmError::Busy));
         };
         let urgent = proposal.action.reduces_risk();
         let mut redacted = Redacted::new(proposal, None);
         redacted.place = Some(place);
         let queue = if urgent { &self.urgent } else { &self.requests };
-        send(queue, Request::Propose(Box::new(redacted), reply));
+        self.send(queue, Request::Propose(Box::new(redacted), reply));
     }
 
     /// Judges a proposal as if it came now; records and reserves nothing.
@@ -250,7 +263,7 @@ impl Hrm {
         refusal: Option<String>,
         reply: Reply<Arc<Decision>>,
     ) {
-        send(
+        self.send(
             &self.requests,
             Request::Preview(Box::new(Redacted::new(proposal, refusal)), reply),
         );
@@ -272,7 +285,7 @@ impl Hrm {
                 Redacted::new(proposal, item.refusal.clone())
             })
             .collect();
-        send(
+        self.send(
             &self.requests,
             Request::Settle(Box::new(settlement), redacted, reply),
         );
@@ -280,7 +293,7 @@ impl Hrm {
 
     /// Books an execution report.
     pub fn report_execution(&self, report: ExecutionReport, reply: Reply<ExecutionReceipt>) {
-        send(&self.requests, Request::Execution(Box::new(report), reply));
+        self.send(&self.requests, Request::Execution(Box::new(report), reply));
     }
 
     /// Carries out an order. It is in force for everything judged from then on; `reply` is called once it is durable too.
@@ -294,6 +307,19 @@ impl Hrm {
         }
     }
 
+    fn send(&self, queue: &Sender<Request>, request: Request) {
+        let Err(error) = queue.try_send(request) else {
+            return;
+        };
+        match error {
+            TrySendError::Full(request) => {
+                self.meters.turned_away.one();
+                request.fail(HrmError::Busy);
+            }
+            TrySendError::Disconnected(request) => request.fail(HrmError::Closed),
+        }
+    }
+
     /// Decides what is queued, then ends the thread.
     pub fn close(&self) {
         let _ = self.requests.send(Request::Stop);
@@ -303,16 +329,6 @@ impl Hrm {
         {
             tracing::error!("the HRM thread ended in a panic");
         }
-    }
-}
-
-fn send(queue: &Sender<Request>, request: Request) {
-    if let Err(error) = queue.try_send(request) {
-        let (request, error) = match error {
-            TrySendError::Full(request) => (request, HrmError::Busy),
-            TrySendError::Disconnected(request) => (request, HrmError::Closed),
-        };
-        request.fail(error);
     }
 }
 

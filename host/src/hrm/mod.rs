@@ -14,6 +14,7 @@ pub mod evidence;
 pub mod guards;
 mod handle;
 mod ledger;
+mod metering;
 mod orders;
 mod proposal;
 pub mod record;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::meters::HrmMeters;
 use crate::model::action::Action;
 use crate::model::control::Order;
 use crate::model::decision::Decision;
@@ -20,6 +21,8 @@ pub struct HrmConfig {
     pub queue: usize,
     /// How long an approved trade holds its exposure without an execution report.
     pub reservation_ttl: Duration,
+    /// What counts and times it.
+    pub meters: Arc<HrmMeters>,
 }
 
 impl Default for HrmConfig {
@@ -27,6 +30,7 @@ impl Default for HrmConfig {
         Self {
             queue: 4096,
             reservation_ttl: Duration::from_mins(10),
+            meters: Arc::default(),
         }
     }
 }
