@@ -62,7 +62,8 @@ pub fn copy_agent(from: &Path, name: &str, to: &Path) {
     }
 }
 
-/// Writes a copy of an agent that has another number: the last two characters of its name, in the component's bytes and in the manifest.
+/// Writes a copy of an agent that has another number: the last characters of its name (two, or as many as the number has digits), in the
+/// component's bytes and in the manifest.
 ///
 /// # Panics
 /// The component does not hold its name exactly once, or cannot be read or written.
@@ -76,7 +77,8 @@ pub fn copy_numbered(from: &Path, name: &str, number: u32, topic: &str, to: &Pat
         line.expect("a line of the manifest").to_owned()
     };
     let old = line("name").replace("name = ", "").replace('"', "");
-    let new = format!("{}{number:02}", &old[..old.len() - 2]);
+    let digits = format!("{number:02}");
+    let new = format!("{}{digits}", &old[..old.len() - digits.len()]);
     let places: Vec<usize> = component
         .windows(old.len())
         .enumerate()
@@ -92,7 +94,7 @@ pub fn copy_numbered(from: &Path, name: &str, number: u32, topic: &str, to: &Pat
     component[places[0]..places[0] + new.len()].copy_from_slice(new.as_bytes());
     let file = format!("{name}-{number:02}");
     let manifest = manifest
-        .replace(&old, &new)
+        .replace(&line("name"), &format!("name = \"{new}\""))
         .replace(&line("component"), &format!("component = \"{file}.wasm\""))
         .replace(&line("topics"), &format!("topics = [\"{topic}\"]"))
         .replace(
@@ -142,6 +144,7 @@ pub fn kill(pid: u32) {
 /// A running host. It is killed when it is dropped.
 pub struct Host {
     child: Child,
+    errors: Option<std::thread::JoinHandle<String>>,
     /// Where it listens.
     pub address: String,
     /// Where it serves telemetry, unless that is off.
@@ -271,6 +274,7 @@ impl Host {
         };
         Ok(Self {
             child,
+            errors: Some(errors),
             address,
             telemetry,
         })
@@ -301,6 +305,18 @@ impl Host {
     pub fn terminate(mut self) -> Option<i32> {
         kill_process(Pid::from_child(&self.child), Signal::TERM).expect("SIGTERM");
         self.child.wait().expect("its end").code()
+    }
+
+    /// Ends it with SIGTERM and returns what it logged.
+    ///
+    /// # Panics
+    /// It has no process id, or does not end.
+    #[must_use]
+    pub fn terminate_for_log(mut self) -> String {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).expect("SIGTERM");
+        self.child.wait().expect("its end");
+        let errors = self.errors.take().expect("its log is read once");
+        errors.join().expect("its log")
     }
 
     /// Its process id.

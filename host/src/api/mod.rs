@@ -16,6 +16,7 @@ mod routes;
 mod server;
 mod state;
 mod tables;
+mod traces;
 pub mod view;
 
 pub use server::{Server, ServerError, serve};

@@ -27,7 +27,8 @@ use crate::watchdog::Watchdog;
 use super::control::{agent, alerts, halt, quarantine, restore, resume, watchdog};
 use super::problem::Problem;
 use super::proposing::{actions, executions, signals};
-use super::reading::{agents_list, decision, decisions, graveyard, healthz, readyz, trace};
+use super::reading::{agents_list, decision, decisions, graveyard, healthz, readyz};
+use super::traces::trace;
 
 /// What every call stands on.
 pub(super) struct Api {

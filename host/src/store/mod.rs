@@ -62,7 +62,7 @@ pub use session_log::{SessionFilter, SessionRow};
 pub use settings::Setting;
 pub use signals::{
     DeliveryDone, DeliveryResult, DeliveryRow, Expired, NewSignal, OutboxMessage, OutboxRow,
-    SignalKey, SignalReceipt, TraceRows,
+    SignalKey, SignalReceipt, TRACE_ROWS, TraceRows,
 };
 pub use snapshot::{
     Manifest as SnapshotManifest, Restored, SnapshotFile, check_snapshot, restore, snapshot,

@@ -116,13 +116,20 @@ impl Registry {
     /// The contract has none of this name.
     pub fn summary(&self, name: &'static str, recent: &Arc<Recent>) -> Result<(), TelemetryError> {
         let metric = in_contract(name, &[Kind::Summary])?;
+        let failed = |error: prometheus::Error| TelemetryError::Registry(error.to_string());
+        let desc = Desc::new(
+            name.to_owned(),
+            metric.help.to_owned(),
+            Vec::new(),
+            std::collections::HashMap::new(),
+        )
+        .map_err(failed)?;
         let summary = Summary {
             metric,
+            desc,
             recent: Arc::clone(recent),
         };
-        self.prometheus
-            .register(Box::new(summary))
-            .map_err(|error| TelemetryError::Registry(error.to_string()))
+        self.prometheus.register(Box::new(summary)).map_err(failed)
     }
 
     /// Everything, as it is now.
@@ -158,12 +165,14 @@ pub fn timing(
 /// OpenTelemetry has no summaries: this shows recent durations as one.
 struct Summary {
     metric: &'static Metric,
+    /// Collectors are told apart by their descriptions.
+    desc: Desc,
     recent: Arc<Recent>,
 }
 
 impl Collector for Summary {
     fn desc(&self) -> Vec<&Desc> {
-        Vec::new()
+        vec![&self.desc]
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
