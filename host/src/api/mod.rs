@@ -12,6 +12,7 @@ mod envelope;
 mod events;
 mod exchange;
 mod lists;
+mod metering;
 mod operating;
 mod problem;
 mod proposing;
@@ -20,6 +21,7 @@ mod routes;
 mod server;
 mod state;
 mod tables;
+mod traces;
 pub mod view;
 
 pub use server::{Server, ServerError, serve};

@@ -19,6 +19,7 @@ use crate::model::check::clip;
 use crate::model::decision::PolicyIdentity;
 use crate::model::ids::Name;
 use crate::model::principal::Principal;
+use crate::readiness::Readiness;
 use crate::router::Router;
 use crate::runtime::GraveyardSource;
 use crate::store::Store;
@@ -27,7 +28,8 @@ use crate::watchdog::Watchdog;
 use super::control::{agent, alerts, halt, quarantine, restore, resume, watchdog};
 use super::problem::Problem;
 use super::proposing::{actions, batch, executions, signals};
-use super::reading::{agents_list, decision, decisions, graveyard, healthz, readyz, trace};
+use super::reading::{agents_list, decision, decisions, graveyard, healthz, readyz};
+use super::traces::trace;
 
 /// What every call stands on.
 pub(super) struct Api {
@@ -35,6 +37,7 @@ pub(super) struct Api {
     pub(super) router: Router,
     pub(super) store: Store,
     pub(super) guards: Arc<Guards>,
+    pub(super) readiness: Readiness,
     pub(super) watchdog: Watchdog,
     pub(super) policies: Vec<Arc<PolicyIdentity>>,
     pub(super) vectors: usize,
@@ -59,6 +62,7 @@ pub(super) fn routes(app: &App, submitters: Vec<Name>, closing: watch::Receiver<
         router: app.router.clone(),
         store: app.store.clone(),
         guards: Arc::clone(&app.guards),
+        readiness: app.readiness.clone(),
         watchdog: app.watchdog.clone(),
         policies: app.policies.clone(),
         vectors: app.vectors,
@@ -117,6 +121,10 @@ pub(super) fn routes(app: &App, submitters: Vec<Name>, closing: watch::Receiver<
         })
         .layer(middleware::from_fn(local_only))
         .layer(middleware::from_fn(super::envelope::envelope))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&app.telemetry.meters.api),
+            super::metering::metered,
+        ))
         .with_state(api)
 }
 

@@ -20,6 +20,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::{Config, Overrides};
 use crate::model::ids::Name;
+use crate::telemetry::TelemetryListen;
+use crate::telemetry::logs::LogFormat;
 
 /// ARK runs agents nobody has to trust.
 #[derive(Debug, Parser)]
@@ -70,6 +72,9 @@ struct HostArgs {
     /// Address and port of the API [default: 127.0.0.1:8000]. Port 0: a free one.
     #[arg(long, env = "ARK_LISTEN", value_name = "ADDR:PORT")]
     listen: Option<SocketAddr>,
+    /// Address and port of telemetry, or `off` [default: 127.0.0.1:9090]. Port 0: a free one.
+    #[arg(long, env = "ARK_TELEMETRY_LISTEN", value_name = "ADDR:PORT")]
+    telemetry_listen: Option<TelemetryListen>,
     /// A directory with agents: manifests, components beside them.
     #[arg(long, env = "ARK_AGENTS", value_name = "DIR")]
     agents: Option<PathBuf>,
@@ -86,6 +91,7 @@ impl HostArgs {
         let overrides = Overrides {
             data_dir: self.data_dir,
             listen: self.listen,
+            telemetry_listen: self.telemetry_listen,
             agents_dir: self.agents,
             graveyard: self.graveyard,
             submitters: self.submitter,
@@ -118,17 +124,13 @@ pub fn run() -> ExitCode {
     })
 }
 
-/// Starts logging to standard error. `ARK_LOG` says what (as `RUST_LOG` would), `ARK_LOG_FORMAT=json` how.
+/// Starts logging to standard error, for people unless `ARK_LOG_FORMAT` says otherwise.
 fn log(default: &str) {
-    use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_env("ARK_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    // A second subscriber in one process is refused; there is only one.
-    let _ = if std::env::var("ARK_LOG_FORMAT").is_ok_and(|format| format == "json") {
-        builder.json().try_init()
-    } else {
-        builder.with_target(false).try_init()
-    };
+    log_as(default, LogFormat::Human);
+}
+
+fn log_as(default: &str, format: LogFormat) {
+    if let Err(problem) = crate::telemetry::logs::start(default, format) {
+        eprintln!("ark: {problem}");
+    }
 }

@@ -129,6 +129,9 @@ pub struct DeliveryRow {
     pub settled_at: Option<Millis>,
 }
 
+/// The most rows of each kind that a trace is read with.
+pub const TRACE_ROWS: u32 = 1000;
+
 /// Everything the store holds of a trace.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TraceRows {
@@ -138,6 +141,8 @@ pub struct TraceRows {
     pub deliveries: Vec<DeliveryRow>,
     /// Its audit rows, newest first.
     pub audit: Vec<AuditRow>,
+    /// Messages of it that wait in the outbox to become signals.
+    pub waiting_messages: u64,
 }
 
 pub(super) fn write(connection: &Connection, new: &NewSignal) -> Result<SignalReceipt, Failure> {
@@ -373,7 +378,7 @@ impl Store {
     /// The database cannot be read.
     pub fn trace(&self, trace_id: TraceId) -> Result<TraceRows, ReadError> {
         let text = trace_id.to_string();
-        let (signals, deliveries) = self.inner.readers.with(|connection| {
+        let (signals, deliveries, waiting_messages) = self.inner.readers.with(|connection| {
             let signals: rusqlite::Result<Vec<Signal>> = connection
                 .prepare_cached(&format!(
                     "SELECT {SIGNAL} FROM signals s WHERE s.trace_id = ?1 ORDER BY s.id LIMIT 1000"
@@ -395,7 +400,10 @@ impl Store {
                     })
                 })?
                 .collect();
-            Ok((signals?, deliveries?))
+            let waiting_messages: u64 = connection
+                .prepare_cached("SELECT count(*) FROM outbox WHERE trace_id = ?1")?
+                .query_row([&text], |row| row.get(0))?;
+            Ok((signals?, deliveries?, waiting_messages))
         })?;
         let filter = AuditFilter {
             trace_id: Some(trace_id),
@@ -404,7 +412,8 @@ impl Store {
         Ok(TraceRows {
             signals,
             deliveries,
-            audit: self.audit_page(&filter, None, 1000)?,
+            audit: self.audit_page(&filter, None, TRACE_ROWS)?,
+            waiting_messages,
         })
     }
 }
