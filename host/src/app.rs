@@ -23,6 +23,7 @@ use crate::runtime::{
 };
 use crate::store::{OpenError, Store, StoreConfig, Unit};
 use crate::telemetry::{Groundwork, OpenApprovals, Sources, Telemetry, TelemetryError};
+use crate::tokens::Tokens;
 use crate::watchdog::{Watchdog, Watched};
 
 /// Why the host does not start.
@@ -118,6 +119,8 @@ pub struct App {
     pub refused: Vec<Refused>,
     /// The watchdog.
     pub watchdog: Watchdog,
+    /// Who may call.
+    pub tokens: Tokens,
     /// Whether all of them together may judge.
     pub readiness: Readiness,
     /// What shows what they do.
@@ -157,6 +160,8 @@ impl App {
         };
         store
             .commit(lists)
+            .map_err(|error| HrmError::NotRecorded(error.to_string()))?;
+        let tokens = Tokens::load(store.clone())
             .map_err(|error| HrmError::NotRecorded(error.to_string()))?;
         let control = store
             .control()
@@ -226,6 +231,7 @@ impl App {
             graveyard: config.graveyard.clone(),
             refused,
             watchdog,
+            tokens,
             readiness,
             telemetry: Arc::new(telemetry),
         })

@@ -50,7 +50,17 @@ impl Arbiter {
         };
         let key = IdempotencyKey {
             key: report.execution_id.clone(),
-            request: Digest::of(format!("{report:?}").as_bytes()),
+            // Who reports it makes it no other report.
+            request: Digest::of(
+                format!(
+                    "{:?}",
+                    ExecutionReport {
+                        by: None,
+                        ..report.clone()
+                    }
+                )
+                .as_bytes(),
+            ),
         };
         match self.seen(SCOPE, &key)? {
             Some((request, _)) if request != key.request => return Err(HrmError::KeyReused),
@@ -113,7 +123,7 @@ impl Arbiter {
             realised: report.realised,
             at: now,
         });
-        let payload = serde_json::json!({
+        let mut payload = serde_json::json!({
             "execution_id": report.execution_id,
             "decision_id": report.decision_id,
             "agent": agent,
@@ -124,6 +134,9 @@ impl Arbiter {
             "realized_pnl_pct": report.realised,
             "at_ms": now,
         });
+        if let Some(by) = &report.by {
+            payload["by"] = by.as_str().into();
+        }
         let id = DecisionId::fresh();
         self.remember(SCOPE, key, id.to_string(), unit);
         unit.audit.push(AuditEntry {
