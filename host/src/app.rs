@@ -23,7 +23,6 @@ use crate::runtime::{
 };
 use crate::store::{OpenError, Store, StoreConfig, Unit};
 use crate::telemetry::{Groundwork, OpenApprovals, Sources, Telemetry, TelemetryError};
-use crate::tokens::Tokens;
 use crate::watchdog::{Watchdog, Watched};
 
 /// Why the host does not start.
@@ -119,8 +118,6 @@ pub struct App {
     pub refused: Vec<Refused>,
     /// The watchdog.
     pub watchdog: Watchdog,
-    /// Who may call.
-    pub tokens: Tokens,
     /// Whether all of them together may judge.
     pub readiness: Readiness,
     /// What shows what they do.
@@ -160,8 +157,6 @@ impl App {
         };
         store
             .commit(lists)
-            .map_err(|error| HrmError::NotRecorded(error.to_string()))?;
-        let tokens = Tokens::load(store.clone())
             .map_err(|error| HrmError::NotRecorded(error.to_string()))?;
         let control = store
             .control()
@@ -231,7 +226,6 @@ impl App {
             graveyard: config.graveyard.clone(),
             refused,
             watchdog,
-            tokens,
             readiness,
             telemetry: Arc::new(telemetry),
         })

@@ -4,13 +4,11 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::api::TlsFiles;
 use crate::hrm::HrmConfig;
 use crate::model::ids::{Digest, Name};
 use crate::router::RouterConfig;
@@ -18,9 +16,6 @@ use crate::runtime::{EngineConfig, GraveyardSource, LimitError, Limits, LimitsTa
 use crate::store::{ListEntry, SecretKey, SecretKeyError, StoreConfig};
 use crate::telemetry::{TelemetryConfig, TelemetryFile, TelemetryListen};
 use crate::watchdog::{FleetConfig, RedisWatch, Retention, Thresholds, WatchdogConfig};
-
-/// Requests a second that each token may make, unless the configuration says otherwise.
-const REQUESTS_PER_SECOND: NonZeroU32 = NonZeroU32::new(5000).unwrap();
 
 /// Why a configuration is refused.
 #[derive(Debug, thiserror::Error)]
@@ -65,10 +60,6 @@ pub struct ConfigFile {
     pub data_dir: Option<PathBuf>,
     /// Address and port of the HTTP API. Without tokens it must be a loopback address.
     pub listen: Option<SocketAddr>,
-    /// A proxy before the API encrypts, so that it may listen elsewhere than on loopback without TLS of its own.
-    pub behind_proxy: Option<bool>,
-    /// TLS.
-    pub tls: TlsTable,
     /// Address and port of telemetry, or `off`.
     pub telemetry_listen: Option<String>,
     /// A directory with agents: `NAME.toml` manifests, their components beside them.
@@ -101,16 +92,6 @@ pub struct PolicyFile {
     pub sha256: Digest,
 }
 
-/// `[tls]`
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TlsTable {
-    /// The certificate and those that vouch for it, PEM.
-    pub certificate: Option<PathBuf>,
-    /// Its private key, PEM.
-    pub key: Option<PathBuf>,
-}
-
 /// `[capacity]`
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -129,8 +110,6 @@ pub struct CapacityFile {
     pub signal_ttl_ms: Option<u64>,
     /// Connections at the same time.
     pub connections: Option<usize>,
-    /// Requests a second that each token may make.
-    pub requests_per_second: Option<NonZeroU32>,
     /// The size the database may grow to, in bytes.
     pub max_database_bytes: Option<u64>,
     /// Seconds an approved trade holds its exposure without an execution report.
@@ -238,8 +217,6 @@ pub struct Overrides {
     pub graveyard: Option<PathBuf>,
     /// Further submitters.
     pub submitters: Vec<Name>,
-    /// See [`ConfigFile::behind_proxy`].
-    pub behind_proxy: bool,
 }
 
 /// The configuration: every part's own.
@@ -273,10 +250,6 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Connections at the same time.
     pub connections: usize,
-    /// Requests a second that each token may make.
-    pub requests_per_second: NonZeroU32,
-    /// The API's certificate and key.
-    pub tls: Option<TlsFiles>,
 }
 
 impl Config {
@@ -305,14 +278,11 @@ impl Config {
             .listen
             .or(file.listen)
             .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8000)));
-        let behind_proxy = overrides.behind_proxy || file.behind_proxy.unwrap_or(false);
-        let tls = tls(&file.tls)?;
-        if !listen.ip().is_loopback() && tls.is_none() && !behind_proxy {
+        if !listen.ip().is_loopback() {
             return Err(ConfigError::Value {
                 field: "listen",
                 problem: format!(
-                    "{listen} can be reached from other machines; give [tls] certificate and key, or --behind-proxy where a proxy encrypts, \
-                     or a loopback address, e.g. 127.0.0.1:8000"
+                    "{listen} can be reached from other machines, and this API has no authentication yet; give a loopback address, e.g. 127.0.0.1:8000"
                 ),
             });
         }
@@ -393,31 +363,8 @@ impl Config {
             lists: lists(file.lists),
             listen,
             connections: at_least("capacity.connections", file.capacity.connections, 1)?
-                .unwrap_or(16_384),
-            requests_per_second: file
-                .capacity
-                .requests_per_second
-                .unwrap_or(REQUESTS_PER_SECOND),
-            tls,
+                .unwrap_or(4096),
         })
-    }
-}
-
-fn tls(table: &TlsTable) -> Result<Option<TlsFiles>, ConfigError> {
-    match (&table.certificate, &table.key) {
-        (None, None) => Ok(None),
-        (Some(certificate), Some(key)) => Ok(Some(TlsFiles {
-            certificate: certificate.clone(),
-            key: key.clone(),
-        })),
-        (None, Some(_)) => Err(ConfigError::Value {
-            field: "tls.certificate",
-            problem: "is missing; name the PEM file".to_owned(),
-        }),
-        (Some(_), None) => Err(ConfigError::Value {
-            field: "tls.key",
-            problem: "is missing; name the PEM file".to_owned(),
-        }),
     }
 }
 

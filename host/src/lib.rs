@@ -15,5 +15,4 @@ pub mod router;
 pub mod runtime;
 pub mod store;
 pub mod telemetry;
-pub mod tokens;
 pub mod watchdog;

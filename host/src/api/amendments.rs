@@ -1,43 +1,32 @@
 //! Wishes for another Graveyard. They are recorded, and nothing changes: a rule changes with its source, module and pin, in a release.
 
+use std::sync::Arc;
+
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use axum::routing::get;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use crate::model::check::FieldError;
 use crate::model::form::Fields;
 use crate::model::ids::{DecisionId, Millis};
-use crate::model::principal::{Principal, Role};
+use crate::model::principal::Principal;
 use crate::store::{AuditEntry, AuditFilter, AuditKind, CommitError, IdempotencyRecord, Unit};
 
-use super::access::{Access, Call, call};
 use super::control::words;
 use super::envelope::{by_of, key_of_header};
 use super::exchange::{Asked, json_answer, not_a, query_of, read_json, trace_of};
 use super::operating::{json_of, next_of};
 use super::problem::Problem;
 use super::reading::{off_reactor, page_of};
-use super::routes::Shared;
+use super::routes::{Api, Shared};
 
-pub(super) fn calls() -> Vec<Call> {
-    vec![
-        call(
-            Access::Read,
-            Method::GET,
-            "/v1/graveyard/amendments",
-            amendments,
-        ),
-        call(
-            Access::Role(Role::Operator),
-            Method::POST,
-            "/v1/graveyard/amendments",
-            amend,
-        ),
-    ]
+pub(super) fn routes() -> axum::Router<Arc<Api>> {
+    axum::Router::new().route("/v1/graveyard/amendments", get(amendments).post(amend))
 }
 
 /// Role: reader.

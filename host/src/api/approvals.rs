@@ -3,8 +3,9 @@
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
+use axum::routing::{get, post};
 use serde_json::json;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -12,36 +13,24 @@ use tokio::sync::oneshot;
 use crate::hrm::{HrmError, Resolution};
 use crate::model::form::Fields;
 use crate::model::ids::DecisionId;
-use crate::model::principal::{Principal, Role};
+use crate::model::principal::Principal;
 use crate::store::{ApprovalFilter, ApprovalStatus};
 
-use super::access::{Access, Call, call};
 use super::control::words;
 use super::envelope::{by_of, key_of_header};
 use super::exchange::{Asked, json_answer, not_a, path_text, query_of, read_json};
 use super::operating::{agent_of, limit_of, next_of};
 use super::problem::Problem;
 use super::reading::{PathText, off_reactor};
-use super::routes::Shared;
+use super::routes::{Api, Shared};
 use super::view::DecisionView;
 
-pub(super) fn calls() -> Vec<Call> {
-    vec![
-        call(Access::Read, Method::GET, "/v1/approvals", approvals),
-        call(Access::Read, Method::GET, "/v1/approvals/{id}", approval),
-        call(
-            Access::Role(Role::Approver),
-            Method::POST,
-            "/v1/approvals/{id}/approve",
-            approve,
-        ),
-        call(
-            Access::Role(Role::Approver),
-            Method::POST,
-            "/v1/approvals/{id}/reject",
-            reject,
-        ),
-    ]
+pub(super) fn routes() -> axum::Router<Arc<Api>> {
+    axum::Router::new()
+        .route("/v1/approvals", get(approvals))
+        .route("/v1/approvals/{id}", get(approval))
+        .route("/v1/approvals/{id}/approve", post(approve))
+        .route("/v1/approvals/{id}/reject", post(reject))
 }
 
 /// Role: reader.

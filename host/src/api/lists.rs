@@ -5,8 +5,9 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use axum::routing::{get, post, put};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
@@ -14,10 +15,9 @@ use crate::hrm::{Attestation, AttestationReceipt, Attested, HrmError, Idempotenc
 use crate::model::check::{FieldError, clip};
 use crate::model::form::Fields;
 use crate::model::ids::Millis;
-use crate::model::principal::{Principal, Role};
+use crate::model::principal::Principal;
 use crate::store::{List, ListEntry, ListRow};
 
-use super::access::{Access, Call, call};
 use super::control::words;
 use super::envelope::{by_of, key_of_header};
 use super::exchange::{Asked, json_answer, not_a, parsed, path_text, query_of, read_json};
@@ -32,59 +32,19 @@ const KEY_BYTES: usize = 256;
 /// The most that capital or a result can be, in the account's currency.
 const MOST: f64 = 1e15;
 
-pub(super) fn calls() -> Vec<Call> {
-    vec![
-        call(Access::Read, Method::GET, "/v1/lists/{list}", entries),
-        call(
-            Access::Read,
-            Method::GET,
-            "/v1/lists/{list}/history",
-            changes,
-        ),
-        call(
-            Access::Read,
-            Method::GET,
+pub(super) fn routes() -> axum::Router<Arc<Api>> {
+    axum::Router::new()
+        .route("/v1/lists/{list}", get(entries))
+        .route("/v1/lists/{list}/history", get(changes))
+        .route(
             "/v1/lists/{list}/entries/{key}",
-            entry,
-        ),
-        call(
-            Access::Role(Role::Operator),
-            Method::PUT,
-            "/v1/lists/{list}/entries/{key}",
-            put_entry,
-        ),
-        call(
-            Access::Role(Role::Operator),
-            Method::DELETE,
-            "/v1/lists/{list}/entries/{key}",
-            take_off,
-        ),
-        call(
-            Access::Read,
-            Method::GET,
-            "/v1/lists/{list}/entries/{key}/history",
-            entry_changes,
-        ),
-        call(Access::Read, Method::GET, "/v1/account", account),
-        call(
-            Access::Role(Role::Operator),
-            Method::PUT,
-            "/v1/account/capital",
-            capital,
-        ),
-        call(
-            Access::Role(Role::Operator),
-            Method::POST,
-            "/v1/account/results",
-            result,
-        ),
-        call(
-            Access::Read,
-            Method::GET,
-            "/v1/account/history",
-            account_history,
-        ),
-    ]
+            get(entry).put(put_entry).delete(take_off),
+        )
+        .route("/v1/lists/{list}/entries/{key}/history", get(entry_changes))
+        .route("/v1/account", get(account))
+        .route("/v1/account/capital", put(capital))
+        .route("/v1/account/results", post(result))
+        .route("/v1/account/history", get(account_history))
 }
 
 fn list_of(list: &str) -> Result<List, Problem> {

@@ -5,7 +5,6 @@
 //!
 //! Must not know: SQL, wasmtime, rules. Reads that touch the disk run off the reactor.
 
-mod access;
 mod amendments;
 mod approvals;
 mod control;
@@ -22,10 +21,7 @@ mod routes;
 mod server;
 mod state;
 mod tables;
-mod tls;
-mod tokens;
 mod traces;
 pub mod view;
 
-pub use server::{Server, ServerError, Serving, serve};
-pub use tls::{TlsError, TlsFiles};
+pub use server::{Server, ServerError, serve};

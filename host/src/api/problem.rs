@@ -71,19 +71,6 @@ impl Problem {
         }
     }
 
-    /// The caller has done too much of it lately.
-    pub fn too_many(seconds: u64) -> Self {
-        Self {
-            retry_after: Some(u32::try_from(seconds).unwrap_or(u32::MAX)),
-            ..Self::new(
-                StatusCode::TOO_MANY_REQUESTS,
-                "too-many",
-                "Too many requests",
-                "this token has made more requests than it may in a second",
-            )
-        }
-    }
-
     /// There is no such thing.
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not-found", "Not found", detail)
@@ -289,12 +276,6 @@ impl From<CommitError> for Problem {
                     .at("to_revision", "read the history and give a revision in it")
             },
             CommitError::NotThere(_) => Self::not_found(detail),
-            CommitError::NotPossible(_) => Self::new(
-                StatusCode::CONFLICT,
-                "not-possible",
-                "It cannot be done as things are",
-                detail,
-            ),
             CommitError::Secret(_) => Self::new(
                 StatusCode::CONFLICT,
                 "no-secret-key",

@@ -17,7 +17,7 @@ use crate::hrm::{
 use crate::model::check::{FieldError, check_topic};
 use crate::model::form::{ActionRequest, Fields, check_idempotency_key, parse_action};
 use crate::model::ids::{DecisionId, Digest, Fraction, Name};
-use crate::model::principal::{Principal, Role};
+use crate::model::principal::Principal;
 use crate::router::{HOST_TOPICS, IncomingSignal, RouterError};
 
 use super::envelope::Deadline;
@@ -112,7 +112,6 @@ fn proposal_of(
     if !api.proposers.contains(&request.agent) {
         return Err(unknown_agent(api, &request.agent));
     }
-    may_speak_for(principal, &request.agent)?;
     let trace_id = trace_of(headers, request.trace_id)?;
     let ActionRequest { agent, action, .. } = request;
     let submitter = if principal.proved {
@@ -129,21 +128,6 @@ fn proposal_of(
         idempotency: None,
         deadline: None,
     })
-}
-
-/// A submitter proposes and reports in the names it is bound to, and in no other.
-fn may_speak_for(principal: &Principal, agent: &Name) -> Result<(), Problem> {
-    if principal.role != Role::Submitter || principal.agents.contains(agent) {
-        return Ok(());
-    }
-    let own: Vec<&str> = principal.agents.iter().map(Name::as_str).collect();
-    Err(Problem::new(
-        StatusCode::FORBIDDEN,
-        "not-yours",
-        "The token may not act in this name",
-        format!("{} is bound to {}", principal.name, own.join(", ")),
-    )
-    .at("agent", "use one of these names"))
 }
 
 /// Several actions: each is judged, all are committed together. Role: submitter.
@@ -295,7 +279,6 @@ pub(super) async fn signals(
 
 pub(super) async fn executions(
     State(api): Shared,
-    Extension(principal): Extension<Principal>,
     query: Asked,
     headers: HeaderMap,
     body: Body,
@@ -359,15 +342,7 @@ pub(super) async fn executions(
         return Err(FieldError::new("realized_pnl_pct", format!("is {realised}"), remedy).into());
     }
     fields.finish()?;
-    if principal.role == Role::Submitter {
-        let decision = find_decision(&api, decision_id).await?;
-        let agent = decision
-            .ok_or(HrmError::UnknownDecision(decision_id))?
-            .agent;
-        may_speak_for(&principal, &agent)?;
-    }
     let report = ExecutionReport {
-        by: principal.proved.then_some(principal.name),
         execution_id,
         decision_id,
         status,

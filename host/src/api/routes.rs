@@ -1,14 +1,14 @@
 //! Which call goes where, and what all of them stand on.
 
 use std::collections::BTreeSet;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use axum::Router as Routes;
 use axum::extract::{Request, State};
-use axum::http::{Method, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -18,15 +18,13 @@ use crate::hrm::guards::Guards;
 use crate::model::check::clip;
 use crate::model::decision::PolicyIdentity;
 use crate::model::ids::Name;
-use crate::model::principal::Role;
+use crate::model::principal::Principal;
 use crate::readiness::Readiness;
 use crate::router::Router;
 use crate::runtime::GraveyardSource;
 use crate::store::Store;
-use crate::tokens::Tokens;
 use crate::watchdog::Watchdog;
 
-use super::access::{Access, Call, Gate, call};
 use super::control::{agent, alerts, halt, quarantine, restore, resume, watchdog};
 use super::problem::Problem;
 use super::proposing::{actions, batch, executions, signals};
@@ -41,7 +39,6 @@ pub(super) struct Api {
     pub(super) guards: Arc<Guards>,
     pub(super) readiness: Readiness,
     pub(super) watchdog: Watchdog,
-    pub(super) tokens: Tokens,
     pub(super) policies: Vec<Arc<PolicyIdentity>>,
     pub(super) vectors: usize,
     pub(super) graveyard: GraveyardSource,
@@ -54,56 +51,7 @@ pub(super) struct Api {
 
 pub(super) type Shared = State<Arc<Api>>;
 
-/// Every call there is, with what it asks for.
-pub(super) fn calls() -> Vec<Call> {
-    let submit = Access::Role(Role::Submitter);
-    let operate = Access::Role(Role::Operator);
-    let mut calls = vec![
-        call(Access::Open, Method::GET, "/healthz", healthz),
-        call(Access::Open, Method::GET, "/readyz", readyz),
-        call(submit, Method::POST, "/v1/actions", actions),
-        call(submit, Method::POST, "/v1/actions/batch", batch),
-        call(submit, Method::POST, "/v1/signals", signals),
-        call(submit, Method::POST, "/v1/executions", executions),
-        call(
-            Access::Read,
-            Method::GET,
-            "/v1/events",
-            super::events::events,
-        ),
-        call(Access::Read, Method::GET, "/v1/decisions", decisions),
-        call(Access::Read, Method::GET, "/v1/decisions/{id}", decision),
-        call(Access::Read, Method::GET, "/v1/traces/{id}", trace),
-        call(Access::Read, Method::GET, "/v1/graveyard", graveyard),
-        call(Access::Read, Method::GET, "/v1/agents", agents_list),
-        call(Access::Read, Method::GET, "/v1/agents/{name}", agent),
-        call(
-            operate,
-            Method::POST,
-            "/v1/agents/{name}/quarantine",
-            quarantine,
-        ),
-        call(operate, Method::POST, "/v1/agents/{name}/restore", restore),
-        call(Access::Read, Method::GET, "/v1/watchdog", watchdog),
-        call(Access::Read, Method::GET, "/v1/watchdog/alerts", alerts),
-        call(operate, Method::POST, "/v1/halt", halt),
-        call(operate, Method::POST, "/v1/resume", resume),
-    ];
-    calls.extend(super::amendments::calls());
-    calls.extend(super::approvals::calls());
-    calls.extend(super::lists::calls());
-    calls.extend(super::state::calls());
-    calls.extend(super::tables::calls());
-    calls.extend(super::tokens::calls());
-    calls
-}
-
-pub(super) fn routes(
-    app: &App,
-    submitters: Vec<Name>,
-    rate: NonZeroU32,
-    closing: watch::Receiver<bool>,
-) -> Routes {
+pub(super) fn routes(app: &App, submitters: Vec<Name>, closing: watch::Receiver<bool>) -> Routes {
     let agents = app
         .router
         .seats()
@@ -116,7 +64,6 @@ pub(super) fn routes(
         guards: Arc::clone(&app.guards),
         readiness: app.readiness.clone(),
         watchdog: app.watchdog.clone(),
-        tokens: app.tokens.clone(),
         policies: app.policies.clone(),
         vectors: app.vectors,
         graveyard: app.graveyard.clone(),
@@ -124,12 +71,31 @@ pub(super) fn routes(
         proposers: agents.chain(submitters).collect(),
         closing,
     });
-    let gate = Arc::new(Gate::new(app.tokens.clone(), rate));
-    let mut routes = Routes::new();
-    for call in calls() {
-        routes = routes.route(call.path, call.guarded(&gate));
-    }
-    routes
+    Routes::new()
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/v1/actions", post(actions))
+        .route("/v1/actions/batch", post(batch))
+        .route("/v1/events", get(super::events::events))
+        .route("/v1/signals", post(signals))
+        .route("/v1/executions", post(executions))
+        .route("/v1/decisions", get(decisions))
+        .route("/v1/decisions/{id}", get(decision))
+        .route("/v1/traces/{id}", get(trace))
+        .route("/v1/graveyard", get(graveyard))
+        .route("/v1/agents", get(agents_list))
+        .route("/v1/agents/{name}", get(agent))
+        .route("/v1/agents/{name}/quarantine", post(quarantine))
+        .route("/v1/agents/{name}/restore", post(restore))
+        .route("/v1/watchdog", get(watchdog))
+        .route("/v1/watchdog/alerts", get(alerts))
+        .route("/v1/halt", post(halt))
+        .route("/v1/resume", post(resume))
+        .merge(super::amendments::routes())
+        .merge(super::approvals::routes())
+        .merge(super::lists::routes())
+        .merge(super::state::routes())
+        .merge(super::tables::routes())
         .fallback(|request: Request| async move {
             let path = request.uri().path();
             let detail = format!("there is no {} {}", request.method(), clip(path));
@@ -153,10 +119,7 @@ pub(super) fn routes(
                 detail,
             )
         })
-        .layer(middleware::from_fn_with_state(
-            app.tokens.clone(),
-            local_only,
-        ))
+        .layer(middleware::from_fn(local_only))
         .layer(middleware::from_fn(super::envelope::envelope))
         .layer(middleware::from_fn_with_state(
             Arc::clone(&app.telemetry.meters.api),
@@ -165,12 +128,9 @@ pub(super) fn routes(
         .with_state(api)
 }
 
-/// Without a token it serves this machine only. A page in a browser on this machine could still send requests here under a name of its own
-/// (DNS rebinding): the Host header gives it away. A token is proof enough.
-async fn local_only(State(tokens): State<Tokens>, request: Request, next: Next) -> Response {
-    if tokens.required() {
-        return next.run(request).await;
-    }
+/// The API has no authentication yet, so it serves this machine only. A page in a browser on this machine could still send requests
+/// here under a name of its own (DNS rebinding): the Host header gives it away.
+async fn local_only(mut request: Request, next: Next) -> Response {
     let host = request
         .headers()
         .get(header::HOST)
@@ -184,6 +144,7 @@ async fn local_only(State(tokens): State<Tokens>, request: Request, next: Next) 
         }
     });
     if matches!(name, "localhost" | "127.0.0.1" | "[::1]" | "") {
+        request.extensions_mut().insert(Principal::local());
         return next.run(request).await;
     }
     Problem::new(

@@ -1,21 +1,15 @@
 //! Connections: how many, how long, and how they end.
 
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router as Routes;
-use hyper::server::conn::http1::Builder;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-
-use crate::model::ids::Name;
-
-use super::tls::{Tls, TlsError, TlsFiles};
 
 /// How long a client may take to send its headers.
 const HEADER_TIME: Duration = Duration::from_secs(10);
@@ -60,36 +54,19 @@ impl Server {
     }
 }
 
-/// How the API is served.
-#[derive(Debug, Clone)]
-pub struct Serving {
-    /// API consumers that may propose in their own name.
-    pub submitters: Vec<Name>,
-    /// Connections at the same time.
-    pub connections: usize,
-    /// Requests a second that each token may make.
-    pub rate: NonZeroU32,
-    /// Certificate and key; `None`: without TLS.
-    pub tls: Option<TlsFiles>,
-}
-
 /// Serves until `stop` resolves, then accepts no more and waits for the requests that run, 10 s at most.
-///
-/// # Errors
-/// The certificate cannot be used.
 pub async fn serve(
     server: Server,
     app: &crate::app::App,
-    serving: Serving,
+    submitters: Vec<crate::model::ids::Name>,
+    connections: usize,
     stop: impl Future<Output = ()>,
-) -> Result<(), TlsError> {
+) {
     let (close, closing) = tokio::sync::watch::channel(false);
-    let routes: Routes = super::routes::routes(app, serving.submitters, serving.rate, closing);
-    let tls = serving.tls.map(Tls::load).transpose()?;
-    let watch = tls.clone().map(|tls| tokio::spawn(tls.watch()));
+    let routes: Routes = super::routes::routes(app, submitters, closing);
     let graceful = GracefulShutdown::new();
-    let room = Arc::new(Semaphore::new(serving.connections));
-    let mut builder = Builder::new();
+    let room = Arc::new(Semaphore::new(connections));
+    let mut builder = hyper::server::conn::http1::Builder::new();
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIME)
@@ -119,49 +96,19 @@ pub async fn serve(
         };
         let _ = stream.set_nodelay(true);
         let service = TowerToHyperService::new(routes.clone());
-        match &tls {
-            None => {
-                let connection =
-                    graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
-                tokio::spawn(async move {
-                    ended(connection.await);
-                    drop(permit);
-                });
+        let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection ended badly");
             }
-            Some(tls) => {
-                let (acceptor, builder, watcher) =
-                    (tls.acceptor(), builder.clone(), graceful.watcher());
-                tokio::spawn(async move {
-                    let handshake = tokio::time::timeout(HEADER_TIME, acceptor.accept(stream));
-                    match handshake.await {
-                        Ok(Ok(stream)) => {
-                            let connection =
-                                builder.serve_connection(TokioIo::new(stream), service);
-                            ended(watcher.watch(connection).await);
-                        }
-                        Ok(Err(error)) => tracing::debug!(%error, "a handshake failed"),
-                        Err(_) => tracing::debug!("a handshake took too long"),
-                    }
-                    drop(permit);
-                });
-            }
-        }
+            drop(permit);
+        });
     }
     drop(server);
-    if let Some(watch) = watch {
-        watch.abort();
-    }
     // Event streams would run on for ever.
     close.send_replace(true);
     tokio::select! {
         () = graceful.shutdown() => {}
         () = tokio::time::sleep(DRAIN) => tracing::warn!("requests still ran when the time to drain was over"),
-    }
-    Ok(())
-}
-
-fn ended(result: Result<(), hyper::Error>) {
-    if let Err(error) = result {
-        tracing::debug!(%error, "a connection ended badly");
     }
 }

@@ -6,20 +6,21 @@
 use std::sync::Arc;
 
 use axum::Extension;
+use axum::Router as Routes;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use axum::routing::{get, post};
 use serde_json::{Value, json};
 
 use crate::model::check::FieldError;
 use crate::model::form::{Fields, parse_json};
 use crate::model::ids::{Millis, Name};
-use crate::model::principal::{Principal, Role};
+use crate::model::principal::Principal;
 use crate::store::{Content, OperatorChange, Revision, RollbackTarget};
 
-use super::access::{Access, Call, call};
 use super::envelope::by_of;
 use super::exchange::{Asked, json_answer, query_of, read_bytes, read_json};
 use super::operating::{
@@ -33,36 +34,13 @@ use super::routes::{Api, Shared};
 /// What stands in the place of a secret.
 const MASK: &str = "********";
 
-pub(super) fn calls() -> Vec<Call> {
-    vec![
-        call(Access::Read, Method::GET, "/v1/state", agents),
-        call(Access::Read, Method::GET, "/v1/state/{agent}", list),
-        call(Access::Read, Method::GET, "/v1/state/{agent}/{key}", read),
-        call(
-            Access::Role(Role::Operator),
-            Method::PUT,
-            "/v1/state/{agent}/{key}",
-            set,
-        ),
-        call(
-            Access::Role(Role::Operator),
-            Method::DELETE,
-            "/v1/state/{agent}/{key}",
-            delete,
-        ),
-        call(
-            Access::Read,
-            Method::GET,
-            "/v1/state/{agent}/{key}/history",
-            history,
-        ),
-        call(
-            Access::Role(Role::Operator),
-            Method::POST,
-            "/v1/state/{agent}/{key}/rollback",
-            rollback,
-        ),
-    ]
+pub(super) fn routes() -> Routes<Arc<Api>> {
+    Routes::new()
+        .route("/v1/state", get(agents))
+        .route("/v1/state/{agent}", get(list))
+        .route("/v1/state/{agent}/{key}", get(read).put(set).delete(delete))
+        .route("/v1/state/{agent}/{key}/history", get(history))
+        .route("/v1/state/{agent}/{key}/rollback", post(rollback))
 }
 
 pub(super) type PathPair = Result<Path<(String, String)>, PathRejection>;

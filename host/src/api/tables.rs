@@ -3,20 +3,21 @@
 use std::sync::Arc;
 
 use axum::Extension;
+use axum::Router as Routes;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use axum::routing::{delete, get};
 use serde_json::{Value, json};
 
 use crate::model::check::FieldError;
 use crate::model::form::{Fields, parse_json};
 use crate::model::ids::{Millis, Name};
-use crate::model::principal::{Principal, Role};
+use crate::model::principal::Principal;
 use crate::model::state::{Memory, NewMemory, Truth, TruthWrite};
 use crate::store::{MemoryFilter, MemoryRow, OperatorChange, SessionFilter, Setting, TruthRow};
 
-use super::access::{Access, Call, call};
 use super::envelope::by_of;
 use super::exchange::{
     Asked, json_answer, not_a, parsed, path_text, query_of, read_bytes, read_json,
@@ -33,57 +34,20 @@ use super::state::PathPair;
 /// The longest content of a memory, in bytes.
 const MEMORY_BYTES: usize = 64 * 1024;
 
-pub(super) fn calls() -> Vec<Call> {
-    vec![
-        call(Access::Read, Method::GET, "/v1/memory/{agent}", memories),
-        call(
-            Access::Role(Role::Operator),
-            Method::POST,
-            "/v1/memory/{agent}",
-            remember,
-        ),
-        call(
-            Access::Role(Role::Operator),
-            Method::DELETE,
-            "/v1/memory/{agent}/{id}",
-            forget,
-        ),
-        call(Access::Read, Method::GET, "/v1/config", settings),
-        call(Access::Read, Method::GET, "/v1/config/{key}", setting),
-        call(
-            Access::Role(Role::Operator),
-            Method::PUT,
+pub(super) fn routes() -> Routes<Arc<Api>> {
+    Routes::new()
+        .route("/v1/memory/{agent}", get(memories).post(remember))
+        .route("/v1/memory/{agent}/{id}", delete(forget))
+        .route("/v1/config", get(settings))
+        .route(
             "/v1/config/{key}",
-            configure,
-        ),
-        call(
-            Access::Role(Role::Operator),
-            Method::DELETE,
-            "/v1/config/{key}",
-            unset,
-        ),
-        call(
-            Access::Read,
-            Method::GET,
-            "/v1/config/{key}/history",
-            setting_history,
-        ),
-        call(Access::Read, Method::GET, "/v1/truth", truths),
-        call(Access::Read, Method::GET, "/v1/truth/{key}", truth),
-        call(
-            Access::Role(Role::Operator),
-            Method::PUT,
-            "/v1/truth/{key}",
-            hold_true,
-        ),
-        call(
-            Access::Read,
-            Method::GET,
-            "/v1/truth/{key}/history",
-            truth_history,
-        ),
-        call(Access::Read, Method::GET, "/v1/session-log", session_log),
-    ]
+            get(setting).put(configure).delete(unset),
+        )
+        .route("/v1/config/{key}/history", get(setting_history))
+        .route("/v1/truth", get(truths))
+        .route("/v1/truth/{key}", get(truth).put(hold_true))
+        .route("/v1/truth/{key}/history", get(truth_history))
+        .route("/v1/session-log", get(session_log))
 }
 
 fn key_text(key: PathText) -> Result<String, Problem> {

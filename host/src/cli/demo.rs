@@ -356,7 +356,6 @@ impl Show<'_> {
             };
             if decision.outcome == Outcome::Approved {
                 self.report(ExecutionReport {
-                    by: None,
                     execution_id: format!("close-{}", decision.id),
                     decision_id: decision.id,
                     status: ExecutionStatus::Filled,
@@ -431,7 +430,6 @@ impl Broker {
             .new
             .drain(..)
             .map(|(decision_id, size, price)| ExecutionReport {
-                by: None,
                 execution_id: format!("open-{decision_id}"),
                 decision_id,
                 status: ExecutionStatus::Filled,

@@ -10,7 +10,6 @@ mod inspect;
 mod remote;
 mod serve;
 mod state;
-mod token;
 mod watchdog;
 
 use std::net::SocketAddr;
@@ -52,9 +51,6 @@ enum Command {
     /// Agents: what failed, and running it again.
     #[command(subcommand)]
     Agent(agent::AgentCommand),
-    /// Bearer tokens: who may call the API.
-    #[command(subcommand)]
-    Token(token::TokenCommand),
     /// Says what a component is, what it imports, and why it would be refused.
     Inspect(inspect::InspectArgs),
     /// Prints a completion script for a shell.
@@ -85,9 +81,6 @@ struct HostArgs {
     /// The Graveyard as a file, mode 0444, instead of the one in this program.
     #[arg(long, env = "ARK_GRAVEYARD", value_name = "FILE")]
     graveyard: Option<PathBuf>,
-    /// A proxy before the API encrypts: it may listen elsewhere than on loopback without TLS of its own.
-    #[arg(long, env = "ARK_BEHIND_PROXY")]
-    behind_proxy: bool,
     /// A name that may propose actions over HTTP; may be given more than once.
     #[arg(long, value_name = "NAME")]
     submitter: Vec<Name>,
@@ -102,7 +95,6 @@ impl HostArgs {
             agents_dir: self.agents,
             graveyard: self.graveyard,
             submitters: self.submitter,
-            behind_proxy: self.behind_proxy,
         };
         Ok(Config::read(self.config.as_deref(), overrides)?)
     }
@@ -120,7 +112,6 @@ pub fn run() -> ExitCode {
         Command::State(args) => state::run(args),
         Command::Watchdog(command) => watchdog::run(command),
         Command::Agent(command) => agent::run(command),
-        Command::Token(command) => token::run(command),
         Command::Inspect(args) => inspect::run(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "ark", &mut std::io::stdout());

@@ -1,6 +1,5 @@
 //! Talking to a running host over its HTTP API.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -18,31 +17,9 @@ pub(super) struct Remote {
     /// The running host's API [default: the address in ark.toml, else <http://127.0.0.1:8000>].
     #[arg(long, global = true, env = "ARK_URL", value_name = "URL")]
     url: Option<String>,
-    /// The bearer token, where the host asks for one; better in the environment than here.
-    #[arg(
-        long,
-        global = true,
-        env = "ARK_TOKEN",
-        value_name = "TOKEN",
-        hide_env_values = true
-    )]
-    token: Option<String>,
-    /// The certificates to trust, PEM, where the host's is not signed by one the system knows.
-    #[arg(long, global = true, env = "ARK_CA", value_name = "FILE")]
-    ca: Option<PathBuf>,
-}
-
-/// A part of a path or a query.
-pub(super) fn encoded(text: &str) -> String {
-    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
 impl Remote {
-    /// Whether a token says who calls.
-    pub(super) const fn has_token(&self) -> bool {
-        self.token.is_some()
-    }
-
     /// Sends a GET.
     pub(super) fn get(&self, path: &str) -> anyhow::Result<Value> {
         self.send("GET", path, None)
@@ -64,47 +41,15 @@ impl Remote {
             url.trim_end_matches('/').to_owned()
         } else {
             let config = Config::read(None, Overrides::default())?;
-            let scheme = if config.tls.is_some() {
-                "https"
-            } else {
-                "http"
-            };
-            format!("{scheme}://{}", config.listen)
+            format!("http://{}", config.listen)
         };
-        let mut request = ureq::http::Request::builder()
+        let request = ureq::http::Request::builder()
             .method(method)
             .uri(format!("{url}{path}"))
-            .header("Content-Type", "application/json");
-        if let Some(token) = &self.token {
-            request = request.header("Authorization", format!("Bearer {token}"));
-        }
-        let request = request
+            .header("Content-Type", "application/json")
             .body(body.unwrap_or_default())
             .context("the request cannot be made; check --url")?;
-        read(&url, self.client()?.run(request))
-    }
-}
-
-impl Remote {
-    fn client(&self) -> anyhow::Result<ureq::Agent> {
-        let mut config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(PATIENCE));
-        if let Some(path) = &self.ca {
-            let pem = std::fs::read(path).with_context(|| path.display().to_string())?;
-            let certificates = ureq::tls::parse_pem(&pem)
-                .filter_map(|item| match item {
-                    Ok(ureq::tls::PemItem::Certificate(certificate)) => Some(Ok(certificate)),
-                    Ok(_) => None,
-                    Err(error) => Some(Err(error)),
-                })
-                .collect::<Result<Vec<_>, _>>()
-                .with_context(|| format!("{} holds no certificate", path.display()))?;
-            let roots = ureq::tls::RootCerts::new_with_certs(&certificates);
-            let tls = ureq::tls::TlsConfig::builder().root_certs(roots).build();
-            config = config.tls_config(tls);
-        }
-        Ok(config.build().into())
+        read(&url, client().run(request))
     }
 }
 
@@ -130,4 +75,12 @@ fn read(
         }
     }
     Ok(body)
+}
+
+fn client() -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(PATIENCE))
+        .build()
+        .into()
 }

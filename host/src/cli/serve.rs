@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::api::{Server, Serving, serve as serve_api};
+use crate::api::{Server, serve as serve_api};
 use crate::app::App;
 use crate::telemetry::{TelemetryListen, TelemetryServer};
 
@@ -18,7 +18,6 @@ const HTTP_THREADS: usize = 2;
 pub(super) fn serve(args: HostArgs) -> anyhow::Result<ExitCode> {
     let config = args.config()?;
     super::log_as("info", config.telemetry.log_format);
-    more_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(HTTP_THREADS)
         .thread_name("ark-http")
@@ -33,14 +32,6 @@ pub(super) fn serve(args: HostArgs) -> anyhow::Result<ExitCode> {
         TelemetryListen::At(listen) => Some(runtime.block_on(TelemetryServer::bind(listen))?),
     };
     let app = App::start(&config)?;
-    if !config.listen.ip().is_loopback() && !app.tokens.required() {
-        let dir = config.store.dir.display().to_string();
-        app.stop();
-        bail!(
-            "{address} can be reached from other machines and there is no token yet: make an admin's first, \
-             `ark token create --role admin --name NAME --data-dir {dir}`, or listen on 127.0.0.1"
-        );
-    }
     for refused in &app.refused {
         eprintln!(
             "ark: agent refused: {}: {}",
@@ -62,9 +53,7 @@ pub(super) fn serve(args: HostArgs) -> anyhow::Result<ExitCode> {
             %address,
             data_dir = %config.store.dir.display(),
             agents = app.router.seats().len(),
-            tokens = app.tokens.required(),
-            tls = config.tls.is_some(),
-            "ready"
+            "ready: this API has no authentication and serves this machine only"
         );
         let metrics = match telemetry {
             None => None,
@@ -75,37 +64,22 @@ pub(super) fn serve(args: HostArgs) -> anyhow::Result<ExitCode> {
                 Some(tokio::spawn(server.serve(Arc::clone(&app.telemetry))))
             }
         };
-        let scheme = if config.tls.is_some() {
-            "https"
-        } else {
-            "http"
-        };
-        println!("ark: listening on {scheme}://{address}");
-        let serving = Serving {
-            submitters: config.submitters.clone(),
-            connections: config.connections,
-            rate: config.requests_per_second,
-            tls: config.tls.clone(),
-        };
-        let served = serve_api(server, &app, serving, stop).await;
+        println!("ark: listening on http://{address}");
+        serve_api(
+            server,
+            &app,
+            config.submitters.clone(),
+            config.connections,
+            stop,
+        )
+        .await;
         if let Some(metrics) = metrics {
             metrics.abort();
         }
-        served?;
         anyhow::Ok(())
     });
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     app.stop();
     tracing::info!("stopped");
     result.map(|()| ExitCode::SUCCESS)
-}
-
-/// Every connection is a file: as many as the system lets this process have.
-fn more_files() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::debug!(%error, "the limit of open files stays as it is");
-    }
 }

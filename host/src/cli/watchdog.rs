@@ -80,11 +80,7 @@ pub(super) fn run(command: WatchdogCommand) -> anyhow::Result<ExitCode> {
 }
 
 fn give(order: &OrderArgs, path: &str) -> anyhow::Result<()> {
-    let mut body = json!({"reason": order.reason});
-    // A host with tokens takes the name from the token.
-    if !order.remote.has_token() {
-        body["by"] = json!(order.by);
-    }
+    let body = json!({"reason": order.reason, "by": order.by});
     let receipt = order.remote.post(path, &body)?;
     let text = |name: &str| receipt.get(name).and_then(Value::as_str).unwrap_or("");
     let whom = match text("agent") {

@@ -322,8 +322,6 @@ pub struct ExecutionReport {
     pub price: Option<f64>,
     /// What it realised, as a fraction of capital; a loss is negative.
     pub realised: Option<f64>,
-    /// Who reports, where a token proved it.
-    pub by: Option<String>,
 }
 
 /// The answer to an execution report.

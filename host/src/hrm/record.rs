@@ -54,8 +54,6 @@ struct BodyOut<'a> {
     refusal: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     approval: Option<&'a ApprovalGiven>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    submitter: Option<&'a str>,
     compliance_score: f64,
 }
 
@@ -77,8 +75,6 @@ struct BodyIn {
     refusal: Option<String>,
     #[serde(default)]
     approval: Option<ApprovalGiven>,
-    #[serde(default)]
-    submitter: Option<String>,
     compliance_score: f64,
 }
 
@@ -133,7 +129,6 @@ pub fn encode(decision: &Decision) -> Result<String, serde_json::Error> {
         verdicts,
         refusal: decision.refusal.as_deref(),
         approval: decision.approval.as_ref(),
-        submitter: decision.submitter.as_deref(),
         compliance_score: decision.compliance_score,
     })
 }
@@ -184,7 +179,6 @@ pub fn decode(
         verdicts,
         refusal: body.refusal,
         approval: body.approval,
-        submitter: body.submitter,
         outcome: columns.outcome,
         compliance_score: body.compliance_score,
     })
@@ -353,7 +347,6 @@ mod tests {
             id: DecisionId::fresh(),
             trace_id: TraceId::fresh(),
             agent: request.agent,
-            submitter: Some("desk".into()),
             decided_at: Millis(5),
             action: request.action,
             facts: Facts {

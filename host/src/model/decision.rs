@@ -70,8 +70,6 @@ pub struct Decision {
     pub trace_id: TraceId,
     /// Who proposed.
     pub agent: Name,
-    /// Who handed the proposal in, where that is another than who proposes: the name of a token.
-    pub submitter: Option<String>,
     /// When it was decided.
     pub decided_at: Millis,
     /// The action as judged: normalised and redacted.

@@ -144,9 +144,6 @@ pub enum CommitError {
         /// The revision it is at; 0: there is none.
         current: u64,
     },
-    /// As things are it cannot be done: why.
-    #[error("{0}")]
-    NotPossible(String),
     /// What is to be deleted is not there.
     #[error("{0}")]
     NotThere(String),

@@ -34,7 +34,6 @@ mod settings;
 mod signals;
 mod snapshot;
 mod state;
-mod tokens;
 mod truth;
 mod unit;
 mod verify;
@@ -79,7 +78,6 @@ pub use snapshot::{
     Manifest as SnapshotManifest, Restored, SnapshotFile, check_snapshot, restore, snapshot,
 };
 pub use state::{RollbackTarget, StateRow};
-pub use tokens::{Token, TokenChange};
 pub use truth::TruthRow;
 pub use unit::{Done, IdempotencyRecord, PolicyRecord, Receipt, Unit};
 

@@ -16,7 +16,6 @@ use super::ledger::LedgerChange;
 use super::lists::{ListChange, ListEntry};
 use super::operation::Operation;
 use super::signals::{DeliveryDone, NewSignal, OutboxMessage, SignalReceipt};
-use super::tokens::TokenChange;
 
 /// What is committed whole or not at all.
 #[derive(Debug, Clone, Default)]
@@ -61,8 +60,6 @@ pub struct Unit {
     pub configured_lists: Option<Vec<ListEntry>>,
     /// Changes of what is in force: halts and quarantines.
     pub control: Vec<ControlChange>,
-    /// Changes of the bearer tokens.
-    pub tokens: Vec<TokenChange>,
     /// This host's place in a fleet, from now on.
     pub fleet: Option<FleetPlace>,
     /// What the watchdog noticed.
@@ -78,10 +75,8 @@ impl Unit {
     /// it writes, and steps that can be refused come first: with one of them there is nothing to be taken back.
     pub(super) fn can_be_refused_half_done(&self) -> bool {
         let late = self.signals.len() + self.outbox_done.len() + self.operations.len();
-        let early = self.approvals.len()
-            + self.lists.len()
-            + self.tokens.len()
-            + usize::from(self.idempotency.is_some());
+        let early =
+            self.approvals.len() + self.lists.len() + usize::from(self.idempotency.is_some());
         let refusable = usize::from(self.delivery.is_some()) + self.state.len() + early + late;
         refusable > 1 || (late > 0 && !(self.memories.is_empty() && self.truths.is_empty()))
     }

@@ -19,7 +19,7 @@ use super::secrets::SecretKey;
 use super::unit::{Done, Receipt, Unit};
 use super::{
     account, approvals, control, fleet, history, ledger, lists, memory, operation, session_log,
-    signals, state, tokens, truth, verify,
+    signals, state, truth, verify,
 };
 
 /// After so many rows the head of the chain is anchored.
@@ -287,9 +287,6 @@ impl Writer {
         }
         for change in &unit.approvals {
             approvals::write(connection, change)?;
-        }
-        for change in &unit.tokens {
-            tokens::write(connection, change)?;
         }
         for change in &unit.lists {
             lists::write(connection, change)?;

@@ -50,17 +50,7 @@ impl Arbiter {
         };
         let key = IdempotencyKey {
             key: report.execution_id.clone(),
-            // Who reports it makes it no other report.
-            request: Digest::of(
-                format!(
-                    "{:?}",
-                    ExecutionReport {
-                        by: None,
-                        ..report.clone()
-                    }
-                )
-                .as_bytes(),
-            ),
+            request: Digest::of(format!("{report:?}").as_bytes()),
         };
         match self.seen(SCOPE, &key)? {
             Some((request, _)) if request != key.request => return Err(HrmError::KeyReused),
@@ -123,7 +113,7 @@ impl Arbiter {
             realised: report.realised,
             at: now,
         });
-        let mut payload = serde_json::json!({
+        let payload = serde_json::json!({
             "execution_id": report.execution_id,
             "decision_id": report.decision_id,
             "agent": agent,
@@ -134,9 +124,6 @@ impl Arbiter {
             "realized_pnl_pct": report.realised,
             "at_ms": now,
         });
-        if let Some(by) = &report.by {
-            payload["by"] = by.as_str().into();
-        }
         let id = DecisionId::fresh();
         self.remember(SCOPE, key, id.to_string(), unit);
         unit.audit.push(AuditEntry {

@@ -414,9 +414,6 @@ impl Arbiter {
             id: DecisionId::fresh(),
             trace_id: redacted.proposal.trace_id,
             agent: redacted.proposal.agent.clone(),
-            submitter: Some(&redacted.proposal.submitter)
-                .filter(|submitter| *submitter != redacted.proposal.agent.as_str())
-                .cloned(),
             decided_at: now,
             action: redacted.proposal.action.clone(),
             facts,
