@@ -104,6 +104,8 @@ pub struct IncomingSignal {
     pub key: Option<(String, Digest)>,
     /// For how long it may wait, in milliseconds.
     pub ttl_ms: Option<u64>,
+    /// The name of the token it came with.
+    pub by: Option<String>,
 }
 
 /// A signal that is on disk.
@@ -272,6 +274,7 @@ impl Router {
             key,
             deliver_to: delivered_to.clone(),
             shed: shed.clone(),
+            by: incoming.by,
         };
         let events = self.events.clone();
         let done = Box::new(move |result: Result<crate::store::Receipt, CommitError>| {
