@@ -144,7 +144,7 @@ fn a_host_shows_what_the_contract_documents_and_nothing_else() {
     assert_eq!(put.expect("an answer").0, 200);
     tick(&mut client, 100.0);
     for _ in 0..5 {
-        let body = json!({"topic": "chaos.go", "payload": "trap"});
+        let body = json!({"topic": "chaos.go", "payload": "panic"});
         assert_eq!(client.post("/v1/signals", &body).0, 202);
     }
     let mut telemetry = Client::of_telemetry(&host);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use opentelemetry::{KeyValue, StringValue};
 
+use super::contract;
 use super::process;
 use super::registry::Registry;
 use super::slo::Slos;
@@ -392,7 +393,12 @@ pub fn register(
 ) -> Result<(), TelemetryError> {
     for (name, observe) in INSTRUMENTS {
         let sources = Arc::clone(sources);
-        registry.observe(name, move |emit| observe(&sources, emit))?;
+        let observe = move |emit: &mut Emit<'_>| observe(&sources, emit);
+        if contract::metric(name).is_some_and(|metric| metric.labels.contains(&"agent")) {
+            registry.collect(name, observe)?;
+        } else {
+            registry.observe(name, observe)?;
+        }
     }
     let burning = Arc::clone(slos);
     registry.observe("ark_slo_burn_rate", move |emit| {
