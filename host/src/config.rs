@@ -15,7 +15,7 @@ use crate::router::RouterConfig;
 use crate::runtime::{EngineConfig, GraveyardSource, LimitError, Limits, LimitsTable};
 use crate::store::{ListEntry, SecretKey, SecretKeyError, StoreConfig};
 use crate::telemetry::{TelemetryConfig, TelemetryFile, TelemetryListen};
-use crate::watchdog::{RedisWatch, Retention, Thresholds, WatchdogConfig};
+use crate::watchdog::{FleetConfig, RedisWatch, Retention, Thresholds, WatchdogConfig};
 
 /// Why a configuration is refused.
 #[derive(Debug, thiserror::Error)]
@@ -114,6 +114,10 @@ pub struct CapacityFile {
     pub max_database_bytes: Option<u64>,
     /// Seconds an approved trade holds its exposure without an execution report.
     pub reservation_seconds: Option<u64>,
+    /// Seconds a held action waits for an approval.
+    pub approval_seconds: Option<u64>,
+    /// Held actions that may wait in all; each proposer may take up a tenth of it.
+    pub approvals: Option<usize>,
 }
 
 /// `[watchdog]`
@@ -142,6 +146,10 @@ pub struct WatchdogFile {
     pub latency_over: Option<u32>,
     /// A Redis to be watched, e.g. `redis://127.0.0.1:6379/0`.
     pub redis_url: Option<String>,
+    /// The fleet this host belongs to, by its stream in that Redis, e.g. `ark:orders`: halts and quarantines reach all its hosts.
+    pub fleet: Option<String>,
+    /// A 0400 file with the key that all hosts of the fleet share, 64 hexadecimal digits.
+    pub fleet_key_file: Option<PathBuf>,
     /// Its queue: a stream or a list.
     pub redis_queue: Option<String>,
     /// How often it is looked at.
@@ -314,6 +322,15 @@ impl Config {
                     1,
                 )?
                 .map_or(hrm.reservation_ttl, Duration::from_secs),
+                approval_ttl: between(
+                    "capacity.approval_seconds",
+                    file.capacity.approval_seconds,
+                    1,
+                    31_536_000,
+                )?
+                .map_or(hrm.approval_ttl, Duration::from_secs),
+                approvals: between("capacity.approvals", file.capacity.approvals, 1, 1_000_000)?
+                    .unwrap_or(hrm.approvals),
                 ..hrm
             },
             router: RouterConfig {
@@ -436,6 +453,7 @@ fn watchdog(file: &WatchdogFile) -> Result<WatchdogConfig, ConfigError> {
         )?
         .unwrap_or(default.violations_per_minute),
         redis: redis_watch(file)?,
+        fleet: fleet(file)?,
         thresholds: Thresholds {
             consecutive_failures: at_least(
                 "watchdog.consecutive_failures",
@@ -471,6 +489,33 @@ fn watchdog(file: &WatchdogFile) -> Result<WatchdogConfig, ConfigError> {
             days: at_least("watchdog.capsule_days", file.capsule_days, 1)?.unwrap_or(kept.days),
         },
     })
+}
+
+fn fleet(file: &WatchdogFile) -> Result<Option<FleetConfig>, ConfigError> {
+    let missing = |field, problem: &str| ConfigError::Value {
+        field,
+        problem: problem.to_owned(),
+    };
+    match (&file.fleet, &file.fleet_key_file, &file.redis_url) {
+        (None, None, _) => Ok(None),
+        (None, Some(_), _) => Err(missing(
+            "watchdog.fleet",
+            "is missing; name the stream, e.g. ark:orders",
+        )),
+        (Some(_), None, _) => Err(missing(
+            "watchdog.fleet_key_file",
+            "is missing: whoever can write to the Redis could resume a halt; name a 0400 file made with `openssl rand -hex 32`",
+        )),
+        (Some(_), _, None) => Err(missing(
+            "watchdog.redis_url",
+            "is missing, the fleet's orders go through it",
+        )),
+        (Some(stream), Some(key), Some(url)) => Ok(Some(FleetConfig {
+            url: url.clone(),
+            stream: stream.clone(),
+            key: SecretKey::from_file(key)?,
+        })),
+    }
 }
 
 fn redis_watch(file: &WatchdogFile) -> Result<Option<RedisWatch>, ConfigError> {

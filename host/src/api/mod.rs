@@ -5,8 +5,13 @@
 //!
 //! Must not know: SQL, wasmtime, rules. Reads that touch the disk run off the reactor.
 
+mod amendments;
+mod approvals;
 mod control;
+mod envelope;
+mod events;
 mod exchange;
+mod lists;
 mod metering;
 mod operating;
 mod problem;

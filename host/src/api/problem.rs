@@ -97,6 +97,12 @@ impl Problem {
         self
     }
 
+    /// The same problem in a part of a larger request.
+    pub fn within(mut self, part: &str) -> Self {
+        self.field = self.field.map(|field| format!("{part}.{field}"));
+        self
+    }
+
     /// Says which field is at fault and what would be right.
     pub fn at(mut self, field: &str, remedy: &str) -> Self {
         self.field = Some(field.to_owned());
@@ -147,10 +153,36 @@ impl From<HrmError> for Problem {
         match error {
             HrmError::Busy => Self::busy(detail),
             HrmError::Closed => Self::unavailable(detail),
-            HrmError::NotRecorded(_)
-            | HrmError::Conflict(_)
-            | HrmError::AlreadySettled
-            | HrmError::DeadlineExceeded => Self {
+            HrmError::DeadlineExceeded => Self {
+                outcome: Some("denied"),
+                ..super::envelope::too_late()
+            },
+            HrmError::NotThere(_) | HrmError::UnknownApproval(_) => Self::not_found(detail),
+            HrmError::ApprovalSettled { .. } => Self::new(
+                StatusCode::CONFLICT,
+                "approval-settled",
+                "The approval is settled",
+                detail,
+            )
+            .at(
+                "id",
+                "read it: GET /v1/approvals/{id}; have the action proposed anew",
+            ),
+            HrmError::NotIndependent { .. } => Self::new(
+                StatusCode::FORBIDDEN,
+                "not-independent",
+                "Somebody else must approve it",
+                detail,
+            )
+            .at("by", "have another person approve it"),
+            HrmError::NoCapital => Self::new(
+                StatusCode::CONFLICT,
+                "no-capital",
+                "The capital is not known",
+                detail,
+            )
+            .at("amount", "PUT /v1/account/capital first"),
+            HrmError::NotRecorded(_) | HrmError::Conflict(_) | HrmError::AlreadySettled => Self {
                 outcome: Some("denied"),
                 retry_after: Some(1),
                 ..Self::new(
@@ -254,7 +286,8 @@ impl From<CommitError> for Problem {
                 "key",
                 "start the host with ARK_SECRET_KEY_FILE, or use a key outside secret/",
             ),
-            CommitError::KeyReused { .. } => key_reused(detail),
+            // Where it matters it was compared before this.
+            CommitError::KeyReused { .. } | CommitError::Seen(_) => key_reused(detail),
             CommitError::DeliveryNotPending { .. }
             | CommitError::DeadlineExceeded
             | CommitError::Storage(_)

@@ -125,11 +125,13 @@ pub(super) async fn decision(State(api): Shared, id: PathText) -> Result<Respons
     let decision = find_decision(&api, id)
         .await?
         .ok_or_else(|| Problem::not_found(format!("there is no decision {id}")))?;
-    Ok(json_answer(
-        StatusCode::OK,
-        Some(decision.trace_id),
-        &DecisionView::whole(&decision),
-    ))
+    let mut view = json!(DecisionView::whole(&decision));
+    if decision.outcome == Outcome::Held {
+        // What became of it since; the decision itself stays what it was.
+        let waiting = off_reactor(&api, move |api| api.store.approval(id)).await??;
+        view["waiting"] = json!(waiting);
+    }
+    Ok(json_answer(StatusCode::OK, Some(decision.trace_id), &view))
 }
 
 pub(super) async fn graveyard(State(api): Shared) -> Result<Response, Problem> {

@@ -10,6 +10,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use crate::app::App;
 use crate::hrm::Hrm;
@@ -26,7 +27,7 @@ use crate::watchdog::Watchdog;
 
 use super::control::{agent, alerts, halt, quarantine, restore, resume, watchdog};
 use super::problem::Problem;
-use super::proposing::{actions, executions, signals};
+use super::proposing::{actions, batch, executions, signals};
 use super::reading::{agents_list, decision, decisions, graveyard, healthz, readyz};
 use super::traces::trace;
 
@@ -44,11 +45,13 @@ pub(super) struct Api {
     pub(super) refused: Value,
     /// Who may propose: agents and submitters.
     pub(super) proposers: BTreeSet<Name>,
+    /// Becomes true when the host ends.
+    pub(super) closing: watch::Receiver<bool>,
 }
 
 pub(super) type Shared = State<Arc<Api>>;
 
-pub(super) fn routes(app: &App, submitters: Vec<Name>) -> Routes {
+pub(super) fn routes(app: &App, submitters: Vec<Name>, closing: watch::Receiver<bool>) -> Routes {
     let agents = app
         .router
         .seats()
@@ -66,11 +69,14 @@ pub(super) fn routes(app: &App, submitters: Vec<Name>) -> Routes {
         graveyard: app.graveyard.clone(),
         refused: json!(app.refused),
         proposers: agents.chain(submitters).collect(),
+        closing,
     });
     Routes::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/v1/actions", post(actions))
+        .route("/v1/actions/batch", post(batch))
+        .route("/v1/events", get(super::events::events))
         .route("/v1/signals", post(signals))
         .route("/v1/executions", post(executions))
         .route("/v1/decisions", get(decisions))
@@ -85,6 +91,9 @@ pub(super) fn routes(app: &App, submitters: Vec<Name>) -> Routes {
         .route("/v1/watchdog/alerts", get(alerts))
         .route("/v1/halt", post(halt))
         .route("/v1/resume", post(resume))
+        .merge(super::amendments::routes())
+        .merge(super::approvals::routes())
+        .merge(super::lists::routes())
         .merge(super::state::routes())
         .merge(super::tables::routes())
         .fallback(|request: Request| async move {
@@ -111,6 +120,7 @@ pub(super) fn routes(app: &App, submitters: Vec<Name>) -> Routes {
             )
         })
         .layer(middleware::from_fn(local_only))
+        .layer(middleware::from_fn(super::envelope::envelope))
         .layer(middleware::from_fn_with_state(
             Arc::clone(&app.telemetry.meters.api),
             super::metering::metered,

@@ -62,7 +62,8 @@ pub async fn serve(
     connections: usize,
     stop: impl Future<Output = ()>,
 ) {
-    let routes: Routes = super::routes::routes(app, submitters);
+    let (close, closing) = tokio::sync::watch::channel(false);
+    let routes: Routes = super::routes::routes(app, submitters, closing);
     let graceful = GracefulShutdown::new();
     let room = Arc::new(Semaphore::new(connections));
     let mut builder = hyper::server::conn::http1::Builder::new();
@@ -104,6 +105,8 @@ pub async fn serve(
         });
     }
     drop(server);
+    // Event streams would run on for ever.
+    close.send_replace(true);
     tokio::select! {
         () = graceful.shutdown() => {}
         () = tokio::time::sleep(DRAIN) => tracing::warn!("requests still ran when the time to drain was over"),

@@ -20,7 +20,7 @@ use super::exchange::{json_answer, not_a, path_text};
 use super::problem::Problem;
 use super::reading::{PathText, off_reactor};
 use super::routes::Shared;
-use super::view::{KnownPolicies, reasons};
+use super::view::KnownPolicies;
 
 /// A part that must be there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -163,7 +163,7 @@ fn decision_step(decision: &Decision) -> Value {
         "causal_depth": decision.facts.causal_depth,
         "outcome": decision.outcome,
         "compliance_score": decision.compliance_score,
-        "reasons": reasons(decision),
+        "reasons": decision.reasons(),
     })
 }
 

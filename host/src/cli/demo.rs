@@ -13,7 +13,7 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::api::view::{read_decision, reasons};
+use crate::api::view::read_decision;
 use crate::app::App;
 use crate::config::{Config, Overrides};
 use crate::hrm::{Answer, ExecutionReport, ExecutionStatus, Proposal};
@@ -263,7 +263,11 @@ impl Show<'_> {
                         body["reason"].as_str().unwrap_or("?")
                     );
                 }
-                AuditKind::Execution | AuditKind::Control | AuditKind::Operator => {}
+                AuditKind::Execution
+                | AuditKind::Control
+                | AuditKind::Operator
+                | AuditKind::Approval
+                | AuditKind::Amendment => {}
             }
         }
         Ok(())
@@ -306,7 +310,7 @@ impl Show<'_> {
             decision.compliance_score
         );
         if decision.outcome != Outcome::Approved {
-            for reason in reasons(decision).iter().take(3) {
+            for reason in decision.reasons().iter().take(3) {
                 println!("{:<20}{reason}", "");
             }
         }
@@ -321,6 +325,8 @@ impl Show<'_> {
     fn propose(&self, agent: Name, action: Action) -> anyhow::Result<Answer> {
         let (reply, answer) = crossbeam_channel::bounded(1);
         let proposal = Proposal {
+            submitter: agent.to_string(),
+            deadline: None,
             agent,
             trace_id: TraceId::fresh(),
             action,

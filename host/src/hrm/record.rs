@@ -11,7 +11,7 @@ use serde::ser::SerializeSeq;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::model::action::Action;
-use crate::model::decision::{Decision, Outcome, PolicyIdentity, PolicyVerdict};
+use crate::model::decision::{ApprovalGiven, Decision, Outcome, PolicyIdentity, PolicyVerdict};
 use crate::model::facts::Facts;
 use crate::model::ids::{DecisionId, Digest, Millis, Name, TraceId};
 use crate::model::verdict::{RuleAnswer, RuleResult, Value, Verdict};
@@ -52,6 +52,8 @@ struct BodyOut<'a> {
     verdicts: Vec<PartOut<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     refusal: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approval: Option<&'a ApprovalGiven>,
     compliance_score: f64,
 }
 
@@ -71,6 +73,8 @@ struct BodyIn {
     verdicts: Vec<PartIn>,
     #[serde(default)]
     refusal: Option<String>,
+    #[serde(default)]
+    approval: Option<ApprovalGiven>,
     compliance_score: f64,
 }
 
@@ -124,6 +128,7 @@ pub fn encode(decision: &Decision) -> Result<String, serde_json::Error> {
         facts: &decision.facts,
         verdicts,
         refusal: decision.refusal.as_deref(),
+        approval: decision.approval.as_ref(),
         compliance_score: decision.compliance_score,
     })
 }
@@ -173,6 +178,7 @@ pub fn decode(
         facts: body.facts,
         verdicts,
         refusal: body.refusal,
+        approval: body.approval,
         outcome: columns.outcome,
         compliance_score: body.compliance_score,
     })
@@ -360,6 +366,10 @@ mod tests {
                 },
             ],
             refusal: Some("r".into()),
+            approval: Some(ApprovalGiven {
+                held: DecisionId::fresh(),
+                by: "ada".into(),
+            }),
             outcome: Outcome::Denied,
             compliance_score: 0.0,
         };

@@ -6,6 +6,7 @@ use crate::model::ids::Name;
 
 use super::secrets::SecretError;
 use super::state::RollbackTarget;
+use super::unit::IdempotencyRecord;
 
 /// Why the store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -155,6 +156,9 @@ pub enum CommitError {
         /// The receiver.
         agent: Name,
     },
+    /// The idempotency key was seen before: what it came with, and the answer.
+    #[error("the idempotency key {:?} was used before", .0.key)]
+    Seen(IdempotencyRecord),
     /// The idempotency key came with another request before.
     #[error("the idempotency key {key:?} was used for another request")]
     KeyReused {

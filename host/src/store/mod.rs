@@ -9,11 +9,16 @@
 //!
 //! Must not know: wasmtime, policies, HTTP.
 
+mod account;
+mod approvals;
 mod audit;
 mod control;
 mod error;
+mod events;
+mod fleet;
 mod history;
 mod ledger;
+mod lists;
 mod lock;
 mod maintenance;
 mod memory;
@@ -43,14 +48,19 @@ use crossbeam_channel::{Sender, TrySendError};
 
 use crate::meters::StoreMeters;
 
+pub use account::{AccountChange, AccountRow};
+pub use approvals::{Approval, ApprovalChange, ApprovalFilter, ApprovalStatus};
 pub use audit::{
     Anchor, AuditEntry, AuditFilter, AuditKind, AuditRow, ChainFault, ChainReport, StateAnchor,
     link_of,
 };
 pub use control::{AlertFilter, AlertRow, ControlChange, ControlRows};
 pub use error::{CommitError, OpenError, ReadError, SubmitError};
+pub use events::Place;
+pub use fleet::FleetPlace;
 pub use history::{Content, Revision, StateReport};
-pub use ledger::{LedgerChange, LedgerRows, ListEntry, Position, PositionStatus};
+pub use ledger::{LedgerChange, LedgerRows, Position, PositionStatus};
+pub use lists::{List, ListChange, ListEntry, ListRow};
 pub use maintenance::{MaintenanceError, rekey};
 pub use memory::{MemoryFilter, MemoryRow};
 pub use operation::{Operation, OperatorChange};
@@ -117,6 +127,7 @@ pub struct Store {
 
 struct Inner {
     messages: Sender<Message>,
+    commits: tokio::sync::watch::Sender<u64>,
     writable: Arc<AtomicBool>,
     readers: Readers,
     secret: Option<SecretKey>,
@@ -140,10 +151,12 @@ impl Store {
         let writable = Arc::new(AtomicBool::new(true));
         let readers = Readers::open(&path, config.readers.max(1))?;
         let (messages, inbox) = crossbeam_channel::bounded(config.queue.max(1));
+        let commits = tokio::sync::watch::Sender::new(0);
         let writer = writer::start(
             connection,
             &config.dir,
             writer::Options {
+                commits: commits.clone(),
                 batch: config.batch.max(1),
                 secret: config.secret_key.clone(),
                 quota: config
@@ -156,6 +169,7 @@ impl Store {
         )?;
         let inner = Inner {
             messages,
+            commits,
             writable,
             readers,
             secret: config.secret_key.clone(),

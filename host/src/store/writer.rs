@@ -18,7 +18,8 @@ use super::quota::Quota;
 use super::secrets::SecretKey;
 use super::unit::{Done, Receipt, Unit};
 use super::{
-    control, history, ledger, memory, operation, session_log, signals, state, truth, verify,
+    account, approvals, control, fleet, history, ledger, lists, memory, operation, session_log,
+    signals, state, truth, verify,
 };
 
 /// After so many rows the head of the chain is anchored.
@@ -58,6 +59,8 @@ pub(super) struct Options {
     pub(super) secret: Option<SecretKey>,
     /// The limit of the database's size.
     pub(super) quota: Option<Quota>,
+    /// Rings at every commit.
+    pub(super) commits: tokio::sync::watch::Sender<u64>,
     /// What counts commits.
     pub(super) meters: Arc<StoreMeters>,
 }
@@ -177,6 +180,9 @@ impl Writer {
         match self.transact(&units) {
             Ok(results) => {
                 self.writable.store(true, Ordering::Release);
+                self.options
+                    .commits
+                    .send_modify(|count| *count = count.wrapping_add(1));
                 let meters = &self.options.meters;
                 meters.commit.since(started);
                 meters.note_head(self.head.seq, self.head.hash);
@@ -266,12 +272,24 @@ impl Writer {
         {
             return Err(Failure::Refused(CommitError::DeadlineExceeded));
         }
+        // What the HRM hands in it has compared already, with what is still on its way too.
+        if let Some(record) = unit.idempotency.as_ref().filter(|_| !unit.chained)
+            && let Some(seen) = ledger::idempotent(&self.connection, &record.scope, &record.key)?
+        {
+            return Err(Failure::Refused(CommitError::Seen(seen)));
+        }
         if !unit.operations.is_empty() {
             self.operate(unit, &mut receipt)?;
         }
         let connection = &self.connection;
         if let Some(done) = &unit.delivery {
             signals::settle(connection, done)?;
+        }
+        for change in &unit.approvals {
+            approvals::write(connection, change)?;
+        }
+        for change in &unit.lists {
+            lists::write(connection, change)?;
         }
         state::write(
             connection,
@@ -308,7 +326,7 @@ impl Writer {
             signals::put_outbox(connection, message)?;
         }
         if let Some(record) = &unit.idempotency {
-            ledger::write_idempotency(connection, record)?;
+            ledger::write_idempotency(connection, record, receipt.operations.first().copied())?;
         }
         for policy in &unit.policies {
             ledger::write_policy(connection, policy)?;
@@ -316,11 +334,17 @@ impl Writer {
         for change in &unit.control {
             control::write(connection, change)?;
         }
+        if let Some(place) = &unit.fleet {
+            fleet::write(connection, place)?;
+        }
         for alert in &unit.alerts {
             control::write_alert(connection, alert)?;
         }
-        if let Some(lists) = &unit.configured_lists {
-            ledger::replace_lists(connection, lists)?;
+        for change in &unit.account {
+            account::write(connection, change)?;
+        }
+        if let Some(entries) = &unit.configured_lists {
+            lists::replace_configured(connection, entries)?;
         }
         Ok(receipt)
     }

@@ -4,6 +4,7 @@
 //! * `ark-watchdog` beats: it re-hashes the Graveyard (a broken pin halts), looks at the rate of violations, prunes capsules. Without a beat
 //!   nothing is approved (rule 20), and the first beat comes only after every limit was probed and held.
 //! * `ark-heartbeat` calls every agent's `heartbeat` export in a fresh instance, under the agent's limits.
+//! * `ark-fleet` hands orders on to the other hosts of a fleet and carries theirs out, where one is configured.
 //! * `ark-redis` looks at a Redis, where one is configured: latency, and how much waits in its queue.
 //! * What happens to invocations comes in as it happens ([`Watchdog::observe`]).
 //!
@@ -13,6 +14,7 @@
 
 mod allowance;
 mod capsule;
+mod fleet;
 mod health;
 mod redis;
 
@@ -32,10 +34,12 @@ use crate::model::ids::{Millis, Name, TraceId};
 use crate::runtime::{Agent, Engine, GraveyardSource, Limits, Pin, Probe, probe_limits};
 use crate::store::{Store, Unit};
 
+use self::fleet::Fleet;
 use self::redis::RedisEye;
 
 pub use allowance::{Allowance, Turns};
 pub use capsule::{Capsule, CapsuleError, Capsules, Listed, Retention, read as read_capsule};
+pub use fleet::{FleetConfig, FleetSeen};
 pub use health::{Breach, Health, HealthView, Observation, Thresholds};
 pub use redis::{RedisSeen, RedisWatch};
 
@@ -62,6 +66,8 @@ pub struct WatchdogConfig {
     pub violations_per_minute: u32,
     /// The Redis that is watched.
     pub redis: Option<RedisWatch>,
+    /// The fleet this host belongs to.
+    pub fleet: Option<FleetConfig>,
     /// When an agent is stopped or warned about.
     pub thresholds: Thresholds,
     /// How many capsules are kept.
@@ -76,6 +82,7 @@ impl Default for WatchdogConfig {
             graveyard: Duration::from_secs(10),
             violations_per_minute: 10,
             redis: None,
+            fleet: None,
             thresholds: Thresholds::default(),
             retention: Retention::default(),
         }
@@ -125,6 +132,7 @@ struct Inner {
     health: HashMap<Name, Mutex<Health>>,
     capsules: Capsules,
     redis: Mutex<Option<RedisSeen>>,
+    fleet: Mutex<Option<FleetSeen>>,
     /// As [`Health::may_warn`], for what concerns no agent.
     host: Mutex<Health>,
     probes: Vec<Probe>,
@@ -153,6 +161,7 @@ impl Watchdog {
             probes,
             health,
             redis: Mutex::default(),
+            fleet: Mutex::default(),
             host: Mutex::default(),
             unrecorded: Mutex::default(),
             recording: Mutex::default(),
@@ -171,6 +180,7 @@ impl Watchdog {
                 inner.beat();
             }
             inner.look_at_violations(&mut violations);
+            inner.watched.hrm.expire_approvals();
             if pruned.elapsed() >= PRUNE_EVERY {
                 pruned = Instant::now();
                 inner.capsules.prune();
@@ -184,6 +194,13 @@ impl Watchdog {
             let mut eye = RedisEye::new(watch.clone());
             inner.repeat("ark-redis", watch.interval, move |inner| {
                 inner.look_at_redis(&watch, eye.look());
+            })?;
+        }
+        if let Some(config) = inner.config.fleet.clone() {
+            let mut fleet = Fleet::new(config);
+            inner.repeat("ark-fleet", fleet::INTERVAL, move |inner| {
+                let seen = fleet.exchange(&inner.watched);
+                *lock(&inner.fleet) = Some(seen);
             })?;
         }
         Ok(Self { inner })
@@ -251,6 +268,12 @@ impl Watchdog {
     pub fn health(&self, agent: &Name) -> Option<HealthView> {
         let health = self.inner.health.get(agent)?;
         Some(lock(health).view(&self.inner.config.thresholds, Instant::now()))
+    }
+
+    /// How far the orders of the fleet have come; `None`: this host is in none.
+    #[must_use]
+    pub fn fleet(&self) -> Option<FleetSeen> {
+        lock(&self.inner.fleet).clone()
     }
 
     /// What the Redis looked like at the last look; `None`: none is watched, or not yet looked at.
@@ -335,6 +358,8 @@ impl Inner {
             || self.halt_unrecorded.load(Ordering::Acquire)
         {
             let done = self.order(Instruction {
+                from: None,
+                idempotency: None,
                 order: Order::Halt,
                 reason: format!("the Graveyard's pin is broken: {error}"),
                 by: WATCHDOG.to_owned(),
@@ -498,6 +523,8 @@ impl Inner {
             .collect();
         for (agent, breach) in due {
             let done = self.order(Instruction {
+                from: None,
+                idempotency: None,
                 order: Order::Quarantine {
                     agent: agent.clone(),
                     cause: breach.cause,
