@@ -403,7 +403,8 @@ fn prometheus_counts_what_the_audit_log_holds_and_the_right_alerts_fire() {
 
     // Three violations within ten seconds are more than ten a minute, so that alert has fired; once what was sent is out of the short
     // windows, nothing does.
-    let spike = "count_over_time(ALERTS{alertname=\"ArkViolationSpike\", alertstate=\"firing\"}[2m])";
+    let spike =
+        "count_over_time(ALERTS{alertname=\"ArkViolationSpike\", alertstate=\"firing\"}[2m])";
     until("the alert on violations", || prometheus.value(spike));
     until("quiet", || prometheus.firing().is_empty().then_some(()));
 
