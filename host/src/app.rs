@@ -6,15 +6,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
 use crate::config::{Config, PolicyFile};
 use crate::hrm::chain::Chain;
 use crate::hrm::guards::Guards;
 use crate::hrm::{Hrm, HrmConfig, HrmError};
-use crate::meters::StoreMeters;
-use crate::model::decision::{Outcome, PolicyIdentity};
-use crate::model::ids::Digest;
+use crate::model::decision::PolicyIdentity;
+use crate::model::ids::{Digest, Millis};
 use crate::readiness::Readiness;
 use crate::router::{Parts, Router, RouterError};
 use crate::runtime::{
@@ -214,7 +213,7 @@ impl App {
             router: router.clone(),
             graveyard,
             vectors,
-            approvals: open_approvals(&meters.store),
+            approvals: open_approvals(&store),
         })?;
         Ok(Self {
             hrm,
@@ -241,19 +240,15 @@ impl App {
     }
 }
 
-/// What is held waits for an approval: since nothing decides approvals yet, that is what was held since the start.
-fn open_approvals(
-    meters: &Arc<StoreMeters>,
-) -> Box<dyn Fn() -> Option<OpenApprovals> + Send + Sync> {
-    let meters = Arc::clone(meters);
+/// What is held and nobody has decided.
+fn open_approvals(store: &Store) -> Box<dyn Fn() -> Option<OpenApprovals> + Send + Sync> {
+    let store = store.clone();
     Box::new(move || {
+        let (open, since) = store.waiting_approvals().ok()?;
+        let age = since.map_or(0.0, |since| Millis::now().seconds_since(since));
         Some(OpenApprovals {
-            open: meters.decisions_of(Outcome::Held).get(),
-            oldest: meters
-                .first_held
-                .get()
-                .map(Instant::elapsed)
-                .unwrap_or_default(),
+            open,
+            oldest: Duration::from_secs_f64(age.max(0.0)),
         })
     })
 }

@@ -1,7 +1,7 @@
 //! A trace: everything one signal or proposal led to, in order, and whether all of it is there.
 //!
 //! What must be there follows from what is: a signal's deliveries must be settled, a failed one must have its row in the audit log, an
-//! approved message must have become a signal. What is missing is either still under way or was lost, and both are said.
+//! approved message must have become a signal, what was held must have been approved or refused. What is missing is either still under way or was lost, and both are said.
 
 use std::collections::HashMap;
 
@@ -25,7 +25,7 @@ use super::view::KnownPolicies;
 /// A part that must be there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Stage {
-    /// `delivery`, `failure` or `message`.
+    /// `delivery`, `failure`, `approval` or `message`.
     stage: &'static str,
     /// Whose.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -201,6 +201,15 @@ impl Completeness {
             }
         }
         for decision in decisions {
+            let id = decision.id.to_string();
+            if decision.outcome == Outcome::Held {
+                stages.push(Stage {
+                    stage: "approval",
+                    agent: Some(decision.agent.clone()),
+                    present: !rows.open_approvals.contains(&id),
+                    of: id.clone(),
+                });
+            }
             let is_message = decision.action.parameters.family() == Family::Message;
             if !is_message || decision.outcome != Outcome::Approved {
                 continue;
@@ -216,7 +225,7 @@ impl Completeness {
             stages.push(Stage {
                 stage: "message",
                 agent: Some(decision.agent.clone()),
-                of: decision.id.to_string(),
+                of: id,
                 present,
             });
         }
@@ -266,6 +275,7 @@ mod tests {
             signals: vec![signal],
             audit: Vec::new(),
             waiting_messages: 0,
+            open_approvals: Vec::new(),
         }
     }
 

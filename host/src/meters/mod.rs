@@ -123,8 +123,6 @@ pub const EXECUTION_STATUSES: [&str; 4] = ["filled", "partially_filled", "cancel
 pub struct StoreMeters {
     /// Decisions, by outcome: approved, held, denied.
     pub decisions: [Count; 3],
-    /// When the first of them was held.
-    pub first_held: std::sync::OnceLock<Instant>,
     /// Rows of the audit log.
     pub audit_rows: Count,
     /// The end of the audit log: its last row's number and hash.

@@ -4,8 +4,6 @@ use std::time::Instant;
 
 use crate::meters::{EXECUTION_STATUSES, StoreMeters};
 
-use crate::model::decision::Outcome;
-
 use super::error::CommitError;
 use super::ledger::LedgerChange;
 use super::signals::{DeliveryResult, SignalReceipt};
@@ -25,9 +23,6 @@ pub(super) fn count(
     meters.audit_rows.add(receipt.audit_seqs.len() as u64);
     for outcome in unit.audit.iter().filter_map(|entry| entry.outcome) {
         meters.decisions_of(outcome).one();
-        if outcome == Outcome::Held {
-            let _ = meters.first_held.set(Instant::now());
-        }
     }
     // What carries out the outbox is the host's own; signals from outside come one by one.
     let internal = !unit.outbox_done.is_empty();

@@ -166,6 +166,8 @@ pub struct TraceRows {
     pub audit: Vec<AuditRow>,
     /// Messages of it that wait in the outbox to become signals.
     pub waiting_messages: u64,
+    /// Decisions of it whose approval nobody has given or refused.
+    pub open_approvals: Vec<String>,
 }
 
 pub(super) fn write(connection: &Connection, new: &NewSignal) -> Result<SignalReceipt, Failure> {
@@ -401,7 +403,7 @@ impl Store {
     /// The database cannot be read.
     pub fn trace(&self, trace_id: TraceId) -> Result<TraceRows, ReadError> {
         let text = trace_id.to_string();
-        let (signals, deliveries, waiting_messages) = self.inner.readers.with(|connection| {
+        let (signals, deliveries, waiting_messages, open_approvals) = self.inner.readers.with(|connection| {
             let signals: rusqlite::Result<Vec<Signal>> = connection
                 .prepare_cached(&format!(
                     "SELECT {SIGNAL} FROM signals s WHERE s.trace_id = ?1 ORDER BY s.id LIMIT 1000"
@@ -426,7 +428,13 @@ impl Store {
             let waiting_messages: u64 = connection
                 .prepare_cached("SELECT count(*) FROM outbox WHERE trace_id = ?1")?
                 .query_row([&text], |row| row.get(0))?;
-            Ok((signals?, deliveries?, waiting_messages))
+            let open_approvals: rusqlite::Result<Vec<String>> = connection
+                .prepare_cached(
+                    "SELECT id FROM approvals WHERE status = 'open' AND trace_id = ?1 LIMIT 1000",
+                )?
+                .query_map([&text], |row| row.get(0))?
+                .collect();
+            Ok((signals?, deliveries?, waiting_messages, open_approvals?))
         })?;
         let filter = AuditFilter {
             trace_id: Some(trace_id),
@@ -437,6 +445,7 @@ impl Store {
             deliveries,
             audit: self.audit_page(&filter, None, TRACE_ROWS)?,
             waiting_messages,
+            open_approvals,
         })
     }
 }

@@ -292,7 +292,9 @@ impl Sampler {
             .spawn(move || {
                 while stopped.recv_timeout(SLOT) == Err(RecvTimeoutError::Timeout) {
                     slos.sample();
-                    windows.iter().for_each(|recent| recent.turn());
+                    for recent in &windows {
+                        recent.turn();
+                    }
                 }
             })
             .map_err(TelemetryError::Thread)?;

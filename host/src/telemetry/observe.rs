@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use opentelemetry::{KeyValue, StringValue};
 
+use super::contract;
 use super::process;
 use super::registry::Registry;
 use super::slo::Slos;
@@ -50,10 +51,10 @@ type Observe = fn(&Sources, &mut Emit<'_>);
 const INSTRUMENTS: &[(&str, Observe)] = &[
     ("ark_decisions_total", decisions),
     ("ark_rule_violations_total", |sources, emit| {
-        rules(sources, emit, true)
+        rules(sources, emit, true);
     }),
     ("ark_rule_answers_total", |sources, emit| {
-        rules(sources, emit, false)
+        rules(sources, emit, false);
     }),
     ("ark_policy_failures_total", |sources, emit| {
         for meter in sources.meters.hrm.rules.all() {
@@ -159,7 +160,7 @@ const INSTRUMENTS: &[(&str, Observe)] = &[
         }
     }),
     ("ark_agent_failures_total", |sources, emit| {
-        failures(sources, emit, |_| true)
+        failures(sources, emit, |_| true);
     }),
     ("ark_agent_kills_total", |sources, emit| {
         failures(sources, emit, |reason| !NO_KILLS.contains(&reason));
@@ -185,7 +186,7 @@ const INSTRUMENTS: &[(&str, Observe)] = &[
         }
     }),
     ("ark_agent_quarantined", |sources, emit| {
-        for seat in sources.router.seats().iter() {
+        for seat in sources.router.seats() {
             let name = &seat.agent.manifest().name;
             flag(
                 emit,
@@ -195,7 +196,7 @@ const INSTRUMENTS: &[(&str, Observe)] = &[
         }
     }),
     ("ark_agent_health_score", |sources, emit| {
-        for seat in sources.router.seats().iter() {
+        for seat in sources.router.seats() {
             let name = &seat.agent.manifest().name;
             if let Some(health) = sources.readiness.watchdog.health(name) {
                 emit(health.score, &[agent_label(name)]);
@@ -203,7 +204,7 @@ const INSTRUMENTS: &[(&str, Observe)] = &[
         }
     }),
     ("ark_agent_waiting_deliveries", |sources, emit| {
-        for seat in sources.router.seats().iter() {
+        for seat in sources.router.seats() {
             emit(
                 seat.waiting() as f64,
                 &[agent_label(&seat.agent.manifest().name)],
@@ -235,13 +236,13 @@ const INSTRUMENTS: &[(&str, Observe)] = &[
         }
     }),
     ("ark_store_units_total", |sources, emit| {
-        count(emit, &sources.meters.store.units, &[])
+        count(emit, &sources.meters.store.units, &[]);
     }),
     ("ark_store_failed_commits_total", |sources, emit| {
         count(emit, &sources.meters.store.failed_commits, &[]);
     }),
     ("ark_audit_rows_total", |sources, emit| {
-        count(emit, &sources.meters.store.audit_rows, &[])
+        count(emit, &sources.meters.store.audit_rows, &[]);
     }),
     ("ark_audit_head_sequence", |sources, emit| {
         if let Some((seq, _)) = sources.meters.store.head() {
@@ -284,17 +285,17 @@ const INSTRUMENTS: &[(&str, Observe)] = &[
         flag(emit, sources.readiness.guards.pin_holds(), &[]);
     }),
     ("ark_graveyard_vectors_passed", |sources, emit| {
-        emit(sources.vectors as f64, &[])
+        emit(sources.vectors as f64, &[]);
     }),
     ("ark_halted", |sources, emit| {
-        flag(emit, sources.readiness.guards.halted(), &[])
+        flag(emit, sources.readiness.guards.halted(), &[]);
     }),
     ("ark_watchdog_beating", |sources, emit| {
         let beating = sources.readiness.guards.watchdog_beating(Millis::now());
         flag(emit, beating, &[]);
     }),
     ("ark_ready", |sources, emit| {
-        flag(emit, sources.readiness.problems().is_empty(), &[])
+        flag(emit, sources.readiness.problems().is_empty(), &[]);
     }),
     ("ark_redis_up", |sources, emit| {
         if let Some(seen) = sources.readiness.watchdog.redis() {
@@ -392,7 +393,12 @@ pub fn register(
 ) -> Result<(), TelemetryError> {
     for (name, observe) in INSTRUMENTS {
         let sources = Arc::clone(sources);
-        registry.observe(name, move |emit| observe(&sources, emit))?;
+        let observe = move |emit: &mut Emit<'_>| observe(&sources, emit);
+        if contract::metric(name).is_some_and(|metric| metric.labels.contains(&"agent")) {
+            registry.collect(name, observe)?;
+        } else {
+            registry.observe(name, observe)?;
+        }
     }
     let burning = Arc::clone(slos);
     registry.observe("ark_slo_burn_rate", move |emit| {

@@ -110,26 +110,41 @@ impl Registry {
         Ok(())
     }
 
+    /// As [`Registry::observe`], for what has a row for each agent: past OpenTelemetry, whose way to Prometheus costs several microseconds a
+    /// row, which with a thousand agents is most of a scrape.
+    ///
+    /// # Errors
+    /// The contract has none of this name.
+    pub fn collect(
+        &self,
+        name: &'static str,
+        observe: impl Fn(&mut Emit<'_>) + Send + Sync + 'static,
+    ) -> Result<(), TelemetryError> {
+        let metric = in_contract(name, &[Kind::Counter, Kind::Gauge])?;
+        self.register(Rows {
+            metric,
+            desc: desc_of(metric)?,
+            observe: Box::new(observe),
+        })
+    }
+
+    fn register(&self, collector: impl Collector + 'static) -> Result<(), TelemetryError> {
+        self.prometheus
+            .register(Box::new(collector))
+            .map_err(|error| TelemetryError::Registry(error.to_string()))
+    }
+
     /// Shows durations as a summary of the contract.
     ///
     /// # Errors
     /// The contract has none of this name.
     pub fn summary(&self, name: &'static str, recent: &Arc<Recent>) -> Result<(), TelemetryError> {
         let metric = in_contract(name, &[Kind::Summary])?;
-        let failed = |error: prometheus::Error| TelemetryError::Registry(error.to_string());
-        let desc = Desc::new(
-            name.to_owned(),
-            metric.help.to_owned(),
-            Vec::new(),
-            std::collections::HashMap::new(),
-        )
-        .map_err(failed)?;
-        let summary = Summary {
+        self.register(Summary {
             metric,
-            desc,
+            desc: desc_of(metric)?,
             recent: Arc::clone(recent),
-        };
-        self.prometheus.register(Box::new(summary)).map_err(failed)
+        })
     }
 
     /// Everything, as it is now.
@@ -143,6 +158,30 @@ fn in_contract(name: &str, kinds: &[Kind]) -> Result<&'static Metric, TelemetryE
     metric(name)
         .filter(|metric| kinds.contains(&metric.kind))
         .ok_or_else(|| TelemetryError::Registry(format!("{name} is not in the contract")))
+}
+
+/// Collectors are told apart by their descriptions.
+fn desc_of(metric: &Metric) -> Result<Desc, TelemetryError> {
+    Desc::new(
+        metric.name.to_owned(),
+        metric.help.to_owned(),
+        metric
+            .labels
+            .iter()
+            .map(|&label| label.to_owned())
+            .collect(),
+        std::collections::HashMap::new(),
+    )
+    .map_err(|error| TelemetryError::Registry(error.to_string()))
+}
+
+fn family_of(metric: &Metric, kind: MetricType, rows: Vec<proto::Metric>) -> MetricFamily {
+    let mut family = MetricFamily::default();
+    family.set_name(metric.name.to_owned());
+    family.set_help(metric.help.to_owned());
+    family.set_field_type(kind);
+    family.set_metric(rows);
+    family
 }
 
 /// A timing that goes into a histogram under fixed labels, and to `recent`.
@@ -165,7 +204,6 @@ pub fn timing(
 /// OpenTelemetry has no summaries: this shows recent durations as one.
 struct Summary {
     metric: &'static Metric,
-    /// Collectors are told apart by their descriptions.
     desc: Desc,
     recent: Arc<Recent>,
 }
@@ -191,11 +229,58 @@ impl Collector for Summary {
         summary.set_sample_sum(self.recent.sum().as_secs_f64());
         let mut row = proto::Metric::default();
         row.set_summary(summary);
-        let mut family = MetricFamily::default();
-        family.set_name(self.metric.name.to_owned());
-        family.set_help(self.metric.help.to_owned());
-        family.set_field_type(MetricType::SUMMARY);
-        family.set_metric(vec![row]);
-        vec![family]
+        vec![family_of(self.metric, MetricType::SUMMARY, vec![row])]
+    }
+}
+
+/// A counter or gauge with many rows.
+struct Rows {
+    metric: &'static Metric,
+    desc: Desc,
+    observe: Box<dyn Fn(&mut Emit<'_>) + Send + Sync>,
+}
+
+impl Collector for Rows {
+    fn desc(&self) -> Vec<&Desc> {
+        vec![&self.desc]
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let is_counter = self.metric.kind == Kind::Counter;
+        let mut rows = Vec::new();
+        (self.observe)(&mut |value, labels| {
+            let mut pairs: Vec<proto::LabelPair> = labels
+                .iter()
+                .map(|label| {
+                    let mut pair = proto::LabelPair::default();
+                    pair.set_name(label.key.as_str().to_owned());
+                    pair.set_value(label.value.as_str().into_owned());
+                    pair
+                })
+                .collect();
+            // As the exporter of all others: in the order of their names.
+            pairs.sort_unstable_by(|one, other| one.name().cmp(other.name()));
+            let mut row = proto::Metric::default();
+            row.set_label(pairs);
+            if is_counter {
+                let mut counter = proto::Counter::default();
+                counter.set_value(value);
+                row.set_counter(counter);
+            } else {
+                let mut gauge = proto::Gauge::default();
+                gauge.set_value(value);
+                row.set_gauge(gauge);
+            }
+            rows.push(row);
+        });
+        if rows.is_empty() {
+            return Vec::new();
+        }
+        let kind = if is_counter {
+            MetricType::COUNTER
+        } else {
+            MetricType::GAUGE
+        };
+        vec![family_of(self.metric, kind, rows)]
     }
 }
