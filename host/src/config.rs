@@ -4,11 +4,13 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::api::{AccessConfig, TlsFiles};
 use crate::hrm::HrmConfig;
 use crate::model::ids::{Digest, Name};
 use crate::router::RouterConfig;
@@ -62,6 +64,10 @@ pub struct ConfigFile {
     pub listen: Option<SocketAddr>,
     /// Address and port of telemetry, or `off`.
     pub telemetry_listen: Option<String>,
+    /// A proxy stands before the host, ends TLS and passes on what others send.
+    pub behind_proxy: Option<bool>,
+    /// Certificate and key of the HTTP API.
+    pub tls: Option<TlsFiles>,
     /// A directory with agents: `NAME.toml` manifests, their components beside them.
     pub agents_dir: Option<PathBuf>,
     /// A file with the Graveyard, mode 0444; absent: the one in the program.
@@ -110,6 +116,8 @@ pub struct CapacityFile {
     pub signal_ttl_ms: Option<u64>,
     /// Connections at the same time.
     pub connections: Option<usize>,
+    /// Requests each token may send in a second.
+    pub token_requests_per_second: Option<u32>,
     /// The size the database may grow to, in bytes.
     pub max_database_bytes: Option<u64>,
     /// Seconds an approved trade holds its exposure without an execution report.
@@ -211,6 +219,8 @@ pub struct Overrides {
     pub listen: Option<SocketAddr>,
     /// See [`ConfigFile::telemetry_listen`].
     pub telemetry_listen: Option<TelemetryListen>,
+    /// See [`ConfigFile::behind_proxy`].
+    pub behind_proxy: bool,
     /// See [`ConfigFile::agents_dir`].
     pub agents_dir: Option<PathBuf>,
     /// See [`ConfigFile::graveyard`].
@@ -248,8 +258,8 @@ pub struct Config {
     pub lists: Vec<ListEntry>,
     /// Where the API listens.
     pub listen: SocketAddr,
-    /// Connections at the same time.
-    pub connections: usize,
+    /// How the API is reached.
+    pub access: AccessConfig,
 }
 
 impl Config {
@@ -278,11 +288,12 @@ impl Config {
             .listen
             .or(file.listen)
             .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8000)));
-        if !listen.ip().is_loopback() {
+        let behind_proxy = overrides.behind_proxy || file.behind_proxy.unwrap_or(false);
+        if !listen.ip().is_loopback() && file.tls.is_none() && !behind_proxy {
             return Err(ConfigError::Value {
                 field: "listen",
                 problem: format!(
-                    "{listen} can be reached from other machines, and this API has no authentication yet; give a loopback address, e.g. 127.0.0.1:8000"
+                    "{listen} can be reached from other machines, where tokens would travel in clear; give [tls] certificate and key, or --behind-proxy when a proxy ends TLS, or a loopback address, e.g. 127.0.0.1:8000"
                 ),
             });
         }
@@ -362,8 +373,19 @@ impl Config {
             submitters,
             lists: lists(file.lists),
             listen,
-            connections: at_least("capacity.connections", file.capacity.connections, 1)?
-                .unwrap_or(4096),
+            access: AccessConfig {
+                tls: file.tls,
+                behind_proxy,
+                rate: at_least(
+                    "capacity.token_requests_per_second",
+                    file.capacity.token_requests_per_second,
+                    1,
+                )?
+                .and_then(NonZeroU32::new)
+                .unwrap_or(NonZeroU32::MIN.saturating_add(4_999)),
+                connections: at_least("capacity.connections", file.capacity.connections, 1)?
+                    .unwrap_or(16_384),
+            },
         })
     }
 }

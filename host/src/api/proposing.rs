@@ -17,7 +17,7 @@ use crate::hrm::{
 use crate::model::check::{FieldError, check_topic};
 use crate::model::form::{ActionRequest, Fields, check_idempotency_key, parse_action};
 use crate::model::ids::{DecisionId, Digest, Fraction, Name};
-use crate::model::principal::Principal;
+use crate::model::principal::{Principal, Role};
 use crate::router::{HOST_TOPICS, IncomingSignal, RouterError};
 
 use super::envelope::Deadline;
@@ -109,7 +109,10 @@ fn proposal_of(
     headers: &HeaderMap,
     request: ActionRequest,
 ) -> Result<Proposal, Problem> {
-    if !api.proposers.contains(&request.agent) {
+    in_name_of(principal, &request.agent)?;
+    // A token bound to a name says by itself that it may propose.
+    let bound = principal.agents.contains(&request.agent);
+    if !bound && !api.proposers.contains(&request.agent) {
         return Err(unknown_agent(api, &request.agent));
     }
     let trace_id = trace_of(headers, request.trace_id)?;
@@ -128,6 +131,20 @@ fn proposal_of(
         idempotency: None,
         deadline: None,
     })
+}
+
+/// Refuses a name that the caller's token is not bound to.
+fn in_name_of(principal: &Principal, agent: &Name) -> Result<(), Problem> {
+    if principal.speaks_for(agent) {
+        return Ok(());
+    }
+    let bound: Vec<&str> = principal.agents.iter().map(Name::as_str).collect();
+    let detail = format!(
+        "the token {} is bound to {}, not to {agent}",
+        principal.name,
+        bound.join(", ")
+    );
+    Err(Problem::forbidden(detail).at("agent", "use a token that is bound to this name"))
 }
 
 /// Several actions: each is judged, all are committed together. Role: submitter.
@@ -220,6 +237,7 @@ fn not_here() -> Problem {
 /// Role: submitter.
 pub(super) async fn signals(
     State(api): Shared,
+    Extension(principal): Extension<Principal>,
     query: Asked,
     headers: HeaderMap,
     body: Body,
@@ -249,6 +267,7 @@ pub(super) async fn signals(
     fields.finish()?;
     let trace_id = trace_of(&headers, trace_id)?;
     let incoming = IncomingSignal {
+        by: principal.proved.then(|| principal.name.clone()),
         topic,
         payload_json: payload.to_string(),
         trace_id,
@@ -279,6 +298,7 @@ pub(super) async fn signals(
 
 pub(super) async fn executions(
     State(api): Shared,
+    Extension(principal): Extension<Principal>,
     query: Asked,
     headers: HeaderMap,
     body: Body,
@@ -342,7 +362,13 @@ pub(super) async fn executions(
         return Err(FieldError::new("realized_pnl_pct", format!("is {realised}"), remedy).into());
     }
     fields.finish()?;
+    if principal.role != Role::Admin
+        && let Some(decision) = find_decision(&api, decision_id).await?
+    {
+        in_name_of(&principal, &decision.agent)?;
+    }
     let report = ExecutionReport {
+        by: principal.proved.then(|| principal.name.clone()),
         execution_id,
         decision_id,
         status,

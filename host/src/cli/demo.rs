@@ -194,6 +194,7 @@ impl Show<'_> {
     fn signal(&self, topic: &str, payload_json: String) -> anyhow::Result<()> {
         let (reply, answer) = crossbeam_channel::bounded(1);
         let incoming = IncomingSignal {
+            by: None,
             ttl_ms: None,
             topic: topic.to_owned(),
             payload_json,
@@ -362,6 +363,7 @@ impl Show<'_> {
                     filled: None,
                     price: Some(tick.price),
                     realised: Some(result),
+                    by: None,
                 })?;
                 println!(
                     "{:<9} {:<9} {symbol} closed at {:.2}: {:+.2} % of capital",
@@ -436,6 +438,7 @@ impl Broker {
                 filled: Some(size),
                 price,
                 realised: None,
+                by: None,
             });
         reports.collect()
     }

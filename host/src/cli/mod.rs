@@ -10,6 +10,7 @@ mod inspect;
 mod remote;
 mod serve;
 mod state;
+mod token;
 mod watchdog;
 
 use std::net::SocketAddr;
@@ -51,6 +52,9 @@ enum Command {
     /// Agents: what failed, and running it again.
     #[command(subcommand)]
     Agent(agent::AgentCommand),
+    /// Bearer tokens: who may call the API.
+    #[command(subcommand)]
+    Token(token::TokenCommand),
     /// Says what a component is, what it imports, and why it would be refused.
     Inspect(inspect::InspectArgs),
     /// Prints a completion script for a shell.
@@ -75,6 +79,9 @@ struct HostArgs {
     /// Address and port of telemetry, or `off` [default: 127.0.0.1:9090]. Port 0: a free one.
     #[arg(long, env = "ARK_TELEMETRY_LISTEN", value_name = "ADDR:PORT")]
     telemetry_listen: Option<TelemetryListen>,
+    /// A proxy stands before the host, ends TLS and passes on what others send. Needs tokens.
+    #[arg(long, env = "ARK_BEHIND_PROXY")]
+    behind_proxy: bool,
     /// A directory with agents: manifests, components beside them.
     #[arg(long, env = "ARK_AGENTS", value_name = "DIR")]
     agents: Option<PathBuf>,
@@ -92,6 +99,7 @@ impl HostArgs {
             data_dir: self.data_dir,
             listen: self.listen,
             telemetry_listen: self.telemetry_listen,
+            behind_proxy: self.behind_proxy,
             agents_dir: self.agents,
             graveyard: self.graveyard,
             submitters: self.submitter,
@@ -112,6 +120,7 @@ pub fn run() -> ExitCode {
         Command::State(args) => state::run(args),
         Command::Watchdog(command) => watchdog::run(command),
         Command::Agent(command) => agent::run(command),
+        Command::Token(command) => token::run(command),
         Command::Inspect(args) => inspect::run(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "ark", &mut std::io::stdout());

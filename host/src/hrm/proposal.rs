@@ -322,6 +322,8 @@ pub struct ExecutionReport {
     pub price: Option<f64>,
     /// What it realised, as a fraction of capital; a loss is negative.
     pub realised: Option<f64>,
+    /// The name of the token it came with.
+    pub by: Option<String>,
 }
 
 /// The answer to an execution report.

@@ -390,6 +390,7 @@ impl Dispatcher {
                     expires_at: None,
                 };
                 unit.signals.push(NewSignal {
+                    by: None,
                     signal: signal.clone(),
                     key: None,
                     deliver_to: names(seats, &places.taken),

@@ -106,6 +106,8 @@ pub struct IncomingSignal {
     pub key: Option<(String, Digest)>,
     /// For how long it may wait, in milliseconds.
     pub ttl_ms: Option<u64>,
+    /// The name of the token it came with.
+    pub by: Option<String>,
 }
 
 /// A signal that is on disk.
@@ -284,6 +286,7 @@ impl Router {
             key,
             deliver_to: delivered_to.clone(),
             shed: shed.clone(),
+            by: incoming.by,
         };
         let events = self.events.clone();
         let spans = self.meters.spans.clone();

@@ -150,6 +150,9 @@ pub enum CommitError {
     /// A secret cannot be written.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// A token cannot be made.
+    #[error(transparent)]
+    Token(#[from] super::tokens::TokenRefusal),
     /// The delivery the unit settles is not pending.
     #[error("the delivery to {agent} is not pending")]
     DeliveryNotPending {

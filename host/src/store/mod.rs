@@ -34,6 +34,7 @@ mod settings;
 mod signals;
 mod snapshot;
 mod state;
+mod tokens;
 mod truth;
 mod unit;
 mod verify;
@@ -78,6 +79,7 @@ pub use snapshot::{
     Manifest as SnapshotManifest, Restored, SnapshotFile, check_snapshot, restore, snapshot,
 };
 pub use state::{RollbackTarget, StateRow};
+pub use tokens::{NewToken, TOKEN_PREFIX, TokenChange, TokenRefusal, TokenRow, TokenSecret};
 pub use truth::TruthRow;
 pub use unit::{Done, IdempotencyRecord, PolicyRecord, Receipt, Unit};
 

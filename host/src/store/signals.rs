@@ -2,11 +2,11 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use crate::model::ids::{Digest, Millis, Name, SignalId, TraceId};
+use crate::model::ids::{DecisionId, Digest, Millis, Name, SignalId, TraceId};
 use crate::model::signal::Signal;
 
 use super::Store;
-use super::audit::{AuditFilter, AuditRow, hash_at, parsed, required};
+use super::audit::{AuditEntry, AuditFilter, AuditKind, AuditRow, hash_at, parsed, required};
 use super::error::{CommitError, ReadError};
 use super::writer::Failure;
 
@@ -21,6 +21,29 @@ pub struct NewSignal {
     pub deliver_to: Vec<Name>,
     /// Who would receive it, but has too much waiting: recorded as a failed delivery.
     pub shed: Vec<Name>,
+    /// The name of the token it came with: then the audit log says so.
+    pub by: Option<String>,
+}
+
+impl NewSignal {
+    /// The audit row that says who sent it, where a token does.
+    pub(super) fn sent_by(&self) -> Option<AuditEntry> {
+        let body = serde_json::json!({
+            "by": self.by.as_ref()?,
+            "signal_id": self.signal.id,
+            "topic": self.signal.topic,
+        });
+        Some(AuditEntry {
+            kind: AuditKind::Operator,
+            id: DecisionId::fresh().to_string(),
+            trace_id: Some(self.signal.trace_id),
+            agent: None,
+            action_type: Some("signal.send".to_owned()),
+            outcome: None,
+            at: self.signal.accepted_at,
+            body: body.to_string(),
+        })
+    }
 }
 
 /// Why a delivery that was shed has failed.

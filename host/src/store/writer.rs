@@ -308,7 +308,13 @@ impl Writer {
             }
         }
         for signal in &unit.signals {
-            receipt.signals.push(signals::write(connection, signal)?);
+            let written = signals::write(connection, signal)?;
+            let duplicate = matches!(written, signals::SignalReceipt::Duplicate { .. });
+            if let Some(entry) = signal.sent_by().filter(|_| !duplicate) {
+                session_log::write_entry(connection, &entry)?;
+                audit::append(connection, &mut self.head, &entry)?;
+            }
+            receipt.signals.push(written);
         }
         for seq in &unit.outbox_done {
             signals::take_outbox(connection, *seq)?;

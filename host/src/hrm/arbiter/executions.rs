@@ -50,7 +50,17 @@ impl Arbiter {
         };
         let key = IdempotencyKey {
             key: report.execution_id.clone(),
-            request: Digest::of(format!("{report:?}").as_bytes()),
+            // The same report from another sender is the same report.
+            request: Digest::of(
+                format!(
+                    "{:?}",
+                    ExecutionReport {
+                        by: None,
+                        ..report.clone()
+                    }
+                )
+                .as_bytes(),
+            ),
         };
         match self.seen(SCOPE, &key)? {
             Some((request, _)) if request != key.request => return Err(HrmError::KeyReused),
@@ -126,6 +136,10 @@ impl Arbiter {
         });
         let id = DecisionId::fresh();
         self.remember(SCOPE, key, id.to_string(), unit);
+        let mut body = payload.clone();
+        if let Some(by) = &report.by {
+            body["by"] = serde_json::json!(by);
+        }
         unit.audit.push(AuditEntry {
             kind: AuditKind::Execution,
             id: id.to_string(),
@@ -134,7 +148,7 @@ impl Arbiter {
             action_type: Some(action.action_type),
             outcome: None,
             at: now,
-            body: payload.to_string(),
+            body: body.to_string(),
         });
         if self.announce.load(Ordering::Acquire) {
             let causal_depth =
