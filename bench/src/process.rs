@@ -158,6 +158,18 @@ impl Server {
         self.number("io", "write_bytes:")
     }
 
+    /// Processor time it has used so far.
+    ///
+    /// # Errors
+    /// The process has ended.
+    pub fn processor(&self) -> Result<Duration> {
+        let process = procfs::process::Process::new(i32::try_from(self.child.id())?)?;
+        let stat = process.stat()?;
+        Ok(Duration::from_millis(
+            (stat.utime + stat.stime) * 1000 / procfs::ticks_per_second(),
+        ))
+    }
+
     fn number(&self, file: &str, name: &str) -> Result<f64> {
         let text = std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id()))?;
         let line = text.lines().find_map(|line| line.strip_prefix(name));

@@ -31,8 +31,10 @@ pub enum Sample {
     Resident,
     /// Decisions a second at so many connections, with telemetry or without.
     Telemetry(u64, bool),
-    /// The first as a part of the second.
+    /// The rate with as a part of that without, in each pair of turns.
     TelemetryRatio(u64),
+    /// Microseconds of processor time a decision, with telemetry or without.
+    TelemetryCost(u64, bool),
     /// Durable writes of state a second by so many writers.
     Writes(u64, Kind),
     /// A read of state while 16 writers write.
@@ -237,6 +239,14 @@ fn row(sample: Sample) -> Option<(String, &'static str, &'static str)> {
             (
                 format!("decisions, {connections} connections, {telemetry} telemetry"),
                 "/s",
+                "",
+            )
+        }
+        Sample::TelemetryCost(connections, on) => {
+            let telemetry = if on { "with" } else { "without" };
+            (
+                format!("processor a decision, {connections} connections, {telemetry} telemetry"),
+                " µs",
                 "",
             )
         }

@@ -87,7 +87,11 @@ pub(super) fn serve(args: HostArgs) -> anyhow::Result<ExitCode> {
             Some(server) => {
                 let address = server.address().context("the listener has no address")?;
                 println!("ark: telemetry on http://{address}");
-                tracing::info!(%address, "telemetry");
+                if address.ip().is_loopback() {
+                    tracing::info!(%address, "telemetry");
+                } else {
+                    tracing::warn!(%address, "telemetry can be read from other machines, and asks for no token");
+                }
                 Some(tokio::spawn(server.serve(Arc::clone(&app.telemetry))))
             }
         };
