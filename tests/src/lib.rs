@@ -123,6 +123,24 @@ fn sha256(bytes: &[u8]) -> String {
 pub const PATIENT: &str =
     "[watchdog]\nconsecutive_failures = 100000\nfailure_rate = 1.0\nmissed_heartbeats = 100000\n";
 
+/// Makes a token in the data directory of a host that is stopped; its secret.
+///
+/// # Panics
+/// It is refused.
+#[must_use]
+pub fn make_token(data_dir: &Path, name: &str, role: &str, more: &[&str]) -> String {
+    let output = Command::new(ark())
+        .args(["token", "create", "--name", name, "--role", role])
+        .arg("--data-dir")
+        .arg(data_dir)
+        .args(more)
+        .output()
+        .expect("ark starts");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
 /// Runs `ark` to its end.
 ///
 /// # Panics
@@ -255,7 +273,8 @@ impl Host {
         let mut lines = BufReader::new(child.stdout.take().expect("standard output")).lines();
         let address = lines.find_map(|line| {
             line.ok()?
-                .strip_prefix("ark: listening on http://")
+                .strip_prefix("ark: listening on http")
+                .and_then(|line| line.strip_prefix("s").unwrap_or(line).strip_prefix("://"))
                 .map(str::to_owned)
         });
         let Some(address) = address else {
