@@ -16,6 +16,7 @@ use crate::model::ids::{Digest, Name};
 use crate::router::RouterConfig;
 use crate::runtime::{EngineConfig, GraveyardSource, LimitError, Limits, LimitsTable};
 use crate::store::{ListEntry, SecretKey, SecretKeyError, StoreConfig};
+use crate::telemetry::{TelemetryConfig, TelemetryFile, TelemetryListen};
 use crate::watchdog::{FleetConfig, RedisWatch, Retention, Thresholds, WatchdogConfig};
 
 /// Why a configuration is refused.
@@ -61,6 +62,8 @@ pub struct ConfigFile {
     pub data_dir: Option<PathBuf>,
     /// Address and port of the HTTP API. Without tokens it must be a loopback address.
     pub listen: Option<SocketAddr>,
+    /// Address and port of telemetry, or `off`.
+    pub telemetry_listen: Option<String>,
     /// A proxy stands before the host, ends TLS and passes on what others send.
     pub behind_proxy: Option<bool>,
     /// Certificate and key of the HTTP API.
@@ -79,6 +82,8 @@ pub struct ConfigFile {
     pub capacity: CapacityFile,
     /// When agents are stopped or warned about.
     pub watchdog: WatchdogFile,
+    /// Log lines and traces.
+    pub telemetry: TelemetryFile,
     /// What the host attests from the operator's own knowledge.
     pub lists: ListsFile,
 }
@@ -212,6 +217,8 @@ pub struct Overrides {
     pub data_dir: Option<PathBuf>,
     /// See [`ConfigFile::listen`].
     pub listen: Option<SocketAddr>,
+    /// See [`ConfigFile::telemetry_listen`].
+    pub telemetry_listen: Option<TelemetryListen>,
     /// See [`ConfigFile::behind_proxy`].
     pub behind_proxy: bool,
     /// See [`ConfigFile::agents_dir`].
@@ -235,6 +242,8 @@ pub struct Config {
     pub router: RouterConfig,
     /// The watchdog's.
     pub watchdog: WatchdogConfig,
+    /// Telemetry's.
+    pub telemetry: TelemetryConfig,
     /// Where the Graveyard is.
     pub graveyard: GraveyardSource,
     /// The operator policies.
@@ -333,6 +342,7 @@ impl Config {
                 .map_or(hrm.approval_ttl, Duration::from_secs),
                 approvals: between("capacity.approvals", file.capacity.approvals, 1, 1_000_000)?
                     .unwrap_or(hrm.approvals),
+                ..hrm
             },
             router: RouterConfig {
                 workers: between("capacity.workers", file.capacity.workers, 1, 128)?
@@ -347,6 +357,12 @@ impl Config {
                     .or(router.signal_ttl_ms),
             },
             watchdog: watchdog(&file.watchdog)?,
+            telemetry: TelemetryConfig::resolve(
+                file.telemetry,
+                file.telemetry_listen.as_deref(),
+                overrides.telemetry_listen,
+            )
+            .map_err(|(field, problem)| ConfigError::Value { field, problem })?,
             graveyard: overrides
                 .graveyard
                 .or(file.graveyard)
@@ -603,6 +619,8 @@ mod tests {
             ("[watchdog]\nredis_url = \"here\"", "watchdog.redis_url"),
             ("[[policies]]\nfile = \"p.wasm\"\nsha256 = \"12\"", "sha256"),
             ("[lists]\nrestricted = []", "restricted"),
+            ("telemetry_listen = \"here\"", "telemetry_listen"),
+            ("[telemetry]\nlog_format = \"xml\"", "telemetry.log_format"),
         ] {
             let error = resolve(toml).unwrap_err();
             assert!(error.contains(named), "{toml}: {error}");

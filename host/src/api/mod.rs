@@ -14,6 +14,7 @@ mod envelope;
 mod events;
 mod exchange;
 mod lists;
+mod metering;
 mod operating;
 mod problem;
 mod proposing;
@@ -25,6 +26,7 @@ mod state;
 mod tables;
 mod tls;
 mod tokens;
+mod traces;
 pub mod view;
 
 pub use server::{AccessConfig, Server, ServerError, serve};

@@ -16,6 +16,7 @@ use crate::hrm::guards::Guards;
 use crate::model::check::clip;
 use crate::model::decision::PolicyIdentity;
 use crate::model::ids::Name;
+use crate::readiness::Readiness;
 use crate::router::Router;
 use crate::runtime::GraveyardSource;
 use crate::store::Store;
@@ -25,7 +26,8 @@ use super::auth::Auth;
 use super::control::{agent, alerts, halt, quarantine, restore, resume, watchdog};
 use super::problem::Problem;
 use super::proposing::{actions, batch, executions, signals};
-use super::reading::{agents_list, decision, decisions, graveyard, healthz, readyz, trace};
+use super::reading::{agents_list, decision, decisions, graveyard, healthz, readyz};
+use super::traces::trace;
 
 /// What every call stands on.
 pub(super) struct Api {
@@ -34,6 +36,7 @@ pub(super) struct Api {
     pub(super) store: Store,
     pub(super) auth: Arc<Auth>,
     pub(super) guards: Arc<Guards>,
+    pub(super) readiness: Readiness,
     pub(super) watchdog: Watchdog,
     pub(super) policies: Vec<Arc<PolicyIdentity>>,
     pub(super) vectors: usize,
@@ -64,6 +67,7 @@ pub(super) fn routes(
         store: app.store.clone(),
         auth: Arc::clone(&auth),
         guards: Arc::clone(&app.guards),
+        readiness: app.readiness.clone(),
         watchdog: app.watchdog.clone(),
         policies: app.policies.clone(),
         vectors: app.vectors,
@@ -110,5 +114,9 @@ pub(super) fn routes(
         })
         .layer(middleware::from_fn_with_state(auth, super::auth::gate))
         .layer(middleware::from_fn(super::envelope::envelope))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&app.telemetry.meters.api),
+            super::metering::metered,
+        ))
         .with_state(api)
 }

@@ -21,6 +21,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::{Config, Overrides};
 use crate::model::ids::Name;
+use crate::telemetry::TelemetryListen;
+use crate::telemetry::logs::LogFormat;
 
 /// ARK runs agents nobody has to trust.
 #[derive(Debug, Parser)]
@@ -74,6 +76,9 @@ struct HostArgs {
     /// Address and port of the API [default: 127.0.0.1:8000]. Port 0: a free one.
     #[arg(long, env = "ARK_LISTEN", value_name = "ADDR:PORT")]
     listen: Option<SocketAddr>,
+    /// Address and port of telemetry, or `off` [default: 127.0.0.1:9090]. Port 0: a free one.
+    #[arg(long, env = "ARK_TELEMETRY_LISTEN", value_name = "ADDR:PORT")]
+    telemetry_listen: Option<TelemetryListen>,
     /// A proxy stands before the host, ends TLS and passes on what others send. Needs tokens.
     #[arg(long, env = "ARK_BEHIND_PROXY")]
     behind_proxy: bool,
@@ -93,6 +98,7 @@ impl HostArgs {
         let overrides = Overrides {
             data_dir: self.data_dir,
             listen: self.listen,
+            telemetry_listen: self.telemetry_listen,
             behind_proxy: self.behind_proxy,
             agents_dir: self.agents,
             graveyard: self.graveyard,
@@ -127,17 +133,13 @@ pub fn run() -> ExitCode {
     })
 }
 
-/// Starts logging to standard error. `ARK_LOG` says what (as `RUST_LOG` would), `ARK_LOG_FORMAT=json` how.
+/// Starts logging to standard error, for people unless `ARK_LOG_FORMAT` says otherwise.
 fn log(default: &str) {
-    use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_env("ARK_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    // A second subscriber in one process is refused; there is only one.
-    let _ = if std::env::var("ARK_LOG_FORMAT").is_ok_and(|format| format == "json") {
-        builder.json().try_init()
-    } else {
-        builder.with_target(false).try_init()
-    };
+    log_as(default, LogFormat::Human);
+}
+
+fn log_as(default: &str, format: LogFormat) {
+    if let Err(problem) = crate::telemetry::logs::start(default, format) {
+        eprintln!("ark: {problem}");
+    }
 }

@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::api::{AccessConfig, Server, Tls, serve as serve_api};
 use crate::app::App;
+use crate::telemetry::{TelemetryListen, TelemetryServer};
 
 use super::HostArgs;
 
@@ -18,8 +19,8 @@ const OTHER_FILES: u64 = 256;
 const HTTP_THREADS: usize = 2;
 
 pub(super) fn serve(args: HostArgs) -> anyhow::Result<ExitCode> {
-    super::log("info");
     let config = args.config()?;
+    super::log_as("info", config.telemetry.log_format);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(HTTP_THREADS)
         .thread_name("ark-http")
@@ -29,6 +30,10 @@ pub(super) fn serve(args: HostArgs) -> anyhow::Result<ExitCode> {
     // Bound first, so that a taken port is said before anything else is started; served last.
     let server = runtime.block_on(Server::bind(config.listen))?;
     let address = server.address().context("the listener has no address")?;
+    let telemetry = match config.telemetry.listen {
+        TelemetryListen::Off => None,
+        TelemetryListen::At(listen) => Some(runtime.block_on(TelemetryServer::bind(listen))?),
+    };
     let tls = config
         .access
         .tls
@@ -77,9 +82,18 @@ pub(super) fn serve(args: HostArgs) -> anyhow::Result<ExitCode> {
                 "ready: without tokens this API serves this machine only, and whoever is on it; `ark token create` makes them"
             }
         );
+        let metrics = match telemetry {
+            None => None,
+            Some(server) => {
+                let address = server.address().context("the listener has no address")?;
+                println!("ark: telemetry on http://{address}");
+                tracing::info!(%address, "telemetry");
+                Some(tokio::spawn(server.serve(Arc::clone(&app.telemetry))))
+            }
+        };
         let scheme = if tls.is_some() { "https" } else { "http" };
         println!("ark: listening on {scheme}://{address}");
-        serve_api(
+        let served = serve_api(
             server,
             &app,
             config.submitters.clone(),
@@ -87,7 +101,11 @@ pub(super) fn serve(args: HostArgs) -> anyhow::Result<ExitCode> {
             tls.map(Arc::new),
             stop,
         )
-        .await?;
+        .await;
+        if let Some(metrics) = metrics {
+            metrics.abort();
+        }
+        served?;
         anyhow::Ok(())
     });
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));

@@ -7,9 +7,11 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use crossbeam_channel::{Sender, TrySendError};
 
+use crate::meters::HrmMeters;
 use crate::model::action::{Family, Parameters};
 use crate::model::decision::{Decision, Outcome};
 use crate::model::ids::{DecisionId, Digest, Millis, Name};
@@ -49,6 +51,8 @@ pub(super) struct Redacted {
     pub(super) refusal: Option<String>,
     /// Somebody approved this very action.
     pub(super) approved: Option<Approved>,
+    /// When it was handed over.
+    pub(super) accepted: Instant,
     /// Its place among its proposer's, until it is decided.
     pub(super) place: Option<Place>,
 }
@@ -109,6 +113,7 @@ impl Drop for Place {
 
 impl Redacted {
     fn new(mut proposal: Proposal, refusal: Option<String>) -> Self {
+        let accepted = Instant::now();
         let data_subject = match &proposal.action.parameters {
             Parameters::Data(data) => data.subject.clone(),
             _ => None,
@@ -125,6 +130,7 @@ impl Redacted {
             identity,
             refusal,
             approved: None,
+            accepted,
             place: None,
         }
     }
@@ -156,6 +162,7 @@ pub struct Hrm {
     guards: Arc<Guards>,
     announce: Arc<AtomicBool>,
     violations: Violations,
+    meters: Arc<HrmMeters>,
     thread: Arc<std::sync::Mutex<Option<JoinHandle<()>>>>,
 }
 
@@ -187,6 +194,10 @@ impl Hrm {
                 ..Unit::default()
             })
             .map_err(|error| HrmError::NotRecorded(error.to_string()))?;
+        let meters = Arc::clone(&config.meters);
+        chain
+            .identities()
+            .for_each(|policy| meters.rules.know(policy));
         let share = (config.queue / 4).max(1);
         let (requests, inbox) = crossbeam_channel::bounded(config.queue);
         let (urgent, first) = crossbeam_channel::bounded(share);
@@ -212,6 +223,7 @@ impl Hrm {
             guards,
             announce,
             violations,
+            meters,
             thread: Arc::new(std::sync::Mutex::new(Some(thread))),
         })
     }
@@ -254,13 +266,14 @@ impl Hrm {
             return reply(Err(HrmError::Quarantined(proposal.agent)));
         }
         let Some(place) = Place::take(&self.waiting, &proposal.agent, self.share) else {
+            self.meters.turned_away.one();
             return reply(Err(HrmError::Busy));
         };
         let urgent = proposal.action.reduces_risk();
         let mut redacted = Redacted::new(proposal, None);
         redacted.place = Some(place);
         let queue = if urgent { &self.urgent } else { &self.requests };
-        send(queue, Request::Propose(Box::new(redacted), reply));
+        self.send(queue, Request::Propose(Box::new(redacted), reply));
     }
 
     /// Judges a proposal as if it came now; records and reserves nothing.
@@ -270,7 +283,7 @@ impl Hrm {
         refusal: Option<String>,
         reply: Reply<Arc<Decision>>,
     ) {
-        send(
+        self.send(
             &self.requests,
             Request::Preview(Box::new(Redacted::new(proposal, refusal)), reply),
         );
@@ -294,7 +307,7 @@ impl Hrm {
                 Redacted::new(proposal, item.refusal.clone())
             })
             .collect();
-        send(
+        self.send(
             &self.requests,
             Request::Settle(Box::new(settlement), redacted, reply),
         );
@@ -302,7 +315,7 @@ impl Hrm {
 
     /// Books an execution report.
     pub fn report_execution(&self, report: ExecutionReport, reply: Reply<ExecutionReceipt>) {
-        send(&self.requests, Request::Execution(Box::new(report), reply));
+        self.send(&self.requests, Request::Execution(Box::new(report), reply));
     }
 
     /// Judges several proposals and commits them together, all or none.
@@ -311,7 +324,7 @@ impl Hrm {
             .into_iter()
             .map(|proposal| Redacted::new(proposal, None))
             .collect();
-        send(
+        self.send(
             &self.requests,
             Request::Batch(Box::new(batch), redacted, reply),
         );
@@ -320,7 +333,7 @@ impl Hrm {
     /// Approves or rejects what is held. `reply` is called once it is durable.
     pub fn resolve(&self, mut resolution: Resolution, reply: Reply<Resolved>) {
         resolution.comment = redact_text(&resolution.comment);
-        send(
+        self.send(
             &self.requests,
             Request::Resolve(Box::new(resolution), reply),
         );
@@ -337,7 +350,7 @@ impl Hrm {
 
     /// Settles the approvals whose time is over. Called from time to time.
     pub fn expire_approvals(&self) {
-        send(&self.requests, Request::Expire);
+        self.send(&self.requests, Request::Expire);
     }
 
     /// Carries out an order. It is in force for everything judged from then on; `reply` is called once it is durable too.
@@ -351,6 +364,19 @@ impl Hrm {
         }
     }
 
+    fn send(&self, queue: &Sender<Request>, request: Request) {
+        let Err(error) = queue.try_send(request) else {
+            return;
+        };
+        match error {
+            TrySendError::Full(request) => {
+                self.meters.turned_away.one();
+                request.fail(HrmError::Busy);
+            }
+            TrySendError::Disconnected(request) => request.fail(HrmError::Closed),
+        }
+    }
+
     /// Decides what is queued, then ends the thread.
     pub fn close(&self) {
         let _ = self.requests.send(Request::Stop);
@@ -360,16 +386,6 @@ impl Hrm {
         {
             tracing::error!("the HRM thread ended in a panic");
         }
-    }
-}
-
-fn send(queue: &Sender<Request>, request: Request) {
-    if let Err(error) = queue.try_send(request) {
-        let (request, error) = match error {
-            TrySendError::Full(request) => (request, HrmError::Busy),
-            TrySendError::Disconnected(request) => (request, HrmError::Closed),
-        };
-        request.fail(error);
     }
 }
 

@@ -15,6 +15,7 @@ pub mod guards;
 mod handle;
 mod ledger;
 mod lists;
+mod metering;
 mod orders;
 mod proposal;
 pub mod record;

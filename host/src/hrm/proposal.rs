@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::meters::HrmMeters;
 use serde::{Deserialize, Serialize};
 
 use crate::model::action::Action;
@@ -27,6 +28,8 @@ pub struct HrmConfig {
     pub approval_ttl: Duration,
     /// How many held actions may wait; each proposer may take up a tenth of it. Past it what would be held is denied.
     pub approvals: usize,
+    /// What counts and times it.
+    pub meters: Arc<HrmMeters>,
 }
 
 impl Default for HrmConfig {
@@ -36,6 +39,7 @@ impl Default for HrmConfig {
             reservation_ttl: Duration::from_mins(10),
             approval_ttl: Duration::from_hours(1),
             approvals: 10_000,
+            meters: Arc::default(),
         }
     }
 }

@@ -251,6 +251,22 @@ impl Store {
         })
     }
 
+    /// How many approvals are open, and since when the oldest of them is.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn waiting_approvals(&self) -> Result<(u64, Option<Millis>), ReadError> {
+        self.inner.readers.with(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT count(*), min(created_at) FROM approvals WHERE status = 'open'",
+                )?
+                .query_row([], |row| {
+                    Ok((row.get(0)?, row.get::<_, Option<u64>>(1)?.map(Millis)))
+                })
+        })
+    }
+
     /// Every approval that is open, the oldest first.
     ///
     /// # Errors

@@ -22,6 +22,7 @@ mod lists;
 mod lock;
 mod maintenance;
 mod memory;
+mod metering;
 mod operation;
 mod quota;
 mod readers;
@@ -42,8 +43,11 @@ mod writer;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use crossbeam_channel::{Sender, TrySendError};
+
+use crate::meters::StoreMeters;
 
 pub use account::{AccountChange, AccountRow};
 pub use approvals::{Approval, ApprovalChange, ApprovalFilter, ApprovalStatus};
@@ -69,7 +73,7 @@ pub use session_log::{SessionFilter, SessionRow};
 pub use settings::Setting;
 pub use signals::{
     DeliveryDone, DeliveryResult, DeliveryRow, Expired, NewSignal, OutboxMessage, OutboxRow,
-    SignalKey, SignalReceipt, TraceRows,
+    SignalKey, SignalReceipt, TRACE_ROWS, TraceRows,
 };
 pub use snapshot::{
     Manifest as SnapshotManifest, Restored, SnapshotFile, check_snapshot, restore, snapshot,
@@ -97,6 +101,8 @@ pub struct StoreConfig {
     pub max_bytes: Option<u64>,
     /// What encrypts secrets; `None`: they can neither be read nor written.
     pub secret_key: Option<SecretKey>,
+    /// What counts commits.
+    pub meters: Arc<StoreMeters>,
 }
 
 impl StoreConfig {
@@ -110,6 +116,7 @@ impl StoreConfig {
             readers: 4,
             max_bytes: None,
             secret_key: None,
+            meters: Arc::default(),
         }
     }
 }
@@ -157,6 +164,7 @@ impl Store {
                 quota: config
                     .max_bytes
                     .map(|bytes| quota::Quota::new(&path, bytes)),
+                meters: Arc::clone(&config.meters),
             },
             inbox,
             Arc::clone(&writable),
@@ -181,25 +189,25 @@ impl Store {
     /// # Errors
     /// The queue is full, or the store closed: `done` comes back, uncalled.
     pub fn submit(&self, unit: Unit, done: Done) -> Result<(), (SubmitError, Done)> {
-        let unit = Message::Unit(Box::new(unit), done);
+        let unit = Message::Unit(Box::new(unit), done, Instant::now());
         let (message, reason) = match self.inner.messages.try_send(unit) {
             Ok(()) => return Ok(()),
             Err(TrySendError::Full(message)) => (message, SubmitError::Full),
             Err(TrySendError::Disconnected(message)) => (message, SubmitError::Closed),
         };
         match message {
-            Message::Unit(_, done) => Err((reason, done)),
+            Message::Unit(_, done, _) => Err((reason, done)),
             Message::Barrier(_) | Message::Recover(_) | Message::Stop => Ok(()),
         }
     }
 
     /// As [`Store::submit`], but waits for a place in the queue. When the store is closed, `done` is told so.
     pub fn submit_wait(&self, unit: Unit, done: Done) {
-        if let Err(error) = self
-            .inner
-            .messages
-            .send(Message::Unit(Box::new(unit), done))
-            && let Message::Unit(_, done) = error.into_inner()
+        if let Err(error) =
+            self.inner
+                .messages
+                .send(Message::Unit(Box::new(unit), done, Instant::now()))
+            && let Message::Unit(_, done, _) = error.into_inner()
         {
             done(Err(CommitError::Closed));
         }

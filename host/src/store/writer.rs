@@ -9,8 +9,11 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use rusqlite::Connection;
 
+use crate::meters::StoreMeters;
+
 use super::audit::{self, Head};
 use super::error::{CommitError, OpenError};
+use super::metering;
 use super::quota::Quota;
 use super::secrets::SecretKey;
 use super::unit::{Done, Receipt, Unit};
@@ -27,7 +30,8 @@ const ANCHOR_EVERY: Duration = Duration::from_mins(1);
 const TEND_EVERY: Duration = Duration::from_secs(2);
 
 pub(super) enum Message {
-    Unit(Box<Unit>, Done),
+    /// With the moment it was submitted.
+    Unit(Box<Unit>, Done, Instant),
     Barrier(Box<dyn FnOnce() + Send>),
     Recover(Sender<()>),
     Stop,
@@ -57,6 +61,8 @@ pub(super) struct Options {
     pub(super) quota: Option<Quota>,
     /// Rings at every commit.
     pub(super) commits: tokio::sync::watch::Sender<u64>,
+    /// What counts commits.
+    pub(super) meters: Arc<StoreMeters>,
 }
 
 pub(super) fn start(
@@ -69,6 +75,7 @@ pub(super) fn start(
     let failed = |error| OpenError::of(dir, &error);
     let head = audit::head(&connection).map_err(failed)?;
     let history = history::head(&connection).map_err(failed)?;
+    options.meters.note_head(head.seq, head.hash);
     let writer = Writer {
         connection,
         dir: dir.to_owned(),
@@ -122,7 +129,7 @@ impl Writer {
             let mut next = first;
             while let Some(message) = next {
                 match message {
-                    Message::Unit(unit, done) => units.push((unit, done)),
+                    Message::Unit(unit, done, submitted) => units.push((unit, done, submitted)),
                     Message::Barrier(then) => barriers.push(then),
                     Message::Recover(reply) => recover = Some(reply),
                     Message::Stop => stop = true,
@@ -153,7 +160,7 @@ impl Writer {
         }
         for message in inbox.try_iter() {
             match message {
-                Message::Unit(_, done) => done(Err(CommitError::Closed)),
+                Message::Unit(_, done, _) => done(Err(CommitError::Closed)),
                 Message::Barrier(then) => then(),
                 Message::Recover(_) | Message::Stop => {}
             }
@@ -167,15 +174,20 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, units: Vec<(Box<Unit>, Done)>) {
+    fn write(&mut self, units: Vec<(Box<Unit>, Done, Instant)>) {
         let before = (self.head, self.history);
+        let started = Instant::now();
         match self.transact(&units) {
             Ok(results) => {
                 self.writable.store(true, Ordering::Release);
                 self.options
                     .commits
                     .send_modify(|count| *count = count.wrapping_add(1));
-                for ((_, done), result) in units.into_iter().zip(results) {
+                let meters = &self.options.meters;
+                meters.commit.since(started);
+                meters.note_head(self.head.seq, self.head.hash);
+                for ((unit, done, submitted), result) in units.into_iter().zip(results) {
+                    metering::count(meters, &unit, &result, submitted);
                     done(result);
                 }
                 if self.head.seq - self.anchored.0 + self.history.seq - self.anchored.1
@@ -195,7 +207,8 @@ impl Writer {
                 tracing::error!(%error, units = units.len(), "commit failed: nothing of it counts");
                 let reason = explain(&error);
                 self.broken = Some(reason.clone());
-                for (_, done) in units {
+                self.options.meters.failed_commits.one();
+                for (_, done, _) in units {
                     done(Err(CommitError::Storage(reason.clone())));
                 }
             }
@@ -204,7 +217,7 @@ impl Writer {
 
     fn transact(
         &mut self,
-        units: &[(Box<Unit>, Done)],
+        units: &[(Box<Unit>, Done, Instant)],
     ) -> rusqlite::Result<Vec<Result<Receipt, CommitError>>> {
         if let Some(quota) = &self.options.quota {
             quota.make_room(&self.connection)?;
@@ -213,7 +226,7 @@ impl Writer {
             .prepare_cached("BEGIN IMMEDIATE")?
             .execute([])?;
         let mut results = Vec::with_capacity(units.len());
-        for (unit, _) in units {
+        for (unit, ..) in units {
             if let Some(reason) = self.broken.as_ref().filter(|_| unit.chained) {
                 results.push(Err(CommitError::Storage(format!(
                     "a commit it was made on top of has failed: {reason}"

@@ -28,6 +28,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use crate::hrm::guards::Guards;
 use crate::hrm::{Hrm, HrmError, Instruction, LiveServices, OrderReceipt, announcement};
+use crate::meters::WatchdogMeters;
 use crate::model::control::{Alert, Order, Severity};
 use crate::model::ids::{Millis, Name, TraceId};
 use crate::runtime::{Agent, Engine, GraveyardSource, Limits, Pin, Probe, probe_limits};
@@ -106,6 +107,8 @@ pub struct Watched {
     pub hrm: Hrm,
     /// Where alerts are kept.
     pub store: Store,
+    /// What counts re-hashes and missed heartbeats.
+    pub meters: Arc<WatchdogMeters>,
 }
 
 /// What an invocation used.
@@ -343,6 +346,9 @@ impl Inner {
         let was_holding = watched.guards.pin_holds();
         let broken = watched.pin.check(&watched.graveyard).err();
         watched.guards.beat(Millis::now(), broken.is_none());
+        let meters = &watched.meters;
+        let checked = [&meters.pin_held, &meters.pin_broken];
+        checked[usize::from(broken.is_some())].one();
         let Some(error) = broken else {
             return;
         };
@@ -482,6 +488,7 @@ impl Inner {
         };
         let breach = lock(health).beat(missed.as_deref(), &self.config.thresholds, Instant::now());
         if let Some(reason) = missed {
+            self.watched.meters.agents.of(name).heartbeats_missed.one();
             tracing::warn!(agent = %name, reason, "heartbeat missed");
             self.alert(Alert {
                 at_ms: Millis::now(),

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde_json::json;
 
@@ -14,6 +15,7 @@ use crate::model::ids::{DecisionId, Digest, Millis, Name, TraceId};
 use crate::store::{Approval, ApprovalChange, ApprovalStatus, AuditEntry, AuditKind, Store, Unit};
 
 use super::super::handle::{Approved, Redacted, Reply, identity_of};
+use super::super::metering::Moments;
 use super::super::proposal::{HrmError, Proposal, Resolution, ResolutionReceipt, Resolved};
 use super::super::redaction::Findings;
 use super::{Arbiter, action_of, facts_of};
@@ -217,6 +219,7 @@ impl Arbiter {
         } else {
             ApprovalStatus::Rejected
         };
+        let taken = Instant::now();
         let decision = match again.map(|again| self.take(&again, now, &mut unit)) {
             None => None,
             Some(Ok(decision)) => Some(Arc::new(decision)),
@@ -238,10 +241,19 @@ impl Arbiter {
             let answer = serde_json::to_string(&receipt).unwrap_or_default();
             self.remember(&scope, key, answer, &mut unit);
         }
-        self.submit(unit, reply, move |_| Resolved {
-            receipt,
-            decision,
-            replayed: false,
+        let moments = Moments {
+            accepted: taken,
+            taken,
+            submitted: Instant::now(),
+        };
+        let durable = self.durable(moments, None);
+        self.submit(unit, reply, move |_| {
+            durable(decision.as_slice());
+            Resolved {
+                receipt,
+                decision,
+                replayed: false,
+            }
         });
     }
 
@@ -313,6 +325,7 @@ impl Arbiter {
                 earlier: waiting.earlier.clone(),
                 subject: waiting.subject,
             }),
+            accepted: Instant::now(),
             place: None,
         })
     }

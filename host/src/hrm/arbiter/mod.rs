@@ -22,7 +22,7 @@ use crossbeam_channel::Receiver;
 use crate::model::action::{Action, Family, Parameters};
 use crate::model::decision::{ApprovalGiven, Decision, Outcome};
 use crate::model::facts::{Approval, Facts};
-use crate::model::ids::{DecisionId, Digest, Millis};
+use crate::model::ids::{DecisionId, Digest, Millis, SignalId};
 use crate::model::verdict::{Rule, RuleAnswer, RuleResult};
 use crate::store::{
     AuditEntry, AuditKind, CommitError, DeliveryDone, DeliveryResult, IdempotencyRecord,
@@ -34,6 +34,7 @@ use super::combine::combine;
 use super::guards::Guards;
 use super::handle::{Redacted, Reply, Request, Violations, identity_of};
 use super::ledger::{IDENTICAL_WINDOW, Ledger};
+use super::metering::{self, Moments};
 use super::proposal::{
     Answer, Batch, BatchAnswer, HrmConfig, HrmError, IdempotencyKey, Settlement,
 };
@@ -132,6 +133,7 @@ impl Arbiter {
     }
 
     fn propose(&mut self, redacted: Redacted, reply: Reply<Answer>) {
+        let taken = Instant::now();
         if self.guards.is_quarantined(&redacted.proposal.agent) {
             return reply(Err(HrmError::Quarantined(redacted.proposal.agent)));
         }
@@ -160,11 +162,21 @@ impl Arbiter {
             let scope = redacted.proposal.agent.as_str();
             self.remember(scope, key, decision.id.to_string(), &mut unit);
         }
-        self.submit(unit, reply, move |_| Answer::Decided(decision));
+        let moments = Moments {
+            accepted: redacted.accepted,
+            taken,
+            submitted: Instant::now(),
+        };
+        let durable = self.durable(moments, None);
+        self.submit(unit, reply, move |_| {
+            durable(std::slice::from_ref(&decision));
+            Answer::Decided(decision)
+        });
     }
 
     /// Judges several proposals, one after the other, and commits them together.
     fn batch(&mut self, batch: Batch, redacted: &[Redacted], reply: Reply<BatchAnswer>) {
+        let taken = Instant::now();
         if let Some(item) = redacted
             .iter()
             .find(|item| self.guards.is_quarantined(&item.proposal.agent))
@@ -204,7 +216,16 @@ impl Arbiter {
             let ids: Vec<String> = decisions.iter().map(|one| one.id.to_string()).collect();
             self.remember(&scope, key, ids.join(","), &mut unit);
         }
-        self.submit(unit, reply, move |_| BatchAnswer::Decided(decisions));
+        let moments = Moments {
+            accepted: redacted.first().map_or(taken, |item| item.accepted),
+            taken,
+            submitted: Instant::now(),
+        };
+        let durable = self.durable(moments, None);
+        self.submit(unit, reply, move |_| {
+            durable(&decisions);
+            BatchAnswer::Decided(decisions)
+        });
     }
 
     fn settle(
@@ -216,10 +237,12 @@ impl Arbiter {
         if self.guards.is_quarantined(&settlement.agent) {
             return reply(Err(HrmError::Quarantined(settlement.agent)));
         }
-        if Instant::now() >= settlement.deadline {
+        let taken = Instant::now();
+        if taken >= settlement.deadline {
             return reply(Err(HrmError::DeadlineExceeded));
         }
         let now = Millis::now();
+        let cause = settlement.signal.id;
         let mut unit = Unit {
             ledger: self.ledger.advance(now),
             chained: true,
@@ -249,7 +272,27 @@ impl Arbiter {
                 }
             }
         }
-        self.submit(unit, reply, move |_| decisions);
+        let moments = Moments {
+            accepted: redacted.first().map_or(taken, |item| item.accepted),
+            taken,
+            submitted: Instant::now(),
+        };
+        let durable = self.durable(moments, Some(cause));
+        self.submit(unit, reply, move |_| {
+            durable(&decisions);
+            decisions
+        });
+    }
+
+    /// What is done with decisions once they are durable.
+    fn durable(
+        &self,
+        moments: Moments,
+        cause: Option<SignalId>,
+    ) -> impl FnOnce(&[Arc<Decision>]) + Send + 'static {
+        let meters = Arc::clone(&self.config.meters);
+        let announced = self.announce.load(Ordering::Acquire);
+        move |decisions| metering::durable(&meters, decisions, moments, cause, announced)
     }
 
     /// Decides, notes the decision in the ledger and adds what must be committed with it to the unit.
@@ -336,6 +379,7 @@ impl Arbiter {
     }
 
     fn decide(&mut self, redacted: &Redacted, now: Millis) -> Decision {
+        let started = Instant::now();
         let mut facts = self.ledger.facts(redacted.subject(), now);
         if let Some(approved) = &redacted.approved {
             facts.approval = Approval::Human;
@@ -348,7 +392,9 @@ impl Arbiter {
         facts.pin_holds = self.guards.pin_holds();
         facts.watchdog_beating = self.guards.watchdog_beating(now);
         facts.audit_writable = self.store.audit_writable();
+        let asked = Instant::now();
         let verdicts = self.judge.verdicts(&redacted.proposal.action, &facts);
+        self.config.meters.policy.since(asked);
         let (mut outcome, mut compliance_score) = combine(&verdicts);
         let mut refusal = redacted.refusal.clone();
         if outcome == Outcome::Held
@@ -363,10 +409,14 @@ impl Arbiter {
             outcome = Outcome::Denied;
             compliance_score = 0.0;
         }
+        self.config.meters.evaluation.since(started);
         Decision {
             id: DecisionId::fresh(),
             trace_id: redacted.proposal.trace_id,
             agent: redacted.proposal.agent.clone(),
+            submitter: Some(&redacted.proposal.submitter)
+                .filter(|submitter| **submitter != redacted.proposal.agent.as_str())
+                .cloned(),
             decided_at: now,
             action: redacted.proposal.action.clone(),
             facts,
@@ -440,6 +490,7 @@ impl Arbiter {
         answer: impl FnOnce(crate::store::Receipt) -> T + Send + 'static,
     ) {
         let stale = Arc::clone(&self.stale);
+        let meters = Arc::clone(&self.config.meters);
         self.store.submit_wait(
             unit,
             Box::new(move |result| {
@@ -452,7 +503,10 @@ impl Arbiter {
                             CommitError::DeliveryNotPending { .. } => HrmError::AlreadySettled,
                             CommitError::NotThere(problem) => HrmError::NotThere(problem),
                             CommitError::DeadlineExceeded => HrmError::DeadlineExceeded,
-                            error => HrmError::NotRecorded(error.to_string()),
+                            error => {
+                                meters.not_recorded.one();
+                                HrmError::NotRecorded(error.to_string())
+                            }
                         })
                     }
                 });

@@ -8,6 +8,7 @@ use crate::model::ids::{Millis, Name, TraceId};
 use crate::store::{ControlChange, Unit};
 
 use super::super::handle::Reply;
+use super::super::metering;
 use super::super::orders::{alert, announcement, entry};
 use super::super::proposal::{HrmError, Instruction, OrderReceipt};
 use super::Arbiter;
@@ -66,7 +67,13 @@ impl Arbiter {
             self.remember(&scope, key, answer, &mut unit);
         }
         let guards = Arc::clone(&self.guards);
+        let meters = Arc::clone(&self.config.meters);
         self.submit(unit, reply, move |_| {
+            if let ControlChange::Quarantine(quarantine) = &change
+                && receipt.changed
+            {
+                metering::quarantined(&meters, quarantine);
+            }
             match change {
                 ControlChange::Resume => guards.end_halt(),
                 ControlChange::Restore(agent) => guards.end_quarantine(&agent),
