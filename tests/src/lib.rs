@@ -125,6 +125,24 @@ fn sha256(bytes: &[u8]) -> String {
 pub const PATIENT: &str =
     "[watchdog]\nconsecutive_failures = 100000\nfailure_rate = 1.0\nmissed_heartbeats = 100000\n";
 
+/// Makes a token in the data directory of a host that is stopped; its secret.
+///
+/// # Panics
+/// It is refused.
+#[must_use]
+pub fn make_token(data_dir: &Path, name: &str, role: &str, more: &[&str]) -> String {
+    let output = Command::new(ark())
+        .args(["token", "create", "--name", name, "--role", role])
+        .arg("--data-dir")
+        .arg(data_dir)
+        .args(more)
+        .output()
+        .expect("ark starts");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
 /// Runs `ark` to its end.
 ///
 /// # Panics
@@ -267,7 +285,8 @@ impl Host {
             if let Some(address) = line.strip_prefix("ark: telemetry on http://") {
                 telemetry = Some(address.to_owned());
             }
-            line.strip_prefix("ark: listening on http://")
+            line.strip_prefix("ark: listening on http")
+                .and_then(|line| line.strip_prefix("s").unwrap_or(line).strip_prefix("://"))
                 .map(str::to_owned)
         });
         let Some(address) = address else {

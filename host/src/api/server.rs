@@ -110,6 +110,8 @@ pub async fn serve(
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder
         .timer(TokioTimer::new())
+        // Who has sent its request and nothing more to say is answered all the same.
+        .half_close(true)
         .header_read_timeout(HEADER_TIME)
         .max_buf_size(HEADER_BYTES.max(8192) * 2)
         .max_headers(HEADER_LINES);

@@ -19,6 +19,8 @@ pub struct DecisionView<'a> {
     decision_id: DecisionId,
     trace_id: TraceId,
     agent: &'a Name,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    submitter: Option<&'a str>,
     action_type: &'a str,
     outcome: Outcome,
     compliance_score: f64,
@@ -70,6 +72,7 @@ impl<'a> DecisionView<'a> {
             decision_id: decision.id,
             trace_id: decision.trace_id,
             agent: &decision.agent,
+            submitter: decision.submitter.as_deref(),
             action_type: &decision.action.action_type,
             outcome: decision.outcome,
             compliance_score: decision.compliance_score,

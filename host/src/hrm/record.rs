@@ -54,6 +54,8 @@ struct BodyOut<'a> {
     refusal: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     approval: Option<&'a ApprovalGiven>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    submitter: Option<&'a str>,
     compliance_score: f64,
 }
 
@@ -75,6 +77,8 @@ struct BodyIn {
     refusal: Option<String>,
     #[serde(default)]
     approval: Option<ApprovalGiven>,
+    #[serde(default)]
+    submitter: Option<String>,
     compliance_score: f64,
 }
 
@@ -129,6 +133,7 @@ pub fn encode(decision: &Decision) -> Result<String, serde_json::Error> {
         verdicts,
         refusal: decision.refusal.as_deref(),
         approval: decision.approval.as_ref(),
+        submitter: decision.submitter.as_deref(),
         compliance_score: decision.compliance_score,
     })
 }
@@ -173,6 +178,7 @@ pub fn decode(
         id: columns.id,
         trace_id: columns.trace_id,
         agent: columns.agent,
+        submitter: body.submitter,
         decided_at: columns.decided_at,
         action: body.action,
         facts: body.facts,
@@ -347,6 +353,7 @@ mod tests {
             id: DecisionId::fresh(),
             trace_id: TraceId::fresh(),
             agent: request.agent,
+            submitter: Some("desk".into()),
             decided_at: Millis(5),
             action: request.action,
             facts: Facts {

@@ -70,6 +70,8 @@ pub struct Decision {
     pub trace_id: TraceId,
     /// Who proposed.
     pub agent: Name,
+    /// The name of the token that proposed in the agent's name; `None`: the agent itself, or a caller without a token.
+    pub submitter: Option<String>,
     /// When it was decided.
     pub decided_at: Millis,
     /// The action as judged: normalised and redacted.

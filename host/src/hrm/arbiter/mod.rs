@@ -414,6 +414,9 @@ impl Arbiter {
             id: DecisionId::fresh(),
             trace_id: redacted.proposal.trace_id,
             agent: redacted.proposal.agent.clone(),
+            submitter: Some(&redacted.proposal.submitter)
+                .filter(|submitter| **submitter != redacted.proposal.agent.as_str())
+                .cloned(),
             decided_at: now,
             action: redacted.proposal.action.clone(),
             facts,
