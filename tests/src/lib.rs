@@ -1,6 +1,7 @@
 //! What whole-system tests need: the real `ark`, started on a free port in a directory of its own, and a plain HTTP client.
 
 pub mod redis;
+pub mod telemetry;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

@@ -1,4 +1,4 @@
-//! What each agent does. An agent has a meter from the first time it is named until it is removed; names are those of loaded agents.
+//! What each agent does. An agent has a meter from the first time it is named; names are those of agents that are or were loaded.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -142,14 +142,6 @@ impl AgentMeters {
             .cloned()
     }
 
-    /// Forgets an agent: its rows are gone from then on.
-    pub fn remove(&self, agent: &Name) {
-        self.meters
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|(name, _), _| name != agent);
-    }
-
     /// All of them, by name.
     #[must_use]
     pub fn all(&self) -> Vec<(Name, Deployment, Arc<AgentMeter>)> {
@@ -167,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn deployments_are_counted_apart_and_a_removed_agent_is_gone() {
+    fn deployments_are_counted_apart_and_who_was_never_named_has_no_meter() {
         let meters = AgentMeters::default();
         let name: Name = "kyle".parse().unwrap();
         meters.of(&name).succeeded.add(2);
@@ -186,7 +178,6 @@ mod tests {
             (vec![("fuel", 1)], 1)
         );
         assert_eq!(stable.quarantines[2].get(), 1);
-        meters.remove(&name);
-        assert!(meters.all().is_empty() && meters.known(&name).is_none());
+        assert!(meters.known(&"joey".parse().unwrap()).is_none());
     }
 }

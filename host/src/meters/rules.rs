@@ -3,7 +3,6 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::model::decision::{Decision, PolicyIdentity};
-use crate::model::ids::Digest;
 use crate::model::verdict::RuleResult;
 
 use super::Count;
@@ -77,14 +76,6 @@ impl RuleMeters {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
-    }
-
-    /// Forgets the policies that are not among these: after a swap the old ones' rows end.
-    pub fn keep_only(&self, digests: &[Digest]) {
-        self.policies
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|meter| digests.contains(&meter.policy.digest));
     }
 
     fn of(&self, policy: &Arc<PolicyIdentity>) -> Arc<PolicyMeter> {

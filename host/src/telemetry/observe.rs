@@ -1,5 +1,6 @@
 //! What the counters and gauges say when somebody asks: read from the parts' own numbers, at that moment.
 
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +12,8 @@ use super::registry::Registry;
 use super::slo::Slos;
 use super::{Emit, TelemetryError};
 use crate::meters::{
-    ANSWER_CLASSES, ANSWERS, CAUSES, Call, Count, Deployment, EXECUTION_STATUSES, Meters,
-    PolicyMeter,
+    ANSWER_CLASSES, ANSWERS, AgentMeter, CAUSES, Call, Count, Deployment, EXECUTION_STATUSES,
+    Meters,
 };
 use crate::model::decision::PolicyIdentity;
 use crate::model::ids::{Millis, Name};
@@ -56,11 +57,7 @@ const INSTRUMENTS: &[(&str, Observe)] = &[
     ("ark_rule_answers_total", |sources, emit| {
         rules(sources, emit, false);
     }),
-    ("ark_policy_failures_total", |sources, emit| {
-        for meter in sources.meters.hrm.rules.all() {
-            count(emit, &meter.failures, &[policy_label(&meter)]);
-        }
-    }),
+    ("ark_policy_failures_total", policy_failures),
     ("ark_proposals_refused_total", |sources, emit| {
         let hrm = &sources.meters.hrm;
         count(emit, &hrm.turned_away, &[KeyValue::new("reason", "busy")]);
@@ -132,7 +129,7 @@ const INSTRUMENTS: &[(&str, Observe)] = &[
         emit(sources.router.seats().len() as f64, &[]);
     }),
     ("ark_agent_invocations_total", |sources, emit| {
-        for (name, deployment, meter) in sources.meters.agents.all() {
+        for (name, deployment, meter) in loaded(sources) {
             let [agent, deployment] = agent_labels(&name, deployment);
             for (result, of) in [("success", &meter.succeeded), ("failure", &meter.failed)] {
                 let result = KeyValue::new("result", result);
@@ -141,18 +138,18 @@ const INSTRUMENTS: &[(&str, Observe)] = &[
         }
     }),
     ("ark_agent_busy_seconds_total", |sources, emit| {
-        for (name, deployment, meter) in sources.meters.agents.all() {
+        for (name, deployment, meter) in loaded(sources) {
             let busy = Duration::from_nanos(meter.busy_nanos.get());
             emit(busy.as_secs_f64(), &agent_labels(&name, deployment));
         }
     }),
     ("ark_agent_fuel_total", |sources, emit| {
-        for (name, deployment, meter) in sources.meters.agents.all() {
+        for (name, deployment, meter) in loaded(sources) {
             count(emit, &meter.fuel, &agent_labels(&name, deployment));
         }
     }),
     ("ark_agent_memory_peak_bytes", |sources, emit| {
-        for (name, deployment, meter) in sources.meters.agents.all() {
+        for (name, deployment, meter) in loaded(sources) {
             emit(
                 meter.memory_peak.get() as f64,
                 &agent_labels(&name, deployment),
@@ -166,7 +163,7 @@ const INSTRUMENTS: &[(&str, Observe)] = &[
         failures(sources, emit, |reason| !NO_KILLS.contains(&reason));
     }),
     ("ark_agent_heartbeats_missed_total", |sources, emit| {
-        for (name, deployment, meter) in sources.meters.agents.all() {
+        for (name, deployment, meter) in loaded(sources) {
             count(
                 emit,
                 &meter.heartbeats_missed,
@@ -175,7 +172,7 @@ const INSTRUMENTS: &[(&str, Observe)] = &[
         }
     }),
     ("ark_agent_quarantines_total", |sources, emit| {
-        for (name, deployment, meter) in sources.meters.agents.all() {
+        for (name, deployment, meter) in loaded(sources) {
             for (cause, quarantines) in CAUSES.iter().zip(&meter.quarantines) {
                 if quarantines.get() > 0 {
                     let [agent, deployment] = agent_labels(&name, deployment);
@@ -212,7 +209,7 @@ const INSTRUMENTS: &[(&str, Observe)] = &[
         }
     }),
     ("ark_agent_decisions_total", |sources, emit| {
-        for (name, deployment, meter) in sources.meters.agents.all() {
+        for (name, deployment, meter) in loaded(sources) {
             let [agent, deployment] = agent_labels(&name, deployment);
             for (outcome, decisions) in OUTCOMES.iter().zip(&meter.decisions) {
                 let outcome = KeyValue::new("outcome", *outcome);
@@ -369,7 +366,7 @@ const INSTRUMENTS: &[(&str, Observe)] = &[
 const NO_KILLS: [&str; 4] = ["reported", "rejected_signal", "invalid_output", "start"];
 
 fn failures(sources: &Sources, emit: &mut Emit<'_>, counts: fn(&str) -> bool) {
-    for (name, deployment, meter) in sources.meters.agents.all() {
+    for (name, deployment, meter) in loaded(sources) {
         for (reason, failures) in meter.failures() {
             if counts(reason) {
                 let [agent, deployment] = agent_labels(&name, deployment);
@@ -438,40 +435,64 @@ fn decisions(sources: &Sources, emit: &mut Emit<'_>) {
     }
 }
 
-/// Violations, or the other answers that fired.
+/// The meters of the agents that are in force: one that is no longer loaded has no rows any more.
+fn loaded(sources: &Sources) -> Vec<(Name, Deployment, Arc<AgentMeter>)> {
+    let names: HashSet<Name> = sources
+        .router
+        .seats()
+        .iter()
+        .map(|seat| seat.agent.manifest().name.clone())
+        .collect();
+    let mut agents = sources.meters.agents.all();
+    agents.retain(|(name, ..)| names.contains(name));
+    agents
+}
+
+/// Violations, or the other answers that fired. Versions of a policy that judged one after the other are one row, so that it only grows.
 fn rules(sources: &Sources, emit: &mut Emit<'_>, violations: bool) {
+    let mut rows: BTreeMap<(String, String, &'static str), [u64; 4]> = BTreeMap::new();
     for meter in sources.meters.hrm.rules.all() {
-        for (rule, counts) in meter.policy.metadata.rules.iter().zip(&meter.rules) {
+        let metadata = &meter.policy.metadata;
+        for (rule, counts) in metadata.rules.iter().zip(&meter.rules) {
             let severity = match rule.severity {
                 Severity::Low => "low",
                 Severity::Medium => "medium",
                 Severity::High => "high",
                 Severity::Critical => "critical",
             };
-            let labels = [
-                policy_label(&meter),
-                KeyValue::new("rule", rule.name.clone()),
-                KeyValue::new("severity", severity),
-            ];
-            let [broken, others @ ..] = counts;
-            if violations {
-                count(emit, broken, &labels);
-                continue;
+            let key = (metadata.name.clone(), rule.name.clone(), severity);
+            for (sum, count) in rows.entry(key).or_default().iter_mut().zip(counts) {
+                *sum += count.get();
             }
-            for (answer, answers) in ANSWERS.iter().skip(1).zip(others) {
-                let [policy, rule, severity] = labels.clone();
-                count(
-                    emit,
-                    answers,
-                    &[policy, rule, severity, KeyValue::new("answer", *answer)],
-                );
-            }
+        }
+    }
+    for ((policy, rule, severity), counts) in rows {
+        let labels = [
+            KeyValue::new("policy", policy),
+            KeyValue::new("rule", rule),
+            KeyValue::new("severity", severity),
+        ];
+        let [broken, others @ ..] = counts;
+        if violations {
+            emit(broken as f64, &labels);
+            continue;
+        }
+        for (answer, answers) in ANSWERS.iter().skip(1).zip(others) {
+            let [policy, rule, severity] = labels.clone();
+            let labels = [policy, rule, severity, KeyValue::new("answer", *answer)];
+            emit(answers as f64, &labels);
         }
     }
 }
 
-fn policy_label(meter: &PolicyMeter) -> KeyValue {
-    KeyValue::new("policy", meter.policy.metadata.name.clone())
+fn policy_failures(sources: &Sources, emit: &mut Emit<'_>) {
+    let mut rows: BTreeMap<String, u64> = BTreeMap::new();
+    for meter in sources.meters.hrm.rules.all() {
+        *rows.entry(meter.policy.metadata.name.clone()).or_default() += meter.failures.get();
+    }
+    for (policy, failures) in rows {
+        emit(failures as f64, &[KeyValue::new("policy", policy)]);
+    }
 }
 
 fn agent_label(name: &Name) -> KeyValue {
