@@ -1,5 +1,7 @@
 //! Bearer tokens at the binary: the first one, their end, what they are bound to, and what is on record.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -41,6 +43,39 @@ fn cli(host: &Host, token: Option<&str>, args: &[&str]) -> (Option<i32>, String,
     )
 }
 
+/// An event stream whose head has come.
+fn follow(host: &Host, token: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(&host.address).expect("a connection");
+    let wait = Some(Duration::from_secs(60));
+    stream.set_read_timeout(wait).expect("a timeout");
+    let request = format!(
+        "GET /v1/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).expect("a request");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("the head");
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8_lossy(&head).into_owned();
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    stream
+}
+
+/// Waits until the host ends a stream: the last chunk of its body is empty.
+fn assert_ends(stream: &mut TcpStream) {
+    let mut rest = Vec::new();
+    let mut buffer = [0; 4096];
+    while !rest.ends_with(b"0\r\n\r\n") {
+        match stream.read(&mut buffer) {
+            Ok(0) => return,
+            Ok(read) => rest.extend_from_slice(&buffer[..read]),
+            Err(error) => panic!("the stream goes on: {error}"),
+        }
+    }
+}
+
 fn now_ms() -> u64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -70,6 +105,7 @@ fn the_first_token_closes_the_host_and_a_revocation_is_noticed_at_once() {
     let host = Host::start(&data, &[]);
     let mut client = Client::new(&host);
     assert_eq!(client.get("/v1/decisions").0, 200, "open on loopback");
+    let mut early = follow(&host, "none");
 
     // The first must be able to make the others, and no page of a browser can make it.
     let (code, _, said) = cli(
@@ -89,7 +125,8 @@ fn the_first_token_closes_the_host_and_a_revocation_is_noticed_at_once() {
     let (code, root, said) = cli(&host, None, &create);
     assert_eq!(code, Some(0), "{said}");
     assert!(root.starts_with("ark_") && root.len() == 4 + 64, "{root}");
-    // From now on, on the connection that was open before too.
+    // From now on, on connections and streams that were open before too.
+    assert_ends(&mut early);
     assert_eq!(client.get("/v1/decisions").0, 401);
     assert_eq!(client.get("/healthz").0, 200);
     assert_eq!(client.get("/readyz").0, 200);
@@ -144,6 +181,7 @@ fn the_first_token_closes_the_host_and_a_revocation_is_noticed_at_once() {
             .0,
         200
     );
+    let mut stream = follow(&host, &desk);
     let (code, _, said) = cli(&host, Some(&root), &["token", "revoke", "desk"]);
     assert_eq!(code, Some(0), "{said}");
     assert_eq!(
@@ -152,6 +190,7 @@ fn the_first_token_closes_the_host_and_a_revocation_is_noticed_at_once() {
             .0,
         401
     );
+    assert_ends(&mut stream);
     let (code, _, said) = cli(&host, Some(&root), &["token", "revoke", "nobody"]);
     assert_eq!(code, Some(1));
     assert!(said.contains("nobody"), "{said}");
@@ -253,7 +292,8 @@ fn wrong_expired_and_revoked_tokens_get_the_same_answer_in_the_same_time() {
         call(&host, &expired, "GET", "/v1/agents", &Value::Null).0,
         200
     );
-    std::thread::sleep(Duration::from_millis(3_100));
+    assert_ends(&mut follow(&host, &expired));
+    assert!(now_ms() >= soon["expires_at_ms"].as_u64().expect("a time"));
     let wrong = format!("ark_{}", "0".repeat(64));
 
     let shown = |authorization: &[&str]| {
