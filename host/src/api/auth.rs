@@ -4,20 +4,24 @@
 //! good: when the last one has expired or is revoked nobody gets in, and another is made on the stopped host's data directory.
 //!
 //! Invariants: wrong, expired and revoked tokens are answered alike after the same work; a revocation is in force before it is
-//! acknowledged; what the table of calls does not know is not reached.
+//! acknowledged, for event streams that are open too; what the table of calls does not know is not reached.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use subtle::{Choice, ConstantTimeEq};
+use tokio::sync::watch;
 
 use crate::model::check::clip;
 use crate::model::ids::{Digest, Millis, Name};
@@ -30,12 +34,19 @@ use super::problem::Problem;
 /// The longest token that is looked at.
 const TOKEN_BYTES: usize = 256;
 
+/// The call whose answer goes on for as long as its caller may call.
+const STREAM: &str = "/v1/events";
+/// A token's end is looked at again after so long, whatever the clock does.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
 /// Who may call this host.
 pub(super) struct Auth {
     store: Store,
     known: ArcSwap<Known>,
     /// Reads of the database and changes of `known` happen one after the other, or an older reading could overwrite a newer one.
     changing: Mutex<()>,
+    /// Counts the changes of `known`, so that what runs for long notices them.
+    changes: watch::Sender<u64>,
     /// Requests each token may send in a second.
     rate: NonZeroU32,
     /// Whether others than this machine can reach the API.
@@ -56,6 +67,21 @@ struct Token {
     expires_at: Option<Millis>,
     revoked: bool,
     limiter: Arc<DefaultDirectRateLimiter>,
+}
+
+/// A caller who may call.
+struct Admitted {
+    principal: Principal,
+    token: Option<Arc<Token>>,
+}
+
+impl From<Principal> for Admitted {
+    fn from(principal: Principal) -> Self {
+        Self {
+            principal,
+            token: None,
+        }
+    }
 }
 
 fn start_of(hash: &Digest) -> u64 {
@@ -81,6 +107,7 @@ impl Auth {
                 nobody: vec![Arc::new(nobody)],
             }),
             changing: Mutex::new(()),
+            changes: watch::Sender::new(0),
             rate,
             exposed,
         };
@@ -118,10 +145,10 @@ impl Auth {
                 limiter,
             }));
         }
-        self.known.store(Arc::new(Known {
+        self.put(Known {
             by_start,
             nobody: before.nobody.clone(),
-        }));
+        });
         Ok(())
     }
 
@@ -146,14 +173,20 @@ impl Auth {
                 })
                 .collect()
         };
-        self.known.store(Arc::new(Known {
+        self.put(Known {
             by_start: before
                 .by_start
                 .iter()
                 .map(|(start, tokens)| (*start, without(tokens)))
                 .collect(),
             nobody: before.nobody.clone(),
-        }));
+        });
+    }
+
+    fn put(&self, known: Known) {
+        self.known.store(Arc::new(known));
+        self.changes
+            .send_modify(|count| *count = count.wrapping_add(1));
     }
 
     /// The token in force that a request shows.
@@ -165,10 +198,14 @@ impl Auth {
         if !scheme.eq_ignore_ascii_case("bearer") || secret.len() > TOKEN_BYTES {
             return None;
         }
-        let hash = Digest::of(secret.trim().as_bytes());
+        self.in_force(&Digest::of(secret.trim().as_bytes()))
+    }
+
+    /// The token in force with this hash.
+    fn in_force(&self, hash: &Digest) -> Option<Arc<Token>> {
         let now = Millis::now();
         let known = self.known.load();
-        let tokens = known.by_start.get(&start_of(&hash));
+        let tokens = known.by_start.get(&start_of(hash));
         let mut found = None;
         for token in tokens.unwrap_or(&known.nobody) {
             let in_force = !token.revoked & token.expires_at.is_none_or(|end| now < end);
@@ -180,22 +217,48 @@ impl Auth {
         found
     }
 
+    /// Resolves when whoever was admitted would be admitted no more: their token ends, or, without one, the first token is made.
+    async fn end_of(self: Arc<Self>, token: Option<Arc<Token>>) {
+        let mut changes = self.changes.subscribe();
+        loop {
+            let end = match &token {
+                Some(token) if self.in_force(&token.hash).is_none() => return,
+                Some(token) => token.expires_at,
+                None if !self.known.load().by_start.is_empty() => return,
+                None => None,
+            };
+            let expiry = async {
+                match end {
+                    Some(end) => {
+                        let left = end.0.saturating_sub(Millis::now().0);
+                        tokio::time::sleep(Duration::from_millis(left).min(LONGEST_SLEEP)).await;
+                    }
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                changed = changes.changed() => if changed.is_err() { return },
+                () = expiry => {}
+            }
+        }
+    }
+
     /// Who calls, if they may.
-    fn admit(&self, request: &Request) -> Result<Principal, Problem> {
+    fn admit(&self, request: &Request) -> Result<Admitted, Problem> {
         let matched = request.extensions().get::<MatchedPath>();
         let call = matched.map(|path| find(request.method(), path.as_str()));
         let free = matches!(&call, Some(Found::Call(row)) if row.role.is_none());
-        let principal = if self.known.load().by_start.is_empty() {
+        let admitted = if self.known.load().by_start.is_empty() {
             if self.exposed {
                 return Err(Problem::unauthenticated());
             }
             own_machine(request.headers())?;
-            Principal::local()
+            Admitted::from(Principal::local())
         } else if free {
-            Principal {
+            Admitted::from(Principal {
                 role: Role::Reader,
                 ..Principal::local()
-            }
+            })
         } else {
             let token = self
                 .shown(request.headers())
@@ -209,11 +272,15 @@ impl Auth {
                 );
                 Problem::too_many(detail, seconds)
             })?;
-            token.principal.clone()
+            Admitted {
+                principal: token.principal.clone(),
+                token: Some(token),
+            }
         };
+        let principal = &admitted.principal;
         match call {
             // The router's own fallback says that there is nothing.
-            None => Ok(principal),
+            None => Ok(admitted),
             Some(Found::Call(row)) => match row.role {
                 Some(role) if !principal.may(role) => Err(Problem::forbidden(format!(
                     "{} {} needs the role {}, {} has the role {}",
@@ -223,7 +290,7 @@ impl Auth {
                     principal.name,
                     principal.role.as_str()
                 ))),
-                _ => Ok(principal),
+                _ => Ok(admitted),
             },
             Some(Found::OtherMethods(allow)) => {
                 let path = clip(request.uri().path());
@@ -248,9 +315,16 @@ pub(super) async fn gate(
 ) -> Response {
     let coded = request.headers().contains_key(header::TRANSFER_ENCODING);
     let mut response = match auth.admit(&request) {
-        Ok(principal) => {
+        Ok(Admitted { principal, token }) => {
             request.extensions_mut().insert(principal);
-            next.run(request).await
+            let stream = request.uri().path() == STREAM;
+            let response = next.run(request).await;
+            if stream {
+                let end = Box::pin(Arc::clone(&auth).end_of(token));
+                response.map(|body| Body::from_stream(body.into_data_stream().take_until(end)))
+            } else {
+                response
+            }
         }
         Err(problem) => problem.into_response(),
     };
