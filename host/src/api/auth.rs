@@ -319,7 +319,8 @@ pub(super) async fn gate(
             request.extensions_mut().insert(principal);
             let stream = request.uri().path() == STREAM;
             let response = next.run(request).await;
-            if stream {
+            // A refusal stays a document of known length.
+            if stream && response.status().is_success() {
                 let end = Box::pin(Arc::clone(&auth).end_of(token));
                 response.map(|body| Body::from_stream(body.into_data_stream().take_until(end)))
             } else {

@@ -116,6 +116,17 @@ impl Fleet {
             self.connection = None;
             tracing::debug!(%error, "orders are not exchanged with the fleet");
         }
+        self.seen(result)
+    }
+
+    /// Takes its place in the fleet, without Redis. Before the host serves: an order given at a host without a place would be taken for one
+    /// from before it joined, and stay its own.
+    pub(super) fn take_place(&mut self, watched: &Watched) -> FleetSeen {
+        let result = join(watched).map(|place| self.place = Some(place));
+        self.seen(result)
+    }
+
+    fn seen(&self, result: Result<(), FleetError>) -> FleetSeen {
         FleetSeen {
             stream: self.config.stream.clone(),
             origin: self.place.as_ref().map(|place| place.origin.clone()),

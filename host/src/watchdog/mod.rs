@@ -198,6 +198,7 @@ impl Watchdog {
         }
         if let Some(config) = inner.config.fleet.clone() {
             let mut fleet = Fleet::new(config);
+            *lock(&inner.fleet) = Some(fleet.take_place(&inner.watched));
             inner.repeat("ark-fleet", fleet::INTERVAL, move |inner| {
                 let seen = fleet.exchange(&inner.watched);
                 *lock(&inner.fleet) = Some(seen);
