@@ -111,7 +111,7 @@ fn fifty_breaks_lose_and_double_nothing() {
             random = random
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(1);
-            for _ in 0..1 + (random >> 33) % 200 {
+            for _ in 0..=(random >> 33) % 200 {
                 let event = stream.next().expect("an event");
                 assert_eq!(event.kind, "decision");
                 ids.push(

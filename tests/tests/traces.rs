@@ -103,10 +103,9 @@ fn one_trace_is_exported_as_one_tree_over_agents_hrm_and_commit() {
         let parent = ids.get(&span.parent_span_id[..]);
         let parent = parent.unwrap_or_else(|| panic!("{} hangs in the air", span.name));
         let expected = match span.name.as_str() {
-            "ark.signal" => "ark.decision",
             "ark.invocation" => "ark.signal",
             "ark.decision" => "ark.invocation",
-            "ark.queue" | "ark.evaluate" | "ark.commit" => "ark.decision",
+            "ark.signal" | "ark.queue" | "ark.evaluate" | "ark.commit" => "ark.decision",
             other => panic!("an unknown span {other}"),
         };
         assert_eq!(parent.name, expected, "the parent of {}", span.name);

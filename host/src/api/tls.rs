@@ -110,9 +110,8 @@ impl Tls {
                 continue;
             }
             let files = self.files.clone();
-            let result = match tokio::task::spawn_blocking(move || read(&files)).await {
-                Ok(result) => result,
-                Err(_) => return,
+            let Ok(result) = tokio::task::spawn_blocking(move || read(&files)).await else {
+                return;
             };
             match result {
                 Ok(config) => {
