@@ -8,6 +8,7 @@ mod agents;
 mod echo;
 mod isolation;
 mod load;
+mod overhead;
 mod process;
 mod report;
 mod sandbox;
@@ -104,6 +105,8 @@ enum Part {
     Start,
     /// Good agents beside hostile ones.
     Isolation,
+    /// Decisions with telemetry and without.
+    Telemetry,
     /// The store's writes, reads and history, beside bare `SQLite`.
     Store,
 }
@@ -158,6 +161,9 @@ fn main() -> Result<()> {
     }
     if wanted(Part::Start) {
         bench.start(&mut report)?;
+    }
+    if wanted(Part::Telemetry) {
+        bench.telemetry(&mut report)?;
     }
     if wanted(Part::Store) {
         bench.store(&mut report)?;
@@ -262,6 +268,17 @@ impl Bench {
             std::thread::sleep(Duration::from_secs(2));
             report.add(Sample::Resident, warm.resident()?);
             warm.stop()?;
+        }
+        Ok(())
+    }
+
+    fn telemetry(&self, report: &mut Report) -> Result<()> {
+        for round in 0..self.rounds {
+            for &connections in &self.connections {
+                let data =
+                    |which: &str| self.data(&format!("telemetry-{round}-{connections}-{which}"));
+                overhead::round(&self.ark, &data, APPROVED, connections, self.time, report)?;
+            }
         }
         Ok(())
     }

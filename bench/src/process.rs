@@ -17,6 +17,8 @@ pub struct Server {
     child: Child,
     /// Where it listens.
     pub address: SocketAddr,
+    /// Where it serves telemetry.
+    pub telemetry: Option<SocketAddr>,
     /// From its start until it was ready.
     pub ready_after: Duration,
 }
@@ -40,9 +42,24 @@ impl Server {
         agents: Option<&Path>,
         config: Option<&Path>,
     ) -> Result<Self> {
+        Self::ark_watched(ark, data_dir, agents, config, "127.0.0.1:0")
+    }
+
+    /// As [`Server::ark_with`], with telemetry at this address, or `off`.
+    ///
+    /// # Errors
+    /// As [`Server::ark`].
+    pub fn ark_watched(
+        ark: &Path,
+        data_dir: &Path,
+        agents: Option<&Path>,
+        config: Option<&Path>,
+        telemetry: &str,
+    ) -> Result<Self> {
         let mut command = Command::new(ark);
         command
-            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(["--telemetry-listen", telemetry, "--data-dir"])
             .arg(data_dir);
         if let Some(agents) = agents {
             command.arg("--agents").arg(agents);
@@ -92,14 +109,26 @@ impl Server {
             .spawn()
             .with_context(|| format!("{command:?}"))?;
         let stdout = child.stdout.take().context("stdout is piped")?;
-        let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line)?;
-        let Some((_, address)) = line.trim().split_once("listening on http://") else {
-            let _ = child.kill();
-            bail!("{command:?} did not say where it listens: {line:?}");
+        let mut stdout = BufReader::new(stdout);
+        let mut said = String::new();
+        let mut telemetry = None;
+        let address = loop {
+            let mut line = String::new();
+            if stdout.read_line(&mut line)? == 0 {
+                let _ = child.kill();
+                bail!("{command:?} did not say where it listens: {said:?}");
+            }
+            let line = line.trim();
+            if let Some((_, address)) = line.split_once("telemetry on http://") {
+                telemetry = Some(address.parse()?);
+            } else if let Some((_, address)) = line.split_once("listening on http://") {
+                break address.to_owned();
+            }
+            said.push_str(line);
         };
         Ok(Self {
             address: address.parse()?,
+            telemetry,
             child,
             ready_after: started.elapsed(),
         })
@@ -127,6 +156,18 @@ impl Server {
     /// The process has ended.
     pub fn written(&self) -> Result<f64> {
         self.number("io", "write_bytes:")
+    }
+
+    /// Processor time it has used so far.
+    ///
+    /// # Errors
+    /// The process has ended.
+    pub fn processor(&self) -> Result<Duration> {
+        let process = procfs::process::Process::new(i32::try_from(self.child.id())?)?;
+        let stat = process.stat()?;
+        Ok(Duration::from_millis(
+            (stat.utime + stat.stime) * 1000 / procfs::ticks_per_second(),
+        ))
     }
 
     fn number(&self, file: &str, name: &str) -> Result<f64> {

@@ -29,6 +29,12 @@ pub enum Sample {
     WarmStart,
     /// MiB of an idle host.
     Resident,
+    /// Decisions a second at so many connections, with telemetry or without.
+    Telemetry(u64, bool),
+    /// The rate with as a part of that without, in each pair of turns.
+    TelemetryRatio(u64),
+    /// Microseconds of processor time a decision, with telemetry or without.
+    TelemetryCost(u64, bool),
     /// Durable writes of state a second by so many writers.
     Writes(u64, Kind),
     /// A read of state while 16 writers write.
@@ -227,6 +233,27 @@ fn row(sample: Sample) -> Option<(String, &'static str, &'static str)> {
             "resident memory, idle, with the example agents".to_owned(),
             " MiB",
             "<= 120 MB",
+        ),
+        Sample::Telemetry(connections, on) => {
+            let telemetry = if on { "with" } else { "without" };
+            (
+                format!("decisions, {connections} connections, {telemetry} telemetry"),
+                "/s",
+                "",
+            )
+        }
+        Sample::TelemetryCost(connections, on) => {
+            let telemetry = if on { "with" } else { "without" };
+            (
+                format!("processor a decision, {connections} connections, {telemetry} telemetry"),
+                " µs",
+                "",
+            )
+        }
+        Sample::TelemetryRatio(connections) => (
+            format!("{connections} connections: with telemetry, as a part of without"),
+            "",
+            ">= 0.95",
         ),
         Sample::Writes(writers, kind) => (
             format!("{}, {writers} writers: durable writes", of(kind)),

@@ -6,19 +6,22 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::agents::{Agents, Ground, Refused, StartingAgents};
 use crate::config::{Config, PolicyFile};
 use crate::hrm::chain::Chain;
 use crate::hrm::guards::Guards;
-use crate::hrm::{Hrm, HrmError};
+use crate::hrm::{Hrm, HrmConfig, HrmError};
 use crate::model::decision::PolicyIdentity;
-use crate::model::ids::Digest;
+use crate::model::ids::{Digest, Millis};
+use crate::readiness::Readiness;
 use crate::router::{Parts, Router, RouterError};
 use crate::runtime::{
     Engine, EngineError, GraveyardSource, Pin, PinError, PinnedGraveyard, Policy,
 };
-use crate::store::{OpenError, Store, Unit};
+use crate::store::{OpenError, Store, StoreConfig, Unit};
+use crate::telemetry::{Groundwork, OpenApprovals, Sources, Telemetry, TelemetryError};
 use crate::watchdog::{Watchdog, Watched};
 
 /// Why the host does not start.
@@ -50,6 +53,9 @@ pub enum StartError {
     /// The router.
     #[error(transparent)]
     Router(#[from] RouterError),
+    /// Telemetry.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
     /// The watchdog.
     #[error("the watchdog cannot start: {0}")]
     Watchdog(std::io::Error),
@@ -77,6 +83,10 @@ pub struct App {
     pub watchdog: Watchdog,
     /// The versions of agents.
     pub agents: Agents,
+    /// Whether all of them together may judge.
+    pub readiness: Readiness,
+    /// What shows what they do.
+    pub telemetry: Arc<Telemetry>,
 }
 
 impl App {
@@ -87,7 +97,12 @@ impl App {
     pub fn start(config: &Config) -> Result<Self, StartError> {
         let pin = Pin::compiled_in()?;
         // Opened first: it makes the data directory and holds its lock, so nobody else is about to use the cache in it.
-        let store = Store::open(&config.store)?;
+        let groundwork = Groundwork::lay(&config.telemetry)?;
+        let meters = groundwork.meters.clone();
+        let store = Store::open(&StoreConfig {
+            meters: Arc::clone(&meters.store),
+            ..config.store.clone()
+        })?;
         let engine = Engine::new(&config.engine)?;
         let PinnedGraveyard { policy, vectors } =
             PinnedGraveyard::load(&engine, &config.graveyard, pin)?;
@@ -116,9 +131,13 @@ impl App {
         }
         let guards = Arc::new(Guards::with(control.halt, control.quarantines));
         let chain = Chain::new(Arc::new(policy), operator);
-        let policies = chain.identities().cloned().collect();
+        let policies: Vec<Arc<PolicyIdentity>> = chain.identities().cloned().collect();
+        let graveyard = Arc::clone(chain.graveyard());
         let hrm = Hrm::start(
-            config.hrm.clone(),
+            HrmConfig {
+                meters: Arc::clone(&meters.hrm),
+                ..config.hrm.clone()
+            },
             &chain,
             Arc::clone(&guards),
             store.clone(),
@@ -132,6 +151,7 @@ impl App {
             agents: agents.clone(),
             hrm: hrm.clone(),
             store: store.clone(),
+            meters: Arc::clone(&meters.watchdog),
         };
         let watchdog =
             Watchdog::start(config.watchdog.clone(), watched).map_err(StartError::Watchdog)?;
@@ -141,6 +161,7 @@ impl App {
             store: store.clone(),
             guards: Arc::clone(&guards),
             watchdog: watchdog.clone(),
+            meters: Arc::clone(&meters.router),
         };
         let router = Router::start(config.router.clone(), parts)?;
         let agents = Agents::new(Ground {
@@ -153,6 +174,20 @@ impl App {
             ceiling: config.limits.clone(),
             keep: config.agent_versions,
         });
+        let readiness = Readiness {
+            guards: Arc::clone(&guards),
+            store: store.clone(),
+            watchdog: watchdog.clone(),
+            vectors,
+        };
+        let telemetry = groundwork.build(Sources {
+            meters: meters.clone(),
+            readiness: readiness.clone(),
+            router: router.clone(),
+            graveyard,
+            vectors,
+            approvals: open_approvals(&store),
+        })?;
         Ok(Self {
             hrm,
             router,
@@ -164,6 +199,8 @@ impl App {
             refused,
             watchdog,
             agents,
+            readiness,
+            telemetry: Arc::new(telemetry),
         })
     }
 
@@ -173,7 +210,21 @@ impl App {
         self.watchdog.close();
         self.hrm.close();
         self.store.close();
+        self.telemetry.close();
     }
+}
+
+/// What is held and nobody has decided.
+fn open_approvals(store: &Store) -> Box<dyn Fn() -> Option<OpenApprovals> + Send + Sync> {
+    let store = store.clone();
+    Box::new(move || {
+        let (open, since) = store.waiting_approvals().ok()?;
+        let age = since.map_or(0.0, |since| Millis::now().seconds_since(since));
+        Some(OpenApprovals {
+            open,
+            oldest: Duration::from_secs_f64(age.max(0.0)),
+        })
+    })
 }
 
 fn load_policy(engine: &Engine, file: &PolicyFile) -> Result<Policy, StartError> {

@@ -1,5 +1,8 @@
 //! What whole-system tests need: the real `ark`, started on a free port in a directory of its own, and a plain HTTP client.
 
+pub mod redis;
+pub mod telemetry;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -62,7 +65,8 @@ pub fn copy_agent(from: &Path, name: &str, to: &Path) {
     }
 }
 
-/// Writes a copy of an agent that has another number: the last two characters of its name, in the component's bytes and in the manifest.
+/// Writes a copy of an agent that has another number: the last characters of its name (two, or as many as the number has digits), in the
+/// component's bytes and in the manifest.
 ///
 /// # Panics
 /// The component does not hold its name exactly once, or cannot be read or written.
@@ -76,7 +80,8 @@ pub fn copy_numbered(from: &Path, name: &str, number: u32, topic: &str, to: &Pat
         line.expect("a line of the manifest").to_owned()
     };
     let old = line("name").replace("name = ", "").replace('"', "");
-    let new = format!("{}{number:02}", &old[..old.len() - 2]);
+    let digits = format!("{number:02}");
+    let new = format!("{}{digits}", &old[..old.len() - digits.len()]);
     let places: Vec<usize> = component
         .windows(old.len())
         .enumerate()
@@ -92,7 +97,7 @@ pub fn copy_numbered(from: &Path, name: &str, number: u32, topic: &str, to: &Pat
     component[places[0]..places[0] + new.len()].copy_from_slice(new.as_bytes());
     let file = format!("{name}-{number:02}");
     let manifest = manifest
-        .replace(&old, &new)
+        .replace(&line("name"), &format!("name = \"{new}\""))
         .replace(&line("component"), &format!("component = \"{file}.wasm\""))
         .replace(&line("topics"), &format!("topics = [\"{topic}\"]"))
         .replace(
@@ -146,6 +151,24 @@ pub fn base64(bytes: &[u8]) -> String {
 pub const PATIENT: &str =
     "[watchdog]\nconsecutive_failures = 100000\nfailure_rate = 1.0\nmissed_heartbeats = 100000\n";
 
+/// Makes a token in the data directory of a host that is stopped; its secret.
+///
+/// # Panics
+/// It is refused.
+#[must_use]
+pub fn make_token(data_dir: &Path, name: &str, role: &str, more: &[&str]) -> String {
+    let output = Command::new(ark())
+        .args(["token", "create", "--name", name, "--role", role])
+        .arg("--data-dir")
+        .arg(data_dir)
+        .args(more)
+        .output()
+        .expect("ark starts");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
 /// Runs `ark` to its end.
 ///
 /// # Panics
@@ -167,8 +190,11 @@ pub fn kill(pid: u32) {
 /// A running host. It is killed when it is dropped.
 pub struct Host {
     child: Child,
+    errors: Option<std::thread::JoinHandle<String>>,
     /// Where it listens.
     pub address: String,
+    /// Where it serves telemetry, unless that is off.
+    pub telemetry: Option<String>,
 }
 
 impl Host {
@@ -260,6 +286,9 @@ impl Host {
             }
             command.arg("--config").arg(&config);
         }
+        if !args.contains(&"--telemetry-listen") {
+            command.args(["--telemetry-listen", "127.0.0.1:0"]);
+        }
         let mut child = command
             .args(args)
             .env("ARK_LOG", "warn")
@@ -278,16 +307,26 @@ impl Host {
             text
         });
         let mut lines = BufReader::new(child.stdout.take().expect("standard output")).lines();
+        let mut telemetry = None;
         let address = lines.find_map(|line| {
-            line.ok()?
-                .strip_prefix("ark: listening on http://")
+            let line = line.ok()?;
+            if let Some(address) = line.strip_prefix("ark: telemetry on http://") {
+                telemetry = Some(address.to_owned());
+            }
+            line.strip_prefix("ark: listening on http")
+                .and_then(|line| line.strip_prefix("s").unwrap_or(line).strip_prefix("://"))
                 .map(str::to_owned)
         });
         let Some(address) = address else {
             let _ = child.wait();
             return Err(errors.join().unwrap_or_default());
         };
-        Ok(Self { child, address })
+        Ok(Self {
+            child,
+            errors: Some(errors),
+            address,
+            telemetry,
+        })
     }
 
     fn wait_until_ready(&self) {
@@ -315,6 +354,18 @@ impl Host {
     pub fn terminate(mut self) -> Option<i32> {
         kill_process(Pid::from_child(&self.child), Signal::TERM).expect("SIGTERM");
         self.child.wait().expect("its end").code()
+    }
+
+    /// Ends it with SIGTERM and returns what it logged.
+    ///
+    /// # Panics
+    /// It has no process id, or does not end.
+    #[must_use]
+    pub fn terminate_for_log(mut self) -> String {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).expect("SIGTERM");
+        self.child.wait().expect("its end");
+        let errors = self.errors.take().expect("its log is read once");
+        errors.join().expect("its log")
     }
 
     /// Its process id.
@@ -357,6 +408,29 @@ impl Client {
             address: address.to_owned(),
             stream: None,
         }
+    }
+
+    /// A client of its telemetry.
+    ///
+    /// # Panics
+    /// That is off.
+    #[must_use]
+    pub fn of_telemetry(host: &Host) -> Self {
+        Self {
+            address: host.telemetry.clone().expect("telemetry is on"),
+            stream: None,
+        }
+    }
+
+    /// Sends a GET; the text of the answer.
+    ///
+    /// # Panics
+    /// The host does not answer 200 with text.
+    pub fn get_text(&mut self, path: &str) -> String {
+        let (status, _, body) = self.request("GET", path, &[], b"").expect("an answer");
+        let text = String::from_utf8(body).expect("UTF-8");
+        assert_eq!(status, 200, "{path}: {text}");
+        text
     }
 
     /// Sends a GET; status and JSON body (null when there is none).

@@ -181,7 +181,7 @@ fn a_thousand_hot_swaps_under_load_lose_nothing_and_fail_nothing() {
     );
     assert_eq!(
         one(
-            "SELECT count(*) FROM audit_log WHERE kind = 'control' AND json_extract(body, '$.by') = 'ada'"
+            "SELECT count(*) FROM audit_log WHERE kind = 'operator' AND json_extract(body, '$.by') = 'ada'"
         ),
         i64::try_from(SWAPS).expect("a count") + 2
     );

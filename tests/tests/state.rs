@@ -490,3 +490,52 @@ fn a_setting_reaches_its_agent_while_the_host_runs() {
         (&json!(2), &json!([0.1, 0.1]))
     );
 }
+
+#[test]
+fn a_change_with_a_key_is_made_once() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = dir.path().join("data");
+    let mut host = Host::start(&data, &[]);
+    let mut client = Client::new(&host);
+    for size in [1, 2] {
+        put(&mut client, "/v1/state/kyle/plan", &json!({"value": size}));
+    }
+    let cases = [
+        (
+            "/v1/memory/kyle",
+            json!({"kind": "lesson", "content": "buy low"}),
+            201,
+        ),
+        ("/v1/state/kyle/plan/rollback", json!({"steps": 1}), 200),
+    ];
+    for (path, body, status) in cases {
+        let key = [("Idempotency-Key", "once")];
+        // Each has a key of its own, since a key stands for one request.
+        let key = if status == 201 {
+            key
+        } else {
+            [("Idempotency-Key", "twice")]
+        };
+        let first = call(&mut client, "POST", path, &key, Some(&body));
+        assert_eq!(first.0, status, "{}", first.2);
+        host.kill();
+        host = Host::start(&data, &[]);
+        client = Client::new(&host);
+        let again = call(&mut client, "POST", path, &key, Some(&body));
+        assert_eq!((again.0, &again.2), (status, &first.2));
+        let mut other = body.clone();
+        other["updated_by"] = json!("ada");
+        // Somebody else's keys are their own; the same caller's are not.
+        other["kind"] = json!("other");
+        other
+            .as_object_mut()
+            .expect("an object")
+            .remove("updated_by");
+        let reused = call(&mut client, "POST", path, &key, Some(&other)).0;
+        assert!(matches!(reused, 400 | 422), "{path}: {reused}");
+    }
+    let (_, memories) = client.get("/v1/memory/kyle");
+    assert_eq!(memories["memories"].as_array().map(Vec::len), Some(1));
+    let (_, history) = client.get("/v1/state/kyle/plan/history");
+    assert_eq!(history["revisions"].as_array().map(Vec::len), Some(3));
+}

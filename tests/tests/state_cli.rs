@@ -134,7 +134,7 @@ fn secrets_snapshots_and_keys_with_the_command_line() {
         &["state", "snapshot", &taken, "--data-dir", &data],
         &[],
     ));
-    assert_eq!(manifest["schema"], 3);
+    assert_eq!(manifest["schema"], 4);
     let busy = command(
         &[
             "state",

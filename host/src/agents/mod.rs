@@ -536,7 +536,7 @@ fn unit(
     body["reason"] = json!(order.reason);
     Unit {
         audit: vec![AuditEntry {
-            kind: AuditKind::Control,
+            kind: AuditKind::Operator,
             id: DecisionId::fresh().to_string(),
             trace_id: Some(order.trace_id),
             agent: Some(agent.clone()),

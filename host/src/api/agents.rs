@@ -27,6 +27,7 @@ use crate::runtime::{LoadError, MAX_COMPONENT_BYTES, Manifest};
 use crate::store::AgentVersion;
 
 use super::control::{parsed_name, standing, words};
+use super::envelope::by_of;
 use super::exchange::{Asked, json_answer, not_a, query_of, read_at_most, read_json, trace_of};
 use super::operating::whole;
 use super::problem::Problem;
@@ -294,17 +295,14 @@ async fn component(
     Ok(([(header::CONTENT_TYPE, wasm)], bytes).into_response())
 }
 
-/// Who wants it and why: who was proved, else who is named.
+/// Who wants it and why.
 fn order(
     principal: &Principal,
     by: Option<String>,
     reason: Option<String>,
     headers: &HeaderMap,
 ) -> Result<Order, Problem> {
-    let by = match by {
-        Some(by) if !principal.proved => words("by", &by)?,
-        _ => principal.name.clone(),
-    };
+    let by = words("by", &by_of(principal, "by", by)?)?;
     let reason = words("reason", reason.as_deref().unwrap_or(NO_REASON))?;
     Ok(Order {
         by,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -14,9 +15,11 @@ use crate::model::check::FieldError;
 use crate::model::control::{Cause, Order, Severity};
 use crate::model::form::Fields;
 use crate::model::ids::{Millis, Name};
+use crate::model::principal::Principal;
 use crate::router::Occupied;
 use crate::store::AlertFilter;
 
+use super::envelope::{by_of, key_of_header};
 use super::exchange::{Asked, json_answer, not_a, path_text, query_of, read_json};
 use super::problem::Problem;
 use super::reading::{PathText, off_reactor, page_of};
@@ -29,24 +32,27 @@ const REASON_BYTES: usize = 1024;
 
 pub(super) async fn halt(
     State(api): Shared,
+    Extension(principal): Extension<Principal>,
     query: Asked,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    instruct(&api, query, &headers, body, Order::Halt).await
+    instruct(&api, &principal, query, &headers, body, Order::Halt).await
 }
 
 pub(super) async fn resume(
     State(api): Shared,
+    Extension(principal): Extension<Principal>,
     query: Asked,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    instruct(&api, query, &headers, body, Order::Resume).await
+    instruct(&api, &principal, query, &headers, body, Order::Resume).await
 }
 
 pub(super) async fn quarantine(
     State(api): Shared,
+    Extension(principal): Extension<Principal>,
     name: PathText,
     query: Asked,
     headers: HeaderMap,
@@ -56,11 +62,12 @@ pub(super) async fn quarantine(
         agent: known_agent(&api, name)?,
         cause: Cause::Operator,
     };
-    instruct(&api, query, &headers, body, order).await
+    instruct(&api, &principal, query, &headers, body, order).await
 }
 
 pub(super) async fn restore(
     State(api): Shared,
+    Extension(principal): Extension<Principal>,
     name: PathText,
     query: Asked,
     headers: HeaderMap,
@@ -71,26 +78,34 @@ pub(super) async fn restore(
     if !api.guards.is_quarantined(&agent) {
         known(&api, &agent)?;
     }
-    instruct(&api, query, &headers, body, Order::Restore { agent }).await
+    instruct(
+        &api,
+        &principal,
+        query,
+        &headers,
+        body,
+        Order::Restore { agent },
+    )
+    .await
 }
 
 async fn instruct(
     api: &Arc<Api>,
+    principal: &Principal,
     query: Asked,
     headers: &HeaderMap,
     body: Body,
     order: Order,
 ) -> Result<Response, Problem> {
     query_of(query, &[])?;
-    let mut fields = Fields::of(read_json(headers, body).await?, "")?;
+    let document = read_json(headers, body).await?;
+    let idempotency = key_of_header(headers, &format!("{order:?} {document}"))?;
+    let mut fields = Fields::of(document, "")?;
     let reason = words(
         "reason",
         &fields.required_text("reason", "say why, for the audit log")?,
     )?;
-    let by = words(
-        "by",
-        &fields.text("by")?.unwrap_or_else(|| "operator".to_owned()),
-    )?;
+    let by = words("by", &by_of(principal, "by", fields.text("by")?)?)?;
     if by == crate::watchdog::WATCHDOG {
         return Err(not_a("by", &by, "give your own name"));
     }
@@ -99,6 +114,8 @@ async fn instruct(
         order: order.clone(),
         reason,
         by,
+        from: None,
+        idempotency,
     };
     let (reply, answer) = oneshot::channel();
     // Handing it over waits for a place when the host is flooded.
@@ -173,6 +190,7 @@ pub(super) async fn watchdog(State(api): Shared, query: Asked) -> Result<Respons
             },
             "thresholds": *api.watchdog.thresholds(),
             "redis": api.watchdog.redis(),
+            "fleet": api.watchdog.fleet(),
             "violations_per_minute": config.violations_per_minute,
             "capsules": config.retention,
             "backlog": {"waiting": api.router.backlog(), "most": api.router.config().backlog},

@@ -181,15 +181,10 @@ pub(super) fn json_answer(
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/json"),
     );
-    if let Some(trace_id) = trace_id {
-        let text = trace_id.to_string();
-        let parent = format!(
-            "00-{text}-{}-01",
-            text.get(16..).unwrap_or("0000000000000001")
-        );
-        if let Ok(value) = HeaderValue::from_str(&parent) {
-            response.headers_mut().insert("traceparent", value);
-        }
+    if let Some(trace_id) = trace_id
+        && let Some(value) = super::envelope::traceparent(trace_id)
+    {
+        response.headers_mut().insert("traceparent", value);
     }
     response
 }

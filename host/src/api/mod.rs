@@ -5,17 +5,31 @@
 //!
 //! Must not know: SQL, wasmtime, rules. Reads that touch the disk run off the reactor.
 
+pub mod access;
 mod agents;
+mod amendments;
+mod approvals;
+mod auth;
 mod control;
+mod envelope;
+mod events;
 mod exchange;
+mod lists;
+mod metering;
 mod operating;
 mod problem;
 mod proposing;
 mod reading;
 mod routes;
 mod server;
+mod stall;
 mod state;
 mod tables;
+mod tls;
+mod tokens;
+mod traces;
 pub mod view;
 
-pub use server::{Server, ServerError, serve};
+pub use server::{AccessConfig, Server, ServerError, serve};
+pub use tls::{Tls, TlsError, TlsFiles};
+pub(crate) use tokens::{agents_of, token_view};

@@ -12,16 +12,15 @@ use crate::model::check::{FieldError, clip};
 use crate::model::form::Fields;
 use crate::model::ids::{Millis, Name, TraceId};
 use crate::model::state::{canonical_value, check_key};
-use crate::store::{Operation, OperatorChange, Unit};
+use crate::store::{CommitError, IdempotencyRecord, Operation, OperatorChange, Unit};
 
+use super::envelope::key_of_header;
 use super::exchange::{not_a, trace_of};
 use super::problem::Problem;
 use super::routes::Api;
 
 /// How many rows a list holds unless told otherwise, and at most.
 const PAGE: (u32, u32) = (50, 500);
-/// Who changes something, unless it is said.
-const OPERATOR: &str = "operator";
 
 /// Which revision a change is made on.
 #[derive(Clone, Copy)]
@@ -80,20 +79,21 @@ impl Expected {
 pub(super) async fn operate(
     api: &Arc<Api>,
     headers: &HeaderMap,
-    by: Option<String>,
+    by: String,
     expected: Expected,
     change: OperatorChange,
 ) -> Result<(u64, TraceId), Problem> {
-    let by = by.unwrap_or_else(|| OPERATOR.to_owned());
-    if !(1..=128).contains(&by.len()) || by.chars().any(char::is_control) {
-        return Err(not_a(
-            "updated_by",
-            &by,
-            "give 1 to 128 bytes of plain text",
-        ));
-    }
+    // Debug shows all of it: another change has another text.
+    let key = key_of_header(headers, &format!("{change:?}"))?;
     let trace_id = trace_of(headers, None)?;
     let unit = Unit {
+        idempotency: key.clone().map(|key| IdempotencyRecord {
+            scope: format!("operate:{by}"),
+            key: key.key,
+            request: key.request,
+            // The number that the change makes.
+            answer: String::new(),
+        }),
         operations: vec![Operation { by, change }],
         trace_id: Some(trace_id),
         at: Millis::now(),
@@ -103,17 +103,24 @@ pub(super) async fn operate(
     api.store
         .submit(unit, Box::new(move |result| drop(reply.send(result))))
         .map_err(|(error, _)| error)?;
-    let receipt = answer
+    let done = answer
         .await
-        .map_err(|_| Problem::unavailable("the store is closed"))?
-        .map_err(|error| {
-            let problem = Problem::from(error);
-            if expected.header {
-                problem.by_header()
-            } else {
-                problem
-            }
-        })?;
+        .map_err(|_| Problem::unavailable("the store is closed"))?;
+    if let Err(CommitError::Seen(first)) = &done
+        && key.is_some_and(|key| key.request == first.request)
+    {
+        let number = first.answer.parse();
+        let malformed = |_| Problem::unavailable("the stored answer is malformed");
+        return Ok((number.map_err(malformed)?, trace_id));
+    }
+    let receipt = done.map_err(|error| {
+        let problem = Problem::from(error);
+        if expected.header {
+            problem.by_header()
+        } else {
+            problem
+        }
+    })?;
     let number = receipt.operations.first().copied();
     let number = number.ok_or_else(|| Problem::unavailable("the writer gave no answer"))?;
     Ok((number, trace_id))

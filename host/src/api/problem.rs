@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::hrm::HrmError;
 use crate::model::check::FieldError;
 use crate::router::RouterError;
-use crate::store::{CommitError, ReadError, SubmitError};
+use crate::store::{CommitError, ReadError, SubmitError, TokenRefusal};
 
 /// An error answer.
 #[derive(Debug, Clone, Serialize)]
@@ -35,6 +35,9 @@ pub struct Problem {
     current_revision: Option<u64>,
     #[serde(skip)]
     retry_after: Option<u32>,
+    /// The methods there are, where another one was used.
+    #[serde(skip)]
+    allow: Option<String>,
 }
 
 impl Problem {
@@ -55,6 +58,7 @@ impl Problem {
             outcome: None,
             current_revision: None,
             retry_after: None,
+            allow: None,
         }
     }
 
@@ -89,6 +93,52 @@ impl Problem {
         }
     }
 
+    /// No token in force was shown. Why is not said: a wrong, an expired and a revoked token get the same answer.
+    pub fn unauthenticated() -> Self {
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "unauthenticated",
+            "A token is needed",
+            "this call needs a bearer token that is in force",
+        )
+        .at(
+            "Authorization",
+            "send Authorization: Bearer ark_…; an administrator makes tokens with `ark token create`",
+        )
+    }
+
+    /// The caller is known and may not do this.
+    pub fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", "Not allowed", detail)
+    }
+
+    /// The path takes other methods.
+    pub fn other_method(detail: String, allow: String) -> Self {
+        Self {
+            allow: Some(allow),
+            ..Self::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method-not-allowed",
+                "Method not allowed",
+                detail,
+            )
+        }
+    }
+
+    /// The caller sent too many requests.
+    pub fn too_many(detail: impl Into<String>, retry_after: u32) -> Self {
+        Self {
+            retry_after: Some(retry_after),
+            ..Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too-many-requests",
+                "Too many requests",
+                detail,
+            )
+        }
+        .at("Authorization", "wait for Retry-After seconds")
+    }
+
     /// The condition on the revision came in a header: the status HTTP has for that (RFC 9110, section 15.5.13).
     pub fn by_header(mut self) -> Self {
         if self.current_revision.is_some() && self.status == 409 {
@@ -100,6 +150,12 @@ impl Problem {
     /// This problem in words.
     pub fn detail(&self) -> &str {
         &self.detail
+    }
+
+    /// The same problem in a part of a larger request.
+    pub fn within(mut self, part: &str) -> Self {
+        self.field = self.field.map(|field| format!("{part}.{field}"));
+        self
     }
 
     /// Says which field is at fault and what would be right.
@@ -119,6 +175,18 @@ impl IntoResponse for Problem {
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
         );
+        if let Some(allow) = self
+            .allow
+            .and_then(|allow| HeaderValue::from_str(&allow).ok())
+        {
+            response.headers_mut().insert(header::ALLOW, allow);
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static("Bearer realm=\"ark\""),
+            );
+        }
         if let Some(seconds) = self.retry_after {
             response
                 .headers_mut()
@@ -152,10 +220,36 @@ impl From<HrmError> for Problem {
         match error {
             HrmError::Busy => Self::busy(detail),
             HrmError::Closed => Self::unavailable(detail),
-            HrmError::NotRecorded(_)
-            | HrmError::Conflict(_)
-            | HrmError::AlreadySettled
-            | HrmError::DeadlineExceeded => Self {
+            HrmError::DeadlineExceeded => Self {
+                outcome: Some("denied"),
+                ..super::envelope::too_late()
+            },
+            HrmError::NotThere(_) | HrmError::UnknownApproval(_) => Self::not_found(detail),
+            HrmError::ApprovalSettled { .. } => Self::new(
+                StatusCode::CONFLICT,
+                "approval-settled",
+                "The approval is settled",
+                detail,
+            )
+            .at(
+                "id",
+                "read it: GET /v1/approvals/{id}; have the action proposed anew",
+            ),
+            HrmError::NotIndependent { .. } => Self::new(
+                StatusCode::FORBIDDEN,
+                "not-independent",
+                "Somebody else must approve it",
+                detail,
+            )
+            .at("by", "have another person approve it"),
+            HrmError::NoCapital => Self::new(
+                StatusCode::CONFLICT,
+                "no-capital",
+                "The capital is not known",
+                detail,
+            )
+            .at("amount", "PUT /v1/account/capital first"),
+            HrmError::NotRecorded(_) | HrmError::Conflict(_) | HrmError::AlreadySettled => Self {
                 outcome: Some("denied"),
                 retry_after: Some(1),
                 ..Self::new(
@@ -249,6 +343,7 @@ impl From<CommitError> for Problem {
                     .at("to_revision", "read the history and give a revision in it")
             },
             CommitError::NotThere(_) => Self::not_found(detail),
+            CommitError::Token(refusal) => token_refused(&refusal, detail),
             CommitError::Secret(_) => Self::new(
                 StatusCode::CONFLICT,
                 "no-secret-key",
@@ -259,7 +354,8 @@ impl From<CommitError> for Problem {
                 "key",
                 "start the host with ARK_SECRET_KEY_FILE, or use a key outside secret/",
             ),
-            CommitError::KeyReused { .. } => key_reused(detail),
+            // Where it matters it was compared before this.
+            CommitError::KeyReused { .. } | CommitError::Seen(_) => key_reused(detail),
             CommitError::DeliveryNotPending { .. }
             | CommitError::DeadlineExceeded
             | CommitError::Storage(_)
@@ -277,4 +373,18 @@ fn key_reused(detail: String) -> Problem {
         detail,
     )
     .at("idempotency_key", "use a fresh key for every new request")
+}
+
+fn token_refused(refusal: &TokenRefusal, detail: String) -> Problem {
+    let (status, field, remedy) = match refusal {
+        TokenRefusal::NameTaken(_) => (StatusCode::CONFLICT, "name", "give another name"),
+        TokenRefusal::NotFirst => return Problem::unauthenticated(),
+        TokenRefusal::FirstMustBeAdmin => (StatusCode::CONFLICT, "role", "give admin"),
+        TokenRefusal::TooMany => (
+            StatusCode::CONFLICT,
+            "name",
+            "use tokens for longer: expired ones count too",
+        ),
+    };
+    Problem::new(status, "token-refused", "The token cannot be made", detail).at(field, remedy)
 }

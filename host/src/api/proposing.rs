@@ -1,5 +1,8 @@
 //! Calls that propose, signal or report.
 
+use std::sync::Arc;
+
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
@@ -7,12 +10,17 @@ use axum::response::Response;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use crate::hrm::{Answer, ExecutionReport, ExecutionStatus, HrmError, IdempotencyKey, Proposal};
+use crate::hrm::{
+    Answer, Batch, BatchAnswer, ExecutionReport, ExecutionStatus, HrmError, IdempotencyKey,
+    Proposal,
+};
 use crate::model::check::{FieldError, check_topic};
 use crate::model::form::{ActionRequest, Fields, check_idempotency_key, parse_action};
 use crate::model::ids::{DecisionId, Digest, Fraction, Name};
+use crate::model::principal::{Principal, Role};
 use crate::router::{HOST_TOPICS, IncomingSignal, RouterError};
 
+use super::envelope::Deadline;
 use super::exchange::{
     Asked, idempotency_key, json_answer, not_a, parsed, query_of, read_json, trace_of,
 };
@@ -21,8 +29,14 @@ use super::reading::find_decision;
 use super::routes::{Api, Shared};
 use super::view::DecisionView;
 
+/// The most actions of a batch.
+const BATCH: usize = 100;
+
+/// Role: submitter.
 pub(super) async fn actions(
     State(api): Shared,
+    Extension(principal): Extension<Principal>,
+    Extension(Deadline(deadline)): Extension<Deadline>,
     query: Asked,
     headers: HeaderMap,
     body: Body,
@@ -39,21 +53,13 @@ pub(super) async fn actions(
         headers.contains_key("idempotency-key") || document.get("idempotency_key").is_some();
     let digest = keyed.then(|| Digest::of(document.to_string().as_bytes()));
     let request = parse_action(document)?;
-    if !api.may_propose(&request.agent) {
-        return Err(unknown_agent(&api, &request.agent));
-    }
     let key = idempotency_key(&headers, request.idempotency_key.clone())?;
-    let trace_id = trace_of(&headers, request.trace_id)?;
-    let ActionRequest { agent, action, .. } = request;
-    let proposal = Proposal {
-        agent,
-        trace_id,
-        action,
-        causal_depth: 0,
-        idempotency: key
-            .zip(digest)
-            .map(|(key, request)| IdempotencyKey { key, request }),
-    };
+    let mut proposal = proposal_of(&api, &principal, &headers, request)?;
+    proposal.idempotency = key
+        .zip(digest)
+        .map(|(key, request)| IdempotencyKey { key, request });
+    proposal.deadline = deadline;
+    let trace_id = proposal.trace_id;
     if dry_run {
         let (reply, answer) = oneshot::channel();
         api.hrm.preview(
@@ -83,11 +89,7 @@ pub(super) async fn actions(
             ))
         }
         Answer::Seen(id) => {
-            let decision = find_decision(&api, id).await?.ok_or_else(|| {
-                Problem::unavailable(
-                    "the decision on the first request with this idempotency key is not in the database: it was not recorded (send it again), or it is in an archive of the audit log",
-                )
-            })?;
+            let decision = find_decision(&api, id).await?.ok_or_else(not_here)?;
             let mut response = json_answer(
                 StatusCode::OK,
                 Some(decision.trace_id),
@@ -101,8 +103,141 @@ pub(super) async fn actions(
     }
 }
 
+fn proposal_of(
+    api: &Api,
+    principal: &Principal,
+    headers: &HeaderMap,
+    request: ActionRequest,
+) -> Result<Proposal, Problem> {
+    in_name_of(principal, &request.agent)?;
+    // A token bound to a name says by itself that it may propose.
+    let bound = principal.agents.contains(&request.agent);
+    if !bound && !api.may_propose(&request.agent) {
+        return Err(unknown_agent(api, &request.agent));
+    }
+    let trace_id = trace_of(headers, request.trace_id)?;
+    let ActionRequest { agent, action, .. } = request;
+    let submitter = if principal.proved {
+        principal.name.clone()
+    } else {
+        agent.to_string()
+    };
+    Ok(Proposal {
+        agent,
+        submitter,
+        trace_id,
+        action,
+        causal_depth: 0,
+        idempotency: None,
+        deadline: None,
+    })
+}
+
+/// Refuses a name that the caller's token is not bound to.
+fn in_name_of(principal: &Principal, agent: &Name) -> Result<(), Problem> {
+    if principal.speaks_for(agent) {
+        return Ok(());
+    }
+    let bound: Vec<&str> = principal.agents.iter().map(Name::as_str).collect();
+    let detail = format!(
+        "the token {} is bound to {}, not to {agent}",
+        principal.name,
+        bound.join(", ")
+    );
+    Err(Problem::forbidden(detail).at("agent", "use a token that is bound to this name"))
+}
+
+/// Several actions: each is judged, all are committed together. Role: submitter.
+pub(super) async fn batch(
+    State(api): Shared,
+    Extension(principal): Extension<Principal>,
+    Extension(Deadline(deadline)): Extension<Deadline>,
+    query: Asked,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    query_of(query, &[])?;
+    let document = read_json(&headers, body).await?;
+    let digest = Digest::of(document.to_string().as_bytes());
+    let mut fields = Fields::of(document, "")?;
+    let key = idempotency_key(&headers, fields.text("idempotency_key")?)?;
+    let remedy = format!("give a list of 1 to {BATCH} actions");
+    let actions = match fields.take("actions") {
+        Some(Value::Array(actions)) if (1..=BATCH).contains(&actions.len()) => actions,
+        Some(Value::Array(actions)) => {
+            let problem = format!("has {} items", actions.len());
+            return Err(FieldError::new("actions", problem, remedy).into());
+        }
+        Some(_) => return Err(FieldError::new("actions", "is no list", remedy).into()),
+        None => return Err(FieldError::new("actions", "is missing", remedy).into()),
+    };
+    fields.finish()?;
+    let mut proposals = Vec::with_capacity(actions.len());
+    for (index, document) in actions.into_iter().enumerate() {
+        let within = |error: FieldError| FieldError {
+            field: format!("actions[{index}].{}", error.field),
+            ..error
+        };
+        let request = parse_action(document).map_err(within)?;
+        if request.idempotency_key.is_some() {
+            let problem = "is given for one action of a batch";
+            let remedy = "give one key for the whole batch";
+            return Err(within(FieldError::new("idempotency_key", problem, remedy)).into());
+        }
+        let mut proposal = proposal_of(&api, &principal, &headers, request)
+            .map_err(|problem| problem.within(&format!("actions[{index}]")))?;
+        proposal.deadline = deadline;
+        proposals.push(proposal);
+    }
+    let batch = Batch {
+        by: principal.name,
+        proposals,
+        idempotency: key.map(|key| IdempotencyKey {
+            key,
+            request: digest,
+        }),
+        deadline,
+    };
+    let (reply, answer) = oneshot::channel();
+    api.hrm
+        .propose_batch(batch, Box::new(move |result| drop(reply.send(result))));
+    let (decisions, replayed) = match answer.await.unwrap_or(Err(HrmError::Closed))? {
+        BatchAnswer::Decided(decisions) => (decisions, false),
+        BatchAnswer::Seen(ids) => {
+            let mut decisions = Vec::with_capacity(ids.len());
+            for id in ids {
+                let decision = find_decision(&api, id).await?.ok_or_else(not_here)?;
+                decisions.push(Arc::new(decision));
+            }
+            (decisions, true)
+        }
+    };
+    if decisions.iter().any(|decision| api.hrm.sends_on(decision)) {
+        api.router.wake_outbox();
+    }
+    let views: Vec<DecisionView<'_>> = decisions
+        .iter()
+        .map(|decision| DecisionView::of(decision, false))
+        .collect();
+    let mut response = json_answer(StatusCode::OK, None, &json!({"decisions": views}));
+    if replayed {
+        response
+            .headers_mut()
+            .insert("idempotent-replayed", HeaderValue::from_static("true"));
+    }
+    Ok(response)
+}
+
+fn not_here() -> Problem {
+    Problem::unavailable(
+        "the decision on the first request with this idempotency key is not in the database: it was not recorded (send it again), or it is in an archive of the audit log",
+    )
+}
+
+/// Role: submitter.
 pub(super) async fn signals(
     State(api): Shared,
+    Extension(principal): Extension<Principal>,
     query: Asked,
     headers: HeaderMap,
     body: Body,
@@ -132,6 +267,7 @@ pub(super) async fn signals(
     fields.finish()?;
     let trace_id = trace_of(&headers, trace_id)?;
     let incoming = IncomingSignal {
+        by: principal.proved.then(|| principal.name.clone()),
         topic,
         payload_json: payload.to_string(),
         trace_id,
@@ -162,6 +298,7 @@ pub(super) async fn signals(
 
 pub(super) async fn executions(
     State(api): Shared,
+    Extension(principal): Extension<Principal>,
     query: Asked,
     headers: HeaderMap,
     body: Body,
@@ -225,7 +362,13 @@ pub(super) async fn executions(
         return Err(FieldError::new("realized_pnl_pct", format!("is {realised}"), remedy).into());
     }
     fields.finish()?;
+    if principal.role != Role::Admin
+        && let Some(decision) = find_decision(&api, decision_id).await?
+    {
+        in_name_of(&principal, &decision.agent)?;
+    }
     let report = ExecutionReport {
+        by: principal.proved.then(|| principal.name.clone()),
         execution_id,
         decision_id,
         status,

@@ -9,16 +9,15 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use crate::model::action::Parameters;
 use crate::model::decision::{Decision, Outcome};
-use crate::model::ids::{DecisionId, Millis, TraceId};
+use crate::model::ids::DecisionId;
 use crate::runtime::GraveyardSource;
 use crate::store::{AuditFilter, AuditKind};
 
 use super::exchange::{Asked, json_answer, not_a, path_text, query_of};
 use super::problem::Problem;
 use super::routes::{Api, Shared};
-use super::view::{DecisionSummary, DecisionView, read_decision, reasons};
+use super::view::{DecisionSummary, DecisionView, read_decision};
 
 /// A part of the path, unless it is no UTF-8.
 pub(super) type PathText = Result<Path<String>, PathRejection>;
@@ -27,37 +26,16 @@ pub(super) type PathText = Result<Path<String>, PathRejection>;
 const PAGE: (u32, u32) = (50, 500);
 
 pub(super) async fn healthz() -> Response {
-    json_answer(StatusCode::OK, None, &json!({"status": "alive"}))
+    json_answer(StatusCode::OK, None, &crate::readiness::alive())
 }
 
 pub(super) async fn readyz(State(api): Shared) -> Response {
-    let mut problems = Vec::new();
-    if !api.guards.pin_holds() {
-        problems.push("the Graveyard's pin is broken");
-    }
-    if !api.guards.watchdog_beating(Millis::now()) {
-        problems.push("the watchdog does not beat");
-    }
-    if !api.store.audit_writable() {
-        problems.push("the audit log cannot be written");
-    }
-    if !api.watchdog.probed() {
-        problems.push("a limit did not hold when it was probed; GET /v1/watchdog says which");
-    }
-    if api.guards.halted() {
-        problems.push("everything is halted");
-    }
-    let status = if problems.is_empty() {
+    let (ready, body) = api.readiness.answer(api.router.seats().len());
+    let status = if ready {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    let body = json!({
-        "ready": problems.is_empty(),
-        "problems": problems,
-        "graveyard_vectors": api.vectors,
-        "agents": api.router.seats().len(),
-    });
     json_answer(status, None, &body)
 }
 
@@ -147,94 +125,13 @@ pub(super) async fn decision(State(api): Shared, id: PathText) -> Result<Respons
     let decision = find_decision(&api, id)
         .await?
         .ok_or_else(|| Problem::not_found(format!("there is no decision {id}")))?;
-    Ok(json_answer(
-        StatusCode::OK,
-        Some(decision.trace_id),
-        &DecisionView::whole(&decision),
-    ))
-}
-
-pub(super) async fn trace(State(api): Shared, id: PathText) -> Result<Response, Problem> {
-    let id = path_text(id)?;
-    let trace_id: TraceId = id
-        .parse()
-        .map_err(|_| not_a("id", &id, "give 32 lower-case hexadecimal digits"))?;
-    let (rows, known) = off_reactor(&api, move |api| {
-        let rows = api.store.trace(trace_id)?;
-        Ok::<_, crate::store::ReadError>((rows, api.store.policies()?))
-    })
-    .await??;
-    if rows.signals.is_empty() && rows.audit.is_empty() {
-        return Err(Problem::not_found(format!("there is no trace {trace_id}")));
+    let mut view = json!(DecisionView::whole(&decision));
+    if decision.outcome == Outcome::Held {
+        // What became of it since; the decision itself stays what it was.
+        let waiting = off_reactor(&api, move |api| api.store.approval(id)).await??;
+        view["waiting"] = json!(waiting);
     }
-    let known = super::view::known_policies(known)
-        .map_err(|error| Problem::unavailable(error.to_string()))?;
-    let mut steps: Vec<(u64, Value)> = Vec::new();
-    for signal in &rows.signals {
-        let deliveries: Vec<_> = rows
-            .deliveries
-            .iter()
-            .filter(|delivery| delivery.signal_id == signal.id)
-            .collect();
-        steps.push((
-            signal.accepted_at.0,
-            json!({
-                "step": "signal",
-                "at_ms": signal.accepted_at,
-                "signal_id": signal.id,
-                "topic": signal.topic,
-                "sender": signal.sender,
-                "causal_depth": signal.causal_depth,
-                "deliveries": deliveries,
-            }),
-        ));
-    }
-    for row in rows.audit.iter().rev() {
-        let step = match row.kind {
-            AuditKind::Decision => {
-                let decision = crate::hrm::decision_of(row, |digest| known.get(&digest).cloned())
-                    .map_err(|error| Problem::unavailable(error.to_string()))?;
-                decision.map(|decision| decision_step(&decision))
-            }
-            kind => {
-                let body: Value = serde_json::from_str(&row.body).unwrap_or(Value::Null);
-                Some(
-                    json!({"step": kind, "at_ms": row.at, "agent": row.agent, "id": row.id, "detail": body}),
-                )
-            }
-        };
-        steps.extend(step.map(|step| (row.at.0, step)));
-    }
-    steps.sort_by_key(|(at, _)| *at);
-    let pending = rows
-        .deliveries
-        .iter()
-        .filter(|delivery| delivery.status == "pending")
-        .count();
-    let steps: Vec<Value> = steps.into_iter().map(|(_, step)| step).collect();
-    Ok(json_answer(
-        StatusCode::OK,
-        Some(trace_id),
-        &json!({"trace_id": trace_id, "pending_deliveries": pending, "steps": steps}),
-    ))
-}
-
-fn decision_step(decision: &Decision) -> Value {
-    let symbol = match &decision.action.parameters {
-        Parameters::Trade(_) | Parameters::ClosePosition(_) => decision.action.symbol(),
-        _ => None,
-    };
-    json!({
-        "step": "decision",
-        "at_ms": decision.decided_at,
-        "decision_id": decision.id,
-        "agent": decision.agent,
-        "action_type": decision.action.action_type,
-        "symbol": symbol,
-        "outcome": decision.outcome,
-        "compliance_score": decision.compliance_score,
-        "reasons": reasons(decision),
-    })
+    Ok(json_answer(StatusCode::OK, Some(decision.trace_id), &view))
 }
 
 pub(super) async fn graveyard(State(api): Shared) -> Result<Response, Problem> {

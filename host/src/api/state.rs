@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::Router as Routes;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
@@ -17,8 +18,10 @@ use serde_json::{Value, json};
 use crate::model::check::FieldError;
 use crate::model::form::{Fields, parse_json};
 use crate::model::ids::{Millis, Name};
+use crate::model::principal::Principal;
 use crate::store::{Content, OperatorChange, Revision, RollbackTarget};
 
+use super::envelope::by_of;
 use super::exchange::{Asked, json_answer, query_of, read_bytes, read_json};
 use super::operating::{
     Expected, agent_of, json_of, key_of, limit_of, next_of, operate, place_of, tagged, value_of,
@@ -152,6 +155,7 @@ async fn read(State(api): Shared, path: PathPair, query: Asked) -> Result<Respon
 
 async fn set(
     State(api): Shared,
+    Extension(principal): Extension<Principal>,
     path: PathPair,
     query: Asked,
     headers: HeaderMap,
@@ -163,7 +167,7 @@ async fn set(
     let mut fields = Fields::of(parse_json(&raw)?, "")?;
     let value_json = value_of(&mut fields, &raw)?;
     let expected = Expected::of(&headers, whole(&mut fields, "expected_revision")?)?;
-    let by = fields.text("updated_by")?;
+    let by = by_of(&principal, "updated_by", fields.text("updated_by")?)?;
     fields.finish()?;
     let change = OperatorChange::State {
         agent: agent.clone(),
@@ -176,6 +180,7 @@ async fn set(
 
 async fn delete(
     State(api): Shared,
+    Extension(principal): Extension<Principal>,
     path: PathPair,
     query: Asked,
     headers: HeaderMap,
@@ -190,12 +195,13 @@ async fn delete(
         value_json: None,
         expected: expected.revision,
     };
-    let by = query.get("updated_by").cloned();
+    let by = by_of(&principal, "updated_by", query.get("updated_by").cloned())?;
     changed(&api, &headers, by, expected, change, &agent, &key).await
 }
 
 async fn rollback(
     State(api): Shared,
+    Extension(principal): Extension<Principal>,
     path: PathPair,
     query: Asked,
     headers: HeaderMap,
@@ -207,7 +213,7 @@ async fn rollback(
     let steps = whole(&mut fields, "steps")?;
     let revision = whole(&mut fields, "to_revision")?;
     let expected = Expected::of(&headers, whole(&mut fields, "expected_revision")?)?;
-    let by = fields.text("updated_by")?;
+    let by = by_of(&principal, "updated_by", fields.text("updated_by")?)?;
     fields.finish()?;
     let target = match (steps, revision) {
         (Some(0), None) => {
@@ -236,7 +242,7 @@ async fn rollback(
 async fn changed(
     api: &Arc<Api>,
     headers: &HeaderMap,
-    by: Option<String>,
+    by: String,
     expected: Expected,
     change: OperatorChange,
     agent: &Name,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::Router as Routes;
 use axum::body::Body;
 use axum::extract::State;
@@ -13,9 +14,11 @@ use serde_json::{Value, json};
 use crate::model::check::FieldError;
 use crate::model::form::{Fields, parse_json};
 use crate::model::ids::{Millis, Name};
+use crate::model::principal::Principal;
 use crate::model::state::{Memory, NewMemory, Truth, TruthWrite};
 use crate::store::{MemoryFilter, MemoryRow, OperatorChange, SessionFilter, Setting, TruthRow};
 
+use super::envelope::by_of;
 use super::exchange::{
     Asked, json_answer, not_a, parsed, path_text, query_of, read_bytes, read_json,
 };
@@ -90,6 +93,7 @@ async fn memories(State(api): Shared, agent: PathText, query: Asked) -> Result<R
 
 async fn remember(
     State(api): Shared,
+    Extension(principal): Extension<Principal>,
     agent: PathText,
     query: Asked,
     headers: HeaderMap,
@@ -117,7 +121,7 @@ async fn remember(
     if ttl_seconds == Some(0) {
         return Err(not_a("ttl_seconds", "0", "give 1 or more, or leave it out"));
     }
-    let by = fields.text("updated_by")?;
+    let by = by_of(&principal, "updated_by", fields.text("updated_by")?)?;
     fields.finish()?;
     let change = OperatorChange::Remember {
         agent: agent.clone(),
@@ -141,6 +145,7 @@ async fn remember(
 
 async fn forget(
     State(api): Shared,
+    Extension(principal): Extension<Principal>,
     path: PathPair,
     query: Asked,
     headers: HeaderMap,
@@ -155,7 +160,7 @@ async fn forget(
         agent: agent.clone(),
         id: number,
     };
-    let by = query.get("updated_by").cloned();
+    let by = by_of(&principal, "updated_by", query.get("updated_by").cloned())?;
     let expected = Expected::of(&headers, None)?;
     let (id, trace_id) = operate(&api, &headers, by, expected, change).await?;
     Ok(json_answer(
@@ -239,6 +244,7 @@ async fn setting_history(
 
 async fn configure(
     State(api): Shared,
+    Extension(principal): Extension<Principal>,
     key: PathText,
     query: Asked,
     headers: HeaderMap,
@@ -254,7 +260,7 @@ async fn configure(
         return Err(not_a("description", text, "give 1,024 bytes at most"));
     }
     let expected = Expected::of(&headers, whole(&mut fields, "expected_revision")?)?;
-    let by = fields.text("updated_by")?;
+    let by = by_of(&principal, "updated_by", fields.text("updated_by")?)?;
     fields.finish()?;
     let change = OperatorChange::Config {
         key: key.clone(),
@@ -267,6 +273,7 @@ async fn configure(
 
 async fn unset(
     State(api): Shared,
+    Extension(principal): Extension<Principal>,
     key: PathText,
     query: Asked,
     headers: HeaderMap,
@@ -281,14 +288,14 @@ async fn unset(
         description: None,
         expected: expected.revision,
     };
-    let by = query.get("updated_by").cloned();
+    let by = by_of(&principal, "updated_by", query.get("updated_by").cloned())?;
     keyed(&api, &headers, by, expected, change, &key).await
 }
 
 async fn keyed(
     api: &Arc<Api>,
     headers: &HeaderMap,
-    by: Option<String>,
+    by: String,
     expected: Expected,
     change: OperatorChange,
     key: &str,
@@ -375,6 +382,7 @@ async fn truth_history(
 /// Writes the truth map in the name of an agent that may write it itself.
 async fn hold_true(
     State(api): Shared,
+    Extension(principal): Extension<Principal>,
     key: PathText,
     query: Asked,
     headers: HeaderMap,
@@ -399,7 +407,7 @@ async fn hold_true(
         return Err(FieldError::new("sources", "are too many or too long", remedy).into());
     }
     let expected = Expected::of(&headers, whole(&mut fields, "expected_revision")?)?;
-    let by = fields.text("updated_by")?;
+    let by = by_of(&principal, "updated_by", fields.text("updated_by")?)?;
     fields.finish()?;
     let granted = api.router.seats().iter().any(|seat| {
         let manifest = seat.agent.manifest();

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::hrm::decision_of;
 use crate::model::action::Action;
-use crate::model::decision::{Decision, Outcome, PolicyIdentity, PolicyVerdict};
+use crate::model::decision::{ApprovalGiven, Decision, Outcome, PolicyIdentity, PolicyVerdict};
 use crate::model::facts::Facts;
 use crate::model::ids::{DecisionId, Digest, Millis, Name, TraceId};
 use crate::model::verdict::{Metadata, Rule, RuleAnswer, RuleResult, Severity, Value};
@@ -19,6 +19,8 @@ pub struct DecisionView<'a> {
     decision_id: DecisionId,
     trace_id: TraceId,
     agent: &'a Name,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    submitter: Option<&'a str>,
     action_type: &'a str,
     outcome: Outcome,
     compliance_score: f64,
@@ -26,6 +28,8 @@ pub struct DecisionView<'a> {
     decided_at_ms: Millis,
     #[serde(skip_serializing_if = "Option::is_none")]
     refusal: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approval: Option<&'a ApprovalGiven>,
     /// Why it is not approved, and what it was warned of, in words.
     reasons: Vec<String>,
     policies: Vec<PolicyView<'a>>,
@@ -68,16 +72,27 @@ impl<'a> DecisionView<'a> {
             decision_id: decision.id,
             trace_id: decision.trace_id,
             agent: &decision.agent,
+            submitter: decision.submitter.as_deref(),
             action_type: &decision.action.action_type,
             outcome: decision.outcome,
             compliance_score: decision.compliance_score,
             dry_run,
             decided_at_ms: decision.decided_at,
             refusal: decision.refusal.as_deref(),
-            reasons: reasons(decision),
+            approval: decision.approval.as_ref(),
+            reasons: decision.reasons(),
             policies: decision.verdicts.iter().map(policy_view).collect(),
             action: None,
             facts: None,
+        }
+    }
+
+    /// The answer with the action as judged, for whoever carries it out.
+    #[must_use]
+    pub fn acted(decision: &'a Decision) -> Self {
+        Self {
+            action: Some(&decision.action),
+            ..Self::of(decision, false)
         }
     }
 
@@ -125,52 +140,6 @@ fn rule_view<'a>(rule: &'a Rule, answer: &'a RuleAnswer) -> RuleView<'a> {
         limit: &answer.limit,
         nearest_passing: answer.nearest_passing,
     }
-}
-
-/// Why a decision is what it is, in words: one line for each rule that fired, those that block first.
-#[must_use]
-pub fn reasons(decision: &Decision) -> Vec<String> {
-    let mut lines: Vec<(u8, String)> = Vec::new();
-    if let Some(refusal) = &decision.refusal {
-        lines.push((0, refusal.clone()));
-    }
-    for part in &decision.verdicts {
-        if let Err(failure) = &part.verdict {
-            lines.push((
-                0,
-                format!("{} could not judge: {failure}", part.policy.metadata.name),
-            ));
-        }
-    }
-    for (rule, answer) in decision.fired() {
-        let (order, verb) = match answer.answer {
-            RuleResult::Violation => (1, "is broken"),
-            RuleResult::Error => (1, "could not be judged"),
-            RuleResult::Hold => (2, "asks for an approval"),
-            _ => (3, "warns"),
-        };
-        let shown = |value: &Value| match value {
-            Value::None => None,
-            Value::Flag(flag) => Some(flag.to_string()),
-            Value::Number(number) => Some(number.to_string()),
-            Value::Text(text) => Some(text.clone()),
-        };
-        let mut line = format!("{} {verb}", rule.name);
-        if let Some(observed) = shown(&answer.observed) {
-            line.push_str(": observed ");
-            line.push_str(&observed);
-            if let Some(limit) = shown(&answer.limit) {
-                line.push_str(", limit ");
-                line.push_str(&limit);
-            }
-        }
-        if let Some(nearest) = answer.nearest_passing {
-            line = format!("{line}; {nearest} would pass");
-        }
-        lines.push((order, line));
-    }
-    lines.sort_by_key(|(order, _)| *order);
-    lines.into_iter().map(|(_, line)| line).collect()
 }
 
 /// A line of a list of decisions.

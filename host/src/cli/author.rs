@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::agents::load_agent;
-use crate::api::view::{DecisionView, read_decision, reasons};
+use crate::api::view::{DecisionView, read_decision};
 use crate::app::App;
 use crate::config::{Config, Overrides};
 use crate::model::decision::Decision;
@@ -363,6 +363,7 @@ fn try_out(manifest: &Path, sample: Sample, json: bool) -> anyhow::Result<ExitCo
 fn deliver(app: &App, sample: Sample) -> anyhow::Result<()> {
     let (reply, answer) = crossbeam_channel::bounded(1);
     let incoming = IncomingSignal {
+        by: None,
         topic: sample.topic,
         payload_json: sample.payload.to_string(),
         trace_id: TraceId::fresh(),
@@ -414,7 +415,11 @@ fn report(app: &App, json: bool) -> anyhow::Result<bool> {
                     println!("{backtrace}");
                 }
             }
-            AuditKind::Execution | AuditKind::Control | AuditKind::Operator => {}
+            AuditKind::Execution
+            | AuditKind::Control
+            | AuditKind::Operator
+            | AuditKind::Approval
+            | AuditKind::Amendment => {}
         }
     }
     if decided == 0 && !failed && !json {
@@ -431,7 +436,7 @@ fn show(decision: &Decision) -> anyhow::Result<()> {
         decision.compliance_score
     );
     println!("          {}", serde_json::to_string(&decision.action)?);
-    for reason in reasons(decision) {
+    for reason in decision.reasons() {
         println!("          {reason}");
     }
     Ok(())

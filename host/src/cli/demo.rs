@@ -13,7 +13,7 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::api::view::{read_decision, reasons};
+use crate::api::view::read_decision;
 use crate::app::App;
 use crate::config::{Config, Overrides};
 use crate::hrm::{Answer, ExecutionReport, ExecutionStatus, Proposal};
@@ -194,6 +194,7 @@ impl Show<'_> {
     fn signal(&self, topic: &str, payload_json: String) -> anyhow::Result<()> {
         let (reply, answer) = crossbeam_channel::bounded(1);
         let incoming = IncomingSignal {
+            by: None,
             ttl_ms: None,
             topic: topic.to_owned(),
             payload_json,
@@ -263,7 +264,11 @@ impl Show<'_> {
                         body["reason"].as_str().unwrap_or("?")
                     );
                 }
-                AuditKind::Execution | AuditKind::Control | AuditKind::Operator => {}
+                AuditKind::Execution
+                | AuditKind::Control
+                | AuditKind::Operator
+                | AuditKind::Approval
+                | AuditKind::Amendment => {}
             }
         }
         Ok(())
@@ -306,7 +311,7 @@ impl Show<'_> {
             decision.compliance_score
         );
         if decision.outcome != Outcome::Approved {
-            for reason in reasons(decision).iter().take(3) {
+            for reason in decision.reasons().iter().take(3) {
                 println!("{:<20}{reason}", "");
             }
         }
@@ -321,6 +326,8 @@ impl Show<'_> {
     fn propose(&self, agent: Name, action: Action) -> anyhow::Result<Answer> {
         let (reply, answer) = crossbeam_channel::bounded(1);
         let proposal = Proposal {
+            submitter: agent.to_string(),
+            deadline: None,
             agent,
             trace_id: TraceId::fresh(),
             action,
@@ -356,6 +363,7 @@ impl Show<'_> {
                     filled: None,
                     price: Some(tick.price),
                     realised: Some(result),
+                    by: None,
                 })?;
                 println!(
                     "{:<9} {:<9} {symbol} closed at {:.2}: {:+.2} % of capital",
@@ -430,6 +438,7 @@ impl Broker {
                 filled: Some(size),
                 price,
                 realised: None,
+                by: None,
             });
         reports.collect()
     }

@@ -13,6 +13,7 @@ mod reload;
 mod remote;
 mod serve;
 mod state;
+mod token;
 mod versions;
 mod watchdog;
 
@@ -24,6 +25,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::{Config, Overrides};
 use crate::model::ids::Name;
+use crate::telemetry::TelemetryListen;
+use crate::telemetry::logs::LogFormat;
 
 /// ARK runs agents nobody has to trust.
 #[derive(Debug, Parser)]
@@ -56,6 +59,9 @@ enum Command {
     /// Agents: what failed, and running it again.
     #[command(subcommand)]
     Agent(agent::AgentCommand),
+    /// Bearer tokens: who may call the API.
+    #[command(subcommand)]
+    Token(token::TokenCommand),
     /// Says what a component is, what it imports, and why it would be refused.
     Inspect(inspect::InspectArgs),
     /// Prints a completion script for a shell.
@@ -78,6 +84,12 @@ struct HostArgs {
     /// Address and port of the API [default: 127.0.0.1:8000]. Port 0: a free one.
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<SocketAddr>,
+    /// Address and port of telemetry, or `off` [default: 127.0.0.1:9090]. Port 0: a free one.
+    #[arg(long, value_name = "ADDR:PORT")]
+    telemetry_listen: Option<TelemetryListen>,
+    /// A proxy stands before the host, ends TLS and passes on what others send. Needs tokens.
+    #[arg(long)]
+    behind_proxy: bool,
     /// A directory with agents: manifests, components beside them.
     #[arg(long, value_name = "DIR")]
     agents: Option<PathBuf>,
@@ -94,6 +106,8 @@ impl HostArgs {
         Overrides {
             data_dir: self.data_dir.clone(),
             listen: self.listen,
+            telemetry_listen: self.telemetry_listen,
+            behind_proxy: self.behind_proxy,
             agents_dir: self.agents.clone(),
             graveyard: self.graveyard.clone(),
             submitters: self.submitter.clone(),
@@ -118,6 +132,7 @@ pub fn run() -> ExitCode {
         Command::State(args) => state::run(args),
         Command::Watchdog(command) => watchdog::run(command),
         Command::Agent(command) => agent::run(command),
+        Command::Token(command) => token::run(command),
         Command::Inspect(args) => inspect::run(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "ark", &mut std::io::stdout());
@@ -130,17 +145,13 @@ pub fn run() -> ExitCode {
     })
 }
 
-/// Starts logging to standard error. `ARK_LOG` says what (as `RUST_LOG` would), `ARK_LOG_FORMAT=json` how.
+/// Starts logging to standard error, for people unless `ARK_LOG_FORMAT` says otherwise.
 fn log(default: &str) {
-    use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_env("ARK_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    // A second subscriber in one process is refused; there is only one.
-    let _ = if std::env::var("ARK_LOG_FORMAT").is_ok_and(|format| format == "json") {
-        builder.json().try_init()
-    } else {
-        builder.with_target(false).try_init()
-    };
+    log_as(default, LogFormat::Human);
+}
+
+fn log_as(default: &str, format: LogFormat) {
+    if let Err(problem) = crate::telemetry::logs::start(default, format) {
+        eprintln!("ark: {problem}");
+    }
 }

@@ -50,7 +50,7 @@ pub(super) struct OrderArgs {
     /// Why: it is recorded in the audit log.
     #[arg(long)]
     reason: String,
-    /// Who orders it.
+    /// Who orders it; with a token it is the token's name.
     #[arg(long, env = "USER", default_value = "operator")]
     by: String,
     #[command(flatten)]
@@ -80,7 +80,8 @@ pub(super) fn run(command: WatchdogCommand) -> anyhow::Result<ExitCode> {
 }
 
 fn give(order: &OrderArgs, path: &str) -> anyhow::Result<()> {
-    let body = json!({"reason": order.reason, "by": order.by});
+    let by = (!order.remote.has_token()).then_some(&order.by);
+    let body = json!({"reason": order.reason, "by": by});
     let receipt = order.remote.post(path, &body)?;
     let text = |name: &str| receipt.get(name).and_then(Value::as_str).unwrap_or("");
     let whom = match text("agent") {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,7 @@ use crate::hrm::HrmConfig;
 use crate::model::ids::{Digest, Name};
 use crate::router::RouterConfig;
 use crate::runtime::{Limits, LimitsTable};
+use crate::telemetry::{TelemetryFile, TelemetryListen};
 use crate::watchdog::WatchdogConfig;
 
 /// `ark.toml` as written.
@@ -21,6 +23,12 @@ pub struct ConfigFile {
     pub data_dir: Option<PathBuf>,
     /// Address and port of the HTTP API. Without tokens it must be a loopback address.
     pub listen: Option<SocketAddr>,
+    /// Address and port of telemetry, or `off`.
+    pub telemetry_listen: Option<String>,
+    /// A proxy stands before the host, ends TLS and passes on what others send.
+    pub behind_proxy: Option<bool>,
+    /// Certificate and key of the HTTP API.
+    pub tls: TlsFile,
     /// A directory with agents: `NAME.toml` manifests, their components beside them.
     pub agents_dir: Option<PathBuf>,
     /// A file with the Graveyard, mode 0444; absent: the one in the program.
@@ -35,8 +43,20 @@ pub struct ConfigFile {
     pub capacity: CapacityFile,
     /// When agents are stopped or warned about.
     pub watchdog: WatchdogFile,
+    /// Log lines and traces.
+    pub telemetry: TelemetryFile,
     /// What the host attests from the operator's own knowledge.
     pub lists: ListsFile,
+}
+
+/// `[tls]`
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TlsFile {
+    /// The certificate and those that lead to its authority, PEM.
+    pub certificate: Option<PathBuf>,
+    /// Its private key, PEM; a file that not everybody may read.
+    pub key: Option<PathBuf>,
 }
 
 /// An operator policy.
@@ -67,6 +87,8 @@ pub struct CapacityFile {
     pub signal_ttl_ms: Option<u64>,
     /// Connections at the same time.
     pub connections: Option<usize>,
+    /// Requests each token may send in a second.
+    pub token_requests_per_second: Option<u32>,
     /// How long the host may take to end what runs once it is told to stop, in milliseconds.
     pub drain_ms: Option<u64>,
     /// Versions kept of each uploaded agent, the one that serves included.
@@ -75,6 +97,10 @@ pub struct CapacityFile {
     pub max_database_bytes: Option<u64>,
     /// Seconds an approved trade holds its exposure without an execution report.
     pub reservation_seconds: Option<u64>,
+    /// Seconds a held action waits for an approval.
+    pub approval_seconds: Option<u64>,
+    /// Held actions that may wait in all; each proposer may take up a tenth of it.
+    pub approvals: Option<usize>,
 }
 
 /// `[watchdog]`
@@ -103,6 +129,10 @@ pub struct WatchdogFile {
     pub latency_over: Option<u32>,
     /// A Redis to be watched, e.g. `redis://127.0.0.1:6379/0`.
     pub redis_url: Option<String>,
+    /// The fleet this host belongs to, by its stream in that Redis, e.g. `ark:orders`: halts and quarantines reach all its hosts.
+    pub fleet: Option<String>,
+    /// A 0400 file with the key that all hosts of the fleet share, 64 hexadecimal digits.
+    pub fleet_key_file: Option<PathBuf>,
     /// Its queue: a stream or a list.
     pub redis_queue: Option<String>,
     /// How often it is looked at.
@@ -157,6 +187,10 @@ pub struct VetoFile {
 
 /// Where the API listens unless told otherwise.
 const LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 8000);
+/// Connections at the same time, unless told otherwise.
+pub(super) const CONNECTIONS: usize = 16_384;
+/// Requests of each token in a second, unless told otherwise.
+pub(super) const RATE: NonZeroU32 = NonZeroU32::MIN.saturating_add(4_999);
 
 impl ConfigFile {
     /// What stands where nothing is said. A key without a value here has none by default.
@@ -167,6 +201,8 @@ impl ConfigFile {
         Self {
             data_dir: Some("ark-data".into()),
             listen: Some(SocketAddr::from(LISTEN)),
+            telemetry_listen: Some(TelemetryListen::default().to_string()),
+            behind_proxy: Some(false),
             submitters: Some(vec!["api".to_owned()]),
             limits: LimitsTable {
                 fuel: Some(limits.fuel),
@@ -192,13 +228,17 @@ impl ConfigFile {
                 backlog: Some(router.backlog),
                 agent_queue: Some(router.agent_queue),
                 signal_ttl_ms: router.signal_ttl_ms,
-                connections: Some(4096),
+                connections: Some(CONNECTIONS),
+                token_requests_per_second: Some(RATE.get()),
                 drain_ms: Some(10_000),
                 agent_versions: Some(10),
                 max_database_bytes: None,
                 reservation_seconds: Some(hrm.reservation_ttl.as_secs()),
+                approval_seconds: Some(hrm.approval_ttl.as_secs()),
+                approvals: Some(hrm.approvals),
             },
             watchdog: WatchdogFile::defaults(),
+            telemetry: TelemetryFile::defaults(),
             ..Self::default()
         }
     }

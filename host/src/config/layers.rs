@@ -15,7 +15,8 @@ use super::{ConfigError, ConfigFile, Overrides};
 /// What starts the name of every variable of ARK's.
 const PREFIX: &str = "ARK_";
 /// Variables that are no keys: which file, how to log, secrets, and what the commands that talk to a running host need.
-const NOT_KEYS: [&str; 9] = [
+const NOT_KEYS: [&str; 10] = [
+    "ARK_CA",
     "ARK_CONFIG",
     "ARK_LOG",
     "ARK_LOG_FORMAT",
@@ -255,6 +256,12 @@ impl Layers {
         }
         if let Some(listen) = flags.listen {
             self.set("listen", listen.to_string().into(), Source::Flag);
+        }
+        if let Some(listen) = flags.telemetry_listen {
+            self.set("telemetry_listen", listen.to_string().into(), Source::Flag);
+        }
+        if flags.behind_proxy {
+            self.set("behind_proxy", true.into(), Source::Flag);
         }
         if !flags.submitters.is_empty() {
             let mut names = match self.tree.get("submitters") {

@@ -11,17 +11,20 @@ mod layers;
 mod show;
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::api::{AccessConfig, TlsFiles};
 use crate::hrm::HrmConfig;
 use crate::model::ids::Name;
 use crate::router::RouterConfig;
 use crate::runtime::{EngineConfig, GraveyardSource, LimitError, Limits};
 use crate::store::{ListEntry, SecretKey, SecretKeyError, StoreConfig};
-use crate::watchdog::{RedisWatch, Retention, Thresholds, WatchdogConfig};
+use crate::telemetry::{TelemetryConfig, TelemetryListen};
+use crate::watchdog::{FleetConfig, RedisWatch, Retention, Thresholds, WatchdogConfig};
 
-pub use file::{CapacityFile, ConfigFile, ListsFile, PolicyFile, VetoFile, WatchdogFile};
+pub use file::{CapacityFile, ConfigFile, ListsFile, PolicyFile, TlsFile, VetoFile, WatchdogFile};
 pub use layers::{Layers, Source};
 
 /// Why a configuration is refused.
@@ -76,6 +79,10 @@ pub struct Overrides {
     pub data_dir: Option<PathBuf>,
     /// See [`ConfigFile::listen`].
     pub listen: Option<SocketAddr>,
+    /// See [`ConfigFile::telemetry_listen`].
+    pub telemetry_listen: Option<TelemetryListen>,
+    /// See [`ConfigFile::behind_proxy`].
+    pub behind_proxy: bool,
     /// See [`ConfigFile::agents_dir`].
     pub agents_dir: Option<PathBuf>,
     /// See [`ConfigFile::graveyard`].
@@ -97,6 +104,8 @@ pub struct Config {
     pub router: RouterConfig,
     /// The watchdog's.
     pub watchdog: WatchdogConfig,
+    /// Telemetry's.
+    pub telemetry: TelemetryConfig,
     /// Where the Graveyard is.
     pub graveyard: GraveyardSource,
     /// The operator policies.
@@ -111,8 +120,8 @@ pub struct Config {
     pub lists: Vec<ListEntry>,
     /// Where the API listens.
     pub listen: SocketAddr,
-    /// Connections at the same time.
-    pub connections: usize,
+    /// How the API is reached.
+    pub access: AccessConfig,
     /// How long the host may take to end what runs once it is told to stop.
     pub drain: Duration,
     /// Versions kept of each uploaded agent.
@@ -144,11 +153,13 @@ impl Config {
         let listen = file
             .listen
             .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8000)));
-        if !listen.ip().is_loopback() {
+        let behind_proxy = file.behind_proxy.unwrap_or(false);
+        let tls = tls(file.tls)?;
+        if !listen.ip().is_loopback() && tls.is_none() && !behind_proxy {
             return Err(ConfigError::Value {
                 field: "listen",
                 problem: format!(
-                    "{listen} can be reached from other machines, and this API has no authentication yet; give a loopback address, e.g. 127.0.0.1:8000"
+                    "{listen} can be reached from other machines, where tokens would travel in clear; give [tls] certificate and key, or --behind-proxy when a proxy ends TLS, or a loopback address, e.g. 127.0.0.1:8000"
                 ),
             });
         }
@@ -188,6 +199,16 @@ impl Config {
                     1,
                 )?
                 .map_or(hrm.reservation_ttl, Duration::from_secs),
+                approval_ttl: between(
+                    "capacity.approval_seconds",
+                    file.capacity.approval_seconds,
+                    1,
+                    31_536_000,
+                )?
+                .map_or(hrm.approval_ttl, Duration::from_secs),
+                approvals: between("capacity.approvals", file.capacity.approvals, 1, 1_000_000)?
+                    .unwrap_or(hrm.approvals),
+                ..hrm
             },
             router: RouterConfig {
                 workers: between("capacity.workers", file.capacity.workers, 1, 128)?
@@ -202,6 +223,8 @@ impl Config {
                     .or(router.signal_ttl_ms),
             },
             watchdog: watchdog(&file.watchdog)?,
+            telemetry: TelemetryConfig::resolve(file.telemetry, file.telemetry_listen.as_deref())
+                .map_err(|(field, problem)| ConfigError::Value { field, problem })?,
             graveyard: file
                 .graveyard
                 .map_or(GraveyardSource::Embedded, GraveyardSource::File),
@@ -211,8 +234,19 @@ impl Config {
             submitters,
             lists: lists(file.lists),
             listen,
-            connections: at_least("capacity.connections", file.capacity.connections, 1)?
-                .unwrap_or(4096),
+            access: AccessConfig {
+                tls,
+                behind_proxy,
+                rate: at_least(
+                    "capacity.token_requests_per_second",
+                    file.capacity.token_requests_per_second,
+                    1,
+                )?
+                .and_then(NonZeroU32::new)
+                .unwrap_or(file::RATE),
+                connections: at_least("capacity.connections", file.capacity.connections, 1)?
+                    .unwrap_or(file::CONNECTIONS),
+            },
             drain: between("capacity.drain_ms", file.capacity.drain_ms, 100, 3_600_000)?
                 .map_or(Duration::from_secs(10), Duration::from_millis),
             agent_versions: between(
@@ -300,6 +334,7 @@ fn watchdog(file: &WatchdogFile) -> Result<WatchdogConfig, ConfigError> {
         )?
         .unwrap_or(default.violations_per_minute),
         redis: redis_watch(file)?,
+        fleet: fleet(file)?,
         thresholds: Thresholds {
             consecutive_failures: at_least(
                 "watchdog.consecutive_failures",
@@ -335,6 +370,47 @@ fn watchdog(file: &WatchdogFile) -> Result<WatchdogConfig, ConfigError> {
             days: at_least("watchdog.capsule_days", file.capsule_days, 1)?.unwrap_or(kept.days),
         },
     })
+}
+
+/// Both or none.
+fn tls(file: TlsFile) -> Result<Option<TlsFiles>, ConfigError> {
+    let missing = |field| ConfigError::Value {
+        field,
+        problem: "is missing; give both tls.certificate and tls.key, or neither".to_owned(),
+    };
+    match (file.certificate, file.key) {
+        (None, None) => Ok(None),
+        (None, Some(_)) => Err(missing("tls.certificate")),
+        (Some(_), None) => Err(missing("tls.key")),
+        (Some(certificate), Some(key)) => Ok(Some(TlsFiles { certificate, key })),
+    }
+}
+
+fn fleet(file: &WatchdogFile) -> Result<Option<FleetConfig>, ConfigError> {
+    let missing = |field, problem: &str| ConfigError::Value {
+        field,
+        problem: problem.to_owned(),
+    };
+    match (&file.fleet, &file.fleet_key_file, &file.redis_url) {
+        (None, None, _) => Ok(None),
+        (None, Some(_), _) => Err(missing(
+            "watchdog.fleet",
+            "is missing; name the stream, e.g. ark:orders",
+        )),
+        (Some(_), None, _) => Err(missing(
+            "watchdog.fleet_key_file",
+            "is missing: whoever can write to the Redis could resume a halt; name a 0400 file made with `openssl rand -hex 32`",
+        )),
+        (Some(_), _, None) => Err(missing(
+            "watchdog.redis_url",
+            "is missing, the fleet's orders go through it",
+        )),
+        (Some(stream), Some(key), Some(url)) => Ok(Some(FleetConfig {
+            url: url.clone(),
+            stream: stream.clone(),
+            key: SecretKey::from_file(key)?,
+        })),
+    }
 }
 
 fn redis_watch(file: &WatchdogFile) -> Result<Option<RedisWatch>, ConfigError> {
@@ -432,6 +508,8 @@ mod tests {
             ("[watchdog]\nredis_url = \"here\"", "watchdog.redis_url"),
             ("[[policies]]\nfile = \"p.wasm\"\nsha256 = \"12\"", "sha256"),
             ("[lists]\nrestricted = []", "restricted"),
+            ("telemetry_listen = \"here\"", "telemetry_listen"),
+            ("[telemetry]\nlog_format = \"xml\"", "telemetry.log_format"),
         ] {
             let error = resolve(toml).unwrap_err();
             assert!(error.contains(named), "{toml}: {error}");

@@ -36,6 +36,12 @@ impl Chain {
             .map(|policy| policy.identity())
     }
 
+    /// The Graveyard's identity.
+    #[must_use]
+    pub fn graveyard(&self) -> &Arc<PolicyIdentity> {
+        self.graveyard.identity()
+    }
+
     /// A judge with no history: for a thread that decides, or for one replay.
     #[must_use]
     pub fn judge(&self) -> Judge {

@@ -7,12 +7,14 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use crossbeam_channel::{Sender, TrySendError};
 
+use crate::meters::HrmMeters;
 use crate::model::action::{Family, Parameters};
 use crate::model::decision::{Decision, Outcome};
-use crate::model::ids::{Digest, Name};
+use crate::model::ids::{DecisionId, Digest, Millis, Name};
 use crate::store::{PolicyRecord, Store, Unit};
 
 use super::arbiter::Arbiter;
@@ -20,10 +22,10 @@ use super::chain::Chain;
 use super::guards::Guards;
 use super::ledger::Subject;
 use super::proposal::{
-    Answer, ExecutionReceipt, ExecutionReport, HrmConfig, HrmError, Instruction, OrderReceipt,
-    Proposal, Settlement,
+    Answer, Attestation, AttestationReceipt, Batch, BatchAnswer, ExecutionReceipt, ExecutionReport,
+    HrmConfig, HrmError, Instruction, OrderReceipt, Proposal, Resolution, Resolved, Settlement,
 };
-use super::redaction::{Findings, redact};
+use super::redaction::{Findings, redact, redact_text};
 
 pub(super) type Reply<T> = Box<dyn FnOnce(Result<T, HrmError>) + Send>;
 
@@ -33,6 +35,10 @@ pub(super) enum Request {
     Settle(Box<Settlement>, Vec<Redacted>, Reply<Vec<Arc<Decision>>>),
     Execution(Box<ExecutionReport>, Reply<ExecutionReceipt>),
     Instruct(Box<Instruction>, Reply<OrderReceipt>),
+    Batch(Box<Batch>, Vec<Redacted>, Reply<BatchAnswer>),
+    Resolve(Box<Resolution>, Reply<Resolved>),
+    Attest(Box<Attestation>, Reply<AttestationReceipt>),
+    Expire,
     Stop,
 }
 
@@ -43,8 +49,24 @@ pub(super) struct Redacted {
     pub(super) data_subject: Option<String>,
     pub(super) identity: Digest,
     pub(super) refusal: Option<String>,
+    /// Somebody approved this very action.
+    pub(super) approved: Option<Approved>,
+    /// When it was handed over.
+    pub(super) accepted: Instant,
     /// Its place among its proposer's, until it is decided.
-    place: Option<Place>,
+    pub(super) place: Option<Place>,
+}
+
+/// The approval under which an action is judged again.
+pub(super) struct Approved {
+    /// The decision that held it, and when.
+    pub(super) held: DecisionId,
+    pub(super) held_at: Millis,
+    /// Who approved it now, and before.
+    pub(super) by: String,
+    pub(super) earlier: Vec<String>,
+    /// Digest of the data subject's name before redaction.
+    pub(super) subject: Option<Digest>,
 }
 
 /// How many decisions broke rules, by proposer.
@@ -54,7 +76,7 @@ pub(super) type Violations = Arc<Mutex<HashMap<Name, u32>>>;
 type Waiting = Arc<Mutex<HashMap<Name, usize>>>;
 
 /// One waiting proposal's place.
-struct Place {
+pub(super) struct Place {
     waiting: Waiting,
     proposer: Name,
 }
@@ -91,6 +113,7 @@ impl Drop for Place {
 
 impl Redacted {
     fn new(mut proposal: Proposal, refusal: Option<String>) -> Self {
+        let accepted = Instant::now();
         let data_subject = match &proposal.action.parameters {
             Parameters::Data(data) => data.subject.clone(),
             _ => None,
@@ -106,6 +129,8 @@ impl Redacted {
             data_subject,
             identity,
             refusal,
+            approved: None,
+            accepted,
             place: None,
         }
     }
@@ -117,6 +142,7 @@ impl Redacted {
             identity: self.identity,
             findings: &self.findings,
             data_subject: self.data_subject.as_deref(),
+            subject_digest: self.approved.as_ref().and_then(|approved| approved.subject),
             causal_depth: self.proposal.causal_depth,
         }
     }
@@ -136,6 +162,7 @@ pub struct Hrm {
     guards: Arc<Guards>,
     announce: Arc<AtomicBool>,
     violations: Violations,
+    meters: Arc<HrmMeters>,
     thread: Arc<std::sync::Mutex<Option<JoinHandle<()>>>>,
 }
 
@@ -167,6 +194,10 @@ impl Hrm {
                 ..Unit::default()
             })
             .map_err(|error| HrmError::NotRecorded(error.to_string()))?;
+        let meters = Arc::clone(&config.meters);
+        chain
+            .identities()
+            .for_each(|policy| meters.rules.know(policy));
         let share = (config.queue / 4).max(1);
         let (requests, inbox) = crossbeam_channel::bounded(config.queue);
         let (urgent, first) = crossbeam_channel::bounded(share);
@@ -192,6 +223,7 @@ impl Hrm {
             guards,
             announce,
             violations,
+            meters,
             thread: Arc::new(std::sync::Mutex::new(Some(thread))),
         })
     }
@@ -234,13 +266,14 @@ impl Hrm {
             return reply(Err(HrmError::Quarantined(proposal.agent)));
         }
         let Some(place) = Place::take(&self.waiting, &proposal.agent, self.share) else {
+            self.meters.turned_away.one();
             return reply(Err(HrmError::Busy));
         };
         let urgent = proposal.action.reduces_risk();
         let mut redacted = Redacted::new(proposal, None);
         redacted.place = Some(place);
         let queue = if urgent { &self.urgent } else { &self.requests };
-        send(queue, Request::Propose(Box::new(redacted), reply));
+        self.send(queue, Request::Propose(Box::new(redacted), reply));
     }
 
     /// Judges a proposal as if it came now; records and reserves nothing.
@@ -250,7 +283,7 @@ impl Hrm {
         refusal: Option<String>,
         reply: Reply<Arc<Decision>>,
     ) {
-        send(
+        self.send(
             &self.requests,
             Request::Preview(Box::new(Redacted::new(proposal, refusal)), reply),
         );
@@ -264,15 +297,17 @@ impl Hrm {
             .map(|item| {
                 let proposal = Proposal {
                     agent: settlement.agent.clone(),
+                    submitter: settlement.agent.to_string(),
                     trace_id: settlement.signal.trace_id,
                     action: item.action.clone(),
                     causal_depth: settlement.signal.causal_depth,
                     idempotency: None,
+                    deadline: None,
                 };
                 Redacted::new(proposal, item.refusal.clone())
             })
             .collect();
-        send(
+        self.send(
             &self.requests,
             Request::Settle(Box::new(settlement), redacted, reply),
         );
@@ -280,7 +315,42 @@ impl Hrm {
 
     /// Books an execution report.
     pub fn report_execution(&self, report: ExecutionReport, reply: Reply<ExecutionReceipt>) {
-        send(&self.requests, Request::Execution(Box::new(report), reply));
+        self.send(&self.requests, Request::Execution(Box::new(report), reply));
+    }
+
+    /// Judges several proposals and commits them together, all or none.
+    pub fn propose_batch(&self, mut batch: Batch, reply: Reply<BatchAnswer>) {
+        let redacted = std::mem::take(&mut batch.proposals)
+            .into_iter()
+            .map(|proposal| Redacted::new(proposal, None))
+            .collect();
+        self.send(
+            &self.requests,
+            Request::Batch(Box::new(batch), redacted, reply),
+        );
+    }
+
+    /// Approves or rejects what is held. `reply` is called once it is durable.
+    pub fn resolve(&self, mut resolution: Resolution, reply: Reply<Resolved>) {
+        resolution.comment = redact_text(&resolution.comment);
+        self.send(
+            &self.requests,
+            Request::Resolve(Box::new(resolution), reply),
+        );
+    }
+
+    /// Takes in what an operator attests. `reply` is called once it is durable.
+    pub fn attest(&self, attestation: Attestation, reply: Reply<AttestationReceipt>) {
+        let request = Request::Attest(Box::new(attestation), reply);
+        // A new restriction must not be lost to a flood of proposals.
+        if let Err(error) = self.urgent.send(request) {
+            error.into_inner().fail(HrmError::Closed);
+        }
+    }
+
+    /// Settles the approvals whose time is over. Called from time to time.
+    pub fn expire_approvals(&self) {
+        self.send(&self.requests, Request::Expire);
     }
 
     /// Carries out an order. It is in force for everything judged from then on; `reply` is called once it is durable too.
@@ -291,6 +361,19 @@ impl Hrm {
             .send(Request::Instruct(Box::new(instruction), reply))
         {
             error.into_inner().fail(HrmError::Closed);
+        }
+    }
+
+    fn send(&self, queue: &Sender<Request>, request: Request) {
+        let Err(error) = queue.try_send(request) else {
+            return;
+        };
+        match error {
+            TrySendError::Full(request) => {
+                self.meters.turned_away.one();
+                request.fail(HrmError::Busy);
+            }
+            TrySendError::Disconnected(request) => request.fail(HrmError::Closed),
         }
     }
 
@@ -306,16 +389,6 @@ impl Hrm {
     }
 }
 
-fn send(queue: &Sender<Request>, request: Request) {
-    if let Err(error) = queue.try_send(request) {
-        let (request, error) = match error {
-            TrySendError::Full(request) => (request, HrmError::Busy),
-            TrySendError::Disconnected(request) => (request, HrmError::Closed),
-        };
-        request.fail(error);
-    }
-}
-
 impl Request {
     pub(super) fn fail(self, error: HrmError) {
         match self {
@@ -324,7 +397,10 @@ impl Request {
             Self::Settle(_, _, reply) => reply(Err(error)),
             Self::Execution(_, reply) => reply(Err(error)),
             Self::Instruct(_, reply) => reply(Err(error)),
-            Self::Stop => {}
+            Self::Batch(_, _, reply) => reply(Err(error)),
+            Self::Resolve(_, reply) => reply(Err(error)),
+            Self::Attest(_, reply) => reply(Err(error)),
+            Self::Expire | Self::Stop => {}
         }
     }
 }

@@ -9,19 +9,20 @@
 //!
 //! Must not know: rules and their limits (it reports ages and sums; limits are the Graveyard's), wasmtime, HTTP.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
-use crate::model::action::{Action, DataHandling, Parameters, Side};
+use crate::model::action::{Action, Parameters, Side};
 use crate::model::decision::Outcome;
-use crate::model::facts::{Approval, Consent, Facts};
+use crate::model::facts::{Approval, Facts};
 use crate::model::ids::{DecisionId, Digest, Fraction, Millis, Name};
-use crate::store::{LedgerChange, LedgerRows, ListEntry, Position, PositionStatus};
+use crate::store::{LedgerChange, LedgerRows, List, ListEntry, Position, PositionStatus};
 
+use super::lists::Lists;
 use super::redaction::Findings;
 
 /// How long an identical action counts (rule 22).
-const IDENTICAL_WINDOW: Duration = Duration::from_mins(1);
+pub(super) const IDENTICAL_WINDOW: Duration = Duration::from_mins(1);
 /// How long the last trade in a symbol is remembered. Longer than the wash window of rule 2.
 const TRADE_MEMORY: Duration = Duration::from_hours(1);
 /// How long a promotion is remembered. Longer than the promotion window of rule 3.
@@ -42,6 +43,8 @@ pub struct Subject<'a> {
     pub findings: &'a Findings,
     /// The data subject's name before redaction.
     pub data_subject: Option<&'a str>,
+    /// The digest of that name, where the name itself is gone: the action was held and is judged again.
+    pub subject_digest: Option<Digest>,
     /// How many signals led to it.
     pub causal_depth: u32,
 }
@@ -97,25 +100,9 @@ pub struct Ledger {
     recent_counts: HashMap<u64, u32>,
     realised_day: u64,
     realised: f64,
+    capital: Option<f64>,
     lists: Lists,
     forgotten_at: Millis,
-}
-
-#[derive(Debug, Default)]
-struct Lists {
-    restricted: HashSet<String>,
-    client_orders: HashSet<String>,
-    validated_sources: HashSet<String>,
-    consents: HashMap<String, bool>,
-    vetoes: Vec<Veto>,
-}
-
-#[derive(Debug)]
-struct Veto {
-    agent: Option<Name>,
-    action_type: Option<String>,
-    symbol: Option<String>,
-    words: String,
 }
 
 impl Ledger {
@@ -139,9 +126,8 @@ impl Ledger {
         for (at, identity) in recent {
             ledger.remember(identity, at);
         }
-        for entry in rows.lists {
-            ledger.lists.add(entry);
-        }
+        ledger.lists = Lists::new(rows.configured, rows.attested);
+        ledger.capital = rows.capital;
         ledger
     }
 
@@ -192,7 +178,7 @@ impl Ledger {
             agent: agent.to_string(),
             now_ms: now.0,
             approval: Approval::None,
-            daily_loss: (-self.realised).max(0.0),
+            daily_loss: self.daily_loss(),
             open_positions: u32::try_from(self.positions.len()).unwrap_or(u32::MAX),
             personal_data: subject.findings.personal_data.clone(),
             credentials: subject.findings.credentials.clone(),
@@ -231,7 +217,9 @@ impl Ledger {
                     .map(|at| now.seconds_since(*at));
             }
             Parameters::Data(data) => {
-                facts.consent = self.lists.consent(data, subject.data_subject);
+                facts.consent =
+                    self.lists
+                        .consent(data, subject.data_subject, subject.subject_digest);
             }
             _ => {}
         }
@@ -371,15 +359,44 @@ impl Ledger {
         self.positions.get(&id)
     }
 
-    fn realise(&mut self, fill: Fill) -> Option<LedgerChange> {
-        let delta = fill.realised?;
-        if fill.at.utc_day() == self.realised_day {
+    /// Replaces what the configuration puts on the lists.
+    pub fn configure(&mut self, entries: Vec<ListEntry>) {
+        self.lists.configure(entries);
+    }
+
+    /// Puts an entry on a list, or takes it off (`None`).
+    pub fn attest(&mut self, list: List, key: &str, entry: Option<ListEntry>) {
+        self.lists.attest(list, key, entry);
+    }
+
+    /// The capital, in the account's currency, if an operator said it.
+    #[must_use]
+    pub const fn capital(&self) -> Option<f64> {
+        self.capital
+    }
+
+    /// Says what the capital is.
+    pub const fn set_capital(&mut self, amount: f64) {
+        self.capital = Some(amount);
+    }
+
+    /// Today's (UTC) realised loss as a fraction of capital.
+    #[must_use]
+    pub fn daily_loss(&self) -> f64 {
+        (-self.realised).max(0.0)
+    }
+
+    /// Books a result that no execution report told of.
+    pub fn realise_now(&mut self, delta: f64, now: Millis) -> LedgerChange {
+        let day = now.utc_day();
+        if day == self.realised_day {
             self.realised += delta;
         }
-        Some(LedgerChange::Realised {
-            day: fill.at.utc_day(),
-            delta,
-        })
+        LedgerChange::Realised { day, delta }
+    }
+
+    fn realise(&mut self, fill: Fill) -> Option<LedgerChange> {
+        Some(self.realise_now(fill.realised?, fill.at))
     }
 
     fn put(&mut self, position: Position) {
@@ -409,70 +426,6 @@ impl Ledger {
         let key = key_of(identity);
         self.recent.push_back((at, key));
         *self.recent_counts.entry(key).or_default() += 1;
-    }
-}
-
-impl Lists {
-    fn add(&mut self, entry: ListEntry) {
-        match entry {
-            ListEntry::Restricted(symbol) => {
-                self.restricted.insert(symbol);
-            }
-            ListEntry::ClientOrder(symbol) => {
-                self.client_orders.insert(symbol);
-            }
-            ListEntry::ValidatedSource(source) => {
-                self.validated_sources.insert(source);
-            }
-            ListEntry::Consent { subject, granted } => {
-                // Where two sources disagree, the refusal stands.
-                let standing = self.consents.entry(subject).or_insert(granted);
-                *standing = *standing && granted;
-            }
-            ListEntry::Veto {
-                agent,
-                action_type,
-                symbol,
-                words,
-            } => {
-                self.vetoes.push(Veto {
-                    agent,
-                    action_type,
-                    symbol,
-                    words,
-                });
-            }
-        }
-    }
-
-    fn consent(&self, data: &DataHandling, subject: Option<&str>) -> Consent {
-        if data.user_consent == Some(false) {
-            return Consent::Refused;
-        }
-        match subject.and_then(|subject| self.consents.get(subject)) {
-            Some(true) => Consent::Granted,
-            Some(false) => Consent::Refused,
-            None => Consent::Unknown,
-        }
-    }
-
-    /// A veto matches when every part it names matches.
-    fn veto(&self, agent: &Name, action: &Action) -> Option<String> {
-        let matches = |veto: &&Veto| {
-            veto.agent.as_ref().is_none_or(|vetoed| vetoed == agent)
-                && veto
-                    .action_type
-                    .as_ref()
-                    .is_none_or(|vetoed| *vetoed == action.action_type)
-                && veto
-                    .symbol
-                    .as_ref()
-                    .is_none_or(|vetoed| Some(vetoed.as_str()) == action.symbol())
-        };
-        self.vetoes
-            .iter()
-            .find(matches)
-            .map(|veto| veto.words.clone())
     }
 }
 

@@ -1,7 +1,7 @@
 //! The HRM, the arbiter inside the host: redacts what is proposed, gathers the facts, asks the policies, combines their verdicts, reserves
 //! what was approved and hands the decision to the store.
 //!
-//! Reading order: [`proposal`] (what goes in and out), [`handle`], [`arbiter`] (the thread), [`ledger`] (facts and reservations), [`chain`] (the policies), [`combine`]
+//! Reading order: [`proposal`] (what goes in and out), [`handle`], [`arbiter`] (the thread), [`ledger`] (facts and reservations), [`lists`], [`chain`] (the policies), [`combine`]
 //! (the outcome), [`record`] (its form in the audit log), [`orders`] (halts and quarantines), [`redaction`], [`guards`],
 //! [`services`] (what agents' host calls are answered from).
 //!
@@ -14,6 +14,8 @@ pub mod evidence;
 pub mod guards;
 mod handle;
 mod ledger;
+mod lists;
+mod metering;
 mod orders;
 mod proposal;
 pub mod record;
@@ -26,8 +28,9 @@ pub use handle::Hrm;
 pub use ledger::ExecutionStatus;
 pub use orders::{ALERT_TOPIC, announcement};
 pub use proposal::{
-    Answer, ExecutionReceipt, ExecutionReport, HrmConfig, HrmError, IdempotencyKey, Instruction,
-    InvocationAction, OrderReceipt, Proposal, Settlement,
+    Answer, Attestation, AttestationReceipt, Attested, Batch, BatchAnswer, ExecutionReceipt,
+    ExecutionReport, HrmConfig, HrmError, IdempotencyKey, Instruction, InvocationAction,
+    OrderReceipt, Proposal, Resolution, ResolutionReceipt, Resolved, Settlement,
 };
 pub use record::decision_of;
 pub use services::{LiveServices, refusal};

@@ -13,10 +13,19 @@ pub const ALERT_TOPIC: &str = "ark.alert";
 
 /// The row of the audit log.
 pub(super) fn entry(instruction: &Instruction, trace_id: TraceId, now: Millis) -> AuditEntry {
-    let Instruction { order, reason, by } = instruction;
+    let Instruction {
+        order,
+        reason,
+        by,
+        from,
+        ..
+    } = instruction;
     let mut body = json!(order);
     body["reason"] = json!(reason);
     body["by"] = json!(by);
+    if let Some(from) = from {
+        body["from"] = json!(from);
+    }
     AuditEntry {
         kind: AuditKind::Control,
         id: DecisionId::fresh().to_string(),
@@ -31,7 +40,9 @@ pub(super) fn entry(instruction: &Instruction, trace_id: TraceId, now: Millis) -
 
 /// The alert that goes with an order.
 pub(super) fn alert(instruction: &Instruction, now: Millis) -> Alert {
-    let Instruction { order, reason, by } = instruction;
+    let Instruction {
+        order, reason, by, ..
+    } = instruction;
     let (severity, kind) = match order {
         Order::Halt => (Severity::Critical, "halted"),
         Order::Resume => (Severity::Info, "resumed"),

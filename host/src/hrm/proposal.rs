@@ -3,12 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::meters::HrmMeters;
+use serde::{Deserialize, Serialize};
+
 use crate::model::action::Action;
 use crate::model::control::Order;
 use crate::model::decision::Decision;
 use crate::model::ids::{DecisionId, Digest, Fraction, Millis, Name, TraceId};
 use crate::model::signal::Signal;
 use crate::model::state::{NewMemory, StateWrite, TruthWrite};
+use crate::store::{ApprovalStatus, List, ListEntry};
 
 use super::ledger::ExecutionStatus;
 
@@ -20,6 +24,12 @@ pub struct HrmConfig {
     pub queue: usize,
     /// How long an approved trade holds its exposure without an execution report.
     pub reservation_ttl: Duration,
+    /// How long a held action waits for an approval.
+    pub approval_ttl: Duration,
+    /// How many held actions may wait; each proposer may take up a tenth of it. Past it what would be held is denied.
+    pub approvals: usize,
+    /// What counts and times it.
+    pub meters: Arc<HrmMeters>,
 }
 
 impl Default for HrmConfig {
@@ -27,6 +37,9 @@ impl Default for HrmConfig {
         Self {
             queue: 4096,
             reservation_ttl: Duration::from_mins(10),
+            approval_ttl: Duration::from_hours(1),
+            approvals: 10_000,
+            meters: Arc::default(),
         }
     }
 }
@@ -61,6 +74,35 @@ pub enum HrmError {
     /// The delivery was already settled: nothing was committed.
     #[error("the delivery is already settled")]
     AlreadySettled,
+    /// There is no such thing.
+    #[error("{0}")]
+    NotThere(String),
+    /// Nothing is held under this id.
+    #[error("there is no approval {0}")]
+    UnknownApproval(DecisionId),
+    /// The approval is settled.
+    #[error("the approval {id} is {status}{}", .by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default())]
+    ApprovalSettled {
+        /// Which.
+        id: DecisionId,
+        /// How.
+        status: &'static str,
+        /// By whom.
+        by: Option<String>,
+    },
+    /// Whoever proposed an action, or approved it before, cannot approve it.
+    #[error(
+        "{by} proposed the action of approval {id} or approved it before; somebody else must approve it"
+    )]
+    NotIndependent {
+        /// Which.
+        id: DecisionId,
+        /// Who.
+        by: String,
+    },
+    /// A result in the account's currency means nothing without the capital.
+    #[error("the capital is not known, so a result is no fraction of it; say it first")]
+    NoCapital,
     /// There is no such decision.
     #[error("there is no decision {0}")]
     UnknownDecision(DecisionId),
@@ -83,6 +125,8 @@ pub struct IdempotencyKey {
 pub struct Proposal {
     /// Who proposes.
     pub agent: Name,
+    /// Who hands it in: the agent itself, or the name of the caller's token.
+    pub submitter: String,
     /// The trace it belongs to.
     pub trace_id: TraceId,
     /// What: checked by [`crate::model::check`].
@@ -91,6 +135,8 @@ pub struct Proposal {
     pub causal_depth: u32,
     /// Under which key it is answered once only.
     pub idempotency: Option<IdempotencyKey>,
+    /// When it may no longer be committed.
+    pub deadline: Option<Instant>,
 }
 
 /// The answer to a proposal.
@@ -100,6 +146,113 @@ pub enum Answer {
     Decided(Arc<Decision>),
     /// It was decided before, under the same key: that decision.
     Seen(DecisionId),
+}
+
+/// Several proposals of one caller.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// Who hands them in: keys are unique for each.
+    pub by: String,
+    /// What: one after the other, each judged with what those before it reserved.
+    pub proposals: Vec<Proposal>,
+    /// Under which key all of them are answered once only.
+    pub idempotency: Option<IdempotencyKey>,
+    /// When they may no longer be committed.
+    pub deadline: Option<Instant>,
+}
+
+/// The answer to several proposals.
+#[derive(Debug, Clone)]
+pub enum BatchAnswer {
+    /// They were decided now.
+    Decided(Vec<Arc<Decision>>),
+    /// They were decided before, under the same key: those decisions.
+    Seen(Vec<DecisionId>),
+}
+
+/// An approval or a rejection.
+#[derive(Debug, Clone)]
+pub struct Resolution {
+    /// The approval: the id of the decision that held the action.
+    pub id: DecisionId,
+    /// Approved, or rejected.
+    pub approve: bool,
+    /// By whom.
+    pub by: String,
+    /// What they say.
+    pub comment: String,
+    /// Under which key it is answered once only.
+    pub idempotency: Option<IdempotencyKey>,
+}
+
+/// What became of an approval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResolutionReceipt {
+    /// Which.
+    pub id: DecisionId,
+    /// How it is settled.
+    pub status: ApprovalStatus,
+    /// The decision of the second judgement.
+    pub decision_id: Option<DecisionId>,
+    /// The trace.
+    pub trace_id: TraceId,
+    /// When.
+    pub at: Millis,
+}
+
+/// The answer to an approval or a rejection that is on disk.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    /// What became of it.
+    pub receipt: ResolutionReceipt,
+    /// The second judgement, if this was an approval and is not answered a second time.
+    pub decision: Option<Arc<Decision>>,
+    /// Whether it was answered before, under the same key.
+    pub replayed: bool,
+}
+
+/// Something an operator attests.
+#[derive(Debug, Clone)]
+pub struct Attestation {
+    /// What.
+    pub what: Attested,
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// Under which key it is answered once only.
+    pub idempotency: Option<IdempotencyKey>,
+}
+
+/// What an operator attests.
+#[derive(Debug, Clone)]
+pub enum Attested {
+    /// What the configuration puts on the lists, all of it.
+    Configured(Vec<ListEntry>),
+    /// An entry of a list.
+    List {
+        /// Which list.
+        list: List,
+        /// Which entry.
+        key: String,
+        /// What it says from now on; `None`: it is taken off.
+        entry: Option<ListEntry>,
+    },
+    /// The capital, in the account's currency; more than 0.
+    Capital(f64),
+    /// A result of today that no execution report told of, in the account's currency; a loss is negative.
+    Result(f64),
+}
+
+/// The answer to an attestation that is on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct AttestationReceipt {
+    /// Its trace.
+    pub trace_id: TraceId,
+    /// Since when it counts.
+    pub at: Millis,
+    /// Today's loss as a fraction of capital, with it.
+    pub daily_loss: f64,
 }
 
 /// One action of an invocation.
@@ -139,10 +292,14 @@ pub struct Instruction {
     pub reason: String,
     /// Who: `watchdog`, or an operator's name.
     pub by: String,
+    /// The host of the fleet it was given at; `None`: this one.
+    pub from: Option<String>,
+    /// Under which key it is answered once only.
+    pub idempotency: Option<IdempotencyKey>,
 }
 
 /// The answer to an order that is in force and on disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderReceipt {
     /// Whether anything changed; otherwise it was in force already, and the first order's reason stands.
     pub changed: bool,
@@ -165,6 +322,8 @@ pub struct ExecutionReport {
     pub price: Option<f64>,
     /// What it realised, as a fraction of capital; a loss is negative.
     pub realised: Option<f64>,
+    /// The name of the token it came with.
+    pub by: Option<String>,
 }
 
 /// The answer to an execution report.

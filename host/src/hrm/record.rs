@@ -11,7 +11,7 @@ use serde::ser::SerializeSeq;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::model::action::Action;
-use crate::model::decision::{Decision, Outcome, PolicyIdentity, PolicyVerdict};
+use crate::model::decision::{ApprovalGiven, Decision, Outcome, PolicyIdentity, PolicyVerdict};
 use crate::model::facts::Facts;
 use crate::model::ids::{DecisionId, Digest, Millis, Name, TraceId};
 use crate::model::verdict::{RuleAnswer, RuleResult, Value, Verdict};
@@ -52,6 +52,10 @@ struct BodyOut<'a> {
     verdicts: Vec<PartOut<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     refusal: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approval: Option<&'a ApprovalGiven>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    submitter: Option<&'a str>,
     compliance_score: f64,
 }
 
@@ -71,6 +75,10 @@ struct BodyIn {
     verdicts: Vec<PartIn>,
     #[serde(default)]
     refusal: Option<String>,
+    #[serde(default)]
+    approval: Option<ApprovalGiven>,
+    #[serde(default)]
+    submitter: Option<String>,
     compliance_score: f64,
 }
 
@@ -124,6 +132,8 @@ pub fn encode(decision: &Decision) -> Result<String, serde_json::Error> {
         facts: &decision.facts,
         verdicts,
         refusal: decision.refusal.as_deref(),
+        approval: decision.approval.as_ref(),
+        submitter: decision.submitter.as_deref(),
         compliance_score: decision.compliance_score,
     })
 }
@@ -168,11 +178,13 @@ pub fn decode(
         id: columns.id,
         trace_id: columns.trace_id,
         agent: columns.agent,
+        submitter: body.submitter,
         decided_at: columns.decided_at,
         action: body.action,
         facts: body.facts,
         verdicts,
         refusal: body.refusal,
+        approval: body.approval,
         outcome: columns.outcome,
         compliance_score: body.compliance_score,
     })
@@ -341,6 +353,7 @@ mod tests {
             id: DecisionId::fresh(),
             trace_id: TraceId::fresh(),
             agent: request.agent,
+            submitter: Some("desk".into()),
             decided_at: Millis(5),
             action: request.action,
             facts: Facts {
@@ -360,6 +373,10 @@ mod tests {
                 },
             ],
             refusal: Some("r".into()),
+            approval: Some(ApprovalGiven {
+                held: DecisionId::fresh(),
+                by: "ada".into(),
+            }),
             outcome: Outcome::Denied,
             compliance_score: 0.0,
         };

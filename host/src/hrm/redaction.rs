@@ -111,6 +111,12 @@ const PATTERNS: &[Row] = &[
         always,
     ),
     (
+        "ark-token",
+        Class::Credential,
+        r"\bark_[0-9a-f]{64}\b",
+        always,
+    ),
+    (
         "slack-token",
         Class::Credential,
         r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}",

@@ -84,10 +84,12 @@ impl Services for LiveServices {
         let refusal = refusal(&self.manifest, &action);
         let proposal = Proposal {
             agent: self.manifest.name.clone(),
+            submitter: self.manifest.name.to_string(),
             trace_id: self.trace_id,
             action,
             causal_depth: self.causal_depth,
             idempotency: None,
+            deadline: None,
         };
         self.hrm.preview(
             proposal,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::action::Action;
 use super::facts::Facts;
 use super::ids::{DecisionId, Digest, Millis, Name, TraceId};
-use super::verdict::{Metadata, Rule, RuleAnswer, RuleResult, Verdict};
+use super::verdict::{Metadata, Rule, RuleAnswer, RuleResult, Value, Verdict};
 
 /// The outcome of a decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -51,6 +51,16 @@ pub struct PolicyVerdict {
     pub verdict: Result<Verdict, String>,
 }
 
+/// The approval under which an action was judged again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApprovalGiven {
+    /// The decision that held the action; the approval's own id.
+    pub held: DecisionId,
+    /// Who approved.
+    pub by: String,
+}
+
 /// A decision.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decision {
@@ -60,6 +70,8 @@ pub struct Decision {
     pub trace_id: TraceId,
     /// Who proposed.
     pub agent: Name,
+    /// The name of the token that proposed in the agent's name; `None`: the agent itself, or a caller without a token.
+    pub submitter: Option<String>,
     /// When it was decided.
     pub decided_at: Millis,
     /// The action as judged: normalised and redacted.
@@ -70,6 +82,8 @@ pub struct Decision {
     pub verdicts: Vec<PolicyVerdict>,
     /// Why the host itself denies, apart from any policy, e.g. that the manifest does not grant the action type.
     pub refusal: Option<String>,
+    /// The approval it was judged under, where the action was held before.
+    pub approval: Option<ApprovalGiven>,
     /// The outcome over all of it.
     pub outcome: Outcome,
     /// The lowest compliance score of the verdicts; 0 where a policy could not judge or the host refused.
@@ -91,6 +105,52 @@ impl Decision {
                 })
                 .filter_map(|answer| part.policy.rule(answer.rule).map(|rule| (rule, answer)))
         })
+    }
+
+    /// Why it is what it is, in words: one line for each rule that fired, those that block first.
+    #[must_use]
+    pub fn reasons(&self) -> Vec<String> {
+        let mut lines: Vec<(u8, String)> = Vec::new();
+        if let Some(refusal) = &self.refusal {
+            lines.push((0, refusal.clone()));
+        }
+        for part in &self.verdicts {
+            if let Err(failure) = &part.verdict {
+                lines.push((
+                    0,
+                    format!("{} could not judge: {failure}", part.policy.metadata.name),
+                ));
+            }
+        }
+        for (rule, answer) in self.fired() {
+            let (order, verb) = match answer.answer {
+                RuleResult::Violation => (1, "is broken"),
+                RuleResult::Error => (1, "could not be judged"),
+                RuleResult::Hold => (2, "asks for an approval"),
+                _ => (3, "warns"),
+            };
+            let shown = |value: &Value| match value {
+                Value::None => None,
+                Value::Flag(flag) => Some(flag.to_string()),
+                Value::Number(number) => Some(number.to_string()),
+                Value::Text(text) => Some(text.clone()),
+            };
+            let mut line = format!("{} {verb}", rule.name);
+            if let Some(observed) = shown(&answer.observed) {
+                line.push_str(": observed ");
+                line.push_str(&observed);
+                if let Some(limit) = shown(&answer.limit) {
+                    line.push_str(", limit ");
+                    line.push_str(&limit);
+                }
+            }
+            if let Some(nearest) = answer.nearest_passing {
+                line = format!("{line}; {nearest} would pass");
+            }
+            lines.push((order, line));
+        }
+        lines.sort_by_key(|(order, _)| *order);
+        lines.into_iter().map(|(_, line)| line).collect()
     }
 }
 

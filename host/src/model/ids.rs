@@ -74,6 +74,12 @@ impl TraceId {
     pub fn fresh() -> Self {
         Self(Uuid::now_v7().into_bytes())
     }
+
+    /// Its 16 bytes.
+    #[must_use]
+    pub const fn to_bytes(self) -> [u8; 16] {
+        self.0
+    }
 }
 
 impl fmt::Display for TraceId {

@@ -73,4 +73,16 @@ impl Principal {
             proved: false,
         }
     }
+
+    /// Whether it may do what this role may: its own, reading, and everything for an administrator.
+    #[must_use]
+    pub fn may(&self, needed: Role) -> bool {
+        self.role == Role::Admin || self.role == needed || needed == Role::Reader
+    }
+
+    /// Whether it may propose and report in an agent's name.
+    #[must_use]
+    pub fn speaks_for(&self, agent: &Name) -> bool {
+        self.role == Role::Admin || self.agents.contains(agent)
+    }
 }

@@ -7,11 +7,12 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use crate::hrm::guards::Guards;
+use crate::meters::{SpanLink, Spans};
 use crate::model::ids::{DecisionId, Millis, Name, SignalId};
 use crate::model::signal::Signal;
 use crate::store::{
@@ -68,6 +69,7 @@ pub(super) struct Around {
     pub(super) guards: Arc<Guards>,
     pub(super) watchdog: Watchdog,
     pub(super) backlog: Arc<AtomicUsize>,
+    pub(super) spans: Spans,
 }
 
 struct Queue {
@@ -398,6 +400,7 @@ impl Dispatcher {
                 return;
             }
             let more = rows.len() == OUTBOX_BATCH as usize;
+            let started = SystemTime::now();
             let mut unit = Unit::default();
             let mut sent = Vec::with_capacity(rows.len());
             for OutboxRow { seq, message } in rows {
@@ -422,6 +425,7 @@ impl Dispatcher {
                     expires_at: None,
                 };
                 unit.signals.push(NewSignal {
+                    by: None,
                     signal: signal.clone(),
                     key: None,
                     deliver_to: names(&seats, &places.taken),
@@ -435,6 +439,14 @@ impl Dispatcher {
                 return;
             }
             for (signal, places) in sent {
+                if self.around.spans.wanted() {
+                    let link = SpanLink::Sent {
+                        sender: signal.sender.clone(),
+                        depth: signal.causal_depth,
+                    };
+                    let span = super::signal_span(&signal, started, Some(link));
+                    self.around.spans.record(span);
+                }
                 self.enqueue(&signal, &places.keep());
             }
             if !more {

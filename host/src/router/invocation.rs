@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use crossbeam_channel::Sender;
 
 use crate::hrm::{Hrm, HrmError, InvocationAction, LiveServices, Settlement, refusal};
+use crate::meters::{RouterMeters, Span, SpanId};
 use crate::model::ids::{DecisionId, Millis, Name};
 use crate::model::signal::Signal;
 use crate::runtime::{Agent, Effects, InvocationFailure, InvocationReport, LogLevel};
@@ -25,6 +26,7 @@ pub(super) struct Invoker {
     pub(super) store: Store,
     pub(super) seats: Seats,
     pub(super) watchdog: Watchdog,
+    pub(super) meters: Arc<RouterMeters>,
     pub(super) events: Sender<Event>,
 }
 
@@ -35,6 +37,8 @@ struct End {
     success: Option<bool>,
     usage: Option<Usage>,
     slow: bool,
+    /// The kind of its failure.
+    failure: Option<&'static str>,
 }
 
 impl Invoker {
@@ -50,6 +54,7 @@ impl Invoker {
             return false;
         };
         let end = self.attempt(&place, &agent, &job.signal, job.started);
+        self.meter(&agent, job, &end);
         // A version that no longer serves is not to be held against the one that does.
         if end.success.is_some() && place.serves(&agent) {
             place
@@ -68,6 +73,47 @@ impl Invoker {
             .events
             .send(Event::Finished(job.id, job.seat, end.finish));
         end.slow
+    }
+
+    /// Counts an invocation that is settled; one that is tried again counts then.
+    fn meter(&self, agent: &Agent, job: &Job, end: &End) {
+        if !matches!(end.finish, Finish::Settled) {
+            return;
+        }
+        let name = &agent.manifest().name;
+        let meter = self.meters.agents.of(name);
+        let elapsed = job.started.elapsed();
+        self.meters.invocation.record(elapsed);
+        meter
+            .busy_nanos
+            .add(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX));
+        if let Some(usage) = &end.usage {
+            meter.fuel.add(usage.fuel);
+            meter.memory_peak.note(usage.memory_peak as u64);
+        }
+        match end.failure {
+            None => meter.succeeded.one(),
+            Some(kind) => meter.failed_by(kind),
+        }
+        if self.meters.spans.wanted() {
+            let ended = SystemTime::now();
+            let id = SpanId::of_invocation(job.signal.id, name);
+            self.meters.spans.record(Span {
+                trace_id: job.signal.trace_id,
+                id,
+                parent: Some(SpanId::of_signal(job.signal.id)),
+                name: "ark.invocation",
+                started: ended.checked_sub(elapsed).unwrap_or(ended),
+                ended,
+                attributes: vec![
+                    ("ark.agent", name.to_string()),
+                    ("ark.agent_version", agent.manifest().version.clone()),
+                    ("ark.topic", job.signal.topic.clone()),
+                ],
+                failure: end.failure.map(str::to_owned),
+                link: None,
+            });
+        }
     }
 
     /// Tells the router that a thread whose priority was lowered has ended.
@@ -91,6 +137,14 @@ impl Invoker {
             success,
             usage,
             slow,
+            failure: None,
+        };
+        let failed = |finish, success, usage, slow, failure: &InvocationFailure| End {
+            finish,
+            success,
+            usage,
+            slow,
+            failure: Some(failure.kind()),
         };
         loop {
             let services = LiveServices {
@@ -102,6 +156,9 @@ impl Invoker {
             };
             let mut report = agent.invoke(signal, Arc::new(services), deadline);
             slow |= report.slow;
+            self.meters.instantiate.record(report.instantiation);
+            let guest = report.duration.saturating_sub(report.instantiation);
+            self.meters.guest.record(guest);
             log(agent, signal, &report);
             let usage = Some(Usage {
                 fuel: report.fuel,
@@ -110,20 +167,20 @@ impl Invoker {
             let effects = match std::mem::replace(&mut report.result, Ok(Effects::default())) {
                 Ok(effects) => effects,
                 Err(InvocationFailure::NoRoom(reason)) => {
-                    tracing::warn!(agent = %agent.manifest().name, reason, "no room for an instance; tried again");
+                    tracing::warn!(agent = %agent.manifest().name, trace_id = %signal.trace_id, reason, "no room for an instance; tried again");
                     return end(Finish::Retry(Arc::clone(signal)), None, None, slow);
                 }
                 Err(failure) => {
                     let finish = self.record_failure(place, agent, signal, &report, &failure);
                     let success = failure.is_the_agents().then_some(false);
-                    return end(finish, success, usage, slow);
+                    return failed(finish, success, usage, slow, &failure);
                 }
             };
             let count = u32::try_from(effects.actions.len()).unwrap_or(u32::MAX);
             if conflicts == 0 && !place.allow(count) {
                 let failure = InvocationFailure::LimitReached("actions_per_minute");
                 let finish = self.record_failure(place, agent, signal, &report, &failure);
-                return end(finish, Some(false), usage, slow);
+                return failed(finish, Some(false), usage, slow, &failure);
             }
             let settlement = Settlement {
                 agent: agent.manifest().name.clone(),
@@ -173,18 +230,18 @@ impl Invoker {
                     // The host's own part was too slow: that does not count against the agent.
                     let failure = InvocationFailure::DeadlineExceeded(limits.deadline);
                     let finish = self.record_failure(place, agent, signal, &report, &failure);
-                    return end(finish, None, usage, slow);
+                    return failed(finish, None, usage, slow, &failure);
                 }
                 Err(HrmError::Conflict(reason)) => {
                     conflicts += 1;
                     if conflicts > CONFLICT_RETRIES {
                         let failure = InvocationFailure::Reported(reason);
                         let finish = self.record_failure(place, agent, signal, &report, &failure);
-                        return end(finish, Some(false), usage, slow);
+                        return failed(finish, Some(false), usage, slow, &failure);
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(agent = %agent.manifest().name, signal_id = %signal.id, %error, "not committed; tried again");
+                    tracing::warn!(agent = %agent.manifest().name, trace_id = %signal.trace_id, signal_id = %signal.id, %error, "not committed; tried again");
                     return end(Finish::Retry(Arc::clone(signal)), None, None, slow);
                 }
             }
@@ -212,7 +269,7 @@ impl Invoker {
             .capsules()
             .write(capsule)
             .inspect_err(|error| {
-                tracing::warn!(agent = %manifest.name, %error, "a capsule could not be written");
+                tracing::warn!(agent = %manifest.name, trace_id = %signal.trace_id, %error, "a capsule could not be written");
             });
         let body = serde_json::json!({
             "capsule": capsule.ok(),
@@ -255,7 +312,7 @@ impl Invoker {
             }
             Err(CommitError::DeliveryNotPending { .. }) => Finish::Gone,
             Err(error) => {
-                tracing::error!(agent = %manifest.name, %error, "a failure could not be recorded; tried again");
+                tracing::error!(agent = %manifest.name, trace_id = %signal.trace_id, %error, "a failure could not be recorded; tried again");
                 Finish::Retry(Arc::clone(signal))
             }
         }

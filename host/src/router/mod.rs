@@ -21,11 +21,13 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
+use std::time::SystemTime;
 
 use crossbeam_channel::Sender;
 
 use crate::hrm::guards::Guards;
 use crate::hrm::{ALERT_TOPIC, Hrm};
+use crate::meters::{RouterMeters, Span, SpanId, SpanLink};
 use crate::model::ids::{Digest, Millis, Name, SignalId, TraceId};
 use crate::model::signal::Signal;
 use crate::runtime::Agent;
@@ -105,6 +107,8 @@ pub struct IncomingSignal {
     pub key: Option<(String, Digest)>,
     /// For how long it may wait, in milliseconds.
     pub ttl_ms: Option<u64>,
+    /// The name of the token it came with.
+    pub by: Option<String>,
 }
 
 /// A signal that is on disk.
@@ -134,6 +138,8 @@ pub struct Parts {
     pub guards: Arc<Guards>,
     /// Who is told how invocations went.
     pub watchdog: Watchdog,
+    /// What counts and times them.
+    pub meters: Arc<RouterMeters>,
 }
 
 /// The handle to the router. Cheap to clone.
@@ -145,6 +151,7 @@ pub struct Router {
     store: Store,
     watchdog: Watchdog,
     config: RouterConfig,
+    meters: Arc<RouterMeters>,
     backlog: Arc<AtomicUsize>,
     thread: Arc<std::sync::Mutex<Option<JoinHandle<()>>>>,
 }
@@ -161,6 +168,7 @@ impl Router {
             store,
             guards,
             watchdog,
+            meters,
         } = parts;
         let pending = store
             .pending_counts()
@@ -185,8 +193,12 @@ impl Router {
             store: store.clone(),
             seats: seats.clone(),
             watchdog: watchdog.clone(),
+            meters: Arc::clone(&meters),
             events: events.clone(),
         };
+        for seat in seats.all().iter() {
+            let _ = meters.agents.of(&seat.name);
+        }
         let threads = config.workers.max(1).saturating_add(config.slow_workers);
         let workers = Workers::start(threads, invoker)
             .map_err(|error| RouterError::Thread(error.to_string()))?;
@@ -198,6 +210,7 @@ impl Router {
                 guards,
                 watchdog: watchdog.clone(),
                 backlog: Arc::clone(&backlog),
+                spans: meters.spans.clone(),
             },
             workers,
         );
@@ -212,6 +225,7 @@ impl Router {
             store,
             watchdog,
             config,
+            meters,
             backlog,
             thread: Arc::new(std::sync::Mutex::new(Some(thread))),
         })
@@ -264,8 +278,11 @@ impl Router {
             key,
             deliver_to: delivered_to.clone(),
             shed: shed.clone(),
+            by: incoming.by,
         };
         let events = self.events.clone();
+        let spans = self.meters.spans.clone();
+        let started = SystemTime::now();
         let done = Box::new(move |result: Result<crate::store::Receipt, CommitError>| {
             reply(match result {
                 Ok(receipt) => {
@@ -286,6 +303,9 @@ impl Router {
                             delivered_to,
                             shed,
                         };
+                        if spans.wanted() {
+                            spans.record(signal_span(&signal, started, None));
+                        }
                         let _ = events.send(Event::Accepted(Arc::new(signal), places.keep()));
                         Ok(accepted)
                     }
@@ -335,6 +355,7 @@ impl Router {
                 .pending_count(&name)
                 .map_err(|error| RouterError::NotStored(error.to_string()))?;
             self.backlog.fetch_add(waiting, Ordering::Relaxed);
+            let _ = self.meters.agents.of(&name);
             self.seats.add(Arc::new(Seat::new(agent, waiting)));
             None
         };
@@ -460,6 +481,25 @@ fn receivers(seats: &[Arc<Seat>], topic: &str, to: Option<&Name>) -> Vec<usize> 
         .filter(|(_, seat)| wanted(seat))
         .map(|(index, _)| index)
         .collect()
+}
+
+/// A signal that is on disk now, as a span.
+fn signal_span(signal: &Signal, started: SystemTime, link: Option<SpanLink>) -> Span {
+    Span {
+        trace_id: signal.trace_id,
+        id: SpanId::of_signal(signal.id),
+        parent: None,
+        name: "ark.signal",
+        started,
+        ended: SystemTime::now(),
+        attributes: vec![
+            ("ark.topic", signal.topic.clone()),
+            ("ark.signal_id", signal.id.to_string()),
+            ("ark.causal_depth", signal.causal_depth.to_string()),
+        ],
+        failure: None,
+        link,
+    }
 }
 
 fn names(seats: &[Arc<Seat>], receivers: &[usize]) -> Vec<Name> {

@@ -157,6 +157,8 @@ pub struct InvocationReport {
     pub memory_peak: usize,
     /// Host calls made.
     pub host_calls: u32,
+    /// Making the instance.
+    pub instantiation: Duration,
     /// From the start of the instantiation to the last byte returned.
     pub duration: Duration,
     /// What it logged.
@@ -176,6 +178,7 @@ impl InvocationReport {
             fuel: 0,
             memory_peak: 0,
             host_calls: 0,
+            instantiation: Duration::ZERO,
             duration: Duration::ZERO,
             log: Vec::new(),
             recording: Recording::default(),
@@ -397,6 +400,7 @@ impl Agent {
                 };
             }
         };
+        let instantiation = started.elapsed();
         let signal = wit::Signal {
             id: signal.id.to_string(),
             topic: signal.topic.clone(),
@@ -428,6 +432,7 @@ impl Agent {
             fuel,
             memory_peak: session.meter.memory_peak,
             host_calls: session.host_calls,
+            instantiation,
             duration: started.elapsed(),
             log: session.log.take(),
             recording: tape.take(),

@@ -30,6 +30,10 @@ pub enum AuditKind {
     Control,
     /// An operator changed something.
     Operator,
+    /// What became of an approval.
+    Approval,
+    /// Somebody asks for another Graveyard. Nothing changes by it.
+    Amendment,
 }
 
 impl AuditKind {
@@ -42,6 +46,8 @@ impl AuditKind {
             Self::Execution => "execution",
             Self::Control => "control",
             Self::Operator => "operator",
+            Self::Approval => "approval",
+            Self::Amendment => "amendment",
         }
     }
 
@@ -52,6 +58,8 @@ impl AuditKind {
             Self::Execution,
             Self::Control,
             Self::Operator,
+            Self::Approval,
+            Self::Amendment,
         ]
         .into_iter()
         .find(|kind| kind.as_str() == text)

@@ -121,7 +121,10 @@ fn read_quarantine(row: &Row<'_>) -> rusqlite::Result<Quarantine> {
     })
 }
 
-fn read_alert(row: &Row<'_>) -> rusqlite::Result<AlertRow> {
+pub(super) const ALERT_COLUMNS: &str =
+    "seq, at, severity, kind, agent, message, observed, \"limit\"";
+
+pub(super) fn read_alert(row: &Row<'_>) -> rusqlite::Result<AlertRow> {
     let severity: String = row.get(2)?;
     Ok(AlertRow {
         seq: row.get(0)?,
@@ -183,12 +186,12 @@ impl Store {
         let severities = severities.join(",");
         self.inner.readers.with(|connection| {
             connection
-                .prepare_cached(
-                    "SELECT seq, at, severity, kind, agent, message, observed, \"limit\" FROM watchdog_events
+                .prepare_cached(&format!(
+                    "SELECT {ALERT_COLUMNS} FROM watchdog_events
                      WHERE seq < ?1 AND (?2 IS NULL OR agent = ?2) AND (?3 IS NULL OR kind = ?3)
                        AND instr(?4, severity) > 0
-                     ORDER BY seq DESC LIMIT ?5",
-                )?
+                     ORDER BY seq DESC LIMIT ?5"
+                ))?
                 .query_map(
                     params![
                         before.unwrap_or(i64::MAX as u64),

@@ -6,6 +6,7 @@ use crate::model::ids::Name;
 
 use super::secrets::SecretError;
 use super::state::RollbackTarget;
+use super::unit::IdempotencyRecord;
 
 /// Why the store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -149,12 +150,18 @@ pub enum CommitError {
     /// A secret cannot be written.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// A token cannot be made.
+    #[error(transparent)]
+    Token(#[from] super::tokens::TokenRefusal),
     /// The delivery the unit settles is not pending.
     #[error("the delivery to {agent} is not pending")]
     DeliveryNotPending {
         /// The receiver.
         agent: Name,
     },
+    /// The idempotency key was seen before: what it came with, and the answer.
+    #[error("the idempotency key {:?} was used before", .0.key)]
+    Seen(IdempotencyRecord),
     /// The idempotency key came with another request before.
     #[error("the idempotency key {key:?} was used for another request")]
     KeyReused {

@@ -1,7 +1,6 @@
 //! The ledger's tables: positions, executions, what was traded and promoted lately, and the operator's lists.
 
-use rusqlite::{Connection, params};
-use serde::{Deserialize, Serialize};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::model::action::Side;
 use crate::model::ids::{DecisionId, Fraction, Millis, Name};
@@ -9,6 +8,7 @@ use crate::model::ids::{DecisionId, Fraction, Millis, Name};
 use super::Store;
 use super::audit::{malformed, required};
 use super::error::ReadError;
+use super::lists::{List, ListEntry};
 use super::readers::Readers;
 use super::unit::{IdempotencyRecord, PolicyRecord};
 
@@ -110,36 +110,6 @@ pub enum LedgerChange {
     },
 }
 
-/// An entry of the operator's lists.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ListEntry {
-    /// A symbol nobody may trade (rule 1).
-    Restricted(String),
-    /// A symbol with a client's order pending (rule 4).
-    ClientOrder(String),
-    /// A data source that is trusted (rule 21).
-    ValidatedSource(String),
-    /// A data subject's consent (rule 16).
-    Consent {
-        /// Who.
-        subject: String,
-        /// Granted or refused.
-        granted: bool,
-    },
-    /// A standing veto (rule 23). It matches when every part it names matches.
-    Veto {
-        /// The agent it concerns; `None`: all.
-        agent: Option<Name>,
-        /// The action type it concerns; `None`: all.
-        action_type: Option<String>,
-        /// The symbol it concerns; `None`: all.
-        symbol: Option<String>,
-        /// The user's words.
-        words: String,
-    },
-}
-
 /// The ledger as stored.
 #[derive(Debug, Default)]
 pub struct LedgerRows {
@@ -151,8 +121,12 @@ pub struct LedgerRows {
     pub promotions: Vec<(Name, String, Millis)>,
     /// What was realised today (UTC).
     pub realised_today: f64,
-    /// The lists.
-    pub lists: Vec<ListEntry>,
+    /// What the configuration puts on the lists.
+    pub configured: Vec<ListEntry>,
+    /// What operators put on the lists over the API, by list and key.
+    pub attested: Vec<(List, String, ListEntry)>,
+    /// The capital, in the account's currency, if an operator said it.
+    pub capital: Option<f64>,
 }
 
 const fn side_text(side: Side) -> &'static str {
@@ -221,7 +195,13 @@ pub(super) fn write(connection: &Connection, change: &LedgerChange) -> rusqlite:
 pub(super) fn write_idempotency(
     connection: &Connection,
     record: &IdempotencyRecord,
+    operation: Option<u64>,
 ) -> rusqlite::Result<()> {
+    let number = operation.map(|number| number.to_string());
+    let answer = match number {
+        Some(number) if record.answer.is_empty() => number,
+        _ => record.answer.clone(),
+    };
     connection
         .prepare_cached(
             "INSERT INTO idempotency (scope, key, request, answer_id) VALUES (?1, ?2, ?3, ?4)",
@@ -230,40 +210,33 @@ pub(super) fn write_idempotency(
             record.scope,
             record.key,
             record.request.as_bytes(),
-            record.answer_id
+            answer
         ])?;
     Ok(())
+}
+
+pub(super) fn idempotent(
+    connection: &Connection,
+    scope: &str,
+    key: &str,
+) -> rusqlite::Result<Option<IdempotencyRecord>> {
+    connection
+        .prepare_cached("SELECT request, answer_id FROM idempotency WHERE scope = ?1 AND key = ?2")?
+        .query_row([scope, key], |row| {
+            Ok(IdempotencyRecord {
+                scope: scope.to_owned(),
+                key: key.to_owned(),
+                request: super::audit::hash_at(row, 0)?,
+                answer: row.get(1)?,
+            })
+        })
+        .optional()
 }
 
 pub(super) fn write_policy(connection: &Connection, record: &PolicyRecord) -> rusqlite::Result<()> {
     connection
         .prepare_cached("INSERT OR IGNORE INTO policies (digest, metadata) VALUES (?1, ?2)")?
         .execute(params![record.digest.to_string(), record.metadata_json])?;
-    Ok(())
-}
-
-/// Replaces the entries that come from the operator's configuration.
-pub(super) fn replace_lists(
-    connection: &Connection,
-    entries: &[ListEntry],
-) -> rusqlite::Result<()> {
-    connection.execute("DELETE FROM lists WHERE source = 'config'", [])?;
-    for entry in entries {
-        let list = match entry {
-            ListEntry::Restricted(_) => "restricted",
-            ListEntry::ClientOrder(_) => "client_orders",
-            ListEntry::ValidatedSource(_) => "validated_sources",
-            ListEntry::Consent { .. } => "consents",
-            ListEntry::Veto { .. } => "vetoes",
-        };
-        let json = serde_json::to_string(entry)
-            .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
-        connection
-            .prepare_cached(
-                "INSERT OR REPLACE INTO lists (list, entry, source) VALUES (?1, ?2, 'config')",
-            )?
-            .execute([list, &json])?;
-    }
     Ok(())
 }
 
@@ -313,13 +286,8 @@ impl Store {
                     Ok((required(row, 0)?, row.get(1)?, Millis(row.get(2)?)))
                 })?
                 .collect();
-            let lists: rusqlite::Result<Vec<ListEntry>> = connection
-                .prepare("SELECT entry FROM lists")?
-                .query_map([], |row| {
-                    let json: String = row.get(0)?;
-                    serde_json::from_str(&json).map_err(|_| malformed(0, &json))
-                })?
-                .collect();
+            let (configured, attested) = super::lists::standing(connection)?;
+            let capital = super::account::capital(connection)?;
             let realised_today = connection.query_row(
                 "SELECT COALESCE(SUM(result), 0.0) FROM realised WHERE day = ?1",
                 [now.utc_day()],
@@ -330,7 +298,9 @@ impl Store {
                 last_trades: last_trades?,
                 promotions: promotions?,
                 realised_today,
-                lists: lists?,
+                configured,
+                attested,
+                capital,
             })
         })
     }
@@ -344,22 +314,9 @@ impl Store {
         scope: &str,
         key: &str,
     ) -> Result<Option<IdempotencyRecord>, ReadError> {
-        use rusqlite::OptionalExtension;
-        self.inner.readers.with(|connection| {
-            connection
-                .prepare_cached(
-                    "SELECT request, answer_id FROM idempotency WHERE scope = ?1 AND key = ?2",
-                )?
-                .query_row([scope, key], |row| {
-                    Ok(IdempotencyRecord {
-                        scope: scope.to_owned(),
-                        key: key.to_owned(),
-                        request: super::audit::hash_at(row, 0)?,
-                        answer_id: row.get(1)?,
-                    })
-                })
-                .optional()
-        })
+        self.inner
+            .readers
+            .with(|connection| idempotent(connection, scope, key))
     }
 
     /// Every policy that was in force once.

@@ -9,15 +9,21 @@
 //!
 //! Must not know: wasmtime, policies, HTTP.
 
+mod account;
 mod agents;
+mod approvals;
 mod audit;
 mod control;
 mod error;
+mod events;
+mod fleet;
 mod history;
 mod ledger;
+mod lists;
 mod lock;
 mod maintenance;
 mod memory;
+mod metering;
 mod operation;
 mod quota;
 mod readers;
@@ -29,6 +35,7 @@ mod settings;
 mod signals;
 mod snapshot;
 mod state;
+mod tokens;
 mod truth;
 mod unit;
 mod verify;
@@ -37,18 +44,26 @@ mod writer;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use crossbeam_channel::{Sender, TrySendError};
 
+use crate::meters::StoreMeters;
+
+pub use account::{AccountChange, AccountRow};
 pub use agents::{AgentChange, AgentVersion, DELETED, NewVersion, Rollout};
+pub use approvals::{Approval, ApprovalChange, ApprovalFilter, ApprovalStatus};
 pub use audit::{
     Anchor, AuditEntry, AuditFilter, AuditKind, AuditRow, ChainFault, ChainReport, StateAnchor,
     link_of,
 };
 pub use control::{AlertFilter, AlertRow, ControlChange, ControlRows};
 pub use error::{CommitError, OpenError, ReadError, SubmitError};
+pub use events::Place;
+pub use fleet::FleetPlace;
 pub use history::{Content, Revision, StateReport};
-pub use ledger::{LedgerChange, LedgerRows, ListEntry, Position, PositionStatus};
+pub use ledger::{LedgerChange, LedgerRows, Position, PositionStatus};
+pub use lists::{List, ListChange, ListEntry, ListRow};
 pub use maintenance::{MaintenanceError, rekey};
 pub use memory::{MemoryFilter, MemoryRow};
 pub use operation::{Operation, OperatorChange};
@@ -60,12 +75,13 @@ pub use session_log::{SessionFilter, SessionRow};
 pub use settings::Setting;
 pub use signals::{
     DeliveryDone, DeliveryResult, DeliveryRow, Expired, NewSignal, OutboxMessage, OutboxRow,
-    SignalKey, SignalReceipt, TraceRows,
+    SignalKey, SignalReceipt, TRACE_ROWS, TraceRows,
 };
 pub use snapshot::{
     Manifest as SnapshotManifest, Restored, SnapshotFile, check_snapshot, restore, snapshot,
 };
 pub use state::{RollbackTarget, StateRow};
+pub use tokens::{NewToken, TOKEN_PREFIX, TokenChange, TokenRefusal, TokenRow, TokenSecret};
 pub use truth::TruthRow;
 pub use unit::{Done, IdempotencyRecord, PolicyRecord, Receipt, Unit};
 
@@ -87,6 +103,8 @@ pub struct StoreConfig {
     pub max_bytes: Option<u64>,
     /// What encrypts secrets; `None`: they can neither be read nor written.
     pub secret_key: Option<SecretKey>,
+    /// What counts commits.
+    pub meters: Arc<StoreMeters>,
 }
 
 impl StoreConfig {
@@ -100,6 +118,7 @@ impl StoreConfig {
             readers: 4,
             max_bytes: None,
             secret_key: None,
+            meters: Arc::default(),
         }
     }
 }
@@ -112,6 +131,7 @@ pub struct Store {
 
 struct Inner {
     messages: Sender<Message>,
+    commits: tokio::sync::watch::Sender<u64>,
     writable: Arc<AtomicBool>,
     readers: Readers,
     secret: Option<SecretKey>,
@@ -135,21 +155,25 @@ impl Store {
         let writable = Arc::new(AtomicBool::new(true));
         let readers = Readers::open(&path, config.readers.max(1))?;
         let (messages, inbox) = crossbeam_channel::bounded(config.queue.max(1));
+        let commits = tokio::sync::watch::Sender::new(0);
         let writer = writer::start(
             connection,
             &config.dir,
             writer::Options {
+                commits: commits.clone(),
                 batch: config.batch.max(1),
                 secret: config.secret_key.clone(),
                 quota: config
                     .max_bytes
                     .map(|bytes| quota::Quota::new(&path, bytes)),
+                meters: Arc::clone(&config.meters),
             },
             inbox,
             Arc::clone(&writable),
         )?;
         let inner = Inner {
             messages,
+            commits,
             writable,
             readers,
             secret: config.secret_key.clone(),
@@ -167,25 +191,25 @@ impl Store {
     /// # Errors
     /// The queue is full, or the store closed: `done` comes back, uncalled.
     pub fn submit(&self, unit: Unit, done: Done) -> Result<(), (SubmitError, Done)> {
-        let unit = Message::Unit(Box::new(unit), done);
+        let unit = Message::Unit(Box::new(unit), done, Instant::now());
         let (message, reason) = match self.inner.messages.try_send(unit) {
             Ok(()) => return Ok(()),
             Err(TrySendError::Full(message)) => (message, SubmitError::Full),
             Err(TrySendError::Disconnected(message)) => (message, SubmitError::Closed),
         };
         match message {
-            Message::Unit(_, done) => Err((reason, done)),
+            Message::Unit(_, done, _) => Err((reason, done)),
             Message::Barrier(_) | Message::Recover(_) | Message::Stop => Ok(()),
         }
     }
 
     /// As [`Store::submit`], but waits for a place in the queue. When the store is closed, `done` is told so.
     pub fn submit_wait(&self, unit: Unit, done: Done) {
-        if let Err(error) = self
-            .inner
-            .messages
-            .send(Message::Unit(Box::new(unit), done))
-            && let Message::Unit(_, done) = error.into_inner()
+        if let Err(error) =
+            self.inner
+                .messages
+                .send(Message::Unit(Box::new(unit), done, Instant::now()))
+            && let Message::Unit(_, done, _) = error.into_inner()
         {
             done(Err(CommitError::Closed));
         }

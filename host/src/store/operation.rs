@@ -8,8 +8,9 @@ use crate::model::state::{NewMemory, TruthWrite};
 
 use super::audit::{AuditEntry, AuditKind};
 use super::state::{RollbackTarget, StateWriter, Written};
+use super::tokens::{NewToken, TokenChange};
 use super::writer::Failure;
-use super::{memory, settings, truth};
+use super::{memory, settings, tokens, truth};
 
 /// A change and who makes it.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,6 +80,8 @@ pub enum OperatorChange {
         /// The revision it must be at; 0: there is none.
         expected: Option<u64>,
     },
+    /// Makes or revokes a bearer token.
+    Token(TokenChange),
 }
 
 impl OperatorChange {
@@ -98,6 +101,8 @@ impl OperatorChange {
             } => "config.set",
             Self::Config { .. } => "config.delete",
             Self::Truth { .. } => "truth.set",
+            Self::Token(TokenChange::Create(_)) => "token.create",
+            Self::Token(TokenChange::Revoke(_)) => "token.revoke",
         }
     }
 }
@@ -169,8 +174,18 @@ pub(super) fn apply(
             let digest = digest_of(&write.truth.value_json);
             (Some(agent), write.key.clone(), revision, digest)
         }
+        OperatorChange::Token(change) => {
+            let number = tokens::write(connection, change, &operation.by, at)?;
+            let (TokenChange::Create(NewToken { name, .. }) | TokenChange::Revoke(name)) = change;
+            (None, name.to_string(), number, None)
+        }
     };
-    let body = json!({"by": operation.by, "key": key, "number": number, "digest": digest});
+    let mut body = json!({"by": operation.by, "key": key, "number": number, "digest": digest});
+    if let OperatorChange::Token(TokenChange::Create(new)) = &operation.change {
+        body["role"] = json!(new.role);
+        body["agents"] = json!(new.agents);
+        body["expires_at_ms"] = json!(new.expires_at);
+    }
     let entry = AuditEntry {
         kind: AuditKind::Operator,
         id: DecisionId::fresh().to_string(),

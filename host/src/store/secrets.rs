@@ -94,6 +94,15 @@ pub(super) struct Place<'a> {
     pub(super) revision: u64,
 }
 
+/// No agent has this name, so no state can be taken for a message.
+const fn message_place(channel: &str) -> Place<'_> {
+    Place {
+        agent: "",
+        key: channel,
+        revision: 0,
+    }
+}
+
 /// A value as it is stored, and the digest its history vouches for.
 pub(super) struct Sealed {
     pub(super) text: String,
@@ -170,6 +179,24 @@ impl SecretKey {
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// Encrypts a message for whoever holds the same key. `channel` is bound to it: it is read on that channel only.
+    ///
+    /// # Errors
+    /// The system gives no random bytes.
+    pub fn seal_message(&self, channel: &str, text: &str) -> Result<String, SecretError> {
+        self.seal(message_place(channel), text)
+            .map(|sealed| sealed.text)
+    }
+
+    /// Decrypts a message; that it does proves that it is from a holder of the key.
+    ///
+    /// # Errors
+    /// It is from somebody else, or was changed.
+    pub fn open_message(&self, channel: &str, text: &str) -> Result<String, SecretError> {
+        self.open(message_place(channel), &self.id, text)
+            .map(|(text, _)| text)
     }
 
     /// Encrypts a value for its place.

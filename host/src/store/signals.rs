@@ -2,11 +2,11 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use crate::model::ids::{Digest, Millis, Name, SignalId, TraceId};
+use crate::model::ids::{DecisionId, Digest, Millis, Name, SignalId, TraceId};
 use crate::model::signal::Signal;
 
 use super::Store;
-use super::audit::{AuditFilter, AuditRow, hash_at, parsed, required};
+use super::audit::{AuditEntry, AuditFilter, AuditKind, AuditRow, hash_at, parsed, required};
 use super::error::{CommitError, ReadError};
 use super::writer::Failure;
 
@@ -21,6 +21,29 @@ pub struct NewSignal {
     pub deliver_to: Vec<Name>,
     /// Who would receive it, but has too much waiting: recorded as a failed delivery.
     pub shed: Vec<Name>,
+    /// The name of the token it came with: then the audit log says so.
+    pub by: Option<String>,
+}
+
+impl NewSignal {
+    /// The audit row that says who sent it, where a token does.
+    pub(super) fn sent_by(&self) -> Option<AuditEntry> {
+        let body = serde_json::json!({
+            "by": self.by.as_ref()?,
+            "signal_id": self.signal.id,
+            "topic": self.signal.topic,
+        });
+        Some(AuditEntry {
+            kind: AuditKind::Operator,
+            id: DecisionId::fresh().to_string(),
+            trace_id: Some(self.signal.trace_id),
+            agent: None,
+            action_type: Some("signal.send".to_owned()),
+            outcome: None,
+            at: self.signal.accepted_at,
+            body: body.to_string(),
+        })
+    }
 }
 
 /// Why a delivery that was shed has failed.
@@ -129,6 +152,9 @@ pub struct DeliveryRow {
     pub settled_at: Option<Millis>,
 }
 
+/// The most rows of each kind that a trace is read with.
+pub const TRACE_ROWS: u32 = 1000;
+
 /// Everything the store holds of a trace.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TraceRows {
@@ -138,6 +164,10 @@ pub struct TraceRows {
     pub deliveries: Vec<DeliveryRow>,
     /// Its audit rows, newest first.
     pub audit: Vec<AuditRow>,
+    /// Messages of it that wait in the outbox to become signals.
+    pub waiting_messages: u64,
+    /// Decisions of it whose approval nobody has given or refused.
+    pub open_approvals: Vec<String>,
 }
 
 pub(super) fn write(connection: &Connection, new: &NewSignal) -> Result<SignalReceipt, Failure> {
@@ -373,7 +403,7 @@ impl Store {
     /// The database cannot be read.
     pub fn trace(&self, trace_id: TraceId) -> Result<TraceRows, ReadError> {
         let text = trace_id.to_string();
-        let (signals, deliveries) = self.inner.readers.with(|connection| {
+        let (signals, deliveries, waiting_messages, open_approvals) = self.inner.readers.with(|connection| {
             let signals: rusqlite::Result<Vec<Signal>> = connection
                 .prepare_cached(&format!(
                     "SELECT {SIGNAL} FROM signals s WHERE s.trace_id = ?1 ORDER BY s.id LIMIT 1000"
@@ -395,7 +425,16 @@ impl Store {
                     })
                 })?
                 .collect();
-            Ok((signals?, deliveries?))
+            let waiting_messages: u64 = connection
+                .prepare_cached("SELECT count(*) FROM outbox WHERE trace_id = ?1")?
+                .query_row([&text], |row| row.get(0))?;
+            let open_approvals: rusqlite::Result<Vec<String>> = connection
+                .prepare_cached(
+                    "SELECT id FROM approvals WHERE status = 'open' AND trace_id = ?1 LIMIT 1000",
+                )?
+                .query_map([&text], |row| row.get(0))?
+                .collect();
+            Ok((signals?, deliveries?, waiting_messages, open_approvals?))
         })?;
         let filter = AuditFilter {
             trace_id: Some(trace_id),
@@ -404,7 +443,9 @@ impl Store {
         Ok(TraceRows {
             signals,
             deliveries,
-            audit: self.audit_page(&filter, None, 1000)?,
+            audit: self.audit_page(&filter, None, TRACE_ROWS)?,
+            waiting_messages,
+            open_approvals,
         })
     }
 }

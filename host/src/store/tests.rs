@@ -46,6 +46,7 @@ fn state(key: &str, value: &str, expected: u64) -> Unit {
 
 fn signal(key: Option<(&str, &str)>) -> NewSignal {
     NewSignal {
+        by: None,
         signal: Signal {
             id: SignalId::fresh(),
             topic: "market.tick".to_owned(),

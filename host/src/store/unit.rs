@@ -6,11 +6,15 @@ use crate::model::control::Alert;
 use crate::model::ids::{Digest, Millis, Name, TraceId};
 use crate::model::state::{NewMemory, StateWrite, TruthWrite};
 
+use super::account::AccountChange;
 use super::agents::AgentChange;
+use super::approvals::ApprovalChange;
 use super::audit::AuditEntry;
 use super::control::ControlChange;
 use super::error::CommitError;
-use super::ledger::{LedgerChange, ListEntry};
+use super::fleet::FleetPlace;
+use super::ledger::LedgerChange;
+use super::lists::{ListChange, ListEntry};
 use super::operation::Operation;
 use super::signals::{DeliveryDone, NewSignal, OutboxMessage, SignalReceipt};
 
@@ -47,12 +51,20 @@ pub struct Unit {
     pub operations: Vec<Operation>,
     /// Policies to be remembered, so that their decisions can be read later.
     pub policies: Vec<PolicyRecord>,
+    /// What is held, and what became of it.
+    pub approvals: Vec<ApprovalChange>,
+    /// Changes of the operator's lists.
+    pub lists: Vec<ListChange>,
+    /// What an operator says of the account.
+    pub account: Vec<AccountChange>,
     /// Replaces the lists' entries from the operator's configuration.
     pub configured_lists: Option<Vec<ListEntry>>,
     /// Changes of what is in force: halts and quarantines.
     pub control: Vec<ControlChange>,
     /// Changes of what is kept of agents.
     pub agents: Vec<AgentChange>,
+    /// This host's place in a fleet, from now on.
+    pub fleet: Option<FleetPlace>,
     /// What the watchdog noticed.
     pub alerts: Vec<Alert>,
     /// When it may no longer be committed.
@@ -66,7 +78,9 @@ impl Unit {
     /// it writes, and steps that can be refused come first: with one of them there is nothing to be taken back.
     pub(super) fn can_be_refused_half_done(&self) -> bool {
         let late = self.signals.len() + self.outbox_done.len() + self.operations.len();
-        let refusable = usize::from(self.delivery.is_some()) + self.state.len() + late;
+        let early =
+            self.approvals.len() + self.lists.len() + usize::from(self.idempotency.is_some());
+        let refusable = usize::from(self.delivery.is_some()) + self.state.len() + early + late;
         refusable > 1 || (late > 0 && !(self.memories.is_empty() && self.truths.is_empty()))
     }
 }
@@ -80,8 +94,8 @@ pub struct IdempotencyRecord {
     pub key: String,
     /// Digest of the request.
     pub request: Digest,
-    /// The id of what answered it.
-    pub answer_id: String,
+    /// What answered it: an id, or what the caller needs to give the answer again. Empty: the number of the unit's first operation.
+    pub answer: String,
 }
 
 /// A policy that was in force once.

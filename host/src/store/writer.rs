@@ -9,13 +9,17 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use rusqlite::Connection;
 
+use crate::meters::StoreMeters;
+
 use super::audit::{self, Head};
 use super::error::{CommitError, OpenError};
+use super::metering;
 use super::quota::Quota;
 use super::secrets::SecretKey;
 use super::unit::{Done, Receipt, Unit};
 use super::{
-    agents, control, history, ledger, memory, operation, session_log, signals, state, truth, verify,
+    account, agents, approvals, control, fleet, history, ledger, lists, memory, operation,
+    session_log, signals, state, truth, verify,
 };
 
 /// After so many rows the head of the chain is anchored.
@@ -26,7 +30,8 @@ const ANCHOR_EVERY: Duration = Duration::from_mins(1);
 const TEND_EVERY: Duration = Duration::from_secs(2);
 
 pub(super) enum Message {
-    Unit(Box<Unit>, Done),
+    /// With the moment it was submitted.
+    Unit(Box<Unit>, Done, Instant),
     Barrier(Box<dyn FnOnce() + Send>),
     Recover(Sender<()>),
     Stop,
@@ -54,6 +59,10 @@ pub(super) struct Options {
     pub(super) secret: Option<SecretKey>,
     /// The limit of the database's size.
     pub(super) quota: Option<Quota>,
+    /// Rings at every commit.
+    pub(super) commits: tokio::sync::watch::Sender<u64>,
+    /// What counts commits.
+    pub(super) meters: Arc<StoreMeters>,
 }
 
 pub(super) fn start(
@@ -66,6 +75,7 @@ pub(super) fn start(
     let failed = |error| OpenError::of(dir, &error);
     let head = audit::head(&connection).map_err(failed)?;
     let history = history::head(&connection).map_err(failed)?;
+    options.meters.note_head(head.seq, head.hash);
     let writer = Writer {
         connection,
         dir: dir.to_owned(),
@@ -119,7 +129,7 @@ impl Writer {
             let mut next = first;
             while let Some(message) = next {
                 match message {
-                    Message::Unit(unit, done) => units.push((unit, done)),
+                    Message::Unit(unit, done, submitted) => units.push((unit, done, submitted)),
                     Message::Barrier(then) => barriers.push(then),
                     Message::Recover(reply) => recover = Some(reply),
                     Message::Stop => stop = true,
@@ -150,7 +160,7 @@ impl Writer {
         }
         for message in inbox.try_iter() {
             match message {
-                Message::Unit(_, done) => done(Err(CommitError::Closed)),
+                Message::Unit(_, done, _) => done(Err(CommitError::Closed)),
                 Message::Barrier(then) => then(),
                 Message::Recover(_) | Message::Stop => {}
             }
@@ -164,12 +174,20 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, units: Vec<(Box<Unit>, Done)>) {
+    fn write(&mut self, units: Vec<(Box<Unit>, Done, Instant)>) {
         let before = (self.head, self.history);
+        let started = Instant::now();
         match self.transact(&units) {
             Ok(results) => {
                 self.writable.store(true, Ordering::Release);
-                for ((_, done), result) in units.into_iter().zip(results) {
+                self.options
+                    .commits
+                    .send_modify(|count| *count = count.wrapping_add(1));
+                let meters = &self.options.meters;
+                meters.commit.since(started);
+                meters.note_head(self.head.seq, self.head.hash);
+                for ((unit, done, submitted), result) in units.into_iter().zip(results) {
+                    metering::count(meters, &unit, &result, submitted);
                     done(result);
                 }
                 if self.head.seq - self.anchored.0 + self.history.seq - self.anchored.1
@@ -189,7 +207,8 @@ impl Writer {
                 tracing::error!(%error, units = units.len(), "commit failed: nothing of it counts");
                 let reason = explain(&error);
                 self.broken = Some(reason.clone());
-                for (_, done) in units {
+                self.options.meters.failed_commits.one();
+                for (_, done, _) in units {
                     done(Err(CommitError::Storage(reason.clone())));
                 }
             }
@@ -198,7 +217,7 @@ impl Writer {
 
     fn transact(
         &mut self,
-        units: &[(Box<Unit>, Done)],
+        units: &[(Box<Unit>, Done, Instant)],
     ) -> rusqlite::Result<Vec<Result<Receipt, CommitError>>> {
         if let Some(quota) = &self.options.quota {
             quota.make_room(&self.connection)?;
@@ -207,7 +226,7 @@ impl Writer {
             .prepare_cached("BEGIN IMMEDIATE")?
             .execute([])?;
         let mut results = Vec::with_capacity(units.len());
-        for (unit, _) in units {
+        for (unit, ..) in units {
             if let Some(reason) = self.broken.as_ref().filter(|_| unit.chained) {
                 results.push(Err(CommitError::Storage(format!(
                     "a commit it was made on top of has failed: {reason}"
@@ -253,12 +272,24 @@ impl Writer {
         {
             return Err(Failure::Refused(CommitError::DeadlineExceeded));
         }
+        // What the HRM hands in it has compared already, with what is still on its way too.
+        if let Some(record) = unit.idempotency.as_ref().filter(|_| !unit.chained)
+            && let Some(seen) = ledger::idempotent(&self.connection, &record.scope, &record.key)?
+        {
+            return Err(Failure::Refused(CommitError::Seen(seen)));
+        }
         if !unit.operations.is_empty() {
             self.operate(unit, &mut receipt)?;
         }
         let connection = &self.connection;
         if let Some(done) = &unit.delivery {
             signals::settle(connection, done)?;
+        }
+        for change in &unit.approvals {
+            approvals::write(connection, change)?;
+        }
+        for change in &unit.lists {
+            lists::write(connection, change)?;
         }
         state::write(
             connection,
@@ -277,7 +308,13 @@ impl Writer {
             }
         }
         for signal in &unit.signals {
-            receipt.signals.push(signals::write(connection, signal)?);
+            let written = signals::write(connection, signal)?;
+            let duplicate = matches!(written, signals::SignalReceipt::Duplicate { .. });
+            if let Some(entry) = signal.sent_by().filter(|_| !duplicate) {
+                session_log::write_entry(connection, &entry)?;
+                audit::append(connection, &mut self.head, &entry)?;
+            }
+            receipt.signals.push(written);
         }
         for seq in &unit.outbox_done {
             signals::take_outbox(connection, *seq)?;
@@ -295,7 +332,7 @@ impl Writer {
             signals::put_outbox(connection, message)?;
         }
         if let Some(record) = &unit.idempotency {
-            ledger::write_idempotency(connection, record)?;
+            ledger::write_idempotency(connection, record, receipt.operations.first().copied())?;
         }
         for policy in &unit.policies {
             ledger::write_policy(connection, policy)?;
@@ -306,11 +343,17 @@ impl Writer {
         for change in &unit.agents {
             receipt.settled += agents::write(connection, change)?;
         }
+        if let Some(place) = &unit.fleet {
+            fleet::write(connection, place)?;
+        }
         for alert in &unit.alerts {
             control::write_alert(connection, alert)?;
         }
-        if let Some(lists) = &unit.configured_lists {
-            ledger::replace_lists(connection, lists)?;
+        for change in &unit.account {
+            account::write(connection, change)?;
+        }
+        if let Some(entries) = &unit.configured_lists {
+            lists::replace_configured(connection, entries)?;
         }
         Ok(receipt)
     }

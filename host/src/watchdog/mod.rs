@@ -4,6 +4,7 @@
 //! * `ark-watchdog` beats: it re-hashes the Graveyard (a broken pin halts), looks at the rate of violations, prunes capsules. Without a beat
 //!   nothing is approved (rule 20), and the first beat comes only after every limit was probed and held.
 //! * `ark-heartbeat` calls every agent's `heartbeat` export in a fresh instance, under the agent's limits.
+//! * `ark-fleet` hands orders on to the other hosts of a fleet and carries theirs out, where one is configured.
 //! * `ark-redis` looks at a Redis, where one is configured: latency, and how much waits in its queue.
 //! * What happens to invocations comes in as it happens ([`Watchdog::observe`]).
 //!
@@ -13,6 +14,7 @@
 
 mod allowance;
 mod capsule;
+mod fleet;
 mod health;
 mod redis;
 
@@ -27,15 +29,18 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use crate::hrm::guards::Guards;
 use crate::hrm::{Hrm, HrmError, Instruction, LiveServices, OrderReceipt, announcement};
+use crate::meters::WatchdogMeters;
 use crate::model::control::{Alert, Order, Severity};
 use crate::model::ids::{Millis, Name, TraceId};
 use crate::runtime::{Agent, Engine, GraveyardSource, Limits, Pin, Probe, probe_limits};
 use crate::store::{Store, Unit};
 
+use self::fleet::Fleet;
 use self::redis::RedisEye;
 
 pub use allowance::{Allowance, Turns};
 pub use capsule::{Capsule, CapsuleError, Capsules, Listed, Retention, read as read_capsule};
+pub use fleet::{FleetConfig, FleetSeen};
 pub use health::{Breach, Health, HealthView, Observation, Thresholds};
 pub use redis::{RedisSeen, RedisWatch};
 
@@ -62,6 +67,8 @@ pub struct WatchdogConfig {
     pub violations_per_minute: u32,
     /// The Redis that is watched.
     pub redis: Option<RedisWatch>,
+    /// The fleet this host belongs to.
+    pub fleet: Option<FleetConfig>,
     /// When an agent is stopped or warned about.
     pub thresholds: Thresholds,
     /// How many capsules are kept.
@@ -76,6 +83,7 @@ impl Default for WatchdogConfig {
             graveyard: Duration::from_secs(10),
             violations_per_minute: 10,
             redis: None,
+            fleet: None,
             thresholds: Thresholds::default(),
             retention: Retention::default(),
         }
@@ -100,6 +108,8 @@ pub struct Watched {
     pub hrm: Hrm,
     /// Where alerts are kept.
     pub store: Store,
+    /// What counts re-hashes and missed heartbeats.
+    pub meters: Arc<WatchdogMeters>,
 }
 
 /// What an invocation used.
@@ -125,6 +135,7 @@ struct Inner {
     health: ArcSwap<HashMap<Name, Arc<Mutex<Health>>>>,
     capsules: Capsules,
     redis: Mutex<Option<RedisSeen>>,
+    fleet: Mutex<Option<FleetSeen>>,
     /// As [`Health::may_warn`], for what concerns no agent.
     host: Mutex<Health>,
     probes: Vec<Probe>,
@@ -155,6 +166,7 @@ impl Watchdog {
             agents: ArcSwap::from_pointee(std::mem::take(&mut watched.agents)),
             health: ArcSwap::from_pointee(health),
             redis: Mutex::default(),
+            fleet: Mutex::default(),
             host: Mutex::default(),
             unrecorded: Mutex::default(),
             recording: Mutex::default(),
@@ -173,6 +185,7 @@ impl Watchdog {
                 inner.beat();
             }
             inner.look_at_violations(&mut violations);
+            inner.watched.hrm.expire_approvals();
             if pruned.elapsed() >= PRUNE_EVERY {
                 pruned = Instant::now();
                 inner.capsules.prune();
@@ -186,6 +199,14 @@ impl Watchdog {
             let mut eye = RedisEye::new(watch.clone());
             inner.repeat("ark-redis", watch.interval, move |inner| {
                 inner.look_at_redis(&watch, eye.look());
+            })?;
+        }
+        if let Some(config) = inner.config.fleet.clone() {
+            let mut fleet = Fleet::new(config);
+            *lock(&inner.fleet) = Some(fleet.take_place(&inner.watched));
+            inner.repeat("ark-fleet", fleet::INTERVAL, move |inner| {
+                let seen = fleet.exchange(&inner.watched);
+                *lock(&inner.fleet) = Some(seen);
             })?;
         }
         Ok(Self { inner })
@@ -269,6 +290,12 @@ impl Watchdog {
     pub fn health(&self, agent: &Name) -> Option<HealthView> {
         let health = self.inner.health_of(agent)?;
         Some(lock(&health).view(&self.inner.thresholds.load(), Instant::now()))
+    }
+
+    /// How far the orders of the fleet have come; `None`: this host is in none.
+    #[must_use]
+    pub fn fleet(&self) -> Option<FleetSeen> {
+        lock(&self.inner.fleet).clone()
     }
 
     /// What the Redis looked like at the last look; `None`: none is watched, or not yet looked at.
@@ -356,6 +383,9 @@ impl Inner {
         let was_holding = watched.guards.pin_holds();
         let broken = watched.pin.check(&watched.graveyard).err();
         watched.guards.beat(Millis::now(), broken.is_none());
+        let meters = &watched.meters;
+        let checked = [&meters.pin_held, &meters.pin_broken];
+        checked[usize::from(broken.is_some())].one();
         let Some(error) = broken else {
             return;
         };
@@ -365,6 +395,8 @@ impl Inner {
             || self.halt_unrecorded.load(Ordering::Acquire)
         {
             let done = self.order(Instruction {
+                from: None,
+                idempotency: None,
                 order: Order::Halt,
                 reason: format!("the Graveyard's pin is broken: {error}"),
                 by: WATCHDOG.to_owned(),
@@ -496,6 +528,7 @@ impl Inner {
         }
         let breach = lock(&health).beat(missed.as_deref(), &self.thresholds.load(), Instant::now());
         if let Some(reason) = missed {
+            self.watched.meters.agents.of(name).heartbeats_missed.one();
             tracing::warn!(agent = %name, reason, "heartbeat missed");
             self.alert(Alert {
                 at_ms: Millis::now(),
@@ -530,6 +563,8 @@ impl Inner {
             .collect();
         for (agent, breach) in due {
             let done = self.order(Instruction {
+                from: None,
+                idempotency: None,
                 order: Order::Quarantine {
                     agent: agent.clone(),
                     cause: breach.cause,

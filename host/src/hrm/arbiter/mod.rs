@@ -7,7 +7,12 @@
 //!
 //! Must not know: HTTP, topics' subscribers, how agents run.
 
-use std::collections::{HashMap, VecDeque};
+mod approvals;
+mod attesting;
+mod executions;
+mod keys;
+mod orders;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
@@ -15,26 +20,27 @@ use std::time::Instant;
 use crossbeam_channel::Receiver;
 
 use crate::model::action::{Action, Family, Parameters};
-use crate::model::control::{Halt, Order, Quarantine};
-use crate::model::decision::{Decision, Outcome};
-use crate::model::facts::Facts;
-use crate::model::ids::{DecisionId, Digest, Fraction, Millis, Name, TraceId};
+use crate::model::decision::{ApprovalGiven, Decision, Outcome};
+use crate::model::facts::{Approval, Facts};
+use crate::model::ids::{DecisionId, Digest, Millis, SignalId};
 use crate::model::verdict::{Rule, RuleAnswer, RuleResult};
 use crate::store::{
-    AuditEntry, AuditKind, CommitError, ControlChange, DeliveryDone, DeliveryResult,
-    IdempotencyRecord, LedgerChange, OutboxMessage, Position, PositionStatus, Store, Unit,
+    AuditEntry, AuditKind, CommitError, DeliveryDone, DeliveryResult, IdempotencyRecord,
+    OutboxMessage, Store, Unit,
 };
 
 use super::chain::{Chain, Judge};
 use super::combine::combine;
 use super::guards::Guards;
 use super::handle::{Redacted, Reply, Request, Violations, identity_of};
-use super::ledger::{Fill, Ledger};
+use super::ledger::{IDENTICAL_WINDOW, Ledger};
+use super::metering::{self, Moments};
 use super::proposal::{
-    Answer, ExecutionReceipt, ExecutionReport, HrmConfig, HrmError, IdempotencyKey, Instruction,
-    OrderReceipt, Settlement,
+    Answer, Batch, BatchAnswer, HrmConfig, HrmError, IdempotencyKey, Settlement,
 };
 use super::record;
+use approvals::Held;
+use keys::SeenKeys;
 
 /// What the thread owns.
 pub(super) struct Arbiter {
@@ -48,6 +54,7 @@ pub(super) struct Arbiter {
     stale: Arc<AtomicBool>,
     announce: Arc<AtomicBool>,
     violations: Violations,
+    held: Held,
 }
 
 impl Arbiter {
@@ -63,6 +70,7 @@ impl Arbiter {
         announce: Arc<AtomicBool>,
         violations: Violations,
     ) -> Result<Self, HrmError> {
+        let held = Held::load(&store)?;
         Ok(Self {
             judge: chain.judge(),
             ledger: load(&store)?,
@@ -73,6 +81,7 @@ impl Arbiter {
             stale: Arc::new(AtomicBool::new(false)),
             announce,
             violations,
+            held,
         })
     }
 
@@ -96,113 +105,17 @@ impl Arbiter {
                     self.settle(*settlement, &redacted, reply);
                 }
                 Request::Execution(report, reply) => self.execution(&report, reply),
-                Request::Instruct(instruction, reply) => self.instruct(&instruction, reply),
+                Request::Instruct(instruction, reply) => self.instruct(*instruction, reply),
+                Request::Batch(batch, redacted, reply) => self.batch(*batch, &redacted, reply),
+                Request::Resolve(resolution, reply) => self.resolve(*resolution, reply),
+                Request::Expire => self.expire(Millis::now()),
+                Request::Attest(attestation, reply) => self.attest(*attestation, reply),
                 Request::Stop => break,
             }
         }
         for request in urgent.try_iter().chain(inbox.try_iter()) {
             request.fail(HrmError::Closed);
         }
-    }
-
-    /// Carries out an order. What tightens is in force from here on, whether or not it can be recorded; what loosens only once it is.
-    fn instruct(&mut self, instruction: &Instruction, reply: Reply<OrderReceipt>) {
-        let now = Millis::now();
-        let (change, standing) = match self.change(instruction, now) {
-            Ok(change) => change,
-            Err(error) => return reply(Err(error)),
-        };
-        // What is in force already is recorded once more: the first order may not have come to disk.
-        let receipt = OrderReceipt {
-            changed: standing.is_none(),
-            at: standing.unwrap_or(now),
-        };
-        match &change {
-            ControlChange::Halt(halt) => self.guards.begin_halt(halt.clone()),
-            ControlChange::Quarantine(quarantine) => {
-                self.guards.begin_quarantine(quarantine.clone());
-            }
-            ControlChange::Resume | ControlChange::Restore(_) => {}
-        }
-        tracing::warn!(
-            order = instruction.order.as_str(),
-            agent = instruction.order.agent().map(Name::as_str),
-            by = instruction.by,
-            reason = instruction.reason,
-            "ordered"
-        );
-        let trace_id = TraceId::fresh();
-        let alert = super::orders::alert(instruction, now);
-        let mut unit = Unit {
-            control: vec![change.clone()],
-            audit: vec![super::orders::entry(instruction, trace_id, now)],
-            ..Unit::default()
-        };
-        if self.announce.load(Ordering::Acquire) {
-            unit.outbox
-                .push(super::orders::announcement(&alert, trace_id));
-        }
-        unit.alerts.push(alert);
-        let guards = Arc::clone(&self.guards);
-        self.submit(unit, reply, move |_| {
-            match change {
-                ControlChange::Resume => guards.end_halt(),
-                ControlChange::Restore(agent) => guards.end_quarantine(&agent),
-                ControlChange::Halt(_) | ControlChange::Quarantine(_) => {}
-            }
-            receipt
-        });
-    }
-
-    /// What an order changes; the second part: it is in force already, since then.
-    fn change(
-        &self,
-        instruction: &Instruction,
-        now: Millis,
-    ) -> Result<(ControlChange, Option<Millis>), HrmError> {
-        let Instruction { order, reason, by } = instruction;
-        Ok(match order {
-            Order::Halt => {
-                let halt = Halt {
-                    reason: reason.clone(),
-                    by: by.clone(),
-                    at_ms: now,
-                };
-                (
-                    ControlChange::Halt(halt),
-                    self.guards.halt().map(|halt| halt.at_ms),
-                )
-            }
-            Order::Resume if !self.guards.pin_holds() => {
-                let problem =
-                    "the Graveyard's pin is broken: put the pinned module back, then resume";
-                return Err(HrmError::NotInForce(problem.to_owned()));
-            }
-            Order::Resume if !self.guards.halted() => {
-                return Err(HrmError::NotInForce("nothing is halted".to_owned()));
-            }
-            Order::Resume => (ControlChange::Resume, None),
-            Order::Quarantine { agent, cause } => {
-                let quarantine = Quarantine {
-                    agent: agent.clone(),
-                    cause: *cause,
-                    reason: reason.clone(),
-                    by: by.clone(),
-                    at_ms: now,
-                };
-                let standing = self
-                    .guards
-                    .quarantine(agent)
-                    .map(|quarantine| quarantine.at_ms);
-                (ControlChange::Quarantine(quarantine), standing)
-            }
-            Order::Restore { agent } if !self.guards.is_quarantined(agent) => {
-                return Err(HrmError::NotInForce(format!(
-                    "{agent} is not in quarantine"
-                )));
-            }
-            Order::Restore { agent } => (ControlChange::Restore(agent.clone()), None),
-        })
     }
 
     /// Throws the ledger away and loads what is on disk. Everything submitted before is settled first: units that stood on the failed
@@ -212,6 +125,7 @@ impl Arbiter {
             .recover()
             .map_err(|error| HrmError::NotRecorded(error.to_string()))?;
         self.ledger = load(&self.store)?;
+        self.held = Held::load(&self.store)?;
         self.keys = SeenKeys::default();
         self.stale.store(false, Ordering::Release);
         tracing::warn!("a commit had failed: the ledger was loaded anew");
@@ -219,29 +133,25 @@ impl Arbiter {
     }
 
     fn propose(&mut self, redacted: Redacted, reply: Reply<Answer>) {
+        let taken = Instant::now();
         if self.guards.is_quarantined(&redacted.proposal.agent) {
             return reply(Err(HrmError::Quarantined(redacted.proposal.agent)));
         }
-        if let Some(key) = &redacted.proposal.idempotency {
-            let scope = redacted.proposal.agent.as_str();
-            match self.seen(scope, key) {
-                Ok(None) => {}
-                Ok(Some((request, _))) if request != key.request => {
-                    return reply(Err(HrmError::KeyReused));
-                }
-                // The first answer may not be durable yet; a barrier behind it is.
-                Ok(Some((_, id))) => {
-                    return self
-                        .store
-                        .barrier(Box::new(move || reply(Ok(Answer::Seen(id)))));
-                }
-                Err(error) => return reply(Err(error)),
-            }
+        let key = redacted.proposal.idempotency.as_ref();
+        let scope = redacted.proposal.agent.as_str();
+        let Some(reply) = self.first(scope, key, reply, |answer| id_of(answer).map(Answer::Seen))
+        else {
+            return;
+        };
+        let deadline = redacted.proposal.deadline;
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return reply(Err(HrmError::DeadlineExceeded));
         }
         let now = Millis::now();
         let mut unit = Unit {
             ledger: self.ledger.advance(now),
             chained: true,
+            deadline,
             ..Unit::default()
         };
         let decision = match self.take(&redacted, now, &mut unit) {
@@ -249,17 +159,73 @@ impl Arbiter {
             Err(error) => return reply(Err(error)),
         };
         if let Some(key) = redacted.proposal.idempotency {
-            let scope = redacted.proposal.agent.as_str().to_owned();
-            self.keys
-                .insert((scope.clone(), key.key.clone()), (key.request, decision.id));
-            unit.idempotency = Some(IdempotencyRecord {
-                scope,
-                key: key.key,
-                request: key.request,
-                answer_id: decision.id.to_string(),
-            });
+            let scope = redacted.proposal.agent.as_str();
+            self.remember(scope, key, decision.id.to_string(), &mut unit);
         }
-        self.submit(unit, reply, move |_| Answer::Decided(decision));
+        let moments = Moments {
+            accepted: redacted.accepted,
+            taken,
+            submitted: Instant::now(),
+        };
+        let durable = self.durable(moments, None);
+        self.submit(unit, reply, move |_| {
+            durable(std::slice::from_ref(&decision));
+            Answer::Decided(decision)
+        });
+    }
+
+    /// Judges several proposals, one after the other, and commits them together.
+    fn batch(&mut self, batch: Batch, redacted: &[Redacted], reply: Reply<BatchAnswer>) {
+        let taken = Instant::now();
+        if let Some(item) = redacted
+            .iter()
+            .find(|item| self.guards.is_quarantined(&item.proposal.agent))
+        {
+            return reply(Err(HrmError::Quarantined(item.proposal.agent.clone())));
+        }
+        let scope = format!("batch:{}", batch.by);
+        let seen = |answer: &str| {
+            let ids: Result<Vec<_>, HrmError> = answer.split(',').map(id_of).collect();
+            ids.map(BatchAnswer::Seen)
+        };
+        let Some(reply) = self.first(&scope, batch.idempotency.as_ref(), reply, seen) else {
+            return;
+        };
+        let deadline = batch.deadline;
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return reply(Err(HrmError::DeadlineExceeded));
+        }
+        let now = Millis::now();
+        let mut unit = Unit {
+            ledger: self.ledger.advance(now),
+            chained: true,
+            deadline,
+            ..Unit::default()
+        };
+        let mut decisions = Vec::with_capacity(redacted.len());
+        for item in redacted {
+            match self.take(item, now, &mut unit) {
+                Ok(decision) => decisions.push(Arc::new(decision)),
+                Err(error) => {
+                    self.stale.store(true, Ordering::Release);
+                    return reply(Err(error));
+                }
+            }
+        }
+        if let Some(key) = batch.idempotency {
+            let ids: Vec<String> = decisions.iter().map(|one| one.id.to_string()).collect();
+            self.remember(&scope, key, ids.join(","), &mut unit);
+        }
+        let moments = Moments {
+            accepted: redacted.first().map_or(taken, |item| item.accepted),
+            taken,
+            submitted: Instant::now(),
+        };
+        let durable = self.durable(moments, None);
+        self.submit(unit, reply, move |_| {
+            durable(&decisions);
+            BatchAnswer::Decided(decisions)
+        });
     }
 
     fn settle(
@@ -271,10 +237,12 @@ impl Arbiter {
         if self.guards.is_quarantined(&settlement.agent) {
             return reply(Err(HrmError::Quarantined(settlement.agent)));
         }
-        if Instant::now() >= settlement.deadline {
+        let taken = Instant::now();
+        if taken >= settlement.deadline {
             return reply(Err(HrmError::DeadlineExceeded));
         }
         let now = Millis::now();
+        let cause = settlement.signal.id;
         let mut unit = Unit {
             ledger: self.ledger.advance(now),
             chained: true,
@@ -304,154 +272,27 @@ impl Arbiter {
                 }
             }
         }
-        self.submit(unit, reply, move |_| decisions);
+        let moments = Moments {
+            accepted: redacted.first().map_or(taken, |item| item.accepted),
+            taken,
+            submitted: Instant::now(),
+        };
+        let durable = self.durable(moments, Some(cause));
+        self.submit(unit, reply, move |_| {
+            durable(&decisions);
+            decisions
+        });
     }
 
-    fn execution(&mut self, report: &ExecutionReport, reply: Reply<ExecutionReceipt>) {
-        let now = Millis::now();
-        let mut unit = Unit {
-            ledger: self.ledger.advance(now),
-            chained: true,
-            ..Unit::default()
-        };
-        match self.book(report, now, &mut unit) {
-            Ok(receipt) if receipt.duplicate => {
-                self.store.barrier(Box::new(move || reply(Ok(receipt))));
-            }
-            Ok(receipt) => self.submit(unit, reply, move |_| receipt),
-            Err(error) => reply(Err(error)),
-        }
-    }
-
-    fn book(
-        &mut self,
-        report: &ExecutionReport,
-        now: Millis,
-        unit: &mut Unit,
-    ) -> Result<ExecutionReceipt, HrmError> {
-        const SCOPE: &str = "execution:";
-        let unreadable = |error: &dyn std::fmt::Display| HrmError::NotRecorded(error.to_string());
-        let decided = self
-            .store
-            .audit_entry(&report.decision_id.to_string())
-            .map_err(|error| unreadable(&error))?
-            .filter(|row| row.kind == AuditKind::Decision)
-            .ok_or(HrmError::UnknownDecision(report.decision_id))?;
-        let (Some(agent), Some(trace_id)) = (decided.agent.clone(), decided.trace_id) else {
-            return Err(HrmError::UnknownDecision(report.decision_id));
-        };
-        let key = IdempotencyKey {
-            key: report.execution_id.clone(),
-            request: Digest::of(format!("{report:?}").as_bytes()),
-        };
-        match self.seen(SCOPE, &key)? {
-            Some((request, _)) if request != key.request => return Err(HrmError::KeyReused),
-            Some(_) => {
-                return Ok(ExecutionReceipt {
-                    duplicate: true,
-                    trace_id,
-                });
-            }
-            None => {}
-        }
-        if decided.outcome != Some(Outcome::Approved) {
-            let outcome = decided.outcome.map_or("no decision", Outcome::as_str);
-            return Err(HrmError::NotExecutable(format!("its outcome is {outcome}")));
-        }
-        let action = action_of(&decided.body).map_err(|error| unreadable(&error))?;
-        let fill = Fill {
-            status: report.status,
-            filled: report.filled,
-            realised: report.realised,
-            at: now,
-        };
-        let symbol = match &action.parameters {
-            Parameters::Trade(trade) => {
-                let position = self
-                    .ledger
-                    .position(report.decision_id)
-                    .cloned()
-                    .unwrap_or_else(|| Position {
-                        decision_id: report.decision_id,
-                        agent: agent.clone(),
-                        symbol: trade.symbol.clone(),
-                        side: trade.side,
-                        size: Fraction::new(trade.position_size_pct).unwrap_or(Fraction::ZERO),
-                        leverage: trade.leverage,
-                        status: PositionStatus::Released,
-                        since: now,
-                        expires_at: None,
-                    });
-                unit.ledger.extend(self.ledger.fill_trade(position, fill));
-                trade.symbol.clone()
-            }
-            Parameters::ClosePosition(close) => {
-                unit.ledger
-                    .extend(self.ledger.fill_close(&agent, &close.symbol, fill));
-                close.symbol.clone()
-            }
-            _ => {
-                return Err(HrmError::NotExecutable(
-                    "it is neither a trade nor a close_position".to_owned(),
-                ));
-            }
-        };
-        unit.ledger.push(LedgerChange::Execution {
-            execution_id: report.execution_id.clone(),
-            decision_id: report.decision_id,
-            status: report.status.as_str().to_owned(),
-            filled: report.filled,
-            price: report.price,
-            realised: report.realised,
-            at: now,
-        });
-        let payload = serde_json::json!({
-            "execution_id": report.execution_id,
-            "decision_id": report.decision_id,
-            "agent": agent,
-            "symbol": symbol,
-            "status": report.status.as_str(),
-            "filled_size_pct": report.filled,
-            "price": report.price,
-            "realized_pnl_pct": report.realised,
-            "at_ms": now,
-        });
-        let id = DecisionId::fresh();
-        self.keys
-            .insert((SCOPE.to_owned(), key.key.clone()), (key.request, id));
-        unit.idempotency = Some(IdempotencyRecord {
-            scope: SCOPE.to_owned(),
-            key: key.key,
-            request: key.request,
-            answer_id: id.to_string(),
-        });
-        unit.audit.push(AuditEntry {
-            kind: AuditKind::Execution,
-            id: id.to_string(),
-            trace_id: Some(trace_id),
-            agent: Some(agent),
-            action_type: Some(action.action_type),
-            outcome: None,
-            at: now,
-            body: payload.to_string(),
-        });
-        if self.announce.load(Ordering::Acquire) {
-            let causal_depth =
-                facts_of(&decided.body).map_or(1, |facts| facts.causal_depth.saturating_add(1));
-            unit.outbox.push(OutboxMessage {
-                topic: "ark.execution".to_owned(),
-                to: None,
-                payload_json: payload.to_string(),
-                trace_id,
-                sender: None,
-                causal_depth,
-                at: now,
-            });
-        }
-        Ok(ExecutionReceipt {
-            duplicate: false,
-            trace_id,
-        })
+    /// What is done with decisions once they are durable.
+    fn durable(
+        &self,
+        moments: Moments,
+        cause: Option<SignalId>,
+    ) -> impl FnOnce(&[Arc<Decision>]) + Send + 'static {
+        let meters = Arc::clone(&self.config.meters);
+        let announced = self.announce.load(Ordering::Acquire);
+        move |decisions| metering::durable(&meters, decisions, moments, cause, announced)
     }
 
     /// Decides, notes the decision in the ledger and adds what must be committed with it to the unit.
@@ -462,6 +303,9 @@ impl Arbiter {
         unit: &mut Unit,
     ) -> Result<Decision, HrmError> {
         let decision = self.decide(redacted, now);
+        if decision.outcome == Outcome::Held {
+            self.hold(&decision, redacted, unit);
+        }
         let body =
             record::encode(&decision).map_err(|error| HrmError::NotRecorded(error.to_string()))?;
         let ttl = self.config.reservation_ttl;
@@ -535,36 +379,100 @@ impl Arbiter {
     }
 
     fn decide(&mut self, redacted: &Redacted, now: Millis) -> Decision {
+        let started = Instant::now();
         let mut facts = self.ledger.facts(redacted.subject(), now);
+        if let Some(approved) = &redacted.approved {
+            facts.approval = Approval::Human;
+            // The held action itself is no repetition of itself.
+            if now.seconds_since(approved.held_at) < IDENTICAL_WINDOW.as_secs_f64() {
+                facts.identical_actions = facts.identical_actions.saturating_sub(1);
+            }
+        }
         facts.halt_active = self.guards.halted();
         facts.pin_holds = self.guards.pin_holds();
         facts.watchdog_beating = self.guards.watchdog_beating(now);
         facts.audit_writable = self.store.audit_writable();
+        let asked = Instant::now();
         let verdicts = self.judge.verdicts(&redacted.proposal.action, &facts);
+        self.config.meters.policy.since(asked);
         let (mut outcome, mut compliance_score) = combine(&verdicts);
-        if redacted.refusal.is_some() {
+        let mut refusal = redacted.refusal.clone();
+        if outcome == Outcome::Held
+            && refusal.is_none()
+            && !self
+                .held
+                .has_room(&redacted.proposal.agent, self.config.approvals)
+        {
+            refusal = Some("too many of its actions wait for an approval already".to_owned());
+        }
+        if refusal.is_some() {
             outcome = Outcome::Denied;
             compliance_score = 0.0;
         }
+        self.config.meters.evaluation.since(started);
         Decision {
             id: DecisionId::fresh(),
             trace_id: redacted.proposal.trace_id,
             agent: redacted.proposal.agent.clone(),
+            submitter: Some(&redacted.proposal.submitter)
+                .filter(|submitter| **submitter != redacted.proposal.agent.as_str())
+                .cloned(),
             decided_at: now,
             action: redacted.proposal.action.clone(),
             facts,
             verdicts,
-            refusal: redacted.refusal.clone(),
+            refusal,
+            approval: redacted.approved.as_ref().map(|approved| ApprovalGiven {
+                held: approved.held,
+                by: approved.by.clone(),
+            }),
             outcome,
             compliance_score,
         }
     }
 
+    /// Notes the answer to a request with a key, in memory and in the unit that is committed with it.
+    fn remember(&mut self, scope: &str, key: IdempotencyKey, answer: String, unit: &mut Unit) {
+        self.keys
+            .insert(scope, &key.key, key.request, answer.clone());
+        unit.idempotency = Some(IdempotencyRecord {
+            scope: scope.to_owned(),
+            key: key.key,
+            request: key.request,
+            answer,
+        });
+    }
+
+    /// Gives the reply back when the request is the first with its key, or has none; otherwise it is answered as the first was.
+    fn first<T: Send + 'static>(
+        &self,
+        scope: &str,
+        key: Option<&IdempotencyKey>,
+        reply: Reply<T>,
+        read: impl FnOnce(&str) -> Result<T, HrmError>,
+    ) -> Option<Reply<T>> {
+        let Some(key) = key else {
+            return Some(reply);
+        };
+        match self.seen(scope, key) {
+            Ok(None) => return Some(reply),
+            Ok(Some((request, _))) if request != key.request => reply(Err(HrmError::KeyReused)),
+            // The first answer may not be durable yet; a barrier behind it is.
+            Ok(Some((_, answer))) => {
+                let answer = read(&answer);
+                self.store.barrier(Box::new(move || reply(answer)));
+            }
+            Err(error) => reply(Err(error)),
+        }
+        None
+    }
+
+    /// The request that a key came with first, and the answer to it.
     fn seen(
         &self,
         scope: &str,
         key: &IdempotencyKey,
-    ) -> Result<Option<(Digest, DecisionId)>, HrmError> {
+    ) -> Result<Option<(Digest, String)>, HrmError> {
         if let Some(seen) = self.keys.get(scope, &key.key) {
             return Ok(Some(seen));
         }
@@ -572,14 +480,7 @@ impl Arbiter {
             .store
             .idempotent(scope, &key.key)
             .map_err(|error| HrmError::NotRecorded(error.to_string()))?;
-        record
-            .map(|record| match record.answer_id.parse() {
-                Ok(id) => Ok((record.request, id)),
-                Err(_) => Err(HrmError::NotRecorded(
-                    "the stored answer has a malformed id".to_owned(),
-                )),
-            })
-            .transpose()
+        Ok(record.map(|record| (record.request, record.answer)))
     }
 
     fn submit<T: Send + 'static>(
@@ -589,6 +490,7 @@ impl Arbiter {
         answer: impl FnOnce(crate::store::Receipt) -> T + Send + 'static,
     ) {
         let stale = Arc::clone(&self.stale);
+        let meters = Arc::clone(&self.config.meters);
         self.store.submit_wait(
             unit,
             Box::new(move |result| {
@@ -599,8 +501,12 @@ impl Arbiter {
                         Err(match error {
                             CommitError::Conflict { .. } => HrmError::Conflict(error.to_string()),
                             CommitError::DeliveryNotPending { .. } => HrmError::AlreadySettled,
+                            CommitError::NotThere(problem) => HrmError::NotThere(problem),
                             CommitError::DeadlineExceeded => HrmError::DeadlineExceeded,
-                            error => HrmError::NotRecorded(error.to_string()),
+                            error => {
+                                meters.not_recorded.one();
+                                HrmError::NotRecorded(error.to_string())
+                            }
                         })
                     }
                 });
@@ -614,34 +520,6 @@ fn next(urgent: &Receiver<Request>, inbox: &Receiver<Request>) -> Option<Request
     crossbeam_channel::select_biased! {
         recv(urgent) -> request => request.ok(),
         recv(inbox) -> request => request.ok(),
-    }
-}
-
-/// The keys of late, so that a repetition is recognised before the first is durable. It holds more than can be under way at once.
-#[derive(Default)]
-struct SeenKeys {
-    seen: HashMap<(String, String), (Digest, DecisionId)>,
-    order: VecDeque<(String, String)>,
-}
-
-impl SeenKeys {
-    const MOST: usize = 65_536;
-
-    fn get(&self, scope: &str, key: &str) -> Option<(Digest, DecisionId)> {
-        if self.seen.is_empty() {
-            return None;
-        }
-        self.seen.get(&(scope.to_owned(), key.to_owned())).copied()
-    }
-
-    fn insert(&mut self, key: (String, String), answer: (Digest, DecisionId)) {
-        if self.order.len() >= Self::MOST
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.seen.remove(&oldest);
-        }
-        self.order.push_back(key.clone());
-        self.seen.insert(key, answer);
     }
 }
 
@@ -662,6 +540,17 @@ fn load(store: &Store) -> Result<Ledger, HrmError> {
         }
     }
     Ok(Ledger::load(rows, recent, now))
+}
+
+fn id_of(answer: &str) -> Result<DecisionId, HrmError> {
+    answer
+        .parse()
+        .map_err(|_| HrmError::NotRecorded("the stored answer has a malformed id".to_owned()))
+}
+
+fn kept<T: serde::de::DeserializeOwned>(answer: &str) -> Result<T, HrmError> {
+    serde_json::from_str(answer)
+        .map_err(|_| HrmError::NotRecorded("the stored answer is malformed".to_owned()))
 }
 
 fn action_of(body: &str) -> Result<Action, serde_json::Error> {

@@ -1,0 +1,321 @@
+//! A trace: everything one signal or proposal led to, in order, and whether all of it is there.
+//!
+//! What must be there follows from what is: a signal's deliveries must be settled, a failed one must have its row in the audit log, an
+//! approved message must have become a signal, what was held must have been approved or refused. What is missing is either still under way or was lost, and both are said.
+
+use std::collections::HashMap;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::model::action::{Family, Parameters};
+use crate::model::decision::{Decision, Outcome};
+use crate::model::ids::{Millis, Name, TraceId};
+use crate::store::{AuditKind, TRACE_ROWS, TraceRows};
+
+use super::exchange::{json_answer, not_a, path_text};
+use super::problem::Problem;
+use super::reading::{PathText, off_reactor};
+use super::routes::Shared;
+use super::view::KnownPolicies;
+
+/// A part that must be there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Stage {
+    /// `delivery`, `failure`, `approval` or `message`.
+    stage: &'static str,
+    /// Whose.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent: Option<Name>,
+    /// The id of the signal or decision it follows from.
+    of: String,
+    /// It is there.
+    present: bool,
+}
+
+/// What a whole trace needs.
+struct Completeness {
+    stages: Vec<Stage>,
+    waiting_messages: u64,
+    /// There are more rows than were read: nobody can tell.
+    truncated: bool,
+}
+
+/// Reads a trace. Role: reader.
+pub(super) async fn trace(State(api): Shared, id: PathText) -> Result<Response, Problem> {
+    let id = path_text(id)?;
+    let trace_id: TraceId = id
+        .parse()
+        .map_err(|_| not_a("id", &id, "give 32 lower-case hexadecimal digits"))?;
+    let (rows, known) = off_reactor(&api, move |api| {
+        let rows = api.store.trace(trace_id)?;
+        Ok::<_, crate::store::ReadError>((rows, api.store.policies()?))
+    })
+    .await??;
+    if rows.signals.is_empty() && rows.audit.is_empty() {
+        return Err(Problem::not_found(format!("there is no trace {trace_id}")));
+    }
+    let known = super::view::known_policies(known)
+        .map_err(|error| Problem::unavailable(error.to_string()))?;
+    let decisions = decisions_of(&rows, &known)?;
+    let steps = steps_of(&rows, &decisions);
+    let completeness = Completeness::of(&rows, &decisions);
+    let missing: Vec<&Stage> = completeness
+        .stages
+        .iter()
+        .filter(|stage| !stage.present)
+        .collect();
+    let pending = rows
+        .deliveries
+        .iter()
+        .filter(|delivery| delivery.status == "pending")
+        .count();
+    let held = decisions
+        .iter()
+        .filter(|decision| decision.outcome == Outcome::Held)
+        .count();
+    let settled = rows.deliveries.iter().filter_map(|row| row.settled_at);
+    let times: Vec<Millis> = steps.iter().map(|(at, _)| *at).chain(settled).collect();
+    let (first, last) = (times.iter().min(), times.iter().max());
+    let total = first.zip(last).map(|(first, last)| last.0 - first.0);
+    let steps: Vec<&Value> = steps.iter().map(|(_, step)| step).collect();
+    Ok(json_answer(
+        StatusCode::OK,
+        Some(trace_id),
+        &json!({
+            "trace_id": trace_id,
+            "complete": completeness.is_complete(),
+            "truncated": completeness.truncated,
+            "expected_stages": completeness.stages,
+            "missing": missing,
+            "waiting_messages": completeness.waiting_messages,
+            "pending_deliveries": pending,
+            "held_decisions": held,
+            "started_at_ms": first,
+            "ended_at_ms": last,
+            "total_ms": total,
+            "steps": steps,
+        }),
+    ))
+}
+
+/// The decisions, oldest first.
+fn decisions_of(rows: &TraceRows, known: &KnownPolicies) -> Result<Vec<Decision>, Problem> {
+    let mut decisions = Vec::new();
+    for row in rows.audit.iter().rev() {
+        if row.kind == AuditKind::Decision {
+            let decision = crate::hrm::decision_of(row, |digest| known.get(&digest).cloned())
+                .map_err(|error| Problem::unavailable(error.to_string()))?;
+            decisions.extend(decision);
+        }
+    }
+    Ok(decisions)
+}
+
+fn steps_of(rows: &TraceRows, decisions: &[Decision]) -> Vec<(Millis, Value)> {
+    let mut steps: Vec<(Millis, Value)> = Vec::new();
+    for signal in &rows.signals {
+        let deliveries: Vec<_> = rows
+            .deliveries
+            .iter()
+            .filter(|delivery| delivery.signal_id == signal.id)
+            .collect();
+        let step = json!({
+            "step": "signal",
+            "at_ms": signal.accepted_at,
+            "signal_id": signal.id,
+            "topic": signal.topic,
+            "sender": signal.sender,
+            "causal_depth": signal.causal_depth,
+            "deliveries": deliveries,
+        });
+        steps.push((signal.accepted_at, step));
+    }
+    for decision in decisions {
+        steps.push((decision.decided_at, decision_step(decision)));
+    }
+    for row in rows.audit.iter().rev() {
+        if row.kind != AuditKind::Decision {
+            let body: Value = serde_json::from_str(&row.body).unwrap_or(Value::Null);
+            let step = json!({"step": row.kind, "at_ms": row.at, "agent": row.agent, "id": row.id, "detail": body});
+            steps.push((row.at, step));
+        }
+    }
+    steps.sort_by_key(|(at, _)| *at);
+    steps
+}
+
+fn decision_step(decision: &Decision) -> Value {
+    let symbol = match &decision.action.parameters {
+        Parameters::Trade(_) | Parameters::ClosePosition(_) => decision.action.symbol(),
+        _ => None,
+    };
+    json!({
+        "step": "decision",
+        "at_ms": decision.decided_at,
+        "decision_id": decision.id,
+        "agent": decision.agent,
+        "action_type": decision.action.action_type,
+        "symbol": symbol,
+        "causal_depth": decision.facts.causal_depth,
+        "outcome": decision.outcome,
+        "compliance_score": decision.compliance_score,
+        "reasons": decision.reasons(),
+    })
+}
+
+impl Completeness {
+    fn of(rows: &TraceRows, decisions: &[Decision]) -> Self {
+        let mut stages = Vec::new();
+        for delivery in &rows.deliveries {
+            let stage = |stage, present| Stage {
+                stage,
+                agent: Some(delivery.agent.clone()),
+                of: delivery.signal_id.to_string(),
+                present,
+            };
+            stages.push(stage("delivery", delivery.status != "pending"));
+            // What was shed was never handed to the agent: the delivery's row is its only record.
+            let shed = delivery
+                .reason
+                .as_ref()
+                .is_some_and(|reason| reason.starts_with("shed"));
+            if delivery.status == "failed" && !shed {
+                let id = delivery.signal_id.to_string();
+                let recorded = rows.audit.iter().any(|row| {
+                    row.kind == AuditKind::Failure
+                        && row.agent.as_ref() == Some(&delivery.agent)
+                        && row.body.contains(&id)
+                });
+                stages.push(stage("failure", recorded));
+            }
+        }
+        // Signals by sender and depth: each stands for one message.
+        let mut signals: HashMap<(&Name, u32), usize> = HashMap::new();
+        for signal in &rows.signals {
+            if let Some(sender) = &signal.sender {
+                *signals.entry((sender, signal.causal_depth)).or_default() += 1;
+            }
+        }
+        for decision in decisions {
+            let id = decision.id.to_string();
+            if decision.outcome == Outcome::Held {
+                stages.push(Stage {
+                    stage: "approval",
+                    agent: Some(decision.agent.clone()),
+                    present: !rows.open_approvals.contains(&id),
+                    of: id.clone(),
+                });
+            }
+            let is_message = decision.action.parameters.family() == Family::Message;
+            if !is_message || decision.outcome != Outcome::Approved {
+                continue;
+            }
+            let depth = decision.facts.causal_depth.saturating_add(1);
+            let sent = signals
+                .get_mut(&(&decision.agent, depth))
+                .filter(|left| **left > 0);
+            let present = sent.is_some();
+            if let Some(left) = sent {
+                *left -= 1;
+            }
+            stages.push(Stage {
+                stage: "message",
+                agent: Some(decision.agent.clone()),
+                of: id,
+                present,
+            });
+        }
+        let most = TRACE_ROWS as usize;
+        Self {
+            stages,
+            waiting_messages: rows.waiting_messages,
+            truncated: rows.signals.len() >= most
+                || rows.deliveries.len() >= most
+                || rows.audit.len() >= most,
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        !self.truncated
+            && self.waiting_messages == 0
+            && self.stages.iter().all(|stage| stage.present)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ids::SignalId;
+    use crate::model::signal::Signal;
+    use crate::store::{AuditRow, DeliveryRow};
+
+    fn rows(status: &str, reason: Option<&str>) -> TraceRows {
+        let signal = Signal {
+            id: SignalId::fresh(),
+            topic: "market.tick".to_owned(),
+            payload_json: "null".to_owned(),
+            trace_id: TraceId::fresh(),
+            sender: None,
+            causal_depth: 0,
+            accepted_at: Millis(1),
+            expires_at: None,
+        };
+        TraceRows {
+            deliveries: vec![DeliveryRow {
+                signal_id: signal.id,
+                agent: "kyle".parse().unwrap(),
+                status: status.to_owned(),
+                reason: reason.map(str::to_owned),
+                settled_at: None,
+            }],
+            signals: vec![signal],
+            audit: Vec::new(),
+            waiting_messages: 0,
+            open_approvals: Vec::new(),
+        }
+    }
+
+    fn missing(rows: &TraceRows) -> Vec<&'static str> {
+        let found = Completeness::of(rows, &[]);
+        let missing: Vec<_> = found
+            .stages
+            .iter()
+            .filter(|stage| !stage.present)
+            .map(|stage| stage.stage)
+            .collect();
+        assert_eq!(
+            found.is_complete(),
+            missing.is_empty() && rows.waiting_messages == 0
+        );
+        missing
+    }
+
+    #[test]
+    fn what_is_under_way_or_lost_is_missing() {
+        assert!(missing(&rows("done", None)).is_empty());
+        assert_eq!(missing(&rows("pending", None)), ["delivery"]);
+        assert!(missing(&rows("failed", Some("shed: too many"))).is_empty());
+        let mut failed = rows("failed", Some("it trapped"));
+        assert_eq!(missing(&failed), ["failure"]);
+        failed.audit.push(AuditRow {
+            seq: 1,
+            kind: AuditKind::Failure,
+            id: "x".to_owned(),
+            trace_id: None,
+            agent: Some("kyle".parse().unwrap()),
+            action_type: None,
+            outcome: None,
+            at: Millis(2),
+            body: json!({"signal_id": failed.signals[0].id}).to_string(),
+            hash: crate::model::ids::Digest::of(b""),
+        });
+        assert!(missing(&failed).is_empty());
+        let mut waiting = rows("done", None);
+        waiting.waiting_messages = 1;
+        assert!(missing(&waiting).is_empty());
+    }
+}

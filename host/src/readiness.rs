@@ -1,0 +1,67 @@
+//! Whether the host may judge, and if not, why: for `/readyz` on both ports.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::hrm::guards::Guards;
+use crate::model::ids::Millis;
+use crate::store::Store;
+use crate::watchdog::Watchdog;
+
+/// What readiness rests on. Cheap to clone.
+#[derive(Clone)]
+pub struct Readiness {
+    /// Pin, beat and halt.
+    pub guards: Arc<Guards>,
+    /// Whether the audit log can be written.
+    pub store: Store,
+    /// Whether the limits held.
+    pub watchdog: Watchdog,
+    /// How many of the Graveyard's test vectors were run at the start.
+    pub vectors: usize,
+}
+
+impl Readiness {
+    /// Why the host may not judge now; empty: it may.
+    #[must_use]
+    pub fn problems(&self) -> Vec<&'static str> {
+        let mut problems = Vec::new();
+        if !self.guards.pin_holds() {
+            problems.push("the Graveyard's pin is broken");
+        }
+        if !self.guards.watchdog_beating(Millis::now()) {
+            problems.push("the watchdog does not beat");
+        }
+        if !self.store.audit_writable() {
+            problems.push("the audit log cannot be written");
+        }
+        if !self.watchdog.probed() {
+            problems.push("a limit did not hold when it was probed; GET /v1/watchdog says which");
+        }
+        if self.guards.halted() {
+            problems.push("everything is halted");
+        }
+        problems
+    }
+
+    /// Whether it is ready, and the answer that says so.
+    #[must_use]
+    pub fn answer(&self, agents: usize) -> (bool, Value) {
+        let problems = self.problems();
+        let ready = problems.is_empty();
+        let body = json!({
+            "ready": ready,
+            "problems": problems,
+            "graveyard_vectors": self.vectors,
+            "agents": agents,
+        });
+        (ready, body)
+    }
+}
+
+/// The answer of `/healthz`: the process serves.
+#[must_use]
+pub fn alive() -> Value {
+    json!({"status": "alive"})
+}

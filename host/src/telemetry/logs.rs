@@ -1,0 +1,244 @@
+//! Log lines: for people or as JSON, one event a line, without secrets and personal data.
+//!
+//! Every text in a line goes through the redaction that proposals go through ([`crate::hrm::redaction`]); ids, names and digests of the host
+//! itself are left as they are, since chance makes some of them look like a card's number. An event about a trace carries its `trace_id`.
+//!
+//! JSON lines have `timestamp`, `level`, `target`, `message` and the event's fields beside them. `ARK_LOG` says what is logged (as
+//! `RUST_LOG` would), `ARK_LOG_FORMAT` how, before `telemetry.log_format`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde_json::{Map, Value};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::hrm::redaction::redact_text;
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+impl LogFormat {
+    /// As it is written.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Human => "human",
+            Self::Json => "json",
+        }
+    }
+}
+
+impl FromStr for LogFormat {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "human" => Ok(Self::Human),
+            "json" => Ok(Self::Json),
+            other => Err(format!("is {other:?}; give human or json")),
+        }
+    }
+}
+
+/// Starts logging to standard error. `format` is overridden by `ARK_LOG_FORMAT`.
+///
+/// # Errors
+/// `ARK_LOG_FORMAT` is neither `human` nor `json`.
+pub fn start(default_filter: &str, format: LogFormat) -> Result<(), String> {
+    let format = match std::env::var("ARK_LOG_FORMAT") {
+        Ok(text) => text
+            .parse()
+            .map_err(|problem| format!("ARK_LOG_FORMAT {problem}"))?,
+        Err(_) => format,
+    };
+    let filter =
+        EnvFilter::try_from_env("ARK_LOG").unwrap_or_else(|_| EnvFilter::new(default_filter));
+    // A second subscriber in one process is refused; there is only one.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .event_format(Redacting { format })
+        .try_init();
+    Ok(())
+}
+
+/// Fields whose values the host makes itself: no text of anybody's is in them.
+const OWN_FIELDS: [&str; 10] = [
+    "trace_id",
+    "signal_id",
+    "decision_id",
+    "sha256",
+    "hash",
+    "address",
+    "agent",
+    "version",
+    "outcome",
+    "kind",
+];
+
+/// Writes one event a line.
+struct Redacting {
+    format: LogFormat,
+}
+
+impl<S, N> FormatEvent<S, N> for Redacting
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut fields = Fields(Map::new());
+        event.record(&mut fields);
+        let mut fields = fields.0;
+        let message = match fields.remove("message") {
+            Some(Value::String(message)) => message,
+            Some(other) => other.to_string(),
+            None => String::new(),
+        };
+        let mut timestamp = String::new();
+        SystemTime.format_time(&mut Writer::new(&mut timestamp))?;
+        let metadata = event.metadata();
+        match self.format {
+            LogFormat::Human => {
+                write!(writer, "{timestamp} {:>5} {message}", metadata.level())?;
+                for (name, value) in &fields {
+                    write!(writer, " {name}={value}")?;
+                }
+                writeln!(writer)
+            }
+            LogFormat::Json => {
+                let mut line = Map::new();
+                line.insert("timestamp".to_owned(), timestamp.into());
+                line.insert("level".to_owned(), metadata.level().as_str().into());
+                line.insert("target".to_owned(), metadata.target().into());
+                line.insert("message".to_owned(), message.into());
+                for (name, value) in fields {
+                    // A field of one of these names would hide what it is.
+                    line.entry(name).or_insert(value);
+                }
+                writeln!(writer, "{}", Value::Object(line))
+            }
+        }
+    }
+}
+
+/// An event's fields, texts redacted.
+struct Fields(Map<String, Value>);
+
+impl Fields {
+    fn text(&mut self, field: &Field, text: &str) {
+        let name = field.name();
+        let text = if OWN_FIELDS.contains(&name) {
+            text.to_owned()
+        } else {
+            redact_text(text)
+        };
+        self.0.insert(name.to_owned(), text.into());
+    }
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.text(field, &format!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.text(field, value);
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
+        self.text(field, &value.to_string());
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.0.insert(field.name().to_owned(), value.into());
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.0.insert(field.name().to_owned(), value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.0.insert(field.name().to_owned(), value.into());
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.0.insert(field.name().to_owned(), value.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn line(format: LogFormat) -> String {
+        let kept = Kept::default();
+        let writer = kept.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(move || writer.clone())
+            .event_format(Redacting { format })
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let address = "alice@example.com";
+            tracing::warn!(
+                trace_id = %"0192f1e2a3b4c5d6e7f8091a2b3c4d5e",
+                reason = %format!("cannot reach {address}, password = hunter22"),
+                count = 3,
+                "call {address}\nback",
+            );
+        });
+        let bytes = kept.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn secrets_and_personal_data_are_in_no_line_and_the_trace_is() {
+        for format in [LogFormat::Human, LogFormat::Json] {
+            let line = line(format);
+            assert!(
+                !line.contains("alice") && !line.contains("hunter22"),
+                "{line}"
+            );
+            assert!(line.contains("0192f1e2a3b4c5d6e7f8091a2b3c4d5e"), "{line}");
+        }
+        let json: Value = serde_json::from_str(&line(LogFormat::Json)).unwrap();
+        assert_eq!(json["count"], 3);
+        assert_eq!(json["level"], "WARN");
+        assert_eq!(json["message"], "call [personal:email]\nback");
+    }
+}
