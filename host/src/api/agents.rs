@@ -99,7 +99,7 @@ async fn upload(
             return Err(refused(&api, name, reason, &principal, &headers, error.into()).await);
         }
     };
-    let order = order(&principal, upload.by, upload.reason, &headers)?;
+    let order = order(&principal, upload.by, upload.reason.as_deref(), &headers)?;
     let trace_id = order.trace_id;
     let changed = off_reactor(&api, move |api| {
         api.agents
@@ -171,7 +171,7 @@ async fn rollout(
     })?;
     let (reason, by) = (fields.text("reason")?, fields.text("by")?);
     fields.finish()?;
-    let order = order(&principal, by, reason, &headers)?;
+    let order = order(&principal, by, reason.as_deref(), &headers)?;
     let trace_id = order.trace_id;
     let changed =
         off_reactor(&api, move |api| api.agents.roll_out(&name, number, &order)).await??;
@@ -192,7 +192,7 @@ async fn rollback(
     let mut fields = Fields::of(read_json(&headers, body).await?, "")?;
     let (reason, by) = (fields.text("reason")?, fields.text("by")?);
     fields.finish()?;
-    let order = order(&principal, by, reason, &headers)?;
+    let order = order(&principal, by, reason.as_deref(), &headers)?;
     let trace_id = order.trace_id;
     let changed: Changed =
         off_reactor(&api, move |api| api.agents.roll_back(&name, &order)).await??;
@@ -215,7 +215,7 @@ async fn delete(
         Some(other) => return Err(not_a("force", other, "give true or false")),
     };
     let text = |field: &str| query.get(field).cloned();
-    let order = order(&principal, text("by"), text("reason"), &headers)?;
+    let order = order(&principal, text("by"), text("reason").as_deref(), &headers)?;
     let (trace_id, agent) = (order.trace_id, name.clone());
     let settled = off_reactor(&api, move |api| api.agents.delete(&name, force, &order)).await??;
     Ok(json_answer(
@@ -299,11 +299,14 @@ async fn component(
 fn order(
     principal: &Principal,
     by: Option<String>,
-    reason: Option<String>,
+    reason: Option<&str>,
     headers: &HeaderMap,
 ) -> Result<Order, Problem> {
     let by = words("by", &by_of(principal, "by", by)?)?;
-    let reason = words("reason", reason.as_deref().unwrap_or(NO_REASON))?;
+    if by == crate::watchdog::WATCHDOG {
+        return Err(not_a("by", &by, "give your own name"));
+    }
+    let reason = words("reason", reason.unwrap_or(NO_REASON))?;
     Ok(Order {
         by,
         reason,

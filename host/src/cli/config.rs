@@ -46,7 +46,9 @@ pub(super) fn run(command: ConfigCommand) -> anyhow::Result<ExitCode> {
             if json {
                 println!("{}", serde_json::to_string_pretty(&lines)?);
             } else {
-                lines.iter().for_each(|line| print!("{line}"));
+                for line in lines {
+                    print!("{line}");
+                }
             }
         }
     }

@@ -356,7 +356,7 @@ impl Router {
                 .map_err(|error| RouterError::NotStored(error.to_string()))?;
             self.backlog.fetch_add(waiting, Ordering::Relaxed);
             let _ = self.meters.agents.of(&name);
-            self.seats.add(Arc::new(Seat::new(agent, waiting)));
+            self.seats.add(&Arc::new(Seat::new(agent, waiting)));
             None
         };
         announce(&self.hrm, &self.seats);
@@ -365,6 +365,7 @@ impl Router {
     }
 
     /// Lets no version of an agent serve; the one that served. What waits for it waits on, until a version is installed or it is deleted.
+    #[must_use = "what it has under way is to be waited for"]
     pub fn vacate(&self, agent: &Name) -> Option<Arc<Agent>> {
         let served = self.seats.of(agent)?.vacate();
         announce(&self.hrm, &self.seats);

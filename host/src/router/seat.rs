@@ -185,10 +185,10 @@ impl Seats {
     }
 
     /// Adds a seat. One caller at a time.
-    pub(super) fn add(&self, seat: Arc<Seat>) {
+    pub(super) fn add(&self, seat: &Arc<Seat>) {
         self.0.rcu(|seats| {
             let mut seats = Vec::clone(seats);
-            seats.push(Arc::clone(&seat));
+            seats.push(Arc::clone(seat));
             seats
         });
     }

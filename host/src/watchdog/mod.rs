@@ -16,10 +16,12 @@ mod allowance;
 mod capsule;
 mod fleet;
 mod health;
+mod hearts;
+mod probing;
 mod redis;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -28,14 +30,15 @@ use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use crate::hrm::guards::Guards;
-use crate::hrm::{Hrm, HrmError, Instruction, LiveServices, OrderReceipt, announcement};
+use crate::hrm::{Hrm, HrmError, Instruction, OrderReceipt, announcement};
 use crate::meters::WatchdogMeters;
 use crate::model::control::{Alert, Order, Severity};
 use crate::model::ids::{Millis, Name, TraceId};
-use crate::runtime::{Agent, Engine, GraveyardSource, Limits, Pin, Probe, probe_limits};
+use crate::runtime::{Agent, Engine, GraveyardSource, Limits, Pin, Probe};
 use crate::store::{Store, Unit};
 
 use self::fleet::Fleet;
+use self::probing::probe;
 use self::redis::RedisEye;
 
 pub use allowance::{Allowance, Turns};
@@ -47,8 +50,6 @@ pub use redis::{RedisSeen, RedisWatch};
 /// In whose name the watchdog gives orders.
 pub const WATCHDOG: &str = "watchdog";
 
-/// Heartbeats are taken by so many threads at a time.
-const HEARTBEAT_THREADS: usize = 4;
 /// How often capsules are pruned.
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
 /// Over which time violations are counted.
@@ -484,67 +485,6 @@ impl Inner {
         });
     }
 
-    /// Asks every agent that is not in quarantine. A heart that hangs holds up one of a few threads until its deadline.
-    fn take_heartbeats(&self) {
-        let all = self.agents.load_full();
-        let agents: Vec<&Arc<Agent>> = all
-            .iter()
-            .filter(|agent| !self.watched.guards.is_quarantined(&agent.manifest().name))
-            .collect();
-        let next = AtomicUsize::new(0);
-        std::thread::scope(|scope| {
-            for _ in 0..HEARTBEAT_THREADS.min(agents.len()) {
-                scope.spawn(|| {
-                    while let Some(agent) = agents.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        self.take_heartbeat(agent);
-                    }
-                });
-            }
-        });
-    }
-
-    fn take_heartbeat(&self, agent: &Arc<Agent>) {
-        let name = &agent.manifest().name;
-        let services = LiveServices {
-            hrm: self.watched.hrm.clone(),
-            store: self.watched.store.clone(),
-            manifest: Arc::clone(agent.manifest()),
-            trace_id: TraceId::fresh(),
-            causal_depth: 0,
-        };
-        let budget = self.config.heartbeat_deadline.min(agent.limits().deadline);
-        let missed = match agent.heartbeat(Arc::new(services), Instant::now() + budget) {
-            Ok(()) => None,
-            // The host had no room: that says nothing of the agent.
-            Err(failure) if !failure.is_the_agents() => return,
-            Err(failure) => Some(failure.to_string()),
-        };
-        let Some(health) = self.health_of(name) else {
-            return;
-        };
-        let serving = self.agents.load();
-        if !serving.iter().any(|serving| Arc::ptr_eq(serving, agent)) {
-            return;
-        }
-        let breach = lock(&health).beat(missed.as_deref(), &self.thresholds.load(), Instant::now());
-        if let Some(reason) = missed {
-            self.watched.meters.agents.of(name).heartbeats_missed.one();
-            tracing::warn!(agent = %name, reason, "heartbeat missed");
-            self.alert(Alert {
-                at_ms: Millis::now(),
-                severity: Severity::Warning,
-                kind: "heartbeat_missed".to_owned(),
-                agent: Some(name.clone()),
-                message: reason,
-                observed: None,
-                limit: None,
-            });
-        }
-        if let Some(breach) = breach {
-            self.quarantine(name, breach);
-        }
-    }
-
     /// Orders a quarantine. It is in force at once; if it cannot be recorded now, that is tried again.
     fn quarantine(&self, agent: &Name, breach: Breach) {
         if self.watched.guards.is_quarantined(agent) {
@@ -635,49 +575,6 @@ impl Inner {
             tracing::error!(%error, "an alert could not be kept");
         }
     }
-}
-
-/// Runs into every limit once: those of an invocation in a scratch instance, those of an agent over all its invocations here.
-fn probe(watched: &Watched) -> Vec<Probe> {
-    let mut probes = match probe_limits(&watched.engine, &watched.ceiling) {
-        Ok(probes) => probes,
-        Err(error) => {
-            tracing::error!(%error, "the limits cannot be probed: nothing is approved");
-            return vec![Probe {
-                limit: "all",
-                tripped: false,
-                detail: format!("the probe cannot be loaded: {error}"),
-            }];
-        }
-    };
-    let mut turns = Turns::new(1);
-    let mut allowance = Allowance::new(1, Instant::now());
-    for (limit, tripped) in [
-        ("concurrency", turns.take() && !turns.take()),
-        (
-            "actions_per_minute",
-            allowance.take(1, Instant::now()) && !allowance.take(1, Instant::now()),
-        ),
-    ] {
-        let detail = if tripped {
-            "the second was refused"
-        } else {
-            "the second was not refused"
-        };
-        probes.push(Probe {
-            limit,
-            tripped,
-            detail: detail.to_owned(),
-        });
-    }
-    for probe in probes.iter().filter(|probe| !probe.tripped) {
-        tracing::error!(
-            limit = probe.limit,
-            detail = probe.detail,
-            "a limit does not hold: nothing is approved"
-        );
-    }
-    probes
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,0 +1,165 @@
+//! The sources one over the other, and what is refused.
+
+use super::*;
+
+fn layered(toml: &str, environment: &[(&str, &str)], flags: &Overrides) -> Result<Layers, String> {
+    let variables = environment
+        .iter()
+        .map(|(name, value)| ((*name).into(), (*value).into()));
+    Layers::merge(Some(("ark.toml".into(), toml)), variables, flags)
+        .map_err(|error| error.to_string())
+}
+
+fn resolve(toml: &str) -> Result<Config, String> {
+    resolve_all(toml, &[])
+}
+
+fn resolve_all(toml: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
+    let layers = layered(toml, environment, &Overrides::default())?;
+    Config::of(&layers).map_err(|error| error.to_string())
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    for (toml, named) in [
+        ("data_dri = \"x\"", "data_dri"),
+        ("listen = \"0.0.0.0:8000\"", "loopback"),
+        ("listen = \"here\"", "listen"),
+        ("submitters = [\"A B\"]", "submitters"),
+        ("[limits]\nfuel = 0", "limits.fuel"),
+        ("[limits]\nmemory_bytes = 1", "limits.memory_bytes"),
+        ("[capacity]\nworkers = 0", "capacity.workers"),
+        ("[limits]\nconcurrency = 0", "limits.concurrency"),
+        ("[limits]\nfule = 1", "fule"),
+        ("[watchdog]\nheartbeat_ms = 60000", "watchdog.heartbeat_ms"),
+        ("[watchdog]\nfailure_rate = nan", "watchdog.failure_rate"),
+        ("[watchdog]\nwarning = 0.95", "watchdog.warning"),
+        ("[watchdog]\nhartbeat_ms = 1", "hartbeat_ms"),
+        ("[watchdog]\nredis_url = \"here\"", "watchdog.redis_url"),
+        ("[[policies]]\nfile = \"p.wasm\"\nsha256 = \"12\"", "sha256"),
+        ("[lists]\nrestricted = []", "restricted"),
+        ("telemetry_listen = \"here\"", "telemetry_listen"),
+        ("[telemetry]\nlog_format = \"xml\"", "telemetry.log_format"),
+    ] {
+        let error = resolve(toml).unwrap_err();
+        assert!(error.contains(named), "{toml}: {error}");
+    }
+}
+
+#[test]
+fn one_order_of_precedence_holds_for_every_key() {
+    let flags = Overrides {
+        listen: Some("127.0.0.1:3".parse().unwrap()),
+        submitters: vec!["desk".parse().unwrap()],
+        ..Overrides::default()
+    };
+    let toml = "listen = \"127.0.0.1:1\"\ndata_dir = \"a\"\n[capacity]\nworkers = 2\nbacklog = 7";
+    let environment = [
+        ("ARK_LISTEN", "127.0.0.1:2"),
+        ("ARK_CAPACITY_WORKERS", "3"),
+        ("ARK_AGENTS", "4"),
+        ("ARK_WATCHDOG_FAILURE_RATE", "0.5"),
+        ("ARK_LISTS_RESTRICTED_SYMBOLS", "[\"XYZ\"]"),
+        ("ARK_LISTS_CONSENTS", "{ \"c-1\" = false }"),
+        ("ARK_LIMITS_FUEL", ""),
+        ("ARK_TOKEN", "not a key"),
+        ("OTHER", "ignored"),
+    ];
+    let layers = layered(toml, &environment, &flags).unwrap();
+    let config = Config::of(&layers).unwrap();
+    assert_eq!(config.listen.port(), 3);
+    assert_eq!(config.store.dir, PathBuf::from("a"));
+    assert_eq!((config.router.workers, config.router.backlog), (3, 7));
+    assert_eq!(config.agents_dir, Some(PathBuf::from("4")));
+    assert_eq!(config.watchdog.thresholds.failure_rate, 0.5);
+    assert_eq!(config.lists.len(), 2);
+    assert_eq!(config.limits, Limits::default());
+    let names: Vec<&str> = config.submitters.iter().map(Name::as_str).collect();
+    assert_eq!(names, ["api", "desk"]);
+    let shown = layers.lines();
+    for (key, value, source) in [
+        ("listen", "\"127.0.0.1:3\"", "flag"),
+        ("data_dir", "\"a\"", "file ark.toml"),
+        (
+            "capacity.workers",
+            "3",
+            "environment variable ARK_CAPACITY_WORKERS",
+        ),
+        ("agents_dir", "\"4\"", "environment variable ARK_AGENTS"),
+        ("capacity.slow_workers", "48", "default"),
+        ("watchdog.redis_url", "", "default"),
+    ] {
+        let line = shown.iter().find(|line| line.key == key).unwrap();
+        let value_shown = line
+            .value
+            .as_ref()
+            .map_or(String::new(), ToString::to_string);
+        assert_eq!(
+            (value_shown.as_str(), line.source.to_string().as_str()),
+            (value, source),
+            "{key}"
+        );
+    }
+}
+
+#[test]
+fn what_the_environment_says_wrong_is_named() {
+    for (name, value, named) in [
+        ("ARK_CAPACITY_WORKER", "4", "ARK_CAPACITY_WORKERS"),
+        ("ARK_LISTN", "x", "ARK_LISTEN"),
+        ("ARK_CAPACITY_WORKERS", "many", "ARK_CAPACITY_WORKERS"),
+        ("ARK_CAPACITY_WORKERS", "0", "capacity.workers"),
+        ("ARK_CAPACITY_WORKERS", "-1", "capacity.workers"),
+        ("ARK_LISTEN", "here", "ARK_LISTEN"),
+        ("ARK_SUBMITTERS", "api", "ARK_SUBMITTERS"),
+        ("ARK_COMPLETELY_UNKNOWN_THING", "1", "ARK_COMPLETELY"),
+    ] {
+        let error = resolve_all("", &[(name, value)]).unwrap_err();
+        assert!(error.contains(named), "{name}={value}: {error}");
+    }
+    let both = [("ARK_AGENTS", "a"), ("ARK_AGENTS_DIR", "b")];
+    assert!(
+        resolve_all("", &both)
+            .unwrap_err()
+            .contains("ARK_AGENTS_DIR")
+    );
+}
+
+#[test]
+fn a_key_that_is_almost_right_is_suggested() {
+    for (toml, suggestion) in [
+        ("data_dri = \"x\"", "data_dir"),
+        ("[capacity]\nworker = 1", "capacity.workers"),
+        ("workers = 1", "capacity.workers"),
+        ("[watchdgo]\nlatency_ms = 1", "watchdog"),
+    ] {
+        let error = resolve(toml).unwrap_err();
+        let end = format!("did you mean {suggestion}?");
+        assert!(error.contains(&end), "{toml}: {error}");
+    }
+}
+
+#[test]
+fn what_is_secret_is_not_shown() {
+    let toml = "[watchdog]\nredis_url = \"redis://ark:hunter2@127.0.0.1:6379/0\"";
+    let layers = layered(toml, &[], &Overrides::default()).unwrap();
+    let shown: String = layers.lines().iter().map(ToString::to_string).collect();
+    assert!(!shown.contains("hunter2"), "{shown}");
+    assert!(
+        shown.contains("redis://ark:********@127.0.0.1:6379/0"),
+        "{shown}"
+    );
+    let config = Config::of(&layers).unwrap();
+    assert!(config.watchdog.redis.is_some());
+}
+
+#[test]
+fn the_defaults_that_are_shown_are_those_in_force() {
+    let shown = Config::resolve(ConfigFile::defaults()).unwrap();
+    let unset = Config::resolve(ConfigFile {
+        submitters: Some(vec!["api".to_owned()]),
+        ..ConfigFile::default()
+    })
+    .unwrap();
+    assert_eq!(format!("{shown:?}"), format!("{unset:?}"));
+}
