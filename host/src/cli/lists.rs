@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
@@ -14,8 +15,8 @@ use super::remote::Remote;
 pub(super) enum ListsCommand {
     /// Shows a list's entries, as JSON: those put over the API and those of the configuration.
     Show {
-        /// restricted, client_orders, validated_sources, consents or vetoes.
-        #[arg(value_parser = list)]
+        /// Which list.
+        #[arg(value_parser = list())]
         list: List,
         #[command(flatten)]
         page: Page,
@@ -24,8 +25,8 @@ pub(super) enum ListsCommand {
     },
     /// Puts an entry on a list, or changes it; the very next judgement sees it.
     Put {
-        /// restricted, client_orders, validated_sources, consents or vetoes.
-        #[arg(value_parser = list)]
+        /// Which list.
+        #[arg(value_parser = list())]
         list: List,
         /// The symbol, the source, the data subject, or a name for the veto.
         key: String,
@@ -39,8 +40,8 @@ pub(super) enum ListsCommand {
     },
     /// Takes an entry off a list.
     TakeOff {
-        /// restricted, client_orders, validated_sources, consents or vetoes.
-        #[arg(value_parser = list)]
+        /// Which list.
+        #[arg(value_parser = list())]
         list: List,
         /// What it was put under.
         key: String,
@@ -52,8 +53,8 @@ pub(super) enum ListsCommand {
     },
     /// The changes of a list, newest first, as JSON.
     History {
-        /// restricted, client_orders, validated_sources, consents or vetoes.
-        #[arg(value_parser = list)]
+        /// Which list.
+        #[arg(value_parser = list())]
         list: List,
         /// Of this entry only.
         key: Option<String>,
@@ -84,9 +85,11 @@ pub(super) struct Entry {
     symbol: Option<String>,
 }
 
-fn list(text: &str) -> Result<List, String> {
-    List::parse(text)
-        .ok_or_else(|| format!("give one of {}", List::ALL.map(List::as_str).join(", ")))
+fn list() -> impl TypedValueParser<Value = List> {
+    PossibleValuesParser::new(List::ALL.map(List::as_str)).try_map(|name| {
+        // Not reached: the names are those of the lists.
+        List::parse(&name).ok_or_else(|| format!("there is no list {name}"))
+    })
 }
 
 pub(super) fn run(command: ListsCommand) -> anyhow::Result<ExitCode> {
