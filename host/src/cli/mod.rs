@@ -2,13 +2,17 @@
 //!
 //! Exit codes: 0 it is as it should be; 1 it failed, or what was checked is not whole; 2 the command line is wrong.
 
+mod account;
 mod agent;
+mod approvals;
 mod audit;
 mod author;
+mod call;
 mod config;
 mod demo;
 mod graveyard;
 mod inspect;
+mod lists;
 mod reload;
 mod remote;
 mod serve;
@@ -56,6 +60,15 @@ enum Command {
     /// Halts, quarantines, health: what a running host's watchdog sees and does.
     #[command(subcommand)]
     Watchdog(watchdog::WatchdogCommand),
+    /// What is held and waits for a person: list, approve, reject.
+    #[command(subcommand)]
+    Approvals(approvals::ApprovalsCommand),
+    /// The operator's lists that rules judge by: restricted symbols, client orders, sources, consents, vetoes.
+    #[command(subcommand)]
+    Lists(lists::ListsCommand),
+    /// The account's facts that rules judge by: capital, results.
+    #[command(subcommand)]
+    Account(account::AccountCommand),
     /// Agents: what failed, and running it again.
     #[command(subcommand)]
     Agent(agent::AgentCommand),
@@ -131,6 +144,9 @@ pub fn run() -> ExitCode {
         Command::Audit(command) => audit::run(command),
         Command::State(args) => state::run(args),
         Command::Watchdog(command) => watchdog::run(command),
+        Command::Approvals(command) => approvals::run(command),
+        Command::Lists(command) => lists::run(command),
+        Command::Account(command) => account::run(command),
         Command::Agent(command) => agent::run(command),
         Command::Token(command) => token::run(command),
         Command::Inspect(args) => inspect::run(&args),

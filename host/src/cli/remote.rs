@@ -53,6 +53,17 @@ impl Remote {
         path: &str,
         body: Option<String>,
     ) -> anyhow::Result<Value> {
+        self.send_once(method, path, body, None)
+    }
+
+    /// As [`Remote::send`]; sent again with the same `Idempotency-Key`, it is done once.
+    pub(super) fn send_once(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<String>,
+        key: Option<&str>,
+    ) -> anyhow::Result<Value> {
         let url = match &self.url {
             Some(url) => url.trim_end_matches('/').to_owned(),
             None => configured()?,
@@ -61,6 +72,9 @@ impl Remote {
             .method(method)
             .uri(format!("{url}{path}"))
             .header("Content-Type", "application/json");
+        if let Some(key) = key {
+            request = request.header("Idempotency-Key", key);
+        }
         if let Some(token) = self.bearer()? {
             if !travels_safely(&url) {
                 bail!(
@@ -71,7 +85,7 @@ impl Remote {
         }
         let request = request
             .body(body.unwrap_or_default())
-            .context("the request cannot be made; check --url and --token")?;
+            .context("the request cannot be made; check --url, --token and keys")?;
         read(&url, self.client()?.run(request))
     }
 

@@ -8,19 +8,12 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
 use crate::store::{Archive, SecretKey, check_snapshot, rekey, restore, snapshot};
 
+use super::call::{Call, Page};
 use super::remote::Remote;
-
-/// What stays as it is in a segment of a path (RFC 3986, unreserved).
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'_')
-    .remove(b'.')
-    .remove(b'~');
 
 #[derive(Debug, Args)]
 pub(super) struct StateArgs {
@@ -38,16 +31,6 @@ struct DataDir {
     /// The data directory.
     #[arg(long, env = "ARK_DATA_DIR", default_value = "ark-data")]
     data_dir: PathBuf,
-}
-
-#[derive(Debug, Args)]
-struct Page {
-    /// Rows at most.
-    #[arg(long, default_value_t = 50)]
-    limit: u32,
-    /// The `next_cursor` of the page before.
-    #[arg(long)]
-    cursor: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -275,55 +258,6 @@ enum TruthCommand {
     },
 }
 
-/// A request to the host.
-struct Call {
-    method: &'static str,
-    path: String,
-    query: Vec<(&'static str, String)>,
-    body: Option<String>,
-}
-
-impl Call {
-    fn new(method: &'static str, segments: &[&str]) -> Self {
-        let mut path = String::new();
-        for segment in segments {
-            path.push('/');
-            path.extend(utf8_percent_encode(segment, SEGMENT));
-        }
-        Self {
-            method,
-            path,
-            query: Vec::new(),
-            body: None,
-        }
-    }
-
-    fn with(mut self, name: &'static str, value: Option<impl ToString>) -> Self {
-        self.query
-            .extend(value.map(|value| (name, value.to_string())));
-        self
-    }
-
-    fn page(self, page: Page) -> Self {
-        self.with("limit", Some(page.limit))
-            .with("cursor", page.cursor)
-    }
-
-    /// `value`, the user's JSON text, is put in as it is: what is wrong with it the host says.
-    fn body(mut self, value: Option<&str>, rest: &[(&str, Value)]) -> Self {
-        let fields = value
-            .map(|value| format!("\"value\":{value}"))
-            .into_iter()
-            .chain(
-                rest.iter()
-                    .filter(|(_, value)| !value.is_null())
-                    .map(|(name, value)| format!("\"{name}\":{value}")),
-            );
-        self.body = Some(format!("{{{}}}", fields.collect::<Vec<_>>().join(",")));
-        self
-    }
-}
-
 pub(super) fn run(args: StateArgs) -> anyhow::Result<ExitCode> {
     let by = json!(args.by);
     let call = match args.command {
@@ -428,7 +362,7 @@ pub(super) fn run(args: StateArgs) -> anyhow::Result<ExitCode> {
             .with("until_ms", until_ms)
             .page(page),
     };
-    send(&args.remote, call)
+    print(&call.send(&args.remote)?, true)
 }
 
 fn memory(command: MemoryCommand, by: Value, name: Option<String>) -> anyhow::Result<Call> {
@@ -534,19 +468,6 @@ fn given(value: String) -> anyhow::Result<String> {
         return std::io::read_to_string(std::io::stdin()).context("standard input");
     }
     Ok(value)
-}
-
-fn send(remote: &Remote, call: Call) -> anyhow::Result<ExitCode> {
-    let query: Vec<String> = call
-        .query
-        .iter()
-        .map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, SEGMENT)))
-        .collect();
-    let mut path = call.path;
-    if !query.is_empty() {
-        path = format!("{path}?{}", query.join("&"));
-    }
-    print(&remote.send(call.method, &path, call.body)?, true)
 }
 
 fn print(answer: &Value, whole: bool) -> anyhow::Result<ExitCode> {

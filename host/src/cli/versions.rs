@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::model::ids::{Digest, Name};
 use crate::runtime::Manifest;
 
+use super::call::Caller;
 use super::remote::Remote;
 
 #[derive(Debug, Subcommand)]
@@ -40,8 +41,6 @@ pub(super) enum VersionsCommand {
         no_rollout: bool,
         #[command(flatten)]
         words: Words,
-        #[command(flatten)]
-        remote: Remote,
     },
     /// Lets an uploaded version serve.
     Rollout {
@@ -51,8 +50,6 @@ pub(super) enum VersionsCommand {
         number: u64,
         #[command(flatten)]
         words: Words,
-        #[command(flatten)]
-        remote: Remote,
     },
     /// Lets the version serve that served before.
     Rollback {
@@ -60,8 +57,6 @@ pub(super) enum VersionsCommand {
         agent: Name,
         #[command(flatten)]
         words: Words,
-        #[command(flatten)]
-        remote: Remote,
     },
     /// Lets no version serve any more. Versions and state stay.
     Delete {
@@ -72,8 +67,6 @@ pub(super) enum VersionsCommand {
         force: bool,
         #[command(flatten)]
         words: Words,
-        #[command(flatten)]
-        remote: Remote,
     },
 }
 
@@ -83,14 +76,20 @@ pub(super) struct Words {
     /// Why.
     #[arg(long)]
     reason: Option<String>,
-    /// Who, unless a token says so.
-    #[arg(long)]
-    by: Option<String>,
+    #[command(flatten)]
+    caller: Caller,
 }
 
 impl Words {
-    fn add_to(self, mut body: Value) -> Value {
-        for (field, text) in [("reason", self.reason), ("by", self.by)] {
+    fn each(&self) -> [(&'static str, Option<&str>); 2] {
+        [
+            ("reason", self.reason.as_deref()),
+            ("by", self.caller.name()),
+        ]
+    }
+
+    fn add_to(&self, mut body: Value) -> Value {
+        for (field, text) in self.each() {
             if let Some(text) = text {
                 body[field] = json!(text);
             }
@@ -117,7 +116,6 @@ pub(super) fn run(command: VersionsCommand) -> anyhow::Result<ExitCode> {
             manifest: path,
             no_rollout,
             words,
-            remote,
         } => {
             let manifest = Manifest::read(&path)?;
             let file = path.with_file_name(&manifest.component);
@@ -135,40 +133,49 @@ pub(super) fn run(command: VersionsCommand) -> anyhow::Result<ExitCode> {
                 "rollout": !no_rollout,
             }));
             let path = format!("/v1/agents/{}", manifest.name);
-            told(&remote.send("PUT", &path, Some(body.to_string()))?);
+            told(
+                &words
+                    .caller
+                    .remote
+                    .send("PUT", &path, Some(body.to_string()))?,
+            );
         }
         VersionsCommand::Rollout {
             agent,
             number,
             words,
-            remote,
         } => {
             let body = words.add_to(json!({"number": number}));
-            told(&remote.post(&format!("/v1/agents/{agent}/rollout"), &body)?);
+            told(
+                &words
+                    .caller
+                    .remote
+                    .post(&format!("/v1/agents/{agent}/rollout"), &body)?,
+            );
         }
-        VersionsCommand::Rollback {
-            agent,
-            words,
-            remote,
-        } => {
+        VersionsCommand::Rollback { agent, words } => {
             let body = words.add_to(json!({}));
-            told(&remote.post(&format!("/v1/agents/{agent}/rollback"), &body)?);
+            told(
+                &words
+                    .caller
+                    .remote
+                    .post(&format!("/v1/agents/{agent}/rollback"), &body)?,
+            );
         }
         VersionsCommand::Delete {
             agent,
             force,
             words,
-            remote,
         } => {
             let mut path = format!("/v1/agents/{agent}?force={force}");
-            for (field, text) in [("reason", words.reason), ("by", words.by)] {
+            for (field, text) in words.each() {
                 if let Some(text) = text {
                     let plain = percent_encoding::NON_ALPHANUMERIC;
-                    let text = percent_encoding::utf8_percent_encode(&text, plain);
+                    let text = percent_encoding::utf8_percent_encode(text, plain);
                     path = format!("{path}&{field}={text}");
                 }
             }
-            let answer = remote.send("DELETE", &path, None)?;
+            let answer = words.caller.remote.send("DELETE", &path, None)?;
             println!(
                 "{agent} is deleted; {} waiting signals have failed",
                 answer["failed_signals"]

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::model::ids::Name;
 
+use super::call::Caller;
 use super::remote::Remote;
 
 #[derive(Debug, Subcommand)]
@@ -50,11 +51,8 @@ pub(super) struct OrderArgs {
     /// Why: it is recorded in the audit log.
     #[arg(long)]
     reason: String,
-    /// Who orders it; with a token it is the token's name.
-    #[arg(long, env = "USER", default_value = "operator")]
-    by: String,
     #[command(flatten)]
-    remote: Remote,
+    caller: Caller,
 }
 
 pub(super) fn run(command: WatchdogCommand) -> anyhow::Result<ExitCode> {
@@ -80,9 +78,8 @@ pub(super) fn run(command: WatchdogCommand) -> anyhow::Result<ExitCode> {
 }
 
 fn give(order: &OrderArgs, path: &str) -> anyhow::Result<()> {
-    let by = (!order.remote.has_token()).then_some(&order.by);
-    let body = json!({"reason": order.reason, "by": by});
-    let receipt = order.remote.post(path, &body)?;
+    let body = json!({"reason": order.reason, "by": order.caller.by()});
+    let receipt = order.caller.remote.post(path, &body)?;
     let text = |name: &str| receipt.get(name).and_then(Value::as_str).unwrap_or("");
     let whom = match text("agent") {
         "" => String::new(),

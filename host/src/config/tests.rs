@@ -163,3 +163,47 @@ fn the_defaults_that_are_shown_are_those_in_force() {
     .unwrap();
     assert_eq!(format!("{shown:?}"), format!("{unset:?}"));
 }
+
+#[test]
+fn telemetry_access_and_the_fleet_have_the_same_sources() {
+    let toml = "telemetry_listen = \"127.0.0.1:1\"\n[tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"\n[telemetry]\notlp_endpoint = \"http://u:hunter2@localhost:4318/v1/traces\"";
+    let environment = [
+        ("ARK_TELEMETRY_LISTEN", "127.0.0.1:2"),
+        ("ARK_BEHIND_PROXY", "true"),
+        ("ARK_TLS_KEY", "other.pem"),
+        ("ARK_TELEMETRY_LOG_FORMAT", "json"),
+        ("ARK_CAPACITY_TOKEN_REQUESTS_PER_SECOND", "7"),
+        ("ARK_CA", "ca.pem"),
+    ];
+    let flags = Overrides {
+        telemetry_listen: Some(TelemetryListen::Off),
+        ..Overrides::default()
+    };
+    let layers = layered(toml, &environment, &flags).unwrap();
+    let config = Config::of(&layers).unwrap();
+    assert_eq!(config.telemetry.listen, TelemetryListen::Off);
+    assert_eq!(config.access.rate.get(), 7);
+    assert!(config.access.behind_proxy);
+    assert_eq!(
+        config.access.tls.map(|tls| tls.key),
+        Some("other.pem".into())
+    );
+    let shown: String = layers.lines().iter().map(ToString::to_string).collect();
+    assert!(!shown.contains("hunter2"), "{shown}");
+    assert!(
+        shown.contains("capacity.token_requests_per_second = 7"),
+        "{shown}"
+    );
+    for (toml, named) in [
+        ("[tls]\ncertificate = \"c\"", "tls.key"),
+        ("[tls]\ncertifcate = \"c\"", "did you mean tls.certificate?"),
+        ("[watchdog]\nfleet = \"s\"", "watchdog.fleet_key_file"),
+        ("[capacity]\napprovals = 0", "capacity.approvals"),
+    ] {
+        let error = resolve(toml).unwrap_err();
+        assert!(error.contains(named), "{toml}: {error}");
+    }
+    let defaults = resolve("").unwrap();
+    assert_eq!(defaults.telemetry.listen, TelemetryListen::default());
+    assert_eq!(defaults.access.connections, 16_384);
+}
