@@ -435,6 +435,9 @@ impl Store {
         moment: Millis,
     ) -> Result<Option<Revision>, ReadError> {
         self.inner.readers.with(|connection| {
+            // One look at the database for all steps: between two, a commit would throw away the pages that were read, and a purge the row
+            // that is looked for.
+            let connection = connection.unchecked_transaction()?;
             // Revisions are contiguous and their times never fall: a binary search needs no index of its own.
             let (mut low, mut high) = (0, 0);
             let mut statement = connection.prepare_cached(
@@ -455,7 +458,7 @@ impl Store {
                     high = middle - 1;
                 }
             }
-            revision_of(connection, agent, key, low)
+            revision_of(&connection, agent, key, low)
         })
     }
 
