@@ -292,8 +292,9 @@ impl Host {
         let mut child = command
             .args(args)
             .env("ARK_LOG", "warn")
-            // A setting of the tests themselves: to a host an unknown variable.
+            // Settings of the tests themselves: to a host unknown variables.
             .env_remove("ARK_KILL_ROUNDS")
+            .env_remove("ARK_SWAPS")
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -480,6 +480,7 @@ fn deleting_while_signals_wait_is_refused_or_lets_them_fail() {
 #[test]
 fn a_change_is_the_tokens_that_made_it() {
     let place = Place::new(CONFIG);
+    let _ = make_token(&place.data(), "root", "admin", &[]);
     let token = make_token(&place.data(), "olga", "operator", &[]);
     let reader = make_token(&place.data(), "rita", "reader", &[]);
     let host = place.start();
