@@ -1,7 +1,8 @@
 //! Write ARK agents and policies in Rust.
 //!
-//! Two features, one per world: `agent` (the default) and `policy`. A component is described by the worlds it is linked with, so a
-//! policy crate switches the default off: `ark-guest = { …, default-features = false, features = ["policy"] }`.
+//! A feature per world: `agent` (the default), `policy`, and `configurable-policy` for policies that take settings. A component is
+//! described by the worlds it is linked with, so a policy crate switches the default off:
+//! `ark-guest = { …, default-features = false, features = ["policy"] }`.
 
 #[cfg(feature = "agent")]
 pub mod agent;
@@ -14,3 +15,6 @@ pub mod agent_world;
 #[cfg(feature = "policy")]
 #[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated")]
 pub mod policy_world;
+#[cfg(feature = "configurable-policy")]
+#[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated")]
+pub mod configurable_policy_world;

@@ -39,9 +39,16 @@
 //!
 //! A policy imports nothing: no clock, no randomness, no files. What it may know of the world is in [`Facts`]. It must keep no state
 //! between evaluations: recorded decisions are replayed in fresh instances, and one that depended on an earlier evaluation is found.
+//!
+//! What operators should be able to set up is a policy of its own kind, `ConfigurablePolicy`: see there (feature `configurable-policy`).
 
 mod answer;
+#[cfg(feature = "configurable-policy")]
+mod configurable;
 mod inputs;
+
+#[cfg(feature = "configurable-policy")]
+pub use configurable::{ConfigurablePolicy, SettingsProblem, evaluate_with, read_settings};
 
 pub use answer::{Answer, RuleSpec, compliance_score, describe, judge};
 

@@ -70,7 +70,7 @@ impl Judge {
         for policy in &self.chain.operator {
             let verdict = policy
                 .instance()
-                .and_then(|mut instance| instance.evaluate(action, facts));
+                .and_then(|mut instance| instance.evaluate(None, action, facts));
             verdicts.push(part(policy, verdict));
         }
         verdicts
@@ -90,7 +90,7 @@ impl Judge {
             Some(instance) => instance,
             None => self.chain.graveyard.instance()?,
         };
-        let verdict = instance.evaluate(action, facts)?;
+        let verdict = instance.evaluate(None, action, facts)?;
         self.warm = Some(instance);
         Ok(verdict)
     }

@@ -97,7 +97,7 @@ pub(super) fn replay_one(
             .ok_or_else(|| format!("the policy {} is not at hand", part.policy.digest))?;
         let verdict = policy
             .instance()
-            .and_then(|mut instance| instance.evaluate(&recorded.action, &recorded.facts))
+            .and_then(|mut instance| instance.evaluate(None, &recorded.action, &recorded.facts))
             .map_err(|error| format!("{} fails now: {error}", part.policy.metadata.name))?;
         verdicts.push(PolicyVerdict {
             policy: Arc::clone(&part.policy),

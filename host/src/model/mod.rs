@@ -16,6 +16,7 @@ pub mod facts;
 pub mod form;
 pub mod ids;
 pub mod principal;
+pub mod settings;
 pub mod signal;
 pub mod state;
 pub mod verdict;

@@ -1,22 +1,28 @@
-//! Policies: pure functions from (action, facts) to a verdict.
+//! Policies: pure functions from (settings, action, facts) to a verdict.
+//!
+//! A policy is a component of one of two worlds: `policy`, or `configurable-policy`, which takes settings too. Which one it is follows from
+//! what it exports.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
 use wasmtime::Store;
 use wasmtime::component::{InstancePre, Linker};
 
 use crate::model::action::Action;
 use crate::model::decision::PolicyIdentity;
 use crate::model::facts::Facts;
+use crate::model::check::clip_to;
 use crate::model::ids::{Digest, Name};
+use crate::model::settings::Settings;
 use crate::model::verdict::{Metadata, RuleResult, Value, Verdict};
 
 use super::engine::Engine;
 use super::limits::{LimitReached, Meter, ticks_until};
 use super::load::{self, LoadError};
 
-mod bindings {
+mod plain {
     #![allow(
         missing_docs,
         clippy::pedantic,
@@ -25,6 +31,23 @@ mod bindings {
     wasmtime::component::bindgen!({
         path: ["../wit/types", "../wit/policy"],
         world: "ark:policy/policy",
+        with: {
+            "ark:types/actions@1.0.0": crate::runtime::types::actions,
+            "ark:types/facts@1.0.0": crate::runtime::types::facts,
+            "ark:types/verdicts@1.0.0": crate::runtime::types::verdicts,
+        },
+    });
+}
+
+mod configurable {
+    #![allow(
+        missing_docs,
+        clippy::pedantic,
+        reason = "generated from the WIT, where it is documented"
+    )]
+    wasmtime::component::bindgen!({
+        path: ["../wit/types", "../wit/policy"],
+        world: "ark:policy/configurable-policy",
         with: {
             "ark:types/actions@1.0.0": crate::runtime::types::actions,
             "ark:types/facts@1.0.0": crate::runtime::types::facts,
@@ -46,6 +69,15 @@ const MAX_TEXT: usize = 4096;
 /// The most warnings a verdict may hold.
 const MAX_WARNINGS: usize = 64;
 
+/// What may be copied out of a policy's memory for one answer, in bytes: a guest may point to the same text over and over.
+const MAX_ANSWER: usize = 8 * 1024 * 1024;
+/// The most problems of settings that are shown.
+const MAX_PROBLEMS: usize = 32;
+/// The longest text of a problem that is shown, in characters.
+const MAX_PROBLEM_TEXT: usize = 500;
+/// What a policy exports that takes settings, beyond what every policy does.
+const OF_SETTINGS: [&str; 2] = ["validate-settings", "evaluate-with"];
+
 /// Why a policy could not judge. Every one of them denies.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyError {
@@ -61,14 +93,63 @@ pub enum PolicyError {
     /// What it said is no verdict over its own rules.
     #[error("the policy's verdict is malformed: {0}")]
     Malformed(String),
+    /// It was handed settings and takes none.
+    #[error("the policy takes no settings")]
+    TakesNoSettings,
+}
+
+/// Why a policy does not take the settings that an operator gives it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SettingsRefused {
+    /// It takes none at all.
+    #[error("the policy takes no settings; leave them away")]
+    NotTaken,
+    /// What it says is wrong with them: at least one problem, at most 32.
+    #[error("the policy refuses its settings: {}", join(.0))]
+    Problems(Vec<SettingsProblem>),
+    /// It could not say whether it takes them.
+    #[error("asked whether it takes its settings, it failed: {0}")]
+    Failed(PolicyError),
+}
+
+/// One thing that is wrong with settings, in the policy's own words: of bounded length, without control characters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("settings{}{field}: {problem}; {remedy}", separator(.field))]
+#[serde(deny_unknown_fields)]
+pub struct SettingsProblem {
+    /// Where, as a path from the settings' root; empty: the settings as a whole.
+    pub field: String,
+    /// What is wrong there.
+    pub problem: String,
+    /// What would be right.
+    pub remedy: String,
+}
+
+fn separator(field: &str) -> &'static str {
+    if field.is_empty() || field.starts_with('[') {
+        ""
+    } else {
+        "."
+    }
+}
+
+fn join(problems: &[SettingsProblem]) -> String {
+    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    lines.join(" | ")
 }
 
 /// A policy, compiled and linked.
 pub struct Policy {
     identity: Arc<PolicyIdentity>,
-    pre: bindings::PolicyPre<Meter>,
+    pre: Linked,
     engine: Engine,
     vectors: Option<Vec<u8>>,
+}
+
+/// The world that a component is of.
+enum Linked {
+    Plain(plain::PolicyPre<Meter>),
+    Configurable(configurable::ConfigurablePolicyPre<Meter>),
 }
 
 impl std::fmt::Debug for Policy {
@@ -90,13 +171,25 @@ impl Policy {
         if !imports.is_empty() {
             return Err(LoadError::NotGranted(imports));
         }
+        let takes_settings = OF_SETTINGS
+            .iter()
+            .any(|name| component.get_export(None, name).is_some());
         let wrong_world = |error: wasmtime::Error| LoadError::WrongWorld {
-            world: "ark:policy/policy",
+            world: if takes_settings {
+                "ark:policy/configurable-policy"
+            } else {
+                "ark:policy/policy"
+            },
             problem: format!("{error:#}"),
         };
         let linker = Linker::<Meter>::new(engine.wasmtime());
         let pre: InstancePre<Meter> = linker.instantiate_pre(&component).map_err(wrong_world)?;
-        let pre = bindings::PolicyPre::new(pre).map_err(wrong_world)?;
+        let pre = if takes_settings {
+            configurable::ConfigurablePolicyPre::new(pre).map(Linked::Configurable)
+        } else {
+            plain::PolicyPre::new(pre).map(Linked::Plain)
+        }
+        .map_err(wrong_world)?;
         let mut policy = Self {
             identity: Arc::new(PolicyIdentity {
                 digest: Digest::of(bytes),
@@ -116,9 +209,12 @@ impl Policy {
         instance
             .rearm()
             .map_err(|error| LoadError::Failed(error.to_string()))?;
-        let metadata = instance
-            .policy
-            .call_metadata(&mut instance.store)
+        let store = &mut instance.store;
+        let metadata = match &instance.policy {
+            World::Plain(policy) => policy.call_metadata(store),
+            World::Configurable(policy) => policy.call_metadata(store),
+        };
+        let metadata = metadata
             .map_err(|error| LoadError::Failed(classify(&error).to_string()))?;
         check_metadata(&metadata).map_err(LoadError::BadMetadata)?;
         policy.identity = Arc::new(PolicyIdentity {
@@ -140,6 +236,31 @@ impl Policy {
         self.vectors.as_deref()
     }
 
+    /// Whether it takes settings.
+    #[must_use]
+    pub const fn takes_settings(&self) -> bool {
+        matches!(self.pre, Linked::Configurable(_))
+    }
+
+    /// Asks it, in a fresh instance, whether it takes these settings.
+    ///
+    /// # Errors
+    /// See [`SettingsRefused`].
+    pub fn validate_settings(&self, settings: &Settings) -> Result<(), SettingsRefused> {
+        if !self.takes_settings() {
+            return Err(SettingsRefused::NotTaken);
+        }
+        let mut instance = self.instance().map_err(SettingsRefused::Failed)?;
+        instance.rearm().map_err(SettingsRefused::Failed)?;
+        let World::Configurable(policy) = &instance.policy else {
+            return Err(SettingsRefused::NotTaken);
+        };
+        policy
+            .call_validate_settings(&mut instance.store, settings.as_str())
+            .map_err(|error| SettingsRefused::Failed(classify(&error)))?
+            .map_err(|problems| SettingsRefused::Problems(shown(problems)))
+    }
+
     /// A fresh instance.
     ///
     /// # Errors
@@ -147,17 +268,19 @@ impl Policy {
     pub fn instance(&self) -> Result<PolicyInstance, PolicyError> {
         let mut store = Store::new(self.engine.wasmtime(), Meter::new(MEMORY, 10_000, 32));
         store.limiter(|meter| meter);
+        store.set_hostcall_fuel(MAX_ANSWER);
         store
             .set_fuel(FUEL)
             .map_err(|error| PolicyError::Start(error.to_string()))?;
         store.set_epoch_deadline(ticks_until(Instant::now() + DEADLINE));
-        let policy = self
-            .pre
-            .instantiate(&mut store)
-            .map_err(|error| match classify(&error) {
-                PolicyError::Trap(reason) => PolicyError::Start(reason),
-                other => other,
-            })?;
+        let policy = match &self.pre {
+            Linked::Plain(pre) => pre.instantiate(&mut store).map(World::Plain),
+            Linked::Configurable(pre) => pre.instantiate(&mut store).map(World::Configurable),
+        }
+        .map_err(|error| match classify(&error) {
+            PolicyError::Trap(reason) => PolicyError::Start(reason),
+            other => other,
+        })?;
         Ok(PolicyInstance {
             store,
             policy,
@@ -169,21 +292,37 @@ impl Policy {
 /// An instance of a policy. It may be asked again after it answered; after an error it must be dropped.
 pub struct PolicyInstance {
     store: Store<Meter>,
-    policy: bindings::Policy,
+    policy: World,
     identity: Arc<PolicyIdentity>,
 }
 
+enum World {
+    Plain(plain::Policy),
+    Configurable(configurable::ConfigurablePolicy),
+}
+
 impl PolicyInstance {
-    /// Judges an action under the facts, within a limit of fuel, time and memory.
+    /// Judges an action under the facts and the settings, where the operator gave any, within a limit of fuel, time and memory.
     ///
     /// # Errors
     /// See [`PolicyError`].
-    pub fn evaluate(&mut self, action: &Action, facts: &Facts) -> Result<Verdict, PolicyError> {
+    pub fn evaluate(
+        &mut self,
+        settings: Option<&Settings>,
+        action: &Action,
+        facts: &Facts,
+    ) -> Result<Verdict, PolicyError> {
         self.rearm()?;
-        let verdict = self
-            .policy
-            .call_evaluate(&mut self.store, action, facts)
-            .map_err(|error| classify(&error))?;
+        let store = &mut self.store;
+        let verdict = match (&self.policy, settings) {
+            (World::Plain(_), Some(_)) => return Err(PolicyError::TakesNoSettings),
+            (World::Plain(policy), None) => policy.call_evaluate(store, action, facts),
+            (World::Configurable(policy), None) => policy.call_evaluate(store, action, facts),
+            (World::Configurable(policy), Some(settings)) => {
+                policy.call_evaluate_with(store, settings.as_str(), action, facts)
+            }
+        }
+        .map_err(|error| classify(&error))?;
         check_verdict(&self.identity.metadata, &verdict).map_err(PolicyError::Malformed)?;
         Ok(verdict)
     }
@@ -196,6 +335,33 @@ impl PolicyInstance {
             .set_epoch_deadline(ticks_until(Instant::now() + DEADLINE));
         Ok(())
     }
+}
+
+/// A guest's problems, bounded; one that refuses without a reason is given one.
+fn shown(problems: Vec<configurable::ark::policy::settings::SettingsProblem>) -> Vec<SettingsProblem> {
+    let plain = |text: &str| -> String {
+        clip_to(text, MAX_PROBLEM_TEXT)
+            .chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect()
+    };
+    let mut shown: Vec<SettingsProblem> = problems
+        .iter()
+        .take(MAX_PROBLEMS)
+        .map(|problem| SettingsProblem {
+            field: plain(&problem.field),
+            problem: plain(&problem.problem),
+            remedy: plain(&problem.remedy),
+        })
+        .collect();
+    if shown.is_empty() {
+        shown.push(SettingsProblem {
+            field: String::new(),
+            problem: "the policy refuses them and does not say why".to_owned(),
+            remedy: "ask its author".to_owned(),
+        });
+    }
+    shown
 }
 
 fn classify(error: &wasmtime::Error) -> PolicyError {

@@ -4,14 +4,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::action::Action;
 use crate::model::facts::Facts;
+use crate::model::settings::Settings;
 use crate::model::verdict::RuleResult;
 
-use super::policy::Policy;
+use super::policy::{Policy, SettingsRefused};
 
 /// The name of the section.
 const SECTION: &str = "ark:vectors";
 
-/// One vector: under these facts, this rule answers this action thus.
+/// One vector: with these settings and under these facts, this rule answers this action thus.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Vector {
@@ -21,6 +22,9 @@ pub struct Vector {
     pub rule: String,
     /// The answer.
     pub expect: RuleResult,
+    /// The settings it is judged with; absent: as where an operator gives none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<Settings>,
     /// The action.
     pub action: Action,
     /// The facts; what is absent is neutral.
@@ -47,6 +51,14 @@ pub enum VectorFailure {
         rule: String,
         /// `passes` or `fires`.
         lacks: &'static str,
+    },
+    /// The policy does not take a vector's settings.
+    #[error("test vector {name:?}: {problem}")]
+    Settings {
+        /// The vector.
+        name: String,
+        /// Why not.
+        problem: SettingsRefused,
     },
     /// It answers otherwise.
     #[error("test vector {name:?}: rule {rule} should answer {expected} and answered {found}")]
@@ -100,9 +112,18 @@ pub fn run_vectors(policy: &Policy) -> Result<usize, VectorFailure> {
             found,
         };
         let text = |answer: RuleResult| format!("{answer:?}").to_lowercase();
+        let settings = vector.settings.as_ref();
+        if let Some(settings) = settings {
+            policy
+                .validate_settings(settings)
+                .map_err(|problem| VectorFailure::Settings {
+                    name: vector.name.clone(),
+                    problem,
+                })?;
+        }
         let verdict = policy
             .instance()
-            .and_then(|mut instance| instance.evaluate(&vector.action, &vector.facts))
+            .and_then(|mut instance| instance.evaluate(settings, &vector.action, &vector.facts))
             .map_err(|error| wrong(text(vector.expect), error.to_string()))?;
         let number = rules
             .iter()

@@ -19,7 +19,7 @@ static PINNED: LazyLock<Policy> = LazyLock::new(|| {
 /// Asks the component, and compares with what the source said.
 pub fn compare(action: &sdk::Action, facts: &sdk::Facts, source: &sdk::Verdict) {
     let mut instance = PINNED.instance().expect("an instance");
-    let component = match instance.evaluate(&host_action(action), &host_facts(facts)) {
+    let component = match instance.evaluate(None, &host_action(action), &host_facts(facts)) {
         Ok(verdict) => verdict,
         // The host takes no verdict that shows a number which is none. Such a verdict must be about such a number.
         Err(PolicyError::Malformed(problem)) if problem.contains("not finite") => {

@@ -1,0 +1,240 @@
+//! What an operator sets up a policy with.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
+use serde::ser::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Number, Value};
+
+use super::check::FieldError;
+use super::ids::Digest;
+
+/// The longest settings, in bytes of their canonical text.
+pub const MAX_SETTINGS: usize = 64 * 1024;
+
+/// A policy's settings: one JSON object, kept as its canonical text (keys sorted, none twice, no spaces, finite numbers) of at most
+/// [`MAX_SETTINGS`] bytes, so that equal settings have equal digests. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Settings(Arc<str>);
+
+impl Settings {
+    /// Reads the text of a JSON object.
+    ///
+    /// # Errors
+    /// It is no JSON, no object, too long, or has a key twice. The error names the field `settings`.
+    pub fn parse(text: &str) -> Result<Self, FieldError> {
+        if text.len() > 4 * MAX_SETTINGS {
+            return Err(too_long(text.len()));
+        }
+        let Unambiguous(value) = serde_json::from_str(text).map_err(|error| {
+            FieldError::new(
+                "settings",
+                format!("cannot be read: {error}"),
+                "give one JSON object",
+            )
+        })?;
+        Self::from_value(value)
+    }
+
+    /// Takes a JSON object that was read already.
+    ///
+    /// # Errors
+    /// It is no object, or too long. The error names the field `settings`.
+    pub fn from_value(value: Value) -> Result<Self, FieldError> {
+        let Value::Object(mut object) = value else {
+            let found = match value {
+                Value::Null => "null",
+                Value::Bool(_) => "true or false",
+                Value::Number(_) => "a number",
+                Value::String(_) => "a text",
+                _ => "an array",
+            };
+            return Err(FieldError::new(
+                "settings",
+                format!("is {found}"),
+                "give one JSON object, e.g. {\"allowed\": [\"BTC-USD\"]}",
+            ));
+        };
+        object.sort_keys();
+        object.values_mut().for_each(Value::sort_all_objects);
+        let text = Value::Object(object).to_string();
+        if text.len() > MAX_SETTINGS {
+            return Err(too_long(text.len()));
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The canonical text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The SHA-256 of the canonical text.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest::of(self.0.as_bytes())
+    }
+}
+
+fn too_long(bytes: usize) -> FieldError {
+    FieldError::new(
+        "settings",
+        format!("are {bytes} bytes long"),
+        format!("give {MAX_SETTINGS} at most"),
+    )
+}
+
+impl fmt::Display for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for Settings {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let value: Value = serde_json::from_str(&self.0).map_err(S::Error::custom)?;
+        value.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Settings {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Unambiguous(value) = Unambiguous::deserialize(deserializer)?;
+        Self::from_value(value).map_err(|error| {
+            D::Error::custom(format_args!("{}; {}", error.problem, error.remedy))
+        })
+    }
+}
+
+/// JSON in which no key appears twice: of two, each reader would take another.
+struct Unambiguous(Value);
+
+impl<'de> Deserialize<'de> for Unambiguous {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(UnambiguousVisitor).map(Self)
+    }
+}
+
+struct UnambiguousVisitor;
+
+impl<'de> Visitor<'de> for UnambiguousVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, flag: bool) -> Result<Value, E> {
+        Ok(Value::Bool(flag))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
+        Ok(number.into())
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
+        Ok(number.into())
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<Value, E> {
+        Number::from_f64(number)
+            .map(Value::Number)
+            .ok_or_else(|| E::custom("a number is not finite"))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(Value::String(text.to_owned()))
+    }
+
+    fn visit_string<E>(self, text: String) -> Result<Value, E> {
+        Ok(Value::String(text))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut array = Vec::new();
+        while let Some(Unambiguous(item)) = items.next_element()? {
+            array.push(item);
+        }
+        Ok(Value::Array(array))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut object = Map::new();
+        // How TOML's reader hands over a date without quotes: it becomes the text that JSON would hold.
+        const TOML_DATE: &str = "$__toml_private_datetime";
+        while let Some(key) = entries.next_key::<String>()? {
+            if object.contains_key(&key) {
+                return Err(A::Error::custom(format_args!(
+                    "the key {:?} is there twice",
+                    super::check::clip(&key)
+                )));
+            }
+            let Unambiguous(value) = entries.next_value()?;
+            if key == TOML_DATE && value.is_string() {
+                return Ok(value);
+            }
+            object.insert(key, value);
+        }
+        Ok(Value::Object(object))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_have_one_form() {
+        let settings = Settings::parse(r#" {"b": [1, 2.50, {"z":null,"y":true}], "a":"é"} "#).unwrap();
+        assert_eq!(
+            settings.as_str(),
+            r#"{"a":"é","b":[1,2.5,{"y":true,"z":null}]}"#
+        );
+        let again: Settings = serde_json::from_str(settings.as_str()).unwrap();
+        assert_eq!(again, settings);
+        assert_eq!(
+            serde_json::to_string(&settings).unwrap(),
+            settings.as_str()
+        );
+        assert_eq!(settings.digest(), Digest::of(settings.as_str().as_bytes()));
+        // As a table of ark.toml arrives.
+        let table: Settings = toml::from_str("b = [1, 2.5, { z = 1 }, 2026-12-25]").unwrap();
+        assert_eq!(table.as_str(), r#"{"b":[1,2.5,{"z":1},"2026-12-25"]}"#);
+    }
+
+    #[test]
+    fn what_is_no_unambiguous_object_is_refused() {
+        for (text, problem) in [
+            ("", "cannot be read"),
+            ("[]", "is an array"),
+            ("null", "is null"),
+            ("1", "is a number"),
+            (r#"{"a":1,"a":2}"#, "twice"),
+            (r#"{"a":[{"b":1,"b":1}]}"#, "twice"),
+            (r#"{"a":1e999}"#, "cannot be read"),
+            (r#"{"a":NaN}"#, "cannot be read"),
+            (&format!(r#"{{"a":"{}"}}"#, "x".repeat(MAX_SETTINGS)), "bytes long"),
+            (&format!(r#"{{"a":"{}"}}"#, "x".repeat(5 * MAX_SETTINGS)), "bytes long"),
+            (&format!(r#"{{"a":{}1{}}}"#, "[".repeat(500), "]".repeat(500)), "recursion"),
+        ] {
+            let error = Settings::parse(text).unwrap_err();
+            assert_eq!(error.field, "settings");
+            assert!(error.problem.contains(problem), "{error}");
+        }
+        assert!(serde_json::from_str::<Settings>("[1]").is_err());
+        assert!(toml::from_str::<Settings>("a = nan").is_err());
+    }
+}
