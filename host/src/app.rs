@@ -1,24 +1,25 @@
 //! The host as a whole: a [`Config`] becomes parts, the parts run, then they are ended in order.
 //!
 //! Order of the start: store, engine, Graveyard (pin, purity, vectors), operator policies, agents, HRM, watchdog, router, API. Anything
-//! of the Graveyard or an operator policy that cannot be trusted ends the start; an agent that is refused is left out and said.
+//! of the Graveyard or a declared operator policy that cannot be trusted ends the start, an uploaded policy that can no longer be loaded
+//! denies everything; an agent that is refused is left out and said.
 //! Order of the end: API (no new work), router (running invocations), watchdog, HRM (queued decisions), store (queued commits).
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::agents::{Agents, Ground, Refused, StartingAgents};
-use crate::config::{Config, PolicyFile};
+use crate::config::Config;
 use crate::hrm::chain::Chain;
 use crate::hrm::guards::Guards;
 use crate::hrm::{Hrm, HrmConfig, HrmError};
 use crate::model::decision::PolicyIdentity;
-use crate::model::ids::{Digest, Millis};
+use crate::model::ids::Millis;
+use crate::policies::{self, Policies, StartingPolicies};
 use crate::readiness::Readiness;
 use crate::router::{Parts, Router, RouterError};
 use crate::runtime::{
-    Engine, EngineError, GraveyardSource, Pin, PinError, PinnedGraveyard, Policy,
+    Engine, EngineError, GraveyardSource, Pin, PinError, PinnedGraveyard,
 };
 use crate::store::{OpenError, Store, StoreConfig, Unit};
 use crate::telemetry::{Groundwork, OpenApprovals, Sources, Telemetry, TelemetryError};
@@ -33,14 +34,9 @@ pub enum StartError {
     /// The Graveyard.
     #[error(transparent)]
     Graveyard(#[from] PinError),
-    /// An operator policy.
-    #[error("operator policy {file}: {problem}", file = file.display())]
-    Policy {
-        /// Its file.
-        file: PathBuf,
-        /// Why it is refused.
-        problem: String,
-    },
+    /// The operator policies.
+    #[error(transparent)]
+    Policies(#[from] StartingPolicies),
     /// The store.
     #[error(transparent)]
     Store(#[from] OpenError),
@@ -71,8 +67,10 @@ pub struct App {
     pub store: Store,
     /// The guards.
     pub guards: Arc<Guards>,
-    /// The policies in force, the Graveyard first.
-    pub policies: Vec<Arc<PolicyIdentity>>,
+    /// What identifies the Graveyard.
+    pub identity: Arc<PolicyIdentity>,
+    /// The operator policies.
+    pub policies: Policies,
     /// How many of the Graveyard's test vectors were run.
     pub vectors: usize,
     /// Where the Graveyard is from.
@@ -106,11 +104,16 @@ impl App {
         let engine = Engine::new(&config.engine)?;
         let PinnedGraveyard { policy, vectors } =
             PinnedGraveyard::load(&engine, &config.graveyard, pin)?;
-        let operator = config
-            .policies
-            .iter()
-            .map(|file| load_policy(&engine, file).map(Arc::new))
-            .collect::<Result<Vec<_>, StartError>>()?;
+        let ground = policies::Ground::new(
+            &engine,
+            &store,
+            &meters.hrm,
+            policy.identity(),
+            config.policy_fuel,
+            config.most_policies,
+        );
+        let operator =
+            policies::find(&ground, &config.policies, config.policies_dir.as_deref())?;
         let dir = config.agents_dir.as_deref();
         let (agents, refused) = crate::agents::load_all(&engine, &store, dir, &config.limits)?;
         let lists = Unit {
@@ -130,8 +133,7 @@ impl App {
             tracing::warn!(agent = %quarantine.agent, by = quarantine.by, reason = quarantine.reason, "a quarantine is in force");
         }
         let guards = Arc::new(Guards::with(control.halt, control.quarantines));
-        let chain = Chain::new(Arc::new(policy), operator);
-        let policies: Vec<Arc<PolicyIdentity>> = chain.identities().cloned().collect();
+        let chain = Chain::new(Arc::new(policy), operator.clone());
         let graveyard = Arc::clone(chain.graveyard());
         let hrm = Hrm::start(
             HrmConfig {
@@ -142,6 +144,7 @@ impl App {
             Arc::clone(&guards),
             store.clone(),
         )?;
+        let policies = Policies::new(ground, hrm.clone(), operator);
         let watched = Watched {
             guards: Arc::clone(&guards),
             graveyard: config.graveyard.clone(),
@@ -179,12 +182,13 @@ impl App {
             store: store.clone(),
             watchdog: watchdog.clone(),
             vectors,
+            policies: policies.clone(),
         };
         let telemetry = groundwork.build(Sources {
             meters: meters.clone(),
             readiness: readiness.clone(),
             router: router.clone(),
-            graveyard,
+            graveyard: Arc::clone(&graveyard),
             vectors,
             approvals: open_approvals(&store),
         })?;
@@ -193,6 +197,7 @@ impl App {
             router,
             store,
             guards,
+            identity: graveyard,
             policies,
             vectors,
             graveyard: config.graveyard.clone(),
@@ -225,24 +230,4 @@ fn open_approvals(store: &Store) -> Box<dyn Fn() -> Option<OpenApprovals> + Send
             oldest: Duration::from_secs_f64(age.max(0.0)),
         })
     })
-}
-
-fn load_policy(engine: &Engine, file: &PolicyFile) -> Result<Policy, StartError> {
-    let refused = |problem: String| StartError::Policy {
-        file: file.file.clone(),
-        problem,
-    };
-    let bytes = std::fs::read(&file.file).map_err(|error| refused(error.to_string()))?;
-    let found = Digest::of(&bytes);
-    if found != file.sha256 {
-        return Err(refused(format!(
-            "its SHA-256 is {found}, the configuration says {}; if the change is meant, update the configuration",
-            file.sha256
-        )));
-    }
-    let policy = Policy::load(engine, &bytes).map_err(|error| refused(error.to_string()))?;
-    if policy.vectors().is_some() {
-        crate::runtime::run_vectors(&policy).map_err(|error| refused(error.to_string()))?;
-    }
-    Ok(policy)
 }

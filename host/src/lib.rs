@@ -6,11 +6,13 @@
 pub mod agents;
 pub mod api;
 pub mod app;
+pub mod changes;
 pub mod cli;
 pub mod config;
 pub mod hrm;
 pub mod meters;
 pub mod model;
+pub mod policies;
 pub mod readiness;
 pub mod router;
 pub mod runtime;

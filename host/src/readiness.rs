@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::hrm::guards::Guards;
 use crate::model::ids::Millis;
+use crate::policies::Policies;
 use crate::store::Store;
 use crate::watchdog::Watchdog;
 
@@ -20,12 +21,14 @@ pub struct Readiness {
     pub watchdog: Watchdog,
     /// How many of the Graveyard's test vectors were run at the start.
     pub vectors: usize,
+    /// Whether every operator policy can judge.
+    pub policies: Policies,
 }
 
 impl Readiness {
     /// Why the host may not judge now; empty: it may.
     #[must_use]
-    pub fn problems(&self) -> Vec<&'static str> {
+    pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         if !self.guards.pin_holds() {
             problems.push("the Graveyard's pin is broken");
@@ -42,7 +45,8 @@ impl Readiness {
         if self.guards.halted() {
             problems.push("everything is halted");
         }
-        problems
+        let problems = problems.into_iter().map(str::to_owned);
+        problems.chain(self.policies.problems()).collect()
     }
 
     /// Whether it is ready, and the answer that says so.

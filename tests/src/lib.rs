@@ -1,5 +1,6 @@
 //! What whole-system tests need: the real `ark`, started on a free port in a directory of its own, and a plain HTTP client.
 
+pub mod policies;
 pub mod redis;
 pub mod telemetry;
 

@@ -17,6 +17,10 @@ const SETS: [(&str, &str); 2] = [
 ];
 /// Guests that are WebAssembly text, not crates, and where their components go.
 const HANDWRITTEN: (&str, &str) = ("tests/handwritten", "target/guests-hostile");
+/// Where operator policies' crates are that the tests need, and where their components go.
+const POLICIES: (&str, &str) = ("tests/policies", "target/policies-test");
+/// What policies are built for.
+const POLICY_TARGET: &str = "wasm32-unknown-unknown";
 /// What agents are built for.
 pub const TARGET: &str = "wasm32-wasip2";
 
@@ -34,6 +38,19 @@ pub fn run() -> Result<()> {
     let sources = workspace.root.join(sources);
     for (name, component) in handwritten::build(&workspace.root.join("wit"), &sources)? {
         finish(&sources, &name, &component, &workspace.root.join(guests))?;
+    }
+    policies(&workspace)
+}
+
+fn policies(workspace: &Workspace) -> Result<()> {
+    let (sources, policies) = POLICIES;
+    let policies = workspace.root.join(policies);
+    fs::create_dir_all(&policies)?;
+    let target_dir = workspace.root.join("target/guests-build");
+    for built in workspace.build(&["policy-moody".to_owned()], POLICY_TARGET, &target_dir)? {
+        let vectors = fs::read(built.directory.join("vectors.json"))?;
+        let component = crate::component::of_policy(&fs::read(&built.wasm)?, &vectors)?;
+        fs::write(policies.join("moody.wasm"), component)?;
     }
     Ok(())
 }

@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use crate::model::ids::{Digest, Millis, Name, TraceId};
+use crate::changes::Refusal;
+use crate::model::ids::{Digest, Name};
 use crate::router::RouterError;
 use crate::runtime::{InvocationFailure, LoadError};
 use crate::store::{AgentVersion, CommitError, ReadError, Rollout};
@@ -94,17 +95,6 @@ impl ChangeError {
     }
 }
 
-/// Who wants a change, and why.
-#[derive(Debug, Clone)]
-pub struct Order {
-    /// Who.
-    pub by: String,
-    /// Why.
-    pub reason: String,
-    /// The trace it belongs to.
-    pub trace_id: TraceId,
-}
-
 /// A change that was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Changed {
@@ -120,19 +110,6 @@ pub struct Changed {
     pub previous: Option<u64>,
     /// Whether everything that the version before had under way has ended.
     pub drained: bool,
-}
-
-/// Why an upload was refused, last.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Refusal {
-    /// When.
-    pub at_ms: Millis,
-    /// Who uploaded it.
-    pub by: String,
-    /// The SHA-256 that was stated.
-    pub sha256: Option<Digest>,
-    /// Why.
-    pub reason: String,
 }
 
 /// What is kept of an agent.

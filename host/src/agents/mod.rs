@@ -12,7 +12,6 @@
 mod change;
 mod start;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,6 +19,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use serde_json::json;
 
+use crate::changes::Refusals;
 use crate::hrm::{Hrm, LiveServices};
 use crate::model::ids::{DecisionId, Digest, Millis, Name, TraceId};
 use crate::router::Router;
@@ -29,15 +29,14 @@ use crate::store::{
 };
 use crate::watchdog::Watchdog;
 
-pub use change::{ChangeError, Changed, Order, Refusal, Standing};
+pub use crate::changes::{Order, Refusal};
+pub use change::{ChangeError, Changed, Standing};
 pub use start::{AgentError, Refused, StartingAgents, load_agent, load_all};
 
 /// How long a heartbeat in a scratch instance may take, if the agent's own deadline is not shorter.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How much longer than its deadline a version may take to end what it has under way.
 const DRAIN_SLACK: Duration = Duration::from_secs(1);
-/// For how many agents the last refusal is remembered.
-const REFUSALS: usize = 256;
 
 /// What changes of agents stand on.
 pub struct Ground {
@@ -70,7 +69,7 @@ struct Inner {
     ceiling: ArcSwap<Limits>,
     /// Held by whoever makes a change.
     change: Mutex<()>,
-    refusals: Mutex<BTreeMap<Name, Refusal>>,
+    refusals: Refusals,
 }
 
 impl Agents {
@@ -82,7 +81,7 @@ impl Agents {
                 ceiling: ArcSwap::from_pointee(ground.ceiling.clone()),
                 ground,
                 change: Mutex::default(),
-                refusals: Mutex::default(),
+                refusals: Refusals::default(),
             }),
         }
     }
@@ -241,7 +240,7 @@ impl Agents {
         Ok(Standing {
             versions: store.agent_versions(agent)?,
             rollout: store.agent_rollout(agent)?,
-            refused: lock(&self.inner.refusals).get(agent).cloned(),
+            refused: self.inner.refusals.last(agent),
         })
     }
 
@@ -487,22 +486,13 @@ impl Agents {
         if let Err(error) = recorded {
             tracing::error!(%agent, %error, "a refused upload could not be recorded");
         }
-        let mut refusals = lock(&self.inner.refusals);
-        if refusals.len() >= REFUSALS && !refusals.contains_key(agent) {
-            let oldest = refusals.iter().min_by_key(|(_, refusal)| refusal.at_ms.0);
-            if let Some(oldest) = oldest.map(|(name, _)| name.clone()) {
-                refusals.remove(&oldest);
-            }
-        }
-        refusals.insert(
-            agent.clone(),
-            Refusal {
-                at_ms: now,
-                by: order.by.clone(),
-                sha256,
-                reason,
-            },
-        );
+        let refusal = Refusal {
+            at_ms: now,
+            by: order.by.clone(),
+            sha256,
+            reason,
+        };
+        self.inner.refusals.remember(agent, refusal);
     }
 }
 

@@ -35,9 +35,9 @@ use super::reading::{PathText, off_reactor};
 use super::routes::{Api, Shared};
 
 /// The most bytes of an upload: the largest component in Base64, and a manifest.
-const UPLOAD_BYTES: usize = MAX_COMPONENT_BYTES / 3 * 4 + 256 * 1024;
+pub(super) const UPLOAD_BYTES: usize = MAX_COMPONENT_BYTES / 3 * 4 + 256 * 1024;
 /// How long a client may take to send an upload.
-const UPLOAD_TIME: Duration = Duration::from_secs(60);
+pub(super) const UPLOAD_TIME: Duration = Duration::from_secs(60);
 /// How many uploads are held in memory at a time.
 pub(super) const UPLOADS: usize = 2;
 /// Why something is done, unless it is said.
@@ -296,7 +296,7 @@ async fn component(
 }
 
 /// Who wants it and why.
-fn order(
+pub(super) fn order(
     principal: &Principal,
     by: Option<String>,
     reason: Option<&str>,

@@ -71,10 +71,8 @@ async fn amend(
     let key = key_of_header(&headers, &document.to_string())?;
     let mut fields = Fields::of(document, "")?;
     let rule = fields.required_text("rule", "name the rule, e.g. max_position_size")?;
-    let known = api
-        .policies
-        .first()
-        .is_some_and(|graveyard| graveyard.metadata.rules.iter().any(|one| one.name == rule));
+    let mut rules = api.identity.metadata.rules.iter();
+    let known = rules.any(|one| one.name == rule);
     if !known {
         return Err(not_a("rule", &rule, "GET /v1/graveyard lists the rules"));
     }

@@ -17,6 +17,7 @@ mod exchange;
 mod lists;
 mod metering;
 mod operating;
+mod policies;
 mod problem;
 mod proposing;
 mod reading;

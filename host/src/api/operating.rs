@@ -26,7 +26,7 @@ const PAGE: (u32, u32) = (50, 500);
 #[derive(Clone, Copy)]
 pub(super) struct Expected {
     pub(super) revision: Option<u64>,
-    header: bool,
+    pub(super) header: bool,
 }
 
 impl Expected {

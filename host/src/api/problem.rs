@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::hrm::HrmError;
 use crate::model::check::FieldError;
 use crate::router::RouterError;
+use crate::runtime::SettingsProblem;
 use crate::store::{CommitError, ReadError, SubmitError, TokenRefusal};
 
 /// An error answer.
@@ -33,6 +34,9 @@ pub struct Problem {
     /// The revision there is, where another one was expected.
     #[serde(skip_serializing_if = "Option::is_none")]
     current_revision: Option<u64>,
+    /// Everything that is wrong, where it is more than the field at fault.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    problems: Vec<SettingsProblem>,
     #[serde(skip)]
     retry_after: Option<u32>,
     /// The methods there are, where another one was used.
@@ -57,6 +61,7 @@ impl Problem {
             remedy: None,
             outcome: None,
             current_revision: None,
+            problems: Vec::new(),
             retry_after: None,
             allow: None,
         }
@@ -144,6 +149,18 @@ impl Problem {
         if self.current_revision.is_some() && self.status == 409 {
             self.status = StatusCode::PRECONDITION_FAILED.as_u16();
         }
+        self
+    }
+
+    /// Says at which revision it is.
+    pub fn at_revision(mut self, current: u64) -> Self {
+        self.current_revision = Some(current);
+        self
+    }
+
+    /// Lists everything that is wrong.
+    pub fn with_problems(mut self, problems: &[SettingsProblem]) -> Self {
+        problems.clone_into(&mut self.problems);
         self
     }
 

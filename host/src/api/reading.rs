@@ -135,19 +135,20 @@ pub(super) async fn decision(State(api): Shared, id: PathText) -> Result<Respons
 }
 
 pub(super) async fn graveyard(State(api): Shared) -> Result<Response, Problem> {
-    let identity = api
-        .policies
-        .first()
-        .ok_or_else(|| Problem::unavailable("there is no Graveyard"))?;
+    let identity = &api.identity;
     let source = match &api.graveyard {
         GraveyardSource::Embedded => json!("embedded"),
         GraveyardSource::File(path) => json!({"file": path}),
     };
     let operator: Vec<Value> = api
         .policies
+        .in_force()
         .iter()
-        .skip(1)
-        .map(|policy| json!({"policy": policy.metadata.name, "version": policy.metadata.version, "sha256": policy.digest}))
+        .filter_map(|slot| slot.enforced.as_ref())
+        .map(|enforced| {
+            let policy = enforced.identity();
+            json!({"policy": policy.metadata.name, "version": policy.metadata.version, "sha256": policy.digest})
+        })
         .collect();
     Ok(json_answer(
         StatusCode::OK,

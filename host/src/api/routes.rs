@@ -17,6 +17,7 @@ use crate::hrm::guards::Guards;
 use crate::model::check::clip;
 use crate::model::decision::PolicyIdentity;
 use crate::model::ids::Name;
+use crate::policies::Policies;
 use crate::readiness::Readiness;
 use crate::router::Router;
 use crate::runtime::GraveyardSource;
@@ -39,7 +40,9 @@ pub(super) struct Api {
     pub(super) guards: Arc<Guards>,
     pub(super) readiness: Readiness,
     pub(super) watchdog: Watchdog,
-    pub(super) policies: Vec<Arc<PolicyIdentity>>,
+    /// What identifies the Graveyard.
+    pub(super) identity: Arc<PolicyIdentity>,
+    pub(super) policies: Policies,
     pub(super) vectors: usize,
     pub(super) graveyard: GraveyardSource,
     pub(super) refused: Value,
@@ -75,6 +78,7 @@ pub(super) fn routes(
         guards: Arc::clone(&app.guards),
         readiness: app.readiness.clone(),
         watchdog: app.watchdog.clone(),
+        identity: Arc::clone(&app.identity),
         policies: app.policies.clone(),
         vectors: app.vectors,
         graveyard: app.graveyard.clone(),
@@ -107,6 +111,7 @@ pub(super) fn routes(
         .merge(super::amendments::routes())
         .merge(super::approvals::routes())
         .merge(super::lists::routes())
+        .merge(super::policies::routes())
         .merge(super::state::routes())
         .merge(super::tables::routes())
         .merge(super::tokens::routes())

@@ -33,6 +33,9 @@ pub struct DecisionView<'a> {
     /// Why it is not approved, and what it was warned of, in words.
     reasons: Vec<String>,
     policies: Vec<PolicyView<'a>>,
+    /// What policies on trial would have made of it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    shadows: Vec<ShadowView<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     action: Option<&'a Action>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -40,10 +43,22 @@ pub struct DecisionView<'a> {
 }
 
 #[derive(Serialize)]
+struct ShadowView<'a> {
+    /// The outcome there would have been.
+    outcome: Outcome,
+    /// Whether that is another one.
+    differs: bool,
+    #[serde(flatten)]
+    said: PolicyView<'a>,
+}
+
+#[derive(Serialize)]
 struct PolicyView<'a> {
     policy: &'a str,
     version: &'a str,
     sha256: Digest,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    settings_sha256: Option<Digest>,
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -82,6 +97,15 @@ impl<'a> DecisionView<'a> {
             approval: decision.approval.as_ref(),
             reasons: decision.reasons(),
             policies: decision.verdicts.iter().map(policy_view).collect(),
+            shadows: decision
+                .shadows
+                .iter()
+                .map(|shadow| ShadowView {
+                    outcome: shadow.outcome,
+                    differs: shadow.outcome != decision.outcome,
+                    said: policy_view(&shadow.part),
+                })
+                .collect(),
             action: None,
             facts: None,
         }
@@ -115,6 +139,7 @@ fn policy_view(part: &PolicyVerdict) -> PolicyView<'_> {
         policy: &identity.metadata.name,
         version: &identity.metadata.version,
         sha256: identity.digest,
+        settings_sha256: part.settings,
         failure: part.verdict.as_ref().err().map(String::as_str),
         compliance_score: verdict.ok().map(|verdict| verdict.compliance_score),
         rules_checked: answers

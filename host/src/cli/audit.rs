@@ -3,11 +3,13 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Subcommand;
 
 use crate::hrm::evidence;
+use crate::hrm::library::Library;
 use crate::hrm::replay::replay;
 use crate::model::ids::{DecisionId, Millis};
 use crate::runtime::{Engine, EngineConfig, GraveyardSource, Pin, PinnedGraveyard, Policy};
@@ -57,7 +59,7 @@ pub(super) enum AuditCommand {
         /// The data directory.
         #[arg(long, env = "ARK_DATA_DIR", default_value = "ark-data")]
         data_dir: PathBuf,
-        /// An operator policy that was in force; may be given more than once.
+        /// An operator policy that the database does not keep (it keeps those that judged since schema 4); may be given more than once.
         #[arg(long, value_name = "FILE")]
         policy: Vec<PathBuf>,
         /// As JSON.
@@ -94,21 +96,22 @@ pub(super) fn run(command: AuditCommand) -> anyhow::Result<ExitCode> {
             policy,
             json,
         } => {
-            let policies = load_policies(&policy)?;
-            replay_all(&data_dir, &policies, json)
+            let engine = Engine::new(&EngineConfig::default())?;
+            let policies = load_policies(&engine, &policy)?;
+            replay_all(&data_dir, &engine, policies, json)
         }
     }
 }
 
 /// The Graveyard in this program and the operator policies of these files.
-fn load_policies(files: &[PathBuf]) -> anyhow::Result<Vec<Policy>> {
-    let engine = Engine::new(&EngineConfig::default())?;
+fn load_policies(engine: &Engine, files: &[PathBuf]) -> anyhow::Result<Vec<Arc<Policy>>> {
     let graveyard =
-        PinnedGraveyard::load(&engine, &GraveyardSource::Embedded, Pin::compiled_in()?)?;
-    let mut policies = vec![graveyard.policy];
+        PinnedGraveyard::load(engine, &GraveyardSource::Embedded, Pin::compiled_in()?)?;
+    let mut policies = vec![Arc::new(graveyard.policy)];
     for file in files {
         let bytes = std::fs::read(file).with_context(|| file.display().to_string())?;
-        policies.push(Policy::load(&engine, &bytes).with_context(|| file.display().to_string())?);
+        let policy = Policy::load(engine, &bytes).with_context(|| file.display().to_string())?;
+        policies.push(Arc::new(policy));
     }
     Ok(policies)
 }
@@ -167,7 +170,8 @@ fn verify_files(files: &[PathBuf], policy: &[PathBuf]) -> anyhow::Result<ExitCod
         let name = file.display();
         let text = std::fs::read(file).with_context(|| name.to_string())?;
         if let Ok(evidence) = serde_json::from_slice(&text) {
-            let report = evidence::check(&evidence, &load_policies(policy)?);
+            let engine = Engine::new(&EngineConfig::default())?;
+            let report = evidence::check(&evidence, &load_policies(&engine, policy)?);
             match &report.problem {
                 None => println!(
                     "{name}: decision {} is as it was recorded (row {}, hash {})",
@@ -225,13 +229,15 @@ pub(super) fn verify(data_dir: &Path, json: bool) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Replays and prints; the exit code says whether everything came out the same.
+/// Replays and prints; the exit code says whether everything came out the same. The database keeps the operator policies that judged.
 pub(super) fn replay_all(
     data_dir: &Path,
-    policies: &[Policy],
+    engine: &Engine,
+    policies: Vec<Arc<Policy>>,
     json: bool,
 ) -> anyhow::Result<ExitCode> {
-    let report = replay(&Archive::open(data_dir)?, policies)?;
+    let archive = Archive::open(data_dir)?;
+    let report = replay(&archive, &Library::of(policies).with_database(engine, &archive))?;
     if json {
         println!("{}", serde_json::to_string(&report)?);
     } else {

@@ -83,9 +83,14 @@ impl Call {
     }
 
     /// `value`, the user's JSON text, is put in as it is: what is wrong with it the host says.
-    pub(super) fn body(mut self, value: Option<&str>, rest: &[(&str, Value)]) -> Self {
-        let fields = value
-            .map(|value| format!("\"value\":{value}"))
+    pub(super) fn body(self, value: Option<&str>, rest: &[(&str, Value)]) -> Self {
+        self.fields(value.map(|value| ("value", value)), rest)
+    }
+
+    /// A body of these fields, nulls left out, and of one that is JSON text already.
+    pub(super) fn fields(mut self, text: Option<(&str, &str)>, rest: &[(&str, Value)]) -> Self {
+        let fields = text
+            .map(|(name, text)| format!("\"{name}\":{text}"))
             .into_iter()
             .chain(
                 rest.iter()

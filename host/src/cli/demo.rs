@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -133,19 +134,17 @@ struct Show<'a> {
 
 impl Show<'_> {
     fn opening(&self) {
-        let graveyard = self.app.policies.first();
+        let identity = &self.app.identity;
         println!(
             "ARK demo: every action is a proposal; nothing counts until the Graveyard has judged it and the judgement is on disk.\n"
         );
-        if let Some(identity) = graveyard {
-            println!(
-                "graveyard {}: {} rules, pin {}…, {} test vectors passed",
-                identity.metadata.version,
-                identity.metadata.rules.len(),
-                &identity.digest.to_string()[..12],
-                self.app.vectors
-            );
-        }
+        println!(
+            "graveyard {}: {} rules, pin {}…, {} test vectors passed",
+            identity.metadata.version,
+            identity.metadata.rules.len(),
+            &identity.digest.to_string()[..12],
+            self.app.vectors
+        );
         for seat in self.app.router.seats() {
             let manifest = seat.agent.manifest();
             println!(
@@ -568,7 +567,7 @@ fn closing(dir: &Path, counts: &HashMap<&'static str, u64>) -> anyhow::Result<Ex
     let engine = Engine::new(&EngineConfig::default())?;
     let policy =
         PinnedGraveyard::load(&engine, &GraveyardSource::Embedded, Pin::compiled_in()?)?.policy;
-    let same = super::audit::replay_all(dir, &[policy], false)?;
+    let same = super::audit::replay_all(dir, &engine, vec![Arc::new(policy)], false)?;
     println!(
         "\nWhat next:
   ark graveyard show                     the 26 rules

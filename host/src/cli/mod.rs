@@ -13,6 +13,8 @@ mod demo;
 mod graveyard;
 mod inspect;
 mod lists;
+mod policies;
+mod policy;
 mod reload;
 mod remote;
 mod serve;
@@ -72,6 +74,9 @@ enum Command {
     /// Agents: what failed, and running it again.
     #[command(subcommand)]
     Agent(agent::AgentCommand),
+    /// Operator policies: which are in force and on trial, and exchanging them while the host runs.
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
     /// Bearer tokens: who may call the API.
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -148,6 +153,7 @@ pub fn run() -> ExitCode {
         Command::Lists(command) => lists::run(command),
         Command::Account(command) => account::run(command),
         Command::Agent(command) => agent::run(command),
+        Command::Policy(command) => policy::run(command),
         Command::Token(command) => token::run(command),
         Command::Inspect(args) => inspect::run(&args),
         Command::Completions { shell } => {

@@ -2,13 +2,19 @@
 
 use crate::agents::Agents;
 use crate::app::App;
+use crate::changes::Order;
 use crate::config::{Config, Layers};
+use crate::model::ids::TraceId;
+use crate::policies::Policies;
 use crate::watchdog::Watchdog;
 
 use super::HostArgs;
 
-/// Keys that take effect at once: the ceiling for agents that are loaded from now on, and when agents are stopped or warned about.
-const LIVE: [&str; 22] = [
+/// Keys that take effect at once: the ceiling for agents that are loaded from now on, when agents are stopped or warned about, and which
+/// operator policies are declared.
+const LIVE: [&str; 24] = [
+    "policies",
+    "policies_dir",
     "limits.fuel",
     "limits.deadline_ms",
     "limits.table_elements",
@@ -43,6 +49,7 @@ pub(super) struct Reload {
     stack_bytes: usize,
     agents: Agents,
     watchdog: Watchdog,
+    policies: Policies,
 }
 
 impl Reload {
@@ -56,6 +63,7 @@ impl Reload {
             args,
             agents: app.agents.clone(),
             watchdog: app.watchdog.clone(),
+            policies: app.policies.clone(),
         })
     }
 
@@ -102,9 +110,30 @@ impl Reload {
             }
         }
         config.limits.stack_bytes = self.stack_bytes;
+        self.declare(&config);
         self.agents.set_ceiling(config.limits);
         self.watchdog.set_thresholds(config.watchdog.thresholds);
         self.layers = layers;
         tracing::warn!(applied, "the configuration was read again");
+    }
+
+    /// The policies' files are read whether or not the configuration has changed.
+    fn declare(&self, config: &Config) {
+        let order = Order {
+            by: "ark".to_owned(),
+            reason: "as declared, read again".to_owned(),
+            trace_id: TraceId::fresh(),
+        };
+        let dir = config.policies_dir.as_deref();
+        match self.policies.declare(&config.policies, dir, &order) {
+            Ok((changed, refused)) => tracing::warn!(
+                changed = changed.join(", "),
+                refused = refused.len(),
+                "the declared policies were read again"
+            ),
+            Err(error) => {
+                tracing::error!(%error, "the declared policies could not be exchanged: all stay as they were");
+            }
+        }
     }
 }

@@ -77,11 +77,12 @@ pub(super) struct Words {
     #[arg(long)]
     reason: Option<String>,
     #[command(flatten)]
-    caller: Caller,
+    pub(super) caller: Caller,
 }
 
 impl Words {
-    fn each(&self) -> [(&'static str, Option<&str>); 2] {
+    /// Each with its name.
+    pub(super) fn each(&self) -> [(&'static str, Option<&str>); 2] {
         [
             ("reason", self.reason.as_deref()),
             ("by", self.caller.name()),

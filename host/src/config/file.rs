@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::hrm::HrmConfig;
 use crate::model::ids::{Digest, Name};
+use crate::model::policy::Mode;
+use crate::model::settings::Settings;
 use crate::router::RouterConfig;
 use crate::runtime::{Limits, LimitsTable};
 use crate::telemetry::{TelemetryFile, TelemetryListen};
@@ -37,6 +39,8 @@ pub struct ConfigFile {
     pub submitters: Option<Vec<String>>,
     /// Operator policies, in the order they are asked.
     pub policies: Vec<PolicyFile>,
+    /// A directory with operator policies: `NAME.toml` manifests, their components beside them.
+    pub policies_dir: Option<PathBuf>,
     /// The ceiling of every agent's limits.
     pub limits: LimitsTable,
     /// Work that may wait or run at the same time.
@@ -67,6 +71,18 @@ pub struct PolicyFile {
     pub file: PathBuf,
     /// Its SHA-256.
     pub sha256: Digest,
+    /// Its name, to be sure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<Name>,
+    /// Its settings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settings: Option<Settings>,
+    /// `enforce` (unless it is said), or `shadow`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+    /// Its place among all policies; lower ones are asked first. Absent: 10 for the first of the list, 20 for the second and so on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub order: Option<u32>,
 }
 
 /// `[capacity]`
@@ -93,6 +109,10 @@ pub struct CapacityFile {
     pub drain_ms: Option<u64>,
     /// Versions kept of each uploaded agent, the one that serves included.
     pub agent_versions: Option<u32>,
+    /// Operator policies that may be in force.
+    pub policies: Option<usize>,
+    /// Fuel of one evaluation of an operator policy; about one a WebAssembly instruction.
+    pub policy_fuel: Option<u64>,
     /// The size the database may grow to, in bytes.
     pub max_database_bytes: Option<u64>,
     /// Seconds an approved trade holds its exposure without an execution report.
@@ -189,6 +209,10 @@ pub struct VetoFile {
 const LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 8000);
 /// Connections at the same time, unless told otherwise.
 pub(super) const CONNECTIONS: usize = 16_384;
+/// Operator policies that may be in force, unless told otherwise.
+pub(super) const POLICIES: usize = 16;
+/// Fuel of one evaluation of an operator policy, unless told otherwise: some milliseconds at most.
+pub(super) const POLICY_FUEL: u64 = 5_000_000;
 /// Requests of each token in a second, unless told otherwise.
 pub(super) const RATE: NonZeroU32 = NonZeroU32::MIN.saturating_add(4_999);
 
@@ -232,6 +256,8 @@ impl ConfigFile {
                 token_requests_per_second: Some(RATE.get()),
                 drain_ms: Some(10_000),
                 agent_versions: Some(10),
+                policies: Some(POLICIES),
+                policy_fuel: Some(POLICY_FUEL),
                 max_database_bytes: None,
                 reservation_seconds: Some(hrm.reservation_ttl.as_secs()),
                 approval_seconds: Some(hrm.approval_ttl.as_secs()),

@@ -18,8 +18,10 @@ use std::time::Duration;
 use crate::api::{AccessConfig, TlsFiles};
 use crate::hrm::HrmConfig;
 use crate::model::ids::Name;
+use crate::model::policy::PolicySource;
+use crate::policies::{Declaration, LAST};
 use crate::router::RouterConfig;
-use crate::runtime::{EngineConfig, GraveyardSource, LimitError, Limits};
+use crate::runtime::{EngineConfig, GraveyardSource, LimitError, Limits, POLICY_FUEL};
 use crate::store::{ListEntry, SecretKey, SecretKeyError, StoreConfig};
 use crate::telemetry::{TelemetryConfig, TelemetryListen};
 use crate::watchdog::{FleetConfig, RedisWatch, Retention, Thresholds, WatchdogConfig};
@@ -108,8 +110,14 @@ pub struct Config {
     pub telemetry: TelemetryConfig,
     /// Where the Graveyard is.
     pub graveyard: GraveyardSource,
-    /// The operator policies.
-    pub policies: Vec<PolicyFile>,
+    /// The operator policies that the configuration declares.
+    pub policies: Vec<Declaration>,
+    /// Where further ones are declared.
+    pub policies_dir: Option<PathBuf>,
+    /// How many may be in force.
+    pub most_policies: usize,
+    /// Fuel of one evaluation of one of them.
+    pub policy_fuel: u64,
     /// Where the agents are.
     pub agents_dir: Option<PathBuf>,
     /// The ceiling of every agent's limits.
@@ -228,7 +236,18 @@ impl Config {
             graveyard: file
                 .graveyard
                 .map_or(GraveyardSource::Embedded, GraveyardSource::File),
-            policies: file.policies,
+            policies: policies(file.policies)?,
+            policies_dir: file.policies_dir,
+            // Each may hold up every decision for as long as its fuel lasts.
+            most_policies: between("capacity.policies", file.capacity.policies, 1, 64)?
+                .unwrap_or(file::POLICIES),
+            policy_fuel: between(
+                "capacity.policy_fuel",
+                file.capacity.policy_fuel,
+                100_000,
+                POLICY_FUEL,
+            )?
+            .unwrap_or(file::POLICY_FUEL),
             agents_dir: file.agents_dir,
             limits,
             submitters,
@@ -258,6 +277,27 @@ impl Config {
             .unwrap_or(10),
         })
     }
+}
+
+/// `[[policies]]`, with what is not said filled in.
+fn policies(files: Vec<PolicyFile>) -> Result<Vec<Declaration>, ConfigError> {
+    files
+        .into_iter()
+        .zip(1_u32..)
+        .map(|(file, place)| {
+            let order = between("policies.order", file.order, 0, LAST)?;
+            Ok(Declaration {
+                source: PolicySource::Configuration,
+                origin: file.file.clone(),
+                file: file.file,
+                sha256: file.sha256,
+                name: file.name,
+                settings: file.settings,
+                mode: file.mode.unwrap_or_default(),
+                order: order.unwrap_or_else(|| place.saturating_mul(10).min(LAST)),
+            })
+        })
+        .collect()
 }
 
 fn at_least<T: PartialOrd + std::fmt::Display + Copy>(

@@ -10,12 +10,31 @@ use crate::model::verdict::RuleResult;
 /// approved. No verdict at all denies. The score is the lowest of all; 0 where a policy could not judge.
 #[must_use]
 pub fn combine(verdicts: &[PolicyVerdict]) -> (Outcome, f64) {
-    let mut outcome = if verdicts.is_empty() {
-        Outcome::Denied
-    } else {
-        Outcome::Approved
-    };
-    let mut score: f64 = if verdicts.is_empty() { 0.0 } else { 1.0 };
+    if verdicts.is_empty() {
+        return (Outcome::Denied, 0.0);
+    }
+    over(verdicts.iter())
+}
+
+/// The outcome there would be, had a policy on trial been enforced: with its verdict in the place of that of the operator policy of the same
+/// name, or beside the others. `refused`: the host itself denies.
+#[must_use]
+pub fn would_be(verdicts: &[PolicyVerdict], shadow: &PolicyVerdict, refused: bool) -> Outcome {
+    if refused || verdicts.is_empty() {
+        return Outcome::Denied;
+    }
+    let name = &shadow.policy.metadata.name;
+    let (graveyard, operator) = verdicts.split_at(1);
+    let others = operator
+        .iter()
+        .filter(|part| part.policy.metadata.name != *name);
+    let parts = graveyard.iter().chain(others).chain([shadow]);
+    over(parts).0
+}
+
+fn over<'a>(verdicts: impl Iterator<Item = &'a PolicyVerdict>) -> (Outcome, f64) {
+    let mut outcome = Outcome::Approved;
+    let mut score: f64 = 1.0;
     for part in verdicts {
         let Ok(verdict) = &part.verdict else {
             return (Outcome::Denied, 0.0);
@@ -35,6 +54,8 @@ pub fn combine(verdicts: &[PolicyVerdict]) -> (Outcome, f64) {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+
+    use proptest::prelude::*;
 
     use super::*;
     use crate::model::decision::PolicyIdentity;
@@ -59,6 +80,7 @@ mod tests {
                 digest: Digest::of(b"p"),
                 metadata,
             }),
+            settings: None,
             verdict: verdict
                 .map_err(str::to_owned)
                 .map(|(answers, compliance_score)| Verdict {
@@ -91,5 +113,96 @@ mod tests {
         for (verdicts, outcome, score) in cases {
             assert_eq!(combine(&verdicts), (outcome, score), "{verdicts:?}");
         }
+    }
+
+    fn any_answer() -> impl Strategy<Value = RuleResult> {
+        use RuleResult::{Error, Hold, NotApplicable, Pass, Violation, Warn};
+        prop::sample::select(vec![Pass, Warn, NotApplicable, Hold, Violation, Error])
+    }
+
+    /// Whatever a policy may say; that the score is not that of the answers makes no difference here.
+    fn any_verdict() -> impl Strategy<Value = PolicyVerdict> {
+        let said = (
+            prop::collection::vec(any_answer(), 0..6),
+            prop_oneof![Just(0.0), Just(1.0), 0.0..1.0],
+        );
+        prop_oneof![
+            4 => said.prop_map(|(answers, score)| part(Ok((&answers, score)))),
+            1 => Just(part(Err("it failed"))),
+        ]
+    }
+
+    const fn strictness(outcome: Outcome) -> u8 {
+        match outcome {
+            Outcome::Approved => 0,
+            Outcome::Held => 1,
+            Outcome::Denied => 2,
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn operator_policies_only_tighten(
+            graveyard in any_verdict(),
+            before in prop::collection::vec(any_verdict(), 0..4),
+            added in any_verdict(),
+            place in any::<prop::sample::Index>(),
+        ) {
+            let mut verdicts = vec![graveyard];
+            verdicts.extend(before);
+            let (outcome, score) = combine(&verdicts);
+            let failed = added.verdict.is_err();
+            // Behind the Graveyard, anywhere.
+            verdicts.insert(1 + place.index(verdicts.len()), added);
+            let (with, score_with) = combine(&verdicts);
+            prop_assert!(strictness(with) >= strictness(outcome), "{outcome:?} became {with:?}");
+            prop_assert!(score_with <= score, "{score} became {score_with}");
+            prop_assert!(!failed || with == Outcome::Denied);
+        }
+
+        #[test]
+        fn the_order_of_operator_policies_changes_no_outcome(
+            graveyard in any_verdict(),
+            operator in prop::collection::vec(any_verdict(), 0..5),
+        ) {
+            let mut verdicts = vec![graveyard.clone()];
+            verdicts.extend(operator.iter().cloned());
+            let mut reversed = vec![graveyard];
+            reversed.extend(operator.into_iter().rev());
+            prop_assert_eq!(combine(&verdicts).0, combine(&reversed).0);
+        }
+    }
+
+    #[test]
+    fn a_policy_on_trial_is_compared_in_the_place_of_its_name() {
+        use RuleResult::{Hold, Pass, Violation};
+        let named = |name: &str, mut part: PolicyVerdict| {
+            let metadata = Metadata {
+                name: name.into(),
+                ..part.policy.metadata.clone()
+            };
+            part.policy = Arc::new(PolicyIdentity {
+                digest: Digest::of(name.as_bytes()),
+                metadata,
+            });
+            part
+        };
+        let pass = || part(Ok((&[Pass], 1.0)));
+        let deny = || part(Ok((&[Violation], 0.0)));
+        let hold = || part(Ok((&[Hold], 0.0)));
+        let verdicts = [named("graveyard", pass()), named("a", deny()), named("b", hold())];
+        assert_eq!(combine(&verdicts).0, Outcome::Denied);
+        assert_eq!(would_be(&verdicts, &named("a", pass()), false), Outcome::Held);
+        assert_eq!(would_be(&verdicts, &named("b", pass()), false), Outcome::Denied);
+        assert_eq!(would_be(&verdicts, &named("c", pass()), false), Outcome::Denied);
+        assert_eq!(would_be(&verdicts, &named("a", pass()), true), Outcome::Denied);
+        let broken = part(Err("trap"));
+        assert_eq!(would_be(&verdicts[..1], &named("a", broken), false), Outcome::Denied);
+        // The Graveyard's place is nobody's.
+        let graveyard = [named("graveyard", deny())];
+        assert_eq!(would_be(&graveyard, &named("graveyard", pass()), false), Outcome::Denied);
+        assert_eq!(would_be(&[], &pass(), false), Outcome::Denied);
     }
 }

@@ -1,14 +1,17 @@
-//! Evidence of one decision: its audit row, the link before it, and the metadata of the policies that judged. Whoever has the policies'
+//! Evidence of one decision: its audit row, the link before it, which policies judged, and with which settings. Whoever has the policies'
 //! components can check offline that the row is as it was chained and that the policies really judge so.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::ids::{DecisionId, Digest, Millis};
+use crate::model::settings::Settings;
 use crate::runtime::Policy;
 use crate::store::{Archive, AuditKind, AuditRow, ReadError, StateAnchor, link_of};
 
+use super::library::Library;
 use super::replay::replay_one;
 
 /// The format of an evidence file.
@@ -28,8 +31,11 @@ pub struct Evidence {
     pub previous_hash: Digest,
     /// The log's last row when the file was made: the chain from the decision's hash leads to it.
     pub log_head: StateAnchor,
-    /// The digests of the policies that judged.
+    /// The digests of the policies that judged, those on trial last.
     pub policies: Vec<Digest>,
+    /// The settings that were in force, by their digests.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<Digest, Settings>,
 }
 
 /// What a check of an evidence file found.
@@ -68,43 +74,61 @@ pub fn collect(archive: &Archive, id: DecisionId) -> Result<Option<Evidence>, Re
         };
         true
     })?;
-    Ok(found.map(|row| Evidence {
+    let Some(row) = found else {
+        return Ok(None);
+    };
+    let judged = judges(&row.body);
+    let mut settings = BTreeMap::new();
+    for digest in judged.iter().filter_map(|judge| judge.settings) {
+        let json = archive.policy_settings(digest)?.ok_or_else(|| {
+            ReadError(format!(
+                "the settings {digest} that a policy judged with are not kept"
+            ))
+        })?;
+        let read = Settings::parse(&json).map_err(|error| ReadError(error.to_string()))?;
+        settings.insert(digest, read);
+    }
+    Ok(Some(Evidence {
         format: EVIDENCE_FORMAT.to_owned(),
         made_at_ms: Millis::now(),
-        policies: digests(&row.body),
+        policies: judged.into_iter().map(|judge| judge.digest).collect(),
+        settings,
         row,
         previous_hash: previous.hash,
         log_head: head,
     }))
 }
 
-fn digests(body: &str) -> Vec<Digest> {
+#[derive(Deserialize)]
+struct Judge {
+    digest: Digest,
+    #[serde(default)]
+    settings: Option<Digest>,
+}
+
+/// Who judged, and those on trial.
+fn judges(body: &str) -> Vec<Judge> {
     #[derive(Deserialize)]
     struct Verdicts {
         verdicts: Vec<Judge>,
-    }
-    #[derive(Deserialize)]
-    struct Judge {
-        digest: Digest,
+        #[serde(default)]
+        shadows: Vec<Judge>,
     }
     serde_json::from_str::<Verdicts>(body)
-        .map(|body| {
-            body.verdicts
-                .into_iter()
-                .map(|judge| judge.digest)
-                .collect()
-        })
+        .map(|body| body.verdicts.into_iter().chain(body.shadows).collect())
         .unwrap_or_default()
 }
 
-/// Checks an evidence file with nothing but the policies.
+/// Checks an evidence file with nothing but the policies, and the settings that are in it.
 #[must_use]
-pub fn check(evidence: &Evidence, policies: &[Policy]) -> EvidenceReport {
-    let policies: HashMap<Digest, &Policy> = policies
-        .iter()
-        .map(|policy| (policy.identity().digest, policy))
-        .collect();
+pub fn check(evidence: &Evidence, policies: &[Arc<Policy>]) -> EvidenceReport {
+    let library = Library::of(policies.iter().cloned())
+        .with_settings(evidence.settings.values().cloned());
     let row = &evidence.row;
+    let judged: Vec<Digest> = judges(&row.body)
+        .into_iter()
+        .map(|judge| judge.digest)
+        .collect();
     let problem = if evidence.format != EVIDENCE_FORMAT {
         Some(format!(
             "its format is {:?}, not {EVIDENCE_FORMAT}",
@@ -112,7 +136,7 @@ pub fn check(evidence: &Evidence, policies: &[Policy]) -> EvidenceReport {
         ))
     } else if link_of(evidence.previous_hash, row) != row.hash {
         Some("the row does not match its hash: it was changed".to_owned())
-    } else if digests(&row.body) != evidence.policies {
+    } else if judged != evidence.policies {
         Some("the policies named are not those that judged".to_owned())
     } else if row.seq > evidence.log_head.seq
         || (row.seq == evidence.log_head.seq && row.hash != evidence.log_head.hash)
@@ -120,7 +144,7 @@ pub fn check(evidence: &Evidence, policies: &[Policy]) -> EvidenceReport {
         Some("the log's head does not fit the row".to_owned())
     } else {
         // A policy's failure for lack of time cannot be judged again; that it denied was checked.
-        replay_one(row, &policies).err()
+        replay_one(row, &library).err()
     };
     EvidenceReport {
         decision_id: row.id.clone(),

@@ -23,7 +23,8 @@ use super::guards::Guards;
 use super::ledger::Subject;
 use super::proposal::{
     Answer, Attestation, AttestationReceipt, Batch, BatchAnswer, ExecutionReceipt, ExecutionReport,
-    HrmConfig, HrmError, Instruction, OrderReceipt, Proposal, Resolution, Resolved, Settlement,
+    HrmConfig, HrmError, Instruction, OrderReceipt, PolicySwap, Proposal, Resolution, Resolved,
+    Settlement,
 };
 use super::redaction::{Findings, redact, redact_text};
 
@@ -38,6 +39,7 @@ pub(super) enum Request {
     Batch(Box<Batch>, Vec<Redacted>, Reply<BatchAnswer>),
     Resolve(Box<Resolution>, Reply<Resolved>),
     Attest(Box<Attestation>, Reply<AttestationReceipt>),
+    Swap(Box<PolicySwap>, Reply<()>),
     Expire,
     Stop,
 }
@@ -195,9 +197,7 @@ impl Hrm {
             })
             .map_err(|error| HrmError::NotRecorded(error.to_string()))?;
         let meters = Arc::clone(&config.meters);
-        chain
-            .identities()
-            .for_each(|policy| meters.rules.know(policy));
+        chain.tell(&meters);
         let share = (config.queue / 4).max(1);
         let (requests, inbox) = crossbeam_channel::bounded(config.queue);
         let (urgent, first) = crossbeam_channel::bounded(share);
@@ -348,6 +348,15 @@ impl Hrm {
         }
     }
 
+    /// Exchanges the operator policies, for everything judged from then on. `reply` is called once that is durable; if it cannot be made so,
+    /// nothing has changed.
+    pub fn swap_policies(&self, swap: PolicySwap, reply: Reply<()>) {
+        // As with an order: a policy that tightens must not be lost to a flood of proposals.
+        if let Err(error) = self.urgent.send(Request::Swap(Box::new(swap), reply)) {
+            error.into_inner().fail(HrmError::Closed);
+        }
+    }
+
     /// Settles the approvals whose time is over. Called from time to time.
     pub fn expire_approvals(&self) {
         self.send(&self.requests, Request::Expire);
@@ -400,6 +409,7 @@ impl Request {
             Self::Batch(_, _, reply) => reply(Err(error)),
             Self::Resolve(_, reply) => reply(Err(error)),
             Self::Attest(_, reply) => reply(Err(error)),
+            Self::Swap(_, reply) => reply(Err(error)),
             Self::Expire | Self::Stop => {}
         }
     }

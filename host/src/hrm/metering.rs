@@ -46,6 +46,7 @@ pub(super) fn durable(
             .decision
             .record(now.saturating_duration_since(accepted));
         meters.rules.decided(decision);
+        meters.seats.decided(decision);
         if let Some(agent) = meters.agents.known(&decision.agent) {
             agent.decided(decision.outcome);
         }

@@ -2,7 +2,7 @@
 //! what was approved and hands the decision to the store.
 //!
 //! Reading order: [`proposal`] (what goes in and out), [`handle`], [`arbiter`] (the thread), [`ledger`] (facts and reservations), [`lists`], [`chain`] (the policies), [`combine`]
-//! (the outcome), [`record`] (its form in the audit log), [`orders`] (halts and quarantines), [`redaction`], [`guards`],
+//! (the outcome), [`record`] (its form in the audit log), [`orders`] (halts and quarantines), [`library`] (what judged, for judging again), [`redaction`], [`guards`],
 //! [`services`] (what agents' host calls are answered from).
 //!
 //! Must not know: HTTP, who subscribes to which topic, how agents run.
@@ -14,6 +14,7 @@ pub mod evidence;
 pub mod guards;
 mod handle;
 mod ledger;
+pub mod library;
 mod lists;
 mod metering;
 mod orders;
@@ -30,7 +31,7 @@ pub use orders::{ALERT_TOPIC, announcement};
 pub use proposal::{
     Answer, Attestation, AttestationReceipt, Attested, Batch, BatchAnswer, ExecutionReceipt,
     ExecutionReport, HrmConfig, HrmError, IdempotencyKey, Instruction, InvocationAction,
-    OrderReceipt, Proposal, Resolution, ResolutionReceipt, Resolved, Settlement,
+    OrderReceipt, PolicySwap, Proposal, Resolution, ResolutionReceipt, Resolved, Settlement,
 };
 pub use record::decision_of;
 pub use services::{LiveServices, refusal};

@@ -12,8 +12,9 @@ use crate::model::decision::Decision;
 use crate::model::ids::{DecisionId, Digest, Fraction, Millis, Name, TraceId};
 use crate::model::signal::Signal;
 use crate::model::state::{NewMemory, StateWrite, TruthWrite};
-use crate::store::{ApprovalStatus, List, ListEntry};
+use crate::store::{ApprovalStatus, List, ListEntry, Unit};
 
+use super::chain::Slot;
 use super::ledger::ExecutionStatus;
 
 /// How the HRM works.
@@ -253,6 +254,14 @@ pub struct AttestationReceipt {
     pub at: Millis,
     /// Today's loss as a fraction of capital, with it.
     pub daily_loss: f64,
+}
+
+/// Other operator policies than those in force.
+pub struct PolicySwap {
+    /// All of them, in the order they are asked.
+    pub slots: Vec<Arc<Slot>>,
+    /// What is committed with the exchange: the change, and its audit row. Nothing in it can be refused.
+    pub unit: Unit,
 }
 
 /// One action of an invocation.

@@ -2,7 +2,8 @@
 //!
 //! The body of an audit row is canonical JSON: equal decisions have equal bytes. Rule answers are compact arrays
 //! `[number, answer, observed, limit, nearest passing]` with trailing nulls left out; names and severities stand once per policy, in its
-//! metadata, found by the digest. Id, trace, agent, outcome and time stand in columns of their own.
+//! metadata, found by the digest. Settings stand by their digest too; what policies on trial said is a list of its own. Where there is
+//! neither, nothing is written of them. Id, trace, agent, outcome and time stand in columns of their own.
 
 use std::sync::Arc;
 
@@ -11,7 +12,9 @@ use serde::ser::SerializeSeq;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::model::action::Action;
-use crate::model::decision::{ApprovalGiven, Decision, Outcome, PolicyIdentity, PolicyVerdict};
+use crate::model::decision::{
+    ApprovalGiven, Decision, Outcome, PolicyIdentity, PolicyVerdict, ShadowVerdict,
+};
 use crate::model::facts::Facts;
 use crate::model::ids::{DecisionId, Digest, Millis, Name, TraceId};
 use crate::model::verdict::{RuleAnswer, RuleResult, Value, Verdict};
@@ -50,6 +53,8 @@ struct BodyOut<'a> {
     action: &'a Action,
     facts: &'a Facts,
     verdicts: Vec<PartOut<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    shadows: Vec<ShadowOut<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     refusal: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,8 +68,17 @@ struct BodyOut<'a> {
 struct PartOut<'a> {
     policy: &'a str,
     digest: Digest,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    settings: Option<Digest>,
     #[serde(flatten)]
     said: Said<&'a [RuleAnswer], &'a [String], &'a str>,
+}
+
+#[derive(Serialize)]
+struct ShadowOut<'a> {
+    outcome: Outcome,
+    #[serde(flatten)]
+    part: PartOut<'a>,
 }
 
 #[derive(Deserialize)]
@@ -73,6 +87,8 @@ struct BodyIn {
     action: Action,
     facts: Facts,
     verdicts: Vec<PartIn>,
+    #[serde(default)]
+    shadows: Vec<ShadowIn>,
     #[serde(default)]
     refusal: Option<String>,
     #[serde(default)]
@@ -85,8 +101,17 @@ struct BodyIn {
 #[derive(Deserialize)]
 struct PartIn {
     digest: Digest,
+    #[serde(default)]
+    settings: Option<Digest>,
     #[serde(flatten)]
     said: Said<Vec<CompactIn>, Vec<String>, String>,
+}
+
+#[derive(Deserialize)]
+struct ShadowIn {
+    outcome: Outcome,
+    #[serde(flatten)]
+    part: PartIn,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -111,30 +136,67 @@ enum Said<Answers, Warnings, Text> {
 /// # Errors
 /// Never in practice: all numbers in it are finite.
 pub fn encode(decision: &Decision) -> Result<String, serde_json::Error> {
-    let verdicts = decision
-        .verdicts
+    let verdicts = decision.verdicts.iter().map(part_out).collect();
+    let shadows = decision
+        .shadows
         .iter()
-        .map(|part| PartOut {
-            policy: &part.policy.metadata.name,
-            digest: part.policy.digest,
-            said: match &part.verdict {
-                Ok(verdict) => Said::Verdict {
-                    answers: verdict.answers.as_slice(),
-                    warnings: verdict.warnings.as_slice(),
-                    compliance_score: verdict.compliance_score,
-                },
-                Err(failure) => Said::Failure { failure },
-            },
+        .map(|shadow| ShadowOut {
+            outcome: shadow.outcome,
+            part: part_out(&shadow.part),
         })
         .collect();
     serde_json::to_string(&BodyOut {
         action: &decision.action,
         facts: &decision.facts,
         verdicts,
+        shadows,
         refusal: decision.refusal.as_deref(),
         approval: decision.approval.as_ref(),
         submitter: decision.submitter.as_deref(),
         compliance_score: decision.compliance_score,
+    })
+}
+
+fn part_out(part: &PolicyVerdict) -> PartOut<'_> {
+    PartOut {
+        policy: &part.policy.metadata.name,
+        digest: part.policy.digest,
+        settings: part.settings,
+        said: match &part.verdict {
+            Ok(verdict) => Said::Verdict {
+                answers: verdict.answers.as_slice(),
+                warnings: verdict.warnings.as_slice(),
+                compliance_score: verdict.compliance_score,
+            },
+            Err(failure) => Said::Failure { failure },
+        },
+    }
+}
+
+fn part_in(
+    part: PartIn,
+    policy: &impl Fn(Digest) -> Option<Arc<PolicyIdentity>>,
+) -> Result<PolicyVerdict, RecordError> {
+    let identity = policy(part.digest).ok_or(RecordError::UnknownPolicy(part.digest))?;
+    let verdict = match part.said {
+        Said::Failure { failure } => Err(failure),
+        Said::Verdict {
+            answers,
+            warnings,
+            compliance_score,
+        } => Ok(Verdict {
+            answers: answers
+                .into_iter()
+                .map(|CompactIn(answer)| answer)
+                .collect(),
+            warnings,
+            compliance_score,
+        }),
+    };
+    Ok(PolicyVerdict {
+        policy: identity,
+        settings: part.settings,
+        verdict,
     })
 }
 
@@ -151,26 +213,15 @@ pub fn decode(
     let verdicts = body
         .verdicts
         .into_iter()
-        .map(|part| {
-            let identity = policy(part.digest).ok_or(RecordError::UnknownPolicy(part.digest))?;
-            let verdict = match part.said {
-                Said::Failure { failure } => Err(failure),
-                Said::Verdict {
-                    answers,
-                    warnings,
-                    compliance_score,
-                } => Ok(Verdict {
-                    answers: answers
-                        .into_iter()
-                        .map(|CompactIn(answer)| answer)
-                        .collect(),
-                    warnings,
-                    compliance_score,
-                }),
-            };
-            Ok(PolicyVerdict {
-                policy: identity,
-                verdict,
+        .map(|part| part_in(part, &policy))
+        .collect::<Result<_, RecordError>>()?;
+    let shadows = body
+        .shadows
+        .into_iter()
+        .map(|shadow| {
+            Ok(ShadowVerdict {
+                part: part_in(shadow.part, &policy)?,
+                outcome: shadow.outcome,
             })
         })
         .collect::<Result<_, RecordError>>()?;
@@ -183,6 +234,7 @@ pub fn decode(
         action: body.action,
         facts: body.facts,
         verdicts,
+        shadows,
         refusal: body.refusal,
         approval: body.approval,
         outcome: columns.outcome,
@@ -365,13 +417,16 @@ mod tests {
             verdicts: vec![
                 PolicyVerdict {
                     policy: policy.clone(),
-                    verdict: Ok(verdict),
+                    settings: None,
+                    verdict: Ok(verdict.clone()),
                 },
                 PolicyVerdict {
                     policy: policy.clone(),
+                    settings: Some(Digest::of(b"{}")),
                     verdict: Err("trap".into()),
                 },
             ],
+            shadows: Vec::new(),
             refusal: Some("r".into()),
             approval: Some(ApprovalGiven {
                 held: DecisionId::fresh(),
@@ -396,8 +451,31 @@ mod tests {
         assert_eq!(back, decision);
         assert_eq!(encode(&back).unwrap(), body);
         assert!(matches!(
-            decode(columns, &body, |_| None),
+            decode(columns.clone(), &body, |_| None),
             Err(RecordError::UnknownPolicy(_))
         ));
+        assert!(!body.contains("shadows"), "{body}");
+        let part = |verdict| PolicyVerdict {
+            policy: policy.clone(),
+            settings: Some(Digest::of(b"{}")),
+            verdict,
+        };
+        let watched = Decision {
+            shadows: vec![
+                ShadowVerdict {
+                    part: part(Ok(verdict)),
+                    outcome: Outcome::Held,
+                },
+                ShadowVerdict {
+                    part: part(Err("slow".into())),
+                    outcome: Outcome::Denied,
+                },
+            ],
+            ..decision
+        };
+        let body = encode(&watched).unwrap();
+        let back = decode(columns, &body, |_| Some(policy.clone())).unwrap();
+        assert_eq!(back, watched);
+        assert_eq!(encode(&back).unwrap(), body);
     }
 }

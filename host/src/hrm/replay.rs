@@ -1,18 +1,19 @@
 //! Replay: a recorded decision, judged again, must come out the same to the byte.
 //!
-//! Every policy is evaluated in a fresh instance, so that a policy which remembered something between evaluations would be found out.
+//! Every policy is evaluated in a fresh instance, so that a policy which remembered something between evaluations would be found out. What
+//! policies on trial said must come out the same too.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::model::decision::{Decision, Outcome, PolicyVerdict};
+use crate::model::decision::{Decision, Outcome, PolicyIdentity, PolicyVerdict, ShadowVerdict};
 use crate::model::ids::Digest;
-use crate::runtime::Policy;
+use crate::model::verdict::Metadata;
 use crate::store::{Archive, AuditKind, AuditRow, ReadError};
 
-use super::combine::combine;
+use super::combine::{combine, would_be};
+use super::library::Library;
 use super::record::{self, decision_of};
 
 /// A decision that did not come out the same.
@@ -39,20 +40,16 @@ pub struct ReplayReport {
     pub differences: Vec<Difference>,
 }
 
-/// Judges every decision of a log again with these policies.
+/// Judges every decision of a log again with the policies of this library.
 ///
 /// # Errors
 /// The database cannot be read. What cannot be judged again is a difference, not an error.
-pub fn replay(archive: &Archive, policies: &[Policy]) -> Result<ReplayReport, ReadError> {
-    let policies: HashMap<Digest, &Policy> = policies
-        .iter()
-        .map(|policy| (policy.identity().digest, policy))
-        .collect();
+pub fn replay(archive: &Archive, library: &Library<'_>) -> Result<ReplayReport, ReadError> {
     let mut report = ReplayReport::default();
     archive.audit_rows(|row| {
         if row.kind == AuditKind::Decision {
             report.decisions += 1;
-            match replay_one(&row, &policies) {
+            match replay_one(&row, library) {
                 Ok(true) => report.identical += 1,
                 Ok(false) => report.failures += 1,
                 Err(problem) if report.differences.len() < 100 => {
@@ -71,14 +68,13 @@ pub fn replay(archive: &Archive, policies: &[Policy]) -> Result<ReplayReport, Re
 }
 
 /// Whether it came out the same (true), or held a policy's failure and was rightly denied (false).
-pub(super) fn replay_one(
-    row: &AuditRow,
-    policies: &HashMap<Digest, &Policy>,
-) -> Result<bool, String> {
+pub(super) fn replay_one(row: &AuditRow, library: &Library<'_>) -> Result<bool, String> {
+    // A policy that could not judge may be one that cannot be loaded now either; what it is called is then not needed.
     let identity = |digest: Digest| {
-        policies
-            .get(&digest)
-            .map(|policy| Arc::clone(policy.identity()))
+        Some(library.policy(digest).map_or_else(
+            |_| Arc::new(nameless(digest)),
+            |policy| Arc::clone(policy.identity()),
+        ))
     };
     let recorded = decision_of(row, identity)
         .map_err(|error| error.to_string())?
@@ -90,18 +86,21 @@ pub(super) fn replay_one(
             Err("a policy failed and the action was not denied".to_owned())
         };
     }
-    let mut verdicts = Vec::with_capacity(recorded.verdicts.len());
-    for part in &recorded.verdicts {
-        let policy = policies
-            .get(&part.policy.digest)
-            .ok_or_else(|| format!("the policy {} is not at hand", part.policy.digest))?;
-        let verdict = policy
-            .instance()
-            .and_then(|mut instance| instance.evaluate(None, &recorded.action, &recorded.facts))
-            .map_err(|error| format!("{} fails now: {error}", part.policy.metadata.name))?;
-        verdicts.push(PolicyVerdict {
-            policy: Arc::clone(&part.policy),
-            verdict: Ok(verdict),
+    let verdicts = recorded
+        .verdicts
+        .iter()
+        .map(|part| again(part, &recorded, library))
+        .collect::<Result<Vec<_>, String>>()?;
+    let mut shadows = Vec::with_capacity(recorded.shadows.len());
+    for shadow in &recorded.shadows {
+        let part = match &shadow.part.verdict {
+            Ok(_) => again(&shadow.part, &recorded, library)?,
+            // It had no say, and a failure for lack of time cannot be replayed: it stands as it was recorded.
+            Err(_) => shadow.part.clone(),
+        };
+        shadows.push(ShadowVerdict {
+            outcome: would_be(&verdicts, &part, recorded.refusal.is_some()),
+            part,
         });
     }
     let (outcome, compliance_score) = match &recorded.refusal {
@@ -117,6 +116,7 @@ pub(super) fn replay_one(
     }
     let again = Decision {
         verdicts,
+        shadows,
         outcome,
         compliance_score,
         ..recorded
@@ -131,4 +131,38 @@ pub(super) fn replay_one(
         return Err(format!("the record differs from byte {at} on"));
     }
     Ok(true)
+}
+
+/// A policy's part of a decision, judged again in a fresh instance.
+fn again(
+    part: &PolicyVerdict,
+    recorded: &Decision,
+    library: &Library<'_>,
+) -> Result<PolicyVerdict, String> {
+    let policy = library.policy(part.policy.digest)?;
+    let settings = part
+        .settings
+        .map(|digest| library.settings(digest))
+        .transpose()?;
+    let verdict = policy
+        .instance()
+        .and_then(|mut instance| {
+            instance.evaluate(settings.as_ref(), &recorded.action, &recorded.facts)
+        })
+        .map_err(|error| format!("{} fails now: {error}", part.policy.metadata.name))?;
+    Ok(PolicyVerdict {
+        verdict: Ok(verdict),
+        ..part.clone()
+    })
+}
+
+fn nameless(digest: Digest) -> PolicyIdentity {
+    PolicyIdentity {
+        digest,
+        metadata: Metadata {
+            name: String::new(),
+            version: String::new(),
+            rules: Vec::new(),
+        },
+    }
 }

@@ -9,6 +9,7 @@
 //! Must not know: how numbers are shown, Prometheus, HTTP, the parts that record.
 
 mod agents;
+mod policies;
 mod rules;
 mod spans;
 
@@ -20,7 +21,8 @@ use crate::model::decision::Outcome;
 use crate::model::ids::Digest;
 
 pub use agents::{AgentMeter, AgentMeters, CAUSES, Deployment};
-pub use rules::{ANSWERS, PolicyMeter, RuleMeters};
+pub use policies::{COMPARISONS, Differing, PolicyTally, SeatMeter, SeatMeters};
+pub use rules::{ANSWERS, RuleMeters, RuleRow, Sums};
 pub use spans::{Span, SpanId, SpanLink, Spans};
 
 /// A number that only grows.
@@ -196,6 +198,8 @@ pub struct HrmMeters {
     pub evaluation: Timing,
     /// How the rules answered.
     pub rules: RuleMeters,
+    /// The operator policies in force.
+    pub seats: SeatMeters,
     /// Proposals turned away since too many were waiting.
     pub turned_away: Count,
     /// Proposals that could not be recorded, and so were denied.

@@ -47,8 +47,19 @@ pub struct PolicyIdentity {
 pub struct PolicyVerdict {
     /// Which policy.
     pub policy: Arc<PolicyIdentity>,
+    /// The SHA-256 of the settings it judged with; `None`: with none.
+    pub settings: Option<Digest>,
     /// What it said, or why it could say nothing (which denies).
     pub verdict: Result<Verdict, String>,
+}
+
+/// What a policy on trial said of a decision in which it had no say.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ShadowVerdict {
+    /// What it said. That it could say nothing denies nobody here.
+    pub part: PolicyVerdict,
+    /// The outcome there would have been, had it been enforced: in the place of the enforced version of the same name, if there is one.
+    pub outcome: Outcome,
 }
 
 /// The approval under which an action was judged again.
@@ -80,6 +91,8 @@ pub struct Decision {
     pub facts: Facts,
     /// The verdicts: Graveyard first, then the operator policies in their order.
     pub verdicts: Vec<PolicyVerdict>,
+    /// What policies on trial said, in their order. The outcome is the same without them.
+    pub shadows: Vec<ShadowVerdict>,
     /// Why the host itself denies, apart from any policy, e.g. that the manifest does not grant the action type.
     pub refusal: Option<String>,
     /// The approval it was judged under, where the action was held before.

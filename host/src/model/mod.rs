@@ -15,6 +15,7 @@ pub mod decision;
 pub mod facts;
 pub mod form;
 pub mod ids;
+pub mod policy;
 pub mod principal;
 pub mod settings;
 pub mod signal;

@@ -56,8 +56,8 @@ mod configurable {
     });
 }
 
-/// Fuel of one evaluation: the Graveyard needs some 20,000 units.
-const FUEL: u64 = 20_000_000;
+/// Fuel of one evaluation, unless less is said: the Graveyard needs some 20,000 units.
+pub const POLICY_FUEL: u64 = 20_000_000;
 /// Time of one evaluation.
 const DEADLINE: Duration = Duration::from_millis(100);
 /// Memory of one policy instance.
@@ -144,6 +144,7 @@ pub struct Policy {
     pre: Linked,
     engine: Engine,
     vectors: Option<Vec<u8>>,
+    fuel: u64,
 }
 
 /// The world that a component is of.
@@ -202,6 +203,7 @@ impl Policy {
             pre,
             engine: engine.clone(),
             vectors: super::vectors::section(bytes),
+            fuel: POLICY_FUEL,
         };
         let mut instance = policy
             .instance()
@@ -222,6 +224,15 @@ impl Policy {
             metadata,
         });
         Ok(policy)
+    }
+
+    /// The same with so much fuel for each evaluation, [`POLICY_FUEL`] at most.
+    #[must_use]
+    pub fn with_fuel(self, fuel: u64) -> Self {
+        Self {
+            fuel: fuel.min(POLICY_FUEL),
+            ..self
+        }
     }
 
     /// What identifies it.
@@ -270,7 +281,7 @@ impl Policy {
         store.limiter(|meter| meter);
         store.set_hostcall_fuel(MAX_ANSWER);
         store
-            .set_fuel(FUEL)
+            .set_fuel(self.fuel)
             .map_err(|error| PolicyError::Start(error.to_string()))?;
         store.set_epoch_deadline(ticks_until(Instant::now() + DEADLINE));
         let policy = match &self.pre {
@@ -285,6 +296,7 @@ impl Policy {
             store,
             policy,
             identity: Arc::clone(&self.identity),
+            fuel: self.fuel,
         })
     }
 }
@@ -294,6 +306,7 @@ pub struct PolicyInstance {
     store: Store<Meter>,
     policy: World,
     identity: Arc<PolicyIdentity>,
+    fuel: u64,
 }
 
 enum World {
@@ -329,7 +342,7 @@ impl PolicyInstance {
 
     fn rearm(&mut self) -> Result<(), PolicyError> {
         self.store
-            .set_fuel(FUEL)
+            .set_fuel(self.fuel)
             .map_err(|error| PolicyError::Start(error.to_string()))?;
         self.store
             .set_epoch_deadline(ticks_until(Instant::now() + DEADLINE));

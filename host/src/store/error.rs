@@ -189,7 +189,7 @@ fn shown(target: RollbackTarget, current: u64) -> String {
 /// Why something could not be read.
 #[derive(Debug, thiserror::Error)]
 #[error("the database cannot be read: {0}")]
-pub struct ReadError(pub(super) String);
+pub struct ReadError(pub(crate) String);
 
 impl From<rusqlite::Error> for ReadError {
     fn from(error: rusqlite::Error) -> Self {

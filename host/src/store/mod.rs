@@ -25,6 +25,7 @@ mod maintenance;
 mod memory;
 mod metering;
 mod operation;
+mod policies;
 mod quota;
 mod readers;
 mod retention;
@@ -67,6 +68,7 @@ pub use lists::{List, ListChange, ListEntry, ListRow};
 pub use maintenance::{MaintenanceError, rekey};
 pub use memory::{MemoryFilter, MemoryRow};
 pub use operation::{Operation, OperatorChange};
+pub use policies::{NewPolicyVersion, PolicyChange, PolicySlot, PolicyVersion};
 pub use retention::{
     ARCHIVE_FORMAT, ArchiveHeader, ArchiveReport, Archived, archive_audit, check_archive,
 };
@@ -310,7 +312,8 @@ impl Archive {
             return Err(OpenError::Missing { path });
         }
         Ok(Self {
-            readers: Readers::open(&path, 1)?,
+            // One for whoever walks the log, one for what is looked up on the way.
+            readers: Readers::open(&path, 2)?,
             dir: dir.to_owned(),
         })
     }

@@ -50,6 +50,8 @@ impl From<SecretError> for StepError {
 
 /// The version this program writes.
 pub(super) const VERSION: u32 = 4;
+/// From this version on policies' components and settings are kept.
+pub(super) const WITH_POLICIES: u32 = 4;
 
 /// Up to this size a database is checked whole when it is opened.
 const QUICK_CHECK_BYTES: u64 = 32 * 1024 * 1024;

@@ -16,6 +16,7 @@ use super::fleet::FleetPlace;
 use super::ledger::LedgerChange;
 use super::lists::{ListChange, ListEntry};
 use super::operation::Operation;
+use super::policies::PolicyChange;
 use super::signals::{DeliveryDone, NewSignal, OutboxMessage, SignalReceipt};
 
 /// What is committed whole or not at all.
@@ -51,6 +52,8 @@ pub struct Unit {
     pub operations: Vec<Operation>,
     /// Policies to be remembered, so that their decisions can be read later.
     pub policies: Vec<PolicyRecord>,
+    /// Changes of what is kept of operator policies.
+    pub policy_changes: Vec<PolicyChange>,
     /// What is held, and what became of it.
     pub approvals: Vec<ApprovalChange>,
     /// Changes of the operator's lists.

@@ -18,7 +18,7 @@ use super::quota::Quota;
 use super::secrets::SecretKey;
 use super::unit::{Done, Receipt, Unit};
 use super::{
-    account, agents, approvals, control, fleet, history, ledger, lists, memory, operation,
+    account, agents, approvals, control, fleet, history, ledger, lists, memory, operation, policies,
     session_log, signals, state, truth, verify,
 };
 
@@ -336,6 +336,9 @@ impl Writer {
         }
         for policy in &unit.policies {
             ledger::write_policy(connection, policy)?;
+        }
+        for change in &unit.policy_changes {
+            policies::write(connection, change)?;
         }
         for change in &unit.control {
             control::write(connection, change)?;

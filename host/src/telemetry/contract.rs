@@ -148,6 +148,26 @@ pub const CONTRACT: &[Metric] = &[
         "Decisions for which a policy could not answer: they were denied.",
     ),
     counter(
+        "ark_policy_evaluations_total",
+        &["mode", "policy"],
+        "Evaluations of operator policies, dry runs too: enforce, or shadow (on trial, counts for nothing).",
+    ),
+    counter(
+        "ark_policy_evaluation_seconds_total",
+        &["mode", "policy"],
+        "Time they took.",
+    ),
+    counter(
+        "ark_policy_shadow_decisions_total",
+        &["policy", "result"],
+        "Decisions of which a policy on trial said something: same (the outcome would be), different, failed (it could not answer).",
+    ),
+    gauge(
+        "ark_policies_in_force",
+        &["kind"],
+        "Operator policies: enforce, shadow, broken (it cannot be loaded, so everything is denied in its name).",
+    ),
+    counter(
         "ark_proposals_refused_total",
         &["reason"],
         "Proposals without a decision: busy (too many were waiting), not_recorded (the commit failed: denied).",

@@ -1,6 +1,6 @@
 //! What the counters and gauges say when somebody asks: read from the parts' own numbers, at that moment.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use super::registry::Registry;
 use super::slo::Slos;
 use super::{Emit, TelemetryError};
 use crate::meters::{
-    ANSWER_CLASSES, ANSWERS, AgentMeter, CAUSES, Call, Count, Deployment, EXECUTION_STATUSES,
-    Meters,
+    ANSWER_CLASSES, ANSWERS, AgentMeter, CAUSES, COMPARISONS, Call, Count, Deployment,
+    EXECUTION_STATUSES, Meters, PolicyTally,
 };
 use crate::model::decision::PolicyIdentity;
 use crate::model::ids::{Millis, Name};
-use crate::model::verdict::Severity;
+use crate::model::policy::Mode;
 use crate::readiness::Readiness;
 use crate::router::Router;
 
@@ -58,6 +58,22 @@ const INSTRUMENTS: &[(&str, Observe)] = &[
         rules(sources, emit, false);
     }),
     ("ark_policy_failures_total", policy_failures),
+    ("ark_policy_evaluations_total", |sources, emit| {
+        operator_policies(sources, emit, |tally, mode| {
+            tally.evaluations[mode].get() as f64
+        });
+    }),
+    ("ark_policy_evaluation_seconds_total", |sources, emit| {
+        operator_policies(sources, emit, |tally, mode| {
+            tally.busy_nanos[mode].get() as f64 / 1e9
+        });
+    }),
+    ("ark_policy_shadow_decisions_total", policy_comparisons),
+    ("ark_policies_in_force", |sources, emit| {
+        for (kind, number) in sources.readiness.policies.numbers() {
+            emit(number as f64, &[KeyValue::new("kind", kind)]);
+        }
+    }),
     ("ark_proposals_refused_total", |sources, emit| {
         let hrm = &sources.meters.hrm;
         count(emit, &hrm.turned_away, &[KeyValue::new("reason", "busy")]);
@@ -450,23 +466,7 @@ fn loaded(sources: &Sources) -> Vec<(Name, Deployment, Arc<AgentMeter>)> {
 
 /// Violations, or the other answers that fired. Versions of a policy that judged one after the other are one row, so that it only grows.
 fn rules(sources: &Sources, emit: &mut Emit<'_>, violations: bool) {
-    let mut rows: BTreeMap<(String, String, &'static str), [u64; 4]> = BTreeMap::new();
-    for meter in sources.meters.hrm.rules.all() {
-        let metadata = &meter.policy.metadata;
-        for (rule, counts) in metadata.rules.iter().zip(&meter.rules) {
-            let severity = match rule.severity {
-                Severity::Low => "low",
-                Severity::Medium => "medium",
-                Severity::High => "high",
-                Severity::Critical => "critical",
-            };
-            let key = (metadata.name.clone(), rule.name.clone(), severity);
-            for (sum, count) in rows.entry(key).or_default().iter_mut().zip(counts) {
-                *sum += count.get();
-            }
-        }
-    }
-    for ((policy, rule, severity), counts) in rows {
+    for ((policy, rule, severity), counts) in sources.meters.hrm.rules.sums().rules {
         let labels = [
             KeyValue::new("policy", policy),
             KeyValue::new("rule", rule),
@@ -486,12 +486,37 @@ fn rules(sources: &Sources, emit: &mut Emit<'_>, violations: bool) {
 }
 
 fn policy_failures(sources: &Sources, emit: &mut Emit<'_>) {
-    let mut rows: BTreeMap<String, u64> = BTreeMap::new();
-    for meter in sources.meters.hrm.rules.all() {
-        *rows.entry(meter.policy.metadata.name.clone()).or_default() += meter.failures.get();
-    }
-    for (policy, failures) in rows {
+    for (policy, failures) in sources.meters.hrm.rules.sums().failures {
         emit(failures as f64, &[KeyValue::new("policy", policy)]);
+    }
+}
+
+/// What operator policies did, by name and by whether their verdicts count.
+fn operator_policies(
+    sources: &Sources,
+    emit: &mut Emit<'_>,
+    value: fn(&PolicyTally, usize) -> f64,
+) {
+    for (policy, tally) in sources.meters.hrm.seats.tallies() {
+        for (place, mode) in [Mode::Enforce, Mode::Shadow].into_iter().enumerate() {
+            let labels = [
+                KeyValue::new("mode", mode.as_str()),
+                KeyValue::new("policy", StringValue::from(policy.as_str().to_owned())),
+            ];
+            emit(value(&tally, place), &labels);
+        }
+    }
+}
+
+fn policy_comparisons(sources: &Sources, emit: &mut Emit<'_>) {
+    for (policy, tally) in sources.meters.hrm.seats.tallies() {
+        for (result, decisions) in COMPARISONS.iter().zip(&tally.compared) {
+            let labels = [
+                KeyValue::new("policy", StringValue::from(policy.as_str().to_owned())),
+                KeyValue::new("result", *result),
+            ];
+            count(emit, decisions, &labels);
+        }
     }
 }
 

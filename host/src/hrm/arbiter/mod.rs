@@ -12,6 +12,7 @@ mod attesting;
 mod executions;
 mod keys;
 mod orders;
+mod swapping;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -41,6 +42,7 @@ use super::proposal::{
 use super::record;
 use approvals::Held;
 use keys::SeenKeys;
+use swapping::Unsure;
 
 /// What the thread owns.
 pub(super) struct Arbiter {
@@ -55,6 +57,7 @@ pub(super) struct Arbiter {
     announce: Arc<AtomicBool>,
     violations: Violations,
     held: Held,
+    unsure: Unsure,
 }
 
 impl Arbiter {
@@ -82,6 +85,7 @@ impl Arbiter {
             announce,
             violations,
             held,
+            unsure: Unsure::default(),
         })
     }
 
@@ -110,6 +114,7 @@ impl Arbiter {
                 Request::Resolve(resolution, reply) => self.resolve(*resolution, reply),
                 Request::Expire => self.expire(Millis::now()),
                 Request::Attest(attestation, reply) => self.attest(*attestation, reply),
+                Request::Swap(swap, reply) => self.swap(*swap, reply),
                 Request::Stop => break,
             }
         }
@@ -127,6 +132,7 @@ impl Arbiter {
         self.ledger = load(&self.store)?;
         self.held = Held::load(&self.store)?;
         self.keys = SeenKeys::default();
+        self.take_back_swaps();
         self.stale.store(false, Ordering::Release);
         tracing::warn!("a commit had failed: the ledger was loaded anew");
         Ok(())
@@ -409,6 +415,9 @@ impl Arbiter {
             outcome = Outcome::Denied;
             compliance_score = 0.0;
         }
+        let action = &redacted.proposal.action;
+        let refused = refusal.is_some();
+        let shadows = self.judge.shadows(action, &facts, &verdicts, refused);
         self.config.meters.evaluation.since(started);
         Decision {
             id: DecisionId::fresh(),
@@ -421,6 +430,7 @@ impl Arbiter {
             action: redacted.proposal.action.clone(),
             facts,
             verdicts,
+            shadows,
             refusal,
             approval: redacted.approved.as_ref().map(|approved| ApprovalGiven {
                 held: approved.held,

@@ -1,0 +1,697 @@
+//! Operator policies: `/v1/policies`. Uploading, trying out, setting up, ordering, rolling back, taking out.
+//!
+//! An upload is one JSON document with the component in Base64 and its SHA-256, so that what was cut off or mixed up is refused. A policy's
+//! `ETag` is its revision, which every change raises.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Extension, Router as Routes};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Value, json};
+
+use crate::changes::Order;
+use crate::hrm::HrmError;
+use crate::hrm::chain::{Enforced, SetUp, Slot};
+use crate::model::check::FieldError;
+use crate::model::ids::{Digest, Name};
+use crate::model::policy::{Mode, PolicySource};
+use crate::model::principal::Principal;
+use crate::model::settings::Settings;
+use crate::policies::{ChangeError, Changed, LAST, Revision, Standing, Terms, Unfit, Upload};
+use crate::runtime::SettingsRefused;
+use crate::store::{IdempotencyRecord, PolicySlot, PolicyVersion};
+
+use super::agents::{UPLOAD_BYTES, UPLOAD_TIME, order};
+use super::envelope::key_of_header;
+use super::exchange::{
+    Asked, json_answer, not_a, path_text, query_of, read_at_most, read_bytes,
+};
+use super::operating::{Expected, limit_of, next_of, place_of, tagged};
+use super::problem::Problem;
+use super::reading::{PathText, off_reactor};
+use super::routes::{Api, Shared};
+
+/// How many of a policy's versions are shown with it.
+const VERSIONS: usize = 50;
+
+pub(super) fn routes() -> Routes<Arc<Api>> {
+    Routes::new()
+        .route("/v1/policies", get(list))
+        .route(
+            "/v1/policies/{name}",
+            get(show).put(upload).patch(revise).delete(delete),
+        )
+        .route("/v1/policies/{name}/rollout", post(rollout))
+        .route("/v1/policies/{name}/rollback", post(rollback))
+        .route("/v1/policies/{name}/versions/{number}", get(version))
+        .route(
+            "/v1/policies/{name}/versions/{number}/component",
+            get(component),
+        )
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UploadForm {
+    component: String,
+    sha256: Digest,
+    #[serde(default)]
+    settings: Option<Settings>,
+    #[serde(default)]
+    mode: Mode,
+    order: Option<u32>,
+    expected_revision: Option<u64>,
+    reason: Option<String>,
+    by: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RevisionForm {
+    #[serde(default, deserialize_with = "said")]
+    settings: Option<Option<Settings>>,
+    mode: Option<Mode>,
+    order: Option<u32>,
+    expected_revision: Option<u64>,
+    reason: Option<String>,
+    by: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RolloutForm {
+    number: u64,
+    #[serde(default)]
+    mode: Mode,
+    expected_revision: Option<u64>,
+    reason: Option<String>,
+    by: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RollbackForm {
+    expected_revision: Option<u64>,
+    reason: Option<String>,
+    by: Option<String>,
+}
+
+/// Tells `null` from nothing.
+fn said<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Settings>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// One JSON document with these fields and no others.
+fn form<T: DeserializeOwned>(bytes: &[u8], remedy: &str) -> Result<T, FieldError> {
+    let wrong = |path: &str, problem: String| {
+        let field = if path == "." { "body" } else { path };
+        FieldError::new(field, problem, remedy)
+    };
+    let deserializer = &mut serde_json::Deserializer::from_slice(bytes);
+    let read = serde_path_to_error::deserialize(&mut *deserializer)
+        .map_err(|error| wrong(&error.path().to_string(), error.inner().to_string()))?;
+    deserializer
+        .end()
+        .map_err(|error| wrong(".", format!("is not one JSON object: {error}")))?;
+    Ok(read)
+}
+
+fn policy_of(name: PathText) -> Result<Name, Problem> {
+    let name = path_text(name)?;
+    name.parse()
+        .map_err(|_| not_a("name", &name, "give a policy's name"))
+}
+
+fn check_order(order: Option<u32>) -> Result<(), Problem> {
+    match order {
+        Some(order) if order > LAST => {
+            let remedy = format!("give 0 to {LAST}; lower ones are asked first");
+            Err(not_a("order", &order.to_string(), &remedy))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Uploads a version and puts it in force, or on trial. Role: operator.
+async fn upload(
+    State(api): Shared,
+    Extension(principal): Extension<Principal>,
+    name: PathText,
+    query: Asked,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    query_of(query, &[])?;
+    let name = policy_of(name)?;
+    let _place = api
+        .uploads
+        .try_acquire()
+        .map_err(|_| Problem::busy("other uploads are under way"))?;
+    let bytes = match read_at_most(&headers, body, UPLOAD_BYTES, UPLOAD_TIME).await {
+        Ok(bytes) => bytes,
+        Err(problem) => {
+            let reason = problem.detail().to_owned();
+            return Err(refused(&api, name, reason, &principal, &headers, problem).await);
+        }
+    };
+    let parsed = off_reactor(&api, move |_| {
+        let remedy = "send {\"component\": \"BASE64\", \"sha256\": \"HEX\"}, and if you like settings, mode, order, reason, by, expected_revision";
+        let form: UploadForm = form(&bytes, remedy)?;
+        let component = STANDARD.decode(&form.component).map_err(|error| {
+            let remedy = "send the component in standard Base64 with padding";
+            FieldError::new("component", format!("is not Base64: {error}"), remedy)
+        })?;
+        Ok::<_, FieldError>((form, component))
+    })
+    .await?;
+    let (form, component) = match parsed {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            let reason = error.to_string();
+            return Err(refused(&api, name, reason, &principal, &headers, error.into()).await);
+        }
+    };
+    check_order(form.order)?;
+    let expected = Expected::of(&headers, form.expected_revision)?;
+    let order = order(&principal, form.by, form.reason.as_deref(), &headers)?;
+    let upload = Upload {
+        component,
+        sha256: form.sha256,
+        settings: form.settings,
+        mode: form.mode,
+        order: form.order,
+    };
+    let terms = terms(expected);
+    change(&api, expected, order, move |api, order| {
+        api.policies.upload(&name, upload, terms, order)
+    })
+    .await
+}
+
+async fn refused(
+    api: &Arc<Api>,
+    name: Name,
+    reason: String,
+    principal: &Principal,
+    headers: &HeaderMap,
+    problem: Problem,
+) -> Problem {
+    let Ok(order) = order(principal, None, None, headers) else {
+        return problem;
+    };
+    let recorded = off_reactor(api, move |api| api.policies.refuse(&name, reason, &order)).await;
+    recorded.err().unwrap_or(problem)
+}
+
+/// Gives a policy other settings, another mode or another place; its component stays. Role: operator.
+async fn revise(
+    State(api): Shared,
+    Extension(principal): Extension<Principal>,
+    name: PathText,
+    query: Asked,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    query_of(query, &[])?;
+    let name = policy_of(name)?;
+    let bytes = read_bytes(&headers, body).await?;
+    let remedy = "send some of settings (null: none), mode (enforce or shadow), order, and if you like reason, by, expected_revision";
+    let form: RevisionForm = form(&bytes, remedy)?;
+    if form.settings.is_none() && form.mode.is_none() && form.order.is_none() {
+        return Err(FieldError::new("body", "changes nothing", remedy).into());
+    }
+    check_order(form.order)?;
+    let expected = Expected::of(&headers, form.expected_revision)?;
+    let order = order(&principal, form.by, form.reason.as_deref(), &headers)?;
+    let revision = Revision {
+        settings: form.settings,
+        mode: form.mode,
+        order: form.order,
+    };
+    let terms = terms(expected);
+    change(&api, expected, order, move |api, order| {
+        api.policies.revise(&name, revision, terms, order)
+    })
+    .await
+}
+
+/// Puts a kept version in force, or on trial. Role: operator.
+async fn rollout(
+    State(api): Shared,
+    Extension(principal): Extension<Principal>,
+    name: PathText,
+    query: Asked,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    query_of(query, &[])?;
+    let name = policy_of(name)?;
+    let bytes = read_bytes(&headers, body).await?;
+    let remedy = "send number, a version that GET /v1/policies/{name} lists, and if you like mode, reason, by, expected_revision";
+    let form: RolloutForm = form(&bytes, remedy)?;
+    let expected = Expected::of(&headers, form.expected_revision)?;
+    let order = order(&principal, form.by, form.reason.as_deref(), &headers)?;
+    let request = format!("rollout {name} {}", String::from_utf8_lossy(&bytes));
+    let terms = keyed(&headers, expected, &order, &request)?;
+    change(&api, expected, order, move |api, order| {
+        api.policies
+            .roll_out(&name, form.number, form.mode, terms, order)
+    })
+    .await
+}
+
+/// Enforces the version that was enforced before. Role: operator.
+async fn rollback(
+    State(api): Shared,
+    Extension(principal): Extension<Principal>,
+    name: PathText,
+    query: Asked,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    query_of(query, &[])?;
+    let name = policy_of(name)?;
+    let bytes = read_bytes(&headers, body).await?;
+    let form: RollbackForm = form(&bytes, "send {}, and if you like reason, by, expected_revision")?;
+    let expected = Expected::of(&headers, form.expected_revision)?;
+    let order = order(&principal, form.by, form.reason.as_deref(), &headers)?;
+    let request = format!("rollback {name} {}", String::from_utf8_lossy(&bytes));
+    let terms = keyed(&headers, expected, &order, &request)?;
+    change(&api, expected, order, move |api, order| {
+        api.policies.roll_back(&name, terms, order)
+    })
+    .await
+}
+
+/// Takes a policy out of force, or with `mode=shadow` what is on trial of it. Role: operator.
+async fn delete(
+    State(api): Shared,
+    Extension(principal): Extension<Principal>,
+    name: PathText,
+    query: Asked,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let query = query_of(query, &["mode", "reason", "by", "expected_revision"])?;
+    let name = policy_of(name)?;
+    let only_shadow = match query.get("mode").map(String::as_str) {
+        None => false,
+        Some("shadow") => true,
+        Some(other) => {
+            let remedy = "give shadow to end a trial only, or leave it out";
+            return Err(not_a("mode", other, remedy));
+        }
+    };
+    let field = place_of(&query, "expected_revision", "give the policy's revision")?;
+    let expected = Expected::of(&headers, field)?;
+    let text = |field: &str| query.get(field).cloned();
+    let order = order(&principal, text("by"), text("reason").as_deref(), &headers)?;
+    let terms = terms(expected);
+    change(&api, expected, order, move |api, order| {
+        api.policies.delete(&name, only_shadow, terms, order)
+    })
+    .await
+}
+
+const fn terms(expected: Expected) -> Terms {
+    Terms {
+        expected: expected.revision,
+        idempotency: None,
+    }
+}
+
+fn keyed(
+    headers: &HeaderMap,
+    expected: Expected,
+    order: &Order,
+    request: &str,
+) -> Result<Terms, Problem> {
+    let key = key_of_header(headers, &format!("{request} {:?}", expected.revision))?;
+    Ok(Terms {
+        expected: expected.revision,
+        idempotency: key.map(|key| IdempotencyRecord {
+            scope: format!("policy:{}", order.by),
+            key: key.key,
+            request: key.request,
+            answer: String::new(),
+        }),
+    })
+}
+
+async fn change(
+    api: &Arc<Api>,
+    expected: Expected,
+    order: Order,
+    work: impl FnOnce(&Api, &Order) -> Result<Changed, ChangeError> + Send + 'static,
+) -> Result<Response, Problem> {
+    let trace_id = order.trace_id;
+    let changed = off_reactor(api, move |api| work(api, &order))
+        .await?
+        .map_err(|error| {
+            let problem = Problem::from(error);
+            if expected.header {
+                problem.by_header()
+            } else {
+                problem
+            }
+        })?;
+    let answer = json_answer(StatusCode::OK, Some(trace_id), &changed);
+    Ok(tagged(answer, changed.revision))
+}
+
+/// All policies, in the order they are asked. Role: reader.
+async fn list(State(api): Shared, query: Asked) -> Result<Response, Problem> {
+    let query = query_of(query, &["limit", "cursor"])?;
+    let limit = limit_of(&query)?;
+    let cursor = query
+        .get("cursor")
+        .map(|cursor| {
+            let remedy = "give the next_cursor of the page before";
+            cursor
+                .parse::<Name>()
+                .map_err(|_| not_a("cursor", cursor, remedy))
+        })
+        .transpose()?;
+    let rows = off_reactor(&api, |api| api.policies.list()).await??;
+    let start = match &cursor {
+        None => 0,
+        Some(cursor) => rows
+            .iter()
+            .position(|(row, _)| row.policy == *cursor)
+            .map_or(rows.len(), |place| place + 1),
+    };
+    let page: Vec<_> = rows.iter().skip(start).take(limit as usize).collect();
+    let next = next_of(&page, limit, |(row, _)| row.policy.to_string());
+    let policies: Vec<Value> = page
+        .iter()
+        .map(|(row, slot)| summary(row, slot.as_deref()))
+        .collect();
+    Ok(json_answer(
+        StatusCode::OK,
+        None,
+        &json!({"policies": policies, "most": api.policies.most(), "next_cursor": next}),
+    ))
+}
+
+/// A policy: what is in force, how it does, and its versions. Role: reader.
+async fn show(State(api): Shared, name: PathText, query: Asked) -> Result<Response, Problem> {
+    query_of(query, &[])?;
+    let name = policy_of(name)?;
+    let asked = name.clone();
+    let found = off_reactor(&api, move |api| {
+        let Some(standing) = api.policies.standing(&asked)? else {
+            return Ok(None);
+        };
+        let settings = |number: Option<u64>| match number {
+            None => Ok(None),
+            Some(number) => api.policies.version(&asked, number).map(Some),
+        };
+        // What cannot be read back is said where the policy is said to be broken.
+        let enforced = settings(standing.row.enforced).unwrap_or_default();
+        let shadow = settings(standing.row.shadow).unwrap_or_default();
+        Ok::<_, ChangeError>(Some((standing, enforced, shadow)))
+    })
+    .await??;
+    let Some((standing, enforced, shadow)) = found else {
+        let refused = api.policies.last_refused(&name).ok_or_else(|| {
+            Problem::not_found(format!(
+                "there is no operator policy {name}; GET /v1/policies lists them"
+            ))
+        })?;
+        let body = json!({"name": name, "enforced": null, "shadow": null, "versions": [], "last_refused": refused});
+        return Ok(json_answer(StatusCode::OK, None, &body));
+    };
+    let Standing {
+        row,
+        versions,
+        slot,
+        refused,
+    } = standing;
+    let slot = slot.as_deref();
+    let mut body = summary(&row, slot);
+    let doing = |set_up: Option<&SetUp>, version: Option<(PolicyVersion, Option<Settings>)>| {
+        version.map(|(version, settings)| {
+            let mut view = line(&version, &row);
+            view["settings"] = json!(settings);
+            if let Some(set_up) = set_up {
+                doing(&mut view, set_up);
+            }
+            view
+        })
+    };
+    body["enforced"] = json!(doing(enforced_of(slot), enforced));
+    body["shadow"] = json!(doing(slot.and_then(|slot| slot.shadow.as_deref()), shadow));
+    body["rules"] = json!(identity_rules(slot));
+    body["versions"] = versions
+        .iter()
+        .take(VERSIONS)
+        .map(|version| line(version, &row))
+        .collect();
+    body["last_refused"] = json!(refused);
+    Ok(tagged(
+        json_answer(StatusCode::OK, None, &body),
+        row.revision,
+    ))
+}
+
+/// A version with its settings. Role: reader.
+async fn version(
+    State(api): Shared,
+    path: Result<Path<(String, String)>, PathRejection>,
+    query: Asked,
+) -> Result<Response, Problem> {
+    query_of(query, &[])?;
+    let (name, number) = place(path)?;
+    let (row, version, settings) = off_reactor(&api, move |api| {
+        let (version, settings) = api.policies.version(&name, number)?;
+        let standing = api.policies.standing(&name)?;
+        let row = standing.map(|standing| standing.row);
+        Ok::<_, ChangeError>((row.ok_or(ChangeError::NoPolicy(name))?, version, settings))
+    })
+    .await??;
+    let mut view = line(&version, &row);
+    view["settings"] = json!(settings);
+    Ok(json_answer(StatusCode::OK, None, &view))
+}
+
+/// The component of a version, e.g. to judge with it elsewhere. Role: reader.
+async fn component(
+    State(api): Shared,
+    path: Result<Path<(String, String)>, PathRejection>,
+    query: Asked,
+) -> Result<Response, Problem> {
+    query_of(query, &[])?;
+    let (name, number) = place(path)?;
+    let bytes = off_reactor(&api, move |api| api.policies.component(&name, number)).await??;
+    let wasm = HeaderValue::from_static("application/wasm");
+    Ok(([(header::CONTENT_TYPE, wasm)], bytes).into_response())
+}
+
+fn place(path: Result<Path<(String, String)>, PathRejection>) -> Result<(Name, u64), Problem> {
+    let Path((name, number)) =
+        path.map_err(|rejection| FieldError::new("path", rejection.body_text(), "send UTF-8"))?;
+    let number = number
+        .parse::<u64>()
+        .ok()
+        .filter(|number| i64::try_from(*number).is_ok())
+        .ok_or_else(|| not_a("number", &number, "give a version's number"))?;
+    Ok((policy_of(Ok(Path(name)))?, number))
+}
+
+fn enforced_of(slot: Option<&Slot>) -> Option<&SetUp> {
+    match slot.and_then(|slot| slot.enforced.as_ref()) {
+        Some(Enforced::Policy(set_up)) => Some(set_up),
+        _ => None,
+    }
+}
+
+fn identity_rules(slot: Option<&Slot>) -> Option<&Vec<crate::model::verdict::Rule>> {
+    let slot = slot?;
+    let enforced = slot.enforced.as_ref().map(Enforced::identity);
+    let identity = enforced.or_else(|| slot.shadow.as_ref().map(|shadow| shadow.identity()))?;
+    Some(&identity.metadata.rules)
+}
+
+fn summary(row: &PolicySlot, slot: Option<&Slot>) -> Value {
+    let broken = match slot.and_then(|slot| slot.enforced.as_ref()) {
+        Some(Enforced::Broken { reason, .. }) => Some(reason),
+        _ => None,
+    };
+    let identity = |number: Option<u64>, identity: Option<&Arc<crate::model::decision::PolicyIdentity>>| {
+        number.map(|number| {
+            json!({
+                "number": number,
+                "version": identity.map(|identity| &identity.metadata.version),
+                "sha256": identity.map(|identity| identity.digest),
+            })
+        })
+    };
+    let enforced = slot.and_then(|slot| slot.enforced.as_ref());
+    let shadow = slot.and_then(|slot| slot.shadow.as_ref());
+    json!({
+        "name": row.policy,
+        "order": row.order,
+        "source": row.source,
+        "revision": row.revision,
+        "enforced": identity(row.enforced, enforced.map(Enforced::identity)),
+        "shadow": identity(row.shadow, shadow.map(|shadow| shadow.identity())),
+        "previous": row.previous,
+        "broken": broken,
+        "changed_by": row.by,
+        "changed_at_ms": row.at,
+    })
+}
+
+fn line(version: &PolicyVersion, row: &PolicySlot) -> Value {
+    let mode = if row.enforced == Some(version.number) {
+        Some(Mode::Enforce)
+    } else if row.shadow == Some(version.number) {
+        Some(Mode::Shadow)
+    } else {
+        None
+    };
+    json!({
+        "number": version.number,
+        "version": version.version,
+        "sha256": version.sha256,
+        "settings_sha256": version.settings,
+        "vectors": version.vectors,
+        "mode": mode,
+        "source": version.source,
+        "brought_as": version.mode,
+        "brought_by": version.by,
+        "brought_at_ms": version.at,
+    })
+}
+
+/// What a version does since it is in force.
+fn doing(view: &mut Value, set_up: &SetUp) {
+    let meter = set_up.meter();
+    let (evaluations, busy) = (meter.evaluations.get(), meter.busy_nanos.get());
+    let micros = |nanos: u64| nanos as f64 / 1000.0;
+    view["evaluations"] = json!(evaluations);
+    view["decisions"] = json!(meter.decisions.get());
+    view["failures"] = json!(meter.failures.get());
+    view["mean_us"] = json!((evaluations > 0).then(|| micros(busy) / evaluations as f64));
+    view["slowest_us"] = json!(micros(meter.slowest_nanos.get()));
+    if meter.mode == Mode::Shadow {
+        let compared = meter.decisions.get().saturating_sub(meter.failures.get());
+        view["compared"] = json!(compared);
+        view["would_differ"] = json!(meter.differing.get());
+        view["latest_differing"] = json!(meter.recent());
+        view["gave_up"] = json!(set_up.gave_up());
+    }
+}
+
+impl From<Unfit> for Problem {
+    fn from(unfit: Unfit) -> Self {
+        let detail = format!("the policy is refused: {unfit}");
+        let refused = |field: &str, remedy: &str| {
+            let title = "The policy is refused; what was in force stays";
+            let status = StatusCode::UNPROCESSABLE_ENTITY;
+            Self::new(status, "policy-refused", title, detail.clone()).at(field, remedy)
+        };
+        match unfit {
+            Unfit::WrongDigest { .. } => refused("sha256", "state the SHA-256 of these bytes"),
+            Unfit::OtherName { .. } => refused("name", "upload it under its own name"),
+            Unfit::ReservedName(_) => refused("component", "give the policy another name"),
+            Unfit::Load(_) | Unfit::File { .. } => refused("component", "see `ark inspect FILE`"),
+            Unfit::Vectors(_) => refused("component", "see `ark policy test`"),
+            Unfit::Trial(_) => refused("component", "see `ark policy test`, with these settings"),
+            Unfit::Settings(SettingsRefused::NotTaken) => refused("settings", "leave them out"),
+            Unfit::Settings(SettingsRefused::Failed(_)) => {
+                refused("settings", "give other settings, or another component")
+            }
+            Unfit::Settings(SettingsRefused::Problems(problems)) => {
+                let first = problems.first();
+                let field = first.map_or("", |problem| problem.field.as_str());
+                let dot = if field.is_empty() || field.starts_with('[') {
+                    ""
+                } else {
+                    "."
+                };
+                let field = format!("settings{dot}{field}");
+                let remedy = first.map_or("give other settings", |problem| &problem.remedy);
+                refused(&field, remedy).with_problems(&problems)
+            }
+        }
+    }
+}
+
+impl From<ChangeError> for Problem {
+    fn from(error: ChangeError) -> Self {
+        let detail = error.to_string();
+        let conflict = |kind: &str, title: &'static str, field: &str, remedy: &str| {
+            Self::new(StatusCode::CONFLICT, kind, title, detail.clone()).at(field, remedy)
+        };
+        match error {
+            ChangeError::Unfit(unfit) => unfit.into(),
+            ChangeError::NoPolicy(_) => {
+                Self::not_found(detail).at("name", "GET /v1/policies lists them")
+            }
+            ChangeError::NoVersion { .. } => {
+                Self::not_found(detail).at("number", "GET /v1/policies/{name} lists the versions")
+            }
+            ChangeError::NoPrevious(_) => conflict(
+                "no-such-version",
+                "There is no version to enforce",
+                "number",
+                "roll out a version that GET /v1/policies/{name} lists",
+            ),
+            ChangeError::NoShadow(_) => conflict(
+                "no-such-version",
+                "Nothing is on trial",
+                "mode",
+                "leave it out to take the policy out of force",
+            ),
+            ChangeError::IsEnforced { .. } => conflict(
+                "is-enforced",
+                "This version is enforced",
+                "mode",
+                "to end its enforcement, PATCH /v1/policies/{name} with {\"mode\": \"shadow\"} and nothing else",
+            ),
+            ChangeError::Declared { owner, .. } => conflict(
+                "policy-declared",
+                "The policy is set up in a file",
+                "name",
+                match owner {
+                    PolicySource::Directory => {
+                        "change its manifest in policies_dir, then send the host SIGHUP"
+                    }
+                    _ => "change [[policies]] in ark.toml, then send the host SIGHUP",
+                },
+            ),
+            ChangeError::Stale { current, .. } => conflict(
+                "revision-conflict",
+                "It is at another revision",
+                "expected_revision",
+                "read it again and decide anew",
+            )
+            .at_revision(current),
+            ChangeError::TooMany(_) => conflict(
+                "too-many-policies",
+                "No more policies can be in force",
+                "name",
+                "take one out of force, or raise capacity.policies",
+            ),
+            ChangeError::KeyReused => HrmError::KeyReused.into(),
+            ChangeError::Read(error) => error.into(),
+            ChangeError::NotRecorded(_) => Self::unavailable(detail),
+            ChangeError::Broken { .. } => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "policy-refused",
+                "The policy is refused; what was in force stays",
+                detail,
+            )
+            .at("number", "upload it again, or roll out another version"),
+        }
+    }
+}
