@@ -1,0 +1,17 @@
+//! `ark policy`
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum PolicyCommand {
+    #[command(flatten)]
+    Author(super::policy_author::PolicyAuthorCommand),
+}
+
+pub(super) fn run(command: PolicyCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        PolicyCommand::Author(command) => super::policy_author::run(command),
+    }
+}
