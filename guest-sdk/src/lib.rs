@@ -12,9 +12,9 @@ pub mod policy;
 #[cfg(feature = "agent")]
 #[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated")]
 pub mod agent_world;
-#[cfg(feature = "policy")]
-#[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated")]
-pub mod policy_world;
 #[cfg(feature = "configurable-policy")]
 #[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated")]
 pub mod configurable_policy_world;
+#[cfg(feature = "policy")]
+#[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated")]
+pub mod policy_world;

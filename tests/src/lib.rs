@@ -45,6 +45,15 @@ pub fn hostile_guests() -> PathBuf {
     built(&target().join("guests-hostile/chaos.wasm")).with_file_name("")
 }
 
+/// The directory with the example policies.
+///
+/// # Panics
+/// They are not built.
+#[must_use]
+pub fn policies() -> PathBuf {
+    built(&target().join("policies/market-hours.wasm")).with_file_name("")
+}
+
 fn built(path: &Path) -> PathBuf {
     assert!(
         path.exists(),

@@ -10,11 +10,14 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::component;
 use crate::hermetic::{PROFILE, Workspace};
 
-const PACKAGE: &str = "ark-graveyard";
-const TARGET: &str = "wasm32-unknown-unknown";
+/// Its crate.
+pub const PACKAGE: &str = "ark-graveyard";
+/// What policies are built for.
+pub const TARGET: &str = "wasm32-unknown-unknown";
+/// What makes the module a component.
+const COMPONENTIZE: &str = "ark-componentize";
 const MODULE: &str = "policies/graveyard.wasm";
 const LOCK: &str = "policies/graveyard.lock";
 const VECTORS: &str = "policies/graveyard/vectors.json";
@@ -74,7 +77,7 @@ fn build(workspace: &Workspace, target_dir: &Path) -> Result<Vec<u8>> {
     let [built] = built.as_slice() else {
         bail!("{PACKAGE} is one package")
     };
-    component::of_policy(&fs::read(&built.wasm)?, &vectors)
+    ark_componentize::policy(&fs::read(&built.wasm)?, &vectors).context(PACKAGE)
 }
 
 fn pin(workspace: &Workspace) -> Result<()> {
@@ -165,7 +168,7 @@ fn describe(workspace: &Workspace, module: &[u8]) -> Result<String> {
     let version = version_of(&linked, PACKAGE)?;
     let sdk = version_of(&linked, "ark-guest")?;
     linked.retain(|(name, _)| name != PACKAGE && name != "ark-guest");
-    let tools = workspace.named(env!("CARGO_PKG_NAME"), &toolchain.host)?;
+    let tools = workspace.named(COMPONENTIZE, &toolchain.host)?;
     linked.extend(
         tools
             .into_iter()

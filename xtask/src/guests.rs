@@ -1,4 +1,4 @@
-//! Building the example agents: components and completed manifests, ready to be loaded.
+//! Building the example agents (components and completed manifests, ready to be loaded) and the operator policies.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
-use crate::graveyard::sha256;
+use crate::graveyard::{self, sha256};
 use crate::handwritten;
 use crate::hermetic::Workspace;
 
@@ -17,14 +17,18 @@ const SETS: [(&str, &str); 2] = [
 ];
 /// Guests that are WebAssembly text, not crates, and where their components go.
 const HANDWRITTEN: (&str, &str) = ("tests/handwritten", "target/guests-hostile");
-/// Where operator policies' crates are that the tests need, and where their components go.
-const POLICIES: (&str, &str) = ("tests/policies", "target/policies-test");
-/// What policies are built for.
-const POLICY_TARGET: &str = "wasm32-unknown-unknown";
+/// Where operator policies' crates are, and where their components go: those of the house, and those that the tests misbehave with. The
+/// Graveyard beside the former is built by its own command.
+const POLICIES: [(&str, &str); 2] = [
+    ("policies", "target/policies"),
+    ("tests/policies", "target/policies-test"),
+];
+/// A policy's test vectors, in its crate.
+const VECTORS: &str = "vectors.json";
 /// What agents are built for.
 pub const TARGET: &str = "wasm32-wasip2";
 
-/// Builds every guest. For each directory `<name>`, the set's target directory gets `<name>.wasm` and, from the manifest
+/// Builds every guest and every operator policy. For each directory `<name>`, the set's target directory gets `<name>.wasm` and, from the manifest
 /// `<name>/<name>.toml`, `<name>.toml` with the component's digest. So it does for each handwritten `<name>.wat`.
 ///
 /// # Errors
@@ -39,32 +43,49 @@ pub fn run() -> Result<()> {
     for (name, component) in handwritten::build(&workspace.root.join("wit"), &sources)? {
         finish(&sources, &name, &component, &workspace.root.join(guests))?;
     }
-    policies(&workspace)
-}
-
-fn policies(workspace: &Workspace) -> Result<()> {
-    let (sources, policies) = POLICIES;
-    let policies = workspace.root.join(policies);
-    fs::create_dir_all(&policies)?;
-    let target_dir = workspace.root.join("target/guests-build");
-    for built in workspace.build(&["policy-moody".to_owned()], POLICY_TARGET, &target_dir)? {
-        let vectors = fs::read(built.directory.join("vectors.json"))?;
-        let component = crate::component::of_policy(&fs::read(&built.wasm)?, &vectors)?;
-        fs::write(policies.join("moody.wasm"), component)?;
+    for (sources, components) in POLICIES {
+        policies(&workspace, sources, components)?;
     }
     Ok(())
 }
 
-fn build(workspace: &Workspace, sources: &str, guests: &Path) -> Result<()> {
+/// Makes each policy's module a component with its test vectors.
+fn policies(workspace: &Workspace, sources: &str, components: &str) -> Result<()> {
+    let policies = workspace.root.join(components);
+    fs::create_dir_all(&policies)?;
+    let target_dir = workspace.root.join("target/guests-build");
+    let mut packages = packages(&workspace.root.join(sources))?;
+    packages.retain(|package| package != graveyard::PACKAGE);
+    for built in workspace.build(&packages, graveyard::TARGET, &target_dir)? {
+        let name = built.name()?;
+        let vectors = built.directory.join(VECTORS);
+        let vectors = fs::read(&vectors).with_context(|| vectors.display().to_string())?;
+        let component = ark_componentize::policy(&fs::read(&built.wasm)?, &vectors)
+            .with_context(|| name.to_owned())?;
+        let wasm = policies.join(format!("{name}.wasm"));
+        fs::write(&wasm, &component)?;
+        println!("{}: {} bytes", wasm.display(), component.len());
+    }
+    Ok(())
+}
+
+/// The names of the packages in a directory, sorted.
+fn packages(sources: &Path) -> Result<Vec<String>> {
+    let shown = sources.display();
     let mut packages = Vec::new();
-    for entry in fs::read_dir(workspace.root.join(sources)).with_context(|| sources.to_owned())? {
+    for entry in fs::read_dir(sources).with_context(|| shown.to_string())? {
         let manifest = entry?.path().join("Cargo.toml");
         if manifest.is_file() {
             packages.push(package_name(&manifest)?);
         }
     }
     packages.sort();
-    ensure!(!packages.is_empty(), "{sources} has no crates");
+    ensure!(!packages.is_empty(), "{shown} has no crates");
+    Ok(packages)
+}
+
+fn build(workspace: &Workspace, sources: &str, guests: &Path) -> Result<()> {
+    let packages = packages(&workspace.root.join(sources))?;
     fs::create_dir_all(guests)?;
     let target_dir = workspace.root.join("target/guests-build");
     let mut all = Vec::new();
@@ -73,12 +94,12 @@ fn build(workspace: &Workspace, sources: &str, guests: &Path) -> Result<()> {
         all.extend(workspace.build(&[package], TARGET, &target_dir)?);
     }
     for built in all {
-        let name = built
-            .directory
-            .file_name()
-            .and_then(|name| name.to_str())
-            .context("a guest's directory has a name")?;
-        finish(&built.directory, name, &fs::read(&built.wasm)?, guests)?;
+        finish(
+            &built.directory,
+            built.name()?,
+            &fs::read(&built.wasm)?,
+            guests,
+        )?;
     }
     Ok(())
 }

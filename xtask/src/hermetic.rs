@@ -39,6 +39,17 @@ pub struct Built {
     pub wasm: PathBuf,
 }
 
+impl Built {
+    /// The name of its directory.
+    ///
+    /// # Errors
+    /// It has none that is UTF-8.
+    pub fn name(&self) -> Result<&str> {
+        let name = self.directory.file_name().and_then(|name| name.to_str());
+        name.context("a guest's directory has a name")
+    }
+}
+
 impl Workspace {
     /// This checkout.
     ///

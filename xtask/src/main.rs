@@ -2,7 +2,6 @@
 
 mod bench;
 mod chores;
-mod component;
 mod fuzz;
 mod graveyard;
 mod guests;
@@ -28,7 +27,7 @@ enum Command {
     Fuzz(fuzz::Args),
     /// Builds the Graveyard from source and pins it: writes policies/graveyard.wasm and policies/graveyard.lock.
     Graveyard(graveyard::Args),
-    /// Builds the example agents and completes their manifests, in target/guests.
+    /// Builds the example agents and completes their manifests, in target/guests; and the operator policies, in target/policies.
     Guests,
     /// Does all set-up and runs the demo. Arguments go to `ark demo`.
     Demo {

@@ -150,6 +150,17 @@ impl SettingsProblem {
     }
 }
 
+impl std::fmt::Display for SettingsProblem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let field = if self.field.is_empty() {
+            "settings"
+        } else {
+            &self.field
+        };
+        write!(f, "{field}: {}; {}", self.problem, self.remedy)
+    }
+}
+
 fn parse<S: DeserializeOwned>(text: &str) -> Result<S, SettingsProblem> {
     let mut json = serde_json::Deserializer::from_str(text);
     let settings = serde_path_to_error::deserialize(&mut json).map_err(|error| {

@@ -46,9 +46,15 @@ mod answer;
 #[cfg(feature = "configurable-policy")]
 mod configurable;
 mod inputs;
+#[cfg(feature = "configurable-policy")]
+mod pattern;
+#[cfg(feature = "configurable-policy")]
+pub mod sample;
 
 #[cfg(feature = "configurable-policy")]
 pub use configurable::{ConfigurablePolicy, SettingsProblem, evaluate_with, read_settings};
+#[cfg(feature = "configurable-policy")]
+pub use pattern::SymbolPattern;
 
 pub use answer::{Answer, RuleSpec, compliance_score, describe, judge};
 

@@ -78,6 +78,9 @@ struct RuleView<'a> {
     observed: &'a Value,
     limit: &'a Value,
     nearest_passing: Option<f64>,
+    /// What it demands; only of those that fired, in the whole record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<&'a str>,
 }
 
 impl<'a> DecisionView<'a> {
@@ -123,11 +126,19 @@ impl<'a> DecisionView<'a> {
     /// The whole record: with the action as judged and the facts it was judged under.
     #[must_use]
     pub fn whole(decision: &'a Decision) -> Self {
-        Self {
+        let mut view = Self {
             action: Some(&decision.action),
             facts: Some(&decision.facts),
             ..Self::of(decision, false)
+        };
+        for (part, of) in view.policies.iter_mut().zip(&decision.verdicts) {
+            for rule in &mut part.rules {
+                let fired = !matches!(rule.answer, RuleResult::Pass | RuleResult::NotApplicable);
+                let known = of.policy.rule(rule.number).filter(|_| fired);
+                rule.description = known.map(|rule| rule.description.as_str());
+            }
         }
+        view
     }
 }
 
@@ -164,6 +175,7 @@ fn rule_view<'a>(rule: &'a Rule, answer: &'a RuleAnswer) -> RuleView<'a> {
         observed: &answer.observed,
         limit: &answer.limit,
         nearest_passing: answer.nearest_passing,
+        description: None,
     }
 }
 

@@ -11,9 +11,11 @@ use clap::Subcommand;
 use crate::hrm::evidence;
 use crate::hrm::library::Library;
 use crate::hrm::replay::replay;
-use crate::model::ids::{DecisionId, Millis};
+use crate::model::ids::DecisionId;
 use crate::runtime::{Engine, EngineConfig, GraveyardSource, Pin, PinnedGraveyard, Policy};
 use crate::store::{Archive, StateAnchor, archive_audit, check_archive};
+
+use super::moment::moment;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum AuditCommand {
@@ -87,7 +89,7 @@ pub(super) fn run(command: AuditCommand) -> anyhow::Result<ExitCode> {
             before,
             data_dir,
         } => {
-            let archived = archive_audit(&data_dir, moment(&before)?, &to)?;
+            let archived = archive_audit(&data_dir, moment("--before", &before)?, &to)?;
             println!("{}", serde_json::to_string(&archived)?);
             Ok(ExitCode::SUCCESS)
         }
@@ -114,27 +116,6 @@ fn load_policies(engine: &Engine, files: &[PathBuf]) -> anyhow::Result<Vec<Arc<P
         policies.push(Arc::new(policy));
     }
     Ok(policies)
-}
-
-/// A moment given as milliseconds since 1970 or as an age.
-fn moment(text: &str) -> anyhow::Result<Millis> {
-    let units = [
-        ('d', 86_400_000),
-        ('h', 3_600_000),
-        ('m', 60_000),
-        ('s', 1000),
-    ];
-    let age = units.iter().find_map(|(unit, millis)| {
-        let number: u64 = text.strip_suffix(*unit)?.parse().ok()?;
-        number.checked_mul(*millis)
-    });
-    match (age, text.parse()) {
-        (Some(age), _) => Ok(Millis(Millis::now().0.saturating_sub(age))),
-        (None, Ok(millis)) if i64::try_from(millis).is_ok() => Ok(Millis(millis)),
-        _ => anyhow::bail!(
-            "--before {text}: give milliseconds since 1970, or an age such as 30d, 12h, 90m"
-        ),
-    }
 }
 
 fn export(data_dir: &Path, decision: Option<DecisionId>, from: u64) -> anyhow::Result<ExitCode> {

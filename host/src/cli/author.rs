@@ -1,7 +1,7 @@
 //! `ark agent new|build|test|inspect|run`: what an author of agents needs, without a running host.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -14,29 +14,33 @@ use crate::api::view::{DecisionView, read_decision};
 use crate::app::App;
 use crate::config::{Config, Overrides};
 use crate::model::decision::Decision;
-use crate::model::ids::{Digest, Name, TraceId};
+use crate::model::ids::{Digest, TraceId};
 use crate::router::IncomingSignal;
 use crate::runtime::{Engine, EngineConfig, Limits, Manifest};
 use crate::store::{AuditFilter, AuditKind};
 
+use super::guest_crate::{self, NewCrate};
+
 /// What agents are built for.
 const TARGET: &str = "wasm32-wasip2";
+/// What a new agent is made of.
+const TEMPLATE: [(&str, &str); 5] = [
+    ("Cargo.toml", include_str!("template/agent/Cargo.toml.in")),
+    ("src/lib.rs", include_str!("template/agent/lib.rs.in")),
+    ("sample.json", include_str!("template/agent/sample.json.in")),
+    (
+        "{{name}}.toml",
+        include_str!("template/agent/manifest.toml.in"),
+    ),
+    (".gitignore", "/target\n/dist\n"),
+];
 /// How long everything that a signal leads to may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Subcommand)]
 pub(super) enum AuthorCommand {
     /// Makes a crate of a working agent: source, manifest, tests, a sample signal.
-    New {
-        /// Its name; also that of its directory, unless --dir says another.
-        name: Name,
-        /// The SDK: the directory `guest-sdk` of ARK's sources.
-        #[arg(long, env = "ARK_SDK", value_name = "DIR")]
-        sdk: PathBuf,
-        /// Where the crate goes.
-        #[arg(long, value_name = "DIR")]
-        dir: Option<PathBuf>,
-    },
+    New(NewCrate),
     /// Builds an agent's component, completes its manifest, and loads both as a host would. They go into `dist`.
     Build {
         /// The crate's directory.
@@ -86,14 +90,8 @@ struct Sample {
 
 pub(super) fn run(command: AuthorCommand) -> anyhow::Result<ExitCode> {
     match command {
-        AuthorCommand::New { name, sdk, dir } => {
-            let dir = dir.unwrap_or_else(|| PathBuf::from(name.as_str()));
-            scaffold(&name, &sdk, &dir)?;
-            println!(
-                "{} is an agent; next: ark agent test {}",
-                dir.display(),
-                dir.display()
-            );
+        AuthorCommand::New(new) => {
+            new.write("agent", &TEMPLATE)?;
             Ok(ExitCode::SUCCESS)
         }
         AuthorCommand::Build { dir } => {
@@ -102,7 +100,7 @@ pub(super) fn run(command: AuthorCommand) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         AuthorCommand::Test { dir } => {
-            cargo(&dir, &["test"])?;
+            guest_crate::test(&dir)?;
             let manifest = build(&dir)?;
             let sample = read_sample(&dir.join("sample.json"))?;
             try_out(&manifest, sample, false)
@@ -127,86 +125,11 @@ pub(super) fn run(command: AuthorCommand) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn scaffold(name: &Name, sdk: &Path, dir: &Path) -> anyhow::Result<()> {
-    let sdk = sdk
-        .canonicalize()
-        .with_context(|| format!("the SDK {}", sdk.display()))?;
-    let its = std::fs::read_to_string(sdk.join("Cargo.toml")).unwrap_or_default();
-    anyhow::ensure!(
-        its.contains("name = \"ark-guest\""),
-        "{} is not the SDK: give the directory guest-sdk of ARK's sources",
-        sdk.display()
-    );
-    anyhow::ensure!(
-        !dir.exists(),
-        "{} is there already; name another --dir",
-        dir.display()
-    );
-    let path = sdk
-        .to_str()
-        .context("the SDK's path is not UTF-8; put it elsewhere")?;
-    let filled = |template: &str| {
-        template
-            .replace("{{name}}", name.as_str())
-            .replace("{{crate}}", &crate_name(name))
-            .replace("{{sdk}}", &path.replace('\\', "\\\\").replace('"', "\\\""))
-    };
-    std::fs::create_dir_all(dir.join("src")).with_context(|| dir.display().to_string())?;
-    for (file, text) in [
-        ("Cargo.toml", include_str!("template/Cargo.toml.in")),
-        ("src/lib.rs", include_str!("template/lib.rs.in")),
-        ("sample.json", include_str!("template/sample.json.in")),
-        (".gitignore", "/target\n/dist\n"),
-    ] {
-        let file = dir.join(file);
-        std::fs::write(&file, filled(text)).with_context(|| file.display().to_string())?;
-    }
-    let manifest = dir.join(format!("{name}.toml"));
-    std::fs::write(&manifest, filled(include_str!("template/manifest.toml.in")))
-        .with_context(|| manifest.display().to_string())
-}
-
-/// A crate's name may not begin with a digit, and has no dots.
-fn crate_name(name: &Name) -> String {
-    let plain = name
-        .as_str()
-        .replace(|c: char| !c.is_ascii_alphanumeric(), "-");
-    format!("agent-{plain}")
-}
-
 /// Builds the component and completes the manifest; the manifest's path.
 fn build(dir: &Path) -> anyhow::Result<PathBuf> {
     let source = manifest_in(dir)?;
     let text = std::fs::read_to_string(&source).with_context(|| source.display().to_string())?;
-    let target = dir.join("target");
-    let target_dir = target.to_str().context("the path is not UTF-8")?;
-    // Relative paths are the crate's, since cargo runs in it.
-    let target_dir = if dir.is_absolute() {
-        target_dir
-    } else {
-        "target"
-    };
-    cargo(
-        dir,
-        &[
-            "build",
-            "--release",
-            "--lib",
-            "--target",
-            TARGET,
-            "--target-dir",
-            target_dir,
-        ],
-    )?;
-    let built = target.join(TARGET).join("release");
-    let library = library_name(dir)?;
-    let wasm = built.join(format!("{library}.wasm"));
-    let component = std::fs::read(&wasm).with_context(|| {
-        format!(
-            "{} was not built; Cargo.toml needs [lib] crate-type = [\"cdylib\", \"rlib\"]",
-            wasm.display()
-        )
-    })?;
+    let component = guest_crate::build(dir, TARGET)?;
     let text =
         with_digest(&text, Digest::of(&component)).with_context(|| source.display().to_string())?;
     #[derive(Deserialize)]
@@ -264,18 +187,6 @@ fn manifest_in(dir: &Path) -> anyhow::Result<PathBuf> {
     }
 }
 
-/// The name that cargo gives the library's file.
-fn library_name(dir: &Path) -> anyhow::Result<String> {
-    let path = dir.join("Cargo.toml");
-    let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    let table: toml::Table = toml::from_str(&text).with_context(|| path.display().to_string())?;
-    let name = |part: &str| table.get(part)?.get("name")?.as_str();
-    let name = name("lib")
-        .or_else(|| name("package"))
-        .with_context(|| format!("{}: no package name", path.display()))?;
-    Ok(name.replace('-', "_"))
-}
-
 /// The manifest with its top-level `sha256` set, all else as its author wrote it.
 fn with_digest(manifest: &str, digest: Digest) -> anyhow::Result<String> {
     let mut done = false;
@@ -295,21 +206,6 @@ fn with_digest(manifest: &str, digest: Digest) -> anyhow::Result<String> {
         .collect();
     anyhow::ensure!(done, "it needs a line `sha256 = \"\"` before its tables");
     Ok(filled)
-}
-
-fn cargo(dir: &Path, args: &[&str]) -> anyhow::Result<()> {
-    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(program)
-        .args(args)
-        .current_dir(dir)
-        .status()
-        .context("cargo cannot be started; install Rust (https://rustup.rs)")?;
-    anyhow::ensure!(
-        status.success(),
-        "cargo {} failed; for {TARGET}: rustup target add {TARGET}",
-        args.first().unwrap_or(&"")
-    );
-    Ok(())
 }
 
 fn read_sample(path: &Path) -> anyhow::Result<Sample> {

@@ -6,7 +6,10 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 
-use crate::runtime::{Engine, EngineConfig, Inspection, MAX_COMPONENT_BYTES, inspect};
+use crate::model::verdict::Severity;
+use crate::runtime::{
+    Engine, EngineConfig, Inspection, MAX_COMPONENT_BYTES, PolicyInspection, inspect,
+};
 
 #[derive(Debug, Args)]
 pub(super) struct InspectArgs {
@@ -41,7 +44,10 @@ fn print(seen: &Inspection) {
     println!("world    {}", seen.world);
     println!("size     {} bytes", seen.size);
     println!("sha256   {}", seen.sha256);
-    println!("vectors  {}", if seen.has_vectors { "yes" } else { "no" });
+    match &seen.policy {
+        Some(policy) => print_policy(policy, seen.has_vectors),
+        None => println!("vectors  {}", if seen.has_vectors { "yes" } else { "no" }),
+    }
     println!("exports  {}", seen.exports.join(", "));
     println!("imports");
     for import in &seen.imports {
@@ -64,5 +70,35 @@ fn print(seen: &Inspection) {
                 println!("  {reason}");
             }
         }
+    }
+}
+
+fn print_policy(policy: &PolicyInspection, has_vectors: bool) {
+    println!("name     {}", policy.metadata.name);
+    println!("version  {}", policy.metadata.version);
+    println!(
+        "settings {}",
+        if policy.takes_settings {
+            "taken, and checked by the policy itself"
+        } else {
+            "none"
+        }
+    );
+    match (has_vectors, policy.vectors) {
+        (false, _) => println!("vectors  none: nothing shows that its rules work"),
+        (true, 0) => println!("vectors  do not hold"),
+        (true, count) => println!("vectors  {count} hold"),
+    }
+    println!("rules");
+    for rule in &policy.metadata.rules {
+        let effect = match (rule.severity, rule.hold) {
+            (Severity::Low, _) => "warns",
+            (_, true) => "holds",
+            _ => "denies",
+        };
+        println!(
+            "  {:>3} {} ({:?}, {effect}): {}",
+            rule.number, rule.name, rule.severity, rule.description
+        );
     }
 }

@@ -3,6 +3,7 @@
 //! Exit codes: 0 it is as it should be; 1 it failed, or what was checked is not whole; 2 the command line is wrong.
 
 mod account;
+mod advice;
 mod agent;
 mod approvals;
 mod audit;
@@ -10,11 +11,17 @@ mod author;
 mod call;
 mod config;
 mod demo;
+mod explain;
+mod explanation;
 mod graveyard;
+mod guest_crate;
 mod inspect;
 mod lists;
+mod moment;
 mod policies;
 mod policy;
+mod policy_author;
+mod policy_diff;
 mod reload;
 mod remote;
 mod serve;
@@ -74,9 +81,12 @@ enum Command {
     /// Agents: what failed, and running it again.
     #[command(subcommand)]
     Agent(agent::AgentCommand),
-    /// Operator policies: which are in force and on trial, and exchanging them while the host runs.
+    /// Operator policies: writing them, which are in force and on trial, exchanging them while the host runs, and what another version would
+    /// have decided.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// Says why a decision came out as it did, and what would make it pass.
+    Explain(explain::ExplainArgs),
     /// Bearer tokens: who may call the API.
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -154,6 +164,7 @@ pub fn run() -> ExitCode {
         Command::Account(command) => account::run(command),
         Command::Agent(command) => agent::run(command),
         Command::Policy(command) => policy::run(command),
+        Command::Explain(args) => explain::run(&args),
         Command::Token(command) => token::run(command),
         Command::Inspect(args) => inspect::run(&args),
         Command::Completions { shell } => {

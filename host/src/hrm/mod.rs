@@ -10,6 +10,7 @@
 mod arbiter;
 pub mod chain;
 mod combine;
+pub mod diff;
 pub mod evidence;
 pub mod guards;
 mod handle;

@@ -476,6 +476,15 @@ pub fn clip_to(text: &str, most: usize) -> String {
     clipped
 }
 
+/// What a guest wrote, fit for a terminal: as [`clip_to`], with blanks in the place of control characters.
+#[must_use]
+pub fn printable(text: &str, most: usize) -> String {
+    clip_to(text, most)
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::normal_path;

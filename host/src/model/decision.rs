@@ -142,12 +142,6 @@ impl Decision {
                 RuleResult::Hold => (2, "asks for an approval"),
                 _ => (3, "warns"),
             };
-            let shown = |value: &Value| match value {
-                Value::None => None,
-                Value::Flag(flag) => Some(flag.to_string()),
-                Value::Number(number) => Some(number.to_string()),
-                Value::Text(text) => Some(text.clone()),
-            };
             let mut line = format!("{} {verb}", rule.name);
             if let Some(observed) = shown(&answer.observed) {
                 line.push_str(": observed ");
@@ -164,6 +158,17 @@ impl Decision {
         }
         lines.sort_by_key(|(order, _)| *order);
         lines.into_iter().map(|(_, line)| line).collect()
+    }
+}
+
+/// Something observed, or a limit, in words; `None`: there is nothing to show.
+#[must_use]
+pub fn shown(value: &Value) -> Option<String> {
+    match value {
+        Value::None => None,
+        Value::Flag(flag) => Some(flag.to_string()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Text(text) => Some(text.clone()),
     }
 }
 

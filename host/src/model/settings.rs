@@ -109,9 +109,8 @@ impl Serialize for Settings {
 impl<'de> Deserialize<'de> for Settings {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let Unambiguous(value) = Unambiguous::deserialize(deserializer)?;
-        Self::from_value(value).map_err(|error| {
-            D::Error::custom(format_args!("{}; {}", error.problem, error.remedy))
-        })
+        Self::from_value(value)
+            .map_err(|error| D::Error::custom(format_args!("{}; {}", error.problem, error.remedy)))
     }
 }
 
@@ -198,17 +197,15 @@ mod tests {
 
     #[test]
     fn settings_have_one_form() {
-        let settings = Settings::parse(r#" {"b": [1, 2.50, {"z":null,"y":true}], "a":"é"} "#).unwrap();
+        let settings =
+            Settings::parse(r#" {"b": [1, 2.50, {"z":null,"y":true}], "a":"é"} "#).unwrap();
         assert_eq!(
             settings.as_str(),
             r#"{"a":"é","b":[1,2.5,{"y":true,"z":null}]}"#
         );
         let again: Settings = serde_json::from_str(settings.as_str()).unwrap();
         assert_eq!(again, settings);
-        assert_eq!(
-            serde_json::to_string(&settings).unwrap(),
-            settings.as_str()
-        );
+        assert_eq!(serde_json::to_string(&settings).unwrap(), settings.as_str());
         assert_eq!(settings.digest(), Digest::of(settings.as_str().as_bytes()));
         // As a table of ark.toml arrives.
         let table: Settings = toml::from_str("b = [1, 2.5, { z = 1 }, 2026-12-25]").unwrap();
@@ -226,9 +223,18 @@ mod tests {
             (r#"{"a":[{"b":1,"b":1}]}"#, "twice"),
             (r#"{"a":1e999}"#, "cannot be read"),
             (r#"{"a":NaN}"#, "cannot be read"),
-            (&format!(r#"{{"a":"{}"}}"#, "x".repeat(MAX_SETTINGS)), "bytes long"),
-            (&format!(r#"{{"a":"{}"}}"#, "x".repeat(5 * MAX_SETTINGS)), "bytes long"),
-            (&format!(r#"{{"a":{}1{}}}"#, "[".repeat(500), "]".repeat(500)), "recursion"),
+            (
+                &format!(r#"{{"a":"{}"}}"#, "x".repeat(MAX_SETTINGS)),
+                "bytes long",
+            ),
+            (
+                &format!(r#"{{"a":"{}"}}"#, "x".repeat(5 * MAX_SETTINGS)),
+                "bytes long",
+            ),
+            (
+                &format!(r#"{{"a":{}1{}}}"#, "[".repeat(500), "]".repeat(500)),
+                "recursion",
+            ),
         ] {
             let error = Settings::parse(text).unwrap_err();
             assert_eq!(error.field, "settings");

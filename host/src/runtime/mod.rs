@@ -29,7 +29,7 @@ pub use agent::{Agent, Effects, InvocationFailure, InvocationReport, LogLevel, L
 pub use engine::{Engine, EngineConfig, EngineError};
 pub use graveyard::{GraveyardSource, Pin, PinError, PinnedGraveyard};
 pub use host::{Preview, ServiceError, Services};
-pub use inspect::{Import, Inspection, inspect};
+pub use inspect::{Import, Inspection, PolicyInspection, inspect};
 pub use limits::{LimitError, Limits, LimitsTable};
 pub use load::{LoadError, MAX_COMPONENT_BYTES};
 pub use manifest::{Manifest, ManifestError};

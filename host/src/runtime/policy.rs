@@ -11,9 +11,9 @@ use wasmtime::Store;
 use wasmtime::component::{InstancePre, Linker};
 
 use crate::model::action::Action;
+use crate::model::check::printable;
 use crate::model::decision::PolicyIdentity;
 use crate::model::facts::Facts;
-use crate::model::check::clip_to;
 use crate::model::ids::{Digest, Name};
 use crate::model::settings::Settings;
 use crate::model::verdict::{Metadata, RuleResult, Value, Verdict};
@@ -174,7 +174,7 @@ impl Policy {
         }
         let takes_settings = OF_SETTINGS
             .iter()
-            .any(|name| component.get_export(None, name).is_some());
+            .any(|name| component.get_export_index(None, *name).is_some());
         let wrong_world = |error: wasmtime::Error| LoadError::WrongWorld {
             world: if takes_settings {
                 "ark:policy/configurable-policy"
@@ -216,8 +216,7 @@ impl Policy {
             World::Plain(policy) => policy.call_metadata(store),
             World::Configurable(policy) => policy.call_metadata(store),
         };
-        let metadata = metadata
-            .map_err(|error| LoadError::Failed(classify(&error).to_string()))?;
+        let metadata = metadata.map_err(|error| LoadError::Failed(classify(&error).to_string()))?;
         check_metadata(&metadata).map_err(LoadError::BadMetadata)?;
         policy.identity = Arc::new(PolicyIdentity {
             digest: Digest::of(bytes),
@@ -351,13 +350,10 @@ impl PolicyInstance {
 }
 
 /// A guest's problems, bounded; one that refuses without a reason is given one.
-fn shown(problems: Vec<configurable::ark::policy::settings::SettingsProblem>) -> Vec<SettingsProblem> {
-    let plain = |text: &str| -> String {
-        clip_to(text, MAX_PROBLEM_TEXT)
-            .chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .collect()
-    };
+fn shown(
+    problems: Vec<configurable::ark::policy::settings::SettingsProblem>,
+) -> Vec<SettingsProblem> {
+    let plain = |text: &str| printable(text, MAX_PROBLEM_TEXT);
     let mut shown: Vec<SettingsProblem> = problems
         .iter()
         .take(MAX_PROBLEMS)

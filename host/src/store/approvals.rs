@@ -208,18 +208,31 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Approval> {
     })
 }
 
+fn find(connection: &Connection, id: DecisionId) -> rusqlite::Result<Option<Approval>> {
+    connection
+        .prepare_cached(&format!("SELECT {COLUMNS} FROM approvals WHERE id = ?1"))?
+        .query_row([id.to_string()], read)
+        .optional()
+}
+
+impl super::Archive {
+    /// An approval by the id of the decision that held the action.
+    ///
+    /// # Errors
+    /// The database cannot be read, or is of an earlier schema.
+    pub fn approval(&self, id: DecisionId) -> Result<Option<Approval>, ReadError> {
+        self.needs_current()?;
+        self.readers().with(|connection| find(connection, id))
+    }
+}
+
 impl Store {
     /// An approval by the id of the decision that held the action.
     ///
     /// # Errors
     /// The database cannot be read.
     pub fn approval(&self, id: DecisionId) -> Result<Option<Approval>, ReadError> {
-        self.inner.readers.with(|connection| {
-            connection
-                .prepare_cached(&format!("SELECT {COLUMNS} FROM approvals WHERE id = ?1"))?
-                .query_row([id.to_string()], read)
-                .optional()
-        })
+        self.inner.readers.with(|connection| find(connection, id))
     }
 
     /// Approvals, the oldest first, `limit` at most.

@@ -344,18 +344,20 @@ pub fn link_of(previous: Digest, row: &AuditRow) -> Digest {
     )
 }
 
+fn entry(connection: &Connection, id: &str) -> rusqlite::Result<Option<AuditRow>> {
+    connection
+        .prepare_cached(&format!("SELECT {COLUMNS} FROM audit_log WHERE id = ?1"))?
+        .query_row([id], read_row)
+        .optional()
+}
+
 impl Store {
     /// The row with this id.
     ///
     /// # Errors
     /// The database cannot be read.
     pub fn audit_entry(&self, id: &str) -> Result<Option<AuditRow>, ReadError> {
-        self.inner.readers.with(|connection| {
-            connection
-                .prepare_cached(&format!("SELECT {COLUMNS} FROM audit_log WHERE id = ?1"))?
-                .query_row([id], read_row)
-                .optional()
-        })
+        self.inner.readers.with(|connection| entry(connection, id))
     }
 
     /// Rows that match, newest first, before `before` when given, `limit` at most.
@@ -447,6 +449,37 @@ impl Archive {
             }
             Ok(())
         })
+    }
+
+    /// The decisions since a moment behind a place in the log, oldest first, `limit` at most.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn decisions_since(
+        &self,
+        since: Millis,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<AuditRow>, ReadError> {
+        self.readers().with(|connection| {
+            connection
+                .prepare_cached(&format!(
+                    "SELECT {COLUMNS} FROM audit_log WHERE seq > ?1 AND at >= ?2 AND kind = ?3 ORDER BY seq LIMIT ?4"
+                ))?
+                .query_map(
+                    params![after, since.0, AuditKind::Decision.as_str(), limit],
+                    read_row,
+                )?
+                .collect()
+        })
+    }
+
+    /// A row by its id, e.g. a decision's.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn audit_entry(&self, id: &str) -> Result<Option<AuditRow>, ReadError> {
+        self.readers().with(|connection| entry(connection, id))
     }
 
     /// The link that the rows in the database begin behind: of row 0, unless rows were archived.

@@ -1,0 +1,83 @@
+//! From a core module to a policy component: what the Graveyard is pinned with, and what `ark policy build` does.
+//!
+//! A crate of its own, since both the host and the tool that builds the Graveyard (which the host has inside) need it.
+
+use std::borrow::Cow;
+
+use wasm_encoder::{ComponentSection, CustomSection, Module, RawSection};
+use wasmparser::{Parser, Payload};
+use wit_component::ComponentEncoder;
+
+/// The name of the custom section that carries a policy's test vectors.
+pub const VECTORS: &str = "ark:vectors";
+
+/// Why a module cannot be made a policy.
+#[derive(Debug, thiserror::Error)]
+pub enum ComponentizeError {
+    /// It is no module, or a malformed one.
+    #[error("it is no valid core module: {0}")]
+    Malformed(#[from] wasmparser::BinaryReaderError),
+    /// It imports something.
+    #[error("a policy imports nothing, but this module imports {}", .0.join(", "))]
+    Imports(Vec<String>),
+    /// It does not say what it exports.
+    #[error(
+        "the module does not describe its world: {0}; export the policy with ark_guest::export_policy! or ark_guest::export_configurable_policy!"
+    )]
+    NoWorld(String),
+    /// What it exports does not fit what it says.
+    #[error("the module cannot be made a component: {0}")]
+    Encoding(String),
+}
+
+/// Makes a core module that was built for wasm32-unknown-unknown a component, with its test vectors as a custom section.
+///
+/// # Errors
+/// The module imports something, or does not describe its world.
+pub fn policy(module: &[u8], vectors: &[u8]) -> Result<Vec<u8>, ComponentizeError> {
+    let mut encoder = ComponentEncoder::default();
+    let mut component = encoder
+        .module(&bare(module)?)
+        .map_err(|error| ComponentizeError::NoWorld(format!("{error:#}")))?
+        .validate(true)
+        .encode()
+        .map_err(|error| ComponentizeError::Encoding(format!("{error:#}")))?;
+    let section = CustomSection {
+        name: VECTORS.into(),
+        data: Cow::Borrowed(vectors),
+    };
+    section.append_to_component(&mut component);
+    Ok(component)
+}
+
+/// The module without the custom sections that say how it was built. Those that describe its world stay: the encoder reads them.
+fn bare(module: &[u8]) -> Result<Vec<u8>, ComponentizeError> {
+    let mut bare = Module::new();
+    for payload in Parser::new(0).parse_all(module) {
+        let payload = payload?;
+        match &payload {
+            Payload::ImportSection(imports) if imports.count() > 0 => {
+                let mut named = Vec::new();
+                for import in imports.clone().into_imports() {
+                    let import = import?;
+                    named.push(format!("{}.{}", import.module, import.name));
+                }
+                return Err(ComponentizeError::Imports(named));
+            }
+            Payload::CustomSection(custom) if !custom.name().starts_with("component-type") => {
+                continue;
+            }
+            _ => {}
+        }
+        if let Some((id, range)) = payload.as_section() {
+            // The parser's offsets are into this very slice.
+            let data = usize::try_from(range.start)
+                .ok()
+                .zip(usize::try_from(range.end).ok())
+                .and_then(|(start, end)| module.get(start..end))
+                .unwrap_or_default();
+            bare.section(&RawSection { id, data });
+        }
+    }
+    Ok(bare.finish())
+}
