@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::agents::{Agents, Ground, Refused, StartingAgents};
+use crate::agents::{Agents, Found, Ground, Refused, StartingAgents};
 use crate::config::Config;
 use crate::hrm::chain::Chain;
 use crate::hrm::guards::Guards;
@@ -115,7 +115,11 @@ impl App {
         let operator =
             policies::find(&ground, &config.policies, config.policies_dir.as_deref())?;
         let dir = config.agents_dir.as_deref();
-        let (agents, refused) = crate::agents::load_all(&engine, &store, dir, &config.limits)?;
+        let Found {
+            agents,
+            canaries,
+            refused,
+        } = crate::agents::load_all(&engine, &store, dir, &config.limits)?;
         let lists = Unit {
             configured_lists: Some(config.lists.clone()),
             ..Unit::default()
@@ -160,6 +164,7 @@ impl App {
             Watchdog::start(config.watchdog.clone(), watched).map_err(StartError::Watchdog)?;
         let parts = Parts {
             agents,
+            canaries,
             hrm: hrm.clone(),
             store: store.clone(),
             guards: Arc::clone(&guards),
