@@ -93,12 +93,15 @@ pub struct Trade {
     pub risk_reward_ratio: Option<f64>,
     /// The proposer says that it rests on material non-public information.
     #[component(name = "material-nonpublic")]
+    #[serde(default)]
     pub material_nonpublic: bool,
     /// The proposer says that it is meant to move the market.
     #[component(name = "manipulative-intent")]
+    #[serde(default)]
     pub manipulative_intent: bool,
     /// The proposer says that it runs ahead of a client's order.
     #[component(name = "ahead-of-client-order")]
+    #[serde(default)]
     pub ahead_of_client_order: bool,
     /// Parameters this record has no field for: a JSON object.
     #[component(name = "extra-json")]
@@ -451,7 +454,8 @@ impl Action {
 }
 
 impl<'de> Deserialize<'de> for Action {
-    /// Reads what `Serialize` wrote: the canonical form in the audit log, not the request form (that is [`super::form`]).
+    /// Reads what `Serialize` wrote: the canonical form in the audit log, not the request form (that is [`super::form`]). In a test vector
+    /// what is ordinary can be left out.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
@@ -462,11 +466,13 @@ impl<'de> Deserialize<'de> for Action {
             reasoning: Option<String>,
             #[serde(default)]
             sources: Vec<String>,
+            #[serde(default = "yes")]
             reversible: bool,
             #[serde(default)]
             rollback_plan: Option<String>,
             #[serde(default)]
             external: Option<bool>,
+            #[serde(default)]
             criticality: Criticality,
         }
         let canonical = Canonical::deserialize(deserializer)?;
@@ -495,6 +501,10 @@ impl<'de> Deserialize<'de> for Action {
             criticality: canonical.criticality,
         })
     }
+}
+
+const fn yes() -> bool {
+    true
 }
 
 fn empty_object() -> String {
