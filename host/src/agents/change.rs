@@ -106,7 +106,7 @@ pub struct Order {
 }
 
 /// A change that was made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Changed {
     /// Whose.
     pub agent: Name,
@@ -123,7 +123,7 @@ pub struct Changed {
 }
 
 /// Why an upload was refused, last.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Refusal {
     /// When.
     pub at_ms: Millis,

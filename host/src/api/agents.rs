@@ -11,25 +11,29 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
-use axum::{Extension, Router as Routes};
+use axum::Extension;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
 
-use crate::agents::{ChangeError, Changed, Order};
+use crate::agents::{ChangeError, Changed, Order, Refusal, Refused};
 use crate::model::check::FieldError;
 use crate::model::form::Fields;
-use crate::model::ids::Name;
+use crate::model::control::Quarantine;
+use crate::model::ids::{Digest, Millis, Name};
 use crate::model::principal::Principal;
-use crate::runtime::{LoadError, MAX_COMPONENT_BYTES, Manifest};
+use crate::runtime::{Limits, LoadError, MAX_COMPONENT_BYTES, Manifest};
 use crate::store::AgentVersion;
+use crate::watchdog::HealthView;
 
-use super::control::{parsed_name, standing, words};
+use super::control::{AgentStanding, parsed_name, standing, words};
 use super::envelope::by_of;
 use super::exchange::{Asked, json_answer, not_a, query_of, read_at_most, read_json, trace_of};
-use super::operating::whole;
+use super::openapi::{Described, KeyPageQuery, Keyed, ReasonQuery};
+use super::operating::{limit_of, next_of, whole};
 use super::problem::Problem;
 use super::reading::{PathText, off_reactor};
 use super::routes::{Api, Shared};
@@ -43,15 +47,140 @@ pub(super) const UPLOADS: usize = 2;
 /// Why something is done, unless it is said.
 const NO_REASON: &str = "none given";
 
-pub(super) fn routes() -> Routes<Arc<Api>> {
-    Routes::new()
-        .route("/v1/agents/{name}", put(upload).get(show).delete(delete))
-        .route("/v1/agents/{name}/rollout", post(rollout))
-        .route("/v1/agents/{name}/rollback", post(rollback))
-        .route(
-            "/v1/agents/{name}/versions/{number}/component",
-            get(component),
-        )
+pub(super) fn routes() -> Described {
+    Described::new()
+        .routes(routes!(list))
+        .routes(routes!(upload, show, delete))
+        .routes(routes!(rollout))
+        .routes(routes!(rollback))
+        .routes(routes!(component))
+}
+
+/// A page of agents that serve, by name.
+#[derive(Serialize, ToSchema)]
+struct AgentPage {
+    agents: Vec<AgentLine>,
+    /// Agents that were left out at the start.
+    refused: Vec<Refused>,
+    /// The cursor of the page behind it, if there may be one.
+    next_cursor: Option<String>,
+}
+
+/// An agent that serves.
+#[derive(Serialize, ToSchema)]
+struct AgentLine {
+    name: Name,
+    version: String,
+    description: String,
+    sha256: Digest,
+    topics: Vec<String>,
+    actions: Vec<String>,
+    capabilities: Vec<String>,
+    /// Signals it handled since the start.
+    handled: u64,
+    /// Signals it failed at since the start.
+    failed: u64,
+    /// Signals that wait for it.
+    waiting: usize,
+    quarantined: bool,
+}
+
+/// An agent: what serves, how it does, and its versions.
+#[derive(Serialize, ToSchema)]
+struct AgentShown {
+    name: Name,
+    #[serde(flatten)]
+    seated: Option<AgentSeated>,
+    quarantine: Option<Quarantine>,
+    /// The number of the version that serves; 0: that of the agents' directory.
+    serving: Option<u64>,
+    /// The number of the one that served before.
+    previous: Option<u64>,
+    rolled_out_by: Option<String>,
+    rolled_out_at_ms: Option<Millis>,
+    /// Its uploaded versions, the newest first.
+    versions: Vec<VersionLine>,
+    /// The last upload that was refused since the start.
+    last_refused: Option<Refusal>,
+}
+
+/// What is known of an agent that serves or served since the start.
+#[derive(Serialize, ToSchema)]
+struct AgentSeated {
+    quarantined: bool,
+    health: Option<HealthView>,
+    handled: u64,
+    failed: u64,
+    waiting: usize,
+    version: String,
+    description: String,
+    sha256: Digest,
+    topics: Vec<String>,
+    actions: Vec<String>,
+    capabilities: Vec<String>,
+    limits: Limits,
+}
+
+/// An uploaded version.
+#[derive(Serialize, ToSchema)]
+struct VersionLine {
+    number: u64,
+    version: Option<String>,
+    sha256: Digest,
+    bytes: u64,
+    uploaded_by: String,
+    uploaded_at_ms: Millis,
+    serving: bool,
+    #[schema(value_type = Manifest)]
+    manifest: Value,
+}
+
+/// No version of an agent serves any more.
+#[derive(Serialize, ToSchema)]
+struct AgentDeleted {
+    agent: Name,
+    deleted: bool,
+    /// Signals that waited for it and were settled as failed.
+    failed_signals: u64,
+}
+
+/// Lists the agents that serve, by name
+#[utoipa::path(get, path = "/v1/agents", operation_id = "list_agents", tag = "agents", params(KeyPageQuery),
+    responses((status = 200, description = "A page.", body = AgentPage)))]
+async fn list(State(api): Shared, query: Asked) -> Result<Response, Problem> {
+    use std::sync::atomic::Ordering::Relaxed;
+    let query = query_of(query, &["limit", "cursor"])?;
+    let limit = limit_of(&query)?;
+    let after = query.get("cursor");
+    let mut seats = api.router.seats();
+    seats.retain(|seat| after.is_none_or(|after| seat.name.as_str() > after.as_str()));
+    seats.sort_by(|one, other| one.name.cmp(&other.name));
+    seats.truncate(limit as usize);
+    let agents = seats
+        .iter()
+        .map(|seat| {
+            let manifest = seat.agent.manifest();
+            AgentLine {
+                name: manifest.name.clone(),
+                version: manifest.version.clone(),
+                description: manifest.description.clone(),
+                sha256: seat.agent.digest(),
+                topics: manifest.topics.clone(),
+                actions: manifest.actions.clone(),
+                capabilities: manifest.capabilities.clone(),
+                handled: seat.handled.load(Relaxed),
+                failed: seat.failed.load(Relaxed),
+                waiting: seat.waiting(),
+                quarantined: api.guards.is_quarantined(&manifest.name),
+            }
+        })
+        .collect();
+    let page = AgentPage {
+        next_cursor: next_of(&seats, limit, |seat| seat.name.to_string()),
+        agents,
+        refused: api.refused.clone(),
+    };
+    Ok(json_answer(StatusCode::OK, None, &page))
 }
 
 #[derive(Deserialize)]
@@ -69,7 +198,17 @@ const fn yes() -> bool {
     true
 }
 
-/// Uploads a version and, unless `rollout` is false, lets it serve. Role: operator.
+/// Uploads a version of an agent
+///
+/// It is verified, compiled, checked and asked for a heartbeat before anything changes; a version that is refused leaves the old one
+/// serving, and `last_refused` of the agent says why. Unless `rollout` is false it serves from then on.
+#[utoipa::path(put, path = "/v1/agents/{name}", operation_id = "upload_agent", tag = "agents",
+    params(("name" = Name, Path, description = "The agent.")),
+    request_body = ref("#/components/schemas/UploadRequest"),
+    responses(
+        (status = 200, description = "It is kept, and serves if it should.", body = Changed),
+        (status = 422, description = "The version is refused; what served goes on."),
+    ))]
 async fn upload(
     State(api): Shared,
     Extension(principal): Extension<Principal>,
@@ -152,7 +291,15 @@ fn deserializer_ended(bytes: &[u8]) -> Result<(), FieldError> {
         })
 }
 
-/// Lets a version serve. Role: operator.
+/// Lets a version of an agent serve
+#[utoipa::path(post, path = "/v1/agents/{name}/rollout", operation_id = "roll_out_agent", tag = "agents",
+    params(("name" = Name, Path, description = "The agent."), Keyed),
+    request_body = ref("#/components/schemas/RolloutRequest"),
+    responses(
+        (status = 200, description = "It serves.", body = Changed),
+        (status = 409, description = "There is no such version to serve."),
+        (status = 422, description = "The version is refused, or the idempotency key was used for another request."),
+    ))]
 async fn rollout(
     State(api): Shared,
     Extension(principal): Extension<Principal>,
@@ -178,7 +325,15 @@ async fn rollout(
     Ok(json_answer(StatusCode::OK, Some(trace_id), &changed))
 }
 
-/// Lets the version serve that served before. Role: operator.
+/// Lets the version of an agent serve that served before
+#[utoipa::path(post, path = "/v1/agents/{name}/rollback", operation_id = "roll_back_agent", tag = "agents",
+    params(("name" = Name, Path, description = "The agent."), Keyed),
+    request_body = ref("#/components/schemas/RollbackAgentRequest"),
+    responses(
+        (status = 200, description = "It serves.", body = Changed),
+        (status = 409, description = "There is no version to go back to."),
+        (status = 422, description = "The version is refused, or the idempotency key was used for another request."),
+    ))]
 async fn rollback(
     State(api): Shared,
     Extension(principal): Extension<Principal>,
@@ -199,7 +354,19 @@ async fn rollback(
     Ok(json_answer(StatusCode::OK, Some(trace_id), &changed))
 }
 
-/// Lets no version serve any more. Role: operator.
+/// Lets no version of an agent serve any more
+///
+/// Its state and its versions stay. Refused while signals wait for it, unless `force` settles them as failed.
+#[utoipa::path(delete, path = "/v1/agents/{name}", operation_id = "delete_agent", tag = "agents",
+    params(
+        ("name" = Name, Path, description = "The agent."),
+        ("force" = Option<bool>, Query, description = "Settle what waits as failed."),
+        ReasonQuery,
+    ),
+    responses(
+        (status = 200, description = "It serves no more.", body = AgentDeleted),
+        (status = 409, description = "Signals wait for it."),
+    ))]
 async fn delete(
     State(api): Shared,
     Extension(principal): Extension<Principal>,
@@ -221,11 +388,18 @@ async fn delete(
     Ok(json_answer(
         StatusCode::OK,
         Some(trace_id),
-        &json!({"agent": agent, "deleted": true, "failed_signals": settled}),
+        &AgentDeleted {
+            agent,
+            deleted: true,
+            failed_signals: settled,
+        },
     ))
 }
 
-/// An agent: what serves, how it does, and its versions. Role: reader.
+/// An agent: what serves, how it does, and its versions
+#[utoipa::path(get, path = "/v1/agents/{name}", operation_id = "read_agent", tag = "agents",
+    params(("name" = Name, Path, description = "The agent.")),
+    responses((status = 200, description = "The agent.", body = AgentShown)))]
 async fn show(State(api): Shared, name: PathText, query: Asked) -> Result<Response, Problem> {
     query_of(query, &[])?;
     let name = parsed_name(name)?;
@@ -237,47 +411,71 @@ async fn show(State(api): Shared, name: PathText, query: Asked) -> Result<Respon
         let detail = format!("there is no agent {name}; GET /v1/agents lists them");
         return Err(Problem::not_found(detail));
     }
-    let mut body = json!({"name": name});
-    if let Some(seat) = &seat {
-        let manifest = seat.agent.manifest();
-        body = standing(&api, seat);
-        body["version"] = json!(manifest.version);
-        body["description"] = json!(manifest.description);
-        body["sha256"] = json!(seat.agent.digest());
-        body["topics"] = json!(manifest.topics);
-        body["actions"] = json!(manifest.actions);
-        body["capabilities"] = json!(manifest.capabilities);
-        body["limits"] = json!(seat.agent.limits());
-    }
     let serving = match &kept.rollout {
         Some(rollout) => rollout.serving,
         None => seat.as_ref().map(|_| 0),
     };
-    body["quarantine"] = json!(api.guards.quarantine(&name));
-    body["serving"] = json!(serving);
-    body["previous"] = json!(kept.rollout.as_ref().and_then(|it| it.previous));
-    body["rolled_out_by"] = json!(kept.rollout.as_ref().map(|it| &it.by));
-    body["rolled_out_at_ms"] = json!(kept.rollout.as_ref().map(|it| it.at));
-    body["versions"] = kept.versions.iter().map(|it| line(it, serving)).collect();
-    body["last_refused"] = json!(kept.refused);
-    Ok(json_answer(StatusCode::OK, None, &body))
+    let seated = seat.as_ref().map(|seat| {
+        let AgentStanding {
+            quarantined,
+            health,
+            handled,
+            failed,
+            waiting,
+            ..
+        } = standing(&api, seat);
+        let manifest = seat.agent.manifest();
+        AgentSeated {
+            quarantined,
+            health,
+            handled,
+            failed,
+            waiting,
+            version: manifest.version.clone(),
+            description: manifest.description.clone(),
+            sha256: seat.agent.digest(),
+            topics: manifest.topics.clone(),
+            actions: manifest.actions.clone(),
+            capabilities: manifest.capabilities.clone(),
+            limits: seat.agent.limits().clone(),
+        }
+    });
+    let rollout = kept.rollout.as_ref();
+    let shown = AgentShown {
+        seated,
+        quarantine: api.guards.quarantine(&name),
+        serving,
+        previous: rollout.and_then(|rollout| rollout.previous),
+        rolled_out_by: rollout.map(|rollout| rollout.by.clone()),
+        rolled_out_at_ms: rollout.map(|rollout| rollout.at),
+        versions: kept.versions.iter().map(|it| line(it, serving)).collect(),
+        last_refused: kept.refused,
+        name,
+    };
+    Ok(json_answer(StatusCode::OK, None, &shown))
 }
 
-fn line(version: &AgentVersion, serving: Option<u64>) -> Value {
+fn line(version: &AgentVersion, serving: Option<u64>) -> VersionLine {
     let manifest: Value = serde_json::from_str(&version.manifest_json).unwrap_or_default();
-    json!({
-        "number": version.number,
-        "version": manifest["version"],
-        "sha256": version.sha256,
-        "bytes": version.bytes,
-        "uploaded_by": version.by,
-        "uploaded_at_ms": version.at,
-        "serving": serving == Some(version.number),
-        "manifest": manifest,
-    })
+    VersionLine {
+        number: version.number,
+        version: manifest["version"].as_str().map(str::to_owned),
+        sha256: version.sha256,
+        bytes: version.bytes,
+        uploaded_by: version.by.clone(),
+        uploaded_at_ms: version.at,
+        serving: serving == Some(version.number),
+        manifest,
+    }
 }
 
-/// The component of an uploaded version, e.g. to replay a capsule on it. Role: reader.
+/// The component of an uploaded version, e.g. to replay a capsule on it
+#[utoipa::path(get, path = "/v1/agents/{name}/versions/{number}/component", operation_id = "read_component", tag = "agents",
+    params(
+        ("name" = Name, Path, description = "The agent."),
+        ("number" = u64, Path, description = "The version's number.", minimum = 1, maximum = 9_223_372_036_854_775_807_u64),
+    ),
+    responses((status = 200, description = "Its bytes.", content_type = "application/wasm", body = String)))]
 async fn component(
     State(api): Shared,
     path: Result<Path<(String, String)>, PathRejection>,

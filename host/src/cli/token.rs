@@ -148,7 +148,9 @@ pub(super) fn run(command: TokenCommand) -> anyhow::Result<ExitCode> {
                 Some(dir) => {
                     let rows = Archive::open(dir)?.tokens()?;
                     let now = Millis::now();
-                    rows.iter().map(|row| token_view(row, now)).collect()
+                    rows.iter()
+                        .map(|row| json!(token_view(row, now)))
+                        .collect()
                 }
                 None => {
                     let mut answer = place.remote.get("/v1/tokens")?;
