@@ -1,6 +1,6 @@
 //! Changes of agents' versions: who wants one, what came of it, and why one is refused.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::model::ids::{Digest, Millis, Name, TraceId};
 use crate::router::RouterError;
@@ -103,10 +103,12 @@ pub struct Order {
     pub reason: String,
     /// The trace it belongs to.
     pub trace_id: TraceId,
+    /// Under which key it is carried out once only, and the digest of the request it came with. A rollout or a rollback can have one.
+    pub key: Option<(String, Digest)>,
 }
 
 /// A change that was made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Changed {
     /// Whose.
     pub agent: Name,
@@ -118,7 +120,7 @@ pub struct Changed {
     pub serving: Option<u64>,
     /// The one that served before.
     pub previous: Option<u64>,
-    /// Whether everything that the version before had under way has ended.
+    /// Whether everything that the version before had under way has ended; false, too, in an answer that is given again.
     pub drained: bool,
 }
 

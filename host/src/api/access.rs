@@ -107,8 +107,13 @@ pub const TABLE: &[Row] = &[
 pub(super) enum Found {
     /// There is such a call.
     Call(&'static Row),
-    /// The path takes other methods: these.
-    OtherMethods(String),
+    /// The path takes other methods.
+    OtherMethods {
+        /// These.
+        allow: String,
+        /// None of them needs a token.
+        open: bool,
+    },
     /// The path is not in the table.
     Nothing,
 }
@@ -120,10 +125,12 @@ pub(super) fn find(method: &Method, path: &str) -> Found {
         other => other,
     };
     let mut others: Vec<&str> = Vec::new();
+    let mut open = true;
     for row in TABLE.iter().filter(|row| row.path == path) {
         if row.method == method {
             return Found::Call(row);
         }
+        open &= row.role.is_none();
         others.push(row.method);
         if row.method == "GET" {
             others.push("HEAD");
@@ -132,7 +139,10 @@ pub(super) fn find(method: &Method, path: &str) -> Found {
     if others.is_empty() {
         Found::Nothing
     } else {
-        Found::OtherMethods(others.join(", "))
+        Found::OtherMethods {
+            allow: others.join(", "),
+            open,
+        }
     }
 }
 
@@ -145,7 +155,10 @@ mod tests {
         assert!(matches!(find(&Method::GET, "/v1/nothing"), Found::Nothing));
         assert!(matches!(find(&Method::HEAD, "/v1/state"), Found::Call(_)));
         assert!(
-            matches!(find(&Method::PATCH, "/v1/truth/{key}"), Found::OtherMethods(allow) if allow == "GET, HEAD, PUT")
+            matches!(find(&Method::PATCH, "/v1/truth/{key}"), Found::OtherMethods { allow, open: false } if allow == "GET, HEAD, PUT")
+        );
+        assert!(
+            matches!(find(&Method::PATCH, "/healthz"), Found::OtherMethods { open: true, .. })
         );
     }
 }

@@ -21,7 +21,7 @@ use utoipa_axum::routes;
 
 use crate::agents::{ChangeError, Changed, Order, Refusal, Refused};
 use crate::model::check::FieldError;
-use crate::model::form::Fields;
+use crate::model::form::{Fields, parse_json};
 use crate::model::control::Quarantine;
 use crate::model::ids::{Digest, Millis, Name};
 use crate::model::principal::Principal;
@@ -29,11 +29,11 @@ use crate::runtime::{Limits, LoadError, MAX_COMPONENT_BYTES, Manifest};
 use crate::store::AgentVersion;
 use crate::watchdog::HealthView;
 
-use super::control::{AgentStanding, parsed_name, standing, words};
-use super::envelope::by_of;
+use super::control::{parsed_name, standing, words};
+use super::envelope::{by_of, key_of_header};
 use super::exchange::{Asked, json_answer, not_a, query_of, read_at_most, read_json, trace_of};
 use super::openapi::{Described, KeyPageQuery, Keyed, ReasonQuery};
-use super::operating::{limit_of, next_of, whole};
+use super::operating::{in_database, limit_of, next_of, whole};
 use super::problem::Problem;
 use super::reading::{PathText, off_reactor};
 use super::routes::{Api, Shared};
@@ -85,12 +85,37 @@ struct AgentLine {
     quarantined: bool,
 }
 
-/// An agent: what serves, how it does, and its versions.
-#[derive(Serialize, ToSchema)]
+/// An agent: what serves, how it does, and its versions. What is known only of one that serves is left out of others.
+#[derive(Default, Serialize, ToSchema)]
 struct AgentShown {
-    name: Name,
-    #[serde(flatten)]
-    seated: Option<AgentSeated>,
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quarantined: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    health: Option<HealthView>,
+    /// Signals it handled since the start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    handled: Option<u64>,
+    /// Signals it failed at since the start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failed: Option<u64>,
+    /// Signals that wait for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiting: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<Digest>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    topics: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    actions: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    capabilities: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limits: Option<Limits>,
     quarantine: Option<Quarantine>,
     /// The number of the version that serves; 0: that of the agents' directory.
     serving: Option<u64>,
@@ -102,23 +127,6 @@ struct AgentShown {
     versions: Vec<VersionLine>,
     /// The last upload that was refused since the start.
     last_refused: Option<Refusal>,
-}
-
-/// What is known of an agent that serves or served since the start.
-#[derive(Serialize, ToSchema)]
-struct AgentSeated {
-    quarantined: bool,
-    health: Option<HealthView>,
-    handled: u64,
-    failed: u64,
-    waiting: usize,
-    version: String,
-    description: String,
-    sha256: Digest,
-    topics: Vec<String>,
-    actions: Vec<String>,
-    capabilities: Vec<String>,
-    limits: Limits,
 }
 
 /// An uploaded version.
@@ -264,8 +272,15 @@ async fn refused(
 }
 
 fn parse(bytes: &[u8]) -> Result<(Upload, Vec<u8>), FieldError> {
-    let deserializer = &mut serde_json::Deserializer::from_slice(bytes);
-    let upload: Upload = serde_path_to_error::deserialize(deserializer).map_err(|error| {
+    let mut document = parse_json(bytes)?;
+    let limits = document.pointer_mut("/manifest/limits");
+    for limit in limits.and_then(Value::as_object_mut).into_iter().flatten() {
+        // `5.0` is a whole number in JSON.
+        if let Some(number) = in_database(limit.1) {
+            *limit.1 = Value::from(number);
+        }
+    }
+    let upload: Upload = serde_path_to_error::deserialize(document).map_err(|error| {
         let path = error.path().to_string();
         let field = if path == "." { "body" } else { path.as_str() };
         FieldError::new(
@@ -274,21 +289,11 @@ fn parse(bytes: &[u8]) -> Result<(Upload, Vec<u8>), FieldError> {
             "send {\"manifest\": {…}, \"component\": \"BASE64\"}, and if you like rollout, reason, by",
         )
     })?;
-    deserializer_ended(bytes)?;
     let component = STANDARD.decode(&upload.component).map_err(|error| {
         let remedy = "send the component in standard Base64 with padding";
         FieldError::new("component", format!("is not Base64: {error}"), remedy)
     })?;
     Ok((upload, component))
-}
-
-fn deserializer_ended(bytes: &[u8]) -> Result<(), FieldError> {
-    serde_json::from_slice::<serde::de::IgnoredAny>(bytes)
-        .map(drop)
-        .map_err(|error| {
-            let remedy = "send one JSON object in UTF-8";
-            FieldError::new("body", format!("is not JSON: {error}"), remedy)
-        })
 }
 
 /// Lets a version of an agent serve
@@ -310,7 +315,9 @@ async fn rollout(
 ) -> Result<Response, Problem> {
     query_of(query, &[])?;
     let name = parsed_name(name)?;
-    let mut fields = Fields::of(read_json(&headers, body).await?, "")?;
+    let document = read_json(&headers, body).await?;
+    let key = key_of_header(&headers, &format!("rollout {name} {document}"))?;
+    let mut fields = Fields::of(document, "")?;
     let number = whole(&mut fields, "number")?.ok_or_else(|| {
         let remedy =
             "give a version's number (GET /v1/agents/{name}), or 0 for the agents' directory";
@@ -318,7 +325,8 @@ async fn rollout(
     })?;
     let (reason, by) = (fields.text("reason")?, fields.text("by")?);
     fields.finish()?;
-    let order = order(&principal, by, reason.as_deref(), &headers)?;
+    let mut order = order(&principal, by, reason.as_deref(), &headers)?;
+    order.key = key.map(|key| (key.key, key.request));
     let trace_id = order.trace_id;
     let changed =
         off_reactor(&api, move |api| api.agents.roll_out(&name, number, &order)).await??;
@@ -344,10 +352,13 @@ async fn rollback(
 ) -> Result<Response, Problem> {
     query_of(query, &[])?;
     let name = parsed_name(name)?;
-    let mut fields = Fields::of(read_json(&headers, body).await?, "")?;
+    let document = read_json(&headers, body).await?;
+    let key = key_of_header(&headers, &format!("rollback {name} {document}"))?;
+    let mut fields = Fields::of(document, "")?;
     let (reason, by) = (fields.text("reason")?, fields.text("by")?);
     fields.finish()?;
-    let order = order(&principal, by, reason.as_deref(), &headers)?;
+    let mut order = order(&principal, by, reason.as_deref(), &headers)?;
+    order.key = key.map(|key| (key.key, key.request));
     let trace_id = order.trace_id;
     let changed: Changed =
         off_reactor(&api, move |api| api.agents.roll_back(&name, &order)).await??;
@@ -415,34 +426,8 @@ async fn show(State(api): Shared, name: PathText, query: Asked) -> Result<Respon
         Some(rollout) => rollout.serving,
         None => seat.as_ref().map(|_| 0),
     };
-    let seated = seat.as_ref().map(|seat| {
-        let AgentStanding {
-            quarantined,
-            health,
-            handled,
-            failed,
-            waiting,
-            ..
-        } = standing(&api, seat);
-        let manifest = seat.agent.manifest();
-        AgentSeated {
-            quarantined,
-            health,
-            handled,
-            failed,
-            waiting,
-            version: manifest.version.clone(),
-            description: manifest.description.clone(),
-            sha256: seat.agent.digest(),
-            topics: manifest.topics.clone(),
-            actions: manifest.actions.clone(),
-            capabilities: manifest.capabilities.clone(),
-            limits: seat.agent.limits().clone(),
-        }
-    });
     let rollout = kept.rollout.as_ref();
-    let shown = AgentShown {
-        seated,
+    let mut shown = AgentShown {
         quarantine: api.guards.quarantine(&name),
         serving,
         previous: rollout.and_then(|rollout| rollout.previous),
@@ -450,8 +435,25 @@ async fn show(State(api): Shared, name: PathText, query: Asked) -> Result<Respon
         rolled_out_at_ms: rollout.map(|rollout| rollout.at),
         versions: kept.versions.iter().map(|it| line(it, serving)).collect(),
         last_refused: kept.refused,
-        name,
+        name: name.to_string(),
+        ..AgentShown::default()
     };
+    if let Some(seat) = &seat {
+        let standing = standing(&api, seat);
+        let manifest = seat.agent.manifest();
+        shown.quarantined = Some(standing.quarantined);
+        shown.health = standing.health;
+        shown.handled = Some(standing.handled);
+        shown.failed = Some(standing.failed);
+        shown.waiting = Some(standing.waiting);
+        shown.version = Some(manifest.version.clone());
+        shown.description = Some(manifest.description.clone());
+        shown.sha256 = Some(seat.agent.digest());
+        shown.topics = Some(manifest.topics.clone());
+        shown.actions = Some(manifest.actions.clone());
+        shown.capabilities = Some(manifest.capabilities.clone());
+        shown.limits = Some(seat.agent.limits().clone());
+    }
     Ok(json_answer(StatusCode::OK, None, &shown))
 }
 
@@ -509,6 +511,7 @@ fn order(
         by,
         reason,
         trace_id: trace_of(headers, None)?,
+        key: None,
     })
 }
 

@@ -93,7 +93,8 @@ pub(super) fn routes() -> Described {
         ("kinds" = Option<String>, Query, description = "Only these kinds, with commas between them.",
             pattern = "^(decision|failure|execution|control|operator|approval|amendment|alert)(,(decision|failure|execution|control|operator|approval|amendment|alert))*$"),
         ("agent" = Option<Name>, Query, description = "About this agent only."),
-        ("Last-Event-ID" = Option<String>, Header, description = "As `since`, and before it.", pattern = "^[0-9]{1,18}-[0-9]{1,18}$"),
+        ("Last-Event-ID" = Option<String>, Header, description = "As `since`, and before it.", pattern = "^[0-9]{1,18}-[0-9]{1,18}$",
+            example = "0-0"),
     ),
     responses(
         (status = 200, description = "The events.", content_type = "text/event-stream", body = String),

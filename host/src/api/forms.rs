@@ -30,8 +30,16 @@ fn or_null(schema: Value) -> Value {
             }
             Value::Object(object)
         }
-        other => json!({"anyOf": [other, {"type": "null"}]}),
+        other => other,
     }
+}
+
+fn name(description: &str) -> Value {
+    json!({"type": "string", "pattern": "^[a-z][a-z0-9_-]{0,63}$", "description": description})
+}
+
+fn trace_id(description: &str) -> Value {
+    json!({"type": "string", "pattern": "^(?!0{32})[0-9a-f]{32}$", "description": description})
 }
 
 fn text(description: &str, most: usize) -> Value {
@@ -171,7 +179,7 @@ fn family(
         ("rollback_plan", text("How it would be undone (rule 25).", 65_536)),
         ("external", flag("It acts outside the host; if left out, by its kind.")),
         ("criticality", one_of("How much depends on it; normal if left out.", &["low", "normal", "high", "critical"])),
-        ("trace_id", reference("TraceId", "The trace to join; else that of `traceparent`, else a fresh one.")),
+        ("trace_id", trace_id("The trace to join; else that of `traceparent`, else a fresh one.")),
         ("idempotency_key", json!({"type": "string", "pattern": VISIBLE, "description": "As the header Idempotency-Key."})),
     ];
     if needs_parameters {
@@ -244,7 +252,7 @@ fn action_forms() -> Vec<(&'static str, Value)> {
         &[],
         &[
             ("topic", json!({"type": "string", "pattern": TOPIC, "description": "The topic it is published on."})),
-            ("to", reference("Name", "The one agent it is for.")),
+            ("to", name("The one agent it is for.")),
             ("symbol", symbol()),
             ("text", text("Words.", 65_536)),
             ("payload", json!({"description": "One JSON value for machines."})),
@@ -304,7 +312,14 @@ pub(super) fn all() -> Vec<(&'static str, Value)> {
             }],
         }),
     ));
-    let action = json!({"$ref": "#/components/schemas/ActionRequest"});
+    // One key stands for the whole batch.
+    let batched: Vec<Value> = action_forms()
+        .into_iter()
+        .map(|(_, mut form)| {
+            form["properties"]["idempotency_key"] = json!({"type": "null"});
+            form
+        })
+        .collect();
     let key = json!({"type": "string", "pattern": VISIBLE, "description": "As the header Idempotency-Key."});
     let any = |what: &str| json!({"description": what});
     let amount = |bounds: Value| ("amount", number("In the account's currency.", &bounds));
@@ -326,7 +341,7 @@ pub(super) fn all() -> Vec<(&'static str, Value)> {
             "BatchRequest",
             closed(
                 "Actions that are judged in their order and recorded together.",
-                &[("actions", json!({"type": "array", "minItems": 1, "maxItems": 100, "items": action}))],
+                &[("actions", json!({"type": "array", "minItems": 1, "maxItems": 100, "items": {"oneOf": batched}}))],
                 &[("idempotency_key", key.clone())],
             ),
         ),
@@ -337,7 +352,7 @@ pub(super) fn all() -> Vec<(&'static str, Value)> {
                 &[("topic", json!({"type": "string", "pattern": TOPIC, "description": "The topic, e.g. market.tick; those that start with `ark.` are the host's."}))],
                 &[
                     ("payload", any("Any JSON value.")),
-                    ("trace_id", reference("TraceId", "The trace to join.")),
+                    ("trace_id", trace_id("The trace to join.")),
                     ("idempotency_key", key),
                     ("ttl_ms", whole("How long it may wait, in milliseconds; if left out, for good.", 1, 31_536_000_000)),
                 ],
@@ -384,7 +399,7 @@ pub(super) fn all() -> Vec<(&'static str, Value)> {
                         "Of `vetoes`: it holds for what matches every part it names.",
                         &[("words", words("The user's words.")), reason()],
                         &[
-                            ("agent", json!({"$ref": NAME})),
+                            ("agent", name("The agent.")),
                             ("action_type", json!({"type": "string", "minLength": 1, "maxLength": 256, "description": "The action type."})),
                             ("symbol", json!({"type": "string", "minLength": 1, "maxLength": 256, "description": "The symbol."})),
                             by(),
@@ -393,7 +408,7 @@ pub(super) fn all() -> Vec<(&'static str, Value)> {
                 ],
             }),
         ),
-        ("CapitalRequest", closed("The capital.", &[amount(json!({"exclusiveMinimum": 0, "maximum": 1e15})), reason()], &[by()])),
+        ("CapitalRequest", closed("The capital.", &[amount(json!({"minimum": 0.01, "maximum": 1e15})), reason()], &[by()])),
         ("ResultRequest", closed("A result of today that no execution report told of; a loss is negative.", &[amount(json!({"minimum": -1e15, "maximum": 1e15})), reason()], &[by()])),
         ("StateRequest", closed("A value of an agent's state.", &[value()], &[expected_revision(), updated_by()])),
         ("RollbackRequest", json!({"description": "Where to go back to.", "oneOf": [rollback_steps, rollback_to]})),

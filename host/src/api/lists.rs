@@ -33,6 +33,8 @@ use super::state::PathPair;
 
 /// The most bytes of a symbol, a source, a subject or a veto's name.
 const KEY_BYTES: usize = 256;
+/// The least that capital can be, in the account's currency: results are divided by it, and no fraction may become infinite.
+const LEAST_CAPITAL: f64 = 0.01;
 /// The most that capital or a result can be, in the account's currency.
 const MOST: f64 = 1e15;
 
@@ -461,7 +463,7 @@ async fn account(State(api): Shared, query: Asked) -> Result<Response, Problem> 
         capital: rows.capital,
         realized_today_pct: rows.realised_today,
         realized_today: rows.capital.map(|capital| capital * rows.realised_today),
-        daily_loss_pct: (-rows.realised_today).max(0.0),
+        daily_loss_pct: (-rows.realised_today).max(0.0) + 0.0,
         open_positions: rows.positions.len(),
         exposure_pct,
     };
@@ -482,8 +484,9 @@ async fn capital(
     query_of(query, &[])?;
     let mut fields = Fields::of(read_json(&headers, body).await?, "")?;
     let amount = amount_of(&mut fields)?;
-    if amount <= 0.0 {
-        return Err(not_a("amount", &amount.to_string(), "give more than 0"));
+    if amount < LEAST_CAPITAL {
+        let remedy = format!("give {LEAST_CAPITAL} or more");
+        return Err(not_a("amount", &amount.to_string(), &remedy));
     }
     let receipt = attest(&api, &principal, fields, Attested::Capital(amount), None).await?;
     Ok(json_answer(

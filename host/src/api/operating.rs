@@ -171,7 +171,7 @@ pub(super) fn whole(fields: &mut Fields, name: &str) -> Result<Option<u64>, Fiel
 }
 
 /// A whole number that fits the database's integers. `3.0` is one, in JSON.
-fn in_database(value: &Value) -> Option<u64> {
+pub(super) fn in_database(value: &Value) -> Option<u64> {
     let number = value.as_u64().or_else(|| {
         let number = value.as_f64()?;
         // Past this not every whole number is a double.
@@ -182,7 +182,7 @@ fn in_database(value: &Value) -> Option<u64> {
 }
 
 /// A parameter of the query, parsed.
-pub(super) fn number_of<T: std::str::FromStr>(
+fn number_of<T: std::str::FromStr>(
     query: &HashMap<String, String>,
     name: &str,
     remedy: &str,

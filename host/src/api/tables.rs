@@ -29,7 +29,7 @@ use super::openapi::{
     Conditional, Described, ExpectedRevision, KeyPageQuery, KeyPath, Keyed, PageQuery, UpdatedBy,
 };
 use super::operating::{
-    Expected, agent_of, json_of, key_of, limit_of, next_of, number_of, operate, place_of, tagged,
+    Expected, agent_of, json_of, key_of, limit_of, next_of, operate, place_of, tagged,
     value_of, whole,
 };
 use super::problem::Problem;
@@ -194,7 +194,8 @@ async fn memories(State(api): Shared, agent: PathText, query: Asked) -> Result<R
             .get("q")
             .filter(|words| !words.trim().is_empty())
             .cloned(),
-        before: number_of(&query, "cursor", "give the next_cursor of the page before")?,
+        before: place_of(&query, "cursor", "give the next_cursor of the page before")?
+            .and_then(|place| i64::try_from(place).ok()),
     };
     let of = agent.clone();
     let rows = off_reactor(&api, move |api| {
