@@ -418,14 +418,14 @@ fn a_token_speaks_for_its_own_names_and_under_its_own() {
     let (status, problem) = call(&host, &ops, "POST", "/v1/halt", &halt);
     assert_eq!(
         (status, &problem["field"]),
-        (400, &json!("by")),
+        (403, &json!("by")),
         "{problem}"
     );
     let setting = json!({"value": 1, "updated_by": "grace"});
     let (status, problem) = call(&host, &ops, "PUT", "/v1/config/k", &setting);
     assert_eq!(
         (status, &problem["field"]),
-        (400, &json!("updated_by")),
+        (403, &json!("updated_by")),
         "{problem}"
     );
     assert_eq!(

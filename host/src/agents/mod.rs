@@ -24,8 +24,9 @@ use crate::hrm::{Hrm, LiveServices};
 use crate::model::ids::{DecisionId, Digest, Millis, Name, TraceId};
 use crate::router::Router;
 use crate::runtime::{Agent, Engine, InvocationFailure, Limits, Manifest};
-use crate::store::{IdempotencyRecord, CommitError, 
-    AgentChange, AgentVersion, AuditEntry, AuditKind, NewVersion, ReadError, Rollout, Store, Unit,
+use crate::store::{
+    AgentChange, AgentVersion, AuditEntry, AuditKind, CommitError, IdempotencyRecord, NewVersion,
+    ReadError, Rollout, Store, Unit,
 };
 use crate::watchdog::Watchdog;
 

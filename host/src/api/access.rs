@@ -157,8 +157,9 @@ mod tests {
         assert!(
             matches!(find(&Method::PATCH, "/v1/truth/{key}"), Found::OtherMethods { allow, open: false } if allow == "GET, HEAD, PUT")
         );
-        assert!(
-            matches!(find(&Method::PATCH, "/healthz"), Found::OtherMethods { open: true, .. })
-        );
+        assert!(matches!(
+            find(&Method::PATCH, "/healthz"),
+            Found::OtherMethods { open: true, .. }
+        ));
     }
 }

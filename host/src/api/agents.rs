@@ -6,12 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::Extension;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -21,8 +21,8 @@ use utoipa_axum::routes;
 
 use crate::agents::{ChangeError, Changed, Order, Refusal, Refused};
 use crate::model::check::FieldError;
-use crate::model::form::{Fields, parse_json};
 use crate::model::control::Quarantine;
+use crate::model::form::{Fields, parse_json};
 use crate::model::ids::{Digest, Millis, Name};
 use crate::model::principal::Principal;
 use crate::runtime::{Limits, LoadError, MAX_COMPONENT_BYTES, Manifest};

@@ -22,8 +22,8 @@ use crate::model::ids::Name;
 use crate::store::{AlertRow, AuditKind, AuditRow, Place};
 
 use super::exchange::{Asked, not_a, query_of};
-use super::operating::{agent_of, json_of};
 use super::openapi::Described;
+use super::operating::{agent_of, json_of};
 use super::problem::Problem;
 use super::reading::off_reactor;
 use super::routes::{Api, Shared};
@@ -100,11 +100,7 @@ pub(super) fn routes() -> Described {
         (status = 200, description = "The events.", content_type = "text/event-stream", body = String),
         (status = 410, description = "The events behind this id are archived."),
     ))]
-async fn events(
-    State(api): Shared,
-    query: Asked,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
+async fn events(State(api): Shared, query: Asked, headers: HeaderMap) -> Result<Response, Problem> {
     let query = query_of(query, &["since", "kinds", "agent"])?;
     let kinds = query.get("kinds").map(|kinds| {
         kinds

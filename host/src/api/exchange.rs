@@ -157,14 +157,14 @@ pub(super) fn trace_of(headers: &HeaderMap, body: Option<TraceId>) -> Result<Tra
                 && parent.bytes().any(|digit| digit != b'0') =>
         {
             trace_id
-            .parse()
-            .map_err(|error: crate::model::ids::ParseIdError| {
-                FieldError::new(
-                    "traceparent",
-                    error.to_string(),
-                    "send a W3C traceparent header, or none",
-                )
-            })
+                .parse()
+                .map_err(|error: crate::model::ids::ParseIdError| {
+                    FieldError::new(
+                        "traceparent",
+                        error.to_string(),
+                        "send a W3C traceparent header, or none",
+                    )
+                })
         }
         _ => Err(FieldError::new(
             "traceparent",

@@ -81,10 +81,18 @@ pub(super) struct Keyed {
 #[allow(dead_code, reason = "it describes what `by_of` and `words` read")]
 pub(super) struct ReasonQuery {
     /// Why, for the audit log.
-    #[param(min_length = 1, max_length = 1024, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*[^\\s\\x00-\\x1f\\x7f-\\x9f][^\\x00-\\x1f\\x7f-\\x9f]*$")]
+    #[param(
+        min_length = 1,
+        max_length = 1024,
+        pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*[^\\s\\x00-\\x1f\\x7f-\\x9f][^\\x00-\\x1f\\x7f-\\x9f]*$"
+    )]
     reason: Option<String>,
     /// Who does it. With a token its name, which may be left out.
-    #[param(min_length = 1, max_length = 128, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*[^\\s\\x00-\\x1f\\x7f-\\x9f][^\\x00-\\x1f\\x7f-\\x9f]*$")]
+    #[param(
+        min_length = 1,
+        max_length = 128,
+        pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*[^\\s\\x00-\\x1f\\x7f-\\x9f][^\\x00-\\x1f\\x7f-\\x9f]*$"
+    )]
     by: Option<String>,
 }
 
@@ -94,10 +102,18 @@ pub(super) struct ReasonQuery {
 #[allow(dead_code, reason = "it describes what `attest` reads")]
 pub(super) struct MustSayWhy {
     /// Why, for the audit log.
-    #[param(min_length = 1, max_length = 1024, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*[^\\s\\x00-\\x1f\\x7f-\\x9f][^\\x00-\\x1f\\x7f-\\x9f]*$")]
+    #[param(
+        min_length = 1,
+        max_length = 1024,
+        pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*[^\\s\\x00-\\x1f\\x7f-\\x9f][^\\x00-\\x1f\\x7f-\\x9f]*$"
+    )]
     reason: String,
     /// Who does it. With a token its name, which may be left out.
-    #[param(min_length = 1, max_length = 128, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
+    #[param(
+        min_length = 1,
+        max_length = 128,
+        pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$"
+    )]
     by: Option<String>,
 }
 
@@ -109,7 +125,11 @@ pub(super) struct EntryPath {
     /// The list.
     list: List,
     /// The symbol, source or subject; of a veto the name it was given. One segment: `/` in it is written %2F.
-    #[param(min_length = 1, max_length = 256, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
+    #[param(
+        min_length = 1,
+        max_length = 256,
+        pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$"
+    )]
     key: String,
 }
 
@@ -121,7 +141,11 @@ pub(super) struct StatePath {
     /// The agent.
     agent: Name,
     /// The key, as one segment: `/` in it is written %2F.
-    #[param(min_length = 1, max_length = 256, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
+    #[param(
+        min_length = 1,
+        max_length = 256,
+        pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$"
+    )]
     key: String,
 }
 
@@ -131,7 +155,11 @@ pub(super) struct StatePath {
 #[allow(dead_code, reason = "it describes what `key_text` reads")]
 pub(super) struct KeyPath {
     /// The key, as one segment: `/` in it is written %2F.
-    #[param(min_length = 1, max_length = 256, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
+    #[param(
+        min_length = 1,
+        max_length = 256,
+        pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$"
+    )]
     key: String,
 }
 
@@ -141,7 +169,11 @@ pub(super) struct KeyPath {
 #[allow(dead_code, reason = "it describes what `by_of` reads")]
 pub(super) struct RevokedBy {
     /// Who does it. With a token its name, which may be left out.
-    #[param(min_length = 1, max_length = 128, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
+    #[param(
+        min_length = 1,
+        max_length = 128,
+        pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$"
+    )]
     by: Option<String>,
 }
 
@@ -151,7 +183,11 @@ pub(super) struct RevokedBy {
 #[allow(dead_code, reason = "it describes what `by_of` reads")]
 pub(super) struct UpdatedBy {
     /// Who does it. With a token its name, which may be left out.
-    #[param(min_length = 1, max_length = 128, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
+    #[param(
+        min_length = 1,
+        max_length = 128,
+        pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$"
+    )]
     updated_by: Option<String>,
 }
 
@@ -464,9 +500,15 @@ mod tests {
             .collect();
         assert_eq!(rows.len(), TABLE.len(), "a call is in the table twice");
         let bare: Vec<_> = served.difference(&rows).collect();
-        assert!(bare.is_empty(), "calls without a row in api/access.rs: {bare:?}");
+        assert!(
+            bare.is_empty(),
+            "calls without a row in api/access.rs: {bare:?}"
+        );
         let idle: Vec<_> = rows.difference(&served).collect();
-        assert!(idle.is_empty(), "rows of api/access.rs without a call: {idle:?}");
+        assert!(
+            idle.is_empty(),
+            "rows of api/access.rs without a call: {idle:?}"
+        );
     }
 
     /// What is referred to is there, under a name that means one thing.
@@ -500,7 +542,11 @@ mod tests {
             for call in ["route", "route_service", "nest", "nest_service"] {
                 let call = format!(".{call}(");
                 let found = text.contains(&call);
-                assert!(!found, "{}: use routes!() in place of {call}", path.display());
+                assert!(
+                    !found,
+                    "{}: use routes!() in place of {call}",
+                    path.display()
+                );
             }
         }
     }

@@ -50,7 +50,9 @@ impl Expected {
             Some(tag) => Some(
                 tag.strip_prefix('"')
                     .and_then(|tag| tag.strip_suffix('"'))
-                    .filter(|tag| tag.len() <= 18 && tag.bytes().all(|digit| digit.is_ascii_digit()))
+                    .filter(|tag| {
+                        tag.len() <= 18 && tag.bytes().all(|digit| digit.is_ascii_digit())
+                    })
                     .and_then(|tag| tag.parse().ok())
                     .ok_or_else(|| {
                         let remedy = "give the ETag of an answer, e.g. \"3\"";

@@ -57,10 +57,7 @@ pub(super) fn render(document: &Value) -> String {
     html.push_str("<nav>");
     for tag in &tags {
         let tag = escaped(tag);
-        put(
-            &mut html,
-            format_args!("<a href=\"#tag-{tag}\">{tag}</a>"),
-        );
+        put(&mut html, format_args!("<a href=\"#tag-{tag}\">{tag}</a>"));
     }
     html.push_str("<a href=\"#schemas\">schemas</a></nav>");
     for tag in tags {
@@ -82,7 +79,9 @@ pub(super) fn render(document: &Value) -> String {
         let shown = escaped(name);
         put(
             &mut html,
-            format_args!("<details id=\"schema-{shown}\" open><summary><code>{shown}</code></summary>"),
+            format_args!(
+                "<details id=\"schema-{shown}\" open><summary><code>{shown}</code></summary>"
+            ),
         );
         put(
             &mut html,
@@ -337,7 +336,14 @@ mod tests {
         });
         let page = render(&document);
         assert!(!page.contains("<script"), "{page}");
-        for expected in ["&lt;script&gt;", "s &amp; t", "c&quot;d", "^&lt;$", "#schema-B", "string or null"] {
+        for expected in [
+            "&lt;script&gt;",
+            "s &amp; t",
+            "c&quot;d",
+            "^&lt;$",
+            "#schema-B",
+            "string or null",
+        ] {
             assert!(page.contains(expected), "{expected} is not in {page}");
         }
         assert!(policy().starts_with("default-src 'none'"));

@@ -209,11 +209,7 @@ pub(super) fn page_of(query: &HashMap<String, String>) -> Result<(u32, Option<u6
 #[utoipa::path(get, path = "/v1/decisions/{id}", operation_id = "read_decision", tag = "actions",
     params(("id" = DecisionId, Path, description = "The decision.")),
     responses((status = 200, description = "The record.", body = DecisionRecord)))]
-async fn decision(
-    State(api): Shared,
-    id: PathText,
-    query: Asked,
-) -> Result<Response, Problem> {
+async fn decision(State(api): Shared, id: PathText, query: Asked) -> Result<Response, Problem> {
     query_of(query, &[])?;
     let id = path_text(id)?;
     let id: DecisionId = id

@@ -29,8 +29,8 @@ use super::openapi::{
     Conditional, Described, ExpectedRevision, KeyPageQuery, KeyPath, Keyed, PageQuery, UpdatedBy,
 };
 use super::operating::{
-    Expected, agent_of, json_of, key_of, limit_of, next_of, operate, place_of, tagged,
-    value_of, whole,
+    Expected, agent_of, json_of, key_of, limit_of, next_of, operate, place_of, tagged, value_of,
+    whole,
 };
 use super::problem::Problem;
 use super::reading::{PathText, off_reactor};
@@ -249,8 +249,7 @@ async fn remember(
     if let Some(seconds) = ttl_seconds
         && !(1..=LONGEST_SECONDS).contains(&seconds)
     {
-        let remedy =
-            format!("give 1 to {LONGEST_SECONDS} (a hundred years), or leave it out");
+        let remedy = format!("give 1 to {LONGEST_SECONDS} (a hundred years), or leave it out");
         return Err(not_a("ttl_seconds", &seconds.to_string(), &remedy));
     }
     let by = by_of(&principal, "updated_by", fields.text("updated_by")?)?;

@@ -26,8 +26,7 @@ use super::routes::Shared;
 use super::view::KnownPolicies;
 
 pub(super) fn routes() -> Described {
-    Described::new()
-        .routes(routes!(trace))
+    Described::new().routes(routes!(trace))
 }
 
 /// A part that must be there.
@@ -128,11 +127,7 @@ struct Completeness {
 #[utoipa::path(get, path = "/v1/traces/{id}", operation_id = "read_trace", tag = "events",
     params(("id" = TraceId, Path, description = "The trace.")),
     responses((status = 200, description = "The trace.", body = Trace)))]
-async fn trace(
-    State(api): Shared,
-    id: PathText,
-    query: Asked,
-) -> Result<Response, Problem> {
+async fn trace(State(api): Shared, id: PathText, query: Asked) -> Result<Response, Problem> {
     query_of(query, &[])?;
     let id = path_text(id)?;
     let trace_id: TraceId = id

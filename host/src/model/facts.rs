@@ -5,7 +5,18 @@ use wasmtime::component::{ComponentType, Lift, Lower};
 
 /// Whether somebody approved this very action.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ComponentType, Lift, Lower, utoipa::ToSchema,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    ComponentType,
+    Lift,
+    Lower,
+    utoipa::ToSchema,
 )]
 #[component(enum)]
 #[repr(u8)]
@@ -25,7 +36,18 @@ pub enum Approval {
 
 /// Whether the subject of the data agreed.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ComponentType, Lift, Lower, utoipa::ToSchema,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    ComponentType,
+    Lift,
+    Lower,
+    utoipa::ToSchema,
 )]
 #[component(enum)]
 #[repr(u8)]
@@ -43,7 +65,9 @@ pub enum Consent {
 }
 
 /// The facts. Those that do not concern an action's kind hold their neutral value.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower, utoipa::ToSchema)]
+#[derive(
+    Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower, utoipa::ToSchema,
+)]
 #[component(record)]
 #[serde(default, deny_unknown_fields)]
 pub struct Facts {

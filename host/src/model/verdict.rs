@@ -22,7 +22,8 @@ use wasmtime::component::{ComponentType, Lift, Lower};
     Deserialize,
     ComponentType,
     Lift,
-    Lower, ToSchema,
+    Lower,
+    ToSchema,
 )]
 #[component(enum)]
 #[repr(u8)]
@@ -74,7 +75,18 @@ pub struct Metadata {
 
 /// How a rule answers.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ComponentType, Lift, Lower, ToSchema,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    ComponentType,
+    Lift,
+    Lower,
+    ToSchema,
 )]
 #[component(enum)]
 #[repr(u8)]
@@ -128,7 +140,9 @@ impl PartialSchema for Value {
                 Type::Number,
                 Type::String,
             ]))
-            .description(Some("Something observed, or a limit: nothing, yes or no, a number or words."))
+            .description(Some(
+                "Something observed, or a limit: nothing, yes or no, a number or words.",
+            ))
             .into()
     }
 }
