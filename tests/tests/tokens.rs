@@ -166,9 +166,9 @@ fn the_first_token_closes_the_host_and_a_revocation_is_noticed_at_once() {
     let (code, listed, said) = cli(&host, Some(&root), &["token", "list", "--json"]);
     assert_eq!(code, Some(0), "{said}");
     let listed: Value = serde_json::from_str(&listed).expect("a list");
-    assert_eq!(listed[1]["name"], json!("desk"));
-    assert_eq!(listed[1]["agents"], json!(["desk-1"]));
-    assert_eq!(listed[1]["created_by"], json!("root"));
+    assert_eq!(listed[0]["name"], json!("desk"));
+    assert_eq!(listed[0]["agents"], json!(["desk-1"]));
+    assert_eq!(listed[0]["created_by"], json!("root"));
     assert!(!listed.to_string().contains(&desk) && !listed.to_string().contains("hash"));
 
     // A kept-alive connection, whose next request is refused.

@@ -1,9 +1,10 @@
-//! Versions of agents: `/v1/agents/{name}`, uploading, rolling out, rolling back, deleting.
+//! Versions of agents: `/v1/agents/{name}`, uploading, trying out, rolling out, rolling back, deleting.
 //!
 //! An upload is one JSON document with the manifest and the component in Base64: the manifest states the component's SHA-256, so that one
 //! request is pinned as a whole, and what was cut off or mixed up is refused.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Extension;
@@ -23,10 +24,11 @@ use crate::agents::{ChangeError, Changed, Order, Refusal, Refused};
 use crate::model::check::FieldError;
 use crate::model::control::Quarantine;
 use crate::model::form::{Fields, parse_json};
-use crate::model::ids::{Digest, Millis, Name};
+use crate::model::ids::{Digest, Millis, Name, Share};
 use crate::model::principal::Principal;
+use crate::router::Canary;
 use crate::runtime::{Limits, LoadError, MAX_COMPONENT_BYTES, Manifest};
-use crate::store::AgentVersion;
+use crate::store::{AgentVersion, Trial};
 use crate::watchdog::HealthView;
 
 use super::control::{parsed_name, standing, words};
@@ -53,6 +55,7 @@ pub(super) fn routes() -> Described {
         .routes(routes!(upload, show, delete))
         .routes(routes!(rollout))
         .routes(routes!(rollback))
+        .routes(routes!(canary))
         .routes(routes!(component))
 }
 
@@ -116,6 +119,8 @@ struct AgentShown {
     capabilities: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     limits: Option<Limits>,
+    /// The version on trial beside it.
+    canary: Option<OnTrial>,
     quarantine: Option<Quarantine>,
     /// The number of the version that serves; 0: that of the agents' directory.
     serving: Option<u64>,
@@ -127,6 +132,18 @@ struct AgentShown {
     versions: Vec<VersionLine>,
     /// The last upload that was refused since the start.
     last_refused: Option<Refusal>,
+}
+
+/// A version on trial.
+#[derive(Serialize, ToSchema)]
+struct OnTrial {
+    number: u64,
+    version: String,
+    sha256: Digest,
+    /// Its part of the signals.
+    share: Share,
+    handled: u64,
+    failed: u64,
 }
 
 /// An uploaded version.
@@ -333,6 +350,68 @@ async fn rollout(
     Ok(json_answer(StatusCode::OK, Some(trace_id), &changed))
 }
 
+/// Tries a version of an agent out on a share of its signals
+///
+/// It is withdrawn when it fails. With a share of 0 the trial ends.
+#[utoipa::path(post, path = "/v1/agents/{name}/canary", operation_id = "try_out_agent", tag = "agents",
+    params(("name" = Name, Path, description = "The agent."), Keyed),
+    request_body = ref("#/components/schemas/CanaryRequest"),
+    responses(
+        (status = 200, description = "It is on trial, or no more.", body = Changed),
+        (status = 409, description = "There is no such version, it serves already, or none is on trial."),
+        (status = 422, description = "The version is refused, or the idempotency key was used for another request."),
+    ))]
+async fn canary(
+    State(api): Shared,
+    Extension(principal): Extension<Principal>,
+    name: PathText,
+    query: Asked,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    query_of(query, &[])?;
+    let name = parsed_name(name)?;
+    let document = read_json(&headers, body).await?;
+    let key = key_of_header(&headers, &format!("canary {name} {document}"))?;
+    let mut fields = Fields::of(document, "")?;
+    let number = whole(&mut fields, "number")?;
+    let share = fields.number("share")?.ok_or_else(|| {
+        let remedy = "give the canary's part of the signals, e.g. 0.05 for 5 %; 0 ends the trial";
+        FieldError::new("share", "is missing", remedy)
+    })?;
+    let (reason, by) = (fields.text("reason")?, fields.text("by")?);
+    fields.finish()?;
+    let trial = match (Share::new(share), number) {
+        (Some(share), Some(number)) => Some(Trial { number, share }),
+        (Some(_), None) => {
+            let remedy = "give the number of the version to be tried out (GET /v1/agents/{name})";
+            return Err(FieldError::new("number", "is missing", remedy).into());
+        }
+        (None, None) if share == 0.0 => None,
+        (None, Some(_)) if share == 0.0 => {
+            let remedy = "leave it out: a share of 0 ends whatever trial there is";
+            return Err(FieldError::new("number", "goes with a share above 0", remedy).into());
+        }
+        (None, _) => {
+            let share = share.to_string();
+            return Err(not_a(
+                "share",
+                &share,
+                "give a number above 0, at most 1; or 0",
+            ));
+        }
+    };
+    let mut order = order(&principal, by, reason.as_deref(), &headers)?;
+    order.key = key.map(|key| (key.key, key.request));
+    let trace_id = order.trace_id;
+    let changed = off_reactor(&api, move |api| match trial {
+        Some(trial) => api.agents.try_out(&name, trial, &order),
+        None => api.agents.end_trial(&name, &order),
+    })
+    .await??;
+    Ok(json_answer(StatusCode::OK, Some(trace_id), &changed))
+}
+
 /// Lets the version of an agent serve that served before
 #[utoipa::path(post, path = "/v1/agents/{name}/rollback", operation_id = "roll_back_agent", tag = "agents",
     params(("name" = Name, Path, description = "The agent."), Keyed),
@@ -453,8 +532,20 @@ async fn show(State(api): Shared, name: PathText, query: Asked) -> Result<Respon
         shown.actions = Some(manifest.actions.clone());
         shown.capabilities = Some(manifest.capabilities.clone());
         shown.limits = Some(seat.agent.limits().clone());
+        shown.canary = seat.canary().as_deref().map(on_trial);
     }
     Ok(json_answer(StatusCode::OK, None, &shown))
+}
+
+fn on_trial(canary: &Canary) -> OnTrial {
+    OnTrial {
+        number: canary.number,
+        version: canary.agent.manifest().version.clone(),
+        sha256: canary.agent.digest(),
+        share: canary.share,
+        handled: canary.handled.load(Ordering::Relaxed),
+        failed: canary.failed.load(Ordering::Relaxed),
+    }
 }
 
 fn line(version: &AgentVersion, serving: Option<u64>) -> VersionLine {
@@ -562,6 +653,20 @@ impl From<ChangeError> for Problem {
                 "number",
                 "roll out a version that GET /v1/agents/{name} lists",
             ),
+            ChangeError::Serves { .. } => Self::new(
+                StatusCode::CONFLICT,
+                "version-serves",
+                "The version serves already",
+                detail,
+            )
+            .at("number", "try out another version than the one that serves"),
+            ChangeError::NoTrial(_) => Self::new(
+                StatusCode::CONFLICT,
+                "no-trial",
+                "No version is on trial",
+                detail,
+            )
+            .at("share", "begin a trial with a number and a share above 0"),
             ChangeError::Waiting { .. } => Self::new(
                 StatusCode::CONFLICT,
                 "signals-wait",

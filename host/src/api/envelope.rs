@@ -40,7 +40,9 @@ pub(super) async fn envelope(mut request: Request, next: Next) -> Response {
         }
     };
     request.extensions_mut().insert(Deadline(deadline));
+    let (request, unread) = super::unread::watch(request);
     let mut response = answered(deadline, request, next).await;
+    unread.tell(&mut response);
     if !response.headers().contains_key("traceparent")
         && let Some(value) = traceparent(traced.unwrap_or_else(TraceId::fresh))
     {

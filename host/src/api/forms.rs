@@ -645,6 +645,23 @@ pub(super) fn all() -> Vec<(&'static str, Value)> {
                 &[reason(), by()],
             ),
         ),
+        (
+            "CanaryRequest",
+            json!({
+                "description": "Which version is tried out, and on how much.",
+                "oneOf": [
+                    closed(
+                        "A trial.",
+                        &[
+                            ("number", whole("The version's number (GET /v1/agents/{name}), or 0 for the agents' directory.", 0, MOST)),
+                            ("share", number("Its part of the signals: 0.05 is 5 %.", &json!({"exclusiveMinimum": 0, "maximum": 1}))),
+                        ],
+                        &[reason(), by()],
+                    ),
+                    closed("The end of the trial.", &[("share", json!({"type": "number", "const": 0}))], &[reason(), by()]),
+                ],
+            }),
+        ),
         ("RollbackAgentRequest", closed("The version that served before is to serve again.", &[], &[reason(), by()])),
     ]);
     forms

@@ -146,7 +146,8 @@ pub(super) fn run(command: TokenCommand) -> anyhow::Result<ExitCode> {
         TokenCommand::List { json, place } => {
             let tokens = match &place.data_dir {
                 Some(dir) => {
-                    let rows = Archive::open(dir)?.tokens()?;
+                    let mut rows = Archive::open(dir)?.tokens()?;
+                    rows.sort_by(|one, other| one.name.cmp(&other.name));
                     let now = Millis::now();
                     rows.iter().map(|row| json!(token_view(row, now))).collect()
                 }

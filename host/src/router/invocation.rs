@@ -2,18 +2,21 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use crossbeam_channel::Sender;
 
 use crate::hrm::{Hrm, HrmError, InvocationAction, LiveServices, Settlement, refusal};
-use crate::meters::{RouterMeters, Span, SpanId};
+use crate::meters::{Deployment, RouterMeters, Span, SpanId};
 use crate::model::ids::{DecisionId, Millis, Name};
 use crate::model::signal::Signal;
 use crate::runtime::{Agent, Effects, InvocationFailure, InvocationReport, LogLevel};
-use crate::store::{AuditEntry, AuditKind, CommitError, DeliveryDone, DeliveryResult, Store, Unit};
-use crate::watchdog::{Capsule, Observation, Usage, Watchdog};
+use crate::store::{
+    AgentChange, AuditEntry, AuditKind, CommitError, DeliveryDone, DeliveryResult, Store, Unit,
+};
+use crate::watchdog::{Breach, Capsule, Observation, Usage, WATCHDOG, Watchdog};
 
+use super::canary::Canary;
 use super::dispatcher::{Event, Finish};
 use super::seat::{Seat, Seats};
 use super::workers::Job;
@@ -48,27 +51,40 @@ impl Invoker {
             return false;
         };
         // The version that serves now ends what it begins, whatever is rolled out meanwhile.
-        let Some(agent) = place.agent() else {
+        let canary = place.canary_for(&job.signal);
+        let trial = canary.as_ref().map(|canary| Arc::clone(&canary.agent));
+        let Some(agent) = trial.or_else(|| place.agent()) else {
             let finish = Finish::Retry(Arc::clone(&job.signal));
             let _ = self.events.send(Event::Finished(job.id, job.seat, finish));
             return false;
         };
-        let end = self.attempt(&place, &agent, &job.signal, job.started);
-        self.meter(&agent, job, &end);
-        // A version that no longer serves is not to be held against the one that does.
-        if end.success.is_some() && place.serves(&agent) {
+        let deployment = match canary {
+            Some(_) => Deployment::Canary,
+            None => Deployment::Stable,
+        };
+        let end = self.attempt(&place, &agent, deployment, job);
+        self.meter(&agent, deployment, job, &end);
+        let seen = Observation {
+            success: end.success,
+            latency: job.started.elapsed(),
+        };
+        if let Some(canary) = &canary {
+            if let Some(breach) = canary.note(seen, &self.watchdog)
+                && place.end_trial(canary)
+            {
+                self.record_end(&place.name, canary, &breach);
+            }
+        } else if end.success.is_some() && place.serves(&agent) {
+            // A version that no longer serves is not to be held against the one that does.
             place
                 .failing
                 .store(end.success == Some(false), Ordering::Relaxed);
-            let seen = Observation {
-                success: end.success,
-                latency: job.started.elapsed(),
-            };
             // Before the router is told: a quarantine must be in force when it looks for the agent's next turn.
             self.watchdog.observe(&agent, seen, end.usage);
         }
         // Before the router is told: whoever waits for the version's last invocation may look at once.
         drop(agent);
+        drop(canary);
         let _ = self
             .events
             .send(Event::Finished(job.id, job.seat, end.finish));
@@ -76,12 +92,12 @@ impl Invoker {
     }
 
     /// Counts an invocation that is settled; one that is tried again counts then.
-    fn meter(&self, agent: &Agent, job: &Job, end: &End) {
+    fn meter(&self, agent: &Agent, deployment: Deployment, job: &Job, end: &End) {
         if !matches!(end.finish, Finish::Settled) {
             return;
         }
         let name = &agent.manifest().name;
-        let meter = self.meters.agents.of(name);
+        let meter = self.meters.agents.deployed(name, deployment);
         let elapsed = job.started.elapsed();
         self.meters.invocation.record(elapsed);
         meter
@@ -108,6 +124,7 @@ impl Invoker {
                 attributes: vec![
                     ("ark.agent", name.to_string()),
                     ("ark.agent_version", agent.manifest().version.clone()),
+                    ("ark.deployment", deployment.as_str().to_owned()),
                     ("ark.topic", job.signal.topic.clone()),
                 ],
                 failure: end.failure.map(str::to_owned),
@@ -116,20 +133,52 @@ impl Invoker {
         }
     }
 
+    /// Records that a trial has ended. It has, in this process, even if that cannot be recorded now.
+    fn record_end(&self, agent: &Name, canary: &Canary, breach: &Breach) {
+        let now = Millis::now();
+        tracing::warn!(%agent, number = canary.number, reason = breach.reason, "a canary is withdrawn");
+        let body = serde_json::json!({
+            "order": "agent.canary",
+            "number": canary.number,
+            "sha256": canary.agent.digest(),
+            "share": null,
+            "cause": breach.cause,
+            "by": WATCHDOG,
+            "reason": breach.reason,
+        });
+        let unit = Unit {
+            audit: vec![AuditEntry {
+                kind: AuditKind::Operator,
+                id: DecisionId::fresh().to_string(),
+                trace_id: None,
+                agent: Some(agent.clone()),
+                action_type: Some("agent.canary".to_owned()),
+                outcome: None,
+                at: now,
+                body: body.to_string(),
+            }],
+            agents: vec![AgentChange::EndTrial {
+                agent: agent.clone(),
+                number: canary.number,
+            }],
+            at: now,
+            ..Unit::default()
+        };
+        if let Err(error) = self.store.commit(unit) {
+            tracing::error!(%agent, %error, "a canary's end could not be recorded: a restart begins its trial anew");
+        }
+        self.watchdog.alert_withdrawn(agent, canary.number, breach);
+    }
+
     /// Tells the router that a thread whose priority was lowered has ended.
     pub(super) fn slowed(&self, worker: usize) {
         let _ = self.events.send(Event::Slowed(worker));
     }
 
-    fn attempt(
-        &self,
-        place: &Seat,
-        agent: &Arc<Agent>,
-        signal: &Arc<Signal>,
-        started: Instant,
-    ) -> End {
+    fn attempt(&self, place: &Seat, agent: &Arc<Agent>, deployment: Deployment, job: &Job) -> End {
+        let signal = &job.signal;
         let limits = agent.limits();
-        let deadline = started + limits.deadline;
+        let deadline = job.started + limits.deadline;
         let mut conflicts = 0;
         let mut slow = false;
         let end = |finish, success, usage, slow| End {
@@ -197,6 +246,7 @@ impl Invoker {
                 memories: effects.memories,
                 truths: effects.truths,
                 deadline,
+                deployment,
             };
             let (reply, answer) = crossbeam_channel::bounded(1);
             self.hrm.settle(
