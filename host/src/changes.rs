@@ -19,10 +19,13 @@ pub struct Order {
     pub reason: String,
     /// The trace it belongs to.
     pub trace_id: TraceId,
+    /// Under which key it is carried out once only, and the digest of the request it came with. An agent's trial, rollout or rollback can
+    /// have one.
+    pub key: Option<(String, Digest)>,
 }
 
 /// Why an upload was refused, last.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Refusal {
     /// When.
     pub at_ms: Millis,

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::hrm::guards::Guards;
 use crate::model::ids::Millis;
@@ -51,21 +52,39 @@ impl Readiness {
 
     /// Whether it is ready, and the answer that says so.
     #[must_use]
-    pub fn answer(&self, agents: usize) -> (bool, Value) {
+    pub fn answer(&self, agents: usize) -> Ready {
         let problems = self.problems();
-        let ready = problems.is_empty();
-        let body = json!({
-            "ready": ready,
-            "problems": problems,
-            "graveyard_vectors": self.vectors,
-            "agents": agents,
-        });
-        (ready, body)
+        Ready {
+            ready: problems.is_empty(),
+            problems,
+            graveyard_vectors: self.vectors,
+            agents,
+        }
     }
 }
 
-/// The answer of `/healthz`: the process serves.
+/// Whether the host may judge now: the answer of `/readyz`.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Ready {
+    /// It may.
+    pub ready: bool,
+    /// Why not, in words.
+    pub problems: Vec<&'static str>,
+    /// Test vectors that the Graveyard passed at the start.
+    pub graveyard_vectors: usize,
+    /// Agents that serve.
+    pub agents: usize,
+}
+
+/// The process serves: the answer of `/healthz`.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Alive {
+    /// `alive`.
+    pub status: &'static str,
+}
+
+/// The answer of `/healthz`.
 #[must_use]
-pub fn alive() -> Value {
-    json!({"status": "alive"})
+pub const fn alive() -> Alive {
+    Alive { status: "alive" }
 }

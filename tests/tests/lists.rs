@@ -253,19 +253,19 @@ fn what_the_configuration_says_stays_and_bad_input_changes_nothing() {
             "PUT",
             "/v1/lists/restricted/entries/x",
             json!({"reason": "r", "granted": true}),
-            400,
+            422,
         ),
         (
             "PUT",
             "/v1/lists/consents/entries/x",
             json!({"reason": "r"}),
-            400,
+            422,
         ),
         (
             "PUT",
             "/v1/lists/vetoes/entries/x",
             json!({"reason": "r"}),
-            400,
+            422,
         ),
         (
             "PUT",
@@ -317,5 +317,5 @@ fn an_amendment_is_recorded_and_changes_nothing() {
     let (_, list) = client.get("/v1/graveyard/amendments");
     assert_eq!(list["amendments"][0]["by"], "ada", "{list}");
     let unknown = json!({"rule": "no_rule", "proposed_value": 1, "justification": "x"});
-    assert_eq!(client.post("/v1/graveyard/amendments", &unknown).0, 400);
+    assert_eq!(client.post("/v1/graveyard/amendments", &unknown).0, 422);
 }

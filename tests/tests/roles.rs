@@ -22,6 +22,8 @@ use Who::{Anybody, EveryToken, Only};
 const CALLS: &[(&str, &str, &str, Who)] = &[
     ("GET", "/healthz", "/healthz", Anybody),
     ("GET", "/readyz", "/readyz", Anybody),
+    ("GET", "/openapi.json", "/openapi.json", Anybody),
+    ("GET", "/docs", "/docs", Anybody),
     ("POST", "/v1/actions", "/v1/actions", Only("submitter")),
     ("POST", "/v1/actions/batch", "/v1/actions/batch", Only("submitter")),
     ("POST", "/v1/signals", "/v1/signals", Only("submitter")),
@@ -47,6 +49,7 @@ const CALLS: &[(&str, &str, &str, Who)] = &[
     ("PUT", "/v1/agents/{name}", "/v1/agents/none", Only("operator")),
     ("DELETE", "/v1/agents/{name}", "/v1/agents/none", Only("operator")),
     ("POST", "/v1/agents/{name}/rollout", "/v1/agents/none/rollout", Only("operator")),
+    ("POST", "/v1/agents/{name}/canary", "/v1/agents/none/canary", Only("operator")),
     ("POST", "/v1/agents/{name}/rollback", "/v1/agents/none/rollback", Only("operator")),
     ("GET", "/v1/agents/{name}/versions/{number}/component", "/v1/agents/none/versions/1/component", EveryToken),
     ("POST", "/v1/agents/{name}/quarantine", "/v1/agents/none/quarantine", Only("operator")),
@@ -185,7 +188,7 @@ fn what_the_table_does_not_know_is_refused_without_a_token_and_told_with_one() {
         ("DELETE", "/v1/tokens/..%2Froot", 400, 401),
         ("GET", "/v1//tokens", 404, 401),
         ("GET", "/v1/tokens/", 404, 401),
-        ("DELETE", "/healthz", 405, 401),
+        ("DELETE", "/healthz", 405, 405),
     ] {
         // A HEAD's answer has a length and no body: a connection of its own.
         for (headers, expected) in [(&[auth][..], with), (&[][..], without)] {

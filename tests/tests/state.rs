@@ -297,7 +297,7 @@ fn bad_input_names_its_field_and_leaves_nothing() {
             "GET",
             "/v1/state/kyle/k?at_ms=1&revision=1",
             Value::Null,
-            400,
+            422,
             "at_ms",
         ),
         ("GET", "/v1/state/kyle?limit=0", Value::Null, 400, "limit"),

@@ -63,7 +63,7 @@ fn bad_tokens_are_refused_with_the_field_and_a_rate_is_kept() {
         (
             json!({"name": "n", "role": "reader", "expires_at_ms": 1}),
             "expires_at_ms",
-            400,
+            422,
         ),
         (
             json!({"name": "n", "role": "reader", "expires_at_ms": u64::MAX}),
@@ -78,7 +78,7 @@ fn bad_tokens_are_refused_with_the_field_and_a_rate_is_kept() {
         (
             json!({"name": "n", "role": "reader", "by": "grace"}),
             "by",
-            400,
+            403,
         ),
         (
             json!({"name": "n", "role": "reader", "token": "ark_mine"}),

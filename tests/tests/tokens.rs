@@ -166,9 +166,9 @@ fn the_first_token_closes_the_host_and_a_revocation_is_noticed_at_once() {
     let (code, listed, said) = cli(&host, Some(&root), &["token", "list", "--json"]);
     assert_eq!(code, Some(0), "{said}");
     let listed: Value = serde_json::from_str(&listed).expect("a list");
-    assert_eq!(listed[1]["name"], json!("desk"));
-    assert_eq!(listed[1]["agents"], json!(["desk-1"]));
-    assert_eq!(listed[1]["created_by"], json!("root"));
+    assert_eq!(listed[0]["name"], json!("desk"));
+    assert_eq!(listed[0]["agents"], json!(["desk-1"]));
+    assert_eq!(listed[0]["created_by"], json!("root"));
     assert!(!listed.to_string().contains(&desk) && !listed.to_string().contains("hash"));
 
     // A kept-alive connection, whose next request is refused.
@@ -418,14 +418,14 @@ fn a_token_speaks_for_its_own_names_and_under_its_own() {
     let (status, problem) = call(&host, &ops, "POST", "/v1/halt", &halt);
     assert_eq!(
         (status, &problem["field"]),
-        (400, &json!("by")),
+        (403, &json!("by")),
         "{problem}"
     );
     let setting = json!({"value": 1, "updated_by": "grace"});
     let (status, problem) = call(&host, &ops, "PUT", "/v1/config/k", &setting);
     assert_eq!(
         (status, &problem["field"]),
-        (400, &json!("updated_by")),
+        (403, &json!("updated_by")),
         "{problem}"
     );
     assert_eq!(

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::guests;
 use crate::hermetic::Workspace;
+use crate::python;
 
 /// Builds guests and host, then runs `ark demo`.
 ///
@@ -27,6 +28,11 @@ pub fn demo(args: &[String]) -> Result<()> {
 /// A build fails, or a test does.
 pub fn test(args: &[String]) -> Result<()> {
     let workspace = Workspace::here()?;
+    // Tests that are chosen may need no Python: then its absence stops nobody.
+    match python::set_up(&workspace.root) {
+        Err(problem) if !args.is_empty() => eprintln!("{problem:#}"),
+        result => result?,
+    }
     guests::run()?;
     build(&workspace.root)?;
     let nextest = Command::new("cargo")

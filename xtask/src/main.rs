@@ -7,6 +7,7 @@ mod graveyard;
 mod guests;
 mod handwritten;
 mod hermetic;
+mod python;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};

@@ -1,6 +1,6 @@
 //! Changes of agents' versions: who wants one, what came of it, and why one is refused.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::changes::Refusal;
 use crate::model::ids::{Digest, Name};
@@ -107,7 +107,7 @@ impl ChangeError {
 }
 
 /// A change that was made.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Changed {
     /// Whose.
     pub agent: Name,
@@ -121,7 +121,7 @@ pub struct Changed {
     pub previous: Option<u64>,
     /// The version on trial now, and its part of the signals.
     pub canary: Option<Trial>,
-    /// Whether everything that the version before had under way has ended.
+    /// Whether everything that the version before had under way has ended; false, too, in an answer that is given again.
     pub drained: bool,
 }
 

@@ -28,8 +28,8 @@ use crate::model::ids::{DecisionId, Digest, Millis, Name, TraceId};
 use crate::router::{Canary, Router};
 use crate::runtime::{Agent, Engine, InvocationFailure, Limits, Manifest};
 use crate::store::{
-    AgentChange, AgentVersion, AuditEntry, AuditKind, NewVersion, ReadError, Rollout, Store, Trial,
-    Unit,
+    AgentChange, AgentVersion, AuditEntry, AuditKind, CommitError, IdempotencyRecord, NewVersion,
+    ReadError, Rollout, Store, Trial, Unit,
 };
 use crate::watchdog::Watchdog;
 
@@ -438,24 +438,31 @@ impl Agents {
         // The rollout first: what it says serves, and served, is not dropped to make room.
         let mut changes = vec![AgentChange::Rollout(rollout)];
         changes.extend(new.map(AgentChange::Version));
-        ground
-            .store
-            .commit(unit(agent, changes, body, order, now))?;
-        let served = ground.router.install(Arc::clone(version))?;
-        let tried = ground.router.try_out(agent, None);
-        self.watch(agent);
-        let drained = served.is_none_or(|served| drained(&served, &served))
-            && tried.is_none_or(|tried| drained(&tried, &tried.agent));
-        tracing::info!(%agent, number, version = version.manifest().version, by = order.by, what, drained, "agent rolled out");
-        Ok(Changed {
+        let changed = Changed {
             agent: agent.clone(),
             number,
             sha256: version.digest(),
             serving: Some(number),
             previous,
             canary: None,
-            drained,
-        })
+            drained: false,
+        };
+        let unit = Unit {
+            idempotency: once(order, &changed),
+            ..unit(agent, changes, body, order, now)
+        };
+        match ground.store.commit(unit) {
+            Ok(_) => {}
+            Err(CommitError::Seen(first)) => return again(first, order),
+            Err(error) => return Err(error.into()),
+        }
+        let served = ground.router.install(Arc::clone(version))?;
+        let tried = ground.router.try_out(agent, None);
+        self.watch(agent);
+        let drained = served.is_none_or(|served| drained(&served, &served))
+            && tried.is_none_or(|tried| drained(&tried, &tried.agent));
+        tracing::info!(%agent, number, version = version.manifest().version, by = order.by, what, drained, "agent rolled out");
+        Ok(Changed { drained, ..changed })
     }
 
     /// Records that a version is on trial, or none any more, then lets it handle its share.
@@ -494,21 +501,28 @@ impl Agents {
             "share": trial.map(|trial| trial.share),
         });
         let changes = vec![AgentChange::Rollout(rollout)];
-        ground
-            .store
-            .commit(unit(agent, changes, body, order, now))?;
-        let tried = ground.router.try_out(agent, canary);
-        let drained = tried.is_none_or(|tried| drained(&tried, &tried.agent));
-        tracing::info!(%agent, number, share = ?trial.map(|trial| trial.share.get()), by = order.by, drained, "canary");
-        Ok(Changed {
+        let changed = Changed {
             agent: agent.clone(),
             number,
             sha256,
             serving: Some(serving),
             previous,
             canary: trial,
-            drained,
-        })
+            drained: false,
+        };
+        let unit = Unit {
+            idempotency: once(order, &changed),
+            ..unit(agent, changes, body, order, now)
+        };
+        match ground.store.commit(unit) {
+            Ok(_) => {}
+            Err(CommitError::Seen(first)) => return again(first, order),
+            Err(error) => return Err(error.into()),
+        }
+        let tried = ground.router.try_out(agent, canary);
+        let drained = tried.is_none_or(|tried| drained(&tried, &tried.agent));
+        tracing::info!(%agent, number, share = ?trial.map(|trial| trial.share.get()), by = order.by, drained, "canary");
+        Ok(Changed { drained, ..changed })
     }
 
     /// The version that serves: as was said, else the directory's, if it is there.
@@ -637,6 +651,29 @@ fn drained<T>(handle: &Arc<T>, version: &Agent) -> bool {
         std::thread::sleep(Duration::from_millis(1));
     }
     true
+}
+
+/// What answers a repetition of an order.
+fn once(order: &Order, changed: &Changed) -> Option<IdempotencyRecord> {
+    let (key, request) = order.key.clone()?;
+    Some(IdempotencyRecord {
+        scope: format!("agents:{}", order.by),
+        key,
+        request,
+        answer: json!(changed).to_string(),
+    })
+}
+
+/// The first answer to an order that was carried out before.
+fn again(first: IdempotencyRecord, order: &Order) -> Result<Changed, ChangeError> {
+    let same = order
+        .key
+        .as_ref()
+        .is_some_and(|(_, request)| *request == first.request);
+    match serde_json::from_str(&first.answer) {
+        Ok(changed) if same => Ok(changed),
+        _ => Err(CommitError::Seen(first).into()),
+    }
 }
 
 fn unit(

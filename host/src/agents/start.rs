@@ -28,9 +28,10 @@ pub enum AgentError {
 }
 
 /// An agent that was left out.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct Refused {
     /// Its manifest.
+    #[schema(value_type = String)]
     pub manifest: PathBuf,
     /// Why.
     pub reason: String,

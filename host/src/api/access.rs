@@ -33,11 +33,13 @@ const fn row(method: &'static str, path: &'static str, role: Role) -> Row {
     }
 }
 
-/// Every call. One line each; a test compares it with the routes.
+/// Every call. One line each; a test compares it with the calls that are served and described ([`super::openapi`]).
 #[rustfmt::skip]
 pub const TABLE: &[Row] = &[
     open("GET", "/healthz"),
     open("GET", "/readyz"),
+    open("GET", "/openapi.json"),
+    open("GET", "/docs"),
     row("POST", "/v1/actions", Submitter),
     row("POST", "/v1/actions/batch", Submitter),
     row("POST", "/v1/signals", Submitter),
@@ -115,8 +117,13 @@ pub const TABLE: &[Row] = &[
 pub(super) enum Found {
     /// There is such a call.
     Call(&'static Row),
-    /// The path takes other methods: these.
-    OtherMethods(String),
+    /// The path takes other methods.
+    OtherMethods {
+        /// These.
+        allow: String,
+        /// None of them needs a token.
+        open: bool,
+    },
     /// The path is not in the table.
     Nothing,
 }
@@ -128,10 +135,12 @@ pub(super) fn find(method: &Method, path: &str) -> Found {
         other => other,
     };
     let mut others: Vec<&str> = Vec::new();
+    let mut open = true;
     for row in TABLE.iter().filter(|row| row.path == path) {
         if row.method == method {
             return Found::Call(row);
         }
+        open &= row.role.is_none();
         others.push(row.method);
         if row.method == "GET" {
             others.push("HEAD");
@@ -140,88 +149,27 @@ pub(super) fn find(method: &Method, path: &str) -> Found {
     if others.is_empty() {
         Found::Nothing
     } else {
-        Found::OtherMethods(others.join(", "))
+        Found::OtherMethods {
+            allow: others.join(", "),
+            open,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-    use std::path::Path;
-
     use super::*;
-
-    /// The text up to the parenthesis that closes what is open at its beginning.
-    fn closed(text: &str) -> &str {
-        let mut depth = 1;
-        for (place, character) in text.char_indices() {
-            match character {
-                '(' => depth += 1,
-                ')' => depth -= 1,
-                _ => {}
-            }
-            if depth == 0 {
-                return &text[..place];
-            }
-        }
-        panic!("a route without an end: {}", &text[..text.len().min(80)]);
-    }
-
-    /// Every `.route("PATH", get(…).put(…))` of this directory.
-    fn routes() -> BTreeSet<(String, String)> {
-        let route = regex::Regex::new(r#"(?s)^\s*"([^"]+)",(.*)$"#).expect("an expression");
-        let method =
-            regex::Regex::new(r"\b(get|post|put|delete|patch|head|options|trace|any|on)\(")
-                .expect("an expression");
-        let mut found = BTreeSet::new();
-        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/api");
-        for file in std::fs::read_dir(dir).expect("the directory") {
-            let path = file.expect("an entry").path();
-            if path.ends_with("access.rs") {
-                continue;
-            }
-            let text = std::fs::read_to_string(&path).expect("a source file");
-            for call in text.split(".route(").skip(1) {
-                let call = closed(call);
-                let route = route
-                    .captures(call)
-                    .unwrap_or_else(|| panic!("{}: .route({call})", path.display()));
-                let before = found.len();
-                for method in method.captures_iter(&route[2]) {
-                    found.insert((method[1].to_uppercase(), route[1].to_owned()));
-                }
-                assert!(found.len() > before, "{}: .route({call})", path.display());
-            }
-        }
-        found
-    }
-
-    #[test]
-    fn every_route_has_its_row_and_every_row_its_route() {
-        let rows: BTreeSet<(String, String)> = TABLE
-            .iter()
-            .map(|row| (row.method.to_owned(), row.path.to_owned()))
-            .collect();
-        assert_eq!(rows.len(), TABLE.len(), "a call is in the table twice");
-        let routes = routes();
-        let bare: Vec<_> = routes.difference(&rows).collect();
-        assert!(
-            bare.is_empty(),
-            "routes without a row in api/access.rs: {bare:?}"
-        );
-        let idle: Vec<_> = rows.difference(&routes).collect();
-        assert!(
-            idle.is_empty(),
-            "rows of api/access.rs without a route: {idle:?}"
-        );
-    }
 
     #[test]
     fn what_is_not_in_the_table_is_not_found() {
         assert!(matches!(find(&Method::GET, "/v1/nothing"), Found::Nothing));
         assert!(matches!(find(&Method::HEAD, "/v1/state"), Found::Call(_)));
         assert!(
-            matches!(find(&Method::PATCH, "/v1/truth/{key}"), Found::OtherMethods(allow) if allow == "GET, HEAD, PUT")
+            matches!(find(&Method::PATCH, "/v1/truth/{key}"), Found::OtherMethods { allow, open: false } if allow == "GET, HEAD, PUT")
         );
+        assert!(matches!(
+            find(&Method::PATCH, "/healthz"),
+            Found::OtherMethods { open: true, .. }
+        ));
     }
 }

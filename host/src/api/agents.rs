@@ -7,31 +7,35 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
-use axum::{Extension, Router as Routes};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
 
-use crate::agents::{ChangeError, Changed, Order};
+use crate::agents::{ChangeError, Changed, Order, Refusal, Refused};
 use crate::model::check::FieldError;
-use crate::model::form::Fields;
-use crate::model::ids::{Name, Share};
+use crate::model::control::Quarantine;
+use crate::model::form::{Fields, parse_json};
+use crate::model::ids::{Digest, Millis, Name, Share};
 use crate::model::principal::Principal;
 use crate::router::Canary;
-use crate::runtime::{LoadError, MAX_COMPONENT_BYTES, Manifest};
+use crate::runtime::{Limits, LoadError, MAX_COMPONENT_BYTES, Manifest};
 use crate::store::{AgentVersion, Trial};
+use crate::watchdog::HealthView;
 
 use super::control::{parsed_name, standing, words};
-use super::envelope::by_of;
+use super::envelope::{by_of, key_of_header};
 use super::exchange::{Asked, json_answer, not_a, query_of, read_at_most, read_json, trace_of};
-use super::operating::whole;
+use super::openapi::{Described, KeyPageQuery, Keyed, ReasonQuery};
+use super::operating::{in_database, limit_of, next_of, whole};
 use super::problem::Problem;
 use super::reading::{PathText, off_reactor};
 use super::routes::{Api, Shared};
@@ -45,16 +49,163 @@ pub(super) const UPLOADS: usize = 2;
 /// Why something is done, unless it is said.
 const NO_REASON: &str = "none given";
 
-pub(super) fn routes() -> Routes<Arc<Api>> {
-    Routes::new()
-        .route("/v1/agents/{name}", put(upload).get(show).delete(delete))
-        .route("/v1/agents/{name}/rollout", post(rollout))
-        .route("/v1/agents/{name}/rollback", post(rollback))
-        .route("/v1/agents/{name}/canary", post(canary))
-        .route(
-            "/v1/agents/{name}/versions/{number}/component",
-            get(component),
-        )
+pub(super) fn routes() -> Described {
+    Described::new()
+        .routes(routes!(list))
+        .routes(routes!(upload, show, delete))
+        .routes(routes!(rollout))
+        .routes(routes!(rollback))
+        .routes(routes!(canary))
+        .routes(routes!(component))
+}
+
+/// A page of agents that serve, by name.
+#[derive(Serialize, ToSchema)]
+struct AgentPage {
+    agents: Vec<AgentLine>,
+    /// Agents that were left out at the start.
+    refused: Vec<Refused>,
+    /// The cursor of the page behind it, if there may be one.
+    next_cursor: Option<String>,
+}
+
+/// An agent that serves.
+#[derive(Serialize, ToSchema)]
+struct AgentLine {
+    name: Name,
+    version: String,
+    description: String,
+    sha256: Digest,
+    topics: Vec<String>,
+    actions: Vec<String>,
+    capabilities: Vec<String>,
+    /// Signals it handled since the start.
+    handled: u64,
+    /// Signals it failed at since the start.
+    failed: u64,
+    /// Signals that wait for it.
+    waiting: usize,
+    quarantined: bool,
+}
+
+/// An agent: what serves, how it does, and its versions. What is known only of one that serves is left out of others.
+#[derive(Default, Serialize, ToSchema)]
+struct AgentShown {
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quarantined: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    health: Option<HealthView>,
+    /// Signals it handled since the start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    handled: Option<u64>,
+    /// Signals it failed at since the start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failed: Option<u64>,
+    /// Signals that wait for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiting: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<Digest>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    topics: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    actions: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    capabilities: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limits: Option<Limits>,
+    /// The version on trial beside it.
+    canary: Option<OnTrial>,
+    quarantine: Option<Quarantine>,
+    /// The number of the version that serves; 0: that of the agents' directory.
+    serving: Option<u64>,
+    /// The number of the one that served before.
+    previous: Option<u64>,
+    rolled_out_by: Option<String>,
+    rolled_out_at_ms: Option<Millis>,
+    /// Its uploaded versions, the newest first.
+    versions: Vec<VersionLine>,
+    /// The last upload that was refused since the start.
+    last_refused: Option<Refusal>,
+}
+
+/// A version on trial.
+#[derive(Serialize, ToSchema)]
+struct OnTrial {
+    number: u64,
+    version: String,
+    sha256: Digest,
+    /// Its part of the signals.
+    share: Share,
+    handled: u64,
+    failed: u64,
+}
+
+/// An uploaded version.
+#[derive(Serialize, ToSchema)]
+struct VersionLine {
+    number: u64,
+    version: Option<String>,
+    sha256: Digest,
+    bytes: u64,
+    uploaded_by: String,
+    uploaded_at_ms: Millis,
+    serving: bool,
+    #[schema(value_type = Manifest)]
+    manifest: Value,
+}
+
+/// No version of an agent serves any more.
+#[derive(Serialize, ToSchema)]
+struct AgentDeleted {
+    agent: Name,
+    deleted: bool,
+    /// Signals that waited for it and were settled as failed.
+    failed_signals: u64,
+}
+
+/// Lists the agents that serve, by name
+#[utoipa::path(get, path = "/v1/agents", operation_id = "list_agents", tag = "agents", params(KeyPageQuery),
+    responses((status = 200, description = "A page.", body = AgentPage)))]
+async fn list(State(api): Shared, query: Asked) -> Result<Response, Problem> {
+    use std::sync::atomic::Ordering::Relaxed;
+    let query = query_of(query, &["limit", "cursor"])?;
+    let limit = limit_of(&query)?;
+    let after = query.get("cursor");
+    let mut seats = api.router.seats();
+    seats.retain(|seat| after.is_none_or(|after| seat.name.as_str() > after.as_str()));
+    seats.sort_by(|one, other| one.name.cmp(&other.name));
+    seats.truncate(limit as usize);
+    let agents = seats
+        .iter()
+        .map(|seat| {
+            let manifest = seat.agent.manifest();
+            AgentLine {
+                name: manifest.name.clone(),
+                version: manifest.version.clone(),
+                description: manifest.description.clone(),
+                sha256: seat.agent.digest(),
+                topics: manifest.topics.clone(),
+                actions: manifest.actions.clone(),
+                capabilities: manifest.capabilities.clone(),
+                handled: seat.handled.load(Relaxed),
+                failed: seat.failed.load(Relaxed),
+                waiting: seat.waiting(),
+                quarantined: api.guards.is_quarantined(&manifest.name),
+            }
+        })
+        .collect();
+    let page = AgentPage {
+        next_cursor: next_of(&seats, limit, |seat| seat.name.to_string()),
+        agents,
+        refused: api.refused.clone(),
+    };
+    Ok(json_answer(StatusCode::OK, None, &page))
 }
 
 #[derive(Deserialize)]
@@ -72,7 +223,17 @@ const fn yes() -> bool {
     true
 }
 
-/// Uploads a version and, unless `rollout` is false, lets it serve. Role: operator.
+/// Uploads a version of an agent
+///
+/// It is verified, compiled, checked and asked for a heartbeat before anything changes; a version that is refused leaves the old one
+/// serving, and `last_refused` of the agent says why. Unless `rollout` is false it serves from then on.
+#[utoipa::path(put, path = "/v1/agents/{name}", operation_id = "upload_agent", tag = "agents",
+    params(("name" = Name, Path, description = "The agent.")),
+    request_body = ref("#/components/schemas/UploadRequest"),
+    responses(
+        (status = 200, description = "It is kept, and serves if it should.", body = Changed),
+        (status = 422, description = "The version is refused; what served goes on."),
+    ))]
 async fn upload(
     State(api): Shared,
     Extension(principal): Extension<Principal>,
@@ -128,8 +289,15 @@ async fn refused(
 }
 
 fn parse(bytes: &[u8]) -> Result<(Upload, Vec<u8>), FieldError> {
-    let deserializer = &mut serde_json::Deserializer::from_slice(bytes);
-    let upload: Upload = serde_path_to_error::deserialize(deserializer).map_err(|error| {
+    let mut document = parse_json(bytes)?;
+    let limits = document.pointer_mut("/manifest/limits");
+    for limit in limits.and_then(Value::as_object_mut).into_iter().flatten() {
+        // `5.0` is a whole number in JSON.
+        if let Some(number) = in_database(limit.1) {
+            *limit.1 = Value::from(number);
+        }
+    }
+    let upload: Upload = serde_path_to_error::deserialize(document).map_err(|error| {
         let path = error.path().to_string();
         let field = if path == "." { "body" } else { path.as_str() };
         FieldError::new(
@@ -138,7 +306,6 @@ fn parse(bytes: &[u8]) -> Result<(Upload, Vec<u8>), FieldError> {
             "send {\"manifest\": {…}, \"component\": \"BASE64\"}, and if you like rollout, reason, by",
         )
     })?;
-    deserializer_ended(bytes)?;
     let component = STANDARD.decode(&upload.component).map_err(|error| {
         let remedy = "send the component in standard Base64 with padding";
         FieldError::new("component", format!("is not Base64: {error}"), remedy)
@@ -146,16 +313,15 @@ fn parse(bytes: &[u8]) -> Result<(Upload, Vec<u8>), FieldError> {
     Ok((upload, component))
 }
 
-fn deserializer_ended(bytes: &[u8]) -> Result<(), FieldError> {
-    serde_json::from_slice::<serde::de::IgnoredAny>(bytes)
-        .map(drop)
-        .map_err(|error| {
-            let remedy = "send one JSON object in UTF-8";
-            FieldError::new("body", format!("is not JSON: {error}"), remedy)
-        })
-}
-
-/// Lets a version serve. Role: operator.
+/// Lets a version of an agent serve
+#[utoipa::path(post, path = "/v1/agents/{name}/rollout", operation_id = "roll_out_agent", tag = "agents",
+    params(("name" = Name, Path, description = "The agent."), Keyed),
+    request_body = ref("#/components/schemas/RolloutRequest"),
+    responses(
+        (status = 200, description = "It serves.", body = Changed),
+        (status = 409, description = "There is no such version to serve."),
+        (status = 422, description = "The version is refused, or the idempotency key was used for another request."),
+    ))]
 async fn rollout(
     State(api): Shared,
     Extension(principal): Extension<Principal>,
@@ -166,7 +332,9 @@ async fn rollout(
 ) -> Result<Response, Problem> {
     query_of(query, &[])?;
     let name = parsed_name(name)?;
-    let mut fields = Fields::of(read_json(&headers, body).await?, "")?;
+    let document = read_json(&headers, body).await?;
+    let key = key_of_header(&headers, &format!("rollout {name} {document}"))?;
+    let mut fields = Fields::of(document, "")?;
     let number = whole(&mut fields, "number")?.ok_or_else(|| {
         let remedy =
             "give a version's number (GET /v1/agents/{name}), or 0 for the agents' directory";
@@ -174,14 +342,25 @@ async fn rollout(
     })?;
     let (reason, by) = (fields.text("reason")?, fields.text("by")?);
     fields.finish()?;
-    let order = order(&principal, by, reason.as_deref(), &headers)?;
+    let mut order = order(&principal, by, reason.as_deref(), &headers)?;
+    order.key = key.map(|key| (key.key, key.request));
     let trace_id = order.trace_id;
     let changed =
         off_reactor(&api, move |api| api.agents.roll_out(&name, number, &order)).await??;
     Ok(json_answer(StatusCode::OK, Some(trace_id), &changed))
 }
 
-/// Tries a version out on a share of the agent's signals, or with a share of 0 ends the trial. Role: operator.
+/// Tries a version of an agent out on a share of its signals
+///
+/// It is withdrawn when it fails. With a share of 0 the trial ends.
+#[utoipa::path(post, path = "/v1/agents/{name}/canary", operation_id = "try_out_agent", tag = "agents",
+    params(("name" = Name, Path, description = "The agent."), Keyed),
+    request_body = ref("#/components/schemas/CanaryRequest"),
+    responses(
+        (status = 200, description = "It is on trial, or no more.", body = Changed),
+        (status = 409, description = "There is no such version, it serves already, or none is on trial."),
+        (status = 422, description = "The version is refused, or the idempotency key was used for another request."),
+    ))]
 async fn canary(
     State(api): Shared,
     Extension(principal): Extension<Principal>,
@@ -192,7 +371,9 @@ async fn canary(
 ) -> Result<Response, Problem> {
     query_of(query, &[])?;
     let name = parsed_name(name)?;
-    let mut fields = Fields::of(read_json(&headers, body).await?, "")?;
+    let document = read_json(&headers, body).await?;
+    let key = key_of_header(&headers, &format!("canary {name} {document}"))?;
+    let mut fields = Fields::of(document, "")?;
     let number = whole(&mut fields, "number")?;
     let share = fields.number("share")?.ok_or_else(|| {
         let remedy = "give the canary's part of the signals, e.g. 0.05 for 5 %; 0 ends the trial";
@@ -220,7 +401,8 @@ async fn canary(
             ));
         }
     };
-    let order = order(&principal, by, reason.as_deref(), &headers)?;
+    let mut order = order(&principal, by, reason.as_deref(), &headers)?;
+    order.key = key.map(|key| (key.key, key.request));
     let trace_id = order.trace_id;
     let changed = off_reactor(&api, move |api| match trial {
         Some(trial) => api.agents.try_out(&name, trial, &order),
@@ -230,7 +412,15 @@ async fn canary(
     Ok(json_answer(StatusCode::OK, Some(trace_id), &changed))
 }
 
-/// Lets the version serve that served before. Role: operator.
+/// Lets the version of an agent serve that served before
+#[utoipa::path(post, path = "/v1/agents/{name}/rollback", operation_id = "roll_back_agent", tag = "agents",
+    params(("name" = Name, Path, description = "The agent."), Keyed),
+    request_body = ref("#/components/schemas/RollbackAgentRequest"),
+    responses(
+        (status = 200, description = "It serves.", body = Changed),
+        (status = 409, description = "There is no version to go back to."),
+        (status = 422, description = "The version is refused, or the idempotency key was used for another request."),
+    ))]
 async fn rollback(
     State(api): Shared,
     Extension(principal): Extension<Principal>,
@@ -241,17 +431,32 @@ async fn rollback(
 ) -> Result<Response, Problem> {
     query_of(query, &[])?;
     let name = parsed_name(name)?;
-    let mut fields = Fields::of(read_json(&headers, body).await?, "")?;
+    let document = read_json(&headers, body).await?;
+    let key = key_of_header(&headers, &format!("rollback {name} {document}"))?;
+    let mut fields = Fields::of(document, "")?;
     let (reason, by) = (fields.text("reason")?, fields.text("by")?);
     fields.finish()?;
-    let order = order(&principal, by, reason.as_deref(), &headers)?;
+    let mut order = order(&principal, by, reason.as_deref(), &headers)?;
+    order.key = key.map(|key| (key.key, key.request));
     let trace_id = order.trace_id;
     let changed: Changed =
         off_reactor(&api, move |api| api.agents.roll_back(&name, &order)).await??;
     Ok(json_answer(StatusCode::OK, Some(trace_id), &changed))
 }
 
-/// Lets no version serve any more. Role: operator.
+/// Lets no version of an agent serve any more
+///
+/// Its state and its versions stay. Refused while signals wait for it, unless `force` settles them as failed.
+#[utoipa::path(delete, path = "/v1/agents/{name}", operation_id = "delete_agent", tag = "agents",
+    params(
+        ("name" = Name, Path, description = "The agent."),
+        ("force" = Option<bool>, Query, description = "Settle what waits as failed."),
+        ReasonQuery,
+    ),
+    responses(
+        (status = 200, description = "It serves no more.", body = AgentDeleted),
+        (status = 409, description = "Signals wait for it."),
+    ))]
 async fn delete(
     State(api): Shared,
     Extension(principal): Extension<Principal>,
@@ -273,11 +478,18 @@ async fn delete(
     Ok(json_answer(
         StatusCode::OK,
         Some(trace_id),
-        &json!({"agent": agent, "deleted": true, "failed_signals": settled}),
+        &AgentDeleted {
+            agent,
+            deleted: true,
+            failed_signals: settled,
+        },
     ))
 }
 
-/// An agent: what serves, how it does, and its versions. Role: reader.
+/// An agent: what serves, how it does, and its versions
+#[utoipa::path(get, path = "/v1/agents/{name}", operation_id = "read_agent", tag = "agents",
+    params(("name" = Name, Path, description = "The agent.")),
+    responses((status = 200, description = "The agent.", body = AgentShown)))]
 async fn show(State(api): Shared, name: PathText, query: Asked) -> Result<Response, Problem> {
     query_of(query, &[])?;
     let name = parsed_name(name)?;
@@ -289,59 +501,74 @@ async fn show(State(api): Shared, name: PathText, query: Asked) -> Result<Respon
         let detail = format!("there is no agent {name}; GET /v1/agents lists them");
         return Err(Problem::not_found(detail));
     }
-    let mut body = json!({"name": name});
-    if let Some(seat) = &seat {
-        let manifest = seat.agent.manifest();
-        body = standing(&api, seat);
-        body["version"] = json!(manifest.version);
-        body["description"] = json!(manifest.description);
-        body["sha256"] = json!(seat.agent.digest());
-        body["topics"] = json!(manifest.topics);
-        body["actions"] = json!(manifest.actions);
-        body["capabilities"] = json!(manifest.capabilities);
-        body["limits"] = json!(seat.agent.limits());
-        body["canary"] = json!(seat.canary().as_deref().map(on_trial));
-    }
     let serving = match &kept.rollout {
         Some(rollout) => rollout.serving,
         None => seat.as_ref().map(|_| 0),
     };
-    body["quarantine"] = json!(api.guards.quarantine(&name));
-    body["serving"] = json!(serving);
-    body["previous"] = json!(kept.rollout.as_ref().and_then(|it| it.previous));
-    body["rolled_out_by"] = json!(kept.rollout.as_ref().map(|it| &it.by));
-    body["rolled_out_at_ms"] = json!(kept.rollout.as_ref().map(|it| it.at));
-    body["versions"] = kept.versions.iter().map(|it| line(it, serving)).collect();
-    body["last_refused"] = json!(kept.refused);
-    Ok(json_answer(StatusCode::OK, None, &body))
+    let rollout = kept.rollout.as_ref();
+    let mut shown = AgentShown {
+        quarantine: api.guards.quarantine(&name),
+        serving,
+        previous: rollout.and_then(|rollout| rollout.previous),
+        rolled_out_by: rollout.map(|rollout| rollout.by.clone()),
+        rolled_out_at_ms: rollout.map(|rollout| rollout.at),
+        versions: kept.versions.iter().map(|it| line(it, serving)).collect(),
+        last_refused: kept.refused,
+        name: name.to_string(),
+        ..AgentShown::default()
+    };
+    if let Some(seat) = &seat {
+        let standing = standing(&api, seat);
+        let manifest = seat.agent.manifest();
+        shown.quarantined = Some(standing.quarantined);
+        shown.health = standing.health;
+        shown.handled = Some(standing.handled);
+        shown.failed = Some(standing.failed);
+        shown.waiting = Some(standing.waiting);
+        shown.version = Some(manifest.version.clone());
+        shown.description = Some(manifest.description.clone());
+        shown.sha256 = Some(seat.agent.digest());
+        shown.topics = Some(manifest.topics.clone());
+        shown.actions = Some(manifest.actions.clone());
+        shown.capabilities = Some(manifest.capabilities.clone());
+        shown.limits = Some(seat.agent.limits().clone());
+        shown.canary = seat.canary().as_deref().map(on_trial);
+    }
+    Ok(json_answer(StatusCode::OK, None, &shown))
 }
 
-fn on_trial(canary: &Canary) -> Value {
-    json!({
-        "number": canary.number,
-        "version": canary.agent.manifest().version,
-        "sha256": canary.agent.digest(),
-        "share": canary.share,
-        "handled": canary.handled.load(Ordering::Relaxed),
-        "failed": canary.failed.load(Ordering::Relaxed),
-    })
+fn on_trial(canary: &Canary) -> OnTrial {
+    OnTrial {
+        number: canary.number,
+        version: canary.agent.manifest().version.clone(),
+        sha256: canary.agent.digest(),
+        share: canary.share,
+        handled: canary.handled.load(Ordering::Relaxed),
+        failed: canary.failed.load(Ordering::Relaxed),
+    }
 }
 
-fn line(version: &AgentVersion, serving: Option<u64>) -> Value {
+fn line(version: &AgentVersion, serving: Option<u64>) -> VersionLine {
     let manifest: Value = serde_json::from_str(&version.manifest_json).unwrap_or_default();
-    json!({
-        "number": version.number,
-        "version": manifest["version"],
-        "sha256": version.sha256,
-        "bytes": version.bytes,
-        "uploaded_by": version.by,
-        "uploaded_at_ms": version.at,
-        "serving": serving == Some(version.number),
-        "manifest": manifest,
-    })
+    VersionLine {
+        number: version.number,
+        version: manifest["version"].as_str().map(str::to_owned),
+        sha256: version.sha256,
+        bytes: version.bytes,
+        uploaded_by: version.by.clone(),
+        uploaded_at_ms: version.at,
+        serving: serving == Some(version.number),
+        manifest,
+    }
 }
 
-/// The component of an uploaded version, e.g. to replay a capsule on it. Role: reader.
+/// The component of an uploaded version, e.g. to replay a capsule on it
+#[utoipa::path(get, path = "/v1/agents/{name}/versions/{number}/component", operation_id = "read_component", tag = "agents",
+    params(
+        ("name" = Name, Path, description = "The agent."),
+        ("number" = u64, Path, description = "The version's number.", minimum = 1, maximum = 9_223_372_036_854_775_807_u64),
+    ),
+    responses((status = 200, description = "Its bytes.", content_type = "application/wasm", body = String)))]
 async fn component(
     State(api): Shared,
     path: Result<Path<(String, String)>, PathRejection>,
@@ -375,6 +602,7 @@ pub(super) fn order(
         by,
         reason,
         trace_id: trace_of(headers, None)?,
+        key: None,
     })
 }
 

@@ -1,17 +1,17 @@
 //! Wishes for another Graveyard. They are recorded, and nothing changes: a rule changes with its source, module and pin, in a release.
 
-use std::sync::Arc;
-
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use axum::routing::get;
+use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
 
-use crate::model::check::FieldError;
+use crate::model::check::{FieldError, clip};
 use crate::model::form::Fields;
 use crate::model::ids::{DecisionId, Millis};
 use crate::model::principal::Principal;
@@ -19,17 +19,47 @@ use crate::store::{AuditEntry, AuditFilter, AuditKind, CommitError, IdempotencyR
 
 use super::control::words;
 use super::envelope::{by_of, key_of_header};
-use super::exchange::{Asked, json_answer, not_a, query_of, read_json, trace_of};
+use super::exchange::{Asked, json_answer, query_of, read_json, trace_of};
+use super::openapi::{Described, Keyed, PageQuery};
 use super::operating::{json_of, next_of};
 use super::problem::Problem;
 use super::reading::{off_reactor, page_of};
-use super::routes::{Api, Shared};
+use super::routes::Shared;
 
-pub(super) fn routes() -> axum::Router<Arc<Api>> {
-    axum::Router::new().route("/v1/graveyard/amendments", get(amendments).post(amend))
+pub(super) fn routes() -> Described {
+    Described::new().routes(routes!(amendments, amend))
 }
 
-/// Role: reader.
+/// A wish for another rule.
+#[derive(Serialize, ToSchema)]
+struct Amendment {
+    id: String,
+    rule: Value,
+    proposed_value: Value,
+    justification: Value,
+    by: Value,
+    at_ms: Millis,
+}
+
+/// A page of wishes, the latest first.
+#[derive(Serialize, ToSchema)]
+struct AmendmentPage {
+    amendments: Vec<Amendment>,
+    /// The cursor of the page behind it, if there may be one.
+    next_cursor: Option<String>,
+}
+
+/// A wish that is on disk.
+#[derive(Serialize, ToSchema)]
+struct AmendmentRecorded {
+    id: String,
+    status: &'static str,
+    changes: &'static str,
+}
+
+/// Lists wishes for other rules, the latest first
+#[utoipa::path(get, path = "/v1/graveyard/amendments", operation_id = "list_amendments", tag = "policies", params(PageQuery),
+    responses((status = 200, description = "A page.", body = AmendmentPage)))]
 async fn amendments(State(api): Shared, query: Asked) -> Result<Response, Problem> {
     let query = query_of(query, &["limit", "cursor"])?;
     let (limit, before) = page_of(&query)?;
@@ -42,23 +72,36 @@ async fn amendments(State(api): Shared, query: Asked) -> Result<Response, Proble
     })
     .await??;
     let next = next_of(&rows, limit, |row| row.seq.to_string());
-    let rows: Vec<Value> = rows
+    let amendments = rows
         .iter()
         .map(|row| {
-            let mut view = json_of(&row.body);
-            view["id"] = json!(row.id);
-            view["at_ms"] = json!(row.at);
-            view
+            let mut body = json_of(&row.body);
+            Amendment {
+                id: row.id.clone(),
+                rule: body["rule"].take(),
+                proposed_value: body["proposed_value"].take(),
+                justification: body["justification"].take(),
+                by: body["by"].take(),
+                at_ms: row.at,
+            }
         })
         .collect();
-    Ok(json_answer(
-        StatusCode::OK,
-        None,
-        &json!({"amendments": rows, "next_cursor": next}),
-    ))
+    let page = AmendmentPage {
+        amendments,
+        next_cursor: next,
+    };
+    Ok(json_answer(StatusCode::OK, None, &page))
 }
 
-/// Role: operator.
+/// Asks for another rule
+///
+/// It is recorded, and nothing changes: a rule changes with its source, module and pin, in a release.
+#[utoipa::path(post, path = "/v1/graveyard/amendments", operation_id = "ask_for_amendment", tag = "policies", params(Keyed),
+    request_body = ref("#/components/schemas/AmendmentRequest"),
+    responses(
+        (status = 202, description = "It is recorded.", body = AmendmentRecorded),
+        (status = 422, description = "There is no such rule, or the idempotency key was used for another request."),
+    ))]
 async fn amend(
     State(api): Shared,
     Extension(principal): Extension<Principal>,
@@ -74,7 +117,9 @@ async fn amend(
     let mut rules = api.identity.metadata.rules.iter();
     let known = rules.any(|one| one.name == rule);
     if !known {
-        return Err(not_a("rule", &rule, "GET /v1/graveyard lists the rules"));
+        let problem = format!("is {:?}, of which there is none", clip(&rule));
+        let error = FieldError::new("rule", problem, "GET /v1/graveyard lists the rules");
+        return Err(Problem::contradiction(&error));
     }
     let proposed = fields
         .take("proposed_value")
@@ -125,6 +170,10 @@ async fn amend(
     Ok(json_answer(
         StatusCode::ACCEPTED,
         Some(trace_id),
-        &json!({"id": id, "status": "recorded", "changes": "nothing: a rule changes in a release, with its source and its pin"}),
+        &AmendmentRecorded {
+            id,
+            status: "recorded",
+            changes: "nothing: a rule changes in a release, with its source and its pin",
+        },
     ))
 }

@@ -5,35 +5,63 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
-use axum::routing::{get, post};
-use serde_json::json;
+use serde::Serialize;
 use std::sync::Arc;
 use tokio::sync::oneshot;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use crate::hrm::{HrmError, Resolution};
 use crate::model::form::Fields;
-use crate::model::ids::DecisionId;
+use crate::model::ids::{DecisionId, Millis, Name};
 use crate::model::principal::Principal;
-use crate::store::{ApprovalFilter, ApprovalStatus};
+use crate::store::{Approval, ApprovalFilter, ApprovalStatus};
 
 use super::control::words;
 use super::envelope::{by_of, key_of_header};
 use super::exchange::{Asked, json_answer, not_a, path_text, query_of, read_json};
+use super::openapi::{Described, Keyed};
 use super::operating::{agent_of, limit_of, next_of};
 use super::problem::Problem;
 use super::reading::{PathText, off_reactor};
-use super::routes::{Api, Shared};
+use super::routes::Shared;
 use super::view::DecisionView;
 
-pub(super) fn routes() -> axum::Router<Arc<Api>> {
-    axum::Router::new()
-        .route("/v1/approvals", get(approvals))
-        .route("/v1/approvals/{id}", get(approval))
-        .route("/v1/approvals/{id}/approve", post(approve))
-        .route("/v1/approvals/{id}/reject", post(reject))
+pub(super) fn routes() -> Described {
+    Described::new()
+        .routes(routes!(approvals))
+        .routes(routes!(approval))
+        .routes(routes!(approve))
+        .routes(routes!(reject))
 }
 
-/// Role: reader.
+/// A page of what is or was held.
+#[derive(Serialize, ToSchema)]
+struct ApprovalPage {
+    approvals: Vec<Approval>,
+    /// The cursor of the page behind it, if there may be one.
+    next_cursor: Option<String>,
+}
+
+/// An approval that is settled.
+#[derive(Serialize, ToSchema)]
+struct ApprovalSettled<'a> {
+    id: DecisionId,
+    status: ApprovalStatus,
+    settled_at_ms: Millis,
+    /// The second judgement, of an approved one.
+    decision: Option<DecisionView<'a>>,
+}
+
+/// Lists what is held, or was
+#[utoipa::path(get, path = "/v1/approvals", operation_id = "list_approvals", tag = "approvals",
+    params(
+        ("status" = Option<ApprovalStatus>, Query, description = "In this state."),
+        ("agent" = Option<Name>, Query, description = "Proposed by this agent."),
+        ("limit" = Option<u32>, Query, description = "How many rows at most; 50 if left out.", minimum = 1, maximum = 500),
+        ("cursor" = Option<DecisionId>, Query, description = "Where to go on: the `next_cursor` of the page before."),
+    ),
+    responses((status = 200, description = "A page.", body = ApprovalPage)))]
 async fn approvals(State(api): Shared, query: Asked) -> Result<Response, Problem> {
     let query = query_of(query, &["status", "agent", "limit", "cursor"])?;
     let limit = limit_of(&query)?;
@@ -62,11 +90,17 @@ async fn approvals(State(api): Shared, query: Asked) -> Result<Response, Problem
     Ok(json_answer(
         StatusCode::OK,
         None,
-        &json!({"approvals": rows, "next_cursor": next}),
+        &ApprovalPage {
+            approvals: rows,
+            next_cursor: next,
+        },
     ))
 }
 
-/// Role: reader.
+/// Something that is held, or was
+#[utoipa::path(get, path = "/v1/approvals/{id}", operation_id = "read_approval", tag = "approvals",
+    params(("id" = DecisionId, Path, description = "The decision that held the action.")),
+    responses((status = 200, description = "The approval.", body = Approval)))]
 async fn approval(State(api): Shared, id: PathText, query: Asked) -> Result<Response, Problem> {
     query_of(query, &[])?;
     let id = id_of(id)?;
@@ -76,7 +110,17 @@ async fn approval(State(api): Shared, id: PathText, query: Asked) -> Result<Resp
     Ok(json_answer(StatusCode::OK, Some(row.trace_id), &row))
 }
 
-/// Role: approver.
+/// Approves what is held
+///
+/// The action is judged again, under the facts of now and with the approval as one of them. Whoever proposed it cannot approve it.
+#[utoipa::path(post, path = "/v1/approvals/{id}/approve", operation_id = "approve", tag = "approvals",
+    params(("id" = DecisionId, Path, description = "The decision that held the action."), Keyed),
+    request_body = ref("#/components/schemas/ResolutionRequest"),
+    responses(
+        (status = 200, description = "It is settled, with the second judgement.", body = ApprovalSettled),
+        (status = 409, description = "It is settled already, or the agent is in quarantine."),
+        (status = 422, description = "The idempotency key was used for another request."),
+    ))]
 async fn approve(
     state: Shared,
     caller: Extension<Principal>,
@@ -88,7 +132,15 @@ async fn approve(
     resolve(state, caller, id, query, headers, body, true).await
 }
 
-/// Role: approver.
+/// Rejects what is held
+#[utoipa::path(post, path = "/v1/approvals/{id}/reject", operation_id = "reject", tag = "approvals",
+    params(("id" = DecisionId, Path, description = "The decision that held the action."), Keyed),
+    request_body = ref("#/components/schemas/ResolutionRequest"),
+    responses(
+        (status = 200, description = "It is settled.", body = ApprovalSettled),
+        (status = 409, description = "It is settled already."),
+        (status = 422, description = "The idempotency key was used for another request."),
+    ))]
 async fn reject(
     state: Shared,
     caller: Extension<Principal>,
@@ -143,12 +195,14 @@ async fn resolve(
     let mut response = json_answer(
         StatusCode::OK,
         Some(receipt.trace_id),
-        &json!({
-            "id": receipt.id,
-            "status": receipt.status,
-            "settled_at_ms": receipt.at,
-            "decision": decision.as_deref().map(|decision| DecisionView::of(decision, false)),
-        }),
+        &ApprovalSettled {
+            id: receipt.id,
+            status: receipt.status,
+            settled_at_ms: receipt.at,
+            decision: decision
+                .as_deref()
+                .map(|decision| DecisionView::of(decision, false)),
+        },
     );
     if resolved.replayed {
         response

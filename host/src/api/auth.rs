@@ -29,6 +29,7 @@ use crate::model::principal::{Principal, Role};
 use crate::store::{ReadError, Store};
 
 use super::access::{Found, find};
+use super::envelope::Malformed;
 use super::problem::Problem;
 
 /// The longest token that is looked at.
@@ -247,7 +248,12 @@ impl Auth {
     fn admit(&self, request: &Request) -> Result<Admitted, Problem> {
         let matched = request.extensions().get::<MatchedPath>();
         let call = matched.map(|path| find(request.method(), path.as_str()));
-        let free = matches!(&call, Some(Found::Call(row)) if row.role.is_none());
+        // Who may make a call without a token may hear without one, too, that its path takes no other.
+        let free = match &call {
+            Some(Found::Call(row)) => row.role.is_none(),
+            Some(Found::OtherMethods { open, .. }) => *open,
+            _ => false,
+        };
         let admitted = if self.known.load().by_start.is_empty() {
             if self.exposed {
                 return Err(Problem::unauthenticated());
@@ -292,7 +298,7 @@ impl Auth {
                 ))),
                 _ => Ok(admitted),
             },
-            Some(Found::OtherMethods(allow)) => {
+            Some(Found::OtherMethods { allow, .. }) => {
                 let path = clip(request.uri().path());
                 let detail = format!(
                     "{path} does not take {}; it takes {allow}",
@@ -315,6 +321,9 @@ pub(super) async fn gate(
 ) -> Response {
     let coded = request.headers().contains_key(header::TRANSFER_ENCODING);
     let mut response = match auth.admit(&request) {
+        Ok(_) if let Some(Malformed(error)) = request.extensions_mut().remove() => {
+            Problem::from(error).into_response()
+        }
         Ok(Admitted { principal, token }) => {
             request.extensions_mut().insert(principal);
             let stream = request.uri().path() == STREAM;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -23,32 +23,73 @@ const LONGEST_MS: u64 = 600_000;
 #[derive(Clone, Copy)]
 pub(super) struct Deadline(pub(super) Option<Instant>);
 
+/// A header that every request may carry is malformed. Who may not call at all hears of that first.
+#[derive(Clone)]
+pub(super) struct Malformed(pub(super) FieldError);
+
 /// Reads the deadline, ends reads that take longer, and puts a trace on answers that have none.
 pub(super) async fn envelope(mut request: Request, next: Next) -> Response {
-    let deadline = match deadline_of(request.headers()) {
-        Ok(deadline) => deadline,
-        Err(error) => return Problem::from(error).into_response(),
+    let trace_id = trace_of(request.headers(), None);
+    let deadline = deadline_of(request.headers());
+    let traced = trace_id.as_ref().ok().copied();
+    let deadline = match (trace_id, deadline) {
+        (Ok(_), Ok(deadline)) => deadline,
+        (Err(error), _) | (_, Err(error)) => {
+            request.extensions_mut().insert(Malformed(error));
+            None
+        }
     };
     request.extensions_mut().insert(Deadline(deadline));
     let (request, unread) = super::unread::watch(request);
-    let trace_id = trace_of(request.headers(), None).ok();
-    // What changes something checks its deadline where it is committed: an answer that it was too late must be true.
+    let mut response = answered(deadline, request, next).await;
+    unread.tell(&mut response);
+    if !response.headers().contains_key("traceparent")
+        && let Some(value) = traceparent(traced.unwrap_or_else(TraceId::fresh))
+    {
+        response.headers_mut().insert("traceparent", value);
+    }
+    response
+}
+
+async fn answered(deadline: Option<Instant>, request: Request, next: Next) -> Response {
     let reads = request.method() == Method::GET || request.method() == Method::HEAD;
+    if !reads {
+        // What changes something checks its deadline where it is committed: an answer that it was too late must be true.
+        return next.run(request).await;
+    }
     let stream = request.uri().path() == "/v1/events";
-    let mut response = match deadline.filter(|_| reads && !stream) {
+    let known = request.headers().get(header::IF_NONE_MATCH).cloned();
+    let response = match deadline.filter(|_| !stream) {
         Some(deadline) => match tokio::time::timeout_at(deadline.into(), next.run(request)).await {
             Ok(response) => response,
             Err(_) => too_late().into_response(),
         },
         None => next.run(request).await,
     };
-    unread.tell(&mut response);
-    if !response.headers().contains_key("traceparent") {
-        let trace_id = trace_id.unwrap_or_else(TraceId::fresh);
-        if let Some(value) = traceparent(trace_id) {
-            response.headers_mut().insert("traceparent", value);
-        }
+    match known {
+        Some(known) if is_known(&known, &response) => unchanged(response),
+        _ => response,
     }
+}
+
+/// Whether a read's answer has an `ETag` that `If-None-Match` names (RFC 9110, section 13.1.2).
+fn is_known(known: &HeaderValue, response: &Response) -> bool {
+    let Some(tag) = response.headers().get(header::ETAG) else {
+        return false;
+    };
+    let (Ok(known), Ok(tag)) = (known.to_str(), tag.to_str()) else {
+        return false;
+    };
+    let named = |one: &str| one == "*" || one.strip_prefix("W/").unwrap_or(one) == tag;
+    response.status() == StatusCode::OK && known.split(',').any(|one| named(one.trim()))
+}
+
+/// What the caller has already is not sent again.
+fn unchanged(mut response: Response) -> Response {
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    *response.body_mut() = axum::body::Body::empty();
+    response.headers_mut().remove(header::CONTENT_TYPE);
+    response.headers_mut().remove(header::CONTENT_LENGTH);
     response
 }
 
@@ -101,12 +142,13 @@ pub(super) fn by_of(
     given: Option<String>,
 ) -> Result<String, Problem> {
     match given {
-        Some(given) if principal.proved && given != principal.name => Err(FieldError::new(
-            field,
-            format!("differs from the token's name, {:?}", principal.name),
-            "leave it out",
-        )
-        .into()),
+        Some(given) if principal.proved && given != principal.name => {
+            let detail = format!(
+                "{field}: differs from the token's name, {:?}; leave it out",
+                principal.name
+            );
+            Err(Problem::forbidden(detail).at(field, "leave it out"))
+        }
         Some(given) if !principal.proved => {
             let plain = (1..=128).contains(&given.len()) && !given.chars().any(char::is_control);
             if plain {
@@ -123,7 +165,7 @@ pub(super) fn by_of(
 pub(super) fn key_of_header(
     headers: &HeaderMap,
     request: &str,
-) -> Result<Option<crate::hrm::IdempotencyKey>, FieldError> {
+) -> Result<Option<crate::hrm::IdempotencyKey>, Problem> {
     Ok(
         idempotency_key(headers, None)?.map(|key| crate::hrm::IdempotencyKey {
             key,

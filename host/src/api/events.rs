@@ -14,6 +14,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use tokio::sync::watch;
+use utoipa_axum::routes;
 
 use crate::hrm::decision_of;
 use crate::model::check::clip;
@@ -21,6 +22,7 @@ use crate::model::ids::Name;
 use crate::store::{AlertRow, AuditKind, AuditRow, Place};
 
 use super::exchange::{Asked, not_a, query_of};
+use super::openapi::Described;
 use super::operating::{agent_of, json_of};
 use super::problem::Problem;
 use super::reading::off_reactor;
@@ -75,12 +77,30 @@ struct Stream {
     closing: watch::Receiver<bool>,
 }
 
-/// Role: reader.
-pub(super) async fn events(
-    State(api): Shared,
-    query: Asked,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
+pub(super) fn routes() -> Described {
+    Described::new().routes(routes!(events))
+}
+
+/// Follows what is decided, executed, ordered, changed and noticed
+///
+/// A stream of server-sent events. The id of an event says how far the stream has come: a client that comes back with `Last-Event-ID` gets
+/// everything behind it, in order, nothing twice and nothing left out. `data` is JSON: of a `decision` the decision with its action, of an
+/// `alert` the alert, of any other kind its row of the audit log.
+#[utoipa::path(get, path = "/v1/events", operation_id = "follow_events", tag = "events",
+    params(
+        ("since" = Option<String>, Query, description = "The id of an event to begin behind; 0-0 for everything.",
+            pattern = "^[0-9]{1,18}-[0-9]{1,18}$"),
+        ("kinds" = Option<String>, Query, description = "Only these kinds, with commas between them.",
+            pattern = "^(decision|failure|execution|control|operator|approval|amendment|alert)(,(decision|failure|execution|control|operator|approval|amendment|alert))*$"),
+        ("agent" = Option<Name>, Query, description = "About this agent only."),
+        ("Last-Event-ID" = Option<String>, Header, description = "As `since`, and before it.", pattern = "^[0-9]{1,18}-[0-9]{1,18}$",
+            example = "0-0"),
+    ),
+    responses(
+        (status = 200, description = "The events.", content_type = "text/event-stream", body = String),
+        (status = 410, description = "The events behind this id are archived."),
+    ))]
+async fn events(State(api): Shared, query: Asked, headers: HeaderMap) -> Result<Response, Problem> {
     let query = query_of(query, &["since", "kinds", "agent"])?;
     let kinds = query.get("kinds").map(|kinds| {
         kinds

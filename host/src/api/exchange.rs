@@ -18,7 +18,7 @@ use crate::model::ids::TraceId;
 use super::problem::Problem;
 
 /// The query as it came.
-pub(super) type Asked = Result<Query<HashMap<String, String>>, QueryRejection>;
+pub(super) type Asked = Result<Query<Vec<(String, String)>>, QueryRejection>;
 
 /// The most bytes of a request's body.
 const BODY_BYTES: usize = 256 * 1024;
@@ -124,18 +124,18 @@ pub(super) fn parsed<T: std::str::FromStr>(
 pub(super) fn idempotency_key(
     headers: &HeaderMap,
     body: Option<String>,
-) -> Result<Option<String>, FieldError> {
+) -> Result<Option<String>, Problem> {
     let Some(header) = headers.get("idempotency-key") else {
         return Ok(body);
     };
     let header = header.to_str().unwrap_or("").to_owned();
     check_idempotency_key("Idempotency-Key", &header)?;
     match body {
-        Some(body) if body != header => Err(FieldError::new(
+        Some(body) if body != header => Err(Problem::contradiction(&FieldError::new(
             "idempotency_key",
             "differs from the Idempotency-Key header",
             "give one of them",
-        )),
+        ))),
         _ => Ok(Some(header)),
     }
 }
@@ -150,21 +150,32 @@ pub(super) fn trace_of(headers: &HeaderMap, body: Option<TraceId>) -> Result<Tra
     };
     let parts: Vec<&str> = header.to_str().unwrap_or("").split('-').collect();
     match parts.as_slice() {
-        ["00", trace_id, parent, flags] if parent.len() == 16 && flags.len() == 2 => trace_id
-            .parse()
-            .map_err(|error: crate::model::ids::ParseIdError| {
-                FieldError::new(
-                    "traceparent",
-                    error.to_string(),
-                    "send a W3C traceparent header, or none",
-                )
-            }),
+        ["00", trace_id, parent, flags]
+            if parent.len() == 16
+                && flags.len() == 2
+                && [parent, flags].iter().all(|part| part.bytes().all(is_hex))
+                && parent.bytes().any(|digit| digit != b'0') =>
+        {
+            trace_id
+                .parse()
+                .map_err(|error: crate::model::ids::ParseIdError| {
+                    FieldError::new(
+                        "traceparent",
+                        error.to_string(),
+                        "send a W3C traceparent header, or none",
+                    )
+                })
+        }
         _ => Err(FieldError::new(
             "traceparent",
             "is not of the form 00-TRACE-PARENT-FLAGS",
             "send a W3C traceparent header, or none",
         )),
     }
+}
+
+const fn is_hex(digit: u8) -> bool {
+    matches!(digit, b'0'..=b'9' | b'a'..=b'f')
 }
 
 pub(super) fn json_answer(
@@ -189,20 +200,6 @@ pub(super) fn json_answer(
     response
 }
 
-fn known_query(query: &HashMap<String, String>, known: &[&str]) -> Result<(), Problem> {
-    match query.keys().find(|name| !known.contains(&name.as_str())) {
-        None => Ok(()),
-        Some(name) => {
-            let remedy = if known.is_empty() {
-                "leave it out".to_owned()
-            } else {
-                format!("known are: {}", known.join(", "))
-            };
-            Err(FieldError::new(clip(name), "is not a parameter of this call", remedy).into())
-        }
-    }
-}
-
 pub(super) fn not_a(field: &str, given: &str, remedy: &str) -> Problem {
     FieldError::new(field, format!("is {:?}", clip(given)), remedy).into()
 }
@@ -213,7 +210,8 @@ pub(super) fn path_text(part: Result<Path<String>, PathRejection>) -> Result<Str
         .map_err(|rejection| FieldError::new("id", rejection.body_text(), "send UTF-8"))
 }
 
-/// The query's parameters, of which only these are known: one that is silently overlooked could be a `dry_run` that is carried out.
+/// The query's parameters, of which only these are known, each given once: one that is silently overlooked could be a `dry_run` that is
+/// carried out.
 pub(super) fn query_of(query: Asked, known: &[&str]) -> Result<HashMap<String, String>, Problem> {
     let Query(query) = query.map_err(|rejection| {
         FieldError::new(
@@ -222,8 +220,23 @@ pub(super) fn query_of(query: Asked, known: &[&str]) -> Result<HashMap<String, S
             "send name=value pairs in UTF-8",
         )
     })?;
-    known_query(&query, known)?;
-    Ok(query)
+    let mut parameters = HashMap::with_capacity(query.len());
+    for (name, value) in query {
+        if !known.contains(&name.as_str()) {
+            let remedy = if known.is_empty() {
+                "leave it out".to_owned()
+            } else {
+                format!("known are: {}", known.join(", "))
+            };
+            let problem = "is not a parameter of this call";
+            return Err(FieldError::new(clip(&name), problem, remedy).into());
+        }
+        if parameters.contains_key(&name) {
+            return Err(FieldError::new(name, "is given more than once", "give it once").into());
+        }
+        parameters.insert(name, value);
+    }
+    Ok(parameters)
 }
 
 /// Takes in a body that is refused anyway. A connection that is closed while bytes are still arriving is reset, and a reset can destroy

@@ -1,5 +1,6 @@
 //! The operator's lists and account facts: what rules judge by and no agent may touch.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Extension;
@@ -7,20 +8,23 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use axum::routing::{get, post, put};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 use tokio::sync::oneshot;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use crate::hrm::{Attestation, AttestationReceipt, Attested, HrmError, IdempotencyKey};
 use crate::model::check::{FieldError, clip};
 use crate::model::form::Fields;
-use crate::model::ids::Millis;
+use crate::model::ids::{Millis, Name};
 use crate::model::principal::Principal;
-use crate::store::{List, ListEntry, ListRow};
+use crate::store::{AccountRow, List, ListEntry, ListRow};
 
 use super::control::words;
 use super::envelope::{by_of, key_of_header};
 use super::exchange::{Asked, json_answer, not_a, parsed, path_text, query_of, read_json};
+use super::openapi::{Described, EntryPath, KeyPageQuery, Keyed, MustSayWhy, PageQuery};
 use super::operating::{limit_of, next_of, place_of};
 use super::problem::Problem;
 use super::reading::{PathText, off_reactor};
@@ -29,22 +33,119 @@ use super::state::PathPair;
 
 /// The most bytes of a symbol, a source, a subject or a veto's name.
 const KEY_BYTES: usize = 256;
+/// The least that capital can be, in the account's currency: results are divided by it, and no fraction may become infinite.
+const LEAST_CAPITAL: f64 = 0.01;
 /// The most that capital or a result can be, in the account's currency.
 const MOST: f64 = 1e15;
 
-pub(super) fn routes() -> axum::Router<Arc<Api>> {
-    axum::Router::new()
-        .route("/v1/lists/{list}", get(entries))
-        .route("/v1/lists/{list}/history", get(changes))
-        .route(
-            "/v1/lists/{list}/entries/{key}",
-            get(entry).put(put_entry).delete(take_off),
-        )
-        .route("/v1/lists/{list}/entries/{key}/history", get(entry_changes))
-        .route("/v1/account", get(account))
-        .route("/v1/account/capital", put(capital))
-        .route("/v1/account/results", post(result))
-        .route("/v1/account/history", get(account_history))
+pub(super) fn routes() -> Described {
+    Described::new()
+        .routes(routes!(entries))
+        .routes(routes!(changes))
+        .routes(routes!(entry, put_entry, take_off))
+        .routes(routes!(entry_changes))
+        .routes(routes!(account))
+        .routes(routes!(capital))
+        .routes(routes!(result))
+        .routes(routes!(account_history))
+}
+
+/// What an entry says, in the form of its list.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+enum EntryShown {
+    /// Of `restricted` and `client_orders`.
+    Symbol { symbol: String },
+    /// Of `validated_sources`.
+    Source { source: String },
+    /// Of `consents`.
+    Consent { subject: String, granted: bool },
+    /// Of `vetoes`: it holds for what matches every part that is not `null`.
+    Veto {
+        agent: Option<Name>,
+        action_type: Option<String>,
+        symbol: Option<String>,
+        words: String,
+    },
+}
+
+/// An entry as it stands, or as it was changed.
+#[derive(Serialize, ToSchema)]
+struct EntryRow {
+    key: String,
+    /// What it says; `null` in a history: it was taken off.
+    entry: Option<EntryShown>,
+    by: String,
+    reason: String,
+    at_ms: Millis,
+}
+
+/// A page of a list, by key.
+#[derive(Serialize, ToSchema)]
+struct EntryPage {
+    list: List,
+    /// What was put on it over the API.
+    entries: Vec<EntryRow>,
+    /// What the configuration puts on it.
+    configured: Vec<EntryShown>,
+    /// The cursor of the page behind it, if there may be one.
+    next_cursor: Option<String>,
+}
+
+/// A page of changes, the latest first.
+#[derive(Serialize, ToSchema)]
+struct EntryHistory {
+    list: List,
+    changes: Vec<EntryRow>,
+    /// The cursor of the page behind it, if there may be one.
+    next_cursor: Option<String>,
+}
+
+/// A change of a list that is in force and on disk.
+#[derive(Serialize, ToSchema)]
+struct EntryChanged {
+    list: List,
+    key: String,
+    at_ms: Millis,
+}
+
+/// How the account stands.
+#[derive(Serialize, ToSchema)]
+struct Account {
+    /// In its currency; `null` until somebody says it.
+    capital: Option<f64>,
+    /// Today's result (UTC) as a fraction of capital.
+    realized_today_pct: f64,
+    realized_today: Option<f64>,
+    /// Today's loss as a fraction of capital; 0 on a day in profit.
+    daily_loss_pct: f64,
+    open_positions: usize,
+    /// Exposure by symbol, both sides added up, as a fraction of capital.
+    exposure_pct: BTreeMap<String, f64>,
+}
+
+/// The capital that counts from now on.
+#[derive(Serialize, ToSchema)]
+struct CapitalSet {
+    capital: f64,
+    at_ms: Millis,
+}
+
+/// A result that counts from now on.
+#[derive(Serialize, ToSchema)]
+struct ResultNoted {
+    amount: f64,
+    at_ms: Millis,
+    /// Today's loss with it, as a fraction of capital.
+    daily_loss_pct: f64,
+}
+
+/// A page of what was said of the account, the latest first.
+#[derive(Serialize, ToSchema)]
+struct AccountHistory {
+    changes: Vec<AccountRow>,
+    /// The cursor of the page behind it, if there may be one.
+    next_cursor: Option<String>,
 }
 
 fn list_of(list: &str) -> Result<List, Problem> {
@@ -69,33 +170,41 @@ fn place(path: PathPair) -> Result<(List, String), Problem> {
     Ok((list, key))
 }
 
-fn entry_view(entry: &ListEntry) -> Value {
-    match entry {
-        ListEntry::Restricted(symbol) | ListEntry::ClientOrder(symbol) => json!({"symbol": symbol}),
-        ListEntry::ValidatedSource(source) => json!({"source": source}),
-        ListEntry::Consent { subject, granted } => {
-            json!({"subject": subject, "granted": granted})
+fn entry_view(entry: &ListEntry) -> EntryShown {
+    match entry.clone() {
+        ListEntry::Restricted(symbol) | ListEntry::ClientOrder(symbol) => {
+            EntryShown::Symbol { symbol }
         }
+        ListEntry::ValidatedSource(source) => EntryShown::Source { source },
+        ListEntry::Consent { subject, granted } => EntryShown::Consent { subject, granted },
         ListEntry::Veto {
             agent,
             action_type,
             symbol,
             words,
-        } => json!({"agent": agent, "action_type": action_type, "symbol": symbol, "words": words}),
+        } => EntryShown::Veto {
+            agent,
+            action_type,
+            symbol,
+            words,
+        },
     }
 }
 
-fn row_view(row: &ListRow) -> Value {
-    json!({
-        "key": row.key,
-        "entry": row.entry.as_ref().map(entry_view),
-        "by": row.by,
-        "reason": row.reason,
-        "at_ms": row.at_ms,
-    })
+fn row_view(row: &ListRow) -> EntryRow {
+    EntryRow {
+        key: row.key.clone(),
+        entry: row.entry.as_ref().map(entry_view),
+        by: row.by.clone(),
+        reason: row.reason.clone(),
+        at_ms: row.at_ms,
+    }
 }
 
-/// Role: reader.
+/// Lists the entries of a list
+#[utoipa::path(get, path = "/v1/lists/{list}", operation_id = "list_entries", tag = "lists",
+    params(("list" = List, Path, description = "The list."), KeyPageQuery),
+    responses((status = 200, description = "A page.", body = EntryPage)))]
 async fn entries(State(api): Shared, list: PathText, query: Asked) -> Result<Response, Problem> {
     let list = list_of(&path_text(list)?)?;
     let query = query_of(query, &["limit", "cursor"])?;
@@ -107,16 +216,18 @@ async fn entries(State(api): Shared, list: PathText, query: Asked) -> Result<Res
     })
     .await??;
     let next = next_of(&rows, limit, |row| row.key.clone());
-    let rows: Vec<Value> = rows.iter().map(row_view).collect();
-    let configured: Vec<Value> = configured.iter().map(entry_view).collect();
-    Ok(json_answer(
-        StatusCode::OK,
-        None,
-        &json!({"list": list, "entries": rows, "configured": configured, "next_cursor": next}),
-    ))
+    let page = EntryPage {
+        list,
+        entries: rows.iter().map(row_view).collect(),
+        configured: configured.iter().map(entry_view).collect(),
+        next_cursor: next,
+    };
+    Ok(json_answer(StatusCode::OK, None, &page))
 }
 
-/// Role: reader.
+/// An entry of a list that was put there over the API
+#[utoipa::path(get, path = "/v1/lists/{list}/entries/{key}", operation_id = "read_entry", tag = "lists", params(EntryPath),
+    responses((status = 200, description = "The entry.", body = EntryRow)))]
 async fn entry(State(api): Shared, path: PathPair, query: Asked) -> Result<Response, Problem> {
     let (list, key) = place(path)?;
     query_of(query, &[])?;
@@ -130,13 +241,19 @@ async fn entry(State(api): Shared, path: PathPair, query: Asked) -> Result<Respo
     Ok(json_answer(StatusCode::OK, None, &row_view(&row)))
 }
 
-/// Role: reader.
+/// Lists the changes of a list, the latest first
+#[utoipa::path(get, path = "/v1/lists/{list}/history", operation_id = "list_changes", tag = "lists",
+    params(("list" = List, Path, description = "The list."), PageQuery),
+    responses((status = 200, description = "A page.", body = EntryHistory)))]
 async fn changes(State(api): Shared, list: PathText, query: Asked) -> Result<Response, Problem> {
     let list = list_of(&path_text(list)?)?;
     history(&api, list, None, query).await
 }
 
-/// Role: reader.
+/// Lists the changes of an entry, the latest first
+#[utoipa::path(get, path = "/v1/lists/{list}/entries/{key}/history", operation_id = "list_entry_changes", tag = "lists",
+    params(EntryPath, PageQuery),
+    responses((status = 200, description = "A page.", body = EntryHistory)))]
 async fn entry_changes(
     State(api): Shared,
     path: PathPair,
@@ -160,15 +277,23 @@ async fn history(
     })
     .await??;
     let next = next_of(&rows, limit, |row| row.seq.to_string());
-    let rows: Vec<Value> = rows.iter().map(row_view).collect();
-    Ok(json_answer(
-        StatusCode::OK,
-        None,
-        &json!({"list": list, "changes": rows, "next_cursor": next}),
-    ))
+    let page = EntryHistory {
+        list,
+        changes: rows.iter().map(row_view).collect(),
+        next_cursor: next,
+    };
+    Ok(json_answer(StatusCode::OK, None, &page))
 }
 
-/// Role: operator.
+/// Puts an entry on a list, or changes it
+///
+/// The next judgement sees it.
+#[utoipa::path(put, path = "/v1/lists/{list}/entries/{key}", operation_id = "put_entry", tag = "lists", params(EntryPath),
+    request_body = ref("#/components/schemas/ListEntryRequest"),
+    responses(
+        (status = 200, description = "It is in force and on disk.", body = EntryChanged),
+        (status = 422, description = "It is an entry of another list."),
+    ))]
 async fn put_entry(
     State(api): Shared,
     Extension(principal): Extension<Principal>,
@@ -179,7 +304,9 @@ async fn put_entry(
 ) -> Result<Response, Problem> {
     let (list, key) = place(path)?;
     query_of(query, &[])?;
-    let mut fields = Fields::of(read_json(&headers, body).await?, "")?;
+    let document = read_json(&headers, body).await?;
+    of_this_list(list, &document)?;
+    let mut fields = Fields::of(document, "")?;
     let entry = match list {
         List::Restricted => ListEntry::Restricted(key.clone()),
         List::ClientOrders => ListEntry::ClientOrder(key.clone()),
@@ -221,11 +348,20 @@ async fn put_entry(
     Ok(json_answer(
         StatusCode::OK,
         Some(receipt.trace_id),
-        &json!({"list": list, "key": key, "at_ms": receipt.at}),
+        &EntryChanged {
+            list,
+            key,
+            at_ms: receipt.at,
+        },
     ))
 }
 
-/// Role: operator.
+/// Takes an entry off a list
+///
+/// What the configuration puts there stays.
+#[utoipa::path(delete, path = "/v1/lists/{list}/entries/{key}", operation_id = "take_entry_off", tag = "lists",
+    params(EntryPath, MustSayWhy),
+    responses((status = 200, description = "It is off, and that is on disk.", body = EntryChanged)))]
 async fn take_off(
     State(api): Shared,
     Extension(principal): Extension<Principal>,
@@ -248,8 +384,42 @@ async fn take_off(
     Ok(json_answer(
         StatusCode::OK,
         Some(receipt.trace_id),
-        &json!({"list": list, "key": key, "at_ms": receipt.at}),
+        &EntryChanged {
+            list,
+            key,
+            at_ms: receipt.at,
+        },
     ))
+}
+
+/// An entry in the form of another list is well-formed, and cannot be put here.
+fn of_this_list(list: List, document: &Value) -> Result<(), Problem> {
+    let Some(fields) = document.as_object() else {
+        return Ok(());
+    };
+    let (own, needed): (&[&str], Option<&str>) = match list {
+        List::Restricted | List::ClientOrders | List::ValidatedSources => (&[], None),
+        List::Consents => (&["granted"], Some("granted")),
+        List::Vetoes => (&["words", "agent", "action_type", "symbol"], Some("words")),
+    };
+    let others = ["granted", "words", "agent", "action_type", "symbol"];
+    let foreign = others
+        .into_iter()
+        .find(|field| !own.contains(field) && fields.contains_key(*field));
+    let missing = needed.filter(|field| !fields.contains_key(*field));
+    let (field, problem) = match (foreign, missing) {
+        (Some(field), _) => (field, "is a field of another list's entries"),
+        (None, Some(field)) => (field, "is missing"),
+        (None, None) => return Ok(()),
+    };
+    let remedy = match list {
+        List::Restricted | List::ClientOrders | List::ValidatedSources => "give reason and by only",
+        List::Consents => "give granted: true, or false for a refusal",
+        List::Vetoes => "give words, and if you like agent, action_type and symbol",
+    };
+    Err(Problem::contradiction(&FieldError::new(
+        field, problem, remedy,
+    )))
 }
 
 async fn attest(
@@ -279,29 +449,31 @@ async fn attest(
     Ok(answer.await.unwrap_or(Err(HrmError::Closed))?)
 }
 
-/// Role: reader.
+/// How the account stands
+#[utoipa::path(get, path = "/v1/account", operation_id = "account", tag = "account",
+    responses((status = 200, description = "The account.", body = Account)))]
 async fn account(State(api): Shared, query: Asked) -> Result<Response, Problem> {
     query_of(query, &[])?;
     let rows = off_reactor(&api, |api| api.store.load_ledger(Millis::now())).await??;
-    let mut exposure: std::collections::BTreeMap<&str, f64> = std::collections::BTreeMap::new();
+    let mut exposure_pct: BTreeMap<String, f64> = BTreeMap::new();
     for position in &rows.positions {
-        *exposure.entry(&position.symbol).or_default() += position.size.get();
+        *exposure_pct.entry(position.symbol.clone()).or_default() += position.size.get();
     }
-    Ok(json_answer(
-        StatusCode::OK,
-        None,
-        &json!({
-            "capital": rows.capital,
-            "realized_today_pct": rows.realised_today,
-            "realized_today": rows.capital.map(|capital| capital * rows.realised_today),
-            "daily_loss_pct": (-rows.realised_today).max(0.0),
-            "open_positions": rows.positions.len(),
-            "exposure_pct": exposure,
-        }),
-    ))
+    let account = Account {
+        capital: rows.capital,
+        realized_today_pct: rows.realised_today,
+        realized_today: rows.capital.map(|capital| capital * rows.realised_today),
+        daily_loss_pct: (-rows.realised_today).max(0.0) + 0.0,
+        open_positions: rows.positions.len(),
+        exposure_pct,
+    };
+    Ok(json_answer(StatusCode::OK, None, &account))
 }
 
-/// Role: operator.
+/// Says what the capital is
+#[utoipa::path(put, path = "/v1/account/capital", operation_id = "set_capital", tag = "account",
+    request_body = ref("#/components/schemas/CapitalRequest"),
+    responses((status = 200, description = "It counts, and is on disk.", body = CapitalSet)))]
 async fn capital(
     State(api): Shared,
     Extension(principal): Extension<Principal>,
@@ -312,18 +484,29 @@ async fn capital(
     query_of(query, &[])?;
     let mut fields = Fields::of(read_json(&headers, body).await?, "")?;
     let amount = amount_of(&mut fields)?;
-    if amount <= 0.0 {
-        return Err(not_a("amount", &amount.to_string(), "give more than 0"));
+    if amount < LEAST_CAPITAL {
+        let remedy = format!("give {LEAST_CAPITAL} or more");
+        return Err(not_a("amount", &amount.to_string(), &remedy));
     }
     let receipt = attest(&api, &principal, fields, Attested::Capital(amount), None).await?;
     Ok(json_answer(
         StatusCode::OK,
         Some(receipt.trace_id),
-        &json!({"capital": amount, "at_ms": receipt.at}),
+        &CapitalSet {
+            capital: amount,
+            at_ms: receipt.at,
+        },
     ))
 }
 
-/// Role: operator.
+/// Tells of a result of today that no execution report told of
+#[utoipa::path(post, path = "/v1/account/results", operation_id = "note_result", tag = "account", params(Keyed),
+    request_body = ref("#/components/schemas/ResultRequest"),
+    responses(
+        (status = 200, description = "It counts, and is on disk.", body = ResultNoted),
+        (status = 409, description = "The capital is not known."),
+        (status = 422, description = "The idempotency key was used for another request."),
+    ))]
 async fn result(
     State(api): Shared,
     Extension(principal): Extension<Principal>,
@@ -340,7 +523,11 @@ async fn result(
     Ok(json_answer(
         StatusCode::OK,
         Some(receipt.trace_id),
-        &json!({"amount": amount, "at_ms": receipt.at, "daily_loss_pct": receipt.daily_loss}),
+        &ResultNoted {
+            amount,
+            at_ms: receipt.at,
+            daily_loss_pct: receipt.daily_loss,
+        },
     ))
 }
 
@@ -355,7 +542,9 @@ fn amount_of(fields: &mut Fields) -> Result<f64, FieldError> {
     Err(FieldError::new("amount", format!("is {amount}"), remedy))
 }
 
-/// Role: reader.
+/// Lists what was said of the account, the latest first
+#[utoipa::path(get, path = "/v1/account/history", operation_id = "account_history", tag = "account", params(PageQuery),
+    responses((status = 200, description = "A page.", body = AccountHistory)))]
 async fn account_history(State(api): Shared, query: Asked) -> Result<Response, Problem> {
     let query = query_of(query, &["limit", "cursor"])?;
     let limit = limit_of(&query)?;
@@ -365,6 +554,9 @@ async fn account_history(State(api): Shared, query: Asked) -> Result<Response, P
     Ok(json_answer(
         StatusCode::OK,
         None,
-        &json!({"changes": rows, "next_cursor": next}),
+        &AccountHistory {
+            changes: rows,
+            next_cursor: next,
+        },
     ))
 }

@@ -30,8 +30,16 @@ pub(super) struct Expected {
 }
 
 impl Expected {
+    /// Whatever there is.
+    pub(super) const fn nothing() -> Self {
+        Self {
+            revision: None,
+            header: false,
+        }
+    }
+
     /// From `If-Match: "N"`, `If-None-Match: *` (there is none) or the field `expected_revision`; given twice, they must agree.
-    pub(super) fn of(headers: &HeaderMap, field: Option<u64>) -> Result<Self, FieldError> {
+    pub(super) fn of(headers: &HeaderMap, field: Option<u64>) -> Result<Self, Problem> {
         let text = |name| {
             headers
                 .get(name)
@@ -42,6 +50,9 @@ impl Expected {
             Some(tag) => Some(
                 tag.strip_prefix('"')
                     .and_then(|tag| tag.strip_suffix('"'))
+                    .filter(|tag| {
+                        tag.len() <= 18 && tag.bytes().all(|digit| digit.is_ascii_digit())
+                    })
                     .and_then(|tag| tag.parse().ok())
                     .ok_or_else(|| {
                         let remedy = "give the ETag of an answer, e.g. \"3\"";
@@ -57,16 +68,17 @@ impl Expected {
                     "If-None-Match",
                     format!("is {:?}", clip(tag)),
                     "give *, or use If-Match",
-                ));
+                )
+                .into());
             }
         };
         let given: Vec<u64> = [matched, none, field].into_iter().flatten().collect();
         if given.windows(2).any(|pair| pair[0] != pair[1]) {
-            return Err(FieldError::new(
+            return Err(Problem::contradiction(&FieldError::new(
                 "expected_revision",
                 "is given twice and differs",
                 "give one of If-Match, If-None-Match and expected_revision",
-            ));
+            )));
         }
         Ok(Self {
             revision: given.first().copied(),
@@ -150,7 +162,7 @@ pub(super) fn agent_of(agent: &str) -> Result<Name, Problem> {
 pub(super) fn whole(fields: &mut Fields, name: &str) -> Result<Option<u64>, FieldError> {
     match fields.take(name) {
         None | Some(Value::Null) => Ok(None),
-        Some(value) => value.as_u64().map(Some).ok_or_else(|| {
+        Some(value) => in_database(&value).map(Some).ok_or_else(|| {
             FieldError::new(
                 name,
                 format!("is {}", clip(&value.to_string())),
@@ -160,8 +172,19 @@ pub(super) fn whole(fields: &mut Fields, name: &str) -> Result<Option<u64>, Fiel
     }
 }
 
+/// A whole number that fits the database's integers. `3.0` is one, in JSON.
+pub(super) fn in_database(value: &Value) -> Option<u64> {
+    let number = value.as_u64().or_else(|| {
+        let number = value.as_f64()?;
+        // Past this not every whole number is a double.
+        let exact = number.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(&number);
+        exact.then(|| format!("{number:.0}").parse().ok())?
+    })?;
+    i64::try_from(number).is_ok().then_some(number)
+}
+
 /// A parameter of the query, parsed.
-pub(super) fn number_of<T: std::str::FromStr>(
+fn number_of<T: std::str::FromStr>(
     query: &HashMap<String, String>,
     name: &str,
     remedy: &str,

@@ -8,24 +8,29 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
+use axum::Extension;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Extension, Router as Routes};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer};
-use serde_json::{Value, json};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
 
-use crate::changes::Order;
+use crate::changes::{Order, Refusal};
 use crate::hrm::HrmError;
 use crate::hrm::chain::{Enforced, SetUp, Slot};
+use crate::meters::Differing;
 use crate::model::check::FieldError;
-use crate::model::ids::{Digest, Name};
+use crate::model::decision::PolicyIdentity;
+use crate::model::form::parse_json;
+use crate::model::ids::{Digest, Millis, Name};
 use crate::model::policy::{Mode, PolicySource};
 use crate::model::principal::Principal;
 use crate::model::settings::Settings;
+use crate::model::verdict::Rule;
 use crate::policies::{ChangeError, Changed, LAST, Revision, Standing, Terms, Unfit, Upload};
 use crate::runtime::SettingsRefused;
 use crate::store::{IdempotencyRecord, PolicySlot, PolicyVersion};
@@ -33,7 +38,8 @@ use crate::store::{IdempotencyRecord, PolicySlot, PolicyVersion};
 use super::agents::{UPLOAD_BYTES, UPLOAD_TIME, order};
 use super::envelope::key_of_header;
 use super::exchange::{Asked, json_answer, not_a, path_text, query_of, read_at_most, read_bytes};
-use super::operating::{Expected, limit_of, next_of, place_of, tagged};
+use super::openapi::{Conditional, Described, ExpectedRevision, KeyPageQuery, Keyed, ReasonQuery};
+use super::operating::{Expected, in_database, limit_of, next_of, place_of, tagged};
 use super::problem::Problem;
 use super::reading::{PathText, off_reactor};
 use super::routes::{Api, Shared};
@@ -41,20 +47,142 @@ use super::routes::{Api, Shared};
 /// How many of a policy's versions are shown with it.
 const VERSIONS: usize = 50;
 
-pub(super) fn routes() -> Routes<Arc<Api>> {
-    Routes::new()
-        .route("/v1/policies", get(list))
-        .route(
-            "/v1/policies/{name}",
-            get(show).put(upload).patch(revise).delete(delete),
-        )
-        .route("/v1/policies/{name}/rollout", post(rollout))
-        .route("/v1/policies/{name}/rollback", post(rollback))
-        .route("/v1/policies/{name}/versions/{number}", get(version))
-        .route(
-            "/v1/policies/{name}/versions/{number}/component",
-            get(component),
-        )
+pub(super) fn routes() -> Described {
+    Described::new()
+        .routes(routes!(list))
+        .routes(routes!(show, upload, revise, delete))
+        .routes(routes!(rollout))
+        .routes(routes!(rollback))
+        .routes(routes!(version))
+        .routes(routes!(component))
+}
+
+/// A page of operator policies, in the order they are asked; those not in force last.
+#[derive(Serialize, ToSchema)]
+struct PolicyPage {
+    policies: Vec<PolicyLine>,
+    /// How many may be in force.
+    most: usize,
+    /// The cursor of the page behind it, if there may be one.
+    next_cursor: Option<String>,
+}
+
+/// A version that is in force.
+#[derive(Serialize, ToSchema)]
+struct InForce {
+    number: u64,
+    /// What the component says of itself.
+    version: Option<String>,
+    sha256: Option<Digest>,
+}
+
+/// An operator policy.
+#[derive(Serialize, ToSchema)]
+struct PolicyLine {
+    name: Name,
+    /// Lower ones are asked first, equal ones by name.
+    order: u32,
+    /// Who has the say over it.
+    source: PolicySource,
+    revision: u64,
+    /// The version whose verdict counts.
+    enforced: Option<InForce>,
+    /// The version on trial.
+    shadow: Option<InForce>,
+    /// The number of the version whose verdict counted before.
+    previous: Option<u64>,
+    /// Why it denies everything, if it cannot be loaded.
+    broken: Option<String>,
+    changed_by: String,
+    changed_at_ms: Millis,
+}
+
+/// An operator policy: what is in force, how it does, and its versions. What is known only of one that was kept is left out of others.
+#[derive(Default, Serialize, ToSchema)]
+struct PolicyShown {
+    name: String,
+    /// Lower ones are asked first, equal ones by name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    order: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<PolicySource>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revision: Option<u64>,
+    /// The version whose verdict counts.
+    enforced: Option<PolicyVersionShown>,
+    /// The version on trial.
+    shadow: Option<PolicyVersionShown>,
+    /// The number of the version whose verdict counted before.
+    previous: Option<u64>,
+    /// Why it denies everything, if it cannot be loaded.
+    broken: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    changed_by: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    changed_at_ms: Option<Millis>,
+    /// The rules of the version that judges, or else of the one on trial.
+    rules: Option<Vec<Rule>>,
+    /// Its versions, the newest first.
+    versions: Vec<PolicyVersionLine>,
+    /// The last change that was refused since the start.
+    last_refused: Option<Refusal>,
+}
+
+/// A version of an operator policy.
+#[derive(Serialize, ToSchema)]
+struct PolicyVersionLine {
+    number: u64,
+    /// What the component says of itself.
+    version: String,
+    sha256: Digest,
+    settings_sha256: Option<Digest>,
+    /// How many test vectors it carries, all of which it passed.
+    vectors: u32,
+    /// As what it is in force.
+    mode: Option<Mode>,
+    source: PolicySource,
+    /// As what it came.
+    brought_as: Mode,
+    brought_by: String,
+    brought_at_ms: Millis,
+}
+
+/// A version with its settings, and what it does since it is in force.
+#[derive(Serialize, ToSchema)]
+struct PolicyVersionShown {
+    #[serde(flatten)]
+    line: PolicyVersionLine,
+    #[schema(value_type = Option<Object>)]
+    settings: Option<Settings>,
+    #[serde(flatten)]
+    doing: Option<Doing>,
+}
+
+/// What a version does since it is in force.
+#[derive(Serialize, ToSchema)]
+struct Doing {
+    /// How often it was asked, previews included.
+    evaluations: u64,
+    /// Decisions it had a part in.
+    decisions: u64,
+    failures: u64,
+    /// Microseconds an evaluation takes, on average.
+    mean_us: Option<f64>,
+    slowest_us: f64,
+    #[serde(flatten)]
+    trial: Option<TrialSoFar>,
+}
+
+/// What a version on trial would have changed.
+#[derive(Serialize, ToSchema)]
+struct TrialSoFar {
+    /// Decisions whose outcome was compared.
+    compared: u64,
+    /// Those that would have come out otherwise.
+    would_differ: u64,
+    latest_differing: Vec<Differing>,
+    /// It only failed, and is not asked any more.
+    gave_up: bool,
 }
 
 #[derive(Deserialize)]
@@ -62,10 +190,8 @@ pub(super) fn routes() -> Routes<Arc<Api>> {
 struct UploadForm {
     component: String,
     sha256: Digest,
-    #[serde(default)]
     settings: Option<Settings>,
-    #[serde(default)]
-    mode: Mode,
+    mode: Option<Mode>,
     order: Option<u32>,
     expected_revision: Option<u64>,
     reason: Option<String>,
@@ -88,8 +214,7 @@ struct RevisionForm {
 #[serde(deny_unknown_fields)]
 struct RolloutForm {
     number: u64,
-    #[serde(default)]
-    mode: Mode,
+    mode: Option<Mode>,
     expected_revision: Option<u64>,
     reason: Option<String>,
     by: Option<String>,
@@ -114,13 +239,17 @@ fn form<T: DeserializeOwned>(bytes: &[u8], remedy: &str) -> Result<T, FieldError
         let field = if path == "." { "body" } else { path };
         FieldError::new(field, problem, remedy)
     };
-    let deserializer = &mut serde_json::Deserializer::from_slice(bytes);
-    let read = serde_path_to_error::deserialize(&mut *deserializer)
-        .map_err(|error| wrong(&error.path().to_string(), error.inner().to_string()))?;
-    deserializer
-        .end()
-        .map_err(|error| wrong(".", format!("is not one JSON object: {error}")))?;
-    Ok(read)
+    let mut document = parse_json(bytes)?;
+    for field in ["number", "order", "expected_revision"] {
+        // `5.0` is a whole number in JSON.
+        if let Some(place) = document.get_mut(field)
+            && let Some(number) = in_database(place)
+        {
+            *place = Value::from(number);
+        }
+    }
+    serde_path_to_error::deserialize(document)
+        .map_err(|error| wrong(&error.path().to_string(), error.inner().to_string()))
 }
 
 fn policy_of(name: PathText) -> Result<Name, Problem> {
@@ -139,7 +268,19 @@ fn check_order(order: Option<u32>) -> Result<(), Problem> {
     }
 }
 
-/// Uploads a version and puts it in force, or on trial. Role: operator.
+/// Uploads a version of an operator policy and puts it in force, or on trial
+///
+/// It is verified, compiled, set up and put to its own test vectors before anything changes; a version that is refused leaves what was in
+/// force in force, and `last_refused` of the policy says why.
+#[utoipa::path(put, path = "/v1/policies/{name}", operation_id = "upload_policy", tag = "policies",
+    params(("name" = Name, Path, description = "The policy."), Conditional),
+    request_body = ref("#/components/schemas/PolicyUploadRequest"),
+    responses(
+        (status = 200, description = "It is in force.", body = Changed, headers(("ETag" = String, description = "The policy's new revision."))),
+        (status = 409, description = "It is at another revision than `expected_revision`, is set up in a file, or cannot be so as things are."),
+        (status = 412, description = "It is at another revision than the header says."),
+        (status = 422, description = "The policy is refused, or the conditions contradict each other; what was in force stays."),
+    ))]
 async fn upload(
     State(api): Shared,
     Extension(principal): Extension<Principal>,
@@ -185,7 +326,7 @@ async fn upload(
         component,
         sha256: form.sha256,
         settings: form.settings,
-        mode: form.mode,
+        mode: form.mode.unwrap_or_default(),
         order: form.order,
     };
     let terms = terms(expected);
@@ -210,7 +351,18 @@ async fn refused(
     recorded.err().unwrap_or(problem)
 }
 
-/// Gives a policy other settings, another mode or another place; its component stays. Role: operator.
+/// Gives an operator policy other settings, another mode or another place
+///
+/// Its component stays.
+#[utoipa::path(patch, path = "/v1/policies/{name}", operation_id = "revise_policy", tag = "policies",
+    params(("name" = Name, Path, description = "The policy."), Conditional),
+    request_body = ref("#/components/schemas/PolicyRevisionRequest"),
+    responses(
+        (status = 200, description = "It is so.", body = Changed, headers(("ETag" = String, description = "The policy's new revision."))),
+        (status = 409, description = "It is at another revision than `expected_revision`, is set up in a file, or cannot be so as things are."),
+        (status = 412, description = "It is at another revision than the header says."),
+        (status = 422, description = "The policy is refused, or the conditions contradict each other; what was in force stays."),
+    ))]
 async fn revise(
     State(api): Shared,
     Extension(principal): Extension<Principal>,
@@ -242,7 +394,16 @@ async fn revise(
     .await
 }
 
-/// Puts a kept version in force, or on trial. Role: operator.
+/// Puts a kept version of an operator policy in force, or on trial
+#[utoipa::path(post, path = "/v1/policies/{name}/rollout", operation_id = "roll_out_policy", tag = "policies",
+    params(("name" = Name, Path, description = "The policy."), Conditional, Keyed),
+    request_body = ref("#/components/schemas/PolicyRolloutRequest"),
+    responses(
+        (status = 200, description = "It is in force.", body = Changed, headers(("ETag" = String, description = "The policy's new revision."))),
+        (status = 409, description = "It is at another revision than `expected_revision`, is set up in a file, or cannot be so as things are."),
+        (status = 412, description = "It is at another revision than the header says."),
+        (status = 422, description = "The version is refused, the conditions contradict each other, or the idempotency key was used for another request; what was in force stays."),
+    ))]
 async fn rollout(
     State(api): Shared,
     Extension(principal): Extension<Principal>,
@@ -262,12 +423,21 @@ async fn rollout(
     let terms = keyed(&headers, expected, &order, &request)?;
     change(&api, expected, order, move |api, order| {
         api.policies
-            .roll_out(&name, form.number, form.mode, terms, order)
+            .roll_out(&name, form.number, form.mode.unwrap_or_default(), terms, order)
     })
     .await
 }
 
-/// Enforces the version that was enforced before. Role: operator.
+/// Enforces the version of an operator policy that was enforced before
+#[utoipa::path(post, path = "/v1/policies/{name}/rollback", operation_id = "roll_back_policy", tag = "policies",
+    params(("name" = Name, Path, description = "The policy."), Conditional, Keyed),
+    request_body = ref("#/components/schemas/PolicyRollbackRequest"),
+    responses(
+        (status = 200, description = "It is in force.", body = Changed, headers(("ETag" = String, description = "The policy's new revision."))),
+        (status = 409, description = "It is at another revision than `expected_revision`, is set up in a file, or cannot be so as things are."),
+        (status = 412, description = "It is at another revision than the header says."),
+        (status = 422, description = "The version is refused, the conditions contradict each other, or the idempotency key was used for another request; what was in force stays."),
+    ))]
 async fn rollback(
     State(api): Shared,
     Extension(principal): Extension<Principal>,
@@ -293,7 +463,21 @@ async fn rollback(
     .await
 }
 
-/// Takes a policy out of force, or with `mode=shadow` what is on trial of it. Role: operator.
+/// Takes an operator policy out of force
+///
+/// With `mode=shadow` only what is on trial of it. Its versions stay.
+#[utoipa::path(delete, path = "/v1/policies/{name}", operation_id = "delete_policy", tag = "policies",
+    params(
+        ("name" = Name, Path, description = "The policy."),
+        ("mode" = Option<OnlyShadow>, Query, description = "Only what is on trial."),
+        Conditional, ExpectedRevision, ReasonQuery,
+    ),
+    responses(
+        (status = 200, description = "It is out of force.", body = Changed, headers(("ETag" = String, description = "The policy's new revision."))),
+        (status = 409, description = "It is at another revision than `expected_revision`, is set up in a file, or cannot be so as things are."),
+        (status = 412, description = "It is at another revision than the header says."),
+        (status = 422, description = "The policy is refused, or the conditions contradict each other; what was in force stays."),
+    ))]
 async fn delete(
     State(api): Shared,
     Extension(principal): Extension<Principal>,
@@ -347,6 +531,14 @@ fn keyed(
     })
 }
 
+/// What of a policy is taken out of force, unless all of it is.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[allow(dead_code, reason = "it describes what `delete` reads")]
+enum OnlyShadow {
+    Shadow,
+}
+
 async fn change(
     api: &Arc<Api>,
     expected: Expected,
@@ -368,7 +560,9 @@ async fn change(
     Ok(tagged(answer, changed.revision))
 }
 
-/// All policies, in the order they are asked. Role: reader.
+/// Lists the operator policies, in the order they are asked
+#[utoipa::path(get, path = "/v1/policies", operation_id = "list_policies", tag = "policies", params(KeyPageQuery),
+    responses((status = 200, description = "A page.", body = PolicyPage)))]
 async fn list(State(api): Shared, query: Asked) -> Result<Response, Problem> {
     let query = query_of(query, &["limit", "cursor"])?;
     let limit = limit_of(&query)?;
@@ -391,18 +585,22 @@ async fn list(State(api): Shared, query: Asked) -> Result<Response, Problem> {
     };
     let page: Vec<_> = rows.iter().skip(start).take(limit as usize).collect();
     let next = next_of(&page, limit, |(row, _)| row.policy.to_string());
-    let policies: Vec<Value> = page
-        .iter()
-        .map(|(row, slot)| summary(row, slot.as_deref()))
-        .collect();
-    Ok(json_answer(
-        StatusCode::OK,
-        None,
-        &json!({"policies": policies, "most": api.policies.most(), "next_cursor": next}),
-    ))
+    let page = PolicyPage {
+        policies: page
+            .iter()
+            .map(|(row, slot)| summary(row, slot.as_deref()))
+            .collect(),
+        most: api.policies.most(),
+        next_cursor: next,
+    };
+    Ok(json_answer(StatusCode::OK, None, &page))
 }
 
-/// A policy: what is in force, how it does, and its versions. Role: reader.
+/// Reads an operator policy: what is in force, how it does, and its versions
+#[utoipa::path(get, path = "/v1/policies/{name}", operation_id = "read_policy", tag = "policies",
+    params(("name" = Name, Path, description = "The policy.")),
+    responses((status = 200, description = "The policy.", body = PolicyShown,
+        headers(("ETag" = String, description = "The policy's revision.")))))]
 async fn show(State(api): Shared, name: PathText, query: Asked) -> Result<Response, Problem> {
     query_of(query, &[])?;
     let name = policy_of(name)?;
@@ -427,8 +625,13 @@ async fn show(State(api): Shared, name: PathText, query: Asked) -> Result<Respon
                 "there is no operator policy {name}; GET /v1/policies lists them"
             ))
         })?;
-        let body = json!({"name": name, "enforced": null, "shadow": null, "versions": [], "last_refused": refused});
-        return Ok(json_answer(StatusCode::OK, None, &body));
+        let body = PolicyShown {
+            name: name.to_string(),
+            last_refused: Some(refused),
+            ..PolicyShown::default()
+        };
+        // As a change would have to expect it: there is none yet.
+        return Ok(tagged(json_answer(StatusCode::OK, None, &body), 0));
     };
     let Standing {
         row,
@@ -437,33 +640,49 @@ async fn show(State(api): Shared, name: PathText, query: Asked) -> Result<Respon
         refused,
     } = standing;
     let slot = slot.as_deref();
-    let mut body = summary(&row, slot);
     let doing = |set_up: Option<&SetUp>, version: Option<(PolicyVersion, Option<Settings>)>| {
-        version.map(|(version, settings)| {
-            let mut view = line(&version, &row);
-            view["settings"] = json!(settings);
-            if let Some(set_up) = set_up {
-                doing(&mut view, set_up);
-            }
-            view
+        version.map(|(version, settings)| PolicyVersionShown {
+            line: line(&version, &row),
+            settings,
+            doing: set_up.map(doing),
         })
     };
-    body["enforced"] = json!(doing(enforced_of(slot), enforced));
-    body["shadow"] = json!(doing(slot.and_then(|slot| slot.shadow.as_deref()), shadow));
-    body["rules"] = json!(identity_rules(slot));
-    body["versions"] = versions
-        .iter()
-        .take(VERSIONS)
-        .map(|version| line(version, &row))
-        .collect();
-    body["last_refused"] = json!(refused);
+    let summary = summary(&row, slot);
+    let body = PolicyShown {
+        name: summary.name.to_string(),
+        order: Some(summary.order),
+        source: Some(summary.source),
+        revision: Some(summary.revision),
+        enforced: doing(enforced_of(slot), enforced),
+        shadow: doing(slot.and_then(|slot| slot.shadow.as_deref()), shadow),
+        previous: summary.previous,
+        broken: summary.broken,
+        changed_by: Some(summary.changed_by),
+        changed_at_ms: Some(summary.changed_at_ms),
+        rules: identity_rules(slot).cloned(),
+        versions: versions
+            .iter()
+            .take(VERSIONS)
+            .map(|version| line(version, &row))
+            .collect(),
+        last_refused: refused,
+    };
     Ok(tagged(
         json_answer(StatusCode::OK, None, &body),
         row.revision,
     ))
 }
 
-/// A version with its settings. Role: reader.
+/// Reads a version of an operator policy with its settings
+#[utoipa::path(get, path = "/v1/policies/{name}/versions/{number}", operation_id = "read_policy_version", tag = "policies",
+    params(
+        ("name" = Name, Path, description = "The policy."),
+        ("number" = u64, Path, description = "The version's number.", maximum = 9_223_372_036_854_775_807_u64),
+    ),
+    responses(
+        (status = 200, description = "The version.", body = PolicyVersionShown),
+        (status = 422, description = "The version cannot be read back."),
+    ))]
 async fn version(
     State(api): Shared,
     path: Result<Path<(String, String)>, PathRejection>,
@@ -478,12 +697,26 @@ async fn version(
         Ok::<_, ChangeError>((row.ok_or(ChangeError::NoPolicy(name))?, version, settings))
     })
     .await??;
-    let mut view = line(&version, &row);
-    view["settings"] = json!(settings);
+    let view = PolicyVersionShown {
+        line: line(&version, &row),
+        settings,
+        doing: None,
+    };
     Ok(json_answer(StatusCode::OK, None, &view))
 }
 
-/// The component of a version, e.g. to judge with it elsewhere. Role: reader.
+/// Reads the component of a version of an operator policy
+///
+/// E.g. to judge with it elsewhere.
+#[utoipa::path(get, path = "/v1/policies/{name}/versions/{number}/component", operation_id = "read_policy_component", tag = "policies",
+    params(
+        ("name" = Name, Path, description = "The policy."),
+        ("number" = u64, Path, description = "The version's number.", maximum = 9_223_372_036_854_775_807_u64),
+    ),
+    responses(
+        (status = 200, description = "The component.", content_type = "application/wasm", body = String),
+        (status = 422, description = "The component cannot be read back."),
+    ))]
 async fn component(
     State(api): Shared,
     path: Result<Path<(String, String)>, PathRejection>,
@@ -514,45 +747,42 @@ fn enforced_of(slot: Option<&Slot>) -> Option<&SetUp> {
     }
 }
 
-fn identity_rules(slot: Option<&Slot>) -> Option<&Vec<crate::model::verdict::Rule>> {
+fn identity_rules(slot: Option<&Slot>) -> Option<&Vec<Rule>> {
     let slot = slot?;
     let enforced = slot.enforced.as_ref().map(Enforced::identity);
     let identity = enforced.or_else(|| slot.shadow.as_ref().map(|shadow| shadow.identity()))?;
     Some(&identity.metadata.rules)
 }
 
-fn summary(row: &PolicySlot, slot: Option<&Slot>) -> Value {
+fn summary(row: &PolicySlot, slot: Option<&Slot>) -> PolicyLine {
     let broken = match slot.and_then(|slot| slot.enforced.as_ref()) {
-        Some(Enforced::Broken { reason, .. }) => Some(reason),
+        Some(Enforced::Broken { reason, .. }) => Some(reason.clone()),
         _ => None,
     };
-    let identity =
-        |number: Option<u64>, identity: Option<&Arc<crate::model::decision::PolicyIdentity>>| {
-            number.map(|number| {
-                json!({
-                    "number": number,
-                    "version": identity.map(|identity| &identity.metadata.version),
-                    "sha256": identity.map(|identity| identity.digest),
-                })
-            })
-        };
+    let identity = |number: Option<u64>, identity: Option<&Arc<PolicyIdentity>>| {
+        number.map(|number| InForce {
+            number,
+            version: identity.map(|identity| identity.metadata.version.clone()),
+            sha256: identity.map(|identity| identity.digest),
+        })
+    };
     let enforced = slot.and_then(|slot| slot.enforced.as_ref());
     let shadow = slot.and_then(|slot| slot.shadow.as_ref());
-    json!({
-        "name": row.policy,
-        "order": row.order,
-        "source": row.source,
-        "revision": row.revision,
-        "enforced": identity(row.enforced, enforced.map(Enforced::identity)),
-        "shadow": identity(row.shadow, shadow.map(|shadow| shadow.identity())),
-        "previous": row.previous,
-        "broken": broken,
-        "changed_by": row.by,
-        "changed_at_ms": row.at,
-    })
+    PolicyLine {
+        name: row.policy.clone(),
+        order: row.order,
+        source: row.source,
+        revision: row.revision,
+        enforced: identity(row.enforced, enforced.map(Enforced::identity)),
+        shadow: identity(row.shadow, shadow.map(|shadow| shadow.identity())),
+        previous: row.previous,
+        broken,
+        changed_by: row.by.clone(),
+        changed_at_ms: row.at,
+    }
 }
 
-fn line(version: &PolicyVersion, row: &PolicySlot) -> Value {
+fn line(version: &PolicyVersion, row: &PolicySlot) -> PolicyVersionLine {
     let mode = if row.enforced == Some(version.number) {
         Some(Mode::Enforce)
     } else if row.shadow == Some(version.number) {
@@ -560,36 +790,36 @@ fn line(version: &PolicyVersion, row: &PolicySlot) -> Value {
     } else {
         None
     };
-    json!({
-        "number": version.number,
-        "version": version.version,
-        "sha256": version.sha256,
-        "settings_sha256": version.settings,
-        "vectors": version.vectors,
-        "mode": mode,
-        "source": version.source,
-        "brought_as": version.mode,
-        "brought_by": version.by,
-        "brought_at_ms": version.at,
-    })
+    PolicyVersionLine {
+        number: version.number,
+        version: version.version.clone(),
+        sha256: version.sha256,
+        settings_sha256: version.settings,
+        vectors: version.vectors,
+        mode,
+        source: version.source,
+        brought_as: version.mode,
+        brought_by: version.by.clone(),
+        brought_at_ms: version.at,
+    }
 }
 
-/// What a version does since it is in force.
-fn doing(view: &mut Value, set_up: &SetUp) {
+fn doing(set_up: &SetUp) -> Doing {
     let meter = set_up.meter();
     let (evaluations, busy) = (meter.evaluations.get(), meter.busy_nanos.get());
     let micros = |nanos: u64| nanos as f64 / 1000.0;
-    view["evaluations"] = json!(evaluations);
-    view["decisions"] = json!(meter.decisions.get());
-    view["failures"] = json!(meter.failures.get());
-    view["mean_us"] = json!((evaluations > 0).then(|| micros(busy) / evaluations as f64));
-    view["slowest_us"] = json!(micros(meter.slowest_nanos.get()));
-    if meter.mode == Mode::Shadow {
-        let compared = meter.decisions.get().saturating_sub(meter.failures.get());
-        view["compared"] = json!(compared);
-        view["would_differ"] = json!(meter.differing.get());
-        view["latest_differing"] = json!(meter.recent());
-        view["gave_up"] = json!(set_up.gave_up());
+    Doing {
+        evaluations,
+        decisions: meter.decisions.get(),
+        failures: meter.failures.get(),
+        mean_us: (evaluations > 0).then(|| micros(busy) / evaluations as f64),
+        slowest_us: micros(meter.slowest_nanos.get()),
+        trial: (meter.mode == Mode::Shadow).then(|| TrialSoFar {
+            compared: meter.decisions.get().saturating_sub(meter.failures.get()),
+            would_differ: meter.differing.get(),
+            latest_differing: meter.recent(),
+            gave_up: set_up.gave_up(),
+        }),
     }
 }
 

@@ -3,6 +3,7 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::hrm::HrmError;
 use crate::model::check::FieldError;
@@ -11,7 +12,7 @@ use crate::runtime::SettingsProblem;
 use crate::store::{CommitError, ReadError, SubmitError, TokenRefusal};
 
 /// An error answer.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Problem {
     /// What kind of problem: stable.
     #[serde(rename = "type")]
@@ -45,6 +46,18 @@ pub struct Problem {
 }
 
 impl Problem {
+    /// The request asks for two things that cannot both be.
+    pub fn contradiction(error: &FieldError) -> Self {
+        let title = "The request contradicts itself, or what is there";
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "contradiction",
+            title,
+            error.to_string(),
+        )
+        .at(&error.field, &error.remedy)
+    }
+
     /// A problem of a kind (the last part of its `type`).
     pub fn new(
         status: StatusCode,

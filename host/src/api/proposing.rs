@@ -7,8 +7,11 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 use tokio::sync::oneshot;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use crate::hrm::{
     Answer, Batch, BatchAnswer, ExecutionReport, ExecutionStatus, HrmError, IdempotencyKey,
@@ -16,7 +19,7 @@ use crate::hrm::{
 };
 use crate::model::check::{FieldError, check_topic};
 use crate::model::form::{ActionRequest, Fields, check_idempotency_key, parse_action};
-use crate::model::ids::{DecisionId, Digest, Fraction, Name};
+use crate::model::ids::{DecisionId, Digest, Fraction, Name, SignalId, TraceId};
 use crate::model::principal::{Principal, Role};
 use crate::router::{HOST_TOPICS, IncomingSignal, RouterError};
 
@@ -24,6 +27,7 @@ use super::envelope::Deadline;
 use super::exchange::{
     Asked, idempotency_key, json_answer, not_a, parsed, query_of, read_json, trace_of,
 };
+use super::openapi::{Described, Keyed};
 use super::problem::Problem;
 use super::reading::find_decision;
 use super::routes::{Api, Shared};
@@ -32,8 +36,54 @@ use super::view::DecisionView;
 /// The most actions of a batch.
 const BATCH: usize = 100;
 
-/// Role: submitter.
-pub(super) async fn actions(
+pub(super) fn routes() -> Described {
+    Described::new()
+        .routes(routes!(actions))
+        .routes(routes!(batch))
+        .routes(routes!(signals))
+        .routes(routes!(executions))
+}
+
+/// A signal that is on disk.
+#[derive(Serialize, ToSchema)]
+struct SignalAccepted {
+    signal_id: SignalId,
+    trace_id: TraceId,
+    /// The agents it is delivered to.
+    delivered_to: Vec<Name>,
+    /// The agents whose queues had no room: it is not delivered to them.
+    shed: Vec<Name>,
+}
+
+/// Decisions on the actions of a batch, in their order.
+#[derive(Serialize, ToSchema)]
+struct Decisions<'a> {
+    decisions: Vec<DecisionView<'a>>,
+}
+
+/// A report that is on disk.
+#[derive(Serialize, ToSchema)]
+struct Executed {
+    decision_id: DecisionId,
+    trace_id: TraceId,
+    status: &'static str,
+}
+
+/// Proposes an action
+///
+/// It is judged and the decision is on disk before it is answered. An answer with the outcome `denied` or `held` is 200 too: the action
+/// must then not be carried out. With `dry_run` it is judged and nothing is recorded.
+#[utoipa::path(post, path = "/v1/actions", operation_id = "propose", tag = "actions", params(
+        ("dry_run" = Option<bool>, Query, description = "Judge only; nothing is recorded and nothing counts."),
+        Keyed,
+    ),
+    request_body = ref("#/components/schemas/ActionRequest"),
+    responses(
+        (status = 200, description = "The decision.", body = DecisionView),
+        (status = 409, description = "The agent is in quarantine."),
+        (status = 422, description = "The agent is not known, or the idempotency key was used for another request."),
+    ))]
+async fn actions(
     State(api): Shared,
     Extension(principal): Extension<Principal>,
     Extension(Deadline(deadline)): Extension<Deadline>,
@@ -147,8 +197,17 @@ fn in_name_of(principal: &Principal, agent: &Name) -> Result<(), Problem> {
     Err(Problem::forbidden(detail).at("agent", "use a token that is bound to this name"))
 }
 
-/// Several actions: each is judged, all are committed together. Role: submitter.
-pub(super) async fn batch(
+/// Proposes several actions
+///
+/// Each is judged in its order, all are recorded in one commit.
+#[utoipa::path(post, path = "/v1/actions/batch", operation_id = "propose_batch", tag = "actions", params(Keyed),
+    request_body = ref("#/components/schemas/BatchRequest"),
+    responses(
+        (status = 200, description = "The decisions.", body = Decisions),
+        (status = 409, description = "An agent is in quarantine; nothing was recorded."),
+        (status = 422, description = "An agent is not known, or the idempotency key was used for another request."),
+    ))]
+async fn batch(
     State(api): Shared,
     Extension(principal): Extension<Principal>,
     Extension(Deadline(deadline)): Extension<Deadline>,
@@ -219,7 +278,7 @@ pub(super) async fn batch(
         .iter()
         .map(|decision| DecisionView::of(decision, false))
         .collect();
-    let mut response = json_answer(StatusCode::OK, None, &json!({"decisions": views}));
+    let mut response = json_answer(StatusCode::OK, None, &Decisions { decisions: views });
     if replayed {
         response
             .headers_mut()
@@ -234,8 +293,16 @@ fn not_here() -> Problem {
     )
 }
 
-/// Role: submitter.
-pub(super) async fn signals(
+/// Sends a signal to the agents that subscribe to its topic
+///
+/// Its deliveries are on disk before it is answered.
+#[utoipa::path(post, path = "/v1/signals", operation_id = "send_signal", tag = "signals", params(Keyed),
+    request_body = ref("#/components/schemas/SignalRequest"),
+    responses(
+        (status = 202, description = "It will be delivered.", body = SignalAccepted),
+        (status = 422, description = "The idempotency key was used for another request."),
+    ))]
+async fn signals(
     State(api): Shared,
     Extension(principal): Extension<Principal>,
     query: Asked,
@@ -281,12 +348,12 @@ pub(super) async fn signals(
     let mut response = json_answer(
         StatusCode::ACCEPTED,
         Some(accepted.trace_id),
-        &json!({
-            "signal_id": accepted.id,
-            "trace_id": accepted.trace_id,
-            "delivered_to": accepted.delivered_to,
-            "shed": accepted.shed,
-        }),
+        &SignalAccepted {
+            signal_id: accepted.id,
+            trace_id: accepted.trace_id,
+            delivered_to: accepted.delivered_to,
+            shed: accepted.shed,
+        },
     );
     if accepted.duplicate {
         response
@@ -296,7 +363,18 @@ pub(super) async fn signals(
     Ok(response)
 }
 
-pub(super) async fn executions(
+/// Reports what became of an approved trade
+///
+/// A report with an `execution_id` that was reported before changes nothing.
+#[utoipa::path(post, path = "/v1/executions", operation_id = "report_execution", tag = "actions",
+    request_body = ref("#/components/schemas/ExecutionRequest"),
+    responses(
+        (status = 200, description = "It counts.", body = Executed),
+        (status = 404, description = "There is no such decision."),
+        (status = 409, description = "Nothing of that decision can be executed."),
+        (status = 422, description = "The execution id was used for another report."),
+    ))]
+async fn executions(
     State(api): Shared,
     Extension(principal): Extension<Principal>,
     query: Asked,
@@ -384,7 +462,11 @@ pub(super) async fn executions(
     let mut response = json_answer(
         StatusCode::OK,
         Some(receipt.trace_id),
-        &json!({"decision_id": decision_id, "trace_id": receipt.trace_id, "status": status.as_str()}),
+        &Executed {
+            decision_id,
+            trace_id: receipt.trace_id,
+            status: status.as_str(),
+        },
     );
     if receipt.duplicate {
         response

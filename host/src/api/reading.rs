@@ -7,14 +7,20 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
 
+use crate::hrm::chain::Enforced;
 use crate::model::decision::{Decision, Outcome};
-use crate::model::ids::DecisionId;
+use crate::model::ids::{DecisionId, Digest, Name, TraceId};
+use crate::model::verdict::Rule;
+use crate::readiness::{Alive, Ready};
 use crate::runtime::GraveyardSource;
-use crate::store::{AuditFilter, AuditKind};
+use crate::store::{Approval, AuditFilter, AuditKind};
 
 use super::exchange::{Asked, json_answer, not_a, path_text, query_of};
+use super::openapi::{Described, PageQuery};
 use super::problem::Problem;
 use super::routes::{Api, Shared};
 use super::view::{DecisionSummary, DecisionView, read_decision};
@@ -25,13 +31,81 @@ pub(super) type PathText = Result<Path<String>, PathRejection>;
 /// How many rows a list holds unless told otherwise, and at most.
 const PAGE: (u32, u32) = (50, 500);
 
-pub(super) async fn healthz() -> Response {
+pub(super) fn routes() -> Described {
+    Described::new()
+        .routes(routes!(healthz))
+        .routes(routes!(readyz))
+        .routes(routes!(graveyard))
+        .routes(routes!(decisions))
+        .routes(routes!(decision))
+}
+
+/// A page of decisions, the latest first.
+#[derive(Serialize, ToSchema)]
+struct DecisionPage {
+    decisions: Vec<DecisionSummary>,
+    /// The cursor of the page behind it, if there may be one.
+    next_cursor: Option<String>,
+}
+
+/// The whole record of a decision: with the action as judged and the facts it was judged under.
+#[derive(Serialize, ToSchema)]
+struct DecisionRecord<'a> {
+    #[serde(flatten)]
+    decision: DecisionView<'a>,
+    /// Of a held one: what became of it since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiting: Option<Approval>,
+}
+
+/// The pinned Graveyard and the operator's policies.
+#[derive(Serialize, ToSchema)]
+struct Graveyard {
+    name: String,
+    version: String,
+    sha256: Digest,
+    source: GraveyardFrom,
+    pin_holds: bool,
+    vectors_passed: usize,
+    rules: Vec<Rule>,
+    operator_policies: Vec<OperatorPolicy>,
+}
+
+/// Where it was loaded from.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum GraveyardFrom {
+    /// From the program itself.
+    Embedded,
+    /// From this file.
+    #[schema(value_type = String)]
+    File(std::path::PathBuf),
+}
+
+/// A policy of the operator.
+#[derive(Serialize, ToSchema)]
+struct OperatorPolicy {
+    policy: String,
+    version: String,
+    sha256: Digest,
+}
+
+/// The process serves
+#[utoipa::path(get, path = "/healthz", operation_id = "healthz", tag = "about",
+    responses((status = 200, description = "It does.", body = Alive)))]
+async fn healthz() -> Response {
     json_answer(StatusCode::OK, None, &crate::readiness::alive())
 }
 
-pub(super) async fn readyz(State(api): Shared) -> Response {
-    let (ready, body) = api.readiness.answer(api.router.seats().len());
-    let status = if ready {
+/// The host may judge now
+#[utoipa::path(get, path = "/readyz", operation_id = "readyz", tag = "about",
+    responses(
+        (status = 200, description = "It may.", body = Ready),
+        (status = 503, description = "It may not, and says why.", body = Ready),
+    ))]
+async fn readyz(State(api): Shared) -> Response {
+    let body = api.readiness.answer(api.router.seats().len());
+    let status = if body.ready {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
@@ -39,7 +113,17 @@ pub(super) async fn readyz(State(api): Shared) -> Response {
     json_answer(status, None, &body)
 }
 
-pub(super) async fn decisions(State(api): Shared, query: Asked) -> Result<Response, Problem> {
+/// Lists decisions, the latest first
+#[utoipa::path(get, path = "/v1/decisions", operation_id = "list_decisions", tag = "actions",
+    params(
+        ("agent" = Option<Name>, Query, description = "Of this agent."),
+        ("outcome" = Option<Outcome>, Query, description = "With this outcome."),
+        ("action_type" = Option<String>, Query, description = "On actions of this type."),
+        ("trace_id" = Option<TraceId>, Query, description = "In this trace."),
+        PageQuery,
+    ),
+    responses((status = 200, description = "A page.", body = DecisionPage)))]
+async fn decisions(State(api): Shared, query: Asked) -> Result<Response, Problem> {
     let query = query_of(
         query,
         &[
@@ -89,7 +173,10 @@ pub(super) async fn decisions(State(api): Shared, query: Asked) -> Result<Respon
     Ok(json_answer(
         StatusCode::OK,
         None,
-        &json!({"decisions": decisions, "next_cursor": next}),
+        &DecisionPage {
+            decisions,
+            next_cursor: next,
+        },
     ))
 }
 
@@ -117,7 +204,14 @@ pub(super) fn page_of(query: &HashMap<String, String>) -> Result<(u32, Option<u6
     Ok((limit, before))
 }
 
-pub(super) async fn decision(State(api): Shared, id: PathText) -> Result<Response, Problem> {
+/// A decision: its whole record
+///
+/// With the action as judged and the facts it was judged under; of a held one also what became of it since.
+#[utoipa::path(get, path = "/v1/decisions/{id}", operation_id = "read_decision", tag = "actions",
+    params(("id" = DecisionId, Path, description = "The decision.")),
+    responses((status = 200, description = "The record.", body = DecisionRecord)))]
+async fn decision(State(api): Shared, id: PathText, query: Asked) -> Result<Response, Problem> {
+    query_of(query, &[])?;
     let id = path_text(id)?;
     let id: DecisionId = id
         .parse()
@@ -125,75 +219,56 @@ pub(super) async fn decision(State(api): Shared, id: PathText) -> Result<Respons
     let decision = find_decision(&api, id)
         .await?
         .ok_or_else(|| Problem::not_found(format!("there is no decision {id}")))?;
-    let mut view = json!(DecisionView::whole(&decision));
-    if decision.outcome == Outcome::Held {
-        // What became of it since; the decision itself stays what it was.
-        let waiting = off_reactor(&api, move |api| api.store.approval(id)).await??;
-        view["waiting"] = json!(waiting);
-    }
-    Ok(json_answer(StatusCode::OK, Some(decision.trace_id), &view))
+    // What became of it since; the decision itself stays what it was.
+    let waiting = if decision.outcome == Outcome::Held {
+        off_reactor(&api, move |api| api.store.approval(id)).await??
+    } else {
+        None
+    };
+    let record = DecisionRecord {
+        decision: DecisionView::whole(&decision),
+        waiting,
+    };
+    Ok(json_answer(
+        StatusCode::OK,
+        Some(decision.trace_id),
+        &record,
+    ))
 }
 
-pub(super) async fn graveyard(State(api): Shared) -> Result<Response, Problem> {
+/// The Graveyard: its rules and its pin
+#[utoipa::path(get, path = "/v1/graveyard", operation_id = "graveyard", tag = "policies",
+    responses((status = 200, description = "The Graveyard.", body = Graveyard)))]
+async fn graveyard(State(api): Shared, query: Asked) -> Result<Response, Problem> {
+    query_of(query, &[])?;
     let identity = &api.identity;
     let source = match &api.graveyard {
-        GraveyardSource::Embedded => json!("embedded"),
-        GraveyardSource::File(path) => json!({"file": path}),
+        GraveyardSource::Embedded => GraveyardFrom::Embedded,
+        GraveyardSource::File(path) => GraveyardFrom::File(path.clone()),
     };
-    let operator: Vec<Value> = api
+    let operator_policies = api
         .policies
         .in_force()
         .iter()
         .filter_map(|slot| slot.enforced.as_ref())
-        .map(|enforced| {
-            let policy = enforced.identity();
-            json!({"policy": policy.metadata.name, "version": policy.metadata.version, "sha256": policy.digest})
+        .map(Enforced::identity)
+        .map(|policy| OperatorPolicy {
+            policy: policy.metadata.name.clone(),
+            version: policy.metadata.version.clone(),
+            sha256: policy.digest,
         })
         .collect();
-    Ok(json_answer(
-        StatusCode::OK,
-        None,
-        &json!({
-            "name": identity.metadata.name,
-            "version": identity.metadata.version,
-            "sha256": identity.digest,
-            "source": source,
-            "pin_holds": api.guards.pin_holds(),
-            "vectors_passed": api.vectors,
-            "rules": identity.metadata.rules,
-            "operator_policies": operator,
-        }),
-    ))
-}
-
-pub(super) async fn agents_list(State(api): Shared) -> Response {
-    use std::sync::atomic::Ordering::Relaxed;
-    let agents: Vec<Value> = api
-        .router
-        .seats()
-        .iter()
-        .map(|seat| {
-            let manifest = seat.agent.manifest();
-            json!({
-                "name": manifest.name,
-                "version": manifest.version,
-                "description": manifest.description,
-                "sha256": seat.agent.digest(),
-                "topics": manifest.topics,
-                "actions": manifest.actions,
-                "capabilities": manifest.capabilities,
-                "handled": seat.handled.load(Relaxed),
-                "failed": seat.failed.load(Relaxed),
-                "waiting": seat.waiting(),
-                "quarantined": api.guards.is_quarantined(&manifest.name),
-            })
-        })
-        .collect();
-    json_answer(
-        StatusCode::OK,
-        None,
-        &json!({"agents": agents, "refused": api.refused}),
-    )
+    let graveyard = Graveyard {
+        name: identity.metadata.name.clone(),
+        version: identity.metadata.version.clone(),
+        sha256: identity.digest,
+        source,
+        pin_holds: api.guards.pin_holds(),
+        vectors_passed: api.vectors,
+        rules: identity.metadata.rules.clone(),
+        operator_policies,
+    };
+    Ok(json_answer(StatusCode::OK, None, &graveyard))
 }
 
 pub(super) async fn find_decision(

@@ -6,11 +6,9 @@ use std::sync::Arc;
 use axum::Router as Routes;
 use axum::extract::{Request, State};
 use axum::middleware;
-use axum::routing::{get, post};
-use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::agents::Agents;
+use crate::agents::{Agents, Refused};
 use crate::app::App;
 use crate::hrm::Hrm;
 use crate::hrm::guards::Guards;
@@ -25,14 +23,12 @@ use crate::store::Store;
 use crate::watchdog::Watchdog;
 
 use super::auth::Auth;
-use super::control::{alerts, halt, quarantine, restore, resume, watchdog};
+use super::openapi::{Described, Documents};
 use super::problem::Problem;
-use super::proposing::{actions, batch, executions, signals};
-use super::reading::{agents_list, decision, decisions, graveyard, healthz, readyz};
-use super::traces::trace;
 
 /// What every call stands on.
 pub(super) struct Api {
+    pub(super) documents: Documents,
     pub(super) hrm: Hrm,
     pub(super) router: Router,
     pub(super) store: Store,
@@ -45,7 +41,7 @@ pub(super) struct Api {
     pub(super) policies: Policies,
     pub(super) vectors: usize,
     pub(super) graveyard: GraveyardSource,
-    pub(super) refused: Value,
+    pub(super) refused: Vec<Refused>,
     pub(super) agents: Agents,
     /// Who may propose besides the agents.
     pub(super) submitters: BTreeSet<Name>,
@@ -64,13 +60,34 @@ impl Api {
 
 pub(super) type Shared = State<Arc<Api>>;
 
+/// Every call with its description: what is routed is what the document tells of.
+pub(super) fn described() -> Described {
+    Described::new()
+        .merge(super::openapi::routes())
+        .merge(super::reading::routes())
+        .merge(super::traces::routes())
+        .merge(super::proposing::routes())
+        .merge(super::events::routes())
+        .merge(super::control::routes())
+        .merge(super::agents::routes())
+        .merge(super::amendments::routes())
+        .merge(super::approvals::routes())
+        .merge(super::lists::routes())
+        .merge(super::policies::routes())
+        .merge(super::state::routes())
+        .merge(super::tables::routes())
+        .merge(super::tokens::routes())
+}
+
 pub(super) fn routes(
     app: &App,
     submitters: Vec<Name>,
     auth: Arc<Auth>,
     closing: watch::Receiver<bool>,
 ) -> Routes {
+    let (routes, described) = described().split_for_parts();
     let api = Arc::new(Api {
+        documents: Documents::of(&described),
         hrm: app.hrm.clone(),
         router: app.router.clone(),
         store: app.store.clone(),
@@ -82,39 +99,13 @@ pub(super) fn routes(
         policies: app.policies.clone(),
         vectors: app.vectors,
         graveyard: app.graveyard.clone(),
-        refused: json!(app.refused),
+        refused: app.refused.clone(),
         agents: app.agents.clone(),
         submitters: submitters.into_iter().collect(),
         uploads: tokio::sync::Semaphore::new(super::agents::UPLOADS),
         closing,
     });
-    Routes::new()
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
-        .route("/v1/actions", post(actions))
-        .route("/v1/actions/batch", post(batch))
-        .route("/v1/events", get(super::events::events))
-        .route("/v1/signals", post(signals))
-        .route("/v1/executions", post(executions))
-        .route("/v1/decisions", get(decisions))
-        .route("/v1/decisions/{id}", get(decision))
-        .route("/v1/traces/{id}", get(trace))
-        .route("/v1/graveyard", get(graveyard))
-        .route("/v1/agents", get(agents_list))
-        .route("/v1/agents/{name}/quarantine", post(quarantine))
-        .route("/v1/agents/{name}/restore", post(restore))
-        .route("/v1/watchdog", get(watchdog))
-        .route("/v1/watchdog/alerts", get(alerts))
-        .route("/v1/halt", post(halt))
-        .route("/v1/resume", post(resume))
-        .merge(super::agents::routes())
-        .merge(super::amendments::routes())
-        .merge(super::approvals::routes())
-        .merge(super::lists::routes())
-        .merge(super::policies::routes())
-        .merge(super::state::routes())
-        .merge(super::tables::routes())
-        .merge(super::tokens::routes())
+    routes
         .fallback(|request: Request| async move {
             let path = request.uri().path();
             let detail = format!("there is no {} {}", request.method(), clip(path));

@@ -6,23 +6,27 @@
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::Router as Routes;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use axum::routing::{get, post};
+use serde::Serialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use crate::model::check::FieldError;
 use crate::model::form::{Fields, parse_json};
-use crate::model::ids::{Millis, Name};
+use crate::model::ids::{Millis, Name, TraceId};
 use crate::model::principal::Principal;
 use crate::store::{Content, OperatorChange, Revision, RollbackTarget};
 
 use super::envelope::by_of;
 use super::exchange::{Asked, json_answer, query_of, read_bytes, read_json};
+use super::openapi::{
+    Conditional, Described, ExpectedRevision, KeyPageQuery, Keyed, PageQuery, StatePath, UpdatedBy,
+};
 use super::operating::{
     Expected, agent_of, json_of, key_of, limit_of, next_of, operate, place_of, tagged, value_of,
     whole,
@@ -34,13 +38,84 @@ use super::routes::{Api, Shared};
 /// What stands in the place of a secret.
 const MASK: &str = "********";
 
-pub(super) fn routes() -> Routes<Arc<Api>> {
-    Routes::new()
-        .route("/v1/state", get(agents))
-        .route("/v1/state/{agent}", get(list))
-        .route("/v1/state/{agent}/{key}", get(read).put(set).delete(delete))
-        .route("/v1/state/{agent}/{key}/history", get(history))
-        .route("/v1/state/{agent}/{key}/rollback", post(rollback))
+pub(super) fn routes() -> Described {
+    Described::new()
+        .routes(routes!(agents))
+        .routes(routes!(list))
+        .routes(routes!(read, set, delete))
+        .routes(routes!(history))
+        .routes(routes!(rollback))
+}
+
+/// A page of agents that have state, by name.
+#[derive(Serialize, ToSchema)]
+struct StateAgents {
+    agents: Vec<Name>,
+    /// The cursor of the page behind it, if there may be one.
+    next_cursor: Option<String>,
+}
+
+/// A page of an agent's keys.
+#[derive(Serialize, ToSchema)]
+struct KeyPage {
+    agent: Name,
+    keys: Vec<KeyLine>,
+    /// The cursor of the page behind it, if there may be one.
+    next_cursor: Option<String>,
+}
+
+/// A key.
+#[derive(Serialize, ToSchema)]
+struct KeyLine {
+    key: String,
+    revision: u64,
+    at_ms: Millis,
+    /// Its value, where it was asked for; of a secret a mask.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<bool>,
+}
+
+/// A revision of a value.
+#[derive(Serialize, ToSchema)]
+struct StateRevision {
+    revision: u64,
+    /// Any JSON value; of a secret a mask.
+    value: Value,
+    secret: bool,
+    deleted: bool,
+    at_ms: Millis,
+    trace_id: Option<TraceId>,
+    written_by: String,
+}
+
+/// A value with its place.
+#[derive(Serialize, ToSchema)]
+struct StateValue {
+    agent: Name,
+    key: String,
+    #[serde(flatten)]
+    revision: StateRevision,
+}
+
+/// A page of revisions, the latest first.
+#[derive(Serialize, ToSchema)]
+struct StateHistory {
+    agent: Name,
+    key: String,
+    revisions: Vec<StateRevision>,
+    /// The cursor of the page behind it, if there may be one.
+    next_cursor: Option<String>,
+}
+
+/// A change that is on disk.
+#[derive(Serialize, ToSchema)]
+struct StateChanged<'a> {
+    agent: &'a Name,
+    key: &'a str,
+    /// The revision it made.
+    revision: u64,
 }
 
 pub(super) type PathPair = Result<Path<(String, String)>, PathRejection>;
@@ -59,29 +134,46 @@ fn shown(content: &Content) -> (Value, bool, bool) {
     }
 }
 
-fn revision_view(revision: &Revision) -> Value {
+fn revision_view(revision: &Revision) -> StateRevision {
     let (value, secret, deleted) = shown(&revision.content);
-    json!({
-        "revision": revision.revision,
-        "value": value,
-        "secret": secret,
-        "deleted": deleted,
-        "at_ms": revision.at,
-        "trace_id": revision.trace_id,
-        "written_by": revision.origin,
-    })
+    StateRevision {
+        revision: revision.revision,
+        value,
+        secret,
+        deleted,
+        at_ms: revision.at,
+        trace_id: revision.trace_id,
+        written_by: revision.origin.clone(),
+    }
 }
 
+/// Lists the agents that have state, by name
+#[utoipa::path(get, path = "/v1/state", operation_id = "list_state_agents", tag = "state", params(KeyPageQuery),
+    responses((status = 200, description = "A page.", body = StateAgents)))]
 async fn agents(State(api): Shared, query: Asked) -> Result<Response, Problem> {
-    query_of(query, &[])?;
-    let agents = off_reactor(&api, |api| api.store.state_agents()).await??;
-    Ok(json_answer(
-        StatusCode::OK,
-        None,
-        &json!({"agents": agents}),
-    ))
+    let query = query_of(query, &["limit", "cursor"])?;
+    let limit = limit_of(&query)?;
+    let mut agents = off_reactor(&api, |api| api.store.state_agents()).await??;
+    if let Some(after) = query.get("cursor") {
+        agents.retain(|agent| agent.as_str() > after.as_str());
+    }
+    agents.truncate(limit as usize);
+    let page = StateAgents {
+        next_cursor: next_of(&agents, limit, Name::to_string),
+        agents,
+    };
+    Ok(json_answer(StatusCode::OK, None, &page))
 }
 
+/// Lists an agent's keys
+#[utoipa::path(get, path = "/v1/state/{agent}", operation_id = "list_state", tag = "state",
+    params(
+        ("agent" = Name, Path, description = "The agent."),
+        ("prefix" = Option<String>, Query, description = "Only keys that begin so."),
+        ("values" = Option<bool>, Query, description = "With their values."),
+        KeyPageQuery,
+    ),
+    responses((status = 200, description = "A page.", body = KeyPage)))]
 async fn list(State(api): Shared, agent: PathText, query: Asked) -> Result<Response, Problem> {
     let agent = agent_of(&super::exchange::path_text(agent)?)?;
     let query = query_of(query, &["prefix", "limit", "cursor", "values"])?;
@@ -105,25 +197,41 @@ async fn list(State(api): Shared, agent: PathText, query: Asked) -> Result<Respo
     })
     .await??;
     let next = next_of(&rows, limit, |row| row.key.clone());
-    let keys: Vec<Value> = rows
+    let keys = rows
         .iter()
         .map(|row| {
-            let mut line = json!({"key": row.key, "revision": row.revision, "at_ms": row.at});
-            if values {
-                let (value, secret, _) = shown(&row.content);
-                line["value"] = value;
-                line["secret"] = json!(secret);
+            let content = values.then(|| shown(&row.content));
+            KeyLine {
+                key: row.key.clone(),
+                revision: row.revision,
+                at_ms: row.at,
+                secret: content.as_ref().map(|(_, secret, _)| *secret),
+                value: content.map(|(value, _, _)| value),
             }
-            line
         })
         .collect();
-    Ok(json_answer(
-        StatusCode::OK,
-        None,
-        &json!({"agent": agent, "keys": keys, "next_cursor": next}),
-    ))
+    let page = KeyPage {
+        agent,
+        keys,
+        next_cursor: next,
+    };
+    Ok(json_answer(StatusCode::OK, None, &page))
 }
 
+/// A value of an agent's state
+///
+/// The latest, a revision of it, or as it was at a moment.
+#[utoipa::path(get, path = "/v1/state/{agent}/{key}", operation_id = "read_state", tag = "state",
+    params(
+        StatePath,
+        ("revision" = Option<u64>, Query, description = "This revision.", maximum = 9_223_372_036_854_775_807_u64),
+        ("at_ms" = Option<u64>, Query, description = "As it was then, in milliseconds since 1970 (UTC). In place of `revision`.",
+            maximum = 9_223_372_036_854_775_807_u64),
+    ),
+    responses(
+        (status = 200, description = "The value.", body = StateValue, headers(("ETag" = String, description = "The revision."))),
+        (status = 422, description = "A revision and a moment are both asked for."),
+    ))]
 async fn read(State(api): Shared, path: PathPair, query: Asked) -> Result<Response, Problem> {
     let (agent, key) = place(path)?;
     let query = query_of(query, &["revision", "at_ms"])?;
@@ -131,7 +239,8 @@ async fn read(State(api): Shared, path: PathPair, query: Asked) -> Result<Respon
     let moment = place_of(&query, "at_ms", "give milliseconds since 1970 (UTC)")?;
     if wanted.is_some() && moment.is_some() {
         let remedy = "give one of them";
-        return Err(FieldError::new("at_ms", "is given together with revision", remedy).into());
+        let error = FieldError::new("at_ms", "is given together with revision", remedy);
+        return Err(Problem::contradiction(&error));
     }
     let (of, at) = (agent.clone(), key.clone());
     let found = off_reactor(&api, move |api| match (wanted, moment) {
@@ -144,15 +253,26 @@ async fn read(State(api): Shared, path: PathPair, query: Asked) -> Result<Respon
     let revision = found
         .filter(|revision| historical || revision.content != Content::Deleted)
         .ok_or_else(|| Problem::not_found(format!("{agent} has no such key, or had none then")))?;
-    let mut body = revision_view(&revision);
-    body["agent"] = json!(agent);
-    body["key"] = json!(key);
+    let value = StateValue {
+        agent,
+        key,
+        revision: revision_view(&revision),
+    };
     Ok(tagged(
-        json_answer(StatusCode::OK, None, &body),
+        json_answer(StatusCode::OK, None, &value),
         revision.revision,
     ))
 }
 
+/// Sets a value of an agent's state
+#[utoipa::path(put, path = "/v1/state/{agent}/{key}", operation_id = "set_state", tag = "state", params(StatePath, Conditional, Keyed),
+    request_body = ref("#/components/schemas/StateRequest"),
+    responses(
+        (status = 200, description = "It is on disk.", body = StateChanged, headers(("ETag" = String, description = "The new revision."))),
+        (status = 409, description = "It is at another revision than `expected_revision`, or a secret cannot be kept."),
+        (status = 412, description = "It is at another revision than the header says."),
+        (status = 422, description = "The conditions contradict each other, or the idempotency key was used for another request."),
+    ))]
 async fn set(
     State(api): Shared,
     Extension(principal): Extension<Principal>,
@@ -178,6 +298,17 @@ async fn set(
     changed(&api, &headers, by, expected, change, &agent, &key).await
 }
 
+/// Deletes a value of an agent's state
+///
+/// Its history stays.
+#[utoipa::path(delete, path = "/v1/state/{agent}/{key}", operation_id = "delete_state", tag = "state",
+    params(StatePath, Conditional, ExpectedRevision, UpdatedBy, Keyed),
+    responses(
+        (status = 200, description = "It is on disk.", body = StateChanged, headers(("ETag" = String, description = "The new revision."))),
+        (status = 409, description = "It is at another revision than `expected_revision`, or a secret cannot be kept."),
+        (status = 412, description = "It is at another revision than the header says."),
+        (status = 422, description = "The conditions contradict each other, or the idempotency key was used for another request."),
+    ))]
 async fn delete(
     State(api): Shared,
     Extension(principal): Extension<Principal>,
@@ -199,6 +330,18 @@ async fn delete(
     changed(&api, &headers, by, expected, change, &agent, &key).await
 }
 
+/// Sets a value to what it was before
+///
+/// That makes a new revision; nothing is lost.
+#[utoipa::path(post, path = "/v1/state/{agent}/{key}/rollback", operation_id = "roll_back_state", tag = "state",
+    params(StatePath, Conditional, Keyed),
+    request_body = ref("#/components/schemas/RollbackRequest"),
+    responses(
+        (status = 200, description = "It is on disk.", body = StateChanged, headers(("ETag" = String, description = "The new revision."))),
+        (status = 409, description = "It is at another revision than `expected_revision`, or a secret cannot be kept."),
+        (status = 412, description = "It is at another revision than the header says."),
+        (status = 422, description = "The conditions contradict each other, or the idempotency key was used for another request."),
+    ))]
 async fn rollback(
     State(api): Shared,
     Extension(principal): Extension<Principal>,
@@ -249,13 +392,21 @@ async fn changed(
     key: &str,
 ) -> Result<Response, Problem> {
     let (revision, trace_id) = operate(api, headers, by, expected, change).await?;
-    let body = json!({"agent": agent, "key": key, "revision": revision});
+    let body = StateChanged {
+        agent,
+        key,
+        revision,
+    };
     Ok(tagged(
         json_answer(StatusCode::OK, Some(trace_id), &body),
         revision,
     ))
 }
 
+/// Lists the revisions of a value, the latest first
+#[utoipa::path(get, path = "/v1/state/{agent}/{key}/history", operation_id = "list_state_revisions", tag = "state",
+    params(StatePath, PageQuery),
+    responses((status = 200, description = "A page.", body = StateHistory)))]
 async fn history(State(api): Shared, path: PathPair, query: Asked) -> Result<Response, Problem> {
     let (agent, key) = place(path)?;
     let query = query_of(query, &["limit", "cursor"])?;
@@ -270,10 +421,11 @@ async fn history(State(api): Shared, path: PathPair, query: Asked) -> Result<Res
         return Err(Problem::not_found(format!("{agent} never had this key")));
     }
     let next = next_of(&rows, limit, |row| row.revision.to_string());
-    let revisions: Vec<Value> = rows.iter().map(revision_view).collect();
-    Ok(json_answer(
-        StatusCode::OK,
-        None,
-        &json!({"agent": agent, "key": key, "revisions": revisions, "next_cursor": next}),
-    ))
+    let page = StateHistory {
+        agent,
+        key,
+        revisions: rows.iter().map(revision_view).collect(),
+        next_cursor: next,
+    };
+    Ok(json_answer(StatusCode::OK, None, &page))
 }

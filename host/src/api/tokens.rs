@@ -7,9 +7,10 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
-use axum::routing::{delete, get};
-use serde_json::{Value, json};
+use serde::Serialize;
 use tokio::sync::oneshot;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use crate::model::check::FieldError;
 use crate::model::form::Fields;
@@ -21,7 +22,8 @@ use super::envelope::by_of;
 use super::exchange::{
     Asked, json_answer, not_a, parsed, path_text, query_of, read_json, trace_of,
 };
-use super::operating::whole;
+use super::openapi::{Described, KeyPageQuery, RevokedBy};
+use super::operating::{limit_of, next_of, whole};
 use super::problem::Problem;
 use super::reading::{PathText, off_reactor};
 use super::routes::{Api, Shared};
@@ -29,42 +31,101 @@ use super::routes::{Api, Shared};
 /// The most names a token is bound to.
 const NAMES: usize = 64;
 
-pub(super) fn routes() -> axum::Router<Arc<Api>> {
-    axum::Router::new()
-        .route("/v1/tokens", get(list).post(create))
-        .route("/v1/tokens/{name}", delete(revoke))
+pub(super) fn routes() -> Described {
+    Described::new()
+        .routes(routes!(list, create))
+        .routes(routes!(revoke))
 }
 
 /// A token as it is shown: without its hash.
-pub(crate) fn token_view(row: &TokenRow, now: Millis) -> Value {
-    json!({
-        "name": row.name,
-        "role": row.role,
-        "agents": row.agents,
-        "status": row.status(now),
-        "created_by": row.created_by,
-        "created_at_ms": row.created_at,
-        "expires_at_ms": row.expires_at,
-        "revoked_by": row.revoked_by,
-        "revoked_at_ms": row.revoked_at,
-    })
+#[derive(Serialize, ToSchema)]
+#[schema(as = Token)]
+pub(crate) struct TokenShown {
+    name: Name,
+    role: Role,
+    /// In whose names it may propose.
+    agents: Vec<Name>,
+    /// `live`, `expired` or `revoked`.
+    status: &'static str,
+    created_by: String,
+    created_at_ms: Millis,
+    expires_at_ms: Option<Millis>,
+    revoked_by: Option<String>,
+    revoked_at_ms: Option<Millis>,
 }
 
-/// Role: admin.
+/// A page of tokens, by name.
+#[derive(Serialize, ToSchema)]
+struct TokenPage {
+    tokens: Vec<TokenShown>,
+    /// The cursor of the page behind it, if there may be one.
+    next_cursor: Option<String>,
+}
+
+/// A token that was made.
+#[derive(Serialize, ToSchema)]
+struct TokenMade {
+    name: Name,
+    role: Role,
+    agents: Vec<Name>,
+    expires_at_ms: Option<Millis>,
+    /// The secret. It is shown this once.
+    token: String,
+}
+
+/// A token that is taken no more.
+#[derive(Serialize, ToSchema)]
+struct TokenRevoked {
+    name: Name,
+    status: &'static str,
+}
+
+/// A token as it is shown.
+pub(crate) fn token_view(row: &TokenRow, now: Millis) -> TokenShown {
+    TokenShown {
+        name: row.name.clone(),
+        role: row.role,
+        agents: row.agents.clone(),
+        status: row.status(now),
+        created_by: row.created_by.clone(),
+        created_at_ms: row.created_at,
+        expires_at_ms: row.expires_at,
+        revoked_by: row.revoked_by.clone(),
+        revoked_at_ms: row.revoked_at,
+    }
+}
+
+/// Lists the tokens, by name
+#[utoipa::path(get, path = "/v1/tokens", operation_id = "list_tokens", tag = "tokens", params(KeyPageQuery),
+    responses((status = 200, description = "A page.", body = TokenPage)))]
 async fn list(State(api): Shared, query: Asked) -> Result<Response, Problem> {
-    query_of(query, &[])?;
-    let rows = off_reactor(&api, |api| api.store.tokens()).await??;
+    let query = query_of(query, &["limit", "cursor"])?;
+    let limit = limit_of(&query)?;
+    let mut rows = off_reactor(&api, |api| api.store.tokens()).await??;
+    rows.sort_by(|one, other| one.name.cmp(&other.name));
+    if let Some(after) = query.get("cursor") {
+        rows.retain(|row| row.name.as_str() > after.as_str());
+    }
+    rows.truncate(limit as usize);
     let now = Millis::now();
-    let tokens: Vec<Value> = rows.iter().map(|row| token_view(row, now)).collect();
-    Ok(json_answer(
-        StatusCode::OK,
-        None,
-        &json!({"tokens": tokens}),
-    ))
+    let page = TokenPage {
+        tokens: rows.iter().map(|row| token_view(row, now)).collect(),
+        next_cursor: next_of(&rows, limit, |row| row.name.to_string()),
+    };
+    Ok(json_answer(StatusCode::OK, None, &page))
 }
 
-/// Makes a token: `name`*, `role`*, `agents` (a submitter's), `expires_at_ms`, `by`. Repeating it is refused, since the name is taken.
-/// Role: admin; on a host without tokens whoever reaches it, once, for an admin's token.
+/// Makes a token
+///
+/// Its secret is answered this once. There is no idempotency key, since a secret cannot be answered again: a repetition is refused, since the
+/// name is taken. On a host without tokens whoever reaches it makes the first, which must be an administrator's.
+#[utoipa::path(post, path = "/v1/tokens", operation_id = "make_token", tag = "tokens",
+    request_body = ref("#/components/schemas/TokenRequest"),
+    responses(
+        (status = 201, description = "It is in force.", body = TokenMade),
+        (status = 409, description = "The name is taken, the first token is no administrator's, or there are too many."),
+        (status = 422, description = "It would end in the past."),
+    ))]
 async fn create(
     State(api): Shared,
     Extension(principal): Extension<Principal>,
@@ -87,10 +148,12 @@ async fn create(
     let expires_at = whole(&mut fields, "expires_at_ms")?.map(Millis);
     let now = Millis::now();
     if let Some(end) = expires_at
-        && (end <= now || i64::try_from(end.0).is_err())
+        && end <= now
     {
         let remedy = "give a moment to come, in milliseconds since 1970 (UTC), or leave it out";
-        return Err(not_a("expires_at_ms", &end.0.to_string(), remedy));
+        let problem = format!("is {}", end.0);
+        let error = FieldError::new("expires_at_ms", problem, remedy);
+        return Err(Problem::contradiction(&error));
     }
     let by = by_of(&principal, "by", fields.text("by")?)?;
     fields.finish()?;
@@ -108,13 +171,13 @@ async fn create(
     let mut response = json_answer(
         StatusCode::CREATED,
         None,
-        &json!({
-            "name": name,
-            "role": role,
-            "agents": agents,
-            "expires_at_ms": expires_at,
-            "token": secret.reveal(),
-        }),
+        &TokenMade {
+            name,
+            role,
+            agents,
+            expires_at_ms: expires_at,
+            token: secret.reveal().to_owned(),
+        },
     );
     response
         .headers_mut()
@@ -152,7 +215,12 @@ pub(crate) fn agents_of(role: Role, agents: &[String]) -> Result<Vec<Name>, Fiel
         .collect()
 }
 
-/// Revokes a token: it is taken no more from that moment on. Role: admin.
+/// Revokes a token
+///
+/// It is taken no more from that moment on, and event streams that it opened end.
+#[utoipa::path(delete, path = "/v1/tokens/{name}", operation_id = "revoke_token", tag = "tokens",
+    params(("name" = Name, Path, description = "The token."), RevokedBy),
+    responses((status = 200, description = "It is revoked.", body = TokenRevoked)))]
 async fn revoke(
     State(api): Shared,
     Extension(principal): Extension<Principal>,
@@ -177,7 +245,10 @@ async fn revoke(
     Ok(json_answer(
         StatusCode::OK,
         None,
-        &json!({"name": name, "status": "revoked"}),
+        &TokenRevoked {
+            name,
+            status: "revoked",
+        },
     ))
 }
 

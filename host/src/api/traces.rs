@@ -9,21 +9,28 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use crate::model::action::{Family, Parameters};
 use crate::model::decision::{Decision, Outcome};
-use crate::model::ids::{Millis, Name, TraceId};
-use crate::store::{AuditKind, TRACE_ROWS, TraceRows};
+use crate::model::ids::{DecisionId, Millis, Name, SignalId, TraceId};
+use crate::store::{AuditKind, DeliveryRow, TRACE_ROWS, TraceRows};
 
-use super::exchange::{json_answer, not_a, path_text};
+use super::exchange::{Asked, json_answer, not_a, path_text, query_of};
+use super::openapi::Described;
 use super::problem::Problem;
 use super::reading::{PathText, off_reactor};
 use super::routes::Shared;
 use super::view::KnownPolicies;
 
+pub(super) fn routes() -> Described {
+    Described::new().routes(routes!(trace))
+}
+
 /// A part that must be there.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 struct Stage {
     /// `delivery`, `failure`, `approval` or `message`.
     stage: &'static str,
@@ -36,6 +43,78 @@ struct Stage {
     present: bool,
 }
 
+/// Everything one signal or proposal led to.
+#[derive(Serialize, ToSchema)]
+struct Trace {
+    trace_id: TraceId,
+    /// All of it is there.
+    complete: bool,
+    /// It is larger than what is shown: nobody can tell whether it is complete.
+    truncated: bool,
+    /// What must be there, by what is.
+    expected_stages: Vec<Stage>,
+    /// What of that is not: under way still, or lost.
+    missing: Vec<Stage>,
+    waiting_messages: u64,
+    pending_deliveries: usize,
+    held_decisions: usize,
+    started_at_ms: Option<Millis>,
+    ended_at_ms: Option<Millis>,
+    total_ms: Option<u64>,
+    /// In their order.
+    steps: Vec<Step>,
+}
+
+/// A step of a trace.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+enum Step {
+    Signal(SignalStep),
+    Decision(DecisionStep),
+    Row(RowStep),
+}
+
+/// A signal was accepted.
+#[derive(Serialize, ToSchema)]
+struct SignalStep {
+    /// `signal`.
+    step: &'static str,
+    at_ms: Millis,
+    signal_id: SignalId,
+    topic: String,
+    sender: Option<Name>,
+    causal_depth: u32,
+    deliveries: Vec<DeliveryRow>,
+}
+
+/// An action was judged.
+#[derive(Serialize, ToSchema)]
+struct DecisionStep {
+    /// `decision`.
+    step: &'static str,
+    at_ms: Millis,
+    decision_id: DecisionId,
+    agent: Name,
+    action_type: String,
+    symbol: Option<String>,
+    causal_depth: u32,
+    outcome: Outcome,
+    compliance_score: f64,
+    reasons: Vec<String>,
+}
+
+/// Anything else that the audit log tells of.
+#[derive(Serialize, ToSchema)]
+struct RowStep {
+    /// The kind of its row.
+    step: AuditKind,
+    at_ms: Millis,
+    agent: Option<Name>,
+    id: String,
+    /// What the row says.
+    detail: Value,
+}
+
 /// What a whole trace needs.
 struct Completeness {
     stages: Vec<Stage>,
@@ -44,8 +123,12 @@ struct Completeness {
     truncated: bool,
 }
 
-/// Reads a trace. Role: reader.
-pub(super) async fn trace(State(api): Shared, id: PathText) -> Result<Response, Problem> {
+/// Everything one signal or proposal led to, in order
+#[utoipa::path(get, path = "/v1/traces/{id}", operation_id = "read_trace", tag = "events",
+    params(("id" = TraceId, Path, description = "The trace.")),
+    responses((status = 200, description = "The trace.", body = Trace)))]
+async fn trace(State(api): Shared, id: PathText, query: Asked) -> Result<Response, Problem> {
+    query_of(query, &[])?;
     let id = path_text(id)?;
     let trace_id: TraceId = id
         .parse()
@@ -63,10 +146,11 @@ pub(super) async fn trace(State(api): Shared, id: PathText) -> Result<Response, 
     let decisions = decisions_of(&rows, &known)?;
     let steps = steps_of(&rows, &decisions);
     let completeness = Completeness::of(&rows, &decisions);
-    let missing: Vec<&Stage> = completeness
+    let missing = completeness
         .stages
         .iter()
         .filter(|stage| !stage.present)
+        .cloned()
         .collect();
     let pending = rows
         .deliveries
@@ -81,25 +165,22 @@ pub(super) async fn trace(State(api): Shared, id: PathText) -> Result<Response, 
     let times: Vec<Millis> = steps.iter().map(|(at, _)| *at).chain(settled).collect();
     let (first, last) = (times.iter().min(), times.iter().max());
     let total = first.zip(last).map(|(first, last)| last.0 - first.0);
-    let steps: Vec<&Value> = steps.iter().map(|(_, step)| step).collect();
-    Ok(json_answer(
-        StatusCode::OK,
-        Some(trace_id),
-        &json!({
-            "trace_id": trace_id,
-            "complete": completeness.is_complete(),
-            "truncated": completeness.truncated,
-            "expected_stages": completeness.stages,
-            "missing": missing,
-            "waiting_messages": completeness.waiting_messages,
-            "pending_deliveries": pending,
-            "held_decisions": held,
-            "started_at_ms": first,
-            "ended_at_ms": last,
-            "total_ms": total,
-            "steps": steps,
-        }),
-    ))
+    let (started_at_ms, ended_at_ms) = (first.copied(), last.copied());
+    let trace = Trace {
+        trace_id,
+        complete: completeness.is_complete(),
+        truncated: completeness.truncated,
+        missing,
+        waiting_messages: completeness.waiting_messages,
+        expected_stages: completeness.stages,
+        pending_deliveries: pending,
+        held_decisions: held,
+        started_at_ms,
+        ended_at_ms,
+        total_ms: total,
+        steps: steps.into_iter().map(|(_, step)| step).collect(),
+    };
+    Ok(json_answer(StatusCode::OK, Some(trace_id), &trace))
 }
 
 /// The decisions, oldest first.
@@ -115,56 +196,62 @@ fn decisions_of(rows: &TraceRows, known: &KnownPolicies) -> Result<Vec<Decision>
     Ok(decisions)
 }
 
-fn steps_of(rows: &TraceRows, decisions: &[Decision]) -> Vec<(Millis, Value)> {
-    let mut steps: Vec<(Millis, Value)> = Vec::new();
+fn steps_of(rows: &TraceRows, decisions: &[Decision]) -> Vec<(Millis, Step)> {
+    let mut steps: Vec<(Millis, Step)> = Vec::new();
     for signal in &rows.signals {
-        let deliveries: Vec<_> = rows
+        let deliveries = rows
             .deliveries
             .iter()
             .filter(|delivery| delivery.signal_id == signal.id)
+            .cloned()
             .collect();
-        let step = json!({
-            "step": "signal",
-            "at_ms": signal.accepted_at,
-            "signal_id": signal.id,
-            "topic": signal.topic,
-            "sender": signal.sender,
-            "causal_depth": signal.causal_depth,
-            "deliveries": deliveries,
-        });
-        steps.push((signal.accepted_at, step));
+        let step = SignalStep {
+            step: "signal",
+            at_ms: signal.accepted_at,
+            signal_id: signal.id,
+            topic: signal.topic.clone(),
+            sender: signal.sender.clone(),
+            causal_depth: signal.causal_depth,
+            deliveries,
+        };
+        steps.push((signal.accepted_at, Step::Signal(step)));
     }
     for decision in decisions {
-        steps.push((decision.decided_at, decision_step(decision)));
+        steps.push((decision.decided_at, Step::Decision(decision_step(decision))));
     }
     for row in rows.audit.iter().rev() {
         if row.kind != AuditKind::Decision {
-            let body: Value = serde_json::from_str(&row.body).unwrap_or(Value::Null);
-            let step = json!({"step": row.kind, "at_ms": row.at, "agent": row.agent, "id": row.id, "detail": body});
-            steps.push((row.at, step));
+            let step = RowStep {
+                step: row.kind,
+                at_ms: row.at,
+                agent: row.agent.clone(),
+                id: row.id.clone(),
+                detail: serde_json::from_str(&row.body).unwrap_or(Value::Null),
+            };
+            steps.push((row.at, Step::Row(step)));
         }
     }
     steps.sort_by_key(|(at, _)| *at);
     steps
 }
 
-fn decision_step(decision: &Decision) -> Value {
+fn decision_step(decision: &Decision) -> DecisionStep {
     let symbol = match &decision.action.parameters {
         Parameters::Trade(_) | Parameters::ClosePosition(_) => decision.action.symbol(),
         _ => None,
     };
-    json!({
-        "step": "decision",
-        "at_ms": decision.decided_at,
-        "decision_id": decision.id,
-        "agent": decision.agent,
-        "action_type": decision.action.action_type,
-        "symbol": symbol,
-        "causal_depth": decision.facts.causal_depth,
-        "outcome": decision.outcome,
-        "compliance_score": decision.compliance_score,
-        "reasons": decision.reasons(),
-    })
+    DecisionStep {
+        step: "decision",
+        at_ms: decision.decided_at,
+        decision_id: decision.id,
+        agent: decision.agent.clone(),
+        action_type: decision.action.action_type.clone(),
+        symbol: symbol.map(str::to_owned),
+        causal_depth: decision.facts.causal_depth,
+        outcome: decision.outcome,
+        compliance_score: decision.compliance_score,
+        reasons: decision.reasons(),
+    }
 }
 
 impl Completeness {
@@ -248,10 +335,11 @@ impl Completeness {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
-    use crate::model::ids::SignalId;
     use crate::model::signal::Signal;
-    use crate::store::{AuditRow, DeliveryRow};
+    use crate::store::AuditRow;
 
     fn rows(status: &str, reason: Option<&str>) -> TraceRows {
         let signal = Signal {

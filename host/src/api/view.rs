@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::hrm::decision_of;
 use crate::model::action::Action;
@@ -14,20 +15,26 @@ use crate::model::verdict::{Metadata, Rule, RuleAnswer, RuleResult, Severity, Va
 use crate::store::{AuditRow, Store};
 
 /// A decision, as answered to a proposal.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Decision)]
 pub struct DecisionView<'a> {
     decision_id: DecisionId,
     trace_id: TraceId,
     agent: &'a Name,
+    /// The name of the token it came with.
     #[serde(skip_serializing_if = "Option::is_none")]
     submitter: Option<&'a str>,
     action_type: &'a str,
     outcome: Outcome,
+    /// The lowest of the policies: 1, less the part of its rules that are broken.
     compliance_score: f64,
+    /// It was judged only: nothing is recorded.
     dry_run: bool,
     decided_at_ms: Millis,
+    /// Why the host itself denies, apart from any policy.
     #[serde(skip_serializing_if = "Option::is_none")]
     refusal: Option<&'a str>,
+    /// The approval it was judged under.
     #[serde(skip_serializing_if = "Option::is_none")]
     approval: Option<&'a ApprovalGiven>,
     /// Why it is not approved, and what it was warned of, in words.
@@ -36,13 +43,17 @@ pub struct DecisionView<'a> {
     /// What policies on trial would have made of it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     shadows: Vec<ShadowView<'a>>,
+    /// The action as judged: normalised and redacted.
     #[serde(skip_serializing_if = "Option::is_none")]
     action: Option<&'a Action>,
+    /// What it was judged under.
     #[serde(skip_serializing_if = "Option::is_none")]
     facts: Option<&'a Facts>,
 }
 
-#[derive(Serialize)]
+/// What a policy on trial would have made of it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ShadowVerdict)]
 struct ShadowView<'a> {
     /// The outcome there would have been.
     outcome: Outcome,
@@ -52,13 +63,17 @@ struct ShadowView<'a> {
     said: PolicyView<'a>,
 }
 
-#[derive(Serialize)]
+/// What one policy says.
+#[derive(Serialize, ToSchema)]
+#[schema(as = PolicyVerdict)]
 struct PolicyView<'a> {
     policy: &'a str,
     version: &'a str,
     sha256: Digest,
+    /// The digest of its settings, if it has any.
     #[serde(skip_serializing_if = "Option::is_none")]
     settings_sha256: Option<Digest>,
+    /// Why it could not judge, which denies.
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -68,7 +83,9 @@ struct PolicyView<'a> {
     warnings: &'a [String],
 }
 
-#[derive(Serialize)]
+/// How one rule answers.
+#[derive(Serialize, ToSchema)]
+#[schema(as = RuleVerdict)]
 struct RuleView<'a> {
     number: u16,
     rule: &'a str,
@@ -77,6 +94,7 @@ struct RuleView<'a> {
     answer: RuleResult,
     observed: &'a Value,
     limit: &'a Value,
+    /// The nearest value that would pass, the rest being equal.
     nearest_passing: Option<f64>,
     /// What it demands; only of those that fired, in the whole record.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -180,7 +198,7 @@ fn rule_view<'a>(rule: &'a Rule, answer: &'a RuleAnswer) -> RuleView<'a> {
 }
 
 /// A line of a list of decisions.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct DecisionSummary {
     seq: u64,
     decision_id: String,

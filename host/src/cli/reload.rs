@@ -123,6 +123,7 @@ impl Reload {
             by: "ark".to_owned(),
             reason: "as declared, read again".to_owned(),
             trace_id: TraceId::fresh(),
+            key: None,
         };
         let dir = config.policies_dir.as_deref();
         match self.policies.declare(&config.policies, dir, &order) {

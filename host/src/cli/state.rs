@@ -316,7 +316,9 @@ pub(super) fn run(args: StateArgs) -> anyhow::Result<ExitCode> {
         } => Call::new("DELETE", &["v1", "state", &agent, &key])
             .with("expected_revision", expected_revision)
             .with("updated_by", args.by),
-        StateCommand::List { agent: None, .. } => Call::new("GET", &["v1", "state"]),
+        StateCommand::List {
+            agent: None, page, ..
+        } => Call::new("GET", &["v1", "state"]).page(page),
         StateCommand::List {
             agent: Some(agent),
             prefix,

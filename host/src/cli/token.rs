@@ -146,15 +146,25 @@ pub(super) fn run(command: TokenCommand) -> anyhow::Result<ExitCode> {
         TokenCommand::List { json, place } => {
             let tokens = match &place.data_dir {
                 Some(dir) => {
-                    let rows = Archive::open(dir)?.tokens()?;
+                    let mut rows = Archive::open(dir)?.tokens()?;
+                    rows.sort_by(|one, other| one.name.cmp(&other.name));
                     let now = Millis::now();
-                    rows.iter().map(|row| token_view(row, now)).collect()
+                    rows.iter().map(|row| json!(token_view(row, now))).collect()
                 }
                 None => {
-                    let mut answer = place.remote.get("/v1/tokens")?;
-                    match answer.get_mut("tokens").map(Value::take) {
-                        Some(Value::Array(tokens)) => tokens,
-                        _ => bail!("the host answers no list of tokens"),
+                    let mut tokens = Vec::new();
+                    let mut path = "/v1/tokens?limit=500".to_owned();
+                    loop {
+                        let mut answer = place.remote.get(&path)?;
+                        match answer.get_mut("tokens").map(Value::take) {
+                            Some(Value::Array(page)) => tokens.extend(page),
+                            _ => bail!("the host answers no list of tokens"),
+                        }
+                        // A cursor is a name: nothing in it needs an escape.
+                        match answer["next_cursor"].as_str() {
+                            Some(next) => path = format!("/v1/tokens?limit=500&cursor={next}"),
+                            None => break tokens,
+                        }
                     }
                 }
             };

@@ -118,7 +118,7 @@ impl Words {
 pub(super) fn run(command: VersionsCommand) -> anyhow::Result<ExitCode> {
     match command {
         VersionsCommand::List { json, remote } => {
-            let answer = remote.get("/v1/agents")?;
+            let answer = remote.get("/v1/agents?limit=500")?;
             if json {
                 println!("{}", serde_json::to_string_pretty(&answer)?);
             } else {

@@ -29,7 +29,7 @@ pub struct PolicyTally {
 }
 
 /// A decision that a policy on trial would have changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct Differing {
     /// Which.
     pub decision_id: DecisionId,

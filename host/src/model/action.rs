@@ -1,11 +1,25 @@
 //! What is proposed: the Rust side of `ark:types/actions`.
 
 use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::openapi::schema::AnyOfBuilder;
+use utoipa::openapi::{Ref, RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 use wasmtime::component::{ComponentType, Lift, Lower};
 
 /// Which way a trade goes.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ComponentType, Lift, Lower,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    ComponentType,
+    Lift,
+    Lower,
+    ToSchema,
 )]
 #[component(enum)]
 #[repr(u8)]
@@ -21,7 +35,18 @@ pub enum Side {
 
 /// How delicate data is.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ComponentType, Lift, Lower,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    ComponentType,
+    Lift,
+    Lower,
+    ToSchema,
 )]
 #[component(enum)]
 #[repr(u8)]
@@ -45,7 +70,7 @@ pub enum Sensitivity {
 #[component(enum)]
 #[repr(u8)]
 #[serde(rename_all = "snake_case")]
-#[derive(Default)]
+#[derive(Default, ToSchema)]
 pub enum Criticality {
     /// Nothing depends on it.
     #[component(name = "low")]
@@ -63,7 +88,7 @@ pub enum Criticality {
 }
 
 /// A trade: `trade`, `order`, `buy`, `sell` and `open_position`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower, ToSchema)]
 #[component(record)]
 pub struct Trade {
     /// The instrument, upper case, e.g. `BTC-USD`.
@@ -110,7 +135,7 @@ pub struct Trade {
 }
 
 /// Gives up an open position, wholly or in part. It reduces risk.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower, ToSchema)]
 #[component(record)]
 pub struct ClosePosition {
     /// The instrument.
@@ -127,7 +152,18 @@ pub struct ClosePosition {
 
 /// What is done with data.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ComponentType, Lift, Lower,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    ComponentType,
+    Lift,
+    Lower,
+    ToSchema,
 )]
 #[component(enum)]
 #[repr(u8)]
@@ -148,7 +184,7 @@ pub enum DataOperation {
 }
 
 /// Handling data, perhaps somebody's personal data.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower, ToSchema)]
 #[component(record)]
 pub struct DataHandling {
     /// What is done.
@@ -185,7 +221,18 @@ pub struct DataHandling {
 
 /// What is done to a file.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ComponentType, Lift, Lower,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    ComponentType,
+    Lift,
+    Lower,
+    ToSchema,
 )]
 #[component(enum)]
 #[repr(u8)]
@@ -209,7 +256,7 @@ pub enum FileVerb {
 }
 
 /// A file operation: `file_operation`, `delete` and `remove`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower, ToSchema)]
 #[component(record)]
 pub struct FileOperation {
     /// What is done.
@@ -223,7 +270,7 @@ pub struct FileOperation {
 }
 
 /// Running code: `execute_code`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower, ToSchema)]
 #[component(record)]
 pub struct ExecuteCode {
     /// The language, when the proposer says.
@@ -238,7 +285,7 @@ pub struct ExecuteCode {
 }
 
 /// Saying something: `message`, `publish`, `report` and `log`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower, ToSchema)]
 #[component(record)]
 pub struct Message {
     /// The topic it is published on.
@@ -265,7 +312,18 @@ pub struct Message {
 
 /// An attempt on the system itself.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ComponentType, Lift, Lower,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    ComponentType,
+    Lift,
+    Lower,
+    ToSchema,
 )]
 #[component(enum)]
 #[repr(u8)]
@@ -295,7 +353,7 @@ pub enum Change {
 }
 
 /// A change of the system: judged, and never carried out by the host.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower, ToSchema)]
 #[component(record)]
 pub struct SystemChange {
     /// Which.
@@ -306,7 +364,7 @@ pub struct SystemChange {
 }
 
 /// An action of a kind that ARK does not know.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower, ToSchema)]
 #[component(record)]
 pub struct Custom {
     /// Its action type.
@@ -347,8 +405,47 @@ pub enum Parameters {
     Custom(Custom),
 }
 
+/// Which family it is, its required fields tell; a trade fits the form of a closing too, so `oneOf` would be wrong.
+impl PartialSchema for Parameters {
+    fn schema() -> RefOr<Schema> {
+        let families = [
+            Trade::name(),
+            ClosePosition::name(),
+            DataHandling::name(),
+            FileOperation::name(),
+            ExecuteCode::name(),
+            Message::name(),
+            SystemChange::name(),
+            Custom::name(),
+        ];
+        families
+            .into_iter()
+            .fold(AnyOfBuilder::new(), |any, name| {
+                any.item(Ref::from_schema_name(name))
+            })
+            .into()
+    }
+}
+
+impl ToSchema for Parameters {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        fn add<T: ToSchema>(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+            schemas.push((T::name().into_owned(), T::schema()));
+            T::schemas(schemas);
+        }
+        add::<Trade>(schemas);
+        add::<ClosePosition>(schemas);
+        add::<DataHandling>(schemas);
+        add::<FileOperation>(schemas);
+        add::<ExecuteCode>(schemas);
+        add::<Message>(schemas);
+        add::<SystemChange>(schemas);
+        add::<Custom>(schemas);
+    }
+}
+
 /// A proposal. Who proposes it is no part of it: that is a fact, attested by the host.
-#[derive(Debug, Clone, PartialEq, Serialize, ComponentType, Lift, Lower)]
+#[derive(Debug, Clone, PartialEq, Serialize, ComponentType, Lift, Lower, ToSchema)]
 #[component(record)]
 pub struct Action {
     /// Its name, e.g. `buy`. It fits the case of `parameters`; the host refuses an action where it does not.

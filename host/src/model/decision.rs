@@ -10,7 +10,7 @@ use super::ids::{DecisionId, Digest, Millis, Name, TraceId};
 use super::verdict::{Metadata, Rule, RuleAnswer, RuleResult, Value, Verdict};
 
 /// The outcome of a decision.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// It may be carried out.
@@ -63,7 +63,7 @@ pub struct ShadowVerdict {
 }
 
 /// The approval under which an action was judged again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApprovalGiven {
     /// The decision that held the action; the approval's own id.

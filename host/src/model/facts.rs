@@ -5,11 +5,23 @@ use wasmtime::component::{ComponentType, Lift, Lower};
 
 /// Whether somebody approved this very action.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ComponentType, Lift, Lower,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    ComponentType,
+    Lift,
+    Lower,
+    utoipa::ToSchema,
 )]
 #[component(enum)]
 #[repr(u8)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = ApprovalFact)]
 pub enum Approval {
     /// Nobody did.
     #[component(name = "none")]
@@ -24,7 +36,18 @@ pub enum Approval {
 
 /// Whether the subject of the data agreed.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ComponentType, Lift, Lower,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    ComponentType,
+    Lift,
+    Lower,
+    utoipa::ToSchema,
 )]
 #[component(enum)]
 #[repr(u8)]
@@ -42,7 +65,9 @@ pub enum Consent {
 }
 
 /// The facts. Those that do not concern an action's kind hold their neutral value.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower)]
+#[derive(
+    Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower, utoipa::ToSchema,
+)]
 #[component(record)]
 #[serde(default, deny_unknown_fields)]
 pub struct Facts {

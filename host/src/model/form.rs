@@ -4,7 +4,8 @@
 //! open (what has no typed field is kept as extra JSON for operator policies). Field names, defaults and ranges are those of the
 //! table in ARCHITECTURE.md; ranges are checked by [`super::check`].
 
-use serde_json::{Map, Value};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
 
 use super::action::{
     Action, ClosePosition, Criticality, Custom, DataHandling, DataOperation, ExecuteCode, Family,
@@ -31,10 +32,11 @@ pub struct ActionRequest {
 /// # Errors
 /// Names the field the parser was in when the text stopped being JSON; `body` when it was in none.
 pub fn parse_json(body: &[u8]) -> Result<Value, FieldError> {
-    serde_json::from_slice(body).map_err(|error| {
+    let read = serde_json::from_slice::<Unambiguous>(body);
+    read.map(|document| document.0).map_err(|error| {
         // Parsed again with path tracking: only a request that fails pays for it.
         let deserializer = &mut serde_json::Deserializer::from_slice(body);
-        let located = serde_path_to_error::deserialize::<_, Value>(deserializer)
+        let located = serde_path_to_error::deserialize::<_, Unambiguous>(deserializer)
             .err()
             .map(|e| e.path().to_string());
         // A `?` stands for a place inside a name that was not finished.
@@ -43,12 +45,94 @@ pub fn parse_json(body: &[u8]) -> Result<Value, FieldError> {
             .map(|path| path.trim_end_matches(['?', '.']))
             .filter(|path| !path.is_empty());
         let field = field.map_or_else(|| "body".to_owned(), clip);
+        if error.is_data() {
+            return FieldError::new(field, error.to_string(), "give each name once");
+        }
         FieldError::new(
             field,
             format!("is not JSON: {error}"),
             "send one JSON object in UTF-8, nested 127 deep at most",
         )
     })
+}
+
+/// A JSON document in which no object has the same name twice: readers differ in which of two they take, so what is judged and what is
+/// carried out could be two things.
+struct Unambiguous(Value);
+
+impl<'de> Deserialize<'de> for Unambiguous {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Value;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a JSON value")
+            }
+
+            fn visit_bool<E>(self, flag: bool) -> Result<Value, E> {
+                Ok(Value::Bool(flag))
+            }
+
+            fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
+                Ok(Value::Number(number.into()))
+            }
+
+            fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
+                Ok(Value::Number(number.into()))
+            }
+
+            fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
+                Ok(Number::from_f64(number).map_or(Value::Null, Value::Number))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+                Ok(Value::String(text.to_owned()))
+            }
+
+            fn visit_string<E>(self, text: String) -> Result<Value, E> {
+                Ok(Value::String(text))
+            }
+
+            fn visit_unit<E>(self) -> Result<Value, E> {
+                Ok(Value::Null)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+                let mut list = Vec::new();
+                while let Some(Unambiguous(item)) = items.next_element()? {
+                    list.push(item);
+                }
+                Ok(Value::Array(list))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
+                let mut object = Map::new();
+                while let Some(name) = fields.next_key::<String>()? {
+                    if object.contains_key(&name) {
+                        fields.next_value_seed(Twice)?;
+                    }
+                    let Unambiguous(value) = fields.next_value()?;
+                    object.insert(name, value);
+                }
+                Ok(Value::Object(object))
+            }
+        }
+
+        deserializer.deserialize_any(Reader).map(Self)
+    }
+}
+
+/// Refuses the value of a name that stood there before, from where the error knows its name.
+struct Twice;
+
+impl<'de> DeserializeSeed<'de> for Twice {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, _: D) -> Result<(), D::Error> {
+        Err(D::Error::custom("stands there twice"))
+    }
 }
 
 /// Reads the request form of an action and checks it.

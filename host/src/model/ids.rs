@@ -1,11 +1,14 @@
 //! Newtypes for ids, digests, fractions and times, so that mixing them up does not compile.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
+use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 
 /// Why a text is not the id, digest or number it should be.
@@ -213,8 +216,37 @@ macro_rules! text_serde {
 
 text_serde!(DecisionId, SignalId, TraceId, Digest, Name);
 
+macro_rules! text_schema {
+    ($($name:ident: $description:literal, $pattern:literal;)*) => {$(
+        impl PartialSchema for $name {
+            fn schema() -> RefOr<Schema> {
+                ObjectBuilder::new()
+                    .schema_type(Type::String)
+                    .description(Some($description))
+                    .pattern(Some($pattern))
+                    .into()
+            }
+        }
+
+        impl ToSchema for $name {
+            fn name() -> Cow<'static, str> {
+                Cow::Borrowed(stringify!($name))
+            }
+        }
+    )*};
+}
+
+// How each is described to those who call the API: as it is parsed above.
+text_schema! {
+    DecisionId: "The id of a decision: a UUID.", "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$";
+    SignalId: "The id of a signal: a UUID.", "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$";
+    TraceId: "A W3C trace id, not all zero.", "^(?!0{32})[0-9a-f]{32}$";
+    Digest: "A SHA-256.", "^[0-9a-f]{64}$";
+    Name: "The name of an agent, a policy, a token or a consumer of the API.", "^[a-z][a-z0-9_-]{0,63}$";
+}
+
 /// A fraction of capital: finite and not negative. 0.05 is 5 %.
-#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Default, Serialize, ToSchema)]
 #[serde(transparent)]
 pub struct Fraction(f64);
 
@@ -248,9 +280,16 @@ impl Fraction {
 }
 
 /// A part of all that comes: more than nothing, at most all of it. 0.05 is 5 %.
-#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, ToSchema)]
 #[serde(transparent)]
 pub struct Share(f64);
+
+impl<'de> Deserialize<'de> for Share {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let share = f64::deserialize(deserializer)?;
+        Self::new(share).ok_or_else(|| serde::de::Error::custom("not a share"))
+    }
+}
 
 impl Share {
     /// `None` when the value is not above 0 and at most 1.
@@ -276,7 +315,9 @@ impl Share {
 }
 
 /// Milliseconds since the Unix epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, ToSchema,
+)]
 #[serde(transparent)]
 pub struct Millis(pub u64);
 

@@ -1,6 +1,11 @@
 //! What a policy says of an action: the Rust side of `ark:types/verdicts`.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
+use utoipa::openapi::schema::SchemaType;
+use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 use wasmtime::component::{ComponentType, Lift, Lower};
 
 /// How grave it is when a rule fires.
@@ -18,6 +23,7 @@ use wasmtime::component::{ComponentType, Lift, Lower};
     ComponentType,
     Lift,
     Lower,
+    ToSchema,
 )]
 #[component(enum)]
 #[repr(u8)]
@@ -38,7 +44,7 @@ pub enum Severity {
 }
 
 /// One rule of a policy, described once in its metadata.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower, ToSchema)]
 #[component(record)]
 pub struct Rule {
     /// Its number: unique in the policy, and what answers refer to.
@@ -69,7 +75,18 @@ pub struct Metadata {
 
 /// How a rule answers.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ComponentType, Lift, Lower,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    ComponentType,
+    Lift,
+    Lower,
+    ToSchema,
 )]
 #[component(enum)]
 #[repr(u8)]
@@ -112,6 +129,28 @@ pub enum Value {
     /// Words.
     #[component(name = "text")]
     Text(String),
+}
+
+impl PartialSchema for Value {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(SchemaType::from_iter([
+                Type::Null,
+                Type::Boolean,
+                Type::Number,
+                Type::String,
+            ]))
+            .description(Some(
+                "Something observed, or a limit: nothing, yes or no, a number or words.",
+            ))
+            .into()
+    }
+}
+
+impl ToSchema for Value {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("Observed")
+    }
 }
 
 /// One rule's answer.

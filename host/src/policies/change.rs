@@ -185,7 +185,8 @@ pub struct Terms {
 }
 
 /// A change that was made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize, utoipa::ToSchema)]
+#[schema(as = PolicyChanged)]
 pub struct Changed {
     /// Whose.
     pub policy: Name,

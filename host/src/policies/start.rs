@@ -69,6 +69,7 @@ pub fn find(
         by: "ark".to_owned(),
         reason: "as declared, found at the start".to_owned(),
         trace_id: TraceId::fresh(),
+        key: None,
     };
     let rows = ground.store.policy_slots()?;
     let mut slots = Vec::new();

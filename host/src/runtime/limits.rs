@@ -11,13 +11,14 @@ use wasmtime::ResourceLimiter;
 use super::engine::EPOCH_TICK;
 
 /// The limits of one agent's invocations. All of them are always in force: there is no value that switches one off.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Limits {
     /// Fuel: about one unit a WebAssembly instruction.
     pub fuel: u64,
     /// From the moment a worker may take the signal up to the commit: waiting for the worker, instantiation, guest, host calls, judging,
     /// waiting for the writer. Checked every 5 ms while the guest runs.
     #[serde(rename = "deadline_ms", with = "milliseconds")]
+    #[schema(value_type = u64)]
     pub deadline: Duration,
     /// Linear memory, in bytes, all memories of the instance added up.
     pub memory_bytes: usize,
@@ -91,7 +92,7 @@ const UTMOST: Limits = Limits {
 
 /// A `[limits]` table: in `ark.toml` the operator's ceiling (what is absent has its default), in a manifest what is tighter than that (what
 /// is absent stays at the ceiling).
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LimitsTable {
     /// See [`Limits::fuel`].

@@ -33,6 +33,16 @@ pub enum LoadError {
     /// Malformed, truncated, or of a proposal that is switched off.
     #[error("it is malformed or uses a feature that is not supported: {0}")]
     Malformed(String),
+    /// It declares more than may be compiled.
+    #[error("it declares {found} {what}; {most} are the most")]
+    TooComplex {
+        /// Of what there is too much.
+        what: &'static str,
+        /// How much there is, at least.
+        found: u64,
+        /// The most.
+        most: u64,
+    },
     /// It wants what it may not have.
     #[error("it imports what is not granted: {}", .0.join(", "))]
     NotGranted(Vec<String>),
@@ -85,6 +95,7 @@ pub(super) fn compile(engine: &Engine, bytes: &[u8]) -> Result<Component, LoadEr
         Some([0, b'a', b's', b'm', ..]) => {}
         _ => return Err(LoadError::NotWasm),
     }
+    super::shape::check(bytes)?;
     Component::from_binary(engine.wasmtime(), bytes)
         .map_err(|error| LoadError::Malformed(format!("{error:#}")))
 }

@@ -21,6 +21,7 @@ mod policy;
 mod priority;
 mod probe;
 mod recording;
+mod shape;
 mod types;
 mod vectors;
 mod wasi;

@@ -26,7 +26,7 @@ pub struct AccountChange {
 }
 
 /// What was said of the account.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct AccountRow {
     /// Its place.
     pub seq: u64,

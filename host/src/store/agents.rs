@@ -1,7 +1,7 @@
 //! Versions of agents that were uploaded: their components (once each, by digest), their manifests, and which version serves.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::model::ids::{Digest, Millis, Name, Share};
 
@@ -76,7 +76,7 @@ pub struct Rollout {
 }
 
 /// A version on trial beside the one that serves.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Trial {
     /// The version; 0: that of the agents' directory.
     pub number: u64,

@@ -13,7 +13,7 @@ use super::error::{CommitError, ReadError};
 use super::writer::Failure;
 
 /// What became of an approval.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ApprovalStatus {
     /// It waits.
@@ -48,7 +48,7 @@ impl ApprovalStatus {
 }
 
 /// An action that waits for somebody's approval, or did.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Approval {
     /// The decision that held the action; the approval's own id too.
     pub id: DecisionId,

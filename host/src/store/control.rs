@@ -48,7 +48,7 @@ pub struct AlertFilter {
 }
 
 /// An alert with its place.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, utoipa::ToSchema)]
 pub struct AlertRow {
     /// Its place: rising, not necessarily without a gap.
     pub seq: u64,

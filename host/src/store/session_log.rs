@@ -12,7 +12,7 @@ use super::signals::{DeliveryDone, DeliveryResult};
 use super::unit::Unit;
 
 /// A line of the session log.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct SessionRow {
     /// Its place: later lines have greater ones.
     pub seq: u64,

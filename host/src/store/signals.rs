@@ -136,7 +136,7 @@ pub struct Expired {
 }
 
 /// A delivery, as listed in a trace.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct DeliveryRow {
     /// The signal.
     pub signal_id: SignalId,

@@ -259,7 +259,7 @@ impl Telemetry {
 
     /// Whether the host may judge, and the answer that says so.
     #[must_use]
-    pub fn ready(&self) -> (bool, Value) {
+    pub fn ready(&self) -> crate::readiness::Ready {
         self.readiness.answer(self.router.seats().len())
     }
 

@@ -138,17 +138,17 @@ async fn slos(State(telemetry): State<Arc<Telemetry>>) -> Response {
 }
 
 async fn healthz() -> Response {
-    shown(Ok(crate::readiness::alive()))
+    shown(Ok(json!(crate::readiness::alive())))
 }
 
 async fn readyz(State(telemetry): State<Arc<Telemetry>>) -> Response {
-    let (ready, body) = telemetry.ready();
-    let status = if ready {
+    let ready = telemetry.ready();
+    let status = if ready.ready {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    answer(status, "application/json", body.to_string())
+    answer(status, "application/json", json!(ready).to_string())
 }
 
 /// Gathering takes milliseconds with many agents: not on the reactor.

@@ -24,7 +24,7 @@ use crate::runtime::{
 const VERSION: u32 = 1;
 
 /// How much is kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Retention {
     /// The largest capsule, in bytes.
     pub capsule_bytes: usize,

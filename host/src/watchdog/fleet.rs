@@ -41,7 +41,7 @@ pub struct FleetConfig {
 }
 
 /// How far the orders have come.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct FleetSeen {
     /// The stream.
     pub stream: String,

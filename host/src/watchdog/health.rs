@@ -23,7 +23,7 @@ const SILENT: Duration = Duration::from_secs(60);
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
 /// When an agent is put into quarantine or warned about.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Thresholds {
     /// Failures in a row.
     pub consecutive_failures: u32,
@@ -103,7 +103,7 @@ pub struct Health {
 }
 
 /// How an agent does, in numbers.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct HealthView {
     /// 0 to 1.
     pub score: f64,

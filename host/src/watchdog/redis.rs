@@ -40,7 +40,7 @@ impl RedisWatch {
 }
 
 /// What was seen at the last look.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct RedisSeen {
     /// How long a PING took, in milliseconds; `None`: it did not answer.
     pub latency_ms: Option<f64>,

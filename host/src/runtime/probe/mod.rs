@@ -19,7 +19,7 @@ use super::manifest::Manifest;
 const COMPONENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/probe.wasm"));
 
 /// What became of one probe.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Probe {
     /// The limit, as in [`Limits`].
     pub limit: &'static str,

@@ -1,0 +1,25 @@
+"""Strings of the document's own formats. Without them schemathesis makes headers of letters and digits only, none of which is an ETag."""
+
+import schemathesis
+from hypothesis import strategies as st
+
+HEX = "0123456789abcdef"
+
+
+def digits(most: int) -> st.SearchStrategy[str]:
+    return st.text("0123456789", min_size=1, max_size=most)
+
+
+def hexadecimal(length: int) -> st.SearchStrategy[str]:
+    return st.text(HEX, min_size=length, max_size=length).filter(lambda text: text.strip("0"))
+
+
+schemathesis.openapi.format("etag", digits(18).map(lambda text: f'"{text}"'))
+schemathesis.openapi.format("any-etag", st.just("*"))
+schemathesis.openapi.format("event-id", st.just("0-0"))
+schemathesis.openapi.format(
+    "traceparent",
+    st.tuples(hexadecimal(32), hexadecimal(16), st.text(HEX, min_size=2, max_size=2)).map(
+        lambda parts: "-".join(("00", *parts))
+    ),
+)
