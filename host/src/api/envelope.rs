@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::model::check::FieldError;
@@ -24,7 +23,10 @@ const LONGEST_MS: u64 = 600_000;
 pub(super) struct Deadline(pub(super) Option<Instant>);
 
 /// Reads the deadline, ends reads that take longer, and puts a trace on answers that have none.
-pub(super) async fn envelope(mut request: Request, next: Next) -> Response {
+pub(super) async fn envelope<F: Future<Output = Response>>(
+    mut request: Request,
+    inner: impl FnOnce(Request) -> F,
+) -> Response {
     let deadline = match deadline_of(request.headers()) {
         Ok(deadline) => deadline,
         Err(error) => return Problem::from(error).into_response(),
@@ -35,11 +37,11 @@ pub(super) async fn envelope(mut request: Request, next: Next) -> Response {
     let reads = request.method() == Method::GET || request.method() == Method::HEAD;
     let stream = request.uri().path() == "/v1/events";
     let mut response = match deadline.filter(|_| reads && !stream) {
-        Some(deadline) => match tokio::time::timeout_at(deadline.into(), next.run(request)).await {
+        Some(deadline) => match tokio::time::timeout_at(deadline.into(), inner(request)).await {
             Ok(response) => response,
             Err(_) => too_late().into_response(),
         },
-        None => next.run(request).await,
+        None => inner(request).await,
     };
     if !response.headers().contains_key("traceparent") {
         let trace_id = trace_id.unwrap_or_else(TraceId::fresh);
