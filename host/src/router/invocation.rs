@@ -1,22 +1,26 @@
 //! One invocation: run the agent, hand what it wants to the HRM, or record its failure.
+//!
+//! A worker does not wait for the disk: when the HRM has what the agent wants, the worker is free for the next turn, and the answer goes to
+//! the router. What then is left to be done and may block (a failure to be recorded, another attempt, a quarantine) comes back to a worker.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::Sender;
 
 use crate::hrm::{Hrm, HrmError, InvocationAction, LiveServices, Settlement, refusal};
 use crate::meters::{RouterMeters, Span, SpanId};
+use crate::model::decision::Decision;
 use crate::model::ids::{DecisionId, Millis, Name};
 use crate::model::signal::Signal;
 use crate::runtime::{Agent, Effects, InvocationFailure, InvocationReport, LogLevel};
 use crate::store::{AuditEntry, AuditKind, CommitError, DeliveryDone, DeliveryResult, Store, Unit};
-use crate::watchdog::{Capsule, Observation, Usage, Watchdog};
+use crate::watchdog::{Breach, Capsule, Observation, Usage, Watchdog};
 
 use super::dispatcher::{Event, Finish};
 use super::seat::{Seat, Seats};
-use super::workers::Job;
+use super::workers::Work;
 
 /// How often an invocation whose state was changed under it is run anew before it counts as failed.
 const CONFLICT_RETRIES: u32 = 3;
@@ -30,59 +34,191 @@ pub(super) struct Invoker {
     pub(super) events: Sender<Event>,
 }
 
-/// How an invocation ended, for the router and for the watchdog.
+/// An agent's turn: which version handles which signal. It holds on to the version until its outcome is on disk.
+struct Turn {
+    job: u64,
+    seat: usize,
+    place: Arc<Seat>,
+    agent: Arc<Agent>,
+    signal: Arc<Signal>,
+    started: Instant,
+    /// How often its state was changed under it.
+    conflicts: u32,
+}
+
+/// A turn whose guest is done, while the HRM judges and the writer writes what it wants: no thread waits for that.
+pub(super) struct Settling {
+    turn: Turn,
+    report: InvocationReport,
+}
+
+impl Settling {
+    /// The job's number and the seat's.
+    pub(super) const fn job(&self) -> (u64, usize) {
+        (self.turn.job, self.turn.seat)
+    }
+}
+
+/// How a turn ended, for the router and for the watchdog.
 struct End {
     finish: Finish,
     /// As in [`Observation`].
     success: Option<bool>,
     usage: Option<Usage>,
-    slow: bool,
     /// The kind of its failure.
     failure: Option<&'static str>,
 }
 
+impl End {
+    /// Nothing is known to anybody's credit or discredit.
+    const fn open(finish: Finish) -> Self {
+        Self {
+            finish,
+            success: None,
+            usage: None,
+            failure: None,
+        }
+    }
+
+    fn failed(
+        finish: Finish,
+        success: Option<bool>,
+        report: &InvocationReport,
+        failure: &InvocationFailure,
+    ) -> Self {
+        Self {
+            finish,
+            success,
+            usage: Some(usage_of(report)),
+            failure: Some(failure.kind()),
+        }
+    }
+}
+
+const fn usage_of(report: &InvocationReport) -> Usage {
+    Usage {
+        fuel: report.fuel,
+        memory_peak: report.memory_peak,
+    }
+}
+
 impl Invoker {
-    /// Runs an agent on a signal; blocks until the outcome is durable, then tells the router. `true`: the thread's priority was lowered.
-    pub(super) fn run(&self, job: &Job) -> bool {
-        let Some(place) = self.seats.get(job.seat) else {
-            return false;
+    /// Runs an agent on a signal and hands what it wants to the HRM; the router hears of the outcome. What the host must record instead
+    /// is on disk when this returns. `true`: the thread's priority was lowered.
+    pub(super) fn run(&self, work: Work) -> bool {
+        match work {
+            Work::Handle(job) => {
+                let Some(place) = self.seats.get(job.seat) else {
+                    return false;
+                };
+                // The version that serves now ends what it begins, whatever is rolled out meanwhile.
+                let Some(agent) = place.agent() else {
+                    let finish = Finish::Retry(job.signal);
+                    let _ = self.events.send(Event::Finished(job.id, job.seat, finish));
+                    return false;
+                };
+                self.attempt(Turn {
+                    job: job.id,
+                    seat: job.seat,
+                    place,
+                    agent,
+                    signal: job.signal,
+                    started: job.started,
+                    conflicts: 0,
+                })
+            }
+            Work::GoOn(settling, error) => self.go_on(*settling, error),
+            Work::Stop(settling, breach) => {
+                let Turn {
+                    job, seat, agent, ..
+                } = settling.turn;
+                // Before the router is told: a quarantine must be in force when it looks for the agent's next turn.
+                self.watchdog.stop(&agent.manifest().name, breach);
+                drop(agent);
+                let _ = self
+                    .events
+                    .send(Event::Finished(job, seat, Finish::Settled));
+                false
+            }
+        }
+    }
+
+    /// Tells the router that a thread whose priority was lowered has ended.
+    pub(super) fn slowed(&self, worker: usize) {
+        let _ = self.events.send(Event::Slowed(worker));
+    }
+
+    /// Notes that what a turn wanted is on disk since `at`. The first part: whether a decision led to a message. The second: the turn was
+    /// one too many, and its agent is to be stopped before its next.
+    pub(super) fn settled(
+        &self,
+        settling: &Settling,
+        decisions: &[Arc<Decision>],
+        at: Instant,
+    ) -> (bool, Option<Breach>) {
+        let Settling { turn, report } = settling;
+        turn.place.handled.fetch_add(1, Ordering::Relaxed);
+        for decision in decisions {
+            tracing::debug!(
+                agent = %decision.agent,
+                action_type = decision.action.action_type,
+                outcome = decision.outcome.as_str(),
+                decision_id = %decision.id,
+                trace_id = %decision.trace_id,
+                "decided"
+            );
+        }
+        let end = End {
+            finish: Finish::Settled,
+            success: Some(true),
+            usage: Some(usage_of(report)),
+            failure: None,
         };
-        // The version that serves now ends what it begins, whatever is rolled out meanwhile.
-        let Some(agent) = place.agent() else {
-            let finish = Finish::Retry(Arc::clone(&job.signal));
-            let _ = self.events.send(Event::Finished(job.id, job.seat, finish));
-            return false;
-        };
-        let end = self.attempt(&place, &agent, &job.signal, job.started);
-        self.meter(&agent, job, &end);
-        // A version that no longer serves is not to be held against the one that does.
-        if end.success.is_some() && place.serves(&agent) {
-            place
-                .failing
-                .store(end.success == Some(false), Ordering::Relaxed);
-            let seen = Observation {
-                success: end.success,
-                latency: job.started.elapsed(),
-            };
+        let breach = self.note(turn, &end, at);
+        let sends_on = decisions.iter().any(|decision| self.hrm.sends_on(decision));
+        (sends_on, breach)
+    }
+
+    /// Ends a turn whose outcome is known: counts it, lets the watchdog see it, tells the router.
+    fn end(&self, turn: Turn, end: End) {
+        let breach = self.note(&turn, &end, Instant::now());
+        let Turn {
+            job, seat, agent, ..
+        } = turn;
+        if let Some(breach) = breach {
             // Before the router is told: a quarantine must be in force when it looks for the agent's next turn.
-            self.watchdog.observe(&agent, seen, end.usage);
+            self.watchdog.stop(&agent.manifest().name, breach);
         }
         // Before the router is told: whoever waits for the version's last invocation may look at once.
         drop(agent);
-        let _ = self
-            .events
-            .send(Event::Finished(job.id, job.seat, end.finish));
-        end.slow
+        let _ = self.events.send(Event::Finished(job, seat, end.finish));
+    }
+
+    /// Counts a turn and lets the watchdog see it.
+    fn note(&self, turn: &Turn, end: &End, at: Instant) -> Option<Breach> {
+        let elapsed = at.saturating_duration_since(turn.started);
+        self.meter(turn, end, elapsed);
+        // A version that no longer serves is not to be held against the one that does.
+        if end.success.is_none() || !turn.place.serves(&turn.agent) {
+            return None;
+        }
+        turn.place
+            .failing
+            .store(end.success == Some(false), Ordering::Relaxed);
+        let seen = Observation {
+            success: end.success,
+            latency: elapsed,
+        };
+        self.watchdog.observe(&turn.agent, seen, end.usage)
     }
 
     /// Counts an invocation that is settled; one that is tried again counts then.
-    fn meter(&self, agent: &Agent, job: &Job, end: &End) {
+    fn meter(&self, turn: &Turn, end: &End, elapsed: Duration) {
         if !matches!(end.finish, Finish::Settled) {
             return;
         }
-        let name = &agent.manifest().name;
-        let meter = self.meters.agents.of(name);
-        let elapsed = job.started.elapsed();
+        let manifest = turn.agent.manifest();
+        let meter = self.meters.agents.of(&manifest.name);
         self.meters.invocation.record(elapsed);
         meter
             .busy_nanos
@@ -97,18 +233,18 @@ impl Invoker {
         }
         if self.meters.spans.wanted() {
             let ended = SystemTime::now();
-            let id = SpanId::of_invocation(job.signal.id, name);
+            let signal = &turn.signal;
             self.meters.spans.record(Span {
-                trace_id: job.signal.trace_id,
-                id,
-                parent: Some(SpanId::of_signal(job.signal.id)),
+                trace_id: signal.trace_id,
+                id: SpanId::of_invocation(signal.id, &manifest.name),
+                parent: Some(SpanId::of_signal(signal.id)),
                 name: "ark.invocation",
                 started: ended.checked_sub(elapsed).unwrap_or(ended),
                 ended,
                 attributes: vec![
-                    ("ark.agent", name.to_string()),
-                    ("ark.agent_version", agent.manifest().version.clone()),
-                    ("ark.topic", job.signal.topic.clone()),
+                    ("ark.agent", manifest.name.to_string()),
+                    ("ark.agent_version", manifest.version.clone()),
+                    ("ark.topic", signal.topic.clone()),
                 ],
                 failure: end.failure.map(str::to_owned),
                 link: None,
@@ -116,136 +252,110 @@ impl Invoker {
         }
     }
 
-    /// Tells the router that a thread whose priority was lowered has ended.
-    pub(super) fn slowed(&self, worker: usize) {
-        let _ = self.events.send(Event::Slowed(worker));
+    /// Runs the guest. `true`: the thread's priority was lowered.
+    fn attempt(&self, turn: Turn) -> bool {
+        let limits = turn.agent.limits();
+        let deadline = turn.started + limits.deadline;
+        let services = LiveServices {
+            hrm: self.hrm.clone(),
+            store: self.store.clone(),
+            manifest: Arc::clone(turn.agent.manifest()),
+            trace_id: turn.signal.trace_id,
+            causal_depth: turn.signal.causal_depth,
+        };
+        let mut report = turn
+            .agent
+            .invoke(&turn.signal, Arc::new(services), deadline);
+        let slow = report.slow;
+        self.meters.instantiate.record(report.instantiation);
+        let guest = report.duration.saturating_sub(report.instantiation);
+        self.meters.guest.record(guest);
+        log(&turn.agent, &turn.signal, &report);
+        let effects = match std::mem::replace(&mut report.result, Ok(Effects::default())) {
+            Ok(effects) => effects,
+            Err(InvocationFailure::NoRoom(reason)) => {
+                tracing::warn!(agent = %turn.agent.manifest().name, trace_id = %turn.signal.trace_id, reason, "no room for an instance; tried again");
+                let finish = Finish::Retry(Arc::clone(&turn.signal));
+                self.end(turn, End::open(finish));
+                return slow;
+            }
+            Err(failure) => {
+                let success = failure.is_the_agents().then_some(false);
+                self.fail(turn, &report, &failure, success);
+                return slow;
+            }
+        };
+        let count = u32::try_from(effects.actions.len()).unwrap_or(u32::MAX);
+        if turn.conflicts == 0 && !turn.place.allow(count) {
+            let failure = InvocationFailure::LimitReached("actions_per_minute");
+            self.fail(turn, &report, &failure, Some(false));
+            return slow;
+        }
+        let manifest = turn.agent.manifest();
+        let settlement = Settlement {
+            agent: manifest.name.clone(),
+            signal: Arc::clone(&turn.signal),
+            actions: effects
+                .actions
+                .into_iter()
+                .map(|action| InvocationAction {
+                    refusal: refusal(manifest, &action),
+                    action,
+                })
+                .collect(),
+            state: effects.state,
+            memories: effects.memories,
+            truths: effects.truths,
+            deadline,
+        };
+        let settling = Box::new(Settling { turn, report });
+        let events = self.events.clone();
+        self.hrm.settle(
+            settlement,
+            Box::new(move |result| {
+                let _ = events.send(Event::Answered(settling, result, Instant::now()));
+            }),
+        );
+        slow
     }
 
-    fn attempt(
-        &self,
-        place: &Seat,
-        agent: &Arc<Agent>,
-        signal: &Arc<Signal>,
-        started: Instant,
-    ) -> End {
-        let limits = agent.limits();
-        let deadline = started + limits.deadline;
-        let mut conflicts = 0;
-        let mut slow = false;
-        let end = |finish, success, usage, slow| End {
-            finish,
-            success,
-            usage,
-            slow,
-            failure: None,
-        };
-        let failed = |finish, success, usage, slow, failure: &InvocationFailure| End {
-            finish,
-            success,
-            usage,
-            slow,
-            failure: Some(failure.kind()),
-        };
-        loop {
-            let services = LiveServices {
-                hrm: self.hrm.clone(),
-                store: self.store.clone(),
-                manifest: Arc::clone(agent.manifest()),
-                trace_id: signal.trace_id,
-                causal_depth: signal.causal_depth,
-            };
-            let mut report = agent.invoke(signal, Arc::new(services), deadline);
-            slow |= report.slow;
-            self.meters.instantiate.record(report.instantiation);
-            let guest = report.duration.saturating_sub(report.instantiation);
-            self.meters.guest.record(guest);
-            log(agent, signal, &report);
-            let usage = Some(Usage {
-                fuel: report.fuel,
-                memory_peak: report.memory_peak,
-            });
-            let effects = match std::mem::replace(&mut report.result, Ok(Effects::default())) {
-                Ok(effects) => effects,
-                Err(InvocationFailure::NoRoom(reason)) => {
-                    tracing::warn!(agent = %agent.manifest().name, trace_id = %signal.trace_id, reason, "no room for an instance; tried again");
-                    return end(Finish::Retry(Arc::clone(signal)), None, None, slow);
-                }
-                Err(failure) => {
-                    let finish = self.record_failure(place, agent, signal, &report, &failure);
-                    let success = failure.is_the_agents().then_some(false);
-                    return failed(finish, success, usage, slow, &failure);
-                }
-            };
-            let count = u32::try_from(effects.actions.len()).unwrap_or(u32::MAX);
-            if conflicts == 0 && !place.allow(count) {
-                let failure = InvocationFailure::LimitReached("actions_per_minute");
-                let finish = self.record_failure(place, agent, signal, &report, &failure);
-                return failed(finish, Some(false), usage, slow, &failure);
+    /// Goes on with a turn whose outcome could not be committed. `true`: the thread's priority was lowered.
+    fn go_on(&self, settling: Settling, error: HrmError) -> bool {
+        let Settling { mut turn, report } = settling;
+        match error {
+            HrmError::AlreadySettled => self.end(turn, End::open(Finish::Gone)),
+            HrmError::DeadlineExceeded => {
+                // The host's own part was too slow: that does not count against the agent.
+                let failure = InvocationFailure::DeadlineExceeded(turn.agent.limits().deadline);
+                self.fail(turn, &report, &failure, None);
             }
-            let settlement = Settlement {
-                agent: agent.manifest().name.clone(),
-                signal: Signal::clone(signal),
-                actions: effects
-                    .actions
-                    .into_iter()
-                    .map(|action| InvocationAction {
-                        refusal: refusal(agent.manifest(), &action),
-                        action,
-                    })
-                    .collect(),
-                state: effects.state,
-                memories: effects.memories,
-                truths: effects.truths,
-                deadline,
-            };
-            let (reply, answer) = crossbeam_channel::bounded(1);
-            self.hrm.settle(
-                settlement,
-                Box::new(move |result| {
-                    let _ = reply.send(result);
-                }),
-            );
-            match answer.recv().unwrap_or(Err(HrmError::Closed)) {
-                Ok(decisions) => {
-                    place.handled.fetch_add(1, Ordering::Relaxed);
-                    for decision in &decisions {
-                        tracing::debug!(
-                            agent = %decision.agent,
-                            action_type = decision.action.action_type,
-                            outcome = decision.outcome.as_str(),
-                            decision_id = %decision.id,
-                            trace_id = %decision.trace_id,
-                            "decided"
-                        );
-                    }
-                    if decisions.iter().any(|decision| self.hrm.sends_on(decision)) {
-                        let _ = self.events.send(Event::Outbox);
-                    }
-                    return end(Finish::Settled, Some(true), usage, slow);
+            HrmError::Conflict(reason) => {
+                turn.conflicts += 1;
+                if turn.conflicts <= CONFLICT_RETRIES {
+                    return self.attempt(turn);
                 }
-                Err(HrmError::AlreadySettled) => {
-                    return end(Finish::Gone, None, None, slow);
-                }
-                Err(HrmError::DeadlineExceeded) => {
-                    // The host's own part was too slow: that does not count against the agent.
-                    let failure = InvocationFailure::DeadlineExceeded(limits.deadline);
-                    let finish = self.record_failure(place, agent, signal, &report, &failure);
-                    return failed(finish, None, usage, slow, &failure);
-                }
-                Err(HrmError::Conflict(reason)) => {
-                    conflicts += 1;
-                    if conflicts > CONFLICT_RETRIES {
-                        let failure = InvocationFailure::Reported(reason);
-                        let finish = self.record_failure(place, agent, signal, &report, &failure);
-                        return failed(finish, Some(false), usage, slow, &failure);
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!(agent = %agent.manifest().name, trace_id = %signal.trace_id, signal_id = %signal.id, %error, "not committed; tried again");
-                    return end(Finish::Retry(Arc::clone(signal)), None, None, slow);
-                }
+                let failure = InvocationFailure::Reported(reason);
+                self.fail(turn, &report, &failure, Some(false));
+            }
+            error => {
+                tracing::warn!(agent = %turn.agent.manifest().name, trace_id = %turn.signal.trace_id, signal_id = %turn.signal.id, %error, "not committed; tried again");
+                let finish = Finish::Retry(Arc::clone(&turn.signal));
+                self.end(turn, End::open(finish));
             }
         }
+        false
+    }
+
+    /// Ends a turn that has failed, with its failure on record.
+    fn fail(
+        &self,
+        turn: Turn,
+        report: &InvocationReport,
+        failure: &InvocationFailure,
+        success: Option<bool>,
+    ) {
+        let finish = self.record_failure(&turn.place, &turn.agent, &turn.signal, report, failure);
+        self.end(turn, End::failed(finish, success, report, failure));
     }
 
     fn record_failure(
