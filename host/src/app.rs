@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::agents::{Agents, Ground, Refused, StartingAgents};
+use crate::agents::{Agents, Found, Ground, Refused, StartingAgents};
 use crate::config::{Config, PolicyFile};
 use crate::hrm::chain::Chain;
 use crate::hrm::guards::Guards;
@@ -112,7 +112,11 @@ impl App {
             .map(|file| load_policy(&engine, file).map(Arc::new))
             .collect::<Result<Vec<_>, StartError>>()?;
         let dir = config.agents_dir.as_deref();
-        let (agents, refused) = crate::agents::load_all(&engine, &store, dir, &config.limits)?;
+        let Found {
+            agents,
+            canaries,
+            refused,
+        } = crate::agents::load_all(&engine, &store, dir, &config.limits)?;
         let lists = Unit {
             configured_lists: Some(config.lists.clone()),
             ..Unit::default()
@@ -157,6 +161,7 @@ impl App {
             Watchdog::start(config.watchdog.clone(), watched).map_err(StartError::Watchdog)?;
         let parts = Parts {
             agents,
+            canaries,
             hrm: hrm.clone(),
             store: store.clone(),
             guards: Arc::clone(&guards),

@@ -483,7 +483,11 @@ impl Client {
             head = format!("{head}{name}: {value}\r\n");
         }
         let result = self.exchange(head.as_bytes(), body);
-        if result.is_err() {
+        let ends = |(_, headers, _): &Answer| {
+            let close = |(name, value): &(String, String)| name == "connection" && value == "close";
+            headers.iter().any(close)
+        };
+        if result.as_ref().map_or(true, ends) {
             self.stream = None;
         }
         result

@@ -460,7 +460,9 @@ fn a_full_queue_turns_senders_away_and_takes_nothing_from_the_others() {
 
 #[test]
 fn every_failure_leaves_a_capsule_that_replays_the_same_offline() {
-    let place = Place::new(ark_tests::PATIENT);
+    // Only time cannot be replayed: it is not to be what ends one of these on a busy machine.
+    let patient = format!("{}[limits]\ndeadline_ms = 30_000\n", ark_tests::PATIENT);
+    let place = Place::new(&patient);
     copy_agent(&hostile_guests(), "chaos", &place.agents());
     copy_agent(&guests(), "kyle", &place.agents());
     let host = place.start();
@@ -509,12 +511,11 @@ fn every_failure_leaves_a_capsule_that_replays_the_same_offline() {
         });
         assert!(replayed.status.success(), "{capsule}: {report:#}");
         assert_eq!(report["then"]["kind"], report["now"]["kind"]);
-        if capsule["kind"] != json!("deadline") {
-            assert_eq!(
-                report["then"]["fuel"], report["now"]["fuel"],
-                "{capsule}: {report:#}"
-            );
-        }
+        assert_ne!(capsule["kind"], json!("deadline"));
+        assert_eq!(
+            report["then"]["fuel"], report["now"]["fuel"],
+            "{capsule}: {report:#}"
+        );
     }
     let unknown = run(&[
         "agent",

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::model::ids::{Digest, Millis, Name, TraceId};
 use crate::router::RouterError;
 use crate::runtime::{InvocationFailure, LoadError};
-use crate::store::{AgentVersion, CommitError, ReadError, Rollout};
+use crate::store::{AgentVersion, CommitError, ReadError, Rollout, Trial};
 
 /// Why a change was not made. Nothing has changed.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +43,17 @@ pub enum ChangeError {
     /// There is none to go back to.
     #[error("no version of {0} served before the one that serves")]
     NoPrevious(Name),
+    /// It cannot be tried out beside itself.
+    #[error("version {number} of {agent} is the one that serves")]
+    Serves {
+        /// Whose.
+        agent: Name,
+        /// Which.
+        number: u64,
+    },
+    /// None is on trial.
+    #[error("no version of {0} is on trial")]
+    NoTrial(Name),
     /// Signals wait for it.
     #[error("{waiting} signals wait for {agent}; deleting it lets them fail")]
     Waiting {
@@ -106,7 +117,7 @@ pub struct Order {
 }
 
 /// A change that was made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Changed {
     /// Whose.
     pub agent: Name,
@@ -118,6 +129,8 @@ pub struct Changed {
     pub serving: Option<u64>,
     /// The one that served before.
     pub previous: Option<u64>,
+    /// The version on trial now, and its part of the signals.
+    pub canary: Option<Trial>,
     /// Whether everything that the version before had under way has ended.
     pub drained: bool,
 }

@@ -1,4 +1,4 @@
-//! The versions of agents: uploading, rolling out, rolling back, deleting, while the host runs.
+//! The versions of agents: uploading, trying out, rolling out, rolling back, deleting, while the host runs.
 //!
 //! A change goes: load (digest, imports, metadata, limits) -> heartbeat in a scratch instance -> durable, with its audit row -> swap in the
 //! router -> drain: invocations under way end on the version they began with. Whatever fails before the commit leaves everything as it
@@ -6,6 +6,9 @@
 //!
 //! Which version serves at a start: what was rolled out last. Version 0 is the agents' directory's; an agent about which nothing was ever
 //! said is served from there, and a deleted one is not, even if the directory has it.
+//!
+//! A version can be tried out first: as a canary it handles a share of the agent's signals. A rollout, a rollback and a deletion end the trial,
+//! and so does the canary itself by misbehaving (`router`).
 //!
 //! Must not know: HTTP, SQL.
 
@@ -22,15 +25,16 @@ use serde_json::json;
 
 use crate::hrm::{Hrm, LiveServices};
 use crate::model::ids::{DecisionId, Digest, Millis, Name, TraceId};
-use crate::router::Router;
+use crate::router::{Canary, Router};
 use crate::runtime::{Agent, Engine, InvocationFailure, Limits, Manifest};
 use crate::store::{
-    AgentChange, AgentVersion, AuditEntry, AuditKind, NewVersion, ReadError, Rollout, Store, Unit,
+    AgentChange, AgentVersion, AuditEntry, AuditKind, NewVersion, ReadError, Rollout, Store, Trial,
+    Unit,
 };
 use crate::watchdog::Watchdog;
 
 pub use change::{ChangeError, Changed, Order, Refusal, Standing};
-pub use start::{AgentError, Refused, StartingAgents, load_agent, load_all};
+pub use start::{AgentError, Found, Refused, StartingAgents, load_agent, load_all};
 
 /// How long a heartbeat in a scratch instance may take, if the agent's own deadline is not shorter.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -160,6 +164,58 @@ impl Agents {
         self.serve(&version, number, None, "agent.rollback", &standing, order)
     }
 
+    /// Tries a version out beside the one that serves: it handles a share of the agent's signals from now on. One that was on trial before
+    /// gives way.
+    ///
+    /// # Errors
+    /// See [`ChangeError`].
+    pub fn try_out(
+        &self,
+        agent: &Name,
+        trial: Trial,
+        order: &Order,
+    ) -> Result<Changed, ChangeError> {
+        let _turn = self.turn();
+        let standing = self.standing(agent)?;
+        let serving = self.serving(agent, standing.rollout.as_ref());
+        let serving = serving.ok_or_else(|| ChangeError::NoAgent(agent.clone()))?;
+        if serving == trial.number {
+            return Err(ChangeError::Serves {
+                agent: agent.clone(),
+                number: serving,
+            });
+        }
+        let version = self.load(agent, trial.number, &standing.versions)?;
+        let sha256 = version.digest();
+        let canary = Canary::new(version, trial.number, trial.share);
+        self.set_trial(
+            agent,
+            serving,
+            Some(canary),
+            trial.number,
+            sha256,
+            &standing,
+            order,
+        )
+    }
+
+    /// Ends a trial: the version that serves gets all signals again.
+    ///
+    /// # Errors
+    /// See [`ChangeError`].
+    pub fn end_trial(&self, agent: &Name, order: &Order) -> Result<Changed, ChangeError> {
+        let _turn = self.turn();
+        let standing = self.standing(agent)?;
+        let serving = self.serving(agent, standing.rollout.as_ref());
+        let serving = serving.ok_or_else(|| ChangeError::NoAgent(agent.clone()))?;
+        let seat = self.inner.ground.router.seat(agent);
+        let canary = seat.and_then(|seat| seat.canary());
+        let canary = canary.ok_or_else(|| ChangeError::NoTrial(agent.clone()))?;
+        let (number, sha256) = (canary.number, canary.agent.digest());
+        drop(canary);
+        self.set_trial(agent, serving, None, number, sha256, &standing, order)
+    }
+
     /// Lets no version of an agent serve any more. Its versions and its state stay. Signals that wait for it fail, if `force`; without it
     /// they are a reason not to. How many failed.
     ///
@@ -181,13 +237,17 @@ impl Agents {
         if waiting > 0 && !force {
             return Err(refused(waiting));
         }
+        let tried = ground.router.try_out(agent, None);
         let served = ground.router.vacate(agent);
         self.watch(agent);
         // Whatever fails from here on gives the seat back.
         let result = served
             .as_ref()
             .map_or(Ok(()), |served| {
-                drained(served);
+                drained(served, served);
+                if let Some(tried) = &tried {
+                    drained(tried, &tried.agent);
+                }
                 // What was accepted between the look and the end of the seat is not to be lost without a word either.
                 match ground.store.pending_count(agent)? {
                     waiting if waiting > 0 && !force => Err(refused(waiting)),
@@ -201,6 +261,7 @@ impl Agents {
                     serving: None,
                     previous: serving.or(standing.rollout.as_ref().and_then(|it| it.previous)),
                     last_number: last_number(&standing),
+                    trial: None,
                     by: order.by.clone(),
                     at: now,
                 };
@@ -226,6 +287,10 @@ impl Agents {
                 if let Some(served) = served {
                     ground.router.install(served)?;
                     self.watch(agent);
+                }
+                if let Some(tried) = tried {
+                    let again = Canary::new(Arc::clone(&tried.agent), tried.number, tried.share);
+                    let _ = ground.router.try_out(agent, Some(again));
                 }
                 Err(error)
             }
@@ -314,9 +379,11 @@ impl Agents {
             serving,
             previous,
             last_number: last_number(&standing).max(number),
+            trial: standing.rollout.as_ref().and_then(|it| it.trial),
             by: order.by.clone(),
             at: now,
         };
+        let canary = rollout.trial;
         let body = json!({
             "order": "agent.upload", "number": number, "version": version.manifest().version,
             "sha256": version.digest(), "serving": serving,
@@ -332,6 +399,7 @@ impl Agents {
             sha256: version.digest(),
             serving,
             previous,
+            canary,
             drained: true,
         })
     }
@@ -360,6 +428,7 @@ impl Agents {
             serving: Some(number),
             previous,
             last_number: last_number(standing).max(number),
+            trial: None,
             by: order.by.clone(),
             at: now,
         };
@@ -374,8 +443,10 @@ impl Agents {
             .store
             .commit(unit(agent, changes, body, order, now))?;
         let served = ground.router.install(Arc::clone(version))?;
+        let tried = ground.router.try_out(agent, None);
         self.watch(agent);
-        let drained = served.is_none_or(|served| drained(&served));
+        let drained = served.is_none_or(|served| drained(&served, &served))
+            && tried.is_none_or(|tried| drained(&tried, &tried.agent));
         tracing::info!(%agent, number, version = version.manifest().version, by = order.by, what, drained, "agent rolled out");
         Ok(Changed {
             agent: agent.clone(),
@@ -383,6 +454,60 @@ impl Agents {
             sha256: version.digest(),
             serving: Some(number),
             previous,
+            canary: None,
+            drained,
+        })
+    }
+
+    /// Records that a version is on trial, or none any more, then lets it handle its share.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what is on trial, and what the record says of it"
+    )]
+    fn set_trial(
+        &self,
+        agent: &Name,
+        serving: u64,
+        canary: Option<Canary>,
+        number: u64,
+        sha256: Digest,
+        standing: &Standing,
+        order: &Order,
+    ) -> Result<Changed, ChangeError> {
+        let ground = &self.inner.ground;
+        let now = Millis::now();
+        let trial = canary.as_ref().map(|canary| Trial {
+            number: canary.number,
+            share: canary.share,
+        });
+        let previous = standing.rollout.as_ref().and_then(|it| it.previous);
+        let rollout = Rollout {
+            agent: agent.clone(),
+            serving: Some(serving),
+            previous,
+            last_number: last_number(standing),
+            trial,
+            by: order.by.clone(),
+            at: now,
+        };
+        let body = json!({
+            "order": "agent.canary", "number": number, "sha256": sha256, "serving": serving,
+            "share": trial.map(|trial| trial.share),
+        });
+        let changes = vec![AgentChange::Rollout(rollout)];
+        ground
+            .store
+            .commit(unit(agent, changes, body, order, now))?;
+        let tried = ground.router.try_out(agent, canary);
+        let drained = tried.is_none_or(|tried| drained(&tried, &tried.agent));
+        tracing::info!(%agent, number, share = ?trial.map(|trial| trial.share.get()), by = order.by, drained, "canary");
+        Ok(Changed {
+            agent: agent.clone(),
+            number,
+            sha256,
+            serving: Some(serving),
+            previous,
+            canary: trial,
             drained,
         })
     }
@@ -512,10 +637,10 @@ fn last_number(standing: &Standing) -> u64 {
     kept.max(given)
 }
 
-/// Waits until nobody but the caller holds a version: then nothing of it is under way.
-fn drained(version: &Arc<Agent>) -> bool {
+/// Waits until nobody but the caller holds a version's handle: then nothing of it is under way.
+fn drained<T>(handle: &Arc<T>, version: &Agent) -> bool {
     let until = Instant::now() + version.limits().deadline + DRAIN_SLACK;
-    while Arc::strong_count(version) > 1 {
+    while Arc::strong_count(handle) > 1 {
         if Instant::now() >= until {
             return false;
         }

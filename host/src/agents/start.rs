@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::model::ids::{Digest, Millis, Name};
+use crate::router::Canary;
 use crate::runtime::{Agent, Engine, Limits, LoadError, Manifest, ManifestError};
 use crate::store::{AgentChange, AgentVersion, CommitError, ReadError, Rollout, Store, Unit};
 
@@ -57,8 +58,19 @@ pub enum StartingAgents {
     Commit(#[from] CommitError),
 }
 
-/// Loads every agent that is to serve, in the order of their names. One that is refused does not keep the others out, and is not replaced
-/// by another version.
+/// What a start finds.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The agents that serve, by name.
+    pub agents: Vec<Arc<Agent>>,
+    /// Versions of them that are on trial.
+    pub canaries: Vec<Canary>,
+    /// Those that were left out.
+    pub refused: Vec<Refused>,
+}
+
+/// Loads every agent that is to serve, in the order of their names, and what is on trial. One that is refused does not keep the others out,
+/// and is not replaced by another version.
 ///
 /// # Errors
 /// See [`StartingAgents`].
@@ -67,10 +79,13 @@ pub fn load_all(
     store: &Store,
     dir: Option<&Path>,
     ceiling: &Limits,
-) -> Result<(Vec<Arc<Agent>>, Vec<Refused>), StartingAgents> {
+) -> Result<Found, StartingAgents> {
     let rollouts = store.agent_rollouts()?;
-    let mut agents = Vec::new();
-    let mut refused = Vec::new();
+    let Found {
+        mut agents,
+        mut canaries,
+        mut refused,
+    } = Found::default();
     if let Some(dir) = dir {
         for path in manifests(dir)? {
             let elsewhere = Manifest::read(&path).is_ok_and(|manifest| {
@@ -102,6 +117,22 @@ pub fn load_all(
                 }),
             },
         }
+        let Some(trial) = rollout.trial else {
+            continue;
+        };
+        let number = trial.number;
+        let version = match (number, dir) {
+            (0, None) => Err("no agents' directory is configured".to_owned()),
+            (0, Some(dir)) => find(engine, dir, &rollout.agent, ceiling),
+            _ => uploaded(engine, store, rollout, number, ceiling),
+        };
+        match version {
+            Ok(agent) => canaries.push(Canary::new(Arc::new(agent), number, trial.share)),
+            Err(reason) => refused.push(Refused {
+                manifest: format!("{} (version {number}, on trial)", rollout.agent).into(),
+                reason,
+            }),
+        }
     }
     for refused in &refused {
         tracing::error!(manifest = %refused.manifest.display(), reason = refused.reason, "agent refused");
@@ -111,7 +142,11 @@ pub fn load_all(
     for agent in &agents {
         tracing::info!(agent = %agent.manifest().name, version = agent.manifest().version, sha256 = %agent.digest(), "agent loaded");
     }
-    Ok((agents, refused))
+    Ok(Found {
+        agents,
+        canaries,
+        refused,
+    })
 }
 
 /// A deletion that was cut short by the end of the host may have left deliveries that nobody will ever take.

@@ -55,6 +55,7 @@ pub const TABLE: &[Row] = &[
     row("DELETE", "/v1/agents/{name}", Operator),
     row("POST", "/v1/agents/{name}/rollout", Operator),
     row("POST", "/v1/agents/{name}/rollback", Operator),
+    row("POST", "/v1/agents/{name}/canary", Operator),
     row("GET", "/v1/agents/{name}/versions/{number}/component", Reader),
     row("POST", "/v1/agents/{name}/quarantine", Operator),
     row("POST", "/v1/agents/{name}/restore", Operator),

@@ -1,9 +1,10 @@
-//! Versions of agents: `/v1/agents/{name}`, uploading, rolling out, rolling back, deleting.
+//! Versions of agents: `/v1/agents/{name}`, uploading, trying out, rolling out, rolling back, deleting.
 //!
 //! An upload is one JSON document with the manifest and the component in Base64: the manifest states the component's SHA-256, so that one
 //! request is pinned as a whole, and what was cut off or mixed up is refused.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -21,10 +22,11 @@ use serde_json::{Value, json};
 use crate::agents::{ChangeError, Changed, Order};
 use crate::model::check::FieldError;
 use crate::model::form::Fields;
-use crate::model::ids::Name;
+use crate::model::ids::{Name, Share};
 use crate::model::principal::Principal;
+use crate::router::Canary;
 use crate::runtime::{LoadError, MAX_COMPONENT_BYTES, Manifest};
-use crate::store::AgentVersion;
+use crate::store::{AgentVersion, Trial};
 
 use super::control::{parsed_name, standing, words};
 use super::envelope::by_of;
@@ -48,6 +50,7 @@ pub(super) fn routes() -> Routes<Arc<Api>> {
         .route("/v1/agents/{name}", put(upload).get(show).delete(delete))
         .route("/v1/agents/{name}/rollout", post(rollout))
         .route("/v1/agents/{name}/rollback", post(rollback))
+        .route("/v1/agents/{name}/canary", post(canary))
         .route(
             "/v1/agents/{name}/versions/{number}/component",
             get(component),
@@ -178,6 +181,55 @@ async fn rollout(
     Ok(json_answer(StatusCode::OK, Some(trace_id), &changed))
 }
 
+/// Tries a version out on a share of the agent's signals, or with a share of 0 ends the trial. Role: operator.
+async fn canary(
+    State(api): Shared,
+    Extension(principal): Extension<Principal>,
+    name: PathText,
+    query: Asked,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    query_of(query, &[])?;
+    let name = parsed_name(name)?;
+    let mut fields = Fields::of(read_json(&headers, body).await?, "")?;
+    let number = whole(&mut fields, "number")?;
+    let share = fields.number("share")?.ok_or_else(|| {
+        let remedy = "give the canary's part of the signals, e.g. 0.05 for 5 %; 0 ends the trial";
+        FieldError::new("share", "is missing", remedy)
+    })?;
+    let (reason, by) = (fields.text("reason")?, fields.text("by")?);
+    fields.finish()?;
+    let trial = match (Share::new(share), number) {
+        (Some(share), Some(number)) => Some(Trial { number, share }),
+        (Some(_), None) => {
+            let remedy = "give the number of the version to be tried out (GET /v1/agents/{name})";
+            return Err(FieldError::new("number", "is missing", remedy).into());
+        }
+        (None, None) if share == 0.0 => None,
+        (None, Some(_)) if share == 0.0 => {
+            let remedy = "leave it out: a share of 0 ends whatever trial there is";
+            return Err(FieldError::new("number", "goes with a share above 0", remedy).into());
+        }
+        (None, _) => {
+            let share = share.to_string();
+            return Err(not_a(
+                "share",
+                &share,
+                "give a number above 0, at most 1; or 0",
+            ));
+        }
+    };
+    let order = order(&principal, by, reason.as_deref(), &headers)?;
+    let trace_id = order.trace_id;
+    let changed = off_reactor(&api, move |api| match trial {
+        Some(trial) => api.agents.try_out(&name, trial, &order),
+        None => api.agents.end_trial(&name, &order),
+    })
+    .await??;
+    Ok(json_answer(StatusCode::OK, Some(trace_id), &changed))
+}
+
 /// Lets the version serve that served before. Role: operator.
 async fn rollback(
     State(api): Shared,
@@ -248,6 +300,7 @@ async fn show(State(api): Shared, name: PathText, query: Asked) -> Result<Respon
         body["actions"] = json!(manifest.actions);
         body["capabilities"] = json!(manifest.capabilities);
         body["limits"] = json!(seat.agent.limits());
+        body["canary"] = json!(seat.canary().as_deref().map(on_trial));
     }
     let serving = match &kept.rollout {
         Some(rollout) => rollout.serving,
@@ -261,6 +314,17 @@ async fn show(State(api): Shared, name: PathText, query: Asked) -> Result<Respon
     body["versions"] = kept.versions.iter().map(|it| line(it, serving)).collect();
     body["last_refused"] = json!(kept.refused);
     Ok(json_answer(StatusCode::OK, None, &body))
+}
+
+fn on_trial(canary: &Canary) -> Value {
+    json!({
+        "number": canary.number,
+        "version": canary.agent.manifest().version,
+        "sha256": canary.agent.digest(),
+        "share": canary.share,
+        "handled": canary.handled.load(Ordering::Relaxed),
+        "failed": canary.failed.load(Ordering::Relaxed),
+    })
 }
 
 fn line(version: &AgentVersion, serving: Option<u64>) -> Value {
@@ -361,6 +425,20 @@ impl From<ChangeError> for Problem {
                 "number",
                 "roll out a version that GET /v1/agents/{name} lists",
             ),
+            ChangeError::Serves { .. } => Self::new(
+                StatusCode::CONFLICT,
+                "version-serves",
+                "The version serves already",
+                detail,
+            )
+            .at("number", "try out another version than the one that serves"),
+            ChangeError::NoTrial(_) => Self::new(
+                StatusCode::CONFLICT,
+                "no-trial",
+                "No version is on trial",
+                detail,
+            )
+            .at("share", "begin a trial with a number and a share above 0"),
             ChangeError::Waiting { .. } => Self::new(
                 StatusCode::CONFLICT,
                 "signals-wait",

@@ -32,6 +32,7 @@ pub(super) async fn envelope<F: Future<Output = Response>>(
         Err(error) => return Problem::from(error).into_response(),
     };
     request.extensions_mut().insert(Deadline(deadline));
+    let (request, unread) = super::unread::watch(request);
     let trace_id = trace_of(request.headers(), None).ok();
     // What changes something checks its deadline where it is committed: an answer that it was too late must be true.
     let reads = request.method() == Method::GET || request.method() == Method::HEAD;
@@ -43,6 +44,7 @@ pub(super) async fn envelope<F: Future<Output = Response>>(
         },
         None => inner(request).await,
     };
+    unread.tell(&mut response);
     if !response.headers().contains_key("traceparent") {
         let trace_id = trace_id.unwrap_or_else(TraceId::fresh);
         if let Some(value) = traceparent(trace_id) {

@@ -28,6 +28,7 @@ mod tables;
 mod tls;
 mod tokens;
 mod traces;
+mod unread;
 pub mod view;
 
 pub use server::{AccessConfig, Server, ServerError, serve};

@@ -1,4 +1,4 @@
-//! `ark agent list|show|upload|rollout|rollback|delete`: the versions of a running host's agents.
+//! `ark agent list|show|upload|canary|rollout|rollback|delete`: the versions of a running host's agents.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -39,6 +39,22 @@ pub(super) enum VersionsCommand {
         /// Keeps it without letting it serve.
         #[arg(long)]
         no_rollout: bool,
+        #[command(flatten)]
+        words: Words,
+    },
+    /// Tries a version out on a share of the agent's signals, beside the one that serves. What would quarantine an agent ends the trial.
+    Canary {
+        /// The agent.
+        agent: Name,
+        /// The version's number; 0: that of the agents' directory.
+        #[arg(required_unless_present = "end", requires = "share")]
+        number: Option<u64>,
+        /// Its part of the signals: 0.05 is 5 %.
+        #[arg(long, requires = "number")]
+        share: Option<f64>,
+        /// Ends the trial.
+        #[arg(long, conflicts_with_all = ["number", "share"])]
+        end: bool,
         #[command(flatten)]
         words: Words,
     },
@@ -152,6 +168,28 @@ pub(super) fn run(command: VersionsCommand) -> anyhow::Result<ExitCode> {
                     .remote
                     .post(&format!("/v1/agents/{agent}/rollout"), &body)?,
             );
+        }
+        VersionsCommand::Canary {
+            agent,
+            number,
+            share,
+            end: _,
+            words,
+        } => {
+            let mut body = json!({"share": share.unwrap_or(0.0)});
+            if let Some(number) = number {
+                body["number"] = json!(number);
+            }
+            let body = words.add_to(body);
+            let path = format!("/v1/agents/{agent}/canary");
+            let answer = words.caller.remote.post(&path, &body)?;
+            match &answer["canary"] {
+                Value::Null => println!("no version of {agent} is on trial any more"),
+                trial => println!(
+                    "version {} of {agent} is on trial with a share of {}; version {} serves",
+                    trial["number"], trial["share"], answer["serving"]
+                ),
+            }
         }
         VersionsCommand::Rollback { agent, words } => {
             let body = words.add_to(json!({}));

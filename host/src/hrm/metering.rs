@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use crate::meters::{HrmMeters, Span, SpanId, SpanLink};
+use crate::meters::{Deployment, HrmMeters, Span, SpanId, SpanLink};
 use crate::model::action::Family;
 use crate::model::control::Quarantine;
 use crate::model::decision::{Decision, Outcome};
@@ -20,15 +20,17 @@ pub(super) struct Moments {
     pub(super) submitted: Instant,
 }
 
-/// Notes decisions of one commit that is durable now. `cause`: the signal whose invocation proposed them. `announced`: decisions go out as
-/// signals too.
+/// Notes decisions of one commit that is durable now. `cause`: the signal whose invocation proposed them, and which deployment of the agent
+/// it was. `announced`: decisions go out as signals too.
 pub(super) fn durable(
     meters: &HrmMeters,
     decisions: &[Arc<Decision>],
     moments: Moments,
-    cause: Option<SignalId>,
+    cause: Option<(SignalId, Deployment)>,
     announced: bool,
 ) {
+    let (cause, deployment) = cause.unzip();
+    let deployment = deployment.unwrap_or_default();
     let now = Instant::now();
     let Moments {
         accepted,
@@ -46,7 +48,7 @@ pub(super) fn durable(
             .decision
             .record(now.saturating_duration_since(accepted));
         meters.rules.decided(decision);
-        if let Some(agent) = meters.agents.known(&decision.agent) {
+        if let Some(agent) = meters.agents.known(&decision.agent, deployment) {
             agent.decided(decision.outcome);
         }
         if meters.spans.wanted() {
@@ -57,7 +59,7 @@ pub(super) fn durable(
 
 /// Notes a quarantine that is durable now and was not in force before.
 pub(super) fn quarantined(meters: &HrmMeters, quarantine: &Quarantine) {
-    if let Some(agent) = meters.agents.known(&quarantine.agent) {
+    if let Some(agent) = meters.agents.known(&quarantine.agent, Deployment::Stable) {
         agent.quarantined(quarantine.cause);
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::meters::HrmMeters;
+use crate::meters::{Deployment, HrmMeters};
 use serde::{Deserialize, Serialize};
 
 use crate::model::action::Action;
@@ -281,6 +281,8 @@ pub struct Settlement {
     pub truths: Vec<TruthWrite>,
     /// When it may no longer be committed.
     pub deadline: Instant,
+    /// Which deployment of the agent it was.
+    pub deployment: Deployment,
 }
 
 /// An order with its reason and who gives it.

@@ -132,13 +132,13 @@ impl AgentMeters {
         Arc::clone(meters.entry(key).or_default())
     }
 
-    /// The meter of an agent's stable deployment, if there is one.
+    /// The meter of a deployment of an agent, if there is one.
     #[must_use]
-    pub fn known(&self, agent: &Name) -> Option<Arc<AgentMeter>> {
+    pub fn known(&self, agent: &Name, deployment: Deployment) -> Option<Arc<AgentMeter>> {
         self.meters
             .read()
             .unwrap_or_else(PoisonError::into_inner)
-            .get(&(agent.clone(), Deployment::Stable))
+            .get(&(agent.clone(), deployment))
             .cloned()
     }
 
@@ -172,12 +172,13 @@ mod tests {
             .map(|(_, deployment, meter)| (deployment.as_str(), meter.succeeded.get()))
             .collect();
         assert_eq!(counts, [("stable", 2), ("canary", 1)]);
-        let stable = meters.known(&name).unwrap();
+        let stable = meters.known(&name, Deployment::Stable).unwrap();
         assert_eq!(
             (stable.failures(), stable.failed.get()),
             (vec![("fuel", 1)], 1)
         );
         assert_eq!(stable.quarantines[2].get(), 1);
-        assert!(meters.known(&"joey".parse().unwrap()).is_none());
+        let joey = "joey".parse().unwrap();
+        assert!(meters.known(&joey, Deployment::Stable).is_none());
     }
 }

@@ -247,6 +247,34 @@ impl Fraction {
     }
 }
 
+/// A part of all that comes: more than nothing, at most all of it. 0.05 is 5 %.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize)]
+#[serde(transparent)]
+pub struct Share(f64);
+
+impl Share {
+    /// `None` when the value is not above 0 and at most 1.
+    #[must_use]
+    pub fn new(value: f64) -> Option<Self> {
+        (value > 0.0 && value <= 1.0).then_some(Self(value))
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> f64 {
+        self.0
+    }
+
+    /// Whether what belongs to a trace is in this part. A trace is in it or not as a whole, and one that is in it is in every larger part
+    /// too. Callers choose their traces' ids: it is a digest of them that decides.
+    #[must_use]
+    pub fn has(self, trace: TraceId) -> bool {
+        let digest = Digest::of(&trace.to_bytes());
+        let [a, b, c, d, ..] = digest.as_bytes();
+        f64::from(u32::from_be_bytes([*a, *b, *c, *d])) < self.0 * 4_294_967_296.0
+    }
+}
+
 /// Milliseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -330,5 +358,25 @@ mod tests {
             assert_eq!(Fraction::new(bad), None, "{bad}");
         }
         assert_eq!(Fraction::new(-0.0).map(|f| f.get().to_bits()), Some(0));
+    }
+
+    #[test]
+    fn a_share_takes_its_part_of_the_traces_and_a_larger_one_those_too() {
+        for bad in [0.0, -0.1, 1.000_001, f64::NAN, f64::INFINITY] {
+            assert_eq!(Share::new(bad), None, "{bad}");
+        }
+        let traces: Vec<TraceId> = (0..20_000).map(|_| TraceId::fresh()).collect();
+        let in_share = |share: f64| {
+            let share = Share::new(share).unwrap();
+            traces.iter().filter(move |trace| share.has(**trace))
+        };
+        for share in [0.05, 0.25, 0.9] {
+            let part = in_share(share).count() as f64 / 20_000.0;
+            // Eleven standard deviations of a binomial at most.
+            assert!((part - share).abs() < 0.04, "{part} of {share}");
+        }
+        assert_eq!(in_share(1.0).count(), traces.len());
+        let larger = Share::new(0.25).unwrap();
+        assert!(in_share(0.05).all(|trace| larger.has(*trace)));
     }
 }

@@ -47,11 +47,7 @@ pub(super) enum Event {
     /// A signal is on disk, for these seats.
     Accepted(Arc<Signal>, Vec<usize>),
     /// The HRM's answer to what an invocation wanted, and when it came.
-    Answered(
-        Box<Settling>,
-        Result<Vec<Arc<Decision>>, HrmError>,
-        Instant,
-    ),
+    Answered(Box<Settling>, Result<Vec<Arc<Decision>>, HrmError>, Instant),
     /// A job of a seat ended.
     Finished(u64, usize, Finish),
     /// A worker's thread has ended, since a slow guest had lowered its priority.

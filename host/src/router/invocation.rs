@@ -10,14 +10,17 @@ use std::time::{Duration, Instant, SystemTime};
 use crossbeam_channel::Sender;
 
 use crate::hrm::{Hrm, HrmError, InvocationAction, LiveServices, Settlement, refusal};
-use crate::meters::{RouterMeters, Span, SpanId};
+use crate::meters::{Deployment, RouterMeters, Span, SpanId};
 use crate::model::decision::Decision;
 use crate::model::ids::{DecisionId, Millis, Name};
 use crate::model::signal::Signal;
 use crate::runtime::{Agent, Effects, InvocationFailure, InvocationReport, LogLevel};
-use crate::store::{AuditEntry, AuditKind, CommitError, DeliveryDone, DeliveryResult, Store, Unit};
-use crate::watchdog::{Breach, Capsule, Observation, Usage, Watchdog};
+use crate::store::{
+    AgentChange, AuditEntry, AuditKind, CommitError, DeliveryDone, DeliveryResult, Store, Unit,
+};
+use crate::watchdog::{Breach, Capsule, Observation, Usage, WATCHDOG, Watchdog};
 
+use super::canary::Canary;
 use super::dispatcher::{Event, Finish};
 use super::seat::{Seat, Seats};
 use super::workers::Work;
@@ -40,10 +43,21 @@ struct Turn {
     seat: usize,
     place: Arc<Seat>,
     agent: Arc<Agent>,
+    /// The trial that it is a part of.
+    canary: Option<Arc<Canary>>,
     signal: Arc<Signal>,
     started: Instant,
     /// How often its state was changed under it.
     conflicts: u32,
+}
+
+impl Turn {
+    const fn deployment(&self) -> Deployment {
+        match self.canary {
+            Some(_) => Deployment::Canary,
+            None => Deployment::Stable,
+        }
+    }
 }
 
 /// A turn whose guest is done, while the HRM judges and the writer writes what it wants: no thread waits for that.
@@ -112,7 +126,9 @@ impl Invoker {
                     return false;
                 };
                 // The version that serves now ends what it begins, whatever is rolled out meanwhile.
-                let Some(agent) = place.agent() else {
+                let canary = place.canary_for(&job.signal);
+                let trial = canary.as_ref().map(|canary| Arc::clone(&canary.agent));
+                let Some(agent) = trial.or_else(|| place.agent()) else {
                     let finish = Finish::Retry(job.signal);
                     let _ = self.events.send(Event::Finished(job.id, job.seat, finish));
                     return false;
@@ -122,6 +138,7 @@ impl Invoker {
                     seat: job.seat,
                     place,
                     agent,
+                    canary,
                     signal: job.signal,
                     started: job.started,
                     conflicts: 0,
@@ -129,18 +146,48 @@ impl Invoker {
             }
             Work::GoOn(settling, error) => self.go_on(*settling, error),
             Work::Stop(settling, breach) => {
-                let Turn {
-                    job, seat, agent, ..
-                } = settling.turn;
-                // Before the router is told: a quarantine must be in force when it looks for the agent's next turn.
-                self.watchdog.stop(&agent.manifest().name, breach);
-                drop(agent);
-                let _ = self
-                    .events
-                    .send(Event::Finished(job, seat, Finish::Settled));
+                self.stop(&settling.turn, &breach);
+                self.finish(settling.turn, Finish::Settled);
                 false
             }
         }
+    }
+
+    /// Records that a trial has ended. It has, in this process, even if that cannot be recorded now.
+    fn record_end(&self, agent: &Name, canary: &Canary, breach: &Breach) {
+        let now = Millis::now();
+        tracing::warn!(%agent, number = canary.number, reason = breach.reason, "a canary is withdrawn");
+        let body = serde_json::json!({
+            "order": "agent.canary",
+            "number": canary.number,
+            "sha256": canary.agent.digest(),
+            "share": null,
+            "cause": breach.cause,
+            "by": WATCHDOG,
+            "reason": breach.reason,
+        });
+        let unit = Unit {
+            audit: vec![AuditEntry {
+                kind: AuditKind::Operator,
+                id: DecisionId::fresh().to_string(),
+                trace_id: None,
+                agent: Some(agent.clone()),
+                action_type: Some("agent.canary".to_owned()),
+                outcome: None,
+                at: now,
+                body: body.to_string(),
+            }],
+            agents: vec![AgentChange::EndTrial {
+                agent: agent.clone(),
+                number: canary.number,
+            }],
+            at: now,
+            ..Unit::default()
+        };
+        if let Err(error) = self.store.commit(unit) {
+            tracing::error!(%agent, %error, "a canary's end could not be recorded: a restart begins its trial anew");
+        }
+        self.watchdog.alert_withdrawn(agent, canary.number, breach);
     }
 
     /// Tells the router that a thread whose priority was lowered has ended.
@@ -181,23 +228,42 @@ impl Invoker {
 
     /// Ends a turn whose outcome is known: counts it, lets the watchdog see it, tells the router.
     fn end(&self, turn: Turn, end: End) {
-        let breach = self.note(&turn, &end, Instant::now());
-        let Turn {
-            job, seat, agent, ..
-        } = turn;
-        if let Some(breach) = breach {
-            // Before the router is told: a quarantine must be in force when it looks for the agent's next turn.
-            self.watchdog.stop(&agent.manifest().name, breach);
+        if let Some(breach) = self.note(&turn, &end, Instant::now()) {
+            self.stop(&turn, &breach);
         }
+        self.finish(turn, end.finish);
+    }
+
+    /// Stops what has failed once too often: a trial, or else the agent. Blocks until that is on disk, and before the router is told: it must
+    /// be in force when the agent's next turn is looked for.
+    fn stop(&self, turn: &Turn, breach: &Breach) {
+        match &turn.canary {
+            Some(canary) if turn.place.end_trial(canary) => {
+                self.record_end(&turn.place.name, canary, breach);
+            }
+            Some(_) => {}
+            None => self.watchdog.stop(&turn.place.name, breach.clone()),
+        }
+    }
+
+    fn finish(&self, turn: Turn, finish: Finish) {
+        let (job, seat) = (turn.job, turn.seat);
         // Before the router is told: whoever waits for the version's last invocation may look at once.
-        drop(agent);
-        let _ = self.events.send(Event::Finished(job, seat, end.finish));
+        drop(turn);
+        let _ = self.events.send(Event::Finished(job, seat, finish));
     }
 
     /// Counts a turn and lets the watchdog see it.
     fn note(&self, turn: &Turn, end: &End, at: Instant) -> Option<Breach> {
         let elapsed = at.saturating_duration_since(turn.started);
         self.meter(turn, end, elapsed);
+        let seen = Observation {
+            success: end.success,
+            latency: elapsed,
+        };
+        if let Some(canary) = &turn.canary {
+            return canary.note(seen, &self.watchdog);
+        }
         // A version that no longer serves is not to be held against the one that does.
         if end.success.is_none() || !turn.place.serves(&turn.agent) {
             return None;
@@ -205,10 +271,6 @@ impl Invoker {
         turn.place
             .failing
             .store(end.success == Some(false), Ordering::Relaxed);
-        let seen = Observation {
-            success: end.success,
-            latency: elapsed,
-        };
         self.watchdog.observe(&turn.agent, seen, end.usage)
     }
 
@@ -218,7 +280,10 @@ impl Invoker {
             return;
         }
         let manifest = turn.agent.manifest();
-        let meter = self.meters.agents.of(&manifest.name);
+        let meter = self
+            .meters
+            .agents
+            .deployed(&manifest.name, turn.deployment());
         self.meters.invocation.record(elapsed);
         meter
             .busy_nanos
@@ -244,6 +309,7 @@ impl Invoker {
                 attributes: vec![
                     ("ark.agent", manifest.name.to_string()),
                     ("ark.agent_version", manifest.version.clone()),
+                    ("ark.deployment", turn.deployment().as_str().to_owned()),
                     ("ark.topic", signal.topic.clone()),
                 ],
                 failure: end.failure.map(str::to_owned),
@@ -307,6 +373,7 @@ impl Invoker {
             memories: effects.memories,
             truths: effects.truths,
             deadline,
+            deployment: turn.deployment(),
         };
         let settling = Box::new(Settling { turn, report });
         let events = self.events.clone();

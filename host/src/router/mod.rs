@@ -8,10 +8,12 @@
 //! could not be committed stays pending and is tried again; an agent in quarantine is handed nothing, and what waits for it waits on, or
 //! expires.
 //!
-//! Reading order: this file (accepting), [`dispatcher`] (whose turn it is), [`workers`] (the threads), [`invocation`] (one turn), [`seat`].
+//! Reading order: this file (accepting), [`dispatcher`] (whose turn it is), [`workers`] (the threads), [`invocation`] (one turn), [`seat`],
+//! [`canary`].
 //!
 //! Must not know: HTTP, SQL, rules.
 
+mod canary;
 mod dispatcher;
 mod invocation;
 mod seat;
@@ -27,13 +29,14 @@ use crossbeam_channel::Sender;
 
 use crate::hrm::guards::Guards;
 use crate::hrm::{ALERT_TOPIC, Hrm};
-use crate::meters::{RouterMeters, Span, SpanId, SpanLink};
+use crate::meters::{Deployment, RouterMeters, Span, SpanId, SpanLink};
 use crate::model::ids::{Digest, Millis, Name, SignalId, TraceId};
 use crate::model::signal::Signal;
 use crate::runtime::Agent;
 use crate::store::{CommitError, NewSignal, SignalKey, SignalReceipt, Store, SubmitError, Unit};
 use crate::watchdog::Watchdog;
 
+pub use canary::Canary;
 use dispatcher::{Dispatcher, Event};
 use invocation::Invoker;
 use seat::Seats;
@@ -130,6 +133,8 @@ pub struct Accepted {
 pub struct Parts {
     /// The agents.
     pub agents: Vec<Arc<Agent>>,
+    /// Versions of them that are on trial.
+    pub canaries: Vec<Canary>,
     /// Who judges what they propose.
     pub hrm: Hrm,
     /// Where signals are kept.
@@ -164,6 +169,7 @@ impl Router {
     pub fn start(config: RouterConfig, parts: Parts) -> Result<Self, RouterError> {
         let Parts {
             agents,
+            canaries,
             hrm,
             store,
             guards,
@@ -185,6 +191,12 @@ impl Router {
             .collect();
         let backlog = seats.iter().map(|seat| seat.waiting()).sum();
         let seats = Seats::new(seats);
+        for canary in canaries {
+            if let Some(seat) = seats.of(&canary.agent.manifest().name) {
+                let _ = meters.agents.deployed(&seat.name, Deployment::Canary);
+                let _ = seat.try_out(Some(Arc::new(canary)));
+            }
+        }
         let backlog = Arc::new(AtomicUsize::new(backlog));
         announce(&hrm, &seats);
         let (events, inbox) = crossbeam_channel::unbounded();
@@ -363,6 +375,15 @@ impl Router {
         announce(&self.hrm, &self.seats);
         self.wake();
         Ok(served)
+    }
+
+    /// Begins the trial of a version beside the one that serves, or ends it; the version that was on trial. One caller at a time.
+    #[must_use = "what it has under way is to be waited for"]
+    pub fn try_out(&self, agent: &Name, canary: Option<Canary>) -> Option<Arc<Canary>> {
+        if canary.is_some() {
+            let _ = self.meters.agents.deployed(agent, Deployment::Canary);
+        }
+        self.seats.of(agent)?.try_out(canary.map(Arc::new))
     }
 
     /// Lets no version of an agent serve; the one that served. What waits for it waits on, until a version is installed or it is deleted.

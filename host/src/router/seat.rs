@@ -11,8 +11,11 @@ use std::time::Instant;
 use arc_swap::{ArcSwap, ArcSwapOption};
 
 use crate::model::ids::Name;
+use crate::model::signal::Signal;
 use crate::runtime::Agent;
 use crate::watchdog::Allowance;
+
+use super::canary::Canary;
 
 /// An agent's place.
 #[derive(Debug)]
@@ -20,6 +23,7 @@ pub struct Seat {
     /// Whose.
     pub name: Name,
     agent: ArcSwapOption<Agent>,
+    canary: ArcSwapOption<Canary>,
     /// What still comes for it is settled as failed.
     deleted: AtomicBool,
     /// Invocations that were committed.
@@ -38,6 +42,7 @@ impl Seat {
         Self {
             name: agent.manifest().name.clone(),
             agent: ArcSwapOption::new(Some(agent)),
+            canary: ArcSwapOption::empty(),
             deleted: AtomicBool::new(false),
             handled: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -51,6 +56,28 @@ impl Seat {
     #[must_use]
     pub fn agent(&self) -> Option<Arc<Agent>> {
         self.agent.load_full()
+    }
+
+    /// The version on trial.
+    #[must_use]
+    pub fn canary(&self) -> Option<Arc<Canary>> {
+        self.canary.load_full()
+    }
+
+    /// The version on trial, if this signal is one of its share.
+    pub(super) fn canary_for(&self, signal: &Signal) -> Option<Arc<Canary>> {
+        self.canary().filter(|canary| canary.takes(signal))
+    }
+
+    /// Begins a trial, or ends it; the version that was on trial.
+    pub(super) fn try_out(&self, canary: Option<Arc<Canary>>) -> Option<Arc<Canary>> {
+        self.canary.swap(canary)
+    }
+
+    /// Ends this very trial; `false`: it has ended already.
+    pub(super) fn end_trial(&self, canary: &Arc<Canary>) -> bool {
+        let was = self.canary.compare_and_swap(canary, None);
+        was.as_ref().is_some_and(|was| Arc::ptr_eq(was, canary))
     }
 
     /// Whether this very version serves now.

@@ -1,8 +1,9 @@
 //! Versions of agents that were uploaded: their components (once each, by digest), their manifests, and which version serves.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::Serialize;
 
-use crate::model::ids::{Digest, Millis, Name};
+use crate::model::ids::{Digest, Millis, Name, Share};
 
 use super::Store;
 use super::audit::{hash_at, required};
@@ -12,12 +13,19 @@ use super::error::ReadError;
 pub const DELETED: &str = "the agent was deleted";
 
 /// A change of what is kept of agents. Who may make it, and whether it makes sense, was decided before.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum AgentChange {
     /// Keeps a version.
     Version(NewVersion),
     /// Says which version serves.
     Rollout(Rollout),
+    /// Ends a version's trial; nothing, where it is not on trial any more.
+    EndTrial {
+        /// Whose.
+        agent: Name,
+        /// The version on trial.
+        number: u64,
+    },
     /// Settles every delivery that waits for the agent as failed.
     Settle {
         /// Whose.
@@ -49,7 +57,7 @@ pub struct NewVersion {
 }
 
 /// Which version of an agent serves.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Rollout {
     /// Whose.
     pub agent: Name,
@@ -59,10 +67,21 @@ pub struct Rollout {
     pub previous: Option<u64>,
     /// The last number that was given to a version.
     pub last_number: u64,
+    /// The version on trial.
+    pub trial: Option<Trial>,
     /// Who said so.
     pub by: String,
     /// When.
     pub at: Millis,
+}
+
+/// A version on trial beside the one that serves.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Trial {
+    /// The version; 0: that of the agents' directory.
+    pub number: u64,
+    /// Its part of the signals.
+    pub share: Share,
 }
 
 /// A version as it is kept, without its component.
@@ -88,17 +107,25 @@ pub(super) fn write(connection: &Connection, change: &AgentChange) -> rusqlite::
         AgentChange::Version(new) => write_version(connection, new).map(|()| 0),
         AgentChange::Rollout(rollout) => connection
             .prepare_cached(
-                "INSERT OR REPLACE INTO agent_rollouts (agent, serving, previous, last_number, by, at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                "INSERT OR REPLACE INTO agent_rollouts (agent, serving, previous, last_number, canary, share, by, at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
             )?
             .execute(params![
                 rollout.agent.as_str(),
                 rollout.serving,
                 rollout.previous,
                 rollout.last_number,
+                rollout.trial.map(|trial| trial.number),
+                rollout.trial.map(|trial| trial.share.get()),
                 rollout.by,
                 rollout.at.0
             ])
+            .map(|_| 0),
+        AgentChange::EndTrial { agent, number } => connection
+            .prepare_cached(
+                "UPDATE agent_rollouts SET canary = NULL, share = NULL WHERE agent = ?1 AND canary = ?2",
+            )?
+            .execute(params![agent.as_str(), number])
             .map(|_| 0),
         AgentChange::Settle { agent, at } => connection
             .prepare_cached(
@@ -131,7 +158,8 @@ fn write_version(connection: &Connection, new: &NewVersion) -> rusqlite::Result<
             "DELETE FROM agent_versions WHERE agent = ?1
              AND number NOT IN (SELECT number FROM agent_versions WHERE agent = ?1 ORDER BY number DESC LIMIT ?2)
              AND number NOT IN (SELECT coalesce(serving, 0) FROM agent_rollouts WHERE agent = ?1)
-             AND number NOT IN (SELECT coalesce(previous, 0) FROM agent_rollouts WHERE agent = ?1)",
+             AND number NOT IN (SELECT coalesce(previous, 0) FROM agent_rollouts WHERE agent = ?1)
+             AND number NOT IN (SELECT coalesce(canary, 0) FROM agent_rollouts WHERE agent = ?1)",
         )?
         .execute(params![new.agent.as_str(), new.keep])?;
     connection
@@ -142,14 +170,22 @@ fn write_version(connection: &Connection, new: &NewVersion) -> rusqlite::Result<
     Ok(())
 }
 
+fn trial(number: Option<u64>, share: Option<f64>) -> Option<Trial> {
+    Some(Trial {
+        number: number?,
+        share: share.and_then(Share::new)?,
+    })
+}
+
 fn read_rollout(row: &Row<'_>) -> rusqlite::Result<Rollout> {
     Ok(Rollout {
         agent: required(row, 0)?,
         serving: row.get(1)?,
         previous: row.get(2)?,
         last_number: row.get(3)?,
-        by: row.get(4)?,
-        at: Millis(row.get(5)?),
+        trial: trial(row.get(4)?, row.get(5)?),
+        by: row.get(6)?,
+        at: Millis(row.get(7)?),
     })
 }
 
@@ -162,7 +198,7 @@ impl Store {
         self.inner.readers.with(|connection| {
             connection
                 .prepare_cached(
-                    "SELECT agent, serving, previous, last_number, by, at FROM agent_rollouts ORDER BY agent",
+                    "SELECT agent, serving, previous, last_number, canary, share, by, at FROM agent_rollouts ORDER BY agent",
                 )?
                 .query_map([], read_rollout)?
                 .collect()
@@ -177,7 +213,8 @@ impl Store {
         self.inner.readers.with(|connection| {
             connection
                 .prepare_cached(
-                    "SELECT agent, serving, previous, last_number, by, at FROM agent_rollouts WHERE agent = ?1",
+                    "SELECT agent, serving, previous, last_number, canary, share, by, at FROM agent_rollouts
+                     WHERE agent = ?1",
                 )?
                 .query_row([agent.as_str()], read_rollout)
                 .optional()

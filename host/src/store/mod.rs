@@ -51,7 +51,7 @@ use crossbeam_channel::{Sender, TrySendError};
 use crate::meters::StoreMeters;
 
 pub use account::{AccountChange, AccountRow};
-pub use agents::{AgentChange, AgentVersion, DELETED, NewVersion, Rollout};
+pub use agents::{AgentChange, AgentVersion, DELETED, NewVersion, Rollout, Trial};
 pub use approvals::{Approval, ApprovalChange, ApprovalFilter, ApprovalStatus};
 pub use audit::{
     Anchor, AuditEntry, AuditFilter, AuditKind, AuditRow, ChainFault, ChainReport, StateAnchor,

@@ -22,6 +22,10 @@ CREATE TABLE agent_rollouts (
     -- Which one served before it.
     previous    INTEGER,
     last_number INTEGER NOT NULL,
+    -- The version on trial beside the one that serves, and its part of the signals.
+    canary      INTEGER,
+    share       REAL CHECK (share > 0 AND share <= 1),
     by          TEXT NOT NULL,
-    at          INTEGER NOT NULL
+    at          INTEGER NOT NULL,
+    CHECK ((canary IS NULL) = (share IS NULL))
 ) STRICT, WITHOUT ROWID;

@@ -263,6 +263,27 @@ impl Watchdog {
         self.inner.quarantine(agent, breach);
     }
 
+    /// Notes how an invocation of a version on trial went; the breach that it completes, if any.
+    pub fn breach(&self, health: &Mutex<Health>, seen: Observation) -> Option<Breach> {
+        lock(health).note(seen, &self.inner.thresholds.load(), Instant::now())
+    }
+
+    /// Alerts that a version on trial was withdrawn.
+    pub fn alert_withdrawn(&self, agent: &Name, number: u64, breach: &Breach) {
+        self.inner.alert(Alert {
+            at_ms: Millis::now(),
+            severity: Severity::Critical,
+            kind: "canary_withdrawn".to_owned(),
+            agent: Some(agent.clone()),
+            message: format!(
+                "version {number}, on trial, is withdrawn: {}",
+                breach.reason
+            ),
+            observed: None,
+            limit: None,
+        });
+    }
+
     /// Notes how many signals wait for an agent.
     pub fn observe_queue(&self, agent: &Name, waiting: usize, most: usize) {
         self.inner.warn(agent, "queue", waiting as f64, most as f64);

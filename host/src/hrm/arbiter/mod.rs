@@ -19,6 +19,7 @@ use std::time::Instant;
 
 use crossbeam_channel::Receiver;
 
+use crate::meters::Deployment;
 use crate::model::action::{Action, Family, Parameters};
 use crate::model::decision::{ApprovalGiven, Decision, Outcome};
 use crate::model::facts::{Approval, Facts};
@@ -277,7 +278,7 @@ impl Arbiter {
             taken,
             submitted: Instant::now(),
         };
-        let durable = self.durable(moments, Some(cause));
+        let durable = self.durable(moments, Some((cause, settlement.deployment)));
         self.submit(unit, reply, move |_| {
             durable(&decisions);
             decisions
@@ -288,7 +289,7 @@ impl Arbiter {
     fn durable(
         &self,
         moments: Moments,
-        cause: Option<SignalId>,
+        cause: Option<(SignalId, Deployment)>,
     ) -> impl FnOnce(&[Arc<Decision>]) + Send + 'static {
         let meters = Arc::clone(&self.config.meters);
         let announced = self.announce.load(Ordering::Acquire);
