@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::body::Body;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -314,11 +314,7 @@ impl Auth {
 }
 
 /// Lets a request pass, or answers it.
-pub(super) async fn gate(
-    State(auth): State<Arc<Auth>>,
-    mut request: Request,
-    next: Next,
-) -> Response {
+pub(super) async fn gate(auth: Arc<Auth>, mut request: Request, next: Next) -> Response {
     let coded = request.headers().contains_key(header::TRANSFER_ENCODING);
     let mut response = match auth.admit(&request) {
         Ok(_) if let Some(Malformed(error)) = request.extensions_mut().remove() => {

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::model::check::FieldError;
@@ -28,7 +27,10 @@ pub(super) struct Deadline(pub(super) Option<Instant>);
 pub(super) struct Malformed(pub(super) FieldError);
 
 /// Reads the deadline, ends reads that take longer, and puts a trace on answers that have none.
-pub(super) async fn envelope(mut request: Request, next: Next) -> Response {
+pub(super) async fn envelope<F: Future<Output = Response>>(
+    mut request: Request,
+    inner: impl FnOnce(Request) -> F,
+) -> Response {
     let trace_id = trace_of(request.headers(), None);
     let deadline = deadline_of(request.headers());
     let traced = trace_id.as_ref().ok().copied();
@@ -41,7 +43,7 @@ pub(super) async fn envelope(mut request: Request, next: Next) -> Response {
     };
     request.extensions_mut().insert(Deadline(deadline));
     let (request, unread) = super::unread::watch(request);
-    let mut response = answered(deadline, request, next).await;
+    let mut response = answered(deadline, request, inner).await;
     unread.tell(&mut response);
     if !response.headers().contains_key("traceparent")
         && let Some(value) = traceparent(traced.unwrap_or_else(TraceId::fresh))
@@ -51,20 +53,24 @@ pub(super) async fn envelope(mut request: Request, next: Next) -> Response {
     response
 }
 
-async fn answered(deadline: Option<Instant>, request: Request, next: Next) -> Response {
+async fn answered<F: Future<Output = Response>>(
+    deadline: Option<Instant>,
+    request: Request,
+    inner: impl FnOnce(Request) -> F,
+) -> Response {
     let reads = request.method() == Method::GET || request.method() == Method::HEAD;
     if !reads {
         // What changes something checks its deadline where it is committed: an answer that it was too late must be true.
-        return next.run(request).await;
+        return inner(request).await;
     }
     let stream = request.uri().path() == "/v1/events";
     let known = request.headers().get(header::IF_NONE_MATCH).cloned();
     let response = match deadline.filter(|_| !stream) {
-        Some(deadline) => match tokio::time::timeout_at(deadline.into(), next.run(request)).await {
+        Some(deadline) => match tokio::time::timeout_at(deadline.into(), inner(request)).await {
             Ok(response) => response,
             Err(_) => too_late().into_response(),
         },
-        None => next.run(request).await,
+        None => inner(request).await,
     };
     match known {
         Some(known) if is_known(&known, &response) => unchanged(response),

@@ -116,11 +116,9 @@ pub(super) fn routes(
             }
             problem
         })
-        .layer(middleware::from_fn_with_state(auth, super::auth::gate))
-        .layer(middleware::from_fn(super::envelope::envelope))
         .layer(middleware::from_fn_with_state(
-            Arc::clone(&app.telemetry.meters.api),
-            super::metering::metered,
+            (Arc::clone(&app.telemetry.meters.api), auth),
+            super::metering::front,
         ))
         .with_state(api)
 }

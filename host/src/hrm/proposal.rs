@@ -279,7 +279,7 @@ pub struct Settlement {
     /// Whose invocation.
     pub agent: Name,
     /// The signal it handled.
-    pub signal: Signal,
+    pub signal: Arc<Signal>,
     /// What it proposes.
     pub actions: Vec<InvocationAction>,
     /// Its state writes.

@@ -11,8 +11,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
+use crate::hrm::HrmError;
 use crate::hrm::guards::Guards;
 use crate::meters::{SpanLink, Spans};
+use crate::model::decision::Decision;
 use crate::model::ids::{DecisionId, Millis, Name, SignalId};
 use crate::model::signal::Signal;
 use crate::store::{
@@ -21,8 +23,9 @@ use crate::store::{
 };
 use crate::watchdog::{Turns, Watchdog};
 
+use super::invocation::{Invoker, Settling};
 use super::seat::{Seat, Seats};
-use super::workers::{Job, Workers};
+use super::workers::{Job, Work, Workers};
 use super::{Places, RouterConfig, names, receivers};
 
 /// How many pending signals of an agent are held in memory.
@@ -37,10 +40,14 @@ const EXPIRED_BATCH: u32 = 256;
 const RETRY_AFTER: Duration = Duration::from_millis(250);
 /// An invocation that runs for longer no longer counts as prompt.
 const PROMPT: Duration = Duration::from_millis(10);
+/// How long the end of the host waits for what runs; each of it has a deadline of its own.
+const LAST_WAIT: Duration = Duration::from_secs(60);
 
 pub(super) enum Event {
     /// A signal is on disk, for these seats.
     Accepted(Arc<Signal>, Vec<usize>),
+    /// The HRM's answer to what an invocation wanted, and when it came.
+    Answered(Box<Settling>, Result<Vec<Arc<Decision>>, HrmError>, Instant),
     /// A job of a seat ended.
     Finished(u64, usize, Finish),
     /// A worker's thread has ended, since a slow guest had lowered its priority.
@@ -68,6 +75,7 @@ pub(super) struct Around {
     pub(super) store: Store,
     pub(super) guards: Arc<Guards>,
     pub(super) watchdog: Watchdog,
+    pub(super) invoker: Arc<Invoker>,
     pub(super) backlog: Arc<AtomicUsize>,
     pub(super) spans: Spans,
 }
@@ -124,11 +132,22 @@ impl Dispatcher {
     pub(super) fn run(mut self, inbox: &Receiver<Event>) {
         self.wake();
         let mut poll_at = Instant::now();
+        // Once told to stop, nothing is handed out any more, and what runs is waited for.
+        let mut stop_at: Option<Instant> = None;
         loop {
-            let place_at = self.dispatch();
+            let place_at = match stop_at {
+                None => self.dispatch(),
+                Some(_) if self.running.is_empty() => return,
+                Some(latest) if Instant::now() >= latest => {
+                    tracing::warn!("an invocation has not ended");
+                    return;
+                }
+                Some(_) => None,
+            };
             let retry_at = self.queues.iter().filter_map(|queue| queue.retry_at).min();
             let next = [Some(poll_at), retry_at, place_at];
-            let next = next.into_iter().flatten().min().unwrap_or(poll_at);
+            let next = next.into_iter().flatten().min();
+            let next = stop_at.or(next).unwrap_or(poll_at);
             match inbox.recv_timeout(next.saturating_duration_since(Instant::now())) {
                 Ok(event) => {
                     let mut outbox = false;
@@ -136,20 +155,26 @@ impl Dispatcher {
                     while let Some(current) = event {
                         match current {
                             Event::Accepted(signal, receivers) => self.enqueue(&signal, &receivers),
+                            Event::Answered(settling, result, at) => {
+                                outbox |= self.answered(settling, result, at);
+                            }
                             Event::Finished(job, seat, finish) => self.finished(job, seat, finish),
                             Event::Slowed(worker) => self.workers.replace(worker),
                             Event::Outbox => outbox = true,
                             Event::Wake => self.wake(),
-                            Event::Stop => return,
+                            Event::Stop => stop_at = Some(Instant::now() + LAST_WAIT),
                         }
                         event = inbox.try_recv().ok();
                     }
-                    if outbox {
+                    if outbox && stop_at.is_none() {
                         self.carry_out_outbox();
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if stop_at.is_some() {
+                continue;
             }
             let now = Instant::now();
             for seat in 0..self.queues.len() {
@@ -214,6 +239,32 @@ impl Dispatcher {
             }
             self.queue_up(*seat);
         }
+    }
+
+    /// Ends a job whose outcome is on disk, or has a worker see to it; `true`: there may be something in the outbox.
+    fn answered(
+        &mut self,
+        settling: Box<Settling>,
+        result: Result<Vec<Arc<Decision>>, HrmError>,
+        at: Instant,
+    ) -> bool {
+        let decisions = match result {
+            Ok(decisions) => decisions,
+            Err(error) => {
+                self.workers.hand_out(Work::GoOn(settling, error));
+                return false;
+            }
+        };
+        let (sends_on, breach) = self.around.invoker.settled(&settling, &decisions, at);
+        if let Some(breach) = breach {
+            self.workers.hand_out(Work::Stop(settling, breach));
+        } else {
+            let (job, seat) = settling.job();
+            // Its version is let go first: whoever waits for that may look as soon as the delivery is settled.
+            drop(settling);
+            self.finished(job, seat, Finish::Settled);
+        }
+        sends_on
     }
 
     fn finished(&mut self, job: u64, seat: usize, finish: Finish) {
@@ -356,12 +407,12 @@ impl Dispatcher {
                 failing,
             },
         );
-        self.workers.hand_out(Job {
+        self.workers.hand_out(Work::Handle(Job {
             id,
             seat,
             signal,
             started: now,
-        });
+        }));
     }
 
     /// Settles as failed what came for an agent while it was deleted. What was pending before was settled with the deletion.

@@ -200,19 +200,19 @@ impl Router {
         let backlog = Arc::new(AtomicUsize::new(backlog));
         announce(&hrm, &seats);
         let (events, inbox) = crossbeam_channel::unbounded();
-        let invoker = Invoker {
+        let invoker = Arc::new(Invoker {
             hrm: hrm.clone(),
             store: store.clone(),
             seats: seats.clone(),
             watchdog: watchdog.clone(),
             meters: Arc::clone(&meters),
             events: events.clone(),
-        };
+        });
         for seat in seats.all().iter() {
             let _ = meters.agents.of(&seat.name);
         }
         let threads = config.workers.max(1).saturating_add(config.slow_workers);
-        let workers = Workers::start(threads, invoker)
+        let workers = Workers::start(threads, Arc::clone(&invoker))
             .map_err(|error| RouterError::Thread(error.to_string()))?;
         let dispatcher = Dispatcher::new(
             &config,
@@ -221,6 +221,7 @@ impl Router {
                 store: store.clone(),
                 guards,
                 watchdog: watchdog.clone(),
+                invoker,
                 backlog: Arc::clone(&backlog),
                 spans: meters.spans.clone(),
             },

@@ -9,9 +9,11 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
 
+use crate::hrm::HrmError;
 use crate::model::signal::Signal;
+use crate::watchdog::Breach;
 
-use super::invocation::Invoker;
+use super::invocation::{Invoker, Settling};
 
 /// One invocation to be run.
 pub(super) struct Job {
@@ -25,15 +27,25 @@ pub(super) struct Job {
     pub(super) started: Instant,
 }
 
+/// What a thread may be given to do.
+pub(super) enum Work {
+    /// An invocation.
+    Handle(Job),
+    /// An invocation whose outcome could not be committed: why.
+    GoOn(Box<Settling>, HrmError),
+    /// An invocation after which its agent is to be stopped.
+    Stop(Box<Settling>, Breach),
+}
+
 /// The handle to the threads: they end when it is dropped and what they run is done.
 pub(super) struct Workers {
-    jobs: Option<Sender<Job>>,
+    jobs: Option<Sender<Work>>,
     pool: Arc<Pool>,
 }
 
 struct Pool {
-    invoker: Invoker,
-    work: Receiver<Job>,
+    invoker: Arc<Invoker>,
+    work: Receiver<Work>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -42,7 +54,7 @@ impl Workers {
     ///
     /// # Errors
     /// One of them cannot be started.
-    pub(super) fn start(threads: usize, invoker: Invoker) -> std::io::Result<Self> {
+    pub(super) fn start(threads: usize, invoker: Arc<Invoker>) -> std::io::Result<Self> {
         let (jobs, work) = crossbeam_channel::unbounded();
         let pool = Arc::new(Pool {
             invoker,
@@ -58,10 +70,10 @@ impl Workers {
         })
     }
 
-    /// Hands out a job; there is a free thread for it, or the caller has counted wrong and it waits.
-    pub(super) fn hand_out(&self, job: Job) {
+    /// Hands out work; there is a free thread for it, or the caller has counted wrong and it waits.
+    pub(super) fn hand_out(&self, work: Work) {
         if let Some(jobs) = &self.jobs {
-            let _ = jobs.send(job);
+            let _ = jobs.send(work);
         }
     }
 }
@@ -99,8 +111,8 @@ fn spawn(pool: &Arc<Pool>, number: usize) -> std::io::Result<()> {
     let thread = std::thread::Builder::new()
         .name(format!("ark-guest-{number}"))
         .spawn(move || {
-            while let Ok(job) = own.work.recv() {
-                if own.invoker.run(&job) {
+            while let Ok(work) = own.work.recv() {
+                if own.invoker.run(work) {
                     own.invoker.slowed(number);
                     return;
                 }

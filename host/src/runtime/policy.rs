@@ -113,7 +113,9 @@ pub enum SettingsRefused {
 }
 
 /// One thing that is wrong with settings, in the policy's own words: of bounded length, without control characters.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error, utoipa::ToSchema,
+)]
 #[error("settings{}{field}: {problem}; {remedy}", separator(.field))]
 #[serde(deny_unknown_fields)]
 pub struct SettingsProblem {

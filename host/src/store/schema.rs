@@ -23,6 +23,7 @@ const MIGRATIONS: &[(&[&str], Option<Step>)] = &[
             include_str!("schema_v4_policies.sql"),
             include_str!("schema_v4_agents.sql"),
             include_str!("schema_v4_fleet.sql"),
+            include_str!("schema_v4_deliveries.sql"),
         ],
         None,
     ),

@@ -224,14 +224,17 @@ impl Watchdog {
         }
     }
 
-    /// Notes how an invocation went, and puts the agent into quarantine if that was one failure too many. Blocks until the quarantine is on
-    /// disk.
-    pub fn observe(&self, agent: &Agent, seen: Observation, usage: Option<Usage>) {
+    /// Notes how an invocation went. If that was one failure too many, the agent is to be stopped ([`Watchdog::stop`]) before its next turn.
+    #[must_use = "the agent is to be stopped"]
+    pub fn observe(
+        &self,
+        agent: &Agent,
+        seen: Observation,
+        usage: Option<Usage>,
+    ) -> Option<Breach> {
         let inner = &self.inner;
         let name = &agent.manifest().name;
-        let Some(health) = inner.health_of(name) else {
-            return;
-        };
+        let health = inner.health_of(name)?;
         let now = Instant::now();
         let breach = lock(&health).note(seen, &inner.thresholds.load(), now);
         if let Some(usage) = usage {
@@ -252,9 +255,12 @@ impl Watchdog {
                 inner.warn(name, kind, observed, limit);
             }
         }
-        if let Some(breach) = breach {
-            inner.quarantine(name, breach);
-        }
+        breach
+    }
+
+    /// Puts an agent into quarantine. Blocks until that is on disk.
+    pub fn stop(&self, agent: &Name, breach: Breach) {
+        self.inner.quarantine(agent, breach);
     }
 
     /// Notes how an invocation of a version on trial went; the breach that it completes, if any.
