@@ -69,7 +69,7 @@ pub struct Ready {
     /// It may.
     pub ready: bool,
     /// Why not, in words.
-    pub problems: Vec<&'static str>,
+    pub problems: Vec<String>,
     /// Test vectors that the Graveyard passed at the start.
     pub graveyard_vectors: usize,
     /// Agents that serve.
