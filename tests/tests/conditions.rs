@@ -176,3 +176,48 @@ fn a_rollback_under_a_key_is_carried_out_once() {
     let (status, answer) = client.post("/v1/agents/kyle/rollback", &json!({}));
     assert_eq!((status, &answer["serving"]), (200, &json!(2)), "{answer}");
 }
+
+/// What an operator does belongs to the trace that the request names, and to the one that the answer names.
+#[test]
+fn changes_and_orders_keep_their_trace() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let host = Host::start(&dir.path().join("data"), &[]);
+    let mut client = Client::new(&host);
+    for (index, (method, path, body)) in [
+        (
+            "PUT",
+            "/v1/lists/restricted/entries/GME",
+            r#"{"reason": "r"}"#,
+        ),
+        ("DELETE", "/v1/lists/restricted/entries/GME?reason=r", ""),
+        (
+            "PUT",
+            "/v1/account/capital",
+            r#"{"amount": 1000, "reason": "r"}"#,
+        ),
+        (
+            "POST",
+            "/v1/account/results",
+            r#"{"amount": -1, "reason": "r"}"#,
+        ),
+        ("PUT", "/v1/state/kyle/k", r#"{"value": 1}"#),
+        ("POST", "/v1/halt", r#"{"reason": "r"}"#),
+        ("POST", "/v1/resume", r#"{"reason": "r"}"#),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let trace = format!("{:032x}", index + 1);
+        let parent = format!("00-{trace}-00f067aa0ba902b7-01");
+        let headers = [JSON, ("traceparent", parent.as_str())];
+        let (status, answered, body) = client
+            .request(method, path, &headers, body.as_bytes())
+            .expect("an answer");
+        assert_eq!(status, 200, "{path}: {}", String::from_utf8_lossy(&body));
+        let named = header(&answered, "traceparent").expect("a trace");
+        assert!(named.contains(&trace), "{method} {path}: {named}");
+        let (status, found) = client.get(&format!("/v1/traces/{trace}"));
+        assert_eq!(status, 200, "{method} {path}: {found}");
+        assert_eq!(found["steps"].as_array().map(Vec::len), Some(1), "{found}");
+    }
+}

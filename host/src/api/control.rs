@@ -24,7 +24,7 @@ use crate::store::{AlertFilter, AlertRow};
 use crate::watchdog::{FleetSeen, HealthView, RedisSeen, Retention, Thresholds};
 
 use super::envelope::{by_of, key_of_header};
-use super::exchange::{Asked, json_answer, not_a, path_text, query_of, read_json};
+use super::exchange::{Asked, json_answer, not_a, path_text, query_of, read_json, trace_of};
 use super::openapi::{Described, Keyed, PageQuery};
 use super::problem::Problem;
 use super::reading::{PathText, off_reactor, page_of};
@@ -237,8 +237,10 @@ async fn instruct(
         return Err(not_a("by", &by, "give your own name"));
     }
     fields.finish()?;
+    let trace_id = trace_of(headers, None)?;
     let instruction = Instruction {
         order: order.clone(),
+        trace_id,
         reason,
         by,
         from: None,
@@ -260,7 +262,7 @@ async fn instruct(
     }
     Ok(json_answer(
         StatusCode::OK,
-        None,
+        Some(trace_id),
         &Ordered {
             order: order.as_str(),
             agent: order.agent().cloned(),

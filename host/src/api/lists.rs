@@ -23,7 +23,9 @@ use crate::store::{AccountRow, List, ListEntry, ListRow};
 
 use super::control::words;
 use super::envelope::{by_of, key_of_header};
-use super::exchange::{Asked, json_answer, not_a, parsed, path_text, query_of, read_json};
+use super::exchange::{
+    Asked, json_answer, not_a, parsed, path_text, query_of, read_json, trace_of,
+};
 use super::openapi::{Described, EntryPath, KeyPageQuery, Keyed, MustSayWhy, PageQuery};
 use super::operating::{limit_of, next_of, place_of};
 use super::problem::Problem;
@@ -344,7 +346,7 @@ async fn put_entry(
         key: key.clone(),
         entry: Some(entry),
     };
-    let receipt = attest(&api, &principal, fields, what, None).await?;
+    let receipt = attest(&api, &principal, fields, what, &headers, None).await?;
     Ok(json_answer(
         StatusCode::OK,
         Some(receipt.trace_id),
@@ -367,6 +369,7 @@ async fn take_off(
     Extension(principal): Extension<Principal>,
     path: PathPair,
     query: Asked,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let (list, key) = place(path)?;
     let query = query_of(query, &["reason", "by"])?;
@@ -380,7 +383,7 @@ async fn take_off(
         key: key.clone(),
         entry: None,
     };
-    let receipt = attest(&api, &principal, fields, what, None).await?;
+    let receipt = attest(&api, &principal, fields, what, &headers, None).await?;
     Ok(json_answer(
         StatusCode::OK,
         Some(receipt.trace_id),
@@ -427,11 +430,13 @@ async fn attest(
     principal: &Principal,
     mut fields: Fields,
     what: Attested,
+    headers: &HeaderMap,
     idempotency: Option<IdempotencyKey>,
 ) -> Result<AttestationReceipt, Problem> {
     let reason = fields.required_text("reason", "say why, for the audit log")?;
     let attestation = Attestation {
         what,
+        trace_id: trace_of(headers, None)?,
         reason: words("reason", &reason)?,
         by: by_of(principal, "by", fields.text("by")?)?,
         idempotency,
@@ -488,7 +493,15 @@ async fn capital(
         let remedy = format!("give {LEAST_CAPITAL} or more");
         return Err(not_a("amount", &amount.to_string(), &remedy));
     }
-    let receipt = attest(&api, &principal, fields, Attested::Capital(amount), None).await?;
+    let receipt = attest(
+        &api,
+        &principal,
+        fields,
+        Attested::Capital(amount),
+        &headers,
+        None,
+    )
+    .await?;
     Ok(json_answer(
         StatusCode::OK,
         Some(receipt.trace_id),
@@ -519,7 +532,15 @@ async fn result(
     let key = key_of_header(&headers, &document.to_string())?;
     let mut fields = Fields::of(document, "")?;
     let amount = amount_of(&mut fields)?;
-    let receipt = attest(&api, &principal, fields, Attested::Result(amount), key).await?;
+    let receipt = attest(
+        &api,
+        &principal,
+        fields,
+        Attested::Result(amount),
+        &headers,
+        key,
+    )
+    .await?;
     Ok(json_answer(
         StatusCode::OK,
         Some(receipt.trace_id),

@@ -1,4 +1,4 @@
-//! The document of this API (OpenAPI 3.1), made from the annotated handlers.
+//! The document of this API (`OpenAPI` 3.1), made from the annotated handlers.
 //!
 //! The routes and the operations are one thing ([`utoipa_axum`]): a call cannot be served and be left out. What holds for many calls is
 //! said once, here: who may call (from the table of calls), what every request may carry, and how every error looks.
@@ -206,7 +206,7 @@ pub(super) struct ExpectedRevision {
 #[into_params(parameter_in = Header)]
 #[allow(dead_code, reason = "it describes what `Expected` reads")]
 pub(super) struct Conditional {
-    /// The ETag of the revision that must still be the latest, e.g. `"3"`.
+    /// The `ETag` of the revision that must still be the latest, e.g. `"3"`.
     #[param(rename = "If-Match", pattern = "^\"[0-9]{1,18}\"$", example = "\"3\"")]
     matched: Option<String>,
     /// There must be none yet.
@@ -222,7 +222,7 @@ pub(super) fn routes() -> Described {
 
 /// The document of this API
 ///
-/// OpenAPI 3.1.
+/// To generate clients from, say.
 #[utoipa::path(get, path = "/openapi.json", operation_id = "openapi", tag = "about",
     responses((status = 200, description = "The document.", body = serde_json::Value)))]
 async fn openapi(State(api): Shared) -> Response {

@@ -217,6 +217,8 @@ pub struct Resolved {
 pub struct Attestation {
     /// What.
     pub what: Attested,
+    /// The trace it belongs to.
+    pub trace_id: TraceId,
     /// Who.
     pub by: String,
     /// Why.
@@ -299,6 +301,8 @@ pub struct Settlement {
 pub struct Instruction {
     /// What.
     pub order: Order,
+    /// The trace it belongs to.
+    pub trace_id: TraceId,
     /// Why, in words.
     pub reason: String,
     /// Who: `watchdog`, or an operator's name.

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::hrm::{HrmError, IdempotencyKey, Instruction};
 use crate::model::control::Order;
-use crate::model::ids::{Digest, Millis, Name};
+use crate::model::ids::{Digest, Millis, Name, TraceId};
 use crate::store::{FleetPlace, SecretKey, Unit};
 
 use super::Watched;
@@ -278,6 +278,7 @@ impl Fleet {
         }
         let instruction = Instruction {
             order: entry.order,
+            trace_id: TraceId::fresh(),
             reason: entry.reason,
             by: entry.by,
             from: Some(entry.origin),

@@ -425,6 +425,7 @@ impl Inner {
             let done = self.order(Instruction {
                 from: None,
                 idempotency: None,
+                trace_id: TraceId::fresh(),
                 order: Order::Halt,
                 reason: format!("the Graveyard's pin is broken: {error}"),
                 by: WATCHDOG.to_owned(),
@@ -532,6 +533,7 @@ impl Inner {
             let done = self.order(Instruction {
                 from: None,
                 idempotency: None,
+                trace_id: TraceId::fresh(),
                 order: Order::Quarantine {
                     agent: agent.clone(),
                     cause: breach.cause,

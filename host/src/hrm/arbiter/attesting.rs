@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::model::ids::{DecisionId, Millis, TraceId};
+use crate::model::ids::{DecisionId, Millis};
 use crate::store::{AccountChange, AuditEntry, AuditKind, ListChange, Unit};
 
 use super::super::handle::Reply;
@@ -25,6 +25,7 @@ impl Arbiter {
         };
         let Attestation {
             what,
+            trace_id,
             by,
             reason,
             idempotency,
@@ -84,7 +85,6 @@ impl Arbiter {
         tracing::warn!(what = name, by, reason, "attested");
         body["by"] = json!(by);
         body["reason"] = json!(reason);
-        let trace_id = TraceId::fresh();
         unit.audit.push(AuditEntry {
             kind: AuditKind::Operator,
             id: DecisionId::fresh().to_string(),

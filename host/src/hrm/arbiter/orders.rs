@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::model::control::{Halt, Order, Quarantine};
-use crate::model::ids::{Millis, Name, TraceId};
+use crate::model::ids::{Millis, Name};
 use crate::store::{ControlChange, Unit};
 
 use super::super::handle::Reply;
@@ -51,7 +51,7 @@ impl Arbiter {
             reason = instruction.reason,
             "ordered"
         );
-        let trace_id = TraceId::fresh();
+        let trace_id = instruction.trace_id;
         let alert = alert(&instruction, now);
         let mut unit = Unit {
             control: vec![change.clone()],
