@@ -18,9 +18,7 @@ use crate::model::ids::Millis;
 use crate::policies::{self, Policies, StartingPolicies};
 use crate::readiness::Readiness;
 use crate::router::{Parts, Router, RouterError};
-use crate::runtime::{
-    Engine, EngineError, GraveyardSource, Pin, PinError, PinnedGraveyard,
-};
+use crate::runtime::{Engine, EngineError, GraveyardSource, Pin, PinError, PinnedGraveyard};
 use crate::store::{OpenError, Store, StoreConfig, Unit};
 use crate::telemetry::{Groundwork, OpenApprovals, Sources, Telemetry, TelemetryError};
 use crate::watchdog::{Watchdog, Watched};
@@ -112,8 +110,7 @@ impl App {
             config.policy_fuel,
             config.most_policies,
         );
-        let operator =
-            policies::find(&ground, &config.policies, config.policies_dir.as_deref())?;
+        let operator = policies::find(&ground, &config.policies, config.policies_dir.as_deref())?;
         let dir = config.agents_dir.as_deref();
         let (agents, refused) = crate::agents::load_all(&engine, &store, dir, &config.limits)?;
         let lists = Unit {

@@ -92,7 +92,10 @@ fn a_thousand_hot_swaps_under_load_fail_nothing_and_replay_identically() {
     let (first, second) = (moody(0, 1), moody(0, 2));
     let warns = json!({"settings": {"mood": "warn"}, "by": "ada"});
     assert_eq!(put(&mut client, &name, &first, &warns)["number"], 1);
-    assert_eq!(put(&mut client, &name, &second, &json!({"by": "ada"}))["number"], 2);
+    assert_eq!(
+        put(&mut client, &name, &second, &json!({"by": "ada"}))["number"],
+        2
+    );
     let over = AtomicBool::new(false);
     let decided = [AtomicUsize::new(0), AtomicUsize::new(0)];
     let mut took = Vec::with_capacity(swaps);
@@ -163,7 +166,11 @@ fn a_thousand_hot_swaps_under_load_fail_nothing_and_replay_identically() {
     assert_eq!(host.terminate(), Some(0));
     let report = place.replay();
     let all = decided[0] + decided[1];
-    assert_eq!((&report["decisions"], &report["identical"]), (&json!(all), &json!(all)), "{report}");
+    assert_eq!(
+        (&report["decisions"], &report["identical"]),
+        (&json!(all), &json!(all)),
+        "{report}"
+    );
     let database = rusqlite::Connection::open(place.data().join("ark.db")).expect("the database");
     let changes: usize = database
         .query_row(
@@ -181,7 +188,12 @@ fn a_bad_upload_is_refused_with_its_field_and_what_was_in_force_stays() {
     let host = place.start();
     let mut client = Client::new(&host);
     let name = moody_name(0);
-    let first = put(&mut client, &name, &moody(0, 1), &json!({"settings": {"mood": "warn"}}));
+    let first = put(
+        &mut client,
+        &name,
+        &moody(0, 1),
+        &json!({"settings": {"mood": "warn"}}),
+    );
     let good = moody(0, 2);
     let agent = std::fs::read(ark_tests::hostile_guests().join("chaos.wasm")).expect("a component");
     let failing = changed(
@@ -193,27 +205,110 @@ fn a_bad_upload_is_refused_with_its_field_and_what_was_in_force_stays() {
     let settings = |settings: Value| with(json!({"settings": settings}));
     let too_large = json!({"component": "A".repeat(45 << 20), "sha256": "0".repeat(64)});
     for (what, body, status, field) in [
-        ("wrong hash", with(json!({"sha256": "0".repeat(64)})), 422, "sha256"),
+        (
+            "wrong hash",
+            with(json!({"sha256": "0".repeat(64)})),
+            422,
+            "sha256",
+        ),
         ("no hash", json!({"component": base64(&good)}), 400, "body"),
         ("an agent", upload_of(&agent, &json!({})), 422, "component"),
-        ("truncated", upload_of(&good[..good.len() / 2], &json!({})), 422, "component"),
-        ("no component at all", upload_of(b"hello", &json!({})), 422, "component"),
-        ("too large as a component", upload_of(&vec![0; (32 << 20) + 1], &json!({})), 422, "component"),
+        (
+            "truncated",
+            upload_of(&good[..good.len() / 2], &json!({})),
+            422,
+            "component",
+        ),
+        (
+            "no component at all",
+            upload_of(b"hello", &json!({})),
+            422,
+            "component",
+        ),
+        (
+            "too large as a component",
+            upload_of(&vec![0; (32 << 20) + 1], &json!({})),
+            422,
+            "component",
+        ),
         ("too large as a body", too_large, 413, "body"),
-        ("another policy", upload_of(&moody(7, 2), &json!({})), 422, "name"),
-        ("fails its vectors", upload_of(&failing, &json!({})), 422, "component"),
-        ("malformed vectors", upload_of(&changed(&good, "denies: in the mood", "denies: in the \"ood"), &json!({})), 422, "component"),
-        ("settings of an unknown field", settings(json!({"moood": "pass"})), 422, "settings.moood"),
-        ("settings that the policy refuses", settings(json!({"symbol": "btc"})), 422, "settings.symbol"),
-        ("settings that are no object", settings(json!([1])), 400, "settings"),
-        ("traps with its settings", settings(json!({"mood": "trap"})), 422, "component"),
-        ("never returns with its settings", settings(json!({"mood": "loop"})), 422, "component"),
-        ("takes all memory with its settings", settings(json!({"mood": "grow"})), 422, "component"),
+        (
+            "another policy",
+            upload_of(&moody(7, 2), &json!({})),
+            422,
+            "name",
+        ),
+        (
+            "fails its vectors",
+            upload_of(&failing, &json!({})),
+            422,
+            "component",
+        ),
+        (
+            "malformed vectors",
+            upload_of(
+                &changed(&good, "denies: in the mood", "denies: in the \"ood"),
+                &json!({}),
+            ),
+            422,
+            "component",
+        ),
+        (
+            "settings of an unknown field",
+            settings(json!({"moood": "pass"})),
+            422,
+            "settings.moood",
+        ),
+        (
+            "settings that the policy refuses",
+            settings(json!({"symbol": "btc"})),
+            422,
+            "settings.symbol",
+        ),
+        (
+            "settings that are no object",
+            settings(json!([1])),
+            400,
+            "settings",
+        ),
+        (
+            "traps with its settings",
+            settings(json!({"mood": "trap"})),
+            422,
+            "component",
+        ),
+        (
+            "never returns with its settings",
+            settings(json!({"mood": "loop"})),
+            422,
+            "component",
+        ),
+        (
+            "takes all memory with its settings",
+            settings(json!({"mood": "grow"})),
+            422,
+            "component",
+        ),
         ("unknown mode", with(json!({"mode": "audit"})), 400, "mode"),
         ("no place", with(json!({"order": 2_000_000})), 400, "order"),
-        ("unknown field", with(json!({"rollout": true})), 400, "rollout"),
-        ("no base64", json!({"component": "*", "sha256": sha256(b"")}), 400, "component"),
-        ("another revision", with(json!({"expected_revision": 9})), 409, "expected_revision"),
+        (
+            "unknown field",
+            with(json!({"rollout": true})),
+            400,
+            "rollout",
+        ),
+        (
+            "no base64",
+            json!({"component": "*", "sha256": sha256(b"")}),
+            400,
+            "component",
+        ),
+        (
+            "another revision",
+            with(json!({"expected_revision": 9})),
+            409,
+            "expected_revision",
+        ),
     ] {
         let (answered, answer) = send(&mut client, "PUT", &name, &body);
         assert_eq!(answered, status, "{what}: {answer}");
@@ -221,7 +316,10 @@ fn a_bad_upload_is_refused_with_its_field_and_what_was_in_force_stays() {
         assert!(answer["remedy"].is_string(), "{what}: {answer}");
         let shown = show(&mut client, &name);
         if status == 422 {
-            assert!(shown["last_refused"]["reason"].is_string(), "{what}: {shown}");
+            assert!(
+                shown["last_refused"]["reason"].is_string(),
+                "{what}: {shown}"
+            );
         }
         assert_eq!(
             (&shown["enforced"]["sha256"], &shown["revision"]),
@@ -230,7 +328,12 @@ fn a_bad_upload_is_refused_with_its_field_and_what_was_in_force_stays() {
         );
     }
     // Everything that is wrong with settings is told at once.
-    let (_, answer) = send(&mut client, "PATCH", &name, &json!({"settings": {"symbol": ""}}));
+    let (_, answer) = send(
+        &mut client,
+        "PATCH",
+        &name,
+        &json!({"settings": {"symbol": ""}}),
+    );
     assert_eq!(answer["problems"][0]["field"], "symbol", "{answer}");
     let (_, answer) = send(&mut client, "PATCH", &name, &json!({}));
     assert_eq!(answer["field"], "body", "{answer}");
@@ -239,11 +342,28 @@ fn a_bad_upload_is_refused_with_its_field_and_what_was_in_force_stays() {
     // What was never in force can be asked after too.
     let nobody = moody_name(9);
     assert_eq!(client.get(&format!("/v1/policies/{nobody}")).0, 404);
-    assert_eq!(send(&mut client, "PUT", &nobody, &upload_of(b"hello", &json!({}))).0, 422);
+    assert_eq!(
+        send(
+            &mut client,
+            "PUT",
+            &nobody,
+            &upload_of(b"hello", &json!({}))
+        )
+        .0,
+        422
+    );
     assert!(show(&mut client, &nobody)["last_refused"]["reason"].is_string());
     put(&mut client, &moody_name(1), &moody(1, 1), &json!({}));
-    let third = send(&mut client, "PUT", &moody_name(2), &upload_of(&moody(2, 1), &json!({})));
-    assert_eq!((third.0, &third.1["type"]), (409, &json!("urn:ark:problem:too-many-policies")));
+    let third = send(
+        &mut client,
+        "PUT",
+        &moody_name(2),
+        &upload_of(&moody(2, 1), &json!({})),
+    );
+    assert_eq!(
+        (third.0, &third.1["type"]),
+        (409, &json!("urn:ark:problem:too-many-policies"))
+    );
     let decision = propose(&mut client, "S1");
     assert_eq!(part(&decision, &name)["rules"][2]["answer"], "warn");
     assert_eq!(host.terminate(), Some(0));
@@ -258,30 +378,59 @@ fn what_is_on_trial_is_recorded_and_compared_and_changes_no_outcome() {
     let name = moody_name(0);
     let denying = json!({"mode": "shadow", "settings": {"mood": "deny", "symbol": "BAD"}});
     let answer = put(&mut client, &name, &moody(0, 1), &denying);
-    assert_eq!((&answer["enforced"], &answer["shadow"]), (&Value::Null, &json!(1)), "{answer}");
+    assert_eq!(
+        (&answer["enforced"], &answer["shadow"]),
+        (&Value::Null, &json!(1)),
+        "{answer}"
+    );
     let good = propose(&mut client, "GOOD");
     let bad = propose(&mut client, "BAD");
     for (decision, would_be) in [(&good, "approved"), (&bad, "denied")] {
         assert_eq!(decision["outcome"], "approved", "{decision}");
-        assert_eq!(decision["policies"].as_array().map(Vec::len), Some(1), "{decision}");
+        assert_eq!(
+            decision["policies"].as_array().map(Vec::len),
+            Some(1),
+            "{decision}"
+        );
         let shadow = &decision["shadows"][0];
         assert_eq!(
             (&shadow["outcome"], &shadow["differs"], &shadow["policy"]),
-            (&json!(would_be), &json!(would_be != "approved"), &json!(name)),
+            (
+                &json!(would_be),
+                &json!(would_be != "approved"),
+                &json!(name)
+            ),
             "{decision}"
         );
     }
     let shown = show(&mut client, &name);
     let trial = &shown["shadow"];
     assert_eq!(
-        (&trial["decisions"], &trial["compared"], &trial["would_differ"], &trial["failures"]),
+        (
+            &trial["decisions"],
+            &trial["compared"],
+            &trial["would_differ"],
+            &trial["failures"]
+        ),
         (&json!(2), &json!(2), &json!(1), &json!(0)),
         "{shown}"
     );
-    assert_eq!(trial["latest_differing"][0]["decision_id"], bad["decision_id"], "{shown}");
-    assert_eq!(trial["settings"], json!({"mood": "deny", "symbol": "BAD"}), "{shown}");
+    assert_eq!(
+        trial["latest_differing"][0]["decision_id"], bad["decision_id"],
+        "{shown}"
+    );
+    assert_eq!(
+        trial["settings"],
+        json!({"mood": "deny", "symbol": "BAD"}),
+        "{shown}"
+    );
     // An enforced version beside it: it is compared in that one's place.
-    put(&mut client, &name, &moody(0, 2), &json!({"settings": {"mood": "hold"}}));
+    put(
+        &mut client,
+        &name,
+        &moody(0, 2),
+        &json!({"settings": {"mood": "hold"}}),
+    );
     let held = propose(&mut client, "OTHER");
     assert_eq!(
         (&held["outcome"], &held["shadows"][0]["outcome"]),
@@ -315,14 +464,31 @@ fn what_is_on_trial_is_recorded_and_compared_and_changes_no_outcome() {
     let decision = propose(&mut client, "BOOM");
     assert_eq!(decision["outcome"], "denied", "{decision}");
     let reason = decision["reasons"][0].as_str().unwrap_or_default();
-    assert!(reason.contains(&name) && reason.contains("limit of fuel"), "{decision}");
+    assert!(
+        reason.contains(&name) && reason.contains("limit of fuel"),
+        "{decision}"
+    );
     // Putting on trial what is enforced is asked for by its own name only.
     let again = json!({"mode": "shadow", "settings": {"mood": "loop", "symbol": "BOOM"}});
     let (status, answer) = send(&mut client, "PATCH", &name, &again);
-    assert_eq!((status, &answer["field"]), (409, &json!("mode")), "{answer}");
+    assert_eq!(
+        (status, &answer["field"]),
+        (409, &json!("mode")),
+        "{answer}"
+    );
     let (status, answer) = send(&mut client, "PATCH", &name, &json!({"mode": "shadow"}));
-    assert_eq!((status, &answer["enforced"]), (200, &Value::Null), "{answer}");
-    assert!(answer["remarks"][0].as_str().unwrap_or_default().contains("nothing of"), "{answer}");
+    assert_eq!(
+        (status, &answer["enforced"]),
+        (200, &Value::Null),
+        "{answer}"
+    );
+    assert!(
+        answer["remarks"][0]
+            .as_str()
+            .unwrap_or_default()
+            .contains("nothing of"),
+        "{answer}"
+    );
     assert_eq!(propose(&mut client, "BOOM")["outcome"], "approved");
     let metrics = Client::of_telemetry(&host).get_text("/metrics");
     for row in [
@@ -412,7 +578,12 @@ fn the_order_is_explicit_and_so_are_keys_and_revisions() {
     let host = place.start();
     let mut client = Client::new(&host);
     for (number, order) in [(1, 30), (2, 10), (3, 20)] {
-        put(&mut client, &moody_name(number), &moody(number, 1), &json!({"order": order}));
+        put(
+            &mut client,
+            &moody_name(number),
+            &moody(number, 1),
+            &json!({"order": order}),
+        );
     }
     let asked = |client: &mut Client| -> Vec<String> {
         let decision = propose(client, "S1");
@@ -428,8 +599,17 @@ fn the_order_is_explicit_and_so_are_keys_and_revisions() {
     assert_eq!((status, &answer["revision"]), (200, &json!(2)), "{answer}");
     assert_eq!(asked(&mut client), named([1, 2, 3]));
     let listed = client.get("/v1/policies?limit=2").1;
-    let names: Vec<&Value> = listed["policies"].as_array().expect("policies").iter().map(|one| &one["name"]).collect();
-    assert_eq!(names, [&json!(moody_name(1)), &json!(moody_name(2))], "{listed}");
+    let names: Vec<&Value> = listed["policies"]
+        .as_array()
+        .expect("policies")
+        .iter()
+        .map(|one| &one["name"])
+        .collect();
+    assert_eq!(
+        names,
+        [&json!(moody_name(1)), &json!(moody_name(2))],
+        "{listed}"
+    );
     let cursor = listed["next_cursor"].as_str().expect("a cursor");
     let rest = client.get(&format!("/v1/policies?cursor={cursor}")).1;
     assert_eq!(rest["policies"].as_array().map(Vec::len), Some(1), "{rest}");
@@ -438,12 +618,25 @@ fn the_order_is_explicit_and_so_are_keys_and_revisions() {
     let path = format!("/v1/policies/{name}");
     let json_type = ("Content-Type", "application/json");
     let (status, headers, _) = client
-        .request("PATCH", &path, &[json_type, ("If-Match", "\"2\"")], br#"{"order": 6}"#)
+        .request(
+            "PATCH",
+            &path,
+            &[json_type, ("If-Match", "\"2\"")],
+            br#"{"order": 6}"#,
+        )
         .expect("an answer");
-    let tag = headers.iter().find(|(name, _)| name == "etag").map(|(_, tag)| tag.as_str());
+    let tag = headers
+        .iter()
+        .find(|(name, _)| name == "etag")
+        .map(|(_, tag)| tag.as_str());
     assert_eq!((status, tag), (200, Some("\"3\"")));
     let stale = client
-        .request("PATCH", &path, &[json_type, ("If-Match", "\"2\"")], br#"{"order": 7}"#)
+        .request(
+            "PATCH",
+            &path,
+            &[json_type, ("If-Match", "\"2\"")],
+            br#"{"order": 7}"#,
+        )
         .expect("an answer");
     assert_eq!(stale.0, 412);
     let there = client
@@ -458,25 +651,49 @@ fn the_order_is_explicit_and_so_are_keys_and_revisions() {
         let (status, _, answer) = client
             .request("POST", &path, &headers, body.as_bytes())
             .expect("an answer");
-        (status, serde_json::from_slice::<Value>(&answer).expect("JSON"))
+        (
+            status,
+            serde_json::from_slice::<Value>(&answer).expect("JSON"),
+        )
     };
     let first = keyed(&mut client, r#"{"number": 1}"#);
-    assert_eq!((first.0, &first.1["revision"]), (200, &json!(5)), "{}", first.1);
+    assert_eq!(
+        (first.0, &first.1["revision"]),
+        (200, &json!(5)),
+        "{}",
+        first.1
+    );
     assert_eq!(keyed(&mut client, r#"{"number": 1}"#), first);
     assert_eq!(keyed(&mut client, r#"{"number": 2}"#).0, 422);
     assert_eq!(show(&mut client, &name)["revision"], 5);
     let (status, answer) = client.post(&format!("{path}/rollback"), &json!({}));
     assert_eq!((status, &answer["enforced"]), (200, &json!(2)), "{answer}");
     let (status, answer) = client.post(&format!("{path}/rollout"), &json!({"number": 77}));
-    assert_eq!((status, &answer["field"]), (404, &json!("number")), "{answer}");
+    assert_eq!(
+        (status, &answer["field"]),
+        (404, &json!("number")),
+        "{answer}"
+    );
     let (status, _, bytes) = client
         .request("GET", &format!("{path}/versions/2/component"), &[], b"")
         .expect("an answer");
     assert_eq!((status, bytes), (200, moody(1, 2)));
-    assert_eq!(client.get(&format!("{path}/versions/1")).1["sha256"], sha256(&moody(1, 1)));
+    assert_eq!(
+        client.get(&format!("{path}/versions/1")).1["sha256"],
+        sha256(&moody(1, 1))
+    );
     // Taken out, it is not asked; its versions stay.
-    let (status, answer) = send(&mut client, "DELETE", &format!("{name}?by=ada&reason=gone"), &Value::Null);
-    assert_eq!((status, &answer["enforced"]), (200, &Value::Null), "{answer}");
+    let (status, answer) = send(
+        &mut client,
+        "DELETE",
+        &format!("{name}?by=ada&reason=gone"),
+        &Value::Null,
+    );
+    assert_eq!(
+        (status, &answer["enforced"]),
+        (200, &Value::Null),
+        "{answer}"
+    );
     assert_eq!(asked(&mut client).len(), 2);
     assert_eq!(send(&mut client, "DELETE", &name, &Value::Null).0, 404);
     let (status, answer) = client.post(&format!("{path}/rollout"), &json!({"number": 1}));
@@ -508,7 +725,10 @@ fn a_kill_during_a_change_leaves_the_old_or_the_new() {
         let mut client = Client::new(&host);
         let decision = propose(&mut client, &format!("S{round}"));
         let judged = &part(&decision, &name)["sha256"];
-        assert!(*judged == old || *judged == new, "round {round}: {decision}");
+        assert!(
+            *judged == old || *judged == new,
+            "round {round}: {decision}"
+        );
         assert_eq!(show(&mut client, &name)["enforced"]["sha256"], *judged);
     }
     assert_eq!(host.terminate(), Some(0));
@@ -521,10 +741,16 @@ fn an_uploaded_policy_that_cannot_be_loaded_denies_everything_until_it_is_exchan
     let host = place.start();
     let name = moody_name(0);
     put(&mut Client::new(&host), &name, &moody(0, 1), &json!({}));
-    assert_eq!(propose(&mut Client::new(&host), "S1")["outcome"], "approved");
+    assert_eq!(
+        propose(&mut Client::new(&host), "S1")["outcome"],
+        "approved"
+    );
     assert_eq!(host.terminate(), Some(0));
     let database = rusqlite::Connection::open(place.data().join("ark.db")).expect("the database");
-    let broken = database.execute("UPDATE policy_components SET bytes = substr(bytes, 1, 1000)", []);
+    let broken = database.execute(
+        "UPDATE policy_components SET bytes = substr(bytes, 1, 1000)",
+        [],
+    );
     assert_eq!(broken.expect("a change"), 1);
     drop(database);
     let config = place.config().display().to_string();
@@ -542,22 +768,38 @@ fn an_uploaded_policy_that_cannot_be_loaded_denies_everything_until_it_is_exchan
         std::thread::sleep(Duration::from_millis(20));
     };
     let problem = problems[0].as_str().unwrap_or_default();
-    assert!(problem.contains(&name) && problem.contains("PUT /v1/policies/"), "{problem}");
+    assert!(
+        problem.contains(&name) && problem.contains("PUT /v1/policies/"),
+        "{problem}"
+    );
     let decision = propose(&mut client, "S2");
     assert_eq!(decision["outcome"], "denied", "{decision}");
     let reason = decision["reasons"][0].as_str().unwrap_or_default();
-    assert!(reason.contains(&name) && reason.contains("changed on disk"), "{decision}");
+    assert!(
+        reason.contains(&name) && reason.contains("changed on disk"),
+        "{decision}"
+    );
     assert!(show(&mut client, &name)["broken"].is_string());
     // The same bytes again are the same version, and put right what was broken on disk.
-    assert_eq!(put(&mut client, &name, &moody(0, 1), &json!({}))["number"], 1);
+    assert_eq!(
+        put(&mut client, &name, &moody(0, 1), &json!({}))["number"],
+        1
+    );
     assert_eq!(propose(&mut client, "S3")["outcome"], "approved");
     assert_eq!(client.get("/readyz").0, 200);
     assert_eq!(host.terminate(), Some(0));
     let host = place.start();
-    assert_eq!(propose(&mut Client::new(&host), "S4")["outcome"], "approved");
+    assert_eq!(
+        propose(&mut Client::new(&host), "S4")["outcome"],
+        "approved"
+    );
     assert_eq!(host.terminate(), Some(0));
     let report = place.replay();
-    assert_eq!((&report["decisions"], &report["failures"]), (&json!(4), &json!(1)), "{report}");
+    assert_eq!(
+        (&report["decisions"], &report["failures"]),
+        (&json!(4), &json!(1)),
+        "{report}"
+    );
 }
 
 #[test]

@@ -43,9 +43,8 @@ fn manifest(dir: &Path, number: u8, component: &[u8], rest: &str) -> PathBuf {
     write(&dir.join(format!("{name}.wasm")), component);
     let path = dir.join(format!("{name}.toml"));
     let digest = sha256(component);
-    let text = format!(
-        "name = \"{name}\"\ncomponent = \"{name}.wasm\"\nsha256 = \"{digest}\"\n{rest}"
-    );
+    let text =
+        format!("name = \"{name}\"\ncomponent = \"{name}.wasm\"\nsha256 = \"{digest}\"\n{rest}");
     write(&path, text);
     path
 }
@@ -67,8 +66,18 @@ fn what_files_declare_is_in_force_and_theirs_alone_and_is_exchanged_on_sighup() 
         write(&dir.path().join("ark.toml"), text)
     };
     let config_file = config("{ mood = \"deny\", symbol = \"XYZ\" }");
-    manifest(&policies, 2, &moody(2, 1), "order = 5\n[settings]\nmood = \"warn\"\n");
-    manifest(&policies, 3, &moody(3, 1), "mode = \"shadow\"\n[settings]\nmood = \"deny\"\n");
+    manifest(
+        &policies,
+        2,
+        &moody(2, 1),
+        "order = 5\n[settings]\nmood = \"warn\"\n",
+    );
+    manifest(
+        &policies,
+        3,
+        &moody(3, 1),
+        "mode = \"shadow\"\n[settings]\nmood = \"deny\"\n",
+    );
     let host = Host::start(&data, &["--config", &config_file]);
     let mut client = Client::new(&host);
     let listed = client.get("/v1/policies").1;
@@ -76,12 +85,23 @@ fn what_files_declare_is_in_force_and_theirs_alone_and_is_exchanged_on_sighup() 
         .as_array()
         .expect("policies")
         .iter()
-        .map(|row| (row["name"].clone(), row["order"].clone(), row["source"].clone()))
+        .map(|row| {
+            (
+                row["name"].clone(),
+                row["order"].clone(),
+                row["source"].clone(),
+            )
+        })
         .collect();
-    let row = |number, order: u32, source: &str| (json!(moody_name(number)), json!(order), json!(source));
+    let row =
+        |number, order: u32, source: &str| (json!(moody_name(number)), json!(order), json!(source));
     assert_eq!(
         rows,
-        [row(2, 5, "directory"), row(1, 10, "configuration"), row(3, 1_000_000, "directory")],
+        [
+            row(2, 5, "directory"),
+            row(1, 10, "configuration"),
+            row(3, 1_000_000, "directory")
+        ],
         "{listed}"
     );
     let decision = propose(&mut client, "ABC");
@@ -89,7 +109,10 @@ fn what_files_declare_is_in_force_and_theirs_alone_and_is_exchanged_on_sighup() 
     assert_eq!(decision["shadows"][0]["outcome"], "denied", "{decision}");
     assert_eq!(propose(&mut client, "XYZ")["outcome"], "denied");
     // The API cannot change what files say.
-    for (number, component, owner) in [(1, moody(1, 2), "[[policies]]"), (2, moody(2, 2), "policies_dir")] {
+    for (number, component, owner) in [
+        (1, moody(1, 2), "[[policies]]"),
+        (2, moody(2, 2), "policies_dir"),
+    ] {
         let name = moody_name(number);
         for (method, body) in [
             ("PUT", upload_of(&component, &json!({}))),
@@ -97,9 +120,16 @@ fn what_files_declare_is_in_force_and_theirs_alone_and_is_exchanged_on_sighup() 
             ("DELETE", Value::Null),
         ] {
             let (status, answer) = send(&mut client, method, &name, &body);
-            assert_eq!((status, &answer["field"]), (409, &json!("name")), "{answer}");
+            assert_eq!(
+                (status, &answer["field"]),
+                (409, &json!("name")),
+                "{answer}"
+            );
             let remedy = answer["remedy"].as_str().unwrap_or_default();
-            assert!(remedy.contains(owner) && remedy.contains("SIGHUP"), "{answer}");
+            assert!(
+                remedy.contains(owner) && remedy.contains("SIGHUP"),
+                "{answer}"
+            );
         }
     }
     // An uploaded one stands beside them.
@@ -107,20 +137,31 @@ fn what_files_declare_is_in_force_and_theirs_alone_and_is_exchanged_on_sighup() 
     // Read again: other settings, another component, one with bad settings, one taken away, and one that is new.
     config("{ mood = \"deny\", symbol = \"QQQ\" }");
     manifest(&policies, 2, &moody(2, 2), "order = 5\n");
-    manifest(&policies, 3, &moody(3, 1), "mode = \"shadow\"\n[settings]\nmood = \"glum\"\n");
+    manifest(
+        &policies,
+        3,
+        &moody(3, 1),
+        "mode = \"shadow\"\n[settings]\nmood = \"glum\"\n",
+    );
     manifest(&policies, 5, &moody(5, 1), "");
     hang_up(&host);
     let new = sha256(&moody(2, 2));
-    until(&mut client, &moody_name(2), |shown| shown["enforced"]["sha256"] == *new);
+    until(&mut client, &moody_name(2), |shown| {
+        shown["enforced"]["sha256"] == *new
+    });
     assert_eq!(propose(&mut client, "XYZ")["outcome"], "approved");
     assert_eq!(propose(&mut client, "QQQ")["outcome"], "denied");
     let refused = until(&mut client, &moody_name(3), |shown| {
         shown["last_refused"]["reason"].is_string()
     });
-    let reason = refused["last_refused"]["reason"].as_str().unwrap_or_default();
+    let reason = refused["last_refused"]["reason"]
+        .as_str()
+        .unwrap_or_default();
     assert!(reason.contains("mood"), "{refused}");
     assert_eq!(refused["shadow"]["settings"]["mood"], "deny", "{refused}");
-    until(&mut client, &moody_name(5), |shown| shown["enforced"]["number"] == 1);
+    until(&mut client, &moody_name(5), |shown| {
+        shown["enforced"]["number"] == 1
+    });
     std::fs::remove_file(policies.join(format!("{}.toml", moody_name(2)))).expect("a removal");
     hang_up(&host);
     until(&mut client, &moody_name(2), |shown| {
@@ -133,15 +174,32 @@ fn what_files_declare_is_in_force_and_theirs_alone_and_is_exchanged_on_sighup() 
     // A start refuses what a reload left as it was.
     let refused = Host::try_start(&data, &["--config", &config_file]);
     let output = refused.err().expect("a refusal");
-    assert!(output.contains("operator policy") && output.contains("mood"), "{output}");
+    assert!(
+        output.contains("operator policy") && output.contains("mood"),
+        "{output}"
+    );
     manifest(&policies, 3, &moody(3, 1), "");
     let host = Host::start(&data, &["--config", &config_file]);
     let decision = propose(&mut Client::new(&host), "ABE");
-    assert_eq!(decision["policies"].as_array().map(Vec::len), Some(5), "{decision}");
+    assert_eq!(
+        decision["policies"].as_array().map(Vec::len),
+        Some(5),
+        "{decision}"
+    );
     assert_eq!(host.terminate(), Some(0));
-    let output = run(&["audit", "replay", "--json", "--data-dir", &data.display().to_string()]);
+    let output = run(&[
+        "audit",
+        "replay",
+        "--json",
+        "--data-dir",
+        &data.display().to_string(),
+    ]);
     let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
-    assert_eq!((&report["decisions"], &report["identical"]), (&json!(6), &json!(6)), "{report}");
+    assert_eq!(
+        (&report["decisions"], &report["identical"]),
+        (&json!(6), &json!(6)),
+        "{report}"
+    );
 }
 
 #[test]
@@ -152,7 +210,12 @@ fn the_policies_of_the_house_judge_as_they_are_set_up_and_can_be_proved() {
     let mut client = Client::new(&host);
     let (hours, allowlist) = (policy("market-hours"), policy("symbol-allowlist"));
     let open = json!([{"name": "always", "symbols": ["*"], "zone": "UTC", "sessions": [{"open": "00:00", "close": "24:00"}]}]);
-    let answer = put(&mut client, "market-hours", &hours, &json!({"settings": {"calendars": open}}));
+    let answer = put(
+        &mut client,
+        "market-hours",
+        &hours,
+        &json!({"settings": {"calendars": open}}),
+    );
     assert!(answer["vectors"].as_u64() > Some(1), "{answer}");
     put(
         &mut client,
@@ -162,7 +225,12 @@ fn the_policies_of_the_house_judge_as_they_are_set_up_and_can_be_proved() {
     );
     let approved = propose(&mut client, "BTC-USD");
     assert_eq!(approved["outcome"], "approved", "{approved}");
-    let order: Vec<&Value> = approved["policies"].as_array().expect("policies").iter().map(|part| &part["policy"]).collect();
+    let order: Vec<&Value> = approved["policies"]
+        .as_array()
+        .expect("policies")
+        .iter()
+        .map(|part| &part["policy"])
+        .collect();
     assert_eq!(order, ["graveyard", "symbol-allowlist", "market-hours"]);
     let denied = propose(&mut client, "DOGE-USD");
     assert_eq!(denied["outcome"], "denied", "{denied}");
@@ -170,7 +238,11 @@ fn the_policies_of_the_house_judge_as_they_are_set_up_and_can_be_proved() {
     assert!(reason.contains("symbol_allowed"), "{denied}");
     // Settings that do not make sense name their field.
     for (name, settings, field) in [
-        ("market-hours", json!({"calendars": [{"name": "x", "zone": "Mars/Base", "sessions": []}]}), "settings.calendars[0]"),
+        (
+            "market-hours",
+            json!({"calendars": [{"name": "x", "zone": "Mars/Base", "sessions": []}]}),
+            "settings.calendars[0]",
+        ),
         ("symbol-allowlist", json!({"alowed": []}), "settings.alowed"),
     ] {
         let (status, answer) = send(&mut client, "PATCH", name, &json!({"settings": settings}));
@@ -191,32 +263,59 @@ fn the_policies_of_the_house_judge_as_they_are_set_up_and_can_be_proved() {
     let watched = propose(&mut client, "ETH-USD");
     assert_eq!(watched["outcome"], "approved", "{watched}");
     assert_ne!(watched["shadows"][0]["outcome"], "approved", "{watched}");
-    assert_eq!(send(&mut client, "PATCH", "market-hours", &json!({"mode": "enforce"})).0, 200);
+    assert_eq!(
+        send(
+            &mut client,
+            "PATCH",
+            "market-hours",
+            &json!({"mode": "enforce"})
+        )
+        .0,
+        200
+    );
     assert_ne!(propose(&mut client, "BTC-EUR")["outcome"], "approved");
     assert_eq!(host.terminate(), Some(0));
     // Everything that judged is found in the database.
     let data_dir = data.display().to_string();
     let output = run(&["audit", "replay", "--json", "--data-dir", &data_dir]);
     let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
-    assert_eq!((&report["decisions"], &report["identical"]), (&json!(4), &json!(4)), "{report}");
+    assert_eq!(
+        (&report["decisions"], &report["identical"]),
+        (&json!(4), &json!(4)),
+        "{report}"
+    );
     // Evidence holds the settings; with the components it can be checked anywhere.
     let id = watched["decision_id"].as_str().expect("an id");
     let output = run(&["audit", "export", "--decision", id, "--data-dir", &data_dir]);
     let evidence: Value = serde_json::from_slice(&output.stdout).expect("evidence");
-    assert_eq!(evidence["settings"].as_object().map(serde_json::Map::len), Some(3), "{evidence}");
-    assert_eq!(evidence["policies"].as_array().map(Vec::len), Some(4), "{evidence}");
+    assert_eq!(
+        evidence["settings"].as_object().map(serde_json::Map::len),
+        Some(3),
+        "{evidence}"
+    );
+    assert_eq!(
+        evidence["policies"].as_array().map(Vec::len),
+        Some(4),
+        "{evidence}"
+    );
     let file = write(&dir.path().join("evidence.json"), &output.stdout);
     let hours = write(&dir.path().join("hours.wasm"), &hours);
     let allowlist = write(&dir.path().join("allowlist.wasm"), &allowlist);
     let verify = |file: &str| {
-        let args = ["audit", "verify", file, "--policy", &hours, "--policy", &allowlist];
+        let args = [
+            "audit", "verify", file, "--policy", &hours, "--policy", &allowlist,
+        ];
         run(&args).status.success()
     };
     assert!(verify(&file));
     let missing = run(&["audit", "verify", &file, "--policy", &hours]);
     assert!(!missing.status.success());
     let mut forged = evidence.clone();
-    for settings in forged["settings"].as_object_mut().expect("settings").values_mut() {
+    for settings in forged["settings"]
+        .as_object_mut()
+        .expect("settings")
+        .values_mut()
+    {
         if settings["allowed"].is_array() {
             settings["allowed"] = json!(["*"]);
         }
@@ -225,16 +324,39 @@ fn the_policies_of_the_house_judge_as_they_are_set_up_and_can_be_proved() {
     assert!(!verify(&forged));
     // A snapshot holds all of it.
     let snapshot = dir.path().join("snapshot");
-    let taken = run(&["state", "snapshot", &snapshot.display().to_string(), "--data-dir", &data_dir]);
-    assert!(taken.status.success(), "{}", String::from_utf8_lossy(&taken.stderr));
+    let taken = run(&[
+        "state",
+        "snapshot",
+        &snapshot.display().to_string(),
+        "--data-dir",
+        &data_dir,
+    ]);
+    assert!(
+        taken.status.success(),
+        "{}",
+        String::from_utf8_lossy(&taken.stderr)
+    );
     let restored = dir.path().join("restored").display().to_string();
-    let output = run(&["state", "restore", &snapshot.display().to_string(), "--data-dir", &restored]);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = run(&[
+        "state",
+        "restore",
+        &snapshot.display().to_string(),
+        "--data-dir",
+        &restored,
+    ]);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let output = run(&["audit", "replay", "--json", "--data-dir", &restored]);
     let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
     assert_eq!(report["identical"], 4, "{report}");
     let host = Host::start(Path::new(&restored), &[]);
-    assert_ne!(propose(&mut Client::new(&host), "BTC-USD")["outcome"], "approved");
+    assert_ne!(
+        propose(&mut Client::new(&host), "BTC-USD")["outcome"],
+        "approved"
+    );
 }
 
 /// Yesterday, today and tomorrow: whichever of them is a Monday, nothing is open.
@@ -286,11 +408,26 @@ fn the_command_line_does_what_the_api_does() {
     let name = moody_name(1);
     let component = write(&dir.path().join("one.wasm"), moody(1, 1));
     let settings = write(&dir.path().join("settings.json"), r#"{"mood": "hold"}"#);
-    let told = done(&["upload", &component, "--settings", &settings, "--order", "7", "--reason", "a test"]);
-    assert!(told.contains("version 1 enforced") && told.contains("place 7"), "{told}");
+    let told = done(&[
+        "upload",
+        &component,
+        "--settings",
+        &settings,
+        "--order",
+        "7",
+        "--reason",
+        "a test",
+    ]);
+    assert!(
+        told.contains("version 1 enforced") && told.contains("place 7"),
+        "{told}"
+    );
     let manifest = manifest(dir.path(), 1, &moody(1, 2), "mode = \"shadow\"\n");
     let told = done(&["upload", &manifest.display().to_string()]);
-    assert!(told.contains("version 1 enforced, version 2 on trial"), "{told}");
+    assert!(
+        told.contains("version 1 enforced, version 2 on trial"),
+        "{told}"
+    );
     assert!(done(&["enforce", &name]).contains("version 2 enforced, none on trial"));
     assert!(done(&["rollback", &name]).contains("version 1 enforced"));
     assert!(done(&["shadow", &name, "2"]).contains("version 2 on trial"));
@@ -310,5 +447,8 @@ fn the_command_line_does_what_the_api_does() {
     assert!(!success && errors.contains("upper case"), "{errors}");
     done(&["delete", &name, "--reason", "over"]);
     let (success, _, errors) = ark(&["delete", &name]);
-    assert!(!success && errors.contains("no operator policy"), "{errors}");
+    assert!(
+        !success && errors.contains("no operator policy"),
+        "{errors}"
+    );
 }

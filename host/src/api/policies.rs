@@ -32,9 +32,7 @@ use crate::store::{IdempotencyRecord, PolicySlot, PolicyVersion};
 
 use super::agents::{UPLOAD_BYTES, UPLOAD_TIME, order};
 use super::envelope::key_of_header;
-use super::exchange::{
-    Asked, json_answer, not_a, path_text, query_of, read_at_most, read_bytes,
-};
+use super::exchange::{Asked, json_answer, not_a, path_text, query_of, read_at_most, read_bytes};
 use super::operating::{Expected, limit_of, next_of, place_of, tagged};
 use super::problem::Problem;
 use super::reading::{PathText, off_reactor};
@@ -281,7 +279,10 @@ async fn rollback(
     query_of(query, &[])?;
     let name = policy_of(name)?;
     let bytes = read_bytes(&headers, body).await?;
-    let form: RollbackForm = form(&bytes, "send {}, and if you like reason, by, expected_revision")?;
+    let form: RollbackForm = form(
+        &bytes,
+        "send {}, and if you like reason, by, expected_revision",
+    )?;
     let expected = Expected::of(&headers, form.expected_revision)?;
     let order = order(&principal, form.by, form.reason.as_deref(), &headers)?;
     let request = format!("rollback {name} {}", String::from_utf8_lossy(&bytes));
@@ -525,15 +526,16 @@ fn summary(row: &PolicySlot, slot: Option<&Slot>) -> Value {
         Some(Enforced::Broken { reason, .. }) => Some(reason),
         _ => None,
     };
-    let identity = |number: Option<u64>, identity: Option<&Arc<crate::model::decision::PolicyIdentity>>| {
-        number.map(|number| {
-            json!({
-                "number": number,
-                "version": identity.map(|identity| &identity.metadata.version),
-                "sha256": identity.map(|identity| identity.digest),
+    let identity =
+        |number: Option<u64>, identity: Option<&Arc<crate::model::decision::PolicyIdentity>>| {
+            number.map(|number| {
+                json!({
+                    "number": number,
+                    "version": identity.map(|identity| &identity.metadata.version),
+                    "sha256": identity.map(|identity| identity.digest),
+                })
             })
-        })
-    };
+        };
     let enforced = slot.and_then(|slot| slot.enforced.as_ref());
     let shadow = slot.and_then(|slot| slot.shadow.as_ref());
     json!({

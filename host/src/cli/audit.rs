@@ -107,8 +107,7 @@ pub(super) fn run(command: AuditCommand) -> anyhow::Result<ExitCode> {
 
 /// The Graveyard in this program and the operator policies of these files.
 fn load_policies(engine: &Engine, files: &[PathBuf]) -> anyhow::Result<Vec<Arc<Policy>>> {
-    let graveyard =
-        PinnedGraveyard::load(engine, &GraveyardSource::Embedded, Pin::compiled_in()?)?;
+    let graveyard = PinnedGraveyard::load(engine, &GraveyardSource::Embedded, Pin::compiled_in()?)?;
     let mut policies = vec![Arc::new(graveyard.policy)];
     for file in files {
         let bytes = std::fs::read(file).with_context(|| file.display().to_string())?;
@@ -218,7 +217,10 @@ pub(super) fn replay_all(
     json: bool,
 ) -> anyhow::Result<ExitCode> {
     let archive = Archive::open(data_dir)?;
-    let report = replay(&archive, &Library::of(policies).with_database(engine, &archive))?;
+    let report = replay(
+        &archive,
+        &Library::of(policies).with_database(engine, &archive),
+    )?;
     if json {
         println!("{}", serde_json::to_string(&report)?);
     } else {

@@ -146,7 +146,8 @@ impl Changing {
         fields.push(("expected_revision", json!(self.expected_revision)));
         let words = self.words.each();
         fields.extend(words.map(|(name, text)| (name, json!(text))));
-        let call = Call::new(method, &path).fields(settings.map(|text| ("settings", text)), &fields);
+        let call =
+            Call::new(method, &path).fields(settings.map(|text| ("settings", text)), &fields);
         told(&call.send(&self.words.caller.remote)?);
         Ok(ExitCode::SUCCESS)
     }

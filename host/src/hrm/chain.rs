@@ -151,7 +151,10 @@ impl Chain {
 
     /// The identities of what judges, in order.
     pub fn identities(&self) -> impl Iterator<Item = &Arc<PolicyIdentity>> {
-        let operator = self.operator.iter().filter_map(|slot| slot.enforced.as_ref());
+        let operator = self
+            .operator
+            .iter()
+            .filter_map(|slot| slot.enforced.as_ref());
         std::iter::once(self.graveyard.identity()).chain(operator.map(Enforced::identity))
     }
 
@@ -242,7 +245,11 @@ impl Judge {
                 },
             };
             if let Err(error) = &part.verdict {
-                tracing::error!(policy = slot.name.as_str(), error, "policy could not judge: denied");
+                tracing::error!(
+                    policy = slot.name.as_str(),
+                    error,
+                    "policy could not judge: denied"
+                );
             }
             verdicts.push(part);
         }
@@ -257,14 +264,21 @@ impl Judge {
         verdicts: &[PolicyVerdict],
         refused: bool,
     ) -> Vec<ShadowVerdict> {
-        let on_trial = self.chain.operator.iter().filter_map(|slot| slot.shadow.as_ref());
+        let on_trial = self
+            .chain
+            .operator
+            .iter()
+            .filter_map(|slot| slot.shadow.as_ref());
         on_trial
             .filter(|shadow| !shadow.gave_up())
             .map(|shadow| {
                 let part = shadow.evaluate(action, facts);
                 if shadow.gave_up() {
                     let name = shadow.meter.name.as_str();
-                    tracing::warn!(policy = name, "policy on trial only fails: it is not asked any more");
+                    tracing::warn!(
+                        policy = name,
+                        "policy on trial only fails: it is not asked any more"
+                    );
                 }
                 ShadowVerdict {
                     outcome: would_be(verdicts, &part, refused),

@@ -192,17 +192,39 @@ mod tests {
         let pass = || part(Ok((&[Pass], 1.0)));
         let deny = || part(Ok((&[Violation], 0.0)));
         let hold = || part(Ok((&[Hold], 0.0)));
-        let verdicts = [named("graveyard", pass()), named("a", deny()), named("b", hold())];
+        let verdicts = [
+            named("graveyard", pass()),
+            named("a", deny()),
+            named("b", hold()),
+        ];
         assert_eq!(combine(&verdicts).0, Outcome::Denied);
-        assert_eq!(would_be(&verdicts, &named("a", pass()), false), Outcome::Held);
-        assert_eq!(would_be(&verdicts, &named("b", pass()), false), Outcome::Denied);
-        assert_eq!(would_be(&verdicts, &named("c", pass()), false), Outcome::Denied);
-        assert_eq!(would_be(&verdicts, &named("a", pass()), true), Outcome::Denied);
+        assert_eq!(
+            would_be(&verdicts, &named("a", pass()), false),
+            Outcome::Held
+        );
+        assert_eq!(
+            would_be(&verdicts, &named("b", pass()), false),
+            Outcome::Denied
+        );
+        assert_eq!(
+            would_be(&verdicts, &named("c", pass()), false),
+            Outcome::Denied
+        );
+        assert_eq!(
+            would_be(&verdicts, &named("a", pass()), true),
+            Outcome::Denied
+        );
         let broken = part(Err("trap"));
-        assert_eq!(would_be(&verdicts[..1], &named("a", broken), false), Outcome::Denied);
+        assert_eq!(
+            would_be(&verdicts[..1], &named("a", broken), false),
+            Outcome::Denied
+        );
         // The Graveyard's place is nobody's.
         let graveyard = [named("graveyard", deny())];
-        assert_eq!(would_be(&graveyard, &named("graveyard", pass()), false), Outcome::Denied);
+        assert_eq!(
+            would_be(&graveyard, &named("graveyard", pass()), false),
+            Outcome::Denied
+        );
         assert_eq!(would_be(&[], &pass(), false), Outcome::Denied);
     }
 }

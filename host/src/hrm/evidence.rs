@@ -122,8 +122,8 @@ fn judges(body: &str) -> Vec<Judge> {
 /// Checks an evidence file with nothing but the policies, and the settings that are in it.
 #[must_use]
 pub fn check(evidence: &Evidence, policies: &[Arc<Policy>]) -> EvidenceReport {
-    let library = Library::of(policies.iter().cloned())
-        .with_settings(evidence.settings.values().cloned());
+    let library =
+        Library::of(policies.iter().cloned()).with_settings(evidence.settings.values().cloned());
     let row = &evidence.row;
     let judged: Vec<Digest> = judges(&row.body)
         .into_iter()

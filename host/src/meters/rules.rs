@@ -230,6 +230,9 @@ mod tests {
         assert_eq!(sums.failures["p"], 3);
         assert_eq!(sums.rules.len(), 1);
         meters.in_force(&[policy("q", b"3")]);
-        assert_eq!(meters.sums().failures.into_iter().collect::<Vec<_>>(), [("q".to_owned(), 0)]);
+        assert_eq!(
+            meters.sums().failures.into_iter().collect::<Vec<_>>(),
+            [("q".to_owned(), 0)]
+        );
     }
 }

@@ -21,7 +21,9 @@ pub enum Unfit {
     #[error("{0}")]
     Load(#[from] LoadError),
     /// Its bytes are others than those that were meant.
-    #[error("its SHA-256 is {found}, {expected} was stated; if the change is meant, state the new one")]
+    #[error(
+        "its SHA-256 is {found}, {expected} was stated; if the change is meant, state the new one"
+    )]
     WrongDigest {
         /// As stated.
         expected: Digest,
@@ -84,7 +86,9 @@ pub enum ChangeError {
     #[error("no version of {0} is on trial")]
     NoShadow(Name),
     /// What is to be tried counts already.
-    #[error("this is version {number} of {policy}, which is enforced; putting it on trial would end that")]
+    #[error(
+        "this is version {number} of {policy}, which is enforced; putting it on trial would end that"
+    )]
     IsEnforced {
         /// Whose.
         policy: Name,

@@ -111,11 +111,7 @@ impl Declared {
 }
 
 /// Reads what is declared, loads it, and sorts it by name. What is wrong with one keeps none of the others out.
-pub(super) fn read(
-    configured: &[Declaration],
-    dir: Option<&Path>,
-    measure: &Measure,
-) -> Declared {
+pub(super) fn read(configured: &[Declaration], dir: Option<&Path>, measure: &Measure) -> Declared {
     let mut declared = Declared::default();
     let mut all = configured.to_vec();
     if let Some(dir) = dir {
@@ -206,7 +202,10 @@ fn manifests(dir: &Path) -> (Vec<Declaration>, Vec<Rejected>) {
         Ok(paths) => paths,
         Err(error) => return (Vec::new(), vec![reject(dir, None, error.to_string())]),
     };
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    paths.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "toml")
+    });
     paths.sort();
     let mut found = Vec::new();
     let mut rejected = Vec::new();

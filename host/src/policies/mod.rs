@@ -106,7 +106,10 @@ impl Policies {
         let judging = |slot: &&Arc<Slot>| matches!(slot.enforced, Some(Enforced::Policy(_)));
         [
             ("enforce", slots.iter().filter(judging).count()),
-            ("shadow", slots.iter().filter(|slot| slot.shadow.is_some()).count()),
+            (
+                "shadow",
+                slots.iter().filter(|slot| slot.shadow.is_some()).count(),
+            ),
             ("broken", slots.iter().filter(broken).count()),
         ]
     }
@@ -322,7 +325,10 @@ impl Policies {
             .into_iter()
             .filter(|next| next.changed)
             .collect();
-        let changed = next.iter().map(|next| next.row.policy.to_string()).collect();
+        let changed = next
+            .iter()
+            .map(|next| next.row.policy.to_string())
+            .collect();
         if !next.is_empty() {
             self.commit(next, None, order)?;
         }
@@ -405,7 +411,14 @@ impl Policies {
             component: upload.component,
             mode: upload.mode,
         };
-        self.make(row, before.as_ref(), Some(fresh), "policy.upload", terms, order)
+        self.make(
+            row,
+            before.as_ref(),
+            Some(fresh),
+            "policy.upload",
+            terms,
+            order,
+        )
     }
 
     fn rework(
@@ -440,7 +453,14 @@ impl Policies {
                 component,
                 mode,
             };
-            return self.make(row, Some(&before), Some(fresh), "policy.settings", terms, order);
+            return self.make(
+                row,
+                Some(&before),
+                Some(fresh),
+                "policy.settings",
+                terms,
+                order,
+            );
         }
         match (revision.mode, before.enforced, before.shadow) {
             // The version on trial is enforced from now on.
@@ -500,8 +520,14 @@ impl Policies {
         if let Some(fresh) = fresh {
             let mut numbers = Numbers::of(ground.store.policy_versions(&policy)?, row.last_number);
             let source = PolicySource::Api;
-            let (number, new) =
-                numbers.number(&policy, &fresh.fit, fresh.component, source, fresh.mode, order);
+            let (number, new) = numbers.number(
+                &policy,
+                &fresh.fit,
+                fresh.component,
+                source,
+                fresh.mode,
+                order,
+            );
             row.last_number = numbers.last();
             if fresh.mode == Mode::Shadow && row.enforced == Some(number) {
                 return Err(ChangeError::IsEnforced { policy, number });
@@ -520,7 +546,8 @@ impl Policies {
         };
         let mut remarks = Vec::new();
         if version.as_ref().is_some_and(|version| version.vectors == 0) {
-            let words = "it carries no test vectors: that it does what it is meant to do was not tried";
+            let words =
+                "it carries no test vectors: that it does what it is meant to do was not tried";
             remarks.push(words.to_owned());
         }
         if before.is_some_and(|before| before.enforced.is_some()) && row.enforced.is_none() {
@@ -621,8 +648,7 @@ impl Policies {
 
     fn record_refusal(&self, policy: &Name, sha256: Option<Digest>, reason: String, order: &Order) {
         tracing::warn!(%policy, by = order.by, reason, "an operator policy was refused");
-        let body =
-            json!({"order": "policy.refused", "policy": policy, "sha256": sha256, "refusal": reason});
+        let body = json!({"order": "policy.refused", "policy": policy, "sha256": sha256, "refusal": reason});
         let now = Millis::now();
         let unit = Unit {
             audit: vec![entry(body, order, now)],

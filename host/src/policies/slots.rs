@@ -243,8 +243,9 @@ impl Ground {
         row.last_number = numbers.last();
         row.enforce(enforced.as_ref().map(|(number, _)| *number));
         row.shadow = shadow.as_ref().map(|(number, _)| *number);
-        let changed =
-            before.is_none() || !judges || stood != (row.source, row.order, row.enforced, row.shadow);
+        let changed = before.is_none()
+            || !judges
+            || stood != (row.source, row.order, row.enforced, row.shadow);
         // At a start nothing judges yet, and what is kept may be what it was.
         let kept = before.is_some() && stood == (row.source, row.order, row.enforced, row.shadow);
         if !kept {
@@ -421,7 +422,9 @@ impl PolicySlot {
     /// Lets a version count, or none; the one that did is remembered.
     pub(super) fn enforce(&mut self, number: Option<u64>) {
         if self.enforced != number {
-            self.previous = self.enforced.or(self.previous.filter(|it| Some(*it) != number));
+            self.previous = self
+                .enforced
+                .or(self.previous.filter(|it| Some(*it) != number));
             self.enforced = number;
         }
     }

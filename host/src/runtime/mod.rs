@@ -33,7 +33,9 @@ pub use inspect::{Import, Inspection, PolicyInspection, inspect};
 pub use limits::{LimitError, Limits, LimitsTable};
 pub use load::{LoadError, MAX_COMPONENT_BYTES};
 pub use manifest::{Manifest, ManifestError};
-pub use policy::{POLICY_FUEL, Policy, PolicyError, PolicyInstance, SettingsProblem, SettingsRefused};
+pub use policy::{
+    POLICY_FUEL, Policy, PolicyError, PolicyInstance, SettingsProblem, SettingsRefused,
+};
 pub use probe::{Probe, probe_limits};
 pub use recording::{Call, CallAnswer, RecordedCall, Recording};
 pub use vectors::{Vector, VectorFailure, run_vectors};

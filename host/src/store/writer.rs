@@ -18,8 +18,8 @@ use super::quota::Quota;
 use super::secrets::SecretKey;
 use super::unit::{Done, Receipt, Unit};
 use super::{
-    account, agents, approvals, control, fleet, history, ledger, lists, memory, operation, policies,
-    session_log, signals, state, truth, verify,
+    account, agents, approvals, control, fleet, history, ledger, lists, memory, operation,
+    policies, session_log, signals, state, truth, verify,
 };
 
 /// After so many rows the head of the chain is anchored.

@@ -2,8 +2,8 @@
 //! another policy.
 
 use ark_guest::policy::{
-    self, Action, Answer, ConfigurablePolicy, Facts, Metadata, Parameters, RuleSpec, Severity,
-    SettingsProblem, Verdict,
+    self, Action, Answer, ConfigurablePolicy, Facts, Metadata, Parameters, RuleSpec,
+    SettingsProblem, Severity, Verdict,
 };
 use serde::Deserialize;
 
@@ -47,7 +47,13 @@ pub struct Settings {
 
 type Judge = fn(Mood) -> Answer;
 
-const fn rule(number: u16, name: &'static str, severity: Severity, hold: bool, judge: Judge) -> RuleSpec<Judge> {
+const fn rule(
+    number: u16,
+    name: &'static str,
+    severity: Severity,
+    hold: bool,
+    judge: Judge,
+) -> RuleSpec<Judge> {
     RuleSpec {
         number,
         name,
@@ -86,7 +92,11 @@ impl ConfigurablePolicy for Moody {
         }
         if symbol.chars().any(char::is_lowercase) {
             let remedy = "give it in upper case";
-            problems.push(SettingsProblem::new("symbol", format!("is {symbol:?}"), remedy));
+            problems.push(SettingsProblem::new(
+                "symbol",
+                format!("is {symbol:?}"),
+                remedy,
+            ));
         }
         problems
     }
