@@ -18,6 +18,8 @@ mod lists;
 mod metering;
 mod operating;
 mod policies;
+mod policy_problem;
+mod policy_view;
 mod problem;
 mod proposing;
 mod reading;

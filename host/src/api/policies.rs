@@ -19,21 +19,20 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 use crate::changes::Order;
-use crate::hrm::HrmError;
-use crate::hrm::chain::{Enforced, SetUp, Slot};
+use crate::hrm::chain::SetUp;
 use crate::model::check::FieldError;
 use crate::model::ids::{Digest, Name};
-use crate::model::policy::{Mode, PolicySource};
+use crate::model::policy::Mode;
 use crate::model::principal::Principal;
 use crate::model::settings::Settings;
-use crate::policies::{ChangeError, Changed, LAST, Revision, Standing, Terms, Unfit, Upload};
-use crate::runtime::SettingsRefused;
-use crate::store::{IdempotencyRecord, PolicySlot, PolicyVersion};
+use crate::policies::{ChangeError, Changed, LAST, NewSettings, Revision, Standing, Terms, Upload};
+use crate::store::{IdempotencyRecord, PolicyVersion};
 
 use super::agents::{UPLOAD_BYTES, UPLOAD_TIME, order};
 use super::envelope::key_of_header;
 use super::exchange::{Asked, json_answer, not_a, path_text, query_of, read_at_most, read_bytes};
 use super::operating::{Expected, limit_of, next_of, place_of, tagged};
+use super::policy_view::{doing, enforced_of, line, rules_of, summary};
 use super::problem::Problem;
 use super::reading::{PathText, off_reactor};
 use super::routes::{Api, Shared};
@@ -76,7 +75,7 @@ struct UploadForm {
 #[serde(deny_unknown_fields)]
 struct RevisionForm {
     #[serde(default, deserialize_with = "said")]
-    settings: Option<Option<Settings>>,
+    settings: Option<NewSettings>,
     mode: Option<Mode>,
     order: Option<u32>,
     expected_revision: Option<u64>,
@@ -104,8 +103,8 @@ struct RollbackForm {
 }
 
 /// Tells `null` from nothing.
-fn said<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Settings>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
+fn said<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<NewSettings>, D::Error> {
+    NewSettings::deserialize(deserializer).map(Some)
 }
 
 /// One JSON document with these fields and no others.
@@ -438,7 +437,7 @@ async fn show(State(api): Shared, name: PathText, query: Asked) -> Result<Respon
     } = standing;
     let slot = slot.as_deref();
     let mut body = summary(&row, slot);
-    let doing = |set_up: Option<&SetUp>, version: Option<(PolicyVersion, Option<Settings>)>| {
+    let standing = |set_up: Option<&SetUp>, version: Option<(PolicyVersion, Option<Settings>)>| {
         version.map(|(version, settings)| {
             let mut view = line(&version, &row);
             view["settings"] = json!(settings);
@@ -448,9 +447,12 @@ async fn show(State(api): Shared, name: PathText, query: Asked) -> Result<Respon
             view
         })
     };
-    body["enforced"] = json!(doing(enforced_of(slot), enforced));
-    body["shadow"] = json!(doing(slot.and_then(|slot| slot.shadow.as_deref()), shadow));
-    body["rules"] = json!(identity_rules(slot));
+    body["enforced"] = json!(standing(enforced_of(slot), enforced));
+    body["shadow"] = json!(standing(
+        slot.and_then(|slot| slot.shadow.as_deref()),
+        shadow
+    ));
+    body["rules"] = json!(rules_of(slot));
     body["versions"] = versions
         .iter()
         .take(VERSIONS)
@@ -505,195 +507,4 @@ fn place(path: Result<Path<(String, String)>, PathRejection>) -> Result<(Name, u
         .filter(|number| i64::try_from(*number).is_ok())
         .ok_or_else(|| not_a("number", &number, "give a version's number"))?;
     Ok((policy_of(Ok(Path(name)))?, number))
-}
-
-fn enforced_of(slot: Option<&Slot>) -> Option<&SetUp> {
-    match slot.and_then(|slot| slot.enforced.as_ref()) {
-        Some(Enforced::Policy(set_up)) => Some(set_up),
-        _ => None,
-    }
-}
-
-fn identity_rules(slot: Option<&Slot>) -> Option<&Vec<crate::model::verdict::Rule>> {
-    let slot = slot?;
-    let enforced = slot.enforced.as_ref().map(Enforced::identity);
-    let identity = enforced.or_else(|| slot.shadow.as_ref().map(|shadow| shadow.identity()))?;
-    Some(&identity.metadata.rules)
-}
-
-fn summary(row: &PolicySlot, slot: Option<&Slot>) -> Value {
-    let broken = match slot.and_then(|slot| slot.enforced.as_ref()) {
-        Some(Enforced::Broken { reason, .. }) => Some(reason),
-        _ => None,
-    };
-    let identity =
-        |number: Option<u64>, identity: Option<&Arc<crate::model::decision::PolicyIdentity>>| {
-            number.map(|number| {
-                json!({
-                    "number": number,
-                    "version": identity.map(|identity| &identity.metadata.version),
-                    "sha256": identity.map(|identity| identity.digest),
-                })
-            })
-        };
-    let enforced = slot.and_then(|slot| slot.enforced.as_ref());
-    let shadow = slot.and_then(|slot| slot.shadow.as_ref());
-    json!({
-        "name": row.policy,
-        "order": row.order,
-        "source": row.source,
-        "revision": row.revision,
-        "enforced": identity(row.enforced, enforced.map(Enforced::identity)),
-        "shadow": identity(row.shadow, shadow.map(|shadow| shadow.identity())),
-        "previous": row.previous,
-        "broken": broken,
-        "changed_by": row.by,
-        "changed_at_ms": row.at,
-    })
-}
-
-fn line(version: &PolicyVersion, row: &PolicySlot) -> Value {
-    let mode = if row.enforced == Some(version.number) {
-        Some(Mode::Enforce)
-    } else if row.shadow == Some(version.number) {
-        Some(Mode::Shadow)
-    } else {
-        None
-    };
-    json!({
-        "number": version.number,
-        "version": version.version,
-        "sha256": version.sha256,
-        "settings_sha256": version.settings,
-        "vectors": version.vectors,
-        "mode": mode,
-        "source": version.source,
-        "brought_as": version.mode,
-        "brought_by": version.by,
-        "brought_at_ms": version.at,
-    })
-}
-
-/// What a version does since it is in force.
-fn doing(view: &mut Value, set_up: &SetUp) {
-    let meter = set_up.meter();
-    let (evaluations, busy) = (meter.evaluations.get(), meter.busy_nanos.get());
-    let micros = |nanos: u64| nanos as f64 / 1000.0;
-    view["evaluations"] = json!(evaluations);
-    view["decisions"] = json!(meter.decisions.get());
-    view["failures"] = json!(meter.failures.get());
-    view["mean_us"] = json!((evaluations > 0).then(|| micros(busy) / evaluations as f64));
-    view["slowest_us"] = json!(micros(meter.slowest_nanos.get()));
-    if meter.mode == Mode::Shadow {
-        let compared = meter.decisions.get().saturating_sub(meter.failures.get());
-        view["compared"] = json!(compared);
-        view["would_differ"] = json!(meter.differing.get());
-        view["latest_differing"] = json!(meter.recent());
-        view["gave_up"] = json!(set_up.gave_up());
-    }
-}
-
-impl From<Unfit> for Problem {
-    fn from(unfit: Unfit) -> Self {
-        let detail = format!("the policy is refused: {unfit}");
-        let refused = |field: &str, remedy: &str| {
-            let title = "The policy is refused; what was in force stays";
-            let status = StatusCode::UNPROCESSABLE_ENTITY;
-            Self::new(status, "policy-refused", title, detail.clone()).at(field, remedy)
-        };
-        match unfit {
-            Unfit::WrongDigest { .. } => refused("sha256", "state the SHA-256 of these bytes"),
-            Unfit::OtherName { .. } => refused("name", "upload it under its own name"),
-            Unfit::ReservedName(_) => refused("component", "give the policy another name"),
-            Unfit::Load(_) | Unfit::File { .. } => refused("component", "see `ark inspect FILE`"),
-            Unfit::Vectors(_) => refused("component", "see `ark policy test`"),
-            Unfit::Trial(_) => refused("component", "see `ark policy test`, with these settings"),
-            Unfit::Settings(SettingsRefused::NotTaken) => refused("settings", "leave them out"),
-            Unfit::Settings(SettingsRefused::Failed(_)) => {
-                refused("settings", "give other settings, or another component")
-            }
-            Unfit::Settings(SettingsRefused::Problems(problems)) => {
-                let first = problems.first();
-                let field = first.map_or("", |problem| problem.field.as_str());
-                let dot = if field.is_empty() || field.starts_with('[') {
-                    ""
-                } else {
-                    "."
-                };
-                let field = format!("settings{dot}{field}");
-                let remedy = first.map_or("give other settings", |problem| &problem.remedy);
-                refused(&field, remedy).with_problems(&problems)
-            }
-        }
-    }
-}
-
-impl From<ChangeError> for Problem {
-    fn from(error: ChangeError) -> Self {
-        let detail = error.to_string();
-        let conflict = |kind: &str, title: &'static str, field: &str, remedy: &str| {
-            Self::new(StatusCode::CONFLICT, kind, title, detail.clone()).at(field, remedy)
-        };
-        match error {
-            ChangeError::Unfit(unfit) => unfit.into(),
-            ChangeError::NoPolicy(_) => {
-                Self::not_found(detail).at("name", "GET /v1/policies lists them")
-            }
-            ChangeError::NoVersion { .. } => {
-                Self::not_found(detail).at("number", "GET /v1/policies/{name} lists the versions")
-            }
-            ChangeError::NoPrevious(_) => conflict(
-                "no-such-version",
-                "There is no version to enforce",
-                "number",
-                "roll out a version that GET /v1/policies/{name} lists",
-            ),
-            ChangeError::NoShadow(_) => conflict(
-                "no-such-version",
-                "Nothing is on trial",
-                "mode",
-                "leave it out to take the policy out of force",
-            ),
-            ChangeError::IsEnforced { .. } => conflict(
-                "is-enforced",
-                "This version is enforced",
-                "mode",
-                "to end its enforcement, PATCH /v1/policies/{name} with {\"mode\": \"shadow\"} and nothing else",
-            ),
-            ChangeError::Declared { owner, .. } => conflict(
-                "policy-declared",
-                "The policy is set up in a file",
-                "name",
-                match owner {
-                    PolicySource::Directory => {
-                        "change its manifest in policies_dir, then send the host SIGHUP"
-                    }
-                    _ => "change [[policies]] in ark.toml, then send the host SIGHUP",
-                },
-            ),
-            ChangeError::Stale { current, .. } => conflict(
-                "revision-conflict",
-                "It is at another revision",
-                "expected_revision",
-                "read it again and decide anew",
-            )
-            .at_revision(current),
-            ChangeError::TooMany(_) => conflict(
-                "too-many-policies",
-                "No more policies can be in force",
-                "name",
-                "take one out of force, or raise capacity.policies",
-            ),
-            ChangeError::KeyReused => HrmError::KeyReused.into(),
-            ChangeError::Read(error) => error.into(),
-            ChangeError::NotRecorded(_) => Self::unavailable(detail),
-            ChangeError::Broken { .. } => Self::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "policy-refused",
-                "The policy is refused; what was in force stays",
-                detail,
-            )
-            .at("number", "upload it again, or roll out another version"),
-        }
-    }
 }
