@@ -123,7 +123,8 @@ fn expected_revision() -> (&'static str, Value) {
 }
 
 fn settings() -> (&'static str, Value) {
-    let what = "Its settings, of which it says itself what they may be; none if left out. 64 KiB at most.";
+    let what =
+        "Its settings, of which it says itself what they may be; none if left out. 64 KiB at most.";
     let any = json!({"$ref": "#/components/schemas/JsonValue"});
     (
         "settings",

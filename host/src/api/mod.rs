@@ -21,6 +21,8 @@ mod openapi;
 mod operating;
 mod page;
 mod policies;
+mod policy_problem;
+mod policy_view;
 mod problem;
 mod proposing;
 mod reading;

@@ -5,41 +5,39 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::Extension;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use crate::changes::{Order, Refusal};
-use crate::hrm::HrmError;
-use crate::hrm::chain::{Enforced, SetUp, Slot};
-use crate::meters::Differing;
+use crate::changes::Order;
+use crate::hrm::chain::SetUp;
 use crate::model::check::FieldError;
-use crate::model::decision::PolicyIdentity;
 use crate::model::form::parse_json;
-use crate::model::ids::{Digest, Millis, Name};
-use crate::model::policy::{Mode, PolicySource};
+use crate::model::ids::{Digest, Name};
+use crate::model::policy::Mode;
 use crate::model::principal::Principal;
 use crate::model::settings::Settings;
-use crate::model::verdict::Rule;
-use crate::policies::{ChangeError, Changed, LAST, Revision, Standing, Terms, Unfit, Upload};
-use crate::runtime::SettingsRefused;
-use crate::store::{IdempotencyRecord, PolicySlot, PolicyVersion};
+use crate::policies::{ChangeError, Changed, LAST, Revision, Standing, Terms, Upload};
+use crate::store::{IdempotencyRecord, PolicyVersion};
 
 use super::agents::{UPLOAD_BYTES, UPLOAD_TIME, order};
 use super::envelope::key_of_header;
 use super::exchange::{Asked, json_answer, not_a, path_text, query_of, read_at_most, read_bytes};
 use super::openapi::{Conditional, Described, ExpectedRevision, KeyPageQuery, Keyed, ReasonQuery};
 use super::operating::{Expected, in_database, limit_of, next_of, place_of, tagged};
+use super::policy_view::{
+    PolicyPage, PolicyShown, PolicyVersionShown, doing, enforced_of, line, rules_of, summary,
+};
 use super::problem::Problem;
 use super::reading::{PathText, off_reactor};
 use super::routes::{Api, Shared};
@@ -55,134 +53,6 @@ pub(super) fn routes() -> Described {
         .routes(routes!(rollback))
         .routes(routes!(version))
         .routes(routes!(component))
-}
-
-/// A page of operator policies, in the order they are asked; those not in force last.
-#[derive(Serialize, ToSchema)]
-struct PolicyPage {
-    policies: Vec<PolicyLine>,
-    /// How many may be in force.
-    most: usize,
-    /// The cursor of the page behind it, if there may be one.
-    next_cursor: Option<String>,
-}
-
-/// A version that is in force.
-#[derive(Serialize, ToSchema)]
-struct InForce {
-    number: u64,
-    /// What the component says of itself.
-    version: Option<String>,
-    sha256: Option<Digest>,
-}
-
-/// An operator policy.
-#[derive(Serialize, ToSchema)]
-struct PolicyLine {
-    name: Name,
-    /// Lower ones are asked first, equal ones by name.
-    order: u32,
-    /// Who has the say over it.
-    source: PolicySource,
-    revision: u64,
-    /// The version whose verdict counts.
-    enforced: Option<InForce>,
-    /// The version on trial.
-    shadow: Option<InForce>,
-    /// The number of the version whose verdict counted before.
-    previous: Option<u64>,
-    /// Why it denies everything, if it cannot be loaded.
-    broken: Option<String>,
-    changed_by: String,
-    changed_at_ms: Millis,
-}
-
-/// An operator policy: what is in force, how it does, and its versions. What is known only of one that was kept is left out of others.
-#[derive(Default, Serialize, ToSchema)]
-struct PolicyShown {
-    name: String,
-    /// Lower ones are asked first, equal ones by name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    order: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    source: Option<PolicySource>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    revision: Option<u64>,
-    /// The version whose verdict counts.
-    enforced: Option<PolicyVersionShown>,
-    /// The version on trial.
-    shadow: Option<PolicyVersionShown>,
-    /// The number of the version whose verdict counted before.
-    previous: Option<u64>,
-    /// Why it denies everything, if it cannot be loaded.
-    broken: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    changed_by: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    changed_at_ms: Option<Millis>,
-    /// The rules of the version that judges, or else of the one on trial.
-    rules: Option<Vec<Rule>>,
-    /// Its versions, the newest first.
-    versions: Vec<PolicyVersionLine>,
-    /// The last change that was refused since the start.
-    last_refused: Option<Refusal>,
-}
-
-/// A version of an operator policy.
-#[derive(Serialize, ToSchema)]
-struct PolicyVersionLine {
-    number: u64,
-    /// What the component says of itself.
-    version: String,
-    sha256: Digest,
-    settings_sha256: Option<Digest>,
-    /// How many test vectors it carries, all of which it passed.
-    vectors: u32,
-    /// As what it is in force.
-    mode: Option<Mode>,
-    source: PolicySource,
-    /// As what it came.
-    brought_as: Mode,
-    brought_by: String,
-    brought_at_ms: Millis,
-}
-
-/// A version with its settings, and what it does since it is in force.
-#[derive(Serialize, ToSchema)]
-struct PolicyVersionShown {
-    #[serde(flatten)]
-    line: PolicyVersionLine,
-    #[schema(value_type = Option<Object>)]
-    settings: Option<Settings>,
-    #[serde(flatten)]
-    doing: Option<Doing>,
-}
-
-/// What a version does since it is in force.
-#[derive(Serialize, ToSchema)]
-struct Doing {
-    /// How often it was asked, previews included.
-    evaluations: u64,
-    /// Decisions it had a part in.
-    decisions: u64,
-    failures: u64,
-    /// Microseconds an evaluation takes, on average.
-    mean_us: Option<f64>,
-    slowest_us: f64,
-    #[serde(flatten)]
-    trial: Option<TrialSoFar>,
-}
-
-/// What a version on trial would have changed.
-#[derive(Serialize, ToSchema)]
-struct TrialSoFar {
-    /// Decisions whose outcome was compared.
-    compared: u64,
-    /// Those that would have come out otherwise.
-    would_differ: u64,
-    latest_differing: Vec<Differing>,
-    /// It only failed, and is not asked any more.
-    gave_up: bool,
 }
 
 #[derive(Deserialize)]
@@ -422,8 +292,13 @@ async fn rollout(
     let request = format!("rollout {name} {}", String::from_utf8_lossy(&bytes));
     let terms = keyed(&headers, expected, &order, &request)?;
     change(&api, expected, order, move |api, order| {
-        api.policies
-            .roll_out(&name, form.number, form.mode.unwrap_or_default(), terms, order)
+        api.policies.roll_out(
+            &name,
+            form.number,
+            form.mode.unwrap_or_default(),
+            terms,
+            order,
+        )
     })
     .await
 }
@@ -659,7 +534,7 @@ async fn show(State(api): Shared, name: PathText, query: Asked) -> Result<Respon
         broken: summary.broken,
         changed_by: Some(summary.changed_by),
         changed_at_ms: Some(summary.changed_at_ms),
-        rules: identity_rules(slot).cloned(),
+        rules: rules_of(slot).cloned(),
         versions: versions
             .iter()
             .take(VERSIONS)
@@ -738,192 +613,4 @@ fn place(path: Result<Path<(String, String)>, PathRejection>) -> Result<(Name, u
         .filter(|number| i64::try_from(*number).is_ok())
         .ok_or_else(|| not_a("number", &number, "give a version's number"))?;
     Ok((policy_of(Ok(Path(name)))?, number))
-}
-
-fn enforced_of(slot: Option<&Slot>) -> Option<&SetUp> {
-    match slot.and_then(|slot| slot.enforced.as_ref()) {
-        Some(Enforced::Policy(set_up)) => Some(set_up),
-        _ => None,
-    }
-}
-
-fn identity_rules(slot: Option<&Slot>) -> Option<&Vec<Rule>> {
-    let slot = slot?;
-    let enforced = slot.enforced.as_ref().map(Enforced::identity);
-    let identity = enforced.or_else(|| slot.shadow.as_ref().map(|shadow| shadow.identity()))?;
-    Some(&identity.metadata.rules)
-}
-
-fn summary(row: &PolicySlot, slot: Option<&Slot>) -> PolicyLine {
-    let broken = match slot.and_then(|slot| slot.enforced.as_ref()) {
-        Some(Enforced::Broken { reason, .. }) => Some(reason.clone()),
-        _ => None,
-    };
-    let identity = |number: Option<u64>, identity: Option<&Arc<PolicyIdentity>>| {
-        number.map(|number| InForce {
-            number,
-            version: identity.map(|identity| identity.metadata.version.clone()),
-            sha256: identity.map(|identity| identity.digest),
-        })
-    };
-    let enforced = slot.and_then(|slot| slot.enforced.as_ref());
-    let shadow = slot.and_then(|slot| slot.shadow.as_ref());
-    PolicyLine {
-        name: row.policy.clone(),
-        order: row.order,
-        source: row.source,
-        revision: row.revision,
-        enforced: identity(row.enforced, enforced.map(Enforced::identity)),
-        shadow: identity(row.shadow, shadow.map(|shadow| shadow.identity())),
-        previous: row.previous,
-        broken,
-        changed_by: row.by.clone(),
-        changed_at_ms: row.at,
-    }
-}
-
-fn line(version: &PolicyVersion, row: &PolicySlot) -> PolicyVersionLine {
-    let mode = if row.enforced == Some(version.number) {
-        Some(Mode::Enforce)
-    } else if row.shadow == Some(version.number) {
-        Some(Mode::Shadow)
-    } else {
-        None
-    };
-    PolicyVersionLine {
-        number: version.number,
-        version: version.version.clone(),
-        sha256: version.sha256,
-        settings_sha256: version.settings,
-        vectors: version.vectors,
-        mode,
-        source: version.source,
-        brought_as: version.mode,
-        brought_by: version.by.clone(),
-        brought_at_ms: version.at,
-    }
-}
-
-fn doing(set_up: &SetUp) -> Doing {
-    let meter = set_up.meter();
-    let (evaluations, busy) = (meter.evaluations.get(), meter.busy_nanos.get());
-    let micros = |nanos: u64| nanos as f64 / 1000.0;
-    Doing {
-        evaluations,
-        decisions: meter.decisions.get(),
-        failures: meter.failures.get(),
-        mean_us: (evaluations > 0).then(|| micros(busy) / evaluations as f64),
-        slowest_us: micros(meter.slowest_nanos.get()),
-        trial: (meter.mode == Mode::Shadow).then(|| TrialSoFar {
-            compared: meter.decisions.get().saturating_sub(meter.failures.get()),
-            would_differ: meter.differing.get(),
-            latest_differing: meter.recent(),
-            gave_up: set_up.gave_up(),
-        }),
-    }
-}
-
-impl From<Unfit> for Problem {
-    fn from(unfit: Unfit) -> Self {
-        let detail = format!("the policy is refused: {unfit}");
-        let refused = |field: &str, remedy: &str| {
-            let title = "The policy is refused; what was in force stays";
-            let status = StatusCode::UNPROCESSABLE_ENTITY;
-            Self::new(status, "policy-refused", title, detail.clone()).at(field, remedy)
-        };
-        match unfit {
-            Unfit::WrongDigest { .. } => refused("sha256", "state the SHA-256 of these bytes"),
-            Unfit::OtherName { .. } => refused("name", "upload it under its own name"),
-            Unfit::ReservedName(_) => refused("component", "give the policy another name"),
-            Unfit::Load(_) | Unfit::File { .. } => refused("component", "see `ark inspect FILE`"),
-            Unfit::Vectors(_) => refused("component", "see `ark policy test`"),
-            Unfit::Trial(_) => refused("component", "see `ark policy test`, with these settings"),
-            Unfit::Settings(SettingsRefused::NotTaken) => refused("settings", "leave them out"),
-            Unfit::Settings(SettingsRefused::Failed(_)) => {
-                refused("settings", "give other settings, or another component")
-            }
-            Unfit::Settings(SettingsRefused::Problems(problems)) => {
-                let first = problems.first();
-                let field = first.map_or("", |problem| problem.field.as_str());
-                let dot = if field.is_empty() || field.starts_with('[') {
-                    ""
-                } else {
-                    "."
-                };
-                let field = format!("settings{dot}{field}");
-                let remedy = first.map_or("give other settings", |problem| &problem.remedy);
-                refused(&field, remedy).with_problems(&problems)
-            }
-        }
-    }
-}
-
-impl From<ChangeError> for Problem {
-    fn from(error: ChangeError) -> Self {
-        let detail = error.to_string();
-        let conflict = |kind: &str, title: &'static str, field: &str, remedy: &str| {
-            Self::new(StatusCode::CONFLICT, kind, title, detail.clone()).at(field, remedy)
-        };
-        match error {
-            ChangeError::Unfit(unfit) => unfit.into(),
-            ChangeError::NoPolicy(_) => {
-                Self::not_found(detail).at("name", "GET /v1/policies lists them")
-            }
-            ChangeError::NoVersion { .. } => {
-                Self::not_found(detail).at("number", "GET /v1/policies/{name} lists the versions")
-            }
-            ChangeError::NoPrevious(_) => conflict(
-                "no-such-version",
-                "There is no version to enforce",
-                "number",
-                "roll out a version that GET /v1/policies/{name} lists",
-            ),
-            ChangeError::NoShadow(_) => conflict(
-                "no-such-version",
-                "Nothing is on trial",
-                "mode",
-                "leave it out to take the policy out of force",
-            ),
-            ChangeError::IsEnforced { .. } => conflict(
-                "is-enforced",
-                "This version is enforced",
-                "mode",
-                "to end its enforcement, PATCH /v1/policies/{name} with {\"mode\": \"shadow\"} and nothing else",
-            ),
-            ChangeError::Declared { owner, .. } => conflict(
-                "policy-declared",
-                "The policy is set up in a file",
-                "name",
-                match owner {
-                    PolicySource::Directory => {
-                        "change its manifest in policies_dir, then send the host SIGHUP"
-                    }
-                    _ => "change [[policies]] in ark.toml, then send the host SIGHUP",
-                },
-            ),
-            ChangeError::Stale { current, .. } => conflict(
-                "revision-conflict",
-                "It is at another revision",
-                "expected_revision",
-                "read it again and decide anew",
-            )
-            .at_revision(current),
-            ChangeError::TooMany(_) => conflict(
-                "too-many-policies",
-                "No more policies can be in force",
-                "name",
-                "take one out of force, or raise capacity.policies",
-            ),
-            ChangeError::KeyReused => HrmError::KeyReused.into(),
-            ChangeError::Read(error) => error.into(),
-            ChangeError::NotRecorded(_) => Self::unavailable(detail),
-            ChangeError::Broken { .. } => Self::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "policy-refused",
-                "The policy is refused; what was in force stays",
-                detail,
-            )
-            .at("number", "upload it again, or roll out another version"),
-        }
-    }
 }

@@ -257,6 +257,7 @@ impl Judge {
     }
 
     /// Asks the policies on trial what they would have said. `refused`: the host itself denies, whatever they say.
+    #[must_use]
     pub fn shadows(
         &self,
         action: &Action,

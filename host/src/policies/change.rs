@@ -164,11 +164,15 @@ pub struct Upload {
     pub order: Option<u32>,
 }
 
+/// Settings that take the place of others; `None`: the policy gets none.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+pub struct NewSettings(pub Option<Settings>);
+
 /// What is to be different of a policy whose component stays. What is `None` stays as it is.
 #[derive(Debug, Clone, Default)]
 pub struct Revision {
-    /// Its settings; `Some(None)`: it gets none.
-    pub settings: Option<Option<Settings>>,
+    /// Its settings.
+    pub settings: Option<NewSettings>,
     /// Whether its verdicts are to count.
     pub mode: Option<Mode>,
     /// Its place.

@@ -270,7 +270,7 @@ impl Policy {
         policy
             .call_validate_settings(&mut instance.store, settings.as_str())
             .map_err(|error| SettingsRefused::Failed(classify(&error)))?
-            .map_err(|problems| SettingsRefused::Problems(shown(problems)))
+            .map_err(|problems| SettingsRefused::Problems(shown(&problems)))
     }
 
     /// A fresh instance.
@@ -353,7 +353,7 @@ impl PolicyInstance {
 
 /// A guest's problems, bounded; one that refuses without a reason is given one.
 fn shown(
-    problems: Vec<configurable::ark::policy::settings::SettingsProblem>,
+    problems: &[configurable::ark::policy::settings::SettingsProblem],
 ) -> Vec<SettingsProblem> {
     let plain = |text: &str| printable(text, MAX_PROBLEM_TEXT);
     let mut shown: Vec<SettingsProblem> = problems

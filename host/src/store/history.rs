@@ -261,7 +261,8 @@ impl Archive {
                 report.revisions += 1;
             }
             report.head = head.hash;
-            if let Some(anchor) = anchors.next() {
+            // A history without a revision may be anchored too.
+            if let Some(anchor) = anchors.find(|anchor| anchor.seq > head.seq) {
                 let problem = format!("is missing: the history was anchored with {} revisions", anchor.seq);
                 report.fault = fault(head.seq + 1, &problem);
                 return Ok(());
