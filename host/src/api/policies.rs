@@ -344,7 +344,7 @@ async fn rollback(
 #[utoipa::path(delete, path = "/v1/policies/{name}", operation_id = "delete_policy", tag = "policies",
     params(
         ("name" = Name, Path, description = "The policy."),
-        ("mode" = Option<OnlyShadow>, Query, description = "Only what is on trial."),
+        ("mode" = inline(Option<OnlyShadow>), Query, description = "Only what is on trial."),
         Conditional, ExpectedRevision, ReasonQuery,
     ),
     responses(
@@ -441,21 +441,12 @@ async fn change(
 async fn list(State(api): Shared, query: Asked) -> Result<Response, Problem> {
     let query = query_of(query, &["limit", "cursor"])?;
     let limit = limit_of(&query)?;
-    let cursor = query
-        .get("cursor")
-        .map(|cursor| {
-            let remedy = "give the next_cursor of the page before";
-            cursor
-                .parse::<Name>()
-                .map_err(|_| not_a("cursor", cursor, remedy))
-        })
-        .transpose()?;
     let rows = off_reactor(&api, |api| api.policies.list()).await??;
-    let start = match &cursor {
+    let start = match query.get("cursor") {
         None => 0,
         Some(cursor) => rows
             .iter()
-            .position(|(row, _)| row.policy == *cursor)
+            .position(|(row, _)| row.policy.as_str() == cursor.as_str())
             .map_or(rows.len(), |place| place + 1),
     };
     let page: Vec<_> = rows.iter().skip(start).take(limit as usize).collect();
