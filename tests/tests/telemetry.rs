@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use ark_tests::policies::{policy, put};
 use ark_tests::redis::Redis;
 use ark_tests::telemetry::{receiver, value};
 use ark_tests::{Client, Host, copy_numbered, guests, hostile_guests, trade};
@@ -138,6 +139,12 @@ fn a_host_shows_what_the_contract_documents_and_nothing_else() {
     let args = ["--agents", text(&agents), "--config", text(&config)];
     let host = Host::start(&dir.path().join("data"), &args);
     let mut client = Client::new(&host);
+    let allowlist = policy("symbol-allowlist");
+    for mode in ["enforce", "shadow"] {
+        let settings = json!({"allowed": ["*"], "denied": [mode]});
+        let more = json!({"settings": settings, "mode": mode});
+        put(&mut client, "symbol-allowlist", &allowlist, &more);
+    }
     assert_eq!(client.post("/v1/actions", &trade("BTC-USD", 0.01)).0, 200);
     let path = "/v1/state/kyle/plans";
     let json_type = [("Content-Type", "application/json")];
@@ -371,6 +378,11 @@ fn objectives_say_when_they_cannot_tell_and_then_what_was_seen() {
             "ark_agent_quarantines_total",
             "ark_agent_waiting_deliveries",
             "ark_invocation_duration_seconds",
+            // No operator policies.
+            "ark_policy_evaluation_seconds_total",
+            "ark_policy_evaluations_total",
+            "ark_policy_failures_total",
+            "ark_policy_shadow_decisions_total",
             "ark_state_write_duration_seconds",
         ],
     );

@@ -27,7 +27,7 @@ use crate::model::ids::{Digest, Name};
 use crate::model::policy::Mode;
 use crate::model::principal::Principal;
 use crate::model::settings::Settings;
-use crate::policies::{ChangeError, Changed, LAST, Revision, Standing, Terms, Upload};
+use crate::policies::{ChangeError, Changed, LAST, NewSettings, Revision, Standing, Terms, Upload};
 use crate::store::{IdempotencyRecord, PolicyVersion};
 
 use super::agents::{UPLOAD_BYTES, UPLOAD_TIME, order};
@@ -72,7 +72,7 @@ struct UploadForm {
 #[serde(deny_unknown_fields)]
 struct RevisionForm {
     #[serde(default, deserialize_with = "said")]
-    settings: Option<Option<Settings>>,
+    settings: Option<NewSettings>,
     mode: Option<Mode>,
     order: Option<u32>,
     expected_revision: Option<u64>,
@@ -99,8 +99,8 @@ struct RollbackForm {
 }
 
 /// Tells `null` from nothing.
-fn said<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Settings>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
+fn said<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<NewSettings>, D::Error> {
+    NewSettings::deserialize(deserializer).map(Some)
 }
 
 /// One JSON document with these fields and no others.
