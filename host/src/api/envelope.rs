@@ -15,8 +15,6 @@ use super::problem::Problem;
 
 /// The header with which a caller says how long it waits, in milliseconds.
 const DEADLINE: &str = "ark-deadline-ms";
-/// The most bytes with which a caller may say what it has.
-const LONGEST_KNOWN: usize = 200;
 /// The longest a caller may say it waits.
 const LONGEST_MS: u64 = 600_000;
 
@@ -35,11 +33,10 @@ pub(super) async fn envelope<F: Future<Output = Response>>(
 ) -> Response {
     let trace_id = trace_of(request.headers(), None);
     let deadline = deadline_of(request.headers());
-    let known = known_of(request.headers());
     let traced = trace_id.as_ref().ok().copied();
-    let deadline = match (trace_id, deadline, known) {
-        (Ok(_), Ok(deadline), Ok(())) => deadline,
-        (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => {
+    let deadline = match (trace_id, deadline) {
+        (Ok(_), Ok(deadline)) => deadline,
+        (Err(error), _) | (_, Err(error)) => {
             request.extensions_mut().insert(Malformed(error));
             None
         }
@@ -79,22 +76,6 @@ async fn answered<F: Future<Output = Response>>(
         Some(known) if is_known(&known, &response) => unchanged(response),
         _ => response,
     }
-}
-
-/// Whether what a caller says to have can be read as ETags.
-fn known_of(headers: &HeaderMap) -> Result<(), FieldError> {
-    let Some(known) = headers.get(header::IF_NONE_MATCH) else {
-        return Ok(());
-    };
-    let text = known.to_str().unwrap_or("");
-    if (1..=LONGEST_KNOWN).contains(&text.len()) {
-        return Ok(());
-    }
-    Err(FieldError::new(
-        "If-None-Match",
-        "names no ETag",
-        format!("give `*` or ETags of answers, e.g. \"3\", in {LONGEST_KNOWN} bytes at most"),
-    ))
 }
 
 /// Whether a read's answer has an `ETag` that `If-None-Match` names (RFC 9110, section 13.1.2).
