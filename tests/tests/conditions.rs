@@ -1,4 +1,4 @@
-//! What saves a caller from doing or fetching something twice: pages, ETags, and keys of rollouts.
+//! What saves a caller from doing or fetching something twice: pages, `ETags`, and keys of rollouts.
 
 use ark_tests::{Client, Host, copy_agent, guests, make_token, sha256};
 use serde_json::{Value, json};

@@ -3,16 +3,19 @@
 use super::{Action, ClosePosition, Criticality, Custom, Message, Parameters, Side, Trade};
 
 /// Buys, unleveraged, without prices.
+#[must_use]
 pub fn buy(symbol: &str, position_size_pct: f64) -> Action {
     trade("buy", symbol, Side::Buy, position_size_pct)
 }
 
 /// Sells, unleveraged, without prices.
+#[must_use]
 pub fn sell(symbol: &str, position_size_pct: f64) -> Action {
     trade("sell", symbol, Side::Sell, position_size_pct)
 }
 
 /// Any action of the trade family: `trade`, `order`, `buy`, `sell`, `open_position`.
+#[must_use]
 pub fn trade(action_type: &str, symbol: &str, side: Side, position_size_pct: f64) -> Action {
     action(
         action_type,
@@ -34,6 +37,7 @@ pub fn trade(action_type: &str, symbol: &str, side: Side, position_size_pct: f64
 }
 
 /// Closes all that is held of a symbol.
+#[must_use]
 pub fn close_position(symbol: &str) -> Action {
     action(
         "close_position",
@@ -46,6 +50,7 @@ pub fn close_position(symbol: &str) -> Action {
 }
 
 /// Says something on a topic.
+#[must_use]
 pub fn message(topic: &str, text: &str) -> Action {
     action(
         "message",
@@ -61,6 +66,7 @@ pub fn message(topic: &str, text: &str) -> Action {
 }
 
 /// An action of a kind that ARK does not know; `parameters_json` is a JSON object.
+#[must_use]
 pub fn custom(kind: &str, parameters_json: &str) -> Action {
     action(
         kind,
