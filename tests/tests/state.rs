@@ -116,6 +116,8 @@ fn revisions_conflicts_moments_and_rollbacks() {
         (&second["value"], &second["written_by"]),
         (&json!(2), &json!("ada"))
     );
+    // A moment is a millisecond, and what held at its end counts: the deletion must not fall into the same one.
+    std::thread::sleep(std::time::Duration::from_millis(5));
     assert_eq!(
         call(
             client,
