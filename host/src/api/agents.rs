@@ -4,7 +4,6 @@
 //! request is pinned as a whole, and what was cut off or mixed up is refused.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Extension;
@@ -15,22 +14,19 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
-use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use crate::agents::{ChangeError, Changed, Order, Refusal, Refused};
+use crate::agents::{Changed, Order};
 use crate::model::check::FieldError;
-use crate::model::control::Quarantine;
 use crate::model::form::{Fields, parse_json};
-use crate::model::ids::{Digest, Millis, Name, Share};
+use crate::model::ids::{Name, Share};
 use crate::model::principal::Principal;
-use crate::router::Canary;
-use crate::runtime::{Limits, LoadError, MAX_COMPONENT_BYTES, Manifest};
-use crate::store::{AgentVersion, Trial};
-use crate::watchdog::HealthView;
+use crate::runtime::{MAX_COMPONENT_BYTES, Manifest};
+use crate::store::Trial;
 
+use super::agent_view::{AgentDeleted, AgentLine, AgentPage, AgentShown, line, on_trial};
 use super::control::{parsed_name, standing, words};
 use super::envelope::{by_of, key_of_header};
 use super::exchange::{Asked, json_answer, not_a, query_of, read_at_most, read_json, trace_of};
@@ -57,116 +53,6 @@ pub(super) fn routes() -> Described {
         .routes(routes!(rollback))
         .routes(routes!(canary))
         .routes(routes!(component))
-}
-
-/// A page of agents that serve, by name.
-#[derive(Serialize, ToSchema)]
-struct AgentPage {
-    agents: Vec<AgentLine>,
-    /// Agents that were left out at the start.
-    refused: Vec<Refused>,
-    /// The cursor of the page behind it, if there may be one.
-    next_cursor: Option<String>,
-}
-
-/// An agent that serves.
-#[derive(Serialize, ToSchema)]
-struct AgentLine {
-    name: Name,
-    version: String,
-    description: String,
-    sha256: Digest,
-    topics: Vec<String>,
-    actions: Vec<String>,
-    capabilities: Vec<String>,
-    /// Signals it handled since the start.
-    handled: u64,
-    /// Signals it failed at since the start.
-    failed: u64,
-    /// Signals that wait for it.
-    waiting: usize,
-    quarantined: bool,
-}
-
-/// An agent: what serves, how it does, and its versions. What is known only of one that serves is left out of others.
-#[derive(Default, Serialize, ToSchema)]
-struct AgentShown {
-    name: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    quarantined: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    health: Option<HealthView>,
-    /// Signals it handled since the start.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    handled: Option<u64>,
-    /// Signals it failed at since the start.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    failed: Option<u64>,
-    /// Signals that wait for it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    waiting: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    version: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    description: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sha256: Option<Digest>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    topics: Option<Vec<String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    actions: Option<Vec<String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    capabilities: Option<Vec<String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    limits: Option<Limits>,
-    /// The version on trial beside it.
-    canary: Option<OnTrial>,
-    quarantine: Option<Quarantine>,
-    /// The number of the version that serves; 0: that of the agents' directory.
-    serving: Option<u64>,
-    /// The number of the one that served before.
-    previous: Option<u64>,
-    rolled_out_by: Option<String>,
-    rolled_out_at_ms: Option<Millis>,
-    /// Its uploaded versions, the newest first.
-    versions: Vec<VersionLine>,
-    /// The last upload that was refused since the start.
-    last_refused: Option<Refusal>,
-}
-
-/// A version on trial.
-#[derive(Serialize, ToSchema)]
-struct OnTrial {
-    number: u64,
-    version: String,
-    sha256: Digest,
-    /// Its part of the signals.
-    share: Share,
-    handled: u64,
-    failed: u64,
-}
-
-/// An uploaded version.
-#[derive(Serialize, ToSchema)]
-struct VersionLine {
-    number: u64,
-    version: Option<String>,
-    sha256: Digest,
-    bytes: u64,
-    uploaded_by: String,
-    uploaded_at_ms: Millis,
-    serving: bool,
-    #[schema(value_type = Manifest)]
-    manifest: Value,
-}
-
-/// No version of an agent serves any more.
-#[derive(Serialize, ToSchema)]
-struct AgentDeleted {
-    agent: Name,
-    deleted: bool,
-    /// Signals that waited for it and were settled as failed.
-    failed_signals: u64,
 }
 
 /// Lists the agents that serve, by name
@@ -537,31 +423,6 @@ async fn show(State(api): Shared, name: PathText, query: Asked) -> Result<Respon
     Ok(json_answer(StatusCode::OK, None, &shown))
 }
 
-fn on_trial(canary: &Canary) -> OnTrial {
-    OnTrial {
-        number: canary.number,
-        version: canary.agent.manifest().version.clone(),
-        sha256: canary.agent.digest(),
-        share: canary.share,
-        handled: canary.handled.load(Ordering::Relaxed),
-        failed: canary.failed.load(Ordering::Relaxed),
-    }
-}
-
-fn line(version: &AgentVersion, serving: Option<u64>) -> VersionLine {
-    let manifest: Value = serde_json::from_str(&version.manifest_json).unwrap_or_default();
-    VersionLine {
-        number: version.number,
-        version: manifest["version"].as_str().map(str::to_owned),
-        sha256: version.sha256,
-        bytes: version.bytes,
-        uploaded_by: version.by.clone(),
-        uploaded_at_ms: version.at,
-        serving: serving == Some(version.number),
-        manifest,
-    }
-}
-
 /// The component of an uploaded version, e.g. to replay a capsule on it
 #[utoipa::path(get, path = "/v1/agents/{name}/versions/{number}/component", operation_id = "read_component", tag = "agents",
     params(
@@ -604,80 +465,4 @@ pub(super) fn order(
         trace_id: trace_of(headers, None)?,
         key: None,
     })
-}
-
-impl From<ChangeError> for Problem {
-    fn from(error: ChangeError) -> Self {
-        let detail = error.to_string();
-        let refused = |field: &str, remedy: &str| {
-            let title = "The version is refused; what served goes on";
-            Self::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "agent-refused",
-                title,
-                detail.clone(),
-            )
-            .at(field, remedy)
-        };
-        match error {
-            ChangeError::Manifest(_) => refused("manifest", "correct the manifest"),
-            ChangeError::OtherName { .. } => {
-                refused("manifest.name", "upload it under its own name")
-            }
-            ChangeError::Load(LoadError::WrongDigest { .. }) => {
-                refused("manifest.sha256", "state the SHA-256 of these bytes")
-            }
-            ChangeError::Load(LoadError::WrongMetadata { field, .. }) => refused(
-                &format!("manifest.{field}"),
-                "let manifest and component agree",
-            ),
-            ChangeError::Load(LoadError::Limits(limit)) => refused(
-                &format!("manifest.limits.{}", limit.field),
-                "stay within the operator's ceiling (GET /v1/watchdog)",
-            ),
-            ChangeError::Load(_) => refused("component", "see `ark inspect FILE`"),
-            ChangeError::Heartbeat(_) => refused("component", "see `ark agent test`"),
-            ChangeError::NoAgent(_) => {
-                Self::not_found(detail).at("name", "GET /v1/agents lists them")
-            }
-            ChangeError::NoVersion { .. } => {
-                Self::not_found(detail).at("number", "GET /v1/agents/{name} lists the versions")
-            }
-            ChangeError::NoPrevious(_) | ChangeError::Directory(_) => Self::new(
-                StatusCode::CONFLICT,
-                "no-such-version",
-                "There is no version to serve",
-                detail,
-            )
-            .at(
-                "number",
-                "roll out a version that GET /v1/agents/{name} lists",
-            ),
-            ChangeError::Serves { .. } => Self::new(
-                StatusCode::CONFLICT,
-                "version-serves",
-                "The version serves already",
-                detail,
-            )
-            .at("number", "try out another version than the one that serves"),
-            ChangeError::NoTrial(_) => Self::new(
-                StatusCode::CONFLICT,
-                "no-trial",
-                "No version is on trial",
-                detail,
-            )
-            .at("share", "begin a trial with a number and a share above 0"),
-            ChangeError::Waiting { .. } => Self::new(
-                StatusCode::CONFLICT,
-                "signals-wait",
-                "Signals wait for the agent",
-                detail,
-            )
-            .at("force", "wait until they are handled, or give force=true"),
-            ChangeError::Read(error) => error.into(),
-            ChangeError::Commit(error) => error.into(),
-            ChangeError::Router(error) => error.into(),
-            ChangeError::Broken { .. } => Self::unavailable(detail),
-        }
-    }
 }

@@ -6,6 +6,8 @@
 //! Must not know: SQL, wasmtime, rules. Reads that touch the disk run off the reactor.
 
 pub mod access;
+mod agent_problem;
+mod agent_view;
 mod agents;
 mod amendments;
 mod approvals;
@@ -16,6 +18,7 @@ mod events;
 mod exchange;
 mod forms;
 mod lists;
+mod memories;
 mod metering;
 mod openapi;
 mod operating;
@@ -28,12 +31,14 @@ mod proposing;
 mod reading;
 mod routes;
 mod server;
+mod session_log;
+mod settings;
 mod stall;
 mod state;
-mod tables;
 mod tls;
 mod tokens;
 mod traces;
+mod truths;
 mod unread;
 pub mod view;
 

@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
+use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::oneshot;
+use utoipa::ToSchema;
 
 use crate::model::check::{FieldError, clip};
 use crate::model::form::Fields;
@@ -15,8 +17,9 @@ use crate::model::state::{canonical_value, check_key};
 use crate::store::{CommitError, IdempotencyRecord, Operation, OperatorChange, Unit};
 
 use super::envelope::key_of_header;
-use super::exchange::{not_a, trace_of};
+use super::exchange::{json_answer, not_a, path_text, trace_of};
 use super::problem::Problem;
+use super::reading::PathText;
 use super::routes::Api;
 
 /// How many rows a list holds unless told otherwise, and at most.
@@ -241,4 +244,34 @@ pub(super) fn value_of(fields: &mut Fields, raw: &[u8]) -> Result<String, Proble
 /// Text kept as JSON, as a JSON value.
 pub(super) fn json_of(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or(Value::Null)
+}
+
+/// A change that is on disk.
+#[derive(Serialize, ToSchema)]
+pub(super) struct KeyChanged<'a> {
+    pub(super) key: &'a str,
+    /// The revision it made.
+    pub(super) revision: u64,
+}
+
+/// The key that a segment of a path names.
+pub(super) fn key_text(key: PathText) -> Result<String, Problem> {
+    key_of(path_text(key)?)
+}
+
+/// Carries a change of a key out and answers with its new revision.
+pub(super) async fn keyed(
+    api: &Arc<Api>,
+    headers: &HeaderMap,
+    by: String,
+    expected: Expected,
+    change: OperatorChange,
+    key: &str,
+) -> Result<Response, Problem> {
+    let (revision, trace_id) = operate(api, headers, by, expected, change).await?;
+    let body = KeyChanged { key, revision };
+    Ok(tagged(
+        json_answer(StatusCode::OK, Some(trace_id), &body),
+        revision,
+    ))
 }

@@ -75,7 +75,10 @@ pub(super) fn described() -> Described {
         .merge(super::lists::routes())
         .merge(super::policies::routes())
         .merge(super::state::routes())
-        .merge(super::tables::routes())
+        .merge(super::memories::routes())
+        .merge(super::settings::routes())
+        .merge(super::truths::routes())
+        .merge(super::session_log::routes())
         .merge(super::tokens::routes())
 }
 
