@@ -16,6 +16,8 @@ pub fn set_up(root: &Path) -> Result<()> {
     let venv = root.join("target/venv");
     let marker = venv.join("requirements.txt");
     let wanted = std::fs::read_to_string(root.join(REQUIREMENTS)).context(REQUIREMENTS)?;
+    // Its programs name it by its path: in a checkout that was moved it must be made anew.
+    let wanted = format!("# {}\n{wanted}", venv.display());
     if std::fs::read_to_string(&marker).is_ok_and(|installed| installed == wanted) {
         return Ok(());
     }
