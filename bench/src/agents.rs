@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use ark_host::model::ids::Digest;
+use ark_model::ids::Digest;
 use serde_json::Value;
 
 use crate::load::{self, Mix};

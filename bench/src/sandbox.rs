@@ -8,14 +8,14 @@ use anyhow::{Context, Result, ensure};
 use ark_host::agents::load_agent;
 use ark_host::hrm::chain::Chain;
 use ark_host::hrm::combine;
-use ark_host::model::action::Action;
-use ark_host::model::decision::Outcome;
-use ark_host::model::facts::Facts;
-use ark_host::model::form::{parse_action, parse_json};
-use ark_host::model::ids::{Millis, SignalId, TraceId};
-use ark_host::model::signal::Signal;
-use ark_host::model::state::{Memory, StateEntry, Truth};
-use ark_host::runtime::{
+use ark_model::action::Action;
+use ark_model::decision::Outcome;
+use ark_model::facts::Facts;
+use ark_model::form::{parse_action, parse_json};
+use ark_model::ids::{Millis, SignalId, TraceId};
+use ark_model::signal::Signal;
+use ark_model::state::{Memory, StateEntry, Truth};
+use ark_runtime::{
     Engine, EngineConfig, GraveyardSource, Limits, Pin, PinnedGraveyard, Preview, ServiceError,
     Services,
 };

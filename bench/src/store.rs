@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
-use ark_host::model::ids::{Millis, Name};
-use ark_host::model::state::StateWrite;
-use ark_host::store::{Operation, OperatorChange, RollbackTarget, Store, StoreConfig, Unit};
+use ark_model::ids::{Millis, Name};
+use ark_model::state::StateWrite;
+use ark_store::{Operation, OperatorChange, RollbackTarget, Store, StoreConfig, Unit};
 use hdrhistogram::Histogram;
 use rusqlite::{Connection, params};
 

@@ -3,9 +3,9 @@
 
 #![no_main]
 
-use ark_host::model::action::Action;
-use ark_host::model::check::check;
-use ark_host::model::form::{parse_action, parse_json};
+use ark_model::action::Action;
+use ark_model::check::check;
+use ark_model::form::{parse_action, parse_json};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -6,8 +6,8 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use ark_host::model::ids::Digest;
-use ark_host::runtime::{
+use ark_model::ids::Digest;
+use ark_runtime::{
     Agent, Engine, EngineConfig, Limits, LimitsTable, LoadError, Manifest, Policy,
 };
 use libfuzzer_sys::fuzz_target;
@@ -58,5 +58,5 @@ fuzz_target!(|bytes: &[u8]| {
     if let Err(refusal) = Policy::load(&ENGINE, bytes) {
         let _ = refusal.to_string();
     }
-    let _ = ark_host::runtime::inspect(&ENGINE, bytes);
+    let _ = ark_runtime::inspect(&ENGINE, bytes);
 });

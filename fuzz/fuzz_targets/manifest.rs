@@ -4,7 +4,7 @@
 
 use std::sync::LazyLock;
 
-use ark_host::runtime::{Limits, Manifest};
+use ark_runtime::{Limits, Manifest};
 use libfuzzer_sys::fuzz_target;
 use tempfile::TempDir;
 

@@ -43,7 +43,7 @@ pub fn run(args: &Args) -> Result<()> {
             "--release",
             "--locked",
             "--package",
-            "ark-host",
+            "ark-cli",
             "--package",
             "ark-bench",
         ])

@@ -266,7 +266,7 @@ impl Pipeline {
 
 #[test]
 fn ticks_become_scores_patterns_orders_and_truths() {
-    let ticks = include_str!("../../../../host/assets/ticks.jsonl");
+    let ticks = include_str!("../../../../host/cli/assets/ticks.jsonl");
     let mut pipeline = Pipeline::new();
     for tick in ticks.lines() {
         pipeline.tick(tick);

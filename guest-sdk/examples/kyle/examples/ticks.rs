@@ -1,4 +1,4 @@
-//! Makes the ticks that `ark demo` replays: `cargo run -p agent-kyle --example ticks > host/assets/ticks.jsonl`.
+//! Makes the ticks that `ark demo` replays: `cargo run -p agent-kyle --example ticks > host/cli/assets/ticks.jsonl`.
 //!
 //! Three instruments, one tick a minute each. Returns are normal with a volatility that clusters (GARCH(1,1): today's variance remembers
 //! yesterday's), and volume rises with the size of the move. On top of that, things happen ([`EVENTS`]): a regime begins with a jump on

@@ -9,13 +9,13 @@ use kyle::{Kyle, Tick};
 #[allow(dead_code, reason = "an example has a main function")]
 mod generator;
 
-const BUNDLED: &str = include_str!("../../../../host/assets/ticks.jsonl");
+const BUNDLED: &str = include_str!("../../../../host/cli/assets/ticks.jsonl");
 
 #[test]
 fn the_bundled_file_is_the_generators() {
     assert!(
         generator::ticks() == BUNDLED,
-        "run: cargo run -p agent-kyle --example ticks > host/assets/ticks.jsonl"
+        "run: cargo run -p agent-kyle --example ticks > host/cli/assets/ticks.jsonl"
     );
 }
 

@@ -3,8 +3,8 @@
 use std::sync::LazyLock;
 
 use ark_guest::policy as sdk;
-use ark_host::model::{action, facts, verdict};
-use ark_host::runtime::{
+use ark_model::{action, facts, verdict};
+use ark_runtime::{
     Engine, EngineConfig, GraveyardSource, Pin, PinnedGraveyard, Policy, PolicyError,
 };
 

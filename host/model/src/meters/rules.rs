@@ -1,0 +1,238 @@
+//! How the rules answered. The rules are those of the policies in force; what earlier versions of a policy under the same name counted is
+//! kept with them, so that a row only grows.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::decision::{Decision, PolicyIdentity, PolicyVerdict};
+use crate::verdict::{RuleResult, Severity};
+
+use super::Count;
+
+/// The answers that are counted, in the order of a rule's counts.
+pub const ANSWERS: [&str; 4] = ["violation", "hold", "warn", "error"];
+
+/// Policy, rule, severity.
+pub type RuleRow = (String, String, &'static str);
+
+/// How the rules of one policy answered.
+#[derive(Debug)]
+struct PolicyMeter {
+    policy: Arc<PolicyIdentity>,
+    /// For each rule, in the order of its metadata, the counts of [`ANSWERS`].
+    rules: Vec<[Count; 4]>,
+    /// Decisions for which it could not answer at all.
+    failures: Count,
+}
+
+impl PolicyMeter {
+    fn of(policy: &Arc<PolicyIdentity>) -> Self {
+        Self {
+            policy: Arc::clone(policy),
+            rules: policy
+                .metadata
+                .rules
+                .iter()
+                .map(|_| Default::default())
+                .collect(),
+            failures: Count::default(),
+        }
+    }
+
+    /// Counts a verdict. The order of its answers is that of the policy's rules (the runtime checks it).
+    fn judged(&self, part: &PolicyVerdict) {
+        let Ok(verdict) = &part.verdict else {
+            self.failures.one();
+            return;
+        };
+        for (answer, counts) in verdict.answers.iter().zip(&self.rules) {
+            let [violation, hold, warn, error] = counts;
+            match answer.answer {
+                RuleResult::Pass | RuleResult::NotApplicable => {}
+                RuleResult::Violation => violation.one(),
+                RuleResult::Hold => hold.one(),
+                RuleResult::Warn => warn.one(),
+                RuleResult::Error => error.one(),
+            }
+        }
+    }
+
+    fn add_to(&self, sums: &mut Sums) {
+        let metadata = &self.policy.metadata;
+        for (rule, counts) in metadata.rules.iter().zip(&self.rules) {
+            let severity = match rule.severity {
+                Severity::Low => "low",
+                Severity::Medium => "medium",
+                Severity::High => "high",
+                Severity::Critical => "critical",
+            };
+            let row = (metadata.name.clone(), rule.name.clone(), severity);
+            let sum = sums.rules.entry(row).or_default();
+            for (sum, count) in sum.iter_mut().zip(counts) {
+                *sum += count.get();
+            }
+        }
+        *sums.failures.entry(metadata.name.clone()).or_default() += self.failures.get();
+    }
+}
+
+/// What was counted, by row.
+#[derive(Debug, Clone, Default)]
+pub struct Sums {
+    /// The counts of [`ANSWERS`].
+    pub rules: BTreeMap<RuleRow, [u64; 4]>,
+    /// Decisions for which a policy could not answer, by policy.
+    pub failures: BTreeMap<String, u64>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    policies: Vec<PolicyMeter>,
+    /// What was counted of versions that are no longer in force.
+    retired: Sums,
+}
+
+/// How all rules answered.
+#[derive(Debug, Default)]
+pub struct RuleMeters(RwLock<Known>);
+
+impl RuleMeters {
+    /// These policies are in force from now on: their rules are shown, with 0 before they ever fire, and no others.
+    pub fn in_force(&self, policies: &[Arc<PolicyIdentity>]) {
+        let known = &mut *self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let stays = |meter: &PolicyMeter| {
+            let digest = meter.policy.digest;
+            policies.iter().any(|policy| policy.digest == digest)
+        };
+        let named = |name: &str| policies.iter().any(|policy| policy.metadata.name == name);
+        let (stay, go): (Vec<_>, Vec<_>) = known.policies.drain(..).partition(stays);
+        known.policies = stay;
+        for meter in go {
+            meter.add_to(&mut known.retired);
+        }
+        known.retired.rules.retain(|(name, ..), _| named(name));
+        known.retired.failures.retain(|name, _| named(name));
+        for policy in policies {
+            known.add(policy);
+        }
+    }
+
+    /// Counts a decision's answers.
+    pub fn decided(&self, decision: &Decision) {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let mut unknown = false;
+        for part in &decision.verdicts {
+            match known.meter(&part.policy) {
+                Some(meter) => meter.judged(part),
+                None => unknown = true,
+            }
+        }
+        drop(known);
+        if unknown {
+            self.decided_before(decision);
+        }
+    }
+
+    /// What was counted.
+    #[must_use]
+    pub fn sums(&self) -> Sums {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let mut sums = known.retired.clone();
+        for meter in &known.policies {
+            meter.add_to(&mut sums);
+        }
+        sums
+    }
+
+    /// A decision by a policy that was exchanged before the decision came to disk.
+    #[cold]
+    fn decided_before(&self, decision: &Decision) {
+        let known = &mut *self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let gone: Vec<&PolicyVerdict> = decision
+            .verdicts
+            .iter()
+            .filter(|part| known.meter(&part.policy).is_none())
+            .collect();
+        for part in gone {
+            let meter = PolicyMeter::of(&part.policy);
+            meter.judged(part);
+            if known.names(&part.policy.metadata.name) {
+                meter.add_to(&mut known.retired);
+            }
+        }
+    }
+}
+
+impl Known {
+    fn meter(&self, policy: &Arc<PolicyIdentity>) -> Option<&PolicyMeter> {
+        self.policies.iter().find(|meter| {
+            Arc::ptr_eq(&meter.policy, policy) || meter.policy.digest == policy.digest
+        })
+    }
+
+    fn names(&self, name: &str) -> bool {
+        let mut policies = self.policies.iter();
+        policies.any(|meter| meter.policy.metadata.name == name)
+    }
+
+    fn add(&mut self, policy: &Arc<PolicyIdentity>) {
+        if self.meter(policy).is_none() {
+            self.policies.push(PolicyMeter::of(policy));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Digest;
+    use crate::verdict::{Metadata, Rule};
+
+    fn policy(name: &str, bytes: &[u8]) -> Arc<PolicyIdentity> {
+        let rule = Rule {
+            number: 1,
+            name: "r".into(),
+            category: "c".into(),
+            severity: Severity::High,
+            hold: false,
+            description: String::new(),
+        };
+        Arc::new(PolicyIdentity {
+            digest: Digest::of(bytes),
+            metadata: Metadata {
+                name: name.into(),
+                version: "1".into(),
+                rules: vec![rule],
+            },
+        })
+    }
+
+    #[test]
+    fn a_row_grows_over_versions_and_goes_with_its_name() {
+        let meters = RuleMeters::default();
+        let (one, two) = (policy("p", b"1"), policy("p", b"2"));
+        meters.in_force(std::slice::from_ref(&one));
+        let failed = |policy: &Arc<PolicyIdentity>| PolicyVerdict {
+            policy: Arc::clone(policy),
+            settings: None,
+            verdict: Err("trap".into()),
+        };
+        let count = |policy| {
+            let known = meters.0.read().unwrap();
+            known.meter(policy).unwrap().judged(&failed(policy));
+        };
+        count(&one);
+        count(&one);
+        meters.in_force(std::slice::from_ref(&two));
+        assert_eq!(meters.sums().failures["p"], 2);
+        count(&two);
+        let sums = meters.sums();
+        assert_eq!(sums.failures["p"], 3);
+        assert_eq!(sums.rules.len(), 1);
+        meters.in_force(&[policy("q", b"3")]);
+        assert_eq!(
+            meters.sums().failures.into_iter().collect::<Vec<_>>(),
+            [("q".to_owned(), 0)]
+        );
+    }
+}

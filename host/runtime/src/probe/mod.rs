@@ -1,0 +1,191 @@
+//! Proof, at every start, that the limits hold on this engine and this machine: a guest written to run into each of them must be ended by
+//! the very limit it ran into.
+//!
+//! The guest (`probe.wat`) is loaded and invoked like any agent; only its limits are chosen so that it reaches them at once.
+
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use ark_model::ids::{Digest, Millis, SignalId, TraceId};
+use ark_model::signal::Signal;
+
+use super::agent::{Agent, InvocationFailure, InvocationReport};
+use super::engine::Engine;
+use super::limits::{Limits, LimitsTable};
+use super::load::LoadError;
+use super::manifest::Manifest;
+
+const COMPONENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/probe.wasm"));
+
+/// What became of one probe.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Probe {
+    /// The limit, as in [`Limits`].
+    pub limit: &'static str,
+    /// Whether it ended what ran into it.
+    pub tripped: bool,
+    /// What happened.
+    pub detail: String,
+}
+
+/// A limit, the letter that makes the guest run into it, and how it is set so that it does so at once.
+type Case = (&'static str, char, fn(&mut Limits));
+
+/// Every limit of an invocation.
+const CASES: [Case; 13] = [
+    ("fuel", 'f', |limits| {
+        limits.fuel = 100_000;
+    }),
+    ("deadline_ms", 'f', |limits| {
+        limits.deadline = Duration::from_millis(15);
+    }),
+    ("memory_bytes", 'm', |limits| {
+        limits.memory_bytes = 10 * 65_536;
+    }),
+    ("table_elements", 't', |limits| {
+        limits.table_elements = 1_000;
+    }),
+    ("instances", 'x', |limits| {
+        limits.instances = 1;
+    }),
+    ("stack_bytes", 's', |_| {}),
+    ("resources", 'r', |limits| {
+        limits.resources = 8;
+    }),
+    ("host_calls", 'h', |limits| {
+        limits.host_calls = 10;
+    }),
+    ("host_call_bytes", 'b', |limits| {
+        limits.host_call_bytes = 64 * 1024;
+    }),
+    ("writes", 'w', |limits| {
+        limits.writes = 3;
+    }),
+    ("actions", 'a', |limits| {
+        limits.actions = 1;
+    }),
+    ("output_bytes", 'a', |limits| {
+        limits.output_bytes = 64;
+    }),
+    ("log_bytes", 'l', |limits| {
+        limits.log_bytes = 1_024;
+    }),
+];
+
+/// Runs into every limit of an invocation once. `Err`: the guest could not even be loaded.
+///
+/// # Errors
+/// See [`LoadError`].
+pub fn probe_limits(engine: &Engine, ceiling: &Limits) -> Result<Vec<Probe>, LoadError> {
+    // Room enough in everything but the one limit that a case is about.
+    let roomy = Limits {
+        stack_bytes: ceiling.stack_bytes,
+        deadline: Duration::from_secs(5),
+        fuel: 10_000_000_000,
+        ..Limits::default()
+    };
+    let guest = load(engine, &roomy)?;
+    let mut probes = Vec::with_capacity(CASES.len() + 1);
+    for (limit, letter, tighten) in CASES {
+        let mut limits = roomy.clone();
+        tighten(&mut limits);
+        let report = invoke(&guest.with_limits(limits), letter);
+        probes.push(judge(limit, &report));
+    }
+    // Were the guest itself broken, everything above could have failed for that.
+    let report = invoke(&guest, 'x');
+    if let Err(failure) = report.result {
+        let detail = format!("within its limits it failed: {failure}");
+        for probe in &mut probes {
+            probe.tripped = false;
+            probe.detail.clone_from(&detail);
+        }
+    }
+    Ok(probes)
+}
+
+fn load(engine: &Engine, limits: &Limits) -> Result<Agent, LoadError> {
+    let name = "probe"
+        .parse()
+        .map_err(|error| LoadError::BadMetadata(format!("{error}")))?;
+    let manifest = Manifest {
+        name,
+        version: "1.0.0".to_owned(),
+        component: "probe.wasm".to_owned(),
+        sha256: Digest::of(COMPONENT),
+        description: String::new(),
+        topics: Vec::new(),
+        actions: Vec::new(),
+        capabilities: Vec::new(),
+        limits: LimitsTable::default(),
+        config: std::collections::BTreeMap::new(),
+    };
+    Agent::load(engine, COMPONENT, manifest, limits)
+}
+
+fn invoke(guest: &Agent, letter: char) -> InvocationReport {
+    let signal = Signal {
+        id: SignalId::fresh(),
+        topic: "probe".to_owned(),
+        payload_json: format!("\"{letter}\""),
+        trace_id: TraceId::fresh(),
+        sender: None,
+        causal_depth: 0,
+        accepted_at: Millis::now(),
+        expires_at: None,
+    };
+    let deadline = Instant::now() + guest.limits().deadline;
+    guest.invoke_here(&signal, deadline)
+}
+
+fn judge(limit: &'static str, report: &InvocationReport) -> Probe {
+    let tripped = match &report.result {
+        Err(InvocationFailure::OutOfFuel(_)) => limit == "fuel",
+        Err(InvocationFailure::DeadlineExceeded(_)) => limit == "deadline_ms",
+        Err(InvocationFailure::LimitReached("stack")) => limit == "stack_bytes",
+        Err(InvocationFailure::LimitReached(reached)) => *reached == limit,
+        // The log is cut off, which does not end the invocation.
+        Ok(_) => {
+            let kept: usize = report.log.iter().map(|line| line.text.len()).sum();
+            limit == "log_bytes" && kept <= 1_024 && !report.log.is_empty()
+        }
+        Err(_) => false,
+    };
+    let detail = match &report.result {
+        Err(failure) => failure.to_string(),
+        Ok(_) if tripped => "the log was cut off".to_owned(),
+        Ok(_) => "it ended well".to_owned(),
+    };
+    Probe {
+        limit,
+        tripped,
+        detail,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::EngineConfig;
+
+    #[test]
+    fn every_limit_of_an_invocation_is_probed_and_holds() {
+        let engine = Engine::new(&EngineConfig::default()).unwrap();
+        let probes = probe_limits(&engine, &Limits::default()).unwrap();
+        for probe in &probes {
+            assert!(probe.tripped, "{probe:?}");
+        }
+        let probed: std::collections::BTreeSet<&str> =
+            probes.iter().map(|probe| probe.limit).collect();
+        let limits = serde_json::to_value(Limits::default()).unwrap();
+        // These two are of an agent's invocations together: the watchdog probes them.
+        let others = ["concurrency", "actions_per_minute"];
+        for limit in limits.as_object().unwrap().keys() {
+            assert!(
+                probed.contains(limit.as_str()) || others.contains(&limit.as_str()),
+                "{limit}"
+            );
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! What every call passes before its handler: it is counted and timed, has a deadline and a trace, and its caller is known.
+//!
+//! One layer around all routes, since each costs allocations of its own.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+
+use ark_model::meters::{ApiMeters, Call};
+
+use super::auth::{Auth, gate};
+use super::envelope::envelope;
+
+pub(super) async fn front(
+    State((meters, auth)): State<(Arc<ApiMeters>, Arc<Auth>)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let started = Instant::now();
+    let is_read = request.method().is_safe();
+    let call = Call::of(is_read, request.uri().path());
+    let response = envelope(request, |request| gate(auth, request, next)).await;
+    meters.answered(call, response.status().as_u16(), started);
+    response
+}

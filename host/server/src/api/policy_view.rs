@@ -1,0 +1,227 @@
+//! What the API shows of an operator policy.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::changes::Refusal;
+use crate::hrm::chain::{Enforced, SetUp, Slot};
+use ark_model::decision::PolicyIdentity;
+use ark_model::ids::{Digest, Millis, Name};
+use ark_model::meters::Differing;
+use ark_model::policy::{Mode, PolicySource};
+use ark_model::settings::Settings;
+use ark_model::verdict::Rule;
+use ark_store::{PolicySlot, PolicyVersion};
+
+/// A page of operator policies, in the order they are asked; those not in force last.
+#[derive(Serialize, ToSchema)]
+pub(super) struct PolicyPage {
+    pub(super) policies: Vec<PolicyLine>,
+    /// How many may be in force.
+    pub(super) most: usize,
+    /// The cursor of the page behind it, if there may be one.
+    pub(super) next_cursor: Option<String>,
+}
+
+/// A version that is in force.
+#[derive(Serialize, ToSchema)]
+pub(super) struct InForce {
+    pub(super) number: u64,
+    /// What the component says of itself.
+    pub(super) version: Option<String>,
+    pub(super) sha256: Option<Digest>,
+}
+
+/// An operator policy.
+#[derive(Serialize, ToSchema)]
+pub(super) struct PolicyLine {
+    pub(super) name: Name,
+    /// Lower ones are asked first, equal ones by name.
+    pub(super) order: u32,
+    /// Who has the say over it.
+    pub(super) source: PolicySource,
+    pub(super) revision: u64,
+    /// The version whose verdict counts.
+    pub(super) enforced: Option<InForce>,
+    /// The version on trial.
+    pub(super) shadow: Option<InForce>,
+    /// The number of the version whose verdict counted before.
+    pub(super) previous: Option<u64>,
+    /// Why it denies everything, if it cannot be loaded.
+    pub(super) broken: Option<String>,
+    pub(super) changed_by: String,
+    pub(super) changed_at_ms: Millis,
+}
+
+/// An operator policy: what is in force, how it does, and its versions. What is known only of one that was kept is left out of others.
+#[derive(Default, Serialize, ToSchema)]
+pub(super) struct PolicyShown {
+    pub(super) name: String,
+    /// Lower ones are asked first, equal ones by name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) order: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) source: Option<PolicySource>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) revision: Option<u64>,
+    /// The version whose verdict counts.
+    pub(super) enforced: Option<PolicyVersionShown>,
+    /// The version on trial.
+    pub(super) shadow: Option<PolicyVersionShown>,
+    /// The number of the version whose verdict counted before.
+    pub(super) previous: Option<u64>,
+    /// Why it denies everything, if it cannot be loaded.
+    pub(super) broken: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) changed_by: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) changed_at_ms: Option<Millis>,
+    /// The rules of the version that judges, or else of the one on trial.
+    pub(super) rules: Option<Vec<Rule>>,
+    /// Its versions, the newest first.
+    pub(super) versions: Vec<PolicyVersionLine>,
+    /// The last change that was refused since the start.
+    pub(super) last_refused: Option<Refusal>,
+}
+
+/// A version of an operator policy.
+#[derive(Serialize, ToSchema)]
+pub(super) struct PolicyVersionLine {
+    pub(super) number: u64,
+    /// What the component says of itself.
+    pub(super) version: String,
+    pub(super) sha256: Digest,
+    pub(super) settings_sha256: Option<Digest>,
+    /// How many test vectors it carries, all of which it passed.
+    pub(super) vectors: u32,
+    /// As what it is in force.
+    pub(super) mode: Option<Mode>,
+    pub(super) source: PolicySource,
+    /// As what it came.
+    pub(super) brought_as: Mode,
+    pub(super) brought_by: String,
+    pub(super) brought_at_ms: Millis,
+}
+
+/// A version with its settings, and what it does since it is in force.
+#[derive(Serialize, ToSchema)]
+pub(super) struct PolicyVersionShown {
+    #[serde(flatten)]
+    pub(super) line: PolicyVersionLine,
+    #[schema(value_type = Option<Object>)]
+    pub(super) settings: Option<Settings>,
+    #[serde(flatten)]
+    pub(super) doing: Option<Doing>,
+}
+
+/// What a version does since it is in force.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Doing {
+    /// How often it was asked, previews included.
+    pub(super) evaluations: u64,
+    /// Decisions it had a part in.
+    pub(super) decisions: u64,
+    pub(super) failures: u64,
+    /// Microseconds an evaluation takes, on average.
+    pub(super) mean_us: Option<f64>,
+    pub(super) slowest_us: f64,
+    #[serde(flatten)]
+    pub(super) trial: Option<TrialSoFar>,
+}
+
+/// What a version on trial would have changed.
+#[derive(Serialize, ToSchema)]
+pub(super) struct TrialSoFar {
+    /// Decisions whose outcome was compared.
+    pub(super) compared: u64,
+    /// Those that would have come out otherwise.
+    pub(super) would_differ: u64,
+    pub(super) latest_differing: Vec<Differing>,
+    /// It only failed, and is not asked any more.
+    pub(super) gave_up: bool,
+}
+
+pub(super) fn enforced_of(slot: Option<&Slot>) -> Option<&SetUp> {
+    match slot.and_then(|slot| slot.enforced.as_ref()) {
+        Some(Enforced::Policy(set_up)) => Some(set_up),
+        _ => None,
+    }
+}
+
+pub(super) fn rules_of(slot: Option<&Slot>) -> Option<&Vec<Rule>> {
+    let slot = slot?;
+    let enforced = slot.enforced.as_ref().map(Enforced::identity);
+    let identity = enforced.or_else(|| slot.shadow.as_ref().map(|shadow| shadow.identity()))?;
+    Some(&identity.metadata.rules)
+}
+
+pub(super) fn summary(row: &PolicySlot, slot: Option<&Slot>) -> PolicyLine {
+    let broken = match slot.and_then(|slot| slot.enforced.as_ref()) {
+        Some(Enforced::Broken { reason, .. }) => Some(reason.clone()),
+        _ => None,
+    };
+    let identity = |number: Option<u64>, identity: Option<&Arc<PolicyIdentity>>| {
+        number.map(|number| InForce {
+            number,
+            version: identity.map(|identity| identity.metadata.version.clone()),
+            sha256: identity.map(|identity| identity.digest),
+        })
+    };
+    let enforced = slot.and_then(|slot| slot.enforced.as_ref());
+    let shadow = slot.and_then(|slot| slot.shadow.as_ref());
+    PolicyLine {
+        name: row.policy.clone(),
+        order: row.order,
+        source: row.source,
+        revision: row.revision,
+        enforced: identity(row.enforced, enforced.map(Enforced::identity)),
+        shadow: identity(row.shadow, shadow.map(|shadow| shadow.identity())),
+        previous: row.previous,
+        broken,
+        changed_by: row.by.clone(),
+        changed_at_ms: row.at,
+    }
+}
+
+pub(super) fn line(version: &PolicyVersion, row: &PolicySlot) -> PolicyVersionLine {
+    let mode = if row.enforced == Some(version.number) {
+        Some(Mode::Enforce)
+    } else if row.shadow == Some(version.number) {
+        Some(Mode::Shadow)
+    } else {
+        None
+    };
+    PolicyVersionLine {
+        number: version.number,
+        version: version.version.clone(),
+        sha256: version.sha256,
+        settings_sha256: version.settings,
+        vectors: version.vectors,
+        mode,
+        source: version.source,
+        brought_as: version.mode,
+        brought_by: version.by.clone(),
+        brought_at_ms: version.at,
+    }
+}
+
+pub(super) fn doing(set_up: &SetUp) -> Doing {
+    let meter = set_up.meter();
+    let (evaluations, busy) = (meter.evaluations.get(), meter.busy_nanos.get());
+    let micros = |nanos: u64| nanos as f64 / 1000.0;
+    Doing {
+        evaluations,
+        decisions: meter.decisions.get(),
+        failures: meter.failures.get(),
+        mean_us: (evaluations > 0).then(|| micros(busy) / evaluations as f64),
+        slowest_us: micros(meter.slowest_nanos.get()),
+        trial: (meter.mode == Mode::Shadow).then(|| TrialSoFar {
+            compared: meter.decisions.get().saturating_sub(meter.failures.get()),
+            would_differ: meter.differing.get(),
+            latest_differing: meter.recent(),
+            gave_up: set_up.gave_up(),
+        }),
+    }
+}

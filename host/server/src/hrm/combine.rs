@@ -1,0 +1,230 @@
+//! From verdicts to an outcome.
+//!
+//! Invariant: adding a verdict can only tighten the outcome (approved < held < denied) and lower the score, so an operator policy
+//! cannot loosen what the Graveyard said.
+
+use ark_model::decision::{Outcome, PolicyVerdict};
+use ark_model::verdict::RuleResult;
+
+/// The outcome over all verdicts: a policy that could not judge, a violation or a rule's error denies; else a hold holds; else it is
+/// approved. No verdict at all denies. The score is the lowest of all; 0 where a policy could not judge.
+#[must_use]
+pub fn combine(verdicts: &[PolicyVerdict]) -> (Outcome, f64) {
+    if verdicts.is_empty() {
+        return (Outcome::Denied, 0.0);
+    }
+    over(verdicts.iter())
+}
+
+/// The outcome there would be, had a policy on trial been enforced: with its verdict in the place of that of the operator policy of the same
+/// name, or beside the others. `refused`: the host itself denies.
+#[must_use]
+pub fn would_be(verdicts: &[PolicyVerdict], shadow: &PolicyVerdict, refused: bool) -> Outcome {
+    if refused || verdicts.is_empty() {
+        return Outcome::Denied;
+    }
+    let name = &shadow.policy.metadata.name;
+    let (graveyard, operator) = verdicts.split_at(1);
+    let others = operator
+        .iter()
+        .filter(|part| part.policy.metadata.name != *name);
+    let parts = graveyard.iter().chain(others).chain([shadow]);
+    over(parts).0
+}
+
+fn over<'a>(verdicts: impl Iterator<Item = &'a PolicyVerdict>) -> (Outcome, f64) {
+    let mut outcome = Outcome::Approved;
+    let mut score: f64 = 1.0;
+    for part in verdicts {
+        let Ok(verdict) = &part.verdict else {
+            return (Outcome::Denied, 0.0);
+        };
+        score = score.min(verdict.compliance_score);
+        for answer in &verdict.answers {
+            outcome = match (outcome, answer.answer) {
+                (_, RuleResult::Violation | RuleResult::Error) => Outcome::Denied,
+                (Outcome::Approved, RuleResult::Hold) => Outcome::Held,
+                (outcome, _) => outcome,
+            };
+        }
+    }
+    (outcome, score)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use ark_model::decision::PolicyIdentity;
+    use ark_model::ids::Digest;
+    use ark_model::verdict::{Metadata, RuleAnswer, Value, Verdict};
+
+    fn part(verdict: Result<(&[RuleResult], f64), &str>) -> PolicyVerdict {
+        let metadata = Metadata {
+            name: "p".into(),
+            version: "1.0.0".into(),
+            rules: Vec::new(),
+        };
+        let answer = |(index, &answer): (usize, &RuleResult)| RuleAnswer {
+            rule: u16::try_from(index).unwrap(),
+            answer,
+            observed: Value::None,
+            limit: Value::None,
+            nearest_passing: None,
+        };
+        PolicyVerdict {
+            policy: Arc::new(PolicyIdentity {
+                digest: Digest::of(b"p"),
+                metadata,
+            }),
+            settings: None,
+            verdict: verdict
+                .map_err(str::to_owned)
+                .map(|(answers, compliance_score)| Verdict {
+                    answers: answers.iter().enumerate().map(answer).collect(),
+                    warnings: Vec::new(),
+                    compliance_score,
+                }),
+        }
+    }
+
+    #[test]
+    fn the_strictest_answer_decides_whatever_the_order() {
+        use RuleResult::{Error, Hold, NotApplicable, Pass, Violation, Warn};
+        let pass = || part(Ok((&[Pass, Warn, NotApplicable], 1.0)));
+        let hold = || part(Ok((&[Pass, Hold], 0.5)));
+        let deny = || part(Ok((&[Hold, Violation, Pass], 0.25)));
+        let error = || part(Ok((&[Error], 0.0)));
+        let broken = || part(Err("trap"));
+        let cases = [
+            (vec![], Outcome::Denied, 0.0),
+            (vec![pass()], Outcome::Approved, 1.0),
+            (vec![pass(), hold()], Outcome::Held, 0.5),
+            (vec![hold(), pass()], Outcome::Held, 0.5),
+            (vec![hold(), deny()], Outcome::Denied, 0.25),
+            (vec![deny(), hold(), pass()], Outcome::Denied, 0.25),
+            (vec![pass(), error()], Outcome::Denied, 0.0),
+            (vec![pass(), broken()], Outcome::Denied, 0.0),
+            (vec![broken(), pass()], Outcome::Denied, 0.0),
+        ];
+        for (verdicts, outcome, score) in cases {
+            assert_eq!(combine(&verdicts), (outcome, score), "{verdicts:?}");
+        }
+    }
+
+    fn any_answer() -> impl Strategy<Value = RuleResult> {
+        use RuleResult::{Error, Hold, NotApplicable, Pass, Violation, Warn};
+        prop::sample::select(vec![Pass, Warn, NotApplicable, Hold, Violation, Error])
+    }
+
+    /// Whatever a policy may say; that the score is not that of the answers makes no difference here.
+    fn any_verdict() -> impl Strategy<Value = PolicyVerdict> {
+        let said = (
+            prop::collection::vec(any_answer(), 0..6),
+            prop_oneof![Just(0.0), Just(1.0), 0.0..1.0],
+        );
+        prop_oneof![
+            4 => said.prop_map(|(answers, score)| part(Ok((&answers, score)))),
+            1 => Just(part(Err("it failed"))),
+        ]
+    }
+
+    const fn strictness(outcome: Outcome) -> u8 {
+        match outcome {
+            Outcome::Approved => 0,
+            Outcome::Held => 1,
+            Outcome::Denied => 2,
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn operator_policies_only_tighten(
+            graveyard in any_verdict(),
+            before in prop::collection::vec(any_verdict(), 0..4),
+            added in any_verdict(),
+            place in any::<prop::sample::Index>(),
+        ) {
+            let mut verdicts = vec![graveyard];
+            verdicts.extend(before);
+            let (outcome, score) = combine(&verdicts);
+            let failed = added.verdict.is_err();
+            // Behind the Graveyard, anywhere.
+            verdicts.insert(1 + place.index(verdicts.len()), added);
+            let (with, score_with) = combine(&verdicts);
+            prop_assert!(strictness(with) >= strictness(outcome), "{outcome:?} became {with:?}");
+            prop_assert!(score_with <= score, "{score} became {score_with}");
+            prop_assert!(!failed || with == Outcome::Denied);
+        }
+
+        #[test]
+        fn the_order_of_operator_policies_changes_no_outcome(
+            graveyard in any_verdict(),
+            operator in prop::collection::vec(any_verdict(), 0..5),
+        ) {
+            let mut verdicts = vec![graveyard.clone()];
+            verdicts.extend(operator.iter().cloned());
+            let mut reversed = vec![graveyard];
+            reversed.extend(operator.into_iter().rev());
+            prop_assert_eq!(combine(&verdicts).0, combine(&reversed).0);
+        }
+    }
+
+    #[test]
+    fn a_policy_on_trial_is_compared_in_the_place_of_its_name() {
+        use RuleResult::{Hold, Pass, Violation};
+        let named = |name: &str, mut part: PolicyVerdict| {
+            let metadata = Metadata {
+                name: name.into(),
+                ..part.policy.metadata.clone()
+            };
+            part.policy = Arc::new(PolicyIdentity {
+                digest: Digest::of(name.as_bytes()),
+                metadata,
+            });
+            part
+        };
+        let pass = || part(Ok((&[Pass], 1.0)));
+        let deny = || part(Ok((&[Violation], 0.0)));
+        let hold = || part(Ok((&[Hold], 0.0)));
+        let verdicts = [
+            named("graveyard", pass()),
+            named("a", deny()),
+            named("b", hold()),
+        ];
+        assert_eq!(combine(&verdicts).0, Outcome::Denied);
+        assert_eq!(
+            would_be(&verdicts, &named("a", pass()), false),
+            Outcome::Held
+        );
+        assert_eq!(
+            would_be(&verdicts, &named("b", pass()), false),
+            Outcome::Denied
+        );
+        assert_eq!(
+            would_be(&verdicts, &named("c", pass()), false),
+            Outcome::Denied
+        );
+        assert_eq!(
+            would_be(&verdicts, &named("a", pass()), true),
+            Outcome::Denied
+        );
+        let broken = part(Err("trap"));
+        assert_eq!(
+            would_be(&verdicts[..1], &named("a", broken), false),
+            Outcome::Denied
+        );
+        // The Graveyard's place is nobody's.
+        let graveyard = [named("graveyard", deny())];
+        assert_eq!(
+            would_be(&graveyard, &named("graveyard", pass()), false),
+            Outcome::Denied
+        );
+        assert_eq!(would_be(&[], &pass(), false), Outcome::Denied);
+    }
+}

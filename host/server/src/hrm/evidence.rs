@@ -1,0 +1,155 @@
+//! Evidence of one decision: its audit row, the link before it, which policies judged, and with which settings. Whoever has the policies'
+//! components can check offline that the row is as it was chained and that the policies really judge so.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use ark_model::ids::{DecisionId, Digest, Millis};
+use ark_model::settings::Settings;
+use ark_runtime::Policy;
+use ark_store::{Archive, AuditKind, AuditRow, ReadError, StateAnchor, link_of};
+
+use super::library::Library;
+use super::replay::replay_one;
+
+/// The format of an evidence file.
+pub const EVIDENCE_FORMAT: &str = "ark-evidence/1";
+
+/// An evidence file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Evidence {
+    /// [`EVIDENCE_FORMAT`].
+    pub format: String,
+    /// When it was made.
+    pub made_at_ms: Millis,
+    /// The decision as it stands in the audit log.
+    pub row: AuditRow,
+    /// The hash of the row before it; 64 zeros for the first.
+    pub previous_hash: Digest,
+    /// The log's last row when the file was made: the chain from the decision's hash leads to it.
+    pub log_head: StateAnchor,
+    /// The digests of the policies that judged, those on trial last.
+    pub policies: Vec<Digest>,
+    /// The settings that were in force, by their digests.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<Digest, Settings>,
+}
+
+/// What a check of an evidence file found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EvidenceReport {
+    /// The decision.
+    pub decision_id: String,
+    /// Its row's hash: the log, or an archive of it, must have the same.
+    pub hash: Digest,
+    /// Its place in the log.
+    pub seq: u64,
+    /// What is wrong; `None`: the row is as it was chained, and the policies judge so.
+    pub problem: Option<String>,
+}
+
+/// Collects the evidence of a decision. `None`: there is no such decision in the database.
+///
+/// # Errors
+/// The database cannot be read.
+pub fn collect(archive: &Archive, id: DecisionId) -> Result<Option<Evidence>, ReadError> {
+    let id = id.to_string();
+    let mut previous = archive.audit_base()?;
+    let mut found = None;
+    let mut head = previous;
+    archive.audit_rows(|row| {
+        if found.is_none() {
+            if row.kind == AuditKind::Decision && row.id == id {
+                found = Some(row.clone());
+            } else {
+                previous.hash = row.hash;
+            }
+        }
+        head = StateAnchor {
+            seq: row.seq,
+            hash: row.hash,
+        };
+        true
+    })?;
+    let Some(row) = found else {
+        return Ok(None);
+    };
+    let judged = judges(&row.body);
+    let mut settings = BTreeMap::new();
+    for digest in judged.iter().filter_map(|judge| judge.settings) {
+        let json = archive.policy_settings(digest)?.ok_or_else(|| {
+            ReadError(format!(
+                "the settings {digest} that a policy judged with are not kept"
+            ))
+        })?;
+        let read = Settings::parse(&json).map_err(|error| ReadError(error.to_string()))?;
+        settings.insert(digest, read);
+    }
+    Ok(Some(Evidence {
+        format: EVIDENCE_FORMAT.to_owned(),
+        made_at_ms: Millis::now(),
+        policies: judged.into_iter().map(|judge| judge.digest).collect(),
+        settings,
+        row,
+        previous_hash: previous.hash,
+        log_head: head,
+    }))
+}
+
+#[derive(Deserialize)]
+struct Judge {
+    digest: Digest,
+    #[serde(default)]
+    settings: Option<Digest>,
+}
+
+/// Who judged, and those on trial.
+fn judges(body: &str) -> Vec<Judge> {
+    #[derive(Deserialize)]
+    struct Verdicts {
+        verdicts: Vec<Judge>,
+        #[serde(default)]
+        shadows: Vec<Judge>,
+    }
+    serde_json::from_str::<Verdicts>(body)
+        .map(|body| body.verdicts.into_iter().chain(body.shadows).collect())
+        .unwrap_or_default()
+}
+
+/// Checks an evidence file with nothing but the policies, and the settings that are in it.
+#[must_use]
+pub fn check(evidence: &Evidence, policies: &[Arc<Policy>]) -> EvidenceReport {
+    let library =
+        Library::of(policies.iter().cloned()).with_settings(evidence.settings.values().cloned());
+    let row = &evidence.row;
+    let judged: Vec<Digest> = judges(&row.body)
+        .into_iter()
+        .map(|judge| judge.digest)
+        .collect();
+    let problem = if evidence.format != EVIDENCE_FORMAT {
+        Some(format!(
+            "its format is {:?}, not {EVIDENCE_FORMAT}",
+            evidence.format
+        ))
+    } else if link_of(evidence.previous_hash, row) != row.hash {
+        Some("the row does not match its hash: it was changed".to_owned())
+    } else if judged != evidence.policies {
+        Some("the policies named are not those that judged".to_owned())
+    } else if row.seq > evidence.log_head.seq
+        || (row.seq == evidence.log_head.seq && row.hash != evidence.log_head.hash)
+    {
+        Some("the log's head does not fit the row".to_owned())
+    } else {
+        // A policy's failure for lack of time cannot be judged again; that it denied was checked.
+        replay_one(row, &library).err()
+    };
+    EvidenceReport {
+        decision_id: row.id.clone(),
+        hash: row.hash,
+        seq: row.seq,
+        problem,
+    }
+}

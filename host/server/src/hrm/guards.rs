@@ -1,0 +1,195 @@
+//! The state of the system's own guards, attested with every action: pin, watchdog, halt; and which agents are in quarantine.
+//!
+//! The watchdog writes pin and beat. Halts and quarantines are written by the HRM's thread only, in the order in which it judges, so that
+//! what is judged after an order was taken is judged under it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
+
+use ark_model::control::{Halt, Quarantine};
+use ark_model::ids::{Millis, Name};
+
+/// How long after its last beat the watchdog still counts as beating.
+pub const BEAT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The guards. Until the watchdog's first beat nothing is attested in their favour.
+#[derive(Debug, Default)]
+pub struct Guards {
+    pin_holds: AtomicBool,
+    last_beat: AtomicU64,
+    halted: AtomicBool,
+    halt: RwLock<Option<Halt>>,
+    quarantined: AtomicUsize,
+    quarantines: RwLock<BTreeMap<Name, Quarantine>>,
+}
+
+impl Guards {
+    /// Guards under which these orders are in force, as they were when the host ended.
+    #[must_use]
+    pub fn with(halt: Option<Halt>, quarantines: Vec<Quarantine>) -> Self {
+        let guards = Self::default();
+        if let Some(halt) = halt {
+            guards.begin_halt(halt);
+        }
+        for quarantine in quarantines {
+            guards.begin_quarantine(quarantine);
+        }
+        guards
+    }
+
+    /// Notes a beat of the watchdog, and whether the Graveyard's bytes still match their pin. A broken pin halts at once; the watchdog has
+    /// the halt made durable.
+    pub fn beat(&self, now: Millis, pin_holds: bool) {
+        self.pin_holds.store(pin_holds, Ordering::Release);
+        if !pin_holds {
+            self.halted.store(true, Ordering::Release);
+        }
+        self.last_beat.store(now.0, Ordering::Release);
+    }
+
+    /// The halt that is in force.
+    #[must_use]
+    pub fn halt(&self) -> Option<Halt> {
+        self.halt
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(super) fn begin_halt(&self, halt: Halt) {
+        self.halt
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert(halt);
+        self.halted.store(true, Ordering::Release);
+    }
+
+    pub(super) fn end_halt(&self) {
+        *self.halt.write().unwrap_or_else(PoisonError::into_inner) = None;
+        // A pin that broke meanwhile halts by itself.
+        self.halted.store(!self.pin_holds(), Ordering::Release);
+    }
+
+    /// The quarantine an agent is in.
+    #[must_use]
+    pub fn quarantine(&self, agent: &Name) -> Option<Quarantine> {
+        if self.quarantined.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        self.quarantines
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(agent)
+            .cloned()
+    }
+
+    /// Whether an agent is in quarantine.
+    #[must_use]
+    pub fn is_quarantined(&self, agent: &Name) -> bool {
+        self.quarantined.load(Ordering::Acquire) > 0
+            && self
+                .quarantines
+                .read()
+                .unwrap_or_else(PoisonError::into_inner)
+                .contains_key(agent)
+    }
+
+    /// The quarantines in force, by agent.
+    #[must_use]
+    pub fn quarantines(&self) -> Vec<Quarantine> {
+        self.quarantines
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .cloned()
+            .collect()
+    }
+
+    pub(super) fn begin_quarantine(&self, quarantine: Quarantine) {
+        let mut quarantines = self
+            .quarantines
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        quarantines
+            .entry(quarantine.agent.clone())
+            .or_insert(quarantine);
+        self.quarantined.store(quarantines.len(), Ordering::Release);
+    }
+
+    pub(super) fn end_quarantine(&self, agent: &Name) {
+        let mut quarantines = self
+            .quarantines
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        quarantines.remove(agent);
+        self.quarantined.store(quarantines.len(), Ordering::Release);
+    }
+
+    /// Whether the pin held at the last beat.
+    #[must_use]
+    pub fn pin_holds(&self) -> bool {
+        self.pin_holds.load(Ordering::Acquire)
+    }
+
+    /// Whether everything is halted.
+    #[must_use]
+    pub fn halted(&self) -> bool {
+        self.halted.load(Ordering::Acquire)
+    }
+
+    /// Whether the watchdog has beaten within [`BEAT_TIMEOUT`].
+    #[must_use]
+    pub fn watchdog_beating(&self, now: Millis) -> bool {
+        let last = self.last_beat.load(Ordering::Acquire);
+        last != 0 && u128::from(now.0.saturating_sub(last)) <= BEAT_TIMEOUT.as_millis()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_attested_before_the_first_beat_and_a_broken_pin_halts_for_good() {
+        let guards = Guards::default();
+        assert!(!guards.pin_holds() && !guards.watchdog_beating(Millis(1)));
+        guards.beat(Millis(1000), true);
+        assert!(guards.pin_holds() && !guards.halted());
+        assert!(
+            guards.watchdog_beating(Millis(31_000)) && !guards.watchdog_beating(Millis(31_001))
+        );
+        guards.beat(Millis(2000), false);
+        guards.beat(Millis(3000), true);
+        assert!(guards.pin_holds() && guards.halted());
+    }
+
+    #[test]
+    fn an_order_stands_until_it_is_taken_back_and_a_broken_pin_is_not_taken_back_by_a_resume() {
+        let halt = Halt {
+            reason: "a drill".to_owned(),
+            by: "ana".to_owned(),
+            at_ms: Millis(1),
+        };
+        let agent: Name = "kyle".parse().unwrap();
+        let quarantine = Quarantine {
+            agent: agent.clone(),
+            cause: ark_model::control::Cause::Operator,
+            reason: "a drill".to_owned(),
+            by: "ana".to_owned(),
+            at_ms: Millis(1),
+        };
+        let guards = Guards::with(Some(halt.clone()), vec![quarantine.clone()]);
+        guards.beat(Millis(1), true);
+        assert_eq!(guards.halt(), Some(halt));
+        assert!(guards.halted() && guards.is_quarantined(&agent));
+        assert_eq!(guards.quarantine(&agent), Some(quarantine));
+        guards.end_quarantine(&agent);
+        guards.end_halt();
+        assert!(!guards.halted() && !guards.is_quarantined(&agent));
+        guards.beat(Millis(2), false);
+        guards.end_halt();
+        assert!(guards.halted(), "the pin is still broken");
+    }
+}

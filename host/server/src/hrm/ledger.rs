@@ -1,0 +1,457 @@
+//! The ledger: what the host knows that rules judge by. Positions and reservations, recent actions, promotions, lists.
+//!
+//! The HRM's thread owns it. It is a cache of the store's tables and is changed in step with them: every method that changes it
+//! returns the [`LedgerChange`]s that must be committed with the decision. When a commit fails the ledger is thrown away and
+//! loaded anew.
+//!
+//! Invariants: exposures are exact sums (integers of 1e-9 of capital, sizes rounded up), so that nothing drifts; a reservation counts
+//! from the moment its decision is made, not from its commit.
+//!
+//! Must not know: rules and their limits (it reports ages and sums; limits are the Graveyard's), wasmtime, HTTP.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::time::Duration;
+
+use ark_model::action::{Action, Parameters, Side};
+use ark_model::decision::Outcome;
+use ark_model::facts::{Approval, Facts};
+use ark_model::ids::{DecisionId, Digest, Fraction, Millis, Name};
+use ark_store::{LedgerChange, LedgerRows, List, ListEntry, Position, PositionStatus};
+
+use super::lists::Lists;
+use super::redaction::Findings;
+
+/// How long an identical action counts (rule 22).
+pub(super) const IDENTICAL_WINDOW: Duration = Duration::from_mins(1);
+/// How long the last trade in a symbol is remembered. Longer than the wash window of rule 2.
+const TRADE_MEMORY: Duration = Duration::from_hours(1);
+/// How long a promotion is remembered. Longer than the promotion window of rule 3.
+const PROMOTION_MEMORY: Duration = Duration::from_hours(25);
+/// How often what is too old is forgotten.
+const FORGET_EVERY: Duration = Duration::from_mins(1);
+
+/// What the ledger needs to know of a proposal to gather its facts.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    /// Who proposes.
+    pub agent: &'a Name,
+    /// What, redacted.
+    pub action: &'a Action,
+    /// Digest of (agent, canonical action).
+    pub identity: Digest,
+    /// What redaction found.
+    pub findings: &'a Findings,
+    /// The data subject's name before redaction.
+    pub data_subject: Option<&'a str>,
+    /// The digest of that name, where the name itself is gone: the action was held and is judged again.
+    pub subject_digest: Option<Digest>,
+    /// How many signals led to it.
+    pub causal_depth: u32,
+}
+
+/// What an executor says became of an approved action.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExecutionStatus {
+    /// Carried out; final.
+    Filled,
+    /// Carried out in part; more is to come.
+    PartiallyFilled,
+    /// Given up; final. What was filled before stays.
+    Cancelled,
+    /// Not carried out; final.
+    Rejected,
+}
+
+impl ExecutionStatus {
+    /// As in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Filled => "filled",
+            Self::PartiallyFilled => "partially_filled",
+            Self::Cancelled => "cancelled",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
+/// An execution's effect on the ledger.
+#[derive(Debug, Clone, Copy)]
+pub struct Fill {
+    /// What became of it.
+    pub status: ExecutionStatus,
+    /// How much was carried out in all so far, as a fraction of capital; `None`: all of it.
+    pub filled: Option<Fraction>,
+    /// What it realised, as a fraction of capital; a loss is negative.
+    pub realised: Option<f64>,
+    /// When.
+    pub at: Millis,
+}
+
+/// The ledger.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    positions: HashMap<DecisionId, Position>,
+    exposure: HashMap<String, u64>,
+    expiries: BTreeSet<(Millis, DecisionId)>,
+    last_trades: HashMap<(Name, String, Side), Millis>,
+    promotions: HashMap<(Name, String), Millis>,
+    recent: VecDeque<(Millis, u64)>,
+    recent_counts: HashMap<u64, u32>,
+    realised_day: u64,
+    realised: f64,
+    capital: Option<f64>,
+    lists: Lists,
+    forgotten_at: Millis,
+}
+
+impl Ledger {
+    /// The ledger as the store has it. `recent` are the identities of the actions of the last minute, oldest first.
+    #[must_use]
+    pub fn load(rows: LedgerRows, recent: Vec<(Millis, Digest)>, now: Millis) -> Self {
+        let mut ledger = Self {
+            realised_day: now.utc_day(),
+            realised: rows.realised_today,
+            ..Self::default()
+        };
+        for position in rows.positions {
+            ledger.put(position);
+        }
+        for (agent, symbol, side, at) in rows.last_trades {
+            ledger.last_trades.insert((agent, symbol, side), at);
+        }
+        for (agent, symbol, at) in rows.promotions {
+            ledger.promotions.insert((agent, symbol), at);
+        }
+        for (at, identity) in recent {
+            ledger.remember(identity, at);
+        }
+        ledger.lists = Lists::new(rows.configured, rows.attested);
+        ledger.capital = rows.capital;
+        ledger
+    }
+
+    /// Releases the reservations whose time is over and forgets what is too old to matter.
+    pub fn advance(&mut self, now: Millis) -> Vec<LedgerChange> {
+        if now.utc_day() != self.realised_day {
+            self.realised_day = now.utc_day();
+            self.realised = 0.0;
+        }
+        while let Some((at, key)) = self.recent.front().copied() {
+            if now.seconds_since(at) < IDENTICAL_WINDOW.as_secs_f64() {
+                break;
+            }
+            self.recent.pop_front();
+            if let Some(count) = self.recent_counts.get_mut(&key) {
+                *count -= 1;
+                if *count == 0 {
+                    self.recent_counts.remove(&key);
+                }
+            }
+        }
+        if now.seconds_since(self.forgotten_at) >= FORGET_EVERY.as_secs_f64() {
+            self.forgotten_at = now;
+            self.last_trades
+                .retain(|_, at| now.seconds_since(*at) < TRADE_MEMORY.as_secs_f64());
+            self.promotions
+                .retain(|_, at| now.seconds_since(*at) < PROMOTION_MEMORY.as_secs_f64());
+        }
+        let mut changes = Vec::new();
+        while let Some((expires, id)) = self.expiries.first().copied() {
+            if expires > now {
+                break;
+            }
+            self.expiries.remove(&(expires, id));
+            if let Some(mut position) = self.remove(id) {
+                position.status = PositionStatus::Released;
+                changes.push(LedgerChange::Position(position));
+            }
+        }
+        changes
+    }
+
+    /// The facts about an action, guards aside.
+    #[must_use]
+    pub fn facts(&self, subject: Subject<'_>, now: Millis) -> Facts {
+        let Subject { agent, action, .. } = subject;
+        let mut facts = Facts {
+            agent: agent.to_string(),
+            now_ms: now.0,
+            approval: Approval::None,
+            daily_loss: self.daily_loss(),
+            open_positions: u32::try_from(self.positions.len()).unwrap_or(u32::MAX),
+            personal_data: subject.findings.personal_data.clone(),
+            credentials: subject.findings.credentials.clone(),
+            causal_depth: subject.causal_depth,
+            identical_actions: self
+                .recent_counts
+                .get(&key_of(subject.identity))
+                .copied()
+                .unwrap_or(0),
+            veto: self.lists.veto(agent, action),
+            ..Facts::default()
+        };
+        facts.unvalidated_sources = action
+            .sources
+            .iter()
+            .filter(|source| !self.lists.validated_sources.contains(*source))
+            .cloned()
+            .collect();
+        match &action.parameters {
+            Parameters::Trade(trade) => {
+                let opposite = match trade.side {
+                    Side::Buy => Side::Sell,
+                    Side::Sell => Side::Buy,
+                };
+                let symbol = &trade.symbol;
+                facts.symbol_restricted = self.lists.restricted.contains(symbol);
+                facts.client_order_pending = self.lists.client_orders.contains(symbol);
+                facts.symbol_exposure = from_nanos(self.exposure.get(symbol).copied().unwrap_or(0));
+                facts.opposite_trade_age = self
+                    .last_trades
+                    .get(&(agent.clone(), symbol.clone(), opposite))
+                    .map(|at| now.seconds_since(*at));
+                facts.promotion_age = self
+                    .promotions
+                    .get(&(agent.clone(), symbol.clone()))
+                    .map(|at| now.seconds_since(*at));
+            }
+            Parameters::Data(data) => {
+                facts.consent =
+                    self.lists
+                        .consent(data, subject.data_subject, subject.subject_digest);
+            }
+            _ => {}
+        }
+        facts
+    }
+
+    /// Takes note of a decision: remembers the action, reserves what an approved trade would hold.
+    pub fn note(
+        &mut self,
+        id: DecisionId,
+        subject: Subject<'_>,
+        outcome: Outcome,
+        now: Millis,
+        reservation_ttl: Duration,
+    ) -> Vec<LedgerChange> {
+        self.remember(subject.identity, now);
+        if outcome != Outcome::Approved {
+            return Vec::new();
+        }
+        let agent = subject.agent;
+        match &subject.action.parameters {
+            Parameters::Trade(trade) => {
+                let expires_at = now
+                    .0
+                    .saturating_add(u64::try_from(reservation_ttl.as_millis()).unwrap_or(u64::MAX));
+                let position = Position {
+                    decision_id: id,
+                    agent: agent.clone(),
+                    symbol: trade.symbol.clone(),
+                    side: trade.side,
+                    size: Fraction::new(trade.position_size_pct).unwrap_or(Fraction::ZERO),
+                    leverage: trade.leverage,
+                    status: PositionStatus::Reserved,
+                    since: now,
+                    expires_at: Some(Millis(expires_at)),
+                };
+                self.put(position.clone());
+                self.last_trades
+                    .insert((agent.clone(), trade.symbol.clone(), trade.side), now);
+                vec![
+                    LedgerChange::Position(position),
+                    LedgerChange::LastTrade {
+                        agent: agent.clone(),
+                        symbol: trade.symbol.clone(),
+                        side: trade.side,
+                        at: now,
+                    },
+                ]
+            }
+            Parameters::Message(message)
+                if matches!(subject.action.action_type.as_str(), "message" | "publish") =>
+            {
+                let Some(symbol) = &message.symbol else {
+                    return Vec::new();
+                };
+                self.promotions.insert((agent.clone(), symbol.clone()), now);
+                vec![LedgerChange::Promotion {
+                    agent: agent.clone(),
+                    symbol: symbol.clone(),
+                    at: now,
+                }]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Books what became of an approved trade. A part fill keeps the whole reservation, without its expiry: it is released only by what
+    /// is final. A report on a position that was released meanwhile puts it back: what happened, happened.
+    pub fn fill_trade(&mut self, mut position: Position, fill: Fill) -> Vec<LedgerChange> {
+        self.remove(position.decision_id);
+        position.expires_at = None;
+        position.since = fill.at;
+        let filled = fill.filled.filter(|filled| *filled != Fraction::ZERO);
+        position.status = match (fill.status, filled) {
+            (ExecutionStatus::PartiallyFilled, _) | (ExecutionStatus::Filled, None) => {
+                PositionStatus::Open
+            }
+            (ExecutionStatus::Filled | ExecutionStatus::Cancelled, Some(filled)) => {
+                position.size = filled;
+                PositionStatus::Open
+            }
+            (ExecutionStatus::Cancelled, None) | (ExecutionStatus::Rejected, _) => {
+                PositionStatus::Released
+            }
+        };
+        if position.status == PositionStatus::Open {
+            self.put(position.clone());
+        }
+        let mut changes = vec![LedgerChange::Position(position)];
+        changes.extend(self.realise(fill));
+        changes
+    }
+
+    /// Books what became of an approved `close_position`: takes the closed size from the agent's open positions in the symbol, oldest
+    /// first. Part fills change nothing until the final report.
+    pub fn fill_close(&mut self, agent: &Name, symbol: &str, fill: Fill) -> Vec<LedgerChange> {
+        let mut changes = Vec::new();
+        let closes = match fill.status {
+            ExecutionStatus::Filled => true,
+            ExecutionStatus::Cancelled => fill.filled.is_some(),
+            ExecutionStatus::PartiallyFilled | ExecutionStatus::Rejected => false,
+        };
+        if closes {
+            let mut open: Vec<Position> = self
+                .positions
+                .values()
+                .filter(|p| {
+                    p.status == PositionStatus::Open && p.agent == *agent && p.symbol == symbol
+                })
+                .cloned()
+                .collect();
+            open.sort_by_key(|position| (position.since, position.decision_id));
+            let mut left = fill.filled;
+            for mut position in open {
+                let size = position.size;
+                let closed = left.map_or(size, |left| if left < size { left } else { size });
+                left = left.map(|left| left.minus(closed));
+                position.size = size.minus(closed);
+                self.remove(position.decision_id);
+                if position.size == Fraction::ZERO {
+                    position.status = PositionStatus::Closed;
+                } else {
+                    self.put(position.clone());
+                }
+                if closed != Fraction::ZERO {
+                    changes.push(LedgerChange::Position(position));
+                }
+            }
+        }
+        changes.extend(self.realise(fill));
+        changes
+    }
+
+    /// The live position of a decision: reserved or open.
+    #[must_use]
+    pub fn position(&self, id: DecisionId) -> Option<&Position> {
+        self.positions.get(&id)
+    }
+
+    /// Replaces what the configuration puts on the lists.
+    pub fn configure(&mut self, entries: Vec<ListEntry>) {
+        self.lists.configure(entries);
+    }
+
+    /// Puts an entry on a list, or takes it off (`None`).
+    pub fn attest(&mut self, list: List, key: &str, entry: Option<ListEntry>) {
+        self.lists.attest(list, key, entry);
+    }
+
+    /// The capital, in the account's currency, if an operator said it.
+    #[must_use]
+    pub const fn capital(&self) -> Option<f64> {
+        self.capital
+    }
+
+    /// Says what the capital is.
+    pub const fn set_capital(&mut self, amount: f64) {
+        self.capital = Some(amount);
+    }
+
+    /// Today's (UTC) realised loss as a fraction of capital.
+    #[must_use]
+    pub fn daily_loss(&self) -> f64 {
+        (-self.realised).max(0.0)
+    }
+
+    /// Books a result that no execution report told of.
+    pub fn realise_now(&mut self, delta: f64, now: Millis) -> LedgerChange {
+        let day = now.utc_day();
+        if day == self.realised_day {
+            self.realised += delta;
+        }
+        LedgerChange::Realised { day, delta }
+    }
+
+    fn realise(&mut self, fill: Fill) -> Option<LedgerChange> {
+        Some(self.realise_now(fill.realised?, fill.at))
+    }
+
+    fn put(&mut self, position: Position) {
+        self.remove(position.decision_id);
+        *self.exposure.entry(position.symbol.clone()).or_default() += to_nanos(position.size);
+        if let Some(expires_at) = position.expires_at {
+            self.expiries.insert((expires_at, position.decision_id));
+        }
+        self.positions.insert(position.decision_id, position);
+    }
+
+    fn remove(&mut self, id: DecisionId) -> Option<Position> {
+        let position = self.positions.remove(&id)?;
+        if let Some(expires_at) = position.expires_at {
+            self.expiries.remove(&(expires_at, id));
+        }
+        if let Some(sum) = self.exposure.get_mut(&position.symbol) {
+            *sum = sum.saturating_sub(to_nanos(position.size));
+            if *sum == 0 {
+                self.exposure.remove(&position.symbol);
+            }
+        }
+        Some(position)
+    }
+
+    fn remember(&mut self, identity: Digest, at: Millis) {
+        let key = key_of(identity);
+        self.recent.push_back((at, key));
+        *self.recent_counts.entry(key).or_default() += 1;
+    }
+}
+
+/// 64 of the 256 bits: enough to count by, and a forged collision harms only its forger.
+fn key_of(identity: Digest) -> u64 {
+    identity
+        .as_bytes()
+        .iter()
+        .take(8)
+        .fold(0, |key, byte| key << 8 | u64::from(*byte))
+}
+
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a fraction is finite and not negative, and the cast saturates"
+)]
+fn to_nanos(size: Fraction) -> u64 {
+    // The product is off by one unit in the last place at most; that must not count as a whole unit more.
+    (size.get() * 1e9 - 1e-3).ceil().max(0.0) as u64
+}
+
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "sums stay far below 2^53 units (9 million times the capital)"
+)]
+fn from_nanos(nanos: u64) -> f64 {
+    nanos as f64 / 1e9
+}

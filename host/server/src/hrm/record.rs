@@ -1,0 +1,481 @@
+//! How a decision is written into the audit log, and read back.
+//!
+//! The body of an audit row is canonical JSON: equal decisions have equal bytes. Rule answers are compact arrays
+//! `[number, answer, observed, limit, nearest passing]` with trailing nulls left out; names and severities stand once per policy, in its
+//! metadata, found by the digest. Settings stand by their digest too; what policies on trial said is a list of its own. Where there is
+//! neither, nothing is written of them. Id, trace, agent, outcome and time stand in columns of their own.
+
+use std::sync::Arc;
+
+use serde::de::{self, SeqAccess, Visitor};
+use serde::ser::SerializeSeq;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use ark_model::action::Action;
+use ark_model::decision::{
+    ApprovalGiven, Decision, Outcome, PolicyIdentity, PolicyVerdict, ShadowVerdict,
+};
+use ark_model::facts::Facts;
+use ark_model::ids::{DecisionId, Digest, Millis, Name, TraceId};
+use ark_model::verdict::{RuleAnswer, RuleResult, Value, Verdict};
+use ark_store::{AuditKind, AuditRow};
+
+/// Why a body cannot be read back.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// It is not what [`encode`] writes.
+    #[error("the record is malformed: {0}")]
+    Malformed(#[from] serde_json::Error),
+    /// A policy it names is not known.
+    #[error(
+        "the policy with digest {0} is not known here; add its component to read this decision"
+    )]
+    UnknownPolicy(Digest),
+}
+
+/// The columns that stand beside a body.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Columns {
+    /// The decision's id.
+    pub id: DecisionId,
+    /// Its trace.
+    pub trace_id: TraceId,
+    /// Who proposed.
+    pub agent: Name,
+    /// When it was decided.
+    pub decided_at: Millis,
+    /// The outcome.
+    pub outcome: Outcome,
+}
+
+#[derive(Serialize)]
+struct BodyOut<'a> {
+    action: &'a Action,
+    facts: &'a Facts,
+    verdicts: Vec<PartOut<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    shadows: Vec<ShadowOut<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refusal: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approval: Option<&'a ApprovalGiven>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    submitter: Option<&'a str>,
+    compliance_score: f64,
+}
+
+#[derive(Serialize)]
+struct PartOut<'a> {
+    policy: &'a str,
+    digest: Digest,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    settings: Option<Digest>,
+    #[serde(flatten)]
+    said: Said<&'a [RuleAnswer], &'a [String], &'a str>,
+}
+
+#[derive(Serialize)]
+struct ShadowOut<'a> {
+    outcome: Outcome,
+    #[serde(flatten)]
+    part: PartOut<'a>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BodyIn {
+    action: Action,
+    facts: Facts,
+    verdicts: Vec<PartIn>,
+    #[serde(default)]
+    shadows: Vec<ShadowIn>,
+    #[serde(default)]
+    refusal: Option<String>,
+    #[serde(default)]
+    approval: Option<ApprovalGiven>,
+    #[serde(default)]
+    submitter: Option<String>,
+    compliance_score: f64,
+}
+
+#[derive(Deserialize)]
+struct PartIn {
+    digest: Digest,
+    #[serde(default)]
+    settings: Option<Digest>,
+    #[serde(flatten)]
+    said: Said<Vec<CompactIn>, Vec<String>, String>,
+}
+
+#[derive(Deserialize)]
+struct ShadowIn {
+    outcome: Outcome,
+    #[serde(flatten)]
+    part: PartIn,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Said<Answers, Warnings, Text> {
+    Failure {
+        failure: Text,
+    },
+    Verdict {
+        #[serde(
+            serialize_with = "compact",
+            bound(serialize = "Answers: AsRef<[RuleAnswer]>")
+        )]
+        answers: Answers,
+        warnings: Warnings,
+        compliance_score: f64,
+    },
+}
+
+/// Writes a decision's body.
+///
+/// # Errors
+/// Never in practice: all numbers in it are finite.
+pub fn encode(decision: &Decision) -> Result<String, serde_json::Error> {
+    let verdicts = decision.verdicts.iter().map(part_out).collect();
+    let shadows = decision
+        .shadows
+        .iter()
+        .map(|shadow| ShadowOut {
+            outcome: shadow.outcome,
+            part: part_out(&shadow.part),
+        })
+        .collect();
+    serde_json::to_string(&BodyOut {
+        action: &decision.action,
+        facts: &decision.facts,
+        verdicts,
+        shadows,
+        refusal: decision.refusal.as_deref(),
+        approval: decision.approval.as_ref(),
+        submitter: decision.submitter.as_deref(),
+        compliance_score: decision.compliance_score,
+    })
+}
+
+fn part_out(part: &PolicyVerdict) -> PartOut<'_> {
+    PartOut {
+        policy: &part.policy.metadata.name,
+        digest: part.policy.digest,
+        settings: part.settings,
+        said: match &part.verdict {
+            Ok(verdict) => Said::Verdict {
+                answers: verdict.answers.as_slice(),
+                warnings: verdict.warnings.as_slice(),
+                compliance_score: verdict.compliance_score,
+            },
+            Err(failure) => Said::Failure { failure },
+        },
+    }
+}
+
+fn part_in(
+    part: PartIn,
+    policy: &impl Fn(Digest) -> Option<Arc<PolicyIdentity>>,
+) -> Result<PolicyVerdict, RecordError> {
+    let identity = policy(part.digest).ok_or(RecordError::UnknownPolicy(part.digest))?;
+    let verdict = match part.said {
+        Said::Failure { failure } => Err(failure),
+        Said::Verdict {
+            answers,
+            warnings,
+            compliance_score,
+        } => Ok(Verdict {
+            answers: answers
+                .into_iter()
+                .map(|CompactIn(answer)| answer)
+                .collect(),
+            warnings,
+            compliance_score,
+        }),
+    };
+    Ok(PolicyVerdict {
+        policy: identity,
+        settings: part.settings,
+        verdict,
+    })
+}
+
+/// Reads a decision back. `policy` finds a policy's identity by its digest.
+///
+/// # Errors
+/// A malformed body, or a policy that `policy` does not know.
+pub fn decode(
+    columns: Columns,
+    body: &str,
+    policy: impl Fn(Digest) -> Option<Arc<PolicyIdentity>>,
+) -> Result<Decision, RecordError> {
+    let body: BodyIn = serde_json::from_str(body)?;
+    let verdicts = body
+        .verdicts
+        .into_iter()
+        .map(|part| part_in(part, &policy))
+        .collect::<Result<_, RecordError>>()?;
+    let shadows = body
+        .shadows
+        .into_iter()
+        .map(|shadow| {
+            Ok(ShadowVerdict {
+                part: part_in(shadow.part, &policy)?,
+                outcome: shadow.outcome,
+            })
+        })
+        .collect::<Result<_, RecordError>>()?;
+    Ok(Decision {
+        id: columns.id,
+        trace_id: columns.trace_id,
+        agent: columns.agent,
+        submitter: body.submitter,
+        decided_at: columns.decided_at,
+        action: body.action,
+        facts: body.facts,
+        verdicts,
+        shadows,
+        refusal: body.refusal,
+        approval: body.approval,
+        outcome: columns.outcome,
+        compliance_score: body.compliance_score,
+    })
+}
+
+/// Reads a decision back from its audit row.
+///
+/// # Errors
+/// As [`decode`]; `None` when the row is no decision.
+pub fn decision_of(
+    row: &AuditRow,
+    policy: impl Fn(Digest) -> Option<Arc<PolicyIdentity>>,
+) -> Result<Option<Decision>, RecordError> {
+    let (AuditKind::Decision, Some(trace_id), Some(agent), Some(outcome), Ok(id)) = (
+        row.kind,
+        row.trace_id,
+        row.agent.clone(),
+        row.outcome,
+        row.id.parse(),
+    ) else {
+        return Ok(None);
+    };
+    decode(
+        Columns {
+            id,
+            trace_id,
+            agent,
+            decided_at: row.at,
+            outcome,
+        },
+        &row.body,
+        policy,
+    )
+    .map(Some)
+}
+
+fn compact<A: AsRef<[RuleAnswer]>, S: Serializer>(
+    answers: &A,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(answers.as_ref().iter().map(CompactOut))
+}
+
+struct CompactOut<'a>(&'a RuleAnswer);
+
+impl Serialize for CompactOut<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let answer = self.0;
+        let length = match (&answer.observed, &answer.limit, answer.nearest_passing) {
+            (_, _, Some(_)) => 5,
+            (_, limit, None) if *limit != Value::None => 4,
+            (observed, _, None) if *observed != Value::None => 3,
+            _ => 2,
+        };
+        let mut seq = serializer.serialize_seq(Some(length))?;
+        seq.serialize_element(&answer.rule)?;
+        seq.serialize_element(&answer.answer)?;
+        if length > 2 {
+            seq.serialize_element(&answer.observed)?;
+        }
+        if length > 3 {
+            seq.serialize_element(&answer.limit)?;
+        }
+        if length > 4 {
+            seq.serialize_element(&answer.nearest_passing)?;
+        }
+        seq.end()
+    }
+}
+
+struct CompactIn(RuleAnswer);
+
+impl<'de> Deserialize<'de> for CompactIn {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Elements;
+
+        impl<'de> Visitor<'de> for Elements {
+            type Value = CompactIn;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("[rule, answer, observed, limit, nearest passing]")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<CompactIn, A::Error> {
+                let rule: u16 = seq
+                    .next_element()?
+                    .ok_or_else(|| de::Error::invalid_length(0, &self))?;
+                let answer: RuleResult = seq
+                    .next_element()?
+                    .ok_or_else(|| de::Error::invalid_length(1, &self))?;
+                let observed = seq.next_element()?.unwrap_or(Value::None);
+                let limit = seq.next_element()?.unwrap_or(Value::None);
+                let nearest_passing = seq.next_element()?.flatten();
+                Ok(CompactIn(RuleAnswer {
+                    rule,
+                    answer,
+                    observed,
+                    limit,
+                    nearest_passing,
+                }))
+            }
+        }
+
+        deserializer.deserialize_seq(Elements)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ark_model::form::{parse_action, parse_json};
+    use ark_model::verdict::Metadata;
+
+    #[test]
+    fn a_decision_reads_back_as_itself() {
+        let request = parse_action(
+            parse_json(br#"{"agent":"a","action_type":"buy","parameters":{"symbol":"X","position_size_pct":0.07}}"#)
+                .unwrap(),
+        )
+        .unwrap();
+        let policy = Arc::new(PolicyIdentity {
+            digest: Digest::of(b"p"),
+            metadata: Metadata {
+                name: "p".into(),
+                version: "1.0.0".into(),
+                rules: Vec::new(),
+            },
+        });
+        let answer = |rule, answer, observed, limit, nearest_passing| RuleAnswer {
+            rule,
+            answer,
+            observed,
+            limit,
+            nearest_passing,
+        };
+        let verdict = Verdict {
+            answers: vec![
+                answer(1, RuleResult::Pass, Value::None, Value::None, None),
+                answer(
+                    2,
+                    RuleResult::NotApplicable,
+                    Value::Flag(false),
+                    Value::None,
+                    None,
+                ),
+                answer(
+                    3,
+                    RuleResult::Violation,
+                    Value::None,
+                    Value::Number(0.1),
+                    None,
+                ),
+                answer(
+                    4,
+                    RuleResult::Hold,
+                    Value::Text("a\"b".into()),
+                    Value::Number(1e300),
+                    Some(0.1 + 0.2),
+                ),
+                answer(5, RuleResult::Warn, Value::None, Value::None, Some(-0.5)),
+            ],
+            warnings: vec!["w".into()],
+            compliance_score: 1.0 / 3.0,
+        };
+        let decision = Decision {
+            id: DecisionId::fresh(),
+            trace_id: TraceId::fresh(),
+            agent: request.agent,
+            submitter: Some("desk".into()),
+            decided_at: Millis(5),
+            action: request.action,
+            facts: Facts {
+                agent: "a".into(),
+                opposite_trade_age: Some(0.25),
+                veto: Some("v".into()),
+                ..Facts::default()
+            },
+            verdicts: vec![
+                PolicyVerdict {
+                    policy: policy.clone(),
+                    settings: None,
+                    verdict: Ok(verdict.clone()),
+                },
+                PolicyVerdict {
+                    policy: policy.clone(),
+                    settings: Some(Digest::of(b"{}")),
+                    verdict: Err("trap".into()),
+                },
+            ],
+            shadows: Vec::new(),
+            refusal: Some("r".into()),
+            approval: Some(ApprovalGiven {
+                held: DecisionId::fresh(),
+                by: "ada".into(),
+            }),
+            outcome: Outcome::Denied,
+            compliance_score: 0.0,
+        };
+        let columns = Columns {
+            id: decision.id,
+            trace_id: decision.trace_id,
+            agent: decision.agent.clone(),
+            decided_at: decision.decided_at,
+            outcome: decision.outcome,
+        };
+        let body = encode(&decision).unwrap();
+        assert!(
+            body.contains(r#"[1,"pass"],[2,"not-applicable",false],[3,"violation",null,0.1]"#),
+            "{body}"
+        );
+        let back = decode(columns.clone(), &body, |_| Some(policy.clone())).unwrap();
+        assert_eq!(back, decision);
+        assert_eq!(encode(&back).unwrap(), body);
+        assert!(matches!(
+            decode(columns.clone(), &body, |_| None),
+            Err(RecordError::UnknownPolicy(_))
+        ));
+        assert!(!body.contains("shadows"), "{body}");
+        let part = |verdict| PolicyVerdict {
+            policy: policy.clone(),
+            settings: Some(Digest::of(b"{}")),
+            verdict,
+        };
+        let watched = Decision {
+            shadows: vec![
+                ShadowVerdict {
+                    part: part(Ok(verdict)),
+                    outcome: Outcome::Held,
+                },
+                ShadowVerdict {
+                    part: part(Err("slow".into())),
+                    outcome: Outcome::Denied,
+                },
+            ],
+            ..decision
+        };
+        let body = encode(&watched).unwrap();
+        let back = decode(columns, &body, |_| Some(policy.clone())).unwrap();
+        assert_eq!(back, watched);
+        assert_eq!(encode(&back).unwrap(), body);
+    }
+}

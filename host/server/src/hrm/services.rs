@@ -1,0 +1,122 @@
+//! What a live host answers an agent that asks: its state, memories and truths from the store, dry runs from the HRM.
+
+use std::sync::Arc;
+
+use ark_model::action::Action;
+use ark_model::ids::{Millis, TraceId};
+use ark_model::state::{Memory, StateEntry, Truth};
+use ark_runtime::{Manifest, Preview, ServiceError, Services};
+use ark_store::{ReadError, Store};
+
+use super::handle::Hrm;
+use super::proposal::{HrmError, Proposal};
+
+/// The services of a live host for one invocation.
+pub struct LiveServices {
+    /// Who judges a dry run.
+    pub hrm: Hrm,
+    /// Where state is read from.
+    pub store: Store,
+    /// Whose invocation.
+    pub manifest: Arc<Manifest>,
+    /// Its trace.
+    pub trace_id: TraceId,
+    /// How many signals led to it.
+    pub causal_depth: u32,
+}
+
+/// Why the host denies an action before any policy is asked: its agent's manifest does not grant it.
+#[must_use]
+pub fn refusal(manifest: &Manifest, action: &Action) -> Option<String> {
+    let granted = manifest.actions.contains(&action.action_type);
+    (!granted).then(|| {
+        format!(
+            "the manifest of {} does not grant the action type {}; its operator can add it",
+            manifest.name, action.action_type
+        )
+    })
+}
+
+fn unreadable(error: &ReadError) -> ServiceError {
+    ServiceError(error.to_string())
+}
+
+impl Services for LiveServices {
+    fn state_get(&self, key: &str) -> Result<(u64, Option<StateEntry>), ServiceError> {
+        self.store
+            .state_get(&self.manifest.name, key)
+            .map_err(|error| unreadable(&error))
+    }
+
+    fn state_writable(&self, key: &str) -> Result<(), ServiceError> {
+        self.store
+            .state_writable(key)
+            .map_err(|error| ServiceError(error.to_string()))
+    }
+
+    fn state_list(&self, prefix: &str, limit: u32) -> Result<Vec<String>, ServiceError> {
+        self.store
+            .state_list(&self.manifest.name, prefix, limit)
+            .map_err(|error| unreadable(&error))
+    }
+
+    fn memory_recent(&self, kind: Option<&str>, limit: u32) -> Result<Vec<Memory>, ServiceError> {
+        self.store
+            .memory_recent(&self.manifest.name, kind, limit, Millis::now())
+            .map_err(|error| unreadable(&error))
+    }
+
+    fn truth_get(&self, key: &str) -> Result<Option<Truth>, ServiceError> {
+        self.store
+            .truth_get(key)
+            .map_err(|error| unreadable(&error))
+    }
+
+    fn config_get(&self, key: &str) -> Result<Option<String>, ServiceError> {
+        self.store
+            .setting(&format!("agents/{}/{key}", self.manifest.name))
+            .map(|setting| setting.and_then(|setting| setting.value_json))
+            .map_err(|error| unreadable(&error))
+    }
+
+    fn check(&self, action: Action) -> Result<Preview, ServiceError> {
+        let (reply, answer) = crossbeam_channel::bounded(1);
+        let refusal = refusal(&self.manifest, &action);
+        let proposal = Proposal {
+            agent: self.manifest.name.clone(),
+            submitter: self.manifest.name.to_string(),
+            trace_id: self.trace_id,
+            action,
+            causal_depth: self.causal_depth,
+            idempotency: None,
+            deadline: None,
+        };
+        self.hrm.preview(
+            proposal,
+            refusal,
+            Box::new(move |result| {
+                let _ = reply.send(result);
+            }),
+        );
+        let decision = answer
+            .recv()
+            .unwrap_or(Err(HrmError::Closed))
+            .map_err(|error| ServiceError(error.to_string()))?;
+        Ok(Preview {
+            outcome: decision.outcome,
+            compliance_score: decision.compliance_score,
+            verdicts: decision
+                .verdicts
+                .iter()
+                .map(|part| {
+                    let answers = part
+                        .verdict
+                        .as_ref()
+                        .map(|verdict| verdict.answers.clone())
+                        .unwrap_or_default();
+                    (part.policy.metadata.name.clone(), answers)
+                })
+                .collect(),
+        })
+    }
+}

@@ -1,0 +1,90 @@
+//! Whether the host may judge, and if not, why: for `/readyz` on both ports.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::hrm::guards::Guards;
+use crate::policies::Policies;
+use crate::watchdog::Watchdog;
+use ark_model::ids::Millis;
+use ark_store::Store;
+
+/// What readiness rests on. Cheap to clone.
+#[derive(Clone)]
+pub struct Readiness {
+    /// Pin, beat and halt.
+    pub guards: Arc<Guards>,
+    /// Whether the audit log can be written.
+    pub store: Store,
+    /// Whether the limits held.
+    pub watchdog: Watchdog,
+    /// How many of the Graveyard's test vectors were run at the start.
+    pub vectors: usize,
+    /// Whether every operator policy can judge.
+    pub policies: Policies,
+}
+
+impl Readiness {
+    /// Why the host may not judge now; empty: it may.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if !self.guards.pin_holds() {
+            problems.push("the Graveyard's pin is broken");
+        }
+        if !self.guards.watchdog_beating(Millis::now()) {
+            problems.push("the watchdog does not beat");
+        }
+        if !self.store.audit_writable() {
+            problems.push("the audit log cannot be written");
+        }
+        if !self.watchdog.probed() {
+            problems.push("a limit did not hold when it was probed; GET /v1/watchdog says which");
+        }
+        if self.guards.halted() {
+            problems.push("everything is halted");
+        }
+        let problems = problems.into_iter().map(str::to_owned);
+        problems.chain(self.policies.problems()).collect()
+    }
+
+    /// Whether it is ready, and the answer that says so.
+    #[must_use]
+    pub fn answer(&self, agents: usize) -> Ready {
+        let problems = self.problems();
+        Ready {
+            ready: problems.is_empty(),
+            problems,
+            graveyard_vectors: self.vectors,
+            agents,
+        }
+    }
+}
+
+/// Whether the host may judge now: the answer of `/readyz`.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Ready {
+    /// It may.
+    pub ready: bool,
+    /// Why not, in words.
+    pub problems: Vec<String>,
+    /// Test vectors that the Graveyard passed at the start.
+    pub graveyard_vectors: usize,
+    /// Agents that serve.
+    pub agents: usize,
+}
+
+/// The process serves: the answer of `/healthz`.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Alive {
+    /// `alive`.
+    pub status: &'static str,
+}
+
+/// The answer of `/healthz`.
+#[must_use]
+pub const fn alive() -> Alive {
+    Alive { status: "alive" }
+}

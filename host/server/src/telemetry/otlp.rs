@@ -1,0 +1,287 @@
+//! Traces to an OTLP endpoint (OTLP over HTTP, protobuf), when one is configured.
+//!
+//! One thread takes the parts' spans, connects messages with the signals they became, and sends batches. An endpoint that is slow or gone
+//! costs spans (counted in `ark_spans_total`), never a decision.
+
+use std::collections::{HashMap, VecDeque};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use opentelemetry::trace::{
+    SpanContext, SpanId as OtelSpanId, SpanKind, Status, TraceFlags, TraceId as OtelTraceId,
+    TraceState,
+};
+use opentelemetry::{InstrumentationScope, KeyValue};
+use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
+use opentelemetry_otlp::{Protocol, WithExportConfig, WithHttpConfig};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanExporter as _, SpanLinks};
+
+use super::TelemetryError;
+use ark_model::ids::{Name, TraceId};
+use ark_model::meters::{Span, SpanId, SpanLink, Spans};
+
+/// Spans that may wait; what comes then is dropped.
+pub const QUEUE: usize = 16_384;
+/// Spans in one request at most.
+const BATCH: usize = 512;
+/// A span waits this long for others at most.
+const WAIT: Duration = Duration::from_secs(1);
+/// How long the endpoint may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Messages that wait for their signal at most; the oldest are given up.
+const LINKS: usize = 65_536;
+
+/// The exporter's thread. It ends, with what it holds sent, on [`Exporter::close`].
+pub struct Exporter {
+    stop: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Exporter {
+    /// Sends what comes out of `out` to `endpoint`; `spans` is told what became of it.
+    ///
+    /// # Errors
+    /// The client or the thread cannot be made.
+    pub fn start(
+        endpoint: &str,
+        out: Receiver<Span>,
+        spans: Spans,
+    ) -> Result<Self, TelemetryError> {
+        let failed = |error: &dyn std::fmt::Display| TelemetryError::Otlp(error.to_string());
+        let mut exporter = opentelemetry_otlp::SpanExporter::builder()
+            .with_http()
+            .with_http_client(Client::new())
+            .with_endpoint(endpoint)
+            .with_protocol(Protocol::HttpBinary)
+            .with_timeout(TIMEOUT)
+            .build()
+            .map_err(|error| failed(&error))?;
+        let resource = Resource::builder_empty()
+            .with_attributes([
+                KeyValue::new("service.name", "ark"),
+                KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
+            ])
+            .build();
+        exporter.set_resource(&resource);
+        // Only to wait for the client, which blocks.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .map_err(|error| failed(&error))?;
+        let (stop, stopped) = crossbeam_channel::bounded(0);
+        let thread = std::thread::Builder::new()
+            .name("ark-otlp".to_owned())
+            .spawn(move || {
+                let mut tree = Tree::default();
+                let mut warned: Option<Instant> = None;
+                loop {
+                    let (batch, last) = collect(&out, &stopped);
+                    if !batch.is_empty() {
+                        let count = batch.len() as u64;
+                        let data = tree.connect(batch);
+                        let sent = runtime.block_on(exporter.export(data));
+                        spans.note_export(count, sent.is_ok());
+                        if let Err(error) = sent
+                            && warned.is_none_or(|at| at.elapsed() > Duration::from_mins(1))
+                        {
+                            warned = Some(Instant::now());
+                            tracing::warn!(%error, spans = count, "traces cannot be exported");
+                        }
+                    }
+                    if last {
+                        break;
+                    }
+                }
+            })
+            .map_err(|error| failed(&error))?;
+        Ok(Self { stop, thread })
+    }
+
+    /// Sends what is left and ends the thread.
+    pub fn close(self) {
+        drop(self.stop);
+        if self.thread.join().is_err() {
+            tracing::error!("the exporter of traces ended in a panic");
+        }
+    }
+}
+
+/// Spans of a second, or as many as go into one request; the second part: there will be no more.
+fn collect(out: &Receiver<Span>, stopped: &Receiver<()>) -> (Vec<Span>, bool) {
+    let until = Instant::now() + WAIT;
+    let mut batch = Vec::new();
+    while batch.len() < BATCH {
+        let left = until.saturating_duration_since(Instant::now());
+        match out.recv_timeout(left) {
+            Ok(span) => batch.push(span),
+            Err(RecvTimeoutError::Timeout) => break,
+            Err(RecvTimeoutError::Disconnected) => return (batch, true),
+        }
+    }
+    let over = stopped.try_recv() == Err(crossbeam_channel::TryRecvError::Disconnected);
+    // What came before the end is sent too.
+    (batch, over && out.is_empty())
+}
+
+type Key = (TraceId, Option<Name>, u32);
+
+/// Which decision a signal out of the outbox came from: the outbox is carried out in the order in which it was filled, so the first message
+/// of a sender at a depth of a trace becomes its first signal there.
+#[derive(Default)]
+struct Tree {
+    sends: HashMap<Key, VecDeque<SpanId>>,
+    order: VecDeque<Key>,
+}
+
+impl Tree {
+    fn connect(&mut self, batch: Vec<Span>) -> Vec<SpanData> {
+        // A decision is known before the signal it led to, even where one batch has them the other way round.
+        for span in &batch {
+            if let Some(SpanLink::Sends { sender, depth }) = &span.link {
+                let key = (span.trace_id, sender.clone(), *depth);
+                self.sends
+                    .entry(key.clone())
+                    .or_default()
+                    .push_back(span.id);
+                self.order.push_back(key);
+                if self.order.len() > LINKS
+                    && let Some(oldest) = self.order.pop_front()
+                {
+                    self.take(&oldest);
+                }
+            }
+        }
+        batch
+            .into_iter()
+            .map(|mut span| {
+                if let Some(SpanLink::Sent { sender, depth }) = span.link.take() {
+                    span.parent = self.take(&(span.trace_id, sender, depth));
+                }
+                data(span)
+            })
+            .collect()
+    }
+
+    fn take(&mut self, key: &Key) -> Option<SpanId> {
+        let waiting = self.sends.get_mut(key)?;
+        let first = waiting.pop_front();
+        if waiting.is_empty() {
+            self.sends.remove(key);
+        }
+        first
+    }
+}
+
+fn data(span: Span) -> SpanData {
+    let trace_id = OtelTraceId::from_bytes(span.trace_id.to_bytes());
+    let otel = |id: SpanId| OtelSpanId::from_bytes(id.0.to_be_bytes());
+    SpanData {
+        span_context: SpanContext::new(
+            trace_id,
+            otel(span.id),
+            TraceFlags::SAMPLED,
+            false,
+            TraceState::NONE,
+        ),
+        parent_span_id: span.parent.map_or(OtelSpanId::INVALID, otel),
+        parent_span_is_remote: false,
+        span_kind: SpanKind::Internal,
+        name: span.name.into(),
+        start_time: span.started,
+        end_time: span.ended,
+        attributes: span
+            .attributes
+            .into_iter()
+            .map(|(name, value)| KeyValue::new(name, value))
+            .collect(),
+        dropped_attributes_count: 0,
+        events: SpanEvents::default(),
+        links: SpanLinks::default(),
+        status: span.failure.map_or(Status::Unset, Status::error),
+        instrumentation_scope: InstrumentationScope::builder("ark").build(),
+    }
+}
+
+/// The host's HTTP client, as OpenTelemetry wants one. It blocks: it is called on a thread that does nothing else.
+#[derive(Debug)]
+struct Client {
+    agent: ureq::Agent,
+}
+
+impl Client {
+    fn new() -> Self {
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(TIMEOUT))
+            .build()
+            .into();
+        Self { agent }
+    }
+}
+
+#[async_trait]
+impl HttpClient for Client {
+    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let (head, body) = request.into_parts();
+        let request = Request::from_parts(head, body.to_vec());
+        let (head, mut body) = self.agent.run(request)?.into_parts();
+        // Bounded by ureq: 10 MB.
+        let body = body.read_to_vec()?;
+        Ok(Response::from_parts(head, body.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    fn span(id: u64, trace_id: TraceId, link: Option<SpanLink>) -> Span {
+        Span {
+            trace_id,
+            id: SpanId(id),
+            parent: None,
+            name: "ark.signal",
+            started: SystemTime::UNIX_EPOCH,
+            ended: SystemTime::UNIX_EPOCH,
+            attributes: Vec::new(),
+            failure: None,
+            link,
+        }
+    }
+
+    #[test]
+    fn signals_hang_below_the_decisions_that_sent_them_in_order() {
+        let trace = TraceId::fresh();
+        let sender: Option<Name> = Some("kyle".parse().unwrap());
+        let sends = || SpanLink::Sends {
+            sender: sender.clone(),
+            depth: 1,
+        };
+        let sent = || SpanLink::Sent {
+            sender: sender.clone(),
+            depth: 1,
+        };
+        let mut tree = Tree::default();
+        let batch = vec![
+            span(10, trace, Some(sent())),
+            span(1, trace, Some(sends())),
+            span(2, trace, Some(sends())),
+            span(11, TraceId::fresh(), Some(sent())),
+        ];
+        let parents: Vec<OtelSpanId> = tree
+            .connect(batch)
+            .iter()
+            .map(|data| data.parent_span_id)
+            .collect();
+        let id = |id: u64| OtelSpanId::from_bytes(id.to_be_bytes());
+        let none = OtelSpanId::INVALID;
+        assert_eq!(parents, [id(1), none, none, none]);
+        let later = tree.connect(vec![span(12, trace, Some(sent()))]);
+        assert_eq!(later[0].parent_span_id, id(2));
+        assert!(tree.sends.is_empty());
+    }
+}

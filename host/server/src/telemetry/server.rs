@@ -1,0 +1,190 @@
+//! The port of telemetry: reads only, its own connections, so that neither a scrape nor a flood of requests to the API holds up the other.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router as Routes;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use super::Telemetry;
+
+/// Connections at the same time; more wait.
+const CONNECTIONS: usize = 32;
+/// How long a client may take to send its headers.
+const HEADER_TIME: Duration = Duration::from_secs(10);
+/// How long a connection may last: scrapers make a new one.
+const CONNECTION_TIME: Duration = Duration::from_mins(10);
+/// What Prometheus' text format calls itself.
+const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Why telemetry cannot be served.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "cannot listen on {listen} for telemetry: {source}; give another address with --telemetry-listen, or off"
+)]
+pub struct ListenError {
+    listen: SocketAddr,
+    source: std::io::Error,
+}
+
+/// A bound listener.
+pub struct TelemetryServer {
+    listener: TcpListener,
+}
+
+impl TelemetryServer {
+    /// Binds.
+    ///
+    /// # Errors
+    /// The address is taken or not ours.
+    pub async fn bind(listen: SocketAddr) -> Result<Self, ListenError> {
+        let listener = TcpListener::bind(listen)
+            .await
+            .map_err(|source| ListenError { listen, source })?;
+        Ok(Self { listener })
+    }
+
+    /// Where it listens: with the port the system chose, if 0 was asked for.
+    ///
+    /// # Errors
+    /// The system does not say.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until it is dropped.
+    pub async fn serve(self, telemetry: Arc<Telemetry>) {
+        let routes = routes(telemetry);
+        let room = Arc::new(Semaphore::new(CONNECTIONS));
+        let mut builder = hyper::server::conn::http1::Builder::new();
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIME)
+            .max_buf_size(16 * 1024)
+            .max_headers(64);
+        loop {
+            let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
+                return;
+            };
+            let stream = match self.listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection for telemetry could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            };
+            let _ = stream.set_nodelay(true);
+            let service = TowerToHyperService::new(routes.clone());
+            let connection = builder.serve_connection(TokioIo::new(stream), service);
+            tokio::spawn(async move {
+                if let Ok(Err(error)) = tokio::time::timeout(CONNECTION_TIME, connection).await {
+                    tracing::debug!(%error, "a connection for telemetry ended badly");
+                }
+                drop(permit);
+            });
+        }
+    }
+}
+
+fn routes(telemetry: Arc<Telemetry>) -> Routes {
+    Routes::new()
+        .route("/metrics", get(metrics))
+        .route("/metrics/json", get(metrics_json))
+        .route("/slos", get(slos))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .fallback(|request: Request| async move {
+            let known = ["/metrics", "/metrics/json", "/slos", "/healthz", "/readyz"];
+            let path = ark_model::check::clip(request.uri().path());
+            let body = json!({
+                "type": "about:blank",
+                "title": "Not found",
+                "status": 404,
+                "detail": format!("there is no {path} here; there are {}", known.join(", ")),
+            });
+            answer(
+                StatusCode::NOT_FOUND,
+                "application/problem+json",
+                body.to_string(),
+            )
+        })
+        .with_state(telemetry)
+}
+
+async fn metrics(State(telemetry): State<Arc<Telemetry>>) -> Response {
+    match blocking(move || telemetry.text()).await {
+        Ok(Ok(text)) => answer(StatusCode::OK, TEXT, text),
+        Ok(Err(error)) => failed(&error.to_string()),
+        Err(error) => failed(&error),
+    }
+}
+
+async fn metrics_json(State(telemetry): State<Arc<Telemetry>>) -> Response {
+    shown(blocking(move || telemetry.json()).await)
+}
+
+async fn slos(State(telemetry): State<Arc<Telemetry>>) -> Response {
+    shown(blocking(move || telemetry.slos()).await)
+}
+
+async fn healthz() -> Response {
+    shown(Ok(json!(crate::readiness::alive())))
+}
+
+async fn readyz(State(telemetry): State<Arc<Telemetry>>) -> Response {
+    let ready = telemetry.ready();
+    let status = if ready.ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    answer(status, "application/json", json!(ready).to_string())
+}
+
+/// Gathering takes milliseconds with many agents: not on the reactor.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, String> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| error.to_string())
+}
+
+fn shown(value: Result<Value, String>) -> Response {
+    match value {
+        Ok(value) => answer(StatusCode::OK, "application/json", value.to_string()),
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &str) -> Response {
+    let body = json!({
+        "type": "about:blank",
+        "title": "The numbers cannot be shown",
+        "status": 500,
+        "detail": error,
+    });
+    answer(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "application/problem+json",
+        body.to_string(),
+    )
+}
+
+fn answer(status: StatusCode, kind: &'static str, body: String) -> Response {
+    let mut response = (status, body).into_response();
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}

@@ -1,0 +1,180 @@
+//! The memory index: what agents remember, by kind, for a time or for good, with full-text search (`SQLite` FTS5).
+
+use rusqlite::{Connection, Row, params};
+
+use ark_model::ids::{Millis, Name};
+use ark_model::state::{Memory, NewMemory};
+
+use super::Store;
+use super::error::{CommitError, ReadError};
+use super::writer::Failure;
+
+/// A memory as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemoryRow {
+    /// Its id: later memories have greater ones.
+    pub id: i64,
+    /// The memory.
+    pub memory: Memory,
+    /// When it was made.
+    pub at: Millis,
+    /// When it is forgotten; `None`: never.
+    pub expires_at: Option<Millis>,
+}
+
+/// Which memories to list. Everything given must match.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryFilter {
+    /// The kind.
+    pub kind: Option<String>,
+    /// Words that must all be in the content; one that ends in `*` stands for every word that begins so.
+    pub words: Option<String>,
+    /// Memories older than this one, for the next page.
+    pub before: Option<i64>,
+}
+
+/// Writes a memory; its id.
+pub(super) fn write(
+    connection: &Connection,
+    agent: &Name,
+    new: &NewMemory,
+    at: Millis,
+) -> rusqlite::Result<i64> {
+    let expires = new
+        .ttl_seconds
+        .map(|ttl| at.0.saturating_add(ttl.saturating_mul(1000)).min(1 << 62));
+    connection
+        .prepare_cached(
+            "INSERT INTO memory_index (agent, kind, content, metadata, at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .execute(params![
+            agent.as_str(),
+            new.memory.kind,
+            new.memory.content,
+            new.memory.metadata_json,
+            at.0,
+            expires
+        ])?;
+    Ok(connection.last_insert_rowid())
+}
+
+/// Forgets a memory.
+pub(super) fn drop_one(connection: &Connection, agent: &Name, id: i64) -> Result<(), Failure> {
+    let dropped = connection
+        .prepare_cached("DELETE FROM memory_index WHERE agent = ?1 AND id = ?2")?
+        .execute(params![agent.as_str(), id])?;
+    if dropped == 0 {
+        return Err(Failure::Refused(CommitError::NotThere(format!(
+            "{agent} has no memory {id}"
+        ))));
+    }
+    Ok(())
+}
+
+/// Forgets what has expired; how many.
+pub(super) fn drop_expired(connection: &Connection, now: Millis) -> rusqlite::Result<usize> {
+    connection
+        .prepare_cached("DELETE FROM memory_index WHERE expires_at <= ?1")?
+        .execute([now.0])
+}
+
+/// Each word as a string of FTS5's query language, so that nothing of it is taken for an operator.
+fn match_of(words: &str) -> String {
+    let words = words.split_whitespace().map(|word| {
+        let (word, star) = match word.strip_suffix('*') {
+            Some(start) if !start.is_empty() => (start, "*"),
+            _ => (word, ""),
+        };
+        format!("\"{}\"{star}", word.replace('"', "\"\""))
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+const COLUMNS: &str = "id, kind, content, metadata, at, expires_at";
+
+fn read(row: &Row<'_>) -> rusqlite::Result<MemoryRow> {
+    Ok(MemoryRow {
+        id: row.get(0)?,
+        memory: Memory {
+            kind: row.get(1)?,
+            content: row.get(2)?,
+            metadata_json: row.get(3)?,
+        },
+        at: Millis(row.get(4)?),
+        expires_at: row.get::<_, Option<u64>>(5)?.map(Millis),
+    })
+}
+
+impl Store {
+    /// An agent's latest memories that have not expired, newest first.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn memory_recent(
+        &self,
+        agent: &Name,
+        kind: Option<&str>,
+        limit: u32,
+        now: Millis,
+    ) -> Result<Vec<Memory>, ReadError> {
+        let filter = MemoryFilter {
+            kind: kind.map(str::to_owned),
+            ..MemoryFilter::default()
+        };
+        let rows = self.memory_page(agent, &filter, limit, now)?;
+        Ok(rows.into_iter().map(|row| row.memory).collect())
+    }
+
+    /// An agent's memories that match and have not expired, newest first, `limit` at most.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn memory_page(
+        &self,
+        agent: &Name,
+        filter: &MemoryFilter,
+        limit: u32,
+        now: Millis,
+    ) -> Result<Vec<MemoryRow>, ReadError> {
+        let words = filter.words.as_deref().map(match_of);
+        let sql = format!(
+            "SELECT {COLUMNS} FROM memory_index WHERE agent = ?1 AND (?2 IS NULL OR kind = ?2)
+             AND (expires_at IS NULL OR expires_at > ?3) AND id < ?5 {} ORDER BY id DESC LIMIT ?4",
+            match words {
+                Some(_) => "AND id IN (SELECT rowid FROM memory_text WHERE memory_text MATCH ?6)",
+                None => "AND ?6 IS NULL",
+            },
+        );
+        self.inner.readers.with(|connection| {
+            connection
+                .prepare_cached(&sql)?
+                .query_map(
+                    params![
+                        agent.as_str(),
+                        filter.kind,
+                        now.0,
+                        limit,
+                        filter.before.unwrap_or(i64::MAX),
+                        words
+                    ],
+                    read,
+                )?
+                .collect()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn words_are_never_operators() {
+        for (words, query) in [
+            ("stop loss", "\"stop\" \"loss\""),
+            ("a OR b", "\"a\" \"OR\" \"b\""),
+            ("x\" OR \"y", "\"x\"\"\" \"OR\" \"\"\"y\""),
+            ("brea* *", "\"brea\"* \"*\""),
+        ] {
+            assert_eq!(super::match_of(words), query);
+        }
+    }
+}

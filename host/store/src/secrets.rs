@@ -1,0 +1,396 @@
+//! Values under `secret/`: encrypted at rest.
+//!
+//! XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03) with a random 24-byte nonce. The associated data binds a ciphertext to its agent, key
+//! and revision and to the encryption key's id, so that it cannot be moved to another place. What is encrypted is 16 random bytes and
+//! the value; the history's digest of a secret is over both, so it neither betrays the value nor changes when the encryption key does.
+//!
+//! Invariant: the key and clear values leave this module only towards the agent they belong to.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+
+use ark_model::ids::Digest;
+
+/// The environment variable with the key: 64 hexadecimal digits.
+pub const KEY_VARIABLE: &str = "ARK_SECRET_KEY";
+/// The environment variable that names a file with the key.
+pub const KEY_FILE_VARIABLE: &str = "ARK_SECRET_KEY_FILE";
+
+const NONCE: usize = 24;
+const SALT: usize = 16;
+
+/// Why there is no usable encryption key. The key itself is in no message.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretKeyError {
+    /// Not 64 hexadecimal digits.
+    #[error("{from} does not hold 64 hexadecimal digits; make a key with `openssl rand -hex 32`")]
+    Form {
+        /// Where it is from.
+        from: String,
+    },
+    /// Two keys.
+    #[error("both {KEY_VARIABLE} and {KEY_FILE_VARIABLE} are set; unset one of them")]
+    Two,
+    /// The file cannot be read.
+    #[error("the key file {path}: {source}", path = path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Others could read or change it.
+    #[error("the key file {path} has mode {mode:04o}; make it 0400 (chmod 0400 {path})", path = path.display())]
+    Mode {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+}
+
+/// Why a secret cannot be read or written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SecretError {
+    /// There is no encryption key.
+    #[error(
+        "{key:?} is a secret and the host has no key to encrypt it with; start it with {KEY_FILE_VARIABLE} naming a 0400 file of 64 hexadecimal digits"
+    )]
+    NoKey {
+        /// The state's key.
+        key: String,
+    },
+    /// It was encrypted with another key.
+    #[error(
+        "{key:?} is encrypted with the key {needed}, the host has {given}; start it with the key {needed}"
+    )]
+    OtherKey {
+        /// The state's key.
+        key: String,
+        /// The id of the key it needs.
+        needed: String,
+        /// The id of the key at hand.
+        given: String,
+    },
+    /// It does not decrypt.
+    #[error("{key:?} does not decrypt: it was changed or moved; restore a snapshot")]
+    Broken {
+        /// The state's key.
+        key: String,
+    },
+    /// The system gives no random bytes.
+    #[error("the system gives no random bytes")]
+    Random,
+}
+
+/// Where a secret stands.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) agent: &'a str,
+    pub(super) key: &'a str,
+    pub(super) revision: u64,
+}
+
+/// No agent has this name, so no state can be taken for a message.
+const fn message_place(channel: &str) -> Place<'_> {
+    Place {
+        agent: "",
+        key: channel,
+        revision: 0,
+    }
+}
+
+/// A value as it is stored, and the digest its history vouches for.
+pub(super) struct Sealed {
+    pub(super) text: String,
+    pub(super) digest: Digest,
+}
+
+/// The key that encrypts secrets.
+#[derive(Clone)]
+pub struct SecretKey {
+    id: String,
+    cipher: XChaCha20Poly1305,
+}
+
+impl std::fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SecretKey({})", self.id)
+    }
+}
+
+impl SecretKey {
+    /// From the environment: [`KEY_VARIABLE`] or [`KEY_FILE_VARIABLE`]; `None` when neither is set.
+    ///
+    /// # Errors
+    /// See [`SecretKeyError`].
+    pub fn from_environment() -> Result<Option<Self>, SecretKeyError> {
+        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        match (set(KEY_VARIABLE), set(KEY_FILE_VARIABLE)) {
+            (Some(_), Some(_)) => Err(SecretKeyError::Two),
+            (None, None) => Ok(None),
+            (Some(text), None) => {
+                Self::parse(text.to_str().unwrap_or_default(), KEY_VARIABLE).map(Some)
+            }
+            (None, Some(path)) => Self::from_file(Path::new(&path)).map(Some),
+        }
+    }
+
+    /// From a file that nobody but its owner can read and nobody can write.
+    ///
+    /// # Errors
+    /// See [`SecretKeyError`].
+    pub fn from_file(path: &Path) -> Result<Self, SecretKeyError> {
+        let unreadable = |source| SecretKeyError::Unreadable {
+            path: path.to_owned(),
+            source,
+        };
+        let mode = std::fs::metadata(path).map_err(unreadable)?.mode() & 0o777;
+        if mode & 0o277 != 0 {
+            return Err(SecretKeyError::Mode {
+                path: path.to_owned(),
+                mode,
+            });
+        }
+        let text = std::fs::read_to_string(path).map_err(unreadable)?;
+        Self::parse(&text, &path.display().to_string())
+    }
+
+    /// From 64 hexadecimal digits. `from` says in an error where they are from.
+    ///
+    /// # Errors
+    /// They are no such digits.
+    pub fn parse(text: &str, from: &str) -> Result<Self, SecretKeyError> {
+        // A digest has the same form: 32 bytes in hexadecimal.
+        let key: Digest = text.trim().parse().map_err(|_| SecretKeyError::Form {
+            from: from.to_owned(),
+        })?;
+        let id = Digest::of_parts([b"ark secret key id".as_slice(), key.as_bytes()]).to_string();
+        Ok(Self {
+            id: id.chars().take(16).collect(),
+            cipher: XChaCha20Poly1305::new(key.as_bytes().into()),
+        })
+    }
+
+    /// The key's id: a digest's first 16 digits, by which a stored secret names the key it needs.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Encrypts a message for whoever holds the same key. `channel` is bound to it: it is read on that channel only.
+    ///
+    /// # Errors
+    /// The system gives no random bytes.
+    pub fn seal_message(&self, channel: &str, text: &str) -> Result<String, SecretError> {
+        self.seal(message_place(channel), text)
+            .map(|sealed| sealed.text)
+    }
+
+    /// Decrypts a message; that it does proves that it is from a holder of the key.
+    ///
+    /// # Errors
+    /// It is from somebody else, or was changed.
+    pub fn open_message(&self, channel: &str, text: &str) -> Result<String, SecretError> {
+        self.open(message_place(channel), &self.id, text)
+            .map(|(text, _)| text)
+    }
+
+    /// Encrypts a value for its place.
+    pub(super) fn seal(&self, place: Place<'_>, value: &str) -> Result<Sealed, SecretError> {
+        let mut salt = [0; SALT];
+        getrandom::fill(&mut salt).map_err(|_| SecretError::Random)?;
+        self.seal_salted(place, &[salt.as_slice(), value.as_bytes()].concat())
+    }
+
+    fn seal_salted(&self, place: Place<'_>, salted: &[u8]) -> Result<Sealed, SecretError> {
+        let mut nonce = [0; NONCE];
+        getrandom::fill(&mut nonce).map_err(|_| SecretError::Random)?;
+        let payload = Payload {
+            msg: salted,
+            aad: &self.associated(place),
+        };
+        let sealed = self
+            .cipher
+            .encrypt(&XNonce::from(nonce), payload)
+            .map_err(|_| SecretError::Random)?;
+        Ok(Sealed {
+            text: to_hex(&[nonce.as_slice(), &sealed].concat()),
+            digest: Digest::of(salted),
+        })
+    }
+
+    /// Encrypts with `new` what this key encrypted; the digest stays.
+    pub(super) fn reseal(
+        &self,
+        new: &Self,
+        place: Place<'_>,
+        key_id: &str,
+        text: &str,
+    ) -> Result<Sealed, SecretError> {
+        let salted = self.open_salted(place, key_id, text)?;
+        new.seal_salted(place, &salted)
+    }
+
+    /// Decrypts a value from its place; with the digest its history must vouch for.
+    pub(super) fn open(
+        &self,
+        place: Place<'_>,
+        key_id: &str,
+        text: &str,
+    ) -> Result<(String, Digest), SecretError> {
+        let salted = self.open_salted(place, key_id, text)?;
+        let digest = Digest::of(&salted);
+        let value = salted.get(SALT..).map(<[u8]>::to_vec).unwrap_or_default();
+        let value = String::from_utf8(value).map_err(|_| SecretError::Broken {
+            key: place.key.to_owned(),
+        })?;
+        Ok((value, digest))
+    }
+
+    fn open_salted(
+        &self,
+        place: Place<'_>,
+        key_id: &str,
+        text: &str,
+    ) -> Result<Vec<u8>, SecretError> {
+        if key_id != self.id {
+            return Err(SecretError::OtherKey {
+                key: place.key.to_owned(),
+                needed: key_id.to_owned(),
+                given: self.id.clone(),
+            });
+        }
+        let broken = || SecretError::Broken {
+            key: place.key.to_owned(),
+        };
+        let bytes = from_hex(text).ok_or_else(broken)?;
+        let (nonce, sealed) = bytes.split_at_checked(NONCE).ok_or_else(broken)?;
+        let nonce: [u8; NONCE] = nonce.try_into().map_err(|_| broken())?;
+        let payload = Payload {
+            msg: sealed,
+            aad: &self.associated(place),
+        };
+        self.cipher
+            .decrypt(&XNonce::from(nonce), payload)
+            .map_err(|_| broken())
+    }
+
+    /// Each part with its length before it, so that no two places have one form.
+    fn associated(&self, place: Place<'_>) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(64 + place.agent.len() + place.key.len());
+        for part in ["ark state secret 1", &self.id, place.agent, place.key] {
+            bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
+            bytes.extend_from_slice(part.as_bytes());
+        }
+        bytes.extend_from_slice(&place.revision.to_le_bytes());
+        bytes
+    }
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .filter_map(|digit| char::from_digit(u32::from(digit), 16))
+        .collect()
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    text.as_bytes()
+        .chunks(2)
+        .map(|pair| match pair {
+            // Lower case only: a changed case is a changed byte.
+            [high, low] if !high.is_ascii_uppercase() && !low.is_ascii_uppercase() => {
+                let high = char::from(*high).to_digit(16)?;
+                let low = char::from(*low).to_digit(16)?;
+                u8::try_from(high << 4 | low).ok()
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(digit: char) -> SecretKey {
+        SecretKey::parse(&digit.to_string().repeat(64), "a test").unwrap()
+    }
+
+    #[test]
+    fn a_secret_opens_in_its_own_place_and_nowhere_else() {
+        let place = Place {
+            agent: "kyle",
+            key: "secret/a",
+            revision: 3,
+        };
+        let sealed = key('1').seal(place, "\"hunter2\"").unwrap();
+        assert!(!sealed.text.contains("hunter2"));
+        let (value, digest) = key('1').open(place, key('1').id(), &sealed.text).unwrap();
+        assert_eq!((value.as_str(), digest), ("\"hunter2\"", sealed.digest));
+        let elsewhere = [
+            Place {
+                agent: "joey",
+                ..place
+            },
+            Place {
+                key: "secret/b",
+                ..place
+            },
+            Place {
+                revision: 4,
+                ..place
+            },
+        ];
+        for other in elsewhere {
+            assert!(key('1').open(other, key('1').id(), &sealed.text).is_err());
+        }
+        assert!(matches!(
+            key('2').open(place, key('1').id(), &sealed.text),
+            Err(SecretError::OtherKey { .. })
+        ));
+        // Another key under the right id, and every single digit changed.
+        assert!(key('2').open(place, key('2').id(), &sealed.text).is_err());
+        for index in 0..sealed.text.len() {
+            let mut text = sealed.text.clone().into_bytes();
+            text[index] = if text[index] == b'0' { b'1' } else { b'0' };
+            let text = String::from_utf8(text).unwrap();
+            assert!(key('1').open(place, key('1').id(), &text).is_err());
+        }
+        let again = key('1')
+            .reseal(&key('2'), place, key('1').id(), &sealed.text)
+            .unwrap();
+        assert_eq!(again.digest, sealed.digest);
+        assert_eq!(
+            key('2').open(place, key('2').id(), &again.text).unwrap().0,
+            "\"hunter2\""
+        );
+    }
+
+    #[test]
+    fn a_key_file_must_be_ours_alone_and_hold_a_key() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        std::fs::write(&path, format!("{}\n", "ab".repeat(32))).unwrap();
+        for (mode, fits) in [
+            (0o400, true),
+            (0o600, false),
+            (0o440, false),
+            (0o404, false),
+        ] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(SecretKey::from_file(&path).is_ok(), fits, "{mode:o}");
+        }
+        for bad in ["", "abc", &"g".repeat(64), &"a".repeat(63)] {
+            let error = SecretKey::parse(bad, "here").unwrap_err().to_string();
+            assert!(error.contains("openssl rand") && (bad.is_empty() || !error.contains(bad)));
+        }
+        assert!(!format!("{:?}", key('a')).contains("aaaa"));
+    }
+}
