@@ -53,7 +53,7 @@ pub fn write(template: &Path, dir: &Path) -> Result<PathBuf> {
             "name = \"{name}\"\nversion = \"{}\"\ncomponent = \"{copy:02}.wasm\"\nsha256 = \"{}\"\n\
              topics = [\"bench.go\"]\nactions = [\"trade\", \"buy\"]\n",
             env!("CARGO_PKG_VERSION"),
-            Digest::of(&component)
+            Digest::hash_bytes(&component)
         );
         fs::write(dir.join(format!("{copy:02}.wasm")), component)?;
         fs::write(dir.join(format!("{copy:02}.toml")), manifest)?;

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use ark_host::agents::load_agent;
-use ark_host::hrm::chain::Chain;
-use ark_host::hrm::combine;
+use ark_host::hrm::chain::PolicyChain;
+use ark_host::hrm::combine_verdicts;
 use ark_model::action::Action;
 use ark_model::decision::Outcome;
 use ark_model::facts::Facts;
@@ -44,7 +44,7 @@ pub fn run(cache: &Path, agent: &Path, body: &str, time: Duration) -> Result<San
     })?;
     let graveyard =
         PinnedGraveyard::load(&engine, &GraveyardSource::Embedded, Pin::compiled_in()?)?;
-    let chain = Chain::new(Arc::new(graveyard.policy), Vec::new());
+    let chain = PolicyChain::new(Arc::new(graveyard.policy), Vec::new());
     let action = parse_action(parse_json(body.as_bytes())?)?.action;
     let facts = Facts {
         agent: "api".to_owned(),
@@ -54,19 +54,19 @@ pub fn run(cache: &Path, agent: &Path, body: &str, time: Duration) -> Result<San
         watchdog_beating: true,
         ..Facts::default()
     };
-    let mut judge = chain.judge();
-    let verdicts = judge.verdicts(&action, &facts);
-    let (outcome, _) = combine(&verdicts);
+    let mut judge = chain.new_judge();
+    let verdicts = judge.collect_verdicts(&action, &facts);
+    let (outcome, _) = combine_verdicts(&verdicts);
     ensure!(
         outcome == Outcome::Approved,
         "the Graveyard does not approve: {verdicts:?}"
     );
     let warm = repeat(time, || {
-        std::hint::black_box(judge.verdicts(&action, &facts));
+        std::hint::black_box(judge.collect_verdicts(&action, &facts));
         Ok(())
     })?;
     let fresh = repeat(time, || {
-        std::hint::black_box(chain.judge().verdicts(&action, &facts));
+        std::hint::black_box(chain.new_judge().collect_verdicts(&action, &facts));
         Ok(())
     })?;
     let agent = load_agent(&engine, agent, &Limits::default())?;
@@ -141,7 +141,7 @@ impl Services for Alone {
         none()
     }
 
-    fn check(&self, _: Action) -> Result<Preview, ServiceError> {
+    fn check_action(&self, _: Action) -> Result<Preview, ServiceError> {
         none()
     }
 }

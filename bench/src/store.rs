@@ -64,7 +64,7 @@ impl Subject for Ark {
     }
 
     fn read(&self, key: u64) -> Result<()> {
-        let (_, entry) = self.store.state_get(&self.agent, &format!("k/{key}"))?;
+        let (_, entry) = self.store.get_state(&self.agent, &format!("k/{key}"))?;
         entry.map(|_| ()).context("the key is there")
     }
 }
@@ -243,7 +243,7 @@ pub fn history(dir: &Path, largest: u64, report: &mut Report) -> Result<()> {
                 let place = 1 + number.wrapping_mul(7919) % rows;
                 let started = Instant::now();
                 match question {
-                    Question::Latest => drop(store.state_latest(&agent, "k")?),
+                    Question::Latest => drop(store.latest_state(&agent, "k")?),
                     Question::Moment => drop(store.state_at(&agent, "k", Millis(place))?),
                     Question::Rollback => {
                         let change = OperatorChange::Rollback {

@@ -4,7 +4,7 @@
 #![no_main]
 
 use ark_model::action::Action;
-use ark_model::check::check;
+use ark_model::check::check_action;
 use ark_model::form::{parse_action, parse_json};
 use libfuzzer_sys::fuzz_target;
 
@@ -20,7 +20,7 @@ fuzz_target!(|bytes: &[u8]| {
     };
     let action = request.action;
     assert_eq!(
-        check(action.clone()).as_ref(),
+        check_action(action.clone()).as_ref(),
         Ok(&action),
         "checking changes a checked action"
     );

@@ -26,7 +26,7 @@ fuzz_target!(|bytes: &[u8]| {
         name: "fuzzed".parse().expect("a name"),
         version: "0.1.0".to_owned(),
         component: "fuzzed.wasm".to_owned(),
-        sha256: Digest::of(bytes),
+        sha256: Digest::hash_bytes(bytes),
         description: String::new(),
         topics: Vec::new(),
         actions: Vec::new(),
@@ -58,5 +58,5 @@ fuzz_target!(|bytes: &[u8]| {
     if let Err(refusal) = Policy::load(&ENGINE, bytes) {
         let _ = refusal.to_string();
     }
-    let _ = ark_runtime::inspect(&ENGINE, bytes);
+    let _ = ark_runtime::inspect_component(&ENGINE, bytes);
 });

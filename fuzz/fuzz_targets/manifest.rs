@@ -13,7 +13,7 @@ static DIR: LazyLock<TempDir> = LazyLock::new(|| tempfile::tempdir().expect("a d
 fuzz_target!(|bytes: &[u8]| {
     let path = DIR.path().join("fuzzed.toml");
     std::fs::write(&path, bytes).expect("a file");
-    match Manifest::read(&path) {
+    match Manifest::read_file(&path) {
         Ok(manifest) => {
             assert!(
                 !manifest.component.contains(['/', '\\', '\0']),

@@ -17,14 +17,15 @@ fn main() {
         println!("cargo::rerun-if-changed={source}");
     }
     // A build script has nobody to hand an error to but cargo, which shows what it panics with.
-    let component = probe().unwrap_or_else(|error| panic!("the probe cannot be built: {error:#}"));
+    let component =
+        build_probe().unwrap_or_else(|error| panic!("the probe cannot be built: {error:#}"));
     let out = std::env::var_os("OUT_DIR").map(PathBuf::from);
     let out = out.unwrap_or_else(|| panic!("cargo sets OUT_DIR"));
     std::fs::write(out.join("probe.wasm"), component)
         .unwrap_or_else(|error| panic!("{}: {error}", out.display()));
 }
 
-fn probe() -> anyhow::Result<Vec<u8>> {
+fn build_probe() -> anyhow::Result<Vec<u8>> {
     let [types, agent, world, module] = SOURCES;
     let mut resolve = Resolve::default();
     resolve.push_dir(Path::new(types))?;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::call::{Call, Caller, Page};
+use super::call::{ApiRequest, CallerArgs, PageArgs};
 use super::remote::Remote;
 
 #[derive(Debug, Subcommand)]
@@ -22,7 +22,7 @@ pub(super) enum AccountCommand {
         #[arg(long)]
         reason: String,
         #[command(flatten)]
-        caller: Caller,
+        caller: CallerArgs,
     },
     /// Says that a result was realised; it counts towards today's.
     Result {
@@ -36,12 +36,12 @@ pub(super) enum AccountCommand {
         #[arg(long, value_name = "KEY")]
         idempotency_key: Option<String>,
         #[command(flatten)]
-        caller: Caller,
+        caller: CallerArgs,
     },
     /// What was said of the account, newest first, as JSON.
     History {
         #[command(flatten)]
-        page: Page,
+        page: PageArgs,
         #[command(flatten)]
         remote: Remote,
     },
@@ -49,18 +49,20 @@ pub(super) enum AccountCommand {
 
 pub(super) fn run(command: AccountCommand) -> anyhow::Result<ExitCode> {
     let answer = match command {
-        AccountCommand::Show { remote } => Call::new("GET", &["v1", "account"]).send(&remote)?,
+        AccountCommand::Show { remote } => {
+            ApiRequest::new("GET", &["v1", "account"]).send(&remote)?
+        }
         AccountCommand::Capital {
             amount,
             reason,
             caller,
-        } => Call::new("PUT", &["v1", "account", "capital"])
-            .body(
+        } => ApiRequest::new("PUT", &["v1", "account", "capital"])
+            .with_value(
                 None,
                 &[
                     ("amount", amount.into()),
                     ("reason", reason.into()),
-                    ("by", caller.by()),
+                    ("by", caller.actor_json()),
                 ],
             )
             .send(&caller.remote)?,
@@ -69,20 +71,22 @@ pub(super) fn run(command: AccountCommand) -> anyhow::Result<ExitCode> {
             reason,
             idempotency_key,
             caller,
-        } => Call::new("POST", &["v1", "account", "results"])
-            .once(idempotency_key)
-            .body(
+        } => ApiRequest::new("POST", &["v1", "account", "results"])
+            .with_idempotency_key(idempotency_key)
+            .with_value(
                 None,
                 &[
                     ("amount", amount.into()),
                     ("reason", reason.into()),
-                    ("by", caller.by()),
+                    ("by", caller.actor_json()),
                 ],
             )
             .send(&caller.remote)?,
-        AccountCommand::History { page, remote } => Call::new("GET", &["v1", "account", "history"])
-            .page(page)
-            .send(&remote)?,
+        AccountCommand::History { page, remote } => {
+            ApiRequest::new("GET", &["v1", "account", "history"])
+                .with_page(page)
+                .send(&remote)?
+        }
     };
     println!("{answer:#}");
     Ok(ExitCode::SUCCESS)

@@ -9,25 +9,25 @@ use ark_model::verdict::RuleResult;
 use super::explanation::FiredRule;
 
 /// What would make a rule that fired pass.
-pub(super) fn advice(fired: &FiredRule, action: &Action, facts: &Facts) -> String {
+pub(super) fn advise_on_rule(fired: &FiredRule, action: &Action, facts: &Facts) -> String {
     if fired.answer == RuleResult::Error {
         let why = fired.observed.as_deref().unwrap_or("it does not say why");
         return format!("give what {} can judge: {why}", fired.rule);
     }
     let of_graveyard = (fired.policy == "graveyard")
-        .then(|| graveyard(fired, action, facts))
+        .then(|| advise_graveyard_rule(fired, action, facts))
         .flatten();
-    of_graveyard.unwrap_or_else(|| by_its_answer(fired))
+    of_graveyard.unwrap_or_else(|| advise_from_answer(fired))
 }
 
 /// A fraction of capital in per cent.
-pub(super) fn percent(fraction: f64) -> String {
+pub(super) fn format_percent(fraction: f64) -> String {
     // To a millionth of a per cent: sums of doubles end in noise.
     format!("{} %", (fraction * 1e8).round() / 1e6)
 }
 
 /// From what the answer shows alone.
-fn by_its_answer(fired: &FiredRule) -> String {
+fn advise_from_answer(fired: &FiredRule) -> String {
     let rule = &fired.rule;
     let approval = if fired.answer == RuleResult::Hold {
         " (or an approval)"
@@ -42,7 +42,7 @@ fn by_its_answer(fired: &FiredRule) -> String {
     }
 }
 
-fn graveyard(fired: &FiredRule, action: &Action, facts: &Facts) -> Option<String> {
+fn advise_graveyard_rule(fired: &FiredRule, action: &Action, facts: &Facts) -> Option<String> {
     let symbol = match &action.parameters {
         Parameters::Trade(trade) => trade.symbol.as_str(),
         Parameters::ClosePosition(close) => close.symbol.as_str(),
@@ -80,7 +80,7 @@ fn graveyard(fired: &FiredRule, action: &Action, facts: &Facts) -> Option<String
         },
         "no_pump_and_dump" => format!(
             "do not sell {symbol} within 24 h after the same agent's message on it: {} are left to wait",
-            waiting(facts.promotion_age, nearest)
+            format_remaining_wait(facts.promotion_age, nearest)
         ),
         "no_front_running" if facts.client_order_pending => format!(
             "the client's order in {symbol} has to be done first; then an operator takes it off: {}",
@@ -92,17 +92,17 @@ fn graveyard(fired: &FiredRule, action: &Action, facts: &Facts) -> Option<String
         "max_position_size" => match nearest {
             Some(size) if size > 0.0 => format!(
                 "position_size_pct {size} or less ({}), beside the {} that are held in {symbol} already",
-                percent(size),
-                percent(facts.symbol_exposure)
+                format_percent(size),
+                format_percent(facts.symbol_exposure)
             ),
             _ => format!(
                 "reduce the position in {symbol} first: the {} that are held are all there may be",
-                percent(facts.symbol_exposure)
+                format_percent(facts.symbol_exposure)
             ),
         },
         "max_daily_loss" => format!(
             "nothing until tomorrow (UTC): today's realised loss is {}; only what reduces risk (close_position) is possible",
-            percent(facts.daily_loss)
+            format_percent(facts.daily_loss)
         ),
         "max_leverage" => format!("leverage {} or less", nearest?),
         "require_stop_loss" => match trade.and_then(|trade| trade.entry_price.map(|price| (trade, price))) {
@@ -186,7 +186,7 @@ fn graveyard(fired: &FiredRule, action: &Action, facts: &Facts) -> Option<String
     Some(advice)
 }
 
-fn waiting(age: Option<f64>, window: Option<f64>) -> String {
+fn format_remaining_wait(age: Option<f64>, window: Option<f64>) -> String {
     let left = window.unwrap_or(86_400.0) - age.unwrap_or(0.0);
     format!("{} minutes", (left.max(0.0) / 60.0).ceil())
 }
@@ -219,7 +219,7 @@ mod tests {
                 nearest_passing: Some(1.0),
                 to_pass: String::new(),
             };
-            let advised = super::graveyard(&fired, &action, &Facts::default());
+            let advised = super::advise_graveyard_rule(&fired, &action, &Facts::default());
             assert!(advised.is_some(), "{}", rule.name);
         }
     }
@@ -232,7 +232,7 @@ mod tests {
             (0.081_25, "8.125 %"),
             (0.0, "0 %"),
         ] {
-            assert_eq!(percent(fraction), shown);
+            assert_eq!(format_percent(fraction), shown);
         }
     }
 }

@@ -8,12 +8,12 @@ use anyhow::{Context, bail};
 use clap::Subcommand;
 use serde_json::json;
 
-use ark_host::watchdog::{Capsule, Capsules, Retention, read_capsule};
+use ark_host::watchdog::{Capsule, CapsuleDirectory, CapsuleRetention, read_capsule};
 use ark_model::ids::{Digest, Name};
 use ark_runtime::{Agent, Engine, EngineConfig, InvocationFailure};
 
 /// How long a replay may take that is not about time.
-const REPLAY_TIME: Duration = Duration::from_secs(60);
+const MIN_REPLAY_DEADLINE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Subcommand)]
 pub(super) enum AgentCommand {
@@ -60,7 +60,7 @@ pub(super) fn run(command: AgentCommand) -> anyhow::Result<ExitCode> {
             data_dir,
             agent,
             json,
-        } => list(&data_dir, agent.as_ref(), json),
+        } => list_capsules(&data_dir, agent.as_ref(), json),
         AgentCommand::Replay {
             capsule,
             data_dir,
@@ -68,21 +68,24 @@ pub(super) fn run(command: AgentCommand) -> anyhow::Result<ExitCode> {
             agents,
             json,
         } => {
-            let capsule = Capsules::in_data_dir(&data_dir, Retention::default()).find(&capsule)?;
-            let bytes = component_of(&capsule, component.as_deref(), agents.as_deref())?;
-            replay(capsule, &bytes, json)
+            let capsule = CapsuleDirectory::in_data_dir(&data_dir, CapsuleRetention::default())
+                .find_capsule(&capsule)?;
+            let bytes = find_component(&capsule, component.as_deref(), agents.as_deref())?;
+            replay_capsule(capsule, &bytes, json)
         }
     }
 }
 
-fn list(data_dir: &Path, agent: Option<&Name>, json: bool) -> anyhow::Result<ExitCode> {
+fn list_capsules(data_dir: &Path, agent: Option<&Name>, json: bool) -> anyhow::Result<ExitCode> {
     if !data_dir.is_dir() {
         bail!(
             "there is no data directory {}; check --data-dir",
             data_dir.display()
         );
     }
-    for listed in Capsules::in_data_dir(data_dir, Retention::default()).list(agent)? {
+    for listed in
+        CapsuleDirectory::in_data_dir(data_dir, CapsuleRetention::default()).list_capsules(agent)?
+    {
         let capsule = match read_capsule(&listed.path) {
             Ok(capsule) => capsule,
             Err(error) => {
@@ -121,14 +124,14 @@ fn list(data_dir: &Path, agent: Option<&Name>, json: bool) -> anyhow::Result<Exi
 }
 
 /// The very bytes that failed, found by their digest.
-fn component_of(
+fn find_component(
     capsule: &Capsule,
     component: Option<&Path>,
     agents: Option<&Path>,
 ) -> anyhow::Result<Vec<u8>> {
     if let Some(path) = component {
         let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
-        let found = Digest::of(&bytes);
+        let found = Digest::hash_bytes(&bytes);
         if found != capsule.component {
             bail!(
                 "{} is another component: its SHA-256 is {found}, the capsule's {}",
@@ -147,7 +150,7 @@ fn component_of(
             .extension()
             .is_some_and(|extension| extension == "wasm")
             && let Ok(bytes) = std::fs::read(&path)
-            && Digest::of(&bytes) == capsule.component
+            && Digest::hash_bytes(&bytes) == capsule.component
         {
             return Ok(bytes);
         }
@@ -160,7 +163,7 @@ fn component_of(
     )
 }
 
-fn replay(capsule: Capsule, bytes: &[u8], json: bool) -> anyhow::Result<ExitCode> {
+fn replay_capsule(capsule: Capsule, bytes: &[u8], json: bool) -> anyhow::Result<ExitCode> {
     let engine = Engine::new(&EngineConfig {
         memory_bytes: EngineConfig::default()
             .memory_bytes
@@ -173,11 +176,11 @@ fn replay(capsule: Capsule, bytes: &[u8], json: bool) -> anyhow::Result<ExitCode
     let mut limits = capsule.limits;
     if capsule.kind != "deadline" {
         // What failed for another reason must not fail now because this machine is slower.
-        limits.deadline = limits.deadline.max(REPLAY_TIME);
+        limits.deadline = limits.deadline.max(MIN_REPLAY_DEADLINE);
     }
     let agent = Agent::load(&engine, bytes, manifest, &limits)?;
     let dropped = capsule.recording.dropped;
-    let (report, diverged) = agent.replay(&capsule.signal, capsule.recording);
+    let (report, diverged) = agent.replay_recording(&capsule.signal, capsule.recording);
     let (kind, reason, backtrace) = match &report.result {
         Ok(_) => ("ok", "it ended well".to_owned(), ""),
         Err(failure) => {

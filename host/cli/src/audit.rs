@@ -9,13 +9,13 @@ use anyhow::Context;
 use clap::Subcommand;
 
 use ark_host::hrm::evidence;
-use ark_host::hrm::library::Library;
-use ark_host::hrm::replay::replay;
+use ark_host::hrm::library::PolicyLibrary;
+use ark_host::hrm::replay::replay_log;
 use ark_model::ids::DecisionId;
 use ark_runtime::{Engine, EngineConfig, GraveyardSource, Pin, PinnedGraveyard, Policy};
-use ark_store::{Archive, StateAnchor, archive_audit, check_archive};
+use ark_store::{ChainHead, ReadOnlyStore, archive_audit, check_archive};
 
-use super::moment::moment;
+use super::moment::parse_moment;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum AuditCommand {
@@ -77,19 +77,19 @@ pub(super) fn run(command: AuditCommand) -> anyhow::Result<ExitCode> {
             data_dir,
             json,
             ..
-        } if files.is_empty() => verify(&data_dir, json),
+        } if files.is_empty() => verify_log(&data_dir, json),
         AuditCommand::Verify { files, policy, .. } => verify_files(&files, &policy),
         AuditCommand::Export {
             data_dir,
             decision,
             from,
-        } => export(&data_dir, decision, from),
+        } => export_log(&data_dir, decision, from),
         AuditCommand::Archive {
             to,
             before,
             data_dir,
         } => {
-            let archived = archive_audit(&data_dir, moment("--before", &before)?, &to)?;
+            let archived = archive_audit(&data_dir, parse_moment("--before", &before)?, &to)?;
             println!("{}", serde_json::to_string(&archived)?);
             Ok(ExitCode::SUCCESS)
         }
@@ -100,7 +100,7 @@ pub(super) fn run(command: AuditCommand) -> anyhow::Result<ExitCode> {
         } => {
             let engine = Engine::new(&EngineConfig::default())?;
             let policies = load_policies(&engine, &policy)?;
-            replay_all(&data_dir, &engine, policies, json)
+            replay_decisions(&data_dir, &engine, policies, json)
         }
     }
 }
@@ -117,10 +117,14 @@ fn load_policies(engine: &Engine, files: &[PathBuf]) -> anyhow::Result<Vec<Arc<P
     Ok(policies)
 }
 
-fn export(data_dir: &Path, decision: Option<DecisionId>, from: u64) -> anyhow::Result<ExitCode> {
-    let archive = Archive::open(data_dir)?;
+fn export_log(
+    data_dir: &Path,
+    decision: Option<DecisionId>,
+    from: u64,
+) -> anyhow::Result<ExitCode> {
+    let archive = ReadOnlyStore::open(data_dir)?;
     if let Some(id) = decision {
-        let evidence = evidence::collect(&archive, id)?.with_context(|| {
+        let evidence = evidence::collect_evidence(&archive, id)?.with_context(|| {
             format!("there is no decision {id} in the database; look in the archives")
         })?;
         println!("{}", serde_json::to_string_pretty(&evidence)?);
@@ -128,7 +132,7 @@ fn export(data_dir: &Path, decision: Option<DecisionId>, from: u64) -> anyhow::R
     }
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let mut result = Ok(());
-    archive.audit_rows(|row| {
+    archive.visit_audit_rows(|row| {
         if row.seq >= from {
             result = serde_json::to_string(&row)
                 .map_err(std::io::Error::other)
@@ -145,13 +149,13 @@ fn export(data_dir: &Path, decision: Option<DecisionId>, from: u64) -> anyhow::R
 /// Checks files by themselves, and that archives given together connect.
 fn verify_files(files: &[PathBuf], policy: &[PathBuf]) -> anyhow::Result<ExitCode> {
     let mut whole = true;
-    let mut before: Option<StateAnchor> = None;
+    let mut before: Option<ChainHead> = None;
     for file in files {
         let name = file.display();
         let text = std::fs::read(file).with_context(|| name.to_string())?;
         if let Ok(evidence) = serde_json::from_slice(&text) {
             let engine = Engine::new(&EngineConfig::default())?;
-            let report = evidence::check(&evidence, &load_policies(&engine, policy)?);
+            let report = evidence::check_evidence(&evidence, &load_policies(&engine, policy)?);
             match &report.problem {
                 None => println!(
                     "{name}: decision {} is as it was recorded (row {}, hash {})",
@@ -186,8 +190,8 @@ fn verify_files(files: &[PathBuf], policy: &[PathBuf]) -> anyhow::Result<ExitCod
 }
 
 /// Verifies and prints; the exit code says whether the log is whole.
-pub(super) fn verify(data_dir: &Path, json: bool) -> anyhow::Result<ExitCode> {
-    let report = Archive::open(data_dir)?.verify()?;
+pub(super) fn verify_log(data_dir: &Path, json: bool) -> anyhow::Result<ExitCode> {
+    let report = ReadOnlyStore::open(data_dir)?.verify_audit_log()?;
     if json {
         println!("{}", serde_json::to_string(&report)?);
     } else {
@@ -210,16 +214,16 @@ pub(super) fn verify(data_dir: &Path, json: bool) -> anyhow::Result<ExitCode> {
 }
 
 /// Replays and prints; the exit code says whether everything came out the same. The database keeps the operator policies that judged.
-pub(super) fn replay_all(
+pub(super) fn replay_decisions(
     data_dir: &Path,
     engine: &Engine,
     policies: Vec<Arc<Policy>>,
     json: bool,
 ) -> anyhow::Result<ExitCode> {
-    let archive = Archive::open(data_dir)?;
-    let report = replay(
+    let archive = ReadOnlyStore::open(data_dir)?;
+    let report = replay_log(
         &archive,
-        &Library::of(policies).with_database(engine, &archive),
+        &PolicyLibrary::from_policies(policies).with_database(engine, &archive),
     )?;
     if json {
         println!("{}", serde_json::to_string(&report)?);

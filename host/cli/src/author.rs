@@ -19,7 +19,7 @@ use ark_model::ids::{Digest, TraceId};
 use ark_runtime::{Engine, EngineConfig, Limits, Manifest};
 use ark_store::{AuditFilter, AuditKind};
 
-use super::guest_crate::{self, NewCrate};
+use super::guest_crate::{self, NewCrateArgs};
 
 /// What agents are built for.
 const TARGET: &str = "wasm32-wasip2";
@@ -35,12 +35,12 @@ const TEMPLATE: [(&str, &str); 5] = [
     (".gitignore", "/target\n/dist\n"),
 ];
 /// How long everything that a signal leads to may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Subcommand)]
 pub(super) enum AuthorCommand {
     /// Makes a crate of a working agent: source, manifest, tests, a sample signal.
-    New(NewCrate),
+    New(NewCrateArgs),
     /// Builds an agent's component, completes its manifest, and loads both as a host would. They go into `dist`.
     Build {
         /// The crate's directory.
@@ -91,19 +91,19 @@ struct Sample {
 pub(super) fn run(command: AuthorCommand) -> anyhow::Result<ExitCode> {
     match command {
         AuthorCommand::New(new) => {
-            new.write("agent", &TEMPLATE)?;
+            new.write_template("agent", &TEMPLATE)?;
             Ok(ExitCode::SUCCESS)
         }
         AuthorCommand::Build { dir } => {
-            let built = build(&dir)?;
+            let built = build_agent(&dir)?;
             println!("{}", built.display());
             Ok(ExitCode::SUCCESS)
         }
         AuthorCommand::Test { dir } => {
-            guest_crate::test(&dir)?;
-            let manifest = build(&dir)?;
+            guest_crate::run_tests(&dir)?;
+            let manifest = build_agent(&dir)?;
             let sample = read_sample(&dir.join("sample.json"))?;
-            try_out(&manifest, sample, false)
+            run_sample(&manifest, sample, false)
         }
         AuthorCommand::Inspect(args) => super::inspect::run(&args),
         AuthorCommand::Run {
@@ -120,23 +120,23 @@ pub(super) fn run(command: AuthorCommand) -> anyhow::Result<ExitCode> {
                 },
                 (None, None) => bail!("give --topic or --sample"),
             };
-            try_out(&manifest, sample, json)
+            run_sample(&manifest, sample, json)
         }
     }
 }
 
 /// Builds the component and completes the manifest; the manifest's path.
-fn build(dir: &Path) -> anyhow::Result<PathBuf> {
-    let source = manifest_in(dir)?;
+fn build_agent(dir: &Path) -> anyhow::Result<PathBuf> {
+    let source = find_manifest(dir)?;
     let text = std::fs::read_to_string(&source).with_context(|| source.display().to_string())?;
-    let component = guest_crate::build(dir, TARGET)?;
-    let text =
-        with_digest(&text, Digest::of(&component)).with_context(|| source.display().to_string())?;
+    let component = guest_crate::build_library(dir, TARGET)?;
+    let text = with_digest(&text, Digest::hash_bytes(&component))
+        .with_context(|| source.display().to_string())?;
     #[derive(Deserialize)]
-    struct Named {
+    struct ComponentName {
         component: String,
     }
-    let Named { component: file } =
+    let ComponentName { component: file } =
         toml::from_str(&text).with_context(|| source.display().to_string())?;
     anyhow::ensure!(
         !file.is_empty() && !file.contains(['/', '\\']),
@@ -160,7 +160,7 @@ fn build(dir: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// The one manifest of an agent among the directory's TOML files.
-fn manifest_in(dir: &Path) -> anyhow::Result<PathBuf> {
+fn find_manifest(dir: &Path) -> anyhow::Result<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).with_context(|| dir.display().to_string())? {
         let path = entry?.path();
@@ -214,9 +214,9 @@ fn read_sample(path: &Path) -> anyhow::Result<Sample> {
 }
 
 /// Hands the agent the signal on a host that lives for nothing else.
-fn try_out(manifest: &Path, sample: Sample, json: bool) -> anyhow::Result<ExitCode> {
-    super::log("info,ark_host::app=warn,ark_host::agents=warn");
-    let read = Manifest::read(manifest)?;
+fn run_sample(manifest: &Path, sample: Sample, json: bool) -> anyhow::Result<ExitCode> {
+    super::start_logging("info,ark_host::app=warn,ark_host::agents=warn");
+    let read = Manifest::read_file(manifest)?;
     ark_model::check::check_topic("topic", &sample.topic)?;
     if !read.subscribes_to(&sample.topic) {
         bail!(
@@ -244,10 +244,10 @@ fn try_out(manifest: &Path, sample: Sample, json: bool) -> anyhow::Result<ExitCo
         ..Overrides::default()
     };
     let app = App::start(&Config::read(Some(&config), &overrides)?)?;
-    if let Some(refused) = app.refused.first() {
+    if let Some(refused) = app.refused_agents.first() {
         bail!("the agent is refused: {}", refused.reason);
     }
-    let failed = deliver(&app, sample).and_then(|()| report(&app, json));
+    let failed = deliver_sample(&app, sample).and_then(|()| print_results(&app, json));
     app.stop();
     Ok(if failed? {
         ExitCode::FAILURE
@@ -256,7 +256,7 @@ fn try_out(manifest: &Path, sample: Sample, json: bool) -> anyhow::Result<ExitCo
     })
 }
 
-fn deliver(app: &App, sample: Sample) -> anyhow::Result<()> {
+fn deliver_sample(app: &App, sample: Sample) -> anyhow::Result<()> {
     let (reply, answer) = crossbeam_channel::bounded(1);
     let incoming = IncomingSignal {
         by: None,
@@ -267,9 +267,9 @@ fn deliver(app: &App, sample: Sample) -> anyhow::Result<()> {
         ttl_ms: None,
     };
     app.router
-        .accept(incoming, Box::new(move |result| drop(reply.send(result))));
+        .accept_signal(incoming, Box::new(move |result| drop(reply.send(result))));
     answer.recv().context("the router is gone")??;
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + IDLE_TIMEOUT;
     while app.router.backlog() > 0 || !app.store.pending_outbox(1)?.is_empty() {
         anyhow::ensure!(
             Instant::now() < until,
@@ -282,7 +282,7 @@ fn deliver(app: &App, sample: Sample) -> anyhow::Result<()> {
 }
 
 /// Prints what came of it, oldest first; whether the agent failed.
-fn report(app: &App, json: bool) -> anyhow::Result<bool> {
+fn print_results(app: &App, json: bool) -> anyhow::Result<bool> {
     let mut rows = app.store.audit_page(&AuditFilter::default(), None, 500)?;
     rows.reverse();
     let mut failed = false;
@@ -298,7 +298,7 @@ fn report(app: &App, json: bool) -> anyhow::Result<bool> {
                     let view = DecisionView::whole(&decision);
                     println!("{}", serde_json::to_string(&view)?);
                 } else {
-                    show(&decision)?;
+                    print_decision(&decision)?;
                 }
             }
             AuditKind::Failure => {
@@ -324,7 +324,7 @@ fn report(app: &App, json: bool) -> anyhow::Result<bool> {
     Ok(failed)
 }
 
-fn show(decision: &Decision) -> anyhow::Result<()> {
+fn print_decision(decision: &Decision) -> anyhow::Result<()> {
     println!(
         "{:<9} {}  score {:.2}",
         decision.outcome.as_str().to_uppercase(),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::remote::Remote;
 
 /// What stays as it is in a segment of a path (RFC 3986, unreserved).
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+const PATH_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')
     .remove(b'.')
@@ -15,7 +15,7 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
 
 /// Which part of a list.
 #[derive(Debug, Args)]
-pub(super) struct Page {
+pub(super) struct PageArgs {
     /// Rows at most.
     #[arg(long, default_value_t = 50)]
     limit: u32,
@@ -26,7 +26,7 @@ pub(super) struct Page {
 
 /// Which host, and who gives it an order.
 #[derive(Debug, Args)]
-pub(super) struct Caller {
+pub(super) struct CallerArgs {
     /// Who does it; with a token it is the token's name.
     #[arg(long, env = "USER", default_value = "operator")]
     by: String,
@@ -34,20 +34,20 @@ pub(super) struct Caller {
     pub(super) remote: Remote,
 }
 
-impl Caller {
+impl CallerArgs {
     /// Who is to be recorded, unless a token says so; null otherwise.
-    pub(super) fn by(&self) -> Value {
-        json!(self.name())
+    pub(super) fn actor_json(&self) -> Value {
+        json!(self.actor())
     }
 
     /// As [`Caller::by`].
-    pub(super) fn name(&self) -> Option<&str> {
+    pub(super) fn actor(&self) -> Option<&str> {
         (!self.remote.has_token()).then_some(self.by.as_str())
     }
 }
 
 /// A request to the host.
-pub(super) struct Call {
+pub(super) struct ApiRequest {
     method: &'static str,
     path: String,
     query: Vec<(&'static str, String)>,
@@ -55,12 +55,12 @@ pub(super) struct Call {
     key: Option<String>,
 }
 
-impl Call {
+impl ApiRequest {
     pub(super) fn new(method: &'static str, segments: &[&str]) -> Self {
         let mut path = String::new();
         for segment in segments {
             path.push('/');
-            path.extend(utf8_percent_encode(segment, SEGMENT));
+            path.extend(utf8_percent_encode(segment, PATH_SEGMENT));
         }
         Self {
             method,
@@ -71,24 +71,28 @@ impl Call {
         }
     }
 
-    pub(super) fn with(mut self, name: &'static str, value: Option<impl ToString>) -> Self {
+    pub(super) fn with_query(mut self, name: &'static str, value: Option<impl ToString>) -> Self {
         self.query
             .extend(value.map(|value| (name, value.to_string())));
         self
     }
 
-    pub(super) fn page(self, page: Page) -> Self {
-        self.with("limit", Some(page.limit))
-            .with("cursor", page.cursor)
+    pub(super) fn with_page(self, page: PageArgs) -> Self {
+        self.with_query("limit", Some(page.limit))
+            .with_query("cursor", page.cursor)
     }
 
     /// `value`, the user's JSON text, is put in as it is: what is wrong with it the host says.
-    pub(super) fn body(self, value: Option<&str>, rest: &[(&str, Value)]) -> Self {
-        self.fields(value.map(|value| ("value", value)), rest)
+    pub(super) fn with_value(self, value: Option<&str>, rest: &[(&str, Value)]) -> Self {
+        self.with_fields(value.map(|value| ("value", value)), rest)
     }
 
     /// A body of these fields, nulls left out, and of one that is JSON text already.
-    pub(super) fn fields(mut self, text: Option<(&str, &str)>, rest: &[(&str, Value)]) -> Self {
+    pub(super) fn with_fields(
+        mut self,
+        text: Option<(&str, &str)>,
+        rest: &[(&str, Value)],
+    ) -> Self {
         let fields = text
             .map(|(name, text)| format!("\"{name}\":{text}"))
             .into_iter()
@@ -102,7 +106,7 @@ impl Call {
     }
 
     /// Given again with the same key, it is done once.
-    pub(super) fn once(mut self, key: Option<String>) -> Self {
+    pub(super) fn with_idempotency_key(mut self, key: Option<String>) -> Self {
         self.key = key;
         self
     }
@@ -112,12 +116,12 @@ impl Call {
         let query: Vec<String> = self
             .query
             .iter()
-            .map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, SEGMENT)))
+            .map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, PATH_SEGMENT)))
             .collect();
         let mut path = self.path;
         if !query.is_empty() {
             path = format!("{path}?{}", query.join("&"));
         }
-        remote.send_once(self.method, &path, self.body, self.key.as_deref())
+        remote.send_with_key(self.method, &path, self.body, self.key.as_deref())
     }
 }

@@ -26,7 +26,7 @@ pub(super) enum ConfigCommand {
 pub(super) fn run(command: ConfigCommand) -> anyhow::Result<ExitCode> {
     match command {
         ConfigCommand::Check(host) => {
-            let config = host.config()?;
+            let config = host.read_config()?;
             let file = match &host.config {
                 Some(file) => file.display().to_string(),
                 None if Path::new("ark.toml").is_file() => "ark.toml".to_owned(),
@@ -41,7 +41,7 @@ pub(super) fn run(command: ConfigCommand) -> anyhow::Result<ExitCode> {
         ConfigCommand::Show { host, json } => {
             let layers = Layers::read(host.config.as_deref(), &host.overrides())?;
             // What cannot be in force is not shown as if it were.
-            Config::of(&layers)?;
+            Config::from_layers(&layers)?;
             let lines = layers.lines();
             if json {
                 println!("{}", serde_json::to_string_pretty(&lines)?);

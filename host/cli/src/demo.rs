@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use ark_host::api::view::read_decision;
 use ark_host::app::App;
 use ark_host::config::{Config, Overrides};
-use ark_host::hrm::{Answer, ExecutionReport, ExecutionStatus, Proposal};
+use ark_host::hrm::{ExecutionReport, ExecutionStatus, Proposal, ProposalAnswer};
 use ark_host::router::IncomingSignal;
 use ark_model::action::{Action, Parameters, Side};
 use ark_model::decision::{Decision, Outcome};
@@ -33,9 +33,9 @@ const DEMO_CONFIG: &str = "[lists]
 validated_sources = [\"market.tick\", \"kyle.score\", \"joey.pattern\", \"ark.decision\", \"ark.execution\"]
 ";
 /// After so many ticks of its symbol the broker closes a position that reached neither stop nor target.
-const HOLDING: u32 = 40;
+const MAX_HOLDING_TICKS: u32 = 40;
 /// How long an idle host may take to become idle.
-const PATIENCE: Duration = Duration::from_mins(1);
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 
 #[derive(Debug, Args)]
 pub(super) struct DemoArgs {
@@ -53,8 +53,8 @@ struct Tick {
     price: f64,
 }
 
-pub(super) fn demo(args: DemoArgs) -> anyhow::Result<ExitCode> {
-    super::log("error");
+pub(super) fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
+    super::start_logging("error");
     let temporary;
     let dir = if let Some(dir) = args.keep {
         let empty = std::fs::read_dir(&dir).map_or(true, |mut entries| entries.next().is_none());
@@ -77,17 +77,17 @@ pub(super) fn demo(args: DemoArgs) -> anyhow::Result<ExitCode> {
         agents_dir: Some(agents),
         ..Overrides::default()
     };
-    let app = App::start(&Config::read(Some(&demo_config(&dir)?), &overrides)?)?;
-    let mut show = Show {
+    let app = App::start(&Config::read(Some(&write_demo_config(&dir)?), &overrides)?)?;
+    let mut show = DemoRun {
         app: &app,
         last_seq: 0,
         counts: HashMap::new(),
         broker: Broker::default(),
         kenny_trace: None,
     };
-    show.opening();
-    let told = show.run();
-    let Show {
+    show.print_opening();
+    let told = show.run_scenes();
+    let DemoRun {
         last_seq: _,
         counts,
         kenny_trace,
@@ -98,11 +98,11 @@ pub(super) fn demo(args: DemoArgs) -> anyhow::Result<ExitCode> {
         print_trace(&app, trace_id)?;
     }
     app.stop();
-    closing(&dir, &counts)
+    print_closing(&dir, &counts)
 }
 
 /// Written out, so that no `ark.toml` of the working directory has a part in the demo.
-fn demo_config(dir: &Path) -> anyhow::Result<PathBuf> {
+fn write_demo_config(dir: &Path) -> anyhow::Result<PathBuf> {
     std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
     let path = dir.join("demo.toml");
     std::fs::write(&path, DEMO_CONFIG).with_context(|| path.display().to_string())?;
@@ -123,7 +123,7 @@ fn find_agents() -> anyhow::Result<PathBuf> {
     )
 }
 
-struct Show<'a> {
+struct DemoRun<'a> {
     app: &'a App,
     last_seq: u64,
     counts: HashMap<&'static str, u64>,
@@ -132,9 +132,9 @@ struct Show<'a> {
     kenny_trace: Option<TraceId>,
 }
 
-impl Show<'_> {
-    fn opening(&self) {
-        let identity = &self.app.identity;
+impl DemoRun<'_> {
+    fn print_opening(&self) {
+        let identity = &self.app.graveyard_identity;
         println!(
             "ARK demo: every action is a proposal; nothing counts until the Graveyard has judged it and the judgement is on disk.\n"
         );
@@ -143,9 +143,9 @@ impl Show<'_> {
             identity.metadata.version,
             identity.metadata.rules.len(),
             &identity.digest.to_string()[..12],
-            self.app.vectors
+            self.app.graveyard_vectors
         );
-        for seat in self.app.router.seats() {
+        for seat in self.app.router.list_serving() {
             let manifest = seat.agent.manifest();
             println!(
                 "agent     {:<9} {}  <- {}",
@@ -157,31 +157,31 @@ impl Show<'_> {
         println!();
     }
 
-    fn run(&mut self) -> anyhow::Result<()> {
+    fn run_scenes(&mut self) -> anyhow::Result<()> {
         println!("--- the market opens: ticks -> kyle -> joey -> kenny -> HRM -> aletheia, id");
         for (number, line) in TICKS.lines().enumerate() {
             let tick: Tick =
                 serde_json::from_str(line).with_context(|| format!("tick {}", number + 1))?;
-            self.signal("market.tick", line.to_owned())?;
-            self.settle()?;
-            self.broker_acts(&tick)?;
+            self.send_signal("market.tick", line.to_owned())?;
+            self.wait_until_idle()?;
+            self.run_broker(&tick)?;
         }
         println!("\n--- people and programs propose over HTTP as well (POST /v1/actions)");
-        for request in requests() {
-            self.propose_form(request)?;
+        for request in example_requests() {
+            self.propose_json(request)?;
         }
-        self.settle()?;
+        self.wait_until_idle()?;
         if self
             .app
             .router
-            .seats()
+            .list_serving()
             .iter()
             .any(|seat| seat.agent.manifest().name.as_str() == "runaway")
         {
             println!("\n--- an agent that never returns");
-            self.signal("runaway.go", "{}".to_owned())?;
+            self.send_signal("runaway.go", "{}".to_owned())?;
             let started = Instant::now();
-            self.settle()?;
+            self.wait_until_idle()?;
             println!(
                 "          the host was never blocked; the agent was ended after {} ms",
                 started.elapsed().as_millis()
@@ -190,7 +190,7 @@ impl Show<'_> {
         Ok(())
     }
 
-    fn signal(&self, topic: &str, payload_json: String) -> anyhow::Result<()> {
+    fn send_signal(&self, topic: &str, payload_json: String) -> anyhow::Result<()> {
         let (reply, answer) = crossbeam_channel::bounded(1);
         let incoming = IncomingSignal {
             by: None,
@@ -202,18 +202,18 @@ impl Show<'_> {
         };
         self.app
             .router
-            .accept(incoming, Box::new(move |result| drop(reply.send(result))));
+            .accept_signal(incoming, Box::new(move |result| drop(reply.send(result))));
         answer.recv().context("the router is gone")??;
         Ok(())
     }
 
     /// Waits until everything that a signal led to is done, showing it as it happens.
-    fn settle(&mut self) -> anyhow::Result<()> {
-        let until = Instant::now() + PATIENCE;
+    fn wait_until_idle(&mut self) -> anyhow::Result<()> {
+        let until = Instant::now() + IDLE_TIMEOUT;
         let names: Vec<Name> = self
             .app
             .router
-            .seats()
+            .list_serving()
             .iter()
             .map(|seat| seat.agent.manifest().name.clone())
             .collect();
@@ -223,7 +223,7 @@ impl Show<'_> {
             for name in &names {
                 idle = idle && self.app.store.pending_deliveries(name, None, 1)?.is_empty();
             }
-            self.show_new()?;
+            self.print_new_rows()?;
             if idle && self.app.store.pending_outbox(1)?.is_empty() {
                 return Ok(());
             }
@@ -232,7 +232,7 @@ impl Show<'_> {
         }
     }
 
-    fn show_new(&mut self) -> anyhow::Result<()> {
+    fn print_new_rows(&mut self) -> anyhow::Result<()> {
         let mut rows: Vec<AuditRow> = self
             .app
             .store
@@ -251,7 +251,7 @@ impl Show<'_> {
                     else {
                         continue;
                     };
-                    self.show_decision(&decision);
+                    self.print_decision(&decision);
                 }
                 AuditKind::Failure => {
                     *self.counts.entry("failed").or_default() += 1;
@@ -273,12 +273,12 @@ impl Show<'_> {
         Ok(())
     }
 
-    fn show_decision(&mut self, decision: &Decision) {
+    fn print_decision(&mut self, decision: &Decision) {
         *self.counts.entry(decision.outcome.as_str()).or_default() += 1;
         let what = match &decision.action.parameters {
             Parameters::Trade(trade) => {
                 if decision.outcome == Outcome::Approved {
-                    self.broker.opened(decision);
+                    self.broker.open_position(decision);
                     if decision.agent.as_str() == "kenny" {
                         self.kenny_trace = Some(decision.trace_id);
                     }
@@ -316,13 +316,13 @@ impl Show<'_> {
         }
     }
 
-    fn propose_form(&mut self, request: Value) -> anyhow::Result<()> {
+    fn propose_json(&mut self, request: Value) -> anyhow::Result<()> {
         let request = parse_action(request)?;
         self.propose(request.agent, request.action)?;
-        self.show_new()
+        self.print_new_rows()
     }
 
-    fn propose(&self, agent: Name, action: Action) -> anyhow::Result<Answer> {
+    fn propose(&self, agent: Name, action: Action) -> anyhow::Result<ProposalAnswer> {
         let (reply, answer) = crossbeam_channel::bounded(1);
         let proposal = Proposal {
             submitter: agent.to_string(),
@@ -335,15 +335,15 @@ impl Show<'_> {
         };
         self.app
             .hrm
-            .propose(proposal, Box::new(move |result| drop(reply.send(result))));
+            .propose_action(proposal, Box::new(move |result| drop(reply.send(result))));
         Ok(answer.recv().context("the HRM is gone")??)
     }
 
-    fn broker_acts(&mut self, tick: &Tick) -> anyhow::Result<()> {
-        for report in self.broker.confirmations() {
-            self.report(report)?;
+    fn run_broker(&mut self, tick: &Tick) -> anyhow::Result<()> {
+        for report in self.broker.take_confirmations() {
+            self.report_execution(report)?;
         }
-        for (agent, symbol, result) in self.broker.exits(tick) {
+        for (agent, symbol, result) in self.broker.close_due_positions(tick) {
             let close = json!({
                 "agent": agent,
                 "action_type": "close_position",
@@ -351,11 +351,12 @@ impl Show<'_> {
                 "reasoning": "stop, target or holding time reached",
             });
             let request = parse_action(close)?;
-            let Answer::Decided(decision) = self.propose(request.agent, request.action)? else {
+            let ProposalAnswer::Decided(decision) = self.propose(request.agent, request.action)?
+            else {
                 continue;
             };
             if decision.outcome == Outcome::Approved {
-                self.report(ExecutionReport {
+                self.report_execution(ExecutionReport {
                     execution_id: format!("close-{}", decision.id),
                     decision_id: decision.id,
                     status: ExecutionStatus::Filled,
@@ -373,10 +374,10 @@ impl Show<'_> {
                 );
             }
         }
-        self.settle()
+        self.wait_until_idle()
     }
 
-    fn report(&self, report: ExecutionReport) -> anyhow::Result<()> {
+    fn report_execution(&self, report: ExecutionReport) -> anyhow::Result<()> {
         let (reply, answer) = crossbeam_channel::bounded(1);
         self.app
             .hrm
@@ -389,8 +390,8 @@ impl Show<'_> {
 /// The outsider who executes.
 #[derive(Default)]
 struct Broker {
-    new: Vec<(DecisionId, Fraction, Option<f64>)>,
-    open: Vec<Holding>,
+    unconfirmed: Vec<(DecisionId, Fraction, Option<f64>)>,
+    holdings: Vec<Holding>,
 }
 
 struct Holding {
@@ -405,7 +406,7 @@ struct Holding {
 }
 
 impl Broker {
-    fn opened(&mut self, decision: &Decision) {
+    fn open_position(&mut self, decision: &Decision) {
         let Parameters::Trade(trade) = &decision.action.parameters else {
             return;
         };
@@ -413,8 +414,8 @@ impl Broker {
         else {
             return;
         };
-        self.new.push((decision.id, size, Some(entry)));
-        self.open.push(Holding {
+        self.unconfirmed.push((decision.id, size, Some(entry)));
+        self.holdings.push(Holding {
             agent: decision.agent.clone(),
             symbol: trade.symbol.clone(),
             side: trade.side,
@@ -426,9 +427,9 @@ impl Broker {
         });
     }
 
-    fn confirmations(&mut self) -> Vec<ExecutionReport> {
+    fn take_confirmations(&mut self) -> Vec<ExecutionReport> {
         let reports = self
-            .new
+            .unconfirmed
             .drain(..)
             .map(|(decision_id, size, price)| ExecutionReport {
                 execution_id: format!("open-{decision_id}"),
@@ -443,10 +444,10 @@ impl Broker {
     }
 
     /// Positions to be closed at this tick: all of an agent's in the symbol, with the result as a fraction of capital.
-    fn exits(&mut self, tick: &Tick) -> Vec<(Name, String, f64)> {
+    fn close_due_positions(&mut self, tick: &Tick) -> Vec<(Name, String, f64)> {
         let mut due: Vec<Name> = Vec::new();
         for holding in self
-            .open
+            .holdings
             .iter_mut()
             .filter(|holding| holding.symbol == tick.symbol)
         {
@@ -463,7 +464,7 @@ impl Broker {
             let long = holding.side == Side::Buy;
             if (beyond(holding.stop, !long)
                 || beyond(holding.target, long)
-                || holding.ticks >= HOLDING)
+                || holding.ticks >= MAX_HOLDING_TICKS)
                 && !due.contains(&holding.agent)
             {
                 due.push(holding.agent.clone());
@@ -472,7 +473,7 @@ impl Broker {
         due.into_iter()
             .map(|agent| {
                 let mut result = 0.0;
-                self.open.retain(|holding| {
+                self.holdings.retain(|holding| {
                     let closes = holding.symbol == tick.symbol && holding.agent == agent;
                     if closes {
                         let change = (tick.price - holding.entry) / holding.entry;
@@ -492,7 +493,7 @@ impl Broker {
 }
 
 /// What somebody might send: each shows another answer.
-fn requests() -> Vec<Value> {
+fn example_requests() -> Vec<Value> {
     vec![
         json!({"agent": "api", "action_type": "trade", "parameters": {"symbol": "ADA-USD", "position_size_pct": 0.05,
             "leverage": 1.0, "stop_loss": 0.4, "entry_price": 0.5, "risk_reward_ratio": 2.5}, "reasoning": "within every limit"}),
@@ -511,7 +512,7 @@ fn requests() -> Vec<Value> {
 
 fn print_trace(app: &App, trace_id: TraceId) -> anyhow::Result<()> {
     println!("\n--- one trace from end to end: {trace_id}");
-    let rows = app.store.trace(trace_id)?;
+    let rows = app.store.trace_rows(trace_id)?;
     let mut steps: Vec<(String, String)> = Vec::new();
     for signal in &rows.signals {
         let sender = signal
@@ -554,7 +555,7 @@ fn print_trace(app: &App, trace_id: TraceId) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn closing(dir: &Path, counts: &HashMap<&'static str, u64>) -> anyhow::Result<ExitCode> {
+fn print_closing(dir: &Path, counts: &HashMap<&'static str, u64>) -> anyhow::Result<ExitCode> {
     let count = |name| counts.get(name).copied().unwrap_or(0);
     println!(
         "\n--- {} approved, {} held, {} denied, {} stopped. Is it all on record, and can it be proved?",
@@ -563,11 +564,11 @@ fn closing(dir: &Path, counts: &HashMap<&'static str, u64>) -> anyhow::Result<Ex
         count("denied"),
         count("failed")
     );
-    let whole = super::audit::verify(dir, false)?;
+    let whole = super::audit::verify_log(dir, false)?;
     let engine = Engine::new(&EngineConfig::default())?;
     let policy =
         PinnedGraveyard::load(&engine, &GraveyardSource::Embedded, Pin::compiled_in()?)?.policy;
-    let same = super::audit::replay_all(dir, &engine, vec![Arc::new(policy)], false)?;
+    let same = super::audit::replay_decisions(dir, &engine, vec![Arc::new(policy)], false)?;
     println!(
         "\nWhat next:
   ark graveyard show                     the 26 rules

@@ -8,12 +8,12 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use ark_host::api::view::{DecisionView, known_policies};
-use ark_host::hrm::decision_of;
+use ark_host::hrm::decode_decision_row;
 use ark_model::decision::Outcome;
 use ark_model::ids::DecisionId;
-use ark_store::Archive;
+use ark_store::ReadOnlyStore;
 
-use super::call::Call;
+use super::call::ApiRequest;
 use super::explanation::{Explanation, FiredRule};
 use super::remote::Remote;
 
@@ -34,25 +34,25 @@ pub(super) struct ExplainArgs {
 pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let id = args.decision;
     let view = match &args.data_dir {
-        Some(dir) => recorded(dir, id)?,
-        None => Call::new("GET", &["v1", "decisions", &id.to_string()]).send(&args.remote)?,
+        Some(dir) => read_recorded_decision(dir, id)?,
+        None => ApiRequest::new("GET", &["v1", "decisions", &id.to_string()]).send(&args.remote)?,
     };
-    let explanation = Explanation::of(view)?;
+    let explanation = Explanation::from_decision(view)?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&explanation)?);
     } else {
-        print(&explanation);
+        print_explanation(&explanation);
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// As `GET /v1/decisions/{id}` shows it.
-fn recorded(dir: &Path, id: DecisionId) -> anyhow::Result<Value> {
-    let archive = Archive::open(dir)?;
-    let known = known_policies(archive.policies()?).context("a policy's metadata")?;
+fn read_recorded_decision(dir: &Path, id: DecisionId) -> anyhow::Result<Value> {
+    let archive = ReadOnlyStore::open(dir)?;
+    let known = known_policies(archive.policy_records()?).context("a policy's metadata")?;
     let row = archive.audit_entry(&id.to_string())?;
     let decision = row
-        .map(|row| decision_of(&row, |digest| known.get(&digest).cloned()))
+        .map(|row| decode_decision_row(&row, |digest| known.get(&digest).cloned()))
         .transpose()?
         .flatten()
         .with_context(|| {
@@ -68,7 +68,7 @@ fn recorded(dir: &Path, id: DecisionId) -> anyhow::Result<Value> {
     Ok(view)
 }
 
-fn print(it: &Explanation) {
+fn print_explanation(it: &Explanation) {
     println!("{}", it.summary);
     println!(
         "decision {}, trace {}, {}",
@@ -87,9 +87,9 @@ fn print(it: &Explanation) {
         );
     }
     for (title, rules) in [
-        ("Denied by", it.rules("violation", "error")),
-        ("Held by", it.rules("hold", "hold")),
-        ("Warned by", it.rules("warn", "warn")),
+        ("Denied by", it.rules_with_answer("violation", "error")),
+        ("Held by", it.rules_with_answer("hold", "hold")),
+        ("Warned by", it.rules_with_answer("warn", "warn")),
     ] {
         if rules.is_empty() {
             continue;

@@ -6,17 +6,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use ark_model::action::{Action, Parameters};
-use ark_model::check::printable;
-use ark_model::decision::{ApprovalGiven, Outcome, shown};
+use ark_model::check::to_printable;
+use ark_model::decision::{ApprovalGiven, Outcome, format_value};
 use ark_model::facts::Facts;
 use ark_model::ids::{DecisionId, Millis, Name, TraceId};
-use ark_model::verdict::{RuleResult, Severity, Value};
+use ark_model::verdict::{ObservedValue, RuleResult, Severity};
 
-use super::advice::{advice, percent};
-use super::moment::utc;
+use super::advice::{advise_on_rule, format_percent};
+use super::moment::format_utc;
 
 /// The longest text of a guest that is shown, in characters.
-const LONGEST: usize = 500;
+const MAX_TEXT_CHARS: usize = 500;
 
 /// What the API shows.
 #[derive(Deserialize)]
@@ -38,7 +38,7 @@ struct View {
     action: Action,
     facts: Facts,
     #[serde(default)]
-    waiting: Option<Waiting>,
+    waiting: Option<ApprovalView>,
 }
 
 #[derive(Deserialize)]
@@ -66,15 +66,15 @@ struct RuleView {
     rule: String,
     severity: Severity,
     answer: RuleResult,
-    observed: Value,
-    limit: Value,
+    observed: ObservedValue,
+    limit: ObservedValue,
     nearest_passing: Option<f64>,
     #[serde(default)]
     description: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct Waiting {
+struct ApprovalView {
     status: String,
     submitter: String,
     #[serde(default)]
@@ -113,7 +113,7 @@ pub(super) struct Explanation {
     pub(super) on_trial: Vec<String>,
     /// What it takes to approve it, or what became of that.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) approval: Option<Approval>,
+    pub(super) approval: Option<ApprovalState>,
     /// What would make it pass; empty: it passed.
     pub(super) to_pass: Vec<String>,
 }
@@ -149,7 +149,7 @@ pub(super) struct FiredRule {
 
 /// The approval of what is held.
 #[derive(Debug, Serialize)]
-pub(super) struct Approval {
+pub(super) struct ApprovalState {
     /// open, approved, rejected or expired.
     pub(super) status: String,
     /// Who may approve, and until when; or who settled it.
@@ -160,7 +160,7 @@ pub(super) struct Approval {
 
 impl Explanation {
     /// Explains a decision as the API shows it.
-    pub(super) fn of(view: Json) -> anyhow::Result<Self> {
+    pub(super) fn from_decision(view: Json) -> anyhow::Result<Self> {
         let view: View = serde_json::from_value(view)
             .context("the decision is not of the form that this version of ark reads")?;
         let mut fired = Vec::new();
@@ -170,45 +170,45 @@ impl Explanation {
             });
             fired.extend(rules.map(|rule| fired_rule(part, rule, &view)));
         }
-        fired.sort_by_key(|rule| order(rule.answer));
+        fired.sort_by_key(|rule| sort_rank(rule.answer));
         let failures: Vec<Failure> = view
             .policies
             .iter()
             .filter_map(|part| {
                 Some(Failure {
                     policy: part.policy.clone(),
-                    version: plain(&part.version),
-                    failure: plain(part.failure.as_deref()?),
+                    version: printable_text(&part.version),
+                    failure: printable_text(part.failure.as_deref()?),
                 })
             })
             .collect();
-        let approval = view.waiting.as_ref().map(|it| approval(&view, it));
+        let approval = view.waiting.as_ref().map(|it| describe_approval(&view, it));
         let on_trial = view
             .shadows
             .iter()
-            .map(|shadow| trial(shadow, view.outcome));
+            .map(|shadow| describe_shadow(shadow, view.outcome));
         Ok(Self {
             decision_id: view.decision_id,
             trace_id: view.trace_id,
-            decided_at: utc(view.decided_at_ms),
+            decided_at: format_utc(view.decided_at_ms),
             outcome: view.outcome,
-            summary: summary(&view),
+            summary: summarize(&view),
             given: view.approval.as_ref().map(|given| {
                 format!(
                     "judged again with the approval of {}, after {} had held it",
-                    plain(&given.by),
+                    printable_text(&given.by),
                     given.held
                 )
             }),
-            refused_by_host: view.refusal.as_deref().map(plain),
+            refused_by_host: view.refusal.as_deref().map(printable_text),
             notes: view
                 .policies
                 .iter()
                 .flat_map(|part| &part.warnings)
-                .map(|warning| plain(warning))
+                .map(|warning| printable_text(warning))
                 .collect(),
             on_trial: on_trial.collect(),
-            to_pass: to_pass(&view, &failures, &fired, approval.as_ref()),
+            to_pass: steps_to_pass(&view, &failures, &fired, approval.as_ref()),
             approval,
             failures,
             fired,
@@ -216,7 +216,7 @@ impl Explanation {
     }
 
     /// The rules that answered in one of two ways.
-    pub(super) fn rules(&self, one: &str, other: &str) -> Vec<&FiredRule> {
+    pub(super) fn rules_with_answer(&self, one: &str, other: &str) -> Vec<&FiredRule> {
         let named = |answer: RuleResult| format!("{answer:?}").to_lowercase();
         self.fired
             .iter()
@@ -225,11 +225,11 @@ impl Explanation {
     }
 }
 
-fn plain(text: &str) -> String {
-    printable(text, LONGEST)
+fn printable_text(text: &str) -> String {
+    to_printable(text, MAX_TEXT_CHARS)
 }
 
-const fn order(answer: RuleResult) -> u8 {
+const fn sort_rank(answer: RuleResult) -> u8 {
     match answer {
         RuleResult::Violation | RuleResult::Error => 0,
         RuleResult::Hold => 1,
@@ -238,41 +238,41 @@ const fn order(answer: RuleResult) -> u8 {
 }
 
 fn fired_rule(part: &PolicyView, rule: &RuleView, view: &View) -> FiredRule {
-    let words = |value: &Value| shown(value).map(|text| plain(&text));
+    let words = |value: &ObservedValue| format_value(value).map(|text| printable_text(&text));
     let mut fired = FiredRule {
         policy: part.policy.clone(),
-        version: plain(&part.version),
+        version: printable_text(&part.version),
         number: rule.number,
         rule: rule.rule.clone(),
         severity: format!("{:?}", rule.severity).to_lowercase(),
         answer: rule.answer,
-        demands: rule.description.as_deref().map(plain),
+        demands: rule.description.as_deref().map(printable_text),
         observed: words(&rule.observed),
         limit: words(&rule.limit),
         nearest_passing: rule.nearest_passing,
         to_pass: String::new(),
     };
-    fired.to_pass = advice(&fired, &view.action, &view.facts);
+    fired.to_pass = advise_on_rule(&fired, &view.action, &view.facts);
     fired
 }
 
 /// Outcome, who, what.
-fn summary(view: &View) -> String {
+fn summarize(view: &View) -> String {
     let handed = view
         .submitter
         .as_deref()
-        .map(|name| format!(", handed in by {}", plain(name)))
+        .map(|name| format!(", handed in by {}", printable_text(name)))
         .unwrap_or_default();
     format!(
         "{}: {} wants to {}{handed}",
         view.outcome.as_str().to_uppercase(),
         view.agent,
-        asked(&view.action)
+        describe_action(&view.action)
     )
 }
 
 /// The action in words.
-fn asked(action: &Action) -> String {
+fn describe_action(action: &Action) -> String {
     let kind = &action.action_type;
     match &action.parameters {
         Parameters::Trade(trade) => {
@@ -285,11 +285,15 @@ fn asked(action: &Action) -> String {
             } else {
                 String::new()
             };
-            let size = percent(trade.position_size_pct);
+            let size = format_percent(trade.position_size_pct);
             format!("{verb} {} for {size} of capital{leverage}", trade.symbol)
         }
         Parameters::ClosePosition(close) => match close.position_size_pct {
-            Some(size) => format!("close {} of capital in {}", percent(size), close.symbol),
+            Some(size) => format!(
+                "close {} of capital in {}",
+                format_percent(size),
+                close.symbol
+            ),
             None => format!("close its position in {}", close.symbol),
         },
         Parameters::Data(data) => format!(
@@ -301,18 +305,18 @@ fn asked(action: &Action) -> String {
             },
             data.destination
                 .as_deref()
-                .map(|name| format!(" to {}", plain(name)))
+                .map(|name| format!(" to {}", printable_text(name)))
                 .unwrap_or_default()
         ),
         Parameters::File(file) => {
-            format!("{:?} {}", file.operation, plain(&file.path)).to_lowercase()
+            format!("{:?} {}", file.operation, printable_text(&file.path)).to_lowercase()
         }
         Parameters::Code(code) => format!(
             "execute {} bytes of code{}",
             code.code.len(),
             code.language
                 .as_deref()
-                .map(|language| format!(" ({})", plain(language)))
+                .map(|language| format!(" ({})", printable_text(language)))
                 .unwrap_or_default()
         ),
         Parameters::Message(message) => format!(
@@ -320,7 +324,7 @@ fn asked(action: &Action) -> String {
             message
                 .topic
                 .as_deref()
-                .map(|topic| format!(" on {}", plain(topic)))
+                .map(|topic| format!(" on {}", printable_text(topic)))
                 .unwrap_or_default()
         ),
         Parameters::System(_) => format!("{kind}, a change of the system itself"),
@@ -328,26 +332,34 @@ fn asked(action: &Action) -> String {
     }
 }
 
-fn trial(shadow: &ShadowView, outcome: Outcome) -> String {
-    let who = format!("{} {}", shadow.policy, plain(&shadow.version));
+fn describe_shadow(shadow: &ShadowView, outcome: Outcome) -> String {
+    let who = format!("{} {}", shadow.policy, printable_text(&shadow.version));
     match &shadow.failure {
-        Some(failure) => format!("{who} could not judge: {}", plain(failure)),
+        Some(failure) => format!("{who} could not judge: {}", printable_text(failure)),
         None if shadow.outcome == outcome => format!("{who} would have changed nothing"),
         None => format!("with {who} it would have been {}", shadow.outcome.as_str()),
     }
 }
 
-fn approval(view: &View, waiting: &Waiting) -> Approval {
+fn describe_approval(view: &View, waiting: &ApprovalView) -> ApprovalState {
     let id = view.decision_id;
-    let by = waiting.settled_by.as_deref().map(plain).unwrap_or_default();
-    let comment = waiting.comment.as_deref().map(plain).unwrap_or_default();
+    let by = waiting
+        .settled_by
+        .as_deref()
+        .map(printable_text)
+        .unwrap_or_default();
+    let comment = waiting
+        .comment
+        .as_deref()
+        .map(printable_text)
+        .unwrap_or_default();
     let (words, how) = match waiting.status.as_str() {
         "open" => {
-            let mut others = vec![plain(&waiting.submitter)];
-            others.extend(waiting.earlier.iter().map(|name| plain(name)));
+            let mut others = vec![printable_text(&waiting.submitter)];
+            others.extend(waiting.earlier.iter().map(|name| printable_text(name)));
             let words = format!(
                 "it waits until {}; anybody with the role approver may approve it, but not {}, and anybody may reject it",
-                utc(waiting.expires_at_ms),
+                format_utc(waiting.expires_at_ms),
                 others.join(" or ")
             );
             let how = ["approve", "reject"]
@@ -361,22 +373,22 @@ fn approval(view: &View, waiting: &Waiting) -> Approval {
         }
         "rejected" => (format!("{by} rejected it: {comment}"), Vec::new()),
         _ => (
-            format!("nobody settled it by {}", utc(waiting.expires_at_ms)),
+            format!("nobody settled it by {}", format_utc(waiting.expires_at_ms)),
             Vec::new(),
         ),
     };
-    Approval {
-        status: plain(&waiting.status),
+    ApprovalState {
+        status: printable_text(&waiting.status),
         words,
         how,
     }
 }
 
-fn to_pass(
+fn steps_to_pass(
     view: &View,
     failures: &[Failure],
     fired: &[FiredRule],
-    approval: Option<&Approval>,
+    approval: Option<&ApprovalState>,
 ) -> Vec<String> {
     let mut steps: Vec<String> = Vec::new();
     let mut add = |step: String| {
@@ -390,7 +402,7 @@ fn to_pass(
     if let Some(refusal) = &view.refusal {
         add(format!(
             "what the host refuses has to be settled first: {}",
-            plain(refusal)
+            printable_text(refusal)
         ));
     }
     for failure in failures {

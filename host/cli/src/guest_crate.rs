@@ -10,7 +10,7 @@ use ark_model::ids::Name;
 
 /// What is made.
 #[derive(Debug, Args)]
-pub(super) struct NewCrate {
+pub(super) struct NewCrateArgs {
     /// Its name; also that of its directory, unless --dir says another.
     pub(super) name: Name,
     /// The SDK: the directory `guest-sdk` of ARK's sources.
@@ -21,10 +21,14 @@ pub(super) struct NewCrate {
     dir: Option<PathBuf>,
 }
 
-impl NewCrate {
+impl NewCrateArgs {
     /// Writes the files of a template, each a path and its text, in which `{{name}}`, `{{crate}}` and `{{sdk}}` are filled in. Returns the
     /// crate's directory. `kind` begins the name of the package.
-    pub(super) fn write(&self, kind: &str, template: &[(&str, &str)]) -> anyhow::Result<PathBuf> {
+    pub(super) fn write_template(
+        &self,
+        kind: &str,
+        template: &[(&str, &str)],
+    ) -> anyhow::Result<PathBuf> {
         let dir = self
             .dir
             .clone()
@@ -82,12 +86,12 @@ impl NewCrate {
 }
 
 /// Runs a crate's own tests.
-pub(super) fn test(dir: &Path) -> anyhow::Result<()> {
-    cargo(dir, &["test"])
+pub(super) fn run_tests(dir: &Path) -> anyhow::Result<()> {
+    run_cargo(dir, &["test"])
 }
 
 /// Builds a crate's library for a target; the bytes of its module or component.
-pub(super) fn build(dir: &Path, target: &str) -> anyhow::Result<Vec<u8>> {
+pub(super) fn build_library(dir: &Path, target: &str) -> anyhow::Result<Vec<u8>> {
     let out = dir.join("target");
     // Relative paths are the crate's, since cargo runs in it.
     let target_dir = if dir.is_absolute() {
@@ -95,7 +99,7 @@ pub(super) fn build(dir: &Path, target: &str) -> anyhow::Result<Vec<u8>> {
     } else {
         "target"
     };
-    cargo(
+    run_cargo(
         dir,
         &[
             "build",
@@ -133,7 +137,7 @@ fn library_name(dir: &Path) -> anyhow::Result<String> {
     Ok(name.replace('-', "_"))
 }
 
-fn cargo(dir: &Path, args: &[&str]) -> anyhow::Result<()> {
+fn run_cargo(dir: &Path, args: &[&str]) -> anyhow::Result<()> {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(program)
         .args(args)

@@ -8,7 +8,7 @@ use clap::Args;
 
 use ark_model::verdict::Severity;
 use ark_runtime::{
-    Engine, EngineConfig, Inspection, MAX_COMPONENT_BYTES, PolicyInspection, inspect,
+    Engine, EngineConfig, Inspection, MAX_COMPONENT_BYTES, PolicyInspection, inspect_component,
 };
 
 #[derive(Debug, Args)]
@@ -31,16 +31,16 @@ pub(super) fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     );
     let bytes = std::fs::read(&args.file).with_context(|| shown.to_string())?;
     let engine = Engine::new(&EngineConfig::default())?;
-    let seen = inspect(&engine, &bytes).with_context(|| shown.to_string())?;
+    let seen = inspect_component(&engine, &bytes).with_context(|| shown.to_string())?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&seen)?);
     } else {
-        print(&seen);
+        print_inspection(&seen);
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn print(seen: &Inspection) {
+fn print_inspection(seen: &Inspection) {
     println!("world    {}", seen.world);
     println!("size     {} bytes", seen.size);
     println!("sha256   {}", seen.sha256);

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use ark_store::List;
 
-use super::call::{Call, Caller, Page};
+use super::call::{ApiRequest, CallerArgs, PageArgs};
 use super::remote::Remote;
 
 #[derive(Debug, Subcommand)]
@@ -16,32 +16,32 @@ pub(super) enum ListsCommand {
     /// Shows a list's entries, as JSON: those put over the API and those of the configuration.
     Show {
         /// Which list.
-        #[arg(value_parser = list())]
+        #[arg(value_parser = list_value_parser())]
         list: List,
         #[command(flatten)]
-        page: Page,
+        page: PageArgs,
         #[command(flatten)]
         remote: Remote,
     },
     /// Puts an entry on a list, or changes it; the very next judgement sees it.
     Put {
         /// Which list.
-        #[arg(value_parser = list())]
+        #[arg(value_parser = list_value_parser())]
         list: List,
         /// The symbol, the source, the data subject, or a name for the veto.
         key: String,
         #[command(flatten)]
-        entry: Entry,
+        entry: EntryArgs,
         /// Why: it is recorded in the audit log.
         #[arg(long)]
         reason: String,
         #[command(flatten)]
-        caller: Caller,
+        caller: CallerArgs,
     },
     /// Takes an entry off a list.
     TakeOff {
         /// Which list.
-        #[arg(value_parser = list())]
+        #[arg(value_parser = list_value_parser())]
         list: List,
         /// What it was put under.
         key: String,
@@ -49,17 +49,17 @@ pub(super) enum ListsCommand {
         #[arg(long)]
         reason: String,
         #[command(flatten)]
-        caller: Caller,
+        caller: CallerArgs,
     },
     /// The changes of a list, newest first, as JSON.
     History {
         /// Which list.
-        #[arg(value_parser = list())]
+        #[arg(value_parser = list_value_parser())]
         list: List,
         /// Of this entry only.
         key: Option<String>,
         #[command(flatten)]
-        page: Page,
+        page: PageArgs,
         #[command(flatten)]
         remote: Remote,
     },
@@ -67,7 +67,7 @@ pub(super) enum ListsCommand {
 
 /// What an entry of the lists says beside its key.
 #[derive(Debug, Args)]
-pub(super) struct Entry {
+pub(super) struct EntryArgs {
     /// consents: whether the subject consents.
     #[arg(long)]
     granted: Option<bool>,
@@ -85,7 +85,7 @@ pub(super) struct Entry {
     symbol: Option<String>,
 }
 
-fn list() -> impl TypedValueParser<Value = List> {
+fn list_value_parser() -> impl TypedValueParser<Value = List> {
     PossibleValuesParser::new(List::ALL.map(List::as_str)).try_map(|name| {
         // Not reached: the names are those of the lists.
         List::parse(&name).ok_or_else(|| format!("there is no list {name}"))
@@ -95,8 +95,8 @@ fn list() -> impl TypedValueParser<Value = List> {
 pub(super) fn run(command: ListsCommand) -> anyhow::Result<ExitCode> {
     let answer = match command {
         ListsCommand::Show { list, page, remote } => {
-            Call::new("GET", &["v1", "lists", list.as_str()])
-                .page(page)
+            ApiRequest::new("GET", &["v1", "lists", list.as_str()])
+                .with_page(page)
                 .send(&remote)?
         }
         ListsCommand::Put {
@@ -107,8 +107,8 @@ pub(super) fn run(command: ListsCommand) -> anyhow::Result<ExitCode> {
             caller,
         } => {
             let text = |value: Option<String>| value.map_or(Value::Null, Value::from);
-            Call::new("PUT", &["v1", "lists", list.as_str(), "entries", &key])
-                .body(
+            ApiRequest::new("PUT", &["v1", "lists", list.as_str(), "entries", &key])
+                .with_value(
                     None,
                     &[
                         ("granted", entry.granted.map_or(Value::Null, Value::from)),
@@ -117,7 +117,7 @@ pub(super) fn run(command: ListsCommand) -> anyhow::Result<ExitCode> {
                         ("action_type", text(entry.action_type)),
                         ("symbol", text(entry.symbol)),
                         ("reason", reason.into()),
-                        ("by", caller.by()),
+                        ("by", caller.actor_json()),
                     ],
                 )
                 .send(&caller.remote)?
@@ -127,9 +127,9 @@ pub(super) fn run(command: ListsCommand) -> anyhow::Result<ExitCode> {
             key,
             reason,
             caller,
-        } => Call::new("DELETE", &["v1", "lists", list.as_str(), "entries", &key])
-            .with("reason", Some(reason))
-            .with("by", caller.name())
+        } => ApiRequest::new("DELETE", &["v1", "lists", list.as_str(), "entries", &key])
+            .with_query("reason", Some(reason))
+            .with_query("by", caller.actor())
             .send(&caller.remote)?,
         ListsCommand::History {
             list,
@@ -138,13 +138,13 @@ pub(super) fn run(command: ListsCommand) -> anyhow::Result<ExitCode> {
             remote,
         } => {
             let call = match &key {
-                Some(key) => Call::new(
+                Some(key) => ApiRequest::new(
                     "GET",
                     &["v1", "lists", list.as_str(), "entries", key, "history"],
                 ),
-                None => Call::new("GET", &["v1", "lists", list.as_str(), "history"]),
+                None => ApiRequest::new("GET", &["v1", "lists", list.as_str(), "history"]),
             };
-            call.page(page).send(&remote)?
+            call.with_page(page).send(&remote)?
         }
     };
     println!("{answer:#}");

@@ -151,7 +151,7 @@ impl HostArgs {
         }
     }
 
-    fn config(&self) -> anyhow::Result<Config> {
+    fn read_config(&self) -> anyhow::Result<Config> {
         Ok(Config::read(self.config.as_deref(), &self.overrides())?)
     }
 }
@@ -161,9 +161,9 @@ impl HostArgs {
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
-        Command::Serve(args) => serve::serve(&args),
+        Command::Serve(args) => serve::run(&args),
         Command::Config(command) => config::run(command),
-        Command::Demo(args) => demo::demo(args),
+        Command::Demo(args) => demo::run(args),
         Command::Graveyard(command) => graveyard::run(command),
         Command::Audit(command) => audit::run(command),
         Command::State(args) => state::run(args),
@@ -188,12 +188,12 @@ pub fn run() -> ExitCode {
 }
 
 /// Starts logging to standard error, for people unless `ARK_LOG_FORMAT` says otherwise.
-fn log(default: &str) {
-    log_as(default, LogFormat::Human);
+fn start_logging(default: &str) {
+    start_logging_as(default, LogFormat::Human);
 }
 
-fn log_as(default: &str, format: LogFormat) {
-    if let Err(problem) = ark_host::telemetry::logs::start(default, format) {
+fn start_logging_as(default: &str, format: LogFormat) {
+    if let Err(problem) = ark_host::telemetry::logs::init_logging(default, format) {
         eprintln!("ark: {problem}");
     }
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use ark_model::ids::Millis;
 
 /// A moment given as milliseconds since 1970 or as an age such as 30d; `flag` is named where it is neither.
-pub(super) fn moment(flag: &str, text: &str) -> anyhow::Result<Millis> {
+pub(super) fn parse_moment(flag: &str, text: &str) -> anyhow::Result<Millis> {
     let units = [
         ('d', 86_400_000),
         ('h', 3_600_000),
@@ -25,7 +25,7 @@ pub(super) fn moment(flag: &str, text: &str) -> anyhow::Result<Millis> {
 }
 
 /// A moment in UTC, e.g. `2026-11-25T19:07:06Z`, to the second.
-pub(super) fn utc(at: Millis) -> String {
+pub(super) fn format_utc(at: Millis) -> String {
     i64::try_from(at.0 / 1000)
         .ok()
         .and_then(|seconds| Timestamp::from_second(seconds).ok())

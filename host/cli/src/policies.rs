@@ -11,13 +11,13 @@ use serde_json::{Value, json};
 
 use ark_host::policies::PolicyManifest;
 use ark_model::ids::{Digest, Name};
-use ark_model::policy::Mode;
+use ark_model::policy::PolicyMode;
 use ark_model::settings::Settings;
 use ark_runtime::{Engine, EngineConfig, Policy};
 
-use super::call::Call;
+use super::call::ApiRequest;
 use super::remote::Remote;
-use super::versions::Words;
+use super::versions::ReasonArgs;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum PoliciesCommand {
@@ -50,7 +50,7 @@ pub(super) enum PoliciesCommand {
         #[arg(long)]
         order: Option<u32>,
         #[command(flatten)]
-        changing: Changing,
+        changing: ChangeArgs,
     },
     /// Puts a kept version in force.
     Rollout {
@@ -59,14 +59,14 @@ pub(super) enum PoliciesCommand {
         /// The version's number.
         number: u64,
         #[command(flatten)]
-        changing: Changing,
+        changing: ChangeArgs,
     },
     /// Enforces the version that was enforced before.
     Rollback {
         /// The policy.
         policy: Name,
         #[command(flatten)]
-        changing: Changing,
+        changing: ChangeArgs,
     },
     /// Gives a policy other settings; its component stays.
     Settings {
@@ -82,7 +82,7 @@ pub(super) enum PoliciesCommand {
         #[arg(long)]
         shadow: bool,
         #[command(flatten)]
-        changing: Changing,
+        changing: ChangeArgs,
     },
     /// Puts a kept version on trial; without a number, the one that is enforced, which then is no longer.
     Shadow {
@@ -91,14 +91,14 @@ pub(super) enum PoliciesCommand {
         /// The version's number.
         number: Option<u64>,
         #[command(flatten)]
-        changing: Changing,
+        changing: ChangeArgs,
     },
     /// Enforces what is on trial.
     Enforce {
         /// The policy.
         policy: Name,
         #[command(flatten)]
-        changing: Changing,
+        changing: ChangeArgs,
     },
     /// Gives a policy another place; lower ones are asked first.
     Order {
@@ -107,7 +107,7 @@ pub(super) enum PoliciesCommand {
         /// Its place.
         place: u32,
         #[command(flatten)]
-        changing: Changing,
+        changing: ChangeArgs,
     },
     /// Takes a policy out of force. Its versions stay.
     Delete {
@@ -117,23 +117,23 @@ pub(super) enum PoliciesCommand {
         #[arg(long)]
         shadow: bool,
         #[command(flatten)]
-        changing: Changing,
+        changing: ChangeArgs,
     },
 }
 
 /// On which state, who, and why.
 #[derive(Debug, Args)]
-pub(super) struct Changing {
+pub(super) struct ChangeArgs {
     /// Only if the policy is at this revision; 0: only if there is none.
     #[arg(long)]
     expected_revision: Option<u64>,
     #[command(flatten)]
-    words: Words,
+    words: ReasonArgs,
 }
 
-impl Changing {
+impl ChangeArgs {
     /// Sends a change; nulls among the fields are left out, `settings` is put in as it is.
-    fn send(
+    fn send_change(
         &self,
         method: &'static str,
         segments: &[&str],
@@ -144,11 +144,11 @@ impl Changing {
         path.extend(segments);
         let mut fields = more.to_vec();
         fields.push(("expected_revision", json!(self.expected_revision)));
-        let words = self.words.each();
+        let words = self.words.named_fields();
         fields.extend(words.map(|(name, text)| (name, json!(text))));
-        let call =
-            Call::new(method, &path).fields(settings.map(|text| ("settings", text)), &fields);
-        told(&call.send(&self.words.caller.remote)?);
+        let call = ApiRequest::new(method, &path)
+            .with_fields(settings.map(|text| ("settings", text)), &fields);
+        print_change(&call.send(&self.words.caller.remote)?);
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -160,7 +160,7 @@ pub(super) fn run(command: PoliciesCommand) -> anyhow::Result<ExitCode> {
             if json {
                 println!("{}", serde_json::to_string_pretty(&answer)?);
             } else {
-                list(&answer);
+                print_policies(&answer);
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -176,20 +176,24 @@ pub(super) fn run(command: PoliciesCommand) -> anyhow::Result<ExitCode> {
             order,
             changing,
         } => {
-            let found = Found::at(&file)?;
+            let found = PolicyUpload::from_file(&file)?;
             let settings = match settings {
                 Some(file) => Some(read_settings(&file)?),
                 None => found.settings,
             };
-            let mode = if shadow { Mode::Shadow } else { found.mode };
+            let mode = if shadow {
+                PolicyMode::Shadow
+            } else {
+                found.mode
+            };
             let more = [
                 ("component", json!(STANDARD.encode(&found.component))),
-                ("sha256", json!(Digest::of(&found.component))),
+                ("sha256", json!(Digest::hash_bytes(&found.component))),
                 ("mode", json!(mode)),
                 ("order", json!(order.or(found.order))),
             ];
             let settings = settings.as_ref().map(Settings::as_str);
-            changing.send("PUT", &[found.name.as_str()], settings, &more)
+            changing.send_change("PUT", &[found.name.as_str()], settings, &more)
         }
         PoliciesCommand::Rollout {
             policy,
@@ -197,10 +201,10 @@ pub(super) fn run(command: PoliciesCommand) -> anyhow::Result<ExitCode> {
             changing,
         } => {
             let more = [("number", json!(number))];
-            changing.send("POST", &[policy.as_str(), "rollout"], None, &more)
+            changing.send_change("POST", &[policy.as_str(), "rollout"], None, &more)
         }
         PoliciesCommand::Rollback { policy, changing } => {
-            changing.send("POST", &[policy.as_str(), "rollback"], None, &[])
+            changing.send_change("POST", &[policy.as_str(), "rollback"], None, &[])
         }
         PoliciesCommand::Settings {
             policy,
@@ -211,28 +215,31 @@ pub(super) fn run(command: PoliciesCommand) -> anyhow::Result<ExitCode> {
         } => {
             let settings = file.as_deref().map(read_settings).transpose()?;
             let settings = settings.as_ref().map_or("null", Settings::as_str);
-            let more = [("mode", json!(shadow.then_some(Mode::Shadow)))];
-            changing.send("PATCH", &[policy.as_str()], Some(settings), &more)
+            let more = [("mode", json!(shadow.then_some(PolicyMode::Shadow)))];
+            changing.send_change("PATCH", &[policy.as_str()], Some(settings), &more)
         }
         PoliciesCommand::Shadow {
             policy,
             number: Some(number),
             changing,
         } => {
-            let more = [("number", json!(number)), ("mode", json!(Mode::Shadow))];
-            changing.send("POST", &[policy.as_str(), "rollout"], None, &more)
+            let more = [
+                ("number", json!(number)),
+                ("mode", json!(PolicyMode::Shadow)),
+            ];
+            changing.send_change("POST", &[policy.as_str(), "rollout"], None, &more)
         }
         PoliciesCommand::Shadow {
             policy,
             number: None,
             changing,
         } => {
-            let more = [("mode", json!(Mode::Shadow))];
-            changing.send("PATCH", &[policy.as_str()], None, &more)
+            let more = [("mode", json!(PolicyMode::Shadow))];
+            changing.send_change("PATCH", &[policy.as_str()], None, &more)
         }
         PoliciesCommand::Enforce { policy, changing } => {
-            let more = [("mode", json!(Mode::Enforce))];
-            changing.send("PATCH", &[policy.as_str()], None, &more)
+            let more = [("mode", json!(PolicyMode::Enforce))];
+            changing.send_change("PATCH", &[policy.as_str()], None, &more)
         }
         PoliciesCommand::Order {
             policy,
@@ -240,36 +247,36 @@ pub(super) fn run(command: PoliciesCommand) -> anyhow::Result<ExitCode> {
             changing,
         } => {
             let more = [("order", json!(place))];
-            changing.send("PATCH", &[policy.as_str()], None, &more)
+            changing.send_change("PATCH", &[policy.as_str()], None, &more)
         }
         PoliciesCommand::Delete {
             policy,
             shadow,
             changing,
         } => {
-            let [reason, by] = changing.words.each();
-            let call = Call::new("DELETE", &["v1", "policies", policy.as_str()])
-                .with("mode", shadow.then_some("shadow"))
-                .with("expected_revision", changing.expected_revision)
-                .with("reason", reason.1)
-                .with("by", by.1);
-            told(&call.send(&changing.words.caller.remote)?);
+            let [reason, by] = changing.words.named_fields();
+            let call = ApiRequest::new("DELETE", &["v1", "policies", policy.as_str()])
+                .with_query("mode", shadow.then_some("shadow"))
+                .with_query("expected_revision", changing.expected_revision)
+                .with_query("reason", reason.1)
+                .with_query("by", by.1);
+            print_change(&call.send(&changing.words.caller.remote)?);
             Ok(ExitCode::SUCCESS)
         }
     }
 }
 
 /// What is to be uploaded.
-struct Found {
+struct PolicyUpload {
     name: Name,
     component: Vec<u8>,
     settings: Option<Settings>,
-    mode: Mode,
+    mode: PolicyMode,
     order: Option<u32>,
 }
 
-impl Found {
-    fn at(path: &Path) -> anyhow::Result<Self> {
+impl PolicyUpload {
+    fn from_file(path: &Path) -> anyhow::Result<Self> {
         let read = |path: &Path| std::fs::read(path).with_context(|| path.display().to_string());
         if path
             .extension()
@@ -280,7 +287,7 @@ impl Found {
                 toml::from_str(&text).with_context(|| path.display().to_string())?;
             let file = path.with_file_name(&manifest.component);
             let component = read(&file)?;
-            let found = Digest::of(&component);
+            let found = Digest::hash_bytes(&component);
             anyhow::ensure!(
                 found == manifest.sha256,
                 "{} has the SHA-256 {found}, its manifest states {}; if the change is meant, update the manifest",
@@ -303,7 +310,7 @@ impl Found {
             name: policy.identity().metadata.name.parse()?,
             component,
             settings: None,
-            mode: Mode::Enforce,
+            mode: PolicyMode::Enforce,
             order: None,
         })
     }
@@ -314,7 +321,7 @@ fn read_settings(path: &Path) -> anyhow::Result<Settings> {
     Settings::parse(&text).with_context(|| path.display().to_string())
 }
 
-fn list(answer: &Value) {
+fn print_policies(answer: &Value) {
     for policy in answer["policies"].as_array().into_iter().flatten() {
         let version = |place: &str| match &policy[place] {
             Value::Null => "-".to_owned(),
@@ -340,7 +347,7 @@ fn list(answer: &Value) {
     }
 }
 
-fn told(answer: &Value) {
+fn print_change(answer: &Value) {
     let policy = answer["policy"].as_str().unwrap_or("");
     let version = |place: &str| match &answer[place] {
         Value::Null => "none".to_owned(),

@@ -8,7 +8,7 @@ use clap::Subcommand;
 
 use ark_runtime::{Engine, EngineConfig, Policy, run_vectors};
 
-use super::guest_crate::{self, NewCrate};
+use super::guest_crate::{self, NewCrateArgs};
 
 /// What policies are built for: a target whose standard library imports nothing.
 const TARGET: &str = "wasm32-unknown-unknown";
@@ -25,7 +25,7 @@ const TEMPLATE: [(&str, &str); 4] = [
 #[derive(Debug, Subcommand)]
 pub(super) enum PolicyAuthorCommand {
     /// Makes a crate of a working policy with settings: source, test vectors, tests.
-    New(NewCrate),
+    New(NewCrateArgs),
     /// Builds a policy's component with its test vectors into `dist`, loads it and runs the vectors as a host would. Prints its SHA-256.
     Build {
         /// The crate's directory.
@@ -47,12 +47,12 @@ pub(super) enum PolicyAuthorCommand {
 pub(super) fn run(command: PolicyAuthorCommand) -> anyhow::Result<ExitCode> {
     match command {
         PolicyAuthorCommand::New(new) => {
-            new.write("policy", &TEMPLATE)?;
+            new.write_template("policy", &TEMPLATE)?;
         }
-        PolicyAuthorCommand::Build { dir } => build(&dir)?,
+        PolicyAuthorCommand::Build { dir } => build_policy(&dir)?,
         PolicyAuthorCommand::Test { dir } => {
-            guest_crate::test(&dir)?;
-            build(&dir)?;
+            guest_crate::run_tests(&dir)?;
+            build_policy(&dir)?;
         }
         PolicyAuthorCommand::Inspect(args) => return super::inspect::run(&args),
         PolicyAuthorCommand::Diff(args) => return super::policy_diff::run(&args),
@@ -61,11 +61,11 @@ pub(super) fn run(command: PolicyAuthorCommand) -> anyhow::Result<ExitCode> {
 }
 
 /// Builds the component, proves that a host would take it, and only then puts it into `dist`.
-fn build(dir: &Path) -> anyhow::Result<()> {
+fn build_policy(dir: &Path) -> anyhow::Result<()> {
     let vectors = dir.join(VECTORS);
     let vectors = std::fs::read(&vectors)
         .with_context(|| format!("{}: a policy needs test vectors", vectors.display()))?;
-    let module = guest_crate::build(dir, TARGET)?;
+    let module = guest_crate::build_library(dir, TARGET)?;
     let component = ark_componentize::policy(&module, &vectors)?;
     let engine = Engine::new(&EngineConfig::default())?;
     let policy = Policy::load(&engine, &component).context("a host would refuse it")?;

@@ -8,14 +8,16 @@ use anyhow::{Context, bail};
 use clap::Args;
 use serde_json::json;
 
-use ark_host::hrm::diff::{Change, DiffSummary, FiredRule, Judged, Version, diff};
-use ark_model::check::printable;
-use ark_model::decision::shown;
+use ark_host::hrm::diff::{
+    ComparedVersion, DecisionChange, DiffSummary, FiredRule, VersionJudgement, diff_decisions,
+};
+use ark_model::check::to_printable;
+use ark_model::decision::format_value;
 use ark_model::settings::Settings;
 use ark_runtime::{Engine, EngineConfig, Policy};
-use ark_store::Archive;
+use ark_store::ReadOnlyStore;
 
-use super::moment::{moment, utc};
+use super::moment::{format_utc, parse_moment};
 
 #[derive(Debug, Args)]
 pub(super) struct DiffArgs {
@@ -41,7 +43,7 @@ pub(super) struct DiffArgs {
 }
 
 /// A version as it was named.
-enum Named {
+enum VersionArg {
     Absent,
     Recorded,
     Loaded(Box<Policy>, Option<Settings>),
@@ -49,20 +51,20 @@ enum Named {
 
 pub(super) fn run(args: &DiffArgs) -> anyhow::Result<ExitCode> {
     let engine = Engine::new(&EngineConfig::default())?;
-    let old = load(
+    let old = load_version(
         &engine,
         "--old-settings",
         &args.old,
         args.old_settings.as_deref(),
     )?;
-    let new = load(
+    let new = load_version(
         &engine,
         "--new-settings",
         &args.new,
         args.new_settings.as_deref(),
     )?;
     match (&old, &new) {
-        (Named::Loaded(old, _), Named::Loaded(new, _)) => {
+        (VersionArg::Loaded(old, _), VersionArg::Loaded(new, _)) => {
             let (old, new) = (old.identity(), new.identity());
             if old.metadata.name != new.metadata.name {
                 bail!(
@@ -72,24 +74,29 @@ pub(super) fn run(args: &DiffArgs) -> anyhow::Result<ExitCode> {
                 );
             }
         }
-        (_, Named::Recorded) => bail!("`recorded` is the old version: give it first"),
-        (Named::Loaded(..), _) | (_, Named::Loaded(..)) => {}
+        (_, VersionArg::Recorded) => bail!("`recorded` is the old version: give it first"),
+        (VersionArg::Loaded(..), _) | (_, VersionArg::Loaded(..)) => {}
         _ => bail!("give a component as one of the two"),
     }
-    let since = moment("--since", &args.since)?;
-    let archive = Archive::open(&args.data_dir)?;
+    let since = parse_moment("--since", &args.since)?;
+    let archive = ReadOnlyStore::open(&args.data_dir)?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let mut written = Ok(());
-    let summary = diff(&archive, since, (old.version(), new.version()), |change| {
-        written = if args.json {
-            serde_json::to_string(&change)
-                .map_err(std::io::Error::other)
-                .and_then(|line| writeln!(out, "{line}"))
-        } else {
-            print(&mut out, &change)
-        };
-        written.is_ok()
-    })?;
+    let summary = diff_decisions(
+        &archive,
+        since,
+        (old.as_version(), new.as_version()),
+        |change| {
+            written = if args.json {
+                serde_json::to_string(&change)
+                    .map_err(std::io::Error::other)
+                    .and_then(|line| writeln!(out, "{line}"))
+            } else {
+                print_change(&mut out, &change)
+            };
+            written.is_ok()
+        },
+    )?;
     written
         .and_then(|()| {
             if args.json {
@@ -103,10 +110,15 @@ pub(super) fn run(args: &DiffArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn load(engine: &Engine, flag: &str, name: &str, settings: Option<&Path>) -> anyhow::Result<Named> {
+fn load_version(
+    engine: &Engine,
+    flag: &str,
+    name: &str,
+    settings: Option<&Path>,
+) -> anyhow::Result<VersionArg> {
     let named = match name {
-        "none" => Named::Absent,
-        "recorded" => Named::Recorded,
+        "none" => VersionArg::Absent,
+        "recorded" => VersionArg::Recorded,
         file => {
             let bytes = std::fs::read(file).with_context(|| {
                 format!(
@@ -120,7 +132,7 @@ fn load(engine: &Engine, flag: &str, name: &str, settings: Option<&Path>) -> any
                     .validate_settings(settings)
                     .with_context(|| flag.to_owned())?;
             }
-            return Ok(Named::Loaded(Box::new(policy), settings));
+            return Ok(VersionArg::Loaded(Box::new(policy), settings));
         }
     };
     if settings.is_some() {
@@ -135,12 +147,12 @@ fn read_settings(flag: &str, path: &Path) -> anyhow::Result<Settings> {
     Settings::parse(&text).with_context(|| format!("{flag} {}", path.display()))
 }
 
-impl Named {
-    fn version(&self) -> Version<'_> {
+impl VersionArg {
+    fn as_version(&self) -> ComparedVersion<'_> {
         match self {
-            Self::Absent => Version::Absent,
-            Self::Recorded => Version::Recorded,
-            Self::Loaded(policy, settings) => Version::Loaded {
+            Self::Absent => ComparedVersion::Absent,
+            Self::Recorded => ComparedVersion::Recorded,
+            Self::Loaded(policy, settings) => ComparedVersion::Loaded {
                 policy,
                 settings: settings.as_ref(),
             },
@@ -148,7 +160,7 @@ impl Named {
     }
 }
 
-fn print(out: &mut impl Write, change: &Change) -> std::io::Result<()> {
+fn print_change(out: &mut impl Write, change: &DecisionChange) -> std::io::Result<()> {
     let (old, new) = (change.old.outcome.as_str(), change.new.outcome.as_str());
     let outcome = if old == new {
         format!("{old}, for other rules")
@@ -159,34 +171,34 @@ fn print(out: &mut impl Write, change: &Change) -> std::io::Result<()> {
         out,
         "{}  {}  {} of {}: {outcome}",
         change.decision_id,
-        utc(change.decided_at_ms),
+        format_utc(change.decided_at_ms),
         change.action_type,
         change.agent
     )?;
     for (side, judged) in [("old", &change.old), ("new", &change.new)] {
-        writeln!(out, "    {side}: {}", fired(judged))?;
+        writeln!(out, "    {side}: {}", describe_verdict(judged))?;
     }
     Ok(())
 }
 
-fn fired(judged: &Judged) -> String {
+fn describe_verdict(judged: &VersionJudgement) -> String {
     if let Some(failure) = &judged.failure {
-        return format!("could not judge: {}", printable(failure, 500));
+        return format!("could not judge: {}", to_printable(failure, 500));
     }
     if judged.fired.is_empty() {
         return "no rule fires".to_owned();
     }
-    let rules: Vec<String> = judged.fired.iter().map(rule).collect();
+    let rules: Vec<String> = judged.fired.iter().map(describe_rule).collect();
     rules.join("; ")
 }
 
-fn rule(fired: &FiredRule) -> String {
+fn describe_rule(fired: &FiredRule) -> String {
     let mut text = format!("{} ({:?})", fired.rule, fired.answer).to_lowercase();
-    if let Some(observed) = shown(&fired.observed) {
-        text = format!("{text}: observed {}", printable(&observed, 200));
+    if let Some(observed) = format_value(&fired.observed) {
+        text = format!("{text}: observed {}", to_printable(&observed, 200));
     }
-    if let Some(limit) = shown(&fired.limit) {
-        text = format!("{text}, limit {}", printable(&limit, 200));
+    if let Some(limit) = format_value(&fired.limit) {
+        text = format!("{text}, limit {}", to_printable(&limit, 200));
     }
     if let Some(nearest) = fired.nearest_passing {
         text = format!("{text}, {nearest} would pass");

@@ -2,7 +2,7 @@
 
 use ark_host::agents::Agents;
 use ark_host::app::App;
-use ark_host::changes::Order;
+use ark_host::changes::Requester;
 use ark_host::config::{Config, Layers};
 use ark_host::policies::Policies;
 use ark_host::watchdog::Watchdog;
@@ -12,7 +12,7 @@ use super::HostArgs;
 
 /// Keys that take effect at once: the ceiling for agents that are loaded from now on, when agents are stopped or warned about, and which
 /// operator policies are declared.
-const LIVE: [&str; 24] = [
+const LIVE_KEYS: [&str; 24] = [
     "policies",
     "policies_dir",
     "limits.fuel",
@@ -55,7 +55,7 @@ pub(super) struct Reload {
 impl Reload {
     pub(super) fn new(args: HostArgs, app: &App) -> anyhow::Result<Self> {
         let layers = Layers::read(args.config.as_deref(), &args.overrides())?;
-        let engine = Config::of(&layers)?.engine;
+        let engine = Config::from_layers(&layers)?.engine;
         Ok(Self {
             memory_bytes: engine.memory_bytes,
             stack_bytes: engine.stack_bytes,
@@ -68,7 +68,7 @@ impl Reload {
     }
 
     /// Reads the configuration and carries out what has changed. One that is refused changes nothing.
-    pub(super) fn carry_out(&mut self) {
+    pub(super) fn reload_config(&mut self) {
         let layers = match Layers::read(self.args.config.as_deref(), &self.args.overrides()) {
             Ok(layers) => layers,
             Err(error) => {
@@ -76,7 +76,7 @@ impl Reload {
                 return;
             }
         };
-        let mut config = match Config::of(&layers) {
+        let mut config = match Config::from_layers(&layers) {
             Ok(config) => config,
             Err(error) => {
                 tracing::error!(%error, "the configuration is refused: everything stays as it was");
@@ -99,7 +99,7 @@ impl Reload {
         });
         let mut applied = 0;
         for line in changed {
-            if LIVE.contains(&line.key.as_str()) {
+            if LIVE_KEYS.contains(&line.key.as_str()) {
                 applied += 1;
                 tracing::info!(key = line.key, "changed");
             } else {
@@ -110,7 +110,7 @@ impl Reload {
             }
         }
         config.limits.stack_bytes = self.stack_bytes;
-        self.declare(&config);
+        self.declare_policies(&config);
         self.agents.set_ceiling(config.limits);
         self.watchdog.set_thresholds(config.watchdog.thresholds);
         self.layers = layers;
@@ -118,15 +118,18 @@ impl Reload {
     }
 
     /// The policies' files are read whether or not the configuration has changed.
-    fn declare(&self, config: &Config) {
-        let order = Order {
+    fn declare_policies(&self, config: &Config) {
+        let order = Requester {
             by: "ark".to_owned(),
             reason: "as declared, read again".to_owned(),
             trace_id: TraceId::fresh(),
-            key: None,
+            idempotency_key: None,
         };
         let dir = config.policies_dir.as_deref();
-        match self.policies.declare(&config.policies, dir, &order) {
+        match self
+            .policies
+            .apply_declarations(&config.policies, dir, &order)
+        {
             Ok((changed, refused)) => tracing::warn!(
                 changed = changed.join(", "),
                 refused = refused.len(),

@@ -11,7 +11,7 @@ use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ark_host::config::{Config, Layers, Overrides};
 
 /// How long the host may take to answer.
-const PATIENCE: Duration = Duration::from_secs(30);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Which host, and who calls.
 #[derive(Debug, Args)]
@@ -53,11 +53,11 @@ impl Remote {
         path: &str,
         body: Option<String>,
     ) -> anyhow::Result<Value> {
-        self.send_once(method, path, body, None)
+        self.send_with_key(method, path, body, None)
     }
 
     /// As [`Remote::send`]; sent again with the same `Idempotency-Key`, it is done once.
-    pub(super) fn send_once(
+    pub(super) fn send_with_key(
         &self,
         method: &str,
         path: &str,
@@ -66,7 +66,7 @@ impl Remote {
     ) -> anyhow::Result<Value> {
         let url = match &self.url {
             Some(url) => url.trim_end_matches('/').to_owned(),
-            None => configured()?,
+            None => configured_url()?,
         };
         let mut request = ureq::http::Request::builder()
             .method(method)
@@ -75,8 +75,8 @@ impl Remote {
         if let Some(key) = key {
             request = request.header("Idempotency-Key", key);
         }
-        if let Some(token) = self.bearer()? {
-            if !travels_safely(&url) {
+        if let Some(token) = self.bearer_token()? {
+            if !is_confidential(&url) {
                 bail!(
                     "{url} is another machine without TLS, where the token would travel in clear; use https"
                 );
@@ -86,10 +86,10 @@ impl Remote {
         let request = request
             .body(body.unwrap_or_default())
             .context("the request cannot be made; check --url, --token and keys")?;
-        read(&url, self.client()?.run(request))
+        read_response(&url, self.build_client()?.run(request))
     }
 
-    fn bearer(&self) -> anyhow::Result<Option<String>> {
+    fn bearer_token(&self) -> anyhow::Result<Option<String>> {
         // The more particular one first: a flag before what the environment holds for all commands.
         match (&self.token, &self.token_file) {
             (Some(token), _) => Ok(Some(token.trim().to_owned())),
@@ -102,7 +102,7 @@ impl Remote {
         }
     }
 
-    fn client(&self) -> anyhow::Result<ureq::Agent> {
+    fn build_client(&self) -> anyhow::Result<ureq::Agent> {
         let mut tls = TlsConfig::builder();
         if let Some(file) = &self.ca {
             let pem = std::fs::read(file).with_context(|| format!("--ca {}", file.display()))?;
@@ -123,7 +123,7 @@ impl Remote {
         }
         Ok(ureq::Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_global(Some(PATIENCE))
+            .timeout_global(Some(RESPONSE_TIMEOUT))
             // A token is for the host it is shown to.
             .max_redirects(0)
             .tls_config(tls.build())
@@ -133,8 +133,8 @@ impl Remote {
 }
 
 /// Where the configuration says that the host listens.
-fn configured() -> anyhow::Result<String> {
-    let config = Config::of(&Layers::read(None, &Overrides::default())?)?;
+fn configured_url() -> anyhow::Result<String> {
+    let config = Config::from_layers(&Layers::read(None, &Overrides::default())?)?;
     let scheme = if config.access.tls.is_some() {
         "https"
     } else {
@@ -148,7 +148,7 @@ fn configured() -> anyhow::Result<String> {
 }
 
 /// Whether nobody on the way can read what is sent.
-fn travels_safely(url: &str) -> bool {
+fn is_confidential(url: &str) -> bool {
     let Ok(uri) = url.parse::<ureq::http::Uri>() else {
         return false;
     };
@@ -160,7 +160,7 @@ fn travels_safely(url: &str) -> bool {
             .is_ok_and(|address| address.is_loopback())
 }
 
-fn read(
+fn read_response(
     url: &str,
     response: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
 ) -> anyhow::Result<Value> {
@@ -186,7 +186,7 @@ fn read(
 
 #[cfg(test)]
 mod tests {
-    use super::travels_safely;
+    use super::is_confidential;
 
     #[test]
     fn a_token_leaves_this_machine_only_under_tls() {
@@ -201,7 +201,7 @@ mod tests {
             ("http://127.0.0.1@ark.example", false),
             ("ark.example", false),
         ] {
-            assert_eq!(travels_safely(url), safe, "{url}");
+            assert_eq!(is_confidential(url), safe, "{url}");
         }
     }
 }

@@ -19,9 +19,9 @@ const OTHER_FILES: u64 = 256;
 /// Threads of the HTTP runtime: it only parses and answers.
 const HTTP_THREADS: usize = 2;
 
-pub(super) fn serve(args: &HostArgs) -> anyhow::Result<ExitCode> {
-    let config = args.config()?;
-    super::log_as("info", config.telemetry.log_format);
+pub(super) fn run(args: &HostArgs) -> anyhow::Result<ExitCode> {
+    let config = args.read_config()?;
+    super::start_logging_as("info", config.telemetry.log_format);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(HTTP_THREADS)
         .thread_name("ark-http")
@@ -43,11 +43,11 @@ pub(super) fn serve(args: &HostArgs) -> anyhow::Result<ExitCode> {
         .transpose()
         .context("[tls]")?;
     let access = AccessConfig {
-        connections: room_for(config.access.connections),
+        connections: fit_connections(config.access.connections),
         ..config.access.clone()
     };
     let app = App::start(&config)?;
-    let guarded = !app.store.tokens()?.is_empty();
+    let guarded = !app.store.all_tokens()?.is_empty();
     if access.exposed(address) && !guarded {
         app.stop();
         bail!(
@@ -55,7 +55,7 @@ pub(super) fn serve(args: &HostArgs) -> anyhow::Result<ExitCode> {
             config.store.dir.display()
         );
     }
-    for refused in &app.refused {
+    for refused in &app.refused_agents {
         eprintln!(
             "ark: agent refused: {}: {}",
             refused.manifest.display(),
@@ -70,7 +70,7 @@ pub(super) fn serve(args: &HostArgs) -> anyhow::Result<ExitCode> {
         tokio::spawn(async move {
             while hang_up.recv().await.is_some() {
                 let turn = tokio::task::spawn_blocking(move || {
-                    reload.carry_out();
+                    reload.reload_config();
                     reload
                 });
                 match turn.await {
@@ -88,16 +88,16 @@ pub(super) fn serve(args: &HostArgs) -> anyhow::Result<ExitCode> {
             tracing::info!("told to stop: no new connections");
             tokio::spawn(async move {
                 tokio::select! {
-                    _ = terminate.recv() => end("told to stop a second time"),
-                    _ = interrupt.recv() => end("told to stop a second time"),
-                    () = tokio::time::sleep(drain) => end("the time to drain is over (capacity.drain_ms)"),
+                    _ = terminate.recv() => exit_now("told to stop a second time"),
+                    _ = interrupt.recv() => exit_now("told to stop a second time"),
+                    () = tokio::time::sleep(drain) => exit_now("the time to drain is over (capacity.drain_ms)"),
                 }
             });
         };
         tracing::info!(
             %address,
             data_dir = %config.store.dir.display(),
-            agents = app.router.seats().len(),
+            agents = app.router.list_serving().len(),
             "{}",
             if guarded {
                 "ready"
@@ -108,7 +108,7 @@ pub(super) fn serve(args: &HostArgs) -> anyhow::Result<ExitCode> {
         let metrics = match telemetry {
             None => None,
             Some(server) => {
-                let address = server.address().context("the listener has no address")?;
+                let address = server.local_addr().context("the listener has no address")?;
                 println!("ark: telemetry on http://{address}");
                 if address.ip().is_loopback() {
                     tracing::info!(%address, "telemetry");
@@ -145,7 +145,7 @@ pub(super) fn serve(args: &HostArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Ends the process at once. What was acknowledged is on disk, and what is pending is resumed by the next start, as after a kill.
-fn end(why: &str) {
+fn exit_now(why: &str) {
     tracing::warn!(
         why,
         "ended before everything that runs was done; the next start resumes it"
@@ -154,7 +154,7 @@ fn end(why: &str) {
 }
 
 /// Raises this process's limit of open files as far as it may, and says how many connections fit into it.
-fn room_for(connections: usize) -> usize {
+fn fit_connections(connections: usize) -> usize {
     let limit = getrlimit(Resource::Nofile);
     let wanted = u64::try_from(connections)
         .unwrap_or(u64::MAX)

@@ -10,9 +10,11 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use ark_store::{Archive, SecretKey, check_snapshot, rekey, restore, snapshot};
+use ark_store::{
+    ReadOnlyStore, SecretKey, check_snapshot, create_snapshot, rekey_secrets, restore_snapshot,
+};
 
-use super::call::{Call, Page};
+use super::call::{ApiRequest, PageArgs};
 use super::remote::Remote;
 
 #[derive(Debug, Args)]
@@ -27,7 +29,7 @@ pub(super) struct StateArgs {
 }
 
 #[derive(Debug, Args)]
-struct DataDir {
+struct DataDirArgs {
     /// The data directory.
     #[arg(long, env = "ARK_DATA_DIR", default_value = "ark-data")]
     data_dir: PathBuf,
@@ -74,14 +76,14 @@ enum StateCommand {
         #[arg(long)]
         values: bool,
         #[command(flatten)]
-        page: Page,
+        page: PageArgs,
     },
     /// The revisions of a key, newest first.
     History {
         agent: String,
         key: String,
         #[command(flatten)]
-        page: Page,
+        page: PageArgs,
     },
     /// Makes an earlier revision's value hold again, as a new revision.
     Rollback {
@@ -106,7 +108,7 @@ enum StateCommand {
     Memory(MemoryCommand),
     /// The system configuration.
     #[command(subcommand)]
-    Config(ConfigCommand),
+    Config(SettingsCommand),
     /// The truth map.
     #[command(subcommand)]
     Truth(TruthCommand),
@@ -126,14 +128,14 @@ enum StateCommand {
         #[arg(long)]
         until_ms: Option<u64>,
         #[command(flatten)]
-        page: Page,
+        page: PageArgs,
     },
     /// Copies the database as it is at one moment into a new directory; a host may run.
     Snapshot {
         /// The directory to make.
         to: PathBuf,
         #[command(flatten)]
-        data: DataDir,
+        data: DataDirArgs,
     },
     /// Puts a snapshot in the place of the database; no host may run.
     Restore {
@@ -143,7 +145,7 @@ enum StateCommand {
         #[arg(long)]
         replace: bool,
         #[command(flatten)]
-        data: DataDir,
+        data: DataDirArgs,
     },
     /// Checks every revision against the chain of hashes, every key against its history; secrets too when the key is given.
     Check {
@@ -151,7 +153,7 @@ enum StateCommand {
         #[arg(long, value_name = "DIR")]
         snapshot: Option<PathBuf>,
         #[command(flatten)]
-        data: DataDir,
+        data: DataDirArgs,
     },
     /// Encrypts all secrets with another key; no host may run. The present key comes from the environment.
     Rekey {
@@ -159,7 +161,7 @@ enum StateCommand {
         #[arg(long, value_name = "FILE")]
         new_key_file: PathBuf,
         #[command(flatten)]
-        data: DataDir,
+        data: DataDirArgs,
     },
 }
 
@@ -174,7 +176,7 @@ enum MemoryCommand {
         #[arg(long, value_name = "WORDS")]
         search: Option<String>,
         #[command(flatten)]
-        page: Page,
+        page: PageArgs,
     },
     /// Gives an agent a memory.
     Add {
@@ -193,7 +195,7 @@ enum MemoryCommand {
 }
 
 #[derive(Debug, Subcommand)]
-enum ConfigCommand {
+enum SettingsCommand {
     /// A setting.
     Get { key: String },
     /// All settings.
@@ -201,7 +203,7 @@ enum ConfigCommand {
         #[arg(long)]
         prefix: Option<String>,
         #[command(flatten)]
-        page: Page,
+        page: PageArgs,
     },
     /// Sets a setting to a JSON value.
     Set {
@@ -222,7 +224,7 @@ enum ConfigCommand {
     History {
         key: String,
         #[command(flatten)]
-        page: Page,
+        page: PageArgs,
     },
 }
 
@@ -235,7 +237,7 @@ enum TruthCommand {
         #[arg(long)]
         prefix: Option<String>,
         #[command(flatten)]
-        page: Page,
+        page: PageArgs,
     },
     /// Writes an entry in the name of an agent that may.
     Set {
@@ -254,7 +256,7 @@ enum TruthCommand {
     History {
         key: String,
         #[command(flatten)]
-        page: Page,
+        page: PageArgs,
     },
 }
 
@@ -262,8 +264,8 @@ pub(super) fn run(args: StateArgs) -> anyhow::Result<ExitCode> {
     let by = json!(args.by);
     let call = match args.command {
         StateCommand::Snapshot { to, data } => {
-            let manifest = snapshot(&data.data_dir, &to)?;
-            return print(&json!(manifest), true);
+            let manifest = create_snapshot(&data.data_dir, &to)?;
+            return print_answer(&json!(manifest), true);
         }
         StateCommand::Restore {
             from,
@@ -271,39 +273,39 @@ pub(super) fn run(args: StateArgs) -> anyhow::Result<ExitCode> {
             data,
         } => {
             let key = SecretKey::from_environment()?;
-            let restored = restore(&from, &data.data_dir, replace, key.as_ref())?;
-            return print(&json!(restored), true);
+            let restored = restore_snapshot(&from, &data.data_dir, replace, key.as_ref())?;
+            return print_answer(&json!(restored), true);
         }
         StateCommand::Check { snapshot, data } => {
             let key = SecretKey::from_environment()?;
             if let Some(snapshot) = snapshot {
                 let manifest = check_snapshot(&snapshot, key.as_ref())?;
-                return print(&json!(manifest), true);
+                return print_answer(&json!(manifest), true);
             }
-            let report = Archive::open(&data.data_dir)?.check_state(key.as_ref())?;
-            return print(&json!(report), report.fault.is_none());
+            let report = ReadOnlyStore::open(&data.data_dir)?.check_state(key.as_ref())?;
+            return print_answer(&json!(report), report.fault.is_none());
         }
         StateCommand::Rekey { new_key_file, data } => {
             let new = SecretKey::from_file(&new_key_file)?;
             let old = SecretKey::from_environment()?;
-            let count = rekey(&data.data_dir, old.as_ref(), &new)?;
-            return print(&json!({"secrets": count, "key": new.id()}), true);
+            let count = rekey_secrets(&data.data_dir, old.as_ref(), &new)?;
+            return print_answer(&json!({"secrets": count, "key": new.id()}), true);
         }
         StateCommand::Get {
             agent,
             key,
             revision,
             at_ms,
-        } => Call::new("GET", &["v1", "state", &agent, &key])
-            .with("revision", revision)
-            .with("at_ms", at_ms),
+        } => ApiRequest::new("GET", &["v1", "state", &agent, &key])
+            .with_query("revision", revision)
+            .with_query("at_ms", at_ms),
         StateCommand::Set {
             agent,
             key,
             value,
             expected_revision,
-        } => Call::new("PUT", &["v1", "state", &agent, &key]).body(
-            Some(&given(value)?),
+        } => ApiRequest::new("PUT", &["v1", "state", &agent, &key]).with_value(
+            Some(&read_value(value)?),
             &[
                 ("expected_revision", json!(expected_revision)),
                 ("updated_by", by),
@@ -313,23 +315,23 @@ pub(super) fn run(args: StateArgs) -> anyhow::Result<ExitCode> {
             agent,
             key,
             expected_revision,
-        } => Call::new("DELETE", &["v1", "state", &agent, &key])
-            .with("expected_revision", expected_revision)
-            .with("updated_by", args.by),
+        } => ApiRequest::new("DELETE", &["v1", "state", &agent, &key])
+            .with_query("expected_revision", expected_revision)
+            .with_query("updated_by", args.by),
         StateCommand::List {
             agent: None, page, ..
-        } => Call::new("GET", &["v1", "state"]).page(page),
+        } => ApiRequest::new("GET", &["v1", "state"]).with_page(page),
         StateCommand::List {
             agent: Some(agent),
             prefix,
             values,
             page,
-        } => Call::new("GET", &["v1", "state", &agent])
-            .with("prefix", prefix)
-            .with("values", values.then_some(true))
-            .page(page),
+        } => ApiRequest::new("GET", &["v1", "state", &agent])
+            .with_query("prefix", prefix)
+            .with_query("values", values.then_some(true))
+            .with_page(page),
         StateCommand::History { agent, key, page } => {
-            Call::new("GET", &["v1", "state", &agent, &key, "history"]).page(page)
+            ApiRequest::new("GET", &["v1", "state", &agent, &key, "history"]).with_page(page)
         }
         StateCommand::Rollback {
             agent,
@@ -337,7 +339,7 @@ pub(super) fn run(args: StateArgs) -> anyhow::Result<ExitCode> {
             steps,
             to_revision,
             expected_revision,
-        } => Call::new("POST", &["v1", "state", &agent, &key, "rollback"]).body(
+        } => ApiRequest::new("POST", &["v1", "state", &agent, &key, "rollback"]).with_value(
             None,
             &[
                 ("steps", json!(steps)),
@@ -346,9 +348,9 @@ pub(super) fn run(args: StateArgs) -> anyhow::Result<ExitCode> {
                 ("updated_by", by),
             ],
         ),
-        StateCommand::Memory(command) => memory(command, by, args.by)?,
-        StateCommand::Config(command) => config(command, by, args.by),
-        StateCommand::Truth(command) => truth(command, by),
+        StateCommand::Memory(command) => memory_request(command, by, args.by)?,
+        StateCommand::Config(command) => settings_request(command, by, args.by),
+        StateCommand::Truth(command) => truth_request(command, by),
         StateCommand::Log {
             agent,
             action_type,
@@ -356,28 +358,32 @@ pub(super) fn run(args: StateArgs) -> anyhow::Result<ExitCode> {
             since_ms,
             until_ms,
             page,
-        } => Call::new("GET", &["v1", "session-log"])
-            .with("agent", agent)
-            .with("action_type", action_type)
-            .with("result", result)
-            .with("since_ms", since_ms)
-            .with("until_ms", until_ms)
-            .page(page),
+        } => ApiRequest::new("GET", &["v1", "session-log"])
+            .with_query("agent", agent)
+            .with_query("action_type", action_type)
+            .with_query("result", result)
+            .with_query("since_ms", since_ms)
+            .with_query("until_ms", until_ms)
+            .with_page(page),
     };
-    print(&call.send(&args.remote)?, true)
+    print_answer(&call.send(&args.remote)?, true)
 }
 
-fn memory(command: MemoryCommand, by: Value, name: Option<String>) -> anyhow::Result<Call> {
+fn memory_request(
+    command: MemoryCommand,
+    by: Value,
+    name: Option<String>,
+) -> anyhow::Result<ApiRequest> {
     Ok(match command {
         MemoryCommand::List {
             agent,
             kind,
             search,
             page,
-        } => Call::new("GET", &["v1", "memory", &agent])
-            .with("kind", kind)
-            .with("q", search)
-            .page(page),
+        } => ApiRequest::new("GET", &["v1", "memory", &agent])
+            .with_query("kind", kind)
+            .with_query("q", search)
+            .with_page(page),
         MemoryCommand::Add {
             agent,
             kind,
@@ -387,7 +393,7 @@ fn memory(command: MemoryCommand, by: Value, name: Option<String>) -> anyhow::Re
         } => {
             let metadata: Value =
                 serde_json::from_str(&metadata).context("--metadata is not JSON")?;
-            Call::new("POST", &["v1", "memory", &agent]).body(
+            ApiRequest::new("POST", &["v1", "memory", &agent]).with_value(
                 None,
                 &[
                     ("kind", json!(kind)),
@@ -399,23 +405,24 @@ fn memory(command: MemoryCommand, by: Value, name: Option<String>) -> anyhow::Re
             )
         }
         MemoryCommand::Delete { agent, id } => {
-            Call::new("DELETE", &["v1", "memory", &agent, &id.to_string()]).with("updated_by", name)
+            ApiRequest::new("DELETE", &["v1", "memory", &agent, &id.to_string()])
+                .with_query("updated_by", name)
         }
     })
 }
 
-fn config(command: ConfigCommand, by: Value, name: Option<String>) -> Call {
+fn settings_request(command: SettingsCommand, by: Value, name: Option<String>) -> ApiRequest {
     match command {
-        ConfigCommand::Get { key } => Call::new("GET", &["v1", "config", &key]),
-        ConfigCommand::List { prefix, page } => Call::new("GET", &["v1", "config"])
-            .with("prefix", prefix)
-            .page(page),
-        ConfigCommand::Set {
+        SettingsCommand::Get { key } => ApiRequest::new("GET", &["v1", "config", &key]),
+        SettingsCommand::List { prefix, page } => ApiRequest::new("GET", &["v1", "config"])
+            .with_query("prefix", prefix)
+            .with_page(page),
+        SettingsCommand::Set {
             key,
             value,
             description,
             expected_revision,
-        } => Call::new("PUT", &["v1", "config", &key]).body(
+        } => ApiRequest::new("PUT", &["v1", "config", &key]).with_value(
             Some(&value),
             &[
                 ("description", json!(description)),
@@ -423,24 +430,24 @@ fn config(command: ConfigCommand, by: Value, name: Option<String>) -> Call {
                 ("updated_by", by),
             ],
         ),
-        ConfigCommand::Delete {
+        SettingsCommand::Delete {
             key,
             expected_revision,
-        } => Call::new("DELETE", &["v1", "config", &key])
-            .with("expected_revision", expected_revision)
-            .with("updated_by", name),
-        ConfigCommand::History { key, page } => {
-            Call::new("GET", &["v1", "config", &key, "history"]).page(page)
+        } => ApiRequest::new("DELETE", &["v1", "config", &key])
+            .with_query("expected_revision", expected_revision)
+            .with_query("updated_by", name),
+        SettingsCommand::History { key, page } => {
+            ApiRequest::new("GET", &["v1", "config", &key, "history"]).with_page(page)
         }
     }
 }
 
-fn truth(command: TruthCommand, by: Value) -> Call {
+fn truth_request(command: TruthCommand, by: Value) -> ApiRequest {
     match command {
-        TruthCommand::Get { key } => Call::new("GET", &["v1", "truth", &key]),
-        TruthCommand::List { prefix, page } => Call::new("GET", &["v1", "truth"])
-            .with("prefix", prefix)
-            .page(page),
+        TruthCommand::Get { key } => ApiRequest::new("GET", &["v1", "truth", &key]),
+        TruthCommand::List { prefix, page } => ApiRequest::new("GET", &["v1", "truth"])
+            .with_query("prefix", prefix)
+            .with_page(page),
         TruthCommand::Set {
             key,
             value,
@@ -448,7 +455,7 @@ fn truth(command: TruthCommand, by: Value) -> Call {
             confidence,
             source,
             expected_revision,
-        } => Call::new("PUT", &["v1", "truth", &key]).body(
+        } => ApiRequest::new("PUT", &["v1", "truth", &key]).with_value(
             Some(&value),
             &[
                 ("agent", json!(agent)),
@@ -459,22 +466,22 @@ fn truth(command: TruthCommand, by: Value) -> Call {
             ],
         ),
         TruthCommand::History { key, page } => {
-            Call::new("GET", &["v1", "truth", &key, "history"]).page(page)
+            ApiRequest::new("GET", &["v1", "truth", &key, "history"]).with_page(page)
         }
     }
 }
 
 /// A value from the command line, or from standard input.
-fn given(value: String) -> anyhow::Result<String> {
+fn read_value(value: String) -> anyhow::Result<String> {
     if value == "-" {
         return std::io::read_to_string(std::io::stdin()).context("standard input");
     }
     Ok(value)
 }
 
-fn print(answer: &Value, whole: bool) -> anyhow::Result<ExitCode> {
+fn print_answer(answer: &Value, ok: bool) -> anyhow::Result<ExitCode> {
     println!("{}", serde_json::to_string_pretty(answer)?);
-    Ok(if whole {
+    Ok(if ok {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

@@ -16,7 +16,7 @@ use ark_host::api::{agents_of, token_view};
 use ark_model::ids::{Millis, Name};
 use ark_model::principal::Role;
 use ark_store::{
-    Archive, NewToken, Operation, OperatorChange, SecretKey, Store, StoreConfig, TokenChange,
+    NewToken, Operation, OperatorChange, ReadOnlyStore, SecretKey, Store, StoreConfig, TokenChange,
     TokenSecret, Unit,
 };
 
@@ -27,7 +27,7 @@ pub(super) enum TokenCommand {
     /// Makes a token and prints its secret, which nobody can read later. The first must be an admin's; from then on every call needs one.
     Create {
         /// reader, submitter, approver, operator or admin.
-        #[arg(long, value_parser = role)]
+        #[arg(long, value_parser = parse_role)]
         role: Role,
         /// What the audit log is to name for everything done with it; given once, for good.
         #[arg(long)]
@@ -36,10 +36,10 @@ pub(super) enum TokenCommand {
         #[arg(long)]
         agent: Vec<String>,
         /// After so long it is no longer taken, e.g. 90d, 12h, 30m [default: never].
-        #[arg(long, value_name = "AGE", value_parser = age)]
+        #[arg(long, value_name = "AGE", value_parser = parse_age)]
         expires: Option<Duration>,
         #[command(flatten)]
-        place: Place,
+        place: TokenTarget,
     },
     /// Lists the tokens, revoked and expired ones too.
     List {
@@ -47,14 +47,14 @@ pub(super) enum TokenCommand {
         #[arg(long)]
         json: bool,
         #[command(flatten)]
-        place: Place,
+        place: TokenTarget,
     },
     /// Revokes a token: a running host takes it no more from that moment on.
     Revoke {
         /// Its name.
         name: Name,
         #[command(flatten)]
-        place: Place,
+        place: TokenTarget,
     },
     /// Prints which role each call of the API needs.
     Roles {
@@ -65,7 +65,7 @@ pub(super) enum TokenCommand {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Place {
+pub(super) struct TokenTarget {
     /// The data directory of a host that is stopped, instead of a running host.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -76,12 +76,12 @@ pub(super) struct Place {
     remote: Remote,
 }
 
-fn role(text: &str) -> Result<Role, String> {
+fn parse_role(text: &str) -> Result<Role, String> {
     Role::parse(text)
         .ok_or_else(|| "give reader, submitter, approver, operator or admin".to_owned())
 }
 
-fn age(text: &str) -> Result<Duration, String> {
+fn parse_age(text: &str) -> Result<Duration, String> {
     let wrong = || "give an age such as 90d, 12h or 30m".to_owned();
     let unit = text.chars().last().ok_or_else(wrong)?;
     let seconds: u64 = match unit {
@@ -124,13 +124,14 @@ pub(super) fn run(command: TokenCommand) -> anyhow::Result<ExitCode> {
             };
             let secret = match &place.data_dir {
                 Some(dir) => {
-                    let secret = TokenSecret::fresh().context("the system gives no randomness")?;
-                    change(dir, &place, TokenChange::Create(new(secret.hash())))?;
+                    let secret =
+                        TokenSecret::generate().context("the system gives no randomness")?;
+                    change_offline(dir, &place, TokenChange::Create(new(secret.hash())))?;
                     secret.reveal().to_owned()
                 }
                 None => {
                     let body = json!({
-                        "name": name, "role": role, "agents": agents, "expires_at_ms": expires_at, "by": place.by(),
+                        "name": name, "role": role, "agents": agents, "expires_at_ms": expires_at, "by": place.actor(),
                     });
                     let made = place.remote.post("/v1/tokens", &body)?;
                     let secret = made.get("token").and_then(Value::as_str);
@@ -146,7 +147,7 @@ pub(super) fn run(command: TokenCommand) -> anyhow::Result<ExitCode> {
         TokenCommand::List { json, place } => {
             let tokens = match &place.data_dir {
                 Some(dir) => {
-                    let mut rows = Archive::open(dir)?.tokens()?;
+                    let mut rows = ReadOnlyStore::open(dir)?.all_tokens()?;
                     rows.sort_by(|one, other| one.name.cmp(&other.name));
                     let now = Millis::now();
                     rows.iter().map(|row| json!(token_view(row, now))).collect()
@@ -171,14 +172,14 @@ pub(super) fn run(command: TokenCommand) -> anyhow::Result<ExitCode> {
             if json {
                 println!("{:#}", Value::Array(tokens));
             } else {
-                show(&tokens);
+                print_tokens(&tokens);
             }
         }
         TokenCommand::Revoke { name, place } => {
             match &place.data_dir {
-                Some(dir) => change(dir, &place, TokenChange::Revoke(name.clone()))?,
+                Some(dir) => change_offline(dir, &place, TokenChange::Revoke(name.clone()))?,
                 None => {
-                    let by = place.by().map_or_else(String::new, |by| {
+                    let by = place.actor().map_or_else(String::new, |by| {
                         let by = percent_encoding::utf8_percent_encode(
                             by,
                             percent_encoding::NON_ALPHANUMERIC,
@@ -210,15 +211,15 @@ pub(super) fn run(command: TokenCommand) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-impl Place {
+impl TokenTarget {
     /// Who is to be recorded; with a token it is the token's name.
-    fn by(&self) -> Option<&str> {
+    fn actor(&self) -> Option<&str> {
         self.by.as_deref().filter(|_| !self.remote.has_token())
     }
 }
 
 /// Changes the tokens of a host that is stopped.
-fn change(dir: &Path, place: &Place, change: TokenChange) -> anyhow::Result<()> {
+fn change_offline(dir: &Path, place: &TokenTarget, change: TokenChange) -> anyhow::Result<()> {
     let store = Store::open(&StoreConfig {
         secret_key: SecretKey::from_environment()?,
         ..StoreConfig::in_dir(dir)
@@ -238,7 +239,7 @@ fn change(dir: &Path, place: &Place, change: TokenChange) -> anyhow::Result<()> 
     Ok(())
 }
 
-fn show(tokens: &[Value]) {
+fn print_tokens(tokens: &[Value]) {
     println!(
         "{:<20} {:<10} {:<8} {:<20} agents",
         "name", "role", "status", "expires (ms, UTC)"

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use ark_model::ids::{Digest, Name};
 use ark_runtime::Manifest;
 
-use super::call::Caller;
+use super::call::CallerArgs;
 use super::remote::Remote;
 
 #[derive(Debug, Subcommand)]
@@ -40,7 +40,7 @@ pub(super) enum VersionsCommand {
         #[arg(long)]
         no_rollout: bool,
         #[command(flatten)]
-        words: Words,
+        words: ReasonArgs,
     },
     /// Tries a version out on a share of the agent's signals, beside the one that serves. What would quarantine an agent ends the trial.
     Canary {
@@ -56,7 +56,7 @@ pub(super) enum VersionsCommand {
         #[arg(long, conflicts_with_all = ["number", "share"])]
         end: bool,
         #[command(flatten)]
-        words: Words,
+        words: ReasonArgs,
     },
     /// Lets an uploaded version serve.
     Rollout {
@@ -65,14 +65,14 @@ pub(super) enum VersionsCommand {
         /// The version's number; 0: that of the agents' directory.
         number: u64,
         #[command(flatten)]
-        words: Words,
+        words: ReasonArgs,
     },
     /// Lets the version serve that served before.
     Rollback {
         /// The agent.
         agent: Name,
         #[command(flatten)]
-        words: Words,
+        words: ReasonArgs,
     },
     /// Lets no version serve any more. Versions and state stay.
     Delete {
@@ -82,31 +82,31 @@ pub(super) enum VersionsCommand {
         #[arg(long)]
         force: bool,
         #[command(flatten)]
-        words: Words,
+        words: ReasonArgs,
     },
 }
 
 /// Who and why, for the audit log.
 #[derive(Debug, Args)]
-pub(super) struct Words {
+pub(super) struct ReasonArgs {
     /// Why.
     #[arg(long)]
     reason: Option<String>,
     #[command(flatten)]
-    pub(super) caller: Caller,
+    pub(super) caller: CallerArgs,
 }
 
-impl Words {
+impl ReasonArgs {
     /// Each with its name.
-    pub(super) fn each(&self) -> [(&'static str, Option<&str>); 2] {
+    pub(super) fn named_fields(&self) -> [(&'static str, Option<&str>); 2] {
         [
             ("reason", self.reason.as_deref()),
-            ("by", self.caller.name()),
+            ("by", self.caller.actor()),
         ]
     }
 
-    fn add_to(&self, mut body: Value) -> Value {
-        for (field, text) in self.each() {
+    fn add_to_body(&self, mut body: Value) -> Value {
+        for (field, text) in self.named_fields() {
             if let Some(text) = text {
                 body[field] = json!(text);
             }
@@ -122,7 +122,7 @@ pub(super) fn run(command: VersionsCommand) -> anyhow::Result<ExitCode> {
             if json {
                 println!("{}", serde_json::to_string_pretty(&answer)?);
             } else {
-                list(&answer);
+                print_agents(&answer);
             }
         }
         VersionsCommand::Show { agent, remote } => {
@@ -134,23 +134,23 @@ pub(super) fn run(command: VersionsCommand) -> anyhow::Result<ExitCode> {
             no_rollout,
             words,
         } => {
-            let manifest = Manifest::read(&path)?;
+            let manifest = Manifest::read_file(&path)?;
             let file = path.with_file_name(&manifest.component);
             let component = std::fs::read(&file).with_context(|| file.display().to_string())?;
-            let found = Digest::of(&component);
+            let found = Digest::hash_bytes(&component);
             anyhow::ensure!(
                 found == manifest.sha256,
                 "{} has the SHA-256 {found}, its manifest states {}; run `ark agent build` again",
                 file.display(),
                 manifest.sha256
             );
-            let body = words.add_to(json!({
+            let body = words.add_to_body(json!({
                 "manifest": manifest,
                 "component": STANDARD.encode(&component),
                 "rollout": !no_rollout,
             }));
             let path = format!("/v1/agents/{}", manifest.name);
-            told(
+            print_rollout(
                 &words
                     .caller
                     .remote
@@ -162,8 +162,8 @@ pub(super) fn run(command: VersionsCommand) -> anyhow::Result<ExitCode> {
             number,
             words,
         } => {
-            let body = words.add_to(json!({"number": number}));
-            told(
+            let body = words.add_to_body(json!({"number": number}));
+            print_rollout(
                 &words
                     .caller
                     .remote
@@ -181,7 +181,7 @@ pub(super) fn run(command: VersionsCommand) -> anyhow::Result<ExitCode> {
             if let Some(number) = number {
                 body["number"] = json!(number);
             }
-            let body = words.add_to(body);
+            let body = words.add_to_body(body);
             let path = format!("/v1/agents/{agent}/canary");
             let answer = words.caller.remote.post(&path, &body)?;
             match &answer["canary"] {
@@ -193,8 +193,8 @@ pub(super) fn run(command: VersionsCommand) -> anyhow::Result<ExitCode> {
             }
         }
         VersionsCommand::Rollback { agent, words } => {
-            let body = words.add_to(json!({}));
-            told(
+            let body = words.add_to_body(json!({}));
+            print_rollout(
                 &words
                     .caller
                     .remote
@@ -207,7 +207,7 @@ pub(super) fn run(command: VersionsCommand) -> anyhow::Result<ExitCode> {
             words,
         } => {
             let mut path = format!("/v1/agents/{agent}?force={force}");
-            for (field, text) in words.each() {
+            for (field, text) in words.named_fields() {
                 if let Some(text) = text {
                     let plain = percent_encoding::NON_ALPHANUMERIC;
                     let text = percent_encoding::utf8_percent_encode(text, plain);
@@ -224,7 +224,7 @@ pub(super) fn run(command: VersionsCommand) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn list(answer: &Value) {
+fn print_agents(answer: &Value) {
     for agent in answer["agents"].as_array().into_iter().flatten() {
         let text = |field: &str| agent[field].as_str().unwrap_or("").to_owned();
         println!(
@@ -248,7 +248,7 @@ fn list(answer: &Value) {
     }
 }
 
-fn told(answer: &Value) {
+fn print_rollout(answer: &Value) {
     let agent = answer["agent"].as_str().unwrap_or("");
     let number = &answer["number"];
     if answer["serving"] == *number {

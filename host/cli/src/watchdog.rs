@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use ark_model::ids::Name;
 
-use super::call::Caller;
+use super::call::CallerArgs;
 use super::remote::Remote;
 
 #[derive(Debug, Subcommand)]
@@ -52,7 +52,7 @@ pub(super) struct OrderArgs {
     #[arg(long)]
     reason: String,
     #[command(flatten)]
-    caller: Caller,
+    caller: CallerArgs,
 }
 
 pub(super) fn run(command: WatchdogCommand) -> anyhow::Result<ExitCode> {
@@ -62,23 +62,23 @@ pub(super) fn run(command: WatchdogCommand) -> anyhow::Result<ExitCode> {
             if json {
                 println!("{status:#}");
             } else {
-                show(&status);
+                print_status(&status);
             }
         }
         WatchdogCommand::Quarantine { agent, order } => {
-            give(&order, &format!("/v1/agents/{agent}/quarantine"))?;
+            send_order(&order, &format!("/v1/agents/{agent}/quarantine"))?;
         }
         WatchdogCommand::Restore { agent, order } => {
-            give(&order, &format!("/v1/agents/{agent}/restore"))?;
+            send_order(&order, &format!("/v1/agents/{agent}/restore"))?;
         }
-        WatchdogCommand::Halt { order } => give(&order, "/v1/halt")?,
-        WatchdogCommand::Resume { order } => give(&order, "/v1/resume")?,
+        WatchdogCommand::Halt { order } => send_order(&order, "/v1/halt")?,
+        WatchdogCommand::Resume { order } => send_order(&order, "/v1/resume")?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn give(order: &OrderArgs, path: &str) -> anyhow::Result<()> {
-    let body = json!({"reason": order.reason, "by": order.caller.by()});
+fn send_order(order: &OrderArgs, path: &str) -> anyhow::Result<()> {
+    let body = json!({"reason": order.reason, "by": order.caller.actor_json()});
     let receipt = order.caller.remote.post(path, &body)?;
     let text = |name: &str| receipt.get(name).and_then(Value::as_str).unwrap_or("");
     let whom = match text("agent") {
@@ -96,7 +96,7 @@ fn give(order: &OrderArgs, path: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn show(status: &Value) {
+fn print_status(status: &Value) {
     let flag = |name: &str| status.get(name) == Some(&Value::Bool(true));
     let list = |name: &str| {
         status

@@ -497,7 +497,7 @@ pub enum Family {
 impl Family {
     /// The family of an action type.
     #[must_use]
-    pub fn of(action_type: &str) -> Self {
+    pub fn from_action_type(action_type: &str) -> Self {
         match action_type {
             "trade" | "order" | "buy" | "sell" | "open_position" => Self::Trade,
             "close_position" => Self::ClosePosition,
@@ -574,7 +574,7 @@ impl<'de> Deserialize<'de> for Action {
         }
         let canonical = Canonical::deserialize(deserializer)?;
         let value = canonical.parameters;
-        let parameters = match Family::of(&canonical.action_type) {
+        let parameters = match Family::from_action_type(&canonical.action_type) {
             Family::Trade => Trade::deserialize(value).map(Parameters::Trade),
             Family::ClosePosition => {
                 ClosePosition::deserialize(value).map(Parameters::ClosePosition)

@@ -48,9 +48,9 @@ impl FieldError {
 ///
 /// # Errors
 /// The first field that is out of its documented range or form, or parameters that do not fit the action type.
-pub fn check(mut action: Action) -> Result<Action, FieldError> {
+pub fn check_action(mut action: Action) -> Result<Action, FieldError> {
     check_action_type(&action.action_type)?;
-    let family = Family::of(&action.action_type);
+    let family = Family::from_action_type(&action.action_type);
     if action.parameters.family() != family {
         return Err(FieldError::new(
             "parameters",
@@ -62,8 +62,8 @@ pub fn check(mut action: Action) -> Result<Action, FieldError> {
             format!("give the parameters of the {family:?} family"),
         ));
     }
-    optional_text("reasoning", action.reasoning.as_deref(), MAX_TEXT)?;
-    optional_text("rollback_plan", action.rollback_plan.as_deref(), MAX_TEXT)?;
+    check_optional_text("reasoning", action.reasoning.as_deref(), MAX_TEXT)?;
+    check_optional_text("rollback_plan", action.rollback_plan.as_deref(), MAX_TEXT)?;
     if action.sources.len() > MAX_SOURCES {
         return Err(FieldError::new(
             "sources",
@@ -72,7 +72,7 @@ pub fn check(mut action: Action) -> Result<Action, FieldError> {
         ));
     }
     for (index, source) in action.sources.iter().enumerate() {
-        label(&format!("sources[{index}]"), source)?;
+        check_label(&format!("sources[{index}]"), source)?;
     }
     check_parameters(&action.action_type, &mut action.parameters)?;
     Ok(action)
@@ -90,7 +90,7 @@ fn check_action_type(action_type: &str) -> Result<(), FieldError> {
     let problem = if action_type.is_empty() {
         "is empty".to_owned()
     } else {
-        format!("is {:?}", clip(action_type))
+        format!("is {:?}", clip_for_error(action_type))
     };
     Err(FieldError::new(
         "action_type",
@@ -102,7 +102,7 @@ fn check_action_type(action_type: &str) -> Result<(), FieldError> {
 fn check_parameters(action_type: &str, parameters: &mut Parameters) -> Result<(), FieldError> {
     match parameters {
         Parameters::Trade(trade) => {
-            symbol(&mut trade.symbol)?;
+            normalize_symbol(&mut trade.symbol)?;
             let implied = match action_type {
                 "buy" => Some(Side::Buy),
                 "sell" => Some(Side::Sell),
@@ -115,12 +115,12 @@ fn check_parameters(action_type: &str, parameters: &mut Parameters) -> Result<()
                     "leave it out, or use the action type trade",
                 ));
             }
-            fraction("parameters.position_size_pct", trade.position_size_pct)?;
-            positive("parameters.leverage", Some(trade.leverage))?;
-            positive("parameters.entry_price", trade.entry_price)?;
-            finite("parameters.stop_loss", trade.stop_loss)?;
-            positive("parameters.take_profit", trade.take_profit)?;
-            not_negative("parameters.risk_reward_ratio", trade.risk_reward_ratio)?;
+            check_fraction("parameters.position_size_pct", trade.position_size_pct)?;
+            check_positive("parameters.leverage", Some(trade.leverage))?;
+            check_positive("parameters.entry_price", trade.entry_price)?;
+            check_finite("parameters.stop_loss", trade.stop_loss)?;
+            check_positive("parameters.take_profit", trade.take_profit)?;
+            check_not_negative("parameters.risk_reward_ratio", trade.risk_reward_ratio)?;
             const FIELDS: &[&str] = &[
                 "symbol",
                 "side",
@@ -134,14 +134,14 @@ fn check_parameters(action_type: &str, parameters: &mut Parameters) -> Result<()
                 "manipulative_intent",
                 "ahead_of_client_order",
             ];
-            extra(&mut trade.extra_json, FIELDS)
+            check_extra_json(&mut trade.extra_json, FIELDS)
         }
         Parameters::ClosePosition(close) => {
-            symbol(&mut close.symbol)?;
+            normalize_symbol(&mut close.symbol)?;
             if let Some(size) = close.position_size_pct {
-                fraction("parameters.position_size_pct", size)?;
+                check_fraction("parameters.position_size_pct", size)?;
             }
-            extra(&mut close.extra_json, &["symbol", "position_size_pct"])
+            check_extra_json(&mut close.extra_json, &["symbol", "position_size_pct"])
         }
         Parameters::Data(data) => {
             let implied = match action_type {
@@ -151,14 +151,14 @@ fn check_parameters(action_type: &str, parameters: &mut Parameters) -> Result<()
                 _ => data.operation,
             };
             if implied != data.operation {
-                return Err(contradiction("parameters.operation", action_type));
+                return Err(contradiction_error("parameters.operation", action_type));
             }
             for (field, value) in [
                 ("parameters.subject", &data.subject),
                 ("parameters.destination", &data.destination),
                 ("parameters.purpose", &data.purpose),
             ] {
-                optional_label(field, value.as_deref())?;
+                check_optional_label(field, value.as_deref())?;
             }
             const FIELDS: &[&str] = &[
                 "operation",
@@ -171,7 +171,7 @@ fn check_parameters(action_type: &str, parameters: &mut Parameters) -> Result<()
                 "purpose",
                 "user_consent",
             ];
-            extra(&mut data.extra_json, FIELDS)
+            check_extra_json(&mut data.extra_json, FIELDS)
         }
         Parameters::File(file) => {
             let fits = match action_type {
@@ -180,13 +180,13 @@ fn check_parameters(action_type: &str, parameters: &mut Parameters) -> Result<()
                 _ => true,
             };
             if !fits {
-                return Err(contradiction("parameters.operation", action_type));
+                return Err(contradiction_error("parameters.operation", action_type));
             }
-            file.path = normal_path(&file.path)?;
-            extra(&mut file.extra_json, &["operation", "path"])
+            file.path = normalize_path(&file.path)?;
+            check_extra_json(&mut file.extra_json, &["operation", "path"])
         }
         Parameters::Code(code) => {
-            optional_label("parameters.language", code.language.as_deref())?;
+            check_optional_label("parameters.language", code.language.as_deref())?;
             if code.code.is_empty() {
                 return Err(FieldError::new(
                     "parameters.code",
@@ -194,8 +194,8 @@ fn check_parameters(action_type: &str, parameters: &mut Parameters) -> Result<()
                     "give the source text",
                 ));
             }
-            text("parameters.code", &code.code, MAX_TEXT)?;
-            extra(&mut code.extra_json, &["language", "code"])
+            check_text_length("parameters.code", &code.code, MAX_TEXT)?;
+            check_extra_json(&mut code.extra_json, &["language", "code"])
         }
         Parameters::Message(message) => {
             if let Some(topic) = &message.topic {
@@ -213,40 +213,40 @@ fn check_parameters(action_type: &str, parameters: &mut Parameters) -> Result<()
             {
                 return Err(FieldError::new(
                     "parameters.to",
-                    format!("is {:?}, not the name of an agent", clip(to)),
+                    format!("is {:?}, not the name of an agent", clip_for_error(to)),
                     "give 1 to 64 of a-z, 0-9, '-', '_', starting with a letter",
                 ));
             }
             if let Some(name) = &mut message.symbol {
-                symbol(name)?;
+                normalize_symbol(name)?;
             }
-            optional_text("parameters.text", message.text.as_deref(), MAX_TEXT)?;
+            check_optional_text("parameters.text", message.text.as_deref(), MAX_TEXT)?;
             if let Some(payload) = &mut message.payload_json {
                 *payload = canonical_json("parameters.payload", payload)?.to_string();
             }
-            extra(
+            check_extra_json(
                 &mut message.extra_json,
                 &["topic", "to", "symbol", "text", "payload"],
             )
         }
         Parameters::System(system) => {
-            if change_of(action_type) != Some(system.change) {
-                return Err(contradiction("parameters.change", action_type));
+            if system_change(action_type) != Some(system.change) {
+                return Err(contradiction_error("parameters.change", action_type));
             }
-            extra(&mut system.parameters_json, &[])
+            check_extra_json(&mut system.parameters_json, &[])
         }
         Parameters::Custom(custom) => {
             if custom.kind != action_type {
-                return Err(contradiction("parameters.kind", action_type));
+                return Err(contradiction_error("parameters.kind", action_type));
             }
-            extra(&mut custom.parameters_json, &[])
+            check_extra_json(&mut custom.parameters_json, &[])
         }
     }
 }
 
 /// The change that a system action type names.
 #[must_use]
-pub fn change_of(action_type: &str) -> Option<Change> {
+pub fn system_change(action_type: &str) -> Option<Change> {
     Some(match action_type {
         "modify_graveyard" => Change::ModifyGraveyard,
         "update_ethics" => Change::UpdateEthics,
@@ -274,7 +274,7 @@ pub fn check_topic(field: &str, topic: &str) -> Result<(), FieldError> {
     }
     Err(FieldError::new(
         field,
-        format!("is {:?}, not a topic", clip(topic)),
+        format!("is {:?}, not a topic", clip_for_error(topic)),
         "give 1 to 128 of a-z, 0-9, '.', '_', '-', starting with a letter, e.g. market.tick",
     ))
 }
@@ -284,7 +284,7 @@ pub fn check_topic(field: &str, topic: &str) -> Result<(), FieldError> {
 /// # Errors
 /// Names `field`: too long, not JSON, or nested more than 128 deep.
 pub fn canonical_json(field: &str, json: &str) -> Result<serde_json::Value, FieldError> {
-    text(field, json, MAX_TEXT)?;
+    check_text_length(field, json, MAX_TEXT)?;
     serde_json::from_str(json).map_err(|error| {
         FieldError::new(
             field,
@@ -294,11 +294,11 @@ pub fn canonical_json(field: &str, json: &str) -> Result<serde_json::Value, Fiel
     })
 }
 
-fn extra(json: &mut String, taken: &[&str]) -> Result<(), FieldError> {
+fn check_extra_json(json: &mut String, taken: &[&str]) -> Result<(), FieldError> {
     if json == "{}" {
         return Ok(());
     }
-    text("parameters", json, MAX_OPEN_JSON)?;
+    check_text_length("parameters", json, MAX_OPEN_JSON)?;
     let value = canonical_json("parameters", json)?;
     let Some(object) = value.as_object() else {
         return Err(FieldError::new(
@@ -319,7 +319,7 @@ fn extra(json: &mut String, taken: &[&str]) -> Result<(), FieldError> {
     Ok(())
 }
 
-fn contradiction(field: &str, action_type: &str) -> FieldError {
+fn contradiction_error(field: &str, action_type: &str) -> FieldError {
     FieldError::new(
         field,
         format!("contradicts the action type `{action_type}`"),
@@ -327,7 +327,7 @@ fn contradiction(field: &str, action_type: &str) -> FieldError {
     )
 }
 
-fn symbol(symbol: &mut str) -> Result<(), FieldError> {
+fn normalize_symbol(symbol: &mut str) -> Result<(), FieldError> {
     symbol.make_ascii_uppercase();
     let fits = (1..=32).contains(&symbol.len())
         && symbol
@@ -341,13 +341,13 @@ fn symbol(symbol: &mut str) -> Result<(), FieldError> {
         if symbol.is_empty() {
             "is empty".to_owned()
         } else {
-            format!("is {:?}", clip(symbol))
+            format!("is {:?}", clip_for_error(symbol))
         },
         "give 1 to 32 of A-Z, 0-9, '-', '.', '_', '/', ':', e.g. BTC-USD",
     ))
 }
 
-fn fraction(field: &str, value: f64) -> Result<(), FieldError> {
+fn check_fraction(field: &str, value: f64) -> Result<(), FieldError> {
     if (0.0..=1.0).contains(&value) {
         return Ok(());
     }
@@ -358,7 +358,7 @@ fn fraction(field: &str, value: f64) -> Result<(), FieldError> {
     ))
 }
 
-fn finite(field: &str, value: Option<f64>) -> Result<(), FieldError> {
+fn check_finite(field: &str, value: Option<f64>) -> Result<(), FieldError> {
     match value {
         Some(value) if !value.is_finite() => Err(FieldError::new(
             field,
@@ -369,7 +369,7 @@ fn finite(field: &str, value: Option<f64>) -> Result<(), FieldError> {
     }
 }
 
-fn positive(field: &str, value: Option<f64>) -> Result<(), FieldError> {
+fn check_positive(field: &str, value: Option<f64>) -> Result<(), FieldError> {
     match value {
         Some(value) if !(value.is_finite() && value > 0.0) => Err(FieldError::new(
             field,
@@ -380,7 +380,7 @@ fn positive(field: &str, value: Option<f64>) -> Result<(), FieldError> {
     }
 }
 
-fn not_negative(field: &str, value: Option<f64>) -> Result<(), FieldError> {
+fn check_not_negative(field: &str, value: Option<f64>) -> Result<(), FieldError> {
     match value {
         Some(value) if !(value.is_finite() && value >= 0.0) => Err(FieldError::new(
             field,
@@ -391,7 +391,7 @@ fn not_negative(field: &str, value: Option<f64>) -> Result<(), FieldError> {
     }
 }
 
-fn text(field: &str, value: &str, max: usize) -> Result<(), FieldError> {
+fn check_text_length(field: &str, value: &str, max: usize) -> Result<(), FieldError> {
     if value.len() <= max {
         return Ok(());
     }
@@ -402,13 +402,13 @@ fn text(field: &str, value: &str, max: usize) -> Result<(), FieldError> {
     ))
 }
 
-fn optional_text(field: &str, value: Option<&str>, max: usize) -> Result<(), FieldError> {
-    value.map_or(Ok(()), |value| text(field, value, max))
+fn check_optional_text(field: &str, value: Option<&str>, max: usize) -> Result<(), FieldError> {
+    value.map_or(Ok(()), |value| check_text_length(field, value, max))
 }
 
-fn label(field: &str, value: &str) -> Result<(), FieldError> {
+fn check_label(field: &str, value: &str) -> Result<(), FieldError> {
     if !value.is_empty() && !value.chars().any(char::is_control) {
-        return text(field, value, MAX_LABEL);
+        return check_text_length(field, value, MAX_LABEL);
     }
     let problem = if value.is_empty() {
         "is empty"
@@ -422,15 +422,15 @@ fn label(field: &str, value: &str) -> Result<(), FieldError> {
     ))
 }
 
-fn optional_label(field: &str, value: Option<&str>) -> Result<(), FieldError> {
-    value.map_or(Ok(()), |value| label(field, value))
+fn check_optional_label(field: &str, value: Option<&str>) -> Result<(), FieldError> {
+    value.map_or(Ok(()), |value| check_label(field, value))
 }
 
 /// Normalises a path lexically: `\` to `/`, no `.` and no empty parts, `..` resolved where there is a part to drop; above the root of
 /// an absolute path there is nothing.
-fn normal_path(path: &str) -> Result<String, FieldError> {
+fn normalize_path(path: &str) -> Result<String, FieldError> {
     const FIELD: &str = "parameters.path";
-    text(FIELD, path, MAX_PATH)?;
+    check_text_length(FIELD, path, MAX_PATH)?;
     if path.is_empty() || path.chars().any(char::is_control) {
         let problem = if path.is_empty() {
             "is empty"
@@ -462,7 +462,7 @@ fn normal_path(path: &str) -> Result<String, FieldError> {
 
 /// The start of a text, fit for an error message.
 #[must_use]
-pub fn clip(text: &str) -> String {
+pub fn clip_for_error(text: &str) -> String {
     clip_to(text, 60)
 }
 
@@ -478,7 +478,7 @@ pub fn clip_to(text: &str, most: usize) -> String {
 
 /// What a guest wrote, fit for a terminal: as [`clip_to`], with blanks in the place of control characters.
 #[must_use]
-pub fn printable(text: &str, most: usize) -> String {
+pub fn to_printable(text: &str, most: usize) -> String {
     clip_to(text, most)
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
@@ -487,7 +487,7 @@ pub fn printable(text: &str, most: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::normal_path;
+    use super::normalize_path;
 
     #[test]
     fn paths_are_normalised_before_they_are_judged() {
@@ -506,10 +506,10 @@ mod tests {
             ("a/..", "."),
             ("/", "/"),
         ] {
-            assert_eq!(normal_path(given).as_deref(), Ok(normal), "{given}");
+            assert_eq!(normalize_path(given).as_deref(), Ok(normal), "{given}");
         }
         for bad in ["", "a\0b", "a\nb", &"a".repeat(5000)] {
-            assert!(normal_path(bad).is_err(), "{bad:?}");
+            assert!(normalize_path(bad).is_err(), "{bad:?}");
         }
     }
 }

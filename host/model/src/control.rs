@@ -7,7 +7,7 @@ use super::ids::{Millis, Name};
 /// Why an agent is in quarantine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Cause {
+pub enum QuarantineCause {
     /// Too many invocations failed one after the other.
     ConsecutiveFailures,
     /// Too large a part of its invocations failed.
@@ -20,7 +20,7 @@ pub enum Cause {
     Operator,
 }
 
-impl Cause {
+impl QuarantineCause {
     /// As in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -40,7 +40,7 @@ pub struct Quarantine {
     /// Whose.
     pub agent: Name,
     /// Why, as a kind.
-    pub cause: Cause,
+    pub cause: QuarantineCause,
     /// Why, in words.
     pub reason: String,
     /// Who ordered it: `watchdog`, or an operator's name.
@@ -73,7 +73,7 @@ pub enum Order {
         /// Which agent.
         agent: Name,
         /// Why, as a kind.
-        cause: Cause,
+        cause: QuarantineCause,
     },
     /// The quarantine is over.
     Restore {
@@ -120,7 +120,7 @@ impl Order {
 )]
 #[serde(rename_all = "snake_case")]
 #[schema(as = AlertSeverity)]
-pub enum Severity {
+pub enum AlertSeverity {
     /// For the record.
     Info,
     /// 70 % of a limit, unless said otherwise.
@@ -129,7 +129,7 @@ pub enum Severity {
     Critical,
 }
 
-impl Severity {
+impl AlertSeverity {
     /// As in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -155,7 +155,7 @@ pub struct Alert {
     /// When.
     pub at_ms: Millis,
     /// How bad.
-    pub severity: Severity,
+    pub severity: AlertSeverity,
     /// What: stable, e.g. `heartbeat_missed`.
     pub kind: String,
     /// Whom it is about; `None`: the host.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::action::Action;
 use super::facts::Facts;
 use super::ids::{DecisionId, Digest, Millis, Name, TraceId};
-use super::verdict::{Metadata, Rule, RuleAnswer, RuleResult, Value, Verdict};
+use super::verdict::{Metadata, ObservedValue, Rule, RuleAnswer, RuleResult, Verdict};
 
 /// The outcome of a decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
@@ -57,7 +57,7 @@ pub struct PolicyVerdict {
 #[derive(Debug, Clone, PartialEq)]
 pub struct ShadowVerdict {
     /// What it said. That it could say nothing denies nobody here.
-    pub part: PolicyVerdict,
+    pub policy_verdict: PolicyVerdict,
     /// The outcome there would have been, had it been enforced: in the place of the enforced version of the same name, if there is one.
     pub outcome: Outcome,
 }
@@ -105,7 +105,7 @@ pub struct Decision {
 
 impl Decision {
     /// The rules that warned, held, were broken or could not be judged, with their answers, in the order of the policies.
-    pub fn fired(&self) -> impl Iterator<Item = (&Rule, &RuleAnswer)> {
+    pub fn fired_rules(&self) -> impl Iterator<Item = (&Rule, &RuleAnswer)> {
         self.verdicts.iter().flat_map(|part| {
             let answers = part
                 .verdict
@@ -135,7 +135,7 @@ impl Decision {
                 ));
             }
         }
-        for (rule, answer) in self.fired() {
+        for (rule, answer) in self.fired_rules() {
             let (order, verb) = match answer.answer {
                 RuleResult::Violation => (1, "is broken"),
                 RuleResult::Error => (1, "could not be judged"),
@@ -143,10 +143,10 @@ impl Decision {
                 _ => (3, "warns"),
             };
             let mut line = format!("{} {verb}", rule.name);
-            if let Some(observed) = shown(&answer.observed) {
+            if let Some(observed) = format_value(&answer.observed) {
                 line.push_str(": observed ");
                 line.push_str(&observed);
-                if let Some(limit) = shown(&answer.limit) {
+                if let Some(limit) = format_value(&answer.limit) {
                     line.push_str(", limit ");
                     line.push_str(&limit);
                 }
@@ -163,12 +163,12 @@ impl Decision {
 
 /// Something observed, or a limit, in words; `None`: there is nothing to show.
 #[must_use]
-pub fn shown(value: &Value) -> Option<String> {
+pub fn format_value(value: &ObservedValue) -> Option<String> {
     match value {
-        Value::None => None,
-        Value::Flag(flag) => Some(flag.to_string()),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Text(text) => Some(text.clone()),
+        ObservedValue::None => None,
+        ObservedValue::Flag(flag) => Some(flag.to_string()),
+        ObservedValue::Number(number) => Some(number.to_string()),
+        ObservedValue::Text(text) => Some(text.clone()),
     }
 }
 

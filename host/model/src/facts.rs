@@ -22,7 +22,7 @@ use wasmtime::component::{ComponentType, Lift, Lower};
 #[repr(u8)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = ApprovalFact)]
-pub enum Approval {
+pub enum ApprovalFact {
     /// Nobody did.
     #[component(name = "none")]
     None,
@@ -77,7 +77,7 @@ pub struct Facts {
     #[component(name = "now-ms")]
     pub now_ms: u64,
     /// Whether the action was approved.
-    pub approval: Approval,
+    pub approval: ApprovalFact,
     /// The emergency halt is in force (rule 14).
     #[component(name = "halt-active")]
     pub halt_active: bool,
@@ -143,7 +143,7 @@ impl Default for Facts {
         Self {
             agent: String::new(),
             now_ms: 0,
-            approval: Approval::None,
+            approval: ApprovalFact::None,
             halt_active: false,
             audit_writable: true,
             pin_holds: true,

@@ -11,7 +11,7 @@ use super::action::{
     Action, ClosePosition, Criticality, Custom, DataHandling, DataOperation, ExecuteCode, Family,
     FileOperation, FileVerb, Message, Parameters, Sensitivity, Side, SystemChange, Trade,
 };
-use super::check::{FieldError, change_of, check, clip};
+use super::check::{FieldError, check_action, clip_for_error, system_change};
 use super::ids::{Name, TraceId};
 
 /// An action with what surrounds it in a request.
@@ -32,11 +32,11 @@ pub struct ActionRequest {
 /// # Errors
 /// Names the field the parser was in when the text stopped being JSON; `body` when it was in none.
 pub fn parse_json(body: &[u8]) -> Result<Value, FieldError> {
-    let read = serde_json::from_slice::<Unambiguous>(body);
+    let read = serde_json::from_slice::<UniqueKeysJson>(body);
     read.map(|document| document.0).map_err(|error| {
         // Parsed again with path tracking: only a request that fails pays for it.
         let deserializer = &mut serde_json::Deserializer::from_slice(body);
-        let located = serde_path_to_error::deserialize::<_, Unambiguous>(deserializer)
+        let located = serde_path_to_error::deserialize::<_, UniqueKeysJson>(deserializer)
             .err()
             .map(|e| e.path().to_string());
         // A `?` stands for a place inside a name that was not finished.
@@ -44,7 +44,7 @@ pub fn parse_json(body: &[u8]) -> Result<Value, FieldError> {
             .as_deref()
             .map(|path| path.trim_end_matches(['?', '.']))
             .filter(|path| !path.is_empty());
-        let field = field.map_or_else(|| "body".to_owned(), clip);
+        let field = field.map_or_else(|| "body".to_owned(), clip_for_error);
         if error.is_data() {
             return FieldError::new(field, error.to_string(), "give each name once");
         }
@@ -58,9 +58,9 @@ pub fn parse_json(body: &[u8]) -> Result<Value, FieldError> {
 
 /// A JSON document in which no object has the same name twice: readers differ in which of two they take, so what is judged and what is
 /// carried out could be two things.
-struct Unambiguous(Value);
+struct UniqueKeysJson(Value);
 
-impl<'de> Deserialize<'de> for Unambiguous {
+impl<'de> Deserialize<'de> for UniqueKeysJson {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Reader;
 
@@ -101,7 +101,7 @@ impl<'de> Deserialize<'de> for Unambiguous {
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
                 let mut list = Vec::new();
-                while let Some(Unambiguous(item)) = items.next_element()? {
+                while let Some(UniqueKeysJson(item)) = items.next_element()? {
                     list.push(item);
                 }
                 Ok(Value::Array(list))
@@ -111,9 +111,9 @@ impl<'de> Deserialize<'de> for Unambiguous {
                 let mut object = Map::new();
                 while let Some(name) = fields.next_key::<String>()? {
                     if object.contains_key(&name) {
-                        fields.next_value_seed(Twice)?;
+                        fields.next_value_seed(DuplicateKey)?;
                     }
-                    let Unambiguous(value) = fields.next_value()?;
+                    let UniqueKeysJson(value) = fields.next_value()?;
                     object.insert(name, value);
                 }
                 Ok(Value::Object(object))
@@ -125,9 +125,9 @@ impl<'de> Deserialize<'de> for Unambiguous {
 }
 
 /// Refuses the value of a name that stood there before, from where the error knows its name.
-struct Twice;
+struct DuplicateKey;
 
-impl<'de> DeserializeSeed<'de> for Twice {
+impl<'de> DeserializeSeed<'de> for DuplicateKey {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, _: D) -> Result<(), D::Error> {
@@ -140,60 +140,60 @@ impl<'de> DeserializeSeed<'de> for Twice {
 /// # Errors
 /// The first field that is missing, unknown, of the wrong type or out of range.
 pub fn parse_action(document: Value) -> Result<ActionRequest, FieldError> {
-    let mut envelope = Fields::of(document, "")?;
+    let mut envelope = Fields::from_document(document, "")?;
     let agent = envelope
-        .text("agent")?
-        .ok_or_else(|| missing("agent", "name the agent that proposes"))?;
+        .take_text("agent")?
+        .ok_or_else(|| missing_field("agent", "name the agent that proposes"))?;
     let agent = agent.parse().map_err(|_| {
         FieldError::new(
             "agent",
-            format!("is {:?}", clip(&agent)),
+            format!("is {:?}", clip_for_error(&agent)),
             "give 1 to 64 of a-z, 0-9, '-', '_', starting with a letter",
         )
     })?;
     let action_type = envelope
-        .text("action_type")?
-        .ok_or_else(|| missing("action_type", "name the kind of action, e.g. trade"))?;
-    let trace_id = match envelope.text("trace_id")? {
+        .take_text("action_type")?
+        .ok_or_else(|| missing_field("action_type", "name the kind of action, e.g. trade"))?;
+    let trace_id = match envelope.take_text("trace_id")? {
         Some(text) => Some(text.parse().map_err(|_| {
             FieldError::new(
                 "trace_id",
-                format!("is {:?}", clip(&text)),
+                format!("is {:?}", clip_for_error(&text)),
                 "give 32 lower-case hexadecimal digits, not all zero (W3C Trace Context)",
             )
         })?),
         None => None,
     };
-    let idempotency_key = envelope.text("idempotency_key")?;
+    let idempotency_key = envelope.take_text("idempotency_key")?;
     if let Some(key) = &idempotency_key {
         check_idempotency_key("idempotency_key", key)?;
     }
-    let reasoning = envelope.text("reasoning")?;
-    let sources = envelope.texts("sources")?;
-    let reversible = envelope.flag("reversible")?.unwrap_or(true);
-    let rollback_plan = envelope.text("rollback_plan")?;
-    let external = envelope.flag("external")?;
-    let criticality = match envelope.text("criticality")?.as_deref() {
+    let reasoning = envelope.take_text("reasoning")?;
+    let sources = envelope.take_texts("sources")?;
+    let reversible = envelope.take_flag("reversible")?.unwrap_or(true);
+    let rollback_plan = envelope.take_text("rollback_plan")?;
+    let external = envelope.take_flag("external")?;
+    let criticality = match envelope.take_text("criticality")?.as_deref() {
         None | Some("normal") => Criticality::Normal,
         Some("low") => Criticality::Low,
         Some("high") => Criticality::High,
         Some("critical") => Criticality::Critical,
         Some(other) => {
-            return Err(not_one_of(
+            return Err(invalid_choice(
                 "criticality",
                 other,
                 "low, normal, high or critical",
             ));
         }
     };
-    let parameters = match envelope.take("parameters") {
+    let parameters = match envelope.take_value("parameters") {
         None | Some(Value::Null) => Map::new(),
         Some(Value::Object(object)) => object,
         Some(other) => return Err(wrong_type("parameters", &other, "a JSON object")),
     };
-    envelope.finish()?;
+    envelope.reject_unknown()?;
     let parameters = parse_parameters(&action_type, parameters)?;
-    let action = check(Action {
+    let action = check_action(Action {
         action_type,
         parameters,
         reasoning,
@@ -221,7 +221,7 @@ pub fn check_idempotency_key(field: &str, key: &str) -> Result<(), FieldError> {
     }
     Err(FieldError::new(
         field,
-        format!("is {:?}", clip(key)),
+        format!("is {:?}", clip_for_error(key)),
         "give 1 to 200 visible ASCII characters",
     ))
 }
@@ -234,7 +234,7 @@ fn parse_parameters(
         prefix: "parameters.",
         object,
     };
-    Ok(match Family::of(action_type) {
+    Ok(match Family::from_action_type(action_type) {
         Family::Trade => {
             let implied = if action_type == "sell" {
                 Side::Sell
@@ -243,33 +243,35 @@ fn parse_parameters(
             };
             Parameters::Trade(Trade {
                 symbol: fields.required_text("symbol", "name the instrument, e.g. BTC-USD")?,
-                side: match fields.text("side")?.as_deref() {
+                side: match fields.take_text("side")?.as_deref() {
                     None => implied,
                     Some("buy") => Side::Buy,
                     Some("sell") => Side::Sell,
-                    Some(other) => return Err(not_one_of("parameters.side", other, "buy or sell")),
+                    Some(other) => {
+                        return Err(invalid_choice("parameters.side", other, "buy or sell"));
+                    }
                 },
-                position_size_pct: fields.number("position_size_pct")?.ok_or_else(|| {
-                    missing(
+                position_size_pct: fields.take_number("position_size_pct")?.ok_or_else(|| {
+                    missing_field(
                         "parameters.position_size_pct",
                         "give a fraction of capital from 0 to 1, 0.05 is 5 %",
                     )
                 })?,
-                leverage: fields.number("leverage")?.unwrap_or(1.0),
-                entry_price: fields.number("entry_price")?,
-                stop_loss: fields.number("stop_loss")?,
-                take_profit: fields.number("take_profit")?,
-                risk_reward_ratio: fields.number("risk_reward_ratio")?,
-                material_nonpublic: fields.flag("material_nonpublic")?.unwrap_or(false),
-                manipulative_intent: fields.flag("manipulative_intent")?.unwrap_or(false),
-                ahead_of_client_order: fields.flag("ahead_of_client_order")?.unwrap_or(false),
-                extra_json: fields.rest(),
+                leverage: fields.take_number("leverage")?.unwrap_or(1.0),
+                entry_price: fields.take_number("entry_price")?,
+                stop_loss: fields.take_number("stop_loss")?,
+                take_profit: fields.take_number("take_profit")?,
+                risk_reward_ratio: fields.take_number("risk_reward_ratio")?,
+                material_nonpublic: fields.take_flag("material_nonpublic")?.unwrap_or(false),
+                manipulative_intent: fields.take_flag("manipulative_intent")?.unwrap_or(false),
+                ahead_of_client_order: fields.take_flag("ahead_of_client_order")?.unwrap_or(false),
+                extra_json: fields.into_rest_json(),
             })
         }
         Family::ClosePosition => Parameters::ClosePosition(ClosePosition {
             symbol: fields.required_text("symbol", "name the instrument, e.g. BTC-USD")?,
-            position_size_pct: fields.number("position_size_pct")?,
-            extra_json: fields.rest(),
+            position_size_pct: fields.take_number("position_size_pct")?,
+            extra_json: fields.into_rest_json(),
         }),
         Family::Data => Parameters::Data(DataHandling {
             operation: match action_type {
@@ -278,43 +280,43 @@ fn parse_parameters(
                 "share_data" => DataOperation::Share,
                 _ => DataOperation::Handle,
             },
-            subject: fields.text("subject")?,
-            contains_personal_data: fields.flag("contains_personal_data")?.unwrap_or(false),
-            data_sensitivity: match fields.text("data_sensitivity")?.as_deref() {
+            subject: fields.take_text("subject")?,
+            contains_personal_data: fields.take_flag("contains_personal_data")?.unwrap_or(false),
+            data_sensitivity: match fields.take_text("data_sensitivity")?.as_deref() {
                 None => None,
                 Some("low") => Some(Sensitivity::Low),
                 Some("medium") => Some(Sensitivity::Medium),
                 Some("high") => Some(Sensitivity::High),
                 Some(other) => {
-                    return Err(not_one_of(
+                    return Err(invalid_choice(
                         "parameters.data_sensitivity",
                         other,
                         "low, medium or high",
                     ));
                 }
             },
-            encryption: fields.flag("encryption")?.unwrap_or(false),
-            anonymized: fields.flag("anonymized")?.unwrap_or(false),
-            destination: fields.text("destination")?,
-            purpose: fields.text("purpose")?,
-            user_consent: fields.flag("user_consent")?,
-            extra_json: fields.rest(),
+            encryption: fields.take_flag("encryption")?.unwrap_or(false),
+            anonymized: fields.take_flag("anonymized")?.unwrap_or(false),
+            destination: fields.take_text("destination")?,
+            purpose: fields.take_text("purpose")?,
+            user_consent: fields.take_flag("user_consent")?,
+            extra_json: fields.into_rest_json(),
         }),
         Family::File => {
-            let operation = match (action_type, fields.text("operation")?.as_deref()) {
+            let operation = match (action_type, fields.take_text("operation")?.as_deref()) {
                 ("delete", None) | (_, Some("delete")) => FileVerb::Delete,
                 ("remove", None) | (_, Some("remove")) => FileVerb::Remove,
                 (_, Some("read")) => FileVerb::Read,
                 (_, Some("write")) => FileVerb::Write,
                 (_, Some("destroy")) => FileVerb::Destroy,
                 (_, None) => {
-                    return Err(missing(
+                    return Err(missing_field(
                         "parameters.operation",
                         "say read, write, delete, remove or destroy",
                     ));
                 }
                 (_, Some(other)) => {
-                    return Err(not_one_of(
+                    return Err(invalid_choice(
                         "parameters.operation",
                         other,
                         "read, write, delete, remove or destroy",
@@ -325,30 +327,32 @@ fn parse_parameters(
             Parameters::File(FileOperation {
                 operation,
                 path,
-                extra_json: fields.rest(),
+                extra_json: fields.into_rest_json(),
             })
         }
         Family::Code => Parameters::Code(ExecuteCode {
-            language: fields.text("language")?,
+            language: fields.take_text("language")?,
             code: fields.required_text("code", "give the source text")?,
-            extra_json: fields.rest(),
+            extra_json: fields.into_rest_json(),
         }),
         Family::Message => Parameters::Message(Message {
-            topic: fields.text("topic")?,
-            to: fields.text("to")?,
-            symbol: fields.text("symbol")?,
-            text: fields.text("text")?,
-            payload_json: fields.take("payload").map(|payload| payload.to_string()),
-            extra_json: fields.rest(),
+            topic: fields.take_text("topic")?,
+            to: fields.take_text("to")?,
+            symbol: fields.take_text("symbol")?,
+            text: fields.take_text("text")?,
+            payload_json: fields
+                .take_value("payload")
+                .map(|payload| payload.to_string()),
+            extra_json: fields.into_rest_json(),
         }),
-        Family::System | Family::Custom => match change_of(action_type) {
+        Family::System | Family::Custom => match system_change(action_type) {
             Some(change) => Parameters::System(SystemChange {
                 change,
-                parameters_json: fields.rest(),
+                parameters_json: fields.into_rest_json(),
             }),
             None => Parameters::Custom(Custom {
                 kind: action_type.to_owned(),
-                parameters_json: fields.rest(),
+                parameters_json: fields.into_rest_json(),
             }),
         },
     })
@@ -365,7 +369,7 @@ impl Fields {
     ///
     /// # Errors
     /// When the document is no object.
-    pub fn of(document: Value, prefix: &'static str) -> Result<Self, FieldError> {
+    pub fn from_document(document: Value, prefix: &'static str) -> Result<Self, FieldError> {
         match document {
             Value::Object(object) => Ok(Self { prefix, object }),
             other => Err(wrong_type("body", &other, "a JSON object")),
@@ -373,12 +377,12 @@ impl Fields {
     }
 
     /// Takes a field as it is.
-    pub fn take(&mut self, name: &str) -> Option<Value> {
+    pub fn take_value(&mut self, name: &str) -> Option<Value> {
         self.object.remove(name).filter(|value| !value.is_null())
     }
 
     /// Takes a field in which `null` is a value like any other.
-    pub fn take_any(&mut self, name: &str) -> Option<Value> {
+    pub fn take_nullable(&mut self, name: &str) -> Option<Value> {
         self.object.remove(name)
     }
 
@@ -386,11 +390,11 @@ impl Fields {
     ///
     /// # Errors
     /// When it is something else.
-    pub fn text(&mut self, name: &str) -> Result<Option<String>, FieldError> {
-        match self.take(name) {
+    pub fn take_text(&mut self, name: &str) -> Result<Option<String>, FieldError> {
+        match self.take_value(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
-            Some(other) => Err(wrong_type(self.field(name), &other, "a string")),
+            Some(other) => Err(wrong_type(self.field_path(name), &other, "a string")),
         }
     }
 
@@ -399,16 +403,16 @@ impl Fields {
     /// # Errors
     /// When it is absent (with `remedy`) or something else.
     pub fn required_text(&mut self, name: &str, remedy: &str) -> Result<String, FieldError> {
-        self.text(name)?
-            .ok_or_else(|| missing(self.field(name), remedy))
+        self.take_text(name)?
+            .ok_or_else(|| missing_field(self.field_path(name), remedy))
     }
 
     /// Takes a list of texts; absent: empty.
     ///
     /// # Errors
     /// When it is something else.
-    pub fn texts(&mut self, name: &str) -> Result<Vec<String>, FieldError> {
-        match self.take(name) {
+    pub fn take_texts(&mut self, name: &str) -> Result<Vec<String>, FieldError> {
+        match self.take_value(name) {
             None => Ok(Vec::new()),
             Some(Value::Array(items)) => items
                 .into_iter()
@@ -416,13 +420,17 @@ impl Fields {
                 .map(|(index, item)| match item {
                     Value::String(text) => Ok(text),
                     other => Err(wrong_type(
-                        format!("{}[{index}]", self.field(name)),
+                        format!("{}[{index}]", self.field_path(name)),
                         &other,
                         "a string",
                     )),
                 })
                 .collect(),
-            Some(other) => Err(wrong_type(self.field(name), &other, "a list of strings")),
+            Some(other) => Err(wrong_type(
+                self.field_path(name),
+                &other,
+                "a list of strings",
+            )),
         }
     }
 
@@ -430,11 +438,11 @@ impl Fields {
     ///
     /// # Errors
     /// When it is something else.
-    pub fn flag(&mut self, name: &str) -> Result<Option<bool>, FieldError> {
-        match self.take(name) {
+    pub fn take_flag(&mut self, name: &str) -> Result<Option<bool>, FieldError> {
+        match self.take_value(name) {
             None => Ok(None),
             Some(Value::Bool(flag)) => Ok(Some(flag)),
-            Some(other) => Err(wrong_type(self.field(name), &other, "true or false")),
+            Some(other) => Err(wrong_type(self.field_path(name), &other, "true or false")),
         }
     }
 
@@ -442,17 +450,17 @@ impl Fields {
     ///
     /// # Errors
     /// When it is something else; a number in a string is something else.
-    pub fn number(&mut self, name: &str) -> Result<Option<f64>, FieldError> {
-        match self.take(name) {
+    pub fn take_number(&mut self, name: &str) -> Result<Option<f64>, FieldError> {
+        match self.take_value(name) {
             None => Ok(None),
             Some(Value::Number(number)) => Ok(number.as_f64()),
-            Some(other) => Err(wrong_type(self.field(name), &other, "a number")),
+            Some(other) => Err(wrong_type(self.field_path(name), &other, "a number")),
         }
     }
 
     /// What is left, as canonical JSON.
     #[must_use]
-    pub fn rest(self) -> String {
+    pub fn into_rest_json(self) -> String {
         if self.object.is_empty() {
             "{}".to_owned()
         } else {
@@ -464,30 +472,30 @@ impl Fields {
     ///
     /// # Errors
     /// When a field is left that nothing asked for.
-    pub fn finish(&self) -> Result<(), FieldError> {
+    pub fn reject_unknown(&self) -> Result<(), FieldError> {
         match self.object.keys().next() {
             None => Ok(()),
             Some(name) => Err(FieldError::new(
-                self.field(&clip(name)),
+                self.field_path(&clip_for_error(name)),
                 "is not a field of this request",
                 "check its spelling; what only a policy reads goes into parameters",
             )),
         }
     }
 
-    fn field(&self, name: &str) -> String {
+    fn field_path(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
     }
 }
 
-fn missing(field: impl Into<String>, remedy: &str) -> FieldError {
+fn missing_field(field: impl Into<String>, remedy: &str) -> FieldError {
     FieldError::new(field, "is missing", remedy)
 }
 
-fn not_one_of(field: &str, given: &str, allowed: &str) -> FieldError {
+fn invalid_choice(field: &str, given: &str, allowed: &str) -> FieldError {
     FieldError::new(
         field,
-        format!("is {:?}", clip(given)),
+        format!("is {:?}", clip_for_error(given)),
         format!("give {allowed}"),
     )
 }
@@ -497,7 +505,7 @@ fn wrong_type(field: impl Into<String>, given: &Value, wanted: &str) -> FieldErr
         Value::Null => "null".to_owned(),
         Value::Bool(flag) => format!("{flag}"),
         Value::Number(number) => format!("the number {number}"),
-        Value::String(text) => format!("the string {:?}", clip(text)),
+        Value::String(text) => format!("the string {:?}", clip_for_error(text)),
         Value::Array(_) => "a list".to_owned(),
         Value::Object(_) => "an object".to_owned(),
     };

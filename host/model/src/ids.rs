@@ -112,13 +112,13 @@ pub struct Digest([u8; 32]);
 impl Digest {
     /// Of some bytes.
     #[must_use]
-    pub fn of(bytes: &[u8]) -> Self {
+    pub fn hash_bytes(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
 
     /// Of several parts, one after the other, with nothing between them.
     #[must_use]
-    pub fn of_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
+    pub fn hash_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut hasher = Sha256::new();
         for part in parts {
             hasher.update(part);
@@ -268,13 +268,13 @@ impl Fraction {
 
     /// The sum.
     #[must_use]
-    pub fn plus(self, other: Self) -> Self {
+    pub fn saturating_add(self, other: Self) -> Self {
         Self((self.0 + other.0).min(f64::MAX))
     }
 
     /// The difference, floored at nothing.
     #[must_use]
-    pub fn minus(self, other: Self) -> Self {
+    pub fn saturating_sub(self, other: Self) -> Self {
         Self((self.0 - other.0).max(0.0))
     }
 }
@@ -307,8 +307,8 @@ impl Share {
     /// Whether what belongs to a trace is in this part. A trace is in it or not as a whole, and one that is in it is in every larger part
     /// too. Callers choose their traces' ids: it is a digest of them that decides.
     #[must_use]
-    pub fn has(self, trace: TraceId) -> bool {
-        let digest = Digest::of(&trace.to_bytes());
+    pub fn contains_trace(self, trace: TraceId) -> bool {
+        let digest = Digest::hash_bytes(&trace.to_bytes());
         let [a, b, c, d, ..] = digest.as_bytes();
         f64::from(u32::from_be_bytes([*a, *b, *c, *d])) < self.0 * 4_294_967_296.0
     }
@@ -384,13 +384,13 @@ mod tests {
         for bad in ["", "0", &"0".repeat(32), &"A".repeat(32), &"g".repeat(32)] {
             assert!(bad.parse::<TraceId>().is_err(), "{bad:?}");
         }
-        let digest = Digest::of(b"abc");
+        let digest = Digest::hash_bytes(b"abc");
         assert_eq!(
             digest.to_string(),
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         );
         assert_eq!(digest.to_string().parse::<Digest>(), Ok(digest));
-        assert_eq!(Digest::of_parts([b"a".as_slice(), b"bc"]), digest);
+        assert_eq!(Digest::hash_parts([b"a".as_slice(), b"bc"]), digest);
     }
 
     #[test]
@@ -409,7 +409,9 @@ mod tests {
         let traces: Vec<TraceId> = (0..20_000).map(|_| TraceId::fresh()).collect();
         let in_share = |share: f64| {
             let share = Share::new(share).unwrap();
-            traces.iter().filter(move |trace| share.has(**trace))
+            traces
+                .iter()
+                .filter(move |trace| share.contains_trace(**trace))
         };
         for share in [0.05, 0.25, 0.9] {
             let part = in_share(share).count() as f64 / 20_000.0;
@@ -418,6 +420,6 @@ mod tests {
         }
         assert_eq!(in_share(1.0).count(), traces.len());
         let larger = Share::new(0.25).unwrap();
-        assert!(in_share(0.05).all(|trace| larger.has(*trace)));
+        assert!(in_share(0.05).all(|trace| larger.contains_trace(*trace)));
     }
 }

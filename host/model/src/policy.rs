@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
     Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize, utoipa::ToSchema,
 )]
 #[serde(rename_all = "snake_case")]
-pub enum Mode {
+pub enum PolicyMode {
     /// They count.
     #[default]
     Enforce,
@@ -18,7 +18,7 @@ pub enum Mode {
     Shadow,
 }
 
-impl Mode {
+impl PolicyMode {
     /// As in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -63,7 +63,7 @@ impl PolicySource {
     }
 }
 
-impl fmt::Display for Mode {
+impl fmt::Display for PolicyMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -75,7 +75,7 @@ impl fmt::Display for PolicySource {
     }
 }
 
-impl FromStr for Mode {
+impl FromStr for PolicyMode {
     /// What would be right.
     type Err = &'static str;
 

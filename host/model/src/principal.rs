@@ -71,30 +71,30 @@ pub struct Principal {
     /// In whose names a submitter may propose; empty: in none.
     pub agents: Vec<Name>,
     /// Whether a token proved it. Without one the caller is whoever reaches the loopback address, and may give a name.
-    pub proved: bool,
+    pub authenticated: bool,
 }
 
 impl Principal {
     /// Whoever reaches a host without tokens.
     #[must_use]
-    pub fn local() -> Self {
+    pub fn local_caller() -> Self {
         Self {
             name: "operator".to_owned(),
             role: Role::Admin,
             agents: Vec::new(),
-            proved: false,
+            authenticated: false,
         }
     }
 
     /// Whether it may do what this role may: its own, reading, and everything for an administrator.
     #[must_use]
-    pub fn may(&self, needed: Role) -> bool {
+    pub fn can_act_as(&self, needed: Role) -> bool {
         self.role == Role::Admin || self.role == needed || needed == Role::Reader
     }
 
     /// Whether it may propose and report in an agent's name.
     #[must_use]
-    pub fn speaks_for(&self, agent: &Name) -> bool {
+    pub fn can_propose_for(&self, agent: &Name) -> bool {
         self.role == Role::Admin || self.agents.contains(agent)
     }
 }

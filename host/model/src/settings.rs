@@ -28,7 +28,7 @@ impl Settings {
         if text.len() > 4 * MAX_SETTINGS {
             return Err(too_long(text.len()));
         }
-        let Unambiguous(value) = serde_json::from_str(text).map_err(|error| {
+        let UniqueKeysJson(value) = serde_json::from_str(text).map_err(|error| {
             FieldError::new(
                 "settings",
                 format!("cannot be read: {error}"),
@@ -75,7 +75,7 @@ impl Settings {
     /// The SHA-256 of the canonical text.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        Digest::of(self.0.as_bytes())
+        Digest::hash_bytes(self.0.as_bytes())
     }
 }
 
@@ -108,24 +108,24 @@ impl Serialize for Settings {
 
 impl<'de> Deserialize<'de> for Settings {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Unambiguous(value) = Unambiguous::deserialize(deserializer)?;
+        let UniqueKeysJson(value) = UniqueKeysJson::deserialize(deserializer)?;
         Self::from_value(value)
             .map_err(|error| D::Error::custom(format_args!("{}; {}", error.problem, error.remedy)))
     }
 }
 
 /// JSON in which no key appears twice: of two, each reader would take another.
-struct Unambiguous(Value);
+struct UniqueKeysJson(Value);
 
-impl<'de> Deserialize<'de> for Unambiguous {
+impl<'de> Deserialize<'de> for UniqueKeysJson {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(UnambiguousVisitor).map(Self)
+        deserializer.deserialize_any(UniqueKeysVisitor).map(Self)
     }
 }
 
-struct UnambiguousVisitor;
+struct UniqueKeysVisitor;
 
-impl<'de> Visitor<'de> for UnambiguousVisitor {
+impl<'de> Visitor<'de> for UniqueKeysVisitor {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -164,7 +164,7 @@ impl<'de> Visitor<'de> for UnambiguousVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut array = Vec::new();
-        while let Some(Unambiguous(item)) = items.next_element()? {
+        while let Some(UniqueKeysJson(item)) = items.next_element()? {
             array.push(item);
         }
         Ok(Value::Array(array))
@@ -178,10 +178,10 @@ impl<'de> Visitor<'de> for UnambiguousVisitor {
             if object.contains_key(&key) {
                 return Err(A::Error::custom(format_args!(
                     "the key {:?} is there twice",
-                    super::check::clip(&key)
+                    super::check::clip_for_error(&key)
                 )));
             }
-            let Unambiguous(value) = entries.next_value()?;
+            let UniqueKeysJson(value) = entries.next_value()?;
             if key == TOML_DATE && value.is_string() {
                 return Ok(value);
             }
@@ -206,7 +206,10 @@ mod tests {
         let again: Settings = serde_json::from_str(settings.as_str()).unwrap();
         assert_eq!(again, settings);
         assert_eq!(serde_json::to_string(&settings).unwrap(), settings.as_str());
-        assert_eq!(settings.digest(), Digest::of(settings.as_str().as_bytes()));
+        assert_eq!(
+            settings.digest(),
+            Digest::hash_bytes(settings.as_str().as_bytes())
+        );
         // As a table of ark.toml arrives.
         let table: Settings = toml::from_str("b = [1, 2.5, { z = 1 }, 2026-12-25]").unwrap();
         assert_eq!(table.as_str(), r#"{"b":[1,2.5,{"z":1},"2026-12-25"]}"#);

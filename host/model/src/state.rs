@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::check::{FieldError, canonical_json, clip};
+use super::check::{FieldError, canonical_json, clip_for_error};
 
 /// What the keys of secrets start with.
 pub const SECRET_PREFIX: &str = "secret/";
@@ -23,7 +23,7 @@ pub fn check_key(field: &str, key: &str) -> Result<(), FieldError> {
     }
     Err(FieldError::new(
         field,
-        format!("is {:?}", clip(key)),
+        format!("is {:?}", clip_for_error(key)),
         "give 1 to 256 bytes without control characters",
     ))
 }
@@ -39,7 +39,7 @@ pub fn canonical_value(field: &str, json: &str) -> Result<String, FieldError> {
             field,
             format!(
                 "has the integer {}, which does not fit 64 bits",
-                clip(integer)
+                clip_for_error(integer)
             ),
             "give it as a string, or as a float with a decimal point",
         ));

@@ -116,7 +116,7 @@ pub enum RuleResult {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower)]
 #[component(variant)]
 #[serde(untagged)]
-pub enum Value {
+pub enum ObservedValue {
     /// Nothing to show.
     #[component(name = "none")]
     None,
@@ -131,7 +131,7 @@ pub enum Value {
     Text(String),
 }
 
-impl PartialSchema for Value {
+impl PartialSchema for ObservedValue {
     fn schema() -> RefOr<Schema> {
         ObjectBuilder::new()
             .schema_type(SchemaType::from_iter([
@@ -147,7 +147,7 @@ impl PartialSchema for Value {
     }
 }
 
-impl ToSchema for Value {
+impl ToSchema for ObservedValue {
     fn name() -> Cow<'static, str> {
         Cow::Borrowed("Observed")
     }
@@ -162,9 +162,9 @@ pub struct RuleAnswer {
     /// The answer.
     pub answer: RuleResult,
     /// What was observed.
-    pub observed: Value,
+    pub observed: ObservedValue,
     /// The limit it was held against.
-    pub limit: Value,
+    pub limit: ObservedValue,
     /// For numeric limits: the nearest value that would pass, the rest being equal; absent where none would.
     #[component(name = "nearest-passing")]
     pub nearest_passing: Option<f64>,

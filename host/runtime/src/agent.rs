@@ -8,7 +8,7 @@ use wasmtime::component::{Linker, ResourceTableError};
 use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline};
 
 use ark_model::action::Action;
-use ark_model::check::{check, clip_to};
+use ark_model::check::{check_action, clip_to};
 use ark_model::ids::Digest;
 use ark_model::signal::Signal;
 use ark_model::state::{Memory, NewMemory, StateEntry, StateWrite, Truth, TruthWrite};
@@ -45,7 +45,7 @@ const SLOW_TICKS: u64 = 2;
 /// What wasmtime says when lists and strings that cross between guest and host, arguments and results alike, are too large together.
 const TOO_MUCH_DATA: &str = "too much data is being copied between the host and the guest";
 /// The most characters of a backtrace: its function names are the guest's.
-const BACKTRACE: usize = 4096;
+const MAX_BACKTRACE_CHARS: usize = 4096;
 /// What wasmtime says when a component has more core instances than its store may hold; it has no type of its own.
 const TOO_MANY_INSTANCES: &str = "resource limit exceeded: instance count";
 
@@ -141,7 +141,7 @@ impl InvocationFailure {
 
     /// Whether it counts against the agent.
     #[must_use]
-    pub const fn is_the_agents(&self) -> bool {
+    pub const fn is_agents_fault(&self) -> bool {
         !matches!(self, Self::RejectedSignal(_) | Self::NoRoom(_))
     }
 }
@@ -189,11 +189,11 @@ impl InvocationReport {
 
 /// Whose thread a guest runs on.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Thread {
+pub(super) enum ThreadOwner {
     /// One that runs guests only and may be given up after a slow one.
-    Guests,
+    GuestPool,
     /// One that goes on afterwards: its priority stays as it is.
-    Callers,
+    Caller,
 }
 
 /// An agent, compiled and linked.
@@ -227,15 +227,15 @@ impl Agent {
         ceiling: &Limits,
     ) -> Result<Self, LoadError> {
         let limits = ceiling.tightened_by(&manifest.limits)?;
-        let digest = Digest::of(bytes);
+        let digest = Digest::hash_bytes(bytes);
         if digest != manifest.sha256 {
             return Err(LoadError::WrongDigest {
                 expected: manifest.sha256,
                 found: digest,
             });
         }
-        let component = load::compile(engine, bytes)?;
-        let refused: Vec<String> = load::imports(engine, &component.component_type())
+        let component = load::compile_component(engine, bytes)?;
+        let refused: Vec<String> = load::list_imports(engine, &component.component_type())
             .into_iter()
             .filter(|import| !load::agent_may_import(import, &manifest.capabilities))
             .collect();
@@ -247,7 +247,7 @@ impl Agent {
             problem: format!("{error:#}"),
         };
         let mut linker = Linker::<Session>::new(engine.wasmtime());
-        super::wasi::link(&mut linker).map_err(wrong_world)?;
+        super::wasi::link_wasi(&mut linker).map_err(wrong_world)?;
         bindings::ark::agent::host::add_to_linker::<Session, wasmtime::component::HasSelf<Session>>(
             &mut linker,
             |session| session,
@@ -269,16 +269,16 @@ impl Agent {
     fn check_metadata(&self) -> Result<(), LoadError> {
         let deadline = Instant::now() + self.limits.deadline;
         let metadata = self
-            .start(
-                Arc::new(Offline),
-                &Tape::record(),
+            .start_instance(
+                Arc::new(OfflineServices),
+                &Tape::new_recording(),
                 deadline,
-                Thread::Callers,
+                ThreadOwner::Caller,
             )
             .and_then(|(mut store, agent)| {
                 agent
                     .call_metadata(&mut store)
-                    .map_err(|error| self.classify(&error))
+                    .map_err(|error| self.classify_error(&error))
             })
             .map_err(|failure| LoadError::Failed(failure.to_string()))?;
         for (field, expected, found) in [
@@ -286,7 +286,7 @@ impl Agent {
             ("version", self.manifest.version.as_str(), &metadata.version),
         ] {
             if expected != found {
-                let found = ark_model::check::clip(found);
+                let found = ark_model::check::clip_for_error(found);
                 return Err(LoadError::WrongMetadata {
                     field,
                     expected: expected.to_owned(),
@@ -327,9 +327,15 @@ impl Agent {
     }
 
     /// As [`Agent::invoke`], on a thread whose priority must stay.
-    pub(super) fn invoke_here(&self, signal: &Signal, deadline: Instant) -> InvocationReport {
-        let services = Arc::new(Offline);
-        self.handle(signal, services, &Tape::record(), deadline, Thread::Callers)
+    pub(super) fn invoke_offline(&self, signal: &Signal, deadline: Instant) -> InvocationReport {
+        let services = Arc::new(OfflineServices);
+        self.handle_signal(
+            signal,
+            services,
+            &Tape::new_recording(),
+            deadline,
+            ThreadOwner::Caller,
+        )
     }
 
     /// Handles a signal in a fresh instance. Blocks until it is done or ended, `deadline` at the latest. A guest that runs for long lowers the
@@ -341,20 +347,32 @@ impl Agent {
         services: Arc<dyn Services>,
         deadline: Instant,
     ) -> InvocationReport {
-        self.handle(signal, services, &Tape::record(), deadline, Thread::Guests)
+        self.handle_signal(
+            signal,
+            services,
+            &Tape::new_recording(),
+            deadline,
+            ThreadOwner::GuestPool,
+        )
     }
 
     /// Handles a signal as it was handled once: told the same from outside. The second part says where it did something else than then.
     #[must_use]
-    pub fn replay(
+    pub fn replay_recording(
         &self,
         signal: &Signal,
         recording: Recording,
     ) -> (InvocationReport, Option<String>) {
-        let tape = Tape::play(recording);
+        let tape = Tape::from_recording(recording);
         let deadline = Instant::now() + self.limits.deadline;
-        let report = self.handle(signal, Arc::new(Offline), &tape, deadline, Thread::Callers);
-        (report, tape.diverged())
+        let report = self.handle_signal(
+            signal,
+            Arc::new(OfflineServices),
+            &tape,
+            deadline,
+            ThreadOwner::Caller,
+        );
+        (report, tape.divergence())
     }
 
     /// Asks it whether it is well, in a fresh instance; `Ok`: it is. Blocks until it has answered, `deadline` at the latest. What it writes
@@ -362,38 +380,45 @@ impl Agent {
     ///
     /// # Errors
     /// It failed, or says itself that it is not well.
-    pub fn heartbeat(
+    pub fn check_heartbeat(
         &self,
         services: Arc<dyn Services>,
         deadline: Instant,
     ) -> Result<(), InvocationFailure> {
-        let (mut store, agent) = self.start(services, &Tape::record(), deadline, Thread::Guests)?;
+        let (mut store, agent) = self.start_instance(
+            services,
+            &Tape::new_recording(),
+            deadline,
+            ThreadOwner::GuestPool,
+        )?;
         match agent.call_heartbeat(&mut store) {
             Ok(_) if Instant::now() >= deadline => {
                 Err(InvocationFailure::DeadlineExceeded(self.limits.deadline))
             }
             Ok(Ok(())) => Ok(()),
-            Ok(Err(reason)) => Err(InvocationFailure::Reported(ark_model::check::clip(&reason))),
-            Err(error) => Err(self.classify(&error)),
+            Ok(Err(reason)) => Err(InvocationFailure::Reported(
+                ark_model::check::clip_for_error(&reason),
+            )),
+            Err(error) => Err(self.classify_error(&error)),
         }
     }
 
-    fn handle(
+    fn handle_signal(
         &self,
         signal: &Signal,
         services: Arc<dyn Services>,
         tape: &Tape,
         deadline: Instant,
-        thread: Thread,
+        thread: ThreadOwner,
     ) -> InvocationReport {
         let started = Instant::now();
         let deadline = deadline.min(started + self.limits.deadline);
-        let (mut store, agent) = match self.start(services, tape, deadline, thread) {
+        let (mut store, agent) = match self.start_instance(services, tape, deadline, thread) {
             Ok(started) => started,
             Err(failure) => {
                 return InvocationReport {
                     duration: started.elapsed(),
-                    recording: tape.take(),
+                    recording: tape.take_recording(),
                     ..InvocationReport::not_run(failure)
                 };
             }
@@ -414,14 +439,14 @@ impl Agent {
             Ok(_) if Instant::now() >= deadline => {
                 Err(InvocationFailure::DeadlineExceeded(self.limits.deadline))
             }
-            Ok(Ok(actions)) => self.effects(actions, store.data_mut()),
+            Ok(Ok(actions)) => self.collect_effects(actions, store.data_mut()),
             Ok(Err(wit::Error::InvalidSignal(reason))) => Err(InvocationFailure::RejectedSignal(
-                ark_model::check::clip(&reason),
+                ark_model::check::clip_for_error(&reason),
             )),
-            Ok(Err(wit::Error::Failed(reason))) => {
-                Err(InvocationFailure::Reported(ark_model::check::clip(&reason)))
-            }
-            Err(error) => Err(self.classify(&error)),
+            Ok(Err(wit::Error::Failed(reason))) => Err(InvocationFailure::Reported(
+                ark_model::check::clip_for_error(&reason),
+            )),
+            Err(error) => Err(self.classify_error(&error)),
         };
         let fuel = self.limits.fuel - store.get_fuel().unwrap_or(0).min(self.limits.fuel);
         let session = store.data();
@@ -432,18 +457,18 @@ impl Agent {
             host_calls: session.host_calls,
             instantiation,
             duration: started.elapsed(),
-            log: session.log.take(),
-            recording: tape.take(),
+            log: session.log.take_lines(),
+            recording: tape.take_recording(),
             slow: session.slow,
         }
     }
 
-    fn start(
+    fn start_instance(
         &self,
         services: Arc<dyn Services>,
         tape: &Tape,
         deadline: Instant,
-        thread: Thread,
+        thread: ThreadOwner,
     ) -> Result<(Store<Session>, bindings::Agent), InvocationFailure> {
         let session = Session::new(&self.limits, &self.manifest, services, tape, deadline);
         let mut store = Store::new(self.engine.wasmtime(), session);
@@ -464,23 +489,22 @@ impl Agent {
             if Instant::now() >= session.deadline {
                 return Ok(UpdateDeadline::Interrupt);
             }
-            if !session.slow && thread == Thread::Guests {
+            if !session.slow && thread == ThreadOwner::GuestPool {
                 session.slow = true;
-                priority::lower();
+                priority::lower_thread_priority();
             }
             Ok(UpdateDeadline::Continue(ticks_until(session.deadline)))
         });
-        let agent =
-            self.pre
-                .instantiate(&mut store)
-                .map_err(|error| match self.classify(&error) {
-                    InvocationFailure::Trap { message, .. } => InvocationFailure::Start(message),
-                    failure => failure,
-                })?;
+        let agent = self.pre.instantiate(&mut store).map_err(|error| {
+            match self.classify_error(&error) {
+                InvocationFailure::Trap { message, .. } => InvocationFailure::Start(message),
+                failure => failure,
+            }
+        })?;
         Ok((store, agent))
     }
 
-    fn effects(
+    fn collect_effects(
         &self,
         actions: Vec<Action>,
         session: &mut Session,
@@ -496,7 +520,7 @@ impl Agent {
             if bytes > self.limits.output_bytes {
                 return Err(InvocationFailure::LimitReached("output_bytes"));
             }
-            checked.push(check(action).map_err(|error| {
+            checked.push(check_action(action).map_err(|error| {
                 InvocationFailure::InvalidOutput(format!("action {index}: {error}"))
             })?);
         }
@@ -509,7 +533,7 @@ impl Agent {
         })
     }
 
-    fn classify(&self, error: &wasmtime::Error) -> InvocationFailure {
+    fn classify_error(&self, error: &wasmtime::Error) -> InvocationFailure {
         if let Some(reached) = error.downcast_ref::<LimitReached>() {
             return match reached.limit {
                 "deadline" => InvocationFailure::DeadlineExceeded(self.limits.deadline),
@@ -535,7 +559,7 @@ impl Agent {
         let backtrace = || {
             error
                 .downcast_ref::<wasmtime::WasmBacktrace>()
-                .map(|frames| clip_to(&frames.to_string(), BACKTRACE))
+                .map(|frames| clip_to(&frames.to_string(), MAX_BACKTRACE_CHARS))
                 .unwrap_or_default()
         };
         match error.downcast_ref::<wasmtime::Trap>() {
@@ -549,7 +573,7 @@ impl Agent {
                 backtrace: backtrace(),
             },
             None => {
-                let message = ark_model::check::clip(&error.root_cause().to_string());
+                let message = ark_model::check::clip_for_error(&error.root_cause().to_string());
                 InvocationFailure::Trap {
                     message,
                     backtrace: backtrace(),
@@ -560,30 +584,30 @@ impl Agent {
 }
 
 /// Services for a component that is asked for its metadata, probed, or played back.
-pub(super) struct Offline;
+pub(super) struct OfflineServices;
 
-impl Services for Offline {
+impl Services for OfflineServices {
     fn state_get(&self, _: &str) -> Result<(u64, Option<StateEntry>), ServiceError> {
-        Err(offline())
+        Err(offline_error())
     }
 
     fn state_list(&self, _: &str, _: u32) -> Result<Vec<String>, ServiceError> {
-        Err(offline())
+        Err(offline_error())
     }
 
     fn memory_recent(&self, _: Option<&str>, _: u32) -> Result<Vec<Memory>, ServiceError> {
-        Err(offline())
+        Err(offline_error())
     }
 
     fn truth_get(&self, _: &str) -> Result<Option<Truth>, ServiceError> {
-        Err(offline())
+        Err(offline_error())
     }
 
-    fn check(&self, _: Action) -> Result<Preview, ServiceError> {
-        Err(offline())
+    fn check_action(&self, _: Action) -> Result<Preview, ServiceError> {
+        Err(offline_error())
     }
 }
 
-fn offline() -> ServiceError {
+fn offline_error() -> ServiceError {
     ServiceError("there is no live host behind this call".to_owned())
 }

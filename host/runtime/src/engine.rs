@@ -81,7 +81,7 @@ impl Engine {
             .relaxed_simd_deterministic(true)
             .wasm_memory64(false)
             .memory_init_cow(true)
-            .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(config)));
+            .allocation_strategy(InstanceAllocationStrategy::Pooling(pooling_config(config)));
         if let Some(dir) = &config.cache_dir {
             wasm.cache(Some(open_cache(dir)?));
         }
@@ -106,7 +106,7 @@ impl Engine {
     }
 }
 
-fn pool(config: &EngineConfig) -> PoolingAllocationConfig {
+fn pooling_config(config: &EngineConfig) -> PoolingAllocationConfig {
     // An agent made with Rust's standard library has 3 core instances, one made from a scripting language some more.
     const CORE_INSTANCES: u32 = 4;
     let mut pool = PoolingAllocationConfig::default();

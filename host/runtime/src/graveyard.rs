@@ -90,7 +90,7 @@ impl Pin {
 
     /// A pin of one's own choice: only for tools that look at a module without trusting it.
     #[must_use]
-    pub const fn of(digest: Digest) -> Self {
+    pub const fn from_digest(digest: Digest) -> Self {
         Self(digest)
     }
 
@@ -104,12 +104,12 @@ impl Pin {
     ///
     /// # Errors
     /// As [`PinnedGraveyard::load`], short of compiling.
-    pub fn check(self, source: &GraveyardSource) -> Result<Vec<u8>, PinError> {
+    pub fn verify_source(self, source: &GraveyardSource) -> Result<Vec<u8>, PinError> {
         let (origin, bytes) = match source {
             GraveyardSource::Embedded => ("the embedded module".to_owned(), EMBEDDED.to_vec()),
             GraveyardSource::File(path) => (path.display().to_string(), read_unwritable(path)?),
         };
-        let found = Digest::of(&bytes);
+        let found = Digest::hash_bytes(&bytes);
         if found != self.0 {
             return Err(PinError::WrongDigest {
                 origin,
@@ -135,7 +135,7 @@ impl PinnedGraveyard {
     /// # Errors
     /// See [`PinError`]: each says which it is.
     pub fn load(engine: &Engine, source: &GraveyardSource, pin: Pin) -> Result<Self, PinError> {
-        let bytes = pin.check(source)?;
+        let bytes = pin.verify_source(source)?;
         let policy = Policy::load(engine, &bytes)?;
         let vectors = run_vectors(&policy)?;
         Ok(Self { policy, vectors })

@@ -12,15 +12,15 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use ark_model::action::Action;
-use ark_model::check::{canonical_json, check};
+use ark_model::check::{canonical_json, check_action};
 use ark_model::decision::Outcome;
 use ark_model::state::{self, Memory, NewMemory, StateEntry, StateWrite, Truth, TruthWrite};
 use ark_model::verdict::RuleAnswer;
 
 use super::agent::{LogLevel, bindings::ark::agent::host as wit};
-use super::limits::{LimitReached, Limits, Meter};
+use super::limits::{LimitReached, Limits, ResourceMeter};
 use super::manifest::Manifest;
-use super::recording::{Tape, Taped};
+use super::recording::{Tape, TapedServices};
 use super::wasi::SharedLog;
 
 /// The most entries a list call returns.
@@ -72,7 +72,7 @@ pub trait Services: Send + Sync {
     ///
     /// # Errors
     /// They cannot be asked now.
-    fn check(&self, action: Action) -> Result<Preview, ServiceError>;
+    fn check_action(&self, action: Action) -> Result<Preview, ServiceError>;
 }
 
 /// Why a service could not be had.
@@ -93,13 +93,13 @@ pub struct Preview {
 
 /// What lives for one invocation.
 pub(super) struct Session {
-    pub(super) meter: Meter,
+    pub(super) meter: ResourceMeter,
     pub(super) deadline: Instant,
     /// It ran for long enough to be moved behind the others: its thread's priority is lowered.
     pub(super) slow: bool,
     pub(super) log: SharedLog,
     pub(super) host_calls: u32,
-    pub(super) writes: Writes,
+    pub(super) writes: BufferedWrites,
     table: ResourceTable,
     wasi: WasiCtx,
     limits: Arc<Limits>,
@@ -110,7 +110,7 @@ pub(super) struct Session {
 
 /// What an invocation has written so far.
 #[derive(Debug, Default)]
-pub(super) struct Writes {
+pub(super) struct BufferedWrites {
     count: u32,
     pub(super) state: BTreeMap<String, StateWrite>,
     pub(super) memories: Vec<NewMemory>,
@@ -129,17 +129,17 @@ impl Session {
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.resources);
         Self {
-            meter: Meter::new(limits.memory_bytes, limits.table_elements, limits.instances),
+            meter: ResourceMeter::new(limits.memory_bytes, limits.table_elements, limits.instances),
             deadline,
             slow: false,
-            wasi: super::wasi::context(&log, tape),
+            wasi: super::wasi::build_context(&log, tape),
             log,
             host_calls: 0,
-            writes: Writes::default(),
+            writes: BufferedWrites::default(),
             table,
             limits: Arc::clone(limits),
             manifest: Arc::clone(manifest),
-            services: Arc::new(Taped {
+            services: Arc::new(TapedServices {
                 tape: tape.clone(),
                 services,
             }),
@@ -148,7 +148,7 @@ impl Session {
     }
 
     /// Counts a call and its bytes; ends the invocation past a limit.
-    fn charge(&mut self, bytes: usize) -> wasmtime::Result<()> {
+    fn charge_call(&mut self, bytes: usize) -> wasmtime::Result<()> {
         self.host_calls += 1;
         if self.host_calls > self.limits.host_calls {
             return Err(LimitReached {
@@ -178,22 +178,22 @@ impl Session {
     }
 
     /// A key as it stands for this invocation: its revision and, unless it is deleted, its value.
-    fn current(&self, key: &str) -> Result<(u64, Option<String>), wit::HostError> {
+    fn current_value(&self, key: &str) -> Result<(u64, Option<String>), wit::HostError> {
         if let Some(write) = self.writes.state.get(key) {
             Ok((write.expected + 1, write.value_json.clone()))
         } else {
-            let (revision, entry) = self.services.state_get(key).map_err(unavailable)?;
+            let (revision, entry) = self.services.state_get(key).map_err(unavailable_error)?;
             Ok((revision, entry.map(|entry| entry.value_json)))
         }
     }
 
-    fn put(
+    fn buffer_write(
         &mut self,
         key: String,
         value_json: Option<String>,
         expected: Option<u64>,
     ) -> Result<u64, wit::HostError> {
-        let (revision, value) = self.current(&key)?;
+        let (revision, value) = self.current_value(&key)?;
         let seen = if value.is_some() { revision } else { 0 };
         let missing = value_json.is_none() && value.is_none();
         if missing || expected.is_some_and(|expected| expected != seen && expected != revision) {
@@ -228,14 +228,14 @@ impl WasiView for Session {
 
 impl wit::Host for Session {
     fn log(&mut self, level: wit::Level, message: String) -> wasmtime::Result<()> {
-        self.charge(0)?;
+        self.charge_call(0)?;
         let level = match level {
             wit::Level::Debug => LogLevel::Debug,
             wit::Level::Info => LogLevel::Info,
             wit::Level::Warn => LogLevel::Warn,
             wit::Level::Error => LogLevel::Error,
         };
-        self.log.add(level, &message);
+        self.log.add_line(level, &message);
         Ok(())
     }
 
@@ -243,11 +243,11 @@ impl wit::Host for Session {
         &mut self,
         key: String,
     ) -> wasmtime::Result<Result<Option<wit::StateEntry>, wit::HostError>> {
-        self.charge(key.len())?;
+        self.charge_call(key.len())?;
         if let Err(error) = check_key(&key) {
             return Ok(Err(error));
         }
-        let found = match self.current(&key) {
+        let found = match self.current_value(&key) {
             Ok((revision, value)) => value.map(|value_json| wit::StateEntry {
                 value_json,
                 revision,
@@ -264,19 +264,19 @@ impl wit::Host for Session {
         value_json: String,
         expected: Option<u64>,
     ) -> wasmtime::Result<Result<u64, wit::HostError>> {
-        self.charge(key.len().saturating_add(value_json.len()))?;
+        self.charge_call(key.len().saturating_add(value_json.len()))?;
         self.charge_write()?;
         if let Err(error) = check_key(&key) {
             return Ok(Err(error));
         }
         let value = match state::canonical_value("value-json", &value_json) {
             Ok(value) => value,
-            Err(error) => return Ok(invalid(&error.to_string())),
+            Err(error) => return Ok(invalid_input(&error.to_string())),
         };
         if let Err(error) = self.services.state_writable(&key) {
-            return Ok(Err(unavailable(error)));
+            return Ok(Err(unavailable_error(error)));
         }
-        Ok(self.put(key, Some(value), expected))
+        Ok(self.buffer_write(key, Some(value), expected))
     }
 
     fn state_delete(
@@ -284,12 +284,12 @@ impl wit::Host for Session {
         key: String,
         expected: Option<u64>,
     ) -> wasmtime::Result<Result<u64, wit::HostError>> {
-        self.charge(key.len())?;
+        self.charge_call(key.len())?;
         self.charge_write()?;
         if let Err(error) = check_key(&key) {
             return Ok(Err(error));
         }
-        Ok(self.put(key, None, expected))
+        Ok(self.buffer_write(key, None, expected))
     }
 
     fn state_list(
@@ -297,13 +297,13 @@ impl wit::Host for Session {
         prefix: String,
         limit: u32,
     ) -> wasmtime::Result<Result<Vec<String>, wit::HostError>> {
-        self.charge(prefix.len())?;
+        self.charge_call(prefix.len())?;
         let limit = limit.min(MAX_LISTED);
         // So many more as this invocation may have deleted.
         let reach = limit.saturating_add(self.limits.writes);
         let stored = match self.services.state_list(&prefix, reach) {
             Ok(keys) => keys,
-            Err(error) => return Ok(Err(unavailable(error))),
+            Err(error) => return Ok(Err(unavailable_error(error))),
         };
         let mut keys: std::collections::BTreeSet<String> = stored.into_iter().collect();
         for (key, write) in self
@@ -327,7 +327,7 @@ impl wit::Host for Session {
         entry: wit::Memory,
         ttl_seconds: Option<u64>,
     ) -> wasmtime::Result<Result<(), wit::HostError>> {
-        self.charge(
+        self.charge_call(
             entry
                 .kind
                 .len()
@@ -337,14 +337,14 @@ impl wit::Host for Session {
         self.charge_write()?;
         let metadata = match canonical_json("metadata-json", &entry.metadata_json) {
             Ok(metadata) if metadata.is_object() => metadata,
-            Ok(_) => return Ok(invalid("metadata-json: give a JSON object")),
-            Err(error) => return Ok(invalid(&error.to_string())),
+            Ok(_) => return Ok(invalid_input("metadata-json: give a JSON object")),
+            Err(error) => return Ok(invalid_input(&error.to_string())),
         };
         if entry.kind.is_empty()
             || entry.kind.len() > 64
             || entry.kind.chars().any(char::is_control)
         {
-            return Ok(invalid("kind: give 1 to 64 bytes of plain text"));
+            return Ok(invalid_input("kind: give 1 to 64 bytes of plain text"));
         }
         let memory = Memory {
             kind: entry.kind,
@@ -363,13 +363,13 @@ impl wit::Host for Session {
         kind: Option<String>,
         limit: u32,
     ) -> wasmtime::Result<Result<Vec<wit::Memory>, wit::HostError>> {
-        self.charge(kind.as_ref().map_or(0, String::len))?;
+        self.charge_call(kind.as_ref().map_or(0, String::len))?;
         let memories = match self
             .services
             .memory_recent(kind.as_deref(), limit.min(MAX_LISTED))
         {
             Ok(memories) => memories,
-            Err(error) => return Ok(Err(unavailable(error))),
+            Err(error) => return Ok(Err(unavailable_error(error))),
         };
         self.charge_bytes(
             memories
@@ -389,7 +389,7 @@ impl wit::Host for Session {
         &mut self,
         key: String,
     ) -> wasmtime::Result<Result<Option<wit::Truth>, wit::HostError>> {
-        self.charge(key.len())?;
+        self.charge_call(key.len())?;
         if let Err(error) = check_key(&key) {
             return Ok(Err(error));
         }
@@ -397,7 +397,7 @@ impl wit::Host for Session {
             Some(write) => Some(write.truth.clone()),
             None => match self.services.truth_get(&key) {
                 Ok(truth) => truth,
-                Err(error) => return Ok(Err(unavailable(error))),
+                Err(error) => return Ok(Err(unavailable_error(error))),
             },
         };
         self.charge_bytes(truth.as_ref().map_or(0, |truth| truth.value_json.len()))?;
@@ -414,7 +414,7 @@ impl wit::Host for Session {
         truth: wit::Truth,
     ) -> wasmtime::Result<Result<(), wit::HostError>> {
         let sources: usize = truth.sources.iter().map(String::len).sum();
-        self.charge(
+        self.charge_call(
             key.len()
                 .saturating_add(truth.value_json.len())
                 .saturating_add(sources),
@@ -435,11 +435,11 @@ impl wit::Host for Session {
             return Ok(Err(error));
         }
         if !(0.0..=1.0).contains(&truth.confidence) {
-            return Ok(invalid("confidence: give a number from 0 to 1"));
+            return Ok(invalid_input("confidence: give a number from 0 to 1"));
         }
         let value_json = match state::canonical_value("value-json", &truth.value_json) {
             Ok(value) => value,
-            Err(error) => return Ok(invalid(&error.to_string())),
+            Err(error) => return Ok(invalid_input(&error.to_string())),
         };
         let truth = Truth {
             value_json,
@@ -456,10 +456,10 @@ impl wit::Host for Session {
         &mut self,
         key: String,
     ) -> wasmtime::Result<Result<Option<String>, wit::HostError>> {
-        self.charge(key.len())?;
+        self.charge_call(key.len())?;
         let set = match self.services.config_get(&key) {
             Ok(value) => value,
-            Err(error) => return Ok(Err(unavailable(error))),
+            Err(error) => return Ok(Err(unavailable_error(error))),
         };
         let value = set.or_else(|| self.manifest.config.get(&key).map(ToString::to_string));
         self.charge_bytes(value.as_ref().map_or(0, String::len))?;
@@ -467,14 +467,14 @@ impl wit::Host for Session {
     }
 
     fn check(&mut self, action: Action) -> wasmtime::Result<Result<wit::Preview, wit::HostError>> {
-        self.charge(1024)?;
-        let action = match check(action) {
+        self.charge_call(1024)?;
+        let action = match check_action(action) {
             Ok(action) => action,
             Err(error) => return Ok(Err(wit::HostError::Invalid(error.to_string()))),
         };
-        let preview = match self.services.check(action) {
+        let preview = match self.services.check_action(action) {
             Ok(preview) => preview,
-            Err(error) => return Ok(Err(unavailable(error))),
+            Err(error) => return Ok(Err(unavailable_error(error))),
         };
         Ok(Ok(wit::Preview {
             outcome: match preview.outcome {
@@ -509,10 +509,10 @@ fn check_key(key: &str) -> Result<(), wit::HostError> {
     state::check_key("key", key).map_err(|error| wit::HostError::Invalid(error.to_string()))
 }
 
-fn invalid<T>(problem: &str) -> Result<T, wit::HostError> {
+fn invalid_input<T>(problem: &str) -> Result<T, wit::HostError> {
     Err(wit::HostError::Invalid(problem.to_owned()))
 }
 
-fn unavailable(error: ServiceError) -> wit::HostError {
+fn unavailable_error(error: ServiceError) -> wit::HostError {
     wit::HostError::Unavailable(error.0)
 }

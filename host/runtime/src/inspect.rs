@@ -60,8 +60,8 @@ pub struct Inspection {
 ///
 /// # Errors
 /// It is none, or is malformed.
-pub fn inspect(engine: &Engine, bytes: &[u8]) -> Result<Inspection, LoadError> {
-    let component = load::compile(engine, bytes)?;
+pub fn inspect_component(engine: &Engine, bytes: &[u8]) -> Result<Inspection, LoadError> {
+    let component = load::compile_component(engine, bytes)?;
     let ty = component.component_type();
     let mut imports: Vec<Import> = ty
         .imports(engine.wasmtime())
@@ -70,7 +70,7 @@ pub fn inspect(engine: &Engine, bytes: &[u8]) -> Result<Inspection, LoadError> {
             functions: Vec::new(),
         })
         .collect();
-    let functions = load::imports(engine, &ty);
+    let functions = load::list_imports(engine, &ty);
     for function in &functions {
         let (interface, name) = function.split_once('#').unwrap_or((function, ""));
         if let Some(import) = imports
@@ -106,14 +106,14 @@ pub fn inspect(engine: &Engine, bytes: &[u8]) -> Result<Inspection, LoadError> {
             .map(|import| format!("it imports {import}; a policy imports nothing")),
     );
     let policy = if refused_as_policy.is_empty() {
-        look_at_policy(engine, bytes, &mut refused_as_policy)
+        inspect_policy(engine, bytes, &mut refused_as_policy)
     } else {
         None
     };
     let has = |name: &str| exports.iter().any(|export| export == name);
     Ok(Inspection {
         size: bytes.len(),
-        sha256: Digest::of(bytes),
+        sha256: Digest::hash_bytes(bytes),
         world: match (has("handle"), has("evaluate")) {
             (true, false) => "ark:agent/agent",
             (false, true) if has("evaluate-with") => "ark:policy/configurable-policy",
@@ -122,14 +122,14 @@ pub fn inspect(engine: &Engine, bytes: &[u8]) -> Result<Inspection, LoadError> {
         },
         imports,
         exports,
-        has_vectors: super::vectors::section(bytes).is_some(),
+        has_vectors: super::vectors::find_vectors_section(bytes).is_some(),
         policy,
         refused_as_agent,
         refused_as_policy,
     })
 }
 
-fn look_at_policy(
+fn inspect_policy(
     engine: &Engine,
     bytes: &[u8],
     refused: &mut Vec<String>,

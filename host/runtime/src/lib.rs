@@ -30,7 +30,7 @@ pub use agent::{Agent, Effects, InvocationFailure, InvocationReport, LogLevel, L
 pub use engine::{Engine, EngineConfig, EngineError};
 pub use graveyard::{GraveyardSource, Pin, PinError, PinnedGraveyard};
 pub use host::{Preview, ServiceError, Services};
-pub use inspect::{Import, Inspection, PolicyInspection, inspect};
+pub use inspect::{Import, Inspection, PolicyInspection, inspect_component};
 pub use limits::{LimitError, Limits, LimitsTable};
 pub use load::{LoadError, MAX_COMPONENT_BYTES};
 pub use manifest::{Manifest, ManifestError};
@@ -38,5 +38,5 @@ pub use policy::{
     POLICY_FUEL, Policy, PolicyError, PolicyInstance, SettingsProblem, SettingsRefused,
 };
 pub use probe::{Probe, probe_limits};
-pub use recording::{Call, CallAnswer, RecordedCall, Recording};
-pub use vectors::{Vector, VectorFailure, run_vectors};
+pub use recording::{HostCall, HostCallAnswer, RecordedCall, Recording};
+pub use vectors::{TestVector, VectorFailure, run_vectors};

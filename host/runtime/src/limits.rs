@@ -72,7 +72,7 @@ impl Default for Limits {
 }
 
 /// The most that even an operator may allow: what the engine's pool and the store are built for.
-const UTMOST: Limits = Limits {
+const MAX_LIMITS: Limits = Limits {
     fuel: 1_000_000_000_000,
     deadline: Duration::from_mins(10),
     memory_bytes: 1024 * 1024 * 1024,
@@ -146,8 +146,8 @@ impl Limits {
     ///
     /// # Errors
     /// One of them is 0, which would be no limit that anything could run under, or more than the host can hold.
-    pub fn ceiling(table: &LimitsTable) -> Result<Self, LimitError> {
-        Self::default().with(table, &UTMOST)
+    pub fn ceiling_from_table(table: &LimitsTable) -> Result<Self, LimitError> {
+        Self::default().apply_table(table, &MAX_LIMITS)
     }
 
     /// These limits with the tighter ones of a manifest.
@@ -159,67 +159,67 @@ impl Limits {
             stack_bytes: 0,
             ..self.clone()
         };
-        self.with(tighter, &engine_wide)
+        self.apply_table(tighter, &engine_wide)
     }
 
-    fn with(&self, table: &LimitsTable, most: &Self) -> Result<Self, LimitError> {
+    fn apply_table(&self, table: &LimitsTable, most: &Self) -> Result<Self, LimitError> {
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         Ok(Self {
-            fuel: pick("fuel", self.fuel, table.fuel, most.fuel)?,
-            deadline: Duration::from_millis(pick(
+            fuel: pick_limit("fuel", self.fuel, table.fuel, most.fuel)?,
+            deadline: Duration::from_millis(pick_limit(
                 "deadline_ms",
                 millis(self.deadline),
                 table.deadline_ms,
                 millis(most.deadline),
             )?),
-            memory_bytes: pick(
+            memory_bytes: pick_limit(
                 "memory_bytes",
                 self.memory_bytes,
                 table.memory_bytes,
                 most.memory_bytes,
             )?,
-            table_elements: pick(
+            table_elements: pick_limit(
                 "table_elements",
                 self.table_elements,
                 table.table_elements,
                 most.table_elements,
             )?,
-            instances: pick("instances", self.instances, table.instances, most.instances)?,
-            stack_bytes: pick(
+            instances: pick_limit("instances", self.instances, table.instances, most.instances)?,
+            stack_bytes: pick_limit(
                 "stack_bytes",
                 self.stack_bytes,
                 table.stack_bytes,
                 most.stack_bytes,
             )?,
-            resources: pick("resources", self.resources, table.resources, most.resources)?,
-            host_calls: pick(
+            resources: pick_limit("resources", self.resources, table.resources, most.resources)?,
+            host_calls: pick_limit(
                 "host_calls",
                 self.host_calls,
                 table.host_calls,
                 most.host_calls,
             )?,
-            host_call_bytes: pick(
+            host_call_bytes: pick_limit(
                 "host_call_bytes",
                 self.host_call_bytes,
                 table.host_call_bytes,
                 most.host_call_bytes,
             )?,
-            writes: pick("writes", self.writes, table.writes, most.writes)?,
-            actions: pick("actions", self.actions, table.actions, most.actions)?,
-            output_bytes: pick(
+            writes: pick_limit("writes", self.writes, table.writes, most.writes)?,
+            actions: pick_limit("actions", self.actions, table.actions, most.actions)?,
+            output_bytes: pick_limit(
                 "output_bytes",
                 self.output_bytes,
                 table.output_bytes,
                 most.output_bytes,
             )?,
-            log_bytes: pick("log_bytes", self.log_bytes, table.log_bytes, most.log_bytes)?,
-            concurrency: pick(
+            log_bytes: pick_limit("log_bytes", self.log_bytes, table.log_bytes, most.log_bytes)?,
+            concurrency: pick_limit(
                 "concurrency",
                 self.concurrency,
                 table.concurrency,
                 most.concurrency,
             )?,
-            actions_per_minute: pick(
+            actions_per_minute: pick_limit(
                 "actions_per_minute",
                 self.actions_per_minute,
                 table.actions_per_minute,
@@ -230,7 +230,7 @@ impl Limits {
 }
 
 /// What was asked for if it is between the least that makes sense and `most`, else what stands.
-fn pick<T: Copy + PartialOrd + TryInto<u128>>(
+fn pick_limit<T: Copy + PartialOrd + TryInto<u128>>(
     field: &'static str,
     stands: T,
     asked: Option<T>,
@@ -286,7 +286,7 @@ pub(super) struct LimitReached {
 
 /// Adds up what an instance holds and refuses what goes past the limits.
 #[derive(Debug)]
-pub(super) struct Meter {
+pub(super) struct ResourceMeter {
     memory_limit: usize,
     table_limit: usize,
     instance_limit: usize,
@@ -296,7 +296,7 @@ pub(super) struct Meter {
     pub(super) memory_peak: usize,
 }
 
-impl Meter {
+impl ResourceMeter {
     pub(super) const fn new(
         memory_limit: usize,
         table_limit: usize,
@@ -313,7 +313,7 @@ impl Meter {
     }
 }
 
-impl ResourceLimiter for Meter {
+impl ResourceLimiter for ResourceMeter {
     fn memory_growing(
         &mut self,
         current: usize,
@@ -378,7 +378,7 @@ mod tests {
 
     #[test]
     fn a_manifest_can_only_tighten_and_nothing_can_be_switched_off() {
-        let ceiling = Limits::ceiling(&LimitsTable {
+        let ceiling = Limits::ceiling_from_table(&LimitsTable {
             fuel: Some(1000),
             ..LimitsTable::default()
         })
@@ -430,7 +430,7 @@ mod tests {
         );
         for field in all.as_object().unwrap().keys() {
             let zero = table(&format!("{{\"{field}\": 0}}"));
-            let error = Limits::ceiling(&zero).unwrap_err();
+            let error = Limits::ceiling_from_table(&zero).unwrap_err();
             assert_eq!(error.field, field);
         }
     }

@@ -86,7 +86,7 @@ pub enum LoadError {
 }
 
 /// Compiles a component after looking at its first bytes.
-pub(super) fn compile(engine: &Engine, bytes: &[u8]) -> Result<Component, LoadError> {
+pub(super) fn compile_component(engine: &Engine, bytes: &[u8]) -> Result<Component, LoadError> {
     if bytes.len() > MAX_COMPONENT_BYTES {
         return Err(LoadError::TooLarge { bytes: bytes.len() });
     }
@@ -95,26 +95,26 @@ pub(super) fn compile(engine: &Engine, bytes: &[u8]) -> Result<Component, LoadEr
         Some([0, b'a', b's', b'm', ..]) => {}
         _ => return Err(LoadError::NotWasm),
     }
-    super::shape::check(bytes)?;
+    super::shape::check_declared_counts(bytes)?;
     Component::from_binary(engine.wasmtime(), bytes)
         .map_err(|error| LoadError::Malformed(format!("{error:#}")))
 }
 
 /// The functions (and other things than types) that a component imports, as `interface#function`.
-pub(super) fn imports(engine: &Engine, component: &ComponentType) -> Vec<String> {
+pub(super) fn list_imports(engine: &Engine, component: &ComponentType) -> Vec<String> {
     let mut found = Vec::new();
     for (name, import) in component.imports(engine.wasmtime()) {
-        collect(engine, name, import.ty, &mut found);
+        collect_imports(engine, name, import.ty, &mut found);
     }
     found
 }
 
-fn collect(engine: &Engine, name: &str, item: ComponentItem, found: &mut Vec<String>) {
+fn collect_imports(engine: &Engine, name: &str, item: ComponentItem, found: &mut Vec<String>) {
     match item {
         ComponentItem::ComponentInstance(instance) => {
             for (inner, export) in instance.exports(engine.wasmtime()) {
                 let separator = if name.contains('#') { '.' } else { '#' };
-                collect(
+                collect_imports(
                     engine,
                     &format!("{name}{separator}{inner}"),
                     export.ty,

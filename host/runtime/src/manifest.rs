@@ -68,7 +68,7 @@ impl Manifest {
     ///
     /// # Errors
     /// See [`ManifestError`]; it names the field.
-    pub fn read(path: &Path) -> Result<Self, ManifestError> {
+    pub fn read_file(path: &Path) -> Result<Self, ManifestError> {
         let text = std::fs::read_to_string(path).map_err(|source| ManifestError::Unreadable {
             path: path.display().to_string(),
             source,
@@ -81,7 +81,7 @@ impl Manifest {
 
     fn parse(text: &str) -> Result<Self, String> {
         let manifest: Self = toml::from_str(text).map_err(|error| error.to_string())?;
-        manifest.check()?;
+        manifest.check_fields()?;
         Ok(manifest)
     }
 
@@ -89,7 +89,7 @@ impl Manifest {
     ///
     /// # Errors
     /// The field, and what is wrong with it.
-    pub fn check(&self) -> Result<(), String> {
+    pub fn check_fields(&self) -> Result<(), String> {
         for topic in &self.topics {
             let exact = topic.strip_suffix(".*").unwrap_or(topic);
             check_topic("topics", exact).map_err(|error| error.to_string())?;

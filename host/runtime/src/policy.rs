@@ -11,15 +11,15 @@ use wasmtime::Store;
 use wasmtime::component::{InstancePre, Linker};
 
 use ark_model::action::Action;
-use ark_model::check::printable;
+use ark_model::check::to_printable;
 use ark_model::decision::PolicyIdentity;
 use ark_model::facts::Facts;
 use ark_model::ids::{Digest, Name};
 use ark_model::settings::Settings;
-use ark_model::verdict::{Metadata, RuleResult, Value, Verdict};
+use ark_model::verdict::{Metadata, ObservedValue, RuleResult, Verdict};
 
 use super::engine::Engine;
-use super::limits::{LimitReached, Meter, ticks_until};
+use super::limits::{LimitReached, ResourceMeter, ticks_until};
 use super::load::{self, LoadError};
 
 mod plain {
@@ -59,9 +59,9 @@ mod configurable {
 /// Fuel of one evaluation, unless less is said: the Graveyard needs some 20,000 units.
 pub const POLICY_FUEL: u64 = 20_000_000;
 /// Time of one evaluation.
-const DEADLINE: Duration = Duration::from_millis(100);
+const POLICY_DEADLINE: Duration = Duration::from_millis(100);
 /// Memory of one policy instance.
-const MEMORY: usize = 16 * 1024 * 1024;
+const POLICY_MEMORY_BYTES: usize = 16 * 1024 * 1024;
 /// The most rules a policy may have.
 const MAX_RULES: usize = 256;
 /// The longest text a verdict may hold.
@@ -76,7 +76,7 @@ const MAX_PROBLEMS: usize = 32;
 /// The longest text of a problem that is shown, in characters.
 const MAX_PROBLEM_TEXT: usize = 500;
 /// What a policy exports that takes settings, beyond what every policy does.
-const OF_SETTINGS: [&str; 2] = ["validate-settings", "evaluate-with"];
+const SETTINGS_EXPORTS: [&str; 2] = ["validate-settings", "evaluate-with"];
 
 /// Why a policy could not judge. Every one of them denies.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -105,7 +105,7 @@ pub enum SettingsRefused {
     #[error("the policy takes no settings; leave them away")]
     NotTaken,
     /// What it says is wrong with them: at least one problem, at most 32.
-    #[error("the policy refuses its settings: {}", join(.0))]
+    #[error("the policy refuses its settings: {}", join_problems(.0))]
     Problems(Vec<SettingsProblem>),
     /// It could not say whether it takes them.
     #[error("asked whether it takes its settings, it failed: {0}")]
@@ -116,7 +116,7 @@ pub enum SettingsRefused {
 #[derive(
     Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error, utoipa::ToSchema,
 )]
-#[error("settings{}{field}: {problem}; {remedy}", separator(.field))]
+#[error("settings{}{field}: {problem}; {remedy}", field_separator(.field))]
 #[serde(deny_unknown_fields)]
 pub struct SettingsProblem {
     /// Where, as a path from the settings' root; empty: the settings as a whole.
@@ -127,7 +127,7 @@ pub struct SettingsProblem {
     pub remedy: String,
 }
 
-fn separator(field: &str) -> &'static str {
+fn field_separator(field: &str) -> &'static str {
     if field.is_empty() || field.starts_with('[') {
         ""
     } else {
@@ -135,7 +135,7 @@ fn separator(field: &str) -> &'static str {
     }
 }
 
-fn join(problems: &[SettingsProblem]) -> String {
+fn join_problems(problems: &[SettingsProblem]) -> String {
     let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
     lines.join(" | ")
 }
@@ -143,16 +143,16 @@ fn join(problems: &[SettingsProblem]) -> String {
 /// A policy, compiled and linked.
 pub struct Policy {
     identity: Arc<PolicyIdentity>,
-    pre: Linked,
+    pre: LinkedPolicy,
     engine: Engine,
     vectors: Option<Vec<u8>>,
     fuel: u64,
 }
 
 /// The world that a component is of.
-enum Linked {
-    Plain(plain::PolicyPre<Meter>),
-    Configurable(configurable::ConfigurablePolicyPre<Meter>),
+enum LinkedPolicy {
+    Plain(plain::PolicyPre<ResourceMeter>),
+    Configurable(configurable::ConfigurablePolicyPre<ResourceMeter>),
 }
 
 impl std::fmt::Debug for Policy {
@@ -169,12 +169,12 @@ impl Policy {
     /// # Errors
     /// See [`LoadError`].
     pub fn load(engine: &Engine, bytes: &[u8]) -> Result<Self, LoadError> {
-        let component = load::compile(engine, bytes)?;
-        let imports = load::imports(engine, &component.component_type());
+        let component = load::compile_component(engine, bytes)?;
+        let imports = load::list_imports(engine, &component.component_type());
         if !imports.is_empty() {
             return Err(LoadError::NotGranted(imports));
         }
-        let takes_settings = OF_SETTINGS
+        let takes_settings = SETTINGS_EXPORTS
             .iter()
             .any(|name| component.get_export_index(None, *name).is_some());
         let wrong_world = |error: wasmtime::Error| LoadError::WrongWorld {
@@ -185,17 +185,18 @@ impl Policy {
             },
             problem: format!("{error:#}"),
         };
-        let linker = Linker::<Meter>::new(engine.wasmtime());
-        let pre: InstancePre<Meter> = linker.instantiate_pre(&component).map_err(wrong_world)?;
+        let linker = Linker::<ResourceMeter>::new(engine.wasmtime());
+        let pre: InstancePre<ResourceMeter> =
+            linker.instantiate_pre(&component).map_err(wrong_world)?;
         let pre = if takes_settings {
-            configurable::ConfigurablePolicyPre::new(pre).map(Linked::Configurable)
+            configurable::ConfigurablePolicyPre::new(pre).map(LinkedPolicy::Configurable)
         } else {
-            plain::PolicyPre::new(pre).map(Linked::Plain)
+            plain::PolicyPre::new(pre).map(LinkedPolicy::Plain)
         }
         .map_err(wrong_world)?;
         let mut policy = Self {
             identity: Arc::new(PolicyIdentity {
-                digest: Digest::of(bytes),
+                digest: Digest::hash_bytes(bytes),
                 metadata: Metadata {
                     name: String::new(),
                     version: String::new(),
@@ -204,24 +205,25 @@ impl Policy {
             }),
             pre,
             engine: engine.clone(),
-            vectors: super::vectors::section(bytes),
+            vectors: super::vectors::find_vectors_section(bytes),
             fuel: POLICY_FUEL,
         };
         let mut instance = policy
-            .instance()
+            .new_instance()
             .map_err(|error| LoadError::Failed(error.to_string()))?;
         instance
-            .rearm()
+            .reset_limits()
             .map_err(|error| LoadError::Failed(error.to_string()))?;
         let store = &mut instance.store;
         let metadata = match &instance.policy {
-            World::Plain(policy) => policy.call_metadata(store),
-            World::Configurable(policy) => policy.call_metadata(store),
+            PolicyWorld::Plain(policy) => policy.call_metadata(store),
+            PolicyWorld::Configurable(policy) => policy.call_metadata(store),
         };
-        let metadata = metadata.map_err(|error| LoadError::Failed(classify(&error).to_string()))?;
+        let metadata =
+            metadata.map_err(|error| LoadError::Failed(classify_error(&error).to_string()))?;
         check_metadata(&metadata).map_err(LoadError::BadMetadata)?;
         policy.identity = Arc::new(PolicyIdentity {
-            digest: Digest::of(bytes),
+            digest: Digest::hash_bytes(bytes),
             metadata,
         });
         Ok(policy)
@@ -251,7 +253,7 @@ impl Policy {
     /// Whether it takes settings.
     #[must_use]
     pub const fn takes_settings(&self) -> bool {
-        matches!(self.pre, Linked::Configurable(_))
+        matches!(self.pre, LinkedPolicy::Configurable(_))
     }
 
     /// Asks it, in a fresh instance, whether it takes these settings.
@@ -262,34 +264,39 @@ impl Policy {
         if !self.takes_settings() {
             return Err(SettingsRefused::NotTaken);
         }
-        let mut instance = self.instance().map_err(SettingsRefused::Failed)?;
-        instance.rearm().map_err(SettingsRefused::Failed)?;
-        let World::Configurable(policy) = &instance.policy else {
+        let mut instance = self.new_instance().map_err(SettingsRefused::Failed)?;
+        instance.reset_limits().map_err(SettingsRefused::Failed)?;
+        let PolicyWorld::Configurable(policy) = &instance.policy else {
             return Err(SettingsRefused::NotTaken);
         };
         policy
             .call_validate_settings(&mut instance.store, settings.as_str())
-            .map_err(|error| SettingsRefused::Failed(classify(&error)))?
-            .map_err(|problems| SettingsRefused::Problems(shown(&problems)))
+            .map_err(|error| SettingsRefused::Failed(classify_error(&error)))?
+            .map_err(|problems| SettingsRefused::Problems(bounded_problems(&problems)))
     }
 
     /// A fresh instance.
     ///
     /// # Errors
     /// [`PolicyError::Start`], or the limit that its start reached.
-    pub fn instance(&self) -> Result<PolicyInstance, PolicyError> {
-        let mut store = Store::new(self.engine.wasmtime(), Meter::new(MEMORY, 10_000, 32));
+    pub fn new_instance(&self) -> Result<PolicyInstance, PolicyError> {
+        let mut store = Store::new(
+            self.engine.wasmtime(),
+            ResourceMeter::new(POLICY_MEMORY_BYTES, 10_000, 32),
+        );
         store.limiter(|meter| meter);
         store.set_hostcall_fuel(MAX_ANSWER);
         store
             .set_fuel(self.fuel)
             .map_err(|error| PolicyError::Start(error.to_string()))?;
-        store.set_epoch_deadline(ticks_until(Instant::now() + DEADLINE));
+        store.set_epoch_deadline(ticks_until(Instant::now() + POLICY_DEADLINE));
         let policy = match &self.pre {
-            Linked::Plain(pre) => pre.instantiate(&mut store).map(World::Plain),
-            Linked::Configurable(pre) => pre.instantiate(&mut store).map(World::Configurable),
+            LinkedPolicy::Plain(pre) => pre.instantiate(&mut store).map(PolicyWorld::Plain),
+            LinkedPolicy::Configurable(pre) => {
+                pre.instantiate(&mut store).map(PolicyWorld::Configurable)
+            }
         }
-        .map_err(|error| match classify(&error) {
+        .map_err(|error| match classify_error(&error) {
             PolicyError::Trap(reason) => PolicyError::Start(reason),
             other => other,
         })?;
@@ -304,13 +311,13 @@ impl Policy {
 
 /// An instance of a policy. It may be asked again after it answered; after an error it must be dropped.
 pub struct PolicyInstance {
-    store: Store<Meter>,
-    policy: World,
+    store: Store<ResourceMeter>,
+    policy: PolicyWorld,
     identity: Arc<PolicyIdentity>,
     fuel: u64,
 }
 
-enum World {
+enum PolicyWorld {
     Plain(plain::Policy),
     Configurable(configurable::ConfigurablePolicy),
 }
@@ -326,36 +333,36 @@ impl PolicyInstance {
         action: &Action,
         facts: &Facts,
     ) -> Result<Verdict, PolicyError> {
-        self.rearm()?;
+        self.reset_limits()?;
         let store = &mut self.store;
         let verdict = match (&self.policy, settings) {
-            (World::Plain(_), Some(_)) => return Err(PolicyError::TakesNoSettings),
-            (World::Plain(policy), None) => policy.call_evaluate(store, action, facts),
-            (World::Configurable(policy), None) => policy.call_evaluate(store, action, facts),
-            (World::Configurable(policy), Some(settings)) => {
+            (PolicyWorld::Plain(_), Some(_)) => return Err(PolicyError::TakesNoSettings),
+            (PolicyWorld::Plain(policy), None) => policy.call_evaluate(store, action, facts),
+            (PolicyWorld::Configurable(policy), None) => policy.call_evaluate(store, action, facts),
+            (PolicyWorld::Configurable(policy), Some(settings)) => {
                 policy.call_evaluate_with(store, settings.as_str(), action, facts)
             }
         }
-        .map_err(|error| classify(&error))?;
+        .map_err(|error| classify_error(&error))?;
         check_verdict(&self.identity.metadata, &verdict).map_err(PolicyError::Malformed)?;
         Ok(verdict)
     }
 
-    fn rearm(&mut self) -> Result<(), PolicyError> {
+    fn reset_limits(&mut self) -> Result<(), PolicyError> {
         self.store
             .set_fuel(self.fuel)
             .map_err(|error| PolicyError::Start(error.to_string()))?;
         self.store
-            .set_epoch_deadline(ticks_until(Instant::now() + DEADLINE));
+            .set_epoch_deadline(ticks_until(Instant::now() + POLICY_DEADLINE));
         Ok(())
     }
 }
 
 /// A guest's problems, bounded; one that refuses without a reason is given one.
-fn shown(
+fn bounded_problems(
     problems: &[configurable::ark::policy::settings::SettingsProblem],
 ) -> Vec<SettingsProblem> {
-    let plain = |text: &str| printable(text, MAX_PROBLEM_TEXT);
+    let plain = |text: &str| to_printable(text, MAX_PROBLEM_TEXT);
     let mut shown: Vec<SettingsProblem> = problems
         .iter()
         .take(MAX_PROBLEMS)
@@ -375,7 +382,7 @@ fn shown(
     shown
 }
 
-fn classify(error: &wasmtime::Error) -> PolicyError {
+fn classify_error(error: &wasmtime::Error) -> PolicyError {
     if let Some(reached) = error.downcast_ref::<LimitReached>() {
         return PolicyError::Limit(reached.limit);
     }
@@ -441,13 +448,13 @@ fn check_verdict(metadata: &Metadata, verdict: &Verdict) -> Result<(), String> {
         }
         for value in [&answer.observed, &answer.limit] {
             match value {
-                Value::Number(number) if !number.is_finite() => {
+                ObservedValue::Number(number) if !number.is_finite() => {
                     return Err(format!(
                         "rule {} shows a number that is not finite",
                         rule.name
                     ));
                 }
-                Value::Text(text) if text.len() > MAX_TEXT => {
+                ObservedValue::Text(text) if text.len() > MAX_TEXT => {
                     return Err(format!(
                         "rule {} shows a text of {} bytes",
                         rule.name,

@@ -9,7 +9,7 @@ use rustix::process::setpriority_process;
 const NICE: i32 = 19;
 
 /// Puts the calling thread behind the others. On Linux the call means the thread, not the process, when it is given the thread's id.
-pub(super) fn lower() {
+pub(super) fn lower_thread_priority() {
     if let Err(error) = setpriority_process(Some(rustix::thread::gettid()), NICE) {
         tracing::debug!(%error, "a slow guest's priority could not be lowered");
     }

@@ -18,14 +18,14 @@ use ark_model::state::{Memory, StateEntry, Truth, is_secret};
 use super::host::{Preview, ServiceError, Services};
 
 /// The most bytes of answers that are kept.
-const ANSWER_BYTES: usize = 256 * 1024;
+const MAX_ANSWER_BYTES: usize = 256 * 1024;
 /// The most readings of a clock that are kept.
-const READINGS: usize = 4096;
+const MAX_READINGS: usize = 4096;
 
 /// A host call that reached outside the invocation. Writes stay inside it until its commit, so they are not among these.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "call", rename_all = "snake_case")]
-pub enum Call {
+pub enum HostCall {
     /// `state-get` of a key not yet written by the invocation.
     StateGet {
         /// The key.
@@ -65,7 +65,7 @@ pub enum Call {
 /// What the host answered.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum CallAnswer {
+pub enum HostCallAnswer {
     /// To `state-get`: the revision, and the value unless there is none.
     State(u64, Option<StateEntry>),
     /// To `state-list`.
@@ -89,9 +89,9 @@ pub enum CallAnswer {
 pub struct RecordedCall {
     /// What was asked.
     #[serde(flatten)]
-    pub call: Call,
+    pub call: HostCall,
     /// What was answered.
-    pub answer: CallAnswer,
+    pub answer: HostCallAnswer,
 }
 
 /// Everything an invocation was told from outside, in order.
@@ -112,19 +112,19 @@ pub struct Recording {
 /// A recording that is being made or played.
 #[derive(Clone)]
 pub(super) struct Tape {
-    shared: Arc<Mutex<State>>,
+    shared: Arc<Mutex<TapeState>>,
 }
 
-struct State {
+struct TapeState {
     recording: Recording,
     bytes: usize,
-    playing: Option<Position>,
+    playing: Option<PlaybackPosition>,
     diverged: Option<String>,
 }
 
 /// How far a recording was played.
 #[derive(Default)]
-struct Position {
+struct PlaybackPosition {
     wall: usize,
     monotonic: usize,
     call: usize,
@@ -132,8 +132,8 @@ struct Position {
 
 impl Tape {
     /// An empty tape, with fresh randomness.
-    pub(super) fn record() -> Self {
-        Self::of(
+    pub(super) fn new_recording() -> Self {
+        Self::new(
             Recording {
                 seed: rand::random(),
                 ..Recording::default()
@@ -143,12 +143,12 @@ impl Tape {
     }
 
     /// A tape that answers as it is recorded.
-    pub(super) fn play(recording: Recording) -> Self {
-        Self::of(recording, Some(Position::default()))
+    pub(super) fn from_recording(recording: Recording) -> Self {
+        Self::new(recording, Some(PlaybackPosition::default()))
     }
 
-    fn of(recording: Recording, playing: Option<Position>) -> Self {
-        let state = State {
+    fn new(recording: Recording, playing: Option<PlaybackPosition>) -> Self {
+        let state = TapeState {
             recording,
             bytes: 0,
             playing,
@@ -159,35 +159,35 @@ impl Tape {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, TapeState> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn randomness(&self) -> StdRng {
+    pub(super) fn random_generator(&self) -> StdRng {
         StdRng::from_seed(self.lock().recording.seed)
     }
 
     /// Takes what was recorded.
-    pub(super) fn take(&self) -> Recording {
+    pub(super) fn take_recording(&self) -> Recording {
         std::mem::take(&mut self.lock().recording)
     }
 
     /// Where what was played is not what happened then; `None`: nowhere.
-    pub(super) fn diverged(&self) -> Option<String> {
+    pub(super) fn divergence(&self) -> Option<String> {
         self.lock().diverged.clone()
     }
 
-    fn reading(
+    fn read_clock(
         &self,
         pick: fn(&mut Recording) -> &mut Vec<u64>,
-        at: fn(&mut Position) -> &mut usize,
+        at: fn(&mut PlaybackPosition) -> &mut usize,
         live: u64,
     ) -> u64 {
         let mut state = self.lock();
         let state = &mut *state;
         let Some(position) = state.playing.as_mut().map(at) else {
             let readings = pick(&mut state.recording);
-            if readings.len() < READINGS {
+            if readings.len() < MAX_READINGS {
                 readings.push(live);
             } else {
                 state.recording.dropped = state.recording.dropped.saturating_add(1);
@@ -208,7 +208,7 @@ impl Tape {
         }
     }
 
-    fn answer(&self, call: Call, live: impl FnOnce() -> CallAnswer) -> CallAnswer {
+    fn answer_call(&self, call: HostCall, live: impl FnOnce() -> HostCallAnswer) -> HostCallAnswer {
         {
             let mut state = self.lock();
             let state = &mut *state;
@@ -218,7 +218,7 @@ impl Tape {
                 let reason = match state.recording.calls.get(index) {
                     Some(recorded) if recorded.call != call => "another host call than then",
                     Some(RecordedCall {
-                        answer: CallAnswer::Dropped,
+                        answer: HostCallAnswer::Dropped,
                         ..
                     }) => "a host call whose answer was too large to be kept, or a secret",
                     Some(recorded) => return recorded.answer.clone(),
@@ -226,122 +226,127 @@ impl Tape {
                 };
                 let reason = format!("host call {}: {reason}", index + 1);
                 state.diverged.get_or_insert_with(|| reason.clone());
-                return CallAnswer::Unavailable(format!("not in the recording ({reason})"));
+                return HostCallAnswer::Unavailable(format!("not in the recording ({reason})"));
             }
         }
         // Not under the lock: a check waits for the HRM.
         let answer = live();
         let mut state = self.lock();
-        let bytes = size_of(&call, &answer);
+        let bytes = recorded_size(&call, &answer);
         // A capsule is a file that people pass on.
-        let secret = matches!(&call, Call::StateGet { key } if is_secret(key));
-        let kept = !secret && state.bytes.saturating_add(bytes) <= ANSWER_BYTES;
+        let secret = matches!(&call, HostCall::StateGet { key } if is_secret(key));
+        let kept = !secret && state.bytes.saturating_add(bytes) <= MAX_ANSWER_BYTES;
         if kept {
             state.bytes += bytes;
         } else {
             state.recording.dropped = state.recording.dropped.saturating_add(1);
         }
         // A call without its answer still shows what was asked, unless it is the asking that is large.
-        if kept || state.recording.calls.len() < READINGS {
+        if kept || state.recording.calls.len() < MAX_READINGS {
             let answer = if kept {
                 answer.clone()
             } else {
-                CallAnswer::Dropped
+                HostCallAnswer::Dropped
             };
-            let call = if kept { call } else { shortened(call) };
+            let call = if kept { call } else { shorten_call(call) };
             state.recording.calls.push(RecordedCall { call, answer });
         }
         answer
     }
 }
 
-fn shortened(call: Call) -> Call {
-    let clip = |text: String| ark_model::check::clip(&text);
+fn shorten_call(call: HostCall) -> HostCall {
+    let clip = |text: String| ark_model::check::clip_for_error(&text);
     match call {
-        Call::StateGet { key } => Call::StateGet { key: clip(key) },
-        Call::StateList { prefix, limit } => Call::StateList {
+        HostCall::StateGet { key } => HostCall::StateGet { key: clip(key) },
+        HostCall::StateList { prefix, limit } => HostCall::StateList {
             prefix: clip(prefix),
             limit,
         },
-        Call::MemoryRecent { kind, limit } => Call::MemoryRecent {
+        HostCall::MemoryRecent { kind, limit } => HostCall::MemoryRecent {
             kind: kind.map(clip),
             limit,
         },
-        Call::TruthGet { key } => Call::TruthGet { key: clip(key) },
-        Call::ConfigGet { key } => Call::ConfigGet { key: clip(key) },
-        Call::Check { .. } => Call::StateGet {
+        HostCall::TruthGet { key } => HostCall::TruthGet { key: clip(key) },
+        HostCall::ConfigGet { key } => HostCall::ConfigGet { key: clip(key) },
+        HostCall::Check { .. } => HostCall::StateGet {
             key: "(a check too large to be kept)".to_owned(),
         },
     }
 }
 
-fn size_of(call: &Call, answer: &CallAnswer) -> usize {
+fn recorded_size(call: &HostCall, answer: &HostCallAnswer) -> usize {
     const FRAME: usize = 64;
     let asked = match call {
-        Call::StateGet { key } | Call::TruthGet { key } | Call::ConfigGet { key } => key.len(),
-        Call::StateList { prefix, .. } => prefix.len(),
-        Call::MemoryRecent { kind, .. } => kind.as_ref().map_or(0, String::len),
-        Call::Check { action } => {
+        HostCall::StateGet { key } | HostCall::TruthGet { key } | HostCall::ConfigGet { key } => {
+            key.len()
+        }
+        HostCall::StateList { prefix, .. } => prefix.len(),
+        HostCall::MemoryRecent { kind, .. } => kind.as_ref().map_or(0, String::len),
+        HostCall::Check { action } => {
             serde_json::to_vec(action).map_or(usize::MAX / 2, |json| json.len())
         }
     };
     let answered = match answer {
-        CallAnswer::State(_, entry) => entry.as_ref().map_or(0, |entry| entry.value_json.len()),
-        CallAnswer::Keys(keys) => keys.iter().map(|key| key.len() + 4).sum(),
-        CallAnswer::Memories(memories) => memories
+        HostCallAnswer::State(_, entry) => entry.as_ref().map_or(0, |entry| entry.value_json.len()),
+        HostCallAnswer::Keys(keys) => keys.iter().map(|key| key.len() + 4).sum(),
+        HostCallAnswer::Memories(memories) => memories
             .iter()
             .map(|memory| {
                 FRAME + memory.kind.len() + memory.content.len() + memory.metadata_json.len()
             })
             .sum(),
-        CallAnswer::Truth(truth) => truth.as_ref().map_or(0, |truth| {
+        HostCallAnswer::Truth(truth) => truth.as_ref().map_or(0, |truth| {
             truth.value_json.len() + truth.sources.iter().map(String::len).sum::<usize>()
         }),
-        CallAnswer::Preview(preview) => preview
+        HostCallAnswer::Preview(preview) => preview
             .verdicts
             .iter()
             .map(|(_, answers)| answers.len() * FRAME)
             .sum(),
-        CallAnswer::Config(value) => value.as_ref().map_or(0, String::len),
-        CallAnswer::Unavailable(reason) => reason.len(),
-        CallAnswer::Dropped => 0,
+        HostCallAnswer::Config(value) => value.as_ref().map_or(0, String::len),
+        HostCallAnswer::Unavailable(reason) => reason.len(),
+        HostCallAnswer::Dropped => 0,
     };
     FRAME.saturating_add(asked).saturating_add(answered)
 }
 
 /// Services whose answers go through a tape: asked for and kept, or played.
-pub(super) struct Taped {
+pub(super) struct TapedServices {
     pub(super) tape: Tape,
     pub(super) services: Arc<dyn Services>,
 }
 
-fn taken<T>(
-    answer: CallAnswer,
-    fits: impl FnOnce(CallAnswer) -> Option<T>,
+fn match_answer<T>(
+    answer: HostCallAnswer,
+    fits: impl FnOnce(HostCallAnswer) -> Option<T>,
 ) -> Result<T, ServiceError> {
-    if let CallAnswer::Unavailable(reason) = answer {
+    if let HostCallAnswer::Unavailable(reason) = answer {
         return Err(ServiceError(reason));
     }
     fits(answer)
         .ok_or_else(|| ServiceError("the recording holds the answer to another call".to_owned()))
 }
 
-fn given<T>(result: Result<T, ServiceError>, answer: impl FnOnce(T) -> CallAnswer) -> CallAnswer {
-    result.map_or_else(|error| CallAnswer::Unavailable(error.0), answer)
+fn to_answer<T>(
+    result: Result<T, ServiceError>,
+    answer: impl FnOnce(T) -> HostCallAnswer,
+) -> HostCallAnswer {
+    result.map_or_else(|error| HostCallAnswer::Unavailable(error.0), answer)
 }
 
-impl Services for Taped {
+impl Services for TapedServices {
     fn state_get(&self, key: &str) -> Result<(u64, Option<StateEntry>), ServiceError> {
-        let call = Call::StateGet {
+        let call = HostCall::StateGet {
             key: key.to_owned(),
         };
-        let answer = self.tape.answer(call, || {
-            given(self.services.state_get(key), |(revision, entry)| {
-                CallAnswer::State(revision, entry)
+        let answer = self.tape.answer_call(call, || {
+            to_answer(self.services.state_get(key), |(revision, entry)| {
+                HostCallAnswer::State(revision, entry)
             })
         });
-        taken(answer, |answer| match answer {
-            CallAnswer::State(revision, entry) => Some((revision, entry)),
+        match_answer(answer, |answer| match answer {
+            HostCallAnswer::State(revision, entry) => Some((revision, entry)),
             _ => None,
         })
     }
@@ -351,73 +356,76 @@ impl Services for Taped {
     }
 
     fn state_list(&self, prefix: &str, limit: u32) -> Result<Vec<String>, ServiceError> {
-        let call = Call::StateList {
+        let call = HostCall::StateList {
             prefix: prefix.to_owned(),
             limit,
         };
-        let answer = self.tape.answer(call, || {
-            given(self.services.state_list(prefix, limit), CallAnswer::Keys)
+        let answer = self.tape.answer_call(call, || {
+            to_answer(
+                self.services.state_list(prefix, limit),
+                HostCallAnswer::Keys,
+            )
         });
-        taken(answer, |answer| match answer {
-            CallAnswer::Keys(keys) => Some(keys),
+        match_answer(answer, |answer| match answer {
+            HostCallAnswer::Keys(keys) => Some(keys),
             _ => None,
         })
     }
 
     fn memory_recent(&self, kind: Option<&str>, limit: u32) -> Result<Vec<Memory>, ServiceError> {
-        let call = Call::MemoryRecent {
+        let call = HostCall::MemoryRecent {
             kind: kind.map(str::to_owned),
             limit,
         };
-        let answer = self.tape.answer(call, || {
-            given(
+        let answer = self.tape.answer_call(call, || {
+            to_answer(
                 self.services.memory_recent(kind, limit),
-                CallAnswer::Memories,
+                HostCallAnswer::Memories,
             )
         });
-        taken(answer, |answer| match answer {
-            CallAnswer::Memories(memories) => Some(memories),
+        match_answer(answer, |answer| match answer {
+            HostCallAnswer::Memories(memories) => Some(memories),
             _ => None,
         })
     }
 
     fn truth_get(&self, key: &str) -> Result<Option<Truth>, ServiceError> {
-        let call = Call::TruthGet {
+        let call = HostCall::TruthGet {
             key: key.to_owned(),
         };
-        let answer = self.tape.answer(call, || {
-            given(self.services.truth_get(key), CallAnswer::Truth)
+        let answer = self.tape.answer_call(call, || {
+            to_answer(self.services.truth_get(key), HostCallAnswer::Truth)
         });
-        taken(answer, |answer| match answer {
-            CallAnswer::Truth(truth) => Some(truth),
+        match_answer(answer, |answer| match answer {
+            HostCallAnswer::Truth(truth) => Some(truth),
             _ => None,
         })
     }
 
     fn config_get(&self, key: &str) -> Result<Option<String>, ServiceError> {
-        let call = Call::ConfigGet {
+        let call = HostCall::ConfigGet {
             key: key.to_owned(),
         };
-        let answer = self.tape.answer(call, || {
-            given(self.services.config_get(key), CallAnswer::Config)
+        let answer = self.tape.answer_call(call, || {
+            to_answer(self.services.config_get(key), HostCallAnswer::Config)
         });
-        taken(answer, |answer| match answer {
-            CallAnswer::Config(value) => Some(value),
+        match_answer(answer, |answer| match answer {
+            HostCallAnswer::Config(value) => Some(value),
             _ => None,
         })
     }
 
-    fn check(&self, action: Action) -> Result<Preview, ServiceError> {
-        let call = Call::Check {
+    fn check_action(&self, action: Action) -> Result<Preview, ServiceError> {
+        let call = HostCall::Check {
             action: Box::new(action.clone()),
         };
-        let answer = self.tape.answer(call, || {
-            given(self.services.check(action), |preview| {
-                CallAnswer::Preview(Box::new(preview))
+        let answer = self.tape.answer_call(call, || {
+            to_answer(self.services.check_action(action), |preview| {
+                HostCallAnswer::Preview(Box::new(preview))
             })
         });
-        taken(answer, |answer| match answer {
-            CallAnswer::Preview(preview) => Some(*preview),
+        match_answer(answer, |answer| match answer {
+            HostCallAnswer::Preview(preview) => Some(*preview),
             _ => None,
         })
     }
@@ -436,7 +444,7 @@ impl HostWallClock for TapedWallClock {
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
         let live = u64::try_from(live.as_nanos()).unwrap_or(u64::MAX);
-        Duration::from_nanos(self.0.reading(
+        Duration::from_nanos(self.0.read_clock(
             |recording| &mut recording.wall_ns,
             |position| &mut position.wall,
             live,
@@ -457,7 +465,7 @@ impl HostMonotonicClock for TapedMonotonicClock {
 
     fn now(&self) -> u64 {
         let live = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.tape.reading(
+        self.tape.read_clock(
             |recording| &mut recording.monotonic_ns,
             |position| &mut position.monotonic,
             live,

@@ -9,7 +9,7 @@ use super::load::LoadError;
 
 /// The most of each that a component may declare, all its modules and inner components together. The largest of the examples has a few
 /// thousand functions.
-const MOST: [(&str, u64); 9] = [
+const MAX_DECLARED: [(&str, u64); 9] = [
     ("functions", 50_000),
     ("local variables", 1_000_000),
     ("types", 50_000),
@@ -22,13 +22,13 @@ const MOST: [(&str, u64); 9] = [
 ];
 
 #[derive(Default)]
-struct Counts([u64; MOST.len()]);
+struct DeclaredCounts([u64; MAX_DECLARED.len()]);
 
-impl Counts {
+impl DeclaredCounts {
     fn add(&mut self, what: usize, count: u64) -> Result<(), LoadError> {
         let sum = &mut self.0[what];
         *sum = sum.saturating_add(count);
-        let (name, most) = MOST[what];
+        let (name, most) = MAX_DECLARED[what];
         if *sum > most {
             return Err(LoadError::TooComplex {
                 what: name,
@@ -44,7 +44,7 @@ impl Counts {
 ///
 /// # Errors
 /// [`LoadError::TooComplex`] names what there is too much of; [`LoadError::Malformed`].
-pub(super) fn check(bytes: &[u8]) -> Result<(), LoadError> {
+pub(super) fn check_declared_counts(bytes: &[u8]) -> Result<(), LoadError> {
     const FUNCTIONS: usize = 0;
     const LOCALS: usize = 1;
     const TYPES: usize = 2;
@@ -54,7 +54,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), LoadError> {
     const ELEMENTS: usize = 6;
     const DATA: usize = 7;
     const PARTS: usize = 8;
-    let mut counts = Counts::default();
+    let mut counts = DeclaredCounts::default();
     let mut parser = Parser::new(0);
     parser.set_features(wasmparser::WasmFeatures::all());
     for payload in parser.parse_all(bytes) {

@@ -15,7 +15,7 @@ const SECTION: &str = "ark:vectors";
 /// One vector: with these settings and under these facts, this rule answers this action thus.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Vector {
+pub struct TestVector {
     /// What it shows.
     pub name: String,
     /// The rule.
@@ -80,7 +80,7 @@ pub enum VectorFailure {
 /// The first that fails, or a rule that is not covered by one that passes and one that fires.
 pub fn run_vectors(policy: &Policy) -> Result<usize, VectorFailure> {
     let json = policy.vectors().ok_or(VectorFailure::Absent)?;
-    let vectors: Vec<Vector> = serde_json::from_slice(json)
+    let vectors: Vec<TestVector> = serde_json::from_slice(json)
         .map_err(|error| VectorFailure::Malformed(error.to_string()))?;
     let rules = &policy.identity().metadata.rules;
     for rule in rules {
@@ -91,7 +91,7 @@ pub fn run_vectors(policy: &Policy) -> Result<usize, VectorFailure> {
                 lacks: "passes",
             });
         }
-        let fires = |vector: &Vector| {
+        let fires = |vector: &TestVector| {
             matches!(
                 vector.expect,
                 RuleResult::Violation | RuleResult::Hold | RuleResult::Warn
@@ -122,7 +122,7 @@ pub fn run_vectors(policy: &Policy) -> Result<usize, VectorFailure> {
                 })?;
         }
         let verdict = policy
-            .instance()
+            .new_instance()
             .and_then(|mut instance| instance.evaluate(settings, &vector.action, &vector.facts))
             .map_err(|error| wrong(text(vector.expect), error.to_string()))?;
         let number = rules
@@ -157,7 +157,7 @@ pub fn run_vectors(policy: &Policy) -> Result<usize, VectorFailure> {
 }
 
 /// The section's bytes, if the component has one.
-pub(super) fn section(component: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn find_vectors_section(component: &[u8]) -> Option<Vec<u8>> {
     for payload in wasmparser::Parser::new(0).parse_all(component) {
         // What cannot be parsed was refused by the compiler before.
         if let Ok(wasmparser::Payload::CustomSection(section)) = payload

@@ -20,14 +20,14 @@ use super::agent::{LogLevel, LogLine};
 use super::host::Session;
 use super::recording::{Tape, TapedMonotonicClock, TapedWallClock};
 
-struct Io;
+struct IoTable;
 
-impl HasData for Io {
+impl HasData for IoTable {
     type Data<'a> = &'a mut ResourceTable;
 }
 
 /// Links the interfaces that [`super::load::agent_may_import`] lists.
-pub(super) fn link(linker: &mut Linker<Session>) -> wasmtime::Result<()> {
+pub(super) fn link_wasi(linker: &mut Linker<Session>) -> wasmtime::Result<()> {
     clocks::wall_clock::add_to_linker::<Session, WasiClocks>(linker, WasiClocksView::clocks)?;
     clocks::monotonic_clock::add_to_linker::<Session, WasiClocks>(linker, WasiClocksView::clocks)?;
     random::random::add_to_linker::<Session, WasiRandom>(linker, |session| {
@@ -49,11 +49,12 @@ pub(super) fn link(linker: &mut Linker<Session>) -> wasmtime::Result<()> {
     cli::terminal_stdin::add_to_linker::<Session, WasiCli>(linker, WasiCliView::cli)?;
     cli::terminal_stdout::add_to_linker::<Session, WasiCli>(linker, WasiCliView::cli)?;
     cli::terminal_stderr::add_to_linker::<Session, WasiCli>(linker, WasiCliView::cli)?;
-    wasmtime_wasi_io::bindings::wasi::io::error::add_to_linker::<Session, Io>(linker, |session| {
-        session.ctx().table
-    })?;
-    sync::io::poll::add_to_linker::<Session, Io>(linker, |session| session.ctx().table)?;
-    sync::io::streams::add_to_linker::<Session, Io>(linker, |session| session.ctx().table)?;
+    wasmtime_wasi_io::bindings::wasi::io::error::add_to_linker::<Session, IoTable>(
+        linker,
+        |session| session.ctx().table,
+    )?;
+    sync::io::poll::add_to_linker::<Session, IoTable>(linker, |session| session.ctx().table)?;
+    sync::io::streams::add_to_linker::<Session, IoTable>(linker, |session| session.ctx().table)?;
     link_timers(linker)
 }
 
@@ -62,19 +63,19 @@ fn link_timers(linker: &mut Linker<Session>) -> wasmtime::Result<()> {
     let mut clock = linker.instance("wasi:clocks/monotonic-clock@0.2.12")?;
     clock.func_wrap("subscribe-duration", |mut store, (nanos,): (u64,)| {
         let wait = Duration::from_nanos(nanos);
-        Ok((store.data_mut().timer(wait)?,))
+        Ok((store.data_mut().push_timer(wait)?,))
     })?;
     clock.func_wrap("subscribe-instant", |mut store, (when,): (u64,)| {
         let session: &mut Session = store.data_mut();
         let now = clocks::monotonic_clock::Host::now(&mut session.clocks())?;
-        Ok((session.timer(Duration::from_nanos(when.saturating_sub(now)))?,))
+        Ok((session.push_timer(Duration::from_nanos(when.saturating_sub(now)))?,))
     })?;
     linker.allow_shadowing(false);
     Ok(())
 }
 
 impl Session {
-    fn timer(&mut self, wait: Duration) -> wasmtime::Result<Resource<DynPollable>> {
+    fn push_timer(&mut self, wait: Duration) -> wasmtime::Result<Resource<DynPollable>> {
         let until = Instant::now()
             .checked_add(wait)
             .map_or(self.deadline, |until| until.min(self.deadline));
@@ -97,7 +98,7 @@ impl Pollable for Timer {
 
 /// The log of one invocation: lines up to a number of bytes, then nothing but a note.
 #[derive(Debug)]
-pub(super) struct Log {
+pub(super) struct LogBuffer {
     lines: Vec<LogLine>,
     left: usize,
     dropped: bool,
@@ -106,11 +107,11 @@ pub(super) struct Log {
 
 /// A handle to the log that streams can hold.
 #[derive(Debug, Clone)]
-pub(super) struct SharedLog(Arc<Mutex<Log>>);
+pub(super) struct SharedLog(Arc<Mutex<LogBuffer>>);
 
 impl SharedLog {
     pub(super) fn new(bytes: usize) -> Self {
-        Self(Arc::new(Mutex::new(Log {
+        Self(Arc::new(Mutex::new(LogBuffer {
             lines: Vec::new(),
             left: bytes,
             dropped: false,
@@ -119,18 +120,18 @@ impl SharedLog {
     }
 
     /// Adds a line.
-    pub(super) fn add(&self, level: LogLevel, text: &str) {
+    pub(super) fn add_line(&self, level: LogLevel, text: &str) {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .add(level, text);
+            .add_line(level, text);
     }
 
     /// Takes the lines, unfinished ones included.
-    pub(super) fn take(&self) -> Vec<LogLine> {
+    pub(super) fn take_lines(&self) -> Vec<LogLine> {
         let mut log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for index in 0..2 {
-            log.flush(index);
+            log.flush_partial(index);
         }
         std::mem::take(&mut log.lines)
     }
@@ -139,8 +140,8 @@ impl SharedLog {
 /// What a line costs besides its bytes, so that empty ones are not free.
 const LINE_COST: usize = 32;
 
-impl Log {
-    fn add(&mut self, level: LogLevel, text: &str) {
+impl LogBuffer {
+    fn add_line(&mut self, level: LogLevel, text: &str) {
         let cost = text.len().saturating_add(LINE_COST);
         if cost <= self.left {
             self.left -= cost;
@@ -158,18 +159,18 @@ impl Log {
         }
     }
 
-    fn write(&mut self, index: usize, bytes: &[u8]) {
+    fn write_bytes(&mut self, index: usize, bytes: &[u8]) {
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
             let room = self.left.saturating_sub(self.partial[index].len());
             let kept = part.strip_suffix(b"\n").unwrap_or(part);
             self.partial[index].extend_from_slice(&kept[..kept.len().min(room)]);
             if part.ends_with(b"\n") || kept.len() > room {
-                self.flush(index);
+                self.flush_partial(index);
             }
         }
     }
 
-    fn flush(&mut self, index: usize) {
+    fn flush_partial(&mut self, index: usize) {
         let bytes = std::mem::take(&mut self.partial[index]);
         if !bytes.is_empty() {
             let level = if index == 0 {
@@ -177,7 +178,7 @@ impl Log {
             } else {
                 LogLevel::Warn
             };
-            self.add(level, &String::from_utf8_lossy(&bytes));
+            self.add_line(level, &String::from_utf8_lossy(&bytes));
         }
     }
 }
@@ -217,7 +218,7 @@ impl OutputStream for Stdio {
             .0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .write(self.index, &bytes);
+            .write_bytes(self.index, &bytes);
         Ok(())
     }
 
@@ -234,8 +235,8 @@ impl OutputStream for Stdio {
 const RANDOM_BYTES: u64 = 64 * 1024;
 
 /// A context with nothing in it but the log, the time and randomness.
-pub(super) fn context(log: &SharedLog, tape: &Tape) -> WasiCtx {
-    let mut randomness = tape.randomness();
+pub(super) fn build_context(log: &SharedLog, tape: &Tape) -> WasiCtx {
+    let mut randomness = tape.random_generator();
     let insecure_seed = u128::from(randomness.next_u64()) << 64 | u128::from(randomness.next_u64());
     let insecure = randomness.fork();
     WasiCtx::builder()

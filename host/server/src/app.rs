@@ -8,16 +8,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::agents::{Agents, Found, Ground, Refused, StartingAgents};
+use crate::agents::{AgentDeps, Agents, LoadAgentsError, LoadedAgents, RefusedAgent};
 use crate::config::Config;
-use crate::hrm::chain::Chain;
+use crate::hrm::chain::PolicyChain;
 use crate::hrm::guards::Guards;
 use crate::hrm::{Hrm, HrmConfig, HrmError};
-use crate::policies::{self, Policies, StartingPolicies};
+use crate::policies::{self, LoadPoliciesError, Policies};
 use crate::readiness::Readiness;
-use crate::router::{Parts, Router, RouterError};
-use crate::telemetry::{Groundwork, OpenApprovals, Sources, Telemetry, TelemetryError};
-use crate::watchdog::{Watchdog, Watched};
+use crate::router::{Router, RouterError, RouterParts};
+use crate::telemetry::{MetricSources, OpenApprovals, Telemetry, TelemetryBuilder, TelemetryError};
+use crate::watchdog::{Watchdog, WatchdogDeps};
 use ark_model::decision::PolicyIdentity;
 use ark_model::ids::Millis;
 use ark_runtime::{Engine, EngineError, GraveyardSource, Pin, PinError, PinnedGraveyard};
@@ -34,13 +34,13 @@ pub enum StartError {
     Graveyard(#[from] PinError),
     /// The operator policies.
     #[error(transparent)]
-    Policies(#[from] StartingPolicies),
+    Policies(#[from] LoadPoliciesError),
     /// The store.
     #[error(transparent)]
     Store(#[from] OpenError),
     /// The agents.
     #[error(transparent)]
-    Agents(#[from] StartingAgents),
+    Agents(#[from] LoadAgentsError),
     /// The HRM.
     #[error(transparent)]
     Hrm(#[from] HrmError),
@@ -66,15 +66,15 @@ pub struct App {
     /// The guards.
     pub guards: Arc<Guards>,
     /// What identifies the Graveyard.
-    pub identity: Arc<PolicyIdentity>,
+    pub graveyard_identity: Arc<PolicyIdentity>,
     /// The operator policies.
     pub policies: Policies,
     /// How many of the Graveyard's test vectors were run.
-    pub vectors: usize,
+    pub graveyard_vectors: usize,
     /// Where the Graveyard is from.
-    pub graveyard: GraveyardSource,
+    pub graveyard_source: GraveyardSource,
     /// Agents that were left out.
-    pub refused: Vec<Refused>,
+    pub refused_agents: Vec<RefusedAgent>,
     /// The watchdog.
     pub watchdog: Watchdog,
     /// The versions of agents.
@@ -93,7 +93,7 @@ impl App {
     pub fn start(config: &Config) -> Result<Self, StartError> {
         let pin = Pin::compiled_in()?;
         // Opened first: it makes the data directory and holds its lock, so nobody else is about to use the cache in it.
-        let groundwork = Groundwork::lay(&config.telemetry)?;
+        let groundwork = TelemetryBuilder::new(&config.telemetry)?;
         let meters = groundwork.meters.clone();
         let store = Store::open(&StoreConfig {
             meters: Arc::clone(&meters.store),
@@ -102,17 +102,18 @@ impl App {
         let engine = Engine::new(&config.engine)?;
         let PinnedGraveyard { policy, vectors } =
             PinnedGraveyard::load(&engine, &config.graveyard, pin)?;
-        let ground = policies::Ground::new(
+        let ground = policies::PolicyLoader::new(
             &engine,
             &store,
             &meters.hrm,
             policy.identity(),
             config.policy_fuel,
-            config.most_policies,
+            config.max_policies,
         );
-        let operator = policies::find(&ground, &config.policies, config.policies_dir.as_deref())?;
+        let operator =
+            policies::load_all(&ground, &config.policies, config.policies_dir.as_deref())?;
         let dir = config.agents_dir.as_deref();
-        let Found {
+        let LoadedAgents {
             agents,
             canaries,
             refused,
@@ -125,7 +126,7 @@ impl App {
             .commit(lists)
             .map_err(|error| HrmError::NotRecorded(error.to_string()))?;
         let control = store
-            .control()
+            .control_rows()
             .map_err(|error| HrmError::NotRecorded(error.to_string()))?;
         if let Some(halt) = &control.halt {
             tracing::warn!(by = halt.by, reason = halt.reason, "a halt is in force");
@@ -133,9 +134,9 @@ impl App {
         for quarantine in &control.quarantines {
             tracing::warn!(agent = %quarantine.agent, by = quarantine.by, reason = quarantine.reason, "a quarantine is in force");
         }
-        let guards = Arc::new(Guards::with(control.halt, control.quarantines));
-        let chain = Chain::new(Arc::new(policy), operator.clone());
-        let graveyard = Arc::clone(chain.graveyard());
+        let guards = Arc::new(Guards::from_orders(control.halt, control.quarantines));
+        let chain = PolicyChain::new(Arc::new(policy), operator.clone());
+        let graveyard = Arc::clone(chain.graveyard_identity());
         let hrm = Hrm::start(
             HrmConfig {
                 meters: Arc::clone(&meters.hrm),
@@ -146,7 +147,7 @@ impl App {
             store.clone(),
         )?;
         let policies = Policies::new(ground, hrm.clone(), operator);
-        let watched = Watched {
+        let watched = WatchdogDeps {
             guards: Arc::clone(&guards),
             graveyard: config.graveyard.clone(),
             pin,
@@ -159,7 +160,7 @@ impl App {
         };
         let watchdog =
             Watchdog::start(config.watchdog.clone(), watched).map_err(StartError::Watchdog)?;
-        let parts = Parts {
+        let parts = RouterParts {
             agents,
             canaries,
             hrm: hrm.clone(),
@@ -169,41 +170,41 @@ impl App {
             meters: Arc::clone(&meters.router),
         };
         let router = Router::start(config.router.clone(), parts)?;
-        let agents = Agents::new(Ground {
+        let agents = Agents::new(AgentDeps {
             engine,
             store: store.clone(),
             router: router.clone(),
             watchdog: watchdog.clone(),
             hrm: hrm.clone(),
-            dir: config.agents_dir.clone(),
+            agents_dir: config.agents_dir.clone(),
             ceiling: config.limits.clone(),
-            keep: config.agent_versions,
+            versions_kept: config.agent_versions,
         });
         let readiness = Readiness {
             guards: Arc::clone(&guards),
             store: store.clone(),
             watchdog: watchdog.clone(),
-            vectors,
+            graveyard_vectors: vectors,
             policies: policies.clone(),
         };
-        let telemetry = groundwork.build(Sources {
+        let telemetry = groundwork.build(MetricSources {
             meters: meters.clone(),
             readiness: readiness.clone(),
             router: router.clone(),
             graveyard: Arc::clone(&graveyard),
             vectors,
-            approvals: open_approvals(&store),
+            approvals: open_approvals_reader(&store),
         })?;
         Ok(Self {
             hrm,
             router,
             store,
             guards,
-            identity: graveyard,
+            graveyard_identity: graveyard,
             policies,
-            vectors,
-            graveyard: config.graveyard.clone(),
-            refused,
+            graveyard_vectors: vectors,
+            graveyard_source: config.graveyard.clone(),
+            refused_agents: refused,
             watchdog,
             agents,
             readiness,
@@ -222,10 +223,10 @@ impl App {
 }
 
 /// What is held and nobody has decided.
-fn open_approvals(store: &Store) -> Box<dyn Fn() -> Option<OpenApprovals> + Send + Sync> {
+fn open_approvals_reader(store: &Store) -> Box<dyn Fn() -> Option<OpenApprovals> + Send + Sync> {
     let store = store.clone();
     Box::new(move || {
-        let (open, since) = store.waiting_approvals().ok()?;
+        let (open, since) = store.open_approval_stats().ok()?;
         let age = since.map_or(0.0, |since| Millis::now().seconds_since(since));
         Some(OpenApprovals {
             open,

@@ -8,11 +8,11 @@ use serde::Serialize;
 use ark_model::ids::{Digest, Millis, Name, TraceId};
 
 /// For how many names the last refusal is remembered.
-const REFUSALS: usize = 256;
+const MAX_REMEMBERED_REFUSALS: usize = 256;
 
 /// Who wants a change, and why.
 #[derive(Debug, Clone)]
-pub struct Order {
+pub struct Requester {
     /// Who.
     pub by: String,
     /// Why.
@@ -21,7 +21,7 @@ pub struct Order {
     pub trace_id: TraceId,
     /// Under which key it is carried out once only, and the digest of the request it came with. An agent's trial, rollout or rollback can
     /// have one.
-    pub key: Option<(String, Digest)>,
+    pub idempotency_key: Option<(String, Digest)>,
 }
 
 /// Why an upload was refused, last.
@@ -39,20 +39,20 @@ pub struct Refusal {
 
 /// The last refusal of each name since the start, of so many names.
 #[derive(Debug, Default)]
-pub struct Refusals(Mutex<BTreeMap<Name, Refusal>>);
+pub struct LastRefusals(Mutex<BTreeMap<Name, Refusal>>);
 
-impl Refusals {
+impl LastRefusals {
     /// The last of a name.
     #[must_use]
-    pub fn last(&self, name: &Name) -> Option<Refusal> {
+    pub fn get(&self, name: &Name) -> Option<Refusal> {
         let refusals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         refusals.get(name).cloned()
     }
 
     /// Remembers one. The oldest makes room.
-    pub fn remember(&self, name: &Name, refusal: Refusal) {
+    pub fn record(&self, name: &Name, refusal: Refusal) {
         let mut refusals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if refusals.len() >= REFUSALS && !refusals.contains_key(name) {
+        if refusals.len() >= MAX_REMEMBERED_REFUSALS && !refusals.contains_key(name) {
             let oldest = refusals.iter().min_by_key(|(_, refusal)| refusal.at_ms.0);
             if let Some(oldest) = oldest.map(|(name, _)| name.clone()) {
                 refusals.remove(&oldest);

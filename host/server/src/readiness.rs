@@ -21,7 +21,7 @@ pub struct Readiness {
     /// Whether the limits held.
     pub watchdog: Watchdog,
     /// How many of the Graveyard's test vectors were run at the start.
-    pub vectors: usize,
+    pub graveyard_vectors: usize,
     /// Whether every operator policy can judge.
     pub policies: Policies,
 }
@@ -40,24 +40,24 @@ impl Readiness {
         if !self.store.audit_writable() {
             problems.push("the audit log cannot be written");
         }
-        if !self.watchdog.probed() {
+        if !self.watchdog.limits_hold() {
             problems.push("a limit did not hold when it was probed; GET /v1/watchdog says which");
         }
-        if self.guards.halted() {
+        if self.guards.is_halted() {
             problems.push("everything is halted");
         }
         let problems = problems.into_iter().map(str::to_owned);
-        problems.chain(self.policies.problems()).collect()
+        problems.chain(self.policies.list_problems()).collect()
     }
 
     /// Whether it is ready, and the answer that says so.
     #[must_use]
-    pub fn answer(&self, agents: usize) -> Ready {
+    pub fn to_report(&self, agents: usize) -> ReadinessReport {
         let problems = self.problems();
-        Ready {
+        ReadinessReport {
             ready: problems.is_empty(),
             problems,
-            graveyard_vectors: self.vectors,
+            graveyard_vectors: self.graveyard_vectors,
             agents,
         }
     }
@@ -65,7 +65,7 @@ impl Readiness {
 
 /// Whether the host may judge now: the answer of `/readyz`.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct Ready {
+pub struct ReadinessReport {
     /// It may.
     pub ready: bool,
     /// Why not, in words.
@@ -78,13 +78,13 @@ pub struct Ready {
 
 /// The process serves: the answer of `/healthz`.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct Alive {
+pub struct Liveness {
     /// `alive`.
     pub status: &'static str,
 }
 
 /// The answer of `/healthz`.
 #[must_use]
-pub const fn alive() -> Alive {
-    Alive { status: "alive" }
+pub const fn report_liveness() -> Liveness {
+    Liveness { status: "alive" }
 }

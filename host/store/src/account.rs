@@ -44,7 +44,10 @@ pub struct AccountRow {
     pub at_ms: Millis,
 }
 
-pub(super) fn write(connection: &Connection, change: &AccountChange) -> rusqlite::Result<()> {
+pub(super) fn write_account_change(
+    connection: &Connection,
+    change: &AccountChange,
+) -> rusqlite::Result<()> {
     let rows = [("capital", change.capital), ("realised", change.realised)];
     for (field, amount) in rows {
         let Some(amount) = amount else { continue };
@@ -65,7 +68,7 @@ pub(super) fn write(connection: &Connection, change: &AccountChange) -> rusqlite
 }
 
 /// The capital as it was said last.
-pub(super) fn capital(connection: &Connection) -> rusqlite::Result<Option<f64>> {
+pub(super) fn latest_capital(connection: &Connection) -> rusqlite::Result<Option<f64>> {
     connection
         .prepare_cached(
             "SELECT amount FROM account_history WHERE field = 'capital' ORDER BY seq DESC LIMIT 1",
@@ -84,7 +87,7 @@ impl Store {
         before: Option<u64>,
         limit: u32,
     ) -> Result<Vec<AccountRow>, ReadError> {
-        self.inner.readers.with(|connection| {
+        self.inner.readers.with_connection(|connection| {
             connection
                 .prepare_cached(
                     "SELECT seq, field, amount, fraction, by, reason, at FROM account_history

@@ -6,17 +6,17 @@ use serde::{Deserialize, Serialize};
 use ark_model::ids::{Digest, Millis, Name, Share};
 
 use super::Store;
-use super::audit::{hash_at, required};
+use super::audit::{digest_column, parse_required};
 use super::error::ReadError;
 
 /// Why the deliveries that wait for a deleted agent fail.
-pub const DELETED: &str = "the agent was deleted";
+pub const AGENT_DELETED: &str = "the agent was deleted";
 
 /// A change of what is kept of agents. Who may make it, and whether it makes sense, was decided before.
 #[derive(Debug, Clone, PartialEq)]
 pub enum AgentChange {
     /// Keeps a version.
-    Version(NewVersion),
+    Version(NewAgentVersion),
     /// Says which version serves.
     Rollout(Rollout),
     /// Ends a version's trial; nothing, where it is not on trial any more.
@@ -27,7 +27,7 @@ pub enum AgentChange {
         number: u64,
     },
     /// Settles every delivery that waits for the agent as failed.
-    Settle {
+    CloseDeliveries {
         /// Whose.
         agent: Name,
         /// When.
@@ -37,7 +37,7 @@ pub enum AgentChange {
 
 /// A version to be kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewVersion {
+pub struct NewAgentVersion {
     /// Whose.
     pub agent: Name,
     /// Its number.
@@ -102,7 +102,10 @@ pub struct AgentVersion {
 }
 
 /// Carries a change out; how many deliveries it settled.
-pub(super) fn write(connection: &Connection, change: &AgentChange) -> rusqlite::Result<u64> {
+pub(super) fn write_agent_change(
+    connection: &Connection,
+    change: &AgentChange,
+) -> rusqlite::Result<u64> {
     match change {
         AgentChange::Version(new) => write_version(connection, new).map(|()| 0),
         AgentChange::Rollout(rollout) => connection
@@ -127,17 +130,17 @@ pub(super) fn write(connection: &Connection, change: &AgentChange) -> rusqlite::
             )?
             .execute(params![agent.as_str(), number])
             .map(|_| 0),
-        AgentChange::Settle { agent, at } => connection
+        AgentChange::CloseDeliveries { agent, at } => connection
             .prepare_cached(
                 "UPDATE deliveries SET status = 'failed', reason = ?1, settled_at = ?2
                  WHERE agent = ?3 AND status = 'pending'",
             )?
-            .execute(params![DELETED, at.0, agent.as_str()])
+            .execute(params![AGENT_DELETED, at.0, agent.as_str()])
             .map(|settled| settled as u64),
     }
 }
 
-fn write_version(connection: &Connection, new: &NewVersion) -> rusqlite::Result<()> {
+fn write_version(connection: &Connection, new: &NewAgentVersion) -> rusqlite::Result<()> {
     connection
         .prepare_cached("INSERT OR IGNORE INTO agent_components (sha256, bytes) VALUES (?1, ?2)")?
         .execute(params![new.sha256.as_bytes(), new.component])?;
@@ -170,7 +173,7 @@ fn write_version(connection: &Connection, new: &NewVersion) -> rusqlite::Result<
     Ok(())
 }
 
-fn trial(number: Option<u64>, share: Option<f64>) -> Option<Trial> {
+fn trial_from_columns(number: Option<u64>, share: Option<f64>) -> Option<Trial> {
     Some(Trial {
         number: number?,
         share: share.and_then(Share::new)?,
@@ -179,11 +182,11 @@ fn trial(number: Option<u64>, share: Option<f64>) -> Option<Trial> {
 
 fn read_rollout(row: &Row<'_>) -> rusqlite::Result<Rollout> {
     Ok(Rollout {
-        agent: required(row, 0)?,
+        agent: parse_required(row, 0)?,
         serving: row.get(1)?,
         previous: row.get(2)?,
         last_number: row.get(3)?,
-        trial: trial(row.get(4)?, row.get(5)?),
+        trial: trial_from_columns(row.get(4)?, row.get(5)?),
         by: row.get(6)?,
         at: Millis(row.get(7)?),
     })
@@ -194,8 +197,8 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn agent_rollouts(&self) -> Result<Vec<Rollout>, ReadError> {
-        self.inner.readers.with(|connection| {
+    pub fn all_rollouts(&self) -> Result<Vec<Rollout>, ReadError> {
+        self.inner.readers.with_connection(|connection| {
             connection
                 .prepare_cached(
                     "SELECT agent, serving, previous, last_number, canary, share, by, at FROM agent_rollouts ORDER BY agent",
@@ -209,8 +212,8 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn agent_rollout(&self, agent: &Name) -> Result<Option<Rollout>, ReadError> {
-        self.inner.readers.with(|connection| {
+    pub fn rollout_for(&self, agent: &Name) -> Result<Option<Rollout>, ReadError> {
+        self.inner.readers.with_connection(|connection| {
             connection
                 .prepare_cached(
                     "SELECT agent, serving, previous, last_number, canary, share, by, at FROM agent_rollouts
@@ -226,7 +229,7 @@ impl Store {
     /// # Errors
     /// The database cannot be read.
     pub fn agent_versions(&self, agent: &Name) -> Result<Vec<AgentVersion>, ReadError> {
-        self.inner.readers.with(|connection| {
+        self.inner.readers.with_connection(|connection| {
             connection
                 .prepare_cached(
                     "SELECT v.number, v.sha256, length(c.bytes), v.manifest, v.by, v.at FROM agent_versions v
@@ -235,7 +238,7 @@ impl Store {
                 .query_map([agent.as_str()], |row| {
                     Ok(AgentVersion {
                         number: row.get(0)?,
-                        sha256: hash_at(row, 1)?,
+                        sha256: digest_column(row, 1)?,
                         bytes: row.get(2)?,
                         manifest_json: row.get(3)?,
                         by: row.get(4)?,
@@ -251,7 +254,7 @@ impl Store {
     /// # Errors
     /// The database cannot be read.
     pub fn agent_component(&self, sha256: Digest) -> Result<Option<Vec<u8>>, ReadError> {
-        self.inner.readers.with(|connection| {
+        self.inner.readers.with_connection(|connection| {
             connection
                 .prepare_cached("SELECT bytes FROM agent_components WHERE sha256 = ?1")?
                 .query_row(params![sha256.as_bytes()], |row| row.get(0))
@@ -264,7 +267,7 @@ impl Store {
     /// # Errors
     /// The database cannot be read.
     pub fn pending_count(&self, agent: &Name) -> Result<usize, ReadError> {
-        self.inner.readers.with(|connection| {
+        self.inner.readers.with_connection(|connection| {
             connection
                 .prepare_cached(
                     "SELECT count(*) FROM deliveries WHERE agent = ?1 AND status = 'pending'",

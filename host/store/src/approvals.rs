@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use ark_model::ids::{DecisionId, Digest, Millis, Name, TraceId};
 
 use super::Store;
-use super::audit::{hash_at, malformed, parsed, required};
+use super::audit::{digest_column, malformed_column, parse_column, parse_required};
 use super::error::{CommitError, ReadError};
-use super::writer::Failure;
+use super::writer::WriteError;
 
 /// What became of an approval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
@@ -91,7 +91,7 @@ pub enum ApprovalChange {
     /// An action is held.
     Open(Box<Approval>),
     /// It is settled.
-    Settle {
+    Resolve {
         /// Which.
         id: DecisionId,
         /// How: not open.
@@ -118,7 +118,10 @@ pub struct ApprovalFilter {
     pub after: Option<DecisionId>,
 }
 
-pub(super) fn write(connection: &Connection, change: &ApprovalChange) -> Result<(), Failure> {
+pub(super) fn write_approval_change(
+    connection: &Connection,
+    change: &ApprovalChange,
+) -> Result<(), WriteError> {
     match change {
         ApprovalChange::Open(approval) => {
             let json = |texts: &[String]| {
@@ -146,7 +149,7 @@ pub(super) fn write(connection: &Connection, change: &ApprovalChange) -> Result<
                 ])?;
             Ok(())
         }
-        ApprovalChange::Settle {
+        ApprovalChange::Resolve {
             id,
             status,
             by,
@@ -171,7 +174,7 @@ pub(super) fn write(connection: &Connection, change: &ApprovalChange) -> Result<
                 return Ok(());
             }
             let problem = format!("the approval {id} is not open");
-            Err(Failure::Refused(CommitError::NotThere(problem)))
+            Err(WriteError::Refused(CommitError::NotFound(problem)))
         }
     }
 }
@@ -179,50 +182,51 @@ pub(super) fn write(connection: &Connection, change: &ApprovalChange) -> Result<
 const COLUMNS: &str = "id, agent, submitter, trace_id, action_type, action_hash, subject_hash, earlier, reasons, status,
     created_at, expires_at, settled_at, settled_by, comment, decision_id";
 
-fn read(row: &Row<'_>) -> rusqlite::Result<Approval> {
+fn read_approval(row: &Row<'_>) -> rusqlite::Result<Approval> {
     let texts = |column: usize| -> rusqlite::Result<Vec<String>> {
         let json: String = row.get(column)?;
-        serde_json::from_str(&json).map_err(|_| malformed(column, &json))
+        serde_json::from_str(&json).map_err(|_| malformed_column(column, &json))
     };
     let status: String = row.get(9)?;
     Ok(Approval {
-        id: required(row, 0)?,
-        agent: required(row, 1)?,
+        id: parse_required(row, 0)?,
+        agent: parse_required(row, 1)?,
         submitter: row.get(2)?,
-        trace_id: required(row, 3)?,
+        trace_id: parse_required(row, 3)?,
         action_type: row.get(4)?,
-        action_hash: hash_at(row, 5)?,
+        action_hash: digest_column(row, 5)?,
         subject_hash: match row.get_ref(6)? {
             rusqlite::types::ValueRef::Null => None,
-            _ => Some(hash_at(row, 6)?),
+            _ => Some(digest_column(row, 6)?),
         },
         earlier: texts(7)?,
         reasons: texts(8)?,
-        status: ApprovalStatus::parse(&status).ok_or_else(|| malformed(9, &status))?,
+        status: ApprovalStatus::parse(&status).ok_or_else(|| malformed_column(9, &status))?,
         created_at_ms: Millis(row.get(10)?),
         expires_at_ms: Millis(row.get(11)?),
         settled_at_ms: row.get::<_, Option<u64>>(12)?.map(Millis),
         settled_by: row.get(13)?,
         comment: row.get(14)?,
-        decision_id: parsed(row, 15)?,
+        decision_id: parse_column(row, 15)?,
     })
 }
 
-fn find(connection: &Connection, id: DecisionId) -> rusqlite::Result<Option<Approval>> {
+fn find_approval(connection: &Connection, id: DecisionId) -> rusqlite::Result<Option<Approval>> {
     connection
         .prepare_cached(&format!("SELECT {COLUMNS} FROM approvals WHERE id = ?1"))?
-        .query_row([id.to_string()], read)
+        .query_row([id.to_string()], read_approval)
         .optional()
 }
 
-impl super::Archive {
+impl super::ReadOnlyStore {
     /// An approval by the id of the decision that held the action.
     ///
     /// # Errors
     /// The database cannot be read, or is of an earlier schema.
     pub fn approval(&self, id: DecisionId) -> Result<Option<Approval>, ReadError> {
-        self.needs_current()?;
-        self.readers().with(|connection| find(connection, id))
+        self.require_current_schema()?;
+        self.readers()
+            .with_connection(|connection| find_approval(connection, id))
     }
 }
 
@@ -232,19 +236,21 @@ impl Store {
     /// # Errors
     /// The database cannot be read.
     pub fn approval(&self, id: DecisionId) -> Result<Option<Approval>, ReadError> {
-        self.inner.readers.with(|connection| find(connection, id))
+        self.inner
+            .readers
+            .with_connection(|connection| find_approval(connection, id))
     }
 
     /// Approvals, the oldest first, `limit` at most.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn approvals(
+    pub fn approvals_page(
         &self,
         filter: &ApprovalFilter,
         limit: u32,
     ) -> Result<Vec<Approval>, ReadError> {
-        self.inner.readers.with(|connection| {
+        self.inner.readers.with_connection(|connection| {
             connection
                 .prepare_cached(&format!(
                     "SELECT {COLUMNS} FROM approvals
@@ -258,7 +264,7 @@ impl Store {
                         filter.after.map(|id| id.to_string()),
                         limit
                     ],
-                    read,
+                    read_approval,
                 )?
                 .collect()
         })
@@ -268,8 +274,8 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn waiting_approvals(&self) -> Result<(u64, Option<Millis>), ReadError> {
-        self.inner.readers.with(|connection| {
+    pub fn open_approval_stats(&self) -> Result<(u64, Option<Millis>), ReadError> {
+        self.inner.readers.with_connection(|connection| {
             connection
                 .prepare_cached(
                     "SELECT count(*), min(created_at) FROM approvals WHERE status = 'open'",
@@ -289,6 +295,6 @@ impl Store {
             status: Some(ApprovalStatus::Open),
             ..ApprovalFilter::default()
         };
-        self.approvals(&open, u32::MAX)
+        self.approvals_page(&open, u32::MAX)
     }
 }

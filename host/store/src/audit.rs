@@ -14,7 +14,7 @@ use ark_model::decision::Outcome;
 use ark_model::ids::{Digest, Millis, Name, TraceId};
 
 use super::error::ReadError;
-use super::{Archive, Store};
+use super::{ReadOnlyStore, Store};
 
 /// What an audit row tells of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
@@ -146,12 +146,12 @@ pub struct Anchor {
     pub at_ms: Millis,
     /// The head of the state's history at that moment; absent in anchors of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub state: Option<StateAnchor>,
+    pub state: Option<ChainHead>,
 }
 
 /// A head of the state's history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StateAnchor {
+pub struct ChainHead {
     /// The number of revisions.
     pub seq: u64,
     /// The hash of the last.
@@ -187,7 +187,7 @@ pub(super) const GENESIS: Head = Head {
     hash: Digest::from_bytes([0; 32]),
 };
 
-pub(super) fn head(connection: &Connection) -> rusqlite::Result<Head> {
+pub(super) fn read_audit_head(connection: &Connection) -> rusqlite::Result<Head> {
     let last = connection
         .query_row(
             "SELECT seq, hash FROM audit_log ORDER BY seq DESC LIMIT 1",
@@ -195,19 +195,19 @@ pub(super) fn head(connection: &Connection) -> rusqlite::Result<Head> {
             |row| {
                 Ok(Head {
                     seq: row.get(0)?,
-                    hash: hash_at(row, 1)?,
+                    hash: digest_column(row, 1)?,
                 })
             },
         )
         .optional()?;
     match last {
         Some(head) => Ok(head),
-        None => Ok(super::retention::base(connection)?.unwrap_or(GENESIS)),
+        None => Ok(super::retention::archived_head(connection)?.unwrap_or(GENESIS)),
     }
 }
 
 /// Appends an entry behind `head` and moves it on.
-pub(super) fn append(
+pub(super) fn append_entry(
     connection: &Connection,
     head: &mut Head,
     entry: &AuditEntry,
@@ -216,7 +216,7 @@ pub(super) fn append(
     let trace_id = entry.trace_id.map(|id| id.to_string());
     let agent = entry.agent.as_ref().map(Name::as_str);
     let outcome = entry.outcome.map(Outcome::as_str);
-    let hash = link(
+    let hash = chain_hash(
         head.hash,
         &[seq, entry.at.0],
         &[
@@ -251,7 +251,7 @@ pub(super) fn append(
 }
 
 /// The hash of a row behind `previous`, by its numbers and texts in their order.
-pub(super) fn link(previous: Digest, numbers: &[u64], texts: &[Option<&str>]) -> Digest {
+pub(super) fn chain_hash(previous: Digest, numbers: &[u64], texts: &[Option<&str>]) -> Digest {
     let bytes: usize = texts.iter().flatten().map(|text| text.len()).sum();
     let mut canonical = Vec::with_capacity(128 + bytes);
     canonical.extend_from_slice(previous.as_bytes());
@@ -267,28 +267,28 @@ pub(super) fn link(previous: Digest, numbers: &[u64], texts: &[Option<&str>]) ->
         canonical.extend_from_slice(&length.to_le_bytes());
         canonical.extend_from_slice(text.unwrap_or_default().as_bytes());
     }
-    Digest::of(&canonical)
+    Digest::hash_bytes(&canonical)
 }
 
-pub(super) const COLUMNS: &str =
+pub(super) const AUDIT_COLUMNS: &str =
     "seq, at, kind, id, trace_id, agent, action_type, outcome, body, hash";
 
-pub(super) fn read_row(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
+pub(super) fn read_audit_row(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
     let kind: String = row.get(2)?;
     let outcome: Option<String> = row.get(7)?;
     Ok(AuditRow {
         seq: row.get(0)?,
         at: Millis(row.get(1)?),
-        kind: AuditKind::parse(&kind).ok_or_else(|| malformed(2, &kind))?,
+        kind: AuditKind::parse(&kind).ok_or_else(|| malformed_column(2, &kind))?,
         id: row.get(3)?,
-        trace_id: parsed(row, 4)?,
-        agent: parsed(row, 5)?,
+        trace_id: parse_column(row, 4)?,
+        agent: parse_column(row, 5)?,
         action_type: row.get(6)?,
         outcome: outcome
-            .map(|text| parse_outcome(&text).ok_or_else(|| malformed(7, &text)))
+            .map(|text| parse_outcome(&text).ok_or_else(|| malformed_column(7, &text)))
             .transpose()?,
         body: row.get(8)?,
-        hash: hash_at(row, 9)?,
+        hash: digest_column(row, 9)?,
     })
 }
 
@@ -299,37 +299,40 @@ fn parse_outcome(text: &str) -> Option<Outcome> {
 }
 
 /// A text column parsed into an id or a name.
-pub(super) fn parsed<T: std::str::FromStr>(
+pub(super) fn parse_column<T: std::str::FromStr>(
     row: &Row<'_>,
     column: usize,
 ) -> rusqlite::Result<Option<T>> {
     let text: Option<String> = row.get(column)?;
-    text.map(|text| text.parse().map_err(|_| malformed(column, &text)))
+    text.map(|text| text.parse().map_err(|_| malformed_column(column, &text)))
         .transpose()
 }
 
 /// As [`parsed`], for a column that is never null.
-pub(super) fn required<T: std::str::FromStr>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
-    parsed(row, column)?.ok_or_else(|| malformed(column, "null"))
+pub(super) fn parse_required<T: std::str::FromStr>(
+    row: &Row<'_>,
+    column: usize,
+) -> rusqlite::Result<T> {
+    parse_column(row, column)?.ok_or_else(|| malformed_column(column, "null"))
 }
 
-pub(super) fn malformed(column: usize, found: &str) -> rusqlite::Error {
+pub(super) fn malformed_column(column: usize, found: &str) -> rusqlite::Error {
     let reason = format!(
         "{:?} is not what this column holds",
-        ark_model::check::clip(found)
+        ark_model::check::clip_for_error(found)
     );
     rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, reason.into())
 }
 
-pub(super) fn hash_at(row: &Row<'_>, column: usize) -> rusqlite::Result<Digest> {
+pub(super) fn digest_column(row: &Row<'_>, column: usize) -> rusqlite::Result<Digest> {
     row.get::<_, [u8; 32]>(column).map(Digest::from_bytes)
 }
 
 /// The hash a row must have behind `previous`.
 #[must_use]
-pub fn link_of(previous: Digest, row: &AuditRow) -> Digest {
+pub fn audit_row_hash(previous: Digest, row: &AuditRow) -> Digest {
     let trace_id = row.trace_id.map(|id| id.to_string());
-    link(
+    chain_hash(
         previous,
         &[row.seq, row.at.0],
         &[
@@ -344,10 +347,12 @@ pub fn link_of(previous: Digest, row: &AuditRow) -> Digest {
     )
 }
 
-fn entry(connection: &Connection, id: &str) -> rusqlite::Result<Option<AuditRow>> {
+fn find_audit_entry(connection: &Connection, id: &str) -> rusqlite::Result<Option<AuditRow>> {
     connection
-        .prepare_cached(&format!("SELECT {COLUMNS} FROM audit_log WHERE id = ?1"))?
-        .query_row([id], read_row)
+        .prepare_cached(&format!(
+            "SELECT {AUDIT_COLUMNS} FROM audit_log WHERE id = ?1"
+        ))?
+        .query_row([id], read_audit_row)
         .optional()
 }
 
@@ -357,7 +362,9 @@ impl Store {
     /// # Errors
     /// The database cannot be read.
     pub fn audit_entry(&self, id: &str) -> Result<Option<AuditRow>, ReadError> {
-        self.inner.readers.with(|connection| entry(connection, id))
+        self.inner
+            .readers
+            .with_connection(|connection| find_audit_entry(connection, id))
     }
 
     /// Rows that match, newest first, before `before` when given, `limit` at most.
@@ -371,12 +378,12 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<AuditRow>, ReadError> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM audit_log WHERE seq < ?1 AND (?2 IS NULL OR kind = ?2) AND (?3 IS NULL OR agent = ?3)
+            "SELECT {AUDIT_COLUMNS} FROM audit_log WHERE seq < ?1 AND (?2 IS NULL OR kind = ?2) AND (?3 IS NULL OR agent = ?3)
              AND (?4 IS NULL OR outcome = ?4) AND (?5 IS NULL OR action_type = ?5) {} ORDER BY seq DESC LIMIT ?7",
             // Named only when given, so that its index is used.
             if filter.trace_id.is_some() { "AND trace_id = ?6" } else { "AND ?6 IS NULL" },
         );
-        self.inner.readers.with(|connection| {
+        self.inner.readers.with_connection(|connection| {
             connection
                 .prepare_cached(&sql)?
                 .query_map(
@@ -389,7 +396,7 @@ impl Store {
                         filter.trace_id.map(|id| id.to_string()),
                         limit,
                     ],
-                    read_row,
+                    read_audit_row,
                 )?
                 .collect()
         })
@@ -400,9 +407,9 @@ impl Store {
     /// # Errors
     /// The database cannot be read.
     pub fn audit_since(&self, since: Millis, kind: AuditKind) -> Result<Vec<AuditRow>, ReadError> {
-        self.inner.readers.with(|connection| {
+        self.inner.readers.with_connection(|connection| {
             let mut statement = connection.prepare_cached(&format!(
-                "SELECT {COLUMNS} FROM audit_log ORDER BY seq DESC"
+                "SELECT {AUDIT_COLUMNS} FROM audit_log ORDER BY seq DESC"
             ))?;
             let mut rows = statement.query([])?;
             let mut found = Vec::new();
@@ -410,7 +417,7 @@ impl Store {
                 if row.get::<_, u64>(1)? < since.0 {
                     break;
                 }
-                let row = read_row(row)?;
+                let row = read_audit_row(row)?;
                 if row.kind == kind {
                     found.push(row);
                 }
@@ -427,23 +434,27 @@ impl Store {
     pub fn audit_head(&self) -> Result<(u64, Digest), ReadError> {
         self.inner
             .readers
-            .with(head)
+            .with_connection(read_audit_head)
             .map(|head| (head.seq, head.hash))
     }
 }
 
-impl Archive {
+impl ReadOnlyStore {
     /// Visits the rows from 1 on, oldest first, until `visit` returns false.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn audit_rows(&self, mut visit: impl FnMut(AuditRow) -> bool) -> Result<(), ReadError> {
-        self.readers().with(|connection| {
-            let mut statement =
-                connection.prepare(&format!("SELECT {COLUMNS} FROM audit_log ORDER BY seq"))?;
+    pub fn visit_audit_rows(
+        &self,
+        mut visit: impl FnMut(AuditRow) -> bool,
+    ) -> Result<(), ReadError> {
+        self.readers().with_connection(|connection| {
+            let mut statement = connection.prepare(&format!(
+                "SELECT {AUDIT_COLUMNS} FROM audit_log ORDER BY seq"
+            ))?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
-                if !visit(read_row(row)?) {
+                if !visit(read_audit_row(row)?) {
                     break;
                 }
             }
@@ -461,14 +472,14 @@ impl Archive {
         after: u64,
         limit: u32,
     ) -> Result<Vec<AuditRow>, ReadError> {
-        self.readers().with(|connection| {
+        self.readers().with_connection(|connection| {
             connection
                 .prepare_cached(&format!(
-                    "SELECT {COLUMNS} FROM audit_log WHERE seq > ?1 AND at >= ?2 AND kind = ?3 ORDER BY seq LIMIT ?4"
+                    "SELECT {AUDIT_COLUMNS} FROM audit_log WHERE seq > ?1 AND at >= ?2 AND kind = ?3 ORDER BY seq LIMIT ?4"
                 ))?
                 .query_map(
                     params![after, since.0, AuditKind::Decision.as_str(), limit],
-                    read_row,
+                    read_audit_row,
                 )?
                 .collect()
         })
@@ -479,17 +490,20 @@ impl Archive {
     /// # Errors
     /// The database cannot be read.
     pub fn audit_entry(&self, id: &str) -> Result<Option<AuditRow>, ReadError> {
-        self.readers().with(|connection| entry(connection, id))
+        self.readers()
+            .with_connection(|connection| find_audit_entry(connection, id))
     }
 
     /// The link that the rows in the database begin behind: of row 0, unless rows were archived.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn audit_base(&self) -> Result<StateAnchor, ReadError> {
-        let base = self.readers().with(super::retention::base)?;
+    pub fn audit_base(&self) -> Result<ChainHead, ReadError> {
+        let base = self
+            .readers()
+            .with_connection(super::retention::archived_head)?;
         let base = base.unwrap_or(GENESIS);
-        Ok(StateAnchor {
+        Ok(ChainHead {
             seq: base.seq,
             hash: base.hash,
         })

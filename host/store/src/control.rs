@@ -4,15 +4,15 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use ark_model::control::{Alert, Halt, Quarantine, Severity};
+use ark_model::control::{Alert, AlertSeverity, Halt, Quarantine};
 use ark_model::ids::{Millis, Name};
 
 use super::Store;
-use super::audit::{parsed, required};
+use super::audit::{parse_column, parse_required};
 use super::error::ReadError;
 
 /// How many alerts are kept; older ones are dropped.
-const KEPT_ALERTS: u32 = 100_000;
+const MAX_ALERTS: u32 = 100_000;
 
 /// A change of what is in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub struct AlertFilter {
     /// The agent.
     pub agent: Option<Name>,
     /// At least as bad.
-    pub severity: Option<Severity>,
+    pub severity: Option<AlertSeverity>,
     /// The kind.
     pub kind: Option<String>,
 }
@@ -57,7 +57,10 @@ pub struct AlertRow {
     pub alert: Alert,
 }
 
-pub(super) fn write(connection: &Connection, change: &ControlChange) -> rusqlite::Result<()> {
+pub(super) fn write_control_change(
+    connection: &Connection,
+    change: &ControlChange,
+) -> rusqlite::Result<()> {
     match change {
         ControlChange::Halt(halt) => connection
             .prepare_cached("INSERT INTO halts (id, reason, by, at) VALUES (1, ?1, ?2, ?3) ON CONFLICT (id) DO NOTHING")?
@@ -103,7 +106,7 @@ pub(super) fn write_alert(connection: &Connection, alert: &Alert) -> rusqlite::R
         .prepare_cached(
             "DELETE FROM watchdog_events WHERE seq <= (SELECT max(seq) FROM watchdog_events) - ?1",
         )?
-        .execute([KEPT_ALERTS])?;
+        .execute([MAX_ALERTS])?;
     Ok(())
 }
 
@@ -113,7 +116,7 @@ fn read_quarantine(row: &Row<'_>) -> rusqlite::Result<Quarantine> {
         rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Text, Box::new(error))
     })?;
     Ok(Quarantine {
-        agent: required(row, 0)?,
+        agent: parse_required(row, 0)?,
         cause,
         reason: row.get(2)?,
         by: row.get(3)?,
@@ -131,9 +134,9 @@ pub(super) fn read_alert(row: &Row<'_>) -> rusqlite::Result<AlertRow> {
         alert: Alert {
             at_ms: Millis(row.get(1)?),
             // The table's own check lets nothing else in.
-            severity: Severity::parse(&severity).unwrap_or(Severity::Critical),
+            severity: AlertSeverity::parse(&severity).unwrap_or(AlertSeverity::Critical),
             kind: row.get(3)?,
-            agent: parsed(row, 4)?,
+            agent: parse_column(row, 4)?,
             message: row.get(5)?,
             observed: row.get(6)?,
             limit: row.get(7)?,
@@ -146,8 +149,8 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn control(&self) -> Result<ControlRows, ReadError> {
-        self.inner.readers.with(|connection| {
+    pub fn control_rows(&self) -> Result<ControlRows, ReadError> {
+        self.inner.readers.with_connection(|connection| {
             let halt = connection
                 .prepare_cached("SELECT reason, by, at FROM halts")?
                 .query_row([], |row| {
@@ -172,19 +175,23 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn alerts(
+    pub fn alerts_page(
         &self,
         filter: &AlertFilter,
         before: Option<u64>,
         limit: u32,
     ) -> Result<Vec<AlertRow>, ReadError> {
-        let severities: Vec<&str> = [Severity::Info, Severity::Warning, Severity::Critical]
-            .into_iter()
-            .filter(|severity| filter.severity.is_none_or(|least| *severity >= least))
-            .map(Severity::as_str)
-            .collect();
+        let severities: Vec<&str> = [
+            AlertSeverity::Info,
+            AlertSeverity::Warning,
+            AlertSeverity::Critical,
+        ]
+        .into_iter()
+        .filter(|severity| filter.severity.is_none_or(|least| *severity >= least))
+        .map(AlertSeverity::as_str)
+        .collect();
         let severities = severities.join(",");
-        self.inner.readers.with(|connection| {
+        self.inner.readers.with_connection(|connection| {
             connection
                 .prepare_cached(&format!(
                     "SELECT {ALERT_COLUMNS} FROM watchdog_events

@@ -71,7 +71,7 @@ pub enum OpenError {
     },
     /// A restore did not come to its end.
     #[error("a restore into {dir} was interrupted; run `ark state restore` again", dir = dir.display())]
-    HalfRestored {
+    RestoreInterrupted {
         /// The data directory.
         dir: PathBuf,
     },
@@ -86,7 +86,7 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    pub(super) fn of(path: &std::path::Path, error: &rusqlite::Error) -> Self {
+    pub(super) fn from_sqlite(path: &std::path::Path, error: &rusqlite::Error) -> Self {
         use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
         let (path, reason) = (path.to_owned(), error.to_string());
         match error.sqlite_error_code() {
@@ -135,7 +135,7 @@ pub enum CommitError {
         current: u64,
     },
     /// There is no such revision to go back to.
-    #[error("{key:?} has no revision {}; its last is {current}", shown(*target, *current))]
+    #[error("{key:?} has no revision {}; its last is {current}", describe_target(*target, *current))]
     NoSuchRevision {
         /// Which key.
         key: String,
@@ -146,7 +146,7 @@ pub enum CommitError {
     },
     /// What is to be deleted is not there.
     #[error("{0}")]
-    NotThere(String),
+    NotFound(String),
     /// A secret cannot be written.
     #[error(transparent)]
     Secret(#[from] SecretError),
@@ -161,7 +161,7 @@ pub enum CommitError {
     },
     /// The idempotency key was seen before: what it came with, and the answer.
     #[error("the idempotency key {:?} was used before", .0.key)]
-    Seen(IdempotencyRecord),
+    AlreadyAnswered(IdempotencyRecord),
     /// The idempotency key came with another request before.
     #[error("the idempotency key {key:?} was used for another request")]
     KeyReused {
@@ -179,7 +179,7 @@ pub enum CommitError {
     Closed,
 }
 
-fn shown(target: RollbackTarget, current: u64) -> String {
+fn describe_target(target: RollbackTarget, current: u64) -> String {
     match target {
         RollbackTarget::Revision(revision) => revision.to_string(),
         RollbackTarget::Steps(steps) => format!("{steps} steps before {current}"),

@@ -4,23 +4,23 @@ use rusqlite::params;
 use tokio::sync::watch;
 
 use super::Store;
-use super::audit::{AuditRow, COLUMNS, read_row};
+use super::audit::{AUDIT_COLUMNS, AuditRow, read_audit_row};
 use super::control::{ALERT_COLUMNS, AlertRow, read_alert};
 use super::error::ReadError;
 
 /// How far somebody has read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Place {
+pub struct EventCursor {
     /// The last audit row.
-    pub audit: u64,
+    pub audit_seq: u64,
     /// The last alert.
-    pub alert: u64,
+    pub alert_seq: u64,
 }
 
 impl Store {
     /// Rings (changes) after every commit.
     #[must_use]
-    pub fn commits(&self) -> watch::Receiver<u64> {
+    pub fn subscribe_commits(&self) -> watch::Receiver<u64> {
         self.inner.commits.subscribe()
     }
 
@@ -28,11 +28,11 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn last_place(&self) -> Result<Place, ReadError> {
-        self.inner.readers.with(|connection| {
-            Ok(Place {
-                audit: super::audit::head(connection)?.seq,
-                alert: connection
+    pub fn last_event_cursor(&self) -> Result<EventCursor, ReadError> {
+        self.inner.readers.with_connection(|connection| {
+            Ok(EventCursor {
+                audit_seq: super::audit::read_audit_head(connection)?.seq,
+                alert_seq: connection
                     .prepare_cached("SELECT COALESCE(max(seq), 0) FROM watchdog_events")?
                     .query_row([], |row| row.get(0))?,
             })
@@ -43,8 +43,8 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn first_kept(&self) -> Result<Option<u64>, ReadError> {
-        self.inner.readers.with(|connection| {
+    pub fn first_audit_seq(&self) -> Result<Option<u64>, ReadError> {
+        self.inner.readers.with_connection(|connection| {
             connection
                 .prepare_cached("SELECT min(seq) FROM audit_log")?
                 .query_row([], |row| row.get(0))
@@ -55,23 +55,23 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn since(
+    pub fn events_since(
         &self,
-        place: Place,
+        place: EventCursor,
         limit: u32,
     ) -> Result<(Vec<AuditRow>, Vec<AlertRow>), ReadError> {
-        self.inner.readers.with(|connection| {
+        self.inner.readers.with_connection(|connection| {
             let rows = connection
                 .prepare_cached(&format!(
-                    "SELECT {COLUMNS} FROM audit_log WHERE seq > ?1 ORDER BY seq LIMIT ?2"
+                    "SELECT {AUDIT_COLUMNS} FROM audit_log WHERE seq > ?1 ORDER BY seq LIMIT ?2"
                 ))?
-                .query_map(params![place.audit, limit], read_row)?
+                .query_map(params![place.audit_seq, limit], read_audit_row)?
                 .collect::<rusqlite::Result<_>>()?;
             let alerts = connection
                 .prepare_cached(&format!(
                     "SELECT {ALERT_COLUMNS} FROM watchdog_events WHERE seq > ?1 ORDER BY seq LIMIT ?2"
                 ))?
-                .query_map(params![place.alert, limit], read_alert)?
+                .query_map(params![place.alert_seq, limit], read_alert)?
                 .collect::<rusqlite::Result<_>>()?;
             Ok((rows, alerts))
         })

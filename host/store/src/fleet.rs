@@ -3,27 +3,34 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::Store;
-use super::audit::{AuditRow, COLUMNS, read_row};
+use super::audit::{AUDIT_COLUMNS, AuditRow, read_audit_row};
 use super::error::ReadError;
 
 /// How far the orders of a fleet have come at this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FleetPlace {
+pub struct FleetCursor {
     /// This host's name in the fleet: random, kept for good.
     pub origin: String,
     /// The last row of the audit log whose order the others can read.
-    pub published: u64,
+    pub published_seq: u64,
     /// The last entry of the others that was carried out here.
-    pub read: String,
+    pub last_applied: String,
 }
 
-pub(super) fn write(connection: &Connection, place: &FleetPlace) -> rusqlite::Result<()> {
+pub(super) fn write_fleet_cursor(
+    connection: &Connection,
+    place: &FleetCursor,
+) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
             "INSERT INTO fleet (id, origin, published, read) VALUES (1, ?1, ?2, ?3)
              ON CONFLICT (id) DO UPDATE SET published = ?2, read = ?3",
         )?
-        .execute(params![place.origin, place.published, place.read])?;
+        .execute(params![
+            place.origin,
+            place.published_seq,
+            place.last_applied
+        ])?;
     Ok(())
 }
 
@@ -32,15 +39,15 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn fleet_place(&self) -> Result<Option<FleetPlace>, ReadError> {
-        self.inner.readers.with(|connection| {
+    pub fn fleet_cursor(&self) -> Result<Option<FleetCursor>, ReadError> {
+        self.inner.readers.with_connection(|connection| {
             connection
                 .prepare_cached("SELECT origin, published, read FROM fleet")?
                 .query_row([], |row| {
-                    Ok(FleetPlace {
+                    Ok(FleetCursor {
                         origin: row.get(0)?,
-                        published: row.get(1)?,
-                        read: row.get(2)?,
+                        published_seq: row.get(1)?,
+                        last_applied: row.get(2)?,
                     })
                 })
                 .optional()
@@ -52,12 +59,12 @@ impl Store {
     /// # Errors
     /// The database cannot be read.
     pub fn orders_since(&self, seq: u64, limit: u32) -> Result<Vec<AuditRow>, ReadError> {
-        self.inner.readers.with(|connection| {
+        self.inner.readers.with_connection(|connection| {
             connection
                 .prepare_cached(&format!(
-                    "SELECT {COLUMNS} FROM audit_log WHERE seq > ?1 AND kind = 'control' ORDER BY seq LIMIT ?2"
+                    "SELECT {AUDIT_COLUMNS} FROM audit_log WHERE seq > ?1 AND kind = 'control' ORDER BY seq LIMIT ?2"
                 ))?
-                .query_map(params![seq, limit], read_row)?
+                .query_map(params![seq, limit], read_audit_row)?
                 .collect()
         })
     }

@@ -12,17 +12,17 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use ark_model::ids::{Digest, Millis, TraceId};
 use ark_model::state::is_secret;
 
-use super::Archive;
-use super::audit::{ChainFault, GENESIS, Head, hash_at, link, parsed};
+use super::ReadOnlyStore;
+use super::audit::{ChainFault, GENESIS, Head, chain_hash, digest_column, parse_column};
 use super::error::ReadError;
-use super::schema::StepError;
-use super::secrets::{Place, SecretError, SecretKey};
+use super::schema::MigrationError;
+use super::secrets::{SecretError, SecretKey, StateAddress};
 
 /// What a revision holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     /// A value, as JSON text.
-    Clear(String),
+    Plain(String),
     /// A secret, which is shown to its agent only.
     Secret,
     /// Nothing: the key was deleted.
@@ -46,7 +46,7 @@ pub struct Revision {
 
 /// A revision on its way into the history.
 pub(super) struct NewRevision<'a> {
-    pub(super) place: Place<'a>,
+    pub(super) address: StateAddress<'a>,
     pub(super) value: Option<&'a str>,
     pub(super) key_id: Option<&'a str>,
     pub(super) digest: Option<Digest>,
@@ -74,7 +74,7 @@ pub struct StateReport {
     pub fault: Option<ChainFault>,
 }
 
-pub(super) fn head(connection: &Connection) -> rusqlite::Result<Head> {
+pub(super) fn read_state_head(connection: &Connection) -> rusqlite::Result<Head> {
     let last = connection
         .query_row(
             "SELECT seq, hash FROM state_history ORDER BY seq DESC LIMIT 1",
@@ -82,7 +82,7 @@ pub(super) fn head(connection: &Connection) -> rusqlite::Result<Head> {
             |row| {
                 Ok(Head {
                     seq: row.get(0)?,
-                    hash: hash_at(row, 1)?,
+                    hash: digest_column(row, 1)?,
                 })
             },
         )
@@ -91,19 +91,19 @@ pub(super) fn head(connection: &Connection) -> rusqlite::Result<Head> {
 }
 
 /// Appends a revision behind `head` and moves it on.
-pub(super) fn append(
+pub(super) fn append_revision(
     connection: &Connection,
     head: &mut Head,
     new: &NewRevision<'_>,
 ) -> rusqlite::Result<()> {
     let seq = head.seq + 1;
     let digest = new.digest.map(|digest| digest.to_string());
-    let hash = link(
+    let hash = chain_hash(
         head.hash,
-        &[seq, new.place.revision, new.at],
+        &[seq, new.address.revision, new.at],
         &[
-            Some(new.place.agent),
-            Some(new.place.key),
+            Some(new.address.agent),
+            Some(new.address.key),
             digest.as_deref(),
             new.trace_id,
             Some(new.origin),
@@ -116,9 +116,9 @@ pub(super) fn append(
         )?
         .execute(params![
             seq,
-            new.place.agent,
-            new.place.key,
-            new.place.revision,
+            new.address.agent,
+            new.address.key,
+            new.address.revision,
             new.value,
             new.key_id,
             new.digest.as_ref().map(Digest::as_bytes),
@@ -132,15 +132,15 @@ pub(super) fn append(
 }
 
 /// Makes the live secrets those of the history again, after they were encrypted anew.
-pub(super) const LIVE_SECRETS: &str = "UPDATE agents_state SET (value, key_id) = (SELECT h.value, h.key_id FROM state_history h
+pub(super) const UPDATE_LIVE_SECRETS: &str = "UPDATE agents_state SET (value, key_id) = (SELECT h.value, h.key_id FROM state_history h
          WHERE h.agent = agents_state.agent AND h.key = agents_state.key AND h.revision = agents_state.revision)
      WHERE key >= 'secret/' AND key < 'secret0';";
 
 /// Carries the history of schema 2 over into the chain, in the order it was written, encrypts the secrets in it, and drops the old table.
-pub(super) fn carry_over(
+pub(super) fn migrate_state_history(
     connection: &Connection,
     secret: Option<&SecretKey>,
-) -> Result<(), StepError> {
+) -> Result<(), MigrationError> {
     let mut head = GENESIS;
     {
         let mut statement = connection.prepare(
@@ -153,7 +153,7 @@ pub(super) fn carry_over(
             let (agent, key): (String, String) = (row.get(0)?, row.get(1)?);
             let value: Option<String> = row.get(3)?;
             let trace_id: Option<String> = row.get(5)?;
-            let place = Place {
+            let place = StateAddress {
                 agent: &agent,
                 key: &key,
                 revision: row.get(2)?,
@@ -161,18 +161,20 @@ pub(super) fn carry_over(
             let sealed = match &value {
                 Some(value) if is_secret(&key) => {
                     let secret = secret.ok_or_else(|| SecretError::NoKey { key: key.clone() })?;
-                    Some((secret.seal(place, value)?, secret.id()))
+                    Some((secret.seal_value(place, value)?, secret.id()))
                 }
                 _ => None,
             };
             let (stored, key_id, digest) = if let Some((sealed, id)) = &sealed {
                 (Some(sealed.text.as_str()), Some(*id), Some(sealed.digest))
             } else {
-                let digest = value.as_deref().map(|value| Digest::of(value.as_bytes()));
+                let digest = value
+                    .as_deref()
+                    .map(|value| Digest::hash_bytes(value.as_bytes()));
                 (value.as_deref(), None, digest)
             };
             let new = NewRevision {
-                place,
+                address: place,
                 value: stored,
                 key_id,
                 digest,
@@ -180,10 +182,10 @@ pub(super) fn carry_over(
                 trace_id: trace_id.as_deref(),
                 origin: "agent",
             };
-            append(connection, &mut head, &new)?;
+            append_revision(connection, &mut head, &new)?;
         }
     }
-    connection.execute_batch(LIVE_SECRETS)?;
+    connection.execute_batch(UPDATE_LIVE_SECRETS)?;
     connection.execute_batch(
         "UPDATE agents_state SET at = (SELECT max(h.at) FROM state_history h WHERE h.agent = agents_state.agent
              AND h.key = agents_state.key) WHERE EXISTS (SELECT 1 FROM state_history h WHERE h.agent = agents_state.agent
@@ -194,7 +196,7 @@ pub(super) fn carry_over(
 }
 
 /// The columns [`read_revision`] reads.
-pub(super) const REVISION: &str = "revision, value, at, trace_id, origin, key";
+pub(super) const REVISION_COLUMNS: &str = "revision, value, at, trace_id, origin, key";
 
 pub(super) fn read_revision(row: &Row<'_>) -> rusqlite::Result<Revision> {
     let value: Option<String> = row.get(1)?;
@@ -204,22 +206,22 @@ pub(super) fn read_revision(row: &Row<'_>) -> rusqlite::Result<Revision> {
         content: match value {
             None => Content::Deleted,
             Some(_) if is_secret(&key) => Content::Secret,
-            Some(value) => Content::Clear(value),
+            Some(value) => Content::Plain(value),
         },
         at: Millis(row.get(2)?),
-        trace_id: parsed(row, 3)?,
+        trace_id: parse_column(row, 3)?,
         origin: row.get(4)?,
     })
 }
 
-impl Archive {
+impl ReadOnlyStore {
     /// Walks the history's chain, compares every value with its digest, every key with its last revision, and the chain with the anchors.
     /// With the encryption key secrets are decrypted and compared as well.
     ///
     /// # Errors
     /// The database or the anchors cannot be read; a fault in the state is no error but part of the report.
     pub fn check_state(&self, secret: Option<&SecretKey>) -> Result<StateReport, ReadError> {
-        self.needs_current()?;
+        self.require_current_schema()?;
         let anchors = super::verify::read_anchors(self.dir())
             .map_err(|error| ReadError(format!("anchors.jsonl: {error}")))?;
         let mut anchors: Vec<_> = anchors
@@ -236,7 +238,7 @@ impl Archive {
             anchors: anchors.len() as u64,
             fault: None,
         };
-        self.readers().with(|connection| {
+        self.readers().with_connection(|connection| {
             // One moment for both parts, though a host may be writing.
             let moment = connection.unchecked_transaction()?;
             let mut head = GENESIS;
@@ -252,7 +254,7 @@ impl Archive {
                     && let Some(anchor) = anchors.next_if(|anchor| anchor.seq <= head.seq)
                 {
                     if anchor.seq == head.seq && anchor.hash != head.hash {
-                        report.fault = fault(head.seq, "is not the revision that was anchored");
+                        report.fault = chain_fault(head.seq, "is not the revision that was anchored");
                     }
                 }
                 if report.fault.is_some() {
@@ -264,7 +266,7 @@ impl Archive {
             // A history without a revision may be anchored too.
             if let Some(anchor) = anchors.find(|anchor| anchor.seq > head.seq) {
                 let problem = format!("is missing: the history was anchored with {} revisions", anchor.seq);
-                report.fault = fault(head.seq + 1, &problem);
+                report.fault = chain_fault(head.seq + 1, &problem);
                 return Ok(());
             }
             report.fault = check_gaps(&moment)?;
@@ -281,7 +283,7 @@ impl Archive {
     clippy::unnecessary_wraps,
     reason = "what every check returns that has found something"
 )]
-fn fault(seq: u64, problem: &str) -> Option<ChainFault> {
+fn chain_fault(seq: u64, problem: &str) -> Option<ChainFault> {
     Some(ChainFault {
         seq,
         problem: problem.to_owned(),
@@ -296,23 +298,23 @@ fn check_revision(
 ) -> rusqlite::Result<Option<ChainFault>> {
     let seq: u64 = row.get(0)?;
     if seq != head.seq + 1 {
-        return Ok(fault(head.seq + 1, "is missing"));
+        return Ok(chain_fault(head.seq + 1, "is missing"));
     }
     let (agent, key): (String, String) = (row.get(1)?, row.get(2)?);
     let (value, key_id): (Option<String>, Option<String>) = (row.get(4)?, row.get(5)?);
     let digest: Option<Vec<u8>> = row.get(6)?;
     let digest = match digest.map(<[u8; 32]>::try_from).transpose() {
         Ok(digest) => digest.map(Digest::from_bytes),
-        Err(_) => return Ok(fault(seq, "has a digest that is none")),
+        Err(_) => return Ok(chain_fault(seq, "has a digest that is none")),
     };
     let (trace_id, origin): (Option<String>, String) = (row.get(8)?, row.get(9)?);
-    let place = Place {
+    let place = StateAddress {
         agent: &agent,
         key: &key,
         revision: row.get(3)?,
     };
     let digest_text = digest.map(|digest| digest.to_string());
-    let hash = link(
+    let hash = chain_hash(
         head.hash,
         &[seq, place.revision, row.get(7)?],
         &[
@@ -324,7 +326,7 @@ fn check_revision(
         ],
     );
     if row.get::<_, Vec<u8>>(10)? != hash.as_bytes() {
-        return Ok(fault(
+        return Ok(chain_fault(
             seq,
             "does not match its hash: it was changed, inserted or moved",
         ));
@@ -334,13 +336,13 @@ fn check_revision(
         (None, None, None) => Ok(None),
         (Some(value), None, Some(digest)) => {
             if is_secret(&key) {
-                return Ok(fault(seq, "holds a secret in clear"));
+                return Ok(chain_fault(seq, "holds a secret in clear"));
             }
-            let same = Digest::of(value.as_bytes()) == digest;
+            let same = Digest::hash_bytes(value.as_bytes()) == digest;
             Ok(if same {
                 None
             } else {
-                fault(seq, "holds another value than was written")
+                chain_fault(seq, "holds another value than was written")
             })
         }
         (Some(value), Some(key_id), Some(digest)) => {
@@ -348,16 +350,16 @@ fn check_revision(
                 report.secrets_unchecked += 1;
                 return Ok(None);
             };
-            match secret.open(place, &key_id, &value) {
+            match secret.open_value(place, &key_id, &value) {
                 Ok((_, found)) if found == digest => {
                     report.secrets += 1;
                     Ok(None)
                 }
-                Ok(_) => Ok(fault(seq, "holds another secret than was written")),
-                Err(error) => Ok(fault(seq, &error.to_string())),
+                Ok(_) => Ok(chain_fault(seq, "holds another secret than was written")),
+                Err(error) => Ok(chain_fault(seq, &error.to_string())),
             }
         }
-        _ => Ok(fault(
+        _ => Ok(chain_fault(
             seq,
             "holds a value without a digest, or a digest without a value",
         )),
@@ -373,7 +375,7 @@ fn check_gaps(connection: &Connection) -> rusqlite::Result<Option<ChainFault>> {
             |row| row.get::<_, u64>(0),
         )
         .optional()?;
-    Ok(gap.and_then(|seq| fault(seq, "begins a key whose revisions are not contiguous")))
+    Ok(gap.and_then(|seq| chain_fault(seq, "begins a key whose revisions are not contiguous")))
 }
 
 /// Every key is as its last revision says. A fault is placed at that revision.
@@ -392,7 +394,7 @@ fn check_keys(connection: &Connection) -> rusqlite::Result<(u64, Option<ChainFau
     if let Some(seq) = differs {
         return Ok((
             keys,
-            fault(seq.unwrap_or(0), "is not what its key holds now"),
+            chain_fault(seq.unwrap_or(0), "is not what its key holds now"),
         ));
     }
     let missing: Option<u64> = connection
@@ -406,7 +408,7 @@ fn check_keys(connection: &Connection) -> rusqlite::Result<(u64, Option<ChainFau
     Ok((
         keys,
         missing.and_then(|seq| {
-            fault(
+            chain_fault(
                 seq,
                 "is the last revision of its key, which is missing or older",
             )

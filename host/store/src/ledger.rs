@@ -6,7 +6,7 @@ use ark_model::action::Side;
 use ark_model::ids::{DecisionId, Fraction, Millis, Name};
 
 use super::Store;
-use super::audit::{malformed, required};
+use super::audit::{malformed_column, parse_required};
 use super::error::ReadError;
 use super::lists::{List, ListEntry};
 use super::readers::Readers;
@@ -122,9 +122,9 @@ pub struct LedgerRows {
     /// What was realised today (UTC).
     pub realised_today: f64,
     /// What the configuration puts on the lists.
-    pub configured: Vec<ListEntry>,
+    pub from_config: Vec<ListEntry>,
     /// What operators put on the lists over the API, by list and key.
-    pub attested: Vec<(List, String, ListEntry)>,
+    pub from_api: Vec<(List, String, ListEntry)>,
     /// The capital, in the account's currency, if an operator said it.
     pub capital: Option<f64>,
 }
@@ -136,15 +136,18 @@ const fn side_text(side: Side) -> &'static str {
     }
 }
 
-fn side_of(text: &str, column: usize) -> rusqlite::Result<Side> {
+fn parse_side(text: &str, column: usize) -> rusqlite::Result<Side> {
     match text {
         "buy" => Ok(Side::Buy),
         "sell" => Ok(Side::Sell),
-        other => Err(malformed(column, other)),
+        other => Err(malformed_column(column, other)),
     }
 }
 
-pub(super) fn write(connection: &Connection, change: &LedgerChange) -> rusqlite::Result<()> {
+pub(super) fn write_ledger_change(
+    connection: &Connection,
+    change: &LedgerChange,
+) -> rusqlite::Result<()> {
     match change {
         LedgerChange::Position(position) => connection
             .prepare_cached(
@@ -215,7 +218,7 @@ pub(super) fn write_idempotency(
     Ok(())
 }
 
-pub(super) fn idempotent(
+pub(super) fn find_idempotency(
     connection: &Connection,
     scope: &str,
     key: &str,
@@ -226,14 +229,17 @@ pub(super) fn idempotent(
             Ok(IdempotencyRecord {
                 scope: scope.to_owned(),
                 key: key.to_owned(),
-                request: super::audit::hash_at(row, 0)?,
+                request: super::audit::digest_column(row, 0)?,
                 answer: row.get(1)?,
             })
         })
         .optional()
 }
 
-pub(super) fn write_policy(connection: &Connection, record: &PolicyRecord) -> rusqlite::Result<()> {
+pub(super) fn write_policy_record(
+    connection: &Connection,
+    record: &PolicyRecord,
+) -> rusqlite::Result<()> {
     connection
         .prepare_cached("INSERT OR IGNORE INTO policies (digest, metadata) VALUES (?1, ?2)")?
         .execute(params![record.digest.to_string(), record.metadata_json])?;
@@ -246,7 +252,7 @@ impl Store {
     /// # Errors
     /// The database cannot be read.
     pub fn load_ledger(&self, now: Millis) -> Result<LedgerRows, ReadError> {
-        self.inner.readers.with(|connection| {
+        self.inner.readers.with_connection(|connection| {
             let positions: rusqlite::Result<Vec<Position>> = connection
                 .prepare(
                     "SELECT decision_id, agent, symbol, side, size, leverage, status, since, expires_at FROM positions
@@ -257,11 +263,11 @@ impl Store {
                     let size: f64 = row.get(4)?;
                     let status: String = row.get(6)?;
                     Ok(Position {
-                        decision_id: required(row, 0)?,
-                        agent: required(row, 1)?,
+                        decision_id: parse_required(row, 0)?,
+                        agent: parse_required(row, 1)?,
                         symbol: row.get(2)?,
-                        side: side_of(&side, 3)?,
-                        size: Fraction::new(size).ok_or_else(|| malformed(4, &size.to_string()))?,
+                        side: parse_side(&side, 3)?,
+                        size: Fraction::new(size).ok_or_else(|| malformed_column(4, &size.to_string()))?,
                         leverage: row.get(5)?,
                         status: if status == "open" {
                             PositionStatus::Open
@@ -277,17 +283,17 @@ impl Store {
                 .prepare("SELECT agent, symbol, side, at FROM last_trades WHERE at > ?1")?
                 .query_map([now.0.saturating_sub(3_600_000)], |row| {
                     let side: String = row.get(2)?;
-                    Ok((required(row, 0)?, row.get(1)?, side_of(&side, 2)?, Millis(row.get(3)?)))
+                    Ok((parse_required(row, 0)?, row.get(1)?, parse_side(&side, 2)?, Millis(row.get(3)?)))
                 })?
                 .collect();
             let promotions: rusqlite::Result<Vec<_>> = connection
                 .prepare("SELECT agent, symbol, at FROM promotions WHERE at > ?1")?
                 .query_map([now.0.saturating_sub(90_000_000)], |row| {
-                    Ok((required(row, 0)?, row.get(1)?, Millis(row.get(2)?)))
+                    Ok((parse_required(row, 0)?, row.get(1)?, Millis(row.get(2)?)))
                 })?
                 .collect();
-            let (configured, attested) = super::lists::standing(connection)?;
-            let capital = super::account::capital(connection)?;
+            let (configured, attested) = super::lists::load_lists(connection)?;
+            let capital = super::account::latest_capital(connection)?;
             let realised_today = connection.query_row(
                 "SELECT COALESCE(SUM(result), 0.0) FROM realised WHERE day = ?1",
                 [now.utc_day()],
@@ -298,8 +304,8 @@ impl Store {
                 last_trades: last_trades?,
                 promotions: promotions?,
                 realised_today,
-                configured,
-                attested,
+                from_config: configured,
+                from_api: attested,
                 capital,
             })
         })
@@ -309,42 +315,42 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn idempotent(
+    pub fn idempotency_record(
         &self,
         scope: &str,
         key: &str,
     ) -> Result<Option<IdempotencyRecord>, ReadError> {
         self.inner
             .readers
-            .with(|connection| idempotent(connection, scope, key))
+            .with_connection(|connection| find_idempotency(connection, scope, key))
     }
 
     /// Every policy that was in force once.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn policies(&self) -> Result<Vec<PolicyRecord>, ReadError> {
-        policies(&self.inner.readers)
+    pub fn policy_records(&self) -> Result<Vec<PolicyRecord>, ReadError> {
+        read_policy_records(&self.inner.readers)
     }
 }
 
-impl super::Archive {
+impl super::ReadOnlyStore {
     /// Every policy that was in force once.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn policies(&self) -> Result<Vec<PolicyRecord>, ReadError> {
-        policies(self.readers())
+    pub fn policy_records(&self) -> Result<Vec<PolicyRecord>, ReadError> {
+        read_policy_records(self.readers())
     }
 }
 
-fn policies(readers: &Readers) -> Result<Vec<PolicyRecord>, ReadError> {
-    readers.with(|connection| {
+fn read_policy_records(readers: &Readers) -> Result<Vec<PolicyRecord>, ReadError> {
+    readers.with_connection(|connection| {
         connection
             .prepare("SELECT digest, metadata FROM policies")?
             .query_map([], |row| {
                 Ok(PolicyRecord {
-                    digest: required(row, 0)?,
+                    digest: parse_required(row, 0)?,
                     metadata_json: row.get(1)?,
                 })
             })?

@@ -52,43 +52,44 @@ use crossbeam_channel::{Sender, TrySendError};
 use ark_model::meters::StoreMeters;
 
 pub use account::{AccountChange, AccountRow};
-pub use agents::{AgentChange, AgentVersion, DELETED, NewVersion, Rollout, Trial};
+pub use agents::{AGENT_DELETED, AgentChange, AgentVersion, NewAgentVersion, Rollout, Trial};
 pub use approvals::{Approval, ApprovalChange, ApprovalFilter, ApprovalStatus};
 pub use audit::{
-    Anchor, AuditEntry, AuditFilter, AuditKind, AuditRow, ChainFault, ChainReport, StateAnchor,
-    link_of,
+    Anchor, AuditEntry, AuditFilter, AuditKind, AuditRow, ChainFault, ChainHead, ChainReport,
+    audit_row_hash,
 };
 pub use control::{AlertFilter, AlertRow, ControlChange, ControlRows};
 pub use error::{CommitError, OpenError, ReadError, SubmitError};
-pub use events::Place;
-pub use fleet::FleetPlace;
+pub use events::EventCursor;
+pub use fleet::FleetCursor;
 pub use history::{Content, Revision, StateReport};
 pub use ledger::{LedgerChange, LedgerRows, Position, PositionStatus};
 pub use lists::{List, ListChange, ListEntry, ListRow};
-pub use maintenance::{MaintenanceError, rekey};
+pub use maintenance::{MaintenanceError, rekey_secrets};
 pub use memory::{MemoryFilter, MemoryRow};
 pub use operation::{Operation, OperatorChange};
 pub use policies::{NewPolicyVersion, PolicyChange, PolicySlot, PolicyVersion};
 pub use retention::{
-    ARCHIVE_FORMAT, ArchiveHeader, ArchiveReport, Archived, archive_audit, check_archive,
+    ARCHIVE_FORMAT, ArchiveHeader, ArchiveReport, ArchivedRows, archive_audit, check_archive,
 };
 pub use secrets::{SecretError, SecretKey, SecretKeyError};
 pub use session_log::{SessionFilter, SessionRow};
 pub use settings::Setting;
 pub use signals::{
-    DeliveryDone, DeliveryResult, DeliveryRow, Expired, NewSignal, OutboxMessage, OutboxRow,
-    SignalKey, SignalReceipt, TRACE_ROWS, TraceRows,
+    DeliveryCompletion, DeliveryResult, DeliveryRow, ExpiredDelivery, NewSignal, OutboxMessage,
+    OutboxRow, SignalKey, SignalReceipt, TRACE_ROWS, TraceRows,
 };
 pub use snapshot::{
-    Manifest as SnapshotManifest, Restored, SnapshotFile, check_snapshot, restore, snapshot,
+    Manifest as SnapshotManifest, RestoreReport, SnapshotFile, check_snapshot, create_snapshot,
+    restore_snapshot,
 };
 pub use state::{RollbackTarget, StateRow};
 pub use tokens::{NewToken, TOKEN_PREFIX, TokenChange, TokenRefusal, TokenRow, TokenSecret};
 pub use truth::TruthRow;
-pub use unit::{Done, IdempotencyRecord, PolicyRecord, Receipt, Unit};
+pub use unit::{CommitCallback, IdempotencyRecord, PolicyRecord, Receipt, Unit};
 
 use readers::Readers;
-use writer::Message;
+use writer::WriterMessage;
 
 /// Where and how the store keeps its data.
 #[derive(Debug, Clone)]
@@ -132,7 +133,7 @@ pub struct Store {
 }
 
 struct Inner {
-    messages: Sender<Message>,
+    messages: Sender<WriterMessage>,
     commits: tokio::sync::watch::Sender<u64>,
     writable: Arc<AtomicBool>,
     readers: Readers,
@@ -148,20 +149,20 @@ impl Store {
     /// # Errors
     /// See [`OpenError`]: each says what to do.
     pub fn open(config: &StoreConfig) -> Result<Self, OpenError> {
-        lock::make_dir(&config.dir)?;
-        let lock = lock::DirLock::take(&config.dir)?;
+        lock::create_dir(&config.dir)?;
+        let lock = lock::DirLock::acquire(&config.dir)?;
         let path = database_path(&config.dir);
-        lock::refuse_half_restored(&config.dir)?;
+        lock::check_restore_finished(&config.dir)?;
         let connection = schema::open_writer(&path, config.max_bytes, config.secret_key.as_ref())?;
         schema::check_secret_key(&path, &connection, config.secret_key.as_ref())?;
         let writable = Arc::new(AtomicBool::new(true));
         let readers = Readers::open(&path, config.readers.max(1))?;
         let (messages, inbox) = crossbeam_channel::bounded(config.queue.max(1));
         let commits = tokio::sync::watch::Sender::new(0);
-        let writer = writer::start(
+        let writer = writer::start_writer(
             connection,
             &config.dir,
-            writer::Options {
+            writer::WriterOptions {
                 commits: commits.clone(),
                 batch: config.batch.max(1),
                 secret: config.secret_key.clone(),
@@ -192,26 +193,30 @@ impl Store {
     ///
     /// # Errors
     /// The queue is full, or the store closed: `done` comes back, uncalled.
-    pub fn submit(&self, unit: Unit, done: Done) -> Result<(), (SubmitError, Done)> {
-        let unit = Message::Unit(Box::new(unit), done, Instant::now());
+    pub fn submit(
+        &self,
+        unit: Unit,
+        done: CommitCallback,
+    ) -> Result<(), (SubmitError, CommitCallback)> {
+        let unit = WriterMessage::Unit(Box::new(unit), done, Instant::now());
         let (message, reason) = match self.inner.messages.try_send(unit) {
             Ok(()) => return Ok(()),
             Err(TrySendError::Full(message)) => (message, SubmitError::Full),
             Err(TrySendError::Disconnected(message)) => (message, SubmitError::Closed),
         };
         match message {
-            Message::Unit(_, done, _) => Err((reason, done)),
-            Message::Barrier(_) | Message::Recover(_) | Message::Stop => Ok(()),
+            WriterMessage::Unit(_, done, _) => Err((reason, done)),
+            WriterMessage::Barrier(_) | WriterMessage::Recover(_) | WriterMessage::Stop => Ok(()),
         }
     }
 
     /// As [`Store::submit`], but waits for a place in the queue. When the store is closed, `done` is told so.
-    pub fn submit_wait(&self, unit: Unit, done: Done) {
+    pub fn submit_wait(&self, unit: Unit, done: CommitCallback) {
         if let Err(error) =
             self.inner
                 .messages
-                .send(Message::Unit(Box::new(unit), done, Instant::now()))
-            && let Message::Unit(_, done, _) = error.into_inner()
+                .send(WriterMessage::Unit(Box::new(unit), done, Instant::now()))
+            && let WriterMessage::Unit(_, done, _) = error.into_inner()
         {
             done(Err(CommitError::Closed));
         }
@@ -233,9 +238,9 @@ impl Store {
     }
 
     /// Calls `then` once everything submitted before is settled.
-    pub fn barrier(&self, then: Box<dyn FnOnce() + Send>) {
-        if let Err(error) = self.inner.messages.send(Message::Barrier(then))
-            && let Message::Barrier(then) = error.into_inner()
+    pub fn call_after_pending(&self, then: Box<dyn FnOnce() + Send>) {
+        if let Err(error) = self.inner.messages.send(WriterMessage::Barrier(then))
+            && let WriterMessage::Barrier(then) = error.into_inner()
         {
             then();
         }
@@ -246,11 +251,11 @@ impl Store {
     ///
     /// # Errors
     /// The store is closed.
-    pub fn recover(&self) -> Result<(), CommitError> {
+    pub fn recover_writer(&self) -> Result<(), CommitError> {
         let (reply, answer) = crossbeam_channel::bounded(1);
         self.inner
             .messages
-            .send(Message::Recover(reply))
+            .send(WriterMessage::Recover(reply))
             .map_err(|_| CommitError::Closed)?;
         answer.recv().map_err(|_| CommitError::Closed)
     }
@@ -269,7 +274,7 @@ impl Store {
 
     /// Writes what is queued, anchors the chain, checkpoints and ends the writer.
     pub fn close(&self) {
-        let _ = self.inner.messages.send(Message::Stop);
+        let _ = self.inner.messages.send(WriterMessage::Stop);
         let writer = self
             .inner
             .writer
@@ -286,7 +291,7 @@ impl Store {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        let _ = self.messages.try_send(Message::Stop);
+        let _ = self.messages.try_send(WriterMessage::Stop);
         if let Ok(mut writer) = self.writer.lock()
             && let Some(writer) = writer.take()
         {
@@ -296,12 +301,12 @@ impl Drop for Inner {
 }
 
 /// A store that is only read, while no host or another one runs on it: for `ark audit`.
-pub struct Archive {
+pub struct ReadOnlyStore {
     readers: Readers,
     dir: PathBuf,
 }
 
-impl Archive {
+impl ReadOnlyStore {
     /// Opens the database of a data directory for reading.
     ///
     /// # Errors
@@ -319,14 +324,14 @@ impl Archive {
     }
 
     /// What is read stands in the tables of this program's schema.
-    pub(crate) fn needs_current(&self) -> Result<(), ReadError> {
-        let found = self.readers.with(schema::version)?;
-        if found == schema::VERSION {
+    pub(crate) fn require_current_schema(&self) -> Result<(), ReadError> {
+        let found = self.readers.with_connection(schema::read_version)?;
+        if found == schema::SCHEMA_VERSION {
             return Ok(());
         }
         Err(ReadError(format!(
             "it has schema {found}, this program's is {}; start the host on it once",
-            schema::VERSION
+            schema::SCHEMA_VERSION
         )))
     }
 

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use ark_model::ids::{Millis, Name};
 
 use super::Store;
-use super::audit::malformed;
+use super::audit::malformed_column;
 use super::error::{CommitError, ReadError};
-use super::writer::Failure;
+use super::writer::WriteError;
 
 /// Which list.
 #[derive(
@@ -149,17 +149,20 @@ pub struct ListRow {
     pub at_ms: Millis,
 }
 
-fn json_of(entry: &ListEntry) -> rusqlite::Result<String> {
+fn entry_to_json(entry: &ListEntry) -> rusqlite::Result<String> {
     serde_json::to_string(entry)
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
 }
 
-fn entry_of(column: usize, json: &str) -> rusqlite::Result<ListEntry> {
-    serde_json::from_str(json).map_err(|_| malformed(column, json))
+fn entry_from_json(column: usize, json: &str) -> rusqlite::Result<ListEntry> {
+    serde_json::from_str(json).map_err(|_| malformed_column(column, json))
 }
 
-pub(super) fn write(connection: &Connection, change: &ListChange) -> Result<(), Failure> {
-    let entry = change.entry.as_ref().map(json_of).transpose()?;
+pub(super) fn write_list_change(
+    connection: &Connection,
+    change: &ListChange,
+) -> Result<(), WriteError> {
+    let entry = change.entry.as_ref().map(entry_to_json).transpose()?;
     match &entry {
         Some(entry) => {
             connection
@@ -186,7 +189,7 @@ pub(super) fn write(connection: &Connection, change: &ListChange) -> Result<(), 
                     change.key,
                     change.list.as_str()
                 );
-                return Err(Failure::Refused(CommitError::NotThere(problem)));
+                return Err(WriteError::Refused(CommitError::NotFound(problem)));
             }
         }
     }
@@ -214,27 +217,27 @@ pub(super) fn replace_configured(
             .prepare_cached(
                 "INSERT OR REPLACE INTO lists (list, entry, source) VALUES (?1, ?2, 'config')",
             )?
-            .execute([entry.list().as_str(), &json_of(entry)?])?;
+            .execute([entry.list().as_str(), &entry_to_json(entry)?])?;
     }
     Ok(())
 }
 
 /// What the configuration says, and what was put on the lists over the API.
-pub(super) type Standing = (Vec<ListEntry>, Vec<(List, String, ListEntry)>);
+pub(super) type LoadedLists = (Vec<ListEntry>, Vec<(List, String, ListEntry)>);
 
-pub(super) fn standing(connection: &Connection) -> rusqlite::Result<Standing> {
+pub(super) fn load_lists(connection: &Connection) -> rusqlite::Result<LoadedLists> {
     let configured = connection
         .prepare("SELECT entry FROM lists ORDER BY list, entry")?
         .query_map([], |row| {
             let json: String = row.get(0)?;
-            entry_of(0, &json)
+            entry_from_json(0, &json)
         })?
         .collect::<rusqlite::Result<_>>()?;
     let attested = connection
         .prepare("SELECT key, entry FROM list_entries ORDER BY list, key")?
         .query_map([], |row| {
             let json: String = row.get(1)?;
-            let entry = entry_of(1, &json)?;
+            let entry = entry_from_json(1, &json)?;
             Ok((entry.list(), row.get(0)?, entry))
         })?
         .collect::<rusqlite::Result<_>>()?;
@@ -252,13 +255,13 @@ impl Store {
         after: Option<&str>,
         limit: u32,
     ) -> Result<Vec<ListRow>, ReadError> {
-        self.inner.readers.with(|connection| {
+        self.inner.readers.with_connection(|connection| {
             connection
                 .prepare_cached(
                     "SELECT key, entry, by, reason, at FROM list_entries
                      WHERE list = ?1 AND (?2 IS NULL OR key > ?2) ORDER BY key LIMIT ?3",
                 )?
-                .query_map(params![list.as_str(), after, limit], read_entry)?
+                .query_map(params![list.as_str(), after, limit], read_list_row)?
                 .collect()
         })
     }
@@ -268,12 +271,12 @@ impl Store {
     /// # Errors
     /// The database cannot be read.
     pub fn list_entry(&self, list: List, key: &str) -> Result<Option<ListRow>, ReadError> {
-        self.inner.readers.with(|connection| {
+        self.inner.readers.with_connection(|connection| {
             connection
                 .prepare_cached(
                     "SELECT key, entry, by, reason, at FROM list_entries WHERE list = ?1 AND key = ?2",
                 )?
-                .query_row(params![list.as_str(), key], read_entry)
+                .query_row(params![list.as_str(), key], read_list_row)
                 .optional()
         })
     }
@@ -283,12 +286,12 @@ impl Store {
     /// # Errors
     /// The database cannot be read.
     pub fn configured_entries(&self, list: List) -> Result<Vec<ListEntry>, ReadError> {
-        self.inner.readers.with(|connection| {
+        self.inner.readers.with_connection(|connection| {
             connection
                 .prepare_cached("SELECT entry FROM lists WHERE list = ?1 ORDER BY entry")?
                 .query_map([list.as_str()], |row| {
                     let json: String = row.get(0)?;
-                    entry_of(0, &json)
+                    entry_from_json(0, &json)
                 })?
                 .collect()
         })
@@ -305,7 +308,7 @@ impl Store {
         before: Option<u64>,
         limit: u32,
     ) -> Result<Vec<ListRow>, ReadError> {
-        self.inner.readers.with(|connection| {
+        self.inner.readers.with_connection(|connection| {
             connection
                 .prepare_cached(
                     "SELECT seq, key, entry, by, reason, at FROM list_history
@@ -323,7 +326,7 @@ impl Store {
                         Ok(ListRow {
                             seq: row.get(0)?,
                             key: row.get(1)?,
-                            entry: json.map(|json| entry_of(2, &json)).transpose()?,
+                            entry: json.map(|json| entry_from_json(2, &json)).transpose()?,
                             source: "api",
                             by: row.get(3)?,
                             reason: row.get(4)?,
@@ -336,12 +339,12 @@ impl Store {
     }
 }
 
-fn read_entry(row: &rusqlite::Row<'_>) -> rusqlite::Result<ListRow> {
+fn read_list_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<ListRow> {
     let json: String = row.get(1)?;
     Ok(ListRow {
         seq: 0,
         key: row.get(0)?,
-        entry: Some(entry_of(1, &json)?),
+        entry: Some(entry_from_json(1, &json)?),
         source: "api",
         by: row.get(2)?,
         reason: row.get(3)?,

@@ -10,7 +10,7 @@ use rustix::fs::{FlockOperation, flock};
 use super::error::OpenError;
 
 /// Makes the directory, readable by its owner alone, unless it is there.
-pub(super) fn make_dir(dir: &Path) -> Result<(), OpenError> {
+pub(super) fn create_dir(dir: &Path) -> Result<(), OpenError> {
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -22,17 +22,17 @@ pub(super) fn make_dir(dir: &Path) -> Result<(), OpenError> {
 }
 
 /// Stands in a data directory while a restore changes it.
-pub(super) const PENDING: &str = "restore.pending";
+pub(super) const RESTORE_PENDING: &str = "restore.pending";
 
 /// Makes a directory that must not be there yet, readable by its owner alone.
-pub(super) fn make_new_dir(dir: &Path) -> std::io::Result<()> {
+pub(super) fn create_new_dir(dir: &Path) -> std::io::Result<()> {
     std::fs::DirBuilder::new().mode(0o700).create(dir)
 }
 
 /// A directory in which a restore stopped halfway has no database one could trust.
-pub(super) fn refuse_half_restored(dir: &Path) -> Result<(), OpenError> {
-    if dir.join(PENDING).exists() {
-        return Err(OpenError::HalfRestored {
+pub(super) fn check_restore_finished(dir: &Path) -> Result<(), OpenError> {
+    if dir.join(RESTORE_PENDING).exists() {
+        return Err(OpenError::RestoreInterrupted {
             dir: dir.to_owned(),
         });
     }
@@ -45,7 +45,7 @@ pub(super) struct DirLock {
 }
 
 impl DirLock {
-    pub(super) fn take(dir: &Path) -> Result<Self, OpenError> {
+    pub(super) fn acquire(dir: &Path) -> Result<Self, OpenError> {
         let failed = |source| OpenError::Directory {
             dir: dir.to_owned(),
             source,

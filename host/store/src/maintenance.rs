@@ -10,7 +10,7 @@ use ark_model::ids::{DecisionId, Digest, Millis};
 use super::audit::{self, AuditEntry, AuditKind};
 use super::error::{OpenError, ReadError};
 use super::lock::{self, DirLock};
-use super::secrets::{Place, SecretError, SecretKey, SecretKeyError};
+use super::secrets::{SecretError, SecretKey, SecretKeyError, StateAddress};
 use super::{database_path, history, schema, session_log, verify};
 
 /// Why something could not be done to a store.
@@ -45,33 +45,33 @@ pub enum MaintenanceError {
 }
 
 impl MaintenanceError {
-    pub(super) fn file(path: &Path) -> impl FnOnce(std::io::Error) -> Self + use<> {
+    pub(super) fn for_file(path: &Path) -> impl FnOnce(std::io::Error) -> Self + use<> {
         let path = path.to_owned();
         move |source| Self::File { path, source }
     }
 }
 
 /// A store that nobody else uses meanwhile.
-pub(super) struct Closed {
+pub(super) struct OfflineStore {
     pub(super) connection: Connection,
     pub(super) dir: PathBuf,
     _lock: DirLock,
 }
 
-impl Closed {
+impl OfflineStore {
     /// Takes the lock and opens the database, bringing its schema up to date.
     pub(super) fn open(dir: &Path, secret: Option<&SecretKey>) -> Result<Self, MaintenanceError> {
         let path = database_path(dir);
         if !path.is_file() {
             return Err(OpenError::Missing { path }.into());
         }
-        let lock = DirLock::take(dir)?;
-        lock::refuse_half_restored(dir)?;
-        Self::locked(dir, lock, secret)
+        let lock = DirLock::acquire(dir)?;
+        lock::check_restore_finished(dir)?;
+        Self::open_locked(dir, lock, secret)
     }
 
     /// As [`Closed::open`], with the lock already taken.
-    pub(super) fn locked(
+    pub(super) fn open_locked(
         dir: &Path,
         lock: DirLock,
         secret: Option<&SecretKey>,
@@ -92,15 +92,20 @@ impl Closed {
         self.connection
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
         let heads = (
-            audit::head(&self.connection)?,
-            history::head(&self.connection)?,
+            audit::read_audit_head(&self.connection)?,
+            history::read_state_head(&self.connection)?,
         );
-        verify::anchor(&self.dir, heads.0, heads.1).map_err(MaintenanceError::file(&self.dir))
+        verify::write_anchor(&self.dir, heads.0, heads.1)
+            .map_err(MaintenanceError::for_file(&self.dir))
     }
 }
 
 /// Tells the audit log and the session log what was done; part of the caller's transaction.
-pub(super) fn tell(connection: &Connection, action: &str, body: &Value) -> rusqlite::Result<()> {
+pub(super) fn record_maintenance(
+    connection: &Connection,
+    action: &str,
+    body: &Value,
+) -> rusqlite::Result<()> {
     let entry = AuditEntry {
         kind: AuditKind::Control,
         id: DecisionId::fresh().to_string(),
@@ -111,21 +116,21 @@ pub(super) fn tell(connection: &Connection, action: &str, body: &Value) -> rusql
         at: Millis::now(),
         body: body.to_string(),
     };
-    let mut head = audit::head(connection)?;
-    audit::append(connection, &mut head, &entry)?;
-    session_log::write_entry(connection, &entry)
+    let mut head = audit::read_audit_head(connection)?;
+    audit::append_entry(connection, &mut head, &entry)?;
+    session_log::write_audit_line(connection, &entry)
 }
 
 /// Encrypts every secret, of every revision, with another key; all or none. How many.
 ///
 /// # Errors
 /// See [`MaintenanceError`]: a host runs, the old key is missing or another one, a secret does not decrypt. Nothing was changed.
-pub fn rekey(
+pub fn rekey_secrets(
     dir: &Path,
     old: Option<&SecretKey>,
     new: &SecretKey,
 ) -> Result<u64, MaintenanceError> {
-    let mut store = Closed::open(dir, old)?;
+    let mut store = OfflineStore::open(dir, old)?;
     let transaction = store.connection.transaction()?;
     let mut count = 0;
     {
@@ -139,27 +144,27 @@ pub fn rekey(
             let (agent, key): (String, String) = (row.get(1)?, row.get(2)?);
             let (value, key_id): (String, String) = (row.get(4)?, row.get(5)?);
             let old = old.ok_or_else(|| SecretError::NoKey { key: key.clone() })?;
-            let place = Place {
+            let place = StateAddress {
                 agent: &agent,
                 key: &key,
                 revision: row.get(3)?,
             };
-            let sealed = old.reseal(new, place, &key_id, &value)?;
+            let sealed = old.reseal_value(new, place, &key_id, &value)?;
             update.execute(params![row.get::<_, u64>(0)?, sealed.text, new.id()])?;
             count += 1;
         }
     }
-    transaction.execute_batch(history::LIVE_SECRETS)?;
+    transaction.execute_batch(history::UPDATE_LIVE_SECRETS)?;
     let from = old.map(SecretKey::id);
     let body = serde_json::json!({"from_key": from, "to_key": new.id(), "secrets": count});
-    tell(&transaction, "secrets.rekey", &body)?;
+    record_maintenance(&transaction, "secrets.rekey", &body)?;
     transaction.commit()?;
     store.finish()?;
     Ok(count)
 }
 
 /// The SHA-256 and the size of a file.
-pub(super) fn digest_of(path: &Path) -> Result<(Digest, u64), MaintenanceError> {
+pub(super) fn digest_file(path: &Path) -> Result<(Digest, u64), MaintenanceError> {
     use sha2::{Digest as _, Sha256};
     let failed = |source| MaintenanceError::File {
         path: path.to_owned(),
@@ -183,11 +188,11 @@ pub(super) fn digest_of(path: &Path) -> Result<(Digest, u64), MaintenanceError> 
 pub(super) fn sync_dir(dir: &Path) -> Result<(), MaintenanceError> {
     std::fs::File::open(dir)
         .and_then(|dir| dir.sync_all())
-        .map_err(MaintenanceError::file(dir))
+        .map_err(MaintenanceError::for_file(dir))
 }
 
 /// The directory a path stands in.
-pub(super) fn parent(path: &Path) -> &Path {
+pub(super) fn parent_dir(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),

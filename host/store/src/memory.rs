@@ -7,7 +7,7 @@ use ark_model::state::{Memory, NewMemory};
 
 use super::Store;
 use super::error::{CommitError, ReadError};
-use super::writer::Failure;
+use super::writer::WriteError;
 
 /// A memory as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub struct MemoryFilter {
 }
 
 /// Writes a memory; its id.
-pub(super) fn write(
+pub(super) fn write_memory(
     connection: &Connection,
     agent: &Name,
     new: &NewMemory,
@@ -59,12 +59,16 @@ pub(super) fn write(
 }
 
 /// Forgets a memory.
-pub(super) fn drop_one(connection: &Connection, agent: &Name, id: i64) -> Result<(), Failure> {
+pub(super) fn delete_memory(
+    connection: &Connection,
+    agent: &Name,
+    id: i64,
+) -> Result<(), WriteError> {
     let dropped = connection
         .prepare_cached("DELETE FROM memory_index WHERE agent = ?1 AND id = ?2")?
         .execute(params![agent.as_str(), id])?;
     if dropped == 0 {
-        return Err(Failure::Refused(CommitError::NotThere(format!(
+        return Err(WriteError::Refused(CommitError::NotFound(format!(
             "{agent} has no memory {id}"
         ))));
     }
@@ -72,14 +76,17 @@ pub(super) fn drop_one(connection: &Connection, agent: &Name, id: i64) -> Result
 }
 
 /// Forgets what has expired; how many.
-pub(super) fn drop_expired(connection: &Connection, now: Millis) -> rusqlite::Result<usize> {
+pub(super) fn delete_expired_memories(
+    connection: &Connection,
+    now: Millis,
+) -> rusqlite::Result<usize> {
     connection
         .prepare_cached("DELETE FROM memory_index WHERE expires_at <= ?1")?
         .execute([now.0])
 }
 
 /// Each word as a string of FTS5's query language, so that nothing of it is taken for an operator.
-fn match_of(words: &str) -> String {
+fn fts_query(words: &str) -> String {
     let words = words.split_whitespace().map(|word| {
         let (word, star) = match word.strip_suffix('*') {
             Some(start) if !start.is_empty() => (start, "*"),
@@ -92,7 +99,7 @@ fn match_of(words: &str) -> String {
 
 const COLUMNS: &str = "id, kind, content, metadata, at, expires_at";
 
-fn read(row: &Row<'_>) -> rusqlite::Result<MemoryRow> {
+fn read_memory_row(row: &Row<'_>) -> rusqlite::Result<MemoryRow> {
     Ok(MemoryRow {
         id: row.get(0)?,
         memory: Memory {
@@ -110,7 +117,7 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn memory_recent(
+    pub fn recent_memories(
         &self,
         agent: &Name,
         kind: Option<&str>,
@@ -121,7 +128,7 @@ impl Store {
             kind: kind.map(str::to_owned),
             ..MemoryFilter::default()
         };
-        let rows = self.memory_page(agent, &filter, limit, now)?;
+        let rows = self.memories_page(agent, &filter, limit, now)?;
         Ok(rows.into_iter().map(|row| row.memory).collect())
     }
 
@@ -129,14 +136,14 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn memory_page(
+    pub fn memories_page(
         &self,
         agent: &Name,
         filter: &MemoryFilter,
         limit: u32,
         now: Millis,
     ) -> Result<Vec<MemoryRow>, ReadError> {
-        let words = filter.words.as_deref().map(match_of);
+        let words = filter.words.as_deref().map(fts_query);
         let sql = format!(
             "SELECT {COLUMNS} FROM memory_index WHERE agent = ?1 AND (?2 IS NULL OR kind = ?2)
              AND (expires_at IS NULL OR expires_at > ?3) AND id < ?5 {} ORDER BY id DESC LIMIT ?4",
@@ -145,7 +152,7 @@ impl Store {
                 None => "AND ?6 IS NULL",
             },
         );
-        self.inner.readers.with(|connection| {
+        self.inner.readers.with_connection(|connection| {
             connection
                 .prepare_cached(&sql)?
                 .query_map(
@@ -157,7 +164,7 @@ impl Store {
                         filter.before.unwrap_or(i64::MAX),
                         words
                     ],
-                    read,
+                    read_memory_row,
                 )?
                 .collect()
         })
@@ -174,7 +181,7 @@ mod tests {
             ("x\" OR \"y", "\"x\"\"\" \"OR\" \"\"\"y\""),
             ("brea* *", "\"brea\"* \"*\""),
         ] {
-            assert_eq!(super::match_of(words), query);
+            assert_eq!(super::fts_query(words), query);
         }
     }
 }

@@ -10,7 +10,7 @@ use super::signals::{DeliveryResult, SignalReceipt};
 use super::unit::{Receipt, Unit};
 
 /// Counts a unit of a transaction that succeeded. One that was refused has no part in it.
-pub(super) fn count(
+pub(super) fn count_unit(
     meters: &StoreMeters,
     unit: &Unit,
     result: &Result<Receipt, CommitError>,
@@ -19,21 +19,21 @@ pub(super) fn count(
     let Ok(receipt) = result else {
         return;
     };
-    meters.units.one();
+    meters.units.increment();
     meters.audit_rows.add(receipt.audit_seqs.len() as u64);
     for outcome in unit.audit.iter().filter_map(|entry| entry.outcome) {
-        meters.decisions_of(outcome).one();
+        meters.decision_counter(outcome).increment();
     }
     // What carries out the outbox is the host's own; signals from outside come one by one.
     let internal = !unit.outbox_done.is_empty();
     for (signal, receipt) in unit.signals.iter().zip(&receipt.signals) {
         match receipt {
-            SignalReceipt::Duplicate { .. } => meters.signals_duplicate.one(),
+            SignalReceipt::Duplicate { .. } => meters.signals_duplicate.increment(),
             SignalReceipt::Accepted => {
                 if internal {
-                    meters.signals_internal.one();
+                    meters.signals_internal.increment();
                 } else {
-                    meters.signals_external.one();
+                    meters.signals_external.increment();
                 }
                 meters.deliveries_shed.add(signal.shed.len() as u64);
             }
@@ -41,15 +41,15 @@ pub(super) fn count(
     }
     if let Some(delivery) = &unit.delivery {
         match delivery.result {
-            DeliveryResult::Done => meters.deliveries_done.one(),
-            DeliveryResult::Failed(_) => meters.deliveries_failed.one(),
+            DeliveryResult::Done => meters.deliveries_done.increment(),
+            DeliveryResult::Failed(_) => meters.deliveries_failed.increment(),
         }
     }
     for change in &unit.ledger {
         if let LedgerChange::Execution { status, .. } = change {
             let place = EXECUTION_STATUSES.iter().position(|known| known == status);
             if let Some(count) = place.and_then(|place| meters.executions.get(place)) {
-                count.one();
+                count.increment();
             }
         }
     }
@@ -58,6 +58,6 @@ pub(super) fn count(
         || !unit.truths.is_empty()
         || !unit.operations.is_empty();
     if writes {
-        meters.state_write.since(submitted);
+        meters.state_write.record_since(submitted);
     }
 }

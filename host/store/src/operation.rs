@@ -7,9 +7,9 @@ use ark_model::ids::{DecisionId, Digest, Millis, Name};
 use ark_model::state::{NewMemory, TruthWrite};
 
 use super::audit::{AuditEntry, AuditKind};
-use super::state::{RollbackTarget, StateWriter, Written};
+use super::state::{RollbackTarget, StateWriter, WrittenRevision};
 use super::tokens::{NewToken, TokenChange};
-use super::writer::Failure;
+use super::writer::WriteError;
 use super::{memory, settings, tokens, truth};
 
 /// A change and who makes it.
@@ -85,7 +85,7 @@ pub enum OperatorChange {
 }
 
 impl OperatorChange {
-    const fn name(&self) -> &'static str {
+    const fn action_type(&self) -> &'static str {
         match self {
             Self::State {
                 value_json: Some(_),
@@ -108,14 +108,14 @@ impl OperatorChange {
 }
 
 /// Carries an operation out. Its number (the new revision; for a memory its id) and the audit row that tells of it.
-pub(super) fn apply(
+pub(super) fn apply_operation(
     writer: &mut StateWriter<'_>,
     operation: &Operation,
     trace_id: Option<ark_model::ids::TraceId>,
-) -> Result<(u64, AuditEntry), Failure> {
+) -> Result<(u64, AuditEntry), WriteError> {
     let connection = writer.connection;
     let at: Millis = writer.at;
-    let digest_of = |json: &str| Some(Digest::of(json.as_bytes()));
+    let digest_of = |json: &str| Some(Digest::hash_bytes(json.as_bytes()));
     let (agent, key, number, digest) = match &operation.change {
         OperatorChange::State {
             agent,
@@ -123,8 +123,8 @@ pub(super) fn apply(
             value_json,
             expected,
         } => {
-            let Written { revision, digest } =
-                writer.put(agent, key, value_json.as_deref(), *expected, &operation.by)?;
+            let WrittenRevision { revision, digest } =
+                writer.write_value(agent, key, value_json.as_deref(), *expected, &operation.by)?;
             (Some(agent), key.clone(), revision, digest)
         }
         OperatorChange::Rollback {
@@ -133,16 +133,17 @@ pub(super) fn apply(
             target,
             expected,
         } => {
-            let Written { revision, digest } = writer.roll_back(agent, key, *target, *expected)?;
+            let WrittenRevision { revision, digest } =
+                writer.roll_back(agent, key, *target, *expected)?;
             (Some(agent), key.clone(), revision, digest)
         }
         OperatorChange::Remember { agent, memory } => {
-            let id = memory::write(connection, agent, memory, at)?;
+            let id = memory::write_memory(connection, agent, memory, at)?;
             let digest = digest_of(&memory.memory.content);
             (Some(agent), id.to_string(), id.unsigned_abs(), digest)
         }
         OperatorChange::Forget { agent, id } => {
-            memory::drop_one(connection, agent, *id)?;
+            memory::delete_memory(connection, agent, *id)?;
             (Some(agent), id.to_string(), id.unsigned_abs(), None)
         }
         OperatorChange::Config {
@@ -151,7 +152,7 @@ pub(super) fn apply(
             description,
             expected,
         } => {
-            let revision = settings::write(
+            let revision = settings::write_setting(
                 connection,
                 &settings::NewSetting {
                     key,
@@ -170,12 +171,13 @@ pub(super) fn apply(
             write,
             expected,
         } => {
-            let revision = truth::write(connection, agent, write, *expected, at, writer.trace_id)?;
+            let revision =
+                truth::write_truth(connection, agent, write, *expected, at, writer.trace_id)?;
             let digest = digest_of(&write.truth.value_json);
             (Some(agent), write.key.clone(), revision, digest)
         }
         OperatorChange::Token(change) => {
-            let number = tokens::write(connection, change, &operation.by, at)?;
+            let number = tokens::write_token_change(connection, change, &operation.by, at)?;
             let (TokenChange::Create(NewToken { name, .. }) | TokenChange::Revoke(name)) = change;
             (None, name.to_string(), number, None)
         }
@@ -191,7 +193,7 @@ pub(super) fn apply(
         id: DecisionId::fresh().to_string(),
         trace_id,
         agent: agent.cloned(),
-        action_type: Some(operation.change.name().to_owned()),
+        action_type: Some(operation.change.action_type().to_owned()),
         outcome: None,
         at,
         body: body.to_string(),

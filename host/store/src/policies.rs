@@ -5,12 +5,12 @@ use rusqlite::types::FromSql;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use ark_model::ids::{Digest, Millis, Name};
-use ark_model::policy::{Mode, PolicySource};
+use ark_model::policy::{PolicyMode, PolicySource};
 
-use super::audit::{hash_at, required};
+use super::audit::{digest_column, parse_required};
 use super::error::ReadError;
 use super::readers::Readers;
-use super::{Archive, Store, schema};
+use super::{ReadOnlyStore, Store, schema};
 
 /// A change of what is kept of operator policies. Who may make it, and whether it makes sense, was decided before.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub struct PolicyVersion {
     /// Where it is from.
     pub source: PolicySource,
     /// As what it came.
-    pub mode: Mode,
+    pub mode: PolicyMode,
     /// Who brought it.
     pub by: String,
     /// When.
@@ -85,7 +85,7 @@ pub struct PolicySlot {
 impl PolicySlot {
     /// Of a name about which nothing was said before.
     #[must_use]
-    pub fn first(policy: &Name, order: u32, by: String) -> Self {
+    pub fn new_empty(policy: &Name, order: u32, by: String) -> Self {
         Self {
             policy: policy.clone(),
             source: PolicySource::Api,
@@ -107,7 +107,7 @@ impl PolicySlot {
     }
 
     /// Lets a version count, or none; the one that did is remembered.
-    pub fn enforce(&mut self, number: Option<u64>) {
+    pub fn set_enforced(&mut self, number: Option<u64>) {
         if self.enforced != number {
             self.previous = self
                 .enforced
@@ -117,15 +117,15 @@ impl PolicySlot {
     }
 
     /// Puts a version in a mode. It is in one of them at a time.
-    pub fn put(&mut self, number: u64, mode: Mode) {
+    pub fn set_mode(&mut self, number: u64, mode: PolicyMode) {
         match mode {
-            Mode::Enforce => {
+            PolicyMode::Enforce => {
                 self.shadow = self.shadow.filter(|shadow| *shadow != number);
-                self.enforce(Some(number));
+                self.set_enforced(Some(number));
             }
-            Mode::Shadow => {
+            PolicyMode::Shadow => {
                 if self.enforced == Some(number) {
-                    self.enforce(None);
+                    self.set_enforced(None);
                 }
                 self.shadow = Some(number);
             }
@@ -133,7 +133,10 @@ impl PolicySlot {
     }
 }
 
-pub(super) fn write(connection: &Connection, change: &PolicyChange) -> rusqlite::Result<()> {
+pub(super) fn write_policy_change(
+    connection: &Connection,
+    change: &PolicyChange,
+) -> rusqlite::Result<()> {
     match change {
         PolicyChange::Version(new) => write_version(connection, new),
         PolicyChange::Slot(slot) => connection
@@ -194,12 +197,12 @@ fn write_version(connection: &Connection, new: &NewPolicyVersion) -> rusqlite::R
         .map(drop)
 }
 
-const SLOT: &str = "SELECT policy, source, place, enforced, shadow, previous, last_number, revision, by, at FROM policy_slots";
+const SELECT_SLOT: &str = "SELECT policy, source, place, enforced, shadow, previous, last_number, revision, by, at FROM policy_slots";
 
 fn read_slot(row: &Row<'_>) -> rusqlite::Result<PolicySlot> {
     Ok(PolicySlot {
-        policy: required(row, 0)?,
-        source: required(row, 1)?,
+        policy: parse_required(row, 0)?,
+        source: parse_required(row, 1)?,
         order: row.get(2)?,
         enforced: row.get(3)?,
         shadow: row.get(4)?,
@@ -215,25 +218,25 @@ fn read_version(row: &Row<'_>) -> rusqlite::Result<PolicyVersion> {
     let settings: Option<[u8; 32]> = row.get(2)?;
     Ok(PolicyVersion {
         number: row.get(0)?,
-        sha256: hash_at(row, 1)?,
+        sha256: digest_column(row, 1)?,
         settings: settings.map(Digest::from_bytes),
         version: row.get(3)?,
         vectors: row.get(4)?,
-        source: required(row, 5)?,
-        mode: required(row, 6)?,
+        source: parse_required(row, 5)?,
+        mode: parse_required(row, 6)?,
         by: row.get(7)?,
         at: Millis(row.get(8)?),
     })
 }
 
 /// What is kept under a digest in one of the two tables; `None` too where the database is older than they are.
-fn by_digest<T: FromSql>(
+fn find_by_digest<T: FromSql>(
     readers: &Readers,
     query: &str,
     digest: Digest,
 ) -> Result<Option<T>, ReadError> {
-    readers.with(|connection| {
-        if schema::version(connection)? < schema::WITH_POLICIES {
+    readers.with_connection(|connection| {
+        if schema::read_version(connection)? < schema::WITH_POLICIES {
             return Ok(None);
         }
         connection
@@ -243,8 +246,8 @@ fn by_digest<T: FromSql>(
     })
 }
 
-const COMPONENT: &str = "SELECT bytes FROM policy_components WHERE sha256 = ?1";
-const SETTINGS: &str = "SELECT json FROM policy_settings WHERE sha256 = ?1";
+const SELECT_COMPONENT: &str = "SELECT bytes FROM policy_components WHERE sha256 = ?1";
+const SELECT_SETTINGS: &str = "SELECT json FROM policy_settings WHERE sha256 = ?1";
 
 impl Store {
     /// What is in force under each name about which something was ever said, by name.
@@ -252,9 +255,9 @@ impl Store {
     /// # Errors
     /// The database cannot be read.
     pub fn policy_slots(&self) -> Result<Vec<PolicySlot>, ReadError> {
-        self.inner.readers.with(|connection| {
+        self.inner.readers.with_connection(|connection| {
             connection
-                .prepare_cached(&format!("{SLOT} ORDER BY policy"))?
+                .prepare_cached(&format!("{SELECT_SLOT} ORDER BY policy"))?
                 .query_map([], read_slot)?
                 .collect()
         })
@@ -265,9 +268,9 @@ impl Store {
     /// # Errors
     /// The database cannot be read.
     pub fn policy_slot(&self, policy: &Name) -> Result<Option<PolicySlot>, ReadError> {
-        self.inner.readers.with(|connection| {
+        self.inner.readers.with_connection(|connection| {
             connection
-                .prepare_cached(&format!("{SLOT} WHERE policy = ?1"))?
+                .prepare_cached(&format!("{SELECT_SLOT} WHERE policy = ?1"))?
                 .query_row([policy.as_str()], read_slot)
                 .optional()
         })
@@ -278,7 +281,7 @@ impl Store {
     /// # Errors
     /// The database cannot be read.
     pub fn policy_versions(&self, policy: &Name) -> Result<Vec<PolicyVersion>, ReadError> {
-        self.inner.readers.with(|connection| {
+        self.inner.readers.with_connection(|connection| {
             connection
                 .prepare_cached(
                     "SELECT number, sha256, settings, version, vectors, source, mode, by, at
@@ -294,7 +297,7 @@ impl Store {
     /// # Errors
     /// The database cannot be read.
     pub fn policy_component(&self, sha256: Digest) -> Result<Option<Vec<u8>>, ReadError> {
-        by_digest(&self.inner.readers, COMPONENT, sha256)
+        find_by_digest(&self.inner.readers, SELECT_COMPONENT, sha256)
     }
 
     /// The canonical text of settings that are kept.
@@ -302,17 +305,17 @@ impl Store {
     /// # Errors
     /// The database cannot be read.
     pub fn policy_settings(&self, sha256: Digest) -> Result<Option<String>, ReadError> {
-        by_digest(&self.inner.readers, SETTINGS, sha256)
+        find_by_digest(&self.inner.readers, SELECT_SETTINGS, sha256)
     }
 }
 
-impl Archive {
+impl ReadOnlyStore {
     /// As [`Store::policy_component`].
     ///
     /// # Errors
     /// The database cannot be read.
     pub fn policy_component(&self, sha256: Digest) -> Result<Option<Vec<u8>>, ReadError> {
-        by_digest(self.readers(), COMPONENT, sha256)
+        find_by_digest(self.readers(), SELECT_COMPONENT, sha256)
     }
 
     /// As [`Store::policy_settings`].
@@ -320,6 +323,6 @@ impl Archive {
     /// # Errors
     /// The database cannot be read.
     pub fn policy_settings(&self, sha256: Digest) -> Result<Option<String>, ReadError> {
-        by_digest(self.readers(), SETTINGS, sha256)
+        find_by_digest(self.readers(), SELECT_SETTINGS, sha256)
     }
 }

@@ -9,19 +9,19 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 /// The largest part set aside for the log: what it holds between two checkpoints without a limit.
-const MOST_FOR_LOG: u64 = 32 * 1024 * 1024;
+const MAX_LOG_BYTES: u64 = 32 * 1024 * 1024;
 
 /// How the limit is shared out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Shares {
+pub(super) struct QuotaShares {
     pub(super) database_pages: u64,
     pub(super) log_bytes: u64,
 }
 
-impl Shares {
+impl QuotaShares {
     /// A quarter for the log, the rest for the database.
-    pub(super) fn of(max_bytes: u64, page_bytes: u64) -> Self {
-        let log_bytes = (max_bytes / 4).min(MOST_FOR_LOG);
+    pub(super) fn for_limit(max_bytes: u64, page_bytes: u64) -> Self {
+        let log_bytes = (max_bytes / 4).min(MAX_LOG_BYTES);
         Self {
             database_pages: ((max_bytes - log_bytes) / page_bytes.max(1)).max(1),
             log_bytes,
@@ -42,7 +42,7 @@ impl Quota {
         Self {
             log: log.into(),
             // The share does not depend on the size of a page.
-            log_bytes: Shares::of(max_bytes, 1).log_bytes,
+            log_bytes: QuotaShares::for_limit(max_bytes, 1).log_bytes,
         }
     }
 
@@ -51,11 +51,11 @@ impl Quota {
     /// # Errors
     /// `DiskFull`: there is no room and none can be made now.
     pub(super) fn make_room(&self, connection: &Connection) -> rusqlite::Result<()> {
-        if self.size() <= self.log_bytes {
+        if self.log_size() <= self.log_bytes {
             return Ok(());
         }
         connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
-        if self.size() <= self.log_bytes {
+        if self.log_size() <= self.log_bytes {
             return Ok(());
         }
         Err(rusqlite::Error::SqliteFailure(
@@ -64,7 +64,7 @@ impl Quota {
         ))
     }
 
-    fn size(&self) -> u64 {
+    fn log_size(&self) -> u64 {
         std::fs::metadata(&self.log).map_or(0, |metadata| metadata.len())
     }
 }

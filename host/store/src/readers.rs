@@ -10,7 +10,7 @@ use super::schema;
 
 pub(crate) struct Readers {
     idle: Receiver<Connection>,
-    back: Sender<Connection>,
+    returned: Sender<Connection>,
 }
 
 impl Readers {
@@ -20,11 +20,14 @@ impl Readers {
             // A fresh channel of this capacity takes them all.
             let _ = back.send(schema::open_reader(path)?);
         }
-        Ok(Self { idle, back })
+        Ok(Self {
+            idle,
+            returned: back,
+        })
     }
 
     /// Runs a query on one of the connections, waiting for one when all are busy.
-    pub(super) fn with<T>(
+    pub(super) fn with_connection<T>(
         &self,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, ReadError> {
@@ -33,7 +36,7 @@ impl Readers {
             .recv()
             .map_err(|_| ReadError("the store is closed".to_owned()))?;
         let result = query(&connection);
-        let _ = self.back.send(connection);
+        let _ = self.returned.send(connection);
         Ok(result?)
     }
 }

@@ -13,18 +13,21 @@ use serde_json::json;
 
 use ark_model::ids::{Digest, Millis};
 
-use super::Archive;
+use super::ReadOnlyStore;
 use super::audit::{
-    AuditRow, COLUMNS, ChainFault, GENESIS, Head, StateAnchor, hash_at, link_of, read_row,
+    AUDIT_COLUMNS, AuditRow, ChainFault, ChainHead, GENESIS, Head, audit_row_hash, digest_column,
+    read_audit_row,
 };
-use super::maintenance::{Closed, MaintenanceError, digest_of, parent, sync_dir, tell};
+use super::maintenance::{
+    MaintenanceError, OfflineStore, digest_file, parent_dir, record_maintenance, sync_dir,
+};
 
 /// The format of an archive file.
 pub const ARCHIVE_FORMAT: &str = "ark-audit-archive/1";
 /// The action type of the audit row that attests an archive.
-pub(super) const ARCHIVED: &str = "audit.archive";
+pub(super) const ARCHIVE_ACTION: &str = "audit.archive";
 /// Rows younger than this stay: the host counts repeated actions over 60 s from them.
-pub const YOUNGEST: u64 = 60_000;
+pub const MIN_ARCHIVE_AGE_MS: u64 = 60_000;
 
 /// The first line of an archive file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,9 +36,9 @@ pub struct ArchiveHeader {
     /// [`ARCHIVE_FORMAT`].
     pub format: String,
     /// The link before the first row: how many rows came before, and the hash of the last of them.
-    pub after: StateAnchor,
+    pub after: ChainHead,
     /// The last row's place and hash.
-    pub last: StateAnchor,
+    pub last: ChainHead,
     /// When it was made.
     pub made_at_ms: Millis,
 }
@@ -43,14 +46,14 @@ pub struct ArchiveHeader {
 /// A line of an archive file behind the header.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Line {
+enum ArchiveLine {
     Policy { digest: Digest, metadata: String },
     Row(Box<AuditRow>),
 }
 
 /// What was archived.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Archived {
+pub struct ArchivedRows {
     /// The first and last row.
     pub rows: (u64, u64),
     /// The last row's hash: what the log in the database begins behind.
@@ -65,27 +68,31 @@ pub struct Archived {
 ///
 /// # Errors
 /// See [`MaintenanceError`]: a host runs, the log is not whole, the file exists, there are no such rows. Nothing was removed then.
-pub fn archive_audit(dir: &Path, before: Millis, to: &Path) -> Result<Archived, MaintenanceError> {
+pub fn archive_audit(
+    dir: &Path,
+    before: Millis,
+    to: &Path,
+) -> Result<ArchivedRows, MaintenanceError> {
     let refused = |reason: String| Err(MaintenanceError::Refused(reason));
-    if before.0.saturating_add(YOUNGEST) > Millis::now().0 {
+    if before.0.saturating_add(MIN_ARCHIVE_AGE_MS) > Millis::now().0 {
         return refused(
             "rows of the last 60 s stay in the database; give an earlier moment".to_owned(),
         );
     }
-    let mut store = Closed::open(dir, None)?;
-    if let Some(fault) = Archive::open(dir)?.verify()?.fault {
+    let mut store = OfflineStore::open(dir, None)?;
+    if let Some(fault) = ReadOnlyStore::open(dir)?.verify_audit_log()?.fault {
         return refused(format!(
             "the audit log is not whole: row {} {}; nothing was archived",
             fault.seq, fault.problem
         ));
     }
-    let after = base(&store.connection)?.unwrap_or(GENESIS);
-    let (wanted, kept) = last_before(&store.connection, before)?;
+    let after = archived_head(&store.connection)?.unwrap_or(GENESIS);
+    let (wanted, kept) = last_archivable(&store.connection, before)?;
     let Some(last) = wanted.filter(|last| *last > after.seq) else {
         let why = kept.unwrap_or_else(|| "there are no rows before that moment".to_owned());
         return refused(why);
     };
-    let sha256 = write_file(&store.connection, after, last, to)?;
+    let sha256 = write_archive(&store.connection, after, last, to)?;
     // What is about to be the only copy is read back from the file.
     let check = check_archive(to)?;
     if let Some(fault) = check.fault {
@@ -107,10 +114,10 @@ pub fn archive_audit(dir: &Path, before: Millis, to: &Path) -> Result<Archived, 
     )?;
     let body =
         json!({"first": after.seq + 1, "last": last, "hash": hash, "file": name, "sha256": sha256});
-    tell(&transaction, ARCHIVED, &body)?;
+    record_maintenance(&transaction, ARCHIVE_ACTION, &body)?;
     transaction.commit()?;
     store.finish()?;
-    Ok(Archived {
+    Ok(ArchivedRows {
         rows: (after.seq + 1, last),
         hash,
         sha256,
@@ -119,8 +126,8 @@ pub fn archive_audit(dir: &Path, before: Millis, to: &Path) -> Result<Archived, 
 }
 
 /// The link that the log in the database begins behind, if rows were archived.
-pub(super) fn base(connection: &Connection) -> rusqlite::Result<Option<Head>> {
-    if super::schema::version(connection)? < 3 {
+pub(super) fn archived_head(connection: &Connection) -> rusqlite::Result<Option<Head>> {
+    if super::schema::read_version(connection)? < 3 {
         return Ok(None);
     }
     connection
@@ -130,7 +137,7 @@ pub(super) fn base(connection: &Connection) -> rusqlite::Result<Option<Head>> {
             |row| {
                 Ok(Head {
                     seq: row.get(0)?,
-                    hash: hash_at(row, 1)?,
+                    hash: digest_column(row, 1)?,
                 })
             },
         )
@@ -138,7 +145,7 @@ pub(super) fn base(connection: &Connection) -> rusqlite::Result<Option<Head>> {
 }
 
 /// The last row that may go: before the moment, before every decision whose position is still live, and never the log's last row.
-fn last_before(
+fn last_archivable(
     connection: &Connection,
     before: Millis,
 ) -> rusqlite::Result<(Option<u64>, Option<String>)> {
@@ -169,7 +176,7 @@ fn last_before(
     }
 }
 
-fn write_file(
+fn write_archive(
     connection: &Connection,
     after: Head,
     last: u64,
@@ -181,15 +188,15 @@ fn write_file(
     };
     let hash: Digest =
         connection.query_row("SELECT hash FROM audit_log WHERE seq = ?1", [last], |row| {
-            hash_at(row, 0)
+            digest_column(row, 0)
         })?;
     let header = ArchiveHeader {
         format: ARCHIVE_FORMAT.to_owned(),
-        after: StateAnchor {
+        after: ChainHead {
             seq: after.seq,
             hash: after.hash,
         },
-        last: StateAnchor { seq: last, hash },
+        last: ChainHead { seq: last, hash },
         made_at_ms: Millis::now(),
     };
     let file = std::fs::OpenOptions::new()
@@ -208,28 +215,30 @@ fn write_file(
         connection.prepare("SELECT digest, metadata FROM policies ORDER BY digest")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        put(serde_json::to_string(&Line::Policy {
-            digest: super::audit::required(row, 0)?,
+        put(serde_json::to_string(&ArchiveLine::Policy {
+            digest: super::audit::parse_required(row, 0)?,
             metadata: row.get(1)?,
         }))?;
     }
     let mut statement = connection.prepare(&format!(
-        "SELECT {COLUMNS} FROM audit_log WHERE seq <= ?1 ORDER BY seq"
+        "SELECT {AUDIT_COLUMNS} FROM audit_log WHERE seq <= ?1 ORDER BY seq"
     ))?;
     let mut rows = statement.query([last])?;
     while let Some(row) = rows.next()? {
-        put(serde_json::to_string(&Line::Row(Box::new(read_row(row)?))))?;
+        put(serde_json::to_string(&ArchiveLine::Row(Box::new(
+            read_audit_row(row)?,
+        ))))?;
     }
     let file = out
         .into_inner()
         .map_err(|error| failed(error.into_error()))?;
     file.sync_all().map_err(failed)?;
-    let (sha256, _) = digest_of(to)?;
+    let (sha256, _) = digest_file(to)?;
     let mut sums = to.as_os_str().to_owned();
     sums.push(".sha256");
     let name = to.file_name().unwrap_or_default().to_string_lossy();
     std::fs::write(&sums, format!("{sha256}  {name}\n")).map_err(failed)?;
-    sync_dir(parent(to))?;
+    sync_dir(parent_dir(to))?;
     Ok(sha256)
 }
 
@@ -263,7 +272,7 @@ pub fn check_archive(path: &Path) -> Result<ArchiveReport, MaintenanceError> {
         .unwrap_or_default();
     let header: ArchiveHeader = serde_json::from_str(&first)
         .map_err(|error| failed(std::io::Error::other(format!("no archive file: {error}"))))?;
-    let (sha256, _) = digest_of(path)?;
+    let (sha256, _) = digest_file(path)?;
     let mut head = Head {
         seq: header.after.seq,
         hash: header.after.hash,
@@ -278,8 +287,8 @@ pub fn check_archive(path: &Path) -> Result<ArchiveReport, MaintenanceError> {
     for line in lines {
         let line = line.map_err(failed)?;
         let row = match serde_json::from_str(&line) {
-            Ok(Line::Policy { .. }) => continue,
-            Ok(Line::Row(row)) => row,
+            Ok(ArchiveLine::Policy { .. }) => continue,
+            Ok(ArchiveLine::Row(row)) => row,
             Err(error) => {
                 found = fault(head.seq + 1, &format!("cannot be read: {error}"));
                 break;
@@ -289,7 +298,7 @@ pub fn check_archive(path: &Path) -> Result<ArchiveReport, MaintenanceError> {
             found = fault(head.seq + 1, "is missing");
             break;
         }
-        if link_of(head.hash, &row) != row.hash {
+        if audit_row_hash(head.hash, &row) != row.hash {
             found = fault(
                 row.seq,
                 "does not match its hash: it was changed, inserted or moved",

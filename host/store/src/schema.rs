@@ -5,16 +5,16 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::OpenError;
-use super::quota::Shares;
+use super::quota::QuotaShares;
 use super::secrets::{SecretError, SecretKey};
 
 /// The n-th takes a database from version n to n + 1: its scripts, and what SQL alone cannot do, in the same transaction.
-const MIGRATIONS: &[(&[&str], Option<Step>)] = &[
+const MIGRATIONS: &[(&[&str], Option<MigrationStep>)] = &[
     (&[include_str!("schema.sql")], None),
     (&[include_str!("schema_v2.sql")], None),
     (
         &[include_str!("schema_v3.sql")],
-        Some(super::history::carry_over),
+        Some(super::history::migrate_state_history),
     ),
     (
         &[
@@ -29,28 +29,28 @@ const MIGRATIONS: &[(&[&str], Option<Step>)] = &[
     ),
 ];
 
-type Step = fn(&Connection, Option<&SecretKey>) -> Result<(), StepError>;
+type MigrationStep = fn(&Connection, Option<&SecretKey>) -> Result<(), MigrationError>;
 
 /// Why a migration cannot be made.
-pub(super) enum StepError {
+pub(super) enum MigrationError {
     Database(rusqlite::Error),
     Secret(SecretError),
 }
 
-impl From<rusqlite::Error> for StepError {
+impl From<rusqlite::Error> for MigrationError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Database(error)
     }
 }
 
-impl From<SecretError> for StepError {
+impl From<SecretError> for MigrationError {
     fn from(error: SecretError) -> Self {
         Self::Secret(error)
     }
 }
 
 /// The version this program writes.
-pub(super) const VERSION: u32 = 4;
+pub(super) const SCHEMA_VERSION: u32 = 4;
 /// From this version on policies' components and settings are kept.
 pub(super) const WITH_POLICIES: u32 = 4;
 
@@ -63,7 +63,7 @@ pub(super) fn open_writer(
     max_bytes: Option<u64>,
     secret: Option<&SecretKey>,
 ) -> Result<Connection, OpenError> {
-    let failed = |error: rusqlite::Error| OpenError::of(path, &error);
+    let failed = |error: rusqlite::Error| OpenError::from_sqlite(path, &error);
     let mut connection = Connection::open(path).map_err(failed)?;
     connection
         .execute_batch(
@@ -77,7 +77,7 @@ pub(super) fn open_writer(
         let page: u64 = connection
             .query_row("PRAGMA page_size", [], |row| row.get(0))
             .map_err(failed)?;
-        let shares = Shares::of(max_bytes, page);
+        let shares = QuotaShares::for_limit(max_bytes, page);
         let pages = shares.database_pages;
         connection
             .query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))
@@ -91,7 +91,7 @@ pub(super) fn open_writer(
             )
             .map_err(failed)?;
     }
-    let found = version(&connection).map_err(failed)?;
+    let found = read_version(&connection).map_err(failed)?;
     check_version(path, found)?;
     // Secrets that an earlier version kept in clear are not to stay in pages that a migration frees.
     connection
@@ -104,8 +104,8 @@ pub(super) fn open_writer(
         }
         if let Some(step) = step {
             step(&transaction, secret).map_err(|error| match error {
-                StepError::Database(error) => failed(error),
-                StepError::Secret(error) => OpenError::Secret {
+                MigrationError::Database(error) => failed(error),
+                MigrationError::Secret(error) => OpenError::Secret {
                     path: path.to_owned(),
                     error,
                 },
@@ -119,7 +119,7 @@ pub(super) fn open_writer(
     connection
         .query_row("PRAGMA secure_delete = OFF", [], |_| Ok(()))
         .map_err(failed)?;
-    if found > 0 && found < VERSION {
+    if found > 0 && found < SCHEMA_VERSION {
         connection
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
             .map_err(failed)?;
@@ -142,7 +142,7 @@ pub(super) fn open_writer(
 
 /// Opens a reading connection.
 pub(super) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
-    let failed = |error: rusqlite::Error| OpenError::of(path, &error);
+    let failed = |error: rusqlite::Error| OpenError::from_sqlite(path, &error);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
     connection
@@ -151,20 +151,20 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
     connection
         .execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -4096;")
         .map_err(failed)?;
-    check_version(path, version(&connection).map_err(failed)?)?;
+    check_version(path, read_version(&connection).map_err(failed)?)?;
     Ok(connection)
 }
 
-pub(super) fn version(connection: &Connection) -> rusqlite::Result<u32> {
+pub(super) fn read_version(connection: &Connection) -> rusqlite::Result<u32> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
 
 pub(super) fn check_version(path: &Path, found: u32) -> Result<(), OpenError> {
-    if found > VERSION {
+    if found > SCHEMA_VERSION {
         return Err(OpenError::Newer {
             path: path.to_owned(),
             found,
-            known: VERSION,
+            known: SCHEMA_VERSION,
         });
     }
     Ok(())
@@ -176,7 +176,7 @@ pub(super) fn check_secret_key(
     connection: &Connection,
     secret: Option<&SecretKey>,
 ) -> Result<(), OpenError> {
-    let failed = |error: rusqlite::Error| OpenError::of(path, &error);
+    let failed = |error: rusqlite::Error| OpenError::from_sqlite(path, &error);
     let ids: Vec<String> = connection
         .prepare("SELECT DISTINCT key_id FROM state_history WHERE key_id IS NOT NULL")
         .and_then(|mut statement| {

@@ -19,21 +19,21 @@ pub const KEY_VARIABLE: &str = "ARK_SECRET_KEY";
 /// The environment variable that names a file with the key.
 pub const KEY_FILE_VARIABLE: &str = "ARK_SECRET_KEY_FILE";
 
-const NONCE: usize = 24;
-const SALT: usize = 16;
+const NONCE_BYTES: usize = 24;
+const SALT_BYTES: usize = 16;
 
 /// Why there is no usable encryption key. The key itself is in no message.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretKeyError {
     /// Not 64 hexadecimal digits.
     #[error("{from} does not hold 64 hexadecimal digits; make a key with `openssl rand -hex 32`")]
-    Form {
+    InvalidForm {
         /// Where it is from.
         from: String,
     },
     /// Two keys.
     #[error("both {KEY_VARIABLE} and {KEY_FILE_VARIABLE} are set; unset one of them")]
-    Two,
+    BothSet,
     /// The file cannot be read.
     #[error("the key file {path}: {source}", path = path.display())]
     Unreadable {
@@ -83,20 +83,20 @@ pub enum SecretError {
     },
     /// The system gives no random bytes.
     #[error("the system gives no random bytes")]
-    Random,
+    NoRandomness,
 }
 
 /// Where a secret stands.
 #[derive(Clone, Copy)]
-pub(super) struct Place<'a> {
+pub(super) struct StateAddress<'a> {
     pub(super) agent: &'a str,
     pub(super) key: &'a str,
     pub(super) revision: u64,
 }
 
 /// No agent has this name, so no state can be taken for a message.
-const fn message_place(channel: &str) -> Place<'_> {
-    Place {
+const fn message_address(channel: &str) -> StateAddress<'_> {
+    StateAddress {
         agent: "",
         key: channel,
         revision: 0,
@@ -104,7 +104,7 @@ const fn message_place(channel: &str) -> Place<'_> {
 }
 
 /// A value as it is stored, and the digest its history vouches for.
-pub(super) struct Sealed {
+pub(super) struct SealedValue {
     pub(super) text: String,
     pub(super) digest: Digest,
 }
@@ -130,7 +130,7 @@ impl SecretKey {
     pub fn from_environment() -> Result<Option<Self>, SecretKeyError> {
         let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
         match (set(KEY_VARIABLE), set(KEY_FILE_VARIABLE)) {
-            (Some(_), Some(_)) => Err(SecretKeyError::Two),
+            (Some(_), Some(_)) => Err(SecretKeyError::BothSet),
             (None, None) => Ok(None),
             (Some(text), None) => {
                 Self::parse(text.to_str().unwrap_or_default(), KEY_VARIABLE).map(Some)
@@ -165,10 +165,13 @@ impl SecretKey {
     /// They are no such digits.
     pub fn parse(text: &str, from: &str) -> Result<Self, SecretKeyError> {
         // A digest has the same form: 32 bytes in hexadecimal.
-        let key: Digest = text.trim().parse().map_err(|_| SecretKeyError::Form {
-            from: from.to_owned(),
-        })?;
-        let id = Digest::of_parts([b"ark secret key id".as_slice(), key.as_bytes()]).to_string();
+        let key: Digest = text
+            .trim()
+            .parse()
+            .map_err(|_| SecretKeyError::InvalidForm {
+                from: from.to_owned(),
+            })?;
+        let id = Digest::hash_parts([b"ark secret key id".as_slice(), key.as_bytes()]).to_string();
         Ok(Self {
             id: id.chars().take(16).collect(),
             cipher: XChaCha20Poly1305::new(key.as_bytes().into()),
@@ -186,7 +189,7 @@ impl SecretKey {
     /// # Errors
     /// The system gives no random bytes.
     pub fn seal_message(&self, channel: &str, text: &str) -> Result<String, SecretError> {
-        self.seal(message_place(channel), text)
+        self.seal_value(message_address(channel), text)
             .map(|sealed| sealed.text)
     }
 
@@ -195,56 +198,67 @@ impl SecretKey {
     /// # Errors
     /// It is from somebody else, or was changed.
     pub fn open_message(&self, channel: &str, text: &str) -> Result<String, SecretError> {
-        self.open(message_place(channel), &self.id, text)
+        self.open_value(message_address(channel), &self.id, text)
             .map(|(text, _)| text)
     }
 
     /// Encrypts a value for its place.
-    pub(super) fn seal(&self, place: Place<'_>, value: &str) -> Result<Sealed, SecretError> {
-        let mut salt = [0; SALT];
-        getrandom::fill(&mut salt).map_err(|_| SecretError::Random)?;
+    pub(super) fn seal_value(
+        &self,
+        place: StateAddress<'_>,
+        value: &str,
+    ) -> Result<SealedValue, SecretError> {
+        let mut salt = [0; SALT_BYTES];
+        getrandom::fill(&mut salt).map_err(|_| SecretError::NoRandomness)?;
         self.seal_salted(place, &[salt.as_slice(), value.as_bytes()].concat())
     }
 
-    fn seal_salted(&self, place: Place<'_>, salted: &[u8]) -> Result<Sealed, SecretError> {
-        let mut nonce = [0; NONCE];
-        getrandom::fill(&mut nonce).map_err(|_| SecretError::Random)?;
+    fn seal_salted(
+        &self,
+        place: StateAddress<'_>,
+        salted: &[u8],
+    ) -> Result<SealedValue, SecretError> {
+        let mut nonce = [0; NONCE_BYTES];
+        getrandom::fill(&mut nonce).map_err(|_| SecretError::NoRandomness)?;
         let payload = Payload {
             msg: salted,
-            aad: &self.associated(place),
+            aad: &self.associated_data(place),
         };
         let sealed = self
             .cipher
             .encrypt(&XNonce::from(nonce), payload)
-            .map_err(|_| SecretError::Random)?;
-        Ok(Sealed {
+            .map_err(|_| SecretError::NoRandomness)?;
+        Ok(SealedValue {
             text: to_hex(&[nonce.as_slice(), &sealed].concat()),
-            digest: Digest::of(salted),
+            digest: Digest::hash_bytes(salted),
         })
     }
 
     /// Encrypts with `new` what this key encrypted; the digest stays.
-    pub(super) fn reseal(
+    pub(super) fn reseal_value(
         &self,
         new: &Self,
-        place: Place<'_>,
+        place: StateAddress<'_>,
         key_id: &str,
         text: &str,
-    ) -> Result<Sealed, SecretError> {
+    ) -> Result<SealedValue, SecretError> {
         let salted = self.open_salted(place, key_id, text)?;
         new.seal_salted(place, &salted)
     }
 
     /// Decrypts a value from its place; with the digest its history must vouch for.
-    pub(super) fn open(
+    pub(super) fn open_value(
         &self,
-        place: Place<'_>,
+        place: StateAddress<'_>,
         key_id: &str,
         text: &str,
     ) -> Result<(String, Digest), SecretError> {
         let salted = self.open_salted(place, key_id, text)?;
-        let digest = Digest::of(&salted);
-        let value = salted.get(SALT..).map(<[u8]>::to_vec).unwrap_or_default();
+        let digest = Digest::hash_bytes(&salted);
+        let value = salted
+            .get(SALT_BYTES..)
+            .map(<[u8]>::to_vec)
+            .unwrap_or_default();
         let value = String::from_utf8(value).map_err(|_| SecretError::Broken {
             key: place.key.to_owned(),
         })?;
@@ -253,7 +267,7 @@ impl SecretKey {
 
     fn open_salted(
         &self,
-        place: Place<'_>,
+        place: StateAddress<'_>,
         key_id: &str,
         text: &str,
     ) -> Result<Vec<u8>, SecretError> {
@@ -268,11 +282,11 @@ impl SecretKey {
             key: place.key.to_owned(),
         };
         let bytes = from_hex(text).ok_or_else(broken)?;
-        let (nonce, sealed) = bytes.split_at_checked(NONCE).ok_or_else(broken)?;
-        let nonce: [u8; NONCE] = nonce.try_into().map_err(|_| broken())?;
+        let (nonce, sealed) = bytes.split_at_checked(NONCE_BYTES).ok_or_else(broken)?;
+        let nonce: [u8; NONCE_BYTES] = nonce.try_into().map_err(|_| broken())?;
         let payload = Payload {
             msg: sealed,
-            aad: &self.associated(place),
+            aad: &self.associated_data(place),
         };
         self.cipher
             .decrypt(&XNonce::from(nonce), payload)
@@ -280,7 +294,7 @@ impl SecretKey {
     }
 
     /// Each part with its length before it, so that no two places have one form.
-    fn associated(&self, place: Place<'_>) -> Vec<u8> {
+    fn associated_data(&self, place: StateAddress<'_>) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(64 + place.agent.len() + place.key.len());
         for part in ["ark state secret 1", &self.id, place.agent, place.key] {
             bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
@@ -324,50 +338,63 @@ mod tests {
 
     #[test]
     fn a_secret_opens_in_its_own_place_and_nowhere_else() {
-        let place = Place {
+        let place = StateAddress {
             agent: "kyle",
             key: "secret/a",
             revision: 3,
         };
-        let sealed = key('1').seal(place, "\"hunter2\"").unwrap();
+        let sealed = key('1').seal_value(place, "\"hunter2\"").unwrap();
         assert!(!sealed.text.contains("hunter2"));
-        let (value, digest) = key('1').open(place, key('1').id(), &sealed.text).unwrap();
+        let (value, digest) = key('1')
+            .open_value(place, key('1').id(), &sealed.text)
+            .unwrap();
         assert_eq!((value.as_str(), digest), ("\"hunter2\"", sealed.digest));
         let elsewhere = [
-            Place {
+            StateAddress {
                 agent: "joey",
                 ..place
             },
-            Place {
+            StateAddress {
                 key: "secret/b",
                 ..place
             },
-            Place {
+            StateAddress {
                 revision: 4,
                 ..place
             },
         ];
         for other in elsewhere {
-            assert!(key('1').open(other, key('1').id(), &sealed.text).is_err());
+            assert!(
+                key('1')
+                    .open_value(other, key('1').id(), &sealed.text)
+                    .is_err()
+            );
         }
         assert!(matches!(
-            key('2').open(place, key('1').id(), &sealed.text),
+            key('2').open_value(place, key('1').id(), &sealed.text),
             Err(SecretError::OtherKey { .. })
         ));
         // Another key under the right id, and every single digit changed.
-        assert!(key('2').open(place, key('2').id(), &sealed.text).is_err());
+        assert!(
+            key('2')
+                .open_value(place, key('2').id(), &sealed.text)
+                .is_err()
+        );
         for index in 0..sealed.text.len() {
             let mut text = sealed.text.clone().into_bytes();
             text[index] = if text[index] == b'0' { b'1' } else { b'0' };
             let text = String::from_utf8(text).unwrap();
-            assert!(key('1').open(place, key('1').id(), &text).is_err());
+            assert!(key('1').open_value(place, key('1').id(), &text).is_err());
         }
         let again = key('1')
-            .reseal(&key('2'), place, key('1').id(), &sealed.text)
+            .reseal_value(&key('2'), place, key('1').id(), &sealed.text)
             .unwrap();
         assert_eq!(again.digest, sealed.digest);
         assert_eq!(
-            key('2').open(place, key('2').id(), &again.text).unwrap().0,
+            key('2')
+                .open_value(place, key('2').id(), &again.text)
+                .unwrap()
+                .0,
             "\"hunter2\""
         );
     }

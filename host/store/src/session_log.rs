@@ -6,9 +6,9 @@ use rusqlite::{Connection, Row, params};
 use ark_model::ids::{Millis, Name, TraceId};
 
 use super::Store;
-use super::audit::{AuditEntry, AuditKind, parsed};
+use super::audit::{AuditEntry, AuditKind, parse_column};
 use super::error::ReadError;
-use super::signals::{DeliveryDone, DeliveryResult};
+use super::signals::{DeliveryCompletion, DeliveryResult};
 use super::unit::Unit;
 
 /// A line of the session log.
@@ -50,12 +50,12 @@ pub struct SessionFilter {
 }
 
 /// Writes the lines of a unit: the invocation it settles, then what it records.
-pub(super) fn write(connection: &Connection, unit: &Unit) -> rusqlite::Result<()> {
+pub(super) fn write_unit_lines(connection: &Connection, unit: &Unit) -> rusqlite::Result<()> {
     if let Some(done) = &unit.delivery {
-        write_handled(connection, unit, done)?;
+        write_invocation_line(connection, unit, done)?;
     }
     for entry in &unit.audit {
-        write_entry(connection, entry)?;
+        write_audit_line(connection, entry)?;
     }
     Ok(())
 }
@@ -64,10 +64,10 @@ const INSERT: &str =
     "INSERT INTO session_log (at, kind, agent, action_type, result, trace_id, reference)
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 
-fn write_handled(
+fn write_invocation_line(
     connection: &Connection,
     unit: &Unit,
-    done: &DeliveryDone,
+    done: &DeliveryCompletion,
 ) -> rusqlite::Result<()> {
     // A failed invocation has an audit row of its own.
     if matches!(done.result, DeliveryResult::Failed(_)) {
@@ -86,7 +86,10 @@ fn write_handled(
 }
 
 /// Writes the line of an audit row.
-pub(super) fn write_entry(connection: &Connection, entry: &AuditEntry) -> rusqlite::Result<()> {
+pub(super) fn write_audit_line(
+    connection: &Connection,
+    entry: &AuditEntry,
+) -> rusqlite::Result<()> {
     let result = match (entry.outcome, entry.kind) {
         (Some(outcome), _) => outcome.as_str(),
         (None, AuditKind::Failure) => "failed",
@@ -104,15 +107,15 @@ pub(super) fn write_entry(connection: &Connection, entry: &AuditEntry) -> rusqli
     Ok(())
 }
 
-fn read(row: &Row<'_>) -> rusqlite::Result<SessionRow> {
+fn read_session_row(row: &Row<'_>) -> rusqlite::Result<SessionRow> {
     Ok(SessionRow {
         seq: row.get(0)?,
         at_ms: Millis(row.get(1)?),
         kind: row.get(2)?,
-        agent: parsed(row, 3)?,
+        agent: parse_column(row, 3)?,
         action_type: row.get(4)?,
         result: row.get(5)?,
-        trace_id: parsed(row, 6)?,
+        trace_id: parse_column(row, 6)?,
         reference: row.get(7)?,
     })
 }
@@ -127,7 +130,7 @@ impl Store {
         filter: &SessionFilter,
         limit: u32,
     ) -> Result<Vec<SessionRow>, ReadError> {
-        self.inner.readers.with(|connection| {
+        self.inner.readers.with_connection(|connection| {
             connection
                 .prepare_cached(
                     "SELECT seq, at, kind, agent, action_type, result, trace_id, reference FROM session_log
@@ -144,7 +147,7 @@ impl Store {
                         filter.until.map_or(i64::MAX.unsigned_abs(), |until| until.0),
                         limit
                     ],
-                    read,
+                    read_session_row,
                 )?
                 .collect()
         })

@@ -6,7 +6,7 @@ use ark_model::ids::Millis;
 
 use super::Store;
 use super::error::{CommitError, ReadError};
-use super::writer::Failure;
+use super::writer::WriteError;
 
 /// A revision of a setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,8 +37,11 @@ pub(super) struct NewSetting<'a> {
 }
 
 /// Writes the next revision of a setting; its number. Nothing was written when it is refused.
-pub(super) fn write(connection: &Connection, new: &NewSetting<'_>) -> Result<u64, Failure> {
-    let current = latest(connection, new.key)?;
+pub(super) fn write_setting(
+    connection: &Connection,
+    new: &NewSetting<'_>,
+) -> Result<u64, WriteError> {
+    let current = find_setting(connection, new.key)?;
     let revision = current.as_ref().map_or(0, |setting| setting.revision);
     let live = current
         .as_ref()
@@ -47,7 +50,7 @@ pub(super) fn write(connection: &Connection, new: &NewSetting<'_>) -> Result<u64
         .expected
         .filter(|expected| *expected != revision && (*expected != 0 || live))
     {
-        return Err(Failure::Refused(CommitError::Stale {
+        return Err(WriteError::Refused(CommitError::Stale {
             table: "config",
             key: new.key.to_owned(),
             expected,
@@ -55,7 +58,7 @@ pub(super) fn write(connection: &Connection, new: &NewSetting<'_>) -> Result<u64
         }));
     }
     if new.value_json.is_none() && !live {
-        return Err(Failure::Refused(CommitError::NotThere(format!(
+        return Err(WriteError::Refused(CommitError::NotFound(format!(
             "there is no setting {:?}",
             new.key
         ))));
@@ -84,7 +87,7 @@ pub(super) fn write(connection: &Connection, new: &NewSetting<'_>) -> Result<u64
 
 const COLUMNS: &str = "key, revision, value, description, updated_by, at";
 
-fn read(row: &Row<'_>) -> rusqlite::Result<Setting> {
+fn read_setting(row: &Row<'_>) -> rusqlite::Result<Setting> {
     Ok(Setting {
         key: row.get(0)?,
         revision: row.get(1)?,
@@ -95,12 +98,12 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Setting> {
     })
 }
 
-fn latest(connection: &Connection, key: &str) -> rusqlite::Result<Option<Setting>> {
+fn find_setting(connection: &Connection, key: &str) -> rusqlite::Result<Option<Setting>> {
     connection
         .prepare_cached(&format!(
             "SELECT {COLUMNS} FROM system_config WHERE key = ?1"
         ))?
-        .query_row([key], read)
+        .query_row([key], read_setting)
         .optional()
 }
 
@@ -109,10 +112,10 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn setting(&self, key: &str) -> Result<Option<Setting>, ReadError> {
+    pub fn latest_setting(&self, key: &str) -> Result<Option<Setting>, ReadError> {
         self.inner
             .readers
-            .with(|connection| latest(connection, key))
+            .with_connection(|connection| find_setting(connection, key))
     }
 
     /// Live settings whose keys start with `prefix`, in order, behind `after`, `limit` at most.
@@ -125,13 +128,13 @@ impl Store {
         after: Option<&str>,
         limit: u32,
     ) -> Result<Vec<Setting>, ReadError> {
-        self.inner.readers.with(|connection| {
+        self.inner.readers.with_connection(|connection| {
             connection
                 .prepare_cached(&format!(
                     "SELECT {COLUMNS} FROM system_config WHERE key >= ?1 AND key > ?2
                      AND substr(key, 1, length(?1)) = ?1 AND value IS NOT NULL ORDER BY key LIMIT ?3"
                 ))?
-                .query_map(params![prefix, after.unwrap_or(""), limit], read)?
+                .query_map(params![prefix, after.unwrap_or(""), limit], read_setting)?
                 .collect()
         })
     }
@@ -146,14 +149,14 @@ impl Store {
         before: Option<u64>,
         limit: u32,
     ) -> Result<Vec<Setting>, ReadError> {
-        self.inner.readers.with(|connection| {
+        self.inner.readers.with_connection(|connection| {
             connection
                 .prepare_cached(&format!(
                     "SELECT {COLUMNS} FROM config_history WHERE key = ?1 AND revision < ?2 ORDER BY revision DESC LIMIT ?3"
                 ))?
                 .query_map(
                     params![key, before.unwrap_or(i64::MAX.unsigned_abs()), limit],
-                    read,
+                    read_setting,
                 )?
                 .collect()
         })

@@ -6,9 +6,11 @@ use ark_model::ids::{DecisionId, Digest, Millis, Name, SignalId, TraceId};
 use ark_model::signal::Signal;
 
 use super::Store;
-use super::audit::{AuditEntry, AuditFilter, AuditKind, AuditRow, hash_at, parsed, required};
+use super::audit::{
+    AuditEntry, AuditFilter, AuditKind, AuditRow, digest_column, parse_column, parse_required,
+};
 use super::error::{CommitError, ReadError};
-use super::writer::Failure;
+use super::writer::WriteError;
 
 /// A signal to be stored.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,7 +29,7 @@ pub struct NewSignal {
 
 impl NewSignal {
     /// The audit row that says who sent it, where a token does.
-    pub(super) fn sent_by(&self) -> Option<AuditEntry> {
+    pub(super) fn audit_entry(&self) -> Option<AuditEntry> {
         let body = serde_json::json!({
             "by": self.by.as_ref()?,
             "signal_id": self.signal.id,
@@ -47,7 +49,7 @@ impl NewSignal {
 }
 
 /// Why a delivery that was shed has failed.
-const SHED: &str = "shed: too many signals are waiting for the agent";
+const SHED_REASON: &str = "shed: too many signals are waiting for the agent";
 
 /// An idempotency key of a signal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,7 +115,7 @@ pub enum DeliveryResult {
 
 /// Settles a delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeliveryDone {
+pub struct DeliveryCompletion {
     /// The signal.
     pub signal: SignalId,
     /// The receiver.
@@ -126,7 +128,7 @@ pub struct DeliveryDone {
 
 /// A pending delivery of a signal whose time is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Expired {
+pub struct ExpiredDelivery {
     /// The receiver.
     pub agent: Name,
     /// The signal.
@@ -170,7 +172,10 @@ pub struct TraceRows {
     pub open_approvals: Vec<String>,
 }
 
-pub(super) fn write(connection: &Connection, new: &NewSignal) -> Result<SignalReceipt, Failure> {
+pub(super) fn write_signal(
+    connection: &Connection,
+    new: &NewSignal,
+) -> Result<SignalReceipt, WriteError> {
     if let Some(key) = &new.key {
         let seen = connection
             .prepare_cached(
@@ -178,12 +183,12 @@ pub(super) fn write(connection: &Connection, new: &NewSignal) -> Result<SignalRe
                  WHERE k.source = ?1 AND k.key = ?2",
             )?
             .query_row([&key.source, &key.key], |row| {
-                Ok((hash_at(row, 0)?, required(row, 1)?, required(row, 2)?))
+                Ok((digest_column(row, 0)?, parse_required(row, 1)?, parse_required(row, 2)?))
             })
             .optional()?;
         match seen {
             Some((request, ..)) if request != key.request => {
-                return Err(Failure::Refused(CommitError::KeyReused {
+                return Err(WriteError::Refused(CommitError::KeyReused {
                     key: key.key.clone(),
                 }));
             }
@@ -223,7 +228,7 @@ pub(super) fn write(connection: &Connection, new: &NewSignal) -> Result<SignalRe
             .prepare_cached(
                 "INSERT INTO deliveries (agent, signal_id, status, reason, settled_at) VALUES (?1, ?2, 'failed', ?3, ?4)",
             )?
-            .execute(params![agent.as_str(), &id, SHED, signal.accepted_at.0])?;
+            .execute(params![agent.as_str(), &id, SHED_REASON, signal.accepted_at.0])?;
     }
     for agent in &new.deliver_to {
         connection
@@ -235,7 +240,10 @@ pub(super) fn write(connection: &Connection, new: &NewSignal) -> Result<SignalRe
     Ok(SignalReceipt::Accepted)
 }
 
-pub(super) fn settle(connection: &Connection, done: &DeliveryDone) -> Result<(), Failure> {
+pub(super) fn complete_delivery(
+    connection: &Connection,
+    done: &DeliveryCompletion,
+) -> Result<(), WriteError> {
     let (status, reason) = match &done.result {
         DeliveryResult::Done => ("done", None),
         DeliveryResult::Failed(reason) => ("failed", Some(reason)),
@@ -255,13 +263,16 @@ pub(super) fn settle(connection: &Connection, done: &DeliveryDone) -> Result<(),
     if changed == 1 {
         Ok(())
     } else {
-        Err(Failure::Refused(CommitError::DeliveryNotPending {
+        Err(WriteError::Refused(CommitError::DeliveryNotPending {
             agent: done.agent.clone(),
         }))
     }
 }
 
-pub(super) fn put_outbox(connection: &Connection, message: &OutboxMessage) -> rusqlite::Result<()> {
+pub(super) fn insert_outbox_message(
+    connection: &Connection,
+    message: &OutboxMessage,
+) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
             "INSERT INTO outbox (topic, receiver, payload, trace_id, sender, causal_depth, at)
@@ -279,29 +290,29 @@ pub(super) fn put_outbox(connection: &Connection, message: &OutboxMessage) -> ru
     Ok(())
 }
 
-pub(super) fn take_outbox(connection: &Connection, seq: i64) -> Result<(), Failure> {
+pub(super) fn delete_outbox_row(connection: &Connection, seq: i64) -> Result<(), WriteError> {
     let changed = connection
         .prepare_cached("DELETE FROM outbox WHERE seq = ?1")?
         .execute([seq])?;
     if changed == 1 {
         Ok(())
     } else {
-        Err(Failure::Refused(CommitError::Storage(format!(
+        Err(WriteError::Refused(CommitError::Storage(format!(
             "outbox row {seq} was taken before"
         ))))
     }
 }
 
-const SIGNAL: &str =
+const SIGNAL_COLUMNS: &str =
     "s.id, s.topic, s.payload, s.trace_id, s.sender, s.causal_depth, s.accepted_at, s.expires_at";
 
 fn read_signal(row: &Row<'_>) -> rusqlite::Result<Signal> {
     Ok(Signal {
-        id: required(row, 0)?,
+        id: parse_required(row, 0)?,
         topic: row.get(1)?,
         payload_json: row.get(2)?,
-        trace_id: required(row, 3)?,
-        sender: parsed(row, 4)?,
+        trace_id: parse_required(row, 3)?,
+        sender: parse_column(row, 4)?,
         causal_depth: row.get(5)?,
         accepted_at: Millis(row.get(6)?),
         expires_at: row.get::<_, Option<u64>>(7)?.map(Millis),
@@ -320,10 +331,10 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<Signal>, ReadError> {
         let after = after.map(|id| id.to_string()).unwrap_or_default();
-        self.inner.readers.with(|connection| {
+        self.inner.readers.with_connection(|connection| {
             connection
                 .prepare_cached(&format!(
-                    "SELECT {SIGNAL} FROM deliveries d JOIN signals s ON s.id = d.signal_id
+                    "SELECT {SIGNAL_COLUMNS} FROM deliveries d JOIN signals s ON s.id = d.signal_id
                      WHERE d.agent = ?1 AND d.status = 'pending' AND d.signal_id > ?2 ORDER BY d.signal_id LIMIT ?3"
                 ))?
                 .query_map(params![agent.as_str(), after, limit], read_signal)?
@@ -335,18 +346,22 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn expired_deliveries(&self, now: Millis, limit: u32) -> Result<Vec<Expired>, ReadError> {
-        self.inner.readers.with(|connection| {
+    pub fn expired_deliveries(
+        &self,
+        now: Millis,
+        limit: u32,
+    ) -> Result<Vec<ExpiredDelivery>, ReadError> {
+        self.inner.readers.with_connection(|connection| {
             connection
                 .prepare_cached(
                     "SELECT d.agent, s.id, s.trace_id FROM signals s JOIN deliveries d ON d.signal_id = s.id
                      WHERE s.expires_at <= ?1 AND d.status = 'pending' LIMIT ?2",
                 )?
                 .query_map(params![now.0, limit], |row| {
-                    Ok(Expired {
-                        agent: required(row, 0)?,
-                        signal: required(row, 1)?,
-                        trace_id: required(row, 2)?,
+                    Ok(ExpiredDelivery {
+                        agent: parse_required(row, 0)?,
+                        signal: parse_required(row, 1)?,
+                        trace_id: parse_required(row, 2)?,
                     })
                 })?
                 .collect()
@@ -358,12 +373,12 @@ impl Store {
     /// # Errors
     /// The database cannot be read.
     pub fn pending_counts(&self) -> Result<Vec<(Name, usize)>, ReadError> {
-        self.inner.readers.with(|connection| {
+        self.inner.readers.with_connection(|connection| {
             connection
                 .prepare_cached(
                     "SELECT agent, count(*) FROM deliveries WHERE status = 'pending' GROUP BY agent",
                 )?
-                .query_map([], |row| Ok((required(row, 0)?, row.get(1)?)))?
+                .query_map([], |row| Ok((parse_required(row, 0)?, row.get(1)?)))?
                 .collect()
         })
     }
@@ -373,7 +388,7 @@ impl Store {
     /// # Errors
     /// The database cannot be read.
     pub fn pending_outbox(&self, limit: u32) -> Result<Vec<OutboxRow>, ReadError> {
-        self.inner.readers.with(|connection| {
+        self.inner.readers.with_connection(|connection| {
             connection
                 .prepare_cached(
                     "SELECT seq, topic, receiver, payload, trace_id, sender, causal_depth, at FROM outbox
@@ -384,10 +399,10 @@ impl Store {
                         seq: row.get(0)?,
                         message: OutboxMessage {
                             topic: row.get(1)?,
-                            to: parsed(row, 2)?,
+                            to: parse_column(row, 2)?,
                             payload_json: row.get(3)?,
-                            trace_id: required(row, 4)?,
-                            sender: parsed(row, 5)?,
+                            trace_id: parse_required(row, 4)?,
+                            sender: parse_column(row, 5)?,
                             causal_depth: row.get(6)?,
                             at: Millis(row.get(7)?),
                         },
@@ -401,12 +416,12 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn trace(&self, trace_id: TraceId) -> Result<TraceRows, ReadError> {
+    pub fn trace_rows(&self, trace_id: TraceId) -> Result<TraceRows, ReadError> {
         let text = trace_id.to_string();
-        let (signals, deliveries, waiting_messages, open_approvals) = self.inner.readers.with(|connection| {
+        let (signals, deliveries, waiting_messages, open_approvals) = self.inner.readers.with_connection(|connection| {
             let signals: rusqlite::Result<Vec<Signal>> = connection
                 .prepare_cached(&format!(
-                    "SELECT {SIGNAL} FROM signals s WHERE s.trace_id = ?1 ORDER BY s.id LIMIT 1000"
+                    "SELECT {SIGNAL_COLUMNS} FROM signals s WHERE s.trace_id = ?1 ORDER BY s.id LIMIT 1000"
                 ))?
                 .query_map([&text], read_signal)?
                 .collect();
@@ -417,8 +432,8 @@ impl Store {
                 )?
                 .query_map([&text], |row| {
                     Ok(DeliveryRow {
-                        signal_id: required(row, 0)?,
-                        agent: required(row, 1)?,
+                        signal_id: parse_required(row, 0)?,
+                        agent: parse_required(row, 1)?,
                         status: row.get(2)?,
                         reason: row.get(3)?,
                         settled_at: row.get::<_, Option<u64>>(4)?.map(Millis),

@@ -16,17 +16,19 @@ use serde_json::json;
 
 use ark_model::ids::{Digest, Millis};
 
-use super::audit::{self, StateAnchor};
+use super::audit::{self, ChainHead};
 use super::error::OpenError;
-use super::lock::{self, DirLock, PENDING};
-use super::maintenance::{Closed, MaintenanceError, digest_of, parent, sync_dir, tell};
+use super::lock::{self, DirLock, RESTORE_PENDING};
+use super::maintenance::{
+    MaintenanceError, OfflineStore, digest_file, parent_dir, record_maintenance, sync_dir,
+};
 use super::secrets::SecretKey;
-use super::{Archive, database_path, history, schema, verify};
+use super::{ReadOnlyStore, database_path, history, schema, verify};
 
-const MANIFEST: &str = "manifest.json";
-const FORMAT: &str = "ark-snapshot/1";
+const MANIFEST_FILE: &str = "manifest.json";
+const SNAPSHOT_FORMAT: &str = "ark-snapshot/1";
 /// How often a copy that a checkpoint got in the way of is tried again, 10 ms apart.
-const BUSY_TRIES: u32 = 1000;
+const MAX_BUSY_TRIES: u32 = 1000;
 
 /// What a snapshot says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,9 +41,9 @@ pub struct Manifest {
     /// When it was taken.
     pub made_at_ms: Millis,
     /// The head of the audit log.
-    pub audit: StateAnchor,
+    pub audit: ChainHead,
     /// The head of the state's history; absent before schema 3.
-    pub state: Option<StateAnchor>,
+    pub state: Option<ChainHead>,
     /// Its files.
     pub files: Vec<SnapshotFile>,
 }
@@ -60,7 +62,7 @@ pub struct SnapshotFile {
 
 /// What a restore did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Restored {
+pub struct RestoreReport {
     /// The snapshot.
     pub manifest: Manifest,
     /// Where what was there before has been moved.
@@ -71,7 +73,7 @@ pub struct Restored {
 ///
 /// # Errors
 /// See [`MaintenanceError`]; then there is no snapshot.
-pub fn snapshot(dir: &Path, to: &Path) -> Result<Manifest, MaintenanceError> {
+pub fn create_snapshot(dir: &Path, to: &Path) -> Result<Manifest, MaintenanceError> {
     if to.exists() {
         return Err(MaintenanceError::Refused(format!(
             "{} exists; name a new directory",
@@ -79,9 +81,9 @@ pub fn snapshot(dir: &Path, to: &Path) -> Result<Manifest, MaintenanceError> {
         )));
     }
     let partial = to.with_extension("partial");
-    let made = copy(dir, &partial).and_then(|manifest| {
-        std::fs::rename(&partial, to).map_err(MaintenanceError::file(to))?;
-        sync_dir(parent(to))?;
+    let made = write_snapshot(dir, &partial).and_then(|manifest| {
+        std::fs::rename(&partial, to).map_err(MaintenanceError::for_file(to))?;
+        sync_dir(parent_dir(to))?;
         Ok(manifest)
     });
     if made.is_err() {
@@ -90,12 +92,12 @@ pub fn snapshot(dir: &Path, to: &Path) -> Result<Manifest, MaintenanceError> {
     made
 }
 
-fn copy(dir: &Path, partial: &Path) -> Result<Manifest, MaintenanceError> {
+fn write_snapshot(dir: &Path, partial: &Path) -> Result<Manifest, MaintenanceError> {
     let source = database_path(dir);
     if !source.is_file() {
         return Err(OpenError::Missing { path: source }.into());
     }
-    lock::make_new_dir(partial).map_err(MaintenanceError::file(partial))?;
+    lock::create_new_dir(partial).map_err(MaintenanceError::for_file(partial))?;
     let target = database_path(partial);
     let from = schema::open_reader(&source)?;
     let mut to = Connection::open(&target)?;
@@ -105,7 +107,7 @@ fn copy(dir: &Path, partial: &Path) -> Result<Manifest, MaintenanceError> {
         // In one step, so that all pages are of one moment.
         while backup.step(-1)? != StepResult::Done {
             tries += 1;
-            if tries > BUSY_TRIES {
+            if tries > MAX_BUSY_TRIES {
                 let reason = "the database was busy for too long; try again";
                 return Err(MaintenanceError::Refused(reason.to_owned()));
             }
@@ -114,31 +116,33 @@ fn copy(dir: &Path, partial: &Path) -> Result<Manifest, MaintenanceError> {
     }
     // One file, without a log beside it.
     to.query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(()))?;
-    integrity(&to, &target)?;
-    let schema = schema::version(&to)?;
-    let audit = audit::head(&to)?;
-    let state = (schema >= 3).then(|| history::head(&to)).transpose()?;
-    let state = state.map(|head| StateAnchor {
+    check_integrity(&to, &target)?;
+    let schema = schema::read_version(&to)?;
+    let audit = audit::read_audit_head(&to)?;
+    let state = (schema >= 3)
+        .then(|| history::read_state_head(&to))
+        .transpose()?;
+    let state = state.map(|head| ChainHead {
         seq: head.seq,
         hash: head.hash,
     });
     drop(to);
-    sync(&target)?;
-    let anchors = verify::read_anchors(dir).map_err(MaintenanceError::file(dir))?;
-    let path = partial.join(verify::ANCHORS);
-    let mut file = std::fs::File::create(&path).map_err(MaintenanceError::file(&path))?;
+    sync_file(&target)?;
+    let anchors = verify::read_anchors(dir).map_err(MaintenanceError::for_file(dir))?;
+    let path = partial.join(verify::ANCHORS_FILE);
+    let mut file = std::fs::File::create(&path).map_err(MaintenanceError::for_file(&path))?;
     for anchor in anchors.iter().filter(|anchor| {
         let state = state.map_or(0, |state| state.seq);
         anchor.seq <= audit.seq && anchor.state.is_none_or(|anchor| anchor.seq <= state)
     }) {
         let line = serde_json::to_string(anchor).map_err(std::io::Error::other);
         line.and_then(|line| writeln!(file, "{line}"))
-            .map_err(MaintenanceError::file(&path))?;
+            .map_err(MaintenanceError::for_file(&path))?;
     }
-    file.sync_all().map_err(MaintenanceError::file(&path))?;
+    file.sync_all().map_err(MaintenanceError::for_file(&path))?;
     let mut files = Vec::new();
-    for name in ["ark.db", verify::ANCHORS] {
-        let (sha256, bytes) = digest_of(&partial.join(name))?;
+    for name in ["ark.db", verify::ANCHORS_FILE] {
+        let (sha256, bytes) = digest_file(&partial.join(name))?;
         files.push(SnapshotFile {
             name: name.to_owned(),
             bytes,
@@ -146,32 +150,32 @@ fn copy(dir: &Path, partial: &Path) -> Result<Manifest, MaintenanceError> {
         });
     }
     let manifest = Manifest {
-        format: FORMAT.to_owned(),
+        format: SNAPSHOT_FORMAT.to_owned(),
         schema,
         made_at_ms: Millis::now(),
-        audit: StateAnchor {
+        audit: ChainHead {
             seq: audit.seq,
             hash: audit.hash,
         },
         state,
         files,
     };
-    let path = partial.join(MANIFEST);
+    let path = partial.join(MANIFEST_FILE);
     let text = serde_json::to_vec_pretty(&manifest).map_err(std::io::Error::other);
     text.and_then(|text| std::fs::write(&path, text))
-        .map_err(MaintenanceError::file(&path))?;
-    sync(&path)?;
+        .map_err(MaintenanceError::for_file(&path))?;
+    sync_file(&path)?;
     sync_dir(partial)?;
     Ok(manifest)
 }
 
-fn sync(path: &Path) -> Result<(), MaintenanceError> {
+fn sync_file(path: &Path) -> Result<(), MaintenanceError> {
     std::fs::File::open(path)
         .and_then(|file| file.sync_all())
-        .map_err(MaintenanceError::file(path))
+        .map_err(MaintenanceError::for_file(path))
 }
 
-fn integrity(connection: &Connection, path: &Path) -> Result<(), MaintenanceError> {
+fn check_integrity(connection: &Connection, path: &Path) -> Result<(), MaintenanceError> {
     let verdict: String =
         connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
     if verdict == "ok" {
@@ -198,19 +202,19 @@ pub fn check_snapshot(
             snapshot.display()
         ))
     };
-    let path = snapshot.join(MANIFEST);
-    let text = std::fs::read(&path).map_err(MaintenanceError::file(&path))?;
-    let manifest: Manifest =
-        serde_json::from_slice(&text).map_err(|error| refused(format!("{MANIFEST}: {error}")))?;
-    if manifest.format != FORMAT {
+    let path = snapshot.join(MANIFEST_FILE);
+    let text = std::fs::read(&path).map_err(MaintenanceError::for_file(&path))?;
+    let manifest: Manifest = serde_json::from_slice(&text)
+        .map_err(|error| refused(format!("{MANIFEST_FILE}: {error}")))?;
+    if manifest.format != SNAPSHOT_FORMAT {
         return Err(refused(format!(
-            "its format is {:?}, not {FORMAT}",
+            "its format is {:?}, not {SNAPSHOT_FORMAT}",
             manifest.format
         )));
     }
     schema::check_version(&database_path(snapshot), manifest.schema)?;
-    for name in ["ark.db", verify::ANCHORS] {
-        let (sha256, bytes) = digest_of(&snapshot.join(name))?;
+    for name in ["ark.db", verify::ANCHORS_FILE] {
+        let (sha256, bytes) = digest_file(&snapshot.join(name))?;
         let said = manifest.files.iter().find(|file| file.name == name);
         if said.is_none_or(|file| file.sha256 != sha256 || file.bytes != bytes) {
             return Err(refused(format!("{name} does not match its checksum")));
@@ -218,10 +222,10 @@ pub fn check_snapshot(
     }
     let database = database_path(snapshot);
     let connection = schema::open_reader(&database)?;
-    integrity(&connection, &database)?;
+    check_integrity(&connection, &database)?;
     drop(connection);
-    let archive = Archive::open(snapshot)?;
-    let report = archive.verify()?;
+    let archive = ReadOnlyStore::open(snapshot)?;
+    let report = archive.verify_audit_log()?;
     if let Some(fault) = report.fault {
         return Err(refused(format!(
             "audit row {} {}",
@@ -235,7 +239,7 @@ pub fn check_snapshot(
     }
     if let Some(state) = manifest
         .state
-        .filter(|_| manifest.schema == schema::VERSION)
+        .filter(|_| manifest.schema == schema::SCHEMA_VERSION)
     {
         let report = archive.check_state(secret)?;
         if let Some(fault) = report.fault {
@@ -258,17 +262,17 @@ pub fn check_snapshot(
 /// # Errors
 /// See [`MaintenanceError`]. Before anything is changed: the snapshot is not whole or of a newer schema, a host runs on the directory,
 /// there is a database and `replace` is not set.
-pub fn restore(
+pub fn restore_snapshot(
     snapshot: &Path,
     dir: &Path,
     replace: bool,
     secret: Option<&SecretKey>,
-) -> Result<Restored, MaintenanceError> {
+) -> Result<RestoreReport, MaintenanceError> {
     let manifest = check_snapshot(snapshot, secret)?;
-    lock::make_dir(dir)?;
-    let lock = DirLock::take(dir)?;
+    lock::create_dir(dir)?;
+    let lock = DirLock::acquire(dir)?;
     let database = database_path(dir);
-    let pending = dir.join(PENDING);
+    let pending = dir.join(RESTORE_PENDING);
     let again = pending.exists();
     if database.exists() && !replace && !again {
         return Err(MaintenanceError::Refused(format!(
@@ -276,7 +280,7 @@ pub fn restore(
             dir.display()
         )));
     }
-    std::fs::write(&pending, b"").map_err(MaintenanceError::file(&pending))?;
+    std::fs::write(&pending, b"").map_err(MaintenanceError::for_file(&pending))?;
     sync_dir(dir)?;
     let moved_aside = if database.exists() {
         Some(move_aside(dir)?)
@@ -284,25 +288,25 @@ pub fn restore(
         None
     };
     let fresh = dir.join("ark.db.restoring");
-    std::fs::copy(database_path(snapshot), &fresh).map_err(MaintenanceError::file(&fresh))?;
-    set_own(&fresh)?;
-    sync(&fresh)?;
-    let anchors = dir.join(verify::ANCHORS);
-    std::fs::copy(snapshot.join(verify::ANCHORS), &anchors)
-        .map_err(MaintenanceError::file(&anchors))?;
-    set_own(&anchors)?;
-    sync(&anchors)?;
-    std::fs::rename(&fresh, &database).map_err(MaintenanceError::file(&database))?;
+    std::fs::copy(database_path(snapshot), &fresh).map_err(MaintenanceError::for_file(&fresh))?;
+    make_owner_only(&fresh)?;
+    sync_file(&fresh)?;
+    let anchors = dir.join(verify::ANCHORS_FILE);
+    std::fs::copy(snapshot.join(verify::ANCHORS_FILE), &anchors)
+        .map_err(MaintenanceError::for_file(&anchors))?;
+    make_owner_only(&anchors)?;
+    sync_file(&anchors)?;
+    std::fs::rename(&fresh, &database).map_err(MaintenanceError::for_file(&database))?;
     sync_dir(dir)?;
-    let mut store = Closed::locked(dir, lock, secret)?;
+    let mut store = OfflineStore::open_locked(dir, lock, secret)?;
     let transaction = store.connection.transaction()?;
     let body = json!({"made_at_ms": manifest.made_at_ms, "audit": manifest.audit, "state": manifest.state});
-    tell(&transaction, "state.restore", &body)?;
+    record_maintenance(&transaction, "state.restore", &body)?;
     transaction.commit()?;
     store.finish()?;
-    std::fs::remove_file(&pending).map_err(MaintenanceError::file(&pending))?;
+    std::fs::remove_file(&pending).map_err(MaintenanceError::for_file(&pending))?;
     sync_dir(dir)?;
-    Ok(Restored {
+    Ok(RestoreReport {
         manifest,
         moved_aside,
     })
@@ -315,11 +319,11 @@ fn move_aside(dir: &Path) -> Result<PathBuf, MaintenanceError> {
         let _ = old.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
     }
     let aside = dir.join(format!("before-restore-{}", Millis::now().0));
-    lock::make_new_dir(&aside).map_err(MaintenanceError::file(&aside))?;
-    for name in ["ark.db-wal", "ark.db-shm", verify::ANCHORS, "ark.db"] {
+    lock::create_new_dir(&aside).map_err(MaintenanceError::for_file(&aside))?;
+    for name in ["ark.db-wal", "ark.db-shm", verify::ANCHORS_FILE, "ark.db"] {
         let from = dir.join(name);
         if from.exists() {
-            std::fs::rename(&from, aside.join(name)).map_err(MaintenanceError::file(&from))?;
+            std::fs::rename(&from, aside.join(name)).map_err(MaintenanceError::for_file(&from))?;
         }
     }
     sync_dir(&aside)?;
@@ -328,8 +332,8 @@ fn move_aside(dir: &Path) -> Result<PathBuf, MaintenanceError> {
 }
 
 /// A snapshot may have been made read-only.
-fn set_own(path: &Path) -> Result<(), MaintenanceError> {
+fn make_owner_only(path: &Path) -> Result<(), MaintenanceError> {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
-        .map_err(MaintenanceError::file(path))
+        .map_err(MaintenanceError::for_file(path))
 }

@@ -8,10 +8,10 @@ use ark_model::state::{StateEntry, is_secret};
 use super::Store;
 use super::audit::Head;
 use super::error::{CommitError, ReadError};
-use super::history::{self, Content, NewRevision, REVISION, Revision, read_revision};
-use super::secrets::{Place, SecretError, SecretKey};
+use super::history::{self, Content, NewRevision, REVISION_COLUMNS, Revision, read_revision};
+use super::secrets::{SecretError, SecretKey, StateAddress};
 use super::unit::Unit;
-use super::writer::Failure;
+use super::writer::WriteError;
 
 /// A live key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,28 +45,28 @@ pub(super) struct StateWriter<'a> {
 }
 
 /// A key as the writer finds it.
-struct Current {
+struct CurrentRevision {
     revision: u64,
     at: u64,
     live: bool,
 }
 
 impl StateWriter<'_> {
-    fn current(&self, agent: &Name, key: &str) -> rusqlite::Result<Current> {
+    fn read_current(&self, agent: &Name, key: &str) -> rusqlite::Result<CurrentRevision> {
         let found = self
             .connection
             .prepare_cached(
                 "SELECT revision, at, value IS NOT NULL FROM agents_state WHERE agent = ?1 AND key = ?2",
             )?
             .query_row([agent.as_str(), key], |row| {
-                Ok(Current {
+                Ok(CurrentRevision {
                     revision: row.get(0)?,
                     at: row.get(1)?,
                     live: row.get(2)?,
                 })
             })
             .optional()?;
-        Ok(found.unwrap_or(Current {
+        Ok(found.unwrap_or(CurrentRevision {
             revision: 0,
             at: 0,
             live: false,
@@ -75,11 +75,16 @@ impl StateWriter<'_> {
 
     /// The key as it is, which must be at `expected`, where that is given. For whoever expects nothing to be there, a deleted key is
     /// as good as one that never was.
-    fn expect(&self, agent: &Name, key: &str, expected: Option<u64>) -> Result<Current, Failure> {
-        let current = self.current(agent, key)?;
+    fn check_expected(
+        &self,
+        agent: &Name,
+        key: &str,
+        expected: Option<u64>,
+    ) -> Result<CurrentRevision, WriteError> {
+        let current = self.read_current(agent, key)?;
         match expected {
             Some(expected) if expected != current.revision && (expected != 0 || current.live) => {
-                Err(Failure::Refused(CommitError::Conflict {
+                Err(WriteError::Refused(CommitError::Conflict {
                     agent: agent.clone(),
                     key: key.to_owned(),
                     expected,
@@ -91,41 +96,43 @@ impl StateWriter<'_> {
     }
 
     /// Writes the next revision of a key; `None` deletes. Nothing was written when it is refused.
-    pub(super) fn put(
+    pub(super) fn write_value(
         &mut self,
         agent: &Name,
         key: &str,
         value: Option<&str>,
         expected: Option<u64>,
         origin: &str,
-    ) -> Result<Written, Failure> {
-        let current = self.expect(agent, key, expected)?;
+    ) -> Result<WrittenRevision, WriteError> {
+        let current = self.check_expected(agent, key, expected)?;
         if value.is_none() && !current.live {
-            return Err(Failure::Refused(CommitError::NotThere(format!(
+            return Err(WriteError::Refused(CommitError::NotFound(format!(
                 "{agent} has no key {key:?}"
             ))));
         }
-        self.append(agent, key, value, &current, origin)
+        self.append_value(agent, key, value, &current, origin)
     }
 
     /// As [`StateWriter::put`] for an agent's own write, which says exactly what it saw.
-    pub(super) fn put_exact(
+    pub(super) fn write_exact(
         &mut self,
         agent: &Name,
         key: &str,
         value: Option<&str>,
         expected: u64,
-    ) -> Result<u64, Failure> {
-        let current = self.current(agent, key)?;
+    ) -> Result<u64, WriteError> {
+        let current = self.read_current(agent, key)?;
         if current.revision != expected {
-            return Err(Failure::Refused(CommitError::Conflict {
+            return Err(WriteError::Refused(CommitError::Conflict {
                 agent: agent.clone(),
                 key: key.to_owned(),
                 expected,
                 current: current.revision,
             }));
         }
-        Ok(self.append(agent, key, value, &current, "agent")?.revision)
+        Ok(self
+            .append_value(agent, key, value, &current, "agent")?
+            .revision)
     }
 
     /// Writes an earlier revision's value (or deletion) as the next revision.
@@ -135,8 +142,8 @@ impl StateWriter<'_> {
         key: &str,
         target: RollbackTarget,
         expected: Option<u64>,
-    ) -> Result<Written, Failure> {
-        let current = self.expect(agent, key, expected)?;
+    ) -> Result<WrittenRevision, WriteError> {
+        let current = self.check_expected(agent, key, expected)?;
         let revision = match target {
             RollbackTarget::Revision(revision) => Some(revision),
             RollbackTarget::Steps(steps) => current.revision.checked_sub(steps),
@@ -158,32 +165,32 @@ impl StateWriter<'_> {
                 .optional()?,
         };
         let Some((revision, value, key_id)) = found else {
-            return Err(Failure::Refused(CommitError::NoSuchRevision {
+            return Err(WriteError::Refused(CommitError::NoSuchRevision {
                 key: key.to_owned(),
                 target,
                 current: current.revision,
             }));
         };
-        let place = Place {
+        let place = StateAddress {
             agent: agent.as_str(),
             key,
             revision,
         };
-        let value = clear(self.secret, place, value, key_id.as_deref())
-            .map_err(|error| Failure::Refused(error.into()))?;
+        let value = decrypt_value(self.secret, place, value, key_id.as_deref())
+            .map_err(|error| WriteError::Refused(error.into()))?;
         let origin = format!("rollback to {revision}");
-        self.append(agent, key, value.as_deref(), &current, &origin)
+        self.append_value(agent, key, value.as_deref(), &current, &origin)
     }
 
-    fn append(
+    fn append_value(
         &mut self,
         agent: &Name,
         key: &str,
         value: Option<&str>,
-        current: &Current,
+        current: &CurrentRevision,
         origin: &str,
-    ) -> Result<Written, Failure> {
-        let place = Place {
+    ) -> Result<WrittenRevision, WriteError> {
+        let place = StateAddress {
             agent: agent.as_str(),
             key,
             revision: current.revision + 1,
@@ -191,20 +198,24 @@ impl StateWriter<'_> {
         let sealed = match value {
             Some(value) if is_secret(key) => {
                 let secret = self.secret.ok_or_else(|| {
-                    Failure::Refused(CommitError::Secret(SecretError::NoKey {
+                    WriteError::Refused(CommitError::Secret(SecretError::NoKey {
                         key: key.to_owned(),
                     }))
                 })?;
                 let sealed = secret
-                    .seal(place, value)
-                    .map_err(|error| Failure::Refused(error.into()))?;
+                    .seal_value(place, value)
+                    .map_err(|error| WriteError::Refused(error.into()))?;
                 Some((secret.id(), sealed))
             }
             _ => None,
         };
         let (stored, key_id, digest) = match (&sealed, value) {
             (Some((id, sealed)), _) => (Some(sealed.text.as_str()), Some(*id), Some(sealed.digest)),
-            (None, Some(value)) => (Some(value), None, Some(Digest::of(value.as_bytes()))),
+            (None, Some(value)) => (
+                Some(value),
+                None,
+                Some(Digest::hash_bytes(value.as_bytes())),
+            ),
             (None, None) => (None, None, None),
         };
         // A clock that was set back must not make a later revision look earlier: reads at a moment rely on the order.
@@ -216,7 +227,7 @@ impl StateWriter<'_> {
             )?
             .execute(params![agent.as_str(), key, place.revision, stored, key_id, at])?;
         let new = NewRevision {
-            place,
+            address: place,
             value: stored,
             key_id,
             digest,
@@ -224,8 +235,8 @@ impl StateWriter<'_> {
             trace_id: self.trace_id,
             origin,
         };
-        history::append(self.connection, self.head, &new)?;
-        Ok(Written {
+        history::append_revision(self.connection, self.head, &new)?;
+        Ok(WrittenRevision {
             revision: place.revision,
             digest,
         })
@@ -233,15 +244,15 @@ impl StateWriter<'_> {
 }
 
 /// A revision that was written.
-pub(super) struct Written {
+pub(super) struct WrittenRevision {
     pub(super) revision: u64,
     /// The digest its history vouches for; `None`: a deletion.
     pub(super) digest: Option<Digest>,
 }
 
-fn clear(
+fn decrypt_value(
     secret: Option<&SecretKey>,
-    place: Place<'_>,
+    place: StateAddress<'_>,
     value: Option<String>,
     key_id: Option<&str>,
 ) -> Result<Option<String>, SecretError> {
@@ -250,20 +261,20 @@ fn clear(
             let secret = secret.ok_or_else(|| SecretError::NoKey {
                 key: place.key.to_owned(),
             })?;
-            Ok(Some(secret.open(place, key_id, &text)?.0))
+            Ok(Some(secret.open_value(place, key_id, &text)?.0))
         }
         (value, _) => Ok(value),
     }
 }
 
 /// Writes the state of a unit's agent.
-pub(super) fn write(
+pub(super) fn write_unit_state(
     connection: &Connection,
     secret: Option<&SecretKey>,
     head: &mut Head,
     unit: &Unit,
     revisions: &mut Vec<u64>,
-) -> Result<(), Failure> {
+) -> Result<(), WriteError> {
     let Some(agent) = &unit.agent else {
         return Ok(());
     };
@@ -277,7 +288,7 @@ pub(super) fn write(
     };
     for write in &unit.state {
         let value = write.value_json.as_deref();
-        revisions.push(writer.put_exact(agent, &write.key, value, write.expected)?);
+        revisions.push(writer.write_exact(agent, &write.key, value, write.expected)?);
     }
     Ok(())
 }
@@ -287,12 +298,12 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be read, or a secret not be decrypted.
-    pub fn state_get(
+    pub fn get_state(
         &self,
         agent: &Name,
         key: &str,
     ) -> Result<(u64, Option<StateEntry>), ReadError> {
-        let row = self.inner.readers.with(|connection| {
+        let row = self.inner.readers.with_connection(|connection| {
             connection
                 .prepare_cached(
                     "SELECT revision, value, key_id FROM agents_state WHERE agent = ?1 AND key = ?2",
@@ -307,12 +318,12 @@ impl Store {
                 .optional()
         })?;
         let (revision, value, key_id) = row.unwrap_or((0, None, None));
-        let place = Place {
+        let place = StateAddress {
             agent: agent.as_str(),
             key,
             revision,
         };
-        let value = clear(self.inner.secret.as_ref(), place, value, key_id.as_deref())
+        let value = decrypt_value(self.inner.secret.as_ref(), place, value, key_id.as_deref())
             .map_err(|error| ReadError(error.to_string()))?;
         Ok((
             revision,
@@ -327,7 +338,7 @@ impl Store {
     ///
     /// # Errors
     /// The key is a secret's and there is no encryption key.
-    pub fn state_writable(&self, key: &str) -> Result<(), SecretError> {
+    pub fn check_state_writable(&self, key: &str) -> Result<(), SecretError> {
         if is_secret(key) && self.inner.secret.is_none() {
             return Err(SecretError::NoKey {
                 key: key.to_owned(),
@@ -340,7 +351,7 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn state_list(
+    pub fn list_state_keys(
         &self,
         agent: &Name,
         prefix: &str,
@@ -361,7 +372,7 @@ impl Store {
         after: Option<&str>,
         limit: u32,
     ) -> Result<Vec<StateRow>, ReadError> {
-        self.inner.readers.with(|connection| {
+        self.inner.readers.with_connection(|connection| {
             connection
                 .prepare_cached(
                     "SELECT key, revision, value, at FROM agents_state WHERE agent = ?1 AND key >= ?2
@@ -377,7 +388,7 @@ impl Store {
                             content: if is_secret(&key) {
                                 Content::Secret
                             } else {
-                                Content::Clear(value)
+                                Content::Plain(value)
                             },
                             at: Millis(row.get(3)?),
                             key,
@@ -392,11 +403,11 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn state_agents(&self) -> Result<Vec<Name>, ReadError> {
-        self.inner.readers.with(|connection| {
+    pub fn agents_with_state(&self) -> Result<Vec<Name>, ReadError> {
+        self.inner.readers.with_connection(|connection| {
             connection
                 .prepare_cached("SELECT DISTINCT agent FROM agents_state ORDER BY agent")?
-                .query_map([], |row| super::audit::required(row, 0))?
+                .query_map([], |row| super::audit::parse_required(row, 0))?
                 .collect()
         })
     }
@@ -405,7 +416,7 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn state_latest(&self, agent: &Name, key: &str) -> Result<Option<Revision>, ReadError> {
+    pub fn latest_state(&self, agent: &Name, key: &str) -> Result<Option<Revision>, ReadError> {
         Ok(self.state_history(agent, key, None, 1)?.pop())
     }
 
@@ -421,7 +432,7 @@ impl Store {
     ) -> Result<Option<Revision>, ReadError> {
         self.inner
             .readers
-            .with(|connection| revision_of(connection, agent, key, revision))
+            .with_connection(|connection| find_revision(connection, agent, key, revision))
     }
 
     /// The revision of a key that held at a moment; secrets masked. `None`: the key was not there yet.
@@ -434,7 +445,7 @@ impl Store {
         key: &str,
         moment: Millis,
     ) -> Result<Option<Revision>, ReadError> {
-        self.inner.readers.with(|connection| {
+        self.inner.readers.with_connection(|connection| {
             // One look at the database for all steps: between two, a commit would throw away the pages that were read, and a purge the row
             // that is looked for.
             let connection = connection.unchecked_transaction()?;
@@ -458,7 +469,7 @@ impl Store {
                     high = middle - 1;
                 }
             }
-            revision_of(&connection, agent, key, low)
+            find_revision(&connection, agent, key, low)
         })
     }
 
@@ -473,10 +484,10 @@ impl Store {
         before: Option<u64>,
         limit: u32,
     ) -> Result<Vec<Revision>, ReadError> {
-        self.inner.readers.with(|connection| {
+        self.inner.readers.with_connection(|connection| {
             connection
                 .prepare_cached(&format!(
-                    "SELECT {REVISION} FROM state_history WHERE agent = ?1 AND key = ?2 AND revision < ?4
+                    "SELECT {REVISION_COLUMNS} FROM state_history WHERE agent = ?1 AND key = ?2 AND revision < ?4
                      ORDER BY revision DESC LIMIT ?3"
                 ))?
                 .query_map(
@@ -493,7 +504,7 @@ impl Store {
     }
 }
 
-fn revision_of(
+fn find_revision(
     connection: &Connection,
     agent: &Name,
     key: &str,
@@ -501,7 +512,7 @@ fn revision_of(
 ) -> rusqlite::Result<Option<Revision>> {
     connection
         .prepare_cached(&format!(
-            "SELECT {REVISION} FROM state_history WHERE agent = ?1 AND key = ?2 AND revision = ?3"
+            "SELECT {REVISION_COLUMNS} FROM state_history WHERE agent = ?1 AND key = ?2 AND revision = ?3"
         ))?
         .query_row(params![agent.as_str(), key, revision], read_revision)
         .optional()

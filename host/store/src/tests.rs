@@ -60,7 +60,7 @@ fn signal(key: Option<(&str, &str)>) -> NewSignal {
         key: key.map(|(key, request)| SignalKey {
             source: "http".to_owned(),
             key: key.to_owned(),
-            request: Digest::of(request.as_bytes()),
+            request: Digest::hash_bytes(request.as_bytes()),
         }),
         deliver_to: vec![name("kyle")],
         shed: Vec::new(),
@@ -72,7 +72,10 @@ pub(super) fn open(dir: &std::path::Path) -> Store {
 }
 
 pub(super) fn verify(dir: &std::path::Path) -> ChainReport {
-    Archive::open(dir).unwrap().verify().unwrap()
+    ReadOnlyStore::open(dir)
+        .unwrap()
+        .verify_audit_log()
+        .unwrap()
 }
 
 #[test]
@@ -155,7 +158,7 @@ fn concurrent_writers_get_contiguous_revisions_and_no_lost_update() {
                 start.wait();
                 let mut won = 0;
                 while won < 25 {
-                    let (revision, entry) = store.state_get(&name("kyle"), "n").unwrap();
+                    let (revision, entry) = store.get_state(&name("kyle"), "n").unwrap();
                     let n: u64 = entry.map_or(0, |entry| entry.value_json.parse().unwrap());
                     match store.commit(state("n", &(n + 1).to_string(), revision)) {
                         Ok(receipt) => {
@@ -172,7 +175,7 @@ fn concurrent_writers_get_contiguous_revisions_and_no_lost_update() {
     for thread in threads {
         thread.join().unwrap();
     }
-    let (revision, entry) = store.state_get(&name("kyle"), "n").unwrap();
+    let (revision, entry) = store.get_state(&name("kyle"), "n").unwrap();
     assert_eq!((revision, entry.unwrap().value_json.as_str()), (200, "200"));
     let history = store.state_history(&name("kyle"), "n", None, 1000).unwrap();
     let revisions: Vec<u64> = history
@@ -196,8 +199,13 @@ fn a_delete_is_a_revision() {
     let mut unit = state("k", "", 1);
     unit.state[0].value_json = None;
     store.commit(unit).unwrap();
-    assert_eq!(store.state_get(&name("kyle"), "k").unwrap(), (2, None));
-    assert!(store.state_list(&name("kyle"), "", 10).unwrap().is_empty());
+    assert_eq!(store.get_state(&name("kyle"), "k").unwrap(), (2, None));
+    assert!(
+        store
+            .list_state_keys(&name("kyle"), "", 10)
+            .unwrap()
+            .is_empty()
+    );
     assert_eq!(store.commit(state("k", "3", 2)).unwrap().revisions, [3]);
 }
 
@@ -229,7 +237,7 @@ fn a_signal_is_accepted_once_per_key_and_delivered_once() {
     );
     let pending = store.pending_deliveries(&name("kyle"), None, 10).unwrap();
     assert_eq!(pending, std::slice::from_ref(&first.signal));
-    let done = DeliveryDone {
+    let done = DeliveryCompletion {
         signal: first.signal.id,
         agent: name("kyle"),
         result: DeliveryResult::Done,
@@ -290,7 +298,7 @@ fn a_full_database_refuses_and_serves_again_when_there_is_room() {
         store.commit(chained.clone()),
         Err(CommitError::Storage(_))
     ));
-    store.recover().unwrap();
+    store.recover_writer().unwrap();
     assert!(store.commit(chained).is_ok());
     store.close();
     drop(store);
@@ -341,7 +349,7 @@ fn each_way_not_to_open_says_what_to_do() {
         Err(OpenError::Broken { .. })
     ));
     assert!(matches!(
-        Archive::open(std::path::Path::new("/nonexistent")),
+        ReadOnlyStore::open(std::path::Path::new("/nonexistent")),
         Err(OpenError::Missing { .. })
     ));
     assert!(matches!(

@@ -42,14 +42,16 @@ fn earlier(dir: &Path, version: usize) {
             at: Millis(1),
             body: "{}".to_owned(),
         };
-        audit::append(&connection, &mut head, &entry).unwrap();
+        audit::append_entry(&connection, &mut head, &entry).unwrap();
     }
     if version == 3 {
         connection
             .execute_batch(include_str!("schema_v3.sql"))
             .unwrap();
-        let carried =
-            history::carry_over(&connection, Some(&SecretKey::parse(KEY, "a test").unwrap()));
+        let carried = history::migrate_state_history(
+            &connection,
+            Some(&SecretKey::parse(KEY, "a test").unwrap()),
+        );
         assert!(carried.is_ok());
         connection
             .execute_batch("PRAGMA user_version = 3; VACUUM")
@@ -81,12 +83,12 @@ fn every_earlier_schema_is_migrated_with_what_it_holds() {
         let kept: Vec<_> = history.iter().map(|row| (row.revision, row.at.0)).collect();
         assert_eq!(kept, [(3, 100), (2, 100), (1, 100)]);
         let secret = store
-            .state_get(&name("joey"), "secret/api")
+            .get_state(&name("joey"), "secret/api")
             .unwrap()
             .1
             .unwrap();
         assert_eq!(secret.value_json, "\"hunter2\"");
-        assert_eq!(store.truth_latest("sky").unwrap().unwrap().revision, 1);
+        assert_eq!(store.latest_truth("sky").unwrap().unwrap().revision, 1);
         assert_eq!(store.truth_history("sky", None, 9).unwrap().len(), 1);
         let words = MemoryFilter {
             words: Some("low".to_owned()),
@@ -94,7 +96,7 @@ fn every_earlier_schema_is_migrated_with_what_it_holds() {
         };
         assert_eq!(
             store
-                .memory_page(&name("kyle"), &words, 9, Millis(2))
+                .memories_page(&name("kyle"), &words, 9, Millis(2))
                 .unwrap()
                 .len(),
             1
@@ -132,7 +134,10 @@ fn contents(dir: &Path) -> Vec<(String, Digest)> {
         .filter(|entry| entry.file_name() != "ark.lock" && entry.path().is_file())
         .map(|entry| {
             let bytes = std::fs::read(entry.path()).unwrap();
-            (entry.file_name().into_string().unwrap(), Digest::of(&bytes))
+            (
+                entry.file_name().into_string().unwrap(),
+                Digest::hash_bytes(&bytes),
+            )
         })
         .collect();
     files.sort();
@@ -169,36 +174,36 @@ fn a_snapshot_taken_under_load_restores_to_a_moment_of_it() {
             }
         });
         std::thread::sleep(std::time::Duration::from_millis(100));
-        let manifest = snapshot(&data, &taken);
+        let manifest = create_snapshot(&data, &taken);
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
         manifest.unwrap()
     });
     assert_eq!(check_snapshot(&taken, None).unwrap(), manifest);
     assert!(
-        snapshot(&data, &taken)
+        create_snapshot(&data, &taken)
             .unwrap_err()
             .to_string()
             .contains("exists")
     );
     // A host runs, so nothing is restored over it.
     assert!(matches!(
-        restore(&taken, &data, true, None),
+        restore_snapshot(&taken, &data, true, None),
         Err(MaintenanceError::Open(OpenError::Locked { .. }))
     ));
     operate(&store, 3, set("after", Some("1"), None)).unwrap();
     store.close();
     drop(store);
 
-    restore(&taken, &fresh, false, None).unwrap();
+    restore_snapshot(&taken, &fresh, false, None).unwrap();
     let before = contents(&fresh);
     assert!(
-        restore(&taken, &fresh, false, None)
+        restore_snapshot(&taken, &fresh, false, None)
             .unwrap_err()
             .to_string()
             .contains("--replace")
     );
     assert_eq!(contents(&fresh), before);
-    let restored = restore(&taken, &data, true, None).unwrap();
+    let restored = restore_snapshot(&taken, &data, true, None).unwrap();
     assert!(restored.moved_aside.unwrap().join("ark.db").is_file());
     for dir in [&data, &fresh] {
         assert_eq!(verify(dir).fault, None);
@@ -206,13 +211,13 @@ fn a_snapshot_taken_under_load_restores_to_a_moment_of_it() {
         let store = open(dir);
         assert!(
             store
-                .state_latest(&name("kyle"), "before")
+                .latest_state(&name("kyle"), "before")
                 .unwrap()
                 .is_some()
         );
         assert!(
             store
-                .state_latest(&name("kyle"), "after")
+                .latest_state(&name("kyle"), "after")
                 .unwrap()
                 .is_none()
         );
@@ -230,12 +235,14 @@ fn a_snapshot_that_is_not_whole_or_newer_changes_nothing() {
     operate(&store, 1, set("k", Some("\"needle\""), None)).unwrap();
     store.close();
     drop(store);
-    snapshot(&data, &taken).unwrap();
+    create_snapshot(&data, &taken).unwrap();
     let before = contents(&data);
     let manifest = std::fs::read_to_string(taken.join("manifest.json")).unwrap();
     let database = std::fs::read(taken.join("ark.db")).unwrap();
     let refused = |named: &str| {
-        let error = restore(&taken, &data, true, None).unwrap_err().to_string();
+        let error = restore_snapshot(&taken, &data, true, None)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(named), "{error}");
         assert_eq!(contents(&data), before);
     };
@@ -259,8 +266,8 @@ fn a_snapshot_that_is_not_whole_or_newer_changes_nothing() {
     std::fs::write(taken.join("ark.db"), &changed).unwrap();
     refused("checksum");
     // One who also corrects the checksum is found by the chain.
-    let whole = Digest::of(&database).to_string();
-    let corrected = manifest.replace(&whole, &Digest::of(&changed).to_string());
+    let whole = Digest::hash_bytes(&database).to_string();
+    let corrected = manifest.replace(&whole, &Digest::hash_bytes(&changed).to_string());
     assert_ne!(corrected, manifest);
     std::fs::write(taken.join("manifest.json"), corrected).unwrap();
     refused("state");
@@ -273,12 +280,12 @@ fn a_snapshot_that_is_not_whole_or_newer_changes_nothing() {
     std::fs::remove_file(data.join("ark.db")).unwrap();
     assert!(matches!(
         Store::open(&StoreConfig::in_dir(&data)),
-        Err(OpenError::HalfRestored { .. })
+        Err(OpenError::RestoreInterrupted { .. })
     ));
-    restore(&taken, &data, false, None).unwrap();
+    restore_snapshot(&taken, &data, false, None).unwrap();
     assert!(
         open(&data)
-            .state_latest(&name("kyle"), "k")
+            .latest_state(&name("kyle"), "k")
             .unwrap()
             .is_some()
     );
@@ -296,17 +303,20 @@ fn rekey_moves_every_revision_to_the_new_key_or_none() {
     let key = |digit: &str| SecretKey::parse(&digit.repeat(64), "a test").unwrap();
     let head = check(dir.path(), Some(KEY)).head;
     for wrong in [None, Some(key("3"))] {
-        assert!(rekey(dir.path(), wrong.as_ref(), &key("2")).is_err());
+        assert!(rekey_secrets(dir.path(), wrong.as_ref(), &key("2")).is_err());
         assert_eq!(check(dir.path(), Some(KEY)).secrets, 2);
     }
-    assert_eq!(rekey(dir.path(), Some(&key("1")), &key("2")).unwrap(), 2);
+    assert_eq!(
+        rekey_secrets(dir.path(), Some(&key("1")), &key("2")).unwrap(),
+        2
+    );
     let report = check(dir.path(), Some(&"2".repeat(64)));
     assert_eq!((report.secrets, report.head, report.fault), (2, head, None));
     assert!(check(dir.path(), Some(KEY)).fault.is_some());
     assert_eq!(verify(dir.path()).fault, None);
     let store = with_key(dir.path(), &"2".repeat(64)).unwrap();
     let value = store
-        .state_get(&name("kyle"), "secret/s")
+        .get_state(&name("kyle"), "secret/s")
         .unwrap()
         .1
         .unwrap();
@@ -429,6 +439,6 @@ fn the_database_and_its_log_together_stay_within_the_limit() {
     assert!(refused.to_string().contains("full"), "{refused}");
     // Most of the limit is used, and what was written is read.
     assert!(size() > limit / 2, "{} bytes", size());
-    let last = store.state_latest(&name("kyle"), "k").unwrap().unwrap();
+    let last = store.latest_state(&name("kyle"), "k").unwrap().unwrap();
     assert_eq!(last.revision, written);
 }

@@ -48,7 +48,7 @@ fn back(key: &str, target: RollbackTarget) -> OperatorChange {
 
 pub(super) fn check(dir: &std::path::Path, key: Option<&str>) -> StateReport {
     let key = key.map(|key| SecretKey::parse(key, "a test").unwrap());
-    Archive::open(dir)
+    ReadOnlyStore::open(dir)
         .unwrap()
         .check_state(key.as_ref())
         .unwrap()
@@ -67,7 +67,7 @@ fn operators_changes_are_recorded_with_who_what_and_the_digest() {
         (row.kind, row.action_type.as_deref()),
         (AuditKind::Operator, Some("state.set"))
     );
-    let digest = ark_model::ids::Digest::of(b"{\"x\":1.0}").to_string();
+    let digest = ark_model::ids::Digest::hash_bytes(b"{\"x\":1.0}").to_string();
     for part in ["\"by\":\"ada\"", "\"key\":\"a/b\"", "\"number\":1", &digest] {
         assert!(row.body.contains(part), "{}", row.body);
     }
@@ -87,7 +87,7 @@ fn operators_changes_are_recorded_with_who_what_and_the_digest() {
     ));
     assert!(matches!(
         operate(&store, 6, set("none", None, None)),
-        Err(CommitError::NotThere(_))
+        Err(CommitError::NotFound(_))
     ));
     assert_eq!(store.audit_head().unwrap().0, 1);
     assert_eq!(
@@ -110,8 +110,8 @@ fn a_rollback_is_a_new_revision_and_a_missing_target_is_said() {
         operate(&store, 40, back("k", RollbackTarget::Steps(2))),
         Ok(4)
     );
-    let latest = store.state_latest(&name("kyle"), "k").unwrap().unwrap();
-    assert_eq!(latest.content, Content::Clear("1".to_owned()));
+    let latest = store.latest_state(&name("kyle"), "k").unwrap().unwrap();
+    assert_eq!(latest.content, Content::Plain("1".to_owned()));
     assert_eq!(latest.origin, "rollback to 1");
     for target in [
         RollbackTarget::Steps(4),
@@ -175,7 +175,7 @@ fn memories_are_found_by_kind_and_words_until_they_expire() {
             before: None,
         };
         store
-            .memory_page(&name("kyle"), &filter, 10, Millis(now))
+            .memories_page(&name("kyle"), &filter, 10, Millis(now))
             .unwrap()
             .len()
     };
@@ -194,7 +194,7 @@ fn memories_are_found_by_kind_and_words_until_they_expire() {
     operate(&store, 2_000, forget(first)).unwrap();
     assert!(matches!(
         operate(&store, 2_000, forget(first)),
-        Err(CommitError::NotThere(_))
+        Err(CommitError::NotFound(_))
     ));
     assert_eq!(find(Some("failed"), None, 2_000), 0);
 }
@@ -223,7 +223,7 @@ fn settings_and_truths_keep_their_history() {
     operate(&store, 4, config(None, None, None)).unwrap();
     assert!(matches!(
         operate(&store, 5, config(None, None, None)),
-        Err(CommitError::NotThere(_))
+        Err(CommitError::NotFound(_))
     ));
     assert!(store.settings_page("", None, 10).unwrap().is_empty());
     let history = store.setting_history("risk/limit", None, 10).unwrap();
@@ -276,14 +276,17 @@ fn secrets_are_encrypted_masked_and_need_the_key() {
     let store = open(dir.path());
     let error = operate(&store, 1, set("secret/api", Some("\"hunter2\""), None)).unwrap_err();
     assert!(error.to_string().contains("ARK_SECRET_KEY_FILE"), "{error}");
-    assert!(store.state_writable("secret/api").is_err() && store.state_writable("api").is_ok());
+    assert!(
+        store.check_state_writable("secret/api").is_err()
+            && store.check_state_writable("api").is_ok()
+    );
     store.close();
     drop(store);
     let store = with_key(dir.path(), KEY).unwrap();
     operate(&store, 2, set("secret/api", Some("\"hunter2\""), None)).unwrap();
     operate(&store, 3, set("secret/api", Some("\"hunter3\""), None)).unwrap();
     operate(&store, 4, back("secret/api", RollbackTarget::Revision(1))).unwrap();
-    let (revision, entry) = store.state_get(&name("kyle"), "secret/api").unwrap();
+    let (revision, entry) = store.get_state(&name("kyle"), "secret/api").unwrap();
     assert_eq!(
         (revision, entry.unwrap().value_json.as_str()),
         (3, "\"hunter2\"")
@@ -323,7 +326,7 @@ fn secrets_are_encrypted_masked_and_need_the_key() {
         (0, 3, None)
     );
     let store = open(dir.path());
-    let error = store.state_get(&name("kyle"), "secret/api").unwrap_err();
+    let error = store.get_state(&name("kyle"), "secret/api").unwrap_err();
     assert!(error.to_string().contains("no key"), "{error}");
 }
 
@@ -453,10 +456,13 @@ fn one_changed_byte_in_any_column_of_the_history_or_the_audit_log_is_found() {
                 // Null there, or (one in 256) the byte was the new one already.
                 continue;
             }
-            let archive = Archive::open(dir.path()).unwrap();
+            let archive = ReadOnlyStore::open(dir.path()).unwrap();
             let found = archive.check_state(Some(&SecretKey::parse(KEY, "t").unwrap()));
             let state = !matches!(found, Ok(StateReport { fault: None, .. }));
-            let audit = !matches!(archive.verify(), Ok(ChainReport { fault: None, .. }));
+            let audit = !matches!(
+                archive.verify_audit_log(),
+                Ok(ChainReport { fault: None, .. })
+            );
             assert!(
                 if table == "audit_log" { audit } else { state },
                 "{table}.{column}, row {row}"
@@ -536,7 +542,7 @@ proptest! {
         }
         for (key, revisions) in model.iter().enumerate() {
             let key = format!("k/{key}");
-            let content = |value: &Option<String>| value.clone().map_or(Content::Deleted, Content::Clear);
+            let content = |value: &Option<String>| value.clone().map_or(Content::Deleted, Content::Plain);
             let history = store.state_history(&agent, &key, None, 1000).unwrap();
             let found: Vec<_> = history.iter().rev().map(|row| (row.revision, row.at.0, row.content.clone())).collect();
             let meant: Vec<_> = revisions.iter().enumerate().map(|(index, (at, value))| (index as u64 + 1, *at, content(value))).collect();
@@ -547,7 +553,7 @@ proptest! {
                 prop_assert_eq!(found, meant);
             }
             let live = revisions.last().and_then(|(_, value)| value.clone());
-            prop_assert_eq!(store.state_get(&agent, &key).unwrap().1.map(|entry| entry.value_json), live);
+            prop_assert_eq!(store.get_state(&agent, &key).unwrap().1.map(|entry| entry.value_json), live);
         }
         store.close();
         drop(store);

@@ -10,15 +10,15 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use ark_model::ids::{Digest, Millis, Name};
 use ark_model::principal::Role;
 
-use super::audit::{hash_at, required};
+use super::audit::{digest_column, parse_required};
 use super::error::ReadError;
-use super::writer::Failure;
-use super::{Archive, CommitError, Store};
+use super::writer::WriteError;
+use super::{CommitError, ReadOnlyStore, Store};
 
 /// What every token begins with, so that one is recognised wherever it turns up.
 pub const TOKEN_PREFIX: &str = "ark_";
 /// How many tokens there may be, revoked ones included: all of them are kept in memory.
-const MOST: u64 = 10_000;
+const MAX_TOKENS: u64 = 10_000;
 
 /// A token's secret: the prefix and 256 random bits as 64 hexadecimal digits. Shown once, when it is made.
 pub struct TokenSecret(String);
@@ -28,7 +28,7 @@ impl TokenSecret {
     ///
     /// # Errors
     /// The system has no randomness to give.
-    pub fn fresh() -> Result<Self, getrandom::Error> {
+    pub fn generate() -> Result<Self, getrandom::Error> {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes)?;
         Ok(Self(format!("{TOKEN_PREFIX}{}", Digest::from_bytes(bytes))))
@@ -37,7 +37,7 @@ impl TokenSecret {
     /// What is stored of it.
     #[must_use]
     pub fn hash(&self) -> Digest {
-        Digest::of(self.0.as_bytes())
+        Digest::hash_bytes(self.0.as_bytes())
     }
 
     /// The secret itself.
@@ -129,18 +129,18 @@ pub enum TokenRefusal {
     #[error("the first token must have the role admin: the others are made with it")]
     FirstMustBeAdmin,
     /// There are too many.
-    #[error("there are {MOST} tokens, revoked ones included, and no more are kept")]
+    #[error("there are {MAX_TOKENS} tokens, revoked ones included, and no more are kept")]
     TooMany,
 }
 
 /// Carries a change out; the number it is recorded with: 1 for a creation, 2 for a revocation.
-pub(super) fn write(
+pub(super) fn write_token_change(
     connection: &Connection,
     change: &TokenChange,
     by: &str,
     at: Millis,
-) -> Result<u64, Failure> {
-    let refused = |refusal| Failure::Refused(CommitError::Token(refusal));
+) -> Result<u64, WriteError> {
+    let refused = |refusal| WriteError::Refused(CommitError::Token(refusal));
     match change {
         TokenChange::Create(new) => {
             let count: u64 = connection
@@ -152,7 +152,7 @@ pub(super) fn write(
             if count == 0 && new.role != Role::Admin {
                 return Err(refused(TokenRefusal::FirstMustBeAdmin));
             }
-            if count >= MOST {
+            if count >= MAX_TOKENS {
                 return Err(refused(TokenRefusal::TooMany));
             }
             let agents: Vec<&str> = new.agents.iter().map(Name::as_str).collect();
@@ -182,7 +182,7 @@ pub(super) fn write(
                 .optional()?;
             if known.is_none() {
                 let missing = format!("there is no token {name}; `ark token list` shows them");
-                return Err(Failure::Refused(CommitError::NotThere(missing)));
+                return Err(WriteError::Refused(CommitError::NotFound(missing)));
             }
             connection
                 .prepare_cached(
@@ -194,17 +194,17 @@ pub(super) fn write(
     }
 }
 
-fn rows(connection: &Connection) -> rusqlite::Result<Vec<TokenRow>> {
+fn read_tokens(connection: &Connection) -> rusqlite::Result<Vec<TokenRow>> {
     connection
         .prepare_cached(
             "SELECT name, hash, role, agents, created_by, created_at, expires_at, revoked_by, revoked_at
              FROM tokens ORDER BY created_at, name",
         )?
-        .query_map([], read)?
+        .query_map([], read_token_row)?
         .collect()
 }
 
-fn read(row: &Row<'_>) -> rusqlite::Result<TokenRow> {
+fn read_token_row(row: &Row<'_>) -> rusqlite::Result<TokenRow> {
     let malformed = |column: usize, what: String| {
         rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, what.into())
     };
@@ -216,8 +216,8 @@ fn read(row: &Row<'_>) -> rusqlite::Result<TokenRow> {
         .collect::<Result<Vec<Name>, _>>()
         .map_err(|error| malformed(3, error.to_string()))?;
     Ok(TokenRow {
-        name: required(row, 0)?,
-        hash: hash_at(row, 1)?,
+        name: parse_required(row, 0)?,
+        hash: digest_column(row, 1)?,
         role: Role::parse(&role).ok_or_else(|| malformed(2, format!("no role {role:?}")))?,
         agents,
         created_by: row.get(4)?,
@@ -233,18 +233,18 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn tokens(&self) -> Result<Vec<TokenRow>, ReadError> {
-        self.inner.readers.with(rows)
+    pub fn all_tokens(&self) -> Result<Vec<TokenRow>, ReadError> {
+        self.inner.readers.with_connection(read_tokens)
     }
 }
 
-impl Archive {
+impl ReadOnlyStore {
     /// Every token there is or was, the oldest first.
     ///
     /// # Errors
     /// The database cannot be read, or is of an earlier schema.
-    pub fn tokens(&self) -> Result<Vec<TokenRow>, ReadError> {
-        self.needs_current()?;
-        self.readers().with(rows)
+    pub fn all_tokens(&self) -> Result<Vec<TokenRow>, ReadError> {
+        self.require_current_schema()?;
+        self.readers().with_connection(read_tokens)
     }
 }

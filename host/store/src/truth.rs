@@ -7,9 +7,9 @@ use ark_model::ids::{Millis, Name};
 use ark_model::state::{Truth, TruthWrite};
 
 use super::Store;
-use super::audit::{malformed, required};
+use super::audit::{malformed_column, parse_required};
 use super::error::{CommitError, ReadError};
-use super::writer::Failure;
+use super::writer::WriteError;
 
 /// A revision of an entry of the truth map.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,21 +27,21 @@ pub struct TruthRow {
 }
 
 /// Writes the next revision of an entry; its number. Nothing was written when it is refused.
-pub(super) fn write(
+pub(super) fn write_truth(
     connection: &Connection,
     agent: &Name,
     write: &TruthWrite,
     expected: Option<u64>,
     at: Millis,
     trace_id: Option<&str>,
-) -> Result<u64, Failure> {
+) -> Result<u64, WriteError> {
     let current: u64 = connection
         .prepare_cached("SELECT revision FROM truth_map WHERE key = ?1")?
         .query_row([&write.key], |row| row.get(0))
         .optional()?
         .unwrap_or(0);
     if let Some(expected) = expected.filter(|expected| *expected != current) {
-        return Err(Failure::Refused(CommitError::Stale {
+        return Err(WriteError::Refused(CommitError::Stale {
             table: "truth",
             key: write.key.clone(),
             expected,
@@ -84,7 +84,7 @@ pub(super) fn write(
 
 const COLUMNS: &str = "key, revision, value, confidence, sources, agent, at";
 
-fn read(row: &Row<'_>) -> rusqlite::Result<TruthRow> {
+fn read_truth_row(row: &Row<'_>) -> rusqlite::Result<TruthRow> {
     let sources: String = row.get(4)?;
     Ok(TruthRow {
         key: row.get(0)?,
@@ -92,9 +92,9 @@ fn read(row: &Row<'_>) -> rusqlite::Result<TruthRow> {
         truth: Truth {
             value_json: row.get(2)?,
             confidence: row.get(3)?,
-            sources: serde_json::from_str(&sources).map_err(|_| malformed(4, &sources))?,
+            sources: serde_json::from_str(&sources).map_err(|_| malformed_column(4, &sources))?,
         },
-        agent: required(row, 5)?,
+        agent: parse_required(row, 5)?,
         at: Millis(row.get(6)?),
     })
 }
@@ -104,19 +104,19 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn truth_get(&self, key: &str) -> Result<Option<Truth>, ReadError> {
-        Ok(self.truth_latest(key)?.map(|row| row.truth))
+    pub fn get_truth(&self, key: &str) -> Result<Option<Truth>, ReadError> {
+        Ok(self.latest_truth(key)?.map(|row| row.truth))
     }
 
     /// An entry of the truth map with its revision.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn truth_latest(&self, key: &str) -> Result<Option<TruthRow>, ReadError> {
-        self.inner.readers.with(|connection| {
+    pub fn latest_truth(&self, key: &str) -> Result<Option<TruthRow>, ReadError> {
+        self.inner.readers.with_connection(|connection| {
             connection
                 .prepare_cached(&format!("SELECT {COLUMNS} FROM truth_map WHERE key = ?1"))?
-                .query_row([key], read)
+                .query_row([key], read_truth_row)
                 .optional()
         })
     }
@@ -125,19 +125,19 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn truth_page(
+    pub fn truths_page(
         &self,
         prefix: &str,
         after: Option<&str>,
         limit: u32,
     ) -> Result<Vec<TruthRow>, ReadError> {
-        self.inner.readers.with(|connection| {
+        self.inner.readers.with_connection(|connection| {
             connection
                 .prepare_cached(&format!(
                     "SELECT {COLUMNS} FROM truth_map WHERE key >= ?1 AND key > ?2 AND substr(key, 1, length(?1)) = ?1
                      ORDER BY key LIMIT ?3"
                 ))?
-                .query_map(params![prefix, after.unwrap_or(""), limit], read)?
+                .query_map(params![prefix, after.unwrap_or(""), limit], read_truth_row)?
                 .collect()
         })
     }
@@ -152,14 +152,14 @@ impl Store {
         before: Option<u64>,
         limit: u32,
     ) -> Result<Vec<TruthRow>, ReadError> {
-        self.inner.readers.with(|connection| {
+        self.inner.readers.with_connection(|connection| {
             connection
                 .prepare_cached(&format!(
                     "SELECT {COLUMNS} FROM truth_history WHERE key = ?1 AND revision < ?2 ORDER BY revision DESC LIMIT ?3"
                 ))?
                 .query_map(
                     params![key, before.unwrap_or(i64::MAX.unsigned_abs()), limit],
-                    read,
+                    read_truth_row,
                 )?
                 .collect()
         })

@@ -12,12 +12,12 @@ use super::approvals::ApprovalChange;
 use super::audit::AuditEntry;
 use super::control::ControlChange;
 use super::error::CommitError;
-use super::fleet::FleetPlace;
+use super::fleet::FleetCursor;
 use super::ledger::LedgerChange;
 use super::lists::{ListChange, ListEntry};
 use super::operation::Operation;
 use super::policies::PolicyChange;
-use super::signals::{DeliveryDone, NewSignal, OutboxMessage, SignalReceipt};
+use super::signals::{DeliveryCompletion, NewSignal, OutboxMessage, SignalReceipt};
 
 /// What is committed whole or not at all.
 #[derive(Debug, Clone, Default)]
@@ -35,7 +35,7 @@ pub struct Unit {
     /// Outbox rows that this unit's signals carry out.
     pub outbox_done: Vec<i64>,
     /// The delivery this unit settles. It must be pending.
-    pub delivery: Option<DeliveryDone>,
+    pub delivery: Option<DeliveryCompletion>,
     /// Whose state, memories and truths these are.
     pub agent: Option<Name>,
     /// The trace they belong to.
@@ -67,7 +67,7 @@ pub struct Unit {
     /// Changes of what is kept of agents.
     pub agents: Vec<AgentChange>,
     /// This host's place in a fleet, from now on.
-    pub fleet: Option<FleetPlace>,
+    pub fleet: Option<FleetCursor>,
     /// What the watchdog noticed.
     pub alerts: Vec<Alert>,
     /// When it may no longer be committed.
@@ -79,7 +79,7 @@ pub struct Unit {
 impl Unit {
     /// Whether it can be refused, for another reason than the database, after something of it was written. Every step is checked before
     /// it writes, and steps that can be refused come first: with one of them there is nothing to be taken back.
-    pub(super) fn can_be_refused_half_done(&self) -> bool {
+    pub(super) fn needs_savepoint(&self) -> bool {
         let late = self.signals.len() + self.outbox_done.len() + self.operations.len();
         let early =
             self.approvals.len() + self.lists.len() + usize::from(self.idempotency.is_some());
@@ -122,8 +122,8 @@ pub struct Receipt {
     /// The revision each of its operations made; for a memory, its id.
     pub operations: Vec<u64>,
     /// How many deliveries its changes of agents settled.
-    pub settled: u64,
+    pub closed_deliveries: u64,
 }
 
 /// Called once a unit is durable or has failed.
-pub type Done = Box<dyn FnOnce(Result<Receipt, CommitError>) + Send>;
+pub type CommitCallback = Box<dyn FnOnce(Result<Receipt, CommitError>) + Send>;

@@ -7,16 +7,18 @@ use rusqlite::Row;
 
 use ark_model::ids::Millis;
 
-use super::Archive;
-use super::audit::{Anchor, COLUMNS, ChainFault, ChainReport, GENESIS, Head, StateAnchor, link};
+use super::ReadOnlyStore;
+use super::audit::{
+    AUDIT_COLUMNS, Anchor, ChainFault, ChainHead, ChainReport, GENESIS, Head, chain_hash,
+};
 use super::error::ReadError;
 
-impl Archive {
+impl ReadOnlyStore {
     /// Walks the whole chain and compares it with the anchors.
     ///
     /// # Errors
     /// The database or the anchors cannot be read; a fault in the chain is no error but part of the report.
-    pub fn verify(&self) -> Result<ChainReport, ReadError> {
+    pub fn verify_audit_log(&self) -> Result<ChainReport, ReadError> {
         let mut anchors = read_anchors(self.dir())
             .map_err(|error| ReadError(format!("anchors.jsonl: {error}")))?;
         anchors.sort_by_key(|anchor| anchor.seq);
@@ -25,19 +27,20 @@ impl Archive {
         let mut base = GENESIS;
         let mut head = GENESIS;
         let mut fault = None;
-        self.readers().with(|connection| {
+        self.readers().with_connection(|connection| {
             // One moment for all of it, though a host may be writing.
             let moment = connection.unchecked_transaction()?;
-            base = super::retention::base(&moment)?.unwrap_or(GENESIS);
+            base = super::retention::archived_head(&moment)?.unwrap_or(GENESIS);
             head = base;
             let mut attested = base.seq == 0;
-            let mut statement =
-                moment.prepare(&format!("SELECT {COLUMNS} FROM audit_log ORDER BY seq"))?;
+            let mut statement = moment.prepare(&format!(
+                "SELECT {AUDIT_COLUMNS} FROM audit_log ORDER BY seq"
+            ))?;
             let mut rows = statement.query([])?;
             // Anchors of archived rows are compared where they meet the first link that is still here.
             while let Some(anchor) = anchors.next_if(|anchor| anchor.seq <= base.seq) {
                 if anchor.seq == base.seq && anchor.hash != base.hash {
-                    fault = broken(
+                    fault = chain_fault(
                         base.seq,
                         "is not the row that was anchored: the log was rewritten up to here",
                     );
@@ -45,8 +48,8 @@ impl Archive {
                 }
             }
             while let Some(row) = rows.next()? {
-                attested |= attests(row, base)?;
-                fault = check_row(&mut head, row)?;
+                attested |= attests_archive(row, base)?;
+                fault = check_audit_row(&mut head, row)?;
                 while fault.is_none()
                     && let Some(anchor) = anchors.next_if(|anchor| anchor.seq <= head.seq)
                 {
@@ -64,7 +67,7 @@ impl Archive {
                 }
             }
             if !attested {
-                fault = broken(
+                fault = chain_fault(
                     base.seq,
                     "and those before it are gone, and no row says that they were archived",
                 );
@@ -93,7 +96,7 @@ impl Archive {
     clippy::unnecessary_wraps,
     reason = "what every check returns that has found something"
 )]
-fn broken(seq: u64, problem: &str) -> Option<ChainFault> {
+fn chain_fault(seq: u64, problem: &str) -> Option<ChainFault> {
     Some(ChainFault {
         seq,
         problem: problem.to_owned(),
@@ -101,9 +104,9 @@ fn broken(seq: u64, problem: &str) -> Option<ChainFault> {
 }
 
 /// Whether a row says that everything up to this link was archived.
-fn attests(row: &Row<'_>, base: Head) -> rusqlite::Result<bool> {
+fn attests_archive(row: &Row<'_>, base: Head) -> rusqlite::Result<bool> {
     let action: Option<String> = row.get(6)?;
-    if action.as_deref() != Some(super::retention::ARCHIVED) {
+    if action.as_deref() != Some(super::retention::ARCHIVE_ACTION) {
         return Ok(false);
     }
     let body: String = row.get(8)?;
@@ -111,10 +114,10 @@ fn attests(row: &Row<'_>, base: Head) -> rusqlite::Result<bool> {
     Ok(body["last"] == base.seq && body["hash"] == base.hash.to_string())
 }
 
-fn check_row(head: &mut Head, row: &Row<'_>) -> rusqlite::Result<Option<ChainFault>> {
+fn check_audit_row(head: &mut Head, row: &Row<'_>) -> rusqlite::Result<Option<ChainFault>> {
     let seq: u64 = row.get(0)?;
     if seq != head.seq + 1 {
-        return Ok(broken(head.seq + 1, "is missing"));
+        return Ok(chain_fault(head.seq + 1, "is missing"));
     }
     let at: u64 = row.get(1)?;
     let texts: [Option<String>; 7] = [
@@ -126,13 +129,13 @@ fn check_row(head: &mut Head, row: &Row<'_>) -> rusqlite::Result<Option<ChainFau
         row.get(7)?,
         row.get(8)?,
     ];
-    let hash = link(
+    let hash = chain_hash(
         head.hash,
         &[seq, at],
         &texts.each_ref().map(Option::as_deref),
     );
     if row.get::<_, Vec<u8>>(9)? != hash.as_bytes() {
-        return Ok(broken(
+        return Ok(chain_fault(
             seq,
             "does not match its hash: it was changed, inserted or moved",
         ));
@@ -141,15 +144,15 @@ fn check_row(head: &mut Head, row: &Row<'_>) -> rusqlite::Result<Option<ChainFau
     Ok(None)
 }
 
-pub(super) const ANCHORS: &str = "anchors.jsonl";
+pub(super) const ANCHORS_FILE: &str = "anchors.jsonl";
 
 /// Notes the head outside the database, synced.
-pub(super) fn anchor(dir: &Path, head: Head, state: Head) -> std::io::Result<()> {
+pub(super) fn write_anchor(dir: &Path, head: Head, state: Head) -> std::io::Result<()> {
     let anchor = Anchor {
         seq: head.seq,
         hash: head.hash,
         at_ms: Millis::now(),
-        state: Some(StateAnchor {
+        state: Some(ChainHead {
             seq: state.seq,
             hash: state.hash,
         }),
@@ -159,7 +162,7 @@ pub(super) fn anchor(dir: &Path, head: Head, state: Head) -> std::io::Result<()>
     let mut file = std::fs::OpenOptions::new()
         .create(true)
         .append(true)
-        .open(dir.join(ANCHORS))?;
+        .open(dir.join(ANCHORS_FILE))?;
     file.write_all(&line)?;
     file.sync_data()?;
     tracing::info!(seq = anchor.seq, hash = %anchor.hash, "audit log anchored");
@@ -167,7 +170,7 @@ pub(super) fn anchor(dir: &Path, head: Head, state: Head) -> std::io::Result<()>
 }
 
 pub(super) fn read_anchors(dir: &Path) -> std::io::Result<Vec<Anchor>> {
-    let file = match std::fs::File::open(dir.join(ANCHORS)) {
+    let file = match std::fs::File::open(dir.join(ANCHORS_FILE)) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),

@@ -16,7 +16,7 @@ use super::error::{CommitError, OpenError};
 use super::metering;
 use super::quota::Quota;
 use super::secrets::SecretKey;
-use super::unit::{Done, Receipt, Unit};
+use super::unit::{CommitCallback, Receipt, Unit};
 use super::{
     account, agents, approvals, control, fleet, history, ledger, lists, memory, operation,
     policies, session_log, signals, state, truth, verify,
@@ -25,34 +25,34 @@ use super::{
 /// After so many rows the head of the chain is anchored.
 const ANCHOR_ROWS: u64 = 10_000;
 /// After so long, at the latest, the heads are anchored, if anything was written.
-const ANCHOR_EVERY: Duration = Duration::from_mins(1);
+const ANCHOR_INTERVAL: Duration = Duration::from_mins(1);
 /// How often expired memories are dropped and, after a failure, it is tried whether the database can be written again.
-const TEND_EVERY: Duration = Duration::from_secs(2);
+const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(2);
 
-pub(super) enum Message {
+pub(super) enum WriterMessage {
     /// With the moment it was submitted.
-    Unit(Box<Unit>, Done, Instant),
+    Unit(Box<Unit>, CommitCallback, Instant),
     Barrier(Box<dyn FnOnce() + Send>),
     Recover(Sender<()>),
     Stop,
 }
 
 /// Why a unit is not part of the transaction.
-pub(super) enum Failure {
+pub(super) enum WriteError {
     /// The unit itself cannot be committed; the others can.
     Refused(CommitError),
     /// The database failed.
     Storage(rusqlite::Error),
 }
 
-impl From<rusqlite::Error> for Failure {
+impl From<rusqlite::Error> for WriteError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Storage(error)
     }
 }
 
 /// How the writer works.
-pub(super) struct Options {
+pub(super) struct WriterOptions {
     /// How many units go into one transaction at most.
     pub(super) batch: usize,
     /// What encrypts secrets.
@@ -65,17 +65,17 @@ pub(super) struct Options {
     pub(super) meters: Arc<StoreMeters>,
 }
 
-pub(super) fn start(
+pub(super) fn start_writer(
     connection: Connection,
     dir: &Path,
-    options: Options,
-    inbox: Receiver<Message>,
+    options: WriterOptions,
+    inbox: Receiver<WriterMessage>,
     writable: Arc<AtomicBool>,
 ) -> Result<JoinHandle<()>, OpenError> {
-    let failed = |error| OpenError::of(dir, &error);
-    let head = audit::head(&connection).map_err(failed)?;
-    let history = history::head(&connection).map_err(failed)?;
-    options.meters.note_head(head.seq, head.hash);
+    let failed = |error| OpenError::from_sqlite(dir, &error);
+    let head = audit::read_audit_head(&connection).map_err(failed)?;
+    let history = history::read_state_head(&connection).map_err(failed)?;
+    options.meters.record_audit_head(head.seq, head.hash);
     let writer = Writer {
         connection,
         dir: dir.to_owned(),
@@ -85,8 +85,8 @@ pub(super) fn start(
         history,
         anchored: (head.seq, history.seq),
         anchored_at: Instant::now(),
-        broken: None,
-        tended: Instant::now(),
+        failed_commit: None,
+        maintained_at: Instant::now(),
     };
     std::thread::Builder::new()
         .name("ark-writer".to_owned())
@@ -100,7 +100,7 @@ pub(super) fn start(
 struct Writer {
     connection: Connection,
     dir: PathBuf,
-    options: Options,
+    options: WriterOptions,
     writable: Arc<AtomicBool>,
     /// The head of the audit log.
     head: Head,
@@ -110,14 +110,14 @@ struct Writer {
     anchored: (u64, u64),
     anchored_at: Instant,
     /// A commit failed and [`Message::Recover`] has not come yet: chained units are refused.
-    broken: Option<String>,
-    tended: Instant,
+    failed_commit: Option<String>,
+    maintained_at: Instant,
 }
 
 impl Writer {
-    fn run(mut self, inbox: &Receiver<Message>) {
+    fn run(mut self, inbox: &Receiver<WriterMessage>) {
         loop {
-            let first = match inbox.recv_timeout(TEND_EVERY) {
+            let first = match inbox.recv_timeout(MAINTENANCE_INTERVAL) {
                 Ok(message) => Some(message),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -129,10 +129,12 @@ impl Writer {
             let mut next = first;
             while let Some(message) = next {
                 match message {
-                    Message::Unit(unit, done, submitted) => units.push((unit, done, submitted)),
-                    Message::Barrier(then) => barriers.push(then),
-                    Message::Recover(reply) => recover = Some(reply),
-                    Message::Stop => stop = true,
+                    WriterMessage::Unit(unit, done, submitted) => {
+                        units.push((unit, done, submitted))
+                    }
+                    WriterMessage::Barrier(then) => barriers.push(then),
+                    WriterMessage::Recover(reply) => recover = Some(reply),
+                    WriterMessage::Stop => stop = true,
                 }
                 // What stands behind a recovery belongs to the next batch, or it would be refused with the one before it.
                 next = if stop || recover.is_some() || units.len() >= self.options.batch {
@@ -142,17 +144,17 @@ impl Writer {
                 };
             }
             if !units.is_empty() {
-                self.write(units);
+                self.write_units(units);
             }
             for then in barriers {
                 then();
             }
             if let Some(reply) = recover {
-                self.broken = None;
+                self.failed_commit = None;
                 let _ = reply.send(());
             }
-            if self.tended.elapsed() >= TEND_EVERY {
-                self.tend();
+            if self.maintained_at.elapsed() >= MAINTENANCE_INTERVAL {
+                self.run_maintenance();
             }
             if stop {
                 break;
@@ -160,12 +162,12 @@ impl Writer {
         }
         for message in inbox.try_iter() {
             match message {
-                Message::Unit(_, done, _) => done(Err(CommitError::Closed)),
-                Message::Barrier(then) => then(),
-                Message::Recover(_) | Message::Stop => {}
+                WriterMessage::Unit(_, done, _) => done(Err(CommitError::Closed)),
+                WriterMessage::Barrier(then) => then(),
+                WriterMessage::Recover(_) | WriterMessage::Stop => {}
             }
         }
-        self.anchor();
+        self.anchor_heads();
         if let Err(error) = self
             .connection
             .execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -174,26 +176,26 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, units: Vec<(Box<Unit>, Done, Instant)>) {
+    fn write_units(&mut self, units: Vec<(Box<Unit>, CommitCallback, Instant)>) {
         let before = (self.head, self.history);
         let started = Instant::now();
-        match self.transact(&units) {
+        match self.run_transaction(&units) {
             Ok(results) => {
                 self.writable.store(true, Ordering::Release);
                 self.options
                     .commits
                     .send_modify(|count| *count = count.wrapping_add(1));
                 let meters = &self.options.meters;
-                meters.commit.since(started);
-                meters.note_head(self.head.seq, self.head.hash);
+                meters.commit.record_since(started);
+                meters.record_audit_head(self.head.seq, self.head.hash);
                 for ((unit, done, submitted), result) in units.into_iter().zip(results) {
-                    metering::count(meters, &unit, &result, submitted);
+                    metering::count_unit(meters, &unit, &result, submitted);
                     done(result);
                 }
                 if self.head.seq - self.anchored.0 + self.history.seq - self.anchored.1
                     >= ANCHOR_ROWS
                 {
-                    self.anchor();
+                    self.anchor_heads();
                 }
             }
             Err(error) => {
@@ -205,9 +207,9 @@ impl Writer {
                     tracing::error!(%error, "rollback failed");
                 }
                 tracing::error!(%error, units = units.len(), "commit failed: nothing of it counts");
-                let reason = explain(&error);
-                self.broken = Some(reason.clone());
-                self.options.meters.failed_commits.one();
+                let reason = describe_storage_error(&error);
+                self.failed_commit = Some(reason.clone());
+                self.options.meters.failed_commits.increment();
                 for (_, done, _) in units {
                     done(Err(CommitError::Storage(reason.clone())));
                 }
@@ -215,9 +217,9 @@ impl Writer {
         }
     }
 
-    fn transact(
+    fn run_transaction(
         &mut self,
-        units: &[(Box<Unit>, Done, Instant)],
+        units: &[(Box<Unit>, CommitCallback, Instant)],
     ) -> rusqlite::Result<Vec<Result<Receipt, CommitError>>> {
         if let Some(quota) = &self.options.quota {
             quota.make_room(&self.connection)?;
@@ -227,17 +229,17 @@ impl Writer {
             .execute([])?;
         let mut results = Vec::with_capacity(units.len());
         for (unit, ..) in units {
-            if let Some(reason) = self.broken.as_ref().filter(|_| unit.chained) {
+            if let Some(reason) = self.failed_commit.as_ref().filter(|_| unit.chained) {
                 results.push(Err(CommitError::Storage(format!(
                     "a commit it was made on top of has failed: {reason}"
                 ))));
                 continue;
             }
-            if !unit.can_be_refused_half_done() {
-                match self.put(unit) {
+            if !unit.needs_savepoint() {
+                match self.write_unit(unit) {
                     Ok(receipt) => results.push(Ok(receipt)),
-                    Err(Failure::Refused(refusal)) => results.push(Err(refusal)),
-                    Err(Failure::Storage(error)) => return Err(error),
+                    Err(WriteError::Refused(refusal)) => results.push(Err(refusal)),
+                    Err(WriteError::Storage(error)) => return Err(error),
                 }
                 continue;
             }
@@ -245,16 +247,16 @@ impl Writer {
             self.connection
                 .prepare_cached("SAVEPOINT unit")?
                 .execute([])?;
-            match self.put(unit) {
+            match self.write_unit(unit) {
                 Ok(receipt) => results.push(Ok(receipt)),
-                Err(Failure::Refused(refusal)) => {
+                Err(WriteError::Refused(refusal)) => {
                     self.connection
                         .prepare_cached("ROLLBACK TO unit")?
                         .execute([])?;
                     (self.head, self.history) = heads;
                     results.push(Err(refusal));
                 }
-                Err(Failure::Storage(error)) => return Err(error),
+                Err(WriteError::Storage(error)) => return Err(error),
             }
             self.connection
                 .prepare_cached("RELEASE unit")?
@@ -264,34 +266,35 @@ impl Writer {
         Ok(results)
     }
 
-    fn put(&mut self, unit: &Unit) -> Result<Receipt, Failure> {
+    fn write_unit(&mut self, unit: &Unit) -> Result<Receipt, WriteError> {
         let mut receipt = Receipt::default();
         if unit
             .deadline
             .is_some_and(|deadline| Instant::now() >= deadline)
         {
-            return Err(Failure::Refused(CommitError::DeadlineExceeded));
+            return Err(WriteError::Refused(CommitError::DeadlineExceeded));
         }
         // What the HRM hands in it has compared already, with what is still on its way too.
         if let Some(record) = unit.idempotency.as_ref().filter(|_| !unit.chained)
-            && let Some(seen) = ledger::idempotent(&self.connection, &record.scope, &record.key)?
+            && let Some(seen) =
+                ledger::find_idempotency(&self.connection, &record.scope, &record.key)?
         {
-            return Err(Failure::Refused(CommitError::Seen(seen)));
+            return Err(WriteError::Refused(CommitError::AlreadyAnswered(seen)));
         }
         if !unit.operations.is_empty() {
-            self.operate(unit, &mut receipt)?;
+            self.apply_operations(unit, &mut receipt)?;
         }
         let connection = &self.connection;
         if let Some(done) = &unit.delivery {
-            signals::settle(connection, done)?;
+            signals::complete_delivery(connection, done)?;
         }
         for change in &unit.approvals {
-            approvals::write(connection, change)?;
+            approvals::write_approval_change(connection, change)?;
         }
         for change in &unit.lists {
-            lists::write(connection, change)?;
+            lists::write_list_change(connection, change)?;
         }
-        state::write(
+        state::write_unit_state(
             connection,
             self.options.secret.as_ref(),
             &mut self.history,
@@ -301,59 +304,59 @@ impl Writer {
         if let Some(agent) = &unit.agent {
             let trace_id = unit.trace_id.map(|id| id.to_string());
             for new in &unit.memories {
-                memory::write(connection, agent, new, unit.at)?;
+                memory::write_memory(connection, agent, new, unit.at)?;
             }
             for write in &unit.truths {
-                truth::write(connection, agent, write, None, unit.at, trace_id.as_deref())?;
+                truth::write_truth(connection, agent, write, None, unit.at, trace_id.as_deref())?;
             }
         }
         for signal in &unit.signals {
-            let written = signals::write(connection, signal)?;
+            let written = signals::write_signal(connection, signal)?;
             let duplicate = matches!(written, signals::SignalReceipt::Duplicate { .. });
-            if let Some(entry) = signal.sent_by().filter(|_| !duplicate) {
-                session_log::write_entry(connection, &entry)?;
-                audit::append(connection, &mut self.head, &entry)?;
+            if let Some(entry) = signal.audit_entry().filter(|_| !duplicate) {
+                session_log::write_audit_line(connection, &entry)?;
+                audit::append_entry(connection, &mut self.head, &entry)?;
             }
             receipt.signals.push(written);
         }
         for seq in &unit.outbox_done {
-            signals::take_outbox(connection, *seq)?;
+            signals::delete_outbox_row(connection, *seq)?;
         }
-        session_log::write(connection, unit)?;
+        session_log::write_unit_lines(connection, unit)?;
         for entry in &unit.audit {
             receipt
                 .audit_seqs
-                .push(audit::append(connection, &mut self.head, entry)?);
+                .push(audit::append_entry(connection, &mut self.head, entry)?);
         }
         for change in &unit.ledger {
-            ledger::write(connection, change)?;
+            ledger::write_ledger_change(connection, change)?;
         }
         for message in &unit.outbox {
-            signals::put_outbox(connection, message)?;
+            signals::insert_outbox_message(connection, message)?;
         }
         if let Some(record) = &unit.idempotency {
             ledger::write_idempotency(connection, record, receipt.operations.first().copied())?;
         }
         for policy in &unit.policies {
-            ledger::write_policy(connection, policy)?;
+            ledger::write_policy_record(connection, policy)?;
         }
         for change in &unit.policy_changes {
-            policies::write(connection, change)?;
+            policies::write_policy_change(connection, change)?;
         }
         for change in &unit.control {
-            control::write(connection, change)?;
+            control::write_control_change(connection, change)?;
         }
         for change in &unit.agents {
-            receipt.settled += agents::write(connection, change)?;
+            receipt.closed_deliveries += agents::write_agent_change(connection, change)?;
         }
         if let Some(place) = &unit.fleet {
-            fleet::write(connection, place)?;
+            fleet::write_fleet_cursor(connection, place)?;
         }
         for alert in &unit.alerts {
             control::write_alert(connection, alert)?;
         }
         for change in &unit.account {
-            account::write(connection, change)?;
+            account::write_account_change(connection, change)?;
         }
         if let Some(entries) = &unit.configured_lists {
             lists::replace_configured(connection, entries)?;
@@ -361,7 +364,7 @@ impl Writer {
         Ok(receipt)
     }
 
-    fn operate(&mut self, unit: &Unit, receipt: &mut Receipt) -> Result<(), Failure> {
+    fn apply_operations(&mut self, unit: &Unit, receipt: &mut Receipt) -> Result<(), WriteError> {
         let trace_id = unit.trace_id.map(|id| id.to_string());
         let mut writer = state::StateWriter {
             connection: &self.connection,
@@ -371,23 +374,26 @@ impl Writer {
             trace_id: trace_id.as_deref(),
         };
         for change in &unit.operations {
-            let (number, entry) = operation::apply(&mut writer, change, unit.trace_id)?;
-            session_log::write_entry(&self.connection, &entry)?;
-            receipt
-                .audit_seqs
-                .push(audit::append(&self.connection, &mut self.head, &entry)?);
+            let (number, entry) = operation::apply_operation(&mut writer, change, unit.trace_id)?;
+            session_log::write_audit_line(&self.connection, &entry)?;
+            receipt.audit_seqs.push(audit::append_entry(
+                &self.connection,
+                &mut self.head,
+                &entry,
+            )?);
             receipt.operations.push(number);
         }
         Ok(())
     }
 
     /// Drops expired memories; and, since that is a write, finds out whether the database can be written again.
-    fn tend(&mut self) {
-        self.tended = Instant::now();
-        if self.anchored_at.elapsed() >= ANCHOR_EVERY {
-            self.anchor();
+    fn run_maintenance(&mut self) {
+        self.maintained_at = Instant::now();
+        if self.anchored_at.elapsed() >= ANCHOR_INTERVAL {
+            self.anchor_heads();
         }
-        let dropped = memory::drop_expired(&self.connection, ark_model::ids::Millis::now());
+        let dropped =
+            memory::delete_expired_memories(&self.connection, ark_model::ids::Millis::now());
         if let Err(error) = &dropped {
             tracing::warn!(%error, "expired memories could not be dropped");
         }
@@ -422,13 +428,13 @@ impl Writer {
         }
     }
 
-    fn anchor(&mut self) {
+    fn anchor_heads(&mut self) {
         self.anchored_at = Instant::now();
         let heads = (self.head.seq, self.history.seq);
         if heads == self.anchored {
             return;
         }
-        match verify::anchor(&self.dir, self.head, self.history) {
+        match verify::write_anchor(&self.dir, self.head, self.history) {
             Ok(()) => self.anchored = heads,
             Err(error) => {
                 tracing::warn!(%error, "the audit log could not be anchored; tried again later");
@@ -437,7 +443,7 @@ impl Writer {
     }
 }
 
-fn explain(error: &rusqlite::Error) -> String {
+fn describe_storage_error(error: &rusqlite::Error) -> String {
     match error.sqlite_error_code() {
         Some(rusqlite::ErrorCode::DiskFull) => {
             "the disk (or the database's own limit) is full; free some space".to_owned()

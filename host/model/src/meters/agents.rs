@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use crate::control::Cause;
+use crate::control::QuarantineCause;
 use crate::decision::Outcome;
 use crate::ids::Name;
 
-use super::{Count, Peak};
+use super::{Counter, Peak};
 
 /// Which deployment of an agent runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -31,41 +31,41 @@ impl Deployment {
 }
 
 /// The causes of quarantines, in the order of [`AgentMeter::quarantines`].
-pub const CAUSES: [Cause; 5] = [
-    Cause::ConsecutiveFailures,
-    Cause::FailureRate,
-    Cause::Latency,
-    Cause::MissedHeartbeats,
-    Cause::Operator,
+pub const QUARANTINE_CAUSES: [QuarantineCause; 5] = [
+    QuarantineCause::ConsecutiveFailures,
+    QuarantineCause::FailureRate,
+    QuarantineCause::Latency,
+    QuarantineCause::MissedHeartbeats,
+    QuarantineCause::Operator,
 ];
 
 /// What one agent does.
 #[derive(Debug, Default)]
 pub struct AgentMeter {
     /// Invocations that were committed.
-    pub succeeded: Count,
+    pub succeeded: Counter,
     /// Invocations that failed.
-    pub failed: Count,
+    pub failed: Counter,
     /// Fuel used.
-    pub fuel: Count,
+    pub fuel: Counter,
     /// Nanoseconds from a worker's start to the commit, of all invocations.
-    pub busy_nanos: Count,
+    pub busy_nanos: Counter,
     /// The most memory an invocation held, in bytes.
     pub memory_peak: Peak,
     /// Heartbeats it did not give in time.
-    pub heartbeats_missed: Count,
+    pub heartbeats_missed: Counter,
     /// Quarantines, as in [`CAUSES`].
-    pub quarantines: [Count; 5],
+    pub quarantines: [Counter; 5],
     /// Decisions on what it proposed: approved, held, denied.
-    pub decisions: [Count; 3],
+    pub decisions: [Counter; 3],
     /// Invocations that failed, by what ended them: the kinds of the runtime, which are few.
     failures: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 impl AgentMeter {
     /// Notes an invocation that failed, and what ended it.
-    pub fn failed_by(&self, reason: &'static str) {
-        self.failed.one();
+    pub fn record_failure(&self, reason: &'static str) {
+        self.failed.increment();
         *self
             .failures
             .lock()
@@ -85,43 +85,43 @@ impl AgentMeter {
     }
 
     /// Notes a quarantine.
-    pub fn quarantined(&self, cause: Cause) {
-        let place = CAUSES.iter().position(|known| *known == cause);
+    pub fn record_quarantine(&self, cause: QuarantineCause) {
+        let place = QUARANTINE_CAUSES.iter().position(|known| *known == cause);
         if let Some(count) = place.and_then(|place| self.quarantines.get(place)) {
-            count.one();
+            count.increment();
         }
     }
 
     /// Notes a decision.
-    pub fn decided(&self, outcome: Outcome) {
+    pub fn record_decision(&self, outcome: Outcome) {
         let [approved, held, denied] = &self.decisions;
         match outcome {
-            Outcome::Approved => approved.one(),
-            Outcome::Held => held.one(),
-            Outcome::Denied => denied.one(),
+            Outcome::Approved => approved.increment(),
+            Outcome::Held => held.increment(),
+            Outcome::Denied => denied.increment(),
         }
     }
 }
 
-type Key = (Name, Deployment);
+type MeterKey = (Name, Deployment);
 
 /// The meters of all agents.
 #[derive(Debug, Default)]
 pub struct AgentMeters {
-    meters: RwLock<BTreeMap<Key, Arc<AgentMeter>>>,
+    meters: RwLock<BTreeMap<MeterKey, Arc<AgentMeter>>>,
 }
 
 impl AgentMeters {
     /// The meter of an agent's stable deployment; made when there is none yet. Only for agents that are loaded: each has rows of its own
     /// wherever numbers are shown.
     #[must_use]
-    pub fn of(&self, agent: &Name) -> Arc<AgentMeter> {
-        self.deployed(agent, Deployment::Stable)
+    pub fn for_agent(&self, agent: &Name) -> Arc<AgentMeter> {
+        self.for_deployment(agent, Deployment::Stable)
     }
 
     /// The meter of a deployment of an agent.
     #[must_use]
-    pub fn deployed(&self, agent: &Name, deployment: Deployment) -> Arc<AgentMeter> {
+    pub fn for_deployment(&self, agent: &Name, deployment: Deployment) -> Arc<AgentMeter> {
         let key = (agent.clone(), deployment);
         let known = self.meters.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(meter) = known.get(&key) {
@@ -134,7 +134,7 @@ impl AgentMeters {
 
     /// The meter of a deployment of an agent, if there is one.
     #[must_use]
-    pub fn known(&self, agent: &Name, deployment: Deployment) -> Option<Arc<AgentMeter>> {
+    pub fn find_deployment(&self, agent: &Name, deployment: Deployment) -> Option<Arc<AgentMeter>> {
         self.meters
             .read()
             .unwrap_or_else(PoisonError::into_inner)
@@ -144,7 +144,7 @@ impl AgentMeters {
 
     /// All of them, by name.
     #[must_use]
-    pub fn all(&self) -> Vec<(Name, Deployment, Arc<AgentMeter>)> {
+    pub fn list_meters(&self) -> Vec<(Name, Deployment, Arc<AgentMeter>)> {
         self.meters
             .read()
             .unwrap_or_else(PoisonError::into_inner)
@@ -162,23 +162,28 @@ mod tests {
     fn deployments_are_counted_apart_and_who_was_never_named_has_no_meter() {
         let meters = AgentMeters::default();
         let name: Name = "kyle".parse().unwrap();
-        meters.of(&name).succeeded.add(2);
-        meters.deployed(&name, Deployment::Canary).succeeded.one();
-        meters.of(&name).failed_by("fuel");
-        meters.of(&name).quarantined(Cause::Latency);
+        meters.for_agent(&name).succeeded.add(2);
+        meters
+            .for_deployment(&name, Deployment::Canary)
+            .succeeded
+            .increment();
+        meters.for_agent(&name).record_failure("fuel");
+        meters
+            .for_agent(&name)
+            .record_quarantine(QuarantineCause::Latency);
         let counts: Vec<_> = meters
-            .all()
+            .list_meters()
             .into_iter()
             .map(|(_, deployment, meter)| (deployment.as_str(), meter.succeeded.get()))
             .collect();
         assert_eq!(counts, [("stable", 2), ("canary", 1)]);
-        let stable = meters.known(&name, Deployment::Stable).unwrap();
+        let stable = meters.find_deployment(&name, Deployment::Stable).unwrap();
         assert_eq!(
             (stable.failures(), stable.failed.get()),
             (vec![("fuel", 1)], 1)
         );
         assert_eq!(stable.quarantines[2].get(), 1);
         let joey = "joey".parse().unwrap();
-        assert!(meters.known(&joey, Deployment::Stable).is_none());
+        assert!(meters.find_deployment(&joey, Deployment::Stable).is_none());
     }
 }

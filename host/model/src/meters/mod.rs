@@ -20,23 +20,25 @@ use std::time::{Duration, Instant};
 use crate::decision::Outcome;
 use crate::ids::Digest;
 
-pub use agents::{AgentMeter, AgentMeters, CAUSES, Deployment};
-pub use policies::{COMPARISONS, Differing, PolicyTally, SeatMeter, SeatMeters};
-pub use rules::{ANSWERS, RuleMeters, RuleRow, Sums};
-pub use spans::{Span, SpanId, SpanLink, Spans};
+pub use agents::{AgentMeter, AgentMeters, Deployment, QUARANTINE_CAUSES};
+pub use policies::{
+    COMPARISONS, DifferingDecision, PolicySlotMeter, PolicySlotMeters, PolicyTally,
+};
+pub use rules::{COUNTED_ANSWERS, RuleMeters, RuleRow, RuleSums};
+pub use spans::{Span, SpanId, SpanLink, SpanSink};
 
 /// A number that only grows.
 #[derive(Debug, Default)]
-pub struct Count(AtomicU64);
+pub struct Counter(AtomicU64);
 
-impl Count {
+impl Counter {
     /// Adds to it.
     pub fn add(&self, amount: u64) {
         self.0.fetch_add(amount, Ordering::Relaxed);
     }
 
     /// Adds one.
-    pub fn one(&self) {
+    pub fn increment(&self) {
         self.add(1);
     }
 
@@ -53,7 +55,7 @@ pub struct Peak(AtomicU64);
 
 impl Peak {
     /// Notes a number.
-    pub fn note(&self, value: u64) {
+    pub fn record(&self, value: u64) {
         self.0.fetch_max(value, Ordering::Relaxed);
     }
 
@@ -71,7 +73,7 @@ pub struct Timing(Option<Arc<dyn Fn(Duration) + Send + Sync>>);
 impl Timing {
     /// Hands every duration to `sink`, on the thread that records it: it must be quick.
     #[must_use]
-    pub fn to(sink: impl Fn(Duration) + Send + Sync + 'static) -> Self {
+    pub fn with_sink(sink: impl Fn(Duration) + Send + Sync + 'static) -> Self {
         Self(Some(Arc::new(sink)))
     }
 
@@ -83,7 +85,7 @@ impl Timing {
     }
 
     /// Records the time since then.
-    pub fn since(&self, started: Instant) {
+    pub fn record_since(&self, started: Instant) {
         if let Some(sink) = &self.0 {
             sink(started.elapsed());
         }
@@ -124,29 +126,29 @@ pub const EXECUTION_STATUSES: [&str; 4] = ["filled", "partially_filled", "cancel
 #[derive(Debug, Default)]
 pub struct StoreMeters {
     /// Decisions, by outcome: approved, held, denied.
-    pub decisions: [Count; 3],
+    pub decisions: [Counter; 3],
     /// Rows of the audit log.
-    pub audit_rows: Count,
+    pub audit_rows: Counter,
     /// The end of the audit log: its last row's number and hash.
     pub audit_head: Mutex<Option<(u64, Digest)>>,
     /// Signals stored that came from outside.
-    pub signals_external: Count,
+    pub signals_external: Counter,
     /// Signals stored that the outbox made.
-    pub signals_internal: Count,
+    pub signals_internal: Counter,
     /// Signals whose key had been seen before.
-    pub signals_duplicate: Count,
+    pub signals_duplicate: Counter,
     /// Deliveries that were handled.
-    pub deliveries_done: Count,
+    pub deliveries_done: Counter,
     /// Deliveries whose invocation failed or that expired.
-    pub deliveries_failed: Count,
+    pub deliveries_failed: Counter,
     /// Deliveries for which there was no room.
-    pub deliveries_shed: Count,
+    pub deliveries_shed: Counter,
     /// Execution reports, as in [`EXECUTION_STATUSES`].
-    pub executions: [Count; 4],
+    pub executions: [Counter; 4],
     /// Units committed.
-    pub units: Count,
+    pub units: Counter,
     /// Transactions that failed; nothing of them counts.
-    pub failed_commits: Count,
+    pub failed_commits: Counter,
     /// One transaction, from its begin to the end of its sync.
     pub commit: Timing,
     /// A unit that writes state, memories, truths or settings, from its submission until it is durable.
@@ -155,7 +157,7 @@ pub struct StoreMeters {
 
 impl StoreMeters {
     /// Notes the end of the audit log.
-    pub fn note_head(&self, seq: u64, hash: Digest) {
+    pub fn record_audit_head(&self, seq: u64, hash: Digest) {
         *self
             .audit_head
             .lock()
@@ -164,7 +166,7 @@ impl StoreMeters {
 
     /// The end of the audit log; `None` before the store was opened.
     #[must_use]
-    pub fn head(&self) -> Option<(u64, Digest)> {
+    pub fn latest_audit_head(&self) -> Option<(u64, Digest)> {
         *self
             .audit_head
             .lock()
@@ -173,7 +175,7 @@ impl StoreMeters {
 
     /// The count of decisions with this outcome.
     #[must_use]
-    pub fn decisions_of(&self, outcome: Outcome) -> &Count {
+    pub fn decision_counter(&self, outcome: Outcome) -> &Counter {
         let [approved, held, denied] = &self.decisions;
         match outcome {
             Outcome::Approved => approved,
@@ -199,13 +201,13 @@ pub struct HrmMeters {
     /// How the rules answered.
     pub rules: RuleMeters,
     /// The operator policies in force.
-    pub seats: SeatMeters,
+    pub policy_slots: PolicySlotMeters,
     /// Proposals turned away since too many were waiting.
-    pub turned_away: Count,
+    pub queue_rejections: Counter,
     /// Proposals that could not be recorded, and so were denied.
-    pub not_recorded: Count,
+    pub not_recorded: Counter,
     /// Where spans go.
-    pub spans: Spans,
+    pub spans: SpanSink,
     /// The agents.
     pub agents: Arc<AgentMeters>,
 }
@@ -220,7 +222,7 @@ pub struct RouterMeters {
     /// From the moment a worker may take the signal to the commit.
     pub invocation: Timing,
     /// Where spans go.
-    pub spans: Spans,
+    pub spans: SpanSink,
     /// The agents.
     pub agents: Arc<AgentMeters>,
 }
@@ -229,9 +231,9 @@ pub struct RouterMeters {
 #[derive(Debug, Default)]
 pub struct WatchdogMeters {
     /// Re-hashes of the Graveyard that matched its pin.
-    pub pin_held: Count,
+    pub pin_held: Counter,
     /// Re-hashes that did not.
-    pub pin_broken: Count,
+    pub pin_broken: Counter,
     /// The agents.
     pub agents: Arc<AgentMeters>,
 }
@@ -239,7 +241,7 @@ pub struct WatchdogMeters {
 /// Kinds of calls over HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
-pub enum Call {
+pub enum CallKind {
     /// `POST /v1/actions…`
     Actions,
     /// `POST /v1/signals`
@@ -254,7 +256,7 @@ pub enum Call {
     Health,
 }
 
-impl Call {
+impl CallKind {
     /// All of them, in the order of [`ApiMeters::calls`].
     pub const ALL: [Self; 6] = [
         Self::Actions,
@@ -280,7 +282,7 @@ impl Call {
 
     /// The kind of a request.
     #[must_use]
-    pub fn of(is_read: bool, path: &str) -> Self {
+    pub fn from_request(is_read: bool, path: &str) -> Self {
         match path {
             "/healthz" | "/readyz" => Self::Health,
             _ if is_read => Self::Reads,
@@ -299,7 +301,7 @@ pub const ANSWER_CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 #[derive(Debug, Default)]
 pub struct CallMeter {
     /// Answers, as in [`ANSWER_CLASSES`].
-    pub answers: [Count; 4],
+    pub answers: [Counter; 4],
     /// From the request's head to the answer's.
     pub duration: Timing,
 }
@@ -313,14 +315,14 @@ pub struct ApiMeters {
 
 impl ApiMeters {
     /// Notes an answer.
-    pub fn answered(&self, call: Call, status: u16, started: Instant) {
+    pub fn record_answer(&self, call: CallKind, status: u16, started: Instant) {
         let Some(meter) = self.calls.get(call as usize) else {
             return;
         };
         let class = usize::from(status / 100).clamp(2, 5) - 2;
         if let Some(count) = meter.answers.get(class) {
-            count.one();
+            count.increment();
         }
-        meter.duration.since(started);
+        meter.duration.record_since(started);
     }
 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use crate::decision::{Decision, Outcome, PolicyVerdict};
 use crate::ids::{DecisionId, Digest, Name};
-use crate::policy::Mode;
+use crate::policy::PolicyMode;
 
-use super::{Count, Peak};
+use super::{Counter, Peak};
 
 /// How many of the latest decisions that a policy on trial would have changed are remembered.
 const RECENT: usize = 10;
@@ -21,16 +21,16 @@ pub const COMPARISONS: [&str; 3] = ["same", "different", "failed"];
 #[derive(Debug, Default)]
 pub struct PolicyTally {
     /// Evaluations, dry runs too: enforced, on trial.
-    pub evaluations: [Count; 2],
+    pub evaluations: [Counter; 2],
     /// Nanoseconds they took.
-    pub busy_nanos: [Count; 2],
+    pub busy_nanos: [Counter; 2],
     /// Decisions of which a version on trial said something, as in [`COMPARISONS`].
-    pub compared: [Count; 3],
+    pub compared: [Counter; 3],
 }
 
 /// A decision that a policy on trial would have changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
-pub struct Differing {
+pub struct DifferingDecision {
     /// Which.
     pub decision_id: DecisionId,
     /// As it was decided.
@@ -41,7 +41,7 @@ pub struct Differing {
 
 /// What one version does in one mode.
 #[derive(Debug)]
-pub struct SeatMeter {
+pub struct PolicySlotMeter {
     /// Under which name.
     pub name: Name,
     /// Its component.
@@ -49,61 +49,61 @@ pub struct SeatMeter {
     /// Its settings.
     pub settings: Option<Digest>,
     /// Whether its verdicts count.
-    pub mode: Mode,
+    pub mode: PolicyMode,
     /// Evaluations, dry runs too.
-    pub evaluations: Count,
+    pub evaluations: Counter,
     /// Nanoseconds they took.
-    pub busy_nanos: Count,
+    pub busy_nanos: Counter,
     /// The longest, in nanoseconds.
     pub slowest_nanos: Peak,
     /// Decisions it judged.
-    pub decisions: Count,
+    pub decisions: Counter,
     /// Of these those for which it could not answer.
-    pub failures: Count,
+    pub failures: Counter,
     /// On trial: decisions that it would have changed.
-    pub differing: Count,
-    recent: Mutex<VecDeque<Differing>>,
+    pub differing: Counter,
+    recent: Mutex<VecDeque<DifferingDecision>>,
     tally: Arc<PolicyTally>,
 }
 
-impl SeatMeter {
+impl PolicySlotMeter {
     /// Notes an evaluation.
-    pub fn evaluated(&self, took: Duration) {
+    pub fn record_evaluation(&self, took: Duration) {
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        let mode = usize::from(self.mode == Mode::Shadow);
-        self.evaluations.one();
+        let mode = usize::from(self.mode == PolicyMode::Shadow);
+        self.evaluations.increment();
         self.busy_nanos.add(nanos);
-        self.slowest_nanos.note(nanos);
-        self.tally.evaluations[mode].one();
+        self.slowest_nanos.record(nanos);
+        self.tally.evaluations[mode].increment();
         self.tally.busy_nanos[mode].add(nanos);
     }
 
     /// The latest decisions that it would have changed, newest first.
     #[must_use]
-    pub fn recent(&self) -> Vec<Differing> {
+    pub fn recent_differing(&self) -> Vec<DifferingDecision> {
         let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         recent.iter().copied().collect()
     }
 
-    fn judged(&self, part: &PolicyVerdict) {
-        self.decisions.one();
+    fn record_verdict(&self, part: &PolicyVerdict) {
+        self.decisions.increment();
         if part.verdict.is_err() {
-            self.failures.one();
+            self.failures.increment();
         }
     }
 
-    fn compared(&self, decision: &Decision, part: &PolicyVerdict, would_be: Outcome) {
+    fn record_comparison(&self, decision: &Decision, part: &PolicyVerdict, would_be: Outcome) {
         let [same, different, failed] = &self.tally.compared;
         if part.verdict.is_err() {
-            failed.one();
+            failed.increment();
         } else if would_be == decision.outcome {
-            same.one();
+            same.increment();
         } else {
-            different.one();
-            self.differing.one();
+            different.increment();
+            self.differing.increment();
             let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
             recent.truncate(RECENT - 1);
-            recent.push_front(Differing {
+            recent.push_front(DifferingDecision {
                 decision_id: decision.id,
                 outcome: decision.outcome,
                 would_be,
@@ -111,7 +111,7 @@ impl SeatMeter {
         }
     }
 
-    fn is_of(&self, part: &PolicyVerdict, mode: Mode) -> bool {
+    fn is_for(&self, part: &PolicyVerdict, mode: PolicyMode) -> bool {
         self.mode == mode
             && self.sha256 == part.policy.digest
             && self.settings == part.settings
@@ -121,45 +121,45 @@ impl SeatMeter {
 
 /// The meters of what is in force.
 #[derive(Debug, Default)]
-pub struct SeatMeters(RwLock<Vec<Arc<SeatMeter>>>);
+pub struct PolicySlotMeters(RwLock<Vec<Arc<PolicySlotMeter>>>);
 
-impl SeatMeters {
+impl PolicySlotMeters {
     /// The meter of a version in a mode: the one in force, else a new one, which counts under the same name.
     #[must_use]
-    pub fn of(
+    pub fn for_slot(
         &self,
         name: &Name,
         sha256: Digest,
         settings: Option<Digest>,
-        mode: Mode,
-    ) -> Arc<SeatMeter> {
+        mode: PolicyMode,
+    ) -> Arc<PolicySlotMeter> {
         let seats = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let under = || seats.iter().filter(|seat| seat.name == *name);
-        let same = |seat: &&Arc<SeatMeter>| {
+        let same = |seat: &&Arc<PolicySlotMeter>| {
             (seat.sha256, seat.settings, seat.mode) == (sha256, settings, mode)
         };
         if let Some(known) = under().find(same) {
             return Arc::clone(known);
         }
         let tally = under().next().map(|seat| Arc::clone(&seat.tally));
-        Arc::new(SeatMeter {
+        Arc::new(PolicySlotMeter {
             name: name.clone(),
             sha256,
             settings,
             mode,
-            evaluations: Count::default(),
-            busy_nanos: Count::default(),
+            evaluations: Counter::default(),
+            busy_nanos: Counter::default(),
             slowest_nanos: Peak::default(),
-            decisions: Count::default(),
-            failures: Count::default(),
-            differing: Count::default(),
+            decisions: Counter::default(),
+            failures: Counter::default(),
+            differing: Counter::default(),
             recent: Mutex::default(),
             tally: tally.unwrap_or_default(),
         })
     }
 
     /// These are in force from now on, and no others.
-    pub fn in_force(&self, seats: Vec<Arc<SeatMeter>>) {
+    pub fn set_in_force(&self, seats: Vec<Arc<PolicySlotMeter>>) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = seats;
     }
 
@@ -174,21 +174,27 @@ impl SeatMeters {
     }
 
     /// Counts a decision that is durable. The first verdict is the Graveyard's, which is no operator policy.
-    pub fn decided(&self, decision: &Decision) {
+    pub fn record_decision(&self, decision: &Decision) {
         if decision.verdicts.len() < 2 && decision.shadows.is_empty() {
             return;
         }
         let seats = self.0.read().unwrap_or_else(PoisonError::into_inner);
         for part in decision.verdicts.iter().skip(1) {
-            if let Some(seat) = seats.iter().find(|seat| seat.is_of(part, Mode::Enforce)) {
-                seat.judged(part);
+            if let Some(seat) = seats
+                .iter()
+                .find(|seat| seat.is_for(part, PolicyMode::Enforce))
+            {
+                seat.record_verdict(part);
             }
         }
         for shadow in &decision.shadows {
-            let part = &shadow.part;
-            if let Some(seat) = seats.iter().find(|seat| seat.is_of(part, Mode::Shadow)) {
-                seat.judged(part);
-                seat.compared(decision, part, shadow.outcome);
+            let part = &shadow.policy_verdict;
+            if let Some(seat) = seats
+                .iter()
+                .find(|seat| seat.is_for(part, PolicyMode::Shadow))
+            {
+                seat.record_verdict(part);
+                seat.record_comparison(decision, part, shadow.outcome);
             }
         }
     }

@@ -7,10 +7,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 use crate::decision::{Decision, PolicyIdentity, PolicyVerdict};
 use crate::verdict::{RuleResult, Severity};
 
-use super::Count;
+use super::Counter;
 
 /// The answers that are counted, in the order of a rule's counts.
-pub const ANSWERS: [&str; 4] = ["violation", "hold", "warn", "error"];
+pub const COUNTED_ANSWERS: [&str; 4] = ["violation", "hold", "warn", "error"];
 
 /// Policy, rule, severity.
 pub type RuleRow = (String, String, &'static str);
@@ -20,13 +20,13 @@ pub type RuleRow = (String, String, &'static str);
 struct PolicyMeter {
     policy: Arc<PolicyIdentity>,
     /// For each rule, in the order of its metadata, the counts of [`ANSWERS`].
-    rules: Vec<[Count; 4]>,
+    rules: Vec<[Counter; 4]>,
     /// Decisions for which it could not answer at all.
-    failures: Count,
+    failures: Counter,
 }
 
 impl PolicyMeter {
-    fn of(policy: &Arc<PolicyIdentity>) -> Self {
+    fn for_policy(policy: &Arc<PolicyIdentity>) -> Self {
         Self {
             policy: Arc::clone(policy),
             rules: policy
@@ -35,29 +35,29 @@ impl PolicyMeter {
                 .iter()
                 .map(|_| Default::default())
                 .collect(),
-            failures: Count::default(),
+            failures: Counter::default(),
         }
     }
 
     /// Counts a verdict. The order of its answers is that of the policy's rules (the runtime checks it).
-    fn judged(&self, part: &PolicyVerdict) {
+    fn record_verdict(&self, part: &PolicyVerdict) {
         let Ok(verdict) = &part.verdict else {
-            self.failures.one();
+            self.failures.increment();
             return;
         };
         for (answer, counts) in verdict.answers.iter().zip(&self.rules) {
             let [violation, hold, warn, error] = counts;
             match answer.answer {
                 RuleResult::Pass | RuleResult::NotApplicable => {}
-                RuleResult::Violation => violation.one(),
-                RuleResult::Hold => hold.one(),
-                RuleResult::Warn => warn.one(),
-                RuleResult::Error => error.one(),
+                RuleResult::Violation => violation.increment(),
+                RuleResult::Hold => hold.increment(),
+                RuleResult::Warn => warn.increment(),
+                RuleResult::Error => error.increment(),
             }
         }
     }
 
-    fn add_to(&self, sums: &mut Sums) {
+    fn add_to(&self, sums: &mut RuleSums) {
         let metadata = &self.policy.metadata;
         for (rule, counts) in metadata.rules.iter().zip(&self.rules) {
             let severity = match rule.severity {
@@ -78,7 +78,7 @@ impl PolicyMeter {
 
 /// What was counted, by row.
 #[derive(Debug, Clone, Default)]
-pub struct Sums {
+pub struct RuleSums {
     /// The counts of [`ANSWERS`].
     pub rules: BTreeMap<RuleRow, [u64; 4]>,
     /// Decisions for which a policy could not answer, by policy.
@@ -86,19 +86,19 @@ pub struct Sums {
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct RuleMetersState {
     policies: Vec<PolicyMeter>,
     /// What was counted of versions that are no longer in force.
-    retired: Sums,
+    retired: RuleSums,
 }
 
 /// How all rules answered.
 #[derive(Debug, Default)]
-pub struct RuleMeters(RwLock<Known>);
+pub struct RuleMeters(RwLock<RuleMetersState>);
 
 impl RuleMeters {
     /// These policies are in force from now on: their rules are shown, with 0 before they ever fire, and no others.
-    pub fn in_force(&self, policies: &[Arc<PolicyIdentity>]) {
+    pub fn set_in_force(&self, policies: &[Arc<PolicyIdentity>]) {
         let known = &mut *self.0.write().unwrap_or_else(PoisonError::into_inner);
         let stays = |meter: &PolicyMeter| {
             let digest = meter.policy.digest;
@@ -113,29 +113,29 @@ impl RuleMeters {
         known.retired.rules.retain(|(name, ..), _| named(name));
         known.retired.failures.retain(|name, _| named(name));
         for policy in policies {
-            known.add(policy);
+            known.add_policy(policy);
         }
     }
 
     /// Counts a decision's answers.
-    pub fn decided(&self, decision: &Decision) {
+    pub fn record_decision(&self, decision: &Decision) {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let mut unknown = false;
         for part in &decision.verdicts {
-            match known.meter(&part.policy) {
-                Some(meter) => meter.judged(part),
+            match known.find_meter(&part.policy) {
+                Some(meter) => meter.record_verdict(part),
                 None => unknown = true,
             }
         }
         drop(known);
         if unknown {
-            self.decided_before(decision);
+            self.record_late_decision(decision);
         }
     }
 
     /// What was counted.
     #[must_use]
-    pub fn sums(&self) -> Sums {
+    pub fn sums(&self) -> RuleSums {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let mut sums = known.retired.clone();
         for meter in &known.policies {
@@ -146,38 +146,38 @@ impl RuleMeters {
 
     /// A decision by a policy that was exchanged before the decision came to disk.
     #[cold]
-    fn decided_before(&self, decision: &Decision) {
+    fn record_late_decision(&self, decision: &Decision) {
         let known = &mut *self.0.write().unwrap_or_else(PoisonError::into_inner);
         let gone: Vec<&PolicyVerdict> = decision
             .verdicts
             .iter()
-            .filter(|part| known.meter(&part.policy).is_none())
+            .filter(|part| known.find_meter(&part.policy).is_none())
             .collect();
         for part in gone {
-            let meter = PolicyMeter::of(&part.policy);
-            meter.judged(part);
-            if known.names(&part.policy.metadata.name) {
+            let meter = PolicyMeter::for_policy(&part.policy);
+            meter.record_verdict(part);
+            if known.has_name(&part.policy.metadata.name) {
                 meter.add_to(&mut known.retired);
             }
         }
     }
 }
 
-impl Known {
-    fn meter(&self, policy: &Arc<PolicyIdentity>) -> Option<&PolicyMeter> {
+impl RuleMetersState {
+    fn find_meter(&self, policy: &Arc<PolicyIdentity>) -> Option<&PolicyMeter> {
         self.policies.iter().find(|meter| {
             Arc::ptr_eq(&meter.policy, policy) || meter.policy.digest == policy.digest
         })
     }
 
-    fn names(&self, name: &str) -> bool {
+    fn has_name(&self, name: &str) -> bool {
         let mut policies = self.policies.iter();
         policies.any(|meter| meter.policy.metadata.name == name)
     }
 
-    fn add(&mut self, policy: &Arc<PolicyIdentity>) {
-        if self.meter(policy).is_none() {
-            self.policies.push(PolicyMeter::of(policy));
+    fn add_policy(&mut self, policy: &Arc<PolicyIdentity>) {
+        if self.find_meter(policy).is_none() {
+            self.policies.push(PolicyMeter::for_policy(policy));
         }
     }
 }
@@ -198,7 +198,7 @@ mod tests {
             description: String::new(),
         };
         Arc::new(PolicyIdentity {
-            digest: Digest::of(bytes),
+            digest: Digest::hash_bytes(bytes),
             metadata: Metadata {
                 name: name.into(),
                 version: "1".into(),
@@ -211,7 +211,7 @@ mod tests {
     fn a_row_grows_over_versions_and_goes_with_its_name() {
         let meters = RuleMeters::default();
         let (one, two) = (policy("p", b"1"), policy("p", b"2"));
-        meters.in_force(std::slice::from_ref(&one));
+        meters.set_in_force(std::slice::from_ref(&one));
         let failed = |policy: &Arc<PolicyIdentity>| PolicyVerdict {
             policy: Arc::clone(policy),
             settings: None,
@@ -219,17 +219,20 @@ mod tests {
         };
         let count = |policy| {
             let known = meters.0.read().unwrap();
-            known.meter(policy).unwrap().judged(&failed(policy));
+            known
+                .find_meter(policy)
+                .unwrap()
+                .record_verdict(&failed(policy));
         };
         count(&one);
         count(&one);
-        meters.in_force(std::slice::from_ref(&two));
+        meters.set_in_force(std::slice::from_ref(&two));
         assert_eq!(meters.sums().failures["p"], 2);
         count(&two);
         let sums = meters.sums();
         assert_eq!(sums.failures["p"], 3);
         assert_eq!(sums.rules.len(), 1);
-        meters.in_force(&[policy("q", b"3")]);
+        meters.set_in_force(&[policy("q", b"3")]);
         assert_eq!(
             meters.sums().failures.into_iter().collect::<Vec<_>>(),
             [("q".to_owned(), 0)]

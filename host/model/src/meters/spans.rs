@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError};
 
 use crate::ids::{DecisionId, Digest, Name, SignalId, TraceId};
 
-use super::Count;
+use super::Counter;
 
 /// The id of a span, never 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -18,31 +18,31 @@ pub struct SpanId(pub u64);
 impl SpanId {
     /// Of a signal: from its acceptance until it is on disk.
     #[must_use]
-    pub fn of_signal(id: SignalId) -> Self {
-        Self::of(&["signal", &id.to_string()])
+    pub fn for_signal(id: SignalId) -> Self {
+        Self::from_parts(&["signal", &id.to_string()])
     }
 
     /// Of one agent's invocation for a signal.
     #[must_use]
-    pub fn of_invocation(id: SignalId, agent: &Name) -> Self {
-        Self::of(&["invocation", &id.to_string(), agent.as_str()])
+    pub fn for_invocation(id: SignalId, agent: &Name) -> Self {
+        Self::from_parts(&["invocation", &id.to_string(), agent.as_str()])
     }
 
     /// Of a decision.
     #[must_use]
-    pub fn of_decision(id: DecisionId) -> Self {
-        Self::of(&["decision", &id.to_string()])
+    pub fn for_decision(id: DecisionId) -> Self {
+        Self::from_parts(&["decision", &id.to_string()])
     }
 
     /// Of a part of another span.
     #[must_use]
-    pub fn within(self, part: &str) -> Self {
-        Self::of(&[part, &self.0.to_string()])
+    pub fn for_part(self, part: &str) -> Self {
+        Self::from_parts(&[part, &self.0.to_string()])
     }
 
-    fn of(parts: &[&str]) -> Self {
+    fn from_parts(parts: &[&str]) -> Self {
         let parts = parts.iter().flat_map(|part| [part.as_bytes(), &b"\0"[..]]);
-        let digest = Digest::of_parts(parts);
+        let digest = Digest::hash_parts(parts);
         let mut bytes = [0; 8];
         bytes.copy_from_slice(&digest.as_bytes()[..8]);
         Self(u64::from_be_bytes(bytes).max(1))
@@ -93,33 +93,33 @@ pub enum SpanLink {
 
 /// Where spans go. Cheap to clone; the default drops them unseen.
 #[derive(Debug, Clone, Default)]
-pub struct Spans(Option<Arc<Outlet>>);
+pub struct SpanSink(Option<Arc<SpanQueue>>);
 
 #[derive(Debug)]
-struct Outlet {
+struct SpanQueue {
     spans: Sender<Span>,
-    dropped: Count,
-    exported: Count,
-    failed: Count,
+    dropped: Counter,
+    exported: Counter,
+    failed: Counter,
 }
 
-impl Spans {
+impl SpanSink {
     /// An outlet for so many spans at a time, and the end where they come out.
     #[must_use]
-    pub fn bounded(most: usize) -> (Self, Receiver<Span>) {
+    pub fn with_capacity(most: usize) -> (Self, Receiver<Span>) {
         let (spans, out) = crossbeam_channel::bounded(most);
-        let outlet = Outlet {
+        let outlet = SpanQueue {
             spans,
-            dropped: Count::default(),
-            exported: Count::default(),
-            failed: Count::default(),
+            dropped: Counter::default(),
+            exported: Counter::default(),
+            failed: Counter::default(),
         };
         (Self(Some(Arc::new(outlet))), out)
     }
 
     /// Whether anybody wants spans: only then they are worth making.
     #[must_use]
-    pub const fn wanted(&self) -> bool {
+    pub const fn is_enabled(&self) -> bool {
         self.0.is_some()
     }
 
@@ -128,12 +128,12 @@ impl Spans {
         if let Some(outlet) = &self.0
             && let Err(TrySendError::Full(_)) = outlet.spans.try_send(span)
         {
-            outlet.dropped.one();
+            outlet.dropped.increment();
         }
     }
 
     /// Notes what became of spans that came out.
-    pub fn note_export(&self, spans: u64, arrived: bool) {
+    pub fn record_export(&self, spans: u64, arrived: bool) {
         if let Some(outlet) = &self.0 {
             if arrived {
                 outlet.exported.add(spans);
@@ -145,7 +145,7 @@ impl Spans {
 
     /// Spans exported, and spans that could not be.
     #[must_use]
-    pub fn exports(&self) -> [u64; 2] {
+    pub fn export_counts(&self) -> [u64; 2] {
         let outlet = self.0.as_ref();
         outlet.map_or([0; 2], |outlet| {
             [outlet.exported.get(), outlet.failed.get()]
@@ -154,7 +154,7 @@ impl Spans {
 
     /// Spans dropped so far.
     #[must_use]
-    pub fn dropped(&self) -> u64 {
+    pub fn dropped_count(&self) -> u64 {
         self.0.as_ref().map_or(0, |outlet| outlet.dropped.get())
     }
 }

@@ -85,16 +85,16 @@ pub fn probe_limits(engine: &Engine, ceiling: &Limits) -> Result<Vec<Probe>, Loa
         fuel: 10_000_000_000,
         ..Limits::default()
     };
-    let guest = load(engine, &roomy)?;
+    let guest = load_guest(engine, &roomy)?;
     let mut probes = Vec::with_capacity(CASES.len() + 1);
     for (limit, letter, tighten) in CASES {
         let mut limits = roomy.clone();
         tighten(&mut limits);
-        let report = invoke(&guest.with_limits(limits), letter);
-        probes.push(judge(limit, &report));
+        let report = invoke_guest(&guest.with_limits(limits), letter);
+        probes.push(judge_report(limit, &report));
     }
     // Were the guest itself broken, everything above could have failed for that.
-    let report = invoke(&guest, 'x');
+    let report = invoke_guest(&guest, 'x');
     if let Err(failure) = report.result {
         let detail = format!("within its limits it failed: {failure}");
         for probe in &mut probes {
@@ -105,7 +105,7 @@ pub fn probe_limits(engine: &Engine, ceiling: &Limits) -> Result<Vec<Probe>, Loa
     Ok(probes)
 }
 
-fn load(engine: &Engine, limits: &Limits) -> Result<Agent, LoadError> {
+fn load_guest(engine: &Engine, limits: &Limits) -> Result<Agent, LoadError> {
     let name = "probe"
         .parse()
         .map_err(|error| LoadError::BadMetadata(format!("{error}")))?;
@@ -113,7 +113,7 @@ fn load(engine: &Engine, limits: &Limits) -> Result<Agent, LoadError> {
         name,
         version: "1.0.0".to_owned(),
         component: "probe.wasm".to_owned(),
-        sha256: Digest::of(COMPONENT),
+        sha256: Digest::hash_bytes(COMPONENT),
         description: String::new(),
         topics: Vec::new(),
         actions: Vec::new(),
@@ -124,7 +124,7 @@ fn load(engine: &Engine, limits: &Limits) -> Result<Agent, LoadError> {
     Agent::load(engine, COMPONENT, manifest, limits)
 }
 
-fn invoke(guest: &Agent, letter: char) -> InvocationReport {
+fn invoke_guest(guest: &Agent, letter: char) -> InvocationReport {
     let signal = Signal {
         id: SignalId::fresh(),
         topic: "probe".to_owned(),
@@ -136,10 +136,10 @@ fn invoke(guest: &Agent, letter: char) -> InvocationReport {
         expires_at: None,
     };
     let deadline = Instant::now() + guest.limits().deadline;
-    guest.invoke_here(&signal, deadline)
+    guest.invoke_offline(&signal, deadline)
 }
 
-fn judge(limit: &'static str, report: &InvocationReport) -> Probe {
+fn judge_report(limit: &'static str, report: &InvocationReport) -> Probe {
     let tripped = match &report.result {
         Err(InvocationFailure::OutOfFuel(_)) => limit == "fuel",
         Err(InvocationFailure::DeadlineExceeded(_)) => limit == "deadline_ms",

@@ -10,13 +10,13 @@ use ark_store::{AgentVersion, CommitError, ReadError, Rollout, Trial};
 
 /// Why a change was not made. Nothing has changed.
 #[derive(Debug, thiserror::Error)]
-pub enum ChangeError {
+pub enum AgentChangeError {
     /// The manifest makes no sense.
     #[error("the manifest is refused: {0}")]
     Manifest(String),
     /// The manifest is another agent's.
     #[error("the manifest is that of {found}, not of {expected}")]
-    OtherName {
+    NameMismatch {
         /// Whose version it was to be.
         expected: Name,
         /// Whose it is.
@@ -30,10 +30,10 @@ pub enum ChangeError {
     Heartbeat(InvocationFailure),
     /// There is no such agent.
     #[error("there is no agent {0}")]
-    NoAgent(Name),
+    UnknownAgent(Name),
     /// There is no such version.
     #[error("{agent} has no version {number}{}", numbers(.kept))]
-    NoVersion {
+    UnknownVersion {
         /// Whose.
         agent: Name,
         /// Which.
@@ -43,10 +43,10 @@ pub enum ChangeError {
     },
     /// There is none to go back to.
     #[error("no version of {0} served before the one that serves")]
-    NoPrevious(Name),
+    NoPreviousVersion(Name),
     /// It cannot be tried out beside itself.
     #[error("version {number} of {agent} is the one that serves")]
-    Serves {
+    AlreadyServing {
         /// Whose.
         agent: Name,
         /// Which.
@@ -57,7 +57,7 @@ pub enum ChangeError {
     NoTrial(Name),
     /// Signals wait for it.
     #[error("{waiting} signals wait for {agent}; deleting it lets them fail")]
-    Waiting {
+    PendingDeliveries {
         /// For whom.
         agent: Name,
         /// How many.
@@ -77,7 +77,7 @@ pub enum ChangeError {
     Router(#[from] RouterError),
     /// What is kept does not fit together.
     #[error("version {number} of {agent} cannot be read back: {problem}")]
-    Broken {
+    CorruptVersion {
         /// Whose.
         agent: Name,
         /// Which.
@@ -95,20 +95,20 @@ fn numbers(kept: &[u64]) -> String {
     format!("; there are: {}", numbers.join(", "))
 }
 
-impl ChangeError {
+impl AgentChangeError {
     /// Whether what was sent is at fault, and not the host or what it holds.
     #[must_use]
-    pub const fn is_the_uploads(&self) -> bool {
+    pub const fn is_upload_fault(&self) -> bool {
         matches!(
             self,
-            Self::Manifest(_) | Self::OtherName { .. } | Self::Load(_) | Self::Heartbeat(_)
+            Self::Manifest(_) | Self::NameMismatch { .. } | Self::Load(_) | Self::Heartbeat(_)
         )
     }
 }
 
 /// A change that was made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct Changed {
+pub struct AgentChangeReceipt {
     /// Whose.
     pub agent: Name,
     /// The version it is about.
@@ -127,7 +127,7 @@ pub struct Changed {
 
 /// What is kept of an agent.
 #[derive(Debug, Clone)]
-pub struct Standing {
+pub struct AgentStatus {
     /// Its uploaded versions, newest first.
     pub versions: Vec<AgentVersion>,
     /// Which serves; `None`: nothing was ever said, the directory's does if there is one.

@@ -23,28 +23,30 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use serde_json::json;
 
-use crate::changes::Refusals;
+use crate::changes::LastRefusals;
 use crate::hrm::{Hrm, LiveServices};
 use crate::router::{Canary, Router};
 use crate::watchdog::Watchdog;
 use ark_model::ids::{DecisionId, Digest, Millis, Name, TraceId};
 use ark_runtime::{Agent, Engine, InvocationFailure, Limits, Manifest};
 use ark_store::{
-    AgentChange, AgentVersion, AuditEntry, AuditKind, CommitError, IdempotencyRecord, NewVersion,
-    ReadError, Rollout, Store, Unit,
+    AgentChange, AgentVersion, AuditEntry, AuditKind, CommitError, IdempotencyRecord,
+    NewAgentVersion, ReadError, Rollout, Store, Unit,
 };
 
-pub use crate::changes::{Order, Refusal};
-pub use change::{ChangeError, Changed, Standing};
-pub use start::{AgentError, Found, Refused, StartingAgents, load_agent, load_all};
+pub use crate::changes::{Refusal, Requester};
+pub use change::{AgentChangeError, AgentChangeReceipt, AgentStatus};
+pub use start::{
+    LoadAgentError, LoadAgentsError, LoadedAgents, RefusedAgent, load_agent, load_all,
+};
 
 /// How long a heartbeat in a scratch instance may take, if the agent's own deadline is not shorter.
-const HEARTBEAT: Duration = Duration::from_secs(1);
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How much longer than its deadline a version may take to end what it has under way.
 const DRAIN_SLACK: Duration = Duration::from_secs(1);
 
 /// What changes of agents stand on.
-pub struct Ground {
+pub struct AgentDeps {
     /// The engine.
     pub engine: Engine,
     /// Where versions are kept.
@@ -56,11 +58,11 @@ pub struct Ground {
     /// Who answers the dry runs of a heartbeat.
     pub hrm: Hrm,
     /// The agents' directory.
-    pub dir: Option<PathBuf>,
+    pub agents_dir: Option<PathBuf>,
     /// The operator's ceiling.
     pub ceiling: Limits,
     /// How many versions of each agent are kept.
-    pub keep: u32,
+    pub versions_kept: u32,
 }
 
 /// The handle to the versions. Cheap to clone. Its calls block: on the compiler, on the disk, on what is under way.
@@ -70,23 +72,23 @@ pub struct Agents {
 }
 
 struct Inner {
-    ground: Ground,
+    deps: AgentDeps,
     ceiling: ArcSwap<Limits>,
     /// Held by whoever makes a change.
-    change: Mutex<()>,
-    refusals: Refusals,
+    change_lock: Mutex<()>,
+    refusals: LastRefusals,
 }
 
 impl Agents {
     /// Takes over the agents that the router serves.
     #[must_use]
-    pub fn new(ground: Ground) -> Self {
+    pub fn new(ground: AgentDeps) -> Self {
         Self {
             inner: Arc::new(Inner {
                 ceiling: ArcSwap::from_pointee(ground.ceiling.clone()),
-                ground,
-                change: Mutex::default(),
-                refusals: Refusals::default(),
+                deps: ground,
+                change_lock: Mutex::default(),
+                refusals: LastRefusals::default(),
             }),
         }
     }
@@ -106,19 +108,19 @@ impl Agents {
     ///
     /// # Errors
     /// See [`ChangeError`]. What is refused is recorded with its reason, and whatever served goes on.
-    pub fn upload(
+    pub fn upload_version(
         &self,
         agent: &Name,
         manifest: Manifest,
         component: Vec<u8>,
         rollout: bool,
-        order: &Order,
-    ) -> Result<Changed, ChangeError> {
+        order: &Requester,
+    ) -> Result<AgentChangeReceipt, AgentChangeError> {
         let stated = manifest.sha256;
-        let _turn = self.turn();
-        let result = self.keep(agent, manifest, component, rollout, order);
+        let _turn = self.lock_changes();
+        let result = self.verify_and_store(agent, manifest, component, rollout, order);
         if let Err(error) = &result
-            && error.is_the_uploads()
+            && error.is_upload_fault()
         {
             self.record_refusal(agent, Some(stated), error, order);
         }
@@ -133,35 +135,39 @@ impl Agents {
         &self,
         agent: &Name,
         number: u64,
-        order: &Order,
-    ) -> Result<Changed, ChangeError> {
-        let _turn = self.turn();
-        let standing = self.standing(agent)?;
-        if standing.rollout.is_none() && self.inner.ground.router.seat(agent).is_none() {
-            return Err(ChangeError::NoAgent(agent.clone()));
+        order: &Requester,
+    ) -> Result<AgentChangeReceipt, AgentChangeError> {
+        let _turn = self.lock_changes();
+        let standing = self.read_status(agent)?;
+        if standing.rollout.is_none() && self.inner.deps.router.find_serving(agent).is_none() {
+            return Err(AgentChangeError::UnknownAgent(agent.clone()));
         }
-        let version = self.load(agent, number, &standing.versions)?;
-        self.serve(&version, number, None, "agent.rollout", &standing, order)
+        let version = self.load_version(agent, number, &standing.versions)?;
+        self.commit_rollout(&version, number, None, "agent.rollout", &standing, order)
     }
 
     /// Lets the version serve that served before the one that serves.
     ///
     /// # Errors
     /// See [`ChangeError`].
-    pub fn roll_back(&self, agent: &Name, order: &Order) -> Result<Changed, ChangeError> {
-        let _turn = self.turn();
-        let standing = self.standing(agent)?;
+    pub fn roll_back(
+        &self,
+        agent: &Name,
+        order: &Requester,
+    ) -> Result<AgentChangeReceipt, AgentChangeError> {
+        let _turn = self.lock_changes();
+        let standing = self.read_status(agent)?;
         let Some(rollout) = &standing.rollout else {
-            return Err(match self.inner.ground.router.seat(agent) {
-                Some(_) => ChangeError::NoPrevious(agent.clone()),
-                None => ChangeError::NoAgent(agent.clone()),
+            return Err(match self.inner.deps.router.find_serving(agent) {
+                Some(_) => AgentChangeError::NoPreviousVersion(agent.clone()),
+                None => AgentChangeError::UnknownAgent(agent.clone()),
             });
         };
         let number = rollout
             .previous
-            .ok_or_else(|| ChangeError::NoPrevious(agent.clone()))?;
-        let version = self.load(agent, number, &standing.versions)?;
-        self.serve(&version, number, None, "agent.rollback", &standing, order)
+            .ok_or_else(|| AgentChangeError::NoPreviousVersion(agent.clone()))?;
+        let version = self.load_version(agent, number, &standing.versions)?;
+        self.commit_rollout(&version, number, None, "agent.rollback", &standing, order)
     }
 
     /// Lets no version of an agent serve any more. Its versions and its state stay. Signals that wait for it fail, if `force`; without it
@@ -169,32 +175,37 @@ impl Agents {
     ///
     /// # Errors
     /// See [`ChangeError`].
-    pub fn delete(&self, agent: &Name, force: bool, order: &Order) -> Result<u64, ChangeError> {
-        let _turn = self.turn();
-        let ground = &self.inner.ground;
-        let standing = self.standing(agent)?;
-        let serving = self.serving(agent, standing.rollout.as_ref());
+    pub fn delete_agent(
+        &self,
+        agent: &Name,
+        force: bool,
+        order: &Requester,
+    ) -> Result<u64, AgentChangeError> {
+        let _turn = self.lock_changes();
+        let ground = &self.inner.deps;
+        let standing = self.read_status(agent)?;
+        let serving = self.serving_version(agent, standing.rollout.as_ref());
         let waiting = ground.store.pending_count(agent)?;
         if serving.is_none() && waiting == 0 {
-            return Err(ChangeError::NoAgent(agent.clone()));
+            return Err(AgentChangeError::UnknownAgent(agent.clone()));
         }
-        let refused = |waiting| ChangeError::Waiting {
+        let refused = |waiting| AgentChangeError::PendingDeliveries {
             agent: agent.clone(),
             waiting,
         };
         if waiting > 0 && !force {
             return Err(refused(waiting));
         }
-        let tried = ground.router.try_out(agent, None);
-        let served = ground.router.vacate(agent);
-        self.watch(agent);
+        let tried = ground.router.set_canary(agent, None);
+        let served = ground.router.remove_serving(agent);
+        self.update_watchdog(agent);
         // Whatever fails from here on gives the seat back.
         let result = served
             .as_ref()
             .map_or(Ok(()), |served| {
-                drained(served, served);
+                wait_until_drained(served, served);
                 if let Some(tried) = &tried {
-                    drained(tried, &tried.agent);
+                    wait_until_drained(tried, &tried.agent);
                 }
                 // What was accepted between the look and the end of the seat is not to be lost without a word either.
                 match ground.store.pending_count(agent)? {
@@ -215,30 +226,30 @@ impl Agents {
                 };
                 let body =
                     json!({"order": "agent.delete", "previous": serving, "waiting": waiting});
-                let settle = AgentChange::Settle {
+                let settle = AgentChange::CloseDeliveries {
                     agent: agent.clone(),
                     at: now,
                 };
                 let changes = vec![AgentChange::Rollout(rollout), settle];
                 Ok(ground
                     .store
-                    .commit(unit(agent, changes, body, order, now))?)
+                    .commit(change_unit(agent, changes, body, order, now))?)
             });
         match result {
             Ok(receipt) => {
-                let settled = usize::try_from(receipt.settled).unwrap_or(usize::MAX);
-                ground.router.delete(agent, settled);
+                let settled = usize::try_from(receipt.closed_deliveries).unwrap_or(usize::MAX);
+                ground.router.delete_agent(agent, settled);
                 tracing::info!(%agent, by = order.by, settled, "agent deleted");
-                Ok(receipt.settled)
+                Ok(receipt.closed_deliveries)
             }
             Err(error) => {
                 if let Some(served) = served {
-                    ground.router.install(served)?;
-                    self.watch(agent);
+                    ground.router.install_agent(served)?;
+                    self.update_watchdog(agent);
                 }
                 if let Some(tried) = tried {
                     let again = Canary::new(Arc::clone(&tried.agent), tried.number, tried.share);
-                    let _ = ground.router.try_out(agent, Some(again));
+                    let _ = ground.router.set_canary(agent, Some(again));
                 }
                 Err(error)
             }
@@ -249,12 +260,12 @@ impl Agents {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub fn standing(&self, agent: &Name) -> Result<Standing, ReadError> {
-        let store = &self.inner.ground.store;
-        Ok(Standing {
+    pub fn read_status(&self, agent: &Name) -> Result<AgentStatus, ReadError> {
+        let store = &self.inner.deps.store;
+        Ok(AgentStatus {
             versions: store.agent_versions(agent)?,
-            rollout: store.agent_rollout(agent)?,
-            refused: self.inner.refusals.last(agent),
+            rollout: store.rollout_for(agent)?,
+            refused: self.inner.refusals.get(agent),
         })
     }
 
@@ -262,52 +273,54 @@ impl Agents {
     ///
     /// # Errors
     /// See [`ChangeError`].
-    pub fn component(&self, agent: &Name, number: u64) -> Result<Vec<u8>, ChangeError> {
-        let versions = self.inner.ground.store.agent_versions(agent)?;
-        self.read_back(agent, number, &versions)
+    pub fn read_component(&self, agent: &Name, number: u64) -> Result<Vec<u8>, AgentChangeError> {
+        let versions = self.inner.deps.store.agent_versions(agent)?;
+        self.read_version(agent, number, &versions)
             .map(|(_, component)| component)
     }
 
     /// Records that an upload was refused before it could be looked at.
-    pub fn refuse(&self, agent: &Name, reason: String, order: &Order) {
-        let error = ChangeError::Manifest(reason);
+    pub fn refuse_upload(&self, agent: &Name, reason: String, order: &Requester) {
+        let error = AgentChangeError::Manifest(reason);
         self.record_refusal(agent, None, &error, order);
     }
 
-    fn turn(&self) -> MutexGuard<'_, ()> {
-        lock(&self.inner.change)
+    fn lock_changes(&self) -> MutexGuard<'_, ()> {
+        lock(&self.inner.change_lock)
     }
 
-    fn keep(
+    fn verify_and_store(
         &self,
         agent: &Name,
         manifest: Manifest,
         component: Vec<u8>,
         rollout: bool,
-        order: &Order,
-    ) -> Result<Changed, ChangeError> {
-        manifest.check().map_err(ChangeError::Manifest)?;
+        order: &Requester,
+    ) -> Result<AgentChangeReceipt, AgentChangeError> {
+        manifest
+            .check_fields()
+            .map_err(AgentChangeError::Manifest)?;
         if manifest.name != *agent {
-            return Err(ChangeError::OtherName {
+            return Err(AgentChangeError::NameMismatch {
                 expected: agent.clone(),
                 found: manifest.name,
             });
         }
         let manifest_json = serde_json::to_string(&manifest)
-            .map_err(|error| ChangeError::Manifest(error.to_string()))?;
+            .map_err(|error| AgentChangeError::Manifest(error.to_string()))?;
         let ceiling = self.inner.ceiling.load_full();
-        let ground = &self.inner.ground;
+        let ground = &self.inner.deps;
         let version = Agent::load(&ground.engine, &component, manifest, &ceiling)?;
         let version = Arc::new(version);
-        self.try_heartbeat(&version)?;
-        let standing = self.standing(agent)?;
+        self.check_heartbeat(&version)?;
+        let standing = self.read_status(agent)?;
         let known = standing
             .versions
             .iter()
             .find(|known| known.sha256 == version.digest() && known.manifest_json == manifest_json);
         let number = known.map_or(last_number(&standing) + 1, |known| known.number);
         let now = Millis::now();
-        let new = known.is_none().then(|| NewVersion {
+        let new = known.is_none().then(|| NewAgentVersion {
             agent: agent.clone(),
             number,
             sha256: version.digest(),
@@ -315,12 +328,12 @@ impl Agents {
             manifest_json,
             by: order.by.clone(),
             at: now,
-            keep: ground.keep,
+            keep: ground.versions_kept,
         });
         if rollout {
-            return self.serve(&version, number, new, "agent.upload", &standing, order);
+            return self.commit_rollout(&version, number, new, "agent.upload", &standing, order);
         }
-        let serving = self.serving(agent, standing.rollout.as_ref());
+        let serving = self.serving_version(agent, standing.rollout.as_ref());
         let previous = standing.rollout.as_ref().and_then(|it| it.previous);
         let rollout = Rollout {
             agent: agent.clone(),
@@ -340,8 +353,8 @@ impl Agents {
         changes.extend(new.map(AgentChange::Version));
         ground
             .store
-            .commit(unit(agent, changes, body, order, now))?;
-        Ok(Changed {
+            .commit(change_unit(agent, changes, body, order, now))?;
+        Ok(AgentChangeReceipt {
             agent: agent.clone(),
             number,
             sha256: version.digest(),
@@ -353,19 +366,19 @@ impl Agents {
     }
 
     /// Records that a version serves, then lets it.
-    fn serve(
+    fn commit_rollout(
         &self,
         version: &Arc<Agent>,
         number: u64,
-        new: Option<NewVersion>,
+        new: Option<NewAgentVersion>,
         what: &str,
-        standing: &Standing,
-        order: &Order,
-    ) -> Result<Changed, ChangeError> {
-        let ground = &self.inner.ground;
+        standing: &AgentStatus,
+        order: &Requester,
+    ) -> Result<AgentChangeReceipt, AgentChangeError> {
+        let ground = &self.inner.deps;
         let agent = &version.manifest().name;
         let now = Millis::now();
-        let before = self.serving(agent, standing.rollout.as_ref());
+        let before = self.serving_version(agent, standing.rollout.as_ref());
         let stood = standing.rollout.as_ref().and_then(|it| it.previous);
         let previous = match before {
             Some(before) if before != number => Some(before),
@@ -387,7 +400,7 @@ impl Agents {
         // The rollout first: what it says serves, and served, is not dropped to make room.
         let mut changes = vec![AgentChange::Rollout(rollout)];
         changes.extend(new.map(AgentChange::Version));
-        let changed = Changed {
+        let changed = AgentChangeReceipt {
             agent: agent.clone(),
             number,
             sha256: version.digest(),
@@ -397,83 +410,87 @@ impl Agents {
             drained: false,
         };
         let unit = Unit {
-            idempotency: once(order, &changed),
-            ..unit(agent, changes, body, order, now)
+            idempotency: idempotency_record(order, &changed),
+            ..change_unit(agent, changes, body, order, now)
         };
         match ground.store.commit(unit) {
             Ok(_) => {}
-            Err(CommitError::Seen(first)) => return again(first, order),
+            Err(CommitError::AlreadyAnswered(first)) => return repeated_receipt(first, order),
             Err(error) => return Err(error.into()),
         }
-        let served = ground.router.install(Arc::clone(version))?;
-        let tried = ground.router.try_out(agent, None);
-        self.watch(agent);
-        let drained = served.is_none_or(|served| drained(&served, &served))
-            && tried.is_none_or(|tried| drained(&tried, &tried.agent));
+        let served = ground.router.install_agent(Arc::clone(version))?;
+        let tried = ground.router.set_canary(agent, None);
+        self.update_watchdog(agent);
+        let drained = served.is_none_or(|served| wait_until_drained(&served, &served))
+            && tried.is_none_or(|tried| wait_until_drained(&tried, &tried.agent));
         tracing::info!(%agent, number, version = version.manifest().version, by = order.by, what, drained, "agent rolled out");
-        Ok(Changed { drained, ..changed })
+        Ok(AgentChangeReceipt { drained, ..changed })
     }
 
     /// The version that serves: as was said, else the directory's, if it is there.
-    fn serving(&self, agent: &Name, rollout: Option<&Rollout>) -> Option<u64> {
+    fn serving_version(&self, agent: &Name, rollout: Option<&Rollout>) -> Option<u64> {
         match rollout {
             Some(rollout) => rollout.serving,
-            None => self.inner.ground.router.seat(agent).map(|_| 0),
+            None => self.inner.deps.router.find_serving(agent).map(|_| 0),
         }
     }
 
-    fn watch(&self, changed: &Name) {
-        let ground = &self.inner.ground;
-        let agents = ground.router.seats();
+    fn update_watchdog(&self, changed: &Name) {
+        let ground = &self.inner.deps;
+        let agents = ground.router.list_serving();
         let agents = agents.into_iter().map(|seat| seat.agent).collect();
-        ground.watchdog.watch(agents, changed);
+        ground.watchdog.set_agents(agents, changed);
     }
 
-    fn load(
+    fn load_version(
         &self,
         agent: &Name,
         number: u64,
         versions: &[AgentVersion],
-    ) -> Result<Arc<Agent>, ChangeError> {
+    ) -> Result<Arc<Agent>, AgentChangeError> {
         let ceiling = self.inner.ceiling.load_full();
-        let ground = &self.inner.ground;
+        let ground = &self.inner.deps;
         let version = if number == 0 {
-            let dir = ground.dir.as_deref();
-            let dir = dir.ok_or_else(|| ChangeError::Directory("none is configured".to_owned()))?;
-            start::find(&ground.engine, dir, agent, &ceiling).map_err(ChangeError::Directory)?
+            let dir = ground.agents_dir.as_deref();
+            let dir =
+                dir.ok_or_else(|| AgentChangeError::Directory("none is configured".to_owned()))?;
+            start::load_from_directory(&ground.engine, dir, agent, &ceiling)
+                .map_err(AgentChangeError::Directory)?
         } else {
-            let (manifest, component) = self.read_back(agent, number, versions)?;
+            let (manifest, component) = self.read_version(agent, number, versions)?;
             Agent::load(&ground.engine, &component, manifest, &ceiling)?
         };
         let version = Arc::new(version);
-        self.try_heartbeat(&version)?;
+        self.check_heartbeat(&version)?;
         Ok(version)
     }
 
-    fn read_back(
+    fn read_version(
         &self,
         agent: &Name,
         number: u64,
         versions: &[AgentVersion],
-    ) -> Result<(Manifest, Vec<u8>), ChangeError> {
+    ) -> Result<(Manifest, Vec<u8>), AgentChangeError> {
         let version = versions
             .iter()
             .find(|version| version.number == number)
-            .ok_or_else(|| ChangeError::NoVersion {
+            .ok_or_else(|| AgentChangeError::UnknownVersion {
                 agent: agent.clone(),
                 number,
                 kept: versions.iter().map(|version| version.number).collect(),
             })?;
-        start::read_back(&self.inner.ground.store, version).map_err(|problem| ChangeError::Broken {
-            agent: agent.clone(),
-            number,
-            problem,
+        start::read_version(&self.inner.deps.store, version).map_err(|problem| {
+            AgentChangeError::CorruptVersion {
+                agent: agent.clone(),
+                number,
+                problem,
+            }
         })
     }
 
     /// Takes a heartbeat of a version that does not serve, on a thread of its own: a slow guest lowers its thread's priority for good.
-    fn try_heartbeat(&self, version: &Arc<Agent>) -> Result<(), ChangeError> {
-        let ground = &self.inner.ground;
+    fn check_heartbeat(&self, version: &Arc<Agent>) -> Result<(), AgentChangeError> {
+        let ground = &self.inner.deps;
         let services = LiveServices {
             hrm: ground.hrm.clone(),
             store: ground.store.clone(),
@@ -481,15 +498,15 @@ impl Agents {
             trace_id: TraceId::fresh(),
             causal_depth: 0,
         };
-        let budget = HEARTBEAT.min(version.limits().deadline);
+        let budget = HEARTBEAT_TIMEOUT.min(version.limits().deadline);
         let taken = std::thread::scope(|scope| {
-            let heart =
-                scope.spawn(|| version.heartbeat(Arc::new(services), Instant::now() + budget));
+            let heart = scope
+                .spawn(|| version.check_heartbeat(Arc::new(services), Instant::now() + budget));
             heart.join()
         });
         match taken {
-            Ok(result) => result.map_err(ChangeError::Heartbeat),
-            Err(_) => Err(ChangeError::Heartbeat(InvocationFailure::Start(
+            Ok(result) => result.map_err(AgentChangeError::Heartbeat),
+            Err(_) => Err(AgentChangeError::Heartbeat(InvocationFailure::Start(
                 "the host failed to take it".to_owned(),
             ))),
         }
@@ -499,18 +516,18 @@ impl Agents {
         &self,
         agent: &Name,
         sha256: Option<Digest>,
-        error: &ChangeError,
-        order: &Order,
+        error: &AgentChangeError,
+        order: &Requester,
     ) {
         let now = Millis::now();
         let reason = error.to_string();
         tracing::warn!(%agent, by = order.by, reason, "an upload was refused");
         let body = json!({"order": "agent.refused", "sha256": sha256, "refusal": reason});
-        let recorded = self
-            .inner
-            .ground
-            .store
-            .commit(unit(agent, Vec::new(), body, order, now));
+        let recorded =
+            self.inner
+                .deps
+                .store
+                .commit(change_unit(agent, Vec::new(), body, order, now));
         if let Err(error) = recorded {
             tracing::error!(%agent, %error, "a refused upload could not be recorded");
         }
@@ -520,18 +537,18 @@ impl Agents {
             sha256,
             reason,
         };
-        self.inner.refusals.remember(agent, refusal);
+        self.inner.refusals.record(agent, refusal);
     }
 }
 
-fn last_number(standing: &Standing) -> u64 {
+fn last_number(standing: &AgentStatus) -> u64 {
     let kept = standing.versions.first().map_or(0, |newest| newest.number);
     let given = standing.rollout.as_ref().map_or(0, |it| it.last_number);
     kept.max(given)
 }
 
 /// Waits until nobody but the caller holds a version's handle: then nothing of it is under way.
-fn drained<T>(handle: &Arc<T>, version: &Agent) -> bool {
+fn wait_until_drained<T>(handle: &Arc<T>, version: &Agent) -> bool {
     let until = Instant::now() + version.limits().deadline + DRAIN_SLACK;
     while Arc::strong_count(handle) > 1 {
         if Instant::now() >= until {
@@ -543,8 +560,11 @@ fn drained<T>(handle: &Arc<T>, version: &Agent) -> bool {
 }
 
 /// What answers a repetition of an order.
-fn once(order: &Order, changed: &Changed) -> Option<IdempotencyRecord> {
-    let (key, request) = order.key.clone()?;
+fn idempotency_record(
+    order: &Requester,
+    changed: &AgentChangeReceipt,
+) -> Option<IdempotencyRecord> {
+    let (key, request) = order.idempotency_key.clone()?;
     Some(IdempotencyRecord {
         scope: format!("agents:{}", order.by),
         key,
@@ -554,22 +574,25 @@ fn once(order: &Order, changed: &Changed) -> Option<IdempotencyRecord> {
 }
 
 /// The first answer to an order that was carried out before.
-fn again(first: IdempotencyRecord, order: &Order) -> Result<Changed, ChangeError> {
+fn repeated_receipt(
+    first: IdempotencyRecord,
+    order: &Requester,
+) -> Result<AgentChangeReceipt, AgentChangeError> {
     let same = order
-        .key
+        .idempotency_key
         .as_ref()
         .is_some_and(|(_, request)| *request == first.request);
     match serde_json::from_str(&first.answer) {
         Ok(changed) if same => Ok(changed),
-        _ => Err(CommitError::Seen(first).into()),
+        _ => Err(CommitError::AlreadyAnswered(first).into()),
     }
 }
 
-fn unit(
+fn change_unit(
     agent: &Name,
     agents: Vec<AgentChange>,
     mut body: serde_json::Value,
-    order: &Order,
+    order: &Requester,
     now: Millis,
 ) -> Unit {
     let what = body["order"].as_str().map(str::to_owned);

@@ -10,7 +10,7 @@ use ark_store::{AgentChange, AgentVersion, CommitError, ReadError, Rollout, Stor
 
 /// Why an agent was left out.
 #[derive(Debug, thiserror::Error)]
-pub enum AgentError {
+pub enum LoadAgentError {
     /// Its manifest.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
@@ -29,7 +29,7 @@ pub enum AgentError {
 
 /// An agent that was left out.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
-pub struct Refused {
+pub struct RefusedAgent {
     /// Its manifest.
     #[schema(value_type = String)]
     pub manifest: PathBuf,
@@ -39,7 +39,7 @@ pub struct Refused {
 
 /// Why the agents cannot be found at all.
 #[derive(Debug, thiserror::Error)]
-pub enum StartingAgents {
+pub enum LoadAgentsError {
     /// The agents' directory.
     #[error("the agents' directory {dir}: {source}", dir = dir.display())]
     Directory {
@@ -50,7 +50,7 @@ pub enum StartingAgents {
     },
     /// Two agents of one name.
     #[error("two manifests name an agent {0}; names must be unique")]
-    TwoAgents(Name),
+    DuplicateName(Name),
     /// The store cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -61,13 +61,13 @@ pub enum StartingAgents {
 
 /// What a start finds.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct LoadedAgents {
     /// The agents that serve, by name.
     pub agents: Vec<Arc<Agent>>,
     /// Versions of them that are on trial.
     pub canaries: Vec<Canary>,
     /// Those that were left out.
-    pub refused: Vec<Refused>,
+    pub refused: Vec<RefusedAgent>,
 }
 
 /// Loads every agent that is to serve, in the order of their names, and what is on trial. One that is refused does not keep the others out,
@@ -80,16 +80,16 @@ pub fn load_all(
     store: &Store,
     dir: Option<&Path>,
     ceiling: &Limits,
-) -> Result<Found, StartingAgents> {
-    let rollouts = store.agent_rollouts()?;
-    let Found {
+) -> Result<LoadedAgents, LoadAgentsError> {
+    let rollouts = store.all_rollouts()?;
+    let LoadedAgents {
         mut agents,
         mut canaries,
         mut refused,
-    } = Found::default();
+    } = LoadedAgents::default();
     if let Some(dir) = dir {
-        for path in manifests(dir)? {
-            let elsewhere = Manifest::read(&path).is_ok_and(|manifest| {
+        for path in list_manifests(dir)? {
+            let elsewhere = Manifest::read_file(&path).is_ok_and(|manifest| {
                 let said = rollouts.iter().find(|it| it.agent == manifest.name);
                 said.is_some_and(|rollout| rollout.serving != Some(0))
             });
@@ -99,7 +99,7 @@ pub fn load_all(
             }
             match load_agent(engine, &path, ceiling) {
                 Ok(agent) => agents.push(Arc::new(agent)),
-                Err(error) => refused.push(Refused {
+                Err(error) => refused.push(RefusedAgent {
                     manifest: path,
                     reason: error.to_string(),
                 }),
@@ -108,11 +108,11 @@ pub fn load_all(
     }
     for rollout in &rollouts {
         match rollout.serving {
-            None => settle(store, &rollout.agent)?,
+            None => close_deliveries(store, &rollout.agent)?,
             Some(0) => {}
-            Some(number) => match uploaded(engine, store, rollout, number, ceiling) {
+            Some(number) => match load_uploaded(engine, store, rollout, number, ceiling) {
                 Ok(agent) => agents.push(Arc::new(agent)),
-                Err(reason) => refused.push(Refused {
+                Err(reason) => refused.push(RefusedAgent {
                     manifest: format!("{} (uploaded version {number})", rollout.agent).into(),
                     reason,
                 }),
@@ -124,12 +124,12 @@ pub fn load_all(
         let number = trial.number;
         let version = match (number, dir) {
             (0, None) => Err("no agents' directory is configured".to_owned()),
-            (0, Some(dir)) => find(engine, dir, &rollout.agent, ceiling),
-            _ => uploaded(engine, store, rollout, number, ceiling),
+            (0, Some(dir)) => load_from_directory(engine, dir, &rollout.agent, ceiling),
+            _ => load_uploaded(engine, store, rollout, number, ceiling),
         };
         match version {
             Ok(agent) => canaries.push(Canary::new(Arc::new(agent), number, trial.share)),
-            Err(reason) => refused.push(Refused {
+            Err(reason) => refused.push(RefusedAgent {
                 manifest: format!("{} (version {number}, on trial)", rollout.agent).into(),
                 reason,
             }),
@@ -138,12 +138,12 @@ pub fn load_all(
     for refused in &refused {
         tracing::error!(manifest = %refused.manifest.display(), reason = refused.reason, "agent refused");
     }
-    crate::router::check_unique(&agents).map_err(StartingAgents::TwoAgents)?;
+    crate::router::check_unique_names(&agents).map_err(LoadAgentsError::DuplicateName)?;
     agents.sort_by(|one, other| one.manifest().name.cmp(&other.manifest().name));
     for agent in &agents {
         tracing::info!(agent = %agent.manifest().name, version = agent.manifest().version, sha256 = %agent.digest(), "agent loaded");
     }
-    Ok(Found {
+    Ok(LoadedAgents {
         agents,
         canaries,
         refused,
@@ -151,11 +151,11 @@ pub fn load_all(
 }
 
 /// A deletion that was cut short by the end of the host may have left deliveries that nobody will ever take.
-fn settle(store: &Store, agent: &Name) -> Result<(), StartingAgents> {
+fn close_deliveries(store: &Store, agent: &Name) -> Result<(), LoadAgentsError> {
     if store.pending_count(agent)? == 0 {
         return Ok(());
     }
-    let settle = AgentChange::Settle {
+    let settle = AgentChange::CloseDeliveries {
         agent: agent.clone(),
         at: Millis::now(),
     };
@@ -163,11 +163,11 @@ fn settle(store: &Store, agent: &Name) -> Result<(), StartingAgents> {
         agents: vec![settle],
         ..Unit::default()
     })?;
-    tracing::warn!(%agent, settled = receipt.settled, "deliveries to a deleted agent were settled as failed");
+    tracing::warn!(%agent, settled = receipt.closed_deliveries, "deliveries to a deleted agent were settled as failed");
     Ok(())
 }
 
-fn uploaded(
+fn load_uploaded(
     engine: &Engine,
     store: &Store,
     rollout: &Rollout,
@@ -179,12 +179,12 @@ fn uploaded(
         .map_err(|error| error.to_string())?;
     let version = versions.iter().find(|version| version.number == number);
     let version = version.ok_or("it is not kept")?;
-    let (manifest, component) = read_back(store, version)?;
+    let (manifest, component) = read_version(store, version)?;
     Agent::load(engine, &component, manifest, ceiling).map_err(|error| error.to_string())
 }
 
 /// A version's manifest and component, as they were uploaded.
-pub(super) fn read_back(
+pub(super) fn read_version(
     store: &Store,
     version: &AgentVersion,
 ) -> Result<(Manifest, Vec<u8>), String> {
@@ -194,29 +194,29 @@ pub(super) fn read_back(
         .agent_component(version.sha256)
         .map_err(|error| error.to_string())?
         .ok_or("its component is not kept")?;
-    if Digest::of(&component) != version.sha256 {
+    if Digest::hash_bytes(&component) != version.sha256 {
         return Err("its component was changed on disk: its SHA-256 is another".to_owned());
     }
     Ok((manifest, component))
 }
 
 /// The directory's version of an agent.
-pub(super) fn find(
+pub(super) fn load_from_directory(
     engine: &Engine,
     dir: &Path,
     agent: &Name,
     ceiling: &Limits,
 ) -> Result<Agent, String> {
-    let paths = manifests(dir).map_err(|error| error.to_string())?;
+    let paths = list_manifests(dir).map_err(|error| error.to_string())?;
     let path = paths
         .into_iter()
-        .find(|path| Manifest::read(path).is_ok_and(|manifest| manifest.name == *agent))
+        .find(|path| Manifest::read_file(path).is_ok_and(|manifest| manifest.name == *agent))
         .ok_or_else(|| format!("{} has no manifest of {agent}", dir.display()))?;
     load_agent(engine, &path, ceiling).map_err(|error| error.to_string())
 }
 
-fn manifests(dir: &Path) -> Result<Vec<PathBuf>, StartingAgents> {
-    let failed = |source| StartingAgents::Directory {
+fn list_manifests(dir: &Path) -> Result<Vec<PathBuf>, LoadAgentsError> {
+    let failed = |source| LoadAgentsError::Directory {
         dir: dir.to_owned(),
         source,
     };
@@ -238,10 +238,14 @@ fn manifests(dir: &Path) -> Result<Vec<PathBuf>, StartingAgents> {
 ///
 /// # Errors
 /// See [`AgentError`].
-pub fn load_agent(engine: &Engine, manifest: &Path, ceiling: &Limits) -> Result<Agent, AgentError> {
-    let parsed = Manifest::read(manifest)?;
+pub fn load_agent(
+    engine: &Engine,
+    manifest: &Path,
+    ceiling: &Limits,
+) -> Result<Agent, LoadAgentError> {
+    let parsed = Manifest::read_file(manifest)?;
     let path = manifest.with_file_name(&parsed.component);
-    let unreadable = |source| AgentError::Unreadable {
+    let unreadable = |source| LoadAgentError::Unreadable {
         path: path.clone(),
         source,
     };

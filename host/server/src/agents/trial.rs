@@ -5,8 +5,8 @@
 use serde_json::json;
 
 use super::{
-    AgentChange, Agents, ChangeError, Changed, Order, Standing, Unit, again, drained, last_number,
-    once, unit,
+    AgentChange, AgentChangeError, AgentChangeReceipt, AgentStatus, Agents, Requester, Unit,
+    change_unit, idempotency_record, last_number, repeated_receipt, wait_until_drained,
 };
 use crate::router::Canary;
 use ark_model::ids::{Digest, Millis, Name};
@@ -18,26 +18,26 @@ impl Agents {
     ///
     /// # Errors
     /// See [`ChangeError`].
-    pub fn try_out(
+    pub fn start_trial(
         &self,
         agent: &Name,
         trial: Trial,
-        order: &Order,
-    ) -> Result<Changed, ChangeError> {
-        let _turn = self.turn();
-        let standing = self.standing(agent)?;
-        let serving = self.serving(agent, standing.rollout.as_ref());
-        let serving = serving.ok_or_else(|| ChangeError::NoAgent(agent.clone()))?;
+        order: &Requester,
+    ) -> Result<AgentChangeReceipt, AgentChangeError> {
+        let _turn = self.lock_changes();
+        let standing = self.read_status(agent)?;
+        let serving = self.serving_version(agent, standing.rollout.as_ref());
+        let serving = serving.ok_or_else(|| AgentChangeError::UnknownAgent(agent.clone()))?;
         if serving == trial.number {
-            return Err(ChangeError::Serves {
+            return Err(AgentChangeError::AlreadyServing {
                 agent: agent.clone(),
                 number: serving,
             });
         }
-        let version = self.load(agent, trial.number, &standing.versions)?;
+        let version = self.load_version(agent, trial.number, &standing.versions)?;
         let sha256 = version.digest();
         let canary = Canary::new(version, trial.number, trial.share);
-        self.set_trial(
+        self.commit_trial(
             agent,
             serving,
             Some(canary),
@@ -52,17 +52,21 @@ impl Agents {
     ///
     /// # Errors
     /// See [`ChangeError`].
-    pub fn end_trial(&self, agent: &Name, order: &Order) -> Result<Changed, ChangeError> {
-        let _turn = self.turn();
-        let standing = self.standing(agent)?;
-        let serving = self.serving(agent, standing.rollout.as_ref());
-        let serving = serving.ok_or_else(|| ChangeError::NoAgent(agent.clone()))?;
-        let seat = self.inner.ground.router.seat(agent);
+    pub fn end_trial(
+        &self,
+        agent: &Name,
+        order: &Requester,
+    ) -> Result<AgentChangeReceipt, AgentChangeError> {
+        let _turn = self.lock_changes();
+        let standing = self.read_status(agent)?;
+        let serving = self.serving_version(agent, standing.rollout.as_ref());
+        let serving = serving.ok_or_else(|| AgentChangeError::UnknownAgent(agent.clone()))?;
+        let seat = self.inner.deps.router.find_serving(agent);
         let canary = seat.and_then(|seat| seat.canary());
-        let canary = canary.ok_or_else(|| ChangeError::NoTrial(agent.clone()))?;
+        let canary = canary.ok_or_else(|| AgentChangeError::NoTrial(agent.clone()))?;
         let (number, sha256) = (canary.number, canary.agent.digest());
         drop(canary);
-        self.set_trial(agent, serving, None, number, sha256, &standing, order)
+        self.commit_trial(agent, serving, None, number, sha256, &standing, order)
     }
 
     /// Records that a version is on trial, or none any more, then lets it handle its share.
@@ -70,17 +74,17 @@ impl Agents {
         clippy::too_many_arguments,
         reason = "what is on trial, and what the record says of it"
     )]
-    fn set_trial(
+    fn commit_trial(
         &self,
         agent: &Name,
         serving: u64,
         canary: Option<Canary>,
         number: u64,
         sha256: Digest,
-        standing: &Standing,
-        order: &Order,
-    ) -> Result<Changed, ChangeError> {
-        let ground = &self.inner.ground;
+        standing: &AgentStatus,
+        order: &Requester,
+    ) -> Result<AgentChangeReceipt, AgentChangeError> {
+        let ground = &self.inner.deps;
         let now = Millis::now();
         let trial = canary.as_ref().map(|canary| Trial {
             number: canary.number,
@@ -101,7 +105,7 @@ impl Agents {
             "share": trial.map(|trial| trial.share),
         });
         let changes = vec![AgentChange::Rollout(rollout)];
-        let changed = Changed {
+        let changed = AgentChangeReceipt {
             agent: agent.clone(),
             number,
             sha256,
@@ -111,17 +115,17 @@ impl Agents {
             drained: false,
         };
         let unit = Unit {
-            idempotency: once(order, &changed),
-            ..unit(agent, changes, body, order, now)
+            idempotency: idempotency_record(order, &changed),
+            ..change_unit(agent, changes, body, order, now)
         };
         match ground.store.commit(unit) {
             Ok(_) => {}
-            Err(CommitError::Seen(first)) => return again(first, order),
+            Err(CommitError::AlreadyAnswered(first)) => return repeated_receipt(first, order),
             Err(error) => return Err(error.into()),
         }
-        let tried = ground.router.try_out(agent, canary);
-        let drained = tried.is_none_or(|tried| drained(&tried, &tried.agent));
+        let tried = ground.router.set_canary(agent, canary);
+        let drained = tried.is_none_or(|tried| wait_until_drained(&tried, &tried.agent));
         tracing::info!(%agent, number, share = ?trial.map(|trial| trial.share.get()), by = order.by, drained, "canary");
-        Ok(Changed { drained, ..changed })
+        Ok(AgentChangeReceipt { drained, ..changed })
     }
 }

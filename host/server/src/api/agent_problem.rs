@@ -2,13 +2,13 @@
 
 use axum::http::StatusCode;
 
-use crate::agents::ChangeError;
+use crate::agents::AgentChangeError;
 use ark_runtime::LoadError;
 
 use super::problem::Problem;
 
-impl From<ChangeError> for Problem {
-    fn from(error: ChangeError) -> Self {
+impl From<AgentChangeError> for Problem {
+    fn from(error: AgentChangeError) -> Self {
         let detail = error.to_string();
         let refused = |field: &str, remedy: &str| {
             let title = "The version is refused; what served goes on";
@@ -21,30 +21,30 @@ impl From<ChangeError> for Problem {
             .at(field, remedy)
         };
         match error {
-            ChangeError::Manifest(_) => refused("manifest", "correct the manifest"),
-            ChangeError::OtherName { .. } => {
+            AgentChangeError::Manifest(_) => refused("manifest", "correct the manifest"),
+            AgentChangeError::NameMismatch { .. } => {
                 refused("manifest.name", "upload it under its own name")
             }
-            ChangeError::Load(LoadError::WrongDigest { .. }) => {
+            AgentChangeError::Load(LoadError::WrongDigest { .. }) => {
                 refused("manifest.sha256", "state the SHA-256 of these bytes")
             }
-            ChangeError::Load(LoadError::WrongMetadata { field, .. }) => refused(
+            AgentChangeError::Load(LoadError::WrongMetadata { field, .. }) => refused(
                 &format!("manifest.{field}"),
                 "let manifest and component agree",
             ),
-            ChangeError::Load(LoadError::Limits(limit)) => refused(
+            AgentChangeError::Load(LoadError::Limits(limit)) => refused(
                 &format!("manifest.limits.{}", limit.field),
                 "stay within the operator's ceiling (GET /v1/watchdog)",
             ),
-            ChangeError::Load(_) => refused("component", "see `ark inspect FILE`"),
-            ChangeError::Heartbeat(_) => refused("component", "see `ark agent test`"),
-            ChangeError::NoAgent(_) => {
+            AgentChangeError::Load(_) => refused("component", "see `ark inspect FILE`"),
+            AgentChangeError::Heartbeat(_) => refused("component", "see `ark agent test`"),
+            AgentChangeError::UnknownAgent(_) => {
                 Self::not_found(detail).at("name", "GET /v1/agents lists them")
             }
-            ChangeError::NoVersion { .. } => {
+            AgentChangeError::UnknownVersion { .. } => {
                 Self::not_found(detail).at("number", "GET /v1/agents/{name} lists the versions")
             }
-            ChangeError::NoPrevious(_) | ChangeError::Directory(_) => Self::new(
+            AgentChangeError::NoPreviousVersion(_) | AgentChangeError::Directory(_) => Self::new(
                 StatusCode::CONFLICT,
                 "no-such-version",
                 "There is no version to serve",
@@ -54,31 +54,31 @@ impl From<ChangeError> for Problem {
                 "number",
                 "roll out a version that GET /v1/agents/{name} lists",
             ),
-            ChangeError::Serves { .. } => Self::new(
+            AgentChangeError::AlreadyServing { .. } => Self::new(
                 StatusCode::CONFLICT,
                 "version-serves",
                 "The version serves already",
                 detail,
             )
             .at("number", "try out another version than the one that serves"),
-            ChangeError::NoTrial(_) => Self::new(
+            AgentChangeError::NoTrial(_) => Self::new(
                 StatusCode::CONFLICT,
                 "no-trial",
                 "No version is on trial",
                 detail,
             )
             .at("share", "begin a trial with a number and a share above 0"),
-            ChangeError::Waiting { .. } => Self::new(
+            AgentChangeError::PendingDeliveries { .. } => Self::new(
                 StatusCode::CONFLICT,
                 "signals-wait",
                 "Signals wait for the agent",
                 detail,
             )
             .at("force", "wait until they are handled, or give force=true"),
-            ChangeError::Read(error) => error.into(),
-            ChangeError::Commit(error) => error.into(),
-            ChangeError::Router(error) => error.into(),
-            ChangeError::Broken { .. } => Self::unavailable(detail),
+            AgentChangeError::Read(error) => error.into(),
+            AgentChangeError::Commit(error) => error.into(),
+            AgentChangeError::Router(error) => error.into(),
+            AgentChangeError::CorruptVersion { .. } => Self::unavailable(detail),
         }
     }
 }

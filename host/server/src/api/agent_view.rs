@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::agents::{Refusal, Refused};
+use crate::agents::{Refusal, RefusedAgent};
 use crate::router::Canary;
 use crate::watchdog::HealthView;
 use ark_model::control::Quarantine;
@@ -19,7 +19,7 @@ use ark_store::AgentVersion;
 pub(super) struct AgentPage {
     pub(super) agents: Vec<AgentLine>,
     /// Agents that were left out at the start.
-    pub(super) refused: Vec<Refused>,
+    pub(super) refused: Vec<RefusedAgent>,
     /// The cursor of the page behind it, if there may be one.
     pub(super) next_cursor: Option<String>,
 }

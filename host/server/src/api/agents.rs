@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use utoipa_axum::routes;
 
-use crate::agents::{Changed, Order};
+use crate::agents::{AgentChangeReceipt, Requester};
 use ark_model::check::FieldError;
 use ark_model::form::{Fields, parse_json};
 use ark_model::ids::{Name, Share};
@@ -63,7 +63,7 @@ async fn list(State(api): Shared, query: Asked) -> Result<Response, Problem> {
     let query = query_of(query, &["limit", "cursor"])?;
     let limit = limit_of(&query)?;
     let after = query.get("cursor");
-    let mut seats = api.router.seats();
+    let mut seats = api.router.list_serving();
     seats.retain(|seat| after.is_none_or(|after| seat.name.as_str() > after.as_str()));
     seats.sort_by(|one, other| one.name.cmp(&other.name));
     seats.truncate(limit as usize);
@@ -81,7 +81,7 @@ async fn list(State(api): Shared, query: Asked) -> Result<Response, Problem> {
                 capabilities: manifest.capabilities.clone(),
                 handled: seat.handled.load(Relaxed),
                 failed: seat.failed.load(Relaxed),
-                waiting: seat.waiting(),
+                waiting: seat.waiting_deliveries(),
                 quarantined: api.guards.is_quarantined(&manifest.name),
             }
         })
@@ -117,7 +117,7 @@ const fn yes() -> bool {
     params(("name" = Name, Path, description = "The agent.")),
     request_body = ref("#/components/schemas/UploadRequest"),
     responses(
-        (status = 200, description = "It is kept, and serves if it should.", body = Changed),
+        (status = 200, description = "It is kept, and serves if it should.", body = AgentChangeReceipt),
         (status = 422, description = "The version is refused; what served goes on."),
     ))]
 async fn upload(
@@ -153,7 +153,7 @@ async fn upload(
     let trace_id = order.trace_id;
     let changed = off_reactor(&api, move |api| {
         api.agents
-            .upload(&name, upload.manifest, component, upload.rollout, &order)
+            .upload_version(&name, upload.manifest, component, upload.rollout, &order)
     })
     .await??;
     Ok(json_answer(StatusCode::OK, Some(trace_id), &changed))
@@ -170,7 +170,10 @@ async fn refused(
     let Ok(order) = order(principal, None, None, headers) else {
         return problem;
     };
-    let recorded = off_reactor(api, move |api| api.agents.refuse(&name, reason, &order)).await;
+    let recorded = off_reactor(api, move |api| {
+        api.agents.refuse_upload(&name, reason, &order)
+    })
+    .await;
     recorded.err().unwrap_or(problem)
 }
 
@@ -204,7 +207,7 @@ fn parse(bytes: &[u8]) -> Result<(Upload, Vec<u8>), FieldError> {
     params(("name" = Name, Path, description = "The agent."), Keyed),
     request_body = ref("#/components/schemas/RolloutRequest"),
     responses(
-        (status = 200, description = "It serves.", body = Changed),
+        (status = 200, description = "It serves.", body = AgentChangeReceipt),
         (status = 409, description = "There is no such version to serve."),
         (status = 422, description = "The version is refused, or the idempotency key was used for another request."),
     ))]
@@ -220,16 +223,16 @@ async fn rollout(
     let name = parsed_name(name)?;
     let document = read_json(&headers, body).await?;
     let key = key_of_header(&headers, &format!("rollout {name} {document}"))?;
-    let mut fields = Fields::of(document, "")?;
+    let mut fields = Fields::from_document(document, "")?;
     let number = whole(&mut fields, "number")?.ok_or_else(|| {
         let remedy =
             "give a version's number (GET /v1/agents/{name}), or 0 for the agents' directory";
         FieldError::new("number", "is missing", remedy)
     })?;
-    let (reason, by) = (fields.text("reason")?, fields.text("by")?);
-    fields.finish()?;
+    let (reason, by) = (fields.take_text("reason")?, fields.take_text("by")?);
+    fields.reject_unknown()?;
     let mut order = order(&principal, by, reason.as_deref(), &headers)?;
-    order.key = key.map(|key| (key.key, key.request));
+    order.idempotency_key = key.map(|key| (key.key, key.request_digest));
     let trace_id = order.trace_id;
     let changed =
         off_reactor(&api, move |api| api.agents.roll_out(&name, number, &order)).await??;
@@ -243,7 +246,7 @@ async fn rollout(
     params(("name" = Name, Path, description = "The agent."), Keyed),
     request_body = ref("#/components/schemas/CanaryRequest"),
     responses(
-        (status = 200, description = "It is on trial, or no more.", body = Changed),
+        (status = 200, description = "It is on trial, or no more.", body = AgentChangeReceipt),
         (status = 409, description = "There is no such version, it serves already, or none is on trial."),
         (status = 422, description = "The version is refused, or the idempotency key was used for another request."),
     ))]
@@ -259,14 +262,14 @@ async fn canary(
     let name = parsed_name(name)?;
     let document = read_json(&headers, body).await?;
     let key = key_of_header(&headers, &format!("canary {name} {document}"))?;
-    let mut fields = Fields::of(document, "")?;
+    let mut fields = Fields::from_document(document, "")?;
     let number = whole(&mut fields, "number")?;
-    let share = fields.number("share")?.ok_or_else(|| {
+    let share = fields.take_number("share")?.ok_or_else(|| {
         let remedy = "give the canary's part of the signals, e.g. 0.05 for 5 %; 0 ends the trial";
         FieldError::new("share", "is missing", remedy)
     })?;
-    let (reason, by) = (fields.text("reason")?, fields.text("by")?);
-    fields.finish()?;
+    let (reason, by) = (fields.take_text("reason")?, fields.take_text("by")?);
+    fields.reject_unknown()?;
     let trial = match (Share::new(share), number) {
         (Some(share), Some(number)) => Some(Trial { number, share }),
         (Some(_), None) => {
@@ -288,10 +291,10 @@ async fn canary(
         }
     };
     let mut order = order(&principal, by, reason.as_deref(), &headers)?;
-    order.key = key.map(|key| (key.key, key.request));
+    order.idempotency_key = key.map(|key| (key.key, key.request_digest));
     let trace_id = order.trace_id;
     let changed = off_reactor(&api, move |api| match trial {
-        Some(trial) => api.agents.try_out(&name, trial, &order),
+        Some(trial) => api.agents.start_trial(&name, trial, &order),
         None => api.agents.end_trial(&name, &order),
     })
     .await??;
@@ -303,7 +306,7 @@ async fn canary(
     params(("name" = Name, Path, description = "The agent."), Keyed),
     request_body = ref("#/components/schemas/RollbackAgentRequest"),
     responses(
-        (status = 200, description = "It serves.", body = Changed),
+        (status = 200, description = "It serves.", body = AgentChangeReceipt),
         (status = 409, description = "There is no version to go back to."),
         (status = 422, description = "The version is refused, or the idempotency key was used for another request."),
     ))]
@@ -319,13 +322,13 @@ async fn rollback(
     let name = parsed_name(name)?;
     let document = read_json(&headers, body).await?;
     let key = key_of_header(&headers, &format!("rollback {name} {document}"))?;
-    let mut fields = Fields::of(document, "")?;
-    let (reason, by) = (fields.text("reason")?, fields.text("by")?);
-    fields.finish()?;
+    let mut fields = Fields::from_document(document, "")?;
+    let (reason, by) = (fields.take_text("reason")?, fields.take_text("by")?);
+    fields.reject_unknown()?;
     let mut order = order(&principal, by, reason.as_deref(), &headers)?;
-    order.key = key.map(|key| (key.key, key.request));
+    order.idempotency_key = key.map(|key| (key.key, key.request_digest));
     let trace_id = order.trace_id;
-    let changed: Changed =
+    let changed: AgentChangeReceipt =
         off_reactor(&api, move |api| api.agents.roll_back(&name, &order)).await??;
     Ok(json_answer(StatusCode::OK, Some(trace_id), &changed))
 }
@@ -360,7 +363,10 @@ async fn delete(
     let text = |field: &str| query.get(field).cloned();
     let order = order(&principal, text("by"), text("reason").as_deref(), &headers)?;
     let (trace_id, agent) = (order.trace_id, name.clone());
-    let settled = off_reactor(&api, move |api| api.agents.delete(&name, force, &order)).await??;
+    let settled = off_reactor(&api, move |api| {
+        api.agents.delete_agent(&name, force, &order)
+    })
+    .await??;
     Ok(json_answer(
         StatusCode::OK,
         Some(trace_id),
@@ -380,8 +386,8 @@ async fn show(State(api): Shared, name: PathText, query: Asked) -> Result<Respon
     query_of(query, &[])?;
     let name = parsed_name(name)?;
     let asked = name.clone();
-    let kept = off_reactor(&api, move |api| api.agents.standing(&asked)).await??;
-    let seat = api.router.seat(&name);
+    let kept = off_reactor(&api, move |api| api.agents.read_status(&asked)).await??;
+    let seat = api.router.find_serving(&name);
     let unheard_of = seat.is_none() && kept.rollout.is_none() && kept.refused.is_none();
     if unheard_of {
         let detail = format!("there is no agent {name}; GET /v1/agents lists them");
@@ -393,7 +399,7 @@ async fn show(State(api): Shared, name: PathText, query: Asked) -> Result<Respon
     };
     let rollout = kept.rollout.as_ref();
     let mut shown = AgentShown {
-        quarantine: api.guards.quarantine(&name),
+        quarantine: api.guards.find_quarantine(&name),
         serving,
         previous: rollout.and_then(|rollout| rollout.previous),
         rolled_out_by: rollout.map(|rollout| rollout.by.clone()),
@@ -442,7 +448,7 @@ async fn component(
     let number: u64 = number
         .parse()
         .map_err(|_| not_a("number", &number, "give a version's number"))?;
-    let bytes = off_reactor(&api, move |api| api.agents.component(&name, number)).await??;
+    let bytes = off_reactor(&api, move |api| api.agents.read_component(&name, number)).await??;
     let wasm = HeaderValue::from_static("application/wasm");
     Ok(([(header::CONTENT_TYPE, wasm)], bytes).into_response())
 }
@@ -453,16 +459,16 @@ pub(super) fn order(
     by: Option<String>,
     reason: Option<&str>,
     headers: &HeaderMap,
-) -> Result<Order, Problem> {
+) -> Result<Requester, Problem> {
     let by = words("by", &by_of(principal, "by", by)?)?;
-    if by == crate::watchdog::WATCHDOG {
+    if by == crate::watchdog::WATCHDOG_ACTOR {
         return Err(not_a("by", &by, "give your own name"));
     }
     let reason = words("reason", reason.unwrap_or(NO_REASON))?;
-    Ok(Order {
+    Ok(Requester {
         by,
         reason,
         trace_id: trace_of(headers, None)?,
-        key: None,
+        idempotency_key: None,
     })
 }

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use ark_model::check::{FieldError, clip};
+use ark_model::check::{FieldError, clip_for_error};
 use ark_model::form::Fields;
 use ark_model::ids::{DecisionId, Millis};
 use ark_model::principal::Principal;
@@ -112,25 +112,25 @@ async fn amend(
     query_of(query, &[])?;
     let document = read_json(&headers, body).await?;
     let key = key_of_header(&headers, &document.to_string())?;
-    let mut fields = Fields::of(document, "")?;
+    let mut fields = Fields::from_document(document, "")?;
     let rule = fields.required_text("rule", "name the rule, e.g. max_position_size")?;
     let mut rules = api.identity.metadata.rules.iter();
     let known = rules.any(|one| one.name == rule);
     if !known {
-        let problem = format!("is {:?}, of which there is none", clip(&rule));
+        let problem = format!("is {:?}, of which there is none", clip_for_error(&rule));
         let error = FieldError::new("rule", problem, "GET /v1/graveyard lists the rules");
         return Err(Problem::contradiction(&error));
     }
     let proposed = fields
-        .take("proposed_value")
+        .take_value("proposed_value")
         .ok_or_else(|| FieldError::new("proposed_value", "is missing", "say what it should be"))?;
     let remedy = "say why";
     let justification = words(
         "justification",
         &fields.required_text("justification", remedy)?,
     )?;
-    let by = by_of(&principal, "by", fields.text("by")?)?;
-    fields.finish()?;
+    let by = by_of(&principal, "by", fields.take_text("by")?)?;
+    fields.reject_unknown()?;
     let id = DecisionId::fresh().to_string();
     let trace_id = trace_of(&headers, None)?;
     let unit = Unit {
@@ -148,7 +148,7 @@ async fn amend(
         idempotency: key.clone().map(|key| IdempotencyRecord {
             scope: format!("amendment:{by}"),
             key: key.key,
-            request: key.request,
+            request: key.request_digest,
             answer: id.clone(),
         }),
         ..Unit::default()
@@ -159,8 +159,8 @@ async fn amend(
         .map_err(|(error, _)| error)?;
     let id = match answer.await {
         Ok(Ok(_)) => id,
-        Ok(Err(CommitError::Seen(first)))
-            if key.is_some_and(|key| key.request == first.request) =>
+        Ok(Err(CommitError::AlreadyAnswered(first)))
+            if key.is_some_and(|key| key.request_digest == first.request) =>
         {
             first.answer
         }

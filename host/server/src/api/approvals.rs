@@ -85,7 +85,7 @@ async fn approvals(State(api): Shared, query: Asked) -> Result<Response, Problem
             })
             .transpose()?,
     };
-    let rows = off_reactor(&api, move |api| api.store.approvals(&filter, limit)).await??;
+    let rows = off_reactor(&api, move |api| api.store.approvals_page(&filter, limit)).await??;
     let next = next_of(&rows, limit, |row| row.id.to_string());
     Ok(json_answer(
         StatusCode::OK,
@@ -165,11 +165,11 @@ async fn resolve(
     let id = id_of(id)?;
     let document = read_json(&headers, body).await?;
     let idempotency = key_of_header(&headers, &format!("{id} {approve} {document}"))?;
-    let mut fields = Fields::of(document, "")?;
+    let mut fields = Fields::from_document(document, "")?;
     let remedy = "say why, for the audit log";
     let comment = words("comment", &fields.required_text("comment", remedy)?)?;
-    let by = by_of(&principal, "by", fields.text("by")?)?;
-    fields.finish()?;
+    let by = by_of(&principal, "by", fields.take_text("by")?)?;
+    fields.reject_unknown()?;
     let resolution = Resolution {
         id,
         approve,
@@ -179,7 +179,7 @@ async fn resolve(
     };
     let (reply, answer) = oneshot::channel();
     api.hrm
-        .resolve(resolution, Box::new(move |result| drop(reply.send(result))));
+        .resolve_approval(resolution, Box::new(move |result| drop(reply.send(result))));
     let resolved = answer.await.unwrap_or(Err(HrmError::Closed))?;
     let receipt = resolved.receipt;
     let decision = match (resolved.decision, receipt.decision_id) {
@@ -188,7 +188,7 @@ async fn resolve(
         (None, None) => None,
     };
     if let Some(decision) = &decision
-        && api.hrm.sends_on(decision)
+        && api.hrm.sends_message(decision)
     {
         api.router.wake_outbox();
     }

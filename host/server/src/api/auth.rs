@@ -23,7 +23,7 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use subtle::{Choice, ConstantTimeEq};
 use tokio::sync::watch;
 
-use ark_model::check::clip;
+use ark_model::check::clip_for_error;
 use ark_model::ids::{Digest, Millis, Name};
 use ark_model::principal::{Principal, Role};
 use ark_store::{ReadError, Store};
@@ -95,7 +95,7 @@ impl Auth {
     /// Reads the tokens.
     pub(super) fn open(store: Store, rate: NonZeroU32, exposed: bool) -> Result<Self, ReadError> {
         let nobody = Token {
-            principal: Principal::local(),
+            principal: Principal::local_caller(),
             hash: Digest::from_bytes([0; 32]),
             expires_at: None,
             revoked: true,
@@ -119,7 +119,7 @@ impl Auth {
     /// Reads the tokens again: after one was made, or a revocation was not recorded.
     pub(super) fn reload(&self) -> Result<(), ReadError> {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let rows = self.store.tokens()?;
+        let rows = self.store.all_tokens()?;
         let before = self.known.load_full();
         let mut by_start: HashMap<u64, Vec<Arc<Token>>> = HashMap::with_capacity(rows.len());
         for row in rows {
@@ -138,7 +138,7 @@ impl Auth {
                     name: row.name.to_string(),
                     role: row.role,
                     agents: row.agents,
-                    proved: true,
+                    authenticated: true,
                 },
                 hash: row.hash,
                 expires_at: row.expires_at,
@@ -199,7 +199,7 @@ impl Auth {
         if !scheme.eq_ignore_ascii_case("bearer") || secret.len() > TOKEN_BYTES {
             return None;
         }
-        self.in_force(&Digest::of(secret.trim().as_bytes()))
+        self.in_force(&Digest::hash_bytes(secret.trim().as_bytes()))
     }
 
     /// The token in force with this hash.
@@ -259,11 +259,11 @@ impl Auth {
                 return Err(Problem::unauthenticated());
             }
             own_machine(request.headers())?;
-            Admitted::from(Principal::local())
+            Admitted::from(Principal::local_caller())
         } else if free {
             Admitted::from(Principal {
                 role: Role::Reader,
-                ..Principal::local()
+                ..Principal::local_caller()
             })
         } else {
             let token = self
@@ -288,7 +288,7 @@ impl Auth {
             // The router's own fallback says that there is nothing.
             None => Ok(admitted),
             Some(Found::Call(row)) => match row.role {
-                Some(role) if !principal.may(role) => Err(Problem::forbidden(format!(
+                Some(role) if !principal.can_act_as(role) => Err(Problem::forbidden(format!(
                     "{} {} needs the role {}, {} has the role {}",
                     row.method,
                     row.path,
@@ -299,7 +299,7 @@ impl Auth {
                 _ => Ok(admitted),
             },
             Some(Found::OtherMethods { allow, .. }) => {
-                let path = clip(request.uri().path());
+                let path = clip_for_error(request.uri().path());
                 let detail = format!(
                     "{path} does not take {}; it takes {allow}",
                     request.method()
@@ -364,7 +364,7 @@ fn own_machine(headers: &HeaderMap) -> Result<(), Problem> {
         StatusCode::MISDIRECTED_REQUEST,
         "foreign-host",
         "This API serves its own machine only",
-        format!("the Host header is {:?}", clip(host)),
+        format!("the Host header is {:?}", clip_for_error(host)),
     )
     .at("Host", "use localhost or 127.0.0.1, or make tokens"))
 }

@@ -12,11 +12,11 @@ use tokio::sync::oneshot;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use crate::hrm::{HrmError, Instruction};
-use crate::router::Occupied;
-use crate::watchdog::{FleetSeen, HealthView, RedisSeen, Retention, Thresholds};
+use crate::hrm::{HrmError, IssuedOrder};
+use crate::router::ServingSlot;
+use crate::watchdog::{CapsuleRetention, FleetStatus, HealthView, RedisStatus, Thresholds};
 use ark_model::check::FieldError;
-use ark_model::control::{Cause, Halt, Order, Quarantine, Severity};
+use ark_model::control::{AlertSeverity, Halt, Order, Quarantine, QuarantineCause};
 use ark_model::form::Fields;
 use ark_model::ids::{Millis, Name};
 use ark_model::principal::Principal;
@@ -86,10 +86,10 @@ struct WatchdogStatus {
     limits: Limits,
     intervals: Intervals,
     thresholds: Thresholds,
-    redis: Option<RedisSeen>,
-    fleet: Option<FleetSeen>,
+    redis: Option<RedisStatus>,
+    fleet: Option<FleetStatus>,
     violations_per_minute: u32,
-    capsules: Retention,
+    capsules: CapsuleRetention,
     backlog: Backlog,
     quarantines: Vec<Quarantine>,
     agents: Vec<AgentStanding>,
@@ -178,7 +178,7 @@ async fn quarantine(
 ) -> Result<Response, Problem> {
     let order = Order::Quarantine {
         agent: known_agent(&api, name)?,
-        cause: Cause::Operator,
+        cause: QuarantineCause::Operator,
     };
     instruct(&api, &principal, query, &headers, body, order).await
 }
@@ -227,29 +227,29 @@ async fn instruct(
     query_of(query, &[])?;
     let document = read_json(headers, body).await?;
     let idempotency = key_of_header(headers, &format!("{order:?} {document}"))?;
-    let mut fields = Fields::of(document, "")?;
+    let mut fields = Fields::from_document(document, "")?;
     let reason = words(
         "reason",
         &fields.required_text("reason", "say why, for the audit log")?,
     )?;
-    let by = words("by", &by_of(principal, "by", fields.text("by")?)?)?;
-    if by == crate::watchdog::WATCHDOG {
+    let by = words("by", &by_of(principal, "by", fields.take_text("by")?)?)?;
+    if by == crate::watchdog::WATCHDOG_ACTOR {
         return Err(not_a("by", &by, "give your own name"));
     }
-    fields.finish()?;
+    fields.reject_unknown()?;
     let trace_id = trace_of(headers, None)?;
-    let instruction = Instruction {
+    let instruction = IssuedOrder {
         order: order.clone(),
         trace_id,
         reason,
         by,
-        from: None,
+        origin_host: None,
         idempotency,
     };
     let (reply, answer) = oneshot::channel();
     // Handing it over waits for a place when the host is flooded.
     off_reactor(api, move |api| {
-        api.hrm.instruct(
+        api.hrm.carry_out_order(
             instruction,
             Box::new(move |result| drop(reply.send(result))),
         );
@@ -257,8 +257,8 @@ async fn instruct(
     .await?;
     let receipt = answer.await.unwrap_or(Err(HrmError::Closed))?;
     if let Order::Restore { agent } = &order {
-        api.watchdog.forgive(agent);
-        api.router.wake();
+        api.watchdog.reset_health(agent);
+        api.router.wake_agents();
     }
     Ok(json_answer(
         StatusCode::OK,
@@ -296,39 +296,39 @@ async fn watchdog(State(api): Shared, query: Asked) -> Result<Response, Problem>
     query_of(query, &[])?;
     let alerts = off_reactor(&api, |api| {
         api.store
-            .alerts(&AlertFilter::default(), None, LATEST_ALERTS)
+            .alerts_page(&AlertFilter::default(), None, LATEST_ALERTS)
     })
     .await??;
     let config = api.watchdog.config();
     let agents = api
         .router
-        .seats()
+        .list_serving()
         .iter()
         .map(|seat| standing(&api, seat))
         .collect();
     let now = Millis::now();
     let status = WatchdogStatus {
-        halt: api.guards.halt(),
-        halted: api.guards.halted(),
+        halt: api.guards.current_halt(),
+        halted: api.guards.is_halted(),
         pin_holds: api.guards.pin_holds(),
         beating: api.guards.watchdog_beating(now),
-        probed: api.watchdog.probed(),
+        probed: api.watchdog.limits_hold(),
         probes: api.watchdog.probes().to_vec(),
         limits: (*api.agents.ceiling()).clone(),
         intervals: Intervals {
-            agents_ms: millis(config.heartbeat),
-            graveyard_ms: millis(config.graveyard),
+            agents_ms: millis(config.heartbeat_interval),
+            graveyard_ms: millis(config.graveyard_interval),
         },
         thresholds: (*api.watchdog.thresholds()).clone(),
-        redis: api.watchdog.redis(),
-        fleet: api.watchdog.fleet(),
+        redis: api.watchdog.redis_status(),
+        fleet: api.watchdog.fleet_status(),
         violations_per_minute: config.violations_per_minute,
         capsules: config.retention.clone(),
         backlog: Backlog {
             waiting: api.router.backlog(),
             most: api.router.config().backlog,
         },
-        quarantines: api.guards.quarantines(),
+        quarantines: api.guards.list_quarantines(),
         agents,
         alerts,
     };
@@ -339,16 +339,16 @@ fn millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-pub(super) fn standing(api: &Api, seat: &Occupied) -> AgentStanding {
+pub(super) fn standing(api: &Api, seat: &ServingSlot) -> AgentStanding {
     use std::sync::atomic::Ordering::Relaxed;
     let name = &seat.agent.manifest().name;
     AgentStanding {
         name: name.clone(),
         quarantined: api.guards.is_quarantined(name),
-        health: api.watchdog.health(name),
+        health: api.watchdog.agent_health(name),
         handled: seat.handled.load(Relaxed),
         failed: seat.failed.load(Relaxed),
-        waiting: seat.waiting(),
+        waiting: seat.waiting_deliveries(),
     }
 }
 
@@ -356,7 +356,7 @@ pub(super) fn standing(api: &Api, seat: &Occupied) -> AgentStanding {
 #[utoipa::path(get, path = "/v1/watchdog/alerts", operation_id = "list_alerts", tag = "control",
     params(
         ("agent" = Option<Name>, Query, description = "About this agent."),
-        ("severity" = Option<Severity>, Query, description = "As bad as that, or worse."),
+        ("severity" = Option<AlertSeverity>, Query, description = "As bad as that, or worse."),
         ("kind" = Option<String>, Query, description = "Of this kind."),
         PageQuery,
     ),
@@ -374,7 +374,7 @@ async fn alerts(State(api): Shared, query: Asked) -> Result<Response, Problem> {
             .transpose()?,
         severity: text("severity")
             .map(|severity| {
-                Severity::parse(severity).ok_or_else(|| {
+                AlertSeverity::parse(severity).ok_or_else(|| {
                     not_a(
                         "severity",
                         severity,
@@ -386,7 +386,10 @@ async fn alerts(State(api): Shared, query: Asked) -> Result<Response, Problem> {
         kind: text("kind").map(str::to_owned),
     };
     let (limit, before) = page_of(&query)?;
-    let rows = off_reactor(&api, move |api| api.store.alerts(&filter, before, limit)).await??;
+    let rows = off_reactor(&api, move |api| {
+        api.store.alerts_page(&filter, before, limit)
+    })
+    .await??;
     let next = (rows.len() == limit as usize)
         .then(|| rows.last().map(|row| row.seq.to_string()))
         .flatten();
@@ -414,8 +417,8 @@ fn known_agent(api: &Api, name: PathText) -> Result<Name, Problem> {
     Ok(name)
 }
 
-fn known(api: &Api, name: &Name) -> Result<Occupied, Problem> {
-    api.router.seat(name).ok_or_else(|| {
+fn known(api: &Api, name: &Name) -> Result<ServingSlot, Problem> {
+    api.router.find_serving(name).ok_or_else(|| {
         Problem::not_found(format!(
             "there is no agent {name}; GET /v1/agents lists them"
         ))

@@ -148,14 +148,14 @@ pub(super) fn by_of(
     given: Option<String>,
 ) -> Result<String, Problem> {
     match given {
-        Some(given) if principal.proved && given != principal.name => {
+        Some(given) if principal.authenticated && given != principal.name => {
             let detail = format!(
                 "{field}: differs from the token's name, {:?}; leave it out",
                 principal.name
             );
             Err(Problem::forbidden(detail).at(field, "leave it out"))
         }
-        Some(given) if !principal.proved => {
+        Some(given) if !principal.authenticated => {
             let plain = (1..=128).contains(&given.len()) && !given.chars().any(char::is_control);
             if plain {
                 Ok(given)
@@ -175,7 +175,7 @@ pub(super) fn key_of_header(
     Ok(
         idempotency_key(headers, None)?.map(|key| crate::hrm::IdempotencyKey {
             key,
-            request: Digest::of(request.as_bytes()),
+            request_digest: Digest::hash_bytes(request.as_bytes()),
         }),
     )
 }

@@ -16,10 +16,10 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use utoipa_axum::routes;
 
-use crate::hrm::decision_of;
-use ark_model::check::clip;
+use crate::hrm::decode_decision_row;
+use ark_model::check::clip_for_error;
 use ark_model::ids::Name;
-use ark_store::{AlertRow, AuditKind, AuditRow, Place};
+use ark_store::{AlertRow, AuditKind, AuditRow, EventCursor};
 
 use super::exchange::{Asked, not_a, query_of};
 use super::openapi::Described;
@@ -70,7 +70,7 @@ impl Wanted {
 struct Stream {
     api: Arc<Api>,
     wanted: Wanted,
-    place: Place,
+    place: EventCursor,
     ready: VecDeque<Event>,
     known: KnownPolicies,
     commits: watch::Receiver<u64>,
@@ -129,9 +129,12 @@ async fn events(State(api): Shared, query: Asked, headers: HeaderMap) -> Result<
         (None, Some(id)) => Some(("since", id.clone())),
         (None, None) => None,
     };
-    let commits = api.store.commits();
+    let commits = api.store.subscribe_commits();
     let (last, first) = off_reactor(&api, |api| {
-        Ok::<_, ark_store::ReadError>((api.store.last_place()?, api.store.first_kept()?))
+        Ok::<_, ark_store::ReadError>((
+            api.store.last_event_cursor()?,
+            api.store.first_audit_seq()?,
+        ))
     })
     .await??;
     let place = match from {
@@ -144,12 +147,12 @@ async fn events(State(api): Shared, query: Asked, headers: HeaderMap) -> Result<
                     "give the id of an event, e.g. 17-3, or 0-0 for everything",
                 )
             })?;
-            if place.audit > last.audit || place.alert > last.alert {
+            if place.audit_seq > last.audit_seq || place.alert_seq > last.alert_seq {
                 let remedy =
                     "it is ahead of this host's log; leave it out to begin with what comes";
                 return Err(not_a(field, &id, remedy));
             }
-            if first.is_some_and(|first| place.audit + 1 < first) {
+            if first.is_some_and(|first| place.audit_seq + 1 < first) {
                 return Err(gone(&id, first));
             }
             place
@@ -182,23 +185,23 @@ fn gone(id: &str, first: Option<u64>) -> Problem {
         "The events behind this id are archived",
         format!(
             "events behind {} are in an archive of the audit log; the first that is here has the id {}-0",
-            clip(id),
+            clip_for_error(id),
             first.unwrap_or_default()
         ),
     )
     .at("Last-Event-ID", "read the archive, then begin at a later id")
 }
 
-fn parse(id: &str) -> Option<Place> {
+fn parse(id: &str) -> Option<EventCursor> {
     let (audit, alert) = id.split_once('-')?;
     let number = |text: &str| {
         text.parse::<u64>()
             .ok()
             .filter(|number| i64::try_from(*number).is_ok())
     };
-    Some(Place {
-        audit: number(audit)?,
-        alert: number(alert)?,
+    Some(EventCursor {
+        audit_seq: number(audit)?,
+        alert_seq: number(alert)?,
     })
 }
 
@@ -215,7 +218,7 @@ impl Stream {
             // Seen before the database is read: what is committed meanwhile rings again.
             self.commits.mark_unchanged();
             let place = self.place;
-            let read = off_reactor(&self.api, move |api| api.store.since(place, PAGE)).await;
+            let read = off_reactor(&self.api, move |api| api.store.events_since(place, PAGE)).await;
             let (rows, alerts) = match read {
                 Ok(Ok(read)) => read,
                 Ok(Err(error)) => {
@@ -235,14 +238,14 @@ impl Stream {
                 continue;
             }
             for row in rows {
-                self.place.audit = row.seq;
+                self.place.audit_seq = row.seq;
                 if self.wanted.wants(row.kind.as_str(), row.agent.as_ref()) {
                     let event = self.of_row(&row).await?;
                     self.ready.push_back(event);
                 }
             }
             for row in alerts {
-                self.place.alert = row.seq;
+                self.place.alert_seq = row.seq;
                 if self.wanted.wants("alert", row.alert.agent.as_ref()) {
                     self.ready.push_back(self.of_alert(&row));
                 }
@@ -252,7 +255,7 @@ impl Stream {
 
     fn event(&self, kind: &str, data: &Value) -> Event {
         Event::default()
-            .id(format!("{}-{}", self.place.audit, self.place.alert))
+            .id(format!("{}-{}", self.place.audit_seq, self.place.alert_seq))
             .event(kind)
             .data(data.to_string())
     }
@@ -270,12 +273,12 @@ impl Stream {
             });
             return Some(self.event(row.kind.as_str(), &data));
         }
-        let mut decision = decision_of(row, |digest| self.known.get(&digest).cloned());
+        let mut decision = decode_decision_row(row, |digest| self.known.get(&digest).cloned());
         if decision.is_err() {
             // A policy may be new since.
-            let records = off_reactor(&self.api, |api| api.store.policies()).await;
+            let records = off_reactor(&self.api, |api| api.store.policy_records()).await;
             self.known = known_policies(records.ok()?.ok()?).ok()?;
-            decision = decision_of(row, |digest| self.known.get(&digest).cloned());
+            decision = decode_decision_row(row, |digest| self.known.get(&digest).cloned());
         }
         match decision {
             Ok(Some(decision)) => {

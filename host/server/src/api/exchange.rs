@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use serde::Serialize;
 use serde_json::Value;
 
-use ark_model::check::{FieldError, clip};
+use ark_model::check::{FieldError, clip_for_error};
 use ark_model::form::{Fields, check_idempotency_key, parse_json};
 use ark_model::ids::TraceId;
 
@@ -56,7 +56,7 @@ pub(super) async fn read_at_most(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "not-json",
             "The body must be JSON",
-            format!("the Content-Type is {:?}", clip(kind)),
+            format!("the Content-Type is {:?}", clip_for_error(kind)),
         )
         .at("Content-Type", "send Content-Type: application/json"));
     }
@@ -109,14 +109,14 @@ pub(super) fn parsed<T: std::str::FromStr>(
     name: &str,
     remedy: &str,
 ) -> Result<Option<T>, FieldError> {
-    let Some(text) = fields.text(name)? else {
+    let Some(text) = fields.take_text(name)? else {
         return Ok(None);
     };
     match text.parse() {
         Ok(value) => Ok(Some(value)),
         Err(_) => Err(FieldError::new(
             name,
-            format!("is {:?}", clip(&text)),
+            format!("is {:?}", clip_for_error(&text)),
             remedy,
         )),
     }
@@ -204,7 +204,7 @@ pub(super) fn json_answer(
 }
 
 pub(super) fn not_a(field: &str, given: &str, remedy: &str) -> Problem {
-    FieldError::new(field, format!("is {:?}", clip(given)), remedy).into()
+    FieldError::new(field, format!("is {:?}", clip_for_error(given)), remedy).into()
 }
 
 /// The text of a part of the path.
@@ -232,7 +232,7 @@ pub(super) fn query_of(query: Asked, known: &[&str]) -> Result<HashMap<String, S
                 format!("known are: {}", known.join(", "))
             };
             let problem = "is not a parameter of this call";
-            return Err(FieldError::new(clip(&name), problem, remedy).into());
+            return Err(FieldError::new(clip_for_error(&name), problem, remedy).into());
         }
         if parameters.contains_key(&name) {
             return Err(FieldError::new(name, "is given more than once", "give it once").into());

@@ -14,8 +14,8 @@ use tokio::sync::oneshot;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use crate::hrm::{Attestation, AttestationReceipt, Attested, HrmError, IdempotencyKey};
-use ark_model::check::{FieldError, clip};
+use crate::hrm::{Attestation, AttestationReceipt, AttestedFact, HrmError, IdempotencyKey};
+use ark_model::check::{FieldError, clip_for_error};
 use ark_model::form::Fields;
 use ark_model::ids::{Millis, Name};
 use ark_model::principal::Principal;
@@ -155,7 +155,7 @@ fn list_of(list: &str) -> Result<List, Problem> {
         let known: Vec<&str> = List::ALL.into_iter().map(List::as_str).collect();
         Problem::not_found(format!(
             "there is no list {:?}; there are {}",
-            clip(list),
+            clip_for_error(list),
             known.join(", ")
         ))
     })
@@ -238,7 +238,11 @@ async fn entry(State(api): Shared, path: PathPair, query: Asked) -> Result<Respo
         .await??
         .ok_or_else(|| {
             let problem = "was not put on the list over the API";
-            Problem::not_found(format!("{:?} {problem} {}", clip(&key), list.as_str()))
+            Problem::not_found(format!(
+                "{:?} {problem} {}",
+                clip_for_error(&key),
+                list.as_str()
+            ))
         })?;
     Ok(json_answer(StatusCode::OK, None, &row_view(&row)))
 }
@@ -308,13 +312,13 @@ async fn put_entry(
     query_of(query, &[])?;
     let document = read_json(&headers, body).await?;
     of_this_list(list, &document)?;
-    let mut fields = Fields::of(document, "")?;
+    let mut fields = Fields::from_document(document, "")?;
     let entry = match list {
         List::Restricted => ListEntry::Restricted(key.clone()),
         List::ClientOrders => ListEntry::ClientOrder(key.clone()),
         List::ValidatedSources => ListEntry::ValidatedSource(key.clone()),
         List::Consents => {
-            let granted = fields.flag("granted")?.ok_or_else(|| {
+            let granted = fields.take_flag("granted")?.ok_or_else(|| {
                 FieldError::new("granted", "is missing", "give true, or false for a refusal")
             })?;
             ListEntry::Consent {
@@ -332,8 +336,8 @@ async fn put_entry(
             };
             ListEntry::Veto {
                 agent: parsed(&mut fields, "agent", "give an agent's name")?,
-                action_type: part(fields.text("action_type")?, "action_type")?,
-                symbol: part(fields.text("symbol")?, "symbol")?,
+                action_type: part(fields.take_text("action_type")?, "action_type")?,
+                symbol: part(fields.take_text("symbol")?, "symbol")?,
                 words: words(
                     "words",
                     &fields.required_text("words", "give the user's words")?,
@@ -341,7 +345,7 @@ async fn put_entry(
             }
         }
     };
-    let what = Attested::List {
+    let what = AttestedFact::List {
         list,
         key: key.clone(),
         entry: Some(entry),
@@ -377,8 +381,8 @@ async fn take_off(
         .into_iter()
         .map(|(name, value)| (name, Value::from(value)))
         .collect();
-    let fields = Fields::of(Value::Object(fields), "")?;
-    let what = Attested::List {
+    let fields = Fields::from_document(Value::Object(fields), "")?;
+    let what = AttestedFact::List {
         list,
         key: key.clone(),
         entry: None,
@@ -429,23 +433,23 @@ async fn attest(
     api: &Arc<Api>,
     principal: &Principal,
     mut fields: Fields,
-    what: Attested,
+    what: AttestedFact,
     headers: &HeaderMap,
     idempotency: Option<IdempotencyKey>,
 ) -> Result<AttestationReceipt, Problem> {
     let reason = fields.required_text("reason", "say why, for the audit log")?;
     let attestation = Attestation {
-        what,
+        fact: what,
         trace_id: trace_of(headers, None)?,
         reason: words("reason", &reason)?,
-        by: by_of(principal, "by", fields.text("by")?)?,
+        by: by_of(principal, "by", fields.take_text("by")?)?,
         idempotency,
     };
-    fields.finish()?;
+    fields.reject_unknown()?;
     let (reply, answer) = oneshot::channel();
     // Handing it over waits for a place when the host is flooded.
     off_reactor(api, move |api| {
-        api.hrm.attest(
+        api.hrm.record_attestation(
             attestation,
             Box::new(move |result| drop(reply.send(result))),
         );
@@ -487,7 +491,7 @@ async fn capital(
     body: Body,
 ) -> Result<Response, Problem> {
     query_of(query, &[])?;
-    let mut fields = Fields::of(read_json(&headers, body).await?, "")?;
+    let mut fields = Fields::from_document(read_json(&headers, body).await?, "")?;
     let amount = amount_of(&mut fields)?;
     if amount < LEAST_CAPITAL {
         let remedy = format!("give {LEAST_CAPITAL} or more");
@@ -497,7 +501,7 @@ async fn capital(
         &api,
         &principal,
         fields,
-        Attested::Capital(amount),
+        AttestedFact::Capital(amount),
         &headers,
         None,
     )
@@ -530,13 +534,13 @@ async fn result(
     query_of(query, &[])?;
     let document = read_json(&headers, body).await?;
     let key = key_of_header(&headers, &document.to_string())?;
-    let mut fields = Fields::of(document, "")?;
+    let mut fields = Fields::from_document(document, "")?;
     let amount = amount_of(&mut fields)?;
     let receipt = attest(
         &api,
         &principal,
         fields,
-        Attested::Result(amount),
+        AttestedFact::Result(amount),
         &headers,
         key,
     )
@@ -555,7 +559,7 @@ async fn result(
 fn amount_of(fields: &mut Fields) -> Result<f64, FieldError> {
     let remedy = "give a number in the account's currency";
     let amount = fields
-        .number("amount")?
+        .take_number("amount")?
         .ok_or_else(|| FieldError::new("amount", "is missing", remedy))?;
     if (-MOST..=MOST).contains(&amount) {
         return Ok(amount);

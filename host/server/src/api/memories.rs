@@ -100,7 +100,7 @@ async fn memories(State(api): Shared, agent: PathText, query: Asked) -> Result<R
     };
     let of = agent.clone();
     let rows = off_reactor(&api, move |api| {
-        api.store.memory_page(&of, &filter, limit, Millis::now())
+        api.store.memories_page(&of, &filter, limit, Millis::now())
     })
     .await??;
     let next = next_of(&rows, limit, |row| row.id.to_string());
@@ -130,7 +130,7 @@ async fn remember(
 ) -> Result<Response, Problem> {
     let agent = agent_of(&path_text(agent)?)?;
     query_of(query, &[])?;
-    let mut fields = Fields::of(read_json(&headers, body).await?, "")?;
+    let mut fields = Fields::from_document(read_json(&headers, body).await?, "")?;
     let kind = fields.required_text("kind", "name the kind, e.g. observation")?;
     if kind.is_empty() || kind.len() > 64 || kind.chars().any(char::is_control) {
         return Err(not_a("kind", &kind, "give 1 to 64 bytes of plain text"));
@@ -141,7 +141,7 @@ async fn remember(
         let remedy = format!("give 1 to {MEMORY_BYTES}");
         return Err(FieldError::new("content", problem, remedy).into());
     }
-    let metadata = match fields.take("metadata") {
+    let metadata = match fields.take_value("metadata") {
         None | Some(Value::Null) => json!({}),
         Some(metadata) if metadata.is_object() => metadata,
         Some(other) => return Err(not_a("metadata", &other.to_string(), "give a JSON object")),
@@ -153,8 +153,8 @@ async fn remember(
         let remedy = format!("give 1 to {LONGEST_SECONDS} (a hundred years), or leave it out");
         return Err(not_a("ttl_seconds", &seconds.to_string(), &remedy));
     }
-    let by = by_of(&principal, "updated_by", fields.text("updated_by")?)?;
-    fields.finish()?;
+    let by = by_of(&principal, "updated_by", fields.take_text("updated_by")?)?;
+    fields.reject_unknown()?;
     let change = OperatorChange::Remember {
         agent: agent.clone(),
         memory: NewMemory {

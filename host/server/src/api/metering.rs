@@ -9,7 +9,7 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 
-use ark_model::meters::{ApiMeters, Call};
+use ark_model::meters::{ApiMeters, CallKind};
 
 use super::auth::{Auth, gate};
 use super::envelope::envelope;
@@ -21,8 +21,8 @@ pub(super) async fn front(
 ) -> Response {
     let started = Instant::now();
     let is_read = request.method().is_safe();
-    let call = Call::of(is_read, request.uri().path());
+    let call = CallKind::from_request(is_read, request.uri().path());
     let response = envelope(request, |request| gate(auth, request, next)).await;
-    meters.answered(call, response.status().as_u16(), started);
+    meters.record_answer(call, response.status().as_u16(), started);
     response
 }

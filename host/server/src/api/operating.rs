@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 use utoipa::ToSchema;
 
-use ark_model::check::{FieldError, clip};
+use ark_model::check::{FieldError, clip_for_error};
 use ark_model::form::Fields;
 use ark_model::ids::{Millis, Name, TraceId};
 use ark_model::state::{canonical_value, check_key};
@@ -59,7 +59,7 @@ impl Expected {
                     .and_then(|tag| tag.parse().ok())
                     .ok_or_else(|| {
                         let remedy = "give the ETag of an answer, e.g. \"3\"";
-                        FieldError::new("If-Match", format!("is {:?}", clip(tag)), remedy)
+                        FieldError::new("If-Match", format!("is {:?}", clip_for_error(tag)), remedy)
                     })?,
             ),
         };
@@ -69,7 +69,7 @@ impl Expected {
             Some(tag) => {
                 return Err(FieldError::new(
                     "If-None-Match",
-                    format!("is {:?}", clip(tag)),
+                    format!("is {:?}", clip_for_error(tag)),
                     "give *, or use If-Match",
                 )
                 .into());
@@ -105,7 +105,7 @@ pub(super) async fn operate(
         idempotency: key.clone().map(|key| IdempotencyRecord {
             scope: format!("operate:{by}"),
             key: key.key,
-            request: key.request,
+            request: key.request_digest,
             // The number that the change makes.
             answer: String::new(),
         }),
@@ -121,8 +121,8 @@ pub(super) async fn operate(
     let done = answer
         .await
         .map_err(|_| Problem::unavailable("the store is closed"))?;
-    if let Err(CommitError::Seen(first)) = &done
-        && key.is_some_and(|key| key.request == first.request)
+    if let Err(CommitError::AlreadyAnswered(first)) = &done
+        && key.is_some_and(|key| key.request_digest == first.request)
     {
         let number = first.answer.parse();
         let malformed = |_| Problem::unavailable("the stored answer is malformed");
@@ -163,12 +163,12 @@ pub(super) fn agent_of(agent: &str) -> Result<Name, Problem> {
 
 /// A whole number that is not negative.
 pub(super) fn whole(fields: &mut Fields, name: &str) -> Result<Option<u64>, FieldError> {
-    match fields.take(name) {
+    match fields.take_value(name) {
         None | Some(Value::Null) => Ok(None),
         Some(value) => in_database(&value).map(Some).ok_or_else(|| {
             FieldError::new(
                 name,
-                format!("is {}", clip(&value.to_string())),
+                format!("is {}", clip_for_error(&value.to_string())),
                 "give a whole number, 0 or more",
             )
         }),
@@ -231,7 +231,7 @@ pub(super) fn next_of<T>(rows: &[T], limit: u32, cursor: impl Fn(&T) -> String) 
 
 /// Takes the field `value`, which must be there, as canonical JSON. `raw` is the body it is from.
 pub(super) fn value_of(fields: &mut Fields, raw: &[u8]) -> Result<String, Problem> {
-    let Some(value) = fields.take_any("value") else {
+    let Some(value) = fields.take_nullable("value") else {
         let remedy = "give any JSON value; to take a key away, use DELETE";
         return Err(FieldError::new("value", "is missing", remedy).into());
     };

@@ -26,7 +26,7 @@ nav a{margin-right:1em}";
 
 /// What a browser may do with the page: apply its own style, and nothing else.
 pub(super) fn policy() -> String {
-    let hash = STANDARD.encode(Digest::of(STYLE.as_bytes()).as_bytes());
+    let hash = STANDARD.encode(Digest::hash_bytes(STYLE.as_bytes()).as_bytes());
     format!(
         "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )

@@ -19,13 +19,16 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use crate::changes::Order;
-use crate::hrm::chain::SetUp;
-use crate::policies::{ChangeError, Changed, LAST, NewSettings, Revision, Standing, Terms, Upload};
+use crate::changes::Requester;
+use crate::hrm::chain::ConfiguredPolicy;
+use crate::policies::{
+    ChangeConditions, LAST_PLACE, PolicyChangeError, PolicyChangeReceipt, PolicyRevision,
+    PolicyStatus, PolicyUpload, SettingsReplacement,
+};
 use ark_model::check::FieldError;
 use ark_model::form::parse_json;
 use ark_model::ids::{Digest, Name};
-use ark_model::policy::Mode;
+use ark_model::policy::PolicyMode;
 use ark_model::principal::Principal;
 use ark_model::settings::Settings;
 use ark_store::{IdempotencyRecord, PolicyVersion};
@@ -61,7 +64,7 @@ struct UploadForm {
     component: String,
     sha256: Digest,
     settings: Option<Settings>,
-    mode: Option<Mode>,
+    mode: Option<PolicyMode>,
     order: Option<u32>,
     expected_revision: Option<u64>,
     reason: Option<String>,
@@ -72,8 +75,8 @@ struct UploadForm {
 #[serde(deny_unknown_fields)]
 struct RevisionForm {
     #[serde(default, deserialize_with = "said")]
-    settings: Option<NewSettings>,
-    mode: Option<Mode>,
+    settings: Option<SettingsReplacement>,
+    mode: Option<PolicyMode>,
     order: Option<u32>,
     expected_revision: Option<u64>,
     reason: Option<String>,
@@ -84,7 +87,7 @@ struct RevisionForm {
 #[serde(deny_unknown_fields)]
 struct RolloutForm {
     number: u64,
-    mode: Option<Mode>,
+    mode: Option<PolicyMode>,
     expected_revision: Option<u64>,
     reason: Option<String>,
     by: Option<String>,
@@ -99,8 +102,10 @@ struct RollbackForm {
 }
 
 /// Tells `null` from nothing.
-fn said<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<NewSettings>, D::Error> {
-    NewSettings::deserialize(deserializer).map(Some)
+fn said<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<SettingsReplacement>, D::Error> {
+    SettingsReplacement::deserialize(deserializer).map(Some)
 }
 
 /// One JSON document with these fields and no others.
@@ -130,8 +135,8 @@ fn policy_of(name: PathText) -> Result<Name, Problem> {
 
 fn check_order(order: Option<u32>) -> Result<(), Problem> {
     match order {
-        Some(order) if order > LAST => {
-            let remedy = format!("give 0 to {LAST}; lower ones are asked first");
+        Some(order) if order > LAST_PLACE => {
+            let remedy = format!("give 0 to {LAST_PLACE}; lower ones are asked first");
             Err(not_a("order", &order.to_string(), &remedy))
         }
         _ => Ok(()),
@@ -146,7 +151,7 @@ fn check_order(order: Option<u32>) -> Result<(), Problem> {
     params(("name" = Name, Path, description = "The policy."), Conditional),
     request_body = ref("#/components/schemas/PolicyUploadRequest"),
     responses(
-        (status = 200, description = "It is in force.", body = Changed, headers(("ETag" = String, description = "The policy's new revision."))),
+        (status = 200, description = "It is in force.", body = PolicyChangeReceipt, headers(("ETag" = String, description = "The policy's new revision."))),
         (status = 409, description = "It is at another revision than `expected_revision`, is set up in a file, or cannot be so as things are."),
         (status = 412, description = "It is at another revision than the header says."),
         (status = 422, description = "The policy is refused, or the conditions contradict each other; what was in force stays."),
@@ -192,7 +197,7 @@ async fn upload(
     check_order(form.order)?;
     let expected = Expected::of(&headers, form.expected_revision)?;
     let order = order(&principal, form.by, form.reason.as_deref(), &headers)?;
-    let upload = Upload {
+    let upload = PolicyUpload {
         component,
         sha256: form.sha256,
         settings: form.settings,
@@ -201,7 +206,7 @@ async fn upload(
     };
     let terms = terms(expected);
     change(&api, expected, order, move |api, order| {
-        api.policies.upload(&name, upload, terms, order)
+        api.policies.upload_version(&name, upload, terms, order)
     })
     .await
 }
@@ -217,7 +222,10 @@ async fn refused(
     let Ok(order) = order(principal, None, None, headers) else {
         return problem;
     };
-    let recorded = off_reactor(api, move |api| api.policies.refuse(&name, reason, &order)).await;
+    let recorded = off_reactor(api, move |api| {
+        api.policies.refuse_upload(&name, reason, &order)
+    })
+    .await;
     recorded.err().unwrap_or(problem)
 }
 
@@ -228,7 +236,7 @@ async fn refused(
     params(("name" = Name, Path, description = "The policy."), Conditional),
     request_body = ref("#/components/schemas/PolicyRevisionRequest"),
     responses(
-        (status = 200, description = "It is so.", body = Changed, headers(("ETag" = String, description = "The policy's new revision."))),
+        (status = 200, description = "It is so.", body = PolicyChangeReceipt, headers(("ETag" = String, description = "The policy's new revision."))),
         (status = 409, description = "It is at another revision than `expected_revision`, is set up in a file, or cannot be so as things are."),
         (status = 412, description = "It is at another revision than the header says."),
         (status = 422, description = "The policy is refused, or the conditions contradict each other; what was in force stays."),
@@ -252,14 +260,14 @@ async fn revise(
     check_order(form.order)?;
     let expected = Expected::of(&headers, form.expected_revision)?;
     let order = order(&principal, form.by, form.reason.as_deref(), &headers)?;
-    let revision = Revision {
+    let revision = PolicyRevision {
         settings: form.settings,
         mode: form.mode,
         order: form.order,
     };
     let terms = terms(expected);
     change(&api, expected, order, move |api, order| {
-        api.policies.revise(&name, revision, terms, order)
+        api.policies.revise_policy(&name, revision, terms, order)
     })
     .await
 }
@@ -269,7 +277,7 @@ async fn revise(
     params(("name" = Name, Path, description = "The policy."), Conditional, Keyed),
     request_body = ref("#/components/schemas/PolicyRolloutRequest"),
     responses(
-        (status = 200, description = "It is in force.", body = Changed, headers(("ETag" = String, description = "The policy's new revision."))),
+        (status = 200, description = "It is in force.", body = PolicyChangeReceipt, headers(("ETag" = String, description = "The policy's new revision."))),
         (status = 409, description = "It is at another revision than `expected_revision`, is set up in a file, or cannot be so as things are."),
         (status = 412, description = "It is at another revision than the header says."),
         (status = 422, description = "The version is refused, the conditions contradict each other, or the idempotency key was used for another request; what was in force stays."),
@@ -308,7 +316,7 @@ async fn rollout(
     params(("name" = Name, Path, description = "The policy."), Conditional, Keyed),
     request_body = ref("#/components/schemas/PolicyRollbackRequest"),
     responses(
-        (status = 200, description = "It is in force.", body = Changed, headers(("ETag" = String, description = "The policy's new revision."))),
+        (status = 200, description = "It is in force.", body = PolicyChangeReceipt, headers(("ETag" = String, description = "The policy's new revision."))),
         (status = 409, description = "It is at another revision than `expected_revision`, is set up in a file, or cannot be so as things are."),
         (status = 412, description = "It is at another revision than the header says."),
         (status = 422, description = "The version is refused, the conditions contradict each other, or the idempotency key was used for another request; what was in force stays."),
@@ -348,7 +356,7 @@ async fn rollback(
         Conditional, ExpectedRevision, ReasonQuery,
     ),
     responses(
-        (status = 200, description = "It is out of force.", body = Changed, headers(("ETag" = String, description = "The policy's new revision."))),
+        (status = 200, description = "It is out of force.", body = PolicyChangeReceipt, headers(("ETag" = String, description = "The policy's new revision."))),
         (status = 409, description = "It is at another revision than `expected_revision`, is set up in a file, or cannot be so as things are."),
         (status = 412, description = "It is at another revision than the header says."),
         (status = 422, description = "The policy is refused, or the conditions contradict each other; what was in force stays."),
@@ -376,14 +384,14 @@ async fn delete(
     let order = order(&principal, text("by"), text("reason").as_deref(), &headers)?;
     let terms = terms(expected);
     change(&api, expected, order, move |api, order| {
-        api.policies.delete(&name, only_shadow, terms, order)
+        api.policies.delete_policy(&name, only_shadow, terms, order)
     })
     .await
 }
 
-const fn terms(expected: Expected) -> Terms {
-    Terms {
-        expected: expected.revision,
+const fn terms(expected: Expected) -> ChangeConditions {
+    ChangeConditions {
+        expected_revision: expected.revision,
         idempotency: None,
     }
 }
@@ -391,16 +399,16 @@ const fn terms(expected: Expected) -> Terms {
 fn keyed(
     headers: &HeaderMap,
     expected: Expected,
-    order: &Order,
+    order: &Requester,
     request: &str,
-) -> Result<Terms, Problem> {
+) -> Result<ChangeConditions, Problem> {
     let key = key_of_header(headers, &format!("{request} {:?}", expected.revision))?;
-    Ok(Terms {
-        expected: expected.revision,
+    Ok(ChangeConditions {
+        expected_revision: expected.revision,
         idempotency: key.map(|key| IdempotencyRecord {
             scope: format!("policy:{}", order.by),
             key: key.key,
-            request: key.request,
+            request: key.request_digest,
             answer: String::new(),
         }),
     })
@@ -417,8 +425,10 @@ enum OnlyShadow {
 async fn change(
     api: &Arc<Api>,
     expected: Expected,
-    order: Order,
-    work: impl FnOnce(&Api, &Order) -> Result<Changed, ChangeError> + Send + 'static,
+    order: Requester,
+    work: impl FnOnce(&Api, &Requester) -> Result<PolicyChangeReceipt, PolicyChangeError>
+    + Send
+    + 'static,
 ) -> Result<Response, Problem> {
     let trace_id = order.trace_id;
     let changed = off_reactor(api, move |api| work(api, &order))
@@ -441,7 +451,7 @@ async fn change(
 async fn list(State(api): Shared, query: Asked) -> Result<Response, Problem> {
     let query = query_of(query, &["limit", "cursor"])?;
     let limit = limit_of(&query)?;
-    let rows = off_reactor(&api, |api| api.policies.list()).await??;
+    let rows = off_reactor(&api, |api| api.policies.list_policies()).await??;
     let start = match query.get("cursor") {
         None => 0,
         Some(cursor) => rows
@@ -456,7 +466,7 @@ async fn list(State(api): Shared, query: Asked) -> Result<Response, Problem> {
             .iter()
             .map(|(row, slot)| summary(row, slot.as_deref()))
             .collect(),
-        most: api.policies.most(),
+        most: api.policies.max_policies(),
         next_cursor: next,
     };
     Ok(json_answer(StatusCode::OK, None, &page))
@@ -472,21 +482,21 @@ async fn show(State(api): Shared, name: PathText, query: Asked) -> Result<Respon
     let name = policy_of(name)?;
     let asked = name.clone();
     let found = off_reactor(&api, move |api| {
-        let Some(standing) = api.policies.standing(&asked)? else {
+        let Some(standing) = api.policies.read_status(&asked)? else {
             return Ok(None);
         };
         let settings = |number: Option<u64>| match number {
             None => Ok(None),
-            Some(number) => api.policies.version(&asked, number).map(Some),
+            Some(number) => api.policies.read_version(&asked, number).map(Some),
         };
         // What cannot be read back is said where the policy is said to be broken.
         let enforced = settings(standing.row.enforced).unwrap_or_default();
         let shadow = settings(standing.row.shadow).unwrap_or_default();
-        Ok::<_, ChangeError>(Some((standing, enforced, shadow)))
+        Ok::<_, PolicyChangeError>(Some((standing, enforced, shadow)))
     })
     .await??;
     let Some((standing, enforced, shadow)) = found else {
-        let refused = api.policies.last_refused(&name).ok_or_else(|| {
+        let refused = api.policies.last_refusal(&name).ok_or_else(|| {
             Problem::not_found(format!(
                 "there is no operator policy {name}; GET /v1/policies lists them"
             ))
@@ -499,14 +509,15 @@ async fn show(State(api): Shared, name: PathText, query: Asked) -> Result<Respon
         // As a change would have to expect it: there is none yet.
         return Ok(tagged(json_answer(StatusCode::OK, None, &body), 0));
     };
-    let Standing {
+    let PolicyStatus {
         row,
         versions,
         slot,
         refused,
     } = standing;
     let slot = slot.as_deref();
-    let doing = |set_up: Option<&SetUp>, version: Option<(PolicyVersion, Option<Settings>)>| {
+    let doing = |set_up: Option<&ConfiguredPolicy>,
+                 version: Option<(PolicyVersion, Option<Settings>)>| {
         version.map(|(version, settings)| PolicyVersionShown {
             line: line(&version, &row),
             settings,
@@ -557,10 +568,14 @@ async fn version(
     query_of(query, &[])?;
     let (name, number) = place(path)?;
     let (row, version, settings) = off_reactor(&api, move |api| {
-        let (version, settings) = api.policies.version(&name, number)?;
-        let standing = api.policies.standing(&name)?;
+        let (version, settings) = api.policies.read_version(&name, number)?;
+        let standing = api.policies.read_status(&name)?;
         let row = standing.map(|standing| standing.row);
-        Ok::<_, ChangeError>((row.ok_or(ChangeError::NoPolicy(name))?, version, settings))
+        Ok::<_, PolicyChangeError>((
+            row.ok_or(PolicyChangeError::UnknownPolicy(name))?,
+            version,
+            settings,
+        ))
     })
     .await??;
     let view = PolicyVersionShown {
@@ -590,7 +605,7 @@ async fn component(
 ) -> Result<Response, Problem> {
     query_of(query, &[])?;
     let (name, number) = place(path)?;
-    let bytes = off_reactor(&api, move |api| api.policies.component(&name, number)).await??;
+    let bytes = off_reactor(&api, move |api| api.policies.read_component(&name, number)).await??;
     let wasm = HeaderValue::from_static("application/wasm");
     Ok(([(header::CONTENT_TYPE, wasm)], bytes).into_response())
 }

@@ -3,14 +3,14 @@
 use axum::http::StatusCode;
 
 use crate::hrm::HrmError;
-use crate::policies::{ChangeError, Unfit};
+use crate::policies::{InvalidPolicy, PolicyChangeError};
 use ark_model::policy::PolicySource;
 use ark_runtime::SettingsRefused;
 
 use super::problem::Problem;
 
-impl From<Unfit> for Problem {
-    fn from(unfit: Unfit) -> Self {
+impl From<InvalidPolicy> for Problem {
+    fn from(unfit: InvalidPolicy) -> Self {
         let detail = format!("the policy is refused: {unfit}");
         let refused = |field: &str, remedy: &str| {
             let title = "The policy is refused; what was in force stays";
@@ -18,17 +18,25 @@ impl From<Unfit> for Problem {
             Self::new(status, "policy-refused", title, detail.clone()).at(field, remedy)
         };
         match unfit {
-            Unfit::WrongDigest { .. } => refused("sha256", "state the SHA-256 of these bytes"),
-            Unfit::OtherName { .. } => refused("name", "upload it under its own name"),
-            Unfit::ReservedName(_) => refused("component", "give the policy another name"),
-            Unfit::Load(_) | Unfit::File { .. } => refused("component", "see `ark inspect FILE`"),
-            Unfit::Vectors(_) => refused("component", "see `ark policy test`"),
-            Unfit::Trial(_) => refused("component", "see `ark policy test`, with these settings"),
-            Unfit::Settings(SettingsRefused::NotTaken) => refused("settings", "leave them out"),
-            Unfit::Settings(SettingsRefused::Failed(_)) => {
+            InvalidPolicy::DigestMismatch { .. } => {
+                refused("sha256", "state the SHA-256 of these bytes")
+            }
+            InvalidPolicy::NameMismatch { .. } => refused("name", "upload it under its own name"),
+            InvalidPolicy::ReservedName(_) => refused("component", "give the policy another name"),
+            InvalidPolicy::Load(_) | InvalidPolicy::File { .. } => {
+                refused("component", "see `ark inspect FILE`")
+            }
+            InvalidPolicy::Vectors(_) => refused("component", "see `ark policy test`"),
+            InvalidPolicy::TestEvaluation(_) => {
+                refused("component", "see `ark policy test`, with these settings")
+            }
+            InvalidPolicy::Settings(SettingsRefused::NotTaken) => {
+                refused("settings", "leave them out")
+            }
+            InvalidPolicy::Settings(SettingsRefused::Failed(_)) => {
                 refused("settings", "give other settings, or another component")
             }
-            Unfit::Settings(SettingsRefused::Problems(problems)) => {
+            InvalidPolicy::Settings(SettingsRefused::Problems(problems)) => {
                 let first = problems.first();
                 let field = first.map_or("", |problem| problem.field.as_str());
                 let dot = if field.is_empty() || field.starts_with('[') {
@@ -44,39 +52,39 @@ impl From<Unfit> for Problem {
     }
 }
 
-impl From<ChangeError> for Problem {
-    fn from(error: ChangeError) -> Self {
+impl From<PolicyChangeError> for Problem {
+    fn from(error: PolicyChangeError) -> Self {
         let detail = error.to_string();
         let conflict = |kind: &str, title: &'static str, field: &str, remedy: &str| {
             Self::new(StatusCode::CONFLICT, kind, title, detail.clone()).at(field, remedy)
         };
         match error {
-            ChangeError::Unfit(unfit) => unfit.into(),
-            ChangeError::NoPolicy(_) => {
+            PolicyChangeError::Invalid(unfit) => unfit.into(),
+            PolicyChangeError::UnknownPolicy(_) => {
                 Self::not_found(detail).at("name", "GET /v1/policies lists them")
             }
-            ChangeError::NoVersion { .. } => {
+            PolicyChangeError::UnknownVersion { .. } => {
                 Self::not_found(detail).at("number", "GET /v1/policies/{name} lists the versions")
             }
-            ChangeError::NoPrevious(_) => conflict(
+            PolicyChangeError::NoPreviousVersion(_) => conflict(
                 "no-such-version",
                 "There is no version to enforce",
                 "number",
                 "roll out a version that GET /v1/policies/{name} lists",
             ),
-            ChangeError::NoShadow(_) => conflict(
+            PolicyChangeError::NoShadow(_) => conflict(
                 "no-such-version",
                 "Nothing is on trial",
                 "mode",
                 "leave it out to take the policy out of force",
             ),
-            ChangeError::IsEnforced { .. } => conflict(
+            PolicyChangeError::AlreadyEnforced { .. } => conflict(
                 "is-enforced",
                 "This version is enforced",
                 "mode",
                 "to end its enforcement, PATCH /v1/policies/{name} with {\"mode\": \"shadow\"} and nothing else",
             ),
-            ChangeError::Declared { owner, .. } => conflict(
+            PolicyChangeError::DeclaredInFile { owner, .. } => conflict(
                 "policy-declared",
                 "The policy is set up in a file",
                 "name",
@@ -87,23 +95,23 @@ impl From<ChangeError> for Problem {
                     _ => "change [[policies]] in ark.toml, then send the host SIGHUP",
                 },
             ),
-            ChangeError::Stale { current, .. } => conflict(
+            PolicyChangeError::RevisionMismatch { current, .. } => conflict(
                 "revision-conflict",
                 "It is at another revision",
                 "expected_revision",
                 "read it again and decide anew",
             )
             .at_revision(current),
-            ChangeError::TooMany(_) => conflict(
+            PolicyChangeError::TooManyPolicies(_) => conflict(
                 "too-many-policies",
                 "No more policies can be in force",
                 "name",
                 "take one out of force, or raise capacity.policies",
             ),
-            ChangeError::KeyReused => HrmError::KeyReused.into(),
-            ChangeError::Read(error) => error.into(),
-            ChangeError::NotRecorded(_) => Self::unavailable(detail),
-            ChangeError::Broken { .. } => Self::new(
+            PolicyChangeError::KeyReused => HrmError::KeyReused.into(),
+            PolicyChangeError::Read(error) => error.into(),
+            PolicyChangeError::NotRecorded(_) => Self::unavailable(detail),
+            PolicyChangeError::CorruptVersion { .. } => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "policy-refused",
                 "The policy is refused; what was in force stays",

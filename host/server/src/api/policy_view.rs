@@ -6,11 +6,11 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::changes::Refusal;
-use crate::hrm::chain::{Enforced, SetUp, Slot};
+use crate::hrm::chain::{ChainSlot, ConfiguredPolicy, EnforcedPolicy};
 use ark_model::decision::PolicyIdentity;
 use ark_model::ids::{Digest, Millis, Name};
-use ark_model::meters::Differing;
-use ark_model::policy::{Mode, PolicySource};
+use ark_model::meters::DifferingDecision;
+use ark_model::policy::{PolicyMode, PolicySource};
 use ark_model::settings::Settings;
 use ark_model::verdict::Rule;
 use ark_store::{PolicySlot, PolicyVersion};
@@ -97,10 +97,10 @@ pub(super) struct PolicyVersionLine {
     /// How many test vectors it carries, all of which it passed.
     pub(super) vectors: u32,
     /// As what it is in force.
-    pub(super) mode: Option<Mode>,
+    pub(super) mode: Option<PolicyMode>,
     pub(super) source: PolicySource,
     /// As what it came.
-    pub(super) brought_as: Mode,
+    pub(super) brought_as: PolicyMode,
     pub(super) brought_by: String,
     pub(super) brought_at_ms: Millis,
 }
@@ -138,28 +138,28 @@ pub(super) struct TrialSoFar {
     pub(super) compared: u64,
     /// Those that would have come out otherwise.
     pub(super) would_differ: u64,
-    pub(super) latest_differing: Vec<Differing>,
+    pub(super) latest_differing: Vec<DifferingDecision>,
     /// It only failed, and is not asked any more.
     pub(super) gave_up: bool,
 }
 
-pub(super) fn enforced_of(slot: Option<&Slot>) -> Option<&SetUp> {
+pub(super) fn enforced_of(slot: Option<&ChainSlot>) -> Option<&ConfiguredPolicy> {
     match slot.and_then(|slot| slot.enforced.as_ref()) {
-        Some(Enforced::Policy(set_up)) => Some(set_up),
+        Some(EnforcedPolicy::Loaded(set_up)) => Some(set_up),
         _ => None,
     }
 }
 
-pub(super) fn rules_of(slot: Option<&Slot>) -> Option<&Vec<Rule>> {
+pub(super) fn rules_of(slot: Option<&ChainSlot>) -> Option<&Vec<Rule>> {
     let slot = slot?;
-    let enforced = slot.enforced.as_ref().map(Enforced::identity);
+    let enforced = slot.enforced.as_ref().map(EnforcedPolicy::identity);
     let identity = enforced.or_else(|| slot.shadow.as_ref().map(|shadow| shadow.identity()))?;
     Some(&identity.metadata.rules)
 }
 
-pub(super) fn summary(row: &PolicySlot, slot: Option<&Slot>) -> PolicyLine {
+pub(super) fn summary(row: &PolicySlot, slot: Option<&ChainSlot>) -> PolicyLine {
     let broken = match slot.and_then(|slot| slot.enforced.as_ref()) {
-        Some(Enforced::Broken { reason, .. }) => Some(reason.clone()),
+        Some(EnforcedPolicy::Broken { reason, .. }) => Some(reason.clone()),
         _ => None,
     };
     let identity = |number: Option<u64>, identity: Option<&Arc<PolicyIdentity>>| {
@@ -176,7 +176,7 @@ pub(super) fn summary(row: &PolicySlot, slot: Option<&Slot>) -> PolicyLine {
         order: row.order,
         source: row.source,
         revision: row.revision,
-        enforced: identity(row.enforced, enforced.map(Enforced::identity)),
+        enforced: identity(row.enforced, enforced.map(EnforcedPolicy::identity)),
         shadow: identity(row.shadow, shadow.map(|shadow| shadow.identity())),
         previous: row.previous,
         broken,
@@ -187,9 +187,9 @@ pub(super) fn summary(row: &PolicySlot, slot: Option<&Slot>) -> PolicyLine {
 
 pub(super) fn line(version: &PolicyVersion, row: &PolicySlot) -> PolicyVersionLine {
     let mode = if row.enforced == Some(version.number) {
-        Some(Mode::Enforce)
+        Some(PolicyMode::Enforce)
     } else if row.shadow == Some(version.number) {
-        Some(Mode::Shadow)
+        Some(PolicyMode::Shadow)
     } else {
         None
     };
@@ -207,7 +207,7 @@ pub(super) fn line(version: &PolicyVersion, row: &PolicySlot) -> PolicyVersionLi
     }
 }
 
-pub(super) fn doing(set_up: &SetUp) -> Doing {
+pub(super) fn doing(set_up: &ConfiguredPolicy) -> Doing {
     let meter = set_up.meter();
     let (evaluations, busy) = (meter.evaluations.get(), meter.busy_nanos.get());
     let micros = |nanos: u64| nanos as f64 / 1000.0;
@@ -217,11 +217,11 @@ pub(super) fn doing(set_up: &SetUp) -> Doing {
         failures: meter.failures.get(),
         mean_us: (evaluations > 0).then(|| micros(busy) / evaluations as f64),
         slowest_us: micros(meter.slowest_nanos.get()),
-        trial: (meter.mode == Mode::Shadow).then(|| TrialSoFar {
+        trial: (meter.mode == PolicyMode::Shadow).then(|| TrialSoFar {
             compared: meter.decisions.get().saturating_sub(meter.failures.get()),
             would_differ: meter.differing.get(),
-            latest_differing: meter.recent(),
-            gave_up: set_up.gave_up(),
+            latest_differing: meter.recent_differing(),
+            gave_up: set_up.is_given_up(),
         }),
     }
 }

@@ -254,8 +254,8 @@ impl From<HrmError> for Problem {
                 outcome: Some("denied"),
                 ..super::envelope::too_late()
             },
-            HrmError::NotThere(_) | HrmError::UnknownApproval(_) => Self::not_found(detail),
-            HrmError::ApprovalSettled { .. } => Self::new(
+            HrmError::NotFound(_) | HrmError::UnknownApproval(_) => Self::not_found(detail),
+            HrmError::ApprovalAlreadyResolved { .. } => Self::new(
                 StatusCode::CONFLICT,
                 "approval-settled",
                 "The approval is settled",
@@ -272,14 +272,16 @@ impl From<HrmError> for Problem {
                 detail,
             )
             .at("by", "have another person approve it"),
-            HrmError::NoCapital => Self::new(
+            HrmError::UnknownCapital => Self::new(
                 StatusCode::CONFLICT,
                 "no-capital",
                 "The capital is not known",
                 detail,
             )
             .at("amount", "PUT /v1/account/capital first"),
-            HrmError::NotRecorded(_) | HrmError::Conflict(_) | HrmError::AlreadySettled => Self {
+            HrmError::NotRecorded(_)
+            | HrmError::Conflict(_)
+            | HrmError::DeliveryAlreadyCompleted => Self {
                 outcome: Some("denied"),
                 retry_after: Some(1),
                 ..Self::new(
@@ -303,7 +305,7 @@ impl From<HrmError> for Problem {
                 "agent",
                 "have an operator restore it: POST /v1/agents/{name}/restore",
             ),
-            HrmError::NotInForce(_) => Self::new(
+            HrmError::OrderNotApplicable(_) => Self::new(
                 StatusCode::CONFLICT,
                 "not-in-force",
                 "The order cannot be carried out",
@@ -372,7 +374,7 @@ impl From<CommitError> for Problem {
                 ..Self::not_found(detail)
                     .at("to_revision", "read the history and give a revision in it")
             },
-            CommitError::NotThere(_) => Self::not_found(detail),
+            CommitError::NotFound(_) => Self::not_found(detail),
             CommitError::Token(refusal) => token_refused(&refusal, detail),
             CommitError::Secret(_) => Self::new(
                 StatusCode::CONFLICT,
@@ -385,7 +387,7 @@ impl From<CommitError> for Problem {
                 "start the host with ARK_SECRET_KEY_FILE, or use a key outside secret/",
             ),
             // Where it matters it was compared before this.
-            CommitError::KeyReused { .. } | CommitError::Seen(_) => key_reused(detail),
+            CommitError::KeyReused { .. } | CommitError::AlreadyAnswered(_) => key_reused(detail),
             CommitError::DeliveryNotPending { .. }
             | CommitError::DeadlineExceeded
             | CommitError::Storage(_)

@@ -14,10 +14,10 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use crate::hrm::{
-    Answer, Batch, BatchAnswer, ExecutionReport, ExecutionStatus, HrmError, IdempotencyKey,
-    Proposal,
+    Batch, BatchAnswer, ExecutionReport, ExecutionStatus, HrmError, IdempotencyKey, Proposal,
+    ProposalAnswer,
 };
-use crate::router::{HOST_TOPICS, IncomingSignal, RouterError};
+use crate::router::{HOST_TOPIC_PREFIX, IncomingSignal, RouterError};
 use ark_model::check::{FieldError, check_topic};
 use ark_model::form::{ActionRequest, Fields, check_idempotency_key, parse_action};
 use ark_model::ids::{DecisionId, Digest, Fraction, Name, SignalId, TraceId};
@@ -101,18 +101,19 @@ async fn actions(
     // Only a request with a key is ever compared to another.
     let keyed =
         headers.contains_key("idempotency-key") || document.get("idempotency_key").is_some();
-    let digest = keyed.then(|| Digest::of(document.to_string().as_bytes()));
+    let digest = keyed.then(|| Digest::hash_bytes(document.to_string().as_bytes()));
     let request = parse_action(document)?;
     let key = idempotency_key(&headers, request.idempotency_key.clone())?;
     let mut proposal = proposal_of(&api, &principal, &headers, request)?;
-    proposal.idempotency = key
-        .zip(digest)
-        .map(|(key, request)| IdempotencyKey { key, request });
+    proposal.idempotency = key.zip(digest).map(|(key, request_digest)| IdempotencyKey {
+        key,
+        request_digest,
+    });
     proposal.deadline = deadline;
     let trace_id = proposal.trace_id;
     if dry_run {
         let (reply, answer) = oneshot::channel();
-        api.hrm.preview(
+        api.hrm.preview_action(
             proposal,
             None,
             Box::new(move |result| drop(reply.send(result))),
@@ -126,10 +127,10 @@ async fn actions(
     }
     let (reply, answer) = oneshot::channel();
     api.hrm
-        .propose(proposal, Box::new(move |result| drop(reply.send(result))));
+        .propose_action(proposal, Box::new(move |result| drop(reply.send(result))));
     match answer.await.unwrap_or(Err(HrmError::Closed))? {
-        Answer::Decided(decision) => {
-            if api.hrm.sends_on(&decision) {
+        ProposalAnswer::Decided(decision) => {
+            if api.hrm.sends_message(&decision) {
                 api.router.wake_outbox();
             }
             Ok(json_answer(
@@ -138,7 +139,7 @@ async fn actions(
                 &DecisionView::of(&decision, false),
             ))
         }
-        Answer::Seen(id) => {
+        ProposalAnswer::Repeated(id) => {
             let decision = find_decision(&api, id).await?.ok_or_else(not_here)?;
             let mut response = json_answer(
                 StatusCode::OK,
@@ -167,7 +168,7 @@ fn proposal_of(
     }
     let trace_id = trace_of(headers, request.trace_id)?;
     let ActionRequest { agent, action, .. } = request;
-    let submitter = if principal.proved {
+    let submitter = if principal.authenticated {
         principal.name.clone()
     } else {
         agent.to_string()
@@ -185,7 +186,7 @@ fn proposal_of(
 
 /// Refuses a name that the caller's token is not bound to.
 fn in_name_of(principal: &Principal, agent: &Name) -> Result<(), Problem> {
-    if principal.speaks_for(agent) {
+    if principal.can_propose_for(agent) {
         return Ok(());
     }
     let bound: Vec<&str> = principal.agents.iter().map(Name::as_str).collect();
@@ -217,11 +218,11 @@ async fn batch(
 ) -> Result<Response, Problem> {
     query_of(query, &[])?;
     let document = read_json(&headers, body).await?;
-    let digest = Digest::of(document.to_string().as_bytes());
-    let mut fields = Fields::of(document, "")?;
-    let key = idempotency_key(&headers, fields.text("idempotency_key")?)?;
+    let digest = Digest::hash_bytes(document.to_string().as_bytes());
+    let mut fields = Fields::from_document(document, "")?;
+    let key = idempotency_key(&headers, fields.take_text("idempotency_key")?)?;
     let remedy = format!("give a list of 1 to {BATCH} actions");
-    let actions = match fields.take("actions") {
+    let actions = match fields.take_value("actions") {
         Some(Value::Array(actions)) if (1..=BATCH).contains(&actions.len()) => actions,
         Some(Value::Array(actions)) => {
             let problem = format!("has {} items", actions.len());
@@ -230,7 +231,7 @@ async fn batch(
         Some(_) => return Err(FieldError::new("actions", "is no list", remedy).into()),
         None => return Err(FieldError::new("actions", "is missing", remedy).into()),
     };
-    fields.finish()?;
+    fields.reject_unknown()?;
     let mut proposals = Vec::with_capacity(actions.len());
     for (index, document) in actions.into_iter().enumerate() {
         let within = |error: FieldError| FieldError {
@@ -253,7 +254,7 @@ async fn batch(
         proposals,
         idempotency: key.map(|key| IdempotencyKey {
             key,
-            request: digest,
+            request_digest: digest,
         }),
         deadline,
     };
@@ -262,7 +263,7 @@ async fn batch(
         .propose_batch(batch, Box::new(move |result| drop(reply.send(result))));
     let (decisions, replayed) = match answer.await.unwrap_or(Err(HrmError::Closed))? {
         BatchAnswer::Decided(decisions) => (decisions, false),
-        BatchAnswer::Seen(ids) => {
+        BatchAnswer::Repeated(ids) => {
             let mut decisions = Vec::with_capacity(ids.len());
             for id in ids {
                 let decision = find_decision(&api, id).await?.ok_or_else(not_here)?;
@@ -271,7 +272,10 @@ async fn batch(
             (decisions, true)
         }
     };
-    if decisions.iter().any(|decision| api.hrm.sends_on(decision)) {
+    if decisions
+        .iter()
+        .any(|decision| api.hrm.sends_message(decision))
+    {
         api.router.wake_outbox();
     }
     let views: Vec<DecisionView<'_>> = decisions
@@ -311,11 +315,11 @@ async fn signals(
 ) -> Result<Response, Problem> {
     query_of(query, &[])?;
     let document = read_json(&headers, body).await?;
-    let request = Digest::of(document.to_string().as_bytes());
-    let mut fields = Fields::of(document, "")?;
+    let request = Digest::hash_bytes(document.to_string().as_bytes());
+    let mut fields = Fields::from_document(document, "")?;
     let topic = fields.required_text("topic", "name the topic, e.g. market.tick")?;
     check_topic("topic", &topic)?;
-    if topic.starts_with(HOST_TOPICS) {
+    if topic.starts_with(HOST_TOPIC_PREFIX) {
         return Err(FieldError::new(
             "topic",
             "starts with `ark.`, which is the host's own",
@@ -323,18 +327,18 @@ async fn signals(
         )
         .into());
     }
-    let payload = fields.take("payload").unwrap_or(Value::Null);
+    let payload = fields.take_value("payload").unwrap_or(Value::Null);
     let trace_id = parsed(
         &mut fields,
         "trace_id",
         "give 32 lower-case hexadecimal digits, not all zero",
     )?;
-    let key = idempotency_key(&headers, fields.text("idempotency_key")?)?;
+    let key = idempotency_key(&headers, fields.take_text("idempotency_key")?)?;
     let ttl_ms = ttl(&mut fields)?;
-    fields.finish()?;
+    fields.reject_unknown()?;
     let trace_id = trace_of(&headers, trace_id)?;
     let incoming = IncomingSignal {
-        by: principal.proved.then(|| principal.name.clone()),
+        by: principal.authenticated.then(|| principal.name.clone()),
         topic,
         payload_json: payload.to_string(),
         trace_id,
@@ -343,7 +347,7 @@ async fn signals(
     };
     let (reply, answer) = oneshot::channel();
     api.router
-        .accept(incoming, Box::new(move |result| drop(reply.send(result))));
+        .accept_signal(incoming, Box::new(move |result| drop(reply.send(result))));
     let accepted = answer.await.unwrap_or(Err(RouterError::Closed))?;
     let mut response = json_answer(
         StatusCode::ACCEPTED,
@@ -382,7 +386,7 @@ async fn executions(
     body: Body,
 ) -> Result<Response, Problem> {
     query_of(query, &[])?;
-    let mut fields = Fields::of(read_json(&headers, body).await?, "")?;
+    let mut fields = Fields::from_document(read_json(&headers, body).await?, "")?;
     let execution_id =
         fields.required_text("execution_id", "give the executor's own id of this report")?;
     check_idempotency_key("execution_id", &execution_id)?;
@@ -406,7 +410,7 @@ async fn executions(
         "rejected" => ExecutionStatus::Rejected,
         other => return Err(not_a("status", other, STATUSES)),
     };
-    let filled = match fields.number("filled_size_pct")? {
+    let filled = match fields.take_number("filled_size_pct")? {
         None => None,
         Some(size) => Some(
             Fraction::new(size)
@@ -420,7 +424,7 @@ async fn executions(
                 })?,
         ),
     };
-    let price = fields.number("price")?;
+    let price = fields.take_number("price")?;
     if let Some(price) = price
         && !(price.is_finite() && price > 0.0)
     {
@@ -431,7 +435,7 @@ async fn executions(
         )
         .into());
     }
-    let realised = fields.number("realized_pnl_pct")?;
+    let realised = fields.take_number("realized_pnl_pct")?;
     if let Some(realised) = realised
         && !(-100.0..=100.0).contains(&realised)
     {
@@ -439,14 +443,14 @@ async fn executions(
             "give the result as a fraction of capital, a loss negative: -0.01 is a loss of 1 %";
         return Err(FieldError::new("realized_pnl_pct", format!("is {realised}"), remedy).into());
     }
-    fields.finish()?;
+    fields.reject_unknown()?;
     if principal.role != Role::Admin
         && let Some(decision) = find_decision(&api, decision_id).await?
     {
         in_name_of(&principal, &decision.agent)?;
     }
     let report = ExecutionReport {
-        by: principal.proved.then(|| principal.name.clone()),
+        by: principal.authenticated.then(|| principal.name.clone()),
         execution_id,
         decision_id,
         status,
@@ -479,7 +483,7 @@ async fn executions(
 /// How long a signal may wait, in milliseconds.
 fn ttl(fields: &mut Fields) -> Result<Option<u64>, FieldError> {
     const MOST: f64 = 31_536_000_000.0;
-    let Some(ttl) = fields.number("ttl_ms")? else {
+    let Some(ttl) = fields.take_number("ttl_ms")? else {
         return Ok(None);
     };
     if !(1.0..=MOST).contains(&ttl) || ttl.fract() != 0.0 {
@@ -490,7 +494,7 @@ fn ttl(fields: &mut Fields) -> Result<Option<u64>, FieldError> {
 }
 
 fn unknown_agent(api: &Api, agent: &Name) -> Problem {
-    let seats = api.router.seats();
+    let seats = api.router.list_serving();
     let agents = seats.iter().map(|seat| &seat.name);
     let known = agents.chain(&api.submitters).take(20);
     let known: Vec<&str> = known.map(Name::as_str).collect();

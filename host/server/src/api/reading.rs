@@ -11,8 +11,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use crate::hrm::chain::Enforced;
-use crate::readiness::{Alive, Ready};
+use crate::hrm::chain::EnforcedPolicy;
+use crate::readiness::{Liveness, ReadinessReport};
 use ark_model::decision::{Decision, Outcome};
 use ark_model::ids::{DecisionId, Digest, Name, TraceId};
 use ark_model::verdict::Rule;
@@ -92,19 +92,19 @@ struct OperatorPolicy {
 
 /// The process serves
 #[utoipa::path(get, path = "/healthz", operation_id = "healthz", tag = "about",
-    responses((status = 200, description = "It does.", body = Alive)))]
+    responses((status = 200, description = "It does.", body = Liveness)))]
 async fn healthz() -> Response {
-    json_answer(StatusCode::OK, None, &crate::readiness::alive())
+    json_answer(StatusCode::OK, None, &crate::readiness::report_liveness())
 }
 
 /// The host may judge now
 #[utoipa::path(get, path = "/readyz", operation_id = "readyz", tag = "about",
     responses(
-        (status = 200, description = "It may.", body = Ready),
-        (status = 503, description = "It may not, and says why.", body = Ready),
+        (status = 200, description = "It may.", body = ReadinessReport),
+        (status = 503, description = "It may not, and says why.", body = ReadinessReport),
     ))]
 async fn readyz(State(api): Shared) -> Response {
-    let body = api.readiness.answer(api.router.seats().len());
+    let body = api.readiness.to_report(api.router.list_serving().len());
     let status = if body.ready {
         StatusCode::OK
     } else {
@@ -251,7 +251,7 @@ async fn graveyard(State(api): Shared, query: Asked) -> Result<Response, Problem
         .in_force()
         .iter()
         .filter_map(|slot| slot.enforced.as_ref())
-        .map(Enforced::identity)
+        .map(EnforcedPolicy::identity)
         .map(|policy| OperatorPolicy {
             policy: policy.metadata.name.clone(),
             version: policy.metadata.version.clone(),

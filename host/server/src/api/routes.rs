@@ -8,7 +8,7 @@ use axum::extract::{Request, State};
 use axum::middleware;
 use tokio::sync::watch;
 
-use crate::agents::{Agents, Refused};
+use crate::agents::{Agents, RefusedAgent};
 use crate::app::App;
 use crate::hrm::Hrm;
 use crate::hrm::guards::Guards;
@@ -16,7 +16,7 @@ use crate::policies::Policies;
 use crate::readiness::Readiness;
 use crate::router::Router;
 use crate::watchdog::Watchdog;
-use ark_model::check::clip;
+use ark_model::check::clip_for_error;
 use ark_model::decision::PolicyIdentity;
 use ark_model::ids::Name;
 use ark_runtime::GraveyardSource;
@@ -41,7 +41,7 @@ pub(super) struct Api {
     pub(super) policies: Policies,
     pub(super) vectors: usize,
     pub(super) graveyard: GraveyardSource,
-    pub(super) refused: Vec<Refused>,
+    pub(super) refused: Vec<RefusedAgent>,
     pub(super) agents: Agents,
     /// Who may propose besides the agents.
     pub(super) submitters: BTreeSet<Name>,
@@ -54,7 +54,7 @@ pub(super) struct Api {
 impl Api {
     /// Whether actions may be proposed in this name.
     pub(super) fn may_propose(&self, name: &Name) -> bool {
-        self.submitters.contains(name) || self.router.seat(name).is_some()
+        self.submitters.contains(name) || self.router.find_serving(name).is_some()
     }
 }
 
@@ -98,11 +98,11 @@ pub(super) fn routes(
         guards: Arc::clone(&app.guards),
         readiness: app.readiness.clone(),
         watchdog: app.watchdog.clone(),
-        identity: Arc::clone(&app.identity),
+        identity: Arc::clone(&app.graveyard_identity),
         policies: app.policies.clone(),
-        vectors: app.vectors,
-        graveyard: app.graveyard.clone(),
-        refused: app.refused.clone(),
+        vectors: app.graveyard_vectors,
+        graveyard: app.graveyard_source.clone(),
+        refused: app.refused_agents.clone(),
         agents: app.agents.clone(),
         submitters: submitters.into_iter().collect(),
         uploads: tokio::sync::Semaphore::new(super::agents::UPLOADS),
@@ -111,7 +111,7 @@ pub(super) fn routes(
     routes
         .fallback(|request: Request| async move {
             let path = request.uri().path();
-            let detail = format!("there is no {} {}", request.method(), clip(path));
+            let detail = format!("there is no {} {}", request.method(), clip_for_error(path));
             let keyed = ["/v1/state/", "/v1/config/", "/v1/truth/"];
             let problem = Problem::not_found(detail);
             if keyed.iter().any(|start| path.starts_with(start)) {

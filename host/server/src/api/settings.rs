@@ -105,7 +105,7 @@ async fn setting(State(api): Shared, key: PathText, query: Asked) -> Result<Resp
     let key = key_text(key)?;
     query_of(query, &[])?;
     let wanted = key.clone();
-    let found = off_reactor(&api, move |api| api.store.setting(&wanted)).await??;
+    let found = off_reactor(&api, move |api| api.store.latest_setting(&wanted)).await??;
     let setting = found
         .filter(|setting| setting.value_json.is_some())
         .ok_or_else(|| Problem::not_found(format!("there is no setting {key:?}")))?;
@@ -167,15 +167,15 @@ async fn configure(
     let key = key_text(key)?;
     query_of(query, &[])?;
     let raw = read_bytes(&headers, body).await?;
-    let mut fields = Fields::of(parse_json(&raw)?, "")?;
+    let mut fields = Fields::from_document(parse_json(&raw)?, "")?;
     let value_json = value_of(&mut fields, &raw)?;
-    let description = fields.text("description")?;
+    let description = fields.take_text("description")?;
     if let Some(text) = description.as_deref().filter(|text| text.len() > 1024) {
         return Err(not_a("description", text, "give 1,024 bytes at most"));
     }
     let expected = Expected::of(&headers, whole(&mut fields, "expected_revision")?)?;
-    let by = by_of(&principal, "updated_by", fields.text("updated_by")?)?;
-    fields.finish()?;
+    let by = by_of(&principal, "updated_by", fields.take_text("updated_by")?)?;
+    fields.reject_unknown()?;
     let change = OperatorChange::Config {
         key: key.clone(),
         value_json: Some(value_json),

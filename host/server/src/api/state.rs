@@ -128,7 +128,7 @@ fn place(path: PathPair) -> Result<(Name, String), Problem> {
 
 fn shown(content: &Content) -> (Value, bool, bool) {
     match content {
-        Content::Clear(text) => (json_of(text), false, false),
+        Content::Plain(text) => (json_of(text), false, false),
         Content::Secret => (json!(MASK), true, false),
         Content::Deleted => (Value::Null, false, true),
     }
@@ -153,7 +153,7 @@ fn revision_view(revision: &Revision) -> StateRevision {
 async fn agents(State(api): Shared, query: Asked) -> Result<Response, Problem> {
     let query = query_of(query, &["limit", "cursor"])?;
     let limit = limit_of(&query)?;
-    let mut agents = off_reactor(&api, |api| api.store.state_agents()).await??;
+    let mut agents = off_reactor(&api, |api| api.store.agents_with_state()).await??;
     if let Some(after) = query.get("cursor") {
         agents.retain(|agent| agent.as_str() > after.as_str());
     }
@@ -246,7 +246,7 @@ async fn read(State(api): Shared, path: PathPair, query: Asked) -> Result<Respon
     let found = off_reactor(&api, move |api| match (wanted, moment) {
         (Some(revision), _) => api.store.state_revision(&of, &at, revision),
         (None, Some(moment)) => api.store.state_at(&of, &at, Millis(moment)),
-        (None, None) => api.store.state_latest(&of, &at),
+        (None, None) => api.store.latest_state(&of, &at),
     })
     .await??;
     let historical = wanted.is_some() || moment.is_some();
@@ -284,11 +284,11 @@ async fn set(
     let (agent, key) = place(path)?;
     query_of(query, &[])?;
     let raw = read_bytes(&headers, body).await?;
-    let mut fields = Fields::of(parse_json(&raw)?, "")?;
+    let mut fields = Fields::from_document(parse_json(&raw)?, "")?;
     let value_json = value_of(&mut fields, &raw)?;
     let expected = Expected::of(&headers, whole(&mut fields, "expected_revision")?)?;
-    let by = by_of(&principal, "updated_by", fields.text("updated_by")?)?;
-    fields.finish()?;
+    let by = by_of(&principal, "updated_by", fields.take_text("updated_by")?)?;
+    fields.reject_unknown()?;
     let change = OperatorChange::State {
         agent: agent.clone(),
         key: key.clone(),
@@ -352,12 +352,12 @@ async fn rollback(
 ) -> Result<Response, Problem> {
     let (agent, key) = place(path)?;
     query_of(query, &[])?;
-    let mut fields = Fields::of(read_json(&headers, body).await?, "")?;
+    let mut fields = Fields::from_document(read_json(&headers, body).await?, "")?;
     let steps = whole(&mut fields, "steps")?;
     let revision = whole(&mut fields, "to_revision")?;
     let expected = Expected::of(&headers, whole(&mut fields, "expected_revision")?)?;
-    let by = by_of(&principal, "updated_by", fields.text("updated_by")?)?;
-    fields.finish()?;
+    let by = by_of(&principal, "updated_by", fields.take_text("updated_by")?)?;
+    fields.reject_unknown()?;
     let target = match (steps, revision) {
         (Some(0), None) => {
             return Err(FieldError::new("steps", "is 0", "give 1 or more").into());

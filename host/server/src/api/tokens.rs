@@ -101,7 +101,7 @@ pub fn token_view(row: &TokenRow, now: Millis) -> TokenShown {
 async fn list(State(api): Shared, query: Asked) -> Result<Response, Problem> {
     let query = query_of(query, &["limit", "cursor"])?;
     let limit = limit_of(&query)?;
-    let mut rows = off_reactor(&api, |api| api.store.tokens()).await??;
+    let mut rows = off_reactor(&api, |api| api.store.all_tokens()).await??;
     rows.sort_by(|one, other| one.name.cmp(&other.name));
     if let Some(after) = query.get("cursor") {
         rows.retain(|row| row.name.as_str() > after.as_str());
@@ -134,17 +134,17 @@ async fn create(
     body: Body,
 ) -> Result<Response, Problem> {
     query_of(query, &[])?;
-    let mut fields = Fields::of(read_json(&headers, body).await?, "")?;
+    let mut fields = Fields::from_document(read_json(&headers, body).await?, "")?;
     let named = "give 1 to 64 of a-z, 0-9, - and _, starting with a letter";
     let name: Name = parsed(&mut fields, "name", named)?
         .ok_or_else(|| FieldError::new("name", "is missing", named))?;
-    if name.as_str() == crate::watchdog::WATCHDOG {
+    if name.as_str() == crate::watchdog::WATCHDOG_ACTOR {
         return Err(not_a("name", name.as_str(), "give another name"));
     }
     let roles = "give reader, submitter, approver, operator or admin";
     let role = fields.required_text("role", roles)?;
     let role = Role::parse(&role).ok_or_else(|| not_a("role", &role, roles))?;
-    let agents = agents_of(role, &fields.texts("agents")?)?;
+    let agents = agents_of(role, &fields.take_texts("agents")?)?;
     let expires_at = whole(&mut fields, "expires_at_ms")?.map(Millis);
     let now = Millis::now();
     if let Some(end) = expires_at
@@ -155,16 +155,17 @@ async fn create(
         let error = FieldError::new("expires_at_ms", problem, remedy);
         return Err(Problem::contradiction(&error));
     }
-    let by = by_of(&principal, "by", fields.text("by")?)?;
-    fields.finish()?;
-    let secret = TokenSecret::fresh().map_err(|error| Problem::unavailable(error.to_string()))?;
+    let by = by_of(&principal, "by", fields.take_text("by")?)?;
+    fields.reject_unknown()?;
+    let secret =
+        TokenSecret::generate().map_err(|error| Problem::unavailable(error.to_string()))?;
     let change = TokenChange::Create(NewToken {
         name: name.clone(),
         hash: secret.hash(),
         role,
         agents: agents.clone(),
         expires_at,
-        unproved: !principal.proved,
+        unproved: !principal.authenticated,
     });
     record(&api, &headers, by, change).await?;
     off_reactor(&api, |api| api.auth.reload()).await??;

@@ -134,8 +134,8 @@ async fn trace(State(api): Shared, id: PathText, query: Asked) -> Result<Respons
         .parse()
         .map_err(|_| not_a("id", &id, "give 32 lower-case hexadecimal digits"))?;
     let (rows, known) = off_reactor(&api, move |api| {
-        let rows = api.store.trace(trace_id)?;
-        Ok::<_, ark_store::ReadError>((rows, api.store.policies()?))
+        let rows = api.store.trace_rows(trace_id)?;
+        Ok::<_, ark_store::ReadError>((rows, api.store.policy_records()?))
     })
     .await??;
     if rows.signals.is_empty() && rows.audit.is_empty() {
@@ -188,8 +188,9 @@ fn decisions_of(rows: &TraceRows, known: &KnownPolicies) -> Result<Vec<Decision>
     let mut decisions = Vec::new();
     for row in rows.audit.iter().rev() {
         if row.kind == AuditKind::Decision {
-            let decision = crate::hrm::decision_of(row, |digest| known.get(&digest).cloned())
-                .map_err(|error| Problem::unavailable(error.to_string()))?;
+            let decision =
+                crate::hrm::decode_decision_row(row, |digest| known.get(&digest).cloned())
+                    .map_err(|error| Problem::unavailable(error.to_string()))?;
             decisions.extend(decision);
         }
     }
@@ -399,7 +400,7 @@ mod tests {
             outcome: None,
             at: Millis(2),
             body: json!({"signal_id": failed.signals[0].id}).to_string(),
-            hash: ark_model::ids::Digest::of(b""),
+            hash: ark_model::ids::Digest::hash_bytes(b""),
         });
         assert!(missing(&failed).is_empty());
         let mut waiting = rows("done", None);

@@ -88,7 +88,7 @@ async fn truths(State(api): Shared, query: Asked) -> Result<Response, Problem> {
     let prefix = query.get("prefix").cloned().unwrap_or_default();
     let after = query.get("cursor").cloned();
     let rows = off_reactor(&api, move |api| {
-        api.store.truth_page(&prefix, after.as_deref(), limit)
+        api.store.truths_page(&prefix, after.as_deref(), limit)
     })
     .await??;
     let next = next_of(&rows, limit, |row| row.key.clone());
@@ -106,7 +106,7 @@ async fn truth(State(api): Shared, key: PathText, query: Asked) -> Result<Respon
     let key = key_text(key)?;
     query_of(query, &[])?;
     let wanted = key.clone();
-    let row = off_reactor(&api, move |api| api.store.truth_latest(&wanted))
+    let row = off_reactor(&api, move |api| api.store.latest_truth(&wanted))
         .await??
         .ok_or_else(|| Problem::not_found(format!("there is no truth {key:?}")))?;
     let revision = row.revision;
@@ -169,25 +169,25 @@ async fn hold_true(
     let key = key_text(key)?;
     query_of(query, &[])?;
     let raw = read_bytes(&headers, body).await?;
-    let mut fields = Fields::of(parse_json(&raw)?, "")?;
+    let mut fields = Fields::from_document(parse_json(&raw)?, "")?;
     let value_json = value_of(&mut fields, &raw)?;
     let agent: Name = parsed(&mut fields, "agent", "give an agent's name")?.ok_or_else(|| {
         FieldError::new("agent", "is missing", "name the agent that holds it true")
     })?;
-    let confidence = fields.number("confidence")?.unwrap_or(1.0);
+    let confidence = fields.take_number("confidence")?.unwrap_or(1.0);
     if !(0.0..=1.0).contains(&confidence) {
         let remedy = "give a number from 0 to 1";
         return Err(not_a("confidence", &confidence.to_string(), remedy));
     }
-    let sources = fields.texts("sources")?;
+    let sources = fields.take_texts("sources")?;
     if sources.len() > 64 || sources.iter().any(|source| source.len() > 256) {
         let remedy = "give 64 names of 256 bytes at most";
         return Err(FieldError::new("sources", "are too many or too long", remedy).into());
     }
     let expected = Expected::of(&headers, whole(&mut fields, "expected_revision")?)?;
-    let by = by_of(&principal, "updated_by", fields.text("updated_by")?)?;
-    fields.finish()?;
-    let granted = api.router.seats().iter().any(|seat| {
+    let by = by_of(&principal, "updated_by", fields.take_text("updated_by")?)?;
+    fields.reject_unknown()?;
+    let granted = api.router.list_serving().iter().any(|seat| {
         let manifest = seat.agent.manifest();
         manifest.name == agent
             && manifest

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::hrm::decision_of;
+use crate::hrm::decode_decision_row;
 use ark_model::action::Action;
 use ark_model::decision::{ApprovalGiven, Decision, Outcome, PolicyIdentity, PolicyVerdict};
 use ark_model::facts::Facts;
 use ark_model::ids::{DecisionId, Digest, Millis, Name, TraceId};
-use ark_model::verdict::{Metadata, Rule, RuleAnswer, RuleResult, Severity, Value};
+use ark_model::verdict::{Metadata, ObservedValue, Rule, RuleAnswer, RuleResult, Severity};
 use ark_store::{AuditRow, Store};
 
 /// A decision, as answered to a proposal.
@@ -92,8 +92,8 @@ struct RuleView<'a> {
     category: &'a str,
     severity: Severity,
     answer: RuleResult,
-    observed: &'a Value,
-    limit: &'a Value,
+    observed: &'a ObservedValue,
+    limit: &'a ObservedValue,
     /// The nearest value that would pass, the rest being equal.
     nearest_passing: Option<f64>,
     /// What it demands; only of those that fired, in the whole record.
@@ -124,7 +124,7 @@ impl<'a> DecisionView<'a> {
                 .map(|shadow| ShadowView {
                     outcome: shadow.outcome,
                     differs: shadow.outcome != decision.outcome,
-                    said: policy_view(&shadow.part),
+                    said: policy_view(&shadow.policy_verdict),
                 })
                 .collect(),
             action: None,
@@ -261,7 +261,8 @@ pub fn read_decision(store: &Store, id: DecisionId) -> Result<Option<Decision>, 
     else {
         return Ok(None);
     };
-    let records = store.policies().map_err(|error| error.to_string())?;
+    let records = store.policy_records().map_err(|error| error.to_string())?;
     let known = known_policies(records).map_err(|error| error.to_string())?;
-    decision_of(&row, |digest| known.get(&digest).cloned()).map_err(|error| error.to_string())
+    decode_decision_row(&row, |digest| known.get(&digest).cloned())
+        .map_err(|error| error.to_string())
 }

@@ -13,7 +13,7 @@ use crate::router::RouterConfig;
 use crate::telemetry::{TelemetryFile, TelemetryListen};
 use crate::watchdog::WatchdogConfig;
 use ark_model::ids::{Digest, Name};
-use ark_model::policy::Mode;
+use ark_model::policy::PolicyMode;
 use ark_model::settings::Settings;
 use ark_runtime::{Limits, LimitsTable};
 
@@ -79,7 +79,7 @@ pub struct PolicyFile {
     pub settings: Option<Settings>,
     /// `enforce` (unless it is said), or `shadow`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub mode: Option<Mode>,
+    pub mode: Option<PolicyMode>,
     /// Its place among all policies; lower ones are asked first. Absent: 10 for the first of the list, 20 for the second and so on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub order: Option<u32>,
@@ -230,7 +230,7 @@ impl ConfigFile {
             submitters: Some(vec!["api".to_owned()]),
             limits: LimitsTable {
                 fuel: Some(limits.fuel),
-                deadline_ms: Some(millis(limits.deadline)),
+                deadline_ms: Some(to_millis(limits.deadline)),
                 memory_bytes: Some(limits.memory_bytes),
                 table_elements: Some(limits.table_elements),
                 instances: Some(limits.instances),
@@ -275,10 +275,10 @@ impl WatchdogFile {
         let default = WatchdogConfig::default();
         let (stands, kept) = (default.thresholds, default.retention);
         Self {
-            heartbeat_ms: Some(millis(default.heartbeat)),
-            heartbeat_deadline_ms: Some(millis(default.heartbeat_deadline)),
+            heartbeat_ms: Some(to_millis(default.heartbeat_interval)),
+            heartbeat_deadline_ms: Some(to_millis(default.heartbeat_deadline)),
             missed_heartbeats: Some(stands.missed_heartbeats),
-            graveyard_ms: Some(millis(default.graveyard)),
+            graveyard_ms: Some(to_millis(default.graveyard_interval)),
             violations_per_minute: Some(default.violations_per_minute),
             consecutive_failures: Some(stands.consecutive_failures),
             failure_rate: Some(stands.failure_rate),
@@ -296,6 +296,6 @@ impl WatchdogFile {
     }
 }
 
-fn millis(duration: std::time::Duration) -> u64 {
+fn to_millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -13,9 +13,9 @@ use serde_json::{Map, Value};
 use super::{ConfigError, ConfigFile, Overrides};
 
 /// What starts the name of every variable of ARK's.
-const PREFIX: &str = "ARK_";
+const VARIABLE_PREFIX: &str = "ARK_";
 /// Variables that are no keys: which file, how to log, secrets, and what the commands that talk to a running host need.
-const NOT_KEYS: [&str; 10] = [
+const OTHER_VARIABLES: [&str; 10] = [
     "ARK_CA",
     "ARK_CONFIG",
     "ARK_LOG",
@@ -28,9 +28,9 @@ const NOT_KEYS: [&str; 10] = [
     "ARK_URL",
 ];
 /// A short name of long standing for a key's variable.
-const SHORT: (&str, &str) = ("ARK_AGENTS", "ARK_AGENTS_DIR");
+const AGENTS_ALIAS: (&str, &str) = ("ARK_AGENTS", "ARK_AGENTS_DIR");
 /// How alike a name must be to be suggested, by Jaro and Winkler: 1 is the same.
-const ALIKE: f64 = 0.85;
+const MIN_SIMILARITY: f64 = 0.85;
 
 /// Where a value is from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,15 +115,15 @@ impl Layers {
     ///
     /// # Errors
     /// A value is of the wrong type; the error names its source.
-    pub fn file(&self) -> Result<ConfigFile, ConfigError> {
-        parse(&self.tree).map_err(|(key, problem)| ConfigError::Malformed {
-            origin: self.source(&key),
+    pub fn to_file(&self) -> Result<ConfigFile, ConfigError> {
+        parse_file(&self.tree).map_err(|(key, problem)| ConfigError::Malformed {
+            origin: self.source_of(&key),
             problem,
         })
     }
 
     /// Where a key's value is from.
-    pub(super) fn source(&self, key: &str) -> Source {
+    pub(super) fn source_of(&self, key: &str) -> Source {
         let part_of = |known: &str| {
             key.strip_prefix(known)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
@@ -140,7 +140,7 @@ impl Layers {
         };
         let table: toml::Table =
             toml::from_str(text).map_err(|error| malformed(error.to_string()))?;
-        let mut known = keys(&self.tree);
+        let mut known = collect_keys(&self.tree);
         let tables = self.tree.as_object().into_iter().flatten();
         known.extend(
             tables
@@ -148,20 +148,20 @@ impl Layers {
                 .map(|(name, _)| name.clone()),
         );
         let mut values = Vec::new();
-        flatten(&self.tree, table, "", &mut |key, value| {
+        flatten_table(&self.tree, table, "", &mut |key, value| {
             values.push((key, value));
         })
         .map_err(|wrong| match wrong {
-            Wrong::NoTable(key) => malformed(format!("{key} is a table; write [{key}]")),
-            Wrong::Unknown(key) => ConfigError::UnknownKey {
+            TableError::NotATable(key) => malformed(format!("{key} is a table; write [{key}]")),
+            TableError::Unknown(key) => ConfigError::UnknownKey {
                 origin: source.clone(),
-                suggestion: like(&key, &known),
+                suggestion: suggest_key(&key, &known),
                 key,
             },
         })?;
         for (key, value) in values {
-            let value = json_of(&key, value).map_err(&malformed)?;
-            self.set(&key, value, source.clone());
+            let value = toml_to_json(&key, value).map_err(&malformed)?;
+            self.set_value(&key, value, source.clone());
         }
         Ok(())
     }
@@ -170,16 +170,19 @@ impl Layers {
         &mut self,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<(), ConfigError> {
-        let variables: BTreeMap<String, String> = keys(&self.tree)
+        let variables: BTreeMap<String, String> = collect_keys(&self.tree)
             .into_iter()
-            .map(|key| (variable_of(&key), key))
+            .map(|key| (variable_name(&key), key))
             .collect();
         let mut given = BTreeMap::new();
         for (name, value) in environment {
-            let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else {
+            let Some(name) = name
+                .to_str()
+                .filter(|name| name.starts_with(VARIABLE_PREFIX))
+            else {
                 continue;
             };
-            if NOT_KEYS.contains(&name) || value.is_empty() {
+            if OTHER_VARIABLES.contains(&name) || value.is_empty() {
                 continue;
             }
             let source = Source::Environment(name.to_owned());
@@ -189,44 +192,51 @@ impl Layers {
                     problem: "is not UTF-8".to_owned(),
                 });
             };
-            let variable = if name == SHORT.0 { SHORT.1 } else { name };
+            let variable = if name == AGENTS_ALIAS.0 {
+                AGENTS_ALIAS.1
+            } else {
+                name
+            };
             let Some(key) = variables.get(variable) else {
                 let names: Vec<String> = variables
                     .keys()
                     .cloned()
-                    .chain(NOT_KEYS.map(str::to_owned))
+                    .chain(OTHER_VARIABLES.map(str::to_owned))
                     .collect();
                 return Err(ConfigError::UnknownKey {
                     origin: source,
-                    suggestion: like(name, &names),
+                    suggestion: suggest_key(name, &names),
                     key: name.to_owned(),
                 });
             };
             if given.insert(key.clone(), (source.clone(), value)).is_some() {
                 return Err(ConfigError::Malformed {
                     origin: source,
-                    problem: format!("{} and {} are the same; set one of them", SHORT.0, SHORT.1),
+                    problem: format!(
+                        "{} and {} are the same; set one of them",
+                        AGENTS_ALIAS.0, AGENTS_ALIAS.1
+                    ),
                 });
             }
         }
         for (key, (source, text)) in given {
-            let value = self
-                .fitting(&key, &text)
-                .map_err(|problem| ConfigError::Malformed {
-                    origin: source.clone(),
-                    problem,
-                })?;
-            self.set(&key, value, source);
+            let value =
+                self.parse_variable(&key, &text)
+                    .map_err(|problem| ConfigError::Malformed {
+                        origin: source.clone(),
+                        problem,
+                    })?;
+            self.set_value(&key, value, source);
         }
         Ok(())
     }
 
     /// The value that a variable's text stands for: the text itself where the key takes text, else what it is as TOML.
-    fn fitting(&self, key: &str, text: &str) -> Result<Value, String> {
+    fn parse_variable(&self, key: &str, text: &str) -> Result<Value, String> {
         let fits = |value: &Value| {
             let mut layers = self.clone();
-            layers.set(key, value.clone(), Source::Default);
-            match parse(&layers.tree) {
+            layers.set_value(key, value.clone(), Source::Default);
+            match parse_file(&layers.tree) {
                 Err((at, problem)) if at.starts_with(key) => Err(problem),
                 _ => Ok(()),
             }
@@ -239,7 +249,7 @@ impl Layers {
             return Err(problem);
         };
         let value = table.remove("value").ok_or(problem)?;
-        let value = json_of(key, value)?;
+        let value = toml_to_json(key, value)?;
         fits(&value).map(|()| value)
     }
 
@@ -251,17 +261,17 @@ impl Layers {
         ];
         for (key, path) in paths {
             if let Some(path) = path {
-                self.set(key, path.to_string_lossy().into(), Source::Flag);
+                self.set_value(key, path.to_string_lossy().into(), Source::Flag);
             }
         }
         if let Some(listen) = flags.listen {
-            self.set("listen", listen.to_string().into(), Source::Flag);
+            self.set_value("listen", listen.to_string().into(), Source::Flag);
         }
         if let Some(listen) = flags.telemetry_listen {
-            self.set("telemetry_listen", listen.to_string().into(), Source::Flag);
+            self.set_value("telemetry_listen", listen.to_string().into(), Source::Flag);
         }
         if flags.behind_proxy {
-            self.set("behind_proxy", true.into(), Source::Flag);
+            self.set_value("behind_proxy", true.into(), Source::Flag);
         }
         if !flags.submitters.is_empty() {
             let mut names = match self.tree.get("submitters") {
@@ -269,11 +279,11 @@ impl Layers {
                 _ => Vec::new(),
             };
             names.extend(flags.submitters.iter().map(|name| name.as_str().into()));
-            self.set("submitters", names.into(), Source::Flag);
+            self.set_value("submitters", names.into(), Source::Flag);
         }
     }
 
-    fn set(&mut self, key: &str, value: Value, source: Source) {
+    fn set_value(&mut self, key: &str, value: Value, source: Source) {
         let mut place = &mut self.tree;
         for part in key.split('.') {
             let Value::Object(map) = place else { return };
@@ -285,17 +295,24 @@ impl Layers {
 }
 
 /// The variable of a key.
-pub(super) fn variable_of(key: &str) -> String {
-    format!("{PREFIX}{}", key.replace('.', "_").to_ascii_uppercase())
+pub(super) fn variable_name(key: &str) -> String {
+    format!(
+        "{VARIABLE_PREFIX}{}",
+        key.replace('.', "_").to_ascii_uppercase()
+    )
 }
 
 /// Every key with its value: tables are gone into, lists and tables without keys of their own are values.
-pub(super) fn leaves<'a>(tree: &'a Value, path: &str, found: &mut Vec<(String, &'a Value)>) {
+pub(super) fn collect_leaves<'a>(
+    tree: &'a Value,
+    path: &str,
+    found: &mut Vec<(String, &'a Value)>,
+) {
     match tree {
-        Value::Object(map) if !map.is_empty() && !FREE.contains(&path) => {
+        Value::Object(map) if !map.is_empty() && !FREE_TABLES.contains(&path) => {
             for (name, value) in map {
-                let key = join(path, name);
-                leaves(value, &key, found);
+                let key = join_key(path, name);
+                collect_leaves(value, &key, found);
             }
         }
         value => found.push((path.to_owned(), value)),
@@ -303,15 +320,15 @@ pub(super) fn leaves<'a>(tree: &'a Value, path: &str, found: &mut Vec<(String, &
 }
 
 /// Tables whose keys are the operator's own.
-const FREE: [&str; 1] = ["lists.consents"];
+const FREE_TABLES: [&str; 1] = ["lists.consents"];
 
-fn keys(tree: &Value) -> Vec<String> {
+fn collect_keys(tree: &Value) -> Vec<String> {
     let mut found = Vec::new();
-    leaves(tree, "", &mut found);
+    collect_leaves(tree, "", &mut found);
     found.into_iter().map(|(key, _)| key).collect()
 }
 
-fn join(path: &str, name: &str) -> String {
+fn join_key(path: &str, name: &str) -> String {
     if path.is_empty() {
         name.to_owned()
     } else {
@@ -319,30 +336,30 @@ fn join(path: &str, name: &str) -> String {
     }
 }
 
-enum Wrong {
+enum TableError {
     Unknown(String),
-    NoTable(String),
+    NotATable(String),
 }
 
-fn flatten(
+fn flatten_table(
     shape: &Value,
     table: toml::Table,
     path: &str,
     found: &mut impl FnMut(String, toml::Value),
-) -> Result<(), Wrong> {
+) -> Result<(), TableError> {
     let empty = Map::new();
     let shape = shape.as_object().unwrap_or(&empty);
     for (name, value) in table {
-        let key = join(path, &name);
+        let key = join_key(path, &name);
         match (shape.get(&name), value) {
-            (None, _) => return Err(Wrong::Unknown(key)),
+            (None, _) => return Err(TableError::Unknown(key)),
             (Some(inner @ Value::Object(map)), value)
-                if !map.is_empty() && !FREE.contains(&key.as_str()) =>
+                if !map.is_empty() && !FREE_TABLES.contains(&key.as_str()) =>
             {
                 let toml::Value::Table(table) = value else {
-                    return Err(Wrong::NoTable(key));
+                    return Err(TableError::NotATable(key));
                 };
-                flatten(inner, table, &key, found)?;
+                flatten_table(inner, table, &key, found)?;
             }
             (Some(_), value) => found(key, value),
         }
@@ -351,7 +368,7 @@ fn flatten(
 }
 
 /// The name that is most like `given`: as a whole, or where it was given without its table.
-fn like(given: &str, known: &[String]) -> Option<String> {
+fn suggest_key(given: &str, known: &[String]) -> Option<String> {
     let last = |key: &str| key.rsplit('.').next().unwrap_or(key).to_owned();
     known
         .iter()
@@ -361,12 +378,12 @@ fn like(given: &str, known: &[String]) -> Option<String> {
             let part = strsim::jaro_winkler(&last(given), &last(key)) - 0.02;
             (whole.max(part), key)
         })
-        .filter(|(alike, _)| *alike >= ALIKE)
+        .filter(|(alike, _)| *alike >= MIN_SIMILARITY)
         .max_by(|(one, _), (other, _)| one.total_cmp(other))
         .map(|(_, key)| key.clone())
 }
 
-fn json_of(key: &str, value: toml::Value) -> Result<Value, String> {
+fn toml_to_json(key: &str, value: toml::Value) -> Result<Value, String> {
     Ok(match value {
         toml::Value::String(text) => text.into(),
         toml::Value::Integer(number) => number.into(),
@@ -379,19 +396,19 @@ fn json_of(key: &str, value: toml::Value) -> Result<Value, String> {
         }
         toml::Value::Array(items) => items
             .into_iter()
-            .map(|item| json_of(key, item))
+            .map(|item| toml_to_json(key, item))
             .collect::<Result<Vec<_>, _>>()?
             .into(),
         toml::Value::Table(table) => table
             .into_iter()
-            .map(|(name, item)| Ok((name, json_of(key, item)?)))
+            .map(|(name, item)| Ok((name, toml_to_json(key, item)?)))
             .collect::<Result<Map<_, _>, String>>()?
             .into(),
     })
 }
 
 /// The file, or the key at fault and what is wrong with it.
-fn parse(tree: &Value) -> Result<ConfigFile, (String, String)> {
+fn parse_file(tree: &Value) -> Result<ConfigFile, (String, String)> {
     serde_path_to_error::deserialize::<_, ConfigFile>(tree).map_err(|error| {
         let path = error.path().to_string();
         let problem = format!("{path}: {}", error.into_inner());

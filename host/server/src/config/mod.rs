@@ -17,10 +17,12 @@ use std::time::Duration;
 
 use crate::api::{AccessConfig, TlsFiles};
 use crate::hrm::HrmConfig;
-use crate::policies::{Declaration, LAST};
+use crate::policies::{Declaration, LAST_PLACE};
 use crate::router::RouterConfig;
 use crate::telemetry::{TelemetryConfig, TelemetryListen};
-use crate::watchdog::{FleetConfig, RedisWatch, Retention, Thresholds, WatchdogConfig};
+use crate::watchdog::{
+    CapsuleRetention, FleetConfig, RedisWatchConfig, Thresholds, WatchdogConfig,
+};
 use ark_model::ids::Name;
 use ark_model::policy::PolicySource;
 use ark_runtime::{EngineConfig, GraveyardSource, LimitError, Limits, POLICY_FUEL};
@@ -115,7 +117,7 @@ pub struct Config {
     /// Where further ones are declared.
     pub policies_dir: Option<PathBuf>,
     /// How many may be in force.
-    pub most_policies: usize,
+    pub max_policies: usize,
     /// Fuel of one evaluation of one of them.
     pub policy_fuel: u64,
     /// Where the agents are.
@@ -142,7 +144,7 @@ impl Config {
     /// # Errors
     /// See [`ConfigError`]; it names the field.
     pub fn read(path: Option<&Path>, overrides: &Overrides) -> Result<Self, ConfigError> {
-        let mut config = Self::of(&Layers::read(path, overrides)?)?;
+        let mut config = Self::from_layers(&Layers::read(path, overrides)?)?;
         // From the environment only: a key in the configuration would be backed up and shown with it.
         config.store.secret_key = SecretKey::from_environment()?;
         Ok(config)
@@ -152,17 +154,17 @@ impl Config {
     ///
     /// # Errors
     /// See [`ConfigError`]; it names the field.
-    pub fn of(layers: &Layers) -> Result<Self, ConfigError> {
-        Self::resolve(layers.file()?)
+    pub fn from_layers(layers: &Layers) -> Result<Self, ConfigError> {
+        Self::from_file(layers.to_file()?)
     }
 
-    fn resolve(file: ConfigFile) -> Result<Self, ConfigError> {
+    fn from_file(file: ConfigFile) -> Result<Self, ConfigError> {
         let data_dir = file.data_dir.unwrap_or_else(|| PathBuf::from("ark-data"));
         let listen = file
             .listen
             .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8000)));
         let behind_proxy = file.behind_proxy.unwrap_or(false);
-        let tls = tls(file.tls)?;
+        let tls = resolve_tls(file.tls)?;
         if !listen.ip().is_loopback() && tls.is_none() && !behind_proxy {
             return Err(ConfigError::Value {
                 field: "listen",
@@ -171,7 +173,7 @@ impl Config {
                 ),
             });
         }
-        let limits = Limits::ceiling(&file.limits)?;
+        let limits = Limits::ceiling_from_table(&file.limits)?;
         let mut submitters = Vec::new();
         for name in file.submitters.unwrap_or_default() {
             submitters.push(
@@ -197,49 +199,63 @@ impl Config {
                 ..StoreConfig::in_dir(data_dir)
             },
             hrm: HrmConfig {
-                queue: between("capacity.proposals", file.capacity.proposals, 4, 1_000_000)?
+                queue: check_between("capacity.proposals", file.capacity.proposals, 4, 1_000_000)?
                     .unwrap_or(hrm.queue),
-                reservation_ttl: at_least(
+                reservation_ttl: check_at_least(
                     "capacity.reservation_seconds",
                     file.capacity.reservation_seconds,
                     1,
                 )?
                 .map_or(hrm.reservation_ttl, Duration::from_secs),
-                approval_ttl: between(
+                approval_ttl: check_between(
                     "capacity.approval_seconds",
                     file.capacity.approval_seconds,
                     1,
                     31_536_000,
                 )?
                 .map_or(hrm.approval_ttl, Duration::from_secs),
-                approvals: between("capacity.approvals", file.capacity.approvals, 1, 1_000_000)?
-                    .unwrap_or(hrm.approvals),
+                approvals: check_between(
+                    "capacity.approvals",
+                    file.capacity.approvals,
+                    1,
+                    1_000_000,
+                )?
+                .unwrap_or(hrm.approvals),
                 ..hrm
             },
             router: RouterConfig {
-                workers: between("capacity.workers", file.capacity.workers, 1, 128)?
+                workers: check_between("capacity.workers", file.capacity.workers, 1, 128)?
                     .unwrap_or(router.workers),
-                slow_workers: between("capacity.slow_workers", file.capacity.slow_workers, 0, 128)?
-                    .unwrap_or(router.slow_workers),
-                backlog: at_least("capacity.backlog", file.capacity.backlog, 1)?
+                slow_workers: check_between(
+                    "capacity.slow_workers",
+                    file.capacity.slow_workers,
+                    0,
+                    128,
+                )?
+                .unwrap_or(router.slow_workers),
+                backlog: check_at_least("capacity.backlog", file.capacity.backlog, 1)?
                     .unwrap_or(router.backlog),
-                agent_queue: at_least("capacity.agent_queue", file.capacity.agent_queue, 1)?
+                agent_queue: check_at_least("capacity.agent_queue", file.capacity.agent_queue, 1)?
                     .unwrap_or(router.agent_queue),
-                signal_ttl_ms: at_least("capacity.signal_ttl_ms", file.capacity.signal_ttl_ms, 1)?
-                    .or(router.signal_ttl_ms),
+                signal_ttl_ms: check_at_least(
+                    "capacity.signal_ttl_ms",
+                    file.capacity.signal_ttl_ms,
+                    1,
+                )?
+                .or(router.signal_ttl_ms),
             },
-            watchdog: watchdog(&file.watchdog)?,
-            telemetry: TelemetryConfig::resolve(file.telemetry, file.telemetry_listen.as_deref())
+            watchdog: resolve_watchdog(&file.watchdog)?,
+            telemetry: TelemetryConfig::from_file(file.telemetry, file.telemetry_listen.as_deref())
                 .map_err(|(field, problem)| ConfigError::Value { field, problem })?,
             graveyard: file
                 .graveyard
                 .map_or(GraveyardSource::Embedded, GraveyardSource::File),
-            policies: policies(file.policies)?,
+            policies: resolve_policies(file.policies)?,
             policies_dir: file.policies_dir,
             // Each may hold up every decision for as long as its fuel lasts.
-            most_policies: between("capacity.policies", file.capacity.policies, 1, 64)?
+            max_policies: check_between("capacity.policies", file.capacity.policies, 1, 64)?
                 .unwrap_or(file::POLICIES),
-            policy_fuel: between(
+            policy_fuel: check_between(
                 "capacity.policy_fuel",
                 file.capacity.policy_fuel,
                 100_000,
@@ -249,24 +265,24 @@ impl Config {
             agents_dir: file.agents_dir,
             limits,
             submitters,
-            lists: lists(file.lists),
+            lists: resolve_lists(file.lists),
             listen,
             access: AccessConfig {
                 tls,
                 behind_proxy,
-                rate: at_least(
+                rate: check_at_least(
                     "capacity.token_requests_per_second",
                     file.capacity.token_requests_per_second,
                     1,
                 )?
                 .and_then(NonZeroU32::new)
                 .unwrap_or(file::RATE),
-                connections: at_least("capacity.connections", file.capacity.connections, 1)?
+                connections: check_at_least("capacity.connections", file.capacity.connections, 1)?
                     .unwrap_or(file::CONNECTIONS),
             },
-            drain: between("capacity.drain_ms", file.capacity.drain_ms, 100, 3_600_000)?
+            drain: check_between("capacity.drain_ms", file.capacity.drain_ms, 100, 3_600_000)?
                 .map_or(Duration::from_secs(10), Duration::from_millis),
-            agent_versions: between(
+            agent_versions: check_between(
                 "capacity.agent_versions",
                 file.capacity.agent_versions,
                 2,
@@ -278,12 +294,12 @@ impl Config {
 }
 
 /// `[[policies]]`, with what is not said filled in.
-fn policies(files: Vec<PolicyFile>) -> Result<Vec<Declaration>, ConfigError> {
+fn resolve_policies(files: Vec<PolicyFile>) -> Result<Vec<Declaration>, ConfigError> {
     files
         .into_iter()
         .zip(1_u32..)
         .map(|(file, place)| {
-            let order = between("policies.order", file.order, 0, LAST)?;
+            let order = check_between("policies.order", file.order, 0, LAST_PLACE)?;
             Ok(Declaration {
                 source: PolicySource::Configuration,
                 origin: file.file.clone(),
@@ -292,13 +308,13 @@ fn policies(files: Vec<PolicyFile>) -> Result<Vec<Declaration>, ConfigError> {
                 name: file.name,
                 settings: file.settings,
                 mode: file.mode.unwrap_or_default(),
-                order: order.unwrap_or_else(|| place.saturating_mul(10).min(LAST)),
+                order: order.unwrap_or_else(|| place.saturating_mul(10).min(LAST_PLACE)),
             })
         })
         .collect()
 }
 
-fn at_least<T: PartialOrd + std::fmt::Display + Copy>(
+fn check_at_least<T: PartialOrd + std::fmt::Display + Copy>(
     field: &'static str,
     value: Option<T>,
     least: T,
@@ -313,7 +329,7 @@ fn at_least<T: PartialOrd + std::fmt::Display + Copy>(
 }
 
 /// As [`at_least`], with an upper bound too.
-fn between<T: PartialOrd + std::fmt::Display + Copy>(
+fn check_between<T: PartialOrd + std::fmt::Display + Copy>(
     field: &'static str,
     value: Option<T>,
     least: T,
@@ -332,15 +348,17 @@ fn between<T: PartialOrd + std::fmt::Display + Copy>(
 /// The longest interval that makes sense for a loop: the watchdog's beat counts for 30 s.
 const LONGEST_INTERVAL_MS: u64 = 20_000;
 
-fn watchdog(file: &WatchdogFile) -> Result<WatchdogConfig, ConfigError> {
+fn resolve_watchdog(file: &WatchdogFile) -> Result<WatchdogConfig, ConfigError> {
     let default = WatchdogConfig::default();
     let (stands, kept) = (default.thresholds, default.retention);
     let interval = |field, value, default| -> Result<Duration, ConfigError> {
-        Ok(between(field, value, 10, LONGEST_INTERVAL_MS)?.map_or(default, Duration::from_millis))
+        Ok(check_between(field, value, 10, LONGEST_INTERVAL_MS)?
+            .map_or(default, Duration::from_millis))
     };
-    let warning = between("watchdog.warning", file.warning, 0.01, 1.0)?.unwrap_or(stands.warning);
+    let warning =
+        check_between("watchdog.warning", file.warning, 0.01, 1.0)?.unwrap_or(stands.warning);
     let critical =
-        between("watchdog.critical", file.critical, 0.01, 1.0)?.unwrap_or(stands.critical);
+        check_between("watchdog.critical", file.critical, 0.01, 1.0)?.unwrap_or(stands.critical);
     if warning > critical {
         return Err(ConfigError::Value {
             field: "watchdog.warning",
@@ -350,68 +368,73 @@ fn watchdog(file: &WatchdogFile) -> Result<WatchdogConfig, ConfigError> {
         });
     }
     Ok(WatchdogConfig {
-        heartbeat: interval(
+        heartbeat_interval: interval(
             "watchdog.heartbeat_ms",
             file.heartbeat_ms,
-            default.heartbeat,
+            default.heartbeat_interval,
         )?,
         heartbeat_deadline: interval(
             "watchdog.heartbeat_deadline_ms",
             file.heartbeat_deadline_ms,
             default.heartbeat_deadline,
         )?,
-        graveyard: interval(
+        graveyard_interval: interval(
             "watchdog.graveyard_ms",
             file.graveyard_ms,
-            default.graveyard,
+            default.graveyard_interval,
         )?,
-        violations_per_minute: at_least(
+        violations_per_minute: check_at_least(
             "watchdog.violations_per_minute",
             file.violations_per_minute,
             1,
         )?
         .unwrap_or(default.violations_per_minute),
-        redis: redis_watch(file)?,
-        fleet: fleet(file)?,
+        redis: resolve_redis(file)?,
+        fleet: resolve_fleet(file)?,
         thresholds: Thresholds {
-            consecutive_failures: at_least(
+            consecutive_failures: check_at_least(
                 "watchdog.consecutive_failures",
                 file.consecutive_failures,
                 1,
             )?
             .unwrap_or(stands.consecutive_failures),
-            failure_rate: between("watchdog.failure_rate", file.failure_rate, 0.0, 1.0)?
+            failure_rate: check_between("watchdog.failure_rate", file.failure_rate, 0.0, 1.0)?
                 .unwrap_or(stands.failure_rate),
-            failure_rate_over: between(
+            failure_rate_over: check_between(
                 "watchdog.failure_rate_over",
                 file.failure_rate_over,
                 0,
                 99,
             )?
             .unwrap_or(stands.failure_rate_over),
-            latency_ms: at_least("watchdog.latency_ms", file.latency_ms, 1)?
+            latency_ms: check_at_least("watchdog.latency_ms", file.latency_ms, 1)?
                 .unwrap_or(stands.latency_ms),
-            latency_over: between("watchdog.latency_over", file.latency_over, 0, 99)?
+            latency_over: check_between("watchdog.latency_over", file.latency_over, 0, 99)?
                 .unwrap_or(stands.latency_over),
-            missed_heartbeats: at_least("watchdog.missed_heartbeats", file.missed_heartbeats, 1)?
-                .unwrap_or(stands.missed_heartbeats),
+            missed_heartbeats: check_at_least(
+                "watchdog.missed_heartbeats",
+                file.missed_heartbeats,
+                1,
+            )?
+            .unwrap_or(stands.missed_heartbeats),
             warning,
             critical,
         },
-        retention: Retention {
-            capsule_bytes: at_least("watchdog.capsule_bytes", file.capsule_bytes, 16 * 1024)?
+        retention: CapsuleRetention {
+            capsule_bytes: check_at_least("watchdog.capsule_bytes", file.capsule_bytes, 16 * 1024)?
                 .unwrap_or(kept.capsule_bytes),
-            per_agent: at_least("watchdog.capsules_per_agent", file.capsules_per_agent, 1)?
+            per_agent: check_at_least("watchdog.capsules_per_agent", file.capsules_per_agent, 1)?
                 .unwrap_or(kept.per_agent),
-            total_bytes: at_least("watchdog.capsules_bytes", file.capsules_bytes, 16 * 1024)?
+            total_bytes: check_at_least("watchdog.capsules_bytes", file.capsules_bytes, 16 * 1024)?
                 .unwrap_or(kept.total_bytes),
-            days: at_least("watchdog.capsule_days", file.capsule_days, 1)?.unwrap_or(kept.days),
+            days: check_at_least("watchdog.capsule_days", file.capsule_days, 1)?
+                .unwrap_or(kept.days),
         },
     })
 }
 
 /// Both or none.
-fn tls(file: TlsFile) -> Result<Option<TlsFiles>, ConfigError> {
+fn resolve_tls(file: TlsFile) -> Result<Option<TlsFiles>, ConfigError> {
     let missing = |field| ConfigError::Value {
         field,
         problem: "is missing; give both tls.certificate and tls.key, or neither".to_owned(),
@@ -424,7 +447,7 @@ fn tls(file: TlsFile) -> Result<Option<TlsFiles>, ConfigError> {
     }
 }
 
-fn fleet(file: &WatchdogFile) -> Result<Option<FleetConfig>, ConfigError> {
+fn resolve_fleet(file: &WatchdogFile) -> Result<Option<FleetConfig>, ConfigError> {
     let missing = |field, problem: &str| ConfigError::Value {
         field,
         problem: problem.to_owned(),
@@ -451,26 +474,26 @@ fn fleet(file: &WatchdogFile) -> Result<Option<FleetConfig>, ConfigError> {
     }
 }
 
-fn redis_watch(file: &WatchdogFile) -> Result<Option<RedisWatch>, ConfigError> {
+fn resolve_redis(file: &WatchdogFile) -> Result<Option<RedisWatchConfig>, ConfigError> {
     let Some(url) = &file.redis_url else {
         return Ok(None);
     };
     let queue = file.redis_queue.as_deref().unwrap_or("ark:signals");
-    let stands = RedisWatch::at(url, queue).map_err(|problem| ConfigError::Value {
+    let stands = RedisWatchConfig::from_url(url, queue).map_err(|problem| ConfigError::Value {
         field: "watchdog.redis_url",
         problem,
     })?;
-    Ok(Some(RedisWatch {
-        interval: between("watchdog.redis_ms", file.redis_ms, 10, LONGEST_INTERVAL_MS)?
+    Ok(Some(RedisWatchConfig {
+        interval: check_between("watchdog.redis_ms", file.redis_ms, 10, LONGEST_INTERVAL_MS)?
             .map_or(stands.interval, Duration::from_millis),
-        latency: at_least("watchdog.redis_latency_ms", file.redis_latency_ms, 1)?
+        latency: check_at_least("watchdog.redis_latency_ms", file.redis_latency_ms, 1)?
             .map_or(stands.latency, Duration::from_millis),
-        depth: at_least("watchdog.redis_depth", file.redis_depth, 1)?.unwrap_or(stands.depth),
+        depth: check_at_least("watchdog.redis_depth", file.redis_depth, 1)?.unwrap_or(stands.depth),
         ..stands
     }))
 }
 
-fn lists(file: ListsFile) -> Vec<ListEntry> {
+fn resolve_lists(file: ListsFile) -> Vec<ListEntry> {
     let upper = |symbol: String| symbol.to_ascii_uppercase();
     let mut entries = Vec::new();
     entries.extend(

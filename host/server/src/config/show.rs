@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::layers::{Layers, Source, leaves, variable_of};
+use super::layers::{Layers, Source, collect_leaves, variable_name};
 
 /// What stands in the place of a secret.
 const MASK: &str = "********";
@@ -14,7 +14,7 @@ const SECRET_NAMES: [&str; 4] = ["password", "secret", "token", "headers"];
 
 /// A key with its value.
 #[derive(Debug, Clone)]
-pub struct Line {
+pub struct ConfigLine {
     /// The key.
     pub key: String,
     /// Its value, masked where it is secret; `None`: it has none.
@@ -23,7 +23,7 @@ pub struct Line {
     pub source: Source,
 }
 
-impl fmt::Display for Line {
+impl fmt::Display for ConfigLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.value {
             None => writeln!(f, "# {} is not set", self.key),
@@ -32,13 +32,13 @@ impl fmt::Display for Line {
     }
 }
 
-impl Serialize for Line {
+impl Serialize for ConfigLine {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         json!({
             "key": self.key,
             "value": self.value,
             "source": self.source.to_string(),
-            "variable": variable_of(&self.key),
+            "variable": variable_name(&self.key),
         })
         .serialize(serializer)
     }
@@ -47,33 +47,33 @@ impl Serialize for Line {
 impl Layers {
     /// Every key.
     #[must_use]
-    pub fn lines(&self) -> Vec<Line> {
+    pub fn lines(&self) -> Vec<ConfigLine> {
         let mut found = Vec::new();
-        leaves(&self.tree, "", &mut found);
+        collect_leaves(&self.tree, "", &mut found);
         found
             .into_iter()
-            .map(|(key, value)| Line {
-                value: (!value.is_null()).then(|| masked(&key, value)),
-                source: self.source(&key),
+            .map(|(key, value)| ConfigLine {
+                value: (!value.is_null()).then(|| mask_secrets(&key, value)),
+                source: self.source_of(&key),
                 key,
             })
             .collect()
     }
 }
 
-fn masked(key: &str, value: &Value) -> Value {
+fn mask_secrets(key: &str, value: &Value) -> Value {
     let name = key.rsplit('.').next().unwrap_or(key);
     // A file's name is no secret, and neither is a number.
     let secret = SECRET_NAMES.iter().any(|part| name.contains(part)) && !name.ends_with("_file");
     match value {
         Value::String(_) if secret => MASK.into(),
-        Value::String(text) => without_password(text).into(),
-        Value::Array(items) => items.iter().map(|item| masked(key, item)).collect(),
+        Value::String(text) => mask_password(text).into(),
+        Value::Array(items) => items.iter().map(|item| mask_secrets(key, item)).collect(),
         Value::Object(map) => map
             .iter()
             .map(|(name, item)| {
                 let key = if secret { key } else { name };
-                (name.clone(), masked(key, item))
+                (name.clone(), mask_secrets(key, item))
             })
             .collect::<serde_json::Map<_, _>>()
             .into(),
@@ -82,7 +82,7 @@ fn masked(key: &str, value: &Value) -> Value {
 }
 
 /// `scheme://user:password@host` without its password.
-fn without_password(text: &str) -> String {
+fn mask_password(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else {
         return text.to_owned();
     };

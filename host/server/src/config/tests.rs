@@ -16,7 +16,7 @@ fn resolve(toml: &str) -> Result<Config, String> {
 
 fn resolve_all(toml: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
     let layers = layered(toml, environment, &Overrides::default())?;
-    Config::of(&layers).map_err(|error| error.to_string())
+    Config::from_layers(&layers).map_err(|error| error.to_string())
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn one_order_of_precedence_holds_for_every_key() {
         ("OTHER", "ignored"),
     ];
     let layers = layered(toml, &environment, &flags).unwrap();
-    let config = Config::of(&layers).unwrap();
+    let config = Config::from_layers(&layers).unwrap();
     assert_eq!(config.listen.port(), 3);
     assert_eq!(config.store.dir, PathBuf::from("a"));
     assert_eq!((config.router.workers, config.router.backlog), (3, 7));
@@ -149,14 +149,14 @@ fn what_is_secret_is_not_shown() {
         shown.contains("redis://ark:********@127.0.0.1:6379/0"),
         "{shown}"
     );
-    let config = Config::of(&layers).unwrap();
+    let config = Config::from_layers(&layers).unwrap();
     assert!(config.watchdog.redis.is_some());
 }
 
 #[test]
 fn the_defaults_that_are_shown_are_those_in_force() {
-    let shown = Config::resolve(ConfigFile::defaults()).unwrap();
-    let unset = Config::resolve(ConfigFile {
+    let shown = Config::from_file(ConfigFile::defaults()).unwrap();
+    let unset = Config::from_file(ConfigFile {
         submitters: Some(vec!["api".to_owned()]),
         ..ConfigFile::default()
     })
@@ -180,7 +180,7 @@ fn telemetry_access_and_the_fleet_have_the_same_sources() {
         ..Overrides::default()
     };
     let layers = layered(toml, &environment, &flags).unwrap();
-    let config = Config::of(&layers).unwrap();
+    let config = Config::from_layers(&layers).unwrap();
     assert_eq!(config.telemetry.listen, TelemetryListen::Off);
     assert_eq!(config.access.rate.get(), 7);
     assert!(config.access.behind_proxy);

@@ -9,17 +9,21 @@ use ark_model::verdict::RuleResult;
 /// The outcome over all verdicts: a policy that could not judge, a violation or a rule's error denies; else a hold holds; else it is
 /// approved. No verdict at all denies. The score is the lowest of all; 0 where a policy could not judge.
 #[must_use]
-pub fn combine(verdicts: &[PolicyVerdict]) -> (Outcome, f64) {
+pub fn combine_verdicts(verdicts: &[PolicyVerdict]) -> (Outcome, f64) {
     if verdicts.is_empty() {
         return (Outcome::Denied, 0.0);
     }
-    over(verdicts.iter())
+    strictest_answer(verdicts.iter())
 }
 
 /// The outcome there would be, had a policy on trial been enforced: with its verdict in the place of that of the operator policy of the same
 /// name, or beside the others. `refused`: the host itself denies.
 #[must_use]
-pub fn would_be(verdicts: &[PolicyVerdict], shadow: &PolicyVerdict, refused: bool) -> Outcome {
+pub fn shadow_outcome(
+    verdicts: &[PolicyVerdict],
+    shadow: &PolicyVerdict,
+    refused: bool,
+) -> Outcome {
     if refused || verdicts.is_empty() {
         return Outcome::Denied;
     }
@@ -29,10 +33,10 @@ pub fn would_be(verdicts: &[PolicyVerdict], shadow: &PolicyVerdict, refused: boo
         .iter()
         .filter(|part| part.policy.metadata.name != *name);
     let parts = graveyard.iter().chain(others).chain([shadow]);
-    over(parts).0
+    strictest_answer(parts).0
 }
 
-fn over<'a>(verdicts: impl Iterator<Item = &'a PolicyVerdict>) -> (Outcome, f64) {
+fn strictest_answer<'a>(verdicts: impl Iterator<Item = &'a PolicyVerdict>) -> (Outcome, f64) {
     let mut outcome = Outcome::Approved;
     let mut score: f64 = 1.0;
     for part in verdicts {
@@ -60,7 +64,7 @@ mod tests {
     use super::*;
     use ark_model::decision::PolicyIdentity;
     use ark_model::ids::Digest;
-    use ark_model::verdict::{Metadata, RuleAnswer, Value, Verdict};
+    use ark_model::verdict::{Metadata, ObservedValue, RuleAnswer, Verdict};
 
     fn part(verdict: Result<(&[RuleResult], f64), &str>) -> PolicyVerdict {
         let metadata = Metadata {
@@ -71,13 +75,13 @@ mod tests {
         let answer = |(index, &answer): (usize, &RuleResult)| RuleAnswer {
             rule: u16::try_from(index).unwrap(),
             answer,
-            observed: Value::None,
-            limit: Value::None,
+            observed: ObservedValue::None,
+            limit: ObservedValue::None,
             nearest_passing: None,
         };
         PolicyVerdict {
             policy: Arc::new(PolicyIdentity {
-                digest: Digest::of(b"p"),
+                digest: Digest::hash_bytes(b"p"),
                 metadata,
             }),
             settings: None,
@@ -111,7 +115,11 @@ mod tests {
             (vec![broken(), pass()], Outcome::Denied, 0.0),
         ];
         for (verdicts, outcome, score) in cases {
-            assert_eq!(combine(&verdicts), (outcome, score), "{verdicts:?}");
+            assert_eq!(
+                combine_verdicts(&verdicts),
+                (outcome, score),
+                "{verdicts:?}"
+            );
         }
     }
 
@@ -152,11 +160,11 @@ mod tests {
         ) {
             let mut verdicts = vec![graveyard];
             verdicts.extend(before);
-            let (outcome, score) = combine(&verdicts);
+            let (outcome, score) = combine_verdicts(&verdicts);
             let failed = added.verdict.is_err();
             // Behind the Graveyard, anywhere.
             verdicts.insert(1 + place.index(verdicts.len()), added);
-            let (with, score_with) = combine(&verdicts);
+            let (with, score_with) = combine_verdicts(&verdicts);
             prop_assert!(strictness(with) >= strictness(outcome), "{outcome:?} became {with:?}");
             prop_assert!(score_with <= score, "{score} became {score_with}");
             prop_assert!(!failed || with == Outcome::Denied);
@@ -171,7 +179,7 @@ mod tests {
             verdicts.extend(operator.iter().cloned());
             let mut reversed = vec![graveyard];
             reversed.extend(operator.into_iter().rev());
-            prop_assert_eq!(combine(&verdicts).0, combine(&reversed).0);
+            prop_assert_eq!(combine_verdicts(&verdicts).0, combine_verdicts(&reversed).0);
         }
     }
 
@@ -184,7 +192,7 @@ mod tests {
                 ..part.policy.metadata.clone()
             };
             part.policy = Arc::new(PolicyIdentity {
-                digest: Digest::of(name.as_bytes()),
+                digest: Digest::hash_bytes(name.as_bytes()),
                 metadata,
             });
             part
@@ -197,34 +205,34 @@ mod tests {
             named("a", deny()),
             named("b", hold()),
         ];
-        assert_eq!(combine(&verdicts).0, Outcome::Denied);
+        assert_eq!(combine_verdicts(&verdicts).0, Outcome::Denied);
         assert_eq!(
-            would_be(&verdicts, &named("a", pass()), false),
+            shadow_outcome(&verdicts, &named("a", pass()), false),
             Outcome::Held
         );
         assert_eq!(
-            would_be(&verdicts, &named("b", pass()), false),
+            shadow_outcome(&verdicts, &named("b", pass()), false),
             Outcome::Denied
         );
         assert_eq!(
-            would_be(&verdicts, &named("c", pass()), false),
+            shadow_outcome(&verdicts, &named("c", pass()), false),
             Outcome::Denied
         );
         assert_eq!(
-            would_be(&verdicts, &named("a", pass()), true),
+            shadow_outcome(&verdicts, &named("a", pass()), true),
             Outcome::Denied
         );
         let broken = part(Err("trap"));
         assert_eq!(
-            would_be(&verdicts[..1], &named("a", broken), false),
+            shadow_outcome(&verdicts[..1], &named("a", broken), false),
             Outcome::Denied
         );
         // The Graveyard's place is nobody's.
         let graveyard = [named("graveyard", deny())];
         assert_eq!(
-            would_be(&graveyard, &named("graveyard", pass()), false),
+            shadow_outcome(&graveyard, &named("graveyard", pass()), false),
             Outcome::Denied
         );
-        assert_eq!(would_be(&[], &pass(), false), Outcome::Denied);
+        assert_eq!(shadow_outcome(&[], &pass(), false), Outcome::Denied);
     }
 }

@@ -10,19 +10,19 @@ use serde::Serialize;
 use ark_model::decision::{Decision, Outcome, PolicyIdentity, PolicyVerdict};
 use ark_model::ids::{Digest, Millis};
 use ark_model::settings::Settings;
-use ark_model::verdict::{RuleResult, Value};
+use ark_model::verdict::{ObservedValue, RuleResult};
 use ark_runtime::Policy;
-use ark_store::{Archive, ReadError};
+use ark_store::{ReadError, ReadOnlyStore};
 
-use super::combine::combine;
-use super::record::decision_of;
+use super::combine::combine_verdicts;
+use super::record::decode_decision_row;
 
 /// How many decisions are read at once: between two readings a running host can tidy its write-ahead log.
-const PAGE: u32 = 500;
+const PAGE_ROWS: u32 = 500;
 
 /// One of the two versions.
 #[derive(Debug, Clone, Copy)]
-pub enum Version<'a> {
+pub enum ComparedVersion<'a> {
     /// The policy is not there.
     Absent,
     /// What was recorded, whatever version that was.
@@ -44,9 +44,9 @@ pub struct FiredRule {
     /// Its answer: warn, violation, hold or error.
     pub answer: RuleResult,
     /// What was observed.
-    pub observed: Value,
+    pub observed: ObservedValue,
     /// The limit.
-    pub limit: Value,
+    pub limit: ObservedValue,
     /// The nearest value that would pass.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nearest_passing: Option<f64>,
@@ -54,7 +54,7 @@ pub struct FiredRule {
 
 /// What one version makes of a decision.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Judged {
+pub struct VersionJudgement {
     /// The outcome over all policies.
     pub outcome: Outcome,
     /// The rules of this policy that fired.
@@ -66,7 +66,7 @@ pub struct Judged {
 
 /// A decision that comes out otherwise under the two versions: another outcome, or other rules fire.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Change {
+pub struct DecisionChange {
     /// Its place in the audit log.
     pub seq: u64,
     /// Its id.
@@ -80,14 +80,14 @@ pub struct Change {
     /// The outcome at the time.
     pub recorded: Outcome,
     /// Under the old version.
-    pub old: Judged,
+    pub old: VersionJudgement,
     /// Under the new version.
-    pub new: Judged,
+    pub new: VersionJudgement,
 }
 
 /// A decision that could not be compared.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Unreadable {
+pub struct UnreadableDecision {
     /// Its place in the audit log.
     pub seq: u64,
     /// Its id.
@@ -114,7 +114,7 @@ pub struct DiffSummary {
     /// Evaluations in which the new version could not judge.
     pub new_failures: u64,
     /// The first decisions that could not be compared, up to 100.
-    pub unreadable: Vec<Unreadable>,
+    pub unreadable: Vec<UnreadableDecision>,
 }
 
 /// Judges every decision since a moment under both versions, oldest first, and hands each that differs to `changed`, until that returns
@@ -122,15 +122,18 @@ pub struct DiffSummary {
 ///
 /// # Errors
 /// The database cannot be read. A decision that cannot be is counted.
-pub fn diff(
-    archive: &Archive,
+pub fn diff_decisions(
+    archive: &ReadOnlyStore,
     since: Millis,
-    versions: (Version<'_>, Version<'_>),
-    mut changed: impl FnMut(Change) -> bool,
+    versions: (ComparedVersion<'_>, ComparedVersion<'_>),
+    mut changed: impl FnMut(DecisionChange) -> bool,
 ) -> Result<DiffSummary, ReadError> {
     let (old, new) = versions;
     let both = [old, new];
-    let names: Vec<&str> = both.iter().filter_map(Version::name).collect();
+    let names: Vec<&str> = both
+        .iter()
+        .filter_map(ComparedVersion::policy_name)
+        .collect();
     let known = known_policies(archive)?;
     let identity = |digest: Digest| {
         let found = known.iter().find(|policy| policy.digest == digest);
@@ -139,36 +142,36 @@ pub fn diff(
     let mut summary = DiffSummary::default();
     let mut after = 0;
     loop {
-        let rows = archive.decisions_since(since, after, PAGE)?;
+        let rows = archive.decisions_since(since, after, PAGE_ROWS)?;
         let Some(last) = rows.last() else { break };
         after = last.seq;
         for row in rows {
-            let decision = match decision_of(&row, identity) {
+            let decision = match decode_decision_row(&row, identity) {
                 Ok(Some(decision)) => decision,
                 Ok(None) => {
-                    summary.cannot_read(row.seq, row.id, "a column of the decision is missing");
+                    summary.add_unreadable(row.seq, row.id, "a column of the decision is missing");
                     continue;
                 }
                 Err(error) => {
-                    summary.cannot_read(row.seq, row.id, &error.to_string());
+                    summary.add_unreadable(row.seq, row.id, &error.to_string());
                     continue;
                 }
             };
-            let old = judge(&decision, old, &names);
-            let new = judge(&decision, new, &names);
+            let old = judge_decision(&decision, old, &names);
+            let new = judge_decision(&decision, new, &names);
             summary.decisions += 1;
             summary.old_failures += u64::from(old.failure.is_some());
             summary.new_failures += u64::from(new.failure.is_some());
-            if !differs(&old, &new) {
+            if !judgements_differ(&old, &new) {
                 continue;
             }
             summary.changed += 1;
-            match strictness(new.outcome).cmp(&strictness(old.outcome)) {
+            match strictness_rank(new.outcome).cmp(&strictness_rank(old.outcome)) {
                 std::cmp::Ordering::Greater => summary.tightened += 1,
                 std::cmp::Ordering::Less => summary.loosened += 1,
                 std::cmp::Ordering::Equal => summary.same_outcome += 1,
             }
-            let change = Change {
+            let change = DecisionChange {
                 seq: row.seq,
                 decision_id: row.id,
                 decided_at_ms: decision.decided_at,
@@ -186,8 +189,8 @@ pub fn diff(
     Ok(summary)
 }
 
-impl Version<'_> {
-    fn name(&self) -> Option<&str> {
+impl ComparedVersion<'_> {
+    fn policy_name(&self) -> Option<&str> {
         match self {
             Self::Loaded { policy, .. } => Some(&policy.identity().metadata.name),
             Self::Absent | Self::Recorded => None,
@@ -196,9 +199,9 @@ impl Version<'_> {
 }
 
 impl DiffSummary {
-    fn cannot_read(&mut self, seq: u64, decision_id: String, problem: &str) {
+    fn add_unreadable(&mut self, seq: u64, decision_id: String, problem: &str) {
         if self.unreadable.len() < 100 {
-            self.unreadable.push(Unreadable {
+            self.unreadable.push(UnreadableDecision {
                 seq,
                 decision_id,
                 problem: problem.to_owned(),
@@ -208,8 +211,8 @@ impl DiffSummary {
 }
 
 /// The policies that judged. One whose description cannot be read is left out: decisions that name it are counted as unreadable.
-fn known_policies(archive: &Archive) -> Result<Vec<Arc<PolicyIdentity>>, ReadError> {
-    let known = archive.policies()?.into_iter().filter_map(|record| {
+fn known_policies(archive: &ReadOnlyStore) -> Result<Vec<Arc<PolicyIdentity>>, ReadError> {
+    let known = archive.policy_records()?.into_iter().filter_map(|record| {
         let metadata = serde_json::from_str(&record.metadata_json).ok()?;
         Some(Arc::new(PolicyIdentity {
             digest: record.digest,
@@ -220,7 +223,11 @@ fn known_policies(archive: &Archive) -> Result<Vec<Arc<PolicyIdentity>>, ReadErr
 }
 
 /// What a version makes of a decision: its verdict takes the place of what a policy of its name said, or comes behind all others.
-fn judge(decision: &Decision, version: Version<'_>, names: &[&str]) -> Judged {
+fn judge_decision(
+    decision: &Decision,
+    version: ComparedVersion<'_>,
+    names: &[&str],
+) -> VersionJudgement {
     let ours = |part: &&PolicyVerdict| names.contains(&part.policy.metadata.name.as_str());
     let mut verdicts = decision.verdicts.clone();
     let place = decision
@@ -228,12 +235,12 @@ fn judge(decision: &Decision, version: Version<'_>, names: &[&str]) -> Judged {
         .iter()
         .position(|part| ours(&part))
         .unwrap_or(verdicts.len());
-    if !matches!(version, Version::Recorded) {
+    if !matches!(version, ComparedVersion::Recorded) {
         verdicts.retain(|part| !ours(&part));
     }
-    if let Version::Loaded { policy, settings } = version {
+    if let ComparedVersion::Loaded { policy, settings } = version {
         let verdict = policy
-            .instance()
+            .new_instance()
             .and_then(|mut instance| instance.evaluate(settings, &decision.action, &decision.facts))
             .map_err(|error| error.to_string());
         let part = PolicyVerdict {
@@ -246,17 +253,17 @@ fn judge(decision: &Decision, version: Version<'_>, names: &[&str]) -> Judged {
     let outcome = if decision.refusal.is_some() {
         Outcome::Denied
     } else {
-        combine(&verdicts).0
+        combine_verdicts(&verdicts).0
     };
     let part = verdicts.iter().find(ours);
-    Judged {
+    VersionJudgement {
         outcome,
-        fired: part.map(fired).unwrap_or_default(),
+        fired: part.map(fired_rules).unwrap_or_default(),
         failure: part.and_then(|part| part.verdict.as_ref().err().cloned()),
     }
 }
 
-fn fired(part: &PolicyVerdict) -> Vec<FiredRule> {
+fn fired_rules(part: &PolicyVerdict) -> Vec<FiredRule> {
     let answers = part
         .verdict
         .as_ref()
@@ -277,8 +284,8 @@ fn fired(part: &PolicyVerdict) -> Vec<FiredRule> {
         .collect()
 }
 
-fn differs(old: &Judged, new: &Judged) -> bool {
-    let rules = |judged: &Judged| -> Vec<(String, RuleResult)> {
+fn judgements_differ(old: &VersionJudgement, new: &VersionJudgement) -> bool {
+    let rules = |judged: &VersionJudgement| -> Vec<(String, RuleResult)> {
         let fired = judged.fired.iter();
         fired
             .map(|fired| (fired.rule.clone(), fired.answer))
@@ -289,7 +296,7 @@ fn differs(old: &Judged, new: &Judged) -> bool {
         || rules(old) != rules(new)
 }
 
-const fn strictness(outcome: Outcome) -> u8 {
+const fn strictness_rank(outcome: Outcome) -> u8 {
     match outcome {
         Outcome::Approved => 0,
         Outcome::Held => 1,

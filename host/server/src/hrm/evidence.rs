@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 use ark_model::ids::{DecisionId, Digest, Millis};
 use ark_model::settings::Settings;
 use ark_runtime::Policy;
-use ark_store::{Archive, AuditKind, AuditRow, ReadError, StateAnchor, link_of};
+use ark_store::{AuditKind, AuditRow, ChainHead, ReadError, ReadOnlyStore, audit_row_hash};
 
-use super::library::Library;
-use super::replay::replay_one;
+use super::library::PolicyLibrary;
+use super::replay::replay_decision;
 
 /// The format of an evidence file.
 pub const EVIDENCE_FORMAT: &str = "ark-evidence/1";
@@ -30,7 +30,7 @@ pub struct Evidence {
     /// The hash of the row before it; 64 zeros for the first.
     pub previous_hash: Digest,
     /// The log's last row when the file was made: the chain from the decision's hash leads to it.
-    pub log_head: StateAnchor,
+    pub log_head: ChainHead,
     /// The digests of the policies that judged, those on trial last.
     pub policies: Vec<Digest>,
     /// The settings that were in force, by their digests.
@@ -55,12 +55,15 @@ pub struct EvidenceReport {
 ///
 /// # Errors
 /// The database cannot be read.
-pub fn collect(archive: &Archive, id: DecisionId) -> Result<Option<Evidence>, ReadError> {
+pub fn collect_evidence(
+    archive: &ReadOnlyStore,
+    id: DecisionId,
+) -> Result<Option<Evidence>, ReadError> {
     let id = id.to_string();
     let mut previous = archive.audit_base()?;
     let mut found = None;
     let mut head = previous;
-    archive.audit_rows(|row| {
+    archive.visit_audit_rows(|row| {
         if found.is_none() {
             if row.kind == AuditKind::Decision && row.id == id {
                 found = Some(row.clone());
@@ -68,7 +71,7 @@ pub fn collect(archive: &Archive, id: DecisionId) -> Result<Option<Evidence>, Re
                 previous.hash = row.hash;
             }
         }
-        head = StateAnchor {
+        head = ChainHead {
             seq: row.seq,
             hash: row.hash,
         };
@@ -77,7 +80,7 @@ pub fn collect(archive: &Archive, id: DecisionId) -> Result<Option<Evidence>, Re
     let Some(row) = found else {
         return Ok(None);
     };
-    let judged = judges(&row.body);
+    let judged = recorded_judges(&row.body);
     let mut settings = BTreeMap::new();
     for digest in judged.iter().filter_map(|judge| judge.settings) {
         let json = archive.policy_settings(digest)?.ok_or_else(|| {
@@ -100,19 +103,19 @@ pub fn collect(archive: &Archive, id: DecisionId) -> Result<Option<Evidence>, Re
 }
 
 #[derive(Deserialize)]
-struct Judge {
+struct RecordedJudge {
     digest: Digest,
     #[serde(default)]
     settings: Option<Digest>,
 }
 
 /// Who judged, and those on trial.
-fn judges(body: &str) -> Vec<Judge> {
+fn recorded_judges(body: &str) -> Vec<RecordedJudge> {
     #[derive(Deserialize)]
     struct Verdicts {
-        verdicts: Vec<Judge>,
+        verdicts: Vec<RecordedJudge>,
         #[serde(default)]
-        shadows: Vec<Judge>,
+        shadows: Vec<RecordedJudge>,
     }
     serde_json::from_str::<Verdicts>(body)
         .map(|body| body.verdicts.into_iter().chain(body.shadows).collect())
@@ -121,11 +124,11 @@ fn judges(body: &str) -> Vec<Judge> {
 
 /// Checks an evidence file with nothing but the policies, and the settings that are in it.
 #[must_use]
-pub fn check(evidence: &Evidence, policies: &[Arc<Policy>]) -> EvidenceReport {
-    let library =
-        Library::of(policies.iter().cloned()).with_settings(evidence.settings.values().cloned());
+pub fn check_evidence(evidence: &Evidence, policies: &[Arc<Policy>]) -> EvidenceReport {
+    let library = PolicyLibrary::from_policies(policies.iter().cloned())
+        .with_settings(evidence.settings.values().cloned());
     let row = &evidence.row;
-    let judged: Vec<Digest> = judges(&row.body)
+    let judged: Vec<Digest> = recorded_judges(&row.body)
         .into_iter()
         .map(|judge| judge.digest)
         .collect();
@@ -134,7 +137,7 @@ pub fn check(evidence: &Evidence, policies: &[Arc<Policy>]) -> EvidenceReport {
             "its format is {:?}, not {EVIDENCE_FORMAT}",
             evidence.format
         ))
-    } else if link_of(evidence.previous_hash, row) != row.hash {
+    } else if audit_row_hash(evidence.previous_hash, row) != row.hash {
         Some("the row does not match its hash: it was changed".to_owned())
     } else if judged != evidence.policies {
         Some("the policies named are not those that judged".to_owned())
@@ -144,7 +147,7 @@ pub fn check(evidence: &Evidence, policies: &[Arc<Policy>]) -> EvidenceReport {
         Some("the log's head does not fit the row".to_owned())
     } else {
         // A policy's failure for lack of time cannot be judged again; that it denied was checked.
-        replay_one(row, &library).err()
+        replay_decision(row, &library).err()
     };
     EvidenceReport {
         decision_id: row.id.clone(),

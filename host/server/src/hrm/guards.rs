@@ -12,13 +12,13 @@ use ark_model::control::{Halt, Quarantine};
 use ark_model::ids::{Millis, Name};
 
 /// How long after its last beat the watchdog still counts as beating.
-pub const BEAT_TIMEOUT: Duration = Duration::from_secs(30);
+pub const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The guards. Until the watchdog's first beat nothing is attested in their favour.
 #[derive(Debug, Default)]
 pub struct Guards {
     pin_holds: AtomicBool,
-    last_beat: AtomicU64,
+    last_heartbeat: AtomicU64,
     halted: AtomicBool,
     halt: RwLock<Option<Halt>>,
     quarantined: AtomicUsize,
@@ -28,7 +28,7 @@ pub struct Guards {
 impl Guards {
     /// Guards under which these orders are in force, as they were when the host ended.
     #[must_use]
-    pub fn with(halt: Option<Halt>, quarantines: Vec<Quarantine>) -> Self {
+    pub fn from_orders(halt: Option<Halt>, quarantines: Vec<Quarantine>) -> Self {
         let guards = Self::default();
         if let Some(halt) = halt {
             guards.begin_halt(halt);
@@ -41,17 +41,17 @@ impl Guards {
 
     /// Notes a beat of the watchdog, and whether the Graveyard's bytes still match their pin. A broken pin halts at once; the watchdog has
     /// the halt made durable.
-    pub fn beat(&self, now: Millis, pin_holds: bool) {
+    pub fn record_heartbeat(&self, now: Millis, pin_holds: bool) {
         self.pin_holds.store(pin_holds, Ordering::Release);
         if !pin_holds {
             self.halted.store(true, Ordering::Release);
         }
-        self.last_beat.store(now.0, Ordering::Release);
+        self.last_heartbeat.store(now.0, Ordering::Release);
     }
 
     /// The halt that is in force.
     #[must_use]
-    pub fn halt(&self) -> Option<Halt> {
+    pub fn current_halt(&self) -> Option<Halt> {
         self.halt
             .read()
             .unwrap_or_else(PoisonError::into_inner)
@@ -74,7 +74,7 @@ impl Guards {
 
     /// The quarantine an agent is in.
     #[must_use]
-    pub fn quarantine(&self, agent: &Name) -> Option<Quarantine> {
+    pub fn find_quarantine(&self, agent: &Name) -> Option<Quarantine> {
         if self.quarantined.load(Ordering::Acquire) == 0 {
             return None;
         }
@@ -98,7 +98,7 @@ impl Guards {
 
     /// The quarantines in force, by agent.
     #[must_use]
-    pub fn quarantines(&self) -> Vec<Quarantine> {
+    pub fn list_quarantines(&self) -> Vec<Quarantine> {
         self.quarantines
             .read()
             .unwrap_or_else(PoisonError::into_inner)
@@ -135,15 +135,15 @@ impl Guards {
 
     /// Whether everything is halted.
     #[must_use]
-    pub fn halted(&self) -> bool {
+    pub fn is_halted(&self) -> bool {
         self.halted.load(Ordering::Acquire)
     }
 
     /// Whether the watchdog has beaten within [`BEAT_TIMEOUT`].
     #[must_use]
     pub fn watchdog_beating(&self, now: Millis) -> bool {
-        let last = self.last_beat.load(Ordering::Acquire);
-        last != 0 && u128::from(now.0.saturating_sub(last)) <= BEAT_TIMEOUT.as_millis()
+        let last = self.last_heartbeat.load(Ordering::Acquire);
+        last != 0 && u128::from(now.0.saturating_sub(last)) <= HEARTBEAT_TIMEOUT.as_millis()
     }
 }
 
@@ -155,14 +155,14 @@ mod tests {
     fn nothing_is_attested_before_the_first_beat_and_a_broken_pin_halts_for_good() {
         let guards = Guards::default();
         assert!(!guards.pin_holds() && !guards.watchdog_beating(Millis(1)));
-        guards.beat(Millis(1000), true);
-        assert!(guards.pin_holds() && !guards.halted());
+        guards.record_heartbeat(Millis(1000), true);
+        assert!(guards.pin_holds() && !guards.is_halted());
         assert!(
             guards.watchdog_beating(Millis(31_000)) && !guards.watchdog_beating(Millis(31_001))
         );
-        guards.beat(Millis(2000), false);
-        guards.beat(Millis(3000), true);
-        assert!(guards.pin_holds() && guards.halted());
+        guards.record_heartbeat(Millis(2000), false);
+        guards.record_heartbeat(Millis(3000), true);
+        assert!(guards.pin_holds() && guards.is_halted());
     }
 
     #[test]
@@ -175,21 +175,21 @@ mod tests {
         let agent: Name = "kyle".parse().unwrap();
         let quarantine = Quarantine {
             agent: agent.clone(),
-            cause: ark_model::control::Cause::Operator,
+            cause: ark_model::control::QuarantineCause::Operator,
             reason: "a drill".to_owned(),
             by: "ana".to_owned(),
             at_ms: Millis(1),
         };
-        let guards = Guards::with(Some(halt.clone()), vec![quarantine.clone()]);
-        guards.beat(Millis(1), true);
-        assert_eq!(guards.halt(), Some(halt));
-        assert!(guards.halted() && guards.is_quarantined(&agent));
-        assert_eq!(guards.quarantine(&agent), Some(quarantine));
+        let guards = Guards::from_orders(Some(halt.clone()), vec![quarantine.clone()]);
+        guards.record_heartbeat(Millis(1), true);
+        assert_eq!(guards.current_halt(), Some(halt));
+        assert!(guards.is_halted() && guards.is_quarantined(&agent));
+        assert_eq!(guards.find_quarantine(&agent), Some(quarantine));
         guards.end_quarantine(&agent);
         guards.end_halt();
-        assert!(!guards.halted() && !guards.is_quarantined(&agent));
-        guards.beat(Millis(2), false);
+        assert!(!guards.is_halted() && !guards.is_quarantined(&agent));
+        guards.record_heartbeat(Millis(2), false);
         guards.end_halt();
-        assert!(guards.halted(), "the pin is still broken");
+        assert!(guards.is_halted(), "the pin is still broken");
     }
 }

@@ -18,74 +18,78 @@ use ark_model::meters::HrmMeters;
 use ark_store::{PolicyRecord, Store, Unit};
 
 use super::arbiter::Arbiter;
-use super::chain::Chain;
+use super::chain::PolicyChain;
 use super::guards::Guards;
-use super::ledger::Subject;
+use super::ledger::FactQuery;
 use super::proposal::{
-    Answer, Attestation, AttestationReceipt, Batch, BatchAnswer, ExecutionReceipt, ExecutionReport,
-    HrmConfig, HrmError, Instruction, OrderReceipt, PolicySwap, Proposal, Resolution, Resolved,
-    Settlement,
+    Attestation, AttestationReceipt, Batch, BatchAnswer, ExecutionReceipt, ExecutionReport,
+    HrmConfig, HrmError, InvocationCommit, IssuedOrder, OrderReceipt, PolicySwap, Proposal,
+    ProposalAnswer, Resolution, ResolutionAnswer,
 };
-use super::redaction::{Findings, redact, redact_text};
+use super::redaction::{Findings, redact_action, redact_text};
 
 pub(super) type Reply<T> = Box<dyn FnOnce(Result<T, HrmError>) + Send>;
 
-pub(super) enum Request {
-    Propose(Box<Redacted>, Reply<Answer>),
-    Preview(Box<Redacted>, Reply<Arc<Decision>>),
-    Settle(Box<Settlement>, Vec<Redacted>, Reply<Vec<Arc<Decision>>>),
-    Execution(Box<ExecutionReport>, Reply<ExecutionReceipt>),
-    Instruct(Box<Instruction>, Reply<OrderReceipt>),
-    Batch(Box<Batch>, Vec<Redacted>, Reply<BatchAnswer>),
-    Resolve(Box<Resolution>, Reply<Resolved>),
-    Attest(Box<Attestation>, Reply<AttestationReceipt>),
-    Swap(Box<PolicySwap>, Reply<()>),
-    Expire,
+pub(super) enum HrmRequest {
+    Propose(Box<RedactedProposal>, Reply<ProposalAnswer>),
+    Preview(Box<RedactedProposal>, Reply<Arc<Decision>>),
+    CommitInvocation(
+        Box<InvocationCommit>,
+        Vec<RedactedProposal>,
+        Reply<Vec<Arc<Decision>>>,
+    ),
+    RecordExecution(Box<ExecutionReport>, Reply<ExecutionReceipt>),
+    CarryOutOrder(Box<IssuedOrder>, Reply<OrderReceipt>),
+    ProposeBatch(Box<Batch>, Vec<RedactedProposal>, Reply<BatchAnswer>),
+    ResolveApproval(Box<Resolution>, Reply<ResolutionAnswer>),
+    RecordAttestation(Box<Attestation>, Reply<AttestationReceipt>),
+    SwapPolicies(Box<PolicySwap>, Reply<()>),
+    ExpireApprovals,
     Stop,
 }
 
 /// A proposal after redaction: no secret passes this point.
-pub(super) struct Redacted {
+pub(super) struct RedactedProposal {
     pub(super) proposal: Proposal,
     pub(super) findings: Findings,
     pub(super) data_subject: Option<String>,
     pub(super) identity: Digest,
     pub(super) refusal: Option<String>,
     /// Somebody approved this very action.
-    pub(super) approved: Option<Approved>,
+    pub(super) approval: Option<ApprovedAction>,
     /// When it was handed over.
-    pub(super) accepted: Instant,
+    pub(super) accepted_at: Instant,
     /// Its place among its proposer's, until it is decided.
-    pub(super) place: Option<Place>,
+    pub(super) queue_place: Option<QueuePlace>,
 }
 
 /// The approval under which an action is judged again.
-pub(super) struct Approved {
+pub(super) struct ApprovedAction {
     /// The decision that held it, and when.
-    pub(super) held: DecisionId,
+    pub(super) held_id: DecisionId,
     pub(super) held_at: Millis,
     /// Who approved it now, and before.
     pub(super) by: String,
-    pub(super) earlier: Vec<String>,
+    pub(super) earlier_approvers: Vec<String>,
     /// Digest of the data subject's name before redaction.
-    pub(super) subject: Option<Digest>,
+    pub(super) subject_digest: Option<Digest>,
 }
 
 /// How many decisions broke rules, by proposer.
-pub(super) type Violations = Arc<Mutex<HashMap<Name, u32>>>;
+pub(super) type ViolationCounts = Arc<Mutex<HashMap<Name, u32>>>;
 
 /// How many proposals of each proposer wait.
-type Waiting = Arc<Mutex<HashMap<Name, usize>>>;
+type WaitingCounts = Arc<Mutex<HashMap<Name, usize>>>;
 
 /// One waiting proposal's place.
-pub(super) struct Place {
-    waiting: Waiting,
+pub(super) struct QueuePlace {
+    waiting: WaitingCounts,
     proposer: Name,
 }
 
-impl Place {
+impl QueuePlace {
     /// Takes a place, unless the proposer has `most` already.
-    fn take(waiting: &Waiting, proposer: &Name, most: usize) -> Option<Self> {
+    fn reserve(waiting: &WaitingCounts, proposer: &Name, most: usize) -> Option<Self> {
         let mut counts = waiting.lock().unwrap_or_else(PoisonError::into_inner);
         match counts.get_mut(proposer) {
             Some(count) if *count >= most => return None,
@@ -101,7 +105,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for QueuePlace {
     fn drop(&mut self) {
         let mut counts = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = counts.get_mut(&self.proposer) {
@@ -113,57 +117,60 @@ impl Drop for Place {
     }
 }
 
-impl Redacted {
+impl RedactedProposal {
     fn new(mut proposal: Proposal, refusal: Option<String>) -> Self {
         let accepted = Instant::now();
         let data_subject = match &proposal.action.parameters {
             Parameters::Data(data) => data.subject.clone(),
             _ => None,
         };
-        let (action, findings) = redact(proposal.action);
+        let (action, findings) = redact_action(proposal.action);
         proposal.action = action;
         // Serialising finite numbers and strings cannot fail; an empty text would only make actions look identical, which is stricter.
         let canonical = serde_json::to_vec(&proposal.action).unwrap_or_default();
-        let identity = identity_of(&proposal.agent, &canonical);
+        let identity = action_identity(&proposal.agent, &canonical);
         Self {
             proposal,
             findings,
             data_subject,
             identity,
             refusal,
-            approved: None,
-            accepted,
-            place: None,
+            approval: None,
+            accepted_at: accepted,
+            queue_place: None,
         }
     }
 
-    pub(super) fn subject(&self) -> Subject<'_> {
-        Subject {
+    pub(super) fn fact_query(&self) -> FactQuery<'_> {
+        FactQuery {
             agent: &self.proposal.agent,
             action: &self.proposal.action,
             identity: self.identity,
             findings: &self.findings,
             data_subject: self.data_subject.as_deref(),
-            subject_digest: self.approved.as_ref().and_then(|approved| approved.subject),
+            subject_digest: self
+                .approval
+                .as_ref()
+                .and_then(|approved| approved.subject_digest),
             causal_depth: self.proposal.causal_depth,
         }
     }
 }
 
-pub(super) fn identity_of(agent: &Name, canonical_action: &[u8]) -> Digest {
-    Digest::of_parts([agent.as_str().as_bytes(), b"\0", canonical_action])
+pub(super) fn action_identity(agent: &Name, canonical_action: &[u8]) -> Digest {
+    Digest::hash_parts([agent.as_str().as_bytes(), b"\0", canonical_action])
 }
 
 /// The handle to the HRM. Cheap to clone; the thread ends on [`Hrm::close`].
 #[derive(Clone)]
 pub struct Hrm {
-    requests: Sender<Request>,
-    urgent: Sender<Request>,
-    waiting: Waiting,
-    share: usize,
+    requests: Sender<HrmRequest>,
+    urgent: Sender<HrmRequest>,
+    waiting_counts: WaitingCounts,
+    proposer_share: usize,
     guards: Arc<Guards>,
-    announce: Arc<AtomicBool>,
-    violations: Violations,
+    announcing: Arc<AtomicBool>,
+    violations: ViolationCounts,
     meters: Arc<HrmMeters>,
     thread: Arc<std::sync::Mutex<Option<JoinHandle<()>>>>,
 }
@@ -175,12 +182,12 @@ impl Hrm {
     /// [`HrmError::NotRecorded`] when the store cannot be read, or the policies' identities not be written to it.
     pub fn start(
         config: HrmConfig,
-        chain: &Chain,
+        chain: &PolicyChain,
         guards: Arc<Guards>,
         store: Store,
     ) -> Result<Self, HrmError> {
         let policies = chain
-            .identities()
+            .list_identities()
             .map(|identity| {
                 let metadata_json = serde_json::to_string(&identity.metadata)
                     .map_err(|error| HrmError::NotRecorded(error.to_string()))?;
@@ -197,12 +204,12 @@ impl Hrm {
             })
             .map_err(|error| HrmError::NotRecorded(error.to_string()))?;
         let meters = Arc::clone(&config.meters);
-        chain.tell(&meters);
+        chain.report_in_force(&meters);
         let share = (config.queue / 4).max(1);
         let (requests, inbox) = crossbeam_channel::bounded(config.queue);
         let (urgent, first) = crossbeam_channel::bounded(share);
         let announce = Arc::new(AtomicBool::new(false));
-        let violations = Violations::default();
+        let violations = ViolationCounts::default();
         let arbiter = Arbiter::new(
             config,
             chain,
@@ -218,10 +225,10 @@ impl Hrm {
         Ok(Self {
             requests,
             urgent,
-            waiting: Waiting::default(),
-            share,
+            waiting_counts: WaitingCounts::default(),
+            proposer_share: share,
             guards,
-            announce,
+            announcing: announce,
             violations,
             meters,
             thread: Arc::new(std::sync::Mutex::new(Some(thread))),
@@ -230,14 +237,14 @@ impl Hrm {
 
     /// Whether decisions and executions are announced as signals (`ark.decision`, `ark.execution`): only worth a row when somebody
     /// listens.
-    pub fn announce(&self, on: bool) {
-        self.announce.store(on, Ordering::Release);
+    pub fn set_announcing(&self, on: bool) {
+        self.announcing.store(on, Ordering::Release);
     }
 
     /// Whether somebody listens to what the host announces.
     #[must_use]
-    pub fn announces(&self) -> bool {
-        self.announce.load(Ordering::Acquire)
+    pub fn is_announcing(&self) -> bool {
+        self.announcing.load(Ordering::Acquire)
     }
 
     /// How many decisions broke rules since the last call, by proposer.
@@ -253,44 +260,50 @@ impl Hrm {
 
     /// Whether this decision led to a message in the outbox.
     #[must_use]
-    pub fn sends_on(&self, decision: &Decision) -> bool {
+    pub fn sends_message(&self, decision: &Decision) -> bool {
         match decision.action.parameters.family() {
             Family::Message => decision.outcome == Outcome::Approved,
-            _ => self.announce.load(Ordering::Acquire),
+            _ => self.announcing.load(Ordering::Acquire),
         }
     }
 
     /// Judges and records a proposal. `reply` is called once the decision is durable, on the writer's thread: it must be quick.
-    pub fn propose(&self, proposal: Proposal, reply: Reply<Answer>) {
+    pub fn propose_action(&self, proposal: Proposal, reply: Reply<ProposalAnswer>) {
         if self.guards.is_quarantined(&proposal.agent) {
             return reply(Err(HrmError::Quarantined(proposal.agent)));
         }
-        let Some(place) = Place::take(&self.waiting, &proposal.agent, self.share) else {
-            self.meters.turned_away.one();
+        let Some(place) =
+            QueuePlace::reserve(&self.waiting_counts, &proposal.agent, self.proposer_share)
+        else {
+            self.meters.queue_rejections.increment();
             return reply(Err(HrmError::Busy));
         };
         let urgent = proposal.action.reduces_risk();
-        let mut redacted = Redacted::new(proposal, None);
-        redacted.place = Some(place);
+        let mut redacted = RedactedProposal::new(proposal, None);
+        redacted.queue_place = Some(place);
         let queue = if urgent { &self.urgent } else { &self.requests };
-        self.send(queue, Request::Propose(Box::new(redacted), reply));
+        self.enqueue_request(queue, HrmRequest::Propose(Box::new(redacted), reply));
     }
 
     /// Judges a proposal as if it came now; records and reserves nothing.
-    pub fn preview(
+    pub fn preview_action(
         &self,
         proposal: Proposal,
         refusal: Option<String>,
         reply: Reply<Arc<Decision>>,
     ) {
-        self.send(
+        self.enqueue_request(
             &self.requests,
-            Request::Preview(Box::new(Redacted::new(proposal, refusal)), reply),
+            HrmRequest::Preview(Box::new(RedactedProposal::new(proposal, refusal)), reply),
         );
     }
 
     /// Judges an invocation's actions and commits everything it wants to have committed.
-    pub fn settle(&self, settlement: Settlement, reply: Reply<Vec<Arc<Decision>>>) {
+    pub fn commit_invocation(
+        &self,
+        settlement: InvocationCommit,
+        reply: Reply<Vec<Arc<Decision>>>,
+    ) {
         let redacted = settlement
             .actions
             .iter()
@@ -304,47 +317,50 @@ impl Hrm {
                     idempotency: None,
                     deadline: None,
                 };
-                Redacted::new(proposal, item.refusal.clone())
+                RedactedProposal::new(proposal, item.refusal.clone())
             })
             .collect();
-        self.send(
+        self.enqueue_request(
             &self.requests,
-            Request::Settle(Box::new(settlement), redacted, reply),
+            HrmRequest::CommitInvocation(Box::new(settlement), redacted, reply),
         );
     }
 
     /// Books an execution report.
     pub fn report_execution(&self, report: ExecutionReport, reply: Reply<ExecutionReceipt>) {
-        self.send(&self.requests, Request::Execution(Box::new(report), reply));
+        self.enqueue_request(
+            &self.requests,
+            HrmRequest::RecordExecution(Box::new(report), reply),
+        );
     }
 
     /// Judges several proposals and commits them together, all or none.
     pub fn propose_batch(&self, mut batch: Batch, reply: Reply<BatchAnswer>) {
         let redacted = std::mem::take(&mut batch.proposals)
             .into_iter()
-            .map(|proposal| Redacted::new(proposal, None))
+            .map(|proposal| RedactedProposal::new(proposal, None))
             .collect();
-        self.send(
+        self.enqueue_request(
             &self.requests,
-            Request::Batch(Box::new(batch), redacted, reply),
+            HrmRequest::ProposeBatch(Box::new(batch), redacted, reply),
         );
     }
 
     /// Approves or rejects what is held. `reply` is called once it is durable.
-    pub fn resolve(&self, mut resolution: Resolution, reply: Reply<Resolved>) {
+    pub fn resolve_approval(&self, mut resolution: Resolution, reply: Reply<ResolutionAnswer>) {
         resolution.comment = redact_text(&resolution.comment);
-        self.send(
+        self.enqueue_request(
             &self.requests,
-            Request::Resolve(Box::new(resolution), reply),
+            HrmRequest::ResolveApproval(Box::new(resolution), reply),
         );
     }
 
     /// Takes in what an operator attests. `reply` is called once it is durable.
-    pub fn attest(&self, attestation: Attestation, reply: Reply<AttestationReceipt>) {
-        let request = Request::Attest(Box::new(attestation), reply);
+    pub fn record_attestation(&self, attestation: Attestation, reply: Reply<AttestationReceipt>) {
+        let request = HrmRequest::RecordAttestation(Box::new(attestation), reply);
         // A new restriction must not be lost to a flood of proposals.
         if let Err(error) = self.urgent.send(request) {
-            error.into_inner().fail(HrmError::Closed);
+            error.into_inner().reject_with(HrmError::Closed);
         }
     }
 
@@ -352,43 +368,46 @@ impl Hrm {
     /// nothing has changed.
     pub fn swap_policies(&self, swap: PolicySwap, reply: Reply<()>) {
         // As with an order: a policy that tightens must not be lost to a flood of proposals.
-        if let Err(error) = self.urgent.send(Request::Swap(Box::new(swap), reply)) {
-            error.into_inner().fail(HrmError::Closed);
+        if let Err(error) = self
+            .urgent
+            .send(HrmRequest::SwapPolicies(Box::new(swap), reply))
+        {
+            error.into_inner().reject_with(HrmError::Closed);
         }
     }
 
     /// Settles the approvals whose time is over. Called from time to time.
     pub fn expire_approvals(&self) {
-        self.send(&self.requests, Request::Expire);
+        self.enqueue_request(&self.requests, HrmRequest::ExpireApprovals);
     }
 
     /// Carries out an order. It is in force for everything judged from then on; `reply` is called once it is durable too.
-    pub fn instruct(&self, instruction: Instruction, reply: Reply<OrderReceipt>) {
+    pub fn carry_out_order(&self, instruction: IssuedOrder, reply: Reply<OrderReceipt>) {
         // An order waits for its place: it must not be lost to a flood of proposals.
         if let Err(error) = self
             .urgent
-            .send(Request::Instruct(Box::new(instruction), reply))
+            .send(HrmRequest::CarryOutOrder(Box::new(instruction), reply))
         {
-            error.into_inner().fail(HrmError::Closed);
+            error.into_inner().reject_with(HrmError::Closed);
         }
     }
 
-    fn send(&self, queue: &Sender<Request>, request: Request) {
+    fn enqueue_request(&self, queue: &Sender<HrmRequest>, request: HrmRequest) {
         let Err(error) = queue.try_send(request) else {
             return;
         };
         match error {
             TrySendError::Full(request) => {
-                self.meters.turned_away.one();
-                request.fail(HrmError::Busy);
+                self.meters.queue_rejections.increment();
+                request.reject_with(HrmError::Busy);
             }
-            TrySendError::Disconnected(request) => request.fail(HrmError::Closed),
+            TrySendError::Disconnected(request) => request.reject_with(HrmError::Closed),
         }
     }
 
     /// Decides what is queued, then ends the thread.
     pub fn close(&self) {
-        let _ = self.requests.send(Request::Stop);
+        let _ = self.requests.send(HrmRequest::Stop);
         let thread = self.thread.lock().ok().and_then(|mut thread| thread.take());
         if let Some(thread) = thread
             && thread.join().is_err()
@@ -398,19 +417,19 @@ impl Hrm {
     }
 }
 
-impl Request {
-    pub(super) fn fail(self, error: HrmError) {
+impl HrmRequest {
+    pub(super) fn reject_with(self, error: HrmError) {
         match self {
             Self::Propose(_, reply) => reply(Err(error)),
             Self::Preview(_, reply) => reply(Err(error)),
-            Self::Settle(_, _, reply) => reply(Err(error)),
-            Self::Execution(_, reply) => reply(Err(error)),
-            Self::Instruct(_, reply) => reply(Err(error)),
-            Self::Batch(_, _, reply) => reply(Err(error)),
-            Self::Resolve(_, reply) => reply(Err(error)),
-            Self::Attest(_, reply) => reply(Err(error)),
-            Self::Swap(_, reply) => reply(Err(error)),
-            Self::Expire | Self::Stop => {}
+            Self::CommitInvocation(_, _, reply) => reply(Err(error)),
+            Self::RecordExecution(_, reply) => reply(Err(error)),
+            Self::CarryOutOrder(_, reply) => reply(Err(error)),
+            Self::ProposeBatch(_, _, reply) => reply(Err(error)),
+            Self::ResolveApproval(_, reply) => reply(Err(error)),
+            Self::RecordAttestation(_, reply) => reply(Err(error)),
+            Self::SwapPolicies(_, reply) => reply(Err(error)),
+            Self::ExpireApprovals | Self::Stop => {}
         }
     }
 }

@@ -14,25 +14,25 @@ use std::time::Duration;
 
 use ark_model::action::{Action, Parameters, Side};
 use ark_model::decision::Outcome;
-use ark_model::facts::{Approval, Facts};
+use ark_model::facts::{ApprovalFact, Facts};
 use ark_model::ids::{DecisionId, Digest, Fraction, Millis, Name};
 use ark_store::{LedgerChange, LedgerRows, List, ListEntry, Position, PositionStatus};
 
-use super::lists::Lists;
+use super::lists::OperatorLists;
 use super::redaction::Findings;
 
 /// How long an identical action counts (rule 22).
 pub(super) const IDENTICAL_WINDOW: Duration = Duration::from_mins(1);
 /// How long the last trade in a symbol is remembered. Longer than the wash window of rule 2.
-const TRADE_MEMORY: Duration = Duration::from_hours(1);
+const TRADE_RETENTION: Duration = Duration::from_hours(1);
 /// How long a promotion is remembered. Longer than the promotion window of rule 3.
-const PROMOTION_MEMORY: Duration = Duration::from_hours(25);
+const PROMOTION_RETENTION: Duration = Duration::from_hours(25);
 /// How often what is too old is forgotten.
-const FORGET_EVERY: Duration = Duration::from_mins(1);
+const CLEANUP_INTERVAL: Duration = Duration::from_mins(1);
 
 /// What the ledger needs to know of a proposal to gather its facts.
 #[derive(Debug, Clone, Copy)]
-pub struct Subject<'a> {
+pub struct FactQuery<'a> {
     /// Who proposes.
     pub agent: &'a Name,
     /// What, redacted.
@@ -101,21 +101,21 @@ pub struct Ledger {
     realised_day: u64,
     realised: f64,
     capital: Option<f64>,
-    lists: Lists,
-    forgotten_at: Millis,
+    lists: OperatorLists,
+    cleaned_up_at: Millis,
 }
 
 impl Ledger {
     /// The ledger as the store has it. `recent` are the identities of the actions of the last minute, oldest first.
     #[must_use]
-    pub fn load(rows: LedgerRows, recent: Vec<(Millis, Digest)>, now: Millis) -> Self {
+    pub fn from_rows(rows: LedgerRows, recent: Vec<(Millis, Digest)>, now: Millis) -> Self {
         let mut ledger = Self {
             realised_day: now.utc_day(),
             realised: rows.realised_today,
             ..Self::default()
         };
         for position in rows.positions {
-            ledger.put(position);
+            ledger.insert_position(position);
         }
         for (agent, symbol, side, at) in rows.last_trades {
             ledger.last_trades.insert((agent, symbol, side), at);
@@ -124,15 +124,15 @@ impl Ledger {
             ledger.promotions.insert((agent, symbol), at);
         }
         for (at, identity) in recent {
-            ledger.remember(identity, at);
+            ledger.remember_action(identity, at);
         }
-        ledger.lists = Lists::new(rows.configured, rows.attested);
+        ledger.lists = OperatorLists::new(rows.from_config, rows.from_api);
         ledger.capital = rows.capital;
         ledger
     }
 
     /// Releases the reservations whose time is over and forgets what is too old to matter.
-    pub fn advance(&mut self, now: Millis) -> Vec<LedgerChange> {
+    pub fn advance_to(&mut self, now: Millis) -> Vec<LedgerChange> {
         if now.utc_day() != self.realised_day {
             self.realised_day = now.utc_day();
             self.realised = 0.0;
@@ -149,12 +149,12 @@ impl Ledger {
                 }
             }
         }
-        if now.seconds_since(self.forgotten_at) >= FORGET_EVERY.as_secs_f64() {
-            self.forgotten_at = now;
+        if now.seconds_since(self.cleaned_up_at) >= CLEANUP_INTERVAL.as_secs_f64() {
+            self.cleaned_up_at = now;
             self.last_trades
-                .retain(|_, at| now.seconds_since(*at) < TRADE_MEMORY.as_secs_f64());
+                .retain(|_, at| now.seconds_since(*at) < TRADE_RETENTION.as_secs_f64());
             self.promotions
-                .retain(|_, at| now.seconds_since(*at) < PROMOTION_MEMORY.as_secs_f64());
+                .retain(|_, at| now.seconds_since(*at) < PROMOTION_RETENTION.as_secs_f64());
         }
         let mut changes = Vec::new();
         while let Some((expires, id)) = self.expiries.first().copied() {
@@ -162,7 +162,7 @@ impl Ledger {
                 break;
             }
             self.expiries.remove(&(expires, id));
-            if let Some(mut position) = self.remove(id) {
+            if let Some(mut position) = self.remove_position(id) {
                 position.status = PositionStatus::Released;
                 changes.push(LedgerChange::Position(position));
             }
@@ -172,12 +172,12 @@ impl Ledger {
 
     /// The facts about an action, guards aside.
     #[must_use]
-    pub fn facts(&self, subject: Subject<'_>, now: Millis) -> Facts {
-        let Subject { agent, action, .. } = subject;
+    pub fn gather_facts(&self, subject: FactQuery<'_>, now: Millis) -> Facts {
+        let FactQuery { agent, action, .. } = subject;
         let mut facts = Facts {
             agent: agent.to_string(),
             now_ms: now.0,
-            approval: Approval::None,
+            approval: ApprovalFact::None,
             daily_loss: self.daily_loss(),
             open_positions: u32::try_from(self.positions.len()).unwrap_or(u32::MAX),
             personal_data: subject.findings.personal_data.clone(),
@@ -185,10 +185,10 @@ impl Ledger {
             causal_depth: subject.causal_depth,
             identical_actions: self
                 .recent_counts
-                .get(&key_of(subject.identity))
+                .get(&identity_prefix(subject.identity))
                 .copied()
                 .unwrap_or(0),
-            veto: self.lists.veto(agent, action),
+            veto: self.lists.find_veto(agent, action),
             ..Facts::default()
         };
         facts.unvalidated_sources = action
@@ -219,7 +219,7 @@ impl Ledger {
             Parameters::Data(data) => {
                 facts.consent =
                     self.lists
-                        .consent(data, subject.data_subject, subject.subject_digest);
+                        .find_consent(data, subject.data_subject, subject.subject_digest);
             }
             _ => {}
         }
@@ -227,15 +227,15 @@ impl Ledger {
     }
 
     /// Takes note of a decision: remembers the action, reserves what an approved trade would hold.
-    pub fn note(
+    pub fn record_decision(
         &mut self,
         id: DecisionId,
-        subject: Subject<'_>,
+        subject: FactQuery<'_>,
         outcome: Outcome,
         now: Millis,
         reservation_ttl: Duration,
     ) -> Vec<LedgerChange> {
-        self.remember(subject.identity, now);
+        self.remember_action(subject.identity, now);
         if outcome != Outcome::Approved {
             return Vec::new();
         }
@@ -256,7 +256,7 @@ impl Ledger {
                     since: now,
                     expires_at: Some(Millis(expires_at)),
                 };
-                self.put(position.clone());
+                self.insert_position(position.clone());
                 self.last_trades
                     .insert((agent.clone(), trade.symbol.clone(), trade.side), now);
                 vec![
@@ -289,7 +289,7 @@ impl Ledger {
     /// Books what became of an approved trade. A part fill keeps the whole reservation, without its expiry: it is released only by what
     /// is final. A report on a position that was released meanwhile puts it back: what happened, happened.
     pub fn fill_trade(&mut self, mut position: Position, fill: Fill) -> Vec<LedgerChange> {
-        self.remove(position.decision_id);
+        self.remove_position(position.decision_id);
         position.expires_at = None;
         position.since = fill.at;
         let filled = fill.filled.filter(|filled| *filled != Fraction::ZERO);
@@ -306,10 +306,10 @@ impl Ledger {
             }
         };
         if position.status == PositionStatus::Open {
-            self.put(position.clone());
+            self.insert_position(position.clone());
         }
         let mut changes = vec![LedgerChange::Position(position)];
-        changes.extend(self.realise(fill));
+        changes.extend(self.record_fill_result(fill));
         changes
     }
 
@@ -336,37 +336,37 @@ impl Ledger {
             for mut position in open {
                 let size = position.size;
                 let closed = left.map_or(size, |left| if left < size { left } else { size });
-                left = left.map(|left| left.minus(closed));
-                position.size = size.minus(closed);
-                self.remove(position.decision_id);
+                left = left.map(|left| left.saturating_sub(closed));
+                position.size = size.saturating_sub(closed);
+                self.remove_position(position.decision_id);
                 if position.size == Fraction::ZERO {
                     position.status = PositionStatus::Closed;
                 } else {
-                    self.put(position.clone());
+                    self.insert_position(position.clone());
                 }
                 if closed != Fraction::ZERO {
                     changes.push(LedgerChange::Position(position));
                 }
             }
         }
-        changes.extend(self.realise(fill));
+        changes.extend(self.record_fill_result(fill));
         changes
     }
 
     /// The live position of a decision: reserved or open.
     #[must_use]
-    pub fn position(&self, id: DecisionId) -> Option<&Position> {
+    pub fn get_position(&self, id: DecisionId) -> Option<&Position> {
         self.positions.get(&id)
     }
 
     /// Replaces what the configuration puts on the lists.
-    pub fn configure(&mut self, entries: Vec<ListEntry>) {
-        self.lists.configure(entries);
+    pub fn set_configured_lists(&mut self, entries: Vec<ListEntry>) {
+        self.lists.replace_configured(entries);
     }
 
     /// Puts an entry on a list, or takes it off (`None`).
-    pub fn attest(&mut self, list: List, key: &str, entry: Option<ListEntry>) {
-        self.lists.attest(list, key, entry);
+    pub fn set_attested_entry(&mut self, list: List, key: &str, entry: Option<ListEntry>) {
+        self.lists.set_attested(list, key, entry);
     }
 
     /// The capital, in the account's currency, if an operator said it.
@@ -387,7 +387,7 @@ impl Ledger {
     }
 
     /// Books a result that no execution report told of.
-    pub fn realise_now(&mut self, delta: f64, now: Millis) -> LedgerChange {
+    pub fn record_result(&mut self, delta: f64, now: Millis) -> LedgerChange {
         let day = now.utc_day();
         if day == self.realised_day {
             self.realised += delta;
@@ -395,12 +395,12 @@ impl Ledger {
         LedgerChange::Realised { day, delta }
     }
 
-    fn realise(&mut self, fill: Fill) -> Option<LedgerChange> {
-        Some(self.realise_now(fill.realised?, fill.at))
+    fn record_fill_result(&mut self, fill: Fill) -> Option<LedgerChange> {
+        Some(self.record_result(fill.realised?, fill.at))
     }
 
-    fn put(&mut self, position: Position) {
-        self.remove(position.decision_id);
+    fn insert_position(&mut self, position: Position) {
+        self.remove_position(position.decision_id);
         *self.exposure.entry(position.symbol.clone()).or_default() += to_nanos(position.size);
         if let Some(expires_at) = position.expires_at {
             self.expiries.insert((expires_at, position.decision_id));
@@ -408,7 +408,7 @@ impl Ledger {
         self.positions.insert(position.decision_id, position);
     }
 
-    fn remove(&mut self, id: DecisionId) -> Option<Position> {
+    fn remove_position(&mut self, id: DecisionId) -> Option<Position> {
         let position = self.positions.remove(&id)?;
         if let Some(expires_at) = position.expires_at {
             self.expiries.remove(&(expires_at, id));
@@ -422,15 +422,15 @@ impl Ledger {
         Some(position)
     }
 
-    fn remember(&mut self, identity: Digest, at: Millis) {
-        let key = key_of(identity);
+    fn remember_action(&mut self, identity: Digest, at: Millis) {
+        let key = identity_prefix(identity);
         self.recent.push_back((at, key));
         *self.recent_counts.entry(key).or_default() += 1;
     }
 }
 
 /// 64 of the 256 bits: enough to count by, and a forged collision harms only its forger.
-fn key_of(identity: Digest) -> u64 {
+fn identity_prefix(identity: Digest) -> u64 {
     identity
         .as_bytes()
         .iter()

@@ -8,20 +8,20 @@ use std::sync::Arc;
 use ark_model::ids::Digest;
 use ark_model::settings::Settings;
 use ark_runtime::{Engine, Policy};
-use ark_store::Archive;
+use ark_store::ReadOnlyStore;
 
 /// Where policies and settings are found. What the database keeps is compiled when it is first asked for.
 #[derive(Default)]
-pub struct Library<'a> {
-    database: Option<(&'a Engine, &'a Archive)>,
+pub struct PolicyLibrary<'a> {
+    database: Option<(&'a Engine, &'a ReadOnlyStore)>,
     policies: RefCell<HashMap<Digest, Result<Arc<Policy>, String>>>,
     settings: RefCell<HashMap<Digest, Result<Settings, String>>>,
 }
 
-impl<'a> Library<'a> {
+impl<'a> PolicyLibrary<'a> {
     /// With these policies at hand.
     #[must_use]
-    pub fn of(policies: impl IntoIterator<Item = Arc<Policy>>) -> Self {
+    pub fn from_policies(policies: impl IntoIterator<Item = Arc<Policy>>) -> Self {
         let policies = policies
             .into_iter()
             .map(|policy| (policy.identity().digest, Ok(policy)))
@@ -35,7 +35,7 @@ impl<'a> Library<'a> {
 
     /// And with those that a database keeps.
     #[must_use]
-    pub const fn with_database(mut self, engine: &'a Engine, archive: &'a Archive) -> Self {
+    pub const fn with_database(mut self, engine: &'a Engine, archive: &'a ReadOnlyStore) -> Self {
         self.database = Some((engine, archive));
         self
     }
@@ -52,11 +52,11 @@ impl<'a> Library<'a> {
     ///
     /// # Errors
     /// It is nowhere, or cannot be loaded: in words.
-    pub fn policy(&self, digest: Digest) -> Result<Arc<Policy>, String> {
+    pub fn find_policy(&self, digest: Digest) -> Result<Arc<Policy>, String> {
         if let Some(known) = self.policies.borrow().get(&digest) {
             return known.clone();
         }
-        let found = self.load(digest);
+        let found = self.load_policy(digest);
         self.policies.borrow_mut().insert(digest, found.clone());
         found
     }
@@ -65,23 +65,23 @@ impl<'a> Library<'a> {
     ///
     /// # Errors
     /// They are nowhere, or malformed: in words.
-    pub fn settings(&self, digest: Digest) -> Result<Settings, String> {
+    pub fn find_settings(&self, digest: Digest) -> Result<Settings, String> {
         if let Some(known) = self.settings.borrow().get(&digest) {
             return known.clone();
         }
-        let found = self.read(digest);
+        let found = self.load_settings(digest);
         self.settings.borrow_mut().insert(digest, found.clone());
         found
     }
 
-    fn load(&self, digest: Digest) -> Result<Arc<Policy>, String> {
+    fn load_policy(&self, digest: Digest) -> Result<Arc<Policy>, String> {
         let nowhere = || format!("the policy {digest} is not at hand; give its component");
         let (engine, archive) = self.database.ok_or_else(nowhere)?;
         let bytes = archive
             .policy_component(digest)
             .map_err(|error| error.to_string())?
             .ok_or_else(nowhere)?;
-        if Digest::of(&bytes) != digest {
+        if Digest::hash_bytes(&bytes) != digest {
             return Err(format!("the policy {digest} was changed on disk"));
         }
         Policy::load(engine, &bytes)
@@ -89,7 +89,7 @@ impl<'a> Library<'a> {
             .map_err(|error| format!("the policy {digest} cannot be loaded: {error}"))
     }
 
-    fn read(&self, digest: Digest) -> Result<Settings, String> {
+    fn load_settings(&self, digest: Digest) -> Result<Settings, String> {
         let nowhere = || format!("the settings {digest} are not at hand");
         let (_, archive) = self.database.ok_or_else(nowhere)?;
         let json = archive

@@ -9,7 +9,7 @@ use ark_store::{List, ListEntry};
 
 /// The lists.
 #[derive(Debug, Default)]
-pub(super) struct Lists {
+pub(super) struct OperatorLists {
     pub(super) restricted: HashSet<String>,
     pub(super) client_orders: HashSet<String>,
     pub(super) validated_sources: HashSet<String>,
@@ -24,10 +24,10 @@ struct Veto {
     agent: Option<Name>,
     action_type: Option<String>,
     symbol: Option<String>,
-    words: String,
+    reason: String,
 }
 
-impl Lists {
+impl OperatorLists {
     pub(super) fn new(
         configured: Vec<ListEntry>,
         attested: Vec<(List, String, ListEntry)>,
@@ -36,35 +36,38 @@ impl Lists {
             .into_iter()
             .map(|(list, key, entry)| ((list, key), entry))
             .collect();
-        Self::of(configured, attested)
+        Self::from_entries(configured, attested)
     }
 
-    fn of(configured: Vec<ListEntry>, attested: BTreeMap<(List, String), ListEntry>) -> Self {
+    fn from_entries(
+        configured: Vec<ListEntry>,
+        attested: BTreeMap<(List, String), ListEntry>,
+    ) -> Self {
         let mut lists = Self::default();
         for entry in configured.iter().chain(attested.values()) {
-            lists.add(entry.clone());
+            lists.add_entry(entry.clone());
         }
         lists.configured = configured;
         lists.attested = attested;
         lists
     }
 
-    pub(super) fn configure(&mut self, entries: Vec<ListEntry>) {
-        *self = Self::of(entries, std::mem::take(&mut self.attested));
+    pub(super) fn replace_configured(&mut self, entries: Vec<ListEntry>) {
+        *self = Self::from_entries(entries, std::mem::take(&mut self.attested));
     }
 
-    pub(super) fn attest(&mut self, list: List, key: &str, entry: Option<ListEntry>) {
+    pub(super) fn set_attested(&mut self, list: List, key: &str, entry: Option<ListEntry>) {
         let place = (list, key.to_owned());
         let before = match &entry {
             Some(entry) => self.attested.insert(place, entry.clone()),
             None => self.attested.remove(&place),
         };
         match (before, entry) {
-            (None, Some(entry)) => self.add(entry),
+            (None, Some(entry)) => self.add_entry(entry),
             (None, None) => {}
             // What it said may be said by another entry too: only all of them together tell.
             (Some(_), _) => {
-                *self = Self::of(
+                *self = Self::from_entries(
                     std::mem::take(&mut self.configured),
                     std::mem::take(&mut self.attested),
                 );
@@ -72,7 +75,7 @@ impl Lists {
         }
     }
 
-    fn add(&mut self, entry: ListEntry) {
+    fn add_entry(&mut self, entry: ListEntry) {
         match entry {
             ListEntry::Restricted(symbol) => {
                 self.restricted.insert(symbol);
@@ -98,14 +101,14 @@ impl Lists {
                     agent,
                     action_type,
                     symbol,
-                    words,
+                    reason: words,
                 });
             }
         }
     }
 
     /// The consent of the subject, who is known by name or by the name's digest.
-    pub(super) fn consent(
+    pub(super) fn find_consent(
         &self,
         data: &DataHandling,
         subject: Option<&str>,
@@ -119,7 +122,7 @@ impl Lists {
             let digest = digest?;
             self.consents
                 .iter()
-                .find(|(subject, _)| Digest::of(subject.as_bytes()) == digest)
+                .find(|(subject, _)| Digest::hash_bytes(subject.as_bytes()) == digest)
                 .map(|(_, granted)| granted)
         });
         match found {
@@ -130,7 +133,7 @@ impl Lists {
     }
 
     /// A veto matches when every part it names matches.
-    pub(super) fn veto(&self, agent: &Name, action: &Action) -> Option<String> {
+    pub(super) fn find_veto(&self, agent: &Name, action: &Action) -> Option<String> {
         let matches = |veto: &&Veto| {
             veto.agent.as_ref().is_none_or(|vetoed| vetoed == agent)
                 && veto
@@ -145,6 +148,6 @@ impl Lists {
         self.vetoes
             .iter()
             .find(matches)
-            .map(|veto| veto.words.clone())
+            .map(|veto| veto.reason.clone())
     }
 }

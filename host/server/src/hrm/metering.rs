@@ -11,30 +11,30 @@ use ark_model::meters::{Deployment, HrmMeters, Span, SpanId, SpanLink};
 
 /// When a decision was asked for, judged and handed to the writer.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Moments {
+pub(super) struct DecisionTimes {
     /// It was handed to the HRM.
     pub(super) accepted: Instant,
     /// The HRM's thread took it up.
-    pub(super) taken: Instant,
+    pub(super) judging_started: Instant,
     /// It was handed to the writer.
     pub(super) submitted: Instant,
 }
 
 /// Notes decisions of one commit that is durable now. `cause`: the signal whose invocation proposed them, and which deployment of the agent
 /// it was. `announced`: decisions go out as signals too.
-pub(super) fn durable(
+pub(super) fn record_committed(
     meters: &HrmMeters,
     decisions: &[Arc<Decision>],
-    moments: Moments,
+    moments: DecisionTimes,
     cause: Option<(SignalId, Deployment)>,
     announced: bool,
 ) {
     let (cause, deployment) = cause.unzip();
     let deployment = deployment.unwrap_or_default();
     let now = Instant::now();
-    let Moments {
+    let DecisionTimes {
         accepted,
-        taken,
+        judging_started: taken,
         submitted,
     } = moments;
     for decision in decisions {
@@ -47,28 +47,31 @@ pub(super) fn durable(
         meters
             .decision
             .record(now.saturating_duration_since(accepted));
-        meters.rules.decided(decision);
-        meters.seats.decided(decision);
-        if let Some(agent) = meters.agents.known(&decision.agent, deployment) {
-            agent.decided(decision.outcome);
+        meters.rules.record_decision(decision);
+        meters.policy_slots.record_decision(decision);
+        if let Some(agent) = meters.agents.find_deployment(&decision.agent, deployment) {
+            agent.record_decision(decision.outcome);
         }
-        if meters.spans.wanted() {
-            spans(meters, decision, moments, now, cause, announced);
+        if meters.spans.is_enabled() {
+            record_spans(meters, decision, moments, now, cause, announced);
         }
     }
 }
 
 /// Notes a quarantine that is durable now and was not in force before.
-pub(super) fn quarantined(meters: &HrmMeters, quarantine: &Quarantine) {
-    if let Some(agent) = meters.agents.known(&quarantine.agent, Deployment::Stable) {
-        agent.quarantined(quarantine.cause);
+pub(super) fn record_quarantine(meters: &HrmMeters, quarantine: &Quarantine) {
+    if let Some(agent) = meters
+        .agents
+        .find_deployment(&quarantine.agent, Deployment::Stable)
+    {
+        agent.record_quarantine(quarantine.cause);
     }
 }
 
-fn spans(
+fn record_spans(
     meters: &HrmMeters,
     decision: &Decision,
-    moments: Moments,
+    moments: DecisionTimes,
     now: Instant,
     cause: Option<SignalId>,
     announced: bool,
@@ -78,7 +81,7 @@ fn spans(
         wall.checked_sub(now.saturating_duration_since(moment))
             .unwrap_or(wall)
     };
-    let id = SpanId::of_decision(decision.id);
+    let id = SpanId::for_decision(decision.id);
     let is_message = decision.action.parameters.family() == Family::Message;
     let link = match (is_message, decision.outcome) {
         (true, Outcome::Approved) => Some(Some(decision.agent.clone())),
@@ -86,13 +89,13 @@ fn spans(
         _ => None,
     };
     let fired: Vec<&str> = decision
-        .fired()
+        .fired_rules()
         .map(|(rule, _)| rule.name.as_str())
         .collect();
     let span = Span {
         trace_id: decision.trace_id,
         id,
-        parent: cause.map(|signal| SpanId::of_invocation(signal, &decision.agent)),
+        parent: cause.map(|signal| SpanId::for_invocation(signal, &decision.agent)),
         name: "ark.decision",
         started: at(moments.accepted),
         ended: wall,
@@ -110,7 +113,7 @@ fn spans(
         }),
     };
     let part = |name, started, ended| Span {
-        id: id.within(name),
+        id: id.for_part(name),
         parent: Some(id),
         name,
         started,
@@ -120,8 +123,16 @@ fn spans(
         ..span.clone()
     };
     let parts = [
-        part("ark.queue", at(moments.accepted), at(moments.taken)),
-        part("ark.evaluate", at(moments.taken), at(moments.submitted)),
+        part(
+            "ark.queue",
+            at(moments.accepted),
+            at(moments.judging_started),
+        ),
+        part(
+            "ark.evaluate",
+            at(moments.judging_started),
+            at(moments.submitted),
+        ),
         part("ark.commit", at(moments.submitted), wall),
     ];
     meters.spans.record(span);

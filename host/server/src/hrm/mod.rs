@@ -25,14 +25,15 @@ pub mod redaction;
 pub mod replay;
 mod services;
 
-pub use combine::combine;
+pub use combine::combine_verdicts;
 pub use handle::Hrm;
 pub use ledger::ExecutionStatus;
-pub use orders::{ALERT_TOPIC, announcement};
+pub use orders::{ALERT_TOPIC, alert_message};
 pub use proposal::{
-    Answer, Attestation, AttestationReceipt, Attested, Batch, BatchAnswer, ExecutionReceipt,
-    ExecutionReport, HrmConfig, HrmError, IdempotencyKey, Instruction, InvocationAction,
-    OrderReceipt, PolicySwap, Proposal, Resolution, ResolutionReceipt, Resolved, Settlement,
+    Attestation, AttestationReceipt, AttestedFact, Batch, BatchAnswer, ExecutionReceipt,
+    ExecutionReport, HrmConfig, HrmError, IdempotencyKey, InvocationAction, InvocationCommit,
+    IssuedOrder, OrderReceipt, PolicySwap, Proposal, ProposalAnswer, Resolution, ResolutionAnswer,
+    ResolutionReceipt,
 };
-pub use record::decision_of;
-pub use services::{LiveServices, refusal};
+pub use record::decode_decision_row;
+pub use services::{LiveServices, manifest_refusal};

@@ -2,22 +2,26 @@
 
 use serde_json::json;
 
-use ark_model::control::{Alert, Order, Severity};
+use ark_model::control::{Alert, AlertSeverity, Order};
 use ark_model::ids::{DecisionId, Millis, TraceId};
 use ark_store::{AuditEntry, AuditKind, OutboxMessage};
 
-use super::proposal::Instruction;
+use super::proposal::IssuedOrder;
 
 /// The topic on which alerts are announced.
 pub const ALERT_TOPIC: &str = "ark.alert";
 
 /// The row of the audit log.
-pub(super) fn entry(instruction: &Instruction, trace_id: TraceId, now: Millis) -> AuditEntry {
-    let Instruction {
+pub(super) fn order_audit_entry(
+    instruction: &IssuedOrder,
+    trace_id: TraceId,
+    now: Millis,
+) -> AuditEntry {
+    let IssuedOrder {
         order,
         reason,
         by,
-        from,
+        origin_host: from,
         ..
     } = instruction;
     let mut body = json!(order);
@@ -39,15 +43,15 @@ pub(super) fn entry(instruction: &Instruction, trace_id: TraceId, now: Millis) -
 }
 
 /// The alert that goes with an order.
-pub(super) fn alert(instruction: &Instruction, now: Millis) -> Alert {
-    let Instruction {
+pub(super) fn order_alert(instruction: &IssuedOrder, now: Millis) -> Alert {
+    let IssuedOrder {
         order, reason, by, ..
     } = instruction;
     let (severity, kind) = match order {
-        Order::Halt => (Severity::Critical, "halted"),
-        Order::Resume => (Severity::Info, "resumed"),
-        Order::Quarantine { .. } => (Severity::Critical, "quarantined"),
-        Order::Restore { .. } => (Severity::Info, "restored"),
+        Order::Halt => (AlertSeverity::Critical, "halted"),
+        Order::Resume => (AlertSeverity::Info, "resumed"),
+        Order::Quarantine { .. } => (AlertSeverity::Critical, "quarantined"),
+        Order::Restore { .. } => (AlertSeverity::Info, "restored"),
     };
     Alert {
         at_ms: now,
@@ -62,7 +66,7 @@ pub(super) fn alert(instruction: &Instruction, now: Millis) -> Alert {
 
 /// An alert as a message to the agents that subscribe to [`ALERT_TOPIC`].
 #[must_use]
-pub fn announcement(alert: &Alert, trace_id: TraceId) -> OutboxMessage {
+pub fn alert_message(alert: &Alert, trace_id: TraceId) -> OutboxMessage {
     OutboxMessage {
         topic: ALERT_TOPIC.to_owned(),
         to: None,

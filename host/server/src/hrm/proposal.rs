@@ -14,7 +14,7 @@ use ark_model::signal::Signal;
 use ark_model::state::{NewMemory, StateWrite, TruthWrite};
 use ark_store::{ApprovalStatus, List, ListEntry, Unit};
 
-use super::chain::Slot;
+use super::chain::ChainSlot;
 use super::ledger::ExecutionStatus;
 
 /// How the HRM works.
@@ -71,19 +71,19 @@ pub enum HrmError {
     DeadlineExceeded,
     /// The order cannot be carried out as things are: why.
     #[error("{0}")]
-    NotInForce(String),
+    OrderNotApplicable(String),
     /// The delivery was already settled: nothing was committed.
     #[error("the delivery is already settled")]
-    AlreadySettled,
+    DeliveryAlreadyCompleted,
     /// There is no such thing.
     #[error("{0}")]
-    NotThere(String),
+    NotFound(String),
     /// Nothing is held under this id.
     #[error("there is no approval {0}")]
     UnknownApproval(DecisionId),
     /// The approval is settled.
     #[error("the approval {id} is {status}{}", .by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default())]
-    ApprovalSettled {
+    ApprovalAlreadyResolved {
         /// Which.
         id: DecisionId,
         /// How.
@@ -103,7 +103,7 @@ pub enum HrmError {
     },
     /// A result in the account's currency means nothing without the capital.
     #[error("the capital is not known, so a result is no fraction of it; say it first")]
-    NoCapital,
+    UnknownCapital,
     /// There is no such decision.
     #[error("there is no decision {0}")]
     UnknownDecision(DecisionId),
@@ -118,7 +118,7 @@ pub struct IdempotencyKey {
     /// The key, scoped to the proposing agent.
     pub key: String,
     /// Digest of the request it came with.
-    pub request: Digest,
+    pub request_digest: Digest,
 }
 
 /// A proposal from outside an invocation.
@@ -142,11 +142,11 @@ pub struct Proposal {
 
 /// The answer to a proposal.
 #[derive(Debug, Clone)]
-pub enum Answer {
+pub enum ProposalAnswer {
     /// It was decided now.
     Decided(Arc<Decision>),
     /// It was decided before, under the same key: that decision.
-    Seen(DecisionId),
+    Repeated(DecisionId),
 }
 
 /// Several proposals of one caller.
@@ -168,7 +168,7 @@ pub enum BatchAnswer {
     /// They were decided now.
     Decided(Vec<Arc<Decision>>),
     /// They were decided before, under the same key: those decisions.
-    Seen(Vec<DecisionId>),
+    Repeated(Vec<DecisionId>),
 }
 
 /// An approval or a rejection.
@@ -203,7 +203,7 @@ pub struct ResolutionReceipt {
 
 /// The answer to an approval or a rejection that is on disk.
 #[derive(Debug, Clone)]
-pub struct Resolved {
+pub struct ResolutionAnswer {
     /// What became of it.
     pub receipt: ResolutionReceipt,
     /// The second judgement, if this was an approval and is not answered a second time.
@@ -216,7 +216,7 @@ pub struct Resolved {
 #[derive(Debug, Clone)]
 pub struct Attestation {
     /// What.
-    pub what: Attested,
+    pub fact: AttestedFact,
     /// The trace it belongs to.
     pub trace_id: TraceId,
     /// Who.
@@ -229,9 +229,9 @@ pub struct Attestation {
 
 /// What an operator attests.
 #[derive(Debug, Clone)]
-pub enum Attested {
+pub enum AttestedFact {
     /// What the configuration puts on the lists, all of it.
-    Configured(Vec<ListEntry>),
+    ConfiguredLists(Vec<ListEntry>),
     /// An entry of a list.
     List {
         /// Which list.
@@ -261,7 +261,7 @@ pub struct AttestationReceipt {
 /// Other operator policies than those in force.
 pub struct PolicySwap {
     /// All of them, in the order they are asked.
-    pub slots: Vec<Arc<Slot>>,
+    pub slots: Vec<Arc<ChainSlot>>,
     /// What is committed with the exchange: the change, and its audit row. Nothing in it can be refused.
     pub unit: Unit,
 }
@@ -277,7 +277,7 @@ pub struct InvocationAction {
 
 /// What an invocation wants to have committed, all or nothing.
 #[derive(Debug, Clone)]
-pub struct Settlement {
+pub struct InvocationCommit {
     /// Whose invocation.
     pub agent: Name,
     /// The signal it handled.
@@ -298,7 +298,7 @@ pub struct Settlement {
 
 /// An order with its reason and who gives it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Instruction {
+pub struct IssuedOrder {
     /// What.
     pub order: Order,
     /// The trace it belongs to.
@@ -308,7 +308,7 @@ pub struct Instruction {
     /// Who: `watchdog`, or an operator's name.
     pub by: String,
     /// The host of the fleet it was given at; `None`: this one.
-    pub from: Option<String>,
+    pub origin_host: Option<String>,
     /// Under which key it is answered once only.
     pub idempotency: Option<IdempotencyKey>,
 }

@@ -17,7 +17,7 @@ use ark_model::decision::{
 };
 use ark_model::facts::Facts;
 use ark_model::ids::{DecisionId, Digest, Millis, Name, TraceId};
-use ark_model::verdict::{RuleAnswer, RuleResult, Value, Verdict};
+use ark_model::verdict::{ObservedValue, RuleAnswer, RuleResult, Verdict};
 use ark_store::{AuditKind, AuditRow};
 
 /// Why a body cannot be read back.
@@ -35,7 +35,7 @@ pub enum RecordError {
 
 /// The columns that stand beside a body.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Columns {
+pub struct DecisionColumns {
     /// The decision's id.
     pub id: DecisionId,
     /// Its trace.
@@ -52,7 +52,7 @@ pub struct Columns {
 struct BodyOut<'a> {
     action: &'a Action,
     facts: &'a Facts,
-    verdicts: Vec<PartOut<'a>>,
+    verdicts: Vec<PolicyVerdictOut<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     shadows: Vec<ShadowOut<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,20 +65,20 @@ struct BodyOut<'a> {
 }
 
 #[derive(Serialize)]
-struct PartOut<'a> {
+struct PolicyVerdictOut<'a> {
     policy: &'a str,
     digest: Digest,
     #[serde(skip_serializing_if = "Option::is_none")]
     settings: Option<Digest>,
     #[serde(flatten)]
-    said: Said<&'a [RuleAnswer], &'a [String], &'a str>,
+    said: RecordedVerdict<&'a [RuleAnswer], &'a [String], &'a str>,
 }
 
 #[derive(Serialize)]
 struct ShadowOut<'a> {
     outcome: Outcome,
     #[serde(flatten)]
-    part: PartOut<'a>,
+    part: PolicyVerdictOut<'a>,
 }
 
 #[derive(Deserialize)]
@@ -86,7 +86,7 @@ struct ShadowOut<'a> {
 struct BodyIn {
     action: Action,
     facts: Facts,
-    verdicts: Vec<PartIn>,
+    verdicts: Vec<PolicyVerdictIn>,
     #[serde(default)]
     shadows: Vec<ShadowIn>,
     #[serde(default)]
@@ -99,24 +99,24 @@ struct BodyIn {
 }
 
 #[derive(Deserialize)]
-struct PartIn {
+struct PolicyVerdictIn {
     digest: Digest,
     #[serde(default)]
     settings: Option<Digest>,
     #[serde(flatten)]
-    said: Said<Vec<CompactIn>, Vec<String>, String>,
+    said: RecordedVerdict<Vec<CompactIn>, Vec<String>, String>,
 }
 
 #[derive(Deserialize)]
 struct ShadowIn {
     outcome: Outcome,
     #[serde(flatten)]
-    part: PartIn,
+    part: PolicyVerdictIn,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
-enum Said<Answers, Warnings, Text> {
+enum RecordedVerdict<Answers, Warnings, Text> {
     Failure {
         failure: Text,
     },
@@ -135,14 +135,18 @@ enum Said<Answers, Warnings, Text> {
 ///
 /// # Errors
 /// Never in practice: all numbers in it are finite.
-pub fn encode(decision: &Decision) -> Result<String, serde_json::Error> {
-    let verdicts = decision.verdicts.iter().map(part_out).collect();
+pub fn encode_decision(decision: &Decision) -> Result<String, serde_json::Error> {
+    let verdicts = decision
+        .verdicts
+        .iter()
+        .map(encode_policy_verdict)
+        .collect();
     let shadows = decision
         .shadows
         .iter()
         .map(|shadow| ShadowOut {
             outcome: shadow.outcome,
-            part: part_out(&shadow.part),
+            part: encode_policy_verdict(&shadow.policy_verdict),
         })
         .collect();
     serde_json::to_string(&BodyOut {
@@ -157,30 +161,30 @@ pub fn encode(decision: &Decision) -> Result<String, serde_json::Error> {
     })
 }
 
-fn part_out(part: &PolicyVerdict) -> PartOut<'_> {
-    PartOut {
+fn encode_policy_verdict(part: &PolicyVerdict) -> PolicyVerdictOut<'_> {
+    PolicyVerdictOut {
         policy: &part.policy.metadata.name,
         digest: part.policy.digest,
         settings: part.settings,
         said: match &part.verdict {
-            Ok(verdict) => Said::Verdict {
+            Ok(verdict) => RecordedVerdict::Verdict {
                 answers: verdict.answers.as_slice(),
                 warnings: verdict.warnings.as_slice(),
                 compliance_score: verdict.compliance_score,
             },
-            Err(failure) => Said::Failure { failure },
+            Err(failure) => RecordedVerdict::Failure { failure },
         },
     }
 }
 
-fn part_in(
-    part: PartIn,
+fn decode_policy_verdict(
+    part: PolicyVerdictIn,
     policy: &impl Fn(Digest) -> Option<Arc<PolicyIdentity>>,
 ) -> Result<PolicyVerdict, RecordError> {
     let identity = policy(part.digest).ok_or(RecordError::UnknownPolicy(part.digest))?;
     let verdict = match part.said {
-        Said::Failure { failure } => Err(failure),
-        Said::Verdict {
+        RecordedVerdict::Failure { failure } => Err(failure),
+        RecordedVerdict::Verdict {
             answers,
             warnings,
             compliance_score,
@@ -204,8 +208,8 @@ fn part_in(
 ///
 /// # Errors
 /// A malformed body, or a policy that `policy` does not know.
-pub fn decode(
-    columns: Columns,
+pub fn decode_decision(
+    columns: DecisionColumns,
     body: &str,
     policy: impl Fn(Digest) -> Option<Arc<PolicyIdentity>>,
 ) -> Result<Decision, RecordError> {
@@ -213,14 +217,14 @@ pub fn decode(
     let verdicts = body
         .verdicts
         .into_iter()
-        .map(|part| part_in(part, &policy))
+        .map(|part| decode_policy_verdict(part, &policy))
         .collect::<Result<_, RecordError>>()?;
     let shadows = body
         .shadows
         .into_iter()
         .map(|shadow| {
             Ok(ShadowVerdict {
-                part: part_in(shadow.part, &policy)?,
+                policy_verdict: decode_policy_verdict(shadow.part, &policy)?,
                 outcome: shadow.outcome,
             })
         })
@@ -246,7 +250,7 @@ pub fn decode(
 ///
 /// # Errors
 /// As [`decode`]; `None` when the row is no decision.
-pub fn decision_of(
+pub fn decode_decision_row(
     row: &AuditRow,
     policy: impl Fn(Digest) -> Option<Arc<PolicyIdentity>>,
 ) -> Result<Option<Decision>, RecordError> {
@@ -259,8 +263,8 @@ pub fn decision_of(
     ) else {
         return Ok(None);
     };
-    decode(
-        Columns {
+    decode_decision(
+        DecisionColumns {
             id,
             trace_id,
             agent,
@@ -287,8 +291,8 @@ impl Serialize for CompactOut<'_> {
         let answer = self.0;
         let length = match (&answer.observed, &answer.limit, answer.nearest_passing) {
             (_, _, Some(_)) => 5,
-            (_, limit, None) if *limit != Value::None => 4,
-            (observed, _, None) if *observed != Value::None => 3,
+            (_, limit, None) if *limit != ObservedValue::None => 4,
+            (observed, _, None) if *observed != ObservedValue::None => 3,
             _ => 2,
         };
         let mut seq = serializer.serialize_seq(Some(length))?;
@@ -327,8 +331,8 @@ impl<'de> Deserialize<'de> for CompactIn {
                 let answer: RuleResult = seq
                     .next_element()?
                     .ok_or_else(|| de::Error::invalid_length(1, &self))?;
-                let observed = seq.next_element()?.unwrap_or(Value::None);
-                let limit = seq.next_element()?.unwrap_or(Value::None);
+                let observed = seq.next_element()?.unwrap_or(ObservedValue::None);
+                let limit = seq.next_element()?.unwrap_or(ObservedValue::None);
                 let nearest_passing = seq.next_element()?.flatten();
                 Ok(CompactIn(RuleAnswer {
                     rule,
@@ -358,7 +362,7 @@ mod tests {
         )
         .unwrap();
         let policy = Arc::new(PolicyIdentity {
-            digest: Digest::of(b"p"),
+            digest: Digest::hash_bytes(b"p"),
             metadata: Metadata {
                 name: "p".into(),
                 version: "1.0.0".into(),
@@ -374,29 +378,41 @@ mod tests {
         };
         let verdict = Verdict {
             answers: vec![
-                answer(1, RuleResult::Pass, Value::None, Value::None, None),
+                answer(
+                    1,
+                    RuleResult::Pass,
+                    ObservedValue::None,
+                    ObservedValue::None,
+                    None,
+                ),
                 answer(
                     2,
                     RuleResult::NotApplicable,
-                    Value::Flag(false),
-                    Value::None,
+                    ObservedValue::Flag(false),
+                    ObservedValue::None,
                     None,
                 ),
                 answer(
                     3,
                     RuleResult::Violation,
-                    Value::None,
-                    Value::Number(0.1),
+                    ObservedValue::None,
+                    ObservedValue::Number(0.1),
                     None,
                 ),
                 answer(
                     4,
                     RuleResult::Hold,
-                    Value::Text("a\"b".into()),
-                    Value::Number(1e300),
+                    ObservedValue::Text("a\"b".into()),
+                    ObservedValue::Number(1e300),
                     Some(0.1 + 0.2),
                 ),
-                answer(5, RuleResult::Warn, Value::None, Value::None, Some(-0.5)),
+                answer(
+                    5,
+                    RuleResult::Warn,
+                    ObservedValue::None,
+                    ObservedValue::None,
+                    Some(-0.5),
+                ),
             ],
             warnings: vec!["w".into()],
             compliance_score: 1.0 / 3.0,
@@ -422,7 +438,7 @@ mod tests {
                 },
                 PolicyVerdict {
                     policy: policy.clone(),
-                    settings: Some(Digest::of(b"{}")),
+                    settings: Some(Digest::hash_bytes(b"{}")),
                     verdict: Err("trap".into()),
                 },
             ],
@@ -435,47 +451,47 @@ mod tests {
             outcome: Outcome::Denied,
             compliance_score: 0.0,
         };
-        let columns = Columns {
+        let columns = DecisionColumns {
             id: decision.id,
             trace_id: decision.trace_id,
             agent: decision.agent.clone(),
             decided_at: decision.decided_at,
             outcome: decision.outcome,
         };
-        let body = encode(&decision).unwrap();
+        let body = encode_decision(&decision).unwrap();
         assert!(
             body.contains(r#"[1,"pass"],[2,"not-applicable",false],[3,"violation",null,0.1]"#),
             "{body}"
         );
-        let back = decode(columns.clone(), &body, |_| Some(policy.clone())).unwrap();
+        let back = decode_decision(columns.clone(), &body, |_| Some(policy.clone())).unwrap();
         assert_eq!(back, decision);
-        assert_eq!(encode(&back).unwrap(), body);
+        assert_eq!(encode_decision(&back).unwrap(), body);
         assert!(matches!(
-            decode(columns.clone(), &body, |_| None),
+            decode_decision(columns.clone(), &body, |_| None),
             Err(RecordError::UnknownPolicy(_))
         ));
         assert!(!body.contains("shadows"), "{body}");
         let part = |verdict| PolicyVerdict {
             policy: policy.clone(),
-            settings: Some(Digest::of(b"{}")),
+            settings: Some(Digest::hash_bytes(b"{}")),
             verdict,
         };
         let watched = Decision {
             shadows: vec![
                 ShadowVerdict {
-                    part: part(Ok(verdict)),
+                    policy_verdict: part(Ok(verdict)),
                     outcome: Outcome::Held,
                 },
                 ShadowVerdict {
-                    part: part(Err("slow".into())),
+                    policy_verdict: part(Err("slow".into())),
                     outcome: Outcome::Denied,
                 },
             ],
             ..decision
         };
-        let body = encode(&watched).unwrap();
-        let back = decode(columns, &body, |_| Some(policy.clone())).unwrap();
+        let body = encode_decision(&watched).unwrap();
+        let back = decode_decision(columns, &body, |_| Some(policy.clone())).unwrap();
         assert_eq!(back, watched);
-        assert_eq!(encode(&back).unwrap(), body);
+        assert_eq!(encode_decision(&back).unwrap(), body);
     }
 }

@@ -25,43 +25,43 @@ pub struct Findings {
 
 /// Replaces every credential by `[credential:KIND]` and every item of personal data by `[personal:KIND]`.
 #[must_use]
-pub fn redact(mut action: Action) -> (Action, Findings) {
-    let mut found = Found::default();
+pub fn redact_action(mut action: Action) -> (Action, Findings) {
+    let mut found = Redactor::default();
     let texts = [&mut action.reasoning, &mut action.rollback_plan];
     for text in texts.into_iter().flatten().chain(&mut action.sources) {
-        found.in_text(text);
+        found.redact_text(text);
     }
     match &mut action.parameters {
-        Parameters::Trade(trade) => found.in_json(&mut trade.extra_json),
-        Parameters::ClosePosition(close) => found.in_json(&mut close.extra_json),
+        Parameters::Trade(trade) => found.redact_json(&mut trade.extra_json),
+        Parameters::ClosePosition(close) => found.redact_json(&mut close.extra_json),
         Parameters::Data(data) => {
             for text in [&mut data.subject, &mut data.destination, &mut data.purpose]
                 .into_iter()
                 .flatten()
             {
-                found.in_text(text);
+                found.redact_text(text);
             }
-            found.in_json(&mut data.extra_json);
+            found.redact_json(&mut data.extra_json);
         }
         Parameters::File(file) => {
-            found.in_text(&mut file.path);
-            found.in_json(&mut file.extra_json);
+            found.redact_text(&mut file.path);
+            found.redact_json(&mut file.extra_json);
         }
         Parameters::Code(code) => {
-            found.in_text(&mut code.code);
-            found.in_json(&mut code.extra_json);
+            found.redact_text(&mut code.code);
+            found.redact_json(&mut code.extra_json);
         }
         Parameters::Message(message) => {
             if let Some(text) = &mut message.text {
-                found.in_text(text);
+                found.redact_text(text);
             }
             if let Some(payload) = &mut message.payload_json {
-                found.in_json(payload);
+                found.redact_json(payload);
             }
-            found.in_json(&mut message.extra_json);
+            found.redact_json(&mut message.extra_json);
         }
-        Parameters::System(system) => found.in_json(&mut system.parameters_json),
-        Parameters::Custom(custom) => found.in_json(&mut custom.parameters_json),
+        Parameters::System(system) => found.redact_json(&mut system.parameters_json),
+        Parameters::Custom(custom) => found.redact_json(&mut custom.parameters_json),
     }
     (action, found.into_findings())
 }
@@ -70,117 +70,117 @@ pub fn redact(mut action: Action) -> (Action, Findings) {
 #[must_use]
 pub fn redact_text(text: &str) -> String {
     let mut text = text.to_owned();
-    Found::default().in_text(&mut text);
+    Redactor::default().redact_text(&mut text);
     text
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Class {
+enum FindingClass {
     Credential,
     Personal,
 }
 
 struct Pattern {
     kind: &'static str,
-    class: Class,
+    class: FindingClass,
     regex: Regex,
     /// Rejects what only looks like it.
     confirm: fn(&str) -> bool,
 }
 
 /// Kind, class, expression, confirmation. A group named `secret` limits what is replaced.
-type Row = (&'static str, Class, &'static str, fn(&str) -> bool);
+type PatternRow = (&'static str, FindingClass, &'static str, fn(&str) -> bool);
 
-const PATTERNS: &[Row] = &[
+const PATTERNS: &[PatternRow] = &[
     (
         "private-key",
-        Class::Credential,
+        FindingClass::Credential,
         r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?s:.*?-----END [A-Z ]*PRIVATE KEY-----)?",
-        always,
+        accept_match,
     ),
     (
         "aws-access-key",
-        Class::Credential,
+        FindingClass::Credential,
         r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
-        always,
+        accept_match,
     ),
     (
         "github-token",
-        Class::Credential,
+        FindingClass::Credential,
         r"\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{20,})\b",
-        always,
+        accept_match,
     ),
     (
         "ark-token",
-        Class::Credential,
+        FindingClass::Credential,
         r"\bark_[0-9a-f]{64}\b",
-        always,
+        accept_match,
     ),
     (
         "slack-token",
-        Class::Credential,
+        FindingClass::Credential,
         r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}",
-        always,
+        accept_match,
     ),
     (
         "api-key",
-        Class::Credential,
+        FindingClass::Credential,
         r"\bsk-[A-Za-z0-9_-]{20,}",
-        always,
+        accept_match,
     ),
     (
         "json-web-token",
-        Class::Credential,
+        FindingClass::Credential,
         r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}",
-        always,
+        accept_match,
     ),
     (
         "bearer-token",
-        Class::Credential,
+        FindingClass::Credential,
         r"(?i)\bbearer\s+(?P<secret>[A-Za-z0-9._~+/=-]{16,})",
-        always,
+        accept_match,
     ),
     (
         "url-password",
-        Class::Credential,
+        FindingClass::Credential,
         r"[a-z][a-z0-9+.-]+://[^\s/:@]+:(?P<secret>[^\s/@]+)@",
-        always,
+        accept_match,
     ),
     (
         "password",
-        Class::Credential,
+        FindingClass::Credential,
         r#"(?i)\b(?:password|passwd|pwd|passphrase|secret|api[_-]?key|access[_-]?token|auth[_-]?token|client[_-]?secret)["']?\s{0,4}[:=]\s{0,4}["']?(?P<secret>[^\s"',;\[]{6,})"#,
-        always,
+        accept_match,
     ),
     (
         "email",
-        Class::Personal,
+        FindingClass::Personal,
         r"\b[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}\b",
-        always,
+        accept_match,
     ),
     (
         "iban",
-        Class::Personal,
+        FindingClass::Personal,
         r"\b[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]){11,30}\b",
-        iban,
+        has_iban_digits,
     ),
     (
         "payment-card",
-        Class::Personal,
+        FindingClass::Personal,
         r"(?:^|[^0-9A-Za-z.])(?P<secret>[2-6][0-9](?:[ -]?[0-9]){11,17})(?:$|[^0-9A-Za-z])",
-        luhn,
+        has_luhn_digit,
     ),
     (
         "us-ssn",
-        Class::Personal,
+        FindingClass::Personal,
         r"\b[0-8][0-9]{2}-[0-9]{2}-[0-9]{4}\b",
-        always,
+        accept_match,
     ),
     (
         "phone",
-        Class::Personal,
+        FindingClass::Personal,
         r"(?:^|[^0-9A-Za-z.])(?P<secret>(?:\+|00)[1-9](?:[ ()./-]{0,2}[0-9]){7,14})\b",
-        phone,
+        is_phone_number,
     ),
 ];
 
@@ -218,13 +218,13 @@ static SCAN: LazyLock<Option<(RegexSet, Vec<Pattern>)>> = LazyLock::new(|| {
 });
 
 #[derive(Default)]
-struct Found {
+struct Redactor {
     personal_data: BTreeSet<&'static str>,
     credentials: BTreeSet<&'static str>,
 }
 
-impl Found {
-    fn in_text(&mut self, text: &mut String) {
+impl Redactor {
+    fn redact_text(&mut self, text: &mut String) {
         // Unreachable while the table compiles, which a test sees to; if it ever did not, nothing would be let through unread.
         let Some((set, patterns)) = &*SCAN else {
             self.credentials.insert("unreadable");
@@ -241,8 +241,8 @@ impl Found {
                 }
                 hit = true;
                 let mark = match pattern.class {
-                    Class::Credential => format!("[credential:{}]", pattern.kind),
-                    Class::Personal => format!("[personal:{}]", pattern.kind),
+                    FindingClass::Credential => format!("[credential:{}]", pattern.kind),
+                    FindingClass::Personal => format!("[personal:{}]", pattern.kind),
                 };
                 match captures.name("secret") {
                     Some(secret) => whole.replace(secret.as_str(), &mark),
@@ -251,29 +251,29 @@ impl Found {
             });
             if hit {
                 *text = replaced.into_owned();
-                self.note(pattern.class, pattern.kind);
+                self.add_finding(pattern.class, pattern.kind);
             }
         }
     }
 
-    fn in_json(&mut self, json: &mut String) {
+    fn redact_json(&mut self, json: &mut String) {
         if json == "{}" {
             return;
         }
         match serde_json::from_str::<Value>(json) {
             Ok(mut value) => {
-                self.in_value(&mut value);
+                self.redact_value(&mut value);
                 *json = value.to_string();
             }
             // Checked before it came here; should that fail, the text is searched as text.
-            Err(_) => self.in_text(json),
+            Err(_) => self.redact_text(json),
         }
     }
 
-    fn in_value(&mut self, value: &mut Value) {
+    fn redact_value(&mut self, value: &mut Value) {
         match value {
-            Value::String(text) => self.in_text(text),
-            Value::Array(items) => items.iter_mut().for_each(|item| self.in_value(item)),
+            Value::String(text) => self.redact_text(text),
+            Value::Array(items) => items.iter_mut().for_each(|item| self.redact_value(item)),
             Value::Object(members) => {
                 let old = std::mem::take(members);
                 for (mut name, mut value) in old {
@@ -283,11 +283,11 @@ impl Found {
                             .contains(&name.to_ascii_lowercase().replace('-', "_").as_str())
                     {
                         "[credential:password]".clone_into(text);
-                        self.note(Class::Credential, "password");
+                        self.add_finding(FindingClass::Credential, "password");
                     } else {
-                        self.in_value(&mut value);
+                        self.redact_value(&mut value);
                     }
-                    self.in_text(&mut name);
+                    self.redact_text(&mut name);
                     members.insert(name, value);
                 }
             }
@@ -295,7 +295,7 @@ impl Found {
             Value::Number(number) if number.is_i64() || number.is_u64() => {
                 let mut text = number.to_string();
                 let before = text.clone();
-                self.in_text(&mut text);
+                self.redact_text(&mut text);
                 if text != before {
                     *value = Value::String(text);
                 }
@@ -304,10 +304,10 @@ impl Found {
         }
     }
 
-    fn note(&mut self, class: Class, kind: &'static str) {
+    fn add_finding(&mut self, class: FindingClass, kind: &'static str) {
         match class {
-            Class::Credential => self.credentials.insert(kind),
-            Class::Personal => self.personal_data.insert(kind),
+            FindingClass::Credential => self.credentials.insert(kind),
+            FindingClass::Personal => self.personal_data.insert(kind),
         };
     }
 
@@ -320,12 +320,12 @@ impl Found {
     }
 }
 
-fn always(_: &str) -> bool {
+fn accept_match(_: &str) -> bool {
     true
 }
 
 /// A decimal number with a sign is no phone number.
-fn phone(text: &str) -> bool {
+fn is_phone_number(text: &str) -> bool {
     let separators = text
         .chars()
         .filter(|c| !c.is_ascii_digit() && *c != '+')
@@ -334,7 +334,7 @@ fn phone(text: &str) -> bool {
 }
 
 /// The check digit of payment cards (ISO/IEC 7812-1, annex B).
-fn luhn(text: &str) -> bool {
+fn has_luhn_digit(text: &str) -> bool {
     let digits: Vec<u32> = text.chars().filter_map(|c| c.to_digit(10)).collect();
     let sum: u32 = digits
         .iter()
@@ -350,7 +350,7 @@ fn luhn(text: &str) -> bool {
 }
 
 /// The check digits of an IBAN (ISO 13616: the rearranged number is 1 modulo 97).
-fn iban(text: &str) -> bool {
+fn has_iban_digits(text: &str) -> bool {
     let plain: Vec<u32> = text.chars().filter_map(|c| c.to_digit(36)).collect();
     if !(15..=34).contains(&plain.len()) {
         return false;
@@ -369,10 +369,10 @@ fn iban(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn of(text: &str) -> (String, Findings) {
-        let mut found = Found::default();
+    fn redact_sample(text: &str) -> (String, Findings) {
+        let mut found = Redactor::default();
         let mut text = text.to_owned();
-        found.in_text(&mut text);
+        found.redact_text(&mut text);
         (text, found.into_findings())
     }
 
@@ -402,7 +402,7 @@ mod tests {
             ("sk-abcdefghijklmnopqrstuvwx", "api-key"),
         ];
         for (text, kind) in cases {
-            let (redacted, findings) = of(text);
+            let (redacted, findings) = redact_sample(text);
             assert!(
                 findings.credentials.iter().any(|found| found == kind),
                 "{text}: {findings:?}"
@@ -420,7 +420,7 @@ mod tests {
             ("ssn 078-05-1120", "us-ssn"),
         ];
         for (text, kind) in cases {
-            let (redacted, findings) = of(text);
+            let (redacted, findings) = redact_sample(text);
             assert_eq!(findings.personal_data, [kind], "{text} -> {redacted}");
             assert!(
                 redacted.contains(&format!("[personal:{kind}]")),
@@ -442,17 +442,17 @@ mod tests {
             "{\"volatility\":0.0012345678901234,\"z\":-4.4111111111111111,\"price\":64250.123456789}",
             "moved +3.14159265358 deviations, 0.00123456789 of capital",
         ] {
-            assert_eq!(of(text), (text.to_owned(), Findings::default()));
+            assert_eq!(redact_sample(text), (text.to_owned(), Findings::default()));
         }
     }
 
     #[test]
     fn json_is_searched_by_key_and_value() {
-        let mut found = Found::default();
+        let mut found = Redactor::default();
         let mut json =
             r#"{"a":{"API-Key":"x"},"bob@example.com":[4111111111111111,"+14155550100"]}"#
                 .to_owned();
-        found.in_json(&mut json);
+        found.redact_json(&mut json);
         assert_eq!(
             json,
             r#"{"[personal:email]":["[personal:payment-card]","[personal:phone]"],"a":{"API-Key":"[credential:password]"}}"#

@@ -10,15 +10,15 @@ use serde::Serialize;
 use ark_model::decision::{Decision, Outcome, PolicyIdentity, PolicyVerdict, ShadowVerdict};
 use ark_model::ids::Digest;
 use ark_model::verdict::Metadata;
-use ark_store::{Archive, AuditKind, AuditRow, ReadError};
+use ark_store::{AuditKind, AuditRow, ReadError, ReadOnlyStore};
 
-use super::combine::{combine, would_be};
-use super::library::Library;
-use super::record::{self, decision_of};
+use super::combine::{combine_verdicts, shadow_outcome};
+use super::library::PolicyLibrary;
+use super::record::{self, decode_decision_row};
 
 /// A decision that did not come out the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Difference {
+pub struct ReplayDifference {
     /// Its place in the audit log.
     pub seq: u64,
     /// Its id.
@@ -37,23 +37,26 @@ pub struct ReplayReport {
     /// Those in which a policy had failed (and so denied): a failure for lack of time cannot be replayed. Their outcome was checked.
     pub failures: u64,
     /// The first that did not come out the same, up to 100.
-    pub differences: Vec<Difference>,
+    pub differences: Vec<ReplayDifference>,
 }
 
 /// Judges every decision of a log again with the policies of this library.
 ///
 /// # Errors
 /// The database cannot be read. What cannot be judged again is a difference, not an error.
-pub fn replay(archive: &Archive, library: &Library<'_>) -> Result<ReplayReport, ReadError> {
+pub fn replay_log(
+    archive: &ReadOnlyStore,
+    library: &PolicyLibrary<'_>,
+) -> Result<ReplayReport, ReadError> {
     let mut report = ReplayReport::default();
-    archive.audit_rows(|row| {
+    archive.visit_audit_rows(|row| {
         if row.kind == AuditKind::Decision {
             report.decisions += 1;
-            match replay_one(&row, library) {
+            match replay_decision(&row, library) {
                 Ok(true) => report.identical += 1,
                 Ok(false) => report.failures += 1,
                 Err(problem) if report.differences.len() < 100 => {
-                    report.differences.push(Difference {
+                    report.differences.push(ReplayDifference {
                         seq: row.seq,
                         decision_id: row.id,
                         problem,
@@ -68,15 +71,15 @@ pub fn replay(archive: &Archive, library: &Library<'_>) -> Result<ReplayReport, 
 }
 
 /// Whether it came out the same (true), or held a policy's failure and was rightly denied (false).
-pub(super) fn replay_one(row: &AuditRow, library: &Library<'_>) -> Result<bool, String> {
+pub(super) fn replay_decision(row: &AuditRow, library: &PolicyLibrary<'_>) -> Result<bool, String> {
     // A policy that could not judge may be one that cannot be loaded now either; what it is called is then not needed.
     let identity = |digest: Digest| {
-        Some(library.policy(digest).map_or_else(
-            |_| Arc::new(nameless(digest)),
+        Some(library.find_policy(digest).map_or_else(
+            |_| Arc::new(unnamed_identity(digest)),
             |policy| Arc::clone(policy.identity()),
         ))
     };
-    let recorded = decision_of(row, identity)
+    let recorded = decode_decision_row(row, identity)
         .map_err(|error| error.to_string())?
         .ok_or_else(|| "a column of the decision is missing".to_owned())?;
     if recorded.verdicts.iter().any(|part| part.verdict.is_err()) {
@@ -89,23 +92,23 @@ pub(super) fn replay_one(row: &AuditRow, library: &Library<'_>) -> Result<bool, 
     let verdicts = recorded
         .verdicts
         .iter()
-        .map(|part| again(part, &recorded, library))
+        .map(|part| reevaluate_policy(part, &recorded, library))
         .collect::<Result<Vec<_>, String>>()?;
     let mut shadows = Vec::with_capacity(recorded.shadows.len());
     for shadow in &recorded.shadows {
-        let part = match &shadow.part.verdict {
-            Ok(_) => again(&shadow.part, &recorded, library)?,
+        let part = match &shadow.policy_verdict.verdict {
+            Ok(_) => reevaluate_policy(&shadow.policy_verdict, &recorded, library)?,
             // It had no say, and a failure for lack of time cannot be replayed: it stands as it was recorded.
-            Err(_) => shadow.part.clone(),
+            Err(_) => shadow.policy_verdict.clone(),
         };
         shadows.push(ShadowVerdict {
-            outcome: would_be(&verdicts, &part, recorded.refusal.is_some()),
-            part,
+            outcome: shadow_outcome(&verdicts, &part, recorded.refusal.is_some()),
+            policy_verdict: part,
         });
     }
     let (outcome, compliance_score) = match &recorded.refusal {
         Some(_) => (Outcome::Denied, 0.0),
-        None => combine(&verdicts),
+        None => combine_verdicts(&verdicts),
     };
     if outcome != recorded.outcome {
         return Err(format!(
@@ -121,7 +124,7 @@ pub(super) fn replay_one(row: &AuditRow, library: &Library<'_>) -> Result<bool, 
         compliance_score,
         ..recorded
     };
-    let body = record::encode(&again).map_err(|error| error.to_string())?;
+    let body = record::encode_decision(&again).map_err(|error| error.to_string())?;
     if body != row.body {
         let at = body
             .bytes()
@@ -134,18 +137,18 @@ pub(super) fn replay_one(row: &AuditRow, library: &Library<'_>) -> Result<bool, 
 }
 
 /// A policy's part of a decision, judged again in a fresh instance.
-fn again(
+fn reevaluate_policy(
     part: &PolicyVerdict,
     recorded: &Decision,
-    library: &Library<'_>,
+    library: &PolicyLibrary<'_>,
 ) -> Result<PolicyVerdict, String> {
-    let policy = library.policy(part.policy.digest)?;
+    let policy = library.find_policy(part.policy.digest)?;
     let settings = part
         .settings
-        .map(|digest| library.settings(digest))
+        .map(|digest| library.find_settings(digest))
         .transpose()?;
     let verdict = policy
-        .instance()
+        .new_instance()
         .and_then(|mut instance| {
             instance.evaluate(settings.as_ref(), &recorded.action, &recorded.facts)
         })
@@ -156,7 +159,7 @@ fn again(
     })
 }
 
-fn nameless(digest: Digest) -> PolicyIdentity {
+fn unnamed_identity(digest: Digest) -> PolicyIdentity {
     PolicyIdentity {
         digest,
         metadata: Metadata {

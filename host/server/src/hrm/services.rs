@@ -27,7 +27,7 @@ pub struct LiveServices {
 
 /// Why the host denies an action before any policy is asked: its agent's manifest does not grant it.
 #[must_use]
-pub fn refusal(manifest: &Manifest, action: &Action) -> Option<String> {
+pub fn manifest_refusal(manifest: &Manifest, action: &Action) -> Option<String> {
     let granted = manifest.actions.contains(&action.action_type);
     (!granted).then(|| {
         format!(
@@ -37,51 +37,51 @@ pub fn refusal(manifest: &Manifest, action: &Action) -> Option<String> {
     })
 }
 
-fn unreadable(error: &ReadError) -> ServiceError {
+fn service_error(error: &ReadError) -> ServiceError {
     ServiceError(error.to_string())
 }
 
 impl Services for LiveServices {
     fn state_get(&self, key: &str) -> Result<(u64, Option<StateEntry>), ServiceError> {
         self.store
-            .state_get(&self.manifest.name, key)
-            .map_err(|error| unreadable(&error))
+            .get_state(&self.manifest.name, key)
+            .map_err(|error| service_error(&error))
     }
 
     fn state_writable(&self, key: &str) -> Result<(), ServiceError> {
         self.store
-            .state_writable(key)
+            .check_state_writable(key)
             .map_err(|error| ServiceError(error.to_string()))
     }
 
     fn state_list(&self, prefix: &str, limit: u32) -> Result<Vec<String>, ServiceError> {
         self.store
-            .state_list(&self.manifest.name, prefix, limit)
-            .map_err(|error| unreadable(&error))
+            .list_state_keys(&self.manifest.name, prefix, limit)
+            .map_err(|error| service_error(&error))
     }
 
     fn memory_recent(&self, kind: Option<&str>, limit: u32) -> Result<Vec<Memory>, ServiceError> {
         self.store
-            .memory_recent(&self.manifest.name, kind, limit, Millis::now())
-            .map_err(|error| unreadable(&error))
+            .recent_memories(&self.manifest.name, kind, limit, Millis::now())
+            .map_err(|error| service_error(&error))
     }
 
     fn truth_get(&self, key: &str) -> Result<Option<Truth>, ServiceError> {
         self.store
-            .truth_get(key)
-            .map_err(|error| unreadable(&error))
+            .get_truth(key)
+            .map_err(|error| service_error(&error))
     }
 
     fn config_get(&self, key: &str) -> Result<Option<String>, ServiceError> {
         self.store
-            .setting(&format!("agents/{}/{key}", self.manifest.name))
+            .latest_setting(&format!("agents/{}/{key}", self.manifest.name))
             .map(|setting| setting.and_then(|setting| setting.value_json))
-            .map_err(|error| unreadable(&error))
+            .map_err(|error| service_error(&error))
     }
 
-    fn check(&self, action: Action) -> Result<Preview, ServiceError> {
+    fn check_action(&self, action: Action) -> Result<Preview, ServiceError> {
         let (reply, answer) = crossbeam_channel::bounded(1);
-        let refusal = refusal(&self.manifest, &action);
+        let refusal = manifest_refusal(&self.manifest, &action);
         let proposal = Proposal {
             agent: self.manifest.name.clone(),
             submitter: self.manifest.name.to_string(),
@@ -91,7 +91,7 @@ impl Services for LiveServices {
             idempotency: None,
             deadline: None,
         };
-        self.hrm.preview(
+        self.hrm.preview_action(
             proposal,
             refusal,
             Box::new(move |result| {

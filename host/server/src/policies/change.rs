@@ -7,16 +7,16 @@ use serde::Serialize;
 
 use crate::changes::Refusal;
 use crate::hrm::HrmError;
-use crate::hrm::chain::Slot;
+use crate::hrm::chain::ChainSlot;
 use ark_model::ids::{Digest, Name};
-use ark_model::policy::{Mode, PolicySource};
+use ark_model::policy::{PolicyMode, PolicySource};
 use ark_model::settings::Settings;
 use ark_runtime::{LoadError, PolicyError, SettingsRefused, VectorFailure};
 use ark_store::{IdempotencyRecord, PolicySlot, PolicyVersion, ReadError};
 
 /// Why a component is not taken as an operator policy.
 #[derive(Debug, thiserror::Error)]
-pub enum Unfit {
+pub enum InvalidPolicy {
     /// It cannot be loaded.
     #[error("{0}")]
     Load(#[from] LoadError),
@@ -24,7 +24,7 @@ pub enum Unfit {
     #[error(
         "its SHA-256 is {found}, {expected} was stated; if the change is meant, state the new one"
     )]
-    WrongDigest {
+    DigestMismatch {
         /// As stated.
         expected: Digest,
         /// As it is.
@@ -32,7 +32,7 @@ pub enum Unfit {
     },
     /// It is another policy than it was said to be.
     #[error("its metadata says that it is {found}, not {expected}")]
-    OtherName {
+    NameMismatch {
         /// What it was said to be.
         expected: Name,
         /// What it says.
@@ -49,7 +49,7 @@ pub enum Unfit {
     Vectors(#[from] VectorFailure),
     /// It cannot judge a plain trade.
     #[error("asked about a plain trade in a scratch instance, it failed: {0}")]
-    Trial(PolicyError),
+    TestEvaluation(PolicyError),
     /// Its file cannot be read.
     #[error("{path}: {problem}", path = path.display())]
     File {
@@ -62,16 +62,16 @@ pub enum Unfit {
 
 /// Why a change was not made. Nothing has changed.
 #[derive(Debug, thiserror::Error)]
-pub enum ChangeError {
+pub enum PolicyChangeError {
     /// The component or its settings.
     #[error("the policy is refused: {0}")]
-    Unfit(#[from] Unfit),
+    Invalid(#[from] InvalidPolicy),
     /// There is no such policy.
     #[error("there is no operator policy {0}")]
-    NoPolicy(Name),
+    UnknownPolicy(Name),
     /// There is no such version.
     #[error("{policy} has no version {number}; there are: {}", kept.iter().map(u64::to_string).collect::<Vec<_>>().join(", "))]
-    NoVersion {
+    UnknownVersion {
         /// Whose.
         policy: Name,
         /// Which.
@@ -81,7 +81,7 @@ pub enum ChangeError {
     },
     /// There is none to go back to.
     #[error("no version of {0} was enforced before the one that is")]
-    NoPrevious(Name),
+    NoPreviousVersion(Name),
     /// Nothing of it is on trial.
     #[error("no version of {0} is on trial")]
     NoShadow(Name),
@@ -89,7 +89,7 @@ pub enum ChangeError {
     #[error(
         "this is version {number} of {policy}, which is enforced; putting it on trial would end that"
     )]
-    IsEnforced {
+    AlreadyEnforced {
         /// Whose.
         policy: Name,
         /// Which.
@@ -97,7 +97,7 @@ pub enum ChangeError {
     },
     /// Somebody else has the say over the name.
     #[error("{policy} is set up by {}", owner.owner())]
-    Declared {
+    DeclaredInFile {
         /// Whose.
         policy: Name,
         /// By whom.
@@ -105,7 +105,7 @@ pub enum ChangeError {
     },
     /// It is at another revision.
     #[error("{policy} is at revision {current}, not {expected}")]
-    Stale {
+    RevisionMismatch {
         /// Whose.
         policy: Name,
         /// What was expected.
@@ -115,7 +115,7 @@ pub enum ChangeError {
     },
     /// There is no room.
     #[error("{0} operator policies are in force, as many as capacity.policies allows")]
-    TooMany(usize),
+    TooManyPolicies(usize),
     /// The idempotency key was used for another request.
     #[error("this idempotency key was used for another request; use a fresh key")]
     KeyReused,
@@ -127,7 +127,7 @@ pub enum ChangeError {
     NotRecorded(HrmError),
     /// What is kept does not fit together.
     #[error("version {number} of {policy} cannot be loaded: {problem}")]
-    Broken {
+    CorruptVersion {
         /// Whose.
         policy: Name,
         /// Which.
@@ -139,7 +139,7 @@ pub enum ChangeError {
 
 /// An upload.
 #[derive(Debug, Clone)]
-pub struct Upload {
+pub struct PolicyUpload {
     /// The component.
     pub component: Vec<u8>,
     /// The SHA-256 that was stated.
@@ -147,31 +147,31 @@ pub struct Upload {
     /// Its settings.
     pub settings: Option<Settings>,
     /// Whether its verdicts are to count.
-    pub mode: Mode,
+    pub mode: PolicyMode,
     /// Its place; `None`: as it was, or the last.
     pub order: Option<u32>,
 }
 
 /// Settings that take the place of others; `None`: the policy gets none.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
-pub struct NewSettings(pub Option<Settings>);
+pub struct SettingsReplacement(pub Option<Settings>);
 
 /// What is to be different of a policy whose component stays. What is `None` stays as it is.
 #[derive(Debug, Clone, Default)]
-pub struct Revision {
+pub struct PolicyRevision {
     /// Its settings.
-    pub settings: Option<NewSettings>,
+    pub settings: Option<SettingsReplacement>,
     /// Whether its verdicts are to count.
-    pub mode: Option<Mode>,
+    pub mode: Option<PolicyMode>,
     /// Its place.
     pub order: Option<u32>,
 }
 
 /// On which state, and under which key, a change is made.
 #[derive(Debug, Clone, Default)]
-pub struct Terms {
+pub struct ChangeConditions {
     /// The revision it must be at; 0: there must be none; `None`: any.
-    pub expected: Option<u64>,
+    pub expected_revision: Option<u64>,
     /// Under which key it is answered once only. The answer is filled in.
     pub idempotency: Option<IdempotencyRecord>,
 }
@@ -179,7 +179,7 @@ pub struct Terms {
 /// A change that was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[schema(as = PolicyChanged)]
-pub struct Changed {
+pub struct PolicyChangeReceipt {
     /// Whose.
     pub policy: Name,
     /// The version it is about; `None`: it is about none, or about the policy as a whole.
@@ -206,13 +206,13 @@ pub struct Changed {
 
 /// What is kept of a policy.
 #[derive(Clone)]
-pub struct Standing {
+pub struct PolicyStatus {
     /// What is in force under its name, as it is kept.
     pub row: PolicySlot,
     /// Its versions, newest first.
     pub versions: Vec<PolicyVersion>,
     /// What judges; `None`: nothing.
-    pub slot: Option<Arc<Slot>>,
+    pub slot: Option<Arc<ChainSlot>>,
     /// The last refused change since the start.
     pub refused: Option<Refusal>,
 }

@@ -16,11 +16,11 @@
 //! Must not know: HTTP, SQL.
 
 mod change;
-mod declared;
+mod declarations;
 mod exchange;
-mod fitting;
 mod slots;
 mod start;
+mod verification;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,20 +28,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 use serde_json::{Value, json};
 
-use crate::changes::{Order, Refusal, Refusals};
+use crate::changes::{LastRefusals, Refusal, Requester};
 use crate::hrm::Hrm;
-use crate::hrm::chain::{Enforced, Slot};
+use crate::hrm::chain::{ChainSlot, EnforcedPolicy};
 use ark_model::ids::{Digest, Millis, Name};
-use ark_model::policy::{Mode, PolicySource};
+use ark_model::policy::{PolicyMode, PolicySource};
 use ark_model::settings::Settings;
 use ark_store::{AuditEntry, AuditKind, PolicySlot, PolicyVersion, Unit};
 
-pub use change::{ChangeError, Changed, NewSettings, Revision, Standing, Terms, Unfit, Upload};
-pub use declared::{Declaration, LAST, PolicyManifest};
-pub use slots::Ground;
-pub use start::{StartingPolicies, find};
+pub use change::{
+    ChangeConditions, InvalidPolicy, PolicyChangeError, PolicyChangeReceipt, PolicyRevision,
+    PolicyStatus, PolicyUpload, SettingsReplacement,
+};
+pub use declarations::{Declaration, LAST_PLACE, PolicyManifest};
+pub use slots::PolicyLoader;
+pub use start::{LoadPoliciesError, load_all};
 
-use slots::Next;
+use slots::SlotChange;
 
 /// The handle to the operator policies. Cheap to clone. Its changes block: on the compiler, on the disk.
 #[derive(Clone)]
@@ -50,51 +53,51 @@ pub struct Policies {
 }
 
 /// What is kept under a name, and what judges; `None`: nothing.
-pub type Listed = (PolicySlot, Option<Arc<Slot>>);
+pub type ListedPolicy = (PolicySlot, Option<Arc<ChainSlot>>);
 
 struct Inner {
-    ground: Ground,
+    loader: PolicyLoader,
     hrm: Hrm,
     /// What is in force, in the order it is asked.
-    in_force: ArcSwap<Vec<Arc<Slot>>>,
+    in_force: ArcSwap<Vec<Arc<ChainSlot>>>,
     /// Held by whoever makes a change.
-    change: Mutex<()>,
-    refusals: Refusals,
+    change_lock: Mutex<()>,
+    refusals: LastRefusals,
 }
 
 impl Policies {
     /// Takes over what a start has found and the HRM judges by.
     #[must_use]
-    pub fn new(ground: Ground, hrm: Hrm, slots: Vec<Arc<Slot>>) -> Self {
+    pub fn new(ground: PolicyLoader, hrm: Hrm, slots: Vec<Arc<ChainSlot>>) -> Self {
         Self {
             inner: Arc::new(Inner {
-                ground,
+                loader: ground,
                 hrm,
                 in_force: ArcSwap::from_pointee(slots),
-                change: Mutex::default(),
-                refusals: Refusals::default(),
+                change_lock: Mutex::default(),
+                refusals: LastRefusals::default(),
             }),
         }
     }
 
     /// What is in force, in the order it is asked.
     #[must_use]
-    pub fn in_force(&self) -> Arc<Vec<Arc<Slot>>> {
+    pub fn in_force(&self) -> Arc<Vec<Arc<ChainSlot>>> {
         self.inner.in_force.load_full()
     }
 
     /// How many policies may be in force.
     #[must_use]
-    pub fn most(&self) -> usize {
-        self.inner.ground.most
+    pub fn max_policies(&self) -> usize {
+        self.inner.loader.max_policies
     }
 
     /// Why the host should not be taken as ready: policies that cannot be loaded and deny everything.
     #[must_use]
-    pub fn problems(&self) -> Vec<String> {
+    pub fn list_problems(&self) -> Vec<String> {
         let slots = self.in_force();
         let broken = slots.iter().filter_map(|slot| match &slot.enforced {
-            Some(Enforced::Broken { reason, .. }) => Some(format!(
+            Some(EnforcedPolicy::Broken { reason, .. }) => Some(format!(
                 "the operator policy {} denies everything: {reason}",
                 slot.name
             )),
@@ -105,10 +108,12 @@ impl Policies {
 
     /// How many are enforced, on trial, and broken.
     #[must_use]
-    pub fn numbers(&self) -> [(&'static str, usize); 3] {
+    pub fn count_by_state(&self) -> [(&'static str, usize); 3] {
         let slots = self.in_force();
-        let broken = |slot: &&Arc<Slot>| matches!(slot.enforced, Some(Enforced::Broken { .. }));
-        let judging = |slot: &&Arc<Slot>| matches!(slot.enforced, Some(Enforced::Policy(_)));
+        let broken =
+            |slot: &&Arc<ChainSlot>| matches!(slot.enforced, Some(EnforcedPolicy::Broken { .. }));
+        let judging =
+            |slot: &&Arc<ChainSlot>| matches!(slot.enforced, Some(EnforcedPolicy::Loaded(_)));
         [
             ("enforce", slots.iter().filter(judging).count()),
             (
@@ -123,11 +128,11 @@ impl Policies {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub fn list(&self) -> Result<Vec<Listed>, ChangeError> {
+    pub fn list_policies(&self) -> Result<Vec<ListedPolicy>, PolicyChangeError> {
         let slots = self.in_force();
         let mut rows: Vec<_> = self
             .inner
-            .ground
+            .loader
             .store
             .policy_slots()?
             .into_iter()
@@ -150,36 +155,36 @@ impl Policies {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub fn standing(&self, policy: &Name) -> Result<Option<Standing>, ChangeError> {
-        let store = &self.inner.ground.store;
+    pub fn read_status(&self, policy: &Name) -> Result<Option<PolicyStatus>, PolicyChangeError> {
+        let store = &self.inner.loader.store;
         let Some(row) = store.policy_slot(policy)? else {
             return Ok(None);
         };
-        Ok(Some(Standing {
+        Ok(Some(PolicyStatus {
             versions: store.policy_versions(policy)?,
-            slot: self.slot(policy),
-            refused: self.last_refused(policy),
+            slot: self.current_slot(policy),
+            refused: self.last_refusal(policy),
             row,
         }))
     }
 
     /// The last refused change of a name since the start.
     #[must_use]
-    pub fn last_refused(&self, policy: &Name) -> Option<Refusal> {
-        self.inner.refusals.last(policy)
+    pub fn last_refusal(&self, policy: &Name) -> Option<Refusal> {
+        self.inner.refusals.get(policy)
     }
 
     /// A version with its settings.
     ///
     /// # Errors
     /// See [`ChangeError`].
-    pub fn version(
+    pub fn read_version(
         &self,
         policy: &Name,
         number: u64,
-    ) -> Result<(PolicyVersion, Option<Settings>), ChangeError> {
-        let version = self.inner.ground.version(policy, number)?;
-        let settings = self.inner.ground.settings(policy, &version)?;
+    ) -> Result<(PolicyVersion, Option<Settings>), PolicyChangeError> {
+        let version = self.inner.loader.find_version(policy, number)?;
+        let settings = self.inner.loader.read_settings(policy, &version)?;
         Ok((version, settings))
     }
 
@@ -187,26 +192,26 @@ impl Policies {
     ///
     /// # Errors
     /// See [`ChangeError`].
-    pub fn component(&self, policy: &Name, number: u64) -> Result<Vec<u8>, ChangeError> {
-        let version = self.inner.ground.version(policy, number)?;
-        self.inner.ground.component(policy, &version)
+    pub fn read_component(&self, policy: &Name, number: u64) -> Result<Vec<u8>, PolicyChangeError> {
+        let version = self.inner.loader.find_version(policy, number)?;
+        self.inner.loader.read_component(policy, &version)
     }
 
     /// Keeps a version and puts it in force. The same component with the same settings keeps its number.
     ///
     /// # Errors
     /// See [`ChangeError`]. What is refused is recorded with its reason, and whatever was in force stays.
-    pub fn upload(
+    pub fn upload_version(
         &self,
         policy: &Name,
-        upload: Upload,
-        terms: Terms,
-        order: &Order,
-    ) -> Result<Changed, ChangeError> {
+        upload: PolicyUpload,
+        terms: ChangeConditions,
+        order: &Requester,
+    ) -> Result<PolicyChangeReceipt, PolicyChangeError> {
         let stated = upload.sha256;
-        let _turn = self.turn();
-        let result = self.bring(policy, upload, terms, order);
-        self.note_refusal(policy, Some(stated), &result, order);
+        let _turn = self.lock_changes();
+        let result = self.apply_upload(policy, upload, terms, order);
+        self.record_if_invalid(policy, Some(stated), &result, order);
         result
     }
 
@@ -214,16 +219,16 @@ impl Policies {
     ///
     /// # Errors
     /// See [`ChangeError`].
-    pub fn revise(
+    pub fn revise_policy(
         &self,
         policy: &Name,
-        revision: Revision,
-        terms: Terms,
-        order: &Order,
-    ) -> Result<Changed, ChangeError> {
-        let _turn = self.turn();
-        let result = self.rework(policy, revision, terms, order);
-        self.note_refusal(policy, None, &result, order);
+        revision: PolicyRevision,
+        terms: ChangeConditions,
+        order: &Requester,
+    ) -> Result<PolicyChangeReceipt, PolicyChangeError> {
+        let _turn = self.lock_changes();
+        let result = self.apply_revision(policy, revision, terms, order);
+        self.record_if_invalid(policy, None, &result, order);
         result
     }
 
@@ -235,17 +240,17 @@ impl Policies {
         &self,
         policy: &Name,
         number: u64,
-        mode: Mode,
-        terms: Terms,
-        order: &Order,
-    ) -> Result<Changed, ChangeError> {
-        let _turn = self.turn();
-        if let Some(seen) = self.seen(&terms)? {
+        mode: PolicyMode,
+        terms: ChangeConditions,
+        order: &Requester,
+    ) -> Result<PolicyChangeReceipt, PolicyChangeError> {
+        let _turn = self.lock_changes();
+        if let Some(seen) = self.find_earlier_receipt(&terms)? {
             return Ok(seen);
         }
-        let before = self.mine(policy, &terms)?;
-        let row = before.ok_or_else(|| ChangeError::NoPolicy(policy.clone()))?;
-        self.serve(&row, number, mode, "policy.rollout", terms, order)
+        let before = self.read_editable_row(policy, &terms)?;
+        let row = before.ok_or_else(|| PolicyChangeError::UnknownPolicy(policy.clone()))?;
+        self.put_in_force(&row, number, mode, "policy.rollout", terms, order)
     }
 
     /// Enforces the version that was enforced before the one that is.
@@ -255,50 +260,57 @@ impl Policies {
     pub fn roll_back(
         &self,
         policy: &Name,
-        terms: Terms,
-        order: &Order,
-    ) -> Result<Changed, ChangeError> {
-        let _turn = self.turn();
-        if let Some(seen) = self.seen(&terms)? {
+        terms: ChangeConditions,
+        order: &Requester,
+    ) -> Result<PolicyChangeReceipt, PolicyChangeError> {
+        let _turn = self.lock_changes();
+        if let Some(seen) = self.find_earlier_receipt(&terms)? {
             return Ok(seen);
         }
-        let before = self.mine(policy, &terms)?;
-        let row = before.ok_or_else(|| ChangeError::NoPolicy(policy.clone()))?;
+        let before = self.read_editable_row(policy, &terms)?;
+        let row = before.ok_or_else(|| PolicyChangeError::UnknownPolicy(policy.clone()))?;
         let number = row
             .previous
-            .ok_or_else(|| ChangeError::NoPrevious(policy.clone()))?;
-        self.serve(&row, number, Mode::Enforce, "policy.rollback", terms, order)
+            .ok_or_else(|| PolicyChangeError::NoPreviousVersion(policy.clone()))?;
+        self.put_in_force(
+            &row,
+            number,
+            PolicyMode::Enforce,
+            "policy.rollback",
+            terms,
+            order,
+        )
     }
 
     /// Takes a policy out of force, or only what is on trial of it. Its versions stay.
     ///
     /// # Errors
     /// See [`ChangeError`].
-    pub fn delete(
+    pub fn delete_policy(
         &self,
         policy: &Name,
         only_shadow: bool,
-        terms: Terms,
-        order: &Order,
-    ) -> Result<Changed, ChangeError> {
-        let _turn = self.turn();
-        let before = self.mine(policy, &terms)?;
+        terms: ChangeConditions,
+        order: &Requester,
+    ) -> Result<PolicyChangeReceipt, PolicyChangeError> {
+        let _turn = self.lock_changes();
+        let before = self.read_editable_row(policy, &terms)?;
         let before = before
             .filter(|row| row.enforced.is_some() || row.shadow.is_some())
-            .ok_or_else(|| ChangeError::NoPolicy(policy.clone()))?;
+            .ok_or_else(|| PolicyChangeError::UnknownPolicy(policy.clone()))?;
         if only_shadow && before.shadow.is_none() {
-            return Err(ChangeError::NoShadow(policy.clone()));
+            return Err(PolicyChangeError::NoShadow(policy.clone()));
         }
         let enforced = before.enforced.filter(|_| only_shadow);
-        let mut row = Self::following(&before, order);
+        let mut row = Self::next_revision(&before, order);
         row.shadow = None;
-        row.enforce(enforced);
+        row.set_enforced(enforced);
         let what = if only_shadow {
             "policy.end-trial"
         } else {
             "policy.delete"
         };
-        self.make(row, Some(&before), None, what, terms, order)
+        self.apply_row(row, Some(&before), None, what, terms, order)
     }
 
     /// Brings about what is declared in files. What is wrong with one policy is recorded and leaves what was in force under its name; the
@@ -306,15 +318,15 @@ impl Policies {
     ///
     /// # Errors
     /// The store cannot be read, or the change not be recorded: nothing has changed.
-    pub fn declare(
+    pub fn apply_declarations(
         &self,
         configured: &[Declaration],
         dir: Option<&Path>,
-        order: &Order,
-    ) -> Result<(Vec<String>, Vec<String>), ChangeError> {
-        let _turn = self.turn();
-        let ground = &self.inner.ground;
-        let declared = declared::read(configured, dir, &ground.measure);
+        order: &Requester,
+    ) -> Result<(Vec<String>, Vec<String>), PolicyChangeError> {
+        let _turn = self.lock_changes();
+        let ground = &self.inner.loader;
+        let declared = declarations::read_declarations(configured, dir, &ground.verifier);
         let mut refused = Vec::new();
         for rejected in &declared.rejected {
             let words = format!("{}: {}", rejected.origin.display(), rejected.problem);
@@ -325,8 +337,8 @@ impl Policies {
             refused.push(words);
         }
         let slots = self.in_force();
-        let next: Vec<Next> = ground
-            .declared(declared, order, |name| find_slot(&slots, name).is_some())?
+        let next: Vec<SlotChange> = ground
+            .plan_declarations(declared, order, |name| find_slot(&slots, name).is_some())?
             .into_iter()
             .filter(|next| next.changed)
             .collect();
@@ -335,40 +347,44 @@ impl Policies {
             .map(|next| next.row.policy.to_string())
             .collect();
         if !next.is_empty() {
-            self.commit(next, None, order)?;
+            self.commit_slots(next, None, order)?;
         }
         Ok((changed, refused))
     }
 
     /// Records that a change was refused before it could be looked at.
-    pub fn refuse(&self, policy: &Name, reason: String, order: &Order) {
+    pub fn refuse_upload(&self, policy: &Name, reason: String, order: &Requester) {
         self.record_refusal(policy, None, reason, order);
     }
 
-    fn turn(&self) -> MutexGuard<'_, ()> {
-        let turn = self.inner.change.lock();
+    fn lock_changes(&self) -> MutexGuard<'_, ()> {
+        let turn = self.inner.change_lock.lock();
         turn.unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn slot(&self, policy: &Name) -> Option<Arc<Slot>> {
+    fn current_slot(&self, policy: &Name) -> Option<Arc<ChainSlot>> {
         find_slot(&self.in_force(), policy).cloned()
     }
 
     /// What is kept under a name that operators have the say over, if it is at the revision that was meant.
-    fn mine(&self, policy: &Name, terms: &Terms) -> Result<Option<PolicySlot>, ChangeError> {
-        let row = self.inner.ground.store.policy_slot(policy)?;
+    fn read_editable_row(
+        &self,
+        policy: &Name,
+        terms: &ChangeConditions,
+    ) -> Result<Option<PolicySlot>, PolicyChangeError> {
+        let row = self.inner.loader.store.policy_slot(policy)?;
         if let Some(row) = &row
             && row.source != PolicySource::Api
             && (row.enforced.is_some() || row.shadow.is_some())
         {
-            return Err(ChangeError::Declared {
+            return Err(PolicyChangeError::DeclaredInFile {
                 policy: policy.clone(),
                 owner: row.source,
             });
         }
         let current = row.as_ref().map_or(0, |row| row.revision);
-        match terms.expected {
-            Some(expected) if expected != current => Err(ChangeError::Stale {
+        match terms.expected_revision {
+            Some(expected) if expected != current => Err(PolicyChangeError::RevisionMismatch {
                 policy: policy.clone(),
                 expected,
                 current,
@@ -378,42 +394,56 @@ impl Policies {
     }
 
     /// The answer that was given under the same key before.
-    fn seen(&self, terms: &Terms) -> Result<Option<Changed>, ChangeError> {
+    fn find_earlier_receipt(
+        &self,
+        terms: &ChangeConditions,
+    ) -> Result<Option<PolicyChangeReceipt>, PolicyChangeError> {
         let Some(key) = &terms.idempotency else {
             return Ok(None);
         };
-        match self.inner.ground.store.idempotent(&key.scope, &key.key)? {
+        match self
+            .inner
+            .loader
+            .store
+            .idempotency_record(&key.scope, &key.key)?
+        {
             None => Ok(None),
             Some(seen) if seen.request == key.request => serde_json::from_str(&seen.answer)
                 .map(Some)
-                .map_err(|_| ChangeError::KeyReused),
-            Some(_) => Err(ChangeError::KeyReused),
+                .map_err(|_| PolicyChangeError::KeyReused),
+            Some(_) => Err(PolicyChangeError::KeyReused),
         }
     }
 
     /// What was wrong with what somebody sent is remembered; what the host could not do is not.
-    fn note_refusal(
+    fn record_if_invalid(
         &self,
         policy: &Name,
         stated: Option<Digest>,
-        result: &Result<Changed, ChangeError>,
-        order: &Order,
+        result: &Result<PolicyChangeReceipt, PolicyChangeError>,
+        order: &Requester,
     ) {
-        if let Err(ChangeError::Unfit(unfit)) = result {
+        if let Err(PolicyChangeError::Invalid(unfit)) = result {
             self.record_refusal(policy, stated, unfit.to_string(), order);
         }
     }
 
-    fn record_refusal(&self, policy: &Name, sha256: Option<Digest>, reason: String, order: &Order) {
+    fn record_refusal(
+        &self,
+        policy: &Name,
+        sha256: Option<Digest>,
+        reason: String,
+        order: &Requester,
+    ) {
         tracing::warn!(%policy, by = order.by, reason, "an operator policy was refused");
         let body = json!({"order": "policy.refused", "policy": policy, "sha256": sha256, "refusal": reason});
         let now = Millis::now();
         let unit = Unit {
-            audit: vec![entry(body, order, now)],
+            audit: vec![audit_entry(body, order, now)],
             at: now,
             ..Unit::default()
         };
-        if let Err(error) = self.inner.ground.store.commit(unit) {
+        if let Err(error) = self.inner.loader.store.commit(unit) {
             tracing::error!(%policy, %error, "a refused policy could not be recorded");
         }
         let refusal = Refusal {
@@ -422,15 +452,15 @@ impl Policies {
             sha256,
             reason,
         };
-        self.inner.refusals.remember(policy, refusal);
+        self.inner.refusals.record(policy, refusal);
     }
 }
 
-fn find_slot<'a>(slots: &'a [Arc<Slot>], policy: &Name) -> Option<&'a Arc<Slot>> {
+fn find_slot<'a>(slots: &'a [Arc<ChainSlot>], policy: &Name) -> Option<&'a Arc<ChainSlot>> {
     slots.iter().find(|slot| slot.name == *policy)
 }
 
-fn entry(mut body: Value, order: &Order, now: Millis) -> AuditEntry {
+fn audit_entry(mut body: Value, order: &Requester, now: Millis) -> AuditEntry {
     let what = body["order"].as_str().map(str::to_owned);
     body["by"] = json!(order.by);
     body["reason"] = json!(order.reason);

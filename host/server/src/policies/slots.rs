@@ -4,34 +4,34 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::changes::Order;
-use crate::hrm::chain::{Enforced, SetUp, Slot};
+use crate::changes::Requester;
+use crate::hrm::chain::{ChainSlot, ConfiguredPolicy, EnforcedPolicy};
 use ark_model::decision::PolicyIdentity;
 use ark_model::ids::{Digest, Millis, Name};
 use ark_model::meters::HrmMeters;
-use ark_model::policy::{Mode, PolicySource};
+use ark_model::policy::{PolicyMode, PolicySource};
 use ark_model::settings::Settings;
 use ark_runtime::Engine;
 use ark_store::{
     NewPolicyVersion, PolicyChange, PolicyRecord, PolicySlot, PolicyVersion, ReadError, Store, Unit,
 };
 
-use super::change::ChangeError;
-use super::declared::{Declared, Group, Ready};
-use super::fitting::{Fit, Measure};
+use super::change::PolicyChangeError;
+use super::declarations::{Declarations, DeclaredPolicy, PreparedPolicy};
+use super::verification::{PolicyVerifier, VerifiedPolicy};
 
 /// What policies stand on.
 #[derive(Clone)]
-pub struct Ground {
+pub struct PolicyLoader {
     /// Where versions are kept.
     pub store: Store,
-    pub(super) measure: Measure,
+    pub(super) verifier: PolicyVerifier,
     meters: Arc<HrmMeters>,
     /// How many policies may be in force.
-    pub most: usize,
+    pub max_policies: usize,
 }
 
-impl Ground {
+impl PolicyLoader {
     /// `graveyard`: the policy whose name no other may have. `fuel`: of one evaluation.
     #[must_use]
     pub fn new(
@@ -44,27 +44,31 @@ impl Ground {
     ) -> Self {
         Self {
             store: store.clone(),
-            measure: Measure {
+            verifier: PolicyVerifier {
                 engine: engine.clone(),
                 fuel,
-                reserved: graveyard.metadata.name.clone(),
+                reserved_name: graveyard.metadata.name.clone(),
             },
             meters: Arc::clone(meters),
-            most,
+            max_policies: most,
         }
     }
 
     /// A version as it is kept.
-    pub(super) fn version(&self, policy: &Name, number: u64) -> Result<PolicyVersion, ChangeError> {
+    pub(super) fn find_version(
+        &self,
+        policy: &Name,
+        number: u64,
+    ) -> Result<PolicyVersion, PolicyChangeError> {
         let versions = self.store.policy_versions(policy)?;
         if versions.is_empty() {
-            return Err(ChangeError::NoPolicy(policy.clone()));
+            return Err(PolicyChangeError::UnknownPolicy(policy.clone()));
         }
         let kept = versions.iter().map(|version| version.number).collect();
         versions
             .into_iter()
             .find(|version| version.number == number)
-            .ok_or_else(|| ChangeError::NoVersion {
+            .ok_or_else(|| PolicyChangeError::UnknownVersion {
                 policy: policy.clone(),
                 number,
                 kept,
@@ -72,17 +76,17 @@ impl Ground {
     }
 
     /// Its component, as it was brought.
-    pub(super) fn component(
+    pub(super) fn read_component(
         &self,
         policy: &Name,
         version: &PolicyVersion,
-    ) -> Result<Vec<u8>, ChangeError> {
-        let broken = |problem: &str| broken(policy, version.number, problem);
+    ) -> Result<Vec<u8>, PolicyChangeError> {
+        let broken = |problem: &str| corrupt_version(policy, version.number, problem);
         let bytes = self
             .store
             .policy_component(version.sha256)?
             .ok_or_else(|| broken("its component is not kept"))?;
-        if Digest::of(&bytes) == version.sha256 {
+        if Digest::hash_bytes(&bytes) == version.sha256 {
             return Ok(bytes);
         }
         Err(broken(
@@ -91,15 +95,15 @@ impl Ground {
     }
 
     /// Its settings.
-    pub(super) fn settings(
+    pub(super) fn read_settings(
         &self,
         policy: &Name,
         version: &PolicyVersion,
-    ) -> Result<Option<Settings>, ChangeError> {
+    ) -> Result<Option<Settings>, PolicyChangeError> {
         let Some(digest) = version.settings else {
             return Ok(None);
         };
-        let broken = |problem: &str| broken(policy, version.number, problem);
+        let broken = |problem: &str| corrupt_version(policy, version.number, problem);
         let json = self
             .store
             .policy_settings(digest)?
@@ -111,33 +115,48 @@ impl Ground {
     }
 
     /// A kept version, looked at anew: the engine may be another one than that it was brought to.
-    pub(super) fn read_back(&self, policy: &Name, number: u64) -> Result<Fit, ChangeError> {
-        let version = self.version(policy, number)?;
-        let component = self.component(policy, &version)?;
-        let settings = self.settings(policy, &version)?;
-        self.measure
-            .fit(&component, Some(policy), settings)
-            .map_err(|unfit| broken(policy, number, &unfit.to_string()))
+    pub(super) fn load_version(
+        &self,
+        policy: &Name,
+        number: u64,
+    ) -> Result<VerifiedPolicy, PolicyChangeError> {
+        let version = self.find_version(policy, number)?;
+        let component = self.read_component(policy, &version)?;
+        let settings = self.read_settings(policy, &version)?;
+        self.verifier
+            .verify(&component, Some(policy), settings)
+            .map_err(|unfit| corrupt_version(policy, number, &unfit.to_string()))
     }
 
-    fn set_up(&self, policy: &Name, fit: &Fit, mode: Mode) -> Arc<SetUp> {
+    fn set_up(
+        &self,
+        policy: &Name,
+        fit: &VerifiedPolicy,
+        mode: PolicyMode,
+    ) -> Arc<ConfiguredPolicy> {
         let (loaded, settings) = (Arc::clone(&fit.policy), fit.settings.clone());
-        Arc::new(SetUp::new(policy, loaded, settings, mode, &self.meters))
+        Arc::new(ConfiguredPolicy::new(
+            policy,
+            loaded,
+            settings,
+            mode,
+            &self.meters,
+        ))
     }
 
     /// What a row says, set up; `None`: nothing is in force. What was in force `before` and stays is not loaded again; neither is the
     /// version that was just looked at.
-    pub(super) fn build(
+    pub(super) fn build_slot(
         &self,
         row: &PolicySlot,
-        before: Option<(&PolicySlot, &Slot)>,
-        fresh: Option<&(u64, Fit)>,
-    ) -> Result<Option<Slot>, ChangeError> {
+        before: Option<(&PolicySlot, &ChainSlot)>,
+        fresh: Option<&(u64, VerifiedPolicy)>,
+    ) -> Result<Option<ChainSlot>, PolicyChangeError> {
         let policy = &row.policy;
-        let set_up = |number: u64, mode: Mode| match fresh {
+        let set_up = |number: u64, mode: PolicyMode| match fresh {
             Some((looked_at, fit)) if *looked_at == number => Ok(self.set_up(policy, fit, mode)),
             _ => self
-                .read_back(policy, number)
+                .load_version(policy, number)
                 .map(|fit| self.set_up(policy, &fit, mode)),
         };
         let is_fresh = |number: u64| fresh.is_some_and(|(looked_at, _)| *looked_at == number);
@@ -147,7 +166,7 @@ impl Ground {
                 Some((stood, slot)) if stood.enforced == Some(number) && !is_fresh(number) => {
                     slot.enforced.clone()
                 }
-                _ => Some(Enforced::Policy(set_up(number, Mode::Enforce)?)),
+                _ => Some(EnforcedPolicy::Loaded(set_up(number, PolicyMode::Enforce)?)),
             },
         };
         let shadow = match row.shadow {
@@ -156,39 +175,39 @@ impl Ground {
                 Some((stood, slot)) if stood.shadow == Some(number) && !is_fresh(number) => {
                     slot.shadow.clone()
                 }
-                _ => Some(set_up(number, Mode::Shadow)?),
+                _ => Some(set_up(number, PolicyMode::Shadow)?),
             },
         };
-        Ok((!row.is_empty()).then(|| Slot {
+        Ok((!row.is_empty()).then(|| ChainSlot {
             name: policy.clone(),
-            order: row.order,
+            priority: row.order,
             enforced,
             shadow,
         }))
     }
 
     /// What files declare, as it is to be kept and to judge. `in_force` says whether something judges under a name already.
-    pub(super) fn declared(
+    pub(super) fn plan_declarations(
         &self,
-        declared: Declared,
-        order: &Order,
+        declared: Declarations,
+        order: &Requester,
         in_force: impl Fn(&Name) -> bool,
-    ) -> Result<Vec<Next>, ReadError> {
+    ) -> Result<Vec<SlotChange>, ReadError> {
         let rows = self.store.policy_slots()?;
-        let untold = declared.untold();
-        let withdrawn: Vec<Next> = rows
+        let untold = declared.rejected_names();
+        let withdrawn: Vec<SlotChange> = rows
             .iter()
             .filter(|row| row.source != PolicySource::Api && !row.is_empty())
-            .filter(|row| !declared.nameless(row.source) && !untold.contains(&row.policy))
-            .filter(|row| !declared.groups.iter().any(|group| group.name == row.policy))
+            .filter(|row| !declared.has_nameless_rejection(row.source) && !untold.contains(&row.policy))
+            .filter(|row| !declared.policies.iter().any(|group| group.name == row.policy))
             .map(|before| {
                 let mut row = before.clone();
                 row.shadow = None;
-                row.enforce(None);
+                row.set_enforced(None);
                 row.revision += 1;
                 row.by.clone_from(&order.by);
                 row.at = Millis::now();
-                Next {
+                SlotChange {
                     changed: true,
                     body: json!({"order": "policy.withdraw", "policy": row.policy, "previous": row.previous, "revision": row.revision}),
                     row,
@@ -199,22 +218,22 @@ impl Ground {
             })
             .collect();
         let mut next = withdrawn;
-        for group in declared.groups {
+        for group in declared.policies {
             let before = rows.iter().find(|row| row.policy == group.name);
             let judges = in_force(&group.name);
-            next.push(self.group(group, before, judges, order)?);
+            next.push(self.plan_declared(group, before, judges, order)?);
         }
         Ok(next)
     }
 
-    fn group(
+    fn plan_declared(
         &self,
-        group: Group,
+        group: DeclaredPolicy,
         before: Option<&PolicySlot>,
         judges: bool,
-        order: &Order,
-    ) -> Result<Next, ReadError> {
-        let Group {
+        order: &Requester,
+    ) -> Result<SlotChange, ReadError> {
+        let DeclaredPolicy {
             name,
             source,
             order: place,
@@ -223,25 +242,26 @@ impl Ground {
         } = group;
         let mut row = before
             .cloned()
-            .unwrap_or_else(|| PolicySlot::first(&name, super::LAST, order.by.clone()));
+            .unwrap_or_else(|| PolicySlot::new_empty(&name, super::LAST_PLACE, order.by.clone()));
         let stood = (row.source, row.order, row.enforced, row.shadow);
-        let mut numbers = Numbers::of(self.store.policy_versions(&name)?, row.last_number);
+        let mut numbers =
+            VersionNumbers::from_versions(self.store.policy_versions(&name)?, row.last_number);
         let mut versions = Vec::new();
-        let mut take = |ready: Option<Ready>, mode: Mode| {
+        let mut take = |ready: Option<PreparedPolicy>, mode: PolicyMode| {
             ready.map(|ready| {
                 let set_up = self.set_up(&name, &ready.fit, mode);
                 let (number, new) =
-                    numbers.number(&name, &ready.fit, ready.component, source, mode, order);
+                    numbers.assign_number(&name, &ready.fit, ready.component, source, mode, order);
                 versions.push(new);
                 (number, set_up)
             })
         };
-        let enforced = take(enforced, Mode::Enforce);
-        let shadow = take(shadow, Mode::Shadow);
+        let enforced = take(enforced, PolicyMode::Enforce);
+        let shadow = take(shadow, PolicyMode::Shadow);
         row.source = source;
         row.order = place;
-        row.last_number = numbers.last();
-        row.enforce(enforced.as_ref().map(|(number, _)| *number));
+        row.last_number = numbers.last_number();
+        row.set_enforced(enforced.as_ref().map(|(number, _)| *number));
         row.shadow = shadow.as_ref().map(|(number, _)| *number);
         let changed = before.is_none()
             || !judges
@@ -253,7 +273,7 @@ impl Ground {
             row.by.clone_from(&order.by);
             row.at = Millis::now();
         }
-        let digest = |set_up: &Option<(u64, Arc<SetUp>)>| {
+        let digest = |set_up: &Option<(u64, Arc<ConfiguredPolicy>)>| {
             set_up.as_ref().map(|(_, set_up)| set_up.identity().digest)
         };
         let body = json!({
@@ -261,15 +281,15 @@ impl Ground {
             "enforced": row.enforced, "sha256": digest(&enforced), "shadow": row.shadow,
             "shadow_sha256": digest(&shadow), "revision": row.revision,
         });
-        let slot = Slot {
+        let slot = ChainSlot {
             name,
-            order: place,
-            enforced: enforced.map(|(_, set_up)| Enforced::Policy(set_up)),
+            priority: place,
+            enforced: enforced.map(|(_, set_up)| EnforcedPolicy::Loaded(set_up)),
             shadow: shadow.map(|(_, set_up)| set_up),
         };
-        Ok(Next {
+        Ok(SlotChange {
             changed,
-            records: records(&slot),
+            records: policy_records(&slot),
             slot: Some(slot),
             row,
             versions,
@@ -278,8 +298,8 @@ impl Ground {
     }
 }
 
-fn broken(policy: &Name, number: u64, problem: &str) -> ChangeError {
-    ChangeError::Broken {
+fn corrupt_version(policy: &Name, number: u64, problem: &str) -> PolicyChangeError {
+    PolicyChangeError::CorruptVersion {
         policy: policy.clone(),
         number,
         problem: problem.to_owned(),
@@ -287,12 +307,12 @@ fn broken(policy: &Name, number: u64, problem: &str) -> ChangeError {
 }
 
 /// A slot as it is to be.
-pub(super) struct Next {
+pub(super) struct SlotChange {
     /// Whether that is anything new.
     pub(super) changed: bool,
     pub(super) row: PolicySlot,
     /// `None`: nothing is in force under the name any more.
-    pub(super) slot: Option<Slot>,
+    pub(super) slot: Option<ChainSlot>,
     pub(super) versions: Vec<NewPolicyVersion>,
     /// What is needed to read decisions of what judges.
     pub(super) records: Vec<PolicyRecord>,
@@ -300,24 +320,29 @@ pub(super) struct Next {
     pub(super) body: Value,
 }
 
-impl Next {
+impl SlotChange {
     /// Adds what must be committed to a unit, and the slot to those that judge.
-    pub(super) fn add_to(self, unit: &mut Unit, order: &Order, slots: &mut Vec<Arc<Slot>>) {
+    pub(super) fn add_to(
+        self,
+        unit: &mut Unit,
+        order: &Requester,
+        slots: &mut Vec<Arc<ChainSlot>>,
+    ) {
         unit.policies.extend(self.records);
         let versions = self.versions.into_iter().map(PolicyChange::Version);
         unit.policy_changes.extend(versions);
         if !self.body.is_null() {
             unit.policy_changes.push(PolicyChange::Slot(self.row));
             unit.audit
-                .push(super::entry(self.body, order, Millis::now()));
+                .push(super::audit_entry(self.body, order, Millis::now()));
         }
         slots.extend(self.slot.map(Arc::new));
     }
 }
 
 /// What is needed to read decisions of what judges in a slot.
-pub(super) fn records(slot: &Slot) -> Vec<PolicyRecord> {
-    let enforced = slot.enforced.as_ref().map(Enforced::identity);
+pub(super) fn policy_records(slot: &ChainSlot) -> Vec<PolicyRecord> {
+    let enforced = slot.enforced.as_ref().map(EnforcedPolicy::identity);
     let shadow = slot.shadow.as_ref().map(|shadow| shadow.identity());
     enforced
         .into_iter()
@@ -331,19 +356,19 @@ pub(super) fn records(slot: &Slot) -> Vec<PolicyRecord> {
 }
 
 /// Slots in the order they are asked.
-pub(super) fn in_order(mut slots: Vec<Arc<Slot>>) -> Vec<Arc<Slot>> {
-    slots.sort_by(|one, other| (one.order, &one.name).cmp(&(other.order, &other.name)));
+pub(super) fn sort_slots(mut slots: Vec<Arc<ChainSlot>>) -> Vec<Arc<ChainSlot>> {
+    slots.sort_by(|one, other| (one.priority, &one.name).cmp(&(other.priority, &other.name)));
     slots
 }
 
 /// The numbers of a policy's versions: the same component with the same settings keeps its own.
-pub(super) struct Numbers {
+pub(super) struct VersionNumbers {
     versions: Vec<PolicyVersion>,
     last: u64,
 }
 
-impl Numbers {
-    pub(super) fn of(versions: Vec<PolicyVersion>, last: u64) -> Self {
+impl VersionNumbers {
+    pub(super) fn from_versions(versions: Vec<PolicyVersion>, last: u64) -> Self {
         let newest = versions.first().map_or(0, |newest| newest.number);
         Self {
             last: last.max(newest),
@@ -351,19 +376,19 @@ impl Numbers {
         }
     }
 
-    pub(super) const fn last(&self) -> u64 {
+    pub(super) const fn last_number(&self) -> u64 {
         self.last
     }
 
     /// The number of a version, and what must be kept of it. What is kept already is handed over too: it may have been broken on disk since.
-    pub(super) fn number(
+    pub(super) fn assign_number(
         &mut self,
         policy: &Name,
-        fit: &Fit,
+        fit: &VerifiedPolicy,
         component: Vec<u8>,
         source: PolicySource,
-        mode: Mode,
-        order: &Order,
+        mode: PolicyMode,
+        order: &Requester,
     ) -> (u64, NewPolicyVersion) {
         let identity = fit.policy.identity();
         let settings = fit.settings.as_ref().map(Settings::digest);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::watchdog::{Breach, Health, Observation, Watchdog};
+use crate::watchdog::{AgentHealth, Breach, Observation, Watchdog};
 use ark_model::ids::Share;
 use ark_model::signal::Signal;
 use ark_runtime::Agent;
@@ -25,7 +25,7 @@ pub struct Canary {
     pub handled: AtomicU64,
     /// Invocations that failed.
     pub failed: AtomicU64,
-    health: Mutex<Health>,
+    health: Mutex<AgentHealth>,
 }
 
 impl Canary {
@@ -43,17 +43,18 @@ impl Canary {
     }
 
     /// Whether it handles this signal: all signals of a trace go the same way, and it is handed no topic that it does not subscribe to.
-    pub(super) fn takes(&self, signal: &Signal) -> bool {
-        self.agent.manifest().subscribes_to(&signal.topic) && self.share.has(signal.trace_id)
+    pub(super) fn handles_signal(&self, signal: &Signal) -> bool {
+        self.agent.manifest().subscribes_to(&signal.topic)
+            && self.share.contains_trace(signal.trace_id)
     }
 
     /// Notes how an invocation went; the breach that ends the trial, if this completes one.
-    pub(super) fn note(&self, seen: Observation, watchdog: &Watchdog) -> Option<Breach> {
+    pub(super) fn record_outcome(&self, seen: Observation, watchdog: &Watchdog) -> Option<Breach> {
         match seen.success {
             Some(true) => self.handled.fetch_add(1, Ordering::Relaxed),
             Some(false) => self.failed.fetch_add(1, Ordering::Relaxed),
             None => 0,
         };
-        watchdog.breach(&self.health, seen)
+        watchdog.record_canary_invocation(&self.health, seen)
     }
 }

@@ -37,14 +37,14 @@ use ark_runtime::Agent;
 use ark_store::{CommitError, NewSignal, SignalKey, SignalReceipt, Store, SubmitError, Unit};
 
 pub use canary::Canary;
-use dispatcher::{Dispatcher, Event};
+use dispatcher::{Dispatcher, RouterEvent};
 use invocation::Invoker;
-use seat::Seats;
-pub use seat::{Occupied, Seat};
+use seat::AgentSlots;
+pub use seat::{AgentSlot, ServingSlot};
 use workers::Workers;
 
 /// Topics of this prefix are the host's own: nobody else may send on them.
-pub const HOST_TOPICS: &str = "ark.";
+pub const HOST_TOPIC_PREFIX: &str = "ark.";
 /// The topic on which decisions are announced.
 pub const DECISION_TOPIC: &str = "ark.decision";
 /// The topic on which executions are announced.
@@ -116,7 +116,7 @@ pub struct IncomingSignal {
 
 /// A signal that is on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Accepted {
+pub struct AcceptedSignal {
     /// Its id; for a duplicate the first one's.
     pub id: SignalId,
     /// Its trace; for a duplicate the first one's.
@@ -130,7 +130,7 @@ pub struct Accepted {
 }
 
 /// What the router stands on.
-pub struct Parts {
+pub struct RouterParts {
     /// The agents.
     pub agents: Vec<Arc<Agent>>,
     /// Versions of them that are on trial.
@@ -150,9 +150,9 @@ pub struct Parts {
 /// The handle to the router. Cheap to clone.
 #[derive(Clone)]
 pub struct Router {
-    events: Sender<Event>,
+    events: Sender<RouterEvent>,
     hrm: Hrm,
-    seats: Seats,
+    slots: AgentSlots,
     store: Store,
     watchdog: Watchdog,
     config: RouterConfig,
@@ -166,8 +166,8 @@ impl Router {
     ///
     /// # Errors
     /// A thread cannot be started, or the store not be read.
-    pub fn start(config: RouterConfig, parts: Parts) -> Result<Self, RouterError> {
-        let Parts {
+    pub fn start(config: RouterConfig, parts: RouterParts) -> Result<Self, RouterError> {
+        let RouterParts {
             agents,
             canaries,
             hrm,
@@ -179,45 +179,45 @@ impl Router {
         let pending = store
             .pending_counts()
             .map_err(|error| RouterError::NotStored(error.to_string()))?;
-        let seats: Vec<Arc<Seat>> = agents
+        let seats: Vec<Arc<AgentSlot>> = agents
             .into_iter()
             .map(|agent| {
                 let waiting = pending
                     .iter()
                     .find(|(name, _)| *name == agent.manifest().name)
                     .map_or(0, |(_, count)| *count);
-                Arc::new(Seat::new(agent, waiting))
+                Arc::new(AgentSlot::new(agent, waiting))
             })
             .collect();
-        let backlog = seats.iter().map(|seat| seat.waiting()).sum();
-        let seats = Seats::new(seats);
+        let backlog = seats.iter().map(|seat| seat.waiting_deliveries()).sum();
+        let seats = AgentSlots::new(seats);
         for canary in canaries {
-            if let Some(seat) = seats.of(&canary.agent.manifest().name) {
-                let _ = meters.agents.deployed(&seat.name, Deployment::Canary);
-                let _ = seat.try_out(Some(Arc::new(canary)));
+            if let Some(seat) = seats.find_by_name(&canary.agent.manifest().name) {
+                let _ = meters.agents.for_deployment(&seat.name, Deployment::Canary);
+                let _ = seat.set_canary(Some(Arc::new(canary)));
             }
         }
         let backlog = Arc::new(AtomicUsize::new(backlog));
-        announce(&hrm, &seats);
+        update_announcing(&hrm, &seats);
         let (events, inbox) = crossbeam_channel::unbounded();
         let invoker = Arc::new(Invoker {
             hrm: hrm.clone(),
             store: store.clone(),
-            seats: seats.clone(),
+            slots: seats.clone(),
             watchdog: watchdog.clone(),
             meters: Arc::clone(&meters),
             events: events.clone(),
         });
-        for seat in seats.all().iter() {
-            let _ = meters.agents.of(&seat.name);
+        for seat in seats.load_all().iter() {
+            let _ = meters.agents.for_agent(&seat.name);
         }
         let threads = config.workers.max(1).saturating_add(config.slow_workers);
         let workers = Workers::start(threads, Arc::clone(&invoker))
             .map_err(|error| RouterError::Thread(error.to_string()))?;
         let dispatcher = Dispatcher::new(
             &config,
-            dispatcher::Around {
-                seats: seats.clone(),
+            dispatcher::DispatcherDeps {
+                slots: seats.clone(),
                 store: store.clone(),
                 guards,
                 watchdog: watchdog.clone(),
@@ -234,7 +234,7 @@ impl Router {
         Ok(Self {
             events,
             hrm,
-            seats,
+            slots: seats,
             store,
             watchdog,
             config,
@@ -245,10 +245,10 @@ impl Router {
     }
 
     /// Stores a signal and hands it on. `reply` is called once it is on disk, on the writer's thread: it must be quick.
-    pub fn accept(
+    pub fn accept_signal(
         &self,
         incoming: IncomingSignal,
-        reply: Box<dyn FnOnce(Result<Accepted, RouterError>) + Send>,
+        reply: Box<dyn FnOnce(Result<AcceptedSignal, RouterError>) + Send>,
     ) {
         if self.backlog.load(Ordering::Relaxed) >= self.config.backlog {
             return reply(Err(RouterError::Busy));
@@ -265,22 +265,25 @@ impl Router {
             accepted_at: now,
             expires_at: ttl.map(|ttl| Millis(now.0.saturating_add(ttl))),
         };
-        let seats = self.seats.all();
-        let places = Places::take(
+        let seats = self.slots.load_all();
+        let places = QueuePlaces::reserve(
             &seats,
             &self.backlog,
-            receivers(&seats, &signal.topic, None),
+            find_receivers(&seats, &signal.topic, None),
             self.config.agent_queue,
         );
-        for seat in places.taken.iter().filter_map(|index| seats.get(*index)) {
-            self.watchdog
-                .observe_queue(&seat.name, seat.waiting(), self.config.agent_queue);
+        for seat in places.reserved.iter().filter_map(|index| seats.get(*index)) {
+            self.watchdog.record_queue_length(
+                &seat.name,
+                seat.waiting_deliveries(),
+                self.config.agent_queue,
+            );
         }
-        if places.taken.is_empty() && !places.full.is_empty() {
+        if places.reserved.is_empty() && !places.full.is_empty() {
             return reply(Err(RouterError::Busy));
         }
-        let delivered_to = names(&seats, &places.taken);
-        let shed = names(&seats, &places.full);
+        let delivered_to = slot_names(&seats, &places.reserved);
+        let shed = slot_names(&seats, &places.full);
         let key = incoming.key.map(|(key, request)| SignalKey {
             source: "http".to_owned(),
             key,
@@ -301,7 +304,7 @@ impl Router {
                 Ok(receipt) => {
                     if let Some(SignalReceipt::Duplicate { id, trace_id }) = receipt.signals.first()
                     {
-                        Ok(Accepted {
+                        Ok(AcceptedSignal {
                             id: *id,
                             trace_id: *trace_id,
                             duplicate: true,
@@ -309,17 +312,20 @@ impl Router {
                             shed,
                         })
                     } else {
-                        let accepted = Accepted {
+                        let accepted = AcceptedSignal {
                             id: signal.id,
                             trace_id: signal.trace_id,
                             duplicate: false,
                             delivered_to,
                             shed,
                         };
-                        if spans.wanted() {
+                        if spans.is_enabled() {
                             spans.record(signal_span(&signal, started, None));
                         }
-                        let _ = events.send(Event::Accepted(Arc::new(signal), places.keep()));
+                        let _ = events.send(RouterEvent::Accepted(
+                            Arc::new(signal),
+                            places.keep_reserved(),
+                        ));
                         Ok(accepted)
                     }
                 }
@@ -343,14 +349,14 @@ impl Router {
     }
 
     /// Says that an agent may be handed signals again.
-    pub fn wake(&self) {
-        let _ = self.events.send(Event::Wake);
+    pub fn wake_agents(&self) {
+        let _ = self.events.send(RouterEvent::Wake);
     }
 
     /// An agent that serves, with its counts.
     #[must_use]
-    pub fn seat(&self, agent: &Name) -> Option<Occupied> {
-        self.seats.occupied_by(agent)
+    pub fn find_serving(&self, agent: &Name) -> Option<ServingSlot> {
+        self.slots.find_serving(agent)
     }
 
     /// Lets a version of an agent serve from now on; the one that served. What that one has under way it ends, what waits is the new one's.
@@ -358,65 +364,68 @@ impl Router {
     ///
     /// # Errors
     /// The store cannot be read: nothing has changed.
-    pub fn install(&self, agent: Arc<Agent>) -> Result<Option<Arc<Agent>>, RouterError> {
+    pub fn install_agent(&self, agent: Arc<Agent>) -> Result<Option<Arc<Agent>>, RouterError> {
         let name = agent.manifest().name.clone();
-        let served = if let Some(seat) = self.seats.of(&name) {
-            seat.install(agent)
+        let served = if let Some(seat) = self.slots.find_by_name(&name) {
+            seat.install_version(agent)
         } else {
             let waiting = self
                 .store
                 .pending_count(&name)
                 .map_err(|error| RouterError::NotStored(error.to_string()))?;
             self.backlog.fetch_add(waiting, Ordering::Relaxed);
-            let _ = self.meters.agents.of(&name);
-            self.seats.add(&Arc::new(Seat::new(agent, waiting)));
+            let _ = self.meters.agents.for_agent(&name);
+            self.slots
+                .add_slot(&Arc::new(AgentSlot::new(agent, waiting)));
             None
         };
-        announce(&self.hrm, &self.seats);
-        self.wake();
+        update_announcing(&self.hrm, &self.slots);
+        self.wake_agents();
         Ok(served)
     }
 
     /// Begins the trial of a version beside the one that serves, or ends it; the version that was on trial. One caller at a time.
     #[must_use = "what it has under way is to be waited for"]
-    pub fn try_out(&self, agent: &Name, canary: Option<Canary>) -> Option<Arc<Canary>> {
+    pub fn set_canary(&self, agent: &Name, canary: Option<Canary>) -> Option<Arc<Canary>> {
         if canary.is_some() {
-            let _ = self.meters.agents.deployed(agent, Deployment::Canary);
+            let _ = self.meters.agents.for_deployment(agent, Deployment::Canary);
         }
-        self.seats.of(agent)?.try_out(canary.map(Arc::new))
+        self.slots
+            .find_by_name(agent)?
+            .set_canary(canary.map(Arc::new))
     }
 
     /// Lets no version of an agent serve; the one that served. What waits for it waits on, until a version is installed or it is deleted.
     #[must_use = "what it has under way is to be waited for"]
-    pub fn vacate(&self, agent: &Name) -> Option<Arc<Agent>> {
-        let served = self.seats.of(agent)?.vacate();
-        announce(&self.hrm, &self.seats);
+    pub fn remove_serving(&self, agent: &Name) -> Option<Arc<Agent>> {
+        let served = self.slots.find_by_name(agent)?.remove_version();
+        update_announcing(&self.hrm, &self.slots);
         served
     }
 
     /// Says that an agent without a version is gone for good, and that so many of the deliveries that waited for it were settled. What
     /// still comes for it is settled as failed.
-    pub fn delete(&self, agent: &Name, settled: usize) {
-        if let Some(seat) = self.seats.of(agent) {
-            seat.delete(settled);
+    pub fn delete_agent(&self, agent: &Name, settled: usize) {
+        if let Some(seat) = self.slots.find_by_name(agent) {
+            seat.mark_deleted(settled);
             let _ = self
                 .backlog
                 .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| {
                     Some(waiting.saturating_sub(settled))
                 });
-            self.wake();
+            self.wake_agents();
         }
     }
 
     /// Says that there is something in the outbox.
     pub fn wake_outbox(&self) {
-        let _ = self.events.send(Event::Outbox);
+        let _ = self.events.send(RouterEvent::Outbox);
     }
 
     /// The agents that serve, with their counts.
     #[must_use]
-    pub fn seats(&self) -> Vec<Occupied> {
-        self.seats.occupied()
+    pub fn list_serving(&self) -> Vec<ServingSlot> {
+        self.slots.list_serving()
     }
 
     /// How many deliveries are pending.
@@ -433,7 +442,7 @@ impl Router {
 
     /// Finishes the invocations that run and ends all threads. What is pending stays pending.
     pub fn close(&self) {
-        let _ = self.events.send(Event::Stop);
+        let _ = self.events.send(RouterEvent::Stop);
         let thread = self.thread.lock().ok().and_then(|mut thread| thread.take());
         if let Some(thread) = thread
             && thread.join().is_err()
@@ -444,57 +453,60 @@ impl Router {
 }
 
 /// Places in agents' queues, taken before the signal is stored. Given back when it is dropped, unless they are kept.
-struct Places {
-    seats: Arc<Vec<Arc<Seat>>>,
+struct QueuePlaces {
+    slots: Arc<Vec<Arc<AgentSlot>>>,
     backlog: Arc<AtomicUsize>,
-    taken: Vec<usize>,
+    reserved: Vec<usize>,
     full: Vec<usize>,
 }
 
-impl Places {
-    fn take(
-        seats: &Arc<Vec<Arc<Seat>>>,
+impl QueuePlaces {
+    fn reserve(
+        seats: &Arc<Vec<Arc<AgentSlot>>>,
         backlog: &Arc<AtomicUsize>,
         receivers: Vec<usize>,
         most: usize,
     ) -> Self {
-        let (taken, full): (Vec<usize>, Vec<usize>) = receivers
-            .into_iter()
-            .partition(|index| seats.get(*index).is_some_and(|seat| seat.queue_up(most)));
+        let (taken, full): (Vec<usize>, Vec<usize>) = receivers.into_iter().partition(|index| {
+            seats
+                .get(*index)
+                .is_some_and(|seat| seat.reserve_place(most))
+        });
         backlog.fetch_add(taken.len(), Ordering::Relaxed);
         Self {
-            seats: Arc::clone(seats),
+            slots: Arc::clone(seats),
             backlog: Arc::clone(backlog),
-            taken,
+            reserved: taken,
             full,
         }
     }
 
     /// The seats; their places stay taken until the deliveries are settled.
-    fn keep(mut self) -> Vec<usize> {
-        std::mem::take(&mut self.taken)
+    fn keep_reserved(mut self) -> Vec<usize> {
+        std::mem::take(&mut self.reserved)
     }
 }
 
-impl Drop for Places {
+impl Drop for QueuePlaces {
     fn drop(&mut self) {
-        for index in &self.taken {
-            if let Some(seat) = self.seats.get(*index) {
-                seat.leave_queue();
+        for index in &self.reserved {
+            if let Some(seat) = self.slots.get(*index) {
+                seat.release_place();
             }
         }
-        self.backlog.fetch_sub(self.taken.len(), Ordering::Relaxed);
+        self.backlog
+            .fetch_sub(self.reserved.len(), Ordering::Relaxed);
     }
 }
 
 /// Decisions, executions and alerts are announced when somebody listens.
-fn announce(hrm: &Hrm, seats: &Seats) {
+fn update_announcing(hrm: &Hrm, seats: &AgentSlots) {
     let topics = [DECISION_TOPIC, EXECUTION_TOPIC, ALERT_TOPIC];
-    hrm.announce(topics.iter().any(|topic| seats.listen_to(topic)));
+    hrm.set_announcing(topics.iter().any(|topic| seats.has_subscriber(topic)));
 }
 
-fn receivers(seats: &[Arc<Seat>], topic: &str, to: Option<&Name>) -> Vec<usize> {
-    let wanted = |seat: &Seat| match to {
+fn find_receivers(seats: &[Arc<AgentSlot>], topic: &str, to: Option<&Name>) -> Vec<usize> {
+    let wanted = |seat: &AgentSlot| match to {
         Some(name) => seat.name == *name && !seat.is_vacant(),
         None => seat.subscribes_to(topic),
     };
@@ -510,7 +522,7 @@ fn receivers(seats: &[Arc<Seat>], topic: &str, to: Option<&Name>) -> Vec<usize> 
 fn signal_span(signal: &Signal, started: SystemTime, link: Option<SpanLink>) -> Span {
     Span {
         trace_id: signal.trace_id,
-        id: SpanId::of_signal(signal.id),
+        id: SpanId::for_signal(signal.id),
         parent: None,
         name: "ark.signal",
         started,
@@ -525,7 +537,7 @@ fn signal_span(signal: &Signal, started: SystemTime, link: Option<SpanLink>) -> 
     }
 }
 
-fn names(seats: &[Arc<Seat>], receivers: &[usize]) -> Vec<Name> {
+fn slot_names(seats: &[Arc<AgentSlot>], receivers: &[usize]) -> Vec<Name> {
     receivers
         .iter()
         .filter_map(|index| seats.get(*index))
@@ -537,7 +549,7 @@ fn names(seats: &[Arc<Seat>], receivers: &[usize]) -> Vec<Name> {
 ///
 /// # Errors
 /// The first name that two agents share.
-pub fn check_unique(agents: &[Arc<Agent>]) -> Result<(), Name> {
+pub fn check_unique_names(agents: &[Arc<Agent>]) -> Result<(), Name> {
     let mut seen = HashSet::new();
     agents
         .iter()

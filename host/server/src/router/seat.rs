@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
-use crate::watchdog::Allowance;
+use crate::watchdog::ActionRateLimit;
 use ark_model::ids::Name;
 use ark_model::signal::Signal;
 use ark_runtime::Agent;
@@ -19,7 +19,7 @@ use super::canary::Canary;
 
 /// An agent's place.
 #[derive(Debug)]
-pub struct Seat {
+pub struct AgentSlot {
     /// Whose.
     pub name: Name,
     agent: ArcSwapOption<Agent>,
@@ -30,15 +30,15 @@ pub struct Seat {
     pub handled: AtomicU64,
     /// Invocations that failed.
     pub failed: AtomicU64,
-    waiting: AtomicUsize,
+    waiting_deliveries: AtomicUsize,
     /// Its last invocation failed: until one succeeds it gets only a part of the workers.
     pub(super) failing: AtomicBool,
-    allowance: Mutex<Allowance>,
+    allowance: Mutex<ActionRateLimit>,
 }
 
-impl Seat {
+impl AgentSlot {
     pub(super) fn new(agent: Arc<Agent>, waiting: usize) -> Self {
-        let allowance = Allowance::new(agent.limits().actions_per_minute, Instant::now());
+        let allowance = ActionRateLimit::new(agent.limits().actions_per_minute, Instant::now());
         Self {
             name: agent.manifest().name.clone(),
             agent: ArcSwapOption::new(Some(agent)),
@@ -46,7 +46,7 @@ impl Seat {
             deleted: AtomicBool::new(false),
             handled: AtomicU64::new(0),
             failed: AtomicU64::new(0),
-            waiting: AtomicUsize::new(waiting),
+            waiting_deliveries: AtomicUsize::new(waiting),
             failing: AtomicBool::new(false),
             allowance: Mutex::new(allowance),
         }
@@ -66,22 +66,22 @@ impl Seat {
 
     /// The version on trial, if this signal is one of its share.
     pub(super) fn canary_for(&self, signal: &Signal) -> Option<Arc<Canary>> {
-        self.canary().filter(|canary| canary.takes(signal))
+        self.canary().filter(|canary| canary.handles_signal(signal))
     }
 
     /// Begins a trial, or ends it; the version that was on trial.
-    pub(super) fn try_out(&self, canary: Option<Arc<Canary>>) -> Option<Arc<Canary>> {
+    pub(super) fn set_canary(&self, canary: Option<Arc<Canary>>) -> Option<Arc<Canary>> {
         self.canary.swap(canary)
     }
 
     /// Ends this very trial; `false`: it has ended already.
-    pub(super) fn end_trial(&self, canary: &Arc<Canary>) -> bool {
+    pub(super) fn end_canary(&self, canary: &Arc<Canary>) -> bool {
         let was = self.canary.compare_and_swap(canary, None);
         was.as_ref().is_some_and(|was| Arc::ptr_eq(was, canary))
     }
 
     /// Whether this very version serves now.
-    pub(super) fn serves(&self, agent: &Arc<Agent>) -> bool {
+    pub(super) fn is_serving(&self, agent: &Arc<Agent>) -> bool {
         self.agent
             .load()
             .as_ref()
@@ -104,7 +104,7 @@ impl Seat {
     }
 
     /// Lets a version serve; the one that served.
-    pub(super) fn install(&self, agent: Arc<Agent>) -> Option<Arc<Agent>> {
+    pub(super) fn install_version(&self, agent: Arc<Agent>) -> Option<Arc<Agent>> {
         let limit = agent.limits().actions_per_minute;
         let served = self.agent.swap(Some(agent));
         // What the version before has proposed in this minute counts, unless the limit is another.
@@ -115,7 +115,8 @@ impl Seat {
             *self
                 .allowance
                 .lock()
-                .unwrap_or_else(PoisonError::into_inner) = Allowance::new(limit, Instant::now());
+                .unwrap_or_else(PoisonError::into_inner) =
+                ActionRateLimit::new(limit, Instant::now());
         }
         self.failing.store(false, Ordering::Relaxed);
         self.deleted.store(false, Ordering::Release);
@@ -123,29 +124,29 @@ impl Seat {
     }
 
     /// Lets no version serve; the one that served.
-    pub(super) fn vacate(&self) -> Option<Arc<Agent>> {
+    pub(super) fn remove_version(&self) -> Option<Arc<Agent>> {
         self.agent.swap(None)
     }
 
     /// Says that what still comes for it is to be settled as failed, and that so many deliveries were.
-    pub(super) fn delete(&self, settled: usize) {
+    pub(super) fn mark_deleted(&self, settled: usize) {
         self.deleted.store(true, Ordering::Release);
-        let _ = self
-            .waiting
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| {
-                Some(waiting.saturating_sub(settled))
-            });
+        let _ =
+            self.waiting_deliveries
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| {
+                    Some(waiting.saturating_sub(settled))
+                });
     }
 
     /// Deliveries to it that are not settled, one that runs included.
     #[must_use]
-    pub fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
+    pub fn waiting_deliveries(&self) -> usize {
+        self.waiting_deliveries.load(Ordering::Relaxed)
     }
 
     /// Takes a place in its queue, unless `most` are taken.
-    pub(super) fn queue_up(&self, most: usize) -> bool {
-        self.waiting
+    pub(super) fn reserve_place(&self, most: usize) -> bool {
+        self.waiting_deliveries
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| {
                 (waiting < most).then_some(waiting + 1)
             })
@@ -153,57 +154,57 @@ impl Seat {
     }
 
     /// Gives a place back.
-    pub(super) fn leave_queue(&self) {
-        let _ = self
-            .waiting
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| {
-                waiting.checked_sub(1)
-            });
+    pub(super) fn release_place(&self) {
+        let _ =
+            self.waiting_deliveries
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| {
+                    waiting.checked_sub(1)
+                });
     }
 
     /// Counts actions against the minute's; `false`: they are too many, none is counted.
-    pub(super) fn allow(&self, actions: u32) -> bool {
+    pub(super) fn take_allowance(&self, actions: u32) -> bool {
         self.allowance
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .take(actions, Instant::now())
+            .try_acquire(actions, Instant::now())
     }
 }
 
 /// A seat with the version that serves.
 #[derive(Debug, Clone)]
-pub struct Occupied {
+pub struct ServingSlot {
     /// The version.
     pub agent: Arc<Agent>,
-    seat: Arc<Seat>,
+    slot: Arc<AgentSlot>,
 }
 
-impl Deref for Occupied {
-    type Target = Seat;
+impl Deref for ServingSlot {
+    type Target = AgentSlot;
 
-    fn deref(&self) -> &Seat {
-        &self.seat
+    fn deref(&self) -> &AgentSlot {
+        &self.slot
     }
 }
 
 /// All seats. They are only ever added to: a seat's number stays.
 #[derive(Clone)]
-pub(super) struct Seats(Arc<ArcSwap<Vec<Arc<Seat>>>>);
+pub(super) struct AgentSlots(Arc<ArcSwap<Vec<Arc<AgentSlot>>>>);
 
-impl Seats {
-    pub(super) fn new(seats: Vec<Arc<Seat>>) -> Self {
+impl AgentSlots {
+    pub(super) fn new(seats: Vec<Arc<AgentSlot>>) -> Self {
         Self(Arc::new(ArcSwap::from_pointee(seats)))
     }
 
-    pub(super) fn all(&self) -> Arc<Vec<Arc<Seat>>> {
+    pub(super) fn load_all(&self) -> Arc<Vec<Arc<AgentSlot>>> {
         self.0.load_full()
     }
 
-    pub(super) fn get(&self, number: usize) -> Option<Arc<Seat>> {
+    pub(super) fn get_slot(&self, number: usize) -> Option<Arc<AgentSlot>> {
         self.0.load().get(number).cloned()
     }
 
-    pub(super) fn of(&self, name: &Name) -> Option<Arc<Seat>> {
+    pub(super) fn find_by_name(&self, name: &Name) -> Option<Arc<AgentSlot>> {
         self.0
             .load()
             .iter()
@@ -212,7 +213,7 @@ impl Seats {
     }
 
     /// Adds a seat. One caller at a time.
-    pub(super) fn add(&self, seat: &Arc<Seat>) {
+    pub(super) fn add_slot(&self, seat: &Arc<AgentSlot>) {
         self.0.rcu(|seats| {
             let mut seats = Vec::clone(seats);
             seats.push(Arc::clone(seat));
@@ -220,23 +221,23 @@ impl Seats {
         });
     }
 
-    pub(super) fn occupied(&self) -> Vec<Occupied> {
-        self.0.load().iter().filter_map(occupied).collect()
+    pub(super) fn list_serving(&self) -> Vec<ServingSlot> {
+        self.0.load().iter().filter_map(serving_slot).collect()
     }
 
-    pub(super) fn occupied_by(&self, name: &Name) -> Option<Occupied> {
-        self.of(name).as_ref().and_then(occupied)
+    pub(super) fn find_serving(&self, name: &Name) -> Option<ServingSlot> {
+        self.find_by_name(name).as_ref().and_then(serving_slot)
     }
 
     /// Whether a version that serves receives signals of this topic.
-    pub(super) fn listen_to(&self, topic: &str) -> bool {
+    pub(super) fn has_subscriber(&self, topic: &str) -> bool {
         self.0.load().iter().any(|seat| seat.subscribes_to(topic))
     }
 }
 
-fn occupied(seat: &Arc<Seat>) -> Option<Occupied> {
-    seat.agent().map(|agent| Occupied {
+fn serving_slot(seat: &Arc<AgentSlot>) -> Option<ServingSlot> {
+    seat.agent().map(|agent| ServingSlot {
         agent,
-        seat: Arc::clone(seat),
+        slot: Arc::clone(seat),
     })
 }

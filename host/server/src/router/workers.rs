@@ -13,14 +13,14 @@ use crate::hrm::HrmError;
 use crate::watchdog::Breach;
 use ark_model::signal::Signal;
 
-use super::invocation::{Invoker, Settling};
+use super::invocation::{CommittingInvocation, Invoker};
 
 /// One invocation to be run.
 pub(super) struct Job {
     /// Its number.
     pub(super) id: u64,
     /// Whose.
-    pub(super) seat: usize,
+    pub(super) slot: usize,
     /// On what.
     pub(super) signal: Arc<Signal>,
     /// When it was handed out.
@@ -30,11 +30,11 @@ pub(super) struct Job {
 /// What a thread may be given to do.
 pub(super) enum Work {
     /// An invocation.
-    Handle(Job),
+    Run(Job),
     /// An invocation whose outcome could not be committed: why.
-    GoOn(Box<Settling>, HrmError),
+    HandleCommitError(Box<CommittingInvocation>, HrmError),
     /// An invocation after which its agent is to be stopped.
-    Stop(Box<Settling>, Breach),
+    StopFailing(Box<CommittingInvocation>, Breach),
 }
 
 /// The handle to the threads: they end when it is dropped and what they run is done.
@@ -62,7 +62,7 @@ impl Workers {
             threads: Mutex::default(),
         });
         for number in 0..threads {
-            spawn(&pool, number)?;
+            spawn_worker(&pool, number)?;
         }
         Ok(Self {
             jobs: Some(jobs),
@@ -71,7 +71,7 @@ impl Workers {
     }
 
     /// Hands out work; there is a free thread for it, or the caller has counted wrong and it waits.
-    pub(super) fn hand_out(&self, work: Work) {
+    pub(super) fn submit_work(&self, work: Work) {
         if let Some(jobs) = &self.jobs {
             let _ = jobs.send(work);
         }
@@ -81,8 +81,8 @@ impl Workers {
 impl Workers {
     /// Starts a thread in the place of one that has ended. Not to be called by a guest's thread: a thread begins with the priority of the
     /// one that starts it.
-    pub(super) fn replace(&self, number: usize) {
-        if let Err(error) = spawn(&self.pool, number) {
+    pub(super) fn replace_thread(&self, number: usize) {
+        if let Err(error) = spawn_worker(&self.pool, number) {
             tracing::error!(%error, "a guest's thread could not be replaced");
         }
     }
@@ -106,14 +106,14 @@ impl Drop for Workers {
     }
 }
 
-fn spawn(pool: &Arc<Pool>, number: usize) -> std::io::Result<()> {
+fn spawn_worker(pool: &Arc<Pool>, number: usize) -> std::io::Result<()> {
     let own = Arc::clone(pool);
     let thread = std::thread::Builder::new()
         .name(format!("ark-guest-{number}"))
         .spawn(move || {
             while let Ok(work) = own.work.recv() {
-                if own.invoker.run(work) {
-                    own.invoker.slowed(number);
+                if own.invoker.run_work(work) {
+                    own.invoker.report_worker_ended(number);
                     return;
                 }
             }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::logs::LogFormat;
 
 /// Where metrics are served unless something else is said.
-const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
 
 /// `[telemetry]`
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
@@ -43,7 +43,7 @@ pub enum TelemetryListen {
 
 impl Default for TelemetryListen {
     fn default() -> Self {
-        Self::At(LISTEN)
+        Self::At(DEFAULT_LISTEN)
     }
 }
 
@@ -85,7 +85,7 @@ impl TelemetryConfig {
     ///
     /// # Errors
     /// The field, and what is wrong with it.
-    pub fn resolve(
+    pub fn from_file(
         file: TelemetryFile,
         listen: Option<&str>,
     ) -> Result<Self, (&'static str, String)> {
@@ -129,7 +129,7 @@ mod tests {
 
     fn resolve(toml: &str, listen: Option<&str>) -> Result<TelemetryConfig, String> {
         let file: TelemetryFile = toml::from_str(toml).map_err(|error| error.to_string())?;
-        TelemetryConfig::resolve(file, listen)
+        TelemetryConfig::from_file(file, listen)
             .map_err(|(field, problem)| format!("{field}: {problem}"))
     }
 
@@ -160,7 +160,7 @@ mod tests {
             assert!(error.contains(named), "{toml} {listen:?}: {error}");
         }
         let config = resolve("", None).unwrap();
-        assert_eq!(config.listen, TelemetryListen::At(LISTEN));
+        assert_eq!(config.listen, TelemetryListen::At(DEFAULT_LISTEN));
         assert_eq!(
             resolve("", Some("off")).unwrap().listen,
             TelemetryListen::Off

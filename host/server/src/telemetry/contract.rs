@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 /// The type of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum MetricKind {
     /// It only grows, and starts at 0 with the process.
     Counter,
     /// It is what it is now.
@@ -19,7 +19,7 @@ pub enum Kind {
     Summary,
 }
 
-impl Kind {
+impl MetricKind {
     /// As Prometheus names it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -38,7 +38,7 @@ pub struct Metric {
     /// Its name.
     pub name: &'static str,
     /// Its type.
-    pub kind: Kind,
+    pub kind: MetricKind,
     /// Its labels, in the order of the alphabet; without `le` and `quantile`.
     pub labels: &'static [&'static str],
     /// What it says.
@@ -52,7 +52,7 @@ const fn counter(
 ) -> Metric {
     Metric {
         name,
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         labels,
         help,
     }
@@ -61,7 +61,7 @@ const fn counter(
 const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
     Metric {
         name,
-        kind: Kind::Gauge,
+        kind: MetricKind::Gauge,
         labels,
         help,
     }
@@ -74,7 +74,7 @@ const fn histogram(
 ) -> Metric {
     Metric {
         name,
-        kind: Kind::Histogram,
+        kind: MetricKind::Histogram,
         labels,
         help,
     }
@@ -83,7 +83,7 @@ const fn histogram(
 const fn summary(name: &'static str, help: &'static str) -> Metric {
     Metric {
         name,
-        kind: Kind::Summary,
+        kind: MetricKind::Summary,
         labels: &[],
         help,
     }
@@ -99,7 +99,7 @@ pub const BUCKETS: [f64; 22] = [
 /// The quantiles of summaries.
 pub const QUANTILES: [f64; 4] = [0.5, 0.9, 0.95, 0.99];
 
-const AGENT: &[&str] = &["agent", "deployment"];
+const AGENT_LABELS: &[&str] = &["agent", "deployment"];
 
 /// All metrics.
 pub const CONTRACT: &[Metric] = &[
@@ -218,17 +218,17 @@ pub const CONTRACT: &[Metric] = &[
     ),
     counter(
         "ark_agent_busy_seconds_total",
-        AGENT,
+        AGENT_LABELS,
         "Time from a worker's start to the commit, of all invocations.",
     ),
     counter(
         "ark_agent_fuel_total",
-        AGENT,
+        AGENT_LABELS,
         "Fuel used; about one a WebAssembly instruction.",
     ),
     gauge(
         "ark_agent_memory_peak_bytes",
-        AGENT,
+        AGENT_LABELS,
         "The most memory one of its invocations held since the start.",
     ),
     counter(
@@ -243,7 +243,7 @@ pub const CONTRACT: &[Metric] = &[
     ),
     counter(
         "ark_agent_heartbeats_missed_total",
-        AGENT,
+        AGENT_LABELS,
         "Heartbeats it did not give in time.",
     ),
     counter(
@@ -405,13 +405,13 @@ pub const CONTRACT: &[Metric] = &[
 
 /// The metric of this name.
 #[must_use]
-pub fn metric(name: &str) -> Option<&'static Metric> {
+pub fn find_metric(name: &str) -> Option<&'static Metric> {
     CONTRACT.iter().find(|metric| metric.name == name)
 }
 
 /// The table of `deploy/metrics.md`.
 #[must_use]
-pub fn table() -> String {
+pub fn markdown_table() -> String {
     let mut table = String::from("| metric | type | labels | what it says |\n|---|---|---|---|\n");
     for metric in CONTRACT {
         let labels: Vec<String> = metric
@@ -447,7 +447,7 @@ mod tests {
                 "{name} is listed twice"
             );
             assert_eq!(
-                metric.kind == Kind::Counter,
+                metric.kind == MetricKind::Counter,
                 name.ends_with("_total"),
                 "{name}"
             );
@@ -471,9 +471,9 @@ mod tests {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/metrics.md");
         let document = std::fs::read_to_string(path).unwrap();
         assert!(
-            document.contains(&table()),
+            document.contains(&markdown_table()),
             "deploy/metrics.md does not hold this table:\n{}",
-            table()
+            markdown_table()
         );
     }
 }

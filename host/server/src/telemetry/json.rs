@@ -5,12 +5,12 @@ use serde_json::{Map, Value, json};
 
 /// All families as one object, by name. Numbers that JSON has no form for are null.
 #[must_use]
-pub fn of(families: &[MetricFamily]) -> Value {
+pub fn families_to_json(families: &[MetricFamily]) -> Value {
     let families = families.iter().map(|family| {
         let samples: Vec<Value> = family
             .get_metric()
             .iter()
-            .map(|metric| sample(family.get_field_type(), metric))
+            .map(|metric| sample_to_json(family.get_field_type(), metric))
             .collect();
         let kind = match family.get_field_type() {
             MetricType::COUNTER => "counter",
@@ -25,7 +25,7 @@ pub fn of(families: &[MetricFamily]) -> Value {
     Value::Object(families.collect())
 }
 
-fn sample(kind: MetricType, metric: &Metric) -> Value {
+fn sample_to_json(kind: MetricType, metric: &Metric) -> Value {
     let labels: Map<String, Value> = metric
         .get_label()
         .iter()
@@ -44,7 +44,7 @@ fn sample(kind: MetricType, metric: &Metric) -> Value {
             let quantiles: Map<String, Value> = super::contract::QUANTILES
                 .iter()
                 .map(|quantile| {
-                    let value = estimate(&buckets, count, *quantile);
+                    let value = estimate_quantile(&buckets, count, *quantile);
                     (quantile.to_string(), json!(value))
                 })
                 .collect();
@@ -82,7 +82,7 @@ fn sample(kind: MetricType, metric: &Metric) -> Value {
 
 /// The quantile since the start, interpolated within its bucket as Prometheus' `histogram_quantile` does; `None` when there is nothing, or
 /// it lies past the last bound.
-fn estimate(buckets: &[(f64, u64)], count: u64, quantile: f64) -> Option<f64> {
+fn estimate_quantile(buckets: &[(f64, u64)], count: u64, quantile: f64) -> Option<f64> {
     if count == 0 {
         return None;
     }
@@ -105,10 +105,10 @@ mod tests {
     #[test]
     fn quantiles_are_interpolated_in_their_bucket() {
         let buckets = [(0.1, 10), (0.2, 10), (0.4, 20)];
-        assert_eq!(estimate(&buckets, 20, 0.5), Some(0.1));
-        let p75 = estimate(&buckets, 20, 0.75).unwrap();
+        assert_eq!(estimate_quantile(&buckets, 20, 0.5), Some(0.1));
+        let p75 = estimate_quantile(&buckets, 20, 0.75).unwrap();
         assert!((p75 - 0.3).abs() < 1e-9, "{p75}");
-        assert_eq!(estimate(&buckets, 40, 0.99), None);
-        assert_eq!(estimate(&buckets, 0, 0.5), None);
+        assert_eq!(estimate_quantile(&buckets, 40, 0.99), None);
+        assert_eq!(estimate_quantile(&buckets, 0, 0.5), None);
     }
 }

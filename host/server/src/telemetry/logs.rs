@@ -57,7 +57,7 @@ impl FromStr for LogFormat {
 ///
 /// # Errors
 /// `ARK_LOG_FORMAT` is neither `human` nor `json`.
-pub fn start(default_filter: &str, format: LogFormat) -> Result<(), String> {
+pub fn init_logging(default_filter: &str, format: LogFormat) -> Result<(), String> {
     let format = match std::env::var("ARK_LOG_FORMAT") {
         Ok(text) => text
             .parse()
@@ -70,13 +70,13 @@ pub fn start(default_filter: &str, format: LogFormat) -> Result<(), String> {
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .event_format(Redacting { format })
+        .event_format(RedactingFormat { format })
         .try_init();
     Ok(())
 }
 
 /// Fields whose values the host makes itself: no text of anybody's is in them.
-const OWN_FIELDS: [&str; 10] = [
+const UNREDACTED_FIELDS: [&str; 10] = [
     "trace_id",
     "signal_id",
     "decision_id",
@@ -90,11 +90,11 @@ const OWN_FIELDS: [&str; 10] = [
 ];
 
 /// Writes one event a line.
-struct Redacting {
+struct RedactingFormat {
     format: LogFormat,
 }
 
-impl<S, N> FormatEvent<S, N> for Redacting
+impl<S, N> FormatEvent<S, N> for RedactingFormat
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
@@ -105,7 +105,7 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let mut fields = Fields(Map::new());
+        let mut fields = RedactedFields(Map::new());
         event.record(&mut fields);
         let mut fields = fields.0;
         let message = match fields.remove("message") {
@@ -141,12 +141,12 @@ where
 }
 
 /// An event's fields, texts redacted.
-struct Fields(Map<String, Value>);
+struct RedactedFields(Map<String, Value>);
 
-impl Fields {
-    fn text(&mut self, field: &Field, text: &str) {
+impl RedactedFields {
+    fn insert_text(&mut self, field: &Field, text: &str) {
         let name = field.name();
-        let text = if OWN_FIELDS.contains(&name) {
+        let text = if UNREDACTED_FIELDS.contains(&name) {
             text.to_owned()
         } else {
             redact_text(text)
@@ -155,17 +155,17 @@ impl Fields {
     }
 }
 
-impl Visit for Fields {
+impl Visit for RedactedFields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.text(field, &format!("{value:?}"));
+        self.insert_text(field, &format!("{value:?}"));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.text(field, value);
+        self.insert_text(field, value);
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
-        self.text(field, &value.to_string());
+        self.insert_text(field, &value.to_string());
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
@@ -211,7 +211,7 @@ mod tests {
         let writer = kept.clone();
         let subscriber = tracing_subscriber::fmt()
             .with_writer(move || writer.clone())
-            .event_format(Redacting { format })
+            .event_format(RedactingFormat { format })
             .finish();
         tracing::subscriber::with_default(subscriber, || {
             let address = "alice@example.com";

@@ -30,17 +30,17 @@ use prometheus::TextEncoder;
 use serde_json::{Value, json};
 
 use crate::readiness::Readiness;
-use ark_model::meters::{AgentMeters, ApiMeters, Call, CallMeter, HrmMeters, Meters};
-use ark_model::meters::{RouterMeters, Spans, StoreMeters, WatchdogMeters};
+use ark_model::meters::{AgentMeters, ApiMeters, CallKind, CallMeter, HrmMeters, Meters};
+use ark_model::meters::{RouterMeters, SpanSink, StoreMeters, WatchdogMeters};
 
 pub use config::{TelemetryConfig, TelemetryFile, TelemetryListen};
-pub use observe::{OpenApprovals, Sources};
+pub use observe::{MetricSources, OpenApprovals};
 pub use server::{ListenError, TelemetryServer};
 
-use otlp::Exporter;
-use recent::{Recent, SLOT};
-use registry::{Registry, timing};
-use slo::{DECISION_TARGET, EVALUATION_TARGET, Slos};
+use otlp::TraceExporter;
+use recent::{RecentDurations, SLOT_LENGTH};
+use registry::{MetricRegistry, bind_timing};
+use slo::{DECISION_TARGET, EVALUATION_TARGET, SloTracker};
 
 /// Takes a value and its labels.
 pub type Emit<'a> = dyn FnMut(f64, &[KeyValue]) + 'a;
@@ -60,31 +60,31 @@ pub enum TelemetryError {
 }
 
 /// Telemetry before the parts stand: the meters they are given, and what those go into.
-pub struct Groundwork {
+pub struct TelemetryBuilder {
     /// For the parts.
     pub meters: Meters,
-    shown: Option<Shown>,
-    exporter: Option<Exporter>,
+    metrics: Option<MetricsParts>,
+    exporter: Option<TraceExporter>,
 }
 
 /// What shows the meters.
-struct Shown {
-    registry: Registry,
-    decisions: Arc<Recent>,
-    evaluations: Arc<Recent>,
+struct MetricsParts {
+    registry: MetricRegistry,
+    decisions: Arc<RecentDurations>,
+    evaluations: Arc<RecentDurations>,
 }
 
-impl Groundwork {
+impl TelemetryBuilder {
     /// Lays it. With telemetry off, meters count and nothing is timed.
     ///
     /// # Errors
     /// See [`TelemetryError`].
-    pub fn lay(config: &TelemetryConfig) -> Result<Self, TelemetryError> {
+    pub fn new(config: &TelemetryConfig) -> Result<Self, TelemetryError> {
         let (spans, exporter) = match &config.otlp_endpoint {
-            None => (Spans::default(), None),
+            None => (SpanSink::default(), None),
             Some(endpoint) => {
-                let (spans, out) = Spans::bounded(otlp::QUEUE);
-                let exporter = Exporter::start(endpoint, out, spans.clone())?;
+                let (spans, out) = SpanSink::with_capacity(otlp::SPAN_QUEUE_LENGTH);
+                let exporter = TraceExporter::start(endpoint, out, spans.clone())?;
                 (spans, Some(exporter))
             }
         };
@@ -106,25 +106,25 @@ impl Groundwork {
             };
             return Ok(Self {
                 meters,
-                shown: None,
+                metrics: None,
                 exporter,
             });
         }
-        let registry = Registry::new()?;
-        let decisions = Arc::new(Recent::new(DECISION_TARGET));
-        let evaluations = Arc::new(Recent::new(EVALUATION_TARGET));
-        registry.summary("ark_decision_latency_seconds", &decisions)?;
-        registry.summary("ark_hrm_evaluation_latency_seconds", &evaluations)?;
+        let registry = MetricRegistry::new()?;
+        let decisions = Arc::new(RecentDurations::new(DECISION_TARGET));
+        let evaluations = Arc::new(RecentDurations::new(EVALUATION_TARGET));
+        registry.register_summary("ark_decision_latency_seconds", &decisions)?;
+        registry.register_summary("ark_hrm_evaluation_latency_seconds", &evaluations)?;
         let plain = |name| {
             registry
-                .histogram(name)
-                .map(|histogram| timing(&histogram, &[], None))
+                .build_histogram(name)
+                .map(|histogram| bind_timing(&histogram, &[], None))
         };
-        let phases = registry.histogram("ark_decision_phase_duration_seconds")?;
-        let phase = |name| timing(&phases, &[KeyValue::new("phase", name)], None);
-        let calls = registry.histogram("ark_http_request_duration_seconds")?;
-        let call = |call: Call| CallMeter {
-            duration: timing(&calls, &[KeyValue::new("call", call.as_str())], None),
+        let phases = registry.build_histogram("ark_decision_phase_duration_seconds")?;
+        let phase = |name| bind_timing(&phases, &[KeyValue::new("phase", name)], None);
+        let calls = registry.build_histogram("ark_http_request_duration_seconds")?;
+        let call = |call: CallKind| CallMeter {
+            duration: bind_timing(&calls, &[KeyValue::new("call", call.as_str())], None),
             ..CallMeter::default()
         };
         let meters = Meters {
@@ -134,13 +134,13 @@ impl Groundwork {
                 ..StoreMeters::default()
             }),
             hrm: Arc::new(HrmMeters {
-                decision: timing(
-                    &registry.histogram("ark_decision_duration_seconds")?,
+                decision: bind_timing(
+                    &registry.build_histogram("ark_decision_duration_seconds")?,
                     &[],
                     Some(Arc::clone(&decisions)),
                 ),
-                evaluation: timing(
-                    &registry.histogram("ark_hrm_evaluation_duration_seconds")?,
+                evaluation: bind_timing(
+                    &registry.build_histogram("ark_hrm_evaluation_duration_seconds")?,
                     &[],
                     Some(Arc::clone(&evaluations)),
                 ),
@@ -163,13 +163,13 @@ impl Groundwork {
                 ..WatchdogMeters::default()
             }),
             api: Arc::new(ApiMeters {
-                calls: Call::ALL.map(call),
+                calls: CallKind::ALL.map(call),
             }),
             agents,
         };
         Ok(Self {
             meters,
-            shown: Some(Shown {
+            metrics: Some(MetricsParts {
                 registry,
                 decisions,
                 evaluations,
@@ -182,24 +182,24 @@ impl Groundwork {
     ///
     /// # Errors
     /// See [`TelemetryError`].
-    pub fn build(self, sources: Sources) -> Result<Telemetry, TelemetryError> {
+    pub fn build(self, sources: MetricSources) -> Result<Telemetry, TelemetryError> {
         let readiness = sources.readiness.clone();
         let agents = sources.router.clone();
         let head = self.meters.clone();
-        let shown = match self.shown {
+        let shown = match self.metrics {
             None => None,
-            Some(Shown {
+            Some(MetricsParts {
                 registry,
                 decisions,
                 evaluations,
             }) => {
-                let slos = Slos::new(
+                let slos = SloTracker::new(
                     self.meters,
                     Arc::clone(&decisions),
                     Arc::clone(&evaluations),
                 );
                 let slos = Arc::new(slos);
-                observe::register(&registry, &Arc::new(sources), &slos)?;
+                observe::register_instruments(&registry, &Arc::new(sources), &slos)?;
                 let sampler = Sampler::start(Arc::clone(&slos), vec![decisions, evaluations])?;
                 Some((registry, slos, sampler))
             }
@@ -208,7 +208,7 @@ impl Groundwork {
             readiness,
             router: agents,
             meters: head,
-            shown,
+            metrics: shown,
             exporter: Mutex::new(self.exporter),
         })
     }
@@ -221,8 +221,8 @@ pub struct Telemetry {
     /// What the parts record into.
     pub meters: Meters,
     /// Absent when it is off.
-    shown: Option<(Registry, Arc<Slos>, Sampler)>,
-    exporter: Mutex<Option<Exporter>>,
+    metrics: Option<(MetricRegistry, Arc<SloTracker>, Sampler)>,
+    exporter: Mutex<Option<TraceExporter>>,
 }
 
 impl Telemetry {
@@ -230,8 +230,8 @@ impl Telemetry {
     ///
     /// # Errors
     /// They cannot be written in it.
-    pub fn text(&self) -> Result<String, prometheus::Error> {
-        let Some((registry, ..)) = &self.shown else {
+    pub fn render_text(&self) -> Result<String, prometheus::Error> {
+        let Some((registry, ..)) = &self.metrics else {
             return Ok(String::new());
         };
         TextEncoder::new().encode_to_string(&registry.gather())
@@ -239,33 +239,36 @@ impl Telemetry {
 
     /// The metrics as JSON.
     #[must_use]
-    pub fn json(&self) -> Value {
-        let Some((registry, ..)) = &self.shown else {
+    pub fn render_json(&self) -> Value {
+        let Some((registry, ..)) = &self.metrics else {
             return Value::Null;
         };
-        let head = self.meters.store.head().map(|(seq, hash)| {
+        let head = self.meters.store.latest_audit_head().map(|(seq, hash)| {
             let hash = hash.to_string();
             json!({"sequence": seq, "hash": hash})
         });
-        json!({"audit_head": head, "metrics": json::of(&registry.gather())})
+        json!({"audit_head": head, "metrics": json::families_to_json(&registry.gather())})
     }
 
     /// The service level objectives.
     #[must_use]
-    pub fn slos(&self) -> Value {
-        let slos = self.shown.as_ref().map(|(_, slos, _)| slos.view());
+    pub fn render_slos(&self) -> Value {
+        let slos = self
+            .metrics
+            .as_ref()
+            .map(|(_, slos, _)| slos.evaluate_slos());
         json!({"slos": slos})
     }
 
     /// Whether the host may judge, and the answer that says so.
     #[must_use]
-    pub fn ready(&self) -> crate::readiness::Ready {
-        self.readiness.answer(self.router.seats().len())
+    pub fn check_readiness(&self) -> crate::readiness::ReadinessReport {
+        self.readiness.to_report(self.router.list_serving().len())
     }
 
     /// Ends its threads. Spans that wait are sent.
     pub fn close(&self) {
-        if let Some((_, _, sampler)) = &self.shown {
+        if let Some((_, _, sampler)) = &self.metrics {
             sampler.close();
         }
         let exporter = self
@@ -285,15 +288,18 @@ struct Sampler {
 }
 
 impl Sampler {
-    fn start(slos: Arc<Slos>, windows: Vec<Arc<Recent>>) -> Result<Self, TelemetryError> {
+    fn start(
+        slos: Arc<SloTracker>,
+        windows: Vec<Arc<RecentDurations>>,
+    ) -> Result<Self, TelemetryError> {
         let (stop, stopped) = crossbeam_channel::bounded::<()>(0);
         let thread = std::thread::Builder::new()
             .name("ark-telemetry".to_owned())
             .spawn(move || {
-                while stopped.recv_timeout(SLOT) == Err(RecvTimeoutError::Timeout) {
-                    slos.sample();
+                while stopped.recv_timeout(SLOT_LENGTH) == Err(RecvTimeoutError::Timeout) {
+                    slos.record_sample();
                     for recent in &windows {
-                        recent.turn();
+                        recent.rotate_slot();
                     }
                 }
             })

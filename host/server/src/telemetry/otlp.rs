@@ -21,26 +21,26 @@ use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanExporter as _, SpanLink
 
 use super::TelemetryError;
 use ark_model::ids::{Name, TraceId};
-use ark_model::meters::{Span, SpanId, SpanLink, Spans};
+use ark_model::meters::{Span, SpanId, SpanLink, SpanSink};
 
 /// Spans that may wait; what comes then is dropped.
-pub const QUEUE: usize = 16_384;
+pub const SPAN_QUEUE_LENGTH: usize = 16_384;
 /// Spans in one request at most.
-const BATCH: usize = 512;
+const MAX_BATCH_SPANS: usize = 512;
 /// A span waits this long for others at most.
-const WAIT: Duration = Duration::from_secs(1);
+const MAX_BATCH_DELAY: Duration = Duration::from_secs(1);
 /// How long the endpoint may take.
-const TIMEOUT: Duration = Duration::from_secs(5);
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Messages that wait for their signal at most; the oldest are given up.
-const LINKS: usize = 65_536;
+const MAX_PENDING_LINKS: usize = 65_536;
 
 /// The exporter's thread. It ends, with what it holds sent, on [`Exporter::close`].
-pub struct Exporter {
+pub struct TraceExporter {
     stop: Sender<()>,
     thread: JoinHandle<()>,
 }
 
-impl Exporter {
+impl TraceExporter {
     /// Sends what comes out of `out` to `endpoint`; `spans` is told what became of it.
     ///
     /// # Errors
@@ -48,15 +48,15 @@ impl Exporter {
     pub fn start(
         endpoint: &str,
         out: Receiver<Span>,
-        spans: Spans,
+        spans: SpanSink,
     ) -> Result<Self, TelemetryError> {
         let failed = |error: &dyn std::fmt::Display| TelemetryError::Otlp(error.to_string());
         let mut exporter = opentelemetry_otlp::SpanExporter::builder()
             .with_http()
-            .with_http_client(Client::new())
+            .with_http_client(OtlpClient::new())
             .with_endpoint(endpoint)
             .with_protocol(Protocol::HttpBinary)
-            .with_timeout(TIMEOUT)
+            .with_timeout(EXPORT_TIMEOUT)
             .build()
             .map_err(|error| failed(&error))?;
         let resource = Resource::builder_empty()
@@ -74,15 +74,15 @@ impl Exporter {
         let thread = std::thread::Builder::new()
             .name("ark-otlp".to_owned())
             .spawn(move || {
-                let mut tree = Tree::default();
+                let mut tree = SpanLinker::default();
                 let mut warned: Option<Instant> = None;
                 loop {
-                    let (batch, last) = collect(&out, &stopped);
+                    let (batch, last) = collect_batch(&out, &stopped);
                     if !batch.is_empty() {
                         let count = batch.len() as u64;
-                        let data = tree.connect(batch);
+                        let data = tree.link_spans(batch);
                         let sent = runtime.block_on(exporter.export(data));
-                        spans.note_export(count, sent.is_ok());
+                        spans.record_export(count, sent.is_ok());
                         if let Err(error) = sent
                             && warned.is_none_or(|at| at.elapsed() > Duration::from_mins(1))
                         {
@@ -109,10 +109,10 @@ impl Exporter {
 }
 
 /// Spans of a second, or as many as go into one request; the second part: there will be no more.
-fn collect(out: &Receiver<Span>, stopped: &Receiver<()>) -> (Vec<Span>, bool) {
-    let until = Instant::now() + WAIT;
+fn collect_batch(out: &Receiver<Span>, stopped: &Receiver<()>) -> (Vec<Span>, bool) {
+    let until = Instant::now() + MAX_BATCH_DELAY;
     let mut batch = Vec::new();
-    while batch.len() < BATCH {
+    while batch.len() < MAX_BATCH_SPANS {
         let left = until.saturating_duration_since(Instant::now());
         match out.recv_timeout(left) {
             Ok(span) => batch.push(span),
@@ -125,18 +125,18 @@ fn collect(out: &Receiver<Span>, stopped: &Receiver<()>) -> (Vec<Span>, bool) {
     (batch, over && out.is_empty())
 }
 
-type Key = (TraceId, Option<Name>, u32);
+type LinkKey = (TraceId, Option<Name>, u32);
 
 /// Which decision a signal out of the outbox came from: the outbox is carried out in the order in which it was filled, so the first message
 /// of a sender at a depth of a trace becomes its first signal there.
 #[derive(Default)]
-struct Tree {
-    sends: HashMap<Key, VecDeque<SpanId>>,
-    order: VecDeque<Key>,
+struct SpanLinker {
+    sends: HashMap<LinkKey, VecDeque<SpanId>>,
+    order: VecDeque<LinkKey>,
 }
 
-impl Tree {
-    fn connect(&mut self, batch: Vec<Span>) -> Vec<SpanData> {
+impl SpanLinker {
+    fn link_spans(&mut self, batch: Vec<Span>) -> Vec<SpanData> {
         // A decision is known before the signal it led to, even where one batch has them the other way round.
         for span in &batch {
             if let Some(SpanLink::Sends { sender, depth }) = &span.link {
@@ -146,10 +146,10 @@ impl Tree {
                     .or_default()
                     .push_back(span.id);
                 self.order.push_back(key);
-                if self.order.len() > LINKS
+                if self.order.len() > MAX_PENDING_LINKS
                     && let Some(oldest) = self.order.pop_front()
                 {
-                    self.take(&oldest);
+                    self.take_parent(&oldest);
                 }
             }
         }
@@ -157,14 +157,14 @@ impl Tree {
             .into_iter()
             .map(|mut span| {
                 if let Some(SpanLink::Sent { sender, depth }) = span.link.take() {
-                    span.parent = self.take(&(span.trace_id, sender, depth));
+                    span.parent = self.take_parent(&(span.trace_id, sender, depth));
                 }
-                data(span)
+                to_span_data(span)
             })
             .collect()
     }
 
-    fn take(&mut self, key: &Key) -> Option<SpanId> {
+    fn take_parent(&mut self, key: &LinkKey) -> Option<SpanId> {
         let waiting = self.sends.get_mut(key)?;
         let first = waiting.pop_front();
         if waiting.is_empty() {
@@ -174,7 +174,7 @@ impl Tree {
     }
 }
 
-fn data(span: Span) -> SpanData {
+fn to_span_data(span: Span) -> SpanData {
     let trace_id = OtelTraceId::from_bytes(span.trace_id.to_bytes());
     let otel = |id: SpanId| OtelSpanId::from_bytes(id.0.to_be_bytes());
     SpanData {
@@ -206,15 +206,15 @@ fn data(span: Span) -> SpanData {
 
 /// The host's HTTP client, as OpenTelemetry wants one. It blocks: it is called on a thread that does nothing else.
 #[derive(Debug)]
-struct Client {
+struct OtlpClient {
     agent: ureq::Agent,
 }
 
-impl Client {
+impl OtlpClient {
     fn new() -> Self {
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_global(Some(TIMEOUT))
+            .timeout_global(Some(EXPORT_TIMEOUT))
             .build()
             .into();
         Self { agent }
@@ -222,7 +222,7 @@ impl Client {
 }
 
 #[async_trait]
-impl HttpClient for Client {
+impl HttpClient for OtlpClient {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let (head, body) = request.into_parts();
         let request = Request::from_parts(head, body.to_vec());
@@ -265,7 +265,7 @@ mod tests {
             sender: sender.clone(),
             depth: 1,
         };
-        let mut tree = Tree::default();
+        let mut tree = SpanLinker::default();
         let batch = vec![
             span(10, trace, Some(sent())),
             span(1, trace, Some(sends())),
@@ -273,14 +273,14 @@ mod tests {
             span(11, TraceId::fresh(), Some(sent())),
         ];
         let parents: Vec<OtelSpanId> = tree
-            .connect(batch)
+            .link_spans(batch)
             .iter()
             .map(|data| data.parent_span_id)
             .collect();
         let id = |id: u64| OtelSpanId::from_bytes(id.to_be_bytes());
         let none = OtelSpanId::INVALID;
         assert_eq!(parents, [id(1), none, none, none]);
-        let later = tree.connect(vec![span(12, trace, Some(sent()))]);
+        let later = tree.link_spans(vec![span(12, trace, Some(sent()))]);
         assert_eq!(later[0].parent_span_id, id(2));
         assert!(tree.sends.is_empty());
     }

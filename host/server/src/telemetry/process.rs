@@ -4,7 +4,7 @@ use procfs::process::Process;
 
 /// The process, as it is now.
 #[derive(Debug, Clone, Copy)]
-pub struct ProcessNow {
+pub struct ProcessStats {
     /// Resident memory.
     pub resident_bytes: u64,
     /// Open file descriptors.
@@ -19,11 +19,11 @@ pub struct ProcessNow {
 
 /// Looks; `None` where there is no `/proc`.
 #[must_use]
-pub fn look() -> Option<ProcessNow> {
+pub fn read_process_stats() -> Option<ProcessStats> {
     let process = Process::myself().ok()?;
     let stat = process.stat().ok()?;
     let ticks = procfs::ticks_per_second() as f64;
-    Some(ProcessNow {
+    Some(ProcessStats {
         resident_bytes: stat.rss.saturating_mul(procfs::page_size()),
         descriptors: process.fd_count().ok()?,
         threads: stat.num_threads,

@@ -9,18 +9,18 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use ark_model::meters::Count;
+use ark_model::meters::Counter;
 
 /// How often [`Recent::turn`] is to be called.
-pub const SLOT: Duration = Duration::from_secs(5);
+pub const SLOT_LENGTH: Duration = Duration::from_secs(5);
 /// Slots of five minutes.
-const FINE: usize = 60;
+const SHORT_WINDOW_SLOTS: usize = 60;
 /// Slots that make a minute.
-const MINUTE: usize = 12;
+const SLOTS_PER_MINUTE: usize = 12;
 /// Minutes of an hour.
-const COARSE: usize = 60;
+const LONG_WINDOW_MINUTES: usize = 60;
 /// Nanoseconds: nothing finer than the first is told apart, nothing longer than the second.
-const BOUNDS: (u64, u64) = (100, 60_000_000_000);
+const BOUNDS_NANOS: (u64, u64) = (100, 60_000_000_000);
 
 /// A window over which quantiles are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,31 +54,31 @@ impl Window {
     }
 }
 
-type Slot = Option<Histogram<u32>>;
+type SlotHistogram = Option<Histogram<u32>>;
 
 /// Durations of late.
-pub struct Recent {
+pub struct RecentDurations {
     /// What counts as too slow.
     target: Duration,
-    current: Mutex<Slot>,
+    current: Mutex<SlotHistogram>,
     slots: Mutex<Slots>,
     /// All since the start.
-    pub total: Count,
+    pub total: Counter,
     /// Those longer than the target.
-    pub slow: Count,
-    nanos: Count,
+    pub slow: Counter,
+    nanos: Counter,
 }
 
 #[derive(Default)]
 struct Slots {
-    fine: VecDeque<Slot>,
-    coarse: VecDeque<Slot>,
+    fine: VecDeque<SlotHistogram>,
+    coarse: VecDeque<SlotHistogram>,
     /// The minute that is not over, and how many slots it has.
-    minute: Slot,
+    minute: SlotHistogram,
     filled: usize,
 }
 
-impl std::fmt::Debug for Recent {
+impl std::fmt::Debug for RecentDurations {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Recent")
             .field("target", &self.target)
@@ -87,7 +87,7 @@ impl std::fmt::Debug for Recent {
     }
 }
 
-impl Recent {
+impl RecentDurations {
     /// None yet. Longer than `target` is too slow.
     #[must_use]
     pub fn new(target: Duration) -> Self {
@@ -95,44 +95,44 @@ impl Recent {
             target,
             current: Mutex::default(),
             slots: Mutex::default(),
-            total: Count::default(),
-            slow: Count::default(),
-            nanos: Count::default(),
+            total: Counter::default(),
+            slow: Counter::default(),
+            nanos: Counter::default(),
         }
     }
 
     /// Notes a duration.
-    pub fn record(&self, duration: Duration) {
+    pub fn record_duration(&self, duration: Duration) {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        self.total.one();
+        self.total.increment();
         self.nanos.add(nanos);
         if duration > self.target {
-            self.slow.one();
+            self.slow.increment();
         }
         let mut current = lock(&self.current);
         if current.is_none() {
-            *current = empty();
+            *current = new_histogram();
         }
         if let Some(histogram) = current.as_mut() {
-            histogram.saturating_record(nanos.clamp(BOUNDS.0, BOUNDS.1));
+            histogram.saturating_record(nanos.clamp(BOUNDS_NANOS.0, BOUNDS_NANOS.1));
         }
     }
 
     /// The time of a slot is over.
-    pub fn turn(&self) {
+    pub fn rotate_slot(&self) {
         let slot = lock(&self.current).take();
         let mut slots = lock(&self.slots);
-        merge(&mut slots.minute, slot.as_ref());
+        merge_into(&mut slots.minute, slot.as_ref());
         slots.filled += 1;
         slots.fine.push_back(slot);
-        if slots.fine.len() > FINE {
+        if slots.fine.len() > SHORT_WINDOW_SLOTS {
             slots.fine.pop_front();
         }
-        if slots.filled >= MINUTE {
+        if slots.filled >= SLOTS_PER_MINUTE {
             slots.filled = 0;
             let minute = slots.minute.take();
             slots.coarse.push_back(minute);
-            if slots.coarse.len() > COARSE {
+            if slots.coarse.len() > LONG_WINDOW_MINUTES {
                 slots.coarse.pop_front();
             }
         }
@@ -146,15 +146,15 @@ impl Recent {
         quantiles: [f64; N],
     ) -> Option<[Duration; N]> {
         let mut all = None;
-        merge(&mut all, lock(&self.current).as_ref());
+        merge_into(&mut all, lock(&self.current).as_ref());
         let slots = lock(&self.slots);
         let (whole, rest) = match window {
             Window::Short => (&slots.fine, None),
             Window::Long => (&slots.coarse, slots.minute.as_ref()),
         };
-        merge(&mut all, rest);
+        merge_into(&mut all, rest);
         for slot in whole {
-            merge(&mut all, slot.as_ref());
+            merge_into(&mut all, slot.as_ref());
         }
         drop(slots);
         let all = all?;
@@ -168,11 +168,11 @@ impl Recent {
     }
 }
 
-fn empty() -> Slot {
-    Histogram::new_with_bounds(BOUNDS.0, BOUNDS.1, 2).ok()
+fn new_histogram() -> SlotHistogram {
+    Histogram::new_with_bounds(BOUNDS_NANOS.0, BOUNDS_NANOS.1, 2).ok()
 }
 
-fn merge(into: &mut Slot, from: Option<&Histogram<u32>>) {
+fn merge_into(into: &mut SlotHistogram, from: Option<&Histogram<u32>>) {
     let Some(from) = from else {
         return;
     };
@@ -203,32 +203,32 @@ mod tests {
 
     #[test]
     fn quantiles_are_those_of_the_window_and_the_rest_is_forgotten() {
-        let recent = Recent::new(Duration::from_millis(400));
+        let recent = RecentDurations::new(Duration::from_millis(400));
         assert_eq!(recent.quantiles(Window::Short, [0.5]), None);
         for millis in 1..=100 {
-            recent.record(Duration::from_millis(millis * 10));
+            recent.record_duration(Duration::from_millis(millis * 10));
         }
         assert_eq!((recent.total.get(), recent.slow.get()), (100, 60));
         let [median, p95] = recent.quantiles(Window::Short, [0.5, 0.95]).unwrap();
         close(median, Duration::from_millis(500));
         close(p95, Duration::from_millis(950));
         // 59 slots later it still counts, one more and it is out of the short window but not of the long one.
-        (0..FINE).for_each(|_| recent.turn());
+        (0..SHORT_WINDOW_SLOTS).for_each(|_| recent.rotate_slot());
         assert!(recent.quantiles(Window::Short, [0.5]).is_some());
-        recent.turn();
+        recent.rotate_slot();
         assert_eq!(recent.quantiles(Window::Short, [0.5]), None);
         let [p95] = recent.quantiles(Window::Long, [0.95]).unwrap();
         close(p95, Duration::from_millis(950));
-        (0..=COARSE * MINUTE).for_each(|_| recent.turn());
+        (0..=LONG_WINDOW_MINUTES * SLOTS_PER_MINUTE).for_each(|_| recent.rotate_slot());
         assert_eq!(recent.quantiles(Window::Long, [0.5]), None);
         assert_eq!(recent.total.get(), 100);
     }
 
     #[test]
     fn what_is_too_long_or_too_short_is_kept_at_the_bounds() {
-        let recent = Recent::new(Duration::from_millis(1));
-        recent.record(Duration::ZERO);
-        recent.record(Duration::from_hours(10));
+        let recent = RecentDurations::new(Duration::from_millis(1));
+        recent.record_duration(Duration::ZERO);
+        recent.record_duration(Duration::from_hours(10));
         let [least, most] = recent.quantiles(Window::Long, [0.0, 1.0]).unwrap();
         assert!(least < Duration::from_micros(1));
         close(most, Duration::from_mins(1));

@@ -12,24 +12,24 @@ use opentelemetry_sdk::metrics::{Instrument, SdkMeterProvider, Stream};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{self, MetricFamily, MetricType};
 
-use super::contract::{BUCKETS, Kind, Metric, QUANTILES, metric};
-use super::recent::{Recent, Window};
+use super::contract::{BUCKETS, Metric, MetricKind, QUANTILES, find_metric};
+use super::recent::{RecentDurations, Window};
 use super::{Emit, TelemetryError};
 use ark_model::meters::Timing;
 
 /// The most label sets of one metric; what comes past it is shown as one row with the label `otel_metric_overflow`. Enough for 5,000
 /// agents; memory is what it bounds.
-const LABEL_SETS: usize = 20_000;
+const MAX_LABEL_SETS: usize = 20_000;
 
 /// The registry.
-pub struct Registry {
+pub struct MetricRegistry {
     prometheus: prometheus::Registry,
     /// Kept: instruments of a provider that is dropped are dead.
     _provider: SdkMeterProvider,
     meter: Meter,
 }
 
-impl Registry {
+impl MetricRegistry {
     /// An empty one.
     ///
     /// # Errors
@@ -51,7 +51,7 @@ impl Registry {
             .with_reader(exporter)
             .with_view(|_: &Instrument| {
                 Stream::builder()
-                    .with_cardinality_limit(LABEL_SETS)
+                    .with_cardinality_limit(MAX_LABEL_SETS)
                     .build()
                     .ok()
             })
@@ -67,8 +67,8 @@ impl Registry {
     ///
     /// # Errors
     /// The contract has none of this name.
-    pub fn histogram(&self, name: &'static str) -> Result<Histogram<f64>, TelemetryError> {
-        let metric = in_contract(name, &[Kind::Histogram])?;
+    pub fn build_histogram(&self, name: &'static str) -> Result<Histogram<f64>, TelemetryError> {
+        let metric = require_metric(name, &[MetricKind::Histogram])?;
         Ok(self
             .meter
             .f64_histogram(name)
@@ -81,14 +81,14 @@ impl Registry {
     ///
     /// # Errors
     /// The contract has none of this name.
-    pub fn observe(
+    pub fn register_observed(
         &self,
         name: &'static str,
         observe: impl Fn(&mut Emit<'_>) + Send + Sync + 'static,
     ) -> Result<(), TelemetryError> {
-        let metric = in_contract(name, &[Kind::Counter, Kind::Gauge])?;
+        let metric = require_metric(name, &[MetricKind::Counter, MetricKind::Gauge])?;
         // The instruments need not be kept: their callbacks belong to the provider.
-        if metric.kind == Kind::Counter {
+        if metric.kind == MetricKind::Counter {
             let _ = self
                 .meter
                 .f64_observable_counter(name)
@@ -115,20 +115,23 @@ impl Registry {
     ///
     /// # Errors
     /// The contract has none of this name.
-    pub fn collect(
+    pub fn register_rows(
         &self,
         name: &'static str,
         observe: impl Fn(&mut Emit<'_>) + Send + Sync + 'static,
     ) -> Result<(), TelemetryError> {
-        let metric = in_contract(name, &[Kind::Counter, Kind::Gauge])?;
-        self.register(Rows {
+        let metric = require_metric(name, &[MetricKind::Counter, MetricKind::Gauge])?;
+        self.register_collector(RowCollector {
             metric,
-            desc: desc_of(metric)?,
+            desc: build_desc(metric)?,
             observe: Box::new(observe),
         })
     }
 
-    fn register(&self, collector: impl Collector + 'static) -> Result<(), TelemetryError> {
+    fn register_collector(
+        &self,
+        collector: impl Collector + 'static,
+    ) -> Result<(), TelemetryError> {
         self.prometheus
             .register(Box::new(collector))
             .map_err(|error| TelemetryError::Registry(error.to_string()))
@@ -138,11 +141,15 @@ impl Registry {
     ///
     /// # Errors
     /// The contract has none of this name.
-    pub fn summary(&self, name: &'static str, recent: &Arc<Recent>) -> Result<(), TelemetryError> {
-        let metric = in_contract(name, &[Kind::Summary])?;
-        self.register(Summary {
+    pub fn register_summary(
+        &self,
+        name: &'static str,
+        recent: &Arc<RecentDurations>,
+    ) -> Result<(), TelemetryError> {
+        let metric = require_metric(name, &[MetricKind::Summary])?;
+        self.register_collector(SummaryCollector {
             metric,
-            desc: desc_of(metric)?,
+            desc: build_desc(metric)?,
             recent: Arc::clone(recent),
         })
     }
@@ -154,14 +161,14 @@ impl Registry {
     }
 }
 
-fn in_contract(name: &str, kinds: &[Kind]) -> Result<&'static Metric, TelemetryError> {
-    metric(name)
+fn require_metric(name: &str, kinds: &[MetricKind]) -> Result<&'static Metric, TelemetryError> {
+    find_metric(name)
         .filter(|metric| kinds.contains(&metric.kind))
         .ok_or_else(|| TelemetryError::Registry(format!("{name} is not in the contract")))
 }
 
 /// Collectors are told apart by their descriptions.
-fn desc_of(metric: &Metric) -> Result<Desc, TelemetryError> {
+fn build_desc(metric: &Metric) -> Result<Desc, TelemetryError> {
     Desc::new(
         metric.name.to_owned(),
         metric.help.to_owned(),
@@ -175,7 +182,7 @@ fn desc_of(metric: &Metric) -> Result<Desc, TelemetryError> {
     .map_err(|error| TelemetryError::Registry(error.to_string()))
 }
 
-fn family_of(metric: &Metric, kind: MetricType, rows: Vec<proto::Metric>) -> MetricFamily {
+fn build_family(metric: &Metric, kind: MetricType, rows: Vec<proto::Metric>) -> MetricFamily {
     let mut family = MetricFamily::default();
     family.set_name(metric.name.to_owned());
     family.set_help(metric.help.to_owned());
@@ -186,29 +193,29 @@ fn family_of(metric: &Metric, kind: MetricType, rows: Vec<proto::Metric>) -> Met
 
 /// A timing that goes into a histogram under fixed labels, and to `recent`.
 #[must_use]
-pub fn timing(
+pub fn bind_timing(
     histogram: &Histogram<f64>,
     labels: &[KeyValue],
-    recent: Option<Arc<Recent>>,
+    recent: Option<Arc<RecentDurations>>,
 ) -> Timing {
     let bound = histogram.bind(labels);
     match recent {
-        None => Timing::to(move |duration: Duration| bound.record(duration.as_secs_f64())),
-        Some(recent) => Timing::to(move |duration: Duration| {
+        None => Timing::with_sink(move |duration: Duration| bound.record(duration.as_secs_f64())),
+        Some(recent) => Timing::with_sink(move |duration: Duration| {
             bound.record(duration.as_secs_f64());
-            recent.record(duration);
+            recent.record_duration(duration);
         }),
     }
 }
 
 /// OpenTelemetry has no summaries: this shows recent durations as one.
-struct Summary {
+struct SummaryCollector {
     metric: &'static Metric,
     desc: Desc,
-    recent: Arc<Recent>,
+    recent: Arc<RecentDurations>,
 }
 
-impl Collector for Summary {
+impl Collector for SummaryCollector {
     fn desc(&self) -> Vec<&Desc> {
         vec![&self.desc]
     }
@@ -229,24 +236,24 @@ impl Collector for Summary {
         summary.set_sample_sum(self.recent.sum().as_secs_f64());
         let mut row = proto::Metric::default();
         row.set_summary(summary);
-        vec![family_of(self.metric, MetricType::SUMMARY, vec![row])]
+        vec![build_family(self.metric, MetricType::SUMMARY, vec![row])]
     }
 }
 
 /// A counter or gauge with many rows.
-struct Rows {
+struct RowCollector {
     metric: &'static Metric,
     desc: Desc,
     observe: Box<dyn Fn(&mut Emit<'_>) + Send + Sync>,
 }
 
-impl Collector for Rows {
+impl Collector for RowCollector {
     fn desc(&self) -> Vec<&Desc> {
         vec![&self.desc]
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let is_counter = self.metric.kind == Kind::Counter;
+        let is_counter = self.metric.kind == MetricKind::Counter;
         let mut rows = Vec::new();
         (self.observe)(&mut |value, labels| {
             let mut pairs: Vec<proto::LabelPair> = labels
@@ -281,6 +288,6 @@ impl Collector for Rows {
         } else {
             MetricType::GAUGE
         };
-        vec![family_of(self.metric, kind, rows)]
+        vec![build_family(self.metric, kind, rows)]
     }
 }

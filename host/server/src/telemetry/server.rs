@@ -18,13 +18,13 @@ use tokio::sync::Semaphore;
 use super::Telemetry;
 
 /// Connections at the same time; more wait.
-const CONNECTIONS: usize = 32;
+const MAX_CONNECTIONS: usize = 32;
 /// How long a client may take to send its headers.
-const HEADER_TIME: Duration = Duration::from_secs(10);
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection may last: scrapers make a new one.
-const CONNECTION_TIME: Duration = Duration::from_mins(10);
+const CONNECTION_TIMEOUT: Duration = Duration::from_mins(10);
 /// What Prometheus' text format calls itself.
-const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Why telemetry cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -57,18 +57,18 @@ impl TelemetryServer {
     ///
     /// # Errors
     /// The system does not say.
-    pub fn address(&self) -> std::io::Result<SocketAddr> {
+    pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
     /// Serves until it is dropped.
     pub async fn serve(self, telemetry: Arc<Telemetry>) {
-        let routes = routes(telemetry);
-        let room = Arc::new(Semaphore::new(CONNECTIONS));
+        let routes = build_routes(telemetry);
+        let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut builder = hyper::server::conn::http1::Builder::new();
         builder
             .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIME)
+            .header_read_timeout(HEADER_TIMEOUT)
             .max_buf_size(16 * 1024)
             .max_headers(64);
         loop {
@@ -87,7 +87,7 @@ impl TelemetryServer {
             let service = TowerToHyperService::new(routes.clone());
             let connection = builder.serve_connection(TokioIo::new(stream), service);
             tokio::spawn(async move {
-                if let Ok(Err(error)) = tokio::time::timeout(CONNECTION_TIME, connection).await {
+                if let Ok(Err(error)) = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await {
                     tracing::debug!(%error, "a connection for telemetry ended badly");
                 }
                 drop(permit);
@@ -96,23 +96,23 @@ impl TelemetryServer {
     }
 }
 
-fn routes(telemetry: Arc<Telemetry>) -> Routes {
+fn build_routes(telemetry: Arc<Telemetry>) -> Routes {
     Routes::new()
-        .route("/metrics", get(metrics))
-        .route("/metrics/json", get(metrics_json))
-        .route("/slos", get(slos))
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
+        .route("/metrics", get(get_metrics))
+        .route("/metrics/json", get(get_metrics_json))
+        .route("/slos", get(get_slos))
+        .route("/healthz", get(get_healthz))
+        .route("/readyz", get(get_readyz))
         .fallback(|request: Request| async move {
             let known = ["/metrics", "/metrics/json", "/slos", "/healthz", "/readyz"];
-            let path = ark_model::check::clip(request.uri().path());
+            let path = ark_model::check::clip_for_error(request.uri().path());
             let body = json!({
                 "type": "about:blank",
                 "title": "Not found",
                 "status": 404,
                 "detail": format!("there is no {path} here; there are {}", known.join(", ")),
             });
-            answer(
+            build_response(
                 StatusCode::NOT_FOUND,
                 "application/problem+json",
                 body.to_string(),
@@ -121,38 +121,38 @@ fn routes(telemetry: Arc<Telemetry>) -> Routes {
         .with_state(telemetry)
 }
 
-async fn metrics(State(telemetry): State<Arc<Telemetry>>) -> Response {
-    match blocking(move || telemetry.text()).await {
-        Ok(Ok(text)) => answer(StatusCode::OK, TEXT, text),
-        Ok(Err(error)) => failed(&error.to_string()),
-        Err(error) => failed(&error),
+async fn get_metrics(State(telemetry): State<Arc<Telemetry>>) -> Response {
+    match run_blocking(move || telemetry.render_text()).await {
+        Ok(Ok(text)) => build_response(StatusCode::OK, PROMETHEUS_TEXT, text),
+        Ok(Err(error)) => failure_response(&error.to_string()),
+        Err(error) => failure_response(&error),
     }
 }
 
-async fn metrics_json(State(telemetry): State<Arc<Telemetry>>) -> Response {
-    shown(blocking(move || telemetry.json()).await)
+async fn get_metrics_json(State(telemetry): State<Arc<Telemetry>>) -> Response {
+    json_response(run_blocking(move || telemetry.render_json()).await)
 }
 
-async fn slos(State(telemetry): State<Arc<Telemetry>>) -> Response {
-    shown(blocking(move || telemetry.slos()).await)
+async fn get_slos(State(telemetry): State<Arc<Telemetry>>) -> Response {
+    json_response(run_blocking(move || telemetry.render_slos()).await)
 }
 
-async fn healthz() -> Response {
-    shown(Ok(json!(crate::readiness::alive())))
+async fn get_healthz() -> Response {
+    json_response(Ok(json!(crate::readiness::report_liveness())))
 }
 
-async fn readyz(State(telemetry): State<Arc<Telemetry>>) -> Response {
-    let ready = telemetry.ready();
+async fn get_readyz(State(telemetry): State<Arc<Telemetry>>) -> Response {
+    let ready = telemetry.check_readiness();
     let status = if ready.ready {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    answer(status, "application/json", json!(ready).to_string())
+    build_response(status, "application/json", json!(ready).to_string())
 }
 
 /// Gathering takes milliseconds with many agents: not on the reactor.
-async fn blocking<T: Send + 'static>(
+async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, String> {
     tokio::task::spawn_blocking(work)
@@ -160,28 +160,28 @@ async fn blocking<T: Send + 'static>(
         .map_err(|error| error.to_string())
 }
 
-fn shown(value: Result<Value, String>) -> Response {
+fn json_response(value: Result<Value, String>) -> Response {
     match value {
-        Ok(value) => answer(StatusCode::OK, "application/json", value.to_string()),
-        Err(error) => failed(&error),
+        Ok(value) => build_response(StatusCode::OK, "application/json", value.to_string()),
+        Err(error) => failure_response(&error),
     }
 }
 
-fn failed(error: &str) -> Response {
+fn failure_response(error: &str) -> Response {
     let body = json!({
         "type": "about:blank",
         "title": "The numbers cannot be shown",
         "status": 500,
         "detail": error,
     });
-    answer(
+    build_response(
         StatusCode::INTERNAL_SERVER_ERROR,
         "application/problem+json",
         body.to_string(),
     )
 }
 
-fn answer(status: StatusCode, kind: &'static str, body: String) -> Response {
+fn build_response(status: StatusCode, kind: &'static str, body: String) -> Response {
     let mut response = (status, body).into_response();
     response
         .headers_mut()

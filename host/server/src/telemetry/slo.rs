@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::recent::{Recent, SLOT, Window};
-use ark_model::meters::{Call, Meters};
+use super::recent::{RecentDurations, SLOT_LENGTH, Window};
+use ark_model::meters::{CallKind, Meters};
 
 /// Decisions that take longer are too slow.
 pub const DECISION_TARGET: Duration = Duration::from_millis(400);
@@ -22,9 +22,9 @@ pub const DECISION_TARGET: Duration = Duration::from_millis(400);
 pub const EVALUATION_TARGET: Duration = Duration::from_millis(120);
 
 /// A window says something only if this part of it was seen.
-const LEAST_COVERED: f64 = 0.1;
+const MIN_COVERED_FRACTION: f64 = 0.1;
 /// P95 is told by 20 events at least; availability by as many.
-const LEAST_EVENTS: u64 = 20;
+const MIN_EVENTS: u64 = 20;
 
 /// An objective.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +84,7 @@ impl Objective {
     }
 
     /// The part of events that may be bad.
-    const fn allowed(self) -> f64 {
+    const fn allowed_bad_fraction(self) -> f64 {
         match self {
             Self::Availability => 0.005,
             Self::DecisionLatency | Self::EvaluationLatency => 0.05,
@@ -94,26 +94,26 @@ impl Objective {
 }
 
 /// Cumulative counts: events and bad events of each objective, in the order of [`Objective::ALL`].
-pub type Totals = [(u64, u64); 4];
+pub type EventTotals = [(u64, u64); 4];
 
 /// What the objectives are computed from.
-pub struct Slos {
+pub struct SloTracker {
     meters: Meters,
-    decisions: Arc<Recent>,
-    evaluations: Arc<Recent>,
+    decisions: Arc<RecentDurations>,
+    evaluations: Arc<RecentDurations>,
     history: std::sync::Mutex<History>,
 }
 
 /// Samples of the last hour.
 #[derive(Debug, Default)]
 struct History {
-    samples: VecDeque<(Instant, Totals)>,
+    samples: VecDeque<(Instant, EventTotals)>,
 }
 
 /// Whether an objective is met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Status {
+pub enum SloStatus {
     /// It is.
     Met,
     /// It is not.
@@ -136,7 +136,7 @@ pub struct WindowView {
     /// The value to be compared with the target; `None` without enough data.
     pub value: Option<f64>,
     /// The verdict.
-    pub status: Status,
+    pub status: SloStatus,
     /// The same as yes or no; `None` without enough data.
     pub met: Option<bool>,
     /// What is left of the error budget of the window: 1 all of it, 0 nothing, negative: it is overspent.
@@ -162,43 +162,47 @@ pub struct SloView {
     pub windows: Vec<WindowView>,
 }
 
-impl Slos {
+impl SloTracker {
     /// Of a host that has just started.
     #[must_use]
-    pub fn new(meters: Meters, decisions: Arc<Recent>, evaluations: Arc<Recent>) -> Self {
+    pub fn new(
+        meters: Meters,
+        decisions: Arc<RecentDurations>,
+        evaluations: Arc<RecentDurations>,
+    ) -> Self {
         let slos = Self {
             meters,
             decisions,
             evaluations,
             history: std::sync::Mutex::default(),
         };
-        slos.sample();
+        slos.record_sample();
         slos
     }
 
     /// To be called every [`SLOT`].
-    pub fn sample(&self) {
-        let (now, totals) = (Instant::now(), self.totals());
-        self.history().note(now, totals);
+    pub fn record_sample(&self) {
+        let (now, totals) = (Instant::now(), self.read_totals());
+        self.lock_history().record(now, totals);
     }
 
-    fn history(&self) -> std::sync::MutexGuard<'_, History> {
+    fn lock_history(&self) -> std::sync::MutexGuard<'_, History> {
         self.history
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn totals(&self) -> Totals {
+    fn read_totals(&self) -> EventTotals {
         let (mut requests, mut errors) = (0, 0);
-        for (call, meter) in Call::ALL.iter().zip(&self.meters.api.calls) {
-            if *call == Call::Health {
+        for (call, meter) in CallKind::ALL.iter().zip(&self.meters.api.calls) {
+            if *call == CallKind::Health {
                 continue;
             }
             let [.., failed] = &meter.answers;
             requests += meter
                 .answers
                 .iter()
-                .map(ark_model::meters::Count::get)
+                .map(ark_model::meters::Counter::get)
                 .sum::<u64>();
             errors += failed.get();
         }
@@ -214,9 +218,9 @@ impl Slos {
 
     /// All objectives over all windows.
     #[must_use]
-    pub fn view(&self) -> Vec<SloView> {
-        let (now, totals) = (Instant::now(), self.totals());
-        let views = self.history().view(now, totals);
+    pub fn evaluate_slos(&self) -> Vec<SloView> {
+        let (now, totals) = (Instant::now(), self.read_totals());
+        let views = self.lock_history().evaluate_windows(now, totals);
         Objective::ALL
             .into_iter()
             .zip(views)
@@ -229,7 +233,7 @@ impl Slos {
                 if let Some(recent) = recent {
                     for (view, window) in windows.iter_mut().zip(Window::ALL) {
                         let p95 = recent.quantiles(window, [0.95]);
-                        view.value = (view.status != Status::NotEnoughData)
+                        view.value = (view.status != SloStatus::NotEnoughData)
                             .then(|| p95.map(|[p95]| p95.as_secs_f64()))
                             .flatten();
                     }
@@ -252,10 +256,10 @@ impl Slos {
 }
 
 impl History {
-    fn note(&mut self, now: Instant, totals: Totals) {
+    fn record(&mut self, now: Instant, totals: EventTotals) {
         self.samples.push_back((now, totals));
         // The oldest that is kept is at least an hour old, if the process is.
-        let needed = Window::Long.length() + SLOT;
+        let needed = Window::Long.length() + SLOT_LENGTH;
         while self
             .samples
             .get(1)
@@ -266,7 +270,7 @@ impl History {
     }
 
     /// For each objective its windows. Latencies have no value here.
-    fn view(&self, now: Instant, totals: Totals) -> [Vec<WindowView>; 4] {
+    fn evaluate_windows(&self, now: Instant, totals: EventTotals) -> [Vec<WindowView>; 4] {
         let mut views = [const { Vec::new() }; 4];
         for window in Window::ALL {
             // The newest sample that is not younger than the window; else the oldest there is.
@@ -286,14 +290,14 @@ impl History {
             {
                 let events = total.0.saturating_sub(base.0);
                 let bad = total.1.saturating_sub(base.1);
-                view.push(judge(objective, window, covered, events, bad));
+                view.push(evaluate_window(objective, window, covered, events, bad));
             }
         }
         views
     }
 }
 
-fn judge(
+fn evaluate_window(
     objective: Objective,
     window: Window,
     covered: Duration,
@@ -306,7 +310,7 @@ fn judge(
         events,
         bad_events,
         value: None,
-        status: Status::NotEnoughData,
+        status: SloStatus::NotEnoughData,
         met: None,
         error_budget_left: None,
         burn_rate: None,
@@ -314,27 +318,31 @@ fn judge(
     let enough = if objective == Objective::EthicsDrift {
         events > 0
     } else {
-        events >= LEAST_EVENTS
-            && covered.as_secs_f64() >= window.length().as_secs_f64() * LEAST_COVERED
+        events >= MIN_EVENTS
+            && covered.as_secs_f64() >= window.length().as_secs_f64() * MIN_COVERED_FRACTION
     };
     if !enough {
         return view;
     }
     let bad_part = bad_events as f64 / events as f64;
-    let met = bad_part <= objective.allowed();
+    let met = bad_part <= objective.allowed_bad_fraction();
     match objective {
         Objective::Availability => view.value = Some(1.0 - bad_part),
         Objective::EthicsDrift => view.value = Some(bad_events as f64),
         Objective::DecisionLatency | Objective::EvaluationLatency => {}
     }
-    if objective.allowed() > 0.0 {
-        let burn = bad_part / objective.allowed();
+    if objective.allowed_bad_fraction() > 0.0 {
+        let burn = bad_part / objective.allowed_bad_fraction();
         view.burn_rate = Some(burn);
         view.error_budget_left = Some(1.0 - burn);
     } else {
         view.error_budget_left = Some(if met { 1.0 } else { 0.0 });
     }
-    view.status = if met { Status::Met } else { Status::Breached };
+    view.status = if met {
+        SloStatus::Met
+    } else {
+        SloStatus::Breached
+    };
     view.met = Some(met);
     view
 }
@@ -354,36 +362,36 @@ mod tests {
     fn a_fresh_start_has_no_verdict_and_a_broken_pin_needs_no_further_evidence() {
         let start = Instant::now();
         let mut history = History::default();
-        history.note(start, [(0, 0); 4]);
+        history.record(start, [(0, 0); 4]);
         let totals = [(1000, 1000), (1000, 0), (10, 0), (1, 1)];
-        let views = history.view(at(start, 10), totals);
+        let views = history.evaluate_windows(at(start, 10), totals);
         for objective in &views[..3] {
             for window in objective {
-                assert_eq!(window.status, Status::NotEnoughData, "{window:?}");
+                assert_eq!(window.status, SloStatus::NotEnoughData, "{window:?}");
                 assert_eq!((window.value, window.met), (None, None));
             }
         }
-        assert_eq!(views[DRIFT][0].status, Status::Breached);
+        assert_eq!(views[DRIFT][0].status, SloStatus::Breached);
         assert_eq!(views[DRIFT][0].value, Some(1.0));
         assert_eq!(views[DRIFT][0].error_budget_left, Some(0.0));
         // 30 s are a tenth of five minutes; the hour still needs more, and ten evaluations are too few.
-        let views = history.view(at(start, 30), totals);
-        assert_eq!(views[AVAILABILITY][0].status, Status::Breached);
+        let views = history.evaluate_windows(at(start, 30), totals);
+        assert_eq!(views[AVAILABILITY][0].status, SloStatus::Breached);
         assert_eq!(views[AVAILABILITY][0].covered_seconds, 30);
-        assert_eq!(views[AVAILABILITY][1].status, Status::NotEnoughData);
-        assert_eq!(views[1][0].status, Status::Met);
-        assert_eq!(views[2][0].status, Status::NotEnoughData);
+        assert_eq!(views[AVAILABILITY][1].status, SloStatus::NotEnoughData);
+        assert_eq!(views[1][0].status, SloStatus::Met);
+        assert_eq!(views[2][0].status, SloStatus::NotEnoughData);
     }
 
     #[test]
     fn the_budget_is_met_at_its_edge_and_burns_in_proportion() {
         for (bad, status, burn) in [
-            (0, Status::Met, 0.0),
-            (5, Status::Met, 1.0),
-            (6, Status::Breached, 1.2),
-            (50, Status::Breached, 10.0),
+            (0, SloStatus::Met, 0.0),
+            (5, SloStatus::Met, 1.0),
+            (6, SloStatus::Breached, 1.2),
+            (50, SloStatus::Breached, 10.0),
         ] {
-            let view = judge(
+            let view = evaluate_window(
                 Objective::Availability,
                 Window::Short,
                 Duration::from_mins(5),
@@ -408,16 +416,16 @@ mod tests {
                 totals[AVAILABILITY].1 += 10;
             }
             totals[AVAILABILITY].0 += 10;
-            history.note(at(start, seconds), totals);
+            history.record(at(start, seconds), totals);
         }
         assert!(history.samples.len() <= 724, "{}", history.samples.len());
-        let views = history.view(at(start, 7200), totals);
+        let views = history.evaluate_windows(at(start, 7200), totals);
         let [short, long] = &views[AVAILABILITY][..] else {
             panic!("two windows")
         };
-        assert_eq!((short.bad_events, short.status), (0, Status::Met));
+        assert_eq!((short.bad_events, short.status), (0, SloStatus::Met));
         assert_eq!(short.events, 600);
-        assert_eq!((long.bad_events, long.status), (110, Status::Breached));
+        assert_eq!((long.bad_events, long.status), (110, SloStatus::Breached));
         assert_eq!(long.events, 7200);
     }
 }

@@ -25,7 +25,7 @@ const VERSION: u32 = 1;
 
 /// How much is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-pub struct Retention {
+pub struct CapsuleRetention {
     /// The largest capsule, in bytes.
     pub capsule_bytes: usize,
     /// Capsules of one agent.
@@ -36,7 +36,7 @@ pub struct Retention {
     pub days: u64,
 }
 
-impl Default for Retention {
+impl Default for CapsuleRetention {
     fn default() -> Self {
         Self {
             capsule_bytes: 1024 * 1024,
@@ -111,7 +111,7 @@ pub enum CapsuleError {
 
 /// A capsule's name on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
+pub struct CapsuleFile {
     /// The file.
     pub path: PathBuf,
     /// Its size in bytes.
@@ -122,7 +122,7 @@ pub struct Listed {
 impl Capsule {
     /// Of a failure.
     #[must_use]
-    pub fn of(
+    pub fn from_failure(
         id: &str,
         at: Millis,
         agent: &Agent,
@@ -159,7 +159,7 @@ impl Capsule {
     }
 
     /// As bytes, within the size: what is dropped for it is counted, and its replay says that it is not exact.
-    fn encode(mut self, most: usize) -> Result<Vec<u8>, serde_json::Error> {
+    fn encode_within(mut self, most: usize) -> Result<Vec<u8>, serde_json::Error> {
         let bytes = serde_json::to_vec_pretty(&self)?;
         if bytes.len() <= most {
             return Ok(bytes);
@@ -169,7 +169,7 @@ impl Capsule {
         self.recording.calls.clear();
         self.log.truncate(20);
         for line in &mut self.log {
-            line.text = ark_model::check::clip(&line.text);
+            line.text = ark_model::check::clip_for_error(&line.text);
         }
         let bytes = serde_json::to_vec_pretty(&self)?;
         if bytes.len() <= most {
@@ -177,23 +177,24 @@ impl Capsule {
         }
         self.recording.dropped = self.recording.dropped.saturating_add(1);
         self.signal.payload_json =
-            serde_json::json!(ark_model::check::clip(&self.signal.payload_json)).to_string();
-        self.backtrace = ark_model::check::clip(&self.backtrace);
+            serde_json::json!(ark_model::check::clip_for_error(&self.signal.payload_json))
+                .to_string();
+        self.backtrace = ark_model::check::clip_for_error(&self.backtrace);
         serde_json::to_vec_pretty(&self)
     }
 }
 
 /// The capsules of a data directory.
 #[derive(Debug, Clone)]
-pub struct Capsules {
+pub struct CapsuleDirectory {
     dir: PathBuf,
-    retention: Retention,
+    retention: CapsuleRetention,
 }
 
-impl Capsules {
+impl CapsuleDirectory {
     /// Those in this data directory.
     #[must_use]
-    pub fn in_data_dir(data_dir: &Path, retention: Retention) -> Self {
+    pub fn in_data_dir(data_dir: &Path, retention: CapsuleRetention) -> Self {
         Self {
             dir: data_dir.join("capsules"),
             retention,
@@ -204,7 +205,7 @@ impl Capsules {
     ///
     /// # Errors
     /// The file system's.
-    pub fn write(&self, capsule: Capsule) -> std::io::Result<Digest> {
+    pub fn write_capsule(&self, capsule: Capsule) -> std::io::Result<Digest> {
         let agent = capsule.manifest.name.clone();
         let dir = self.dir.join(agent.as_str());
         fs::DirBuilder::new()
@@ -213,7 +214,7 @@ impl Capsules {
             .create(&dir)?;
         let name = format!("{:013}-{}.json", capsule.at_ms.0, capsule.id);
         let bytes = capsule
-            .encode(self.retention.capsule_bytes)
+            .encode_within(self.retention.capsule_bytes)
             .map_err(std::io::Error::other)?;
         let unfinished = dir.join(format!(".{name}"));
         let mut file = fs::OpenOptions::new()
@@ -229,20 +230,20 @@ impl Capsules {
             let _ = fs::remove_file(&unfinished);
         }
         written?;
-        let mut own = files(&dir)?;
+        let mut own = list_files(&dir)?;
         own.sort_by(|a, b| a.path.cmp(&b.path));
         let surplus = own.len().saturating_sub(self.retention.per_agent);
         for old in own.iter().take(surplus) {
             let _ = fs::remove_file(&old.path);
         }
-        Ok(Digest::of(&bytes))
+        Ok(Digest::hash_bytes(&bytes))
     }
 
     /// All capsules, oldest first; those of one agent when given.
     ///
     /// # Errors
     /// A directory cannot be read.
-    pub fn list(&self, agent: Option<&Name>) -> Result<Vec<Listed>, CapsuleError> {
+    pub fn list_capsules(&self, agent: Option<&Name>) -> Result<Vec<CapsuleFile>, CapsuleError> {
         let unreadable = |path: &Path, source| CapsuleError::Unreadable {
             path: path.to_owned(),
             source,
@@ -255,7 +256,9 @@ impl Capsules {
         for entry in agents {
             let dir = entry.map_err(|error| unreadable(&self.dir, error))?;
             if agent.is_none_or(|agent| dir.file_name() == agent.as_str()) {
-                found.extend(files(&dir.path()).map_err(|error| unreadable(&dir.path(), error))?);
+                found.extend(
+                    list_files(&dir.path()).map_err(|error| unreadable(&dir.path(), error))?,
+                );
             }
         }
         found.sort_by(|a, b| a.path.file_name().cmp(&b.path.file_name()));
@@ -266,13 +269,13 @@ impl Capsules {
     ///
     /// # Errors
     /// See [`CapsuleError`].
-    pub fn find(&self, id_or_path: &str) -> Result<Capsule, CapsuleError> {
+    pub fn find_capsule(&self, id_or_path: &str) -> Result<Capsule, CapsuleError> {
         let path = Path::new(id_or_path);
         if path.is_file() {
-            return read(path);
+            return read_capsule(path);
         }
         let ending = format!("-{id_or_path}.json");
-        let listed = self.list(None)?.into_iter().find(|listed| {
+        let listed = self.list_capsules(None)?.into_iter().find(|listed| {
             listed
                 .path
                 .file_name()
@@ -280,14 +283,16 @@ impl Capsules {
                 .is_some_and(|name| name.ends_with(&ending))
         });
         match listed {
-            Some(listed) => read(&listed.path),
-            None => Err(CapsuleError::Unknown(ark_model::check::clip(id_or_path))),
+            Some(listed) => read_capsule(&listed.path),
+            None => Err(CapsuleError::Unknown(ark_model::check::clip_for_error(
+                id_or_path,
+            ))),
         }
     }
 
     /// Removes what is too old or too much in sum.
-    pub fn prune(&self) {
-        let listed = match self.list(None) {
+    pub fn prune_capsules(&self) {
+        let listed = match self.list_capsules(None) {
             Ok(listed) => listed,
             Err(error) => {
                 tracing::warn!(%error, "capsules could not be looked through");
@@ -316,7 +321,7 @@ impl Capsules {
 ///
 /// # Errors
 /// It cannot be read, or is none.
-pub fn read(path: &Path) -> Result<Capsule, CapsuleError> {
+pub fn read_capsule(path: &Path) -> Result<Capsule, CapsuleError> {
     let bytes = fs::read(path).map_err(|source| CapsuleError::Unreadable {
         path: path.to_owned(),
         source,
@@ -333,7 +338,7 @@ pub fn read(path: &Path) -> Result<Capsule, CapsuleError> {
     Ok(capsule)
 }
 
-fn files(dir: &Path) -> std::io::Result<Vec<Listed>> {
+fn list_files(dir: &Path) -> std::io::Result<Vec<CapsuleFile>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
@@ -343,7 +348,7 @@ fn files(dir: &Path) -> std::io::Result<Vec<Listed>> {
             && let Ok(metadata) = fs::metadata(&path)
             && metadata.is_file()
         {
-            found.push(Listed {
+            found.push(CapsuleFile {
                 path,
                 bytes: metadata.len(),
                 written: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),

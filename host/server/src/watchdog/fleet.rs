@@ -13,21 +13,21 @@ use redis::{Client, Connection};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::hrm::{HrmError, IdempotencyKey, Instruction};
+use crate::hrm::{HrmError, IdempotencyKey, IssuedOrder};
 use ark_model::control::Order;
 use ark_model::ids::{Digest, Millis, Name, TraceId};
-use ark_store::{FleetPlace, SecretKey, Unit};
+use ark_store::{FleetCursor, SecretKey, Unit};
 
-use super::Watched;
+use super::WatchdogDeps;
 
 /// How often orders are exchanged.
-pub(super) const INTERVAL: Duration = Duration::from_millis(200);
+pub(super) const EXCHANGE_INTERVAL: Duration = Duration::from_millis(200);
 /// How long Redis may take to answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+const REDIS_TIMEOUT: Duration = Duration::from_secs(2);
 /// How many orders are exchanged at once.
-const PAGE: u32 = 100;
+const ORDERS_PER_EXCHANGE: u32 = 100;
 /// About how many orders the stream keeps: a host that missed more must be told by hand.
-const KEPT: &str = "100000";
+const STREAM_MAX_LENGTH: &str = "100000";
 
 /// Which fleet.
 #[derive(Debug, Clone)]
@@ -42,7 +42,7 @@ pub struct FleetConfig {
 
 /// How far the orders have come.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-pub struct FleetSeen {
+pub struct FleetStatus {
     /// The stream.
     pub stream: String,
     /// This host's name in the fleet.
@@ -60,7 +60,7 @@ pub struct FleetSeen {
 
 /// An entry of the stream, before it is encrypted.
 #[derive(Serialize, Deserialize)]
-struct Entry {
+struct FleetEntry {
     origin: String,
     seq: u64,
     at_ms: Millis,
@@ -87,10 +87,10 @@ type Subject = Option<Name>;
 pub(super) struct Fleet {
     config: FleetConfig,
     connection: Option<Connection>,
-    place: Option<FleetPlace>,
+    cursor: Option<FleetCursor>,
     /// When an order of another host was last carried out here, and this host's own last order, by subject.
-    foreign: HashMap<Subject, Millis>,
-    own: HashMap<Subject, u64>,
+    last_foreign: HashMap<Subject, Millis>,
+    last_own: HashMap<Subject, u64>,
     refused: u64,
 }
 
@@ -102,72 +102,72 @@ impl Fleet {
         Self {
             config,
             connection: None,
-            place: None,
-            foreign: HashMap::new(),
-            own: HashMap::new(),
+            cursor: None,
+            last_foreign: HashMap::new(),
+            last_own: HashMap::new(),
             refused: 0,
         }
     }
 
     /// Hands on what was ordered here and carries out what the others ordered.
-    pub(super) fn exchange(&mut self, watched: &Watched) -> FleetSeen {
+    pub(super) fn exchange_orders(&mut self, watched: &WatchdogDeps) -> FleetStatus {
         let result = self.try_exchange(watched);
         if let Err(error) = &result {
             self.connection = None;
             tracing::debug!(%error, "orders are not exchanged with the fleet");
         }
-        self.seen(result)
+        self.to_status(result)
     }
 
     /// Takes its place in the fleet, without Redis. Before the host serves: an order given at a host without a place would be taken for one
     /// from before it joined, and stay its own.
-    pub(super) fn take_place(&mut self, watched: &Watched) -> FleetSeen {
-        let result = join(watched).map(|place| self.place = Some(place));
-        self.seen(result)
+    pub(super) fn join_fleet(&mut self, watched: &WatchdogDeps) -> FleetStatus {
+        let result = load_cursor(watched).map(|place| self.cursor = Some(place));
+        self.to_status(result)
     }
 
-    fn seen(&self, result: Result<(), FleetError>) -> FleetSeen {
-        FleetSeen {
+    fn to_status(&self, result: Result<(), FleetError>) -> FleetStatus {
+        FleetStatus {
             stream: self.config.stream.clone(),
-            origin: self.place.as_ref().map(|place| place.origin.clone()),
-            published: self.place.as_ref().map_or(0, |place| place.published),
+            origin: self.cursor.as_ref().map(|place| place.origin.clone()),
+            published: self.cursor.as_ref().map_or(0, |place| place.published_seq),
             read: self
-                .place
+                .cursor
                 .as_ref()
-                .map(|place| place.read.clone())
+                .map(|place| place.last_applied.clone())
                 .unwrap_or_default(),
             refused: self.refused,
             problem: result.err().map(|error| error.to_string()),
         }
     }
 
-    fn try_exchange(&mut self, watched: &Watched) -> Result<(), FleetError> {
-        let mut place = match self.place.clone() {
+    fn try_exchange(&mut self, watched: &WatchdogDeps) -> Result<(), FleetError> {
+        let mut place = match self.cursor.clone() {
             Some(place) => place,
-            None => join(watched)?,
+            None => load_cursor(watched)?,
         };
-        self.place = Some(place.clone());
+        self.cursor = Some(place.clone());
         let before = place.clone();
         let result = self
-            .publish(watched, &mut place)
-            .and_then(|()| self.read(watched, &mut place));
+            .publish_orders(watched, &mut place)
+            .and_then(|()| self.read_orders(watched, &mut place));
         if place != before {
             let unit = Unit {
                 fleet: Some(place.clone()),
                 ..Unit::default()
             };
-            watched.store.commit(unit).map_err(unstored)?;
-            self.place = Some(place);
+            watched.store.commit(unit).map_err(store_error)?;
+            self.cursor = Some(place);
         }
         result
     }
 
-    fn connection(&mut self) -> Result<&mut Connection, FleetError> {
+    fn connect(&mut self) -> Result<&mut Connection, FleetError> {
         if self.connection.is_none() {
             let client = Client::open(self.config.url.as_str())?;
-            let connection = client.get_connection_with_timeout(PATIENCE)?;
-            connection.set_read_timeout(Some(PATIENCE))?;
-            connection.set_write_timeout(Some(PATIENCE))?;
+            let connection = client.get_connection_with_timeout(REDIS_TIMEOUT)?;
+            connection.set_read_timeout(Some(REDIS_TIMEOUT))?;
+            connection.set_write_timeout(Some(REDIS_TIMEOUT))?;
             self.connection = Some(connection);
         }
         self.connection
@@ -175,15 +175,19 @@ impl Fleet {
             .ok_or_else(|| FleetError::Store("there is no connection".to_owned()))
     }
 
-    fn publish(&mut self, watched: &Watched, place: &mut FleetPlace) -> Result<(), FleetError> {
+    fn publish_orders(
+        &mut self,
+        watched: &WatchdogDeps,
+        place: &mut FleetCursor,
+    ) -> Result<(), FleetError> {
         let rows = watched
             .store
-            .orders_since(place.published, PAGE)
-            .map_err(unstored)?;
+            .orders_since(place.published_seq, ORDERS_PER_EXCHANGE)
+            .map_err(store_error)?;
         for row in rows {
-            if let Some((order, body)) = own_order(&row.body) {
-                self.own.insert(order.agent().cloned(), row.seq);
-                let entry = Entry {
+            if let Some((order, body)) = parse_own_order(&row.body) {
+                self.last_own.insert(order.agent().cloned(), row.seq);
+                let entry = FleetEntry {
                     origin: place.origin.clone(),
                     seq: row.seq,
                     at_ms: row.at,
@@ -191,32 +195,36 @@ impl Fleet {
                     reason: body["reason"].as_str().unwrap_or_default().to_owned(),
                     order,
                 };
-                let text = serde_json::to_string(&entry).map_err(unstored)?;
+                let text = serde_json::to_string(&entry).map_err(store_error)?;
                 let stream = self.config.stream.clone();
                 let sealed = self
                     .config
                     .key
                     .seal_message(&stream, &text)
-                    .map_err(unstored)?;
+                    .map_err(store_error)?;
                 redis::cmd("XADD")
                     .arg(&stream)
-                    .arg(&["MAXLEN", "~", KEPT, "*", "order", &sealed])
-                    .query::<String>(self.connection()?)?;
+                    .arg(&["MAXLEN", "~", STREAM_MAX_LENGTH, "*", "order", &sealed])
+                    .query::<String>(self.connect()?)?;
             }
-            place.published = row.seq;
+            place.published_seq = row.seq;
         }
         Ok(())
     }
 
-    fn read(&mut self, watched: &Watched, place: &mut FleetPlace) -> Result<(), FleetError> {
+    fn read_orders(
+        &mut self,
+        watched: &WatchdogDeps,
+        place: &mut FleetCursor,
+    ) -> Result<(), FleetError> {
         let stream = self.config.stream.clone();
         let streams: Streams = redis::cmd("XREAD")
             .arg("COUNT")
-            .arg(PAGE)
+            .arg(ORDERS_PER_EXCHANGE)
             .arg("STREAMS")
             .arg(&stream)
-            .arg(&place.read)
-            .query(self.connection()?)?;
+            .arg(&place.last_applied)
+            .query(self.connect()?)?;
         for (id, fields) in streams
             .into_iter()
             .flatten()
@@ -227,9 +235,11 @@ impl Fleet {
                 .find_map(|pair| (pair[0] == "order").then_some(&pair[1]));
             let entry = sealed
                 .and_then(|sealed| self.config.key.open_message(&stream, sealed).ok())
-                .and_then(|text| serde_json::from_str::<Entry>(&text).ok());
+                .and_then(|text| serde_json::from_str::<FleetEntry>(&text).ok());
             match entry {
-                Some(entry) => self.carry_out(watched, &place.origin, place.published, entry)?,
+                Some(entry) => {
+                    self.execute_entry(watched, &place.origin, place.published_seq, entry)?
+                }
                 None => {
                     self.refused += 1;
                     tracing::error!(
@@ -239,95 +249,102 @@ impl Fleet {
                     );
                 }
             }
-            place.read = id;
+            place.last_applied = id;
         }
         Ok(())
     }
 
-    fn carry_out(
+    fn execute_entry(
         &mut self,
-        watched: &Watched,
+        watched: &WatchdogDeps,
         origin: &str,
         published: u64,
-        entry: Entry,
+        entry: FleetEntry,
     ) -> Result<(), FleetError> {
         let subject: Subject = entry.order.agent().cloned();
         let mut key = format!("{}-{}", entry.origin, entry.seq);
         if entry.origin == origin {
             // Its own order, in force since it was given: unless another host's overtook it on the way to the stream.
             let overtaken = self
-                .foreign
+                .last_foreign
                 .get(&subject)
                 .is_some_and(|applied| *applied >= entry.at_ms);
-            let latest = self.own.get(&subject).is_none_or(|seq| *seq <= entry.seq);
+            let latest = self
+                .last_own
+                .get(&subject)
+                .is_none_or(|seq| *seq <= entry.seq);
             if !overtaken || !latest {
                 return Ok(());
             }
             let waiting = watched
                 .store
-                .orders_since(published, PAGE)
-                .map_err(unstored)?;
+                .orders_since(published, ORDERS_PER_EXCHANGE)
+                .map_err(store_error)?;
             // What is not even in the stream yet comes behind this one, for everybody.
             if waiting
                 .iter()
-                .any(|row| row.agent == subject && own_order(&row.body).is_some())
+                .any(|row| row.agent == subject && parse_own_order(&row.body).is_some())
             {
                 return Ok(());
             }
             key.push_str("-again");
         }
-        let instruction = Instruction {
+        let instruction = IssuedOrder {
             order: entry.order,
             trace_id: TraceId::fresh(),
             reason: entry.reason,
             by: entry.by,
-            from: Some(entry.origin),
+            origin_host: Some(entry.origin),
             idempotency: Some(IdempotencyKey {
-                request: Digest::of(key.as_bytes()),
+                request_digest: Digest::hash_bytes(key.as_bytes()),
                 key,
             }),
         };
         let (reply, answer) = crossbeam_channel::bounded(1);
-        watched.hrm.instruct(
+        watched.hrm.carry_out_order(
             instruction,
             Box::new(move |result| drop(reply.send(result))),
         );
         let result = answer.recv().unwrap_or(Err(HrmError::Closed));
         // An own order that was given before this moment may be undone by this one, and is given again when its turn comes.
-        self.foreign.insert(subject, Millis::now());
+        self.last_foreign.insert(subject, Millis::now());
         match result {
             // Nothing to be ended here: that is what the order wants.
-            Ok(_) | Err(HrmError::NotInForce(_) | HrmError::KeyReused) => Ok(()),
+            Ok(_) | Err(HrmError::OrderNotApplicable(_) | HrmError::KeyReused) => Ok(()),
             Err(error) => Err(FleetError::Order(error)),
         }
     }
 }
 
 /// The order of a row with the rest of it. `None`: it came from another host, so it is in the stream already; or it is no order.
-fn own_order(body: &str) -> Option<(Order, Value)> {
+fn parse_own_order(body: &str) -> Option<(Order, Value)> {
     let body: Value = serde_json::from_str(body).ok()?;
     let order = serde_json::from_value(body.clone()).ok()?;
     body["from"].is_null().then_some((order, body))
 }
 
 /// Takes a place in the fleet: what was ordered here before is this host's own affair, what the fleet ordered holds here too.
-fn join(watched: &Watched) -> Result<FleetPlace, FleetError> {
-    if let Some(place) = watched.store.fleet_place().map_err(unstored)? {
+fn load_cursor(watched: &WatchdogDeps) -> Result<FleetCursor, FleetError> {
+    if let Some(place) = watched.store.fleet_cursor().map_err(store_error)? {
         return Ok(place);
     }
-    let place = FleetPlace {
+    let place = FleetCursor {
         origin: ark_model::ids::DecisionId::fresh().to_string(),
-        published: watched.store.last_place().map_err(unstored)?.audit,
-        read: "0-0".to_owned(),
+        published_seq: watched
+            .store
+            .last_event_cursor()
+            .map_err(store_error)?
+            .audit_seq,
+        last_applied: "0-0".to_owned(),
     };
     let unit = Unit {
         fleet: Some(place.clone()),
         ..Unit::default()
     };
-    watched.store.commit(unit).map_err(unstored)?;
+    watched.store.commit(unit).map_err(store_error)?;
     Ok(place)
 }
 
-fn unstored(error: impl std::fmt::Display) -> FleetError {
+fn store_error(error: impl std::fmt::Display) -> FleetError {
     FleetError::Store(error.to_string())
 }

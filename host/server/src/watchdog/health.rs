@@ -11,16 +11,16 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use ark_model::control::{Cause, Severity};
+use ark_model::control::{AlertSeverity, QuarantineCause};
 
 /// So many of the last invocations count.
-const WINDOW: usize = 100;
+const WINDOW_INVOCATIONS: usize = 100;
 /// An agent that gave a sign of life this recently has the full recency; at [`SILENT`] it has none.
-const RECENT: Duration = Duration::from_secs(10);
+const FULL_RECENCY: Duration = Duration::from_secs(10);
 /// See [`RECENT`].
-const SILENT: Duration = Duration::from_secs(60);
+const NO_RECENCY: Duration = Duration::from_secs(60);
 /// The same warning about the same agent is given once in this time.
-const WARN_EVERY: Duration = Duration::from_secs(60);
+const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// When an agent is put into quarantine or warned about.
 #[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
@@ -61,12 +61,12 @@ impl Default for Thresholds {
 impl Thresholds {
     /// How bad it is to have used `observed` of `limit`.
     #[must_use]
-    pub fn severity(&self, observed: f64, limit: f64) -> Option<Severity> {
+    pub fn severity_of(&self, observed: f64, limit: f64) -> Option<AlertSeverity> {
         let part = observed / limit;
         if part >= self.critical {
-            Some(Severity::Critical)
+            Some(AlertSeverity::Critical)
         } else if part >= self.warning {
-            Some(Severity::Warning)
+            Some(AlertSeverity::Warning)
         } else {
             None
         }
@@ -86,20 +86,20 @@ pub struct Observation {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Breach {
     /// As a kind.
-    pub cause: Cause,
+    pub cause: QuarantineCause,
     /// In words.
     pub reason: String,
 }
 
 /// How an agent has done of late. Forgotten at a restart and at a restore.
 #[derive(Debug, Default)]
-pub struct Health {
+pub struct AgentHealth {
     window: VecDeque<(bool, Duration)>,
     failures: usize,
     consecutive_failures: u32,
     missed_heartbeats: u32,
     last_sign: Option<Instant>,
-    warned: Vec<(&'static str, Severity, Instant)>,
+    warned: Vec<(&'static str, AlertSeverity, Instant)>,
 }
 
 /// How an agent does, in numbers.
@@ -121,9 +121,9 @@ pub struct HealthView {
     pub last_sign_ms_ago: Option<u64>,
 }
 
-impl Health {
+impl AgentHealth {
     /// Notes an invocation; the breach that it completes, if any.
-    pub fn note(
+    pub fn record_invocation(
         &mut self,
         seen: Observation,
         thresholds: &Thresholds,
@@ -132,7 +132,7 @@ impl Health {
         let success = seen.success?;
         self.window.push_back((success, seen.latency));
         self.failures += usize::from(!success);
-        if self.window.len() > WINDOW
+        if self.window.len() > WINDOW_INVOCATIONS
             && let Some((was_success, _)) = self.window.pop_front()
         {
             self.failures -= usize::from(!was_success);
@@ -143,13 +143,13 @@ impl Health {
         } else {
             self.consecutive_failures += 1;
         }
-        self.breach(thresholds)
+        self.find_breach(thresholds)
     }
 
-    fn breach(&self, thresholds: &Thresholds) -> Option<Breach> {
+    fn find_breach(&self, thresholds: &Thresholds) -> Option<Breach> {
         if self.consecutive_failures >= thresholds.consecutive_failures {
             return Some(Breach {
-                cause: Cause::ConsecutiveFailures,
+                cause: QuarantineCause::ConsecutiveFailures,
                 reason: format!(
                     "{} invocations failed one after the other",
                     self.consecutive_failures
@@ -161,7 +161,7 @@ impl Health {
             && rate > thresholds.failure_rate
         {
             return Some(Breach {
-                cause: Cause::FailureRate,
+                cause: QuarantineCause::FailureRate,
                 reason: format!(
                     "{} of the last {} invocations failed; {} % are the most",
                     self.failures,
@@ -175,7 +175,7 @@ impl Health {
             && mean > thresholds.latency_ms as f64
         {
             return Some(Breach {
-                cause: Cause::Latency,
+                cause: QuarantineCause::Latency,
                 reason: format!(
                     "the last {} invocations took {mean:.0} ms on average; {} ms are the most",
                     self.window.len(),
@@ -187,7 +187,7 @@ impl Health {
     }
 
     /// Notes a heartbeat: `None`, or why it was missed. The breach that it completes, if any.
-    pub fn beat(
+    pub fn record_heartbeat(
         &mut self,
         missed: Option<&str>,
         thresholds: &Thresholds,
@@ -200,7 +200,7 @@ impl Health {
         };
         self.missed_heartbeats += 1;
         (self.missed_heartbeats >= thresholds.missed_heartbeats).then(|| Breach {
-            cause: Cause::MissedHeartbeats,
+            cause: QuarantineCause::MissedHeartbeats,
             reason: format!(
                 "{} heartbeats missed; the last: {reason}",
                 self.missed_heartbeats
@@ -209,9 +209,14 @@ impl Health {
     }
 
     /// Whether a warning is due, or was given a moment ago.
-    pub fn may_warn(&mut self, kind: &'static str, severity: Severity, now: Instant) -> bool {
+    pub fn claim_warning(
+        &mut self,
+        kind: &'static str,
+        severity: AlertSeverity,
+        now: Instant,
+    ) -> bool {
         self.warned
-            .retain(|(_, _, at)| now.saturating_duration_since(*at) < WARN_EVERY);
+            .retain(|(_, _, at)| now.saturating_duration_since(*at) < WARNING_INTERVAL);
         let told = self
             .warned
             .iter()
@@ -239,11 +244,11 @@ impl Health {
 
     /// The numbers. An agent without any history is well.
     #[must_use]
-    pub fn view(&self, thresholds: &Thresholds, now: Instant) -> HealthView {
+    pub fn to_view(&self, thresholds: &Thresholds, now: Instant) -> HealthView {
         let silence = self.last_sign.map(|at| now.saturating_duration_since(at));
         let recency = silence.map_or(1.0, |silence| {
-            let late = silence.saturating_sub(RECENT).as_secs_f64();
-            (1.0 - late / (SILENT.as_secs_f64() - RECENT.as_secs_f64())).max(0.0)
+            let late = silence.saturating_sub(FULL_RECENCY).as_secs_f64();
+            (1.0 - late / (NO_RECENCY.as_secs_f64() - FULL_RECENCY.as_secs_f64())).max(0.0)
         });
         let success_rate = 1.0 - self.failure_rate();
         let mean_latency_ms = self.mean_latency_ms();
@@ -265,9 +270,9 @@ impl Health {
 mod tests {
     use super::*;
 
-    fn run(pattern: &str, latency_ms: u64) -> (Health, Option<Cause>) {
+    fn run(pattern: &str, latency_ms: u64) -> (AgentHealth, Option<QuarantineCause>) {
         let thresholds = Thresholds::default();
-        let mut health = Health::default();
+        let mut health = AgentHealth::default();
         let now = Instant::now();
         let mut cause = None;
         for mark in pattern.chars() {
@@ -280,7 +285,7 @@ mod tests {
                 latency: Duration::from_millis(latency_ms),
             };
             cause = health
-                .note(seen, &thresholds, now)
+                .record_invocation(seen, &thresholds, now)
                 .map(|breach| breach.cause);
         }
         (health, cause)
@@ -291,18 +296,18 @@ mod tests {
         for (pattern, latency_ms, cause) in [
             ("", 0, None),
             ("xxxx", 0, None),
-            ("xxxxx", 0, Some(Cause::ConsecutiveFailures)),
+            ("xxxxx", 0, Some(QuarantineCause::ConsecutiveFailures)),
             ("xxxx.xxxx", 0, None),
             // 2 of 10 and 2 of 11 pass, 3 of 11 do not.
             ("x...x.....", 0, None),
             ("x...x......", 0, None),
-            ("x.x.......x", 0, Some(Cause::FailureRate)),
+            ("x.x.......x", 0, Some(QuarantineCause::FailureRate)),
             // What is not the agent's failure counts neither way.
             ("xxxx?????", 0, None),
-            ("xxxx?x", 0, Some(Cause::ConsecutiveFailures)),
+            ("xxxx?x", 0, Some(QuarantineCause::ConsecutiveFailures)),
             ("..........", 5001, None),
             ("...........", 5000, None),
-            ("...........", 5001, Some(Cause::Latency)),
+            ("...........", 5001, Some(QuarantineCause::Latency)),
         ] {
             assert_eq!(
                 run(pattern, latency_ms).1,
@@ -326,12 +331,20 @@ mod tests {
     fn the_second_missed_heartbeat_is_one_too_many_and_a_good_one_forgives_the_first() {
         let thresholds = Thresholds::default();
         let now = Instant::now();
-        let mut health = Health::default();
-        assert_eq!(health.beat(Some("no answer"), &thresholds, now), None);
-        assert_eq!(health.beat(None, &thresholds, now), None);
-        assert_eq!(health.beat(Some("no answer"), &thresholds, now), None);
-        let breach = health.beat(Some("no answer"), &thresholds, now).unwrap();
-        assert_eq!(breach.cause, Cause::MissedHeartbeats);
+        let mut health = AgentHealth::default();
+        assert_eq!(
+            health.record_heartbeat(Some("no answer"), &thresholds, now),
+            None
+        );
+        assert_eq!(health.record_heartbeat(None, &thresholds, now), None);
+        assert_eq!(
+            health.record_heartbeat(Some("no answer"), &thresholds, now),
+            None
+        );
+        let breach = health
+            .record_heartbeat(Some("no answer"), &thresholds, now)
+            .unwrap();
+        assert_eq!(breach.cause, QuarantineCause::MissedHeartbeats);
         assert!(breach.reason.contains("no answer"));
     }
 
@@ -342,19 +355,19 @@ mod tests {
         let close = |score: f64, expected: f64| {
             assert!((score - expected).abs() < 1e-9, "{score} is not {expected}");
         };
-        close(Health::default().view(&thresholds, now).score, 1.0);
+        close(AgentHealth::default().to_view(&thresholds, now).score, 1.0);
         // Half of the successes, half of the latency, and a sign of life 35 s ago: half of everything.
         let (mut health, _) = run(".x", 2500);
         health.last_sign = Some(now);
         close(
             health
-                .view(&thresholds, now + Duration::from_secs(35))
+                .to_view(&thresholds, now + Duration::from_secs(35))
                 .score,
             0.5,
         );
         close(
             health
-                .view(&thresholds, now + Duration::from_secs(600))
+                .to_view(&thresholds, now + Duration::from_secs(600))
                 .score,
             0.4,
         );
@@ -365,20 +378,28 @@ mod tests {
         let thresholds = Thresholds::default();
         for (observed, severity) in [
             (69.9, None),
-            (70.0, Some(Severity::Warning)),
-            (89.9, Some(Severity::Warning)),
-            (90.0, Some(Severity::Critical)),
-            (100.0, Some(Severity::Critical)),
+            (70.0, Some(AlertSeverity::Warning)),
+            (89.9, Some(AlertSeverity::Warning)),
+            (90.0, Some(AlertSeverity::Critical)),
+            (100.0, Some(AlertSeverity::Critical)),
         ] {
-            assert_eq!(thresholds.severity(observed, 100.0), severity, "{observed}");
+            assert_eq!(
+                thresholds.severity_of(observed, 100.0),
+                severity,
+                "{observed}"
+            );
         }
-        let mut health = Health::default();
+        let mut health = AgentHealth::default();
         let now = Instant::now();
-        assert!(health.may_warn("fuel", Severity::Warning, now));
-        assert!(!health.may_warn("fuel", Severity::Warning, now));
-        assert!(health.may_warn("fuel", Severity::Critical, now));
-        assert!(!health.may_warn("fuel", Severity::Warning, now));
-        assert!(health.may_warn("memory_bytes", Severity::Warning, now));
-        assert!(health.may_warn("fuel", Severity::Warning, now + Duration::from_secs(60)));
+        assert!(health.claim_warning("fuel", AlertSeverity::Warning, now));
+        assert!(!health.claim_warning("fuel", AlertSeverity::Warning, now));
+        assert!(health.claim_warning("fuel", AlertSeverity::Critical, now));
+        assert!(!health.claim_warning("fuel", AlertSeverity::Warning, now));
+        assert!(health.claim_warning("memory_bytes", AlertSeverity::Warning, now));
+        assert!(health.claim_warning(
+            "fuel",
+            AlertSeverity::Warning,
+            now + Duration::from_secs(60)
+        ));
     }
 }

@@ -16,7 +16,7 @@ mod allowance;
 mod capsule;
 mod fleet;
 mod health;
-mod hearts;
+mod heartbeats;
 mod probing;
 mod redis;
 
@@ -30,28 +30,30 @@ use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use crate::hrm::guards::Guards;
-use crate::hrm::{Hrm, HrmError, Instruction, OrderReceipt, announcement};
-use ark_model::control::{Alert, Order, Severity};
+use crate::hrm::{Hrm, HrmError, IssuedOrder, OrderReceipt, alert_message};
+use ark_model::control::{Alert, AlertSeverity, Order};
 use ark_model::ids::{Millis, Name, TraceId};
 use ark_model::meters::WatchdogMeters;
 use ark_runtime::{Agent, Engine, GraveyardSource, Limits, Pin, Probe};
 use ark_store::{Store, Unit};
 
 use self::fleet::Fleet;
-use self::probing::probe;
-use self::redis::RedisEye;
+use self::probing::probe_all_limits;
+use self::redis::RedisProbe;
 
-pub use allowance::{Allowance, Turns};
-pub use capsule::{Capsule, CapsuleError, Capsules, Listed, Retention, read as read_capsule};
-pub use fleet::{FleetConfig, FleetSeen};
-pub use health::{Breach, Health, HealthView, Observation, Thresholds};
-pub use redis::{RedisSeen, RedisWatch};
+pub use allowance::{ActionRateLimit, ConcurrencyLimit};
+pub use capsule::{
+    Capsule, CapsuleDirectory, CapsuleError, CapsuleFile, CapsuleRetention, read_capsule,
+};
+pub use fleet::{FleetConfig, FleetStatus};
+pub use health::{AgentHealth, Breach, HealthView, Observation, Thresholds};
+pub use redis::{RedisStatus, RedisWatchConfig};
 
 /// In whose name the watchdog gives orders.
-pub const WATCHDOG: &str = "watchdog";
+pub const WATCHDOG_ACTOR: &str = "watchdog";
 
 /// How often capsules are pruned.
-const PRUNE_EVERY: Duration = Duration::from_secs(60);
+const PRUNE_INTERVAL: Duration = Duration::from_secs(60);
 /// Over which time violations are counted.
 const VIOLATION_WINDOW: Duration = Duration::from_secs(60);
 
@@ -59,40 +61,40 @@ const VIOLATION_WINDOW: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 pub struct WatchdogConfig {
     /// How often each agent is asked for a heartbeat.
-    pub heartbeat: Duration,
+    pub heartbeat_interval: Duration,
     /// How long it may take to answer; its own deadline if that is shorter.
     pub heartbeat_deadline: Duration,
     /// How often the Graveyard's bytes are hashed anew and the violations looked at.
-    pub graveyard: Duration,
+    pub graveyard_interval: Duration,
     /// Decisions of a minute that break rules; more is an alert.
     pub violations_per_minute: u32,
     /// The Redis that is watched.
-    pub redis: Option<RedisWatch>,
+    pub redis: Option<RedisWatchConfig>,
     /// The fleet this host belongs to.
     pub fleet: Option<FleetConfig>,
     /// When an agent is stopped or warned about.
     pub thresholds: Thresholds,
     /// How many capsules are kept.
-    pub retention: Retention,
+    pub retention: CapsuleRetention,
 }
 
 impl Default for WatchdogConfig {
     fn default() -> Self {
         Self {
-            heartbeat: Duration::from_secs(5),
+            heartbeat_interval: Duration::from_secs(5),
             heartbeat_deadline: Duration::from_secs(1),
-            graveyard: Duration::from_secs(10),
+            graveyard_interval: Duration::from_secs(10),
             violations_per_minute: 10,
             redis: None,
             fleet: None,
             thresholds: Thresholds::default(),
-            retention: Retention::default(),
+            retention: CapsuleRetention::default(),
         }
     }
 }
 
 /// What the watchdog watches.
-pub struct Watched {
+pub struct WatchdogDeps {
     /// Where pin, beat, halt and quarantines stand.
     pub guards: Arc<Guards>,
     /// Where the Graveyard is from.
@@ -115,7 +117,7 @@ pub struct Watched {
 
 /// What an invocation used.
 #[derive(Debug, Clone, Copy)]
-pub struct Usage {
+pub struct ResourceUsage {
     /// Fuel.
     pub fuel: u64,
     /// The most memory held at one time, in bytes.
@@ -130,20 +132,20 @@ pub struct Watchdog {
 
 struct Inner {
     config: WatchdogConfig,
-    watched: Watched,
+    deps: WatchdogDeps,
     thresholds: ArcSwap<Thresholds>,
     agents: ArcSwap<Vec<Arc<Agent>>>,
-    health: ArcSwap<HashMap<Name, Arc<Mutex<Health>>>>,
-    capsules: Capsules,
-    redis: Mutex<Option<RedisSeen>>,
-    fleet: Mutex<Option<FleetSeen>>,
+    health: ArcSwap<HashMap<Name, Arc<Mutex<AgentHealth>>>>,
+    capsules: CapsuleDirectory,
+    redis: Mutex<Option<RedisStatus>>,
+    fleet: Mutex<Option<FleetStatus>>,
     /// As [`Health::may_warn`], for what concerns no agent.
-    host: Mutex<Health>,
+    host_warnings: Mutex<AgentHealth>,
     probes: Vec<Probe>,
     /// Quarantines whose order has not come to disk.
-    unrecorded: Mutex<BTreeMap<Name, Breach>>,
+    unrecorded_quarantines: Mutex<BTreeMap<Name, Breach>>,
     /// Held by the thread that records them.
-    recording: Mutex<()>,
+    recording_lock: Mutex<()>,
     halt_unrecorded: AtomicBool,
     threads: Mutex<Vec<(Sender<()>, JoinHandle<()>)>>,
 }
@@ -153,60 +155,64 @@ impl Watchdog {
     ///
     /// # Errors
     /// A thread cannot be started.
-    pub fn start(config: WatchdogConfig, mut watched: Watched) -> std::io::Result<Self> {
-        let probes = probe(&watched);
+    pub fn start(config: WatchdogConfig, mut watched: WatchdogDeps) -> std::io::Result<Self> {
+        let probes = probe_all_limits(&watched);
         let health: HashMap<_, _> = watched
             .agents
             .iter()
             .map(|agent| (agent.manifest().name.clone(), Arc::default()))
             .collect();
         let inner = Arc::new(Inner {
-            capsules: Capsules::in_data_dir(watched.store.dir(), config.retention.clone()),
+            capsules: CapsuleDirectory::in_data_dir(watched.store.dir(), config.retention.clone()),
             probes,
             thresholds: ArcSwap::from_pointee(config.thresholds.clone()),
             agents: ArcSwap::from_pointee(std::mem::take(&mut watched.agents)),
             health: ArcSwap::from_pointee(health),
             redis: Mutex::default(),
             fleet: Mutex::default(),
-            host: Mutex::default(),
-            unrecorded: Mutex::default(),
-            recording: Mutex::default(),
+            host_warnings: Mutex::default(),
+            unrecorded_quarantines: Mutex::default(),
+            recording_lock: Mutex::default(),
             halt_unrecorded: AtomicBool::new(false),
             threads: Mutex::default(),
             config,
-            watched,
+            deps: watched,
         });
-        if inner.probed() {
-            inner.beat();
+        if inner.limits_hold() {
+            inner.check_pin();
         }
         let mut violations = VecDeque::new();
         let mut pruned = Instant::now();
-        inner.repeat("ark-watchdog", inner.config.graveyard, move |inner| {
-            if inner.probed() {
-                inner.beat();
-            }
-            inner.look_at_violations(&mut violations);
-            inner.watched.hrm.expire_approvals();
-            if pruned.elapsed() >= PRUNE_EVERY {
-                pruned = Instant::now();
-                inner.capsules.prune();
-            }
-        })?;
-        inner.repeat("ark-heartbeat", inner.config.heartbeat, |inner| {
+        inner.spawn_loop(
+            "ark-watchdog",
+            inner.config.graveyard_interval,
+            move |inner| {
+                if inner.limits_hold() {
+                    inner.check_pin();
+                }
+                inner.check_violation_rate(&mut violations);
+                inner.deps.hrm.expire_approvals();
+                if pruned.elapsed() >= PRUNE_INTERVAL {
+                    pruned = Instant::now();
+                    inner.capsules.prune_capsules();
+                }
+            },
+        )?;
+        inner.spawn_loop("ark-heartbeat", inner.config.heartbeat_interval, |inner| {
             inner.take_heartbeats();
-            inner.record_orders();
+            inner.record_quarantines();
         })?;
         if let Some(watch) = inner.config.redis.clone() {
-            let mut eye = RedisEye::new(watch.clone());
-            inner.repeat("ark-redis", watch.interval, move |inner| {
-                inner.look_at_redis(&watch, eye.look());
+            let mut eye = RedisProbe::new(watch.clone());
+            inner.spawn_loop("ark-redis", watch.interval, move |inner| {
+                inner.check_redis(&watch, eye.check_status());
             })?;
         }
         if let Some(config) = inner.config.fleet.clone() {
             let mut fleet = Fleet::new(config);
-            *lock(&inner.fleet) = Some(fleet.take_place(&inner.watched));
-            inner.repeat("ark-fleet", fleet::INTERVAL, move |inner| {
-                let seen = fleet.exchange(&inner.watched);
+            *lock(&inner.fleet) = Some(fleet.join_fleet(&inner.deps));
+            inner.spawn_loop("ark-fleet", fleet::EXCHANGE_INTERVAL, move |inner| {
+                let seen = fleet.exchange_orders(&inner.deps);
                 *lock(&inner.fleet) = Some(seen);
             })?;
         }
@@ -226,17 +232,17 @@ impl Watchdog {
 
     /// Notes how an invocation went. If that was one failure too many, the agent is to be stopped ([`Watchdog::stop`]) before its next turn.
     #[must_use = "the agent is to be stopped"]
-    pub fn observe(
+    pub fn record_invocation(
         &self,
         agent: &Agent,
         seen: Observation,
-        usage: Option<Usage>,
+        usage: Option<ResourceUsage>,
     ) -> Option<Breach> {
         let inner = &self.inner;
         let name = &agent.manifest().name;
         let health = inner.health_of(name)?;
         let now = Instant::now();
-        let breach = lock(&health).note(seen, &inner.thresholds.load(), now);
+        let breach = lock(&health).record_invocation(seen, &inner.thresholds.load(), now);
         if let Some(usage) = usage {
             let limits = agent.limits();
             for (kind, observed, limit) in [
@@ -252,27 +258,31 @@ impl Watchdog {
                     limits.deadline.as_secs_f64() * 1e3,
                 ),
             ] {
-                inner.warn(name, kind, observed, limit);
+                inner.warn_about_agent(name, kind, observed, limit);
             }
         }
         breach
     }
 
     /// Puts an agent into quarantine. Blocks until that is on disk.
-    pub fn stop(&self, agent: &Name, breach: Breach) {
-        self.inner.quarantine(agent, breach);
+    pub fn quarantine_agent(&self, agent: &Name, breach: Breach) {
+        self.inner.order_quarantine(agent, breach);
     }
 
     /// Notes how an invocation of a version on trial went; the breach that it completes, if any.
-    pub fn breach(&self, health: &Mutex<Health>, seen: Observation) -> Option<Breach> {
-        lock(health).note(seen, &self.inner.thresholds.load(), Instant::now())
+    pub fn record_canary_invocation(
+        &self,
+        health: &Mutex<AgentHealth>,
+        seen: Observation,
+    ) -> Option<Breach> {
+        lock(health).record_invocation(seen, &self.inner.thresholds.load(), Instant::now())
     }
 
     /// Alerts that a version on trial was withdrawn.
-    pub fn alert_withdrawn(&self, agent: &Name, number: u64, breach: &Breach) {
-        self.inner.alert(Alert {
+    pub fn alert_canary_withdrawn(&self, agent: &Name, number: u64, breach: &Breach) {
+        self.inner.raise_alert(Alert {
             at_ms: Millis::now(),
-            severity: Severity::Critical,
+            severity: AlertSeverity::Critical,
             kind: "canary_withdrawn".to_owned(),
             agent: Some(agent.clone()),
             message: format!(
@@ -285,20 +295,21 @@ impl Watchdog {
     }
 
     /// Notes how many signals wait for an agent.
-    pub fn observe_queue(&self, agent: &Name, waiting: usize, most: usize) {
-        self.inner.warn(agent, "queue", waiting as f64, most as f64);
+    pub fn record_queue_length(&self, agent: &Name, waiting: usize, most: usize) {
+        self.inner
+            .warn_about_agent(agent, "queue", waiting as f64, most as f64);
     }
 
     /// Forgets how an agent has done: after a restore it starts anew.
-    pub fn forgive(&self, agent: &Name) {
+    pub fn reset_health(&self, agent: &Name) {
         if let Some(health) = self.inner.health_of(agent) {
-            *lock(&health) = Health::default();
+            *lock(&health) = AgentHealth::default();
         }
-        lock(&self.inner.unrecorded).remove(agent);
+        lock(&self.inner.unrecorded_quarantines).remove(agent);
     }
 
     /// Watches these agents from now on. What `changed` did under another version is forgotten. One caller at a time.
-    pub fn watch(&self, agents: Vec<Arc<Agent>>, changed: &Name) {
+    pub fn set_agents(&self, agents: Vec<Arc<Agent>>, changed: &Name) {
         let known = self.inner.health.load();
         let health: HashMap<_, _> = agents
             .iter()
@@ -315,20 +326,20 @@ impl Watchdog {
 
     /// How an agent does.
     #[must_use]
-    pub fn health(&self, agent: &Name) -> Option<HealthView> {
+    pub fn agent_health(&self, agent: &Name) -> Option<HealthView> {
         let health = self.inner.health_of(agent)?;
-        Some(lock(&health).view(&self.inner.thresholds.load(), Instant::now()))
+        Some(lock(&health).to_view(&self.inner.thresholds.load(), Instant::now()))
     }
 
     /// How far the orders of the fleet have come; `None`: this host is in none.
     #[must_use]
-    pub fn fleet(&self) -> Option<FleetSeen> {
+    pub fn fleet_status(&self) -> Option<FleetStatus> {
         lock(&self.inner.fleet).clone()
     }
 
     /// What the Redis looked like at the last look; `None`: none is watched, or not yet looked at.
     #[must_use]
-    pub fn redis(&self) -> Option<RedisSeen> {
+    pub fn redis_status(&self) -> Option<RedisStatus> {
         lock(&self.inner.redis).clone()
     }
 
@@ -340,13 +351,13 @@ impl Watchdog {
 
     /// Whether every limit held when it was probed. Until then nothing is approved.
     #[must_use]
-    pub fn probed(&self) -> bool {
-        self.inner.probed()
+    pub fn limits_hold(&self) -> bool {
+        self.inner.limits_hold()
     }
 
     /// Where capsules are kept.
     #[must_use]
-    pub fn capsules(&self) -> &Capsules {
+    pub fn capsules(&self) -> &CapsuleDirectory {
         &self.inner.capsules
     }
 
@@ -370,13 +381,13 @@ impl Watchdog {
     /// The operator's ceiling.
     #[must_use]
     pub fn ceiling(&self) -> &Limits {
-        &self.inner.watched.ceiling
+        &self.inner.deps.ceiling
     }
 }
 
 impl Inner {
     /// Runs `work` every `interval` on a thread of its own, until the watchdog is closed.
-    fn repeat(
+    fn spawn_loop(
         self: &Arc<Self>,
         name: &str,
         interval: Duration,
@@ -398,45 +409,47 @@ impl Inner {
         Ok(())
     }
 
-    fn health_of(&self, agent: &Name) -> Option<Arc<Mutex<Health>>> {
+    fn health_of(&self, agent: &Name) -> Option<Arc<Mutex<AgentHealth>>> {
         self.health.load().get(agent).cloned()
     }
 
-    fn probed(&self) -> bool {
+    fn limits_hold(&self) -> bool {
         self.probes.iter().all(|probe| probe.tripped)
     }
 
-    fn beat(&self) {
-        let watched = &self.watched;
+    fn check_pin(&self) {
+        let watched = &self.deps;
         let was_holding = watched.guards.pin_holds();
-        let broken = watched.pin.check(&watched.graveyard).err();
-        watched.guards.beat(Millis::now(), broken.is_none());
+        let broken = watched.pin.verify_source(&watched.graveyard).err();
+        watched
+            .guards
+            .record_heartbeat(Millis::now(), broken.is_none());
         let meters = &watched.meters;
         let checked = [&meters.pin_held, &meters.pin_broken];
-        checked[usize::from(broken.is_some())].one();
+        checked[usize::from(broken.is_some())].increment();
         let Some(error) = broken else {
             return;
         };
         tracing::error!(%error, "the Graveyard's pin is broken: everything is halted");
         if was_holding
-            || watched.guards.halt().is_none()
+            || watched.guards.current_halt().is_none()
             || self.halt_unrecorded.load(Ordering::Acquire)
         {
-            let done = self.order(Instruction {
-                from: None,
+            let done = self.execute_order(IssuedOrder {
+                origin_host: None,
                 idempotency: None,
                 trace_id: TraceId::fresh(),
                 order: Order::Halt,
                 reason: format!("the Graveyard's pin is broken: {error}"),
-                by: WATCHDOG.to_owned(),
+                by: WATCHDOG_ACTOR.to_owned(),
             });
             self.halt_unrecorded.store(done.is_err(), Ordering::Release);
         }
     }
 
-    fn look_at_violations(&self, seen: &mut VecDeque<(Instant, HashMap<Name, u32>)>) {
+    fn check_violation_rate(&self, seen: &mut VecDeque<(Instant, HashMap<Name, u32>)>) {
         let now = Instant::now();
-        seen.push_back((now, self.watched.hrm.take_violations()));
+        seen.push_back((now, self.deps.hrm.take_violations()));
         while seen
             .front()
             .is_some_and(|(at, _)| now.saturating_duration_since(*at) >= VIOLATION_WINDOW)
@@ -452,7 +465,7 @@ impl Inner {
         let Some(severity) = self
             .thresholds
             .load()
-            .severity(f64::from(total), f64::from(limit))
+            .severity_of(f64::from(total), f64::from(limit))
         else {
             return;
         };
@@ -462,10 +475,10 @@ impl Inner {
         });
         let message = format!("{total} decisions of the last minute break rules{worst}");
         let measured = Some((f64::from(total), f64::from(limit)));
-        self.warn_of_host("violation_rate", severity, message, measured);
+        self.warn_about_host("violation_rate", severity, message, measured);
     }
 
-    fn look_at_redis(&self, watch: &RedisWatch, seen: RedisSeen) {
+    fn check_redis(&self, watch: &RedisWatchConfig, seen: RedisStatus) {
         let thresholds = self.thresholds.load();
         let latency = seen.latency_ms.unwrap_or(f64::INFINITY);
         let depth = seen.depth.unwrap_or(0) as f64;
@@ -474,17 +487,17 @@ impl Inner {
             ("redis_depth", depth, watch.depth as f64),
         ];
         if let Some(problem) = &seen.problem {
-            self.warn_of_host(
+            self.warn_about_host(
                 "redis_unreachable",
-                Severity::Critical,
+                AlertSeverity::Critical,
                 problem.clone(),
                 None,
             );
         } else {
             for (kind, observed, limit) in findings {
-                if let Some(severity) = thresholds.severity(observed, limit) {
+                if let Some(severity) = thresholds.severity_of(observed, limit) {
                     let message = format!("{observed:.1} of {limit:.0} in {}", watch.queue);
-                    self.warn_of_host(kind, severity, message, Some((observed, limit)));
+                    self.warn_about_host(kind, severity, message, Some((observed, limit)));
                 }
             }
         }
@@ -492,17 +505,17 @@ impl Inner {
     }
 
     /// Warns of what concerns no agent, once a minute for the same thing.
-    fn warn_of_host(
+    fn warn_about_host(
         &self,
         kind: &'static str,
-        severity: Severity,
+        severity: AlertSeverity,
         message: String,
         measured: Option<(f64, f64)>,
     ) {
-        if !lock(&self.host).may_warn(kind, severity, Instant::now()) {
+        if !lock(&self.host_warnings).claim_warning(kind, severity, Instant::now()) {
             return;
         }
-        self.alert(Alert {
+        self.raise_alert(Alert {
             at_ms: Millis::now(),
             severity,
             kind: kind.to_owned(),
@@ -514,24 +527,24 @@ impl Inner {
     }
 
     /// Orders a quarantine. It is in force at once; if it cannot be recorded now, that is tried again.
-    fn quarantine(&self, agent: &Name, breach: Breach) {
-        if self.watched.guards.is_quarantined(agent) {
+    fn order_quarantine(&self, agent: &Name, breach: Breach) {
+        if self.deps.guards.is_quarantined(agent) {
             return;
         }
-        lock(&self.unrecorded).insert(agent.clone(), breach);
-        self.record_orders();
+        lock(&self.unrecorded_quarantines).insert(agent.clone(), breach);
+        self.record_quarantines();
     }
 
-    fn record_orders(&self) {
+    fn record_quarantines(&self) {
         // One thread at a time, or an order would be recorded twice.
-        let _turn = lock(&self.recording);
-        let due: Vec<(Name, Breach)> = lock(&self.unrecorded)
+        let _turn = lock(&self.recording_lock);
+        let due: Vec<(Name, Breach)> = lock(&self.unrecorded_quarantines)
             .iter()
             .map(|(agent, breach)| (agent.clone(), breach.clone()))
             .collect();
         for (agent, breach) in due {
-            let done = self.order(Instruction {
-                from: None,
+            let done = self.execute_order(IssuedOrder {
+                origin_host: None,
                 idempotency: None,
                 trace_id: TraceId::fresh(),
                 order: Order::Quarantine {
@@ -539,11 +552,11 @@ impl Inner {
                     cause: breach.cause,
                 },
                 reason: breach.reason,
-                by: WATCHDOG.to_owned(),
+                by: WATCHDOG_ACTOR.to_owned(),
             });
             match done {
                 Ok(_) => {
-                    lock(&self.unrecorded).remove(&agent);
+                    lock(&self.unrecorded_quarantines).remove(&agent);
                 }
                 Err(error) => {
                     tracing::error!(%agent, %error, "a quarantine is in force but not recorded; tried again");
@@ -552,9 +565,9 @@ impl Inner {
         }
     }
 
-    fn order(&self, instruction: Instruction) -> Result<OrderReceipt, HrmError> {
+    fn execute_order(&self, instruction: IssuedOrder) -> Result<OrderReceipt, HrmError> {
         let (reply, answer) = crossbeam_channel::bounded(1);
-        self.watched.hrm.instruct(
+        self.deps.hrm.carry_out_order(
             instruction,
             Box::new(move |result| {
                 let _ = reply.send(result);
@@ -564,15 +577,15 @@ impl Inner {
     }
 
     /// Warns when so much of a limit is used, once a minute for the same thing.
-    fn warn(&self, agent: &Name, kind: &'static str, observed: f64, limit: f64) {
-        let Some(severity) = self.thresholds.load().severity(observed, limit) else {
+    fn warn_about_agent(&self, agent: &Name, kind: &'static str, observed: f64, limit: f64) {
+        let Some(severity) = self.thresholds.load().severity_of(observed, limit) else {
             return;
         };
         let due = self
             .health_of(agent)
-            .is_some_and(|health| lock(&health).may_warn(kind, severity, Instant::now()));
+            .is_some_and(|health| lock(&health).claim_warning(kind, severity, Instant::now()));
         if due {
-            self.alert(Alert {
+            self.raise_alert(Alert {
                 at_ms: Millis::now(),
                 severity,
                 kind: format!("limit_{kind}"),
@@ -588,10 +601,10 @@ impl Inner {
     }
 
     /// Keeps an alert and announces it.
-    fn alert(&self, alert: Alert) {
+    fn raise_alert(&self, alert: Alert) {
         let mut unit = Unit::default();
-        if self.watched.hrm.announces() {
-            unit.outbox.push(announcement(&alert, TraceId::fresh()));
+        if self.deps.hrm.is_announcing() {
+            unit.outbox.push(alert_message(&alert, TraceId::fresh()));
         }
         let kind = alert.kind.clone();
         unit.alerts.push(alert);
@@ -600,7 +613,7 @@ impl Inner {
                 tracing::error!(%error, kind, "an alert could not be kept");
             }
         });
-        if let Err((error, _)) = self.watched.store.submit(unit, done) {
+        if let Err((error, _)) = self.deps.store.submit(unit, done) {
             tracing::error!(%error, "an alert could not be kept");
         }
     }

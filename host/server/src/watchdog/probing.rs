@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use ark_runtime::{Probe, probe_limits};
 
-use super::{Allowance, Turns, Watched};
+use super::{ActionRateLimit, ConcurrencyLimit, WatchdogDeps};
 
 /// Runs into every limit once: those of an invocation in a scratch instance, those of an agent over all its invocations here.
-pub(super) fn probe(watched: &Watched) -> Vec<Probe> {
+pub(super) fn probe_all_limits(watched: &WatchdogDeps) -> Vec<Probe> {
     let mut probes = match probe_limits(&watched.engine, &watched.ceiling) {
         Ok(probes) => probes,
         Err(error) => {
@@ -19,13 +19,13 @@ pub(super) fn probe(watched: &Watched) -> Vec<Probe> {
             }];
         }
     };
-    let mut turns = Turns::new(1);
-    let mut allowance = Allowance::new(1, Instant::now());
+    let mut turns = ConcurrencyLimit::new(1);
+    let mut allowance = ActionRateLimit::new(1, Instant::now());
     for (limit, tripped) in [
-        ("concurrency", turns.take() && !turns.take()),
+        ("concurrency", turns.try_acquire() && !turns.try_acquire()),
         (
             "actions_per_minute",
-            allowance.take(1, Instant::now()) && !allowance.take(1, Instant::now()),
+            allowance.try_acquire(1, Instant::now()) && !allowance.try_acquire(1, Instant::now()),
         ),
     ] {
         let detail = if tripped {

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 /// Which Redis, and what is too much.
 #[derive(Debug, Clone, PartialEq)]
-pub struct RedisWatch {
+pub struct RedisWatchConfig {
     /// Its address, e.g. `redis://127.0.0.1:6379/0`.
     pub url: String,
     /// The queue: a stream or a list.
@@ -22,12 +22,12 @@ pub struct RedisWatch {
     pub depth: u64,
 }
 
-impl RedisWatch {
+impl RedisWatchConfig {
     /// Of the Redis at this address, with the thresholds of the first design (DESIGN section 6).
     ///
     /// # Errors
     /// The address is malformed: in words.
-    pub fn at(url: &str, queue: &str) -> Result<Self, String> {
+    pub fn from_url(url: &str, queue: &str) -> Result<Self, String> {
         Client::open(url).map_err(|error| format!("{error}; give redis://HOST:PORT/DATABASE"))?;
         Ok(Self {
             url: url.to_owned(),
@@ -41,7 +41,7 @@ impl RedisWatch {
 
 /// What was seen at the last look.
 #[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
-pub struct RedisSeen {
+pub struct RedisStatus {
     /// How long a PING took, in milliseconds; `None`: it did not answer.
     pub latency_ms: Option<f64>,
     /// How much waits in the queue.
@@ -52,30 +52,30 @@ pub struct RedisSeen {
 }
 
 /// Looks at a Redis, over one connection as long as that holds.
-pub(super) struct RedisEye {
-    watch: RedisWatch,
+pub(super) struct RedisProbe {
+    config: RedisWatchConfig,
     connection: Option<Connection>,
 }
 
-impl RedisEye {
-    pub(super) const fn new(watch: RedisWatch) -> Self {
+impl RedisProbe {
+    pub(super) const fn new(watch: RedisWatchConfig) -> Self {
         Self {
-            watch,
+            config: watch,
             connection: None,
         }
     }
 
     /// One look. Blocks for the watch's interval at most, several times over.
-    pub(super) fn look(&mut self) -> RedisSeen {
-        match self.measure() {
-            Ok((latency, depth)) => RedisSeen {
+    pub(super) fn check_status(&mut self) -> RedisStatus {
+        match self.measure_queue() {
+            Ok((latency, depth)) => RedisStatus {
                 latency_ms: Some(latency.as_secs_f64() * 1e3),
                 depth: Some(depth),
                 problem: None,
             },
             Err(error) => {
                 self.connection = None;
-                RedisSeen {
+                RedisStatus {
                     latency_ms: None,
                     depth: None,
                     problem: Some(error.to_string()),
@@ -84,12 +84,12 @@ impl RedisEye {
         }
     }
 
-    fn measure(&mut self) -> redis::RedisResult<(Duration, u64)> {
+    fn measure_queue(&mut self) -> redis::RedisResult<(Duration, u64)> {
         if self.connection.is_none() {
-            let client = Client::open(self.watch.url.as_str())?;
-            let connection = client.get_connection_with_timeout(self.watch.interval)?;
-            connection.set_read_timeout(Some(self.watch.interval))?;
-            connection.set_write_timeout(Some(self.watch.interval))?;
+            let client = Client::open(self.config.url.as_str())?;
+            let connection = client.get_connection_with_timeout(self.config.interval)?;
+            connection.set_read_timeout(Some(self.config.interval))?;
+            connection.set_write_timeout(Some(self.config.interval))?;
             self.connection = Some(connection);
         }
         let Some(connection) = &mut self.connection else {
@@ -99,7 +99,7 @@ impl RedisEye {
         redis::cmd("PING").query::<String>(connection)?;
         let latency = asked.elapsed();
         let kind: String = redis::cmd("TYPE")
-            .arg(&self.watch.queue)
+            .arg(&self.config.queue)
             .query(connection)?;
         let length = match kind.as_str() {
             "stream" => "XLEN",
@@ -115,7 +115,7 @@ impl RedisEye {
             }
         };
         let depth = redis::cmd(length)
-            .arg(&self.watch.queue)
+            .arg(&self.config.queue)
             .query(connection)?;
         Ok((latency, depth))
     }

@@ -12,8 +12,9 @@ use super::support::{ENGINE, guests, heartbeat, invoke, signal};
 /// Loads bytes as the agent that a manifest of the hostile guests describes, with the digest made to fit.
 fn load(name: &str, bytes: &[u8]) -> Result<Agent, LoadError> {
     let manifest = guests("guests-hostile").join(name).with_extension("toml");
-    let mut manifest = Manifest::read(&manifest).expect("a manifest; run `cargo xtask guests`");
-    manifest.sha256 = Digest::of(bytes);
+    let mut manifest =
+        Manifest::read_file(&manifest).expect("a manifest; run `cargo xtask guests`");
+    manifest.sha256 = Digest::hash_bytes(bytes);
     Agent::load(&ENGINE, bytes, manifest, &Limits::default())
 }
 
@@ -147,7 +148,7 @@ fn a_flipped_bit_is_refused_or_harmless() {
     assert!(refusals > whole.len() / 20, "{refusals}");
     // Unless its manifest vouches for the very bytes, nothing of it is looked at.
     let manifest = guests("guests-hostile").join("erring-heart.toml");
-    let manifest = Manifest::read(&manifest).expect("a manifest");
+    let manifest = Manifest::read_file(&manifest).expect("a manifest");
     let mut flipped = whole;
     flipped[100] ^= 1;
     let refused = Agent::load(&ENGINE, &flipped, manifest, &Limits::default());

@@ -36,7 +36,7 @@ pub static KYLE: LazyLock<Agent> = LazyLock::new(|| load("guests", "kyle"));
 fn load(set: &str, name: &str) -> Agent {
     let path = guests(set).join(name).with_extension("toml");
     let hint = "run `cargo xtask guests` first";
-    let mut manifest = Manifest::read(&path).expect(hint);
+    let mut manifest = Manifest::read_file(&path).expect(hint);
     // Which limit ends a guest is what is tested, and not how fast a machine is that runs other tests too.
     manifest.limits.deadline_ms = Some(5000);
     let bytes = std::fs::read(path.with_file_name(&manifest.component)).expect(hint);
@@ -67,7 +67,7 @@ pub fn invoke(agent: &Agent, signal: &Signal) -> InvocationReport {
 }
 
 pub fn heartbeat(agent: &Agent) -> Result<(), InvocationFailure> {
-    agent.heartbeat(Arc::new(Nothing), Instant::now() + Duration::from_secs(1))
+    agent.check_heartbeat(Arc::new(Nothing), Instant::now() + Duration::from_secs(1))
 }
 
 /// Resident memory of this process.
@@ -103,7 +103,7 @@ impl Services for Nothing {
         Ok(None)
     }
 
-    fn check(&self, _: Action) -> Result<Preview, ServiceError> {
+    fn check_action(&self, _: Action) -> Result<Preview, ServiceError> {
         Err(ServiceError("not in this test".to_owned()))
     }
 }

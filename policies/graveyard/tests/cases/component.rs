@@ -18,7 +18,7 @@ static PINNED: LazyLock<Policy> = LazyLock::new(|| {
 
 /// Asks the component, and compares with what the source said.
 pub fn compare(action: &sdk::Action, facts: &sdk::Facts, source: &sdk::Verdict) {
-    let mut instance = PINNED.instance().expect("an instance");
+    let mut instance = PINNED.new_instance().expect("an instance");
     let component = match instance.evaluate(None, &host_action(action), &host_facts(facts)) {
         Ok(verdict) => verdict,
         // The host takes no verdict that shows a number which is none. Such a verdict must be about such a number.
@@ -55,10 +55,10 @@ fn told(answer: &verdict::RuleAnswer) -> String {
 
 fn host_answer(answer: &sdk::RuleAnswer) -> verdict::RuleAnswer {
     let value = |value: &sdk::Value| match value {
-        sdk::Value::None => verdict::Value::None,
-        sdk::Value::Flag(flag) => verdict::Value::Flag(*flag),
-        sdk::Value::Number(number) => verdict::Value::Number(*number),
-        sdk::Value::Text(text) => verdict::Value::Text(text.clone()),
+        sdk::Value::None => verdict::ObservedValue::None,
+        sdk::Value::Flag(flag) => verdict::ObservedValue::Flag(*flag),
+        sdk::Value::Number(number) => verdict::ObservedValue::Number(*number),
+        sdk::Value::Text(text) => verdict::ObservedValue::Text(text.clone()),
     };
     verdict::RuleAnswer {
         rule: answer.rule,
@@ -81,9 +81,9 @@ fn host_facts(facts: &sdk::Facts) -> facts::Facts {
         agent: facts.agent.clone(),
         now_ms: facts.now_ms,
         approval: match facts.approval {
-            sdk::Approval::None => facts::Approval::None,
-            sdk::Approval::Operator => facts::Approval::Operator,
-            sdk::Approval::Human => facts::Approval::Human,
+            sdk::Approval::None => facts::ApprovalFact::None,
+            sdk::Approval::Operator => facts::ApprovalFact::Operator,
+            sdk::Approval::Human => facts::ApprovalFact::Human,
         },
         halt_active: facts.halt_active,
         audit_writable: facts.audit_writable,

@@ -139,7 +139,10 @@ pub(super) fn mode() -> (&'static str, Value) {
 
 pub(super) fn place() -> (&'static str, Value) {
     let what = "Its place among the others: lower ones are asked first, equal ones by name.";
-    ("order", whole(what, 0, u64::from(crate::policies::LAST)))
+    (
+        "order",
+        whole(what, 0, u64::from(crate::policies::LAST_PLACE)),
+    )
 }
 
 /// A change of a policy that changes this at least. Settings can be taken away: `null` is one.

@@ -14,44 +14,44 @@ use ark_model::decision::Decision;
 use ark_model::ids::{DecisionId, Digest, Millis, Name, TraceId};
 use ark_store::{Approval, ApprovalChange, ApprovalStatus, AuditEntry, AuditKind, Store, Unit};
 
-use super::super::handle::{Approved, Redacted, Reply, identity_of};
-use super::super::metering::Moments;
-use super::super::proposal::{HrmError, Proposal, Resolution, ResolutionReceipt, Resolved};
+use super::super::handle::{ApprovedAction, RedactedProposal, Reply, action_identity};
+use super::super::metering::DecisionTimes;
+use super::super::proposal::{HrmError, Proposal, Resolution, ResolutionAnswer, ResolutionReceipt};
 use super::super::redaction::Findings;
-use super::{Arbiter, action_of, facts_of};
+use super::{Arbiter, parse_recorded_action, parse_recorded_facts};
 
 /// Who settles what has expired.
-const EXPIRED_BY: &str = "ark";
+const EXPIRY_ACTOR: &str = "ark";
 
 /// Which actions wait. A cache of the approvals' table, in step with it.
 #[derive(Default)]
-pub(super) struct Held {
-    open: BTreeMap<DecisionId, Waiting>,
+pub(super) struct HeldActions {
+    open: BTreeMap<DecisionId, HeldAction>,
     expiries: BTreeSet<(Millis, DecisionId)>,
     counts: HashMap<Name, usize>,
 }
 
 /// What must be known of an action that waits.
 #[derive(Clone)]
-struct Waiting {
+struct HeldAction {
     agent: Name,
     submitter: String,
     trace_id: TraceId,
     action_type: String,
     identity: Digest,
-    subject: Option<Digest>,
-    earlier: Vec<String>,
+    subject_digest: Option<Digest>,
+    earlier_approvers: Vec<String>,
     expires_at: Millis,
 }
 
-impl Held {
-    pub(super) fn load(store: &Store) -> Result<Self, HrmError> {
+impl HeldActions {
+    pub(super) fn load_open(store: &Store) -> Result<Self, HrmError> {
         let mut held = Self::default();
         let open = store
             .open_approvals()
             .map_err(|error| HrmError::NotRecorded(error.to_string()))?;
         for approval in open {
-            held.add(&approval);
+            held.insert_approval(&approval);
         }
         Ok(held)
     }
@@ -62,15 +62,15 @@ impl Held {
         self.open.len() < places && own < (places / 10).max(1)
     }
 
-    fn add(&mut self, approval: &Approval) {
-        let waiting = Waiting {
+    fn insert_approval(&mut self, approval: &Approval) {
+        let waiting = HeldAction {
             agent: approval.agent.clone(),
             submitter: approval.submitter.clone(),
             trace_id: approval.trace_id,
             action_type: approval.action_type.clone(),
             identity: approval.action_hash,
-            subject: approval.subject_hash,
-            earlier: approval.earlier.clone(),
+            subject_digest: approval.subject_hash,
+            earlier_approvers: approval.earlier.clone(),
             expires_at: approval.expires_at_ms,
         };
         *self.counts.entry(approval.agent.clone()).or_default() += 1;
@@ -78,7 +78,7 @@ impl Held {
         self.open.insert(approval.id, waiting);
     }
 
-    fn remove(&mut self, id: DecisionId) -> Option<Waiting> {
+    fn remove_action(&mut self, id: DecisionId) -> Option<HeldAction> {
         let waiting = self.open.remove(&id)?;
         self.expiries.remove(&(waiting.expires_at, id));
         if let Some(count) = self.counts.get_mut(&waiting.agent) {
@@ -93,17 +93,22 @@ impl Held {
 
 impl Arbiter {
     /// Lets a held action wait for an approval.
-    pub(super) fn hold(&mut self, decision: &Decision, redacted: &Redacted, unit: &mut Unit) {
+    pub(super) fn hold_action(
+        &mut self,
+        decision: &Decision,
+        redacted: &RedactedProposal,
+        unit: &mut Unit,
+    ) {
         let ttl = u64::try_from(self.config.approval_ttl.as_millis()).unwrap_or(u64::MAX);
         let mut earlier = Vec::new();
-        if let Some(approved) = &redacted.approved {
-            earlier.clone_from(&approved.earlier);
+        if let Some(approved) = &redacted.approval {
+            earlier.clone_from(&approved.earlier_approvers);
             earlier.push(approved.by.clone());
         }
         let subject = redacted
             .data_subject
             .as_deref()
-            .map(|subject| Digest::of(subject.as_bytes()));
+            .map(|subject| Digest::hash_bytes(subject.as_bytes()));
         let approval = Approval {
             id: decision.id,
             agent: decision.agent.clone(),
@@ -112,9 +117,9 @@ impl Arbiter {
             action_type: decision.action.action_type.clone(),
             action_hash: redacted.identity,
             subject_hash: subject.or(redacted
-                .approved
+                .approval
                 .as_ref()
-                .and_then(|approved| approved.subject)),
+                .and_then(|approved| approved.subject_digest)),
             earlier,
             reasons: decision.reasons(),
             status: ApprovalStatus::Open,
@@ -125,18 +130,18 @@ impl Arbiter {
             comment: None,
             decision_id: None,
         };
-        self.held.add(&approval);
+        self.held_actions.insert_approval(&approval);
         unit.approvals
             .push(ApprovalChange::Open(Box::new(approval)));
     }
 
     /// Settles what nobody approved in time.
-    pub(super) fn expire(&mut self, now: Millis) {
+    pub(super) fn expire_approvals(&mut self, now: Millis) {
         let mut unit = Unit {
             chained: true,
             ..Unit::default()
         };
-        self.expire_into(now, &mut unit);
+        self.stage_expiries(now, &mut unit);
         if unit.approvals.is_empty() {
             return;
         }
@@ -145,26 +150,26 @@ impl Arbiter {
             Ok(()) => tracing::info!(expired, "approvals expired"),
             Err(error) => tracing::error!(%error, "the expiry of approvals could not be recorded"),
         });
-        self.submit(unit, reply, |_| ());
+        self.submit_unit(unit, reply, |_| ());
     }
 
-    fn expire_into(&mut self, now: Millis, unit: &mut Unit) {
-        while let Some((expires, id)) = self.held.expiries.first().copied() {
+    fn stage_expiries(&mut self, now: Millis, unit: &mut Unit) {
+        while let Some((expires, id)) = self.held_actions.expiries.first().copied() {
             if expires > now {
                 break;
             }
-            let Some(waiting) = self.held.remove(id) else {
-                self.held.expiries.remove(&(expires, id));
+            let Some(waiting) = self.held_actions.remove_action(id) else {
+                self.held_actions.expiries.remove(&(expires, id));
                 continue;
             };
             let resolution = Resolution {
                 id,
                 approve: false,
-                by: EXPIRED_BY.to_owned(),
+                by: EXPIRY_ACTOR.to_owned(),
                 comment: "nobody approved it in time".to_owned(),
                 idempotency: None,
             };
-            settle(
+            stage_resolution(
                 unit,
                 &waiting,
                 &resolution,
@@ -176,60 +181,67 @@ impl Arbiter {
     }
 
     /// Approves or rejects.
-    pub(super) fn resolve(&mut self, resolution: Resolution, reply: Reply<Resolved>) {
+    pub(super) fn resolve_approval(
+        &mut self,
+        resolution: Resolution,
+        reply: Reply<ResolutionAnswer>,
+    ) {
         let scope = format!("approval:{}", resolution.by);
         let seen = |answer: &str| {
-            super::kept(answer).map(|receipt| Resolved {
+            super::parse_stored_answer(answer).map(|receipt| ResolutionAnswer {
                 receipt,
                 decision: None,
                 replayed: true,
             })
         };
-        let Some(reply) = self.first(&scope, resolution.idempotency.as_ref(), reply, seen) else {
+        let Some(reply) =
+            self.check_idempotency(&scope, resolution.idempotency.as_ref(), reply, seen)
+        else {
             return;
         };
         let now = Millis::now();
-        self.expire(now);
-        let Some(waiting) = self.held.open.get(&resolution.id).cloned() else {
+        self.expire_approvals(now);
+        let Some(waiting) = self.held_actions.open.get(&resolution.id).cloned() else {
             let (store, id) = (self.store.clone(), resolution.id);
             // What settled it may still be on its way to the disk: behind it the answer is known.
             return self
                 .store
-                .barrier(Box::new(move || reply(Err(settled(&store, id)))));
+                .call_after_pending(Box::new(move || reply(Err(resolution_error(&store, id)))));
         };
-        if let Err(error) = self.may_settle(&resolution, &waiting) {
+        if let Err(error) = self.check_resolver(&resolution, &waiting) {
             return reply(Err(error));
         }
         let mut unit = Unit {
-            ledger: self.ledger.advance(now),
+            ledger: self.ledger.advance_to(now),
             chained: true,
             ..Unit::default()
         };
         let again = if resolution.approve {
-            match self.again(&resolution, &waiting) {
+            match self.load_held_action(&resolution, &waiting) {
                 Ok(again) => Some(again),
                 Err(error) => return reply(Err(error)),
             }
         } else {
             None
         };
-        self.held.remove(resolution.id);
+        self.held_actions.remove_action(resolution.id);
         let status = if resolution.approve {
             ApprovalStatus::Approved
         } else {
             ApprovalStatus::Rejected
         };
         let taken = Instant::now();
-        let decision = match again.map(|again| self.take(&again, now, &mut unit)) {
+        let decision = match again.map(|again| self.decide_and_stage(&again, now, &mut unit)) {
             None => None,
             Some(Ok(decision)) => Some(Arc::new(decision)),
             Some(Err(error)) => {
-                self.stale.store(true, std::sync::atomic::Ordering::Release);
+                self.ledger_is_stale
+                    .store(true, std::sync::atomic::Ordering::Release);
                 return reply(Err(error));
             }
         };
         let decided = decision.as_ref().map(|decision| decision.id);
-        settle(&mut unit, &waiting, &resolution, status, decided, now);
+        stage_resolution(&mut unit, &waiting, &resolution, status, decided, now);
         let receipt = ResolutionReceipt {
             id: resolution.id,
             status,
@@ -239,17 +251,17 @@ impl Arbiter {
         };
         if let Some(key) = resolution.idempotency {
             let answer = serde_json::to_string(&receipt).unwrap_or_default();
-            self.remember(&scope, key, answer, &mut unit);
+            self.stage_answer(&scope, key, answer, &mut unit);
         }
-        let moments = Moments {
+        let moments = DecisionTimes {
             accepted: taken,
-            taken,
+            judging_started: taken,
             submitted: Instant::now(),
         };
-        let durable = self.durable(moments, None);
-        self.submit(unit, reply, move |_| {
+        let durable = self.meter_on_commit(moments, None);
+        self.submit_unit(unit, reply, move |_| {
             durable(decision.as_slice());
-            Resolved {
+            ResolutionAnswer {
                 receipt,
                 decision,
                 replayed: false,
@@ -258,7 +270,11 @@ impl Arbiter {
     }
 
     /// Whether this person may settle it, now.
-    fn may_settle(&self, resolution: &Resolution, waiting: &Waiting) -> Result<(), HrmError> {
+    fn check_resolver(
+        &self,
+        resolution: &Resolution,
+        waiting: &HeldAction,
+    ) -> Result<(), HrmError> {
         let Resolution {
             id, approve, by, ..
         } = resolution;
@@ -266,7 +282,7 @@ impl Arbiter {
             return Ok(());
         }
         let own = *by == waiting.submitter || by == waiting.agent.as_str();
-        if own || waiting.earlier.contains(by) {
+        if own || waiting.earlier_approvers.contains(by) {
             return Err(HrmError::NotIndependent {
                 id: *id,
                 by: by.clone(),
@@ -279,7 +295,11 @@ impl Arbiter {
     }
 
     /// The held action as it was judged, to be judged again.
-    fn again(&self, resolution: &Resolution, waiting: &Waiting) -> Result<Redacted, HrmError> {
+    fn load_held_action(
+        &self,
+        resolution: &Resolution,
+        waiting: &HeldAction,
+    ) -> Result<RedactedProposal, HrmError> {
         let unreadable = |error: &dyn std::fmt::Display| HrmError::NotRecorded(error.to_string());
         let row = self
             .store
@@ -287,20 +307,20 @@ impl Arbiter {
             .map_err(|error| unreadable(&error))?
             .filter(|row| row.kind == AuditKind::Decision)
             .ok_or(HrmError::UnknownApproval(resolution.id))?;
-        let action = action_of(&row.body).map_err(|error| unreadable(&error))?;
+        let action = parse_recorded_action(&row.body).map_err(|error| unreadable(&error))?;
         let canonical = serde_json::to_vec(&action).map_err(|error| unreadable(&error))?;
-        if identity_of(&waiting.agent, &canonical) != waiting.identity {
+        if action_identity(&waiting.agent, &canonical) != waiting.identity {
             return Err(unreadable(
                 &"the recorded action is not the one that was held",
             ));
         }
-        let facts = facts_of(&row.body)
+        let facts = parse_recorded_facts(&row.body)
             .ok_or_else(|| unreadable(&"the record of the held action has no facts"))?;
         let data_subject = match &action.parameters {
             Parameters::Data(data) => data.subject.clone(),
             _ => None,
         };
-        Ok(Redacted {
+        Ok(RedactedProposal {
             proposal: Proposal {
                 agent: waiting.agent.clone(),
                 submitter: waiting.submitter.clone(),
@@ -318,23 +338,23 @@ impl Arbiter {
             data_subject,
             identity: waiting.identity,
             refusal: None,
-            approved: Some(Approved {
-                held: resolution.id,
+            approval: Some(ApprovedAction {
+                held_id: resolution.id,
                 held_at: row.at,
                 by: resolution.by.clone(),
-                earlier: waiting.earlier.clone(),
-                subject: waiting.subject,
+                earlier_approvers: waiting.earlier_approvers.clone(),
+                subject_digest: waiting.subject_digest,
             }),
-            accepted: Instant::now(),
-            place: None,
+            accepted_at: Instant::now(),
+            queue_place: None,
         })
     }
 }
 
 /// Why an approval that does not wait cannot be settled.
-fn settled(store: &Store, id: DecisionId) -> HrmError {
+fn resolution_error(store: &Store, id: DecisionId) -> HrmError {
     match store.approval(id) {
-        Ok(Some(row)) => HrmError::ApprovalSettled {
+        Ok(Some(row)) => HrmError::ApprovalAlreadyResolved {
             id,
             status: row.status.as_str(),
             by: row.settled_by,
@@ -344,9 +364,9 @@ fn settled(store: &Store, id: DecisionId) -> HrmError {
     }
 }
 
-fn settle(
+fn stage_resolution(
     unit: &mut Unit,
-    waiting: &Waiting,
+    waiting: &HeldAction,
     resolution: &Resolution,
     status: ApprovalStatus,
     decision_id: Option<DecisionId>,
@@ -355,7 +375,7 @@ fn settle(
     let Resolution {
         id, by, comment, ..
     } = resolution;
-    unit.approvals.push(ApprovalChange::Settle {
+    unit.approvals.push(ApprovalChange::Resolve {
         id: *id,
         status,
         by: by.clone(),

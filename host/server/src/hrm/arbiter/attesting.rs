@@ -6,25 +6,30 @@ use ark_model::ids::{DecisionId, Millis};
 use ark_store::{AccountChange, AuditEntry, AuditKind, ListChange, Unit};
 
 use super::super::handle::Reply;
-use super::super::proposal::{Attestation, AttestationReceipt, Attested, HrmError};
+use super::super::proposal::{Attestation, AttestationReceipt, AttestedFact, HrmError};
 use super::Arbiter;
 
 impl Arbiter {
     /// Takes an attestation in: it is a fact for everything judged from here on.
-    pub(super) fn attest(&mut self, attestation: Attestation, reply: Reply<AttestationReceipt>) {
+    pub(super) fn record_attestation(
+        &mut self,
+        attestation: Attestation,
+        reply: Reply<AttestationReceipt>,
+    ) {
         let scope = format!("attest:{}", attestation.by);
         let key = attestation.idempotency.as_ref();
-        let Some(reply) = self.first(&scope, key, reply, super::kept) else {
+        let Some(reply) = self.check_idempotency(&scope, key, reply, super::parse_stored_answer)
+        else {
             return;
         };
         let now = Millis::now();
         let mut unit = Unit {
-            ledger: self.ledger.advance(now),
+            ledger: self.ledger.advance_to(now),
             chained: true,
             ..Unit::default()
         };
         let Attestation {
-            what,
+            fact: what,
             trace_id,
             by,
             reason,
@@ -39,14 +44,14 @@ impl Arbiter {
             at: now,
         };
         let (name, mut body) = match what {
-            Attested::Configured(entries) => {
-                self.ledger.configure(entries.clone());
+            AttestedFact::ConfiguredLists(entries) => {
+                self.ledger.set_configured_lists(entries.clone());
                 let body = json!({"entries": entries.len()});
                 unit.configured_lists = Some(entries);
                 ("lists.configure", body)
             }
-            Attested::List { list, key, entry } => {
-                self.ledger.attest(list, &key, entry.clone());
+            AttestedFact::List { list, key, entry } => {
+                self.ledger.set_attested_entry(list, &key, entry.clone());
                 let name = if entry.is_some() {
                     "list.put"
                 } else {
@@ -63,18 +68,18 @@ impl Arbiter {
                 });
                 (name, body)
             }
-            Attested::Capital(amount) => {
+            AttestedFact::Capital(amount) => {
                 self.ledger.set_capital(amount);
                 account.capital = Some(amount);
                 unit.account.push(account);
                 ("account.capital", json!({"amount": amount}))
             }
-            Attested::Result(amount) => {
+            AttestedFact::Result(amount) => {
                 let Some(capital) = self.ledger.capital() else {
-                    return reply(Err(HrmError::NoCapital));
+                    return reply(Err(HrmError::UnknownCapital));
                 };
                 let fraction = amount / capital;
-                unit.ledger.push(self.ledger.realise_now(fraction, now));
+                unit.ledger.push(self.ledger.record_result(fraction, now));
                 account.realised = Some(amount);
                 account.fraction = Some(fraction);
                 unit.account.push(account);
@@ -102,8 +107,8 @@ impl Arbiter {
         };
         if let Some(key) = idempotency {
             let answer = serde_json::to_string(&receipt).unwrap_or_default();
-            self.remember(&scope, key, answer, &mut unit);
+            self.stage_answer(&scope, key, answer, &mut unit);
         }
-        self.submit(unit, reply, move |_| receipt);
+        self.submit_unit(unit, reply, move |_| receipt);
     }
 }

@@ -12,26 +12,31 @@ use ark_store::{
 use super::super::handle::Reply;
 use super::super::ledger::Fill;
 use super::super::proposal::{ExecutionReceipt, ExecutionReport, HrmError, IdempotencyKey};
-use super::{Arbiter, action_of, facts_of};
+use super::{Arbiter, parse_recorded_action, parse_recorded_facts};
 
 impl Arbiter {
-    pub(super) fn execution(&mut self, report: &ExecutionReport, reply: Reply<ExecutionReceipt>) {
+    pub(super) fn record_execution(
+        &mut self,
+        report: &ExecutionReport,
+        reply: Reply<ExecutionReceipt>,
+    ) {
         let now = Millis::now();
         let mut unit = Unit {
-            ledger: self.ledger.advance(now),
+            ledger: self.ledger.advance_to(now),
             chained: true,
             ..Unit::default()
         };
-        match self.book(report, now, &mut unit) {
+        match self.stage_execution(report, now, &mut unit) {
             Ok(receipt) if receipt.duplicate => {
-                self.store.barrier(Box::new(move || reply(Ok(receipt))));
+                self.store
+                    .call_after_pending(Box::new(move || reply(Ok(receipt))));
             }
-            Ok(receipt) => self.submit(unit, reply, move |_| receipt),
+            Ok(receipt) => self.submit_unit(unit, reply, move |_| receipt),
             Err(error) => reply(Err(error)),
         }
     }
 
-    fn book(
+    fn stage_execution(
         &mut self,
         report: &ExecutionReport,
         now: Millis,
@@ -51,7 +56,7 @@ impl Arbiter {
         let key = IdempotencyKey {
             key: report.execution_id.clone(),
             // The same report from another sender is the same report.
-            request: Digest::of(
+            request_digest: Digest::hash_bytes(
                 format!(
                     "{:?}",
                     ExecutionReport {
@@ -62,8 +67,8 @@ impl Arbiter {
                 .as_bytes(),
             ),
         };
-        match self.seen(SCOPE, &key)? {
-            Some((request, _)) if request != key.request => return Err(HrmError::KeyReused),
+        match self.find_answer(SCOPE, &key)? {
+            Some((request, _)) if request != key.request_digest => return Err(HrmError::KeyReused),
             Some(_) => {
                 return Ok(ExecutionReceipt {
                     duplicate: true,
@@ -76,7 +81,7 @@ impl Arbiter {
             let outcome = decided.outcome.map_or("no decision", Outcome::as_str);
             return Err(HrmError::NotExecutable(format!("its outcome is {outcome}")));
         }
-        let action = action_of(&decided.body).map_err(|error| unreadable(&error))?;
+        let action = parse_recorded_action(&decided.body).map_err(|error| unreadable(&error))?;
         let fill = Fill {
             status: report.status,
             filled: report.filled,
@@ -87,7 +92,7 @@ impl Arbiter {
             Parameters::Trade(trade) => {
                 let position = self
                     .ledger
-                    .position(report.decision_id)
+                    .get_position(report.decision_id)
                     .cloned()
                     .unwrap_or_else(|| Position {
                         decision_id: report.decision_id,
@@ -135,7 +140,7 @@ impl Arbiter {
             "at_ms": now,
         });
         let id = DecisionId::fresh();
-        self.remember(SCOPE, key, id.to_string(), unit);
+        self.stage_answer(SCOPE, key, id.to_string(), unit);
         let mut body = payload.clone();
         if let Some(by) = &report.by {
             body["by"] = serde_json::json!(by);
@@ -150,9 +155,9 @@ impl Arbiter {
             at: now,
             body: body.to_string(),
         });
-        if self.announce.load(Ordering::Acquire) {
-            let causal_depth =
-                facts_of(&decided.body).map_or(1, |facts| facts.causal_depth.saturating_add(1));
+        if self.announcing.load(Ordering::Acquire) {
+            let causal_depth = parse_recorded_facts(&decided.body)
+                .map_or(1, |facts| facts.causal_depth.saturating_add(1));
             unit.outbox.push(OutboxMessage {
                 topic: "ark.execution".to_owned(),
                 to: None,

@@ -5,29 +5,37 @@ use std::collections::{HashMap, VecDeque};
 use ark_model::ids::Digest;
 
 #[derive(Default)]
-pub(super) struct SeenKeys {
-    seen: HashMap<(String, String), (Digest, String)>,
-    order: VecDeque<(String, String)>,
+pub(super) struct RecentKeys {
+    answers: HashMap<(String, String), (Digest, String)>,
+    oldest_first: VecDeque<(String, String)>,
 }
 
-impl SeenKeys {
-    const MOST: usize = 65_536;
+impl RecentKeys {
+    const CAPACITY: usize = 65_536;
 
-    pub(super) fn get(&self, scope: &str, key: &str) -> Option<(Digest, String)> {
-        if self.seen.is_empty() {
+    pub(super) fn get_answer(&self, scope: &str, key: &str) -> Option<(Digest, String)> {
+        if self.answers.is_empty() {
             return None;
         }
-        self.seen.get(&(scope.to_owned(), key.to_owned())).cloned()
+        self.answers
+            .get(&(scope.to_owned(), key.to_owned()))
+            .cloned()
     }
 
-    pub(super) fn insert(&mut self, scope: &str, key: &str, request: Digest, answer: String) {
-        if self.order.len() >= Self::MOST
-            && let Some(oldest) = self.order.pop_front()
+    pub(super) fn insert_answer(
+        &mut self,
+        scope: &str,
+        key: &str,
+        request: Digest,
+        answer: String,
+    ) {
+        if self.oldest_first.len() >= Self::CAPACITY
+            && let Some(oldest) = self.oldest_first.pop_front()
         {
-            self.seen.remove(&oldest);
+            self.answers.remove(&oldest);
         }
         let key = (scope.to_owned(), key.to_owned());
-        self.order.push_back(key.clone());
-        self.seen.insert(key, (request, answer));
+        self.oldest_first.push_back(key.clone());
+        self.answers.insert(key, (request, answer));
     }
 }

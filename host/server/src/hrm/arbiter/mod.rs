@@ -22,43 +22,43 @@ use crossbeam_channel::Receiver;
 
 use ark_model::action::{Action, Family, Parameters};
 use ark_model::decision::{ApprovalGiven, Decision, Outcome};
-use ark_model::facts::{Approval, Facts};
+use ark_model::facts::{ApprovalFact, Facts};
 use ark_model::ids::{DecisionId, Digest, Millis, SignalId};
 use ark_model::meters::Deployment;
 use ark_model::verdict::{Rule, RuleAnswer, RuleResult};
 use ark_store::{
-    AuditEntry, AuditKind, CommitError, DeliveryDone, DeliveryResult, IdempotencyRecord,
+    AuditEntry, AuditKind, CommitError, DeliveryCompletion, DeliveryResult, IdempotencyRecord,
     OutboxMessage, Store, Unit,
 };
 
-use super::chain::{Chain, Judge};
-use super::combine::combine;
+use super::chain::{PolicyChain, PolicyJudge};
+use super::combine::combine_verdicts;
 use super::guards::Guards;
-use super::handle::{Redacted, Reply, Request, Violations, identity_of};
+use super::handle::{HrmRequest, RedactedProposal, Reply, ViolationCounts, action_identity};
 use super::ledger::{IDENTICAL_WINDOW, Ledger};
-use super::metering::{self, Moments};
+use super::metering::{self, DecisionTimes};
 use super::proposal::{
-    Answer, Batch, BatchAnswer, HrmConfig, HrmError, IdempotencyKey, Settlement,
+    Batch, BatchAnswer, HrmConfig, HrmError, IdempotencyKey, InvocationCommit, ProposalAnswer,
 };
 use super::record;
-use approvals::Held;
-use keys::SeenKeys;
-use swapping::Unsure;
+use approvals::HeldActions;
+use keys::RecentKeys;
+use swapping::PendingSwaps;
 
 /// What the thread owns.
 pub(super) struct Arbiter {
-    judge: Judge,
+    judge: PolicyJudge,
     config: HrmConfig,
     guards: Arc<Guards>,
     store: Store,
     ledger: Ledger,
-    keys: SeenKeys,
+    recent_keys: RecentKeys,
     /// Set by a failed commit: the ledger holds what the database does not.
-    stale: Arc<AtomicBool>,
-    announce: Arc<AtomicBool>,
-    violations: Violations,
-    held: Held,
-    unsure: Unsure,
+    ledger_is_stale: Arc<AtomicBool>,
+    announcing: Arc<AtomicBool>,
+    violations: ViolationCounts,
+    held_actions: HeldActions,
+    pending_swaps: PendingSwaps,
 }
 
 impl Arbiter {
@@ -68,86 +68,95 @@ impl Arbiter {
     /// [`HrmError::NotRecorded`] when the store cannot be read.
     pub(super) fn new(
         config: HrmConfig,
-        chain: &Chain,
+        chain: &PolicyChain,
         guards: Arc<Guards>,
         store: Store,
         announce: Arc<AtomicBool>,
-        violations: Violations,
+        violations: ViolationCounts,
     ) -> Result<Self, HrmError> {
-        let held = Held::load(&store)?;
+        let held = HeldActions::load_open(&store)?;
         Ok(Self {
-            judge: chain.judge(),
-            ledger: load(&store)?,
+            judge: chain.new_judge(),
+            ledger: load_ledger(&store)?,
             config,
             guards,
             store,
-            keys: SeenKeys::default(),
-            stale: Arc::new(AtomicBool::new(false)),
-            announce,
+            recent_keys: RecentKeys::default(),
+            ledger_is_stale: Arc::new(AtomicBool::new(false)),
+            announcing: announce,
             violations,
-            held,
-            unsure: Unsure::default(),
+            held_actions: held,
+            pending_swaps: PendingSwaps::default(),
         })
     }
 
     /// Decides what comes, until it is told to stop.
-    pub(super) fn run(mut self, urgent: &Receiver<Request>, inbox: &Receiver<Request>) {
-        while let Some(request) = next(urgent, inbox) {
-            if self.stale.load(Ordering::Acquire)
-                && let Err(error) = self.reload()
+    pub(super) fn run(mut self, urgent: &Receiver<HrmRequest>, inbox: &Receiver<HrmRequest>) {
+        while let Some(request) = next_request(urgent, inbox) {
+            if self.ledger_is_stale.load(Ordering::Acquire)
+                && let Err(error) = self.reload_from_store()
             {
                 tracing::error!(%error, "the ledger cannot be loaded: denied");
-                request.fail(error);
+                request.reject_with(error);
                 continue;
             }
             match request {
-                Request::Propose(redacted, reply) => self.propose(*redacted, reply),
-                Request::Preview(redacted, reply) => {
-                    let decision = self.decide(&redacted, Millis::now());
+                HrmRequest::Propose(redacted, reply) => self.judge_proposal(*redacted, reply),
+                HrmRequest::Preview(redacted, reply) => {
+                    let decision = self.decide_action(&redacted, Millis::now());
                     reply(Ok(Arc::new(decision)));
                 }
-                Request::Settle(settlement, redacted, reply) => {
-                    self.settle(*settlement, &redacted, reply);
+                HrmRequest::CommitInvocation(settlement, redacted, reply) => {
+                    self.commit_invocation(*settlement, &redacted, reply);
                 }
-                Request::Execution(report, reply) => self.execution(&report, reply),
-                Request::Instruct(instruction, reply) => self.instruct(*instruction, reply),
-                Request::Batch(batch, redacted, reply) => self.batch(*batch, &redacted, reply),
-                Request::Resolve(resolution, reply) => self.resolve(*resolution, reply),
-                Request::Expire => self.expire(Millis::now()),
-                Request::Attest(attestation, reply) => self.attest(*attestation, reply),
-                Request::Swap(swap, reply) => self.swap(*swap, reply),
-                Request::Stop => break,
+                HrmRequest::RecordExecution(report, reply) => self.record_execution(&report, reply),
+                HrmRequest::CarryOutOrder(instruction, reply) => {
+                    self.carry_out_order(*instruction, reply)
+                }
+                HrmRequest::ProposeBatch(batch, redacted, reply) => {
+                    self.judge_batch(*batch, &redacted, reply)
+                }
+                HrmRequest::ResolveApproval(resolution, reply) => {
+                    self.resolve_approval(*resolution, reply)
+                }
+                HrmRequest::ExpireApprovals => self.expire_approvals(Millis::now()),
+                HrmRequest::RecordAttestation(attestation, reply) => {
+                    self.record_attestation(*attestation, reply)
+                }
+                HrmRequest::SwapPolicies(swap, reply) => self.swap_policies(*swap, reply),
+                HrmRequest::Stop => break,
             }
         }
         for request in urgent.try_iter().chain(inbox.try_iter()) {
-            request.fail(HrmError::Closed);
+            request.reject_with(HrmError::Closed);
         }
     }
 
     /// Throws the ledger away and loads what is on disk. Everything submitted before is settled first: units that stood on the failed
     /// one fail with it.
-    fn reload(&mut self) -> Result<(), HrmError> {
+    fn reload_from_store(&mut self) -> Result<(), HrmError> {
         self.store
-            .recover()
+            .recover_writer()
             .map_err(|error| HrmError::NotRecorded(error.to_string()))?;
-        self.ledger = load(&self.store)?;
-        self.held = Held::load(&self.store)?;
-        self.keys = SeenKeys::default();
-        self.take_back_swaps();
-        self.stale.store(false, Ordering::Release);
+        self.ledger = load_ledger(&self.store)?;
+        self.held_actions = HeldActions::load_open(&self.store)?;
+        self.recent_keys = RecentKeys::default();
+        self.revert_failed_swaps();
+        self.ledger_is_stale.store(false, Ordering::Release);
         tracing::warn!("a commit had failed: the ledger was loaded anew");
         Ok(())
     }
 
-    fn propose(&mut self, redacted: Redacted, reply: Reply<Answer>) {
+    fn judge_proposal(&mut self, redacted: RedactedProposal, reply: Reply<ProposalAnswer>) {
         let taken = Instant::now();
         if self.guards.is_quarantined(&redacted.proposal.agent) {
             return reply(Err(HrmError::Quarantined(redacted.proposal.agent)));
         }
         let key = redacted.proposal.idempotency.as_ref();
         let scope = redacted.proposal.agent.as_str();
-        let Some(reply) = self.first(scope, key, reply, |answer| id_of(answer).map(Answer::Seen))
-        else {
+        let Some(reply) = self.check_idempotency(scope, key, reply, |answer| {
+            parse_stored_id(answer).map(ProposalAnswer::Repeated)
+        }) else {
             return;
         };
         let deadline = redacted.proposal.deadline;
@@ -156,33 +165,38 @@ impl Arbiter {
         }
         let now = Millis::now();
         let mut unit = Unit {
-            ledger: self.ledger.advance(now),
+            ledger: self.ledger.advance_to(now),
             chained: true,
             deadline,
             ..Unit::default()
         };
-        let decision = match self.take(&redacted, now, &mut unit) {
+        let decision = match self.decide_and_stage(&redacted, now, &mut unit) {
             Ok(decision) => Arc::new(decision),
             Err(error) => return reply(Err(error)),
         };
         if let Some(key) = redacted.proposal.idempotency {
             let scope = redacted.proposal.agent.as_str();
-            self.remember(scope, key, decision.id.to_string(), &mut unit);
+            self.stage_answer(scope, key, decision.id.to_string(), &mut unit);
         }
-        let moments = Moments {
-            accepted: redacted.accepted,
-            taken,
+        let moments = DecisionTimes {
+            accepted: redacted.accepted_at,
+            judging_started: taken,
             submitted: Instant::now(),
         };
-        let durable = self.durable(moments, None);
-        self.submit(unit, reply, move |_| {
+        let durable = self.meter_on_commit(moments, None);
+        self.submit_unit(unit, reply, move |_| {
             durable(std::slice::from_ref(&decision));
-            Answer::Decided(decision)
+            ProposalAnswer::Decided(decision)
         });
     }
 
     /// Judges several proposals, one after the other, and commits them together.
-    fn batch(&mut self, batch: Batch, redacted: &[Redacted], reply: Reply<BatchAnswer>) {
+    fn judge_batch(
+        &mut self,
+        batch: Batch,
+        redacted: &[RedactedProposal],
+        reply: Reply<BatchAnswer>,
+    ) {
         let taken = Instant::now();
         if let Some(item) = redacted
             .iter()
@@ -192,10 +206,11 @@ impl Arbiter {
         }
         let scope = format!("batch:{}", batch.by);
         let seen = |answer: &str| {
-            let ids: Result<Vec<_>, HrmError> = answer.split(',').map(id_of).collect();
-            ids.map(BatchAnswer::Seen)
+            let ids: Result<Vec<_>, HrmError> = answer.split(',').map(parse_stored_id).collect();
+            ids.map(BatchAnswer::Repeated)
         };
-        let Some(reply) = self.first(&scope, batch.idempotency.as_ref(), reply, seen) else {
+        let Some(reply) = self.check_idempotency(&scope, batch.idempotency.as_ref(), reply, seen)
+        else {
             return;
         };
         let deadline = batch.deadline;
@@ -204,41 +219,41 @@ impl Arbiter {
         }
         let now = Millis::now();
         let mut unit = Unit {
-            ledger: self.ledger.advance(now),
+            ledger: self.ledger.advance_to(now),
             chained: true,
             deadline,
             ..Unit::default()
         };
         let mut decisions = Vec::with_capacity(redacted.len());
         for item in redacted {
-            match self.take(item, now, &mut unit) {
+            match self.decide_and_stage(item, now, &mut unit) {
                 Ok(decision) => decisions.push(Arc::new(decision)),
                 Err(error) => {
-                    self.stale.store(true, Ordering::Release);
+                    self.ledger_is_stale.store(true, Ordering::Release);
                     return reply(Err(error));
                 }
             }
         }
         if let Some(key) = batch.idempotency {
             let ids: Vec<String> = decisions.iter().map(|one| one.id.to_string()).collect();
-            self.remember(&scope, key, ids.join(","), &mut unit);
+            self.stage_answer(&scope, key, ids.join(","), &mut unit);
         }
-        let moments = Moments {
-            accepted: redacted.first().map_or(taken, |item| item.accepted),
-            taken,
+        let moments = DecisionTimes {
+            accepted: redacted.first().map_or(taken, |item| item.accepted_at),
+            judging_started: taken,
             submitted: Instant::now(),
         };
-        let durable = self.durable(moments, None);
-        self.submit(unit, reply, move |_| {
+        let durable = self.meter_on_commit(moments, None);
+        self.submit_unit(unit, reply, move |_| {
             durable(&decisions);
             BatchAnswer::Decided(decisions)
         });
     }
 
-    fn settle(
+    fn commit_invocation(
         &mut self,
-        settlement: Settlement,
-        redacted: &[Redacted],
+        settlement: InvocationCommit,
+        redacted: &[RedactedProposal],
         reply: Reply<Vec<Arc<Decision>>>,
     ) {
         if self.guards.is_quarantined(&settlement.agent) {
@@ -251,10 +266,10 @@ impl Arbiter {
         let now = Millis::now();
         let cause = settlement.signal.id;
         let mut unit = Unit {
-            ledger: self.ledger.advance(now),
+            ledger: self.ledger.advance_to(now),
             chained: true,
             deadline: Some(settlement.deadline),
-            delivery: Some(DeliveryDone {
+            delivery: Some(DeliveryCompletion {
                 signal: settlement.signal.id,
                 agent: settlement.agent.clone(),
                 result: DeliveryResult::Done,
@@ -270,55 +285,55 @@ impl Arbiter {
         };
         let mut decisions = Vec::with_capacity(redacted.len());
         for item in redacted {
-            match self.take(item, now, &mut unit) {
+            match self.decide_and_stage(item, now, &mut unit) {
                 Ok(decision) => decisions.push(Arc::new(decision)),
                 Err(error) => {
                     // Those before it in this invocation are noted in the ledger but will never be committed.
-                    self.stale.store(true, Ordering::Release);
+                    self.ledger_is_stale.store(true, Ordering::Release);
                     return reply(Err(error));
                 }
             }
         }
-        let moments = Moments {
-            accepted: redacted.first().map_or(taken, |item| item.accepted),
-            taken,
+        let moments = DecisionTimes {
+            accepted: redacted.first().map_or(taken, |item| item.accepted_at),
+            judging_started: taken,
             submitted: Instant::now(),
         };
-        let durable = self.durable(moments, Some((cause, settlement.deployment)));
-        self.submit(unit, reply, move |_| {
+        let durable = self.meter_on_commit(moments, Some((cause, settlement.deployment)));
+        self.submit_unit(unit, reply, move |_| {
             durable(&decisions);
             decisions
         });
     }
 
     /// What is done with decisions once they are durable.
-    fn durable(
+    fn meter_on_commit(
         &self,
-        moments: Moments,
+        moments: DecisionTimes,
         cause: Option<(SignalId, Deployment)>,
     ) -> impl FnOnce(&[Arc<Decision>]) + Send + 'static {
         let meters = Arc::clone(&self.config.meters);
-        let announced = self.announce.load(Ordering::Acquire);
-        move |decisions| metering::durable(&meters, decisions, moments, cause, announced)
+        let announced = self.announcing.load(Ordering::Acquire);
+        move |decisions| metering::record_committed(&meters, decisions, moments, cause, announced)
     }
 
     /// Decides, notes the decision in the ledger and adds what must be committed with it to the unit.
-    fn take(
+    fn decide_and_stage(
         &mut self,
-        redacted: &Redacted,
+        redacted: &RedactedProposal,
         now: Millis,
         unit: &mut Unit,
     ) -> Result<Decision, HrmError> {
-        let decision = self.decide(redacted, now);
+        let decision = self.decide_action(redacted, now);
         if decision.outcome == Outcome::Held {
-            self.hold(&decision, redacted, unit);
+            self.hold_action(&decision, redacted, unit);
         }
-        let body =
-            record::encode(&decision).map_err(|error| HrmError::NotRecorded(error.to_string()))?;
+        let body = record::encode_decision(&decision)
+            .map_err(|error| HrmError::NotRecorded(error.to_string()))?;
         let ttl = self.config.reservation_ttl;
-        unit.ledger.extend(self.ledger.note(
+        unit.ledger.extend(self.ledger.record_decision(
             decision.id,
-            redacted.subject(),
+            redacted.fact_query(),
             decision.outcome,
             now,
             ttl,
@@ -333,9 +348,9 @@ impl Arbiter {
             at: now,
             body,
         });
-        self.send_on(&decision, unit);
+        self.stage_messages(&decision, unit);
         let violates = |(_, answer): (&Rule, &RuleAnswer)| answer.answer == RuleResult::Violation;
-        if decision.outcome == Outcome::Denied && decision.fired().any(violates) {
+        if decision.outcome == Outcome::Denied && decision.fired_rules().any(violates) {
             let mut violations = self
                 .violations
                 .lock()
@@ -346,7 +361,7 @@ impl Arbiter {
     }
 
     /// Approved messages become signals; decisions over other actions are announced to whoever listens.
-    fn send_on(&self, decision: &Decision, unit: &mut Unit) {
+    fn stage_messages(&self, decision: &Decision, unit: &mut Unit) {
         let causal_depth = decision.facts.causal_depth.saturating_add(1);
         match &decision.action.parameters {
             Parameters::Message(message) if decision.outcome == Outcome::Approved => {
@@ -369,12 +384,12 @@ impl Arbiter {
             }
             parameters
                 if parameters.family() != Family::Message
-                    && self.announce.load(Ordering::Acquire) =>
+                    && self.announcing.load(Ordering::Acquire) =>
             {
                 unit.outbox.push(OutboxMessage {
                     topic: "ark.decision".to_owned(),
                     to: None,
-                    payload_json: announcement(decision).to_string(),
+                    payload_json: decision_payload(decision).to_string(),
                     trace_id: decision.trace_id,
                     sender: None,
                     causal_depth,
@@ -385,29 +400,31 @@ impl Arbiter {
         }
     }
 
-    fn decide(&mut self, redacted: &Redacted, now: Millis) -> Decision {
+    fn decide_action(&mut self, redacted: &RedactedProposal, now: Millis) -> Decision {
         let started = Instant::now();
-        let mut facts = self.ledger.facts(redacted.subject(), now);
-        if let Some(approved) = &redacted.approved {
-            facts.approval = Approval::Human;
+        let mut facts = self.ledger.gather_facts(redacted.fact_query(), now);
+        if let Some(approved) = &redacted.approval {
+            facts.approval = ApprovalFact::Human;
             // The held action itself is no repetition of itself.
             if now.seconds_since(approved.held_at) < IDENTICAL_WINDOW.as_secs_f64() {
                 facts.identical_actions = facts.identical_actions.saturating_sub(1);
             }
         }
-        facts.halt_active = self.guards.halted();
+        facts.halt_active = self.guards.is_halted();
         facts.pin_holds = self.guards.pin_holds();
         facts.watchdog_beating = self.guards.watchdog_beating(now);
         facts.audit_writable = self.store.audit_writable();
         let asked = Instant::now();
-        let verdicts = self.judge.verdicts(&redacted.proposal.action, &facts);
-        self.config.meters.policy.since(asked);
-        let (mut outcome, mut compliance_score) = combine(&verdicts);
+        let verdicts = self
+            .judge
+            .collect_verdicts(&redacted.proposal.action, &facts);
+        self.config.meters.policy.record_since(asked);
+        let (mut outcome, mut compliance_score) = combine_verdicts(&verdicts);
         let mut refusal = redacted.refusal.clone();
         if outcome == Outcome::Held
             && refusal.is_none()
             && !self
-                .held
+                .held_actions
                 .has_room(&redacted.proposal.agent, self.config.approvals)
         {
             refusal = Some("too many of its actions wait for an approval already".to_owned());
@@ -418,8 +435,10 @@ impl Arbiter {
         }
         let action = &redacted.proposal.action;
         let refused = refusal.is_some();
-        let shadows = self.judge.shadows(action, &facts, &verdicts, refused);
-        self.config.meters.evaluation.since(started);
+        let shadows = self
+            .judge
+            .collect_shadow_verdicts(action, &facts, &verdicts, refused);
+        self.config.meters.evaluation.record_since(started);
         Decision {
             id: DecisionId::fresh(),
             trace_id: redacted.proposal.trace_id,
@@ -433,8 +452,8 @@ impl Arbiter {
             verdicts,
             shadows,
             refusal,
-            approval: redacted.approved.as_ref().map(|approved| ApprovalGiven {
-                held: approved.held,
+            approval: redacted.approval.as_ref().map(|approved| ApprovalGiven {
+                held: approved.held_id,
                 by: approved.by.clone(),
             }),
             outcome,
@@ -443,19 +462,19 @@ impl Arbiter {
     }
 
     /// Notes the answer to a request with a key, in memory and in the unit that is committed with it.
-    fn remember(&mut self, scope: &str, key: IdempotencyKey, answer: String, unit: &mut Unit) {
-        self.keys
-            .insert(scope, &key.key, key.request, answer.clone());
+    fn stage_answer(&mut self, scope: &str, key: IdempotencyKey, answer: String, unit: &mut Unit) {
+        self.recent_keys
+            .insert_answer(scope, &key.key, key.request_digest, answer.clone());
         unit.idempotency = Some(IdempotencyRecord {
             scope: scope.to_owned(),
             key: key.key,
-            request: key.request,
+            request: key.request_digest,
             answer,
         });
     }
 
     /// Gives the reply back when the request is the first with its key, or has none; otherwise it is answered as the first was.
-    fn first<T: Send + 'static>(
+    fn check_idempotency<T: Send + 'static>(
         &self,
         scope: &str,
         key: Option<&IdempotencyKey>,
@@ -465,13 +484,16 @@ impl Arbiter {
         let Some(key) = key else {
             return Some(reply);
         };
-        match self.seen(scope, key) {
+        match self.find_answer(scope, key) {
             Ok(None) => return Some(reply),
-            Ok(Some((request, _))) if request != key.request => reply(Err(HrmError::KeyReused)),
+            Ok(Some((request, _))) if request != key.request_digest => {
+                reply(Err(HrmError::KeyReused))
+            }
             // The first answer may not be durable yet; a barrier behind it is.
             Ok(Some((_, answer))) => {
                 let answer = read(&answer);
-                self.store.barrier(Box::new(move || reply(answer)));
+                self.store
+                    .call_after_pending(Box::new(move || reply(answer)));
             }
             Err(error) => reply(Err(error)),
         }
@@ -479,28 +501,28 @@ impl Arbiter {
     }
 
     /// The request that a key came with first, and the answer to it.
-    fn seen(
+    fn find_answer(
         &self,
         scope: &str,
         key: &IdempotencyKey,
     ) -> Result<Option<(Digest, String)>, HrmError> {
-        if let Some(seen) = self.keys.get(scope, &key.key) {
+        if let Some(seen) = self.recent_keys.get_answer(scope, &key.key) {
             return Ok(Some(seen));
         }
         let record = self
             .store
-            .idempotent(scope, &key.key)
+            .idempotency_record(scope, &key.key)
             .map_err(|error| HrmError::NotRecorded(error.to_string()))?;
         Ok(record.map(|record| (record.request, record.answer)))
     }
 
-    fn submit<T: Send + 'static>(
+    fn submit_unit<T: Send + 'static>(
         &self,
         unit: Unit,
         reply: Reply<T>,
         answer: impl FnOnce(ark_store::Receipt) -> T + Send + 'static,
     ) {
-        let stale = Arc::clone(&self.stale);
+        let stale = Arc::clone(&self.ledger_is_stale);
         let meters = Arc::clone(&self.config.meters);
         self.store.submit_wait(
             unit,
@@ -511,11 +533,13 @@ impl Arbiter {
                         stale.store(true, Ordering::Release);
                         Err(match error {
                             CommitError::Conflict { .. } => HrmError::Conflict(error.to_string()),
-                            CommitError::DeliveryNotPending { .. } => HrmError::AlreadySettled,
-                            CommitError::NotThere(problem) => HrmError::NotThere(problem),
+                            CommitError::DeliveryNotPending { .. } => {
+                                HrmError::DeliveryAlreadyCompleted
+                            }
+                            CommitError::NotFound(problem) => HrmError::NotFound(problem),
                             CommitError::DeadlineExceeded => HrmError::DeadlineExceeded,
                             error => {
-                                meters.not_recorded.one();
+                                meters.not_recorded.increment();
                                 HrmError::NotRecorded(error.to_string())
                             }
                         })
@@ -527,14 +551,14 @@ impl Arbiter {
 }
 
 /// The next request: urgent ones first. `None` when nobody can send any more.
-fn next(urgent: &Receiver<Request>, inbox: &Receiver<Request>) -> Option<Request> {
+fn next_request(urgent: &Receiver<HrmRequest>, inbox: &Receiver<HrmRequest>) -> Option<HrmRequest> {
     crossbeam_channel::select_biased! {
         recv(urgent) -> request => request.ok(),
         recv(inbox) -> request => request.ok(),
     }
 }
 
-fn load(store: &Store) -> Result<Ledger, HrmError> {
+fn load_ledger(store: &Store) -> Result<Ledger, HrmError> {
     let now = Millis::now();
     let unreadable = |error: &dyn std::fmt::Display| HrmError::NotRecorded(error.to_string());
     let rows = store.load_ledger(now).map_err(|error| unreadable(&error))?;
@@ -545,26 +569,26 @@ fn load(store: &Store) -> Result<Ledger, HrmError> {
         .map_err(|error| unreadable(&error))?
     {
         if let Some(agent) = &row.agent {
-            let action = action_of(&row.body).map_err(|error| unreadable(&error))?;
+            let action = parse_recorded_action(&row.body).map_err(|error| unreadable(&error))?;
             let canonical = serde_json::to_vec(&action).map_err(|error| unreadable(&error))?;
-            recent.push((row.at, identity_of(agent, &canonical)));
+            recent.push((row.at, action_identity(agent, &canonical)));
         }
     }
-    Ok(Ledger::load(rows, recent, now))
+    Ok(Ledger::from_rows(rows, recent, now))
 }
 
-fn id_of(answer: &str) -> Result<DecisionId, HrmError> {
+fn parse_stored_id(answer: &str) -> Result<DecisionId, HrmError> {
     answer
         .parse()
         .map_err(|_| HrmError::NotRecorded("the stored answer has a malformed id".to_owned()))
 }
 
-fn kept<T: serde::de::DeserializeOwned>(answer: &str) -> Result<T, HrmError> {
+fn parse_stored_answer<T: serde::de::DeserializeOwned>(answer: &str) -> Result<T, HrmError> {
     serde_json::from_str(answer)
         .map_err(|_| HrmError::NotRecorded("the stored answer is malformed".to_owned()))
 }
 
-fn action_of(body: &str) -> Result<Action, serde_json::Error> {
+fn parse_recorded_action(body: &str) -> Result<Action, serde_json::Error> {
     #[derive(serde::Deserialize)]
     struct OnlyAction {
         action: Action,
@@ -572,7 +596,7 @@ fn action_of(body: &str) -> Result<Action, serde_json::Error> {
     serde_json::from_str::<OnlyAction>(body).map(|body| body.action)
 }
 
-fn facts_of(body: &str) -> Option<Facts> {
+fn parse_recorded_facts(body: &str) -> Option<Facts> {
     #[derive(serde::Deserialize)]
     struct OnlyFacts {
         facts: Facts,
@@ -583,9 +607,9 @@ fn facts_of(body: &str) -> Option<Facts> {
 }
 
 /// The payload of an `ark.decision` signal.
-fn announcement(decision: &Decision) -> serde_json::Value {
+fn decision_payload(decision: &Decision) -> serde_json::Value {
     let fired: Vec<&str> = decision
-        .fired()
+        .fired_rules()
         .map(|(rule, _)| rule.name.as_str())
         .collect();
     let mut payload = serde_json::json!({

@@ -9,26 +9,31 @@ use ark_store::{ControlChange, Unit};
 
 use super::super::handle::Reply;
 use super::super::metering;
-use super::super::orders::{alert, announcement, entry};
-use super::super::proposal::{HrmError, Instruction, OrderReceipt};
+use super::super::orders::{alert_message, order_alert, order_audit_entry};
+use super::super::proposal::{HrmError, IssuedOrder, OrderReceipt};
 use super::Arbiter;
 
 impl Arbiter {
     /// Carries out an order. What tightens is in force from here on, whether or not it can be recorded; what loosens only once it is.
-    pub(super) fn instruct(&mut self, mut instruction: Instruction, reply: Reply<OrderReceipt>) {
+    pub(super) fn carry_out_order(
+        &mut self,
+        mut instruction: IssuedOrder,
+        reply: Reply<OrderReceipt>,
+    ) {
         let tightens = matches!(instruction.order, Order::Halt | Order::Quarantine { .. });
         let scope = format!("order:{}", instruction.by);
         let key = instruction.idempotency.take();
         // A database that cannot be read is no reason not to halt.
         let unreadable = key
             .as_ref()
-            .is_some_and(|key| tightens && self.seen(&scope, key).is_err());
+            .is_some_and(|key| tightens && self.find_answer(&scope, key).is_err());
         let asked = key.as_ref().filter(|_| !unreadable);
-        let Some(reply) = self.first(&scope, asked, reply, super::kept) else {
+        let Some(reply) = self.check_idempotency(&scope, asked, reply, super::parse_stored_answer)
+        else {
             return;
         };
         let now = Millis::now();
-        let (change, standing) = match self.change(&instruction, now) {
+        let (change, standing) = match self.control_change(&instruction, now) {
             Ok(change) => change,
             Err(error) => return reply(Err(error)),
         };
@@ -52,27 +57,27 @@ impl Arbiter {
             "ordered"
         );
         let trace_id = instruction.trace_id;
-        let alert = alert(&instruction, now);
+        let alert = order_alert(&instruction, now);
         let mut unit = Unit {
             control: vec![change.clone()],
-            audit: vec![entry(&instruction, trace_id, now)],
+            audit: vec![order_audit_entry(&instruction, trace_id, now)],
             ..Unit::default()
         };
-        if self.announce.load(Ordering::Acquire) {
-            unit.outbox.push(announcement(&alert, trace_id));
+        if self.announcing.load(Ordering::Acquire) {
+            unit.outbox.push(alert_message(&alert, trace_id));
         }
         unit.alerts.push(alert);
         if let Some(key) = key {
             let answer = serde_json::to_string(&receipt).unwrap_or_default();
-            self.remember(&scope, key, answer, &mut unit);
+            self.stage_answer(&scope, key, answer, &mut unit);
         }
         let guards = Arc::clone(&self.guards);
         let meters = Arc::clone(&self.config.meters);
-        self.submit(unit, reply, move |_| {
+        self.submit_unit(unit, reply, move |_| {
             if let ControlChange::Quarantine(quarantine) = &change
                 && receipt.changed
             {
-                metering::quarantined(&meters, quarantine);
+                metering::record_quarantine(&meters, quarantine);
             }
             match change {
                 ControlChange::Resume => guards.end_halt(),
@@ -84,12 +89,12 @@ impl Arbiter {
     }
 
     /// What an order changes; the second part: it is in force already, since then.
-    fn change(
+    fn control_change(
         &self,
-        instruction: &Instruction,
+        instruction: &IssuedOrder,
         now: Millis,
     ) -> Result<(ControlChange, Option<Millis>), HrmError> {
-        let Instruction {
+        let IssuedOrder {
             order, reason, by, ..
         } = instruction;
         Ok(match order {
@@ -101,16 +106,16 @@ impl Arbiter {
                 };
                 (
                     ControlChange::Halt(halt),
-                    self.guards.halt().map(|halt| halt.at_ms),
+                    self.guards.current_halt().map(|halt| halt.at_ms),
                 )
             }
             Order::Resume if !self.guards.pin_holds() => {
                 let problem =
                     "the Graveyard's pin is broken: put the pinned module back, then resume";
-                return Err(HrmError::NotInForce(problem.to_owned()));
+                return Err(HrmError::OrderNotApplicable(problem.to_owned()));
             }
-            Order::Resume if !self.guards.halted() => {
-                return Err(HrmError::NotInForce("nothing is halted".to_owned()));
+            Order::Resume if !self.guards.is_halted() => {
+                return Err(HrmError::OrderNotApplicable("nothing is halted".to_owned()));
             }
             Order::Resume => (ControlChange::Resume, None),
             Order::Quarantine { agent, cause } => {
@@ -123,12 +128,12 @@ impl Arbiter {
                 };
                 let standing = self
                     .guards
-                    .quarantine(agent)
+                    .find_quarantine(agent)
                     .map(|quarantine| quarantine.at_ms);
                 (ControlChange::Quarantine(quarantine), standing)
             }
             Order::Restore { agent } if !self.guards.is_quarantined(agent) => {
-                return Err(HrmError::NotInForce(format!(
+                return Err(HrmError::OrderNotApplicable(format!(
                     "{agent} is not in quarantine"
                 )));
             }

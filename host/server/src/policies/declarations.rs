@@ -7,17 +7,17 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use ark_model::ids::{Digest, Name};
-use ark_model::policy::{Mode, PolicySource};
+use ark_model::policy::{PolicyMode, PolicySource};
 use ark_model::settings::Settings;
 
-use super::change::Unfit;
-use super::fitting::{Fit, Measure, read_pinned};
+use super::change::InvalidPolicy;
+use super::verification::{PolicyVerifier, VerifiedPolicy, read_pinned};
 
 /// Where a policy stands among the others, unless it is said.
-pub const LAST: u32 = 1_000_000;
+pub const LAST_PLACE: u32 = 1_000_000;
 
 /// The longest manifest that is read, in bytes.
-const MANIFEST_BYTES: u64 = 1024 * 1024;
+const MAX_MANIFEST_BYTES: u64 = 1024 * 1024;
 
 /// A policy as a file declares it.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,7 +35,7 @@ pub struct Declaration {
     /// Its settings.
     pub settings: Option<Settings>,
     /// Whether its verdicts count.
-    pub mode: Mode,
+    pub mode: PolicyMode,
     /// Its place among the others.
     pub order: u32,
 }
@@ -52,7 +52,7 @@ pub struct PolicyManifest {
     pub sha256: Digest,
     /// Whether its verdicts count: `enforce` unless it is said.
     #[serde(default)]
-    pub mode: Mode,
+    pub mode: PolicyMode,
     /// Its place among the others; lower ones are asked first. Absent: behind those with one.
     pub order: Option<u32>,
     /// Its settings.
@@ -61,7 +61,7 @@ pub struct PolicyManifest {
 
 /// A declaration that was refused.
 #[derive(Debug)]
-pub(super) struct Rejected {
+pub(super) struct RejectedDeclaration {
     /// Which file.
     pub(super) origin: PathBuf,
     /// Whose it is, as far as that can be told.
@@ -75,60 +75,64 @@ pub(super) struct Rejected {
 }
 
 /// A declaration that may be put in force.
-pub(super) struct Ready {
-    pub(super) fit: Fit,
+pub(super) struct PreparedPolicy {
+    pub(super) fit: VerifiedPolicy,
     pub(super) component: Vec<u8>,
 }
 
 /// What is declared under one name.
-pub(super) struct Group {
+pub(super) struct DeclaredPolicy {
     pub(super) name: Name,
     pub(super) source: PolicySource,
     pub(super) order: u32,
-    pub(super) enforced: Option<Ready>,
-    pub(super) shadow: Option<Ready>,
+    pub(super) enforced: Option<PreparedPolicy>,
+    pub(super) shadow: Option<PreparedPolicy>,
 }
 
 /// Everything that is declared.
 #[derive(Default)]
-pub(super) struct Declared {
-    pub(super) groups: Vec<Group>,
-    pub(super) rejected: Vec<Rejected>,
+pub(super) struct Declarations {
+    pub(super) policies: Vec<DeclaredPolicy>,
+    pub(super) rejected: Vec<RejectedDeclaration>,
 }
 
-impl Declared {
+impl Declarations {
     /// Names of which nothing is known to be wrong or right: what is in force under them stays.
-    pub(super) fn untold(&self) -> BTreeSet<Name> {
+    pub(super) fn rejected_names(&self) -> BTreeSet<Name> {
         let names = self.rejected.iter().filter_map(|one| one.name.clone());
         names.collect()
     }
 
     /// Whether a file of this source could not even be told a name of: then none of it is taken as withdrawn.
-    pub(super) fn nameless(&self, source: PolicySource) -> bool {
+    pub(super) fn has_nameless_rejection(&self, source: PolicySource) -> bool {
         let mut rejected = self.rejected.iter();
         rejected.any(|one| one.source == source && one.name.is_none())
     }
 }
 
 /// Reads what is declared, loads it, and sorts it by name. What is wrong with one keeps none of the others out.
-pub(super) fn read(configured: &[Declaration], dir: Option<&Path>, measure: &Measure) -> Declared {
-    let mut declared = Declared::default();
+pub(super) fn read_declarations(
+    configured: &[Declaration],
+    dir: Option<&Path>,
+    measure: &PolicyVerifier,
+) -> Declarations {
+    let mut declared = Declarations::default();
     let mut all = configured.to_vec();
     if let Some(dir) = dir {
-        let (found, rejected) = manifests(dir);
+        let (found, rejected) = read_manifests(dir);
         all.extend(found);
         declared.rejected.extend(rejected);
     }
-    let mut groups: BTreeMap<Name, Group> = BTreeMap::new();
+    let mut groups: BTreeMap<Name, DeclaredPolicy> = BTreeMap::new();
     for declaration in all {
-        let reject = |name: Option<Name>, problem: String| Rejected {
+        let reject = |name: Option<Name>, problem: String| RejectedDeclaration {
             origin: declaration.origin.clone(),
             name,
             source: declaration.source,
             sha256: Some(declaration.sha256),
             problem,
         };
-        let ready = match prepare(&declaration, measure) {
+        let ready = match prepare_policy(&declaration, measure) {
             Ok(ready) => ready,
             Err(unfit) => {
                 declared
@@ -144,16 +148,18 @@ pub(super) fn read(configured: &[Declaration], dir: Option<&Path>, measure: &Mea
             continue;
         };
         let (source, order, mode) = (declaration.source, declaration.order, declaration.mode);
-        let group = groups.entry(name.clone()).or_insert_with(|| Group {
-            name: name.clone(),
-            source,
-            order,
-            enforced: None,
-            shadow: None,
-        });
+        let group = groups
+            .entry(name.clone())
+            .or_insert_with(|| DeclaredPolicy {
+                name: name.clone(),
+                source,
+                order,
+                enforced: None,
+                shadow: None,
+            });
         let place = match mode {
-            Mode::Enforce => &mut group.enforced,
-            Mode::Shadow => &mut group.shadow,
+            PolicyMode::Enforce => &mut group.enforced,
+            PolicyMode::Shadow => &mut group.shadow,
         };
         if place.is_some() || group.source != source {
             let problem = format!(
@@ -163,30 +169,33 @@ pub(super) fn read(configured: &[Declaration], dir: Option<&Path>, measure: &Mea
             continue;
         }
         *place = Some(ready);
-        if mode == Mode::Enforce {
+        if mode == PolicyMode::Enforce {
             group.order = order;
         }
     }
     // A name of which a part is refused stays as it was, whole.
-    let untold = declared.untold();
-    declared.groups = groups
+    let untold = declared.rejected_names();
+    declared.policies = groups
         .into_values()
         .filter(|group| !untold.contains(&group.name))
         .collect();
     declared
 }
 
-fn prepare(declaration: &Declaration, measure: &Measure) -> Result<Ready, Unfit> {
+fn prepare_policy(
+    declaration: &Declaration,
+    measure: &PolicyVerifier,
+) -> Result<PreparedPolicy, InvalidPolicy> {
     let component = read_pinned(&declaration.file, declaration.sha256)?;
     let settings = declaration.settings.clone();
-    let fit = measure.fit(&component, declaration.name.as_ref(), settings)?;
-    Ok(Ready { fit, component })
+    let fit = measure.verify(&component, declaration.name.as_ref(), settings)?;
+    Ok(PreparedPolicy { fit, component })
 }
 
 /// The manifests of a directory, in the order of their names.
-fn manifests(dir: &Path) -> (Vec<Declaration>, Vec<Rejected>) {
+fn read_manifests(dir: &Path) -> (Vec<Declaration>, Vec<RejectedDeclaration>) {
     let source = PolicySource::Directory;
-    let reject = |origin: &Path, name, problem: String| Rejected {
+    let reject = |origin: &Path, name, problem: String| RejectedDeclaration {
         origin: origin.to_owned(),
         name,
         source,
@@ -210,7 +219,7 @@ fn manifests(dir: &Path) -> (Vec<Declaration>, Vec<Rejected>) {
     let mut found = Vec::new();
     let mut rejected = Vec::new();
     for path in paths {
-        match manifest(&path) {
+        match read_manifest(&path) {
             Ok(manifest) => found.push(Declaration {
                 source,
                 file: path.with_file_name(&manifest.component),
@@ -219,7 +228,7 @@ fn manifests(dir: &Path) -> (Vec<Declaration>, Vec<Rejected>) {
                 name: Some(manifest.name),
                 settings: manifest.settings,
                 mode: manifest.mode,
-                order: manifest.order.unwrap_or(LAST),
+                order: manifest.order.unwrap_or(LAST_PLACE),
             }),
             // What the manifest is called is the best that can be said of whose it is.
             Err(problem) => {
@@ -232,10 +241,10 @@ fn manifests(dir: &Path) -> (Vec<Declaration>, Vec<Rejected>) {
     (found, rejected)
 }
 
-fn manifest(path: &Path) -> Result<PolicyManifest, String> {
+fn read_manifest(path: &Path) -> Result<PolicyManifest, String> {
     let text = |error: std::io::Error| error.to_string();
-    if std::fs::metadata(path).map_err(text)?.len() > MANIFEST_BYTES {
-        return Err(format!("is longer than {MANIFEST_BYTES} bytes"));
+    if std::fs::metadata(path).map_err(text)?.len() > MAX_MANIFEST_BYTES {
+        return Err(format!("is longer than {MAX_MANIFEST_BYTES} bytes"));
     }
     let manifest: PolicyManifest = toml::from_str(&std::fs::read_to_string(path).map_err(text)?)
         .map_err(|error| error.to_string())?;
@@ -246,8 +255,8 @@ fn manifest(path: &Path) -> Result<PolicyManifest, String> {
             manifest.component
         ));
     }
-    if manifest.order.is_some_and(|order| order > LAST) {
-        return Err(format!("order: give 0 to {LAST}"));
+    if manifest.order.is_some_and(|order| order > LAST_PLACE) {
+        return Err(format!("order: give 0 to {LAST_PLACE}"));
     }
     Ok(manifest)
 }
