@@ -1,17 +1,17 @@
 //! A real Redis on a free port of this machine.
 
-use std::time::{Duration, Instant};
+use crate::wait::wait_until;
 
-/// A running Redis. It is ended when it is dropped.
+/// A running Redis. It is killed when it is dropped.
 pub struct Redis {
     child: std::process::Child,
-    /// Its port.
+    /// The port that it listens on, on 127.0.0.1.
     pub port: u16,
     _dir: tempfile::TempDir,
 }
 
 impl Redis {
-    /// Starts one.
+    /// Starts a Redis on a free port.
     ///
     /// # Panics
     /// There is no `redis-server`, or it does not answer.
@@ -24,7 +24,7 @@ impl Redis {
         Self::start_on(port)
     }
 
-    /// Starts one on this port.
+    /// Starts a Redis on this port.
     ///
     /// # Panics
     /// There is no `redis-server`, or it does not answer.
@@ -51,24 +51,19 @@ impl Redis {
             port,
             _dir: dir,
         };
-        let started = Instant::now();
-        while redis.run(&["PING"]).trim() != "PONG" {
-            assert!(
-                started.elapsed() < Duration::from_secs(30),
-                "the Redis does not answer"
-            );
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        wait_until("the Redis answers", || {
+            redis.run(&["PING"]).trim() == "PONG"
+        });
         redis
     }
 
-    /// What `redis-cli` prints for a command.
+    /// Runs a command and returns what `redis-cli` prints.
     ///
     /// # Panics
     /// There is no `redis-cli`.
-    #[allow(
+    #[expect(
         clippy::must_use_candidate,
-        reason = "most commands are run for what they do"
+        reason = "most commands are run for their effect"
     )]
     pub fn run(&self, command: &[&str]) -> String {
         let output = std::process::Command::new("redis-cli")

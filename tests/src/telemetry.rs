@@ -1,4 +1,4 @@
-//! What tests of telemetry need: a reader of metrics, and a receiver of traces.
+//! A reader of metrics, and a receiver of traces.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -9,7 +9,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 
-/// The value of a series, given as it is written in Prometheus' text format.
+/// Returns the value of a series, which is given as it is written in Prometheus' text format.
 #[must_use]
 pub fn value(metrics: &str, series: &str) -> Option<f64> {
     let line = metrics.lines().find(|line| {
@@ -19,7 +19,7 @@ pub fn value(metrics: &str, series: &str) -> Option<f64> {
     line.rsplit_once(' ')?.1.parse().ok()
 }
 
-/// A receiver of OTLP over HTTP: its address, and the spans that come, decoded.
+/// Starts a receiver of OTLP over HTTP. Returns its address, and the decoded spans as they come.
 ///
 /// # Panics
 /// There is no free port.

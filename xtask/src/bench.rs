@@ -1,58 +1,53 @@
-//! Building everything the benchmark needs, and running it.
+//! `cargo xtask bench`: builds everything the benchmark needs and runs it.
 
 use std::fs;
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use crate::guests;
 use crate::hermetic::Workspace;
+use crate::process::{cargo_in, run_command};
 
-/// The benchmark's own agent.
+/// The package of the benchmark's own agent.
 const AGENT: &str = "agent-bench";
 
-/// How it is run.
+/// Arguments of `cargo xtask bench`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Passed on, see `cargo xtask bench -- --help`: `--quick`, `--seconds`, `--rounds`, `--only`.
+    /// Arguments for the benchmark, see `cargo xtask bench -- --help`: `--quick`, `--seconds`, `--rounds`, `--only`.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }
 
-/// Builds the host with its release profile, the example agents and the benchmark's agent, and runs the benchmark.
+/// Builds `ark` with the release profile, the example agents and the benchmark's agent, and runs the benchmark.
 ///
 /// # Errors
 /// A build fails, or the benchmark does.
-pub fn run(args: &Args) -> Result<()> {
-    let workspace = Workspace::here()?;
-    guests::run()?;
+pub fn run_benchmark(args: &Args) -> Result<()> {
+    let workspace = Workspace::find()?;
+    guests::build_all(&workspace)?;
     let dir = workspace.root.join("target/bench");
     fs::create_dir_all(&dir)?;
-    let built = workspace.build(
+    let built = workspace.build_packages(
         &[AGENT.to_owned()],
         guests::TARGET,
-        &workspace.root.join("target/guests-build"),
+        &workspace.root.join(guests::BUILD_DIR),
     )?;
-    let built = built.first().context("the agent was built")?;
+    let built = built.first().context("the agent was not built")?;
     fs::copy(&built.wasm, dir.join("agent.wasm"))?;
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
-        .current_dir(&workspace.root)
-        .args([
-            "build",
-            "--release",
-            "--locked",
-            "--package",
-            "ark-cli",
-            "--package",
-            "ark-bench",
-        ])
-        .status()?;
-    ensure!(status.success(), "the release build failed");
-    let status = Command::new(workspace.root.join("target/release/ark-bench"))
-        .current_dir(&workspace.root)
-        .args(&args.arguments)
-        .status()?;
-    ensure!(status.success(), "the benchmark failed");
-    Ok(())
+    run_command(cargo_in(&workspace.root).args([
+        "build",
+        "--release",
+        "--locked",
+        "--bin",
+        "ark",
+        "--bin",
+        "ark-bench",
+    ]))?;
+    run_command(
+        Command::new(workspace.root.join("target/release/ark-bench"))
+            .current_dir(&workspace.root)
+            .args(&args.arguments),
+    )
 }

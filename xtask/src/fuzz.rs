@@ -1,4 +1,4 @@
-//! Fuzzing with cargo-fuzz: seeds from what is real, a bounded run of each target, and an error when one finds something.
+//! `cargo xtask fuzz`: runs each target of cargo-fuzz for a bounded time, from seeds made of real inputs; fails when one finds something.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,11 +8,12 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::guests;
 use crate::hermetic::Workspace;
+use crate::process::{has_cargo_subcommand, run_command};
 
-/// What of a run is bounded besides its time. A component that takes longer to be looked at, or more memory, is a finding.
+/// Limits of one input: 30 s and 2,048 MiB. An input that takes more is a finding.
 const BOUNDS: [&str; 2] = ["-timeout=30", "-rss_limit_mb=2048"];
 
-/// What to fuzz, and for how long.
+/// Arguments of `cargo xtask fuzz`.
 #[derive(clap::Args)]
 pub struct Args {
     /// Seconds for each target.
@@ -23,18 +24,19 @@ pub struct Args {
     target: Option<String>,
 }
 
-/// The targets, in the order in which they are run.
+/// The targets, in the order in which they run.
 const TARGETS: [&str; 3] = ["loader", "action_json", "manifest"];
 
-/// Builds guests and targets, then fuzzes. Corpora are kept in target/fuzz from run to run; what is found is put to fuzz/artifacts.
+/// Builds guests and targets, then fuzzes. Corpora stay in target/fuzz from run to run; inputs that are findings are written to
+/// fuzz/artifacts.
 ///
 /// # Errors
-/// A build fails, cargo-fuzz cannot be installed, or a target has found something: its output says what and with which input.
-pub fn run(args: &Args) -> Result<()> {
-    let workspace = Workspace::here()?;
+/// A build fails, cargo-fuzz cannot be installed, or a target finds something: its output says what and with which input.
+pub fn run_fuzzers(args: &Args) -> Result<()> {
+    let workspace = Workspace::find()?;
     let root = &workspace.root;
-    guests::run()?;
-    install()?;
+    guests::build_all(&workspace)?;
+    install_cargo_fuzz()?;
     for target in TARGETS {
         if args.target.as_deref().is_some_and(|only| only != target) {
             continue;
@@ -47,7 +49,7 @@ pub fn run(args: &Args) -> Result<()> {
         let longest = write_seeds(root, target, &seeds)?;
         let status = Command::new("cargo")
             .current_dir(root.join("fuzz"))
-            // Coverage needs nothing unstable. Sanitizers would: but this project has no unsafe code of its own to watch.
+            // Coverage works with a stable compiler. Sanitizers do not, and this project has no unsafe code of its own to check.
             .args(["fuzz", "run", "--dev", "--sanitizer", "none"])
             .args(["--codegen-units", "16", target])
             .args([&corpus, &seeds])
@@ -60,30 +62,26 @@ pub fn run(args: &Args) -> Result<()> {
             .context("cargo fuzz")?;
         ensure!(
             status.success(),
-            "{target} could not be built, or has found something: see above, and fuzz/artifacts/{target}"
+            "{target} could not be built, or has found something: see the output above and fuzz/artifacts/{target}"
         );
     }
     Ok(())
 }
 
-fn install() -> Result<()> {
-    let found = Command::new("cargo").args(["fuzz", "--version"]).output();
-    if found.is_ok_and(|output| output.status.success()) {
+fn install_cargo_fuzz() -> Result<()> {
+    if has_cargo_subcommand("fuzz") {
         return Ok(());
     }
-    let status = Command::new("cargo")
-        .args(["install", "cargo-fuzz", "--locked"])
-        .status()?;
-    ensure!(status.success(), "cargo-fuzz cannot be installed");
-    Ok(())
+    let mut install = Command::new("cargo");
+    run_command(install.args(["install", "cargo-fuzz", "--locked"]))
 }
 
-/// Writes the seeds of a target. Returns the length of the longest input worth trying, in bytes.
+/// Writes the seeds of a target into `dir`. Returns the length of the longest input to try, in bytes.
 fn write_seeds(root: &Path, target: &str, dir: &Path) -> Result<usize> {
     let seeds = match target {
-        "loader" => components(root)?,
-        "action_json" => actions(),
-        "manifest" => manifests(root)?,
+        "loader" => collect_components(root)?,
+        "action_json" => list_requests(),
+        "manifest" => collect_manifests(root)?,
         other => bail!("{other} has no seeds"),
     };
     ensure!(!seeds.is_empty(), "{target} has no seeds");
@@ -94,17 +92,18 @@ fn write_seeds(root: &Path, target: &str, dir: &Path) -> Result<usize> {
     Ok(longest + 1024)
 }
 
-/// The smaller real components (large ones take seconds each to compile in an instrumented build), whole, cut off and with bits flipped.
-fn components(root: &Path) -> Result<Vec<(String, Vec<u8>)>> {
+/// Returns the smaller guests (large ones take seconds each to compile in an instrumented build): as they are, cut off, and with a bit
+/// flipped.
+fn collect_components(root: &Path) -> Result<Vec<(String, Vec<u8>)>> {
     const LARGEST: usize = 80_000;
     let mut seeds = Vec::new();
     for guests in ["target/guests", "target/guests-hostile"] {
-        for path in files(&root.join(guests), "wasm")? {
+        for path in list_files(&root.join(guests), "wasm")? {
             let component = fs::read(&path)?;
             if component.len() > LARGEST {
                 continue;
             }
-            let name = stem(&path);
+            let name = file_stem(&path);
             for eighth in 1..8 {
                 let cut = component.len() * eighth / 8;
                 seeds.push((format!("{name}-cut-{eighth}"), component[..cut].to_vec()));
@@ -118,8 +117,8 @@ fn components(root: &Path) -> Result<Vec<(String, Vec<u8>)>> {
     Ok(seeds)
 }
 
-/// One request for every family of actions.
-fn actions() -> Vec<(String, Vec<u8>)> {
+/// Returns one request for every family of actions.
+fn list_requests() -> Vec<(String, Vec<u8>)> {
     let requests = [
         r#"{"agent":"kyle","action_type":"buy","parameters":{"symbol":"BTC","position_size_pct":0.05,"leverage":2.0,"entry_price":100.0,"stop_loss":95.0,"take_profit":110.0,"risk_reward_ratio":2.5,"note":{"a":[1,null,"x"]}},"reasoning":"r","sources":["feed"],"criticality":"high"}"#,
         r#"{"agent":"kyle","action_type":"close_position","parameters":{"symbol":"btc","position_size_pct":1e-2}}"#,
@@ -137,18 +136,19 @@ fn actions() -> Vec<(String, Vec<u8>)> {
         .collect()
 }
 
-/// The manifests of all guests.
-fn manifests(root: &Path) -> Result<Vec<(String, Vec<u8>)>> {
+/// Returns the manifests of all guests.
+fn collect_manifests(root: &Path) -> Result<Vec<(String, Vec<u8>)>> {
     let mut seeds = Vec::new();
     for guests in ["target/guests", "target/guests-hostile"] {
-        for path in files(&root.join(guests), "toml")? {
-            seeds.push((stem(&path), fs::read(&path)?));
+        for path in list_files(&root.join(guests), "toml")? {
+            seeds.push((file_stem(&path), fs::read(&path)?));
         }
     }
     Ok(seeds)
 }
 
-fn files(dir: &Path, extension: &str) -> Result<Vec<PathBuf>> {
+/// Returns the files of a directory that have this extension, sorted.
+fn list_files(dir: &Path, extension: &str) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(dir).with_context(|| dir.display().to_string())? {
         let path = entry?.path();
@@ -160,7 +160,8 @@ fn files(dir: &Path, extension: &str) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn stem(path: &Path) -> String {
+/// Returns a file's name without its extension.
+fn file_stem(path: &Path) -> String {
     path.file_stem()
         .map(|stem| stem.to_string_lossy().into_owned())
         .unwrap_or_default()

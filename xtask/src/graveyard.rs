@@ -1,4 +1,4 @@
-//! Building the Graveyard, pinning it, and proving that the pinned bytes come from the source.
+//! `cargo xtask graveyard`: builds the Graveyard, pins it, and proves that the pinned bytes come from the source.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -12,17 +12,17 @@ use sha2::{Digest, Sha256};
 
 use crate::hermetic::{PROFILE, Workspace};
 
-/// Its crate.
+/// The name of its package.
 pub const PACKAGE: &str = "ark-graveyard";
-/// What policies are built for.
+/// The compilation target of policies.
 pub const TARGET: &str = "wasm32-unknown-unknown";
-/// What makes the module a component.
+/// The package that makes the module a component: its version is part of the pin.
 const COMPONENTIZE: &str = "ark-componentize";
 const MODULE: &str = "policies/graveyard.wasm";
 const LOCK: &str = "policies/graveyard.lock";
 const VECTORS: &str = "policies/graveyard/vectors.json";
 
-/// What to do with the Graveyard.
+/// Arguments of `cargo xtask graveyard`.
 #[derive(clap::Args)]
 pub struct Args {
     /// Write nothing: rebuild from source, apart from earlier builds, and compare with the pinned module.
@@ -33,7 +33,7 @@ pub struct Args {
     relocated: bool,
 }
 
-/// The pin: policies/graveyard.lock.
+/// What is read from policies/graveyard.lock.
 #[derive(Deserialize)]
 struct Lock {
     sha256: String,
@@ -42,64 +42,65 @@ struct Lock {
     host: String,
 }
 
-/// Builds and pins, or verifies the pin.
+/// Builds and pins the Graveyard, or verifies the pin.
 ///
 /// # Errors
 /// The build fails; or, when verifying, the module, the lock and the source do not agree.
-pub fn run(args: &Args) -> Result<()> {
-    let workspace = Workspace::here()?;
+pub fn run_graveyard(args: &Args) -> Result<()> {
+    let workspace = Workspace::find()?;
     match (args.verify, args.relocated) {
-        (false, _) => pin(&workspace),
+        (false, _) => write_pin(&workspace),
         (true, false) => {
-            // Apart from the directory that `pin` builds in, and emptied, so that nothing of an earlier build is taken over.
+            // Not the directory that `write_pin` builds in, and emptied, so that nothing of an earlier build is reused.
             let target_dir = workspace.root.join("target/graveyard-verify");
             if target_dir.exists() {
                 fs::remove_dir_all(&target_dir)?;
             }
-            verify(&workspace, &workspace, &target_dir)
+            verify_pin(&workspace, &workspace, &target_dir)
         }
         (true, true) => {
             let elsewhere = tempfile::Builder::new()
                 .prefix("ark-elsewhere-")
                 .tempdir()?;
-            let copy = relocate(&workspace, elsewhere.path())?;
-            verify(&workspace, &copy, &elsewhere.path().join("out"))
+            let copy = relocate_workspace(&workspace, elsewhere.path())?;
+            verify_pin(&workspace, &copy, &elsewhere.path().join("out"))
         }
     }
 }
 
-fn build(workspace: &Workspace, target_dir: &Path) -> Result<Vec<u8>> {
+/// Builds the Graveyard's component, with its test vectors, below `target_dir`.
+fn build_component(workspace: &Workspace, target_dir: &Path) -> Result<Vec<u8>> {
     let vectors = fs::read(workspace.root.join(VECTORS)).context(VECTORS)?;
     let read: Vec<serde_json::Value> =
         serde_json::from_slice(&vectors).with_context(|| format!("{VECTORS} is no array"))?;
     ensure!(!read.is_empty(), "{VECTORS} is empty");
-    let built = workspace.build(&[PACKAGE.to_owned()], TARGET, target_dir)?;
+    let built = workspace.build_packages(&[PACKAGE.to_owned()], TARGET, target_dir)?;
     let [built] = built.as_slice() else {
         bail!("{PACKAGE} is one package")
     };
     ark_componentize::policy(&fs::read(&built.wasm)?, &vectors).context(PACKAGE)
 }
 
-fn pin(workspace: &Workspace) -> Result<()> {
-    let module = build(workspace, &workspace.root.join("target/graveyard"))?;
-    let lock = describe(workspace, &module)?;
-    replace(&workspace.root.join(MODULE), &module, 0o444)?;
-    replace(&workspace.root.join(LOCK), lock.as_bytes(), 0o644)?;
+fn write_pin(workspace: &Workspace) -> Result<()> {
+    let module = build_component(workspace, &workspace.root.join("target/graveyard"))?;
+    let lock = render_lock(workspace, &module)?;
+    replace_file(&workspace.root.join(MODULE), &module, 0o444)?;
+    replace_file(&workspace.root.join(LOCK), lock.as_bytes(), 0o644)?;
     println!(
         "{MODULE}: {} bytes, sha256 {}",
         module.len(),
-        sha256(&module)
+        sha256_hex(&module)
     );
     Ok(())
 }
 
 /// Compares the module that `pinned` holds with what `source` builds.
-fn verify(pinned: &Workspace, source: &Workspace, target_dir: &Path) -> Result<()> {
+fn verify_pin(pinned: &Workspace, source: &Workspace, target_dir: &Path) -> Result<()> {
     let path = pinned.root.join(MODULE);
     let module = fs::read(&path).context(MODULE)?;
     let lock: Lock =
         toml::from_str(&fs::read_to_string(pinned.root.join(LOCK)).context(LOCK)?).context(LOCK)?;
-    let digest = sha256(&module);
+    let digest = sha256_hex(&module);
     ensure!(
         lock.sha256 == digest && lock.size == module.len() as u64,
         "{MODULE} is not what {LOCK} pins: {} bytes, sha256 {digest}; pinned {} bytes, sha256 {}",
@@ -114,7 +115,7 @@ fn verify(pinned: &Workspace, source: &Workspace, target_dir: &Path) -> Result<(
         lock.toolchain,
         toolchain.version
     );
-    let rebuilt = build(source, target_dir)?;
+    let rebuilt = build_component(source, target_dir)?;
     if rebuilt != module {
         let at = rebuilt
             .iter()
@@ -122,7 +123,7 @@ fn verify(pinned: &Workspace, source: &Workspace, target_dir: &Path) -> Result<(
             .take_while(|(a, b)| a == b)
             .count();
         let rebuilt_at = target_dir.join("graveyard.wasm");
-        // A temporary directory is about to vanish: nothing to look at there.
+        // A temporary directory is removed at the end: a file in it would be of no use.
         if target_dir.starts_with(&pinned.root) {
             fs::write(&rebuilt_at, &rebuilt)?;
         }
@@ -131,14 +132,14 @@ fn verify(pinned: &Workspace, source: &Workspace, target_dir: &Path) -> Result<(
              The pin was made on {}, this is {}. If the source was meant to change, pin it with `cargo xtask graveyard`",
             source.root.display(),
             rebuilt.len(),
-            sha256(&rebuilt),
+            sha256_hex(&rebuilt),
             module.len(),
             lock.host,
             toolchain.host,
         );
     }
     // After the bytes agree, so must what the lock says of how they were made.
-    let described = describe(pinned, &module)?;
+    let described = render_lock(pinned, &module)?;
     ensure!(
         fs::read_to_string(pinned.root.join(LOCK))? == described || lock.host != toolchain.host,
         "the bytes agree, but {LOCK} does not describe how they are made; it should read:\n{described}"
@@ -155,10 +156,10 @@ fn verify(pinned: &Workspace, source: &Workspace, target_dir: &Path) -> Result<(
     Ok(())
 }
 
-/// The text of the lock.
-fn describe(workspace: &Workspace, module: &[u8]) -> Result<String> {
+/// Returns the text of policies/graveyard.lock for a module.
+fn render_lock(workspace: &Workspace, module: &[u8]) -> Result<String> {
     let toolchain = workspace.toolchain()?;
-    let mut linked = workspace.linked(PACKAGE, TARGET)?;
+    let mut linked = workspace.list_linked_packages(PACKAGE, TARGET)?;
     let version_of = |linked: &[(String, String)], name: &str| {
         let found = linked.iter().find(|(package, _)| package == name);
         found
@@ -168,7 +169,7 @@ fn describe(workspace: &Workspace, module: &[u8]) -> Result<String> {
     let version = version_of(&linked, PACKAGE)?;
     let sdk = version_of(&linked, "ark-guest")?;
     linked.retain(|(name, _)| name != PACKAGE && name != "ark-guest");
-    let tools = workspace.named(COMPONENTIZE, &toolchain.host)?;
+    let tools = workspace.list_direct_dependencies(COMPONENTIZE, &toolchain.host)?;
     linked.extend(
         tools
             .into_iter()
@@ -187,7 +188,7 @@ fn describe(workspace: &Workspace, module: &[u8]) -> Result<String> {
          sdk = \"{sdk}\"\n\n\
          # What is linked in, and what made the module a component.\n\
          [dependencies]\n",
-        sha256(module),
+        sha256_hex(module),
         module.len(),
         toolchain.version,
         toolchain.host,
@@ -198,9 +199,9 @@ fn describe(workspace: &Workspace, module: &[u8]) -> Result<String> {
     Ok(lock)
 }
 
-/// Puts a file in place in one step, so that a reader sees the old one or the new one.
-fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
-    let directory = path.parent().context("a file stands in a directory")?;
+/// Replaces a file in one step, so that a reader sees the old content or the new content.
+fn replace_file(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    let directory = path.parent().context("the path has no directory")?;
     let mut file = tempfile::NamedTempFile::new_in(directory)?;
     file.write_all(bytes)?;
     file.as_file()
@@ -211,10 +212,10 @@ fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     Ok(())
 }
 
-/// Copies the source to another place, and moves cargo's home to another path by a link.
-fn relocate(workspace: &Workspace, elsewhere: &Path) -> Result<Workspace> {
+/// Copies the source to another path, and gives cargo's home another path by symbolic links.
+fn relocate_workspace(workspace: &Workspace, elsewhere: &Path) -> Result<Workspace> {
     let root = elsewhere.join("some/other/checkout");
-    copy(&workspace.root, &root)?;
+    copy_sources(&workspace.root, &root)?;
     let cargo_home = elsewhere.join("cargo");
     fs::create_dir(&cargo_home)?;
     for name in ["registry", "config.toml"] {
@@ -226,8 +227,8 @@ fn relocate(workspace: &Workspace, elsewhere: &Path) -> Result<Workspace> {
     Ok(Workspace { root, cargo_home })
 }
 
-/// Copies a directory without what is built and what git keeps.
-fn copy(from: &Path, to: &Path) -> Result<()> {
+/// Copies a directory without `target` and `.git`.
+fn copy_sources(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
@@ -237,7 +238,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
         }
         let target: PathBuf = to.join(&name);
         if entry.file_type()?.is_dir() {
-            copy(&source, &target)?;
+            copy_sources(&source, &target)?;
         } else if entry.file_type()?.is_file() {
             fs::copy(&source, &target).with_context(|| source.display().to_string())?;
         }
@@ -245,7 +246,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The digest, in lower-case hexadecimal digits.
-pub fn sha256(bytes: &[u8]) -> String {
+/// Returns the SHA-256 digest in lower-case hexadecimal digits.
+pub fn sha256_hex(bytes: &[u8]) -> String {
     format!("{:x}", Sha256::digest(bytes))
 }

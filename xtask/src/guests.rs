@@ -1,4 +1,4 @@
-//! Building the example agents (components and completed manifests, ready to be loaded) and the operator policies.
+//! `cargo xtask guests`: builds agents (components and completed manifests, ready to be loaded) and operator policies.
 
 use std::fs;
 use std::path::Path;
@@ -6,77 +6,104 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
-use crate::graveyard::{self, sha256};
+use crate::graveyard::{self, sha256_hex};
 use crate::handwritten;
 use crate::hermetic::Workspace;
 
-/// Where guests' crates are, and where their components go: the examples, and those that the tests attack the host with.
-const SETS: [(&str, &str); 2] = [
-    ("guest-sdk/examples", "target/guests"),
-    ("tests/guests", "target/guests-hostile"),
-];
-/// Guests that are WebAssembly text, not crates, and where their components go.
-const HANDWRITTEN: (&str, &str) = ("tests/handwritten", "target/guests-hostile");
-/// Where operator policies' crates are, and where their components go: those of the house, and those that the tests misbehave with. The
-/// Graveyard beside the former is built by its own command.
-const POLICIES: [(&str, &str); 2] = [
-    ("policies", "target/policies"),
-    ("tests/policies", "target/policies-test"),
-];
-/// A policy's test vectors, in its crate.
-const VECTORS: &str = "vectors.json";
-/// What agents are built for.
-pub const TARGET: &str = "wasm32-wasip2";
+/// A directory of crates, and the directory that their components are written to.
+struct GuestSet {
+    sources: &'static str,
+    components: &'static str,
+}
 
-/// Builds every guest and every operator policy. For each directory `<name>`, the set's target directory gets `<name>.wasm` and, from the manifest
-/// `<name>/<name>.toml`, `<name>.toml` with the component's digest. So it does for each handwritten `<name>.wat`.
+/// The example agents, which the demo runs.
+const EXAMPLES: GuestSet = GuestSet {
+    sources: "guest-sdk/examples",
+    components: "target/guests",
+};
+/// Agents that the tests attack the host with.
+const HOSTILE: GuestSet = GuestSet {
+    sources: "tests/guests",
+    components: "target/guests-hostile",
+};
+/// Agents of the tests that are WebAssembly text, not crates.
+const HANDWRITTEN: GuestSet = GuestSet {
+    sources: "tests/handwritten",
+    components: "target/guests-hostile",
+};
+/// Operator policies. The Graveyard, which is beside them, has its own command.
+const POLICIES: GuestSet = GuestSet {
+    sources: "policies",
+    components: "target/policies",
+};
+/// Operator policies of the tests.
+const TEST_POLICIES: GuestSet = GuestSet {
+    sources: "tests/policies",
+    components: "target/policies-test",
+};
+/// The file with a policy's test vectors, in its crate.
+const VECTORS: &str = "vectors.json";
+/// The compilation target of agents.
+pub const TARGET: &str = "wasm32-wasip2";
+/// Where cargo builds guests, from the root of the workspace.
+pub const BUILD_DIR: &str = "target/guests-build";
+
+/// Builds every agent and every operator policy.
 ///
 /// # Errors
-/// A build fails; or a manifest is missing, is no TOML or has no `sha256` line.
-pub fn run() -> Result<()> {
-    let workspace = Workspace::here()?;
-    for (sources, guests) in SETS {
-        build(&workspace, sources, &workspace.root.join(guests))?;
+/// As [`build_examples`].
+pub fn build_all(workspace: &Workspace) -> Result<()> {
+    for set in [EXAMPLES, HOSTILE] {
+        build_agents(workspace, &set)?;
     }
-    let (sources, guests) = HANDWRITTEN;
-    let sources = workspace.root.join(sources);
-    for (name, component) in handwritten::build(&workspace.root.join("wit"), &sources)? {
-        finish(&sources, &name, &component, &workspace.root.join(guests))?;
+    let sources = workspace.root.join(HANDWRITTEN.sources);
+    let components = workspace.root.join(HANDWRITTEN.components);
+    for (name, component) in handwritten::build_guests(&workspace.root.join("wit"), &sources)? {
+        write_agent(&sources, &name, &component, &components)?;
     }
-    for (sources, components) in POLICIES {
-        policies(&workspace, sources, components)?;
+    for set in [POLICIES, TEST_POLICIES] {
+        build_policies(workspace, &set)?;
     }
     Ok(())
 }
 
-/// Makes each policy's module a component with its test vectors.
-fn policies(workspace: &Workspace, sources: &str, components: &str) -> Result<()> {
-    let policies = workspace.root.join(components);
-    fs::create_dir_all(&policies)?;
-    let target_dir = workspace.root.join("target/guests-build");
-    let mut packages = packages(&workspace.root.join(sources))?;
+/// Builds the example agents: for each crate `<name>`, `target/guests` gets `<name>.wasm` and, from the manifest `<name>.toml` in the crate,
+/// `<name>.toml` with the component's digest.
+///
+/// # Errors
+/// A build fails; or a manifest is missing, is not TOML, or has no `sha256` line.
+pub fn build_examples(workspace: &Workspace) -> Result<()> {
+    build_agents(workspace, &EXAMPLES)
+}
+
+/// Builds policies: each core module becomes a component with its test vectors.
+fn build_policies(workspace: &Workspace, set: &GuestSet) -> Result<()> {
+    let components = workspace.root.join(set.components);
+    fs::create_dir_all(&components)?;
+    let mut packages = list_packages(&workspace.root.join(set.sources))?;
     packages.retain(|package| package != graveyard::PACKAGE);
-    for built in workspace.build(&packages, graveyard::TARGET, &target_dir)? {
+    let target_dir = workspace.root.join(BUILD_DIR);
+    for built in workspace.build_packages(&packages, graveyard::TARGET, &target_dir)? {
         let name = built.name()?;
         let vectors = built.directory.join(VECTORS);
         let vectors = fs::read(&vectors).with_context(|| vectors.display().to_string())?;
         let component = ark_componentize::policy(&fs::read(&built.wasm)?, &vectors)
             .with_context(|| name.to_owned())?;
-        let wasm = policies.join(format!("{name}.wasm"));
+        let wasm = components.join(format!("{name}.wasm"));
         fs::write(&wasm, &component)?;
         println!("{}: {} bytes", wasm.display(), component.len());
     }
     Ok(())
 }
 
-/// The names of the packages in a directory, sorted.
-fn packages(sources: &Path) -> Result<Vec<String>> {
+/// Returns the names of the packages in a directory, sorted.
+fn list_packages(sources: &Path) -> Result<Vec<String>> {
     let shown = sources.display();
     let mut packages = Vec::new();
     for entry in fs::read_dir(sources).with_context(|| shown.to_string())? {
         let manifest = entry?.path().join("Cargo.toml");
         if manifest.is_file() {
-            packages.push(package_name(&manifest)?);
+            packages.push(read_package_name(&manifest)?);
         }
     }
     packages.sort();
@@ -84,40 +111,35 @@ fn packages(sources: &Path) -> Result<Vec<String>> {
     Ok(packages)
 }
 
-fn build(workspace: &Workspace, sources: &str, guests: &Path) -> Result<()> {
-    let packages = packages(&workspace.root.join(sources))?;
-    fs::create_dir_all(guests)?;
-    let target_dir = workspace.root.join("target/guests-build");
-    let mut all = Vec::new();
+fn build_agents(workspace: &Workspace, set: &GuestSet) -> Result<()> {
+    let packages = list_packages(&workspace.root.join(set.sources))?;
+    let components = workspace.root.join(set.components);
+    fs::create_dir_all(&components)?;
+    let target_dir = workspace.root.join(BUILD_DIR);
     for package in packages {
         // One by one: built together they would share the SDK's features, and each would import what only one of them asks for.
-        all.extend(workspace.build(&[package], TARGET, &target_dir)?);
-    }
-    for built in all {
-        finish(
-            &built.directory,
-            built.name()?,
-            &fs::read(&built.wasm)?,
-            guests,
-        )?;
+        for built in workspace.build_packages(&[package], TARGET, &target_dir)? {
+            let component = fs::read(&built.wasm)?;
+            write_agent(&built.directory, built.name()?, &component, &components)?;
+        }
     }
     Ok(())
 }
 
-/// Writes a guest's component, and its manifest with the component's digest.
-fn finish(sources: &Path, name: &str, component: &[u8], guests: &Path) -> Result<()> {
+/// Writes an agent's component, and its manifest with the component's digest.
+fn write_agent(sources: &Path, name: &str, component: &[u8], components: &Path) -> Result<()> {
     let manifest = sources.join(format!("{name}.toml"));
     let manifest = fs::read_to_string(&manifest).with_context(|| manifest.display().to_string())?;
     let manifest =
-        with_digest(&manifest, &sha256(component)).with_context(|| format!("{name}.toml"))?;
-    let wasm = guests.join(format!("{name}.wasm"));
+        insert_digest(&manifest, &sha256_hex(component)).with_context(|| format!("{name}.toml"))?;
+    let wasm = components.join(format!("{name}.wasm"));
     fs::write(&wasm, component)?;
-    fs::write(guests.join(format!("{name}.toml")), manifest)?;
+    fs::write(components.join(format!("{name}.toml")), manifest)?;
     println!("{}: {} bytes", wasm.display(), component.len());
     Ok(())
 }
 
-fn package_name(manifest: &Path) -> Result<String> {
+fn read_package_name(manifest: &Path) -> Result<String> {
     #[derive(Deserialize)]
     struct Manifest {
         package: Package,
@@ -132,8 +154,8 @@ fn package_name(manifest: &Path) -> Result<String> {
     Ok(manifest.package.name)
 }
 
-/// The manifest with its top-level `sha256` set, all else as its author wrote it.
-fn with_digest(manifest: &str, digest: &str) -> Result<String> {
+/// Returns the manifest with its top-level `sha256` set and all else as its author wrote it.
+fn insert_digest(manifest: &str, digest: &str) -> Result<String> {
     #[derive(Deserialize)]
     struct Pinned {
         sha256: String,
@@ -156,20 +178,23 @@ fn with_digest(manifest: &str, digest: &str) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::with_digest;
+    use super::insert_digest;
 
     #[test]
     fn a_manifest_gets_its_digest_and_keeps_the_rest() {
         let manifest =
             "# an agent\nname = \"kyle\"\nsha256   = \"\" # filled in\n\n[limits]\nfuel = 1\n";
         let expected = "# an agent\nname = \"kyle\"\nsha256 = \"abc\"\n\n[limits]\nfuel = 1\n";
-        assert_eq!(with_digest(manifest, "abc").ok().as_deref(), Some(expected));
+        assert_eq!(
+            insert_digest(manifest, "abc").ok().as_deref(),
+            Some(expected)
+        );
         for bad in [
             "name = \"kyle\"\n",
             "name = \n",
             "[limits]\nsha256 = \"\"\n",
         ] {
-            assert!(with_digest(bad, "abc").is_err(), "{bad}");
+            assert!(insert_digest(bad, "abc").is_err(), "{bad}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Guests written by hand, as WebAssembly text: for what the SDK does not let an agent do.
+//! Agents written as WebAssembly text, for what the SDK does not let an agent do.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,16 +7,16 @@ use anyhow::{Context, Result, ensure};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
-/// What every such guest begins with.
+/// The file whose text is put before each agent's, without its extension.
 const PRELUDE: &str = "prelude";
-/// What they are components of.
+/// The world that the components implement.
 const WORLD: &str = "ark:agent/agent";
 
-/// Makes each `<name>.wat` of a directory, except the prelude, a component. Returns the name and the bytes of each, in order.
+/// Makes each `<name>.wat` of a directory, except the prelude, a component. Returns name and component of each, sorted by name.
 ///
 /// # Errors
-/// A file cannot be read, or is no module that fits the world.
-pub fn build(wit: &Path, sources: &Path) -> Result<Vec<(String, Vec<u8>)>> {
+/// A file cannot be read, or its module does not fit the world.
+pub fn build_guests(wit: &Path, sources: &Path) -> Result<Vec<(String, Vec<u8>)>> {
     let prelude = sources.join(PRELUDE).with_extension("wat");
     let prelude = fs::read_to_string(&prelude).with_context(|| prelude.display().to_string())?;
     let mut files: Vec<PathBuf> = fs::read_dir(sources)
@@ -43,13 +43,13 @@ pub fn build(wit: &Path, sources: &Path) -> Result<Vec<(String, Vec<u8>)>> {
         let text = format!("(module\n{prelude}{body})")
             .replace("NAMELEN", &name.len().to_string())
             .replace("NAME", &name);
-        let component = component(wit, &text).with_context(|| file.display().to_string())?;
+        let component = build_component(wit, &text).with_context(|| file.display().to_string())?;
         guests.push((name, component));
     }
     Ok(guests)
 }
 
-fn component(wit: &Path, text: &str) -> Result<Vec<u8>> {
+fn build_component(wit: &Path, text: &str) -> Result<Vec<u8>> {
     let mut resolve = Resolve::default();
     resolve.push_dir(wit.join("types"))?;
     let (agent, _) = resolve.push_dir(wit.join("agent"))?;

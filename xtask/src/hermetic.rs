@@ -1,64 +1,66 @@
-//! Builds whose bytes depend on the source, the lock file and the toolchain alone.
+//! Builds whose bytes depend only on the source, the lock file and the toolchain.
 //!
 //! Nothing of the caller's environment reaches the compiler (flags, wrappers, profiles, another toolchain), and every path that
-//! could end in a binary (checkout, target directory, cargo's home, the toolchain's sources) is mapped to a fixed name.
+//! could appear in a binary (checkout, target directory, cargo's home, the toolchain's sources) is mapped to a fixed name.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
+
+use crate::process::read_output;
 
 /// The profile in the root Cargo.toml that guests are built with.
 pub const PROFILE: &str = "guest";
 
-/// A checkout, and where building it may write.
+/// A checkout of the workspace, and the home directory of the cargo that builds it.
 pub struct Workspace {
     /// The directory of the root Cargo.toml.
     pub root: PathBuf,
-    /// Cargo's home directory. Only its place differs: the registry in it must be complete.
+    /// Cargo's home directory. Its registry must hold every dependency.
     pub cargo_home: PathBuf,
 }
 
-/// The compiler that the workspace's toolchain file selects.
+/// The compiler that rust-toolchain.toml selects.
 pub struct Toolchain {
-    /// As `rustc -V` prints it.
+    /// The version, as `rustc -V` prints it.
     pub version: String,
-    /// The platform it runs on.
+    /// The platform that the compiler runs on.
     pub host: String,
     commit: String,
     sysroot: PathBuf,
 }
 
-/// One package built for one target.
+/// A package built for a WebAssembly target.
 pub struct Built {
-    /// The directory of its Cargo.toml.
+    /// The directory of the package's Cargo.toml.
     pub directory: PathBuf,
-    /// The module or component that came out of it.
+    /// The file with the module or component.
     pub wasm: PathBuf,
 }
 
 impl Built {
-    /// The name of its directory.
+    /// Returns the name of the package's directory.
     ///
     /// # Errors
-    /// It has none that is UTF-8.
+    /// The name is not UTF-8.
     pub fn name(&self) -> Result<&str> {
         let name = self.directory.file_name().and_then(|name| name.to_str());
-        name.context("a guest's directory has a name")
+        name.context("the name of a guest's directory is not UTF-8")
     }
 }
 
 impl Workspace {
-    /// This checkout.
+    /// Returns the checkout that xtask was built from.
     ///
     /// # Errors
     /// Neither `CARGO_HOME` nor `HOME` is set.
-    pub fn here() -> Result<Self> {
+    pub fn find() -> Result<Self> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"))
             .parent()
-            .context("xtask stands in the workspace")?
+            .context("xtask is not in a workspace")?
             .canonicalize()?;
         let cargo_home = match std::env::var_os("CARGO_HOME") {
             Some(home) => PathBuf::from(home),
@@ -68,12 +70,12 @@ impl Workspace {
         Ok(Self { root, cargo_home })
     }
 
-    /// The compiler its toolchain file selects.
+    /// Returns the compiler that rust-toolchain.toml selects.
     ///
     /// # Errors
-    /// `rustc` cannot be run or does not describe itself as expected.
+    /// `rustc` cannot be run, or `rustc -vV` lacks a line.
     pub fn toolchain(&self) -> Result<Toolchain> {
-        let about = output(self.command("rustc").arg("-vV"))?;
+        let about = read_output(self.command("rustc").arg("-vV"))?;
         let line = |key: &str| {
             let value = about.lines().find_map(|line| line.strip_prefix(key));
             value
@@ -84,23 +86,23 @@ impl Workspace {
             version: about.lines().next().unwrap_or_default().to_owned(),
             host: line("host: ")?,
             commit: line("commit-hash: ")?,
-            sysroot: output(self.command("rustc").args(["--print", "sysroot"]))?
+            sysroot: read_output(self.command("rustc").args(["--print", "sysroot"]))?
                 .trim()
                 .into(),
         })
     }
 
-    /// Builds packages for a WebAssembly target under `target_dir`; returns them in the order they were built.
+    /// Builds packages for a WebAssembly target below `target_dir`. Returns them in the order in which they were built.
     ///
     /// # Errors
-    /// Cargo.lock is not up to date, the build fails, or a package yields no single `.wasm` file.
-    pub fn build(
+    /// Cargo.lock is not up to date, the build fails, or a package does not yield exactly one `.wasm` file.
+    pub fn build_packages(
         &self,
         packages: &[String],
         target: &str,
         target_dir: &Path,
     ) -> Result<Vec<Built>> {
-        // A toolchain that was installed before this project was cloned may lack the target. Without rustup it must be there.
+        // A toolchain that was installed before this project was cloned may lack the target. Without rustup the target must be installed.
         let added = self
             .command("rustup")
             .args(["--quiet", "target", "add", target])
@@ -108,7 +110,7 @@ impl Workspace {
         if let Ok(status) = added {
             ensure!(status.success(), "rustup could not add the target {target}");
         }
-        // The registry's directories are mapped one by one, so they must be there before the flags are made.
+        // The registry's directories are mapped one by one, so they must exist before the flags are made.
         let fetched = self
             .command("cargo")
             .args(["fetch", "--quiet", "--locked", "--target", target])
@@ -120,7 +122,6 @@ impl Workspace {
         let mut cargo = self.command("cargo");
         cargo.args([
             "build",
-            "--quiet",
             "--locked",
             "--profile",
             PROFILE,
@@ -137,8 +138,11 @@ impl Workspace {
         for package in packages {
             cargo.args(["--package", package]);
         }
-        cargo.env("CARGO_ENCODED_RUSTFLAGS", self.flags(target_dir)?);
-        let built: Vec<Built> = output(&mut cargo)?.lines().filter_map(artifact).collect();
+        cargo.env("CARGO_ENCODED_RUSTFLAGS", self.encode_flags(target_dir)?);
+        let built: Vec<Built> = read_output(&mut cargo)?
+            .lines()
+            .filter_map(parse_artifact)
+            .collect();
         ensure!(
             built.len() == packages.len(),
             "{} packages yielded {} .wasm files: each needs crate-type = [\"cdylib\"]",
@@ -148,23 +152,37 @@ impl Workspace {
         Ok(built)
     }
 
-    /// The name and version of every package that is linked into `package` for `target`, sorted.
+    /// Returns name and version of every package that is linked into `package` for `target`, sorted.
     ///
     /// # Errors
     /// `cargo tree` fails.
-    pub fn linked(&self, package: &str, target: &str) -> Result<Vec<(String, String)>> {
-        self.tree(package, target, &[])
+    pub fn list_linked_packages(
+        &self,
+        package: &str,
+        target: &str,
+    ) -> Result<Vec<(String, String)>> {
+        self.list_dependencies(package, target, &[])
     }
 
-    /// As [`Workspace::linked`], of those that `package` names itself.
+    /// As [`Workspace::list_linked_packages`], but only the packages that `package` names itself.
     ///
     /// # Errors
     /// `cargo tree` fails.
-    pub fn named(&self, package: &str, target: &str) -> Result<Vec<(String, String)>> {
-        self.tree(package, target, &["--depth", "1"])
+    pub fn list_direct_dependencies(
+        &self,
+        package: &str,
+        target: &str,
+    ) -> Result<Vec<(String, String)>> {
+        self.list_dependencies(package, target, &["--depth", "1"])
     }
 
-    fn tree(&self, package: &str, target: &str, more: &[&str]) -> Result<Vec<(String, String)>> {
+    /// Runs `cargo tree` with further arguments.
+    fn list_dependencies(
+        &self,
+        package: &str,
+        target: &str,
+        more: &[&str],
+    ) -> Result<Vec<(String, String)>> {
         let mut tree = self.command("cargo");
         tree.args([
             "tree",
@@ -179,7 +197,7 @@ impl Workspace {
         ]);
         tree.args(["--edges", "normal,no-proc-macro", "--format", "{p}"]);
         tree.args(more);
-        let mut linked: Vec<(String, String)> = output(&mut tree)?
+        let mut linked: Vec<(String, String)> = read_output(&mut tree)?
             .lines()
             .filter_map(|line| {
                 let mut words = line.split(' ');
@@ -194,20 +212,23 @@ impl Workspace {
         Ok(linked)
     }
 
+    /// Returns a command that runs in the checkout without the variables that change what the compiler is or does.
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command.current_dir(&self.root);
-        for (name, _) in std::env::vars_os().filter(|(name, _)| leaks(&name.to_string_lossy())) {
+        for (name, _) in
+            std::env::vars_os().filter(|(name, _)| affects_compiler(&name.to_string_lossy()))
+        {
             command.env_remove(name);
         }
         command.env("CARGO_HOME", &self.cargo_home);
         command
     }
 
-    /// Flags for the compiler, in the encoding of `CARGO_ENCODED_RUSTFLAGS`.
-    fn flags(&self, target_dir: &Path) -> Result<OsString> {
+    /// Returns flags for the compiler, in the encoding of `CARGO_ENCODED_RUSTFLAGS`.
+    fn encode_flags(&self, target_dir: &Path) -> Result<OsString> {
         let toolchain = self.toolchain()?;
-        // Of several that match a path, the last counts.
+        // Of several prefixes that match a path, the compiler takes the last.
         let mut mapped = vec![(self.root.clone(), "/ark".to_owned())];
         mapped.push((target_dir.to_owned(), "/target".to_owned()));
         mapped.push((self.cargo_home.clone(), "/cargo".to_owned()));
@@ -235,8 +256,9 @@ impl Workspace {
     }
 }
 
-/// Whether a variable may change what the compiler is or does. What remains of cargo's is how it reaches its registry.
-fn leaks(name: &str) -> bool {
+/// Returns whether an environment variable may change what the compiler is or does. Of cargo's variables, those that say how it reaches
+/// its registry do not.
+fn affects_compiler(name: &str) -> bool {
     let kept = [
         "CARGO_NET_",
         "CARGO_HTTP_",
@@ -250,21 +272,8 @@ fn leaks(name: &str) -> bool {
             && !kept.iter().any(|kept| name.starts_with(kept)))
 }
 
-fn output(command: &mut Command) -> Result<String> {
-    let shown = format!("{command:?}");
-    let output = command
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output()
-        .with_context(|| format!("cannot run {shown}"))?;
-    if !output.status.success() {
-        bail!("{shown} failed: {}", output.status);
-    }
-    Ok(String::from_utf8(output.stdout)?)
-}
-
-/// The `.wasm` file that one line of cargo's JSON output announces, if it does.
-fn artifact(line: &str) -> Option<Built> {
+/// Returns the package whose `.wasm` file a line of cargo's JSON output announces; `None` for other lines.
+fn parse_artifact(line: &str) -> Option<Built> {
     #[derive(Deserialize)]
     struct Artifact {
         reason: String,

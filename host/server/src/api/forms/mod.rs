@@ -1,5 +1,5 @@
 //! The forms of requests as JSON Schema: what [`ark_model::form::Fields`] and [`ark_model::check`] let pass, for readers of the
-//! document. That both say the same is tested with data made from these forms (`tests/tests/openapi.rs`).
+//! document. That both say the same is tested with data made from these forms (`tests/tests/system/api/openapi.rs`).
 //!
 //! `null` counts as absent, so every field that may be left out may be `null` too. Where a text's length is counted in bytes, `maxLength`
 //! is what that allows at most.

@@ -1,0 +1,143 @@
+//! What `cargo xtask test` builds before it runs the tests: the program, agents and policies.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use crate::encoding::sha256;
+
+/// Returns the path of a file of this checkout.
+#[must_use]
+pub fn checkout(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}
+
+/// Returns the path of a file that the build makes.
+///
+/// # Panics
+/// It is not built.
+fn built(path: &str) -> PathBuf {
+    let path = checkout(path);
+    assert!(
+        path.exists(),
+        "{} is not built; run the tests with `cargo xtask test`",
+        path.display()
+    );
+    path
+}
+
+/// Returns the path of the program under test.
+///
+/// # Panics
+/// It is not built.
+#[must_use]
+pub fn ark() -> PathBuf {
+    built("target/debug/ark")
+}
+
+/// Runs `ark` to its end.
+///
+/// # Panics
+/// It cannot be started.
+#[must_use]
+pub fn run(args: &[&str]) -> Output {
+    Command::new(ark()).args(args).output().expect("ark starts")
+}
+
+/// Returns the directory of the example agents.
+///
+/// # Panics
+/// They are not built.
+#[must_use]
+pub fn guests() -> PathBuf {
+    built("target/guests/kyle.wasm").with_file_name("")
+}
+
+/// Returns the directory of the hostile agents.
+///
+/// # Panics
+/// They are not built.
+#[must_use]
+pub fn hostile_guests() -> PathBuf {
+    built("target/guests-hostile/chaos.wasm").with_file_name("")
+}
+
+/// Returns the directory of the example policies.
+///
+/// # Panics
+/// They are not built.
+#[must_use]
+pub fn policies() -> PathBuf {
+    built("target/policies/market-hours.wasm").with_file_name("")
+}
+
+/// Copies an agent (component and manifest) into a directory.
+///
+/// # Panics
+/// It cannot be copied.
+pub fn copy_agent(from: &Path, name: &str, to: &Path) {
+    std::fs::create_dir_all(to).expect("the agents' directory");
+    for extension in ["wasm", "toml"] {
+        let file = format!("{name}.{extension}");
+        std::fs::copy(from.join(&file), to.join(&file)).expect("an agent's file");
+    }
+}
+
+/// Writes a copy of an agent that has another name: its last characters (two, or as many as the number has digits) become the number, in
+/// the component's bytes and in the manifest. The copy subscribes to `topic` alone. Returns the new name.
+///
+/// # Panics
+/// The component does not hold its name exactly once, or cannot be read or written.
+#[must_use]
+pub fn copy_numbered(from: &Path, name: &str, number: u32, topic: &str, to: &Path) -> String {
+    let component = std::fs::read(from.join(format!("{name}.wasm"))).expect("a component");
+    let manifest = std::fs::read_to_string(from.join(format!("{name}.toml"))).expect("a manifest");
+    let line = |key: &str| {
+        let prefix = format!("{key} = ");
+        let line = manifest.lines().find(|line| line.starts_with(&prefix));
+        line.expect("a line of the manifest").to_owned()
+    };
+    let old = line("name").replace("name = ", "").replace('"', "");
+    let digits = format!("{number:02}");
+    let new = format!("{}{digits}", &old[..old.len() - digits.len()]);
+    let component = replace_once(&component, &old, &new);
+    let file = format!("{name}-{number:02}");
+    let manifest = manifest
+        .replace(&line("name"), &format!("name = \"{new}\""))
+        .replace(&line("component"), &format!("component = \"{file}.wasm\""))
+        .replace(&line("topics"), &format!("topics = [\"{topic}\"]"))
+        .replace(
+            &line("sha256"),
+            &format!("sha256 = \"{}\"", sha256(&component)),
+        );
+    std::fs::create_dir_all(to).expect("the agents' directory");
+    std::fs::write(to.join(format!("{file}.wasm")), component).expect("a component");
+    std::fs::write(to.join(format!("{file}.toml")), manifest).expect("a manifest");
+    new
+}
+
+/// Returns the bytes with the one occurrence of a text replaced by another of the same length.
+///
+/// # Panics
+/// The text does not occur exactly once, or the lengths differ.
+#[must_use]
+pub fn replace_once(bytes: &[u8], old: &str, new: &str) -> Vec<u8> {
+    assert_eq!(old.len(), new.len(), "{old} and {new} differ in length");
+    let places: Vec<usize> = bytes
+        .windows(old.len())
+        .enumerate()
+        .filter(|(_, window)| *window == old.as_bytes())
+        .map(|(place, _)| place)
+        .collect();
+    assert_eq!(places.len(), 1, "{old} occurs {} times", places.len());
+    let mut bytes = bytes.to_vec();
+    bytes[places[0]..places[0] + new.len()].copy_from_slice(new.as_bytes());
+    bytes
+}
+
+/// Returns another component that does the same: with one more custom section, whose two bytes are `mark`.
+#[must_use]
+pub fn mark_component(mut bytes: Vec<u8>, mark: u8) -> Vec<u8> {
+    // Section 0 of four bytes: a name of one character, and two bytes.
+    bytes.extend([0, 4, 1, b'x', mark, mark]);
+    bytes
+}

@@ -1,0 +1,8 @@
+//! Agents: loading, versions, canaries, and hostile ones.
+
+mod bombs;
+mod canary;
+mod forger;
+mod hostile;
+mod refusals;
+mod versions;

@@ -1,0 +1,11 @@
+//! The HTTP API: requests, connections, TLS, tokens, roles, pages, events and its own document.
+
+mod bad_input;
+mod conditions;
+mod connections;
+mod events;
+mod openapi;
+mod roles;
+mod tls;
+mod token_limits;
+mod tokens;

@@ -1,0 +1,198 @@
+//! TLS at the binary: certificates, their change without a restart, and clients that do not play by the rules.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use ark_tests::{Host, PATIENCE, ark, make_token, raw, wait_until};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+
+/// An authority of its own.
+struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).expect("parameters");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        Self {
+            issuer: CertifiedIssuer::self_signed(params, key).expect("an authority"),
+        }
+    }
+
+    fn write(&self, to: &Path) -> PathBuf {
+        std::fs::write(to, self.issuer.pem()).expect("the authority's file");
+        to.to_owned()
+    }
+
+    /// A certificate for this machine, and its key.
+    fn certify(&self) -> (String, String) {
+        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new(names).expect("parameters");
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        (certificate.pem(), key.serialize_pem())
+    }
+}
+
+struct Place {
+    _dir: tempfile::TempDir,
+    data: PathBuf,
+    certificate: PathBuf,
+    key: PathBuf,
+    token: String,
+}
+
+fn write_key(path: &Path, pem: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::write(path, pem).expect("the key");
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).expect("its mode");
+}
+
+fn place(authority: &Authority) -> Place {
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = dir.path().join("data");
+    let (certificate, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+    let (chain, secret) = authority.certify();
+    std::fs::write(&certificate, chain).expect("the certificate");
+    write_key(&key, &secret);
+    let config = format!(
+        "[tls]\ncertificate = \"{}\"\nkey = \"{}\"\n",
+        certificate.display(),
+        key.display()
+    );
+    std::fs::write(data.with_extension("toml"), config).expect("the configuration");
+    let token = make_token(&data, "root", "admin", &[]);
+    Place {
+        _dir: dir,
+        data,
+        certificate,
+        key,
+        token,
+    }
+}
+
+/// `ark token list` over TLS, trusting one authority.
+fn list(host: &Host, place: &Place, authority: &Path) -> Output {
+    Command::new(ark())
+        .args([
+            "token",
+            "list",
+            "--url",
+            &format!("https://{}", host.address),
+        ])
+        .arg("--ca")
+        .arg(authority)
+        .env("ARK_TOKEN", &place.token)
+        .output()
+        .expect("ark starts")
+}
+
+#[test]
+fn a_certificate_is_changed_without_a_restart_and_a_bad_one_changes_nothing() {
+    let (first, second) = (Authority::new(), Authority::new());
+    let place = place(&first);
+    let dir = place.data.parent().expect("the directory");
+    let (one, two) = (
+        first.write(&dir.join("one.pem")),
+        second.write(&dir.join("two.pem")),
+    );
+    let host = Host::start_halted(&place.data, &[]);
+    wait_until("TLS", || list(&host, &place, &one).status.success());
+    let refused = list(&host, &place, &two);
+    assert!(
+        !refused.status.success(),
+        "an authority that did not sign it"
+    );
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains("certificate"), "{said}");
+
+    // Half a change: the former pair stays in force until its key has come too.
+    let (chain, key) = second.certify();
+    std::fs::write(&place.certificate, &chain).expect("the certificate");
+    // Nothing is to happen: the time for two looks of the host at the files, one every two seconds.
+    std::thread::sleep(Duration::from_millis(4_500));
+    assert!(
+        list(&host, &place, &one).status.success(),
+        "the former certificate"
+    );
+    write_key(&place.key, &key);
+    wait_until("the new certificate", || {
+        list(&host, &place, &two).status.success()
+    });
+    assert!(
+        !list(&host, &place, &one).status.success(),
+        "the former one is gone"
+    );
+
+    // SIGHUP does not end the host; it reads the files at once, and what is broken changes nothing.
+    std::fs::write(&place.certificate, "no PEM").expect("the certificate");
+    host.hang_up();
+    // Nothing is to happen here either: what there is to wait for is said in the host's log alone.
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(list(&host, &place, &two).status.success());
+    let (chain, key) = first.certify();
+    write_key(&place.key, &key);
+    std::fs::write(&place.certificate, &chain).expect("the certificate");
+    host.hang_up();
+    wait_until("the third certificate", || {
+        list(&host, &place, &one).status.success()
+    });
+    assert_eq!(host.terminate(), Some(0));
+}
+
+#[test]
+fn who_speaks_no_tls_is_let_go_and_others_are_served() {
+    let authority = Authority::new();
+    let place = place(&authority);
+    let dir = place.data.parent().expect("the directory");
+    let ca = authority.write(&dir.join("ca.pem"));
+    let host = Host::start_halted(&place.data, &[]);
+    wait_until("TLS", || list(&host, &place, &ca).status.success());
+    let plain = raw(&host, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert!(!plain.starts_with(b"HTTP"), "plain HTTP is not answered");
+    let garbage = raw(&host, &[0x16, 0x03, 0x01, 0xff, 0xff, 0x00]);
+    assert!(!garbage.starts_with(b"HTTP"));
+    // Handshakes that stop halfway.
+    let mut stalled: Vec<TcpStream> = (0..50)
+        .map(|_| {
+            let mut stream = TcpStream::connect(&host.address).expect("a connection");
+            let _ = stream.write_all(&[0x16, 0x03, 0x01, 0x02, 0x00]);
+            stream
+        })
+        .collect();
+    assert!(list(&host, &place, &ca).status.success());
+    for stream in &mut stalled {
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let mut rest = Vec::new();
+        let ended = stream.read_to_end(&mut rest);
+        let timed_out = ended.is_err_and(|error| {
+            matches!(
+                error.kind(),
+                std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
+            )
+        });
+        assert!(
+            !timed_out,
+            "the host lets a handshake go that does not come to its end"
+        );
+    }
+    assert_eq!(host.terminate(), Some(0));
+
+    // Keys that cannot be used are said before anything starts.
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(&place.key, std::fs::Permissions::from_mode(0o644)).expect("its mode");
+    let open = Host::try_start(&place.data, &[])
+        .err()
+        .expect("it does not start");
+    assert!(open.contains("key.pem") && open.contains("chmod"), "{open}");
+    write_key(&place.key, &authority.certify().1);
+    let foreign = Host::try_start(&place.data, &[])
+        .err()
+        .expect("it does not start");
+    assert!(foreign.contains("its own key"), "{foreign}");
+}

@@ -1,0 +1,296 @@
+//! What an author of policies does: a new policy, its tests, its component, what it would have decided. On the real binary.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use ark_tests::artefacts::checkout;
+use ark_tests::{Client, Host, ark, policies, trade};
+use serde_json::{Value, json};
+
+fn policy(dir: &Path, args: &[&str]) -> Output {
+    Command::new(ark())
+        .arg("policy")
+        .args(args)
+        .current_dir(dir)
+        .env_remove("CARGO_TARGET_DIR")
+        .env_remove("RUSTFLAGS")
+        .env_remove("ARK_DATA_DIR")
+        .output()
+        .expect("ark starts")
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// The changes and the summary of `ark policy diff --json`.
+fn diff(data_dir: &Path, args: &[&str]) -> (Vec<Value>, Value) {
+    let mut all = vec![
+        "diff",
+        "--json",
+        "--data-dir",
+        data_dir.to_str().expect("UTF-8"),
+    ];
+    all.extend(args);
+    let output = policy(data_dir, &all);
+    assert!(output.status.success(), "{}", text(&output));
+    let mut lines: Vec<Value> = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a line of JSON"))
+        .collect();
+    let summary = lines.pop().expect("a summary");
+    (lines, summary["summary"].clone())
+}
+
+fn write(dir: &Path, name: &str, text: &str) -> String {
+    let path = dir.join(name);
+    std::fs::write(&path, text).expect("a file");
+    path.to_str().expect("UTF-8").to_owned()
+}
+
+/// A host that has decided on three trades and a message; its data directory.
+fn decided(dir: &Path) -> (Host, PathBuf) {
+    let data_dir = dir.join("data");
+    let host = Host::start(&data_dir, &["--submitter", "api"]);
+    let mut client = Client::new(&host);
+    for action in [
+        trade("BTC-USD", 0.01),
+        trade("ETH-USD", 0.04),
+        trade("BTC-USD", 0.5),
+        json!({"agent": "api", "action_type": "message", "reasoning": "a test",
+            "parameters": {"topic": "desk.notes", "text": "hello"}}),
+    ] {
+        let (status, answer) = client.post("/v1/actions", &action);
+        assert_eq!(status, 200, "{answer}");
+    }
+    (host, data_dir)
+}
+
+#[test]
+fn a_new_policy_is_tested_inspected_and_compared() {
+    let sdk = checkout("guest-sdk");
+    let sdk = sdk.to_str().expect("UTF-8");
+    let dir = tempfile::tempdir().expect("a directory");
+    let here = dir.path();
+    let made = policy(here, &["new", "mine", "--sdk", sdk]);
+    assert!(made.status.success(), "{}", text(&made));
+    let again = policy(here, &["new", "mine", "--sdk", sdk]);
+    assert!(text(&again).contains("there already"), "{}", text(&again));
+    let tested = policy(here, &["test", "mine"]);
+    assert!(tested.status.success(), "{}", text(&tested));
+    assert!(
+        text(&tested).contains("4 vectors hold"),
+        "{}",
+        text(&tested)
+    );
+    let component = here.join("mine/dist/mine.wasm");
+    let digest = ark_tests::sha256(&std::fs::read(&component).expect("the component"));
+    assert!(text(&tested).contains(&digest), "{}", text(&tested));
+
+    let inspected = policy(here, &["inspect", "mine/dist/mine.wasm"]);
+    for told in [
+        "ark:policy/configurable-policy",
+        "name     mine",
+        "taken, and checked by the policy itself",
+        "vectors  4 hold",
+        "trade_size",
+        "as a policy: would be loaded",
+        digest.as_str(),
+    ] {
+        assert!(
+            text(&inspected).contains(told),
+            "{told}: {}",
+            text(&inspected)
+        );
+    }
+
+    // A vector that does not hold keeps the last good component where it is.
+    let vectors = here.join("mine/vectors.json");
+    let good = std::fs::read_to_string(&vectors).expect("vectors");
+    std::fs::write(&vectors, good.replace("\"pass\"", "\"warn\"")).expect("vectors");
+    let broken = policy(here, &["build", "mine"]);
+    assert_eq!(broken.status.code(), Some(1), "{}", text(&broken));
+    assert!(
+        text(&broken).contains("trade_size has no vector that passes"),
+        "{}",
+        text(&broken)
+    );
+    let unread = good.replace("{\"largest\": 0.02}", "{\"largets\": 0.02}");
+    std::fs::write(&vectors, unread).expect("vectors");
+    let broken = policy(here, &["build", "mine"]);
+    assert!(
+        text(&broken).contains("settings.largets: is not known; use `largest` or `agents`"),
+        "{}",
+        text(&broken)
+    );
+    assert_eq!(
+        ark_tests::sha256(&std::fs::read(&component).expect("the component")),
+        digest
+    );
+
+    // The host goes on meanwhile.
+    let (_host, data_dir) = decided(here);
+    let component = component.to_str().expect("UTF-8");
+    let (changes, summary) = diff(&data_dir, &["none", component]);
+    assert_eq!(summary["decisions"], 4);
+    assert_eq!(summary["changed"], 1, "{changes:?}");
+    assert_eq!(summary["same_outcome"], 1);
+    assert_eq!(changes[0]["old"]["outcome"], "denied");
+    assert_eq!(changes[0]["new"]["fired"][0]["rule"], "trade_size");
+    let strict = write(here, "strict.json", "{\"largest\": 0.02}");
+    let (changes, summary) = diff(
+        &data_dir,
+        &[component, component, "--new-settings", &strict],
+    );
+    assert_eq!(summary["tightened"], 1, "{changes:?}");
+    assert_eq!(changes[0]["old"]["outcome"], "approved");
+    assert_eq!(changes[0]["new"]["outcome"], "denied");
+    assert_eq!(changes[0]["new"]["fired"][0]["nearest_passing"], 0.02);
+    let (_, summary) = diff(
+        &data_dir,
+        &[component, component, "--old-settings", &strict],
+    );
+    assert_eq!(summary["loosened"], 1);
+    let (_, summary) = diff(&data_dir, &["none", component, "--since", "9999999999999"]);
+    assert_eq!(summary["decisions"], 0);
+}
+
+#[test]
+fn the_example_policies_are_compared_and_bad_input_is_told() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let here = dir.path();
+    let (host, data_dir) = decided(here);
+    let file = |name: &str| policies().join(format!("{name}.wasm"));
+    let allowlist = file("symbol-allowlist");
+    let allowlist = allowlist.to_str().expect("UTF-8");
+    let hours = file("market-hours");
+    let hours = hours.to_str().expect("UTF-8");
+    let bitcoin = write(here, "bitcoin.json", "{\"allowed\": [\"BTC-*\"]}");
+    let (changes, summary) = diff(&data_dir, &["none", allowlist, "--new-settings", &bitcoin]);
+    assert_eq!(summary["tightened"], 1, "{changes:?}");
+    assert_eq!(changes[0]["new"]["fired"][0]["observed"], "ETH-USD");
+    let shown = policy(
+        here,
+        &[
+            "diff",
+            "recorded",
+            allowlist,
+            "--new-settings",
+            &bitcoin,
+            "--data-dir",
+            data_dir.to_str().expect("UTF-8"),
+        ],
+    );
+    for told in [
+        "approved -> denied",
+        "old: no rule fires",
+        "symbol_allowed (violation): observed ETH-USD, limit allowed: BTC-*",
+        "4 decisions judged under both: 1 change, 1 to a stricter outcome",
+    ] {
+        assert!(text(&shown).contains(told), "{told}: {}", text(&shown));
+    }
+    let always = write(
+        here,
+        "always.json",
+        r#"{"calendars": [{"name": "all", "symbols": ["*"], "zone": "UTC", "sessions": [{"open": "00:00", "close": "24:00"}]}]}"#,
+    );
+    let (changes, _) = diff(&data_dir, &["none", hours, "--new-settings", &always]);
+    assert_eq!(changes, Vec::<Value>::new());
+    let never = write(
+        here,
+        "never.json",
+        r#"{"calendars": [{"name": "all", "symbols": ["*"], "zone": "UTC", "outside": "hold",
+            "sessions": [{"open": "00:00", "close": "00:01"}], "early_closes": []}], "unlisted": "allow"}"#,
+    );
+    let (_, summary) = diff(
+        &data_dir,
+        &[
+            hours,
+            hours,
+            "--old-settings",
+            &always,
+            "--new-settings",
+            &never,
+        ],
+    );
+    let in_the_first_minute = summary["changed"] == 0;
+    assert!(in_the_first_minute || summary["changed"] == 3, "{summary}");
+
+    let zone = write(
+        here,
+        "zone.json",
+        r#"{"calendars": [{"name": "x", "symbols": ["*"], "zone": "Mars/Olympus", "sessions": [{"open": "00:00", "close": "24:00"}]}]}"#,
+    );
+    let array = write(here, "array.json", "[1]");
+    for (args, told) in [
+        (
+            vec!["none", hours, "--new-settings", &zone],
+            "calendars[0].zone: is \"Mars/Olympus\", which is no time zone",
+        ),
+        (
+            vec!["none", hours, "--new-settings", &array],
+            "settings: is an array; give one JSON object",
+        ),
+        (
+            vec!["none", hours, "--new-settings", "missing.json"],
+            "--new-settings missing.json",
+        ),
+        (
+            vec!["none", "missing.wasm"],
+            "missing.wasm: give a component's file",
+        ),
+        (vec!["none", &bitcoin], "not a WebAssembly component"),
+        (vec!["none", "none"], "give a component as one of the two"),
+        (vec![hours, "recorded"], "give it first"),
+        (
+            vec![hours, allowlist],
+            "two policies, market-hours and symbol-allowlist",
+        ),
+        (
+            vec!["none", hours, "--old-settings", &bitcoin],
+            "`none` takes no settings",
+        ),
+        (
+            vec!["none", hours, "--since", "yesterday"],
+            "--since yesterday: give milliseconds",
+        ),
+    ] {
+        let mut all = vec!["diff", "--data-dir", data_dir.to_str().expect("UTF-8")];
+        all.extend(args.iter().copied());
+        let refused = policy(here, &all);
+        assert_eq!(refused.status.code(), Some(1), "{args:?}");
+        assert!(text(&refused).contains(told), "{told}: {}", text(&refused));
+    }
+    assert_eq!(host.terminate(), Some(0));
+}
+
+#[test]
+fn what_is_no_policy_is_inspected_with_the_reason() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let agent = ark_tests::guests().join("kyle.wasm");
+    let agent = policy(dir.path(), &["inspect", agent.to_str().expect("UTF-8")]);
+    assert!(
+        text(&agent).contains("it does not export evaluate"),
+        "{}",
+        text(&agent)
+    );
+    for name in ["market-hours", "symbol-allowlist"] {
+        let component = policies().join(format!("{name}.wasm"));
+        let output = policy(
+            dir.path(),
+            &["inspect", "--json", component.to_str().expect("UTF-8")],
+        );
+        let seen: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(seen["policy"]["name"], name);
+        assert_eq!(seen["policy"]["takes_settings"], true);
+        assert_eq!(seen["refused_as_policy"], json!([]), "{seen:#}");
+        assert!(seen["policy"]["vectors"].as_u64() > Some(5), "{seen:#}");
+        let functions: usize = seen["imports"]
+            .as_array()
+            .expect("imports")
+            .iter()
+            .map(|import| import["functions"].as_array().map_or(0, Vec::len))
+            .sum();
+        assert_eq!(functions, 0, "{seen:#}");
+    }
+}

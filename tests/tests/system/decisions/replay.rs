@@ -1,0 +1,106 @@
+//! 10,000 mixed decisions, judged again: the same to the byte.
+
+use ark_tests::{Client, Host, run, take_turn};
+use serde_json::{Value, json};
+
+const DECISIONS: usize = 10_000;
+const CLIENTS: usize = 8;
+
+/// A request of every family, with numbers on both sides of the limits.
+fn request(number: usize) -> Value {
+    let fraction = (number % 130) as f64 / 1000.0;
+    let (action_type, parameters) = match number % 12 {
+        0..=3 => (
+            ["trade", "buy", "sell", "open_position"][number % 4],
+            json!({"symbol": format!("S{}", number % 997), "position_size_pct": fraction, "leverage": 1.0 + (number % 17) as f64 / 8.0,
+                "entry_price": 100.0, "stop_loss": 90.0 + (number % 21) as f64, "take_profit": 120.0, "house_note": {"n": number}}),
+        ),
+        4 => (
+            "close_position",
+            json!({"symbol": format!("S{}", number % 997)}),
+        ),
+        5 => (
+            "share_data",
+            json!({"subject": format!("u{number}"), "contains_personal_data": number.is_multiple_of(2), "destination": "x",
+            "anonymized": number.is_multiple_of(3)}),
+        ),
+        6 => (
+            "file_operation",
+            json!({"operation": (["read", "write", "delete"][number % 3]), "path": format!("/srv/{number}")}),
+        ),
+        7 => ("execute_code", json!({"code": format!("print({number})")})),
+        8 => (
+            "report",
+            json!({"text": format!("mail {number}@example.com")}),
+        ),
+        9 => (
+            "message",
+            json!({"topic": "desk.notes", "symbol": format!("S{}", number % 50), "payload": {"n": number as f64 / 7.0}}),
+        ),
+        10 => (
+            ["modify_graveyard", "clear_halt", "override_user"][number % 3],
+            json!({"approved": true}),
+        ),
+        _ => (
+            "paint_fence",
+            json!({"colour": number, "hrm_approved": true}),
+        ),
+    };
+    json!({"agent": "api", "action_type": action_type, "parameters": parameters,
+        "reasoning": if number.is_multiple_of(5) { Value::Null } else { json!(format!("number {number}")) },
+        "reversible": !number.is_multiple_of(7), "sources": ["a", "b"]})
+}
+
+#[test]
+fn ten_thousand_mixed_decisions_come_out_the_same() {
+    let _turn = take_turn();
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = dir.path().join("data");
+    let host = Host::start(&data, &[]);
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|first| {
+            let mut client = Client::new(&host);
+            std::thread::spawn(move || {
+                let mut outcomes = [0u32; 3];
+                for number in (first..DECISIONS).step_by(CLIENTS) {
+                    let request = request(number);
+                    let (status, answer) = client.post("/v1/actions", &request);
+                    assert_eq!(status, 200, "{request}: {answer}");
+                    let outcome = ["approved", "held", "denied"]
+                        .iter()
+                        .position(|name| answer["outcome"] == *name);
+                    outcomes[outcome.expect("an outcome")] += 1;
+                }
+                outcomes
+            })
+        })
+        .collect();
+    let mut outcomes = [0u32; 3];
+    for client in clients {
+        let part = client.join().expect("no panic");
+        outcomes
+            .iter_mut()
+            .zip(part)
+            .for_each(|(sum, part)| *sum += part);
+    }
+    assert!(
+        outcomes.iter().all(|count| *count > 100),
+        "not mixed: {outcomes:?}"
+    );
+    assert_eq!(host.terminate(), Some(0));
+    let output = run(&[
+        "audit",
+        "replay",
+        "--json",
+        "--data-dir",
+        data.to_str().expect("UTF-8"),
+    ]);
+    let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
+    assert!(output.status.success(), "{report}");
+    assert_eq!(
+        (&report["decisions"], &report["identical"]),
+        (&json!(DECISIONS), &json!(DECISIONS)),
+        "{report}"
+    );
+    println!("{outcomes:?} approved, held, denied: {DECISIONS} replayed, all identical");
+}

@@ -1,0 +1,4 @@
+//! Operator policies: uploaded over the API, and declared in files.
+
+mod declared;
+mod exchange;

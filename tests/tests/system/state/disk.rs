@@ -1,0 +1,281 @@
+//! Trouble with the disk: full, read-only, a broken page, a log left by a killed host. In each: nothing is approved that is not recorded,
+//! the message says what to do, nothing panics, and what was acknowledged is there afterwards.
+//!
+//! A file system of its own needs a mount namespace; where the machine allows none, the database's own limit stands in for it.
+
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Instant;
+
+use ark_tests::{Client, Host, PATIENCE, ark, run, trade, wait_until};
+use serde_json::json;
+
+/// Runs a shell script in a mount namespace of its own.
+fn unshared(script: &str) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]);
+    command
+}
+
+fn namespaces() -> bool {
+    let tried = unshared("mount -t tmpfs tmpfs /mnt").output();
+    tried.is_ok_and(|output| output.status.success())
+}
+
+/// A stand-in for `ark` that mounts a small file system over the data directory's parent and then becomes `ark`.
+fn on_a_small_disk(dir: &Path, mount: &Path) -> PathBuf {
+    let script = dir.join("ark-small");
+    let text = format!(
+        "#!/bin/sh\nexec unshare --user --map-root-user --mount sh -c 'mount -t tmpfs -o size=16m tmpfs {mount} && exec {ark} \"$@\"' sh \"$@\"\n",
+        mount = mount.display(),
+        ark = ark().display(),
+    );
+    std::fs::write(&script, text).expect("a script");
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o700)).expect("its mode");
+    script
+}
+
+/// Proposes and writes state until neither is taken; the decisions and revisions that were acknowledged.
+fn fill(client: &mut Client) -> (Vec<String>, u64) {
+    let (mut decisions, mut revision) = (Vec::new(), 0);
+    let started = Instant::now();
+    let mut refused = (false, false);
+    let mut said = false;
+    for number in 0.. {
+        assert!(started.elapsed() < PATIENCE, "the disk does not fill");
+        let mut request = trade(&format!("S{number}"), 0.5);
+        request["reasoning"] = json!("x".repeat(40_000));
+        let (status, answer) = client.post("/v1/actions", &request);
+        match status {
+            200 => decisions.push(answer["decision_id"].as_str().expect("an id").to_owned()),
+            503 => {
+                assert_eq!(answer["outcome"], "denied", "{answer}");
+                let detail = answer["detail"].as_str().expect("a detail");
+                said |= detail.contains("full");
+                refused.0 = true;
+            }
+            other => panic!("{other}: {answer}"),
+        }
+        let body = json!({"value": "y".repeat(40_000)}).to_string();
+        let json = [("Content-Type", "application/json")];
+        let (status, _, answer) = client
+            .request("PUT", "/v1/state/kyle/k", &json, body.as_bytes())
+            .expect("an answer");
+        match status {
+            200 => revision += 1,
+            503 => {
+                said |= String::from_utf8_lossy(&answer).contains("full");
+                refused.1 = true;
+            }
+            other => panic!("{other}: {}", String::from_utf8_lossy(&answer)),
+        }
+        if refused == (true, true) {
+            break;
+        }
+    }
+    assert!(said, "the disk is full, and nothing says so");
+    (decisions, revision)
+}
+
+#[test]
+fn on_a_full_disk_nothing_is_approved_and_all_goes_on_when_there_is_room() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mount = dir.path().join("disk");
+    std::fs::create_dir(&mount).expect("a directory");
+    let data = mount.join("data");
+    let real = namespaces();
+    let config = dir.path().join("ark.toml");
+    let args = ["--config", config.to_str().expect("UTF-8")];
+    let host = if real {
+        std::fs::write(&config, "").expect("a file");
+        let program = on_a_small_disk(dir.path(), &mount);
+        Host::try_start_program(&program, &data, &args, &[]).expect("a host")
+    } else {
+        let limit = "[capacity]\nmax_database_bytes = 3_000_000\n";
+        std::fs::write(&config, limit).expect("a file");
+        Host::start(&data, &args)
+    };
+    // The disk as the host sees it.
+    let seen = if real {
+        PathBuf::from(format!("/proc/{}/root{}", host.pid(), mount.display()))
+    } else {
+        mount.clone()
+    };
+    if real {
+        std::fs::write(seen.join("filler"), vec![1; 4 << 20]).expect("room for it");
+    }
+    let client = &mut Client::new(&host);
+    let (decisions, revision) = fill(client);
+    assert!(decisions.len() > 5 && revision > 5);
+    assert_eq!(client.get("/readyz").0, 503);
+    for id in &decisions {
+        assert_eq!(client.get(&format!("/v1/decisions/{id}")).0, 200, "{id}");
+    }
+    if real {
+        std::fs::remove_file(seen.join("filler")).expect("the filler");
+        wait_until("ready again", || client.get("/readyz").0 == 200);
+        let (status, answer) = client.post("/v1/actions", &trade("AFTER", 0.01));
+        assert_eq!(
+            (status, &answer["outcome"]),
+            (200, &json!("approved")),
+            "{answer}"
+        );
+    }
+    // SQLite would resolve the path into this namespace: what is checked is a copy, as after a power cut.
+    let copy = dir.path().join("copy");
+    std::fs::create_dir(&copy).expect("a directory");
+    for name in ["ark.db", "ark.db-wal", "anchors.jsonl"] {
+        let from = seen.join("data").join(name);
+        if from.exists() {
+            std::fs::copy(from, copy.join(name)).expect("a copy");
+        }
+    }
+    let data = copy.to_str().expect("UTF-8");
+    for command in [["audit", "verify"], ["state", "check"]] {
+        let output = run(&[&command[..], &["--data-dir", data]].concat());
+        assert!(output.status.success(), "{output:?}");
+    }
+    let (_, page) = client.get("/v1/state/kyle/k/history?limit=1");
+    assert_eq!(page["revisions"][0]["revision"], revision);
+    assert_eq!(host.terminate(), Some(0));
+}
+
+#[test]
+fn a_read_only_disk_is_said_and_nothing_starts() {
+    if !namespaces() {
+        println!("no mount namespaces here: not tested");
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = dir.path().join("data");
+    assert_eq!(Host::start(&data, &[]).terminate(), Some(0));
+    let script = format!(
+        "mount --bind {0} {0} && mount -o remount,bind,ro {0} && exec {1} serve --listen 127.0.0.1:0 --data-dir {0}",
+        data.display(),
+        ark().display()
+    );
+    let output: Output = unshared(&script)
+        .current_dir(dir.path())
+        .output()
+        .expect("it ends");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        !output.status.success() && !said.contains("panicked"),
+        "{said}"
+    );
+    assert!(
+        said.contains("Read-only file system") && said.contains("write access"),
+        "{said}"
+    );
+    assert_eq!(Host::start(&data, &[]).terminate(), Some(0));
+}
+
+#[test]
+fn a_broken_page_is_refused_and_a_snapshot_brings_back_what_it_holds() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (data, taken) = (dir.path().join("data"), dir.path().join("snapshot"));
+    let host = Host::start(&data, &[]);
+    let client = &mut Client::new(&host);
+    let mut ids = Vec::new();
+    for number in 0..40 {
+        let (_, answer) = client.post("/v1/actions", &trade(&format!("S{number}"), 0.001));
+        ids.push(answer["decision_id"].as_str().expect("an id").to_owned());
+    }
+    let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+    let output = run(&[
+        "state",
+        "snapshot",
+        &text(&taken),
+        "--data-dir",
+        &text(&data),
+    ]);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert_eq!(host.terminate(), Some(0));
+    let path = data.join("ark.db");
+    let whole = std::fs::read(&path).expect("the database");
+    let pages = whole.len() / 8192;
+    let mut refused = 0;
+    for page in (1..pages).step_by(pages / 8) {
+        let mut file = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .expect("the database");
+        let mut header = [0; 64];
+        file.seek(SeekFrom::Start(page as u64 * 8192))
+            .expect("a page");
+        file.read_exact(&mut header).expect("a page");
+        file.seek(SeekFrom::Start(page as u64 * 8192))
+            .expect("a page");
+        file.write_all(&header.map(|byte| !byte)).expect("a page");
+        drop(file);
+        match Host::try_start(&data, &[]) {
+            Ok(host) => assert_eq!(host.terminate(), Some(0)),
+            Err(said) => {
+                refused += 1;
+                assert!(
+                    said.contains("not a sound database") && said.contains("restore"),
+                    "{said}"
+                );
+                assert!(!said.contains("panicked"), "{said}");
+            }
+        }
+        for name in ["ark.db-wal", "ark.db-shm"] {
+            let _ = std::fs::remove_file(data.join(name));
+        }
+        std::fs::write(&path, &whole).expect("the database");
+    }
+    assert!(refused > 4, "{refused} of 8 broken pages were seen");
+    std::fs::write(&path, &whole[..whole.len() / 2]).expect("half a database");
+    assert!(Host::try_start(&data, &[]).is_err());
+    let output = run(&[
+        "state",
+        "restore",
+        &text(&taken),
+        "--data-dir",
+        &text(&data),
+        "--replace",
+    ]);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let host = Host::start(&data, &[]);
+    let client = &mut Client::new(&host);
+    for id in &ids {
+        assert_eq!(client.get(&format!("/v1/decisions/{id}")).0, 200, "{id}");
+    }
+}
+
+#[test]
+fn the_log_of_a_killed_host_is_read_in() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = dir.path().join("data");
+    let host = Host::start(&data, &[]);
+    let client = &mut Client::new(&host);
+    let (_, answer) = client.post("/v1/actions", &trade("S", 0.01));
+    let id = answer["decision_id"].as_str().expect("an id");
+    host.kill();
+    let log = std::fs::metadata(data.join("ark.db-wal"))
+        .expect("a log")
+        .len();
+    assert!(log > 0);
+    let host = Host::start(&data, &[]);
+    assert_eq!(
+        Client::new(&host).get(&format!("/v1/decisions/{id}")).0,
+        200
+    );
+    let second = Host::try_start(&data, &[]).err().expect("a second host");
+    assert!(
+        second.contains("in use by the host with process id"),
+        "{second}"
+    );
+    assert_eq!(host.terminate(), Some(0));
+}

@@ -1,0 +1,7 @@
+//! The state and the database: values, secrets, snapshots, kills and broken disks.
+
+mod commands;
+mod decisions_kill;
+mod disk;
+mod values;
+mod writers_kill;

@@ -1,0 +1,459 @@
+//! A real Prometheus (Debian package `prometheus`) scrapes a real host: what it counts is what the audit log holds, its quantiles are what a
+//! client measures, and the alerts of `deploy/prometheus` fire for what they are for and for nothing else.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use ark_tests::artefacts::checkout;
+use ark_tests::{Client, Host, copy_agent, guests, take_turn, trade, wait_for, wait_until};
+use serde_json::{Value, json};
+
+fn deploy() -> PathBuf {
+    checkout("deploy")
+}
+
+/// A program of the Debian packages.
+fn tool(name: &str, package: &str) -> Command {
+    let found = Command::new(name)
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    assert!(
+        found.is_ok_and(|status| status.success()),
+        "{name} is not installed and these tests need it: apt-get install {package}"
+    );
+    Command::new(name)
+}
+
+/// A Prometheus in a directory of its own, on a free port. It is killed when it is dropped.
+struct Prometheus {
+    child: Child,
+    address: String,
+    dir: tempfile::TempDir,
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The rules of `deploy/prometheus`, with windows that a test can wait for: the same expressions over seconds instead of minutes and days.
+fn quick(rules: &str) -> String {
+    let mut text = rules.to_owned();
+    for (window, short) in [
+        ("[2m]", "[10s]"),
+        ("[5m]", "[10s]"),
+        ("[30m]", "[15s]"),
+        ("[1h]", "[20s]"),
+        ("[6h]", "[25s]"),
+        ("[3d]", "[30s]"),
+    ] {
+        text = text.replace(window, short);
+    }
+    let lines = text.lines().map(|line| {
+        let name = line.trim_start();
+        let indent = &line[..line.len() - name.len()];
+        if name.starts_with("for: ") {
+            format!("{indent}for: 0s")
+        } else if name.starts_with("interval: ") {
+            format!("{indent}interval: 1s")
+        } else {
+            line.to_owned()
+        }
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+impl Prometheus {
+    fn start(host: &Host) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let rules = dir.path().join("rules");
+        std::fs::create_dir(&rules).expect("a directory");
+        for name in ["recording.yml", "alerts.yml", "burn-rates.yml"] {
+            let text = std::fs::read_to_string(deploy().join("prometheus/rules").join(name));
+            std::fs::write(rules.join(name), quick(&text.expect("rules"))).expect("rules");
+        }
+        let target = host.telemetry.as_deref().expect("telemetry is on");
+        let config = format!(
+            "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: [rules/*.yml]\n\
+             scrape_configs:\n  - job_name: ark\n    static_configs: [{{targets: [\"{target}\"]}}]\n"
+        );
+        std::fs::write(dir.path().join("prometheus.yml"), config).expect("a configuration");
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .and_then(|listener| listener.local_addr())
+            .expect("a free port")
+            .port();
+        let address = format!("127.0.0.1:{port}");
+        let log = std::fs::File::create(dir.path().join("log")).expect("a log");
+        let child = tool("prometheus", "prometheus")
+            .current_dir(dir.path())
+            .args(["--config.file=prometheus.yml", "--storage.tsdb.path=data"])
+            .arg(format!("--web.listen-address={address}"))
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("prometheus starts");
+        let prometheus = Self {
+            child,
+            address,
+            dir,
+        };
+        wait_until("Prometheus", || {
+            let ready = prometheus.ask("/-/ready").is_some();
+            let log = std::fs::read_to_string(prometheus.dir.path().join("log"));
+            assert!(
+                !log.as_deref().unwrap_or("").contains("level=error"),
+                "{log:?}"
+            );
+            ready
+        });
+        prometheus
+    }
+
+    fn ask(&self, path: &str) -> Option<String> {
+        let answer = ureq::get(format!("http://{}{path}", self.address)).call();
+        answer.ok()?.body_mut().read_to_string().ok()
+    }
+
+    /// An instant query: labels and value of each row.
+    fn query(&self, expression: &str) -> Vec<(Value, f64)> {
+        let mut answer = ureq::get(format!("http://{}/api/v1/query", self.address))
+            .query("query", expression)
+            .call()
+            .unwrap_or_else(|error| panic!("{expression}: {error}"));
+        let text = answer.body_mut().read_to_string().expect("an answer");
+        let body: Value = serde_json::from_str(&text).expect("JSON");
+        let rows = body["data"]["result"].as_array().expect("rows");
+        rows.iter()
+            .map(|row| {
+                let value = row["value"][1]
+                    .as_str()
+                    .and_then(|value| value.parse().ok());
+                (row["metric"].clone(), value.expect("a number"))
+            })
+            .collect()
+    }
+
+    fn value(&self, expression: &str) -> Option<f64> {
+        self.query(expression).first().map(|(_, value)| *value)
+    }
+
+    /// The alerts that fire. What the machine's own disk has to do with is not the test's.
+    fn firing(&self) -> BTreeSet<String> {
+        self.query("ALERTS{alertstate=\"firing\"}")
+            .into_iter()
+            .filter_map(|(labels, _)| labels["alertname"].as_str().map(str::to_owned))
+            .filter(|name| !name.starts_with("ArkDiskSpace"))
+            .collect()
+    }
+}
+
+fn promtool(args: &[&str]) {
+    let output = tool("promtool", "prometheus")
+        .current_dir(deploy().join("prometheus"))
+        .args(args)
+        .output()
+        .expect("promtool runs");
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(output.status.success(), "promtool {args:?}: {said}");
+}
+
+#[test]
+fn the_rules_are_valid_and_each_alert_fires_where_it_must_and_not_where_it_must_not() {
+    promtool(&["check", "config", "prometheus.yml"]);
+    promtool(&[
+        "test",
+        "rules",
+        "tests/alerts_test.yml",
+        "tests/burn-rates_test.yml",
+    ]);
+    let alerts =
+        std::fs::read_to_string(deploy().join("prometheus/rules/alerts.yml")).expect("rules");
+    let cases = ["alerts_test.yml", "burn-rates_test.yml"].map(|name| {
+        std::fs::read_to_string(deploy().join("prometheus/tests").join(name)).expect("cases")
+    });
+    for alert in alerts
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "))
+    {
+        let named = |case: &String| case.contains(&format!("alertname: {alert}"));
+        assert!(cases.iter().any(named), "{alert} has no case");
+    }
+}
+
+#[test]
+fn the_example_of_alertmanager_is_valid() {
+    let output = tool("amtool", "prometheus-alertmanager")
+        .arg("check-config")
+        .arg(deploy().join("alertmanager/alertmanager.yml"))
+        .output()
+        .expect("amtool runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+}
+
+/// Every name that a dashboard or a rule asks for.
+fn asked(text: &str) -> BTreeSet<String> {
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != ':')
+        .filter(|word| {
+            ["ark_", "ark:", "process_"]
+                .iter()
+                .any(|start| word.starts_with(start))
+        })
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn dashboards_and_rules_ask_only_for_what_there_is() {
+    let read = |path: &str| std::fs::read_to_string(deploy().join(path)).expect(path);
+    let contract = read("metrics.md");
+    let recording = read("prometheus/rules/recording.yml");
+    let recorded: BTreeSet<&str> = recording
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- record: "))
+        .collect();
+    let mut files = vec![
+        recording.clone(),
+        read("prometheus/rules/alerts.yml"),
+        read("prometheus/rules/burn-rates.yml"),
+    ];
+    for name in ["overview", "agents", "policy", "state"] {
+        let text = read(&format!("grafana/dashboards/{name}.json"));
+        let dashboard: Value = serde_json::from_str(&text).expect("JSON");
+        let panels = dashboard["panels"].as_array().expect("panels");
+        assert!(panels.len() >= 10, "{name}");
+        for panel in panels {
+            for target in panel["targets"].as_array().expect("targets") {
+                files.push(target["expr"].as_str().expect("an expression").to_owned());
+            }
+        }
+    }
+    for name in files.iter().flat_map(|text| asked(text)) {
+        let family = ["_bucket", "_count", "_sum"]
+            .iter()
+            .find_map(|suffix| name.strip_suffix(suffix))
+            .unwrap_or(&name);
+        let known = recorded.contains(name.as_str())
+            || contract.contains(&format!("| `{name}` |"))
+            || contract.contains(&format!("| `{family}` | histogram |"));
+        assert!(known, "{name} is asked for and nowhere made");
+    }
+}
+
+/// Sends an action while a write lock on the host's database delays its commit: by `time`, counted from when it is sent. Returns how long
+/// the answer took, in seconds.
+fn send_delayed(host: &Host, data: &Path, time: Duration, body: &Value) -> f64 {
+    let database = rusqlite::Connection::open(data.join("ark.db")).expect("the database");
+    database.execute_batch("BEGIN IMMEDIATE").expect("the lock");
+    let (sending, sent) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let sender = scope.spawn(move || {
+            // A connection that is idle for long is closed by the host.
+            let mut client = Client::new(host);
+            let started = Instant::now();
+            sending.send(()).expect("a receiver");
+            send(&mut client, body, "approved");
+            started.elapsed().as_secs_f64()
+        });
+        sent.recv().expect("a sender");
+        std::thread::sleep(time);
+        database
+            .execute_batch("ROLLBACK")
+            .expect("the end of the lock");
+        sender.join().expect("an answer")
+    })
+}
+
+fn audited(data: &Path, what: &str) -> f64 {
+    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let database = rusqlite::Connection::open_with_flags(data.join("ark.db"), flags);
+    let count: i64 = database
+        .expect("the database")
+        .query_row(&format!("SELECT count(*) FROM {what}"), [], |row| {
+            row.get(0)
+        })
+        .expect("a count");
+    count as f64
+}
+
+const BOUNDS: [f64; 22] = [
+    0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005,
+    0.01, 0.025, 0.05, 0.1, 0.12, 0.25, 0.4, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+
+fn bucket(seconds: f64) -> usize {
+    BOUNDS.iter().take_while(|bound| **bound < seconds).count()
+}
+
+fn send(client: &mut Client, body: &Value, expected: &str) -> f64 {
+    let started = Instant::now();
+    let (status, answer) = client.post("/v1/actions", body);
+    let took = started.elapsed().as_secs_f64();
+    assert_eq!(
+        (status, answer["outcome"].as_str()),
+        (200, Some(expected)),
+        "{answer}"
+    );
+    took
+}
+
+fn p95(mut samples: Vec<f64>) -> f64 {
+    samples.sort_by(f64::total_cmp);
+    samples[(samples.len() * 95).div_ceil(100) - 1]
+}
+
+#[test]
+fn prometheus_counts_what_the_audit_log_holds_and_the_right_alerts_fire() {
+    let _turn = take_turn();
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = dir.path().join("data");
+    // Agents that decide nothing by themselves: the mix is to be known.
+    let agents = dir.path().join("agents");
+    for name in ["kyle", "joey"] {
+        copy_agent(&guests(), name, &agents);
+    }
+    let host = Host::start(&data, &["--agents", agents.to_str().expect("UTF-8")]);
+    let prometheus = Prometheus::start(&host);
+    let mut client = Client::new(&host);
+    wait_until("the first scrape", || {
+        prometheus.value("up{job=\"ark\"}") > Some(0.0)
+    });
+
+    // A known mix: 100 approved, 4 held, 3 denied for the leverage; signals, one of them three times.
+    let mut samples = Vec::new();
+    for number in 0..100 {
+        let body = trade(&format!("S{number}"), 0.001);
+        samples.push(send(&mut client, &body, "approved"));
+    }
+    for number in 0..4 {
+        let body = trade(&format!("H{number}"), 0.09);
+        samples.push(send(&mut client, &body, "held"));
+    }
+    for number in 0..3 {
+        let mut body = trade(&format!("D{number}"), 0.001);
+        body["parameters"]["leverage"] = json!(4.0);
+        samples.push(send(&mut client, &body, "denied"));
+    }
+    for key in ["a", "b", "b", "b"] {
+        let body = json!({"topic": "nobody.listens", "payload": 1, "idempotency_key": key});
+        assert_eq!(client.post("/v1/signals", &body).0, 202);
+    }
+    let quiet_p95 = p95(samples);
+    wait_until("all of it in Prometheus", || {
+        prometheus.value("sum(ark_decisions_total)") == Some(107.0)
+    });
+    for outcome in ["approved", "held", "denied"] {
+        let counted = prometheus.value(&format!("ark_decisions_total{{outcome=\"{outcome}\"}}"));
+        let logged = audited(
+            &data,
+            &format!("audit_log WHERE kind = 'decision' AND outcome = '{outcome}'"),
+        );
+        assert_eq!(counted, Some(logged), "{outcome}");
+    }
+    for (query, expected) in [
+        ("ark_decisions_total{outcome=\"approved\"}", 100.0),
+        ("ark_decisions_total{outcome=\"held\"}", 4.0),
+        ("ark_rule_violations_total{rule=\"max_leverage\"}", 3.0),
+        ("sum(ark_rule_violations_total)", 3.0),
+        (
+            "ark_rule_answers_total{rule=\"require_hrm_approval\", answer=\"hold\"} > 0",
+            4.0 + 3.0,
+        ),
+        ("ark_signals_total{source=\"external\"}", 2.0),
+        ("ark_signals_duplicate_total", 2.0),
+        ("ark_decision_duration_seconds_count", 107.0),
+        ("ark_hrm_evaluation_duration_seconds_count", 107.0),
+        (
+            "ark_decision_phase_duration_seconds_count{phase=\"commit\"}",
+            107.0,
+        ),
+        (
+            "ark_http_requests_total{call=\"actions\", status=\"2xx\"}",
+            107.0,
+        ),
+    ] {
+        wait_until(query, || prometheus.value(query) == Some(expected));
+    }
+    let rows = audited(&data, "audit_log");
+    wait_until("the audit log's rows", || {
+        let head = prometheus.value("ark_audit_head_sequence");
+        head == Some(rows) && prometheus.value("ark_audit_rows_total") == Some(rows)
+    });
+    // Prometheus' quantile is what the client measures, up to a bucket; less, where the client had to wait for a busy machine.
+    let quantile =
+        "histogram_quantile(0.95, ark_http_request_duration_seconds_bucket{call=\"actions\"})";
+    let seen = prometheus.value(quantile).expect("a quantile");
+    assert!(
+        seen > 0.0 && bucket(seen) <= bucket(quiet_p95) + 1,
+        "the client measured {quiet_p95} s, Prometheus says {seen} s"
+    );
+    let decided = prometheus
+        .value("histogram_quantile(0.95, ark_decision_duration_seconds_bucket)")
+        .expect("a quantile");
+    assert!(
+        bucket(decided) <= bucket(quiet_p95) + 1,
+        "{decided} s of {quiet_p95} s"
+    );
+
+    // Three violations within ten seconds are more than ten a minute, so that alert has fired; once what was sent is out of the short
+    // windows, nothing does.
+    let spike =
+        "count_over_time(ALERTS{alertname=\"ArkViolationSpike\", alertstate=\"firing\"}[2m])";
+    wait_until("the alert on violations", || {
+        prometheus.value(spike).is_some()
+    });
+    wait_until("quiet", || prometheus.firing().is_empty());
+
+    // Latency: the disk's part of every decision takes half a second and more.
+    let slow_from = Instant::now();
+    let latency = ["ArkDecisionLatencyHigh", "ArkDecisionLatencyBurnFast"];
+    let mut number = 0;
+    let firing = wait_for("the alerts on latency", || {
+        number += 1;
+        let body = trade(&format!("L{number}"), 0.001);
+        let took = send_delayed(&host, &data, Duration::from_millis(700), &body);
+        assert!(took > 0.5, "the latency was not injected: {took} s");
+        let firing = prometheus.firing();
+        latency
+            .iter()
+            .all(|name| firing.contains(*name))
+            .then_some(firing)
+    });
+    println!("latency fired after {:?}: {firing:?}", slow_from.elapsed());
+    let of_latency = |name: &String| name.starts_with("ArkDecisionLatency");
+    assert!(firing.iter().all(of_latency), "{firing:?}");
+    let commit = prometheus
+        .value("histogram_quantile(0.95, rate(ark_decision_phase_duration_seconds_bucket{phase=\"commit\"}[10s]))");
+    assert!(
+        commit > Some(0.4),
+        "the phase that was slow is not the one that is shown: {commit:?}"
+    );
+
+    // A quarantine, of one agent.
+    let order = json!({"reason": "a test", "by": "ana"});
+    let mut client = Client::new(&host);
+    assert_eq!(client.post("/v1/agents/kyle/quarantine", &order).0, 200);
+    wait_until("the alert on the quarantine", || {
+        prometheus.firing().contains("ArkAgentQuarantined")
+    });
+    let whom: Vec<Value> = prometheus
+        .query("ALERTS{alertname=\"ArkAgentQuarantined\", alertstate=\"firing\"}")
+        .into_iter()
+        .map(|(labels, _)| labels["agent"].clone())
+        .collect();
+    assert_eq!(whom, ["kyle"]);
+    let mut client = Client::new(&host);
+    assert_eq!(client.post("/v1/agents/kyle/restore", &order).0, 200);
+
+    // Everything ends again.
+    wait_until("quiet after the storm", || prometheus.firing().is_empty());
+    let quarantines = "ark_agent_quarantines_total{agent=\"kyle\", reason=\"operator\"}";
+    assert_eq!(prometheus.value(quarantines), Some(1.0));
+}

@@ -1,0 +1,4 @@
+//! The watchdog: probes, quarantines, halts, capsules, and orders of a fleet.
+
+mod fleet;
+mod watching;

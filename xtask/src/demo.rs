@@ -1,0 +1,35 @@
+//! `cargo xtask demo`: builds what the demo needs and runs it.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::guests;
+use crate::hermetic::Workspace;
+use crate::process::{cargo_in, run_command};
+
+/// What a newcomer reads first. The times are of a machine with two cores.
+const PLAN: &str = "\
+ARK demo. Two things are built from this checkout first: the six example agents, as WebAssembly components
+(target/guests), and the program `ark` (target/debug/ark). From a clean clone that takes about ten minutes, most of
+it for wasmtime; the next time it takes seconds. Then `ark demo` runs for about half a minute.
+";
+
+/// Builds the example agents and `ark`, and runs `ark demo`.
+///
+/// # Errors
+/// A build fails, or the demo does.
+pub fn run_demo(args: &[String]) -> Result<()> {
+    println!("{PLAN}");
+    let workspace = Workspace::find()?;
+    println!("== 1 of 3: the example agents");
+    guests::build_examples(&workspace)?;
+    println!("== 2 of 3: the program `ark`");
+    run_command(cargo_in(&workspace.root).args(["build", "--bin", "ark", "--locked"]))?;
+    println!("== 3 of 3: ark demo");
+    run_command(
+        Command::new(workspace.root.join("target/debug/ark"))
+            .arg("demo")
+            .args(args),
+    )
+}

@@ -1,0 +1,53 @@
+//! `cargo xtask test`: builds what the tests need and runs them.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::guests;
+use crate::hermetic::Workspace;
+use crate::process::{cargo_in, has_cargo_subcommand, run_command};
+use crate::python::{SCHEMATHESIS, install_requirements};
+
+/// Builds everything once, then runs every test: with nextest where it is installed, otherwise with `cargo test`.
+///
+/// # Errors
+/// A build fails, or a test does.
+pub fn run_tests(args: &[String]) -> Result<()> {
+    let workspace = Workspace::find()?;
+    let root = &workspace.root;
+    println!("== 1 of 5: schemathesis, for the tests of the HTTP API");
+    match install_requirements(root, &SCHEMATHESIS) {
+        // Tests that are chosen may need no Python: then its absence stops nobody.
+        Err(problem) if !args.is_empty() => eprintln!("{problem:#}"),
+        result => result.map(drop)?,
+    }
+    println!("== 2 of 5: guests: agents and policies, those of the tests too");
+    guests::build_all(&workspace)?;
+    println!("== 3 of 5: programs and tests");
+    build_workspace(root)?;
+    // First, so that a run ends with the summary of the tests proper.
+    println!("== 4 of 5: examples in the documentation");
+    run_command(cargo_in(root).args(["test", "--workspace", "--doc", "--quiet"]))?;
+    let mut tests = cargo_in(root);
+    if has_cargo_subcommand("nextest") {
+        println!("== 5 of 5: tests, with nextest");
+        tests.args(["nextest", "run", "--workspace", "--no-fail-fast"]);
+    } else {
+        println!("== 5 of 5: tests, with `cargo test` (cargo-nextest is not installed)");
+        tests.args([
+            "test",
+            "--workspace",
+            "--no-fail-fast",
+            "--lib",
+            "--bins",
+            "--tests",
+        ]);
+    }
+    run_command(tests.args(args))
+}
+
+/// Builds programs and tests in one go: apart, they would be built with other features of the same crates, and wasmtime twice.
+fn build_workspace(root: &Path) -> Result<()> {
+    run_command(cargo_in(root).args(["build", "--workspace", "--bins", "--tests", "--locked"]))
+}
