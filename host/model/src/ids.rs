@@ -66,6 +66,16 @@ uuid_id!(
     /// The id of a signal.
     SignalId
 );
+uuid_id!(
+    /// The id of a row of the audit log. The row of a decision has the decision's id; every other row has an id of its own.
+    AuditId
+);
+
+impl From<DecisionId> for AuditId {
+    fn from(id: DecisionId) -> Self {
+        Self(id.0)
+    }
+}
 
 /// A W3C trace id: 16 bytes, not all zero, written as 32 lower-case hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -214,7 +224,7 @@ macro_rules! text_serde {
     )*};
 }
 
-text_serde!(DecisionId, SignalId, TraceId, Digest, Name);
+text_serde!(DecisionId, AuditId, SignalId, TraceId, Digest, Name);
 
 macro_rules! text_schema {
     ($($name:ident: $description:literal, $pattern:literal;)*) => {$(

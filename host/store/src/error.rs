@@ -1,14 +1,20 @@
-//! What can go wrong with the store.
+//! The errors of the store.
+//!
+//! A message is complete by itself: where an error has a cause, the cause is kept as a value and its text is part of the message, so
+//! [`std::error::Error::source`] does not repeat it.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use ark_model::ids::Name;
+use ark_model::check::FieldError;
+use ark_model::ids::{DecisionId, Digest, Name};
 
-use super::secrets::SecretError;
-use super::state::RollbackTarget;
-use super::unit::IdempotencyRecord;
+use crate::idempotency::IdempotencyRecord;
+use crate::revision::RollbackTarget;
+use crate::secrets::SecretError;
 
-/// Why the store cannot be opened.
+/// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another host runs on the directory.
@@ -16,42 +22,50 @@ pub enum OpenError {
     Locked {
         /// The data directory.
         dir: PathBuf,
-        /// Whose lock it is.
+        /// The process id in the lock file, or `unknown`.
         pid: String,
     },
-    /// The directory cannot be made or written.
-    #[error("the data directory {dir} cannot be used: {source}; give the user that runs the host write access to it", dir = dir.display())]
+    /// The directory cannot be created or written.
+    #[error("the data directory {dir} cannot be used: {cause}; give the user that runs the host write access to it", dir = dir.display())]
     Directory {
         /// The data directory.
         dir: PathBuf,
-        /// Why.
-        source: std::io::Error,
+        /// What the system reports.
+        cause: io::Error,
     },
-    /// There is no database.
+    /// The directory holds no database.
     #[error("there is no database at {path}; check --data-dir", path = path.display())]
     Missing {
-        /// Where it would be.
+        /// Where the database would be.
         path: PathBuf,
     },
-    /// The database is of a later version.
+    /// The database was written by a later version of the program.
     #[error("{path} has schema {found}, this program knows up to {known}; run a newer ark on it", path = path.display())]
     Newer {
         /// The database.
         path: PathBuf,
-        /// Its version.
+        /// The schema of the database.
         found: u32,
-        /// The latest this program knows.
+        /// The latest schema this program knows.
         known: u32,
     },
-    /// The file is not a sound database.
-    #[error("{path} is not a sound database: {reason}; move it away and restore a backup", path = path.display())]
-    Broken {
+    /// The file is no `SQLite` database, or `SQLite` cannot read it as one.
+    #[error("{path} is not a sound database: {cause}; move it away and restore a backup", path = path.display())]
+    NotADatabase {
         /// The database.
         path: PathBuf,
-        /// What `SQLite` says.
-        reason: String,
+        /// What `SQLite` reports.
+        cause: rusqlite::Error,
     },
-    /// Its secrets are encrypted with another key.
+    /// A check of the database's pages found damage.
+    #[error("{path} is not a sound database: {finding}; move it away and restore a backup", path = path.display())]
+    Damaged {
+        /// The database.
+        path: PathBuf,
+        /// The first line of what `SQLite`'s check reports.
+        finding: String,
+    },
+    /// The database holds secrets that another key has encrypted.
     #[error("{path} holds secrets encrypted with the key {needed}, and the key given is {given}; give the key {needed}", path = path.display())]
     OtherSecretKey {
         /// The database.
@@ -61,45 +75,46 @@ pub enum OpenError {
         /// The id of the key that was given.
         given: String,
     },
-    /// Its secrets cannot be encrypted or read.
-    #[error("{path}: {error}", path = path.display())]
+    /// A migration cannot encrypt or read the database's secrets.
+    #[error("{path}: {cause}", path = path.display())]
     Secret {
         /// The database.
         path: PathBuf,
         /// Why.
-        error: SecretError,
+        cause: SecretError,
     },
-    /// A restore did not come to its end.
+    /// A restore into the directory did not finish.
     #[error("a restore into {dir} was interrupted; run `ark state restore` again", dir = dir.display())]
     RestoreInterrupted {
         /// The data directory.
         dir: PathBuf,
     },
-    /// It cannot be read or written.
-    #[error("{path} cannot be opened: {reason}; check free space and permissions", path = path.display())]
-    Io {
+    /// The database cannot be read or written.
+    #[error("{path} cannot be opened: {cause}; check free space and permissions", path = path.display())]
+    Inaccessible {
         /// The database.
         path: PathBuf,
-        /// What `SQLite` says.
-        reason: String,
+        /// What `SQLite` reports.
+        cause: rusqlite::Error,
     },
 }
 
 impl OpenError {
-    pub(super) fn from_sqlite(path: &std::path::Path, error: &rusqlite::Error) -> Self {
+    /// Sorts what `SQLite` reports into a broken file and one that cannot be accessed.
+    pub(crate) fn from_sqlite(path: &Path, cause: rusqlite::Error) -> Self {
         use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
-        let (path, reason) = (path.to_owned(), error.to_string());
-        match error.sqlite_error_code() {
-            Some(NotADatabase | DatabaseCorrupt) => Self::Broken { path, reason },
-            _ => Self::Io { path, reason },
+        let path = path.to_owned();
+        match cause.sqlite_error_code() {
+            Some(NotADatabase | DatabaseCorrupt) => Self::NotADatabase { path, cause },
+            _ => Self::Inaccessible { path, cause },
         }
     }
 }
 
-/// Why a unit was not taken.
+/// Why the queue did not take a unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SubmitError {
-    /// Too many units wait.
+    /// The queue is full.
     #[error("too many writes are waiting")]
     Full,
     /// The store is closed.
@@ -107,76 +122,85 @@ pub enum SubmitError {
     Closed,
 }
 
-/// Why a unit was not committed. Nothing of it was.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+/// Why a unit was not committed. Nothing of it was written.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum CommitError {
-    /// A key is at another revision than the unit expected.
+    /// A key of an agent's state is at another revision than the unit expected.
     #[error("{agent}'s key {key:?} is at revision {current}, not {expected}")]
     Conflict {
-        /// Whose state.
+        /// The agent.
         agent: Name,
-        /// Which key.
+        /// The key.
         key: String,
-        /// The revision that was expected.
+        /// The revision the unit expected.
         expected: u64,
-        /// The revision it is at; 0: there is none.
+        /// The revision the key is at; 0 when it does not exist.
         current: u64,
     },
-    /// A setting or a truth is at another revision than was expected.
+    /// A setting or a truth is at another revision than the unit expected.
     #[error("the {table} entry {key:?} is at revision {current}, not {expected}")]
     Stale {
         /// `config` or `truth`.
         table: &'static str,
-        /// Which key.
+        /// The key.
         key: String,
-        /// The revision that was expected.
+        /// The revision the unit expected.
         expected: u64,
-        /// The revision it is at; 0: there is none.
+        /// The revision the entry is at; 0 when it does not exist.
         current: u64,
     },
-    /// There is no such revision to go back to.
+    /// A rollback names a revision that does not exist.
     #[error("{key:?} has no revision {}; its last is {current}", describe_target(*target, *current))]
     NoSuchRevision {
-        /// Which key.
+        /// The key.
         key: String,
-        /// What was asked for.
+        /// The revision that was asked for.
         target: RollbackTarget,
-        /// The revision it is at; 0: there is none.
+        /// The revision the key is at; 0 when it does not exist.
         current: u64,
     },
-    /// What is to be deleted is not there.
-    #[error("{0}")]
-    NotFound(String),
+    /// The unit changes or deletes something that does not exist.
+    #[error(transparent)]
+    NotFound(#[from] MissingItem),
     /// A secret cannot be written.
     #[error(transparent)]
     Secret(#[from] SecretError),
-    /// A token cannot be made.
+    /// A token cannot be created.
     #[error(transparent)]
-    Token(#[from] super::tokens::TokenRefusal),
-    /// The delivery the unit settles is not pending.
+    Token(#[from] TokenRefusal),
+    /// The delivery the unit completes is not pending.
     #[error("the delivery to {agent} is not pending")]
     DeliveryNotPending {
         /// The receiver.
         agent: Name,
     },
-    /// The idempotency key was seen before: what it came with, and the answer.
+    /// The idempotency key was used before. The record says with which request, and what answered it.
     #[error("the idempotency key {:?} was used before", .0.key)]
     AlreadyAnswered(IdempotencyRecord),
-    /// The idempotency key came with another request before.
+    /// The idempotency key was used before with another request.
     #[error("the idempotency key {key:?} was used for another request")]
     KeyReused {
         /// The key.
         key: String,
     },
-    /// Its deadline was over before it could be committed.
-    #[error("the deadline was over before it could be committed")]
+    /// The unit's deadline passed before it could be committed.
+    #[error("its deadline passed before it could be committed")]
     DeadlineExceeded,
-    /// The database could not be written, or the unit stood on one that was not.
+    /// The database cannot be written.
     #[error("the database cannot be written: {0}")]
-    Storage(String),
+    Storage(StorageError),
     /// The store is closed.
     #[error("the store is closed")]
     Closed,
+}
+
+impl From<SubmitError> for CommitError {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::Full => Self::Storage(StorageError::QueueFull),
+            SubmitError::Closed => Self::Closed,
+        }
+    }
 }
 
 fn describe_target(target: RollbackTarget, current: u64) -> String {
@@ -186,13 +210,201 @@ fn describe_target(target: RollbackTarget, current: u64) -> String {
     }
 }
 
-/// Why something could not be read.
+/// Why the database cannot be written. Every unit of a failed transaction gets the same cause, so it is shared.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum StorageError {
+    /// The disk is full, or the database has reached its limit of size.
+    #[error("the disk (or the database's own limit) is full; free some space")]
+    Full(Arc<rusqlite::Error>),
+    /// The file system is read-only.
+    #[error("the file system is read-only; remount it for writing")]
+    ReadOnly(Arc<rusqlite::Error>),
+    /// Another failure of the database.
+    #[error("{0}")]
+    Sqlite(Arc<rusqlite::Error>),
+    /// The unit is chained to one whose commit failed.
+    #[error("a commit it was made on top of has failed: {0}")]
+    Predecessor(Arc<StorageError>),
+    /// Another unit has carried out the outbox row already.
+    #[error("outbox row {0} was taken before")]
+    OutboxRowTaken(i64),
+    /// The queue was full, so the unit did not reach the writer.
+    #[error("too many writes are waiting")]
+    QueueFull,
+}
+
+impl From<rusqlite::Error> for StorageError {
+    fn from(error: rusqlite::Error) -> Self {
+        let code = error.sqlite_error_code();
+        let cause = Arc::new(error);
+        match code {
+            Some(rusqlite::ErrorCode::DiskFull) => Self::Full(cause),
+            Some(rusqlite::ErrorCode::ReadOnly) => Self::ReadOnly(cause),
+            _ => Self::Sqlite(cause),
+        }
+    }
+}
+
+/// An item that a change needs and that does not exist.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MissingItem {
+    /// A key of an agent's state.
+    #[error("{agent} has no key {key:?}")]
+    StateKey {
+        /// The agent.
+        agent: Name,
+        /// The key.
+        key: String,
+    },
+    /// A memory of an agent.
+    #[error("{agent} has no memory {id}")]
+    Memory {
+        /// The agent.
+        agent: Name,
+        /// The memory's id.
+        id: i64,
+    },
+    /// A setting.
+    #[error("there is no setting {key:?}")]
+    Setting {
+        /// The key.
+        key: String,
+    },
+    /// A token.
+    #[error("there is no token {name}; `ark token list` shows them")]
+    Token {
+        /// The token's name.
+        name: Name,
+    },
+    /// An entry of an operator's list that was made over the API.
+    #[error(
+        "{key:?} was not put on the list {list} over the API; entries of the configuration are changed there"
+    )]
+    ListEntry {
+        /// The list.
+        list: &'static str,
+        /// The entry's key.
+        key: String,
+    },
+    /// An approval that is open.
+    #[error("the approval {id} is not open")]
+    OpenApproval {
+        /// The approval's id.
+        id: DecisionId,
+    },
+}
+
+/// Why a token cannot be created.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TokenRefusal {
+    /// A token had the name before.
+    #[error(
+        "there is or was a token {0}; names are not given twice, since the audit log knows tokens by them"
+    )]
+    NameTaken(Name),
+    /// The caller showed no token, which is accepted for the first token only.
+    #[error("this host has tokens already; make others with an administrator's")]
+    NotFirst,
+    /// The first token has another role than `admin`, so nobody could create the others.
+    #[error("the first token must have the role admin: the others are made with it")]
+    FirstMustBeAdmin,
+    /// The limit of tokens is reached.
+    #[error("there are {limit} tokens, revoked ones included, and no more are kept")]
+    TooMany {
+        /// How many tokens the store keeps at most.
+        limit: u64,
+    },
+}
+
+/// Why a step of a unit cannot be written.
+pub(crate) enum WriteError {
+    /// The unit itself cannot be committed; the other units of the transaction can.
+    Refused(CommitError),
+    /// The database failed, and with it the whole transaction.
+    Storage(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for WriteError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Storage(error)
+    }
+}
+
+impl From<CommitError> for WriteError {
+    fn from(error: CommitError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<MissingItem> for WriteError {
+    fn from(error: MissingItem) -> Self {
+        Self::Refused(error.into())
+    }
+}
+
+impl From<SecretError> for WriteError {
+    fn from(error: SecretError) -> Self {
+        Self::Refused(error.into())
+    }
+}
+
+impl From<TokenRefusal> for WriteError {
+    fn from(error: TokenRefusal) -> Self {
+        Self::Refused(error.into())
+    }
+}
+
+/// Why the database cannot be read.
 #[derive(Debug, thiserror::Error)]
-#[error("the database cannot be read: {0}")]
-pub struct ReadError(pub String);
+pub enum ReadError {
+    /// `SQLite` reports a failure, or a column holds a value that the program does not write.
+    #[error("the database cannot be read: {0}")]
+    Database(rusqlite::Error),
+    /// A secret cannot be decrypted.
+    #[error("the database cannot be read: {0}")]
+    Secret(SecretError),
+    /// The file with the anchors cannot be read.
+    #[error("{path} cannot be read: {cause}", path = path.display())]
+    Anchors {
+        /// The file.
+        path: PathBuf,
+        /// What the system reports, or what is wrong with a line.
+        cause: io::Error,
+    },
+    /// The database has an earlier schema, which lacks the table that is asked for.
+    #[error(
+        "the database cannot be read: it has schema {found}, this program's is {current}; start the host on it once"
+    )]
+    EarlierSchema {
+        /// The schema of the database.
+        found: u32,
+        /// The schema of this program.
+        current: u32,
+    },
+    /// The settings that a policy judged with are not in the database.
+    #[error("the database cannot be read: it lacks the settings {0} that a policy judged with")]
+    MissingSettings(Digest),
+    /// The settings that a policy judged with are not valid settings.
+    #[error("the database cannot be read: the settings {digest}: {cause}")]
+    InvalidSettings {
+        /// The SHA-256 of the settings.
+        digest: Digest,
+        /// What is wrong with them.
+        cause: FieldError,
+    },
+    /// The store is closed.
+    #[error("the database cannot be read: the store is closed")]
+    Closed,
+}
 
 impl From<rusqlite::Error> for ReadError {
     fn from(error: rusqlite::Error) -> Self {
-        Self(error.to_string())
+        Self::Database(error)
+    }
+}
+
+impl From<SecretError> for ReadError {
+    fn from(error: SecretError) -> Self {
+        Self::Secret(error)
     }
 }

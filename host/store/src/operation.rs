@@ -1,91 +1,89 @@
-//! What operators change directly. Each operation is checked and carried out by the writer and recorded in the audit log, in one
-//! transaction: who, what, the resulting revision and the digest of the new value, never a value.
+//! Changes that operators make directly.
+//!
+//! The `Debug` text of [`OperatorChange`] and of the types in it is part of the idempotency digests that earlier versions stored: their
+//! names do not change.
 
-use serde_json::json;
-
-use ark_model::ids::{DecisionId, Digest, Millis, Name};
+use ark_model::ids::{Digest, Millis, Name};
+use ark_model::principal::Role;
 use ark_model::state::{NewMemory, TruthWrite};
 
-use super::audit::{AuditEntry, AuditKind};
-use super::state::{RollbackTarget, StateWriter, WrittenRevision};
-use super::tokens::{NewToken, TokenChange};
-use super::writer::WriteError;
-use super::{memory, settings, tokens, truth};
+use crate::revision::RollbackTarget;
 
 /// A change and who makes it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Operation {
-    /// Who.
+    /// The name of the operator.
     pub by: String,
-    /// What.
+    /// The change.
     pub change: OperatorChange,
 }
 
-/// A change by an operator. Where a revision is expected, another one refuses it.
+/// A change by an operator. A change that expects a revision is refused when the key is at another one.
 #[derive(Debug, Clone, PartialEq)]
 pub enum OperatorChange {
-    /// Sets a key of an agent's state, or deletes it (`None`).
+    /// Sets or deletes a key of an agent's state.
     State {
-        /// Whose.
+        /// The agent.
         agent: Name,
-        /// Which.
+        /// The key.
         key: String,
-        /// The new value.
+        /// The new value, as JSON text; `None` deletes the key.
         value_json: Option<String>,
-        /// The revision it must be at; 0: there is none.
+        /// The revision the key must be at; 0: the key must not exist.
         expected: Option<u64>,
     },
-    /// Makes an earlier revision's value hold again, as a new revision.
+    /// Writes the value of an earlier revision again, as a new revision.
     Rollback {
-        /// Whose.
+        /// The agent.
         agent: Name,
-        /// Which.
+        /// The key.
         key: String,
         /// The revision to go back to.
         target: RollbackTarget,
-        /// The revision it must be at.
+        /// The revision the key must be at.
         expected: Option<u64>,
     },
-    /// Gives an agent a memory.
+    /// Adds a memory to an agent.
     Remember {
-        /// Whose.
+        /// The agent.
         agent: Name,
-        /// What.
+        /// The memory.
         memory: NewMemory,
     },
-    /// Takes a memory away.
+    /// Deletes a memory of an agent.
     Forget {
-        /// Whose.
+        /// The agent.
         agent: Name,
-        /// Which.
+        /// The memory's id.
         id: i64,
     },
-    /// Sets a setting, or deletes it (`None`).
+    /// Sets or deletes a setting.
     Config {
-        /// Which.
+        /// The key.
         key: String,
-        /// The new value.
+        /// The new value, as JSON text; `None` deletes the setting.
         value_json: Option<String>,
-        /// What it is for; `None`: as before.
+        /// What the setting is for; `None` keeps the description.
         description: Option<String>,
-        /// The revision it must be at; 0: there is none.
+        /// The revision the setting must be at; 0: it must not exist.
         expected: Option<u64>,
     },
     /// Writes the truth map in an agent's name.
     Truth {
-        /// Whose.
+        /// The agent.
         agent: Name,
-        /// What.
+        /// The truth and its key.
         write: TruthWrite,
-        /// The revision it must be at; 0: there is none.
+        /// The revision the truth must be at; 0: it must not exist.
         expected: Option<u64>,
     },
-    /// Makes or revokes a bearer token.
+    /// Creates or revokes a bearer token.
     Token(TokenChange),
 }
 
 impl OperatorChange {
-    const fn action_type(&self) -> &'static str {
+    /// The action type of the change's row in the audit log.
+    pub(crate) const fn action_type(&self) -> &'static str {
         match self {
             Self::State {
                 value_json: Some(_),
@@ -107,96 +105,28 @@ impl OperatorChange {
     }
 }
 
-/// Carries an operation out. Its number (the new revision; for a memory its id) and the audit row that tells of it.
-pub(super) fn apply_operation(
-    writer: &mut StateWriter<'_>,
-    operation: &Operation,
-    trace_id: Option<ark_model::ids::TraceId>,
-) -> Result<(u64, AuditEntry), WriteError> {
-    let connection = writer.connection;
-    let at: Millis = writer.at;
-    let digest_of = |json: &str| Some(Digest::hash_bytes(json.as_bytes()));
-    let (agent, key, number, digest) = match &operation.change {
-        OperatorChange::State {
-            agent,
-            key,
-            value_json,
-            expected,
-        } => {
-            let WrittenRevision { revision, digest } =
-                writer.write_value(agent, key, value_json.as_deref(), *expected, &operation.by)?;
-            (Some(agent), key.clone(), revision, digest)
-        }
-        OperatorChange::Rollback {
-            agent,
-            key,
-            target,
-            expected,
-        } => {
-            let WrittenRevision { revision, digest } =
-                writer.roll_back(agent, key, *target, *expected)?;
-            (Some(agent), key.clone(), revision, digest)
-        }
-        OperatorChange::Remember { agent, memory } => {
-            let id = memory::write_memory(connection, agent, memory, at)?;
-            let digest = digest_of(&memory.memory.content);
-            (Some(agent), id.to_string(), id.unsigned_abs(), digest)
-        }
-        OperatorChange::Forget { agent, id } => {
-            memory::delete_memory(connection, agent, *id)?;
-            (Some(agent), id.to_string(), id.unsigned_abs(), None)
-        }
-        OperatorChange::Config {
-            key,
-            value_json,
-            description,
-            expected,
-        } => {
-            let revision = settings::write_setting(
-                connection,
-                &settings::NewSetting {
-                    key,
-                    value_json: value_json.as_deref(),
-                    description: description.as_deref(),
-                    updated_by: &operation.by,
-                    expected: *expected,
-                    at,
-                },
-            )?;
-            let digest = value_json.as_deref().and_then(digest_of);
-            (None, key.clone(), revision, digest)
-        }
-        OperatorChange::Truth {
-            agent,
-            write,
-            expected,
-        } => {
-            let revision =
-                truth::write_truth(connection, agent, write, *expected, at, writer.trace_id)?;
-            let digest = digest_of(&write.truth.value_json);
-            (Some(agent), write.key.clone(), revision, digest)
-        }
-        OperatorChange::Token(change) => {
-            let number = tokens::write_token_change(connection, change, &operation.by, at)?;
-            let (TokenChange::Create(NewToken { name, .. }) | TokenChange::Revoke(name)) = change;
-            (None, name.to_string(), number, None)
-        }
-    };
-    let mut body = json!({"by": operation.by, "key": key, "number": number, "digest": digest});
-    if let OperatorChange::Token(TokenChange::Create(new)) = &operation.change {
-        body["role"] = json!(new.role);
-        body["agents"] = json!(new.agents);
-        body["expires_at_ms"] = json!(new.expires_at);
-    }
-    let entry = AuditEntry {
-        kind: AuditKind::Operator,
-        id: DecisionId::fresh().to_string(),
-        trace_id,
-        agent: agent.cloned(),
-        action_type: Some(operation.change.action_type().to_owned()),
-        outcome: None,
-        at,
-        body: body.to_string(),
-    };
-    Ok((number, entry))
+/// A change of the tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenChange {
+    /// Creates a token.
+    Create(NewToken),
+    /// Revokes a token for good.
+    Revoke(Name),
+}
+
+/// A token to be created.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewToken {
+    /// The name, which is recorded with everything done with the token.
+    pub name: Name,
+    /// The SHA-256 of its secret.
+    pub hash: Digest,
+    /// What its holder may do.
+    pub role: Role,
+    /// The agents in whose names a submitter may propose.
+    pub agents: Vec<Name>,
+    /// When the token expires; `None`: never.
+    pub expires_at: Option<Millis>,
+    /// Whether the caller showed no token. Then the change is refused unless the token is the first.
+    pub unproved: bool,
 }

@@ -1,8 +1,8 @@
-//! The size the database may grow to, its write-ahead log included.
+//! The limit of the database's size, its write-ahead log included.
 //!
 //! A part of the limit is set aside for the log; the database file gets the rest (`PRAGMA max_page_count`). When the log has outgrown its
-//! part it is written back and emptied before the next transaction; where that does not help (a reader holds it), the
-//! transaction is refused as on a full disk. The log can pass its part by what one transaction writes, for as long as it lasts.
+//! part it is written back and emptied before the next transaction. Where that does not help, because a reader holds the log, the
+//! transaction is refused as on a full disk. While a transaction lasts, the log can exceed its part by what the transaction writes.
 
 use std::path::{Path, PathBuf};
 
@@ -11,16 +11,18 @@ use rusqlite::Connection;
 /// The largest part set aside for the log: what it holds between two checkpoints without a limit.
 const MAX_LOG_BYTES: u64 = 32 * 1024 * 1024;
 
-/// How the limit is shared out.
+/// How the limit is divided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct QuotaShares {
-    pub(super) database_pages: u64,
-    pub(super) log_bytes: u64,
+pub(crate) struct QuotaShares {
+    /// The pages of the database file.
+    pub(crate) database_pages: u64,
+    /// The bytes of the write-ahead log.
+    pub(crate) log_bytes: u64,
 }
 
 impl QuotaShares {
-    /// A quarter for the log, the rest for the database.
-    pub(super) fn for_limit(max_bytes: u64, page_bytes: u64) -> Self {
+    /// Sets a quarter of the limit, but at most [`MAX_LOG_BYTES`], aside for the log.
+    pub(crate) fn for_limit(max_bytes: u64, page_bytes: u64) -> Self {
         let log_bytes = (max_bytes / 4).min(MAX_LOG_BYTES);
         Self {
             database_pages: ((max_bytes - log_bytes) / page_bytes.max(1)).max(1),
@@ -29,14 +31,14 @@ impl QuotaShares {
     }
 }
 
-/// Watches the log of one database.
-pub(super) struct Quota {
+/// Keeps the log of one database within its part.
+pub(crate) struct Quota {
     log: PathBuf,
     log_bytes: u64,
 }
 
 impl Quota {
-    pub(super) fn new(database: &Path, max_bytes: u64) -> Self {
+    pub(crate) fn new(database: &Path, max_bytes: u64) -> Self {
         let mut log = database.as_os_str().to_owned();
         log.push("-wal");
         Self {
@@ -46,11 +48,11 @@ impl Quota {
         }
     }
 
-    /// Makes room in the log if it has outgrown its part.
+    /// Empties the log if it has outgrown its part.
     ///
     /// # Errors
-    /// `DiskFull`: there is no room and none can be made now.
-    pub(super) fn make_room(&self, connection: &Connection) -> rusqlite::Result<()> {
+    /// `DiskFull`: the log has outgrown its part and cannot be emptied now.
+    pub(crate) fn make_room(&self, connection: &Connection) -> rusqlite::Result<()> {
         if self.log_size() <= self.log_bytes {
             return Ok(());
         }

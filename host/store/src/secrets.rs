@@ -1,48 +1,47 @@
-//! Values under `secret/`: encrypted at rest.
+//! Encryption of values under `secret/`.
 //!
 //! XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03) with a random 24-byte nonce. The associated data binds a ciphertext to its agent, key
-//! and revision and to the encryption key's id, so that it cannot be moved to another place. What is encrypted is 16 random bytes and
-//! the value; the history's digest of a secret is over both, so it neither betrays the value nor changes when the encryption key does.
+//! and revision and to the id of the encryption key, so that it cannot be moved to another place. The plaintext is 16 random bytes and
+//! the value; the history's digest of a secret is over both, so it neither reveals the value nor changes when the encryption key does.
 //!
-//! Invariant: the key and clear values leave this module only towards the agent they belong to.
+//! Invariant: the key and decrypted values leave this module only towards the agent they belong to.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use ark_model::ids::Digest;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 
-use ark_model::ids::Digest;
-
 /// The environment variable with the key: 64 hexadecimal digits.
-pub const KEY_VARIABLE: &str = "ARK_SECRET_KEY";
-/// The environment variable that names a file with the key.
-pub const KEY_FILE_VARIABLE: &str = "ARK_SECRET_KEY_FILE";
+const KEY_VARIABLE: &str = "ARK_SECRET_KEY";
+/// The environment variable with the path of a file with the key.
+const KEY_FILE_VARIABLE: &str = "ARK_SECRET_KEY_FILE";
 
 const NONCE_BYTES: usize = 24;
 const SALT_BYTES: usize = 16;
 
-/// Why there is no usable encryption key. The key itself is in no message.
+/// Why there is no usable encryption key. No message contains the key itself.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretKeyError {
-    /// Not 64 hexadecimal digits.
-    #[error("{from} does not hold 64 hexadecimal digits; make a key with `openssl rand -hex 32`")]
+    /// The text is not 64 hexadecimal digits.
+    #[error("{origin} does not hold 64 hexadecimal digits; make a key with `openssl rand -hex 32`")]
     InvalidForm {
-        /// Where it is from.
-        from: String,
+        /// The environment variable or the file the text is from.
+        origin: String,
     },
-    /// Two keys.
+    /// Both environment variables are set.
     #[error("both {KEY_VARIABLE} and {KEY_FILE_VARIABLE} are set; unset one of them")]
     BothSet,
     /// The file cannot be read.
-    #[error("the key file {path}: {source}", path = path.display())]
+    #[error("the key file {path}: {cause}", path = path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why.
-        source: std::io::Error,
+        /// What the system reports.
+        cause: std::io::Error,
     },
-    /// Others could read or change it.
+    /// The file's permissions let others read it, or let anybody change it.
     #[error("the key file {path} has mode {mode:04o}; make it 0400 (chmod 0400 {path})", path = path.display())]
     Mode {
         /// The file.
@@ -55,30 +54,30 @@ pub enum SecretKeyError {
 /// Why a secret cannot be read or written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
-    /// There is no encryption key.
+    /// The host has no encryption key.
     #[error(
         "{key:?} is a secret and the host has no key to encrypt it with; start it with {KEY_FILE_VARIABLE} naming a 0400 file of 64 hexadecimal digits"
     )]
     NoKey {
-        /// The state's key.
+        /// The key of the state.
         key: String,
     },
-    /// It was encrypted with another key.
+    /// The secret was encrypted with another key.
     #[error(
         "{key:?} is encrypted with the key {needed}, the host has {given}; start it with the key {needed}"
     )]
     OtherKey {
-        /// The state's key.
+        /// The key of the state.
         key: String,
-        /// The id of the key it needs.
+        /// The id of the encryption key it needs.
         needed: String,
-        /// The id of the key at hand.
+        /// The id of the host's encryption key.
         given: String,
     },
-    /// It does not decrypt.
+    /// The ciphertext does not decrypt.
     #[error("{key:?} does not decrypt: it was changed or moved; restore a snapshot")]
     Broken {
-        /// The state's key.
+        /// The key of the state.
         key: String,
     },
     /// The system gives no random bytes.
@@ -86,15 +85,15 @@ pub enum SecretError {
     NoRandomness,
 }
 
-/// Where a secret stands.
+/// The revision that a ciphertext is bound to.
 #[derive(Clone, Copy)]
-pub(super) struct StateAddress<'a> {
-    pub(super) agent: &'a str,
-    pub(super) key: &'a str,
-    pub(super) revision: u64,
+pub(crate) struct StateAddress<'a> {
+    pub(crate) agent: &'a str,
+    pub(crate) key: &'a str,
+    pub(crate) revision: u64,
 }
 
-/// No agent has this name, so no state can be taken for a message.
+/// The address of a message on a channel. No agent has an empty name, so no state can be taken for a message.
 const fn message_address(channel: &str) -> StateAddress<'_> {
     StateAddress {
         agent: "",
@@ -103,10 +102,12 @@ const fn message_address(channel: &str) -> StateAddress<'_> {
     }
 }
 
-/// A value as it is stored, and the digest its history vouches for.
-pub(super) struct SealedValue {
-    pub(super) text: String,
-    pub(super) digest: Digest,
+/// An encrypted value.
+pub(crate) struct SealedValue {
+    /// The nonce and the ciphertext, in hexadecimal digits.
+    pub(crate) text: String,
+    /// The digest that the history keeps of it.
+    pub(crate) digest: Digest,
 }
 
 /// The key that encrypts secrets.
@@ -123,7 +124,8 @@ impl std::fmt::Debug for SecretKey {
 }
 
 impl SecretKey {
-    /// From the environment: [`KEY_VARIABLE`] or [`KEY_FILE_VARIABLE`]; `None` when neither is set.
+    /// Reads the key that the environment gives in `ARK_SECRET_KEY` or in the file of `ARK_SECRET_KEY_FILE`. `None` when neither variable
+    /// is set, or both are empty.
     ///
     /// # Errors
     /// See [`SecretKeyError`].
@@ -139,14 +141,14 @@ impl SecretKey {
         }
     }
 
-    /// From a file that nobody but its owner can read and nobody can write.
+    /// Reads the key from a file that only its owner can read and nobody can write.
     ///
     /// # Errors
     /// See [`SecretKeyError`].
     pub fn from_file(path: &Path) -> Result<Self, SecretKeyError> {
-        let unreadable = |source| SecretKeyError::Unreadable {
+        let unreadable = |cause| SecretKeyError::Unreadable {
             path: path.to_owned(),
-            source,
+            cause,
         };
         let mode = std::fs::metadata(path).map_err(unreadable)?.mode() & 0o777;
         if mode & 0o277 != 0 {
@@ -159,17 +161,17 @@ impl SecretKey {
         Self::parse(&text, &path.display().to_string())
     }
 
-    /// From 64 hexadecimal digits. `from` says in an error where they are from.
+    /// Parses 64 hexadecimal digits. `origin` names in an error where they are from.
     ///
     /// # Errors
-    /// They are no such digits.
-    pub fn parse(text: &str, from: &str) -> Result<Self, SecretKeyError> {
+    /// [`SecretKeyError::InvalidForm`] when the text is anything else.
+    pub fn parse(text: &str, origin: &str) -> Result<Self, SecretKeyError> {
         // A digest has the same form: 32 bytes in hexadecimal.
         let key: Digest = text
             .trim()
             .parse()
             .map_err(|_| SecretKeyError::InvalidForm {
-                from: from.to_owned(),
+                origin: origin.to_owned(),
             })?;
         let id = Digest::hash_parts([b"ark secret key id".as_slice(), key.as_bytes()]).to_string();
         Ok(Self {
@@ -178,13 +180,13 @@ impl SecretKey {
         })
     }
 
-    /// The key's id: a digest's first 16 digits, by which a stored secret names the key it needs.
+    /// The key's id: the first 16 digits of a digest of it. A stored secret names the key it needs by this id.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Encrypts a message for whoever holds the same key. `channel` is bound to it: it is read on that channel only.
+    /// Encrypts a message for holders of the same key. The message is bound to `channel` and decrypts on that channel only.
     ///
     /// # Errors
     /// The system gives no random bytes.
@@ -193,36 +195,36 @@ impl SecretKey {
             .map(|sealed| sealed.text)
     }
 
-    /// Decrypts a message; that it does proves that it is from a holder of the key.
+    /// Decrypts a message. Success proves that a holder of the key encrypted it for this channel.
     ///
     /// # Errors
-    /// It is from somebody else, or was changed.
+    /// The message was encrypted with another key or for another channel, or was changed.
     pub fn open_message(&self, channel: &str, text: &str) -> Result<String, SecretError> {
         self.open_value(message_address(channel), &self.id, text)
             .map(|(text, _)| text)
     }
 
-    /// Encrypts a value for its place.
-    pub(super) fn seal_value(
+    /// Encrypts a value and binds it to its address.
+    pub(crate) fn seal_value(
         &self,
-        place: StateAddress<'_>,
+        address: StateAddress<'_>,
         value: &str,
     ) -> Result<SealedValue, SecretError> {
         let mut salt = [0; SALT_BYTES];
         getrandom::fill(&mut salt).map_err(|_| SecretError::NoRandomness)?;
-        self.seal_salted(place, &[salt.as_slice(), value.as_bytes()].concat())
+        self.seal_salted(address, &[salt.as_slice(), value.as_bytes()].concat())
     }
 
     fn seal_salted(
         &self,
-        place: StateAddress<'_>,
+        address: StateAddress<'_>,
         salted: &[u8],
     ) -> Result<SealedValue, SecretError> {
         let mut nonce = [0; NONCE_BYTES];
         getrandom::fill(&mut nonce).map_err(|_| SecretError::NoRandomness)?;
         let payload = Payload {
             msg: salted,
-            aad: &self.associated_data(place),
+            aad: &self.associated_data(address),
         };
         let sealed = self
             .cipher
@@ -234,73 +236,73 @@ impl SecretKey {
         })
     }
 
-    /// Encrypts with `new` what this key encrypted; the digest stays.
-    pub(super) fn reseal_value(
+    /// Encrypts with `new` what this key has encrypted. The digest does not change.
+    pub(crate) fn reseal_value(
         &self,
         new: &Self,
-        place: StateAddress<'_>,
+        address: StateAddress<'_>,
         key_id: &str,
         text: &str,
     ) -> Result<SealedValue, SecretError> {
-        let salted = self.open_salted(place, key_id, text)?;
-        new.seal_salted(place, &salted)
+        let salted = self.open_salted(address, key_id, text)?;
+        new.seal_salted(address, &salted)
     }
 
-    /// Decrypts a value from its place; with the digest its history must vouch for.
-    pub(super) fn open_value(
+    /// Decrypts the value of an address. Returns it with the digest that the history must have of it.
+    pub(crate) fn open_value(
         &self,
-        place: StateAddress<'_>,
+        address: StateAddress<'_>,
         key_id: &str,
         text: &str,
     ) -> Result<(String, Digest), SecretError> {
-        let salted = self.open_salted(place, key_id, text)?;
+        let salted = self.open_salted(address, key_id, text)?;
         let digest = Digest::hash_bytes(&salted);
         let value = salted
             .get(SALT_BYTES..)
             .map(<[u8]>::to_vec)
             .unwrap_or_default();
         let value = String::from_utf8(value).map_err(|_| SecretError::Broken {
-            key: place.key.to_owned(),
+            key: address.key.to_owned(),
         })?;
         Ok((value, digest))
     }
 
     fn open_salted(
         &self,
-        place: StateAddress<'_>,
+        address: StateAddress<'_>,
         key_id: &str,
         text: &str,
     ) -> Result<Vec<u8>, SecretError> {
         if key_id != self.id {
             return Err(SecretError::OtherKey {
-                key: place.key.to_owned(),
+                key: address.key.to_owned(),
                 needed: key_id.to_owned(),
                 given: self.id.clone(),
             });
         }
         let broken = || SecretError::Broken {
-            key: place.key.to_owned(),
+            key: address.key.to_owned(),
         };
         let bytes = from_hex(text).ok_or_else(broken)?;
         let (nonce, sealed) = bytes.split_at_checked(NONCE_BYTES).ok_or_else(broken)?;
         let nonce: [u8; NONCE_BYTES] = nonce.try_into().map_err(|_| broken())?;
         let payload = Payload {
             msg: sealed,
-            aad: &self.associated_data(place),
+            aad: &self.associated_data(address),
         };
         self.cipher
             .decrypt(&XNonce::from(nonce), payload)
             .map_err(|_| broken())
     }
 
-    /// Each part with its length before it, so that no two places have one form.
-    fn associated_data(&self, place: StateAddress<'_>) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(64 + place.agent.len() + place.key.len());
-        for part in ["ark state secret 1", &self.id, place.agent, place.key] {
+    /// Each text of the address preceded by its length, so that no two addresses give the same bytes.
+    fn associated_data(&self, address: StateAddress<'_>) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(64 + address.agent.len() + address.key.len());
+        for part in ["ark state secret 1", &self.id, address.agent, address.key] {
             bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
             bytes.extend_from_slice(part.as_bytes());
         }
-        bytes.extend_from_slice(&place.revision.to_le_bytes());
+        bytes.extend_from_slice(&address.revision.to_le_bytes());
         bytes
     }
 }
@@ -337,30 +339,30 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_opens_in_its_own_place_and_nowhere_else() {
-        let place = StateAddress {
+    fn a_secret_opens_at_its_own_address_only() {
+        let address = StateAddress {
             agent: "kyle",
             key: "secret/a",
             revision: 3,
         };
-        let sealed = key('1').seal_value(place, "\"hunter2\"").unwrap();
+        let sealed = key('1').seal_value(address, "\"hunter2\"").unwrap();
         assert!(!sealed.text.contains("hunter2"));
         let (value, digest) = key('1')
-            .open_value(place, key('1').id(), &sealed.text)
+            .open_value(address, key('1').id(), &sealed.text)
             .unwrap();
         assert_eq!((value.as_str(), digest), ("\"hunter2\"", sealed.digest));
         let elsewhere = [
             StateAddress {
                 agent: "joey",
-                ..place
+                ..address
             },
             StateAddress {
                 key: "secret/b",
-                ..place
+                ..address
             },
             StateAddress {
                 revision: 4,
-                ..place
+                ..address
             },
         ];
         for other in elsewhere {
@@ -371,28 +373,28 @@ mod tests {
             );
         }
         assert!(matches!(
-            key('2').open_value(place, key('1').id(), &sealed.text),
+            key('2').open_value(address, key('1').id(), &sealed.text),
             Err(SecretError::OtherKey { .. })
         ));
-        // Another key under the right id, and every single digit changed.
+        // Another key under the right id, and each single digit changed.
         assert!(
             key('2')
-                .open_value(place, key('2').id(), &sealed.text)
+                .open_value(address, key('2').id(), &sealed.text)
                 .is_err()
         );
         for index in 0..sealed.text.len() {
             let mut text = sealed.text.clone().into_bytes();
             text[index] = if text[index] == b'0' { b'1' } else { b'0' };
             let text = String::from_utf8(text).unwrap();
-            assert!(key('1').open_value(place, key('1').id(), &text).is_err());
+            assert!(key('1').open_value(address, key('1').id(), &text).is_err());
         }
         let again = key('1')
-            .reseal_value(&key('2'), place, key('1').id(), &sealed.text)
+            .reseal_value(&key('2'), address, key('1').id(), &sealed.text)
             .unwrap();
         assert_eq!(again.digest, sealed.digest);
         assert_eq!(
             key('2')
-                .open_value(place, key('2').id(), &again.text)
+                .open_value(address, key('2').id(), &again.text)
                 .unwrap()
                 .0,
             "\"hunter2\""
@@ -400,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_file_must_be_ours_alone_and_hold_a_key() {
+    fn a_key_file_is_readable_by_its_owner_only_and_holds_a_key() {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key");

@@ -27,7 +27,7 @@ use crate::changes::LastRefusals;
 use crate::hrm::{Hrm, LiveServices};
 use crate::router::{Canary, Router};
 use crate::watchdog::Watchdog;
-use ark_model::ids::{DecisionId, Digest, Millis, Name, TraceId};
+use ark_model::ids::{AuditId, Digest, Millis, Name, TraceId};
 use ark_runtime::{Agent, Engine, InvocationFailure, Limits, Manifest};
 use ark_store::{
     AgentChange, AgentVersion, AuditEntry, AuditKind, CommitError, IdempotencyRecord,
@@ -601,7 +601,7 @@ fn change_unit(
     Unit {
         audit: vec![AuditEntry {
             kind: AuditKind::Operator,
-            id: DecisionId::fresh().to_string(),
+            id: AuditId::fresh(),
             trace_id: Some(order.trace_id),
             agent: Some(agent.clone()),
             action_type: what,

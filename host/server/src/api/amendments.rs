@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 
 use ark_model::check::{FieldError, clip_for_error};
 use ark_model::form::Fields;
-use ark_model::ids::{DecisionId, Millis};
+use ark_model::ids::{AuditId, Millis};
 use ark_model::principal::Principal;
 use ark_store::{AuditEntry, AuditFilter, AuditKind, CommitError, IdempotencyRecord, Unit};
 
@@ -131,12 +131,12 @@ async fn amend(
     )?;
     let by = by_of(&principal, "by", fields.take_text("by")?)?;
     fields.reject_unknown()?;
-    let id = DecisionId::fresh().to_string();
+    let id = AuditId::fresh();
     let trace_id = trace_of(&headers, None)?;
     let unit = Unit {
         audit: vec![AuditEntry {
             kind: AuditKind::Amendment,
-            id: id.clone(),
+            id,
             trace_id: Some(trace_id),
             agent: None,
             action_type: None,
@@ -149,7 +149,7 @@ async fn amend(
             scope: format!("amendment:{by}"),
             key: key.key,
             request: key.request_digest,
-            answer: id.clone(),
+            answer: id.to_string(),
         }),
         ..Unit::default()
     };
@@ -158,7 +158,7 @@ async fn amend(
         .submit(unit, Box::new(move |result| drop(reply.send(result))))
         .map_err(|(error, _)| error)?;
     let id = match answer.await {
-        Ok(Ok(_)) => id,
+        Ok(Ok(_)) => id.to_string(),
         Ok(Err(CommitError::AlreadyAnswered(first)))
             if key.is_some_and(|key| key.request_digest == first.request) =>
         {

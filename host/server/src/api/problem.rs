@@ -412,7 +412,7 @@ fn token_refused(refusal: &TokenRefusal, detail: String) -> Problem {
         TokenRefusal::NameTaken(_) => (StatusCode::CONFLICT, "name", "give another name"),
         TokenRefusal::NotFirst => return Problem::unauthenticated(),
         TokenRefusal::FirstMustBeAdmin => (StatusCode::CONFLICT, "role", "give admin"),
-        TokenRefusal::TooMany => (
+        TokenRefusal::TooMany { .. } => (
             StatusCode::CONFLICT,
             "name",
             "use tokens for longer: expired ones count too",

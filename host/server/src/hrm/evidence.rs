@@ -83,12 +83,11 @@ pub fn collect_evidence(
     let judged = recorded_judges(&row.body);
     let mut settings = BTreeMap::new();
     for digest in judged.iter().filter_map(|judge| judge.settings) {
-        let json = archive.policy_settings(digest)?.ok_or_else(|| {
-            ReadError(format!(
-                "the settings {digest} that a policy judged with are not kept"
-            ))
-        })?;
-        let read = Settings::parse(&json).map_err(|error| ReadError(error.to_string()))?;
+        let json = archive
+            .policy_settings(digest)?
+            .ok_or(ReadError::MissingSettings(digest))?;
+        let read =
+            Settings::parse(&json).map_err(|cause| ReadError::InvalidSettings { digest, cause })?;
         settings.insert(digest, read);
     }
     Ok(Some(Evidence {

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use ark_model::control::{Alert, AlertSeverity, Order};
-use ark_model::ids::{DecisionId, Millis, TraceId};
+use ark_model::ids::{AuditId, Millis, TraceId};
 use ark_store::{AuditEntry, AuditKind, OutboxMessage};
 
 use super::proposal::IssuedOrder;
@@ -32,7 +32,7 @@ pub(super) fn order_audit_entry(
     }
     AuditEntry {
         kind: AuditKind::Control,
-        id: DecisionId::fresh().to_string(),
+        id: AuditId::fresh(),
         trace_id: Some(trace_id),
         agent: order.agent().cloned(),
         action_type: None,

@@ -466,7 +466,7 @@ fn audit_entry(mut body: Value, order: &Requester, now: Millis) -> AuditEntry {
     body["reason"] = json!(order.reason);
     AuditEntry {
         kind: AuditKind::Operator,
-        id: ark_model::ids::DecisionId::fresh().to_string(),
+        id: ark_model::ids::AuditId::fresh(),
         trace_id: Some(order.trace_id),
         agent: None,
         action_type: what,

@@ -15,7 +15,7 @@ use crate::hrm::HrmError;
 use crate::hrm::guards::Guards;
 use crate::watchdog::{ConcurrencyLimit, Watchdog};
 use ark_model::decision::Decision;
-use ark_model::ids::{DecisionId, Millis, Name, SignalId};
+use ark_model::ids::{AuditId, Millis, Name, SignalId};
 use ark_model::meters::{SpanLink, SpanSink};
 use ark_model::signal::Signal;
 use ark_store::{
@@ -617,7 +617,7 @@ fn failed_delivery_unit(expired: &ExpiredDelivery, reason: &str, kind: &str, now
     Unit {
         audit: vec![AuditEntry {
             kind: AuditKind::Failure,
-            id: DecisionId::fresh().to_string(),
+            id: AuditId::fresh(),
             trace_id: Some(expired.trace_id),
             agent: Some(expired.agent.clone()),
             action_type: None,

@@ -14,7 +14,7 @@ use crate::hrm::{
 };
 use crate::watchdog::{Breach, Capsule, Observation, ResourceUsage, WATCHDOG_ACTOR, Watchdog};
 use ark_model::decision::Decision;
-use ark_model::ids::{DecisionId, Millis, Name};
+use ark_model::ids::{AuditId, Millis, Name};
 use ark_model::meters::{Deployment, RouterMeters, Span, SpanId};
 use ark_model::signal::Signal;
 use ark_runtime::{Agent, Effects, InvocationFailure, InvocationReport, LogLevel};
@@ -174,7 +174,7 @@ impl Invoker {
         let unit = Unit {
             audit: vec![AuditEntry {
                 kind: AuditKind::Operator,
-                id: DecisionId::fresh().to_string(),
+                id: AuditId::fresh(),
                 trace_id: None,
                 agent: Some(agent.clone()),
                 action_type: Some("agent.canary".to_owned()),
@@ -470,8 +470,8 @@ impl Invoker {
             InvocationFailure::Trap { backtrace, .. } => backtrace.as_str(),
             _ => "",
         };
-        let id = DecisionId::fresh().to_string();
-        let capsule = Capsule::from_failure(&id, now, agent, signal, report, failure);
+        let id = AuditId::fresh();
+        let capsule = Capsule::from_failure(&id.to_string(), now, agent, signal, report, failure);
         let capsule = self
             .watchdog
             .capsules()

@@ -34,7 +34,7 @@ use ark_model::ids::{Digest, Millis, Name, SignalId, TraceId};
 use ark_model::meters::{Deployment, RouterMeters, Span, SpanId, SpanLink};
 use ark_model::signal::Signal;
 use ark_runtime::Agent;
-use ark_store::{CommitError, NewSignal, SignalKey, SignalReceipt, Store, SubmitError, Unit};
+use ark_store::{CommitError, NewSignal, SignalKey, SignalReceipt, Store, Unit};
 
 pub use canary::Canary;
 use dispatcher::{Dispatcher, RouterEvent};
@@ -341,10 +341,7 @@ impl Router {
             },
             done,
         ) {
-            done(Err(match reason {
-                SubmitError::Full => CommitError::Storage("too many writes are waiting".to_owned()),
-                SubmitError::Closed => CommitError::Closed,
-            }));
+            done(Err(reason.into()));
         }
     }
 

@@ -328,15 +328,14 @@ fn load_cursor(watched: &WatchdogDeps) -> Result<FleetCursor, FleetError> {
     if let Some(place) = watched.store.fleet_cursor().map_err(store_error)? {
         return Ok(place);
     }
-    let place = FleetCursor {
-        origin: ark_model::ids::DecisionId::fresh().to_string(),
-        published_seq: watched
+    let place = FleetCursor::for_new_host(
+        watched
             .store
             .last_event_cursor()
             .map_err(store_error)?
             .audit_seq,
-        last_applied: "0-0".to_owned(),
-    };
+        "0-0".to_owned(),
+    );
     let unit = Unit {
         fleet: Some(place.clone()),
         ..Unit::default()

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use ark_model::action::Parameters;
 use ark_model::decision::Decision;
-use ark_model::ids::{DecisionId, Digest, Millis, Name, TraceId};
+use ark_model::ids::{AuditId, DecisionId, Digest, Millis, Name, TraceId};
 use ark_store::{Approval, ApprovalChange, ApprovalStatus, AuditEntry, AuditKind, Store, Unit};
 
 use super::super::handle::{ApprovedAction, RedactedProposal, Reply, action_identity};
@@ -385,7 +385,7 @@ fn stage_resolution(
     });
     unit.audit.push(AuditEntry {
         kind: AuditKind::Approval,
-        id: DecisionId::fresh().to_string(),
+        id: AuditId::fresh(),
         trace_id: Some(waiting.trace_id),
         agent: Some(waiting.agent.clone()),
         action_type: Some(waiting.action_type.clone()),

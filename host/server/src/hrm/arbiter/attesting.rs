@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use ark_model::ids::{DecisionId, Millis};
+use ark_model::ids::{AuditId, Millis};
 use ark_store::{AccountChange, AuditEntry, AuditKind, ListChange, Unit};
 
 use super::super::handle::Reply;
@@ -92,7 +92,7 @@ impl Arbiter {
         body["reason"] = json!(reason);
         unit.audit.push(AuditEntry {
             kind: AuditKind::Operator,
-            id: DecisionId::fresh().to_string(),
+            id: AuditId::fresh(),
             trace_id: Some(trace_id),
             agent: None,
             action_type: Some(name.to_owned()),

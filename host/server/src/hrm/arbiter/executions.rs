@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use ark_model::action::Parameters;
 use ark_model::decision::Outcome;
-use ark_model::ids::{DecisionId, Digest, Fraction, Millis};
+use ark_model::ids::{AuditId, Digest, Fraction, Millis};
 use ark_store::{
     AuditEntry, AuditKind, LedgerChange, OutboxMessage, Position, PositionStatus, Unit,
 };
@@ -139,7 +139,7 @@ impl Arbiter {
             "realized_pnl_pct": report.realised,
             "at_ms": now,
         });
-        let id = DecisionId::fresh();
+        let id = AuditId::fresh();
         self.stage_answer(SCOPE, key, id.to_string(), unit);
         let mut body = payload.clone();
         if let Some(by) = &report.by {
@@ -147,7 +147,7 @@ impl Arbiter {
         }
         unit.audit.push(AuditEntry {
             kind: AuditKind::Execution,
-            id: id.to_string(),
+            id,
             trace_id: Some(trace_id),
             agent: Some(agent),
             action_type: Some(action.action_type),

@@ -340,7 +340,7 @@ impl Arbiter {
         ));
         unit.audit.push(AuditEntry {
             kind: AuditKind::Decision,
-            id: decision.id.to_string(),
+            id: decision.id.into(),
             trace_id: Some(decision.trace_id),
             agent: Some(decision.agent.clone()),
             action_type: Some(decision.action.action_type.clone()),
@@ -536,7 +536,7 @@ impl Arbiter {
                             CommitError::DeliveryNotPending { .. } => {
                                 HrmError::DeliveryAlreadyCompleted
                             }
-                            CommitError::NotFound(problem) => HrmError::NotFound(problem),
+                            CommitError::NotFound(item) => HrmError::NotFound(item.to_string()),
                             CommitError::DeadlineExceeded => HrmError::DeadlineExceeded,
                             error => {
                                 meters.not_recorded.increment();

@@ -1,0 +1,115 @@
+//! Anchors: the heads of both chains, written from time to time to `anchors.jsonl` beside the database and to the log of the process.
+//!
+//! They show that the end of a chain was cut off or that the whole database was replaced, which the chains alone cannot show.
+
+use std::io::{BufRead, Write};
+use std::iter::Peekable;
+use std::path::Path;
+
+use ark_model::ids::{Digest, Millis};
+use serde::{Deserialize, Serialize};
+
+use crate::chain::ChainHead;
+use crate::error::ReadError;
+
+/// The name of the file, in the data directory.
+pub(crate) const ANCHORS_FILE: &str = "anchors.jsonl";
+
+/// A line of the file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Anchor {
+    /// The number of rows of the audit log.
+    pub seq: u64,
+    /// The hash of the last row.
+    pub hash: Digest,
+    /// When the anchor was written.
+    pub at_ms: Millis,
+    /// The head of the state's history at that moment; absent in anchors of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<ChainHead>,
+}
+
+impl Anchor {
+    /// The head of the audit log.
+    pub(crate) const fn audit(&self) -> ChainHead {
+        ChainHead {
+            seq: self.seq,
+            hash: self.hash,
+        }
+    }
+}
+
+/// Appends an anchor and syncs the file.
+pub(crate) fn write_anchor(dir: &Path, audit: ChainHead, state: ChainHead) -> std::io::Result<()> {
+    let anchor = Anchor {
+        seq: audit.seq,
+        hash: audit.hash,
+        at_ms: Millis::now(),
+        state: Some(state),
+    };
+    let mut line = serde_json::to_vec(&anchor)?;
+    line.push(b'\n');
+    let mut file = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(dir.join(ANCHORS_FILE))?;
+    file.write_all(&line)?;
+    file.sync_data()?;
+    tracing::info!(seq = anchor.seq, hash = %anchor.hash, "audit log anchored");
+    Ok(())
+}
+
+/// Reads all anchors of a data directory, in the order of the file. A directory without the file has none.
+pub(crate) fn read_anchors(dir: &Path) -> Result<Vec<Anchor>, ReadError> {
+    let path = dir.join(ANCHORS_FILE);
+    read_file(&path).map_err(|cause| ReadError::Anchors { path, cause })
+}
+
+fn read_file(path: &Path) -> std::io::Result<Vec<Anchor>> {
+    let file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut anchors = Vec::new();
+    let mut lines = std::io::BufReader::new(file).lines().peekable();
+    while let Some(line) = lines.next() {
+        let line = line?;
+        match serde_json::from_str(&line) {
+            Ok(anchor) => anchors.push(anchor),
+            // A host that was killed while it wrote leaves half a line at the end.
+            Err(_) if lines.peek().is_none() => {}
+            Err(error) => return Err(std::io::Error::other(error)),
+        }
+    }
+    Ok(anchors)
+}
+
+/// The anchored heads of one chain, for a walk along that chain.
+pub(crate) struct AnchorWalk(Peekable<std::vec::IntoIter<ChainHead>>);
+
+impl AnchorWalk {
+    pub(crate) fn new(mut heads: Vec<ChainHead>) -> Self {
+        heads.sort_by_key(|head| head.seq);
+        Self(heads.into_iter().peekable())
+    }
+
+    /// How many anchors the walk has not passed.
+    pub(crate) fn remaining(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    /// Passes the anchors up to `head`. Returns whether every anchor at `head` has its hash.
+    pub(crate) fn pass(&mut self, head: ChainHead) -> bool {
+        let mut matches = true;
+        while let Some(anchor) = self.0.next_if(|anchor| anchor.seq <= head.seq) {
+            matches &= anchor.seq < head.seq || anchor.hash == head.hash;
+        }
+        matches
+    }
+
+    /// The first anchor behind `head`.
+    pub(crate) fn first_behind(mut self, head: ChainHead) -> Option<ChainHead> {
+        self.0.find(|anchor| anchor.seq > head.seq)
+    }
+}

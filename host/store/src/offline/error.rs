@@ -1,0 +1,125 @@
+//! The errors of maintenance.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::chain::ChainFault;
+use crate::error::{OpenError, ReadError};
+use crate::secrets::SecretError;
+
+/// Why maintenance of a store failed. What changes a store does so in one transaction, or says what it has done when it failed.
+#[derive(Debug, thiserror::Error)]
+pub enum MaintenanceError {
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The database reports a failure.
+    #[error("the database: {0}")]
+    Database(rusqlite::Error),
+    /// A secret cannot be decrypted or encrypted.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// A file cannot be read or written.
+    #[error("{path}: {cause}", path = path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system reports.
+        cause: io::Error,
+    },
+    /// The directory of a new snapshot exists.
+    #[error("{path} exists; name a new directory", path = path.display())]
+    SnapshotExists {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The database was busy for as long as the snapshot could wait.
+    #[error("the database was busy for too long; try again")]
+    Busy,
+    /// A snapshot is not complete and as it was taken.
+    #[error("the snapshot {path}: {problem}; use another one", path = path.display())]
+    InvalidSnapshot {
+        /// The snapshot.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: SnapshotProblem,
+    },
+    /// The data directory has a database, and the restore may not replace it.
+    #[error("{dir} has a database; with --replace it is moved aside and replaced", dir = dir.display())]
+    DatabaseExists {
+        /// The data directory.
+        dir: PathBuf,
+    },
+    /// Rows that the host still needs would be archived.
+    #[error("rows of the last 60 s stay in the database; give an earlier moment")]
+    TooRecent,
+    /// The audit log has a fault.
+    #[error("the audit log is not whole: row {} {}; nothing was archived", .0.seq, .0.problem)]
+    BrokenLog(ChainFault),
+    /// No row is old enough to be archived.
+    #[error("there are no rows before that moment")]
+    NothingToArchive,
+    /// No row can be archived because a position is live.
+    #[error("{}", live_position(*.first))]
+    LivePosition {
+        /// The row of the decision that approved the position.
+        first: u64,
+    },
+    /// The archive that was just written cannot be read back as it should.
+    #[error("the file just written: row {} {}", .0.seq, .0.problem)]
+    BrokenArchive(ChainFault),
+}
+
+impl MaintenanceError {
+    /// Makes the error of a file from what the system reports.
+    pub(super) fn for_file(path: &Path) -> impl Fn(io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        move |cause| Self::File {
+            path: path.clone(),
+            cause,
+        }
+    }
+}
+
+impl From<rusqlite::Error> for MaintenanceError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+/// Why rows from this one on are not archived.
+pub(super) fn live_position(first: u64) -> String {
+    format!("rows from {first} on stay: the position of that decision is still live")
+}
+
+/// The format of a snapshot.
+pub(super) const SNAPSHOT_FORMAT: &str = "ark-snapshot/1";
+
+/// What is wrong with a snapshot.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotProblem {
+    /// The manifest is not what it should be.
+    #[error("manifest.json: {0}")]
+    Manifest(serde_json::Error),
+    /// The snapshot has another format.
+    #[error("its format is {0:?}, not {expected}", expected = SNAPSHOT_FORMAT)]
+    Format(String),
+    /// A file does not have the size and the digest of the manifest.
+    #[error("{0} does not match its checksum")]
+    Checksum(&'static str),
+    /// The audit log has a fault.
+    #[error("audit row {} {}", .0.seq, .0.problem)]
+    Audit(ChainFault),
+    /// The audit log does not have the head of the manifest.
+    #[error("its audit log ends elsewhere than the manifest says")]
+    AuditHead,
+    /// The state has a fault.
+    #[error("revision {} of the state {}", .0.seq, .0.problem)]
+    State(ChainFault),
+    /// The state's history does not have the head of the manifest.
+    #[error("its state ends elsewhere than the manifest says")]
+    StateHead,
+}

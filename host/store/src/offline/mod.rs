@@ -1,0 +1,23 @@
+//! What is done to a store directly, mostly while no host runs on it: verification, snapshots and their restore, archives of the audit log
+//! and a change of the encryption key.
+
+mod archive;
+mod error;
+mod exclusive;
+mod read_only;
+mod rekey;
+mod restore;
+mod snapshot;
+mod verify_audit;
+mod verify_state;
+
+pub use archive::{
+    ARCHIVE_FORMAT, ArchiveHeader, ArchiveReport, ArchivedRows, archive_audit, check_archive,
+};
+pub use error::MaintenanceError;
+pub use read_only::ReadOnlyStore;
+pub use rekey::rekey_secrets;
+pub use restore::{RestoreReport, restore_snapshot};
+pub use snapshot::{SnapshotFile, SnapshotManifest, check_snapshot, create_snapshot};
+pub use verify_audit::ChainReport;
+pub use verify_state::StateReport;

@@ -1,0 +1,254 @@
+//! Snapshots: a copy of the database at one moment. A host may run meanwhile.
+//!
+//! A snapshot is a directory: `ark.db`, `anchors.jsonl` (up to that moment) and `manifest.json` with the schema, the heads of both chains,
+//! sizes and SHA-256 digests. It appears under its name only when it is complete and on disk. Secrets in it are encrypted as in the database.
+
+use std::io::Write;
+use std::path::Path;
+
+use ark_model::ids::{Digest, Millis};
+use rusqlite::Connection;
+use rusqlite::backup::{Backup, StepResult};
+use serde::{Deserialize, Serialize};
+
+use crate::anchors::{ANCHORS_FILE, read_anchors};
+use crate::chain::ChainHead;
+use crate::directory::{
+    DATABASE_FILE, create_new_dir, database_path, digest_file, parent_dir, sync_path,
+};
+use crate::error::OpenError;
+use crate::schema::{
+    SCHEMA_VERSION, STATE_CHAIN_SINCE, check_version, open_connection, read_version,
+};
+use crate::secrets::SecretKey;
+use crate::tables::audit::read_audit_head;
+use crate::tables::state::read_state_head;
+
+use super::error::{MaintenanceError, SNAPSHOT_FORMAT, SnapshotProblem};
+use super::read_only::ReadOnlyStore;
+
+const MANIFEST_FILE: &str = "manifest.json";
+/// The files that the manifest lists.
+const FILES: [&str; 2] = [DATABASE_FILE, ANCHORS_FILE];
+/// How often a copy that is disturbed by a checkpoint is tried again, with pauses of 10 ms.
+const MAX_BUSY_TRIES: u32 = 1000;
+
+/// The manifest of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SnapshotManifest {
+    /// The format of the snapshot.
+    pub format: String,
+    /// The schema of its database.
+    pub schema: u32,
+    /// When it was taken.
+    pub made_at_ms: Millis,
+    /// The head of the audit log.
+    pub audit: ChainHead,
+    /// The head of the state's history; absent before schema 3.
+    pub state: Option<ChainHead>,
+    /// Its files.
+    pub files: Vec<SnapshotFile>,
+}
+
+/// A file of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SnapshotFile {
+    /// The name.
+    pub name: String,
+    /// The size in bytes.
+    pub bytes: u64,
+    /// The SHA-256.
+    pub sha256: Digest,
+}
+
+impl SnapshotFile {
+    fn describe(snapshot: &Path, name: &str) -> Result<Self, MaintenanceError> {
+        let path = snapshot.join(name);
+        let (sha256, bytes) = digest_file(&path).map_err(MaintenanceError::for_file(&path))?;
+        Ok(Self {
+            name: name.to_owned(),
+            bytes,
+            sha256,
+        })
+    }
+}
+
+/// Takes a snapshot of a data directory into a new directory. A host may run on the data directory.
+///
+/// # Errors
+/// See [`MaintenanceError`]. After an error there is no snapshot.
+pub fn create_snapshot(dir: &Path, to: &Path) -> Result<SnapshotManifest, MaintenanceError> {
+    if to.exists() {
+        return Err(MaintenanceError::SnapshotExists {
+            path: to.to_owned(),
+        });
+    }
+    let partial = to.with_extension("partial");
+    let made = write_snapshot(dir, &partial).and_then(|manifest| {
+        std::fs::rename(&partial, to).map_err(MaintenanceError::for_file(to))?;
+        sync(parent_dir(to))?;
+        Ok(manifest)
+    });
+    if made.is_err() {
+        let _ = std::fs::remove_dir_all(&partial);
+    }
+    made
+}
+
+fn write_snapshot(dir: &Path, partial: &Path) -> Result<SnapshotManifest, MaintenanceError> {
+    let source = database_path(dir);
+    if !source.is_file() {
+        return Err(OpenError::Missing { path: source }.into());
+    }
+    create_new_dir(partial).map_err(MaintenanceError::for_file(partial))?;
+    let target = database_path(partial);
+    let copy = copy_database(&source, &target)?;
+    check_integrity(&copy, &target)?;
+    let schema = read_version(&copy)?;
+    let audit = read_audit_head(&copy)?;
+    let state = (schema >= STATE_CHAIN_SINCE)
+        .then(|| read_state_head(&copy))
+        .transpose()?;
+    drop(copy);
+    sync(&target)?;
+    write_anchors(dir, partial, audit, state)?;
+    let manifest = SnapshotManifest {
+        format: SNAPSHOT_FORMAT.to_owned(),
+        schema,
+        made_at_ms: Millis::now(),
+        audit,
+        state,
+        files: FILES
+            .iter()
+            .map(|name| SnapshotFile::describe(partial, name))
+            .collect::<Result<_, _>>()?,
+    };
+    let path = partial.join(MANIFEST_FILE);
+    serde_json::to_vec_pretty(&manifest)
+        .map_err(std::io::Error::other)
+        .and_then(|text| std::fs::write(&path, text))
+        .map_err(MaintenanceError::for_file(&path))?;
+    sync(&path)?;
+    sync(partial)?;
+    Ok(manifest)
+}
+
+/// Copies a database into one file, without a write-ahead log beside it.
+fn copy_database(source: &Path, target: &Path) -> Result<Connection, MaintenanceError> {
+    let from = open_connection(source)?;
+    let mut to = Connection::open(target)?;
+    let backup = Backup::new(&from, &mut to)?;
+    let mut tries = 0;
+    // In one step, so that all pages are of one moment.
+    while backup.step(-1)? != StepResult::Done {
+        tries += 1;
+        if tries > MAX_BUSY_TRIES {
+            return Err(MaintenanceError::Busy);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    drop(backup);
+    to.query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(()))?;
+    Ok(to)
+}
+
+/// Copies the anchors that were written up to the moment of the snapshot.
+fn write_anchors(
+    dir: &Path,
+    partial: &Path,
+    audit: ChainHead,
+    state: Option<ChainHead>,
+) -> Result<(), MaintenanceError> {
+    let last_state = state.map_or(0, |state| state.seq);
+    let path = partial.join(ANCHORS_FILE);
+    let failed = MaintenanceError::for_file(&path);
+    let mut file = std::fs::File::create(&path).map_err(&failed)?;
+    for anchor in read_anchors(dir)? {
+        if anchor.seq <= audit.seq && anchor.state.is_none_or(|state| state.seq <= last_state) {
+            serde_json::to_string(&anchor)
+                .map_err(std::io::Error::other)
+                .and_then(|line| writeln!(file, "{line}"))
+                .map_err(&failed)?;
+        }
+    }
+    file.sync_all().map_err(&failed)
+}
+
+pub(super) fn sync(path: &Path) -> Result<(), MaintenanceError> {
+    sync_path(path).map_err(MaintenanceError::for_file(path))
+}
+
+fn check_integrity(connection: &Connection, path: &Path) -> Result<(), MaintenanceError> {
+    let finding: String =
+        connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+    if finding == "ok" {
+        return Ok(());
+    }
+    Err(OpenError::Damaged {
+        path: path.to_owned(),
+        finding,
+    }
+    .into())
+}
+
+/// Checks a snapshot: manifest, checksums, schema, pages, both chains.
+///
+/// # Errors
+/// The first problem found, see [`MaintenanceError`].
+pub fn check_snapshot(
+    snapshot: &Path,
+    secret_key: Option<&SecretKey>,
+) -> Result<SnapshotManifest, MaintenanceError> {
+    let invalid = |problem| MaintenanceError::InvalidSnapshot {
+        path: snapshot.to_owned(),
+        problem,
+    };
+    let path = snapshot.join(MANIFEST_FILE);
+    let text = std::fs::read(&path).map_err(MaintenanceError::for_file(&path))?;
+    let manifest: SnapshotManifest =
+        serde_json::from_slice(&text).map_err(|error| invalid(SnapshotProblem::Manifest(error)))?;
+    if manifest.format != SNAPSHOT_FORMAT {
+        return Err(invalid(SnapshotProblem::Format(manifest.format)));
+    }
+    let database = database_path(snapshot);
+    check_version(&database, manifest.schema)?;
+    for name in FILES {
+        let file = SnapshotFile::describe(snapshot, name)?;
+        if !manifest.files.contains(&file) {
+            return Err(invalid(SnapshotProblem::Checksum(name)));
+        }
+    }
+    check_integrity(&open_connection(&database)?, &database)?;
+    check_chains(snapshot, &manifest, secret_key)?
+        .map_or(Ok(manifest), |problem| Err(invalid(problem)))
+}
+
+/// Verifies both chains of a snapshot and compares their heads with the manifest's.
+fn check_chains(
+    snapshot: &Path,
+    manifest: &SnapshotManifest,
+    secret_key: Option<&SecretKey>,
+) -> Result<Option<SnapshotProblem>, MaintenanceError> {
+    let store = ReadOnlyStore::open(snapshot)?;
+    let report = store.verify_audit_log()?;
+    if let Some(fault) = report.fault {
+        return Ok(Some(SnapshotProblem::Audit(fault)));
+    }
+    if (report.rows, report.head) != (manifest.audit.seq, manifest.audit.hash) {
+        return Ok(Some(SnapshotProblem::AuditHead));
+    }
+    // The state of an earlier schema cannot be checked before it is migrated.
+    let Some(state) = manifest.state.filter(|_| manifest.schema == SCHEMA_VERSION) else {
+        return Ok(None);
+    };
+    let report = store.check_state(secret_key)?;
+    if let Some(fault) = report.fault {
+        return Ok(Some(SnapshotProblem::State(fault)));
+    }
+    if (report.revisions, report.head) != (state.seq, state.hash) {
+        return Ok(Some(SnapshotProblem::StateHead));
+    }
+    Ok(None)
+}

@@ -1,0 +1,107 @@
+//! Prepared statements, which each connection caches, and the types that columns hold.
+
+use std::str::FromStr;
+
+use rusqlite::types::{FromSql, Type};
+use rusqlite::{Connection, Error, OptionalExtension, Params, Result, Row};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use ark_model::check::clip_for_error;
+use ark_model::ids::{Digest, Millis};
+
+/// The greatest number a column holds. A page that starts at the end is "before" it.
+pub(crate) const MAX_SEQ: u64 = i64::MAX.unsigned_abs();
+
+/// Runs a statement. Returns how many rows it changed.
+pub(crate) fn execute(connection: &Connection, sql: &str, params: impl Params) -> Result<usize> {
+    connection.prepare_cached(sql)?.execute(params)
+}
+
+/// Reads every row of a query.
+pub(crate) fn select_rows<T>(
+    connection: &Connection,
+    sql: &str,
+    params: impl Params,
+    read: impl FnMut(&Row<'_>) -> Result<T>,
+) -> Result<Vec<T>> {
+    connection
+        .prepare_cached(sql)?
+        .query_map(params, read)?
+        .collect()
+}
+
+/// Reads the first row of a query; `None` when the query has no row.
+pub(crate) fn select_row<T>(
+    connection: &Connection,
+    sql: &str,
+    params: impl Params,
+    read: impl FnOnce(&Row<'_>) -> Result<T>,
+) -> Result<Option<T>> {
+    connection
+        .prepare_cached(sql)?
+        .query_row(params, read)
+        .optional()
+}
+
+/// Reads the first column of a query that has always a row.
+pub(crate) fn select_value<T: FromSql>(
+    connection: &Connection,
+    sql: &str,
+    params: impl Params,
+) -> Result<T> {
+    connection
+        .prepare_cached(sql)?
+        .query_row(params, |row| row.get(0))
+}
+
+/// A text column that holds an id, a name or a keyword; `None` when it is null.
+pub(crate) fn parse_column<T: FromStr>(row: &Row<'_>, column: usize) -> Result<Option<T>> {
+    let text: Option<String> = row.get(column)?;
+    text.map(|text| text.parse().map_err(|_| malformed_column(column, &text)))
+        .transpose()
+}
+
+/// As [`parse_column`], for a column that is never null.
+pub(crate) fn parse_required<T: FromStr>(row: &Row<'_>, column: usize) -> Result<T> {
+    parse_column(row, column)?.ok_or_else(|| malformed_column(column, "null"))
+}
+
+/// The error for a column that holds what the program never writes.
+pub(crate) fn malformed_column(column: usize, found: &str) -> Error {
+    let reason = format!("{:?} is not what this column holds", clip_for_error(found));
+    Error::FromSqlConversionFailure(column, Type::Text, reason.into())
+}
+
+/// A column of 32 bytes.
+pub(crate) fn digest_column(row: &Row<'_>, column: usize) -> Result<Digest> {
+    row.get(column).map(Digest::from_bytes)
+}
+
+/// A column of 32 bytes, or null.
+pub(crate) fn optional_digest(row: &Row<'_>, column: usize) -> Result<Option<Digest>> {
+    let bytes: Option<[u8; 32]> = row.get(column)?;
+    Ok(bytes.map(Digest::from_bytes))
+}
+
+/// A column of milliseconds.
+pub(crate) fn millis_column(row: &Row<'_>, column: usize) -> Result<Millis> {
+    row.get(column).map(Millis)
+}
+
+/// A column of milliseconds, or null.
+pub(crate) fn optional_millis(row: &Row<'_>, column: usize) -> Result<Option<Millis>> {
+    let millis: Option<u64> = row.get(column)?;
+    Ok(millis.map(Millis))
+}
+
+/// A text column that holds JSON.
+pub(crate) fn json_column<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> Result<T> {
+    let json: String = row.get(column)?;
+    serde_json::from_str(&json).map_err(|_| malformed_column(column, &json))
+}
+
+/// A value as the JSON text of a column.
+pub(crate) fn to_json_text(value: &impl Serialize) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| Error::ToSqlConversionFailure(error.into()))
+}

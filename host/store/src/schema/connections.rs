@@ -1,0 +1,137 @@
+//! How connections to the database are opened.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::error::OpenError;
+use crate::quota::QuotaShares;
+use crate::reader::Reader;
+use crate::secrets::SecretKey;
+
+use super::migrations::migrate;
+use super::version::{SCHEMA_VERSION, check_version, read_version};
+
+/// A database up to this size is checked when it is opened. `PRAGMA quick_check` reads every page: on a larger database it would delay the
+/// start by seconds.
+const QUICK_CHECK_BYTES: u64 = 32 * 1024 * 1024;
+
+/// Opens the writing connection (write-ahead log, every commit synced), and brings the schema up to date.
+///
+/// `max_bytes` limits the size of the database and its log together.
+pub(crate) fn open_writer(
+    path: &Path,
+    max_bytes: Option<u64>,
+    secret_key: Option<&SecretKey>,
+) -> Result<Connection, OpenError> {
+    let failed = |error| OpenError::from_sqlite(path, error);
+    let mut connection = Connection::open(path).map_err(failed)?;
+    let found = configure_writer(&connection, max_bytes).map_err(failed)?;
+    check_version(path, found)?;
+    // Secrets that an earlier version kept unencrypted must not stay in pages that a migration frees.
+    set_pragma(&connection, "PRAGMA secure_delete = ON").map_err(failed)?;
+    migrate(&mut connection, path, found..SCHEMA_VERSION, secret_key)?;
+    set_pragma(&connection, "PRAGMA secure_delete = OFF").map_err(failed)?;
+    if found > 0 && found < SCHEMA_VERSION {
+        set_pragma(&connection, "PRAGMA wal_checkpoint(TRUNCATE)").map_err(failed)?;
+    }
+    let bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    if bytes <= QUICK_CHECK_BYTES {
+        let finding: String = connection
+            .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+            .map_err(failed)?;
+        if finding != "ok" {
+            return Err(OpenError::Damaged {
+                path: path.to_owned(),
+                finding,
+            });
+        }
+    }
+    Ok(connection)
+}
+
+/// Sets the pragmas of the writing connection. Returns the version of the schema.
+fn configure_writer(connection: &Connection, max_bytes: Option<u64>) -> rusqlite::Result<u32> {
+    connection.execute_batch(
+        "PRAGMA page_size = 8192; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
+         PRAGMA wal_autocheckpoint = 4000; PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -16384;
+         PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY;",
+    )?;
+    connection.set_prepared_statement_cache_capacity(128);
+    if let Some(max_bytes) = max_bytes {
+        let page: u64 = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
+        let shares = QuotaShares::for_limit(max_bytes, page);
+        let pages = shares.database_pages;
+        set_pragma(connection, &format!("PRAGMA max_page_count = {pages}"))?;
+        let checkpoint = (shares.log_bytes / page.max(1) / 2).clamp(1, 4000);
+        set_pragma(
+            connection,
+            &format!("PRAGMA wal_autocheckpoint = {checkpoint}"),
+        )?;
+    }
+    read_version(connection)
+}
+
+fn set_pragma(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
+    connection.query_row(sql, [], |_| Ok(()))
+}
+
+/// Opens a connection that cannot write.
+pub(crate) fn open_connection(path: &Path) -> Result<Connection, OpenError> {
+    let failed = |error| OpenError::from_sqlite(path, error);
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    connection
+        .busy_timeout(std::time::Duration::from_secs(5))
+        .map_err(failed)?;
+    connection
+        .execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -4096;")
+        .map_err(failed)?;
+    check_version(path, read_version(&connection).map_err(failed)?)?;
+    Ok(connection)
+}
+
+/// Opens `count` connections for a reader.
+pub(crate) fn open_reader(
+    path: &Path,
+    count: usize,
+    secret_key: Option<&SecretKey>,
+) -> Result<Reader, OpenError> {
+    let connections = (0..count)
+        .map(|_| open_connection(path))
+        .collect::<Result<Vec<_>, _>>()?;
+    let schema = match connections.first() {
+        Some(connection) => {
+            read_version(connection).map_err(|error| OpenError::from_sqlite(path, error))?
+        }
+        None => SCHEMA_VERSION,
+    };
+    Ok(Reader::new(connections, schema, secret_key.cloned()))
+}
+
+/// Refuses an encryption key that is not the one the database's secrets were encrypted with: new secrets would need another key than old
+/// ones.
+pub(crate) fn check_secret_key(
+    path: &Path,
+    connection: &Connection,
+    secret_key: Option<&SecretKey>,
+) -> Result<(), OpenError> {
+    let Some(secret_key) = secret_key else {
+        return Ok(());
+    };
+    let ids = crate::query::select_rows(
+        connection,
+        "SELECT DISTINCT key_id FROM state_history WHERE key_id IS NOT NULL",
+        [],
+        |row| row.get::<_, String>(0),
+    )
+    .map_err(|error| OpenError::from_sqlite(path, error))?;
+    match ids.into_iter().find(|id| id != secret_key.id()) {
+        None => Ok(()),
+        Some(needed) => Err(OpenError::OtherSecretKey {
+            path: path.to_owned(),
+            needed,
+            given: secret_key.id().to_owned(),
+        }),
+    }
+}

@@ -1,0 +1,13 @@
+//! The schema, its migrations, and how connections are opened.
+
+mod connections;
+mod migrations;
+mod version;
+
+pub(crate) use connections::{check_secret_key, open_connection, open_reader, open_writer};
+#[cfg(test)]
+pub(crate) use migrations::migrate;
+pub(crate) use version::{
+    AUDIT_ARCHIVES_SINCE, POLICY_COMPONENTS_SINCE, SCHEMA_VERSION, STATE_CHAIN_SINCE,
+    check_version, read_version,
+};

@@ -1,0 +1,201 @@
+//! The handle to an open store.
+
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use crossbeam_channel::{Sender, TrySendError};
+use tokio::sync::watch;
+
+use crate::batch::{CommitCallback, Receipt, Unit};
+use crate::config::StoreConfig;
+use crate::directory::{self, DirLock};
+use crate::error::{CommitError, OpenError, SubmitError};
+use crate::quota::Quota;
+use crate::reader::Reader;
+use crate::schema;
+use crate::writer::{self, QueuedUnit, WriterMessage, WriterOptions};
+
+/// A handle to the store. Cheap to clone. It dereferences to the [`Reader`], which has the methods that read.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    messages: Sender<WriterMessage>,
+    commits: watch::Sender<u64>,
+    writable: Arc<AtomicBool>,
+    reader: Reader,
+    writer: std::sync::Mutex<Option<std::thread::JoinHandle<()>>>,
+    dir: PathBuf,
+    _lock: DirLock,
+}
+
+impl Store {
+    /// Opens the store in its directory, creates or migrates the database as needed, and starts the writer.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; each message says what to do.
+    pub fn open(config: &StoreConfig) -> Result<Self, OpenError> {
+        directory::create_dir(&config.dir)?;
+        let lock = DirLock::acquire(&config.dir)?;
+        let path = directory::database_path(&config.dir);
+        directory::check_restore_finished(&config.dir)?;
+        let secret_key = config.secret_key.as_ref();
+        let connection = schema::open_writer(&path, config.max_bytes, secret_key)?;
+        schema::check_secret_key(&path, &connection, secret_key)?;
+        let reader = schema::open_reader(&path, config.readers.max(1), secret_key)?;
+        let writable = Arc::new(AtomicBool::new(true));
+        let (messages, inbox) = crossbeam_channel::bounded(config.queue.max(1));
+        let commits = watch::Sender::new(0);
+        let options = WriterOptions {
+            dir: config.dir.clone(),
+            batch: config.batch.max(1),
+            secret_key: config.secret_key.clone(),
+            quota: config.max_bytes.map(|bytes| Quota::new(&path, bytes)),
+            commits: commits.clone(),
+            writable: Arc::clone(&writable),
+            meters: Arc::clone(&config.meters),
+        };
+        let writer = writer::start_writer(connection, options, inbox)?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                messages,
+                commits,
+                writable,
+                reader,
+                writer: std::sync::Mutex::new(Some(writer)),
+                dir: config.dir.clone(),
+                _lock: lock,
+            }),
+        })
+    }
+
+    /// Hands a unit to the writer without waiting. The writer's thread calls `done` once the unit is durable or has failed.
+    ///
+    /// # Errors
+    /// The queue is full, or the store is closed. Then `done` is returned and was not called.
+    pub fn submit(
+        &self,
+        unit: Unit,
+        done: CommitCallback,
+    ) -> Result<(), (SubmitError, CommitCallback)> {
+        let (message, reason) = match self.inner.messages.try_send(queued(unit, done)) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Full(message)) => (message, SubmitError::Full),
+            Err(TrySendError::Disconnected(message)) => (message, SubmitError::Closed),
+        };
+        match message {
+            WriterMessage::Unit(queued) => Err((reason, queued.done)),
+            WriterMessage::Barrier(_) | WriterMessage::Recover(_) | WriterMessage::Stop => Ok(()),
+        }
+    }
+
+    /// As [`Store::submit`], but waits for room in the queue. When the store is closed, `done` gets [`CommitError::Closed`].
+    pub fn submit_wait(&self, unit: Unit, done: CommitCallback) {
+        if let Err(error) = self.inner.messages.send(queued(unit, done))
+            && let WriterMessage::Unit(queued) = error.into_inner()
+        {
+            (queued.done)(Err(CommitError::Closed));
+        }
+    }
+
+    /// Commits a unit and waits until it is durable.
+    ///
+    /// # Errors
+    /// See [`CommitError`]; nothing of the unit was committed.
+    pub fn commit(&self, unit: Unit) -> Result<Receipt, CommitError> {
+        let (reply, answer) = crossbeam_channel::bounded(1);
+        self.submit_wait(
+            unit,
+            Box::new(move |result| {
+                let _ = reply.send(result);
+            }),
+        );
+        answer.recv().unwrap_or(Err(CommitError::Closed))
+    }
+
+    /// Calls `then` once everything submitted before is durable or has failed; at once when the store is closed.
+    pub fn call_after_pending(&self, then: Box<dyn FnOnce() + Send>) {
+        if let Err(error) = self.inner.messages.send(WriterMessage::Barrier(then))
+            && let WriterMessage::Barrier(then) = error.into_inner()
+        {
+            then();
+        }
+    }
+
+    /// Lets [chained](Unit::chained) units pass again after a failed commit, which they would build on. Returns once everything submitted
+    /// before is durable or has failed.
+    ///
+    /// # Errors
+    /// The store is closed.
+    pub fn recover_writer(&self) -> Result<(), CommitError> {
+        let (reply, answer) = crossbeam_channel::bounded(1);
+        self.inner
+            .messages
+            .send(WriterMessage::Recover(reply))
+            .map_err(|_| CommitError::Closed)?;
+        answer.recv().map_err(|_| CommitError::Closed)
+    }
+
+    /// Whether the last commit succeeded.
+    #[must_use]
+    pub fn audit_writable(&self) -> bool {
+        self.inner.writable.load(Ordering::Acquire)
+    }
+
+    /// A counter that changes after every commit.
+    #[must_use]
+    pub fn subscribe_commits(&self) -> watch::Receiver<u64> {
+        self.inner.commits.subscribe()
+    }
+
+    /// The data directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.inner.dir
+    }
+
+    /// Writes what is queued, anchors the chains, writes the write-ahead log back and ends the writer.
+    pub fn close(&self) {
+        let _ = self.inner.messages.send(WriterMessage::Stop);
+        self.inner.join_writer();
+    }
+}
+
+impl Deref for Store {
+    type Target = Reader;
+
+    fn deref(&self) -> &Reader {
+        &self.inner.reader
+    }
+}
+
+impl Inner {
+    fn join_writer(&self) {
+        let writer = self.writer.lock().ok().and_then(|mut slot| slot.take());
+        if let Some(writer) = writer
+            && writer.join().is_err()
+        {
+            tracing::error!("the writer ended in a panic");
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let _ = self.messages.try_send(WriterMessage::Stop);
+        self.join_writer();
+    }
+}
+
+fn queued(unit: Unit, done: CommitCallback) -> WriterMessage {
+    WriterMessage::Unit(QueuedUnit {
+        unit: Box::new(unit),
+        done,
+        submitted: Instant::now(),
+    })
+}

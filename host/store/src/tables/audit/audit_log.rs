@@ -1,0 +1,383 @@
+//! The audit log: a chain of hashes ([`crate::chain`]) over everything that was decided, was executed or has failed.
+//!
+//! The canonical row is seq, at, kind, id, `trace_id`, agent, `action_type`, outcome, body.
+
+use ark_model::decision::Outcome;
+use ark_model::ids::{AuditId, Digest, Millis, Name, TraceId};
+use rusqlite::{Connection, Row, params};
+use serde::{Deserialize, Serialize};
+
+use crate::chain::{ChainHead, chain_hash};
+use crate::error::ReadError;
+use crate::query::{
+    MAX_SEQ, digest_column, execute, malformed_column, millis_column, parse_column,
+};
+use crate::reader::Reader;
+
+use super::archives::archived_head;
+
+/// The kind of an audit row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AuditKind {
+    /// A decision.
+    Decision,
+    /// An invocation that failed: nothing of it was committed.
+    Failure,
+    /// An execution report.
+    Execution,
+    /// An order of an operator or of the watchdog: halt, resume, quarantine, restore.
+    Control,
+    /// A change by an operator.
+    Operator,
+    /// The resolution of an approval.
+    Approval,
+    /// A request for another Graveyard. It changes nothing by itself.
+    Amendment,
+}
+
+impl AuditKind {
+    const ALL: [Self; 7] = [
+        Self::Decision,
+        Self::Failure,
+        Self::Execution,
+        Self::Control,
+        Self::Operator,
+        Self::Approval,
+        Self::Amendment,
+    ];
+
+    /// The kind as JSON and the database have it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Decision => "decision",
+            Self::Failure => "failure",
+            Self::Execution => "execution",
+            Self::Control => "control",
+            Self::Operator => "operator",
+            Self::Approval => "approval",
+            Self::Amendment => "amendment",
+        }
+    }
+}
+
+/// A row to be appended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AuditEntry {
+    /// The kind.
+    pub kind: AuditKind,
+    /// The id: unique in the log. A decision's row has the id of the decision.
+    pub id: AuditId,
+    /// The trace the row belongs to.
+    pub trace_id: Option<TraceId>,
+    /// The agent the row is about.
+    pub agent: Option<Name>,
+    /// The type of the action, or the name of the operation.
+    pub action_type: Option<String>,
+    /// The outcome of the decision.
+    pub outcome: Option<Outcome>,
+    /// When it happened.
+    pub at: Millis,
+    /// Everything else, as canonical JSON.
+    pub body: String,
+}
+
+/// A row of the log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditRow {
+    /// The number: from 1, without a gap.
+    pub seq: u64,
+    /// The kind.
+    pub kind: AuditKind,
+    /// The id.
+    pub id: String,
+    /// The trace the row belongs to.
+    pub trace_id: Option<TraceId>,
+    /// The agent the row is about.
+    pub agent: Option<Name>,
+    /// The type of the action, or the name of the operation.
+    pub action_type: Option<String>,
+    /// The outcome of the decision.
+    pub outcome: Option<Outcome>,
+    /// When it happened.
+    pub at: Millis,
+    /// Everything else, as canonical JSON.
+    pub body: String,
+    /// The hash of the row in the chain.
+    pub hash: Digest,
+}
+
+/// Which rows to list. A row must match everything that is given.
+#[derive(Debug, Clone, Default)]
+pub struct AuditFilter {
+    /// The kind.
+    pub kind: Option<AuditKind>,
+    /// The agent.
+    pub agent: Option<Name>,
+    /// The outcome.
+    pub outcome: Option<Outcome>,
+    /// The action type.
+    pub action_type: Option<String>,
+    /// The trace.
+    pub trace_id: Option<TraceId>,
+}
+
+/// The head of the log: its last row, which may be in an archive.
+pub(crate) fn read_audit_head(connection: &Connection) -> rusqlite::Result<ChainHead> {
+    let last = ChainHead::select(
+        connection,
+        "SELECT seq, hash FROM audit_log ORDER BY seq DESC LIMIT 1",
+    )?;
+    match last {
+        Some(head) => Ok(head),
+        None => archived_head(connection),
+    }
+}
+
+/// Appends an entry behind `head` and moves `head` on. Returns the number of the row.
+pub(crate) fn append_entry(
+    connection: &Connection,
+    head: &mut ChainHead,
+    entry: &AuditEntry,
+) -> rusqlite::Result<u64> {
+    let seq = head.seq + 1;
+    let id = entry.id.to_string();
+    let trace_id = entry.trace_id.map(|id| id.to_string());
+    let agent = entry.agent.as_ref().map(Name::as_str);
+    let outcome = entry.outcome.map(Outcome::as_str);
+    let hash = chain_hash(
+        head.hash,
+        &[seq, entry.at.0],
+        &[
+            Some(entry.kind.as_str()),
+            Some(&id),
+            trace_id.as_deref(),
+            agent,
+            entry.action_type.as_deref(),
+            outcome,
+            Some(&entry.body),
+        ],
+    );
+    execute(
+        connection,
+        "INSERT INTO audit_log (seq, at, kind, id, trace_id, agent, action_type, outcome, body, hash)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        params![
+            seq,
+            entry.at.0,
+            entry.kind.as_str(),
+            id,
+            trace_id,
+            agent,
+            entry.action_type,
+            outcome,
+            entry.body,
+            hash.as_bytes(),
+        ],
+    )?;
+    *head = ChainHead { seq, hash };
+    Ok(seq)
+}
+
+/// Deletes the rows up to `last`, which must be in an archive.
+pub(crate) fn delete_rows_until(connection: &Connection, last: u64) -> rusqlite::Result<()> {
+    execute(connection, "DELETE FROM audit_log WHERE seq <= ?1", [last]).map(drop)
+}
+
+/// The hash a row must have when it follows a row with the hash `previous`.
+#[must_use]
+pub fn audit_row_hash(previous: Digest, row: &AuditRow) -> Digest {
+    let trace_id = row.trace_id.map(|id| id.to_string());
+    chain_hash(
+        previous,
+        &[row.seq, row.at.0],
+        &[
+            Some(row.kind.as_str()),
+            Some(&row.id),
+            trace_id.as_deref(),
+            row.agent.as_ref().map(Name::as_str),
+            row.action_type.as_deref(),
+            row.outcome.map(Outcome::as_str),
+            Some(&row.body),
+        ],
+    )
+}
+
+/// The columns that [`read_audit_row`] reads.
+pub(crate) const AUDIT_COLUMNS: &str =
+    "seq, at, kind, id, trace_id, agent, action_type, outcome, body, hash";
+
+pub(crate) fn read_audit_row(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
+    let kind: String = row.get(2)?;
+    let outcome: Option<String> = row.get(7)?;
+    Ok(AuditRow {
+        seq: row.get(0)?,
+        at: millis_column(row, 1)?,
+        kind: AuditKind::ALL
+            .into_iter()
+            .find(|known| known.as_str() == kind)
+            .ok_or_else(|| malformed_column(2, &kind))?,
+        id: row.get(3)?,
+        trace_id: parse_column(row, 4)?,
+        agent: parse_column(row, 5)?,
+        action_type: row.get(6)?,
+        outcome: outcome.map(|text| parse_outcome(&text)).transpose()?,
+        body: row.get(8)?,
+        hash: digest_column(row, 9)?,
+    })
+}
+
+fn parse_outcome(text: &str) -> rusqlite::Result<Outcome> {
+    [Outcome::Approved, Outcome::Held, Outcome::Denied]
+        .into_iter()
+        .find(|outcome| outcome.as_str() == text)
+        .ok_or_else(|| malformed_column(7, text))
+}
+
+impl Reader {
+    /// The row with this id, e.g. of a decision; `None` when no such row is in the database.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn audit_entry(&self, id: &str) -> Result<Option<AuditRow>, ReadError> {
+        self.select_row(
+            &format!("SELECT {AUDIT_COLUMNS} FROM audit_log WHERE id = ?1"),
+            [id],
+            read_audit_row,
+        )
+    }
+
+    /// The rows that match, newest first, before the row `before` when it is given, at most `limit`.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn audit_page(
+        &self,
+        filter: &AuditFilter,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<AuditRow>, ReadError> {
+        let sql = format!(
+            "SELECT {AUDIT_COLUMNS} FROM audit_log WHERE seq < ?1 AND (?2 IS NULL OR kind = ?2) AND (?3 IS NULL OR agent = ?3)
+             AND (?4 IS NULL OR outcome = ?4) AND (?5 IS NULL OR action_type = ?5) {} ORDER BY seq DESC LIMIT ?7",
+            // Compared only when it is given, so that its index is used.
+            if filter.trace_id.is_some() { "AND trace_id = ?6" } else { "AND ?6 IS NULL" },
+        );
+        let params = params![
+            before.unwrap_or(MAX_SEQ),
+            filter.kind.map(AuditKind::as_str),
+            filter.agent.as_ref().map(Name::as_str),
+            filter.outcome.map(Outcome::as_str),
+            filter.action_type,
+            filter.trace_id.map(|id| id.to_string()),
+            limit,
+        ];
+        self.select_rows(&sql, params, read_audit_row)
+    }
+
+    /// The rows of a kind since a moment, oldest first.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn audit_since(&self, since: Millis, kind: AuditKind) -> Result<Vec<AuditRow>, ReadError> {
+        let sql = format!("SELECT {AUDIT_COLUMNS} FROM audit_log ORDER BY seq DESC");
+        self.with_connection(|connection| {
+            let mut statement = connection.prepare_cached(&sql)?;
+            let mut rows = statement.query([])?;
+            let mut found = Vec::new();
+            while let Some(row) = rows.next()? {
+                if row.get::<_, u64>(1)? < since.0 {
+                    break;
+                }
+                let row = read_audit_row(row)?;
+                if row.kind == kind {
+                    found.push(row);
+                }
+            }
+            found.reverse();
+            Ok(found)
+        })
+    }
+
+    /// The head of the log: how many rows it has, and the hash of the last.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn audit_head(&self) -> Result<(u64, Digest), ReadError> {
+        let head = self.with_connection(read_audit_head)?;
+        Ok((head.seq, head.hash))
+    }
+
+    /// The row that the log in the database begins behind: row 0, unless rows were archived.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn audit_base(&self) -> Result<ChainHead, ReadError> {
+        self.with_connection(archived_head)
+    }
+
+    /// The number of the first row in the database, which is no longer 1 when rows were archived; `None` when there is no row.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn first_audit_seq(&self) -> Result<Option<u64>, ReadError> {
+        self.select_value("SELECT min(seq) FROM audit_log", [])
+    }
+
+    /// Calls `visit` with every row in the database, oldest first, until it returns false.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn visit_audit_rows(
+        &self,
+        mut visit: impl FnMut(AuditRow) -> bool,
+    ) -> Result<(), ReadError> {
+        self.with_connection(|connection| {
+            let mut statement = connection.prepare(&format!(
+                "SELECT {AUDIT_COLUMNS} FROM audit_log ORDER BY seq"
+            ))?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                if !visit(read_audit_row(row)?) {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// The decisions since a moment behind the row `after`, oldest first, at most `limit`.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn decisions_since(
+        &self,
+        since: Millis,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<AuditRow>, ReadError> {
+        self.select_rows(
+            &format!(
+                "SELECT {AUDIT_COLUMNS} FROM audit_log WHERE seq > ?1 AND at >= ?2 AND kind = ?3 ORDER BY seq LIMIT ?4"
+            ),
+            params![after, since.0, AuditKind::Decision.as_str(), limit],
+            read_audit_row,
+        )
+    }
+
+    /// The orders (halt, resume, quarantine, restore) behind a row of the log, oldest first, at most `limit`.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn orders_since(&self, seq: u64, limit: u32) -> Result<Vec<AuditRow>, ReadError> {
+        self.select_rows(
+            &format!(
+                "SELECT {AUDIT_COLUMNS} FROM audit_log WHERE seq > ?1 AND kind = 'control' ORDER BY seq LIMIT ?2"
+            ),
+            params![seq, limit],
+            read_audit_row,
+        )
+    }
+}

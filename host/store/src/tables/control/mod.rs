@@ -1,0 +1,15 @@
+//! What is in force on this host: halts, quarantines and tokens; the watchdog's alerts, and the host's cursor in a fleet.
+
+mod alerts;
+mod fleet;
+mod halts;
+mod tokens;
+
+pub(crate) use alerts::{ALERT_COLUMNS, read_alert, write_alert};
+pub use alerts::{AlertFilter, AlertRow};
+pub use fleet::FleetCursor;
+pub(crate) use fleet::write_fleet_cursor;
+pub(crate) use halts::write_control_change;
+pub use halts::{ControlChange, ControlRows};
+pub(crate) use tokens::write_token_change;
+pub use tokens::{TOKEN_PREFIX, TokenRow, TokenSecret};

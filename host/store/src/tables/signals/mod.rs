@@ -1,0 +1,13 @@
+//! Signals: accepted once, delivered once to each receiver, and the traces they belong to.
+
+mod outbox;
+mod signal;
+mod trace;
+
+pub use outbox::{OutboxMessage, OutboxRow};
+pub(crate) use outbox::{delete_outbox_row, insert_outbox_message};
+pub use signal::{
+    DeliveryCompletion, DeliveryResult, ExpiredDelivery, NewSignal, SignalKey, SignalReceipt,
+};
+pub(crate) use signal::{close_pending_deliveries, complete_delivery, write_signal};
+pub use trace::{DeliveryRow, TRACE_ROWS, TraceRows};

@@ -1,0 +1,142 @@
+//! The system configuration: typed values under keys, each with a description and a history of who changed it.
+
+use ark_model::ids::Millis;
+use rusqlite::{Connection, Row, params};
+
+use crate::error::{MissingItem, ReadError, WriteError};
+use crate::query::{execute, millis_column};
+use crate::reader::Reader;
+
+use super::revisioned::{Revisioned, entries_page, entry_history, find_entry, next_revision};
+
+/// A revision of a setting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// The key.
+    pub key: String,
+    /// The number of the revision.
+    pub revision: u64,
+    /// One JSON value, as text; `None`: the setting was deleted.
+    pub value_json: Option<String>,
+    /// What the setting is for.
+    pub description: String,
+    /// Who wrote the revision.
+    pub updated_by: String,
+    /// When the revision was written.
+    pub at: Millis,
+}
+
+impl Revisioned for Setting {
+    const KIND: &'static str = "config";
+    const ENTRIES: &'static str = "system_config";
+    const HISTORY: &'static str = "config_history";
+    const COLUMNS: &'static str = "key, revision, value, description, updated_by, at";
+    const LIVE: &'static str = "value IS NOT NULL";
+
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            key: row.get(0)?,
+            revision: row.get(1)?,
+            value_json: row.get(2)?,
+            description: row.get(3)?,
+            updated_by: row.get(4)?,
+            at: millis_column(row, 5)?,
+        })
+    }
+
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    fn is_live(&self) -> bool {
+        self.value_json.is_some()
+    }
+}
+
+/// A change of a setting.
+pub(crate) struct NewSetting<'a> {
+    pub(crate) key: &'a str,
+    /// The new value, as JSON text; `None` deletes the setting.
+    pub(crate) value_json: Option<&'a str>,
+    /// What the setting is for; `None` keeps the description.
+    pub(crate) description: Option<&'a str>,
+    pub(crate) updated_by: &'a str,
+    /// The revision the setting must be at; 0: it must not exist.
+    pub(crate) expected: Option<u64>,
+    pub(crate) at: Millis,
+}
+
+/// Writes the next revision of a setting. Returns its number. A refusal comes before anything is written.
+pub(crate) fn write_setting(
+    connection: &Connection,
+    new: &NewSetting<'_>,
+) -> Result<u64, WriteError> {
+    let current = find_entry::<Setting>(connection, new.key)?;
+    let revision = next_revision(new.key, current.as_ref(), new.expected)?;
+    if new.value_json.is_none() && !current.as_ref().is_some_and(Setting::is_live) {
+        return Err(MissingItem::Setting {
+            key: new.key.to_owned(),
+        }
+        .into());
+    }
+    let description = match (new.description, &current) {
+        (Some(description), _) => description,
+        (None, Some(setting)) => setting.description.as_str(),
+        (None, None) => "",
+    };
+    for sql in [
+        "INSERT INTO system_config (key, revision, value, description, updated_by, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+         ON CONFLICT (key) DO UPDATE SET revision = ?2, value = ?3, description = ?4, updated_by = ?5, at = ?6",
+        "INSERT INTO config_history (key, revision, value, description, updated_by, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    ] {
+        execute(
+            connection,
+            sql,
+            params![
+                new.key,
+                revision,
+                new.value_json,
+                description,
+                new.updated_by,
+                new.at.0
+            ],
+        )?;
+    }
+    Ok(revision)
+}
+
+impl Reader {
+    /// The last revision of a setting, also when it was deleted; `None` when it never existed.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn latest_setting(&self, key: &str) -> Result<Option<Setting>, ReadError> {
+        self.with_connection(|connection| find_entry(connection, key))
+    }
+
+    /// The settings that exist and whose keys start with `prefix`, in order, behind the key `after` when it is given, at most `limit`.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn settings_page(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Setting>, ReadError> {
+        entries_page(self, prefix, after, limit)
+    }
+
+    /// The revisions of a setting, newest first, before the revision `before` when it is given, at most `limit`.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn setting_history(
+        &self,
+        key: &str,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<Setting>, ReadError> {
+        entry_history(self, key, before, limit)
+    }
+}

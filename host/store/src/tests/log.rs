@@ -1,0 +1,334 @@
+//! Tests of the audit log, of signals, and of how the store opens and fails.
+
+use std::sync::{Arc, Barrier};
+
+use ark_model::ids::{AuditId, Digest, Millis, SignalId, TraceId};
+use ark_model::signal::Signal;
+use ark_model::state::StateWrite;
+
+use super::{entry, name, open, verify};
+use crate::*;
+
+fn audit(id: AuditId) -> Unit {
+    Unit {
+        audit: vec![entry(id)],
+        ..Unit::default()
+    }
+}
+
+fn state(key: &str, value: &str, expected: u64) -> Unit {
+    let write = StateWrite {
+        key: key.to_owned(),
+        value_json: Some(value.to_owned()),
+        expected,
+    };
+    Unit {
+        agent: Some(name("kyle")),
+        state: vec![write],
+        audit: vec![entry(AuditId::fresh())],
+        ..Unit::default()
+    }
+}
+
+fn signal(key: Option<(&str, &str)>) -> NewSignal {
+    NewSignal {
+        by: None,
+        signal: Signal {
+            id: SignalId::fresh(),
+            topic: "market.tick".to_owned(),
+            payload_json: "{}".to_owned(),
+            trace_id: TraceId::fresh(),
+            sender: None,
+            causal_depth: 0,
+            expires_at: None,
+            accepted_at: Millis::now(),
+        },
+        key: key.map(|(key, request)| SignalKey {
+            source: "http".to_owned(),
+            key: key.to_owned(),
+            request: Digest::hash_bytes(request.as_bytes()),
+        }),
+        deliver_to: vec![name("kyle")],
+        shed: Vec::new(),
+    }
+}
+
+#[test]
+fn a_changed_missing_moved_or_added_row_is_found_where_it_is() {
+    let cases = [
+        ("UPDATE audit_log SET body = body || ' ' WHERE seq = 3", 3),
+        ("UPDATE audit_log SET outcome = 'approved' WHERE seq = 2", 2),
+        ("UPDATE audit_log SET outcome = NULL WHERE seq = 2", 2),
+        ("UPDATE audit_log SET agent = 'joey' WHERE seq = 4", 4),
+        (
+            "UPDATE audit_log SET action_type = 'tradf' WHERE seq = 1",
+            1,
+        ),
+        ("UPDATE audit_log SET trace_id = NULL WHERE seq = 1", 1),
+        ("UPDATE audit_log SET id = 'x' WHERE seq = 5", 5),
+        ("UPDATE audit_log SET at = at + 1 WHERE seq = 5", 5),
+        ("UPDATE audit_log SET kind = 'failure' WHERE seq = 5", 5),
+        ("UPDATE audit_log SET hash = zeroblob(32) WHERE seq = 2", 2),
+        ("DELETE FROM audit_log WHERE seq = 3", 3),
+        ("DELETE FROM audit_log WHERE seq >= 4", 4),
+        ("DELETE FROM audit_log", 1),
+        (
+            "UPDATE audit_log SET seq = 100 WHERE seq = 2; UPDATE audit_log SET seq = 2 WHERE seq = 3; UPDATE audit_log SET seq = 3 WHERE seq = 100",
+            2,
+        ),
+        (
+            "INSERT INTO audit_log SELECT 6, at, kind, 'new', trace_id, agent, action_type, outcome, body, hash FROM audit_log WHERE seq = 5",
+            6,
+        ),
+    ];
+    for (tamper, bad) in cases {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        for _ in 0..5 {
+            store.commit(audit(AuditId::fresh())).unwrap();
+        }
+        store.close();
+        drop(store);
+        let whole = verify(dir.path());
+        assert_eq!((whole.rows, whole.anchors, whole.fault), (5, 1, None));
+        rusqlite::Connection::open(dir.path().join("ark.db"))
+            .unwrap()
+            .execute_batch(tamper)
+            .unwrap();
+        let fault = verify(dir.path())
+            .fault
+            .unwrap_or_else(|| panic!("{tamper} was not found"));
+        assert_eq!(fault.seq, bad, "{tamper}: {fault:?}");
+    }
+}
+
+#[test]
+fn a_replaced_database_does_not_match_the_anchors() {
+    let dir = tempfile::tempdir().unwrap();
+    for replaced in [true, false] {
+        let store = open(dir.path());
+        for _ in 0..2 {
+            store.commit(audit(AuditId::fresh())).unwrap();
+        }
+        store.close();
+        drop(store);
+        if replaced {
+            for file in ["ark.db", "ark.db-wal", "ark.db-shm"] {
+                let _ = std::fs::remove_file(dir.path().join(file));
+            }
+        }
+    }
+    assert_eq!(verify(dir.path()).fault.map(|fault| fault.seq), Some(2));
+}
+
+#[test]
+fn concurrent_writers_get_contiguous_revisions_and_no_lost_update() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let start = Arc::new(Barrier::new(8));
+    let threads: Vec<_> = (0..8)
+        .map(|_| {
+            let (store, start) = (store.clone(), Arc::clone(&start));
+            std::thread::spawn(move || {
+                start.wait();
+                let mut won = 0;
+                while won < 25 {
+                    let (revision, entry) = store.get_state(&name("kyle"), "n").unwrap();
+                    let n: u64 = entry.map_or(0, |entry| entry.value_json.parse().unwrap());
+                    match store.commit(state("n", &(n + 1).to_string(), revision)) {
+                        Ok(receipt) => {
+                            assert_eq!(receipt.revisions, [revision + 1]);
+                            won += 1;
+                        }
+                        Err(CommitError::Conflict { current, .. }) => assert!(current > revision),
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    let (revision, entry) = store.get_state(&name("kyle"), "n").unwrap();
+    assert_eq!((revision, entry.unwrap().value_json.as_str()), (200, "200"));
+    let history = store.state_history(&name("kyle"), "n", None, 1000).unwrap();
+    let revisions: Vec<u64> = history
+        .iter()
+        .rev()
+        .map(|revision| revision.revision)
+        .collect();
+    assert_eq!(revisions, (1..=200).collect::<Vec<u64>>());
+    // A refused unit leaves no audit row behind.
+    assert_eq!(store.audit_head().unwrap().0, 200);
+    store.close();
+    drop(store);
+    assert_eq!(verify(dir.path()).fault, None);
+}
+
+#[test]
+fn a_delete_is_a_revision() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store.commit(state("k", "1", 0)).unwrap();
+    let mut unit = state("k", "", 1);
+    unit.state[0].value_json = None;
+    store.commit(unit).unwrap();
+    assert_eq!(store.get_state(&name("kyle"), "k").unwrap(), (2, None));
+    assert!(
+        store
+            .list_state_keys(&name("kyle"), "", 10)
+            .unwrap()
+            .is_empty()
+    );
+    assert_eq!(store.commit(state("k", "3", 2)).unwrap().revisions, [3]);
+}
+
+#[test]
+fn a_signal_is_accepted_once_per_key_and_delivered_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let first = signal(Some(("k", "body")));
+    let send = |signal: &NewSignal| {
+        store.commit(Unit {
+            signals: vec![signal.clone()],
+            ..Unit::default()
+        })
+    };
+    assert_eq!(send(&first).unwrap().signals, [SignalReceipt::Accepted]);
+    let again = send(&signal(Some(("k", "body")))).unwrap().signals;
+    assert_eq!(
+        again,
+        [SignalReceipt::Duplicate {
+            id: first.signal.id,
+            trace_id: first.signal.trace_id
+        }]
+    );
+    assert_eq!(
+        send(&signal(Some(("k", "other")))),
+        Err(CommitError::KeyReused {
+            key: "k".to_owned()
+        })
+    );
+    let pending = store.pending_deliveries(&name("kyle"), None, 10).unwrap();
+    assert_eq!(pending, std::slice::from_ref(&first.signal));
+    let done = DeliveryCompletion {
+        signal: first.signal.id,
+        agent: name("kyle"),
+        result: DeliveryResult::Done,
+        at: Millis::now(),
+    };
+    let complete = || {
+        store.commit(Unit {
+            delivery: Some(done.clone()),
+            audit: vec![entry(AuditId::fresh())],
+            ..Unit::default()
+        })
+    };
+    assert!(complete().is_ok());
+    assert_eq!(
+        complete(),
+        Err(CommitError::DeliveryNotPending {
+            agent: name("kyle")
+        })
+    );
+    assert!(
+        store
+            .pending_deliveries(&name("kyle"), None, 10)
+            .unwrap()
+            .is_empty()
+    );
+    assert_eq!(store.audit_head().unwrap().0, 1);
+}
+
+#[test]
+fn a_full_database_refuses_and_serves_again_when_there_is_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = StoreConfig {
+        max_bytes: Some(800 * 1024),
+        ..StoreConfig::in_dir(dir.path())
+    };
+    let store = Store::open(&config).unwrap();
+    let mut acknowledged = Vec::new();
+    let refused = loop {
+        let id = AuditId::fresh();
+        let mut unit = audit(id);
+        unit.audit[0].body = "x".repeat(20_000);
+        match store.commit(unit) {
+            Ok(_) => acknowledged.push(id),
+            Err(error) => break error,
+        }
+    };
+    assert!(
+        matches!(refused, CommitError::Storage(StorageError::Full(_))),
+        "{refused}"
+    );
+    assert!(!store.audit_writable() && acknowledged.len() > 3);
+    // A unit that builds on the failed one fails too, until its maker has recovered.
+    let chained = Unit {
+        chained: true,
+        ..Unit::default()
+    };
+    assert!(matches!(
+        store.commit(chained.clone()),
+        Err(CommitError::Storage(StorageError::Predecessor(_)))
+    ));
+    store.recover_writer().unwrap();
+    assert!(store.commit(chained).is_ok());
+    store.close();
+    drop(store);
+    let store = open(dir.path());
+    for id in &acknowledged {
+        assert!(store.audit_entry(&id.to_string()).unwrap().is_some());
+    }
+    store.commit(audit(AuditId::fresh())).unwrap();
+    store.close();
+    drop(store);
+    let report = verify(dir.path());
+    assert_eq!(
+        (report.rows, report.fault),
+        (acknowledged.len() as u64 + 1, None)
+    );
+}
+
+#[test]
+fn each_way_not_to_open_says_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let locked = Store::open(&StoreConfig::in_dir(dir.path()))
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(locked.contains(&std::process::id().to_string()), "{locked}");
+    store.close();
+    drop(store);
+    let path = dir.path().join("ark.db");
+    rusqlite::Connection::open(&path)
+        .unwrap()
+        .execute_batch("PRAGMA user_version = 99")
+        .unwrap();
+    assert!(matches!(
+        Store::open(&StoreConfig::in_dir(dir.path())),
+        Err(OpenError::Newer { found: 99, .. })
+    ));
+    std::fs::write(
+        &path,
+        "this is not a database, however long it may be made".repeat(50),
+    )
+    .unwrap();
+    for file in ["ark.db-wal", "ark.db-shm"] {
+        let _ = std::fs::remove_file(dir.path().join(file));
+    }
+    assert!(matches!(
+        Store::open(&StoreConfig::in_dir(dir.path())),
+        Err(OpenError::NotADatabase { .. })
+    ));
+    assert!(matches!(
+        ReadOnlyStore::open(std::path::Path::new("/nonexistent")),
+        Err(OpenError::Missing { .. })
+    ));
+    assert!(matches!(
+        Store::open(&StoreConfig::in_dir(path)),
+        Err(OpenError::Directory { .. })
+    ));
+}

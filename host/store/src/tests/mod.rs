@@ -1,0 +1,76 @@
+//! Tests of the store through its public interface, on real data directories.
+
+mod log;
+mod maintenance;
+mod state;
+
+use ark_model::decision::Outcome;
+use ark_model::ids::{AuditId, Millis, Name, TraceId};
+
+use crate::*;
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+fn entry(id: AuditId) -> AuditEntry {
+    AuditEntry {
+        kind: AuditKind::Decision,
+        id,
+        trace_id: Some(TraceId::fresh()),
+        agent: Some(name("kenny")),
+        action_type: Some("trade".to_owned()),
+        outcome: Some(Outcome::Denied),
+        at: Millis(1_000),
+        body: format!("{{\"n\":\"{id}\"}}"),
+    }
+}
+
+fn open(dir: &std::path::Path) -> Store {
+    Store::open(&StoreConfig::in_dir(dir)).unwrap()
+}
+
+fn verify(dir: &std::path::Path) -> ChainReport {
+    ReadOnlyStore::open(dir)
+        .unwrap()
+        .verify_audit_log()
+        .unwrap()
+}
+
+const KEY: &str = "1111111111111111111111111111111111111111111111111111111111111111";
+
+fn with_key(dir: &std::path::Path, key: &str) -> Result<Store, OpenError> {
+    Store::open(&StoreConfig {
+        secret_key: Some(SecretKey::parse(key, "a test").unwrap()),
+        ..StoreConfig::in_dir(dir)
+    })
+}
+
+fn operate(store: &Store, at: u64, change: OperatorChange) -> Result<u64, CommitError> {
+    let unit = Unit {
+        operations: vec![Operation {
+            by: "ada".to_owned(),
+            change,
+        }],
+        at: Millis(at),
+        ..Unit::default()
+    };
+    Ok(store.commit(unit)?.operations[0])
+}
+
+fn set(key: &str, value: Option<&str>, expected: Option<u64>) -> OperatorChange {
+    OperatorChange::State {
+        agent: name("kyle"),
+        key: key.to_owned(),
+        value_json: value.map(str::to_owned),
+        expected,
+    }
+}
+
+fn check(dir: &std::path::Path, key: Option<&str>) -> StateReport {
+    let key = key.map(|key| SecretKey::parse(key, "a test").unwrap());
+    ReadOnlyStore::open(dir)
+        .unwrap()
+        .check_state(key.as_ref())
+        .unwrap()
+}

@@ -1,0 +1,525 @@
+//! Tests of state, memories, settings, truths and secrets.
+
+use proptest::prelude::*;
+
+use ark_model::ids::{Millis, Name};
+use ark_model::state::{Memory, NewMemory, StateWrite, Truth, TruthWrite};
+
+use super::{KEY, check, name, open, operate, set, with_key};
+use crate::*;
+
+fn back(key: &str, target: RollbackTarget) -> OperatorChange {
+    OperatorChange::Rollback {
+        agent: name("kyle"),
+        key: key.to_owned(),
+        target,
+        expected: None,
+    }
+}
+
+#[test]
+fn operators_changes_are_recorded_with_who_what_and_the_digest() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    assert_eq!(
+        operate(&store, 5, set("a/b", Some("{\"x\":1.0}"), Some(0))),
+        Ok(1)
+    );
+    let row = &store.audit_page(&AuditFilter::default(), None, 1).unwrap()[0];
+    assert_eq!(
+        (row.kind, row.action_type.as_deref()),
+        (AuditKind::Operator, Some("state.set"))
+    );
+    let digest = ark_model::ids::Digest::hash_bytes(b"{\"x\":1.0}").to_string();
+    for part in ["\"by\":\"ada\"", "\"key\":\"a/b\"", "\"number\":1", &digest] {
+        assert!(row.body.contains(part), "{}", row.body);
+    }
+    let line = &store.session_page(&SessionFilter::default(), 1).unwrap()[0];
+    assert_eq!(
+        (line.result.as_str(), line.reference.as_str()),
+        ("done", row.id.as_str())
+    );
+    // What is refused leaves neither.
+    assert!(matches!(
+        operate(&store, 6, set("a/b", Some("2"), Some(0))),
+        Err(CommitError::Conflict {
+            expected: 0,
+            current: 1,
+            ..
+        })
+    ));
+    assert!(matches!(
+        operate(&store, 6, set("none", None, None)),
+        Err(CommitError::NotFound(_))
+    ));
+    assert_eq!(store.audit_head().unwrap().0, 1);
+    assert_eq!(
+        store
+            .session_page(&SessionFilter::default(), 9)
+            .unwrap()
+            .len(),
+        1
+    );
+}
+
+#[test]
+fn a_rollback_is_a_new_revision_and_a_missing_target_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for (at, value) in [(10, Some("1")), (20, Some("2")), (30, None)] {
+        operate(&store, at, set("k", value, None)).unwrap();
+    }
+    assert_eq!(
+        operate(&store, 40, back("k", RollbackTarget::Steps(2))),
+        Ok(4)
+    );
+    let latest = store.latest_state(&name("kyle"), "k").unwrap().unwrap();
+    assert_eq!(latest.content, Content::Plain("1".to_owned()));
+    assert_eq!(latest.origin, "rollback to 1");
+    for target in [
+        RollbackTarget::Steps(4),
+        RollbackTarget::Steps(u64::MAX),
+        RollbackTarget::Revision(0),
+        RollbackTarget::Revision(5),
+    ] {
+        let error = operate(&store, 50, back("k", target)).unwrap_err();
+        assert!(
+            matches!(error, CommitError::NoSuchRevision { current: 4, .. }),
+            "{error}"
+        );
+    }
+    assert!(matches!(
+        operate(&store, 50, back("other", RollbackTarget::Steps(1))),
+        Err(CommitError::NoSuchRevision { current: 0, .. })
+    ));
+    // What it was at a moment, the deletion and the time before included.
+    for (moment, revision) in [
+        (9, None),
+        (10, Some(1)),
+        (29, Some(2)),
+        (30, Some(3)),
+        (99, Some(4)),
+    ] {
+        let found = store.state_at(&name("kyle"), "k", Millis(moment)).unwrap();
+        assert_eq!(found.map(|found| found.revision), revision, "at {moment}");
+    }
+}
+
+#[test]
+fn memories_are_found_by_kind_and_words_until_they_expire() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let add = |content: &str, kind: &str, ttl: Option<u64>| {
+        let memory = NewMemory {
+            memory: Memory {
+                kind: kind.to_owned(),
+                content: content.to_owned(),
+                metadata_json: "{}".to_owned(),
+            },
+            ttl_seconds: ttl,
+        };
+        operate(
+            &store,
+            1_000,
+            OperatorChange::Remember {
+                agent: name("kyle"),
+                memory,
+            },
+        )
+        .unwrap()
+    };
+    let first = add("The breakout failed near 64,000", "lesson", None);
+    add("Breakout on volume", "observation", None);
+    add("breakout soon forgotten", "observation", Some(1));
+    let find = |words: Option<&str>, kind: Option<&str>, now: u64| {
+        let filter = MemoryFilter {
+            kind: kind.map(str::to_owned),
+            words: words.map(str::to_owned),
+            before: None,
+        };
+        store
+            .memories_page(&name("kyle"), &filter, 10, Millis(now))
+            .unwrap()
+            .len()
+    };
+    assert_eq!(find(Some("BREAKOUT"), None, 1_500), 3);
+    assert_eq!(find(Some("breakout"), None, 2_000), 2);
+    assert_eq!(find(Some("break*"), Some("lesson"), 2_000), 1);
+    assert_eq!(find(Some("break"), None, 2_000), 0);
+    assert_eq!(find(Some("failed OR volume"), None, 2_000), 0);
+    assert_eq!(find(Some("\" NEAR("), None, 2_000), 1);
+    assert_eq!(find(None, None, 2_000), 2);
+    let forget = |id| OperatorChange::Forget {
+        agent: name("kyle"),
+        id,
+    };
+    let first = i64::try_from(first).unwrap();
+    operate(&store, 2_000, forget(first)).unwrap();
+    assert!(matches!(
+        operate(&store, 2_000, forget(first)),
+        Err(CommitError::NotFound(_))
+    ));
+    assert_eq!(find(Some("failed"), None, 2_000), 0);
+}
+
+#[test]
+fn settings_and_truths_keep_their_history() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let config =
+        |value: Option<&str>, description: Option<&str>, expected| OperatorChange::Config {
+            key: "risk/limit".to_owned(),
+            value_json: value.map(str::to_owned),
+            description: description.map(str::to_owned),
+            expected,
+        };
+    operate(&store, 1, config(Some("0.5"), Some("the limit"), Some(0))).unwrap();
+    operate(&store, 2, config(Some("\"0.5\""), None, Some(1))).unwrap();
+    assert!(matches!(
+        operate(&store, 3, config(Some("1"), None, Some(1))),
+        Err(CommitError::Stale {
+            table: "config",
+            current: 2,
+            ..
+        })
+    ));
+    operate(&store, 4, config(None, None, None)).unwrap();
+    assert!(matches!(
+        operate(&store, 5, config(None, None, None)),
+        Err(CommitError::NotFound(_))
+    ));
+    assert!(store.settings_page("", None, 10).unwrap().is_empty());
+    let history = store.setting_history("risk/limit", None, 10).unwrap();
+    let values: Vec<_> = history
+        .iter()
+        .map(|setting| setting.value_json.as_deref())
+        .collect();
+    assert_eq!(values, [None, Some("\"0.5\""), Some("0.5")]);
+    assert_eq!(
+        (
+            history[0].description.as_str(),
+            history[0].updated_by.as_str()
+        ),
+        ("the limit", "ada")
+    );
+
+    let truth = |value: &str, expected| OperatorChange::Truth {
+        agent: name("aletheia"),
+        write: TruthWrite {
+            key: "sky".to_owned(),
+            truth: Truth {
+                value_json: value.to_owned(),
+                confidence: 0.9,
+                sources: vec!["window".to_owned()],
+            },
+        },
+        expected,
+    };
+    operate(&store, 1, truth("\"blue\"", Some(0))).unwrap();
+    operate(&store, 2, truth("\"grey\"", Some(1))).unwrap();
+    assert!(matches!(
+        operate(&store, 3, truth("1", Some(1))),
+        Err(CommitError::Stale {
+            table: "truth",
+            current: 2,
+            ..
+        })
+    ));
+    let rows = store.truth_history("sky", None, 10).unwrap();
+    assert_eq!(
+        rows.iter().map(|row| row.revision).collect::<Vec<_>>(),
+        [2, 1]
+    );
+    assert_eq!(rows[1].truth.value_json, "\"blue\"");
+}
+
+#[test]
+fn secrets_are_encrypted_masked_and_need_the_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let error = operate(&store, 1, set("secret/api", Some("\"hunter2\""), None)).unwrap_err();
+    assert!(error.to_string().contains("ARK_SECRET_KEY_FILE"), "{error}");
+    assert!(
+        store.check_state_writable("secret/api").is_err()
+            && store.check_state_writable("api").is_ok()
+    );
+    store.close();
+    drop(store);
+    let store = with_key(dir.path(), KEY).unwrap();
+    operate(&store, 2, set("secret/api", Some("\"hunter2\""), None)).unwrap();
+    operate(&store, 3, set("secret/api", Some("\"hunter3\""), None)).unwrap();
+    operate(&store, 4, back("secret/api", RollbackTarget::Revision(1))).unwrap();
+    let (revision, entry) = store.get_state(&name("kyle"), "secret/api").unwrap();
+    assert_eq!(
+        (revision, entry.unwrap().value_json.as_str()),
+        (3, "\"hunter2\"")
+    );
+    for row in store
+        .state_history(&name("kyle"), "secret/api", None, 9)
+        .unwrap()
+    {
+        assert_eq!(row.content, Content::Secret);
+    }
+    assert_eq!(
+        store.state_page(&name("kyle"), "", None, 9).unwrap()[0].content,
+        Content::Secret
+    );
+    store.close();
+    drop(store);
+    for entry in std::fs::read_dir(dir.path()).unwrap() {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+        assert!(
+            !bytes
+                .windows(7)
+                .any(|part| part == b"hunter2" || part == b"hunter3")
+        );
+    }
+    assert!(matches!(
+        with_key(dir.path(), &"2".repeat(64)),
+        Err(OpenError::OtherSecretKey { .. })
+    ));
+    let with = check(dir.path(), Some(KEY));
+    assert_eq!(
+        (with.secrets, with.secrets_unchecked, with.fault),
+        (3, 0, None)
+    );
+    let without = check(dir.path(), None);
+    assert_eq!(
+        (without.secrets, without.secrets_unchecked, without.fault),
+        (0, 3, None)
+    );
+    let store = open(dir.path());
+    let error = store.get_state(&name("kyle"), "secret/api").unwrap_err();
+    assert!(error.to_string().contains("no key"), "{error}");
+}
+
+/// A database with an agent's and an operator's writes, a deletion, a rollback and a secret.
+fn written(dir: &std::path::Path) {
+    let store = with_key(dir, KEY).unwrap();
+    operate(&store, 10, set("k", Some("1"), None)).unwrap();
+    let unit = Unit {
+        agent: Some(name("kyle")),
+        trace_id: Some(ark_model::ids::TraceId::fresh()),
+        at: Millis(20),
+        state: vec![StateWrite {
+            key: "k".to_owned(),
+            value_json: Some("\"two\"".to_owned()),
+            expected: 1,
+        }],
+        ..Unit::default()
+    };
+    store.commit(unit).unwrap();
+    operate(&store, 30, set("secret/s", Some("\"hunter2\""), None)).unwrap();
+    operate(&store, 40, set("k", None, None)).unwrap();
+    operate(&store, 50, back("k", RollbackTarget::Steps(1))).unwrap();
+    store.close();
+}
+
+fn tamper(dir: &std::path::Path, sql: &str) -> usize {
+    rusqlite::Connection::open(dir.join("ark.db"))
+        .unwrap()
+        .execute(sql, [])
+        .unwrap()
+}
+
+#[test]
+fn one_changed_byte_in_any_column_of_the_history_or_the_audit_log_is_found() {
+    let columns = [
+        ("state_history", "seq", "seq + 100"),
+        ("state_history", "agent", "'x' || substr(agent, 2)"),
+        (
+            "state_history",
+            "key",
+            "substr(key, 1, length(key) - 1) || 'x'",
+        ),
+        ("state_history", "revision", "revision + 100"),
+        (
+            "state_history",
+            "value",
+            "iif(substr(value, 1, 1) = '0', '1', '0') || substr(value, 2)",
+        ),
+        ("state_history", "key_id", "'x' || substr(key_id, 2)"),
+        (
+            "state_history",
+            "digest",
+            "cast(x'00' || substr(digest, 2) AS BLOB)",
+        ),
+        ("state_history", "at", "at + 1"),
+        (
+            "state_history",
+            "trace_id",
+            "iif(substr(trace_id, 1, 1) = '0', '1', '0') || substr(trace_id, 2)",
+        ),
+        ("state_history", "origin", "'x' || substr(origin, 2)"),
+        (
+            "state_history",
+            "hash",
+            "cast(x'00' || substr(hash, 2) AS BLOB)",
+        ),
+        ("agents_state", "agent", "'x' || substr(agent, 2)"),
+        ("agents_state", "key", "'x' || substr(key, 2)"),
+        ("agents_state", "revision", "revision - 1"),
+        (
+            "agents_state",
+            "value",
+            "iif(substr(value, 1, 1) = '0', '1', '0') || substr(value, 2)",
+        ),
+        ("agents_state", "at", "at + 1"),
+        ("agents_state", "key_id", "'x' || substr(key_id, 2)"),
+        ("audit_log", "seq", "seq + 100"),
+        ("audit_log", "at", "at + 1"),
+        ("audit_log", "kind", "'x' || substr(kind, 2)"),
+        ("audit_log", "id", "'x' || substr(id, 2)"),
+        ("audit_log", "trace_id", "'x'"),
+        ("audit_log", "agent", "'x' || substr(agent, 2)"),
+        ("audit_log", "action_type", "'x' || substr(action_type, 2)"),
+        ("audit_log", "outcome", "'approved'"),
+        (
+            "audit_log",
+            "body",
+            "substr(body, 1, length(body) - 1) || ' '",
+        ),
+        (
+            "audit_log",
+            "hash",
+            "cast(x'00' || substr(hash, 2) AS BLOB)",
+        ),
+    ];
+    let whole = tempfile::tempdir().unwrap();
+    written(whole.path());
+    let report = check(whole.path(), Some(KEY));
+    assert_eq!(
+        (report.revisions, report.keys, report.secrets, report.fault),
+        (5, 2, 1, None)
+    );
+    for (table, column, changed) in columns {
+        let rows = if table == "agents_state" {
+            2
+        } else if table == "audit_log" {
+            4
+        } else {
+            5
+        };
+        for row in 0..rows {
+            let dir = tempfile::tempdir().unwrap();
+            for entry in std::fs::read_dir(whole.path()).unwrap() {
+                let path = entry.unwrap().path();
+                std::fs::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
+            }
+            let order = if table == "agents_state" {
+                "key"
+            } else {
+                "seq"
+            };
+            let sql = format!(
+                "UPDATE {table} SET {column} = {changed} WHERE ({order}) = (SELECT {order} FROM {table} ORDER BY {order} LIMIT 1 OFFSET {row})
+                 AND {column} IS NOT {changed}"
+            );
+            if tamper(dir.path(), &sql) == 0 {
+                // Null there, or (one in 256) the byte was the new one already.
+                continue;
+            }
+            let archive = ReadOnlyStore::open(dir.path()).unwrap();
+            let found = archive.check_state(Some(&SecretKey::parse(KEY, "t").unwrap()));
+            let state = !matches!(found, Ok(StateReport { fault: None, .. }));
+            let audit = !matches!(
+                archive.verify_audit_log(),
+                Ok(ChainReport { fault: None, .. })
+            );
+            assert!(
+                if table == "audit_log" { audit } else { state },
+                "{table}.{column}, row {row}"
+            );
+        }
+    }
+    for sql in [
+        "DELETE FROM state_history WHERE seq = 3",
+        "DELETE FROM state_history WHERE seq = 5",
+        "DELETE FROM agents_state WHERE key = 'k'",
+        "INSERT INTO agents_state VALUES ('kyle', 'new', 1, '1', 1, NULL)",
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        written(dir.path());
+        assert_eq!(tamper(dir.path(), sql), 1);
+        assert!(check(dir.path(), Some(KEY)).fault.is_some(), "{sql}");
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Set(u8, Option<i64>),
+    Back(u8, u64),
+    Stale(u8),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let key = 0u8..3;
+    prop_oneof![
+        (key.clone(), proptest::option::of(any::<i64>()))
+            .prop_map(|(key, value)| Step::Set(key, value)),
+        (key.clone(), 0u64..6).prop_map(|(key, steps)| Step::Back(key, steps)),
+        key.prop_map(Step::Stale),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// State, history, moments and rollbacks against a model: a list of revisions per key.
+    #[test]
+    fn state_is_what_a_list_of_revisions_would_be(steps in proptest::collection::vec(step(), 1..60)) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        let agent: Name = name("kyle");
+        let mut model: Vec<Vec<(u64, Option<String>)>> = vec![Vec::new(); 3];
+        for (index, step) in steps.iter().enumerate() {
+            let at = 100 + index as u64;
+            let (key, change) = match step {
+                Step::Set(key, value) => {
+                    let value = value.map(|value| value.to_string());
+                    let change = set(&format!("k/{key}"), value.as_deref(), None);
+                    (usize::from(*key), change)
+                }
+                Step::Back(key, steps) => (usize::from(*key), back(&format!("k/{key}"), RollbackTarget::Steps(*steps))),
+                Step::Stale(key) => (usize::from(*key), set(&format!("k/{key}"), Some("0"), Some(1_000))),
+            };
+            let revisions = &mut model[key];
+            let expected = match step {
+                Step::Set(_, value) => {
+                    let live = revisions.last().is_some_and(|(_, value)| value.is_some());
+                    (value.is_some() || live).then(|| value.map(|value| value.to_string()))
+                }
+                Step::Back(_, steps) => usize::try_from(*steps).ok()
+                    .and_then(|steps| revisions.len().checked_sub(steps + 1))
+                    .and_then(|place| revisions.get(place).map(|(_, value)| value.clone())),
+                Step::Stale(_) => None,
+            };
+            let result = operate(&store, at, change);
+            match expected {
+                Some(value) => {
+                    revisions.push((at, value));
+                    prop_assert_eq!(result, Ok(revisions.len() as u64));
+                }
+                None => prop_assert!(result.is_err()),
+            }
+        }
+        for (key, revisions) in model.iter().enumerate() {
+            let key = format!("k/{key}");
+            let content = |value: &Option<String>| value.clone().map_or(Content::Deleted, Content::Plain);
+            let history = store.state_history(&agent, &key, None, 1000).unwrap();
+            let found: Vec<_> = history.iter().rev().map(|row| (row.revision, row.at.0, row.content.clone())).collect();
+            let meant: Vec<_> = revisions.iter().enumerate().map(|(index, (at, value))| (index as u64 + 1, *at, content(value))).collect();
+            prop_assert_eq!(found, meant);
+            for moment in 99..=(100 + steps.len() as u64) {
+                let meant = revisions.iter().rev().find(|(at, _)| *at <= moment).map(|(_, value)| content(value));
+                let found = store.state_at(&agent, &key, Millis(moment)).unwrap().map(|row| row.content);
+                prop_assert_eq!(found, meant);
+            }
+            let live = revisions.last().and_then(|(_, value)| value.clone());
+            prop_assert_eq!(store.get_state(&agent, &key).unwrap().1.map(|entry| entry.value_json), live);
+        }
+        store.close();
+        drop(store);
+        prop_assert_eq!(check(dir.path(), None).fault, None);
+    }
+}

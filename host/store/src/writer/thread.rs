@@ -1,0 +1,341 @@
+//! The writer's thread.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use ark_model::ids::Millis;
+use ark_model::meters::StoreMeters;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use rusqlite::Connection;
+use tokio::sync::watch;
+
+use crate::anchors::write_anchor;
+use crate::batch::{CommitCallback, Receipt, Unit};
+use crate::error::{CommitError, OpenError, StorageError, WriteError};
+use crate::query::execute;
+use crate::quota::Quota;
+use crate::secrets::SecretKey;
+use crate::tables::audit::read_audit_head;
+use crate::tables::state::{delete_expired_memories, read_state_head};
+
+use super::metering::count_unit;
+use super::unit::{Heads, write_unit};
+
+/// The heads are anchored after this many rows.
+const ANCHOR_ROWS: u64 = 10_000;
+/// The heads are anchored after this time at the latest, if anything was written.
+const ANCHOR_INTERVAL: Duration = Duration::from_mins(1);
+/// How often expired memories are deleted and, after a failed commit, whether the database can be written again is tried.
+const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// A message to the writer.
+pub(crate) enum WriterMessage {
+    /// Writes a unit.
+    Unit(QueuedUnit),
+    /// Calls a function once everything before it is durable or has failed.
+    Barrier(Box<dyn FnOnce() + Send>),
+    /// Lets chained units pass again after a failed commit, and replies.
+    Recover(Sender<()>),
+    /// Ends the writer once everything before it is durable or has failed.
+    Stop,
+}
+
+/// A unit that waits for the writer.
+pub(crate) struct QueuedUnit {
+    pub(crate) unit: Box<Unit>,
+    pub(crate) done: CommitCallback,
+    /// When it was submitted.
+    pub(crate) submitted: Instant,
+}
+
+/// How the writer works.
+pub(crate) struct WriterOptions {
+    /// The data directory.
+    pub(crate) dir: PathBuf,
+    /// How many units are written in one transaction at most.
+    pub(crate) batch: usize,
+    /// The key that encrypts secrets.
+    pub(crate) secret_key: Option<SecretKey>,
+    /// The limit of the database's size.
+    pub(crate) quota: Option<Quota>,
+    /// A counter of commits.
+    pub(crate) commits: watch::Sender<u64>,
+    /// Whether the last commit succeeded.
+    pub(crate) writable: Arc<AtomicBool>,
+    /// Where commits are counted.
+    pub(crate) meters: Arc<StoreMeters>,
+}
+
+/// Starts the writer's thread. It ends with [`WriterMessage::Stop`], or when nobody can send any more.
+pub(crate) fn start_writer(
+    connection: Connection,
+    options: WriterOptions,
+    inbox: Receiver<WriterMessage>,
+) -> Result<JoinHandle<()>, OpenError> {
+    let dir = options.dir.clone();
+    let failed = |error| OpenError::from_sqlite(&dir, error);
+    let heads = Heads {
+        audit: read_audit_head(&connection).map_err(failed)?,
+        state: read_state_head(&connection).map_err(failed)?,
+    };
+    options
+        .meters
+        .record_audit_head(heads.audit.seq, heads.audit.hash);
+    let writer = Writer {
+        connection,
+        options,
+        heads,
+        anchored: heads,
+        anchored_at: Instant::now(),
+        failed_commit: None,
+        maintained_at: Instant::now(),
+    };
+    std::thread::Builder::new()
+        .name("ark-writer".to_owned())
+        .spawn(move || writer.run(&inbox))
+        .map_err(|cause| OpenError::Directory { dir, cause })
+}
+
+struct Writer {
+    connection: Connection,
+    options: WriterOptions,
+    heads: Heads,
+    /// The heads that were anchored last, and when.
+    anchored: Heads,
+    anchored_at: Instant,
+    /// Why the last commit failed. Until [`WriterMessage::Recover`] comes, chained units are refused with it.
+    failed_commit: Option<Arc<StorageError>>,
+    maintained_at: Instant,
+}
+
+/// What the writer takes from its queue at once.
+#[derive(Default)]
+struct Batch {
+    units: Vec<QueuedUnit>,
+    barriers: Vec<Box<dyn FnOnce() + Send>>,
+    recover: Option<Sender<()>>,
+    stop: bool,
+}
+
+impl Batch {
+    /// Takes the first message and what waits behind it, up to `most` units.
+    fn collect(first: Option<WriterMessage>, inbox: &Receiver<WriterMessage>, most: usize) -> Self {
+        let mut batch = Self::default();
+        let mut next = first;
+        while let Some(message) = next {
+            match message {
+                WriterMessage::Unit(queued) => batch.units.push(queued),
+                WriterMessage::Barrier(then) => batch.barriers.push(then),
+                WriterMessage::Recover(reply) => batch.recover = Some(reply),
+                WriterMessage::Stop => batch.stop = true,
+            }
+            // What is behind a recovery belongs to the next batch: it would be refused together with what is before it.
+            next = if batch.stop || batch.recover.is_some() || batch.units.len() >= most {
+                None
+            } else {
+                inbox.try_recv().ok()
+            };
+        }
+        batch
+    }
+}
+
+impl Writer {
+    fn run(mut self, inbox: &Receiver<WriterMessage>) {
+        loop {
+            let first = match inbox.recv_timeout(MAINTENANCE_INTERVAL) {
+                Ok(message) => Some(message),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
+            let batch = Batch::collect(first, inbox, self.options.batch);
+            if !batch.units.is_empty() {
+                self.write_units(batch.units);
+            }
+            for then in batch.barriers {
+                then();
+            }
+            if let Some(reply) = batch.recover {
+                self.failed_commit = None;
+                let _ = reply.send(());
+            }
+            if self.maintained_at.elapsed() >= MAINTENANCE_INTERVAL {
+                self.run_maintenance();
+            }
+            if batch.stop {
+                break;
+            }
+        }
+        for message in inbox.try_iter() {
+            match message {
+                WriterMessage::Unit(queued) => (queued.done)(Err(CommitError::Closed)),
+                WriterMessage::Barrier(then) => then(),
+                WriterMessage::Recover(_) | WriterMessage::Stop => {}
+            }
+        }
+        self.anchor_heads();
+        if let Err(error) = self
+            .connection
+            .execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")
+        {
+            tracing::warn!(%error, "the last checkpoint failed; the next start repeats it");
+        }
+    }
+
+    /// Writes units in one transaction and answers all of them.
+    fn write_units(&mut self, units: Vec<QueuedUnit>) {
+        let before = self.heads;
+        let started = Instant::now();
+        match self.run_transaction(&units) {
+            Ok(results) => {
+                self.options.writable.store(true, Ordering::Release);
+                self.options
+                    .commits
+                    .send_modify(|count| *count = count.wrapping_add(1));
+                let meters = &self.options.meters;
+                meters.commit.record_since(started);
+                meters.record_audit_head(self.heads.audit.seq, self.heads.audit.hash);
+                for (queued, result) in units.into_iter().zip(results) {
+                    if let Ok(receipt) = &result {
+                        count_unit(meters, &queued.unit, receipt, queued.submitted);
+                    }
+                    (queued.done)(result);
+                }
+                if self.rows_since_anchor() >= ANCHOR_ROWS {
+                    self.anchor_heads();
+                }
+            }
+            Err(error) => {
+                self.options.writable.store(false, Ordering::Release);
+                self.heads = before;
+                self.roll_back();
+                tracing::error!(%error, units = units.len(), "commit failed: none of its units was written");
+                let cause = StorageError::from(error);
+                self.failed_commit = Some(Arc::new(cause.clone()));
+                self.options.meters.failed_commits.increment();
+                for queued in units {
+                    (queued.done)(Err(CommitError::Storage(cause.clone())));
+                }
+            }
+        }
+    }
+
+    /// Returns the result of each unit, in their order. An error means that the transaction failed, and with it every unit.
+    fn run_transaction(
+        &mut self,
+        units: &[QueuedUnit],
+    ) -> rusqlite::Result<Vec<Result<Receipt, CommitError>>> {
+        if let Some(quota) = &self.options.quota {
+            quota.make_room(&self.connection)?;
+        }
+        execute(&self.connection, "BEGIN IMMEDIATE", [])?;
+        let mut results = Vec::with_capacity(units.len());
+        for QueuedUnit { unit, .. } in units {
+            let result = match &self.failed_commit {
+                Some(cause) if unit.chained => Err(CommitError::Storage(
+                    StorageError::Predecessor(Arc::clone(cause)),
+                )),
+                _ if unit.needs_savepoint() => self.write_with_savepoint(unit)?,
+                _ => self.write_one(unit)?,
+            };
+            results.push(result);
+        }
+        execute(&self.connection, "COMMIT", [])?;
+        Ok(results)
+    }
+
+    fn write_with_savepoint(
+        &mut self,
+        unit: &Unit,
+    ) -> rusqlite::Result<Result<Receipt, CommitError>> {
+        let heads = self.heads;
+        execute(&self.connection, "SAVEPOINT unit", [])?;
+        let result = self.write_one(unit)?;
+        if result.is_err() {
+            execute(&self.connection, "ROLLBACK TO unit", [])?;
+            self.heads = heads;
+        }
+        execute(&self.connection, "RELEASE unit", [])?;
+        Ok(result)
+    }
+
+    fn write_one(&mut self, unit: &Unit) -> rusqlite::Result<Result<Receipt, CommitError>> {
+        let secret_key = self.options.secret_key.as_ref();
+        match write_unit(&self.connection, secret_key, &mut self.heads, unit) {
+            Ok(receipt) => Ok(Ok(receipt)),
+            Err(WriteError::Refused(refusal)) => Ok(Err(refusal)),
+            Err(WriteError::Storage(error)) => Err(error),
+        }
+    }
+
+    /// Ends a transaction that failed, unless `SQLite` has ended it.
+    fn roll_back(&self) {
+        if !self.connection.is_autocommit()
+            && let Err(error) = self.connection.execute_batch("ROLLBACK")
+        {
+            tracing::error!(%error, "rollback failed");
+        }
+    }
+
+    /// Anchors the heads when it is time, deletes expired memories and, after a failed commit, tries whether the database can be written
+    /// again.
+    fn run_maintenance(&mut self) {
+        self.maintained_at = Instant::now();
+        if self.anchored_at.elapsed() >= ANCHOR_INTERVAL {
+            self.anchor_heads();
+        }
+        if let Err(error) = delete_expired_memories(&self.connection, Millis::now()) {
+            tracing::warn!(%error, "expired memories could not be deleted");
+        }
+        if self.options.writable.load(Ordering::Acquire) {
+            return;
+        }
+        match self.try_write() {
+            Ok(()) => {
+                tracing::info!("the database can be written again");
+                self.options.writable.store(true, Ordering::Release);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the database still cannot be written");
+                self.roll_back();
+            }
+        }
+    }
+
+    /// Writes a row and deletes it again.
+    fn try_write(&self) -> rusqlite::Result<()> {
+        if let Some(quota) = &self.options.quota {
+            quota.make_room(&self.connection)?;
+        }
+        // The row is larger than a page, so that a page is really written.
+        self.connection.execute_batch(
+            "BEGIN IMMEDIATE;
+             INSERT INTO truth_map (key, value, confidence, sources, agent, at)
+             VALUES ('ark.probe', hex(zeroblob(8192)), 1, '[]', 'ark', 0);
+             DELETE FROM truth_map WHERE key = 'ark.probe';
+             COMMIT;",
+        )
+    }
+
+    /// How many rows both chains have got since they were anchored.
+    const fn rows_since_anchor(&self) -> u64 {
+        self.heads.audit.seq - self.anchored.audit.seq + self.heads.state.seq
+            - self.anchored.state.seq
+    }
+
+    fn anchor_heads(&mut self) {
+        self.anchored_at = Instant::now();
+        if self.rows_since_anchor() == 0 {
+            return;
+        }
+        match write_anchor(&self.options.dir, self.heads.audit, self.heads.state) {
+            Ok(()) => self.anchored = self.heads,
+            Err(error) => {
+                tracing::warn!(%error, "the audit log could not be anchored; it is tried again later");
+            }
+        }
+    }
+}

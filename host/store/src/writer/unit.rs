@@ -1,0 +1,224 @@
+//! How one unit is written.
+//!
+//! The order of the steps matters: those that can refuse the unit come first, see [`Unit::needs_savepoint`].
+
+use std::time::Instant;
+
+use ark_model::ids::AuditId;
+use rusqlite::Connection;
+
+use crate::batch::{Receipt, Unit};
+use crate::chain::ChainHead;
+use crate::error::{CommitError, WriteError};
+use crate::secrets::SecretKey;
+use crate::tables::audit::{
+    AuditEntry, AuditKind, append_entry, write_audit_line, write_invocation_line,
+};
+use crate::tables::control::{write_alert, write_control_change, write_fleet_cursor};
+use crate::tables::ledger::{
+    find_idempotency, replace_configured, write_account_change, write_approval_change,
+    write_idempotency, write_ledger_change, write_list_change,
+};
+use crate::tables::signals::{
+    NewSignal, SignalReceipt, complete_delivery, delete_outbox_row, insert_outbox_message,
+    write_signal,
+};
+use crate::tables::state::{StateWriter, TruthOrigin, write_memory, write_truth};
+use crate::tables::versions::{write_agent_change, write_policy_change, write_policy_record};
+
+use super::operations::apply_operation;
+
+/// The heads of both chains.
+#[derive(Clone, Copy)]
+pub(super) struct Heads {
+    /// The head of the audit log.
+    pub(super) audit: ChainHead,
+    /// The head of the state's history.
+    pub(super) state: ChainHead,
+}
+
+/// Writes a unit within the caller's transaction, and moves the heads on.
+///
+/// After an error the caller must roll back what was written and restore the heads.
+pub(super) fn write_unit(
+    connection: &Connection,
+    secret_key: Option<&SecretKey>,
+    heads: &mut Heads,
+    unit: &Unit,
+) -> Result<Receipt, WriteError> {
+    check_unit(connection, unit)?;
+    let mut receipt = Receipt::default();
+    let trace_id = unit.trace_id.map(|id| id.to_string());
+    let mut state = StateWriter {
+        connection,
+        secret_key,
+        head: &mut heads.state,
+        at: unit.at,
+        trace_id: trace_id.as_deref(),
+    };
+    for operation in &unit.operations {
+        let (number, entry) = apply_operation(&mut state, operation, unit.trace_id)?;
+        let seq = record_entry(connection, &mut heads.audit, &entry)?;
+        receipt.audit_seqs.push(seq);
+        receipt.operations.push(number);
+    }
+    if let Some(completion) = &unit.delivery {
+        complete_delivery(connection, completion)?;
+    }
+    for change in &unit.approvals {
+        write_approval_change(connection, change)?;
+    }
+    for change in &unit.lists {
+        write_list_change(connection, change)?;
+    }
+    write_agent_data(&mut state, unit, &mut receipt)?;
+    write_signals(connection, &mut heads.audit, unit, &mut receipt)?;
+    if let Some(completion) = &unit.delivery {
+        write_invocation_line(connection, completion, unit.trace_id)?;
+    }
+    for entry in &unit.audit {
+        let seq = record_entry(connection, &mut heads.audit, entry)?;
+        receipt.audit_seqs.push(seq);
+    }
+    write_plain_changes(connection, unit, &mut receipt)?;
+    Ok(receipt)
+}
+
+/// Refuses a unit whose deadline has passed or whose idempotency key was used before.
+fn check_unit(connection: &Connection, unit: &Unit) -> Result<(), WriteError> {
+    if unit
+        .deadline
+        .is_some_and(|deadline| Instant::now() >= deadline)
+    {
+        return Err(CommitError::DeadlineExceeded.into());
+    }
+    // The HRM has compared the keys of its units already, also with units that are not committed yet.
+    if let Some(record) = unit.idempotency.as_ref().filter(|_| !unit.chained)
+        && let Some(seen) = find_idempotency(connection, &record.scope, &record.key)?
+    {
+        return Err(CommitError::AlreadyAnswered(seen).into());
+    }
+    Ok(())
+}
+
+/// Appends an entry to the audit log and to the session log. Returns its number.
+fn record_entry(
+    connection: &Connection,
+    head: &mut ChainHead,
+    entry: &AuditEntry,
+) -> rusqlite::Result<u64> {
+    write_audit_line(connection, entry)?;
+    append_entry(connection, head, entry)
+}
+
+/// Writes the state, the memories and the truths of the unit's agent.
+fn write_agent_data(
+    state: &mut StateWriter<'_>,
+    unit: &Unit,
+    receipt: &mut Receipt,
+) -> Result<(), WriteError> {
+    let Some(agent) = &unit.agent else {
+        return Ok(());
+    };
+    for write in &unit.state {
+        let value = write.value_json.as_deref();
+        let revision = state.write_exact(agent, &write.key, value, write.expected)?;
+        receipt.revisions.push(revision);
+    }
+    for new in &unit.memories {
+        write_memory(state.connection, agent, new, unit.at)?;
+    }
+    let origin = TruthOrigin {
+        agent,
+        at: unit.at,
+        trace_id: state.trace_id,
+    };
+    for write in &unit.truths {
+        write_truth(state.connection, origin, write, None)?;
+    }
+    Ok(())
+}
+
+/// Stores the unit's signals and deletes the outbox rows they carry out.
+fn write_signals(
+    connection: &Connection,
+    head: &mut ChainHead,
+    unit: &Unit,
+    receipt: &mut Receipt,
+) -> Result<(), WriteError> {
+    for signal in &unit.signals {
+        let written = write_signal(connection, signal)?;
+        if written == SignalReceipt::Accepted
+            && let Some(entry) = sender_entry(signal)
+        {
+            record_entry(connection, head, &entry)?;
+        }
+        receipt.signals.push(written);
+    }
+    for seq in &unit.outbox_done {
+        delete_outbox_row(connection, *seq)?;
+    }
+    Ok(())
+}
+
+/// The audit row that names the token a signal came with.
+fn sender_entry(new: &NewSignal) -> Option<AuditEntry> {
+    let signal = &new.signal;
+    let body = serde_json::json!({
+        "by": new.by.as_ref()?,
+        "signal_id": signal.id,
+        "topic": signal.topic,
+    });
+    Some(AuditEntry {
+        kind: AuditKind::Operator,
+        id: AuditId::fresh(),
+        trace_id: Some(signal.trace_id),
+        agent: None,
+        action_type: Some("signal.send".to_owned()),
+        outcome: None,
+        at: signal.accepted_at,
+        body: body.to_string(),
+    })
+}
+
+/// Writes the changes that only the database can refuse.
+fn write_plain_changes(
+    connection: &Connection,
+    unit: &Unit,
+    receipt: &mut Receipt,
+) -> Result<(), WriteError> {
+    for change in &unit.ledger {
+        write_ledger_change(connection, change)?;
+    }
+    for message in &unit.outbox {
+        insert_outbox_message(connection, message)?;
+    }
+    if let Some(record) = &unit.idempotency {
+        write_idempotency(connection, record, receipt.operations.first().copied())?;
+    }
+    for policy in &unit.policies {
+        write_policy_record(connection, policy)?;
+    }
+    for change in &unit.policy_changes {
+        write_policy_change(connection, change)?;
+    }
+    for change in &unit.control {
+        write_control_change(connection, change)?;
+    }
+    for change in &unit.agents {
+        receipt.closed_deliveries += write_agent_change(connection, change)?;
+    }
+    if let Some(cursor) = &unit.fleet {
+        write_fleet_cursor(connection, cursor)?;
+    }
+    for alert in &unit.alerts {
+        write_alert(connection, alert)?;
+    }
+    for change in &unit.account {
+        write_account_change(connection, change)?;
+    }
+    if let Some(entries) = &unit.configured_lists {
+        replace_configured(connection, entries)?;
+    }
+    Ok(())
+}
