@@ -10,13 +10,13 @@ use ark_model::ids::Digest;
 use serde_json::Value;
 
 use crate::load::{self, Mix};
-use crate::process::get;
+use crate::process::get_text;
 
-/// The name in the component's bytes; its last two characters are the copy's number.
+/// The name in the component's bytes, whose last two characters become the copy's number.
 const NAME: &str = "bench-agent-that-proposes-one-trade-for-each-signal-";
-/// How many copies: as many as the host runs at the same time by default.
+/// The number of copies: as many as the host runs at the same time by default.
 pub const COPIES: u64 = 16;
-/// How many connections signals are sent over.
+/// The number of connections that send signals.
 const SENDERS: u64 = 8;
 
 const SIGNAL: Mix = Mix {
@@ -26,11 +26,11 @@ const SIGNAL: Mix = Mix {
     expect: "signal_id",
 };
 
-/// Writes the copies with their manifests to `dir`; returns the first one's manifest.
+/// Writes the copies with their manifests to `dir`. Returns the path of the first copy's manifest.
 ///
 /// # Errors
 /// The component cannot be read, or does not hold its name exactly once.
-pub fn write(template: &Path, dir: &Path) -> Result<PathBuf> {
+pub fn write_copies(template: &Path, dir: &Path) -> Result<PathBuf> {
     let template = fs::read(template).with_context(|| template.display().to_string())?;
     let name = format!("{NAME}00");
     let places: Vec<usize> = template
@@ -61,25 +61,24 @@ pub fn write(template: &Path, dir: &Path) -> Result<PathBuf> {
     Ok(dir.join("00.toml"))
 }
 
-/// Sends signals to all copies for a while and waits until the last is handled: durable invocations a second, from the first signal sent
-/// to the last invocation committed.
+/// Sends signals to all copies for `time` and waits until the last is handled. Returns durable invocations a second, from the first signal
+/// sent to the last invocation committed.
 ///
 /// # Errors
 /// A signal is refused, an invocation fails, or not all are handled within two minutes.
-pub fn invocations(address: SocketAddr, time: Duration) -> Result<f64> {
+pub fn measure_invocations(address: SocketAddr, time: Duration) -> Result<f64> {
     let started = Instant::now();
     // Signals are cheaper than the invocations they lead to: a tenth of the time fills the queues.
-    let sent = load::run(address, SIGNAL, SENDERS, Duration::ZERO, time / 10)?;
+    let sent = load::run_load(address, SIGNAL, SENDERS, Duration::ZERO, time / 10)?;
     let wanted = sent.answers * COPIES;
     loop {
-        let (handled, failed) = counts(address)?;
+        let (handled, failed) = read_counts(address)?;
         ensure!(failed == 0, "{failed} invocations failed");
         if handled >= wanted {
             ensure!(
                 handled == wanted,
                 "{handled} invocations for {wanted} deliveries"
             );
-            #[allow(clippy::cast_precision_loss, reason = "far below 2^53")]
             return Ok(handled as f64 / started.elapsed().as_secs_f64());
         }
         ensure!(
@@ -90,8 +89,8 @@ pub fn invocations(address: SocketAddr, time: Duration) -> Result<f64> {
     }
 }
 
-fn counts(address: SocketAddr) -> Result<(u64, u64)> {
-    let answer = get(address, "/v1/agents")?;
+fn read_counts(address: SocketAddr) -> Result<(u64, u64)> {
+    let answer = get_text(address, "/v1/agents")?;
     let (_, body) = answer
         .split_once("\r\n\r\n")
         .context("an answer has a body")?;

@@ -1,5 +1,5 @@
-//! The baseline: what this machine's HTTP costs when nothing else is done. Bare hyper, as many threads as the host has; the answer is the
-//! request's body, neither parsed nor stored.
+//! The baseline: HTTP on this machine with nothing else. Bare hyper with as many threads as the host has, which answers with the body of
+//! the request, neither parsed nor stored.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -13,11 +13,11 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
-/// As `ark serve` has.
+/// The number of threads, as in `ark serve`.
 const THREADS: usize = 2;
 
-/// Serves until the process ends; prints its address first, as the host does.
-pub fn serve() -> Result<()> {
+/// Serves until the process ends. Prints the address first, as the host does.
+pub fn serve_echo() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(THREADS)
         .enable_all()
@@ -30,7 +30,7 @@ pub fn serve() -> Result<()> {
             stream.set_nodelay(true)?;
             tokio::spawn(async move {
                 let connection = hyper::server::conn::http1::Builder::new()
-                    .serve_connection(TokioIo::new(stream), service_fn(echo));
+                    .serve_connection(TokioIo::new(stream), service_fn(echo_body));
                 // A client that hangs up is how every run ends.
                 let _ = connection.await;
             });
@@ -38,7 +38,7 @@ pub fn serve() -> Result<()> {
     })
 }
 
-async fn echo(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn echo_body(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let Ok(body) = request.into_body().collect().await else {
         let mut response = Response::new(Full::default());
         *response.status_mut() = StatusCode::BAD_REQUEST;

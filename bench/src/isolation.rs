@@ -1,6 +1,6 @@
-//! What hostile agents do to the others: six agents and an API consumer at a steady load, then ten hostile agents join.
+//! Measures what hostile agents do to the others: six agents and an API consumer at a steady load, then ten hostile agents join.
 //!
-//! The load is open: what is due is sent at its time whether or not the answer to the last is there, or waiting would hide delays. An
+//! The load is open: a request is sent at its time whether or not the one before is answered, since waiting would hide delays. An
 //! agent's latency is from the acceptance of its signal to the commit of its decision, as the host has recorded both (in whole
 //! milliseconds); the consumer's is from the first byte sent to the last received.
 
@@ -15,10 +15,10 @@ use ark_tests::copy_numbered;
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
-use crate::load::histogram;
-use crate::process::{Server, get, post};
+use crate::load::new_histogram;
+use crate::process::{Server, get_text, post_json};
 
-/// How many agents behave.
+/// The number of agents that behave.
 const GOOD: u32 = 6;
 /// Signals a second, for all of them together.
 const SIGNALS: f64 = 120.0;
@@ -26,7 +26,7 @@ const SIGNALS: f64 = 120.0;
 const PROPOSALS: f64 = 60.0;
 /// Signals a second for each hostile agent.
 const ATTACKS: f64 = 5.0;
-/// What the hostile agents do, one each.
+/// The misdeeds of the hostile agents, one each.
 const MISDEEDS: [&str; 10] = [
     "loop",
     "memory",
@@ -40,19 +40,19 @@ const MISDEEDS: [&str; 10] = [
     "actions",
 ];
 
-/// A watchdog that stops nobody: what is left is the isolation itself.
+/// A watchdog that stops no agent, so that the isolation alone is measured.
 const NOBODY_IS_STOPPED: &str =
     "[watchdog]\nconsecutive_failures = 1000000\nfailure_rate = 1.0\nmissed_heartbeats = 1000000\n";
 
-/// Where things are.
+/// The parameters of the measurement.
 pub struct Isolation<'a> {
     /// The host's program.
     pub ark: &'a Path,
     /// The directory with the hostile guests.
     pub hostile: &'a Path,
-    /// Where data is kept meanwhile.
+    /// The directory for data.
     pub dir: &'a Path,
-    /// How long each phase takes.
+    /// The duration of each phase.
     pub time: Duration,
 }
 
@@ -62,29 +62,29 @@ struct Phase {
 }
 
 impl Isolation<'_> {
-    /// Runs all phases; the table, as text.
+    /// Runs all phases. Returns the table as text.
     ///
     /// # Errors
     /// The host fails, a good agent fails, or a hostile one is not stopped.
     pub fn run(&self) -> Result<String> {
         let agents = self.dir.join("isolation-agents");
-        let good = topics(self.hostile, "good", 0, GOOD, &agents);
+        let good = copy_agents(self.hostile, "good", 0, GOOD, &agents);
         let count = u32::try_from(MISDEEDS.len())?;
-        let bad = topics(self.hostile, "bad", 50, count, &agents);
+        let bad = copy_agents(self.hostile, "bad", 50, count, &agents);
         let mut table = String::from(
             "| phase | consumer p50 / p99, ms | agents p50 / p99, ms | signals | failed |\n|---|---|---|---|---|\n",
         );
         let mut stopped = String::new();
         for (round, config) in [("stopping", ""), ("not-stopping", NOBODY_IS_STOPPED)] {
-            let server = self.server(round, config, &agents)?;
-            let quiet = phase(server.address, &good, self.time, || Ok(()))?;
+            let server = self.start_host(round, config, &agents)?;
+            let quiet = run_phase(server.address, &good, self.time, || Ok(()))?;
             let mut times = vec![None; bad.len()];
             let started = Instant::now();
             let over = AtomicBool::new(false);
             let hostile = std::thread::scope(|scope| -> Result<Phase> {
-                let attack = scope.spawn(|| attack(server.address, &bad, self.time));
-                let watch = scope.spawn(|| watch(server.address, &bad, started, &over));
-                let phase = phase(server.address, &good, self.time, || Ok(()))?;
+                let attack = scope.spawn(|| send_attacks(server.address, &bad, self.time));
+                let watch = scope.spawn(|| watch_quarantines(server.address, &bad, started, &over));
+                let phase = run_phase(server.address, &good, self.time, || Ok(()))?;
                 over.store(true, Ordering::Relaxed);
                 attack
                     .join()
@@ -94,7 +94,7 @@ impl Isolation<'_> {
                     .map_err(|_| anyhow::anyhow!("the watch panicked"))??;
                 Ok(phase)
             })?;
-            let failed = failures(server.address, &good)?;
+            let failed = count_failures(server.address, &good)?;
             ensure!(failed == 0, "{failed} invocations of good agents failed");
             let names = match round {
                 "stopping" => ["six agents alone", "ten hostile ones join and are stopped"],
@@ -104,7 +104,7 @@ impl Isolation<'_> {
                 ],
             };
             for (name, phase) in names.into_iter().zip([&quiet, &hostile]) {
-                row(&mut table, name, phase, failed)?;
+                write_row(&mut table, name, phase, failed)?;
             }
             let ratio = |pick: fn(&Phase) -> &Histogram<u64>| {
                 ratio(
@@ -130,17 +130,17 @@ impl Isolation<'_> {
         Ok(format!("{table}{stopped}"))
     }
 
-    fn server(&self, round: &str, config: &str, agents: &Path) -> Result<Server> {
+    fn start_host(&self, round: &str, config: &str, agents: &Path) -> Result<Server> {
         let data: PathBuf = self.dir.join(format!("isolation-{round}"));
         std::fs::create_dir_all(self.dir)?;
         let file = self.dir.join(format!("isolation-{round}.toml"));
         std::fs::write(&file, config)?;
-        Server::ark_with(self.ark, &data, Some(agents), Some(&file))
+        Server::start_ark_with(self.ark, &data, Some(agents), Some(&file))
     }
 }
 
-/// Numbered copies of the hostile agent, each on a topic of its own; the topics with the names.
-fn topics(
+/// Writes numbered copies of the hostile agent, each on a topic of its own. Returns topics with names.
+fn copy_agents(
     hostile: &Path,
     kind: &str,
     from: u32,
@@ -156,7 +156,7 @@ fn topics(
         .collect()
 }
 
-fn phase(
+fn run_phase(
     address: SocketAddr,
     good: &[(String, String)],
     time: Duration,
@@ -183,8 +183,8 @@ fn phase(
     })?;
     meanwhile()?;
     let mut phase = Phase {
-        proposals: histogram()?,
-        signals: histogram()?,
+        proposals: new_histogram()?,
+        signals: new_histogram()?,
     };
     for (nanos, answer) in proposals {
         ensure!(answer["outcome"] == json!("approved"), "{answer}");
@@ -194,13 +194,13 @@ fn phase(
         let trace = answer["trace_id"]
             .as_str()
             .with_context(|| answer.to_string())?;
-        phase.signals.record(latency(address, trace)?)?;
+        phase.signals.record(read_latency(address, trace)?)?;
     }
     Ok(phase)
 }
 
-/// From the acceptance of a trace's signal to the commit of its delivery, in nanoseconds.
-fn latency(address: SocketAddr, trace: &str) -> Result<u64> {
+/// Returns the time from the acceptance of a trace's signal to the commit of its delivery, in nanoseconds.
+fn read_latency(address: SocketAddr, trace: &str) -> Result<u64> {
     let until = Instant::now() + Duration::from_secs(30);
     loop {
         let trace: Value = get_json(address, &format!("/v1/traces/{trace}"))?;
@@ -218,7 +218,7 @@ fn latency(address: SocketAddr, trace: &str) -> Result<u64> {
     }
 }
 
-/// Sends what is due at its time, over as many connections as that takes; nanoseconds and answers.
+/// Sends each request at its time, over as many connections as that takes. Returns nanoseconds and answers.
 async fn open_loop(
     address: SocketAddr,
     rate: f64,
@@ -235,7 +235,7 @@ async fn open_loop(
         tokio::time::sleep_until(due).await;
         let (path, body) = request(u64::from(number));
         under_way.push(tokio::spawn(async move {
-            let answer = post(address, &path, &body).await?;
+            let answer = post_json(address, &path, &body).await?;
             let nanos = u64::try_from(due.elapsed().as_nanos())?;
             anyhow::Ok((nanos, answer))
         }));
@@ -247,12 +247,11 @@ async fn open_loop(
     Ok(answers)
 }
 
-fn attack(address: SocketAddr, bad: &[(String, String)], time: Duration) -> Result<()> {
+fn send_attacks(address: SocketAddr, bad: &[(String, String)], time: Duration) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let topics: Vec<String> = bad.iter().map(|(topic, _)| topic.clone()).collect();
-    #[allow(clippy::cast_precision_loss, reason = "ten")]
     let rate = ATTACKS * topics.len() as f64;
     let answers = runtime.block_on(open_loop(address, rate, time, move |number| {
         let index = usize::try_from(number).unwrap_or(0) % topics.len();
@@ -265,8 +264,8 @@ fn attack(address: SocketAddr, bad: &[(String, String)], time: Duration) -> Resu
     Ok(())
 }
 
-/// When each hostile agent was seen in quarantine, in seconds from the start.
-fn watch(
+/// Returns when each hostile agent was first seen in quarantine, in seconds from the start.
+fn watch_quarantines(
     address: SocketAddr,
     bad: &[(String, String)],
     started: Instant,
@@ -290,7 +289,7 @@ fn watch(
     Ok(times)
 }
 
-fn failures(address: SocketAddr, good: &[(String, String)]) -> Result<u64> {
+fn count_failures(address: SocketAddr, good: &[(String, String)]) -> Result<u64> {
     let agents = get_json(address, "/v1/agents")?;
     let agents = agents["agents"].as_array().context("agents")?;
     Ok(agents
@@ -301,14 +300,14 @@ fn failures(address: SocketAddr, good: &[(String, String)]) -> Result<u64> {
 }
 
 fn get_json(address: SocketAddr, path: &str) -> Result<Value> {
-    let answer = get(address, path)?;
+    let answer = get_text(address, path)?;
     let (_, body) = answer
         .split_once("\r\n\r\n")
         .context("an answer has a body")?;
     Ok(serde_json::from_str(body)?)
 }
 
-fn row(table: &mut String, name: &str, phase: &Phase, failed: u64) -> Result<()> {
+fn write_row(table: &mut String, name: &str, phase: &Phase, failed: u64) -> Result<()> {
     let at = |histogram: &Histogram<u64>, quantile| {
         ratio(histogram.value_at_quantile(quantile), 1_000_000)
     };
@@ -323,11 +322,6 @@ fn row(table: &mut String, name: &str, phase: &Phase, failed: u64) -> Result<()>
     )?;
     Ok(())
 }
-
-#[allow(
-    clippy::cast_precision_loss,
-    reason = "nanoseconds of a minute are far below 2^53"
-)]
 fn ratio(part: u64, whole: u64) -> f64 {
     part as f64 / whole.max(1) as f64
 }

@@ -1,7 +1,7 @@
 //! The load: keep-alive connections that each send the next request when the answer to the last one is there (a closed loop).
 //!
-//! It shares the machine with what it measures, so it does as little as can be: one thread, one buffer for each connection, no parsing
-//! beyond the status and the length. It is the same for the echo and for the host.
+//! It shares the machine with the server, so it does as little as possible: one thread, one buffer for each connection, no parsing beyond
+//! the status and the length. The load is the same for the echo and for the host.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,10 +15,10 @@ use tokio::net::TcpStream;
 /// Latencies are kept up to a minute, to three digits.
 const LONGEST: u64 = 60_000_000_000;
 
-/// What is sent, and what the answer must hold.
+/// A request, and what its answer must hold.
 #[derive(Clone, Copy)]
 pub struct Mix {
-    /// The path that is posted to.
+    /// The path of the POST.
     pub path: &'static str,
     /// The body. Every `@` is replaced by a number that no other request of this process has, in 12 digits.
     pub body: &'static str,
@@ -28,11 +28,11 @@ pub struct Mix {
     pub expect: &'static str,
 }
 
-/// What came of it.
+/// The result of a load.
 pub struct Measured {
     /// Answers a second.
     pub rate: f64,
-    /// Nanoseconds from the first byte sent to the last received.
+    /// Latencies in nanoseconds, from the first byte sent to the last received.
     pub latency: Histogram<u64>,
     /// Answers, those of the warm-up included.
     pub answers: u64,
@@ -40,19 +40,19 @@ pub struct Measured {
 
 static NUMBER: AtomicU64 = AtomicU64::new(1);
 
-/// An empty histogram.
+/// Returns an empty histogram.
 ///
 /// # Errors
-/// Never: the bounds are fixed.
-pub fn histogram() -> Result<Histogram<u64>> {
+/// None in practice, since the bounds are fixed.
+pub fn new_histogram() -> Result<Histogram<u64>> {
     Histogram::new_with_bounds(1, LONGEST, 3).context("histogram")
 }
 
-/// Loads `address` for `warm_up` and then measures for `time`.
+/// Sends load to `address` for `warm_up`, then measures for `time`.
 ///
 /// # Errors
 /// A connection fails, or an answer is not as the mix expects.
-pub fn run(
+pub fn run_load(
     address: SocketAddr,
     mix: Mix,
     connections: u64,
@@ -66,16 +66,15 @@ pub fn run(
         let from = Instant::now() + warm_up;
         let until = from + time;
         let tasks: Vec<_> = (0..connections)
-            .map(|_| tokio::spawn(one(address, mix, from, until)))
+            .map(|_| tokio::spawn(drive_connection(address, mix, from, until)))
             .collect();
-        let mut latency = histogram()?;
+        let mut latency = new_histogram()?;
         let mut answers = 0;
         for task in tasks {
             let (part, count) = task.await??;
             latency.add(part)?;
             answers += count;
         }
-        #[allow(clippy::cast_precision_loss, reason = "far below 2^53")]
         let rate = latency.len() as f64 / time.as_secs_f64();
         Ok(Measured {
             rate,
@@ -85,7 +84,7 @@ pub fn run(
     })
 }
 
-async fn one(
+async fn drive_connection(
     address: SocketAddr,
     mix: Mix,
     from: Instant,
@@ -93,11 +92,11 @@ async fn one(
 ) -> Result<(Histogram<u64>, u64)> {
     let mut stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
-    let mut latency = histogram()?;
+    let mut latency = new_histogram()?;
     let mut answer = Vec::with_capacity(64 * 1024);
     let mut answers = 0;
     loop {
-        let request = request(address, mix, NUMBER.fetch_add(1, Ordering::Relaxed));
+        let request = build_request(address, mix, NUMBER.fetch_add(1, Ordering::Relaxed));
         let sent = Instant::now();
         if sent >= until {
             break;
@@ -105,7 +104,7 @@ async fn one(
         stream.write_all(&request).await?;
         read_answer(&mut stream, &mut answer).await?;
         let now = Instant::now();
-        check(mix, &answer)?;
+        check_answer(mix, &answer)?;
         answers += 1;
         if sent >= from && now <= until {
             latency.record(u64::try_from((now - sent).as_nanos())?.max(1))?;
@@ -114,7 +113,7 @@ async fn one(
     Ok((latency, answers))
 }
 
-fn request(address: SocketAddr, mix: Mix, number: u64) -> Vec<u8> {
+fn build_request(address: SocketAddr, mix: Mix, number: u64) -> Vec<u8> {
     let body = mix.body.replace('@', &format!("{number:012}"));
     format!(
         "POST {} HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
@@ -133,7 +132,7 @@ async fn read_answer(stream: &mut TcpStream, answer: &mut Vec<u8>) -> Result<()>
             "the connection was closed within an answer"
         );
         if whole == usize::MAX
-            && let Some(head) = find(answer, b"\r\n\r\n")
+            && let Some(head) = find_bytes(answer, b"\r\n\r\n")
         {
             whole = head + 4 + content_length(&answer[..head])?;
         }
@@ -152,8 +151,10 @@ fn content_length(head: &[u8]) -> Result<usize> {
     Ok(length.trim().parse()?)
 }
 
-fn check(mix: Mix, answer: &[u8]) -> Result<()> {
-    if answer.starts_with(mix.status.as_bytes()) && find(answer, mix.expect.as_bytes()).is_some() {
+fn check_answer(mix: Mix, answer: &[u8]) -> Result<()> {
+    if answer.starts_with(mix.status.as_bytes())
+        && find_bytes(answer, mix.expect.as_bytes()).is_some()
+    {
         return Ok(());
     }
     bail!(
@@ -164,7 +165,7 @@ fn check(mix: Mix, answer: &[u8]) -> Result<()> {
     )
 }
 
-fn find(text: &[u8], part: &[u8]) -> Option<usize> {
+fn find_bytes(text: &[u8], part: &[u8]) -> Option<usize> {
     text.windows(part.len().max(1))
         .position(|window| window == part)
 }

@@ -1,8 +1,7 @@
-//! Measures ARK against the goals in section 9 of its design, and prints a table. Started by `cargo xtask bench`, which builds what it
-//! needs.
+//! Measures ARK against its goals and prints a table. `cargo xtask bench` builds what it needs and starts it.
 //!
-//! What is compared is measured in the same run, in turns, and reported as the median of the rounds: the machine's speed changes from
-//! minute to minute.
+//! Figures that are compared are measured in the same run, in turns, and reported as medians of the rounds, since the speed of a machine
+//! changes from minute to minute.
 
 mod agents;
 mod echo;
@@ -25,7 +24,7 @@ use load::Mix;
 use process::Server;
 use report::{Report, Sample};
 
-/// How often a host is started to find out how long it takes.
+/// How many starts of a host are timed.
 const STARTS: usize = 5;
 
 const APPROVED: Mix = Mix {
@@ -61,19 +60,19 @@ struct Cli {
     /// The benchmark's own agent.
     #[arg(long, value_name = "FILE", default_value = "target/bench/agent.wasm")]
     agent: PathBuf,
-    /// Where the hosts keep their data meanwhile: a disk like the one in operation.
+    /// The directory for the data of the hosts, on a disk like the one in operation.
     #[arg(long, value_name = "DIR", default_value = "target/bench")]
     dir: PathBuf,
-    /// Seconds a measurement takes.
+    /// Duration of a measurement, in seconds.
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
-    /// Rounds; medians are reported.
+    /// Number of rounds, of which the medians are reported.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// One round of a second each: whether it works, not how fast.
+    /// One round of one second each: shows whether everything works, not how fast it is.
     #[arg(long)]
     quick: bool,
-    /// At how many connections, separated by commas.
+    /// Numbers of connections, separated by commas.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 64])]
     connections: Vec<u64>,
     /// Measures only this part.
@@ -83,9 +82,9 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serves the echo that the host is compared to.
+    /// Serves the echo that the host is compared with.
     Echo,
-    /// Full load with agents that fail at random, for long: whether anything grows.
+    /// Runs a full load with agents that fail at random for a long time, and fails when memory, descriptors or threads grow.
     Soak {
         /// Minutes.
         #[arg(long, default_value_t = 10.0)]
@@ -114,7 +113,7 @@ enum Part {
 fn main() -> Result<()> {
     let cli = Cli::parse();
     if matches!(cli.command, Some(Command::Echo)) {
-        return echo::serve();
+        return echo::serve_echo();
     }
     std::fs::create_dir_all(&cli.dir)?;
     let dir = tempfile::Builder::new()
@@ -144,29 +143,29 @@ fn main() -> Result<()> {
         let time = Duration::from_secs_f64(minutes * 60.0);
         print!(
             "{}",
-            soak::run(&bench.ark, &bench.hostile, &bench.dir, time)?
+            soak::run_soak(&bench.ark, &bench.hostile, &bench.dir, time)?
         );
         return Ok(());
     }
     let wanted = |part| cli.only.is_none_or(|only| only == part);
     let mut report = Report::default();
     if wanted(Part::Http) {
-        bench.http(&mut report)?;
+        bench.measure_http(&mut report)?;
     }
     if wanted(Part::Sandbox) {
-        bench.sandbox(&mut report)?;
+        bench.measure_sandbox(&mut report)?;
     }
     if wanted(Part::Agents) {
-        bench.agents(&mut report)?;
+        bench.measure_agents(&mut report)?;
     }
     if wanted(Part::Start) {
-        bench.start(&mut report)?;
+        bench.measure_start(&mut report)?;
     }
     if wanted(Part::Telemetry) {
-        bench.telemetry(&mut report)?;
+        bench.measure_telemetry(&mut report)?;
     }
     if wanted(Part::Store) {
-        bench.store(&mut report)?;
+        bench.measure_store(&mut report)?;
     }
     if cli.only != Some(Part::Isolation) {
         print!("{report}");
@@ -196,21 +195,26 @@ struct Bench {
 }
 
 impl Bench {
-    fn http(&self, report: &mut Report) -> Result<()> {
+    fn measure_http(&self, report: &mut Report) -> Result<()> {
         let warm_up = (self.time / 5).min(Duration::from_secs(1));
         for round in 0..self.rounds {
-            let echo = Server::echo()?;
-            let ark = Server::ark(&self.ark, &self.data(&format!("http-{round}"))?, None)?;
+            let echo = Server::start_echo()?;
+            let ark = Server::start_ark(
+                &self.ark,
+                &self.make_data_dir(&format!("http-{round}"))?,
+                None,
+            )?;
             let mut written = 0.0;
             let mut answers = 0;
             for &connections in &self.connections {
-                let baseline = load::run(echo.address, ECHO, connections, warm_up, self.time)?;
-                let before = ark.written()?;
-                let approved = load::run(ark.address, APPROVED, connections, warm_up, self.time)?;
-                written += ark.written()? - before;
+                let baseline = load::run_load(echo.address, ECHO, connections, warm_up, self.time)?;
+                let before = ark.written_bytes()?;
+                let approved =
+                    load::run_load(ark.address, APPROVED, connections, warm_up, self.time)?;
+                written += ark.written_bytes()? - before;
                 answers += approved.answers;
-                let denied = load::run(ark.address, DENIED, connections, warm_up, self.time)?;
-                report.http(connections, &baseline, &approved, &denied);
+                let denied = load::run_load(ark.address, DENIED, connections, warm_up, self.time)?;
+                report.add_http(connections, &baseline, &approved, &denied);
                 eprintln!(
                     "round {}: {connections} connections: echo {:.0}/s, approved {:.0}/s, denied {:.0}/s",
                     round + 1,
@@ -219,18 +223,17 @@ impl Bench {
                     denied.rate
                 );
             }
-            #[allow(clippy::cast_precision_loss, reason = "far below 2^53")]
-            report.add(Sample::Written, written / answers as f64);
+            report.add_sample(Sample::Written, written / answers as f64);
             ark.stop()?;
         }
         Ok(())
     }
 
-    fn sandbox(&self, report: &mut Report) -> Result<()> {
-        let manifest = agents::write(&self.agent, &self.dir.join("agents"))?;
+    fn measure_sandbox(&self, report: &mut Report) -> Result<()> {
+        let manifest = agents::write_copies(&self.agent, &self.dir.join("agents"))?;
         let body = APPROVED.body.replace('@', "1");
         for _ in 0..self.rounds {
-            report.sandbox(&sandbox::run(
+            report.add_sandbox(&sandbox::measure_sandbox(
                 &self.dir.join("cache"),
                 &manifest,
                 &body,
@@ -240,66 +243,78 @@ impl Bench {
         Ok(())
     }
 
-    fn agents(&self, report: &mut Report) -> Result<()> {
+    fn measure_agents(&self, report: &mut Report) -> Result<()> {
         let agents = self.dir.join("agents");
-        agents::write(&self.agent, &agents)?;
+        agents::write_copies(&self.agent, &agents)?;
         for round in 0..self.rounds {
-            let ark = Server::ark(
+            let ark = Server::start_ark(
                 &self.ark,
-                &self.data(&format!("agents-{round}"))?,
+                &self.make_data_dir(&format!("agents-{round}"))?,
                 Some(&agents),
             )?;
-            let rate = agents::invocations(ark.address, self.time)?;
+            let rate = agents::measure_invocations(ark.address, self.time)?;
             eprintln!("round {}: {rate:.0} durable invocations/s", round + 1);
-            report.add(Sample::Invocations, rate);
+            report.add_sample(Sample::Invocations, rate);
             ark.stop()?;
         }
         Ok(())
     }
 
-    fn start(&self, report: &mut Report) -> Result<()> {
+    fn measure_start(&self, report: &mut Report) -> Result<()> {
         for start in 0..STARTS.min(2 * self.rounds) {
-            let data = self.data(&format!("start-{start}"))?;
-            let cold = Server::ark(&self.ark, &data, Some(&self.guests))?;
-            report.add(Sample::ColdStart, cold.ready_after.as_secs_f64() * 1e3);
+            let data = self.make_data_dir(&format!("start-{start}"))?;
+            let cold = Server::start_ark(&self.ark, &data, Some(&self.guests))?;
+            report.add_sample(Sample::ColdStart, cold.ready_after.as_secs_f64() * 1e3);
             cold.stop()?;
-            let warm = Server::ark(&self.ark, &data, Some(&self.guests))?;
-            report.add(Sample::WarmStart, warm.ready_after.as_secs_f64() * 1e3);
+            let warm = Server::start_ark(&self.ark, &data, Some(&self.guests))?;
+            report.add_sample(Sample::WarmStart, warm.ready_after.as_secs_f64() * 1e3);
             std::thread::sleep(Duration::from_secs(2));
-            report.add(Sample::Resident, warm.resident()?);
+            report.add_sample(Sample::Resident, warm.resident_mib()?);
             warm.stop()?;
         }
         Ok(())
     }
 
-    fn telemetry(&self, report: &mut Report) -> Result<()> {
+    fn measure_telemetry(&self, report: &mut Report) -> Result<()> {
         for round in 0..self.rounds {
             for &connections in &self.connections {
-                let data =
-                    |which: &str| self.data(&format!("telemetry-{round}-{connections}-{which}"));
-                overhead::round(&self.ark, &data, APPROVED, connections, self.time, report)?;
+                let data = |which: &str| {
+                    self.make_data_dir(&format!("telemetry-{round}-{connections}-{which}"))
+                };
+                overhead::measure_round(
+                    &self.ark,
+                    &data,
+                    APPROVED,
+                    connections,
+                    self.time,
+                    report,
+                )?;
             }
         }
         Ok(())
     }
 
-    fn store(&self, report: &mut Report) -> Result<()> {
+    fn measure_store(&self, report: &mut Report) -> Result<()> {
         for round in 0..self.rounds {
-            let dir = self.data(&format!("store-{round}"))?;
+            let dir = self.make_data_dir(&format!("store-{round}"))?;
             for &writers in &self.connections {
-                store::writes(
+                store::measure_writes(
                     &dir.join(format!("writes-{writers}")),
                     writers,
                     self.time,
                     report,
                 )?;
             }
-            store::reads(&dir.join("reads"), self.time, report)?;
+            store::measure_reads(&dir.join("reads"), self.time, report)?;
         }
-        store::history(&self.data("history")?, self.largest_history, report)
+        store::measure_history(
+            &self.make_data_dir("history")?,
+            self.largest_history,
+            report,
+        )
     }
 
-    fn data(&self, name: &str) -> Result<PathBuf> {
+    fn make_data_dir(&self, name: &str) -> Result<PathBuf> {
         let path: &Path = &self.dir;
         let data = path.join(name);
         std::fs::create_dir_all(path)?;

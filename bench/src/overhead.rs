@@ -1,4 +1,4 @@
-//! What telemetry costs: the same load on a host with it, scraped every second, and on one without, in turns.
+//! Measures what telemetry costs: the same load on a host with telemetry, scraped every second, and on a host without, in turns.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,26 +7,26 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::load::{self, Mix};
-use crate::process::{Server, get};
+use crate::process::{Server, get_text};
 use crate::report::{Report, Sample};
 
-/// How long one of them is loaded before it is the other's turn: short, so that what disturbs the machine disturbs both.
+/// How long one host is loaded before the other's turn: short, so that disturbances of the machine hit both.
 const TURN: Duration = Duration::from_millis(500);
-/// How often the host with telemetry is scraped: five times as often as by the configuration in `deploy/prometheus`.
+/// The interval of scrapes: a fifth of the one in `deploy/prometheus`.
 const SCRAPE_EVERY: Duration = Duration::from_secs(1);
 
-/// What one of the two has done in a round.
+/// The work of one of the two hosts in a round.
 #[derive(Default)]
 struct Done {
     rates: f64,
     answers: u64,
 }
 
-/// One round: decisions a second and processor time a decision, with telemetry and without, and how the two compare in each pair of turns.
+/// Measures one round: decisions a second and processor time a decision, with telemetry and without, and their ratio in each pair of turns.
 ///
 /// # Errors
 /// A host does not start, or an answer is not as the mix expects.
-pub fn round(
+pub fn measure_round(
     ark: &Path,
     data: &dyn Fn(&str) -> Result<PathBuf>,
     mix: Mix,
@@ -34,19 +34,19 @@ pub fn round(
     time: Duration,
     report: &mut Report,
 ) -> Result<()> {
-    let with = Server::ark_watched(ark, &data("with")?, None, None, "127.0.0.1:0")?;
-    let without = Server::ark_watched(ark, &data("without")?, None, None, "off")?;
+    let with = Server::start_ark_with_telemetry(ark, &data("with")?, None, None, "127.0.0.1:0")?;
+    let without = Server::start_ark_with_telemetry(ark, &data("without")?, None, None, "off")?;
     let telemetry = with.telemetry.context("telemetry is on")?;
     ensure!(without.telemetry.is_none(), "telemetry is off");
     let turns = (time.as_millis() / TURN.as_millis()).max(2);
-    let before = [with.processor()?, without.processor()?];
+    let before = [with.processor_time()?, without.processor_time()?];
     let mut done: [Done; 2] = Default::default();
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let scraper = scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
                 // One that fails is caught by the last one, below.
-                let _ = get(telemetry, "/metrics");
+                let _ = get_text(telemetry, "/metrics");
                 std::thread::sleep(SCRAPE_EVERY);
             }
         });
@@ -56,34 +56,30 @@ pub fn round(
             for which in [turn % 2, (turn + 1) % 2] {
                 let which = usize::from(which == 1);
                 let server = [&with, &without][which];
-                let loaded = load::run(server.address, mix, connections, TURN / 5, TURN)?;
+                let loaded = load::run_load(server.address, mix, connections, TURN / 5, TURN)?;
                 rates[which] = loaded.rate;
                 done[which].rates += loaded.rate;
                 done[which].answers += loaded.answers;
             }
-            report.add(Sample::TelemetryRatio(connections), rates[0] / rates[1]);
+            report.add_sample(Sample::TelemetryRatio(connections), rates[0] / rates[1]);
             anyhow::Ok(())
         });
         over.store(true, Ordering::Relaxed);
         let _ = scraper.join();
         measured
     })?;
-    let shown = get(telemetry, "/metrics")?;
+    let shown = get_text(telemetry, "/metrics")?;
     ensure!(
         shown.contains("ark_decisions_total"),
         "the host does not show its metrics"
     );
     let mut micros = [0.0; 2];
-    #[allow(
-        clippy::cast_precision_loss,
-        reason = "counts of a few seconds are far below 2^53"
-    )]
     for (which, server) in [&with, &without].into_iter().enumerate() {
-        let used = server.processor()?.saturating_sub(before[which]);
+        let used = server.processor_time()?.saturating_sub(before[which]);
         micros[which] = used.as_secs_f64() * 1e6 / done[which].answers as f64;
         let rate = done[which].rates / turns as f64;
-        report.add(Sample::Telemetry(connections, which == 0), rate);
-        report.add(
+        report.add_sample(Sample::Telemetry(connections, which == 0), rate);
+        report.add_sample(
             Sample::TelemetryCost(connections, which == 0),
             micros[which],
         );

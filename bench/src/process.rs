@@ -1,4 +1,4 @@
-//! The processes that are measured: started on free ports, ended when dropped.
+//! The processes that are measured. They start on free ports and are killed when dropped.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -12,44 +12,44 @@ use rustix::process::{Pid, Signal, kill_process};
 /// How long a process may take to be ready, or to end.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A server that runs.
+/// A running server.
 pub struct Server {
     child: Child,
-    /// Where it listens.
+    /// The address that it listens on.
     pub address: SocketAddr,
-    /// Where it serves telemetry.
+    /// The address of its telemetry, unless that is off.
     pub telemetry: Option<SocketAddr>,
-    /// From its start until it was ready.
+    /// The time from its start until it was ready.
     pub ready_after: Duration,
 }
 
 impl Server {
-    /// `ark serve` with a data directory and agents, ready.
+    /// Starts `ark serve` with a data directory and agents, and waits until it is ready.
     ///
     /// # Errors
     /// It does not start, or is not ready within a minute.
-    pub fn ark(ark: &Path, data_dir: &Path, agents: Option<&Path>) -> Result<Self> {
-        Self::ark_with(ark, data_dir, agents, None)
+    pub fn start_ark(ark: &Path, data_dir: &Path, agents: Option<&Path>) -> Result<Self> {
+        Self::start_ark_with(ark, data_dir, agents, None)
     }
 
-    /// As [`Server::ark`], with a configuration.
+    /// As [`Server::start_ark`], with a configuration.
     ///
     /// # Errors
-    /// As [`Server::ark`].
-    pub fn ark_with(
+    /// As [`Server::start_ark`].
+    pub fn start_ark_with(
         ark: &Path,
         data_dir: &Path,
         agents: Option<&Path>,
         config: Option<&Path>,
     ) -> Result<Self> {
-        Self::ark_watched(ark, data_dir, agents, config, "127.0.0.1:0")
+        Self::start_ark_with_telemetry(ark, data_dir, agents, config, "127.0.0.1:0")
     }
 
-    /// As [`Server::ark_with`], with telemetry at this address, or `off`.
+    /// As [`Server::start_ark_with`], with telemetry at this address, or `off`.
     ///
     /// # Errors
-    /// As [`Server::ark`].
-    pub fn ark_watched(
+    /// As [`Server::start_ark`].
+    pub fn start_ark_with_telemetry(
         ark: &Path,
         data_dir: &Path,
         agents: Option<&Path>,
@@ -78,9 +78,9 @@ impl Server {
                 .parent()
                 .context("the data directory has a parent")?,
         );
-        let mut server = Self::start(&mut command)?;
+        let mut server = Self::spawn_server(&mut command)?;
         let started = Instant::now();
-        while get(server.address, "/readyz")
+        while get_text(server.address, "/readyz")
             .map_or(true, |answer| !answer.starts_with("HTTP/1.1 200"))
         {
             ensure!(
@@ -93,15 +93,15 @@ impl Server {
         Ok(server)
     }
 
-    /// The echo: this program itself.
+    /// Starts the echo, which is this program itself.
     ///
     /// # Errors
     /// It does not start.
-    pub fn echo() -> Result<Self> {
-        Self::start(Command::new(std::env::current_exe()?).arg("echo"))
+    pub fn start_echo() -> Result<Self> {
+        Self::spawn_server(Command::new(std::env::current_exe()?).arg("echo"))
     }
 
-    fn start(command: &mut Command) -> Result<Self> {
+    fn spawn_server(command: &mut Command) -> Result<Self> {
         let started = Instant::now();
         let mut child = command
             .stdin(Stdio::null())
@@ -134,35 +134,35 @@ impl Server {
         })
     }
 
-    /// Resident memory, in MiB (`VmRSS`).
+    /// Returns the resident memory, in MiB (`VmRSS`).
     ///
     /// # Errors
     /// The process has ended.
-    pub fn resident(&self) -> Result<f64> {
-        Ok(self.number("status", "VmRSS:")? / 1024.0)
+    pub fn resident_mib(&self) -> Result<f64> {
+        Ok(self.read_number("status", "VmRSS:")? / 1024.0)
     }
 
-    /// Open file descriptors.
+    /// Returns the number of open file descriptors.
     ///
     /// # Errors
     /// The process has ended.
-    pub fn descriptors(&self) -> Result<usize> {
+    pub fn descriptor_count(&self) -> Result<usize> {
         Ok(std::fs::read_dir(format!("/proc/{}/fd", self.child.id()))?.count())
     }
 
-    /// Bytes it has sent towards the disk so far.
+    /// Returns the bytes that it has sent towards the disk so far.
     ///
     /// # Errors
     /// The process has ended.
-    pub fn written(&self) -> Result<f64> {
-        self.number("io", "write_bytes:")
+    pub fn written_bytes(&self) -> Result<f64> {
+        self.read_number("io", "write_bytes:")
     }
 
-    /// Processor time it has used so far.
+    /// Returns the processor time that it has used so far.
     ///
     /// # Errors
     /// The process has ended.
-    pub fn processor(&self) -> Result<Duration> {
+    pub fn processor_time(&self) -> Result<Duration> {
         let process = procfs::process::Process::new(i32::try_from(self.child.id())?)?;
         let stat = process.stat()?;
         Ok(Duration::from_millis(
@@ -170,7 +170,7 @@ impl Server {
         ))
     }
 
-    fn number(&self, file: &str, name: &str) -> Result<f64> {
+    fn read_number(&self, file: &str, name: &str) -> Result<f64> {
         let text = std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id()))?;
         let line = text.lines().find_map(|line| line.strip_prefix(name));
         let number = line
@@ -179,10 +179,10 @@ impl Server {
         Ok(number.parse()?)
     }
 
-    /// Ends it in order and waits for that.
+    /// Ends it with SIGTERM and waits for its end.
     ///
     /// # Errors
-    /// It does not end well.
+    /// It ends with another status than 0.
     pub fn stop(mut self) -> Result<()> {
         let pid =
             Pid::from_raw(i32::try_from(self.child.id())?).context("a process id is not 0")?;
@@ -201,11 +201,11 @@ impl Drop for Server {
     }
 }
 
-/// The JSON that answers a POST of JSON, over a connection of its own.
+/// Sends a POST of JSON over a connection of its own. Returns the JSON of the answer.
 ///
 /// # Errors
-/// The connection fails, or the answer is no JSON.
-pub async fn post(
+/// The connection fails, or the answer is not JSON.
+pub async fn post_json(
     address: SocketAddr,
     path: &str,
     body: &serde_json::Value,
@@ -229,11 +229,11 @@ pub async fn post(
     Ok(serde_json::from_str(body)?)
 }
 
-/// The whole answer to a GET.
+/// Sends a GET. Returns the whole answer, head and body.
 ///
 /// # Errors
 /// The connection fails.
-pub fn get(address: SocketAddr, path: &str) -> Result<String> {
+pub fn get_text(address: SocketAddr, path: &str) -> Result<String> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     write!(

@@ -8,62 +8,62 @@ use hdrhistogram::Histogram;
 use crate::load::Measured;
 use crate::sandbox::Sandbox;
 
-/// What is measured, in the order of the table.
+/// A measured quantity, in the order of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Sample {
-    /// A figure over HTTP at so many connections.
+    /// A figure over HTTP at a number of connections.
     Http(u64, Load, Figure),
     /// Bytes written for a decision.
     Written,
-    /// Microseconds of an evaluation in the warm instance: p50 and p99.
+    /// Microseconds of an evaluation in the warm instance.
     Warm(Figure),
-    /// In a fresh one.
+    /// Microseconds of an evaluation in a fresh instance.
     Fresh(Figure),
-    /// Of an invocation that is not recorded.
+    /// Microseconds of an invocation that is not recorded.
     Invoke(Figure),
     /// Durable invocations a second.
     Invocations,
-    /// Milliseconds to the first start's readiness.
+    /// Milliseconds until the first start is ready.
     ColdStart,
-    /// To that of a start with compiled modules in the cache.
+    /// Milliseconds until a start with compiled modules in the cache is ready.
     WarmStart,
-    /// MiB of an idle host.
+    /// Resident memory of an idle host, in MiB.
     Resident,
-    /// Decisions a second at so many connections, with telemetry or without.
+    /// Decisions a second at a number of connections, with telemetry (`true`) or without.
     Telemetry(u64, bool),
-    /// The rate with as a part of that without, in each pair of turns.
+    /// The rate with telemetry divided by the rate without, in each pair of turns.
     TelemetryRatio(u64),
-    /// Microseconds of processor time a decision, with telemetry or without.
+    /// Microseconds of processor time a decision, with telemetry (`true`) or without.
     TelemetryCost(u64, bool),
-    /// Durable writes of state a second by so many writers.
+    /// Durable writes of state a second by a number of writers.
     Writes(u64, Kind),
     /// A read of state while 16 writers write.
     Read(Kind, Figure),
-    /// A question to a key with so many revisions.
+    /// A query of a key with a number of revisions.
     History(u64, Question, Figure),
 }
 
-/// What is measured: ARK's store, or `SQLite` with the same table and settings and nothing else.
+/// The store under test: ARK's, or `SQLite` with the same table and settings and nothing else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// The store.
+    /// ARK's store.
     Store,
     /// Bare `SQLite`.
     Bare,
 }
 
-/// What is asked of a history.
+/// A query of a history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Question {
-    /// The value now.
+    /// Read the value now.
     Latest,
-    /// The value at a moment.
+    /// Read the value at a moment.
     Moment,
-    /// To go back to an earlier revision, durably.
+    /// Go back to an earlier revision, durably.
     Rollback,
 }
 
-/// What was asked of whom.
+/// The server and the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Load {
     /// The bare echo.
@@ -74,33 +74,33 @@ pub enum Load {
     Denied,
 }
 
-/// A figure.
+/// A figure of a load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Figure {
     /// Answers a second.
     Rate,
-    /// The rate as a part of the echo's, in the same round.
+    /// The rate divided by the echo's in the same round.
     Ratio,
-    /// The median, in microseconds.
+    /// The median latency, in microseconds.
     P50,
-    /// 99 of 100 are quicker, in microseconds.
+    /// The 99th percentile of the latency, in microseconds.
     P99,
 }
 
-/// Everything measured.
+/// All samples.
 #[derive(Default)]
 pub struct Report {
     samples: BTreeMap<Sample, Vec<f64>>,
 }
 
 impl Report {
-    /// Adds a round's figure.
-    pub fn add(&mut self, sample: Sample, value: f64) {
+    /// Adds one figure of a round.
+    pub fn add_sample(&mut self, sample: Sample, value: f64) {
         self.samples.entry(sample).or_default().push(value);
     }
 
-    /// Adds a round's runs over HTTP.
-    pub fn http(
+    /// Adds the figures of a round over HTTP.
+    pub fn add_http(
         &mut self,
         connections: u64,
         echo: &Measured,
@@ -113,28 +113,24 @@ impl Report {
             (Load::Denied, denied),
         ] {
             let sample = |figure| Sample::Http(connections, load, figure);
-            self.add(sample(Figure::Rate), measured.rate);
-            self.add(sample(Figure::Ratio), measured.rate / echo.rate);
-            self.latency(&measured.latency, sample);
+            self.add_sample(sample(Figure::Rate), measured.rate);
+            self.add_sample(sample(Figure::Ratio), measured.rate / echo.rate);
+            self.add_latency(&measured.latency, sample);
         }
     }
 
-    /// Adds a round's figures of the sandbox.
-    pub fn sandbox(&mut self, sandbox: &Sandbox) {
-        self.latency(&sandbox.warm, Sample::Warm);
-        self.latency(&sandbox.fresh, Sample::Fresh);
-        self.latency(&sandbox.invocation, Sample::Invoke);
+    /// Adds the figures of the sandbox in a round.
+    pub fn add_sandbox(&mut self, sandbox: &Sandbox) {
+        self.add_latency(&sandbox.warm, Sample::Warm);
+        self.add_latency(&sandbox.fresh, Sample::Fresh);
+        self.add_latency(&sandbox.invocation, Sample::Invoke);
     }
 
-    /// Adds a round's latencies.
-    pub fn latency(&mut self, latency: &Histogram<u64>, sample: impl Fn(Figure) -> Sample) {
-        #[allow(
-            clippy::cast_precision_loss,
-            reason = "a minute of nanoseconds is far below 2^53"
-        )]
+    /// Adds the latencies of a round.
+    pub fn add_latency(&mut self, latency: &Histogram<u64>, sample: impl Fn(Figure) -> Sample) {
         let micros = |quantile| latency.value_at_quantile(quantile) as f64 / 1e3;
-        self.add(sample(Figure::P50), micros(0.5));
-        self.add(sample(Figure::P99), micros(0.99));
+        self.add_sample(sample(Figure::P50), micros(0.5));
+        self.add_sample(sample(Figure::P99), micros(0.99));
     }
 
     fn median(&self, sample: Sample) -> Option<f64> {
@@ -156,8 +152,9 @@ const fn of(kind: Kind) -> &'static str {
     }
 }
 
-/// What a row shows, and its goal.
-fn row(sample: Sample) -> Option<(String, &'static str, &'static str)> {
+/// Returns the label of a row, its unit and its goal; `None` for a sample that has no row.
+#[expect(clippy::too_many_lines, reason = "a table of all samples")]
+fn describe_row(sample: Sample) -> Option<(String, &'static str, &'static str)> {
     let http = |load| match load {
         Load::Echo => "bare hyper echo",
         Load::Approved => "durable decisions, approved",
@@ -289,7 +286,8 @@ impl fmt::Display for Report {
         )?;
         writeln!(f, "|---|---:|---:|---:|")?;
         for (&sample, values) in &self.samples {
-            let (Some((what, unit, goal)), Some(median)) = (row(sample), self.median(sample))
+            let (Some((what, unit, goal)), Some(median)) =
+                (describe_row(sample), self.median(sample))
             else {
                 continue;
             };

@@ -1,4 +1,4 @@
-//! What the sandbox costs, in this process: evaluations of the Graveyard and invocations of an agent, without HTTP and without a disk.
+//! Measures what the sandbox costs, in this process: evaluations of the Graveyard and invocations of an agent, without HTTP and disk.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,15 +21,15 @@ use ark_runtime::{
 };
 use hdrhistogram::Histogram;
 
-use crate::load::histogram;
+use crate::load::new_histogram;
 
 /// Latencies in nanoseconds.
 pub struct Sandbox {
-    /// An evaluation in the instance that the HRM keeps warm.
+    /// Evaluations in the instance that the HRM keeps warm.
     pub warm: Histogram<u64>,
-    /// An evaluation in a fresh instance.
+    /// Evaluations in fresh instances.
     pub fresh: Histogram<u64>,
-    /// An invocation: a fresh instance, one action.
+    /// Invocations, each in a fresh instance with one action.
     pub invocation: Histogram<u64>,
 }
 
@@ -37,7 +37,7 @@ pub struct Sandbox {
 ///
 /// # Errors
 /// The Graveyard or the agent cannot be loaded, or one of them does not answer as it should.
-pub fn run(cache: &Path, agent: &Path, body: &str, time: Duration) -> Result<Sandbox> {
+pub fn measure_sandbox(cache: &Path, agent: &Path, body: &str, time: Duration) -> Result<Sandbox> {
     let engine = Engine::new(&EngineConfig {
         cache_dir: Some(cache.to_owned()),
         ..EngineConfig::default()
@@ -61,11 +61,11 @@ pub fn run(cache: &Path, agent: &Path, body: &str, time: Duration) -> Result<San
         outcome == Outcome::Approved,
         "the Graveyard does not approve: {verdicts:?}"
     );
-    let warm = repeat(time, || {
+    let warm = time_repeatedly(time, || {
         std::hint::black_box(judge.collect_verdicts(&action, &facts));
         Ok(())
     })?;
-    let fresh = repeat(time, || {
+    let fresh = time_repeatedly(time, || {
         std::hint::black_box(chain.new_judge().collect_verdicts(&action, &facts));
         Ok(())
     })?;
@@ -81,7 +81,7 @@ pub fn run(cache: &Path, agent: &Path, body: &str, time: Duration) -> Result<San
         expires_at: None,
     };
     let services: Arc<dyn Services> = Arc::new(Alone);
-    let invocation = repeat(time, || {
+    let invocation = time_repeatedly(time, || {
         let deadline = Instant::now() + Duration::from_secs(1);
         let report = agent.invoke(&signal, Arc::clone(&services), deadline);
         let effects = report.result.context("the agent failed")?;
@@ -99,8 +99,8 @@ pub fn run(cache: &Path, agent: &Path, body: &str, time: Duration) -> Result<San
     })
 }
 
-fn repeat(time: Duration, mut once: impl FnMut() -> Result<()>) -> Result<Histogram<u64>> {
-    let mut latency = histogram()?;
+fn time_repeatedly(time: Duration, mut once: impl FnMut() -> Result<()>) -> Result<Histogram<u64>> {
+    let mut latency = new_histogram()?;
     for _ in 0..1000 {
         once()?;
     }
@@ -118,7 +118,7 @@ fn repeat(time: Duration, mut once: impl FnMut() -> Result<()>) -> Result<Histog
 /// Services for an agent that uses none.
 struct Alone;
 
-fn none<T>() -> Result<T, ServiceError> {
+fn unused<T>() -> Result<T, ServiceError> {
     Err(ServiceError(
         "the benchmark's agent uses no services".to_owned(),
     ))
@@ -126,22 +126,22 @@ fn none<T>() -> Result<T, ServiceError> {
 
 impl Services for Alone {
     fn state_get(&self, _: &str) -> Result<(u64, Option<StateEntry>), ServiceError> {
-        none()
+        unused()
     }
 
     fn state_list(&self, _: &str, _: u32) -> Result<Vec<String>, ServiceError> {
-        none()
+        unused()
     }
 
     fn memory_recent(&self, _: Option<&str>, _: u32) -> Result<Vec<Memory>, ServiceError> {
-        none()
+        unused()
     }
 
     fn truth_get(&self, _: &str) -> Result<Option<Truth>, ServiceError> {
-        none()
+        unused()
     }
 
     fn check_action(&self, _: Action) -> Result<Preview, ServiceError> {
-        none()
+        unused()
     }
 }

@@ -1,5 +1,4 @@
-//! A long time compressed: full load while agents fail at random, are stopped and restored. Memory, file descriptors and threads must not
-//! grow.
+//! A full load for a long time while agents fail at random, are stopped and restored. Memory, file descriptors and threads must not grow.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -11,13 +10,13 @@ use anyhow::{Context, Result, ensure};
 use ark_tests::copy_numbered;
 use serde_json::{Value, json};
 
-use crate::process::{Server, get, post};
+use crate::process::{Server, get_text, post_json};
 
-/// How many agents there are; each behaves as its signals say.
+/// The number of agents. Each behaves as its signals say.
 const AGENTS: u32 = 12;
 /// Connections that send signals, one after the other.
 const SENDERS: u64 = 8;
-/// What a signal asks for: mostly to behave.
+/// The behaviours that signals ask for: mostly good ones.
 const HOWS: [&str; 16] = [
     "behave",
     "behave",
@@ -36,21 +35,21 @@ const HOWS: [&str; 16] = [
     "write-flood",
     "no such misdeed",
 ];
-/// How often memory and descriptors are looked at.
+/// The interval at which memory and descriptors are read.
 const SAMPLE: Duration = Duration::from_secs(5);
 
-/// What was seen at one moment.
+/// The readings of one moment.
 struct Seen {
     second: f64,
     resident: f64,
     descriptors: usize,
 }
 
-/// Loads a host for `time`; the table, as text.
+/// Loads a host for `time`. Returns the table as text.
 ///
 /// # Errors
-/// The host fails, or something has grown.
-pub fn run(ark: &Path, hostile: &Path, dir: &Path, time: Duration) -> Result<String> {
+/// The host fails; or memory, descriptors or threads have grown.
+pub fn run_soak(ark: &Path, hostile: &Path, dir: &Path, time: Duration) -> Result<String> {
     let agents = dir.join("soak-agents");
     let topics: Vec<(String, String)> = (0..AGENTS)
         .map(|number| {
@@ -61,7 +60,7 @@ pub fn run(ark: &Path, hostile: &Path, dir: &Path, time: Duration) -> Result<Str
         .collect();
     let config = dir.join("soak.toml");
     std::fs::write(&config, "[capacity]\nagent_queue = 200\n")?;
-    let server = Server::ark_with(ark, &dir.join("soak"), Some(&agents), Some(&config))?;
+    let server = Server::start_ark_with(ark, &dir.join("soak"), Some(&agents), Some(&config))?;
     let started = Instant::now();
     let over = AtomicBool::new(false);
     let (accepted, turned_away, restored) =
@@ -73,16 +72,16 @@ pub fn run(ark: &Path, hostile: &Path, dir: &Path, time: Duration) -> Result<Str
                 let (topics, over) = (&topics, &over);
                 let counts = (&accepted, &turned_away);
                 let address = server.address;
-                scope.spawn(move || send(address, topics, number, over, counts))
+                scope.spawn(move || send_signals(address, topics, number, over, counts))
             })
             .collect();
-        let keeper = scope.spawn(|| restore(server.address, &over, &restored));
+        let keeper = scope.spawn(|| restore_stopped(server.address, &over, &restored));
         while started.elapsed() < time {
             std::thread::sleep(SAMPLE.min(time / 20));
             seen.push(Seen {
                 second: started.elapsed().as_secs_f64(),
-                resident: server.resident()?,
-                descriptors: server.descriptors()?,
+                resident: server.resident_mib()?,
+                descriptors: server.descriptor_count()?,
             });
         }
         over.store(true, Ordering::Relaxed);
@@ -95,7 +94,7 @@ pub fn run(ark: &Path, hostile: &Path, dir: &Path, time: Duration) -> Result<Str
             .join()
             .map_err(|_| anyhow::anyhow!("the keeper panicked"))?
     })?;
-    let agents = json_of(&get(server.address, "/v1/agents")?)?;
+    let agents = json_of(&get_text(server.address, "/v1/agents")?)?;
     let sum = |field: &str| -> u64 {
         let agents = agents["agents"].as_array().map_or(&[][..], Vec::as_slice);
         agents
@@ -105,7 +104,7 @@ pub fn run(ark: &Path, hostile: &Path, dir: &Path, time: Duration) -> Result<Str
     };
     let (handled, failed) = (sum("handled"), sum("failed"));
     server.stop()?;
-    table(
+    compare_readings(
         &seen,
         &format!(
             "{} signals accepted, {} turned away; {handled} invocations committed, {failed} failed, {} quarantines lifted",
@@ -116,14 +115,12 @@ pub fn run(ark: &Path, hostile: &Path, dir: &Path, time: Duration) -> Result<Str
     )
 }
 
-/// The first and the last of ten parts, and what lies between them.
-fn table(seen: &[Seen], counts: &str) -> Result<String> {
+/// Prints the means of the first, the second and the last tenth of the readings, and fails when the last has grown over the second.
+fn compare_readings(seen: &[Seen], counts: &str) -> Result<String> {
     let part = (seen.len() / 10).max(1);
     ensure!(seen.len() >= 2 * part, "too short to compare anything");
     let mean = |part: &[Seen]| {
-        #[allow(clippy::cast_precision_loss, reason = "few")]
         let count = part.len() as f64;
-        #[allow(clippy::cast_precision_loss, reason = "few")]
         let descriptors = part.iter().map(|seen| seen.descriptors as f64).sum::<f64>();
         (
             part.iter().map(|seen| seen.resident).sum::<f64>() / count,
@@ -156,7 +153,7 @@ fn table(seen: &[Seen], counts: &str) -> Result<String> {
     Ok("memory and file descriptors are flat\n".to_owned())
 }
 
-fn send(
+fn send_signals(
     address: SocketAddr,
     topics: &[(String, String)],
     number: u64,
@@ -177,7 +174,7 @@ fn send(
     while !over.load(Ordering::Relaxed) {
         let (topic, _) = &topics[random(topics.len())];
         let body = json!({"topic": topic, "payload": HOWS[random(HOWS.len())]});
-        let answer = runtime.block_on(post(address, "/v1/signals", &body))?;
+        let answer = runtime.block_on(post_json(address, "/v1/signals", &body))?;
         if answer["signal_id"].is_string() {
             accepted.fetch_add(1, Ordering::Relaxed);
         } else {
@@ -189,21 +186,24 @@ fn send(
     Ok(())
 }
 
-/// Restores whoever was stopped: the load goes on.
-fn restore(address: SocketAddr, over: &AtomicBool, restored: &AtomicU64) -> Result<()> {
+/// Restores agents that were stopped, so that the load goes on.
+fn restore_stopped(address: SocketAddr, over: &AtomicBool, restored: &AtomicU64) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     while !over.load(Ordering::Relaxed) {
-        let status = json_of(&get(address, "/v1/watchdog")?)?;
+        let status = json_of(&get_text(address, "/v1/watchdog")?)?;
         for quarantine in status["quarantines"]
             .as_array()
             .map_or(&[][..], Vec::as_slice)
         {
             let agent = quarantine["agent"].as_str().context("an agent")?;
             let path = format!("/v1/agents/{agent}/restore");
-            let receipt =
-                runtime.block_on(post(address, &path, &json!({"reason": "the soak goes on"})))?;
+            let receipt = runtime.block_on(post_json(
+                address,
+                &path,
+                &json!({"reason": "the soak goes on"}),
+            ))?;
             ensure!(receipt["changed"] == json!(true), "{receipt}");
             restored.fetch_add(1, Ordering::Relaxed);
         }

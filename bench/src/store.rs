@@ -1,4 +1,4 @@
-//! The store beside bare `SQLite`: the same table, page size, WAL and `synchronous=FULL`, one connection for everybody who writes.
+//! Measures the store beside bare `SQLite`: the same table, page size, WAL and `synchronous=FULL`, and one connection for all writers.
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -14,16 +14,16 @@ use rusqlite::{Connection, params};
 
 use crate::report::{Kind, Question, Report, Sample};
 
-/// Keys that are read and written.
+/// The number of keys that are read and written.
 const KEYS: u64 = 1000;
-/// Writers beside which reads are measured.
+/// The number of writers beside which reads are measured.
 const WRITERS: u64 = 16;
-/// How often each question is asked of a history.
+/// How often each query of a history is made.
 const QUESTIONS: u64 = 1000;
-/// What every write writes.
+/// The value of every write.
 const VALUE: &str = r#"{"signal":0.731,"trend":"up","window":[1,2,3,4,5]}"#;
 
-/// Somebody who writes and reads: the store, or bare `SQLite`.
+/// A store under test.
 trait Subject: Sync {
     fn write(&self, key: u64, revision: u64) -> Result<()>;
     fn read(&self, key: u64) -> Result<()>;
@@ -38,12 +38,12 @@ impl Ark {
     fn open(dir: &Path) -> Result<Self> {
         Ok(Self {
             store: Store::open(&StoreConfig::in_dir(dir))?,
-            agent: agent()?,
+            agent: agent_name()?,
         })
     }
 }
 
-fn agent() -> Result<Name> {
+fn agent_name() -> Result<Name> {
     "bench".parse().map_err(|error| anyhow!("{error}"))
 }
 
@@ -125,8 +125,8 @@ impl Subject for Bare {
     }
 }
 
-/// Writes for a time by so many writers, each on its own keys; how many a second. `beside` runs meanwhile and is told when it is over.
-fn drive(
+/// Lets a number of writers write for `time`, each on its own keys. Returns writes a second. `beside` runs meanwhile; its flag is set at the end.
+fn drive_writers(
     subject: &dyn Subject,
     writers: u64,
     time: Duration,
@@ -163,24 +163,23 @@ fn drive(
         besides
     })?;
     let written = written.load(Ordering::Relaxed);
-    #[allow(clippy::cast_precision_loss, reason = "far below 2^53")]
     Ok(written as f64 / started.elapsed().as_secs_f64())
 }
 
-/// Durable writes a second, the store and bare `SQLite` in turns.
-pub fn writes(dir: &Path, writers: u64, time: Duration, report: &mut Report) -> Result<()> {
-    let bare = drive(&Bare::open(&dir.join("bare"))?, writers, time, |_| Ok(()))?;
+/// Measures durable writes a second of the store and of bare `SQLite`, in turns.
+pub fn measure_writes(dir: &Path, writers: u64, time: Duration, report: &mut Report) -> Result<()> {
+    let bare = drive_writers(&Bare::open(&dir.join("bare"))?, writers, time, |_| Ok(()))?;
     let ark = Ark::open(&dir.join("ark"))?;
-    let store = drive(&ark, writers, time, |_| Ok(()))?;
+    let store = drive_writers(&ark, writers, time, |_| Ok(()))?;
     ark.store.close();
     eprintln!("{writers} writers: state {store:.0}/s, bare SQLite {bare:.0}/s");
-    report.add(Sample::Writes(writers, Kind::Bare), bare);
-    report.add(Sample::Writes(writers, Kind::Store), store);
+    report.add_sample(Sample::Writes(writers, Kind::Bare), bare);
+    report.add_sample(Sample::Writes(writers, Kind::Store), store);
     Ok(())
 }
 
-/// How long a read takes while others write.
-pub fn reads(dir: &Path, time: Duration, report: &mut Report) -> Result<()> {
+/// Measures how long a read takes while others write.
+pub fn measure_reads(dir: &Path, time: Duration, report: &mut Report) -> Result<()> {
     let bare = Bare::open(&dir.join("bare"))?;
     let ark = Ark::open(&dir.join("ark"))?;
     for (kind, subject) in [(Kind::Bare, &bare as &dyn Subject), (Kind::Store, &ark)] {
@@ -190,27 +189,27 @@ pub fn reads(dir: &Path, time: Duration, report: &mut Report) -> Result<()> {
         }
         let mut latency = Histogram::<u64>::new(3)?;
         let until = Instant::now() + time;
-        drive(subject, WRITERS, time, |_| {
+        drive_writers(subject, WRITERS, time, |_| {
             for number in 0u64.. {
                 let started = Instant::now();
                 if started >= until {
                     break;
                 }
                 subject.read(KEYS + number.wrapping_mul(7919) % KEYS)?;
-                latency.record(nanos(started))?;
+                latency.record(elapsed_nanos(started))?;
             }
             Ok(())
         })?;
-        report.latency(&latency, |figure| Sample::Read(kind, figure));
+        report.add_latency(&latency, |figure| Sample::Read(kind, figure));
     }
     ark.store.close();
     Ok(())
 }
 
-/// Questions to a key whose history grows to `largest` revisions.
-pub fn history(dir: &Path, largest: u64, report: &mut Report) -> Result<()> {
+/// Measures queries of a key whose history grows to `largest` revisions.
+pub fn measure_history(dir: &Path, largest: u64, report: &mut Report) -> Result<()> {
     let store = Store::open(&StoreConfig::in_dir(dir))?;
-    let agent = agent()?;
+    let agent = agent_name()?;
     let mut revisions = 0;
     for rows in [10_000, 100_000, 1_000_000]
         .into_iter()
@@ -261,9 +260,9 @@ pub fn history(dir: &Path, largest: u64, report: &mut Report) -> Result<()> {
                         revisions += 1;
                     }
                 }
-                latency.record(nanos(started))?;
+                latency.record(elapsed_nanos(started))?;
             }
-            report.latency(&latency, |figure| Sample::History(rows, question, figure));
+            report.add_latency(&latency, |figure| Sample::History(rows, question, figure));
         }
         eprintln!("{rows} revisions of one key asked");
     }
@@ -271,6 +270,6 @@ pub fn history(dir: &Path, largest: u64, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-fn nanos(since: Instant) -> u64 {
+fn elapsed_nanos(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }

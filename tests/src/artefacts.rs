@@ -7,7 +7,7 @@ use crate::encoding::sha256;
 
 /// Returns the path of a file of this checkout.
 #[must_use]
-pub fn checkout(path: &str) -> PathBuf {
+pub fn checkout_path(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
 }
 
@@ -15,8 +15,8 @@ pub fn checkout(path: &str) -> PathBuf {
 ///
 /// # Panics
 /// It is not built.
-fn built(path: &str) -> PathBuf {
-    let path = checkout(path);
+fn require_built(path: &str) -> PathBuf {
+    let path = checkout_path(path);
     assert!(
         path.exists(),
         "{} is not built; run the tests with `cargo xtask test`",
@@ -30,8 +30,8 @@ fn built(path: &str) -> PathBuf {
 /// # Panics
 /// It is not built.
 #[must_use]
-pub fn ark() -> PathBuf {
-    built("target/debug/ark")
+pub fn ark_program() -> PathBuf {
+    require_built("target/debug/ark")
 }
 
 /// Runs `ark` to its end.
@@ -39,8 +39,11 @@ pub fn ark() -> PathBuf {
 /// # Panics
 /// It cannot be started.
 #[must_use]
-pub fn run(args: &[&str]) -> Output {
-    Command::new(ark()).args(args).output().expect("ark starts")
+pub fn run_ark(args: &[&str]) -> Output {
+    Command::new(ark_program())
+        .args(args)
+        .output()
+        .expect("ark starts")
 }
 
 /// Returns the directory of the example agents.
@@ -48,8 +51,8 @@ pub fn run(args: &[&str]) -> Output {
 /// # Panics
 /// They are not built.
 #[must_use]
-pub fn guests() -> PathBuf {
-    built("target/guests/kyle.wasm").with_file_name("")
+pub fn guests_dir() -> PathBuf {
+    require_built("target/guests/kyle.wasm").with_file_name("")
 }
 
 /// Returns the directory of the hostile agents.
@@ -57,8 +60,8 @@ pub fn guests() -> PathBuf {
 /// # Panics
 /// They are not built.
 #[must_use]
-pub fn hostile_guests() -> PathBuf {
-    built("target/guests-hostile/chaos.wasm").with_file_name("")
+pub fn hostile_guests_dir() -> PathBuf {
+    require_built("target/guests-hostile/chaos.wasm").with_file_name("")
 }
 
 /// Returns the directory of the example policies.
@@ -66,8 +69,8 @@ pub fn hostile_guests() -> PathBuf {
 /// # Panics
 /// They are not built.
 #[must_use]
-pub fn policies() -> PathBuf {
-    built("target/policies/market-hours.wasm").with_file_name("")
+pub fn policies_dir() -> PathBuf {
+    require_built("target/policies/market-hours.wasm").with_file_name("")
 }
 
 /// Copies an agent (component and manifest) into a directory.

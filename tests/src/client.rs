@@ -147,7 +147,7 @@ impl Client {
         for (name, value) in headers {
             head = format!("{head}{name}: {value}\r\n");
         }
-        let result = self.exchange(head.as_bytes(), body);
+        let result = self.exchange_message(head.as_bytes(), body);
         let closes = |(_, headers, _): &Answer| {
             let close = |(name, value): &(String, String)| name == "connection" && value == "close";
             headers.iter().any(close)
@@ -158,7 +158,7 @@ impl Client {
         result
     }
 
-    fn exchange(&mut self, head: &[u8], body: &[u8]) -> std::io::Result<Answer> {
+    fn exchange_message(&mut self, head: &[u8], body: &[u8]) -> std::io::Result<Answer> {
         if self.stream.is_none() {
             let stream = TcpStream::connect(&self.address)?;
             stream.set_nodelay(true)?;
@@ -182,7 +182,7 @@ impl Client {
 /// # Panics
 /// There is no connection.
 #[must_use]
-pub fn raw(host: &Host, bytes: &[u8]) -> Vec<u8> {
+pub fn send_raw(host: &Host, bytes: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(&host.address).expect("a connection");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     let _ = stream.write_all(bytes);

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::artefacts::ark;
+use crate::artefacts::ark_program;
 use crate::client::Client;
 use crate::wait::{wait_for, wait_until};
 
@@ -94,7 +94,7 @@ impl TestDir {
     /// # Panics
     /// It neither ends nor becomes ready.
     pub fn try_start(&self) -> Result<Host, String> {
-        let args = self.arguments();
+        let args = self.host_arguments();
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         Host::try_start(&self.data(), &args)
     }
@@ -105,7 +105,7 @@ impl TestDir {
     /// It ends by itself.
     #[must_use]
     pub fn start_halted(&self) -> Host {
-        let args = self.arguments();
+        let args = self.host_arguments();
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         Host::start_halted(&self.data(), &args)
     }
@@ -121,7 +121,7 @@ impl TestDir {
         wait_for("the killed host's lock is free", || self.try_start().ok())
     }
 
-    fn arguments(&self) -> Vec<String> {
+    fn host_arguments(&self) -> Vec<String> {
         let mut arguments = vec!["--config".to_owned(), self.config().display().to_string()];
         if self.agents().exists() {
             arguments.extend(["--agents".to_owned(), self.agents().display().to_string()]);
@@ -176,7 +176,7 @@ impl Host {
         args: &[&str],
         environment: &[(&str, &str)],
     ) -> Result<Self, String> {
-        Self::try_start_program(&ark(), data_dir, args, environment)
+        Self::try_start_program(&ark_program(), data_dir, args, environment)
     }
 
     /// As [`Host::try_start_with`], with a program that becomes `ark`.
@@ -192,7 +192,7 @@ impl Host {
         args: &[&str],
         environment: &[(&str, &str)],
     ) -> Result<Self, String> {
-        let host = Self::spawn(program, data_dir, args, environment)?;
+        let host = Self::spawn_host(program, data_dir, args, environment)?;
         wait_until("the host is ready", || {
             Client::new(&host).get("/readyz").0 == 200
         });
@@ -205,13 +205,13 @@ impl Host {
     /// It ends by itself.
     #[must_use]
     pub fn start_halted(data_dir: &Path, args: &[&str]) -> Self {
-        match Self::spawn(&ark(), data_dir, args, &[]) {
+        match Self::spawn_host(&ark_program(), data_dir, args, &[]) {
             Ok(host) => host,
             Err(output) => panic!("ark did not start: {output}"),
         }
     }
 
-    fn spawn(
+    fn spawn_host(
         program: &Path,
         data_dir: &Path,
         args: &[&str],
@@ -342,7 +342,7 @@ impl Drop for Host {
 /// It is refused.
 #[must_use]
 pub fn make_token(data_dir: &Path, name: &str, role: &str, more: &[&str]) -> String {
-    let output = Command::new(ark())
+    let output = Command::new(ark_program())
         .args(["token", "create", "--name", name, "--role", role])
         .arg("--data-dir")
         .arg(data_dir)

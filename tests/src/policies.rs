@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::artefacts::{checkout, mark_component, replace_once};
+use crate::artefacts::{checkout_path, mark_component, replace_once};
 use crate::client::Client;
 use crate::encoding::{base64, sha256};
 
@@ -17,7 +17,7 @@ pub fn moody_name(number: u8) -> String {
 /// # Panics
 /// It is not built, or does not hold its name exactly once.
 #[must_use]
-pub fn moody(number: u8, mark: u8) -> Vec<u8> {
+pub fn moody_component(number: u8, mark: u8) -> Vec<u8> {
     let bytes = read_built("target/policies-test/moody.wasm");
     mark_component(
         replace_once(&bytes, &moody_name(0), &moody_name(number)),
@@ -30,12 +30,12 @@ pub fn moody(number: u8, mark: u8) -> Vec<u8> {
 /// # Panics
 /// It is not built.
 #[must_use]
-pub fn policy(name: &str) -> Vec<u8> {
+pub fn read_policy(name: &str) -> Vec<u8> {
     read_built(&format!("target/policies/{name}.wasm"))
 }
 
 fn read_built(path: &str) -> Vec<u8> {
-    let path = checkout(path);
+    let path = checkout_path(path);
     std::fs::read(&path).unwrap_or_else(|error| {
         let path = path.display();
         panic!("{path}: {error}; run the tests with `cargo xtask test`")

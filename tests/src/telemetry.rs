@@ -11,7 +11,7 @@ use prost::Message;
 
 /// Returns the value of a series, which is given as it is written in Prometheus' text format.
 #[must_use]
-pub fn value(metrics: &str, series: &str) -> Option<f64> {
+pub fn series_value(metrics: &str, series: &str) -> Option<f64> {
     let line = metrics.lines().find(|line| {
         line.strip_prefix(series)
             .is_some_and(|rest| rest.starts_with(' '))
@@ -24,7 +24,7 @@ pub fn value(metrics: &str, series: &str) -> Option<f64> {
 /// # Panics
 /// There is no free port.
 #[must_use]
-pub fn receiver() -> (String, Receiver<Vec<Span>>) {
+pub fn start_receiver() -> (String, Receiver<Vec<Span>>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("its address");
     let (sender, spans) = channel();

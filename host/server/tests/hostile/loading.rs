@@ -1,13 +1,14 @@
 //! What is refused before any signal reaches it: within bounds of time, with the reason, and without harm to the engine.
 
 use std::fmt::Write;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ark_host::agents::load_agent;
 use ark_model::ids::Digest;
 use ark_runtime::{Agent, Limits, LoadError, Manifest, Policy};
 
-use super::support::{ENGINE, guests, heartbeat, invoke, signal};
+use super::FOR_THE_MACHINE;
+use super::support::{ENGINE, UNHURRIED, guests, heartbeat, invoke, signal};
 
 /// Loads bytes as the agent that a manifest of the hostile guests describes, with the digest made to fit.
 fn load(name: &str, bytes: &[u8]) -> Result<Agent, LoadError> {
@@ -15,7 +16,12 @@ fn load(name: &str, bytes: &[u8]) -> Result<Agent, LoadError> {
     let mut manifest =
         Manifest::read_file(&manifest).expect("a manifest; run `cargo xtask guests`");
     manifest.sha256 = Digest::hash_bytes(bytes);
-    Agent::load(&ENGINE, bytes, manifest, &Limits::default())
+    manifest.limits.deadline_ms = None;
+    let ceiling = Limits {
+        deadline: UNHURRIED,
+        ..Limits::default()
+    };
+    Agent::load(&ENGINE, bytes, manifest, &ceiling)
 }
 
 fn component(name: &str) -> Vec<u8> {
@@ -39,16 +45,16 @@ fn a_start_function_that_never_returns_is_ended_and_the_agent_refused() {
     let started = Instant::now();
     let refused = load("endless-start", &component("endless-start")).expect_err("a refusal");
     assert!(
-        matches!(&refused, LoadError::Failed(why) if why.contains("fuel") || why.contains("within")),
+        matches!(&refused, LoadError::Failed(why) if why.contains("fuel")),
         "{refused:?}"
     );
-    assert!(started.elapsed() < Duration::from_secs(10));
+    assert!(started.elapsed() < FOR_THE_MACHINE);
 }
 
 #[test]
 fn a_heartbeat_that_misbehaves_is_ended_and_no_part_of_the_handling_of_signals() {
     for (name, kinds) in [
-        ("stuck-heart", &["fuel", "deadline"][..]),
+        ("stuck-heart", &["fuel"][..]),
         ("trapping-heart", &["trap"]),
         ("erring-heart", &["reported"]),
     ] {
@@ -100,7 +106,7 @@ fn ten_thousand_exports_of_a_component_or_its_module_are_refused_in_time() {
             matches!(refused, LoadError::WrongWorld { .. }),
             "{what}: {refused:?}"
         );
-        assert!(started.elapsed() < Duration::from_secs(20), "{what}");
+        assert!(started.elapsed() < FOR_THE_MACHINE, "{what}");
     }
 }
 
@@ -139,7 +145,7 @@ fn a_flipped_bit_is_refused_or_harmless() {
             Ok(agent) => {
                 let report = invoke(&agent, &signal("heart.go", "{}"));
                 assert!(
-                    report.duration < agent.limits().deadline + Duration::from_secs(2),
+                    report.duration < agent.limits().deadline + FOR_THE_MACHINE,
                     "byte {at}"
                 );
             }

@@ -6,11 +6,15 @@
 mod loading;
 mod support;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ark_runtime::{Agent, InvocationFailure, InvocationReport};
 
-use support::{CHAOS, KYLE, MISFIT, resident_kib, signal};
+use support::{CHAOS, KYLE, MISFIT, SHORT, SLEEPER, resident_kib, signal};
+
+/// How much later than its deadline an invocation may end on a busy machine. The guests that do not end by themselves would go on for an
+/// hour.
+pub const FOR_THE_MACHINE: Duration = Duration::from_mins(2);
 
 fn invoke(how: &str) -> InvocationReport {
     support::invoke(&CHAOS, &signal("chaos.go", &format!("\"{how}\"")))
@@ -30,9 +34,8 @@ fn assert_ends(how: &str, agent: &Agent, report: &InvocationReport, kinds: &[&st
         .unwrap_or_else(|| panic!("{how} ended well"));
     assert!(kinds.contains(&failure.kind()), "{how}: {failure:?}");
     let limits = agent.limits();
-    // The rest is for the machine: other tests run beside this one.
     assert!(
-        report.duration < limits.deadline + Duration::from_secs(2),
+        report.duration < limits.deadline + FOR_THE_MACHINE,
         "{how} took {:?}",
         report.duration
     );
@@ -63,16 +66,15 @@ fn assert_kyle_is_well() {
 #[test]
 fn each_misdeed_ends_in_its_own_failure() {
     for (how, kinds) in [
-        ("loop", &["fuel", "deadline"][..]),
+        ("loop", &["fuel"][..]),
         ("memory", &["memory_bytes"]),
         ("panic", &["trap"]),
         ("stack", &["stack"]),
-        ("sleep", &["deadline"]),
         ("exit", &["trap"]),
         ("host-call-flood", &["host_calls"]),
         ("write-flood", &["writes"]),
         ("huge-values", &["host_call_bytes"]),
-        ("print-forever", &["fuel", "deadline"]),
+        ("print-forever", &["fuel"]),
         ("actions", &["actions"]),
         ("many-actions", &["memory_bytes"]),
         ("strings", &["output_bytes"]),
@@ -87,6 +89,14 @@ fn each_misdeed_ends_in_its_own_failure() {
         assert_ends(how, &CHAOS, &invoke(how), kinds);
         assert_kyle_is_well();
     }
+}
+
+#[test]
+fn a_guest_that_sleeps_is_ended_by_its_deadline() {
+    let report = support::invoke(&SLEEPER, &signal("chaos.go", "\"sleep\""));
+    assert_ends("sleep", &SLEEPER, &report, &["deadline"]);
+    assert!(report.duration >= SHORT, "{:?}", report.duration);
+    assert_kyle_is_well();
 }
 
 #[test]
@@ -197,11 +207,9 @@ fn memory_and_pool_return_to_their_level() {
     let before = resident_kib();
     // More than the pool has instances (16) by far: one kept by each failure would leave no room. Were the memory of one in four
     // kept, 8 MiB each, it would be 240 MiB.
-    let started = Instant::now();
-    let mut rounds = 0;
-    while rounds < 30 || started.elapsed() < Duration::from_secs(2) {
+    let rounds = 60;
+    for _ in 0..rounds {
         round();
-        rounds += 1;
     }
     let after = resident_kib();
     // 32 MiB: what 64 warm slots may keep resident (256 KiB each) and as much again for other tests in this process.

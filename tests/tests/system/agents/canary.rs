@@ -1,7 +1,7 @@
 //! A version on trial, on the real binary: its share of the signals, its end, and what of it outlives a restart.
 
 use ark_tests::{
-    Client, Host, TestDir, base64, hostile_guests, mark_component, sha256, wait_until,
+    Client, Host, TestDir, base64, hostile_guests_dir, mark_component, sha256, wait_until,
 };
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ const LIMITS: &str = "[limits]\ndeadline_ms = 30_000\nactions_per_minute = 1_000
 
 /// Uploads `chaos` with one more custom section, so that each mark is a version of its own.
 fn upload(client: &mut Client, mark: u8, rollout: bool) {
-    let bytes = std::fs::read(hostile_guests().join("chaos.wasm")).expect("a component");
+    let bytes = std::fs::read(hostile_guests_dir().join("chaos.wasm")).expect("a component");
     let bytes = mark_component(bytes, mark);
     let body = json!({
         "manifest": {"name": "chaos", "version": "0.1.0", "component": "chaos.wasm", "sha256": sha256(&bytes),

@@ -1,7 +1,8 @@
 //! Guests that try to get past the host, against the real binary: each trick ends as the table in `tests/guests/forger` says.
 
 use ark_tests::{
-    Client, Host, PATIENT, TestDir, copy_agent, guests, hostile_guests, post_signal, wait_for_trace,
+    Client, Host, PATIENT, TestDir, copy_agent, guests_dir, hostile_guests_dir, post_signal,
+    wait_for_trace,
 };
 use serde_json::{Value, json};
 
@@ -10,9 +11,9 @@ fn start(names: &[&str]) -> (TestDir, Host) {
     // A guest that tries one trick after the other must stay in service for the next.
     let dir = TestDir::new(PATIENT);
     for name in names {
-        copy_agent(&hostile_guests(), name, &dir.agents());
+        copy_agent(&hostile_guests_dir(), name, &dir.agents());
     }
-    copy_agent(&guests(), "kenny", &dir.agents());
+    copy_agent(&guests_dir(), "kenny", &dir.agents());
     let host = dir.start();
     (dir, host)
 }

@@ -2,8 +2,8 @@
 //! kyle goes on.
 
 use ark_tests::{
-    Client, Host, PATIENT, TestDir, copy_agent, copy_numbered, guests, hostile_guests, post_signal,
-    wait_for_trace,
+    Client, Host, PATIENT, TestDir, copy_agent, copy_numbered, guests_dir, hostile_guests_dir,
+    post_signal, wait_for_trace,
 };
 use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
@@ -69,12 +69,12 @@ fn count_rows(database: &Connection, sql: &str) -> i64 {
 /// Starts a host with kyle, these hostile agents and the sleeper.
 fn start(dir: &TestDir, names: &[&str]) -> Host {
     let agents = dir.agents();
-    copy_agent(&guests(), "kyle", &agents);
+    copy_agent(&guests_dir(), "kyle", &agents);
     for name in names {
-        copy_agent(&hostile_guests(), name, &agents);
+        copy_agent(&hostile_guests_dir(), name, &agents);
     }
     let topic = format!("{SLEEPER}.go");
-    let sleeper = copy_numbered(&hostile_guests(), "chaos", 1, &topic, &agents);
+    let sleeper = copy_numbered(&hostile_guests_dir(), "chaos", 1, &topic, &agents);
     assert_eq!(sleeper, SLEEPER);
     let manifest = agents.join("chaos-01.toml");
     let text = std::fs::read_to_string(&manifest).expect("a manifest");

@@ -3,15 +3,16 @@
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use ark_tests::artefacts::checkout;
-use ark_tests::{Client, Host, copy_agent, guests, hostile_guests, run, trade};
+use ark_tests::artefacts::checkout_path;
+use ark_tests::{Client, Host, copy_agent, guests_dir, hostile_guests_dir, run_ark, trade};
 use serde_json::json;
 
 /// Copies kyle under another file name, with his component changed and the manifest's digest (when `fix`) made to fit.
 fn spoiled(dir: &Path, name: &str, fix: bool, change: impl FnOnce(Vec<u8>) -> Vec<u8>) {
-    let component = change(std::fs::read(guests().join("kyle.wasm")).expect("kyle"));
+    let component = change(std::fs::read(guests_dir().join("kyle.wasm")).expect("kyle"));
     std::fs::write(dir.join(format!("{name}.wasm")), &component).expect("a component");
-    let manifest = std::fs::read_to_string(guests().join("kyle.toml")).expect("kyle's manifest");
+    let manifest =
+        std::fs::read_to_string(guests_dir().join("kyle.toml")).expect("kyle's manifest");
     let digest = digest_of(&dir.join(format!("{name}.wasm")));
     let lines = manifest.lines().map(|line| match line.split_once(" = ") {
         Some(("component", _)) => format!("component = \"{name}.wasm\""),
@@ -39,10 +40,10 @@ fn digest_of(path: &Path) -> String {
 
 fn edited(dir: &Path, agent: &str, name: &str, change: impl FnOnce(String) -> String) {
     let manifest =
-        std::fs::read_to_string(guests().join(format!("{agent}.toml"))).expect("a manifest");
+        std::fs::read_to_string(guests_dir().join(format!("{agent}.toml"))).expect("a manifest");
     let component = format!("{agent}.wasm");
     if !dir.join(&component).exists() {
-        std::fs::copy(guests().join(&component), dir.join(&component)).expect("a component");
+        std::fs::copy(guests_dir().join(&component), dir.join(&component)).expect("a component");
     }
     std::fs::write(dir.join(format!("{name}.toml")), change(manifest)).expect("a manifest");
 }
@@ -51,9 +52,9 @@ fn edited(dir: &Path, agent: &str, name: &str, change: impl FnOnce(String) -> St
 fn each_bad_component_is_refused_with_its_reason_and_the_good_one_serves() {
     let temp = tempfile::tempdir().expect("a directory");
     let dir = temp.path().join("agents");
-    copy_agent(&guests(), "kyle", &dir);
-    copy_agent(&hostile_guests(), "files", &dir);
-    let graveyard = std::fs::read(checkout("policies/graveyard.wasm")).expect("the Graveyard");
+    copy_agent(&guests_dir(), "kyle", &dir);
+    copy_agent(&hostile_guests_dir(), "files", &dir);
+    let graveyard = std::fs::read(checkout_path("policies/graveyard.wasm")).expect("the Graveyard");
     spoiled(&dir, "text", true, |_| b"this is no component".to_vec());
     spoiled(&dir, "core", true, |_| b"\0asm\x01\0\0\0".to_vec());
     spoiled(&dir, "truncated", true, |bytes| {
@@ -140,7 +141,7 @@ fn each_bad_component_is_refused_with_its_reason_and_the_good_one_serves() {
 #[test]
 fn a_graveyard_that_is_not_the_pinned_one_keeps_the_host_from_starting() {
     let temp = tempfile::tempdir().expect("a directory");
-    let original = checkout("policies/graveyard.wasm");
+    let original = checkout_path("policies/graveyard.wasm");
     let module = |name: &str, mode: u32, change: fn(&mut Vec<u8>)| {
         let path = temp.path().join(name);
         let mut bytes = std::fs::read(&original).expect("the Graveyard");
@@ -167,7 +168,7 @@ fn a_graveyard_that_is_not_the_pinned_one_keeps_the_host_from_starting() {
             refused.contains(reason) && refused.contains(path),
             "{refused}"
         );
-        let verified = run(&["graveyard", "verify", path]);
+        let verified = run_ark(&["graveyard", "verify", path]);
         assert!(
             !verified.status.success()
                 && String::from_utf8_lossy(&verified.stderr).contains(reason)
@@ -185,16 +186,16 @@ fn a_graveyard_that_is_not_the_pinned_one_keeps_the_host_from_starting() {
 
 #[test]
 fn inspect_says_what_a_component_is_and_why_it_would_be_refused() {
-    let kyle = guests().join("kyle.wasm");
-    let output = run(&["inspect", "--json", kyle.to_str().expect("UTF-8")]);
+    let kyle = guests_dir().join("kyle.wasm");
+    let output = run_ark(&["inspect", "--json", kyle.to_str().expect("UTF-8")]);
     let seen: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(
         (&seen["world"], &seen["refused_as_agent"]),
         (&json!("ark:agent/agent"), &json!([]))
     );
     assert_eq!(seen["sha256"], json!(digest_of(&kyle)));
-    let files = hostile_guests().join("files.wasm");
-    let output = run(&["inspect", files.to_str().expect("UTF-8")]);
+    let files = hostile_guests_dir().join("files.wasm");
+    let output = run_ark(&["inspect", files.to_str().expect("UTF-8")]);
     assert!(String::from_utf8_lossy(&output.stdout).contains("wasi:filesystem"));
-    assert!(!run(&["inspect", "/etc/hostname"]).status.success());
+    assert!(!run_ark(&["inspect", "/etc/hostname"]).status.success());
 }

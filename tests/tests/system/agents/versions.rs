@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use ark_tests::{
-    Client, Host, TestDir, base64, hostile_guests, make_token, mark_component, sha256, take_turn,
-    wait_until,
+    Client, Host, TestDir, base64, hostile_guests_dir, make_token, mark_component, sha256,
+    take_turn, wait_until,
 };
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ const CONFIG: &str = "[limits]\ndeadline_ms = 30_000\nactions_per_minute = 1_000
 
 /// Returns a component that does the same as `chaos` and is another.
 fn component(mark: u8) -> Vec<u8> {
-    let bytes = std::fs::read(hostile_guests().join("chaos.wasm")).expect("a component");
+    let bytes = std::fs::read(hostile_guests_dir().join("chaos.wasm")).expect("a component");
     mark_component(bytes, mark)
 }
 
@@ -160,6 +160,7 @@ fn a_thousand_hot_swaps_under_load_lose_nothing_and_fail_nothing() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of uploads")]
 fn a_bad_upload_is_refused_and_the_old_version_serves_on() {
     let place =
         TestDir::new("[limits]\ndeadline_ms = 30_000\n[watchdog]\nmissed_heartbeats = 100000\n");
@@ -167,8 +168,8 @@ fn a_bad_upload_is_refused_and_the_old_version_serves_on() {
     let mut client = Client::new(&host);
     let first = upload(&mut client, 1);
     let good = component(2);
-    let files = std::fs::read(hostile_guests().join("files.wasm")).expect("a component");
-    let heart = std::fs::read(hostile_guests().join("erring-heart.wasm")).expect("a component");
+    let files = std::fs::read(hostile_guests_dir().join("files.wasm")).expect("a component");
+    let heart = std::fs::read(hostile_guests_dir().join("erring-heart.wasm")).expect("a component");
     let truncated = &good[..good.len() / 2];
     let with = |field: &str, value: Value| {
         let mut manifest = manifest(&good);

@@ -1,6 +1,6 @@
 //! What cannot be judged is refused with the field's name; nothing of it is recorded, and the host serves on.
 
-use ark_tests::{Client, Host, JSON, raw, trade};
+use ark_tests::{Client, Host, JSON, send_raw, trade};
 use serde_json::{Value, json};
 
 fn with(parameters: &str) -> Vec<u8> {
@@ -162,7 +162,7 @@ fn a_request_that_cannot_be_judged_names_its_field_and_leaves_nothing_behind() {
         b"POST /v1/actions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
         b"POST /v1/actions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{",
     ] {
-        let answer = raw(&host, garbage);
+        let answer = send_raw(&host, garbage);
         assert!(!answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
     }
     let (_, decisions) = client.get("/v1/decisions");

@@ -1,13 +1,13 @@
 //! What saves a caller from doing or fetching something twice: pages, `ETags`, and keys of rollouts.
 
-use ark_tests::{Client, Host, JSON, copy_agent, guests, header, make_token, sha256};
+use ark_tests::{Client, Host, JSON, copy_agent, guests_dir, header, make_token, sha256};
 use serde_json::{Value, json};
 
 #[test]
 fn what_the_caller_has_is_not_sent_again() {
     let dir = tempfile::tempdir().expect("a directory");
     let agents = dir.path().join("agents");
-    copy_agent(&guests(), "aletheia", &agents);
+    copy_agent(&guests_dir(), "aletheia", &agents);
     let args = ["--agents", &agents.display().to_string()];
     let host = Host::start(&dir.path().join("data"), &args);
     let mut client = Client::new(&host);
@@ -104,7 +104,7 @@ fn lists_by_name_come_in_pages() {
     }
     let agents = dir.path().join("agents");
     for agent in ["kyle", "joey", "kenny"] {
-        copy_agent(&guests(), agent, &agents);
+        copy_agent(&guests_dir(), agent, &agents);
     }
     let args = ["--agents", &agents.display().to_string()];
     let host = Host::start(&data, &args);
@@ -132,7 +132,7 @@ fn a_rollback_under_a_key_is_carried_out_once() {
     let dir = tempfile::tempdir().expect("a directory");
     let host = Host::start(&dir.path().join("data"), &[]);
     let mut client = Client::new(&host);
-    let component = std::fs::read(guests().join("kyle.wasm")).expect("a component");
+    let component = std::fs::read(guests_dir().join("kyle.wasm")).expect("a component");
     for description in ["one", "two"] {
         let manifest = json!({
             "name": "kyle", "version": "0.1.0", "component": "kyle.wasm", "sha256": sha256(&component), "description": description,

@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
-use ark_tests::{Client, Host, PATIENCE, make_token, raw, take_turn, trade, wait_until};
+use ark_tests::{Client, Host, PATIENCE, make_token, send_raw, take_turn, trade, wait_until};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 
@@ -88,14 +88,14 @@ fn half_closed_sockets_get_their_answer_and_aborted_ones_leave_nothing() {
         "POST /v1/actions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
-    let answer = raw(&host, request.as_bytes());
+    let answer = send_raw(&host, request.as_bytes());
     assert!(
         answer.starts_with(b"HTTP/1.1 200"),
         "{}",
         String::from_utf8_lossy(&answer)
     );
     for cut in (1..request.len()).step_by(23) {
-        let answer = raw(&host, &request.as_bytes()[..cut]);
+        let answer = send_raw(&host, &request.as_bytes()[..cut]);
         assert!(
             !answer.starts_with(b"HTTP/1.1 2"),
             "cut at {cut}: {}",
@@ -126,6 +126,7 @@ fn statuses(answer: &[u8]) -> Vec<String> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of messages")]
 fn messages_that_two_readers_could_cut_differently_end_their_connection() {
     let dir = tempfile::tempdir().expect("a directory");
     let data = dir.path().join("data");
@@ -269,7 +270,7 @@ fn messages_that_two_readers_could_cut_differently_end_their_connection() {
         ),
     ];
     for (name, bytes) in &cases {
-        let answer = raw(&host, bytes.as_bytes());
+        let answer = send_raw(&host, bytes.as_bytes());
         let statuses = statuses(&answer);
         assert!(
             statuses.len() <= 1,
@@ -281,11 +282,11 @@ fn messages_that_two_readers_could_cut_differently_end_their_connection() {
         assert!(refused, "{name}: {}", String::from_utf8_lossy(&answer));
     }
     // Lines that end in a bare line feed mean the same to every reader, and are one request.
-    let answer = raw(&host, b"GET /healthz HTTP/1.1\nHost: localhost\n\n");
+    let answer = send_raw(&host, b"GET /healthz HTTP/1.1\nHost: localhost\n\n");
     assert!(statuses(&answer).len() <= 1);
     // Pipelined: what is well-formed is answered in its order, what is not ends the connection.
     let good = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    let answer = raw(
+    let answer = send_raw(
         &host,
         format!("{good}{good}{good}\x00\x01garbage\r\n\r\n{hidden}").as_bytes(),
     );

@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use ark_tests::{Client, Host, PATIENCE, guests, make_token, take_turn, trade};
+use ark_tests::{Client, Host, PATIENCE, guests_dir, make_token, take_turn, trade};
 use serde_json::{Value, json};
 
 /// Calls that would take from the others what they are tried on: everything is halted, an agent serves no more, a token is taken no more.
@@ -75,7 +75,7 @@ fn every_call_answers_as_the_document_says() {
     // A fast client without a pause.
     std::fs::write(&config, "[capacity]\ntoken_requests_per_second = 100000\n")
         .expect("a configuration");
-    let agents = guests();
+    let agents = guests_dir();
     let agents = agents.display().to_string();
     let host = Host::start(&data, &["--agents", &agents, "--submitter", "api"]);
     let (_, document) = Client::new(&host).get("/openapi.json");
@@ -175,7 +175,7 @@ fn document_page_and_roles_say_the_same() {
             said.insert(format!("{} {path} {role}", method.to_uppercase()));
         }
     }
-    let output = ark_tests::run(&["token", "roles", "--json"]);
+    let output = ark_tests::run_ark(&["token", "roles", "--json"]);
     let rows: Value = serde_json::from_slice(&output.stdout).expect("the table");
     let table: BTreeSet<String> = rows
         .as_array()

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use ark_tests::{Client, Host, make_token, run};
+use ark_tests::{Client, Host, make_token, run_ark};
 use serde_json::{Value, json};
 
 const ROLES: [&str; 5] = ["reader", "submitter", "approver", "operator", "admin"];
@@ -100,7 +100,7 @@ const CALLS: &[(&str, &str, &str, Who)] = &[
 
 #[test]
 fn each_call_is_open_to_its_roles_and_to_no_other() {
-    let output = run(&["token", "roles", "--json"]);
+    let output = run_ark(&["token", "roles", "--json"]);
     let table: Value = serde_json::from_slice(&output.stdout).expect("the table");
     let served: BTreeSet<(&str, &str)> = table
         .as_array()
@@ -198,7 +198,7 @@ fn what_the_table_does_not_know_is_refused_without_a_token_and_told_with_one() {
             for (name, value) in headers {
                 request = format!("{request}{name}: {value}\r\n");
             }
-            let answer = ark_tests::raw(&host, format!("{request}\r\n").as_bytes());
+            let answer = ark_tests::send_raw(&host, format!("{request}\r\n").as_bytes());
             let answer = String::from_utf8_lossy(&answer);
             let status = answer.split(' ').nth(1).unwrap_or("none");
             assert_eq!(

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use ark_tests::{Host, PATIENCE, ark, make_token, raw, wait_until};
+use ark_tests::{Host, PATIENCE, ark_program, make_token, send_raw, wait_until};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
 /// An authority of its own.
@@ -78,7 +78,7 @@ fn place(authority: &Authority) -> Place {
 
 /// `ark token list` over TLS, trusting one authority.
 fn list(host: &Host, place: &Place, authority: &Path) -> Output {
-    Command::new(ark())
+    Command::new(ark_program())
         .args([
             "token",
             "list",
@@ -153,9 +153,9 @@ fn who_speaks_no_tls_is_let_go_and_others_are_served() {
     let ca = authority.write(&dir.join("ca.pem"));
     let host = Host::start_halted(&place.data, &[]);
     wait_until("TLS", || list(&host, &place, &ca).status.success());
-    let plain = raw(&host, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let plain = send_raw(&host, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert!(!plain.starts_with(b"HTTP"), "plain HTTP is not answered");
-    let garbage = raw(&host, &[0x16, 0x03, 0x01, 0xff, 0xff, 0x00]);
+    let garbage = send_raw(&host, &[0x16, 0x03, 0x01, 0xff, 0xff, 0x00]);
     assert!(!garbage.starts_with(b"HTTP"));
     // Handshakes that stop halfway.
     let mut stalled: Vec<TcpStream> = (0..50)

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use ark_tests::{Client, Host, ark, header, make_token, wait_for, wait_until};
+use ark_tests::{Client, Host, ark_program, header, make_token, wait_for, wait_until};
 use serde_json::{Value, json};
 
 fn call(host: &Host, token: &str, method: &str, path: &str, body: &Value) -> (u16, Value) {
@@ -143,7 +143,7 @@ fn nobody_else_is_served_without_tls_and_tokens() {
     ] {
         let file = dir.path().join(format!("{name}.toml"));
         std::fs::write(&file, config).expect("a configuration");
-        let mut command = Command::new(ark());
+        let mut command = Command::new(ark_program());
         command
             .args(["serve", "--telemetry-listen", "off"])
             .arg("--config")
@@ -169,7 +169,7 @@ fn nobody_else_is_served_without_tls_and_tokens() {
     assert_eq!(answer.expect("an answer").0, 401);
 
     // The command line keeps a token to itself where others could read it.
-    let output = Command::new(ark())
+    let output = Command::new(ark_program())
         .args([
             "token",
             "list",

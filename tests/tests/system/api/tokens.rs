@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use ark_tests::{Client, Host, JSON, PATIENCE, ark, make_token, run, trade};
+use ark_tests::{Client, Host, JSON, PATIENCE, ark_program, make_token, run_ark, trade};
 use serde_json::{Value, json};
 
 fn call(host: &Host, token: &str, method: &str, path: &str, body: &Value) -> (u16, Value) {
@@ -15,7 +15,7 @@ fn call(host: &Host, token: &str, method: &str, path: &str, body: &Value) -> (u1
 
 /// `ark …` against a running host: exit code, standard output, standard error.
 fn cli(host: &Host, token: Option<&str>, args: &[&str]) -> (Option<i32>, String, String) {
-    let mut command = Command::new(ark());
+    let mut command = Command::new(ark_program());
     command
         .args(args)
         .env("ARK_URL", format!("http://{}", host.address));
@@ -70,7 +70,7 @@ fn now_ms() -> u64 {
 }
 
 fn audit_rows(data: &Path) -> Vec<Value> {
-    let output = run(&["audit", "export", "--data-dir", &data.display().to_string()]);
+    let output = run_ark(&["audit", "export", "--data-dir", &data.display().to_string()]);
     String::from_utf8_lossy(&output.stdout)
         .lines()
         .map(|line| serde_json::from_str(line).expect("a row"))
@@ -85,6 +85,7 @@ fn audit_rows(data: &Path) -> Vec<Value> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story, step by step")]
 fn the_first_token_closes_the_host_and_a_revocation_is_noticed_at_once() {
     let dir = tempfile::tempdir().expect("a directory");
     let data = dir.path().join("data");
@@ -187,7 +188,7 @@ fn the_first_token_closes_the_host_and_a_revocation_is_noticed_at_once() {
         Some(0)
     );
     assert_eq!(client.get("/v1/decisions").0, 401);
-    let busy = run(&[
+    let busy = run_ark(&[
         "token",
         "create",
         "--role",
@@ -254,7 +255,7 @@ fn the_first_token_closes_the_host_and_a_revocation_is_noticed_at_once() {
             assert!(!within, "{} holds a secret", path.display());
         }
     }
-    let verify = run(&["audit", "verify", "--data-dir", &data.display().to_string()]);
+    let verify = run_ark(&["audit", "verify", "--data-dir", &data.display().to_string()]);
     assert!(verify.status.success());
 }
 
@@ -264,7 +265,7 @@ fn wrong_expired_and_revoked_tokens_get_the_same_answer_in_the_same_time() {
     let data = dir.path().join("data");
     let root = make_token(&data, "root", "admin", &[]);
     let revoked = make_token(&data, "gone", "reader", &[]);
-    let by_hand = Command::new(ark())
+    let by_hand = Command::new(ark_program())
         .args(["token", "revoke", "gone", "--data-dir"])
         .arg(&data)
         .status();

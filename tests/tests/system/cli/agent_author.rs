@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use ark_tests::ark;
-use ark_tests::artefacts::checkout;
+use ark_tests::ark_program;
+use ark_tests::artefacts::checkout_path;
 
 fn agent(dir: &Path, args: &[&str]) -> Output {
-    Command::new(ark())
+    Command::new(ark_program())
         .arg("agent")
         .args(args)
         .current_dir(dir)
@@ -23,7 +23,7 @@ fn text(output: &Output) -> String {
 
 #[test]
 fn a_new_agent_is_tested_built_inspected_and_run() {
-    let sdk = checkout("guest-sdk");
+    let sdk = checkout_path("guest-sdk");
     let sdk = sdk.to_str().expect("UTF-8");
     let dir = tempfile::tempdir().expect("a directory");
     let here = dir.path();

@@ -2,7 +2,7 @@
 
 use std::process::Output;
 
-use ark_tests::{Client, Host, make_token, run, trade};
+use ark_tests::{Client, Host, make_token, run_ark, trade};
 use serde_json::{Value, json};
 
 /// `ark …` against the host, with a token or by name.
@@ -11,7 +11,7 @@ fn order(host: &Host, token: Option<&str>, args: &[&str]) -> Output {
     let mut all = args.to_vec();
     all.extend(["--url", &url]);
     all.extend(token.into_iter().flat_map(|token| ["--token", token]));
-    run(&all)
+    run_ark(&all)
 }
 
 fn printed(output: &Output) -> String {

@@ -4,11 +4,11 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use ark_tests::{Client, Host, ark, trade, wait_until};
+use ark_tests::{Client, Host, ark_program, trade, wait_until};
 use serde_json::{Value, json};
 
 fn config(dir: &Path, args: &[&str], environment: &[(&str, &str)]) -> Output {
-    Command::new(ark())
+    Command::new(ark_program())
         .arg("config")
         .args(args)
         .current_dir(dir)

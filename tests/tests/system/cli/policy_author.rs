@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use ark_tests::artefacts::checkout;
-use ark_tests::{Client, Host, ark, policies, trade};
+use ark_tests::artefacts::checkout_path;
+use ark_tests::{Client, Host, ark_program, policies_dir, trade};
 use serde_json::{Value, json};
 
 fn policy(dir: &Path, args: &[&str]) -> Output {
-    Command::new(ark())
+    Command::new(ark_program())
         .arg("policy")
         .args(args)
         .current_dir(dir)
@@ -68,7 +68,7 @@ fn decided(dir: &Path) -> (Host, PathBuf) {
 
 #[test]
 fn a_new_policy_is_tested_inspected_and_compared() {
-    let sdk = checkout("guest-sdk");
+    let sdk = checkout_path("guest-sdk");
     let sdk = sdk.to_str().expect("UTF-8");
     let dir = tempfile::tempdir().expect("a directory");
     let here = dir.path();
@@ -160,7 +160,7 @@ fn the_example_policies_are_compared_and_bad_input_is_told() {
     let dir = tempfile::tempdir().expect("a directory");
     let here = dir.path();
     let (host, data_dir) = decided(here);
-    let file = |name: &str| policies().join(format!("{name}.wasm"));
+    let file = |name: &str| policies_dir().join(format!("{name}.wasm"));
     let allowlist = file("symbol-allowlist");
     let allowlist = allowlist.to_str().expect("UTF-8");
     let hours = file("market-hours");
@@ -267,7 +267,7 @@ fn the_example_policies_are_compared_and_bad_input_is_told() {
 #[test]
 fn what_is_no_policy_is_inspected_with_the_reason() {
     let dir = tempfile::tempdir().expect("a directory");
-    let agent = ark_tests::guests().join("kyle.wasm");
+    let agent = ark_tests::guests_dir().join("kyle.wasm");
     let agent = policy(dir.path(), &["inspect", agent.to_str().expect("UTF-8")]);
     assert!(
         text(&agent).contains("it does not export evaluate"),
@@ -275,7 +275,7 @@ fn what_is_no_policy_is_inspected_with_the_reason() {
         text(&agent)
     );
     for name in ["market-hours", "symbol-allowlist"] {
-        let component = policies().join(format!("{name}.wasm"));
+        let component = policies_dir().join(format!("{name}.wasm"));
         let output = policy(
             dir.path(),
             &["inspect", "--json", component.to_str().expect("UTF-8")],

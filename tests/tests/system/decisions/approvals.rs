@@ -3,7 +3,7 @@
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-use ark_tests::{Client, Host, TestDir, run, trade, wait_until};
+use ark_tests::{Client, Host, TestDir, run_ark, trade, wait_until};
 use serde_json::{Value, json};
 
 /// Above 8 % a trade is held (rule 11).
@@ -106,7 +106,7 @@ fn what_is_held_is_judged_again_once_somebody_else_approves() {
     assert!(steps.contains(&"approval"), "{steps:?}");
     assert_eq!(host.terminate(), Some(0));
     for command in ["verify", "replay"] {
-        let output = run(&[
+        let output = run_ark(&[
             "audit",
             command,
             "--data-dir",

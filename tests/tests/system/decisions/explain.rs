@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::process::Command;
 
-use ark_tests::{Client, Host, ark, trade};
+use ark_tests::{Client, Host, ark_program, trade};
 use serde_json::{Value, json};
 
 fn explain(args: &[&str]) -> (bool, String) {
-    let output = Command::new(ark())
+    let output = Command::new(ark_program())
         .arg("explain")
         .args(args)
         .env_remove("ARK_DATA_DIR")

@@ -1,6 +1,6 @@
 //! What operators attest over HTTP: lists and account facts reach the rules at once, and every change is kept.
 
-use ark_tests::{Client, Host, run, trade};
+use ark_tests::{Client, Host, run_ark, trade};
 use serde_json::{Value, json};
 
 fn call(client: &mut Client, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
@@ -128,7 +128,7 @@ fn each_list_reaches_its_rule_and_is_taken_off_again() {
     assert_eq!(host.terminate(), Some(0));
     let data = data.display().to_string();
     assert!(
-        run(&["audit", "verify", "--data-dir", &data])
+        run_ark(&["audit", "verify", "--data-dir", &data])
             .status
             .success()
     );

@@ -1,6 +1,6 @@
 //! 10,000 mixed decisions, judged again: the same to the byte.
 
-use ark_tests::{Client, Host, run, take_turn};
+use ark_tests::{Client, Host, run_ark, take_turn};
 use serde_json::{Value, json};
 
 const DECISIONS: usize = 10_000;
@@ -88,7 +88,7 @@ fn ten_thousand_mixed_decisions_come_out_the_same() {
         "not mixed: {outcomes:?}"
     );
     assert_eq!(host.terminate(), Some(0));
-    let output = run(&[
+    let output = run_ark(&[
         "audit",
         "replay",
         "--json",

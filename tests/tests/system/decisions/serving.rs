@@ -1,7 +1,8 @@
 //! What the API promises, on the real binary: answers, idempotency, reservations, traces, restarts.
 
 use ark_tests::{
-    Client, Host, PATIENT, TestDir, copy_agent, guests, hostile_guests, run, trade, wait_for_trace,
+    Client, Host, PATIENT, TestDir, copy_agent, guests_dir, hostile_guests_dir, run_ark, trade,
+    wait_for_trace,
 };
 use serde_json::{Value, json};
 
@@ -23,6 +24,7 @@ fn rule<'a>(answer: &'a Value, name: &str) -> &'a Value {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of actions")]
 fn the_documented_form_is_judged_by_26_rules_and_recorded() {
     let dir = tempfile::tempdir().expect("a directory");
     let host = Host::start(&dir.path().join("data"), &[]);
@@ -284,7 +286,7 @@ fn wait_for_complete_trace(
 #[test]
 fn one_trace_runs_from_the_tick_through_the_agents_and_the_graveyard_to_aletheia() {
     let dir = tempfile::tempdir().expect("a directory");
-    let agents = guests();
+    let agents = guests_dir();
     let host = Host::start(
         &dir.path().join("data"),
         &["--agents", agents.to_str().expect("UTF-8")],
@@ -346,8 +348,8 @@ fn one_trace_runs_from_the_tick_through_the_agents_and_the_graveyard_to_aletheia
 #[test]
 fn a_failed_invocation_commits_nothing_but_its_failure_and_the_others_go_on() {
     let dir = TestDir::new(PATIENT);
-    copy_agent(&hostile_guests(), "chaos", &dir.agents());
-    copy_agent(&guests(), "kyle", &dir.agents());
+    copy_agent(&hostile_guests_dir(), "chaos", &dir.agents());
+    copy_agent(&guests_dir(), "kyle", &dir.agents());
     let host = dir.start();
     let mut client = Client::new(&host);
     let mut go = |how: &str| {
@@ -420,7 +422,7 @@ fn a_second_host_a_file_for_a_directory_and_a_broken_database_are_refused_with_t
     let refused = Host::try_start(&data, &[]).err().expect("a refusal");
     assert!(refused.contains("not a sound database"), "{refused}");
     assert!(
-        !run(&[
+        !run_ark(&[
             "audit",
             "verify",
             "--data-dir",

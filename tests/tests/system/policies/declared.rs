@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use ark_tests::policies::{moody, moody_name, policy, put, send, upload_of};
-use ark_tests::{Client, Host, run, sha256, trade, wait_for};
+use ark_tests::policies::{moody_component, moody_name, put, read_policy, send, upload_of};
+use ark_tests::{Client, Host, run_ark, sha256, trade, wait_for};
 use serde_json::{Value, json};
 
 fn propose(client: &mut Client, symbol: &str) -> Value {
@@ -42,7 +42,7 @@ fn what_files_declare_is_in_force_and_theirs_alone_and_is_exchanged_on_sighup() 
     let policies = dir.path().join("policies");
     std::fs::create_dir(&policies).expect("a directory");
     let data = dir.path().join("data");
-    let configured = moody(1, 1);
+    let configured = moody_component(1, 1);
     let file = write(&dir.path().join("house.wasm"), &configured);
     let config = |settings: &str| {
         let digest = sha256(&configured);
@@ -56,13 +56,13 @@ fn what_files_declare_is_in_force_and_theirs_alone_and_is_exchanged_on_sighup() 
     manifest(
         &policies,
         2,
-        &moody(2, 1),
+        &moody_component(2, 1),
         "order = 5\n[settings]\nmood = \"warn\"\n",
     );
     manifest(
         &policies,
         3,
-        &moody(3, 1),
+        &moody_component(3, 1),
         "mode = \"shadow\"\n[settings]\nmood = \"deny\"\n",
     );
     let host = Host::start(&data, &["--config", &config_file]);
@@ -97,8 +97,8 @@ fn what_files_declare_is_in_force_and_theirs_alone_and_is_exchanged_on_sighup() 
     assert_eq!(propose(&mut client, "XYZ")["outcome"], "denied");
     // The API cannot change what files say.
     for (number, component, owner) in [
-        (1, moody(1, 2), "[[policies]]"),
-        (2, moody(2, 2), "policies_dir"),
+        (1, moody_component(1, 2), "[[policies]]"),
+        (2, moody_component(2, 2), "policies_dir"),
     ] {
         let name = moody_name(number);
         for (method, body) in [
@@ -120,19 +120,24 @@ fn what_files_declare_is_in_force_and_theirs_alone_and_is_exchanged_on_sighup() 
         }
     }
     // An uploaded one stands beside them.
-    put(&mut client, &moody_name(4), &moody(4, 1), &json!({}));
+    put(
+        &mut client,
+        &moody_name(4),
+        &moody_component(4, 1),
+        &json!({}),
+    );
     // Read again: other settings, another component, one with bad settings, one taken away, and one that is new.
     config("{ mood = \"deny\", symbol = \"QQQ\" }");
-    manifest(&policies, 2, &moody(2, 2), "order = 5\n");
+    manifest(&policies, 2, &moody_component(2, 2), "order = 5\n");
     manifest(
         &policies,
         3,
-        &moody(3, 1),
+        &moody_component(3, 1),
         "mode = \"shadow\"\n[settings]\nmood = \"glum\"\n",
     );
-    manifest(&policies, 5, &moody(5, 1), "");
+    manifest(&policies, 5, &moody_component(5, 1), "");
     host.hang_up();
-    let new = sha256(&moody(2, 2));
+    let new = sha256(&moody_component(2, 2));
     wait_for_policy(&mut client, &moody_name(2), |shown| {
         shown["enforced"]["sha256"] == *new
     });
@@ -165,7 +170,7 @@ fn what_files_declare_is_in_force_and_theirs_alone_and_is_exchanged_on_sighup() 
         output.contains("operator policy") && output.contains("mood"),
         "{output}"
     );
-    manifest(&policies, 3, &moody(3, 1), "");
+    manifest(&policies, 3, &moody_component(3, 1), "");
     let host = Host::start(&data, &["--config", &config_file]);
     let decision = propose(&mut Client::new(&host), "ABE");
     assert_eq!(
@@ -174,7 +179,7 @@ fn what_files_declare_is_in_force_and_theirs_alone_and_is_exchanged_on_sighup() 
         "{decision}"
     );
     assert_eq!(host.terminate(), Some(0));
-    let output = run(&[
+    let output = run_ark(&[
         "audit",
         "replay",
         "--json",
@@ -195,7 +200,7 @@ fn the_policies_of_the_house_judge_as_they_are_set_up_and_can_be_proved() {
     let data = dir.path().join("data");
     let host = Host::start(&data, &[]);
     let mut client = Client::new(&host);
-    let (hours, allowlist) = (policy("market-hours"), policy("symbol-allowlist"));
+    let (hours, allowlist) = (read_policy("market-hours"), read_policy("symbol-allowlist"));
     let open = json!([{"name": "always", "symbols": ["*"], "zone": "UTC", "sessions": [{"open": "00:00", "close": "24:00"}]}]);
     let answer = put(
         &mut client,
@@ -264,7 +269,7 @@ fn the_policies_of_the_house_judge_as_they_are_set_up_and_can_be_proved() {
     assert_eq!(host.terminate(), Some(0));
     // Everything that judged is found in the database.
     let data_dir = data.display().to_string();
-    let output = run(&["audit", "replay", "--json", "--data-dir", &data_dir]);
+    let output = run_ark(&["audit", "replay", "--json", "--data-dir", &data_dir]);
     let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
     assert_eq!(
         (&report["decisions"], &report["identical"]),
@@ -273,7 +278,7 @@ fn the_policies_of_the_house_judge_as_they_are_set_up_and_can_be_proved() {
     );
     // Evidence holds the settings; with the components it can be checked anywhere.
     let id = watched["decision_id"].as_str().expect("an id");
-    let output = run(&["audit", "export", "--decision", id, "--data-dir", &data_dir]);
+    let output = run_ark(&["audit", "export", "--decision", id, "--data-dir", &data_dir]);
     let evidence: Value = serde_json::from_slice(&output.stdout).expect("evidence");
     assert_eq!(
         evidence["settings"].as_object().map(serde_json::Map::len),
@@ -292,10 +297,10 @@ fn the_policies_of_the_house_judge_as_they_are_set_up_and_can_be_proved() {
         let args = [
             "audit", "verify", file, "--policy", &hours, "--policy", &allowlist,
         ];
-        run(&args).status.success()
+        run_ark(&args).status.success()
     };
     assert!(verify(&file));
-    let missing = run(&["audit", "verify", &file, "--policy", &hours]);
+    let missing = run_ark(&["audit", "verify", &file, "--policy", &hours]);
     assert!(!missing.status.success());
     let mut forged = evidence.clone();
     for settings in forged["settings"]
@@ -311,7 +316,7 @@ fn the_policies_of_the_house_judge_as_they_are_set_up_and_can_be_proved() {
     assert!(!verify(&forged));
     // A snapshot holds all of it.
     let snapshot = dir.path().join("snapshot");
-    let taken = run(&[
+    let taken = run_ark(&[
         "state",
         "snapshot",
         &snapshot.display().to_string(),
@@ -324,7 +329,7 @@ fn the_policies_of_the_house_judge_as_they_are_set_up_and_can_be_proved() {
         String::from_utf8_lossy(&taken.stderr)
     );
     let restored = dir.path().join("restored").display().to_string();
-    let output = run(&[
+    let output = run_ark(&[
         "state",
         "restore",
         &snapshot.display().to_string(),
@@ -336,7 +341,7 @@ fn the_policies_of_the_house_judge_as_they_are_set_up_and_can_be_proved() {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    let output = run(&["audit", "replay", "--json", "--data-dir", &restored]);
+    let output = run_ark(&["audit", "replay", "--json", "--data-dir", &restored]);
     let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
     assert_eq!(report["identical"], 4, "{report}");
     let host = Host::start(Path::new(&restored), &[]);
@@ -382,7 +387,7 @@ fn the_command_line_does_what_the_api_does() {
         let mut all = vec!["policy"];
         all.extend(args);
         all.extend(["--url", &url]);
-        let output = run(&all);
+        let output = run_ark(&all);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
         (output.status.success(), text, errors)
@@ -393,7 +398,7 @@ fn the_command_line_does_what_the_api_does() {
         text
     };
     let name = moody_name(1);
-    let component = write(&dir.path().join("one.wasm"), moody(1, 1));
+    let component = write(&dir.path().join("one.wasm"), moody_component(1, 1));
     let settings = write(&dir.path().join("settings.json"), r#"{"mood": "hold"}"#);
     let told = done(&[
         "upload",
@@ -409,7 +414,7 @@ fn the_command_line_does_what_the_api_does() {
         told.contains("version 1 enforced") && told.contains("place 7"),
         "{told}"
     );
-    let manifest = manifest(dir.path(), 1, &moody(1, 2), "mode = \"shadow\"\n");
+    let manifest = manifest(dir.path(), 1, &moody_component(1, 2), "mode = \"shadow\"\n");
     let told = done(&["upload", &manifest.display().to_string()]);
     assert!(
         told.contains("version 1 enforced, version 2 on trial"),

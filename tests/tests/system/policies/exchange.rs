@@ -4,16 +4,16 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use ark_tests::artefacts::replace_once;
-use ark_tests::policies::{moody, moody_name, put, send, upload_of};
+use ark_tests::policies::{moody_component, moody_name, put, send, upload_of};
 use ark_tests::{
-    Client, JSON, TestDir, base64, make_token, run, sha256, take_turn, trade, wait_for,
+    Client, JSON, TestDir, base64, make_token, run_ark, sha256, take_turn, trade, wait_for,
 };
 use serde_json::{Value, json};
 
 /// Judges every recorded decision again, all of which must come out the same. Returns the report.
 fn replay(place: &TestDir) -> Value {
     let data = place.data().display().to_string();
-    let output = run(&["audit", "replay", "--json", "--data-dir", &data]);
+    let output = run_ark(&["audit", "replay", "--json", "--data-dir", &data]);
     let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
     assert!(output.status.success(), "{report}");
     report
@@ -48,7 +48,7 @@ fn a_thousand_hot_swaps_under_load_fail_nothing_and_replay_identically() {
     let name = moody_name(0);
     let mut client = Client::new(&host);
     // The two are told apart by what they say, by their components and by their settings.
-    let (first, second) = (moody(0, 1), moody(0, 2));
+    let (first, second) = (moody_component(0, 1), moody_component(0, 2));
     let warns = json!({"settings": {"mood": "warn"}, "by": "ada"});
     assert_eq!(put(&mut client, &name, &first, &warns)["number"], 1);
     assert_eq!(
@@ -142,6 +142,7 @@ fn a_thousand_hot_swaps_under_load_fail_nothing_and_replay_identically() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of uploads")]
 fn a_bad_upload_is_refused_with_its_field_and_what_was_in_force_stays() {
     let place = TestDir::new("[capacity]\npolicies = 2\n");
     let host = place.start();
@@ -150,11 +151,12 @@ fn a_bad_upload_is_refused_with_its_field_and_what_was_in_force_stays() {
     let first = put(
         &mut client,
         &name,
-        &moody(0, 1),
+        &moody_component(0, 1),
         &json!({"settings": {"mood": "warn"}}),
     );
-    let good = moody(0, 2);
-    let agent = std::fs::read(ark_tests::hostile_guests().join("chaos.wasm")).expect("a component");
+    let good = moody_component(0, 2);
+    let agent =
+        std::fs::read(ark_tests::hostile_guests_dir().join("chaos.wasm")).expect("a component");
     let failing = replace_once(
         &good,
         "\"expect\": \"violation\"",
@@ -193,7 +195,7 @@ fn a_bad_upload_is_refused_with_its_field_and_what_was_in_force_stays() {
         ("too large as a body", too_large, 413, "body"),
         (
             "another policy",
-            upload_of(&moody(7, 2), &json!({})),
+            upload_of(&moody_component(7, 2), &json!({})),
             422,
             "name",
         ),
@@ -312,12 +314,17 @@ fn a_bad_upload_is_refused_with_its_field_and_what_was_in_force_stays() {
         422
     );
     assert!(show(&mut client, &nobody)["last_refused"]["reason"].is_string());
-    put(&mut client, &moody_name(1), &moody(1, 1), &json!({}));
+    put(
+        &mut client,
+        &moody_name(1),
+        &moody_component(1, 1),
+        &json!({}),
+    );
     let third = send(
         &mut client,
         "PUT",
         &moody_name(2),
-        &upload_of(&moody(2, 1), &json!({})),
+        &upload_of(&moody_component(2, 1), &json!({})),
     );
     assert_eq!(
         (third.0, &third.1["type"]),
@@ -336,7 +343,7 @@ fn what_is_on_trial_is_recorded_and_compared_and_changes_no_outcome() {
     let mut client = Client::new(&host);
     let name = moody_name(0);
     let denying = json!({"mode": "shadow", "settings": {"mood": "deny", "symbol": "BAD"}});
-    let answer = put(&mut client, &name, &moody(0, 1), &denying);
+    let answer = put(&mut client, &name, &moody_component(0, 1), &denying);
     assert_eq!(
         (&answer["enforced"], &answer["shadow"]),
         (&Value::Null, &json!(1)),
@@ -387,7 +394,7 @@ fn what_is_on_trial_is_recorded_and_compared_and_changes_no_outcome() {
     put(
         &mut client,
         &name,
-        &moody(0, 2),
+        &moody_component(0, 2),
         &json!({"settings": {"mood": "hold"}}),
     );
     let held = propose(&mut client, "OTHER");
@@ -469,7 +476,7 @@ fn whatever_a_policy_says_it_only_tightens() {
     let host = place.start();
     let mut client = Client::new(&host);
     let name = moody_name(0);
-    put(&mut client, &name, &moody(0, 1), &json!({}));
+    put(&mut client, &name, &moody_component(0, 1), &json!({}));
     let mut actions: Vec<Value> = [0.0, 0.05, 0.1, 0.2]
         .iter()
         .map(|size| trade("BTC-USD", *size))
@@ -540,7 +547,7 @@ fn the_order_is_explicit_and_so_are_keys_and_revisions() {
         put(
             &mut client,
             &moody_name(number),
-            &moody(number, 1),
+            &moody_component(number, 1),
             &json!({"order": order}),
         );
     }
@@ -603,7 +610,7 @@ fn the_order_is_explicit_and_so_are_keys_and_revisions() {
         .expect("an answer");
     assert_eq!(there.0, 412);
     // The same key is carried out once, and another request under it is refused.
-    put(&mut client, &name, &moody(1, 2), &json!({}));
+    put(&mut client, &name, &moody_component(1, 2), &json!({}));
     let keyed = |client: &mut Client, body: &str| {
         let headers = [json_type, ("Idempotency-Key", "k-1")];
         let path = format!("{path}/rollout");
@@ -636,10 +643,10 @@ fn the_order_is_explicit_and_so_are_keys_and_revisions() {
     let (status, _, bytes) = client
         .request("GET", &format!("{path}/versions/2/component"), &[], b"")
         .expect("an answer");
-    assert_eq!((status, bytes), (200, moody(1, 2)));
+    assert_eq!((status, bytes), (200, moody_component(1, 2)));
     assert_eq!(
         client.get(&format!("{path}/versions/1")).1["sha256"],
-        sha256(&moody(1, 1))
+        sha256(&moody_component(1, 1))
     );
     // Taken out, it is not asked; its versions stay.
     let (status, answer) = send(
@@ -665,10 +672,15 @@ fn a_kill_during_a_change_leaves_the_old_or_the_new() {
     let place = TestDir::new("");
     let mut host = place.start();
     let name = moody_name(0);
-    put(&mut Client::new(&host), &name, &moody(0, 0), &json!({}));
+    put(
+        &mut Client::new(&host),
+        &name,
+        &moody_component(0, 0),
+        &json!({}),
+    );
     for round in 1..=10_u8 {
         let old = show(&mut Client::new(&host), &name)["enforced"]["sha256"].clone();
-        let component = moody(0, round);
+        let component = moody_component(0, round);
         let new = json!(sha256(&component));
         let body = upload_of(&component, &json!({"settings": {"mood": "warn"}})).to_string();
         let address = host.address.clone();
@@ -698,7 +710,12 @@ fn an_uploaded_policy_that_cannot_be_loaded_denies_everything_until_it_is_exchan
     let place = TestDir::new("");
     let host = place.start();
     let name = moody_name(0);
-    put(&mut Client::new(&host), &name, &moody(0, 1), &json!({}));
+    put(
+        &mut Client::new(&host),
+        &name,
+        &moody_component(0, 1),
+        &json!({}),
+    );
     assert_eq!(
         propose(&mut Client::new(&host), "S1")["outcome"],
         "approved"
@@ -734,7 +751,7 @@ fn an_uploaded_policy_that_cannot_be_loaded_denies_everything_until_it_is_exchan
     assert!(show(&mut client, &name)["broken"].is_string());
     // The same bytes again are the same version, and put right what was broken on disk.
     assert_eq!(
-        put(&mut client, &name, &moody(0, 1), &json!({}))["number"],
+        put(&mut client, &name, &moody_component(0, 1), &json!({}))["number"],
         1
     );
     assert_eq!(propose(&mut client, "S3")["outcome"], "approved");
@@ -765,7 +782,7 @@ fn a_change_is_the_tokens_that_made_it_and_needs_its_role() {
         Client::with_token(&host, token).send(method, path, body)
     };
     let path = format!("/v1/policies/{}", moody_name(0));
-    let mut body = upload_of(&moody(0, 1), &json!({}));
+    let mut body = upload_of(&moody_component(0, 1), &json!({}));
     assert_eq!(call(&reader, "PUT", &path, &body).0, 403);
     assert_eq!(call(&token, "PUT", &path, &body).0, 200);
     body["by"] = json!("ada");

@@ -4,11 +4,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use ark_tests::{Client, Host, ark, trade};
+use ark_tests::{Client, Host, ark_program, trade};
 use serde_json::{Value, json};
 
 fn command(args: &[&str], environment: &[(&str, &str)]) -> Output {
-    Command::new(ark())
+    Command::new(ark_program())
         .args(args)
         .env_remove("ARK_SECRET_KEY")
         .envs(environment.iter().copied())
@@ -51,6 +51,7 @@ fn anywhere(dir: &Path, needle: &[u8]) -> bool {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story, step by step")]
 fn secrets_snapshots_and_keys_with_the_command_line() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = |name: &str| dir.path().join(name).to_str().expect("UTF-8").to_owned();
@@ -67,7 +68,7 @@ fn secrets_snapshots_and_keys_with_the_command_line() {
     let host = Host::try_start_with(Path::new(&data), &[], &with_first).expect("a host");
     let url = format!("http://{}", host.address);
     let state = |args: &[&str]| command(&[&["state", "--url", &url], args].concat(), &[]);
-    let mut set = Command::new(ark())
+    let mut set = Command::new(ark_program())
         .args([
             "state",
             "--url",

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ark_tests::{Client, Host, guests, run, take_turn, trade, wait_until};
+use ark_tests::{Client, Host, guests_dir, run_ark, take_turn, trade, wait_until};
 use serde_json::{Value, json};
 
 const KILLS: u32 = 20;
@@ -113,7 +113,7 @@ fn killed_at_random_moments_it_loses_nothing_and_does_nothing_twice() {
     let _turn = take_turn();
     let dir = tempfile::tempdir().expect("a directory");
     let data = dir.path().join("data");
-    let agents = guests();
+    let agents = guests_dir();
     let args = ["--agents", agents.to_str().expect("UTF-8")];
     let known = Arc::new(Mutex::new(Acknowledged::default()));
     for round in 0..KILLS {
@@ -154,7 +154,7 @@ fn killed_at_random_moments_it_loses_nothing_and_does_nothing_twice() {
         known.decisions.len(),
         known.signals.len()
     );
-    let replayed = run(&[
+    let replayed = run_ark(&[
         "audit",
         "replay",
         "--json",
@@ -169,7 +169,7 @@ fn killed_at_random_moments_it_loses_nothing_and_does_nothing_twice() {
 }
 
 fn assert_whole(data: &Path) {
-    let output = run(&[
+    let output = run_ark(&[
         "audit",
         "verify",
         "--json",

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Instant;
 
-use ark_tests::{Client, Host, PATIENCE, ark, run, trade, wait_until};
+use ark_tests::{Client, Host, PATIENCE, ark_program, run_ark, trade, wait_until};
 use serde_json::json;
 
 /// Runs a shell script in a mount namespace of its own.
@@ -30,7 +30,7 @@ fn on_a_small_disk(dir: &Path, mount: &Path) -> PathBuf {
     let text = format!(
         "#!/bin/sh\nexec unshare --user --map-root-user --mount sh -c 'mount -t tmpfs -o size=16m tmpfs {mount} && exec {ark} \"$@\"' sh \"$@\"\n",
         mount = mount.display(),
-        ark = ark().display(),
+        ark = ark_program().display(),
     );
     std::fs::write(&script, text).expect("a script");
     std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o700)).expect("its mode");
@@ -134,7 +134,7 @@ fn on_a_full_disk_nothing_is_approved_and_all_goes_on_when_there_is_room() {
     }
     let data = copy.to_str().expect("UTF-8");
     for command in [["audit", "verify"], ["state", "check"]] {
-        let output = run(&[&command[..], &["--data-dir", data]].concat());
+        let output = run_ark(&[&command[..], &["--data-dir", data]].concat());
         assert!(output.status.success(), "{output:?}");
     }
     let (_, page) = client.get("/v1/state/kyle/k/history?limit=1");
@@ -154,7 +154,7 @@ fn a_read_only_disk_is_said_and_nothing_starts() {
     let script = format!(
         "mount --bind {0} {0} && mount -o remount,bind,ro {0} && exec {1} serve --listen 127.0.0.1:0 --data-dir {0}",
         data.display(),
-        ark().display()
+        ark_program().display()
     );
     let output: Output = unshared(&script)
         .current_dir(dir.path())
@@ -184,7 +184,7 @@ fn a_broken_page_is_refused_and_a_snapshot_brings_back_what_it_holds() {
         ids.push(answer["decision_id"].as_str().expect("an id").to_owned());
     }
     let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
-    let output = run(&[
+    let output = run_ark(&[
         "state",
         "snapshot",
         &text(&taken),
@@ -234,7 +234,7 @@ fn a_broken_page_is_refused_and_a_snapshot_brings_back_what_it_holds() {
     assert!(refused > 4, "{refused} of 8 broken pages were seen");
     std::fs::write(&path, &whole[..whole.len() / 2]).expect("half a database");
     assert!(Host::try_start(&data, &[]).is_err());
-    let output = run(&[
+    let output = run_ark(&[
         "state",
         "restore",
         &text(&taken),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ark_tests::{Client, Host, guests, trade, wait_for};
+use ark_tests::{Client, Host, guests_dir, trade, wait_for};
 use serde_json::{Value, json};
 
 /// Any request; status, `ETag`, JSON body.
@@ -186,9 +186,10 @@ fn revisions_conflicts_moments_and_rollbacks() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of requests")]
 fn bad_input_names_its_field_and_leaves_nothing() {
     let dir = tempfile::tempdir().expect("a directory");
-    let agents = guests();
+    let agents = guests_dir();
     let host = Host::start(
         &dir.path().join("data"),
         &["--agents", agents.to_str().expect("UTF-8")],
@@ -354,7 +355,7 @@ fn bad_input_names_its_field_and_leaves_nothing() {
 #[test]
 fn memories_settings_truths_and_the_session_log() {
     let dir = tempfile::tempdir().expect("a directory");
-    let agents = guests();
+    let agents = guests_dir();
     let host = Host::start(
         &dir.path().join("data"),
         &["--agents", agents.to_str().expect("UTF-8")],
@@ -451,7 +452,7 @@ fn memories_settings_truths_and_the_session_log() {
 #[test]
 fn a_setting_reaches_its_agent_while_the_host_runs() {
     let dir = tempfile::tempdir().expect("a directory");
-    let agents = guests();
+    let agents = guests_dir();
     let host = Host::start(
         &dir.path().join("data"),
         &["--agents", agents.to_str().expect("UTF-8")],

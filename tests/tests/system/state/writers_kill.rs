@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ark_tests::{Client, Host, JSON, run, take_turn, wait_until};
+use ark_tests::{Client, Host, JSON, run_ark, take_turn, wait_until};
 use serde_json::{Value, json};
 
 const WRITERS: u64 = 16;
@@ -103,7 +103,7 @@ fn killed_while_16_writers_change_state_nothing_acknowledged_is_lost() {
     // The log that the killed host left behind is read in by whoever opens the database.
     let data_dir = data.to_str().expect("UTF-8");
     for command in [["state", "check"], ["audit", "verify"]] {
-        let output = run(&[&command[..], &["--data-dir", data_dir]].concat());
+        let output = run_ark(&[&command[..], &["--data-dir", data_dir]].concat());
         assert!(
             output.status.success(),
             "{}",

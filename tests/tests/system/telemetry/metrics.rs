@@ -5,11 +5,13 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use ark_tests::artefacts::checkout;
-use ark_tests::policies::{policy, put};
+use ark_tests::artefacts::checkout_path;
+use ark_tests::policies::{put, read_policy};
 use ark_tests::redis::Redis;
-use ark_tests::telemetry::{receiver, value};
-use ark_tests::{Client, Host, copy_numbered, guests, hostile_guests, take_turn, trade, wait_for};
+use ark_tests::telemetry::{series_value, start_receiver};
+use ark_tests::{
+    Client, Host, copy_numbered, guests_dir, hostile_guests_dir, take_turn, trade, wait_for,
+};
 use serde_json::{Value, json};
 
 fn text(path: &Path) -> &str {
@@ -42,7 +44,7 @@ fn row(line: &str) -> (String, BTreeMap<String, String>, f64) {
 
 /// The contract as documented: name to type and labels.
 fn documented() -> BTreeMap<String, (String, BTreeSet<String>)> {
-    let path = checkout("deploy/metrics.md");
+    let path = checkout_path("deploy/metrics.md");
     let document = std::fs::read_to_string(path).expect("deploy/metrics.md");
     let rows = document
         .lines()
@@ -107,7 +109,7 @@ fn check_contract(metrics: &str, absent: &[&str]) {
 #[test]
 fn a_host_shows_what_the_contract_documents_and_nothing_else() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (guests, hostile) = (guests(), hostile_guests());
+    let (guests, hostile) = (guests_dir(), hostile_guests_dir());
     let agents = dir.path().join("agents");
     for name in ["kyle", "joey", "kenny"] {
         ark_tests::copy_agent(&guests, name, &agents);
@@ -116,7 +118,7 @@ fn a_host_shows_what_the_contract_documents_and_nothing_else() {
     // With everything there is to be shown: a Redis, an endpoint for traces, and a watchdog that soon re-hashes.
     let redis = Redis::start();
     let _ = redis.run(&["RPUSH", "work", "a", "b"]);
-    let (endpoint, _spans) = receiver();
+    let (endpoint, _spans) = start_receiver();
     let config = dir.path().join("ark.toml");
     let toml = format!(
         "[telemetry]\notlp_endpoint = \"{endpoint}\"\n[watchdog]\ngraveyard_ms = 100\nredis_ms = 100\n\
@@ -127,7 +129,7 @@ fn a_host_shows_what_the_contract_documents_and_nothing_else() {
     let args = ["--agents", text(&agents), "--config", text(&config)];
     let host = Host::start(&dir.path().join("data"), &args);
     let mut client = Client::new(&host);
-    let allowlist = policy("symbol-allowlist");
+    let allowlist = read_policy("symbol-allowlist");
     for mode in ["enforce", "shadow"] {
         let settings = json!({"allowed": ["*"], "denied": [mode]});
         let more = json!({"settings": settings, "mode": mode});
@@ -148,29 +150,29 @@ fn a_host_shows_what_the_contract_documents_and_nothing_else() {
         let metrics = telemetry.get_text("/metrics");
         let shown = metrics.contains("ark_agent_quarantines_total{")
             && metrics.contains("ark_slo_met{")
-            && value(&metrics, "ark_redis_queue_depth") == Some(2.0);
+            && series_value(&metrics, "ark_redis_queue_depth") == Some(2.0);
         shown.then_some(metrics)
     });
     // It needs more data than there can be by now; another test waits for it.
     check_contract(&metrics, &["ark_slo_burn_rate"]);
-    assert_eq!(value(&metrics, "ark_redis_up"), Some(1.0));
+    assert_eq!(series_value(&metrics, "ark_redis_up"), Some(1.0));
     let of_chaos = r#"agent="chaos",deployment="stable""#;
     let failed = format!("ark_agent_invocations_total{{{of_chaos},result=\"failure\"}}");
-    assert_eq!(value(&metrics, &failed), Some(5.0), "{metrics}");
+    assert_eq!(series_value(&metrics, &failed), Some(5.0), "{metrics}");
     let killed = format!("ark_agent_kills_total{{{of_chaos},reason=\"trap\"}}");
-    assert_eq!(value(&metrics, &killed), Some(5.0));
+    assert_eq!(series_value(&metrics, &killed), Some(5.0));
     let cause =
         format!("ark_agent_quarantines_total{{{of_chaos},reason=\"consecutive_failures\"}}");
-    assert_eq!(value(&metrics, &cause), Some(1.0));
+    assert_eq!(series_value(&metrics, &cause), Some(1.0));
     assert_eq!(
-        value(&metrics, "ark_agent_quarantined{agent=\"chaos\"}"),
+        series_value(&metrics, "ark_agent_quarantined{agent=\"chaos\"}"),
         Some(1.0)
     );
     assert_eq!(
-        value(&metrics, "ark_agent_quarantined{agent=\"kyle\"}"),
+        series_value(&metrics, "ark_agent_quarantined{agent=\"kyle\"}"),
         Some(0.0)
     );
-    assert!(value(&metrics, "ark_state_write_duration_seconds_count") >= Some(1.0));
+    assert!(series_value(&metrics, "ark_state_write_duration_seconds_count") >= Some(1.0));
 
     // The same numbers as JSON, with quantiles; and the head of the audit log is the log's.
     let (status, document) = telemetry.get("/metrics/json");
@@ -223,8 +225,8 @@ fn health_is_told_on_both_ports_and_with_reasons() {
         assert_eq!(body["problems"], json!(["everything is halted"]));
     }
     let metrics = telemetry.get_text("/metrics");
-    assert_eq!(value(&metrics, "ark_halted"), Some(1.0));
-    assert_eq!(value(&metrics, "ark_ready"), Some(0.0));
+    assert_eq!(series_value(&metrics, "ark_halted"), Some(1.0));
+    assert_eq!(series_value(&metrics, "ark_ready"), Some(0.0));
 }
 
 #[test]
@@ -263,7 +265,7 @@ fn telemetry_can_be_off_and_a_wrong_or_taken_address_is_said() {
             args.extend(["--telemetry-listen", "127.0.0.1:0"]);
         } else {
             // The file alone.
-            let output = ark_tests::run(&[
+            let output = ark_tests::run_ark(&[
                 "serve",
                 "--data-dir",
                 text(&data),
@@ -290,7 +292,7 @@ fn objectives_say_when_they_cannot_tell_and_then_what_was_seen() {
     let dir = tempfile::tempdir().expect("a directory");
     let (data, config) = (dir.path().join("data"), dir.path().join("ark.toml"));
     let pinned = dir.path().join("graveyard.wasm");
-    let module = checkout("policies/graveyard.wasm");
+    let module = checkout_path("policies/graveyard.wasm");
     std::fs::copy(module, &pinned).expect("a copy of the Graveyard");
     let set_mode = |mode| {
         use std::os::unix::fs::PermissionsExt;
@@ -399,7 +401,7 @@ fn a_thousand_agents_are_scraped_soon_and_bounded() {
     let agents = dir.path().join("agents");
     for number in 0..AGENTS {
         let topic = format!("copies.{}", number % 10);
-        let _ = copy_numbered(&hostile_guests(), "misfit", number, &topic, &agents);
+        let _ = copy_numbered(&hostile_guests_dir(), "misfit", number, &topic, &agents);
     }
     let config = dir.path().join("ark.toml");
     std::fs::write(&config, ark_tests::PATIENT).expect("a configuration");
@@ -425,11 +427,11 @@ fn a_thousand_agents_are_scraped_soon_and_bounded() {
         let expected = f64::from(AGENTS) * f64::from(round + 1);
         let metrics = wait_for("all deliveries", || {
             let metrics = telemetry.get_text("/metrics");
-            let done = value(&metrics, "ark_deliveries_total{result=\"done\"}");
+            let done = series_value(&metrics, "ark_deliveries_total{result=\"done\"}");
             (done == Some(expected)).then_some(metrics)
         });
         assert_eq!(
-            value(&metrics, "ark_agents_loaded"),
+            series_value(&metrics, "ark_agents_loaded"),
             Some(f64::from(AGENTS))
         );
         assert!(

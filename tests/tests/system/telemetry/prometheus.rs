@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use ark_tests::artefacts::checkout;
-use ark_tests::{Client, Host, copy_agent, guests, take_turn, trade, wait_for, wait_until};
+use ark_tests::artefacts::checkout_path;
+use ark_tests::{Client, Host, copy_agent, guests_dir, take_turn, trade, wait_for, wait_until};
 use serde_json::{Value, json};
 
 fn deploy() -> PathBuf {
-    checkout("deploy")
+    checkout_path("deploy")
 }
 
 /// A program of the Debian packages.
@@ -317,7 +317,7 @@ fn prometheus_counts_what_the_audit_log_holds_and_the_right_alerts_fire() {
     // Agents that decide nothing by themselves: the mix is to be known.
     let agents = dir.path().join("agents");
     for name in ["kyle", "joey"] {
-        copy_agent(&guests(), name, &agents);
+        copy_agent(&guests_dir(), name, &agents);
     }
     let host = Host::start(&data, &["--agents", agents.to_str().expect("UTF-8")]);
     let prometheus = Prometheus::start(&host);

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::net::TcpListener;
 use std::path::Path;
 
-use ark_tests::telemetry::{receiver, value};
-use ark_tests::{Client, Host, guests, hex, hostile_guests, trade, wait_for, wait_until};
+use ark_tests::telemetry::{series_value, start_receiver};
+use ark_tests::{Client, Host, guests_dir, hex, hostile_guests_dir, trade, wait_for, wait_until};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use serde_json::{Value, json};
 
@@ -26,14 +26,14 @@ fn tick(client: &mut Client, price: f64) -> String {
 #[test]
 fn one_trace_is_exported_as_one_tree_over_agents_hrm_and_commit() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (endpoint, out) = receiver();
+    let (endpoint, out) = start_receiver();
     let config = dir.path().join("ark.toml");
     std::fs::write(
         &config,
         format!("[telemetry]\notlp_endpoint = \"{endpoint}\"\n"),
     )
     .expect("a configuration");
-    let guests = guests();
+    let guests = guests_dir();
     let host = Host::start(
         &dir.path().join("data"),
         &["--agents", text(&guests), "--config", text(&config)],
@@ -97,9 +97,9 @@ fn one_trace_is_exported_as_one_tree_over_agents_hrm_and_commit() {
         assert_eq!(parent.name, expected, "the parent of {}", span.name);
     }
     let metrics = Client::of_telemetry(&host).get_text("/metrics");
-    assert!(value(&metrics, "ark_spans_total{result=\"exported\"}") >= Some(1.0));
+    assert!(series_value(&metrics, "ark_spans_total{result=\"exported\"}") >= Some(1.0));
     assert_eq!(
-        value(&metrics, "ark_spans_total{result=\"dropped\"}"),
+        series_value(&metrics, "ark_spans_total{result=\"dropped\"}"),
         Some(0.0)
     );
 }
@@ -126,7 +126,7 @@ fn an_endpoint_that_is_gone_costs_spans_and_no_decision() {
     let mut telemetry = Client::of_telemetry(&host);
     wait_until("failed spans", || {
         let metrics = telemetry.get_text("/metrics");
-        value(&metrics, "ark_spans_total{result=\"failed\"}") > Some(0.0)
+        series_value(&metrics, "ark_spans_total{result=\"failed\"}") > Some(0.0)
     });
     assert_eq!(host.terminate(), Some(0));
 }
@@ -135,7 +135,7 @@ fn an_endpoint_that_is_gone_costs_spans_and_no_decision() {
 fn a_trace_says_what_it_lacks() {
     let dir = tempfile::tempdir().expect("a directory");
     let agents = dir.path().join("agents");
-    ark_tests::copy_agent(&guests(), "kyle", &agents);
+    ark_tests::copy_agent(&guests_dir(), "kyle", &agents);
     let host = Host::start(&dir.path().join("data"), &["--agents", text(&agents)]);
     let mut client = Client::new(&host);
     let order = json!({"reason": "a test", "by": "ana"});
@@ -167,7 +167,7 @@ fn a_trace_says_what_it_lacks() {
         "{body}"
     );
     let metrics = Client::of_telemetry(&host).get_text("/metrics");
-    assert_eq!(value(&metrics, "ark_approvals_open"), Some(1.0));
+    assert_eq!(series_value(&metrics, "ark_approvals_open"), Some(1.0));
     let id = answer["decision_id"].as_str().expect("a decision");
     let rejection = json!({"comment": "a test", "by": "ana"});
     let path = format!("/v1/approvals/{id}/reject");
@@ -176,9 +176,9 @@ fn a_trace_says_what_it_lacks() {
     let (_, body) = client.get(&format!("/v1/traces/{held}"));
     assert_eq!(body["complete"], true, "{body}");
     let metrics = Client::of_telemetry(&host).get_text("/metrics");
-    assert_eq!(value(&metrics, "ark_approvals_open"), Some(0.0));
+    assert_eq!(series_value(&metrics, "ark_approvals_open"), Some(0.0));
     assert_eq!(
-        value(&metrics, "ark_approvals_oldest_age_seconds"),
+        series_value(&metrics, "ark_approvals_oldest_age_seconds"),
         Some(0.0)
     );
     // A proposal over HTTP is a trace of one decision.
@@ -196,7 +196,7 @@ fn a_trace_says_what_it_lacks() {
 fn log_lines_are_json_with_their_trace_and_without_secrets() {
     let dir = tempfile::tempdir().expect("a directory");
     let agents = dir.path().join("agents");
-    ark_tests::copy_agent(&hostile_guests(), "chaos", &agents);
+    ark_tests::copy_agent(&hostile_guests_dir(), "chaos", &agents);
     let args = ["--agents", text(&agents)];
     let environment = [("ARK_LOG_FORMAT", "json"), ("ARK_LOG", "info")];
     let host = Host::try_start_with(&dir.path().join("data"), &args, &environment)

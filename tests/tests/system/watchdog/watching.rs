@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use ark_tests::redis::Redis;
 use ark_tests::{
-    Client, Host, JSON, TestDir, copy_agent, copy_numbered, guests, header, hostile_guests,
-    post_signal, run, take_turn, trade, wait_for, wait_until,
+    Client, Host, JSON, TestDir, copy_agent, copy_numbered, guests_dir, header, hostile_guests_dir,
+    post_signal, run_ark, take_turn, trade, wait_for, wait_until,
 };
 use serde_json::{Value, json};
 
@@ -56,8 +56,8 @@ fn every_limit_is_probed_before_the_host_is_ready() {
 #[test]
 fn five_failures_in_a_row_quarantine_and_what_waits_is_delivered_after_the_restore() {
     let place = TestDir::new("");
-    copy_agent(&hostile_guests(), "chaos", &place.agents());
-    copy_agent(&guests(), "kyle", &place.agents());
+    copy_agent(&hostile_guests_dir(), "chaos", &place.agents());
+    copy_agent(&guests_dir(), "kyle", &place.agents());
     let host = place.start();
     let mut client = Client::new(&host);
     for _ in 0..5 {
@@ -143,7 +143,7 @@ fn five_failures_in_a_row_quarantine_and_what_waits_is_delivered_after_the_resto
 #[test]
 fn a_failure_rate_above_a_fifth_quarantines_and_a_senders_nonsense_does_not() {
     let place = TestDir::new("");
-    copy_agent(&hostile_guests(), "chaos", &place.agents());
+    copy_agent(&hostile_guests_dir(), "chaos", &place.agents());
     let host = place.start();
     let mut client = Client::new(&host);
     for _ in 0..20 {
@@ -172,8 +172,8 @@ fn a_failure_rate_above_a_fifth_quarantines_and_a_senders_nonsense_does_not() {
 #[test]
 fn a_stuck_heart_alerts_soon_and_then_quarantines() {
     let place = TestDir::new("[watchdog]\nheartbeat_ms = 1000\n");
-    copy_agent(&hostile_guests(), "stuck-heart", &place.agents());
-    copy_agent(&guests(), "kyle", &place.agents());
+    copy_agent(&hostile_guests_dir(), "stuck-heart", &place.agents());
+    copy_agent(&guests_dir(), "kyle", &place.agents());
     let host = place.start();
     let started = Instant::now();
     let mut client = Client::new(&host);
@@ -202,7 +202,7 @@ fn a_slow_agent_is_quarantined_for_its_mean_latency() {
     let place = TestDir::new(
         "[limits]\ndeadline_ms = 500\n[watchdog]\nlatency_ms = 20\nlatency_over = 3\nconsecutive_failures = 100\nfailure_rate = 1.0\n",
     );
-    copy_agent(&hostile_guests(), "chaos", &place.agents());
+    copy_agent(&hostile_guests_dir(), "chaos", &place.agents());
     let host = place.start();
     let mut client = Client::new(&host);
     for _ in 0..4 {
@@ -214,7 +214,7 @@ fn a_slow_agent_is_quarantined_for_its_mean_latency() {
 #[test]
 fn what_waits_for_an_agent_in_quarantine_expires_by_its_time_to_live() {
     let place = TestDir::new("");
-    copy_agent(&hostile_guests(), "chaos", &place.agents());
+    copy_agent(&hostile_guests_dir(), "chaos", &place.agents());
     let host = place.start();
     let mut client = Client::new(&host);
     assert_eq!(order(&mut client, "/v1/agents/chaos/quarantine").0, 200);
@@ -364,8 +364,8 @@ fn nothing_is_approved_behind_an_acknowledged_halt() {
 #[test]
 fn a_full_queue_turns_senders_away_and_takes_nothing_from_the_others() {
     let place = TestDir::new("[capacity]\nagent_queue = 5\n");
-    copy_agent(&hostile_guests(), "chaos", &place.agents());
-    copy_agent(&hostile_guests(), "stuck-heart", &place.agents());
+    copy_agent(&hostile_guests_dir(), "chaos", &place.agents());
+    copy_agent(&hostile_guests_dir(), "stuck-heart", &place.agents());
     let manifest = place.agents().join("stuck-heart.toml");
     let both = std::fs::read_to_string(&manifest)
         .expect("a manifest")
@@ -427,8 +427,8 @@ fn a_full_queue_turns_senders_away_and_takes_nothing_from_the_others() {
 fn every_failure_leaves_a_capsule_that_replays_the_same_offline() {
     // Only time cannot be replayed: it is not to be what ends one of these on a busy machine.
     let place = TestDir::new(ark_tests::PATIENT);
-    copy_agent(&hostile_guests(), "chaos", &place.agents());
-    copy_agent(&guests(), "kyle", &place.agents());
+    copy_agent(&hostile_guests_dir(), "chaos", &place.agents());
+    copy_agent(&guests_dir(), "kyle", &place.agents());
     let host = place.start();
     let mut client = Client::new(&host);
     let misdeeds = [
@@ -453,7 +453,7 @@ fn every_failure_leaves_a_capsule_that_replays_the_same_offline() {
         place.data().display().to_string(),
         place.agents().display().to_string(),
     );
-    let listed = run(&["agent", "capsules", "--json", "--data-dir", &data]);
+    let listed = run_ark(&["agent", "capsules", "--json", "--data-dir", &data]);
     let listed: Vec<Value> = String::from_utf8(listed.stdout)
         .expect("UTF-8")
         .lines()
@@ -462,7 +462,7 @@ fn every_failure_leaves_a_capsule_that_replays_the_same_offline() {
     assert_eq!(listed.len(), misdeeds.len());
     for capsule in listed {
         let id = capsule["id"].as_str().expect("an id");
-        let replayed = run(&[
+        let replayed = run_ark(&[
             "agent",
             "replay",
             id,
@@ -483,7 +483,7 @@ fn every_failure_leaves_a_capsule_that_replays_the_same_offline() {
             "{capsule}: {report:#}"
         );
     }
-    let unknown = run(&[
+    let unknown = run_ark(&[
         "agent",
         "replay",
         "nothing",
@@ -500,7 +500,7 @@ fn capsules_are_bounded_in_number() {
     let place = TestDir::new(
         "[watchdog]\nconsecutive_failures = 1000\nfailure_rate = 1.0\ncapsules_per_agent = 3\n",
     );
-    copy_agent(&hostile_guests(), "chaos", &place.agents());
+    copy_agent(&hostile_guests_dir(), "chaos", &place.agents());
     let host = place.start();
     let mut client = Client::new(&host);
     for _ in 0..8 {
@@ -518,7 +518,7 @@ fn capsules_are_bounded_in_number() {
 #[test]
 fn too_many_actions_a_minute_fail_the_invocation() {
     let place = TestDir::new("[limits]\ndeadline_ms = 60_000\nactions_per_minute = 3\n");
-    copy_agent(&hostile_guests(), "chaos", &place.agents());
+    copy_agent(&hostile_guests_dir(), "chaos", &place.agents());
     let host = place.start();
     let mut client = Client::new(&host);
     for _ in 0..3 {
@@ -539,8 +539,14 @@ fn too_many_actions_a_minute_fail_the_invocation() {
 #[test]
 fn alerts_are_announced_to_the_agents_that_subscribe_to_them() {
     let place = TestDir::new("");
-    copy_agent(&hostile_guests(), "chaos", &place.agents());
-    let listener = copy_numbered(&hostile_guests(), "mob", 1, "ark.alert", &place.agents());
+    copy_agent(&hostile_guests_dir(), "chaos", &place.agents());
+    let listener = copy_numbered(
+        &hostile_guests_dir(),
+        "mob",
+        1,
+        "ark.alert",
+        &place.agents(),
+    );
     let host = place.start();
     let mut client = Client::new(&host);
     assert_eq!(order(&mut client, "/v1/agents/chaos/quarantine").0, 200);
@@ -657,7 +663,7 @@ fn lowered(host: &Host) -> Vec<String> {
 #[test]
 fn a_slow_guest_gives_way_while_it_runs_and_no_thread_stays_slow_after_it() {
     let place = TestDir::new(ark_tests::PATIENT);
-    copy_agent(&hostile_guests(), "chaos", &place.agents());
+    copy_agent(&hostile_guests_dir(), "chaos", &place.agents());
     let host = place.start();
     assert_eq!(lowered(&host), [""; 0], "after the start");
     let mut client = Client::new(&host);
@@ -706,12 +712,20 @@ fn six_good_agents_go_on_while_ten_hostile_ones_are_stopped() {
         "actions",
     ];
     let good: Vec<String> = (0..6)
-        .map(|number| copy_numbered(&hostile_guests(), "mob", number, "good.go", &place.agents()))
+        .map(|number| {
+            copy_numbered(
+                &hostile_guests_dir(),
+                "mob",
+                number,
+                "good.go",
+                &place.agents(),
+            )
+        })
         .collect();
     let hostile: Vec<String> = (0..10)
         .map(|number| {
             copy_numbered(
-                &hostile_guests(),
+                &hostile_guests_dir(),
                 "mob",
                 50 + number,
                 &format!("bad.n{number}"),
@@ -767,7 +781,7 @@ fn six_good_agents_go_on_while_ten_hostile_ones_are_stopped() {
 #[test]
 fn an_order_that_was_acknowledged_survives_a_kill_at_any_moment() {
     let place = TestDir::new("");
-    copy_agent(&hostile_guests(), "chaos", &place.agents());
+    copy_agent(&hostile_guests_dir(), "chaos", &place.agents());
     let mut in_force = (false, false);
     for round in 0..20_u64 {
         let host = place.start_halted();
