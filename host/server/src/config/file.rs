@@ -1,301 +1,278 @@
-//! `ark.toml` as written: every key of the configuration. What is a field here is a key in the file, an `ARK_…` variable, and a line of
-//! `ark config show`; nothing else has to be told of it.
+//! `ark.toml`: every key, stated once. What stands here is a key in the file, an `ARK_…` variable, a line of `ark config show` and a line
+//! of `docs/configuration.md`.
+//!
+//! A number stands here, at its key. Where another part needs the same default without a configuration, the number stands there and the
+//! key refers to it.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::hrm::HrmConfig;
-use crate::router::RouterConfig;
-use crate::telemetry::{TelemetryFile, TelemetryListen};
-use crate::watchdog::WatchdogConfig;
 use ark_model::ids::{Digest, Name};
 use ark_model::policy::PolicyMode;
 use ark_model::settings::Settings;
-use ark_runtime::{Limits, LimitsTable};
+use ark_runtime::{Limits, POLICY_FUEL};
+use crate::telemetry::{LogFormat, TelemetryListen};
+use crate::watchdog::{CapsuleRetention, Thresholds};
 
-/// `ark.toml` as written.
-#[derive(Debug, Clone, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ConfigFile {
-    /// Where the host keeps its data.
-    pub data_dir: Option<PathBuf>,
-    /// Address and port of the HTTP API. Without tokens it must be a loopback address.
-    pub listen: Option<SocketAddr>,
-    /// Address and port of telemetry, or `off`.
-    pub telemetry_listen: Option<String>,
-    /// A proxy stands before the host, ends TLS and passes on what others send.
-    pub behind_proxy: Option<bool>,
-    /// Certificate and key of the HTTP API.
-    pub tls: TlsFile,
-    /// A directory with agents: `NAME.toml` manifests, their components beside them.
-    pub agents_dir: Option<PathBuf>,
-    /// A file with the Graveyard, mode 0444; absent: the one in the program.
-    pub graveyard: Option<PathBuf>,
-    /// API consumers that may propose in their own name.
-    pub submitters: Option<Vec<String>>,
-    /// Operator policies, in the order they are asked.
-    pub policies: Vec<PolicyFile>,
-    /// A directory with operator policies: `NAME.toml` manifests, their components beside them.
-    pub policies_dir: Option<PathBuf>,
-    /// The ceiling of every agent's limits.
-    pub limits: LimitsTable,
-    /// Work that may wait or run at the same time.
-    pub capacity: CapacityFile,
-    /// When agents are stopped or warned about.
-    pub watchdog: WatchdogFile,
+use super::keys::{Allowed, Any, Item, Key, Section, Table, Text};
+use super::keys::{at_least, between, entries, items, join_key, table};
+
+/// The longest interval between two rounds of the watchdog, in milliseconds: its heartbeat counts for 30 s.
+const MAX_INTERVAL_MS: u64 = 20_000;
+/// A year, in seconds.
+const YEAR_SECONDS: u64 = 31_536_000;
+
+table! {
+    /// These keys stand at the top of the file, before the first table.
+    pub struct ConfigFile {
+        /// The directory in which the host keeps its data. Flag: `--data-dir`.
+        data_dir: PathBuf = "ark-data".into(), Any;
+        /// Address and port of the HTTP API; port 0: a free one. Without `[tls]` and `behind_proxy` it must be a loopback address. Flag: `--listen`.
+        listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8000)), Any;
+        /// Address and port on which metrics are served, or `off`. The port asks for no token. Flag: `--telemetry-listen`.
+        telemetry_listen: TelemetryListen = TelemetryListen::default(), Any;
+        /// Whether a proxy stands before the host, ends TLS and forwards requests of other machines. Such a host answers only requests that carry a token. Flag: `--behind-proxy`.
+        behind_proxy: bool = false, Any;
+        /// A directory with agents: `NAME.toml` manifests, each with its component beside it. Flag: `--agents`; the variable may be called `ARK_AGENTS` for short.
+        agents_dir: Option<PathBuf> = None, Any;
+        /// A file with the Graveyard, mode 0444. Without it the host uses the one in its program. Flag: `--graveyard`.
+        graveyard: Option<PathBuf> = None, Any;
+        /// The names that may propose actions over HTTP, besides the agents and the names that tokens are bound to. Flag: `--submitter`, which adds a name.
+        submitters: Vec<Name> = "api".parse().into_iter().collect(), Any;
+        /// The operator policies, asked after the Graveyard in their order. They can only tighten what it decides.
+        policies: Vec<PolicyFile> = Vec::new(), entries(), reloaded;
+        /// A directory with more operator policies: `NAME.toml` manifests (`name`, `component`, `sha256`, `mode`, `order`, `[settings]`), each with its component beside it.
+        policies_dir: Option<PathBuf> = None, Any, reloaded;
+        [tls]: TlsFile;
+        [limits]: Limits;
+        [capacity]: CapacityFile;
+        [telemetry]: TelemetryFile;
+        [watchdog]: WatchdogFile;
+        [lists]: ListsFile;
+    }
+}
+
+items! {
+    /// An entry of `[[policies]]`.
+    pub struct PolicyFile {
+        /// The component.
+        file: PathBuf;
+        /// The SHA-256 of the component, in hexadecimal.
+        sha256: Digest;
+        /// The policy's name. It is checked against the component's own.
+        name: Option<Name>;
+        /// The settings of the policy, a table. The policy itself says whether it takes them.
+        settings: Option<Settings>;
+        /// `enforce` (the default) or `shadow`: the verdicts are recorded and compared, and change no outcome.
+        mode: Option<PolicyMode>;
+        /// The place among all policies: a lower one is asked earlier. The default is 10 for the first entry, 20 for the second and so on.
+        order: Option<u32>;
+    }
+}
+
+table! {
+    /// Certificate and key of the HTTP API. Other machines need them, or a proxy that ends TLS. Both keys are given or neither. The files are
+    /// read again when they change, and on SIGHUP.
+    pub struct TlsFile {
+        /// A PEM file with the certificate and those that lead to its authority.
+        certificate: Option<PathBuf> = None, Any;
+        /// A PEM file with the private key. Not every user may be able to read it.
+        key: Option<PathBuf> = None, Any;
+    }
+}
+
+table! {
+    /// How much work may wait and run at the same time, and how much is kept.
+    pub struct CapacityFile {
+        /// Invocations of agents that run at the same time, those that run for longer than 10 ms not counted.
+        workers: usize = 16, between(1, 128);
+        /// Invocations that run for longer than 10 ms, at the same time.
+        slow_workers: usize = 48, between(0, 128);
+        /// Proposals that may wait for a decision. Each proposer may fill a quarter of it. Proposals that reduce risk have another quarter of their own.
+        proposals: usize = 4096, between(4, 1_000_000);
+        /// Deliveries of signals that may wait, for all agents together.
+        backlog: usize = 100_000, at_least(1);
+        /// Deliveries of signals that may wait for one agent.
+        agent_queue: usize = 10_000, at_least(1);
+        /// Milliseconds for which a signal without a `ttl_ms` of its own waits at most. Without a value it waits until it is delivered.
+        signal_ttl_ms: Option<u64> = None, at_least(1);
+        /// Connections to the HTTP API at the same time. The limit of open files may allow fewer; the host then says so at the start.
+        connections: usize = 16_384, at_least(1);
+        /// Requests that each token may send in a second.
+        token_requests_per_second: u32 = 5_000, at_least(1);
+        /// Milliseconds that the host takes at most to finish what runs once it is told to stop.
+        drain_ms: u64 = 10_000, between(100, 3_600_000);
+        /// Versions kept of each uploaded agent, the serving one included.
+        agent_versions: u32 = 10, between(2, 100);
+        /// Operator policies that may be in force. Each can delay every decision for as long as its fuel lasts.
+        policies: usize = 16, between(1, 64);
+        /// Fuel of one evaluation of an operator policy: about one unit a WebAssembly instruction.
+        policy_fuel: u64 = 5_000_000, between(100_000, POLICY_FUEL);
+        /// Bytes that the database and its write-ahead log may grow to together. Without a value the disk is the limit.
+        max_database_bytes: Option<u64> = None, Any;
+        /// Seconds for which an approved trade reserves its exposure without an execution report.
+        reservation_seconds: u64 = 600, at_least(1);
+        /// Seconds for which a held action waits for an approval.
+        approval_seconds: u64 = 3_600, between(1, YEAR_SECONDS);
+        /// Held actions that may wait for an approval. Each proposer may fill a tenth of it.
+        approvals: usize = 10_000, between(1, 1_000_000);
+    }
+}
+
+table! {
     /// Log lines and traces.
-    pub telemetry: TelemetryFile,
-    /// What the host attests from the operator's own knowledge.
-    pub lists: ListsFile,
-}
-
-/// `[tls]`
-#[derive(Debug, Clone, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TlsFile {
-    /// The certificate and those that lead to its authority, PEM.
-    pub certificate: Option<PathBuf>,
-    /// Its private key, PEM; a file that not everybody may read.
-    pub key: Option<PathBuf>,
-}
-
-/// An operator policy.
-#[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct PolicyFile {
-    /// The component.
-    pub file: PathBuf,
-    /// Its SHA-256.
-    pub sha256: Digest,
-    /// Its name, to be sure.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<Name>,
-    /// Its settings.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub settings: Option<Settings>,
-    /// `enforce` (unless it is said), or `shadow`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mode: Option<PolicyMode>,
-    /// Its place among all policies; lower ones are asked first. Absent: 10 for the first of the list, 20 for the second and so on.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub order: Option<u32>,
-}
-
-/// `[capacity]`
-#[derive(Debug, Clone, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct CapacityFile {
-    /// Invocations at the same time, those that run for longer than 10 ms not counted.
-    pub workers: Option<usize>,
-    /// Invocations that run for longer, at the same time.
-    pub slow_workers: Option<usize>,
-    /// Proposals that may wait to be judged; those that reduce risk have a quarter as many places of their own.
-    pub proposals: Option<usize>,
-    /// Deliveries that may wait in all.
-    pub backlog: Option<usize>,
-    /// Deliveries that may wait for one agent.
-    pub agent_queue: Option<usize>,
-    /// How long a signal that names no `ttl_ms` waits at most, in milliseconds; absent: for good.
-    pub signal_ttl_ms: Option<u64>,
-    /// Connections at the same time.
-    pub connections: Option<usize>,
-    /// Requests each token may send in a second.
-    pub token_requests_per_second: Option<u32>,
-    /// How long the host may take to end what runs once it is told to stop, in milliseconds.
-    pub drain_ms: Option<u64>,
-    /// Versions kept of each uploaded agent, the one that serves included.
-    pub agent_versions: Option<u32>,
-    /// Operator policies that may be in force.
-    pub policies: Option<usize>,
-    /// Fuel of one evaluation of an operator policy; about one a WebAssembly instruction.
-    pub policy_fuel: Option<u64>,
-    /// The size the database may grow to, in bytes.
-    pub max_database_bytes: Option<u64>,
-    /// Seconds an approved trade holds its exposure without an execution report.
-    pub reservation_seconds: Option<u64>,
-    /// Seconds a held action waits for an approval.
-    pub approval_seconds: Option<u64>,
-    /// Held actions that may wait in all; each proposer may take up a tenth of it.
-    pub approvals: Option<usize>,
-}
-
-/// `[watchdog]`
-#[derive(Debug, Clone, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct WatchdogFile {
-    /// How often each agent is asked for a heartbeat.
-    pub heartbeat_ms: Option<u64>,
-    /// How long it may take to answer.
-    pub heartbeat_deadline_ms: Option<u64>,
-    /// Missed heartbeats in a row that quarantine.
-    pub missed_heartbeats: Option<u32>,
-    /// How often the Graveyard is hashed anew.
-    pub graveyard_ms: Option<u64>,
-    /// Decisions of a minute that may break rules before there is an alert.
-    pub violations_per_minute: Option<u32>,
-    /// Failures in a row that quarantine.
-    pub consecutive_failures: Option<u32>,
-    /// Part of the last 100 invocations that may fail.
-    pub failure_rate: Option<f64>,
-    /// The failure rate counts from more than so many invocations on.
-    pub failure_rate_over: Option<u32>,
-    /// Mean latency that is still good.
-    pub latency_ms: Option<u64>,
-    /// The mean latency counts from more than so many invocations on.
-    pub latency_over: Option<u32>,
-    /// A Redis to be watched, e.g. `redis://127.0.0.1:6379/0`.
-    pub redis_url: Option<String>,
-    /// The fleet this host belongs to, by its stream in that Redis, e.g. `ark:orders`: halts and quarantines reach all its hosts.
-    pub fleet: Option<String>,
-    /// A 0400 file with the key that all hosts of the fleet share, 64 hexadecimal digits.
-    pub fleet_key_file: Option<PathBuf>,
-    /// Its queue: a stream or a list.
-    pub redis_queue: Option<String>,
-    /// How often it is looked at.
-    pub redis_ms: Option<u64>,
-    /// How long it may take to answer.
-    pub redis_latency_ms: Option<u64>,
-    /// How much may wait in the queue.
-    pub redis_depth: Option<u64>,
-    /// Part of a limit that warns.
-    pub warning: Option<f64>,
-    /// Part of a limit that warns loudly.
-    pub critical: Option<f64>,
-    /// The largest capsule.
-    pub capsule_bytes: Option<usize>,
-    /// Capsules kept of one agent.
-    pub capsules_per_agent: Option<usize>,
-    /// All capsules together.
-    pub capsules_bytes: Option<u64>,
-    /// Days a capsule is kept.
-    pub capsule_days: Option<u64>,
-}
-
-/// `[lists]`
-#[derive(Debug, Clone, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ListsFile {
-    /// Symbols nobody may trade (rule 1).
-    pub restricted_symbols: Vec<String>,
-    /// Symbols with a client's order pending (rule 4).
-    pub client_orders: Vec<String>,
-    /// Data sources that are trusted (rule 21).
-    pub validated_sources: Vec<String>,
-    /// Data subjects and whether they consent (rule 16).
-    pub consents: BTreeMap<String, bool>,
-    /// Standing vetoes (rule 23).
-    pub vetoes: Vec<VetoFile>,
-}
-
-/// A veto. It matches when every part it names matches.
-#[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct VetoFile {
-    /// The agent.
-    pub agent: Option<Name>,
-    /// The action type.
-    pub action_type: Option<String>,
-    /// The symbol.
-    pub symbol: Option<String>,
-    /// The user's words.
-    pub words: String,
-}
-
-/// Where the API listens unless told otherwise.
-const LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 8000);
-/// Connections at the same time, unless told otherwise.
-pub(super) const CONNECTIONS: usize = 16_384;
-/// Operator policies that may be in force, unless told otherwise.
-pub(super) const POLICIES: usize = 16;
-/// Fuel of one evaluation of an operator policy, unless told otherwise: some milliseconds at most.
-pub(super) const POLICY_FUEL: u64 = 5_000_000;
-/// Requests of each token in a second, unless told otherwise.
-pub(super) const RATE: NonZeroU32 = NonZeroU32::MIN.saturating_add(4_999);
-
-impl ConfigFile {
-    /// What stands where nothing is said. A key without a value here has none by default.
-    #[must_use]
-    pub fn defaults() -> Self {
-        let (hrm, router) = (HrmConfig::default(), RouterConfig::default());
-        let limits = Limits::default();
-        Self {
-            data_dir: Some("ark-data".into()),
-            listen: Some(SocketAddr::from(LISTEN)),
-            telemetry_listen: Some(TelemetryListen::default().to_string()),
-            behind_proxy: Some(false),
-            submitters: Some(vec!["api".to_owned()]),
-            limits: LimitsTable {
-                fuel: Some(limits.fuel),
-                deadline_ms: Some(to_millis(limits.deadline)),
-                memory_bytes: Some(limits.memory_bytes),
-                table_elements: Some(limits.table_elements),
-                instances: Some(limits.instances),
-                stack_bytes: Some(limits.stack_bytes),
-                resources: Some(limits.resources),
-                host_calls: Some(limits.host_calls),
-                host_call_bytes: Some(limits.host_call_bytes),
-                writes: Some(limits.writes),
-                actions: Some(limits.actions),
-                output_bytes: Some(limits.output_bytes),
-                log_bytes: Some(limits.log_bytes),
-                concurrency: Some(limits.concurrency),
-                actions_per_minute: Some(limits.actions_per_minute),
-            },
-            capacity: CapacityFile {
-                workers: Some(router.workers),
-                slow_workers: Some(router.slow_workers),
-                proposals: Some(hrm.queue),
-                backlog: Some(router.backlog),
-                agent_queue: Some(router.agent_queue),
-                signal_ttl_ms: router.signal_ttl_ms,
-                connections: Some(CONNECTIONS),
-                token_requests_per_second: Some(RATE.get()),
-                drain_ms: Some(10_000),
-                agent_versions: Some(10),
-                policies: Some(POLICIES),
-                policy_fuel: Some(POLICY_FUEL),
-                max_database_bytes: None,
-                reservation_seconds: Some(hrm.reservation_ttl.as_secs()),
-                approval_seconds: Some(hrm.approval_ttl.as_secs()),
-                approvals: Some(hrm.approvals),
-            },
-            watchdog: WatchdogFile::defaults(),
-            telemetry: TelemetryFile::defaults(),
-            ..Self::default()
-        }
+    pub struct TelemetryFile {
+        /// The form of log lines: `human` or `json`. `ARK_LOG_FORMAT` comes before it.
+        log_format: LogFormat = LogFormat::default(), Any;
+        /// The address to which traces are sent (OTLP over HTTP, protobuf), e.g. `http://127.0.0.1:4318/v1/traces`. Without a value none are sent.
+        otlp_endpoint: Option<String> = None, Text { check: check_endpoint, description: "an http or https address with a path" };
     }
 }
 
-impl WatchdogFile {
-    fn defaults() -> Self {
-        let default = WatchdogConfig::default();
-        let (stands, kept) = (default.thresholds, default.retention);
-        Self {
-            heartbeat_ms: Some(to_millis(default.heartbeat_interval)),
-            heartbeat_deadline_ms: Some(to_millis(default.heartbeat_deadline)),
-            missed_heartbeats: Some(stands.missed_heartbeats),
-            graveyard_ms: Some(to_millis(default.graveyard_interval)),
-            violations_per_minute: Some(default.violations_per_minute),
-            consecutive_failures: Some(stands.consecutive_failures),
-            failure_rate: Some(stands.failure_rate),
-            failure_rate_over: Some(stands.failure_rate_over),
-            latency_ms: Some(stands.latency_ms),
-            latency_over: Some(stands.latency_over),
-            warning: Some(stands.warning),
-            critical: Some(stands.critical),
-            capsule_bytes: Some(kept.capsule_bytes),
-            capsules_per_agent: Some(kept.per_agent),
-            capsules_bytes: Some(kept.total_bytes),
-            capsule_days: Some(kept.days),
-            ..Self::default()
-        }
+table! {
+    /// When agents are quarantined or warned of, what else is watched, and how many capsules of failed invocations are kept.
+    pub struct WatchdogFile {
+        /// Milliseconds between two heartbeats that each agent is asked for.
+        heartbeat_ms: u64 = 5_000, between(10, MAX_INTERVAL_MS);
+        /// Milliseconds that an agent's heartbeat may take; the agent's own deadline if that is shorter.
+        heartbeat_deadline_ms: u64 = 1_000, between(10, MAX_INTERVAL_MS);
+        /// Missed heartbeats in a row that quarantine an agent.
+        missed_heartbeats: u32 = Thresholds::default().missed_heartbeats, at_least(1), reloaded;
+        /// Milliseconds between two checks of the Graveyard's bytes against the pin.
+        graveyard_ms: u64 = 10_000, between(10, MAX_INTERVAL_MS);
+        /// Decisions of one minute that may violate rules; more raise an alert.
+        violations_per_minute: u32 = 10, at_least(1);
+        /// Failures in a row that quarantine an agent.
+        consecutive_failures: u32 = Thresholds::default().consecutive_failures, at_least(1), reloaded;
+        /// The part of an agent's last 100 invocations that may fail; more quarantine it.
+        failure_rate: f64 = Thresholds::default().failure_rate, between(0.0, 1.0), reloaded;
+        /// `failure_rate` counts once there are more invocations than this.
+        failure_rate_over: u32 = Thresholds::default().failure_rate_over, between(0, 99), reloaded;
+        /// The mean latency of an agent's last 100 invocations that is allowed, in milliseconds; more quarantine it.
+        latency_ms: u64 = Thresholds::default().latency_ms, at_least(1), reloaded;
+        /// `latency_ms` counts once there are more invocations than this.
+        latency_over: u32 = Thresholds::default().latency_over, between(0, 99), reloaded;
+        /// A Redis to watch, e.g. `redis://127.0.0.1:6379/0`. Without a value none is watched.
+        redis_url: Option<String> = None, Any;
+        /// The fleet of this host, named by its stream in that Redis, e.g. `ark:orders`. Halts and quarantines reach every host of a fleet.
+        fleet: Option<String> = None, Any;
+        /// A file (mode 0400) with the key that all hosts of the fleet share: 64 hexadecimal digits, as `openssl rand -hex 32` prints them.
+        fleet_key_file: Option<PathBuf> = None, Any;
+        /// The queue in that Redis whose length is watched: a stream or a list.
+        redis_queue: String = "ark:signals".to_owned(), Any;
+        /// Milliseconds between two looks at the Redis.
+        redis_ms: u64 = 2_000, between(10, MAX_INTERVAL_MS);
+        /// Milliseconds that an answer of the Redis may take; more raise an alert.
+        redis_latency_ms: u64 = 100, at_least(1);
+        /// Entries that may wait in the queue; more raise an alert.
+        redis_depth: u64 = 1_000, at_least(1);
+        /// The part of a limit from which on an agent is warned of.
+        warning: f64 = Thresholds::default().warning, between(0.01, 1.0), reloaded;
+        /// The part of a limit from which on the warning is critical. Not below `warning`.
+        critical: f64 = Thresholds::default().critical, between(0.01, 1.0), reloaded;
+        /// Bytes of the largest capsule that is kept.
+        capsule_bytes: usize = CapsuleRetention::default().capsule_bytes, at_least(16 * 1024);
+        /// Capsules kept of one agent.
+        capsules_per_agent: usize = CapsuleRetention::default().per_agent, at_least(1);
+        /// Bytes of all capsules together.
+        capsules_bytes: u64 = CapsuleRetention::default().total_bytes, at_least(16 * 1024);
+        /// Days for which a capsule is kept.
+        capsule_days: u64 = CapsuleRetention::default().days, at_least(1);
     }
 }
 
-fn to_millis(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+table! {
+    /// What the host attests from the operator's own knowledge; rules judge by it. Entries can also be put on these lists while the host runs
+    /// (`ark lists put`).
+    pub struct ListsFile {
+        /// Symbols that nobody may trade (rule `no_insider_trading`).
+        restricted_symbols: Vec<String> = Vec::new(), Any;
+        /// Symbols in which a client's order is pending (rule `no_front_running`).
+        client_orders: Vec<String> = Vec::new(), Any;
+        /// Data sources that an operator validated (rule `validate_data_sources`).
+        validated_sources: Vec<String> = Vec::new(), Any;
+        /// Data subjects and whether they consent (rule `require_consent`), e.g. `{ "customer-17" = true }`.
+        consents: BTreeMap<String, bool> = BTreeMap::new(), Any;
+        /// Standing vetoes of users (rule `preserve_user_autonomy`). A veto matches an action that has every part the veto names.
+        vetoes: Vec<VetoFile> = Vec::new(), entries();
+    }
+}
+
+items! {
+    /// An entry of `lists.vetoes`.
+    pub struct VetoFile {
+        /// The agent whose actions it forbids.
+        agent: Option<Name>;
+        /// The type of the actions it forbids.
+        action_type: Option<String>;
+        /// The symbol of the actions it forbids.
+        symbol: Option<String>;
+        /// What the user said.
+        words: String;
+    }
+}
+
+/// Tables whose keys are the operator's own.
+pub(super) const FREE_TABLES: [&str; 1] = ["lists.consents"];
+
+impl Table for Limits {
+    fn add_sections(name: &'static str, sections: &mut Vec<Section>) {
+        sections.push(Section {
+            name,
+            documentation: "The ceiling of every agent's limits. A manifest can only tighten them. All of them are always in force.".to_owned(),
+            keys: Self::KEYS
+                .iter()
+                .map(|limit| Key {
+                    name: join_key(name, limit.name),
+                    documentation: limit.documentation.trim().replace("\n", " "),
+                    default: limit.default.into(),
+                    allowed: format!("{} to {}", limit.least, limit.most),
+                    // The stack is the engine's, which is built at the start.
+                    reloaded: limit.name != "stack_bytes",
+                    fields: &[],
+                })
+                .collect(),
+        });
+    }
+
+    fn check(&self, _: &'static str) -> Result<(), (String, String)> {
+        self.check_ceiling().map_err(|error| {
+            let problem = format!("is {}; give {} to {}", error.asked, error.least, error.most);
+            (format!("limits.{}", error.field), problem)
+        })
+    }
+}
+
+/// Whether a reload (SIGHUP) changes a key in a running host.
+#[must_use]
+pub fn is_reloaded(key: &str) -> bool {
+    list_sections()
+        .iter()
+        .flat_map(|section| &section.keys)
+        .any(|known| known.name == key && known.reloaded)
+}
+
+/// Every table with its keys, in the order of the documentation.
+#[must_use]
+pub fn list_sections() -> Vec<Section> {
+    let mut sections = Vec::new();
+    ConfigFile::add_sections("", &mut sections);
+    sections
+}
+
+fn check_endpoint(endpoint: &str) -> Result<(), String> {
+    let problem = match endpoint.parse::<axum::http::Uri>() {
+        Ok(uri) if !matches!(uri.scheme_str(), Some("http" | "https")) => {
+            "is not an http or https address".to_owned()
+        }
+        Ok(uri) if uri.path().len() < 2 => "has no path".to_owned(),
+        Ok(_) => return Ok(()),
+        Err(error) => format!("is {error}"),
+    };
+    Err(format!(
+        "{problem}; give the whole address, e.g. http://127.0.0.1:4318/v1/traces"
+    ))
 }

@@ -1,77 +1,114 @@
 //! The sources of the configuration, merged into one tree: defaults, the file, the environment, flags, each over the one before.
 //!
-//! The tree of the defaults ([`ConfigFile::defaults`]) is the table of all keys: what is not in it is refused, and an environment
-//! variable's name is a key's path with `_` for `.`.
+//! The tree of the defaults holds every key: a key that is not in it is refused. The name of a key's environment variable is the key with
+//! `_` for `.`, in upper case, after `ARK_`.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{ConfigError, ConfigFile, Overrides};
+use ark_model::ids::Name;
+use crate::telemetry::TelemetryListen;
 
-/// What starts the name of every variable of ARK's.
+use super::error::{ConfigError, Source};
+use super::file::{ConfigFile, FREE_TABLES};
+use super::keys::join_key;
+
+/// The file that is read when no other is named, in the working directory.
+pub const DEFAULT_FILE: &str = "ark.toml";
+/// The start of the name of each of ARK's environment variables.
 const VARIABLE_PREFIX: &str = "ARK_";
-/// Variables that are no keys: which file, how to log, secrets, and what the commands that talk to a running host need.
-const OTHER_VARIABLES: [&str; 10] = [
-    "ARK_CA",
-    "ARK_CONFIG",
-    "ARK_LOG",
-    "ARK_LOG_FORMAT",
-    "ARK_SDK",
-    "ARK_SECRET_KEY",
-    "ARK_SECRET_KEY_FILE",
-    "ARK_TOKEN",
-    "ARK_TOKEN_FILE",
-    "ARK_URL",
+/// Environment variables of ARK that are no keys, with their documentation.
+pub const OTHER_VARIABLES: [(&str, &str); 10] = [
+    (
+        "ARK_CA",
+        "The certificate authority that commands trust when they talk to a host (`--ca`).",
+    ),
+    ("ARK_CONFIG", "The configuration file (`--config`)."),
+    (
+        "ARK_LOG",
+        "Which log lines are written, in the syntax of `RUST_LOG`, e.g. `info` or `ark_host::router=debug`.",
+    ),
+    (
+        "ARK_LOG_FORMAT",
+        "The form of log lines, before `telemetry.log_format`.",
+    ),
+    (
+        "ARK_SDK",
+        "The directory `guest-sdk` for `ark agent new` and `ark policy new` (`--sdk`).",
+    ),
+    (
+        "ARK_SECRET_KEY",
+        "The key that encrypts secrets in the database: 64 hexadecimal digits. It is no key of the file, so that it is neither shown nor backed up with it.",
+    ),
+    (
+        "ARK_SECRET_KEY_FILE",
+        "A file (mode 0400) with that key, instead of the key itself.",
+    ),
+    (
+        "ARK_TOKEN",
+        "The bearer token of commands that talk to a host (`--token`).",
+    ),
+    (
+        "ARK_TOKEN_FILE",
+        "A file with that token (`--token-file`).",
+    ),
+    (
+        "ARK_URL",
+        "The host that commands talk to (`--url`).",
+    ),
 ];
-/// A short name of long standing for a key's variable.
+/// A short name for the variable of `agents_dir`, and its full name.
 const AGENTS_ALIAS: (&str, &str) = ("ARK_AGENTS", "ARK_AGENTS_DIR");
-/// How alike a name must be to be suggested, by Jaro and Winkler: 1 is the same.
+/// How similar a known name must be to an unknown one to be suggested (Jaro and Winkler; 1: the same).
 const MIN_SIMILARITY: f64 = 0.85;
 
-/// Where a value is from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
-    /// Nothing was said.
-    Default,
-    /// The configuration file.
-    File(PathBuf),
-    /// This environment variable.
-    Environment(String),
-    /// A flag of the command line.
-    Flag,
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default => f.write_str("default"),
-            Self::File(path) => write!(f, "file {}", path.display()),
-            Self::Environment(name) => write!(f, "environment variable {name}"),
-            Self::Flag => f.write_str("flag"),
-        }
-    }
+/// What the flags of the command line set, by the names of the keys.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Overrides {
+    /// See [`ConfigFile::data_dir`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_dir: Option<PathBuf>,
+    /// See [`ConfigFile::listen`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<SocketAddr>,
+    /// See [`ConfigFile::telemetry_listen`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub telemetry_listen: Option<TelemetryListen>,
+    /// See [`ConfigFile::behind_proxy`]. Without the flag the other sources decide.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub behind_proxy: bool,
+    /// See [`ConfigFile::agents_dir`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agents_dir: Option<PathBuf>,
+    /// See [`ConfigFile::graveyard`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub graveyard: Option<PathBuf>,
+    /// See [`ConfigFile::submitters`]; these are added to those of the other sources.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub submitters: Vec<Name>,
 }
 
 /// The merged sources.
 #[derive(Debug, Clone)]
 pub struct Layers {
     pub(super) tree: Value,
-    /// Where each value is from that is not a default, by its key.
-    pub(super) sources: BTreeMap<String, Source>,
+    /// The source of each value that is no default, by key.
+    sources: BTreeMap<String, Source>,
 }
 
 impl Layers {
-    /// Reads all sources of this process. `path` absent: `ark.toml` in the working directory if there is one.
+    /// Reads all sources of this process. Without a `path` the file is [`DEFAULT_FILE`], if there is one.
     ///
     /// # Errors
     /// The file cannot be read, or a source is not of the right form.
     pub fn read(path: Option<&Path>, flags: &Overrides) -> Result<Self, ConfigError> {
-        let standard = Path::new("ark.toml");
-        let path = path.or_else(|| standard.is_file().then_some(standard));
+        let default = Path::new(DEFAULT_FILE);
+        let path = path.or_else(|| default.is_file().then_some(default));
         let text = path
             .map(|path| {
                 std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
@@ -84,7 +121,7 @@ impl Layers {
         Self::merge(file, std::env::vars_os(), flags)
     }
 
-    /// As [`Layers::read`], from these sources.
+    /// Merges these sources. `file` is the path and the text of the file.
     ///
     /// # Errors
     /// A source is not of the right form.
@@ -93,36 +130,30 @@ impl Layers {
         environment: impl IntoIterator<Item = (OsString, OsString)>,
         flags: &Overrides,
     ) -> Result<Self, ConfigError> {
-        let tree = serde_json::to_value(ConfigFile::defaults()).map_err(|error| {
-            ConfigError::Malformed {
-                origin: Source::Default,
-                problem: error.to_string(),
-            }
-        })?;
         let mut layers = Self {
-            tree,
+            tree: to_tree(&ConfigFile::default(), Source::Default)?,
             sources: BTreeMap::new(),
         };
         if let Some((path, text)) = file {
             layers.add_file(path, text)?;
         }
         layers.add_environment(environment)?;
-        layers.add_flags(flags);
+        layers.add_flags(flags)?;
         Ok(layers)
     }
 
-    /// The merged sources as the file they would be.
+    /// The merged sources as one file.
     ///
     /// # Errors
-    /// A value is of the wrong type; the error names its source.
-    pub fn to_file(&self) -> Result<ConfigFile, ConfigError> {
+    /// A value is of the wrong type; the error names the key and the source.
+    pub(super) fn to_file(&self) -> Result<ConfigFile, ConfigError> {
         parse_file(&self.tree).map_err(|(key, problem)| ConfigError::Malformed {
             origin: self.source_of(&key),
             problem,
         })
     }
 
-    /// Where a key's value is from.
+    /// The source of a key's value.
     pub(super) fn source_of(&self, key: &str) -> Source {
         let part_of = |known: &str| {
             key.strip_prefix(known)
@@ -174,6 +205,7 @@ impl Layers {
             .into_iter()
             .map(|key| (variable_name(&key), key))
             .collect();
+        let others = OTHER_VARIABLES.map(|(name, _)| name);
         let mut given = BTreeMap::new();
         for (name, value) in environment {
             let Some(name) = name
@@ -182,16 +214,17 @@ impl Layers {
             else {
                 continue;
             };
-            if OTHER_VARIABLES.contains(&name) || value.is_empty() {
+            if others.contains(&name) || value.is_empty() {
                 continue;
             }
             let source = Source::Environment(name.to_owned());
-            let Some(value) = value.to_str().map(str::to_owned) else {
-                return Err(ConfigError::Malformed {
-                    origin: source,
-                    problem: "is not UTF-8".to_owned(),
-                });
+            let malformed = |problem: String| ConfigError::Malformed {
+                origin: source.clone(),
+                problem,
             };
+            let value = value
+                .to_str()
+                .ok_or_else(|| malformed("the value is not UTF-8".to_owned()))?;
             let variable = if name == AGENTS_ALIAS.0 {
                 AGENTS_ALIAS.1
             } else {
@@ -201,39 +234,39 @@ impl Layers {
                 let names: Vec<String> = variables
                     .keys()
                     .cloned()
-                    .chain(OTHER_VARIABLES.map(str::to_owned))
+                    .chain(others.map(str::to_owned))
                     .collect();
                 return Err(ConfigError::UnknownKey {
-                    origin: source,
                     suggestion: suggest_key(name, &names),
                     key: name.to_owned(),
+                    origin: source,
                 });
             };
-            if given.insert(key.clone(), (source.clone(), value)).is_some() {
-                return Err(ConfigError::Malformed {
-                    origin: source,
-                    problem: format!(
-                        "{} and {} are the same; set one of them",
-                        AGENTS_ALIAS.0, AGENTS_ALIAS.1
-                    ),
-                });
+            if given
+                .insert(key.clone(), (source.clone(), value.to_owned()))
+                .is_some()
+            {
+                let (short, long) = AGENTS_ALIAS;
+                return Err(malformed(format!(
+                    "{short} and {long} set the same key; set one of them"
+                )));
             }
         }
         for (key, (source, text)) in given {
-            let value =
-                self.parse_variable(&key, &text)
-                    .map_err(|problem| ConfigError::Malformed {
-                        origin: source.clone(),
-                        problem,
-                    })?;
+            let value = self
+                .parse_variable(&key, &text)
+                .map_err(|problem| ConfigError::Malformed {
+                    origin: source.clone(),
+                    problem,
+                })?;
             self.set_value(&key, value, source);
         }
         Ok(())
     }
 
-    /// The value that a variable's text stands for: the text itself where the key takes text, else what it is as TOML.
+    /// The value of a variable: its text where the key takes text, else its text read as TOML.
     fn parse_variable(&self, key: &str, text: &str) -> Result<Value, String> {
-        let fits = |value: &Value| {
+        let check = |value: &Value| {
             let mut layers = self.clone();
             layers.set_value(key, value.clone(), Source::Default);
             match parse_file(&layers.tree) {
@@ -242,7 +275,7 @@ impl Layers {
             }
         };
         let plain = Value::String(text.to_owned());
-        let Err(problem) = fits(&plain) else {
+        let Err(problem) = check(&plain) else {
             return Ok(plain);
         };
         let Ok(mut table) = toml::from_str::<toml::Table>(&format!("value = {text}")) else {
@@ -250,37 +283,22 @@ impl Layers {
         };
         let value = table.remove("value").ok_or(problem)?;
         let value = toml_to_json(key, value)?;
-        fits(&value).map(|()| value)
+        check(&value).map(|()| value)
     }
 
-    fn add_flags(&mut self, flags: &Overrides) {
-        let paths = [
-            ("data_dir", &flags.data_dir),
-            ("agents_dir", &flags.agents_dir),
-            ("graveyard", &flags.graveyard),
-        ];
-        for (key, path) in paths {
-            if let Some(path) = path {
-                self.set_value(key, path.to_string_lossy().into(), Source::Flag);
+    fn add_flags(&mut self, flags: &Overrides) -> Result<(), ConfigError> {
+        let Value::Object(flags) = to_tree(flags, Source::Flag)? else {
+            return Ok(());
+        };
+        for (key, mut value) in flags {
+            if let (Value::Array(added), Some(Value::Array(names))) =
+                (&mut value, self.tree.get(&key))
+            {
+                added.splice(0..0, names.iter().cloned());
             }
+            self.set_value(&key, value, Source::Flag);
         }
-        if let Some(listen) = flags.listen {
-            self.set_value("listen", listen.to_string().into(), Source::Flag);
-        }
-        if let Some(listen) = flags.telemetry_listen {
-            self.set_value("telemetry_listen", listen.to_string().into(), Source::Flag);
-        }
-        if flags.behind_proxy {
-            self.set_value("behind_proxy", true.into(), Source::Flag);
-        }
-        if !flags.submitters.is_empty() {
-            let mut names = match self.tree.get("submitters") {
-                Some(Value::Array(names)) => names.clone(),
-                _ => Vec::new(),
-            };
-            names.extend(flags.submitters.iter().map(|name| name.as_str().into()));
-            self.set_value("submitters", names.into(), Source::Flag);
-        }
+        Ok(())
     }
 
     fn set_value(&mut self, key: &str, value: Value, source: Source) {
@@ -294,7 +312,7 @@ impl Layers {
     }
 }
 
-/// The variable of a key.
+/// The name of a key's environment variable.
 pub(super) fn variable_name(key: &str) -> String {
     format!(
         "{VARIABLE_PREFIX}{}",
@@ -302,7 +320,7 @@ pub(super) fn variable_name(key: &str) -> String {
     )
 }
 
-/// Every key with its value: tables are gone into, lists and tables without keys of their own are values.
+/// Adds every key with its value. Tables are gone into; lists, and tables whose keys are the operator's own, are values.
 pub(super) fn collect_leaves<'a>(
     tree: &'a Value,
     path: &str,
@@ -311,16 +329,12 @@ pub(super) fn collect_leaves<'a>(
     match tree {
         Value::Object(map) if !map.is_empty() && !FREE_TABLES.contains(&path) => {
             for (name, value) in map {
-                let key = join_key(path, name);
-                collect_leaves(value, &key, found);
+                collect_leaves(value, &join_key(path, name), found);
             }
         }
         value => found.push((path.to_owned(), value)),
     }
 }
-
-/// Tables whose keys are the operator's own.
-const FREE_TABLES: [&str; 1] = ["lists.consents"];
 
 fn collect_keys(tree: &Value) -> Vec<String> {
     let mut found = Vec::new();
@@ -328,12 +342,11 @@ fn collect_keys(tree: &Value) -> Vec<String> {
     found.into_iter().map(|(key, _)| key).collect()
 }
 
-fn join_key(path: &str, name: &str) -> String {
-    if path.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{path}.{name}")
-    }
+fn to_tree(values: &impl Serialize, origin: Source) -> Result<Value, ConfigError> {
+    serde_json::to_value(values).map_err(|error| ConfigError::Malformed {
+        origin,
+        problem: error.to_string(),
+    })
 }
 
 enum TableError {
@@ -341,6 +354,7 @@ enum TableError {
     NotATable(String),
 }
 
+/// Calls `found` for every key of a table of the file. `shape` is the same table of the defaults, `path` its name.
 fn flatten_table(
     shape: &Value,
     table: toml::Table,
@@ -367,18 +381,18 @@ fn flatten_table(
     Ok(())
 }
 
-/// The name that is most like `given`: as a whole, or where it was given without its table.
+/// The known name that is most similar to `given`, compared as a whole or, for a key given without its table, by its last part.
 fn suggest_key(given: &str, known: &[String]) -> Option<String> {
     let last = |key: &str| key.rsplit('.').next().unwrap_or(key).to_owned();
     known
         .iter()
         .map(|key| {
             let whole = strsim::jaro_winkler(given, key);
-            // `workers` for `capacity.workers`: not quite as good as a slip of the finger in the whole.
+            // `workers` for `capacity.workers` counts a little less than a slip of the finger in the whole name.
             let part = strsim::jaro_winkler(&last(given), &last(key)) - 0.02;
             (whole.max(part), key)
         })
-        .filter(|(alike, _)| *alike >= MIN_SIMILARITY)
+        .filter(|(similarity, _)| *similarity >= MIN_SIMILARITY)
         .max_by(|(one, _), (other, _)| one.total_cmp(other))
         .map(|(_, key)| key.clone())
 }
@@ -407,7 +421,7 @@ fn toml_to_json(key: &str, value: toml::Value) -> Result<Value, String> {
     })
 }
 
-/// The file, or the key at fault and what is wrong with it.
+/// The tree as a file, or the key at fault and what is wrong with it.
 fn parse_file(tree: &Value) -> Result<ConfigFile, (String, String)> {
     serde_path_to_error::deserialize::<_, ConfigFile>(tree).map_err(|error| {
         let path = error.path().to_string();

@@ -1,15 +1,16 @@
-//! The configuration in force, key by key, with where each value is from. What is secret is masked.
+//! The configuration in force, key by key, each with its source. Secrets are masked.
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
-use super::layers::{Layers, Source, collect_leaves, variable_name};
+use super::error::Source;
+use super::layers::{Layers, collect_leaves, variable_name};
 
-/// What stands in the place of a secret.
+/// What is shown instead of a secret.
 const MASK: &str = "********";
-/// A key whose name holds one of these has a secret for a value.
+/// The value of a key is a secret if its name holds one of these.
 const SECRET_NAMES: [&str; 4] = ["password", "secret", "token", "headers"];
 
 /// A key with its value.
@@ -17,9 +18,9 @@ const SECRET_NAMES: [&str; 4] = ["password", "secret", "token", "headers"];
 pub struct ConfigLine {
     /// The key.
     pub key: String,
-    /// Its value, masked where it is secret; `None`: it has none.
+    /// Its value, masked if it is secret; `None`: it has none.
     pub value: Option<Value>,
-    /// Where it is from.
+    /// Where the value comes from.
     pub source: Source,
 }
 
@@ -33,7 +34,7 @@ impl fmt::Display for ConfigLine {
 }
 
 impl Serialize for ConfigLine {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         json!({
             "key": self.key,
             "value": self.value,
@@ -45,7 +46,7 @@ impl Serialize for ConfigLine {
 }
 
 impl Layers {
-    /// Every key.
+    /// Every key with its value and source.
     #[must_use]
     pub fn lines(&self) -> Vec<ConfigLine> {
         let mut found = Vec::new();
@@ -63,7 +64,7 @@ impl Layers {
 
 fn mask_secrets(key: &str, value: &Value) -> Value {
     let name = key.rsplit('.').next().unwrap_or(key);
-    // A file's name is no secret, and neither is a number.
+    // The name of a file is no secret, and neither is a number.
     let secret = SECRET_NAMES.iter().any(|part| name.contains(part)) && !name.ends_with("_file");
     match value {
         Value::String(_) if secret => MASK.into(),
@@ -81,7 +82,7 @@ fn mask_secrets(key: &str, value: &Value) -> Value {
     }
 }
 
-/// `scheme://user:password@host` without its password.
+/// `scheme://user:password@host` with the password masked; any other text as it is.
 fn mask_password(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else {
         return text.to_owned();

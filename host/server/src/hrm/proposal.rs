@@ -33,18 +33,6 @@ pub struct HrmConfig {
     pub meters: Arc<HrmMeters>,
 }
 
-impl Default for HrmConfig {
-    fn default() -> Self {
-        Self {
-            queue: 4096,
-            reservation_ttl: Duration::from_mins(10),
-            approval_ttl: Duration::from_hours(1),
-            approvals: 10_000,
-            meters: Arc::default(),
-        }
-    }
-}
-
 /// Why there is no decision.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HrmError {

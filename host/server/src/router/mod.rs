@@ -65,18 +65,6 @@ pub struct RouterConfig {
     pub signal_ttl_ms: Option<u64>,
 }
 
-impl Default for RouterConfig {
-    fn default() -> Self {
-        Self {
-            workers: 16,
-            slow_workers: 48,
-            backlog: 100_000,
-            agent_queue: 10_000,
-            signal_ttl_ms: None,
-        }
-    }
-}
-
 /// Why a signal was not accepted, or the router not started.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RouterError {

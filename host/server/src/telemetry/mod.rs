@@ -33,7 +33,8 @@ use crate::readiness::Readiness;
 use ark_model::meters::{AgentMeters, ApiMeters, CallKind, CallMeter, HrmMeters, Meters};
 use ark_model::meters::{RouterMeters, SpanSink, StoreMeters, WatchdogMeters};
 
-pub use config::{TelemetryConfig, TelemetryFile, TelemetryListen};
+pub use config::{TelemetryConfig, TelemetryListen};
+pub use logs::LogFormat;
 pub use observe::{MetricSources, OpenApprovals};
 pub use server::{ListenError, TelemetryServer};
 

@@ -78,21 +78,6 @@ pub struct WatchdogConfig {
     pub retention: CapsuleRetention,
 }
 
-impl Default for WatchdogConfig {
-    fn default() -> Self {
-        Self {
-            heartbeat_interval: Duration::from_secs(5),
-            heartbeat_deadline: Duration::from_secs(1),
-            graveyard_interval: Duration::from_secs(10),
-            violations_per_minute: 10,
-            redis: None,
-            fleet: None,
-            thresholds: Thresholds::default(),
-            retention: CapsuleRetention::default(),
-        }
-    }
-}
-
 /// What the watchdog watches.
 pub struct WatchdogDeps {
     /// Where pin, beat, halt and quarantines stand.

@@ -23,19 +23,14 @@ pub struct RedisWatchConfig {
 }
 
 impl RedisWatchConfig {
-    /// Of the Redis at this address, with the thresholds of the first design (DESIGN section 6).
+    /// Checks that an address of a Redis can be used.
     ///
     /// # Errors
-    /// The address is malformed: in words.
-    pub fn from_url(url: &str, queue: &str) -> Result<Self, String> {
-        Client::open(url).map_err(|error| format!("{error}; give redis://HOST:PORT/DATABASE"))?;
-        Ok(Self {
-            url: url.to_owned(),
-            queue: queue.to_owned(),
-            interval: Duration::from_secs(2),
-            latency: Duration::from_millis(100),
-            depth: 1000,
-        })
+    /// The address is malformed; the text says what is wrong and what to give, to be read after the name of the key.
+    pub fn check_url(url: &str) -> Result<(), String> {
+        Client::open(url)
+            .map(drop)
+            .map_err(|error| format!("is refused: {error}; give redis://HOST:PORT/DATABASE"))
     }
 }
 

@@ -1,0 +1,182 @@
+//! The crate of a guest, agent or policy: made from a template, tested, built for WebAssembly.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context;
+use ark_model::ids::Name;
+use clap::Args;
+
+/// What kind of guest a crate is.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum GuestKind {
+    Agent,
+    Policy,
+}
+
+impl GuestKind {
+    /// The name of the kind, which is also its command.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Agent => "agent",
+            Self::Policy => "policy",
+        }
+    }
+}
+
+/// Which crate is made.
+#[derive(Debug, Args)]
+pub(crate) struct NewCrateArgs {
+    /// The name of the guest, and of its directory unless --dir gives another.
+    name: Name,
+    /// The SDK: the directory `guest-sdk` of ARK's sources.
+    #[arg(long, env = "ARK_SDK", value_name = "DIR")]
+    sdk: PathBuf,
+    /// The directory to make.
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+/// The crate that a command works on.
+#[derive(Debug, Args)]
+pub(crate) struct CrateArgs {
+    /// The directory of the crate.
+    #[arg(default_value = ".")]
+    pub(super) dir: PathBuf,
+}
+
+impl NewCrateArgs {
+    /// Writes the files of a template, each a path and its text, in which `{{name}}`, `{{crate}}` and `{{sdk}}` are filled in.
+    ///
+    /// # Errors
+    /// The SDK is not there, the crate's directory is, or a file cannot be written.
+    pub(super) fn write_template(
+        &self,
+        kind: GuestKind,
+        template: &[(&str, &str)],
+    ) -> anyhow::Result<()> {
+        let dir = self
+            .dir
+            .clone()
+            .unwrap_or_else(|| PathBuf::from(self.name.as_str()));
+        let sdk = self
+            .sdk
+            .canonicalize()
+            .with_context(|| format!("the SDK {}", self.sdk.display()))?;
+        let manifest = std::fs::read_to_string(sdk.join("Cargo.toml")).unwrap_or_default();
+        anyhow::ensure!(
+            manifest.contains("name = \"ark-guest\""),
+            "{} is not the SDK; give the directory guest-sdk of ARK's sources",
+            sdk.display()
+        );
+        anyhow::ensure!(
+            !dir.exists(),
+            "{} exists already; give another --dir",
+            dir.display()
+        );
+        let sdk = sdk
+            .to_str()
+            .context("the path of the SDK is not UTF-8; move the SDK")?
+            .replace('\\', "\\\\")
+            .replace('"', "\\\"");
+        // The name of a crate may not begin with a digit, and has no dots.
+        let package = self
+            .name
+            .as_str()
+            .replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+        let package = format!("{}-{package}", kind.as_str());
+        let fill = |text: &str| {
+            text.replace("{{name}}", self.name.as_str())
+                .replace("{{crate}}", &package)
+                .replace("{{sdk}}", &sdk)
+        };
+        for (file, text) in template {
+            let file = dir.join(fill(file));
+            if let Some(parent) = file.parent() {
+                std::fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
+            }
+            std::fs::write(&file, fill(text)).with_context(|| file.display().to_string())?;
+        }
+        let (kind, dir) = (kind.as_str(), dir.display());
+        println!("made the {kind} {} in {dir}; next: ark {kind} test {dir}", self.name);
+        Ok(())
+    }
+}
+
+/// Runs the crate's own tests.
+pub(super) fn run_tests(dir: &Path) -> anyhow::Result<()> {
+    run_cargo(dir, &["test"])
+}
+
+/// Builds the crate's library for a target and returns the bytes of its module or component.
+pub(super) fn build_library(dir: &Path, target: &str) -> anyhow::Result<Vec<u8>> {
+    let out = dir.join("target");
+    // Cargo runs in the crate's directory, so a relative path starts there.
+    let target_dir = if dir.is_absolute() {
+        out.to_str().context("the path is not UTF-8")?
+    } else {
+        "target"
+    };
+    run_cargo(
+        dir,
+        &[
+            "build",
+            "--release",
+            "--lib",
+            "--target",
+            target,
+            "--target-dir",
+            target_dir,
+        ],
+    )
+    .with_context(|| {
+        format!("building for {target} failed; if the target is missing: rustup target add {target}")
+    })?;
+    let library = library_name(dir)?;
+    let wasm = out
+        .join(target)
+        .join("release")
+        .join(format!("{library}.wasm"));
+    std::fs::read(&wasm).with_context(|| {
+        format!(
+            "{} was not built; Cargo.toml needs [lib] crate-type = [\"cdylib\", \"rlib\"]",
+            wasm.display()
+        )
+    })
+}
+
+/// Writes a file into the crate's directory `dist`, which is made if it is missing, and returns its path.
+pub(super) fn write_dist(dir: &Path, file: &str, content: &[u8]) -> anyhow::Result<PathBuf> {
+    let dist = dir.join("dist");
+    std::fs::create_dir_all(&dist).with_context(|| dist.display().to_string())?;
+    let path = dist.join(file);
+    std::fs::write(&path, content).with_context(|| path.display().to_string())?;
+    Ok(path)
+}
+
+/// The name that cargo gives the library's file.
+fn library_name(dir: &Path) -> anyhow::Result<String> {
+    let path = dir.join("Cargo.toml");
+    let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let table: toml::Table = toml::from_str(&text).with_context(|| path.display().to_string())?;
+    let name = |part: &str| table.get(part)?.get("name")?.as_str();
+    let name = name("lib")
+        .or_else(|| name("package"))
+        .with_context(|| format!("{} names no package", path.display()))?;
+    Ok(name.replace('-', "_"))
+}
+
+fn run_cargo(dir: &Path, args: &[&str]) -> anyhow::Result<()> {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(program)
+        .args(args)
+        .current_dir(dir)
+        .status()
+        .context("cargo cannot be started; install Rust (https://rustup.rs)")?;
+    anyhow::ensure!(
+        status.success(),
+        "cargo {} failed",
+        args.first().unwrap_or(&"")
+    );
+    Ok(())
+}

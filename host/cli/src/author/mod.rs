@@ -1,0 +1,10 @@
+//! Commands for authors of agents and policies: they need no running host.
+
+mod agent;
+mod guest_crate;
+pub(crate) mod inspect;
+mod policy;
+mod sample;
+
+pub(crate) use agent::{AgentAuthorCommand, run as run_agent};
+pub(crate) use policy::{PolicyAuthorCommand, run as run_policy};

@@ -1,0 +1,172 @@
+//! One signal for one agent, on a temporary host: `ark agent run` and `ark agent test`.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use ark_host::api::view::{DecisionView, read_decision};
+use ark_host::app::App;
+use ark_host::config::{Config, Overrides};
+use ark_host::router::IncomingSignal;
+use ark_host::telemetry::LogFormat;
+use ark_model::check::check_topic;
+use ark_model::decision::Decision;
+use ark_model::ids::TraceId;
+use ark_runtime::Manifest;
+use ark_store::{AuditFilter, AuditKind};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::output::{print_json_line, start_logging};
+
+/// How long everything that the signal leads to may take.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A signal to give to an agent.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Sample {
+    /// The topic.
+    pub(super) topic: String,
+    /// The payload.
+    pub(super) payload: Value,
+}
+
+impl Sample {
+    /// Reads a sample from a JSON file.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is no sample.
+    pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        serde_json::from_str(&text).with_context(|| path.display().to_string())
+    }
+}
+
+/// Gives the agent of a manifest the signal, prints the results, and returns whether the agent handled it.
+///
+/// # Errors
+/// The agent does not receive the topic, or is refused; or the host cannot start.
+pub(super) fn run_sample(manifest: &Path, sample: Sample, json: bool) -> anyhow::Result<bool> {
+    start_logging(
+        "info,ark_host::app=warn,ark_host::agents=warn",
+        LogFormat::Human,
+    );
+    let read = Manifest::read_file(manifest)?;
+    check_topic("topic", &sample.topic)?;
+    if !read.subscribes_to(&sample.topic) {
+        bail!(
+            "{} does not receive {}; its topics are: {}",
+            read.name,
+            sample.topic,
+            read.topics.join(", ")
+        );
+    }
+    let scratch = tempfile::tempdir().context("no temporary directory")?;
+    let agents = scratch.path().join("agents");
+    std::fs::create_dir(&agents).context("no temporary directory")?;
+    let component = manifest.with_file_name(&read.component);
+    for (from, to) in [
+        (manifest, "agent.toml"),
+        (component.as_path(), read.component.as_str()),
+    ] {
+        std::fs::copy(from, agents.join(to)).with_context(|| from.display().to_string())?;
+    }
+    // An empty file, so that no ark.toml of the working directory has an effect.
+    let config = scratch.path().join("ark.toml");
+    std::fs::write(&config, "").context("no temporary directory")?;
+    let overrides = Overrides {
+        data_dir: Some(scratch.path().join("data")),
+        agents_dir: Some(agents),
+        ..Overrides::default()
+    };
+    let app = App::start(&Config::read(Some(&config), &overrides)?)?;
+    if let Some(refused) = app.refused_agents.first() {
+        bail!("the agent is refused: {}", refused.reason);
+    }
+    let handled = deliver_sample(&app, sample).and_then(|()| print_results(&app, json));
+    app.stop();
+    handled
+}
+
+fn deliver_sample(app: &App, sample: Sample) -> anyhow::Result<()> {
+    let (reply, answer) = crossbeam_channel::bounded(1);
+    let incoming = IncomingSignal {
+        by: None,
+        topic: sample.topic,
+        payload_json: sample.payload.to_string(),
+        trace_id: TraceId::fresh(),
+        key: None,
+        ttl_ms: None,
+    };
+    app.router
+        .accept_signal(incoming, Box::new(move |result| drop(reply.send(result))));
+    answer.recv().context("the router has ended")??;
+    let until = Instant::now() + IDLE_TIMEOUT;
+    while app.router.backlog() > 0 || !app.store.pending_outbox(1)?.is_empty() {
+        anyhow::ensure!(
+            Instant::now() < until,
+            "the signal was not handled within {} s",
+            IDLE_TIMEOUT.as_secs()
+        );
+        app.router.wake_outbox();
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(())
+}
+
+/// Prints decisions and failures, oldest first, and returns whether nothing failed.
+fn print_results(app: &App, json: bool) -> anyhow::Result<bool> {
+    let mut rows = app.store.audit_page(&AuditFilter::default(), None, 500)?;
+    rows.reverse();
+    let mut failed = false;
+    let mut decided = 0;
+    for row in rows {
+        match row.kind {
+            AuditKind::Decision => {
+                let decision =
+                    read_decision(&app.store, row.id.parse()?).map_err(anyhow::Error::msg)?;
+                let Some(decision) = decision else { continue };
+                decided += 1;
+                if json {
+                    print_json_line(&DecisionView::whole(&decision))?;
+                } else {
+                    print_decision(&decision)?;
+                }
+            }
+            AuditKind::Failure => {
+                failed = true;
+                let body: Value = serde_json::from_str(&row.body)?;
+                let reason = body["reason"].as_str().unwrap_or("?");
+                println!("FAILED    {reason}");
+                if let Some(backtrace) = body["backtrace"].as_str().filter(|text| !text.is_empty())
+                {
+                    println!("{backtrace}");
+                }
+            }
+            AuditKind::Execution
+            | AuditKind::Control
+            | AuditKind::Operator
+            | AuditKind::Approval
+            | AuditKind::Amendment => {}
+        }
+    }
+    if decided == 0 && !failed && !json {
+        println!("handled; it proposes nothing");
+    }
+    Ok(!failed)
+}
+
+fn print_decision(decision: &Decision) -> anyhow::Result<()> {
+    println!(
+        "{:<9} {}  score {:.2}",
+        decision.outcome.as_str().to_uppercase(),
+        decision.action.action_type,
+        decision.compliance_score
+    );
+    println!("          {}", serde_json::to_string(&decision.action)?);
+    for reason in decision.reasons() {
+        println!("          {reason}");
+    }
+    Ok(())
+}

@@ -1,0 +1,221 @@
+//! `ark agent list|show|upload|canary|rollout|rollback|delete`: the versions of a running host's agents.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use ark_model::ids::Name;
+use ark_runtime::Manifest;
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use crate::output::print_json;
+
+use super::connection::Connection;
+use super::fields::{array_field, is_true, text_field};
+use super::request::{ApiRequest, OptionalReasonArgs};
+use super::upload::{encode_component, read_component};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AgentVersionCommand {
+    /// Lists the agents of a running host.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// Shows an agent: the serving version, its health, all versions. As JSON.
+    Show {
+        /// The agent.
+        agent: Name,
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// Uploads a version and lets it serve. MANIFEST is the one that `ark agent build` writes, with the component beside it.
+    Upload {
+        /// The manifest.
+        manifest: PathBuf,
+        /// Keep the version without letting it serve.
+        #[arg(long)]
+        no_rollout: bool,
+        #[command(flatten)]
+        reason: OptionalReasonArgs,
+    },
+    /// Tries a version out on a share of the agent's signals, beside the serving one. What would quarantine an agent ends the trial.
+    Canary {
+        /// The agent.
+        agent: Name,
+        /// The number of the version; 0: the version in the agents' directory.
+        #[arg(required_unless_present = "end", requires = "share")]
+        number: Option<u64>,
+        /// The share of the signals: 0.05 is 5 %.
+        #[arg(long, requires = "number")]
+        share: Option<f64>,
+        /// End the trial.
+        #[arg(long, conflicts_with_all = ["number", "share"])]
+        end: bool,
+        #[command(flatten)]
+        reason: OptionalReasonArgs,
+    },
+    /// Lets an uploaded version serve.
+    Rollout {
+        /// The agent.
+        agent: Name,
+        /// The number of the version; 0: the version in the agents' directory.
+        number: u64,
+        #[command(flatten)]
+        reason: OptionalReasonArgs,
+    },
+    /// Lets the version serve that served before.
+    Rollback {
+        /// The agent.
+        agent: Name,
+        #[command(flatten)]
+        reason: OptionalReasonArgs,
+    },
+    /// Takes an agent out of service. Its versions and its state stay.
+    Delete {
+        /// The agent.
+        agent: Name,
+        /// Delete it even if signals wait for it; these fail.
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        reason: OptionalReasonArgs,
+    },
+}
+
+pub(crate) fn run(command: AgentVersionCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        AgentVersionCommand::List { json, connection } => {
+            let answer = ApiRequest::get(&["v1", "agents"])
+                .with_query("limit", Some(500))
+                .send(&connection)?;
+            if json {
+                print_json(&answer)?;
+            } else {
+                print_agents(&answer);
+            }
+        }
+        AgentVersionCommand::Show { agent, connection } => {
+            print_json(&ApiRequest::get(&["v1", "agents", agent.as_str()]).send(&connection)?)?;
+        }
+        AgentVersionCommand::Upload {
+            manifest,
+            no_rollout,
+            reason,
+        } => print_rollout(
+            &upload_request(&manifest, !no_rollout)?.send_with_optional_reason(&reason)?,
+        ),
+        AgentVersionCommand::Rollout {
+            agent,
+            number,
+            reason,
+        } => print_rollout(
+            &change_request(&agent, "rollout")
+                .with_fields(&[("number", json!(number))])
+                .send_with_optional_reason(&reason)?,
+        ),
+        AgentVersionCommand::Canary {
+            agent,
+            number,
+            share,
+            end: _,
+            reason,
+        } => {
+            let answer = change_request(&agent, "canary")
+                .with_fields(&[
+                    ("share", json!(share.unwrap_or(0.0))),
+                    ("number", json!(number)),
+                ])
+                .send_with_optional_reason(&reason)?;
+            match &answer["canary"] {
+                Value::Null => println!("no version of {agent} is on trial any more"),
+                trial => println!(
+                    "version {} of {agent} is on trial with a share of {}; version {} serves",
+                    trial["number"], trial["share"], answer["serving"]
+                ),
+            }
+        }
+        AgentVersionCommand::Rollback { agent, reason } => print_rollout(
+            &change_request(&agent, "rollback")
+                .with_fields(&[])
+                .send_with_optional_reason(&reason)?,
+        ),
+        AgentVersionCommand::Delete {
+            agent,
+            force,
+            reason,
+        } => {
+            let answer = ApiRequest::new("DELETE", &["v1", "agents", agent.as_str()])
+                .with_query("force", Some(force))
+                .send_with_optional_reason(&reason)?;
+            println!(
+                "{agent} is deleted; {} waiting signals have failed",
+                answer["failed_signals"]
+            );
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn upload_request(path: &Path, rollout: bool) -> anyhow::Result<ApiRequest> {
+    let manifest = Manifest::read_file(path)?;
+    let component = read_component(
+        path,
+        &manifest.component,
+        manifest.sha256,
+        "run `ark agent build` again",
+    )?;
+    let request = ApiRequest::new("PUT", &["v1", "agents", manifest.name.as_str()]);
+    Ok(request.with_fields(&[
+        ("manifest", json!(manifest)),
+        ("component", encode_component(&component)),
+        ("rollout", json!(rollout)),
+    ]))
+}
+
+fn change_request(agent: &Name, change: &str) -> ApiRequest {
+    ApiRequest::new("POST", &["v1", "agents", agent.as_str(), change])
+}
+
+fn print_agents(answer: &Value) {
+    for agent in array_field(answer, "agents") {
+        println!(
+            "{:<16} {:<10} {:.12}  handled {}, failed {}, waiting {}{}",
+            text_field(agent, "name"),
+            text_field(agent, "version"),
+            text_field(agent, "sha256"),
+            agent["handled"],
+            agent["failed"],
+            agent["waiting"],
+            if is_true(agent, "quarantined") {
+                "  in quarantine"
+            } else {
+                ""
+            }
+        );
+    }
+    for refused in array_field(answer, "refused") {
+        println!(
+            "refused: {}: {}",
+            text_field(refused, "manifest"),
+            text_field(refused, "reason")
+        );
+    }
+}
+
+fn print_rollout(answer: &Value) {
+    let agent = text_field(answer, "agent");
+    let number = &answer["number"];
+    if answer["serving"] != *number {
+        println!("version {number} of {agent} is kept and does not serve");
+    } else if is_true(answer, "drained") {
+        println!("version {number} of {agent} serves");
+    } else {
+        println!(
+            "version {number} of {agent} serves; the version before it still finishes its running invocations"
+        );
+    }
+}

@@ -1,0 +1,186 @@
+//! The connection to a running host: its address, the token, TLS.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use ark_host::config::{Config, Layers, Overrides};
+use clap::Args;
+use serde_json::Value;
+use ureq::http::{Request, Response, Uri, request};
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+
+/// How long the host may take to answer.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Which host is called, and with which token.
+#[derive(Debug, Args)]
+pub(crate) struct Connection {
+    /// The API of the running host [default: the address in ark.toml, else <http://127.0.0.1:8000>].
+    #[arg(long, global = true, env = "ARK_URL", value_name = "URL")]
+    url: Option<String>,
+    /// The bearer token. In the environment other users do not see it.
+    #[arg(long, global = true, env = "ARK_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// A file that holds the bearer token.
+    #[arg(long, global = true, env = "ARK_TOKEN_FILE", value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// A PEM file with the certificate authority to trust [default: the public ones].
+    #[arg(long, global = true, env = "ARK_CA", value_name = "FILE")]
+    ca: Option<PathBuf>,
+}
+
+impl Connection {
+    /// Whether requests carry a token, whose name the host then records.
+    pub(crate) const fn has_token(&self) -> bool {
+        self.token.is_some() || self.token_file.is_some()
+    }
+
+    /// Sends a request and returns the JSON of the answer. `body` is JSON.
+    ///
+    /// # Errors
+    /// The host does not answer, or answers with a problem; the error has the problem's detail and remedy.
+    pub(crate) fn send(
+        &self,
+        request: request::Builder,
+        path: &str,
+        body: Option<String>,
+    ) -> anyhow::Result<Value> {
+        let url = match &self.url {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => configured_url()?,
+        };
+        let mut request = request
+            .uri(format!("{url}{path}"))
+            .header("Content-Type", "application/json");
+        if let Some(token) = self.bearer_token()? {
+            if !is_confidential(&url) {
+                bail!(
+                    "{url} is on another machine and not under TLS, so the token would travel in clear; use https"
+                );
+            }
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        let request = request
+            .body(body.unwrap_or_default())
+            .context("the request cannot be made; check --url, --token and the names given")?;
+        self.call(&url, request)
+    }
+
+    fn bearer_token(&self) -> anyhow::Result<Option<String>> {
+        // A token comes before a token file: a flag before what the environment holds for all commands.
+        match (&self.token, &self.token_file) {
+            (Some(token), _) => Ok(Some(token.trim().to_owned())),
+            (None, Some(file)) => {
+                let text = std::fs::read_to_string(file)
+                    .with_context(|| format!("--token-file {}", file.display()))?;
+                Ok(Some(text.trim().to_owned()))
+            }
+            (None, None) => Ok(None),
+        }
+    }
+
+    fn call(&self, url: &str, request: Request<String>) -> anyhow::Result<Value> {
+        let mut tls = TlsConfig::builder();
+        if let Some(file) = &self.ca {
+            let pem = std::fs::read(file).with_context(|| format!("--ca {}", file.display()))?;
+            let mut authorities = Vec::new();
+            for item in parse_pem(&pem) {
+                let item = item.with_context(|| format!("--ca {}: not PEM", file.display()))?;
+                if let PemItem::Certificate(certificate) = item {
+                    authorities.push(certificate);
+                }
+            }
+            if authorities.is_empty() {
+                bail!(
+                    "--ca {}: holds no certificate; give a PEM file",
+                    file.display()
+                );
+            }
+            tls = tls.root_certs(RootCerts::new_with_certs(&authorities));
+        }
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(RESPONSE_TIMEOUT))
+            // A token is only for the host that it is sent to.
+            .max_redirects(0)
+            .tls_config(tls.build())
+            .build()
+            .into();
+        read_response(url, agent.run(request))
+    }
+}
+
+/// The address of the API according to the configuration of this machine.
+fn configured_url() -> anyhow::Result<String> {
+    let config = Config::from_layers(&Layers::read(None, &Overrides::default())?)?;
+    let scheme = if config.access.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    let mut listen = config.listen;
+    if listen.ip().is_unspecified() {
+        listen.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
+    Ok(format!("{scheme}://{listen}"))
+}
+
+/// Whether nobody between here and the host can read what is sent: TLS, or the same machine.
+fn is_confidential(url: &str) -> bool {
+    let Ok(uri) = url.parse::<Uri>() else {
+        return false;
+    };
+    let host = uri.host().unwrap_or("").trim_matches(['[', ']']);
+    uri.scheme_str() == Some("https")
+        || host == "localhost"
+        || host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
+fn read_response(
+    url: &str,
+    response: Result<Response<ureq::Body>, ureq::Error>,
+) -> anyhow::Result<Value> {
+    let mut response = response.with_context(|| {
+        format!("no host answers at {url}; is `ark serve` running there? (--url, ARK_URL)")
+    })?;
+    let status = response.status();
+    let text = response
+        .body_mut()
+        .read_to_string()
+        .context("the answer was cut off")?;
+    let body: Value = serde_json::from_str(&text)
+        .with_context(|| format!("the answer of {url} is not JSON; is it a host of ARK?"))?;
+    if !status.is_success() {
+        let member = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or("");
+        match member("remedy") {
+            "" => bail!("{} ({status})", member("detail")),
+            remedy => bail!("{}; {remedy} ({status})", member("detail")),
+        }
+    }
+    Ok(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_confidential;
+
+    #[test]
+    fn a_token_leaves_this_machine_only_under_tls() {
+        for (url, confidential) in [
+            ("https://ark.example:8000", true),
+            ("http://127.0.0.1:8000", true),
+            ("http://localhost:8000", true),
+            ("http://[::1]:8000", true),
+            ("http://ark.example:8000", false),
+            ("http://192.0.2.7:8000", false),
+            ("http://localhost.example:8000", false),
+            ("http://127.0.0.1@ark.example", false),
+            ("ark.example", false),
+        ] {
+            assert_eq!(is_confidential(url), confidential, "{url}");
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! Commands that talk to a running host over its HTTP API.
+
+pub(crate) mod account;
+pub(crate) mod agents;
+pub(crate) mod approvals;
+pub(crate) mod connection;
+mod fields;
+pub(crate) mod lists;
+pub(crate) mod policies;
+pub(crate) mod request;
+pub(crate) mod state;
+pub(crate) mod tokens;
+mod upload;
+pub(crate) mod watchdog;

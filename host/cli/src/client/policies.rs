@@ -1,0 +1,329 @@
+//! `ark policy list|show|upload|rollout|rollback|settings|shadow|enforce|order|delete`: a running host's operator policies.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use ark_host::policies::PolicyManifest;
+use ark_model::ids::{Digest, Name};
+use ark_model::policy::PolicyMode;
+use ark_model::settings::Settings;
+use ark_runtime::{Engine, EngineConfig, Policy};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use crate::output::print_json;
+
+use super::connection::Connection;
+use super::fields::{array_field, text_field};
+use super::request::{ApiRequest, OptionalReasonArgs};
+use super::upload::{encode_component, read_component};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyVersionCommand {
+    /// Lists the operator policies of a running host, in the order in which they are asked.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// Shows a policy: what is enforced and on trial, how its trial differs, its versions, why the last change was refused. As JSON.
+    Show {
+        /// The policy.
+        policy: Name,
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// Uploads a version and puts it in force. FILE is a component, or a manifest with the component beside it.
+    Upload {
+        /// The component, or the manifest (`.toml`).
+        file: PathBuf,
+        /// A file with the settings of the policy, a JSON object.
+        #[arg(long, value_name = "FILE")]
+        settings: Option<PathBuf>,
+        /// Put it on trial: its verdicts are recorded and compared, and change no outcome.
+        #[arg(long)]
+        shadow: bool,
+        /// Its place among the policies; a lower one is asked earlier.
+        #[arg(long)]
+        order: Option<u32>,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Puts a kept version in force.
+    Rollout {
+        /// The policy.
+        policy: Name,
+        /// The number of the version.
+        number: u64,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Enforces the version that was enforced before.
+    Rollback {
+        /// The policy.
+        policy: Name,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Changes the settings of a policy; the component stays.
+    Settings {
+        /// The policy.
+        policy: Name,
+        /// A file with the settings, a JSON object.
+        #[arg(required_unless_present = "none")]
+        file: Option<PathBuf>,
+        /// Remove the settings.
+        #[arg(long, conflicts_with = "file")]
+        none: bool,
+        /// Put the settings on trial, beside those in force.
+        #[arg(long)]
+        shadow: bool,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Puts a kept version on trial. Without a number it is the enforced version, which then is no longer enforced.
+    Shadow {
+        /// The policy.
+        policy: Name,
+        /// The number of the version.
+        number: Option<u64>,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Enforces the version on trial.
+    Enforce {
+        /// The policy.
+        policy: Name,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Changes the place of a policy; a lower one is asked earlier.
+    Order {
+        /// The policy.
+        policy: Name,
+        /// The place.
+        place: u32,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Takes a policy out of force. Its versions stay.
+    Delete {
+        /// The policy.
+        policy: Name,
+        /// Only end the trial.
+        #[arg(long)]
+        shadow: bool,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+}
+
+/// Which revision is changed, by whom, and why.
+#[derive(Debug, Args)]
+pub(crate) struct ChangeArgs {
+    /// Change the policy only if it is at this revision; 0: only if there is none.
+    #[arg(long)]
+    expected_revision: Option<u64>,
+    #[command(flatten)]
+    reason: OptionalReasonArgs,
+}
+
+impl ChangeArgs {
+    /// Sends a change and prints what is in force after it.
+    fn send(&self, request: ApiRequest) -> anyhow::Result<()> {
+        let request = request.with_fields(&[("expected_revision", json!(self.expected_revision))]);
+        print_change(&request.send_with_optional_reason(&self.reason)?);
+        Ok(())
+    }
+}
+
+pub(crate) fn run(command: PolicyVersionCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        PolicyVersionCommand::List { json, connection } => {
+            let answer = ApiRequest::get(&["v1", "policies"])
+                .with_query("limit", Some(500))
+                .send(&connection)?;
+            if json {
+                print_json(&answer)?;
+            } else {
+                print_policies(&answer);
+            }
+        }
+        PolicyVersionCommand::Show { policy, connection } => {
+            print_json(&ApiRequest::get(&["v1", "policies", policy.as_str()]).send(&connection)?)?;
+        }
+        PolicyVersionCommand::Upload {
+            file,
+            settings,
+            shadow,
+            order,
+            change,
+        } => change.send(upload_request(&file, settings.as_deref(), shadow, order)?)?,
+        PolicyVersionCommand::Rollout {
+            policy,
+            number,
+            change,
+        } => {
+            let request = ApiRequest::new("POST", &["v1", "policies", policy.as_str(), "rollout"]);
+            change.send(request.with_fields(&[("number", json!(number))]))?;
+        }
+        PolicyVersionCommand::Rollback { policy, change } => {
+            let path = ["v1", "policies", policy.as_str(), "rollback"];
+            change.send(ApiRequest::new("POST", &path))?;
+        }
+        PolicyVersionCommand::Settings {
+            policy,
+            file,
+            none: _,
+            shadow,
+            change,
+        } => {
+            let settings = file.as_deref().map(read_settings).transpose()?;
+            let settings = settings.as_ref().map_or("null", Settings::as_str);
+            let request = patch_request(&policy)
+                .with_raw_field("settings", settings)
+                .with_fields(&[("mode", json!(shadow.then_some(PolicyMode::Shadow)))]);
+            change.send(request)?;
+        }
+        PolicyVersionCommand::Shadow {
+            policy,
+            number: Some(number),
+            change,
+        } => {
+            let request = ApiRequest::new("POST", &["v1", "policies", policy.as_str(), "rollout"]);
+            let fields = [("number", json!(number)), ("mode", json!(PolicyMode::Shadow))];
+            change.send(request.with_fields(&fields))?;
+        }
+        PolicyVersionCommand::Shadow {
+            policy,
+            number: None,
+            change,
+        } => change.send(patch_request(&policy).with_fields(&[("mode", json!(PolicyMode::Shadow))]))?,
+        PolicyVersionCommand::Enforce { policy, change } => {
+            change.send(patch_request(&policy).with_fields(&[("mode", json!(PolicyMode::Enforce))]))?;
+        }
+        PolicyVersionCommand::Order {
+            policy,
+            place,
+            change,
+        } => change.send(patch_request(&policy).with_fields(&[("order", json!(place))]))?,
+        PolicyVersionCommand::Delete {
+            policy,
+            shadow,
+            change,
+        } => {
+            let answer = ApiRequest::new("DELETE", &["v1", "policies", policy.as_str()])
+                .with_query("mode", shadow.then_some("shadow"))
+                .with_query("expected_revision", change.expected_revision)
+                .send_with_optional_reason(&change.reason)?;
+            print_change(&answer);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn patch_request(policy: &Name) -> ApiRequest {
+    ApiRequest::new("PATCH", &["v1", "policies", policy.as_str()])
+}
+
+/// The request for a component, or for a manifest with the component beside it. What the command line gives comes before the manifest.
+fn upload_request(
+    path: &Path,
+    settings: Option<&Path>,
+    shadow: bool,
+    order: Option<u32>,
+) -> anyhow::Result<ApiRequest> {
+    let settings = settings.map(read_settings).transpose()?;
+    let is_manifest = path
+        .extension()
+        .is_some_and(|extension| extension == "toml");
+    let (name, component, settings, mode, order) = if is_manifest {
+        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        let manifest: PolicyManifest =
+            toml::from_str(&text).with_context(|| path.display().to_string())?;
+        let component = read_component(
+            path,
+            &manifest.component,
+            manifest.sha256,
+            "if the component was meant to change, update the manifest",
+        )?;
+        (
+            manifest.name,
+            component,
+            settings.or(manifest.settings),
+            manifest.mode,
+            order.or(manifest.order),
+        )
+    } else {
+        let component = std::fs::read(path).with_context(|| path.display().to_string())?;
+        let engine = Engine::new(&EngineConfig::default())?;
+        let policy =
+            Policy::load(&engine, &component).with_context(|| path.display().to_string())?;
+        let name = policy.identity().metadata.name.parse()?;
+        (name, component, settings, PolicyMode::Enforce, order)
+    };
+    let name: Name = name;
+    let mode = if shadow { PolicyMode::Shadow } else { mode };
+    let request = ApiRequest::new("PUT", &["v1", "policies", name.as_str()]).with_fields(&[
+        ("component", encode_component(&component)),
+        ("sha256", json!(Digest::hash_bytes(&component))),
+        ("mode", json!(mode)),
+        ("order", json!(order)),
+    ]);
+    Ok(match settings {
+        Some(settings) => request.with_raw_field("settings", settings.as_str()),
+        None => request,
+    })
+}
+
+fn read_settings(path: &Path) -> anyhow::Result<Settings> {
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    Settings::parse(&text).with_context(|| path.display().to_string())
+}
+
+fn print_policies(answer: &Value) {
+    for policy in array_field(answer, "policies") {
+        let version = |slot: &str| match &policy[slot] {
+            Value::Null => "-".to_owned(),
+            version => format!(
+                "{} ({}, {:.12})",
+                version["number"],
+                version["version"].as_str().unwrap_or("?"),
+                text_field(version, "sha256")
+            ),
+        };
+        println!(
+            "{:<8} {:<20} enforced {:<30} on trial {:<30} {}{}",
+            policy["order"],
+            text_field(policy, "name"),
+            version("enforced"),
+            version("shadow"),
+            text_field(policy, "source"),
+            match policy["broken"].as_str() {
+                Some(reason) => format!("  DENIES EVERYTHING: {reason}"),
+                None => String::new(),
+            }
+        );
+    }
+}
+
+fn print_change(answer: &Value) {
+    let version = |slot: &str| match &answer[slot] {
+        Value::Null => "none".to_owned(),
+        number => format!("version {number}"),
+    };
+    println!(
+        "{}: {} enforced, {} on trial, place {}, revision {}",
+        text_field(answer, "policy"),
+        version("enforced"),
+        version("shadow"),
+        answer["order"],
+        answer["revision"]
+    );
+    for remark in array_field(answer, "remarks") {
+        println!("  {}", remark.as_str().unwrap_or(""));
+    }
+}

@@ -1,0 +1,190 @@
+//! A request to the API, made from the arguments of a command.
+
+use clap::Args;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Value, json};
+use ureq::http::Request;
+
+use super::connection::Connection;
+
+/// What is escaped in a segment of a path and in a query: all but the unreserved characters (RFC 3986).
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
+
+/// Which page of a list.
+#[derive(Debug, Args)]
+pub(crate) struct PageArgs {
+    /// The number of rows at most.
+    #[arg(long, default_value_t = 50)]
+    limit: u32,
+    /// The `next_cursor` of the page before.
+    #[arg(long)]
+    cursor: Option<String>,
+}
+
+/// Which host is called, and who calls.
+#[derive(Debug, Args)]
+pub(crate) struct CallerArgs {
+    /// The name that the audit log records; with a token it is the token's name.
+    #[arg(long, env = "USER", default_value = "operator")]
+    by: String,
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+}
+
+impl CallerArgs {
+    /// The name to record; `None` where a token gives it.
+    pub(crate) fn actor(&self) -> Option<&str> {
+        (!self.connection.has_token()).then_some(self.by.as_str())
+    }
+}
+
+/// Who changes something, and why.
+#[derive(Debug, Args)]
+pub(crate) struct ReasonArgs {
+    /// The reason, which is recorded in the audit log.
+    #[arg(long)]
+    reason: String,
+    #[command(flatten)]
+    caller: CallerArgs,
+}
+
+/// Who changes something, and why if they say so.
+#[derive(Debug, Args)]
+pub(crate) struct OptionalReasonArgs {
+    /// The reason, which is recorded in the audit log.
+    #[arg(long)]
+    reason: Option<String>,
+    #[command(flatten)]
+    caller: CallerArgs,
+}
+
+/// A request to the API.
+pub(crate) struct ApiRequest {
+    method: &'static str,
+    path: String,
+    query: Vec<(&'static str, String)>,
+    fields: Option<Vec<String>>,
+    idempotency_key: Option<String>,
+}
+
+impl ApiRequest {
+    /// A request to the path of these segments, which are escaped.
+    pub(crate) fn new(method: &'static str, segments: &[&str]) -> Self {
+        let mut path = String::new();
+        for segment in segments {
+            path.push('/');
+            path.extend(utf8_percent_encode(segment, ESCAPED));
+        }
+        Self {
+            method,
+            path,
+            query: Vec::new(),
+            fields: None,
+            idempotency_key: None,
+        }
+    }
+
+    /// As [`ApiRequest::new`], to read.
+    pub(crate) fn get(segments: &[&str]) -> Self {
+        Self::new("GET", segments)
+    }
+
+    /// Adds a parameter of the query, if there is a value.
+    pub(crate) fn with_query(
+        mut self,
+        name: &'static str,
+        value: Option<impl ToString>,
+    ) -> Self {
+        self.query
+            .extend(value.map(|value| (name, value.to_string())));
+        self
+    }
+
+    /// Asks for a page of a list.
+    pub(crate) fn with_page(self, page: PageArgs) -> Self {
+        self.with_query("limit", Some(page.limit))
+            .with_query("cursor", page.cursor)
+    }
+
+    /// Adds fields of the body; nulls are left out.
+    pub(crate) fn with_fields(mut self, fields: &[(&str, Value)]) -> Self {
+        self.fields.get_or_insert_default().extend(
+            fields
+                .iter()
+                .filter(|(_, value)| !value.is_null())
+                .map(|(name, value)| format!("\"{name}\":{value}")),
+        );
+        self
+    }
+
+    /// Adds a field of the body whose value is JSON text of the user, sent as it is: the host says what is wrong with it.
+    pub(crate) fn with_raw_field(mut self, name: &str, json: &str) -> Self {
+        self.fields
+            .get_or_insert_default()
+            .push(format!("\"{name}\":{json}"));
+        self
+    }
+
+    /// Lets the host do the same request with the same key only once.
+    pub(crate) fn with_idempotency_key(mut self, key: Option<String>) -> Self {
+        self.idempotency_key = key;
+        self
+    }
+
+    /// Sends the request with caller and reason in the body, or in the query of a DELETE.
+    ///
+    /// # Errors
+    /// See [`Connection::send`].
+    pub(crate) fn send_with_reason(self, args: &ReasonArgs) -> anyhow::Result<Value> {
+        self.send_as(&args.caller, Some(&args.reason))
+    }
+
+    /// As [`ApiRequest::send_with_reason`].
+    ///
+    /// # Errors
+    /// See [`Connection::send`].
+    pub(crate) fn send_with_optional_reason(
+        self,
+        args: &OptionalReasonArgs,
+    ) -> anyhow::Result<Value> {
+        self.send_as(&args.caller, args.reason.as_deref())
+    }
+
+    fn send_as(self, caller: &CallerArgs, reason: Option<&str>) -> anyhow::Result<Value> {
+        let request = if self.method == "DELETE" {
+            self.with_query("reason", reason)
+                .with_query("by", caller.actor())
+        } else {
+            self.with_fields(&[("reason", json!(reason)), ("by", json!(caller.actor()))])
+        };
+        request.send(&caller.connection)
+    }
+
+    /// Sends the request and returns the answer.
+    ///
+    /// # Errors
+    /// See [`Connection::send`].
+    pub(crate) fn send(self, connection: &Connection) -> anyhow::Result<Value> {
+        let query: Vec<String> = self
+            .query
+            .iter()
+            .map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, ESCAPED)))
+            .collect();
+        let mut path = self.path;
+        if !query.is_empty() {
+            path = format!("{path}?{}", query.join("&"));
+        }
+        let mut request = Request::builder().method(self.method);
+        if let Some(key) = self.idempotency_key {
+            request = request.header("Idempotency-Key", key);
+        }
+        let body = self
+            .fields
+            .map(|fields| format!("{{{}}}", fields.join(",")));
+        connection.send(request, &path, body)
+    }
+}

@@ -1,0 +1,465 @@
+//! `ark state` over the API: what agents and operators keep in the Mutable Core.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use crate::output::print_json;
+
+use super::connection::Connection;
+use super::request::{ApiRequest, PageArgs};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StateCommand {
+    /// Shows a key of an agent's state, now or as it was.
+    Get {
+        /// The agent.
+        agent: String,
+        /// The key.
+        key: String,
+        /// Show the value of this revision.
+        #[arg(long, conflicts_with = "at_ms")]
+        revision: Option<u64>,
+        /// Show the value at this moment: milliseconds since 1970 (UTC).
+        #[arg(long)]
+        at_ms: Option<u64>,
+    },
+    /// Sets a key of an agent's state to a JSON value.
+    Set {
+        /// The agent.
+        agent: String,
+        /// The key.
+        key: String,
+        /// One JSON value, e.g. '"text"', 1.5, '{"a": []}'; `-` reads it from standard input, where no other user sees it.
+        value: String,
+        /// Change the key only if it is at this revision; 0: only if it does not exist.
+        #[arg(long)]
+        expected_revision: Option<u64>,
+    },
+    /// Deletes a key of an agent's state. Its history stays.
+    Delete {
+        /// The agent.
+        agent: String,
+        /// The key.
+        key: String,
+        /// Delete the key only if it is at this revision.
+        #[arg(long)]
+        expected_revision: Option<u64>,
+    },
+    /// Lists the agents that have state, or the keys of one agent.
+    List {
+        /// The agent.
+        agent: Option<String>,
+        /// Only keys that start with this.
+        #[arg(long)]
+        prefix: Option<String>,
+        /// Show the values too.
+        #[arg(long)]
+        values: bool,
+        #[command(flatten)]
+        page: PageArgs,
+    },
+    /// Lists the revisions of a key, newest first.
+    History {
+        /// The agent.
+        agent: String,
+        /// The key.
+        key: String,
+        #[command(flatten)]
+        page: PageArgs,
+    },
+    /// Sets a key to the value of an earlier revision, as a new revision.
+    Rollback {
+        /// The agent.
+        agent: String,
+        /// The key.
+        key: String,
+        /// The number of revisions to go back.
+        #[arg(
+            long,
+            required_unless_present = "to_revision",
+            conflicts_with = "to_revision"
+        )]
+        steps: Option<u64>,
+        /// The revision to go back to.
+        #[arg(long)]
+        to_revision: Option<u64>,
+        /// Change the key only if it is at this revision.
+        #[arg(long)]
+        expected_revision: Option<u64>,
+    },
+    /// Lists and changes what an agent remembers.
+    #[command(subcommand)]
+    Memory(MemoryCommand),
+    /// Reads and changes the settings of the system.
+    #[command(subcommand)]
+    Config(SettingsCommand),
+    /// Reads and changes the truth map.
+    #[command(subcommand)]
+    Truth(TruthCommand),
+    /// Lists the session log, newest first.
+    Log {
+        /// Only lines of this agent.
+        #[arg(long)]
+        agent: Option<String>,
+        /// Only lines about actions of this type.
+        #[arg(long)]
+        action_type: Option<String>,
+        /// Only lines with this result: approved, held, denied, handled, failed or done.
+        #[arg(long)]
+        result: Option<String>,
+        /// Only lines from this moment on: milliseconds since 1970 (UTC).
+        #[arg(long)]
+        since_ms: Option<u64>,
+        /// Only lines before this moment: milliseconds since 1970 (UTC).
+        #[arg(long)]
+        until_ms: Option<u64>,
+        #[command(flatten)]
+        page: PageArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MemoryCommand {
+    /// Lists the memories of an agent, newest first.
+    List {
+        /// The agent.
+        agent: String,
+        /// Only memories of this kind.
+        #[arg(long)]
+        kind: Option<String>,
+        /// Only memories that hold all of these words; `word*` stands for every word that starts with it.
+        #[arg(long, value_name = "WORDS")]
+        search: Option<String>,
+        #[command(flatten)]
+        page: PageArgs,
+    },
+    /// Adds a memory.
+    Add {
+        /// The agent.
+        agent: String,
+        /// The kind.
+        kind: String,
+        /// The text.
+        content: String,
+        /// Metadata, a JSON object.
+        #[arg(long, default_value = "{}")]
+        metadata: String,
+        /// The number of seconds after which it is forgotten.
+        #[arg(long)]
+        ttl_seconds: Option<u64>,
+    },
+    /// Deletes a memory.
+    Delete {
+        /// The agent.
+        agent: String,
+        /// The id of the memory.
+        id: i64,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SettingsCommand {
+    /// Shows a setting.
+    Get {
+        /// The key.
+        key: String,
+    },
+    /// Lists the settings.
+    List {
+        /// Only keys that start with this.
+        #[arg(long)]
+        prefix: Option<String>,
+        #[command(flatten)]
+        page: PageArgs,
+    },
+    /// Sets a setting to a JSON value.
+    Set {
+        /// The key.
+        key: String,
+        /// One JSON value.
+        value: String,
+        /// What the setting is for.
+        #[arg(long)]
+        description: Option<String>,
+        /// Change the setting only if it is at this revision; 0: only if it does not exist.
+        #[arg(long)]
+        expected_revision: Option<u64>,
+    },
+    /// Deletes a setting. Its history stays.
+    Delete {
+        /// The key.
+        key: String,
+        /// Delete the setting only if it is at this revision.
+        #[arg(long)]
+        expected_revision: Option<u64>,
+    },
+    /// Lists the revisions of a setting, newest first.
+    History {
+        /// The key.
+        key: String,
+        #[command(flatten)]
+        page: PageArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TruthCommand {
+    /// Shows an entry.
+    Get {
+        /// The key.
+        key: String,
+    },
+    /// Lists the entries.
+    List {
+        /// Only keys that start with this.
+        #[arg(long)]
+        prefix: Option<String>,
+        #[command(flatten)]
+        page: PageArgs,
+    },
+    /// Writes an entry in the name of an agent that may write it.
+    Set {
+        /// The key.
+        key: String,
+        /// One JSON value.
+        value: String,
+        /// The agent in whose name the entry is written.
+        #[arg(long)]
+        agent: String,
+        /// How certain it is, from 0 to 1.
+        #[arg(long, default_value_t = 1.0)]
+        confidence: f64,
+        /// A source that it rests on; may be given more than once.
+        #[arg(long)]
+        source: Vec<String>,
+        /// Change the entry only if it is at this revision; 0: only if it does not exist.
+        #[arg(long)]
+        expected_revision: Option<u64>,
+    },
+    /// Lists the revisions of an entry, newest first.
+    History {
+        /// The key.
+        key: String,
+        #[command(flatten)]
+        page: PageArgs,
+    },
+}
+
+/// Carries out a command. `by` is the name that the audit log records for a change.
+pub(crate) fn run(
+    command: StateCommand,
+    by: Option<String>,
+    connection: &Connection,
+) -> anyhow::Result<ExitCode> {
+    let answer = match state_request(command)? {
+        Request::Read(request) => request,
+        Request::Change(request) => request.with_fields(&[("updated_by", json!(by))]),
+        Request::Delete(request) => request.with_query("updated_by", by),
+    }
+    .send(connection)?;
+    print_json(&answer)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A request by what it does, which decides where the caller's name goes.
+enum Request {
+    Read(ApiRequest),
+    Change(ApiRequest),
+    Delete(ApiRequest),
+}
+
+fn state_request(command: StateCommand) -> anyhow::Result<Request> {
+    Ok(match command {
+        StateCommand::Get {
+            agent,
+            key,
+            revision,
+            at_ms,
+        } => Request::Read(
+            ApiRequest::get(&["v1", "state", &agent, &key])
+                .with_query("revision", revision)
+                .with_query("at_ms", at_ms),
+        ),
+        StateCommand::Set {
+            agent,
+            key,
+            value,
+            expected_revision,
+        } => Request::Change(
+            ApiRequest::new("PUT", &["v1", "state", &agent, &key])
+                .with_raw_field("value", &read_value(value)?)
+                .with_fields(&[("expected_revision", json!(expected_revision))]),
+        ),
+        StateCommand::Delete {
+            agent,
+            key,
+            expected_revision,
+        } => Request::Delete(
+            ApiRequest::new("DELETE", &["v1", "state", &agent, &key])
+                .with_query("expected_revision", expected_revision),
+        ),
+        StateCommand::List {
+            agent: None, page, ..
+        } => Request::Read(ApiRequest::get(&["v1", "state"]).with_page(page)),
+        StateCommand::List {
+            agent: Some(agent),
+            prefix,
+            values,
+            page,
+        } => Request::Read(
+            ApiRequest::get(&["v1", "state", &agent])
+                .with_query("prefix", prefix)
+                .with_query("values", values.then_some(true))
+                .with_page(page),
+        ),
+        StateCommand::History { agent, key, page } => Request::Read(
+            ApiRequest::get(&["v1", "state", &agent, &key, "history"]).with_page(page),
+        ),
+        StateCommand::Rollback {
+            agent,
+            key,
+            steps,
+            to_revision,
+            expected_revision,
+        } => Request::Change(
+            ApiRequest::new("POST", &["v1", "state", &agent, &key, "rollback"]).with_fields(&[
+                ("steps", json!(steps)),
+                ("to_revision", json!(to_revision)),
+                ("expected_revision", json!(expected_revision)),
+            ]),
+        ),
+        StateCommand::Log {
+            agent,
+            action_type,
+            result,
+            since_ms,
+            until_ms,
+            page,
+        } => Request::Read(
+            ApiRequest::get(&["v1", "session-log"])
+                .with_query("agent", agent)
+                .with_query("action_type", action_type)
+                .with_query("result", result)
+                .with_query("since_ms", since_ms)
+                .with_query("until_ms", until_ms)
+                .with_page(page),
+        ),
+        StateCommand::Memory(command) => memory_request(command)?,
+        StateCommand::Config(command) => settings_request(command),
+        StateCommand::Truth(command) => truth_request(command),
+    })
+}
+
+fn memory_request(command: MemoryCommand) -> anyhow::Result<Request> {
+    Ok(match command {
+        MemoryCommand::List {
+            agent,
+            kind,
+            search,
+            page,
+        } => Request::Read(
+            ApiRequest::get(&["v1", "memory", &agent])
+                .with_query("kind", kind)
+                .with_query("q", search)
+                .with_page(page),
+        ),
+        MemoryCommand::Add {
+            agent,
+            kind,
+            content,
+            metadata,
+            ttl_seconds,
+        } => {
+            let metadata: Value =
+                serde_json::from_str(&metadata).context("--metadata is not JSON")?;
+            Request::Change(
+                ApiRequest::new("POST", &["v1", "memory", &agent]).with_fields(&[
+                    ("kind", json!(kind)),
+                    ("content", json!(content)),
+                    ("metadata", metadata),
+                    ("ttl_seconds", json!(ttl_seconds)),
+                ]),
+            )
+        }
+        MemoryCommand::Delete { agent, id } => Request::Delete(ApiRequest::new(
+            "DELETE",
+            &["v1", "memory", &agent, &id.to_string()],
+        )),
+    })
+}
+
+fn settings_request(command: SettingsCommand) -> Request {
+    match command {
+        SettingsCommand::Get { key } => Request::Read(ApiRequest::get(&["v1", "config", &key])),
+        SettingsCommand::List { prefix, page } => Request::Read(
+            ApiRequest::get(&["v1", "config"])
+                .with_query("prefix", prefix)
+                .with_page(page),
+        ),
+        SettingsCommand::Set {
+            key,
+            value,
+            description,
+            expected_revision,
+        } => Request::Change(
+            ApiRequest::new("PUT", &["v1", "config", &key])
+                .with_raw_field("value", &value)
+                .with_fields(&[
+                    ("description", json!(description)),
+                    ("expected_revision", json!(expected_revision)),
+                ]),
+        ),
+        SettingsCommand::Delete {
+            key,
+            expected_revision,
+        } => Request::Delete(
+            ApiRequest::new("DELETE", &["v1", "config", &key])
+                .with_query("expected_revision", expected_revision),
+        ),
+        SettingsCommand::History { key, page } => Request::Read(
+            ApiRequest::get(&["v1", "config", &key, "history"]).with_page(page),
+        ),
+    }
+}
+
+fn truth_request(command: TruthCommand) -> Request {
+    match command {
+        TruthCommand::Get { key } => Request::Read(ApiRequest::get(&["v1", "truth", &key])),
+        TruthCommand::List { prefix, page } => Request::Read(
+            ApiRequest::get(&["v1", "truth"])
+                .with_query("prefix", prefix)
+                .with_page(page),
+        ),
+        TruthCommand::Set {
+            key,
+            value,
+            agent,
+            confidence,
+            source,
+            expected_revision,
+        } => Request::Change(
+            ApiRequest::new("PUT", &["v1", "truth", &key])
+                .with_raw_field("value", &value)
+                .with_fields(&[
+                    ("agent", json!(agent)),
+                    ("confidence", json!(confidence)),
+                    ("sources", json!(source)),
+                    ("expected_revision", json!(expected_revision)),
+                ]),
+        ),
+        TruthCommand::History { key, page } => Request::Read(
+            ApiRequest::get(&["v1", "truth", &key, "history"]).with_page(page),
+        ),
+    }
+}
+
+/// The value from the command line, or from standard input.
+fn read_value(value: String) -> anyhow::Result<String> {
+    if value == "-" {
+        return std::io::read_to_string(std::io::stdin()).context("standard input");
+    }
+    Ok(value)
+}

@@ -1,0 +1,265 @@
+//! `ark token`: who may call the API.
+//!
+//! A running host is changed over HTTP and notices at once. A stopped host is changed through its data directory, which is also the way
+//! back in when no administrator's token is left.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use ark_host::api::access::TABLE;
+use ark_host::api::{agents_of, token_view};
+use ark_model::ids::{Millis, Name};
+use ark_model::principal::Role;
+use ark_store::{
+    ReadOnlyStore, NewToken, Operation, OperatorChange, SecretKey, Store, StoreConfig, TokenChange,
+    TokenSecret, Unit,
+};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use crate::output::print_json;
+use crate::time::parse_age;
+
+use super::connection::Connection;
+use super::fields::{array_field, text_field};
+use super::request::ApiRequest;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Makes a token and prints its secret, which cannot be read later. The first token must be an admin's; from then on every call needs one.
+    Create {
+        /// The role: reader, submitter, approver, operator or admin.
+        #[arg(long, value_parser = parse_role)]
+        role: Role,
+        /// The name that the audit log records for everything done with the token. A name is never given to a second token.
+        #[arg(long)]
+        name: Name,
+        /// A name in which a submitter may propose; may be given more than once.
+        #[arg(long)]
+        agent: Vec<String>,
+        /// The age at which the token expires, e.g. 90d, 12h, 30m [default: never].
+        #[arg(long, value_name = "AGE", value_parser = parse_age)]
+        expires: Option<Duration>,
+        #[command(flatten)]
+        target: TargetArgs,
+    },
+    /// Lists the tokens, revoked and expired ones too.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        target: TargetArgs,
+    },
+    /// Revokes a token. A running host refuses it from that moment on.
+    Revoke {
+        /// The name of the token.
+        name: Name,
+        #[command(flatten)]
+        target: TargetArgs,
+    },
+    /// Prints which role each call of the API needs.
+    Roles {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Where the tokens are changed: in a running host, or in the data directory of a stopped one.
+#[derive(Debug, Args)]
+pub(crate) struct TargetArgs {
+    /// The data directory of a stopped host, instead of a running host.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// The name that the audit log records, where no token gives one.
+    #[arg(long, value_name = "NAME")]
+    by: Option<String>,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+impl TargetArgs {
+    /// The name to record; `None` where a token gives it.
+    fn actor(&self) -> Option<&str> {
+        self.by
+            .as_deref()
+            .filter(|_| !self.connection.has_token())
+    }
+}
+
+fn parse_role(text: &str) -> Result<Role, String> {
+    Role::parse(text)
+        .ok_or_else(|| "give reader, submitter, approver, operator or admin".to_owned())
+}
+
+pub(crate) fn run(command: TokenCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        TokenCommand::Create {
+            role,
+            name,
+            agent,
+            expires,
+            target,
+        } => {
+            let secret = create_token(role, &name, &agent, expires, &target)?;
+            eprintln!(
+                "ark: token {name} ({}) made; keep its secret, it is not shown again",
+                role.as_str()
+            );
+            println!("{secret}");
+        }
+        TokenCommand::List { json, target } => {
+            let tokens = match &target.data_dir {
+                Some(dir) => read_tokens(dir)?,
+                None => fetch_tokens(&target.connection)?,
+            };
+            if json {
+                print_json(&tokens)?;
+            } else {
+                print_tokens(&tokens);
+            }
+        }
+        TokenCommand::Revoke { name, target } => {
+            match &target.data_dir {
+                Some(dir) => change_offline(dir, &target, TokenChange::Revoke(name.clone()))?,
+                None => {
+                    ApiRequest::new("DELETE", &["v1", "tokens", name.as_str()])
+                        .with_query("by", target.actor())
+                        .send(&target.connection)?;
+                }
+            }
+            println!("{name}: revoked");
+        }
+        TokenCommand::Roles { json } => {
+            if json {
+                let rows: Vec<Value> = TABLE
+                    .iter()
+                    .map(|row| json!({"method": row.method, "path": row.path, "role": row.role}))
+                    .collect();
+                print_json(&rows)?;
+            } else {
+                for row in TABLE {
+                    let role = row.role.map_or("no token", Role::as_str);
+                    println!("{role:<10} {:<6} {}", row.method, row.path);
+                }
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Makes a token and returns its secret.
+fn create_token(
+    role: Role,
+    name: &Name,
+    agents: &[String],
+    expires: Option<Duration>,
+    target: &TargetArgs,
+) -> anyhow::Result<String> {
+    let agents = agents_of(role, agents)
+        .map_err(|error| anyhow::anyhow!("--agent: {error}; {}", error.remedy))?;
+    let expires_at = expires.map(|age| {
+        let millis = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        Millis(Millis::now().0.saturating_add(millis))
+    });
+    let Some(dir) = &target.data_dir else {
+        let made = ApiRequest::new("POST", &["v1", "tokens"])
+            .with_fields(&[
+                ("name", json!(name)),
+                ("role", json!(role)),
+                ("agents", json!(agents)),
+                ("expires_at_ms", json!(expires_at)),
+                ("by", json!(target.actor())),
+            ])
+            .send(&target.connection)?;
+        let secret = made.get("token").and_then(Value::as_str);
+        return Ok(secret
+            .context("the host's answer holds no token")?
+            .to_owned());
+    };
+    let secret = TokenSecret::generate().context("the system gives no randomness")?;
+    let token = NewToken {
+        name: name.clone(),
+        hash: secret.hash(),
+        role,
+        agents,
+        expires_at,
+        unproved: false,
+    };
+    change_offline(dir, target, TokenChange::Create(token))?;
+    Ok(secret.reveal().to_owned())
+}
+
+/// The tokens in the data directory of a host, by name.
+fn read_tokens(dir: &Path) -> anyhow::Result<Vec<Value>> {
+    let mut rows = ReadOnlyStore::open(dir)?.all_tokens()?;
+    rows.sort_by(|one, other| one.name.cmp(&other.name));
+    let now = Millis::now();
+    Ok(rows.iter().map(|row| json!(token_view(row, now))).collect())
+}
+
+/// The tokens of a running host, by name.
+fn fetch_tokens(connection: &Connection) -> anyhow::Result<Vec<Value>> {
+    let mut tokens = Vec::new();
+    let mut cursor: Option<String> = None;
+    loop {
+        let mut answer = ApiRequest::get(&["v1", "tokens"])
+            .with_query("limit", Some(500))
+            .with_query("cursor", cursor)
+            .send(connection)?;
+        match answer.get_mut("tokens").map(Value::take) {
+            Some(Value::Array(page)) => tokens.extend(page),
+            _ => bail!("the host's answer holds no list of tokens"),
+        }
+        cursor = answer["next_cursor"].as_str().map(str::to_owned);
+        if cursor.is_none() {
+            return Ok(tokens);
+        }
+    }
+}
+
+/// Changes the tokens of a stopped host.
+fn change_offline(dir: &Path, target: &TargetArgs, change: TokenChange) -> anyhow::Result<()> {
+    let store = Store::open(&StoreConfig {
+        secret_key: SecretKey::from_environment()?,
+        ..StoreConfig::in_dir(dir)
+    })
+    .context("with a running host, leave --data-dir out: the host is changed over HTTP")?;
+    let unit = Unit {
+        operations: vec![Operation {
+            by: target.by.clone().unwrap_or_else(|| "operator".to_owned()),
+            change: OperatorChange::Token(change),
+        }],
+        at: Millis::now(),
+        ..Unit::default()
+    };
+    let result = store.commit(unit);
+    store.close();
+    result?;
+    Ok(())
+}
+
+fn print_tokens(tokens: &[Value]) {
+    println!(
+        "{:<20} {:<10} {:<8} {:<20} agents",
+        "name", "role", "status", "expires (ms, UTC)"
+    );
+    for token in tokens {
+        let end = token.get("expires_at_ms").and_then(Value::as_u64);
+        let agents: Vec<&str> = array_field(token, "agents")
+            .iter()
+            .filter_map(Value::as_str)
+            .collect();
+        println!(
+            "{:<20} {:<10} {:<8} {:<20} {}",
+            text_field(token, "name"),
+            text_field(token, "role"),
+            text_field(token, "status"),
+            end.map_or_else(|| "never".to_owned(), |end| end.to_string()),
+            agents.join(", ")
+        );
+    }
+}

@@ -1,0 +1,35 @@
+//! What an upload of an agent or a policy sends: a component that is the one its manifest states.
+
+use std::path::Path;
+
+use anyhow::Context;
+use ark_model::ids::Digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+/// Reads the component beside a manifest.
+///
+/// # Errors
+/// The file cannot be read, or is not the stated one; the error ends with `remedy`.
+pub(super) fn read_component(
+    manifest: &Path,
+    file: &str,
+    stated: Digest,
+    remedy: &str,
+) -> anyhow::Result<Vec<u8>> {
+    let path = manifest.with_file_name(file);
+    let component = std::fs::read(&path).with_context(|| path.display().to_string())?;
+    let found = Digest::hash_bytes(&component);
+    anyhow::ensure!(
+        found == stated,
+        "{} has the SHA-256 {found}, its manifest states {stated}; {remedy}",
+        path.display(),
+    );
+    Ok(component)
+}
+
+/// A component as the field of a request: base64.
+pub(super) fn encode_component(component: &[u8]) -> Value {
+    json!(STANDARD.encode(component))
+}

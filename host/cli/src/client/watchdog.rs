@@ -1,0 +1,178 @@
+//! `ark watchdog`: the health of a running host, and the commands that halt it or quarantine its agents.
+
+use std::process::ExitCode;
+
+use ark_model::ids::Name;
+use clap::Subcommand;
+use serde_json::Value;
+
+use crate::output::print_json;
+
+use super::connection::Connection;
+use super::fields::{array_field, is_true, text_field};
+use super::request::{ApiRequest, ReasonArgs};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum WatchdogCommand {
+    /// Shows halt, quarantines, the agents' health, the probed limits and the latest alerts.
+    Status {
+        #[command(flatten)]
+        connection: Connection,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Quarantines an agent: it receives no signals and its proposals are denied, until it is restored.
+    Quarantine {
+        /// The agent.
+        agent: Name,
+        #[command(flatten)]
+        reason: ReasonArgs,
+    },
+    /// Ends the quarantine of an agent. The signals that waited for it are delivered.
+    Restore {
+        /// The agent.
+        agent: Name,
+        #[command(flatten)]
+        reason: ReasonArgs,
+    },
+    /// Halts the host: only reads are approved until it is resumed. A halt survives restarts.
+    Halt {
+        #[command(flatten)]
+        reason: ReasonArgs,
+    },
+    /// Ends the halt.
+    Resume {
+        #[command(flatten)]
+        reason: ReasonArgs,
+    },
+}
+
+pub(crate) fn run(command: WatchdogCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        WatchdogCommand::Status { connection, json } => {
+            let status = ApiRequest::get(&["v1", "watchdog"]).send(&connection)?;
+            if json {
+                print_json(&status)?;
+            } else {
+                print_status(&status);
+            }
+        }
+        WatchdogCommand::Quarantine { agent, reason } => {
+            send_order(&["v1", "agents", agent.as_str(), "quarantine"], &reason)?;
+        }
+        WatchdogCommand::Restore { agent, reason } => {
+            send_order(&["v1", "agents", agent.as_str(), "restore"], &reason)?;
+        }
+        WatchdogCommand::Halt { reason } => send_order(&["v1", "halt"], &reason)?,
+        WatchdogCommand::Resume { reason } => send_order(&["v1", "resume"], &reason)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn send_order(path: &[&str], reason: &ReasonArgs) -> anyhow::Result<()> {
+    let receipt = ApiRequest::new("POST", path).send_with_reason(reason)?;
+    let target = match text_field(&receipt, "agent") {
+        "" => String::new(),
+        agent => format!(" of {agent}"),
+    };
+    println!(
+        "{}{target}: {}",
+        text_field(&receipt, "order"),
+        if is_true(&receipt, "changed") {
+            "in force, recorded"
+        } else {
+            "was in force already, recorded again"
+        }
+    );
+    Ok(())
+}
+
+fn print_status(status: &Value) {
+    match status.get("halt").filter(|halt| !halt.is_null()) {
+        Some(halt) => println!(
+            "HALTED by {}: {}",
+            text_field(halt, "by"),
+            text_field(halt, "reason")
+        ),
+        None if is_true(status, "halted") => println!("HALTED"),
+        None => println!("not halted"),
+    }
+    let probes = array_field(status, "probes");
+    println!(
+        "pin {}, watchdog {}, {} limits {}",
+        if is_true(status, "pin_holds") {
+            "holds"
+        } else {
+            "BROKEN"
+        },
+        if is_true(status, "beating") {
+            "beats"
+        } else {
+            "DOES NOT BEAT"
+        },
+        probes.len(),
+        if is_true(status, "probed") {
+            "probed"
+        } else {
+            "NOT PROBED"
+        },
+    );
+    for probe in probes.iter().filter(|probe| !is_true(probe, "tripped")) {
+        println!(
+            "  {} does not hold: {}",
+            text_field(probe, "limit"),
+            text_field(probe, "detail")
+        );
+    }
+    print_agents(status);
+    let alerts = array_field(status, "alerts");
+    if !alerts.is_empty() {
+        println!("latest alerts");
+    }
+    for alert in alerts {
+        println!(
+            "  {} {:<8} {} {}: {}",
+            alert.get("at_ms").and_then(Value::as_u64).unwrap_or(0),
+            text_field(alert, "severity"),
+            text_field(alert, "kind"),
+            text_field(alert, "agent"),
+            text_field(alert, "message")
+        );
+    }
+}
+
+fn print_agents(status: &Value) {
+    println!(
+        "{:<20} {:>6} {:>8} {:>8} {:>8}  state",
+        "agent", "health", "handled", "failed", "waiting"
+    );
+    let quarantines = array_field(status, "quarantines");
+    for agent in array_field(status, "agents") {
+        let name = text_field(agent, "name");
+        let state = quarantines
+            .iter()
+            .find(|quarantine| text_field(quarantine, "agent") == name)
+            .map_or_else(
+                || "well".to_owned(),
+                |quarantine| {
+                    format!(
+                        "QUARANTINED by {}: {}",
+                        text_field(quarantine, "by"),
+                        text_field(quarantine, "reason")
+                    )
+                },
+            );
+        let number = |name: &str| agent.get(name).and_then(Value::as_u64).unwrap_or(0);
+        let score = agent
+            .pointer("/health/score")
+            .and_then(Value::as_f64)
+            .unwrap_or(0.0);
+        println!(
+            "{name:<20} {score:>6.2} {:>8} {:>8} {:>8}  {state}",
+            number("handled"),
+            number("failed"),
+            number("waiting")
+        );
+    }
+}

@@ -1,0 +1,144 @@
+//! The command line: every command, and which part of this program carries it out.
+
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::args::HostArgs;
+use crate::author::{self, AgentAuthorCommand, PolicyAuthorCommand};
+use crate::client::connection::Connection;
+use crate::client::{self, agents, policies, state};
+use crate::operate::{self, capsules, data};
+use crate::{demo, explain, serve};
+
+/// ARK runs agents that nobody has to trust: every action is a proposal that pinned rules judge first.
+#[derive(Debug, Parser)]
+#[command(name = "ark", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the host.
+    Serve(HostArgs),
+    /// Checks, shows and documents the configuration.
+    #[command(subcommand)]
+    Config(operate::config::ConfigCommand),
+    /// Runs a demonstration: five agents, their decisions, an agent that never returns, the audit log.
+    Demo(demo::DemoArgs),
+    /// Shows and checks the Graveyard, the 26 pinned rules.
+    #[command(subcommand)]
+    Graveyard(operate::graveyard::GraveyardCommand),
+    /// Verifies, replays, exports and archives the audit log.
+    #[command(subcommand)]
+    Audit(operate::audit::AuditCommand),
+    /// Reads and changes state, memories, settings and truths; makes and checks snapshots.
+    State(StateArgs),
+    /// Shows the health of a running host; halts it and quarantines its agents.
+    #[command(subcommand)]
+    Watchdog(client::watchdog::WatchdogCommand),
+    /// Lists, approves and rejects held actions.
+    #[command(subcommand)]
+    Approvals(client::approvals::ApprovalsCommand),
+    /// Shows and changes the operator's lists that rules judge by: restricted symbols, client orders, sources, consents, vetoes.
+    #[command(subcommand)]
+    Lists(client::lists::ListsCommand),
+    /// Shows and changes the account that rules judge by: capital and results.
+    #[command(subcommand)]
+    Account(client::account::AccountCommand),
+    /// Builds agents, manages their versions in a running host, and replays failed invocations.
+    #[command(subcommand)]
+    Agent(AgentCommand),
+    /// Builds operator policies, manages them in a running host, and compares versions on recorded decisions.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Explains why a decision came out as it did, and what would make the action pass.
+    Explain(explain::ExplainArgs),
+    /// Manages the bearer tokens of the API.
+    #[command(subcommand)]
+    Token(client::tokens::TokenCommand),
+    /// Shows what a component is, what it imports, and why it would be refused.
+    Inspect(author::inspect::InspectArgs),
+    /// Prints a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum AgentCommand {
+    #[command(flatten)]
+    Author(AgentAuthorCommand),
+    #[command(flatten)]
+    Version(agents::AgentVersionCommand),
+    #[command(flatten)]
+    Capsule(capsules::CapsuleCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum PolicyCommand {
+    #[command(flatten)]
+    Author(PolicyAuthorCommand),
+    #[command(flatten)]
+    Version(policies::PolicyVersionCommand),
+    /// Judges recorded decisions under two versions of a policy, and lists each that would come out differently.
+    Diff(operate::policy_diff::DiffArgs),
+}
+
+#[derive(Debug, Args)]
+struct StateArgs {
+    #[command(flatten)]
+    connection: Connection,
+    /// The name that the audit log records for a change, where no token gives one.
+    #[arg(long, global = true, value_name = "NAME")]
+    by: Option<String>,
+    #[command(subcommand)]
+    command: StateCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum StateCommand {
+    #[command(flatten)]
+    Client(state::StateCommand),
+    #[command(flatten)]
+    Data(data::DataCommand),
+}
+
+/// Runs the command line of this process.
+pub(crate) fn run() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Config(command) => operate::config::run(command),
+        Command::Demo(args) => demo::run(args),
+        Command::Graveyard(command) => operate::graveyard::run(command),
+        Command::Audit(command) => operate::audit::run(command),
+        Command::State(args) => match args.command {
+            StateCommand::Client(command) => state::run(command, args.by, &args.connection),
+            StateCommand::Data(command) => data::run(command),
+        },
+        Command::Watchdog(command) => client::watchdog::run(command),
+        Command::Approvals(command) => client::approvals::run(command),
+        Command::Lists(command) => client::lists::run(command),
+        Command::Account(command) => client::account::run(command),
+        Command::Agent(AgentCommand::Author(command)) => author::run_agent(command),
+        Command::Agent(AgentCommand::Version(command)) => agents::run(command),
+        Command::Agent(AgentCommand::Capsule(command)) => capsules::run(command),
+        Command::Policy(PolicyCommand::Author(command)) => author::run_policy(command),
+        Command::Policy(PolicyCommand::Version(command)) => policies::run(command),
+        Command::Policy(PolicyCommand::Diff(args)) => operate::policy_diff::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Token(command) => client::tokens::run(command),
+        Command::Inspect(args) => author::inspect::run(&args),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "ark", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("ark: {error:#}");
+        ExitCode::FAILURE
+    })
+}

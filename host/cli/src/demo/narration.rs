@@ -1,0 +1,150 @@
+//! What the demo prints: the scenes, the decisions, a trace, what to try next.
+
+use ark_host::app::App;
+use ark_model::action::Parameters;
+use ark_model::decision::{Decision, Outcome};
+use ark_model::ids::{Name, TraceId};
+use ark_store::{AuditKind, AuditRow};
+use serde_json::Value;
+
+/// The reasons shown of a decision that is not an approval.
+const MAX_REASONS: usize = 3;
+
+pub(super) fn print_opening() {
+    println!(
+        "ARK demo. An agent's action is only a proposal: it takes effect once pinned rules have judged it and the decision is on disk."
+    );
+}
+
+/// Announces a scene: what happens in it, and what that proves.
+pub(super) fn print_scene(title: &str, happens: &str, proves: &str) {
+    println!("\n--- {title}\n    What happens:   {happens}\n    What it proves: {proves}\n");
+}
+
+/// Shows what the host checked and loaded at its start.
+pub(super) fn print_host(app: &App) {
+    print_scene(
+        "The host starts",
+        "it checks the Graveyard, a policy of rules compiled to WebAssembly, against a pinned hash and runs its test vectors. Then it loads the agents, each in a sandbox.",
+        "the rules are exactly the released ones: a host with other rules does not start.",
+    );
+    let identity = &app.graveyard_identity;
+    let digest = identity.digest.to_string();
+    println!(
+        "graveyard {}: {} rules, pin {}…, {} test vectors passed",
+        identity.metadata.version,
+        identity.metadata.rules.len(),
+        digest.get(..12).unwrap_or(&digest),
+        app.graveyard_vectors
+    );
+    for slot in app.router.list_serving() {
+        let manifest = slot.agent.manifest();
+        println!(
+            "agent     {:<9} {}  <- {}",
+            manifest.name,
+            manifest.description,
+            manifest.topics.join(", ")
+        );
+    }
+}
+
+/// Prints a decision. Of approved messages only reports are shown, since agents send messages all the time.
+pub(super) fn print_decision(decision: &Decision) {
+    let subject = match &decision.action.parameters {
+        Parameters::Trade(trade) => format!(
+            "{:<8} {:.3} of capital, leverage {}",
+            trade.symbol, trade.position_size_pct, trade.leverage
+        ),
+        Parameters::Message(message) if decision.outcome == Outcome::Approved => {
+            if decision.action.action_type == "report" {
+                println!(
+                    "{:<9} {:<9} {}",
+                    "report",
+                    decision.agent,
+                    message.text.as_deref().unwrap_or("")
+                );
+            }
+            return;
+        }
+        _ => decision.action.symbol().unwrap_or("").to_owned(),
+    };
+    println!(
+        "{:<9} {:<9} {:<14} {subject}  score {:.2}",
+        decision.outcome.as_str().to_uppercase(),
+        decision.agent,
+        decision.action.action_type,
+        decision.compliance_score
+    );
+    if decision.outcome != Outcome::Approved {
+        for reason in decision.reasons().iter().take(MAX_REASONS) {
+            println!("{:<20}{reason}", "");
+        }
+    }
+}
+
+/// Prints a row of the audit log that records a failed invocation.
+pub(super) fn print_failure(row: &AuditRow) -> anyhow::Result<()> {
+    let body: Value = serde_json::from_str(&row.body)?;
+    let agent = row.agent.as_ref().map_or("?", Name::as_str);
+    let reason = body["reason"].as_str().unwrap_or("?");
+    println!("{:<9} {agent:<9} {reason}", "STOPPED");
+    Ok(())
+}
+
+/// Prints every signal and decision of a trace, oldest first.
+pub(super) fn print_trace(app: &App, trace_id: TraceId) -> anyhow::Result<()> {
+    let rows = app.store.trace_rows(trace_id)?;
+    let mut steps: Vec<(String, String)> = Vec::new();
+    for signal in &rows.signals {
+        let sender = signal
+            .sender
+            .as_ref()
+            .map_or("outside or host", Name::as_str);
+        let to: Vec<String> = rows
+            .deliveries
+            .iter()
+            .filter(|delivery| delivery.signal_id == signal.id)
+            .map(|delivery| format!("{} ({})", delivery.agent, delivery.status))
+            .collect();
+        steps.push((
+            signal.id.to_string(),
+            format!(
+                "signal    {:<14} from {sender:<16} to {}",
+                signal.topic,
+                to.join(", ")
+            ),
+        ));
+    }
+    for row in rows
+        .audit
+        .iter()
+        .filter(|row| row.kind == AuditKind::Decision)
+    {
+        let outcome = row.outcome.map_or("?", Outcome::as_str);
+        let action_type = row.action_type.as_deref().unwrap_or("?");
+        let agent = row.agent.as_ref().map_or("?", Name::as_str);
+        steps.push((
+            row.id.clone(),
+            format!("decision  {action_type:<14} of   {agent:<16} {outcome}"),
+        ));
+    }
+    // Ids are ordered by time (UUID version 7).
+    steps.sort();
+    println!("trace     {trace_id}");
+    for (_, step) in steps {
+        println!("{step}");
+    }
+    Ok(())
+}
+
+pub(super) fn print_next_steps() {
+    println!(
+        "
+What to try next:
+  ark graveyard show                     lists the 26 rules
+  ark serve --agents target/guests       runs the host; then, in another terminal:
+  curl -s localhost:8000/v1/actions -H 'content-type: application/json' -d '{{\"agent\":\"api\",\"action_type\":\"trade\",
+       \"parameters\":{{\"symbol\":\"BTC-USD\",\"position_size_pct\":0.05,\"stop_loss\":60000,\"risk_reward_ratio\":2.5}},\"reasoning\":\"trend\"}}'
+  ark inspect target/guests/kyle.wasm    shows what a component imports, and whether it would be loaded"
+    );
+}

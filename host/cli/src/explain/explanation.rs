@@ -1,0 +1,371 @@
+//! Why a decision came out as it did, in words that a person can act on. Made from what the API shows of a decision, so that a running host
+//! and a data directory give the same explanation.
+
+use anyhow::Context;
+use ark_model::action::{Action, Parameters};
+use ark_model::decision::Outcome;
+use ark_model::ids::{DecisionId, TraceId};
+use ark_model::verdict::RuleResult;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::time::format_utc;
+
+use super::advice::{advise_on_rule, format_percent, printable_text, printable_value};
+use super::view::{ApprovalRecord, DecisionRecord, PolicyRecord, RuleRecord, ShadowRecord};
+
+/// The explanation of a decision.
+#[derive(Debug, Serialize)]
+pub(super) struct Explanation {
+    pub(super) decision_id: DecisionId,
+    pub(super) trace_id: TraceId,
+    pub(super) decided_at: String,
+    pub(super) outcome: Outcome,
+    /// Outcome, proposer and action, in one sentence.
+    pub(super) summary: String,
+    /// The approval under which the action was judged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) given: Option<String>,
+    /// Why the host itself denies the action.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) refused_by_host: Option<String>,
+    /// The policies that could not judge.
+    pub(super) failures: Vec<Failure>,
+    /// Every rule that fired, those that deny first.
+    pub(super) fired: Vec<FiredRule>,
+    /// Claims that were ignored, and other remarks of the policies.
+    pub(super) notes: Vec<String>,
+    /// What policies on trial would have decided.
+    pub(super) on_trial: Vec<String>,
+    /// What it takes to approve the action, or how its approval ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) approval: Option<ApprovalState>,
+    /// What would make the action pass; empty if it passed.
+    pub(super) to_pass: Vec<String>,
+}
+
+/// A policy that could not judge.
+#[derive(Debug, Serialize)]
+pub(super) struct Failure {
+    pub(super) policy: String,
+    pub(super) version: String,
+    pub(super) failure: String,
+}
+
+/// A rule that fired.
+#[derive(Debug, Serialize)]
+pub(super) struct FiredRule {
+    pub(super) policy: String,
+    pub(super) version: String,
+    pub(super) number: u16,
+    pub(super) rule: String,
+    pub(super) severity: String,
+    pub(super) answer: RuleResult,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) demands: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) observed: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) limit: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) nearest_passing: Option<f64>,
+    /// What would make this rule pass.
+    pub(super) to_pass: String,
+}
+
+/// The approval of a held action.
+#[derive(Debug, Serialize)]
+pub(super) struct ApprovalState {
+    /// open, approved, rejected or expired.
+    pub(super) status: String,
+    /// Who may approve, and until when; or who ended it and why.
+    pub(super) words: String,
+    /// The commands that approve or reject it, or that explain the second decision.
+    pub(super) how: Vec<String>,
+}
+
+impl Explanation {
+    /// Explains a decision as the API shows it.
+    ///
+    /// # Errors
+    /// The JSON is not of the form that this version of `ark` reads.
+    pub(super) fn from_json(decision: Value) -> anyhow::Result<Self> {
+        let record: DecisionRecord = serde_json::from_value(decision)
+            .context("the decision is not of the form that this version of ark reads")?;
+        let mut fired: Vec<FiredRule> = record
+            .policies
+            .iter()
+            .flat_map(|policy| {
+                let rules = policy.rules.iter().filter(|rule| has_fired(rule));
+                rules.map(|rule| explain_rule(policy, rule, &record))
+            })
+            .collect();
+        fired.sort_by_key(|rule| sort_rank(rule.answer));
+        let failures: Vec<Failure> = record
+            .policies
+            .iter()
+            .filter_map(|policy| {
+                Some(Failure {
+                    policy: policy.policy.clone(),
+                    version: printable_text(&policy.version),
+                    failure: printable_text(policy.failure.as_deref()?),
+                })
+            })
+            .collect();
+        let approval = record
+            .waiting
+            .as_ref()
+            .map(|waiting| describe_approval(record.decision_id, waiting));
+        Ok(Self {
+            decision_id: record.decision_id,
+            trace_id: record.trace_id,
+            decided_at: format_utc(record.decided_at_ms),
+            outcome: record.outcome,
+            summary: summarize(&record),
+            given: record.approval.as_ref().map(|given| {
+                format!(
+                    "judged again with the approval of {}, after {} had held it",
+                    printable_text(&given.by),
+                    given.held
+                )
+            }),
+            refused_by_host: record.refusal.as_deref().map(printable_text),
+            notes: record
+                .policies
+                .iter()
+                .flat_map(|policy| &policy.warnings)
+                .map(|warning| printable_text(warning))
+                .collect(),
+            on_trial: record
+                .shadows
+                .iter()
+                .map(|shadow| describe_shadow(shadow, record.outcome))
+                .collect(),
+            to_pass: steps_to_pass(&record, &failures, &fired, approval.as_ref()),
+            approval,
+            failures,
+            fired,
+        })
+    }
+
+    /// The fired rules with one of these answers.
+    pub(super) fn rules_with_answer(&self, answers: &[RuleResult]) -> Vec<&FiredRule> {
+        self.fired
+            .iter()
+            .filter(|rule| answers.contains(&rule.answer))
+            .collect()
+    }
+}
+
+const fn has_fired(rule: &RuleRecord) -> bool {
+    !matches!(rule.answer, RuleResult::Pass | RuleResult::NotApplicable)
+}
+
+const fn sort_rank(answer: RuleResult) -> u8 {
+    match answer {
+        RuleResult::Violation | RuleResult::Error => 0,
+        RuleResult::Hold => 1,
+        _ => 2,
+    }
+}
+
+fn explain_rule(policy: &PolicyRecord, rule: &RuleRecord, record: &DecisionRecord) -> FiredRule {
+    FiredRule {
+        policy: policy.policy.clone(),
+        version: printable_text(&policy.version),
+        number: rule.number,
+        rule: rule.rule.clone(),
+        severity: format!("{:?}", rule.severity).to_lowercase(),
+        answer: rule.answer,
+        demands: rule.description.as_deref().map(printable_text),
+        observed: printable_value(&rule.observed),
+        limit: printable_value(&rule.limit),
+        nearest_passing: rule.nearest_passing,
+        to_pass: advise_on_rule(&policy.policy, rule, &record.action, &record.facts),
+    }
+}
+
+/// Outcome, proposer and action, in one sentence.
+fn summarize(record: &DecisionRecord) -> String {
+    let submitter = record
+        .submitter
+        .as_deref()
+        .map(|name| format!(", submitted by {}", printable_text(name)))
+        .unwrap_or_default();
+    format!(
+        "{}: {} wants to {}{submitter}",
+        record.outcome.as_str().to_uppercase(),
+        record.agent,
+        describe_action(&record.action)
+    )
+}
+
+/// The action in words, to be read after "wants to".
+fn describe_action(action: &Action) -> String {
+    let kind = &action.action_type;
+    // A part of a sentence that is there only if the action names something.
+    let named = |before: &str, name: &Option<String>, after: &str| {
+        name.as_deref()
+            .map(|name| format!("{before}{}{after}", printable_text(name)))
+            .unwrap_or_default()
+    };
+    match &action.parameters {
+        Parameters::Trade(trade) => {
+            let verb = match kind.as_str() {
+                "buy" | "sell" => kind.clone(),
+                _ => format!("{kind} ({:?})", trade.side).to_lowercase(),
+            };
+            let leverage = if trade.leverage > 1.0 {
+                format!(", leverage {}", trade.leverage)
+            } else {
+                String::new()
+            };
+            let size = format_percent(trade.position_size_pct);
+            format!("{verb} {} for {size} of capital{leverage}", trade.symbol)
+        }
+        Parameters::ClosePosition(close) => match close.position_size_pct {
+            Some(size) => format!(
+                "close {} of capital in {}",
+                format_percent(size),
+                close.symbol
+            ),
+            None => format!("close its position in {}", close.symbol),
+        },
+        Parameters::Data(data) => format!(
+            "do {kind} of {} data{}",
+            if data.contains_personal_data {
+                "personal"
+            } else {
+                "other"
+            },
+            named(" to ", &data.destination, "")
+        ),
+        Parameters::File(file) => {
+            format!("{:?} {}", file.operation, printable_text(&file.path)).to_lowercase()
+        }
+        Parameters::Code(code) => format!(
+            "execute {} bytes of code{}",
+            code.code.len(),
+            named(" (", &code.language, ")")
+        ),
+        Parameters::Message(message) => format!("{kind}{}", named(" on ", &message.topic, "")),
+        Parameters::System(_) => format!("{kind}, a change of the system itself"),
+        Parameters::Custom(_) => format!("do {kind}"),
+    }
+}
+
+fn describe_shadow(shadow: &ShadowRecord, outcome: Outcome) -> String {
+    let name = format!("{} {}", shadow.policy, printable_text(&shadow.version));
+    match &shadow.failure {
+        Some(failure) => format!("{name} could not judge: {}", printable_text(failure)),
+        None if shadow.outcome == outcome => format!("{name} would not have changed the outcome"),
+        None => format!(
+            "with {name} the outcome would have been {}",
+            shadow.outcome.as_str()
+        ),
+    }
+}
+
+fn describe_approval(id: DecisionId, waiting: &ApprovalRecord) -> ApprovalState {
+    let by = waiting
+        .settled_by
+        .as_deref()
+        .map(printable_text)
+        .unwrap_or_default();
+    let comment = waiting
+        .comment
+        .as_deref()
+        .map(printable_text)
+        .unwrap_or_default();
+    let (words, how) = match waiting.status.as_str() {
+        "open" => {
+            let mut excluded = vec![printable_text(&waiting.submitter)];
+            excluded.extend(waiting.earlier.iter().map(|name| printable_text(name)));
+            let words = format!(
+                "it waits until {}; every approver may approve it, but not {}, and every approver may reject it",
+                format_utc(waiting.expires_at_ms),
+                excluded.join(" or ")
+            );
+            let how = ["approve", "reject"]
+                .map(|verb| format!("ark approvals {verb} {id} --comment \"why\""));
+            (words, how.to_vec())
+        }
+        "approved" => {
+            let again = waiting.decision_id.map(|id| format!("ark explain {id}"));
+            let words = format!("{by} approved it ({comment}); it was judged again");
+            (words, again.into_iter().collect())
+        }
+        "rejected" => (format!("{by} rejected it: {comment}"), Vec::new()),
+        _ => (
+            format!(
+                "nobody approved or rejected it by {}",
+                format_utc(waiting.expires_at_ms)
+            ),
+            Vec::new(),
+        ),
+    };
+    ApprovalState {
+        status: printable_text(&waiting.status),
+        words,
+        how,
+    }
+}
+
+/// What would make the action pass, step by step; empty if it passed.
+fn steps_to_pass(
+    record: &DecisionRecord,
+    failures: &[Failure],
+    fired: &[FiredRule],
+    approval: Option<&ApprovalState>,
+) -> Vec<String> {
+    let mut steps: Vec<String> = Vec::new();
+    let mut add = |step: String| {
+        if !steps.contains(&step) {
+            steps.push(step);
+        }
+    };
+    if record.outcome == Outcome::Approved {
+        return steps;
+    }
+    if let Some(refusal) = &record.refusal {
+        add(format!(
+            "remove the reason for which the host refuses it: {}",
+            printable_text(refusal)
+        ));
+    }
+    for failure in failures {
+        add(format!(
+            "{} must be able to judge: its operator replaces it or takes it out of force; no change of the action helps",
+            failure.policy
+        ));
+    }
+    let with_answer = |answers: &'static [RuleResult]| {
+        fired
+            .iter()
+            .filter(|rule| answers.contains(&rule.answer))
+            .map(|rule| rule.to_pass.clone())
+    };
+    with_answer(&[RuleResult::Violation, RuleResult::Error]).for_each(&mut add);
+    let held = fired.iter().any(|rule| rule.answer == RuleResult::Hold);
+    match (record.outcome, approval) {
+        (Outcome::Held, Some(approval)) if approval.status == "approved" => {
+            add(format!("it was judged again: {}", approval.how.join("")));
+            return steps;
+        }
+        (Outcome::Held, Some(approval)) if approval.status == "open" => {
+            add(format!(
+                "an approval, until then: {}",
+                approval.how.join("  or  ")
+            ));
+        }
+        (Outcome::Held, _) => {
+            add("propose it again, and have the new decision approved in time".to_owned());
+        }
+        (_, _) if held => add(
+            "then it would be held, and a person has to approve it (ark approvals list)".to_owned(),
+        ),
+        _ => return steps,
+    }
+    with_answer(&[RuleResult::Hold]).for_each(&mut add);
+    steps
+}

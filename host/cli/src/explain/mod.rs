@@ -1,0 +1,155 @@
+//! `ark explain`: why a decision came out as it did, and what would make the action pass.
+//!
+//! Reading order: [`view`] (what is read of a decision), [`advice`] (what would make a rule pass), [`explanation`].
+
+mod advice;
+mod explanation;
+mod view;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use ark_host::api::view::{DecisionView, known_policies};
+use ark_host::hrm::decode_decision_row;
+use ark_model::decision::Outcome;
+use ark_model::ids::DecisionId;
+use ark_model::verdict::RuleResult;
+use ark_store::ReadOnlyStore;
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::client::connection::Connection;
+use crate::client::request::ApiRequest;
+use crate::output::print_json;
+
+use explanation::{Explanation, FiredRule};
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// The id of the decision.
+    decision: DecisionId,
+    /// Read the decision from this data directory, instead of asking the running host.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    connection: Connection,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
+    let id = args.decision;
+    let decision = match &args.data_dir {
+        Some(dir) => read_recorded_decision(dir, id)?,
+        None => ApiRequest::get(&["v1", "decisions", &id.to_string()]).send(&args.connection)?,
+    };
+    let explanation = Explanation::from_json(decision)?;
+    if args.json {
+        print_json(&explanation)?;
+    } else {
+        print_explanation(&explanation);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A recorded decision as `GET /v1/decisions/{id}` shows it.
+fn read_recorded_decision(dir: &Path, id: DecisionId) -> anyhow::Result<Value> {
+    let store = ReadOnlyStore::open(dir)?;
+    let known = known_policies(store.policy_records()?).context("the metadata of a policy")?;
+    let decision = store
+        .audit_entry(&id.to_string())?
+        .map(|row| decode_decision_row(&row, |digest| known.get(&digest).cloned()))
+        .transpose()?
+        .flatten()
+        .with_context(|| {
+            format!(
+                "there is no decision {id} in {}; look in the archives, or ask another host",
+                dir.display()
+            )
+        })?;
+    let mut view = json!(DecisionView::whole(&decision));
+    if decision.outcome == Outcome::Held {
+        view["waiting"] = json!(store.approval(id)?);
+    }
+    Ok(view)
+}
+
+fn print_explanation(it: &Explanation) {
+    println!("{}", it.summary);
+    println!(
+        "decision {}, trace {}, {}",
+        it.decision_id, it.trace_id, it.decided_at
+    );
+    if let Some(approval) = &it.given {
+        println!("{approval}");
+    }
+    if let Some(refusal) = &it.refused_by_host {
+        println!("\nRefused by the host itself, whatever the policies say\n  {refusal}");
+    }
+    for failure in &it.failures {
+        println!(
+            "\nCould not judge, which denies\n  {} {}: {}",
+            failure.policy, failure.version, failure.failure
+        );
+    }
+    for (title, answers) in [
+        (
+            "Denied by",
+            &[RuleResult::Violation, RuleResult::Error][..],
+        ),
+        ("Held by", &[RuleResult::Hold]),
+        ("Warned by", &[RuleResult::Warn]),
+    ] {
+        let rules = it.rules_with_answer(answers);
+        if !rules.is_empty() {
+            println!("\n{title}");
+            rules.into_iter().for_each(print_rule);
+        }
+    }
+    for (title, lines) in [
+        ("Ignored or noted", &it.notes),
+        ("On trial, without effect", &it.on_trial),
+    ] {
+        if !lines.is_empty() {
+            println!("\n{title}");
+            lines.iter().for_each(|line| println!("  {line}"));
+        }
+    }
+    if let Some(approval) = &it.approval {
+        println!("\nApproval: {}", approval.status);
+        println!("  {}", approval.words);
+        for command in &approval.how {
+            println!("  {command}");
+        }
+    }
+    match it.to_pass.as_slice() {
+        [] => println!("\nNothing has to change: it passed."),
+        steps => {
+            println!("\nWhat would make it pass");
+            for (index, step) in steps.iter().enumerate() {
+                println!("  {}. {step}", index + 1);
+            }
+        }
+    }
+}
+
+fn print_rule(fired: &FiredRule) {
+    println!(
+        "  {} ({} {}, rule {}, {})",
+        fired.rule, fired.policy, fired.version, fired.number, fired.severity
+    );
+    if let Some(demands) = &fired.demands {
+        println!("      it demands  {demands}");
+    }
+    if let Some(observed) = &fired.observed {
+        println!("      observed    {observed}");
+    }
+    if let Some(limit) = &fired.limit {
+        println!("      limit       {limit}");
+    }
+    if let Some(nearest) = fired.nearest_passing {
+        println!("      would pass  {nearest}");
+    }
+}

@@ -1,0 +1,217 @@
+//! `ark audit`: verifies, replays, exports and archives the audit log of a data directory.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use ark_host::hrm::evidence::{check_evidence, collect_evidence};
+use ark_host::hrm::library::PolicyLibrary;
+use ark_host::hrm::replay::replay_log;
+use ark_model::ids::DecisionId;
+use ark_runtime::{Engine, EngineConfig, GraveyardSource, Pin, PinnedGraveyard, Policy};
+use ark_store::{ChainHead, ReadOnlyStore, archive_audit, check_archive};
+use clap::Subcommand;
+
+use crate::args::DataDirArgs;
+use crate::output::{exit_code, print_json, print_json_line};
+use crate::time::parse_moment;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Checks the hash chain from the first row on and compares it with the anchors; or checks archive and evidence files by themselves.
+    Verify {
+        /// Archive files (in their order) or evidence files to check, instead of a data directory.
+        files: Vec<PathBuf>,
+        /// An operator policy that judged the decision of an evidence file; may be given more than once.
+        #[arg(long, value_name = "FILE")]
+        policy: Vec<PathBuf>,
+        #[command(flatten)]
+        data: DataDirArgs,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Prints the log as JSON lines, or the evidence of one decision.
+    Export {
+        #[command(flatten)]
+        data: DataDirArgs,
+        /// Print the evidence of this decision: a file that `ark audit verify FILE` checks with nothing but the policies.
+        #[arg(long, value_name = "DECISION_ID")]
+        decision: Option<DecisionId>,
+        /// The first row to print.
+        #[arg(long, default_value_t = 1)]
+        from: u64,
+    },
+    /// Moves the rows before a moment into a file that can be verified by itself. No host may run.
+    Archive {
+        /// The file to make.
+        to: PathBuf,
+        /// The moment: milliseconds since 1970 (UTC), or an age such as 30d, 12h, 90m.
+        #[arg(long)]
+        before: String,
+        #[command(flatten)]
+        data: DataDirArgs,
+    },
+    /// Judges every recorded decision again and compares the results.
+    Replay {
+        #[command(flatten)]
+        data: DataDirArgs,
+        /// An operator policy that the database does not keep (it keeps those that judged since schema 4); may be given more than once.
+        #[arg(long, value_name = "FILE")]
+        policy: Vec<PathBuf>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+pub(crate) fn run(command: AuditCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        AuditCommand::Verify {
+            files, data, json, ..
+        } if files.is_empty() => Ok(exit_code(verify_log(&data.data_dir, json)?)),
+        AuditCommand::Verify { files, policy, .. } => verify_files(&files, &policy),
+        AuditCommand::Export {
+            data,
+            decision: Some(decision),
+            ..
+        } => export_evidence(&data.data_dir, decision),
+        AuditCommand::Export { data, from, .. } => export_log(&data.data_dir, from),
+        AuditCommand::Archive { to, before, data } => {
+            let before = parse_moment("--before", &before)?;
+            print_json_line(&archive_audit(&data.data_dir, before, &to)?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        AuditCommand::Replay { data, policy, json } => {
+            Ok(exit_code(replay_decisions(&data.data_dir, &policy, json)?))
+        }
+    }
+}
+
+/// The Graveyard in this program and the operator policies of these files.
+fn load_policies(engine: &Engine, files: &[PathBuf]) -> anyhow::Result<Vec<Arc<Policy>>> {
+    let graveyard = PinnedGraveyard::load(engine, &GraveyardSource::Embedded, Pin::compiled_in()?)?;
+    let mut policies = vec![Arc::new(graveyard.policy)];
+    for file in files {
+        let bytes = std::fs::read(file).with_context(|| file.display().to_string())?;
+        let policy = Policy::load(engine, &bytes).with_context(|| file.display().to_string())?;
+        policies.push(Arc::new(policy));
+    }
+    Ok(policies)
+}
+
+fn export_evidence(data_dir: &Path, id: DecisionId) -> anyhow::Result<ExitCode> {
+    let evidence = collect_evidence(&ReadOnlyStore::open(data_dir)?, id)?.with_context(|| {
+        format!("there is no decision {id} in the database; look in the archives")
+    })?;
+    print_json(&evidence)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn export_log(data_dir: &Path, from: u64) -> anyhow::Result<ExitCode> {
+    let archive = ReadOnlyStore::open(data_dir)?;
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut result = Ok(());
+    archive.visit_audit_rows(|row| {
+        if row.seq >= from {
+            result = serde_json::to_string(&row)
+                .map_err(std::io::Error::other)
+                .and_then(|line| writeln!(out, "{line}"));
+        }
+        result.is_ok()
+    })?;
+    result
+        .and_then(|()| out.flush())
+        .context("standard output")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Checks files by themselves, and that archives given together connect.
+fn verify_files(files: &[PathBuf], policy: &[PathBuf]) -> anyhow::Result<ExitCode> {
+    let mut valid = true;
+    let mut before: Option<ChainHead> = None;
+    for file in files {
+        let name = file.display();
+        let text = std::fs::read(file).with_context(|| name.to_string())?;
+        if let Ok(evidence) = serde_json::from_slice(&text) {
+            let engine = Engine::new(&EngineConfig::default())?;
+            let report = check_evidence(&evidence, &load_policies(&engine, policy)?);
+            match &report.problem {
+                None => println!(
+                    "{name}: decision {} is as it was recorded (row {}, hash {})",
+                    report.decision_id, report.seq, report.hash
+                ),
+                Some(problem) => println!("{name}: NOT as it was recorded: {problem}"),
+            }
+            valid &= report.problem.is_none();
+            continue;
+        }
+        let report = check_archive(file)?;
+        let gap = before.is_some_and(|before| before != report.header.after);
+        match &report.fault {
+            Some(fault) => println!("{name}: NOT whole: row {} {}", fault.seq, fault.problem),
+            None if gap => println!("{name}: does NOT connect to the archive before it"),
+            None => println!(
+                "{name}: whole: rows {} to {}, after {}, head {}",
+                report.header.after.seq + 1,
+                report.header.last.seq,
+                report.header.after.hash,
+                report.header.last.hash
+            ),
+        }
+        valid &= report.fault.is_none() && !gap;
+        before = Some(report.header.last);
+    }
+    Ok(exit_code(valid))
+}
+
+/// Verifies the log of a data directory, prints the result, and returns whether the log is whole.
+pub(crate) fn verify_log(data_dir: &Path, json: bool) -> anyhow::Result<bool> {
+    let report = ReadOnlyStore::open(data_dir)?.verify_audit_log()?;
+    if json {
+        print_json_line(&report)?;
+    } else {
+        match &report.fault {
+            None => println!(
+                "the audit log is whole: {} rows, {} anchors, head {}",
+                report.rows, report.anchors, report.head
+            ),
+            Some(fault) => println!(
+                "the audit log is NOT whole: row {} {}",
+                fault.seq, fault.problem
+            ),
+        }
+    }
+    Ok(report.fault.is_none())
+}
+
+/// Judges every recorded decision again with the policies that the database keeps, the Graveyard in this program and those of these files.
+/// Prints the result, and returns whether every decision came out the same.
+pub(crate) fn replay_decisions(
+    data_dir: &Path,
+    files: &[PathBuf],
+    json: bool,
+) -> anyhow::Result<bool> {
+    let engine = Engine::new(&EngineConfig::default())?;
+    let policies = load_policies(&engine, files)?;
+    let archive = ReadOnlyStore::open(data_dir)?;
+    let library = PolicyLibrary::from_policies(policies).with_database(&engine, &archive);
+    let report = replay_log(&archive, &library)?;
+    if json {
+        print_json_line(&report)?;
+    } else {
+        println!(
+            "{} decisions replayed: {} identical, {} denied because a policy failed",
+            report.decisions, report.identical, report.failures
+        );
+        for difference in &report.differences {
+            println!(
+                "row {} ({}): {}",
+                difference.seq, difference.decision_id, difference.problem
+            );
+        }
+    }
+    Ok(report.identical + report.failures == report.decisions)
+}

@@ -1,0 +1,230 @@
+//! `ark policy diff`: recorded decisions judged under two versions of a policy.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use ark_host::hrm::diff::{
+    ComparedVersion, DecisionChange, DiffSummary, FiredRule, VersionJudgement, diff_decisions,
+};
+use ark_model::check::to_printable;
+use ark_model::decision::format_value;
+use ark_model::settings::Settings;
+use ark_runtime::{Engine, EngineConfig, Policy};
+use ark_store::ReadOnlyStore;
+use clap::Args;
+use serde_json::json;
+
+use crate::args::DataDirArgs;
+use crate::time::{format_utc, parse_moment};
+
+#[derive(Debug, Args)]
+pub(crate) struct DiffArgs {
+    /// The old version: a component; `none`: no such policy; `recorded`: what was in force at the time.
+    old: String,
+    /// The new version: a component, or `none`.
+    new: String,
+    /// The settings of the old version: a file with a JSON object.
+    #[arg(long, value_name = "FILE")]
+    old_settings: Option<PathBuf>,
+    /// The settings of the new version.
+    #[arg(long, value_name = "FILE")]
+    new_settings: Option<PathBuf>,
+    /// The first moment to compare: milliseconds since 1970 (UTC), or an age such as 30d, 12h, 90m.
+    #[arg(long, default_value = "30d")]
+    since: String,
+    #[command(flatten)]
+    data: DataDirArgs,
+    /// Print JSON lines: each decision that changes, then {"summary": …}.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A version as the command line names it.
+enum VersionArg {
+    Absent,
+    Recorded,
+    Loaded(Box<Policy>, Option<Settings>),
+}
+
+impl VersionArg {
+    fn as_version(&self) -> ComparedVersion<'_> {
+        match self {
+            Self::Absent => ComparedVersion::Absent,
+            Self::Recorded => ComparedVersion::Recorded,
+            Self::Loaded(policy, settings) => ComparedVersion::Loaded {
+                policy,
+                settings: settings.as_ref(),
+            },
+        }
+    }
+}
+
+pub(crate) fn run(args: &DiffArgs) -> anyhow::Result<ExitCode> {
+    let engine = Engine::new(&EngineConfig::default())?;
+    let old = load_version(
+        &engine,
+        "--old-settings",
+        &args.old,
+        args.old_settings.as_deref(),
+    )?;
+    let new = load_version(
+        &engine,
+        "--new-settings",
+        &args.new,
+        args.new_settings.as_deref(),
+    )?;
+    match (&old, &new) {
+        (VersionArg::Loaded(old, _), VersionArg::Loaded(new, _)) => {
+            let (old, new) = (old.identity(), new.identity());
+            if old.metadata.name != new.metadata.name {
+                bail!(
+                    "these are two policies, {} and {}, not two versions of one; compare each with `none`",
+                    old.metadata.name,
+                    new.metadata.name
+                );
+            }
+        }
+        (_, VersionArg::Recorded) => bail!("`recorded` is the old version; give it first"),
+        (VersionArg::Loaded(..), _) | (_, VersionArg::Loaded(..)) => {}
+        _ => bail!("one of the two must be a component; give its file"),
+    }
+    let since = parse_moment("--since", &args.since)?;
+    let archive = ReadOnlyStore::open(&args.data.data_dir)?;
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut written = Ok(());
+    let versions = (old.as_version(), new.as_version());
+    let summary = diff_decisions(&archive, since, versions, |change| {
+        written = if args.json {
+            serde_json::to_string(&change)
+                .map_err(std::io::Error::other)
+                .and_then(|line| writeln!(out, "{line}"))
+        } else {
+            print_change(&mut out, &change)
+        };
+        written.is_ok()
+    })?;
+    written
+        .and_then(|()| {
+            if args.json {
+                writeln!(out, "{}", json!({"summary": summary}))
+            } else {
+                print_summary(&mut out, &summary)
+            }
+        })
+        .and_then(|()| out.flush())
+        .context("standard output")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn load_version(
+    engine: &Engine,
+    flag: &str,
+    name: &str,
+    settings: Option<&Path>,
+) -> anyhow::Result<VersionArg> {
+    let named = match name {
+        "none" => VersionArg::Absent,
+        "recorded" => VersionArg::Recorded,
+        file => {
+            let bytes = std::fs::read(file).with_context(|| {
+                format!(
+                    "{file}: give the file of a component, `none`, or (as the old version) `recorded`"
+                )
+            })?;
+            let policy = Policy::load(engine, &bytes).with_context(|| file.to_owned())?;
+            let settings = settings.map(|path| read_settings(flag, path)).transpose()?;
+            if let Some(settings) = &settings {
+                policy
+                    .validate_settings(settings)
+                    .with_context(|| flag.to_owned())?;
+            }
+            return Ok(VersionArg::Loaded(Box::new(policy), settings));
+        }
+    };
+    if settings.is_some() {
+        bail!("{flag}: `{name}` takes no settings");
+    }
+    Ok(named)
+}
+
+fn read_settings(flag: &str, path: &Path) -> anyhow::Result<Settings> {
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("{flag} {}", path.display()))?;
+    Settings::parse(&text).with_context(|| format!("{flag} {}", path.display()))
+}
+
+fn print_change(out: &mut impl Write, change: &DecisionChange) -> std::io::Result<()> {
+    let (old, new) = (change.old.outcome.as_str(), change.new.outcome.as_str());
+    let outcome = if old == new {
+        format!("{old}, because of other rules")
+    } else {
+        format!("{old} -> {new}")
+    };
+    writeln!(
+        out,
+        "{}  {}  {} of {}: {outcome}",
+        change.decision_id,
+        format_utc(change.decided_at_ms),
+        change.action_type,
+        change.agent
+    )?;
+    for (side, judged) in [("old", &change.old), ("new", &change.new)] {
+        writeln!(out, "    {side}: {}", describe_judgement(judged))?;
+    }
+    Ok(())
+}
+
+fn describe_judgement(judged: &VersionJudgement) -> String {
+    if let Some(failure) = &judged.failure {
+        return format!("could not judge: {}", to_printable(failure, 500));
+    }
+    if judged.fired.is_empty() {
+        return "no rule fires".to_owned();
+    }
+    let rules: Vec<String> = judged.fired.iter().map(describe_rule).collect();
+    rules.join("; ")
+}
+
+fn describe_rule(fired: &FiredRule) -> String {
+    let mut text = format!("{} ({:?})", fired.rule, fired.answer).to_lowercase();
+    if let Some(observed) = format_value(&fired.observed) {
+        text = format!("{text}: observed {}", to_printable(&observed, 200));
+    }
+    if let Some(limit) = format_value(&fired.limit) {
+        text = format!("{text}, limit {}", to_printable(&limit, 200));
+    }
+    if let Some(nearest) = fired.nearest_passing {
+        text = format!("{text}, {nearest} would pass");
+    }
+    text
+}
+
+fn print_summary(out: &mut impl Write, summary: &DiffSummary) -> std::io::Result<()> {
+    writeln!(
+        out,
+        "{} decisions judged under both: {} change, {} to a stricter outcome, {} to a laxer one, {} to the same because of other rules",
+        summary.decisions,
+        summary.changed,
+        summary.tightened,
+        summary.loosened,
+        summary.same_outcome
+    )?;
+    for (side, failures) in [("old", summary.old_failures), ("new", summary.new_failures)] {
+        if failures > 0 {
+            writeln!(
+                out,
+                "the {side} version could not judge {failures} of them, which denies"
+            )?;
+        }
+    }
+    for unreadable in &summary.unreadable {
+        writeln!(
+            out,
+            "row {} ({}) could not be compared: {}",
+            unreadable.seq, unreadable.decision_id, unreadable.problem
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! `ark serve`: the configuration becomes listeners and parts, these run until a signal ends the process, and they end in order.
+
+mod open_files;
+mod reload;
+mod signals;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use ark_host::api::{AccessConfig, Server, Tls, serve as serve_api};
+use ark_host::app::App;
+use ark_host::config::Config;
+use ark_host::telemetry::{TelemetryListen, TelemetryServer};
+use tokio::task::JoinHandle;
+
+use crate::args::HostArgs;
+use crate::output::start_logging;
+
+use open_files::fit_connections;
+use reload::Reload;
+use signals::StopSignals;
+
+/// Threads of the HTTP runtime. It only parses requests and writes answers.
+const HTTP_THREADS: usize = 2;
+/// How long the HTTP runtime may take to end once everything it served has ended.
+const RUNTIME_SHUTDOWN: Duration = Duration::from_millis(100);
+
+/// What is bound before any part starts.
+struct Listeners {
+    api: Server,
+    telemetry: Option<TelemetryServer>,
+    tls: Option<Tls>,
+}
+
+impl Listeners {
+    /// Binds the ports and loads certificate and key, so that a port in use is reported before anything else is started.
+    async fn bind(config: &Config) -> anyhow::Result<Self> {
+        let api = Server::bind(config.listen).await?;
+        let telemetry = match config.telemetry.listen {
+            TelemetryListen::Off => None,
+            TelemetryListen::At(listen) => Some(TelemetryServer::bind(listen).await?),
+        };
+        let tls = config.access.tls.clone().map(Tls::load);
+        Ok(Self {
+            api,
+            telemetry,
+            tls: tls.transpose().context("[tls]")?,
+        })
+    }
+}
+
+pub(crate) fn run(args: &HostArgs) -> anyhow::Result<ExitCode> {
+    let config = args.read_config()?;
+    start_logging("info", config.telemetry.log_format);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(HTTP_THREADS)
+        .thread_name("ark-http")
+        .enable_all()
+        .build()
+        .context("the HTTP runtime cannot start")?;
+    let listeners = runtime.block_on(Listeners::bind(&config))?;
+    let app = App::start(&config)?;
+    let result = runtime.block_on(serve_until_stopped(args, &config, listeners, &app));
+    // The runtime ends last: it watches over the time that the end of the parts may take.
+    app.stop();
+    runtime.shutdown_timeout(RUNTIME_SHUTDOWN);
+    tracing::info!("stopped");
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+async fn serve_until_stopped(
+    args: &HostArgs,
+    config: &Config,
+    listeners: Listeners,
+    app: &App,
+) -> anyhow::Result<()> {
+    let address = listeners
+        .api
+        .address()
+        .context("the listener has no address")?;
+    let has_tokens = !app.store.all_tokens()?.is_empty();
+    if config.access.exposed(address) && !has_tokens {
+        bail!(
+            "other machines could reach this API, and there is no token yet; make one first: ark token create --role admin --name NAME --data-dir {}",
+            config.store.dir.display()
+        );
+    }
+    for refused in &app.refused_agents {
+        eprintln!(
+            "ark: agent refused: {}: {}",
+            refused.manifest.display(),
+            refused.reason
+        );
+    }
+    let stop = StopSignals::listen()?.wait_then_limit_drain(config.drain);
+    Reload::new(args.clone(), app)?.run_on_hangup()?;
+    tracing::info!(
+        %address,
+        data_dir = %config.store.dir.display(),
+        agents = app.router.list_serving().len(),
+        "{}",
+        if has_tokens {
+            "ready"
+        } else {
+            "ready; without tokens this API serves every user of this machine, and no other machine (`ark token create` makes tokens)"
+        }
+    );
+    let metrics = listeners
+        .telemetry
+        .map(|server| serve_telemetry(server, app))
+        .transpose()?;
+    let scheme = if listeners.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    println!("ark: listening on {scheme}://{address}");
+    let access = AccessConfig {
+        connections: fit_connections(config.access.connections),
+        ..config.access.clone()
+    };
+    let served = serve_api(
+        listeners.api,
+        app,
+        config.submitters.clone(),
+        &access,
+        listeners.tls.map(Arc::new),
+        // A quarter of the time is left for the invocations of agents.
+        config.drain / 4 * 3,
+        stop,
+    )
+    .await;
+    if let Some(metrics) = metrics {
+        metrics.abort();
+    }
+    served?;
+    Ok(())
+}
+
+fn serve_telemetry(server: TelemetryServer, app: &App) -> anyhow::Result<JoinHandle<()>> {
+    let address = server.local_addr().context("the listener has no address")?;
+    println!("ark: telemetry on http://{address}");
+    if address.ip().is_loopback() {
+        tracing::info!(%address, "serving telemetry");
+    } else {
+        tracing::warn!(%address, "other machines can read telemetry, which asks for no token");
+    }
+    Ok(tokio::spawn(server.serve(Arc::clone(&app.telemetry))))
+}

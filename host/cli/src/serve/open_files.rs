@@ -1,0 +1,38 @@
+//! The limit of open files, which bounds the connections of the API.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Open files that are not connections: the database and its readers, components, capsules.
+const OTHER_FILES: u64 = 256;
+
+/// Raises this process's limit of open files as far as it is allowed and needed, and returns how many of `connections` fit into it, at
+/// least 1.
+pub(super) fn fit_connections(connections: usize) -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = u64::try_from(connections)
+        .unwrap_or(u64::MAX)
+        .saturating_add(OTHER_FILES);
+    let most = limit.maximum.unwrap_or(u64::MAX);
+    let mut open = limit.current.unwrap_or(u64::MAX);
+    if open < wanted {
+        let raised = Rlimit {
+            current: Some(wanted.min(most)),
+            maximum: limit.maximum,
+        };
+        match setrlimit(Resource::Nofile, raised) {
+            Ok(()) => open = wanted.min(most),
+            Err(error) => tracing::warn!(%error, "the limit of open files cannot be raised"),
+        }
+    }
+    let fitting = usize::try_from(open.saturating_sub(OTHER_FILES))
+        .unwrap_or(usize::MAX)
+        .max(1);
+    if fitting < connections {
+        tracing::warn!(
+            connections = fitting,
+            wanted = connections,
+            "the limit of open files allows fewer connections than configured; raise it (ulimit -n)"
+        );
+    }
+    connections.min(fitting)
+}

@@ -1,0 +1,140 @@
+//! SIGHUP: the configuration is read again, and what can change while the host runs is changed.
+
+use anyhow::Context;
+use ark_host::agents::Agents;
+use ark_host::app::App;
+use ark_host::changes::Requester;
+use ark_host::config::{Config, ConfigError, Layers, is_reloaded};
+use ark_host::policies::Policies;
+use ark_host::watchdog::Watchdog;
+use ark_model::ids::TraceId;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::args::HostArgs;
+
+/// What a reload needs.
+pub(super) struct Reload {
+    args: HostArgs,
+    /// The configuration as it was read last.
+    layers: Layers,
+    /// The memory for which the engine was built: a limit may rise up to it.
+    memory_bytes: usize,
+    /// The stack for which the engine was built.
+    stack_bytes: usize,
+    agents: Agents,
+    watchdog: Watchdog,
+    policies: Policies,
+}
+
+impl Reload {
+    /// Reads the configuration as it is at the start.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub(super) fn new(args: HostArgs, app: &App) -> anyhow::Result<Self> {
+        let (layers, config) = read_config(&args)?;
+        Ok(Self {
+            memory_bytes: config.engine.memory_bytes,
+            stack_bytes: config.engine.stack_bytes,
+            layers,
+            args,
+            agents: app.agents.clone(),
+            watchdog: app.watchdog.clone(),
+            policies: app.policies.clone(),
+        })
+    }
+
+    /// Reloads the configuration at every SIGHUP, on a thread of its own.
+    ///
+    /// # Errors
+    /// The system does not let SIGHUP be handled.
+    pub(super) fn run_on_hangup(mut self) -> anyhow::Result<()> {
+        let mut hangup = signal(SignalKind::hangup()).context("SIGHUP cannot be handled")?;
+        tokio::spawn(async move {
+            while hangup.recv().await.is_some() {
+                let turn = tokio::task::spawn_blocking(move || {
+                    self.reload_config();
+                    self
+                });
+                match turn.await {
+                    Ok(reload) => self = reload,
+                    Err(_) => break,
+                }
+            }
+        });
+        Ok(())
+    }
+
+    /// Reads the configuration and applies what has changed. A configuration that is refused changes nothing.
+    fn reload_config(&mut self) {
+        let (layers, mut config) = match read_config(&self.args) {
+            Ok(read) => read,
+            Err(error) => {
+                tracing::error!(%error, "the configuration is refused; nothing changes");
+                return;
+            }
+        };
+        if config.limits.memory_bytes > self.memory_bytes {
+            tracing::error!(
+                key = "limits.memory_bytes",
+                most = self.memory_bytes,
+                "the limit is above what the engine was started with; nothing changes; restart the host"
+            );
+            return;
+        }
+        let before = self.layers.lines();
+        let changed = layers.lines().into_iter().filter(|line| {
+            !before
+                .iter()
+                .any(|old| old.key == line.key && old.value == line.value)
+        });
+        let mut applied = 0;
+        for line in changed {
+            if is_reloaded(&line.key) {
+                applied += 1;
+                tracing::info!(key = line.key, "changed");
+            } else {
+                tracing::warn!(
+                    key = line.key,
+                    "has changed in the configuration; the old value stays in force until the host is restarted"
+                );
+            }
+        }
+        config.limits.stack_bytes = self.stack_bytes;
+        self.apply_declarations(&config);
+        self.agents.set_ceiling(config.limits);
+        self.watchdog.set_thresholds(config.watchdog.thresholds);
+        self.layers = layers;
+        tracing::warn!(applied, "the configuration was read again");
+    }
+
+    /// Reads the files of the declared policies, whether or not the configuration has changed.
+    fn apply_declarations(&self, config: &Config) {
+        let requester = Requester {
+            by: "ark".to_owned(),
+            reason: "as declared, read again".to_owned(),
+            trace_id: TraceId::fresh(),
+            idempotency_key: None,
+        };
+        let dir = config.policies_dir.as_deref();
+        match self
+            .policies
+            .apply_declarations(&config.policies, dir, &requester)
+        {
+            Ok((changed, refused)) => tracing::warn!(
+                changed = changed.join(", "),
+                refused = refused.len(),
+                "the declared policies were read again"
+            ),
+            Err(error) => {
+                tracing::error!(%error, "the declared policies cannot be exchanged; all stay as they are");
+            }
+        }
+    }
+}
+
+fn read_config(args: &HostArgs) -> Result<(Layers, Config), ConfigError> {
+    let layers = Layers::read(args.config.as_deref(), &args.overrides())?;
+    let config = Config::from_layers(&layers)?;
+    Ok((layers, config))
+}

@@ -1,0 +1,74 @@
+//! Where a value of the configuration comes from, and why a configuration is refused.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use ark_store::SecretKeyError;
+
+/// Where a value comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// The default: no other source sets the key.
+    Default,
+    /// This configuration file.
+    File(PathBuf),
+    /// The environment variable of this name.
+    Environment(String),
+    /// A flag of the command line.
+    Flag,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File(path) => write!(f, "file {}", path.display()),
+            Self::Environment(name) => write!(f, "environment variable {name}"),
+            Self::Flag => f.write_str("flag"),
+        }
+    }
+}
+
+/// Why a configuration is refused. The message names the key and says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{path}: {source}", path = path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why it cannot be read.
+        source: std::io::Error,
+    },
+    /// A source is not of the right form: it is no TOML, or a value is of the wrong type.
+    #[error("{origin}: {problem}")]
+    Malformed {
+        /// Where the value comes from.
+        origin: Source,
+        /// The key, and what is wrong with its value.
+        problem: String,
+    },
+    /// A source sets a key that does not exist.
+    #[error("{origin}: unknown key `{key}`{}", suggestion.as_ref().map_or_else(String::new, |known| format!("; did you mean `{known}`?")))]
+    UnknownKey {
+        /// Where the key comes from.
+        origin: Source,
+        /// The key as given.
+        key: String,
+        /// The existing key that is most like it; `None`: none is.
+        suggestion: Option<String>,
+    },
+    /// A value is not allowed.
+    #[error("{key} {problem} ({origin})")]
+    Value {
+        /// The key.
+        key: String,
+        /// What is wrong with the value, and what is allowed.
+        problem: String,
+        /// Where the value comes from.
+        origin: Source,
+    },
+    /// The key that encrypts secrets cannot be read.
+    #[error(transparent)]
+    SecretKey(#[from] SecretKeyError),
+}

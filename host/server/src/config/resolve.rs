@@ -1,0 +1,310 @@
+//! From the merged sources to each part's own configuration.
+//!
+//! What one key allows is checked where the key is stated; here stands what several keys say together.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::api::{AccessConfig, TlsFiles};
+use crate::hrm::HrmConfig;
+use ark_model::ids::Name;
+use ark_model::policy::PolicySource;
+use crate::policies::{Declaration, LAST_PLACE};
+use crate::router::RouterConfig;
+use ark_runtime::{EngineConfig, GraveyardSource, Limits};
+use ark_store::{ListEntry, SecretKey, StoreConfig};
+use crate::telemetry::TelemetryConfig;
+use crate::watchdog::{FleetConfig, RedisWatchConfig, CapsuleRetention, Thresholds, WatchdogConfig};
+
+use super::error::ConfigError;
+use super::file::{ListsFile, PolicyFile, TlsFile, WatchdogFile};
+use super::keys::Table;
+use super::layers::{Layers, Overrides};
+
+/// The configuration: that of every part.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The store's.
+    pub store: StoreConfig,
+    /// The engine's.
+    pub engine: EngineConfig,
+    /// The HRM's.
+    pub hrm: HrmConfig,
+    /// The router's.
+    pub router: RouterConfig,
+    /// The watchdog's.
+    pub watchdog: WatchdogConfig,
+    /// That of telemetry.
+    pub telemetry: TelemetryConfig,
+    /// Where the Graveyard is.
+    pub graveyard: GraveyardSource,
+    /// The operator policies that the configuration declares.
+    pub policies: Vec<Declaration>,
+    /// The directory in which further ones are declared.
+    pub policies_dir: Option<PathBuf>,
+    /// How many operator policies may be in force.
+    pub max_policies: usize,
+    /// Fuel of one evaluation of an operator policy.
+    pub policy_fuel: u64,
+    /// The directory of the agents.
+    pub agents_dir: Option<PathBuf>,
+    /// The ceiling of every agent's limits.
+    pub limits: Limits,
+    /// The names that may propose besides the agents.
+    pub submitters: Vec<Name>,
+    /// What the host attests from the operator's own knowledge.
+    pub lists: Vec<ListEntry>,
+    /// Where the API listens.
+    pub listen: SocketAddr,
+    /// How the API is reached.
+    pub access: AccessConfig,
+    /// How long the host takes at most to finish what runs once it is told to stop.
+    pub drain: Duration,
+    /// Versions kept of each uploaded agent.
+    pub agent_versions: u32,
+}
+
+/// A key, and what is wrong with its value.
+type Problem = (String, String);
+
+impl Config {
+    /// Reads and checks the configuration of this process. Without a `path` the file is `ark.toml` in the working directory, if there is one.
+    ///
+    /// # Errors
+    /// See [`ConfigError`]; it names the key.
+    pub fn read(path: Option<&Path>, overrides: &Overrides) -> Result<Self, ConfigError> {
+        let mut config = Self::from_layers(&Layers::read(path, overrides)?)?;
+        // From the environment only: a key in the configuration would be backed up and shown with it.
+        config.store.secret_key = SecretKey::from_environment()?;
+        Ok(config)
+    }
+
+    /// Checks the merged sources. The key that encrypts secrets is not read.
+    ///
+    /// # Errors
+    /// See [`ConfigError`]; it names the key.
+    pub fn from_layers(layers: &Layers) -> Result<Self, ConfigError> {
+        let file = layers.to_file()?;
+        let refused = |(key, problem): Problem| ConfigError::Value {
+            origin: layers.source_of(&key),
+            key,
+            problem,
+        };
+        file.check("").map_err(refused)?;
+        let listen = file.listen;
+        let tls = resolve_tls(file.tls).map_err(refused)?;
+        if !listen.ip().is_loopback() && tls.is_none() && !file.behind_proxy {
+            let problem = format!(
+                "is {listen}, which other machines can reach and where tokens would travel in clear; give [tls] certificate and key, or --behind-proxy when a proxy ends TLS, or a loopback address, e.g. 127.0.0.1:8000"
+            );
+            return Err(refused(("listen".to_owned(), problem)));
+        }
+        let engine = EngineConfig::default();
+        let capacity = file.capacity;
+        Ok(Self {
+            engine: EngineConfig {
+                cache_dir: Some(file.data_dir.join("cache")),
+                memory_bytes: engine.memory_bytes.max(file.limits.memory_bytes),
+                stack_bytes: file.limits.stack_bytes,
+                ..engine
+            },
+            store: StoreConfig {
+                max_bytes: capacity.max_database_bytes,
+                ..StoreConfig::in_dir(file.data_dir)
+            },
+            hrm: HrmConfig {
+                queue: capacity.proposals,
+                reservation_ttl: Duration::from_secs(capacity.reservation_seconds),
+                approval_ttl: Duration::from_secs(capacity.approval_seconds),
+                approvals: capacity.approvals,
+                meters: Arc::default(),
+            },
+            router: RouterConfig {
+                workers: capacity.workers,
+                slow_workers: capacity.slow_workers,
+                backlog: capacity.backlog,
+                agent_queue: capacity.agent_queue,
+                signal_ttl_ms: capacity.signal_ttl_ms,
+            },
+            watchdog: resolve_watchdog(file.watchdog, layers)?,
+            telemetry: TelemetryConfig {
+                listen: file.telemetry_listen,
+                log_format: file.telemetry.log_format,
+                otlp_endpoint: file.telemetry.otlp_endpoint,
+            },
+            graveyard: file
+                .graveyard
+                .map_or(GraveyardSource::Embedded, GraveyardSource::File),
+            policies: resolve_policies(file.policies).map_err(refused)?,
+            policies_dir: file.policies_dir,
+            max_policies: capacity.policies,
+            policy_fuel: capacity.policy_fuel,
+            agents_dir: file.agents_dir,
+            limits: file.limits,
+            submitters: file.submitters,
+            lists: resolve_lists(file.lists),
+            listen,
+            access: AccessConfig {
+                tls,
+                behind_proxy: file.behind_proxy,
+                rate: NonZeroU32::new(capacity.token_requests_per_second)
+                    .unwrap_or(NonZeroU32::MIN),
+                connections: capacity.connections,
+            },
+            drain: Duration::from_millis(capacity.drain_ms),
+            agent_versions: capacity.agent_versions,
+        })
+    }
+}
+
+/// The declarations of `[[policies]]`, with the order that is not given filled in.
+fn resolve_policies(files: Vec<PolicyFile>) -> Result<Vec<Declaration>, Problem> {
+    files
+        .into_iter()
+        .zip(1_u32..)
+        .map(|(file, place)| match file.order {
+            Some(order) if order > LAST_PLACE => Err((
+                "policies.order".to_owned(),
+                format!("is {order}; give 0 to {LAST_PLACE}"),
+            )),
+            order => Ok(Declaration {
+                source: PolicySource::Configuration,
+                origin: file.file.clone(),
+                file: file.file,
+                sha256: file.sha256,
+                name: file.name,
+                settings: file.settings,
+                mode: file.mode.unwrap_or_default(),
+                order: order.unwrap_or_else(|| place.saturating_mul(10).min(LAST_PLACE)),
+            }),
+        })
+        .collect()
+}
+
+fn resolve_watchdog(file: WatchdogFile, layers: &Layers) -> Result<WatchdogConfig, ConfigError> {
+    let refused = |(key, problem): Problem| ConfigError::Value {
+        origin: layers.source_of(&key),
+        key,
+        problem,
+    };
+    if file.warning > file.critical {
+        let problem = format!(
+            "is {}, above watchdog.critical, which is {}; give a smaller part",
+            file.warning, file.critical
+        );
+        return Err(refused(("watchdog.warning".to_owned(), problem)));
+    }
+    if let Some(url) = &file.redis_url {
+        RedisWatchConfig::check_url(url)
+            .map_err(|problem| refused(("watchdog.redis_url".to_owned(), problem)))?;
+    }
+    let fleet = check_fleet(&file).map_err(refused)?;
+    Ok(WatchdogConfig {
+        heartbeat_interval: Duration::from_millis(file.heartbeat_ms),
+        heartbeat_deadline: Duration::from_millis(file.heartbeat_deadline_ms),
+        graveyard_interval: Duration::from_millis(file.graveyard_ms),
+        violations_per_minute: file.violations_per_minute,
+        fleet: fleet
+            .map(|(url, stream, key)| -> Result<_, ConfigError> {
+                Ok(FleetConfig {
+                    url: url.to_owned(),
+                    stream: stream.to_owned(),
+                    key: SecretKey::from_file(key)?,
+                })
+            })
+            .transpose()?,
+        redis: file.redis_url.map(|url| RedisWatchConfig {
+            url,
+            queue: file.redis_queue,
+            interval: Duration::from_millis(file.redis_ms),
+            latency: Duration::from_millis(file.redis_latency_ms),
+            depth: file.redis_depth,
+        }),
+        thresholds: Thresholds {
+            consecutive_failures: file.consecutive_failures,
+            failure_rate: file.failure_rate,
+            failure_rate_over: file.failure_rate_over,
+            latency_ms: file.latency_ms,
+            latency_over: file.latency_over,
+            missed_heartbeats: file.missed_heartbeats,
+            warning: file.warning,
+            critical: file.critical,
+        },
+        retention: CapsuleRetention {
+            capsule_bytes: file.capsule_bytes,
+            per_agent: file.capsules_per_agent,
+            total_bytes: file.capsules_bytes,
+            days: file.capsule_days,
+        },
+    })
+}
+
+/// Certificate and key: both or neither.
+fn resolve_tls(file: TlsFile) -> Result<Option<TlsFiles>, Problem> {
+    let missing = |key: &str| {
+        let problem = "is missing; give both tls.certificate and tls.key, or neither";
+        Err((key.to_owned(), problem.to_owned()))
+    };
+    match (file.certificate, file.key) {
+        (None, None) => Ok(None),
+        (None, Some(_)) => missing("tls.certificate"),
+        (Some(_), None) => missing("tls.key"),
+        (Some(certificate), Some(key)) => Ok(Some(TlsFiles { certificate, key })),
+    }
+}
+
+/// URL, stream and key file of the fleet: all three, or neither stream nor key file.
+fn check_fleet(file: &WatchdogFile) -> Result<Option<(&str, &str, &Path)>, Problem> {
+    let missing = |key: &str, problem: &str| Err((key.to_owned(), problem.to_owned()));
+    match (&file.fleet, &file.fleet_key_file, &file.redis_url) {
+        (None, None, _) => Ok(None),
+        (None, Some(_), _) => missing(
+            "watchdog.fleet",
+            "is missing; name the fleet's stream, e.g. ark:orders",
+        ),
+        (Some(_), None, _) => missing(
+            "watchdog.fleet_key_file",
+            "is missing, and without a key whoever can write to the Redis could resume a halt; name a file (mode 0400) made with `openssl rand -hex 32`",
+        ),
+        (Some(_), _, None) => missing(
+            "watchdog.redis_url",
+            "is missing; the fleet's orders go through that Redis, e.g. redis://127.0.0.1:6379/0",
+        ),
+        (Some(stream), Some(key), Some(url)) => Ok(Some((url, stream, key))),
+    }
+}
+
+fn resolve_lists(file: ListsFile) -> Vec<ListEntry> {
+    let upper = |symbol: String| symbol.to_ascii_uppercase();
+    let restricted = file
+        .restricted_symbols
+        .into_iter()
+        .map(|symbol| ListEntry::Restricted(upper(symbol)));
+    let client_orders = file
+        .client_orders
+        .into_iter()
+        .map(|symbol| ListEntry::ClientOrder(upper(symbol)));
+    let sources = file
+        .validated_sources
+        .into_iter()
+        .map(ListEntry::ValidatedSource);
+    let consents = file
+        .consents
+        .into_iter()
+        .map(|(subject, granted)| ListEntry::Consent { subject, granted });
+    let vetoes = file.vetoes.into_iter().map(|veto| ListEntry::Veto {
+        agent: veto.agent,
+        action_type: veto.action_type,
+        symbol: veto.symbol.map(upper),
+        words: veto.words,
+    });
+    restricted
+        .chain(client_orders)
+        .chain(sources)
+        .chain(consents)
+        .chain(vetoes)
+        .collect()
+}
