@@ -282,7 +282,7 @@ fn describe_approval(id: DecisionId, waiting: &ApprovalRecord) -> ApprovalState 
             let mut excluded = vec![printable_text(&waiting.submitter)];
             excluded.extend(waiting.earlier.iter().map(|name| printable_text(name)));
             let words = format!(
-                "it waits until {}; every approver may approve it, but not {}, and every approver may reject it",
+                "it waits until {}; every approver may reject it, and every approver but not {} may approve it",
                 format_utc(waiting.expires_at_ms),
                 excluded.join(" or ")
             );

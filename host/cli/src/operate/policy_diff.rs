@@ -88,7 +88,7 @@ pub(crate) fn run(args: &DiffArgs) -> anyhow::Result<ExitCode> {
         }
         (_, VersionArg::Recorded) => bail!("`recorded` is the old version; give it first"),
         (VersionArg::Loaded(..), _) | (_, VersionArg::Loaded(..)) => {}
-        _ => bail!("one of the two must be a component; give its file"),
+        _ => bail!("there is nothing to compare; give a component as one of the two"),
     }
     let since = parse_moment("--since", &args.since)?;
     let archive = ReadOnlyStore::open(&args.data.data_dir)?;

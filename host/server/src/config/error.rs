@@ -59,7 +59,7 @@ pub enum ConfigError {
         suggestion: Option<String>,
     },
     /// A value is not allowed.
-    #[error("{key} {problem} ({origin})")]
+    #[error("{key} {problem}{}", describe_origin(origin))]
     Value {
         /// The key.
         key: String,
@@ -71,4 +71,12 @@ pub enum ConfigError {
     /// The key that encrypts secrets cannot be read.
     #[error(transparent)]
     SecretKey(#[from] SecretKeyError),
+}
+
+/// Names the source of a value; nothing where no source sets the key.
+fn describe_origin(origin: &Source) -> String {
+    match origin {
+        Source::Default => String::new(),
+        origin => format!(" (set by {origin})"),
+    }
 }

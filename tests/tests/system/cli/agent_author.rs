@@ -33,7 +33,7 @@ fn a_new_agent_is_tested_built_inspected_and_run() {
     let made = agent(here, &["new", "mine", "--sdk", sdk]);
     assert!(made.status.success(), "{}", text(&made));
     let again = agent(here, &["new", "mine", "--sdk", sdk]);
-    assert!(text(&again).contains("there already"), "{}", text(&again));
+    assert!(text(&again).contains("exists already"), "{}", text(&again));
     let tested = agent(here, &["test", "mine"]);
     assert!(tested.status.success(), "{}", text(&tested));
     assert!(text(&tested).contains("APPROVED"), "{}", text(&tested));

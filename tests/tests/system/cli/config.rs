@@ -30,14 +30,14 @@ fn what_is_wrong_is_named_with_its_source_and_what_was_meant() {
         (
             "[capacity]\nworkres = 4",
             &[],
-            "did you mean capacity.workers?",
+            "did you mean `capacity.workers`?",
         ),
         ("[capacity]\nworkers = 0", &[], "capacity.workers"),
         ("[capacity]\nworkers = \"4\"", &[], "ark.toml"),
         (
             "",
             &[("ARK_CAPACITY_WORKRES", "4")],
-            "did you mean ARK_CAPACITY_WORKERS?",
+            "did you mean `ARK_CAPACITY_WORKERS`?",
         ),
         ("", &[("ARK_CAPACITY_WORKERS", "x")], "ARK_CAPACITY_WORKERS"),
         (

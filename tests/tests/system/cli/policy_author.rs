@@ -75,7 +75,7 @@ fn a_new_policy_is_tested_inspected_and_compared() {
     let made = policy(here, &["new", "mine", "--sdk", sdk]);
     assert!(made.status.success(), "{}", text(&made));
     let again = policy(here, &["new", "mine", "--sdk", sdk]);
-    assert!(text(&again).contains("there already"), "{}", text(&again));
+    assert!(text(&again).contains("exists already"), "{}", text(&again));
     let tested = policy(here, &["test", "mine"]);
     assert!(tested.status.success(), "{}", text(&tested));
     assert!(
