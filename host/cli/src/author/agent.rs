@@ -139,10 +139,7 @@ fn find_manifest(dir: &Path) -> anyhow::Result<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).with_context(|| dir.display().to_string())? {
         let path = entry?.path();
-        if path
-            .extension()
-            .is_none_or(|extension| extension != "toml")
-        {
+        if path.extension().is_none_or(|extension| extension != "toml") {
             continue;
         }
         let text = std::fs::read_to_string(&path).unwrap_or_default();

@@ -98,7 +98,10 @@ impl NewCrateArgs {
             std::fs::write(&file, fill(text)).with_context(|| file.display().to_string())?;
         }
         let (kind, dir) = (kind.as_str(), dir.display());
-        println!("made the {kind} {} in {dir}; next: ark {kind} test {dir}", self.name);
+        println!(
+            "made the {kind} {} in {dir}; next: ark {kind} test {dir}",
+            self.name
+        );
         Ok(())
     }
 }
@@ -130,7 +133,9 @@ pub(super) fn build_library(dir: &Path, target: &str) -> anyhow::Result<Vec<u8>>
         ],
     )
     .with_context(|| {
-        format!("building for {target} failed; if the target is missing: rustup target add {target}")
+        format!(
+            "building for {target} failed; if the target is missing: rustup target add {target}"
+        )
     })?;
     let library = library_name(dir)?;
     let wasm = out

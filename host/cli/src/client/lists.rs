@@ -137,8 +137,5 @@ pub(crate) fn run(command: ListsCommand) -> anyhow::Result<ExitCode> {
 }
 
 fn entry_request(method: &'static str, list: &ListArgs, key: &str) -> ApiRequest {
-    ApiRequest::new(
-        method,
-        &["v1", "lists", list.list.as_str(), "entries", key],
-    )
+    ApiRequest::new(method, &["v1", "lists", list.list.as_str(), "entries", key])
 }

@@ -194,16 +194,22 @@ pub(crate) fn run(command: PolicyVersionCommand) -> anyhow::Result<ExitCode> {
             change,
         } => {
             let request = ApiRequest::new("POST", &["v1", "policies", policy.as_str(), "rollout"]);
-            let fields = [("number", json!(number)), ("mode", json!(PolicyMode::Shadow))];
+            let fields = [
+                ("number", json!(number)),
+                ("mode", json!(PolicyMode::Shadow)),
+            ];
             change.send(request.with_fields(&fields))?;
         }
         PolicyVersionCommand::Shadow {
             policy,
             number: None,
             change,
-        } => change.send(patch_request(&policy).with_fields(&[("mode", json!(PolicyMode::Shadow))]))?,
+        } => change
+            .send(patch_request(&policy).with_fields(&[("mode", json!(PolicyMode::Shadow))]))?,
         PolicyVersionCommand::Enforce { policy, change } => {
-            change.send(patch_request(&policy).with_fields(&[("mode", json!(PolicyMode::Enforce))]))?;
+            change.send(
+                patch_request(&policy).with_fields(&[("mode", json!(PolicyMode::Enforce))]),
+            )?;
         }
         PolicyVersionCommand::Order {
             policy,

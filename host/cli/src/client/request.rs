@@ -94,11 +94,7 @@ impl ApiRequest {
     }
 
     /// Adds a parameter of the query, if there is a value.
-    pub(crate) fn with_query(
-        mut self,
-        name: &'static str,
-        value: Option<impl ToString>,
-    ) -> Self {
+    pub(crate) fn with_query(mut self, name: &'static str, value: Option<impl ToString>) -> Self {
         self.query
             .extend(value.map(|value| (name, value.to_string())));
         self

@@ -419,9 +419,9 @@ fn settings_request(command: SettingsCommand) -> Request {
             ApiRequest::new("DELETE", &["v1", "config", &key])
                 .with_query("expected_revision", expected_revision),
         ),
-        SettingsCommand::History { key, page } => Request::Read(
-            ApiRequest::get(&["v1", "config", &key, "history"]).with_page(page),
-        ),
+        SettingsCommand::History { key, page } => {
+            Request::Read(ApiRequest::get(&["v1", "config", &key, "history"]).with_page(page))
+        }
     }
 }
 
@@ -450,9 +450,9 @@ fn truth_request(command: TruthCommand) -> Request {
                     ("expected_revision", json!(expected_revision)),
                 ]),
         ),
-        TruthCommand::History { key, page } => Request::Read(
-            ApiRequest::get(&["v1", "truth", &key, "history"]).with_page(page),
-        ),
+        TruthCommand::History { key, page } => {
+            Request::Read(ApiRequest::get(&["v1", "truth", &key, "history"]).with_page(page))
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use ark_host::api::{agents_of, token_view};
 use ark_model::ids::{Millis, Name};
 use ark_model::principal::Role;
 use ark_store::{
-    ReadOnlyStore, NewToken, Operation, OperatorChange, SecretKey, Store, StoreConfig, TokenChange,
+    NewToken, Operation, OperatorChange, ReadOnlyStore, SecretKey, Store, StoreConfig, TokenChange,
     TokenSecret, Unit,
 };
 use clap::{Args, Subcommand};
@@ -84,9 +84,7 @@ pub(crate) struct TargetArgs {
 impl TargetArgs {
     /// The name to record; `None` where a token gives it.
     fn actor(&self) -> Option<&str> {
-        self.by
-            .as_deref()
-            .filter(|_| !self.connection.has_token())
+        self.by.as_deref().filter(|_| !self.connection.has_token())
     }
 }
 

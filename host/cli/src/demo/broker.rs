@@ -58,9 +58,7 @@ impl Holding {
             })
         };
         let long = self.side == Side::Buy;
-        reached(self.stop, !long)
-            || reached(self.target, long)
-            || self.ticks >= MAX_HOLDING_TICKS
+        reached(self.stop, !long) || reached(self.target, long) || self.ticks >= MAX_HOLDING_TICKS
     }
 
     /// The result at this price, as a fraction of capital.

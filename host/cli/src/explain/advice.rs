@@ -7,7 +7,7 @@ use ark_model::action::{Action, Parameters, Side};
 use ark_model::check::to_printable;
 use ark_model::decision::format_value;
 use ark_model::facts::Facts;
-use ark_model::verdict::{RuleResult, ObservedValue};
+use ark_model::verdict::{ObservedValue, RuleResult};
 
 use super::view::RuleRecord;
 
@@ -38,7 +38,8 @@ pub(super) fn advise_on_rule(
     facts: &Facts,
 ) -> String {
     if rule.answer == RuleResult::Error {
-        let why = printable_value(&rule.observed).unwrap_or_else(|| "no reason is given".to_owned());
+        let why =
+            printable_value(&rule.observed).unwrap_or_else(|| "no reason is given".to_owned());
         return format!("give values that {} can judge: {why}", rule.rule);
     }
     (policy == "graveyard")

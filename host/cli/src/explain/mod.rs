@@ -95,10 +95,7 @@ fn print_explanation(it: &Explanation) {
         );
     }
     for (title, answers) in [
-        (
-            "Denied by",
-            &[RuleResult::Violation, RuleResult::Error][..],
-        ),
+        ("Denied by", &[RuleResult::Violation, RuleResult::Error][..]),
         ("Held by", &[RuleResult::Hold]),
         ("Warned by", &[RuleResult::Warn]),
     ] {

@@ -4,7 +4,7 @@ use ark_model::action::Action;
 use ark_model::decision::{ApprovalGiven, Outcome};
 use ark_model::facts::Facts;
 use ark_model::ids::{DecisionId, Millis, Name, TraceId};
-use ark_model::verdict::{RuleResult, Severity, ObservedValue};
+use ark_model::verdict::{ObservedValue, RuleResult, Severity};
 use serde::Deserialize;
 
 /// A decision.

@@ -67,7 +67,9 @@ fn list_capsules(data_dir: &Path, agent: Option<&Name>, json: bool) -> anyhow::R
             data_dir.display()
         );
     }
-    for listed in CapsuleDirectory::in_data_dir(data_dir, CapsuleRetention::default()).list_capsules(agent)? {
+    for listed in
+        CapsuleDirectory::in_data_dir(data_dir, CapsuleRetention::default()).list_capsules(agent)?
+    {
         let capsule = match read_capsule(&listed.path) {
             Ok(capsule) => capsule,
             Err(error) => {
@@ -140,8 +142,8 @@ fn find_component(capsule: &Capsule, args: &ReplayArgs) -> anyhow::Result<Vec<u8
 
 /// Replays and prints. Fails unless the invocation ends as it did.
 fn replay_capsule(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
-    let capsule =
-        CapsuleDirectory::in_data_dir(&args.data.data_dir, CapsuleRetention::default()).find_capsule(&args.capsule)?;
+    let capsule = CapsuleDirectory::in_data_dir(&args.data.data_dir, CapsuleRetention::default())
+        .find_capsule(&args.capsule)?;
     let bytes = find_component(&capsule, args)?;
     let engine = Engine::new(&EngineConfig {
         memory_bytes: EngineConfig::default()

@@ -5,7 +5,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use ark_store::{ReadOnlyStore, SecretKey, check_snapshot, create_snapshot, rekey_secrets, restore_snapshot};
+use ark_store::{
+    ReadOnlyStore, SecretKey, check_snapshot, create_snapshot, rekey_secrets, restore_snapshot,
+};
 use clap::Subcommand;
 use serde_json::json;
 
@@ -58,7 +60,12 @@ pub(crate) fn run(command: DataCommand) -> anyhow::Result<ExitCode> {
             data,
         } => {
             let key = SecretKey::from_environment()?;
-            print_json(&restore_snapshot(&from, &data.data_dir, replace, key.as_ref())?)?;
+            print_json(&restore_snapshot(
+                &from,
+                &data.data_dir,
+                replace,
+                key.as_ref(),
+            )?)?;
         }
         DataCommand::Check { snapshot, data } => {
             let key = SecretKey::from_environment()?;

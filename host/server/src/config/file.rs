@@ -10,12 +10,12 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::telemetry::{LogFormat, TelemetryListen};
+use crate::watchdog::{CapsuleRetention, Thresholds};
 use ark_model::ids::{Digest, Name};
 use ark_model::policy::PolicyMode;
 use ark_model::settings::Settings;
 use ark_runtime::{Limits, POLICY_FUEL};
-use crate::telemetry::{LogFormat, TelemetryListen};
-use crate::watchdog::{CapsuleRetention, Thresholds};
 
 use super::keys::{Allowed, Any, Item, Key, Section, Table, Text};
 use super::keys::{at_least, between, entries, items, join_key, table};

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use ark_model::ids::Name;
 use crate::telemetry::TelemetryListen;
+use ark_model::ids::Name;
 
 use super::error::{ConfigError, Source};
 use super::file::{ConfigFile, FREE_TABLES};
@@ -53,14 +53,8 @@ pub const OTHER_VARIABLES: [(&str, &str); 10] = [
         "ARK_TOKEN",
         "The bearer token of commands that talk to a host (`--token`).",
     ),
-    (
-        "ARK_TOKEN_FILE",
-        "A file with that token (`--token-file`).",
-    ),
-    (
-        "ARK_URL",
-        "The host that commands talk to (`--url`).",
-    ),
+    ("ARK_TOKEN_FILE", "A file with that token (`--token-file`)."),
+    ("ARK_URL", "The host that commands talk to (`--url`)."),
 ];
 /// A short name for the variable of `agents_dir`, and its full name.
 const AGENTS_ALIAS: (&str, &str) = ("ARK_AGENTS", "ARK_AGENTS_DIR");
@@ -253,12 +247,12 @@ impl Layers {
             }
         }
         for (key, (source, text)) in given {
-            let value = self
-                .parse_variable(&key, &text)
-                .map_err(|problem| ConfigError::Malformed {
-                    origin: source.clone(),
-                    problem,
-                })?;
+            let value =
+                self.parse_variable(&key, &text)
+                    .map_err(|problem| ConfigError::Malformed {
+                        origin: source.clone(),
+                        problem,
+                    })?;
             self.set_value(&key, value, source);
         }
         Ok(())

@@ -10,14 +10,16 @@ use std::time::Duration;
 
 use crate::api::{AccessConfig, TlsFiles};
 use crate::hrm::HrmConfig;
-use ark_model::ids::Name;
-use ark_model::policy::PolicySource;
 use crate::policies::{Declaration, LAST_PLACE};
 use crate::router::RouterConfig;
+use crate::telemetry::TelemetryConfig;
+use crate::watchdog::{
+    CapsuleRetention, FleetConfig, RedisWatchConfig, Thresholds, WatchdogConfig,
+};
+use ark_model::ids::Name;
+use ark_model::policy::PolicySource;
 use ark_runtime::{EngineConfig, GraveyardSource, Limits};
 use ark_store::{ListEntry, SecretKey, StoreConfig};
-use crate::telemetry::TelemetryConfig;
-use crate::watchdog::{FleetConfig, RedisWatchConfig, CapsuleRetention, Thresholds, WatchdogConfig};
 
 use super::error::ConfigError;
 use super::file::{ListsFile, PolicyFile, TlsFile, WatchdogFile};

@@ -62,7 +62,10 @@ fn what_is_wrong_is_named() {
             "telemetry.otlp_endpoint",
         ),
         ("[watchdog]\nredis_depth = 0", "watchdog.redis_depth"),
-        ("[capacity]\ntoken_requests_per_second = 0", "capacity.token_requests_per_second"),
+        (
+            "[capacity]\ntoken_requests_per_second = 0",
+            "capacity.token_requests_per_second",
+        ),
     ] {
         let error = resolve(toml).unwrap_err();
         assert!(error.contains(named), "{toml}: {error}");
@@ -208,7 +211,10 @@ fn telemetry_access_and_the_fleet_have_the_same_sources() {
     );
     for (toml, named) in [
         ("[tls]\ncertificate = \"c\"", "tls.key"),
-        ("[tls]\ncertifcate = \"c\"", "did you mean `tls.certificate`?"),
+        (
+            "[tls]\ncertifcate = \"c\"",
+            "did you mean `tls.certificate`?",
+        ),
         ("[watchdog]\nfleet = \"s\"", "watchdog.fleet_key_file"),
         ("[capacity]\napprovals = 0", "capacity.approvals"),
     ] {
