@@ -1,4 +1,4 @@
-//! Makes the probe (`src/probe/`), a guest written by hand, a component of the agents' world.
+//! Builds the probe (`src/probe/`), a guest written as WebAssembly text, as a component of the agents' world.
 
 use std::path::{Path, PathBuf};
 
@@ -16,9 +16,8 @@ fn main() {
     for source in SOURCES {
         println!("cargo::rerun-if-changed={source}");
     }
-    // A build script has nobody to hand an error to but cargo, which shows what it panics with.
-    let component =
-        build_probe().unwrap_or_else(|error| panic!("the probe cannot be built: {error:#}"));
+    // A build script reports an error by panicking: cargo shows the message.
+    let component = build_probe().unwrap_or_else(|error| panic!("the probe cannot be built: {error:#}"));
     let out = std::env::var_os("OUT_DIR").map(PathBuf::from);
     let out = out.unwrap_or_else(|| panic!("cargo sets OUT_DIR"));
     std::fs::write(out.join("probe.wasm"), component)

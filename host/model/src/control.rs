@@ -1,89 +1,97 @@
-//! What the watchdog and the operators decide about the system itself: halts, quarantines, alerts.
+//! Orders about the system itself, the states they lead to, and the watchdog's alerts.
 
 use serde::{Deserialize, Serialize};
 
 use super::ids::{Millis, Name};
 
-/// Why an agent is in quarantine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+/// The cause of a quarantine.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    strum::IntoStaticStr,
+    utoipa::ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+#[schema(as = Cause)]
 pub enum QuarantineCause {
     /// Too many invocations failed one after the other.
     ConsecutiveFailures,
-    /// Too large a part of its invocations failed.
+    /// Too large a share of the agent's invocations failed.
     FailureRate,
-    /// Its invocations take too long on average.
+    /// The agent's invocations take too long on average.
     Latency,
-    /// It missed heartbeats.
+    /// The agent missed too many heartbeats.
     MissedHeartbeats,
-    /// An operator said so.
+    /// An operator ordered it.
     Operator,
 }
 
 impl QuarantineCause {
-    /// As in JSON.
+    /// Returns the name in JSON.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::ConsecutiveFailures => "consecutive_failures",
-            Self::FailureRate => "failure_rate",
-            Self::Latency => "latency",
-            Self::MissedHeartbeats => "missed_heartbeats",
-            Self::Operator => "operator",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
 /// A quarantine that is in force.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Quarantine {
-    /// Whose.
+    /// The agent in quarantine.
     pub agent: Name,
-    /// Why, as a kind.
+    /// The kind of cause.
     pub cause: QuarantineCause,
-    /// Why, in words.
+    /// The reason given, for people.
     pub reason: String,
     /// Who ordered it: `watchdog`, or an operator's name.
     pub by: String,
-    /// Since when.
+    /// When it was ordered.
     pub at_ms: Millis,
 }
 
 /// A halt that is in force.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Halt {
-    /// Why.
+    /// The reason given, for people.
     pub reason: String,
     /// Who ordered it: `watchdog`, or an operator's name.
     pub by: String,
-    /// Since when.
+    /// When it was ordered.
     pub at_ms: Millis,
 }
 
-/// What is ordered. Every order is recorded in the audit log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A command about the system. Every order is recorded in the audit log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
 #[serde(tag = "order", rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Order {
-    /// Nothing but reads is approved from now on.
+    /// From now on only actions that read are approved.
     Halt,
-    /// The halt is over.
+    /// Ends the halt.
     Resume,
-    /// The agent receives nothing and nothing of it counts.
+    /// From now on the agent receives no signals and nothing of it is committed.
     Quarantine {
-        /// Which agent.
+        /// The agent.
         agent: Name,
-        /// Why, as a kind.
+        /// The kind of cause.
         cause: QuarantineCause,
     },
-    /// The quarantine is over.
+    /// Ends the agent's quarantine.
     Restore {
-        /// Which agent.
+        /// The agent.
         agent: Name,
     },
 }
 
 impl Order {
-    /// The agent it is about; `None`: everything.
+    /// Returns the agent that the order is about; `None`: the whole system.
     #[must_use]
     pub const fn agent(&self) -> Option<&Name> {
         match self {
@@ -92,19 +100,14 @@ impl Order {
         }
     }
 
-    /// As in JSON.
+    /// Returns the name in JSON.
     #[must_use]
-    pub const fn as_str(&self) -> &'static str {
-        match self {
-            Self::Halt => "halt",
-            Self::Resume => "resume",
-            Self::Quarantine { .. } => "quarantine",
-            Self::Restore { .. } => "restore",
-        }
+    pub fn as_str(&self) -> &'static str {
+        self.into()
     }
 }
 
-/// How bad an alert is.
+/// The severity of an alert.
 #[derive(
     Debug,
     Clone,
@@ -116,56 +119,52 @@ impl Order {
     Hash,
     Serialize,
     Deserialize,
+    strum::IntoStaticStr,
+    strum::EnumString,
     utoipa::ToSchema,
 )]
 #[serde(rename_all = "snake_case")]
-#[schema(as = AlertSeverity)]
+#[strum(serialize_all = "snake_case")]
 pub enum AlertSeverity {
-    /// For the record.
+    /// Recorded for information.
     Info,
-    /// 70 % of a limit, unless said otherwise.
+    /// 70 % of a limit is reached, unless the alert says otherwise.
     Warning,
-    /// 90 % of a limit, or something was stopped.
+    /// 90 % of a limit is reached, or something was stopped.
     Critical,
 }
 
 impl AlertSeverity {
-    /// As in JSON.
+    /// Returns the name in JSON.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Info => "info",
-            Self::Warning => "warning",
-            Self::Critical => "critical",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 
-    /// From its name.
+    /// Returns the severity with this name in JSON.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Info, Self::Warning, Self::Critical]
-            .into_iter()
-            .find(|severity| severity.as_str() == text)
+        text.parse().ok()
     }
 }
 
-/// Something the watchdog noticed.
+/// Something that the watchdog noticed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Alert {
-    /// When.
+    /// When it was noticed.
     pub at_ms: Millis,
-    /// How bad.
+    /// The severity.
     pub severity: AlertSeverity,
-    /// What: stable, e.g. `heartbeat_missed`.
+    /// The kind: a fixed name, e.g. `heartbeat_missed`.
     pub kind: String,
-    /// Whom it is about; `None`: the host.
+    /// The agent that the alert is about; absent: the host.
     pub agent: Option<Name>,
-    /// In words.
+    /// The alert in a sentence, for people.
     pub message: String,
-    /// What was observed, where it is a number.
+    /// The observed value; absent where it is not a number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed: Option<f64>,
-    /// What it is compared with.
+    /// The limit that the observed value is compared with; absent where there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<f64>,
 }

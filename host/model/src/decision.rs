@@ -1,4 +1,4 @@
-//! Decisions: the outcome over all verdicts of one action, and the record of it.
+//! Decisions: the outcome over all verdicts about one action, and its record.
 
 use std::sync::Arc;
 
@@ -7,58 +7,67 @@ use serde::{Deserialize, Serialize};
 use super::action::Action;
 use super::facts::Facts;
 use super::ids::{DecisionId, Digest, Millis, Name, TraceId};
-use super::verdict::{Metadata, ObservedValue, Rule, RuleAnswer, RuleResult, Verdict};
+use super::verdict::{Metadata, Rule, RuleAnswer, RuleResult, ObservedValue, Verdict};
 
 /// The outcome of a decision.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    strum::IntoStaticStr,
+    utoipa::ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Outcome {
-    /// It may be carried out.
+    /// The action may be carried out.
     Approved,
-    /// It waits for an approval.
+    /// The action waits for an approval.
     Held,
-    /// It must not be carried out.
+    /// The action must not be carried out.
     Denied,
 }
 
 impl Outcome {
-    /// As in JSON.
+    /// Returns the name in JSON.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Approved => "approved",
-            Self::Held => "held",
-            Self::Denied => "denied",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
-/// What identifies a policy: its exact bytes, and its own description.
+/// What identifies a policy: its exact bytes and its own description.
 #[derive(Debug, PartialEq)]
 pub struct PolicyIdentity {
-    /// SHA-256 of the component.
+    /// The SHA-256 of the component.
     pub digest: Digest,
-    /// What it says of itself.
+    /// The policy's description of itself.
     pub metadata: Metadata,
 }
 
 /// One policy's part of a decision.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PolicyVerdict {
-    /// Which policy.
+    /// The policy.
     pub policy: Arc<PolicyIdentity>,
-    /// The SHA-256 of the settings it judged with; `None`: with none.
+    /// The SHA-256 of the settings that the policy judged with; absent: it had none.
     pub settings: Option<Digest>,
-    /// What it said, or why it could say nothing (which denies).
+    /// The verdict, or why the policy could not judge. A policy that could not judge denies.
     pub verdict: Result<Verdict, String>,
 }
 
-/// What a policy on trial said of a decision in which it had no say.
+/// What a policy in shadow mode said about an action. It does not change the outcome of the decision.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ShadowVerdict {
-    /// What it said. That it could say nothing denies nobody here.
+    /// The verdict. Here a policy that could not judge denies nothing.
     pub policy_verdict: PolicyVerdict,
-    /// The outcome there would have been, had it been enforced: in the place of the enforced version of the same name, if there is one.
+    /// The outcome that the decision would have had if this version had been enforced, in the place of the enforced version of the same name if
+    /// there is one.
     pub outcome: Outcome,
 }
 
@@ -66,45 +75,45 @@ pub struct ShadowVerdict {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApprovalGiven {
-    /// The decision that held the action; the approval's own id.
+    /// The id of the decision that held the action. It is also the id of the approval.
     pub held: DecisionId,
-    /// Who approved.
+    /// The name of the approver.
     pub by: String,
 }
 
-/// A decision.
+/// The record of one judgement.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decision {
-    /// Its id.
+    /// The id.
     pub id: DecisionId,
-    /// The trace it belongs to.
+    /// The trace that the decision belongs to.
     pub trace_id: TraceId,
-    /// Who proposed.
+    /// The requester.
     pub agent: Name,
-    /// The name of the token that proposed in the agent's name; `None`: the agent itself, or a caller without a token.
+    /// The name of the token that proposed in the requester's name; absent: the agent itself, or a caller without a token.
     pub submitter: Option<String>,
-    /// When it was decided.
+    /// When the decision was made.
     pub decided_at: Millis,
-    /// The action as judged: normalised and redacted.
+    /// The action as it was judged: normalised and redacted.
     pub action: Action,
-    /// The facts it was judged under.
+    /// The facts under which the action was judged.
     pub facts: Facts,
-    /// The verdicts: Graveyard first, then the operator policies in their order.
+    /// The verdicts: the Graveyard's first, then those of the enforced operator policies in their order.
     pub verdicts: Vec<PolicyVerdict>,
-    /// What policies on trial said, in their order. The outcome is the same without them.
+    /// The verdicts of the policies in shadow mode, in their order.
     pub shadows: Vec<ShadowVerdict>,
-    /// Why the host itself denies, apart from any policy, e.g. that the manifest does not grant the action type.
+    /// Why the host denies, apart from any policy, e.g. because the manifest does not grant the action type; absent: it does not.
     pub refusal: Option<String>,
-    /// The approval it was judged under, where the action was held before.
+    /// The approval under which the action was judged again; absent: the action was not held before.
     pub approval: Option<ApprovalGiven>,
-    /// The outcome over all of it.
+    /// The outcome over all verdicts, the refusal and the approval.
     pub outcome: Outcome,
-    /// The lowest compliance score of the verdicts; 0 where a policy could not judge or the host refused.
+    /// The lowest compliance score of the verdicts; 0 where a policy could not judge or the host refuses.
     pub compliance_score: f64,
 }
 
 impl Decision {
-    /// The rules that warned, held, were broken or could not be judged, with their answers, in the order of the policies.
+    /// Returns the rules that warned, held, were violated or could not be evaluated, with their answers, in the order of the policies.
     pub fn fired_rules(&self) -> impl Iterator<Item = (&Rule, &RuleAnswer)> {
         self.verdicts.iter().flat_map(|part| {
             let answers = part
@@ -120,7 +129,7 @@ impl Decision {
         })
     }
 
-    /// Why it is what it is, in words: one line for each rule that fired, those that block first.
+    /// Returns the reasons for the outcome, for people: one line for each rule that fired, those that deny first.
     #[must_use]
     pub fn reasons(&self) -> Vec<String> {
         let mut lines: Vec<(u8, String)> = Vec::new();
@@ -137,8 +146,8 @@ impl Decision {
         }
         for (rule, answer) in self.fired_rules() {
             let (order, verb) = match answer.answer {
-                RuleResult::Violation => (1, "is broken"),
-                RuleResult::Error => (1, "could not be judged"),
+                RuleResult::Violation => (1, "is violated"),
+                RuleResult::Error => (1, "could not be evaluated"),
                 RuleResult::Hold => (2, "asks for an approval"),
                 _ => (3, "warns"),
             };
@@ -161,7 +170,7 @@ impl Decision {
     }
 }
 
-/// Something observed, or a limit, in words; `None`: there is nothing to show.
+/// Returns an observed value or a limit as text; `None` when there is no value.
 #[must_use]
 pub fn format_value(value: &ObservedValue) -> Option<String> {
     match value {
@@ -173,17 +182,16 @@ pub fn format_value(value: &ObservedValue) -> Option<String> {
 }
 
 impl PolicyIdentity {
-    /// The rule with this number.
+    /// Returns the rule with this number.
     #[must_use]
     pub fn rule(&self, number: u16) -> Option<&Rule> {
+        let rules = &self.metadata.rules;
+        // Most policies number their rules from 1 in order.
         let likely = usize::from(number)
             .checked_sub(1)
-            .and_then(|index| self.metadata.rules.get(index));
-        likely.filter(|rule| rule.number == number).or_else(|| {
-            self.metadata
-                .rules
-                .iter()
-                .find(|rule| rule.number == number)
-        })
+            .and_then(|index| rules.get(index));
+        likely
+            .filter(|rule| rule.number == number)
+            .or_else(|| rules.iter().find(|rule| rule.number == number))
     }
 }

@@ -1,8 +1,9 @@
-//! Newtypes for ids, digests, fractions and times, so that mixing them up does not compile.
+//! Newtypes for ids, names, digests, fractions and times. Using one in the place of another does not compile.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -11,19 +12,19 @@ use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 
-/// Why a text is not the id, digest or number it should be.
+/// A text is not an id, digest or name. Each variant holds the start of the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParseIdError {
-    /// Not a UUID.
+    /// The text is not a UUID.
     #[error("not a UUID: {0:?}")]
     Uuid(String),
-    /// Not 32 lower-case hexadecimal digits, or all zero (W3C Trace Context, section 3.2.2.3).
+    /// The text is not 32 lower-case hexadecimal digits, or they are all zero (W3C Trace Context, section 3.2.2.3).
     #[error("not a trace id (32 lower-case hexadecimal digits, not all zero): {0:?}")]
     Trace(String),
-    /// Not 64 hexadecimal digits.
+    /// The text is not 64 hexadecimal digits.
     #[error("not a SHA-256 digest (64 hexadecimal digits): {0:?}")]
     Digest(String),
-    /// Not a name.
+    /// The text is not a name.
     #[error("not a name (1 to 64 of a-z, 0-9, '-', '_', starting with a letter): {0:?}")]
     Name(String),
 }
@@ -35,7 +36,7 @@ macro_rules! uuid_id {
         pub struct $name(Uuid);
 
         impl $name {
-            /// A fresh id; ids made later in a process sort later (UUID version 7, RFC 9562).
+            /// Returns a new id. Ids made later in a process sort later (UUID version 7, RFC 9562).
             #[must_use]
             pub fn fresh() -> Self {
                 Self(Uuid::now_v7())
@@ -52,7 +53,7 @@ macro_rules! uuid_id {
             type Err = ParseIdError;
 
             fn from_str(text: &str) -> Result<Self, ParseIdError> {
-                Uuid::try_parse(text).map(Self).map_err(|_| ParseIdError::Uuid(text.chars().take(80).collect()))
+                Uuid::try_parse(text).map(Self).map_err(|_| ParseIdError::Uuid(quote_start(text)))
             }
         }
     };
@@ -82,13 +83,13 @@ impl From<DecisionId> for AuditId {
 pub struct TraceId([u8; 16]);
 
 impl TraceId {
-    /// A fresh trace id.
+    /// Returns a new trace id.
     #[must_use]
     pub fn fresh() -> Self {
         Self(Uuid::now_v7().into_bytes())
     }
 
-    /// Its 16 bytes.
+    /// Returns the 16 bytes.
     #[must_use]
     pub const fn to_bytes(self) -> [u8; 16] {
         self.0
@@ -110,7 +111,7 @@ impl FromStr for TraceId {
             Some(bytes) if bytes != [0; 16] && !text.bytes().any(|b| b.is_ascii_uppercase()) => {
                 Ok(Self(bytes))
             }
-            _ => Err(ParseIdError::Trace(text.chars().take(80).collect())),
+            _ => Err(ParseIdError::Trace(quote_start(text))),
         }
     }
 }
@@ -120,13 +121,13 @@ impl FromStr for TraceId {
 pub struct Digest([u8; 32]);
 
 impl Digest {
-    /// Of some bytes.
+    /// Returns the digest of some bytes.
     #[must_use]
     pub fn hash_bytes(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
 
-    /// Of several parts, one after the other, with nothing between them.
+    /// Returns the digest of several parts, one after the other, with nothing between them.
     #[must_use]
     pub fn hash_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut hasher = Sha256::new();
@@ -136,13 +137,13 @@ impl Digest {
         Self(hasher.finalize().into())
     }
 
-    /// From its 32 bytes.
+    /// Makes a digest from its 32 bytes.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// Its 32 bytes.
+    /// Returns the 32 bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
@@ -167,17 +168,17 @@ impl FromStr for Digest {
     fn from_str(text: &str) -> Result<Self, ParseIdError> {
         parse_hex(text)
             .map(Self)
-            .ok_or_else(|| ParseIdError::Digest(text.chars().take(80).collect()))
+            .ok_or_else(|| ParseIdError::Digest(quote_start(text)))
     }
 }
 
-/// The name of an agent, a policy or an API consumer: 1 to 64 of `a-z 0-9 - _`, starting with a letter. Safe in a path, a URL, a
-/// metric label and a log line.
+/// The name of an agent, a policy or an API consumer: 1 to 64 of `a-z 0-9 - _`, starting with a letter. It needs no escaping in a path, a URL, a
+/// metric label or a log line.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Name(std::sync::Arc<str>);
+pub struct Name(Arc<str>);
 
 impl Name {
-    /// The name as text.
+    /// Returns the name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -202,7 +203,7 @@ impl FromStr for Name {
         if fits {
             Ok(Self(text.into()))
         } else {
-            Err(ParseIdError::Name(text.chars().take(80).collect()))
+            Err(ParseIdError::Name(quote_start(text)))
         }
     }
 }
@@ -217,7 +218,7 @@ macro_rules! text_serde {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+                let text = Cow::<'de, str>::deserialize(deserializer)?;
                 text.parse().map_err(serde::de::Error::custom)
             }
         }
@@ -246,50 +247,51 @@ macro_rules! text_schema {
     )*};
 }
 
-// How each is described to those who call the API: as it is parsed above.
+// The descriptions in the document of the API. The patterns accept what `FromStr` accepts.
 text_schema! {
     DecisionId: "The id of a decision: a UUID.", "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$";
+    AuditId: "The id of a row of the audit log: a UUID.", "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$";
     SignalId: "The id of a signal: a UUID.", "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$";
     TraceId: "A W3C trace id, not all zero.", "^(?!0{32})[0-9a-f]{32}$";
     Digest: "A SHA-256.", "^[0-9a-f]{64}$";
     Name: "The name of an agent, a policy, a token or a consumer of the API.", "^[a-z][a-z0-9_-]{0,63}$";
 }
 
-/// A fraction of capital: finite and not negative. 0.05 is 5 %.
+/// A fraction of capital: finite and not negative, may exceed 1. 0.05 is 5 %.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Default, Serialize, ToSchema)]
 #[serde(transparent)]
 pub struct Fraction(f64);
 
 impl Fraction {
-    /// Nothing.
+    /// The fraction 0.
     pub const ZERO: Self = Self(0.0);
 
-    /// `None` when the value is negative, NaN or infinite.
+    /// Makes a fraction; `None` when the value is negative, NaN or infinite.
     #[must_use]
     pub fn new(value: f64) -> Option<Self> {
         (value.is_finite() && value >= 0.0).then_some(Self(value + 0.0))
     }
 
-    /// The number.
+    /// Returns the number.
     #[must_use]
     pub const fn get(self) -> f64 {
         self.0
     }
 
-    /// The sum.
+    /// Returns the sum; the largest finite number when it would be infinite.
     #[must_use]
     pub fn saturating_add(self, other: Self) -> Self {
         Self((self.0 + other.0).min(f64::MAX))
     }
 
-    /// The difference, floored at nothing.
+    /// Returns the difference; 0 when it would be negative.
     #[must_use]
     pub fn saturating_sub(self, other: Self) -> Self {
         Self((self.0 - other.0).max(0.0))
     }
 }
 
-/// A part of all that comes: more than nothing, at most all of it. 0.05 is 5 %.
+/// A share of all traces, greater than 0 and at most 1. 0.05 is 5 %.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, ToSchema)]
 #[serde(transparent)]
 pub struct Share(f64);
@@ -297,25 +299,25 @@ pub struct Share(f64);
 impl<'de> Deserialize<'de> for Share {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let share = f64::deserialize(deserializer)?;
-        Self::new(share).ok_or_else(|| serde::de::Error::custom("not a share"))
+        Self::new(share).ok_or_else(|| serde::de::Error::custom("a share is greater than 0 and at most 1"))
     }
 }
 
 impl Share {
-    /// `None` when the value is not above 0 and at most 1.
+    /// Makes a share; `None` when the value is not greater than 0 and at most 1.
     #[must_use]
     pub fn new(value: f64) -> Option<Self> {
         (value > 0.0 && value <= 1.0).then_some(Self(value))
     }
 
-    /// The number.
+    /// Returns the number.
     #[must_use]
     pub const fn get(self) -> f64 {
         self.0
     }
 
-    /// Whether what belongs to a trace is in this part. A trace is in it or not as a whole, and one that is in it is in every larger part
-    /// too. Callers choose their traces' ids: it is a digest of them that decides.
+    /// Returns whether a trace belongs to the share. The answer depends on the trace id alone, and a trace that belongs to a share belongs to
+    /// every larger share. It depends on a digest of the id, since callers choose the ids of their traces.
     #[must_use]
     pub fn contains_trace(self, trace: TraceId) -> bool {
         let digest = Digest::hash_bytes(&trace.to_bytes());
@@ -332,7 +334,7 @@ impl Share {
 pub struct Millis(pub u64);
 
 impl Millis {
-    /// The host's clock, now. A clock before 1970 reads 0.
+    /// Returns the time of the host's clock; 0 when that is before 1970.
     #[must_use]
     pub fn now() -> Self {
         let elapsed = SystemTime::now()
@@ -341,21 +343,22 @@ impl Millis {
         Self(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// Seconds since an earlier moment; 0 when it is not earlier.
+    /// Returns the seconds since an earlier moment; 0 when that is not earlier.
     #[must_use]
-    #[allow(
-        clippy::cast_precision_loss,
-        reason = "spans of under 2^53 ms (285,000 years) are exact"
-    )]
     pub fn seconds_since(self, earlier: Self) -> f64 {
         self.0.saturating_sub(earlier.0) as f64 / 1000.0
     }
 
-    /// The UTC day, as days since the Unix epoch.
+    /// Returns the UTC day, as days since the Unix epoch.
     #[must_use]
     pub const fn utc_day(self) -> u64 {
         self.0 / 86_400_000
     }
+}
+
+/// Returns the start of a text for an error message.
+fn quote_start(text: &str) -> String {
+    text.chars().take(80).collect()
 }
 
 fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
@@ -419,9 +422,7 @@ mod tests {
         let traces: Vec<TraceId> = (0..20_000).map(|_| TraceId::fresh()).collect();
         let in_share = |share: f64| {
             let share = Share::new(share).unwrap();
-            traces
-                .iter()
-                .filter(move |trace| share.contains_trace(**trace))
+            traces.iter().filter(move |trace| share.contains_trace(**trace))
         };
         for share in [0.05, 0.25, 0.9] {
             let part = in_share(share).count() as f64 / 20_000.0;

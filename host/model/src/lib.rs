@@ -1,12 +1,19 @@
-//! The words of ARK as Rust types: what is proposed, what the host attests, what policies say, what was decided.
+//! The types that every part of ARK shares: what is proposed, what the host attests, what policies answer and what was decided.
 //!
-//! `action`, `facts` and `verdict` are the Rust side of `wit/types/types.wit`: the same types cross into components (wasmtime
-//! checks them against the WIT when a component is linked), go into JSON and into the audit log, so one thing has one definition.
+//! [`action`], [`facts`] and [`verdict`] are the Rust side of `wit/types/types.wit`. One definition serves three purposes: the value crosses
+//! into a component, it is written as JSON, and it is hashed into the audit log.
 //!
-//! Invariants: an [`action::Action`] that left [`form`] holds only finite numbers in their documented ranges; serialising a
-//! model type is canonical (fixed field order, sorted object keys), so equal values have equal bytes and equal digests.
+//! Invariants:
 //!
-//! Must not know: HTTP, `SQLite`, threads, or how a component is run.
+//! * An [`action::Action`] that has passed [`check::check_action`] contains only finite numbers in their documented ranges, texts within their
+//!   documented lengths and canonical JSON.
+//! * Serialising a type of this crate is canonical: fields in declaration order, object keys sorted. Equal values have equal bytes and equal
+//!   digests.
+//!
+//! This crate must not know HTTP, `SQLite`, threads, or how a component is run. It depends on wasmtime for one reason: the types above derive
+//! `ComponentType`, `Lift` and `Lower`, which describe their layout in the component model, and Rust's orphan rule allows those impls only
+//! here. The alternative, a second set of types in the runtime and a conversion between the two, would state every field twice. Nothing here
+//! names an engine, a store or an instance.
 
 pub mod action;
 pub mod check;
@@ -15,6 +22,7 @@ pub mod decision;
 pub mod facts;
 pub mod form;
 pub mod ids;
+mod json;
 pub mod meters;
 pub mod policy;
 pub mod principal;

@@ -1,48 +1,81 @@
-//! Words about operator policies: who has the say over one, and whether its verdicts count.
-
-use std::fmt;
-use std::str::FromStr;
+//! How an operator policy is used: whether its verdicts affect the outcome, and where it was declared.
 
 use serde::{Deserialize, Serialize};
 
-/// Whether a policy's verdicts count.
+/// What would have been right, for a name that is not known.
+type Remedy = &'static str;
+
+/// Whether a policy's verdicts affect the outcome.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize, utoipa::ToSchema,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Default,
+    Hash,
+    Serialize,
+    Deserialize,
+    strum::Display,
+    strum::IntoStaticStr,
+    strum::EnumString,
+    utoipa::ToSchema,
 )]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", parse_err_ty = Remedy, parse_err_fn = allowed_modes)]
+#[schema(as = Mode)]
 pub enum PolicyMode {
-    /// They count.
+    /// The policy's verdicts are combined into the outcome.
     #[default]
     Enforce,
-    /// They are recorded and compared, and change no outcome.
+    /// The policy's verdicts are recorded and compared, and change no outcome.
     Shadow,
 }
 
+const fn allowed_modes(_: &str) -> Remedy {
+    "give enforce or shadow"
+}
+
 impl PolicyMode {
-    /// As in JSON.
+    /// Returns the name in JSON.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Enforce => "enforce",
-            Self::Shadow => "shadow",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
-/// Who has the say over a policy's name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+/// Where a policy was declared. Only the same source can change the policy.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    strum::Display,
+    strum::IntoStaticStr,
+    strum::EnumString,
+    utoipa::ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", parse_err_ty = Remedy, parse_err_fn = allowed_sources)]
 pub enum PolicySource {
     /// `[[policies]]` in the configuration.
     Configuration,
     /// The policies' directory.
     Directory,
-    /// Operators, over the API.
+    /// The API, where operators upload versions.
     Api,
 }
 
+const fn allowed_sources(_: &str) -> Remedy {
+    "give configuration, directory or api"
+}
+
 impl PolicySource {
-    /// Who has the say, in words.
+    /// Returns who can change a policy from this source, for messages.
     #[must_use]
     pub const fn owner(self) -> &'static str {
         match self {
@@ -52,49 +85,9 @@ impl PolicySource {
         }
     }
 
-    /// As in JSON.
+    /// Returns the name in JSON.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Configuration => "configuration",
-            Self::Directory => "directory",
-            Self::Api => "api",
-        }
-    }
-}
-
-impl fmt::Display for PolicyMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl fmt::Display for PolicySource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for PolicyMode {
-    /// What would be right.
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, &'static str> {
-        [Self::Enforce, Self::Shadow]
-            .into_iter()
-            .find(|mode| mode.as_str() == text)
-            .ok_or("give enforce or shadow")
-    }
-}
-
-impl FromStr for PolicySource {
-    /// What would be right.
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, &'static str> {
-        [Self::Configuration, Self::Directory, Self::Api]
-            .into_iter()
-            .find(|source| source.as_str() == text)
-            .ok_or("give configuration, directory or api")
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }

@@ -1,10 +1,11 @@
-//! Who calls: the name and the role that a bearer token stands for.
+//! Who is behind a request: the name and the role of a bearer token.
 
 use serde::{Deserialize, Serialize};
+use strum::VariantArray;
 
 use super::ids::Name;
 
-/// What a caller may do. Each role may do what is said of it and read; only `admin` may do everything.
+/// What a token may do. Every role may read. Beyond that a role may do only what is said of it, except that `admin` may do everything.
 #[derive(
     Debug,
     Clone,
@@ -16,66 +17,59 @@ use super::ids::Name;
     Hash,
     Serialize,
     Deserialize,
+    strum::IntoStaticStr,
+    strum::EnumString,
+    strum::VariantArray,
     utoipa::ToSchema,
 )]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Role {
     /// Reads.
     Reader,
-    /// Sends signals, actions and execution reports in the name of the agents it is bound to.
+    /// Sends signals, actions and execution reports in the name of the agents that its token lists.
     Submitter,
-    /// Approves and rejects what is held.
+    /// Approves and rejects held actions.
     Approver,
-    /// Runs the host: halts, quarantines, state, lists, agents, policies.
+    /// Operates the host: halts, quarantines, state, lists, agents, policies.
     Operator,
-    /// Everything.
+    /// Does everything.
     Admin,
 }
 
 impl Role {
-    /// Every role, the weakest first.
-    pub const ALL: [Self; 5] = [
-        Self::Reader,
-        Self::Submitter,
-        Self::Approver,
-        Self::Operator,
-        Self::Admin,
-    ];
+    /// Every role, in the order of declaration.
+    pub const ALL: &[Self] = Self::VARIANTS;
 
-    /// As in JSON.
+    /// Returns the name in JSON.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Reader => "reader",
-            Self::Submitter => "submitter",
-            Self::Approver => "approver",
-            Self::Operator => "operator",
-            Self::Admin => "admin",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 
-    /// From its name.
+    /// Returns the role with this name in JSON.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|role| role.as_str() == text)
+        text.parse().ok()
     }
 }
 
-/// Who calls.
+/// The name and role behind a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
     /// The name that is recorded with what the caller does.
     pub name: String,
     /// What the caller may do.
     pub role: Role,
-    /// In whose names a submitter may propose; empty: in none.
+    /// The agents in whose names a submitter may propose; empty: none.
     pub agents: Vec<Name>,
-    /// Whether a token proved it. Without one the caller is whoever reaches the loopback address, and may give a name.
+    /// Whether a token proved the name. On a host without tokens everybody who reaches the loopback address is an unproved administrator, and
+    /// may state a name.
     pub authenticated: bool,
 }
 
 impl Principal {
-    /// Whoever reaches a host without tokens.
+    /// Returns the principal of every caller of a host without tokens.
     #[must_use]
     pub fn local_caller() -> Self {
         Self {
@@ -86,13 +80,13 @@ impl Principal {
         }
     }
 
-    /// Whether it may do what this role may: its own, reading, and everything for an administrator.
+    /// Returns whether the caller may do what needs this role.
     #[must_use]
     pub fn can_act_as(&self, needed: Role) -> bool {
         self.role == Role::Admin || self.role == needed || needed == Role::Reader
     }
 
-    /// Whether it may propose and report in an agent's name.
+    /// Returns whether the caller may propose and report in an agent's name.
     #[must_use]
     pub fn can_propose_for(&self, agent: &Name) -> bool {
         self.role == Role::Admin || self.agents.contains(agent)

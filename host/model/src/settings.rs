@@ -1,21 +1,22 @@
-//! What an operator sets up a policy with.
+//! The settings of an operator policy.
 
 use std::fmt;
 use std::sync::Arc;
 
-use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::Error as _;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::{Map, Number, Value};
+use serde_json::Value;
 
 use super::check::FieldError;
 use super::ids::Digest;
+use super::json::UniqueKeysJson;
 
 /// The longest settings, in bytes of their canonical text.
 pub const MAX_SETTINGS: usize = 64 * 1024;
 
-/// A policy's settings: one JSON object, kept as its canonical text (keys sorted, none twice, no spaces, finite numbers) of at most
-/// [`MAX_SETTINGS`] bytes, so that equal settings have equal digests. Cheap to clone.
+/// A policy's settings: one JSON object, kept as its canonical text (keys sorted, no key twice, no white space, finite numbers) of at most
+/// [`MAX_SETTINGS`] bytes. Equal settings have equal digests. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Settings(Arc<str>);
 
@@ -23,7 +24,7 @@ impl Settings {
     /// Reads the text of a JSON object.
     ///
     /// # Errors
-    /// It is no JSON, no object, too long, or has a key twice. The error names the field `settings`.
+    /// The text is not JSON, is not an object, is too long, or has an object with the same key twice. The error names the field `settings`.
     pub fn parse(text: &str) -> Result<Self, FieldError> {
         if text.len() > 4 * MAX_SETTINGS {
             return Err(too_long(text.len()));
@@ -38,17 +39,17 @@ impl Settings {
         Self::from_value(value)
     }
 
-    /// Takes a JSON object that was read already.
+    /// Makes settings from a JSON value that was read already.
     ///
     /// # Errors
-    /// It is no object, or too long. The error names the field `settings`.
+    /// The value is not an object, or is too long. The error names the field `settings`.
     pub fn from_value(value: Value) -> Result<Self, FieldError> {
         let Value::Object(mut object) = value else {
             let found = match value {
                 Value::Null => "null",
                 Value::Bool(_) => "true or false",
                 Value::Number(_) => "a number",
-                Value::String(_) => "a text",
+                Value::String(_) => "a string",
                 _ => "an array",
             };
             return Err(FieldError::new(
@@ -66,13 +67,13 @@ impl Settings {
         Ok(Self(text.into()))
     }
 
-    /// The canonical text.
+    /// Returns the canonical text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The SHA-256 of the canonical text.
+    /// Returns the SHA-256 of the canonical text.
     #[must_use]
     pub fn digest(&self) -> Digest {
         Digest::hash_bytes(self.0.as_bytes())
@@ -83,7 +84,7 @@ fn too_long(bytes: usize) -> FieldError {
     FieldError::new(
         "settings",
         format!("are {bytes} bytes long"),
-        format!("give {MAX_SETTINGS} at most"),
+        format!("give {MAX_SETTINGS} bytes at most"),
     )
 }
 
@@ -114,83 +115,6 @@ impl<'de> Deserialize<'de> for Settings {
     }
 }
 
-/// JSON in which no key appears twice: of two, each reader would take another.
-struct UniqueKeysJson(Value);
-
-impl<'de> Deserialize<'de> for UniqueKeysJson {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(UniqueKeysVisitor).map(Self)
-    }
-}
-
-struct UniqueKeysVisitor;
-
-impl<'de> Visitor<'de> for UniqueKeysVisitor {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E>(self, flag: bool) -> Result<Value, E> {
-        Ok(Value::Bool(flag))
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
-        Ok(number.into())
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
-        Ok(number.into())
-    }
-
-    fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<Value, E> {
-        Number::from_f64(number)
-            .map(Value::Number)
-            .ok_or_else(|| E::custom("a number is not finite"))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
-        Ok(Value::String(text.to_owned()))
-    }
-
-    fn visit_string<E>(self, text: String) -> Result<Value, E> {
-        Ok(Value::String(text))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        let mut array = Vec::new();
-        while let Some(UniqueKeysJson(item)) = items.next_element()? {
-            array.push(item);
-        }
-        Ok(Value::Array(array))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
-        let mut object = Map::new();
-        // How TOML's reader hands over a date without quotes: it becomes the text that JSON would hold.
-        const TOML_DATE: &str = "$__toml_private_datetime";
-        while let Some(key) = entries.next_key::<String>()? {
-            if object.contains_key(&key) {
-                return Err(A::Error::custom(format_args!(
-                    "the key {:?} is there twice",
-                    super::check::clip_for_error(&key)
-                )));
-            }
-            let UniqueKeysJson(value) = entries.next_value()?;
-            if key == TOML_DATE && value.is_string() {
-                return Ok(value);
-            }
-            object.insert(key, value);
-        }
-        Ok(Value::Object(object))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -206,10 +130,7 @@ mod tests {
         let again: Settings = serde_json::from_str(settings.as_str()).unwrap();
         assert_eq!(again, settings);
         assert_eq!(serde_json::to_string(&settings).unwrap(), settings.as_str());
-        assert_eq!(
-            settings.digest(),
-            Digest::hash_bytes(settings.as_str().as_bytes())
-        );
+        assert_eq!(settings.digest(), Digest::hash_bytes(settings.as_str().as_bytes()));
         // As a table of ark.toml arrives.
         let table: Settings = toml::from_str("b = [1, 2.5, { z = 1 }, 2026-12-25]").unwrap();
         assert_eq!(table.as_str(), r#"{"b":[1,2.5,{"z":1},"2026-12-25"]}"#);

@@ -1,13 +1,13 @@
-//! What agents keep in the Mutable Core: state, memories, truths. Values are JSON text, checked where they enter.
+//! What agents keep in the Mutable Core: state, memories, truths. Values are JSON texts that were checked when they entered the host.
 
 use serde::{Deserialize, Serialize};
 
 use super::check::{FieldError, canonical_json, clip_for_error};
 
-/// What the keys of secrets start with.
+/// The prefix of the keys whose values are secrets.
 pub const SECRET_PREFIX: &str = "secret/";
 
-/// Whether the values under this key are secrets.
+/// Returns whether the values under this key are secrets.
 #[must_use]
 pub fn is_secret(key: &str) -> bool {
     key.starts_with(SECRET_PREFIX)
@@ -16,7 +16,7 @@ pub fn is_secret(key: &str) -> bool {
 /// Checks a key of the state, the truth map or the configuration: 1 to 256 bytes of UTF-8 without control characters.
 ///
 /// # Errors
-/// It is none; the error names `field`.
+/// The key has another form. The error names `field`.
 pub fn check_key(field: &str, key: &str) -> Result<(), FieldError> {
     if (1..=256).contains(&key.len()) && !key.chars().any(char::is_control) {
         return Ok(());
@@ -28,10 +28,10 @@ pub fn check_key(field: &str, key: &str) -> Result<(), FieldError> {
     ))
 }
 
-/// The canonical text of one JSON value, with every type as it was given.
+/// Returns the canonical text of one JSON value. Every type stays as it was given: an integer remains an integer, `1.0` a float.
 ///
 /// # Errors
-/// It is no JSON, too long, or has an integer of more than 64 bits, which would silently become a rounded float.
+/// The text is not JSON, is too long, or contains an integer of more than 64 bits, which would become a rounded float. The error names `field`.
 pub fn canonical_value(field: &str, json: &str) -> Result<String, FieldError> {
     let value = canonical_json(field, json)?;
     if let Some(integer) = rounded_integer(json) {
@@ -47,7 +47,7 @@ pub fn canonical_value(field: &str, json: &str) -> Result<String, FieldError> {
     Ok(value.to_string())
 }
 
-/// The first integer of a JSON text that fits neither `i64` nor `u64`.
+/// Returns the first integer of a JSON text that fits neither `i64` nor `u64`.
 fn rounded_integer(json: &str) -> Option<&str> {
     let bytes = json.as_bytes();
     let mut at = 0;
@@ -83,58 +83,59 @@ fn rounded_integer(json: &str) -> Option<&str> {
 pub struct StateEntry {
     /// One JSON value, as text.
     pub value_json: String,
-    /// Its revision: from 1, contiguous per (agent, key); deletions count.
+    /// The revision: from 1, without gaps for each agent and key; a deletion is a revision.
     pub revision: u64,
 }
 
-/// A write to an agent's state, buffered by an invocation until its commit. One per key: the last value wins.
+/// A write to an agent's state, buffered until the invocation is committed. An invocation has one write for each key: the last value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StateWrite {
     /// The key: 1 to 256 bytes of UTF-8 without control characters.
     pub key: String,
-    /// The new value (JSON text); `None` deletes.
+    /// The new value, as JSON text; absent: the key is deleted.
     pub value_json: Option<String>,
-    /// The revision the invocation saw (0: no such key) and that must still hold at commit. A commit that finds another fails whole.
+    /// The revision that the invocation saw (0: the key did not exist). If the key is at another revision when the invocation is committed, the
+    /// whole commit fails.
     pub expected: u64,
 }
 
-/// Something an agent remembers.
+/// Something that an agent remembers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
-    /// Its kind, e.g. `observation`.
+    /// The kind, e.g. `observation`.
     pub kind: String,
-    /// Its content.
+    /// The content.
     pub content: String,
     /// A JSON object, as text.
     pub metadata_json: String,
 }
 
-/// A memory to be kept.
+/// A memory to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewMemory {
     /// The memory.
     pub memory: Memory,
-    /// How long it is kept, in seconds; `None`: for good.
+    /// The time to live, in seconds; absent: the memory does not expire.
     pub ttl_seconds: Option<u64>,
 }
 
-/// Something held true by all agents.
+/// A value of the truth map, which all agents share.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Truth {
     /// One JSON value, as text.
     pub value_json: String,
-    /// How sure, 0 to 1.
+    /// The confidence, 0 to 1.
     pub confidence: f64,
-    /// Where it is from.
+    /// The names of the sources.
     pub sources: Vec<String>,
 }
 
 /// A truth to be written under its key.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TruthWrite {
-    /// The key: as for [`StateWrite::key`].
+    /// The key: as [`StateWrite::key`].
     pub key: String,
-    /// What is held true.
+    /// The truth.
     pub truth: Truth,
 }
 

@@ -1,4 +1,4 @@
-//! What a policy says of an action: the Rust side of `ark:types/verdicts`.
+//! What a policy says about an action: the Rust side of `ark:types/verdicts`.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 use wasmtime::component::{ComponentType, Lift, Lower};
 
-/// How grave it is when a rule fires.
+/// The severity of a rule. A rule of severity `low` that fires warns; every other denies or holds the action.
 #[derive(
     Debug,
     Clone,
@@ -23,22 +23,24 @@ use wasmtime::component::{ComponentType, Lift, Lower};
     ComponentType,
     Lift,
     Lower,
+    strum::IntoStaticStr,
     ToSchema,
 )]
 #[component(enum)]
 #[repr(u8)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Severity {
-    /// Warns.
+    /// The rule warns.
     #[component(name = "low")]
     Low,
-    /// Blocks.
+    /// The rule denies or holds the action.
     #[component(name = "medium")]
     Medium,
-    /// Blocks.
+    /// The rule denies or holds the action.
     #[component(name = "high")]
     High,
-    /// Blocks.
+    /// The rule denies or holds the action.
     #[component(name = "critical")]
     Critical,
 }
@@ -47,17 +49,17 @@ pub enum Severity {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower, ToSchema)]
 #[component(record)]
 pub struct Rule {
-    /// Its number: unique in the policy, and what answers refer to.
+    /// The number, unique in the policy. Rule answers refer to it.
     pub number: u16,
-    /// Its name, e.g. `max_leverage`.
+    /// The name, e.g. `max_leverage`.
     pub name: String,
-    /// Its category, e.g. `risk_management`.
+    /// The category, e.g. `risk_management`.
     pub category: String,
-    /// Its severity.
+    /// The severity.
     pub severity: Severity,
-    /// It holds the action for an approval rather than denying it.
+    /// Whether the rule holds the action for an approval in place of denying it.
     pub hold: bool,
-    /// What it demands, in a sentence.
+    /// What the rule demands, in a sentence.
     pub description: String,
 }
 
@@ -65,15 +67,15 @@ pub struct Rule {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower)]
 #[component(record)]
 pub struct Metadata {
-    /// Its name, e.g. `graveyard`.
+    /// The name, e.g. `graveyard`.
     pub name: String,
-    /// Its version (semver).
+    /// The version (semver).
     pub version: String,
-    /// Its rules.
+    /// The rules.
     pub rules: Vec<Rule>,
 }
 
-/// How a rule answers.
+/// The answer of a rule.
 #[derive(
     Debug,
     Clone,
@@ -92,41 +94,41 @@ pub struct Metadata {
 #[repr(u8)]
 #[serde(rename_all = "kebab-case")]
 pub enum RuleResult {
-    /// It applies and is kept.
+    /// The rule applies and is satisfied.
     #[component(name = "pass")]
     Pass,
-    /// It applies and warns; nothing is blocked.
+    /// The rule applies and warns; the outcome does not change.
     #[component(name = "warn")]
     Warn,
-    /// It applies and is broken: the action is denied.
+    /// The rule applies and is violated: the action is denied.
     #[component(name = "violation")]
     Violation,
-    /// It applies and asks for an approval first.
+    /// The rule applies and asks for an approval first.
     #[component(name = "hold")]
     Hold,
-    /// It does not apply to this action.
+    /// The rule does not apply to the action.
     #[component(name = "not-applicable")]
     NotApplicable,
-    /// It could not be judged: the action is denied.
+    /// The rule could not be evaluated: the action is denied.
     #[component(name = "error")]
     Error,
 }
 
-/// Something observed, or a limit.
+/// An observed value, or a limit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower)]
 #[component(variant)]
 #[serde(untagged)]
 pub enum ObservedValue {
-    /// Nothing to show.
+    /// No value.
     #[component(name = "none")]
     None,
-    /// Yes or no.
+    /// A boolean.
     #[component(name = "flag")]
     Flag(bool),
     /// A number.
     #[component(name = "number")]
     Number(f64),
-    /// Words.
+    /// A text.
     #[component(name = "text")]
     Text(String),
 }
@@ -141,7 +143,7 @@ impl PartialSchema for ObservedValue {
                 Type::String,
             ]))
             .description(Some(
-                "Something observed, or a limit: nothing, yes or no, a number or words.",
+                "An observed value, or a limit: null, a boolean, a number or a text.",
             ))
             .into()
     }
@@ -153,7 +155,7 @@ impl ToSchema for ObservedValue {
     }
 }
 
-/// One rule's answer.
+/// The answer of one rule about one action.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower)]
 #[component(record)]
 pub struct RuleAnswer {
@@ -161,25 +163,24 @@ pub struct RuleAnswer {
     pub rule: u16,
     /// The answer.
     pub answer: RuleResult,
-    /// What was observed.
+    /// The observed value.
     pub observed: ObservedValue,
-    /// The limit it was held against.
+    /// The limit that the observed value was compared with.
     pub limit: ObservedValue,
-    /// For numeric limits: the nearest value that would pass, the rest being equal; absent where none would.
+    /// The nearest value that would pass if nothing else changed; absent where the limit is not a number or no value would pass.
     #[component(name = "nearest-passing")]
     pub nearest_passing: Option<f64>,
 }
 
-/// What a policy says of one action under one set of facts. Every rule answers, in the order of the metadata.
+/// What a policy says about one action under one set of facts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower)]
 #[component(record)]
 pub struct Verdict {
-    /// The answers.
+    /// One answer for each rule, in the order of the metadata.
     pub answers: Vec<RuleAnswer>,
-    /// What else the proposer should know, e.g. that a claim was no evidence.
+    /// Remarks for the proposer, e.g. that a claim is not evidence.
     pub warnings: Vec<String>,
-    /// 1 - violations / rules checked, floored at 0; a hold, an error and a violation count as violations, and every rule that
-    /// applied as checked. 1 where no rule applied.
+    /// 1 - violations / rules that applied, at least 0. A hold and an error count as violations. 1 where no rule applied.
     #[component(name = "compliance-score")]
     pub compliance_score: f64,
 }

@@ -1,74 +1,89 @@
-//! The wasmtime engine, its clock and its cache of compiled modules.
+//! The wasmtime engine and its cache of compiled modules.
 
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use wasmtime::{Cache, CacheConfig, Config, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-/// How often the epoch advances: the grain of deadlines.
-pub(super) const EPOCH_TICK: Duration = Duration::from_millis(5);
+use super::epoch::spawn_clock;
+use super::limits::Limits;
 
-/// How the engine is set up.
+/// How an [`Engine`] is set up. These are properties of the process; what one invocation may use is in [`Limits`].
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
-    /// Where compiled modules are kept; `None`: nowhere. Native code is loaded from there, so it must belong to the user that runs the host
-    /// and be writable by nobody else.
+    /// The directory in which compiled modules are kept between starts; absent: they are not kept.
+    ///
+    /// The host loads native code from this directory. It is therefore refused unless it and everything in it belongs to the user that runs the
+    /// host and is writable by that user only.
     pub cache_dir: Option<PathBuf>,
-    /// How many instances may exist at the same time.
+    /// The number of component instances that may exist at the same time.
+    ///
+    /// The engine reserves address space for all of them when it starts. When they are all in use, an invocation fails with
+    /// [`NoRoom`](super::InvocationFailure::NoRoom).
     pub instances: u32,
-    /// The largest single memory of a guest, in bytes: an upper bound for every limit.
+    /// The size of the largest single memory of a guest, in bytes.
+    ///
+    /// It is an upper bound for [`Limits::memory_bytes`], which bounds the sum over all memories of one instance.
     pub memory_bytes: usize,
-    /// The stack a guest may use, in bytes: less than a thread's own.
+    /// The stack that a guest may use, in bytes. It must be smaller than the stack of every thread that runs guests.
+    ///
+    /// A guest that needs more traps. The stack of host functions is not included.
     pub stack_bytes: usize,
 }
 
 impl Default for EngineConfig {
+    /// Returns a configuration without a cache, for 256 instances with memories of up to 256 MiB.
     fn default() -> Self {
         Self {
             cache_dir: None,
             instances: 256,
             memory_bytes: 256 * 1024 * 1024,
-            stack_bytes: super::limits::Limits::default().stack_bytes,
+            stack_bytes: Limits::default().stack_bytes,
         }
     }
 }
 
-/// Why there is no engine.
+/// Why an engine cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// Somebody else could have put native code into the cache.
+    /// Another user could have written native code into the cache.
     #[error(
         "the compiled-module cache {path} is not safe to load code from: {problem}; remove it, or give it to the user that runs the host, mode 0700",
         path = path.display()
     )]
     UntrustedCache {
-        /// The directory or file.
+        /// The directory or file concerned.
         path: PathBuf,
         /// Who could write to it.
         problem: String,
     },
-    /// The cache directory cannot be used.
+    /// The cache directory cannot be created or read.
     #[error("the compiled-module cache {path} cannot be used: {source}", path = path.display())]
     Cache {
         /// The directory.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// Wasmtime refuses the configuration, or its clock thread cannot start.
+    /// Wasmtime refuses the configuration. Holds wasmtime's description.
     #[error("the engine cannot start: {0}")]
     Start(String),
+    /// The thread of the engine's clock cannot be started.
+    #[error("the engine's clock cannot start: {0}")]
+    Clock(#[source] std::io::Error),
 }
 
-/// The engine. Cheap to clone.
+/// The engine that compiles and runs all components of the process. Cheap to clone.
+///
+/// Every component runs with the same settings: fuel is consumed, epochs interrupt, NaNs are canonical and relaxed SIMD is deterministic. Two
+/// runs of a component with the same inputs therefore do the same on every machine. Memories of 64 bits are refused.
 #[derive(Clone)]
 pub struct Engine {
     engine: wasmtime::Engine,
 }
 
 impl Engine {
-    /// Starts the engine and its clock, the thread `ark-epoch`, which ends with the last clone.
+    /// Starts an engine and its clock, the thread `ark-epoch`, which ends when the last clone of the engine is dropped.
     ///
     /// # Errors
     /// See [`EngineError`].
@@ -87,27 +102,17 @@ impl Engine {
         }
         let engine = wasmtime::Engine::new(&wasm)
             .map_err(|error| EngineError::Start(format!("{error:#}")))?;
-        let weak = engine.weak();
-        std::thread::Builder::new()
-            .name("ark-epoch".to_owned())
-            .spawn(move || {
-                while let Some(engine) = weak.upgrade() {
-                    engine.increment_epoch();
-                    drop(engine);
-                    std::thread::sleep(EPOCH_TICK);
-                }
-            })
-            .map_err(|error| EngineError::Start(error.to_string()))?;
+        spawn_clock(engine.weak()).map_err(EngineError::Clock)?;
         Ok(Self { engine })
     }
 
-    pub(super) const fn wasmtime(&self) -> &wasmtime::Engine {
+    pub(crate) const fn wasmtime(&self) -> &wasmtime::Engine {
         &self.engine
     }
 }
 
 fn pooling_config(config: &EngineConfig) -> PoolingAllocationConfig {
-    // An agent made with Rust's standard library has 3 core instances, one made from a scripting language some more.
+    // An agent made with Rust's standard library has 3 core instances, one made from a scripting language a few more.
     const CORE_INSTANCES: u32 = 4;
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(config.instances)
@@ -129,7 +134,7 @@ fn pooling_config(config: &EngineConfig) -> PoolingAllocationConfig {
     pool
 }
 
-/// Wasmtime's own cache: keyed by SHA-256 over the component and everything that shapes the compiled code.
+/// Opens wasmtime's own cache. Its keys are SHA-256 over the component and everything that affects the compiled code.
 fn open_cache(dir: &Path) -> Result<Cache, EngineError> {
     let failed = |source| EngineError::Cache {
         path: dir.to_owned(),
@@ -147,7 +152,7 @@ fn open_cache(dir: &Path) -> Result<Cache, EngineError> {
     Cache::new(config).map_err(|error| EngineError::Start(format!("{error:#}")))
 }
 
-/// Everything at and below `path` must be ours and writable by us alone.
+/// Checks that everything at and below `path` belongs to the user of this process and is writable by that user only.
 fn check_trusted(path: &Path) -> Result<(), EngineError> {
     let failed = |source| EngineError::Cache {
         path: path.to_owned(),
@@ -158,17 +163,17 @@ fn check_trusted(path: &Path) -> Result<(), EngineError> {
         problem,
     };
     let metadata = match std::fs::symlink_metadata(path) {
-        // The cache's own cleaning may have removed it meanwhile.
+        // The cache's own cleaning may have removed the file since the directory was read.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         other => other.map_err(failed)?,
     };
     if metadata.file_type().is_symlink() {
         return Err(untrusted("it is a symbolic link".to_owned()));
     }
-    let us = rustix::process::geteuid().as_raw();
-    if metadata.uid() != us {
+    let user = rustix::process::geteuid().as_raw();
+    if metadata.uid() != user {
         return Err(untrusted(format!(
-            "it belongs to user {}, the host runs as user {us}",
+            "it belongs to user {}, the host runs as user {user}",
             metadata.uid()
         )));
     }

@@ -1,4 +1,4 @@
-//! The Graveyard's pin: the one policy module whose exact bytes the host trusts.
+//! The Graveyard and its pin: the host trusts this policy only if its bytes have the SHA-256 that was compiled into the host.
 
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
@@ -11,70 +11,70 @@ use super::load::{LoadError, MAX_COMPONENT_BYTES};
 use super::policy::Policy;
 use super::vectors::{VectorFailure, run_vectors};
 
-/// The digest the Graveyard must have, as compiled into this host from `policies/graveyard.lock`.
+/// The SHA-256 that the Graveyard must have, as compiled into the host from `policies/graveyard.lock`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pin(Digest);
 
 static EMBEDDED: &[u8] = include_bytes!("../../../policies/graveyard.wasm");
 const LOCK: &str = include_str!("../../../policies/graveyard.lock");
 
-/// Where the Graveyard's bytes come from. Both must match the pin.
+/// Where the Graveyard's bytes come from. They must match the pin in either case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GraveyardSource {
-    /// The bytes compiled into the host.
+    /// The bytes that are compiled into the host.
     Embedded,
-    /// A file that nobody may write to.
+    /// A file without any permission to write.
     File(PathBuf),
 }
 
 /// Why the Graveyard is not trusted.
 #[derive(Debug, thiserror::Error)]
 pub enum PinError {
-    /// The lock file compiled in names no digest.
+    /// The lock file that was compiled into the host names no digest.
     #[error("the pin compiled into this host is malformed: {0}")]
-    MalformedLock(String),
-    /// Other bytes than the pinned ones.
+    MalformedLock(#[source] toml::de::Error),
+    /// The bytes have another SHA-256 than the pin.
     #[error("{origin} has SHA-256 {found}, the pin is {pin}; restore the released graveyard.wasm")]
     WrongDigest {
-        /// Which bytes.
+        /// Where the bytes come from.
         origin: String,
-        /// Their digest.
+        /// The SHA-256 of the bytes.
         found: Digest,
         /// The pin.
         pin: Digest,
     },
-    /// Somebody may change the file.
+    /// The permissions of the file allow writing.
     #[error("{path} may be written to (mode {mode:04o}); run: chmod 0444 {path}", path = path.display())]
     Writable {
         /// The file.
         path: PathBuf,
-        /// Its mode.
+        /// The permissions of the file.
         mode: u32,
     },
-    /// It is not a plain file.
+    /// The path is not a regular file.
     #[error("{path} is not a regular file; name the module itself, not a link to it", path = path.display())]
     NotAFile {
-        /// What was named.
+        /// The path.
         path: PathBuf,
     },
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("{path} cannot be read: {source}", path = path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// The bytes match, but are no policy.
+    /// The bytes match the pin but cannot be loaded as a policy.
     #[error("the Graveyard is refused: {0}")]
     Load(#[from] LoadError),
-    /// It does not pass its own test vectors on this machine's engine.
+    /// The Graveyard fails its own test vectors on this machine.
     #[error("the Graveyard fails its own test vectors: {0}")]
     Vectors(#[from] VectorFailure),
 }
 
 impl Pin {
-    /// The pin compiled into this host.
+    /// Returns the pin that is compiled into this host.
     ///
     /// # Errors
     /// The lock file had no digest when the host was built.
@@ -84,26 +84,26 @@ impl Pin {
             sha256: Digest,
         }
         let lock: Lock =
-            toml::from_str(LOCK).map_err(|error| PinError::MalformedLock(error.to_string()))?;
+            toml::from_str(LOCK).map_err(PinError::MalformedLock)?;
         Ok(Self(lock.sha256))
     }
 
-    /// A pin of one's own choice: only for tools that look at a module without trusting it.
+    /// Makes a pin from any digest. Only for tools that inspect a module without trusting it.
     #[must_use]
     pub const fn from_digest(digest: Digest) -> Self {
         Self(digest)
     }
 
-    /// The digest.
+    /// Returns the digest.
     #[must_use]
     pub const fn digest(self) -> Digest {
         self.0
     }
 
-    /// Whether the source still has the pinned bytes and cannot be written to.
+    /// Checks that the source cannot be written to and has the pinned bytes, and returns them.
     ///
     /// # Errors
-    /// As [`PinnedGraveyard::load`], short of compiling.
+    /// As [`PinnedGraveyard::load`], except for those of loading and of the test vectors.
     pub fn verify_source(self, source: &GraveyardSource) -> Result<Vec<u8>, PinError> {
         let (origin, bytes) = match source {
             GraveyardSource::Embedded => ("the embedded module".to_owned(), EMBEDDED.to_vec()),
@@ -121,19 +121,19 @@ impl Pin {
     }
 }
 
-/// The Graveyard, loaded and proved.
+/// The Graveyard, loaded and tested.
 pub struct PinnedGraveyard {
     /// The policy.
     pub policy: Policy,
-    /// How many of its test vectors were run.
+    /// The number of test vectors that were run.
     pub vectors: usize,
 }
 
 impl PinnedGraveyard {
-    /// Checks the pin, loads the module, makes sure that it imports nothing and runs its test vectors on this engine.
+    /// Checks the pin, loads the policy and runs its test vectors on this engine.
     ///
     /// # Errors
-    /// See [`PinError`]: each says which it is.
+    /// See [`PinError`].
     pub fn load(engine: &Engine, source: &GraveyardSource, pin: Pin) -> Result<Self, PinError> {
         let bytes = pin.verify_source(source)?;
         let policy = Policy::load(engine, &bytes)?;
@@ -154,7 +154,7 @@ fn read_unwritable(path: &Path) -> Result<Vec<u8>, PinError> {
         });
     }
     let file = std::fs::File::open(path).map_err(unreadable)?;
-    // Of the file that is open, not of what the name may mean by now.
+    // Of the open file: the path may refer to another one by now.
     let metadata = file.metadata().map_err(unreadable)?;
     if metadata.mode() & 0o222 != 0 {
         return Err(PinError::Writable {

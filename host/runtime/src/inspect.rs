@@ -1,5 +1,6 @@
-//! Looks at a component: what it is, what it imports, and why it would be refused. Nothing of an agent is run; a policy that imports nothing
-//! is loaded as a host loads it, so that its rules and whether its vectors hold can be told.
+//! Inspecting a component: what it is, what it imports, and why it would be refused.
+//!
+//! No agent is run. A policy that imports nothing is loaded as the host loads it, so that its rules and the result of its test vectors are known.
 
 use serde::Serialize;
 use wasmtime::component::types::ComponentItem;
@@ -8,60 +9,62 @@ use ark_model::ids::Digest;
 use ark_model::verdict::Metadata;
 
 use super::engine::Engine;
-use super::load::{self, LoadError};
+use super::load::{
+    LoadError, agent_may_import, compile_component, find_vectors_section, list_imports,
+};
 use super::policy::Policy;
 use super::vectors::{VectorFailure, run_vectors};
 
-/// An interface that a component imports, and what of it.
+/// An interface that a component imports.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Import {
-    /// The interface, e.g. `wasi:clocks/wall-clock@0.2.6`.
+    /// The name of the interface, e.g. `wasi:clocks/wall-clock@0.2.6`.
     pub interface: String,
-    /// Its functions; empty: types only.
+    /// The functions that the component imports; empty: it imports only types.
     pub functions: Vec<String>,
 }
 
-/// What a policy says of itself.
+/// What a policy says about itself, and the result of its test vectors.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PolicyInspection {
-    /// Its name, version and rules.
+    /// The name, version and rules.
     #[serde(flatten)]
     pub metadata: Metadata,
-    /// Whether it takes settings.
+    /// Whether the policy takes settings.
     pub takes_settings: bool,
-    /// How many test vectors it carries that hold; 0: it carries none, or one does not hold.
+    /// The number of its test vectors; 0 when it carries none or fails one.
     pub vectors: usize,
 }
 
-/// What was seen.
+/// The result of an inspection.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Inspection {
-    /// Its size in bytes.
+    /// The size, in bytes.
     pub size: usize,
-    /// Its SHA-256.
+    /// The SHA-256.
     pub sha256: Digest,
-    /// `ark:agent/agent`, `ark:policy/policy`, `ark:policy/configurable-policy` or `unknown`: by its exports.
+    /// The world, judged by the exports: `ark:agent/agent`, `ark:policy/policy`, `ark:policy/configurable-policy` or `unknown`.
     pub world: &'static str,
-    /// What it imports.
+    /// The interfaces that the component imports.
     pub imports: Vec<Import>,
-    /// What it exports.
+    /// The names of what the component exports, except types.
     pub exports: Vec<String>,
-    /// Whether it carries test vectors.
+    /// Whether the component carries test vectors.
     pub has_vectors: bool,
-    /// What it says of itself, where it is a policy that can be loaded.
+    /// The policy; absent when the component cannot be loaded as one.
     pub policy: Option<PolicyInspection>,
-    /// Why it would be refused as an agent that is granted nothing beyond the ordinary; empty: it would not.
+    /// Why the component would be refused as an agent without capabilities; empty: it would not be refused.
     pub refused_as_agent: Vec<String>,
-    /// Why it would be refused as a policy; empty: it would not.
+    /// Why the component would be refused as a policy; empty: it would not be refused.
     pub refused_as_policy: Vec<String>,
 }
 
-/// Looks at a component.
+/// Inspects a component.
 ///
 /// # Errors
-/// It is none, or is malformed.
+/// The bytes are not a component, or it cannot be compiled. See [`LoadError`].
 pub fn inspect_component(engine: &Engine, bytes: &[u8]) -> Result<Inspection, LoadError> {
-    let component = load::compile_component(engine, bytes)?;
+    let component = compile_component(engine, bytes)?;
     let ty = component.component_type();
     let mut imports: Vec<Import> = ty
         .imports(engine.wasmtime())
@@ -70,7 +73,7 @@ pub fn inspect_component(engine: &Engine, bytes: &[u8]) -> Result<Inspection, Lo
             functions: Vec::new(),
         })
         .collect();
-    let functions = load::list_imports(engine, &ty);
+    let functions = list_imports(engine, &ty);
     for function in &functions {
         let (interface, name) = function.split_once('#').unwrap_or((function, ""));
         if let Some(import) = imports
@@ -85,21 +88,21 @@ pub fn inspect_component(engine: &Engine, bytes: &[u8]) -> Result<Inspection, Lo
         .filter(|(_, export)| !matches!(export.ty, ComponentItem::Type(_)))
         .map(|(name, _)| name.to_owned())
         .collect();
-    let lacks = |wanted: &[&str]| -> Vec<String> {
+    let missing_exports = |wanted: &[&str]| -> Vec<String> {
         wanted
             .iter()
             .filter(|name| !exports.iter().any(|export| export == *name))
             .map(|name| format!("it does not export {name}"))
             .collect()
     };
-    let mut refused_as_agent = lacks(&["metadata", "handle", "heartbeat"]);
+    let mut refused_as_agent = missing_exports(&["metadata", "handle", "heartbeat"]);
     refused_as_agent.extend(
         functions
             .iter()
-            .filter(|import| !load::agent_may_import(import, &[]))
+            .filter(|import| !agent_may_import(import, &[]))
             .map(|import| format!("it imports {import}, which is not granted")),
     );
-    let mut refused_as_policy = lacks(&["metadata", "evaluate"]);
+    let mut refused_as_policy = missing_exports(&["metadata", "evaluate"]);
     refused_as_policy.extend(
         functions
             .iter()
@@ -122,13 +125,14 @@ pub fn inspect_component(engine: &Engine, bytes: &[u8]) -> Result<Inspection, Lo
         },
         imports,
         exports,
-        has_vectors: super::vectors::find_vectors_section(bytes).is_some(),
+        has_vectors: find_vectors_section(bytes).is_some(),
         policy,
         refused_as_agent,
         refused_as_policy,
     })
 }
 
+/// Loads a component as a policy and runs its test vectors. Adds to `refused` why that fails.
 fn inspect_policy(
     engine: &Engine,
     bytes: &[u8],

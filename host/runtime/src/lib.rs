@@ -1,37 +1,41 @@
-//! Running components: the engine, what may be loaded, and how policies and agents are called.
+//! Running WebAssembly components: what may be loaded, under which limits it runs, and how policies and agents are called.
 //!
-//! Invariants: every guest runs with fuel, an epoch deadline and a bound on its total memory, always; a component that imports what it was
-//! not granted is never instantiated; an agent's invocation is a fresh instance, and what it writes is only buffered here; a policy gets
-//! nothing but its arguments.
+//! Invariants:
 //!
-//! Reading order: [`engine`], [`limits`], [`load`] (what is refused and why), [`policy`], [`graveyard`] (the pin), [`manifest`], [`agent`]
-//! with its host calls in [`host`] and WASI in [`wasi`], [`recording`] (what is replayed), [`probe`] (the limits' own test), [`inspect`].
+//! * Every guest always runs with fuel, an epoch deadline and a bound on its total memory. No limit can be switched off.
+//! * A component that imports what it was not granted is refused before any of its code runs.
+//! * Each invocation of an agent is a fresh instance. What it writes is only buffered here; the caller commits it or drops it.
+//! * A policy imports nothing: its verdict depends on its arguments alone.
 //!
-//! Must not know: `SQLite`, HTTP, what a decision is. Threads are the callers': everything here blocks.
+//! Reading order: [`Engine`], [`Limits`], [`LoadError`] (what is refused and why), [`Policy`], [`Pin`] (the Graveyard), [`Manifest`], [`Agent`]
+//! and [`Services`] (what its host calls need), [`Recording`] (what makes an invocation repeatable), [`probe_limits`] (the proof at every start),
+//! [`inspect_component`].
+//!
+//! This crate must not know `SQLite`, HTTP, or what a decision is. It starts one thread, the clock of the engine; everything else runs on the
+//! caller's thread and blocks it.
 
 mod agent;
 mod engine;
+mod epoch;
 mod graveyard;
-mod host;
 mod inspect;
 mod limits;
 mod load;
 mod manifest;
+mod meter;
 mod policy;
-mod priority;
 mod probe;
 mod recording;
-mod shape;
-mod types;
+mod services;
+mod thread_priority;
 mod vectors;
-mod wasi;
+mod wit_types;
 
 pub use agent::{Agent, Effects, InvocationFailure, InvocationReport, LogLevel, LogLine};
 pub use engine::{Engine, EngineConfig, EngineError};
 pub use graveyard::{GraveyardSource, Pin, PinError, PinnedGraveyard};
-pub use host::{Preview, ServiceError, Services};
 pub use inspect::{Import, Inspection, PolicyInspection, inspect_component};
-pub use limits::{LimitError, Limits, LimitsTable};
+pub use limits::{LimitError, LimitKey, Limits, LimitsTable};
 pub use load::{LoadError, MAX_COMPONENT_BYTES};
 pub use manifest::{Manifest, ManifestError};
 pub use policy::{
@@ -39,4 +43,5 @@ pub use policy::{
 };
 pub use probe::{Probe, probe_limits};
 pub use recording::{HostCall, HostCallAnswer, RecordedCall, Recording};
+pub use services::{Preview, ServiceError, Services};
 pub use vectors::{TestVector, VectorFailure, run_vectors};

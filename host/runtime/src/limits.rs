@@ -1,258 +1,250 @@
-//! What one invocation may use.
+//! The limits of an agent's invocations.
 //!
-//! Fuel is deterministic but does not run while a host call does; the deadline covers both but depends on the machine. So both are always
-//! on. Memory is the sum over all memories of the instance, which wasmtime itself bounds one by one only.
+//! Fuel is deterministic but does not pass while a host call runs; the deadline covers both but depends on the machine. Therefore both are always
+//! in force. wasmtime bounds each memory and each table by itself; the sums over an instance are bounded by [`crate::meter`].
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use wasmtime::ResourceLimiter;
 
-use super::engine::EPOCH_TICK;
-
-/// The limits of one agent's invocations. All of them are always in force: there is no value that switches one off.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct Limits {
-    /// Fuel: about one unit a WebAssembly instruction.
-    pub fuel: u64,
-    /// From the moment a worker may take the signal up to the commit: waiting for the worker, instantiation, guest, host calls, judging,
-    /// waiting for the writer. Checked every 5 ms while the guest runs.
-    #[serde(rename = "deadline_ms", with = "milliseconds")]
-    #[schema(value_type = u64)]
-    pub deadline: Duration,
-    /// Linear memory, in bytes, all memories of the instance added up.
-    pub memory_bytes: usize,
-    /// Table elements, all tables of the instance added up.
-    pub table_elements: usize,
-    /// Core instances that the component is made of.
-    pub instances: usize,
-    /// Stack, in bytes. It is the engine's, so the same for every agent.
-    pub stack_bytes: usize,
-    /// WASI resources (streams, pollables) at the same time.
-    pub resources: usize,
-    /// Host calls.
-    pub host_calls: u32,
-    /// Bytes handed over in host calls, both ways.
-    pub host_call_bytes: usize,
-    /// State writes, memories and truths.
-    pub writes: u32,
-    /// Actions proposed.
-    pub actions: u32,
-    /// Size of the actions, as JSON, in bytes.
-    pub output_bytes: usize,
-    /// Size of the log, in bytes; what is more is dropped.
-    pub log_bytes: usize,
-    /// Invocations of the agent at the same time. With 1, each sees the state that the one before it left.
-    pub concurrency: u32,
-    /// Actions that the agent may propose within a minute, over all its invocations.
-    pub actions_per_minute: u32,
+/// A value of a limit, as the number that stands in `ark.toml`, in a manifest and in an error.
+trait LimitValue: Copy {
+    fn from_number(number: u64) -> Self;
+    fn to_number(self) -> u64;
 }
 
-impl Default for Limits {
-    /// The operator's ceiling when the configuration names none.
-    fn default() -> Self {
-        Self {
-            fuel: 200_000_000,
-            deadline: Duration::from_secs(1),
-            memory_bytes: 64 * 1024 * 1024,
-            table_elements: 50_000,
-            instances: 32,
-            stack_bytes: 512 * 1024,
-            resources: 64,
-            host_calls: 1_000,
-            host_call_bytes: 4 * 1024 * 1024,
-            writes: 256,
-            actions: 64,
-            output_bytes: 256 * 1024,
-            log_bytes: 64 * 1024,
-            concurrency: 1,
-            actions_per_minute: 60_000,
-        }
+impl LimitValue for u64 {
+    fn from_number(number: u64) -> Self {
+        number
+    }
+
+    fn to_number(self) -> u64 {
+        self
     }
 }
 
-/// The most that even an operator may allow: what the engine's pool and the store are built for.
-const MAX_LIMITS: Limits = Limits {
-    fuel: 1_000_000_000_000,
-    deadline: Duration::from_mins(10),
-    memory_bytes: 1024 * 1024 * 1024,
-    table_elements: 100_000,
-    instances: 32,
-    stack_bytes: 1024 * 1024,
-    resources: 65_536,
-    host_calls: 1_000_000,
-    host_call_bytes: 256 * 1024 * 1024,
-    writes: 10_000,
-    actions: 10_000,
-    output_bytes: 16 * 1024 * 1024,
-    log_bytes: 16 * 1024 * 1024,
-    concurrency: 64,
-    actions_per_minute: 1_000_000,
-};
+impl LimitValue for u32 {
+    fn from_number(number: u64) -> Self {
+        Self::try_from(number).unwrap_or(Self::MAX)
+    }
 
-/// A `[limits]` table: in `ark.toml` the operator's ceiling (what is absent has its default), in a manifest what is tighter than that (what
-/// is absent stays at the ceiling).
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct LimitsTable {
-    /// See [`Limits::fuel`].
-    pub fuel: Option<u64>,
-    /// See [`Limits::deadline`], in milliseconds.
-    pub deadline_ms: Option<u64>,
-    /// See [`Limits::memory_bytes`].
-    pub memory_bytes: Option<usize>,
-    /// See [`Limits::table_elements`].
-    pub table_elements: Option<usize>,
-    /// See [`Limits::instances`].
-    pub instances: Option<usize>,
-    /// See [`Limits::stack_bytes`]; only in `ark.toml`.
-    pub stack_bytes: Option<usize>,
-    /// See [`Limits::resources`].
-    pub resources: Option<usize>,
-    /// See [`Limits::host_calls`].
-    pub host_calls: Option<u32>,
-    /// See [`Limits::host_call_bytes`].
-    pub host_call_bytes: Option<usize>,
-    /// See [`Limits::writes`].
-    pub writes: Option<u32>,
-    /// See [`Limits::actions`].
-    pub actions: Option<u32>,
-    /// See [`Limits::output_bytes`].
-    pub output_bytes: Option<usize>,
-    /// See [`Limits::log_bytes`].
-    pub log_bytes: Option<usize>,
-    /// See [`Limits::concurrency`].
-    pub concurrency: Option<u32>,
-    /// See [`Limits::actions_per_minute`].
-    pub actions_per_minute: Option<u32>,
+    fn to_number(self) -> u64 {
+        self.into()
+    }
 }
 
-/// A limit is looser than it may be, or nothing at all.
+impl LimitValue for usize {
+    fn from_number(number: u64) -> Self {
+        Self::try_from(number).unwrap_or(Self::MAX)
+    }
+
+    fn to_number(self) -> u64 {
+        u64::try_from(self).unwrap_or(u64::MAX)
+    }
+}
+
+/// In milliseconds.
+impl LimitValue for Duration {
+    fn from_number(number: u64) -> Self {
+        Self::from_millis(number)
+    }
+
+    fn to_number(self) -> u64 {
+        u64::try_from(self.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Declares every limit once: its documentation, its key and type in a `[limits]` table, its field and type in [`Limits`], its default, and the
+/// least and the most that an operator may set.
+macro_rules! limits {
+    ($(
+        $(#[doc = $doc:literal])+
+        $key:ident: $table_type:ty => $(#[$attribute:meta])* $field:ident: $type:ty = $default:expr, $least:expr, $most:expr;
+    )+) => {
+        /// The limits of one agent's invocations. All of them are always in force: no value switches one off.
+        ///
+        /// An invocation that reaches a limit ends and has no effect, unless the documentation of the limit says otherwise. The failure names
+        /// the limit. The limits of policies are constants, since their evaluations must be reproducible.
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+        pub struct Limits {
+            $(
+                $(#[doc = $doc])+
+                $(#[$attribute])*
+                pub $field: $type,
+            )+
+        }
+
+        /// A `[limits]` table. In `ark.toml` it sets the operator's ceiling, and an absent limit has its default. In a manifest it tightens the
+        /// ceiling for one agent, and an absent limit stays at the ceiling.
+        #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+        #[serde(deny_unknown_fields)]
+        pub struct LimitsTable {
+            $(
+                $(#[doc = $doc])+
+                pub $key: Option<$table_type>,
+            )+
+        }
+
+        impl Default for Limits {
+            /// Returns the operator's ceiling when the configuration names none.
+            fn default() -> Self {
+                Self {
+                    $($field: <$type>::from_number($default),)+
+                }
+            }
+        }
+
+        impl Limits {
+            /// Every limit, in the order of declaration.
+            pub const KEYS: &[LimitKey] = &[
+                $(LimitKey {
+                    name: stringify!($key),
+                    documentation: concat!($($doc, "\n"),+),
+                    default: $default,
+                    least: $least,
+                    most: $most,
+                },)+
+            ];
+
+            /// Checks complete limits as the operator's ceiling.
+            ///
+            /// # Errors
+            /// A limit is outside the bounds of its [`LimitKey`].
+            pub fn check_ceiling(&self) -> Result<(), LimitError> {
+                $(check_limit(stringify!($key), self.$field.to_number(), $least, $most)?;)+
+                Ok(())
+            }
+
+            /// Returns these limits with the values that a table gives, unchecked.
+            fn apply_table(&self, table: &LimitsTable) -> Self {
+                Self {
+                    $($field: table.$key.map_or(self.$field, |value| <$type>::from_number(value.to_number())),)+
+                }
+            }
+
+            /// Checks the values that a table gives against the most that `ceiling` allows.
+            fn check_table(ceiling: &Self, table: &LimitsTable) -> Result<(), LimitError> {
+                $(if let Some(value) = table.$key {
+                    check_limit(stringify!($key), value.to_number(), $least, ceiling.$field.to_number())?;
+                })+
+                Ok(())
+            }
+        }
+    };
+}
+
+limits! {
+    /// The fuel of one invocation, in units of about one WebAssembly instruction.
+    ///
+    /// Fuel counts the guest's instructions only: time in host calls is covered by the deadline. An invocation that uses it up ends with the failure `fuel`.
+    fuel: u64 => fuel: u64 = 200_000_000, 1, 1_000_000_000_000;
+    /// The time of one invocation, in milliseconds, from the moment a worker may take the signal to the commit.
+    ///
+    /// It includes waiting for a worker, making the instance, the guest, its host calls, the judging of its proposals and waiting for the writer.
+    /// While the guest runs, it is checked every 5 ms. An invocation that exceeds it ends with the failure `deadline`.
+    deadline_ms: u64 => #[serde(rename = "deadline_ms", with = "milliseconds")] #[schema(value_type = u64)] deadline: Duration = 1_000, 1, 600_000;
+    /// The linear memory of one instance, in bytes, summed over all its memories.
+    ///
+    /// It does not include what the host holds for the instance: tables, resources and buffered writes have limits of their own. A memory that would
+    /// grow beyond it ends the invocation with the failure `memory_bytes`.
+    memory_bytes: usize => memory_bytes: usize = 64 * 1024 * 1024, 65_536, 1024 * 1024 * 1024;
+    /// The table elements of one instance, summed over all its tables.
+    table_elements: usize => table_elements: usize = 50_000, 1, 100_000;
+    /// The core instances that a component may consist of.
+    instances: usize => instances: usize = 32, 1, 32;
+    /// The stack of a guest, in bytes. It belongs to the engine, so it is the same for every agent, and a manifest cannot change it.
+    ///
+    /// A guest that needs more ends with the failure `stack`.
+    stack_bytes: usize => stack_bytes: usize = 512 * 1024, 16 * 1024, 1024 * 1024;
+    /// The WASI resources (streams, pollables) that one invocation may hold at the same time.
+    resources: usize => resources: usize = 64, 1, 65_536;
+    /// The calls to functions of `ark:agent/host` in one invocation. Calls of WASI are bounded by fuel and the deadline.
+    host_calls: u32 => host_calls: u32 = 1_000, 1, 1_000_000;
+    /// The bytes that one invocation may pass in host calls, arguments and results added up. Log lines count for `log_bytes` in its place.
+    host_call_bytes: usize => host_call_bytes: usize = 4 * 1024 * 1024, 1, 256 * 1024 * 1024;
+    /// The writes of one invocation: of state, memories and truths. Several writes to one key count separately.
+    writes: u32 => writes: u32 = 256, 1, 10_000;
+    /// The actions that one invocation may propose.
+    actions: u32 => actions: u32 = 64, 1, 10_000;
+    /// The size of the actions that one invocation may propose, in bytes of their JSON.
+    output_bytes: usize => output_bytes: usize = 256 * 1024, 1, 16 * 1024 * 1024;
+    /// The size of the log of one invocation, in bytes. Further lines are dropped, which the log states once; the invocation goes on.
+    log_bytes: usize => log_bytes: usize = 64 * 1024, 1, 16 * 1024 * 1024;
+    /// The invocations of one agent that may run at the same time. With 1, each sees the state that the one before it left.
+    ///
+    /// Further signals wait.
+    concurrency: u32 => concurrency: u32 = 1, 1, 64;
+    /// The actions that one agent may propose within a minute, over all its invocations.
+    ///
+    /// An invocation that exceeds it has no effect.
+    actions_per_minute: u32 => actions_per_minute: u32 = 60_000, 1, 1_000_000;
+}
+
+/// The description of one limit, as it stands in a `[limits]` table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitKey {
+    /// The key, e.g. `fuel`.
+    pub name: &'static str,
+    /// What the limit bounds, as the lines of its documentation comment.
+    pub documentation: &'static str,
+    /// The operator's ceiling when the configuration names none.
+    pub default: u64,
+    /// The least that may be set: below it nothing could run.
+    pub least: u64,
+    /// The most that an operator may set: what the engine's pool and the store are built for.
+    pub most: u64,
+}
+
+/// A limit is outside its bounds.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("limits.{field} is {asked}; give {least} to {most}, or leave it out")]
 pub struct LimitError {
-    /// The field.
+    /// The key, without `limits.`.
     pub field: &'static str,
-    /// What was asked for.
-    pub asked: u128,
-    /// The least that makes sense.
-    pub least: u128,
-    /// The most that is allowed: the operator's ceiling, or the host's own bounds.
-    pub most: u128,
+    /// The value given.
+    pub asked: u64,
+    /// The least that is allowed.
+    pub least: u64,
+    /// The most that is allowed: in a manifest the operator's ceiling, in `ark.toml` the host's own bound.
+    pub most: u64,
 }
 
 impl Limits {
-    /// The operator's ceiling: the defaults with what `ark.toml` says.
+    /// Returns the operator's ceiling: the defaults with the values of `ark.toml`.
     ///
     /// # Errors
-    /// One of them is 0, which would be no limit that anything could run under, or more than the host can hold.
+    /// A value is outside the bounds of its [`LimitKey`].
     pub fn ceiling_from_table(table: &LimitsTable) -> Result<Self, LimitError> {
-        Self::default().apply_table(table, &MAX_LIMITS)
+        let ceiling = Self::default().apply_table(table);
+        ceiling.check_ceiling()?;
+        Ok(ceiling)
     }
 
-    /// These limits with the tighter ones of a manifest.
+    /// Returns these limits, as the ceiling, with the tighter values of a manifest.
     ///
     /// # Errors
-    /// One of them is looser than the ceiling, or 0; or the stack is named, which is the engine's.
+    /// A value is greater than the ceiling or less than the least of its [`LimitKey`], or the manifest gives `stack_bytes`.
     pub fn tightened_by(&self, tighter: &LimitsTable) -> Result<Self, LimitError> {
-        let engine_wide = Self {
+        let ceiling = Self {
+            // No value is allowed: the stack is the engine's.
             stack_bytes: 0,
             ..self.clone()
         };
-        self.apply_table(tighter, &engine_wide)
-    }
-
-    fn apply_table(&self, table: &LimitsTable, most: &Self) -> Result<Self, LimitError> {
-        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        Ok(Self {
-            fuel: pick_limit("fuel", self.fuel, table.fuel, most.fuel)?,
-            deadline: Duration::from_millis(pick_limit(
-                "deadline_ms",
-                millis(self.deadline),
-                table.deadline_ms,
-                millis(most.deadline),
-            )?),
-            memory_bytes: pick_limit(
-                "memory_bytes",
-                self.memory_bytes,
-                table.memory_bytes,
-                most.memory_bytes,
-            )?,
-            table_elements: pick_limit(
-                "table_elements",
-                self.table_elements,
-                table.table_elements,
-                most.table_elements,
-            )?,
-            instances: pick_limit("instances", self.instances, table.instances, most.instances)?,
-            stack_bytes: pick_limit(
-                "stack_bytes",
-                self.stack_bytes,
-                table.stack_bytes,
-                most.stack_bytes,
-            )?,
-            resources: pick_limit("resources", self.resources, table.resources, most.resources)?,
-            host_calls: pick_limit(
-                "host_calls",
-                self.host_calls,
-                table.host_calls,
-                most.host_calls,
-            )?,
-            host_call_bytes: pick_limit(
-                "host_call_bytes",
-                self.host_call_bytes,
-                table.host_call_bytes,
-                most.host_call_bytes,
-            )?,
-            writes: pick_limit("writes", self.writes, table.writes, most.writes)?,
-            actions: pick_limit("actions", self.actions, table.actions, most.actions)?,
-            output_bytes: pick_limit(
-                "output_bytes",
-                self.output_bytes,
-                table.output_bytes,
-                most.output_bytes,
-            )?,
-            log_bytes: pick_limit("log_bytes", self.log_bytes, table.log_bytes, most.log_bytes)?,
-            concurrency: pick_limit(
-                "concurrency",
-                self.concurrency,
-                table.concurrency,
-                most.concurrency,
-            )?,
-            actions_per_minute: pick_limit(
-                "actions_per_minute",
-                self.actions_per_minute,
-                table.actions_per_minute,
-                most.actions_per_minute,
-            )?,
-        })
+        Self::check_table(&ceiling, tighter)?;
+        Ok(self.apply_table(tighter))
     }
 }
 
-/// What was asked for if it is between the least that makes sense and `most`, else what stands.
-fn pick_limit<T: Copy + PartialOrd + TryInto<u128>>(
-    field: &'static str,
-    stands: T,
-    asked: Option<T>,
-    most: T,
-) -> Result<T, LimitError> {
-    let wide = |value: T| value.try_into().unwrap_or(u128::MAX);
-    // A memory's unit is the page, a stack's what one call of the canonical ABI needs.
-    let least = match field {
-        "memory_bytes" => 65_536,
-        "stack_bytes" => 16 * 1024,
-        _ => 1,
-    };
-    match asked {
-        Some(value) if wide(value) < least || value > most => Err(LimitError {
-            field,
-            asked: wide(value),
-            least: least.min(wide(most)),
-            most: wide(most),
-        }),
-        Some(value) => Ok(value),
-        None => Ok(stands),
+fn check_limit(field: &'static str, value: u64, least: u64, most: u64) -> Result<(), LimitError> {
+    if (least..=most).contains(&value) {
+        return Ok(());
     }
+    Err(LimitError {
+        field,
+        asked: value,
+        least: least.min(most),
+        most,
+    })
 }
 
 /// Durations as whole milliseconds, as in `ark.toml`.
@@ -261,13 +253,13 @@ mod milliseconds {
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+    use super::LimitValue;
+
     pub(super) fn serialize<S: Serializer>(
         duration: &Duration,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        u64::try_from(duration.as_millis())
-            .unwrap_or(u64::MAX)
-            .serialize(serializer)
+        duration.to_number().serialize(serializer)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(
@@ -275,101 +267,6 @@ mod milliseconds {
     ) -> Result<Duration, D::Error> {
         u64::deserialize(deserializer).map(Duration::from_millis)
     }
-}
-
-/// A limit that ended an invocation: travels as the error of the host call or of the growth that hit it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the limit `{limit}` is reached")]
-pub(super) struct LimitReached {
-    pub(super) limit: &'static str,
-}
-
-/// Adds up what an instance holds and refuses what goes past the limits.
-#[derive(Debug)]
-pub(super) struct ResourceMeter {
-    memory_limit: usize,
-    table_limit: usize,
-    instance_limit: usize,
-    memory: usize,
-    tables: usize,
-    /// The most memory held at one time.
-    pub(super) memory_peak: usize,
-}
-
-impl ResourceMeter {
-    pub(super) const fn new(
-        memory_limit: usize,
-        table_limit: usize,
-        instance_limit: usize,
-    ) -> Self {
-        Self {
-            memory_limit,
-            table_limit,
-            instance_limit,
-            memory: 0,
-            tables: 0,
-            memory_peak: 0,
-        }
-    }
-}
-
-impl ResourceLimiter for ResourceMeter {
-    fn memory_growing(
-        &mut self,
-        current: usize,
-        desired: usize,
-        _: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        let after = self.memory.saturating_sub(current).saturating_add(desired);
-        if after > self.memory_limit {
-            return Err(LimitReached {
-                limit: "memory_bytes",
-            }
-            .into());
-        }
-        self.memory = after;
-        self.memory_peak = self.memory_peak.max(after);
-        Ok(true)
-    }
-
-    fn table_growing(
-        &mut self,
-        current: usize,
-        desired: usize,
-        _: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        let after = self.tables.saturating_sub(current).saturating_add(desired);
-        if after > self.table_limit {
-            return Err(LimitReached {
-                limit: "table_elements",
-            }
-            .into());
-        }
-        self.tables = after;
-        Ok(true)
-    }
-
-    fn instances(&self) -> usize {
-        self.instance_limit
-    }
-
-    fn tables(&self) -> usize {
-        32
-    }
-
-    fn memories(&self) -> usize {
-        8
-    }
-}
-
-/// How many epochs from now a deadline is, rounded up; at least one.
-pub(super) fn ticks_until(deadline: Instant) -> u64 {
-    let left = deadline
-        .saturating_duration_since(Instant::now())
-        .as_micros();
-    u64::try_from(left.div_ceil(EPOCH_TICK.as_micros()))
-        .unwrap_or(u64::MAX / 2)
-        .saturating_add(1)
 }
 
 #[cfg(test)]
@@ -432,6 +329,16 @@ mod tests {
             let zero = table(&format!("{{\"{field}\": 0}}"));
             let error = Limits::ceiling_from_table(&zero).unwrap_err();
             assert_eq!(error.field, field);
+        }
+    }
+
+    #[test]
+    fn every_default_lies_within_its_bounds_and_every_field_has_a_key() {
+        let fields = serde_json::to_value(Limits::default()).unwrap();
+        assert_eq!(fields.as_object().unwrap().len(), Limits::KEYS.len());
+        for key in Limits::KEYS {
+            assert_eq!(fields[key.name].as_u64(), Some(key.default), "{}", key.name);
+            assert!((key.least..=key.most).contains(&key.default), "{}", key.name);
         }
     }
 }

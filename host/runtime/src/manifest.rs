@@ -1,73 +1,75 @@
-//! An agent's manifest: what the operator grants it.
+//! The manifest of an agent: what the operator grants it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-
 use ark_model::check::check_topic;
 use ark_model::ids::{Digest, Name};
+use serde::{Deserialize, Serialize};
 
 use super::limits::LimitsTable;
+
+/// The only capability that a manifest can grant.
+pub(crate) const TRUTH_SET: &str = "truth-set";
 
 /// Why a manifest is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("{path}: {source}")]
     Unreadable {
         /// The file.
         path: String,
-        /// Why.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// It is not TOML of the right form.
+    /// The file is not a manifest.
     #[error("{path}: {problem}")]
     Malformed {
         /// The file.
         path: String,
-        /// What and where.
+        /// What is wrong with it, and in which field or line.
         problem: String,
     },
 }
 
-/// A manifest.
+/// The manifest of an agent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// The agent's name.
     pub name: Name,
-    /// Its version (semver).
+    /// The agent's version (semver).
     pub version: String,
-    /// Its component, beside the manifest.
+    /// The name of the component's file, in the directory of the manifest.
     pub component: String,
-    /// The component's SHA-256.
+    /// The SHA-256 of the component.
     pub sha256: Digest,
-    /// What it does.
+    /// What the agent does, for people.
     #[serde(default)]
     pub description: String,
-    /// The topics it receives: exact, or `prefix.*`.
+    /// The topics that the agent receives: exact, or `prefix.*`.
     #[serde(default)]
     pub topics: Vec<String>,
-    /// The action types it may propose.
+    /// The action types that the agent may propose.
     #[serde(default)]
     pub actions: Vec<String>,
-    /// What else it may do: `truth-set`.
+    /// What else the agent may do. There is one capability: `truth-set`.
     #[serde(default)]
     pub capabilities: Vec<String>,
-    /// Limits tighter than the operator's ceiling.
+    /// Limits that are tighter than the operator's ceiling.
     #[serde(default)]
     pub limits: LimitsTable,
-    /// Values for `config-get`.
+    /// The values that `config-get` returns unless an operator has set others.
     #[serde(default)]
     pub config: BTreeMap<String, serde_json::Value>,
 }
 
 impl Manifest {
-    /// Reads a manifest file.
+    /// Reads a manifest file and checks it.
     ///
     /// # Errors
-    /// See [`ManifestError`]; it names the field.
+    /// The file cannot be read or is not a manifest. The error names the file, and the field or line at fault.
     pub fn read_file(path: &Path) -> Result<Self, ManifestError> {
         let text = std::fs::read_to_string(path).map_err(|source| ManifestError::Unreadable {
             path: path.display().to_string(),
@@ -85,10 +87,11 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Checks what its form alone does not say.
+    /// Checks what the types of the fields do not express: the topics, the file name and the capabilities. The limits are checked when the agent is
+    /// loaded, against the operator's ceiling.
     ///
     /// # Errors
-    /// The field, and what is wrong with it.
+    /// The first field that is wrong, and what is wrong with it.
     pub fn check_fields(&self) -> Result<(), String> {
         for topic in &self.topics {
             let exact = topic.strip_suffix(".*").unwrap_or(topic);
@@ -103,16 +106,21 @@ impl Manifest {
         if let Some(unknown) = self
             .capabilities
             .iter()
-            .find(|capability| *capability != "truth-set")
+            .find(|capability| *capability != TRUTH_SET)
         {
             return Err(format!(
-                "capabilities: {unknown:?} is unknown; there is: truth-set"
+                "capabilities: unknown capability {unknown:?}; there is only {TRUTH_SET:?}"
             ));
         }
         Ok(())
     }
 
-    /// Whether the agent receives signals of this topic.
+    /// Returns whether the manifest grants a capability.
+    pub(crate) fn grants(&self, capability: &str) -> bool {
+        self.capabilities.iter().any(|granted| granted == capability)
+    }
+
+    /// Returns whether the agent receives signals of this topic.
     #[must_use]
     pub fn subscribes_to(&self, topic: &str) -> bool {
         self.topics

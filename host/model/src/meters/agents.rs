@@ -1,32 +1,34 @@
-//! What each agent does. An agent has a meter from the first time it is named; names are those of agents that are or were loaded.
+//! What each agent does. An agent has a meter from the first time one is asked for; only the names of agents that are or were loaded have one.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
 
 use crate::control::QuarantineCause;
 use crate::decision::Outcome;
 use crate::ids::Name;
 
-use super::{Counter, Peak};
+use super::handles::{Counter, Peak, outcome_counter};
 
-/// Which deployment of an agent runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+/// The deployment of an agent.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, strum::IntoStaticStr,
+)]
+#[strum(serialize_all = "snake_case")]
 pub enum Deployment {
-    /// The one that everybody gets.
+    /// The version that serves.
     #[default]
     Stable,
-    /// The one on trial.
+    /// The canary beside it.
     Canary,
 }
 
 impl Deployment {
-    /// As a label.
+    /// Returns the name as a label.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Stable => "stable",
-            Self::Canary => "canary",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -46,60 +48,54 @@ pub struct AgentMeter {
     pub succeeded: Counter,
     /// Invocations that failed.
     pub failed: Counter,
-    /// Fuel used.
+    /// Fuel used, in units.
     pub fuel: Counter,
-    /// Nanoseconds from a worker's start to the commit, of all invocations.
+    /// Time from the worker's start to the commit, of all invocations, in nanoseconds.
     pub busy_nanos: Counter,
-    /// The most memory an invocation held, in bytes.
+    /// The most memory that an invocation held, in bytes.
     pub memory_peak: Peak,
-    /// Heartbeats it did not give in time.
+    /// Heartbeats that failed or came too late.
     pub heartbeats_missed: Counter,
-    /// Quarantines, as in [`CAUSES`].
+    /// Quarantines, by cause in the order of [`QUARANTINE_CAUSES`].
     pub quarantines: [Counter; 5],
-    /// Decisions on what it proposed: approved, held, denied.
+    /// Decisions about the agent's proposals: approved, held, denied.
     pub decisions: [Counter; 3],
-    /// Invocations that failed, by what ended them: the kinds of the runtime, which are few.
+    /// Invocations that failed, by the kind of failure. The runtime has few kinds.
     failures: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 impl AgentMeter {
-    /// Notes an invocation that failed, and what ended it.
+    /// Records an invocation that failed, with the kind of failure.
     pub fn record_failure(&self, reason: &'static str) {
         self.failed.increment();
         *self
             .failures
             .lock()
-            .unwrap_or_else(PoisonError::into_inner)
             .entry(reason)
             .or_default() += 1;
     }
 
-    /// Invocations that failed, by reason.
+    /// Returns the invocations that failed, by the kind of failure.
     #[must_use]
     pub fn failures(&self) -> Vec<(&'static str, u64)> {
-        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let failures = self.failures.lock();
         failures
             .iter()
             .map(|(reason, count)| (*reason, *count))
             .collect()
     }
 
-    /// Notes a quarantine.
+    /// Records a quarantine.
     pub fn record_quarantine(&self, cause: QuarantineCause) {
-        let place = QUARANTINE_CAUSES.iter().position(|known| *known == cause);
-        if let Some(count) = place.and_then(|place| self.quarantines.get(place)) {
+        let index = QUARANTINE_CAUSES.iter().position(|known| *known == cause);
+        if let Some(count) = index.and_then(|index| self.quarantines.get(index)) {
             count.increment();
         }
     }
 
-    /// Notes a decision.
+    /// Records a decision.
     pub fn record_decision(&self, outcome: Outcome) {
-        let [approved, held, denied] = &self.decisions;
-        match outcome {
-            Outcome::Approved => approved.increment(),
-            Outcome::Held => held.increment(),
-            Outcome::Denied => denied.increment(),
-        }
+        outcome_counter(&self.decisions, outcome).increment();
     }
 }
 
@@ -112,42 +108,40 @@ pub struct AgentMeters {
 }
 
 impl AgentMeters {
-    /// The meter of an agent's stable deployment; made when there is none yet. Only for agents that are loaded: each has rows of its own
-    /// wherever numbers are shown.
+    /// Returns the meter of an agent's stable deployment; makes it when there is none yet. Only for agents that are loaded, since each meter has
+    /// rows of its own wherever numbers are shown.
     #[must_use]
     pub fn for_agent(&self, agent: &Name) -> Arc<AgentMeter> {
         self.for_deployment(agent, Deployment::Stable)
     }
 
-    /// The meter of a deployment of an agent.
+    /// Returns the meter of a deployment of an agent; makes it when there is none yet.
     #[must_use]
     pub fn for_deployment(&self, agent: &Name, deployment: Deployment) -> Arc<AgentMeter> {
         let key = (agent.clone(), deployment);
-        let known = self.meters.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.meters.read();
         if let Some(meter) = known.get(&key) {
             return Arc::clone(meter);
         }
         drop(known);
-        let mut meters = self.meters.write().unwrap_or_else(PoisonError::into_inner);
+        let mut meters = self.meters.write();
         Arc::clone(meters.entry(key).or_default())
     }
 
-    /// The meter of a deployment of an agent, if there is one.
+    /// Returns the meter of a deployment of an agent, if there is one.
     #[must_use]
     pub fn find_deployment(&self, agent: &Name, deployment: Deployment) -> Option<Arc<AgentMeter>> {
         self.meters
             .read()
-            .unwrap_or_else(PoisonError::into_inner)
             .get(&(agent.clone(), deployment))
             .cloned()
     }
 
-    /// All of them, by name.
+    /// Returns all meters, ordered by name.
     #[must_use]
     pub fn list_meters(&self) -> Vec<(Name, Deployment, Arc<AgentMeter>)> {
         self.meters
             .read()
-            .unwrap_or_else(PoisonError::into_inner)
             .iter()
             .map(|((name, deployment), meter)| (name.clone(), *deployment, Arc::clone(meter)))
             .collect()
@@ -163,14 +157,9 @@ mod tests {
         let meters = AgentMeters::default();
         let name: Name = "kyle".parse().unwrap();
         meters.for_agent(&name).succeeded.add(2);
-        meters
-            .for_deployment(&name, Deployment::Canary)
-            .succeeded
-            .increment();
+        meters.for_deployment(&name, Deployment::Canary).succeeded.increment();
         meters.for_agent(&name).record_failure("fuel");
-        meters
-            .for_agent(&name)
-            .record_quarantine(QuarantineCause::Latency);
+        meters.for_agent(&name).record_quarantine(QuarantineCause::Latency);
         let counts: Vec<_> = meters
             .list_meters()
             .into_iter()

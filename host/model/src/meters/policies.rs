@@ -1,73 +1,76 @@
-//! What each operator policy does while it is in force: a version has a meter from the moment it is set up, a name a tally for as long as
-//! something is in force under it.
+//! What each operator policy does while it is in force. A version in a mode has a meter; a name has a tally over all its versions for as long as
+//! one of them is in force.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
 
 use crate::decision::{Decision, Outcome, PolicyVerdict};
 use crate::ids::{DecisionId, Digest, Name};
 use crate::policy::PolicyMode;
 
-use super::{Counter, Peak};
+use super::handles::{Counter, Peak};
 
-/// How many of the latest decisions that a policy on trial would have changed are remembered.
+/// The number of decisions that [`PolicySlotMeter::recent_differing`] returns at most.
 const RECENT: usize = 10;
 
-/// How a policy on trial compares, in the order of [`PolicyTally::compared`].
+/// How the verdict of a version in shadow mode compares with the decision, in the order of [`PolicyTally::compared`].
 pub const COMPARISONS: [&str; 3] = ["same", "different", "failed"];
 
-/// What all versions under one name did.
+/// What all versions of one name did.
 #[derive(Debug, Default)]
 pub struct PolicyTally {
-    /// Evaluations, dry runs too: enforced, on trial.
+    /// Evaluations, including dry runs: enforced, shadow.
     pub evaluations: [Counter; 2],
-    /// Nanoseconds they took.
+    /// The time that the evaluations took, in nanoseconds: enforced, shadow.
     pub busy_nanos: [Counter; 2],
-    /// Decisions of which a version on trial said something, as in [`COMPARISONS`].
+    /// Decisions about which a version in shadow mode was asked, in the order of [`COMPARISONS`].
     pub compared: [Counter; 3],
 }
 
-/// A decision that a policy on trial would have changed.
+/// A decision that would have had another outcome if a version in shadow mode had been enforced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[schema(as = Differing)]
 pub struct DifferingDecision {
-    /// Which.
+    /// The id of the decision.
     pub decision_id: DecisionId,
-    /// As it was decided.
+    /// The outcome of the decision.
     pub outcome: Outcome,
-    /// As it would have been.
+    /// The outcome it would have had.
     pub would_be: Outcome,
 }
 
 /// What one version does in one mode.
 #[derive(Debug)]
 pub struct PolicySlotMeter {
-    /// Under which name.
+    /// The name of the policy.
     pub name: Name,
-    /// Its component.
+    /// The SHA-256 of the component.
     pub sha256: Digest,
-    /// Its settings.
+    /// The SHA-256 of the settings; absent: there are none.
     pub settings: Option<Digest>,
-    /// Whether its verdicts count.
+    /// Whether the verdicts affect the outcome.
     pub mode: PolicyMode,
-    /// Evaluations, dry runs too.
+    /// Evaluations, including dry runs.
     pub evaluations: Counter,
-    /// Nanoseconds they took.
+    /// The time that the evaluations took, in nanoseconds.
     pub busy_nanos: Counter,
-    /// The longest, in nanoseconds.
+    /// The longest evaluation, in nanoseconds.
     pub slowest_nanos: Peak,
-    /// Decisions it judged.
+    /// Decisions for which the version was asked.
     pub decisions: Counter,
-    /// Of these those for which it could not answer.
+    /// The decisions among these for which it could not judge.
     pub failures: Counter,
-    /// On trial: decisions that it would have changed.
+    /// In shadow mode: decisions that would have had another outcome.
     pub differing: Counter,
     recent: Mutex<VecDeque<DifferingDecision>>,
     tally: Arc<PolicyTally>,
 }
 
 impl PolicySlotMeter {
-    /// Notes an evaluation.
+    /// Records an evaluation.
     pub fn record_evaluation(&self, took: Duration) {
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         let mode = usize::from(self.mode == PolicyMode::Shadow);
@@ -78,10 +81,10 @@ impl PolicySlotMeter {
         self.tally.busy_nanos[mode].add(nanos);
     }
 
-    /// The latest decisions that it would have changed, newest first.
+    /// Returns the latest decisions that would have had another outcome, newest first.
     #[must_use]
     pub fn recent_differing(&self) -> Vec<DifferingDecision> {
-        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let recent = self.recent.lock();
         recent.iter().copied().collect()
     }
 
@@ -101,7 +104,7 @@ impl PolicySlotMeter {
         } else {
             different.increment();
             self.differing.increment();
-            let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut recent = self.recent.lock();
             recent.truncate(RECENT - 1);
             recent.push_front(DifferingDecision {
                 decision_id: decision.id,
@@ -119,12 +122,12 @@ impl PolicySlotMeter {
     }
 }
 
-/// The meters of what is in force.
+/// The meters of the versions in force.
 #[derive(Debug, Default)]
 pub struct PolicySlotMeters(RwLock<Vec<Arc<PolicySlotMeter>>>);
 
 impl PolicySlotMeters {
-    /// The meter of a version in a mode: the one in force, else a new one, which counts under the same name.
+    /// Returns the meter of a version in a mode: the one that is in force, else a new one, which shares the tally of its name.
     #[must_use]
     pub fn for_slot(
         &self,
@@ -133,15 +136,15 @@ impl PolicySlotMeters {
         settings: Option<Digest>,
         mode: PolicyMode,
     ) -> Arc<PolicySlotMeter> {
-        let seats = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let under = || seats.iter().filter(|seat| seat.name == *name);
-        let same = |seat: &&Arc<PolicySlotMeter>| {
-            (seat.sha256, seat.settings, seat.mode) == (sha256, settings, mode)
+        let slots = self.0.read();
+        let under = || slots.iter().filter(|slot| slot.name == *name);
+        let same = |slot: &&Arc<PolicySlotMeter>| {
+            (slot.sha256, slot.settings, slot.mode) == (sha256, settings, mode)
         };
         if let Some(known) = under().find(same) {
             return Arc::clone(known);
         }
-        let tally = under().next().map(|seat| Arc::clone(&seat.tally));
+        let tally = under().next().map(|slot| Arc::clone(&slot.tally));
         Arc::new(PolicySlotMeter {
             name: name.clone(),
             sha256,
@@ -158,43 +161,37 @@ impl PolicySlotMeters {
         })
     }
 
-    /// These are in force from now on, and no others.
-    pub fn set_in_force(&self, seats: Vec<Arc<PolicySlotMeter>>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = seats;
+    /// Sets the versions that are in force from now on.
+    pub fn set_in_force(&self, slots: Vec<Arc<PolicySlotMeter>>) {
+        *self.0.write() = slots;
     }
 
-    /// The tallies, by name.
+    /// Returns the tallies, by name.
     #[must_use]
-    pub fn tallies(&self) -> std::collections::BTreeMap<Name, Arc<PolicyTally>> {
-        let seats = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        seats
+    pub fn tallies(&self) -> BTreeMap<Name, Arc<PolicyTally>> {
+        let slots = self.0.read();
+        slots
             .iter()
-            .map(|seat| (seat.name.clone(), Arc::clone(&seat.tally)))
+            .map(|slot| (slot.name.clone(), Arc::clone(&slot.tally)))
             .collect()
     }
 
-    /// Counts a decision that is durable. The first verdict is the Graveyard's, which is no operator policy.
+    /// Records a decision that is durable. The first verdict is the Graveyard's, which is not an operator policy.
     pub fn record_decision(&self, decision: &Decision) {
         if decision.verdicts.len() < 2 && decision.shadows.is_empty() {
             return;
         }
-        let seats = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let slots = self.0.read();
         for part in decision.verdicts.iter().skip(1) {
-            if let Some(seat) = seats
-                .iter()
-                .find(|seat| seat.is_for(part, PolicyMode::Enforce))
-            {
-                seat.record_verdict(part);
+            if let Some(slot) = slots.iter().find(|slot| slot.is_for(part, PolicyMode::Enforce)) {
+                slot.record_verdict(part);
             }
         }
         for shadow in &decision.shadows {
             let part = &shadow.policy_verdict;
-            if let Some(seat) = seats
-                .iter()
-                .find(|seat| seat.is_for(part, PolicyMode::Shadow))
-            {
-                seat.record_verdict(part);
-                seat.record_comparison(decision, part, shadow.outcome);
+            if let Some(slot) = slots.iter().find(|slot| slot.is_for(part, PolicyMode::Shadow)) {
+                slot.record_verdict(part);
+                slot.record_comparison(decision, part, shadow.outcome);
             }
         }
     }

@@ -1,27 +1,29 @@
-//! How the rules answered. The rules are those of the policies in force; what earlier versions of a policy under the same name counted is
-//! kept with them, so that a row only grows.
+//! How the rules answered. The rows are the rules of the policies in force. A row includes what earlier versions of a policy of the same name
+//! counted, so that it only grows.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
 
 use crate::decision::{Decision, PolicyIdentity, PolicyVerdict};
-use crate::verdict::{RuleResult, Severity};
+use crate::verdict::RuleResult;
 
-use super::Counter;
+use super::handles::Counter;
 
-/// The answers that are counted, in the order of a rule's counts.
+/// The rule answers that are counted, in the order of a rule's counters.
 pub const COUNTED_ANSWERS: [&str; 4] = ["violation", "hold", "warn", "error"];
 
-/// Policy, rule, severity.
+/// The key of a row: the names of policy, rule and severity.
 pub type RuleRow = (String, String, &'static str);
 
 /// How the rules of one policy answered.
 #[derive(Debug)]
 struct PolicyMeter {
     policy: Arc<PolicyIdentity>,
-    /// For each rule, in the order of its metadata, the counts of [`ANSWERS`].
+    /// For each rule, in the order of the metadata, one counter for each of [`COUNTED_ANSWERS`].
     rules: Vec<[Counter; 4]>,
-    /// Decisions for which it could not answer at all.
+    /// Decisions for which the policy could not judge.
     failures: Counter,
 }
 
@@ -39,7 +41,7 @@ impl PolicyMeter {
         }
     }
 
-    /// Counts a verdict. The order of its answers is that of the policy's rules (the runtime checks it).
+    /// Records a verdict. Its answers are in the order of the policy's rules, which the runtime checks.
     fn record_verdict(&self, part: &PolicyVerdict) {
         let Ok(verdict) = &part.verdict else {
             self.failures.increment();
@@ -60,13 +62,7 @@ impl PolicyMeter {
     fn add_to(&self, sums: &mut RuleSums) {
         let metadata = &self.policy.metadata;
         for (rule, counts) in metadata.rules.iter().zip(&self.rules) {
-            let severity = match rule.severity {
-                Severity::Low => "low",
-                Severity::Medium => "medium",
-                Severity::High => "high",
-                Severity::Critical => "critical",
-            };
-            let row = (metadata.name.clone(), rule.name.clone(), severity);
+            let row = (metadata.name.clone(), rule.name.clone(), rule.severity.into());
             let sum = sums.rules.entry(row).or_default();
             for (sum, count) in sum.iter_mut().zip(counts) {
                 *sum += count.get();
@@ -76,19 +72,19 @@ impl PolicyMeter {
     }
 }
 
-/// What was counted, by row.
+/// The counts at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct RuleSums {
-    /// The counts of [`ANSWERS`].
+    /// For each row, one count for each of [`COUNTED_ANSWERS`].
     pub rules: BTreeMap<RuleRow, [u64; 4]>,
-    /// Decisions for which a policy could not answer, by policy.
+    /// Decisions for which a policy could not judge, by policy.
     pub failures: BTreeMap<String, u64>,
 }
 
 #[derive(Debug, Default)]
 struct RuleMetersState {
     policies: Vec<PolicyMeter>,
-    /// What was counted of versions that are no longer in force.
+    /// What versions counted that are no longer in force, where another version of the same name is.
     retired: RuleSums,
 }
 
@@ -97,9 +93,9 @@ struct RuleMetersState {
 pub struct RuleMeters(RwLock<RuleMetersState>);
 
 impl RuleMeters {
-    /// These policies are in force from now on: their rules are shown, with 0 before they ever fire, and no others.
+    /// Sets the policies that are in force from now on. Their rules have rows at once, with 0 before they first fire.
     pub fn set_in_force(&self, policies: &[Arc<PolicyIdentity>]) {
-        let known = &mut *self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let known = &mut *self.0.write();
         let stays = |meter: &PolicyMeter| {
             let digest = meter.policy.digest;
             policies.iter().any(|policy| policy.digest == digest)
@@ -117,9 +113,9 @@ impl RuleMeters {
         }
     }
 
-    /// Counts a decision's answers.
+    /// Records the answers of a decision that is durable.
     pub fn record_decision(&self, decision: &Decision) {
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.0.read();
         let mut unknown = false;
         for part in &decision.verdicts {
             match known.find_meter(&part.policy) {
@@ -133,10 +129,10 @@ impl RuleMeters {
         }
     }
 
-    /// What was counted.
+    /// Returns the counts.
     #[must_use]
     pub fn sums(&self) -> RuleSums {
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.0.read();
         let mut sums = known.retired.clone();
         for meter in &known.policies {
             meter.add_to(&mut sums);
@@ -144,10 +140,10 @@ impl RuleMeters {
         sums
     }
 
-    /// A decision by a policy that was exchanged before the decision came to disk.
+    /// Records a decision by a policy that was replaced before the decision was durable.
     #[cold]
     fn record_late_decision(&self, decision: &Decision) {
-        let known = &mut *self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let known = &mut *self.0.write();
         let gone: Vec<&PolicyVerdict> = decision
             .verdicts
             .iter()
@@ -186,7 +182,7 @@ impl RuleMetersState {
 mod tests {
     use super::*;
     use crate::ids::Digest;
-    use crate::verdict::{Metadata, Rule};
+    use crate::verdict::{Metadata, Rule, Severity};
 
     fn policy(name: &str, bytes: &[u8]) -> Arc<PolicyIdentity> {
         let rule = Rule {
@@ -218,11 +214,8 @@ mod tests {
             verdict: Err("trap".into()),
         };
         let count = |policy| {
-            let known = meters.0.read().unwrap();
-            known
-                .find_meter(policy)
-                .unwrap()
-                .record_verdict(&failed(policy));
+            let known = meters.0.read();
+            known.find_meter(policy).unwrap().record_verdict(&failed(policy));
         };
         count(&one);
         count(&one);

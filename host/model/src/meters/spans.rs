@@ -1,6 +1,6 @@
-//! Spans: what a trace's parts took, from when to when. They go to whoever exports them; without one, nothing is recorded.
+//! The parts of a trace, with their beginnings and ends. An exporter receives them; without one, nothing is recorded.
 //!
-//! The ids of spans are made from the ids of what they are about, so that parts which never meet agree on them.
+//! The id of a span is made from the id of what the span is about, so that two parts of the host agree on it without knowing each other.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -9,32 +9,32 @@ use crossbeam_channel::{Receiver, Sender, TrySendError};
 
 use crate::ids::{DecisionId, Digest, Name, SignalId, TraceId};
 
-use super::Counter;
+use super::handles::Counter;
 
-/// The id of a span, never 0.
+/// The id of a span; never 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SpanId(pub u64);
 
 impl SpanId {
-    /// Of a signal: from its acceptance until it is on disk.
+    /// Returns the id of a signal's span, from its acceptance until it is durable.
     #[must_use]
     pub fn for_signal(id: SignalId) -> Self {
         Self::from_parts(&["signal", &id.to_string()])
     }
 
-    /// Of one agent's invocation for a signal.
+    /// Returns the id of the span of one agent's invocation with a signal.
     #[must_use]
     pub fn for_invocation(id: SignalId, agent: &Name) -> Self {
         Self::from_parts(&["invocation", &id.to_string(), agent.as_str()])
     }
 
-    /// Of a decision.
+    /// Returns the id of a decision's span.
     #[must_use]
     pub fn for_decision(id: DecisionId) -> Self {
         Self::from_parts(&["decision", &id.to_string()])
     }
 
-    /// Of a part of another span.
+    /// Returns the id of a part of this span.
     #[must_use]
     pub fn for_part(self, part: &str) -> Self {
         Self::from_parts(&[part, &self.0.to_string()])
@@ -49,49 +49,49 @@ impl SpanId {
     }
 }
 
-/// What a span is about.
+/// One part of a trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Span {
     /// The trace.
     pub trace_id: TraceId,
-    /// Its id.
+    /// The id.
     pub id: SpanId,
-    /// The span it is a part of, where its maker knows it.
+    /// The span that this one is a part of; absent where its maker does not know it.
     pub parent: Option<SpanId>,
-    /// What was done: one of a few fixed names.
+    /// What was done: one of few fixed names.
     pub name: &'static str,
-    /// From when.
+    /// The beginning.
     pub started: SystemTime,
-    /// Until when.
+    /// The end.
     pub ended: SystemTime,
-    /// Names, types, outcomes. No free text.
+    /// Names, types and outcomes; no free text.
     pub attributes: Vec<(&'static str, String)>,
-    /// Why it failed: a kind.
+    /// The kind of failure; absent: there was none.
     pub failure: Option<String>,
-    /// What the exporter needs to connect a message with the signal that it became.
+    /// What connects a message with the signal that it became; absent for other spans.
     pub link: Option<SpanLink>,
 }
 
-/// A message's way from the decision that let it pass to the signal it became.
+/// The two ends of a message's way from the decision that approved it to the signal it became.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SpanLink {
-    /// This decision put a message by `sender` into the outbox, for signals of this depth.
+    /// The span is a decision that put a message into the outbox.
     Sends {
-        /// Whose message; `None`: the host's own.
+        /// The agent that sent the message; absent: the host.
         sender: Option<Name>,
-        /// The causal depth of the signal it becomes.
+        /// The causal depth of the signal that the message becomes.
         depth: u32,
     },
-    /// This signal came out of the outbox.
+    /// The span is a signal that came out of the outbox.
     Sent {
-        /// Whose message; `None`: the host's own.
+        /// The agent that sent the message; absent: the host.
         sender: Option<Name>,
-        /// Its causal depth.
+        /// The causal depth of the signal.
         depth: u32,
     },
 }
 
-/// Where spans go. Cheap to clone; the default drops them unseen.
+/// The sink for spans. Cheap to clone. The default has no exporter and drops every span.
 #[derive(Debug, Clone, Default)]
 pub struct SpanSink(Option<Arc<SpanQueue>>);
 
@@ -104,57 +104,57 @@ struct SpanQueue {
 }
 
 impl SpanSink {
-    /// An outlet for so many spans at a time, and the end where they come out.
+    /// Makes a sink that holds up to `capacity` spans, and the receiver for the exporter.
     #[must_use]
-    pub fn with_capacity(most: usize) -> (Self, Receiver<Span>) {
-        let (spans, out) = crossbeam_channel::bounded(most);
-        let outlet = SpanQueue {
+    pub fn with_capacity(capacity: usize) -> (Self, Receiver<Span>) {
+        let (spans, out) = crossbeam_channel::bounded(capacity);
+        let queue = SpanQueue {
             spans,
             dropped: Counter::default(),
             exported: Counter::default(),
             failed: Counter::default(),
         };
-        (Self(Some(Arc::new(outlet))), out)
+        (Self(Some(Arc::new(queue))), out)
     }
 
-    /// Whether anybody wants spans: only then they are worth making.
+    /// Returns whether there is an exporter. Without one, a caller need not make spans.
     #[must_use]
     pub const fn is_enabled(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Hands a span out. When the exporter cannot keep up, it is dropped and counted: telemetry must not hold up decisions.
+    /// Passes a span to the exporter. When the sink is full, the span is dropped and counted: telemetry must not delay decisions.
     pub fn record(&self, span: Span) {
-        if let Some(outlet) = &self.0
-            && let Err(TrySendError::Full(_)) = outlet.spans.try_send(span)
+        if let Some(queue) = &self.0
+            && let Err(TrySendError::Full(_)) = queue.spans.try_send(span)
         {
-            outlet.dropped.increment();
+            queue.dropped.increment();
         }
     }
 
-    /// Notes what became of spans that came out.
+    /// Records whether spans that the exporter took arrived at their destination.
     pub fn record_export(&self, spans: u64, arrived: bool) {
-        if let Some(outlet) = &self.0 {
+        if let Some(queue) = &self.0 {
             if arrived {
-                outlet.exported.add(spans);
+                queue.exported.add(spans);
             } else {
-                outlet.failed.add(spans);
+                queue.failed.add(spans);
             }
         }
     }
 
-    /// Spans exported, and spans that could not be.
+    /// Returns the number of spans exported and of spans that could not be exported.
     #[must_use]
     pub fn export_counts(&self) -> [u64; 2] {
-        let outlet = self.0.as_ref();
-        outlet.map_or([0; 2], |outlet| {
-            [outlet.exported.get(), outlet.failed.get()]
+        let queue = self.0.as_ref();
+        queue.map_or([0; 2], |queue| {
+            [queue.exported.get(), queue.failed.get()]
         })
     }
 
-    /// Spans dropped so far.
+    /// Returns the number of spans dropped because the sink was full.
     #[must_use]
     pub fn dropped_count(&self) -> u64 {
-        self.0.as_ref().map_or(0, |outlet| outlet.dropped.get())
+        self.0.as_ref().map_or(0, |queue| queue.dropped.get())
     }
 }

@@ -1,8 +1,10 @@
-//! Proof, at every start, that the limits hold on this engine and this machine: a guest written to run into each of them must be ended by
-//! the very limit it ran into.
+//! The proof, at every start, that the limits of an invocation hold on this engine and this machine: a guest that is written to run into each of
+//! them must be ended by exactly the limit it runs into.
 //!
-//! The guest (`probe.wat`) is loaded and invoked like any agent; only its limits are chosen so that it reaches them at once.
+//! The guest (`probe.wat`) is loaded and invoked like any agent. In each case one limit is set so low that the guest reaches it at once, and all
+//! others so high that it cannot reach them first, however slow the machine is.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -18,27 +20,35 @@ use super::manifest::Manifest;
 
 const COMPONENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/probe.wasm"));
 
-/// What became of one probe.
+/// The result of one probe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Probe {
-    /// The limit, as in [`Limits`].
+    /// The name of the limit, as in a `[limits]` table.
     pub limit: &'static str,
-    /// Whether it ended what ran into it.
+    /// Whether the limit ended the guest that ran into it.
     pub tripped: bool,
     /// What happened.
     pub detail: String,
 }
 
-/// A limit, the letter that makes the guest run into it, and how it is set so that it does so at once.
+/// A deadline that a guest in the other cases does not reach, even on a machine that is busy for seconds.
+const FAR_DEADLINE: Duration = Duration::from_secs(60);
+/// Fuel that a guest in the other cases does not use up: seconds of computation.
+const AMPLE_FUEL: u64 = 10_000_000_000;
+/// Fuel that a guest cannot use up before its deadline on any machine.
+const ENDLESS_FUEL: u64 = 1_000_000_000_000;
+
+/// A limit, the letter that makes the guest run into it, and how the limit is set low.
 type Case = (&'static str, char, fn(&mut Limits));
 
-/// Every limit of an invocation.
+/// One case for every limit of an invocation.
 const CASES: [Case; 13] = [
     ("fuel", 'f', |limits| {
         limits.fuel = 100_000;
     }),
     ("deadline_ms", 'f', |limits| {
         limits.deadline = Duration::from_millis(15);
+        limits.fuel = ENDLESS_FUEL;
     }),
     ("memory_bytes", 'm', |limits| {
         limits.memory_bytes = 10 * 65_536;
@@ -73,16 +83,15 @@ const CASES: [Case; 13] = [
     }),
 ];
 
-/// Runs into every limit of an invocation once. `Err`: the guest could not even be loaded.
+/// Runs into every limit of an invocation once. `ceiling` are the operator's limits, of which only the stack matters: it is the engine's.
 ///
 /// # Errors
-/// See [`LoadError`].
+/// The guest cannot be loaded. See [`LoadError`].
 pub fn probe_limits(engine: &Engine, ceiling: &Limits) -> Result<Vec<Probe>, LoadError> {
-    // Room enough in everything but the one limit that a case is about.
     let roomy = Limits {
         stack_bytes: ceiling.stack_bytes,
-        deadline: Duration::from_secs(5),
-        fuel: 10_000_000_000,
+        deadline: FAR_DEADLINE,
+        fuel: AMPLE_FUEL,
         ..Limits::default()
     };
     let guest = load_guest(engine, &roomy)?;
@@ -93,10 +102,10 @@ pub fn probe_limits(engine: &Engine, ceiling: &Limits) -> Result<Vec<Probe>, Loa
         let report = invoke_guest(&guest.with_limits(limits), letter);
         probes.push(judge_report(limit, &report));
     }
-    // Were the guest itself broken, everything above could have failed for that.
+    // If the guest itself did not work, everything above could have failed for that reason.
     let report = invoke_guest(&guest, 'x');
     if let Err(failure) = report.result {
-        let detail = format!("within its limits it failed: {failure}");
+        let detail = format!("the guest failed within its limits: {failure}");
         for probe in &mut probes {
             probe.tripped = false;
             probe.detail.clone_from(&detail);
@@ -119,7 +128,7 @@ fn load_guest(engine: &Engine, limits: &Limits) -> Result<Agent, LoadError> {
         actions: Vec::new(),
         capabilities: Vec::new(),
         limits: LimitsTable::default(),
-        config: std::collections::BTreeMap::new(),
+        config: BTreeMap::new(),
     };
     Agent::load(engine, COMPONENT, manifest, limits)
 }
@@ -145,7 +154,7 @@ fn judge_report(limit: &'static str, report: &InvocationReport) -> Probe {
         Err(InvocationFailure::DeadlineExceeded(_)) => limit == "deadline_ms",
         Err(InvocationFailure::LimitReached("stack")) => limit == "stack_bytes",
         Err(InvocationFailure::LimitReached(reached)) => *reached == limit,
-        // The log is cut off, which does not end the invocation.
+        // A log that reaches its limit is cut off, which does not end the invocation.
         Ok(_) => {
             let kept: usize = report.log.iter().map(|line| line.text.len()).sum();
             limit == "log_bytes" && kept <= 1_024 && !report.log.is_empty()
@@ -155,7 +164,7 @@ fn judge_report(limit: &'static str, report: &InvocationReport) -> Probe {
     let detail = match &report.result {
         Err(failure) => failure.to_string(),
         Ok(_) if tripped => "the log was cut off".to_owned(),
-        Ok(_) => "it ended well".to_owned(),
+        Ok(_) => "the guest ended well".to_owned(),
     };
     Probe {
         limit,
@@ -167,7 +176,7 @@ fn judge_report(limit: &'static str, report: &InvocationReport) -> Probe {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::EngineConfig;
+    use crate::engine::EngineConfig;
 
     #[test]
     fn every_limit_of_an_invocation_is_probed_and_holds() {
@@ -179,7 +188,7 @@ mod tests {
         let probed: std::collections::BTreeSet<&str> =
             probes.iter().map(|probe| probe.limit).collect();
         let limits = serde_json::to_value(Limits::default()).unwrap();
-        // These two are of an agent's invocations together: the watchdog probes them.
+        // These two bound the invocations of an agent together: the watchdog probes them.
         let others = ["concurrency", "actions_per_minute"];
         for limit in limits.as_object().unwrap().keys() {
             assert!(

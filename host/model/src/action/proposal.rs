@@ -1,0 +1,136 @@
+//! The proposal as a whole, and how its canonical form is read.
+
+use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
+use wasmtime::component::{ComponentType, Lift, Lower};
+
+use super::family::Family;
+use super::parameters::Parameters;
+
+/// How much damage a mistake would do, as the proposer states it.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Default,
+    Serialize,
+    Deserialize,
+    ComponentType,
+    Lift,
+    Lower,
+    ToSchema,
+)]
+#[component(enum)]
+#[repr(u8)]
+#[serde(rename_all = "snake_case")]
+pub enum Criticality {
+    /// A mistake has no consequences.
+    #[component(name = "low")]
+    Low,
+    /// Ordinary business. The default.
+    #[default]
+    #[component(name = "normal")]
+    Normal,
+    /// A mistake does damage.
+    #[component(name = "high")]
+    High,
+    /// A mistake does damage that cannot be accepted: a person must approve the action (rule 26).
+    #[component(name = "critical")]
+    Critical,
+}
+
+/// What somebody wants done. The requester is not part of it: that is a fact, attested by the host.
+#[derive(Debug, Clone, PartialEq, Serialize, ComponentType, Lift, Lower, ToSchema)]
+#[component(record)]
+pub struct Action {
+    /// The action type, e.g. `buy`. The host refuses an action whose parameters are not of this type's family.
+    #[component(name = "action-type")]
+    pub action_type: String,
+    /// The parameters.
+    pub parameters: Parameters,
+    /// The proposer's reasoning (rule 24).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<String>,
+    /// The names of the data sources that the proposal is based on (rule 21).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<String>,
+    /// Whether the action can be undone; `true` when the request does not say.
+    pub reversible: bool,
+    /// How the action would be undone (rule 25).
+    #[component(name = "rollback-plan")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback_plan: Option<String>,
+    /// Whether the action has an effect outside the host; absent: decided by its family (trades, code, file changes, data sent to a named
+    /// destination and custom action types are external).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external: Option<bool>,
+    /// How much damage a mistake would do.
+    pub criticality: Criticality,
+}
+
+impl Action {
+    /// Returns whether the action can only reduce risk: closing a position or cancelling an order. When the queue of proposals is full, such
+    /// actions are judged first.
+    #[must_use]
+    pub fn reduces_risk(&self) -> bool {
+        matches!(self.parameters, Parameters::ClosePosition(_))
+            || matches!(self.action_type.as_str(), "cancel" | "cancel_order")
+    }
+
+    /// Returns the instrument that the action concerns, if it concerns one.
+    #[must_use]
+    pub fn symbol(&self) -> Option<&str> {
+        match &self.parameters {
+            Parameters::Trade(trade) => Some(&trade.symbol),
+            Parameters::ClosePosition(close) => Some(&close.symbol),
+            Parameters::Message(message) => message.symbol.as_deref(),
+            _ => None,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Action {
+    /// Reads what `Serialize` writes: the canonical form of the audit log. The request form is read by [`crate::form`]. Test vectors may omit
+    /// every field that has a default.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Canonical {
+            action_type: String,
+            parameters: serde_json::Value,
+            #[serde(default)]
+            reasoning: Option<String>,
+            #[serde(default)]
+            sources: Vec<String>,
+            #[serde(default = "default_reversible")]
+            reversible: bool,
+            #[serde(default)]
+            rollback_plan: Option<String>,
+            #[serde(default)]
+            external: Option<bool>,
+            #[serde(default)]
+            criticality: Criticality,
+        }
+        let canonical = Canonical::deserialize(deserializer)?;
+        let family = Family::from_action_type(&canonical.action_type);
+        let parameters = Parameters::from_canonical(family, canonical.parameters)
+            .map_err(serde::de::Error::custom)?;
+        Ok(Self {
+            action_type: canonical.action_type,
+            parameters,
+            reasoning: canonical.reasoning,
+            sources: canonical.sources,
+            reversible: canonical.reversible,
+            rollback_plan: canonical.rollback_plan,
+            external: canonical.external,
+            criticality: canonical.criticality,
+        })
+    }
+}
+
+const fn default_reversible() -> bool {
+    true
+}

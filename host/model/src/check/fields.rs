@@ -1,0 +1,214 @@
+//! Checks of single values. Each returns an error that names the field it was given.
+
+use super::error::FieldError;
+use super::text::clip_for_error;
+
+/// The longest reasoning, rollback plan, code, message text or JSON value, in bytes.
+pub const MAX_TEXT: usize = 64 * 1024;
+/// The longest extra JSON of an action, in bytes: as much as the Graveyard can search within its fuel for attempts on a guard, even when every
+/// key names one.
+pub const MAX_OPEN_JSON: usize = 16 * 1024;
+/// The longest name of a source, subject, destination, purpose or language, in bytes.
+pub const MAX_LABEL: usize = 256;
+
+/// Checks a topic: 1 to 128 of `a-z 0-9 . _ -`, starting with a letter.
+///
+/// # Errors
+/// The topic has another form. The error names `field`.
+pub fn check_topic(field: &str, topic: &str) -> Result<(), FieldError> {
+    if has_name_form(topic, 128) {
+        return Ok(());
+    }
+    Err(FieldError::new(
+        field,
+        format!("is {:?}, not a topic", clip_for_error(topic)),
+        "give 1 to 128 of a-z, 0-9, '.', '_', '-', starting with a letter, e.g. market.tick",
+    ))
+}
+
+/// Checks an idempotency key: 1 to 200 visible ASCII characters.
+///
+/// # Errors
+/// The key has another form. The error names `field`.
+pub fn check_idempotency_key(field: &str, key: &str) -> Result<(), FieldError> {
+    if (1..=200).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()) {
+        return Ok(());
+    }
+    Err(FieldError::new(
+        field,
+        format!("is {:?}", clip_for_error(key)),
+        "give 1 to 200 visible ASCII characters",
+    ))
+}
+
+/// Parses one JSON value. The text form of the result is canonical: object keys sorted, no white space.
+///
+/// # Errors
+/// The text is longer than [`MAX_TEXT`], is not JSON, or is nested more than 127 deep. The error names `field`.
+pub fn canonical_json(field: &str, json: &str) -> Result<serde_json::Value, FieldError> {
+    check_text_length(field, json, MAX_TEXT)?;
+    serde_json::from_str(json).map_err(|error| {
+        FieldError::new(
+            field,
+            format!("is not JSON: {error}"),
+            "give one JSON value, nested 127 deep at most",
+        )
+    })
+}
+
+pub(super) fn check_action_type(action_type: &str) -> Result<(), FieldError> {
+    if has_name_form(action_type, 64) {
+        return Ok(());
+    }
+    Err(FieldError::new(
+        "action_type",
+        describe_text(action_type),
+        "give 1 to 64 of a-z, 0-9, '_', '.', '-', starting with a letter, e.g. trade",
+    ))
+}
+
+fn has_name_form(text: &str, max_bytes: usize) -> bool {
+    text.len() <= max_bytes
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b))
+}
+
+/// Converts a symbol to upper case and checks its form.
+pub(super) fn normalize_symbol(symbol: &mut str) -> Result<(), FieldError> {
+    symbol.make_ascii_uppercase();
+    let fits = (1..=32).contains(&symbol.len())
+        && symbol
+            .bytes()
+            .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b"-._/:".contains(&b));
+    if fits {
+        return Ok(());
+    }
+    Err(FieldError::new(
+        "parameters.symbol",
+        describe_text(symbol),
+        "give 1 to 32 of A-Z, 0-9, '-', '.', '_', '/', ':', e.g. BTC-USD",
+    ))
+}
+
+fn describe_text(text: &str) -> String {
+    if text.is_empty() {
+        "is empty".to_owned()
+    } else {
+        format!("is {:?}", clip_for_error(text))
+    }
+}
+
+pub(super) fn check_fraction(field: &str, value: Option<f64>) -> Result<(), FieldError> {
+    check_number(
+        field,
+        value,
+        |value| (0.0..=1.0).contains(&value),
+        "give a number from 0 to 1: a fraction of capital, 0.05 is 5 %",
+    )
+}
+
+pub(super) fn check_finite(field: &str, value: Option<f64>) -> Result<(), FieldError> {
+    check_number(field, value, f64::is_finite, "give a finite number")
+}
+
+pub(super) fn check_positive(field: &str, value: Option<f64>) -> Result<(), FieldError> {
+    check_number(
+        field,
+        value,
+        |value| value.is_finite() && value > 0.0,
+        "give a finite number greater than 0",
+    )
+}
+
+pub(super) fn check_not_negative(field: &str, value: Option<f64>) -> Result<(), FieldError> {
+    check_number(
+        field,
+        value,
+        |value| value.is_finite() && value >= 0.0,
+        "give a finite number, 0 or greater",
+    )
+}
+
+fn check_number(
+    field: &str,
+    value: Option<f64>,
+    fits: impl Fn(f64) -> bool,
+    remedy: &str,
+) -> Result<(), FieldError> {
+    match value {
+        Some(value) if !fits(value) => {
+            Err(FieldError::new(field, format!("is {value}"), remedy))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn check_text_length(
+    field: &str,
+    value: &str,
+    max_bytes: usize,
+) -> Result<(), FieldError> {
+    if value.len() <= max_bytes {
+        return Ok(());
+    }
+    Err(FieldError::new(
+        field,
+        format!("is {} bytes long", value.len()),
+        format!("give {max_bytes} bytes at most"),
+    ))
+}
+
+pub(super) fn check_optional_text(field: &str, value: Option<&str>) -> Result<(), FieldError> {
+    value.map_or(Ok(()), |value| check_text_length(field, value, MAX_TEXT))
+}
+
+pub(super) fn check_label(field: &str, value: &str) -> Result<(), FieldError> {
+    if !value.is_empty() && !value.chars().any(char::is_control) {
+        return check_text_length(field, value, MAX_LABEL);
+    }
+    let problem = if value.is_empty() {
+        "is empty"
+    } else {
+        "contains control characters"
+    };
+    Err(FieldError::new(
+        field,
+        problem,
+        format!("give 1 to {MAX_LABEL} bytes of plain text"),
+    ))
+}
+
+pub(super) fn check_optional_label(field: &str, value: Option<&str>) -> Result<(), FieldError> {
+    value.map_or(Ok(()), |value| check_label(field, value))
+}
+
+/// Checks extra JSON and replaces it with its canonical text. `typed_fields` are the names that the typed parameters have: a value must be
+/// given in one place only, so that what a rule reads is what an executor reads.
+pub(super) fn check_extra_json(
+    json: &mut String,
+    typed_fields: &[&str],
+) -> Result<(), FieldError> {
+    if json == "{}" {
+        return Ok(());
+    }
+    check_text_length("parameters", json, MAX_OPEN_JSON)?;
+    let value = canonical_json("parameters", json)?;
+    let Some(object) = value.as_object() else {
+        return Err(FieldError::new(
+            "parameters",
+            "has extra JSON that is not an object",
+            "give a JSON object",
+        ));
+    };
+    if let Some(key) = typed_fields.iter().find(|key| object.contains_key(**key)) {
+        return Err(FieldError::new(
+            format!("parameters.{key}"),
+            "is given both as a typed parameter and in the extra JSON",
+            "give it once, typed",
+        ));
+    }
+    *json = value.to_string();
+    Ok(())
+}

@@ -1,0 +1,178 @@
+//! Reading of a JSON object field by field.
+
+use serde_json::{Map, Value};
+
+use crate::check::{FieldError, clip_for_error};
+
+/// A JSON object that is being read. Each field can be taken once; `null` counts as absent.
+pub struct Fields {
+    prefix: &'static str,
+    object: Map<String, Value>,
+}
+
+impl Fields {
+    /// Starts to read a document. `prefix` is put before field names in errors, e.g. `parameters.`.
+    ///
+    /// # Errors
+    /// The document is not an object.
+    pub fn from_document(document: Value, prefix: &'static str) -> Result<Self, FieldError> {
+        match document {
+            Value::Object(object) => Ok(Self { prefix, object }),
+            other => Err(wrong_type("body", &other, "a JSON object")),
+        }
+    }
+
+    pub(super) const fn from_object(object: Map<String, Value>, prefix: &'static str) -> Self {
+        Self { prefix, object }
+    }
+
+    /// Takes a field of any type.
+    pub fn take_value(&mut self, name: &str) -> Option<Value> {
+        self.object.remove(name).filter(|value| !value.is_null())
+    }
+
+    /// Takes a field of any type in which `null` is a value.
+    pub fn take_nullable(&mut self, name: &str) -> Option<Value> {
+        self.object.remove(name)
+    }
+
+    /// Takes a string.
+    ///
+    /// # Errors
+    /// The field has another type.
+    pub fn take_text(&mut self, name: &str) -> Result<Option<String>, FieldError> {
+        match self.take_value(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(other) => Err(wrong_type(self.field_path(name), &other, "a string")),
+        }
+    }
+
+    /// Takes a required string.
+    ///
+    /// # Errors
+    /// The field is absent (the error carries `remedy`) or has another type.
+    pub fn required_text(&mut self, name: &str, remedy: &str) -> Result<String, FieldError> {
+        self.take_text(name)?
+            .ok_or_else(|| missing_field(self.field_path(name), remedy))
+    }
+
+    /// Takes a list of strings; absent: an empty list.
+    ///
+    /// # Errors
+    /// The field or one of its items has another type.
+    pub fn take_texts(&mut self, name: &str) -> Result<Vec<String>, FieldError> {
+        match self.take_value(name) {
+            None => Ok(Vec::new()),
+            Some(Value::Array(items)) => items
+                .into_iter()
+                .enumerate()
+                .map(|(index, item)| match item {
+                    Value::String(text) => Ok(text),
+                    other => Err(wrong_type(
+                        format!("{}[{index}]", self.field_path(name)),
+                        &other,
+                        "a string",
+                    )),
+                })
+                .collect(),
+            Some(other) => Err(wrong_type(
+                self.field_path(name),
+                &other,
+                "a list of strings",
+            )),
+        }
+    }
+
+    /// Takes a boolean.
+    ///
+    /// # Errors
+    /// The field has another type.
+    pub fn take_flag(&mut self, name: &str) -> Result<Option<bool>, FieldError> {
+        match self.take_value(name) {
+            None => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(flag)),
+            Some(other) => Err(wrong_type(self.field_path(name), &other, "true or false")),
+        }
+    }
+
+    /// Takes a number. It is finite, since JSON has no other numbers and the reader refuses those that do not fit a double.
+    ///
+    /// # Errors
+    /// The field has another type, e.g. a number in a string.
+    pub fn take_number(&mut self, name: &str) -> Result<Option<f64>, FieldError> {
+        match self.take_value(name) {
+            None => Ok(None),
+            Some(Value::Number(number)) => Ok(number.as_f64()),
+            Some(other) => Err(wrong_type(self.field_path(name), &other, "a number")),
+        }
+    }
+
+    /// Takes a string that must be one of the given names; returns the value that belongs to it.
+    ///
+    /// # Errors
+    /// The field has another type, or is none of the names. `allowed` lists them for the error.
+    pub(super) fn take_choice<T: Copy>(
+        &mut self,
+        name: &str,
+        choices: &[(&str, T)],
+        allowed: &str,
+    ) -> Result<Option<T>, FieldError> {
+        let Some(given) = self.take_text(name)? else {
+            return Ok(None);
+        };
+        let known = choices.iter().find(|(choice, _)| *choice == given);
+        known.map(|(_, value)| Some(*value)).ok_or_else(|| {
+            FieldError::new(
+                self.field_path(name),
+                format!("is {:?}", clip_for_error(&given)),
+                format!("give {allowed}"),
+            )
+        })
+    }
+
+    /// Returns the fields that were not taken, as canonical JSON.
+    #[must_use]
+    pub fn into_rest_json(self) -> String {
+        if self.object.is_empty() {
+            "{}".to_owned()
+        } else {
+            Value::Object(self.object).to_string()
+        }
+    }
+
+    /// Ends the reading of a closed object.
+    ///
+    /// # Errors
+    /// A field is left that was not taken.
+    pub fn reject_unknown(&self) -> Result<(), FieldError> {
+        match self.object.keys().next() {
+            None => Ok(()),
+            Some(name) => Err(FieldError::new(
+                self.field_path(&clip_for_error(name)),
+                "is not a field of this request",
+                "check its spelling; what only a policy reads goes into parameters",
+            )),
+        }
+    }
+
+    pub(super) fn field_path(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+}
+
+pub(super) fn missing_field(field: impl Into<String>, remedy: &str) -> FieldError {
+    FieldError::new(field, "is missing", remedy)
+}
+
+pub(super) fn wrong_type(field: impl Into<String>, given: &Value, wanted: &str) -> FieldError {
+    let given = match given {
+        Value::Null => "null".to_owned(),
+        Value::Bool(flag) => format!("{flag}"),
+        Value::Number(number) => format!("the number {number}"),
+        Value::String(text) => format!("the string {:?}", clip_for_error(text)),
+        Value::Array(_) => "a list".to_owned(),
+        Value::Object(_) => "an object".to_owned(),
+    };
+    FieldError::new(field, format!("is {given}"), format!("give {wanted}"))
+}

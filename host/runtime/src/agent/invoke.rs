@@ -1,0 +1,353 @@
+//! Loading and invoking an agent.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use ark_model::action::Action;
+use ark_model::check::{check_action, clip_for_error};
+use ark_model::ids::Digest;
+use ark_model::signal::Signal;
+use wasmtime::component::{HasSelf, Linker};
+use wasmtime::{Store, UpdateDeadline};
+
+use crate::engine::Engine;
+use crate::epoch::ticks_until;
+use crate::limits::Limits;
+use crate::load::{LoadError, agent_may_import, compile_component, list_imports};
+use crate::manifest::Manifest;
+use crate::recording::{Recording, Tape};
+use crate::services::{OfflineServices, Services};
+use crate::thread_priority::lower_thread_priority;
+
+use super::bindings::{self, ark::agent::signals as wit};
+use super::failure::classify_error;
+use super::report::{Effects, InvocationFailure, InvocationReport};
+use super::session::Session;
+use super::wasi::link_wasi;
+
+/// The number of ticks of the epoch (10 ms) after which an invocation is slow: the priority of its thread is lowered.
+const SLOW_TICKS: u64 = 2;
+
+/// Who owns the thread on which a guest runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ThreadOwner {
+    /// A pool of threads that run only guests. A thread may be given up after a slow guest, so its priority may be lowered.
+    GuestPool,
+    /// A caller that uses the thread afterwards. Its priority stays as it is.
+    Caller,
+}
+
+/// An agent, compiled and linked.
+pub struct Agent {
+    manifest: Arc<Manifest>,
+    limits: Arc<Limits>,
+    digest: Digest,
+    pre: bindings::AgentPre<Session>,
+    engine: Engine,
+}
+
+impl std::fmt::Debug for Agent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Agent")
+            .field("manifest", &self.manifest)
+            .field("digest", &self.digest)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Agent {
+    /// Compiles an agent, and checks that it is what its manifest says and imports only what the manifest grants. `ceiling` are the operator's
+    /// limits, which the manifest may only tighten.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub fn load(
+        engine: &Engine,
+        bytes: &[u8],
+        manifest: Manifest,
+        ceiling: &Limits,
+    ) -> Result<Self, LoadError> {
+        let limits = ceiling.tightened_by(&manifest.limits)?;
+        let digest = Digest::hash_bytes(bytes);
+        if digest != manifest.sha256 {
+            return Err(LoadError::WrongDigest {
+                expected: manifest.sha256,
+                found: digest,
+            });
+        }
+        let component = compile_component(engine, bytes)?;
+        let refused: Vec<String> = list_imports(engine, &component.component_type())
+            .into_iter()
+            .filter(|import| !agent_may_import(import, &manifest.capabilities))
+            .collect();
+        if !refused.is_empty() {
+            return Err(LoadError::NotGranted(refused));
+        }
+        let wrong_world = |error: wasmtime::Error| LoadError::WrongWorld {
+            world: "ark:agent/agent",
+            problem: format!("{error:#}"),
+        };
+        let mut linker = Linker::<Session>::new(engine.wasmtime());
+        link_wasi(&mut linker).map_err(wrong_world)?;
+        bindings::ark::agent::host::add_to_linker::<Session, HasSelf<Session>>(
+            &mut linker,
+            |session| session,
+        )
+        .map_err(wrong_world)?;
+        let pre = linker.instantiate_pre(&component).map_err(wrong_world)?;
+        let pre = bindings::AgentPre::new(pre).map_err(wrong_world)?;
+        let agent = Self {
+            manifest: Arc::new(manifest),
+            limits: Arc::new(limits),
+            digest,
+            pre,
+            engine: engine.clone(),
+        };
+        agent.check_metadata()?;
+        Ok(agent)
+    }
+
+    fn check_metadata(&self) -> Result<(), LoadError> {
+        let deadline = Instant::now() + self.limits.deadline;
+        let services = Arc::new(OfflineServices);
+        let tape = Tape::new_recording();
+        let metadata = self
+            .start_instance(services, &tape, deadline, ThreadOwner::Caller)
+            .and_then(|(mut store, agent)| {
+                agent
+                    .call_metadata(&mut store)
+                    .map_err(|error| classify_error(&error, &self.limits))
+            })
+            .map_err(|failure| LoadError::Failed(failure.to_string()))?;
+        for (field, expected, found) in [
+            ("name", self.manifest.name.as_str(), &metadata.name),
+            ("version", self.manifest.version.as_str(), &metadata.version),
+        ] {
+            if expected != found {
+                return Err(LoadError::WrongMetadata {
+                    field,
+                    expected: expected.to_owned(),
+                    found: clip_for_error(found),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the manifest.
+    #[must_use]
+    pub const fn manifest(&self) -> &Arc<Manifest> {
+        &self.manifest
+    }
+
+    /// Returns the SHA-256 of the component.
+    #[must_use]
+    pub const fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Returns the same agent under other limits.
+    pub(crate) fn with_limits(&self, limits: Limits) -> Self {
+        Self {
+            manifest: Arc::clone(&self.manifest),
+            limits: Arc::new(limits),
+            digest: self.digest,
+            pre: self.pre.clone(),
+            engine: self.engine.clone(),
+        }
+    }
+
+    /// Returns the limits of the agent's invocations.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// As [`Agent::invoke`], without services, and on a thread whose priority stays as it is.
+    pub(crate) fn invoke_offline(&self, signal: &Signal, deadline: Instant) -> InvocationReport {
+        let services = Arc::new(OfflineServices);
+        let tape = Tape::new_recording();
+        self.handle_signal(signal, services, &tape, deadline, ThreadOwner::Caller)
+    }
+
+    /// Handles a signal in a fresh instance. Blocks until the agent has returned or was ended, which happens at `deadline` or at the agent's own
+    /// deadline, whichever is earlier. An agent that runs for long lowers the priority of the calling thread, see [`InvocationReport::slow`].
+    #[must_use]
+    pub fn invoke(
+        &self,
+        signal: &Signal,
+        services: Arc<dyn Services>,
+        deadline: Instant,
+    ) -> InvocationReport {
+        let tape = Tape::new_recording();
+        self.handle_signal(signal, services, &tape, deadline, ThreadOwner::GuestPool)
+    }
+
+    /// Repeats an invocation: handles the signal with the answers, times and randomness of a recording. The second value says where the agent
+    /// did something else than when it was recorded; `None`: nowhere.
+    #[must_use]
+    pub fn replay_recording(
+        &self,
+        signal: &Signal,
+        recording: Recording,
+    ) -> (InvocationReport, Option<String>) {
+        let services = Arc::new(OfflineServices);
+        let tape = Tape::from_recording(recording);
+        let deadline = Instant::now() + self.limits.deadline;
+        let report = self.handle_signal(signal, services, &tape, deadline, ThreadOwner::Caller);
+        (report, tape.divergence())
+    }
+
+    /// Calls the agent's `heartbeat` in a fresh instance. Blocks until it has answered or `deadline` has passed. What it writes is dropped. An
+    /// agent that runs for long lowers the priority of the calling thread for good.
+    ///
+    /// # Errors
+    /// The agent failed, or reports that it is not well.
+    pub fn check_heartbeat(
+        &self,
+        services: Arc<dyn Services>,
+        deadline: Instant,
+    ) -> Result<(), InvocationFailure> {
+        let tape = Tape::new_recording();
+        let (mut store, agent) =
+            self.start_instance(services, &tape, deadline, ThreadOwner::GuestPool)?;
+        match agent.call_heartbeat(&mut store) {
+            Ok(_) if Instant::now() >= deadline => {
+                Err(InvocationFailure::DeadlineExceeded(self.limits.deadline))
+            }
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(reason)) => Err(InvocationFailure::Reported(clip_for_error(&reason))),
+            Err(error) => Err(classify_error(&error, &self.limits)),
+        }
+    }
+
+    fn handle_signal(
+        &self,
+        signal: &Signal,
+        services: Arc<dyn Services>,
+        tape: &Tape,
+        deadline: Instant,
+        thread: ThreadOwner,
+    ) -> InvocationReport {
+        let started = Instant::now();
+        let deadline = deadline.min(started + self.limits.deadline);
+        let (mut store, agent) = match self.start_instance(services, tape, deadline, thread) {
+            Ok(started) => started,
+            Err(failure) => {
+                return InvocationReport {
+                    duration: started.elapsed(),
+                    recording: tape.take_recording(),
+                    ..InvocationReport::not_run(failure)
+                };
+            }
+        };
+        let instantiation = started.elapsed();
+        let signal = wit::Signal {
+            id: signal.id.to_string(),
+            topic: signal.topic.clone(),
+            payload_json: signal.payload_json.clone(),
+            trace_id: signal.trace_id.to_string(),
+            sender: signal.sender.as_ref().map(ToString::to_string),
+            causal_depth: signal.causal_depth,
+            accepted_ms: signal.accepted_at.0,
+        };
+        let result = match agent.call_handle(&mut store, &signal) {
+            // A timer may have woken the guest at its deadline, and the guest may have returned before the next tick.
+            Ok(_) if Instant::now() >= deadline => {
+                Err(InvocationFailure::DeadlineExceeded(self.limits.deadline))
+            }
+            Ok(Ok(actions)) => self.collect_effects(actions, store.data_mut()),
+            Ok(Err(wit::Error::InvalidSignal(reason))) => {
+                Err(InvocationFailure::RejectedSignal(clip_for_error(&reason)))
+            }
+            Ok(Err(wit::Error::Failed(reason))) => {
+                Err(InvocationFailure::Reported(clip_for_error(&reason)))
+            }
+            Err(error) => Err(classify_error(&error, &self.limits)),
+        };
+        let fuel = self.limits.fuel - store.get_fuel().unwrap_or(0).min(self.limits.fuel);
+        let session = store.data();
+        InvocationReport {
+            result,
+            fuel,
+            memory_peak: session.meter.memory_peak,
+            host_calls: session.host_calls,
+            instantiation,
+            duration: started.elapsed(),
+            log: session.log.take_lines(),
+            recording: tape.take_recording(),
+            slow: session.slow,
+        }
+    }
+
+    /// Makes an instance under the agent's limits: fuel, the epoch deadline and the bounds on what it holds are set before any of its code runs.
+    fn start_instance(
+        &self,
+        services: Arc<dyn Services>,
+        tape: &Tape,
+        deadline: Instant,
+        thread: ThreadOwner,
+    ) -> Result<(Store<Session>, bindings::Agent), InvocationFailure> {
+        let session = Session::new(&self.limits, &self.manifest, services, tape, deadline);
+        let mut store = Store::new(self.engine.wasmtime(), session);
+        store.limiter(|session| &mut session.meter);
+        store.set_hostcall_fuel(
+            self.limits
+                .host_call_bytes
+                .max(self.limits.output_bytes)
+                .saturating_mul(4),
+        );
+        store
+            .set_fuel(self.limits.fuel)
+            .map_err(|error| InvocationFailure::Start(error.to_string()))?;
+        store.set_epoch_deadline(ticks_until(deadline).min(SLOW_TICKS));
+        store.epoch_deadline_callback(move |mut store| {
+            let session = store.data_mut();
+            if Instant::now() >= session.deadline {
+                return Ok(UpdateDeadline::Interrupt);
+            }
+            if !session.slow && thread == ThreadOwner::GuestPool {
+                session.slow = true;
+                lower_thread_priority();
+            }
+            Ok(UpdateDeadline::Continue(ticks_until(session.deadline)))
+        });
+        let agent = self.pre.instantiate(&mut store).map_err(|error| {
+            match classify_error(&error, &self.limits) {
+                InvocationFailure::Trap { message, .. } => InvocationFailure::Start(message),
+                failure => failure,
+            }
+        })?;
+        Ok((store, agent))
+    }
+
+    /// Checks what an agent returned, and returns it with the buffered writes.
+    fn collect_effects(
+        &self,
+        actions: Vec<Action>,
+        session: &mut Session,
+    ) -> Result<Effects, InvocationFailure> {
+        if actions.len() > self.limits.actions as usize {
+            return Err(InvocationFailure::LimitReached("actions"));
+        }
+        let mut checked = Vec::with_capacity(actions.len());
+        let mut bytes = 0usize;
+        for (index, action) in actions.into_iter().enumerate() {
+            let size = serde_json::to_vec(&action).map_or(usize::MAX, |json| json.len());
+            bytes = bytes.saturating_add(size);
+            if bytes > self.limits.output_bytes {
+                return Err(InvocationFailure::LimitReached("output_bytes"));
+            }
+            checked.push(check_action(action).map_err(|error| {
+                InvocationFailure::InvalidOutput(format!("action {index}: {error}"))
+            })?);
+        }
+        let writes = std::mem::take(&mut session.writes);
+        Ok(Effects {
+            actions: checked,
+            state: writes.state.into_values().collect(),
+            memories: writes.memories,
+            truths: writes.truths.into_values().collect(),
+        })
+    }
+}

@@ -1,0 +1,129 @@
+//! The log of one invocation: what the guest logged and what it wrote to its standard streams, up to a number of bytes.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+/// The number of bytes that a line costs besides its text, so that empty lines are not free.
+const LINE_COST: usize = 32;
+
+/// The level of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogLevel {
+    /// For the agent's author.
+    Debug,
+    /// For the record.
+    Info,
+    /// Something is unusual.
+    Warn,
+    /// Something failed.
+    Error,
+}
+
+/// A line that an agent logged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// The level.
+    pub level: LogLevel,
+    /// The text, without its line end.
+    pub text: String,
+}
+
+/// A standard stream of a guest.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum StdStream {
+    /// Its lines are logged at [`LogLevel::Info`].
+    Stdout,
+    /// Its lines are logged at [`LogLevel::Warn`].
+    Stderr,
+}
+
+/// A handle to the log of an invocation, which the guest's streams hold too.
+#[derive(Debug, Clone)]
+pub(crate) struct SharedLog(Arc<Mutex<LogBuffer>>);
+
+impl SharedLog {
+    /// Makes a log that keeps up to `max_bytes` bytes.
+    pub(crate) fn new(max_bytes: usize) -> Self {
+        Self(Arc::new(Mutex::new(LogBuffer {
+            lines: Vec::new(),
+            left: max_bytes,
+            dropped: false,
+            partial: [Vec::new(), Vec::new()],
+        })))
+    }
+
+    /// Adds a line.
+    pub(crate) fn add_line(&self, level: LogLevel, text: &str) {
+        self.0.lock().add_line(level, text);
+    }
+
+    /// Adds bytes that the guest wrote to a stream. A line is added when it is complete.
+    pub(crate) fn write_bytes(&self, stream: StdStream, bytes: &[u8]) {
+        self.0.lock().write_bytes(stream, bytes);
+    }
+
+    /// Takes the lines, including those that are not complete.
+    pub(crate) fn take_lines(&self) -> Vec<LogLine> {
+        let mut log = self.0.lock();
+        log.flush_partial(StdStream::Stdout);
+        log.flush_partial(StdStream::Stderr);
+        std::mem::take(&mut log.lines)
+    }
+}
+
+#[derive(Debug)]
+struct LogBuffer {
+    lines: Vec<LogLine>,
+    /// The bytes that may still be added.
+    left: usize,
+    /// Whether the note about dropped lines was added.
+    dropped: bool,
+    /// The beginning of an incomplete line, for each stream.
+    partial: [Vec<u8>; 2],
+}
+
+impl LogBuffer {
+    fn add_line(&mut self, level: LogLevel, text: &str) {
+        let cost = text.len().saturating_add(LINE_COST);
+        if cost <= self.left {
+            self.left -= cost;
+            self.lines.push(LogLine {
+                level,
+                text: text.to_owned(),
+            });
+        } else if !self.dropped {
+            self.dropped = true;
+            self.left = 0;
+            self.lines.push(LogLine {
+                level: LogLevel::Warn,
+                text: "the log limit is reached; further lines are dropped".to_owned(),
+            });
+        }
+    }
+
+    fn write_bytes(&mut self, stream: StdStream, bytes: &[u8]) {
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let partial = &mut self.partial[stream as usize];
+            let room = self.left.saturating_sub(partial.len());
+            let kept = part.strip_suffix(b"\n").unwrap_or(part);
+            partial.extend_from_slice(&kept[..kept.len().min(room)]);
+            if part.ends_with(b"\n") || kept.len() > room {
+                self.flush_partial(stream);
+            }
+        }
+    }
+
+    fn flush_partial(&mut self, stream: StdStream) {
+        let bytes = std::mem::take(&mut self.partial[stream as usize]);
+        if !bytes.is_empty() {
+            let level = match stream {
+                StdStream::Stdout => LogLevel::Info,
+                StdStream::Stderr => LogLevel::Warn,
+            };
+            self.add_line(level, &String::from_utf8_lossy(&bytes));
+        }
+    }
+}

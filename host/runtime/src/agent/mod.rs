@@ -1,0 +1,15 @@
+//! Agents: components of the world `ark:agent/agent`, invoked in a fresh instance for every signal.
+
+mod bindings;
+mod call_error;
+mod failure;
+mod host_calls;
+mod invoke;
+mod log;
+mod report;
+mod session;
+mod wasi;
+
+pub use invoke::Agent;
+pub use log::{LogLevel, LogLine};
+pub use report::{Effects, InvocationFailure, InvocationReport};

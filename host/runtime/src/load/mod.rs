@@ -1,0 +1,14 @@
+//! What is checked of a component before any of its code runs: its size, what it declares, what it imports.
+//!
+//! The checks stand in order of cost. Compilation comes last, since its time and memory depend on what the component declares.
+
+mod compile;
+mod declared;
+mod error;
+mod imports;
+mod sections;
+
+pub(crate) use compile::compile_component;
+pub use error::{LoadError, MAX_COMPONENT_BYTES};
+pub(crate) use imports::{agent_may_import, list_imports};
+pub(crate) use sections::{VECTORS_SECTION, find_vectors_section};

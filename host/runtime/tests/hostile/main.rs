@@ -1,0 +1,224 @@
+//! Hostile guests in the runtime: each way to misbehave ends in its own failure, and leaves nothing behind.
+//!
+//! The guests are real components, built by `cargo xtask guests`: `chaos` from Rust, `misfit` by hand. What is refused before it is invoked is
+//! tested in [`loading`]. In each case all limits but the one it is about are out of reach, so that no outcome depends on the machine's speed.
+
+mod loading;
+mod support;
+
+use std::time::{Duration, Instant};
+
+use ark_runtime::{Agent, InvocationFailure, InvocationReport};
+
+use support::{
+    CHAOS, CHAOS_WITH_LITTLE_FUEL, CHAOS_WITH_LITTLE_TIME, KYLE, MISFIT, resident_kib, signal,
+};
+
+fn invoke(how: &str) -> InvocationReport {
+    invoke_chaos(&CHAOS, how)
+}
+
+fn invoke_chaos(agent: &Agent, how: &str) -> InvocationReport {
+    support::invoke(agent, &signal("chaos.go", &format!("\"{how}\"")))
+}
+
+/// Invokes `misfit` with a case of the table in `tests/handwritten/misfit.wat`.
+fn misfit(how: u32) -> InvocationReport {
+    support::invoke(&MISFIT, &signal("misfit.go", &how.to_string()))
+}
+
+/// Asserts that an invocation ended with this kind of failure and within its limits. A failed invocation returns no effects: the type says so.
+fn assert_ends(how: &str, agent: &Agent, report: &InvocationReport, kind: &str) {
+    let failure = report
+        .result
+        .as_ref()
+        .err()
+        .unwrap_or_else(|| panic!("{how} ended well"));
+    assert_eq!(failure.kind(), kind, "{how}: {failure:?}");
+    let limits = agent.limits();
+    // The minute is for a machine that is busy with other things.
+    assert!(
+        report.duration < limits.deadline + Duration::from_mins(1),
+        "{how} took {:?}",
+        report.duration
+    );
+    assert!(
+        report.memory_peak <= limits.memory_bytes,
+        "{how} held {}",
+        report.memory_peak
+    );
+    let logged: usize = report.log.iter().map(|line| line.text.len()).sum();
+    assert!(logged <= limits.log_bytes, "{how} logged {logged} bytes");
+}
+
+/// Asserts that an honest agent in the same engine works: one tick leads to one state write and no action yet.
+fn assert_kyle_is_well() {
+    let tick = r#"{"symbol":"BTC","price":100.0,"volume":1.0,"at":1}"#;
+    let effects = support::invoke(&KYLE, &signal("market.tick", tick))
+        .result
+        .expect("kyle is well");
+    let written: Vec<&str> = effects
+        .state
+        .iter()
+        .map(|write| write.key.as_str())
+        .collect();
+    assert_eq!(written, ["statistics/BTC"]);
+    assert_eq!(effects.actions.len(), 0);
+}
+
+#[test]
+fn each_misdeed_ends_in_its_own_failure() {
+    let roomy: &Agent = &CHAOS;
+    let little_fuel: &Agent = &CHAOS_WITH_LITTLE_FUEL;
+    let little_time: &Agent = &CHAOS_WITH_LITTLE_TIME;
+    for (agent, how, kind) in [
+        (little_fuel, "loop", "fuel"),
+        (little_time, "loop", "deadline"),
+        (little_fuel, "print-forever", "fuel"),
+        (little_time, "print-forever", "deadline"),
+        (little_time, "sleep", "deadline"),
+        (roomy, "memory", "memory_bytes"),
+        (roomy, "panic", "trap"),
+        (roomy, "stack", "stack"),
+        (roomy, "exit", "trap"),
+        (roomy, "host-call-flood", "host_calls"),
+        (roomy, "write-flood", "writes"),
+        (roomy, "huge-values", "host_call_bytes"),
+        (roomy, "actions", "actions"),
+        (roomy, "many-actions", "memory_bytes"),
+        (roomy, "strings", "output_bytes"),
+        (roomy, "nan", "invalid_output"),
+        (roomy, "infinite", "invalid_output"),
+        (roomy, "negative", "invalid_output"),
+        (roomy, "twice", "invalid_output"),
+        (roomy, "forged-topic", "invalid_output"),
+        (roomy, "mislabelled", "invalid_output"),
+        (roomy, "nonsense", "rejected_signal"),
+    ] {
+        assert_ends(how, agent, &invoke_chaos(agent, how), kind);
+        assert_kyle_is_well();
+    }
+}
+
+#[test]
+fn what_no_compiler_would_write_ends_in_its_own_failure() {
+    for (how, kind, reason) in [
+        (10, "trap", "utf-8"),
+        (11, "trap", "discriminant"),
+        (12, "trap", "discriminant"),
+        (13, "host_call_bytes", ""),
+        (14, "trap", "out of bounds"),
+        (15, "trap", "out of bounds"),
+        (16, "trap", "unreachable"),
+        (17, "memory_bytes", ""),
+        (18, "table_elements", ""),
+        (20, "trap", "align"),
+    ] {
+        let report = misfit(how);
+        assert_ends(&how.to_string(), &MISFIT, &report, kind);
+        let failure = report.result.expect_err("a failure").to_string();
+        assert!(failure.contains(reason), "{how}: {failure}");
+        assert_kyle_is_well();
+    }
+}
+
+#[test]
+fn work_just_within_the_fuel_ends_well() {
+    let report = misfit(19);
+    assert!(report.result.is_ok(), "{:?}", report.result);
+    let fuel = MISFIT.limits().fuel;
+    assert!(
+        (fuel * 9 / 10..=fuel).contains(&report.fuel),
+        "{} of {fuel}",
+        report.fuel
+    );
+}
+
+#[test]
+fn a_failure_says_which_field_is_at_fault_and_a_trap_where() {
+    for (how, field) in [
+        ("nan", "position_size_pct"),
+        ("infinite", "leverage"),
+        ("negative", "position_size_pct"),
+        ("twice", "position_size_pct"),
+        ("forged-topic", "topic"),
+    ] {
+        let Err(InvocationFailure::InvalidOutput(reason)) = invoke(how).result else {
+            panic!("{how}")
+        };
+        assert!(reason.contains(field), "{how}: {reason}");
+    }
+    let report = invoke("panic");
+    assert!(
+        report
+            .log
+            .iter()
+            .any(|line| line.text.contains("on purpose")),
+        "{:?}",
+        report.log
+    );
+}
+
+#[test]
+fn a_log_flood_is_cut_off_with_a_note_and_the_agent_goes_on() {
+    for how in ["log-flood", "stderr-flood", "log-huge"] {
+        let report = invoke(how);
+        assert!(report.result.is_ok(), "{how}: {:?}", report.result);
+        let bytes: usize = report.log.iter().map(|line| line.text.len()).sum();
+        assert!(bytes <= CHAOS.limits().log_bytes, "{how}: {bytes}");
+        let notes = report
+            .log
+            .iter()
+            .filter(|line| line.text.contains("log limit"));
+        assert_eq!(notes.count(), 1, "{how}");
+    }
+}
+
+#[test]
+fn an_agent_sees_nothing_but_its_own() {
+    for (how, symbol) in [
+        ("foreign-scope", "NOTHING"),
+        ("environment", "EMPTY"),
+        ("bad-key", "REFUSED"),
+        // The first three are keys like any other, in the agent's own scope.
+        ("keys", "TTTRRRRRR"),
+    ] {
+        let effects = invoke(how)
+            .result
+            .unwrap_or_else(|failure| panic!("{how}: {failure}"));
+        assert_eq!(effects.actions[0].symbol(), Some(symbol), "{how}");
+    }
+}
+
+#[test]
+fn memory_and_pool_return_to_their_level() {
+    // Each has used much memory, stack or tables at the moment it is ended.
+    let round = || {
+        for how in ["memory", "stack", "panic", "huge-values"] {
+            assert!(invoke(how).result.is_err(), "{how}");
+        }
+        for how in [10, 13, 17, 18] {
+            assert!(misfit(how).result.is_err(), "{how}");
+        }
+    };
+    // Until the pool has its warm slots and the allocator its arenas, memory grows.
+    for _ in 0..8 {
+        round();
+    }
+    let before = resident_kib();
+    // Far more than the instances of the pool (16): if each failure kept one, there would soon be no room. If one in four kept its memory of
+    // 8 MiB, it would be 240 MiB.
+    let started = Instant::now();
+    let mut rounds = 0;
+    while rounds < 30 || started.elapsed() < Duration::from_secs(2) {
+        round();
+        rounds += 1;
+    }
+    let after = resident_kib();
+    // 32 MiB: what 64 warm slots may keep resident (256 KiB each), and as much again for other tests in this process.
+    assert!(
+        after < before + 32 * 1024,
+        "{before} KiB before, {after} KiB after {rounds} rounds"
+    );
+    assert_kyle_is_well();
+}
