@@ -17,7 +17,8 @@ fn main() {
         println!("cargo::rerun-if-changed={source}");
     }
     // A build script reports an error by panicking: cargo shows the message.
-    let component = build_probe().unwrap_or_else(|error| panic!("the probe cannot be built: {error:#}"));
+    let component =
+        build_probe().unwrap_or_else(|error| panic!("the probe cannot be built: {error:#}"));
     let out = std::env::var_os("OUT_DIR").map(PathBuf::from);
     let out = out.unwrap_or_else(|| panic!("cargo sets OUT_DIR"));
     std::fs::write(out.join("probe.wasm"), component)

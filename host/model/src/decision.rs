@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::action::Action;
 use super::facts::Facts;
 use super::ids::{DecisionId, Digest, Millis, Name, TraceId};
-use super::verdict::{Metadata, Rule, RuleAnswer, RuleResult, ObservedValue, Verdict};
+use super::verdict::{Metadata, ObservedValue, Rule, RuleAnswer, RuleResult, Verdict};
 
 /// The outcome of a decision.
 #[derive(

@@ -299,7 +299,8 @@ pub struct Share(f64);
 impl<'de> Deserialize<'de> for Share {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let share = f64::deserialize(deserializer)?;
-        Self::new(share).ok_or_else(|| serde::de::Error::custom("a share is greater than 0 and at most 1"))
+        Self::new(share)
+            .ok_or_else(|| serde::de::Error::custom("a share is greater than 0 and at most 1"))
     }
 }
 
@@ -422,7 +423,9 @@ mod tests {
         let traces: Vec<TraceId> = (0..20_000).map(|_| TraceId::fresh()).collect();
         let in_share = |share: f64| {
             let share = Share::new(share).unwrap();
-            traces.iter().filter(move |trace| share.contains_trace(**trace))
+            traces
+                .iter()
+                .filter(move |trace| share.contains_trace(**trace))
         };
         for share in [0.05, 0.25, 0.9] {
             let part = in_share(share).count() as f64 / 20_000.0;

@@ -130,7 +130,10 @@ mod tests {
         let again: Settings = serde_json::from_str(settings.as_str()).unwrap();
         assert_eq!(again, settings);
         assert_eq!(serde_json::to_string(&settings).unwrap(), settings.as_str());
-        assert_eq!(settings.digest(), Digest::hash_bytes(settings.as_str().as_bytes()));
+        assert_eq!(
+            settings.digest(),
+            Digest::hash_bytes(settings.as_str().as_bytes())
+        );
         // As a table of ark.toml arrives.
         let table: Settings = toml::from_str("b = [1, 2.5, { z = 1 }, 2026-12-25]").unwrap();
         assert_eq!(table.as_str(), r#"{"b":[1,2.5,{"z":1},"2026-12-25"]}"#);

@@ -83,8 +83,7 @@ impl Pin {
         struct Lock {
             sha256: Digest,
         }
-        let lock: Lock =
-            toml::from_str(LOCK).map_err(PinError::MalformedLock)?;
+        let lock: Lock = toml::from_str(LOCK).map_err(PinError::MalformedLock)?;
         Ok(Self(lock.sha256))
     }
 

@@ -338,7 +338,11 @@ mod tests {
         assert_eq!(fields.as_object().unwrap().len(), Limits::KEYS.len());
         for key in Limits::KEYS {
             assert_eq!(fields[key.name].as_u64(), Some(key.default), "{}", key.name);
-            assert!((key.least..=key.most).contains(&key.default), "{}", key.name);
+            assert!(
+                (key.least..=key.most).contains(&key.default),
+                "{}",
+                key.name
+            );
         }
     }
 }

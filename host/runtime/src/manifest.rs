@@ -117,7 +117,9 @@ impl Manifest {
 
     /// Returns whether the manifest grants a capability.
     pub(crate) fn grants(&self, capability: &str) -> bool {
-        self.capabilities.iter().any(|granted| granted == capability)
+        self.capabilities
+            .iter()
+            .any(|granted| granted == capability)
     }
 
     /// Returns whether the agent receives signals of this topic.

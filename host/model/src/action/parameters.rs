@@ -420,7 +420,6 @@ impl ToSchema for Parameters {
     }
 }
 
-
 fn empty_object() -> String {
     "{}".to_owned()
 }

@@ -138,9 +138,7 @@ fn check_number(
     remedy: &str,
 ) -> Result<(), FieldError> {
     match value {
-        Some(value) if !fits(value) => {
-            Err(FieldError::new(field, format!("is {value}"), remedy))
-        }
+        Some(value) if !fits(value) => Err(FieldError::new(field, format!("is {value}"), remedy)),
         _ => Ok(()),
     }
 }
@@ -186,10 +184,7 @@ pub(super) fn check_optional_label(field: &str, value: Option<&str>) -> Result<(
 
 /// Checks extra JSON and replaces it with its canonical text. `typed_fields` are the names that the typed parameters have: a value must be
 /// given in one place only, so that what a rule reads is what an executor reads.
-pub(super) fn check_extra_json(
-    json: &mut String,
-    typed_fields: &[&str],
-) -> Result<(), FieldError> {
+pub(super) fn check_extra_json(json: &mut String, typed_fields: &[&str]) -> Result<(), FieldError> {
     if json == "{}" {
         return Ok(());
     }

@@ -207,9 +207,7 @@ fn parse_file(action_type: &str, mut fields: Fields) -> Result<FileOperation, Fi
     let operation = fields
         .take_choice("operation", &verbs, allowed)?
         .or_else(|| FileVerb::from_action_type(action_type))
-        .ok_or_else(|| {
-            missing_field(fields.field_path("operation"), &format!("give {allowed}"))
-        })?;
+        .ok_or_else(|| missing_field(fields.field_path("operation"), &format!("give {allowed}")))?;
     Ok(FileOperation {
         operation,
         path: fields.required_text("path", "name the file")?,

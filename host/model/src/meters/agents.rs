@@ -68,11 +68,7 @@ impl AgentMeter {
     /// Records an invocation that failed, with the kind of failure.
     pub fn record_failure(&self, reason: &'static str) {
         self.failed.increment();
-        *self
-            .failures
-            .lock()
-            .entry(reason)
-            .or_default() += 1;
+        *self.failures.lock().entry(reason).or_default() += 1;
     }
 
     /// Returns the invocations that failed, by the kind of failure.
@@ -157,9 +153,14 @@ mod tests {
         let meters = AgentMeters::default();
         let name: Name = "kyle".parse().unwrap();
         meters.for_agent(&name).succeeded.add(2);
-        meters.for_deployment(&name, Deployment::Canary).succeeded.increment();
+        meters
+            .for_deployment(&name, Deployment::Canary)
+            .succeeded
+            .increment();
         meters.for_agent(&name).record_failure("fuel");
-        meters.for_agent(&name).record_quarantine(QuarantineCause::Latency);
+        meters
+            .for_agent(&name)
+            .record_quarantine(QuarantineCause::Latency);
         let counts: Vec<_> = meters
             .list_meters()
             .into_iter()

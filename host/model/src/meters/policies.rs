@@ -183,13 +183,19 @@ impl PolicySlotMeters {
         }
         let slots = self.0.read();
         for part in decision.verdicts.iter().skip(1) {
-            if let Some(slot) = slots.iter().find(|slot| slot.is_for(part, PolicyMode::Enforce)) {
+            if let Some(slot) = slots
+                .iter()
+                .find(|slot| slot.is_for(part, PolicyMode::Enforce))
+            {
                 slot.record_verdict(part);
             }
         }
         for shadow in &decision.shadows {
             let part = &shadow.policy_verdict;
-            if let Some(slot) = slots.iter().find(|slot| slot.is_for(part, PolicyMode::Shadow)) {
+            if let Some(slot) = slots
+                .iter()
+                .find(|slot| slot.is_for(part, PolicyMode::Shadow))
+            {
                 slot.record_verdict(part);
                 slot.record_comparison(decision, part, shadow.outcome);
             }

@@ -62,7 +62,11 @@ impl PolicyMeter {
     fn add_to(&self, sums: &mut RuleSums) {
         let metadata = &self.policy.metadata;
         for (rule, counts) in metadata.rules.iter().zip(&self.rules) {
-            let row = (metadata.name.clone(), rule.name.clone(), rule.severity.into());
+            let row = (
+                metadata.name.clone(),
+                rule.name.clone(),
+                rule.severity.into(),
+            );
             let sum = sums.rules.entry(row).or_default();
             for (sum, count) in sum.iter_mut().zip(counts) {
                 *sum += count.get();
@@ -215,7 +219,10 @@ mod tests {
         };
         let count = |policy| {
             let known = meters.0.read();
-            known.find_meter(policy).unwrap().record_verdict(&failed(policy));
+            known
+                .find_meter(policy)
+                .unwrap()
+                .record_verdict(&failed(policy));
         };
         count(&one);
         count(&one);

@@ -147,9 +147,7 @@ impl SpanSink {
     #[must_use]
     pub fn export_counts(&self) -> [u64; 2] {
         let queue = self.0.as_ref();
-        queue.map_or([0; 2], |queue| {
-            [queue.exported.get(), queue.failed.get()]
-        })
+        queue.map_or([0; 2], |queue| [queue.exported.get(), queue.failed.get()])
     }
 
     /// Returns the number of spans dropped because the sink was full.

@@ -108,8 +108,7 @@ impl wit::Host for Session {
         if !metadata.is_object() {
             return Err(invalid_input("metadata-json: give a JSON object"));
         }
-        if !(1..=MAX_KIND).contains(&entry.kind.len()) || entry.kind.chars().any(char::is_control)
-        {
+        if !(1..=MAX_KIND).contains(&entry.kind.len()) || entry.kind.chars().any(char::is_control) {
             return Err(invalid_input("kind: give 1 to 64 bytes of plain text"));
         }
         let memory = Memory {

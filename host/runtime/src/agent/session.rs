@@ -58,11 +58,7 @@ impl Session {
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.resources);
         Self {
-            meter: ResourceMeter::new(
-                limits.memory_bytes,
-                limits.table_elements,
-                limits.instances,
-            ),
+            meter: ResourceMeter::new(limits.memory_bytes, limits.table_elements, limits.instances),
             deadline,
             slow: false,
             wasi: build_context(&log, tape),
@@ -112,10 +108,7 @@ impl Session {
     }
 
     /// Returns a key as the invocation sees it: its revision (0: it was never written) and, unless it is deleted, its value.
-    pub(super) fn current_value(
-        &self,
-        key: &str,
-    ) -> Result<(u64, Option<String>), HostCallError> {
+    pub(super) fn current_value(&self, key: &str) -> Result<(u64, Option<String>), HostCallError> {
         if let Some(write) = self.writes.state.get(key) {
             return Ok((write.expected + 1, write.value_json.clone()));
         }

@@ -65,8 +65,7 @@ impl DeclaredCounts {
 /// # Errors
 /// [`LoadError::TooComplex`], or [`LoadError::Malformed`] where counting fails.
 pub(super) fn check_declared_counts(bytes: &[u8]) -> Result<(), LoadError> {
-    let malformed =
-        |error: wasmparser::BinaryReaderError| LoadError::Malformed(error.to_string());
+    let malformed = |error: wasmparser::BinaryReaderError| LoadError::Malformed(error.to_string());
     let mut counts = DeclaredCounts::default();
     let mut parser = Parser::new(0);
     parser.set_features(wasmparser::WasmFeatures::all());

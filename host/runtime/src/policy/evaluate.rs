@@ -232,9 +232,7 @@ impl PolicyInstance {
         let verdict = match (&self.policy, settings) {
             (PolicyWorld::Plain(_), Some(_)) => return Err(PolicyError::TakesNoSettings),
             (PolicyWorld::Plain(policy), None) => policy.call_evaluate(store, action, facts),
-            (PolicyWorld::Configurable(policy), None) => {
-                policy.call_evaluate(store, action, facts)
-            }
+            (PolicyWorld::Configurable(policy), None) => policy.call_evaluate(store, action, facts),
             (PolicyWorld::Configurable(policy), Some(settings)) => {
                 policy.call_evaluate_with(store, settings.as_str(), action, facts)
             }

@@ -42,7 +42,12 @@ pub static CHAOS_WITH_LITTLE_FUEL: LazyLock<Agent> =
     LazyLock::new(|| load("guests-hostile", "chaos", 20_000_000, FAR));
 /// Cannot use up its fuel, and has little time.
 pub static CHAOS_WITH_LITTLE_TIME: LazyLock<Agent> = LazyLock::new(|| {
-    load("guests-hostile", "chaos", ENDLESS_FUEL, Duration::from_secs(2))
+    load(
+        "guests-hostile",
+        "chaos",
+        ENDLESS_FUEL,
+        Duration::from_secs(2),
+    )
 });
 /// Has the fuel that its manifest says, which one case is about; the others need a small part of it.
 pub static MISFIT: LazyLock<Agent> =

@@ -41,9 +41,10 @@ pub(in crate::agent) fn link_wasi(linker: &mut Linker<Session>) -> wasmtime::Res
     cli::terminal_stdin::add_to_linker::<Session, WasiCli>(linker, WasiCliView::cli)?;
     cli::terminal_stdout::add_to_linker::<Session, WasiCli>(linker, WasiCliView::cli)?;
     cli::terminal_stderr::add_to_linker::<Session, WasiCli>(linker, WasiCliView::cli)?;
-    wasmtime_wasi_io::bindings::wasi::io::error::add_to_linker::<Session, IoTable>(linker, |session| {
-        session.ctx().table
-    })?;
+    wasmtime_wasi_io::bindings::wasi::io::error::add_to_linker::<Session, IoTable>(
+        linker,
+        |session| session.ctx().table,
+    )?;
     sync::io::poll::add_to_linker::<Session, IoTable>(linker, |session| session.ctx().table)?;
     sync::io::streams::add_to_linker::<Session, IoTable>(linker, |session| session.ctx().table)?;
     link_timers(linker)
