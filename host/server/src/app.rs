@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::api::ApiDeps;
 use crate::agents::{AgentDeps, Agents, LoadAgentsError, LoadedAgents, RefusedAgent};
 use crate::config::Config;
 use crate::hrm::chain::PolicyChain;
@@ -19,7 +20,7 @@ use crate::router::{Router, RouterError, RouterParts};
 use crate::telemetry::{MetricSources, OpenApprovals, Telemetry, TelemetryBuilder, TelemetryError};
 use crate::watchdog::{Watchdog, WatchdogDeps};
 use ark_model::decision::PolicyIdentity;
-use ark_model::ids::Millis;
+use ark_model::ids::{Millis, Name};
 use ark_runtime::{Engine, EngineError, GraveyardSource, Pin, PinError, PinnedGraveyard};
 use ark_store::{OpenError, Store, StoreConfig, Unit};
 
@@ -210,6 +211,27 @@ impl App {
             readiness,
             telemetry: Arc::new(telemetry),
         })
+    }
+
+    /// The parts that the API serves. `submitters` may propose besides the agents.
+    #[must_use]
+    pub fn api_deps(&self, submitters: impl IntoIterator<Item = Name>) -> ApiDeps {
+        ApiDeps {
+            hrm: self.hrm.clone(),
+            router: self.router.clone(),
+            store: self.store.clone(),
+            guards: Arc::clone(&self.guards),
+            readiness: self.readiness.clone(),
+            watchdog: self.watchdog.clone(),
+            graveyard_identity: Arc::clone(&self.graveyard_identity),
+            graveyard_source: self.graveyard_source.clone(),
+            graveyard_vectors: self.graveyard_vectors,
+            policies: self.policies.clone(),
+            agents: self.agents.clone(),
+            refused_agents: self.refused_agents.clone(),
+            submitters: submitters.into_iter().collect(),
+            meters: Arc::clone(&self.telemetry.meters.api),
+        }
     }
 
     /// Ends every part, in order. What was accepted is on disk; what is pending is resumed by the next start.

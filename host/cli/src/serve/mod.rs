@@ -123,8 +123,7 @@ async fn serve_until_stopped(
     };
     let served = serve_api(
         listeners.api,
-        app,
-        config.submitters.clone(),
+        app.api_deps(config.submitters.clone()),
         &access,
         listeners.tls.map(Arc::new),
         // A quarter of the time is left for the invocations of agents.

@@ -5,43 +5,17 @@
 //!
 //! Must not know: SQL, wasmtime, rules. Reads that touch the disk run off the reactor.
 
-pub mod access;
-mod agent_problem;
-mod agent_view;
-mod agents;
-mod amendments;
-mod approvals;
-mod auth;
-mod control;
-mod envelope;
-mod events;
-mod exchange;
-mod forms;
-mod lists;
-mod memories;
-mod metering;
+pub mod auth;
+mod front;
+mod http;
 mod openapi;
-mod operating;
-mod page;
-mod policies;
-mod policy_problem;
-mod policy_view;
-mod problem;
-mod proposing;
-mod reading;
 mod routes;
 mod server;
-mod session_log;
-mod settings;
-mod stall;
 mod state;
-mod tls;
-mod tokens;
-mod traces;
-mod truths;
-mod unread;
-pub mod view;
+mod v1;
 
-pub use server::{AccessConfig, Server, ServerError, serve};
-pub use tls::{Tls, TlsError, TlsFiles};
-pub use tokens::{agents_of, token_view};
+pub use auth::access;
+pub use server::{AccessConfig, Server, ServerError, Tls, TlsError, TlsFiles, serve};
+pub use state::ApiDeps;
+pub use v1::decision_view as view;
+pub use v1::tokens::{agents_of, token_view};

@@ -1,127 +1,171 @@
-//! Which call goes where, and what all of them stand on.
+//! Which call goes where.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Router as Routes;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::middleware;
 use tokio::sync::watch;
 
-use crate::agents::{Agents, RefusedAgent};
-use crate::app::App;
-use crate::hrm::Hrm;
-use crate::hrm::guards::Guards;
-use crate::policies::Policies;
-use crate::readiness::Readiness;
-use crate::router::Router;
-use crate::watchdog::Watchdog;
 use ark_model::check::clip_for_error;
-use ark_model::decision::PolicyIdentity;
-use ark_model::ids::Name;
-use ark_runtime::GraveyardSource;
-use ark_store::Store;
 
 use super::auth::Auth;
-use super::openapi::{Described, Documents};
-use super::problem::Problem;
+use super::front::serve_call;
+use super::http::problem::Problem;
+use super::openapi::{self, Documents};
+use super::state::{Api, ApiDeps, DescribedRoutes};
+use super::v1;
 
-/// What every call stands on.
-pub(super) struct Api {
-    pub(super) documents: Documents,
-    pub(super) hrm: Hrm,
-    pub(super) router: Router,
-    pub(super) store: Store,
-    pub(super) auth: Arc<Auth>,
-    pub(super) guards: Arc<Guards>,
-    pub(super) readiness: Readiness,
-    pub(super) watchdog: Watchdog,
-    /// What identifies the Graveyard.
-    pub(super) identity: Arc<PolicyIdentity>,
-    pub(super) policies: Policies,
-    pub(super) vectors: usize,
-    pub(super) graveyard: GraveyardSource,
-    pub(super) refused: Vec<RefusedAgent>,
-    pub(super) agents: Agents,
-    /// Who may propose besides the agents.
-    pub(super) submitters: BTreeSet<Name>,
-    /// Uploads are large: so many are held in memory at a time.
-    pub(super) uploads: tokio::sync::Semaphore,
-    /// Becomes true when the host ends.
-    pub(super) closing: watch::Receiver<bool>,
-}
-
-impl Api {
-    /// Whether actions may be proposed in this name.
-    pub(super) fn may_propose(&self, name: &Name) -> bool {
-        self.submitters.contains(name) || self.router.find_serving(name).is_some()
-    }
-}
-
-pub(super) type Shared = State<Arc<Api>>;
+/// Where a key in the path may have an unescaped `/`.
+const KEYED_PATHS: [&str; 3] = ["/v1/state/", "/v1/config/", "/v1/truth/"];
 
 /// Every call with its description: what is routed is what the document tells of.
-pub(super) fn described() -> Described {
-    Described::new()
-        .merge(super::openapi::routes())
-        .merge(super::reading::routes())
-        .merge(super::traces::routes())
-        .merge(super::proposing::routes())
-        .merge(super::events::routes())
-        .merge(super::control::routes())
-        .merge(super::agents::routes())
-        .merge(super::amendments::routes())
-        .merge(super::approvals::routes())
-        .merge(super::lists::routes())
-        .merge(super::policies::routes())
-        .merge(super::state::routes())
-        .merge(super::memories::routes())
-        .merge(super::settings::routes())
-        .merge(super::truths::routes())
-        .merge(super::session_log::routes())
-        .merge(super::tokens::routes())
+pub(super) fn described_routes() -> DescribedRoutes {
+    DescribedRoutes::new()
+        .merge(openapi::routes())
+        .merge(v1::health::routes())
+        .merge(v1::graveyard::routes())
+        .merge(v1::decisions::routes())
+        .merge(v1::traces::routes())
+        .merge(v1::actions::routes())
+        .merge(v1::signals::routes())
+        .merge(v1::executions::routes())
+        .merge(v1::events::routes())
+        .merge(v1::orders::routes())
+        .merge(v1::watchdog::routes())
+        .merge(v1::agents::routes())
+        .merge(v1::approvals::routes())
+        .merge(v1::lists::routes())
+        .merge(v1::account::routes())
+        .merge(v1::policies::routes())
+        .merge(v1::agent_state::routes())
+        .merge(v1::memories::routes())
+        .merge(v1::settings::routes())
+        .merge(v1::truths::routes())
+        .merge(v1::session_log::routes())
+        .merge(v1::tokens::routes())
 }
 
-pub(super) fn routes(
-    app: &App,
-    submitters: Vec<Name>,
+/// The routes with everything they stand on.
+pub(super) fn build_routes(
+    deps: ApiDeps,
     auth: Arc<Auth>,
     closing: watch::Receiver<bool>,
 ) -> Routes {
-    let (routes, described) = described().split_for_parts();
-    let api = Arc::new(Api {
-        documents: Documents::of(&described),
-        hrm: app.hrm.clone(),
-        router: app.router.clone(),
-        store: app.store.clone(),
-        auth: Arc::clone(&auth),
-        guards: Arc::clone(&app.guards),
-        readiness: app.readiness.clone(),
-        watchdog: app.watchdog.clone(),
-        identity: Arc::clone(&app.graveyard_identity),
-        policies: app.policies.clone(),
-        vectors: app.graveyard_vectors,
-        graveyard: app.graveyard_source.clone(),
-        refused: app.refused_agents.clone(),
-        agents: app.agents.clone(),
-        submitters: submitters.into_iter().collect(),
-        uploads: tokio::sync::Semaphore::new(super::agents::UPLOADS),
-        closing,
-    });
+    let (routes, described) = described_routes().split_for_parts();
+    let documents = Documents::from_routes(&described);
+    let meters = Arc::clone(&deps.meters);
+    let api = Arc::new(Api::new(deps, Arc::clone(&auth), documents, closing));
     routes
-        .fallback(|request: Request| async move {
-            let path = request.uri().path();
-            let detail = format!("there is no {} {}", request.method(), clip_for_error(path));
-            let keyed = ["/v1/state/", "/v1/config/", "/v1/truth/"];
-            let problem = Problem::not_found(detail);
-            if keyed.iter().any(|start| path.starts_with(start)) {
-                return problem.at("path", "in a key, write `/` as %2F");
-            }
-            problem
-        })
-        .layer(middleware::from_fn_with_state(
-            (Arc::clone(&app.telemetry.meters.api), auth),
-            super::metering::front,
-        ))
+        .fallback(answer_unknown_path)
+        .layer(middleware::from_fn_with_state((meters, auth), serve_call))
         .with_state(api)
+}
+
+async fn answer_unknown_path(request: Request) -> Problem {
+    let path = request.uri().path();
+    let detail = format!("there is no {} {}", request.method(), clip_for_error(path));
+    let problem = Problem::not_found(detail);
+    if KEYED_PATHS.iter().any(|start| path.starts_with(start)) {
+        return problem.at("path", "in a key, write `/` as %2F");
+    }
+    problem
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::api::auth::access::TABLE;
+    use crate::api::openapi::build_document;
+
+    #[test]
+    fn every_served_call_has_its_row_and_every_row_its_call() {
+        let document = build_document(&described_routes().into_openapi());
+        let mut served = BTreeSet::new();
+        let mut names = BTreeSet::new();
+        for (path, item) in document["paths"].as_object().expect("paths") {
+            for (method, operation) in item.as_object().expect("operations") {
+                let call = format!("{} {path}", method.to_uppercase());
+                assert!(operation["summary"].is_string(), "{call} has no summary");
+                assert!(
+                    operation["tags"].as_array().is_some_and(|it| it.len() == 1),
+                    "{call} has no tag"
+                );
+                let name = operation["operationId"].as_str().expect("an operation id");
+                assert!(names.insert(name.to_owned()), "{call}: {name} is taken");
+                served.insert(call);
+            }
+        }
+        let rows: BTreeSet<String> = TABLE
+            .iter()
+            .map(|row| format!("{} {}", row.method, row.path))
+            .collect();
+        assert_eq!(rows.len(), TABLE.len(), "a call is in the table twice");
+        let bare: Vec<_> = served.difference(&rows).collect();
+        assert!(
+            bare.is_empty(),
+            "calls without a row in api/auth/access.rs: {bare:?}"
+        );
+        let idle: Vec<_> = rows.difference(&served).collect();
+        assert!(
+            idle.is_empty(),
+            "rows of api/auth/access.rs without a call: {idle:?}"
+        );
+    }
+
+    /// What is referred to is there, under a name that means one thing.
+    #[test]
+    fn the_document_is_whole() {
+        let document = build_document(&described_routes().into_openapi());
+        assert_eq!(document["openapi"], "3.1.0");
+        let mut open = vec![&document];
+        while let Some(value) = open.pop() {
+            match value {
+                Value::Object(object) => {
+                    if let Some(Value::String(to)) = object.get("$ref") {
+                        let pointer = to.strip_prefix('#').expect("a part of this document");
+                        assert!(document.pointer(pointer).is_some(), "{to} is not there");
+                    }
+                    open.extend(object.values());
+                }
+                Value::Array(items) => open.extend(items),
+                _ => {}
+            }
+        }
+    }
+
+    /// A route that is registered past the description would be served and not be in the document.
+    #[test]
+    fn no_route_is_registered_without_its_description() {
+        let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/api");
+        let mut open = vec![dir];
+        let mut files = Vec::new();
+        while let Some(dir) = open.pop() {
+            for entry in std::fs::read_dir(dir).expect("a directory") {
+                let path = entry.expect("an entry").path();
+                if path.is_dir() {
+                    open.push(path);
+                } else {
+                    files.push(path);
+                }
+            }
+        }
+        assert!(files.len() > 30, "{files:?}");
+        for path in files {
+            let text = std::fs::read_to_string(&path).expect("a source file");
+            for call in ["route", "route_service", "nest", "nest_service"] {
+                let call = format!(".{call}(");
+                let found = text.contains(&call);
+                assert!(
+                    !found,
+                    "{}: use routes!() in place of {call}",
+                    path.display()
+                );
+            }
+        }
+    }
 }

@@ -1,431 +1,191 @@
-//! Agents' state: `/v1/state/{agent}[/{key}[/history|/rollback]]`.
-//!
-//! A key is one segment of the path, percent-encoded: the key `plans/today` is `/v1/state/kenny/plans%2Ftoday`, so that no key can be
-//! taken for `history` or `rollback`. Secrets are masked in every answer.
+//! What every call stands on, and how a call waits for the parts of the host.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use axum::Extension;
-use axum::body::Body;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::Response;
-use serde::Serialize;
-use serde_json::{Value, json};
-use utoipa::ToSchema;
-use utoipa_axum::routes;
+use axum::extract::{FromRequestParts, State};
+use axum::http::request::Parts;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
-use ark_model::check::FieldError;
-use ark_model::form::{Fields, parse_json};
-use ark_model::ids::{Millis, Name, TraceId};
-use ark_model::principal::Principal;
-use ark_store::{Content, OperatorChange, Revision, RollbackTarget};
+use crate::agents::{Agents, RefusedAgent};
+use crate::hrm::guards::Guards;
+use crate::hrm::{Hrm, HrmError};
+use ark_model::meters::ApiMeters;
+use ark_model::decision::PolicyIdentity;
+use ark_model::ids::Name;
+use crate::policies::Policies;
+use crate::readiness::Readiness;
+use crate::router::Router;
+use ark_runtime::GraveyardSource;
+use ark_store::{CommitError, Receipt, Store, Unit};
+use crate::watchdog::Watchdog;
 
-use super::envelope::by_of;
-use super::exchange::{Asked, json_answer, query_of, read_bytes, read_json};
-use super::openapi::{
-    Conditional, Described, ExpectedRevision, KeyPageQuery, Keyed, PageQuery, StatePath, UpdatedBy,
-};
-use super::operating::{
-    Expected, agent_of, json_of, key_of, limit_of, next_of, operate, place_of, tagged, value_of,
-    whole,
-};
-use super::problem::Problem;
-use super::reading::{PathText, off_reactor};
-use super::routes::{Api, Shared};
+use super::auth::Auth;
+use super::http::problem::Problem;
+use super::openapi::Documents;
 
-/// What stands in the place of a secret.
-const MASK: &str = "********";
+/// How many uploads are held in memory at a time: each may have 43 MiB.
+const MAX_UPLOADS: usize = 2;
 
-pub(super) fn routes() -> Described {
-    Described::new()
-        .routes(routes!(agents))
-        .routes(routes!(list))
-        .routes(routes!(read, set, delete))
-        .routes(routes!(history))
-        .routes(routes!(rollback))
+/// The parts of the host that the API serves.
+pub struct ApiDeps {
+    /// The arbiter of actions.
+    pub hrm: Hrm,
+    /// The router of signals.
+    pub router: Router,
+    /// The store.
+    pub store: Store,
+    /// Halt, quarantines and the state of the pin.
+    pub guards: Arc<Guards>,
+    /// Whether the host may judge.
+    pub readiness: Readiness,
+    /// The watchdog.
+    pub watchdog: Watchdog,
+    /// What identifies the Graveyard.
+    pub graveyard_identity: Arc<PolicyIdentity>,
+    /// Where the Graveyard was loaded from.
+    pub graveyard_source: GraveyardSource,
+    /// How many of the Graveyard's test vectors were run.
+    pub graveyard_vectors: usize,
+    /// The operator policies.
+    pub policies: Policies,
+    /// The versions of agents.
+    pub agents: Agents,
+    /// Agents that were left out at the start.
+    pub refused_agents: Vec<RefusedAgent>,
+    /// Who may propose besides the agents.
+    pub submitters: BTreeSet<Name>,
+    /// Counts and times the calls.
+    pub meters: Arc<ApiMeters>,
 }
 
-/// A page of agents that have state, by name.
-#[derive(Serialize, ToSchema)]
-struct StateAgents {
-    agents: Vec<Name>,
-    /// The cursor of the page behind it, if there may be one.
-    next_cursor: Option<String>,
+/// What every call stands on.
+pub(crate) struct Api {
+    pub(crate) deps: ApiDeps,
+    pub(crate) auth: Arc<Auth>,
+    pub(crate) documents: Documents,
+    /// A place for each upload that is held in memory.
+    uploads: Arc<Semaphore>,
+    /// Becomes true when the host ends.
+    pub(crate) closing: watch::Receiver<bool>,
 }
 
-/// A page of an agent's keys.
-#[derive(Serialize, ToSchema)]
-struct KeyPage {
-    agent: Name,
-    keys: Vec<KeyLine>,
-    /// The cursor of the page behind it, if there may be one.
-    next_cursor: Option<String>,
-}
+/// The state as handlers take it.
+pub(crate) type Shared = State<Arc<Api>>;
 
-/// A key.
-#[derive(Serialize, ToSchema)]
-struct KeyLine {
-    key: String,
-    revision: u64,
-    at_ms: Millis,
-    /// Its value, where it was asked for; of a secret a mask.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    value: Option<Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    secret: Option<bool>,
-}
+/// Calls with their descriptions.
+pub(crate) type DescribedRoutes = utoipa_axum::router::OpenApiRouter<Arc<Api>>;
 
-/// A revision of a value.
-#[derive(Serialize, ToSchema)]
-struct StateRevision {
-    revision: u64,
-    /// Any JSON value; of a secret a mask.
-    value: Value,
-    secret: bool,
-    deleted: bool,
-    at_ms: Millis,
-    trace_id: Option<TraceId>,
-    written_by: String,
-}
+impl std::ops::Deref for Api {
+    type Target = ApiDeps;
 
-/// A value with its place.
-#[derive(Serialize, ToSchema)]
-struct StateValue {
-    agent: Name,
-    key: String,
-    #[serde(flatten)]
-    revision: StateRevision,
-}
-
-/// A page of revisions, the latest first.
-#[derive(Serialize, ToSchema)]
-struct StateHistory {
-    agent: Name,
-    key: String,
-    revisions: Vec<StateRevision>,
-    /// The cursor of the page behind it, if there may be one.
-    next_cursor: Option<String>,
-}
-
-/// A change that is on disk.
-#[derive(Serialize, ToSchema)]
-struct StateChanged<'a> {
-    agent: &'a Name,
-    key: &'a str,
-    /// The revision it made.
-    revision: u64,
-}
-
-pub(super) type PathPair = Result<Path<(String, String)>, PathRejection>;
-
-fn place(path: PathPair) -> Result<(Name, String), Problem> {
-    let Path((agent, key)) =
-        path.map_err(|rejection| FieldError::new("path", rejection.body_text(), "send UTF-8"))?;
-    Ok((agent_of(&agent)?, key_of(key)?))
-}
-
-fn shown(content: &Content) -> (Value, bool, bool) {
-    match content {
-        Content::Plain(text) => (json_of(text), false, false),
-        Content::Secret => (json!(MASK), true, false),
-        Content::Deleted => (Value::Null, false, true),
+    fn deref(&self) -> &ApiDeps {
+        &self.deps
     }
 }
 
-fn revision_view(revision: &Revision) -> StateRevision {
-    let (value, secret, deleted) = shown(&revision.content);
-    StateRevision {
-        revision: revision.revision,
-        value,
-        secret,
-        deleted,
-        at_ms: revision.at,
-        trace_id: revision.trace_id,
-        written_by: revision.origin.clone(),
-    }
-}
-
-/// Lists the agents that have state, by name
-#[utoipa::path(get, path = "/v1/state", operation_id = "list_state_agents", tag = "state", params(KeyPageQuery),
-    responses((status = 200, description = "A page.", body = StateAgents)))]
-async fn agents(State(api): Shared, query: Asked) -> Result<Response, Problem> {
-    let query = query_of(query, &["limit", "cursor"])?;
-    let limit = limit_of(&query)?;
-    let mut agents = off_reactor(&api, |api| api.store.agents_with_state()).await??;
-    if let Some(after) = query.get("cursor") {
-        agents.retain(|agent| agent.as_str() > after.as_str());
-    }
-    agents.truncate(limit as usize);
-    let page = StateAgents {
-        next_cursor: next_of(&agents, limit, Name::to_string),
-        agents,
-    };
-    Ok(json_answer(StatusCode::OK, None, &page))
-}
-
-/// Lists an agent's keys
-#[utoipa::path(get, path = "/v1/state/{agent}", operation_id = "list_state", tag = "state",
-    params(
-        ("agent" = Name, Path, description = "The agent."),
-        ("prefix" = Option<String>, Query, description = "Only keys that begin so."),
-        ("values" = Option<bool>, Query, description = "With their values."),
-        KeyPageQuery,
-    ),
-    responses((status = 200, description = "A page.", body = KeyPage)))]
-async fn list(State(api): Shared, agent: PathText, query: Asked) -> Result<Response, Problem> {
-    let agent = agent_of(&super::exchange::path_text(agent)?)?;
-    let query = query_of(query, &["prefix", "limit", "cursor", "values"])?;
-    let limit = limit_of(&query)?;
-    let values = match query.get("values").map(String::as_str) {
-        None | Some("false") => false,
-        Some("true") => true,
-        Some(other) => {
-            return Err(super::exchange::not_a(
-                "values",
-                other,
-                "give true or false",
-            ));
+impl Api {
+    pub(crate) fn new(
+        deps: ApiDeps,
+        auth: Arc<Auth>,
+        documents: Documents,
+        closing: watch::Receiver<bool>,
+    ) -> Self {
+        Self {
+            deps,
+            auth,
+            documents,
+            uploads: Arc::new(Semaphore::new(MAX_UPLOADS)),
+            closing,
         }
-    };
-    let prefix = query.get("prefix").cloned().unwrap_or_default();
-    let after = query.get("cursor").cloned();
-    let of = agent.clone();
-    let rows = off_reactor(&api, move |api| {
-        api.store.state_page(&of, &prefix, after.as_deref(), limit)
-    })
-    .await??;
-    let next = next_of(&rows, limit, |row| row.key.clone());
-    let keys = rows
-        .iter()
-        .map(|row| {
-            let content = values.then(|| shown(&row.content));
-            KeyLine {
-                key: row.key.clone(),
-                revision: row.revision,
-                at_ms: row.at,
-                secret: content.as_ref().map(|(_, secret, _)| *secret),
-                value: content.map(|(value, _, _)| value),
-            }
-        })
-        .collect();
-    let page = KeyPage {
-        agent,
-        keys,
-        next_cursor: next,
-    };
-    Ok(json_answer(StatusCode::OK, None, &page))
-}
-
-/// A value of an agent's state
-///
-/// The latest, a revision of it, or as it was at a moment.
-#[utoipa::path(get, path = "/v1/state/{agent}/{key}", operation_id = "read_state", tag = "state",
-    params(
-        StatePath,
-        ("revision" = Option<u64>, Query, description = "This revision.", maximum = 9_223_372_036_854_775_807_u64),
-        ("at_ms" = Option<u64>, Query, description = "As it was then, in milliseconds since 1970 (UTC). In place of `revision`.",
-            maximum = 9_223_372_036_854_775_807_u64),
-    ),
-    responses(
-        (status = 200, description = "The value.", body = StateValue, headers(("ETag" = String, description = "The revision."))),
-        (status = 422, description = "A revision and a moment are both asked for."),
-    ))]
-async fn read(State(api): Shared, path: PathPair, query: Asked) -> Result<Response, Problem> {
-    let (agent, key) = place(path)?;
-    let query = query_of(query, &["revision", "at_ms"])?;
-    let wanted = place_of(&query, "revision", "give the number of a revision")?;
-    let moment = place_of(&query, "at_ms", "give milliseconds since 1970 (UTC)")?;
-    if wanted.is_some() && moment.is_some() {
-        let remedy = "give one of them";
-        let error = FieldError::new("at_ms", "is given together with revision", remedy);
-        return Err(Problem::contradiction(&error));
     }
-    let (of, at) = (agent.clone(), key.clone());
-    let found = off_reactor(&api, move |api| match (wanted, moment) {
-        (Some(revision), _) => api.store.state_revision(&of, &at, revision),
-        (None, Some(moment)) => api.store.state_at(&of, &at, Millis(moment)),
-        (None, None) => api.store.latest_state(&of, &at),
-    })
-    .await??;
-    let historical = wanted.is_some() || moment.is_some();
-    let revision = found
-        .filter(|revision| historical || revision.content != Content::Deleted)
-        .ok_or_else(|| Problem::not_found(format!("{agent} has no such key, or had none then")))?;
-    let value = StateValue {
-        agent,
-        key,
-        revision: revision_view(&revision),
-    };
-    Ok(tagged(
-        json_answer(StatusCode::OK, None, &value),
-        revision.revision,
-    ))
-}
 
-/// Sets a value of an agent's state
-#[utoipa::path(put, path = "/v1/state/{agent}/{key}", operation_id = "set_state", tag = "state", params(StatePath, Conditional, Keyed),
-    request_body = ref("#/components/schemas/StateRequest"),
-    responses(
-        (status = 200, description = "It is on disk.", body = StateChanged, headers(("ETag" = String, description = "The new revision."))),
-        (status = 409, description = "It is at another revision than `expected_revision`, or a secret cannot be kept."),
-        (status = 412, description = "It is at another revision than the header says."),
-        (status = 422, description = "The conditions contradict each other, or the idempotency key was used for another request."),
-    ))]
-async fn set(
-    State(api): Shared,
-    Extension(principal): Extension<Principal>,
-    path: PathPair,
-    query: Asked,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
-    let (agent, key) = place(path)?;
-    query_of(query, &[])?;
-    let raw = read_bytes(&headers, body).await?;
-    let mut fields = Fields::from_document(parse_json(&raw)?, "")?;
-    let value_json = value_of(&mut fields, &raw)?;
-    let expected = Expected::of(&headers, whole(&mut fields, "expected_revision")?)?;
-    let by = by_of(&principal, "updated_by", fields.take_text("updated_by")?)?;
-    fields.reject_unknown()?;
-    let change = OperatorChange::State {
-        agent: agent.clone(),
-        key: key.clone(),
-        value_json: Some(value_json),
-        expected: expected.revision,
-    };
-    changed(&api, &headers, by, expected, change, &agent, &key).await
-}
-
-/// Deletes a value of an agent's state
-///
-/// Its history stays.
-#[utoipa::path(delete, path = "/v1/state/{agent}/{key}", operation_id = "delete_state", tag = "state",
-    params(StatePath, Conditional, ExpectedRevision, UpdatedBy, Keyed),
-    responses(
-        (status = 200, description = "It is on disk.", body = StateChanged, headers(("ETag" = String, description = "The new revision."))),
-        (status = 409, description = "It is at another revision than `expected_revision`, or a secret cannot be kept."),
-        (status = 412, description = "It is at another revision than the header says."),
-        (status = 422, description = "The conditions contradict each other, or the idempotency key was used for another request."),
-    ))]
-async fn delete(
-    State(api): Shared,
-    Extension(principal): Extension<Principal>,
-    path: PathPair,
-    query: Asked,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let (agent, key) = place(path)?;
-    let query = query_of(query, &["expected_revision", "updated_by"])?;
-    let field = place_of(&query, "expected_revision", "give the number of a revision")?;
-    let expected = Expected::of(&headers, field)?;
-    let change = OperatorChange::State {
-        agent: agent.clone(),
-        key: key.clone(),
-        value_json: None,
-        expected: expected.revision,
-    };
-    let by = by_of(&principal, "updated_by", query.get("updated_by").cloned())?;
-    changed(&api, &headers, by, expected, change, &agent, &key).await
-}
-
-/// Sets a value to what it was before
-///
-/// That makes a new revision; nothing is lost.
-#[utoipa::path(post, path = "/v1/state/{agent}/{key}/rollback", operation_id = "roll_back_state", tag = "state",
-    params(StatePath, Conditional, Keyed),
-    request_body = ref("#/components/schemas/RollbackRequest"),
-    responses(
-        (status = 200, description = "It is on disk.", body = StateChanged, headers(("ETag" = String, description = "The new revision."))),
-        (status = 409, description = "It is at another revision than `expected_revision`, or a secret cannot be kept."),
-        (status = 412, description = "It is at another revision than the header says."),
-        (status = 422, description = "The conditions contradict each other, or the idempotency key was used for another request."),
-    ))]
-async fn rollback(
-    State(api): Shared,
-    Extension(principal): Extension<Principal>,
-    path: PathPair,
-    query: Asked,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
-    let (agent, key) = place(path)?;
-    query_of(query, &[])?;
-    let mut fields = Fields::from_document(read_json(&headers, body).await?, "")?;
-    let steps = whole(&mut fields, "steps")?;
-    let revision = whole(&mut fields, "to_revision")?;
-    let expected = Expected::of(&headers, whole(&mut fields, "expected_revision")?)?;
-    let by = by_of(&principal, "updated_by", fields.take_text("updated_by")?)?;
-    fields.reject_unknown()?;
-    let target = match (steps, revision) {
-        (Some(0), None) => {
-            return Err(FieldError::new("steps", "is 0", "give 1 or more").into());
-        }
-        (Some(steps), None) => RollbackTarget::Steps(steps),
-        (None, Some(revision)) => RollbackTarget::Revision(revision),
-        _ => {
-            return Err(FieldError::new(
-                "to_revision",
-                "and steps are both given, or neither is",
-                "give steps (how many revisions back) or to_revision (its number)",
-            )
-            .into());
-        }
-    };
-    let change = OperatorChange::Rollback {
-        agent: agent.clone(),
-        key: key.clone(),
-        target,
-        expected: expected.revision,
-    };
-    changed(&api, &headers, by, expected, change, &agent, &key).await
-}
-
-async fn changed(
-    api: &Arc<Api>,
-    headers: &HeaderMap,
-    by: String,
-    expected: Expected,
-    change: OperatorChange,
-    agent: &Name,
-    key: &str,
-) -> Result<Response, Problem> {
-    let (revision, trace_id) = operate(api, headers, by, expected, change).await?;
-    let body = StateChanged {
-        agent,
-        key,
-        revision,
-    };
-    Ok(tagged(
-        json_answer(StatusCode::OK, Some(trace_id), &body),
-        revision,
-    ))
-}
-
-/// Lists the revisions of a value, the latest first
-#[utoipa::path(get, path = "/v1/state/{agent}/{key}/history", operation_id = "list_state_revisions", tag = "state",
-    params(StatePath, PageQuery),
-    responses((status = 200, description = "A page.", body = StateHistory)))]
-async fn history(State(api): Shared, path: PathPair, query: Asked) -> Result<Response, Problem> {
-    let (agent, key) = place(path)?;
-    let query = query_of(query, &["limit", "cursor"])?;
-    let limit = limit_of(&query)?;
-    let before = place_of(&query, "cursor", "give the next_cursor of the page before")?;
-    let (of, at) = (agent.clone(), key.clone());
-    let rows = off_reactor(&api, move |api| {
-        api.store.state_history(&of, &at, before, limit)
-    })
-    .await??;
-    if rows.is_empty() && before.is_none() {
-        return Err(Problem::not_found(format!("{agent} never had this key")));
+    /// Whether actions may be proposed in this name: a submitter's or a serving agent's.
+    pub(crate) fn may_propose(&self, name: &Name) -> bool {
+        self.submitters.contains(name) || self.router.find_serving(name).is_some()
     }
-    let next = next_of(&rows, limit, |row| row.revision.to_string());
-    let page = StateHistory {
-        agent,
-        key,
-        revisions: rows.iter().map(revision_view).collect(),
-        next_cursor: next,
-    };
-    Ok(json_answer(StatusCode::OK, None, &page))
+
+    /// Runs what touches the disk on a thread that may block.
+    ///
+    /// # Errors
+    /// The host ends before it is done.
+    pub(crate) async fn run_blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        let api = Arc::clone(self);
+        tokio::task::spawn_blocking(move || work(&api))
+            .await
+            .map_err(|error| Problem::unavailable(format!("the call was given up: {error}")))
+    }
+
+    /// Asks the HRM and waits for its answer, which it gives once it is durable.
+    ///
+    /// # Errors
+    /// Those of the request; [`HrmError::Closed`] when the HRM ends without an answer.
+    pub(crate) async fn ask_hrm<T: Send + 'static>(
+        &self,
+        send: impl FnOnce(&Hrm, HrmReply<T>),
+    ) -> Result<T, HrmError> {
+        ask(HrmError::Closed, |reply| send(&self.hrm, reply)).await
+    }
+
+    /// As [`Self::ask_hrm`], for what waits for its place in the queue when the host is flooded.
+    ///
+    /// # Errors
+    /// Those of the request, as a problem.
+    pub(crate) async fn ask_hrm_blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        send: impl FnOnce(&Hrm, HrmReply<T>) + Send + 'static,
+    ) -> Result<T, Problem> {
+        let (reply, answer) = oneshot::channel();
+        let reply: HrmReply<T> = Box::new(move |result| drop(reply.send(result)));
+        self.run_blocking(move |api| send(&api.hrm, reply)).await?;
+        Ok(answer.await.unwrap_or(Err(HrmError::Closed))?)
+    }
+
+    /// Hands a unit to the writer and waits until it is durable.
+    ///
+    /// # Errors
+    /// The writer's queue is full or closed, or the unit is refused.
+    pub(crate) async fn commit(&self, unit: Unit) -> Result<Result<Receipt, CommitError>, Problem> {
+        let (reply, answer) = oneshot::channel();
+        self.store
+            .submit(unit, Box::new(move |result| drop(reply.send(result))))
+            .map_err(|(error, _)| error)?;
+        answer
+            .await
+            .map_err(|_| Problem::unavailable("the store is closed"))
+    }
+}
+
+/// A callback that takes an answer.
+pub(crate) type Reply<T, E> = Box<dyn FnOnce(Result<T, E>) + Send>;
+type HrmReply<T> = Reply<T, HrmError>;
+
+/// Sends a request that is answered through a callback, and waits for the answer; `closed` if none comes.
+///
+/// # Errors
+/// What the callback is given, or `closed`.
+pub(crate) async fn ask<T: Send + 'static, E: Send + 'static>(
+    closed: E,
+    send: impl FnOnce(Reply<T, E>),
+) -> Result<T, E> {
+    let (reply, answer) = oneshot::channel();
+    send(Box::new(move |result| drop(reply.send(result))));
+    answer.await.unwrap_or(Err(closed))
+}
+
+/// A place for an upload, held until the call is answered. Extracted before the body is read.
+pub(crate) struct UploadPlace(#[expect(dead_code, reason = "it is held, not read")] OwnedSemaphorePermit);
+
+impl FromRequestParts<Arc<Api>> for UploadPlace {
+    type Rejection = Problem;
+
+    async fn from_request_parts(_parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
+        Arc::clone(&api.uploads)
+            .try_acquire_owned()
+            .map(Self)
+            .map_err(|_| Problem::busy("other uploads are under way"))
+    }
 }

@@ -107,6 +107,16 @@ pub struct IdempotencyKey {
     pub key: String,
     /// Digest of the request it came with.
     pub request_digest: Digest,
+    /// The digest of the same request that versions before the canonical form stored.
+    pub legacy_digest: Option<Digest>,
+}
+
+impl IdempotencyKey {
+    /// Whether a stored digest is that of the request this key came with.
+    #[must_use]
+    pub fn matches(&self, stored: Digest) -> bool {
+        stored == self.request_digest || self.legacy_digest == Some(stored)
+    }
 }
 
 /// A proposal from outside an invocation.

@@ -296,6 +296,7 @@ impl Fleet {
             by: entry.by,
             origin_host: Some(entry.origin),
             idempotency: Some(IdempotencyKey {
+                legacy_digest: None,
                 request_digest: Digest::hash_bytes(key.as_bytes()),
                 key,
             }),

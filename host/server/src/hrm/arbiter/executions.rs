@@ -66,6 +66,7 @@ impl Arbiter {
                 )
                 .as_bytes(),
             ),
+            legacy_digest: None,
         };
         match self.find_answer(SCOPE, &key)? {
             Some((request, _)) if request != key.request_digest => return Err(HrmError::KeyReused),

@@ -1,0 +1,115 @@
+//! Reads the body of a request: of the right type, not too large, in time.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, StatusCode, header};
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+
+use ark_model::check::{FieldError, clip_for_error};
+
+use super::problem::Problem;
+
+/// How large a body may be, and how long a client may take to send it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BodyLimits {
+    /// The most bytes.
+    pub(crate) bytes: usize,
+    /// From the end of the headers to the last byte.
+    pub(crate) time: Duration,
+}
+
+impl BodyLimits {
+    /// For every request that carries no component.
+    pub(crate) const DEFAULT: Self = Self {
+        bytes: 256 * 1024,
+        time: Duration::from_secs(10),
+    };
+}
+
+/// How much of a body that is too large is read and dropped.
+const DRAIN_BYTES: usize = 4 * 1024 * 1024;
+
+/// Reads a body whose `Content-Type` is `application/json`.
+///
+/// # Errors
+/// 415 for another type, 413 for too many bytes, 408 when it does not arrive in time, 400 when it does not arrive whole.
+pub(crate) async fn read_body(
+    headers: &HeaderMap,
+    body: Body,
+    limits: BodyLimits,
+) -> Result<Bytes, Problem> {
+    check_content_type(headers)?;
+    let declared = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if declared.is_some_and(|length| length > limits.bytes as u64) {
+        // A client that waits for permission (Expect: 100-continue) has not sent the body.
+        if !headers.contains_key(header::EXPECT) {
+            let most = DRAIN_BYTES.max(limits.bytes + limits.bytes / 4);
+            read_and_drop(body, most, limits.time).await;
+        }
+        return Err(too_large(limits));
+    }
+    let whole = Limited::new(body, limits.bytes).collect();
+    match tokio::time::timeout(limits.time, whole).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(limits)),
+        Ok(Err(error)) => {
+            let problem = format!("did not arrive whole: {error}");
+            Err(FieldError::new("body", problem, "send it again").into())
+        }
+        Err(_) => Err(Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "too-slow",
+            "The body did not arrive in time",
+            format!("the body did not arrive within {} s", limits.time.as_secs()),
+        )
+        .at("body", "send it faster")),
+    }
+}
+
+/// A form post from a web page cannot carry this type without the browser asking first.
+fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
+    let kind = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok())
+        .unwrap_or("");
+    let kind = kind.split(';').next().unwrap_or("").trim();
+    if kind.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    Err(Problem::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "not-json",
+        "The body must be JSON",
+        format!("the Content-Type is {:?}", clip_for_error(kind)),
+    )
+    .at("Content-Type", "send Content-Type: application/json"))
+}
+
+fn too_large(limits: BodyLimits) -> Problem {
+    Problem::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "too-large",
+        "The body is too large",
+        format!("the body is larger than {} bytes", limits.bytes),
+    )
+    .at("body", "send less")
+}
+
+/// Reads a body that is refused anyway. A connection that is closed while bytes are still arriving is reset, and a reset can destroy the answer
+/// before the client has read it.
+async fn read_and_drop(mut body: Body, most: usize, time: Duration) {
+    let all = async {
+        let mut read = 0;
+        while read < most {
+            match body.frame().await {
+                Some(Ok(frame)) => read += frame.data_ref().map_or(0, Bytes::len),
+                Some(Err(_)) | None => break,
+            }
+        }
+    };
+    let _ = tokio::time::timeout(time, all).await;
+}

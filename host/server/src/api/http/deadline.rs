@@ -1,0 +1,119 @@
+//! What every request and every answer carries besides its content: a deadline and a trace.
+
+use std::time::{Duration, Instant};
+
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use ark_model::check::FieldError;
+use ark_model::ids::TraceId;
+
+use super::problem::Problem;
+use super::trace_context::{find_trace_id, format_traceparent};
+use super::unread::watch_body;
+
+/// The header with which a caller says how long it waits, in milliseconds.
+const DEADLINE: &str = "ark-deadline-ms";
+/// The longest a caller may say it waits.
+const MAX_DEADLINE_MS: u64 = 600_000;
+
+/// The moment after which the caller waits no more. What is not committed by then is not committed at all.
+#[derive(Clone, Copy)]
+pub(crate) struct Deadline(pub(crate) Option<Instant>);
+
+/// A malformed header that every request may carry. It is reported only to a caller who may call.
+#[derive(Clone)]
+pub(crate) struct Malformed(pub(crate) FieldError);
+
+/// Reads the deadline, ends reads that take longer, and puts a trace on answers that have none.
+pub(crate) async fn apply_envelope<F: Future<Output = Response>>(
+    mut request: Request,
+    inner: impl FnOnce(Request) -> F,
+) -> Response {
+    let trace_id = find_trace_id(request.headers(), None);
+    let deadline = read_deadline(request.headers());
+    let traced = trace_id.as_ref().ok().copied();
+    let deadline = match (trace_id, deadline) {
+        (Ok(_), Ok(deadline)) => deadline,
+        (Err(error), _) | (_, Err(error)) => {
+            request.extensions_mut().insert(Malformed(error));
+            None
+        }
+    };
+    request.extensions_mut().insert(Deadline(deadline));
+    let (request, unread) = watch_body(request);
+    let mut response = answer_in_time(deadline, request, inner).await;
+    unread.close_connection(&mut response);
+    if !response.headers().contains_key("traceparent")
+        && let Some(value) = format_traceparent(traced.unwrap_or_else(TraceId::fresh))
+    {
+        response.headers_mut().insert("traceparent", value);
+    }
+    response
+}
+
+async fn answer_in_time<F: Future<Output = Response>>(
+    deadline: Option<Instant>,
+    request: Request,
+    inner: impl FnOnce(Request) -> F,
+) -> Response {
+    let reads = request.method() == Method::GET || request.method() == Method::HEAD;
+    if !reads {
+        // What changes something checks its deadline where it is committed: an answer that it was too late must be true.
+        return inner(request).await;
+    }
+    let stream = request.uri().path() == "/v1/events";
+    let known = request.headers().get(header::IF_NONE_MATCH).cloned();
+    let response = match deadline.filter(|_| !stream) {
+        Some(deadline) => match tokio::time::timeout_at(deadline.into(), inner(request)).await {
+            Ok(response) => response,
+            Err(_) => Problem::deadline_exceeded().into_response(),
+        },
+        None => inner(request).await,
+    };
+    match known {
+        Some(known) if has_known_tag(&known, &response) => to_not_modified(response),
+        _ => response,
+    }
+}
+
+/// Whether a read's answer has an `ETag` that `If-None-Match` names (RFC 9110, section 13.1.2).
+fn has_known_tag(known: &HeaderValue, response: &Response) -> bool {
+    let Some(tag) = response.headers().get(header::ETAG) else {
+        return false;
+    };
+    let (Ok(known), Ok(tag)) = (known.to_str(), tag.to_str()) else {
+        return false;
+    };
+    let named = |one: &str| one == "*" || one.strip_prefix("W/").unwrap_or(one) == tag;
+    response.status() == StatusCode::OK && known.split(',').any(|one| named(one.trim()))
+}
+
+/// An answer without the body that the caller has already.
+fn to_not_modified(mut response: Response) -> Response {
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    *response.body_mut() = axum::body::Body::empty();
+    response.headers_mut().remove(header::CONTENT_TYPE);
+    response.headers_mut().remove(header::CONTENT_LENGTH);
+    response
+}
+
+fn read_deadline(headers: &HeaderMap) -> Result<Option<Instant>, FieldError> {
+    let Some(value) = headers.get(DEADLINE) else {
+        return Ok(None);
+    };
+    let millis = value
+        .to_str()
+        .ok()
+        .and_then(|text| text.parse::<u64>().ok())
+        .filter(|millis| (1..=MAX_DEADLINE_MS).contains(millis))
+        .ok_or_else(|| {
+            FieldError::new(
+                "Ark-Deadline-Ms",
+                "is no number of milliseconds",
+                format!("give a whole number from 1 to {MAX_DEADLINE_MS}, or leave it out"),
+            )
+        })?;
+    Ok(Some(Instant::now() + Duration::from_millis(millis)))
+}

@@ -1,0 +1,433 @@
+//! Problem documents (RFC 9457): the one place where errors become HTTP answers.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::hrm::HrmError;
+use crate::router::RouterError;
+use ark_model::check::FieldError;
+use ark_runtime::SettingsProblem;
+use ark_store::{CommitError, ReadError, SubmitError, TokenRefusal};
+
+/// An error answer.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Problem {
+    /// What kind of problem: stable.
+    #[serde(rename = "type")]
+    kind: String,
+    /// The kind in words.
+    title: &'static str,
+    /// The HTTP status.
+    status: u16,
+    /// This problem in words.
+    detail: String,
+    /// The field at fault.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<String>,
+    /// What would be right.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remedy: Option<String>,
+    /// The outcome for the action, where one was proposed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<&'static str>,
+    /// The revision there is, where another one was expected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    current_revision: Option<u64>,
+    /// Everything that is wrong, where it is more than the field at fault.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    problems: Vec<SettingsProblem>,
+    #[serde(skip)]
+    retry_after: Option<u32>,
+    /// The methods there are, where another one was used.
+    #[serde(skip)]
+    allow: Option<String>,
+}
+
+impl Problem {
+    /// The request asks for two things that cannot both be.
+    pub fn contradiction(error: &FieldError) -> Self {
+        let title = "The request contradicts itself, or what is there";
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "contradiction",
+            title,
+            error.to_string(),
+        )
+        .at(&error.field, &error.remedy)
+    }
+
+    /// A problem of a kind (the last part of its `type`).
+    pub fn new(
+        status: StatusCode,
+        kind: &str,
+        title: &'static str,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self {
+            kind: format!("urn:ark:problem:{kind}"),
+            title,
+            status: status.as_u16(),
+            detail: detail.into(),
+            field: None,
+            remedy: None,
+            outcome: None,
+            current_revision: None,
+            problems: Vec::new(),
+            retry_after: None,
+            allow: None,
+        }
+    }
+
+    /// The host has no room now.
+    pub fn busy(detail: impl Into<String>) -> Self {
+        Self {
+            retry_after: Some(1),
+            ..Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "busy",
+                "The host is busy",
+                detail,
+            )
+        }
+    }
+
+    /// There is no such thing.
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", "Not found", detail)
+    }
+
+    /// The host cannot do it now.
+    pub fn unavailable(detail: impl Into<String>) -> Self {
+        Self {
+            retry_after: Some(1),
+            ..Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                "The host cannot do this now",
+                detail,
+            )
+        }
+    }
+
+    /// No token in force was shown. Why is not said: a wrong, an expired and a revoked token get the same answer.
+    pub fn unauthenticated() -> Self {
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "unauthenticated",
+            "A token is needed",
+            "this call needs a bearer token that is in force",
+        )
+        .at(
+            "Authorization",
+            "send Authorization: Bearer ark_…; an administrator makes tokens with `ark token create`",
+        )
+    }
+
+    /// The deadline of the request was over before it was done.
+    pub fn deadline_exceeded() -> Self {
+        Self::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            "deadline-exceeded",
+            "The deadline was over",
+            "the request's deadline was over before it was done; nothing of it counts",
+        )
+        .at("Ark-Deadline-Ms", "give more time")
+    }
+
+    /// The caller is known and may not do this.
+    pub fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", "Not allowed", detail)
+    }
+
+    /// The path takes other methods.
+    pub fn other_method(detail: String, allow: String) -> Self {
+        Self {
+            allow: Some(allow),
+            ..Self::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method-not-allowed",
+                "Method not allowed",
+                detail,
+            )
+        }
+    }
+
+    /// The caller sent too many requests.
+    pub fn too_many(detail: impl Into<String>, retry_after: u32) -> Self {
+        Self {
+            retry_after: Some(retry_after),
+            ..Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too-many-requests",
+                "Too many requests",
+                detail,
+            )
+        }
+        .at("Authorization", "wait for Retry-After seconds")
+    }
+
+    /// The condition on the revision came in a header: the status HTTP has for that (RFC 9110, section 15.5.13).
+    pub fn into_failed_precondition(mut self) -> Self {
+        if self.current_revision.is_some() && self.status == 409 {
+            self.status = StatusCode::PRECONDITION_FAILED.as_u16();
+        }
+        self
+    }
+
+    /// Says at which revision it is.
+    pub fn at_revision(mut self, current: u64) -> Self {
+        self.current_revision = Some(current);
+        self
+    }
+
+    /// Lists everything that is wrong.
+    pub fn with_problems(mut self, problems: &[SettingsProblem]) -> Self {
+        problems.clone_into(&mut self.problems);
+        self
+    }
+
+    /// This problem in words.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// The same problem in a part of a larger request.
+    pub fn within(mut self, part: &str) -> Self {
+        self.field = self.field.map(|field| format!("{part}.{field}"));
+        self
+    }
+
+    /// Says which field is at fault and what would be right.
+    pub fn at(mut self, field: &str, remedy: &str) -> Self {
+        self.field = Some(field.to_owned());
+        self.remedy = Some(remedy.to_owned());
+        self
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_vec(&self).unwrap_or_default();
+        let mut response = (status, body).into_response();
+        response.headers_mut().insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if let Some(allow) = self
+            .allow
+            .and_then(|allow| HeaderValue::from_str(&allow).ok())
+        {
+            response.headers_mut().insert(header::ALLOW, allow);
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static("Bearer realm=\"ark\""),
+            );
+        }
+        if let Some(seconds) = self.retry_after {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(revision) = self.current_revision
+            && let Ok(tag) = HeaderValue::from_str(&format!("\"{revision}\""))
+        {
+            response.headers_mut().insert(header::ETAG, tag);
+        }
+        response
+    }
+}
+
+impl From<FieldError> for Problem {
+    fn from(error: FieldError) -> Self {
+        let title = "The request cannot be judged";
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "invalid-field",
+            title,
+            error.to_string(),
+        )
+        .at(&error.field, &error.remedy)
+    }
+}
+
+impl From<HrmError> for Problem {
+    fn from(error: HrmError) -> Self {
+        let detail = error.to_string();
+        match error {
+            HrmError::Busy => Self::busy(detail),
+            HrmError::Closed => Self::unavailable(detail),
+            HrmError::DeadlineExceeded => Self {
+                outcome: Some("denied"),
+                ..Self::deadline_exceeded()
+            },
+            HrmError::NotFound(_) | HrmError::UnknownApproval(_) => Self::not_found(detail),
+            HrmError::ApprovalAlreadyResolved { .. } => Self::new(
+                StatusCode::CONFLICT,
+                "approval-settled",
+                "The approval is settled",
+                detail,
+            )
+            .at(
+                "id",
+                "read it: GET /v1/approvals/{id}; have the action proposed anew",
+            ),
+            HrmError::NotIndependent { .. } => Self::new(
+                StatusCode::FORBIDDEN,
+                "not-independent",
+                "Somebody else must approve it",
+                detail,
+            )
+            .at("by", "have another person approve it"),
+            HrmError::UnknownCapital => Self::new(
+                StatusCode::CONFLICT,
+                "no-capital",
+                "The capital is not known",
+                detail,
+            )
+            .at("amount", "PUT /v1/account/capital first"),
+            HrmError::NotRecorded(_)
+            | HrmError::Conflict(_)
+            | HrmError::DeliveryAlreadyCompleted => Self {
+                outcome: Some("denied"),
+                retry_after: Some(1),
+                ..Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "not-recorded",
+                    "The decision could not be recorded",
+                    detail,
+                )
+            },
+            HrmError::KeyReused => key_reused(detail),
+            HrmError::Quarantined(_) => Self {
+                outcome: Some("denied"),
+                ..Self::new(
+                    StatusCode::CONFLICT,
+                    "quarantined",
+                    "The agent is in quarantine",
+                    detail,
+                )
+            }
+            .at(
+                "agent",
+                "have an operator restore it: POST /v1/agents/{name}/restore",
+            ),
+            HrmError::OrderNotApplicable(_) => Self::new(
+                StatusCode::CONFLICT,
+                "not-in-force",
+                "The order cannot be carried out",
+                detail,
+            ),
+            HrmError::UnknownDecision(_) => Self::not_found(detail)
+                .at("decision_id", "give the decision_id of an approved action"),
+            HrmError::NotExecutable(_) => Self::new(
+                StatusCode::CONFLICT,
+                "not-executable",
+                "Nothing can be executed",
+                detail,
+            )
+            .at(
+                "decision_id",
+                "give the decision_id of an approved trade or close_position",
+            ),
+        }
+    }
+}
+
+impl From<RouterError> for Problem {
+    fn from(error: RouterError) -> Self {
+        let detail = error.to_string();
+        match error {
+            RouterError::Busy => Self::busy(detail),
+            RouterError::KeyReused => key_reused(detail),
+            RouterError::Closed | RouterError::NotStored(_) | RouterError::Thread(_) => {
+                Self::unavailable(detail)
+            }
+        }
+    }
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
+        Self::unavailable(error.to_string())
+    }
+}
+
+impl From<SubmitError> for Problem {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::Full => Self::busy(error.to_string()),
+            SubmitError::Closed => Self::unavailable(error.to_string()),
+        }
+    }
+}
+
+impl From<CommitError> for Problem {
+    fn from(error: CommitError) -> Self {
+        let detail = error.to_string();
+        match error {
+            CommitError::Conflict { current, .. } | CommitError::Stale { current, .. } => Self {
+                current_revision: Some(current),
+                ..Self::new(
+                    StatusCode::CONFLICT,
+                    "revision-conflict",
+                    "It is at another revision",
+                    detail,
+                )
+                .at("expected_revision", "read it again and decide anew")
+            },
+            CommitError::NoSuchRevision { current, .. } => Self {
+                current_revision: Some(current),
+                ..Self::not_found(detail)
+                    .at("to_revision", "read the history and give a revision in it")
+            },
+            CommitError::NotFound(_) => Self::not_found(detail),
+            CommitError::Token(refusal) => token_refused(&refusal, detail),
+            CommitError::Secret(_) => Self::new(
+                StatusCode::CONFLICT,
+                "no-secret-key",
+                "A secret cannot be kept",
+                detail,
+            )
+            .at(
+                "key",
+                "start the host with ARK_SECRET_KEY_FILE, or use a key outside secret/",
+            ),
+            // Where it matters it was compared before this.
+            CommitError::KeyReused { .. } | CommitError::AlreadyAnswered(_) => key_reused(detail),
+            CommitError::DeliveryNotPending { .. }
+            | CommitError::DeadlineExceeded
+            | CommitError::Storage(_)
+            | CommitError::Closed => Self::unavailable(detail),
+        }
+    }
+}
+
+fn key_reused(detail: String) -> Problem {
+    let title = "The idempotency key was used for another request";
+    Problem::new(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "idempotency-key-reused",
+        title,
+        detail,
+    )
+    .at("idempotency_key", "use a fresh key for every new request")
+}
+
+fn token_refused(refusal: &TokenRefusal, detail: String) -> Problem {
+    let (status, field, remedy) = match refusal {
+        TokenRefusal::NameTaken(_) => (StatusCode::CONFLICT, "name", "give another name"),
+        TokenRefusal::NotFirst => return Problem::unauthenticated(),
+        TokenRefusal::FirstMustBeAdmin => (StatusCode::CONFLICT, "role", "give admin"),
+        TokenRefusal::TooMany { .. } => (
+            StatusCode::CONFLICT,
+            "name",
+            "use tokens for longer: expired ones count too",
+        ),
+    };
+    Problem::new(status, "token-refused", "The token cannot be made", detail).at(field, remedy)
+}

@@ -1,0 +1,53 @@
+//! Answers of the API.
+
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use serde::Serialize;
+
+use ark_model::ids::TraceId;
+
+use super::problem::Problem;
+use super::trace_context::format_traceparent;
+
+/// The room an answer is given at first: a decision with 26 rules has some 4,500 bytes.
+const ANSWER_BYTES: usize = 6 * 1024;
+
+/// An answer with a JSON body, and with the trace it belongs to if that is not the request's own.
+pub(crate) fn json_response(
+    status: StatusCode,
+    trace_id: Option<TraceId>,
+    body: &impl Serialize,
+) -> Response {
+    let mut bytes = Vec::with_capacity(ANSWER_BYTES);
+    if let Err(error) = serde_json::to_writer(&mut bytes, body) {
+        return Problem::unavailable(error.to_string()).into_response();
+    }
+    let mut response = bytes_response("application/json", Bytes::from(bytes));
+    *response.status_mut() = status;
+    if let Some(value) = trace_id.and_then(format_traceparent) {
+        response.headers_mut().insert("traceparent", value);
+    }
+    response
+}
+
+/// An answer of 200 with a body of some type.
+pub(crate) fn bytes_response(content_type: &'static str, body: Bytes) -> Response {
+    let mut response = Response::new(Body::from(body));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static(content_type),
+    );
+    response
+}
+
+/// Marks the answer to a request that was answered before under its idempotency key.
+pub(crate) fn with_replayed(mut response: Response, is_replayed: bool) -> Response {
+    if is_replayed {
+        response
+            .headers_mut()
+            .insert("idempotent-replayed", HeaderValue::from_static("true"));
+    }
+    response
+}

@@ -1,0 +1,11 @@
+//! The document of this API (`OpenAPI` 3.1) and its readable page.
+
+mod action_forms;
+mod document;
+mod page;
+mod serve;
+
+pub(crate) use document::Documents;
+#[cfg(test)]
+pub(crate) use document::build_document;
+pub(crate) use serve::routes;

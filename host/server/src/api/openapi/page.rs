@@ -1,0 +1,351 @@
+//! The document as a page to read: plain HTML with its style in it. No script, nothing from elsewhere.
+
+use std::fmt::Write as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+
+use ark_model::ids::Digest;
+
+const STYLE: &str = "\
+:root{color-scheme:light dark;--line:#8884;--soft:#8881}\
+body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:0 auto;padding:1rem}\
+code,.path{font-family:ui-monospace,monospace;font-size:.9em}\
+h2{margin-top:2.5rem;border-bottom:1px solid var(--line)}\
+details{border:1px solid var(--line);border-radius:6px;margin:.5rem 0;padding:0 1rem}\
+details[open]{padding-bottom:1rem}\
+summary{padding:.5rem 0;cursor:pointer}\
+.method{display:inline-block;min-width:4.5em;font-weight:700}\
+.role{float:right;background:var(--soft);border-radius:4px;padding:0 .5em;font-size:.85em}\
+table{border-collapse:collapse;width:100%;margin:.5rem 0 1rem}\
+td,th{border-top:1px solid var(--line);padding:.3rem .5rem;text-align:left;vertical-align:top}\
+td:first-child{white-space:nowrap}\
+.must{color:#c33}\
+nav a{margin-right:1em}";
+
+/// What a browser may do with the page: apply its own style, and nothing else.
+pub(super) fn content_security_policy() -> String {
+    let hash = STANDARD.encode(Digest::hash_bytes(STYLE.as_bytes()).as_bytes());
+    format!(
+        "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+}
+
+/// The page.
+pub(super) fn render_page(document: &Value) -> String {
+    let mut html = String::with_capacity(256 * 1024);
+    let title = text(&document["info"]["title"]);
+    let version = text(&document["info"]["version"]);
+    put(
+        &mut html,
+        format_args!(
+            "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" \
+             content=\"width=device-width\"><title>{title}: HTTP API</title><style>{STYLE}</style><h1>{title}: HTTP API</h1><p>Version \
+             {version}. {}</p><p>The same for programs: <a href=\"openapi.json\">openapi.json</a>.</p>",
+            text(&document["info"]["description"])
+        ),
+    );
+    let calls = calls(document);
+    let mut tags: Vec<&str> = Vec::new();
+    for call in &calls {
+        if !tags.contains(&call.tag) {
+            tags.push(call.tag);
+        }
+    }
+    tags.sort_unstable();
+    html.push_str("<nav>");
+    for tag in &tags {
+        let tag = escaped(tag);
+        put(&mut html, format_args!("<a href=\"#tag-{tag}\">{tag}</a>"));
+    }
+    html.push_str("<a href=\"#schemas\">schemas</a></nav>");
+    for tag in tags {
+        let shown = escaped(tag);
+        put(
+            &mut html,
+            format_args!("<h2 id=\"tag-{shown}\">{shown}</h2>"),
+        );
+        for call in calls.iter().filter(|call| call.tag == tag) {
+            operation(&mut html, document, call);
+        }
+    }
+    html.push_str("<h2 id=\"schemas\">schemas</h2>");
+    for (name, schema) in document["components"]["schemas"]
+        .as_object()
+        .into_iter()
+        .flatten()
+    {
+        let shown = escaped(name);
+        put(
+            &mut html,
+            format_args!(
+                "<details id=\"schema-{shown}\" open><summary><code>{shown}</code></summary>"
+            ),
+        );
+        put(
+            &mut html,
+            format_args!("<p>{}</p>", text(&schema["description"])),
+        );
+        shape(&mut html, schema);
+        html.push_str("</details>");
+    }
+    html.push_str("</html>");
+    html
+}
+
+struct Call<'a> {
+    method: String,
+    path: &'a str,
+    tag: &'a str,
+    operation: &'a Value,
+}
+
+fn calls(document: &Value) -> Vec<Call<'_>> {
+    let paths = document["paths"].as_object().into_iter().flatten();
+    paths
+        .flat_map(|(path, item)| {
+            let operations = item.as_object().into_iter().flatten();
+            operations.map(move |(method, operation)| Call {
+                method: method.to_uppercase(),
+                path,
+                tag: operation["tags"][0].as_str().unwrap_or("other"),
+                operation,
+            })
+        })
+        .collect()
+}
+
+fn operation(html: &mut String, document: &Value, call: &Call<'_>) {
+    let operation = call.operation;
+    let role = operation["x-ark-role"].as_str().unwrap_or("no token");
+    put(
+        html,
+        format_args!(
+            "<details id=\"{}\"><summary><span class=\"role\">{}</span><span class=\"method\">{}</span> <span \
+             class=\"path\">{}</span><br>{}</summary>",
+            text(&operation["operationId"]),
+            escaped(role),
+            escaped(&call.method),
+            escaped(call.path),
+            text(&operation["summary"]),
+        ),
+    );
+    let description = operation["description"].as_str().unwrap_or_default();
+    for paragraph in description.split("\n\n").filter(|it| !it.is_empty()) {
+        put(html, format_args!("<p>{}</p>", escaped(paragraph)));
+    }
+    let parameters = operation["parameters"].as_array();
+    if let Some(parameters) = parameters.filter(|parameters| !parameters.is_empty()) {
+        html.push_str("<table><tr><th>Parameter<th>In<th>Form<th>");
+        for parameter in parameters {
+            let parameter = resolved(document, parameter);
+            put(
+                html,
+                format_args!(
+                    "<tr><td><code>{}</code>{}<td>{}<td>{}<td>{}",
+                    text(&parameter["name"]),
+                    must(parameter["required"].as_bool().unwrap_or(false)),
+                    text(&parameter["in"]),
+                    form(&parameter["schema"]),
+                    text(&parameter["description"]),
+                ),
+            );
+        }
+        html.push_str("</table>");
+    }
+    for (kind, media) in operation["requestBody"]["content"]
+        .as_object()
+        .into_iter()
+        .flatten()
+    {
+        put(
+            html,
+            format_args!(
+                "<p>Body: <code>{}</code>, {}</p>",
+                escaped(kind),
+                form(&media["schema"])
+            ),
+        );
+    }
+    html.push_str("<table><tr><th>Status<th>Body<th>");
+    for (status, response) in operation["responses"].as_object().into_iter().flatten() {
+        let bodies: Vec<String> = response["content"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(kind, media)| {
+                format!("<code>{}</code> {}", escaped(kind), form(&media["schema"]))
+            })
+            .collect();
+        put(
+            html,
+            format_args!(
+                "<tr><td>{}<td>{}<td>{}",
+                escaped(status),
+                bodies.join("<br>"),
+                text(&response["description"])
+            ),
+        );
+    }
+    html.push_str("</table></details>");
+}
+
+/// A schema's fields as a table, or its alternatives.
+fn shape(html: &mut String, schema: &Value) {
+    for part in parts(schema) {
+        shape(html, part);
+    }
+    let Some(properties) = schema["properties"].as_object() else {
+        if parts(schema).is_empty() {
+            put(html, format_args!("<p>{}</p>", form(schema)));
+        }
+        return;
+    };
+    let required = schema["required"].as_array();
+    html.push_str("<table><tr><th>Field<th>Form<th>");
+    for (name, property) in properties {
+        let needed = required.is_some_and(|all| all.iter().any(|one| one == name.as_str()));
+        put(
+            html,
+            format_args!(
+                "<tr><td><code>{}</code>{}<td>{}<td>{}",
+                escaped(name),
+                must(needed),
+                form(property),
+                text(&property["description"])
+            ),
+        );
+    }
+    html.push_str("</table>");
+}
+
+/// The alternatives or parts that stand in a schema itself, with fields of their own.
+fn parts(schema: &Value) -> Vec<&Value> {
+    ["oneOf", "anyOf", "allOf"]
+        .into_iter()
+        .filter_map(|name| schema[name].as_array())
+        .flatten()
+        .collect()
+}
+
+/// A schema in one line.
+fn form(schema: &Value) -> String {
+    if let Some(to) = schema["$ref"].as_str() {
+        let name = escaped(to.rsplit('/').next().unwrap_or(to));
+        return format!("<a href=\"#schema-{name}\">{name}</a>");
+    }
+    for (name, between) in [("oneOf", " or "), ("anyOf", " or "), ("allOf", " with ")] {
+        if let Some(options) = schema[name].as_array() {
+            let options: Vec<String> = options.iter().map(form).collect();
+            return options.join(between);
+        }
+    }
+    let mut said = match &schema["type"] {
+        Value::String(kind) => escaped(kind),
+        Value::Array(kinds) => {
+            let kinds: Vec<String> = kinds.iter().map(text).collect();
+            kinds.join(" or ")
+        }
+        _ => "any value".to_owned(),
+    };
+    if let Some(items) = schema.get("items") {
+        said = format!("{said} of {}", form(items));
+    }
+    if let Some(values) = schema["enum"].as_array() {
+        let values: Vec<String> = values
+            .iter()
+            .map(|value| format!("<code>{}</code>", escaped(&value.to_string())))
+            .collect();
+        said = values.join(", ");
+    }
+    for (name, word) in [
+        ("minimum", "from"),
+        ("exclusiveMinimum", "more than"),
+        ("maximum", "to"),
+        ("minLength", "from length"),
+        ("maxLength", "to length"),
+        ("minItems", "at least"),
+        ("maxItems", "at most"),
+    ] {
+        if let Some(bound) = schema.get(name) {
+            let _ = write!(said, ", {word} {}", escaped(&bound.to_string()));
+        }
+    }
+    if let Some(pattern) = schema["pattern"].as_str() {
+        let _ = write!(said, ", <code>{}</code>", escaped(pattern));
+    }
+    said
+}
+
+fn must(needed: bool) -> &'static str {
+    if needed {
+        "<span class=\"must\" title=\"required\">*</span>"
+    } else {
+        ""
+    }
+}
+
+fn resolved<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
+    let target = value["$ref"]
+        .as_str()
+        .and_then(|to| to.strip_prefix('#'))
+        .and_then(|pointer| document.pointer(pointer));
+    target.unwrap_or(value)
+}
+
+fn text(value: &Value) -> String {
+    escaped(value.as_str().unwrap_or_default())
+}
+
+fn escaped(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            '\'' => safe.push_str("&#39;"),
+            other => safe.push(other),
+        }
+    }
+    safe
+}
+
+/// Writing into a `String` cannot fail.
+fn put(html: &mut String, what: std::fmt::Arguments<'_>) {
+    let _ = html.write_fmt(what);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_the_document_says_is_shown_and_not_obeyed() {
+        let document = json!({
+            "info": {"title": "T", "version": "1", "description": "<script>"},
+            "paths": {"/a/{b}": {"get": {
+                "operationId": "a", "summary": "s & t", "tags": ["x"], "x-ark-role": "reader",
+                "parameters": [{"name": "b", "in": "path", "required": true, "schema": {"type": "string", "pattern": "^<$"}}],
+                "responses": {"200": {"description": "ok", "content": {"application/json": {"schema": {"$ref": "#/components/schemas/B"}}}}},
+            }}},
+            "components": {"schemas": {"B": {"type": "object", "properties": {"c\"d": {"type": ["string", "null"]}}}}},
+        });
+        let page = render_page(&document);
+        assert!(!page.contains("<script"), "{page}");
+        for expected in [
+            "&lt;script&gt;",
+            "s &amp; t",
+            "c&quot;d",
+            "^&lt;$",
+            "#schema-B",
+            "string or null",
+        ] {
+            assert!(page.contains(expected), "{expected} is not in {page}");
+        }
+        assert!(content_security_policy().starts_with("default-src 'none'"));
+    }
+}

@@ -1,0 +1,187 @@
+//! Connections: how many, how long, and how they end.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router as Routes;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use ark_store::ReadError;
+
+use crate::api::auth::Auth;
+use crate::api::routes::build_routes;
+use crate::api::state::ApiDeps;
+
+use super::stall::Stall;
+use super::tls::{Tls, TlsFiles};
+
+/// How long a client may take to send its headers, to begin with another request, and for the TLS handshake.
+const HEADER_TIME: Duration = Duration::from_secs(10);
+/// How long a client may take to read some of its answer.
+const WRITE_TIME: Duration = Duration::from_secs(30);
+/// The most bytes of headers.
+const HEADER_BYTES: usize = 16 * 1024;
+/// The most header lines.
+const HEADER_LINES: usize = 64;
+
+/// Why the API cannot listen.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {listen}: {source}; is another host running there?")]
+pub struct ServerError {
+    listen: SocketAddr,
+    source: std::io::Error,
+}
+
+/// A bound listener.
+pub struct Server {
+    listener: TcpListener,
+}
+
+impl Server {
+    /// Binds.
+    ///
+    /// # Errors
+    /// The address is taken or not ours.
+    pub async fn bind(listen: SocketAddr) -> Result<Self, ServerError> {
+        let listener = TcpListener::bind(listen)
+            .await
+            .map_err(|source| ServerError { listen, source })?;
+        Ok(Self { listener })
+    }
+
+    /// Where it listens: with the port the system chose, if 0 was asked for.
+    ///
+    /// # Errors
+    /// The system does not say.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+/// How the API is reached, and how often.
+#[derive(Debug, Clone)]
+pub struct AccessConfig {
+    /// Certificate and key; absent: plain HTTP.
+    pub tls: Option<TlsFiles>,
+    /// A proxy stands before the host, ends TLS and passes on what others send.
+    pub behind_proxy: bool,
+    /// Requests each token may send in a second.
+    pub rate: NonZeroU32,
+    /// Connections at the same time.
+    pub connections: usize,
+}
+
+impl AccessConfig {
+    /// Whether others than this machine can reach the API.
+    #[must_use]
+    pub const fn exposed(&self, listen: SocketAddr) -> bool {
+        self.behind_proxy || !listen.ip().is_loopback()
+    }
+}
+
+/// Serves until `stop` resolves, then accepts no more and waits for the requests that run, `drain` at most.
+///
+/// # Errors
+/// The tokens cannot be read.
+pub async fn serve(
+    server: Server,
+    deps: ApiDeps,
+    access: &AccessConfig,
+    tls: Option<Arc<Tls>>,
+    drain: Duration,
+    stop: impl Future<Output = ()>,
+) -> Result<(), ReadError> {
+    let (close, closing) = tokio::sync::watch::channel(false);
+    let exposed = server
+        .address()
+        .map_or(true, |address| access.exposed(address));
+    let auth = Arc::new(Auth::open(deps.store.clone(), access.rate, exposed)?);
+    let routes: Routes = build_routes(deps, auth, closing.clone());
+    let follower = tls
+        .clone()
+        .map(|tls| tokio::spawn(async move { tls.follow().await }));
+    let graceful = GracefulShutdown::new();
+    let room = Arc::new(Semaphore::new(access.connections));
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        // Who has sent its request and nothing more to say is answered all the same.
+        .half_close(true)
+        .header_read_timeout(HEADER_TIME)
+        .max_buf_size(HEADER_BYTES.max(8192) * 2)
+        .max_headers(HEADER_LINES);
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        // A connection past the limit waits in the kernel's queue until another one ends.
+        let permit = tokio::select! {
+            () = &mut stop => break,
+            permit = Arc::clone(&room).acquire_owned() => match permit {
+                Ok(permit) => permit,
+                Err(_) => break,
+            },
+        };
+        let stream = tokio::select! {
+            () = &mut stop => break,
+            accepted = server.listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // Out of file descriptors, most likely: give others time to end.
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            },
+        };
+        let _ = stream.set_nodelay(true);
+        let stream = Stall::new(stream, WRITE_TIME);
+        let service = TowerToHyperService::new(routes.clone());
+        let acceptor = tls.as_ref().map(|tls| tls.acceptor());
+        let (builder, watcher) = (builder.clone(), graceful.watcher());
+        let mut closing = closing.clone();
+        tokio::spawn(async move {
+            let ended = match acceptor {
+                None => {
+                    let connection = builder.serve_connection(TokioIo::new(stream), service);
+                    watcher.watch(connection).await
+                }
+                Some(acceptor) => {
+                    let shaken = tokio::select! {
+                        _ = closing.wait_for(|closing| *closing) => return,
+                        shaken = tokio::time::timeout(HEADER_TIME, acceptor.accept(stream)) => shaken,
+                    };
+                    let stream = match shaken {
+                        Ok(Ok(stream)) => stream,
+                        Ok(Err(error)) => {
+                            tracing::debug!(%error, "no TLS");
+                            return;
+                        }
+                        Err(_) => return,
+                    };
+                    let connection = builder.serve_connection(TokioIo::new(stream), service);
+                    watcher.watch(connection).await
+                }
+            };
+            if let Err(error) = ended {
+                tracing::debug!(%error, "a connection ended badly");
+            }
+            drop(permit);
+        });
+    }
+    drop(server);
+    if let Some(follower) = follower {
+        follower.abort();
+    }
+    // Event streams would run on for ever.
+    close.send_replace(true);
+    tokio::select! {
+        () = graceful.shutdown() => {}
+        () = tokio::time::sleep(drain) => tracing::warn!("requests still ran when the time to drain was over"),
+    }
+    Ok(())
+}

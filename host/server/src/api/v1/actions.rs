@@ -1,0 +1,304 @@
+//! Proposing actions: `/v1/actions` and `/v1/actions/batch`.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::routes;
+
+use crate::api::auth::Caller;
+use crate::api::http::deadline::Deadline;
+use crate::api::http::extract::{ApiHeaders, ApiJson, ApiQuery, NoQuery, RequestBody};
+use crate::api::http::form::describe_value;
+use crate::api::http::idempotency::{CanonicalRequest, IdempotencyHeader};
+use crate::api::http::problem::Problem;
+use crate::api::http::respond::{json_response, with_replayed};
+use crate::api::http::trace_context::find_trace_id;
+use crate::api::state::{Api, DescribedRoutes, Shared};
+use crate::hrm::{ProposalAnswer, Batch, BatchAnswer, IdempotencyKey, Proposal};
+use ark_model::check::FieldError;
+use ark_model::form::{ActionRequest, Fields, check_idempotency_key, parse_action, parse_json};
+use ark_model::ids::Name;
+use ark_model::principal::Principal;
+
+use super::decision_view::DecisionView;
+use super::decisions::find_decision;
+
+/// The most actions of a batch.
+const MAX_BATCH: usize = 100;
+/// How many names a problem lists.
+const LISTED_NAMES: usize = 20;
+
+pub(crate) fn routes() -> DescribedRoutes {
+    DescribedRoutes::new()
+        .routes(routes!(propose_action))
+        .routes(routes!(propose_batch))
+}
+
+/// How an action is proposed.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct ProposeQuery {
+    /// Judge only; nothing is recorded and nothing counts.
+    dry_run: Option<bool>,
+}
+
+impl RequestBody for ActionRequest {
+    fn from_document(document: Value) -> Result<Self, FieldError> {
+        parse_action(document)
+    }
+}
+
+/// Actions that are judged in their order and recorded together.
+struct BatchRequest {
+    actions: Vec<ActionRequest>,
+    idempotency_key: Option<String>,
+}
+
+impl RequestBody for BatchRequest {
+    fn from_document(document: Value) -> Result<Self, FieldError> {
+        let mut fields = Fields::from_document(document, "")?;
+        let idempotency_key = fields.take_text("idempotency_key")?;
+        if let Some(key) = &idempotency_key {
+            check_idempotency_key("idempotency_key", key)?;
+        }
+        let refused = |problem: String| {
+            let remedy = format!("give a list of 1 to {MAX_BATCH} actions");
+            FieldError::new("actions", problem, remedy)
+        };
+        let items = match fields.take_value("actions") {
+            Some(Value::Array(items)) if (1..=MAX_BATCH).contains(&items.len()) => items,
+            Some(Value::Array(items)) => {
+                return Err(refused(format!("has {} items", items.len())));
+            }
+            Some(other) => return Err(refused(format!("is {}", describe_value(&other)))),
+            None => return Err(refused("is missing".to_owned())),
+        };
+        fields.reject_unknown()?;
+        let mut actions = Vec::with_capacity(items.len());
+        for (index, document) in items.into_iter().enumerate() {
+            let within = |error: FieldError| FieldError {
+                field: format!("actions[{index}].{}", error.field),
+                ..error
+            };
+            let action = parse_action(document).map_err(within)?;
+            if action.idempotency_key.is_some() {
+                let problem = "is given for one action of a batch";
+                let remedy = "give one key for the whole batch";
+                return Err(within(FieldError::new("idempotency_key", problem, remedy)));
+            }
+            actions.push(action);
+        }
+        Ok(Self {
+            actions,
+            idempotency_key,
+        })
+    }
+}
+
+/// Decisions on the actions of a batch, in their order.
+#[derive(Serialize, ToSchema)]
+struct Decisions<'a> {
+    decisions: Vec<DecisionView<'a>>,
+}
+
+/// Proposes an action
+///
+/// It is judged and the decision is on disk before it is answered. An answer with the outcome `denied` or `held` is 200 too: the action
+/// must then not be carried out. With `dry_run` it is judged and nothing is recorded.
+#[utoipa::path(post, path = "/v1/actions", operation_id = "propose", tag = "actions", params(ProposeQuery, IdempotencyHeader),
+    request_body = ref("#/components/schemas/ActionRequest"),
+    responses(
+        (status = 200, description = "The decision.", body = DecisionView),
+        (status = 409, description = "The agent is in quarantine."),
+        (status = 422, description = "The agent is not known, or the idempotency key was used for another request."),
+    ))]
+async fn propose_action(
+    State(api): Shared,
+    caller: Caller,
+    Extension(Deadline(deadline)): Extension<Deadline>,
+    ApiQuery(query): ApiQuery<ProposeQuery>,
+    ApiHeaders(idempotency): ApiHeaders<IdempotencyHeader>,
+    headers: HeaderMap,
+    ApiJson { form, body }: ApiJson<ActionRequest>,
+) -> Result<Response, Problem> {
+    let key = idempotency.or_field(form.idempotency_key.clone())?;
+    let mut proposal = build_proposal(&api, &caller.principal, &headers, form)?;
+    proposal.idempotency = key.map(|key| identify_request("propose", key, &body));
+    proposal.deadline = deadline;
+    let trace_id = proposal.trace_id;
+    if query.dry_run.unwrap_or(false) {
+        let decision = api
+            .ask_hrm(|hrm, reply| hrm.preview_action(proposal, None, reply))
+            .await?;
+        let view = DecisionView::of(&decision, true);
+        return Ok(json_response(StatusCode::OK, Some(trace_id), &view));
+    }
+    let answer = api.ask_hrm(|hrm, reply| hrm.propose_action(proposal, reply)).await?;
+    match answer {
+        ProposalAnswer::Decided(decision) => {
+            if api.hrm.sends_message(&decision) {
+                api.router.wake_outbox();
+            }
+            let view = DecisionView::of(&decision, false);
+            Ok(json_response(StatusCode::OK, Some(trace_id), &view))
+        }
+        ProposalAnswer::Repeated(id) => {
+            let decision = find_decision(&api, id).await?.ok_or_else(not_recorded)?;
+            let view = DecisionView::of(&decision, false);
+            let response = json_response(StatusCode::OK, Some(decision.trace_id), &view);
+            Ok(with_replayed(response, true))
+        }
+    }
+}
+
+/// A key with the digests of the body it came with.
+fn identify_request(operation: &'static str, key: String, body: &Bytes) -> IdempotencyKey {
+    let legacy = parse_json(body).map_or_else(|_| String::new(), |document| document.to_string());
+    let request = CanonicalRequest {
+        operation,
+        parameters: json!({}),
+        body,
+        legacy,
+    };
+    request.with_key(key)
+}
+
+fn build_proposal(
+    api: &Api,
+    principal: &Principal,
+    headers: &HeaderMap,
+    request: ActionRequest,
+) -> Result<Proposal, Problem> {
+    check_speaks_for(principal, &request.agent)?;
+    // A token bound to a name says by itself that it may propose.
+    let is_bound = principal.agents.contains(&request.agent);
+    if !is_bound && !api.may_propose(&request.agent) {
+        return Err(unknown_agent(api, &request.agent));
+    }
+    let trace_id = find_trace_id(headers, request.trace_id)?;
+    let ActionRequest { agent, action, .. } = request;
+    let submitter = if principal.authenticated {
+        principal.name.clone()
+    } else {
+        agent.to_string()
+    };
+    Ok(Proposal {
+        agent,
+        submitter,
+        trace_id,
+        action,
+        causal_depth: 0,
+        idempotency: None,
+        deadline: None,
+    })
+}
+
+/// Refuses a name that the caller's token is not bound to.
+///
+/// # Errors
+/// 403 with the field `agent`.
+pub(crate) fn check_speaks_for(principal: &Principal, agent: &Name) -> Result<(), Problem> {
+    if principal.can_propose_for(agent) {
+        return Ok(());
+    }
+    let bound: Vec<&str> = principal.agents.iter().map(Name::as_str).collect();
+    let detail = format!(
+        "the token {} is bound to {}, not to {agent}",
+        principal.name,
+        bound.join(", ")
+    );
+    Err(Problem::forbidden(detail).at("agent", "use a token that is bound to this name"))
+}
+
+/// Proposes several actions
+///
+/// Each is judged in its order, all are recorded in one commit.
+#[utoipa::path(post, path = "/v1/actions/batch", operation_id = "propose_batch", tag = "actions", params(IdempotencyHeader),
+    request_body = ref("#/components/schemas/BatchRequest"),
+    responses(
+        (status = 200, description = "The decisions.", body = Decisions),
+        (status = 409, description = "An agent is in quarantine; nothing was recorded."),
+        (status = 422, description = "An agent is not known, or the idempotency key was used for another request."),
+    ))]
+async fn propose_batch(
+    State(api): Shared,
+    caller: Caller,
+    Extension(Deadline(deadline)): Extension<Deadline>,
+    _: NoQuery,
+    ApiHeaders(idempotency): ApiHeaders<IdempotencyHeader>,
+    headers: HeaderMap,
+    ApiJson { form, body }: ApiJson<BatchRequest>,
+) -> Result<Response, Problem> {
+    let key = idempotency.or_field(form.idempotency_key)?;
+    let mut proposals = Vec::with_capacity(form.actions.len());
+    for (index, action) in form.actions.into_iter().enumerate() {
+        let mut proposal = build_proposal(&api, &caller.principal, &headers, action)
+            .map_err(|problem| problem.within(&format!("actions[{index}]")))?;
+        proposal.deadline = deadline;
+        proposals.push(proposal);
+    }
+    let batch = Batch {
+        by: caller.principal.name,
+        proposals,
+        idempotency: key.map(|key| identify_request("propose_batch", key, &body)),
+        deadline,
+    };
+    let answer = api
+        .ask_hrm(|hrm, reply| hrm.propose_batch(batch, reply))
+        .await?;
+    let (decisions, is_replayed) = match answer {
+        BatchAnswer::Decided(decisions) => (decisions, false),
+        BatchAnswer::Repeated(ids) => {
+            let mut decisions = Vec::with_capacity(ids.len());
+            for id in ids {
+                let decision = find_decision(&api, id).await?.ok_or_else(not_recorded)?;
+                decisions.push(Arc::new(decision));
+            }
+            (decisions, true)
+        }
+    };
+    if decisions.iter().any(|decision| api.hrm.sends_message(decision)) {
+        api.router.wake_outbox();
+    }
+    let views = decisions
+        .iter()
+        .map(|decision| DecisionView::of(decision, false))
+        .collect();
+    let response = json_response(StatusCode::OK, None, &Decisions { decisions: views });
+    Ok(with_replayed(response, is_replayed))
+}
+
+fn not_recorded() -> Problem {
+    Problem::unavailable(
+        "the decision on the first request with this idempotency key is not in the database: it was not recorded (send it again), or it is in an archive of the audit log",
+    )
+}
+
+fn unknown_agent(api: &Api, agent: &Name) -> Problem {
+    let serving = api.router.list_serving();
+    let agents = serving.iter().map(|slot| &slot.name);
+    let known = agents.chain(&api.submitters).take(LISTED_NAMES);
+    let known: Vec<&str> = known.map(Name::as_str).collect();
+    let detail = format!(
+        "{agent} is neither a loaded agent nor a submitter; known are: {}",
+        known.join(", ")
+    );
+    Problem::new(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "unknown-agent",
+        "The agent is not known",
+        detail,
+    )
+    .at(
+        "agent",
+        "name a known one, or add it to `submitters` in ark.toml (or start with --submitter NAME)",
+    )
+}

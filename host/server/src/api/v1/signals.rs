@@ -1,0 +1,117 @@
+//! Sending signals: `/v1/signals`.
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+use utoipa_axum::routes;
+
+use crate::api::auth::Caller;
+use crate::api::http::extract::{ApiHeaders, ApiJson, NoQuery, request_body};
+use crate::api::http::fields::{IdempotencyKeyText, integer_field, text_field};
+use crate::api::http::idempotency::{CanonicalRequest, IdempotencyHeader};
+use crate::api::http::problem::Problem;
+use crate::api::http::respond::{json_response, with_replayed};
+use crate::api::http::trace_context::find_trace_id;
+use crate::api::state::{DescribedRoutes, Shared, ask};
+use ark_model::check::check_topic;
+use ark_model::form::parse_json;
+use ark_model::ids::{Name, SignalId, TraceId};
+use crate::router::{HOST_TOPIC_PREFIX, IncomingSignal, RouterError};
+
+pub(crate) fn routes() -> DescribedRoutes {
+    DescribedRoutes::new().routes(routes!(send_signal))
+}
+
+text_field! {
+    /// A topic, e.g. market.tick. Those that start with `ark.` are the host's own.
+    SignalTopic(
+        "a topic that does not start with `ark.`, the host's own: 1 to 128 of a-z, 0-9, '.', '_', '-', starting with a letter, e.g. market.tick",
+        bytes: 1..=128,
+        pattern: Some(r"^(?!ark\.)[a-z][a-z0-9._-]{0,127}$"),
+        accepts: |topic| check_topic("topic", topic).is_ok() && !topic.starts_with(HOST_TOPIC_PREFIX)
+    )
+}
+
+integer_field! {
+    /// A time in milliseconds: a year at most.
+    SignalTtl("whole milliseconds from 1 to 31536000000 (a year), or leave it out", 1..=31_536_000_000)
+}
+
+/// Something that agents are told.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct SignalRequest {
+    /// The topic, e.g. market.tick.
+    topic: SignalTopic,
+    /// Any JSON value.
+    payload: Option<Value>,
+    /// The trace to join; else that of `traceparent`, else a fresh one.
+    trace_id: Option<TraceId>,
+    /// As the header Idempotency-Key.
+    idempotency_key: Option<IdempotencyKeyText>,
+    /// How long it may wait, in milliseconds; if left out, without an end.
+    ttl_ms: Option<SignalTtl>,
+}
+
+request_body!(SignalRequest);
+
+/// A signal that is on disk.
+#[derive(Serialize, ToSchema)]
+struct SignalAccepted {
+    signal_id: SignalId,
+    trace_id: TraceId,
+    /// The agents it is delivered to.
+    delivered_to: Vec<Name>,
+    /// The agents whose queues had no room: it is not delivered to them.
+    shed: Vec<Name>,
+}
+
+/// Sends a signal to the agents that subscribe to its topic
+///
+/// Its deliveries are on disk before it is answered.
+#[utoipa::path(post, path = "/v1/signals", operation_id = "send_signal", tag = "signals", params(IdempotencyHeader),
+    request_body = SignalRequest,
+    responses(
+        (status = 202, description = "It will be delivered.", body = SignalAccepted),
+        (status = 422, description = "The idempotency key was used for another request."),
+    ))]
+async fn send_signal(
+    State(api): Shared,
+    caller: Caller,
+    _: NoQuery,
+    ApiHeaders(idempotency): ApiHeaders<IdempotencyHeader>,
+    headers: HeaderMap,
+    ApiJson { form, body }: ApiJson<SignalRequest>,
+) -> Result<Response, Problem> {
+    let key = idempotency.or_field(form.idempotency_key.map(String::from))?;
+    let key = key.map(|key| {
+        let request = CanonicalRequest {
+            operation: "send_signal",
+            parameters: json!({}),
+            body: &body,
+            legacy: parse_json(&body).unwrap_or_default().to_string(),
+        };
+        request.with_key(key)
+    });
+    let principal = caller.principal;
+    let signal = IncomingSignal {
+        by: principal.authenticated.then_some(principal.name),
+        topic: form.topic.into(),
+        payload_json: form.payload.unwrap_or_default().to_string(),
+        trace_id: find_trace_id(&headers, form.trace_id)?,
+        key: key.map(|key| (key.key, key.request_digest)),
+        ttl_ms: form.ttl_ms.map(u64::from),
+    };
+    let accepted = ask(RouterError::Closed, |reply| api.router.accept_signal(signal, reply)).await?;
+    let body = SignalAccepted {
+        signal_id: accepted.id,
+        trace_id: accepted.trace_id,
+        delivered_to: accepted.delivered_to,
+        shed: accepted.shed,
+    };
+    let response = json_response(StatusCode::ACCEPTED, Some(accepted.trace_id), &body);
+    Ok(with_replayed(response, accepted.duplicate))
+}

@@ -1,0 +1,418 @@
+//! Bearer tokens: `/v1/tokens`. A secret is answered once, when its token is made.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::routes;
+
+use ark_model::check::FieldError;
+use ark_model::ids::{Millis, Name, ParseIdError};
+use ark_model::principal::Role;
+use ark_store::{NewToken, Operation, OperatorChange, TokenChange, TokenRow, TokenSecret, Unit};
+
+use crate::api::auth::Caller;
+use crate::api::http::extract::{
+    ApiJson, ApiPath, ApiQuery, NoQuery, RequestBody, read_described,
+};
+use crate::api::http::fields::{Actor, MAX_INTEGER, field_schema, integer_field, text_schema};
+use crate::api::http::pagination::{KeyPageQuery, next_cursor};
+use crate::api::http::problem::Problem;
+use crate::api::http::respond::json_response;
+use crate::api::state::{Api, DescribedRoutes, Shared};
+use crate::watchdog::WATCHDOG_ACTOR;
+
+/// The most names a token is bound to.
+const MAX_NAMES: usize = 64;
+
+pub(crate) fn routes() -> DescribedRoutes {
+    DescribedRoutes::new()
+        .routes(routes!(list_tokens, create_token))
+        .routes(routes!(revoke_token))
+}
+
+/// A token in the path.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+struct TokenPath {
+    /// The token.
+    name: Name,
+}
+
+/// Who revokes a token.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct RevokeQuery {
+    /// Who does it. With a token its name, which may be left out.
+    #[param(inline)]
+    by: Option<Actor>,
+}
+
+/// The name of a new token.
+#[derive(Debug, Clone)]
+struct TokenName(Name);
+
+impl<'de> Deserialize<'de> for TokenName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = Name::deserialize(deserializer)?;
+        if name.as_str() == WATCHDOG_ACTOR {
+            let given = serde::de::Unexpected::Str(WATCHDOG_ACTOR);
+            let form = "another name: this one is the watchdog's";
+            return Err(serde::de::Error::invalid_value(given, &form));
+        }
+        Ok(Self(name))
+    }
+}
+
+field_schema! {
+    /// The name of a new token, which no other token has or had.
+    TokenName => text_schema(1..=64, Some("^(?!watchdog$)[a-z][a-z0-9_-]{0,63}$"))
+}
+
+integer_field! {
+    /// A moment to come, in milliseconds since 1970 (UTC).
+    ExpiryMoment("milliseconds since 1970 (UTC)", 1..=MAX_INTEGER)
+}
+
+/// The role of a token that is bound to names.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum BoundRole {
+    Submitter,
+}
+
+/// The role of a token that is bound to no names.
+#[derive(Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum FreeRole {
+    Reader,
+    Approver,
+    Operator,
+    Admin,
+}
+
+impl From<FreeRole> for Role {
+    fn from(role: FreeRole) -> Self {
+        match role {
+            FreeRole::Reader => Self::Reader,
+            FreeRole::Approver => Self::Approver,
+            FreeRole::Operator => Self::Operator,
+            FreeRole::Admin => Self::Admin,
+        }
+    }
+}
+
+/// A token of a submitter, bound to the names it may propose in.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct SubmitterToken {
+    /// Its name, which no other token has or had.
+    name: TokenName,
+    /// Its role.
+    #[serde(rename = "role")]
+    _role: BoundRole,
+    /// In whose names it may propose.
+    #[schema(min_items = 1, max_items = 64)]
+    agents: Vec<Name>,
+    /// When it ends, in milliseconds since 1970 (UTC): a moment to come; if left out, never.
+    expires_at_ms: Option<ExpiryMoment>,
+    /// Who makes it. With a token its name, which may be left out; without one `operator` if left out.
+    by: Option<Actor>,
+}
+
+/// A token of any other role.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct FreeToken {
+    /// Its name, which no other token has or had.
+    name: TokenName,
+    /// Its role.
+    role: FreeRole,
+    /// None: they bind a submitter.
+    #[schema(max_items = 0)]
+    agents: Option<Vec<Name>>,
+    /// When it ends, in milliseconds since 1970 (UTC): a moment to come; if left out, never.
+    expires_at_ms: Option<ExpiryMoment>,
+    /// Who makes it. With a token its name, which may be left out; without one `operator` if left out.
+    by: Option<Actor>,
+}
+
+/// A token.
+#[derive(ToSchema)]
+#[serde(untagged)]
+enum TokenRequest {
+    Submitter(SubmitterToken),
+    Free(FreeToken),
+}
+
+impl RequestBody for TokenRequest {
+    fn from_document(document: Value) -> Result<Self, FieldError> {
+        let role = document.get("role").and_then(Value::as_str);
+        if let Some(given) = role
+            && Role::parse(given).is_none()
+        {
+            let problem = format!("is {:?}", ark_model::check::clip_for_error(given));
+            let remedy = "give reader, submitter, approver, operator or admin";
+            return Err(FieldError::new("role", problem, remedy));
+        }
+        if role == Some(Role::Submitter.as_str()) {
+            let form: SubmitterToken = read_described(document)?;
+            check_binding(Role::Submitter, form.agents.len())?;
+            Ok(Self::Submitter(form))
+        } else {
+            let form: FreeToken = read_described(document)?;
+            let names = form.agents.as_ref().map_or(0, Vec::len);
+            check_binding(form.role.into(), names)?;
+            Ok(Self::Free(form))
+        }
+    }
+}
+
+/// A token to be made.
+struct TokenOrder {
+    name: Name,
+    role: Role,
+    agents: Vec<Name>,
+    expires_at: Option<Millis>,
+    by: Option<Actor>,
+}
+
+impl From<TokenRequest> for TokenOrder {
+    fn from(request: TokenRequest) -> Self {
+        let expiry = |moment: Option<ExpiryMoment>| moment.map(|moment| Millis(moment.into()));
+        match request {
+            TokenRequest::Submitter(form) => Self {
+                name: form.name.0,
+                role: Role::Submitter,
+                agents: form.agents,
+                expires_at: expiry(form.expires_at_ms),
+                by: form.by,
+            },
+            TokenRequest::Free(form) => Self {
+                name: form.name.0,
+                role: form.role.into(),
+                agents: Vec::new(),
+                expires_at: expiry(form.expires_at_ms),
+                by: form.by,
+            },
+        }
+    }
+}
+
+/// A token as it is shown: without its hash.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Token)]
+pub struct TokenShown {
+    name: Name,
+    role: Role,
+    /// In whose names it may propose.
+    agents: Vec<Name>,
+    /// `live`, `expired` or `revoked`.
+    status: &'static str,
+    created_by: String,
+    created_at_ms: Millis,
+    expires_at_ms: Option<Millis>,
+    revoked_by: Option<String>,
+    revoked_at_ms: Option<Millis>,
+}
+
+/// A page of tokens, by name.
+#[derive(Serialize, ToSchema)]
+struct TokenPage {
+    tokens: Vec<TokenShown>,
+    /// The cursor of the next page, if there may be one.
+    next_cursor: Option<String>,
+}
+
+/// A token that was made.
+#[derive(Serialize, ToSchema)]
+struct TokenMade {
+    name: Name,
+    role: Role,
+    agents: Vec<Name>,
+    expires_at_ms: Option<Millis>,
+    /// The secret. It is shown this once.
+    token: String,
+}
+
+/// A token that is revoked.
+#[derive(Serialize, ToSchema)]
+struct TokenRevoked {
+    name: Name,
+    status: &'static str,
+}
+
+/// A token as it is shown.
+pub fn token_view(row: &TokenRow, now: Millis) -> TokenShown {
+    TokenShown {
+        name: row.name.clone(),
+        role: row.role,
+        agents: row.agents.clone(),
+        status: row.status(now),
+        created_by: row.created_by.clone(),
+        created_at_ms: row.created_at,
+        expires_at_ms: row.expires_at,
+        revoked_by: row.revoked_by.clone(),
+        revoked_at_ms: row.revoked_at,
+    }
+}
+
+/// Lists the tokens, by name
+#[utoipa::path(get, path = "/v1/tokens", operation_id = "list_tokens", tag = "tokens", params(KeyPageQuery),
+    responses((status = 200, description = "A page.", body = TokenPage)))]
+async fn list_tokens(
+    State(api): Shared,
+    ApiQuery(query): ApiQuery<KeyPageQuery>,
+) -> Result<Response, Problem> {
+    let (limit, after) = query.into_parts();
+    let mut rows = api.run_blocking(|api| api.store.all_tokens()).await??;
+    rows.sort_by(|one, other| one.name.cmp(&other.name));
+    if let Some(after) = after {
+        rows.retain(|row| row.name.as_str() > after.as_str());
+    }
+    rows.truncate(limit as usize);
+    let now = Millis::now();
+    let page = TokenPage {
+        tokens: rows.iter().map(|row| token_view(row, now)).collect(),
+        next_cursor: next_cursor(&rows, limit, |row| row.name.to_string()),
+    };
+    Ok(json_response(StatusCode::OK, None, &page))
+}
+
+/// Makes a token
+///
+/// Its secret is answered this once. There is no idempotency key, since a secret cannot be answered again: a repetition is refused, since the
+/// name is taken. On a host without tokens whoever reaches it makes the first, which must be an administrator's.
+#[utoipa::path(post, path = "/v1/tokens", operation_id = "make_token", tag = "tokens",
+    request_body = TokenRequest,
+    responses(
+        (status = 201, description = "It is in force.", body = TokenMade),
+        (status = 409, description = "The name is taken, the first token is no administrator's, or there are too many."),
+        (status = 422, description = "It would end in the past."),
+    ))]
+async fn create_token(
+    State(api): Shared,
+    caller: Caller,
+    _: NoQuery,
+    ApiJson { form, .. }: ApiJson<TokenRequest>,
+) -> Result<Response, Problem> {
+    let order = TokenOrder::from(form);
+    if let Some(end) = order.expires_at
+        && end <= Millis::now()
+    {
+        let remedy = "give a moment to come, in milliseconds since 1970 (UTC), or leave it out";
+        let problem = format!("is {}, which is past", end.0);
+        let error = FieldError::new("expires_at_ms", problem, remedy);
+        return Err(Problem::contradiction(&error));
+    }
+    let by = caller.resolve_actor("by", order.by)?;
+    let secret = TokenSecret::generate().map_err(|error| Problem::unavailable(error.to_string()))?;
+    let change = TokenChange::Create(NewToken {
+        name: order.name.clone(),
+        hash: secret.hash(),
+        role: order.role,
+        agents: order.agents.clone(),
+        expires_at: order.expires_at,
+        unproved: !caller.principal.authenticated,
+    });
+    record_change(&api, &caller, by, change).await?;
+    api.run_blocking(|api| api.auth.reload()).await??;
+    let body = TokenMade {
+        name: order.name,
+        role: order.role,
+        agents: order.agents,
+        expires_at_ms: order.expires_at,
+        token: secret.reveal().to_owned(),
+    };
+    let mut response = json_response(StatusCode::CREATED, None, &body);
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+/// Checks how many names a token is bound to: 1 to 64 for a submitter, none for any other role.
+fn check_binding(role: Role, names: usize) -> Result<(), FieldError> {
+    let (problem, remedy) = match (role, names) {
+        (Role::Submitter, 0) => (
+            "are missing".to_owned(),
+            "name the agents in whose names it may propose",
+        ),
+        (Role::Submitter, 1..=MAX_NAMES) => return Ok(()),
+        (Role::Submitter, _) => (format!("are {names}"), "give 64 at most"),
+        (_, 0) => return Ok(()),
+        (role, _) => (
+            format!("are given with the role {}", role.as_str()),
+            "leave them out: they bind a submitter",
+        ),
+    };
+    Err(FieldError::new("agents", problem, remedy))
+}
+
+/// The names a token is bound to: a submitter's, and no other's.
+///
+/// # Errors
+/// They are too few or too many for the role, or one is malformed.
+pub fn agents_of(role: Role, agents: &[String]) -> Result<Vec<Name>, FieldError> {
+    check_binding(role, agents.len())?;
+    agents
+        .iter()
+        .map(|agent| {
+            agent.parse().map_err(|error: ParseIdError| {
+                FieldError::new("agents", format!("hold {error}"), "give names of agents")
+            })
+        })
+        .collect()
+}
+
+/// Revokes a token
+///
+/// It is taken no more from that moment on, and event streams that it opened end.
+#[utoipa::path(delete, path = "/v1/tokens/{name}", operation_id = "revoke_token", tag = "tokens", params(TokenPath, RevokeQuery),
+    responses((status = 200, description = "It is revoked.", body = TokenRevoked)))]
+async fn revoke_token(
+    State(api): Shared,
+    caller: Caller,
+    ApiPath(TokenPath { name }): ApiPath<TokenPath>,
+    ApiQuery(query): ApiQuery<RevokeQuery>,
+) -> Result<Response, Problem> {
+    let by = caller.resolve_actor("by", query.by)?;
+    api.auth.shut_out(&name);
+    let change = TokenChange::Revoke(name.clone());
+    if let Err(problem) = record_change(&api, &caller, by, change).await {
+        // It is not on disk, so it does not count. If that cannot be read, it stays shut out.
+        api.run_blocking(|api| api.auth.reload()).await??;
+        return Err(problem);
+    }
+    // Once more: the token may have been read again while the revocation was on its way to the disk.
+    api.auth.shut_out(&name);
+    let body = TokenRevoked {
+        name,
+        status: "revoked",
+    };
+    Ok(json_response(StatusCode::OK, None, &body))
+}
+
+async fn record_change(
+    api: &Arc<Api>,
+    caller: &Caller,
+    by: String,
+    change: TokenChange,
+) -> Result<(), Problem> {
+    let unit = Unit {
+        operations: vec![Operation {
+            by,
+            change: OperatorChange::Token(change),
+        }],
+        trace_id: Some(caller.trace_id),
+        at: Millis::now(),
+        ..Unit::default()
+    };
+    api.commit(unit).await??;
+    Ok(())
+}

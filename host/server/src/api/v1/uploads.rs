@@ -1,0 +1,100 @@
+//! What uploads of agents and of policies share: how large they may be, how their component is read, and who asks for a change and why.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::HeaderMap;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::{Deserialize, Deserializer};
+use utoipa::IntoParams;
+use utoipa::openapi::{ObjectBuilder, Type};
+
+use ark_model::check::FieldError;
+use ark_model::form::parse_json;
+use ark_runtime::MAX_COMPONENT_BYTES;
+
+use crate::api::auth::Caller;
+use crate::api::http::body::{BodyLimits, read_body};
+use crate::api::http::extract::RequestBody;
+use crate::api::http::fields::{Actor, Reason, VersionNumber, field_schema};
+use crate::api::http::problem::Problem;
+use crate::changes::Requester;
+
+/// The largest component in Base64, and a manifest or settings.
+const UPLOAD_LIMITS: BodyLimits = BodyLimits {
+    bytes: MAX_COMPONENT_BYTES / 3 * 4 + 256 * 1024,
+    time: Duration::from_secs(60),
+};
+
+/// Base64 with padding, and no bits behind the last byte.
+const BASE64: &str =
+    "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?$";
+
+/// A component's bytes.
+pub(crate) struct ComponentBytes(pub(crate) Vec<u8>);
+
+impl<'de> Deserialize<'de> for ComponentBytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        STANDARD.decode(&text).map(Self).map_err(|error| {
+            let given = format!("not Base64: {error}");
+            let given = serde::de::Unexpected::Other(&given);
+            let form = "the component in standard Base64 with padding";
+            serde::de::Error::invalid_value(given, &form)
+        })
+    }
+}
+
+field_schema! {
+    /// A component in standard Base64 with padding; 32 MiB of bytes at most.
+    ComponentBytes => ObjectBuilder::new()
+        .schema_type(Type::String)
+        .content_encoding("base64")
+        .pattern(Some(BASE64))
+}
+
+/// A version of an agent or a policy in the path.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(crate) struct VersionPath {
+    /// The agent or the policy.
+    pub(crate) name: ark_model::ids::Name,
+    /// The version's number.
+    #[param(inline)]
+    pub(crate) number: VersionNumber,
+}
+
+/// Reads the body of an upload.
+///
+/// # Errors
+/// As [`read_body`].
+pub(crate) async fn read_upload(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+    read_body(headers, body, UPLOAD_LIMITS).await
+}
+
+/// Reads the form of an upload from its body.
+///
+/// # Errors
+/// The body is no JSON, or a field of it is out of form.
+pub(crate) fn parse_upload<T: RequestBody>(body: &[u8]) -> Result<T, FieldError> {
+    T::from_document(parse_json(body)?)
+}
+
+/// Who asks for a change of a version, and why.
+///
+/// # Errors
+/// The caller may not act under the name in `by`.
+pub(crate) fn change_requester(
+    caller: &Caller,
+    by: Option<Actor>,
+    reason: Option<Reason>,
+) -> Result<Requester, Problem> {
+    Ok(Requester {
+        by: caller.resolve_operator(by)?,
+        reason: reason.unwrap_or_else(Reason::none_given).into(),
+        trace_id: caller.trace_id,
+        idempotency_key: None,
+    })
+}

@@ -1,0 +1,205 @@
+//! What the watchdog sees: `/v1/watchdog`.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::routes;
+
+use crate::api::http::extract::{ApiQuery, NoQuery};
+use crate::api::http::pagination::{Limit, RowCursor, next_cursor, page_rows};
+use crate::api::http::problem::Problem;
+use crate::api::http::respond::json_response;
+use crate::api::state::{Api, DescribedRoutes, Shared};
+use ark_model::control::{Halt, Quarantine, AlertSeverity};
+use ark_model::ids::{Millis, Name};
+use crate::router::ServingSlot;
+use ark_runtime::{Limits, Probe};
+use ark_store::{AlertFilter, AlertRow};
+use crate::watchdog::{FleetStatus, HealthView, RedisStatus, CapsuleRetention, Thresholds};
+
+/// How many alerts the status shows.
+const LATEST_ALERTS: u32 = 20;
+
+pub(crate) fn routes() -> DescribedRoutes {
+    DescribedRoutes::new()
+        .routes(routes!(show_status))
+        .routes(routes!(list_alerts))
+}
+
+/// An agent's health.
+#[derive(Serialize, ToSchema)]
+#[schema(as = AgentStanding)]
+pub(crate) struct AgentHealth {
+    name: Name,
+    pub(crate) quarantined: bool,
+    pub(crate) health: Option<HealthView>,
+    /// Signals it handled since the start.
+    pub(crate) handled: u64,
+    /// Signals it failed at since the start.
+    pub(crate) failed: u64,
+    /// Signals that wait for it.
+    pub(crate) waiting: usize,
+}
+
+impl AgentHealth {
+    /// Of an agent that serves.
+    pub(crate) fn from_serving(api: &Api, slot: &ServingSlot) -> Self {
+        let name = &slot.agent.manifest().name;
+        Self {
+            name: name.clone(),
+            quarantined: api.guards.is_quarantined(name),
+            health: api.watchdog.agent_health(name),
+            handled: slot.handled.load(Relaxed),
+            failed: slot.failed.load(Relaxed),
+            waiting: slot.waiting_deliveries(),
+        }
+    }
+}
+
+/// What the watchdog sees.
+#[derive(Serialize, ToSchema)]
+struct WatchdogStatus {
+    /// The halt in force, if one was ordered.
+    halt: Option<Halt>,
+    /// Nothing but reads is approved.
+    halted: bool,
+    pin_holds: bool,
+    beating: bool,
+    /// Every limit ended what ran into it at the start.
+    probed: bool,
+    probes: Vec<Probe>,
+    /// The operator's ceiling.
+    limits: Limits,
+    intervals: Intervals,
+    thresholds: Thresholds,
+    redis: Option<RedisStatus>,
+    fleet: Option<FleetStatus>,
+    violations_per_minute: u32,
+    capsules: CapsuleRetention,
+    backlog: Backlog,
+    quarantines: Vec<Quarantine>,
+    agents: Vec<AgentHealth>,
+    /// The latest.
+    alerts: Vec<AlertRow>,
+}
+
+/// How often the watchdog looks.
+#[derive(Serialize, ToSchema)]
+struct Intervals {
+    agents_ms: u64,
+    graveyard_ms: u64,
+}
+
+/// Deliveries that wait.
+#[derive(Serialize, ToSchema)]
+struct Backlog {
+    waiting: usize,
+    most: usize,
+}
+
+/// Which alerts.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct AlertsQuery {
+    /// About this agent.
+    agent: Option<Name>,
+    /// As bad as that, or worse.
+    severity: Option<AlertSeverity>,
+    /// Of this kind.
+    kind: Option<String>,
+    /// How many rows at most; 50 if left out.
+    #[param(inline)]
+    limit: Option<Limit>,
+    /// Where to go on: the `next_cursor` of the page before.
+    #[param(inline)]
+    cursor: Option<RowCursor>,
+}
+
+/// A page of alerts, the latest first.
+#[derive(Serialize, ToSchema)]
+struct AlertPage {
+    alerts: Vec<AlertRow>,
+    /// The cursor of the next page, if there may be one.
+    next_cursor: Option<String>,
+}
+
+/// What the watchdog sees
+///
+/// Limits, probes, thresholds, agents' health, quarantines, and the latest alerts.
+#[utoipa::path(get, path = "/v1/watchdog", operation_id = "watchdog", tag = "control",
+    responses((status = 200, description = "The status.", body = WatchdogStatus)))]
+async fn show_status(State(api): Shared, _: NoQuery) -> Result<Response, Problem> {
+    let alerts = api
+        .run_blocking(|api| {
+            let any = AlertFilter::default();
+            api.store.alerts_page(&any, None, LATEST_ALERTS)
+        })
+        .await??;
+    let config = api.watchdog.config();
+    let agents = api
+        .router
+        .list_serving()
+        .iter()
+        .map(|slot| AgentHealth::from_serving(&api, slot))
+        .collect();
+    let status = WatchdogStatus {
+        halt: api.guards.current_halt(),
+        halted: api.guards.is_halted(),
+        pin_holds: api.guards.pin_holds(),
+        beating: api.guards.watchdog_beating(Millis::now()),
+        probed: api.watchdog.limits_hold(),
+        probes: api.watchdog.probes().to_vec(),
+        limits: (*api.agents.ceiling()).clone(),
+        intervals: Intervals {
+            agents_ms: whole_millis(config.heartbeat_interval),
+            graveyard_ms: whole_millis(config.graveyard_interval),
+        },
+        thresholds: (*api.watchdog.thresholds()).clone(),
+        redis: api.watchdog.redis_status(),
+        fleet: api.watchdog.fleet_status(),
+        violations_per_minute: config.violations_per_minute,
+        capsules: config.retention.clone(),
+        backlog: Backlog {
+            waiting: api.router.backlog(),
+            most: api.router.config().backlog,
+        },
+        quarantines: api.guards.list_quarantines(),
+        agents,
+        alerts,
+    };
+    Ok(json_response(StatusCode::OK, None, &status))
+}
+
+fn whole_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What the watchdog noticed, the latest first
+#[utoipa::path(get, path = "/v1/watchdog/alerts", operation_id = "list_alerts", tag = "control", params(AlertsQuery),
+    responses((status = 200, description = "A page.", body = AlertPage)))]
+async fn list_alerts(
+    State(api): Shared,
+    ApiQuery(query): ApiQuery<AlertsQuery>,
+) -> Result<Response, Problem> {
+    let limit = page_rows(query.limit);
+    let before = query.cursor.map(u64::from);
+    let filter = AlertFilter {
+        agent: query.agent,
+        severity: query.severity,
+        kind: query.kind,
+    };
+    let rows = api
+        .run_blocking(move |api| api.store.alerts_page(&filter, before, limit))
+        .await??;
+    let page = AlertPage {
+        next_cursor: next_cursor(&rows, limit, |row| row.seq.to_string()),
+        alerts: rows,
+    };
+    Ok(json_response(StatusCode::OK, None, &page))
+}
