@@ -8,8 +8,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::api::ApiDeps;
 use crate::agents::{AgentDeps, Agents, LoadAgentsError, LoadedAgents, RefusedAgent};
+use crate::api::ApiDeps;
 use crate::config::Config;
 use crate::hrm::chain::PolicyChain;
 use crate::hrm::guards::Guards;

@@ -10,15 +10,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use crate::agents::{Agents, RefusedAgent};
 use crate::hrm::guards::Guards;
 use crate::hrm::{Hrm, HrmError};
-use ark_model::meters::ApiMeters;
-use ark_model::decision::PolicyIdentity;
-use ark_model::ids::Name;
 use crate::policies::Policies;
 use crate::readiness::Readiness;
 use crate::router::Router;
+use crate::watchdog::Watchdog;
+use ark_model::decision::PolicyIdentity;
+use ark_model::ids::Name;
+use ark_model::meters::ApiMeters;
 use ark_runtime::GraveyardSource;
 use ark_store::{CommitError, Receipt, Store, Unit};
-use crate::watchdog::Watchdog;
 
 use super::auth::Auth;
 use super::http::problem::Problem;
@@ -177,7 +177,9 @@ pub(crate) async fn ask<T: Send + 'static, E: Send + 'static>(
 }
 
 /// A place for an upload, held until the call is answered. Extracted before the body is read.
-pub(crate) struct UploadPlace(#[expect(dead_code, reason = "it is held, not read")] OwnedSemaphorePermit);
+pub(crate) struct UploadPlace(
+    #[expect(dead_code, reason = "it is held, not read")] OwnedSemaphorePermit,
+);
 
 impl FromRequestParts<Arc<Api>> for UploadPlace {
     type Rejection = Problem;

@@ -6,10 +6,10 @@ use axum::http::request::Parts;
 use crate::api::http::fields::Actor;
 use crate::api::http::problem::Problem;
 use crate::api::http::trace_context::find_trace_id;
+use crate::watchdog::WATCHDOG_ACTOR;
 use ark_model::check::{FieldError, clip_for_error};
 use ark_model::ids::TraceId;
 use ark_model::principal::Principal;
-use crate::watchdog::WATCHDOG_ACTOR;
 
 /// Who calls, and the trace of the call.
 pub(crate) struct Caller {

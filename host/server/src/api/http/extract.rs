@@ -150,7 +150,12 @@ async fn read_query<S: Send + Sync>(
         })?;
     let mut names = HashSet::with_capacity(texts.len());
     if let Some((name, _)) = texts.iter().find(|(name, _)| !names.insert(name.as_str())) {
-        return Err(FieldError::new(clip_for_error(name), "is given more than once", "give it once").into());
+        return Err(FieldError::new(
+            clip_for_error(name),
+            "is given more than once",
+            "give it once",
+        )
+        .into());
     }
     Ok(texts)
 }

@@ -232,9 +232,9 @@ impl<'de> Deserialize<'de> for Reason {
         let text = String::deserialize(deserializer)?;
         // A text that is refused is not repeated: it has not been redacted.
         let given = || format!("empty, blank, not plain or too long ({} bytes)", text.len());
-        validate_reason(&text).map(Self).ok_or_else(|| {
-            D::Error::invalid_value(Unexpected::Other(&given()), &REASON_FORM)
-        })
+        validate_reason(&text)
+            .map(Self)
+            .ok_or_else(|| D::Error::invalid_value(Unexpected::Other(&given()), &REASON_FORM))
     }
 }
 
@@ -334,7 +334,11 @@ impl PartialSchema for JsonValue {
         AnyOfBuilder::new()
             .description(Some("A JSON value whose integers fit 64 bits."))
             .item(of_type(&[Type::Null, Type::Boolean, Type::String]))
-            .item(of_type(&[Type::Integer]).minimum(Some(i64::MIN)).maximum(Some(u64::MAX)))
+            .item(
+                of_type(&[Type::Integer])
+                    .minimum(Some(i64::MIN))
+                    .maximum(Some(u64::MAX)),
+            )
             .item(of_type(&[Type::Number]))
             .item(ArrayBuilder::new().items(own()))
             .item(of_type(&[Type::Object]).additional_properties(Some(own())))

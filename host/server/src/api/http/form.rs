@@ -8,7 +8,9 @@
 
 use std::fmt::Display;
 
-use serde::de::value::{MapAccessDeserializer, MapDeserializer, SeqDeserializer, StringDeserializer};
+use serde::de::value::{
+    MapAccessDeserializer, MapDeserializer, SeqDeserializer, StringDeserializer,
+};
 use serde::de::{
     DeserializeOwned, Deserializer, Error, Expected, IntoDeserializer, Unexpected, Visitor,
 };
@@ -81,18 +83,18 @@ pub(crate) enum FormError {
 
 impl FormError {
     /// The error at the field where it occurred. `path` is the path to the value being read, `.` for the whole input.
-    fn into_field_error(
-        self,
-        path: &str,
-        describe: impl Fn(&str) -> Option<String>,
-    ) -> FieldError {
+    fn into_field_error(self, path: &str, describe: impl Fn(&str) -> Option<String>) -> FieldError {
         let path = match path {
             "." => "",
             path => path,
         };
         match self {
             Self::Missing(name) => {
-                let remedy = if path.is_empty() { describe(name) } else { None };
+                let remedy = if path.is_empty() {
+                    describe(name)
+                } else {
+                    None
+                };
                 let field = if path.is_empty() {
                     name.to_owned()
                 } else {
@@ -106,7 +108,11 @@ impl FormError {
             }
             Self::Unknown { name, known } => {
                 let field = if path.is_empty() { &name } else { path };
-                FieldError::new(clip_for_error(field), "unknown field", suggest(&name, known))
+                FieldError::new(
+                    clip_for_error(field),
+                    "unknown field",
+                    suggest(&name, known),
+                )
             }
             Self::Invalid { problem, remedy } => {
                 let field = if path.is_empty() { "body" } else { path };

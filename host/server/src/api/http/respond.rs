@@ -35,10 +35,9 @@ pub(crate) fn json_response(
 /// An answer of 200 with a body of some type.
 pub(crate) fn bytes_response(content_type: &'static str, body: Bytes) -> Response {
     let mut response = Response::new(Body::from(body));
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static(content_type),
-    );
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }
 

@@ -386,11 +386,7 @@ fn one_of(description: &str, values: &[&str]) -> Value {
 }
 
 /// A JSON object of these fields and no others.
-fn closed(
-    description: &str,
-    required: &[(&str, Value)],
-    optional: &[(&str, Value)],
-) -> Value {
+fn closed(description: &str, required: &[(&str, Value)], optional: &[(&str, Value)]) -> Value {
     let mut properties: Map<String, Value> = required
         .iter()
         .map(|(name, schema)| ((*name).to_owned(), schema.clone()))

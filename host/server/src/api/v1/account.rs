@@ -149,11 +149,7 @@ async fn set_capital(
         capital,
         at_ms: receipt.at,
     };
-    Ok(json_response(
-        StatusCode::OK,
-        Some(receipt.trace_id),
-        &body,
-    ))
+    Ok(json_response(StatusCode::OK, Some(receipt.trace_id), &body))
 }
 
 /// Records a result of today that no execution report told of
@@ -185,11 +181,7 @@ async fn record_result(
         at_ms: receipt.at,
         daily_loss_pct: receipt.daily_loss,
     };
-    Ok(json_response(
-        StatusCode::OK,
-        Some(receipt.trace_id),
-        &body,
-    ))
+    Ok(json_response(StatusCode::OK, Some(receipt.trace_id), &body))
 }
 
 /// Lists the changes of the account, the latest first

@@ -21,7 +21,7 @@ use crate::api::http::problem::Problem;
 use crate::api::http::respond::{json_response, with_replayed};
 use crate::api::http::trace_context::find_trace_id;
 use crate::api::state::{Api, DescribedRoutes, Shared};
-use crate::hrm::{ProposalAnswer, Batch, BatchAnswer, IdempotencyKey, Proposal};
+use crate::hrm::{Batch, BatchAnswer, IdempotencyKey, Proposal, ProposalAnswer};
 use ark_model::check::FieldError;
 use ark_model::form::{ActionRequest, Fields, check_idempotency_key, parse_action, parse_json};
 use ark_model::ids::Name;
@@ -141,7 +141,9 @@ async fn propose_action(
         let view = DecisionView::of(&decision, true);
         return Ok(json_response(StatusCode::OK, Some(trace_id), &view));
     }
-    let answer = api.ask_hrm(|hrm, reply| hrm.propose_action(proposal, reply)).await?;
+    let answer = api
+        .ask_hrm(|hrm, reply| hrm.propose_action(proposal, reply))
+        .await?;
     match answer {
         ProposalAnswer::Decided(decision) => {
             if api.hrm.sends_message(&decision) {
@@ -265,7 +267,10 @@ async fn propose_batch(
             (decisions, true)
         }
     };
-    if decisions.iter().any(|decision| api.hrm.sends_message(decision)) {
+    if decisions
+        .iter()
+        .any(|decision| api.hrm.sends_message(decision))
+    {
         api.router.wake_outbox();
     }
     let views = decisions

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::agents::{Refusal, RefusedAgent, AgentStatus};
+use crate::agents::{AgentStatus, Refusal, RefusedAgent};
 use crate::api::state::Api;
 use crate::router::{Canary, ServingSlot};
 use crate::watchdog::HealthView;

@@ -257,7 +257,9 @@ async fn record_refusal(
 async fn change_agent(
     api: &Arc<Api>,
     requester: Requester,
-    change: impl FnOnce(&Agents, &Requester) -> Result<AgentChangeReceipt, AgentChangeError> + Send + 'static,
+    change: impl FnOnce(&Agents, &Requester) -> Result<AgentChangeReceipt, AgentChangeError>
+    + Send
+    + 'static,
 ) -> Result<Response, Problem> {
     let trace_id = requester.trace_id;
     let receipt = api
@@ -302,7 +304,8 @@ async fn roll_out_agent(
     ApiJson { form, body }: ApiJson<RolloutRequest>,
 ) -> Result<Response, Problem> {
     let mut requester = change_requester(&caller, form.by, form.reason)?;
-    requester.idempotency_key = identify_change(idempotency, "roll_out_agent", "rollout", &name, &body);
+    requester.idempotency_key =
+        identify_change(idempotency, "roll_out_agent", "rollout", &name, &body);
     change_agent(&api, requester, move |agents, requester| {
         agents.roll_out(&name, form.number.into(), requester)
     })
@@ -338,7 +341,8 @@ async fn try_out_agent(
         CanaryRequest::End(form) => (None, form.by, form.reason),
     };
     let mut requester = change_requester(&caller, by, reason)?;
-    requester.idempotency_key = identify_change(idempotency, "try_out_agent", "canary", &name, &body);
+    requester.idempotency_key =
+        identify_change(idempotency, "try_out_agent", "canary", &name, &body);
     change_agent(&api, requester, move |agents, requester| match trial {
         Some(trial) => agents.start_trial(&name, trial, requester),
         None => agents.end_trial(&name, requester),
@@ -364,7 +368,8 @@ async fn roll_back_agent(
     ApiJson { form, body }: ApiJson<RollbackAgentRequest>,
 ) -> Result<Response, Problem> {
     let mut requester = change_requester(&caller, form.by, form.reason)?;
-    requester.idempotency_key = identify_change(idempotency, "roll_back_agent", "rollback", &name, &body);
+    requester.idempotency_key =
+        identify_change(idempotency, "roll_back_agent", "rollback", &name, &body);
     change_agent(&api, requester, move |agents, requester| {
         agents.roll_back(&name, requester)
     })

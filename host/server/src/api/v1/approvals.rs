@@ -11,9 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
 use crate::api::auth::Caller;
-use crate::api::http::extract::{
-    ApiHeaders, ApiJson, ApiPath, ApiQuery, NoQuery, request_body,
-};
+use crate::api::http::extract::{ApiHeaders, ApiJson, ApiPath, ApiQuery, NoQuery, request_body};
 use crate::api::http::fields::{Actor, Reason};
 use crate::api::http::idempotency::{CanonicalRequest, IdempotencyHeader};
 use crate::api::http::pagination::{Limit, next_cursor, page_rows};

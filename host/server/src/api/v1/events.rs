@@ -251,7 +251,10 @@ impl EventStream {
             // Seen before the database is read: what is committed meanwhile is noticed.
             self.commits.mark_unchanged();
             let cursor = self.cursor;
-            let read = self.api.run_blocking(move |api| api.store.events_since(cursor, PAGE)).await;
+            let read = self
+                .api
+                .run_blocking(move |api| api.store.events_since(cursor, PAGE))
+                .await;
             let (rows, alerts) = match read {
                 Ok(Ok(read)) => read,
                 Ok(Err(error)) => {
@@ -288,7 +291,10 @@ impl EventStream {
 
     fn build_event(&self, kind: &str, data: &Value) -> Event {
         Event::default()
-            .id(format!("{}-{}", self.cursor.audit_seq, self.cursor.alert_seq))
+            .id(format!(
+                "{}-{}",
+                self.cursor.audit_seq, self.cursor.alert_seq
+            ))
             .event(kind)
             .data(data.to_string())
     }
@@ -309,7 +315,10 @@ impl EventStream {
         let mut decision = decode_decision_row(row, |digest| self.known.get(&digest).cloned());
         if decision.is_err() {
             // A policy may be new since.
-            let records = self.api.run_blocking(|api| api.store.policy_records()).await;
+            let records = self
+                .api
+                .run_blocking(|api| api.store.policy_records())
+                .await;
             self.known = known_policies(records.ok()?.ok()?).ok()?;
             decision = decode_decision_row(row, |digest| self.known.get(&digest).cloned());
         }

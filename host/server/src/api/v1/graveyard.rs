@@ -201,7 +201,13 @@ async fn request_amendment(
     ApiJson { form, body }: ApiJson<AmendmentRequest>,
 ) -> Result<Response, Problem> {
     let rule = String::from(form.rule);
-    if !api.graveyard_identity.metadata.rules.iter().any(|one| one.name == rule) {
+    if !api
+        .graveyard_identity
+        .metadata
+        .rules
+        .iter()
+        .any(|one| one.name == rule)
+    {
         let problem = format!("is {:?}, of which there is none", clip_for_error(&rule));
         let error = FieldError::new("rule", problem, "GET /v1/graveyard lists the rules");
         return Err(Problem::contradiction(&error));
@@ -241,7 +247,9 @@ async fn request_amendment(
     };
     let id = match api.commit(unit).await? {
         Ok(_) => id.to_string(),
-        Err(CommitError::AlreadyAnswered(first)) if key.is_some_and(|key| key.matches(first.request)) => {
+        Err(CommitError::AlreadyAnswered(first))
+            if key.is_some_and(|key| key.matches(first.request)) =>
+        {
             first.answer
         }
         Err(error) => return Err(error.into()),

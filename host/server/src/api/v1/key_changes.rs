@@ -118,7 +118,9 @@ impl KeyChange<'_> {
         };
         let receipt = match api.commit(unit).await? {
             Ok(receipt) => receipt,
-            Err(CommitError::AlreadyAnswered(first)) if key.is_some_and(|key| key.matches(first.request)) => {
+            Err(CommitError::AlreadyAnswered(first))
+                if key.is_some_and(|key| key.matches(first.request)) =>
+            {
                 let malformed = |_| Problem::unavailable("the stored answer is malformed");
                 return first.answer.parse().map_err(malformed);
             }

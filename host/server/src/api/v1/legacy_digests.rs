@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use ark_model::control::{QuarantineCause, Order};
+use ark_model::control::{Order, QuarantineCause};
 use ark_model::ids::Name;
 use ark_store::{OperatorChange, RollbackTarget};
 

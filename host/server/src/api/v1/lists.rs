@@ -147,7 +147,10 @@ enum ListEntryRequest {
 impl RequestBody for ListEntryRequest {
     fn from_document(document: Value) -> Result<Self, FieldError> {
         let has = |field: &str| document.get(field).is_some();
-        if ["words", "agent", "action_type", "symbol"].into_iter().any(has) {
+        if ["words", "agent", "action_type", "symbol"]
+            .into_iter()
+            .any(has)
+        {
             read_described(document).map(Self::Veto)
         } else if has("granted") {
             read_described(document).map(Self::Consent)
@@ -351,7 +354,11 @@ async fn read_entry(
         .await??
         .ok_or_else(|| {
             let problem = "was not put on the list over the API";
-            Problem::not_found(format!("{:?} {problem} {}", clip_for_error(&key), list.as_str()))
+            Problem::not_found(format!(
+                "{:?} {problem} {}",
+                clip_for_error(&key),
+                list.as_str()
+            ))
         })?;
     Ok(json_response(StatusCode::OK, None, &EntryRow::from(row)))
 }
@@ -455,9 +462,5 @@ async fn change_entry(
         key,
         at_ms: receipt.at,
     };
-    Ok(json_response(
-        StatusCode::OK,
-        Some(receipt.trace_id),
-        &body,
-    ))
+    Ok(json_response(StatusCode::OK, Some(receipt.trace_id), &body))
 }

@@ -9,12 +9,8 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
 use crate::api::auth::Caller;
-use crate::api::http::extract::{
-    ApiHeaders, ApiJson, ApiPath, ApiQuery, NoQuery, request_body,
-};
-use crate::api::http::fields::{
-    Actor, MAX_INTEGER, PLAIN, integer_field, is_plain, text_field,
-};
+use crate::api::http::extract::{ApiHeaders, ApiJson, ApiPath, ApiQuery, NoQuery, request_body};
+use crate::api::http::fields::{Actor, MAX_INTEGER, PLAIN, integer_field, is_plain, text_field};
 use crate::api::http::idempotency::IdempotencyHeader;
 use crate::api::http::pagination::{Limit, RowCursor, next_cursor, page_rows};
 use crate::api::http::preconditions::ExpectedRevision;

@@ -18,7 +18,7 @@ use crate::api::http::problem::Problem;
 use crate::api::http::respond::json_response;
 use crate::api::state::{Api, DescribedRoutes, Shared};
 use crate::hrm::IssuedOrder;
-use ark_model::control::{QuarantineCause, Order};
+use ark_model::control::{Order, QuarantineCause};
 use ark_model::form::parse_json;
 use ark_model::ids::{Millis, Name};
 

@@ -38,7 +38,8 @@ use crate::api::state::{Api, DescribedRoutes, Shared, UploadPlace};
 use crate::changes::Requester;
 use crate::hrm::chain::ConfiguredPolicy;
 use crate::policies::{
-    PolicyChangeError, PolicyChangeReceipt, LAST_PLACE, SettingsReplacement, Policies, PolicyRevision, PolicyStatus, ChangeConditions, PolicyUpload,
+    ChangeConditions, LAST_PLACE, Policies, PolicyChangeError, PolicyChangeReceipt, PolicyRevision,
+    PolicyStatus, PolicyUpload, SettingsReplacement,
 };
 
 use super::names::PolicyNamePath;
@@ -53,7 +54,12 @@ const SHOWN_VERSIONS: usize = 50;
 pub(crate) fn routes() -> DescribedRoutes {
     DescribedRoutes::new()
         .routes(routes!(list_policies))
-        .routes(routes!(show_policy, upload_policy, revise_policy, delete_policy))
+        .routes(routes!(
+            show_policy,
+            upload_policy,
+            revise_policy,
+            delete_policy
+        ))
         .routes(routes!(roll_out_policy))
         .routes(routes!(roll_back_policy))
         .routes(routes!(show_version))
@@ -172,9 +178,7 @@ impl PartialSchema for PolicyRevisionRequest {
         let schema = alternatives
             .into_iter()
             .fold(AnyOfBuilder::new(), AnyOfBuilder::item);
-        schema
-            .description(fields.description.clone())
-            .into()
+        schema.description(fields.description.clone()).into()
     }
 }
 
@@ -230,7 +234,11 @@ struct PolicyRollbackRequest {
     by: Option<Actor>,
 }
 
-request_body!(PolicyUploadRequest, PolicyRolloutRequest, PolicyRollbackRequest);
+request_body!(
+    PolicyUploadRequest,
+    PolicyRolloutRequest,
+    PolicyRollbackRequest
+);
 
 /// What of a policy is taken out of force, unless all of it is.
 #[derive(Deserialize, ToSchema)]
@@ -510,7 +518,9 @@ async fn change_policy(
     api: &Arc<Api>,
     expected: ExpectedRevision,
     order: Requester,
-    change: impl FnOnce(&Policies, &Requester) -> Result<PolicyChangeReceipt, PolicyChangeError> + Send + 'static,
+    change: impl FnOnce(&Policies, &Requester) -> Result<PolicyChangeReceipt, PolicyChangeError>
+    + Send
+    + 'static,
 ) -> Result<Response, Problem> {
     let trace_id = order.trace_id;
     let receipt = api
@@ -529,7 +539,9 @@ async fn list_policies(
     ApiQuery(query): ApiQuery<KeyPageQuery>,
 ) -> Result<Response, Problem> {
     let (limit, after) = query.into_parts();
-    let rows = api.run_blocking(|api| api.policies.list_policies()).await??;
+    let rows = api
+        .run_blocking(|api| api.policies.list_policies())
+        .await??;
     let start = match after {
         None => 0,
         Some(cursor) => rows
@@ -560,20 +572,21 @@ async fn show_policy(
     _: NoQuery,
 ) -> Result<Response, Problem> {
     let asked = name.clone();
-    let found = api.run_blocking(move |api| {
-        let Some(standing) = api.policies.read_status(&asked)? else {
-            return Ok(None);
-        };
-        let settings = |number: Option<u64>| match number {
-            None => Ok(None),
-            Some(number) => api.policies.read_version(&asked, number).map(Some),
-        };
-        // What cannot be read back is said where the policy is said to be broken.
-        let enforced = settings(standing.row.enforced).unwrap_or_default();
-        let shadow = settings(standing.row.shadow).unwrap_or_default();
-        Ok::<_, PolicyChangeError>(Some((standing, enforced, shadow)))
-    })
-    .await??;
+    let found = api
+        .run_blocking(move |api| {
+            let Some(standing) = api.policies.read_status(&asked)? else {
+                return Ok(None);
+            };
+            let settings = |number: Option<u64>| match number {
+                None => Ok(None),
+                Some(number) => api.policies.read_version(&asked, number).map(Some),
+            };
+            // What cannot be read back is said where the policy is said to be broken.
+            let enforced = settings(standing.row.enforced).unwrap_or_default();
+            let shadow = settings(standing.row.shadow).unwrap_or_default();
+            Ok::<_, PolicyChangeError>(Some((standing, enforced, shadow)))
+        })
+        .await??;
     let Some((standing, enforced, shadow)) = found else {
         let refused = api.policies.last_refusal(&name).ok_or_else(|| {
             Problem::not_found(format!(
@@ -595,7 +608,8 @@ async fn show_policy(
         refused,
     } = standing;
     let slot = slot.as_deref();
-    let doing = |set_up: Option<&ConfiguredPolicy>, version: Option<(PolicyVersion, Option<Settings>)>| {
+    let doing = |set_up: Option<&ConfiguredPolicy>,
+                 version: Option<(PolicyVersion, Option<Settings>)>| {
         version.map(|(version, settings)| PolicyVersionShown {
             line: line(&version, &row),
             settings,
@@ -641,13 +655,18 @@ async fn show_version(
     _: NoQuery,
 ) -> Result<Response, Problem> {
     let number = u64::from(number);
-    let (row, version, settings) = api.run_blocking(move |api| {
-        let (version, settings) = api.policies.read_version(&name, number)?;
-        let standing = api.policies.read_status(&name)?;
-        let row = standing.map(|standing| standing.row);
-        Ok::<_, PolicyChangeError>((row.ok_or(PolicyChangeError::UnknownPolicy(name))?, version, settings))
-    })
-    .await??;
+    let (row, version, settings) = api
+        .run_blocking(move |api| {
+            let (version, settings) = api.policies.read_version(&name, number)?;
+            let standing = api.policies.read_status(&name)?;
+            let row = standing.map(|standing| standing.row);
+            Ok::<_, PolicyChangeError>((
+                row.ok_or(PolicyChangeError::UnknownPolicy(name))?,
+                version,
+                settings,
+            ))
+        })
+        .await??;
     let view = PolicyVersionShown {
         line: line(&version, &row),
         settings,
@@ -671,6 +690,8 @@ async fn read_component(
     _: NoQuery,
 ) -> Result<Response, Problem> {
     let number = u64::from(number);
-    let bytes = api.run_blocking(move |api| api.policies.read_component(&name, number)).await??;
+    let bytes = api
+        .run_blocking(move |api| api.policies.read_component(&name, number))
+        .await??;
     Ok(bytes_response("application/wasm", bytes.into()))
 }

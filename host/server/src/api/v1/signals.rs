@@ -16,10 +16,10 @@ use crate::api::http::problem::Problem;
 use crate::api::http::respond::{json_response, with_replayed};
 use crate::api::http::trace_context::find_trace_id;
 use crate::api::state::{DescribedRoutes, Shared, ask};
+use crate::router::{HOST_TOPIC_PREFIX, IncomingSignal, RouterError};
 use ark_model::check::check_topic;
 use ark_model::form::parse_json;
 use ark_model::ids::{Name, SignalId, TraceId};
-use crate::router::{HOST_TOPIC_PREFIX, IncomingSignal, RouterError};
 
 pub(crate) fn routes() -> DescribedRoutes {
     DescribedRoutes::new().routes(routes!(send_signal))
@@ -105,7 +105,10 @@ async fn send_signal(
         key: key.map(|key| (key.key, key.request_digest)),
         ttl_ms: form.ttl_ms.map(u64::from),
     };
-    let accepted = ask(RouterError::Closed, |reply| api.router.accept_signal(signal, reply)).await?;
+    let accepted = ask(RouterError::Closed, |reply| {
+        api.router.accept_signal(signal, reply)
+    })
+    .await?;
     let body = SignalAccepted {
         signal_id: accepted.id,
         trace_id: accepted.trace_id,

@@ -16,9 +16,7 @@ use ark_model::principal::Role;
 use ark_store::{NewToken, Operation, OperatorChange, TokenChange, TokenRow, TokenSecret, Unit};
 
 use crate::api::auth::Caller;
-use crate::api::http::extract::{
-    ApiJson, ApiPath, ApiQuery, NoQuery, RequestBody, read_described,
-};
+use crate::api::http::extract::{ApiJson, ApiPath, ApiQuery, NoQuery, RequestBody, read_described};
 use crate::api::http::fields::{Actor, MAX_INTEGER, field_schema, integer_field, text_schema};
 use crate::api::http::pagination::{KeyPageQuery, next_cursor};
 use crate::api::http::problem::Problem;
@@ -311,7 +309,8 @@ async fn create_token(
         return Err(Problem::contradiction(&error));
     }
     let by = caller.resolve_actor("by", order.by)?;
-    let secret = TokenSecret::generate().map_err(|error| Problem::unavailable(error.to_string()))?;
+    let secret =
+        TokenSecret::generate().map_err(|error| Problem::unavailable(error.to_string()))?;
     let change = TokenChange::Create(NewToken {
         name: order.name.clone(),
         hash: secret.hash(),

@@ -151,8 +151,7 @@ async fn show_trace(
     if rows.signals.is_empty() && rows.audit.is_empty() {
         return Err(Problem::not_found(format!("there is no trace {trace_id}")));
     }
-    let known = known_policies(known)
-        .map_err(|error| Problem::unavailable(error.to_string()))?;
+    let known = known_policies(known).map_err(|error| Problem::unavailable(error.to_string()))?;
     let decisions = decode_decisions(&rows, &known)?;
     let steps = collect_steps(&rows, &decisions);
     let completeness = Completeness::from_rows(&rows, &decisions);
@@ -227,7 +226,10 @@ fn collect_steps(rows: &TraceRows, decisions: &[Decision]) -> Vec<(Millis, Step)
         steps.push((signal.accepted_at, Step::Signal(step)));
     }
     for decision in decisions {
-        steps.push((decision.decided_at, Step::Decision(build_decision_step(decision))));
+        steps.push((
+            decision.decided_at,
+            Step::Decision(build_decision_step(decision)),
+        ));
     }
     for row in rows.audit.iter().rev() {
         if row.kind != AuditKind::Decision {

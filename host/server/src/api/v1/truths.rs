@@ -9,9 +9,7 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use crate::api::auth::Caller;
-use crate::api::http::extract::{
-    ApiHeaders, ApiJson, ApiPath, ApiQuery, NoQuery, request_body,
-};
+use crate::api::http::extract::{ApiHeaders, ApiJson, ApiPath, ApiQuery, NoQuery, request_body};
 use crate::api::http::fields::{Actor, JsonValue, RevisionNumber, number_field, text_field};
 use crate::api::http::idempotency::IdempotencyHeader;
 use crate::api::http::pagination::{PageQuery, next_cursor, page_rows};

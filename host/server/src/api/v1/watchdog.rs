@@ -15,12 +15,12 @@ use crate::api::http::pagination::{Limit, RowCursor, next_cursor, page_rows};
 use crate::api::http::problem::Problem;
 use crate::api::http::respond::json_response;
 use crate::api::state::{Api, DescribedRoutes, Shared};
-use ark_model::control::{Halt, Quarantine, AlertSeverity};
-use ark_model::ids::{Millis, Name};
 use crate::router::ServingSlot;
+use crate::watchdog::{CapsuleRetention, FleetStatus, HealthView, RedisStatus, Thresholds};
+use ark_model::control::{AlertSeverity, Halt, Quarantine};
+use ark_model::ids::{Millis, Name};
 use ark_runtime::{Limits, Probe};
 use ark_store::{AlertFilter, AlertRow};
-use crate::watchdog::{FleetStatus, HealthView, RedisStatus, CapsuleRetention, Thresholds};
 
 /// How many alerts the status shows.
 const LATEST_ALERTS: u32 = 20;
