@@ -123,12 +123,8 @@ impl App {
             configured_lists: Some(config.lists.clone()),
             ..Unit::default()
         };
-        store
-            .commit(lists)
-            .map_err(|error| HrmError::NotRecorded(error.to_string()))?;
-        let control = store
-            .control_rows()
-            .map_err(|error| HrmError::NotRecorded(error.to_string()))?;
+        store.commit(lists).map_err(HrmError::from)?;
+        let control = store.control_rows().map_err(HrmError::from)?;
         if let Some(halt) = &control.halt {
             tracing::warn!(by = halt.by, reason = halt.reason, "a halt is in force");
         }

@@ -1,7 +1,8 @@
-//! The policies, in the order they are asked: the Graveyard, then the operator policies.
+//! The policy chain: the Graveyard first, then the operator policies.
 //!
-//! Invariants: every policy is asked, always, and one that cannot answer leaves a failure in its place, which denies. A policy on trial
-//! is asked after all verdicts are there, and nothing it says or fails to say is among them.
+//! Invariants:
+//! * Every policy is evaluated for every action. A policy that cannot answer leaves a failure among the verdicts, which denies.
+//! * A shadow policy is evaluated after all verdicts are known. Neither its answers nor its failures are among the verdicts.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -19,23 +20,22 @@ use ark_runtime::{Policy, PolicyError, PolicyInstance};
 
 use super::combine::shadow_outcome;
 
-/// After so many evaluations the warm instance is renewed, so that its memory cannot grow for ever.
+/// Evaluations after which the warm instance of the Graveyard is replaced, so that its memory cannot grow without bound.
 const RENEW_INSTANCE_AFTER: u32 = 10_000;
-/// After so many failures in a row a policy on trial is not asked any more: each may have used up all of its fuel.
+/// Failures in a row after which a shadow policy is no longer evaluated: each failure may have used up its whole fuel.
 pub const MAX_SHADOW_FAILURES: u32 = 8;
 
-/// A policy with its settings, in one mode.
+/// A policy with its settings, enforced or in shadow.
 pub struct ConfiguredPolicy {
     policy: Arc<Policy>,
     settings: Option<Settings>,
     settings_digest: Option<Digest>,
     meter: Arc<PolicySlotMeter>,
-    /// Failures since it last answered.
     failures_in_a_row: AtomicU32,
 }
 
 impl ConfiguredPolicy {
-    /// Sets a policy up under its name. Whether it takes the settings was asked before.
+    /// Configures a policy under the name of its slot. The caller has checked that the policy accepts the settings.
     #[must_use]
     pub fn new(
         name: &Name,
@@ -57,19 +57,19 @@ impl ConfiguredPolicy {
         }
     }
 
-    /// What identifies it.
+    /// The digest and the metadata of the policy.
     #[must_use]
     pub fn identity(&self) -> &Arc<PolicyIdentity> {
         self.policy.identity()
     }
 
-    /// What it did.
+    /// The counts of its evaluations.
     #[must_use]
     pub const fn meter(&self) -> &Arc<PolicySlotMeter> {
         &self.meter
     }
 
-    /// On trial: it failed [`TRIAL_ENDS`] times in a row and is not asked any more.
+    /// Returns whether it failed [`MAX_SHADOW_FAILURES`] times in a row. A shadow policy is then no longer evaluated.
     #[must_use]
     pub fn is_given_up(&self) -> bool {
         self.failures_in_a_row.load(Ordering::Relaxed) >= MAX_SHADOW_FAILURES
@@ -95,24 +95,24 @@ impl ConfiguredPolicy {
     }
 }
 
-/// What judges under a name.
+/// The policy that a slot enforces.
 #[derive(Clone)]
 pub enum EnforcedPolicy {
-    /// A policy.
+    /// A policy that is loaded.
     Loaded(Arc<ConfiguredPolicy>),
-    /// A policy that cannot be loaded: it denies everything, naming itself.
+    /// A policy that cannot be loaded. It denies every action and names itself as the reason.
     Broken {
-        /// What identifies it.
+        /// The digest and the metadata of the policy.
         identity: Arc<PolicyIdentity>,
-        /// Its settings.
+        /// The digest of its settings.
         settings: Option<Digest>,
-        /// Why it cannot be loaded, and what to do.
+        /// Why it cannot be loaded, and what to do about it.
         reason: String,
     },
 }
 
 impl EnforcedPolicy {
-    /// What identifies it.
+    /// The digest and the metadata of the policy.
     #[must_use]
     pub fn identity(&self) -> &Arc<PolicyIdentity> {
         match self {
@@ -120,17 +120,32 @@ impl EnforcedPolicy {
             Self::Broken { identity, .. } => identity,
         }
     }
+
+    fn evaluate_action(&self, action: &Action, facts: &Facts) -> PolicyVerdict {
+        match self {
+            Self::Loaded(policy) => policy.evaluate_action(action, facts),
+            Self::Broken {
+                identity,
+                settings,
+                reason,
+            } => PolicyVerdict {
+                policy: Arc::clone(identity),
+                settings: *settings,
+                verdict: Err(reason.clone()),
+            },
+        }
+    }
 }
 
-/// What is in force under a name. It never changes: another one takes its place.
+/// The operator policy in force under one name. A slot is immutable: a change replaces it.
 pub struct ChainSlot {
     /// The name.
     pub name: Name,
-    /// Its place among the others: lower ones are asked first, equal ones by name.
+    /// Lower ones are evaluated first, equal ones by name.
     pub priority: u32,
-    /// What judges; `None`: nothing, there is only a policy on trial.
+    /// The enforced policy. `None`: there is only a shadow policy.
     pub enforced: Option<EnforcedPolicy>,
-    /// The policy on trial.
+    /// The shadow policy.
     pub shadow: Option<Arc<ConfiguredPolicy>>,
 }
 
@@ -142,16 +157,16 @@ pub struct PolicyChain {
 }
 
 impl PolicyChain {
-    /// The Graveyard, and the operator policies in the order they are asked.
+    /// Makes the chain of the Graveyard and the operator policies, in the order they are evaluated.
     #[must_use]
-    pub const fn new(graveyard: Arc<Policy>, operator: Vec<Arc<ChainSlot>>) -> Self {
+    pub const fn new(graveyard: Arc<Policy>, operator_slots: Vec<Arc<ChainSlot>>) -> Self {
         Self {
             graveyard,
-            operator_slots: operator,
+            operator_slots,
         }
     }
 
-    /// The identities of what judges, in order.
+    /// The identities of the enforced policies, in the order they are evaluated.
     pub fn list_identities(&self) -> impl Iterator<Item = &Arc<PolicyIdentity>> {
         let operator = self
             .operator_slots
@@ -160,23 +175,23 @@ impl PolicyChain {
         std::iter::once(self.graveyard.identity()).chain(operator.map(EnforcedPolicy::identity))
     }
 
-    /// The Graveyard's identity.
+    /// The identity of the Graveyard.
     #[must_use]
     pub fn graveyard_identity(&self) -> &Arc<PolicyIdentity> {
         self.graveyard.identity()
     }
 
-    /// The operator policies.
+    /// The slots of the operator policies.
     #[must_use]
     pub fn operator_slots(&self) -> &[Arc<ChainSlot>] {
         &self.operator_slots
     }
 
-    /// Lets the meters know what is in force.
+    /// Tells the meters which policies are in force.
     pub(super) fn report_in_force(&self, meters: &HrmMeters) {
         let identities: Vec<_> = self.list_identities().cloned().collect();
         meters.rules.set_in_force(&identities);
-        let seats = self.operator_slots.iter().flat_map(|slot| {
+        let loaded = self.operator_slots.iter().flat_map(|slot| {
             let enforced = match &slot.enforced {
                 Some(EnforcedPolicy::Loaded(policy)) => Some(policy),
                 _ => None,
@@ -185,10 +200,10 @@ impl PolicyChain {
         });
         meters
             .policy_slots
-            .set_in_force(seats.map(|seat| Arc::clone(&seat.meter)).collect());
+            .set_in_force(loaded.map(|policy| Arc::clone(&policy.meter)).collect());
     }
 
-    /// A judge with no history: for a thread that decides, or for one replay.
+    /// Makes a judge without a warm instance, for a thread that decides or for one evaluation.
     #[must_use]
     pub fn new_judge(&self) -> PolicyJudge {
         PolicyJudge {
@@ -199,8 +214,10 @@ impl PolicyChain {
     }
 }
 
-/// Evaluates the chain. It keeps one instance of the Graveyard warm (whose source holds no state between evaluations); operator policies
-/// get a fresh instance each time.
+/// Evaluates the policies of a chain.
+///
+/// One instance of the Graveyard is kept warm: its source holds no state between evaluations. Operator policies get a fresh instance for each
+/// evaluation.
 pub struct PolicyJudge {
     chain: PolicyChain,
     warm_instance: Option<PolicyInstance>,
@@ -208,57 +225,44 @@ pub struct PolicyJudge {
 }
 
 impl PolicyJudge {
-    /// The policies it asks.
+    /// The chain that is evaluated.
     #[must_use]
     pub const fn chain(&self) -> &PolicyChain {
         &self.chain
     }
 
-    /// Asks other operator policies from now on; those it asked until now.
-    pub fn replace_operator_slots(&mut self, operator: Vec<Arc<ChainSlot>>) -> Vec<Arc<ChainSlot>> {
-        std::mem::replace(&mut self.chain.operator_slots, operator)
+    /// Replaces the operator policies and returns the previous ones.
+    pub fn replace_operator_slots(&mut self, slots: Vec<Arc<ChainSlot>>) -> Vec<Arc<ChainSlot>> {
+        std::mem::replace(&mut self.chain.operator_slots, slots)
     }
 
-    /// Asks every policy whose verdict counts.
+    /// Evaluates every enforced policy.
     pub fn collect_verdicts(&mut self, action: &Action, facts: &Facts) -> Vec<PolicyVerdict> {
-        let graveyard = self.evaluate_graveyard(action, facts).map_err(|error| {
-            let policy = self.chain.graveyard.identity();
-            tracing::error!(policy = policy.metadata.name, %error, "policy could not judge: denied");
-            error.to_string()
-        });
+        let graveyard = self
+            .evaluate_graveyard(action, facts)
+            .map_err(|error| error.to_string());
         let mut verdicts = Vec::with_capacity(1 + self.chain.operator_slots.len());
         verdicts.push(PolicyVerdict {
             policy: Arc::clone(self.chain.graveyard.identity()),
             settings: None,
             verdict: graveyard,
         });
-        for slot in &self.chain.operator_slots {
-            let part = match &slot.enforced {
-                None => continue,
-                Some(EnforcedPolicy::Loaded(policy)) => policy.evaluate_action(action, facts),
-                Some(EnforcedPolicy::Broken {
-                    identity,
-                    settings,
-                    reason,
-                }) => PolicyVerdict {
-                    policy: Arc::clone(identity),
-                    settings: *settings,
-                    verdict: Err(reason.clone()),
-                },
-            };
-            if let Err(error) = &part.verdict {
-                tracing::error!(
-                    policy = slot.name.as_str(),
-                    error,
-                    "policy could not judge: denied"
-                );
+        let enforced = self
+            .chain
+            .operator_slots
+            .iter()
+            .filter_map(|slot| slot.enforced.as_ref());
+        verdicts.extend(enforced.map(|policy| policy.evaluate_action(action, facts)));
+        for failed in &verdicts {
+            if let Err(error) = &failed.verdict {
+                let policy = failed.policy.metadata.name.as_str();
+                tracing::error!(policy, error, "a policy failed: the action is denied");
             }
-            verdicts.push(part);
         }
         verdicts
     }
 
-    /// Asks the policies on trial what they would have said. `refused`: the host itself denies, whatever they say.
+    /// Evaluates the shadow policies. `refused`: the host itself denies the action, so each of their outcomes is a denial.
     #[must_use]
     pub fn collect_shadow_verdicts(
         &self,
@@ -267,20 +271,18 @@ impl PolicyJudge {
         verdicts: &[PolicyVerdict],
         refused: bool,
     ) -> Vec<ShadowVerdict> {
-        let on_trial = self
-            .chain
+        self.chain
             .operator_slots
             .iter()
-            .filter_map(|slot| slot.shadow.as_ref());
-        on_trial
+            .filter_map(|slot| slot.shadow.as_ref())
             .filter(|shadow| !shadow.is_given_up())
             .map(|shadow| {
                 let part = shadow.evaluate_action(action, facts);
                 if shadow.is_given_up() {
-                    let name = shadow.meter.name.as_str();
                     tracing::warn!(
-                        policy = name,
-                        "policy on trial only fails: it is not asked any more"
+                        policy = shadow.meter.name.as_str(),
+                        failures = MAX_SHADOW_FAILURES,
+                        "a shadow policy fails every time and is no longer evaluated"
                     );
                 }
                 ShadowVerdict {

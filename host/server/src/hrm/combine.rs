@@ -1,13 +1,15 @@
-//! From verdicts to an outcome.
+//! Combines verdicts into an outcome.
 //!
-//! Invariant: adding a verdict can only tighten the outcome (approved < held < denied) and lower the score, so an operator policy
-//! cannot loosen what the Graveyard said.
+//! Invariant: another verdict can only tighten the outcome (approved < held < denied) and lower the score, so an operator policy cannot loosen
+//! what the Graveyard decided.
 
 use ark_model::decision::{Outcome, PolicyVerdict};
 use ark_model::verdict::RuleResult;
 
-/// The outcome over all verdicts: a policy that could not judge, a violation or a rule's error denies; else a hold holds; else it is
-/// approved. No verdict at all denies. The score is the lowest of all; 0 where a policy could not judge.
+/// Combines the verdicts of all enforced policies into the outcome and the compliance score.
+///
+/// A failed policy, a violation or a rule's error denies; otherwise a hold holds; otherwise the action is approved. No verdict at all denies. The
+/// score is the lowest of all verdicts, and 0 when a policy failed.
 #[must_use]
 pub fn combine_verdicts(verdicts: &[PolicyVerdict]) -> (Outcome, f64) {
     if verdicts.is_empty() {
@@ -16,8 +18,10 @@ pub fn combine_verdicts(verdicts: &[PolicyVerdict]) -> (Outcome, f64) {
     strictest_answer(verdicts.iter())
 }
 
-/// The outcome there would be, had a policy on trial been enforced: with its verdict in the place of that of the operator policy of the same
-/// name, or beside the others. `refused`: the host itself denies.
+/// Returns the outcome that would result if a shadow policy were enforced.
+///
+/// Its verdict replaces that of the operator policy of the same name, or joins the others. It never replaces the Graveyard's, which is the first.
+/// `refused`: the host itself denies the action.
 #[must_use]
 pub fn shadow_outcome(
     verdicts: &[PolicyVerdict],
@@ -128,7 +132,7 @@ mod tests {
         prop::sample::select(vec![Pass, Warn, NotApplicable, Hold, Violation, Error])
     }
 
-    /// Whatever a policy may say; that the score is not that of the answers makes no difference here.
+    /// Any verdict of a policy. The score need not fit the answers: it makes no difference here.
     fn any_verdict() -> impl Strategy<Value = PolicyVerdict> {
         let said = (
             prop::collection::vec(any_answer(), 0..6),
@@ -162,7 +166,7 @@ mod tests {
             verdicts.extend(before);
             let (outcome, score) = combine_verdicts(&verdicts);
             let failed = added.verdict.is_err();
-            // Behind the Graveyard, anywhere.
+            // Anywhere behind the Graveyard.
             verdicts.insert(1 + place.index(verdicts.len()), added);
             let (with, score_with) = combine_verdicts(&verdicts);
             prop_assert!(strictness(with) >= strictness(outcome), "{outcome:?} became {with:?}");
@@ -184,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_on_trial_is_compared_in_the_place_of_its_name() {
+    fn a_shadow_policy_replaces_the_verdict_of_its_own_name() {
         use RuleResult::{Hold, Pass, Violation};
         let named = |name: &str, mut part: PolicyVerdict| {
             let metadata = Metadata {
@@ -227,7 +231,7 @@ mod tests {
             shadow_outcome(&verdicts[..1], &named("a", broken), false),
             Outcome::Denied
         );
-        // The Graveyard's place is nobody's.
+        // A shadow policy named like the Graveyard does not replace it.
         let graveyard = [named("graveyard", deny())];
         assert_eq!(
             shadow_outcome(&graveyard, &named("graveyard", pass()), false),

@@ -1,20 +1,21 @@
-//! The state of the system's own guards, attested with every action: pin, watchdog, halt; and which agents are in quarantine.
+//! The state of the host's own guards, attested as facts of every action: pin, watchdog, halt; and the agents in quarantine.
 //!
-//! The watchdog writes pin and beat. Halts and quarantines are written by the HRM's thread only, in the order in which it judges, so that
-//! what is judged after an order was taken is judged under it.
+//! The watchdog writes the pin and the heartbeat. Only the arbiter's thread begins and ends halts and quarantines, in the order in which it judges, so
+//! that whatever is judged after an order is judged under it.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
+
+use parking_lot::RwLock;
 
 use ark_model::control::{Halt, Quarantine};
 use ark_model::ids::{Millis, Name};
 
-/// How long after its last beat the watchdog still counts as beating.
+/// Time after its last heartbeat within which the watchdog still counts as alive.
 pub const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The guards. Until the watchdog's first beat nothing is attested in their favour.
+/// The guards. Until the watchdog's first heartbeat, the facts say that the pin is broken and the watchdog silent.
 #[derive(Debug, Default)]
 pub struct Guards {
     pin_holds: AtomicBool,
@@ -26,7 +27,7 @@ pub struct Guards {
 }
 
 impl Guards {
-    /// Guards under which these orders are in force, as they were when the host ended.
+    /// Makes guards with the orders that were in force when the host ended.
     #[must_use]
     pub fn from_orders(halt: Option<Halt>, quarantines: Vec<Quarantine>) -> Self {
         let guards = Self::default();
@@ -39,8 +40,9 @@ impl Guards {
         guards
     }
 
-    /// Notes a beat of the watchdog, and whether the Graveyard's bytes still match their pin. A broken pin halts at once; the watchdog has
-    /// the halt made durable.
+    /// Records a heartbeat of the watchdog, and whether the Graveyard's bytes still match their pin.
+    ///
+    /// A broken pin halts the host at once. The watchdog orders the halt besides, which makes it durable.
     pub fn record_heartbeat(&self, now: Millis, pin_holds: bool) {
         self.pin_holds.store(pin_holds, Ordering::Release);
         if !pin_holds {
@@ -49,69 +51,46 @@ impl Guards {
         self.last_heartbeat.store(now.0, Ordering::Release);
     }
 
-    /// The halt that is in force.
+    /// Returns the halt in force. A broken pin halts without one.
     #[must_use]
     pub fn current_halt(&self) -> Option<Halt> {
-        self.halt
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.halt.read().clone()
     }
 
     pub(super) fn begin_halt(&self, halt: Halt) {
-        self.halt
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_or_insert(halt);
+        self.halt.write().get_or_insert(halt);
         self.halted.store(true, Ordering::Release);
     }
 
     pub(super) fn end_halt(&self) {
-        *self.halt.write().unwrap_or_else(PoisonError::into_inner) = None;
-        // A pin that broke meanwhile halts by itself.
+        *self.halt.write() = None;
+        // A pin that broke meanwhile keeps the host halted.
         self.halted.store(!self.pin_holds(), Ordering::Release);
     }
 
-    /// The quarantine an agent is in.
+    /// Returns the quarantine of an agent, if it is in one.
     #[must_use]
     pub fn find_quarantine(&self, agent: &Name) -> Option<Quarantine> {
         if self.quarantined.load(Ordering::Acquire) == 0 {
             return None;
         }
-        self.quarantines
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(agent)
-            .cloned()
+        self.quarantines.read().get(agent).cloned()
     }
 
-    /// Whether an agent is in quarantine.
+    /// Returns whether an agent is in quarantine.
     #[must_use]
     pub fn is_quarantined(&self, agent: &Name) -> bool {
-        self.quarantined.load(Ordering::Acquire) > 0
-            && self
-                .quarantines
-                .read()
-                .unwrap_or_else(PoisonError::into_inner)
-                .contains_key(agent)
+        self.quarantined.load(Ordering::Acquire) > 0 && self.quarantines.read().contains_key(agent)
     }
 
-    /// The quarantines in force, by agent.
+    /// Returns the quarantines in force, sorted by agent.
     #[must_use]
     pub fn list_quarantines(&self) -> Vec<Quarantine> {
-        self.quarantines
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .values()
-            .cloned()
-            .collect()
+        self.quarantines.read().values().cloned().collect()
     }
 
     pub(super) fn begin_quarantine(&self, quarantine: Quarantine) {
-        let mut quarantines = self
-            .quarantines
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut quarantines = self.quarantines.write();
         quarantines
             .entry(quarantine.agent.clone())
             .or_insert(quarantine);
@@ -119,27 +98,24 @@ impl Guards {
     }
 
     pub(super) fn end_quarantine(&self, agent: &Name) {
-        let mut quarantines = self
-            .quarantines
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut quarantines = self.quarantines.write();
         quarantines.remove(agent);
         self.quarantined.store(quarantines.len(), Ordering::Release);
     }
 
-    /// Whether the pin held at the last beat.
+    /// Returns whether the Graveyard's bytes matched their pin at the last heartbeat.
     #[must_use]
     pub fn pin_holds(&self) -> bool {
         self.pin_holds.load(Ordering::Acquire)
     }
 
-    /// Whether everything is halted.
+    /// Returns whether the host is halted, by an order or by a broken pin.
     #[must_use]
     pub fn is_halted(&self) -> bool {
         self.halted.load(Ordering::Acquire)
     }
 
-    /// Whether the watchdog has beaten within [`BEAT_TIMEOUT`].
+    /// Returns whether the watchdog gave a heartbeat within [`HEARTBEAT_TIMEOUT`].
     #[must_use]
     pub fn watchdog_beating(&self, now: Millis) -> bool {
         let last = self.last_heartbeat.load(Ordering::Acquire);
@@ -152,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_attested_before_the_first_beat_and_a_broken_pin_halts_for_good() {
+    fn nothing_is_attested_before_the_first_heartbeat_and_a_broken_pin_halts_for_good() {
         let guards = Guards::default();
         assert!(!guards.pin_holds() && !guards.watchdog_beating(Millis(1)));
         guards.record_heartbeat(Millis(1000), true);

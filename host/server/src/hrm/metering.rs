@@ -1,4 +1,4 @@
-//! What a decision adds to the meters once it is durable: counts, phases, spans.
+//! Records durable decisions in the meters: counts, durations, spans.
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -9,23 +9,24 @@ use ark_model::decision::{Decision, Outcome};
 use ark_model::ids::SignalId;
 use ark_model::meters::{Deployment, HrmMeters, Span, SpanId, SpanLink};
 
-/// When a decision was asked for, judged and handed to the writer.
+/// When the decisions of one commit passed each stage.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct DecisionTimes {
-    /// It was handed to the HRM.
+    /// The proposal was handed to the HRM.
     pub(super) accepted: Instant,
-    /// The HRM's thread took it up.
+    /// The arbiter's thread began to judge it.
     pub(super) judging_started: Instant,
-    /// It was handed to the writer.
+    /// The decision was handed to the store's writer.
     pub(super) submitted: Instant,
 }
 
-/// Notes decisions of one commit that is durable now. `cause`: the signal whose invocation proposed them, and which deployment of the agent
-/// it was. `announced`: decisions go out as signals too.
+/// Records the decisions of one commit that is durable now.
+///
+/// `cause`: the signal whose invocation proposed them, and the deployment of the agent. `announced`: decisions are announced as signals too.
 pub(super) fn record_committed(
     meters: &HrmMeters,
     decisions: &[Arc<Decision>],
-    moments: DecisionTimes,
+    times: DecisionTimes,
     cause: Option<(SignalId, Deployment)>,
     announced: bool,
 ) {
@@ -34,13 +35,13 @@ pub(super) fn record_committed(
     let now = Instant::now();
     let DecisionTimes {
         accepted,
-        judging_started: taken,
+        judging_started,
         submitted,
-    } = moments;
+    } = times;
     for decision in decisions {
         meters
             .queue
-            .record(taken.saturating_duration_since(accepted));
+            .record(judging_started.saturating_duration_since(accepted));
         meters
             .commit
             .record(now.saturating_duration_since(submitted));
@@ -53,12 +54,12 @@ pub(super) fn record_committed(
             agent.record_decision(decision.outcome);
         }
         if meters.spans.is_enabled() {
-            record_spans(meters, decision, moments, now, cause, announced);
+            record_spans(meters, decision, times, now, cause, announced);
         }
     }
 }
 
-/// Notes a quarantine that is durable now and was not in force before.
+/// Records a quarantine that is durable now and was not in force before.
 pub(super) fn record_quarantine(meters: &HrmMeters, quarantine: &Quarantine) {
     if let Some(agent) = meters
         .agents
@@ -71,7 +72,7 @@ pub(super) fn record_quarantine(meters: &HrmMeters, quarantine: &Quarantine) {
 fn record_spans(
     meters: &HrmMeters,
     decision: &Decision,
-    moments: DecisionTimes,
+    times: DecisionTimes,
     now: Instant,
     cause: Option<SignalId>,
     announced: bool,
@@ -97,7 +98,7 @@ fn record_spans(
         id,
         parent: cause.map(|signal| SpanId::for_invocation(signal, &decision.agent)),
         name: "ark.decision",
-        started: at(moments.accepted),
+        started: at(times.accepted),
         ended: wall,
         attributes: vec![
             ("ark.agent", decision.agent.to_string()),
@@ -123,17 +124,13 @@ fn record_spans(
         ..span.clone()
     };
     let parts = [
-        part(
-            "ark.queue",
-            at(moments.accepted),
-            at(moments.judging_started),
-        ),
+        part("ark.queue", at(times.accepted), at(times.judging_started)),
         part(
             "ark.evaluate",
-            at(moments.judging_started),
-            at(moments.submitted),
+            at(times.judging_started),
+            at(times.submitted),
         ),
-        part("ark.commit", at(moments.submitted), wall),
+        part("ark.commit", at(times.submitted), wall),
     ];
     meters.spans.record(span);
     for part in parts {

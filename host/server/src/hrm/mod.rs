@@ -1,39 +1,39 @@
-//! The HRM, the arbiter inside the host: redacts what is proposed, gathers the facts, asks the policies, combines their verdicts, reserves
-//! what was approved and hands the decision to the store.
+//! The HRM (hierarchical reasoning module), the arbiter inside the host: it redacts proposals, gathers facts, evaluates the policies, combines their
+//! verdicts, reserves what was approved and hands the decision to the store.
 //!
-//! Reading order: [`proposal`] (what goes in and out), [`handle`], [`arbiter`] (the thread), [`ledger`] (facts and reservations), [`lists`], [`chain`] (the policies), [`combine`]
-//! (the outcome), [`record`] (its form in the audit log), [`orders`] (halts and quarantines), [`library`] (what judged, for judging again), [`redaction`], [`guards`],
-//! [`services`] (what agents' host calls are answered from).
+//! Reading order: [`request`] (what can be asked and what is answered), [`handle`] (redaction and the queues), [`arbiter`] (the thread), [`ledger`]
+//! (facts and reservations), [`chain`] (the policies), [`combine`] (the outcome), [`record`] (the form in the audit log), [`redaction`], [`guards`],
+//! [`services`] (the host calls of agents), [`offline`] (replay, evidence, comparison of policy versions).
 //!
-//! Must not know: HTTP, who subscribes to which topic, how agents run.
+//! Must not know: HTTP, which agent subscribes to which topic, how agents run.
 
 mod arbiter;
 pub mod chain;
 mod combine;
-pub mod diff;
-pub mod evidence;
+mod config;
+mod error;
 pub mod guards;
 mod handle;
 mod ledger;
-pub mod library;
-mod lists;
 mod metering;
-mod orders;
-mod proposal;
+mod offline;
 pub mod record;
 pub mod redaction;
-pub mod replay;
+mod request;
 mod services;
+mod topics;
 
 pub use combine::combine_verdicts;
+pub use config::HrmConfig;
+pub use error::{HrmError, RecordFailure};
 pub use handle::Hrm;
-pub use ledger::ExecutionStatus;
-pub use orders::{ALERT_TOPIC, alert_message};
-pub use proposal::{
-    Attestation, AttestationReceipt, AttestedFact, Batch, BatchAnswer, ExecutionReceipt,
-    ExecutionReport, HrmConfig, HrmError, IdempotencyKey, InvocationAction, InvocationCommit,
-    IssuedOrder, OrderReceipt, PolicySwap, Proposal, ProposalAnswer, Resolution, ResolutionAnswer,
-    ResolutionReceipt,
-};
+pub use offline::{diff, evidence, library, replay};
 pub use record::decode_decision_row;
+pub use request::{
+    Attestation, AttestationReceipt, AttestedFact, Batch, BatchAnswer, ExecutionReceipt,
+    ExecutionReport, ExecutionStatus, IdempotencyKey, InvocationAction, InvocationCommit,
+    IssuedOrder, OrderReceipt, PolicySwap, Proposal, ProposalAnswer, Resolution, ResolutionAnswer,
+    ResolutionReceipt, alert_message,
+};
 pub use services::{LiveServices, manifest_refusal};
+pub use topics::{ALERT_TOPIC, DECISION_TOPIC, EXECUTION_TOPIC};

@@ -1,9 +1,9 @@
-//! How a decision is written into the audit log, and read back.
+//! The form of a decision in the audit log.
 //!
-//! The body of an audit row is canonical JSON: equal decisions have equal bytes. Rule answers are compact arrays
-//! `[number, answer, observed, limit, nearest passing]` with trailing nulls left out; names and severities stand once per policy, in its
-//! metadata, found by the digest. Settings stand by their digest too; what policies on trial said is a list of its own. Where there is
-//! neither, nothing is written of them. Id, trace, agent, outcome and time stand in columns of their own.
+//! The body of an audit row is canonical JSON: equal decisions have equal bytes. Rule answers are compact arrays `[number, answer, observed, limit,
+//! nearest passing]` without trailing nulls. The names and severities of rules are not repeated: they stand once in the metadata of their policy,
+//! which the digest identifies. Settings are identified by their digest too. Verdicts of shadow policies are a list of their own, left out when it
+//! is empty. Id, trace, agent, outcome and time are columns of their own.
 
 use std::sync::Arc;
 
@@ -20,29 +20,29 @@ use ark_model::ids::{DecisionId, Digest, Millis, Name, TraceId};
 use ark_model::verdict::{ObservedValue, RuleAnswer, RuleResult, Verdict};
 use ark_store::{AuditKind, AuditRow};
 
-/// Why a body cannot be read back.
+/// Why a body cannot be decoded.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
-    /// It is not what [`encode`] writes.
+    /// The body is not in the form that [`encode_decision`] writes.
     #[error("the record is malformed: {0}")]
     Malformed(#[from] serde_json::Error),
-    /// A policy it names is not known.
+    /// The body names a policy that the caller does not know.
     #[error(
         "the policy with digest {0} is not known here; add its component to read this decision"
     )]
     UnknownPolicy(Digest),
 }
 
-/// The columns that stand beside a body.
+/// The columns of an audit row beside its body.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DecisionColumns {
-    /// The decision's id.
+    /// The id of the decision.
     pub id: DecisionId,
-    /// Its trace.
+    /// The trace.
     pub trace_id: TraceId,
-    /// Who proposed.
+    /// The agent.
     pub agent: Name,
-    /// When it was decided.
+    /// The time of the decision.
     pub decided_at: Millis,
     /// The outcome.
     pub outcome: Outcome,
@@ -71,7 +71,7 @@ struct PolicyVerdictOut<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     settings: Option<Digest>,
     #[serde(flatten)]
-    said: RecordedVerdict<&'a [RuleAnswer], &'a [String], &'a str>,
+    verdict: RecordedVerdict<&'a [RuleAnswer], &'a [String], &'a str>,
 }
 
 #[derive(Serialize)]
@@ -104,7 +104,7 @@ struct PolicyVerdictIn {
     #[serde(default)]
     settings: Option<Digest>,
     #[serde(flatten)]
-    said: RecordedVerdict<Vec<CompactIn>, Vec<String>, String>,
+    verdict: RecordedVerdict<Vec<CompactIn>, Vec<String>, String>,
 }
 
 #[derive(Deserialize)]
@@ -122,7 +122,7 @@ enum RecordedVerdict<Answers, Warnings, Text> {
     },
     Verdict {
         #[serde(
-            serialize_with = "compact",
+            serialize_with = "serialize_compact",
             bound(serialize = "Answers: AsRef<[RuleAnswer]>")
         )]
         answers: Answers,
@@ -131,10 +131,10 @@ enum RecordedVerdict<Answers, Warnings, Text> {
     },
 }
 
-/// Writes a decision's body.
+/// Encodes a decision as the body of its audit row.
 ///
 /// # Errors
-/// Never in practice: all numbers in it are finite.
+/// A number in it is not finite, which no decision contains.
 pub fn encode_decision(decision: &Decision) -> Result<String, serde_json::Error> {
     let verdicts = decision
         .verdicts
@@ -166,7 +166,7 @@ fn encode_policy_verdict(part: &PolicyVerdict) -> PolicyVerdictOut<'_> {
         policy: &part.policy.metadata.name,
         digest: part.policy.digest,
         settings: part.settings,
-        said: match &part.verdict {
+        verdict: match &part.verdict {
             Ok(verdict) => RecordedVerdict::Verdict {
                 answers: verdict.answers.as_slice(),
                 warnings: verdict.warnings.as_slice(),
@@ -182,7 +182,7 @@ fn decode_policy_verdict(
     policy: &impl Fn(Digest) -> Option<Arc<PolicyIdentity>>,
 ) -> Result<PolicyVerdict, RecordError> {
     let identity = policy(part.digest).ok_or(RecordError::UnknownPolicy(part.digest))?;
-    let verdict = match part.said {
+    let verdict = match part.verdict {
         RecordedVerdict::Failure { failure } => Err(failure),
         RecordedVerdict::Verdict {
             answers,
@@ -204,10 +204,10 @@ fn decode_policy_verdict(
     })
 }
 
-/// Reads a decision back. `policy` finds a policy's identity by its digest.
+/// Decodes a decision. `policy` returns the identity of the policy with a digest.
 ///
 /// # Errors
-/// A malformed body, or a policy that `policy` does not know.
+/// The body is malformed, or names a policy that `policy` does not know.
 pub fn decode_decision(
     columns: DecisionColumns,
     body: &str,
@@ -246,10 +246,10 @@ pub fn decode_decision(
     })
 }
 
-/// Reads a decision back from its audit row.
+/// Decodes the decision of an audit row. Returns `None` when the row is no decision, or lacks a column of one.
 ///
 /// # Errors
-/// As [`decode`]; `None` when the row is no decision.
+/// As [`decode_decision`].
 pub fn decode_decision_row(
     row: &AuditRow,
     policy: impl Fn(Digest) -> Option<Arc<PolicyIdentity>>,
@@ -277,7 +277,7 @@ pub fn decode_decision_row(
     .map(Some)
 }
 
-fn compact<A: AsRef<[RuleAnswer]>, S: Serializer>(
+fn serialize_compact<A: AsRef<[RuleAnswer]>, S: Serializer>(
     answers: &A,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
@@ -346,6 +346,24 @@ impl<'de> Deserialize<'de> for CompactIn {
 
         deserializer.deserialize_seq(Elements)
     }
+}
+
+/// Decodes the action alone from the body of a decision.
+pub(super) fn decode_action(body: &str) -> Result<Action, serde_json::Error> {
+    #[derive(Deserialize)]
+    struct OnlyAction {
+        action: Action,
+    }
+    serde_json::from_str::<OnlyAction>(body).map(|body| body.action)
+}
+
+/// Decodes the facts alone from the body of a decision.
+pub(super) fn decode_facts(body: &str) -> Result<Facts, serde_json::Error> {
+    #[derive(Deserialize)]
+    struct OnlyFacts {
+        facts: Facts,
+    }
+    serde_json::from_str::<OnlyFacts>(body).map(|body| body.facts)
 }
 
 #[cfg(test)]

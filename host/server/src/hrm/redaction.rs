@@ -1,8 +1,8 @@
-//! Finds credentials and personal data in an action and replaces them, before anything is judged or stored.
+//! Finds credentials and personal data in an action and replaces them before anything is judged or stored.
 //!
-//! What was found is attested as a fact (by kind, never by value), so a rule can still deny an action for what it held. Every free text
-//! of an action is searched, JSON inside it by keys and values. The patterns know common forms; they do not see through
-//! encodings, encryption or splitting, and no promise is made that they do.
+//! What was found is attested as a fact, by kind and never by value, so that a rule can deny an action for what it contained. Every free text of an
+//! action is searched; JSON in it is searched by keys and values. The patterns cover common forms. Encoded, encrypted or split values are not
+//! found.
 //!
 //! Must not know: rules, storage.
 
@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use ark_model::action::{Action, Parameters};
 
-/// What was found in an action: kinds only, sorted.
+/// The kinds of data found in an action, sorted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Findings {
     /// Kinds of personal data, e.g. `email`.
@@ -23,50 +23,50 @@ pub struct Findings {
     pub credentials: Vec<String>,
 }
 
-/// Replaces every credential by `[credential:KIND]` and every item of personal data by `[personal:KIND]`.
+/// Replaces every credential in an action by `[credential:KIND]` and every item of personal data by `[personal:KIND]`.
 #[must_use]
 pub fn redact_action(mut action: Action) -> (Action, Findings) {
-    let mut found = Redactor::default();
+    let mut redactor = Redactor::default();
     let texts = [&mut action.reasoning, &mut action.rollback_plan];
     for text in texts.into_iter().flatten().chain(&mut action.sources) {
-        found.redact_text(text);
+        redactor.redact_text(text);
     }
     match &mut action.parameters {
-        Parameters::Trade(trade) => found.redact_json(&mut trade.extra_json),
-        Parameters::ClosePosition(close) => found.redact_json(&mut close.extra_json),
+        Parameters::Trade(trade) => redactor.redact_json(&mut trade.extra_json),
+        Parameters::ClosePosition(close) => redactor.redact_json(&mut close.extra_json),
         Parameters::Data(data) => {
             for text in [&mut data.subject, &mut data.destination, &mut data.purpose]
                 .into_iter()
                 .flatten()
             {
-                found.redact_text(text);
+                redactor.redact_text(text);
             }
-            found.redact_json(&mut data.extra_json);
+            redactor.redact_json(&mut data.extra_json);
         }
         Parameters::File(file) => {
-            found.redact_text(&mut file.path);
-            found.redact_json(&mut file.extra_json);
+            redactor.redact_text(&mut file.path);
+            redactor.redact_json(&mut file.extra_json);
         }
         Parameters::Code(code) => {
-            found.redact_text(&mut code.code);
-            found.redact_json(&mut code.extra_json);
+            redactor.redact_text(&mut code.code);
+            redactor.redact_json(&mut code.extra_json);
         }
         Parameters::Message(message) => {
             if let Some(text) = &mut message.text {
-                found.redact_text(text);
+                redactor.redact_text(text);
             }
             if let Some(payload) = &mut message.payload_json {
-                found.redact_json(payload);
+                redactor.redact_json(payload);
             }
-            found.redact_json(&mut message.extra_json);
+            redactor.redact_json(&mut message.extra_json);
         }
-        Parameters::System(system) => found.redact_json(&mut system.parameters_json),
-        Parameters::Custom(custom) => found.redact_json(&mut custom.parameters_json),
+        Parameters::System(system) => redactor.redact_json(&mut system.parameters_json),
+        Parameters::Custom(custom) => redactor.redact_json(&mut custom.parameters_json),
     }
-    (action, found.into_findings())
+    (action, redactor.into_findings())
 }
 
-/// The text without the credentials and personal data that [`redact`] would find in it.
+/// Replaces credentials and personal data in a text as [`redact_action`] does.
 #[must_use]
 pub fn redact_text(text: &str) -> String {
     let mut text = text.to_owned();
@@ -84,11 +84,11 @@ struct Pattern {
     kind: &'static str,
     class: FindingClass,
     regex: Regex,
-    /// Rejects what only looks like it.
+    /// Rejects a match that only looks like the kind.
     confirm: fn(&str) -> bool,
 }
 
-/// Kind, class, expression, confirmation. A group named `secret` limits what is replaced.
+/// Kind, class, expression, confirmation of a match. A group named `secret` limits what is replaced.
 type PatternRow = (&'static str, FindingClass, &'static str, fn(&str) -> bool);
 
 const PATTERNS: &[PatternRow] = &[
@@ -225,7 +225,7 @@ struct Redactor {
 
 impl Redactor {
     fn redact_text(&mut self, text: &mut String) {
-        // Unreachable while the table compiles, which a test sees to; if it ever did not, nothing would be let through unread.
+        // Unreachable while the expressions compile, which a test checks. Otherwise no text passes unread.
         let Some((set, patterns)) = &*SCAN else {
             self.credentials.insert("unreadable");
             "[credential:unreadable]".clone_into(text);
@@ -235,9 +235,9 @@ impl Redactor {
             let pattern = &patterns[index];
             let mut hit = false;
             let replaced = pattern.regex.replace_all(text, |captures: &Captures<'_>| {
-                let whole = &captures[0];
-                if !(pattern.confirm)(whole) {
-                    return whole.to_owned();
+                let matched = &captures[0];
+                if !(pattern.confirm)(matched) {
+                    return matched.to_owned();
                 }
                 hit = true;
                 let mark = match pattern.class {
@@ -245,7 +245,7 @@ impl Redactor {
                     FindingClass::Personal => format!("[personal:{}]", pattern.kind),
                 };
                 match captures.name("secret") {
-                    Some(secret) => whole.replace(secret.as_str(), &mark),
+                    Some(secret) => matched.replace(secret.as_str(), &mark),
                     None => mark,
                 }
             });
@@ -265,7 +265,7 @@ impl Redactor {
                 self.redact_value(&mut value);
                 *json = value.to_string();
             }
-            // Checked before it came here; should that fail, the text is searched as text.
+            // The JSON was checked before. If it is malformed all the same, it is searched as text.
             Err(_) => self.redact_text(json),
         }
     }
@@ -291,7 +291,7 @@ impl Redactor {
                     members.insert(name, value);
                 }
             }
-            // A card number or a phone number is as personal without its quotes.
+            // A card number or a phone number is personal data without quotes too.
             Value::Number(number) if number.is_i64() || number.is_u64() => {
                 let mut text = number.to_string();
                 let before = text.clone();
@@ -324,7 +324,7 @@ fn accept_match(_: &str) -> bool {
     true
 }
 
-/// A decimal number with a sign is no phone number.
+/// Rejects decimal numbers with a sign.
 fn is_phone_number(text: &str) -> bool {
     let separators = text
         .chars()
@@ -333,7 +333,7 @@ fn is_phone_number(text: &str) -> bool {
     separators.trim() != "."
 }
 
-/// The check digit of payment cards (ISO/IEC 7812-1, annex B).
+/// Checks the length of a payment card number and its check digit (ISO/IEC 7812-1, annex B).
 fn has_luhn_digit(text: &str) -> bool {
     let digits: Vec<u32> = text.chars().filter_map(|c| c.to_digit(10)).collect();
     let sum: u32 = digits
@@ -349,7 +349,7 @@ fn has_luhn_digit(text: &str) -> bool {
     (13..=19).contains(&digits.len()) && sum.is_multiple_of(10)
 }
 
-/// The check digits of an IBAN (ISO 13616: the rearranged number is 1 modulo 97).
+/// Checks the length of an IBAN and its check digits (ISO 13616: the rearranged number is 1 modulo 97).
 fn has_iban_digits(text: &str) -> bool {
     let plain: Vec<u32> = text.chars().filter_map(|c| c.to_digit(36)).collect();
     if !(15..=34).contains(&plain.len()) {
@@ -370,10 +370,10 @@ mod tests {
     use super::*;
 
     fn redact_sample(text: &str) -> (String, Findings) {
-        let mut found = Redactor::default();
+        let mut redactor = Redactor::default();
         let mut text = text.to_owned();
-        found.redact_text(&mut text);
-        (text, found.into_findings())
+        redactor.redact_text(&mut text);
+        (text, redactor.into_findings())
     }
 
     #[test]
@@ -448,16 +448,16 @@ mod tests {
 
     #[test]
     fn json_is_searched_by_key_and_value() {
-        let mut found = Redactor::default();
+        let mut redactor = Redactor::default();
         let mut json =
             r#"{"a":{"API-Key":"x"},"bob@example.com":[4111111111111111,"+14155550100"]}"#
                 .to_owned();
-        found.redact_json(&mut json);
+        redactor.redact_json(&mut json);
         assert_eq!(
             json,
             r#"{"[personal:email]":["[personal:payment-card]","[personal:phone]"],"a":{"API-Key":"[credential:password]"}}"#
         );
-        let findings = found.into_findings();
+        let findings = redactor.into_findings();
         assert_eq!(findings.credentials, ["password"]);
         assert_eq!(findings.personal_data, ["email", "payment-card", "phone"]);
     }

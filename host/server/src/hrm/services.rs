@@ -1,31 +1,32 @@
-//! What a live host answers an agent that asks: its state, memories and truths from the store, dry runs from the HRM.
+//! Answers the host calls of an invocation on a live host: state, memories and truths from the store, dry runs from the HRM.
 
 use std::sync::Arc;
 
+use crate::reply::ask_blocking;
 use ark_model::action::Action;
 use ark_model::ids::{Millis, TraceId};
 use ark_model::state::{Memory, StateEntry, Truth};
 use ark_runtime::{Manifest, Preview, ServiceError, Services};
-use ark_store::{ReadError, Store};
+use ark_store::Store;
 
 use super::handle::Hrm;
-use super::proposal::{HrmError, Proposal};
+use super::request::Proposal;
 
 /// The services of a live host for one invocation.
 pub struct LiveServices {
-    /// Who judges a dry run.
+    /// Judges dry runs.
     pub hrm: Hrm,
-    /// Where state is read from.
+    /// Holds state, memories, truths and settings.
     pub store: Store,
-    /// Whose invocation.
+    /// The manifest of the invoked agent.
     pub manifest: Arc<Manifest>,
-    /// Its trace.
+    /// The trace of the invocation.
     pub trace_id: TraceId,
-    /// How many signals led to it.
+    /// Number of signals that led to it.
     pub causal_depth: u32,
 }
 
-/// Why the host denies an action before any policy is asked: its agent's manifest does not grant it.
+/// Returns why the host itself denies an action: the agent's manifest does not grant its type. `None`: the policies decide.
 #[must_use]
 pub fn manifest_refusal(manifest: &Manifest, action: &Action) -> Option<String> {
     let granted = manifest.actions.contains(&action.action_type);
@@ -37,7 +38,7 @@ pub fn manifest_refusal(manifest: &Manifest, action: &Action) -> Option<String> 
     })
 }
 
-fn service_error(error: &ReadError) -> ServiceError {
+fn service_error(error: impl std::fmt::Display) -> ServiceError {
     ServiceError(error.to_string())
 }
 
@@ -45,42 +46,37 @@ impl Services for LiveServices {
     fn state_get(&self, key: &str) -> Result<(u64, Option<StateEntry>), ServiceError> {
         self.store
             .get_state(&self.manifest.name, key)
-            .map_err(|error| service_error(&error))
+            .map_err(service_error)
     }
 
     fn state_writable(&self, key: &str) -> Result<(), ServiceError> {
-        self.store
-            .check_state_writable(key)
-            .map_err(|error| ServiceError(error.to_string()))
+        self.store.check_state_writable(key).map_err(service_error)
     }
 
     fn state_list(&self, prefix: &str, limit: u32) -> Result<Vec<String>, ServiceError> {
         self.store
             .list_state_keys(&self.manifest.name, prefix, limit)
-            .map_err(|error| service_error(&error))
+            .map_err(service_error)
     }
 
     fn memory_recent(&self, kind: Option<&str>, limit: u32) -> Result<Vec<Memory>, ServiceError> {
         self.store
             .recent_memories(&self.manifest.name, kind, limit, Millis::now())
-            .map_err(|error| service_error(&error))
+            .map_err(service_error)
     }
 
     fn truth_get(&self, key: &str) -> Result<Option<Truth>, ServiceError> {
-        self.store
-            .get_truth(key)
-            .map_err(|error| service_error(&error))
+        self.store.get_truth(key).map_err(service_error)
     }
 
     fn config_get(&self, key: &str) -> Result<Option<String>, ServiceError> {
         self.store
             .latest_setting(&format!("agents/{}/{key}", self.manifest.name))
             .map(|setting| setting.and_then(|setting| setting.value_json))
-            .map_err(|error| service_error(&error))
+            .map_err(service_error)
     }
 
     fn check_action(&self, action: Action) -> Result<Preview, ServiceError> {
-        let (reply, answer) = crossbeam_channel::bounded(1);
         let refusal = manifest_refusal(&self.manifest, &action);
         let proposal = Proposal {
             agent: self.manifest.name.clone(),
@@ -91,17 +87,8 @@ impl Services for LiveServices {
             idempotency: None,
             deadline: None,
         };
-        self.hrm.preview_action(
-            proposal,
-            refusal,
-            Box::new(move |result| {
-                let _ = reply.send(result);
-            }),
-        );
-        let decision = answer
-            .recv()
-            .unwrap_or(Err(HrmError::Closed))
-            .map_err(|error| ServiceError(error.to_string()))?;
+        let decision = ask_blocking(|reply| self.hrm.preview_action(proposal, refusal, reply))
+            .map_err(service_error)?;
         Ok(Preview {
             outcome: decision.outcome,
             compliance_score: decision.compliance_score,

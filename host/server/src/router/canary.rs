@@ -1,7 +1,7 @@
-//! A version on trial: it handles its share of an agent's signals, beside the version that serves.
+//! A canary: a version of an agent that handles a share of its signals beside the serving version.
 //!
-//! Its failures are its own: they are counted apart, they do not quarantine the agent, and what would quarantine it ends the trial instead.
-//! Heartbeats are taken from the version that serves; the one on trial gave one before its trial began.
+//! Its failures are counted apart and do not quarantine the agent: what would quarantine it ends the canary instead. Heartbeats are taken from the serving
+//! version; the canary's version gave one before it started.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -12,14 +12,14 @@ use ark_model::ids::Share;
 use ark_model::signal::Signal;
 use ark_runtime::Agent;
 
-/// A version on trial.
+/// A version of an agent on trial.
 #[derive(Debug)]
 pub struct Canary {
     /// The version.
     pub agent: Arc<Agent>,
-    /// Its number; 0: that of the agents' directory.
+    /// The number of the version; 0 for the one in the agents' directory.
     pub number: u64,
-    /// Its part of the signals.
+    /// The share of the signals it handles.
     pub share: Share,
     /// Invocations that were committed.
     pub handled: AtomicU64,
@@ -29,7 +29,7 @@ pub struct Canary {
 }
 
 impl Canary {
-    /// A version whose trial begins.
+    /// Makes a canary without a history.
     #[must_use]
     pub fn new(agent: Arc<Agent>, number: u64, share: Share) -> Self {
         Self {
@@ -42,19 +42,23 @@ impl Canary {
         }
     }
 
-    /// Whether it handles this signal: all signals of a trace go the same way, and it is handed no topic that it does not subscribe to.
+    /// Returns whether it handles this signal. All signals of a trace go the same way, and it is handed no topic that it does not subscribe to.
     pub(super) fn handles_signal(&self, signal: &Signal) -> bool {
         self.agent.manifest().subscribes_to(&signal.topic)
             && self.share.contains_trace(signal.trace_id)
     }
 
-    /// Notes how an invocation went; the breach that ends the trial, if this completes one.
-    pub(super) fn record_outcome(&self, seen: Observation, watchdog: &Watchdog) -> Option<Breach> {
-        match seen.success {
+    /// Records an invocation. Returns the breach that ends the canary, if this invocation completes one.
+    pub(super) fn record_outcome(
+        &self,
+        observation: Observation,
+        watchdog: &Watchdog,
+    ) -> Option<Breach> {
+        match observation.success {
             Some(true) => self.handled.fetch_add(1, Ordering::Relaxed),
             Some(false) => self.failed.fetch_add(1, Ordering::Relaxed),
             None => 0,
         };
-        watchdog.record_canary_invocation(&self.health, seen)
+        watchdog.record_canary_invocation(&self.health, observation)
     }
 }

@@ -1,43 +1,17 @@
 //! The threads that run guests.
 //!
-//! A guest that ran for long has lowered its thread's priority for good: that thread ends, and the router's thread starts a fresh one in
-//! its place.
+//! A guest that ran for long has lowered the priority of its thread for good. Such a thread ends, and the router's thread starts another in its place.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
+use parking_lot::Mutex;
 
-use crate::hrm::HrmError;
-use crate::watchdog::Breach;
-use ark_model::signal::Signal;
+use super::invocation::Invoker;
+use super::message::Work;
 
-use super::invocation::{CommittingInvocation, Invoker};
-
-/// One invocation to be run.
-pub(super) struct Job {
-    /// Its number.
-    pub(super) id: u64,
-    /// Whose.
-    pub(super) slot: usize,
-    /// On what.
-    pub(super) signal: Arc<Signal>,
-    /// When it was handed out.
-    pub(super) started: Instant,
-}
-
-/// What a thread may be given to do.
-pub(super) enum Work {
-    /// An invocation.
-    Run(Job),
-    /// An invocation whose outcome could not be committed: why.
-    HandleCommitError(Box<CommittingInvocation>, HrmError),
-    /// An invocation after which its agent is to be stopped.
-    StopFailing(Box<CommittingInvocation>, Breach),
-}
-
-/// The handle to the threads: they end when it is dropped and what they run is done.
+/// The handle to the threads. They end when it is dropped and their work is done.
 pub(super) struct Workers {
     jobs: Option<Sender<Work>>,
     pool: Arc<Pool>,
@@ -50,10 +24,10 @@ struct Pool {
 }
 
 impl Workers {
-    /// Starts so many threads.
+    /// Starts the threads.
     ///
     /// # Errors
-    /// One of them cannot be started.
+    /// A thread cannot be started.
     pub(super) fn start(threads: usize, invoker: Arc<Invoker>) -> std::io::Result<Self> {
         let (jobs, work) = crossbeam_channel::unbounded();
         let pool = Arc::new(Pool {
@@ -70,20 +44,17 @@ impl Workers {
         })
     }
 
-    /// Hands out work; there is a free thread for it, or the caller has counted wrong and it waits.
+    /// Hands work to a thread. The dispatcher counts the free threads; without a free one the work waits.
     pub(super) fn submit_work(&self, work: Work) {
         if let Some(jobs) = &self.jobs {
             let _ = jobs.send(work);
         }
     }
-}
 
-impl Workers {
-    /// Starts a thread in the place of one that has ended. Not to be called by a guest's thread: a thread begins with the priority of the
-    /// one that starts it.
+    /// Starts a thread in the place of one that has ended. Not to be called by a worker: a thread starts with the priority of its parent.
     pub(super) fn replace_thread(&self, number: usize) {
         if let Err(error) = spawn_worker(&self.pool, number) {
-            tracing::error!(%error, "a guest's thread could not be replaced");
+            tracing::error!(%error, number, "the thread of a worker could not be replaced");
         }
     }
 }
@@ -91,16 +62,10 @@ impl Workers {
 impl Drop for Workers {
     fn drop(&mut self) {
         drop(self.jobs.take());
-        let threads = std::mem::take(
-            &mut *self
-                .pool
-                .threads
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
+        let threads = std::mem::take(&mut *self.pool.threads.lock());
         for thread in threads {
             if thread.join().is_err() {
-                tracing::error!("a guest's thread ended in a panic");
+                tracing::error!("the thread of a worker ended in a panic");
             }
         }
     }
@@ -118,7 +83,7 @@ fn spawn_worker(pool: &Arc<Pool>, number: usize) -> std::io::Result<()> {
                 }
             }
         })?;
-    let mut threads = pool.threads.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut threads = pool.threads.lock();
     threads.retain(|thread| !thread.is_finished());
     threads.push(thread);
     Ok(())

@@ -1,37 +1,39 @@
-//! Execution reports: what became of what was approved.
+//! Execution reports: what an executor did with an approved action.
 
 use std::sync::atomic::Ordering;
 
-use ark_model::action::Parameters;
-use ark_model::decision::Outcome;
-use ark_model::ids::{AuditId, Digest, Fraction, Millis};
-use ark_store::{
-    AuditEntry, AuditKind, LedgerChange, OutboxMessage, Position, PositionStatus, Unit,
-};
+use serde_json::json;
 
-use super::super::handle::Reply;
-use super::super::ledger::Fill;
-use super::super::proposal::{ExecutionReceipt, ExecutionReport, HrmError, IdempotencyKey};
-use super::{Arbiter, parse_recorded_action, parse_recorded_facts};
+use crate::hrm::error::HrmError;
+use crate::hrm::ledger::Fill;
+use crate::hrm::record::{decode_action, decode_facts};
+use crate::hrm::request::{ExecutionReceipt, ExecutionReport, Reply};
+use crate::hrm::topics::EXECUTION_TOPIC;
+use ark_model::action::{Action, Parameters};
+use ark_model::decision::Outcome;
+use ark_model::ids::{AuditId, Millis, Name};
+use ark_store::{AuditEntry, AuditKind, LedgerChange, OutboxMessage, Unit};
+
+use super::state::Arbiter;
+
+/// The scope of the executors' ids: one for all executors.
+const SCOPE: &str = "execution:";
 
 impl Arbiter {
+    /// Records an execution report. A report that was recorded before is acknowledged and changes nothing.
     pub(super) fn record_execution(
         &mut self,
         report: &ExecutionReport,
         reply: Reply<ExecutionReceipt>,
     ) {
         let now = Millis::now();
-        let mut unit = Unit {
-            ledger: self.ledger.advance_to(now),
-            chained: true,
-            ..Unit::default()
-        };
+        let mut unit = self.begin_unit(now);
         match self.stage_execution(report, now, &mut unit) {
-            Ok(receipt) if receipt.duplicate => {
-                self.store
-                    .call_after_pending(Box::new(move || reply(Ok(receipt))));
-            }
-            Ok(receipt) => self.submit_unit(unit, reply, move |_| receipt),
+            // The first report may not be durable yet.
+            Ok(receipt) if receipt.duplicate => self
+                .store
+                .call_after_pending(Box::new(move || reply(Ok(receipt)))),
+            Ok(receipt) => self.submit_unit(unit, reply, move || receipt),
             Err(error) => reply(Err(error)),
         }
     }
@@ -42,94 +44,31 @@ impl Arbiter {
         now: Millis,
         unit: &mut Unit,
     ) -> Result<ExecutionReceipt, HrmError> {
-        const SCOPE: &str = "execution:";
-        let unreadable = |error: &dyn std::fmt::Display| HrmError::NotRecorded(error.to_string());
+        let unknown = HrmError::UnknownDecision(report.decision_id);
         let decided = self
             .store
-            .audit_entry(&report.decision_id.to_string())
-            .map_err(|error| unreadable(&error))?
-            .filter(|row| row.kind == AuditKind::Decision)
-            .ok_or(HrmError::UnknownDecision(report.decision_id))?;
-        let (Some(agent), Some(trace_id)) = (decided.agent.clone(), decided.trace_id) else {
-            return Err(HrmError::UnknownDecision(report.decision_id));
+            .audit_entry(&report.decision_id.to_string())?
+            .filter(|row| row.kind == AuditKind::Decision);
+        let Some(decided) = decided else {
+            return Err(unknown);
         };
-        let key = IdempotencyKey {
-            key: report.execution_id.clone(),
-            // The same report from another sender is the same report.
-            request_digest: Digest::hash_bytes(
-                format!(
-                    "{:?}",
-                    ExecutionReport {
-                        by: None,
-                        ..report.clone()
-                    }
-                )
-                .as_bytes(),
-            ),
-            legacy_digest: None,
+        let (Some(agent), Some(trace_id)) = (decided.agent, decided.trace_id) else {
+            return Err(unknown);
         };
-        match self.find_answer(SCOPE, &key)? {
-            Some((request, _)) if request != key.request_digest => return Err(HrmError::KeyReused),
-            Some(_) => {
-                return Ok(ExecutionReceipt {
-                    duplicate: true,
-                    trace_id,
-                });
-            }
-            None => {}
+        let key = report.idempotency_key()?;
+        if self.find_answer(SCOPE, &key)?.is_some() {
+            return Ok(ExecutionReceipt {
+                duplicate: true,
+                trace_id,
+            });
         }
         if decided.outcome != Some(Outcome::Approved) {
             let outcome = decided.outcome.map_or("no decision", Outcome::as_str);
             return Err(HrmError::NotExecutable(format!("its outcome is {outcome}")));
         }
-        let action = parse_recorded_action(&decided.body).map_err(|error| unreadable(&error))?;
-        let fill = Fill {
-            status: report.status,
-            filled: report.filled,
-            realised: report.realised,
-            at: now,
-        };
-        let symbol = match &action.parameters {
-            Parameters::Trade(trade) => {
-                let position = self
-                    .ledger
-                    .get_position(report.decision_id)
-                    .cloned()
-                    .unwrap_or_else(|| Position {
-                        decision_id: report.decision_id,
-                        agent: agent.clone(),
-                        symbol: trade.symbol.clone(),
-                        side: trade.side,
-                        size: Fraction::new(trade.position_size_pct).unwrap_or(Fraction::ZERO),
-                        leverage: trade.leverage,
-                        status: PositionStatus::Released,
-                        since: now,
-                        expires_at: None,
-                    });
-                unit.ledger.extend(self.ledger.fill_trade(position, fill));
-                trade.symbol.clone()
-            }
-            Parameters::ClosePosition(close) => {
-                unit.ledger
-                    .extend(self.ledger.fill_close(&agent, &close.symbol, fill));
-                close.symbol.clone()
-            }
-            _ => {
-                return Err(HrmError::NotExecutable(
-                    "it is neither a trade nor a close_position".to_owned(),
-                ));
-            }
-        };
-        unit.ledger.push(LedgerChange::Execution {
-            execution_id: report.execution_id.clone(),
-            decision_id: report.decision_id,
-            status: report.status.as_str().to_owned(),
-            filled: report.filled,
-            price: report.price,
-            realised: report.realised,
-            at: now,
-        });
-        let payload = serde_json::json!({
+        let action = decode_action(&decided.body)?;
+        let symbol = self.stage_fill(report, &agent, &action, now, unit)?;
+        let payload = json!({
             "execution_id": report.execution_id,
             "decision_id": report.decision_id,
             "agent": agent,
@@ -140,12 +79,25 @@ impl Arbiter {
             "realized_pnl_pct": report.realised,
             "at_ms": now,
         });
-        let id = AuditId::fresh();
-        self.stage_answer(SCOPE, key, id.to_string(), unit);
-        let mut body = payload.clone();
-        if let Some(by) = &report.by {
-            body["by"] = serde_json::json!(by);
+        if self.announcing.load(Ordering::Acquire) {
+            let causal_depth =
+                decode_facts(&decided.body).map_or(1, |facts| facts.causal_depth.saturating_add(1));
+            unit.outbox.push(OutboxMessage {
+                topic: EXECUTION_TOPIC.to_owned(),
+                to: None,
+                payload_json: payload.to_string(),
+                trace_id,
+                sender: None,
+                causal_depth,
+                at: now,
+            });
         }
+        let mut body = payload;
+        if let Some(by) = &report.by {
+            body["by"] = json!(by);
+        }
+        let id = AuditId::fresh();
+        self.stage_answer(SCOPE, Some(key), id.to_string(), unit);
         unit.audit.push(AuditEntry {
             kind: AuditKind::Execution,
             id,
@@ -156,22 +108,56 @@ impl Arbiter {
             at: now,
             body: body.to_string(),
         });
-        if self.announcing.load(Ordering::Acquire) {
-            let causal_depth = parse_recorded_facts(&decided.body)
-                .map_or(1, |facts| facts.causal_depth.saturating_add(1));
-            unit.outbox.push(OutboxMessage {
-                topic: "ark.execution".to_owned(),
-                to: None,
-                payload_json: payload.to_string(),
-                trace_id,
-                sender: None,
-                causal_depth,
-                at: now,
-            });
-        }
         Ok(ExecutionReceipt {
             duplicate: false,
             trace_id,
         })
+    }
+
+    /// Records the execution in the ledger and adds its changes to the unit. Returns the symbol.
+    ///
+    /// # Errors
+    /// [`HrmError::NotExecutable`] for an action that is neither a trade nor a `close_position`.
+    fn stage_fill(
+        &mut self,
+        report: &ExecutionReport,
+        agent: &Name,
+        action: &Action,
+        now: Millis,
+        unit: &mut Unit,
+    ) -> Result<String, HrmError> {
+        let fill = Fill {
+            status: report.status,
+            filled: report.filled,
+            realised: report.realised,
+            at: now,
+        };
+        let (symbol, changes) = match &action.parameters {
+            Parameters::Trade(trade) => {
+                let id = report.decision_id;
+                let changes = self.ledger.fill_trade(id, agent, trade, fill);
+                (&trade.symbol, changes)
+            }
+            Parameters::ClosePosition(close) => {
+                let changes = self.ledger.fill_close(agent, &close.symbol, fill);
+                (&close.symbol, changes)
+            }
+            _ => {
+                return Err(HrmError::NotExecutable(
+                    "it is neither a trade nor a close_position".to_owned(),
+                ));
+            }
+        };
+        unit.ledger.extend(changes);
+        unit.ledger.push(LedgerChange::Execution {
+            execution_id: report.execution_id.clone(),
+            decision_id: report.decision_id,
+            status: report.status.as_str().to_owned(),
+            filled: report.filled,
+            price: report.price,
+            realised: report.realised,
+            at: now,
+        });
+        Ok(symbol.clone())
     }
 }

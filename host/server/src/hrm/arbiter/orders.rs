@@ -1,46 +1,41 @@
-//! Orders on the system itself: halt, resume, quarantine, restore.
+//! Orders on the host: halt, resume, quarantine, restore.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::hrm::error::HrmError;
+use crate::hrm::metering;
+use crate::hrm::request::{IssuedOrder, OrderReceipt, Reply, alert_message};
 use ark_model::control::{Halt, Order, Quarantine};
 use ark_model::ids::{Millis, Name};
 use ark_store::{ControlChange, Unit};
 
-use super::super::handle::Reply;
-use super::super::metering;
-use super::super::orders::{alert_message, order_alert, order_audit_entry};
-use super::super::proposal::{HrmError, IssuedOrder, OrderReceipt};
-use super::Arbiter;
+use super::idempotency::{format_receipt, parse_receipt};
+use super::state::Arbiter;
 
 impl Arbiter {
-    /// Carries out an order. What tightens is in force from here on, whether or not it can be recorded; what loosens only once it is.
-    pub(super) fn carry_out_order(
-        &mut self,
-        mut instruction: IssuedOrder,
-        reply: Reply<OrderReceipt>,
-    ) {
-        let tightens = matches!(instruction.order, Order::Halt | Order::Quarantine { .. });
-        let scope = format!("order:{}", instruction.by);
-        let key = instruction.idempotency.take();
-        // A database that cannot be read is no reason not to halt.
-        let unreadable = key
-            .as_ref()
-            .is_some_and(|key| tightens && self.find_answer(&scope, key).is_err());
-        let asked = key.as_ref().filter(|_| !unreadable);
-        let Some(reply) = self.check_idempotency(&scope, asked, reply, super::parse_stored_answer)
-        else {
+    /// Carries out an order. A halt or a quarantine is in force from here on, even if it cannot be recorded; a resume or a restoration only once it is
+    /// durable.
+    pub(super) fn carry_out_order(&mut self, mut issued: IssuedOrder, reply: Reply<OrderReceipt>) {
+        let tightens = matches!(issued.order, Order::Halt | Order::Quarantine { .. });
+        let scope = format!("order:{}", issued.by);
+        let key = issued.idempotency.take();
+        // A halt must not fail since the database cannot be read: then it is carried out as if its key were new.
+        let checked_key = key.as_ref().filter(|key| {
+            !tightens || !matches!(self.find_answer(&scope, key), Err(HrmError::NotRecorded(_)))
+        });
+        let Some(reply) = self.check_idempotency(&scope, checked_key, reply, parse_receipt) else {
             return;
         };
         let now = Millis::now();
-        let (change, standing) = match self.control_change(&instruction, now) {
+        let (change, in_force_since) = match self.control_change(&issued, now) {
             Ok(change) => change,
             Err(error) => return reply(Err(error)),
         };
-        // What is in force already is recorded once more: the first order may not have come to disk.
+        // An order that is in force already is recorded again: the first one may not have become durable.
         let receipt = OrderReceipt {
-            changed: standing.is_none(),
-            at: standing.unwrap_or(now),
+            changed: in_force_since.is_none(),
+            at: in_force_since.unwrap_or(now),
         };
         match &change {
             ControlChange::Halt(halt) => self.guards.begin_halt(halt.clone()),
@@ -50,36 +45,31 @@ impl Arbiter {
             ControlChange::Resume | ControlChange::Restore(_) => {}
         }
         tracing::warn!(
-            order = instruction.order.as_str(),
-            agent = instruction.order.agent().map(Name::as_str),
-            by = instruction.by,
-            reason = instruction.reason,
-            "ordered"
+            order = issued.order.as_str(),
+            agent = issued.order.agent().map(Name::as_str),
+            by = issued.by,
+            reason = issued.reason,
+            "an order is carried out"
         );
-        let trace_id = instruction.trace_id;
-        let alert = order_alert(&instruction, now);
+        let alert = issued.alert(now);
+        // Not chained: an order is recorded even when the commits before it failed.
         let mut unit = Unit {
             control: vec![change.clone()],
-            audit: vec![order_audit_entry(&instruction, trace_id, now)],
+            audit: vec![issued.audit_entry(now)],
             ..Unit::default()
         };
         if self.announcing.load(Ordering::Acquire) {
-            unit.outbox.push(alert_message(&alert, trace_id));
+            unit.outbox.push(alert_message(&alert, issued.trace_id));
         }
         unit.alerts.push(alert);
-        if let Some(key) = key {
-            let answer = serde_json::to_string(&receipt).unwrap_or_default();
-            self.stage_answer(&scope, key, answer, &mut unit);
-        }
+        self.stage_answer(&scope, key, format_receipt(&receipt), &mut unit);
         let guards = Arc::clone(&self.guards);
         let meters = Arc::clone(&self.config.meters);
-        self.submit_unit(unit, reply, move |_| {
-            if let ControlChange::Quarantine(quarantine) = &change
-                && receipt.changed
-            {
-                metering::record_quarantine(&meters, quarantine);
-            }
+        self.submit_unit(unit, reply, move || {
             match change {
+                ControlChange::Quarantine(quarantine) if receipt.changed => {
+                    metering::record_quarantine(&meters, &quarantine);
+                }
                 ControlChange::Resume => guards.end_halt(),
                 ControlChange::Restore(agent) => guards.end_quarantine(&agent),
                 ControlChange::Halt(_) | ControlChange::Quarantine(_) => {}
@@ -88,15 +78,19 @@ impl Arbiter {
         });
     }
 
-    /// What an order changes; the second part: it is in force already, since then.
+    /// Returns the change that an order makes, and since when it has been in force if it is already.
+    ///
+    /// # Errors
+    /// [`HrmError::OrderNotApplicable`] when there is nothing to resume or to restore.
     fn control_change(
         &self,
-        instruction: &IssuedOrder,
+        issued: &IssuedOrder,
         now: Millis,
     ) -> Result<(ControlChange, Option<Millis>), HrmError> {
         let IssuedOrder {
             order, reason, by, ..
-        } = instruction;
+        } = issued;
+        let not_applicable = |problem: &str| Err(HrmError::OrderNotApplicable(problem.to_owned()));
         Ok(match order {
             Order::Halt => {
                 let halt = Halt {
@@ -104,18 +98,16 @@ impl Arbiter {
                     by: by.clone(),
                     at_ms: now,
                 };
-                (
-                    ControlChange::Halt(halt),
-                    self.guards.current_halt().map(|halt| halt.at_ms),
-                )
+                let since = self.guards.current_halt().map(|halt| halt.at_ms);
+                (ControlChange::Halt(halt), since)
             }
             Order::Resume if !self.guards.pin_holds() => {
-                let problem =
-                    "the Graveyard's pin is broken: put the pinned module back, then resume";
-                return Err(HrmError::OrderNotApplicable(problem.to_owned()));
+                return not_applicable(
+                    "the Graveyard's pin is broken: put the pinned module back, then resume",
+                );
             }
             Order::Resume if !self.guards.is_halted() => {
-                return Err(HrmError::OrderNotApplicable("nothing is halted".to_owned()));
+                return not_applicable("nothing is halted");
             }
             Order::Resume => (ControlChange::Resume, None),
             Order::Quarantine { agent, cause } => {
@@ -126,16 +118,12 @@ impl Arbiter {
                     by: by.clone(),
                     at_ms: now,
                 };
-                let standing = self
-                    .guards
-                    .find_quarantine(agent)
-                    .map(|quarantine| quarantine.at_ms);
-                (ControlChange::Quarantine(quarantine), standing)
+                let in_force = self.guards.find_quarantine(agent);
+                let since = in_force.map(|quarantine| quarantine.at_ms);
+                (ControlChange::Quarantine(quarantine), since)
             }
             Order::Restore { agent } if !self.guards.is_quarantined(agent) => {
-                return Err(HrmError::OrderNotApplicable(format!(
-                    "{agent} is not in quarantine"
-                )));
+                return not_applicable(&format!("{agent} is not in quarantine"));
             }
             Order::Restore { agent } => (ControlChange::Restore(agent.clone()), None),
         })

@@ -1,8 +1,9 @@
-//! What another version of a policy would have decided: recorded decisions, judged again under two of them.
+//! Compares two versions of a policy: which recorded decisions would have come out differently.
 //!
-//! Only this one policy is asked. What the others said is taken as it was recorded, so a difference comes from nothing but the two
-//! versions. Nothing is written.
+//! Only this policy is evaluated. The verdicts of the others are taken as recorded, so every difference comes from the two versions. Nothing is
+//! written.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -12,22 +13,25 @@ use ark_model::ids::{Digest, Millis};
 use ark_model::settings::Settings;
 use ark_model::verdict::{ObservedValue, RuleResult};
 use ark_runtime::Policy;
-use ark_store::{ReadError, ReadOnlyStore};
+use ark_store::{AuditRow, ReadError, ReadOnlyStore};
 
-use super::combine::combine_verdicts;
-use super::record::decode_decision_row;
+use crate::hrm::combine::combine_verdicts;
+use crate::hrm::record::decode_decision_row;
 
-/// How many decisions are read at once: between two readings a running host can tidy its write-ahead log.
+/// Decisions read at once. Between two reads a running host can truncate its write-ahead log.
 const PAGE_ROWS: u32 = 500;
 
-/// One of the two versions.
+/// Unreadable decisions that a summary lists at most.
+const MAX_UNREADABLE: usize = 100;
+
+/// One of the two versions that are compared.
 #[derive(Debug, Clone, Copy)]
 pub enum ComparedVersion<'a> {
-    /// The policy is not there.
+    /// No such policy.
     Absent,
-    /// What was recorded, whatever version that was.
+    /// The recorded verdict, whatever version gave it.
     Recorded,
-    /// This component with these settings. That it takes them was asked before.
+    /// A component with settings. The caller has checked that it accepts them.
     Loaded {
         /// The component.
         policy: &'a Policy,
@@ -39,137 +43,122 @@ pub enum ComparedVersion<'a> {
 /// A rule that fired.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FiredRule {
-    /// Its name.
+    /// The name of the rule.
     pub rule: String,
     /// Its answer: warn, violation, hold or error.
     pub answer: RuleResult,
-    /// What was observed.
+    /// The observed value.
     pub observed: ObservedValue,
-    /// The limit.
+    /// The limit it was compared with.
     pub limit: ObservedValue,
-    /// The nearest value that would pass.
+    /// The nearest value that would pass, if the rule names one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nearest_passing: Option<f64>,
 }
 
-/// What one version makes of a decision.
+/// The judgement of one version on a recorded action.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct VersionJudgement {
     /// The outcome over all policies.
     pub outcome: Outcome,
     /// The rules of this policy that fired.
     pub fired: Vec<FiredRule>,
-    /// Why it could not judge, which denies.
+    /// The failure of this policy, which denies.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
 }
 
-/// A decision that comes out otherwise under the two versions: another outcome, or other rules fire.
+/// A decision that differs under the two versions: in its outcome, or in the rules that fire.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DecisionChange {
-    /// Its place in the audit log.
+    /// The sequence number of its audit row.
     pub seq: u64,
-    /// Its id.
+    /// The id of the decision.
     pub decision_id: String,
     /// When it was decided.
     pub decided_at_ms: Millis,
-    /// Who proposed.
+    /// The agent.
     pub agent: String,
-    /// What.
+    /// The type of the action.
     pub action_type: String,
-    /// The outcome at the time.
+    /// The recorded outcome.
     pub recorded: Outcome,
-    /// Under the old version.
+    /// The judgement under the old version.
     pub old: VersionJudgement,
-    /// Under the new version.
+    /// The judgement under the new version.
     pub new: VersionJudgement,
 }
 
 /// A decision that could not be compared.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct UnreadableDecision {
-    /// Its place in the audit log.
+    /// The sequence number of its audit row.
     pub seq: u64,
-    /// Its id.
+    /// The id of the decision.
     pub decision_id: String,
-    /// Why.
+    /// The problem.
     pub problem: String,
 }
 
-/// All of it in numbers.
+/// The counts of a comparison.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct DiffSummary {
-    /// Decisions that were judged under both.
+    /// Decisions judged under both versions.
     pub decisions: u64,
-    /// Those whose outcome or fired rules differ.
+    /// Decisions whose outcome or fired rules differ.
     pub changed: u64,
-    /// Of those: the new outcome is stricter.
+    /// Changed decisions whose new outcome is stricter.
     pub tightened: u64,
-    /// Of those: the new outcome is laxer.
+    /// Changed decisions whose new outcome is laxer.
     pub loosened: u64,
-    /// Of those: the same outcome, for other rules.
+    /// Changed decisions with the same outcome, for other rules.
     pub same_outcome: u64,
-    /// Evaluations in which the old version could not judge.
+    /// Evaluations in which the old version failed.
     pub old_failures: u64,
-    /// Evaluations in which the new version could not judge.
+    /// Evaluations in which the new version failed.
     pub new_failures: u64,
     /// The first decisions that could not be compared, up to 100.
     pub unreadable: Vec<UnreadableDecision>,
 }
 
-/// Judges every decision since a moment under both versions, oldest first, and hands each that differs to `changed`, until that returns
-/// false.
+/// Judges every decision since a moment under both versions, oldest first, and hands each that differs to `on_change`, until that returns `false`.
 ///
 /// # Errors
-/// The database cannot be read. A decision that cannot be is counted.
+/// The database cannot be read. A single decision that cannot be decoded is listed in the summary.
 pub fn diff_decisions(
-    archive: &ReadOnlyStore,
+    store: &ReadOnlyStore,
     since: Millis,
-    versions: (ComparedVersion<'_>, ComparedVersion<'_>),
-    mut changed: impl FnMut(DecisionChange) -> bool,
+    (old_version, new_version): (ComparedVersion<'_>, ComparedVersion<'_>),
+    mut on_change: impl FnMut(DecisionChange) -> bool,
 ) -> Result<DiffSummary, ReadError> {
-    let (old, new) = versions;
-    let both = [old, new];
-    let names: Vec<&str> = both
-        .iter()
+    let names: Vec<&str> = [&old_version, &new_version]
+        .into_iter()
         .filter_map(ComparedVersion::policy_name)
         .collect();
-    let known = known_policies(archive)?;
-    let identity = |digest: Digest| {
-        let found = known.iter().find(|policy| policy.digest == digest);
-        found.cloned()
-    };
+    let known = read_identities(store)?;
+    let identity = |digest: Digest| known.iter().find(|policy| policy.digest == digest).cloned();
     let mut summary = DiffSummary::default();
     let mut after = 0;
     loop {
-        let rows = archive.decisions_since(since, after, PAGE_ROWS)?;
+        let rows = store.decisions_since(since, after, PAGE_ROWS)?;
         let Some(last) = rows.last() else { break };
         after = last.seq;
         for row in rows {
             let decision = match decode_decision_row(&row, identity) {
                 Ok(Some(decision)) => decision,
                 Ok(None) => {
-                    summary.add_unreadable(row.seq, row.id, "a column of the decision is missing");
+                    summary.add_unreadable(row, "a column of the decision is missing".to_owned());
                     continue;
                 }
                 Err(error) => {
-                    summary.add_unreadable(row.seq, row.id, &error.to_string());
+                    summary.add_unreadable(row, error.to_string());
                     continue;
                 }
             };
-            let old = judge_decision(&decision, old, &names);
-            let new = judge_decision(&decision, new, &names);
-            summary.decisions += 1;
-            summary.old_failures += u64::from(old.failure.is_some());
-            summary.new_failures += u64::from(new.failure.is_some());
-            if !judgements_differ(&old, &new) {
+            let old = judge_decision(&decision, old_version, &names);
+            let new = judge_decision(&decision, new_version, &names);
+            if !summary.count_judgements(&old, &new) {
                 continue;
-            }
-            summary.changed += 1;
-            match strictness_rank(new.outcome).cmp(&strictness_rank(old.outcome)) {
-                std::cmp::Ordering::Greater => summary.tightened += 1,
-                std::cmp::Ordering::Less => summary.loosened += 1,
-                std::cmp::Ordering::Equal => summary.same_outcome += 1,
             }
             let change = DecisionChange {
                 seq: row.seq,
@@ -181,7 +170,7 @@ pub fn diff_decisions(
                 old,
                 new,
             };
-            if !changed(change) {
+            if !on_change(change) {
                 return Ok(summary);
             }
         }
@@ -199,20 +188,37 @@ impl ComparedVersion<'_> {
 }
 
 impl DiffSummary {
-    fn add_unreadable(&mut self, seq: u64, decision_id: String, problem: &str) {
-        if self.unreadable.len() < 100 {
+    /// Counts a decision with its two judgements. Returns whether they differ.
+    fn count_judgements(&mut self, old: &VersionJudgement, new: &VersionJudgement) -> bool {
+        self.decisions += 1;
+        self.old_failures += u64::from(old.failure.is_some());
+        self.new_failures += u64::from(new.failure.is_some());
+        if !judgements_differ(old, new) {
+            return false;
+        }
+        self.changed += 1;
+        match strictness_rank(new.outcome).cmp(&strictness_rank(old.outcome)) {
+            Ordering::Greater => self.tightened += 1,
+            Ordering::Less => self.loosened += 1,
+            Ordering::Equal => self.same_outcome += 1,
+        }
+        true
+    }
+
+    fn add_unreadable(&mut self, row: AuditRow, problem: String) {
+        if self.unreadable.len() < MAX_UNREADABLE {
             self.unreadable.push(UnreadableDecision {
-                seq,
-                decision_id,
-                problem: problem.to_owned(),
+                seq: row.seq,
+                decision_id: row.id,
+                problem,
             });
         }
     }
 }
 
-/// The policies that judged. One whose description cannot be read is left out: decisions that name it are counted as unreadable.
-fn known_policies(archive: &ReadOnlyStore) -> Result<Vec<Arc<PolicyIdentity>>, ReadError> {
-    let known = archive.policy_records()?.into_iter().filter_map(|record| {
+/// Reads the identities of the policies that judged. One with malformed metadata is left out: decisions that name it are listed as unreadable.
+fn read_identities(store: &ReadOnlyStore) -> Result<Vec<Arc<PolicyIdentity>>, ReadError> {
+    let known = store.policy_records()?.into_iter().filter_map(|record| {
         let metadata = serde_json::from_str(&record.metadata_json).ok()?;
         Some(Arc::new(PolicyIdentity {
             digest: record.digest,
@@ -222,7 +228,7 @@ fn known_policies(archive: &ReadOnlyStore) -> Result<Vec<Arc<PolicyIdentity>>, R
     Ok(known.collect())
 }
 
-/// What a version makes of a decision: its verdict takes the place of what a policy of its name said, or comes behind all others.
+/// Judges a recorded action under a version: its verdict replaces the recorded one of a policy with its name, or follows all others.
 fn judge_decision(
     decision: &Decision,
     version: ComparedVersion<'_>,
@@ -230,7 +236,7 @@ fn judge_decision(
 ) -> VersionJudgement {
     let ours = |part: &&PolicyVerdict| names.contains(&part.policy.metadata.name.as_str());
     let mut verdicts = decision.verdicts.clone();
-    let place = decision
+    let position = decision
         .verdicts
         .iter()
         .position(|part| ours(&part))
@@ -248,7 +254,7 @@ fn judge_decision(
             settings: settings.map(Settings::digest),
             verdict,
         };
-        verdicts.insert(place.min(verdicts.len()), part);
+        verdicts.insert(position.min(verdicts.len()), part);
     }
     let outcome = if decision.refusal.is_some() {
         Outcome::Denied

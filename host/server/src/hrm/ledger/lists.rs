@@ -1,4 +1,4 @@
-//! The operator's lists as rules' facts need them: what is on a list, from the configuration and over the API together.
+//! The operator's lists as the ledger reads them for facts: the entries of the configuration and those set over the API together.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -7,12 +7,12 @@ use ark_model::facts::Consent;
 use ark_model::ids::{Digest, Name};
 use ark_store::{List, ListEntry};
 
-/// The lists.
+/// The entries of all lists, indexed for the facts.
 #[derive(Debug, Default)]
-pub(super) struct OperatorLists {
-    pub(super) restricted: HashSet<String>,
-    pub(super) client_orders: HashSet<String>,
-    pub(super) validated_sources: HashSet<String>,
+pub struct OperatorLists {
+    pub restricted: HashSet<String>,
+    pub client_orders: HashSet<String>,
+    pub validated_sources: HashSet<String>,
     consents: HashMap<String, bool>,
     vetoes: Vec<Veto>,
     configured: Vec<ListEntry>,
@@ -28,10 +28,8 @@ struct Veto {
 }
 
 impl OperatorLists {
-    pub(super) fn new(
-        configured: Vec<ListEntry>,
-        attested: Vec<(List, String, ListEntry)>,
-    ) -> Self {
+    /// Indexes the entries of the configuration and those set over the API.
+    pub fn new(configured: Vec<ListEntry>, attested: Vec<(List, String, ListEntry)>) -> Self {
         let attested = attested
             .into_iter()
             .map(|(list, key, entry)| ((list, key), entry))
@@ -52,20 +50,17 @@ impl OperatorLists {
         lists
     }
 
-    pub(super) fn replace_configured(&mut self, entries: Vec<ListEntry>) {
-        *self = Self::from_entries(entries, std::mem::take(&mut self.attested));
-    }
-
-    pub(super) fn set_attested(&mut self, list: List, key: &str, entry: Option<ListEntry>) {
-        let place = (list, key.to_owned());
-        let before = match &entry {
-            Some(entry) => self.attested.insert(place, entry.clone()),
-            None => self.attested.remove(&place),
+    /// Sets the entry under a key of a list, or removes it.
+    pub fn set_attested(&mut self, list: List, key: &str, entry: Option<ListEntry>) {
+        let address = (list, key.to_owned());
+        let previous = match &entry {
+            Some(entry) => self.attested.insert(address, entry.clone()),
+            None => self.attested.remove(&address),
         };
-        match (before, entry) {
+        match (previous, entry) {
             (None, Some(entry)) => self.add_entry(entry),
             (None, None) => {}
-            // What it said may be said by another entry too: only all of them together tell.
+            // The configuration may contain the removed entry too, so the indexes are made again from all entries.
             (Some(_), _) => {
                 *self = Self::from_entries(
                     std::mem::take(&mut self.configured),
@@ -87,28 +82,28 @@ impl OperatorLists {
                 self.validated_sources.insert(source);
             }
             ListEntry::Consent { subject, granted } => {
-                // Where two sources disagree, the refusal stands.
-                let standing = self.consents.entry(subject).or_insert(granted);
-                *standing = *standing && granted;
+                // A refusal prevails over a grant from another source.
+                let consent = self.consents.entry(subject).or_insert(granted);
+                *consent = *consent && granted;
             }
             ListEntry::Veto {
                 agent,
                 action_type,
                 symbol,
-                words,
+                words: reason,
             } => {
                 self.vetoes.push(Veto {
                     agent,
                     action_type,
                     symbol,
-                    reason: words,
+                    reason,
                 });
             }
         }
     }
 
-    /// The consent of the subject, who is known by name or by the name's digest.
-    pub(super) fn find_consent(
+    /// Returns the consent of a data subject, who is looked up by name, or else by the digest of the name.
+    pub fn find_consent(
         &self,
         data: &DataHandling,
         subject: Option<&str>,
@@ -118,22 +113,22 @@ impl OperatorLists {
             return Consent::Refused;
         }
         let named = subject.and_then(|subject| self.consents.get(subject));
-        let found = named.or_else(|| {
+        let consent = named.or_else(|| {
             let digest = digest?;
             self.consents
                 .iter()
                 .find(|(subject, _)| Digest::hash_bytes(subject.as_bytes()) == digest)
                 .map(|(_, granted)| granted)
         });
-        match found {
+        match consent {
             Some(true) => Consent::Granted,
             Some(false) => Consent::Refused,
             None => Consent::Unknown,
         }
     }
 
-    /// A veto matches when every part it names matches.
-    pub(super) fn find_veto(&self, agent: &Name, action: &Action) -> Option<String> {
+    /// Returns the reason of the first veto that matches. A veto matches when every part it names matches.
+    pub fn find_veto(&self, agent: &Name, action: &Action) -> Option<String> {
         let matches = |veto: &&Veto| {
             veto.agent.as_ref().is_none_or(|vetoed| vetoed == agent)
                 && veto

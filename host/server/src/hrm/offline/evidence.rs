@@ -1,5 +1,6 @@
-//! Evidence of one decision: its audit row, the link before it, which policies judged, and with which settings. Whoever has the policies'
-//! components can check offline that the row is as it was chained and that the policies really judge so.
+//! Evidence of one decision: its audit row, the hash of the row before it, the policies that judged and their settings.
+//!
+//! With the components of the policies, anyone can check offline that the row is as it was chained and that the policies judge so.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,56 +18,56 @@ use super::replay::replay_decision;
 /// The format of an evidence file.
 pub const EVIDENCE_FORMAT: &str = "ark-evidence/1";
 
-/// An evidence file.
+/// The content of an evidence file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Evidence {
     /// [`EVIDENCE_FORMAT`].
     pub format: String,
-    /// When it was made.
+    /// When the file was made.
     pub made_at_ms: Millis,
-    /// The decision as it stands in the audit log.
+    /// The audit row of the decision.
     pub row: AuditRow,
     /// The hash of the row before it; 64 zeros for the first.
     pub previous_hash: Digest,
-    /// The log's last row when the file was made: the chain from the decision's hash leads to it.
+    /// The last row of the log when the file was made. The chain leads from the decision's hash to it.
     pub log_head: ChainHead,
-    /// The digests of the policies that judged, those on trial last.
+    /// The digests of the policies that judged, shadow policies last.
     pub policies: Vec<Digest>,
-    /// The settings that were in force, by their digests.
+    /// The settings of these policies, by their digests.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub settings: BTreeMap<Digest, Settings>,
 }
 
-/// What a check of an evidence file found.
+/// The result of checking an evidence file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct EvidenceReport {
-    /// The decision.
+    /// The id of the decision.
     pub decision_id: String,
-    /// Its row's hash: the log, or an archive of it, must have the same.
+    /// The hash of its row. The log, or an archive of it, must contain the same.
     pub hash: Digest,
-    /// Its place in the log.
+    /// The sequence number of its row.
     pub seq: u64,
-    /// What is wrong; `None`: the row is as it was chained, and the policies judge so.
+    /// What is wrong. `None`: the row is as it was chained, and the policies judge so.
     pub problem: Option<String>,
 }
 
-/// Collects the evidence of a decision. `None`: there is no such decision in the database.
+/// Collects the evidence of a decision. Returns `None` when the database has no such decision.
 ///
 /// # Errors
 /// The database cannot be read.
 pub fn collect_evidence(
-    archive: &ReadOnlyStore,
+    store: &ReadOnlyStore,
     id: DecisionId,
 ) -> Result<Option<Evidence>, ReadError> {
     let id = id.to_string();
-    let mut previous = archive.audit_base()?;
-    let mut found = None;
+    let mut previous = store.audit_base()?;
+    let mut decision = None;
     let mut head = previous;
-    archive.visit_audit_rows(|row| {
-        if found.is_none() {
+    store.visit_audit_rows(|row| {
+        if decision.is_none() {
             if row.kind == AuditKind::Decision && row.id == id {
-                found = Some(row.clone());
+                decision = Some(row.clone());
             } else {
                 previous.hash = row.hash;
             }
@@ -77,13 +78,13 @@ pub fn collect_evidence(
         };
         true
     })?;
-    let Some(row) = found else {
+    let Some(row) = decision else {
         return Ok(None);
     };
     let judged = recorded_judges(&row.body);
     let mut settings = BTreeMap::new();
     for digest in judged.iter().filter_map(|judge| judge.settings) {
-        let json = archive
+        let json = store
             .policy_settings(digest)?
             .ok_or(ReadError::MissingSettings(digest))?;
         let read =
@@ -108,7 +109,7 @@ struct RecordedJudge {
     settings: Option<Digest>,
 }
 
-/// Who judged, and those on trial.
+/// Decodes the policies and settings of a decision, shadow policies last. A malformed body has none.
 fn recorded_judges(body: &str) -> Vec<RecordedJudge> {
     #[derive(Deserialize)]
     struct Verdicts {
@@ -121,7 +122,7 @@ fn recorded_judges(body: &str) -> Vec<RecordedJudge> {
         .unwrap_or_default()
 }
 
-/// Checks an evidence file with nothing but the policies, and the settings that are in it.
+/// Checks an evidence file. Nothing else is needed than the policies; their settings are in the file.
 #[must_use]
 pub fn check_evidence(evidence: &Evidence, policies: &[Arc<Policy>]) -> EvidenceReport {
     let library = PolicyLibrary::from_policies(policies.iter().cloned())
@@ -145,8 +146,10 @@ pub fn check_evidence(evidence: &Evidence, policies: &[Arc<Policy>]) -> Evidence
     {
         Some("the log's head does not fit the row".to_owned())
     } else {
-        // A policy's failure for lack of time cannot be judged again; that it denied was checked.
-        replay_decision(row, &library).err()
+        // A decision with a failed policy cannot be judged again, since the failure may be one of time. It must have denied, which is checked.
+        replay_decision(row, &library)
+            .err()
+            .map(|problem| problem.to_string())
     };
     EvidenceReport {
         decision_id: row.id.clone(),

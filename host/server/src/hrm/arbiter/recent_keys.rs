@@ -1,9 +1,11 @@
-//! The idempotency keys of late, so that a repetition is recognised before the first is durable. It holds more than can be under way at once.
+//! The idempotency keys of recent requests.
 
 use std::collections::{HashMap, VecDeque};
 
 use ark_model::ids::Digest;
 
+/// Idempotency keys with the digest of their request and its answer, so that a repetition is recognised before the first request is durable. Holds more
+/// keys than can wait for a commit at once.
 #[derive(Default)]
 pub(super) struct RecentKeys {
     answers: HashMap<(String, String), (Digest, String)>,
@@ -22,6 +24,7 @@ impl RecentKeys {
             .cloned()
     }
 
+    /// Adds a key. The oldest one leaves when there is no room.
     pub(super) fn insert_answer(
         &mut self,
         scope: &str,

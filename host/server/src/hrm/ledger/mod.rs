@@ -1,94 +1,70 @@
-//! The ledger: what the host knows that rules judge by. Positions and reservations, recent actions, promotions, lists.
+//! The ledger: the positions, reservations, recent actions and lists from which the facts of an action are gathered.
 //!
-//! The HRM's thread owns it. It is a cache of the store's tables and is changed in step with them: every method that changes it
-//! returns the [`LedgerChange`]s that must be committed with the decision. When a commit fails the ledger is thrown away and
-//! loaded anew.
+//! The arbiter's thread owns it. It is a cache of tables of the store and changes in step with them: every method that changes it returns the
+//! [`LedgerChange`]s that must be committed with the decision. When a commit fails, the ledger is discarded and loaded again.
 //!
-//! Invariants: exposures are exact sums (integers of 1e-9 of capital, sizes rounded up), so that nothing drifts; a reservation counts
+//! Invariants: exposures are exact sums, in integers of 1e-9 of the capital with sizes rounded up, so that they do not drift; a reservation counts
 //! from the moment its decision is made, not from its commit.
 //!
-//! Must not know: rules and their limits (it reports ages and sums; limits are the Graveyard's), wasmtime, HTTP.
+//! Must not know: rules and their limits (it reports ages and sums, the Graveyard compares them), wasmtime, HTTP.
+
+mod lists;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
-use ark_model::action::{Action, Parameters, Side};
+use ark_model::action::{Action, Parameters, Side, Trade};
 use ark_model::decision::Outcome;
 use ark_model::facts::{ApprovalFact, Facts};
 use ark_model::ids::{DecisionId, Digest, Fraction, Millis, Name};
 use ark_store::{LedgerChange, LedgerRows, List, ListEntry, Position, PositionStatus};
 
-use super::lists::OperatorLists;
 use super::redaction::Findings;
+use super::request::ExecutionStatus;
+use lists::OperatorLists;
 
-/// How long an identical action counts (rule 22).
+/// How long an action counts as a recent one: the fact `identical-actions` of `ark:types` is defined by it.
 pub(super) const IDENTICAL_WINDOW: Duration = Duration::from_mins(1);
-/// How long the last trade in a symbol is remembered. Longer than the wash window of rule 2.
+/// How long the last trade in a symbol is kept for the fact `opposite-trade-age`. It must exceed every age that the Graveyard compares it with.
 const TRADE_RETENTION: Duration = Duration::from_hours(1);
-/// How long a promotion is remembered. Longer than the promotion window of rule 3.
+/// How long a promotion is kept for the fact `promotion-age`. It must exceed every age that the Graveyard compares it with.
 const PROMOTION_RETENTION: Duration = Duration::from_hours(25);
-/// How often what is too old is forgotten.
+/// How often entries that exceed their retention are removed.
 const CLEANUP_INTERVAL: Duration = Duration::from_mins(1);
 
-/// What the ledger needs to know of a proposal to gather its facts.
+/// The parts of a proposal from which its facts are gathered.
 #[derive(Debug, Clone, Copy)]
 pub struct FactQuery<'a> {
-    /// Who proposes.
+    /// The agent.
     pub agent: &'a Name,
-    /// What, redacted.
+    /// The action, redacted.
     pub action: &'a Action,
-    /// Digest of (agent, canonical action).
+    /// Digest of the agent and the canonical action.
     pub identity: Digest,
     /// What redaction found.
     pub findings: &'a Findings,
     /// The data subject's name before redaction.
     pub data_subject: Option<&'a str>,
-    /// The digest of that name, where the name itself is gone: the action was held and is judged again.
+    /// The digest of that name, for an action that was held and whose name is no longer known.
     pub subject_digest: Option<Digest>,
-    /// How many signals led to it.
+    /// Number of signals that led to it.
     pub causal_depth: u32,
 }
 
-/// What an executor says became of an approved action.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ExecutionStatus {
-    /// Carried out; final.
-    Filled,
-    /// Carried out in part; more is to come.
-    PartiallyFilled,
-    /// Given up; final. What was filled before stays.
-    Cancelled,
-    /// Not carried out; final.
-    Rejected,
-}
-
-impl ExecutionStatus {
-    /// As in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Filled => "filled",
-            Self::PartiallyFilled => "partially_filled",
-            Self::Cancelled => "cancelled",
-            Self::Rejected => "rejected",
-        }
-    }
-}
-
-/// An execution's effect on the ledger.
+/// The part of an execution report that changes the ledger.
 #[derive(Debug, Clone, Copy)]
 pub struct Fill {
-    /// What became of it.
+    /// What became of the action.
     pub status: ExecutionStatus,
-    /// How much was carried out in all so far, as a fraction of capital; `None`: all of it.
+    /// Size carried out in all so far, as a fraction of the capital. `None`: all of it.
     pub filled: Option<Fraction>,
-    /// What it realised, as a fraction of capital; a loss is negative.
+    /// The realised result, as a fraction of the capital; a loss is negative.
     pub realised: Option<f64>,
-    /// When.
+    /// When it was reported.
     pub at: Millis,
 }
 
-/// The ledger.
+/// The ledger of one account.
 #[derive(Debug, Default)]
 pub struct Ledger {
     positions: HashMap<DecisionId, Position>,
@@ -106,7 +82,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// The ledger as the store has it. `recent` are the identities of the actions of the last minute, oldest first.
+    /// Makes the ledger from the rows of the store. `recent` are the identities of the actions within [`IDENTICAL_WINDOW`], oldest first.
     #[must_use]
     pub fn from_rows(rows: LedgerRows, recent: Vec<(Millis, Digest)>, now: Millis) -> Self {
         let mut ledger = Self {
@@ -131,7 +107,7 @@ impl Ledger {
         ledger
     }
 
-    /// Releases the reservations whose time is over and forgets what is too old to matter.
+    /// Moves the ledger on to `now`: releases expired reservations and removes what exceeds its retention.
     pub fn advance_to(&mut self, now: Millis) -> Vec<LedgerChange> {
         if now.utc_day() != self.realised_day {
             self.realised_day = now.utc_day();
@@ -170,22 +146,22 @@ impl Ledger {
         changes
     }
 
-    /// The facts about an action, guards aside.
+    /// Gathers the facts about an action. Those about the host itself (halt, pin, watchdog, audit log) are left at their defaults.
     #[must_use]
-    pub fn gather_facts(&self, subject: FactQuery<'_>, now: Millis) -> Facts {
-        let FactQuery { agent, action, .. } = subject;
+    pub fn gather_facts(&self, query: FactQuery<'_>, now: Millis) -> Facts {
+        let FactQuery { agent, action, .. } = query;
         let mut facts = Facts {
             agent: agent.to_string(),
             now_ms: now.0,
             approval: ApprovalFact::None,
             daily_loss: self.daily_loss(),
             open_positions: u32::try_from(self.positions.len()).unwrap_or(u32::MAX),
-            personal_data: subject.findings.personal_data.clone(),
-            credentials: subject.findings.credentials.clone(),
-            causal_depth: subject.causal_depth,
+            personal_data: query.findings.personal_data.clone(),
+            credentials: query.findings.credentials.clone(),
+            causal_depth: query.causal_depth,
             identical_actions: self
                 .recent_counts
-                .get(&identity_prefix(subject.identity))
+                .get(&identity_prefix(query.identity))
                 .copied()
                 .unwrap_or(0),
             veto: self.lists.find_veto(agent, action),
@@ -219,42 +195,34 @@ impl Ledger {
             Parameters::Data(data) => {
                 facts.consent =
                     self.lists
-                        .find_consent(data, subject.data_subject, subject.subject_digest);
+                        .find_consent(data, query.data_subject, query.subject_digest);
             }
             _ => {}
         }
         facts
     }
 
-    /// Takes note of a decision: remembers the action, reserves what an approved trade would hold.
+    /// Records a decision: remembers the action, and reserves the size of an approved trade for `reservation_ttl`.
     pub fn record_decision(
         &mut self,
         id: DecisionId,
-        subject: FactQuery<'_>,
+        query: FactQuery<'_>,
         outcome: Outcome,
         now: Millis,
         reservation_ttl: Duration,
     ) -> Vec<LedgerChange> {
-        self.remember_action(subject.identity, now);
+        self.remember_action(query.identity, now);
         if outcome != Outcome::Approved {
             return Vec::new();
         }
-        let agent = subject.agent;
-        match &subject.action.parameters {
+        let agent = query.agent;
+        match &query.action.parameters {
             Parameters::Trade(trade) => {
-                let expires_at = now
-                    .0
-                    .saturating_add(u64::try_from(reservation_ttl.as_millis()).unwrap_or(u64::MAX));
+                let ttl = u64::try_from(reservation_ttl.as_millis()).unwrap_or(u64::MAX);
                 let position = Position {
-                    decision_id: id,
-                    agent: agent.clone(),
-                    symbol: trade.symbol.clone(),
-                    side: trade.side,
-                    size: Fraction::new(trade.position_size_pct).unwrap_or(Fraction::ZERO),
-                    leverage: trade.leverage,
                     status: PositionStatus::Reserved,
-                    since: now,
-                    expires_at: Some(Millis(expires_at)),
+                    expires_at: Some(Millis(now.0.saturating_add(ttl))),
+                    ..released_position(id, agent, trade, now)
                 };
                 self.insert_position(position.clone());
                 self.last_trades
@@ -270,7 +238,7 @@ impl Ledger {
                 ]
             }
             Parameters::Message(message)
-                if matches!(subject.action.action_type.as_str(), "message" | "publish") =>
+                if matches!(query.action.action_type.as_str(), "message" | "publish") =>
             {
                 let Some(symbol) = &message.symbol else {
                     return Vec::new();
@@ -286,10 +254,20 @@ impl Ledger {
         }
     }
 
-    /// Books what became of an approved trade. A part fill keeps the whole reservation, without its expiry: it is released only by what
-    /// is final. A report on a position that was released meanwhile puts it back: what happened, happened.
-    pub fn fill_trade(&mut self, mut position: Position, fill: Fill) -> Vec<LedgerChange> {
-        self.remove_position(position.decision_id);
+    /// Records the execution of an approved trade.
+    ///
+    /// A partial fill keeps the whole reservation and removes its expiry: only a final report releases it. A report on a position that was released
+    /// meanwhile restores it, since the executor did trade.
+    pub fn fill_trade(
+        &mut self,
+        id: DecisionId,
+        agent: &Name,
+        trade: &Trade,
+        fill: Fill,
+    ) -> Vec<LedgerChange> {
+        let mut position = self
+            .remove_position(id)
+            .unwrap_or_else(|| released_position(id, agent, trade, fill.at));
         position.expires_at = None;
         position.since = fill.at;
         let filled = fill.filled.filter(|filled| *filled != Fraction::ZERO);
@@ -313,8 +291,8 @@ impl Ledger {
         changes
     }
 
-    /// Books what became of an approved `close_position`: takes the closed size from the agent's open positions in the symbol, oldest
-    /// first. Part fills change nothing until the final report.
+    /// Records the execution of an approved `close_position`: takes the closed size from the agent's open positions in the symbol, oldest first.
+    /// Partial fills change nothing until the final report.
     pub fn fill_close(&mut self, agent: &Name, symbol: &str, fill: Fill) -> Vec<LedgerChange> {
         let mut changes = Vec::new();
         let closes = match fill.status {
@@ -353,29 +331,18 @@ impl Ledger {
         changes
     }
 
-    /// The live position of a decision: reserved or open.
-    #[must_use]
-    pub fn get_position(&self, id: DecisionId) -> Option<&Position> {
-        self.positions.get(&id)
-    }
-
-    /// Replaces what the configuration puts on the lists.
-    pub fn set_configured_lists(&mut self, entries: Vec<ListEntry>) {
-        self.lists.replace_configured(entries);
-    }
-
-    /// Puts an entry on a list, or takes it off (`None`).
+    /// Sets the entry under a key of a list. `None` removes it.
     pub fn set_attested_entry(&mut self, list: List, key: &str, entry: Option<ListEntry>) {
         self.lists.set_attested(list, key, entry);
     }
 
-    /// The capital, in the account's currency, if an operator said it.
+    /// The capital in the account's currency. `None`: no operator has attested it.
     #[must_use]
     pub const fn capital(&self) -> Option<f64> {
         self.capital
     }
 
-    /// Says what the capital is.
+    /// Sets the capital, in the account's currency.
     pub const fn set_capital(&mut self, amount: f64) {
         self.capital = Some(amount);
     }
@@ -386,7 +353,7 @@ impl Ledger {
         (-self.realised).max(0.0)
     }
 
-    /// Books a result that no execution report told of.
+    /// Adds a realised result to today's (UTC), as a fraction of the capital.
     pub fn record_result(&mut self, delta: f64, now: Millis) -> LedgerChange {
         let day = now.utc_day();
         if day == self.realised_day {
@@ -429,7 +396,22 @@ impl Ledger {
     }
 }
 
-/// 64 of the 256 bits: enough to count by, and a forged collision harms only its forger.
+/// The position that an approved trade takes, before anything is reserved or open.
+fn released_position(id: DecisionId, agent: &Name, trade: &Trade, since: Millis) -> Position {
+    Position {
+        decision_id: id,
+        agent: agent.clone(),
+        symbol: trade.symbol.clone(),
+        side: trade.side,
+        size: Fraction::new(trade.position_size_pct).unwrap_or(Fraction::ZERO),
+        leverage: trade.leverage,
+        status: PositionStatus::Released,
+        since,
+        expires_at: None,
+    }
+}
+
+/// The first 64 of the 256 bits: enough for counting. A forged collision only adds to the forger's own count.
 fn identity_prefix(identity: Digest) -> u64 {
     identity
         .as_bytes()
@@ -438,20 +420,17 @@ fn identity_prefix(identity: Digest) -> u64 {
         .fold(0, |key, byte| key << 8 | u64::from(*byte))
 }
 
-#[allow(
+#[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "a fraction is finite and not negative, and the cast saturates"
 )]
 fn to_nanos(size: Fraction) -> u64 {
-    // The product is off by one unit in the last place at most; that must not count as a whole unit more.
+    // The product may exceed the exact value by one unit in the last place. That must not round up to another unit.
     (size.get() * 1e9 - 1e-3).ceil().max(0.0) as u64
 }
 
-#[allow(
-    clippy::cast_precision_loss,
-    reason = "sums stay far below 2^53 units (9 million times the capital)"
-)]
+/// Sums stay far below 2^53 units (9 million times the capital), where a double is exact.
 fn from_nanos(nanos: u64) -> f64 {
     nanos as f64 / 1e9
 }

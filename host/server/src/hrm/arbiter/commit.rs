@@ -1,0 +1,82 @@
+//! How a unit of the arbiter begins and is committed.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use crate::hrm::error::HrmError;
+use crate::hrm::metering::{self, DecisionTimes};
+use crate::hrm::request::Reply;
+use ark_model::decision::Decision;
+use ark_model::ids::{Millis, SignalId};
+use ark_model::meters::Deployment;
+use ark_store::Unit;
+
+use super::state::Arbiter;
+
+impl Arbiter {
+    /// Begins a unit at `now`: it is built on the units before it and contains the reservations that have expired.
+    pub(super) fn begin_unit(&mut self, now: Millis) -> Unit {
+        Unit {
+            ledger: self.ledger.advance_to(now),
+            chained: true,
+            ..Unit::default()
+        }
+    }
+
+    /// Submits a unit. Once it is durable, `answer` makes the answer to the request; when it fails, the ledger is loaded again before the next one.
+    pub(super) fn submit_unit<T: Send + 'static>(
+        &self,
+        unit: Unit,
+        reply: Reply<T>,
+        answer: impl FnOnce() -> T + Send + 'static,
+    ) {
+        let ledger_is_stale = Arc::clone(&self.ledger_is_stale);
+        let meters = Arc::clone(&self.config.meters);
+        self.store.submit_wait(
+            unit,
+            Box::new(move |result| {
+                reply(match result {
+                    Ok(_) => Ok(answer()),
+                    Err(error) => {
+                        ledger_is_stale.store(true, Ordering::Release);
+                        let error = HrmError::from(error);
+                        if matches!(error, HrmError::NotRecorded(_)) {
+                            meters.not_recorded.increment();
+                        }
+                        Err(error)
+                    }
+                });
+            }),
+        );
+    }
+
+    /// Submits a unit with decisions, and records them in the meters once it is durable.
+    ///
+    /// `accepted` and `judging_started` are the times of the first of them; `cause` is the signal whose invocation proposed them, with the deployment
+    /// of the agent.
+    pub(super) fn submit_decisions<D, T>(
+        &self,
+        unit: Unit,
+        decisions: D,
+        (accepted, judging_started): (Instant, Instant),
+        cause: Option<(SignalId, Deployment)>,
+        reply: Reply<T>,
+        answer: impl FnOnce(D) -> T + Send + 'static,
+    ) where
+        D: AsRef<[Arc<Decision>]> + Send + 'static,
+        T: Send + 'static,
+    {
+        let times = DecisionTimes {
+            accepted,
+            judging_started,
+            submitted: Instant::now(),
+        };
+        let meters = Arc::clone(&self.config.meters);
+        let announced = self.announcing.load(Ordering::Acquire);
+        self.submit_unit(unit, reply, move || {
+            metering::record_committed(&meters, decisions.as_ref(), times, cause, announced);
+            answer(decisions)
+        });
+    }
+}

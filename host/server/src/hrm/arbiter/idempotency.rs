@@ -1,0 +1,113 @@
+//! Idempotency: a request whose key was seen before gets the first answer.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::hrm::error::{HrmError, RecordFailure};
+use crate::hrm::request::{IdempotencyKey, Reply};
+use ark_model::ids::{DecisionId, Digest};
+use ark_store::{IdempotencyRecord, Unit};
+
+use super::state::Arbiter;
+
+impl Arbiter {
+    /// Returns the reply when the request has no key, or is the first with it. Otherwise answers the request, and returns `None`.
+    ///
+    /// A repetition gets the first answer, read by `parse_answer`, once that is durable; another request with the same key is refused.
+    pub(super) fn check_idempotency<T: Send + 'static>(
+        &self,
+        scope: &str,
+        key: Option<&IdempotencyKey>,
+        reply: Reply<T>,
+        parse_answer: impl FnOnce(&str) -> Result<T, HrmError>,
+    ) -> Option<Reply<T>> {
+        let Some(key) = key else {
+            return Some(reply);
+        };
+        match self.find_answer(scope, key) {
+            Ok(None) => return Some(reply),
+            Ok(Some(answer)) => {
+                let answer = parse_answer(&answer);
+                // The first request may not be durable yet. It is when all units submitted so far are completed.
+                self.store
+                    .call_after_pending(Box::new(move || reply(answer)));
+            }
+            Err(error) => reply(Err(error)),
+        }
+        None
+    }
+
+    /// Returns the answer to the first request with this key.
+    ///
+    /// # Errors
+    /// [`HrmError::KeyReused`] when the key came with another request.
+    pub(super) fn find_answer(
+        &self,
+        scope: &str,
+        key: &IdempotencyKey,
+    ) -> Result<Option<String>, HrmError> {
+        let (stored, answer): (Digest, String) = match self.recent_keys.get_answer(scope, &key.key)
+        {
+            Some(recent) => recent,
+            None => match self.store.idempotency_record(scope, &key.key)? {
+                Some(record) => (record.request, record.answer),
+                None => return Ok(None),
+            },
+        };
+        if key.matches(stored) {
+            Ok(Some(answer))
+        } else {
+            Err(HrmError::KeyReused)
+        }
+    }
+
+    /// Adds the answer to a request with a key: to the recent keys, and to the unit that is committed with it.
+    pub(super) fn stage_answer(
+        &mut self,
+        scope: &str,
+        key: Option<IdempotencyKey>,
+        answer: String,
+        unit: &mut Unit,
+    ) {
+        let Some(key) = key else {
+            return;
+        };
+        self.recent_keys
+            .insert_answer(scope, &key.key, key.request_digest, answer.clone());
+        unit.idempotency = Some(IdempotencyRecord {
+            scope: scope.to_owned(),
+            key: key.key,
+            request: key.request_digest,
+            answer,
+        });
+    }
+}
+
+/// Formats a receipt as the stored answer of an idempotency key.
+pub(super) fn format_receipt(receipt: &impl Serialize) -> String {
+    // Receipts are flat structures of finite numbers and strings: serialising them cannot fail.
+    serde_json::to_string(receipt).unwrap_or_default()
+}
+
+/// Parses a stored answer that is a receipt.
+pub(super) fn parse_receipt<T: DeserializeOwned>(answer: &str) -> Result<T, HrmError> {
+    serde_json::from_str(answer).map_err(|_| RecordFailure::StoredAnswer.into())
+}
+
+/// Formats decisions as the stored answer of an idempotency key: their ids, separated by commas.
+pub(super) fn format_ids<'a>(ids: impl Iterator<Item = &'a DecisionId>) -> String {
+    let ids: Vec<String> = ids.map(ToString::to_string).collect();
+    ids.join(",")
+}
+
+/// Parses a stored answer that is a list of decisions.
+pub(super) fn parse_ids(answer: &str) -> Result<Vec<DecisionId>, HrmError> {
+    answer.split(',').map(parse_id).collect()
+}
+
+/// Parses a stored answer that is one decision.
+pub(super) fn parse_id(answer: &str) -> Result<DecisionId, HrmError> {
+    answer
+        .parse()
+        .map_err(|_| RecordFailure::StoredAnswer.into())
+}

@@ -1,0 +1,151 @@
+//! Judging proposals and committing their decisions: one, a batch, or those of an invocation.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::hrm::error::HrmError;
+use crate::hrm::request::{
+    Batch, BatchAnswer, InvocationCommit, ProposalAnswer, RedactedProposal, Reply,
+};
+use ark_model::decision::Decision;
+use ark_model::ids::{Millis, Name};
+use ark_store::{DeliveryCompletion, DeliveryResult};
+
+use super::idempotency::{format_ids, parse_id, parse_ids};
+use super::state::Arbiter;
+
+impl Arbiter {
+    /// Judges a proposal and commits the decision.
+    pub(super) fn judge_proposal(
+        &mut self,
+        mut redacted: RedactedProposal,
+        reply: Reply<ProposalAnswer>,
+    ) {
+        let started = Instant::now();
+        if let Err(error) = self.check_quarantine([&redacted.proposal.agent]) {
+            return reply(Err(error));
+        }
+        let key = redacted.proposal.idempotency.take();
+        let scope = redacted.proposal.agent.as_str();
+        let repeated = |answer: &str| parse_id(answer).map(ProposalAnswer::Repeated);
+        let Some(reply) = self.check_idempotency(scope, key.as_ref(), reply, repeated) else {
+            return;
+        };
+        let deadline = redacted.proposal.deadline;
+        if let Err(error) = check_deadline(deadline) {
+            return reply(Err(error));
+        }
+        let now = Millis::now();
+        let mut unit = self.begin_unit(now);
+        unit.deadline = deadline;
+        let decision = match self.decide_and_stage(&redacted, now, &mut unit) {
+            Ok(decision) => decision,
+            Err(error) => return reply(Err(error)),
+        };
+        self.stage_answer(scope, key, decision.id.to_string(), &mut unit);
+        let times = (redacted.accepted_at, started);
+        self.submit_decisions(unit, [decision], times, None, reply, |[decision]| {
+            ProposalAnswer::Decided(decision)
+        });
+    }
+
+    /// Judges the proposals of a batch and commits their decisions together.
+    pub(super) fn judge_batch(
+        &mut self,
+        batch: Batch,
+        proposals: &[RedactedProposal],
+        reply: Reply<BatchAnswer>,
+    ) {
+        let started = Instant::now();
+        let agents = proposals.iter().map(|redacted| &redacted.proposal.agent);
+        if let Err(error) = self.check_quarantine(agents) {
+            return reply(Err(error));
+        }
+        let scope = format!("batch:{}", batch.by);
+        let key = batch.idempotency;
+        let repeated = |answer: &str| parse_ids(answer).map(BatchAnswer::Repeated);
+        let Some(reply) = self.check_idempotency(&scope, key.as_ref(), reply, repeated) else {
+            return;
+        };
+        if let Err(error) = check_deadline(batch.deadline) {
+            return reply(Err(error));
+        }
+        let now = Millis::now();
+        let mut unit = self.begin_unit(now);
+        unit.deadline = batch.deadline;
+        let decisions = match self.decide_all(proposals, now, &mut unit) {
+            Ok(decisions) => decisions,
+            Err(error) => return reply(Err(error)),
+        };
+        let answer = format_ids(decisions.iter().map(|decision| &decision.id));
+        self.stage_answer(&scope, key, answer, &mut unit);
+        let times = (first_accepted(proposals, started), started);
+        self.submit_decisions(unit, decisions, times, None, reply, BatchAnswer::Decided);
+    }
+
+    /// Judges the actions of an invocation and commits its effects with the completion of its delivery.
+    pub(super) fn commit_invocation(
+        &mut self,
+        commit: InvocationCommit,
+        proposals: &[RedactedProposal],
+        reply: Reply<Vec<Arc<Decision>>>,
+    ) {
+        let started = Instant::now();
+        let allowed = self
+            .check_quarantine([&commit.agent])
+            .and_then(|()| check_deadline(Some(commit.deadline)));
+        if let Err(error) = allowed {
+            return reply(Err(error));
+        }
+        let now = Millis::now();
+        let mut unit = self.begin_unit(now);
+        unit.deadline = Some(commit.deadline);
+        unit.delivery = Some(DeliveryCompletion {
+            signal: commit.signal.id,
+            agent: commit.agent.clone(),
+            result: DeliveryResult::Done,
+            at: now,
+        });
+        unit.state = commit.state;
+        unit.memories = commit.memories;
+        unit.truths = commit.truths;
+        unit.agent = Some(commit.agent);
+        unit.trace_id = Some(commit.signal.trace_id);
+        unit.at = now;
+        let decisions = match self.decide_all(proposals, now, &mut unit) {
+            Ok(decisions) => decisions,
+            Err(error) => return reply(Err(error)),
+        };
+        let times = (first_accepted(proposals, started), started);
+        let cause = Some((commit.signal.id, commit.deployment));
+        self.submit_decisions(unit, decisions, times, cause, reply, |decisions| decisions);
+    }
+
+    /// Refuses the proposals of an agent in quarantine.
+    fn check_quarantine<'a>(
+        &self,
+        agents: impl IntoIterator<Item = &'a Name>,
+    ) -> Result<(), HrmError> {
+        let mut quarantined = agents
+            .into_iter()
+            .filter(|agent| self.guards.is_quarantined(agent));
+        match quarantined.next() {
+            Some(agent) => Err(HrmError::Quarantined(agent.clone())),
+            None => Ok(()),
+        }
+    }
+}
+
+fn check_deadline(deadline: Option<Instant>) -> Result<(), HrmError> {
+    match deadline {
+        Some(deadline) if Instant::now() >= deadline => Err(HrmError::DeadlineExceeded),
+        _ => Ok(()),
+    }
+}
+
+/// When the first of the proposals was handed to the HRM. An invocation without proposals has only the start of its judgement.
+fn first_accepted(proposals: &[RedactedProposal], started: Instant) -> Instant {
+    proposals
+        .first()
+        .map_or(started, |redacted| redacted.accepted_at)
+}

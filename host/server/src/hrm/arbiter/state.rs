@@ -1,0 +1,118 @@
+//! What the arbiter's thread owns, and how it is loaded.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::hrm::chain::{PolicyChain, PolicyJudge};
+use crate::hrm::config::HrmConfig;
+use crate::hrm::error::{HrmError, RecordFailure};
+use crate::hrm::guards::Guards;
+use crate::hrm::ledger::{IDENTICAL_WINDOW, Ledger};
+use crate::hrm::record::decode_action;
+use crate::hrm::request::action_identity;
+use ark_model::ids::{Millis, Name};
+use ark_store::{AuditKind, Store};
+
+use super::held_actions::HeldActions;
+use super::pending_swaps::PendingSwaps;
+use super::recent_keys::RecentKeys;
+
+/// Number of decisions that violated rules, by agent.
+pub(in crate::hrm) type ViolationCounts = Arc<Mutex<HashMap<Name, u32>>>;
+
+/// The state of the arbiter's thread.
+pub(in crate::hrm) struct Arbiter {
+    pub(super) judge: PolicyJudge,
+    pub(super) config: HrmConfig,
+    pub(super) guards: Arc<Guards>,
+    pub(super) store: Store,
+    pub(super) ledger: Ledger,
+    pub(super) recent_keys: RecentKeys,
+    pub(super) held_actions: HeldActions,
+    pub(super) pending_swaps: PendingSwaps,
+    /// Set by a failed commit: the ledger contains what the database does not.
+    pub(super) ledger_is_stale: Arc<AtomicBool>,
+    /// Whether decisions and executions are announced as signals.
+    pub(super) announcing: Arc<AtomicBool>,
+    pub(super) violations: ViolationCounts,
+}
+
+impl Arbiter {
+    /// Loads the ledger and the held actions from the store.
+    ///
+    /// # Errors
+    /// [`HrmError::NotRecorded`] when the store cannot be read.
+    pub(in crate::hrm) fn new(
+        config: HrmConfig,
+        chain: &PolicyChain,
+        guards: Arc<Guards>,
+        store: Store,
+        announcing: Arc<AtomicBool>,
+        violations: ViolationCounts,
+    ) -> Result<Self, HrmError> {
+        Ok(Self {
+            judge: chain.new_judge(),
+            ledger: load_ledger(&store)?,
+            held_actions: HeldActions::load_open(&store)?,
+            config,
+            guards,
+            store,
+            recent_keys: RecentKeys::default(),
+            pending_swaps: PendingSwaps::default(),
+            ledger_is_stale: Arc::default(),
+            announcing,
+            violations,
+        })
+    }
+
+    /// After a failed commit, replaces everything that was built on it by what is on disk.
+    ///
+    /// All units submitted before are completed first: those built on the failed one fail with it.
+    pub(super) fn reload_if_stale(&mut self) -> Result<(), HrmError> {
+        if !self.ledger_is_stale.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.store.recover_writer().map_err(RecordFailure::Commit)?;
+        self.ledger = load_ledger(&self.store)?;
+        self.held_actions = HeldActions::load_open(&self.store)?;
+        self.recent_keys = RecentKeys::default();
+        self.revert_failed_swaps();
+        self.ledger_is_stale.store(false, Ordering::Release);
+        tracing::warn!("a commit failed: the ledger was loaded again from the database");
+        Ok(())
+    }
+
+    /// Has the ledger loaded again before the next request, since it contains what will not be committed.
+    pub(super) fn mark_ledger_stale(&self) {
+        self.ledger_is_stale.store(true, Ordering::Release);
+    }
+
+    /// Takes back the policy swaps whose commit failed. Everything submitted is completed when this is called.
+    fn revert_failed_swaps(&mut self) {
+        if let Some(previous) = self.pending_swaps.take_oldest_failed() {
+            self.judge.replace_operator_slots(previous);
+            self.judge.chain().report_in_force(&self.config.meters);
+            tracing::warn!(
+                "a change of the operator policies was not recorded: the previous ones are in force"
+            );
+        }
+    }
+}
+
+fn load_ledger(store: &Store) -> Result<Ledger, HrmError> {
+    let now = Millis::now();
+    let rows = store.load_ledger(now)?;
+    let window = u64::try_from(IDENTICAL_WINDOW.as_millis()).unwrap_or(u64::MAX);
+    let since = Millis(now.0.saturating_sub(window));
+    let mut recent = Vec::new();
+    for row in store.audit_since(since, AuditKind::Decision)? {
+        if let Some(agent) = &row.agent {
+            let canonical = serde_json::to_vec(&decode_action(&row.body)?)?;
+            recent.push((row.at, action_identity(agent, &canonical)));
+        }
+    }
+    Ok(Ledger::from_rows(rows, recent, now))
+}

@@ -1,0 +1,22 @@
+//! The HRM's configuration.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ark_model::meters::HrmMeters;
+
+/// Sizes and durations that the HRM works with.
+#[derive(Debug, Clone)]
+pub struct HrmConfig {
+    /// Proposals that may wait; further ones are refused as busy. One proposer may fill a quarter of it. Requests that reduce risk wait in a
+    /// queue of their own, a quarter of this size, which is emptied first.
+    pub queue: usize,
+    /// How long an approved trade keeps its reservation without an execution report.
+    pub reservation_ttl: Duration,
+    /// How long a held action waits for an approval before it expires.
+    pub approval_ttl: Duration,
+    /// Held actions that may wait; one agent may have a tenth of them. An action beyond that is denied instead of held.
+    pub approvals: usize,
+    /// Where counts and times are recorded.
+    pub meters: Arc<HrmMeters>,
+}

@@ -1,0 +1,75 @@
+//! A proposal after redaction. No credential and no personal data that redaction recognises passes this point.
+
+use std::time::Instant;
+
+use crate::hrm::redaction::{Findings, redact_action};
+use ark_model::action::Parameters;
+use ark_model::ids::{DecisionId, Digest, Millis, Name};
+
+use super::proposal::Proposal;
+use super::queue_place::QueuePlace;
+
+/// A redacted proposal, as the arbiter judges it.
+pub struct RedactedProposal {
+    /// The proposal; its action is redacted.
+    pub proposal: Proposal,
+    /// What redaction found.
+    pub findings: Findings,
+    /// The data subject's name before redaction, for the lookup of its consent.
+    pub data_subject: Option<String>,
+    /// Identifies equal actions of one agent: see [`action_identity`].
+    pub identity: Digest,
+    /// Why the host itself denies the action. `None`: the policies decide.
+    pub refusal: Option<String>,
+    /// The approval under which a held action is judged again.
+    pub approval: Option<ApprovedAction>,
+    /// When the proposal was handed to the HRM.
+    pub accepted_at: Instant,
+    /// The place in the queue, given back once the proposal is decided.
+    pub queue_place: Option<QueuePlace>,
+}
+
+/// The approval under which a held action is judged again.
+pub struct ApprovedAction {
+    /// The decision that held the action.
+    pub held_id: DecisionId,
+    /// When it was held.
+    pub held_at: Millis,
+    /// Who approves it now.
+    pub by: String,
+    /// Who approved it before, when it was held more than once.
+    pub earlier_approvers: Vec<String>,
+    /// Digest of the data subject's name before redaction.
+    pub subject_digest: Option<Digest>,
+}
+
+impl RedactedProposal {
+    /// Redacts a proposal.
+    pub fn new(mut proposal: Proposal, refusal: Option<String>) -> Self {
+        let accepted_at = Instant::now();
+        let data_subject = match &proposal.action.parameters {
+            Parameters::Data(data) => data.subject.clone(),
+            _ => None,
+        };
+        let (action, findings) = redact_action(proposal.action);
+        proposal.action = action;
+        // Serialising finite numbers and strings cannot fail. An empty text would make more actions look identical, which is stricter.
+        let canonical = serde_json::to_vec(&proposal.action).unwrap_or_default();
+        let identity = action_identity(&proposal.agent, &canonical);
+        Self {
+            proposal,
+            findings,
+            data_subject,
+            identity,
+            refusal,
+            approval: None,
+            accepted_at,
+            queue_place: None,
+        }
+    }
+}
+
+/// Returns the digest that equal actions of one agent have in common: of the agent's name and the action as canonical JSON.
+pub fn action_identity(agent: &Name, canonical_action: &[u8]) -> Digest {
+    Digest::hash_parts([agent.as_str().as_bytes(), b"\0", canonical_action])
+}

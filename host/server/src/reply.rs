@@ -1,0 +1,53 @@
+//! Replies: how the threads of the host answer a request, and how a caller waits for the answer.
+//!
+//! The HRM, the router and the store answer through a callback, so that none of them knows how its callers wait. [`ask`] turns such a callback
+//! into a value for asynchronous callers, [`ask_blocking`] for plain threads.
+
+use tokio::sync::oneshot;
+
+use ark_store::CommitError;
+
+/// Receives the result of a request, exactly once. It is called on the thread that answers, so it must be quick.
+pub type Reply<T, E> = Box<dyn FnOnce(Result<T, E>) + Send>;
+
+/// The reply was dropped without a call: the thread that should have answered has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReplyDropped;
+
+impl From<ReplyDropped> for CommitError {
+    fn from(_: ReplyDropped) -> Self {
+        Self::Closed
+    }
+}
+
+/// Sends a request and waits for its result without blocking the thread.
+///
+/// # Errors
+/// What the request answers, or what [`ReplyDropped`] becomes when it is never answered.
+pub async fn ask<T, E>(send: impl FnOnce(Reply<T, E>)) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<ReplyDropped> + Send + 'static,
+{
+    let (sender, receiver) = oneshot::channel();
+    send(Box::new(move |result| drop(sender.send(result))));
+    receiver
+        .await
+        .unwrap_or_else(|_| Err(E::from(ReplyDropped)))
+}
+
+/// Sends a request and blocks the thread until its result is there. Not for threads of the asynchronous runtime.
+///
+/// # Errors
+/// As [`ask`].
+pub fn ask_blocking<T, E>(send: impl FnOnce(Reply<T, E>)) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<ReplyDropped> + Send + 'static,
+{
+    let (sender, receiver) = crossbeam_channel::bounded(1);
+    send(Box::new(move |result| drop(sender.send(result))));
+    receiver
+        .recv()
+        .unwrap_or_else(|_| Err(E::from(ReplyDropped)))
+}

@@ -1,0 +1,98 @@
+//! The messages between the router's thread and its workers, and the invocations they are about.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::hrm::HrmError;
+use crate::watchdog::Breach;
+use ark_model::decision::Decision;
+use ark_model::meters::Deployment;
+use ark_model::signal::Signal;
+use ark_runtime::{Agent, InvocationReport};
+
+use super::canary::Canary;
+use super::slot::AgentSlot;
+
+/// What the router's thread is told.
+pub(super) enum RouterEvent {
+    /// A signal is durable, for the slots with these numbers.
+    Accepted(Arc<Signal>, Vec<usize>),
+    /// The HRM answered the commit of an invocation at this moment.
+    Answered(
+        Box<CommittingInvocation>,
+        Result<Vec<Arc<Decision>>, HrmError>,
+        Instant,
+    ),
+    /// The job with this number, of the slot with this number, has ended.
+    Finished(u64, usize, DeliveryEnd),
+    /// The worker with this number has ended its thread, since a slow guest had lowered its priority.
+    WorkerEnded(usize),
+    /// There may be messages in the outbox.
+    Outbox,
+    /// An agent may have become able to take signals.
+    Wake,
+    /// Finish what runs, then end.
+    Stop,
+}
+
+/// How a job left its delivery.
+pub(super) enum DeliveryEnd {
+    /// It is completed.
+    Completed,
+    /// It was completed before, elsewhere: nothing was done.
+    AlreadyCompleted,
+    /// It is pending, and nothing of the invocation is durable: the signal is to be tried again.
+    Retry(Arc<Signal>),
+}
+
+/// What a worker is given to do.
+pub(super) enum Work {
+    /// Run an invocation.
+    Run(Job),
+    /// Go on with an invocation whose commit failed.
+    HandleCommitError(Box<CommittingInvocation>, HrmError),
+    /// Stop the agent, or end the canary, of an invocation that failed once too often.
+    StopFailing(Box<CommittingInvocation>, Breach),
+}
+
+/// An invocation to be run.
+pub(super) struct Job {
+    /// Its number.
+    pub(super) id: u64,
+    /// The number of the agent's slot.
+    pub(super) slot: usize,
+    pub(super) signal: Arc<Signal>,
+    /// When it was handed to a worker.
+    pub(super) started: Instant,
+}
+
+/// An invocation from its start until its delivery has ended. It holds on to the version of the agent that it began with.
+pub(super) struct RunningInvocation {
+    /// The number of its job.
+    pub(super) job: u64,
+    /// The number of the agent's slot.
+    pub(super) slot_number: usize,
+    pub(super) slot: Arc<AgentSlot>,
+    pub(super) agent: Arc<Agent>,
+    /// The canary whose version is run. `None`: the serving version is run.
+    pub(super) canary: Option<Arc<Canary>>,
+    pub(super) signal: Arc<Signal>,
+    pub(super) started: Instant,
+    /// How often its commit collided with another one.
+    pub(super) conflicts: u32,
+}
+
+impl RunningInvocation {
+    pub(super) const fn deployment(&self) -> Deployment {
+        match self.canary {
+            Some(_) => Deployment::Canary,
+            None => Deployment::Stable,
+        }
+    }
+}
+
+/// An invocation whose guest has returned and whose effects are being judged and committed. No thread waits for that.
+pub(super) struct CommittingInvocation {
+    pub(super) invocation: RunningInvocation,
+    pub(super) report: InvocationReport,
+}
