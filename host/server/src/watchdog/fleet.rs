@@ -299,7 +299,6 @@ impl Fleet {
                 legacy_digest: None,
                 request_digest: Digest::hash_bytes(key.as_bytes()),
                 key,
-                legacy_digest: None,
             }),
         };
         let (reply, answer) = crossbeam_channel::bounded(1);
