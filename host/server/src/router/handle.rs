@@ -17,9 +17,7 @@ use ark_model::ids::{Digest, Millis, Name, SignalId, TraceId};
 use ark_model::meters::{Deployment, RouterMeters};
 use ark_model::signal::Signal;
 use ark_runtime::Agent;
-use ark_store::{
-    CommitError, NewSignal, Receipt, SignalKey, SignalReceipt, Store, Unit,
-};
+use ark_store::{CommitError, NewSignal, Receipt, SignalKey, SignalReceipt, Store, Unit};
 
 use super::canary::Canary;
 use super::config::RouterConfig;
