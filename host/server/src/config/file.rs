@@ -220,21 +220,18 @@ pub(super) const FREE_TABLES: [&str; 1] = ["lists.consents"];
 
 impl Table for Limits {
     fn add_sections(name: &'static str, sections: &mut Vec<Section>) {
-        let default = serde_json::to_value(Self::default()).unwrap_or_default();
         sections.push(Section {
             name,
             documentation: "The ceiling of every agent's limits. A manifest can only tighten them. All of them are always in force.".to_owned(),
-            keys: default
-                .as_object()
-                .into_iter()
-                .flatten()
-                .map(|(limit, default)| Key {
-                    name: join_key(name, limit),
-                    documentation: "A limit of an invocation.".to_owned(),
-                    default: default.clone(),
-                    allowed: String::new(),
+            keys: Self::KEYS
+                .iter()
+                .map(|limit| Key {
+                    name: join_key(name, limit.name),
+                    documentation: limit.documentation.split_whitespace().collect::<Vec<_>>().join(" "),
+                    default: limit.default.into(),
+                    allowed: format!("{} to {}", limit.least, limit.most),
                     // The stack is the engine's, which is built at the start.
-                    reloaded: limit != "stack_bytes",
+                    reloaded: limit.name != "stack_bytes",
                     fields: &[],
                 })
                 .collect(),
@@ -242,10 +239,7 @@ impl Table for Limits {
     }
 
     fn check(&self, _: &'static str) -> Result<(), (String, String)> {
-        let table = serde_json::to_value(self)
-            .and_then(serde_json::from_value)
-            .map_err(|error| ("limits".to_owned(), error.to_string()))?;
-        Self::ceiling_from_table(&table).map(drop).map_err(|error| {
+        self.check_ceiling().map_err(|error| {
             let problem = format!("is {}; give {} to {}", error.asked, error.least, error.most);
             (format!("limits.{}", error.field), problem)
         })
