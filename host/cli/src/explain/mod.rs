@@ -111,7 +111,9 @@ fn print_explanation(it: &Explanation) {
     ] {
         if !lines.is_empty() {
             println!("\n{title}");
-            lines.iter().for_each(|line| println!("  {line}"));
+            for line in lines {
+                println!("  {line}");
+            }
         }
     }
     if let Some(approval) = &it.approval {
