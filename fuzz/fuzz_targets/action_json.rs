@@ -1,5 +1,5 @@
-//! Bytes to the request form of an action. Nothing may panic; what passes is in normal form: checking it again changes nothing, and the
-//! audit log's JSON of it reads back as the same action.
+//! Reads bytes as the request form of an action. Nothing may panic. An action that passes is in normal form: checking it again changes nothing,
+//! and its JSON in the audit log reads back as the same action.
 
 #![no_main]
 
@@ -13,7 +13,7 @@ fuzz_target!(|bytes: &[u8]| {
     let request = match parsed {
         Ok(request) => request,
         Err(error) => {
-            // It names a field and says what to do about it.
+            // The error names a field and a remedy.
             assert!(!error.to_string().is_empty());
             return;
         }

@@ -1,8 +1,9 @@
-//! Bytes to everything that the host does with a component before it trusts it: checks, compilation, linking, the question for its
-//! metadata; as an agent, as a policy and as `ark inspect`. Nothing may panic; libFuzzer's `-timeout` and `-rss_limit_mb` bound the rest.
+//! Loads bytes as a component: as an agent, as a policy, and as `ark inspect` does. That covers the checks, compilation, linking and the call for
+//! the metadata. Nothing may panic; libFuzzer's `-timeout` and `-rss_limit_mb` bound time and memory.
 
 #![no_main]
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -32,18 +33,18 @@ fuzz_target!(|bytes: &[u8]| {
         actions: Vec::new(),
         capabilities: vec!["truth-set".to_owned()],
         limits: LimitsTable::default(),
-        config: std::collections::BTreeMap::new(),
+        config: BTreeMap::new(),
     };
-    // What stops a component that starts to run, soon: a fuzzer wants to see the next one.
+    // Low limits, so that a component that runs is ended soon.
     let limits = Limits {
         fuel: 1_000_000,
         deadline: Duration::from_millis(200),
         ..Limits::default()
     };
-    // A refusal is a message for the operator: it must be printable, too.
+    // A refusal is a message for the operator: formatting it must not panic.
     let refusal = Agent::load(&ENGINE, bytes, manifest, &limits).err();
     let _ = refusal.as_ref().map(ToString::to_string);
-    // Policies and `ark inspect` begin with the same checks and the same compilation: what did not pass them would not now.
+    // Policies and `ark inspect` begin with the same checks and the same compilation, so these bytes would be refused again.
     if matches!(
         refusal,
         Some(

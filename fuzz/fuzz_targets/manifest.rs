@@ -1,4 +1,4 @@
-//! Bytes to an agent's manifest, from a file as the host reads it. Nothing may panic; what is refused is refused with a reason.
+//! Reads bytes as the manifest of an agent, from a file, as the host does. Nothing may panic, and every refusal has a reason.
 
 #![no_main]
 
@@ -19,7 +19,7 @@ fuzz_target!(|bytes: &[u8]| {
                 !manifest.component.contains(['/', '\\', '\0']),
                 "the component is not beside the manifest"
             );
-            // Never looser than the operator's ceiling.
+            // The limits are never looser than the operator's ceiling.
             let ceiling = Limits::default();
             if let Ok(limits) = ceiling.tightened_by(&manifest.limits) {
                 assert!(limits.fuel <= ceiling.fuel && limits.fuel > 0);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// A value of a limit, as the number that stands in `ark.toml`, in a manifest and in an error.
+/// The value of a limit, as the number that is used in `ark.toml`, in a manifest and in an error.
 trait LimitValue: Copy {
     fn from_number(number: u64) -> Self;
     fn to_number(self) -> u64;
@@ -180,7 +180,7 @@ limits! {
     actions_per_minute: u32 => actions_per_minute: u32 = 60_000, 1, 1_000_000;
 }
 
-/// The description of one limit, as it stands in a `[limits]` table.
+/// The description of one key of a `[limits]` table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LimitKey {
     /// The key, e.g. `fuel`.

@@ -1,4 +1,4 @@
-//! Which failure an error of wasmtime stands for.
+//! The classification of wasmtime's errors.
 
 use ark_model::check::{clip_for_error, clip_to};
 use wasmtime::component::ResourceTableError;

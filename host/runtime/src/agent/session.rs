@@ -132,7 +132,7 @@ impl Session {
         if missing || expected.is_some_and(|expected| expected != seen && expected != revision) {
             return Err(HostCallError::Conflict(seen));
         }
-        // Several writes of one invocation to a key are one revision: nobody else could see those between.
+        // Several writes of one invocation to a key are one revision, since only the last one is ever visible to others.
         let base = self
             .writes
             .state

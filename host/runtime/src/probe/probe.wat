@@ -1,18 +1,18 @@
-;; A guest that runs into one limit: the one named by the letter in its signal's payload (a JSON string of one letter).
+;; A guest that runs into one limit. Its signal's payload, a JSON string of one letter, says which.
 (module
   (import "ark:agent/host@1.0.0" "log" (func $log (param i32 i32 i32)))
   (import "ark:agent/host@1.0.0" "state-get" (func $state-get (param i32 i32 i32)))
   (import "ark:agent/host@1.0.0" "state-set" (func $state-set (param i32 i32 i32 i32 i32 i64 i32)))
   (import "wasi:clocks/monotonic-clock@0.2.12" "subscribe-duration" (func $timer (param i64) (result i32)))
 
-  ;; Two memories, since the limit is on their sum. From 32768 on nothing is ever written to the first.
+  ;; Two memories, since the limit bounds their sum. The first is never written from address 32768 on.
   (memory $first (export "memory") 1)
   (memory $second 1)
   (table $table 1 funcref)
   (global $free (mut i32) (i32.const 2048))
   (data (memory $first) (i32.const 64) "probe1.0.0{}")
 
-  ;; Strings that come in are put one behind the other; there is one signal in a life.
+  ;; Arguments are placed one after the other and never freed, since each instance handles one signal.
   (func (export "cabi_realloc") (param $old i32) (param $old-size i32) (param $align i32) (param $size i32) (result i32)
     (local $at i32)
     (local.set $at (i32.and (i32.add (global.get $free) (i32.const 7)) (i32.const -8)))

@@ -129,7 +129,7 @@ fn a_flipped_bit_is_refused_or_harmless() {
                 assert!(!refusal.to_string().is_empty());
                 refusals += 1;
             }
-            // The byte belongs to its data or its debugging names: whatever it does now, it does within its limits.
+            // The byte belongs to its data or its debugging names. What it does now stays within its limits.
             Ok(agent) => {
                 let report = invoke(&agent, &signal("heart.go", "{}"));
                 assert!(
