@@ -10,19 +10,9 @@ use super::ids::{DecisionId, Digest, Millis, Name, TraceId};
 use super::verdict::{Metadata, ObservedValue, Rule, RuleAnswer, RuleResult, Verdict};
 
 /// The outcome of a decision.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    Hash,
-    Serialize,
-    Deserialize,
-    strum::IntoStaticStr,
-    utoipa::ToSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[derive(strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Outcome {
     /// The action may be carried out.

@@ -4,23 +4,11 @@ use serde::{Deserialize, Serialize};
 use wasmtime::component::{ComponentType, Lift, Lower};
 
 /// Whether this action was approved.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    Hash,
-    Serialize,
-    Deserialize,
-    ComponentType,
-    Lift,
-    Lower,
-    utoipa::ToSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[derive(ComponentType, Lift, Lower)]
 #[component(enum)]
 #[repr(u8)]
-#[serde(rename_all = "snake_case")]
 pub enum ApprovalFact {
     /// The action was not approved.
     #[component(name = "none")]
@@ -34,23 +22,11 @@ pub enum ApprovalFact {
 }
 
 /// The consent of the person the data is about.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    Hash,
-    Serialize,
-    Deserialize,
-    ComponentType,
-    Lift,
-    Lower,
-    utoipa::ToSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[derive(ComponentType, Lift, Lower)]
 #[component(enum)]
 #[repr(u8)]
-#[serde(rename_all = "snake_case")]
 pub enum Consent {
     /// The host knows of no consent, or the action names no subject.
     #[component(name = "unknown")]
@@ -64,11 +40,10 @@ pub enum Consent {
 }
 
 /// The facts under which an action is judged. A fact that does not concern the action's family has its neutral value, the one in [`Default`].
-#[derive(
-    Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower, utoipa::ToSchema,
-)]
-#[component(record)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[derive(ComponentType, Lift, Lower)]
+#[component(record)]
 pub struct Facts {
     /// The requester: an agent or an API consumer.
     pub agent: String,

@@ -7,23 +7,12 @@ type Remedy = &'static str;
 
 /// Whether a policy's verdicts affect the outcome.
 #[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    Default,
-    Hash,
-    Serialize,
-    Deserialize,
-    strum::Display,
-    strum::IntoStaticStr,
-    strum::EnumString,
-    utoipa::ToSchema,
+    Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize, utoipa::ToSchema,
 )]
 #[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case", parse_err_ty = Remedy, parse_err_fn = allowed_modes)]
 #[schema(as = Mode)]
+#[derive(strum::Display, strum::IntoStaticStr, strum::EnumString)]
+#[strum(serialize_all = "snake_case", parse_err_ty = Remedy, parse_err_fn = allowed_modes)]
 pub enum PolicyMode {
     /// The policy's verdicts are combined into the outcome.
     #[default]
@@ -45,21 +34,9 @@ impl PolicyMode {
 }
 
 /// Where a policy was declared. Only the same source can change the policy.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    Hash,
-    Serialize,
-    Deserialize,
-    strum::Display,
-    strum::IntoStaticStr,
-    strum::EnumString,
-    utoipa::ToSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[derive(strum::Display, strum::IntoStaticStr, strum::EnumString)]
 #[strum(serialize_all = "snake_case", parse_err_ty = Remedy, parse_err_fn = allowed_sources)]
 pub enum PolicySource {
     /// `[[policies]]` in the configuration.

@@ -10,26 +10,14 @@ use wasmtime::component::{ComponentType, Lift, Lower};
 
 /// The severity of a rule. A rule of severity `low` that fires warns; every other denies or holds the action.
 #[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    Hash,
-    PartialOrd,
-    Ord,
-    Serialize,
-    Deserialize,
-    ComponentType,
-    Lift,
-    Lower,
-    strum::IntoStaticStr,
-    ToSchema,
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema,
 )]
+#[serde(rename_all = "snake_case")]
+#[derive(strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+#[derive(ComponentType, Lift, Lower)]
 #[component(enum)]
 #[repr(u8)]
-#[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case")]
 pub enum Severity {
     /// The rule warns.
     #[component(name = "low")]
@@ -76,23 +64,11 @@ pub struct Metadata {
 }
 
 /// The answer of a rule.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    Hash,
-    Serialize,
-    Deserialize,
-    ComponentType,
-    Lift,
-    Lower,
-    ToSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+#[derive(ComponentType, Lift, Lower)]
 #[component(enum)]
 #[repr(u8)]
-#[serde(rename_all = "kebab-case")]
 pub enum RuleResult {
     /// The rule applies and is satisfied.
     #[component(name = "pass")]

@@ -7,23 +7,11 @@ use utoipa::{PartialSchema, ToSchema};
 use wasmtime::component::{ComponentType, Lift, Lower};
 
 /// The direction of a trade.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    Hash,
-    Serialize,
-    Deserialize,
-    ComponentType,
-    Lift,
-    Lower,
-    ToSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[derive(ComponentType, Lift, Lower)]
 #[component(enum)]
 #[repr(u8)]
-#[serde(rename_all = "snake_case")]
 pub enum Side {
     /// Opens or adds to a long position.
     #[component(name = "buy")]
@@ -34,23 +22,11 @@ pub enum Side {
 }
 
 /// How sensitive data is.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    Hash,
-    Serialize,
-    Deserialize,
-    ComponentType,
-    Lift,
-    Lower,
-    ToSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[derive(ComponentType, Lift, Lower)]
 #[component(enum)]
 #[repr(u8)]
-#[serde(rename_all = "snake_case")]
 pub enum Sensitivity {
     /// A leak does no harm.
     #[component(name = "low")]
@@ -127,23 +103,11 @@ pub struct ClosePosition {
 }
 
 /// An operation on data.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    Hash,
-    Serialize,
-    Deserialize,
-    ComponentType,
-    Lift,
-    Lower,
-    ToSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[derive(ComponentType, Lift, Lower)]
 #[component(enum)]
 #[repr(u8)]
-#[serde(rename_all = "snake_case")]
 pub enum DataOperation {
     /// `data_handling`: any operation except the three below.
     #[component(name = "handle")]
@@ -196,23 +160,11 @@ pub struct DataHandling {
 }
 
 /// An operation on a file.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    Hash,
-    Serialize,
-    Deserialize,
-    ComponentType,
-    Lift,
-    Lower,
-    ToSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[derive(ComponentType, Lift, Lower)]
 #[component(enum)]
 #[repr(u8)]
-#[serde(rename_all = "snake_case")]
 pub enum FileVerb {
     /// Reads the file and changes nothing.
     #[component(name = "read")]
@@ -287,23 +239,11 @@ pub struct Message {
 }
 
 /// A change of one of the host's own guards.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    Hash,
-    Serialize,
-    Deserialize,
-    ComponentType,
-    Lift,
-    Lower,
-    ToSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[derive(ComponentType, Lift, Lower)]
 #[component(enum)]
 #[repr(u8)]
-#[serde(rename_all = "snake_case")]
 pub enum Change {
     /// `modify_graveyard`
     #[component(name = "modify-graveyard")]

@@ -8,24 +8,11 @@ use super::family::Family;
 use super::parameters::Parameters;
 
 /// How much damage a mistake would do, as the proposer states it.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    Hash,
-    Default,
-    Serialize,
-    Deserialize,
-    ComponentType,
-    Lift,
-    Lower,
-    ToSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[derive(ComponentType, Lift, Lower)]
 #[component(enum)]
 #[repr(u8)]
-#[serde(rename_all = "snake_case")]
 pub enum Criticality {
     /// A mistake has no consequences.
     #[component(name = "low")]

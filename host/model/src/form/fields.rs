@@ -31,11 +31,6 @@ impl Fields {
         self.object.remove(name).filter(|value| !value.is_null())
     }
 
-    /// Takes a field of any type in which `null` is a value.
-    pub fn take_nullable(&mut self, name: &str) -> Option<Value> {
-        self.object.remove(name)
-    }
-
     /// Takes a string.
     ///
     /// # Errors
@@ -52,7 +47,7 @@ impl Fields {
     ///
     /// # Errors
     /// The field is absent (the error carries `remedy`) or has another type.
-    pub fn required_text(&mut self, name: &str, remedy: &str) -> Result<String, FieldError> {
+    pub(super) fn required_text(&mut self, name: &str, remedy: &str) -> Result<String, FieldError> {
         self.take_text(name)?
             .ok_or_else(|| missing_field(self.field_path(name), remedy))
     }
@@ -61,7 +56,7 @@ impl Fields {
     ///
     /// # Errors
     /// The field or one of its items has another type.
-    pub fn take_texts(&mut self, name: &str) -> Result<Vec<String>, FieldError> {
+    pub(super) fn take_texts(&mut self, name: &str) -> Result<Vec<String>, FieldError> {
         match self.take_value(name) {
             None => Ok(Vec::new()),
             Some(Value::Array(items)) => items
@@ -88,7 +83,7 @@ impl Fields {
     ///
     /// # Errors
     /// The field has another type.
-    pub fn take_flag(&mut self, name: &str) -> Result<Option<bool>, FieldError> {
+    pub(super) fn take_flag(&mut self, name: &str) -> Result<Option<bool>, FieldError> {
         match self.take_value(name) {
             None => Ok(None),
             Some(Value::Bool(flag)) => Ok(Some(flag)),
@@ -100,7 +95,7 @@ impl Fields {
     ///
     /// # Errors
     /// The field has another type, e.g. a number in a string.
-    pub fn take_number(&mut self, name: &str) -> Result<Option<f64>, FieldError> {
+    pub(super) fn take_number(&mut self, name: &str) -> Result<Option<f64>, FieldError> {
         match self.take_value(name) {
             None => Ok(None),
             Some(Value::Number(number)) => Ok(number.as_f64()),
@@ -132,8 +127,7 @@ impl Fields {
     }
 
     /// Returns the fields that were not taken, as canonical JSON.
-    #[must_use]
-    pub fn into_rest_json(self) -> String {
+    pub(super) fn into_rest_json(self) -> String {
         if self.object.is_empty() {
             "{}".to_owned()
         } else {
