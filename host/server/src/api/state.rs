@@ -12,6 +12,7 @@ use crate::hrm::guards::Guards;
 use crate::hrm::{Hrm, HrmError};
 use crate::policies::Policies;
 use crate::readiness::Readiness;
+use crate::reply::{Reply, ask};
 use crate::router::Router;
 use crate::watchdog::Watchdog;
 use ark_model::decision::PolicyIdentity;
@@ -125,9 +126,9 @@ impl Api {
     /// Those of the request; [`HrmError::Closed`] when the HRM ends without an answer.
     pub(crate) async fn ask_hrm<T: Send + 'static>(
         &self,
-        send: impl FnOnce(&Hrm, HrmReply<T>),
+        send: impl FnOnce(&Hrm, Reply<T, HrmError>),
     ) -> Result<T, HrmError> {
-        ask(HrmError::Closed, |reply| send(&self.hrm, reply)).await
+        ask(|reply| send(&self.hrm, reply)).await
     }
 
     /// As [`Self::ask_hrm`], for what waits for its place in the queue when the host is flooded.
@@ -136,10 +137,10 @@ impl Api {
     /// Those of the request, as a problem.
     pub(crate) async fn ask_hrm_blocking<T: Send + 'static>(
         self: &Arc<Self>,
-        send: impl FnOnce(&Hrm, HrmReply<T>) + Send + 'static,
+        send: impl FnOnce(&Hrm, Reply<T, HrmError>) + Send + 'static,
     ) -> Result<T, Problem> {
         let (reply, answer) = oneshot::channel();
-        let reply: HrmReply<T> = Box::new(move |result| drop(reply.send(result)));
+        let reply: Reply<T, HrmError> = Box::new(move |result| drop(reply.send(result)));
         self.run_blocking(move |api| send(&api.hrm, reply)).await?;
         Ok(answer.await.unwrap_or(Err(HrmError::Closed))?)
     }
@@ -157,23 +158,6 @@ impl Api {
             .await
             .map_err(|_| Problem::unavailable("the store is closed"))
     }
-}
-
-/// A callback that takes an answer.
-pub(crate) type Reply<T, E> = Box<dyn FnOnce(Result<T, E>) + Send>;
-type HrmReply<T> = Reply<T, HrmError>;
-
-/// Sends a request that is answered through a callback, and waits for the answer; `closed` if none comes.
-///
-/// # Errors
-/// What the callback is given, or `closed`.
-pub(crate) async fn ask<T: Send + 'static, E: Send + 'static>(
-    closed: E,
-    send: impl FnOnce(Reply<T, E>),
-) -> Result<T, E> {
-    let (reply, answer) = oneshot::channel();
-    send(Box::new(move |result| drop(reply.send(result))));
-    answer.await.unwrap_or(Err(closed))
 }
 
 /// A place for an upload, held until the call is answered. Extracted before the body is read.

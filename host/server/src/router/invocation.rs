@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
@@ -16,7 +16,7 @@ use crate::hrm::{
 use crate::watchdog::{Breach, Capsule, Observation, ResourceUsage, WATCHDOG_ACTOR, Watchdog};
 use ark_model::decision::Decision;
 use ark_model::ids::{AuditId, Millis, Name};
-use ark_model::meters::{RouterMeters, Span, SpanId};
+use ark_model::meters::RouterMeters;
 use ark_model::signal::Signal;
 use ark_runtime::{Agent, Effects, InvocationFailure, InvocationReport, LogLevel};
 use ark_store::{AgentChange, AuditEntry, AuditKind, CommitError, Store, Unit};
@@ -26,6 +26,7 @@ use super::failures::failed_delivery_unit;
 use super::message::{
     CommittingInvocation, DeliveryEnd, Job, RouterEvent, RunningInvocation, Work,
 };
+use super::metering::meter_invocation;
 use super::slot::AgentSlots;
 
 /// How often an invocation whose commit collided with another one is run again before it fails.
@@ -286,7 +287,7 @@ impl Invoker {
         let latency = at.saturating_duration_since(invocation.started);
         // An invocation that is tried again is metered then.
         if matches!(end.delivery, DeliveryEnd::Completed) {
-            self.meter_invocation(invocation, end, latency);
+            meter_invocation(&self.meters, invocation, end.usage, end.failure, latency);
         }
         let observation = Observation {
             success: end.success,
@@ -305,54 +306,6 @@ impl Invoker {
             .store(end.success == Some(false), Ordering::Relaxed);
         self.watchdog
             .record_invocation(&invocation.agent, observation, end.usage)
-    }
-
-    fn meter_invocation(
-        &self,
-        invocation: &RunningInvocation,
-        end: &InvocationEnd,
-        elapsed: Duration,
-    ) {
-        let manifest = invocation.agent.manifest();
-        let meter = self
-            .meters
-            .agents
-            .for_deployment(&manifest.name, invocation.deployment());
-        self.meters.invocation.record(elapsed);
-        meter
-            .busy_nanos
-            .add(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX));
-        if let Some(usage) = &end.usage {
-            meter.fuel.add(usage.fuel);
-            meter.memory_peak.record(usage.memory_peak as u64);
-        }
-        match end.failure {
-            None => meter.succeeded.increment(),
-            Some(kind) => meter.record_failure(kind),
-        }
-        if self.meters.spans.is_enabled() {
-            let ended = SystemTime::now();
-            let signal = &invocation.signal;
-            self.meters.spans.record(Span {
-                trace_id: signal.trace_id,
-                id: SpanId::for_invocation(signal.id, &manifest.name),
-                parent: Some(SpanId::for_signal(signal.id)),
-                name: "ark.invocation",
-                started: ended.checked_sub(elapsed).unwrap_or(ended),
-                ended,
-                attributes: vec![
-                    ("ark.agent", manifest.name.to_string()),
-                    ("ark.agent_version", manifest.version.clone()),
-                    (
-                        "ark.deployment",
-                        invocation.deployment().as_str().to_owned(),
-                    ),
-                    ("ark.topic", signal.topic.clone()),
-                ],
-                failure: end.failure.map(str::to_owned),
-                link: None,
-            });
-        }
     }
 
     /// Ends the canary of an invocation, or quarantines its agent. Blocks until that is durable, and before the router is told of the invocation's end: it must

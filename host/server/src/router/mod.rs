@@ -25,6 +25,7 @@ mod failures;
 mod handle;
 mod invocation;
 mod message;
+mod metering;
 mod outbox;
 mod slot;
 mod workers;

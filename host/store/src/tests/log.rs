@@ -47,6 +47,7 @@ fn signal(key: Option<(&str, &str)>) -> NewSignal {
             source: "http".to_owned(),
             key: key.to_owned(),
             request: Digest::hash_bytes(request.as_bytes()),
+            legacy_request: Some(Digest::hash_bytes(format!("legacy {request}").as_bytes())),
         }),
         deliver_to: vec![name("kyle")],
         shed: Vec::new(),
@@ -202,6 +203,28 @@ fn a_signal_is_accepted_once_per_key_and_delivered_once() {
         [SignalReceipt::Duplicate {
             id: first.signal.id,
             trace_id: first.signal.trace_id
+        }]
+    );
+    // A key that an earlier version stored with its own digest of the same request.
+    let earlier = signal(Some(("earlier", "legacy body")));
+    assert_eq!(
+        store
+            .commit(Unit {
+                signals: vec![NewSignal {
+                    deliver_to: Vec::new(),
+                    ..earlier.clone()
+                }],
+                ..Unit::default()
+            })
+            .unwrap()
+            .signals,
+        [SignalReceipt::Accepted]
+    );
+    assert_eq!(
+        send(&signal(Some(("earlier", "body")))).unwrap().signals,
+        [SignalReceipt::Duplicate {
+            id: earlier.signal.id,
+            trace_id: earlier.signal.trace_id
         }]
     );
     assert_eq!(

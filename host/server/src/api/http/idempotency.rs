@@ -4,7 +4,7 @@
 //! request: the operation's name, what its path and headers say, and its body as JSON with sorted names.
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use utoipa::IntoParams;
 
 use crate::hrm::IdempotencyKey;
@@ -14,9 +14,6 @@ use ark_model::ids::Digest;
 
 use super::fields::IdempotencyKeyText;
 use super::problem::Problem;
-
-/// Set apart from digests of other versions of the canonical form.
-const VERSION: &str = "ark-request-1";
 
 /// The answer to a repetition of this request under the same key is the first one's.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -68,23 +65,9 @@ pub(crate) struct CanonicalRequest<'a> {
 impl CanonicalRequest<'_> {
     /// A key with the digests of this request.
     pub(crate) fn with_key(&self, key: String) -> IdempotencyKey {
-        IdempotencyKey {
-            key,
-            request_digest: self.digest(),
-            legacy_digest: Some(Digest::hash_bytes(self.legacy.as_bytes())),
-        }
-    }
-
-    fn digest(&self) -> Digest {
         // A body that gets here was read before.
         let body = parse_json(self.body).unwrap_or(Value::Null);
-        let mut request = json!({
-            "version": VERSION,
-            "operation": self.operation,
-            "parameters": self.parameters,
-            "body": body,
-        });
-        request.sort_all_objects();
-        Digest::hash_bytes(request.to_string().as_bytes())
+        IdempotencyKey::for_request(key, self.operation, &self.parameters, &body)
+            .with_legacy(Digest::hash_bytes(self.legacy.as_bytes()))
     }
 }

@@ -15,8 +15,9 @@ use crate::api::http::idempotency::{CanonicalRequest, IdempotencyHeader};
 use crate::api::http::problem::Problem;
 use crate::api::http::respond::{json_response, with_replayed};
 use crate::api::http::trace_context::find_trace_id;
-use crate::api::state::{DescribedRoutes, Shared, ask};
-use crate::router::{HOST_TOPIC_PREFIX, IncomingSignal, RouterError};
+use crate::api::state::{DescribedRoutes, Shared};
+use crate::reply::ask;
+use crate::router::{HOST_TOPIC_PREFIX, IncomingSignal};
 use ark_model::check::check_topic;
 use ark_model::form::parse_json;
 use ark_model::ids::{Name, SignalId, TraceId};
@@ -102,13 +103,10 @@ async fn send_signal(
         topic: form.topic.into(),
         payload_json: form.payload.unwrap_or_default().to_string(),
         trace_id: find_trace_id(&headers, form.trace_id)?,
-        key: key.map(|key| (key.key, key.request_digest)),
+        key,
         ttl_ms: form.ttl_ms.map(u64::from),
     };
-    let accepted = ask(RouterError::Closed, |reply| {
-        api.router.accept_signal(signal, reply)
-    })
-    .await?;
+    let accepted = ask(|reply| api.router.accept_signal(signal, reply)).await?;
     let body = SignalAccepted {
         signal_id: accepted.id,
         trace_id: accepted.trace_id,

@@ -55,7 +55,7 @@ impl Arbiter {
         let (Some(agent), Some(trace_id)) = (decided.agent, decided.trace_id) else {
             return Err(unknown);
         };
-        let key = report.idempotency_key()?;
+        let key = report.idempotency_key();
         if self.find_answer(SCOPE, &key)?.is_some() {
             return Ok(ExecutionReceipt {
                 duplicate: true,

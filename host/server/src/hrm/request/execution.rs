@@ -1,6 +1,7 @@
 //! Execution reports: what an executor did with an approved action.
 
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use ark_model::ids::{DecisionId, Digest, Fraction, TraceId};
 
@@ -64,11 +65,8 @@ pub struct ExecutionReceipt {
 impl ExecutionReport {
     /// Returns the key under which the report is recorded once: the executor's id. The sender is no part of the digest, since the same report from
     /// another sender is the same report.
-    ///
-    /// # Errors
-    /// A number in the report is not finite.
-    pub(in crate::hrm) fn idempotency_key(&self) -> Result<IdempotencyKey, serde_json::Error> {
-        let request = serde_json::json!({
+    pub(in crate::hrm) fn idempotency_key(&self) -> IdempotencyKey {
+        let body = json!({
             "execution_id": self.execution_id,
             "decision_id": self.decision_id,
             "status": self.status,
@@ -76,11 +74,12 @@ impl ExecutionReport {
             "price": self.price,
             "realized_pnl_pct": self.realised,
         });
-        let key = IdempotencyKey::for_request(self.execution_id.clone(), "execution", &request)?;
-        Ok(key.with_legacy(self.legacy_digest()))
+        let key = self.execution_id.clone();
+        IdempotencyKey::for_request(key, "report_execution", &Value::Null, &body)
+            .with_legacy(self.legacy_digest())
     }
 
-    /// The digest that versions before `ark-request/1` stored: of a text that was the `Debug` form of this type as it was then.
+    /// The digest that versions before the canonical form stored: of a text that was the `Debug` form of this type as it was then.
     fn legacy_digest(&self) -> Digest {
         let status = match self.status {
             ExecutionStatus::Filled => "Filled",
@@ -117,21 +116,18 @@ mod tests {
         };
         // As the last version that hashed it wrote it.
         let text = r#"ExecutionReport { execution_id: "x-\"1\"", decision_id: DecisionId(0192f1e2-a3b4-7c5d-96e7-f8091a2b3c4d), status: PartiallyFilled, filled: Some(Fraction(0.05)), price: Some(64250.5), realised: None, by: None }"#;
-        let key = report.idempotency_key().unwrap();
+        let key = report.idempotency_key();
         assert_eq!(key.legacy_digest, Some(Digest::hash_bytes(text.as_bytes())));
         assert!(key.matches(Digest::hash_bytes(text.as_bytes())));
         let other_sender = ExecutionReport {
             by: None,
             ..report.clone()
         };
-        assert_eq!(other_sender.idempotency_key().unwrap(), key);
+        assert_eq!(other_sender.idempotency_key(), key);
         let other = ExecutionReport {
             price: None,
             ..report
         };
-        assert_ne!(
-            other.idempotency_key().unwrap().request_digest,
-            key.request_digest
-        );
+        assert_ne!(other.idempotency_key().request_digest, key.request_digest);
     }
 }

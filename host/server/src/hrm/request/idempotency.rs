@@ -1,11 +1,10 @@
 //! Idempotency keys and the digests of the requests they come with.
 
-use serde::Serialize;
-
 use ark_model::ids::Digest;
+use serde_json::{Value, json};
 
-/// Names the way a request is turned into bytes; a change of it needs another name.
-const SCHEME: &[u8] = b"ark-request/1";
+/// Names the canonical form of a request. Another form needs another name.
+const FORM: &str = "ark-request-1";
 
 /// A key under which a request is carried out once: a repetition gets the first answer.
 ///
@@ -24,30 +23,23 @@ pub struct IdempotencyKey {
 impl IdempotencyKey {
     /// Makes a key for a request.
     ///
-    /// The digest is the SHA-256 of the scheme, the operation and the request as canonical JSON (sorted keys, no white space). `operation` keeps
-    /// equal documents of different operations apart.
-    ///
-    /// # Errors
-    /// The request cannot be written as JSON, e.g. since a number in it is not finite.
-    pub fn for_request(
-        key: String,
-        operation: &str,
-        request: &impl Serialize,
-    ) -> Result<Self, serde_json::Error> {
-        // The members of a `serde_json::Value` are sorted by their names.
-        let canonical = serde_json::to_value(request)?.to_string();
-        let parts = [
-            SCHEME,
-            b"\0",
-            operation.as_bytes(),
-            b"\0",
-            canonical.as_bytes(),
-        ];
-        Ok(Self {
+    /// The digest is the SHA-256 of the request in its canonical form: one JSON object of the form's name, the operation, the parameters and the body,
+    /// without white space and with sorted names. `operation` keeps equal requests for different operations apart; `parameters` are what the path and
+    /// the headers say; `body` is null when there is none.
+    #[must_use]
+    pub fn for_request(key: String, operation: &str, parameters: &Value, body: &Value) -> Self {
+        let mut request = json!({
+            "version": FORM,
+            "operation": operation,
+            "parameters": parameters,
+            "body": body,
+        });
+        request.sort_all_objects();
+        Self {
             key,
-            request_digest: Digest::hash_parts(parts),
+            request_digest: Digest::hash_bytes(request.to_string().as_bytes()),
             legacy_digest: None,
-        })
+        }
     }
 
     /// Adds the digest that an earlier version made of the same request.
@@ -66,29 +58,26 @@ impl IdempotencyKey {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
-    fn digest(operation: &str, request: &serde_json::Value) -> Digest {
-        IdempotencyKey::for_request("k".to_owned(), operation, request)
-            .unwrap()
-            .request_digest
+    fn digest(operation: &str, parameters: &Value, body: &Value) -> Digest {
+        IdempotencyKey::for_request("k".to_owned(), operation, parameters, body).request_digest
     }
 
     #[test]
     fn a_request_has_one_digest_whatever_the_order_of_its_members() {
-        let one: serde_json::Value = serde_json::from_str(r#"{"a":1,"b":{"c":2,"d":3}}"#).unwrap();
-        let other: serde_json::Value =
-            serde_json::from_str(r#"{"b":{"d":3,"c":2},"a":1}"#).unwrap();
-        assert_eq!(digest("x", &one), digest("x", &other));
-        assert_ne!(digest("x", &one), digest("y", &one));
-        assert_ne!(digest("x", &one), digest("x", &json!({"a": 1})));
+        let one: Value = serde_json::from_str(r#"{"a":1,"b":{"c":2,"d":3}}"#).unwrap();
+        let other: Value = serde_json::from_str(r#"{"b":{"d":3,"c":2},"a":1}"#).unwrap();
+        let none = Value::Null;
+        assert_eq!(digest("x", &none, &one), digest("x", &none, &other));
+        assert_ne!(digest("x", &none, &one), digest("y", &none, &one));
+        assert_ne!(digest("x", &none, &one), digest("x", &one, &none));
+        assert_ne!(digest("x", &none, &one), digest("x", &none, &none));
     }
 
     #[test]
     fn a_digest_of_an_earlier_version_is_recognised() {
-        let key = IdempotencyKey::for_request("k".to_owned(), "x", &json!({"a": 1})).unwrap();
+        let key = IdempotencyKey::for_request("k".to_owned(), "x", &Value::Null, &Value::Null);
         let earlier = Digest::hash_bytes(b"earlier");
         assert!(key.matches(key.request_digest) && !key.matches(earlier));
         assert!(key.with_legacy(earlier).matches(earlier));

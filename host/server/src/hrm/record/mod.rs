@@ -5,11 +5,11 @@
 //! which the digest identifies. Settings are identified by their digest too. Verdicts of shadow policies are a list of their own, left out when it
 //! is empty. Id, trace, agent, outcome and time are columns of their own.
 
+mod compact;
+
 use std::sync::Arc;
 
-use serde::de::{self, SeqAccess, Visitor};
-use serde::ser::SerializeSeq;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use ark_model::action::Action;
 use ark_model::decision::{
@@ -17,8 +17,10 @@ use ark_model::decision::{
 };
 use ark_model::facts::Facts;
 use ark_model::ids::{DecisionId, Digest, Millis, Name, TraceId};
-use ark_model::verdict::{ObservedValue, RuleAnswer, RuleResult, Verdict};
+use ark_model::verdict::{RuleAnswer, Verdict};
 use ark_store::{AuditKind, AuditRow};
+
+use compact::{CompactIn, serialize_compact};
 
 /// Why a body cannot be decoded.
 #[derive(Debug, thiserror::Error)]
@@ -277,77 +279,6 @@ pub fn decode_decision_row(
     .map(Some)
 }
 
-fn serialize_compact<A: AsRef<[RuleAnswer]>, S: Serializer>(
-    answers: &A,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(answers.as_ref().iter().map(CompactOut))
-}
-
-struct CompactOut<'a>(&'a RuleAnswer);
-
-impl Serialize for CompactOut<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let answer = self.0;
-        let length = match (&answer.observed, &answer.limit, answer.nearest_passing) {
-            (_, _, Some(_)) => 5,
-            (_, limit, None) if *limit != ObservedValue::None => 4,
-            (observed, _, None) if *observed != ObservedValue::None => 3,
-            _ => 2,
-        };
-        let mut seq = serializer.serialize_seq(Some(length))?;
-        seq.serialize_element(&answer.rule)?;
-        seq.serialize_element(&answer.answer)?;
-        if length > 2 {
-            seq.serialize_element(&answer.observed)?;
-        }
-        if length > 3 {
-            seq.serialize_element(&answer.limit)?;
-        }
-        if length > 4 {
-            seq.serialize_element(&answer.nearest_passing)?;
-        }
-        seq.end()
-    }
-}
-
-struct CompactIn(RuleAnswer);
-
-impl<'de> Deserialize<'de> for CompactIn {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Elements;
-
-        impl<'de> Visitor<'de> for Elements {
-            type Value = CompactIn;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("[rule, answer, observed, limit, nearest passing]")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<CompactIn, A::Error> {
-                let rule: u16 = seq
-                    .next_element()?
-                    .ok_or_else(|| de::Error::invalid_length(0, &self))?;
-                let answer: RuleResult = seq
-                    .next_element()?
-                    .ok_or_else(|| de::Error::invalid_length(1, &self))?;
-                let observed = seq.next_element()?.unwrap_or(ObservedValue::None);
-                let limit = seq.next_element()?.unwrap_or(ObservedValue::None);
-                let nearest_passing = seq.next_element()?.flatten();
-                Ok(CompactIn(RuleAnswer {
-                    rule,
-                    answer,
-                    observed,
-                    limit,
-                    nearest_passing,
-                }))
-            }
-        }
-
-        deserializer.deserialize_seq(Elements)
-    }
-}
-
 /// Decodes the action alone from the body of a decision.
 pub(super) fn decode_action(body: &str) -> Result<Action, serde_json::Error> {
     #[derive(Deserialize)]
@@ -370,7 +301,7 @@ pub(super) fn decode_facts(body: &str) -> Result<Facts, serde_json::Error> {
 mod tests {
     use super::*;
     use ark_model::form::{parse_action, parse_json};
-    use ark_model::verdict::Metadata;
+    use ark_model::verdict::{Metadata, ObservedValue, RuleResult};
 
     #[test]
     fn a_decision_reads_back_as_itself() {
