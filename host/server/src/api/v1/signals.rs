@@ -106,7 +106,7 @@ async fn send_signal(
         ttl_ms: form.ttl_ms.map(u64::from),
     };
     let accepted = ask(RouterError::Closed, |reply| {
-        api.router.accept_signal(signal, reply)
+        api.router.accept_signal(signal, reply);
     })
     .await?;
     let body = SignalAccepted {
