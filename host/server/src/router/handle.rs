@@ -10,10 +10,10 @@ use crossbeam_channel::Sender;
 use parking_lot::Mutex;
 
 use crate::hrm::guards::Guards;
-use crate::hrm::{ALERT_TOPIC, DECISION_TOPIC, EXECUTION_TOPIC, Hrm};
+use crate::hrm::{ALERT_TOPIC, DECISION_TOPIC, EXECUTION_TOPIC, Hrm, IdempotencyKey};
 use crate::reply::Reply;
 use crate::watchdog::Watchdog;
-use ark_model::ids::{Digest, Millis, Name, SignalId, TraceId};
+use ark_model::ids::{Millis, Name, SignalId, TraceId};
 use ark_model::meters::{Deployment, RouterMeters};
 use ark_model::signal::Signal;
 use ark_runtime::Agent;
@@ -41,8 +41,8 @@ pub struct IncomingSignal {
     pub payload_json: String,
     /// The trace it belongs to.
     pub trace_id: TraceId,
-    /// The idempotency key, and the digest of the request it came with.
-    pub key: Option<(String, Digest)>,
+    /// The idempotency key, with the digests of the request it came with.
+    pub key: Option<IdempotencyKey>,
     /// How long it may wait, in milliseconds. `None`: as long as the configuration says.
     pub ttl_ms: Option<u64>,
     /// The name of the token it came with.
@@ -190,10 +190,11 @@ impl Router {
         }
         let new = NewSignal {
             signal: signal.clone(),
-            key: incoming.key.map(|(key, request)| SignalKey {
+            key: incoming.key.map(|key| SignalKey {
                 source: "http".to_owned(),
-                key,
-                request,
+                key: key.key,
+                request: key.request_digest,
+                legacy_request: key.legacy_digest,
             }),
             deliver_to: places.receivers(),
             shed: places.shed(),

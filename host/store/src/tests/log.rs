@@ -47,6 +47,7 @@ fn signal(key: Option<(&str, &str)>) -> NewSignal {
             source: "http".to_owned(),
             key: key.to_owned(),
             request: Digest::hash_bytes(request.as_bytes()),
+            legacy_request: None,
         }),
         deliver_to: vec![name("kyle")],
         shed: Vec::new(),

@@ -15,9 +15,6 @@ use ark_model::ids::Digest;
 use super::fields::IdempotencyKeyText;
 use super::problem::Problem;
 
-/// Set apart from digests of other versions of the canonical form.
-const VERSION: &str = "ark-request-1";
-
 /// The answer to a repetition of this request under the same key is the first one's.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Header)]
@@ -68,23 +65,16 @@ pub(crate) struct CanonicalRequest<'a> {
 impl CanonicalRequest<'_> {
     /// A key with the digests of this request.
     pub(crate) fn with_key(&self, key: String) -> IdempotencyKey {
-        IdempotencyKey {
-            key,
-            request_digest: self.digest(),
-            legacy_digest: Some(Digest::hash_bytes(self.legacy.as_bytes())),
-        }
-    }
-
-    fn digest(&self) -> Digest {
-        // A body that gets here was read before.
+        // A body that gets here was read before, and a JSON document can be written as JSON.
         let body = parse_json(self.body).unwrap_or(Value::Null);
-        let mut request = json!({
-            "version": VERSION,
-            "operation": self.operation,
-            "parameters": self.parameters,
-            "body": body,
-        });
-        request.sort_all_objects();
-        Digest::hash_bytes(request.to_string().as_bytes())
+        let request = json!({"parameters": self.parameters, "body": body});
+        let legacy = Digest::hash_bytes(self.legacy.as_bytes());
+        IdempotencyKey::for_request(key.clone(), self.operation, &request)
+            .map(|key| key.with_legacy(legacy))
+            .unwrap_or(IdempotencyKey {
+                key,
+                request_digest: legacy,
+                legacy_digest: None,
+            })
     }
 }

@@ -102,7 +102,7 @@ async fn send_signal(
         topic: form.topic.into(),
         payload_json: form.payload.unwrap_or_default().to_string(),
         trace_id: find_trace_id(&headers, form.trace_id)?,
-        key: key.map(|key| (key.key, key.request_digest)),
+        key,
         ttl_ms: form.ttl_ms.map(u64::from),
     };
     let accepted = ask(RouterError::Closed, |reply| {

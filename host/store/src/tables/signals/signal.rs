@@ -35,6 +35,8 @@ pub struct SignalKey {
     pub key: String,
     /// The digest of the request.
     pub request: Digest,
+    /// The digest of the same request that versions before the canonical form stored.
+    pub legacy_request: Option<Digest>,
 }
 
 /// What happened to a signal.
@@ -160,7 +162,7 @@ fn find_duplicate(
         },
     )?;
     match seen {
-        Some((request, ..)) if request != key.request => {
+        Some((request, ..)) if request != key.request && Some(request) != key.legacy_request => {
             Err(WriteError::Refused(CommitError::KeyReused {
                 key: key.key.clone(),
             }))
