@@ -81,7 +81,7 @@ async fn serve_until_stopped(
         .address()
         .context("the listener has no address")?;
     let has_tokens = !app.store.all_tokens()?.is_empty();
-    if config.access.exposed(address) && !has_tokens {
+    if config.access.is_exposed(address) && !has_tokens {
         bail!(
             "other machines could reach this API, and there is no token yet; make one first: ark token create --role admin --name NAME --data-dir {}",
             config.store.dir.display()

@@ -1,6 +1,6 @@
 //! The HTTP API: requests in, answers out, errors as problem documents.
 //!
-//! Invariants: a request that cannot be judged is answered 4xx, names the field and leaves nothing behind; an answer to a proposal or a
+//! Invariants: a malformed request is answered 4xx with the field at fault and changes nothing; an answer to a proposal or a
 //! signal is sent after it is on disk; every answer carries the trace id (`traceparent`, W3C Trace Context).
 //!
 //! Must not know: SQL, wasmtime, rules. Reads that touch the disk run off the reactor.

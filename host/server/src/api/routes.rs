@@ -1,4 +1,4 @@
-//! Which call goes where.
+//! The routes: every call with its handler.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use super::v1;
 /// Where a key in the path may have an unescaped `/`.
 const KEYED_PATHS: [&str; 3] = ["/v1/state/", "/v1/config/", "/v1/truth/"];
 
-/// Every call with its description: what is routed is what the document tells of.
+/// Every call with its description: the routes and the document are made from the same list.
 pub(super) fn described_routes() -> DescribedRoutes {
     DescribedRoutes::new()
         .merge(openapi::routes())
@@ -117,7 +117,7 @@ mod tests {
         );
     }
 
-    /// What is referred to is there, under a name that means one thing.
+    /// Every reference in the document has its target.
     #[test]
     fn the_document_is_whole() {
         let document = build_document(&described_routes().into_openapi());
@@ -138,7 +138,7 @@ mod tests {
         }
     }
 
-    /// A route that is registered past the description would be served and not be in the document.
+    /// A route registered without `routes!` would be served and not be in the document.
     #[test]
     fn no_route_is_registered_without_its_description() {
         let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/api");

@@ -4,6 +4,7 @@ mod bad_input;
 mod conditions;
 mod connections;
 mod events;
+mod idempotency;
 mod openapi;
 mod roles;
 mod tls;

@@ -1,4 +1,4 @@
-//! The table of calls: which role each of them needs. What is not in it cannot be reached, whatever handler stands behind it.
+//! The table of calls: which role each of them needs. A call that is not in it is refused, even if a handler serves it.
 
 use axum::http::Method;
 
@@ -8,7 +8,7 @@ use Role::{Admin, Approver, Operator, Reader, Submitter};
 
 /// A call and who may make it.
 #[derive(Debug, Clone, Copy)]
-pub struct Row {
+pub struct Endpoint {
     /// The method; a `GET` stands for `HEAD` too.
     pub method: &'static str,
     /// The path as the router knows it.
@@ -17,119 +17,119 @@ pub struct Row {
     pub role: Option<Role>,
 }
 
-const fn open(method: &'static str, path: &'static str) -> Row {
-    Row {
+const fn public(method: &'static str, path: &'static str) -> Endpoint {
+    Endpoint {
         method,
         path,
         role: None,
     }
 }
 
-const fn row(method: &'static str, path: &'static str, role: Role) -> Row {
-    Row {
+const fn endpoint(method: &'static str, path: &'static str, role: Role) -> Endpoint {
+    Endpoint {
         method,
         path,
         role: Some(role),
     }
 }
 
-/// Every call. One line each; a test compares it with the calls that are served and described ([`super::openapi`]).
+/// Every call, one line each. A test compares the table with the calls that are served and described.
 #[rustfmt::skip]
-pub const TABLE: &[Row] = &[
-    open("GET", "/healthz"),
-    open("GET", "/readyz"),
-    open("GET", "/openapi.json"),
-    open("GET", "/docs"),
-    row("POST", "/v1/actions", Submitter),
-    row("POST", "/v1/actions/batch", Submitter),
-    row("POST", "/v1/signals", Submitter),
-    row("POST", "/v1/executions", Submitter),
-    row("GET", "/v1/events", Reader),
-    row("GET", "/v1/decisions", Reader),
-    row("GET", "/v1/decisions/{id}", Reader),
-    row("GET", "/v1/traces/{id}", Reader),
-    row("GET", "/v1/graveyard", Reader),
-    row("GET", "/v1/graveyard/amendments", Reader),
-    row("POST", "/v1/graveyard/amendments", Operator),
-    row("GET", "/v1/policies", Reader),
-    row("GET", "/v1/policies/{name}", Reader),
-    row("PUT", "/v1/policies/{name}", Operator),
-    row("PATCH", "/v1/policies/{name}", Operator),
-    row("DELETE", "/v1/policies/{name}", Operator),
-    row("POST", "/v1/policies/{name}/rollout", Operator),
-    row("POST", "/v1/policies/{name}/rollback", Operator),
-    row("GET", "/v1/policies/{name}/versions/{number}", Reader),
-    row("GET", "/v1/policies/{name}/versions/{number}/component", Reader),
-    row("GET", "/v1/agents", Reader),
-    row("GET", "/v1/agents/{name}", Reader),
-    row("PUT", "/v1/agents/{name}", Operator),
-    row("DELETE", "/v1/agents/{name}", Operator),
-    row("POST", "/v1/agents/{name}/rollout", Operator),
-    row("POST", "/v1/agents/{name}/rollback", Operator),
-    row("POST", "/v1/agents/{name}/canary", Operator),
-    row("GET", "/v1/agents/{name}/versions/{number}/component", Reader),
-    row("POST", "/v1/agents/{name}/quarantine", Operator),
-    row("POST", "/v1/agents/{name}/restore", Operator),
-    row("GET", "/v1/watchdog", Reader),
-    row("GET", "/v1/watchdog/alerts", Reader),
-    row("POST", "/v1/halt", Operator),
-    row("POST", "/v1/resume", Operator),
-    row("GET", "/v1/approvals", Reader),
-    row("GET", "/v1/approvals/{id}", Reader),
-    row("POST", "/v1/approvals/{id}/approve", Approver),
-    row("POST", "/v1/approvals/{id}/reject", Approver),
-    row("GET", "/v1/lists/{list}", Reader),
-    row("GET", "/v1/lists/{list}/history", Reader),
-    row("GET", "/v1/lists/{list}/entries/{key}", Reader),
-    row("PUT", "/v1/lists/{list}/entries/{key}", Operator),
-    row("DELETE", "/v1/lists/{list}/entries/{key}", Operator),
-    row("GET", "/v1/lists/{list}/entries/{key}/history", Reader),
-    row("GET", "/v1/account", Reader),
-    row("PUT", "/v1/account/capital", Operator),
-    row("POST", "/v1/account/results", Operator),
-    row("GET", "/v1/account/history", Reader),
-    row("GET", "/v1/state", Reader),
-    row("GET", "/v1/state/{agent}", Reader),
-    row("GET", "/v1/state/{agent}/{key}", Reader),
-    row("PUT", "/v1/state/{agent}/{key}", Operator),
-    row("DELETE", "/v1/state/{agent}/{key}", Operator),
-    row("GET", "/v1/state/{agent}/{key}/history", Reader),
-    row("POST", "/v1/state/{agent}/{key}/rollback", Operator),
-    row("GET", "/v1/memory/{agent}", Reader),
-    row("POST", "/v1/memory/{agent}", Operator),
-    row("DELETE", "/v1/memory/{agent}/{id}", Operator),
-    row("GET", "/v1/config", Reader),
-    row("GET", "/v1/config/{key}", Reader),
-    row("PUT", "/v1/config/{key}", Operator),
-    row("DELETE", "/v1/config/{key}", Operator),
-    row("GET", "/v1/config/{key}/history", Reader),
-    row("GET", "/v1/truth", Reader),
-    row("GET", "/v1/truth/{key}", Reader),
-    row("PUT", "/v1/truth/{key}", Operator),
-    row("GET", "/v1/truth/{key}/history", Reader),
-    row("GET", "/v1/session-log", Reader),
-    row("GET", "/v1/tokens", Admin),
-    row("POST", "/v1/tokens", Admin),
-    row("DELETE", "/v1/tokens/{name}", Admin),
+pub const TABLE: &[Endpoint] = &[
+    public("GET", "/healthz"),
+    public("GET", "/readyz"),
+    public("GET", "/openapi.json"),
+    public("GET", "/docs"),
+    endpoint("POST", "/v1/actions", Submitter),
+    endpoint("POST", "/v1/actions/batch", Submitter),
+    endpoint("POST", "/v1/signals", Submitter),
+    endpoint("POST", "/v1/executions", Submitter),
+    endpoint("GET", "/v1/events", Reader),
+    endpoint("GET", "/v1/decisions", Reader),
+    endpoint("GET", "/v1/decisions/{id}", Reader),
+    endpoint("GET", "/v1/traces/{id}", Reader),
+    endpoint("GET", "/v1/graveyard", Reader),
+    endpoint("GET", "/v1/graveyard/amendments", Reader),
+    endpoint("POST", "/v1/graveyard/amendments", Operator),
+    endpoint("GET", "/v1/policies", Reader),
+    endpoint("GET", "/v1/policies/{name}", Reader),
+    endpoint("PUT", "/v1/policies/{name}", Operator),
+    endpoint("PATCH", "/v1/policies/{name}", Operator),
+    endpoint("DELETE", "/v1/policies/{name}", Operator),
+    endpoint("POST", "/v1/policies/{name}/rollout", Operator),
+    endpoint("POST", "/v1/policies/{name}/rollback", Operator),
+    endpoint("GET", "/v1/policies/{name}/versions/{number}", Reader),
+    endpoint("GET", "/v1/policies/{name}/versions/{number}/component", Reader),
+    endpoint("GET", "/v1/agents", Reader),
+    endpoint("GET", "/v1/agents/{name}", Reader),
+    endpoint("PUT", "/v1/agents/{name}", Operator),
+    endpoint("DELETE", "/v1/agents/{name}", Operator),
+    endpoint("POST", "/v1/agents/{name}/rollout", Operator),
+    endpoint("POST", "/v1/agents/{name}/rollback", Operator),
+    endpoint("POST", "/v1/agents/{name}/canary", Operator),
+    endpoint("GET", "/v1/agents/{name}/versions/{number}/component", Reader),
+    endpoint("POST", "/v1/agents/{name}/quarantine", Operator),
+    endpoint("POST", "/v1/agents/{name}/restore", Operator),
+    endpoint("GET", "/v1/watchdog", Reader),
+    endpoint("GET", "/v1/watchdog/alerts", Reader),
+    endpoint("POST", "/v1/halt", Operator),
+    endpoint("POST", "/v1/resume", Operator),
+    endpoint("GET", "/v1/approvals", Reader),
+    endpoint("GET", "/v1/approvals/{id}", Reader),
+    endpoint("POST", "/v1/approvals/{id}/approve", Approver),
+    endpoint("POST", "/v1/approvals/{id}/reject", Approver),
+    endpoint("GET", "/v1/lists/{list}", Reader),
+    endpoint("GET", "/v1/lists/{list}/history", Reader),
+    endpoint("GET", "/v1/lists/{list}/entries/{key}", Reader),
+    endpoint("PUT", "/v1/lists/{list}/entries/{key}", Operator),
+    endpoint("DELETE", "/v1/lists/{list}/entries/{key}", Operator),
+    endpoint("GET", "/v1/lists/{list}/entries/{key}/history", Reader),
+    endpoint("GET", "/v1/account", Reader),
+    endpoint("PUT", "/v1/account/capital", Operator),
+    endpoint("POST", "/v1/account/results", Operator),
+    endpoint("GET", "/v1/account/history", Reader),
+    endpoint("GET", "/v1/state", Reader),
+    endpoint("GET", "/v1/state/{agent}", Reader),
+    endpoint("GET", "/v1/state/{agent}/{key}", Reader),
+    endpoint("PUT", "/v1/state/{agent}/{key}", Operator),
+    endpoint("DELETE", "/v1/state/{agent}/{key}", Operator),
+    endpoint("GET", "/v1/state/{agent}/{key}/history", Reader),
+    endpoint("POST", "/v1/state/{agent}/{key}/rollback", Operator),
+    endpoint("GET", "/v1/memory/{agent}", Reader),
+    endpoint("POST", "/v1/memory/{agent}", Operator),
+    endpoint("DELETE", "/v1/memory/{agent}/{id}", Operator),
+    endpoint("GET", "/v1/config", Reader),
+    endpoint("GET", "/v1/config/{key}", Reader),
+    endpoint("PUT", "/v1/config/{key}", Operator),
+    endpoint("DELETE", "/v1/config/{key}", Operator),
+    endpoint("GET", "/v1/config/{key}/history", Reader),
+    endpoint("GET", "/v1/truth", Reader),
+    endpoint("GET", "/v1/truth/{key}", Reader),
+    endpoint("PUT", "/v1/truth/{key}", Operator),
+    endpoint("GET", "/v1/truth/{key}/history", Reader),
+    endpoint("GET", "/v1/session-log", Reader),
+    endpoint("GET", "/v1/tokens", Admin),
+    endpoint("POST", "/v1/tokens", Admin),
+    endpoint("DELETE", "/v1/tokens/{name}", Admin),
 ];
 
 /// What the table says of a call.
-pub(crate) enum Found {
-    /// There is such a call.
-    Call(&'static Row),
+pub(crate) enum Lookup {
+    /// The call is in the table.
+    Call(&'static Endpoint),
     /// The path takes other methods.
     OtherMethods {
-        /// These.
+        /// Those methods, for the header `Allow`.
         allow: String,
-        /// None of them needs a token.
+        /// Whether none of them needs a token.
         open: bool,
     },
     /// The path is not in the table.
-    Nothing,
+    Unknown,
 }
 
-/// Looks a call up. `path` is the path as the router knows it.
-pub(crate) fn find(method: &Method, path: &str) -> Found {
+/// Looks a call up by its method and its path as the router knows it.
+pub(crate) fn find_endpoint(method: &Method, path: &str) -> Lookup {
     let method = match method.as_str() {
         "HEAD" => "GET",
         other => other,
@@ -138,7 +138,7 @@ pub(crate) fn find(method: &Method, path: &str) -> Found {
     let mut open = true;
     for row in TABLE.iter().filter(|row| row.path == path) {
         if row.method == method {
-            return Found::Call(row);
+            return Lookup::Call(row);
         }
         open &= row.role.is_none();
         others.push(row.method);
@@ -147,9 +147,9 @@ pub(crate) fn find(method: &Method, path: &str) -> Found {
         }
     }
     if others.is_empty() {
-        Found::Nothing
+        Lookup::Unknown
     } else {
-        Found::OtherMethods {
+        Lookup::OtherMethods {
             allow: others.join(", "),
             open,
         }
@@ -161,15 +161,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_in_the_table_is_not_found() {
-        assert!(matches!(find(&Method::GET, "/v1/nothing"), Found::Nothing));
-        assert!(matches!(find(&Method::HEAD, "/v1/state"), Found::Call(_)));
+    fn calls_outside_the_table_are_unknown() {
+        assert!(matches!(
+            find_endpoint(&Method::GET, "/v1/nothing"),
+            Lookup::Unknown
+        ));
+        assert!(matches!(
+            find_endpoint(&Method::HEAD, "/v1/state"),
+            Lookup::Call(_)
+        ));
         assert!(
-            matches!(find(&Method::PATCH, "/v1/truth/{key}"), Found::OtherMethods { allow, open: false } if allow == "GET, HEAD, PUT")
+            matches!(find_endpoint(&Method::PATCH, "/v1/truth/{key}"), Lookup::OtherMethods { allow, open: false } if allow == "GET, HEAD, PUT")
         );
         assert!(matches!(
-            find(&Method::PATCH, "/healthz"),
-            Found::OtherMethods { open: true, .. }
+            find_endpoint(&Method::PATCH, "/healthz"),
+            Lookup::OtherMethods { open: true, .. }
         ));
     }
 }

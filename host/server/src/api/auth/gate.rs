@@ -1,10 +1,11 @@
-//! Who calls, and whether they may: bearer tokens, roles, rates.
+//! Admits callers: bearer tokens, roles, rates.
 //!
-//! A host without tokens serves its own machine and no other. From the first token on every call but the health checks needs one, for
-//! good: when the last one has expired or is revoked nobody gets in, and another is made on the stopped host's data directory.
+//! A host without tokens serves its own machine and no other. From the first token on every call but the health checks and the
+//! document needs one. When the last token has expired or is revoked, no call is admitted; another token is made on the stopped host's data
+//! directory.
 //!
 //! Invariants: wrong, expired and revoked tokens are answered alike after the same work; a revocation is in force before it is
-//! acknowledged, for event streams that are open too; what the table of calls does not know is not reached.
+//! acknowledged, and ends open event streams; a call that is not in the table of calls is not admitted.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -31,36 +32,36 @@ use ark_store::{ReadError, Store};
 use crate::api::http::deadline::Malformed;
 use crate::api::http::problem::Problem;
 
-use super::access::{Found, find};
+use super::access::{Lookup, find_endpoint};
 
-/// The longest token that is looked at.
-const TOKEN_BYTES: usize = 256;
+/// The most bytes of a token; a longer one is refused unread.
+const MAX_TOKEN_BYTES: usize = 256;
 
-/// The call whose answer goes on for as long as its caller may call.
-const STREAM: &str = "/v1/events";
-/// A token's end is looked at again after so long, whatever the clock does.
-const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+/// The call whose answer does not end while its caller may call.
+const STREAM_PATH: &str = "/v1/events";
+/// The longest sleep until a token's end, so that a clock that is set forward is noticed.
+const MAX_SLEEP: Duration = Duration::from_secs(60);
 
-/// Who may call this host.
+/// Admits calls: holds the tokens in memory.
 pub(crate) struct Auth {
     store: Store,
-    known: ArcSwap<Known>,
-    /// Reads of the database and changes of `known` happen one after the other, or an older reading could overwrite a newer one.
-    changing: Mutex<()>,
-    /// Counts the changes of `known`, so that what runs for long notices them.
+    tokens: ArcSwap<KnownTokens>,
+    /// Held while the database is read and `tokens` is replaced: an older reading must not replace a newer one.
+    change_lock: Mutex<()>,
+    /// Counts the changes of `tokens`, so that event streams notice them.
     changes: watch::Sender<u64>,
     /// Requests each token may send in a second.
     rate: NonZeroU32,
-    /// Whether others than this machine can reach the API.
+    /// Whether other machines can reach the API.
     exposed: bool,
 }
 
 /// The tokens in memory.
-struct Known {
-    /// By the first bytes of their hashes. An attacker cannot choose a hash, so finding the place tells nothing about a secret.
+struct KnownTokens {
+    /// By the first eight bytes of their hashes. An attacker cannot choose a hash, so the lookup's time tells nothing about a secret.
     by_start: HashMap<u64, Vec<Arc<Token>>>,
-    /// What is compared when there is none at that place.
-    nobody: Vec<Arc<Token>>,
+    /// Compared when no token has that start: the same work as for one that has.
+    placeholder: Vec<Arc<Token>>,
 }
 
 struct Token {
@@ -71,7 +72,7 @@ struct Token {
     limiter: Arc<DefaultDirectRateLimiter>,
 }
 
-/// A caller who may call.
+/// A caller whose call is admitted.
 struct Admitted {
     principal: Principal,
     token: Option<Arc<Token>>,
@@ -86,16 +87,16 @@ impl From<Principal> for Admitted {
     }
 }
 
-fn start_of(hash: &Digest) -> u64 {
+fn hash_start(hash: &Digest) -> u64 {
     let mut start = [0; 8];
     start.copy_from_slice(&hash.as_bytes()[..8]);
     u64::from_le_bytes(start)
 }
 
 impl Auth {
-    /// Reads the tokens.
+    /// Reads the tokens from the database.
     pub(crate) fn open(store: Store, rate: NonZeroU32, exposed: bool) -> Result<Self, ReadError> {
-        let nobody = Token {
+        let placeholder = Token {
             principal: Principal::local_caller(),
             hash: Digest::from_bytes([0; 32]),
             expires_at: None,
@@ -104,11 +105,11 @@ impl Auth {
         };
         let auth = Self {
             store,
-            known: ArcSwap::from_pointee(Known {
+            tokens: ArcSwap::from_pointee(KnownTokens {
                 by_start: HashMap::new(),
-                nobody: vec![Arc::new(nobody)],
+                placeholder: vec![Arc::new(placeholder)],
             }),
-            changing: Mutex::new(()),
+            change_lock: Mutex::new(()),
             changes: watch::Sender::new(0),
             rate,
             exposed,
@@ -119,12 +120,15 @@ impl Auth {
 
     /// Reads the tokens again: after one was made, or a revocation was not recorded.
     pub(crate) fn reload(&self) -> Result<(), ReadError> {
-        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one = self
+            .change_lock
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let rows = self.store.all_tokens()?;
-        let before = self.known.load_full();
+        let before = self.tokens.load_full();
         let mut by_start: HashMap<u64, Vec<Arc<Token>>> = HashMap::with_capacity(rows.len());
         for row in rows {
-            let start = start_of(&row.hash);
+            let start = hash_start(&row.hash);
             // A rate goes on through changes of other tokens.
             let limiter = before
                 .by_start
@@ -147,17 +151,20 @@ impl Auth {
                 limiter,
             }));
         }
-        self.put(Known {
+        self.replace_tokens(KnownTokens {
             by_start,
-            nobody: before.nobody.clone(),
+            placeholder: before.placeholder.clone(),
         });
         Ok(())
     }
 
-    /// Takes a token no more, from now on.
+    /// Refuses a token from now on.
     pub(crate) fn shut_out(&self, name: &Name) {
-        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = self.known.load_full();
+        let _one = self
+            .change_lock
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let before = self.tokens.load_full();
         let without = |tokens: &Vec<Arc<Token>>| -> Vec<Arc<Token>> {
             tokens
                 .iter()
@@ -175,41 +182,41 @@ impl Auth {
                 })
                 .collect()
         };
-        self.put(Known {
+        self.replace_tokens(KnownTokens {
             by_start: before
                 .by_start
                 .iter()
                 .map(|(start, tokens)| (*start, without(tokens)))
                 .collect(),
-            nobody: before.nobody.clone(),
+            placeholder: before.placeholder.clone(),
         });
     }
 
-    fn put(&self, known: Known) {
-        self.known.store(Arc::new(known));
+    fn replace_tokens(&self, known: KnownTokens) {
+        self.tokens.store(Arc::new(known));
         self.changes
             .send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// The token in force that a request shows.
-    fn shown(&self, headers: &HeaderMap) -> Option<Arc<Token>> {
+    /// The token in force in the `Authorization` header.
+    fn find_token(&self, headers: &HeaderMap) -> Option<Arc<Token>> {
         let mut given = headers.get_all(header::AUTHORIZATION).iter();
         let (first, second) = (given.next(), given.next());
         let text = first.filter(|_| second.is_none())?.to_str().ok()?;
         let (scheme, secret) = text.split_once(' ')?;
-        if !scheme.eq_ignore_ascii_case("bearer") || secret.len() > TOKEN_BYTES {
+        if !scheme.eq_ignore_ascii_case("bearer") || secret.len() > MAX_TOKEN_BYTES {
             return None;
         }
-        self.in_force(&Digest::hash_bytes(secret.trim().as_bytes()))
+        self.find_in_force(&Digest::hash_bytes(secret.trim().as_bytes()))
     }
 
     /// The token in force with this hash.
-    fn in_force(&self, hash: &Digest) -> Option<Arc<Token>> {
+    fn find_in_force(&self, hash: &Digest) -> Option<Arc<Token>> {
         let now = Millis::now();
-        let known = self.known.load();
-        let tokens = known.by_start.get(&start_of(hash));
+        let known = self.tokens.load();
+        let tokens = known.by_start.get(&hash_start(hash));
         let mut found = None;
-        for token in tokens.unwrap_or(&known.nobody) {
+        for token in tokens.unwrap_or(&known.placeholder) {
             let in_force = !token.revoked & token.expires_at.is_none_or(|end| now < end);
             let same = token.hash.as_bytes().ct_eq(hash.as_bytes());
             if bool::from(same & Choice::from(u8::from(in_force))) {
@@ -219,21 +226,21 @@ impl Auth {
         found
     }
 
-    /// Resolves when whoever was admitted would be admitted no more: their token ends, or, without one, the first token is made.
-    async fn end_of(self: Arc<Self>, token: Option<Arc<Token>>) {
+    /// Resolves when the caller would no longer be admitted: its token ends, or, without a token, the first token is made.
+    async fn wait_for_end(self: Arc<Self>, token: Option<Arc<Token>>) {
         let mut changes = self.changes.subscribe();
         loop {
             let end = match &token {
-                Some(token) if self.in_force(&token.hash).is_none() => return,
+                Some(token) if self.find_in_force(&token.hash).is_none() => return,
                 Some(token) => token.expires_at,
-                None if !self.known.load().by_start.is_empty() => return,
+                None if !self.tokens.load().by_start.is_empty() => return,
                 None => None,
             };
             let expiry = async {
                 match end {
                     Some(end) => {
                         let left = end.0.saturating_sub(Millis::now().0);
-                        tokio::time::sleep(Duration::from_millis(left).min(LONGEST_SLEEP)).await;
+                        tokio::time::sleep(Duration::from_millis(left).min(MAX_SLEEP)).await;
                     }
                     None => std::future::pending().await,
                 }
@@ -245,21 +252,25 @@ impl Auth {
         }
     }
 
-    /// Who calls, if they may.
-    fn admit(&self, request: &Request) -> Result<Admitted, Problem> {
+    /// Admits the caller of a request.
+    ///
+    /// # Errors
+    /// 401 without a token in force, 403 for a role that may not make the call, 405 for a method the path does not take, 429 for too many
+    /// requests.
+    fn admit_caller(&self, request: &Request) -> Result<Admitted, Problem> {
         let matched = request.extensions().get::<MatchedPath>();
-        let call = matched.map(|path| find(request.method(), path.as_str()));
-        // Who may make a call without a token may hear without one, too, that its path takes no other.
+        let call = matched.map(|path| find_endpoint(request.method(), path.as_str()));
+        // For a path that needs no token, a wrong method is answered without one too.
         let free = match &call {
-            Some(Found::Call(row)) => row.role.is_none(),
-            Some(Found::OtherMethods { open, .. }) => *open,
+            Some(Lookup::Call(row)) => row.role.is_none(),
+            Some(Lookup::OtherMethods { open, .. }) => *open,
             _ => false,
         };
-        let admitted = if self.known.load().by_start.is_empty() {
+        let admitted = if self.tokens.load().by_start.is_empty() {
             if self.exposed {
                 return Err(Problem::unauthenticated());
             }
-            own_machine(request.headers())?;
+            check_own_machine(request.headers())?;
             Admitted::from(Principal::local_caller())
         } else if free {
             Admitted::from(Principal {
@@ -268,7 +279,7 @@ impl Auth {
             })
         } else {
             let token = self
-                .shown(request.headers())
+                .find_token(request.headers())
                 .ok_or_else(Problem::unauthenticated)?;
             token.limiter.check().map_err(|until| {
                 let wait = until.wait_time_from(DefaultClock::default().now());
@@ -286,9 +297,9 @@ impl Auth {
         };
         let principal = &admitted.principal;
         match call {
-            // The router's own fallback says that there is nothing.
+            // The router's fallback answers that there is no such path.
             None => Ok(admitted),
-            Some(Found::Call(row)) => match row.role {
+            Some(Lookup::Call(row)) => match row.role {
                 Some(role) if !principal.can_act_as(role) => Err(Problem::forbidden(format!(
                     "{} {} needs the role {}, {} has the role {}",
                     row.method,
@@ -299,7 +310,7 @@ impl Auth {
                 ))),
                 _ => Ok(admitted),
             },
-            Some(Found::OtherMethods { allow, .. }) => {
+            Some(Lookup::OtherMethods { allow, .. }) => {
                 let path = clip_for_error(request.uri().path());
                 let detail = format!(
                     "{path} does not take {}; it takes {allow}",
@@ -307,27 +318,27 @@ impl Auth {
                 );
                 Err(Problem::other_method(detail, allow))
             }
-            Some(Found::Nothing) => Err(Problem::forbidden(
+            Some(Lookup::Unknown) => Err(Problem::forbidden(
                 "no role may make this call: it is not in the table of calls",
             )),
         }
     }
 }
 
-/// Lets a request pass, or answers it.
+/// Passes an admitted request on, and answers any other.
 pub(crate) async fn pass_gate(auth: Arc<Auth>, mut request: Request, next: Next) -> Response {
     let coded = request.headers().contains_key(header::TRANSFER_ENCODING);
-    let mut response = match auth.admit(&request) {
+    let mut response = match auth.admit_caller(&request) {
         Ok(_) if let Some(Malformed(error)) = request.extensions_mut().remove() => {
             Problem::from(error).into_response()
         }
         Ok(Admitted { principal, token }) => {
             request.extensions_mut().insert(principal);
-            let stream = request.uri().path() == STREAM;
+            let stream = request.uri().path() == STREAM_PATH;
             let response = next.run(request).await;
-            // A refusal stays a document of known length.
+            // A refusal keeps its known length.
             if stream && response.status().is_success() {
-                let end = Box::pin(Arc::clone(&auth).end_of(token));
+                let end = Box::pin(Arc::clone(&auth).wait_for_end(token));
                 response.map(|body| Body::from_stream(body.into_data_stream().take_until(end)))
             } else {
                 response
@@ -345,8 +356,9 @@ pub(crate) async fn pass_gate(auth: Arc<Auth>, mut request: Request, next: Next)
     response
 }
 
-/// A page in a browser on this machine could send requests here under a name of its own (DNS rebinding): the Host header gives it away.
-fn own_machine(headers: &HeaderMap) -> Result<(), Problem> {
+/// Refuses a request whose `Host` header names another machine: a page in a browser on this machine could send requests here under a name of
+/// its own (DNS rebinding).
+fn check_own_machine(headers: &HeaderMap) -> Result<(), Problem> {
     let host = headers
         .get(header::HOST)
         .and_then(|host| host.to_str().ok())

@@ -488,3 +488,119 @@ impl<'de> Deserializer<'de> for TextInput {
         i128 u128 char str string bytes byte_buf unit unit_struct seq tuple tuple_struct map struct identifier ignored_any
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::http::fields::{Actor, Key, RevisionNumber};
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only its errors are looked at")]
+    struct Form {
+        key: Key,
+        revision: Option<RevisionNumber>,
+        by: Option<Actor>,
+        parts: Option<Vec<Part>>,
+        on: Option<bool>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only its errors are looked at")]
+    struct Part {
+        size: f64,
+    }
+
+    #[test]
+    fn an_error_names_the_field_and_the_remedy() {
+        let describe = |field: &str| (field == "key").then(|| "The key.".to_owned());
+        for (document, expected) in [
+            (json!([]), "body: is a list; give a JSON object"),
+            (json!({}), "key: is missing; add `key`: the key"),
+            (json!({"key": 7}), "key: is the number 7; give a string"),
+            (
+                json!({"key": ""}),
+                "key: is \"\"; give 1 to 256 bytes without control characters",
+            ),
+            (
+                json!({"key": "k", "revison": 1}),
+                "revison: unknown field; did you mean `revision`?",
+            ),
+            (
+                json!({"key": "k", "zzz": 1}),
+                "zzz: unknown field; known are: key, revision, by, parts, on",
+            ),
+            (
+                json!({"key": "k", "revision": 1.5}),
+                "revision: is the number 1.5; give a whole number, 0 or more",
+            ),
+            (
+                json!({"key": "k", "revision": 1e300}),
+                "revision: is the number 1e300; give a whole number, 0 or more",
+            ),
+            (
+                json!({"key": "k", "parts": [{"size": 1}, {"size": "1"}]}),
+                "parts[1].size: is the string \"1\"; give a number",
+            ),
+            (
+                json!({"key": "k", "parts": [{}]}),
+                "parts[0].size: is missing; add `size`",
+            ),
+            (
+                json!({"key": "k", "on": "yes"}),
+                "on: is the string \"yes\"; give true or false",
+            ),
+            (
+                json!({"key": "k", "by": " "}),
+                "by: is \" \"; give 1 to 128 bytes of plain text that is not blank",
+            ),
+        ] {
+            let error = read_document::<Form>(document.clone(), describe).unwrap_err();
+            assert_eq!(error.to_string(), expected, "{document}");
+        }
+        let form: Form = read_document(
+            json!({"key": "k", "revision": 3.0, "by": null, "parts": [{"size": 1}]}),
+            describe,
+        )
+        .unwrap();
+        assert_eq!(form.revision.map(u64::from), Some(3));
+    }
+
+    #[test]
+    fn parameters_are_parsed_from_their_texts() {
+        let read = |pairs: &[(&str, &str)]| {
+            let pairs = pairs
+                .iter()
+                .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+            read_parameters::<Form>(pairs, |_| None)
+        };
+        let form = read(&[("key", "5"), ("revision", "5"), ("on", "true")]).unwrap();
+        assert_eq!(String::from(form.key), "5");
+        assert_eq!(form.revision.map(u64::from), Some(5));
+        assert_eq!(form.on, Some(true));
+        for (pairs, expected) in [
+            (
+                [("key", "k"), ("on", "1")],
+                "on: is \"1\"; give true or false",
+            ),
+            (
+                [("key", "k"), ("revision", "-1")],
+                "revision: is \"-1\"; give a whole number, 0 or more",
+            ),
+            (
+                [("key", "k"), ("revision", "99999999999999999999")],
+                "revision: is \"99999999999999999999\"; give a whole number, 0 or more",
+            ),
+            (
+                [("key", "k"), ("onn", "true")],
+                "onn: unknown field; did you mean `on`?",
+            ),
+        ] {
+            assert_eq!(read(&pairs).unwrap_err().to_string(), expected);
+        }
+    }
+}

@@ -14,41 +14,41 @@ use ark_store::{CommitError, ReadError, SubmitError, TokenRefusal};
 /// An error answer.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Problem {
-    /// What kind of problem: stable.
+    /// The kind of problem, a stable URN.
     #[serde(rename = "type")]
     kind: String,
-    /// The kind in words.
+    /// The kind as a short sentence.
     title: &'static str,
     /// The HTTP status.
     status: u16,
-    /// This problem in words.
+    /// What happened, as a sentence.
     detail: String,
     /// The field at fault.
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<String>,
-    /// What would be right.
+    /// What to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     remedy: Option<String>,
-    /// The outcome for the action, where one was proposed.
+    /// The outcome of the proposed action, if one was proposed.
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<&'static str>,
-    /// The revision there is, where another one was expected.
+    /// The latest revision, where another one was expected.
     #[serde(skip_serializing_if = "Option::is_none")]
     current_revision: Option<u64>,
-    /// Everything that is wrong, where it is more than the field at fault.
+    /// Every problem, where there are more than that of `field`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     problems: Vec<SettingsProblem>,
     #[serde(skip)]
     retry_after: Option<u32>,
-    /// The methods there are, where another one was used.
+    /// The methods of the path, where another one was used.
     #[serde(skip)]
     allow: Option<String>,
 }
 
 impl Problem {
-    /// The request asks for two things that cannot both be.
+    /// The request contradicts itself, or the state of the host.
     pub fn contradiction(error: &FieldError) -> Self {
-        let title = "The request contradicts itself, or what is there";
+        let title = "The request contradicts itself or the state of the host";
         Self::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "contradiction",
@@ -58,7 +58,7 @@ impl Problem {
         .at(&error.field, &error.remedy)
     }
 
-    /// A problem of a kind (the last part of its `type`).
+    /// A problem of a kind, the last part of its `type`.
     pub fn new(
         status: StatusCode,
         kind: &str,
@@ -80,7 +80,7 @@ impl Problem {
         }
     }
 
-    /// The host has no room now.
+    /// The host has no capacity now; the client may try again in a second.
     pub fn busy(detail: impl Into<String>) -> Self {
         Self {
             retry_after: Some(1),
@@ -93,12 +93,12 @@ impl Problem {
         }
     }
 
-    /// There is no such thing.
+    /// The resource does not exist.
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not-found", "Not found", detail)
     }
 
-    /// The host cannot do it now.
+    /// The host cannot do this now; the client may try again in a second.
     pub fn unavailable(detail: impl Into<String>) -> Self {
         Self {
             retry_after: Some(1),
@@ -111,7 +111,7 @@ impl Problem {
         }
     }
 
-    /// No token in force was shown. Why is not said: a wrong, an expired and a revoked token get the same answer.
+    /// The call needs a token in force. A wrong, an expired and a revoked token get the same answer.
     pub fn unauthenticated() -> Self {
         Self::new(
             StatusCode::UNAUTHORIZED,
@@ -136,12 +136,12 @@ impl Problem {
         .at("Ark-Deadline-Ms", "give more time")
     }
 
-    /// The caller is known and may not do this.
+    /// The caller is known and may not make this call.
     pub fn forbidden(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "forbidden", "Not allowed", detail)
     }
 
-    /// The path takes other methods.
+    /// The path takes other methods, those in `allow`.
     pub fn other_method(detail: String, allow: String) -> Self {
         Self {
             allow: Some(allow),
@@ -154,7 +154,7 @@ impl Problem {
         }
     }
 
-    /// The caller sent too many requests.
+    /// The caller sent too many requests; it may try again after `retry_after` seconds.
     pub fn too_many(detail: impl Into<String>, retry_after: u32) -> Self {
         Self {
             retry_after: Some(retry_after),
@@ -168,7 +168,7 @@ impl Problem {
         .at("Authorization", "wait for Retry-After seconds")
     }
 
-    /// The condition on the revision came in a header: the status HTTP has for that (RFC 9110, section 15.5.13).
+    /// A conflict of revisions as 412 in place of 409: the expected revision came in a header (RFC 9110, section 15.5.13).
     pub fn into_failed_precondition(mut self) -> Self {
         if self.current_revision.is_some() && self.status == 409 {
             self.status = StatusCode::PRECONDITION_FAILED.as_u16();
@@ -176,30 +176,30 @@ impl Problem {
         self
     }
 
-    /// Says at which revision it is.
+    /// Adds the latest revision.
     pub fn at_revision(mut self, current: u64) -> Self {
         self.current_revision = Some(current);
         self
     }
 
-    /// Lists everything that is wrong.
+    /// Adds every problem.
     pub fn with_problems(mut self, problems: &[SettingsProblem]) -> Self {
         problems.clone_into(&mut self.problems);
         self
     }
 
-    /// This problem in words.
+    /// What happened, as a sentence.
     pub fn detail(&self) -> &str {
         &self.detail
     }
 
-    /// The same problem in a part of a larger request.
+    /// The same problem in a part of a larger request: its field becomes `part.field`.
     pub fn within(mut self, part: &str) -> Self {
         self.field = self.field.map(|field| format!("{part}.{field}"));
         self
     }
 
-    /// Says which field is at fault and what would be right.
+    /// Adds the field at fault and what to do.
     pub fn at(mut self, field: &str, remedy: &str) -> Self {
         self.field = Some(field.to_owned());
         self.remedy = Some(remedy.to_owned());
@@ -397,7 +397,7 @@ impl From<CommitError> for Problem {
                 "key",
                 "start the host with ARK_SECRET_KEY_FILE, or use a key outside secret/",
             ),
-            // Where it matters it was compared before this.
+            // A repeated request was recognised before this.
             CommitError::KeyReused { .. } | CommitError::AlreadyAnswered(_) => key_reused(detail),
             CommitError::DeliveryNotPending { .. }
             | CommitError::DeadlineExceeded

@@ -1,6 +1,6 @@
-//! Answers that come before the request's body was read: the connection cannot be used again, and the client is told so.
+//! Answers that are sent before the request's body was read: the connection cannot be used again, and the answer says so.
 //!
-//! Without the word, hyper would close the connection after the answer, and whoever sends its next request on it would get none.
+//! Without that, hyper would close the connection after the answer, and the client's next request on it would be lost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +14,7 @@ use futures_util::StreamExt;
 /// Smaller bodies have arrived with the head, as a rule, and are read away: watching them costs more than a connection now and then.
 const SMALL: u64 = 16 * 1024;
 
-/// What is left of a body.
+/// Counts the bytes of a body that are not read yet.
 pub(crate) struct Unread(Option<Arc<AtomicU64>>);
 
 /// Watches how much of a request's body is read.
@@ -41,7 +41,7 @@ pub(crate) fn watch_body(request: Request) -> (Request, Unread) {
 }
 
 impl Unread {
-    /// Says in the answer that the connection ends, if something was left.
+    /// Adds `Connection: close` to the answer, if a part of the body was not read.
     pub(crate) fn close_connection(&self, response: &mut Response) {
         if let Some(left) = &self.0
             && left.load(Ordering::Relaxed) > 0

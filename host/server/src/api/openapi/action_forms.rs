@@ -118,221 +118,232 @@ fn family(description: &str, types: &Value, needs_parameters: bool, parameters: 
     closed(description, &required, &optional)
 }
 
+/// The types that are no family's own: a custom action is named as none of them.
+const FAMILY_TYPES: &str = "trade|order|buy|sell|open_position|close_position|data_handling|collect_data|store_data|share_data|\
+    file_operation|delete|remove|execute_code|message|publish|report|log|modify_graveyard|update_ethics|change_rules|\
+    disable_watchdog|disable_audit|clear_halt|override_user";
+
+const TRADES: [&str; 3] = ["trade", "order", "open_position"];
+const DATA: [&str; 4] = ["data_handling", "collect_data", "store_data", "share_data"];
+const MESSAGES: [&str; 4] = ["message", "publish", "report", "log"];
+/// Attempts on the system itself.
+const SYSTEM: [&str; 7] = [
+    "modify_graveyard",
+    "update_ethics",
+    "change_rules",
+    "disable_watchdog",
+    "disable_audit",
+    "clear_halt",
+    "override_user",
+];
+
+/// The form of each family of actions.
 fn action_forms() -> Vec<(&'static str, Value)> {
-    let symbol = || json!({"type": "string", "pattern": SYMBOL, "description": "The instrument, e.g. BTC-USD."});
-    let size = || {
-        number(
-            "A fraction of capital: 0.05 is 5 %.",
-            &json!({"minimum": 0, "maximum": 1}),
-        )
-    };
-    let positive = |what| number(what, &json!({"exclusiveMinimum": 0}));
     let types = |types: &[&str]| json!({"enum": types});
-    let trade = |side: &Value| {
-        let mut side = side.clone();
-        side["description"] = json!("Which way; buy if neither this nor the action type says.");
-        parameters(
-            &[("symbol", symbol()), ("position_size_pct", size())],
-            &[
-                ("side", side),
-                ("leverage", positive("1 if left out.")),
-                ("entry_price", positive("The expected price.")),
-                (
-                    "stop_loss",
-                    number("The price at which the position is given up.", &json!({})),
-                ),
-                (
-                    "take_profit",
-                    positive("The price at which the profit is taken."),
-                ),
-                (
-                    "risk_reward_ratio",
-                    number("Expected gain over risked loss.", &json!({"minimum": 0})),
-                ),
-                (
-                    "material_nonpublic",
-                    flag("It rests on material non-public information."),
-                ),
-                (
-                    "manipulative_intent",
-                    flag("It is meant to move the market."),
-                ),
-                (
-                    "ahead_of_client_order",
-                    flag("It runs ahead of a client's order."),
-                ),
-            ],
-        )
+    let custom = format!("^(?!(?:{FAMILY_TYPES})$)[a-z][a-z0-9_.-]{{0,63}}$");
+    let open = parameters(&[], &[]);
+    let close = parameters(&[("symbol", symbol())], &[("position_size_pct", size())]);
+    let form = |name, description, types: Value, needs_parameters, parameters: Value| {
+        let form = family(description, &types, needs_parameters, &parameters);
+        (name, form)
     };
-    let file = |verbs: &[&str], needs: bool| {
-        let verb = ("operation", one_of("What is done.", verbs));
-        let path = (
-            "path",
-            json!({"type": "string", "minLength": 1, "maxLength": 4096, "pattern": PLAIN, "description": "The file."}),
-        );
-        if needs {
-            parameters(&[verb, path], &[])
-        } else {
-            parameters(&[path], &[verb])
-        }
-    };
-    let side = |sides: &[&str]| json!({"type": "string", "enum": sides});
-    let mut data = parameters(
+    vec![
+        form(
+            "TradeForm",
+            "A trade.",
+            types(&TRADES),
+            true,
+            trade_parameters(&["buy", "sell"]),
+        ),
+        form(
+            "BuyForm",
+            "A purchase.",
+            types(&["buy"]),
+            true,
+            trade_parameters(&["buy"]),
+        ),
+        form(
+            "SellForm",
+            "A sale.",
+            types(&["sell"]),
+            true,
+            trade_parameters(&["sell"]),
+        ),
+        form(
+            "CloseForm",
+            "A position is closed, wholly or in part.",
+            types(&["close_position"]),
+            true,
+            close,
+        ),
+        form(
+            "DataForm",
+            "Something is done with data.",
+            types(&DATA),
+            false,
+            data_parameters(),
+        ),
+        form(
+            "FileForm",
+            "Something is done to a file.",
+            types(&["file_operation"]),
+            true,
+            file_parameters(&["read", "write", "delete", "remove", "destroy"], true),
+        ),
+        form(
+            "DeleteForm",
+            "A file is deleted.",
+            types(&["delete"]),
+            true,
+            file_parameters(&["delete", "destroy"], false),
+        ),
+        form(
+            "RemoveForm",
+            "A file is removed.",
+            types(&["remove"]),
+            true,
+            file_parameters(&["remove", "destroy"], false),
+        ),
+        form(
+            "CodeForm",
+            "Code is run.",
+            types(&["execute_code"]),
+            true,
+            code_parameters(),
+        ),
+        form(
+            "MessageForm",
+            "A message is sent.",
+            types(&MESSAGES),
+            false,
+            message_parameters(),
+        ),
+        form(
+            "SystemForm",
+            "An attempt on the system itself. It is judged, and never carried out by the host.",
+            types(&SYSTEM),
+            false,
+            open.clone(),
+        ),
+        form(
+            "CustomForm",
+            "Any other action.",
+            json!({"pattern": custom}),
+            false,
+            open,
+        ),
+    ]
+}
+
+fn symbol() -> Value {
+    json!({"type": "string", "pattern": SYMBOL, "description": "The instrument, e.g. BTC-USD."})
+}
+
+fn size() -> Value {
+    let bounds = json!({"minimum": 0, "maximum": 1});
+    number("A fraction of capital: 0.05 is 5 %.", &bounds)
+}
+
+fn trade_parameters(sides: &[&str]) -> Value {
+    let positive = |what| number(what, &json!({"exclusiveMinimum": 0}));
+    let side = one_of(
+        "The side; buy if neither this nor the action type says.",
+        sides,
+    );
+    let ratio = json!({"minimum": 0});
+    parameters(
+        &[("symbol", symbol()), ("position_size_pct", size())],
+        &[
+            ("side", side),
+            ("leverage", positive("1 if left out.")),
+            ("entry_price", positive("The expected price.")),
+            (
+                "stop_loss",
+                number("The price at which the position is given up.", &json!({})),
+            ),
+            (
+                "take_profit",
+                positive("The price at which the profit is taken."),
+            ),
+            (
+                "risk_reward_ratio",
+                number("Expected gain over risked loss.", &ratio),
+            ),
+            (
+                "material_nonpublic",
+                flag("It rests on material non-public information."),
+            ),
+            (
+                "manipulative_intent",
+                flag("It is meant to move the market."),
+            ),
+            (
+                "ahead_of_client_order",
+                flag("It runs ahead of a client's order."),
+            ),
+        ],
+    )
+}
+
+fn file_parameters(verbs: &[&str], needs_verb: bool) -> Value {
+    let verb = ("operation", one_of("What is done.", verbs));
+    let path = ("path", plain("The file.", 4096));
+    if needs_verb {
+        parameters(&[verb, path], &[])
+    } else {
+        parameters(&[path], &[verb])
+    }
+}
+
+fn data_parameters() -> Value {
+    let destination = "Where it goes: `internal`, also if left out, or the receiver.";
+    let mut schema = parameters(
         &[],
         &[
-            ("subject", plain("Whose data it is.", 256)),
+            (
+                "subject",
+                plain("The person or thing the data is about.", 256),
+            ),
             ("contains_personal_data", flag("Personal data is in it.")),
             (
                 "data_sensitivity",
-                one_of("How delicate it is.", &["low", "medium", "high"]),
+                one_of("How sensitive it is.", &["low", "medium", "high"]),
             ),
             ("encryption", flag("It is encrypted.")),
             ("anonymized", flag("It is anonymised.")),
-            (
-                "destination",
-                plain(
-                    "Where it goes: `internal`, also if left out, or the receiver.",
-                    256,
-                ),
-            ),
-            ("purpose", plain("What for.", 256)),
+            ("destination", plain(destination, 256)),
+            ("purpose", plain("The purpose.", 256)),
             ("user_consent", flag("Only `false` counts.")),
         ],
     );
-    // What is done follows from the action type; said twice it could be said differently.
-    data["properties"]["operation"] = json!({"not": {}});
-    let code = parameters(
-        &[(
-            "code",
-            json!({"type": "string", "minLength": 1, "maxLength": 65_536, "description": "The source text."}),
-        )],
-        &[("language", plain("The language.", 256))],
-    );
-    let message = parameters(
+    // The operation follows from the action type; given twice, the two could differ.
+    schema["properties"]["operation"] = json!({"not": {}});
+    schema
+}
+
+fn code_parameters() -> Value {
+    let mut code = text("The source text.", 65_536);
+    code["minLength"] = json!(1);
+    let language = plain("The language.", 256);
+    parameters(&[("code", code)], &[("language", language)])
+}
+
+fn message_parameters() -> Value {
+    let topic =
+        json!({"type": "string", "pattern": TOPIC, "description": "The topic it is published on."});
+    parameters(
         &[],
         &[
-            (
-                "topic",
-                json!({"type": "string", "pattern": TOPIC, "description": "The topic it is published on."}),
-            ),
+            ("topic", topic),
             ("to", name("The one agent it is for.")),
             ("symbol", symbol()),
-            ("text", text("Words.", 65_536)),
+            ("text", text("The text.", 65_536)),
             (
                 "payload",
                 json!({"description": "One JSON value for machines."}),
             ),
         ],
-    );
-    let open = parameters(&[], &[]);
-    let system = [
-        "modify_graveyard",
-        "update_ethics",
-        "change_rules",
-        "disable_watchdog",
-        "disable_audit",
-        "clear_halt",
-        "override_user",
-    ];
-    let taken = "trade|order|buy|sell|open_position|close_position|data_handling|collect_data|store_data|share_data|\
-        file_operation|delete|remove|execute_code|message|publish|report|log|modify_graveyard|update_ethics|change_rules|\
-        disable_watchdog|disable_audit|clear_halt|override_user";
-    let custom = json!({"pattern": format!("^(?!(?:{taken})$)[a-z][a-z0-9_.-]{{0,63}}$")});
-    vec![
-        (
-            "TradeForm",
-            family(
-                "A trade.",
-                &types(&["trade", "order", "open_position"]),
-                true,
-                &trade(&side(&["buy", "sell"])),
-            ),
-        ),
-        (
-            "BuyForm",
-            family(
-                "A purchase.",
-                &types(&["buy"]),
-                true,
-                &trade(&side(&["buy"])),
-            ),
-        ),
-        (
-            "SellForm",
-            family("A sale.", &types(&["sell"]), true, &trade(&side(&["sell"]))),
-        ),
-        (
-            "CloseForm",
-            family(
-                "A position is closed, wholly or in part.",
-                &types(&["close_position"]),
-                true,
-                &parameters(&[("symbol", symbol())], &[("position_size_pct", size())]),
-            ),
-        ),
-        (
-            "DataForm",
-            family(
-                "Something is done with data.",
-                &types(&["data_handling", "collect_data", "store_data", "share_data"]),
-                false,
-                &data,
-            ),
-        ),
-        (
-            "FileForm",
-            family(
-                "Something is done to a file.",
-                &types(&["file_operation"]),
-                true,
-                &file(&["read", "write", "delete", "remove", "destroy"], true),
-            ),
-        ),
-        (
-            "DeleteForm",
-            family(
-                "A file is deleted.",
-                &types(&["delete"]),
-                true,
-                &file(&["delete", "destroy"], false),
-            ),
-        ),
-        (
-            "RemoveForm",
-            family(
-                "A file is removed.",
-                &types(&["remove"]),
-                true,
-                &file(&["remove", "destroy"], false),
-            ),
-        ),
-        (
-            "CodeForm",
-            family("Code is run.", &types(&["execute_code"]), true, &code),
-        ),
-        (
-            "MessageForm",
-            family(
-                "Something is said.",
-                &types(&["message", "publish", "report", "log"]),
-                false,
-                &message,
-            ),
-        ),
-        (
-            "SystemForm",
-            family(
-                "An attempt on the system itself. It is judged, and never carried out by the host.",
-                &types(&system),
-                false,
-                &open,
-            ),
-        ),
-        (
-            "CustomForm",
-            family("Anything else.", &custom, false, &open),
-        ),
-    ]
+    )
 }
 
 /// The same, or `null`, or left out.

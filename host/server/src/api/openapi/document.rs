@@ -1,14 +1,14 @@
 //! The document of this API (`OpenAPI` 3.1), made from the annotated handlers.
 //!
-//! The routes and the operations are one thing ([`utoipa_axum`]): a call cannot be served and be left out. What holds for many calls is
-//! said once, here: who may call (from the table of calls), what every request may carry, and how every error looks.
+//! Routes and operations are registered together ([`utoipa_axum`]), so a served call is always in the document. What holds for many calls is
+//! added here: who may call (from the table of calls), what every request may carry, and the form of errors.
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use utoipa::openapi::OpenApi;
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::api::auth::access::{Found, find};
+use crate::api::auth::access::{Lookup, find_endpoint};
 use crate::api::http::problem::Problem;
 
 use super::action_forms::all_forms;
@@ -21,7 +21,7 @@ pub(crate) struct Documents {
 }
 
 impl Documents {
-    /// From what the routes say of themselves.
+    /// Builds both from the descriptions of the routes.
     pub(crate) fn from_routes(routes: &OpenApi) -> Self {
         let document = build_document(routes);
         Self {
@@ -31,7 +31,7 @@ impl Documents {
     }
 }
 
-/// The whole document.
+/// Builds the whole document.
 pub(crate) fn build_document(routes: &OpenApi) -> Value {
     let mut document = serde_json::to_value(routes).unwrap_or_default();
     document["info"] = json!({
@@ -84,16 +84,18 @@ pub(crate) fn build_document(routes: &OpenApi) -> Value {
             continue;
         };
         for (method, operation) in operations {
-            complete(&method.to_uppercase(), path, operation);
+            complete_operation(&method.to_uppercase(), path, operation);
         }
     }
     document
 }
 
 /// Adds to an operation what holds for all of its kind.
-fn complete(method: &str, path: &str, operation: &mut Value) {
-    let role = match axum::http::Method::from_bytes(method.as_bytes()).map(|it| find(&it, path)) {
-        Ok(Found::Call(row)) => row.role,
+fn complete_operation(method: &str, path: &str, operation: &mut Value) {
+    let role = match axum::http::Method::from_bytes(method.as_bytes())
+        .map(|it| find_endpoint(&it, path))
+    {
+        Ok(Lookup::Call(row)) => row.role,
         _ => None,
     };
     let role_text = role.map_or("No token is needed.".to_owned(), |role| {
@@ -180,11 +182,11 @@ fn complete(method: &str, path: &str, operation: &mut Value) {
         add("304", "It is what If-None-Match says.");
     }
     for (status, response) in responses {
-        describe(status, response);
+        complete_response(status, response);
     }
 }
 
-fn describe(status: &str, response: &mut Value) {
+fn complete_response(status: &str, response: &mut Value) {
     let is_problem = status >= "400" && response.get("content").is_none();
     if is_problem {
         let problem = json!({"$ref": "#/components/schemas/Problem"});

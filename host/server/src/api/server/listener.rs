@@ -1,4 +1,4 @@
-//! Connections: how many, how long, and how they end.
+//! The listener: how many connections are served, how long a client may take, and how serving ends.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -18,12 +18,12 @@ use crate::api::auth::Auth;
 use crate::api::routes::build_routes;
 use crate::api::state::ApiDeps;
 
-use super::stall::Stall;
+use super::stall::StallLimit;
 use super::tls::{Tls, TlsFiles};
 
-/// How long a client may take to send its headers, to begin with another request, and for the TLS handshake.
+/// How long a client may take to send its headers, to begin another request, and for the TLS handshake.
 const HEADER_TIME: Duration = Duration::from_secs(10);
-/// How long a client may take to read some of its answer.
+/// How long a client may read nothing of its answer.
 const WRITE_TIME: Duration = Duration::from_secs(30);
 /// The most bytes of headers.
 const HEADER_BYTES: usize = 16 * 1024;
@@ -44,10 +44,10 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds.
+    /// Binds the API's address.
     ///
     /// # Errors
-    /// The address is taken or not ours.
+    /// The address is in use, or is not one of this machine's.
     pub async fn bind(listen: SocketAddr) -> Result<Self, ServerError> {
         let listener = TcpListener::bind(listen)
             .await
@@ -55,37 +55,37 @@ impl Server {
         Ok(Self { listener })
     }
 
-    /// Where it listens: with the port the system chose, if 0 was asked for.
+    /// The address it listens on: with the port the system chose, if the port was 0.
     ///
     /// # Errors
-    /// The system does not say.
+    /// The system does not report it.
     pub fn address(&self) -> std::io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 }
 
-/// How the API is reached, and how often.
+/// How the API can be reached.
 #[derive(Debug, Clone)]
 pub struct AccessConfig {
     /// Certificate and key; absent: plain HTTP.
     pub tls: Option<TlsFiles>,
-    /// A proxy stands before the host, ends TLS and passes on what others send.
+    /// A proxy before the host ends TLS and passes on requests of other machines.
     pub behind_proxy: bool,
-    /// Requests each token may send in a second.
+    /// The most requests a token may send in a second.
     pub rate: NonZeroU32,
-    /// Connections at the same time.
+    /// The most connections at the same time.
     pub connections: usize,
 }
 
 impl AccessConfig {
-    /// Whether others than this machine can reach the API.
+    /// Whether other machines can reach the API.
     #[must_use]
-    pub const fn exposed(&self, listen: SocketAddr) -> bool {
+    pub const fn is_exposed(&self, listen: SocketAddr) -> bool {
         self.behind_proxy || !listen.ip().is_loopback()
     }
 }
 
-/// Serves until `stop` resolves, then accepts no more and waits for the requests that run, `drain` at most.
+/// Serves until `stop` resolves, then accepts no more connections and waits for the running requests, for `drain` at most.
 ///
 /// # Errors
 /// The tokens cannot be read.
@@ -100,18 +100,18 @@ pub async fn serve(
     let (close, closing) = tokio::sync::watch::channel(false);
     let exposed = server
         .address()
-        .map_or(true, |address| access.exposed(address));
+        .map_or(true, |address| access.is_exposed(address));
     let auth = Arc::new(Auth::open(deps.store.clone(), access.rate, exposed)?);
     let routes: Routes = build_routes(deps, auth, closing.clone());
     let follower = tls
         .clone()
-        .map(|tls| tokio::spawn(async move { tls.follow().await }));
+        .map(|tls| tokio::spawn(async move { tls.follow_files().await }));
     let graceful = GracefulShutdown::new();
     let room = Arc::new(Semaphore::new(access.connections));
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        // Who has sent its request and nothing more to say is answered all the same.
+        // A client that has closed its sending side is still answered.
         .half_close(true)
         .header_read_timeout(HEADER_TIME)
         .max_buf_size(HEADER_BYTES.max(8192) * 2)
@@ -139,9 +139,9 @@ pub async fn serve(
             },
         };
         let _ = stream.set_nodelay(true);
-        let stream = Stall::new(stream, WRITE_TIME);
+        let stream = StallLimit::new(stream, WRITE_TIME);
         let service = TowerToHyperService::new(routes.clone());
-        let acceptor = tls.as_ref().map(|tls| tls.acceptor());
+        let acceptor = tls.as_ref().map(|tls| tls.current_acceptor());
         let (builder, watcher) = (builder.clone(), graceful.watcher());
         let mut closing = closing.clone();
         tokio::spawn(async move {
@@ -158,7 +158,7 @@ pub async fn serve(
                     let stream = match shaken {
                         Ok(Ok(stream)) => stream,
                         Ok(Err(error)) => {
-                            tracing::debug!(%error, "no TLS");
+                            tracing::debug!(%error, "the TLS handshake failed");
                             return;
                         }
                         Err(_) => return,
@@ -168,7 +168,7 @@ pub async fn serve(
                 }
             };
             if let Err(error) = ended {
-                tracing::debug!(%error, "a connection ended badly");
+                tracing::debug!(%error, "a connection failed");
             }
             drop(permit);
         });
@@ -177,11 +177,11 @@ pub async fn serve(
     if let Some(follower) = follower {
         follower.abort();
     }
-    // Event streams would run on for ever.
+    // Event streams do not end by themselves.
     close.send_replace(true);
     tokio::select! {
         () = graceful.shutdown() => {}
-        () = tokio::time::sleep(drain) => tracing::warn!("requests still ran when the time to drain was over"),
+        () = tokio::time::sleep(drain) => tracing::warn!("requests were still running when the drain time was over; they are cut off"),
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! TLS: certificate and key from files, read again when they change.
 //!
-//! Invariants: certificate and key belong together; files that cannot be used leave the former ones in force and are tried again.
+//! Invariants: certificate and key belong together; files that cannot be used leave the previous ones in force and are tried again.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -15,16 +15,16 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ServerConfig};
 
-/// How often the files are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How often the files are checked for changes.
+const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Where certificate and key are.
+/// The files of certificate and key.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TlsFiles {
-    /// The certificate and those that lead to its authority, PEM.
+    /// The certificate and its chain to the authority, PEM.
     pub certificate: PathBuf,
-    /// Its private key, PEM; a file that not everybody may read.
+    /// Its private key, PEM. The file must not be open to every user.
     pub key: PathBuf,
 }
 
@@ -34,30 +34,30 @@ pub enum TlsError {
     /// A file cannot be read.
     #[error("{path}: {reason}", path = path.display())]
     File {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why, and what would be right.
+        /// What is wrong with it, and what to do.
         reason: String,
     },
-    /// They cannot be used.
+    /// Certificate and key cannot be used together.
     #[error("{certificate} with {key}: {source}; give a certificate and its own key", certificate = files.certificate.display(), key = files.key.display())]
     Unusable {
         /// The files.
         files: TlsFiles,
-        /// Why.
+        /// The error of the TLS library.
         source: rustls::Error,
     },
 }
 
-/// What tells a file from its successor.
-type Mark = (u64, u64, Option<SystemTime>);
+/// Inode, length and modification time: what tells a file from its successor.
+type FileVersion = (u64, u64, Option<SystemTime>);
 
-fn mark(path: &Path) -> Option<Mark> {
+fn file_version(path: &Path) -> Option<FileVersion> {
     let of = |metadata: Metadata| (metadata.ino(), metadata.len(), metadata.modified().ok());
     std::fs::metadata(path).ok().map(of)
 }
 
-/// Certificate and key in force.
+/// The certificate and key in force.
 pub struct Tls {
     files: TlsFiles,
     current: ArcSwap<ServerConfig>,
@@ -69,21 +69,24 @@ impl Tls {
     /// # Errors
     /// See [`TlsError`].
     pub fn load(files: TlsFiles) -> Result<Self, TlsError> {
-        let current = ArcSwap::new(read(&files)?);
+        let current = ArcSwap::new(read_config(&files)?);
         Ok(Self { files, current })
     }
 
-    /// Takes on one connection with what is in force now.
-    pub(super) fn acceptor(&self) -> TlsAcceptor {
+    /// An acceptor with the certificate that is in force now.
+    pub(super) fn current_acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::from(self.current.load_full())
     }
 
-    fn marks(&self) -> (Option<Mark>, Option<Mark>) {
-        (mark(&self.files.certificate), mark(&self.files.key))
+    fn file_versions(&self) -> (Option<FileVersion>, Option<FileVersion>) {
+        (
+            file_version(&self.files.certificate),
+            file_version(&self.files.key),
+        )
     }
 
     /// Reads the files again when they change or on SIGHUP; never returns.
-    pub(super) async fn follow(self: Arc<Self>) {
+    pub(super) async fn follow_files(self: Arc<Self>) {
         let mut hangup = match signal(SignalKind::hangup()) {
             Ok(hangup) => Some(hangup),
             Err(error) => {
@@ -91,11 +94,11 @@ impl Tls {
                 None
             }
         };
-        let mut seen = self.marks();
+        let mut seen = self.file_versions();
         let mut failed = false;
         loop {
-            let told = tokio::select! {
-                () = tokio::time::sleep(LOOK_EVERY) => false,
+            let signalled = tokio::select! {
+                () = tokio::time::sleep(CHECK_INTERVAL) => false,
                 () = async {
                     match &mut hangup {
                         Some(hangup) => drop(hangup.recv().await),
@@ -103,14 +106,14 @@ impl Tls {
                     }
                 } => true,
             };
-            let marks = self.marks();
-            let changed = marks != seen;
+            let versions = self.file_versions();
+            let changed = versions != seen;
             // A certificate without its new key is tried again until the key is there too.
-            if !(told || changed || failed) {
+            if !(signalled || changed || failed) {
                 continue;
             }
             let files = self.files.clone();
-            let Ok(result) = tokio::task::spawn_blocking(move || read(&files)).await else {
+            let Ok(result) = tokio::task::spawn_blocking(move || read_config(&files)).await else {
                 return;
             };
             match result {
@@ -120,18 +123,18 @@ impl Tls {
                     tracing::info!(certificate = %self.files.certificate.display(), "certificate read again");
                 }
                 Err(error) => {
-                    if told || changed {
-                        tracing::warn!(%error, "the former certificate stays in force");
+                    if signalled || changed {
+                        tracing::warn!(%error, "the previous certificate stays in force");
                     }
                     failed = true;
                 }
             }
-            seen = marks;
+            seen = versions;
         }
     }
 }
 
-fn read(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
+fn read_config(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
     let refused = |path: &Path, reason: String| TlsError::File {
         path: path.to_owned(),
         reason,

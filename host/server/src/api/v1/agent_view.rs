@@ -46,7 +46,7 @@ pub(crate) struct AgentLine {
     pub(crate) quarantined: bool,
 }
 
-/// An agent: what serves, how it does, and its versions. What is known only of one that serves is left out of others.
+/// An agent: what serves, how it does, and its versions. Fields that are known only of a serving agent are left out of others.
 #[derive(Default, Serialize, ToSchema)]
 pub(crate) struct AgentShown {
     pub(crate) name: String,
@@ -82,7 +82,7 @@ pub(crate) struct AgentShown {
     pub(crate) quarantine: Option<Quarantine>,
     /// The number of the version that serves; 0: that of the agents' directory.
     pub(crate) serving: Option<u64>,
-    /// The number of the one that served before.
+    /// The number of the version that served before.
     pub(crate) previous: Option<u64>,
     pub(crate) rolled_out_by: Option<String>,
     pub(crate) rolled_out_at_ms: Option<Millis>,

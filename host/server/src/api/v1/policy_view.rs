@@ -40,7 +40,7 @@ pub(crate) struct PolicyLine {
     pub(crate) name: Name,
     /// Lower ones are asked first, equal ones by name.
     pub(crate) order: u32,
-    /// Who has the say over it.
+    /// Where it is managed: in the configuration, in the policies' directory, or over the API.
     pub(crate) source: PolicySource,
     pub(crate) revision: u64,
     /// The version whose verdict counts.
@@ -55,7 +55,7 @@ pub(crate) struct PolicyLine {
     pub(crate) changed_at_ms: Millis,
 }
 
-/// An operator policy: what is in force, how it does, and its versions. What is known only of one that was kept is left out of others.
+/// An operator policy: what is in force, how it does, and its versions. Fields that are known only of a stored policy are left out of others.
 #[derive(Default, Serialize, ToSchema)]
 pub(crate) struct PolicyShown {
     pub(crate) name: String,
@@ -96,16 +96,16 @@ pub(crate) struct PolicyVersionLine {
     pub(crate) settings_sha256: Option<Digest>,
     /// How many test vectors it carries, all of which it passed.
     pub(crate) vectors: u32,
-    /// As what it is in force.
+    /// The mode in which it is in force, if it is.
     pub(crate) mode: Option<PolicyMode>,
     pub(crate) source: PolicySource,
-    /// As what it came.
+    /// The mode in which it was uploaded or declared.
     pub(crate) brought_as: PolicyMode,
     pub(crate) brought_by: String,
     pub(crate) brought_at_ms: Millis,
 }
 
-/// A version with its settings, and what it does since it is in force.
+/// A version with its settings, and its counters since it is in force.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct PolicyVersionShown {
     #[serde(flatten)]
@@ -116,12 +116,12 @@ pub(crate) struct PolicyVersionShown {
     pub(crate) doing: Option<Doing>,
 }
 
-/// What a version does since it is in force.
+/// The counters of a version since it is in force.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Doing {
     /// How often it was asked, previews included.
     pub(crate) evaluations: u64,
-    /// Decisions it had a part in.
+    /// Decisions it took part in.
     pub(crate) decisions: u64,
     pub(crate) failures: u64,
     /// Microseconds an evaluation takes, on average.
@@ -136,10 +136,10 @@ pub(crate) struct Doing {
 pub(crate) struct TrialSoFar {
     /// Decisions whose outcome was compared.
     pub(crate) compared: u64,
-    /// Those that would have come out otherwise.
+    /// Those that would have had another outcome.
     pub(crate) would_differ: u64,
     pub(crate) latest_differing: Vec<DifferingDecision>,
-    /// It only failed, and is not asked any more.
+    /// Whether it failed too often and is not asked any more.
     pub(crate) gave_up: bool,
 }
 

@@ -246,6 +246,7 @@ struct TokenRevoked {
 }
 
 /// A token as it is shown.
+#[must_use]
 pub fn token_view(row: &TokenRow, now: Millis) -> TokenShown {
     TokenShown {
         name: row.name.clone(),
