@@ -7,6 +7,7 @@ use anyhow::{Context, bail};
 use ark_host::api::view::{DecisionView, read_decision};
 use ark_host::app::App;
 use ark_host::config::{Config, Overrides};
+use ark_host::reply::ask_blocking;
 use ark_host::router::IncomingSignal;
 use ark_host::telemetry::LogFormat;
 use ark_model::check::check_topic;
@@ -90,7 +91,6 @@ pub(super) fn run_sample(manifest: &Path, sample: Sample, json: bool) -> anyhow:
 }
 
 fn deliver_sample(app: &App, sample: Sample) -> anyhow::Result<()> {
-    let (reply, answer) = crossbeam_channel::bounded(1);
     let incoming = IncomingSignal {
         by: None,
         topic: sample.topic,
@@ -99,9 +99,7 @@ fn deliver_sample(app: &App, sample: Sample) -> anyhow::Result<()> {
         key: None,
         ttl_ms: None,
     };
-    app.router
-        .accept_signal(incoming, Box::new(move |result| drop(reply.send(result))));
-    answer.recv().context("the router has ended")??;
+    ask_blocking(|reply| app.router.accept_signal(incoming, reply))?;
     let until = Instant::now() + IDLE_TIMEOUT;
     while app.router.backlog() > 0 || !app.store.pending_outbox(1)?.is_empty() {
         anyhow::ensure!(

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use ark_host::api::view::read_decision;
 use ark_host::app::App;
 use ark_host::hrm::{ExecutionReport, Proposal, ProposalAnswer};
+use ark_host::reply::ask_blocking;
 use ark_host::router::IncomingSignal;
 use ark_model::action::Action;
 use ark_model::decision::{Decision, Outcome};
@@ -86,7 +86,6 @@ impl<'a> DemoHost<'a> {
 
     /// Sends a signal and waits until it is stored.
     pub(super) fn send_signal(&self, topic: &str, payload_json: String) -> anyhow::Result<()> {
-        let (reply, answer) = crossbeam_channel::bounded(1);
         let incoming = IncomingSignal {
             by: None,
             ttl_ms: None,
@@ -95,10 +94,7 @@ impl<'a> DemoHost<'a> {
             trace_id: TraceId::fresh(),
             key: None,
         };
-        self.app
-            .router
-            .accept_signal(incoming, Box::new(move |result| drop(reply.send(result))));
-        answer.recv().context("the router has ended")??;
+        ask_blocking(|reply| self.app.router.accept_signal(incoming, reply))?;
         Ok(())
     }
 
@@ -111,7 +107,6 @@ impl<'a> DemoHost<'a> {
 
     /// Proposes an action and returns the answer.
     pub(super) fn propose(&self, agent: Name, action: Action) -> anyhow::Result<ProposalAnswer> {
-        let (reply, answer) = crossbeam_channel::bounded(1);
         let proposal = Proposal {
             submitter: agent.to_string(),
             deadline: None,
@@ -121,19 +116,14 @@ impl<'a> DemoHost<'a> {
             causal_depth: 0,
             idempotency: None,
         };
-        self.app
-            .hrm
-            .propose_action(proposal, Box::new(move |result| drop(reply.send(result))));
-        Ok(answer.recv().context("the HRM has ended")??)
+        Ok(ask_blocking(|reply| {
+            self.app.hrm.propose_action(proposal, reply)
+        })?)
     }
 
     /// Reports an execution and waits until it is recorded.
     pub(super) fn report_execution(&self, report: ExecutionReport) -> anyhow::Result<()> {
-        let (reply, answer) = crossbeam_channel::bounded(1);
-        self.app
-            .hrm
-            .report_execution(report, Box::new(move |result| drop(reply.send(result))));
-        answer.recv().context("the HRM has ended")??;
+        ask_blocking(|reply| self.app.hrm.report_execution(report, reply))?;
         Ok(())
     }
 

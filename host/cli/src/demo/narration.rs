@@ -7,6 +7,8 @@ use ark_model::ids::{Name, TraceId};
 use ark_store::{AuditKind, AuditRow};
 use serde_json::Value;
 
+/// The length of a line of the narration, in characters.
+const LINE_CHARS: usize = 100;
 /// The reasons shown of a decision that is not an approval.
 const MAX_REASONS: usize = 3;
 
@@ -18,7 +20,23 @@ pub(super) fn print_opening() {
 
 /// Announces a scene: what happens in it, and what that proves.
 pub(super) fn print_scene(title: &str, happens: &str, proves: &str) {
-    println!("\n--- {title}\n    What happens:   {happens}\n    What it proves: {proves}\n");
+    println!("\n--- {title}");
+    print_wrapped("What happens:  ", happens);
+    print_wrapped("What it proves:", proves);
+    println!();
+}
+
+/// Prints a text after a label, in lines of at most [`LINE_CHARS`] characters.
+fn print_wrapped(label: &str, text: &str) {
+    let mut line = format!("    {label}");
+    for word in text.split(' ') {
+        if line.chars().count() + 1 + word.chars().count() > LINE_CHARS {
+            println!("{line}");
+            line = " ".repeat(4 + label.len());
+        }
+        line = format!("{line} {word}");
+    }
+    println!("{line}");
 }
 
 /// Shows what the host checked and loaded at its start.
