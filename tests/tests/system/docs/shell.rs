@@ -207,7 +207,7 @@ impl Reader {
         let cargo = reader.bin.join("cargo");
         let shim = format!(
             "#!/bin/sh\nif [ \"$1 $2\" = 'xtask demo' ]; then shift 2; exec '{}' demo \"$@\"; fi\nexec '{}' \"$@\"\n",
-            ark_tests::ark().display(),
+            ark_tests::ark_program().display(),
             env!("CARGO")
         );
         fs::write(&cargo, shim).expect("a program");
