@@ -80,7 +80,7 @@ pub enum OpenError {
     Secret {
         /// The database.
         path: PathBuf,
-        /// Why.
+        /// What is wrong with the secret or the key.
         cause: SecretError,
     },
     /// A restore into the directory did not finish.
@@ -324,33 +324,16 @@ pub(crate) enum WriteError {
     Storage(rusqlite::Error),
 }
 
+impl WriteError {
+    /// Refuses the unit.
+    pub(crate) fn refuse(reason: impl Into<CommitError>) -> Self {
+        Self::Refused(reason.into())
+    }
+}
+
 impl From<rusqlite::Error> for WriteError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Storage(error)
-    }
-}
-
-impl From<CommitError> for WriteError {
-    fn from(error: CommitError) -> Self {
-        Self::Refused(error)
-    }
-}
-
-impl From<MissingItem> for WriteError {
-    fn from(error: MissingItem) -> Self {
-        Self::Refused(error.into())
-    }
-}
-
-impl From<SecretError> for WriteError {
-    fn from(error: SecretError) -> Self {
-        Self::Refused(error.into())
-    }
-}
-
-impl From<TokenRefusal> for WriteError {
-    fn from(error: TokenRefusal) -> Self {
-        Self::Refused(error.into())
     }
 }
 

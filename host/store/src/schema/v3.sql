@@ -2,7 +2,7 @@
 
 ALTER TABLE agents_state ADD COLUMN key_id TEXT;
 
--- Rows are carried over by `history::carry_over`, which computes their links and then drops the old table.
+-- The migration (schema/migrations.rs) copies the rows into the new table, computes their hashes and then drops the old table.
 ALTER TABLE state_history RENAME TO state_history_before;
 CREATE TABLE state_history (
     seq INTEGER PRIMARY KEY,

@@ -1,4 +1,4 @@
--- Versions of agents that were uploaded, and which of them serves.
+-- Versions of agents that were uploaded, and which version serves.
 CREATE TABLE agent_components (
     sha256 BLOB PRIMARY KEY NOT NULL CHECK (length(sha256) = 32),
     bytes  BLOB NOT NULL
@@ -6,7 +6,7 @@ CREATE TABLE agent_components (
 
 CREATE TABLE agent_versions (
     agent    TEXT NOT NULL,
-    -- Rising for each agent; never given twice, not even when a version is dropped.
+    -- Rises for each agent. A number is not given again, also when its version was deleted.
     number   INTEGER NOT NULL CHECK (number > 0),
     sha256   BLOB NOT NULL REFERENCES agent_components (sha256),
     manifest TEXT NOT NULL,
@@ -17,12 +17,12 @@ CREATE TABLE agent_versions (
 
 CREATE TABLE agent_rollouts (
     agent       TEXT PRIMARY KEY NOT NULL,
-    -- Which version serves; 0: that of the agents' directory; null: none.
+    -- The version that serves; 0: the version of the agents' directory; null: no version.
     serving     INTEGER,
-    -- Which one served before it.
+    -- The version that served before.
     previous    INTEGER,
     last_number INTEGER NOT NULL,
-    -- The version on trial beside the one that serves, and its part of the signals.
+    -- The version on trial beside the one that serves, and its share of the signals.
     canary      INTEGER,
     share       REAL CHECK (share > 0 AND share <= 1),
     by          TEXT NOT NULL,

@@ -1,4 +1,4 @@
--- Approvals: what is held waits here. An approval bears the id of the decision that held the action.
+-- Approvals of actions that are held. The id is the id of the decision that held the action.
 CREATE TABLE approvals (
     id TEXT PRIMARY KEY,
     agent TEXT NOT NULL,
@@ -19,7 +19,7 @@ CREATE TABLE approvals (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX approvals_open ON approvals (id) WHERE status = 'open';
 
--- What operators put on the lists over the API; `lists` keeps what the configuration says.
+-- The entries that operators put on the lists over the API; `lists` has the entries of the configuration.
 CREATE TABLE list_entries (
     list TEXT NOT NULL,
     key TEXT NOT NULL,
@@ -30,7 +30,7 @@ CREATE TABLE list_entries (
     PRIMARY KEY (list, key)
 ) STRICT, WITHOUT ROWID;
 
--- Every change of them; `entry` is null where it was taken off.
+-- Every change of those entries; `entry` is null where an entry was taken off its list.
 CREATE TABLE list_history (
     seq INTEGER PRIMARY KEY,
     list TEXT NOT NULL,
@@ -42,7 +42,7 @@ CREATE TABLE list_history (
 ) STRICT;
 CREATE INDEX list_history_key ON list_history (list, key, seq);
 
--- What the operator says of the account: the capital that fractions are of, and results that no execution report told of.
+-- Statements of operators about the account: the capital that fractions refer to, and results that no execution report contains.
 CREATE TABLE account_history (
     seq INTEGER PRIMARY KEY,
     field TEXT NOT NULL CHECK (field IN ('capital', 'realised')),

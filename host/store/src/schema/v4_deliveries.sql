@@ -1,5 +1,5 @@
--- The deliveries of a signal stand beside each other, as they are written and read: one page, where each receiver had its own. What waits
--- for an agent is what the partial index is for.
+-- The key begins with the signal, so that all deliveries of a signal are on one page, as they are written and read together. The partial
+-- index finds the pending deliveries of an agent.
 CREATE TABLE deliveries_by_signal (
     signal_id TEXT NOT NULL,
     agent TEXT NOT NULL,

@@ -1,4 +1,4 @@
--- This host's place in a fleet: its own name in it, how far its orders are handed on, and how far the others' are read.
+-- This host's cursor in a fleet: its name there, the last audit row whose order was published, and the others' last order that was applied.
 CREATE TABLE fleet (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     origin TEXT NOT NULL,

@@ -1,5 +1,5 @@
--- Bearer tokens: never the secret, only its SHA-256. A row stays when its token is revoked, so that a name in the audit log always
--- means the same token.
+-- Bearer tokens. Only the SHA-256 of a secret is stored. The row of a revoked token stays, so that a name in the audit log always means
+-- the same token.
 CREATE TABLE tokens (
     name TEXT PRIMARY KEY,
     hash BLOB NOT NULL UNIQUE CHECK (length(hash) = 32),

@@ -322,69 +322,71 @@ fn tamper(dir: &std::path::Path, sql: &str) -> usize {
         .unwrap()
 }
 
+/// For each column an SQL expression that changes it.
+const CHANGES: [(&str, &str, &str); 27] = [
+    ("state_history", "seq", "seq + 100"),
+    ("state_history", "agent", "'x' || substr(agent, 2)"),
+    (
+        "state_history",
+        "key",
+        "substr(key, 1, length(key) - 1) || 'x'",
+    ),
+    ("state_history", "revision", "revision + 100"),
+    (
+        "state_history",
+        "value",
+        "iif(substr(value, 1, 1) = '0', '1', '0') || substr(value, 2)",
+    ),
+    ("state_history", "key_id", "'x' || substr(key_id, 2)"),
+    (
+        "state_history",
+        "digest",
+        "cast(x'00' || substr(digest, 2) AS BLOB)",
+    ),
+    ("state_history", "at", "at + 1"),
+    (
+        "state_history",
+        "trace_id",
+        "iif(substr(trace_id, 1, 1) = '0', '1', '0') || substr(trace_id, 2)",
+    ),
+    ("state_history", "origin", "'x' || substr(origin, 2)"),
+    (
+        "state_history",
+        "hash",
+        "cast(x'00' || substr(hash, 2) AS BLOB)",
+    ),
+    ("agents_state", "agent", "'x' || substr(agent, 2)"),
+    ("agents_state", "key", "'x' || substr(key, 2)"),
+    ("agents_state", "revision", "revision - 1"),
+    (
+        "agents_state",
+        "value",
+        "iif(substr(value, 1, 1) = '0', '1', '0') || substr(value, 2)",
+    ),
+    ("agents_state", "at", "at + 1"),
+    ("agents_state", "key_id", "'x' || substr(key_id, 2)"),
+    ("audit_log", "seq", "seq + 100"),
+    ("audit_log", "at", "at + 1"),
+    ("audit_log", "kind", "'x' || substr(kind, 2)"),
+    ("audit_log", "id", "'x' || substr(id, 2)"),
+    ("audit_log", "trace_id", "'x'"),
+    ("audit_log", "agent", "'x' || substr(agent, 2)"),
+    ("audit_log", "action_type", "'x' || substr(action_type, 2)"),
+    ("audit_log", "outcome", "'approved'"),
+    (
+        "audit_log",
+        "body",
+        "substr(body, 1, length(body) - 1) || ' '",
+    ),
+    (
+        "audit_log",
+        "hash",
+        "cast(x'00' || substr(hash, 2) AS BLOB)",
+    ),
+];
+
 #[test]
 fn one_changed_byte_in_any_column_of_the_history_or_the_audit_log_is_found() {
-    let columns = [
-        ("state_history", "seq", "seq + 100"),
-        ("state_history", "agent", "'x' || substr(agent, 2)"),
-        (
-            "state_history",
-            "key",
-            "substr(key, 1, length(key) - 1) || 'x'",
-        ),
-        ("state_history", "revision", "revision + 100"),
-        (
-            "state_history",
-            "value",
-            "iif(substr(value, 1, 1) = '0', '1', '0') || substr(value, 2)",
-        ),
-        ("state_history", "key_id", "'x' || substr(key_id, 2)"),
-        (
-            "state_history",
-            "digest",
-            "cast(x'00' || substr(digest, 2) AS BLOB)",
-        ),
-        ("state_history", "at", "at + 1"),
-        (
-            "state_history",
-            "trace_id",
-            "iif(substr(trace_id, 1, 1) = '0', '1', '0') || substr(trace_id, 2)",
-        ),
-        ("state_history", "origin", "'x' || substr(origin, 2)"),
-        (
-            "state_history",
-            "hash",
-            "cast(x'00' || substr(hash, 2) AS BLOB)",
-        ),
-        ("agents_state", "agent", "'x' || substr(agent, 2)"),
-        ("agents_state", "key", "'x' || substr(key, 2)"),
-        ("agents_state", "revision", "revision - 1"),
-        (
-            "agents_state",
-            "value",
-            "iif(substr(value, 1, 1) = '0', '1', '0') || substr(value, 2)",
-        ),
-        ("agents_state", "at", "at + 1"),
-        ("agents_state", "key_id", "'x' || substr(key_id, 2)"),
-        ("audit_log", "seq", "seq + 100"),
-        ("audit_log", "at", "at + 1"),
-        ("audit_log", "kind", "'x' || substr(kind, 2)"),
-        ("audit_log", "id", "'x' || substr(id, 2)"),
-        ("audit_log", "trace_id", "'x'"),
-        ("audit_log", "agent", "'x' || substr(agent, 2)"),
-        ("audit_log", "action_type", "'x' || substr(action_type, 2)"),
-        ("audit_log", "outcome", "'approved'"),
-        (
-            "audit_log",
-            "body",
-            "substr(body, 1, length(body) - 1) || ' '",
-        ),
-        (
-            "audit_log",
-            "hash",
-            "cast(x'00' || substr(hash, 2) AS BLOB)",
-        ),
-    ];
     let whole = tempfile::tempdir().unwrap();
     written(whole.path());
     let report = check(whole.path(), Some(KEY));
@@ -392,7 +394,7 @@ fn one_changed_byte_in_any_column_of_the_history_or_the_audit_log_is_found() {
         (report.revisions, report.keys, report.secrets, report.fault),
         (5, 2, 1, None)
     );
-    for (table, column, changed) in columns {
+    for (table, column, changed) in CHANGES {
         let rows = if table == "agents_state" {
             2
         } else if table == "audit_log" {

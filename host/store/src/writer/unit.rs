@@ -90,13 +90,13 @@ fn check_unit(connection: &Connection, unit: &Unit) -> Result<(), WriteError> {
         .deadline
         .is_some_and(|deadline| Instant::now() >= deadline)
     {
-        return Err(CommitError::DeadlineExceeded.into());
+        return Err(WriteError::refuse(CommitError::DeadlineExceeded));
     }
     // The HRM has compared the keys of its units already, also with units that are not committed yet.
     if let Some(record) = unit.idempotency.as_ref().filter(|_| !unit.chained)
         && let Some(seen) = find_idempotency(connection, &record.scope, &record.key)?
     {
-        return Err(CommitError::AlreadyAnswered(seen).into());
+        return Err(WriteError::refuse(CommitError::AlreadyAnswered(seen)));
     }
     Ok(())
 }

@@ -111,13 +111,15 @@ fn create_token(
 ) -> Result<(), WriteError> {
     let count: u64 = select_value(connection, "SELECT count(*) FROM tokens", [])?;
     if new.unproved && count > 0 {
-        return Err(TokenRefusal::NotFirst.into());
+        return Err(WriteError::refuse(TokenRefusal::NotFirst));
     }
     if count == 0 && new.role != Role::Admin {
-        return Err(TokenRefusal::FirstMustBeAdmin.into());
+        return Err(WriteError::refuse(TokenRefusal::FirstMustBeAdmin));
     }
     if count >= MAX_TOKENS {
-        return Err(TokenRefusal::TooMany { limit: MAX_TOKENS }.into());
+        return Err(WriteError::refuse(TokenRefusal::TooMany {
+            limit: MAX_TOKENS,
+        }));
     }
     let agents: Vec<&str> = new.agents.iter().map(Name::as_str).collect();
     let created = execute(
@@ -135,7 +137,9 @@ fn create_token(
         ],
     )?;
     if created == 0 {
-        return Err(TokenRefusal::NameTaken(new.name.clone()).into());
+        return Err(WriteError::refuse(TokenRefusal::NameTaken(
+            new.name.clone(),
+        )));
     }
     Ok(())
 }
@@ -154,7 +158,9 @@ fn revoke_token(
         |_| Ok(()),
     )?;
     if known.is_none() {
-        return Err(MissingItem::Token { name: name.clone() }.into());
+        return Err(WriteError::refuse(MissingItem::Token {
+            name: name.clone(),
+        }));
     }
     execute(
         connection,

@@ -170,7 +170,7 @@ pub(crate) fn write_approval_change(
             if changed == 1 {
                 return Ok(());
             }
-            Err(MissingItem::OpenApproval { id: *id }.into())
+            Err(WriteError::refuse(MissingItem::OpenApproval { id: *id }))
         }
     }
 }

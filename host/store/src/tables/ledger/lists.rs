@@ -172,11 +172,10 @@ pub(crate) fn write_list_change(
             params![list, change.key],
         )?;
         if deleted == 0 {
-            return Err(MissingItem::ListEntry {
+            return Err(WriteError::refuse(MissingItem::ListEntry {
                 list,
                 key: change.key.clone(),
-            }
-            .into());
+            }));
         }
     }
     execute(

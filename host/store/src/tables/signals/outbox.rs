@@ -63,7 +63,7 @@ pub(crate) fn delete_outbox_row(connection: &Connection, seq: i64) -> Result<(),
         return Ok(());
     }
     let taken = StorageError::OutboxRowTaken(seq);
-    Err(WriteError::Refused(CommitError::Storage(taken)))
+    Err(WriteError::refuse(CommitError::Storage(taken)))
 }
 
 fn read_outbox_row(row: &Row<'_>) -> rusqlite::Result<OutboxRow> {

@@ -161,7 +161,7 @@ fn find_duplicate(
     )?;
     match seen {
         Some((request, ..)) if request != key.request => {
-            Err(WriteError::Refused(CommitError::KeyReused {
+            Err(WriteError::refuse(CommitError::KeyReused {
                 key: key.key.clone(),
             }))
         }
@@ -194,7 +194,7 @@ pub(crate) fn complete_delivery(
     if changed == 1 {
         return Ok(());
     }
-    Err(WriteError::Refused(CommitError::DeliveryNotPending {
+    Err(WriteError::refuse(CommitError::DeliveryNotPending {
         agent: completion.agent.clone(),
     }))
 }

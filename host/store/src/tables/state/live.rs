@@ -89,11 +89,10 @@ impl StateWriter<'_> {
     ) -> Result<WrittenRevision, WriteError> {
         let current = self.check_expected(agent, key, expected)?;
         if value.is_none() && !current.live {
-            return Err(MissingItem::StateKey {
+            return Err(WriteError::refuse(MissingItem::StateKey {
                 agent: agent.clone(),
                 key: key.to_owned(),
-            }
-            .into());
+            }));
         }
         self.append_value(agent, key, value, &current, origin)
     }
@@ -127,10 +126,12 @@ impl StateWriter<'_> {
             RollbackTarget::Revision(revision) => Some(revision),
             RollbackTarget::Steps(steps) => current.revision.checked_sub(steps),
         };
-        let no_such_revision = || CommitError::NoSuchRevision {
-            key: key.to_owned(),
-            target,
-            current: current.revision,
+        let no_such_revision = || {
+            WriteError::refuse(CommitError::NoSuchRevision {
+                key: key.to_owned(),
+                target,
+                current: current.revision,
+            })
         };
         let revision = revision
             .filter(|revision| (1..=current.revision).contains(revision))
@@ -147,7 +148,8 @@ impl StateWriter<'_> {
             key,
             revision,
         };
-        let value = decrypt_value(self.secret_key, address, value, key_id.as_deref())?;
+        let value = decrypt_value(self.secret_key, address, value, key_id.as_deref())
+            .map_err(WriteError::refuse)?;
         let origin = format!("rollback to {revision}");
         self.append_value(agent, key, value.as_deref(), &current, &origin)
     }
@@ -167,8 +169,13 @@ impl StateWriter<'_> {
         };
         let sealed = match value {
             Some(value) if is_secret(key) => {
-                let secret_key = self.secret_key.ok_or_else(|| no_key(key))?;
-                Some((secret_key.id(), secret_key.seal_value(address, value)?))
+                let secret_key = self
+                    .secret_key
+                    .ok_or_else(|| WriteError::refuse(no_key(key)))?;
+                let sealed = secret_key
+                    .seal_value(address, value)
+                    .map_err(WriteError::refuse)?;
+                Some((secret_key.id(), sealed))
             }
             _ => None,
         };
@@ -207,7 +214,7 @@ impl StateWriter<'_> {
 }
 
 fn conflict(agent: &Name, key: &str, expected: u64, current: &CurrentRevision) -> WriteError {
-    WriteError::Refused(CommitError::Conflict {
+    WriteError::refuse(CommitError::Conflict {
         agent: agent.clone(),
         key: key.to_owned(),
         expected,

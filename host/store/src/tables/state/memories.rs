@@ -69,11 +69,10 @@ pub(crate) fn delete_memory(
         params![agent.as_str(), id],
     )?;
     if deleted == 0 {
-        return Err(MissingItem::Memory {
+        return Err(WriteError::refuse(MissingItem::Memory {
             agent: agent.clone(),
             id,
-        }
-        .into());
+        }));
     }
     Ok(())
 }

@@ -52,7 +52,7 @@ pub(super) fn next_revision<T: Revisioned>(
     let live = current.is_some_and(T::is_live);
     match expected {
         Some(expected) if expected != revision && (expected != 0 || live) => {
-            Err(WriteError::Refused(CommitError::Stale {
+            Err(WriteError::refuse(CommitError::Stale {
                 table: T::KIND,
                 key: key.to_owned(),
                 expected,

@@ -74,10 +74,9 @@ pub(crate) fn write_setting(
     let current = find_entry::<Setting>(connection, new.key)?;
     let revision = next_revision(new.key, current.as_ref(), new.expected)?;
     if new.value_json.is_none() && !current.as_ref().is_some_and(Setting::is_live) {
-        return Err(MissingItem::Setting {
+        return Err(WriteError::refuse(MissingItem::Setting {
             key: new.key.to_owned(),
-        }
-        .into());
+        }));
     }
     let description = match (new.description, &current) {
         (Some(description), _) => description,
