@@ -303,21 +303,28 @@ mod tests {
     use ark_model::form::{parse_action, parse_json};
     use ark_model::verdict::{Metadata, ObservedValue, RuleResult};
 
-    #[test]
-    fn a_decision_reads_back_as_itself() {
-        let request = parse_action(
-            parse_json(br#"{"agent":"a","action_type":"buy","parameters":{"symbol":"X","position_size_pct":0.07}}"#)
-                .unwrap(),
-        )
-        .unwrap();
-        let policy = Arc::new(PolicyIdentity {
+    fn policy() -> Arc<PolicyIdentity> {
+        Arc::new(PolicyIdentity {
             digest: Digest::hash_bytes(b"p"),
             metadata: Metadata {
                 name: "p".into(),
                 version: "1.0.0".into(),
                 rules: Vec::new(),
             },
-        });
+        })
+    }
+
+    fn part(settings: bool, verdict: Result<Verdict, String>) -> PolicyVerdict {
+        PolicyVerdict {
+            policy: policy(),
+            settings: settings.then(|| Digest::hash_bytes(b"{}")),
+            verdict,
+        }
+    }
+
+    /// A verdict with every form of answer.
+    fn verdict() -> Verdict {
+        use ObservedValue::{Flag, None as Nothing, Number, Text};
         let answer = |rule, answer, observed, limit, nearest_passing| RuleAnswer {
             rule,
             answer,
@@ -325,48 +332,32 @@ mod tests {
             limit,
             nearest_passing,
         };
-        let verdict = Verdict {
+        Verdict {
             answers: vec![
-                answer(
-                    1,
-                    RuleResult::Pass,
-                    ObservedValue::None,
-                    ObservedValue::None,
-                    None,
-                ),
-                answer(
-                    2,
-                    RuleResult::NotApplicable,
-                    ObservedValue::Flag(false),
-                    ObservedValue::None,
-                    None,
-                ),
-                answer(
-                    3,
-                    RuleResult::Violation,
-                    ObservedValue::None,
-                    ObservedValue::Number(0.1),
-                    None,
-                ),
+                answer(1, RuleResult::Pass, Nothing, Nothing, None),
+                answer(2, RuleResult::NotApplicable, Flag(false), Nothing, None),
+                answer(3, RuleResult::Violation, Nothing, Number(0.1), None),
                 answer(
                     4,
                     RuleResult::Hold,
-                    ObservedValue::Text("a\"b".into()),
-                    ObservedValue::Number(1e300),
+                    Text("a\"b".into()),
+                    Number(1e300),
                     Some(0.1 + 0.2),
                 ),
-                answer(
-                    5,
-                    RuleResult::Warn,
-                    ObservedValue::None,
-                    ObservedValue::None,
-                    Some(-0.5),
-                ),
+                answer(5, RuleResult::Warn, Nothing, Nothing, Some(-0.5)),
             ],
             warnings: vec!["w".into()],
             compliance_score: 1.0 / 3.0,
-        };
-        let decision = Decision {
+        }
+    }
+
+    fn decision(shadows: Vec<ShadowVerdict>) -> Decision {
+        let request = parse_action(
+            parse_json(br#"{"agent":"a","action_type":"buy","parameters":{"symbol":"X","position_size_pct":0.07}}"#)
+                .unwrap(),
+        )
+        .unwrap();
+        Decision {
             id: DecisionId::fresh(),
             trace_id: TraceId::fresh(),
             agent: request.agent,
@@ -379,19 +370,8 @@ mod tests {
                 veto: Some("v".into()),
                 ..Facts::default()
             },
-            verdicts: vec![
-                PolicyVerdict {
-                    policy: policy.clone(),
-                    settings: None,
-                    verdict: Ok(verdict.clone()),
-                },
-                PolicyVerdict {
-                    policy: policy.clone(),
-                    settings: Some(Digest::hash_bytes(b"{}")),
-                    verdict: Err("trap".into()),
-                },
-            ],
-            shadows: Vec::new(),
+            verdicts: vec![part(false, Ok(verdict())), part(true, Err("trap".into()))],
+            shadows,
             refusal: Some("r".into()),
             approval: Some(ApprovalGiven {
                 held: DecisionId::fresh(),
@@ -399,48 +379,54 @@ mod tests {
             }),
             outcome: Outcome::Denied,
             compliance_score: 0.0,
-        };
-        let columns = DecisionColumns {
+        }
+    }
+
+    fn columns(decision: &Decision) -> DecisionColumns {
+        DecisionColumns {
             id: decision.id,
             trace_id: decision.trace_id,
             agent: decision.agent.clone(),
             decided_at: decision.decided_at,
             outcome: decision.outcome,
-        };
-        let body = encode_decision(&decision).unwrap();
+        }
+    }
+
+    /// Encodes a decision, checks that it decodes to itself, and returns its body.
+    fn encode_and_decode(decision: &Decision) -> String {
+        let body = encode_decision(decision).unwrap();
+        let decoded = decode_decision(columns(decision), &body, |_| Some(policy())).unwrap();
+        assert_eq!(decoded, *decision);
+        assert_eq!(encode_decision(&decoded).unwrap(), body);
+        body
+    }
+
+    #[test]
+    fn a_decision_reads_back_as_itself() {
+        let decision = decision(Vec::new());
+        let body = encode_and_decode(&decision);
         assert!(
             body.contains(r#"[1,"pass"],[2,"not-applicable",false],[3,"violation",null,0.1]"#),
             "{body}"
         );
-        let back = decode_decision(columns.clone(), &body, |_| Some(policy.clone())).unwrap();
-        assert_eq!(back, decision);
-        assert_eq!(encode_decision(&back).unwrap(), body);
+        assert!(!body.contains("shadows"), "{body}");
         assert!(matches!(
-            decode_decision(columns.clone(), &body, |_| None),
+            decode_decision(columns(&decision), &body, |_| None),
             Err(RecordError::UnknownPolicy(_))
         ));
-        assert!(!body.contains("shadows"), "{body}");
-        let part = |verdict| PolicyVerdict {
-            policy: policy.clone(),
-            settings: Some(Digest::hash_bytes(b"{}")),
-            verdict,
-        };
-        let watched = Decision {
-            shadows: vec![
-                ShadowVerdict {
-                    policy_verdict: part(Ok(verdict)),
-                    outcome: Outcome::Held,
-                },
-                ShadowVerdict {
-                    policy_verdict: part(Err("slow".into())),
-                    outcome: Outcome::Denied,
-                },
-            ],
-            ..decision
-        };
-        let body = encode_decision(&watched).unwrap();
-        let back = decode_decision(columns, &body, |_| Some(policy.clone())).unwrap();
-        assert_eq!(back, watched);
-        assert_eq!(encode_decision(&back).unwrap(), body);
+    }
+
+    #[test]
+    fn a_decision_with_shadow_verdicts_reads_back_as_itself() {
+        encode_and_decode(&decision(vec![
+            ShadowVerdict {
+                policy_verdict: part(true, Ok(verdict())),
+                outcome: Outcome::Held,
+            },
+            ShadowVerdict {
+                policy_verdict: part(true, Err("slow".into())),
+                outcome: Outcome::Denied,
+            },
+        ]));
     }
 }
