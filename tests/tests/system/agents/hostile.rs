@@ -8,9 +8,9 @@ use ark_tests::{
 use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
 
-/// A copy of `chaos` whose manifest has a short deadline. Only this one, which sleeps, reaches its deadline: for the others it is far
-/// behind the limit that they are made for, however busy the machine is.
-const SLEEPER: &str = "cha01";
+/// An agent whose manifest has a short deadline. Only this one, which sleeps, reaches its deadline: for the others it is far behind the
+/// limit that they are made for, however busy the machine is.
+const SLEEPER: &str = "sleeper";
 
 /// Guest, payload of its signal, the kind of its failure.
 const MISDEEDS: [(&str, &str, &str); 32] = [
@@ -74,11 +74,10 @@ fn start(dir: &TestDir, names: &[&str]) -> Host {
         copy_agent(&hostile_guests_dir(), name, &agents);
     }
     let topic = format!("{SLEEPER}.go");
-    let sleeper = copy_numbered(&hostile_guests_dir(), "chaos", 1, &topic, &agents);
-    assert_eq!(sleeper, SLEEPER);
-    let manifest = agents.join("chaos-01.toml");
+    let _ = copy_numbered(&hostile_guests_dir(), "mob", 1, &topic, &agents);
+    let manifest = agents.join("mob-01.toml");
     let text = std::fs::read_to_string(&manifest).expect("a manifest");
-    let text = text.replace("[limits]\n", "[limits]\ndeadline_ms = 500\n");
+    let text = format!("{text}\n[limits]\ndeadline_ms = 500\n");
     std::fs::write(&manifest, text).expect("a manifest");
     dir.start()
 }
