@@ -16,7 +16,7 @@ pub const PATIENT: &str =
     "[watchdog]\nconsecutive_failures = 100000\nfailure_rate = 1.0\nmissed_heartbeats = 100000\n";
 
 /// What a host is configured with unless a test's configuration has limits of its own: no deadline ends what a busy machine holds up.
-const UNHURRIED: &str = "[limits]\ndeadline_ms = 60_000\n";
+const UNHURRIED: &str = "[limits]\ndeadline_ms = 600_000\n";
 
 /// The directory of one test: `ark.toml`, and `data` and `agents` for its host. It is removed when it is dropped.
 pub struct TestDir {
@@ -24,7 +24,7 @@ pub struct TestDir {
 }
 
 impl TestDir {
-    /// Makes a directory with this configuration; without limits in it, the deadline of an invocation is a minute.
+    /// Makes a directory with this configuration; without limits in it, the deadline of an invocation is ten minutes.
     ///
     /// # Panics
     /// It cannot be made.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 /// How long a test waits for something that must come. Nothing is measured by it: it only ends a test that would never end, so it is far
 /// above what a busy machine needs.
-pub const PATIENCE: Duration = Duration::from_mins(3);
+pub const PATIENCE: Duration = Duration::from_mins(5);
 /// The pause between two looks.
 pub(crate) const PAUSE: Duration = Duration::from_millis(20);
 

@@ -36,17 +36,17 @@ const CRATES: [Wall; 5] = [
         directory: "host/model",
         allowed: &[],
         // Not wasmtime: the page of the crate (`lib.rs`) says why it may derive wasmtime's traits.
-        forbidden: &["rusqlite", "axum", "hyper", "utoipa"],
+        forbidden: &["rusqlite", "axum", "hyper"],
     },
     Wall {
         directory: "host/store",
         allowed: &["ark-model"],
-        forbidden: &["wasmtime", "axum", "hyper", "utoipa"],
+        forbidden: &["wasmtime", "axum", "hyper"],
     },
     Wall {
         directory: "host/runtime",
         allowed: &["ark-model"],
-        forbidden: &["rusqlite", "axum", "hyper", "utoipa"],
+        forbidden: &["rusqlite", "axum", "hyper"],
     },
     Wall {
         directory: "host/server",
