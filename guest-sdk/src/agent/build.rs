@@ -94,7 +94,7 @@ impl<P> ActionBuilder<P> {
         self
     }
 
-    fn written<T: Serialize + ?Sized>(&mut self, what: &str, value: &T) -> String {
+    fn serialize_or_note<T: Serialize + ?Sized>(&mut self, what: &str, value: &T) -> String {
         serde_json::to_string(value).unwrap_or_else(|error| {
             self.unwritable = Some(format!("{what}: {error}"));
             "null".to_owned()
@@ -179,7 +179,7 @@ impl<P: Extensible> ActionBuilder<P> {
     /// Further parameters, which only operator policies read: something whose JSON form is an object, none of whose keys is that of a
     /// typed parameter.
     pub fn extra<T: Serialize + ?Sized>(mut self, parameters: &T) -> Self {
-        *self.parameters.extra_json() = self.written("extra", parameters);
+        *self.parameters.extra_json() = self.serialize_or_note("extra", parameters);
         self
     }
 }
@@ -350,20 +350,20 @@ pub fn execute_code(language: &str, code: &str) -> ActionBuilder<ExecuteCode> {
 
 /// A message to the agents subscribed to `topic`. Once approved it becomes a signal with the same trace.
 pub fn message(topic: &str) -> ActionBuilder<Message> {
-    spoken("message", topic)
+    message_of_type("message", topic)
 }
 
 /// A publication on `topic`, for people outside too.
 pub fn publish(topic: &str) -> ActionBuilder<Message> {
-    spoken("publish", topic)
+    message_of_type("publish", topic)
 }
 
 /// A report on `topic`.
 pub fn report(topic: &str) -> ActionBuilder<Message> {
-    spoken("report", topic)
+    message_of_type("report", topic)
 }
 
-fn spoken(action_type: &str, topic: &str) -> ActionBuilder<Message> {
+fn message_of_type(action_type: &str, topic: &str) -> ActionBuilder<Message> {
     let message = Message {
         topic: Some(topic.to_owned()),
         to: None,
@@ -378,7 +378,7 @@ fn spoken(action_type: &str, topic: &str) -> ActionBuilder<Message> {
 impl ActionBuilder<Message> {
     /// What it says, for machines. It is the payload of the signal that the message becomes.
     pub fn payload<T: Serialize + ?Sized>(mut self, payload: &T) -> Self {
-        self.parameters.payload_json = Some(self.written("payload", payload));
+        self.parameters.payload_json = Some(self.serialize_or_note("payload", payload));
         self
     }
 
@@ -413,7 +413,7 @@ pub fn system_change<T: Serialize + ?Sized>(
             parameters_json: String::new(),
         },
     );
-    builder.parameters.parameters_json = builder.written("parameters", parameters);
+    builder.parameters.parameters_json = builder.serialize_or_note("parameters", parameters);
     builder
 }
 
@@ -426,7 +426,7 @@ pub fn custom<T: Serialize + ?Sized>(kind: &str, parameters: &T) -> ActionBuilde
             parameters_json: String::new(),
         },
     );
-    builder.parameters.parameters_json = builder.written("parameters", parameters);
+    builder.parameters.parameters_json = builder.serialize_or_note("parameters", parameters);
     builder
 }
 

@@ -1,7 +1,7 @@
-//! What makes an action judgeable. The host is the one that decides; these are its rules, told where the author can still act on them: by
-//! the builders, and by the mock host for actions made by hand.
+//! The host's checks of an action, for authors: the builders apply them, and so does the mock host to actions that were made without a builder.
+//! The host checks every action again.
 //!
-//! Unlike the host, nothing is normalised here beyond what a builder does.
+//! Unlike the host, these checks normalise nothing.
 
 use super::{Action, Change, Error, Parameters, Side};
 
@@ -18,31 +18,34 @@ const MAX_SOURCES: usize = 64;
 
 type Checked = Result<(), String>;
 
-/// Whether the host would take this action as a proposal. (What the policies say of it, only [`Host::check`](super::Host::check) knows.)
+/// Checks whether the host would accept this action as a proposal. What the policies say of it, only [`Host::check`](super::Host::check) knows.
 ///
 /// # Errors
-/// [`Error::Failed`]: the action type, the first field that is out of its range or form, and what would be right.
+/// [`Error::Failed`] names the action type, the first field that is out of range or malformed, and what would be right.
 pub fn check_action(action: &Action) -> Result<(), Error> {
-    judgeable(action).map_err(|problem| {
-        Error::Failed(format!("action {:?}: {problem}", clip(&action.action_type)))
+    check_fields(action).map_err(|problem| {
+        Error::Failed(format!(
+            "action {:?}: {problem}",
+            clip_text(&action.action_type)
+        ))
     })
 }
 
-fn judgeable(action: &Action) -> Checked {
+fn check_fields(action: &Action) -> Checked {
     let action_type = action.action_type.as_str();
-    if !name(action_type, 64, b"_.-") {
+    if !is_name(action_type, 64, b"_.-") {
         return Err(
             "action_type: give 1 to 64 of a-z, 0-9, '_', '.', '-', starting with a letter"
                 .to_owned(),
         );
     }
-    if !fits(action_type, &action.parameters) {
+    if !matches_action_type(action_type, &action.parameters) {
         return Err(
             "parameters: are of another family than the action type, or contradict it".to_owned(),
         );
     }
-    text("reasoning", action.reasoning.as_deref(), MAX_TEXT)?;
-    text("rollback_plan", action.rollback_plan.as_deref(), MAX_TEXT)?;
+    check_length("reasoning", action.reasoning.as_deref(), MAX_TEXT)?;
+    check_length("rollback_plan", action.rollback_plan.as_deref(), MAX_TEXT)?;
     if action.sources.len() > MAX_SOURCES {
         return Err(format!(
             "sources: are {}; name {MAX_SOURCES} at most",
@@ -50,13 +53,13 @@ fn judgeable(action: &Action) -> Checked {
         ));
     }
     for source in &action.sources {
-        label("sources", Some(source))?;
+        check_label("sources", Some(source))?;
     }
-    parameters(&action.parameters)
+    check_parameters(&action.parameters)
 }
 
-/// Whether parameters belong to an action type.
-fn fits(action_type: &str, parameters: &Parameters) -> bool {
+/// Whether an action type may have these parameters.
+fn matches_action_type(action_type: &str, parameters: &Parameters) -> bool {
     use super::{DataOperation as D, FileVerb as F};
     match (action_type, parameters) {
         ("buy", Parameters::Trade(trade)) => trade.side == Side::Buy,
@@ -74,13 +77,13 @@ fn fits(action_type: &str, parameters: &Parameters) -> bool {
         ("remove", Parameters::File(file)) => matches!(file.operation, F::Remove | F::Destroy),
         (action_type, Parameters::System(system)) => action_type == change_name(system.change),
         (action_type, Parameters::Custom(custom)) => {
-            action_type == custom.kind && !known(action_type)
+            action_type == custom.kind && !has_typed_parameters(action_type)
         }
         _ => false,
     }
 }
 
-/// The action type of a change of the system.
+/// The action type of a system change.
 pub(super) fn change_name(change: Change) -> &'static str {
     match change {
         Change::ModifyGraveyard => "modify_graveyard",
@@ -94,7 +97,7 @@ pub(super) fn change_name(change: Change) -> &'static str {
 }
 
 /// Whether an action type has parameters of its own, so that it cannot be custom.
-fn known(action_type: &str) -> bool {
+fn has_typed_parameters(action_type: &str) -> bool {
     const KNOWN: [&str; 25] = [
         "trade",
         "order",
@@ -125,27 +128,27 @@ fn known(action_type: &str) -> bool {
     KNOWN.contains(&action_type)
 }
 
-fn parameters(parameters: &Parameters) -> Checked {
+fn check_parameters(parameters: &Parameters) -> Checked {
     match parameters {
         Parameters::Trade(trade) => {
-            symbol(&trade.symbol)?;
-            fraction("position_size_pct", trade.position_size_pct)?;
-            positive("leverage", Some(trade.leverage))?;
-            positive("entry_price", trade.entry_price)?;
-            number(
+            check_symbol(&trade.symbol)?;
+            check_fraction("position_size_pct", trade.position_size_pct)?;
+            check_positive("leverage", Some(trade.leverage))?;
+            check_positive("entry_price", trade.entry_price)?;
+            check_number(
                 "stop_loss",
                 trade.stop_loss,
                 f64::is_finite,
                 "a finite number",
             )?;
-            positive("take_profit", trade.take_profit)?;
-            number(
+            check_positive("take_profit", trade.take_profit)?;
+            check_number(
                 "risk_reward_ratio",
                 trade.risk_reward_ratio,
                 |it| it.is_finite() && it >= 0.0,
                 "0 or more",
             )?;
-            extra(
+            check_extra_json(
                 &trade.extra_json,
                 &[
                     "symbol",
@@ -163,17 +166,17 @@ fn parameters(parameters: &Parameters) -> Checked {
             )
         }
         Parameters::ClosePosition(close) => {
-            symbol(&close.symbol)?;
+            check_symbol(&close.symbol)?;
             close
                 .position_size_pct
-                .map_or(Ok(()), |size| fraction("position_size_pct", size))?;
-            extra(&close.extra_json, &["symbol", "position_size_pct"])
+                .map_or(Ok(()), |size| check_fraction("position_size_pct", size))?;
+            check_extra_json(&close.extra_json, &["symbol", "position_size_pct"])
         }
         Parameters::Data(data) => {
-            label("subject", data.subject.as_deref())?;
-            label("destination", data.destination.as_deref())?;
-            label("purpose", data.purpose.as_deref())?;
-            extra(
+            check_label("subject", data.subject.as_deref())?;
+            check_label("destination", data.destination.as_deref())?;
+            check_label("purpose", data.purpose.as_deref())?;
+            check_extra_json(
                 &data.extra_json,
                 &[
                     "operation",
@@ -197,22 +200,22 @@ fn parameters(parameters: &Parameters) -> Checked {
                     "parameters.path: give 1 to {MAX_PATH} bytes without control characters"
                 ));
             }
-            extra(&file.extra_json, &["operation", "path"])
+            check_extra_json(&file.extra_json, &["operation", "path"])
         }
         Parameters::Code(code) => {
-            label("language", code.language.as_deref())?;
+            check_label("language", code.language.as_deref())?;
             if code.code.is_empty() {
                 return Err("parameters.code: is empty; give the source text".to_owned());
             }
-            text("parameters.code", Some(&code.code), MAX_TEXT)?;
-            extra(&code.extra_json, &["language", "code"])
+            check_length("parameters.code", Some(&code.code), MAX_TEXT)?;
+            check_extra_json(&code.extra_json, &["language", "code"])
         }
         Parameters::Message(message) => {
             match message.topic.as_deref() {
-                Some(topic) if !name(topic, 128, b"._-") => {
+                Some(topic) if !is_name(topic, 128, b"._-") => {
                     return Err(format!(
                         "parameters.topic: is {:?}; give 1 to 128 of a-z, 0-9, '.', '_', '-', starting with a letter",
-                        clip(topic)
+                        clip_text(topic)
                     ));
                 }
                 Some(topic) if topic.starts_with("ark.") => {
@@ -222,29 +225,29 @@ fn parameters(parameters: &Parameters) -> Checked {
                 }
                 _ => {}
             }
-            if let Some(to) = message.to.as_deref().filter(|to| !name(to, 64, b"-_")) {
+            if let Some(to) = message.to.as_deref().filter(|to| !is_name(to, 64, b"-_")) {
                 return Err(format!(
                     "parameters.to: is {:?}, not the name of an agent",
-                    clip(to)
+                    clip_text(to)
                 ));
             }
-            message.symbol.as_deref().map_or(Ok(()), symbol)?;
-            text("parameters.text", message.text.as_deref(), MAX_TEXT)?;
+            message.symbol.as_deref().map_or(Ok(()), check_symbol)?;
+            check_length("parameters.text", message.text.as_deref(), MAX_TEXT)?;
             message.payload_json.as_deref().map_or(Ok(()), |payload| {
-                json("parameters.payload", payload).map(drop)
+                parse_json("parameters.payload", payload).map(drop)
             })?;
-            extra(
+            check_extra_json(
                 &message.extra_json,
                 &["topic", "to", "symbol", "text", "payload"],
             )
         }
-        Parameters::System(system) => extra(&system.parameters_json, &[]),
-        Parameters::Custom(custom) => extra(&custom.parameters_json, &[]),
+        Parameters::System(system) => check_extra_json(&system.parameters_json, &[]),
+        Parameters::Custom(custom) => check_extra_json(&custom.parameters_json, &[]),
     }
 }
 
-/// A name: starts with a lower-case letter, goes on with those, digits and `more`.
-fn name(value: &str, longest: usize, more: &[u8]) -> bool {
+/// Whether a text is a name: a lower-case letter, then lower-case letters, digits and the bytes in `more`.
+fn is_name(value: &str, longest: usize, more: &[u8]) -> bool {
     value.len() <= longest
         && value.starts_with(|first: char| first.is_ascii_lowercase())
         && value
@@ -252,7 +255,7 @@ fn name(value: &str, longest: usize, more: &[u8]) -> bool {
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || more.contains(&b))
 }
 
-/// Whether the host would take this as an instrument: 1 to 32 of `A-Z 0-9 - . _ / :`. (Lower case becomes upper case.)
+/// Whether the host would accept this symbol: 1 to 32 of `A-Z 0-9 - . _ / :`. The host turns lower case into upper case.
 #[must_use]
 pub fn is_symbol(value: &str) -> bool {
     (1..=32).contains(&value.len())
@@ -261,17 +264,22 @@ pub fn is_symbol(value: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b"-._/:".contains(&b))
 }
 
-fn symbol(value: &str) -> Checked {
+fn check_symbol(value: &str) -> Checked {
     if is_symbol(value) {
         return Ok(());
     }
     Err(format!(
         "parameters.symbol: is {:?}; give 1 to 32 of A-Z, 0-9, '-', '.', '_', '/', ':', e.g. BTC-USD",
-        clip(value)
+        clip_text(value)
     ))
 }
 
-fn number(field: &str, value: Option<f64>, right: impl Fn(f64) -> bool, remedy: &str) -> Checked {
+fn check_number(
+    field: &str,
+    value: Option<f64>,
+    right: impl Fn(f64) -> bool,
+    remedy: &str,
+) -> Checked {
     match value {
         Some(value) if !right(value) => {
             Err(format!("parameters.{field}: is {value}; give {remedy}"))
@@ -280,13 +288,13 @@ fn number(field: &str, value: Option<f64>, right: impl Fn(f64) -> bool, remedy: 
     }
 }
 
-fn fraction(field: &str, value: f64) -> Checked {
+fn check_fraction(field: &str, value: f64) -> Checked {
     let remedy = "a number from 0 to 1: a fraction of capital, 0.05 is 5 %";
-    number(field, Some(value), |it| (0.0..=1.0).contains(&it), remedy)
+    check_number(field, Some(value), |it| (0.0..=1.0).contains(&it), remedy)
 }
 
-fn positive(field: &str, value: Option<f64>) -> Checked {
-    number(
+fn check_positive(field: &str, value: Option<f64>) -> Checked {
+    check_number(
         field,
         value,
         |it| it.is_finite() && it > 0.0,
@@ -294,7 +302,7 @@ fn positive(field: &str, value: Option<f64>) -> Checked {
     )
 }
 
-fn text(field: &str, value: Option<&str>, longest: usize) -> Checked {
+fn check_length(field: &str, value: Option<&str>, longest: usize) -> Checked {
     match value {
         Some(value) if value.len() > longest => Err(format!(
             "{field}: is {} bytes long; give {longest} at most",
@@ -304,39 +312,39 @@ fn text(field: &str, value: Option<&str>, longest: usize) -> Checked {
     }
 }
 
-fn label(field: &str, value: Option<&str>) -> Checked {
+fn check_label(field: &str, value: Option<&str>) -> Checked {
     let fits = |it: &str| (1..=MAX_LABEL).contains(&it.len()) && !it.chars().any(char::is_control);
     match value {
         Some(value) if !fits(value) => Err(format!(
             "{field}: is {:?}; give 1 to {MAX_LABEL} bytes of plain text",
-            clip(value)
+            clip_text(value)
         )),
         _ => Ok(()),
     }
 }
 
-/// Parameters beside the typed ones: none of those may be given twice.
-fn extra(value: &str, typed: &[&str]) -> Checked {
-    text("parameters", Some(value), MAX_OPEN_JSON)?;
-    let value = json("parameters", value)?;
+/// Checks the parameters that have no type: one JSON object, without the keys of typed parameters.
+fn check_extra_json(value: &str, typed: &[&str]) -> Checked {
+    check_length("parameters", Some(value), MAX_OPEN_JSON)?;
+    let value = parse_json("parameters", value)?;
     let Some(object) = value.as_object() else {
-        return Err("parameters: the extra ones are no JSON object".to_owned());
+        return Err("parameters: the extra parameters are not a JSON object".to_owned());
     };
     match typed.iter().find(|key| object.contains_key(**key)) {
         Some(key) => Err(format!(
-            "parameters.{key}: stands both in the typed and in the extra ones; give it once, typed"
+            "parameters.{key}: is given both as a typed and as an extra parameter; give it once, typed"
         )),
         None => Ok(()),
     }
 }
 
 /// Parses one JSON value of no more than the longest text.
-pub(super) fn json(field: &str, value: &str) -> Result<serde_json::Value, String> {
-    text(field, Some(value), MAX_TEXT)?;
+pub(super) fn parse_json(field: &str, value: &str) -> Result<serde_json::Value, String> {
+    check_length(field, Some(value), MAX_TEXT)?;
     serde_json::from_str(value).map_err(|error| format!("{field}: is not JSON: {error}"))
 }
 
-/// The start of a text, fit for an error message.
-pub(super) fn clip(value: &str) -> String {
+/// The first 60 characters of a text, for an error message.
+pub(super) fn clip_text(value: &str) -> String {
     value.chars().take(60).collect()
 }

@@ -1,7 +1,7 @@
-//! A host for tests: everything an agent keeps, in memory, with the revisions, conflicts and transactions of the real one.
+//! A host for tests. It keeps an agent's state, memories and truths in process memory, with the revisions, conflicts and transactions of the real
+//! host, as `wit/agent/agent.wit` describes them.
 //!
-//! It holds to the contract in `wit/agent/agent.wit`; what it does not do is limit (fuel, time, memory, number of calls) and judge:
-//! [`Host::check`] answers what the test says.
+//! It enforces no limits (fuel, time, memory, number of calls), and it judges nothing: [`Host::check`] returns what the test provides.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::check::{check_action, clip, json};
+use super::check::{check_action, clip_text, parse_json};
 use super::{
     Action, Agent, Error, Host, HostError, Level, Memory, Outcome, Preview, Signal, StateEntry,
     Truth,
@@ -18,7 +18,7 @@ use super::{
 /// The most entries a list call returns.
 const MAX_LISTED: u32 = 1000;
 
-/// A key as it was left: a deleted one keeps its revision.
+/// The last revision of a key; a deleted key has a revision and no value.
 #[derive(Debug, Clone, Default)]
 struct Slot {
     revision: u64,
@@ -89,7 +89,7 @@ impl Default for MockHost {
 }
 
 impl MockHost {
-    /// An empty host, which grants everything and would approve everything. Its clock stands at 0 and goes on by a second with every signal.
+    /// An empty host that grants every capability and approves every dry run. Its clock starts at 0 and advances by a second with every signal.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -130,26 +130,26 @@ impl MockHost {
         self
     }
 
-    /// Does not grant `truth-set`.
+    /// Withdraws the capability `truth-set`.
     #[must_use]
     pub fn without_truth_set(mut self) -> Self {
         self.truth_set = false;
         self
     }
 
-    /// Lets time pass: memories may expire.
-    pub fn pass(&mut self, seconds: u64) {
+    /// Advances the clock by `seconds`, and drops the memories that have expired by then.
+    pub fn advance_clock(&mut self, seconds: u64) {
         self.now_ms = self.now_ms.saturating_add(seconds.saturating_mul(1000));
         let now = self.now_ms;
         self.memories
             .retain(|kept| kept.until.is_none_or(|until| until > now));
     }
 
-    /// A signal from outside, as the host would make it: with an id and a trace of its own.
+    /// Returns a new signal from outside, with an id and a trace id of its own.
     #[must_use]
     pub fn signal(&mut self, topic: &str, payload_json: &str) -> Signal {
         self.signals += 1;
-        self.pass(1);
+        self.advance_clock(1);
         Signal {
             id: format!("00000000-0000-7000-8000-{:012x}", self.signals),
             topic: topic.to_owned(),
@@ -193,15 +193,15 @@ impl MockHost {
     /// Delivers a signal: one invocation of the agent.
     ///
     /// # Errors
-    /// The agent's, or what [`check_action`] says of an action it proposes. Nothing it wrote is kept then.
+    /// The agent's error, or that of [`check_action`] for an action that it proposes. What the agent wrote is dropped in both cases.
     pub fn deliver_signal<A: Agent>(&mut self, signal: &Signal) -> Result<Vec<Action>, Error> {
-        self.commit();
+        self.commit_writes();
         let result = A::handle(self, signal).and_then(|actions| {
             actions.iter().try_for_each(check_action)?;
             Ok(actions)
         });
         if result.is_ok() {
-            self.commit();
+            self.commit_writes();
         } else {
             self.writes.take();
         }
@@ -214,7 +214,7 @@ impl MockHost {
     /// The value is of another type.
     #[must_use]
     pub fn state_of<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
-        let value = self.current(key).value_json?;
+        let value = self.current_slot(key).value_json?;
         Some(serde_json::from_str(&value).expect("a value of this type"))
     }
 
@@ -238,20 +238,20 @@ impl MockHost {
             .collect()
     }
 
-    /// All log lines. The log is no part of the transaction.
+    /// All log lines. The log is not part of the transaction: a failed invocation keeps its lines.
     #[must_use]
     pub fn log_lines(&self) -> Vec<(Level, String)> {
         self.log.borrow().clone()
     }
 
-    fn commit(&mut self) {
+    fn commit_writes(&mut self) {
         let writes = self.writes.take();
         self.state.extend(writes.state);
         self.memories.extend(writes.memories);
         self.truths.extend(writes.truths);
     }
 
-    fn current(&self, key: &str) -> Slot {
+    fn current_slot(&self, key: &str) -> Slot {
         let writes = self.writes.borrow();
         writes
             .state
@@ -261,13 +261,13 @@ impl MockHost {
             .unwrap_or_default()
     }
 
-    fn put(
+    fn write_slot(
         &self,
         key: &str,
         value_json: Option<String>,
         expected: Option<u64>,
     ) -> Result<u64, HostError> {
-        let current = self.current(key);
+        let current = self.current_slot(key);
         let seen = if current.value_json.is_some() {
             current.revision
         } else {
@@ -302,7 +302,7 @@ impl Host for MockHost {
         let Slot {
             revision,
             value_json,
-        } = self.current(key);
+        } = self.current_slot(key);
         Ok(value_json.map(|value_json| StateEntry {
             value_json,
             revision,
@@ -316,13 +316,13 @@ impl Host for MockHost {
         expected: Option<u64>,
     ) -> Result<u64, HostError> {
         check_key(key)?;
-        let value = json("value-json", value_json).map_err(HostError::Invalid)?;
-        self.put(key, Some(value.to_string()), expected)
+        let value = parse_json("value-json", value_json).map_err(HostError::Invalid)?;
+        self.write_slot(key, Some(value.to_string()), expected)
     }
 
     fn state_delete(&self, key: &str, expected: Option<u64>) -> Result<u64, HostError> {
         check_key(key)?;
-        self.put(key, None, expected)
+        self.write_slot(key, None, expected)
     }
 
     fn state_list(&self, prefix: &str, limit: u32) -> Result<Vec<String>, HostError> {
@@ -330,12 +330,12 @@ impl Host for MockHost {
         let keys: BTreeSet<&String> = self.state.keys().chain(writes.state.keys()).collect();
         let live = keys
             .into_iter()
-            .filter(|key| key.starts_with(prefix) && self.current(key).value_json.is_some());
+            .filter(|key| key.starts_with(prefix) && self.current_slot(key).value_json.is_some());
         Ok(live.take(limit.min(MAX_LISTED) as usize).cloned().collect())
     }
 
     fn memory_add(&self, entry: &Memory, ttl_seconds: Option<u64>) -> Result<(), HostError> {
-        if !json("metadata-json", &entry.metadata_json)
+        if !parse_json("metadata-json", &entry.metadata_json)
             .map_err(HostError::Invalid)?
             .is_object()
         {
@@ -383,7 +383,7 @@ impl Host for MockHost {
                 "confidence: give a number from 0 to 1".to_owned(),
             ));
         }
-        json("value-json", &truth.value_json).map_err(HostError::Invalid)?;
+        parse_json("value-json", &truth.value_json).map_err(HostError::Invalid)?;
         self.writes
             .borrow_mut()
             .truths
@@ -407,7 +407,7 @@ fn check_key(key: &str) -> Result<(), HostError> {
     }
     Err(HostError::Invalid(format!(
         "key {:?}: give 1 to 256 bytes without control characters",
-        clip(key)
+        clip_text(key)
     )))
 }
 
@@ -511,17 +511,17 @@ mod tests {
             Ok(1),
             "within one transaction it is one revision"
         );
-        host.commit();
+        host.commit_writes();
         assert_eq!(host.state_set("k", "3", Some(0)), conflict(1));
         assert_eq!(host.state_set("k", "3", Some(1)), Ok(2));
-        host.commit();
+        host.commit_writes();
         assert_eq!(host.state_delete("k", Some(1)), conflict(2));
         assert_eq!(
             host.state_delete("k", Some(2)),
             Ok(3),
             "a delete is a revision"
         );
-        host.commit();
+        host.commit_writes();
         assert_eq!(host.state_get("k"), Ok(None));
         assert_eq!(host.state_delete("k", None), conflict(0));
         assert_eq!(host.state_set("k", "4", Some(0)), Ok(4));
@@ -533,7 +533,7 @@ mod tests {
         for key in ["a/2", "a/1", "b/1"] {
             host.state_set(key, "0", None).unwrap();
         }
-        host.commit();
+        host.commit_writes();
         host.state_delete("a/1", None).unwrap();
         host.state_set("a/3", "0", None).unwrap();
         assert_eq!(host.state_list("a/", 10).unwrap(), ["a/2", "a/3"]);
@@ -555,9 +555,9 @@ mod tests {
         };
         assert_eq!(numbers(&host, Some("seen")), [r#"{"n":3}"#, r#"{"n":2}"#]);
         assert_eq!(numbers(&host, Some("other")), [""; 0]);
-        host.pass(59);
+        host.advance_clock(59);
         assert_eq!(numbers(&host, None), [r#"{"n":3}"#]);
-        host.pass(1);
+        host.advance_clock(1);
         assert_eq!(numbers(&host, None), [""; 0]);
     }
 

@@ -35,7 +35,7 @@ struct Interval {
 }
 
 /// What a calendar's market is at a moment. `None`: the moment is at the very end of the calendar, where there is no next day.
-pub fn look(calendar: &Calendar, zone: &TimeZone, now: Timestamp) -> Option<Market> {
+pub fn find_market(calendar: &Calendar, zone: &TimeZone, now: Timestamp) -> Option<Market> {
     let today = zone.to_datetime(now).date();
     let yesterday = today.yesterday().ok()?;
     let mut closed_early = false;
@@ -61,7 +61,7 @@ pub fn look(calendar: &Calendar, zone: &TimeZone, now: Timestamp) -> Option<Mark
     };
     Some(Market::Closed {
         why,
-        opens: next(calendar, zone, today, now),
+        opens: next_opening(calendar, zone, today, now),
     })
 }
 
@@ -71,13 +71,13 @@ pub fn ends_early(calendar: &Calendar, zone: &TimeZone, early: EarlyClose) -> bo
         early_closes: Vec::new(),
         ..calendar.clone()
     };
-    instant(zone, early.date, early.close)
-        .and_then(|at| look(&whole, zone, at))
+    instant_at(zone, early.date, early.close)
+        .and_then(|at| find_market(&whole, zone, at))
         .is_some_and(|market| matches!(market, Market::Open { .. }))
 }
 
 /// A moment in words, in the zone's time.
-pub fn moment(zone: &TimeZone, at: Timestamp) -> String {
+pub fn format_moment(zone: &TimeZone, at: Timestamp) -> String {
     let local = zone.to_datetime(at);
     let zone = zone.iana_name().unwrap_or("UTC");
     format!(
@@ -89,7 +89,12 @@ pub fn moment(zone: &TimeZone, at: Timestamp) -> String {
     )
 }
 
-fn next(calendar: &Calendar, zone: &TimeZone, today: Date, now: Timestamp) -> Option<Timestamp> {
+fn next_opening(
+    calendar: &Calendar,
+    zone: &TimeZone,
+    today: Date,
+    now: Timestamp,
+) -> Option<Timestamp> {
     let mut day = today;
     for _ in 0..=AHEAD {
         let first = beginning_on(calendar, zone, day)
@@ -117,27 +122,27 @@ fn beginning_on<'a>(
         .sessions
         .iter()
         .filter(on)
-        .map(move |session| interval(calendar, zone, day, session))
+        .map(move |session| session_interval(calendar, zone, day, session))
 }
 
-fn interval(
+fn session_interval(
     calendar: &Calendar,
     zone: &TimeZone,
     day: Date,
     session: &Session,
 ) -> Option<Interval> {
     let tomorrow = day.tomorrow().ok()?;
-    let open = instant(zone, day, session.open)?;
+    let open = instant_at(zone, day, session.open)?;
     let overnight = session.close <= session.open;
     let last = if overnight { tomorrow } else { day };
-    let whole = instant(zone, last, session.close)?;
+    let whole = instant_at(zone, last, session.close)?;
     let mut close = whole;
     if overnight && calendar.holidays.contains(&tomorrow) {
-        close = close.min(midnight(zone, tomorrow)?);
+        close = close.min(start_of_day(zone, tomorrow)?);
     }
     for early in &calendar.early_closes {
         if early.date == day || early.date == tomorrow {
-            let at = instant(zone, early.date, early.close)?;
+            let at = instant_at(zone, early.date, early.close)?;
             if open <= at {
                 close = close.min(at);
             }
@@ -150,13 +155,13 @@ fn interval(
     })
 }
 
-fn instant(zone: &TimeZone, day: Date, time: TimeOfDay) -> Option<Timestamp> {
+fn instant_at(zone: &TimeZone, day: Date, time: TimeOfDay) -> Option<Timestamp> {
     match time.clock() {
         Some((hour, minute)) => zone.to_timestamp(day.at(hour, minute, 0, 0)).ok(),
-        None => midnight(zone, day.tomorrow().ok()?),
+        None => start_of_day(zone, day.tomorrow().ok()?),
     }
 }
 
-fn midnight(zone: &TimeZone, day: Date) -> Option<Timestamp> {
+fn start_of_day(zone: &TimeZone, day: Date) -> Option<Timestamp> {
     zone.to_timestamp(day.at(0, 0, 0, 0)).ok()
 }

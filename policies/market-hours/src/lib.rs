@@ -57,7 +57,7 @@ use ark_guest::policy::{
 };
 use jiff::Timestamp;
 
-use calendar::{Market, moment};
+use calendar::{Market, format_moment};
 pub use settings::{Calendar, Day, EarlyClose, Outside, Session, Settings, Unlisted};
 
 /// The policy.
@@ -98,7 +98,7 @@ impl ConfigurablePolicy for MarketHours {
     }
 
     fn evaluate(settings: &Settings, action: &Action, facts: &Facts) -> Verdict {
-        let (of_rule, answer) = judge(settings, action, facts);
+        let (of_rule, answer) = judge_action(settings, action, facts);
         policy::judge(&RULES, |rule| {
             if rule.judge == of_rule {
                 answer.clone()
@@ -110,11 +110,11 @@ impl ConfigurablePolicy for MarketHours {
 }
 
 /// Which rule the action falls under, and its answer. What falls under none is allowed.
-fn judge(settings: &Settings, action: &Action, facts: &Facts) -> (Unlisted, Answer) {
+fn judge_action(settings: &Settings, action: &Action, facts: &Facts) -> (Unlisted, Answer) {
     if !settings.restricts(&action.action_type) {
         return (Unlisted::Allow, Answer::not_applicable());
     }
-    let symbol = symbol(action);
+    let symbol = symbol_of(action);
     let Some(calendar) = settings.calendar(symbol) else {
         let answer = fires_unless_approved(settings.unlisted, facts)
             .observed(symbol.unwrap_or("no symbol"))
@@ -141,21 +141,21 @@ fn judge(settings: &Settings, action: &Action, facts: &Facts) -> (Unlisted, Answ
         );
     };
     let name = &calendar.name;
-    let answer = match calendar::look(calendar, &zone, now) {
+    let answer = match calendar::find_market(calendar, &zone, now) {
         None => Answer::error("now_ms is at the end of the calendar"),
         Some(Market::Open { closes }) => {
-            Answer::passes().limit(format!("{name} closes {}", moment(&zone, closes)))
+            Answer::passes().limit(format!("{name} closes {}", format_moment(&zone, closes)))
         }
         Some(Market::Closed { why, opens }) => {
             let opens = opens.map_or_else(
                 || "does not open within a month".to_owned(),
-                |opens| format!("opens {}", moment(&zone, opens)),
+                |opens| format!("opens {}", format_moment(&zone, opens)),
             );
             fires_unless_approved(of_rule, facts)
                 .limit(format!("{name} is closed ({why}) and {opens}"))
         }
     };
-    (of_rule, answer.observed(moment(&zone, now)))
+    (of_rule, answer.observed(format_moment(&zone, now)))
 }
 
 /// What is held has to pass once it is approved.
@@ -163,7 +163,7 @@ fn fires_unless_approved(of_rule: Unlisted, facts: &Facts) -> Answer {
     Answer::fires_if(of_rule != Unlisted::Hold || facts.approval == Approval::None)
 }
 
-fn symbol(action: &Action) -> Option<&str> {
+fn symbol_of(action: &Action) -> Option<&str> {
     match &action.parameters {
         Parameters::Trade(trade) => Some(&trade.symbol),
         Parameters::ClosePosition(close) => Some(&close.symbol),

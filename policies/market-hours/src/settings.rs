@@ -45,7 +45,7 @@ pub struct Calendar {
     /// When it is open.
     pub sessions: Vec<Session>,
     /// When no session begins.
-    #[serde(default, deserialize_with = "dates")]
+    #[serde(default, deserialize_with = "deserialize_dates")]
     pub holidays: BTreeSet<Date>,
     /// When it closes before its time.
     #[serde(default)]
@@ -73,7 +73,7 @@ pub struct Session {
 #[serde(deny_unknown_fields)]
 pub struct EarlyClose {
     /// The day on which it ends.
-    #[serde(deserialize_with = "date")]
+    #[serde(deserialize_with = "deserialize_date")]
     pub date: Date,
     /// When it ends.
     pub close: TimeOfDay,
@@ -154,7 +154,7 @@ impl<'de> Deserialize<'de> for TimeOfDay {
         Self::parse(&text).ok_or_else(|| {
             D::Error::custom(format_args!(
                 "is {:?}; give a time of day from 00:00 to 24:00, e.g. 09:30",
-                clip(&text)
+                clip_text(&text)
             ))
         })
     }
@@ -170,17 +170,19 @@ impl<'de> Deserialize<'de> for CivilDate {
         read.map(Self).ok_or_else(|| {
             D::Error::custom(format_args!(
                 "is {:?}; give a date of the calendar, e.g. 2026-12-25",
-                clip(&text)
+                clip_text(&text)
             ))
         })
     }
 }
 
-fn date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Date, D::Error> {
+fn deserialize_date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Date, D::Error> {
     CivilDate::deserialize(deserializer).map(|CivilDate(date)| date)
 }
 
-fn dates<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<Date>, D::Error> {
+fn deserialize_dates<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeSet<Date>, D::Error> {
     let dates = Vec::<CivilDate>::deserialize(deserializer)?;
     Ok(dates.into_iter().map(|CivilDate(date)| date).collect())
 }
@@ -190,7 +192,7 @@ fn every_day() -> Vec<Day> {
     vec![Mon, Tue, Wed, Thu, Fri, Sat, Sun]
 }
 
-fn clip(text: &str) -> String {
+fn clip_text(text: &str) -> String {
     text.chars().take(60).collect()
 }
 
@@ -233,7 +235,7 @@ impl Calendar {
         if self.name.is_empty() || self.name.len() > 64 || self.name.chars().any(char::is_control) {
             add(
                 "name",
-                format!("is {:?}", clip(&self.name)),
+                format!("is {:?}", clip_text(&self.name)),
                 "give 1 to 64 bytes without control characters",
             );
         }
@@ -270,7 +272,7 @@ impl Calendar {
         let Some(zone) = self.time_zone() else {
             add(
                 "zone",
-                format!("is {:?}, which is no time zone", clip(&self.zone)),
+                format!("is {:?}, which is no time zone", clip_text(&self.zone)),
                 "give a name of IANA's time zone database, e.g. America/New_York or UTC",
             );
             return;
@@ -317,7 +319,7 @@ impl Settings {
             if before.iter().any(|other| other.name == calendar.name) {
                 problems.push(SettingsProblem::new(
                     format!("{field}.name"),
-                    format!("is {:?}, as another's", clip(&calendar.name)),
+                    format!("is {:?}, as another's", clip_text(&calendar.name)),
                     "give each calendar a name of its own",
                 ));
             }
@@ -332,7 +334,7 @@ impl Settings {
                         format!("{field}.symbols[{place}]"),
                         format!(
                             "is {pattern}, which {:?} means before it",
-                            clip(&other.name)
+                            clip_text(&other.name)
                         ),
                         "put the more particular calendar first, or take this pattern off",
                     ));
@@ -348,7 +350,7 @@ impl Settings {
             if !fits {
                 problems.push(SettingsProblem::new(
                     format!("actions[{index}]"),
-                    format!("is {:?}, which is no action type", clip(action)),
+                    format!("is {:?}, which is no action type", clip_text(action)),
                     "give e.g. buy or close_position",
                 ));
             }

@@ -42,7 +42,7 @@ use ark_guest::policy::{
     SettingsProblem, Severity, Trade, Verdict,
 };
 
-use settings::{InForce, list};
+use settings::{InForce, format_patterns};
 pub use settings::{Largest, OfAgent, Settings};
 
 /// Sizes are sums of doubles: what a rounding puts above a limit is not above it. The same as the Graveyard's.
@@ -62,7 +62,7 @@ const RULES: [RuleSpec<Judge>; 3] = [
         severity: Severity::High,
         hold: false,
         description: "A symbol is traded only if the setting `allowed` names it.",
-        judge: allowed,
+        judge: judge_allowed,
     },
     RuleSpec {
         number: 2,
@@ -71,7 +71,7 @@ const RULES: [RuleSpec<Judge>; 3] = [
         severity: Severity::High,
         hold: false,
         description: "A symbol that the setting `denied` names is not traded.",
-        judge: not_denied,
+        judge: judge_not_denied,
     },
     RuleSpec {
         number: 3,
@@ -80,7 +80,7 @@ const RULES: [RuleSpec<Judge>; 3] = [
         severity: Severity::Medium,
         hold: false,
         description: "The position in a symbol, with what is held already, is at most what the setting `largest` says.",
-        judge: position,
+        judge: judge_position,
     },
 ];
 
@@ -104,7 +104,7 @@ impl ConfigurablePolicy for SymbolAllowlist {
     }
 }
 
-fn allowed(in_force: &InForce<'_>, trade: &Trade, _: &Facts) -> Answer {
+fn judge_allowed(in_force: &InForce<'_>, trade: &Trade, _: &Facts) -> Answer {
     let found = in_force
         .allowed
         .iter()
@@ -112,14 +112,14 @@ fn allowed(in_force: &InForce<'_>, trade: &Trade, _: &Facts) -> Answer {
     let limit = if in_force.allowed.is_empty() {
         "no symbol is allowed".to_owned()
     } else {
-        format!("allowed: {}", list(in_force.allowed))
+        format!("allowed: {}", format_patterns(in_force.allowed))
     };
     Answer::fires_if(!found)
         .observed(trade.symbol.as_str())
         .limit(limit)
 }
 
-fn not_denied(in_force: &InForce<'_>, trade: &Trade, _: &Facts) -> Answer {
+fn judge_not_denied(in_force: &InForce<'_>, trade: &Trade, _: &Facts) -> Answer {
     let found = in_force
         .denied()
         .find(|pattern| pattern.matches(&trade.symbol));
@@ -130,7 +130,7 @@ fn not_denied(in_force: &InForce<'_>, trade: &Trade, _: &Facts) -> Answer {
     }
 }
 
-fn position(in_force: &InForce<'_>, trade: &Trade, facts: &Facts) -> Answer {
+fn judge_position(in_force: &InForce<'_>, trade: &Trade, facts: &Facts) -> Answer {
     let Some(largest) = in_force.largest(&trade.symbol) else {
         return Answer::not_applicable();
     };

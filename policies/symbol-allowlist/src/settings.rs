@@ -74,7 +74,7 @@ impl Settings {
     #[must_use]
     pub fn problems(&self) -> Vec<SettingsProblem> {
         let mut problems = Vec::new();
-        sizes("largest", &self.largest, &mut problems);
+        check_sizes("largest", &self.largest, &mut problems);
         for (name, own) in &self.agents {
             if !is_name(name) {
                 problems.push(SettingsProblem::new(
@@ -84,13 +84,13 @@ impl Settings {
                 ));
             }
             let largest = own.largest.as_deref().unwrap_or_default();
-            sizes(&format!("agents.{name}.largest"), largest, &mut problems);
+            check_sizes(&format!("agents.{name}.largest"), largest, &mut problems);
         }
         problems
     }
 }
 
-fn sizes(field: &str, largest: &[Largest], problems: &mut Vec<SettingsProblem>) {
+fn check_sizes(field: &str, largest: &[Largest], problems: &mut Vec<SettingsProblem>) {
     for (index, entry) in largest.iter().enumerate() {
         if !(0.0..=1.0).contains(&entry.position) {
             problems.push(SettingsProblem::new(
@@ -139,7 +139,7 @@ impl<'a> InForce<'a> {
 }
 
 /// A list in words: its beginning, where it is long.
-pub fn list(patterns: &[SymbolPattern]) -> String {
+pub fn format_patterns(patterns: &[SymbolPattern]) -> String {
     let shown: Vec<&str> = patterns
         .iter()
         .take(SHOWN)

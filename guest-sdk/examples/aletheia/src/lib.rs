@@ -80,13 +80,13 @@ pub struct Hits {
 }
 
 impl Outcomes {
-    fn decided(&self) -> u64 {
+    fn count_decisions(&self) -> u64 {
         self.approved + self.held + self.denied
     }
 }
 
 impl Hits {
-    fn count(&mut self, result: f64) {
+    fn record_result(&mut self, result: f64) {
         if result > 0.0 {
             self.won += 1;
         } else {
@@ -109,9 +109,9 @@ impl Agent for Aletheia {
 
     fn handle(host: &dyn Host, signal: &Signal) -> Result<Vec<Action>, Error> {
         match signal.topic.as_str() {
-            "joey.pattern" => found(host, &signal.trace_id, signal.payload()?),
-            "ark.decision" => decided(host, &signal.trace_id, &signal.payload()?),
-            "ark.execution" => executed(host, &signal.payload()?),
+            "joey.pattern" => handle_pattern(host, &signal.trace_id, signal.payload()?),
+            "ark.decision" => handle_decision(host, &signal.trace_id, &signal.payload()?),
+            "ark.execution" => handle_execution(host, &signal.payload()?),
             other => Err(Error::InvalidSignal(format!(
                 "{other} is no topic of this agent"
             ))),
@@ -119,7 +119,7 @@ impl Agent for Aletheia {
     }
 }
 
-fn found(host: &dyn Host, trace_id: &str, found: Found) -> Result<Vec<Action>, Error> {
+fn handle_pattern(host: &dyn Host, trace_id: &str, found: Found) -> Result<Vec<Action>, Error> {
     if !(1..=64).contains(&found.pattern.len()) || found.pattern.chars().any(char::is_control) {
         return Err(Error::InvalidSignal(
             "pattern: give 1 to 64 bytes of plain text".to_owned(),
@@ -134,7 +134,11 @@ fn found(host: &dyn Host, trace_id: &str, found: Found) -> Result<Vec<Action>, E
     Ok(Vec::new())
 }
 
-fn decided(host: &dyn Host, trace_id: &str, decided: &Decided) -> Result<Vec<Action>, Error> {
+fn handle_decision(
+    host: &dyn Host,
+    trace_id: &str,
+    decided: &Decided,
+) -> Result<Vec<Action>, Error> {
     let agent = &decided.agent;
     let key = format!("outcomes/{agent}");
     let mut outcomes: Outcomes = host.state(&key)?.unwrap_or_default();
@@ -144,8 +148,8 @@ fn decided(host: &dyn Host, trace_id: &str, decided: &Decided) -> Result<Vec<Act
         Outcome::Denied => outcomes.denied += 1,
     }
     host.set_state(&key, &outcomes)?;
-    let all = outcomes.decided();
-    tell(
+    let all = outcomes.count_decisions();
+    set_hit_rate(
         host,
         &format!("approval-rate/{agent}"),
         outcomes.approved,
@@ -185,19 +189,19 @@ fn decided(host: &dyn Host, trace_id: &str, decided: &Decided) -> Result<Vec<Act
     ])
 }
 
-fn executed(host: &dyn Host, executed: &Executed) -> Result<Vec<Action>, Error> {
+fn handle_execution(host: &dyn Host, executed: &Executed) -> Result<Vec<Action>, Error> {
     let Some(result) = executed.realized_pnl_pct else {
         return Ok(Vec::new());
     };
     let agent = &executed.agent;
     let key = format!("outcomes/{agent}");
     let mut outcomes: Outcomes = host.state(&key)?.unwrap_or_default();
-    outcomes.closed.count(result);
+    outcomes.closed.record_result(result);
     // Finite, come what may: an infinite sum has no JSON form.
     outcomes.result = (outcomes.result + result).clamp(f64::MIN, f64::MAX);
     host.set_state(&key, &outcomes)?;
     let Hits { won, lost } = outcomes.closed;
-    tell(
+    set_hit_rate(
         host,
         &format!("hit-rate/{agent}"),
         won,
@@ -209,9 +213,9 @@ fn executed(host: &dyn Host, executed: &Executed) -> Result<Vec<Action>, Error> 
         host.state_delete(&open, None)?;
         let key = format!("pattern/{pattern}");
         let mut hits: Hits = host.state(&key)?.unwrap_or_default();
-        hits.count(result);
+        hits.record_result(result);
         host.set_state(&key, &hits)?;
-        tell(
+        set_hit_rate(
             host,
             &format!("pattern-hit-rate/{pattern}"),
             hits.won,
@@ -222,7 +226,13 @@ fn executed(host: &dyn Host, executed: &Executed) -> Result<Vec<Action>, Error> 
     Ok(Vec::new())
 }
 
-fn tell(host: &dyn Host, key: &str, hits: u64, sample: u64, source: &str) -> Result<(), Error> {
+fn set_hit_rate(
+    host: &dyn Host,
+    key: &str,
+    hits: u64,
+    sample: u64,
+    source: &str,
+) -> Result<(), Error> {
     let confidence = 1.0 - 1.0 / (sample as f64 + 1.0).sqrt();
     let value_json =
         serde_json::json!({"rate": hits as f64 / sample as f64, "sample": sample}).to_string();

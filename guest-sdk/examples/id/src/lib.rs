@@ -81,12 +81,16 @@ impl Agent for Id {
         match signal.topic.as_str() {
             "ark.decision" => {
                 let decided: Decided = signal.payload()?;
-                decided.check().map_err(Error::InvalidSignal)?;
-                update(host, &decided.agent, |profile| profile.decided(&decided))?;
+                decided.check_fields().map_err(Error::InvalidSignal)?;
+                update_profile(host, &decided.agent, |profile| {
+                    profile.record_decision(&decided)
+                })?;
             }
             "ark.execution" => {
                 let executed: Executed = signal.payload()?;
-                update(host, &executed.agent, |profile| profile.executed(&executed))?;
+                update_profile(host, &executed.agent, |profile| {
+                    profile.record_execution(&executed)
+                })?;
             }
             other => {
                 return Err(Error::InvalidSignal(format!(
@@ -98,7 +102,7 @@ impl Agent for Id {
     }
 }
 
-fn update(
+fn update_profile(
     host: &dyn Host,
     agent: &str,
     change: impl FnOnce(&mut Profile) -> Option<&'static str>,
@@ -114,7 +118,7 @@ fn update(
 }
 
 impl Decided {
-    fn check(&self) -> Result<(), String> {
+    fn check_fields(&self) -> Result<(), String> {
         if !(0.0..=1.0).contains(&self.compliance_score) {
             return Err(format!(
                 "compliance_score is {}; it is 0 to 1",
@@ -131,7 +135,7 @@ impl Decided {
 }
 
 impl Profile {
-    fn decided(&mut self, decided: &Decided) -> Option<&'static str> {
+    fn record_decision(&mut self, decided: &Decided) -> Option<&'static str> {
         let first = self.counts.is_empty();
         let known = self.counts.contains_key(&decided.action_type) || self.counts.len() < NAMED;
         let action_type = if known {
@@ -170,7 +174,7 @@ impl Profile {
         None
     }
 
-    fn executed(&mut self, executed: &Executed) -> Option<&'static str> {
+    fn record_execution(&mut self, executed: &Executed) -> Option<&'static str> {
         let result = executed.realized_pnl_pct?;
         self.losses_in_a_row = if result < 0.0 {
             self.losses_in_a_row + 1

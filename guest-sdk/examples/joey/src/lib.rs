@@ -57,7 +57,7 @@ impl Agent for Joey {
 
     fn handle(host: &dyn Host, signal: &Signal) -> Result<Vec<Action>, Error> {
         let score: Score = signal.payload()?;
-        score.check().map_err(Error::InvalidSignal)?;
+        score.check_fields().map_err(Error::InvalidSignal)?;
         let threshold: f64 = host.config("confidence", 0.6)?;
         if !(0.0..=1.0).contains(&threshold) {
             return Err(Error::Failed(format!(
@@ -76,7 +76,7 @@ impl Agent for Joey {
             recent.remove(0);
         }
         host.set_state(&key, &recent)?;
-        let Some((pattern, side, confidence)) = find(&score, trend) else {
+        let Some((pattern, side, confidence)) = find_pattern(&score, trend) else {
             return Ok(Vec::new());
         };
         if confidence < threshold {
@@ -107,7 +107,7 @@ impl Agent for Joey {
 }
 
 impl Score {
-    fn check(&self) -> Result<(), String> {
+    fn check_fields(&self) -> Result<(), String> {
         for (field, value, right) in [
             ("price", self.price, self.price > 0.0),
             ("score", self.score, (-1.0..=1.0).contains(&self.score)),
@@ -127,7 +127,7 @@ impl Score {
     }
 }
 
-fn find(score: &Score, trend: f64) -> Option<(&'static str, Side, f64)> {
+fn find_pattern(score: &Score, trend: f64) -> Option<(&'static str, Side, f64)> {
     let volume = ((score.volume_ratio - 1.0) / 2.0).clamp(0.0, 1.0);
     let strength = score.score.abs();
     if score.volume_ratio >= 1.2 {

@@ -65,16 +65,16 @@ impl Agent for Kenny {
             return Ok(Vec::new());
         }
         let distance = (2.0 * pattern.volatility * HORIZON.sqrt()).clamp(0.005, 0.2);
-        let risk = share(host, "risk_per_trade", 0.001)?;
-        let cap = share(host, "cap", 0.1)?;
+        let risk = read_fraction(host, "risk_per_trade", 0.001)?;
+        let cap = read_fraction(host, "cap", 0.1)?;
         let size = (risk / distance * pattern.confidence).min(cap);
-        let mut action = order(&pattern, side, size, distance)?;
-        if let Some(smaller) = fitting(host, &action)? {
+        let mut action = build_order(&pattern, side, size, distance)?;
+        if let Some(smaller) = find_passing_size(host, &action)? {
             host.log(
                 Level::Info,
                 &format!("{} cut from {size:.4} to {smaller:.4}", pattern.symbol),
             );
-            action = order(&pattern, side, smaller, distance)?;
+            action = build_order(&pattern, side, smaller, distance)?;
         }
         let Parameters::Trade(order) = &action.parameters else {
             return Ok(Vec::new());
@@ -127,7 +127,7 @@ impl Pattern {
 }
 
 /// A share of capital from the configuration.
-fn share(host: &dyn Host, key: &str, default: f64) -> Result<f64, Error> {
+fn read_fraction(host: &dyn Host, key: &str, default: f64) -> Result<f64, Error> {
     let share: f64 = host.config(key, default)?;
     if share > 0.0 && share <= 1.0 {
         return Ok(share);
@@ -137,7 +137,7 @@ fn share(host: &dyn Host, key: &str, default: f64) -> Result<f64, Error> {
     )))
 }
 
-fn order(pattern: &Pattern, side: Side, size: f64, distance: f64) -> Result<Action, Error> {
+fn build_order(pattern: &Pattern, side: Side, size: f64, distance: f64) -> Result<Action, Error> {
     let away = if side == Side::Buy {
         distance
     } else {
@@ -158,7 +158,7 @@ fn order(pattern: &Pattern, side: Side, size: f64, distance: f64) -> Result<Acti
 }
 
 /// The nearest size that passes, when the size is all that stands in the way.
-fn fitting(host: &dyn Host, action: &Action) -> Result<Option<f64>, Error> {
+fn find_passing_size(host: &dyn Host, action: &Action) -> Result<Option<f64>, Error> {
     let preview = host.check(action)?;
     if preview.outcome != Outcome::Denied {
         return Ok(None);

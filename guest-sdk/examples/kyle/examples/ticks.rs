@@ -9,7 +9,7 @@
 struct Random(u64);
 
 impl Random {
-    fn uniform(&mut self) -> f64 {
+    fn next_uniform(&mut self) -> f64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -17,9 +17,9 @@ impl Random {
     }
 
     /// Box and Muller's transform.
-    fn normal(&mut self) -> f64 {
-        let radius = (-2.0 * self.uniform().max(f64::MIN_POSITIVE).ln()).sqrt();
-        radius * (std::f64::consts::TAU * self.uniform()).cos()
+    fn next_normal(&mut self) -> f64 {
+        let radius = (-2.0 * self.next_uniform().max(f64::MIN_POSITIVE).ln()).sqrt();
+        radius * (std::f64::consts::TAU * self.next_uniform()).cos()
     }
 }
 
@@ -60,12 +60,12 @@ const EVENTS: [(u64, usize, Event); 10] = [
 ];
 
 fn main() {
-    print!("{}", ticks());
+    print!("{}", generate_ticks());
 }
 
 /// The ticks, one JSON object a line.
 #[must_use]
-pub fn ticks() -> String {
+pub fn generate_ticks() -> String {
     let mut lines = Vec::new();
     let mut random = Random(0x5EED_0ACE);
     let usual = 0.000_8_f64.powi(2);
@@ -92,7 +92,7 @@ pub fn ticks() -> String {
                     .find(|event| event.0 == minute && event.1 == index)
                     .map(|event| event.2)
             };
-            let mut noise = random.normal() * market.variance.sqrt();
+            let mut noise = random.next_normal() * market.variance.sqrt();
             let mut crowd = 1.0;
             match (at(minute), minute.checked_sub(1).and_then(at)) {
                 (Some(Event::Regime(deviations)), _) => {
@@ -114,7 +114,7 @@ pub fn ticks() -> String {
             market.drift *= 0.93;
             market.price *= 1.0 + market.drift + noise;
             let size = (noise.abs() / usual.sqrt()).min(6.0);
-            let volume = market.volume * (0.6 + 0.5 * random.uniform() + 0.4 * size) * crowd;
+            let volume = market.volume * (0.6 + 0.5 * random.next_uniform() + 0.4 * size) * crowd;
             lines.push(format!(
                 "{{\"symbol\":\"{}\",\"price\":{:.*},\"volume\":{:.2},\"at\":{}}}\n",
                 market.symbol,

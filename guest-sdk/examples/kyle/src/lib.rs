@@ -80,10 +80,10 @@ impl Agent for Kyle {
 
     fn handle(host: &dyn Host, signal: &Signal) -> Result<Vec<Action>, Error> {
         let tick: Tick = signal.payload()?;
-        tick.check().map_err(Error::InvalidSignal)?;
+        tick.check_fields().map_err(Error::InvalidSignal)?;
         let key = format!("statistics/{}", tick.symbol);
         let mut statistics: Statistics = host.state(&key)?.unwrap_or_default();
-        let score = statistics.take(&tick);
+        let score = statistics.score_tick(&tick);
         host.set_state(&key, &statistics)?;
         if statistics.ticks <= host.config("warm_up", 20)? {
             return Ok(Vec::new());
@@ -106,7 +106,7 @@ impl Agent for Kyle {
 }
 
 impl Tick {
-    fn check(&self) -> Result<(), String> {
+    fn check_fields(&self) -> Result<(), String> {
         if !is_symbol(&self.symbol) {
             return Err(
                 "symbol: give 1 to 32 of A-Z, 0-9, '-', '.', '_', '/', ':', e.g. BTC-USD"
@@ -131,7 +131,7 @@ impl Tick {
 
 impl Statistics {
     /// Takes a tick in; its score against what was before it.
-    fn take(&mut self, tick: &Tick) -> Option<Score> {
+    fn score_tick(&mut self, tick: &Tick) -> Option<Score> {
         let last = self.prices.last().copied();
         let score = last.map(|last| {
             let change = (tick.price / last - 1.0).clamp(-LARGEST_MOVE, LARGEST_MOVE);

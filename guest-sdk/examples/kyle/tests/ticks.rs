@@ -14,7 +14,7 @@ const BUNDLED: &str = include_str!("../../../../host/cli/assets/ticks.jsonl");
 #[test]
 fn the_bundled_file_is_the_generators() {
     assert!(
-        generator::ticks() == BUNDLED,
+        generator::generate_ticks() == BUNDLED,
         "run: cargo run -p agent-kyle --example ticks > host/cli/assets/ticks.jsonl"
     );
 }
