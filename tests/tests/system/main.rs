@@ -7,6 +7,7 @@ mod agents;
 mod api;
 mod cli;
 mod decisions;
+mod docs;
 mod policies;
 mod state;
 mod telemetry;

@@ -1,0 +1,5 @@
+//! The documentation: its commands do what it says, its links lead somewhere, and the files that it names exist.
+
+mod links;
+mod pages;
+mod shell;

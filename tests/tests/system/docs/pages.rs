@@ -1,0 +1,105 @@
+//! The pages of the documentation and their fenced blocks.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A fenced block of a page.
+#[derive(Debug)]
+pub(crate) struct Block {
+    /// The line of its fence, from 1.
+    pub(crate) line: usize,
+    /// What the block is for.
+    pub(crate) kind: Kind,
+    /// What is between the fences.
+    pub(crate) text: String,
+}
+
+#[derive(Debug)]
+pub(crate) enum Kind {
+    /// A shell block that is run.
+    Run,
+    /// A shell block that is not run.
+    NotRun { reason: String },
+    /// The expected output of the block above it.
+    Output,
+    /// Anything else, e.g. a configuration or a diagram.
+    Other,
+}
+
+/// The repository's root.
+pub(crate) fn repository() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    root.canonicalize().expect("the repository")
+}
+
+/// Every page, as its path from the repository's root.
+pub(crate) fn list_pages() -> Vec<String> {
+    let root = repository();
+    let mut pages = Vec::new();
+    for folder in ["", "docs/", ".github/"] {
+        let Ok(entries) = fs::read_dir(root.join(folder)) else {
+            continue;
+        };
+        for entry in entries {
+            let name = entry.expect("an entry").file_name();
+            let name = name.to_str().expect("UTF-8");
+            if name.ends_with(".md") {
+                pages.push(format!("{folder}{name}"));
+            }
+        }
+    }
+    pages.sort();
+    pages
+}
+
+/// The fenced blocks of a page, in order.
+pub(crate) fn read_blocks(page: &str) -> Vec<Block> {
+    let text = fs::read_to_string(repository().join(page)).expect("a page");
+    let mut blocks: Vec<Block> = Vec::new();
+    let mut open: Option<Block> = None;
+    let mut below_a_shell_block = false;
+    for (line, number) in text.lines().zip(1..) {
+        let Some(info) = line.trim_start().strip_prefix("```") else {
+            if let Some(block) = &mut open {
+                let _ = writeln!(block.text, "{line}");
+            } else if !line.trim().is_empty() {
+                below_a_shell_block = false;
+            }
+            continue;
+        };
+        if let Some(block) = open.take() {
+            below_a_shell_block = matches!(block.kind, Kind::Run);
+            blocks.push(block);
+        } else {
+            let at = format!("{page}:{number}");
+            open = Some(Block {
+                line: number,
+                kind: parse_fence(info, below_a_shell_block, &at),
+                text: String::new(),
+            });
+        }
+    }
+    assert!(open.is_none(), "{page}: the last block has no end");
+    blocks
+}
+
+/// What the text behind an opening fence says of the block.
+fn parse_fence(info: &str, below_a_shell_block: bool, at: &str) -> Kind {
+    let (language, rest) = info.split_once(' ').unwrap_or((info, ""));
+    match language {
+        "sh" if rest.is_empty() => Kind::Run,
+        "sh" => {
+            let reason = rest
+                .strip_prefix("no-run=\"")
+                .and_then(|rest| rest.strip_suffix('"'));
+            let reason = reason.unwrap_or_else(|| panic!("{at}: write sh no-run=\"the reason\""));
+            Kind::NotRun {
+                reason: reason.to_owned(),
+            }
+        }
+        "text" | "json" if below_a_shell_block => Kind::Output,
+        "text" | "json" | "toml" | "rust" => Kind::Other,
+        _ => panic!("{at}: name the block's language: sh, text, json, toml or rust"),
+    }
+}

@@ -1,0 +1,316 @@
+//! The shell blocks of the documentation, run as a reader would run them, against the real binary.
+//!
+//! * A block fenced `sh` is run. The blocks of a page run in order, in one shell, in a new directory that shows the repository's folders, with
+//!   a home directory and ports of its own. Each block must succeed.
+//! * A `text` or `json` block right below is the output of the block above it: its lines must appear in that order. `…` stands for any text,
+//!   and a line that is only `…` for any lines.
+//! * A block that is one `ark serve` command runs in the background, and the next block starts when the host is ready.
+//! * `cargo xtask demo` is what it becomes after its builds: `ark demo`.
+//! * A block fenced `sh no-run="reason"` is not run. There are few of them, and each says why.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use super::pages::{Block, Kind, list_pages, read_blocks, repository};
+
+/// The pages with blocks that are run; each has a test below.
+const TESTED: [&str; 8] = [
+    "README.md",
+    "docs/access.md",
+    "docs/agents.md",
+    "docs/api.md",
+    "docs/data.md",
+    "docs/metrics.md",
+    "docs/operators.md",
+    "docs/policies.md",
+];
+/// The most blocks that may be marked as not run, over all pages.
+const MOST_NOT_RUN: usize = 8;
+/// Everything a page does must be over in this time. It is a bound against waiting for ever, not a measurement.
+const PATIENCE: Duration = Duration::from_mins(15);
+
+#[test]
+fn readme() {
+    run_page("README.md");
+}
+
+#[test]
+fn access() {
+    run_page("docs/access.md");
+}
+
+#[test]
+fn agents() {
+    run_page("docs/agents.md");
+}
+
+#[test]
+fn api() {
+    run_page("docs/api.md");
+}
+
+#[test]
+fn data() {
+    run_page("docs/data.md");
+}
+
+#[test]
+fn metrics() {
+    run_page("docs/metrics.md");
+}
+
+#[test]
+fn operators() {
+    run_page("docs/operators.md");
+}
+
+#[test]
+fn policies() {
+    run_page("docs/policies.md");
+}
+
+#[test]
+fn every_shell_block_is_run_or_says_why_not() {
+    let mut not_run = Vec::new();
+    for page in list_pages() {
+        let blocks = read_blocks(&page);
+        let runs = blocks.iter().any(|block| matches!(block.kind, Kind::Run));
+        assert_eq!(
+            runs,
+            TESTED.contains(&page.as_str()),
+            "{page}: list it in TESTED, with a test, if and only if it has blocks to run"
+        );
+        for block in blocks {
+            if let Kind::NotRun { reason } = block.kind {
+                assert!(
+                    reason.split_whitespace().count() >= 3,
+                    "{page}:{}: say in the fence why the block is not run",
+                    block.line
+                );
+                not_run.push(format!("{page}:{}: {reason}", block.line));
+            }
+        }
+    }
+    assert!(
+        not_run.len() <= MOST_NOT_RUN,
+        "{MOST_NOT_RUN} blocks may be marked as not run, not {}:\n{}",
+        not_run.len(),
+        not_run.join("\n")
+    );
+}
+
+/// Runs the shell blocks of a page and compares what they print with the output blocks.
+fn run_page(page: &str) {
+    let blocks = read_blocks(page);
+    let dir = tempfile::tempdir().expect("a directory");
+    let reader = Reader::prepare(dir.path());
+    let script = reader.write_script(&blocks);
+    let finished = reader.run(&script);
+    let output =
+        |line: usize| fs::read_to_string(reader.logs.join(line.to_string())).unwrap_or_default();
+    let reached = fs::read_to_string(reader.logs.join("reached")).unwrap_or_default();
+    let reached: usize = reached.trim().parse().unwrap_or(0);
+    assert!(
+        finished,
+        "{page}:{reached}: the block failed or did not end:\n{}",
+        output(reached)
+    );
+    let mut above = 0;
+    for block in &blocks {
+        match block.kind {
+            Kind::Run => above = block.line,
+            Kind::Output => {
+                let printed = output(above);
+                if let Some(missing) = find_missing_line(&block.text, &printed) {
+                    panic!(
+                        "{page}:{}: the block above does not print `{missing}`, or not in this order. It prints:\n{printed}",
+                        block.line
+                    );
+                }
+            }
+            Kind::NotRun { .. } | Kind::Other => {}
+        }
+    }
+}
+
+/// The first expected line that does not appear behind those before it.
+fn find_missing_line<'a>(expected: &'a str, printed: &str) -> Option<&'a str> {
+    let mut printed = printed.lines();
+    expected
+        .lines()
+        .filter(|line| !matches!(line.trim(), "" | "…"))
+        .find(|line| !printed.any(|printed| matches_line(line.trim(), printed.trim())))
+}
+
+/// Whether a line is as expected, where `…` stands for any text.
+fn matches_line(expected: &str, line: &str) -> bool {
+    let Some((start, rest)) = expected.split_once('…') else {
+        return expected == line;
+    };
+    let Some(mut line) = line.strip_prefix(start) else {
+        return false;
+    };
+    let mut parts: Vec<&str> = rest.split('…').collect();
+    let end = parts.pop().unwrap_or_default();
+    for part in parts {
+        let Some((_, behind)) = line.split_once(part) else {
+            return false;
+        };
+        line = behind;
+    }
+    line.ends_with(end)
+}
+
+/// Somebody who reads a page and does what it says, on a machine of their own.
+struct Reader {
+    /// Where the commands run: a directory with the repository's folders in it.
+    work: PathBuf,
+    home: PathBuf,
+    /// Where a `cargo` is that does not build for `cargo xtask demo`.
+    bin: PathBuf,
+    /// What each block printed, by the line of its fence.
+    logs: PathBuf,
+    /// A free port for each one that pages name.
+    ports: Vec<(u16, u16)>,
+}
+
+impl Reader {
+    fn prepare(dir: &Path) -> Self {
+        let folder = |name: &str| {
+            let path = dir.join(name);
+            fs::create_dir(&path).expect("a directory");
+            path
+        };
+        let reader = Self {
+            work: folder("ark"),
+            home: folder("home"),
+            bin: folder("bin"),
+            logs: folder("logs"),
+            ports: [8000, 9090].map(|named| (named, free_port())).to_vec(),
+        };
+        for entry in fs::read_dir(repository()).expect("the repository") {
+            let entry = entry.expect("an entry");
+            if !entry.file_name().as_encoded_bytes().starts_with(b".") {
+                symlink(entry.path(), reader.work.join(entry.file_name())).expect("a link");
+            }
+        }
+        let cargo = reader.bin.join("cargo");
+        let shim = format!(
+            "#!/bin/sh\nif [ \"$1 $2\" = 'xtask demo' ]; then shift 2; exec '{}' demo \"$@\"; fi\nexec '{}' \"$@\"\n",
+            ark_tests::ark_program().display(),
+            env!("CARGO")
+        );
+        fs::write(&cargo, shim).expect("a program");
+        fs::set_permissions(&cargo, fs::Permissions::from_mode(0o755)).expect("a mode");
+        reader
+    }
+
+    /// One script of all blocks, which notes the block that it has reached.
+    fn write_script(&self, blocks: &[Block]) -> PathBuf {
+        let mut script =
+            "set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null; wait' EXIT\n".to_owned();
+        for block in blocks
+            .iter()
+            .filter(|block| matches!(block.kind, Kind::Run))
+        {
+            let mut text = block.text.clone();
+            for (named, free) in &self.ports {
+                for host in ["localhost", "127.0.0.1"] {
+                    text = text.replace(&format!("{host}:{named}"), &format!("127.0.0.1:{free}"));
+                }
+            }
+            if starts_a_host(&text) {
+                let ready = format!("http://127.0.0.1:{}/readyz", self.ports[0].1);
+                text = format!(
+                    "{} &\nuntil curl -sf {ready}; do kill -0 $!; sleep 0.1; done\n",
+                    text.trim_end()
+                );
+            }
+            let log = self.logs.join(block.line.to_string());
+            let reached = self.logs.join("reached");
+            let _ = write!(
+                script,
+                "echo {line} >'{reached}'\n{{ :\n{text}}} >'{log}' 2>&1\n",
+                line = block.line,
+                reached = reached.display(),
+                log = log.display(),
+            );
+        }
+        let path = self.logs.join("script");
+        fs::write(&path, script).expect("a script");
+        path
+    }
+
+    /// Runs a script to its end; whether every command of it succeeded.
+    fn run(&self, script: &Path) -> bool {
+        let mut path = OsString::from(&self.bin);
+        path.push(":");
+        path.push(std::env::var_os("PATH").unwrap_or_default());
+        let address = |at: usize| format!("127.0.0.1:{}", self.ports[at].1);
+        let mut command = Command::new("bash");
+        command
+            .arg(script)
+            .current_dir(&self.work)
+            .env("HOME", &self.home)
+            .env("PATH", path)
+            .env("CARGO_HOME", toolchain_home("CARGO_HOME", ".cargo"))
+            .env("RUSTUP_HOME", toolchain_home("RUSTUP_HOME", ".rustup"))
+            .env("ARK_LISTEN", address(0))
+            .env("ARK_TELEMETRY_LISTEN", address(1))
+            .env("ARK_URL", format!("http://{}", address(0)))
+            .env_remove("CARGO_TARGET_DIR")
+            .env_remove("RUSTFLAGS")
+            // Settings of other tests, which are unknown variables to a host.
+            .env_remove("ARK_KILL_ROUNDS")
+            .env_remove("ARK_SWAPS")
+            .stdin(Stdio::null())
+            .process_group(0);
+        let mut shell = command.spawn().expect("bash starts");
+        let until = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = shell.try_wait().expect("the shell's status") {
+                break Some(status);
+            }
+            if Instant::now() > until {
+                break None;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        // What a page leaves running ends with it.
+        let _ = kill_process_group(Pid::from_child(&shell), Signal::KILL);
+        let _ = shell.wait();
+        status.is_some_and(|status| status.success())
+    }
+}
+
+/// Whether a block is one `ark serve` command.
+fn starts_a_host(text: &str) -> bool {
+    text.lines().count() == 1 && text.contains("ark serve")
+}
+
+fn toolchain_home(variable: &str, folder: &str) -> OsString {
+    std::env::var_os(variable).unwrap_or_else(|| {
+        let home = std::env::var_os("HOME").expect("a home directory");
+        Path::new(&home).join(folder).into_os_string()
+    })
+}
+
+/// A port that is free, outside of the range from which the system gives out ports by itself.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = u16::try_from(std::process::id() % 1_000).unwrap_or(0) * 10;
+    (0..1_000)
+        .map(|_| 20_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000)
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("a free port")
+}
