@@ -267,7 +267,7 @@ fn a_bad_upload_is_refused_and_the_old_version_serves_on() {
             "chaos",
             json!({"component": ""}),
             400,
-            "body",
+            "manifest",
         ),
         (
             "sick heart",

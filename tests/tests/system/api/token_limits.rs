@@ -37,7 +37,7 @@ fn bad_tokens_are_refused_with_the_field_and_a_rate_is_kept() {
         ),
         (
             json!({"name": "n", "role": "submitter", "agents": ["A B"]}),
-            "agents",
+            "agents[0]",
             400,
         ),
         (

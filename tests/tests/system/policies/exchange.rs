@@ -172,7 +172,7 @@ fn a_bad_upload_is_refused_with_its_field_and_what_was_in_force_stays() {
             422,
             "sha256",
         ),
-        ("no hash", json!({"component": base64(&good)}), 400, "body"),
+        ("no hash", json!({"component": base64(&good)}), 400, "sha256"),
         ("an agent", upload_of(&agent, &json!({})), 422, "component"),
         (
             "truncated",
