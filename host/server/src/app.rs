@@ -1,88 +1,100 @@
-//! The host as a whole: a [`Config`] becomes parts, the parts run, then they are ended in order.
+//! The host as a whole: a [`Config`] becomes parts, the parts run, and then they end in order.
 //!
-//! Order of the start: store, engine, Graveyard (pin, purity, vectors), operator policies, agents, HRM, watchdog, router, API. Anything
-//! of the Graveyard or a declared operator policy that cannot be trusted ends the start, an uploaded policy that can no longer be loaded
-//! denies everything; an agent that is refused is left out and said.
-//! Order of the end: API (no new work), router (running invocations), watchdog, HRM (queued decisions), store (queued commits).
+//! Order of the start: telemetry's meters, store, engine, Graveyard (pin, purity, vectors), operator policies, agents, HRM, watchdog, router;
+//! the API is served last, by the command. A Graveyard or a declared operator policy that cannot be trusted ends the start. An uploaded
+//! policy that cannot be loaded denies every proposal, and an agent that is refused is left out; both are logged.
+//!
+//! Order of the end: API (no new work), router (invocations that run), watchdog, HRM (queued decisions), store (queued commits), telemetry.
+//!
+//! Each part takes its own configuration and the parts it uses, never the whole [`App`].
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::agents::{AgentDeps, Agents, LoadAgentsError, LoadedAgents, RefusedAgent};
+use ark_model::decision::PolicyIdentity;
+use ark_model::ids::{Millis, Name};
+use ark_runtime::{Engine, EngineError, GraveyardSource, Pin, PinError, PinnedGraveyard};
+use ark_store::{CommitError, OpenError, ReadError, Store, StoreConfig, Unit};
+
+use crate::agents::{self, AgentDeps, Agents, LoadAgentsError, LoadedAgents, RefusedAgent};
 use crate::api::ApiDeps;
 use crate::config::Config;
 use crate::hrm::chain::PolicyChain;
 use crate::hrm::guards::Guards;
 use crate::hrm::{Hrm, HrmConfig, HrmError};
-use crate::policies::{self, LoadPoliciesError, Policies};
+use crate::policies::{self, LoadPoliciesError, Policies, PolicyLoader};
 use crate::readiness::Readiness;
 use crate::router::{Router, RouterError, RouterParts};
-use crate::telemetry::{MetricSources, OpenApprovals, Telemetry, TelemetryBuilder, TelemetryError};
+use crate::telemetry::{
+    MetricSources, OpenApprovals, Telemetry, TelemetryBuilder, TelemetryError,
+};
 use crate::watchdog::{Watchdog, WatchdogDeps};
-use ark_model::decision::PolicyIdentity;
-use ark_model::ids::{Millis, Name};
-use ark_runtime::{Engine, EngineError, GraveyardSource, Pin, PinError, PinnedGraveyard};
-use ark_store::{OpenError, Store, StoreConfig, Unit};
 
 /// Why the host does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The engine.
+    /// The WebAssembly engine cannot be set up.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// The Graveyard.
+    /// The Graveyard cannot be trusted.
     #[error(transparent)]
     Graveyard(#[from] PinError),
-    /// The operator policies.
+    /// An operator policy cannot be put in force.
     #[error(transparent)]
     Policies(#[from] LoadPoliciesError),
-    /// The store.
+    /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] OpenError),
-    /// The agents.
+    /// The agents cannot be found.
     #[error(transparent)]
     Agents(#[from] LoadAgentsError),
-    /// The HRM.
+    /// The configured lists cannot be committed.
+    #[error("the configured lists cannot be recorded: {0}")]
+    Lists(#[source] CommitError),
+    /// The halt and the quarantines in force cannot be read.
+    #[error(transparent)]
+    Control(#[from] ReadError),
+    /// The HRM cannot start.
     #[error(transparent)]
     Hrm(#[from] HrmError),
-    /// The router.
+    /// The router cannot start.
     #[error(transparent)]
     Router(#[from] RouterError),
-    /// Telemetry.
+    /// Telemetry cannot start.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
-    /// The watchdog.
+    /// A thread of the watchdog cannot be started.
     #[error("the watchdog cannot start: {0}")]
-    Watchdog(std::io::Error),
+    Watchdog(#[source] std::io::Error),
 }
 
-/// The running host.
+/// The running parts of the host.
 pub struct App {
-    /// The HRM.
+    /// Judges proposals.
     pub hrm: Hrm,
-    /// The router.
+    /// Hands signals to agents.
     pub router: Router,
-    /// The store.
+    /// Keeps everything durable.
     pub store: Store,
-    /// The guards.
+    /// Hold whether the pin holds, the last beat, the halt and the quarantines.
     pub guards: Arc<Guards>,
-    /// What identifies the Graveyard.
+    /// What identifies the Graveyard in decisions.
     pub graveyard_identity: Arc<PolicyIdentity>,
     /// The operator policies.
     pub policies: Policies,
-    /// How many of the Graveyard's test vectors were run.
+    /// How many of the Graveyard's test vectors were run at the start.
     pub graveyard_vectors: usize,
-    /// Where the Graveyard is from.
+    /// Where the Graveyard was loaded from.
     pub graveyard_source: GraveyardSource,
-    /// Agents that were left out.
+    /// The agents and versions that the start left out.
     pub refused_agents: Vec<RefusedAgent>,
-    /// The watchdog.
+    /// Watches agents and limits.
     pub watchdog: Watchdog,
     /// The versions of agents.
     pub agents: Agents,
     /// Whether all of them together may judge.
     pub readiness: Readiness,
-    /// What shows what they do.
+    /// Shows what the parts record.
     pub telemetry: Arc<Telemetry>,
 }
 
@@ -90,61 +102,49 @@ impl App {
     /// Starts every part but the API.
     ///
     /// # Errors
-    /// See [`StartError`]: each says which part and what to do.
+    /// See [`StartError`]: each message says which part and what to do.
     pub fn start(config: &Config) -> Result<Self, StartError> {
         let pin = Pin::compiled_in()?;
-        // Opened first: it makes the data directory and holds its lock, so nobody else is about to use the cache in it.
-        let groundwork = TelemetryBuilder::new(&config.telemetry)?;
-        let meters = groundwork.meters.clone();
+        let telemetry = TelemetryBuilder::new(&config.telemetry)?;
+        let meters = telemetry.meters.clone();
+        // Opened before the engine: opening takes the lock of the data directory, which also guards the engine's cache in it.
         let store = Store::open(&StoreConfig {
             meters: Arc::clone(&meters.store),
             ..config.store.clone()
         })?;
         let engine = Engine::new(&config.engine)?;
-        let PinnedGraveyard { policy, vectors } =
-            PinnedGraveyard::load(&engine, &config.graveyard, pin)?;
-        let ground = policies::PolicyLoader::new(
+        let graveyard = PinnedGraveyard::load(&engine, &config.graveyard, pin)?;
+        let graveyard_vectors = graveyard.vectors;
+        let graveyard_identity = Arc::clone(graveyard.policy.identity());
+        let policy_loader = PolicyLoader::new(
             &engine,
             &store,
             &meters.hrm,
-            policy.identity(),
+            &graveyard_identity,
             config.policy_fuel,
             config.max_policies,
         );
-        let operator =
-            policies::load_all(&ground, &config.policies, config.policies_dir.as_deref())?;
-        let dir = config.agents_dir.as_deref();
+        let policies_dir = config.policies_dir.as_deref();
+        let policy_slots = policies::load_all(&policy_loader, &config.policies, policies_dir)?;
+        let agents_dir = config.agents_dir.as_deref();
         let LoadedAgents {
             agents,
             canaries,
             refused,
-        } = crate::agents::load_all(&engine, &store, dir, &config.limits)?;
-        let lists = Unit {
-            configured_lists: Some(config.lists.clone()),
-            ..Unit::default()
-        };
-        store.commit(lists).map_err(HrmError::from)?;
-        let control = store.control_rows().map_err(HrmError::from)?;
-        if let Some(halt) = &control.halt {
-            tracing::warn!(by = halt.by, reason = halt.reason, "a halt is in force");
-        }
-        for quarantine in &control.quarantines {
-            tracing::warn!(agent = %quarantine.agent, by = quarantine.by, reason = quarantine.reason, "a quarantine is in force");
-        }
-        let guards = Arc::new(Guards::from_orders(control.halt, control.quarantines));
-        let chain = PolicyChain::new(Arc::new(policy), operator.clone());
-        let graveyard = Arc::clone(chain.graveyard_identity());
+        } = agents::load_all(&engine, &store, agents_dir, &config.limits)?;
+        commit_configured_lists(&store, config)?;
+        let guards = Arc::new(load_guards(&store)?);
         let hrm = Hrm::start(
             HrmConfig {
                 meters: Arc::clone(&meters.hrm),
                 ..config.hrm.clone()
             },
-            &chain,
+            &PolicyChain::new(Arc::new(graveyard.policy), policy_slots.clone()),
             Arc::clone(&guards),
             store.clone(),
         )?;
-        let policies = Policies::new(ground, hrm.clone(), operator);
-        let watched = WatchdogDeps {
+        let policies = Policies::new(policy_loader, hrm.clone(), policy_slots);
+        let watchdog_deps = WatchdogDeps {
             guards: Arc::clone(&guards),
             graveyard: config.graveyard.clone(),
             pin,
@@ -155,9 +155,9 @@ impl App {
             store: store.clone(),
             meters: Arc::clone(&meters.watchdog),
         };
-        let watchdog =
-            Watchdog::start(config.watchdog.clone(), watched).map_err(StartError::Watchdog)?;
-        let parts = RouterParts {
+        let watchdog = Watchdog::start(config.watchdog.clone(), watchdog_deps)
+            .map_err(StartError::Watchdog)?;
+        let router_parts = RouterParts {
             agents,
             canaries,
             hrm: hrm.clone(),
@@ -166,7 +166,7 @@ impl App {
             watchdog: watchdog.clone(),
             meters: Arc::clone(&meters.router),
         };
-        let router = Router::start(config.router.clone(), parts)?;
+        let router = Router::start(config.router.clone(), router_parts)?;
         let agents = Agents::new(AgentDeps {
             engine,
             store: store.clone(),
@@ -181,15 +181,15 @@ impl App {
             guards: Arc::clone(&guards),
             store: store.clone(),
             watchdog: watchdog.clone(),
-            graveyard_vectors: vectors,
+            graveyard_vectors,
             policies: policies.clone(),
         };
-        let telemetry = groundwork.build(MetricSources {
-            meters: meters.clone(),
+        let telemetry = telemetry.build(MetricSources {
+            meters,
             readiness: readiness.clone(),
             router: router.clone(),
-            graveyard: Arc::clone(&graveyard),
-            vectors,
+            graveyard: Arc::clone(&graveyard_identity),
+            vectors: graveyard_vectors,
             approvals: open_approvals_reader(&store),
         })?;
         Ok(Self {
@@ -197,9 +197,9 @@ impl App {
             router,
             store,
             guards,
-            graveyard_identity: graveyard,
+            graveyard_identity,
             policies,
-            graveyard_vectors: vectors,
+            graveyard_vectors,
             graveyard_source: config.graveyard.clone(),
             refused_agents: refused,
             watchdog,
@@ -209,7 +209,7 @@ impl App {
         })
     }
 
-    /// The parts that the API serves. `submitters` may propose besides the agents.
+    /// Returns the parts that the API serves. `submitters` may propose besides the agents.
     #[must_use]
     pub fn api_deps(&self, submitters: impl IntoIterator<Item = Name>) -> ApiDeps {
         ApiDeps {
@@ -230,7 +230,7 @@ impl App {
         }
     }
 
-    /// Ends every part, in order. What was accepted is on disk; what is pending is resumed by the next start.
+    /// Ends every part, in order. What was accepted is durable; what is pending is resumed by the next start.
     pub fn stop(self) {
         self.router.close();
         self.watchdog.close();
@@ -240,7 +240,28 @@ impl App {
     }
 }
 
-/// What is held and nobody has decided.
+/// Commits the configured lists, which replace those of the last start.
+fn commit_configured_lists(store: &Store, config: &Config) -> Result<(), StartError> {
+    let unit = Unit {
+        configured_lists: Some(config.lists.clone()),
+        ..Unit::default()
+    };
+    store.commit(unit).map(drop).map_err(StartError::Lists)
+}
+
+/// Reads the halt and the quarantines that are in force.
+fn load_guards(store: &Store) -> Result<Guards, ReadError> {
+    let control = store.control_rows()?;
+    if let Some(halt) = &control.halt {
+        tracing::warn!(by = halt.by, reason = halt.reason, "a halt is in force");
+    }
+    for quarantine in &control.quarantines {
+        tracing::warn!(agent = %quarantine.agent, by = quarantine.by, reason = quarantine.reason, "a quarantine is in force");
+    }
+    Ok(Guards::from_orders(control.halt, control.quarantines))
+}
+
+/// Returns what reads the number of open approvals and the age of the oldest whenever metrics are shown.
 fn open_approvals_reader(store: &Store) -> Box<dyn Fn() -> Option<OpenApprovals> + Send + Sync> {
     let store = store.clone();
     Box::new(move || {

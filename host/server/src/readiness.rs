@@ -1,24 +1,27 @@
 //! Whether the host may judge, and if not, why: for `/readyz` on both ports.
+//!
+//! Must not know: HTTP.
 
 use std::sync::Arc;
 
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::hrm::guards::Guards;
-use crate::policies::Policies;
-use crate::watchdog::Watchdog;
 use ark_model::ids::Millis;
 use ark_store::Store;
 
-/// What readiness rests on. Cheap to clone.
+use crate::hrm::guards::Guards;
+use crate::policies::Policies;
+use crate::watchdog::Watchdog;
+
+/// The parts that readiness depends on. Cheap to clone.
 #[derive(Clone)]
 pub struct Readiness {
-    /// Pin, beat and halt.
+    /// Whether the pin holds, the watchdog beats and the host is not halted.
     pub guards: Arc<Guards>,
     /// Whether the audit log can be written.
     pub store: Store,
-    /// Whether the limits held.
+    /// Whether the limits held when they were probed.
     pub watchdog: Watchdog,
     /// How many of the Graveyard's test vectors were run at the start.
     pub graveyard_vectors: usize,
@@ -27,7 +30,7 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    /// Why the host may not judge now; empty: it may.
+    /// Returns why the host may not judge now; empty: it may.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
@@ -50,7 +53,7 @@ impl Readiness {
         problems.chain(self.policies.list_problems()).collect()
     }
 
-    /// Whether it is ready, and the answer that says so.
+    /// Returns the answer of `/readyz`. `agents`: how many serve.
     #[must_use]
     pub fn to_report(&self, agents: usize) -> ReadinessReport {
         let problems = self.problems();
@@ -65,25 +68,27 @@ impl Readiness {
 
 /// Whether the host may judge now: the answer of `/readyz`.
 #[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = Ready)]
 pub struct ReadinessReport {
-    /// It may.
+    /// Whether it may.
     pub ready: bool,
-    /// Why not, in words.
+    /// Why it may not.
     pub problems: Vec<String>,
-    /// Test vectors that the Graveyard passed at the start.
+    /// How many test vectors the Graveyard passed at the start.
     pub graveyard_vectors: usize,
-    /// Agents that serve.
+    /// How many agents serve.
     pub agents: usize,
 }
 
-/// The process serves: the answer of `/healthz`.
+/// The process runs: the answer of `/healthz`.
 #[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = Alive)]
 pub struct Liveness {
-    /// `alive`.
+    /// Always `alive`.
     pub status: &'static str,
 }
 
-/// The answer of `/healthz`.
+/// Returns the answer of `/healthz`.
 #[must_use]
 pub const fn report_liveness() -> Liveness {
     Liveness { status: "alive" }

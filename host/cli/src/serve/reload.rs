@@ -7,7 +7,7 @@ use ark_host::changes::Requester;
 use ark_host::config::{Config, ConfigError, Layers, is_reloaded};
 use ark_host::policies::Policies;
 use ark_host::watchdog::Watchdog;
-use ark_model::ids::TraceId;
+use ark_model::ids::Name;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::HostArgs;
@@ -110,22 +110,20 @@ impl Reload {
 
     /// Reads the files of the declared policies, whether or not the configuration has changed.
     fn apply_declarations(&self, config: &Config) {
-        let requester = Requester {
-            by: "ark".to_owned(),
-            reason: "as declared, read again".to_owned(),
-            trace_id: TraceId::fresh(),
-            idempotency_key: None,
-        };
+        let requester = Requester::for_host("as declared, read again");
         let dir = config.policies_dir.as_deref();
         match self
             .policies
             .apply_declarations(&config.policies, dir, &requester)
         {
-            Ok((changed, refused)) => tracing::warn!(
-                changed = changed.join(", "),
-                refused = refused.len(),
-                "the declared policies were read again"
-            ),
+            Ok(changes) => {
+                let changed: Vec<&str> = changes.changed.iter().map(Name::as_str).collect();
+                tracing::warn!(
+                    changed = changed.join(", "),
+                    refused = changes.refused.len(),
+                    "the declared policies were read again"
+                );
+            }
             Err(error) => {
                 tracing::error!(%error, "the declared policies cannot be exchanged; all stay as they are");
             }

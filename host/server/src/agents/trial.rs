@@ -1,131 +1,125 @@
-//! Trying a version out: it handles a share of its agent's signals while another one serves.
+//! Trials: a version handles a share of its agent's signals while another one serves.
 //!
-//! The same order of things as with a rollout (see `agents`): what can fail comes before the commit, the router after it.
+//! The steps are those of a rollout: what can fail comes before the commit, the router after it.
 
 use serde_json::json;
 
-use super::{
-    AgentChange, AgentChangeError, AgentChangeReceipt, AgentStatus, Agents, Requester, Unit,
-    change_unit, idempotency_record, last_number, repeated_receipt, wait_until_drained,
-};
+use crate::changes::Requester;
+use ark_model::ids::{Digest, Name};
 use crate::router::Canary;
-use ark_model::ids::{Digest, Millis, Name};
-use ark_store::{CommitError, Rollout, Trial};
+use ark_store::Trial;
+
+use super::error::AgentChangeError;
+use super::rollout::{AgentChangeReceipt, Committed, RolloutChange, wait_until_drained};
+use super::versions::{AgentStatus, Agents};
+
+/// The agent whose trial changes.
+struct TrialAgent<'a> {
+    agent: &'a Name,
+    status: AgentStatus,
+    /// The version that serves.
+    serving: u64,
+}
 
 impl Agents {
-    /// Tries a version out beside the one that serves: it handles a share of the agent's signals from now on. One that was on trial before
-    /// gives way.
+    /// Puts a version on trial beside the one that serves: from now on it handles its share of the agent's signals. It replaces a version
+    /// that is on trial already.
     ///
     /// # Errors
-    /// See [`ChangeError`].
+    /// See [`AgentChangeError`].
     pub fn start_trial(
         &self,
         agent: &Name,
         trial: Trial,
-        order: &Requester,
+        requester: &Requester,
     ) -> Result<AgentChangeReceipt, AgentChangeError> {
-        let _turn = self.lock_changes();
-        let standing = self.read_status(agent)?;
-        let serving = self.serving_version(agent, standing.rollout.as_ref());
-        let serving = serving.ok_or_else(|| AgentChangeError::UnknownAgent(agent.clone()))?;
-        if serving == trial.number {
-            return Err(AgentChangeError::AlreadyServing {
-                agent: agent.clone(),
-                number: serving,
-            });
+        let _change = self.inner.changes.begin_change();
+        let subject = self.read_trial_agent(agent)?;
+        let number = trial.number;
+        if subject.serving == number {
+            let agent = agent.clone();
+            return Err(AgentChangeError::AlreadyServing { agent, number });
         }
-        let version = self.load_version(agent, trial.number, &standing.versions)?;
+        let version = self.load_version(agent, number, &subject.status.versions)?;
         let sha256 = version.digest();
-        let canary = Canary::new(version, trial.number, trial.share);
-        self.commit_trial(
-            agent,
-            serving,
-            Some(canary),
-            trial.number,
-            sha256,
-            &standing,
-            order,
-        )
+        let canary = Canary::new(version, number, trial.share);
+        self.commit_trial(&subject, Some(canary), number, sha256, requester)
     }
 
     /// Ends a trial: the version that serves gets all signals again.
     ///
     /// # Errors
-    /// See [`ChangeError`].
+    /// See [`AgentChangeError`].
     pub fn end_trial(
         &self,
         agent: &Name,
-        order: &Requester,
+        requester: &Requester,
     ) -> Result<AgentChangeReceipt, AgentChangeError> {
-        let _turn = self.lock_changes();
-        let standing = self.read_status(agent)?;
-        let serving = self.serving_version(agent, standing.rollout.as_ref());
-        let serving = serving.ok_or_else(|| AgentChangeError::UnknownAgent(agent.clone()))?;
-        let seat = self.inner.deps.router.find_serving(agent);
-        let canary = seat.and_then(|seat| seat.canary());
-        let canary = canary.ok_or_else(|| AgentChangeError::NoTrial(agent.clone()))?;
-        let (number, sha256) = (canary.number, canary.agent.digest());
-        drop(canary);
-        self.commit_trial(agent, serving, None, number, sha256, &standing, order)
+        let _change = self.inner.changes.begin_change();
+        let subject = self.read_trial_agent(agent)?;
+        // The handle is dropped here: the drain below waits for it.
+        let (number, sha256) = {
+            let slot = self.inner.deps.router.find_serving(agent);
+            let canary = slot.and_then(|slot| slot.canary());
+            let canary = canary.ok_or_else(|| AgentChangeError::NoTrial(agent.clone()))?;
+            (canary.number, canary.agent.digest())
+        };
+        self.commit_trial(&subject, None, number, sha256, requester)
     }
 
-    /// Records that a version is on trial, or none any more, then lets it handle its share.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what is on trial, and what the record says of it"
-    )]
+    fn read_trial_agent<'a>(&self, agent: &'a Name) -> Result<TrialAgent<'a>, AgentChangeError> {
+        let status = self.read_status(agent)?;
+        let serving = self
+            .serving_version(agent, &status)
+            .ok_or_else(|| AgentChangeError::UnknownAgent(agent.clone()))?;
+        Ok(TrialAgent {
+            agent,
+            status,
+            serving,
+        })
+    }
+
+    /// Commits which version is on trial, or that none is, then lets the router follow and waits for the invocations of the version that was
+    /// on trial before. `number` and `sha256` are those of the version whose trial begins or ends.
     fn commit_trial(
         &self,
-        agent: &Name,
-        serving: u64,
+        subject: &TrialAgent<'_>,
         canary: Option<Canary>,
         number: u64,
         sha256: Digest,
-        standing: &AgentStatus,
-        order: &Requester,
+        requester: &Requester,
     ) -> Result<AgentChangeReceipt, AgentChangeError> {
-        let ground = &self.inner.deps;
-        let now = Millis::now();
+        let TrialAgent {
+            agent,
+            status,
+            serving,
+        } = subject;
         let trial = canary.as_ref().map(|canary| Trial {
             number: canary.number,
             share: canary.share,
         });
-        let previous = standing.rollout.as_ref().and_then(|it| it.previous);
-        let rollout = Rollout {
-            agent: agent.clone(),
-            serving: Some(serving),
-            previous,
-            last_number: last_number(standing),
-            trial,
-            by: order.by.clone(),
-            at: now,
-        };
-        let body = json!({
-            "order": "agent.canary", "number": number, "sha256": sha256, "serving": serving,
-            "share": trial.map(|trial| trial.share),
-        });
-        let changes = vec![AgentChange::Rollout(rollout)];
-        let changed = AgentChangeReceipt {
-            agent: agent.clone(),
+        let share = trial.map(|trial| trial.share);
+        let change = RolloutChange {
+            agent,
             number,
             sha256,
-            serving: Some(serving),
-            previous,
-            canary: trial,
-            drained: false,
+            serving: Some(*serving),
+            previous: status.previous(),
+            trial,
+            new: None,
+            audit_body: json!({
+                "order": "agent.canary", "number": number, "sha256": sha256, "serving": serving,
+                "share": share,
+            }),
         };
-        let unit = Unit {
-            idempotency: idempotency_record(order, &changed),
-            ..change_unit(agent, changes, body, order, now)
+        let receipt = match self.commit_once(change, status, requester)? {
+            Committed::Before(receipt) => return Ok(receipt),
+            Committed::Now(receipt) => receipt,
         };
-        match ground.store.commit(unit) {
-            Ok(_) => {}
-            Err(CommitError::AlreadyAnswered(first)) => return repeated_receipt(first, order),
-            Err(error) => return Err(error.into()),
-        }
-        let tried = ground.router.set_canary(agent, canary);
+        let tried = self.inner.deps.router.set_canary(agent, canary);
         let drained = tried.is_none_or(|tried| wait_until_drained(&tried, &tried.agent));
-        tracing::info!(%agent, number, share = ?trial.map(|trial| trial.share.get()), by = order.by, drained, "canary");
-        Ok(AgentChangeReceipt { drained, ..changed })
+        let share = share.map(|share| share.get());
+        tracing::info!(%agent, number, ?share, by = requester.by, drained, "the agent's trial was changed");
+        Ok(AgentChangeReceipt { drained, ..receipt })
     }
 }

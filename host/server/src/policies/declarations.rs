@@ -1,19 +1,20 @@
-//! Policies that are declared in files: `[[policies]]` in the configuration, and manifests in the policies' directory. What is declared is
-//! what is in force under those names: a start and a reload bring it about, and nobody else may change it.
+//! Policies that files declare: `[[policies]]` in the configuration, and manifests in the policies' directory. A start and a reload put in
+//! force what is declared, and nothing else changes policies of those names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::changes::list_manifests;
 use ark_model::ids::{Digest, Name};
 use ark_model::policy::{PolicyMode, PolicySource};
 use ark_model::settings::Settings;
 
-use super::change::InvalidPolicy;
+use super::error::InvalidPolicy;
 use super::verification::{PolicyVerifier, VerifiedPolicy, read_pinned};
 
-/// Where a policy stands among the others, unless it is said.
+/// The last place among the policies: that of a policy without a stated place, and the highest one that can be stated.
 pub const LAST_PLACE: u32 = 1_000_000;
 
 /// The longest manifest that is read, in bytes.
@@ -22,17 +23,17 @@ const MAX_MANIFEST_BYTES: u64 = 1024 * 1024;
 /// A policy as a file declares it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Declaration {
-    /// Who declares it.
+    /// The kind of file that declares it.
     pub source: PolicySource,
-    /// The file at fault when it is refused: the manifest, or the component.
+    /// The file that is named when the declaration is refused: the manifest, or the component.
     pub origin: PathBuf,
-    /// The component.
+    /// The component's file.
     pub file: PathBuf,
-    /// Its SHA-256.
+    /// SHA-256 of the component.
     pub sha256: Digest,
-    /// Its name, if it is said.
+    /// The policy's name; absent: the one in the component's metadata.
     pub name: Option<Name>,
-    /// Its settings.
+    /// The settings; absent: the policy gets none.
     pub settings: Option<Settings>,
     /// Whether its verdicts count.
     pub mode: PolicyMode,
@@ -40,43 +41,42 @@ pub struct Declaration {
     pub order: u32,
 }
 
-/// A manifest in the policies' directory: `NAME.toml`, the component beside it.
+/// A manifest in the policies' directory: `NAME.toml`, with the component beside it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyManifest {
-    /// Its name: that of its metadata.
+    /// The policy's name, which is the one in the component's metadata.
     pub name: Name,
-    /// The component's file, beside the manifest.
+    /// The component's file name. The file stands beside the manifest.
     pub component: String,
-    /// Its SHA-256.
+    /// SHA-256 of the component.
     pub sha256: Digest,
-    /// Whether its verdicts count: `enforce` unless it is said.
+    /// Whether its verdicts count; absent: they do (`enforce`).
     #[serde(default)]
     pub mode: PolicyMode,
-    /// Its place among the others; lower ones are asked first. Absent: behind those with one.
+    /// Its place among the others: lower ones are asked first. Absent: behind those that state one.
     pub order: Option<u32>,
-    /// Its settings.
+    /// The settings; absent: the policy gets none.
     pub settings: Option<Settings>,
 }
 
 /// A declaration that was refused.
 #[derive(Debug)]
 pub(super) struct RejectedDeclaration {
-    /// Which file.
+    /// The file at fault.
     pub(super) origin: PathBuf,
-    /// Whose it is, as far as that can be told.
+    /// The policy's name, as far as it is known.
     pub(super) name: Option<Name>,
-    /// Who declares it.
     pub(super) source: PolicySource,
-    /// The digest that was stated.
+    /// The stated digest; absent when the manifest could not be read.
     pub(super) sha256: Option<Digest>,
-    /// Why.
+    /// Why it was refused.
     pub(super) problem: String,
 }
 
-/// A declaration that may be put in force.
+/// A declared component that may be put in force.
 pub(super) struct PreparedPolicy {
-    pub(super) fit: VerifiedPolicy,
+    pub(super) verified: VerifiedPolicy,
     pub(super) component: Vec<u8>,
 }
 
@@ -89,110 +89,114 @@ pub(super) struct DeclaredPolicy {
     pub(super) shadow: Option<PreparedPolicy>,
 }
 
-/// Everything that is declared.
+/// Everything that files declare.
 #[derive(Default)]
 pub(super) struct Declarations {
+    /// The policies that may be put in force, by name.
     pub(super) policies: Vec<DeclaredPolicy>,
     pub(super) rejected: Vec<RejectedDeclaration>,
 }
 
 impl Declarations {
-    /// Names of which nothing is known to be wrong or right: what is in force under them stays.
+    /// Returns the names of refused declarations. What is in force under them stays.
     pub(super) fn rejected_names(&self) -> BTreeSet<Name> {
         let names = self.rejected.iter().filter_map(|one| one.name.clone());
         names.collect()
     }
 
-    /// Whether a file of this source could not even be told a name of: then none of it is taken as withdrawn.
+    /// Returns whether a refused declaration of this source has no known name. It may be any of those in force, so none of them counts as
+    /// withdrawn.
     pub(super) fn has_nameless_rejection(&self, source: PolicySource) -> bool {
         let mut rejected = self.rejected.iter();
         rejected.any(|one| one.source == source && one.name.is_none())
     }
-}
 
-/// Reads what is declared, loads it, and sorts it by name. What is wrong with one keeps none of the others out.
-pub(super) fn read_declarations(
-    configured: &[Declaration],
-    dir: Option<&Path>,
-    measure: &PolicyVerifier,
-) -> Declarations {
-    let mut declared = Declarations::default();
-    let mut all = configured.to_vec();
-    if let Some(dir) = dir {
-        let (found, rejected) = read_manifests(dir);
-        all.extend(found);
-        declared.rejected.extend(rejected);
-    }
-    let mut groups: BTreeMap<Name, DeclaredPolicy> = BTreeMap::new();
-    for declaration in all {
-        let reject = |name: Option<Name>, problem: String| RejectedDeclaration {
-            origin: declaration.origin.clone(),
-            name,
-            source: declaration.source,
-            sha256: Some(declaration.sha256),
-            problem,
+    /// Adds a prepared declaration to what is declared under its name.
+    fn add(
+        policies: &mut BTreeMap<Name, DeclaredPolicy>,
+        declaration: &Declaration,
+        prepared: PreparedPolicy,
+    ) -> Result<(), (Option<Name>, String)> {
+        let metadata = &prepared.verified.policy.identity().metadata;
+        let Ok(name) = metadata.name.parse::<Name>() else {
+            let problem = "the name in its metadata is not a valid name";
+            return Err((None, problem.to_owned()));
         };
-        let ready = match prepare_policy(&declaration, measure) {
-            Ok(ready) => ready,
-            Err(unfit) => {
-                declared
-                    .rejected
-                    .push(reject(declaration.name.clone(), unfit.to_string()));
-                continue;
-            }
-        };
-        let Ok(name) = ready.fit.policy.identity().metadata.name.parse::<Name>() else {
-            declared
-                .rejected
-                .push(reject(None, "its name is none".to_owned()));
-            continue;
-        };
-        let (source, order, mode) = (declaration.source, declaration.order, declaration.mode);
-        let group = groups
+        let declared = policies
             .entry(name.clone())
             .or_insert_with(|| DeclaredPolicy {
                 name: name.clone(),
-                source,
-                order,
+                source: declaration.source,
+                order: declaration.order,
                 enforced: None,
                 shadow: None,
             });
-        let place = match mode {
-            PolicyMode::Enforce => &mut group.enforced,
-            PolicyMode::Shadow => &mut group.shadow,
+        let same_source = declared.source == declaration.source;
+        let version = match declaration.mode {
+            PolicyMode::Enforce => &mut declared.enforced,
+            PolicyMode::Shadow => &mut declared.shadow,
         };
-        if place.is_some() || group.source != source {
+        if version.is_some() || !same_source {
             let problem = format!(
-                "{name} is declared twice; a name can have one that is enforced and one on trial, both in the same place"
+                "{name} is declared twice; a name can have one version that is enforced and one on trial, both declared in the same kind of file"
             );
-            declared.rejected.push(reject(Some(name), problem));
-            continue;
+            return Err((Some(name), problem));
         }
-        *place = Some(ready);
-        if mode == PolicyMode::Enforce {
-            group.order = order;
+        *version = Some(prepared);
+        if declaration.mode == PolicyMode::Enforce {
+            declared.order = declaration.order;
+        }
+        Ok(())
+    }
+}
+
+/// Reads what is declared, verifies it, and groups it by name. A declaration that is refused does not keep the others out.
+pub(super) fn read_declarations(
+    configured: &[Declaration],
+    dir: Option<&Path>,
+    verifier: &PolicyVerifier,
+) -> Declarations {
+    let (found, mut rejected) = dir.map(read_manifests).unwrap_or_default();
+    let mut policies = BTreeMap::new();
+    for declaration in configured.iter().chain(&found) {
+        let added = prepare_policy(declaration, verifier)
+            .map_err(|invalid| (declaration.name.clone(), invalid.to_string()))
+            .and_then(|prepared| Declarations::add(&mut policies, declaration, prepared));
+        if let Err((name, problem)) = added {
+            rejected.push(RejectedDeclaration {
+                origin: declaration.origin.clone(),
+                name,
+                source: declaration.source,
+                sha256: Some(declaration.sha256),
+                problem,
+            });
         }
     }
-    // A name of which a part is refused stays as it was, whole.
-    let untold = declared.rejected_names();
-    declared.policies = groups
-        .into_values()
-        .filter(|group| !untold.contains(&group.name))
-        .collect();
-    declared
+    let mut declarations = Declarations {
+        policies: Vec::new(),
+        rejected,
+    };
+    // A name of which one declaration is refused stays as it was altogether.
+    let rejected = declarations.rejected_names();
+    policies.retain(|name, _| !rejected.contains(name));
+    declarations.policies = policies.into_values().collect();
+    declarations
 }
 
 fn prepare_policy(
     declaration: &Declaration,
-    measure: &PolicyVerifier,
+    verifier: &PolicyVerifier,
 ) -> Result<PreparedPolicy, InvalidPolicy> {
     let component = read_pinned(&declaration.file, declaration.sha256)?;
     let settings = declaration.settings.clone();
-    let fit = measure.verify(&component, declaration.name.as_ref(), settings)?;
-    Ok(PreparedPolicy { fit, component })
+    let verified = verifier.verify(&component, declaration.name.as_ref(), settings)?;
+    Ok(PreparedPolicy {
+        verified,
+        component,
+    })
 }
 
-/// The manifests of a directory, in the order of their names.
+/// Reads the manifests of a directory, in the order of their paths.
 fn read_manifests(dir: &Path) -> (Vec<Declaration>, Vec<RejectedDeclaration>) {
     let source = PolicySource::Directory;
     let reject = |origin: &Path, name, problem: String| RejectedDeclaration {
@@ -202,20 +206,10 @@ fn read_manifests(dir: &Path) -> (Vec<Declaration>, Vec<RejectedDeclaration>) {
         sha256: None,
         problem,
     };
-    let listed = std::fs::read_dir(dir).and_then(|entries| {
-        entries
-            .map(|entry| entry.map(|entry| entry.path()))
-            .collect::<Result<Vec<_>, _>>()
-    });
-    let mut paths = match listed {
+    let paths = match list_manifests(dir) {
         Ok(paths) => paths,
         Err(error) => return (Vec::new(), vec![reject(dir, None, error.to_string())]),
     };
-    paths.retain(|path| {
-        path.extension()
-            .is_some_and(|extension| extension == "toml")
-    });
-    paths.sort();
     let mut found = Vec::new();
     let mut rejected = Vec::new();
     for path in paths {
@@ -230,7 +224,7 @@ fn read_manifests(dir: &Path) -> (Vec<Declaration>, Vec<RejectedDeclaration>) {
                 mode: manifest.mode,
                 order: manifest.order.unwrap_or(LAST_PLACE),
             }),
-            // What the manifest is called is the best that can be said of whose it is.
+            // The file's name is the only hint at the policy's name.
             Err(problem) => {
                 let stem = path.file_stem().and_then(|stem| stem.to_str());
                 let name = stem.and_then(|stem| stem.parse().ok());
@@ -242,21 +236,21 @@ fn read_manifests(dir: &Path) -> (Vec<Declaration>, Vec<RejectedDeclaration>) {
 }
 
 fn read_manifest(path: &Path) -> Result<PolicyManifest, String> {
-    let text = |error: std::io::Error| error.to_string();
-    if std::fs::metadata(path).map_err(text)?.len() > MAX_MANIFEST_BYTES {
-        return Err(format!("is longer than {MAX_MANIFEST_BYTES} bytes"));
+    let describe = |error: std::io::Error| error.to_string();
+    if std::fs::metadata(path).map_err(describe)?.len() > MAX_MANIFEST_BYTES {
+        return Err(format!("it is longer than {MAX_MANIFEST_BYTES} bytes"));
     }
-    let manifest: PolicyManifest = toml::from_str(&std::fs::read_to_string(path).map_err(text)?)
-        .map_err(|error| error.to_string())?;
+    let text = std::fs::read_to_string(path).map_err(describe)?;
+    let manifest: PolicyManifest = toml::from_str(&text).map_err(|error| error.to_string())?;
     let component = Path::new(&manifest.component);
     if component.file_name().is_none_or(|name| name != component) {
         return Err(format!(
-            "component: {:?} is no plain file name; put the component beside the manifest",
+            "component: {:?} is not a plain file name; put the component beside the manifest",
             manifest.component
         ));
     }
     if manifest.order.is_some_and(|order| order > LAST_PLACE) {
-        return Err(format!("order: give 0 to {LAST_PLACE}"));
+        return Err(format!("order: give a number from 0 to {LAST_PLACE}"));
     }
     Ok(manifest)
 }

@@ -6,128 +6,117 @@ use std::sync::Arc;
 use crate::changes::Requester;
 use crate::hrm::chain::{ChainSlot, EnforcedPolicy};
 use ark_model::decision::PolicyIdentity;
-use ark_model::ids::{Millis, TraceId};
+use ark_model::ids::{Digest, Millis};
 use ark_model::policy::{PolicyMode, PolicySource};
 use ark_model::verdict::Metadata;
 use ark_store::{CommitError, PolicySlot, ReadError, Unit};
 
-use super::change::PolicyChangeError;
-use super::declarations::{self, Declaration};
-use super::slots::{PolicyLoader, sort_slots};
+use super::declarations::{Declaration, read_declarations};
+use super::error::PolicyChangeError;
+use super::loader::PolicyLoader;
+use super::slots::sort_slots;
 
-/// Why the operator policies cannot be put in force. A host that went on without one of them would approve what its operator forbids.
+/// Why a start ends: the operator policies cannot be put in force. A host that went on without one of them would approve what its operator
+/// forbids.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadPoliciesError {
-    /// One that is declared is refused.
+    /// A declared policy is refused.
     #[error("operator policy {file}: {problem}", file = file.display())]
     Declared {
-        /// The file.
+        /// The manifest, or the component.
         file: PathBuf,
-        /// Why.
+        /// Why it is refused.
         problem: String,
     },
-    /// There are more than may be.
+    /// More policies are to be in force than `capacity.policies` allows.
     #[error(
-        "{found} operator policies are to be in force; capacity.policies allows {most}: raise it, or take some out"
+        "{found} operator policies are to be in force; capacity.policies allows {max_policies}: raise it, or take some out"
     )]
     TooMany {
-        /// How many.
+        /// How many are to be in force.
         found: usize,
         /// How many may be.
-        most: usize,
+        max_policies: usize,
     },
     /// The store cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// They cannot be recorded.
+    /// What is new cannot be committed.
     #[error("the operator policies cannot be recorded: {0}")]
     Commit(#[from] CommitError),
 }
 
-/// Loads every operator policy that is to judge, in the order they are asked, and records what is new. An uploaded one that cannot be loaded
-/// becomes a slot that denies everything.
+/// Loads every operator policy that is to judge, in the order in which they are asked, and commits what is new. An uploaded policy that cannot
+/// be loaded becomes a slot that denies every proposal.
 ///
 /// # Errors
-/// See [`StartingPolicies`].
+/// See [`LoadPoliciesError`].
 pub fn load_all(
-    ground: &PolicyLoader,
+    loader: &PolicyLoader,
     configured: &[Declaration],
     dir: Option<&Path>,
 ) -> Result<Vec<Arc<ChainSlot>>, LoadPoliciesError> {
-    let declared = declarations::read_declarations(configured, dir, &ground.verifier);
-    if let Some(rejected) = declared.rejected.into_iter().next() {
+    let mut declarations = read_declarations(configured, dir, &loader.verifier);
+    if !declarations.rejected.is_empty() {
+        let rejected = declarations.rejected.swap_remove(0);
         return Err(LoadPoliciesError::Declared {
             file: rejected.origin,
             problem: rejected.problem,
         });
     }
-    let declared = declarations::Declarations {
-        policies: declared.policies,
-        rejected: Vec::new(),
-    };
-    let order = Requester {
-        by: "ark".to_owned(),
-        reason: "as declared, found at the start".to_owned(),
-        trace_id: TraceId::fresh(),
-        idempotency_key: None,
-    };
-    let rows = ground.store.policy_slots()?;
+    let requester = Requester::for_host("as declared, found at the start");
+    let changes = loader.plan_declarations(declarations, &requester, |_| false)?;
+    let declared: Vec<_> = changes
+        .iter()
+        .map(|change| change.row.policy.clone())
+        .collect();
     let mut slots = Vec::new();
     let mut unit = Unit {
         at: Millis::now(),
         ..Unit::default()
     };
-    let next = ground.plan_declarations(declared, &order, |_| false)?;
-    let taken: Vec<_> = next.iter().map(|next| next.row.policy.clone()).collect();
-    for next in next {
-        next.add_to(&mut unit, &order, &mut slots);
+    let rows = loader.store.policy_slots()?;
+    for change in changes {
+        change.add_to(&mut unit, &requester, &mut slots);
     }
     for row in &rows {
-        if row.source == PolicySource::Api && !row.is_empty() && !taken.contains(&row.policy) {
-            slots.push(Arc::new(load_uploaded(ground, row)?));
+        let is_uploaded = row.source == PolicySource::Api && !declared.contains(&row.policy);
+        if is_uploaded && !row.is_empty() {
+            slots.push(Arc::new(load_uploaded(loader, row)?));
         }
     }
-    if slots.len() > ground.max_policies {
+    if slots.len() > loader.max_policies {
         return Err(LoadPoliciesError::TooMany {
             found: slots.len(),
-            most: ground.max_policies,
+            max_policies: loader.max_policies,
         });
     }
-    ground.store.commit(unit)?;
+    loader.store.commit(unit)?;
     let slots = sort_slots(slots);
     for slot in &slots {
         let digest = slot.enforced.as_ref().map(|it| it.identity().digest);
         let shadow = slot.shadow.as_ref().map(|it| it.identity().digest);
-        tracing::info!(policy = %slot.name, order = slot.priority, enforced = ?digest, shadow = ?shadow, "operator policy loaded");
+        tracing::info!(policy = %slot.name, place = slot.priority, enforced = ?digest, ?shadow, "operator policy loaded");
     }
     Ok(slots)
 }
 
-/// What was uploaded under a name, as it judges.
-fn load_uploaded(ground: &PolicyLoader, row: &PolicySlot) -> Result<ChainSlot, ReadError> {
-    let alone = |number, mode| PolicySlot {
-        enforced: (mode == PolicyMode::Enforce).then_some(number),
-        shadow: (mode == PolicyMode::Shadow).then_some(number),
-        ..row.clone()
-    };
-    let load = |number, mode| match ground.build_slot(&alone(number, mode), None, None) {
-        Ok(slot) => Ok(Ok(slot)),
-        Err(PolicyChangeError::Read(error)) => Err(error),
-        Err(error) => Ok(Err(error.to_string())),
-    };
+/// Builds the slot of an uploaded policy. A version that should be enforced and cannot be loaded denies every proposal; one on trial is left
+/// out.
+fn load_uploaded(loader: &PolicyLoader, row: &PolicySlot) -> Result<ChainSlot, ReadError> {
     let enforced = match row.enforced {
         None => None,
-        Some(number) => match load(number, PolicyMode::Enforce)? {
+        Some(number) => match load_alone(loader, row, number, PolicyMode::Enforce)? {
             Ok(slot) => slot.and_then(|slot| slot.enforced),
-            Err(problem) => Some(build_broken(ground, row, number, &problem)?),
+            Err(error) => Some(build_broken(loader, row, number, &error)?),
         },
     };
     let shadow = match row.shadow {
         None => None,
-        Some(number) => match load(number, PolicyMode::Shadow)? {
+        Some(number) => match load_alone(loader, row, number, PolicyMode::Shadow)? {
             Ok(slot) => slot.and_then(|slot| slot.shadow),
-            Err(problem) => {
-                tracing::error!(policy = %row.policy, number, problem, "a policy on trial cannot be loaded: it is not asked");
+            Err(error) => {
+                tracing::error!(policy = %row.policy, number, %error, "a policy on trial cannot be loaded: it is not asked");
                 None
             }
         },
@@ -140,27 +129,46 @@ fn load_uploaded(ground: &PolicyLoader, row: &PolicySlot) -> Result<ChainSlot, R
     })
 }
 
-/// The place of a policy that cannot be loaded.
-fn build_broken(
-    ground: &PolicyLoader,
+/// Builds a slot with one version of a row only, so that one that cannot be loaded does not keep the other out. A failure of the store ends the
+/// start.
+fn load_alone(
+    loader: &PolicyLoader,
     row: &PolicySlot,
     number: u64,
-    problem: &str,
+    mode: PolicyMode,
+) -> Result<Result<Option<ChainSlot>, PolicyChangeError>, ReadError> {
+    let row = PolicySlot {
+        enforced: (mode == PolicyMode::Enforce).then_some(number),
+        shadow: (mode == PolicyMode::Shadow).then_some(number),
+        ..row.clone()
+    };
+    match loader.build_slot(&row, None, None) {
+        Err(PolicyChangeError::Read(error)) => Err(error),
+        result => Ok(result),
+    }
+}
+
+/// Builds what denies every proposal in the place of a policy that cannot be loaded. The reason says what to do.
+fn build_broken(
+    loader: &PolicyLoader,
+    row: &PolicySlot,
+    number: u64,
+    error: &PolicyChangeError,
 ) -> Result<EnforcedPolicy, ReadError> {
     let name = &row.policy;
+    tracing::error!(policy = %name, number, %error, "an operator policy cannot be loaded: everything is denied");
     let reason = format!(
-        "{problem}; upload it again (PUT /v1/policies/{name}), roll another version out, or delete it"
+        "{error}; upload it again (PUT /v1/policies/{name}), roll another version out, or delete it"
     );
-    tracing::error!(policy = %name, number, problem, "an operator policy cannot be loaded: everything is denied");
-    let versions = ground.store.policy_versions(name)?;
+    let versions = loader.store.policy_versions(name)?;
     let version = versions.into_iter().find(|it| it.number == number);
     let digest = version.as_ref().map(|version| version.sha256);
-    // What it said of itself when it was brought, so that decisions read alike; else what is known.
-    let records = ground.store.policy_records()?;
+    // The metadata that the version had when it was stored, so that its decisions still read alike; else what is known.
+    let records = loader.store.policy_records()?;
     let record = records.into_iter().find(|it| Some(it.digest) == digest);
     let metadata = record.and_then(|it| serde_json::from_str(&it.metadata_json).ok());
     let identity = PolicyIdentity {
-        digest: digest.unwrap_or_else(|| ark_model::ids::Digest::hash_bytes(&[])),
+        digest: digest.unwrap_or_else(|| Digest::hash_bytes(&[])),
         metadata: metadata.unwrap_or_else(|| Metadata {
             name: name.to_string(),
             version: "0.0.0".to_owned(),

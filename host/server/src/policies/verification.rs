@@ -1,40 +1,42 @@
-//! What a component must be to be taken as an operator policy.
+//! What a component must be to be put in force as an operator policy.
 
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::changes::read_component_file;
 use ark_model::check::FieldError;
 use ark_model::facts::Facts;
 use ark_model::form::{parse_action, parse_json};
 use ark_model::ids::{Digest, Name};
 use ark_model::settings::Settings;
-use ark_runtime::{Engine, LoadError, MAX_COMPONENT_BYTES, Policy, run_vectors};
+use ark_runtime::{Engine, LoadError, Policy, run_vectors};
 
-use super::change::InvalidPolicy;
+use super::error::InvalidPolicy;
 
-/// A policy that was looked at: it may be put in force with these settings.
+/// The proposal a policy is asked about before it is put in force.
+const TEST_TRADE: &[u8] = br#"{"agent":"api","action_type":"trade","parameters":{"symbol":"BTC-USD","position_size_pct":0.01,"entry_price":100,"stop_loss":95,"take_profit":115},"reasoning":"a trial"}"#;
+
+/// A policy that may be put in force with its settings.
 pub(super) struct VerifiedPolicy {
     pub(super) policy: Arc<Policy>,
     pub(super) settings: Option<Settings>,
+    /// How many test vectors it carries and passed.
     pub(super) vectors: u32,
 }
 
-/// What a policy is asked about before it is put in force.
-const TEST_TRADE: &[u8] = br#"{"agent":"api","action_type":"trade","parameters":{"symbol":"BTC-USD","position_size_pct":0.01,"entry_price":100,"stop_loss":95,"take_profit":115},"reasoning":"a trial"}"#;
-
-/// What policies are measured by.
+/// Verifies components before they are put in force.
 #[derive(Clone)]
 pub(super) struct PolicyVerifier {
     pub(super) engine: Engine,
     /// Fuel of one evaluation.
     pub(super) fuel: u64,
-    /// The Graveyard's name.
+    /// The Graveyard's name, which no operator policy may have.
     pub(super) reserved_name: String,
 }
 
 impl PolicyVerifier {
-    /// Loads a component (imports, metadata), asks it whether it takes the settings, runs its own test vectors, and has it judge a plain
-    /// trade with its settings.
+    /// Loads a component (imports, metadata), asks it whether it takes the settings, runs its test vectors, and has it judge a plain trade
+    /// with the settings. `name`: the name its metadata must have.
     pub(super) fn verify(
         &self,
         component: &[u8],
@@ -55,7 +57,7 @@ impl PolicyVerifier {
         if let Some(settings) = &settings {
             policy.validate_settings(settings)?;
         }
-        // Without vectors it is taken too: all it can do is tighten. Whoever looks at it is told.
+        // A component without vectors is taken too: an operator policy can only tighten. The receipt says so.
         let vectors = match policy.vectors() {
             Some(_) => run_vectors(&policy)?,
             None => 0,
@@ -76,23 +78,14 @@ impl PolicyVerifier {
     }
 }
 
-/// The bytes of a component, which must have this digest.
+/// Reads a component's file, which must have this digest.
 pub(super) fn read_pinned(path: &Path, pin: Digest) -> Result<Vec<u8>, InvalidPolicy> {
-    let unreadable = |error: std::io::Error| InvalidPolicy::File {
-        path: path.to_owned(),
-        problem: error.to_string(),
-    };
-    let size = std::fs::metadata(path).map_err(unreadable)?.len();
-    if size > MAX_COMPONENT_BYTES as u64 {
-        let bytes = usize::try_from(size).unwrap_or(usize::MAX);
-        return Err(LoadError::TooLarge { bytes }.into());
-    }
-    let bytes = std::fs::read(path).map_err(unreadable)?;
-    check_digest(&bytes, pin)?;
-    Ok(bytes)
+    let component = read_component_file(path)?;
+    check_digest(&component, pin)?;
+    Ok(component)
 }
 
-/// Whether bytes have the digest that was stated.
+/// Checks that bytes have the digest that was stated for them.
 pub(super) fn check_digest(bytes: &[u8], expected: Digest) -> Result<(), InvalidPolicy> {
     let found = Digest::hash_bytes(bytes);
     if found == expected {

@@ -4,10 +4,9 @@
 //! version; the canary's version gave one before it started.
 
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::watchdog::{AgentHealth, Breach, Observation, Watchdog};
+use crate::watchdog::{Breach, CanaryHealth, Observation, Watchdog};
 use ark_model::ids::Share;
 use ark_model::signal::Signal;
 use ark_runtime::Agent;
@@ -25,7 +24,7 @@ pub struct Canary {
     pub handled: AtomicU64,
     /// Invocations that failed.
     pub failed: AtomicU64,
-    health: Mutex<AgentHealth>,
+    health: CanaryHealth,
 }
 
 impl Canary {
@@ -38,7 +37,7 @@ impl Canary {
             share,
             handled: AtomicU64::new(0),
             failed: AtomicU64::new(0),
-            health: Mutex::default(),
+            health: CanaryHealth::default(),
         }
     }
 

@@ -8,15 +8,15 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::logs::LogFormat;
 
-/// Where metrics are served unless something else is said.
+/// The default address of the telemetry port.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
 
-/// Where metrics are served.
+/// The telemetry port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TelemetryListen {
-    /// Nowhere, and nothing is timed.
+    /// There is none, and nothing is timed.
     Off,
-    /// Here. Port 0: a free one.
+    /// It is at this address. Port 0: the system chooses one.
     At(SocketAddr),
 }
 
@@ -65,10 +65,10 @@ impl<'de> Deserialize<'de> for TelemetryListen {
 /// How telemetry works.
 #[derive(Debug, Clone, Default)]
 pub struct TelemetryConfig {
-    /// Where metrics are served.
+    /// The telemetry port.
     pub listen: TelemetryListen,
     /// How log lines are written.
     pub log_format: LogFormat,
-    /// Where traces are sent.
+    /// The endpoint that traces are sent to; absent: none are sent.
     pub otlp_endpoint: Option<String>,
 }

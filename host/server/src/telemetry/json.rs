@@ -1,11 +1,13 @@
-//! `/metrics/json`: the same numbers as `/metrics`, for programs that do not speak Prometheus, with quantiles.
+//! `/metrics/json`: the values of `/metrics` for programs that do not read Prometheus' format, with quantiles of histograms.
 
 use prometheus::proto::{Metric, MetricFamily, MetricType};
 use serde_json::{Map, Value, json};
 
-/// All families as one object, by name. Numbers that JSON has no form for are null.
+use super::metrics::QUANTILES;
+
+/// Returns all families as one object, by name. Numbers that JSON cannot express (NaN) are null.
 #[must_use]
-pub fn families_to_json(families: &[MetricFamily]) -> Value {
+pub(super) fn families_to_json(families: &[MetricFamily]) -> Value {
     let families = families.iter().map(|family| {
         let samples: Vec<Value> = family
             .get_metric()
@@ -41,14 +43,14 @@ fn sample_to_json(kind: MetricType, metric: &Metric) -> Value {
                 .map(|bucket| (bucket.upper_bound(), bucket.cumulative_count()))
                 .collect();
             let count = histogram.get_sample_count();
-            let quantiles: Map<String, Value> = super::contract::QUANTILES
+            let quantiles: Map<String, Value> = QUANTILES
                 .iter()
                 .map(|quantile| {
                     let value = estimate_quantile(&buckets, count, *quantile);
                     (quantile.to_string(), json!(value))
                 })
                 .collect();
-            let shown: Vec<Value> = buckets
+            let buckets: Vec<Value> = buckets
                 .iter()
                 .map(|(bound, count)| json!({"le": bound, "count": count}))
                 .collect();
@@ -57,7 +59,7 @@ fn sample_to_json(kind: MetricType, metric: &Metric) -> Value {
                 "count": count,
                 "sum": histogram.get_sample_sum(),
                 "quantiles": quantiles,
-                "buckets": shown,
+                "buckets": buckets,
             })
         }
         MetricType::SUMMARY => {
@@ -80,8 +82,8 @@ fn sample_to_json(kind: MetricType, metric: &Metric) -> Value {
     }
 }
 
-/// The quantile since the start, interpolated within its bucket as Prometheus' `histogram_quantile` does; `None` when there is nothing, or
-/// it lies past the last bound.
+/// Returns a quantile since the start, interpolated within its bucket as `histogram_quantile` of Prometheus does. `buckets`: upper bounds and
+/// cumulative counts. `None` when there are no values, or when the quantile lies above the last bound.
 fn estimate_quantile(buckets: &[(f64, u64)], count: u64, quantile: f64) -> Option<f64> {
     if count == 0 {
         return None;
@@ -90,8 +92,8 @@ fn estimate_quantile(buckets: &[(f64, u64)], count: u64, quantile: f64) -> Optio
     let mut below = (0.0, 0);
     for &(bound, cumulative) in buckets {
         if cumulative as f64 >= rank && cumulative > below.1 {
-            let part = (rank - below.1 as f64) / (cumulative - below.1) as f64;
-            return Some(below.0 + (bound - below.0) * part.clamp(0.0, 1.0));
+            let share = (rank - below.1 as f64) / (cumulative - below.1) as f64;
+            return Some(below.0 + (bound - below.0) * share.clamp(0.0, 1.0));
         }
         below = (bound, cumulative);
     }

@@ -1,10 +1,10 @@
-//! Log lines: for people or as JSON, one event a line, without secrets and personal data.
+//! Log lines: for people or as JSON, one event in a line, without credentials and personal data.
 //!
-//! Every text in a line goes through the redaction that proposals go through ([`crate::hrm::redaction`]); ids, names and digests of the host
-//! itself are left as they are, since chance makes some of them look like a card's number. An event about a trace carries its `trace_id`.
+//! Every text in a line is redacted as proposals are ([`crate::hrm::redaction`]), except ids, names and digests that the host makes: some of
+//! them look like a card's number by chance. An event about a trace has its `trace_id`.
 //!
-//! JSON lines have `timestamp`, `level`, `target`, `message` and the event's fields beside them. `ARK_LOG` says what is logged (as
-//! `RUST_LOG` would), `ARK_LOG_FORMAT` how, before `telemetry.log_format`.
+//! A JSON line has `timestamp`, `level`, `target`, `message` and the event's fields beside them. `ARK_LOG` selects what is logged (in the form
+//! of `RUST_LOG`); `ARK_LOG_FORMAT` overrides `telemetry.log_format`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -25,15 +25,15 @@ use crate::hrm::redaction::redact_text;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     #[default]
     Human,
-    /// One JSON object a line.
+    /// One JSON object in a line.
     Json,
 }
 
 impl LogFormat {
-    /// As it is written.
+    /// Returns its name in the configuration.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -55,7 +55,7 @@ impl FromStr for LogFormat {
     }
 }
 
-/// Starts logging to standard error. `format` is overridden by `ARK_LOG_FORMAT`.
+/// Starts logging to standard error. `default_filter` is used without `ARK_LOG`, and `format` without `ARK_LOG_FORMAT`.
 ///
 /// # Errors
 /// `ARK_LOG_FORMAT` is neither `human` nor `json`.
@@ -68,7 +68,7 @@ pub fn init_logging(default_filter: &str, format: LogFormat) -> Result<(), Strin
     };
     let filter =
         EnvFilter::try_from_env("ARK_LOG").unwrap_or_else(|_| EnvFilter::new(default_filter));
-    // A second subscriber in one process is refused; there is only one.
+    // Fails only where the process has a subscriber already.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -77,7 +77,7 @@ pub fn init_logging(default_filter: &str, format: LogFormat) -> Result<(), Strin
     Ok(())
 }
 
-/// Fields whose values the host makes itself: no text of anybody's is in them.
+/// Fields whose values the host makes itself; they hold no text from outside.
 const UNREDACTED_FIELDS: [&str; 10] = [
     "trace_id",
     "signal_id",
@@ -91,7 +91,7 @@ const UNREDACTED_FIELDS: [&str; 10] = [
     "kind",
 ];
 
-/// Writes one event a line.
+/// Writes one event in a line.
 struct RedactingFormat {
     format: LogFormat,
 }
@@ -133,7 +133,7 @@ where
                 line.insert("target".to_owned(), metadata.target().into());
                 line.insert("message".to_owned(), message.into());
                 for (name, value) in fields {
-                    // A field of one of these names would hide what it is.
+                    // A field named like one of these does not replace it.
                     line.entry(name).or_insert(value);
                 }
                 writeln!(writer, "{}", Value::Object(line))
@@ -142,7 +142,7 @@ where
     }
 }
 
-/// An event's fields, texts redacted.
+/// An event's fields with their texts redacted.
 struct RedactedFields(Map<String, Value>);
 
 impl RedactedFields {
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_and_personal_data_are_in_no_line_and_the_trace_is() {
+    fn credentials_and_personal_data_are_in_no_line_and_the_trace_is() {
         for format in [LogFormat::Human, LogFormat::Json] {
             let line = line(format);
             assert!(

@@ -1,7 +1,7 @@
 //! Traces to an OTLP endpoint (OTLP over HTTP, protobuf), when one is configured.
 //!
-//! One thread takes the parts' spans, connects messages with the signals they became, and sends batches. An endpoint that is slow or gone
-//! costs spans (counted in `ark_spans_total`), never a decision.
+//! One thread takes the parts' spans, links messages with the signals they became, and sends batches. An endpoint that is slow or gone costs
+//! spans (counted in `ark_spans_total`), never a decision.
 
 use std::collections::{HashMap, VecDeque};
 use std::thread::JoinHandle;
@@ -19,29 +19,29 @@ use opentelemetry_otlp::{Protocol, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanExporter as _, SpanLinks};
 
-use super::TelemetryError;
+use super::error::TelemetryError;
 use ark_model::ids::{Name, TraceId};
 use ark_model::meters::{Span, SpanId, SpanLink, SpanSink};
 
-/// Spans that may wait; what comes then is dropped.
+/// How many spans may wait for the exporter; further ones are dropped.
 pub const SPAN_QUEUE_LENGTH: usize = 16_384;
-/// Spans in one request at most.
+/// The most spans in one request.
 const MAX_BATCH_SPANS: usize = 512;
-/// A span waits this long for others at most.
+/// How long a span waits at most for others of its batch.
 const MAX_BATCH_DELAY: Duration = Duration::from_secs(1);
-/// How long the endpoint may take.
+/// How long the endpoint may take for one request.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Messages that wait for their signal at most; the oldest are given up.
+/// The most messages that wait for their signals; beyond it the signals of the oldest get no parent.
 const MAX_PENDING_LINKS: usize = 65_536;
 
-/// The exporter's thread. It ends, with what it holds sent, on [`Exporter::close`].
+/// The exporter's thread. It ends, with what it holds sent, on [`TraceExporter::close`].
 pub struct TraceExporter {
     stop: Sender<()>,
     thread: JoinHandle<()>,
 }
 
 impl TraceExporter {
-    /// Sends what comes out of `out` to `endpoint`; `spans` is told what became of it.
+    /// Starts the thread that sends the spans of `out` to `endpoint` and records in `spans` whether they arrived.
     ///
     /// # Errors
     /// The client or the thread cannot be made.
@@ -50,7 +50,6 @@ impl TraceExporter {
         out: Receiver<Span>,
         spans: SpanSink,
     ) -> Result<Self, TelemetryError> {
-        let failed = |error: &dyn std::fmt::Display| TelemetryError::Otlp(error.to_string());
         let mut exporter = opentelemetry_otlp::SpanExporter::builder()
             .with_http()
             .with_http_client(OtlpClient::new())
@@ -58,7 +57,7 @@ impl TraceExporter {
             .with_protocol(Protocol::HttpBinary)
             .with_timeout(EXPORT_TIMEOUT)
             .build()
-            .map_err(|error| failed(&error))?;
+            .map_err(|error| TelemetryError::Otlp(error.into()))?;
         let resource = Resource::builder_empty()
             .with_attributes([
                 KeyValue::new("service.name", "ark"),
@@ -66,21 +65,21 @@ impl TraceExporter {
             ])
             .build();
         exporter.set_resource(&resource);
-        // Only to wait for the client, which blocks.
+        // The exporter is async; the client behind it blocks.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
-            .map_err(|error| failed(&error))?;
+            .map_err(|error| TelemetryError::Otlp(error.into()))?;
         let (stop, stopped) = crossbeam_channel::bounded(0);
         let thread = std::thread::Builder::new()
             .name("ark-otlp".to_owned())
             .spawn(move || {
-                let mut tree = SpanLinker::default();
+                let mut linker = SpanLinker::default();
                 let mut warned: Option<Instant> = None;
                 loop {
                     let (batch, last) = collect_batch(&out, &stopped);
                     if !batch.is_empty() {
                         let count = batch.len() as u64;
-                        let data = tree.link_spans(batch);
+                        let data = linker.link_spans(batch);
                         let sent = runtime.block_on(exporter.export(data));
                         spans.record_export(count, sent.is_ok());
                         if let Err(error) = sent
@@ -95,11 +94,11 @@ impl TraceExporter {
                     }
                 }
             })
-            .map_err(|error| failed(&error))?;
+            .map_err(TelemetryError::Thread)?;
         Ok(Self { stop, thread })
     }
 
-    /// Sends what is left and ends the thread.
+    /// Sends the spans that wait and ends the thread.
     pub fn close(self) {
         drop(self.stop);
         if self.thread.join().is_err() {
@@ -108,7 +107,7 @@ impl TraceExporter {
     }
 }
 
-/// Spans of a second, or as many as go into one request; the second part: there will be no more.
+/// Collects the spans of up to [`MAX_BATCH_DELAY`], or as many as go into one request. Returns them, and whether they are the last ones.
 fn collect_batch(out: &Receiver<Span>, stopped: &Receiver<()>) -> (Vec<Span>, bool) {
     let until = Instant::now() + MAX_BATCH_DELAY;
     let mut batch = Vec::new();
@@ -121,23 +120,26 @@ fn collect_batch(out: &Receiver<Span>, stopped: &Receiver<()>) -> (Vec<Span>, bo
         }
     }
     let over = stopped.try_recv() == Err(crossbeam_channel::TryRecvError::Disconnected);
-    // What came before the end is sent too.
+    // Spans that came before the end are sent too.
     (batch, over && out.is_empty())
 }
 
+/// A message: its trace, its sender and its depth in the trace.
 type LinkKey = (TraceId, Option<Name>, u32);
 
-/// Which decision a signal out of the outbox came from: the outbox is carried out in the order in which it was filled, so the first message
-/// of a sender at a depth of a trace becomes its first signal there.
+/// Links each signal of the outbox to the decision that sent it. The outbox is delivered in the order in which it was filled, so the first
+/// message of a sender at one depth of a trace becomes the first signal there.
 #[derive(Default)]
 struct SpanLinker {
+    /// The decisions whose messages wait for their signals, in order.
     sends: HashMap<LinkKey, VecDeque<SpanId>>,
+    /// The keys in `sends`, oldest first, one for each decision.
     order: VecDeque<LinkKey>,
 }
 
 impl SpanLinker {
     fn link_spans(&mut self, batch: Vec<Span>) -> Vec<SpanData> {
-        // A decision is known before the signal it led to, even where one batch has them the other way round.
+        // First all decisions, then all signals: a batch may hold them in the other order.
         for span in &batch {
             if let Some(SpanLink::Sends { sender, depth }) = &span.link {
                 let key = (span.trace_id, sender.clone(), *depth);
@@ -204,7 +206,7 @@ fn to_span_data(span: Span) -> SpanData {
     }
 }
 
-/// The host's HTTP client, as OpenTelemetry wants one. It blocks: it is called on a thread that does nothing else.
+/// The host's HTTP client in the form that OpenTelemetry takes. It blocks the exporter's thread.
 #[derive(Debug)]
 struct OtlpClient {
     agent: ureq::Agent,
@@ -227,7 +229,7 @@ impl HttpClient for OtlpClient {
         let (head, body) = request.into_parts();
         let request = Request::from_parts(head, body.to_vec());
         let (head, mut body) = self.agent.run(request)?.into_parts();
-        // Bounded by ureq: 10 MB.
+        // ureq reads at most 10 MB.
         let body = body.read_to_vec()?;
         Ok(Response::from_parts(head, body.into()))
     }
@@ -265,14 +267,14 @@ mod tests {
             sender: sender.clone(),
             depth: 1,
         };
-        let mut tree = SpanLinker::default();
+        let mut linker = SpanLinker::default();
         let batch = vec![
             span(10, trace, Some(sent())),
             span(1, trace, Some(sends())),
             span(2, trace, Some(sends())),
             span(11, TraceId::fresh(), Some(sent())),
         ];
-        let parents: Vec<OtelSpanId> = tree
+        let parents: Vec<OtelSpanId> = linker
             .link_spans(batch)
             .iter()
             .map(|data| data.parent_span_id)
@@ -280,8 +282,8 @@ mod tests {
         let id = |id: u64| OtelSpanId::from_bytes(id.to_be_bytes());
         let none = OtelSpanId::INVALID;
         assert_eq!(parents, [id(1), none, none, none]);
-        let later = tree.link_spans(vec![span(12, trace, Some(sent()))]);
+        let later = linker.link_spans(vec![span(12, trace, Some(sent()))]);
         assert_eq!(later[0].parent_span_id, id(2));
-        assert!(tree.sends.is_empty());
+        assert!(linker.sends.is_empty());
     }
 }

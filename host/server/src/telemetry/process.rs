@@ -1,25 +1,24 @@
-//! What the system says of this process.
+//! What the operating system knows about this process.
 
 use procfs::process::Process;
 
-/// The process, as it is now.
+/// The process at one moment.
 #[derive(Debug, Clone, Copy)]
-pub struct ProcessStats {
-    /// Resident memory.
-    pub resident_bytes: u64,
+pub(super) struct ProcessStats {
+    /// Resident memory, in bytes.
+    pub(super) resident_bytes: u64,
     /// Open file descriptors.
-    pub descriptors: usize,
+    pub(super) descriptors: usize,
     /// Threads.
-    pub threads: i64,
-    /// Processor time.
-    pub cpu_seconds: f64,
-    /// When it started, in seconds since the Unix epoch.
-    pub started: f64,
+    pub(super) threads: i64,
+    /// Processor time of user and system, in seconds.
+    pub(super) cpu_seconds: f64,
+    /// When the process started, in seconds since the Unix epoch.
+    pub(super) started: f64,
 }
 
-/// Looks; `None` where there is no `/proc`.
-#[must_use]
-pub fn read_process_stats() -> Option<ProcessStats> {
+/// Reads the numbers from `/proc`; `None` where there is none.
+pub(super) fn read_process_stats() -> Option<ProcessStats> {
     let process = Process::myself().ok()?;
     let stat = process.stat().ok()?;
     let ticks = procfs::ticks_per_second() as f64;

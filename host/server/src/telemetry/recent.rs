@@ -1,28 +1,28 @@
-//! Durations of late: their quantiles over the last five minutes and the last hour, and how many were too slow since the start.
+//! Recent durations: their quantiles over the last five minutes and the last hour, and how many were too slow since the start.
 //!
-//! Kept in slots of [`SLOT`] (five minutes of them) and of a minute (an hour of them), as histograms of two significant digits; memory is
-//! bounded by that, whatever comes in. A slot without a value holds nothing.
+//! Durations are kept in slots of [`SLOT_LENGTH`] for five minutes and in slots of a minute for an hour, as histograms of two significant
+//! digits. That bounds the memory, however many durations are recorded. A slot without a duration holds no histogram.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use parking_lot::Mutex;
 
 use ark_model::meters::Counter;
 
-/// How often [`Recent::turn`] is to be called.
+/// The length of a slot: how often [`RecentDurations::rotate_slot`] must be called.
 pub const SLOT_LENGTH: Duration = Duration::from_secs(5);
-/// Slots of five minutes.
+/// How many slots make the short window of five minutes.
 const SHORT_WINDOW_SLOTS: usize = 60;
-/// Slots that make a minute.
+/// How many slots make a minute.
 const SLOTS_PER_MINUTE: usize = 12;
-/// Minutes of an hour.
+/// How many minutes make the long window of an hour.
 const LONG_WINDOW_MINUTES: usize = 60;
-/// Nanoseconds: nothing finer than the first is told apart, nothing longer than the second.
+/// The shortest and the longest duration that are told apart, in nanoseconds: 100 ns and a minute. Others are kept at these bounds.
 const BOUNDS_NANOS: (u64, u64) = (100, 60_000_000_000);
 
-/// A window over which quantiles are asked for.
+/// A window over which quantiles are computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Window {
     /// Five minutes.
@@ -32,10 +32,10 @@ pub enum Window {
 }
 
 impl Window {
-    /// Both.
+    /// Both windows.
     pub const ALL: [Self; 2] = [Self::Short, Self::Long];
 
-    /// Its length.
+    /// Returns its length.
     #[must_use]
     pub const fn length(self) -> Duration {
         match self {
@@ -44,7 +44,7 @@ impl Window {
         }
     }
 
-    /// As a label.
+    /// Returns its name as a label of metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -56,16 +56,17 @@ impl Window {
 
 type SlotHistogram = Option<Histogram<u32>>;
 
-/// Durations of late.
+/// Recent durations.
 pub struct RecentDurations {
-    /// What counts as too slow.
+    /// Longer durations count as too slow.
     target: Duration,
     current: Mutex<SlotHistogram>,
     slots: Mutex<Slots>,
-    /// All since the start.
+    /// How many durations were recorded since the start.
     pub total: Counter,
-    /// Those longer than the target.
+    /// How many of them were longer than the target.
     pub slow: Counter,
+    /// The sum of all durations since the start, in nanoseconds.
     nanos: Counter,
 }
 
@@ -73,14 +74,14 @@ pub struct RecentDurations {
 struct Slots {
     fine: VecDeque<SlotHistogram>,
     coarse: VecDeque<SlotHistogram>,
-    /// The minute that is not over, and how many slots it has.
+    /// The durations of the minute that is not over, and how many slots it has.
     minute: SlotHistogram,
     filled: usize,
 }
 
 impl std::fmt::Debug for RecentDurations {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Recent")
+        f.debug_struct("RecentDurations")
             .field("target", &self.target)
             .field("total", &self.total)
             .finish_non_exhaustive()
@@ -88,7 +89,7 @@ impl std::fmt::Debug for RecentDurations {
 }
 
 impl RecentDurations {
-    /// None yet. Longer than `target` is too slow.
+    /// Returns windows without a duration. Durations longer than `target` count as too slow.
     #[must_use]
     pub fn new(target: Duration) -> Self {
         Self {
@@ -101,7 +102,7 @@ impl RecentDurations {
         }
     }
 
-    /// Notes a duration.
+    /// Records a duration.
     pub fn record_duration(&self, duration: Duration) {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         self.total.increment();
@@ -109,7 +110,7 @@ impl RecentDurations {
         if duration > self.target {
             self.slow.increment();
         }
-        let mut current = lock(&self.current);
+        let mut current = self.current.lock();
         if current.is_none() {
             *current = new_histogram();
         }
@@ -118,10 +119,10 @@ impl RecentDurations {
         }
     }
 
-    /// The time of a slot is over.
+    /// Ends the present slot and begins the next one.
     pub fn rotate_slot(&self) {
-        let slot = lock(&self.current).take();
-        let mut slots = lock(&self.slots);
+        let slot = self.current.lock().take();
+        let mut slots = self.slots.lock();
         merge_into(&mut slots.minute, slot.as_ref());
         slots.filled += 1;
         slots.fine.push_back(slot);
@@ -138,7 +139,7 @@ impl RecentDurations {
         }
     }
 
-    /// The quantiles over a window; `None` when it holds nothing.
+    /// Returns quantiles over a window; `None` when it holds no duration.
     #[must_use]
     pub fn quantiles<const N: usize>(
         &self,
@@ -146,14 +147,14 @@ impl RecentDurations {
         quantiles: [f64; N],
     ) -> Option<[Duration; N]> {
         let mut all = None;
-        merge_into(&mut all, lock(&self.current).as_ref());
-        let slots = lock(&self.slots);
-        let (whole, rest) = match window {
+        merge_into(&mut all, self.current.lock().as_ref());
+        let slots = self.slots.lock();
+        let (slots_of_window, unfinished) = match window {
             Window::Short => (&slots.fine, None),
             Window::Long => (&slots.coarse, slots.minute.as_ref()),
         };
-        merge_into(&mut all, rest);
-        for slot in whole {
+        merge_into(&mut all, unfinished);
+        for slot in slots_of_window {
             merge_into(&mut all, slot.as_ref());
         }
         drop(slots);
@@ -161,7 +162,7 @@ impl RecentDurations {
         Some(quantiles.map(|quantile| Duration::from_nanos(all.value_at_quantile(quantile))))
     }
 
-    /// The sum of all durations since the start.
+    /// Returns the sum of all durations since the start.
     #[must_use]
     pub fn sum(&self) -> Duration {
         Duration::from_nanos(self.nanos.get())
@@ -178,15 +179,11 @@ fn merge_into(into: &mut SlotHistogram, from: Option<&Histogram<u32>>) {
     };
     match into {
         None => *into = Some(from.clone()),
-        // Of the same bounds: nothing can be out of range.
+        // Both have the same bounds, so no value can be out of range.
         Some(into) => {
             let _ = into.add(from);
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -202,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn quantiles_are_those_of_the_window_and_the_rest_is_forgotten() {
+    fn quantiles_are_those_of_the_window_and_older_durations_are_forgotten() {
         let recent = RecentDurations::new(Duration::from_millis(400));
         assert_eq!(recent.quantiles(Window::Short, [0.5]), None);
         for millis in 1..=100 {
@@ -225,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_long_or_too_short_is_kept_at_the_bounds() {
+    fn durations_beyond_the_bounds_are_kept_at_the_bounds() {
         let recent = RecentDurations::new(Duration::from_millis(1));
         recent.record_duration(Duration::ZERO);
         recent.record_duration(Duration::from_hours(10));

@@ -1,6 +1,6 @@
-//! The metrics' registry: OpenTelemetry instruments, shown to Prometheus by its exporter, and what that has no type for (summaries).
+//! The registry of metrics: OpenTelemetry instruments, shown to Prometheus by its exporter, and collectors for what those cannot show.
 //!
-//! Every instrument is made from the contract; one that is not in it cannot be made.
+//! Only metrics of [`super::metrics`] can be registered. Why there are two ways into the Prometheus registry is said in [`super`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,32 +12,32 @@ use opentelemetry_sdk::metrics::{Instrument, SdkMeterProvider, Stream};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{self, MetricFamily, MetricType};
 
-use super::contract::{BUCKETS, Metric, MetricKind, QUANTILES, find_metric};
-use super::recent::{RecentDurations, Window};
-use super::{Emit, TelemetryError};
 use ark_model::meters::Timing;
 
-/// The most label sets of one metric; what comes past it is shown as one row with the label `otel_metric_overflow`. Enough for 5,000
-/// agents; memory is what it bounds.
+use super::error::TelemetryError;
+use super::metrics::{BUCKETS, Emit, Metric, MetricKind, QUANTILES, find_metric};
+use super::recent::{RecentDurations, Window};
+
+/// The most label sets of one OpenTelemetry instrument; further ones are shown as one row with the label `otel_metric_overflow`. It bounds
+/// memory, and is enough for 5,000 agents.
 const MAX_LABEL_SETS: usize = 20_000;
 
-/// The registry.
-pub struct MetricRegistry {
+/// The registry of metrics.
+pub(super) struct MetricRegistry {
     prometheus: prometheus::Registry,
-    /// Kept: instruments of a provider that is dropped are dead.
+    /// Kept because the instruments of a dropped provider record nothing.
     _provider: SdkMeterProvider,
     meter: Meter,
 }
 
 impl MetricRegistry {
-    /// An empty one.
+    /// Returns an empty registry.
     ///
     /// # Errors
     /// The exporter cannot be made.
-    pub fn new() -> Result<Self, TelemetryError> {
+    pub(super) fn new() -> Result<Self, TelemetryError> {
         let registry = prometheus::Registry::new();
-        let failed = |error: &dyn std::fmt::Display| TelemetryError::Registry(error.to_string());
-        // The contract has whole names: nothing is to be added to them.
+        // The contract states whole names: the exporter must not add suffixes or labels.
         let exporter = opentelemetry_prometheus::exporter()
             .with_registry(registry.clone())
             .without_units()
@@ -46,7 +46,7 @@ impl MetricRegistry {
             .scope_info_enabled(false)
             .with_resource_selector(ResourceSelector::None)
             .build()
-            .map_err(|error| failed(&error))?;
+            .map_err(|error| TelemetryError::Registry(Box::new(error)))?;
         let provider = SdkMeterProvider::builder()
             .with_reader(exporter)
             .with_view(|_: &Instrument| {
@@ -63,12 +63,15 @@ impl MetricRegistry {
         })
     }
 
-    /// A histogram of the contract.
+    /// Makes a histogram of the contract.
     ///
     /// # Errors
-    /// The contract has none of this name.
-    pub fn build_histogram(&self, name: &'static str) -> Result<Histogram<f64>, TelemetryError> {
-        let metric = require_metric(name, &[MetricKind::Histogram])?;
+    /// The contract has no histogram of this name.
+    pub(super) fn build_histogram(
+        &self,
+        name: &'static str,
+    ) -> Result<Histogram<f64>, TelemetryError> {
+        let metric = require_metric(name, MetricKind::Histogram)?;
         Ok(self
             .meter
             .f64_histogram(name)
@@ -77,21 +80,27 @@ impl MetricRegistry {
             .build())
     }
 
-    /// Lets `observe` say what a counter or gauge of the contract is, whenever somebody asks.
+    /// Lets `observe` emit the rows of a counter or gauge whenever somebody asks.
     ///
     /// # Errors
-    /// The contract has none of this name.
-    pub fn register_observed(
+    /// The metric is registered already.
+    pub(super) fn register_observed(
         &self,
-        name: &'static str,
+        metric: &'static Metric,
         observe: impl Fn(&mut Emit<'_>) + Send + Sync + 'static,
     ) -> Result<(), TelemetryError> {
-        let metric = require_metric(name, &[MetricKind::Counter, MetricKind::Gauge])?;
-        // The instruments need not be kept: their callbacks belong to the provider.
+        if metric.labels.contains(&"agent") {
+            return self.register_collector(RowCollector {
+                metric,
+                desc: build_desc(metric)?,
+                observe: Box::new(observe),
+            });
+        }
+        // The instruments need not be kept: the provider keeps their callbacks.
         if metric.kind == MetricKind::Counter {
             let _ = self
                 .meter
-                .f64_observable_counter(name)
+                .f64_observable_counter(metric.name)
                 .with_description(metric.help)
                 .with_callback(move |observer| {
                     observe(&mut |value, labels| observer.observe(value, labels));
@@ -100,7 +109,7 @@ impl MetricRegistry {
         } else {
             let _ = self
                 .meter
-                .f64_observable_gauge(name)
+                .f64_observable_gauge(metric.name)
                 .with_description(metric.help)
                 .with_callback(move |observer| {
                     observe(&mut |value, labels| observer.observe(value, labels));
@@ -110,21 +119,20 @@ impl MetricRegistry {
         Ok(())
     }
 
-    /// As [`Registry::observe`], for what has a row for each agent: past OpenTelemetry, whose way to Prometheus costs several microseconds a
-    /// row, which with a thousand agents is most of a scrape.
+    /// Shows durations as a summary of the contract.
     ///
     /// # Errors
-    /// The contract has none of this name.
-    pub fn register_rows(
+    /// The contract has no summary of this name, or it is registered already.
+    pub(super) fn register_summary(
         &self,
         name: &'static str,
-        observe: impl Fn(&mut Emit<'_>) + Send + Sync + 'static,
+        recent: &Arc<RecentDurations>,
     ) -> Result<(), TelemetryError> {
-        let metric = require_metric(name, &[MetricKind::Counter, MetricKind::Gauge])?;
-        self.register_collector(RowCollector {
+        let metric = require_metric(name, MetricKind::Summary)?;
+        self.register_collector(SummaryCollector {
             metric,
             desc: build_desc(metric)?,
-            observe: Box::new(observe),
+            recent: Arc::clone(recent),
         })
     }
 
@@ -134,40 +142,23 @@ impl MetricRegistry {
     ) -> Result<(), TelemetryError> {
         self.prometheus
             .register(Box::new(collector))
-            .map_err(|error| TelemetryError::Registry(error.to_string()))
+            .map_err(|error| TelemetryError::Registry(Box::new(error)))
     }
 
-    /// Shows durations as a summary of the contract.
-    ///
-    /// # Errors
-    /// The contract has none of this name.
-    pub fn register_summary(
-        &self,
-        name: &'static str,
-        recent: &Arc<RecentDurations>,
-    ) -> Result<(), TelemetryError> {
-        let metric = require_metric(name, &[MetricKind::Summary])?;
-        self.register_collector(SummaryCollector {
-            metric,
-            desc: build_desc(metric)?,
-            recent: Arc::clone(recent),
-        })
-    }
-
-    /// Everything, as it is now.
+    /// Returns every metric with its values of this moment.
     #[must_use]
-    pub fn gather(&self) -> Vec<MetricFamily> {
+    pub(super) fn gather(&self) -> Vec<MetricFamily> {
         self.prometheus.gather()
     }
 }
 
-fn require_metric(name: &str, kinds: &[MetricKind]) -> Result<&'static Metric, TelemetryError> {
+fn require_metric(name: &str, kind: MetricKind) -> Result<&'static Metric, TelemetryError> {
     find_metric(name)
-        .filter(|metric| kinds.contains(&metric.kind))
-        .ok_or_else(|| TelemetryError::Registry(format!("{name} is not in the contract")))
+        .filter(|metric| metric.kind == kind)
+        .ok_or_else(|| TelemetryError::NotInContract(name.to_owned()))
 }
 
-/// Collectors are told apart by their descriptions.
+/// Returns the description by which the Prometheus registry tells collectors apart.
 fn build_desc(metric: &Metric) -> Result<Desc, TelemetryError> {
     Desc::new(
         metric.name.to_owned(),
@@ -179,7 +170,7 @@ fn build_desc(metric: &Metric) -> Result<Desc, TelemetryError> {
             .collect(),
         std::collections::HashMap::new(),
     )
-    .map_err(|error| TelemetryError::Registry(error.to_string()))
+    .map_err(|error| TelemetryError::Registry(Box::new(error)))
 }
 
 fn build_family(metric: &Metric, kind: MetricType, rows: Vec<proto::Metric>) -> MetricFamily {
@@ -191,9 +182,9 @@ fn build_family(metric: &Metric, kind: MetricType, rows: Vec<proto::Metric>) -> 
     family
 }
 
-/// A timing that goes into a histogram under fixed labels, and to `recent`.
+/// Returns a timing that records into a histogram under fixed labels, and into `recent`.
 #[must_use]
-pub fn bind_timing(
+pub(super) fn bind_timing(
     histogram: &Histogram<f64>,
     labels: &[KeyValue],
     recent: Option<Arc<RecentDurations>>,
@@ -208,7 +199,7 @@ pub fn bind_timing(
     }
 }
 
-/// OpenTelemetry has no summaries: this shows recent durations as one.
+/// Shows recent durations as a summary.
 struct SummaryCollector {
     metric: &'static Metric,
     desc: Desc,
@@ -226,7 +217,7 @@ impl Collector for SummaryCollector {
             let value = values.and_then(|values| values.get(index).copied());
             let mut row = proto::Quantile::default();
             row.set_quantile(*quantile);
-            // As Prometheus' own clients show a window without a value.
+            // NaN for a window without a value, as in Prometheus' own client libraries.
             row.set_value(value.map_or(f64::NAN, |value| value.as_secs_f64()));
             row
         });
@@ -240,7 +231,7 @@ impl Collector for SummaryCollector {
     }
 }
 
-/// A counter or gauge with many rows.
+/// Shows a counter or gauge with a row for each agent.
 struct RowCollector {
     metric: &'static Metric,
     desc: Desc,
@@ -265,7 +256,7 @@ impl Collector for RowCollector {
                     pair
                 })
                 .collect();
-            // As the exporter of all others: in the order of their names.
+            // Sorted by name, as the exporter does it.
             pairs.sort_unstable_by(|one, other| one.name().cmp(other.name()));
             let mut row = proto::Metric::default();
             row.set_label(pairs);

@@ -1,4 +1,5 @@
-//! The port of telemetry: reads only, its own connections, so that neither a scrape nor a flood of requests to the API holds up the other.
+//! The port of telemetry. It has connections of its own, so that neither a scrape nor a flood of requests to the API holds up the other, and
+//! only answers reads.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,18 +16,18 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use super::Telemetry;
+use super::handle::Telemetry;
 
-/// Connections at the same time; more wait.
+/// How many connections are served at the same time; further ones wait.
 const MAX_CONNECTIONS: usize = 32;
-/// How long a client may take to send its headers.
+/// How long a client may take to send the headers of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a connection may last: scrapers make a new one.
+/// How long a connection may last. A scraper makes a new one.
 const CONNECTION_TIMEOUT: Duration = Duration::from_mins(10);
-/// What Prometheus' text format calls itself.
+/// The media type of Prometheus' text format.
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Why telemetry cannot be served.
+/// The address of the telemetry port cannot be bound.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "cannot listen on {listen} for telemetry: {source}; give another address with --telemetry-listen, or off"
@@ -42,10 +43,10 @@ pub struct TelemetryServer {
 }
 
 impl TelemetryServer {
-    /// Binds.
+    /// Binds the address.
     ///
     /// # Errors
-    /// The address is taken or not ours.
+    /// The address is taken, or is none of this machine's.
     pub async fn bind(listen: SocketAddr) -> Result<Self, ListenError> {
         let listener = TcpListener::bind(listen)
             .await
@@ -53,15 +54,15 @@ impl TelemetryServer {
         Ok(Self { listener })
     }
 
-    /// Where it listens: with the port the system chose, if 0 was asked for.
+    /// Returns the address it listens on, with the port that the system chose for port 0.
     ///
     /// # Errors
-    /// The system does not say.
+    /// The system does not know the address.
     pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// Serves until it is dropped.
+    /// Serves until the future is dropped.
     pub async fn serve(self, telemetry: Arc<Telemetry>) {
         let routes = build_routes(telemetry);
         let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -88,7 +89,7 @@ impl TelemetryServer {
             let connection = builder.serve_connection(TokioIo::new(stream), service);
             tokio::spawn(async move {
                 if let Ok(Err(error)) = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await {
-                    tracing::debug!(%error, "a connection for telemetry ended badly");
+                    tracing::debug!(%error, "a connection for telemetry failed");
                 }
                 drop(permit);
             });
@@ -110,7 +111,7 @@ fn build_routes(telemetry: Arc<Telemetry>) -> Routes {
                 "type": "about:blank",
                 "title": "Not found",
                 "status": 404,
-                "detail": format!("there is no {path} here; there are {}", known.join(", ")),
+                "detail": format!("there is no {path} on the telemetry port; there are {}", known.join(", ")),
             });
             build_response(
                 StatusCode::NOT_FOUND,
@@ -151,7 +152,7 @@ async fn get_readyz(State(telemetry): State<Arc<Telemetry>>) -> Response {
     build_response(status, "application/json", json!(ready).to_string())
 }
 
-/// Gathering takes milliseconds with many agents: not on the reactor.
+/// Runs work off the reactor: gathering metrics of many agents takes milliseconds.
 async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, String> {
@@ -170,7 +171,7 @@ fn json_response(value: Result<Value, String>) -> Response {
 fn failure_response(error: &str) -> Response {
     let body = json!({
         "type": "about:blank",
-        "title": "The numbers cannot be shown",
+        "title": "The metrics cannot be shown",
         "status": 500,
         "detail": error,
     });

@@ -1,32 +1,33 @@
-//! The service level objectives, computed by the host itself from what it saw.
+//! The service level objectives, computed by the host itself from what it counted.
 //!
-//! Samples of cumulative counts are taken every few seconds and kept for an hour; what is between two of them is what happened. An objective
-//! is a part of good events: a latency of "P95 at most 400 ms" is met exactly when at least 95 % of the events took no longer than 400 ms,
-//! so one arithmetic serves all: `burn rate = bad part / allowed part`, `error budget left = 1 - burn rate`, over the window.
+//! Every few seconds a sample of cumulative counts is taken and kept for an hour; the difference of two samples is what happened between them.
+//! Every objective is a share of good events: "P95 at most 400 ms" is met exactly when at least 95 % of the events took no longer than 400 ms.
+//! So all have the same arithmetic over a window: `burn rate = share of bad events / allowed share`, `error budget left = 1 - burn rate`.
 //!
-//! Nothing is kept across a restart, and nothing is guessed: a window of which too little was seen (less than a tenth, or too few events)
-//! has no value and no verdict. A broken pin needs no further evidence.
+//! Nothing is kept across a restart. A window of which less than a tenth was seen, or that had fewer than 20 events, has no value and no
+//! verdict; for a broken pin one event is enough.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::recent::{RecentDurations, SLOT_LENGTH, Window};
 use ark_model::meters::{CallKind, Meters};
 
-/// Decisions that take longer are too slow.
+/// The target of the P95 of decisions: from the acceptance of a proposal until its decision is durable.
 pub const DECISION_TARGET: Duration = Duration::from_millis(400);
-/// Evaluations that take longer are too slow.
+/// The target of the P95 of evaluations over all policies.
 pub const EVALUATION_TARGET: Duration = Duration::from_millis(120);
 
-/// A window says something only if this part of it was seen.
+/// The share of a window that must have been seen for a verdict.
 const MIN_COVERED_FRACTION: f64 = 0.1;
-/// P95 is told by 20 events at least; availability by as many.
+/// The number of events that a verdict needs: a P95 of fewer than 20 would be their maximum.
 const MIN_EVENTS: u64 = 20;
 
-/// An objective.
+/// A service level objective.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Objective {
     Availability,
@@ -55,7 +56,7 @@ impl Objective {
     const fn description(self) -> &'static str {
         match self {
             Self::Availability => {
-                "answers of the API that are no failure of the host (5xx); health checks are no part of it"
+                "answers of the API that are no failure of the host (5xx); health checks do not count"
             }
             Self::DecisionLatency => {
                 "from the acceptance of a proposal until its decision is durable"
@@ -65,7 +66,7 @@ impl Objective {
         }
     }
 
-    /// The target, in words a program can compare: the value must be at least (availability) or at most (the others) this.
+    /// Returns what the value is compared with: it must be at least (availability) or at most (the others) this.
     const fn target(self) -> f64 {
         match self {
             Self::Availability => 0.995,
@@ -83,7 +84,7 @@ impl Objective {
         }
     }
 
-    /// The part of events that may be bad.
+    /// Returns the share of events that may be bad.
     const fn allowed_bad_fraction(self) -> f64 {
         match self {
             Self::Availability => 0.005,
@@ -93,32 +94,32 @@ impl Objective {
     }
 }
 
-/// Cumulative counts: events and bad events of each objective, in the order of [`Objective::ALL`].
+/// Cumulative counts of events and of bad events, for each objective in the order of [`Objective::ALL`].
 pub type EventTotals = [(u64, u64); 4];
 
-/// What the objectives are computed from.
+/// Computes the objectives.
 pub struct SloTracker {
     meters: Meters,
     decisions: Arc<RecentDurations>,
     evaluations: Arc<RecentDurations>,
-    history: std::sync::Mutex<History>,
+    history: Mutex<History>,
 }
 
-/// Samples of the last hour.
+/// The samples of the last hour.
 #[derive(Debug, Default)]
 struct History {
     samples: VecDeque<(Instant, EventTotals)>,
 }
 
-/// Whether an objective is met.
+/// Whether an objective is met over a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SloStatus {
-    /// It is.
+    /// The objective is met.
     Met,
-    /// It is not.
+    /// The objective is not met.
     Breached,
-    /// Nobody can tell yet.
+    /// The window has seen too little for a verdict.
     NotEnoughData,
 }
 
@@ -129,67 +130,57 @@ pub struct WindowView {
     pub window: &'static str,
     /// How much of the window this process has seen, in seconds.
     pub covered_seconds: u64,
-    /// Events in it.
+    /// Events in the window.
     pub events: u64,
-    /// Those that were bad.
+    /// How many of them were bad.
     pub bad_events: u64,
-    /// The value to be compared with the target; `None` without enough data.
+    /// The value that is compared with the target; absent without enough data.
     pub value: Option<f64>,
-    /// The verdict.
+    /// Whether the objective is met.
     pub status: SloStatus,
-    /// The same as yes or no; `None` without enough data.
+    /// The same as a boolean; absent without enough data.
     pub met: Option<bool>,
-    /// What is left of the error budget of the window: 1 all of it, 0 nothing, negative: it is overspent.
+    /// The share of the window's error budget that is left: 1 is all of it, 0 nothing; negative when it is overspent. Absent without enough data.
     pub error_budget_left: Option<f64>,
-    /// How fast it burns; `None` where no bad event is allowed at all.
+    /// How fast the error budget burns: 1 uses it up exactly within the window. Absent without enough data, and where no bad event is allowed.
     pub burn_rate: Option<f64>,
 }
 
 /// An objective with its windows.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SloView {
-    /// Its name.
+    /// Its stable name.
     pub name: &'static str,
     /// What is measured.
     pub description: &'static str,
-    /// What the value is compared with.
+    /// The number that the value is compared with.
     pub target: f64,
     /// `>=` or `<=`.
     pub comparison: &'static str,
     /// The unit of target and value.
     pub unit: &'static str,
-    /// Over five minutes and an hour.
+    /// The objective over five minutes and over an hour.
     pub windows: Vec<WindowView>,
 }
 
 impl SloTracker {
-    /// Of a host that has just started.
+    /// Returns a tracker with a first sample of the present counts.
     #[must_use]
-    pub fn new(
-        meters: Meters,
-        decisions: Arc<RecentDurations>,
-        evaluations: Arc<RecentDurations>,
-    ) -> Self {
+    pub fn new(meters: Meters, decisions: Arc<RecentDurations>, evaluations: Arc<RecentDurations>) -> Self {
         let slos = Self {
             meters,
             decisions,
             evaluations,
-            history: std::sync::Mutex::default(),
+            history: Mutex::default(),
         };
         slos.record_sample();
         slos
     }
 
-    /// To be called every [`SLOT`].
+    /// Takes a sample. Must be called every [`SLOT_LENGTH`].
     pub fn record_sample(&self) {
         let (now, totals) = (Instant::now(), self.read_totals());
-        self.lock_history().record(now, totals);
-    }
-
-    fn lock_history(&self) -> std::sync::MutexGuard<'_, History> {
-        self.history
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.history.lock().record(now, totals);
     }
 
     fn read_totals(&self) -> EventTotals {
@@ -216,11 +207,11 @@ impl SloTracker {
         ]
     }
 
-    /// All objectives over all windows.
+    /// Returns every objective over every window.
     #[must_use]
     pub fn evaluate_slos(&self) -> Vec<SloView> {
         let (now, totals) = (Instant::now(), self.read_totals());
-        let views = self.lock_history().evaluate_windows(now, totals);
+        let views = self.history.lock().evaluate_windows(now, totals);
         Objective::ALL
             .into_iter()
             .zip(views)
@@ -258,7 +249,7 @@ impl SloTracker {
 impl History {
     fn record(&mut self, now: Instant, totals: EventTotals) {
         self.samples.push_back((now, totals));
-        // The oldest that is kept is at least an hour old, if the process is.
+        // The oldest sample that is kept is at least as old as the long window, if the process is.
         let needed = Window::Long.length() + SLOT_LENGTH;
         while self
             .samples
@@ -269,11 +260,11 @@ impl History {
         }
     }
 
-    /// For each objective its windows. Latencies have no value here.
+    /// Returns the windows of each objective. The latencies have no value here: quantiles do not come from counts.
     fn evaluate_windows(&self, now: Instant, totals: EventTotals) -> [Vec<WindowView>; 4] {
         let mut views = [const { Vec::new() }; 4];
         for window in Window::ALL {
-            // The newest sample that is not younger than the window; else the oldest there is.
+            // The newest sample from before the window; else the oldest sample.
             let before = self
                 .samples
                 .iter()
@@ -324,25 +315,21 @@ fn evaluate_window(
     if !enough {
         return view;
     }
-    let bad_part = bad_events as f64 / events as f64;
-    let met = bad_part <= objective.allowed_bad_fraction();
+    let bad_share = bad_events as f64 / events as f64;
+    let met = bad_share <= objective.allowed_bad_fraction();
     match objective {
-        Objective::Availability => view.value = Some(1.0 - bad_part),
+        Objective::Availability => view.value = Some(1.0 - bad_share),
         Objective::EthicsDrift => view.value = Some(bad_events as f64),
         Objective::DecisionLatency | Objective::EvaluationLatency => {}
     }
     if objective.allowed_bad_fraction() > 0.0 {
-        let burn = bad_part / objective.allowed_bad_fraction();
+        let burn = bad_share / objective.allowed_bad_fraction();
         view.burn_rate = Some(burn);
         view.error_budget_left = Some(1.0 - burn);
     } else {
         view.error_budget_left = Some(if met { 1.0 } else { 0.0 });
     }
-    view.status = if met {
-        SloStatus::Met
-    } else {
-        SloStatus::Breached
-    };
+    view.status = if met { SloStatus::Met } else { SloStatus::Breached };
     view.met = Some(met);
     view
 }
@@ -359,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fresh_start_has_no_verdict_and_a_broken_pin_needs_no_further_evidence() {
+    fn a_fresh_start_has_no_verdict_and_one_broken_pin_is_enough_for_one() {
         let start = Instant::now();
         let mut history = History::default();
         history.record(start, [(0, 0); 4]);

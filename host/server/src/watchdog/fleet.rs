@@ -1,66 +1,60 @@
-//! Orders reach every host of a fleet, through a stream in Redis.
+//! Exchanges orders with the other hosts of a fleet, through a stream in Redis.
 //!
-//! What was ordered here is read from the audit log and appended to the stream; what the others appended is carried out here. The place in
-//! both is kept in the database, so that neither a Redis nor a host that was down loses an order.
+//! Orders given at this host are read from its audit log and appended to the stream; orders that other hosts appended are carried out here.
+//! How far both have come is kept in the database ([`FleetCursor`]), so that neither a Redis nor a host that was down loses an order.
 //!
-//! Invariants: an entry counts only if it is encrypted with the fleet's key; each is carried out once, under its origin and place as
-//! idempotency key; where two hosts order the opposite at the same time, all end with what stands last in the stream.
+//! Invariants: an entry counts only if it is encrypted with the fleet's key; each is carried out once, under its origin and sequence number as
+//! idempotency key; where two hosts give opposite orders at the same time, all hosts end with the order that is last in the stream.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use redis::{Client, Connection};
+use redis::Connection;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::hrm::{HrmError, IdempotencyKey, IssuedOrder};
 use ark_model::control::Order;
 use ark_model::ids::{Digest, Millis, Name, TraceId};
-use ark_store::{FleetCursor, SecretKey, Unit};
+use ark_store::{CommitError, FleetCursor, ReadError, SecretError, Unit};
 
-use super::WatchdogDeps;
+use crate::hrm::{HrmError, IdempotencyKey, IssuedOrder};
+use crate::reply::ask_blocking;
+
+use super::config::{FleetConfig, WatchdogDeps};
+use super::redis_probe::open_connection;
 
 /// How often orders are exchanged.
 pub(super) const EXCHANGE_INTERVAL: Duration = Duration::from_millis(200);
-/// How long Redis may take to answer.
+/// How long the Redis may take for one command.
 const REDIS_TIMEOUT: Duration = Duration::from_secs(2);
-/// How many orders are exchanged at once.
+/// How many orders are read or written in one exchange.
 const ORDERS_PER_EXCHANGE: u32 = 100;
-/// About how many orders the stream keeps: a host that missed more must be told by hand.
+/// About how many orders the stream keeps. A host that missed more does not learn of the oldest.
 const STREAM_MAX_LENGTH: &str = "100000";
 
-/// Which fleet.
-#[derive(Debug, Clone)]
-pub struct FleetConfig {
-    /// The address of its Redis.
-    pub url: String,
-    /// Its stream.
-    pub stream: String,
-    /// The key that all its hosts share.
-    pub key: SecretKey,
-}
-
-/// How far the orders have come.
+/// How far orders were exchanged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = FleetSeen)]
 pub struct FleetStatus {
-    /// The stream.
+    /// The key of the stream.
     pub stream: String,
-    /// This host's name in the fleet.
+    /// This host's name in the fleet; absent: it could not join yet.
     pub origin: Option<String>,
-    /// Rows of the audit log whose orders the others can read.
+    /// The row of the audit log up to which orders are in the stream.
     pub published: u64,
     /// The last entry of the stream that was read.
     pub read: String,
-    /// Entries that were not from a host of the fleet, since the start.
+    /// Entries since the start that no host of the fleet can have written.
     pub refused: u64,
-    /// Why orders are not exchanged now.
+    /// Why orders cannot be exchanged now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
 }
 
-/// An entry of the stream, before it is encrypted.
+/// An entry of the stream before it is encrypted.
 #[derive(Serialize, Deserialize)]
 struct FleetEntry {
+    /// The host at which the order was given, and the order's row in its audit log.
     origin: String,
     seq: u64,
     at_ms: Millis,
@@ -69,33 +63,40 @@ struct FleetEntry {
     order: Order,
 }
 
-/// Why orders are not exchanged.
+/// Why orders cannot be exchanged.
 #[derive(Debug, thiserror::Error)]
 enum FleetError {
     #[error("the Redis: {0}")]
     Redis(#[from] redis::RedisError),
-    #[error("{0}")]
-    Store(String),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    #[error("an order cannot be encoded: {0}")]
+    Encode(#[from] serde_json::Error),
+    #[error("an order cannot be encrypted: {0}")]
+    Encrypt(#[from] SecretError),
     #[error("an order could not be carried out: {0}")]
-    Order(HrmError),
+    Order(#[source] HrmError),
 }
 
-/// What an order is about: the whole host, or an agent.
-type Subject = Option<Name>;
+/// What an order is about: an agent, or with `None` the whole host.
+type OrderSubject = Option<Name>;
+
+/// A stream's entries as Redis returns them: for each stream its entries, each with its id and its names and values in turn.
+type StreamReply = Option<Vec<(String, Vec<(String, Vec<String>)>)>>;
 
 /// This host's part in the fleet.
 pub(super) struct Fleet {
     config: FleetConfig,
     connection: Option<Connection>,
     cursor: Option<FleetCursor>,
-    /// When an order of another host was last carried out here, and this host's own last order, by subject.
-    last_foreign: HashMap<Subject, Millis>,
-    last_own: HashMap<Subject, u64>,
+    /// When an order of another host was last carried out here, by subject.
+    last_foreign: HashMap<OrderSubject, Millis>,
+    /// The row of the last order given here, by subject.
+    last_own: HashMap<OrderSubject, u64>,
     refused: u64,
 }
-
-/// A stream's entries as Redis gives them: by stream, each with its id and its names and values in turn.
-type Streams = Option<Vec<(String, Vec<(String, Vec<String>)>)>>;
 
 impl Fleet {
     pub(super) fn new(config: FleetConfig) -> Self {
@@ -109,9 +110,9 @@ impl Fleet {
         }
     }
 
-    /// Hands on what was ordered here and carries out what the others ordered.
-    pub(super) fn exchange_orders(&mut self, watched: &WatchdogDeps) -> FleetStatus {
-        let result = self.try_exchange(watched);
+    /// Publishes the orders given here and carries out those of the other hosts.
+    pub(super) fn exchange_orders(&mut self, deps: &WatchdogDeps) -> FleetStatus {
+        let result = self.try_exchange(deps);
         if let Err(error) = &result {
             self.connection = None;
             tracing::debug!(%error, "orders are not exchanged with the fleet");
@@ -119,117 +120,100 @@ impl Fleet {
         self.to_status(result)
     }
 
-    /// Takes its place in the fleet, without Redis. Before the host serves: an order given at a host without a place would be taken for one
-    /// from before it joined, and stay its own.
-    pub(super) fn join_fleet(&mut self, watched: &WatchdogDeps) -> FleetStatus {
-        let result = load_cursor(watched).map(|place| self.cursor = Some(place));
+    /// Takes a place in the fleet, without Redis. It must come before the host serves: an order given before that counts as one from before
+    /// the host joined, and is not published.
+    pub(super) fn join_fleet(&mut self, deps: &WatchdogDeps) -> FleetStatus {
+        let result = load_cursor(deps).map(|cursor| self.cursor = Some(cursor));
         self.to_status(result)
     }
 
     fn to_status(&self, result: Result<(), FleetError>) -> FleetStatus {
+        let cursor = self.cursor.as_ref();
         FleetStatus {
             stream: self.config.stream.clone(),
-            origin: self.cursor.as_ref().map(|place| place.origin.clone()),
-            published: self.cursor.as_ref().map_or(0, |place| place.published_seq),
-            read: self
-                .cursor
-                .as_ref()
-                .map(|place| place.last_applied.clone())
+            origin: cursor.map(|cursor| cursor.origin.clone()),
+            published: cursor.map_or(0, |cursor| cursor.published_seq),
+            read: cursor
+                .map(|cursor| cursor.last_applied.clone())
                 .unwrap_or_default(),
             refused: self.refused,
             problem: result.err().map(|error| error.to_string()),
         }
     }
 
-    fn try_exchange(&mut self, watched: &WatchdogDeps) -> Result<(), FleetError> {
-        let mut place = match self.cursor.clone() {
-            Some(place) => place,
-            None => load_cursor(watched)?,
+    fn try_exchange(&mut self, deps: &WatchdogDeps) -> Result<(), FleetError> {
+        let before = match self.cursor.clone() {
+            Some(cursor) => cursor,
+            None => load_cursor(deps)?,
         };
-        self.cursor = Some(place.clone());
-        let before = place.clone();
+        self.cursor = Some(before.clone());
+        let mut cursor = before.clone();
         let result = self
-            .publish_orders(watched, &mut place)
-            .and_then(|()| self.read_orders(watched, &mut place));
-        if place != before {
-            let unit = Unit {
-                fleet: Some(place.clone()),
-                ..Unit::default()
-            };
-            watched.store.commit(unit).map_err(store_error)?;
-            self.cursor = Some(place);
+            .publish_orders(deps, &mut cursor)
+            .and_then(|()| self.read_orders(deps, &mut cursor));
+        if cursor != before {
+            store_cursor(deps, &cursor)?;
+            self.cursor = Some(cursor);
         }
         result
     }
 
     fn connect(&mut self) -> Result<&mut Connection, FleetError> {
-        if self.connection.is_none() {
-            let client = Client::open(self.config.url.as_str())?;
-            let connection = client.get_connection_with_timeout(REDIS_TIMEOUT)?;
-            connection.set_read_timeout(Some(REDIS_TIMEOUT))?;
-            connection.set_write_timeout(Some(REDIS_TIMEOUT))?;
-            self.connection = Some(connection);
+        match &mut self.connection {
+            Some(connection) => Ok(connection),
+            none => Ok(none.insert(open_connection(&self.config.url, REDIS_TIMEOUT)?)),
         }
-        self.connection
-            .as_mut()
-            .ok_or_else(|| FleetError::Store("there is no connection".to_owned()))
     }
 
+    /// Appends the orders given here since the last exchange to the stream.
     fn publish_orders(
         &mut self,
-        watched: &WatchdogDeps,
-        place: &mut FleetCursor,
+        deps: &WatchdogDeps,
+        cursor: &mut FleetCursor,
     ) -> Result<(), FleetError> {
-        let rows = watched
+        let rows = deps
             .store
-            .orders_since(place.published_seq, ORDERS_PER_EXCHANGE)
-            .map_err(store_error)?;
+            .orders_since(cursor.published_seq, ORDERS_PER_EXCHANGE)?;
         for row in rows {
             if let Some((order, body)) = parse_own_order(&row.body) {
                 self.last_own.insert(order.agent().cloned(), row.seq);
                 let entry = FleetEntry {
-                    origin: place.origin.clone(),
+                    origin: cursor.origin.clone(),
                     seq: row.seq,
                     at_ms: row.at,
                     by: body["by"].as_str().unwrap_or_default().to_owned(),
                     reason: body["reason"].as_str().unwrap_or_default().to_owned(),
                     order,
                 };
-                let text = serde_json::to_string(&entry).map_err(store_error)?;
+                let text = serde_json::to_string(&entry)?;
                 let stream = self.config.stream.clone();
-                let sealed = self
-                    .config
-                    .key
-                    .seal_message(&stream, &text)
-                    .map_err(store_error)?;
+                let sealed = self.config.key.seal_message(&stream, &text)?;
                 redis::cmd("XADD")
                     .arg(&stream)
                     .arg(&["MAXLEN", "~", STREAM_MAX_LENGTH, "*", "order", &sealed])
                     .query::<String>(self.connect()?)?;
             }
-            place.published_seq = row.seq;
+            cursor.published_seq = row.seq;
         }
         Ok(())
     }
 
+    /// Carries out the orders that were appended since the last exchange.
     fn read_orders(
         &mut self,
-        watched: &WatchdogDeps,
-        place: &mut FleetCursor,
+        deps: &WatchdogDeps,
+        cursor: &mut FleetCursor,
     ) -> Result<(), FleetError> {
         let stream = self.config.stream.clone();
-        let streams: Streams = redis::cmd("XREAD")
+        let reply: StreamReply = redis::cmd("XREAD")
             .arg("COUNT")
             .arg(ORDERS_PER_EXCHANGE)
             .arg("STREAMS")
             .arg(&stream)
-            .arg(&place.last_applied)
+            .arg(&cursor.last_applied)
             .query(self.connect()?)?;
-        for (id, fields) in streams
-            .into_iter()
-            .flatten()
-            .flat_map(|(_, entries)| entries)
-        {
+        let streams = reply.into_iter().flatten();
+        for (id, fields) in streams.flat_map(|(_, entries)| entries) {
             let sealed = fields
                 .chunks_exact(2)
                 .find_map(|pair| (pair[0] == "order").then_some(&pair[1]));
@@ -237,59 +221,36 @@ impl Fleet {
                 .and_then(|sealed| self.config.key.open_message(&stream, sealed).ok())
                 .and_then(|text| serde_json::from_str::<FleetEntry>(&text).ok());
             match entry {
-                Some(entry) => {
-                    self.execute_entry(watched, &place.origin, place.published_seq, entry)?
-                }
+                Some(entry) => self.execute_entry(deps, cursor, entry)?,
                 None => {
                     self.refused += 1;
                     tracing::error!(
                         stream,
                         id,
-                        "an entry is not from a host of the fleet: refused"
+                        "an entry was refused: no host of the fleet can have written it"
                     );
                 }
             }
-            place.last_applied = id;
+            cursor.last_applied = id;
         }
         Ok(())
     }
 
     fn execute_entry(
         &mut self,
-        watched: &WatchdogDeps,
-        origin: &str,
-        published: u64,
+        deps: &WatchdogDeps,
+        cursor: &FleetCursor,
         entry: FleetEntry,
     ) -> Result<(), FleetError> {
-        let subject: Subject = entry.order.agent().cloned();
+        let subject: OrderSubject = entry.order.agent().cloned();
         let mut key = format!("{}-{}", entry.origin, entry.seq);
-        if entry.origin == origin {
-            // Its own order, in force since it was given: unless another host's overtook it on the way to the stream.
-            let overtaken = self
-                .last_foreign
-                .get(&subject)
-                .is_some_and(|applied| *applied >= entry.at_ms);
-            let latest = self
-                .last_own
-                .get(&subject)
-                .is_none_or(|seq| *seq <= entry.seq);
-            if !overtaken || !latest {
-                return Ok(());
-            }
-            let waiting = watched
-                .store
-                .orders_since(published, ORDERS_PER_EXCHANGE)
-                .map_err(store_error)?;
-            // What is not even in the stream yet comes behind this one, for everybody.
-            if waiting
-                .iter()
-                .any(|row| row.agent == subject && parse_own_order(&row.body).is_some())
-            {
+        if entry.origin == cursor.origin {
+            if !self.must_repeat(deps, cursor, &subject, &entry)? {
                 return Ok(());
             }
             key.push_str("-again");
         }
-        let instruction = IssuedOrder {
+        let order = IssuedOrder {
             order: entry.order,
             trace_id: TraceId::fresh(),
             reason: entry.reason,
@@ -301,50 +262,69 @@ impl Fleet {
                 key,
             }),
         };
-        let (reply, answer) = crossbeam_channel::bounded(1);
-        watched.hrm.carry_out_order(
-            instruction,
-            Box::new(move |result| drop(reply.send(result))),
-        );
-        let result = answer.recv().unwrap_or(Err(HrmError::Closed));
-        // An own order that was given before this moment may be undone by this one, and is given again when its turn comes.
+        let result = ask_blocking(|reply| deps.hrm.carry_out_order(order, reply));
+        // This order may undo one that was given here before this moment. That one is repeated when its own entry is read.
         self.last_foreign.insert(subject, Millis::now());
         match result {
-            // Nothing to be ended here: that is what the order wants.
+            // There was nothing to end here, which is what the order wants.
             Ok(_) | Err(HrmError::OrderNotApplicable(_) | HrmError::KeyReused) => Ok(()),
             Err(error) => Err(FleetError::Order(error)),
         }
     }
+
+    /// Returns whether an order given here must be carried out again. It has been in force since it was given, unless an order of another host
+    /// was carried out in between: that one is before it in the stream, so this one counts. An order about the same subject that was given
+    /// here later makes the repetition unnecessary.
+    fn must_repeat(
+        &self,
+        deps: &WatchdogDeps,
+        cursor: &FleetCursor,
+        subject: &OrderSubject,
+        entry: &FleetEntry,
+    ) -> Result<bool, FleetError> {
+        let is_overtaken = self
+            .last_foreign
+            .get(subject)
+            .is_some_and(|applied_at| *applied_at >= entry.at_ms);
+        let last_own = self.last_own.get(subject);
+        let is_latest = last_own.is_none_or(|seq| *seq <= entry.seq);
+        if !is_overtaken || !is_latest {
+            return Ok(false);
+        }
+        // Orders that are not in the stream yet come after this one at every host.
+        let unpublished = deps
+            .store
+            .orders_since(cursor.published_seq, ORDERS_PER_EXCHANGE)?;
+        Ok(!unpublished
+            .iter()
+            .any(|row| row.agent == *subject && parse_own_order(&row.body).is_some()))
+    }
 }
 
-/// The order of a row with the rest of it. `None`: it came from another host, so it is in the stream already; or it is no order.
+/// Returns the order of an audit row and the row's body. `None`: the order came from another host, so it is in the stream already; or the row
+/// holds no order.
 fn parse_own_order(body: &str) -> Option<(Order, Value)> {
     let body: Value = serde_json::from_str(body).ok()?;
     let order = serde_json::from_value(body.clone()).ok()?;
     body["from"].is_null().then_some((order, body))
 }
 
-/// Takes a place in the fleet: what was ordered here before is this host's own affair, what the fleet ordered holds here too.
-fn load_cursor(watched: &WatchdogDeps) -> Result<FleetCursor, FleetError> {
-    if let Some(place) = watched.store.fleet_cursor().map_err(store_error)? {
-        return Ok(place);
+/// Returns this host's cursor. A host that joins now gets a name and a cursor: orders given here before are not published, and all orders in
+/// the stream are carried out here.
+fn load_cursor(deps: &WatchdogDeps) -> Result<FleetCursor, FleetError> {
+    if let Some(cursor) = deps.store.fleet_cursor()? {
+        return Ok(cursor);
     }
-    let place = FleetCursor::for_new_host(
-        watched
-            .store
-            .last_event_cursor()
-            .map_err(store_error)?
-            .audit_seq,
-        "0-0".to_owned(),
-    );
-    let unit = Unit {
-        fleet: Some(place.clone()),
-        ..Unit::default()
-    };
-    watched.store.commit(unit).map_err(store_error)?;
-    Ok(place)
+    let published_seq = deps.store.last_event_cursor()?.audit_seq;
+    let cursor = FleetCursor::for_new_host(published_seq, "0-0".to_owned());
+    store_cursor(deps, &cursor)?;
+    Ok(cursor)
 }
 
-fn store_error(error: impl std::fmt::Display) -> FleetError {
-    FleetError::Store(error.to_string())
+fn store_cursor(deps: &WatchdogDeps, cursor: &FleetCursor) -> Result<(), FleetError> {
+    deps.store.commit(Unit {
+        fleet: Some(cursor.clone()),
+        ..Unit::default()
+    })?;
+    Ok(())
 }

@@ -1,45 +1,46 @@
-//! How an agent does, and when that is no longer good enough.
+//! How an agent does, and when it is put into quarantine.
 //!
-//! The thresholds and the score are those of the first design (DESIGN section 6): five failures in a row; more than 20 % of more than ten
-//! invocations; a mean of more than five seconds over more than ten; two missed heartbeats. Score = 0.5 success + 0.3 latency + 0.2 recency.
+//! The default thresholds: five failures in a row; more than 20 % of more than ten invocations failed; more than ten invocations took more
+//! than five seconds on average; two heartbeats missed. Score = 0.5 success + 0.3 latency + 0.2 recency.
 //!
-//! Only what the agent itself did counts: a signal that it rejects as malformed is its sender's failure, and what the host could not
-//! record is tried again.
+//! Only what the agent itself did counts: a signal that it rejects as malformed is its sender's failure, and what the host could not record
+//! is tried again.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use serde::Serialize;
 
 use ark_model::control::{AlertSeverity, QuarantineCause};
 
-/// So many of the last invocations count.
-const WINDOW_INVOCATIONS: usize = 100;
-/// An agent that gave a sign of life this recently has the full recency; at [`SILENT`] it has none.
-const FULL_RECENCY: Duration = Duration::from_secs(10);
-/// See [`RECENT`].
-const NO_RECENCY: Duration = Duration::from_secs(60);
-/// The same warning about the same agent is given once in this time.
-const WARNING_INTERVAL: Duration = Duration::from_secs(60);
+use super::alert_rules::RecentWarnings;
 
-/// When an agent is put into quarantine or warned about.
+/// How many of the last invocations count.
+const WINDOW_INVOCATIONS: usize = 100;
+/// Up to this age of its last sign of life an agent has the full recency.
+const FULL_RECENCY: Duration = Duration::from_secs(10);
+/// From this age of its last sign of life on an agent has no recency. In between it falls linearly.
+const NO_RECENCY: Duration = Duration::from_secs(60);
+
+/// When an agent is put into quarantine, and when alerts are raised.
 #[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Thresholds {
-    /// Failures in a row.
+    /// So many failures in a row are a breach.
     pub consecutive_failures: u32,
-    /// Part of the window's invocations that may fail; more than that is too much.
+    /// A larger share of failures in the window is a breach; 0 to 1.
     pub failure_rate: f64,
-    /// The failure rate counts from more than so many invocations on.
+    /// The failure rate counts once the window has more invocations than this.
     pub failure_rate_over: u32,
-    /// Mean latency, in milliseconds; more than that is too much.
+    /// A larger mean latency in the window is a breach, in milliseconds.
     pub latency_ms: u64,
-    /// The mean latency counts from more than so many invocations on.
+    /// The mean latency counts once the window has more invocations than this.
     pub latency_over: u32,
-    /// Missed heartbeats in a row.
+    /// So many missed heartbeats in a row are a breach.
     pub missed_heartbeats: u32,
-    /// Part of a limit from which on there is a warning.
+    /// From this share of a limit on a warning is raised; 0 to 1.
     pub warning: f64,
-    /// Part of a limit from which on the warning is critical.
+    /// From this share of a limit on the alert is critical; 0 to 1.
     pub critical: f64,
 }
 
@@ -59,13 +60,13 @@ impl Default for Thresholds {
 }
 
 impl Thresholds {
-    /// How bad it is to have used `observed` of `limit`.
+    /// Returns the severity of an alert about `observed` of `limit`; `None`: no alert is due.
     #[must_use]
     pub fn severity_of(&self, observed: f64, limit: f64) -> Option<AlertSeverity> {
-        let part = observed / limit;
-        if part >= self.critical {
+        let share = observed / limit;
+        if share >= self.critical {
             Some(AlertSeverity::Critical)
-        } else if part >= self.warning {
+        } else if share >= self.warning {
             Some(AlertSeverity::Warning)
         } else {
             None
@@ -73,64 +74,68 @@ impl Thresholds {
     }
 }
 
-/// How an invocation went.
+/// How an invocation ended.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Observation {
-    /// Whether it was committed; `None`: it failed, but not by the agent's fault.
+    /// Whether it was committed; `None`: it failed, and the agent is not at fault.
     pub success: Option<bool>,
-    /// From its dispatch to its commit.
+    /// The time from its dispatch to its commit.
     pub latency: Duration,
 }
 
-/// The cause of a quarantine that is due, in words.
+/// A threshold that was passed: the agent must be put into quarantine.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Breach {
-    /// As a kind.
+    /// Which threshold.
     pub cause: QuarantineCause,
-    /// In words.
+    /// What was observed, for operators.
     pub reason: String,
 }
 
-/// How an agent has done of late. Forgotten at a restart and at a restore.
+/// How an agent did lately. It is forgotten at a restart and at a restore.
 #[derive(Debug, Default)]
 pub struct AgentHealth {
+    /// The last invocations: whether each succeeded, and its latency.
     window: VecDeque<(bool, Duration)>,
+    /// How many invocations in the window failed.
     failures: usize,
     consecutive_failures: u32,
     missed_heartbeats: u32,
+    /// When it last answered a heartbeat or succeeded.
     last_sign: Option<Instant>,
-    warned: Vec<(&'static str, AlertSeverity, Instant)>,
+    /// The alerts about it that were raised lately.
+    pub(super) warnings: RecentWarnings,
 }
 
 /// How an agent does, in numbers.
 #[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct HealthView {
-    /// 0 to 1.
+    /// From 0 (worst) to 1.
     pub score: f64,
-    /// Part of the window's invocations that succeeded; 1 when there was none.
+    /// Share of the window's invocations that succeeded; 1 when there were none.
     pub success_rate: f64,
-    /// Mean latency over the window, in milliseconds.
+    /// Mean latency over the window, in milliseconds; 0 when there were no invocations.
     pub mean_latency_ms: f64,
-    /// Invocations in the window, 100 at most.
+    /// Invocations in the window: the last 100 at most.
     pub invocations: usize,
     /// Failures since the last success.
     pub consecutive_failures: u32,
-    /// Missed heartbeats since the last good one.
+    /// Missed heartbeats since the last one that was answered.
     pub missed_heartbeats: u32,
-    /// How long ago it gave a sign of life (a heartbeat, a success), in milliseconds.
+    /// How long ago it last answered a heartbeat or succeeded, in milliseconds; absent: it never did.
     pub last_sign_ms_ago: Option<u64>,
 }
 
 impl AgentHealth {
-    /// Notes an invocation; the breach that it completes, if any.
+    /// Records an invocation. Returns the breach that it completes.
     pub fn record_invocation(
         &mut self,
-        seen: Observation,
+        observation: Observation,
         thresholds: &Thresholds,
         now: Instant,
     ) -> Option<Breach> {
-        let success = seen.success?;
-        self.window.push_back((success, seen.latency));
+        let success = observation.success?;
+        self.window.push_back((success, observation.latency));
         self.failures += usize::from(!success);
         if self.window.len() > WINDOW_INVOCATIONS
             && let Some((was_success, _)) = self.window.pop_front()
@@ -147,38 +152,31 @@ impl AgentHealth {
     }
 
     fn find_breach(&self, thresholds: &Thresholds) -> Option<Breach> {
+        let invocations = self.window.len();
         if self.consecutive_failures >= thresholds.consecutive_failures {
             return Some(Breach {
                 cause: QuarantineCause::ConsecutiveFailures,
-                reason: format!(
-                    "{} invocations failed one after the other",
-                    self.consecutive_failures
-                ),
+                reason: format!("{} invocations failed in a row", self.consecutive_failures),
             });
         }
-        let rate = self.failure_rate();
-        if self.window.len() > thresholds.failure_rate_over as usize
-            && rate > thresholds.failure_rate
+        if invocations > thresholds.failure_rate_over as usize
+            && self.failure_rate() > thresholds.failure_rate
         {
             return Some(Breach {
                 cause: QuarantineCause::FailureRate,
                 reason: format!(
-                    "{} of the last {} invocations failed; {} % are the most",
+                    "{} of the last {invocations} invocations failed; at most {} % may",
                     self.failures,
-                    self.window.len(),
                     thresholds.failure_rate * 100.0
                 ),
             });
         }
         let mean = self.mean_latency_ms();
-        if self.window.len() > thresholds.latency_over as usize
-            && mean > thresholds.latency_ms as f64
-        {
+        if invocations > thresholds.latency_over as usize && mean > thresholds.latency_ms as f64 {
             return Some(Breach {
                 cause: QuarantineCause::Latency,
                 reason: format!(
-                    "the last {} invocations took {mean:.0} ms on average; {} ms are the most",
-                    self.window.len(),
+                    "the last {invocations} invocations took {mean:.0} ms on average; at most {} ms are allowed",
                     thresholds.latency_ms
                 ),
             });
@@ -186,7 +184,7 @@ impl AgentHealth {
         None
     }
 
-    /// Notes a heartbeat: `None`, or why it was missed. The breach that it completes, if any.
+    /// Records a heartbeat: `missed` is the reason why it was missed. Returns the breach that it completes.
     pub fn record_heartbeat(
         &mut self,
         missed: Option<&str>,
@@ -202,29 +200,10 @@ impl AgentHealth {
         (self.missed_heartbeats >= thresholds.missed_heartbeats).then(|| Breach {
             cause: QuarantineCause::MissedHeartbeats,
             reason: format!(
-                "{} heartbeats missed; the last: {reason}",
+                "{} heartbeats missed in a row; the last: {reason}",
                 self.missed_heartbeats
             ),
         })
-    }
-
-    /// Whether a warning is due, or was given a moment ago.
-    pub fn claim_warning(
-        &mut self,
-        kind: &'static str,
-        severity: AlertSeverity,
-        now: Instant,
-    ) -> bool {
-        self.warned
-            .retain(|(_, _, at)| now.saturating_duration_since(*at) < WARNING_INTERVAL);
-        let told = self
-            .warned
-            .iter()
-            .any(|(known, at_least, _)| *known == kind && *at_least >= severity);
-        if !told {
-            self.warned.push((kind, severity, now));
-        }
-        !told
     }
 
     fn failure_rate(&self) -> f64 {
@@ -242,13 +221,14 @@ impl AgentHealth {
         total.as_secs_f64() * 1000.0 / self.window.len() as f64
     }
 
-    /// The numbers. An agent without any history is well.
+    /// Returns the numbers. The score of an agent without any history is 1.
     #[must_use]
     pub fn to_view(&self, thresholds: &Thresholds, now: Instant) -> HealthView {
         let silence = self.last_sign.map(|at| now.saturating_duration_since(at));
         let recency = silence.map_or(1.0, |silence| {
             let late = silence.saturating_sub(FULL_RECENCY).as_secs_f64();
-            (1.0 - late / (NO_RECENCY.as_secs_f64() - FULL_RECENCY.as_secs_f64())).max(0.0)
+            let span = (NO_RECENCY - FULL_RECENCY).as_secs_f64();
+            (1.0 - late / span).max(0.0)
         });
         let success_rate = 1.0 - self.failure_rate();
         let mean_latency_ms = self.mean_latency_ms();
@@ -266,6 +246,23 @@ impl AgentHealth {
     }
 }
 
+/// How a version on trial did. It is kept apart from the health of the agent that serves.
+#[derive(Debug, Default)]
+pub struct CanaryHealth(Mutex<AgentHealth>);
+
+impl CanaryHealth {
+    pub(super) fn record_invocation(
+        &self,
+        observation: Observation,
+        thresholds: &Thresholds,
+        now: Instant,
+    ) -> Option<Breach> {
+        self.0
+            .lock()
+            .record_invocation(observation, thresholds, now)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -276,7 +273,7 @@ mod tests {
         let now = Instant::now();
         let mut cause = None;
         for mark in pattern.chars() {
-            let seen = Observation {
+            let observation = Observation {
                 success: match mark {
                     '.' => Some(true),
                     'x' => Some(false),
@@ -285,7 +282,7 @@ mod tests {
                 latency: Duration::from_millis(latency_ms),
             };
             cause = health
-                .record_invocation(seen, &thresholds, now)
+                .record_invocation(observation, &thresholds, now)
                 .map(|breach| breach.cause);
         }
         (health, cause)
@@ -328,22 +325,15 @@ mod tests {
     }
 
     #[test]
-    fn the_second_missed_heartbeat_is_one_too_many_and_a_good_one_forgives_the_first() {
+    fn the_second_missed_heartbeat_is_a_breach_unless_one_between_them_was_answered() {
         let thresholds = Thresholds::default();
         let now = Instant::now();
         let mut health = AgentHealth::default();
-        assert_eq!(
-            health.record_heartbeat(Some("no answer"), &thresholds, now),
-            None
-        );
-        assert_eq!(health.record_heartbeat(None, &thresholds, now), None);
-        assert_eq!(
-            health.record_heartbeat(Some("no answer"), &thresholds, now),
-            None
-        );
-        let breach = health
-            .record_heartbeat(Some("no answer"), &thresholds, now)
-            .unwrap();
+        let mut beat = |missed| health.record_heartbeat(missed, &thresholds, now);
+        assert_eq!(beat(Some("no answer")), None);
+        assert_eq!(beat(None), None);
+        assert_eq!(beat(Some("no answer")), None);
+        let breach = beat(Some("no answer")).unwrap();
         assert_eq!(breach.cause, QuarantineCause::MissedHeartbeats);
         assert!(breach.reason.contains("no answer"));
     }
@@ -352,29 +342,21 @@ mod tests {
     fn the_score_weighs_success_latency_and_recency() {
         let thresholds = Thresholds::default();
         let now = Instant::now();
-        let close = |score: f64, expected: f64| {
+        let close = |health: &AgentHealth, seconds: u64, expected: f64| {
+            let at = now + Duration::from_secs(seconds);
+            let score = health.to_view(&thresholds, at).score;
             assert!((score - expected).abs() < 1e-9, "{score} is not {expected}");
         };
-        close(AgentHealth::default().to_view(&thresholds, now).score, 1.0);
+        close(&AgentHealth::default(), 0, 1.0);
         // Half of the successes, half of the latency, and a sign of life 35 s ago: half of everything.
         let (mut health, _) = run(".x", 2500);
         health.last_sign = Some(now);
-        close(
-            health
-                .to_view(&thresholds, now + Duration::from_secs(35))
-                .score,
-            0.5,
-        );
-        close(
-            health
-                .to_view(&thresholds, now + Duration::from_secs(600))
-                .score,
-            0.4,
-        );
+        close(&health, 35, 0.5);
+        close(&health, 600, 0.4);
     }
 
     #[test]
-    fn warnings_come_at_seven_and_nine_tenths_and_are_not_repeated_at_once() {
+    fn alerts_are_warnings_from_seven_tenths_and_critical_from_nine_tenths_of_a_limit() {
         let thresholds = Thresholds::default();
         for (observed, severity) in [
             (69.9, None),
@@ -389,17 +371,5 @@ mod tests {
                 "{observed}"
             );
         }
-        let mut health = AgentHealth::default();
-        let now = Instant::now();
-        assert!(health.claim_warning("fuel", AlertSeverity::Warning, now));
-        assert!(!health.claim_warning("fuel", AlertSeverity::Warning, now));
-        assert!(health.claim_warning("fuel", AlertSeverity::Critical, now));
-        assert!(!health.claim_warning("fuel", AlertSeverity::Warning, now));
-        assert!(health.claim_warning("memory_bytes", AlertSeverity::Warning, now));
-        assert!(health.claim_warning(
-            "fuel",
-            AlertSeverity::Warning,
-            now + Duration::from_secs(60)
-        ));
     }
 }

@@ -1,21 +1,23 @@
-//! Heartbeats: each agent is asked in a fresh instance, under its own limits.
+//! Heartbeats: each agent's `heartbeat` export is called in a fresh instance, under the agent's limits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use crate::hrm::LiveServices;
-use ark_model::control::{Alert, AlertSeverity};
-use ark_model::ids::{Millis, TraceId};
+use ark_model::ids::TraceId;
 use ark_runtime::Agent;
 
-use super::{Inner, lock};
+use crate::hrm::LiveServices;
 
-/// Heartbeats are taken by so many threads at a time.
+use super::alert_rules;
+use super::state::Inner;
+
+/// How many heartbeats are taken at the same time.
 const HEARTBEAT_THREADS: usize = 4;
 
 impl Inner {
-    /// Asks every agent that is not in quarantine. A heart that hangs holds up one of a few threads until its deadline.
+    /// Takes a heartbeat of every agent that is not in quarantine. One that hangs occupies one of [`HEARTBEAT_THREADS`] threads until its
+    /// deadline.
     pub(super) fn take_heartbeats(&self) {
         let all = self.agents.load_full();
         let agents: Vec<&Arc<Agent>> = all
@@ -46,39 +48,28 @@ impl Inner {
         let budget = self.config.heartbeat_deadline.min(agent.limits().deadline);
         let missed = match agent.check_heartbeat(Arc::new(services), Instant::now() + budget) {
             Ok(()) => None,
-            // The host had no room: that says nothing of the agent.
+            // The host had no room for the instance: that says nothing about the agent.
             Err(failure) if !failure.is_agents_fault() => return,
             Err(failure) => Some(failure.to_string()),
         };
         let Some(health) = self.health_of(name) else {
             return;
         };
+        // Another version may have been rolled out while this one was asked.
         let serving = self.agents.load();
         if !serving.iter().any(|serving| Arc::ptr_eq(serving, agent)) {
             return;
         }
-        let breach = lock(&health).record_heartbeat(
+        let breach = health.lock().record_heartbeat(
             missed.as_deref(),
             &self.thresholds.load(),
             Instant::now(),
         );
         if let Some(reason) = missed {
-            self.deps
-                .meters
-                .agents
-                .for_agent(name)
-                .heartbeats_missed
-                .increment();
+            let meter = self.deps.meters.agents.for_agent(name);
+            meter.heartbeats_missed.increment();
             tracing::warn!(agent = %name, reason, "heartbeat missed");
-            self.raise_alert(Alert {
-                at_ms: Millis::now(),
-                severity: AlertSeverity::Warning,
-                kind: "heartbeat_missed".to_owned(),
-                agent: Some(name.clone()),
-                message: reason,
-                observed: None,
-                limit: None,
-            });
+            self.raise_agent_alert(&alert_rules::HEARTBEAT_MISSED, name, reason);
         }
         if let Some(breach) = breach {
             self.order_quarantine(name, breach);

@@ -4,11 +4,13 @@ use std::time::Instant;
 
 use ark_runtime::{Probe, probe_limits};
 
-use super::{ActionRateLimit, ConcurrencyLimit, WatchdogDeps};
+use super::config::WatchdogDeps;
+use super::rate_limits::{ActionRateLimit, ConcurrencyLimit};
 
-/// Runs into every limit once: those of an invocation in a scratch instance, those of an agent over all its invocations here.
-pub(super) fn probe_all_limits(watched: &WatchdogDeps) -> Vec<Probe> {
-    let mut probes = match probe_limits(&watched.engine, &watched.ceiling) {
+/// Runs into every limit once: those of an invocation in a scratch instance, those of an agent over all its invocations here. A limit that does
+/// not hold, or a probe that cannot be loaded, is logged.
+pub(super) fn probe_all_limits(deps: &WatchdogDeps) -> Vec<Probe> {
+    let mut probes = match probe_limits(&deps.engine, &deps.ceiling) {
         Ok(probes) => probes,
         Err(error) => {
             tracing::error!(%error, "the limits cannot be probed: nothing is approved");
@@ -19,13 +21,16 @@ pub(super) fn probe_all_limits(watched: &WatchdogDeps) -> Vec<Probe> {
             }];
         }
     };
-    let mut turns = ConcurrencyLimit::new(1);
-    let mut allowance = ActionRateLimit::new(1, Instant::now());
+    let mut concurrency = ConcurrencyLimit::new(1);
+    let mut rate = ActionRateLimit::new(1, Instant::now());
     for (limit, tripped) in [
-        ("concurrency", turns.try_acquire() && !turns.try_acquire()),
+        (
+            "concurrency",
+            concurrency.try_acquire() && !concurrency.try_acquire(),
+        ),
         (
             "actions_per_minute",
-            allowance.try_acquire(1, Instant::now()) && !allowance.try_acquire(1, Instant::now()),
+            rate.try_acquire(1, Instant::now()) && !rate.try_acquire(1, Instant::now()),
         ),
     ] {
         let detail = if tripped {

@@ -1,24 +1,22 @@
-//! The watchdog's look at a Redis: does it answer, how fast, and how much waits in its queue.
-//!
-//! It only reads. A Redis that is not configured is not watched.
+//! Measures a Redis: whether it answers, how fast, and how much waits in its queue. It only reads.
 
 use std::time::{Duration, Instant};
 
 use redis::{Client, Connection};
 use serde::Serialize;
 
-/// Which Redis, and what is too much.
+/// Which Redis is measured, and from when on there are alerts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RedisWatchConfig {
     /// Its address, e.g. `redis://127.0.0.1:6379/0`.
     pub url: String,
-    /// The queue: a stream or a list.
+    /// The key of its queue, which is a stream or a list.
     pub queue: String,
-    /// How often it is looked at.
+    /// How often it is measured, and how long it may take to answer.
     pub interval: Duration,
-    /// How long an answer may take; longer is an alert.
+    /// The latency that the alert `redis_latency` is graded by.
     pub latency: Duration,
-    /// How much may wait; more is an alert.
+    /// The number of entries in the queue that the alert `redis_depth` is graded by.
     pub depth: u64,
 }
 
@@ -26,7 +24,7 @@ impl RedisWatchConfig {
     /// Checks that an address of a Redis can be used.
     ///
     /// # Errors
-    /// The address is malformed; the text says what is wrong and what to give, to be read after the name of the key.
+    /// The address is malformed. The text says what is wrong and what to give, and is read after the name of the key.
     pub fn check_url(url: &str) -> Result<(), String> {
         Client::open(url)
             .map(drop)
@@ -34,33 +32,34 @@ impl RedisWatchConfig {
     }
 }
 
-/// What was seen at the last look.
+/// The last measurement of a Redis.
 #[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
+#[schema(as = RedisSeen)]
 pub struct RedisStatus {
-    /// How long a PING took, in milliseconds; `None`: it did not answer.
+    /// How long it took to answer a PING, in milliseconds; absent: it did not answer.
     pub latency_ms: Option<f64>,
-    /// How much waits in the queue.
+    /// How many entries the queue has; absent: it did not answer.
     pub depth: Option<u64>,
-    /// Why it did not answer.
+    /// Why it could not be measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
 }
 
-/// Looks at a Redis, over one connection as long as that holds.
+/// Measures a Redis over one connection, and connects again when that fails.
 pub(super) struct RedisProbe {
     config: RedisWatchConfig,
     connection: Option<Connection>,
 }
 
 impl RedisProbe {
-    pub(super) const fn new(watch: RedisWatchConfig) -> Self {
+    pub(super) const fn new(config: RedisWatchConfig) -> Self {
         Self {
-            config: watch,
+            config,
             connection: None,
         }
     }
 
-    /// One look. Blocks for the watch's interval at most, several times over.
+    /// Measures once. Blocks for up to the interval for each of its commands.
     pub(super) fn check_status(&mut self) -> RedisStatus {
         match self.measure_queue() {
             Ok((latency, depth)) => RedisStatus {
@@ -80,26 +79,20 @@ impl RedisProbe {
     }
 
     fn measure_queue(&mut self) -> redis::RedisResult<(Duration, u64)> {
-        if self.connection.is_none() {
-            let client = Client::open(self.config.url.as_str())?;
-            let connection = client.get_connection_with_timeout(self.config.interval)?;
-            connection.set_read_timeout(Some(self.config.interval))?;
-            connection.set_write_timeout(Some(self.config.interval))?;
-            self.connection = Some(connection);
-        }
-        let Some(connection) = &mut self.connection else {
-            return Ok((Duration::ZERO, 0));
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            none => none.insert(open_connection(&self.config.url, self.config.interval)?),
         };
-        let asked = Instant::now();
+        let asked_at = Instant::now();
         redis::cmd("PING").query::<String>(connection)?;
-        let latency = asked.elapsed();
+        let latency = asked_at.elapsed();
         let kind: String = redis::cmd("TYPE")
             .arg(&self.config.queue)
             .query(connection)?;
         let length = match kind.as_str() {
             "stream" => "XLEN",
             "list" => "LLEN",
-            // There is none yet: nothing waits.
+            // The queue does not exist yet: nothing waits.
             "none" => return Ok((latency, 0)),
             _ => {
                 let problem = (
@@ -114,4 +107,12 @@ impl RedisProbe {
             .query(connection)?;
         Ok((latency, depth))
     }
+}
+
+/// Connects to a Redis. `timeout` bounds the connection and each of its reads and writes.
+pub(super) fn open_connection(url: &str, timeout: Duration) -> redis::RedisResult<Connection> {
+    let connection = Client::open(url)?.get_connection_with_timeout(timeout)?;
+    connection.set_read_timeout(Some(timeout))?;
+    connection.set_write_timeout(Some(timeout))?;
+    Ok(connection)
 }

@@ -1,0 +1,284 @@
+//! What a start finds: the agents of the directory, and the uploaded versions that were rolled out or put on trial.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::changes::{
+    ComponentFileError, StoredVersionError, check_stored_component, list_manifests,
+    read_component_file,
+};
+use ark_model::ids::{Millis, Name};
+use crate::router::Canary;
+use ark_runtime::{Agent, Engine, Limits, LoadError, Manifest, ManifestError};
+use ark_store::{AgentChange, AgentVersion, CommitError, ReadError, Rollout, Store, Unit};
+
+/// Why an agent of the directory cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadAgentError {
+    /// The manifest cannot be read.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// The component's file cannot be read.
+    #[error(transparent)]
+    Component(#[from] ComponentFileError),
+    /// The component is refused.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+}
+
+/// Why a version of an agent cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadVersionError {
+    /// Version 0 is that of the agents' directory.
+    #[error("no agents' directory is configured")]
+    NoDirectory,
+    /// The agents' directory cannot be read.
+    #[error("{dir}: {source}", dir = dir.display())]
+    Directory {
+        /// The directory.
+        dir: PathBuf,
+        /// The error of the file system.
+        source: std::io::Error,
+    },
+    /// No manifest in the directory names the agent.
+    #[error("{dir} has no manifest of {agent}", dir = dir.display())]
+    NoManifest {
+        /// The directory.
+        dir: PathBuf,
+        /// The agent.
+        agent: Name,
+    },
+    /// The directory's version is refused.
+    #[error(transparent)]
+    Agent(#[from] LoadAgentError),
+    /// The store has no version of this number.
+    #[error("it is not kept")]
+    NotKept,
+    /// The stored version cannot be used.
+    #[error(transparent)]
+    Stored(#[from] StoredVersionError),
+    /// The stored version's component is refused.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+}
+
+/// An agent that a start left out.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[schema(as = Refused)]
+pub struct RefusedAgent {
+    /// The manifest's path; for an uploaded version its agent and number.
+    #[schema(value_type = String)]
+    pub manifest: PathBuf,
+    /// Why it was refused.
+    pub reason: String,
+}
+
+/// Why a start ends: the agents cannot be found at all.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadAgentsError {
+    /// The agents' directory cannot be read.
+    #[error("the agents' directory {dir}: {source}", dir = dir.display())]
+    Directory {
+        /// The directory.
+        dir: PathBuf,
+        /// The error of the file system.
+        source: std::io::Error,
+    },
+    /// Two manifests name the same agent.
+    #[error("two manifests name an agent {0}; names must be unique")]
+    DuplicateName(Name),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The open deliveries of a deleted agent cannot be closed.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+}
+
+/// What a start finds.
+#[derive(Debug, Default)]
+pub struct LoadedAgents {
+    /// The agents that serve, by name.
+    pub agents: Vec<Arc<Agent>>,
+    /// Versions of them that are on trial.
+    pub canaries: Vec<Canary>,
+    /// The agents and versions that were left out.
+    pub refused: Vec<RefusedAgent>,
+}
+
+impl LoadedAgents {
+    fn refuse(&mut self, manifest: impl Into<PathBuf>, reason: &dyn std::error::Error) {
+        let (manifest, reason) = (manifest.into(), reason.to_string());
+        tracing::error!(manifest = %manifest.display(), reason, "agent refused");
+        self.refused.push(RefusedAgent { manifest, reason });
+    }
+}
+
+/// Loads every agent that is to serve, and what is on trial. An agent that is refused does not keep the others out, and is not replaced by
+/// another version of it.
+///
+/// # Errors
+/// See [`LoadAgentsError`].
+pub fn load_all(
+    engine: &Engine,
+    store: &Store,
+    dir: Option<&Path>,
+    ceiling: &Limits,
+) -> Result<LoadedAgents, LoadAgentsError> {
+    let rollouts = store.all_rollouts()?;
+    let mut loaded = LoadedAgents::default();
+    if let Some(dir) = dir {
+        load_directory(engine, dir, &rollouts, ceiling, &mut loaded)?;
+    }
+    for rollout in &rollouts {
+        match rollout.serving {
+            None => close_deliveries(store, &rollout.agent)?,
+            // The directory's version, which was loaded above.
+            Some(0) => {}
+            Some(number) => match load_uploaded(engine, store, rollout, number, ceiling) {
+                Ok(agent) => loaded.agents.push(Arc::new(agent)),
+                Err(error) => {
+                    let what = format!("{} (uploaded version {number})", rollout.agent);
+                    loaded.refuse(what, &error);
+                }
+            },
+        }
+        let Some(trial) = rollout.trial else {
+            continue;
+        };
+        let number = trial.number;
+        let version = if number == 0 {
+            load_from_directory(engine, dir, &rollout.agent, ceiling)
+        } else {
+            load_uploaded(engine, store, rollout, number, ceiling)
+        };
+        match version {
+            Ok(agent) => {
+                let canary = Canary::new(Arc::new(agent), number, trial.share);
+                loaded.canaries.push(canary);
+            }
+            Err(error) => {
+                let what = format!("{} (version {number}, on trial)", rollout.agent);
+                loaded.refuse(what, &error);
+            }
+        }
+    }
+    let agents = &mut loaded.agents;
+    crate::router::check_unique_names(agents).map_err(LoadAgentsError::DuplicateName)?;
+    agents.sort_by(|one, other| one.manifest().name.cmp(&other.manifest().name));
+    for agent in agents {
+        tracing::info!(agent = %agent.manifest().name, version = agent.manifest().version, sha256 = %agent.digest(), "agent loaded");
+    }
+    Ok(loaded)
+}
+
+/// Loads the agents of the directory. One of which another version was rolled out, or that was deleted, is skipped.
+fn load_directory(
+    engine: &Engine,
+    dir: &Path,
+    rollouts: &[Rollout],
+    ceiling: &Limits,
+    loaded: &mut LoadedAgents,
+) -> Result<(), LoadAgentsError> {
+    let manifests = list_manifests(dir).map_err(|source| LoadAgentsError::Directory {
+        dir: dir.to_owned(),
+        source,
+    })?;
+    for path in manifests {
+        let is_superseded = Manifest::read_file(&path).is_ok_and(|manifest| {
+            let rollout = rollouts.iter().find(|it| it.agent == manifest.name);
+            rollout.is_some_and(|rollout| rollout.serving != Some(0))
+        });
+        if is_superseded {
+            tracing::info!(manifest = %path.display(), "skipped: another version was rolled out, or the agent deleted");
+            continue;
+        }
+        match load_agent(engine, &path, ceiling) {
+            Ok(agent) => loaded.agents.push(Arc::new(agent)),
+            Err(error) => loaded.refuse(path, &error),
+        }
+    }
+    Ok(())
+}
+
+/// Closes the deliveries that are open for a deleted agent. A host that ended in the middle of a deletion may have left some, and no agent
+/// will ever take them.
+fn close_deliveries(store: &Store, agent: &Name) -> Result<(), LoadAgentsError> {
+    if store.pending_count(agent)? == 0 {
+        return Ok(());
+    }
+    let close = AgentChange::CloseDeliveries {
+        agent: agent.clone(),
+        at: Millis::now(),
+    };
+    let receipt = store.commit(Unit {
+        agents: vec![close],
+        ..Unit::default()
+    })?;
+    tracing::warn!(%agent, closed = receipt.closed_deliveries, "deliveries to a deleted agent were closed as failed");
+    Ok(())
+}
+
+fn load_uploaded(
+    engine: &Engine,
+    store: &Store,
+    rollout: &Rollout,
+    number: u64,
+    ceiling: &Limits,
+) -> Result<Agent, LoadVersionError> {
+    let versions = store
+        .agent_versions(&rollout.agent)
+        .map_err(StoredVersionError::Read)?;
+    let version = versions.iter().find(|version| version.number == number);
+    let version = version.ok_or(LoadVersionError::NotKept)?;
+    let (manifest, component) = read_stored_version(store, version)?;
+    Ok(Agent::load(engine, &component, manifest, ceiling)?)
+}
+
+/// Returns a version's manifest and component as they were uploaded.
+pub(super) fn read_stored_version(
+    store: &Store,
+    version: &AgentVersion,
+) -> Result<(Manifest, Vec<u8>), StoredVersionError> {
+    let manifest =
+        serde_json::from_str(&version.manifest_json).map_err(StoredVersionError::Manifest)?;
+    let component = store.agent_component(version.sha256)?;
+    let component = check_stored_component(component, version.sha256)?;
+    Ok((manifest, component))
+}
+
+/// Loads the directory's version of an agent.
+pub(super) fn load_from_directory(
+    engine: &Engine,
+    dir: Option<&Path>,
+    agent: &Name,
+    ceiling: &Limits,
+) -> Result<Agent, LoadVersionError> {
+    let dir = dir.ok_or(LoadVersionError::NoDirectory)?;
+    let manifests = list_manifests(dir).map_err(|source| LoadVersionError::Directory {
+        dir: dir.to_owned(),
+        source,
+    })?;
+    let path = manifests
+        .into_iter()
+        .find(|path| Manifest::read_file(path).is_ok_and(|manifest| manifest.name == *agent))
+        .ok_or_else(|| LoadVersionError::NoManifest {
+            dir: dir.to_owned(),
+            agent: agent.clone(),
+        })?;
+    Ok(load_agent(engine, &path, ceiling)?)
+}
+
+/// Loads the agent of a manifest. The component is the file beside the manifest that it names.
+///
+/// # Errors
+/// See [`LoadAgentError`].
+pub fn load_agent(
+    engine: &Engine,
+    manifest: &Path,
+    ceiling: &Limits,
+) -> Result<Agent, LoadAgentError> {
+    let parsed = Manifest::read_file(manifest)?;
+    let component = read_component_file(&manifest.with_file_name(&parsed.component))?;
+    Ok(Agent::load(engine, &component, parsed, ceiling)?)
+}

@@ -1,0 +1,17 @@
+//! What changes of agents and changes of operator policies share.
+//!
+//! Both keep numbered versions of components in the store, run one change at a time, write an audit row for each, and remember the last
+//! refused upload of each name. Those steps are stated here once; what a version is and how it takes effect is up to [`crate::agents`] and
+//! [`crate::policies`].
+//!
+//! Must not know: HTTP, SQL, the router, the HRM.
+
+mod component_file;
+mod log;
+mod requester;
+mod stored_version;
+
+pub use component_file::{ComponentFileError, list_manifests, read_component_file};
+pub use log::{ChangeLog, ChangeTarget, Refusal};
+pub use requester::Requester;
+pub use stored_version::{StoredVersionError, check_stored_component, describe_kept_versions};

@@ -1,0 +1,65 @@
+//! Who asks for a change.
+
+use serde_json::{Value, json};
+
+use ark_model::ids::{AuditId, Digest, Millis, Name, TraceId};
+use ark_store::{AuditEntry, AuditKind, IdempotencyRecord};
+
+/// Who asks for a change of an agent or a policy, and why.
+#[derive(Debug, Clone)]
+pub struct Requester {
+    /// The operator's name; `ark` for a change that the host makes itself.
+    pub by: String,
+    /// The reason as it was given. The audit row holds it.
+    pub reason: String,
+    /// The trace of the request.
+    pub trace_id: TraceId,
+    /// The idempotency key and the digest of the request it came with: under one key a change is made once. Only an agent's trial, rollout
+    /// and rollback look at it.
+    pub idempotency_key: Option<(String, Digest)>,
+}
+
+impl Requester {
+    /// Returns the requester of a change that the host makes itself, in a trace of its own.
+    #[must_use]
+    pub fn for_host(reason: &str) -> Self {
+        Self {
+            by: "ark".to_owned(),
+            reason: reason.to_owned(),
+            trace_id: TraceId::fresh(),
+            idempotency_key: None,
+        }
+    }
+
+    /// Returns the audit row of a change. `body` names the kind of change under `order`; requester and reason are added to it. `agent` is
+    /// absent in changes of policies.
+    #[must_use]
+    pub fn audit_entry(&self, agent: Option<&Name>, mut body: Value, at: Millis) -> AuditEntry {
+        let action_type = body["order"].as_str().map(str::to_owned);
+        body["by"] = json!(self.by);
+        body["reason"] = json!(self.reason);
+        AuditEntry {
+            kind: AuditKind::Operator,
+            id: AuditId::fresh(),
+            trace_id: Some(self.trace_id),
+            agent: agent.cloned(),
+            action_type,
+            outcome: None,
+            at,
+            body: body.to_string(),
+        }
+    }
+
+    /// Returns the record that lets a repetition of the request be answered with `answer`; `None` when the request has no idempotency key.
+    /// `scope` and the requester's name keep keys of different callers apart.
+    #[must_use]
+    pub fn idempotency_record(&self, scope: &str, answer: String) -> Option<IdempotencyRecord> {
+        let (key, request) = self.idempotency_key.clone()?;
+        Some(IdempotencyRecord {
+            scope: format!("{scope}:{}", self.by),
+            key,
+            request,
+            answer,
+        })
+    }
+}

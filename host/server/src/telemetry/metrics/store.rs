@@ -1,0 +1,80 @@
+//! The store, the audit log and the disk.
+
+use super::metric::{Metric, counter, emit_count, emit_flag, gauge, histogram};
+
+pub(super) const METRICS: &[Metric] = &[
+    histogram(
+        "ark_store_commit_duration_seconds",
+        &[],
+        "One transaction, its sync included.",
+    ),
+    histogram(
+        "ark_state_write_duration_seconds",
+        &[],
+        "A write of state, memory, truth or settings, from its submission until it is durable.",
+    ),
+    counter(
+        "ark_store_units_total",
+        &[],
+        "Units committed; divided by the number of commits, how many share one sync.",
+        |context, emit| emit_count(emit, &context.sources.meters.store.units, &[]),
+    ),
+    counter(
+        "ark_store_failed_commits_total",
+        &[],
+        "Transactions that failed.",
+        |context, emit| emit_count(emit, &context.sources.meters.store.failed_commits, &[]),
+    ),
+    counter(
+        "ark_audit_rows_total",
+        &[],
+        "Rows appended to the audit log.",
+        |context, emit| emit_count(emit, &context.sources.meters.store.audit_rows, &[]),
+    ),
+    gauge(
+        "ark_audit_head_sequence",
+        &[],
+        "The number of the audit log's last row. Its hash is in /metrics/json.",
+        |context, emit| {
+            if let Some((seq, _)) = context.sources.meters.store.latest_audit_head() {
+                emit(seq as f64, &[]);
+            }
+        },
+    ),
+    gauge(
+        "ark_audit_writable",
+        &[],
+        "1 while the last commit succeeded.",
+        |context, emit| emit_flag(emit, context.sources.readiness.store.audit_writable(), &[]),
+    ),
+    gauge(
+        "ark_database_bytes",
+        &[],
+        "The database and its write-ahead log.",
+        |context, emit| {
+            let dir = context.sources.readiness.store.dir();
+            let size = |file| std::fs::metadata(dir.join(file)).map_or(0, |file| file.len());
+            emit((size("ark.db") + size("ark.db-wal")) as f64, &[]);
+        },
+    ),
+    gauge(
+        "ark_disk_available_bytes",
+        &[],
+        "What is free on the disk of the data directory.",
+        |context, emit| {
+            if let Ok(disk) = rustix::fs::statvfs(context.sources.readiness.store.dir()) {
+                emit(disk.f_bavail.saturating_mul(disk.f_frsize) as f64, &[]);
+            }
+        },
+    ),
+    gauge(
+        "ark_disk_size_bytes",
+        &[],
+        "How large it is.",
+        |context, emit| {
+            if let Ok(disk) = rustix::fs::statvfs(context.sources.readiness.store.dir()) {
+                emit(disk.f_blocks.saturating_mul(disk.f_frsize) as f64, &[]);
+            }
+        },
+    ),
+];

@@ -1,0 +1,190 @@
+//! Every kind of alert that the watchdog raises, and when it does.
+//!
+//! [`ALERTS`] is the one table of kinds, severities and thresholds; `deploy/alerts.md` is generated from it, and a test compares the two.
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use ark_model::control::AlertSeverity;
+
+/// How long the same warning is not repeated, unless it becomes more severe.
+const WARNING_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How severe an alert is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grading {
+    /// Always the same severity.
+    Fixed(AlertSeverity),
+    /// A warning from `watchdog.warning` of the limit on, critical from `watchdog.critical` of it on. At most one a minute.
+    ByShare,
+}
+
+/// A kind of alert.
+#[derive(Debug, PartialEq, Eq)]
+pub struct AlertRule {
+    /// The kind, as in the alert. It is stable: operators match on it.
+    pub kind: &'static str,
+    /// How severe it is.
+    pub grading: Grading,
+    /// What is observed, with its unit.
+    pub observed: &'static str,
+    /// What it is compared with: a configuration key, or a fixed number.
+    pub limit: &'static str,
+}
+
+/// Fuel of one invocation.
+pub const FUEL: AlertRule = AlertRule {
+    kind: "limit_fuel",
+    grading: Grading::ByShare,
+    observed: "fuel that one invocation used",
+    limit: "the agent's `limits.fuel`",
+};
+/// Memory of one invocation.
+pub const MEMORY: AlertRule = AlertRule {
+    kind: "limit_memory_bytes",
+    grading: Grading::ByShare,
+    observed: "the most bytes of memory that one invocation held",
+    limit: "the agent's `limits.memory_bytes`",
+};
+/// Time of one invocation.
+pub const DEADLINE: AlertRule = AlertRule {
+    kind: "limit_deadline_ms",
+    grading: Grading::ByShare,
+    observed: "milliseconds from an invocation's dispatch to its commit",
+    limit: "the agent's `limits.deadline_ms`",
+};
+/// Deliveries that are open for an agent.
+pub const QUEUE: AlertRule = AlertRule {
+    kind: "limit_queue",
+    grading: Grading::ByShare,
+    observed: "deliveries that wait for the agent",
+    limit: "`capacity.agent_queue`",
+};
+/// A missed heartbeat.
+pub const HEARTBEAT_MISSED: AlertRule = AlertRule {
+    kind: "heartbeat_missed",
+    grading: Grading::Fixed(AlertSeverity::Warning),
+    observed: "a heartbeat that failed or came too late",
+    limit: "`watchdog.heartbeat_deadline_ms`",
+};
+/// The end of a trial by a breach.
+pub const CANARY_WITHDRAWN: AlertRule = AlertRule {
+    kind: "canary_withdrawn",
+    grading: Grading::Fixed(AlertSeverity::Critical),
+    observed: "a version on trial that did what would put an agent into quarantine",
+    limit: "the thresholds of a quarantine",
+};
+/// Decisions that break rules.
+pub const VIOLATION_RATE: AlertRule = AlertRule {
+    kind: "violation_rate",
+    grading: Grading::ByShare,
+    observed: "decisions of the last minute that break rules",
+    limit: "`watchdog.violations_per_minute`",
+};
+/// A Redis that does not answer.
+pub const REDIS_UNREACHABLE: AlertRule = AlertRule {
+    kind: "redis_unreachable",
+    grading: Grading::Fixed(AlertSeverity::Critical),
+    observed: "a Redis that does not answer",
+    limit: "the interval of the measurements",
+};
+/// The latency of a Redis.
+pub const REDIS_LATENCY: AlertRule = AlertRule {
+    kind: "redis_latency",
+    grading: Grading::ByShare,
+    observed: "milliseconds until the Redis answered a PING",
+    limit: "`watchdog.redis_latency_ms`",
+};
+/// The queue of a Redis.
+pub const REDIS_DEPTH: AlertRule = AlertRule {
+    kind: "redis_depth",
+    grading: Grading::ByShare,
+    observed: "entries in the Redis' queue",
+    limit: "`watchdog.redis_depth`",
+};
+
+/// Every kind of alert that the watchdog raises. The kinds `halted`, `resumed`, `quarantined` and `restored` come with orders
+/// ([`crate::hrm`]).
+pub const ALERTS: [&AlertRule; 10] = [
+    &FUEL,
+    &MEMORY,
+    &DEADLINE,
+    &QUEUE,
+    &HEARTBEAT_MISSED,
+    &CANARY_WITHDRAWN,
+    &VIOLATION_RATE,
+    &REDIS_UNREACHABLE,
+    &REDIS_LATENCY,
+    &REDIS_DEPTH,
+];
+
+/// Returns [`ALERTS`] as the table of `deploy/alerts.md`.
+#[must_use]
+pub fn markdown_table() -> String {
+    let mut table =
+        String::from("| kind | severity | observed | compared with |\n|---|---|---|---|\n");
+    for rule in ALERTS {
+        let severity = match rule.grading {
+            Grading::Fixed(severity) => severity.as_str(),
+            Grading::ByShare => "warning or critical",
+        };
+        let (kind, observed, limit) = (rule.kind, rule.observed, rule.limit);
+        let _ = writeln!(table, "| `{kind}` | {severity} | {observed} | {limit} |");
+    }
+    table
+}
+
+/// The warnings that were given lately, so that they are not repeated.
+#[derive(Debug, Default)]
+pub(super) struct RecentWarnings(Vec<(&'static str, AlertSeverity, Instant)>);
+
+impl RecentWarnings {
+    /// Returns whether a warning is due, and remembers it as given: not when the same kind was given with the same or a higher severity within
+    /// [`WARNING_INTERVAL`].
+    pub(super) fn claim_warning(
+        &mut self,
+        kind: &'static str,
+        severity: AlertSeverity,
+        now: Instant,
+    ) -> bool {
+        self.0
+            .retain(|(_, _, at)| now.saturating_duration_since(*at) < WARNING_INTERVAL);
+        let was_given = self
+            .0
+            .iter()
+            .any(|(known, at_least, _)| *known == kind && *at_least >= severity);
+        if !was_given {
+            self.0.push((kind, severity, now));
+        }
+        !was_given
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documented_table_is_this_one() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/alerts.md");
+        let document = std::fs::read_to_string(path).unwrap();
+        assert!(
+            document.contains(&markdown_table()),
+            "deploy/alerts.md does not hold this table:\n{}",
+            markdown_table()
+        );
+    }
+
+    #[test]
+    fn warnings_are_not_repeated_within_a_minute_unless_they_become_more_severe() {
+        let mut warnings = RecentWarnings::default();
+        let now = Instant::now();
+        assert!(warnings.claim_warning("fuel", AlertSeverity::Warning, now));
+        assert!(!warnings.claim_warning("fuel", AlertSeverity::Warning, now));
+        assert!(warnings.claim_warning("fuel", AlertSeverity::Critical, now));
+        assert!(!warnings.claim_warning("fuel", AlertSeverity::Warning, now));
+        assert!(warnings.claim_warning("memory_bytes", AlertSeverity::Warning, now));
+        let later = now + Duration::from_secs(60);
+        assert!(warnings.claim_warning("fuel", AlertSeverity::Warning, later));
+    }
+}

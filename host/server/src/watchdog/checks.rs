@@ -1,0 +1,89 @@
+//! What the watchdog checks about the host itself: the Graveyard's pin, the rate of violations, the Redis.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use ark_model::control::Order;
+use ark_model::ids::{Millis, Name};
+
+use super::alert_rules;
+use super::redis_probe::{RedisStatus, RedisWatchConfig};
+use super::state::Inner;
+
+/// Over which time violations are counted.
+const VIOLATION_WINDOW: Duration = Duration::from_secs(60);
+
+/// Violations by agent, as they were taken from the HRM.
+pub(super) type ViolationWindow = VecDeque<(Instant, HashMap<Name, u32>)>;
+
+impl Inner {
+    /// Hashes the Graveyard again and beats. A broken pin halts the host.
+    pub(super) fn check_pin(&self) {
+        let deps = &self.deps;
+        let did_hold = deps.guards.pin_holds();
+        let broken = deps.pin.verify_source(&deps.graveyard).err();
+        deps.guards
+            .record_heartbeat(Millis::now(), broken.is_none());
+        let Some(error) = broken else {
+            deps.meters.pin_held.increment();
+            return;
+        };
+        deps.meters.pin_broken.increment();
+        tracing::error!(%error, "the Graveyard's pin is broken: everything is halted");
+        let is_unordered = did_hold || deps.guards.current_halt().is_none();
+        if is_unordered || self.halt_unrecorded.load(Ordering::Acquire) {
+            let reason = format!("the Graveyard's pin is broken: {error}");
+            let ordered = self.issue_order(Order::Halt, reason);
+            self.halt_unrecorded
+                .store(ordered.is_err(), Ordering::Release);
+        }
+    }
+
+    /// Warns when too many decisions of the last minute broke rules. `window` holds what earlier calls took from the HRM.
+    pub(super) fn check_violation_rate(&self, window: &mut ViolationWindow) {
+        let now = Instant::now();
+        window.push_back((now, self.deps.hrm.take_violations()));
+        while window
+            .front()
+            .is_some_and(|(at, _)| now.saturating_duration_since(*at) >= VIOLATION_WINDOW)
+        {
+            window.pop_front();
+        }
+        let mut by_agent: BTreeMap<&Name, u32> = BTreeMap::new();
+        for (agent, count) in window.iter().flat_map(|(_, counts)| counts) {
+            *by_agent.entry(agent).or_default() += count;
+        }
+        let total: u32 = by_agent.values().sum();
+        let limit = f64::from(self.config.violations_per_minute);
+        self.warn_about_host(&alert_rules::VIOLATION_RATE, f64::from(total), limit, || {
+            let most = by_agent.iter().max_by_key(|(_, count)| **count);
+            let most = most.map_or_else(String::new, |(agent, count)| {
+                format!("; {count} of them from {agent}")
+            });
+            format!("{total} decisions of the last minute break rules{most}")
+        });
+    }
+
+    /// Warns when the Redis does not answer, answers slowly, or has too much in its queue, and keeps the measurement.
+    pub(super) fn check_redis(&self, config: &RedisWatchConfig, status: RedisStatus) {
+        if let Some(problem) = &status.problem {
+            self.alert_redis_unreachable(problem.clone());
+        } else {
+            let latency = status.latency_ms.unwrap_or(f64::INFINITY);
+            let depth = status.depth.unwrap_or(0) as f64;
+            for (rule, observed, limit) in [
+                (
+                    &alert_rules::REDIS_LATENCY,
+                    latency,
+                    config.latency.as_secs_f64() * 1e3,
+                ),
+                (&alert_rules::REDIS_DEPTH, depth, config.depth as f64),
+            ] {
+                let message = || format!("{observed:.1} of {limit:.0} in {}", config.queue);
+                self.warn_about_host(rule, observed, limit, message);
+            }
+        }
+        *self.redis.lock() = Some(status);
+    }
+}

@@ -1,0 +1,69 @@
+//! How the watchdog is set up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ark_model::meters::WatchdogMeters;
+use ark_runtime::{Agent, Engine, GraveyardSource, Limits, Pin};
+use ark_store::{SecretKey, Store};
+
+use crate::hrm::Hrm;
+use crate::hrm::guards::Guards;
+
+use super::capsule_directory::CapsuleRetention;
+use super::health::Thresholds;
+use super::redis_probe::RedisWatchConfig;
+
+/// How the watchdog works.
+#[derive(Debug, Clone)]
+pub struct WatchdogConfig {
+    /// How often a heartbeat of each agent is taken.
+    pub heartbeat_interval: Duration,
+    /// How long a heartbeat may take; the agent's own deadline if that is shorter.
+    pub heartbeat_deadline: Duration,
+    /// How often the Graveyard is hashed again and the rate of violations is checked.
+    pub graveyard_interval: Duration,
+    /// How many decisions of a minute may break rules. The alert `violation_rate` is graded by it.
+    pub violations_per_minute: u32,
+    /// The Redis to measure; absent: none.
+    pub redis: Option<RedisWatchConfig>,
+    /// The fleet this host belongs to; absent: none.
+    pub fleet: Option<FleetConfig>,
+    /// When an agent is quarantined or warned about. Can be changed while the host runs.
+    pub thresholds: Thresholds,
+    /// How many capsules are kept, how large and how long.
+    pub retention: CapsuleRetention,
+}
+
+/// The fleet a host belongs to.
+#[derive(Debug, Clone)]
+pub struct FleetConfig {
+    /// The address of its Redis.
+    pub url: String,
+    /// The key of its stream.
+    pub stream: String,
+    /// The key that all its hosts share.
+    pub key: SecretKey,
+}
+
+/// The parts of the host that the watchdog uses.
+pub struct WatchdogDeps {
+    /// Hold whether the pin holds, the last beat, the halt and the quarantines.
+    pub guards: Arc<Guards>,
+    /// Where the Graveyard was loaded from.
+    pub graveyard: GraveyardSource,
+    /// The digest that the Graveyard must have.
+    pub pin: Pin,
+    /// The engine whose limits are probed.
+    pub engine: Engine,
+    /// The operator's ceiling for the limits of agents.
+    pub ceiling: Limits,
+    /// The agents that serve at the start; see [`super::Watchdog::set_agents`].
+    pub agents: Vec<Arc<Agent>>,
+    /// Carries out orders.
+    pub hrm: Hrm,
+    /// Keeps alerts and this host's place in the fleet.
+    pub store: Store,
+    /// Count re-hashes and missed heartbeats.
+    pub meters: Arc<WatchdogMeters>,
+}

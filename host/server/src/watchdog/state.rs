@@ -1,0 +1,83 @@
+//! What the watchdog's handle and its loops share.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use parking_lot::Mutex;
+
+use ark_model::ids::Name;
+use ark_runtime::{Agent, Probe};
+
+use super::alert_rules::RecentWarnings;
+use super::capsule_directory::CapsuleDirectory;
+use super::config::{WatchdogConfig, WatchdogDeps};
+use super::fleet::FleetStatus;
+use super::health::{AgentHealth, Breach, Thresholds};
+use super::redis_probe::RedisStatus;
+
+/// The health of each agent that serves.
+pub(super) type HealthByAgent = HashMap<Name, Arc<Mutex<AgentHealth>>>;
+
+pub(super) struct Inner {
+    pub(super) config: WatchdogConfig,
+    pub(super) deps: WatchdogDeps,
+    pub(super) thresholds: ArcSwap<Thresholds>,
+    pub(super) agents: ArcSwap<Vec<Arc<Agent>>>,
+    pub(super) health: ArcSwap<HealthByAgent>,
+    pub(super) capsules: CapsuleDirectory,
+    /// The last measurement; `None`: there was none yet, or no Redis is configured.
+    pub(super) redis: Mutex<Option<RedisStatus>>,
+    /// `None`: this host is in no fleet.
+    pub(super) fleet: Mutex<Option<FleetStatus>>,
+    /// The alerts about the host that were raised lately.
+    pub(super) host_warnings: Mutex<RecentWarnings>,
+    /// What came of probing each limit at the start.
+    pub(super) probes: Vec<Probe>,
+    /// Quarantines that are in force and whose order could not be recorded yet.
+    pub(super) unrecorded_quarantines: Mutex<BTreeMap<Name, Breach>>,
+    /// Held by the thread that records them.
+    pub(super) recording_lock: Mutex<()>,
+    /// Whether the halt for a broken pin could not be recorded yet.
+    pub(super) halt_unrecorded: AtomicBool,
+    /// The loops: dropping the sender ends the thread.
+    pub(super) threads: Mutex<Vec<(Sender<()>, JoinHandle<()>)>>,
+}
+
+impl Inner {
+    /// Runs `work` every `interval` on a thread of its own until the watchdog is closed.
+    pub(super) fn spawn_loop(
+        self: &Arc<Self>,
+        name: &str,
+        interval: Duration,
+        mut work: impl FnMut(&Self) + Send + 'static,
+    ) -> std::io::Result<()> {
+        let (stop, stopped): (Sender<()>, Receiver<()>) = crossbeam_channel::bounded(0);
+        let inner = Arc::downgrade(self);
+        let thread = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || {
+                while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+                    match inner.upgrade() {
+                        Some(inner) => work(&inner),
+                        None => break,
+                    }
+                }
+            })?;
+        self.threads.lock().push((stop, thread));
+        Ok(())
+    }
+
+    pub(super) fn health_of(&self, agent: &Name) -> Option<Arc<Mutex<AgentHealth>>> {
+        self.health.load().get(agent).cloned()
+    }
+
+    /// Returns whether every limit held when it was probed.
+    pub(super) fn limits_hold(&self) -> bool {
+        self.probes.iter().all(|probe| probe.tripped)
+    }
+}
