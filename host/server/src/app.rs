@@ -25,9 +25,7 @@ use crate::hrm::{Hrm, HrmConfig, HrmError};
 use crate::policies::{self, LoadPoliciesError, Policies, PolicyLoader};
 use crate::readiness::Readiness;
 use crate::router::{Router, RouterError, RouterParts};
-use crate::telemetry::{
-    MetricSources, OpenApprovals, Telemetry, TelemetryBuilder, TelemetryError,
-};
+use crate::telemetry::{MetricSources, OpenApprovals, Telemetry, TelemetryBuilder, TelemetryError};
 use crate::watchdog::{Watchdog, WatchdogDeps};
 
 /// Why the host does not start.

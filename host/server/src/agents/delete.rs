@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::changes::Requester;
-use ark_model::ids::{Millis, Name};
 use crate::router::Canary;
+use ark_model::ids::{Millis, Name};
 use ark_runtime::Agent;
 use ark_store::{AgentChange, Receipt, Rollout, Unit};
 

@@ -1,8 +1,8 @@
 //! Why a change of an agent is refused.
 
 use crate::changes::{StoredVersionError, describe_kept_versions};
-use ark_model::ids::Name;
 use crate::router::RouterError;
+use ark_model::ids::Name;
 use ark_runtime::{InvocationFailure, LoadError};
 use ark_store::{CommitError, ReadError};
 

@@ -7,8 +7,8 @@ use crate::changes::{
     ComponentFileError, StoredVersionError, check_stored_component, list_manifests,
     read_component_file,
 };
-use ark_model::ids::{Millis, Name};
 use crate::router::Canary;
+use ark_model::ids::{Millis, Name};
 use ark_runtime::{Agent, Engine, Limits, LoadError, Manifest, ManifestError};
 use ark_store::{AgentChange, AgentVersion, CommitError, ReadError, Rollout, Store, Unit};
 

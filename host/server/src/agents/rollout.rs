@@ -104,8 +104,8 @@ impl Agents {
     ) -> Result<AgentChangeReceipt, AgentChangeError> {
         let _change = self.inner.changes.begin_change();
         let status = self.read_status(agent)?;
-        let known = status.rollout.is_some()
-            || self.inner.deps.router.find_serving(agent).is_some();
+        let known =
+            status.rollout.is_some() || self.inner.deps.router.find_serving(agent).is_some();
         let number = status.previous().ok_or_else(|| {
             if known {
                 AgentChangeError::NoPreviousVersion(agent.clone())

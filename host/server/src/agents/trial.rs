@@ -5,8 +5,8 @@
 use serde_json::json;
 
 use crate::changes::Requester;
-use ark_model::ids::{Digest, Name};
 use crate::router::Canary;
+use ark_model::ids::{Digest, Name};
 use ark_store::Trial;
 
 use super::error::AgentChangeError;

@@ -8,11 +8,11 @@ use arc_swap::ArcSwap;
 
 use crate::changes::{ChangeLog, Refusal};
 use crate::hrm::{Hrm, LiveServices};
-use ark_model::ids::{Name, TraceId};
 use crate::router::Router;
+use crate::watchdog::Watchdog;
+use ark_model::ids::{Name, TraceId};
 use ark_runtime::{Agent, Engine, InvocationFailure, Limits, Manifest};
 use ark_store::{AgentVersion, ReadError, Rollout, Store};
-use crate::watchdog::Watchdog;
 
 use super::error::AgentChangeError;
 use super::load::{load_from_directory, read_stored_version};
@@ -199,8 +199,8 @@ impl Agents {
         };
         let budget = HEARTBEAT_TIMEOUT.min(version.limits().deadline);
         let answered = std::thread::scope(|scope| {
-            let thread =
-                scope.spawn(|| version.check_heartbeat(Arc::new(services), Instant::now() + budget));
+            let thread = scope
+                .spawn(|| version.check_heartbeat(Arc::new(services), Instant::now() + budget));
             thread.join()
         });
         answered

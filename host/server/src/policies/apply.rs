@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::changes::Requester;
-use crate::hrm::chain::ChainSlot;
 use crate::hrm::PolicySwap;
+use crate::hrm::chain::ChainSlot;
 use crate::reply::ask_blocking;
 use ark_model::ids::{Millis, Name};
 use ark_model::policy::{PolicyMode, PolicySource};
@@ -86,9 +86,7 @@ impl Policies {
             let loader = &self.inner.loader;
             let version = loader.find_version(policy, number)?;
             let component = loader.read_component(policy, &version)?;
-            let verified = loader
-                .verifier
-                .verify(&component, Some(policy), settings)?;
+            let verified = loader.verifier.verify(&component, Some(policy), settings)?;
             let change = RowChange {
                 before: Some(&before),
                 row,
@@ -201,7 +199,8 @@ impl Policies {
         let mut verified: Option<(u64, VerifiedPolicy)> = None;
         if let Some(new) = new {
             let kept = loader.store.policy_versions(&policy)?;
-            let mut numbers = VersionNumbers::new(&policy, PolicySource::Api, kept, row.last_number);
+            let mut numbers =
+                VersionNumbers::new(&policy, PolicySource::Api, kept, row.last_number);
             let (number, version) =
                 numbers.assign_number(&new.verified, new.component, new.mode, requester);
             row.last_number = numbers.last_number();

@@ -102,7 +102,11 @@ impl Policies {
             }
             shadow += usize::from(slot.shadow.is_some());
         }
-        [("enforce", enforced), ("shadow", shadow), ("broken", broken)]
+        [
+            ("enforce", enforced),
+            ("shadow", shadow),
+            ("broken", broken),
+        ]
     }
 
     /// Lists every name that ever had a policy: those in force in the order in which they are asked, then the others.
@@ -226,7 +230,14 @@ impl Policies {
         let before = self
             .read_editable_row(policy, &conditions)?
             .ok_or_else(|| PolicyChangeError::UnknownPolicy(policy.clone()))?;
-        self.apply_rollout(&before, number, mode, "policy.rollout", conditions, requester)
+        self.apply_rollout(
+            &before,
+            number,
+            mode,
+            "policy.rollout",
+            conditions,
+            requester,
+        )
     }
 
     /// Enforces the version that was enforced before the one that is.
@@ -250,7 +261,14 @@ impl Policies {
             .previous
             .ok_or_else(|| PolicyChangeError::NoPreviousVersion(policy.clone()))?;
         let mode = PolicyMode::Enforce;
-        self.apply_rollout(&before, number, mode, "policy.rollback", conditions, requester)
+        self.apply_rollout(
+            &before,
+            number,
+            mode,
+            "policy.rollback",
+            conditions,
+            requester,
+        )
     }
 
     /// Takes a policy out of force, or with `only_shadow` only the version on trial. The versions are kept.

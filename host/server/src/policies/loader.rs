@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use crate::changes::{StoredVersionError, check_stored_component};
 use crate::hrm::chain::{ChainSlot, ConfiguredPolicy, EnforcedPolicy};
-use ark_model::meters::HrmMeters;
 use ark_model::decision::PolicyIdentity;
 use ark_model::ids::Name;
+use ark_model::meters::HrmMeters;
 use ark_model::policy::PolicyMode;
 use ark_model::settings::Settings;
 use ark_runtime::Engine;

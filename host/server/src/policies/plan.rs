@@ -64,12 +64,8 @@ impl PolicyLoader {
         let mut configure = |prepared: Option<PreparedPolicy>, mode: PolicyMode| {
             prepared.map(|prepared| {
                 let configured = self.configure(&name, &prepared.verified, mode);
-                let (number, new) = numbers.assign_number(
-                    &prepared.verified,
-                    prepared.component,
-                    mode,
-                    requester,
-                );
+                let (number, new) =
+                    numbers.assign_number(&prepared.verified, prepared.component, mode, requester);
                 versions.push(new);
                 (number, configured)
             })

@@ -9,9 +9,7 @@ use crate::hrm::chain::{ChainSlot, EnforcedPolicy};
 use ark_model::ids::{Millis, Name};
 use ark_model::policy::{PolicyMode, PolicySource};
 use ark_model::settings::Settings;
-use ark_store::{
-    NewPolicyVersion, PolicyChange, PolicyRecord, PolicySlot, PolicyVersion, Unit,
-};
+use ark_store::{NewPolicyVersion, PolicyChange, PolicyRecord, PolicySlot, PolicyVersion, Unit};
 
 use super::verification::VerifiedPolicy;
 

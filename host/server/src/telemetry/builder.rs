@@ -130,7 +130,8 @@ fn register_observed(
     for metric in all_metrics() {
         if let Some(observe) = metric.observe {
             let context = Arc::clone(context);
-            registry.register_observed(metric, move |emit: &mut Emit<'_>| observe(&context, emit))?;
+            registry
+                .register_observed(metric, move |emit: &mut Emit<'_>| observe(&context, emit))?;
         }
     }
     Ok(())

@@ -166,7 +166,11 @@ pub struct SloView {
 impl SloTracker {
     /// Returns a tracker with a first sample of the present counts.
     #[must_use]
-    pub fn new(meters: Meters, decisions: Arc<RecentDurations>, evaluations: Arc<RecentDurations>) -> Self {
+    pub fn new(
+        meters: Meters,
+        decisions: Arc<RecentDurations>,
+        evaluations: Arc<RecentDurations>,
+    ) -> Self {
         let slos = Self {
             meters,
             decisions,
@@ -329,7 +333,11 @@ fn evaluate_window(
     } else {
         view.error_budget_left = Some(if met { 1.0 } else { 0.0 });
     }
-    view.status = if met { SloStatus::Met } else { SloStatus::Breached };
+    view.status = if met {
+        SloStatus::Met
+    } else {
+        SloStatus::Breached
+    };
     view.met = Some(met);
     view
 }

@@ -83,10 +83,10 @@ impl Inner {
         message: impl FnOnce() -> String,
         measured: Option<(f64, f64)>,
     ) {
-        let is_due =
-            self.host_warnings
-                .lock()
-                .claim_warning(rule.kind, severity, Instant::now());
+        let is_due = self
+            .host_warnings
+            .lock()
+            .claim_warning(rule.kind, severity, Instant::now());
         if is_due {
             self.raise_alert(rule, severity, None, message(), measured);
         }

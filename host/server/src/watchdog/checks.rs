@@ -56,13 +56,18 @@ impl Inner {
         }
         let total: u32 = by_agent.values().sum();
         let limit = f64::from(self.config.violations_per_minute);
-        self.warn_about_host(&alert_rules::VIOLATION_RATE, f64::from(total), limit, || {
-            let most = by_agent.iter().max_by_key(|(_, count)| **count);
-            let most = most.map_or_else(String::new, |(agent, count)| {
-                format!("; {count} of them from {agent}")
-            });
-            format!("{total} decisions of the last minute break rules{most}")
-        });
+        self.warn_about_host(
+            &alert_rules::VIOLATION_RATE,
+            f64::from(total),
+            limit,
+            || {
+                let most = by_agent.iter().max_by_key(|(_, count)| **count);
+                let most = most.map_or_else(String::new, |(agent, count)| {
+                    format!("; {count} of them from {agent}")
+                });
+                format!("{total} decisions of the last minute break rules{most}")
+            },
+        );
     }
 
     /// Warns when the Redis does not answer, answers slowly, or has too much in its queue, and keeps the measurement.

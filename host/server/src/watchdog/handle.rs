@@ -105,7 +105,12 @@ impl Watchdog {
             let millis = |duration: Duration| duration.as_secs_f64() * 1e3;
             let (latency, deadline) = (millis(observation.latency), millis(limits.deadline));
             let memory = (usage.memory_peak as f64, limits.memory_bytes as f64);
-            inner.warn_about_agent(name, &alert_rules::FUEL, usage.fuel as f64, limits.fuel as f64);
+            inner.warn_about_agent(
+                name,
+                &alert_rules::FUEL,
+                usage.fuel as f64,
+                limits.fuel as f64,
+            );
             inner.warn_about_agent(name, &alert_rules::MEMORY, memory.0, memory.1);
             inner.warn_about_agent(name, &alert_rules::DEADLINE, latency, deadline);
         }

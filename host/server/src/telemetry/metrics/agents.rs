@@ -24,9 +24,14 @@ const AGENT_LABELS: &[&str] = &["agent", "deployment"];
 const REASONS_WITHOUT_KILL: [&str; 4] = ["reported", "rejected_signal", "invalid_output", "start"];
 
 pub(super) const METRICS: &[Metric] = &[
-    gauge("ark_agents_loaded", &[], "Agents in force.", |context, emit| {
-        emit(context.sources.router.list_serving().len() as f64, &[]);
-    }),
+    gauge(
+        "ark_agents_loaded",
+        &[],
+        "Agents in force.",
+        |context, emit| {
+            emit(context.sources.router.list_serving().len() as f64, &[]);
+        },
+    ),
     counter(
         "ark_agent_invocations_total",
         &["agent", "deployment", "result"],

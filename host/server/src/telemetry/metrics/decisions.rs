@@ -142,7 +142,11 @@ pub(super) const METRICS: &[Metric] = &[
         "Execution reports, by status.",
         |context, emit| {
             let executions = &context.sources.meters.store.executions;
-            emit_counts(emit, "status", EXECUTION_STATUSES.into_iter().zip(executions));
+            emit_counts(
+                emit,
+                "status",
+                EXECUTION_STATUSES.into_iter().zip(executions),
+            );
         },
     ),
 ];

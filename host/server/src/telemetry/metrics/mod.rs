@@ -16,8 +16,8 @@ mod store;
 
 use std::fmt::Write as _;
 
-pub use metric::{Metric, MetricKind, MetricSources, OpenApprovals};
 pub(super) use metric::{Emit, MetricContext};
+pub use metric::{Metric, MetricKind, MetricSources, OpenApprovals};
 
 /// Bounds of the buckets of all histograms, in seconds. They are finer than a millisecond at the lower end, and the targets of the objectives
 /// (0.12 and 0.4) are among them, so that what an alert rule computes from the buckets is exact there.
@@ -83,7 +83,9 @@ mod tests {
         for (index, metric) in all_metrics().enumerate() {
             let name = metric.name;
             assert!(
-                all_metrics().skip(index + 1).all(|other| other.name != name),
+                all_metrics()
+                    .skip(index + 1)
+                    .all(|other| other.name != name),
                 "{name} is listed twice"
             );
             assert_eq!(
