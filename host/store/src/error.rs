@@ -50,7 +50,7 @@ pub enum OpenError {
         known: u32,
     },
     /// The file is no `SQLite` database, or `SQLite` cannot read it as one.
-    #[error("{path} is not a sound database: {cause}; move it away and restore a backup", path = path.display())]
+    #[error("{path} is not a sound database: {cause}; move it away and restore a snapshot with `ark state restore`", path = path.display())]
     NotADatabase {
         /// The database.
         path: PathBuf,
@@ -58,7 +58,7 @@ pub enum OpenError {
         cause: rusqlite::Error,
     },
     /// A check of the database's pages found damage.
-    #[error("{path} is not a sound database: {finding}; move it away and restore a backup", path = path.display())]
+    #[error("{path} is not a sound database: {finding}; move it away and restore a snapshot with `ark state restore`", path = path.display())]
     Damaged {
         /// The database.
         path: PathBuf,

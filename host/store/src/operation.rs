@@ -1,7 +1,4 @@
 //! Changes that operators make directly.
-//!
-//! The `Debug` text of [`OperatorChange`] and of the types in it is part of the idempotency digests that earlier versions stored: their
-//! names do not change.
 
 use ark_model::ids::{Digest, Millis, Name};
 use ark_model::principal::Role;

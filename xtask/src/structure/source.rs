@@ -43,7 +43,7 @@ const ITEMS: [&str; 9] = [
 impl Source {
     /// Reads a file's text.
     pub fn parse(text: &str) -> Self {
-        let tokens = without_test_modules(tokenize(text));
+        let tokens = without_test_modules(&tokenize(text));
         let mut source = Self::default();
         let mut at = 0;
         while at < tokens.len() {
@@ -171,7 +171,7 @@ fn is_punctuation(tokens: &[Token], at: usize, wanted: char) -> bool {
 }
 
 /// Takes out `#[cfg(test)] mod name { … }`.
-fn without_test_modules(tokens: Vec<Token>) -> Vec<Token> {
+fn without_test_modules(tokens: &[Token]) -> Vec<Token> {
     let word = |text: &str| Token::Word(text.to_owned());
     let attribute = [
         Token::Punctuation('#'),

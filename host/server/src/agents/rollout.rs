@@ -216,7 +216,7 @@ fn first_receipt(
     let is_same = requester
         .idempotency_key
         .as_ref()
-        .is_some_and(|(_, request)| *request == first.request);
+        .is_some_and(|key| key.matches(first.request));
     match serde_json::from_str(&first.answer) {
         Ok(receipt) if is_same => Ok(receipt),
         _ => Err(CommitError::AlreadyAnswered(first).into()),

@@ -118,7 +118,7 @@ impl Agents {
         };
         let tried = self.inner.deps.router.set_canary(agent, canary);
         let drained = tried.is_none_or(|tried| wait_until_drained(&tried, &tried.agent));
-        let share = share.map(|share| share.get());
+        let share = share.map(ark_model::ids::Share::get);
         tracing::info!(%agent, number, ?share, by = requester.by, drained, "the agent's trial was changed");
         Ok(AgentChangeReceipt { drained, ..receipt })
     }

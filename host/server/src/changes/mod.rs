@@ -13,5 +13,5 @@ mod stored_version;
 
 pub use component_file::{ComponentFileError, list_manifests, read_component_file};
 pub use log::{ChangeLog, ChangeTarget, Refusal};
-pub use requester::Requester;
+pub use requester::{ChangeKey, Requester};
 pub use stored_version::{StoredVersionError, check_stored_component, describe_kept_versions};

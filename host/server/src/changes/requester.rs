@@ -5,6 +5,25 @@ use serde_json::{Value, json};
 use ark_model::ids::{AuditId, Digest, Millis, Name, TraceId};
 use ark_store::{AuditEntry, AuditKind, IdempotencyRecord};
 
+/// An idempotency key and the digests of the request it came with.
+#[derive(Debug, Clone)]
+pub struct ChangeKey {
+    /// The key.
+    pub key: String,
+    /// The digest of the request, as it is stored.
+    pub request: Digest,
+    /// The digest that an earlier version stored for the same request.
+    pub legacy_request: Option<Digest>,
+}
+
+impl ChangeKey {
+    /// Returns whether a record with the digest `stored` is of this request.
+    #[must_use]
+    pub fn matches(&self, stored: Digest) -> bool {
+        stored == self.request || Some(stored) == self.legacy_request
+    }
+}
+
 /// Who asks for a change of an agent or a policy, and why.
 #[derive(Debug, Clone)]
 pub struct Requester {
@@ -14,9 +33,8 @@ pub struct Requester {
     pub reason: String,
     /// The trace of the request.
     pub trace_id: TraceId,
-    /// The idempotency key and the digest of the request it came with: under one key a change is made once. Only an agent's trial, rollout
-    /// and rollback look at it.
-    pub idempotency_key: Option<(String, Digest)>,
+    /// The idempotency key: under one key a change is made once. Only an agent's trial, rollout and rollback look at it.
+    pub idempotency_key: Option<ChangeKey>,
 }
 
 impl Requester {
@@ -54,11 +72,11 @@ impl Requester {
     /// `scope` and the requester's name keep keys of different callers apart.
     #[must_use]
     pub fn idempotency_record(&self, scope: &str, answer: String) -> Option<IdempotencyRecord> {
-        let (key, request) = self.idempotency_key.clone()?;
+        let key = self.idempotency_key.as_ref()?;
         Some(IdempotencyRecord {
             scope: format!("{scope}:{}", self.by),
-            key,
-            request,
+            key: key.key.clone(),
+            request: key.request,
             answer,
         })
     }

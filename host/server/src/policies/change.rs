@@ -48,6 +48,8 @@ pub struct ChangeConditions {
     pub expected_revision: Option<u64>,
     /// The idempotency key under which the change is answered once, without the answer.
     pub idempotency: Option<IdempotencyRecord>,
+    /// The digest that an earlier version stored under that key for the same request.
+    pub legacy_request: Option<Digest>,
 }
 
 /// A change that was made.

@@ -52,7 +52,7 @@ impl From<ComponentFileError> for InvalidPolicy {
     fn from(error: ComponentFileError) -> Self {
         match error {
             ComponentFileError::TooLarge(error) => Self::Load(error),
-            unreadable => Self::File(unreadable),
+            unreadable @ ComponentFileError::Unreadable { .. } => Self::File(unreadable),
         }
     }
 }

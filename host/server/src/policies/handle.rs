@@ -380,9 +380,14 @@ impl Policies {
         let store = &self.inner.loader.store;
         match store.idempotency_record(&key.scope, &key.key)? {
             None => Ok(None),
-            Some(first) if first.request == key.request => serde_json::from_str(&first.answer)
+            Some(first)
+                if first.request == key.request
+                    || Some(first.request) == conditions.legacy_request =>
+            {
+                serde_json::from_str(&first.answer)
                 .map(Some)
-                .map_err(|_| PolicyChangeError::KeyReused),
+                .map_err(|_| PolicyChangeError::KeyReused)
+            }
             Some(_) => Err(PolicyChangeError::KeyReused),
         }
     }

@@ -103,7 +103,7 @@ impl PolicyLoader {
             shadow: shadow.map(|(_, configured)| configured),
         };
         Ok(SlotChange {
-            // At a start nothing judges yet, even where what is kept stays as it is.
+            // At a start no policy is in force yet, so a slot is new to the chain even when its stored version stays.
             is_new: !judges || !is_kept,
             records: policy_records(&slot),
             slot: Some(slot),

@@ -227,7 +227,7 @@ impl AgentHealth {
         let silence = self.last_sign.map(|at| now.saturating_duration_since(at));
         let recency = silence.map_or(1.0, |silence| {
             let late = silence.saturating_sub(FULL_RECENCY).as_secs_f64();
-            let span = (NO_RECENCY - FULL_RECENCY).as_secs_f64();
+            let span = NO_RECENCY.saturating_sub(FULL_RECENCY).as_secs_f64();
             (1.0 - late / span).max(0.0)
         });
         let success_rate = 1.0 - self.failure_rate();

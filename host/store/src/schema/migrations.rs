@@ -12,8 +12,10 @@ use crate::error::OpenError;
 use crate::secrets::{SecretError, SecretKey, StateAddress};
 use crate::tables::state::{NewRevision, UPDATE_LIVE_SECRETS, append_revision};
 
+use super::version::SCHEMA_VERSION;
+
 /// The scripts of each version: those at index n take a database from version n to version n + 1.
-const SCRIPTS: [&[&str]; 4] = [
+const SCRIPTS: [&[&str]; SCHEMA_VERSION as usize] = [
     &[include_str!("v1.sql")],
     &[include_str!("v2.sql")],
     &[include_str!("v3.sql")],

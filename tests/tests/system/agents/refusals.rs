@@ -110,7 +110,7 @@ fn each_bad_component_is_refused_with_its_reason_and_the_good_one_serves() {
         ("core", "core WebAssembly module"),
         ("truncated", "malformed"),
         ("flipped", "malformed"),
-        ("huge", "bytes large"),
+        ("huge", "33554432 are allowed"),
         ("other", "SHA-256"),
         ("world", "ark:agent/agent"),
         ("unknown-key", "topix"),

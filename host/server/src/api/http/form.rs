@@ -540,7 +540,7 @@ mod tests {
             ),
             (
                 json!({"key": "k", "revision": 1e300}),
-                "revision: is the number 1e300; give a whole number, 0 or more",
+                "revision: is the number 1e+300; give a whole number, 0 or more",
             ),
             (
                 json!({"key": "k", "parts": [{"size": 1}, {"size": "1"}]}),

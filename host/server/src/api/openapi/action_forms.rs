@@ -1,5 +1,5 @@
 //! The forms of actions as JSON Schema, one for each family of action types: what `ark_model::form::parse_action` lets pass, for readers of the
-//! document. That both say the same is tested with data made from these forms (`tests/tests/openapi.rs`).
+//! document. That both say the same is tested with data made from these forms (`tests/tests/system/api/openapi.rs`).
 //!
 //! `null` counts as left out, so every field that may be left out may be `null` too. Where a text's length is counted in bytes, `maxLength`
 //! is the most characters that allows.

@@ -21,6 +21,7 @@ use ark_runtime::Manifest;
 use ark_store::Trial;
 
 use crate::agents::{AgentChangeError, AgentChangeReceipt, Agents, Requester};
+use crate::changes::ChangeKey;
 use crate::api::auth::Caller;
 use crate::api::http::extract::{
     ApiHeaders, ApiJson, ApiPath, ApiQuery, NoQuery, RequestBody, read_described, request_body,
@@ -275,7 +276,7 @@ fn identify_change(
     legacy_verb: &str,
     name: &Name,
     body: &Bytes,
-) -> Option<(String, ark_model::ids::Digest)> {
+) -> Option<ChangeKey> {
     let document = ark_model::form::parse_json(body).unwrap_or_default();
     let key = idempotency.for_request(&CanonicalRequest {
         operation,
@@ -283,7 +284,11 @@ fn identify_change(
         body,
         legacy: format!("{legacy_verb} {name} {document}"),
     })?;
-    Some((key.key, key.request_digest))
+    Some(ChangeKey {
+        key: key.key,
+        request: key.request_digest,
+        legacy_request: key.legacy_digest,
+    })
 }
 
 /// Lets a version of an agent serve

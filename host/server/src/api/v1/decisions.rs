@@ -68,7 +68,7 @@ struct DecisionPage {
 struct DecisionRecord<'a> {
     #[serde(flatten)]
     decision: DecisionView<'a>,
-    /// Of a held one: what became of it since.
+    /// The approval of a held action, with what became of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     waiting: Option<Approval>,
 }

@@ -442,7 +442,7 @@ async fn roll_back_policy(
 
 /// Takes an operator policy out of force
 ///
-/// With `mode=shadow` only what is on trial of it. Its versions stay.
+/// With `mode=shadow` only its shadow version is taken out. Its stored versions stay.
 #[utoipa::path(delete, path = "/v1/policies/{name}", operation_id = "delete_policy", tag = "policies",
     params(PolicyNamePath, DeleteQuery, Preconditions),
     responses(
@@ -472,6 +472,7 @@ const fn conditions(expected: ExpectedRevision) -> ChangeConditions {
     ChangeConditions {
         expected_revision: expected.revision,
         idempotency: None,
+        legacy_request: None,
     }
 }
 
@@ -485,6 +486,7 @@ fn conditions_under_key(
     let key = idempotency.for_request(request);
     ChangeConditions {
         expected_revision: expected.revision,
+        legacy_request: key.as_ref().and_then(|key| key.legacy_digest),
         idempotency: key.map(|key| IdempotencyRecord {
             scope: format!("policy:{}", order.by),
             key: key.key,

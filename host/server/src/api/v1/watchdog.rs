@@ -70,7 +70,7 @@ struct WatchdogStatus {
     halted: bool,
     pin_holds: bool,
     beating: bool,
-    /// Every limit ended what ran into it at the start.
+    /// Whether every limit held when it was probed at the start.
     probed: bool,
     probes: Vec<Probe>,
     /// The operator's ceiling.

@@ -151,6 +151,7 @@ pub(super) const METRICS: &[Metric] = &[
     ),
 ];
 
+#[derive(Clone, Copy)]
 enum RuleAnswers {
     Violations,
     /// The other answers that are counted: hold, warn, error.
