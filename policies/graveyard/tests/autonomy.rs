@@ -76,6 +76,7 @@ fn rule_25_reversible_actions() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn rule_26_human_in_loop_critical() {
     let by = |approval| facts(|f| f.approval = approval);
     let graded = |criticality| but(message("message"), move |a| a.criticality = criticality);

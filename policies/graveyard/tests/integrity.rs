@@ -10,6 +10,7 @@ use cases::{
 };
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn rule_19_immutable_graveyard() {
     let mut lines: Vec<Line> = vec![
         (

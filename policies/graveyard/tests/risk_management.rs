@@ -211,6 +211,7 @@ fn rule_8_require_stop_loss() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn rule_9_min_risk_reward() {
     let prices =
         |stop, target| trade(move |t| (t.stop_loss, t.take_profit) = (Some(stop), Some(target)));

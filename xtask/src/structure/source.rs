@@ -187,7 +187,7 @@ fn without_test_modules(tokens: &[Token]) -> Vec<Token> {
     let mut at = 0;
     while at < tokens.len() {
         let body = at + attribute.len() + 1;
-        if tokens[at..].starts_with(&attribute) && is_punctuation(&tokens, body, '{') {
+        if tokens[at..].starts_with(&attribute) && is_punctuation(tokens, body, '{') {
             let mut depth = 0_usize;
             at = body;
             while at < tokens.len() {

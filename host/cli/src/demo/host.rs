@@ -117,7 +117,7 @@ impl<'a> DemoHost<'a> {
             idempotency: None,
         };
         Ok(ask_blocking(|reply| {
-            self.app.hrm.propose_action(proposal, reply)
+            self.app.hrm.propose_action(proposal, reply);
         })?)
     }
 

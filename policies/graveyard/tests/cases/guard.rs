@@ -9,6 +9,7 @@ use super::{
 };
 
 /// A rule over a fact about a guard, the name of an attempt on it, and what only resembles one.
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 pub fn check_guard(rule: u16, attempts: &[&str], off: &[&str], harmless: &[&str]) {
     for kind in attempts {
         let keyed = |value: &str| format!("{{\"note\":1,\"{kind}\":{value}}}");

@@ -9,6 +9,7 @@ fn with(parameters: &str) -> Vec<u8> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn a_request_that_cannot_be_judged_names_its_field_and_leaves_nothing_behind() {
     let dir = tempfile::tempdir().expect("a directory");
     let host = Host::start(&dir.path().join("data"), &[]);
@@ -177,6 +178,7 @@ fn a_request_that_cannot_be_judged_names_its_field_and_leaves_nothing_behind() {
 
 /// A name is a name and a key is a key, however it is written: none of them is a way through the file system or to another call.
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn no_spelling_of_a_name_leads_elsewhere() {
     let dir = tempfile::tempdir().expect("a directory");
     let data = dir.path().join("data");

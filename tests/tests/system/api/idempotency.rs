@@ -75,6 +75,12 @@ fn a_key_of_an_earlier_version_still_gives_its_first_answer() {
         assert!(matches!(status, 200 | 202), "{}: {answer}", request.path);
         first.push(identity(&answer));
     }
+    // A halted host does not become ready.
+    let over = json!({"reason": "the drill is over"}).to_string();
+    let (status, _, _) = client
+        .request("POST", "/v1/resume", &[JSON], over.as_bytes())
+        .expect("an answer");
+    assert_eq!(status, 200);
     assert_eq!(host.terminate(), Some(0));
 
     // The database as an earlier version would have left it.

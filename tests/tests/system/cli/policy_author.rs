@@ -156,6 +156,7 @@ fn a_new_policy_is_tested_inspected_and_compared() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one scenario whose steps depend on each other")]
 fn the_example_policies_are_compared_and_bad_input_is_told() {
     let dir = tempfile::tempdir().expect("a directory");
     let here = dir.path();

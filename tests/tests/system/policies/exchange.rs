@@ -337,6 +337,7 @@ fn a_bad_upload_is_refused_with_its_field_and_what_was_in_force_stays() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one scenario whose steps depend on each other")]
 fn what_is_on_trial_is_recorded_and_compared_and_changes_no_outcome() {
     let place = TestDir::new("");
     let host = place.start();
@@ -539,6 +540,7 @@ fn whatever_a_policy_says_it_only_tightens() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one scenario whose steps depend on each other")]
 fn the_order_is_explicit_and_so_are_keys_and_revisions() {
     let place = TestDir::new("");
     let host = place.start();
