@@ -385,8 +385,8 @@ impl Policies {
                     || Some(first.request) == conditions.legacy_request =>
             {
                 serde_json::from_str(&first.answer)
-                .map(Some)
-                .map_err(|_| PolicyChangeError::KeyReused)
+                    .map(Some)
+                    .map_err(|_| PolicyChangeError::KeyReused)
             }
             Some(_) => Err(PolicyChangeError::KeyReused),
         }

@@ -14,14 +14,23 @@ struct Request {
     earlier_text: String,
 }
 
-fn send(client: &mut Client, request: &Request, key: &str, body: &Value) -> (u16, Option<String>, Value) {
+fn send(
+    client: &mut Client,
+    request: &Request,
+    key: &str,
+    body: &Value,
+) -> (u16, Option<String>, Value) {
     let headers = [JSON, ("Idempotency-Key", key)];
     let body = body.to_string();
     let (status, headers, answer) = client
         .request(request.method, request.path, &headers, body.as_bytes())
         .expect("an answer");
     let revision = header(&headers, "etag").map(str::to_owned);
-    (status, revision, serde_json::from_slice(&answer).expect("JSON"))
+    (
+        status,
+        revision,
+        serde_json::from_slice(&answer).expect("JSON"),
+    )
 }
 
 /// What identifies the first answer: an id, or the revision it made.
@@ -71,7 +80,8 @@ fn a_key_of_an_earlier_version_still_gives_its_first_answer() {
     let mut client = Client::new(&host);
     let mut first = Vec::new();
     for (index, request) in requests.iter().enumerate() {
-        let (status, _, answer) = send(&mut client, request, &format!("key-{index}"), &request.body);
+        let (status, _, answer) =
+            send(&mut client, request, &format!("key-{index}"), &request.body);
         assert!(matches!(status, 200 | 202), "{}: {answer}", request.path);
         first.push(identity(&answer));
     }

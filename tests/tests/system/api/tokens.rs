@@ -356,7 +356,10 @@ fn wrong_expired_and_revoked_tokens_get_the_same_answer_in_the_same_time() {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "one scenario whose steps depend on each other")]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one scenario whose steps depend on each other"
+)]
 fn a_token_speaks_for_its_own_names_and_under_its_own() {
     let dir = tempfile::tempdir().expect("a directory");
     let data = dir.path().join("data");

@@ -156,7 +156,10 @@ fn a_new_policy_is_tested_inspected_and_compared() {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "one scenario whose steps depend on each other")]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one scenario whose steps depend on each other"
+)]
 fn the_example_policies_are_compared_and_bad_input_is_told() {
     let dir = tempfile::tempdir().expect("a directory");
     let here = dir.path();
@@ -238,7 +241,7 @@ fn the_example_policies_are_compared_and_bad_input_is_told() {
         ),
         (
             vec!["none", "missing.wasm"],
-            "missing.wasm: give a component's file",
+            "missing.wasm: give the file of a component",
         ),
         (vec!["none", &bitcoin], "not a WebAssembly component"),
         (vec!["none", "none"], "give a component as one of the two"),

@@ -22,7 +22,10 @@ fn personal(subject: &str) -> Value {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "one scenario whose steps depend on each other")]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one scenario whose steps depend on each other"
+)]
 fn each_list_reaches_its_rule_and_is_taken_off_again() {
     let dir = tempfile::tempdir().expect("a directory");
     let data = dir.path().join("data");

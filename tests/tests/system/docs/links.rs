@@ -105,7 +105,10 @@ fn is_path(text: &str) -> bool {
         && !text.starts_with('/')
         && !text.ends_with('/')
         && !text.starts_with("target/")
-        && (text.contains('/') || Path::new(text).extension().is_some_and(|ending| ending == "rs"))
+        && (text.contains('/')
+            || Path::new(text)
+                .extension()
+                .is_some_and(|ending| ending == "rs"))
 }
 
 /// Every file and folder below `dir`, as paths from the root; without builds and Git's own files.

@@ -44,7 +44,10 @@ pub(crate) fn list_pages() -> Vec<String> {
         for entry in entries {
             let name = entry.expect("an entry").file_name();
             let name = name.to_str().expect("UTF-8");
-            if Path::new(name).extension().is_some_and(|ending| ending == "md") {
+            if Path::new(name)
+                .extension()
+                .is_some_and(|ending| ending == "md")
+            {
                 pages.push(format!("{folder}{name}"));
             }
         }

@@ -218,7 +218,7 @@ impl Reader {
     /// One script of all blocks, which notes the block that it has reached.
     fn write_script(&self, blocks: &[Block]) -> PathBuf {
         let mut script =
-            "set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null; wait' EXIT\n".to_owned();
+            "set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT\n".to_owned();
         for block in blocks
             .iter()
             .filter(|block| matches!(block.kind, Kind::Run))

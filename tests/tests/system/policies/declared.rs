@@ -37,7 +37,10 @@ fn manifest(dir: &Path, number: u8, component: &[u8], rest: &str) -> PathBuf {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "one scenario whose steps depend on each other")]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one scenario whose steps depend on each other"
+)]
 fn what_files_declare_is_in_force_and_theirs_alone_and_is_exchanged_on_sighup() {
     let dir = tempfile::tempdir().expect("a directory");
     let policies = dir.path().join("policies");
@@ -196,7 +199,10 @@ fn what_files_declare_is_in_force_and_theirs_alone_and_is_exchanged_on_sighup() 
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "one scenario whose steps depend on each other")]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one scenario whose steps depend on each other"
+)]
 fn the_policies_of_the_house_judge_as_they_are_set_up_and_can_be_proved() {
     let dir = tempfile::tempdir().expect("a directory");
     let data = dir.path().join("data");

@@ -172,7 +172,12 @@ fn a_bad_upload_is_refused_with_its_field_and_what_was_in_force_stays() {
             422,
             "sha256",
         ),
-        ("no hash", json!({"component": base64(&good)}), 400, "sha256"),
+        (
+            "no hash",
+            json!({"component": base64(&good)}),
+            400,
+            "sha256",
+        ),
         ("an agent", upload_of(&agent, &json!({})), 422, "component"),
         (
             "truncated",
@@ -337,7 +342,10 @@ fn a_bad_upload_is_refused_with_its_field_and_what_was_in_force_stays() {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "one scenario whose steps depend on each other")]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one scenario whose steps depend on each other"
+)]
 fn what_is_on_trial_is_recorded_and_compared_and_changes_no_outcome() {
     let place = TestDir::new("");
     let host = place.start();
@@ -540,7 +548,10 @@ fn whatever_a_policy_says_it_only_tightens() {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "one scenario whose steps depend on each other")]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one scenario whose steps depend on each other"
+)]
 fn the_order_is_explicit_and_so_are_keys_and_revisions() {
     let place = TestDir::new("");
     let host = place.start();

@@ -74,7 +74,10 @@ fn values_of_every_type_keep_it_through_http_and_restarts() {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "one scenario whose steps depend on each other")]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one scenario whose steps depend on each other"
+)]
 fn revisions_conflicts_moments_and_rollbacks() {
     let dir = tempfile::tempdir().expect("a directory");
     let host = Host::start(&dir.path().join("data"), &[]);

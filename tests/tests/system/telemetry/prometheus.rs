@@ -310,7 +310,10 @@ fn p95(mut samples: Vec<f64>) -> f64 {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "one scenario whose steps depend on each other")]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one scenario whose steps depend on each other"
+)]
 fn prometheus_counts_what_the_audit_log_holds_and_the_right_alerts_fire() {
     let _turn = take_turn();
     let dir = tempfile::tempdir().expect("a directory");

@@ -21,7 +21,6 @@ use ark_runtime::Manifest;
 use ark_store::Trial;
 
 use crate::agents::{AgentChangeError, AgentChangeReceipt, Agents, Requester};
-use crate::changes::ChangeKey;
 use crate::api::auth::Caller;
 use crate::api::http::extract::{
     ApiHeaders, ApiJson, ApiPath, ApiQuery, NoQuery, RequestBody, read_described, request_body,
@@ -32,6 +31,7 @@ use crate::api::http::pagination::{KeyPageQuery, next_cursor};
 use crate::api::http::problem::Problem;
 use crate::api::http::respond::{bytes_response, json_response};
 use crate::api::state::{Api, DescribedRoutes, Shared, UploadPlace};
+use crate::changes::ChangeKey;
 
 use super::agent_view::{AgentDeleted, AgentLine, AgentPage, AgentShown};
 use super::names::AgentNamePath;
