@@ -280,10 +280,7 @@ fn describe_row(sample: Sample) -> Option<(String, &'static str, &'static str)> 
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "| measured | median | lowest .. highest | DESIGN section 9 goal |"
-        )?;
+        writeln!(f, "| measured | median | lowest .. highest | goal |")?;
         writeln!(f, "|---|---:|---:|---:|")?;
         for (&sample, values) in &self.samples {
             let (Some((what, unit, goal)), Some(median)) =

@@ -11,7 +11,7 @@ use crate::process::{cargo_in, run_command};
 /// What a newcomer reads first. The times are of a machine with two cores.
 const PLAN: &str = "\
 ARK demo. Two things are built from this checkout first: the six example agents, as WebAssembly components
-(target/guests), and the program `ark` (target/debug/ark). From a clean clone that takes about ten minutes, most of
+(target/guests), and the program `ark` (target/debug/ark). From a clean clone that takes 10 to 30 minutes, most of
 it for wasmtime; the next time it takes seconds. Then `ark demo` runs for about half a minute.
 ";
 
