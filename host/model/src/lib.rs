@@ -22,6 +22,7 @@ pub mod decision;
 pub mod facts;
 pub mod form;
 pub mod ids;
+pub mod instrument;
 mod json;
 pub mod meters;
 pub mod policy;
