@@ -123,7 +123,7 @@ fn every_rule_answers_every_time_in_order() {
                 let low = rule.severity == Severity::Low;
                 let fits = match answer.answer {
                     Pass | NotApplicable | Error => true,
-                    Warn => low || rule.number == 9,
+                    Warn => low || matches!(rule.number, 2 | 9),
                     Violation => !low && !rule.hold,
                     Hold => rule.hold,
                 };

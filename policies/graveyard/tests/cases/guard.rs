@@ -20,7 +20,7 @@ pub fn check_guard(rule: u16, attempts: &[&str], off: &[&str], harmless: &[&str]
                 // No operator declares a type with the name of a system change.
                 (
                     kind,
-                    but(message("message"), |a| kind.clone_into(&mut a.action_type)),
+                    but(message("message"), |a| (*kind).clone_into(&mut a.action_type)),
                     neutral(),
                     if names_a_system_change(kind) {
                         Error
