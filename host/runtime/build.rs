@@ -40,7 +40,10 @@ fn list_released() -> anyhow::Result<String> {
     let mut modules: Vec<PathBuf> = std::fs::read_dir(RELEASED)?
         .map(|entry| Ok(entry?.path()))
         .collect::<std::io::Result<_>>()?;
-    modules.retain(|path| path.extension().is_some_and(|extension| extension == "wasm"));
+    modules.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "wasm")
+    });
     modules.sort();
     let mut list = "[".to_owned();
     for module in modules {

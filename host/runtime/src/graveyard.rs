@@ -34,10 +34,9 @@ pub struct ReleasedGraveyard {
 impl ReleasedGraveyard {
     /// Returns those of the earlier releases, oldest first.
     pub fn list_earlier() -> impl Iterator<Item = Self> {
-        RELEASED.iter().map(|&(version, component, _)| Self {
-            version,
-            component,
-        })
+        RELEASED
+            .iter()
+            .map(|&(version, component, _)| Self { version, component })
     }
 
     /// Returns the Graveyard of an earlier release with this SHA-256.

@@ -127,9 +127,7 @@ fn fits(action: &Action) -> bool {
             "sell" => trade.side == Side::Sell,
             _ => naming::can_be_declared(name),
         },
-        Parameters::ClosePosition(_) => {
-            name == "close_position" || naming::can_be_declared(name)
-        }
+        Parameters::ClosePosition(_) => name == "close_position" || naming::can_be_declared(name),
         Parameters::Data(data) => match name {
             "data_handling" => data.operation == DataOperation::Handle,
             "collect_data" => data.operation == DataOperation::Collect,

@@ -35,11 +35,7 @@ pub fn no_market_manipulation(case: &Case) -> Judged {
         case.facts.opposite_trade_age,
         WASH_WINDOW,
         Unjudgeable("the age of the opposite trade is not a number from 0"),
-        if closes {
-            Answer::warns
-        } else {
-            Answer::fires
-        },
+        if closes { Answer::warns } else { Answer::fires },
     )
 }
 

@@ -96,7 +96,11 @@ fn render_page(rules: &[Rule]) -> String {
     for (rule, row) in rules.iter().zip(&COVERAGE) {
         write!(page, "\n| {} {} |", rule.number, rule.name).expect("a String");
         for family in Family::ALL {
-            page.push_str(if row.applies_to(family) { " yes |" } else { " |" });
+            page.push_str(if row.applies_to(family) {
+                " yes |"
+            } else {
+                " |"
+            });
         }
     }
     page.push('\n');

@@ -79,7 +79,12 @@ fn rule_2_no_market_manipulation() {
             ("closing inside", close(), aged(59.999), Warn),
             ("closing, exactly the window", close(), aged(60.0), Pass),
             ("closing, no other side", close(), neutral(), Pass),
-            ("closing, an age that is no number", close(), aged(f64::NAN), Error),
+            (
+                "closing, an age that is no number",
+                close(),
+                aged(f64::NAN),
+                Error,
+            ),
             (
                 "opening again under a declared name",
                 but(trade(|_| {}), |a| {

@@ -68,7 +68,8 @@ mod tests {
         ] {
             assert!(!says_something(nothing), "{nothing:?}");
         }
-        for something in ["a", "7", "傾向", "тренд", "हिन्दी", "ⅳ", "\u{3164}x"] {
+        for something in ["a", "7", "傾向", "тренд", "हिन्दी", "ⅳ", "\u{3164}x"]
+        {
             assert!(says_something(something), "{something}");
         }
     }

@@ -20,7 +20,9 @@ pub fn check_guard(rule: u16, attempts: &[&str], off: &[&str], harmless: &[&str]
                 // No operator declares a type with the name of a system change.
                 (
                     kind,
-                    but(message("message"), |a| (*kind).clone_into(&mut a.action_type)),
+                    but(message("message"), |a| {
+                        (*kind).clone_into(&mut a.action_type)
+                    }),
                     neutral(),
                     if names_a_system_change(kind) {
                         Error
@@ -283,7 +285,12 @@ fn check_unreadable(rule: u16) {
             let named = but(action, |a| name.clone_into(&mut a.action_type));
             check(
                 rule,
-                vec![("typed parameters under another name", named, neutral(), expected)],
+                vec![(
+                    "typed parameters under another name",
+                    named,
+                    neutral(),
+                    expected,
+                )],
             );
         }
     }

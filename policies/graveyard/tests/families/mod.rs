@@ -108,14 +108,20 @@ pub const COVERAGE: [Row; 26] = [
     row(
         1,
         &[
-            applies(&[Trade, ClosePosition], "closing a position is a trade in the market too"),
+            applies(
+                &[Trade, ClosePosition],
+                "closing a position is a trade in the market too",
+            ),
             not(NOT_IN_THE_MARKET, "nothing is traded"),
         ],
     ),
     row(
         2,
         &[
-            applies(&[Trade], "a trade on the other side in the window is a round trip"),
+            applies(
+                &[Trade],
+                "a trade on the other side in the window is a round trip",
+            ),
             applies(
                 &[ClosePosition],
                 "a warning only: a close reduces what is held, and nobody may be trapped in a position",
@@ -126,7 +132,10 @@ pub const COVERAGE: [Row; 26] = [
     row(
         3,
         &[
-            applies(&[Trade], "a sale profits from the promotion; buying does not"),
+            applies(
+                &[Trade],
+                "a sale profits from the promotion; buying does not",
+            ),
             applies(&[ClosePosition], "closing a position may be a sale"),
             not(NOT_IN_THE_MARKET, "nothing is sold"),
         ],
@@ -134,7 +143,10 @@ pub const COVERAGE: [Row; 26] = [
     row(
         4,
         &[
-            applies(&[Trade, ClosePosition], "closing a position is a trade in the market too"),
+            applies(
+                &[Trade, ClosePosition],
+                "closing a position is a trade in the market too",
+            ),
             not(NOT_IN_THE_MARKET, "nothing is traded"),
         ],
     ),
@@ -143,15 +155,24 @@ pub const COVERAGE: [Row; 26] = [
         &[
             applies(&[Trade], "a trade adds exposure, on either side"),
             not(&[ClosePosition], "a close only reduces exposure"),
-            not(&[Data, File, Code, Message, System, Custom], "no capital is committed"),
+            not(
+                &[Data, File, Code, Message, System, Custom],
+                "no capital is committed",
+            ),
         ],
     ),
     row(
         6,
         &[
             applies(&[Trade], "a trade opens risk"),
-            not(&[ClosePosition], "a close reduces risk, on a bad day above all"),
-            not(&[Data, File, Code, Message, System, Custom], "no capital is committed"),
+            not(
+                &[ClosePosition],
+                "a close reduces risk, on a bad day above all",
+            ),
+            not(
+                &[Data, File, Code, Message, System, Custom],
+                "no capital is committed",
+            ),
         ],
     ),
     row(
@@ -159,15 +180,24 @@ pub const COVERAGE: [Row; 26] = [
         &[
             applies(&[Trade], "a trade states its leverage, or has 1"),
             not(&[ClosePosition], "a close has no leverage"),
-            not(&[Data, File, Code, Message, System, Custom], "no capital is committed"),
+            not(
+                &[Data, File, Code, Message, System, Custom],
+                "no capital is committed",
+            ),
         ],
     ),
     row(
         8,
         &[
-            applies(&[Trade], "a trade opens a position that must end at a bounded loss"),
+            applies(
+                &[Trade],
+                "a trade opens a position that must end at a bounded loss",
+            ),
             not(&[ClosePosition], "a close opens nothing"),
-            not(&[Data, File, Code, Message, System, Custom], "nothing is opened"),
+            not(
+                &[Data, File, Code, Message, System, Custom],
+                "nothing is opened",
+            ),
         ],
     ),
     row(
@@ -175,7 +205,10 @@ pub const COVERAGE: [Row; 26] = [
         &[
             applies(&[Trade], "a trade risks a loss for a gain"),
             not(&[ClosePosition], "a close risks nothing more"),
-            not(&[Data, File, Code, Message, System, Custom], "nothing is risked in the market"),
+            not(
+                &[Data, File, Code, Message, System, Custom],
+                "nothing is risked in the market",
+            ),
         ],
     ),
     row(
@@ -183,7 +216,10 @@ pub const COVERAGE: [Row; 26] = [
         &[
             applies(&[Trade], "a trade opens a position"),
             not(&[ClosePosition], "a close opens nothing"),
-            not(&[Data, File, Code, Message, System, Custom], "nothing is opened"),
+            not(
+                &[Data, File, Code, Message, System, Custom],
+                "nothing is opened",
+            ),
         ],
     ),
     row(
@@ -195,29 +231,59 @@ pub const COVERAGE: [Row; 26] = [
             not(&[ClosePosition], "a close reduces risk and must not wait"),
             not(&[Data, Message], "nothing is destroyed, run or risked"),
             not(&[System], "an attempt on a guard is denied by its own rule"),
-            not(&[Custom], "what it does is not known; rule 26 holds what is irreversible"),
+            not(
+                &[Custom],
+                "what it does is not known; rule 26 holds what is irreversible",
+            ),
         ],
     ),
-    row(12, &[applies(&Family::ALL, "nothing may happen that is not recorded")]),
-    row(13, &[applies(&Family::ALL, "any action can name an attempt on a user override")]),
+    row(
+        12,
+        &[applies(
+            &Family::ALL,
+            "nothing may happen that is not recorded",
+        )],
+    ),
+    row(
+        13,
+        &[applies(
+            &Family::ALL,
+            "any action can name an attempt on a user override",
+        )],
+    ),
     row(
         14,
-        &[applies(&Family::ALL, "a halt stops everything but reading a file and halting")],
+        &[applies(
+            &Family::ALL,
+            "a halt stops everything but reading a file and halting",
+        )],
     ),
     row(
         15,
         &[
             applies(&[Data], "only these parameters say where data goes"),
-            not(&[Trade, ClosePosition, File, Code, System, Custom], "the action is not about data of a person"),
-            not(&[Message], "a message with personal data is denied by rule 17, wherever it goes"),
+            not(
+                &[Trade, ClosePosition, File, Code, System, Custom],
+                "the action is not about data of a person",
+            ),
+            not(
+                &[Message],
+                "a message with personal data is denied by rule 17, wherever it goes",
+            ),
         ],
     ),
     row(
         16,
         &[
             applies(&[Data], "only these parameters name a subject"),
-            not(&[Trade, ClosePosition, File, Code, System, Custom], "the action names no subject"),
-            not(&[Message], "a message with personal data is denied by rule 17, whatever was agreed"),
+            not(
+                &[Trade, ClosePosition, File, Code, System, Custom],
+                "the action names no subject",
+            ),
+            not(
+                &[Message],
+                "a message with personal data is denied by rule 17, whatever was agreed",
+            ),
         ],
     ),
     row(
@@ -225,17 +291,41 @@ pub const COVERAGE: [Row; 26] = [
         &[
             applies(&[Message], "what is said cannot be unsaid"),
             not(&[Data], "data of a person is judged by rules 15 and 16"),
-            not(&[Trade, ClosePosition, File, Code, System, Custom], "nothing is said to anybody"),
+            not(
+                &[Trade, ClosePosition, File, Code, System, Custom],
+                "nothing is said to anybody",
+            ),
         ],
     ),
-    row(18, &[applies(&Family::ALL, "the host looks for credentials in every action")]),
-    row(19, &[applies(&Family::ALL, "any action can name an attempt on the rules")]),
+    row(
+        18,
+        &[applies(
+            &Family::ALL,
+            "the host looks for credentials in every action",
+        )],
+    ),
+    row(
+        19,
+        &[applies(
+            &Family::ALL,
+            "any action can name an attempt on the rules",
+        )],
+    ),
     row(20, &[applies(&Family::ALL, "nothing is done unwatched")]),
-    row(21, &[applies(&Family::ALL, "any action can name its sources")]),
-    row(22, &[applies(&Family::ALL, "any action can repeat without end")]),
+    row(
+        21,
+        &[applies(&Family::ALL, "any action can name its sources")],
+    ),
+    row(
+        22,
+        &[applies(&Family::ALL, "any action can repeat without end")],
+    ),
     row(23, &[applies(&Family::ALL, "a veto can name any action")]),
     row(24, &[applies(&Family::ALL, "every action has a reason")]),
-    row(25, &[applies(&Family::ALL, "any action can be irreversible")]),
+    row(
+        25,
+        &[applies(&Family::ALL, "any action can be irreversible")],
+    ),
     row(26, &[applies(&Family::ALL, "any action can be critical")]),
 ];
 
@@ -249,7 +339,10 @@ pub fn quiet_actions(family: Family) -> Vec<Action> {
         Code => vec![code("print(1)")],
         Message => ["message", "publish", "report", "log"].map(message).into(),
         System => vec![system("clear_halt", ark_guest::policy::Change::ClearHalt)],
-        Custom => vec![custom("rebalance", "{}"), custom("paint", r#"{"colour":7}"#)],
+        Custom => vec![
+            custom("rebalance", "{}"),
+            custom("paint", r#"{"colour":7}"#),
+        ],
     }
 }
 

@@ -114,7 +114,9 @@ fn decisions_of_an_earlier_graveyard_are_replayed_and_compared() {
     );
     let blind: Vec<&Value> = changes
         .iter()
-        .filter(|change| change["new"]["outcome"] == "denied" && change["old"]["outcome"] == "approved")
+        .filter(|change| {
+            change["new"]["outcome"] == "denied" && change["old"]["outcome"] == "approved"
+        })
         .collect();
     let [blind] = blind.as_slice() else {
         panic!("one decision is denied now: {changes:#?}");

@@ -147,14 +147,21 @@ fn compare_with_the_earlier_release(data: &Path) {
                 .collect();
             assert_eq!(
                 (&line["action_type"], blocking.as_slice()),
-                (&json!("close_position"), &[&json!("no_market_manipulation")][..]),
+                (
+                    &json!("close_position"),
+                    &[&json!("no_market_manipulation")][..]
+                ),
                 "{line}"
             );
         }
     }
     let summary = summary.expect("a summary");
     assert_eq!(
-        (&summary["decisions"], &summary["unreadable"], &summary["new_failures"]),
+        (
+            &summary["decisions"],
+            &summary["unreadable"],
+            &summary["new_failures"]
+        ),
         (&json!(DECISIONS), &json!([]), &json!(0)),
         "{summary}"
     );
