@@ -63,7 +63,7 @@ fn the_exposure_of_an_instrument_is_one_in_every_spelling() {
     let id = decision["decision_id"].as_str().expect("an id");
     let (_, whole) = client.get(&format!("/v1/decisions/{id}"));
     assert_eq!(
-        whole["action"]["parameters"]["trade"]["symbol"], "res/usd",
+        whole["action"]["parameters"]["symbol"], "res/usd",
         "{whole}"
     );
     let (_, account) = client.get("/v1/account");
@@ -298,10 +298,7 @@ fn symbols_in_use_are_taken_and_shown_as_given_and_imitations_are_refused() {
         assert_eq!(outcome, "approved", "{symbol}: {decision}");
         let id = decision["decision_id"].as_str().expect("an id");
         let (_, whole) = client.get(&format!("/v1/decisions/{id}"));
-        assert_eq!(
-            whole["action"]["parameters"]["trade"]["symbol"], symbol,
-            "{whole}"
-        );
+        assert_eq!(whole["action"]["parameters"]["symbol"], symbol, "{whole}");
     }
     for symbol in [
         "",
