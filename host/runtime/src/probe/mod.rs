@@ -21,7 +21,7 @@ use super::manifest::Manifest;
 const COMPONENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/probe.wasm"));
 
 /// The result of one probe.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Probe {
     /// The name of the limit, as in a `[limits]` table.
     pub limit: &'static str,

@@ -15,7 +15,7 @@ use super::requester::Requester;
 const MAX_REMEMBERED_REFUSALS: usize = 256;
 
 /// Why the last refused upload of a name was refused.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Refusal {
     /// When it was refused.
     pub at_ms: Millis,

@@ -17,8 +17,7 @@ use ark_model::ids::{Digest, Name};
 use super::capsule::{Capsule, CapsuleError, read_capsule};
 
 /// How many capsules are kept, how large and how long.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-#[schema(as = Retention)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CapsuleRetention {
     /// The largest capsule, in bytes. A larger one loses parts.
     pub capsule_bytes: usize,

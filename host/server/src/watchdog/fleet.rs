@@ -33,8 +33,7 @@ const ORDERS_PER_EXCHANGE: u32 = 100;
 const STREAM_MAX_LENGTH: &str = "100000";
 
 /// How far orders were exchanged.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-#[schema(as = FleetSeen)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FleetStatus {
     /// The key of the stream.
     pub stream: String,

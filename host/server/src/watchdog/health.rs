@@ -24,7 +24,7 @@ const FULL_RECENCY: Duration = Duration::from_secs(10);
 const NO_RECENCY: Duration = Duration::from_secs(60);
 
 /// When an agent is put into quarantine, and when alerts are raised.
-#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Thresholds {
     /// So many failures in a row are a breach.
     pub consecutive_failures: u32,
@@ -108,7 +108,7 @@ pub struct AgentHealth {
 }
 
 /// How an agent does, in numbers.
-#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct HealthView {
     /// From 0 (worst) to 1.
     pub score: f64,

@@ -33,8 +33,7 @@ impl RedisWatchConfig {
 }
 
 /// The last measurement of a Redis.
-#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
-#[schema(as = RedisSeen)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RedisStatus {
     /// How long it took to answer a PING, in milliseconds; absent: it did not answer.
     pub latency_ms: Option<f64>,

@@ -33,7 +33,7 @@ use crate::api::http::respond::{bytes_response, json_response};
 use crate::api::state::{Api, DescribedRoutes, Shared, UploadPlace};
 use crate::changes::ChangeKey;
 
-use super::agent_view::{AgentDeleted, AgentLine, AgentPage, AgentShown};
+use super::agent_view::{AgentChanged, AgentDeleted, AgentLine, AgentPage, AgentShown};
 use super::names::AgentNamePath;
 use super::uploads::{ComponentBytes, VersionPath, change_requester, parse_upload, read_upload};
 
@@ -188,7 +188,7 @@ async fn list_agents(
             .iter()
             .map(|slot| AgentLine::from_serving(&api, slot))
             .collect(),
-        refused: api.refused_agents.clone(),
+        refused: api.refused_agents.iter().map(Into::into).collect(),
     };
     Ok(json_response(StatusCode::OK, None, &page))
 }
@@ -200,7 +200,7 @@ async fn list_agents(
 #[utoipa::path(put, path = "/v1/agents/{name}", operation_id = "upload_agent", tag = "agents", params(AgentNamePath),
     request_body = UploadRequest,
     responses(
-        (status = 200, description = "It is kept, and serves if it should.", body = AgentChangeReceipt),
+        (status = 200, description = "It is kept, and serves if it should.", body = AgentChanged),
         (status = 422, description = "The version is refused; what served goes on."),
     ))]
 async fn upload_agent(
@@ -266,7 +266,8 @@ async fn change_agent(
     let receipt = api
         .run_blocking(move |api| change(&api.agents, &requester))
         .await??;
-    Ok(json_response(StatusCode::OK, Some(trace_id), &receipt))
+    let changed = AgentChanged::from(receipt);
+    Ok(json_response(StatusCode::OK, Some(trace_id), &changed))
 }
 
 /// The key of a change, with the digest of its request.
@@ -296,7 +297,7 @@ fn identify_change(
     params(AgentNamePath, IdempotencyHeader),
     request_body = RolloutRequest,
     responses(
-        (status = 200, description = "It serves.", body = AgentChangeReceipt),
+        (status = 200, description = "It serves.", body = AgentChanged),
         (status = 409, description = "There is no such version to serve."),
         (status = 422, description = "The version is refused, or the idempotency key was used for another request."),
     ))]
@@ -324,7 +325,7 @@ async fn roll_out_agent(
     params(AgentNamePath, IdempotencyHeader),
     request_body = CanaryRequest,
     responses(
-        (status = 200, description = "It is on trial, or no more.", body = AgentChangeReceipt),
+        (status = 200, description = "It is on trial, or no more.", body = AgentChanged),
         (status = 409, description = "There is no such version, it serves already, or none is on trial."),
         (status = 422, description = "The version is refused, or the idempotency key was used for another request."),
     ))]
@@ -360,7 +361,7 @@ async fn try_out_agent(
     params(AgentNamePath, IdempotencyHeader),
     request_body = RollbackAgentRequest,
     responses(
-        (status = 200, description = "It serves.", body = AgentChangeReceipt),
+        (status = 200, description = "It serves.", body = AgentChanged),
         (status = 409, description = "There is no version to go back to."),
         (status = 422, description = "The version is refused, or the idempotency key was used for another request."),
     ))]

@@ -16,8 +16,9 @@ use crate::api::http::respond::json_response;
 use crate::api::state::{Api, DescribedRoutes, Shared};
 use ark_model::decision::{Decision, Outcome};
 use ark_model::ids::{DecisionId, Name, TraceId};
-use ark_store::{Approval, AuditFilter, AuditKind};
+use ark_store::{AuditFilter, AuditKind};
 
+use super::approval_view::ApprovalView;
 use super::decision_view::{DecisionSummary, DecisionView, read_decision};
 
 pub(crate) fn routes() -> DescribedRoutes {
@@ -70,7 +71,7 @@ struct DecisionRecord<'a> {
     decision: DecisionView<'a>,
     /// The approval of a held action, with what became of it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    waiting: Option<Approval>,
+    waiting: Option<ApprovalView>,
 }
 
 /// Lists decisions, the latest first
@@ -116,6 +117,7 @@ async fn show_decision(
     let waiting = if decision.outcome == Outcome::Held {
         api.run_blocking(move |api| api.store.approval(id))
             .await??
+            .map(ApprovalView::from)
     } else {
         None
     };

@@ -30,6 +30,7 @@ use crate::api::state::{Api, DescribedRoutes, Shared};
 
 use super::decision_view::{DecisionView, KnownPolicies, known_policies};
 use super::key_changes::parse_stored_json;
+use super::watchdog::AlertLine;
 
 /// How many rows are read at once.
 const PAGE: u32 = 256;
@@ -337,6 +338,6 @@ impl EventStream {
     }
 
     fn alert_event(&self, row: &AlertRow) -> Event {
-        self.build_event("alert", &json!(row))
+        self.build_event("alert", &json!(AlertLine::from(row.clone())))
     }
 }

@@ -6,6 +6,7 @@ mod agent_problem;
 pub(crate) mod agent_state;
 mod agent_view;
 pub(crate) mod agents;
+mod approval_view;
 pub(crate) mod approvals;
 mod attestations;
 pub mod decision_view;

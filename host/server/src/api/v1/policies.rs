@@ -44,7 +44,8 @@ use crate::policies::{
 
 use super::names::PolicyNamePath;
 use super::policy_view::{
-    PolicyPage, PolicyShown, PolicyVersionShown, doing, enforced_of, line, rules_of, summary,
+    PolicyChanged, PolicyPage, PolicyShown, PolicyVersionShown, doing, enforced_of, line, rules_of,
+    summary,
 };
 use super::uploads::{ComponentBytes, VersionPath, change_requester, parse_upload, read_upload};
 
@@ -274,7 +275,7 @@ struct DeleteQuery {
     params(PolicyNamePath, Preconditions),
     request_body = PolicyUploadRequest,
     responses(
-        (status = 200, description = "It is in force.", body = PolicyChangeReceipt, headers(("ETag" = String, description = "The policy's new revision."))),
+        (status = 200, description = "It is in force.", body = PolicyChanged, headers(("ETag" = String, description = "The policy's new revision."))),
         (status = 409, description = "It is at another revision than `expected_revision`, is set up in a file, or cannot be so as things are."),
         (status = 412, description = "It is at another revision than the header says."),
         (status = 422, description = "The policy is refused, or the conditions contradict each other; what was in force stays."),
@@ -350,7 +351,7 @@ async fn record_refusal(
     params(PolicyNamePath, Preconditions),
     request_body = PolicyRevisionRequest,
     responses(
-        (status = 200, description = "It is so.", body = PolicyChangeReceipt, headers(("ETag" = String, description = "The policy's new revision."))),
+        (status = 200, description = "It is so.", body = PolicyChanged, headers(("ETag" = String, description = "The policy's new revision."))),
         (status = 409, description = "It is at another revision than `expected_revision`, is set up in a file, or cannot be so as things are."),
         (status = 412, description = "It is at another revision than the header says."),
         (status = 422, description = "The policy is refused, or the conditions contradict each other; what was in force stays."),
@@ -386,7 +387,7 @@ async fn revise_policy(
     params(PolicyNamePath, Preconditions, IdempotencyHeader),
     request_body = PolicyRolloutRequest,
     responses(
-        (status = 200, description = "It is in force.", body = PolicyChangeReceipt, headers(("ETag" = String, description = "The policy's new revision."))),
+        (status = 200, description = "It is in force.", body = PolicyChanged, headers(("ETag" = String, description = "The policy's new revision."))),
         (status = 409, description = "It is at another revision than `expected_revision`, is set up in a file, or cannot be so as things are."),
         (status = 412, description = "It is at another revision than the header says."),
         (status = 422, description = "The version is refused, the conditions contradict each other, or the idempotency key was used for another request; what was in force stays."),
@@ -416,7 +417,7 @@ async fn roll_out_policy(
     params(PolicyNamePath, Preconditions, IdempotencyHeader),
     request_body = PolicyRollbackRequest,
     responses(
-        (status = 200, description = "It is in force.", body = PolicyChangeReceipt, headers(("ETag" = String, description = "The policy's new revision."))),
+        (status = 200, description = "It is in force.", body = PolicyChanged, headers(("ETag" = String, description = "The policy's new revision."))),
         (status = 409, description = "It is at another revision than `expected_revision`, is set up in a file, or cannot be so as things are."),
         (status = 412, description = "It is at another revision than the header says."),
         (status = 422, description = "The version is refused, the conditions contradict each other, or the idempotency key was used for another request; what was in force stays."),
@@ -446,7 +447,7 @@ async fn roll_back_policy(
 #[utoipa::path(delete, path = "/v1/policies/{name}", operation_id = "delete_policy", tag = "policies",
     params(PolicyNamePath, DeleteQuery, Preconditions),
     responses(
-        (status = 200, description = "It is out of force.", body = PolicyChangeReceipt, headers(("ETag" = String, description = "The policy's new revision."))),
+        (status = 200, description = "It is out of force.", body = PolicyChanged, headers(("ETag" = String, description = "The policy's new revision."))),
         (status = 409, description = "It is at another revision than `expected_revision`, is set up in a file, or cannot be so as things are."),
         (status = 412, description = "It is at another revision than the header says."),
         (status = 422, description = "The policy is refused, or the conditions contradict each other; what was in force stays."),
@@ -529,8 +530,9 @@ async fn change_policy(
         .run_blocking(move |api| change(&api.policies, &order))
         .await?
         .map_err(|error| expected.explain(error))?;
-    let response = json_response(StatusCode::OK, Some(trace_id), &receipt);
-    Ok(with_etag(response, receipt.revision))
+    let changed = PolicyChanged::from(receipt);
+    let response = json_response(StatusCode::OK, Some(trace_id), &changed);
+    Ok(with_etag(response, changed.revision))
 }
 
 /// Lists the operator policies, in the order they are asked
@@ -597,7 +599,7 @@ async fn show_policy(
         })?;
         let body = PolicyShown {
             name: name.to_string(),
-            last_refused: Some(refused),
+            last_refused: Some(refused.into()),
             ..PolicyShown::default()
         };
         // As a change would have to expect it: there is none yet.
@@ -636,7 +638,7 @@ async fn show_policy(
             .take(SHOWN_VERSIONS)
             .map(|version| line(version, &row))
             .collect(),
-        last_refused: refused,
+        last_refused: refused.map(Into::into),
     };
     Ok(with_etag(
         json_response(StatusCode::OK, None, &body),

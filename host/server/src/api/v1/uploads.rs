@@ -13,14 +13,16 @@ use utoipa::openapi::{ObjectBuilder, Type};
 
 use ark_model::check::FieldError;
 use ark_model::form::parse_json;
+use ark_model::ids::{Digest, Millis};
 use ark_runtime::MAX_COMPONENT_BYTES;
 
 use crate::api::auth::Caller;
+use crate::api::http::answer::answer_from;
 use crate::api::http::body::{BodyLimits, read_body};
 use crate::api::http::extract::RequestBody;
 use crate::api::http::fields::{Actor, Reason, VersionNumber, field_schema};
 use crate::api::http::problem::Problem;
-use crate::changes::Requester;
+use crate::changes::{Refusal, Requester};
 
 /// The largest component in Base64, and a manifest or settings.
 const UPLOAD_LIMITS: BodyLimits = BodyLimits {
@@ -97,4 +99,19 @@ pub(crate) fn change_requester(
         trace_id: caller.trace_id,
         idempotency_key: None,
     })
+}
+
+answer_from! { Refusal =>
+    /// Why the last refused upload of a name was refused.
+    #[schema(as = Refusal)]
+    pub(crate) struct RefusalView {
+        /// When it was refused.
+        at_ms: Millis,
+        /// Who uploaded it.
+        by: String,
+        /// The SHA-256 that was stated; absent when the upload was refused before it could be read.
+        sha256: Option<Digest>,
+        /// Why it was refused.
+        reason: String,
+    }
 }

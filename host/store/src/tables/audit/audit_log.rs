@@ -17,8 +17,9 @@ use crate::reader::Reader;
 use super::archives::archived_head;
 
 /// The kind of an audit row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[derive(strum::VariantArray)]
 pub enum AuditKind {
     /// A decision.
     Decision,

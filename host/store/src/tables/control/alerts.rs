@@ -23,7 +23,7 @@ pub struct AlertFilter {
 }
 
 /// An alert with its number.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct AlertRow {
     /// The number: rising, possibly with gaps.
     pub seq: u64,

@@ -26,7 +26,7 @@ pub struct AccountChange {
 }
 
 /// A statement about the account, as it is stored.
-#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AccountRow {
     /// The number of the row.
     pub seq: u64,

@@ -14,8 +14,9 @@ use crate::query::{
 use crate::reader::Reader;
 
 /// The status of an approval.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[derive(strum::VariantArray)]
 pub enum ApprovalStatus {
     /// The action waits.
     Open,
@@ -49,7 +50,7 @@ impl ApprovalStatus {
 }
 
 /// An action that waits for a person's approval, or did.
-#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Approval {
     /// The decision that held the action. It is the approval's id too.
     pub id: DecisionId,

@@ -15,7 +15,7 @@ use super::signal::{SIGNAL_COLUMNS, read_signal};
 pub const TRACE_ROWS: u32 = 1000;
 
 /// A delivery of a signal of a trace.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct DeliveryRow {
     /// The signal.
     pub signal_id: SignalId,
