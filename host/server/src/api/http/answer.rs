@@ -8,8 +8,8 @@ macro_rules! answer_from {
     ($source:ty => $(#[$attribute:meta])* $visibility:vis struct $name:ident {
         $($(#[$field_attribute:meta])* $field:ident: $type:ty,)+
     }) => {
-        $(#[$attribute])*
         #[derive(serde::Serialize, utoipa::ToSchema)]
+        $(#[$attribute])*
         $visibility struct $name {
             $($(#[$field_attribute])* $visibility $field: $type,)+
         }

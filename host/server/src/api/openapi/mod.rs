@@ -3,7 +3,7 @@
 mod action_forms;
 mod document;
 mod page;
-mod schemas;
+pub(crate) mod schemas;
 mod serve;
 
 pub(crate) use document::Documents;

@@ -35,7 +35,7 @@ use crate::changes::ChangeKey;
 
 use super::agent_view::{AgentChanged, AgentDeleted, AgentLine, AgentPage, AgentShown};
 use super::names::AgentNamePath;
-use super::uploads::{ComponentBytes, VersionPath, change_requester, parse_upload, read_upload};
+use super::uploads::{ComponentBytes, VersionPath, change_requester, receive_upload};
 
 pub(crate) fn routes() -> DescribedRoutes {
     DescribedRoutes::new()
@@ -212,46 +212,23 @@ async fn upload_agent(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let body = match read_upload(&headers, body).await {
-        Ok(body) => body,
-        Err(problem) => {
-            let reason = problem.detail().to_owned();
-            return Err(record_refusal(&api, &caller, name, reason, problem).await);
-        }
-    };
-    let parsed = api
-        .run_blocking(move |_| parse_upload::<UploadRequest>(&body))
-        .await?;
-    let form = match parsed {
-        Ok(form) => form,
-        Err(error) => {
-            let reason = error.to_string();
-            return Err(record_refusal(&api, &caller, name, reason, error.into()).await);
-        }
-    };
+    let uploaded = name.clone();
+    let form: UploadRequest = receive_upload(
+        &api,
+        &caller,
+        &headers,
+        body,
+        move |api, reason, requester| {
+            api.agents.refuse_upload(&uploaded, reason, requester);
+        },
+    )
+    .await?;
     let requester = change_requester(&caller, form.by, form.reason)?;
     change_agent(&api, requester, move |agents, requester| {
         let rollout = form.rollout.unwrap_or(true);
         agents.upload_version(&name, form.manifest, form.component.0, rollout, requester)
     })
     .await
-}
-
-/// Records that an upload was refused before its content was looked at. Returns the problem to answer with.
-async fn record_refusal(
-    api: &Arc<Api>,
-    caller: &Caller,
-    name: Name,
-    reason: String,
-    problem: Problem,
-) -> Problem {
-    let Ok(requester) = change_requester(caller, None, None) else {
-        return problem;
-    };
-    let recorded = api
-        .run_blocking(move |api| api.agents.refuse_upload(&name, reason, &requester))
-        .await;
-    recorded.err().unwrap_or(problem)
 }
 
 /// Carries a change of an agent out on a thread that may block, and answers with its receipt.

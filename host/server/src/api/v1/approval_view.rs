@@ -7,8 +7,9 @@ use crate::api::http::answer::answer_from;
 
 answer_from! { Approval =>
     /// An action that waits for a person's approval, or did.
+    #[derive(serde::Deserialize)]
     #[schema(as = Approval)]
-    pub(crate) struct ApprovalView {
+    pub struct ApprovalView {
         /// The decision that held the action. It is the approval's id too.
         id: DecisionId,
         /// The agent that proposed the action.

@@ -47,7 +47,7 @@ use super::policy_view::{
     PolicyChanged, PolicyPage, PolicyShown, PolicyVersionShown, doing, enforced_of, line, rules_of,
     summary,
 };
-use super::uploads::{ComponentBytes, VersionPath, change_requester, parse_upload, read_upload};
+use super::uploads::{ComponentBytes, VersionPath, change_requester, receive_upload};
 
 /// How many of a policy's versions are shown with it.
 const SHOWN_VERSIONS: usize = 50;
@@ -294,23 +294,17 @@ async fn upload_policy(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let body = match read_upload(&headers, body).await {
-        Ok(body) => body,
-        Err(problem) => {
-            let reason = problem.detail().to_owned();
-            return Err(record_refusal(&api, &caller, name, reason, problem).await);
-        }
-    };
-    let parsed = api
-        .run_blocking(move |_| parse_upload::<PolicyUploadRequest>(&body))
-        .await?;
-    let form = match parsed {
-        Ok(form) => form,
-        Err(error) => {
-            let reason = error.to_string();
-            return Err(record_refusal(&api, &caller, name, reason, error.into()).await);
-        }
-    };
+    let uploaded = name.clone();
+    let form: PolicyUploadRequest = receive_upload(
+        &api,
+        &caller,
+        &headers,
+        body,
+        move |api, reason, requester| {
+            api.policies.refuse_upload(&uploaded, reason, requester);
+        },
+    )
+    .await?;
     let expected = preconditions.expected_revision(form.expected_revision)?;
     let order = change_requester(&caller, form.by, form.reason)?;
     let upload = PolicyUpload {
@@ -325,23 +319,6 @@ async fn upload_policy(
         policies.upload_version(&name, upload, terms, order)
     })
     .await
-}
-
-/// Records that an upload was refused before its content was looked at. Returns the problem to answer with.
-async fn record_refusal(
-    api: &Arc<Api>,
-    caller: &Caller,
-    name: Name,
-    reason: String,
-    problem: Problem,
-) -> Problem {
-    let Ok(order) = change_requester(caller, None, None) else {
-        return problem;
-    };
-    let recorded = api
-        .run_blocking(move |api| api.policies.refuse_upload(&name, reason, &order))
-        .await;
-    recorded.err().unwrap_or(problem)
 }
 
 /// Gives an operator policy other settings, another mode or another place

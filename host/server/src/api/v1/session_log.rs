@@ -14,7 +14,7 @@ use crate::api::http::pagination::{Limit, RowCursor, next_cursor, page_rows};
 use crate::api::http::problem::Problem;
 use crate::api::http::respond::json_response;
 use crate::api::state::{DescribedRoutes, Shared};
-use ark_model::ids::{Millis, Name};
+use ark_model::ids::{Millis, Name, TraceId};
 use ark_store::{SessionFilter, SessionRow};
 
 pub(crate) fn routes() -> DescribedRoutes {

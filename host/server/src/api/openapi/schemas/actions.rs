@@ -6,6 +6,10 @@ use utoipa::openapi::schema::AnyOfBuilder;
 use utoipa::openapi::{Ref, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
+use ark_model::action::{
+    Change, Criticality, DataOperation, FileVerb, Parameters, Sensitivity, Side,
+};
+
 /// What somebody wants done. The requester is not part of it: that is a fact, attested by the host.
 #[derive(ToSchema)]
 #[schema(as = Action)]

@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 
 use utoipa::ToSchema;
 
-use ark_model::facts::Facts;
+use ark_model::control::{AlertSeverity, QuarantineCause};
+use ark_model::facts::{ApprovalFact, Consent, Facts};
+use ark_model::ids::{DecisionId, Digest, Millis, Name};
+use ark_model::verdict::Severity;
+use ark_runtime::LimitsTable;
 
 /// The facts under which an action is judged. A fact that does not concern the action's family has its neutral value, the one in [`Default`].
 #[derive(ToSchema)]
