@@ -16,7 +16,7 @@ use ark_model::settings::Settings;
 use ark_model::verdict::Rule;
 use ark_store::{PolicySlot, PolicyVersion};
 
-use super::uploads::RefusalView;
+use crate::api::v1::uploads::RefusalView;
 
 /// A page of operator policies, in the order they are asked; those not in force last.
 #[derive(Serialize, ToSchema)]

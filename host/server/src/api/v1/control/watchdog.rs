@@ -195,7 +195,7 @@ answer_from! { CapsuleRetention =>
     }
 }
 
-/// An alert, with its number.
+/// An alert with its number.
 #[derive(Serialize, ToSchema)]
 #[schema(as = AlertRow)]
 pub(crate) struct AlertLine {

@@ -11,8 +11,8 @@ use crate::api::http::answer::answer_from;
 use crate::api::state::Api;
 use crate::router::{Canary, ServingSlot};
 
-use super::uploads::RefusalView;
-use super::watchdog::{AgentHealth, HealthShown};
+use crate::api::v1::control::watchdog::{AgentHealth, HealthShown};
+use crate::api::v1::uploads::RefusalView;
 use ark_model::control::Quarantine;
 use ark_model::ids::{Digest, Millis, Name, Share};
 use ark_runtime::Limits;
@@ -28,7 +28,7 @@ pub(crate) struct AgentPage {
     pub(crate) next_cursor: Option<String>,
 }
 
-/// An agent that was left out at the start.
+/// An agent that a start left out.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Refused)]
 pub(crate) struct RefusedAgentView {

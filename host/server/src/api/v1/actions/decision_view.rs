@@ -218,8 +218,11 @@ fn rule_view<'a>(rule: &'a Rule, answer: &'a RuleAnswer) -> RuleView<'a> {
 
 /// The whole record of a decision: with the action as judged and the facts it was judged under.
 #[derive(Serialize, Deserialize, ToSchema)]
+#[expect(
+    missing_docs,
+    reason = "a comment on the flattened decision would stand in the document of the API"
+)]
 pub struct DecisionRecord<'a> {
-    /// The decision.
     #[serde(flatten)]
     pub decision: DecisionView<'a>,
     /// The approval of a held action, with what became of it.

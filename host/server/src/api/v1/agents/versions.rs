@@ -33,9 +33,9 @@ use crate::api::http::respond::{bytes_response, json_response};
 use crate::api::state::{Api, DescribedRoutes, Shared, UploadPlace};
 use crate::changes::ChangeKey;
 
-use super::agent_view::{AgentChanged, AgentDeleted, AgentLine, AgentPage, AgentShown};
-use super::names::AgentNamePath;
-use super::uploads::{ComponentBytes, VersionPath, change_requester, receive_upload};
+use super::view::{AgentChanged, AgentDeleted, AgentLine, AgentPage, AgentShown};
+use crate::api::v1::names::AgentNamePath;
+use crate::api::v1::uploads::{ComponentBytes, VersionPath, change_requester, receive_upload};
 
 pub(crate) fn routes() -> DescribedRoutes {
     DescribedRoutes::new()

@@ -21,7 +21,7 @@ use ark_store::{
     CommitError, IdempotencyRecord, Operation, OperatorChange, ReadError, Reader, Unit,
 };
 
-use super::legacy_digests::describe_operator_change;
+use crate::api::v1::legacy_digests::describe_operator_change;
 
 /// A key in the path.
 #[derive(serde::Deserialize, IntoParams)]
