@@ -20,6 +20,8 @@ pub const TARGET: &str = "wasm32-unknown-unknown";
 const COMPONENTIZE: &str = "ark-componentize";
 const MODULE: &str = "policies/graveyard.wasm";
 const LOCK: &str = "policies/graveyard.lock";
+/// Where the modules of earlier releases are kept.
+const RELEASED: &str = "policies/released";
 const VECTORS: &str = "policies/graveyard/vectors.json";
 
 /// Arguments of `cargo xtask graveyard`.
@@ -84,6 +86,7 @@ fn build_component(workspace: &Workspace, target_dir: &Path) -> Result<Vec<u8>> 
 fn write_pin(workspace: &Workspace) -> Result<()> {
     let module = build_component(workspace, &workspace.root.join("target/graveyard"))?;
     let lock = render_lock(workspace, &module)?;
+    keep_release(workspace, &lock)?;
     replace_file(&workspace.root.join(MODULE), &module, 0o444)?;
     replace_file(&workspace.root.join(LOCK), lock.as_bytes(), 0o644)?;
     println!(
@@ -91,6 +94,40 @@ fn write_pin(workspace: &Workspace) -> Result<()> {
         module.len(),
         sha256_hex(&module)
     );
+    Ok(())
+}
+
+/// Keeps the module and the lock that are about to be replaced, when the new ones are of another version: decisions that the old module judged
+/// are replayed with it. Within a version nothing is kept, since only the last module of it is released.
+fn keep_release(workspace: &Workspace, new_lock: &str) -> Result<()> {
+    #[derive(Deserialize)]
+    struct Version {
+        version: String,
+    }
+    let (module, lock) = (workspace.root.join(MODULE), workspace.root.join(LOCK));
+    if !module.exists() || !lock.exists() {
+        return Ok(());
+    }
+    let old_lock = fs::read_to_string(&lock).context(LOCK)?;
+    let old: Version = toml::from_str(&old_lock).context(LOCK)?;
+    let new: Version = toml::from_str(new_lock)?;
+    if old.version == new.version {
+        return Ok(());
+    }
+    let kept = workspace.root.join(RELEASED);
+    fs::create_dir_all(&kept)?;
+    let name = format!("graveyard-{}", old.version);
+    replace_file(
+        &kept.join(format!("{name}.wasm")),
+        &fs::read(&module).context(MODULE)?,
+        0o444,
+    )?;
+    replace_file(
+        &kept.join(format!("{name}.lock")),
+        old_lock.as_bytes(),
+        0o644,
+    )?;
+    println!("{RELEASED}/{name}.wasm: kept for decisions that it judged");
     Ok(())
 }
 

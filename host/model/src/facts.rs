@@ -76,7 +76,8 @@ pub struct Facts {
     #[component(name = "opposite-trade-age")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub opposite_trade_age: Option<f64>,
-    /// Seconds since the requester's last approved message about the symbol; absent: there was none (rule 3).
+    /// Seconds since the last approved promotion of the instrument, by a publication, report or outward message of anybody or a message of the
+    /// requester; absent: there was none (rule 3).
     #[component(name = "promotion-age")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub promotion_age: Option<f64>,

@@ -18,6 +18,40 @@ pub struct Pin(Digest);
 static EMBEDDED: &[u8] = include_bytes!("../../../policies/graveyard.wasm");
 const LOCK: &str = include_str!("../../../policies/graveyard.lock");
 
+/// The Graveyards of earlier releases: version, module, lock.
+static RELEASED: &[(&str, &[u8], &str)] = &include!(concat!(env!("OUT_DIR"), "/released.rs"));
+
+/// A Graveyard of this release or an earlier one, as bytes. It is for tools that judge recorded decisions again: a host loads
+/// [`PinnedGraveyard`] only.
+#[derive(Debug, Clone, Copy)]
+pub struct ReleasedGraveyard {
+    /// The version.
+    pub version: &'static str,
+    /// The component.
+    pub component: &'static [u8],
+}
+
+impl ReleasedGraveyard {
+    /// Returns those of the earlier releases, oldest first.
+    pub fn list_earlier() -> impl Iterator<Item = Self> {
+        RELEASED
+            .iter()
+            .map(|&(version, component, _)| Self { version, component })
+    }
+
+    /// Returns the Graveyard of an earlier release with this SHA-256.
+    #[must_use]
+    pub fn find_earlier(digest: Digest) -> Option<Self> {
+        Self::list_earlier().find(|released| Digest::hash_bytes(released.component) == digest)
+    }
+
+    /// Returns the bytes of this release's Graveyard. Whoever judges with them checks the pin: see [`PinnedGraveyard::load`].
+    #[must_use]
+    pub const fn embedded_component() -> &'static [u8] {
+        EMBEDDED
+    }
+}
+
 /// Where the Graveyard's bytes come from. They must match the pin in either case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GraveyardSource {
@@ -166,4 +200,30 @@ fn read_unwritable(path: &Path) -> Result<Vec<u8>, PinError> {
         .read_to_end(&mut bytes)
         .map_err(unreadable)?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn earlier_releases_are_what_their_locks_say() {
+        #[derive(serde::Deserialize)]
+        struct Lock {
+            version: String,
+            sha256: Digest,
+            size: usize,
+        }
+        assert!(RELEASED.iter().any(|(version, ..)| *version == "1.0.0"));
+        for (version, module, lock) in RELEASED {
+            let lock: Lock = toml::from_str(lock).unwrap();
+            assert_eq!(lock.version, *version);
+            assert_eq!(lock.size, module.len(), "{version}");
+            assert_eq!(lock.sha256, Digest::hash_bytes(module), "{version}");
+            assert_ne!(*module, EMBEDDED, "{version} is this release");
+            let found = ReleasedGraveyard::find_earlier(lock.sha256).unwrap();
+            assert_eq!(found.version, *version);
+        }
+        assert!(ReleasedGraveyard::find_earlier(Digest::hash_bytes(EMBEDDED)).is_none());
+    }
 }

@@ -33,7 +33,7 @@ mod wit_types;
 
 pub use agent::{Agent, Effects, InvocationFailure, InvocationReport, LogLevel, LogLine};
 pub use engine::{Engine, EngineConfig, EngineError};
-pub use graveyard::{GraveyardSource, Pin, PinError, PinnedGraveyard};
+pub use graveyard::{GraveyardSource, Pin, PinError, PinnedGraveyard, ReleasedGraveyard};
 pub use inspect::{Import, Inspection, PolicyInspection, inspect_component};
 pub use limits::{LimitError, LimitKey, Limits, LimitsTable};
 pub use load::{LoadError, MAX_COMPONENT_BYTES};

@@ -22,7 +22,10 @@ use crate::config::Config;
 use crate::hrm::chain::PolicyChain;
 use crate::hrm::guards::Guards;
 use crate::hrm::{Hrm, HrmConfig, HrmError};
-use crate::policies::{self, LoadPoliciesError, Policies, PolicyLoader};
+use crate::policies::{
+    self, GraveyardExchangeError, LoadPoliciesError, Policies, PolicyLoader,
+    record_graveyard_exchange,
+};
 use crate::readiness::Readiness;
 use crate::router::{Router, RouterError, RouterParts};
 use crate::telemetry::{MetricSources, OpenApprovals, Telemetry, TelemetryBuilder, TelemetryError};
@@ -37,6 +40,9 @@ pub enum StartError {
     /// The Graveyard cannot be trusted.
     #[error(transparent)]
     Graveyard(#[from] PinError),
+    /// Another Graveyard than before is in force and cannot be recorded.
+    #[error(transparent)]
+    GraveyardExchange(#[from] GraveyardExchangeError),
     /// An operator policy cannot be put in force.
     #[error(transparent)]
     Policies(#[from] LoadPoliciesError),
@@ -118,6 +124,7 @@ impl App {
         let graveyard = PinnedGraveyard::load(&engine, &config.graveyard, pin)?;
         let graveyard_vectors = graveyard.vectors;
         let graveyard_identity = Arc::clone(graveyard.policy.identity());
+        record_graveyard_exchange(&store, &graveyard_identity)?;
         let policy_loader = PolicyLoader::new(
             &engine,
             &store,

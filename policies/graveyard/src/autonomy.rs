@@ -3,6 +3,7 @@
 use ark_guest::policy::{Answer, Approval, Criticality};
 
 use crate::case::{Case, Judged};
+use crate::reasoning::says_something;
 
 /// Rule 23: (fact) a standing user veto matches.
 pub fn preserve_user_autonomy(case: &Case) -> Judged {
@@ -12,13 +13,13 @@ pub fn preserve_user_autonomy(case: &Case) -> Judged {
     })
 }
 
-/// Rule 24: no reasoning. One without a letter or digit in it is none.
+/// Rule 24: no reasoning. One without a letter or digit that can be seen is none.
 pub fn transparent_reasoning(case: &Case) -> Judged {
     let given = says_something(case.action.reasoning.as_deref());
     Ok(Answer::fires_if(!given).observed(given).limit(true))
 }
 
-/// Rule 25: irreversible, and no rollback plan. One without a letter or digit in it is none.
+/// Rule 25: irreversible, and no rollback plan. One without a letter or digit that can be seen is none.
 pub fn reversible_actions(case: &Case) -> Judged {
     let undoable = case.action.reversible || says_something(case.action.rollback_plan.as_deref());
     Ok(Answer::fires_if(!undoable).observed(undoable).limit(true))
@@ -32,8 +33,4 @@ pub fn human_in_loop_critical(case: &Case) -> Judged {
     }
     let approved = case.facts.approval == Approval::Human;
     Ok(Answer::fires_if(!approved).observed(approved).limit(true))
-}
-
-fn says_something(text: Option<&str>) -> bool {
-    text.is_some_and(|text| text.contains(char::is_alphanumeric))
 }

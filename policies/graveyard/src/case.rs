@@ -116,7 +116,8 @@ const fn attempt_of(change: Change) -> Attempt {
     }
 }
 
-/// Whether the action is what its type says. The host refuses one that is not; the rules do not rely on that.
+/// Whether the action is what its type says. A type that is not built in may carry the parameters of any family but `system`: operators
+/// declare such types, and the rules read the parameters. The host refuses an action that does not fit; the rules do not rely on that.
 fn fits(action: &Action) -> bool {
     let name = action.action_type.as_str();
     match &action.parameters {
@@ -124,27 +125,29 @@ fn fits(action: &Action) -> bool {
             "trade" | "order" | "open_position" => true,
             "buy" => trade.side == Side::Buy,
             "sell" => trade.side == Side::Sell,
-            _ => false,
+            _ => naming::can_be_declared(name),
         },
-        Parameters::ClosePosition(_) => name == "close_position",
-        Parameters::Data(data) => {
-            name == match data.operation {
-                DataOperation::Handle => "data_handling",
-                DataOperation::Collect => "collect_data",
-                DataOperation::Store => "store_data",
-                DataOperation::Share => "share_data",
-            }
-        }
+        Parameters::ClosePosition(_) => name == "close_position" || naming::can_be_declared(name),
+        Parameters::Data(data) => match name {
+            "data_handling" => data.operation == DataOperation::Handle,
+            "collect_data" => data.operation == DataOperation::Collect,
+            "store_data" => data.operation == DataOperation::Store,
+            "share_data" => data.operation == DataOperation::Share,
+            _ => naming::can_be_declared(name),
+        },
         Parameters::File(file) => match name {
             "file_operation" => true,
             "delete" | "remove" => matches!(
                 file.operation,
                 FileVerb::Delete | FileVerb::Remove | FileVerb::Destroy
             ),
-            _ => false,
+            _ => naming::can_be_declared(name),
         },
-        Parameters::Code(_) => name == "execute_code",
-        Parameters::Message(_) => matches!(name, "message" | "publish" | "report" | "log"),
+        Parameters::Code(_) => name == "execute_code" || naming::can_be_declared(name),
+        Parameters::Message(_) => {
+            matches!(name, "message" | "publish" | "report" | "log")
+                || naming::can_be_declared(name)
+        }
         Parameters::System(system) => {
             name == match system.change {
                 Change::ModifyGraveyard => "modify_graveyard",

@@ -20,6 +20,7 @@ mod integrity;
 mod naming;
 mod parameters;
 mod privacy;
+mod reasoning;
 mod risk_management;
 mod rules;
 mod trading;

@@ -262,9 +262,59 @@ const KNOWN_TYPES: [&str; 18] = [
     "log",
 ];
 
+/// The action types of system changes, without separators. No other parameters than theirs stand under these names.
+const SYSTEM_TYPES: [&str; 7] = [
+    "modifygraveyard",
+    "updateethics",
+    "changerules",
+    "disablewatchdog",
+    "disableaudit",
+    "clearhalt",
+    "overrideuser",
+];
+
+/// Whether this is the name of a built-in action type, as the host knows it.
+pub fn is_built_in(name: &str) -> bool {
+    matches!(
+        name,
+        "trade"
+            | "order"
+            | "buy"
+            | "sell"
+            | "open_position"
+            | "close_position"
+            | "data_handling"
+            | "collect_data"
+            | "store_data"
+            | "share_data"
+            | "file_operation"
+            | "delete"
+            | "remove"
+            | "execute_code"
+            | "message"
+            | "publish"
+            | "report"
+            | "log"
+            | "modify_graveyard"
+            | "update_ethics"
+            | "change_rules"
+            | "disable_watchdog"
+            | "disable_audit"
+            | "clear_halt"
+            | "override_user"
+    )
+}
+
 /// Whether a custom kind is a known action type in another spelling (`Execute-Code`).
 pub fn imitates_a_known_type(kind: &str) -> bool {
     KNOWN_TYPES.contains(&Name::new(kind).letters.as_str())
+}
+
+/// Whether an operator can have declared an action type of this name: it is no spelling of one that is built in, and has a letter or digit.
+pub fn can_be_declared(name: &str) -> bool {
+    let letters = Name::new(name).letters;
+    let letters = letters.as_str();
+    !letters.is_empty() && !KNOWN_TYPES.contains(&letters) && !SYSTEM_TYPES.contains(&letters)
 }
 
 /// One of these is in every object and every name above, so that most names need no closer look.

@@ -11,7 +11,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 
 use crate::case::Unjudgeable;
 use crate::integrity::names_the_module;
-use crate::naming::{ATTEMPTS, Attempt, Name};
+use crate::naming::{ATTEMPTS, Attempt, Name, is_built_in};
 
 /// The longest key, and the longest text that may be a name, in bytes. A longer key is an error: it could hide a name.
 const LONGEST_NAME: usize = 128;
@@ -72,9 +72,10 @@ impl OpenParameters {
     /// They are no JSON object, are nested more than 127 deep, or have a key of more than 128 bytes.
     pub fn read(action: &Action) -> Result<Self, Unjudgeable> {
         let mut open = Self::default();
-        if let Parameters::Custom(custom) = &action.parameters {
-            open.custom = true;
-            open.note(&custom.kind, Name::new(&custom.kind).attempts());
+        let name = action.action_type.as_str();
+        open.custom = matches!(action.parameters, Parameters::Custom(_));
+        if open.custom || !is_built_in(name) {
+            open.note(name, Name::new(name).attempts());
         }
         let json = action.parameters.open_json();
         if json != "{}" {

@@ -21,7 +21,8 @@ pub fn protect_user_data(case: &Case) -> Judged {
     Ok(Answer::passes().observed(leaves).limit(true))
 }
 
-/// Rule 16: personal data without (fact) the consent of its subject; or the proposer reports that the user refused.
+/// Rule 16: personal data without (fact) the consent of its subject; or any data of a subject whose refusal (fact) is recorded or the proposer
+/// reports. A refusal holds whatever the proposer says of the data.
 pub fn require_consent(case: &Case) -> Judged {
     let Some(data) = case.data() else {
         return Ok(Answer::not_applicable());
@@ -31,13 +32,11 @@ pub fn require_consent(case: &Case) -> Judged {
             .observed("refused, as the proposer says")
             .limit("granted"));
     }
-    if !is_personal(case, data) {
-        return Ok(Answer::not_applicable());
-    }
     Ok(match case.facts.consent {
+        Consent::Refused => Answer::fires().observed("refused").limit("granted"),
+        _ if !is_personal(case, data) => Answer::not_applicable(),
         Consent::Granted => Answer::passes().observed(true).limit(true),
         Consent::Unknown => Answer::fires().observed("unknown").limit("granted"),
-        Consent::Refused => Answer::fires().observed("refused").limit("granted"),
     })
 }
 

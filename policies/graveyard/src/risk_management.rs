@@ -1,5 +1,8 @@
 //! Category `risk_management`: rules 5 to 10. They apply to the trade family; closing a position reduces risk.
 //!
+//! Sizes are fractions of capital that a trade commits. Leverage does not multiply them: it is bounded by itself (rules 7 and 11), so that a
+//! limit means the same for every trade and one number of an action explains each denial.
+//!
 //! Where a rule passes, the nearest passing value is the value itself.
 
 use ark_guest::policy::{Answer, Side, Trade};
@@ -17,7 +20,7 @@ pub const MIN_RISK_REWARD: f64 = 1.5;
 /// Rule 10: how many positions may be open.
 pub const MAX_CONCURRENT_TRADES: u32 = 5;
 
-/// Rule 5: the position with the exposure already held in the symbol (fact) is above 0.10. The nearest passing value is the largest
+/// Rule 5: the position with the exposure already held in the symbol (fact) is above 0.10, leverage not counted. The nearest passing value is the largest
 /// position size that fits beside the exposure; none when the exposure alone is above the limit.
 pub fn max_position_size(case: &Case) -> Judged {
     let Some(trade) = case.trade() else {
@@ -67,9 +70,9 @@ pub fn max_leverage(case: &Case) -> Judged {
     Ok(answer.nearest_passing(leverage.min(MAX_LEVERAGE)))
 }
 
-/// Rule 8: no stop-loss, or one that is not above 0, or not below the entry price of a buy, or not above that of a sell. The limit
-/// shown is the price the stop has to be beyond. The nearest passing value is the stop itself or none: strictly beyond a price there
-/// is no nearest one.
+/// Rule 8: no stop-loss, or one that is not above 0, or not below the entry price of a buy, or not above that of a sell. A stop without an
+/// entry price cannot be judged. The limit shown is the price the stop has to be beyond. The nearest passing value is the stop itself or
+/// none: strictly beyond a price there is no nearest one.
 pub fn require_stop_loss(case: &Case) -> Judged {
     let Some(trade) = case.trade() else {
         return Ok(Answer::not_applicable());
@@ -77,16 +80,23 @@ pub fn require_stop_loss(case: &Case) -> Judged {
     let entry = entry_price(trade)?;
     let answer = match stop_loss(trade)? {
         None => Answer::fires(),
-        Some(stop) if protects(trade.side, stop, entry) => {
-            Answer::passes().observed(stop).nearest_passing(stop)
+        Some(stop) if stop <= 0.0 => Answer::fires().observed(stop),
+        Some(stop) => {
+            let entry = entry.ok_or(Unjudgeable(
+                "entry_price is missing: without it nobody can say whether stop_loss ends the trade at a loss; state it",
+            ))?;
+            if protects(trade.side, stop, entry) {
+                Answer::passes().observed(stop).nearest_passing(stop)
+            } else {
+                Answer::fires().observed(stop)
+            }
         }
-        Some(stop) => Answer::fires().observed(stop),
     };
     Ok(answer.limit(entry.unwrap_or(0.0)))
 }
 
 /// Rule 9: the ratio of expected gain to risked loss is below 1.5. It is the lower of the one stated and the one that entry, stop
-/// and target give: a claim does not beat arithmetic. Without either it warns.
+/// and target give: a claim does not beat arithmetic. Without either it warns. A target without an entry price cannot be judged.
 pub fn min_risk_reward(case: &Case) -> Judged {
     let Some(trade) = case.trade() else {
         return Ok(Answer::not_applicable());
@@ -142,16 +152,16 @@ fn stop_loss(trade: &Trade) -> Result<Option<f64>, Unjudgeable> {
         .transpose()
 }
 
-/// Whether a stop ends the position at a loss: above 0 and on the losing side of the entry price, where there is one.
-fn protects(side: Side, stop: f64, entry: Option<f64>) -> bool {
+/// Whether a stop ends the position at a loss: above 0 and on the losing side of the entry price.
+fn protects(side: Side, stop: f64, entry: f64) -> bool {
     stop > 0.0
-        && entry.is_none_or(|entry| match side {
+        && match side {
             Side::Buy => stop < entry,
             Side::Sell => stop > entry,
-        })
+        }
 }
 
-/// (target − entry) / (entry − stop), both signs turned for a sell. `None` without all three prices, or with a stop that rule 8
+/// (target − entry) / (entry − stop), both signs turned for a sell. `None` without a target, or with a stop that is missing or that rule 8
 /// refuses: no loss is limited then, so there is no ratio. A target on the losing side gives a ratio of 0 or less.
 fn computed_ratio(trade: &Trade) -> Result<Option<f64>, Unjudgeable> {
     let reason = Unjudgeable("take_profit is not a number above 0");
@@ -159,13 +169,16 @@ fn computed_ratio(trade: &Trade) -> Result<Option<f64>, Unjudgeable> {
         .take_profit
         .map(|price| reason.unless(price, price > 0.0))
         .transpose()?;
-    let (Some(entry), Some(stop), Some(target)) = (entry_price(trade)?, stop_loss(trade)?, target)
-    else {
+    let (entry, stop) = (entry_price(trade)?, stop_loss(trade)?);
+    let Some(target) = target else {
         return Ok(None);
     };
-    if !protects(trade.side, stop, Some(entry)) {
+    let entry = entry.ok_or(Unjudgeable(
+        "entry_price is missing: without it nobody can say what take_profit would gain; state it",
+    ))?;
+    let Some(stop) = stop.filter(|&stop| protects(trade.side, stop, entry)) else {
         return Ok(None);
-    }
+    };
     let ratio = match trade.side {
         Side::Buy => (target - entry) / (entry - stop),
         Side::Sell => (entry - target) / (stop - entry),

@@ -55,8 +55,9 @@ pub(crate) const RULES: [RuleSpec<Judge>; 26] = {
             "trading",
             Critical,
             trading::no_market_manipulation,
-            "No trade with manipulative intent, and none less than 60 s after the same agent's approved trade in the symbol on the \
-             opposite side.",
+            "No trade with manipulative intent, and none less than 60 s after the same agent's approved trade in the instrument on \
+             the opposite side. A close in that time is warned of and allowed, since it only reduces what is held; it counts as a \
+             trade on its side, so that the next opening trade in that time is denied.",
         ),
         rule(
             3,
@@ -64,7 +65,8 @@ pub(crate) const RULES: [RuleSpec<Judge>; 26] = {
             "trading",
             High,
             trading::no_pump_and_dump,
-            "No sale or closing of a position less than 24 h after the same agent's approved message or publication on the symbol.",
+            "No sale or closing of a position less than 24 h after the instrument was promoted: by an approved publication, report \
+             or outward message of any agent, or by an approved message of the same agent.",
         ),
         rule(
             4,
@@ -80,7 +82,8 @@ pub(crate) const RULES: [RuleSpec<Judge>; 26] = {
             "risk_management",
             High,
             risk_management::max_position_size,
-            "The position size together with the exposure already held in the symbol is at most 0.10 of capital.",
+            "The position size together with the exposure already held in the symbol is at most 0.10 of capital. Leverage is not \
+             multiplied in: it has limits of its own (rules 7 and 11).",
         ),
         rule(
             6,
@@ -104,7 +107,8 @@ pub(crate) const RULES: [RuleSpec<Judge>; 26] = {
             "risk_management",
             Medium,
             risk_management::require_stop_loss,
-            "A trade has a stop-loss above 0, below the entry price of a buy and above that of a sell.",
+            "A trade has a stop-loss above 0, below the entry price of a buy and above that of a sell. A stop-loss without an entry \
+             price cannot be judged, which denies.",
         ),
         rule(
             9,
@@ -113,7 +117,7 @@ pub(crate) const RULES: [RuleSpec<Judge>; 26] = {
             Medium,
             risk_management::min_risk_reward,
             "The ratio of expected gain to risked loss, the lower of the stated one and the one the prices give, is at least 1.5; a \
-             trade without any ratio is warned of.",
+             trade without any ratio is warned of. A take-profit without an entry price cannot be judged, which denies.",
         ),
         rule(
             10,
@@ -170,7 +174,8 @@ pub(crate) const RULES: [RuleSpec<Judge>; 26] = {
             "privacy",
             High,
             privacy::require_consent,
-            "Personal data is handled only with the consent of its subject, and no data against a user's reported refusal.",
+            "Personal data is handled only with the consent of its subject, and no data at all against a refusal that is on record \
+             or that the proposer reports.",
         ),
         rule(
             17,
@@ -234,7 +239,7 @@ pub(crate) const RULES: [RuleSpec<Judge>; 26] = {
             "autonomy",
             Low,
             autonomy::transparent_reasoning,
-            "An action without reasoning is warned of.",
+            "An action without reasoning is warned of; reasoning that nobody can see is none.",
         ),
         rule(
             25,

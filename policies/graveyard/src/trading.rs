@@ -6,7 +6,7 @@ use crate::case::{Case, Judged, Unjudgeable};
 
 /// Rule 2: how long the same agent's trade on the other side counts as a wash, in seconds.
 pub const WASH_WINDOW: f64 = 60.0;
-/// Rule 3: how long a promotion keeps its agent from selling, in seconds.
+/// Rule 3: how long a promotion forbids selling, in seconds.
 pub const PROMOTION_WINDOW: f64 = 24.0 * 60.0 * 60.0;
 
 /// Rule 1: marked as resting on material non-public information, or (fact) the symbol is on the restricted list.
@@ -16,11 +16,15 @@ pub fn no_insider_trading(case: &Case) -> Judged {
 }
 
 /// Rule 2: meant to manipulate, or (fact) the same agent traded the other side less than 60 s ago.
+///
+/// Closing inside the window is only warned of: nobody may be trapped in a position, and the host lets nobody close more than is open. The
+/// host records the close as a trade on the other side, so what a round trip needs, the next opening trade, is what the window denies.
 pub fn no_market_manipulation(case: &Case) -> Judged {
+    let closes = case.close().is_some();
     let Some(marked) = case
         .trade()
         .map(|trade| trade.manipulative_intent)
-        .or(case.close().map(|_| false))
+        .or(closes.then_some(false))
     else {
         return Ok(Answer::not_applicable());
     };
@@ -31,10 +35,12 @@ pub fn no_market_manipulation(case: &Case) -> Judged {
         case.facts.opposite_trade_age,
         WASH_WINDOW,
         Unjudgeable("the age of the opposite trade is not a number from 0"),
+        if closes { Answer::warns } else { Answer::fires },
     )
 }
 
-/// Rule 3: a sale less than 24 h after (fact) the same agent promoted the symbol. Closing a position may be a sale: it counts as one.
+/// Rule 3: a sale less than 24 h after (fact) the instrument was promoted: by a publication, a report or an outward message of any agent, or by a
+/// message of the same agent. Closing a position may be a sale: it counts as one.
 pub fn no_pump_and_dump(case: &Case) -> Judged {
     if case.close().is_none() && case.trade().is_none_or(|trade| trade.side != Side::Sell) {
         return Ok(Answer::not_applicable());
@@ -43,6 +49,7 @@ pub fn no_pump_and_dump(case: &Case) -> Judged {
         case.facts.promotion_age,
         PROMOTION_WINDOW,
         Unjudgeable("the age of the promotion is not a number from 0"),
+        Answer::fires,
     )
 }
 
@@ -62,13 +69,23 @@ fn flagged(case: &Case, marked: Option<bool>, fact: bool) -> Answer {
     }
 }
 
-/// Fires inside the window. An age equal to the window is outside, and the nearest that passes.
-fn age_outside(age: Option<f64>, window: f64, out_of_range: Unjudgeable) -> Judged {
+/// Gives the answer `inside` for an age inside the window. An age equal to the window is outside, and the nearest that passes.
+fn age_outside(
+    age: Option<f64>,
+    window: f64,
+    out_of_range: Unjudgeable,
+    inside: fn() -> Answer,
+) -> Judged {
     let Some(age) = age else {
         return Ok(Answer::passes().limit(window));
     };
     let age = out_of_range.unless(age, age >= 0.0)?;
-    Ok(Answer::fires_if(age < window)
+    let answer = if age < window {
+        inside()
+    } else {
+        Answer::passes()
+    };
+    Ok(answer
         .observed(age)
         .limit(window)
         .nearest_passing(age.max(window)))

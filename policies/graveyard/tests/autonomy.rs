@@ -35,12 +35,23 @@ fn rule_24_transparent_reasoning() {
         let reasoning = reasoning.map(str::to_owned);
         but(trade(|_| {}), move |a| a.reasoning = reasoning)
     };
-    let mut lines: Vec<Line> = ["trend", "x", "傾向"]
+    let mut lines: Vec<Line> = ["trend", "x", "傾向", "हिन्दी", "\u{3164}7"]
         .map(|r| ("a reason", because(Some(r)), neutral(), Pass))
         .into();
     lines.extend(
-        ["", "  \n", "...", "\u{200b}\u{feff}"]
-            .map(|r| ("none", because(Some(r)), neutral(), Warn)),
+        [
+            "",
+            "  \n",
+            "...",
+            "\u{200b}\u{feff}",
+            "\u{115f}\u{1160}",
+            "\u{3164}",
+            "\u{ffa0}\u{2060}",
+            "\u{301}\u{94d}\u{93e}",
+            "\u{2800}\u{2800}",
+            "\u{e0061}\u{e0062}",
+        ]
+        .map(|r| ("none", because(Some(r)), neutral(), Warn)),
     );
     lines.push(("absent", because(None), neutral(), Warn));
     check(24, lines);
@@ -68,6 +79,12 @@ fn rule_25_reversible_actions() {
             (
                 "with a blank plan",
                 undoable(false, Some(" - ")),
+                neutral(),
+                Warn,
+            ),
+            (
+                "with a plan that nobody can see",
+                undoable(false, Some("\u{3164}\u{200d}\u{2800}")),
                 neutral(),
                 Warn,
             ),

@@ -60,7 +60,7 @@ fn every_rule_answers_every_time_in_order() {
     let metadata = Graveyard::metadata();
     assert_eq!(
         (metadata.name.as_str(), metadata.version.as_str()),
-        ("graveyard", "1.0.0")
+        ("graveyard", "1.1.0")
     );
     let numbers: Vec<u16> = metadata.rules.iter().map(|rule| rule.number).collect();
     assert_eq!(numbers, (1..=26).collect::<Vec<u16>>());
@@ -123,7 +123,7 @@ fn every_rule_answers_every_time_in_order() {
                 let low = rule.severity == Severity::Low;
                 let fits = match answer.answer {
                     Pass | NotApplicable | Error => true,
-                    Warn => low || rule.number == 9,
+                    Warn => low || matches!(rule.number, 2 | 9),
                     Violation => !low && !rule.hold,
                     Hold => rule.hold,
                 };

@@ -91,11 +91,30 @@ fn rule_16_require_consent() {
                 facts(|f| f.personal_data = text(&["phone"])),
                 Violation,
             ),
+            ("nothing personal", data(|_| {}), neutral(), NotApplicable),
             (
-                "nothing personal",
+                "nothing personal, granted",
                 data(|_| {}),
-                by(Consent::Refused),
+                by(Consent::Granted),
                 NotApplicable,
+            ),
+            (
+                "a refusal holds whatever is said of the data",
+                data(|d| d.contains_personal_data = false),
+                by(Consent::Refused),
+                Violation,
+            ),
+            (
+                "a refusal of anonymised data",
+                data(|d| d.anonymized = true),
+                by(Consent::Refused),
+                Violation,
+            ),
+            (
+                "a claim does not beat a refusal",
+                data(|d| d.user_consent = Some(true)),
+                by(Consent::Refused),
+                Violation,
             ),
             (
                 "refused, as the proposer says",

@@ -151,6 +151,7 @@ fn rule_7_max_leverage() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn rule_8_require_stop_loss() {
     let stop = |stop| trade(move |t| t.stop_loss = stop);
     let sale_stop = |stop| sale(move |t| t.stop_loss = stop);
@@ -184,7 +185,20 @@ fn rule_8_require_stop_loss() {
                 neutral(),
                 Violation,
             ),
-            ("no entry price", blind(Some(95.0)), neutral(), Pass),
+            ("no entry price", blind(Some(95.0)), neutral(), Error),
+            (
+                "no entry price, a stop far above any",
+                blind(Some(1e9)),
+                neutral(),
+                Error,
+            ),
+            (
+                "no entry price, a sale",
+                sale(|t| (t.entry_price, t.stop_loss) = (None, Some(0.01))),
+                neutral(),
+                Error,
+            ),
+            ("no entry price, no stop", blind(None), neutral(), Violation),
             (
                 "no entry price and zero",
                 blind(Some(0.0)),
@@ -261,6 +275,26 @@ fn rule_9_min_risk_reward() {
             ),
             ("stated, negative", stated(-2.0), neutral(), Violation),
             (
+                "a target without an entry price",
+                trade(|t| (t.entry_price, t.risk_reward_ratio) = (None, Some(9.0))),
+                neutral(),
+                Error,
+            ),
+            (
+                "stated, without prices",
+                trade(|t| {
+                    (t.entry_price, t.take_profit, t.risk_reward_ratio) = (None, None, Some(2.0));
+                }),
+                neutral(),
+                Pass,
+            ),
+            (
+                "a target without a stop",
+                trade(|t| t.stop_loss = None),
+                neutral(),
+                Warn,
+            ),
+            (
                 "both, the stated one is lower",
                 both(1.4),
                 neutral(),
@@ -323,6 +357,35 @@ fn rule_9_min_risk_reward() {
     assert_eq!(
         answer(9, &stated(1.0), &neutral()).nearest_passing,
         Some(1.5)
+    );
+}
+
+#[test]
+fn a_missing_entry_price_is_named() {
+    let blind = trade(|t| (t.entry_price, t.take_profit) = (None, Some(110.0)));
+    for rule in [8, 9] {
+        let told = format!("{:?}", answer(rule, &blind, &neutral()).observed);
+        assert!(
+            told.contains("entry_price is missing") && told.contains("state it"),
+            "{told}"
+        );
+    }
+}
+
+#[test]
+fn leverage_does_not_multiply_the_size() {
+    let levered = trade(|t| (t.position_size_pct, t.leverage) = (0.08, 1.5));
+    check(
+        5,
+        vec![
+            ("below the limit by itself", levered, neutral(), Pass),
+            (
+                "a low leverage makes no room",
+                trade(|t| (t.position_size_pct, t.leverage) = (0.11, 0.5)),
+                neutral(),
+                Violation,
+            ),
+        ],
     );
 }
 

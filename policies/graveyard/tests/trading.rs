@@ -2,7 +2,7 @@
 
 mod cases;
 
-use ark_guest::policy::RuleResult::{Error, NotApplicable, Pass, Violation};
+use ark_guest::policy::RuleResult::{Error, NotApplicable, Pass, Violation, Warn};
 use cases::{but, check, close, code, facts, message, neutral, sale, trade, with_open};
 
 #[test]
@@ -74,6 +74,25 @@ fn rule_2_no_market_manipulation() {
                 Violation,
             ),
             ("no trade", code("1"), aged(0.0), NotApplicable),
+            // Nobody may be trapped in a position: a close only reduces what is held.
+            ("closing at once", close(), aged(0.0), Warn),
+            ("closing inside", close(), aged(59.999), Warn),
+            ("closing, exactly the window", close(), aged(60.0), Pass),
+            ("closing, no other side", close(), neutral(), Pass),
+            (
+                "closing, an age that is no number",
+                close(),
+                aged(f64::NAN),
+                Error,
+            ),
+            (
+                "opening again under a declared name",
+                but(trade(|_| {}), |a| {
+                    "place_order".clone_into(&mut a.action_type);
+                }),
+                aged(1.0),
+                Violation,
+            ),
         ],
     );
 }
@@ -105,6 +124,12 @@ fn rule_3_no_pump_and_dump() {
                 but(sale(|_| {}), |a| {
                     "open_position".clone_into(&mut a.action_type);
                 }),
+                aged(1.0),
+                Violation,
+            ),
+            (
+                "closing under a declared name",
+                but(close(), |a| "flatten".clone_into(&mut a.action_type)),
                 aged(1.0),
                 Violation,
             ),

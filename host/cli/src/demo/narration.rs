@@ -162,7 +162,7 @@ What to try next:
   ark graveyard show                     lists the 26 rules
   ark serve --agents target/guests       runs the host; then, in another terminal:
   curl -s localhost:8000/v1/actions -H 'content-type: application/json' -d '{{\"agent\":\"api\",\"action_type\":\"trade\",
-       \"parameters\":{{\"symbol\":\"BTC-USD\",\"position_size_pct\":0.05,\"stop_loss\":60000,\"risk_reward_ratio\":2.5}},\"reasoning\":\"trend\"}}'
+       \"parameters\":{{\"symbol\":\"BTC-USD\",\"position_size_pct\":0.05,\"entry_price\":64000,\"stop_loss\":60000,\"risk_reward_ratio\":2.5}},\"reasoning\":\"trend\"}}'
   ark inspect target/guests/kyle.wasm    shows what a component imports, and whether it would be loaded"
     );
 }

@@ -7,7 +7,7 @@ use ark_host::api::view::RuleView;
 use ark_model::action::{Action, Parameters, Side};
 use ark_model::check::to_printable;
 use ark_model::decision::format_value;
-use ark_model::facts::Facts;
+use ark_model::facts::{Consent, Facts};
 use ark_model::verdict::{ObservedValue, RuleResult};
 
 /// The longest text of a guest that is shown, in characters.
@@ -113,7 +113,7 @@ fn advise_on_graveyard_rule(rule: &RuleView, action: &Action, facts: &Facts) -> 
         "no_pump_and_dump" => {
             let (age, window) = (number(&rule.observed)?, nearest?);
             format!(
-                "do not sell {symbol} within {} h after the same agent's message on it: wait another {} minutes",
+                "do not sell {symbol} within {} h after it was promoted (a publication, report or outward message of any agent, or a message of the same agent): wait another {} minutes",
                 window / 3600.0,
                 ((window - age).max(0.0) / 60.0).ceil()
             )
@@ -146,8 +146,11 @@ fn advise_on_graveyard_rule(rule: &RuleView, action: &Action, facts: &Facts) -> 
                 "give a stop_loss {} the entry price {price}, and above 0",
                 if trade.side == Side::Buy { "below" } else { "above" }
             ),
-            None => "give a stop_loss above 0".to_owned(),
+            None => "state the entry_price, and give a stop_loss above 0 that ends the trade at a loss".to_owned(),
         },
+        "min_risk_reward" if trade.is_some_and(|it| it.take_profit.is_some() && it.entry_price.is_none()) => {
+            "state the entry_price: a take_profit is compared with it".to_owned()
+        }
         "min_risk_reward" => format!(
             "give prices whose expected gain is at least {} times the loss that the stop limits, or such a risk_reward_ratio",
             nearest?
@@ -187,6 +190,9 @@ fn advise_on_graveyard_rule(rule: &RuleView, action: &Action, facts: &Facts) -> 
         "require_consent" => match &action.parameters {
             Parameters::Data(data) if data.user_consent == Some(false) => {
                 "no change helps: the proposer itself says that the user refused".to_owned()
+            }
+            _ if facts.consent == Consent::Refused => {
+                "the subject refused: only a new consent helps, and an operator records it: ark lists put consents SUBJECT --granted true --reason \"why\"".to_owned()
             }
             Parameters::Data(data) if data.subject.is_none() => {
                 "name the `subject`, and have its consent recorded: ark lists put consents SUBJECT --granted true --reason \"why\"".to_owned()

@@ -137,7 +137,9 @@ fn verify_files(files: &[PathBuf], policy: &[PathBuf]) -> anyhow::Result<ExitCod
         let text = std::fs::read(file).with_context(|| name.to_string())?;
         if let Ok(evidence) = serde_json::from_slice(&text) {
             let engine = Engine::new(&EngineConfig::default())?;
-            let report = check_evidence(&evidence, &load_policies(&engine, policy)?);
+            let library = PolicyLibrary::from_policies(load_policies(&engine, policy)?)
+                .with_earlier_graveyards(&engine);
+            let report = check_evidence(&evidence, library);
             match &report.problem {
                 None => println!(
                     "{name}: decision {} is as it was recorded (row {}, hash {})",
@@ -187,7 +189,8 @@ pub(crate) fn verify_log(data_dir: &Path, json: bool) -> anyhow::Result<bool> {
     Ok(report.fault.is_none())
 }
 
-/// Judges every recorded decision again with the policies that the database keeps, the Graveyard in this program and those of these files.
+/// Judges every recorded decision again with the policies that the database keeps, the Graveyards in this program (this release's and the
+/// earlier ones) and those of these files.
 /// Prints the result, and returns whether every decision came out the same.
 pub(crate) fn replay_decisions(
     data_dir: &Path,
@@ -197,7 +200,9 @@ pub(crate) fn replay_decisions(
     let engine = Engine::new(&EngineConfig::default())?;
     let policies = load_policies(&engine, files)?;
     let archive = ReadOnlyStore::open(data_dir)?;
-    let library = PolicyLibrary::from_policies(policies).with_database(&engine, &archive);
+    let library = PolicyLibrary::from_policies(policies)
+        .with_earlier_graveyards(&engine)
+        .with_database(&engine, &archive);
     let report = replay_log(&archive, &library)?;
     if json {
         print_json_line(&report)?;

@@ -11,7 +11,7 @@ use ark_host::hrm::diff::{
 use ark_model::check::to_printable;
 use ark_model::decision::format_value;
 use ark_model::settings::Settings;
-use ark_runtime::{Engine, EngineConfig, Policy};
+use ark_runtime::{Engine, EngineConfig, Policy, ReleasedGraveyard};
 use ark_store::ReadOnlyStore;
 use clap::Args;
 use serde_json::json;
@@ -21,9 +21,10 @@ use crate::time::{format_utc, parse_moment};
 
 #[derive(Debug, Args)]
 pub(crate) struct DiffArgs {
-    /// The old version: a component; `none`: no such policy; `recorded`: what was in force at the time.
+    /// The old version: a component's file; `graveyard`: the Graveyard of this release; `graveyard-VERSION`: the one of an earlier release, e.g.
+    /// `graveyard-1.0.0`; `none`: no such policy; `recorded`: what was in force at the time.
     old: String,
-    /// The new version: a component, or `none`.
+    /// The new version: a component's file, `graveyard`, `graveyard-VERSION` or `none`.
     new: String,
     /// The settings of the old version: a file with a JSON object.
     #[arg(long, value_name = "FILE")]
@@ -127,13 +128,12 @@ fn load_version(
     let named = match name {
         "none" => VersionArg::Absent,
         "recorded" => VersionArg::Recorded,
-        file => {
-            let bytes = std::fs::read(file).with_context(|| {
-                format!(
-                    "{file}: give the file of a component, `none`, or (as the old version) `recorded`"
-                )
-            })?;
-            let policy = Policy::load(engine, &bytes).with_context(|| file.to_owned())?;
+        name => {
+            let component = match find_graveyard(name) {
+                Some(component) => component.to_vec(),
+                None => std::fs::read(name).with_context(|| describe_versions(name))?,
+            };
+            let policy = Policy::load(engine, &component).with_context(|| name.to_owned())?;
             let settings = settings.map(|path| read_settings(flag, path)).transpose()?;
             if let Some(settings) = &settings {
                 policy
@@ -147,6 +147,27 @@ fn load_version(
         bail!("{flag}: `{name}` takes no settings");
     }
     Ok(named)
+}
+
+/// Returns the Graveyard that is part of this program under this name: `graveyard`, or `graveyard-VERSION` of an earlier release.
+fn find_graveyard(name: &str) -> Option<&'static [u8]> {
+    if name == "graveyard" {
+        return Some(ReleasedGraveyard::embedded_component());
+    }
+    let version = name.strip_prefix("graveyard-")?;
+    ReleasedGraveyard::list_earlier()
+        .find(|released| released.version == version)
+        .map(|released| released.component)
+}
+
+fn describe_versions(name: &str) -> String {
+    let earlier: Vec<String> = ReleasedGraveyard::list_earlier()
+        .map(|released| format!("`graveyard-{}`", released.version))
+        .collect();
+    format!(
+        "{name}: give the file of a component, `graveyard`, {}, `none`, or (as the old version) `recorded`",
+        earlier.join(", ")
+    )
 }
 
 fn read_settings(flag: &str, path: &Path) -> anyhow::Result<Settings> {

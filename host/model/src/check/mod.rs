@@ -16,4 +16,4 @@ pub use fields::{
     MAX_LABEL, MAX_OPEN_JSON, MAX_TEXT, canonical_json, check_idempotency_key, check_topic,
 };
 pub use path::MAX_PATH;
-pub use text::{clip_for_error, clip_to, to_printable};
+pub use text::{clip_for_error, clip_to, says_something, to_printable};

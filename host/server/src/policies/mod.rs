@@ -20,6 +20,7 @@ mod apply;
 mod change;
 mod declarations;
 mod error;
+mod graveyard_exchange;
 mod handle;
 mod loader;
 mod plan;
@@ -33,6 +34,7 @@ pub use change::{
 };
 pub use declarations::{Declaration, LAST_PLACE, PolicyManifest};
 pub use error::{InvalidPolicy, PolicyChangeError, StoredPolicyError};
+pub use graveyard_exchange::{GraveyardExchangeError, record_graveyard_exchange};
 pub use handle::{DeclarationChanges, ListedPolicy, Policies};
 pub use loader::PolicyLoader;
 pub use start::{LoadPoliciesError, load_all};

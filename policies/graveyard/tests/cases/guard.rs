@@ -17,6 +17,19 @@ pub fn check_guard(rule: u16, attempts: &[&str], off: &[&str], harmless: &[&str]
             rule,
             vec![
                 (kind, custom(kind, "{}"), neutral(), Violation),
+                // No operator declares a type with the name of a system change.
+                (
+                    kind,
+                    but(message("message"), |a| {
+                        (*kind).clone_into(&mut a.action_type)
+                    }),
+                    neutral(),
+                    if names_a_system_change(kind) {
+                        Error
+                    } else {
+                        Violation
+                    },
+                ),
                 (
                     kind,
                     with_open(trade(|_| {}), &keyed("true")),
@@ -132,6 +145,20 @@ pub fn check_guard(rule: u16, attempts: &[&str], off: &[&str], harmless: &[&str]
     check_unreadable(rule);
 }
 
+fn names_a_system_change(kind: &str) -> bool {
+    let letters: String = kind.chars().filter(|c| c.is_alphanumeric()).collect();
+    [
+        "modifygraveyard",
+        "updateethics",
+        "changerules",
+        "disablewatchdog",
+        "disableaudit",
+        "clearhalt",
+        "overrideuser",
+    ]
+    .contains(&letters.to_lowercase().as_str())
+}
+
 /// What the rule cannot judge: open parameters that are no JSON object, and an action that is not what its type says.
 fn check_unreadable(rule: u16) {
     for unreadable in [
@@ -228,6 +255,43 @@ fn check_unreadable(rule: u16) {
                 neutral(),
                 Error,
             ),
+            (
+                "a system change under a name that an operator could declare",
+                system("tidy_up", Change::ClearHalt),
+                neutral(),
+                Error,
+            ),
         ],
     );
+    for (name, expected) in [
+        ("place_order", Pass),
+        ("rebalance", Pass),
+        ("Trade", Error),
+        ("execute-code", Error),
+        ("closePosition", Error),
+        ("modify_graveyard", Error),
+        ("Disable-Audit", Error),
+        ("___", Error),
+        ("", Error),
+    ] {
+        for action in [
+            trade(|_| {}),
+            close(),
+            data(|_| {}),
+            file(FileVerb::Read, "a"),
+            code("1"),
+            message("message"),
+        ] {
+            let named = but(action, |a| name.clone_into(&mut a.action_type));
+            check(
+                rule,
+                vec![(
+                    "typed parameters under another name",
+                    named,
+                    neutral(),
+                    expected,
+                )],
+            );
+        }
+    }
 }

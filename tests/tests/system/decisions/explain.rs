@@ -60,7 +60,7 @@ fn a_decision_is_explained_online_and_offline() {
     let told = both(&host, &data_dir, &bad);
     for words in [
         "DENIED: api wants to trade (buy) BTC-USD for 30 % of capital, leverage 5",
-        "max_position_size (graveyard 1.0.0, rule 5, high)",
+        "max_position_size (graveyard 1.1.0, rule 5, high)",
         "observed    0.32",
         "it demands  ",
         "position_size_pct 0.08 or less (8 %), beside the 2 % that are held in BTC-USD already",

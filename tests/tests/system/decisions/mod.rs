@@ -3,5 +3,6 @@
 mod approvals;
 mod explain;
 mod lists;
+mod releases;
 mod replay;
 mod serving;

@@ -1,4 +1,6 @@
-//! 10,000 mixed decisions, judged again: the same to the byte.
+//! 10,000 mixed decisions, judged again: the same to the byte; and by the Graveyard of the earlier release: none that it denied is approved now.
+
+use std::path::Path;
 
 use ark_tests::{Client, Host, run_ark, take_turn};
 use serde_json::{Value, json};
@@ -102,5 +104,66 @@ fn ten_thousand_mixed_decisions_come_out_the_same() {
         (&json!(DECISIONS), &json!(DECISIONS)),
         "{report}"
     );
+    compare_with_the_earlier_release(&data);
     println!("{outcomes:?} approved, held, denied: {DECISIONS} replayed, all identical");
+}
+
+/// What the earlier release denied or held and this one takes more lightly can only be a close inside the wash window: it only reduces what is
+/// held, and is warned of.
+fn compare_with_the_earlier_release(data: &Path) {
+    let output = run_ark(&[
+        "policy",
+        "diff",
+        "graveyard-1.0.0",
+        "graveyard",
+        "--since",
+        "0",
+        "--json",
+        "--data-dir",
+        data.to_str().expect("UTF-8"),
+    ]);
+    let told = String::from_utf8(output.stdout).expect("UTF-8");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    let mut summary = None;
+    for line in told.lines() {
+        let line: Value = serde_json::from_str(line).expect("JSON lines");
+        if line["summary"].is_object() {
+            summary = Some(line["summary"].clone());
+            continue;
+        }
+        let rank = |side: &str| {
+            ["approved", "held", "denied"]
+                .iter()
+                .position(|outcome| line[side]["outcome"] == *outcome)
+                .expect("an outcome")
+        };
+        if rank("new") < rank("old") {
+            let fired = line["old"]["fired"].as_array().expect("rules");
+            let blocking: Vec<&Value> = fired
+                .iter()
+                .filter(|rule| rule["answer"] != "warn")
+                .map(|rule| &rule["rule"])
+                .collect();
+            assert_eq!(
+                (&line["action_type"], blocking.as_slice()),
+                (
+                    &json!("close_position"),
+                    &[&json!("no_market_manipulation")][..]
+                ),
+                "{line}"
+            );
+        }
+    }
+    let summary = summary.expect("a summary");
+    assert_eq!(
+        (
+            &summary["decisions"],
+            &summary["unreadable"],
+            &summary["new_failures"]
+        ),
+        (&json!(DECISIONS), &json!([]), &json!(0)),
+        "{summary}"
+    );
+    println!("the earlier release compared: {summary}");
 }

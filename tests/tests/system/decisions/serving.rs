@@ -30,7 +30,7 @@ fn the_documented_form_is_judged_by_26_rules_and_recorded() {
     let host = Host::start(&dir.path().join("data"), &[]);
     let mut client = Client::new(&host);
     let request = json!({"agent": "api", "action_type": "trade", "parameters": {"symbol": "BTC-USD", "position_size_pct": 0.05,
-        "leverage": 1.0, "stop_loss": 60000, "risk_reward_ratio": 2.5}, "reasoning": "breakout"});
+        "leverage": 1.0, "entry_price": 64000, "stop_loss": 60000, "risk_reward_ratio": 2.5}, "reasoning": "breakout"});
     let (dry, preview) = {
         let (status, answer) = client.post("/v1/actions?dry_run=true", &request);
         assert_eq!(status, 200);

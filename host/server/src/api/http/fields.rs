@@ -16,9 +16,43 @@ use ark_model::state::canonical_value;
 pub(crate) const MAX_INTEGER: u64 = 9_223_372_036_854_775_807;
 /// Plain text: no control characters.
 pub(crate) const PLAIN: &str = r"^[^\x00-\x1f\x7f-\x9f]*$";
-/// Plain text that is not only white space.
-pub(crate) const NOT_BLANK: &str =
-    r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$";
+/// Plain text in which something can be seen: not only white space and characters of [`INVISIBLE`], which stand here as a class of characters.
+pub(crate) const NOT_BLANK: &str = concat!(
+    r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f",
+    "\u{ad}\u{300}-\u{36f}\u{483}-\u{489}\u{61c}\u{115f}-\u{1160}\u{17b4}-\u{17b5}\u{180b}-\u{180f}\u{1ab0}-\u{1aff}",
+    "\u{1dc0}-\u{1dff}\u{200b}-\u{200f}\u{202a}-\u{202e}\u{2060}-\u{206f}\u{20d0}-\u{20ff}\u{2800}\u{3164}",
+    "\u{fe00}-\u{fe0f}\u{fe20}-\u{fe2f}\u{feff}\u{ffa0}\u{fff0}-\u{fffb}\u{13441}-\u{13442}\u{1bca0}-\u{1bca3}",
+    "\u{1d173}-\u{1d17a}\u{e0000}-\u{e0fff}",
+    r"][^\x00-\x1f\x7f-\x9f]*$"
+);
+/// Characters that show nothing by themselves though they are no white space: zero-width and formatting characters, fillers, blanks, and the
+/// blocks of combining marks.
+const INVISIBLE: [std::ops::RangeInclusive<char>; 24] = [
+    '\u{ad}'..='\u{ad}',
+    '\u{300}'..='\u{36f}',
+    '\u{483}'..='\u{489}',
+    '\u{61c}'..='\u{61c}',
+    '\u{115f}'..='\u{1160}',
+    '\u{17b4}'..='\u{17b5}',
+    '\u{180b}'..='\u{180f}',
+    '\u{1ab0}'..='\u{1aff}',
+    '\u{1dc0}'..='\u{1dff}',
+    '\u{200b}'..='\u{200f}',
+    '\u{202a}'..='\u{202e}',
+    '\u{2060}'..='\u{206f}',
+    '\u{20d0}'..='\u{20ff}',
+    '\u{2800}'..='\u{2800}',
+    '\u{3164}'..='\u{3164}',
+    '\u{fe00}'..='\u{fe0f}',
+    '\u{fe20}'..='\u{fe2f}',
+    '\u{feff}'..='\u{feff}',
+    '\u{ffa0}'..='\u{ffa0}',
+    '\u{fff0}'..='\u{fffb}',
+    '\u{13441}'..='\u{13442}',
+    '\u{1bca0}'..='\u{1bca3}',
+    '\u{1d173}'..='\u{1d17a}',
+    '\u{e0000}'..='\u{e0fff}',
+];
 /// Visible ASCII characters, as idempotency keys and execution ids have.
 pub(crate) const VISIBLE: &str = "^[!-~]{1,200}$";
 /// Longer texts are not repeated in an error.
@@ -195,9 +229,11 @@ pub(crate) fn is_plain(text: &str) -> bool {
     !text.chars().any(char::is_control)
 }
 
-/// Whether a text is plain and not only white space.
+/// Whether a text is plain and something in it can be seen.
 pub(crate) fn is_not_blank(text: &str) -> bool {
-    is_plain(text) && !text.trim().is_empty()
+    let shows =
+        |c: char| !c.is_whitespace() && !INVISIBLE.iter().any(|invisible| invisible.contains(&c));
+    is_plain(text) && text.chars().any(shows)
 }
 
 /// The most bytes of a reason.
@@ -349,5 +385,43 @@ impl PartialSchema for JsonValue {
 impl ToSchema for JsonValue {
     fn name() -> std::borrow::Cow<'static, str> {
         std::borrow::Cow::Borrowed("JsonValue")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_that_nobody_can_see_is_none() {
+        for blank in [
+            "",
+            "  ",
+            "\u{200b}\u{feff}",
+            "\u{115f}\u{1160}\u{3164}\u{ffa0}",
+            "\u{301}\u{302}",
+            "\u{2800}",
+            " \u{200d} \u{e0061}",
+            "\u{ad}\u{34f}",
+        ] {
+            assert_eq!(validate_reason(blank), None, "{blank:?}");
+        }
+        for reason in ["done", "7", "傾向", "e\u{301}", "…", "\u{3164}x"] {
+            assert!(validate_reason(reason).is_some(), "{reason}");
+        }
+    }
+
+    #[test]
+    fn the_pattern_that_is_published_accepts_what_is_accepted() {
+        let pattern = regex::Regex::new(NOT_BLANK).unwrap();
+        for c in '\0'..=char::MAX {
+            let text = c.to_string();
+            assert_eq!(
+                pattern.is_match(&text),
+                is_not_blank(&text),
+                "U+{:04X}",
+                u32::from(c)
+            );
+        }
     }
 }

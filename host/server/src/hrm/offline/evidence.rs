@@ -3,13 +3,11 @@
 //! With the components of the policies, anyone can check offline that the row is as it was chained and that the policies judge so.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use ark_model::ids::{DecisionId, Digest, Millis};
 use ark_model::settings::Settings;
-use ark_runtime::Policy;
 use ark_store::{AuditKind, AuditRow, ChainHead, ReadError, ReadOnlyStore, audit_row_hash};
 
 use super::library::PolicyLibrary;
@@ -124,9 +122,8 @@ fn recorded_judges(body: &str) -> Vec<RecordedJudge> {
 
 /// Checks an evidence file. Nothing else is needed than the policies; their settings are in the file.
 #[must_use]
-pub fn check_evidence(evidence: &Evidence, policies: &[Arc<Policy>]) -> EvidenceReport {
-    let library = PolicyLibrary::from_policies(policies.iter().cloned())
-        .with_settings(evidence.settings.values().cloned());
+pub fn check_evidence(evidence: &Evidence, policies: PolicyLibrary<'_>) -> EvidenceReport {
+    let library = policies.with_settings(evidence.settings.values().cloned());
     let row = &evidence.row;
     let judged: Vec<Digest> = recorded_judges(&row.body)
         .into_iter()

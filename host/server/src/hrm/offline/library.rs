@@ -1,4 +1,5 @@
-//! The policies and settings that recorded decisions were judged with, found by digest: those given, and those that a database holds.
+//! The policies and settings that recorded decisions were judged with, found by digest: those given, those that a database holds, and the
+//! Graveyards of earlier releases.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -7,13 +8,14 @@ use std::sync::Arc;
 use ark_model::check::FieldError;
 use ark_model::ids::Digest;
 use ark_model::settings::Settings;
-use ark_runtime::{Engine, LoadError, Policy};
+use ark_runtime::{Engine, LoadError, Policy, ReleasedGraveyard};
 use ark_store::{ReadError, ReadOnlyStore};
 
-/// Policies and settings by digest. A policy of the database is compiled when it is first asked for.
+/// Policies and settings by digest. A policy of the database or of an earlier release is compiled when it is first asked for.
 #[derive(Default)]
 pub struct PolicyLibrary<'a> {
     database: Option<(&'a Engine, &'a ReadOnlyStore)>,
+    earlier_releases: Option<&'a Engine>,
     policies: RefCell<HashMap<Digest, Result<Arc<Policy>, LibraryError>>>,
     settings: RefCell<HashMap<Digest, Result<Settings, LibraryError>>>,
 }
@@ -28,6 +30,7 @@ impl<'a> PolicyLibrary<'a> {
             .collect();
         Self {
             database: None,
+            earlier_releases: None,
             policies: RefCell::new(policies),
             settings: RefCell::default(),
         }
@@ -37,6 +40,13 @@ impl<'a> PolicyLibrary<'a> {
     #[must_use]
     pub const fn with_database(mut self, engine: &'a Engine, store: &'a ReadOnlyStore) -> Self {
         self.database = Some((engine, store));
+        self
+    }
+
+    /// Adds the Graveyards of earlier releases, which are part of the program: a database may hold decisions that one of them judged.
+    #[must_use]
+    pub const fn with_earlier_graveyards(mut self, engine: &'a Engine) -> Self {
+        self.earlier_releases = Some(engine);
         self
     }
 
@@ -77,6 +87,11 @@ impl<'a> PolicyLibrary<'a> {
     }
 
     fn load_policy(&self, digest: Digest) -> Result<Arc<Policy>, LibraryError> {
+        if let Some(engine) = self.earlier_releases
+            && let Some(released) = ReleasedGraveyard::find_earlier(digest)
+        {
+            return compile_policy(engine, digest, released.component);
+        }
         let unknown = LibraryError::UnknownPolicy(digest);
         let Some((engine, store)) = self.database else {
             return Err(unknown);
@@ -85,12 +100,7 @@ impl<'a> PolicyLibrary<'a> {
         if Digest::hash_bytes(&bytes) != digest {
             return Err(LibraryError::ChangedPolicy(digest));
         }
-        Policy::load(engine, &bytes)
-            .map(Arc::new)
-            .map_err(|source| LibraryError::Load {
-                digest,
-                source: Arc::new(source),
-            })
+        compile_policy(engine, digest, &bytes)
     }
 
     fn load_settings(&self, digest: Digest) -> Result<Settings, LibraryError> {
@@ -109,6 +119,19 @@ impl<'a> PolicyLibrary<'a> {
         }
         Ok(settings)
     }
+}
+
+fn compile_policy(
+    engine: &Engine,
+    digest: Digest,
+    component: &[u8],
+) -> Result<Arc<Policy>, LibraryError> {
+    Policy::load(engine, component)
+        .map(Arc::new)
+        .map_err(|source| LibraryError::Load {
+            digest,
+            source: Arc::new(source),
+        })
 }
 
 /// Why a policy or its settings cannot be had. Cheap to clone: the answer is kept for the next decision.
