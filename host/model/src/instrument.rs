@@ -50,7 +50,7 @@ impl Borrow<str> for InstrumentKey {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AliasError {
     /// The alias or what it stands for is too short.
-    #[error("{0:?} has fewer than {SHORTEST_ALIAS} letters, digits or signs besides separators")]
+    #[error("{0:?} has fewer than {SHORTEST_ALIAS} letters, digits or signs apart from separators")]
     TooShort(String),
     /// Following the aliases from this one leads back to it.
     #[error("{0:?} stands for itself, directly or through other aliases")]

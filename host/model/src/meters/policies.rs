@@ -31,7 +31,7 @@ pub struct PolicyTally {
 }
 
 /// A decision that would have had another outcome if a version in shadow mode had been enforced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DifferingDecision {
     /// The id of the decision.
     pub decision_id: DecisionId,

@@ -63,7 +63,7 @@ pub enum LoadVersionError {
 }
 
 /// An agent that a start left out.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefusedAgent {
     /// The manifest's path; for an uploaded version its agent and number.
     pub manifest: PathBuf,
