@@ -72,7 +72,7 @@ const fn usage_of(report: &InvocationReport) -> ResourceUsage {
 }
 
 impl Invoker {
-    /// Does the work of a worker. What the host must record besides the effects of an invocation is durable when this returns.
+    /// Does the work of a worker. What the host must record in addition to the effects of an invocation is durable when this returns.
     ///
     /// Returns whether the thread's priority was lowered: it must not run another guest then.
     pub(super) fn run_work(&self, work: Work) -> bool {

@@ -9,10 +9,11 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use crate::api::auth::Caller;
+use crate::api::http::answer::convert_rows;
 use crate::api::http::extract::{ApiHeaders, ApiJson, ApiPath, ApiQuery, NoQuery, request_body};
 use crate::api::http::fields::{Actor, JsonValue, RevisionNumber, number_field, text_field};
 use crate::api::http::idempotency::IdempotencyHeader;
-use crate::api::http::pagination::{PageQuery, next_cursor, page_rows};
+use crate::api::http::pagination::PageQuery;
 use crate::api::http::preconditions::{Preconditions, with_etag};
 use crate::api::http::problem::Problem;
 use crate::api::http::respond::json_response;
@@ -20,9 +21,11 @@ use crate::api::state::{Api, DescribedRoutes, Shared};
 use ark_model::check::FieldError;
 use ark_model::ids::{Millis, Name};
 use ark_model::state::{Truth, TruthWrite};
-use ark_store::{OperatorChange, TruthRow};
+use ark_store::{OperatorChange, Reader, TruthRow};
 
-use super::key_changes::{KeyChange, KeyChanged, KeyPath, PrefixQuery, parse_stored_json};
+use super::key_changes::{
+    KeyChange, KeyChanged, KeyPath, PrefixQuery, parse_stored_json, read_revisions,
+};
 
 /// The most sources of a truth.
 const MAX_SOURCES: usize = 64;
@@ -119,17 +122,12 @@ async fn list_truths(
     State(api): Shared,
     ApiQuery(query): ApiQuery<PrefixQuery>,
 ) -> Result<Response, Problem> {
-    let limit = page_rows(query.limit);
-    let rows = api
-        .run_blocking(move |api| {
-            let prefix = query.prefix.unwrap_or_default();
-            api.store
-                .truths_page(&prefix, query.cursor.as_deref(), limit)
-        })
-        .await??;
+    let (rows, next_cursor) = query
+        .read_page(&api, Reader::truths_page, |row| row.key.clone())
+        .await?;
     let page = TruthPage {
-        next_cursor: next_cursor(&rows, limit, |row| row.key.clone()),
-        truths: rows.into_iter().map(TruthShown::from).collect(),
+        truths: convert_rows(rows),
+        next_cursor,
     };
     Ok(json_response(StatusCode::OK, None, &page))
 }
@@ -162,19 +160,14 @@ async fn list_revisions(
     ApiQuery(query): ApiQuery<PageQuery>,
 ) -> Result<Response, Problem> {
     let key = String::from(key);
-    let (limit, before) = query.into_parts();
-    let wanted = key.clone();
-    let rows = api
-        .run_blocking(move |api| api.store.truth_history(&wanted, before, limit))
-        .await??;
-    if rows.is_empty() && before.is_none() {
-        let detail = format!("there never was a truth {key:?}");
-        return Err(Problem::not_found(detail));
-    }
+    let (wanted, missing) = (key.clone(), format!("there never was a truth {key:?}"));
+    let read = move |store: &Reader, before, limit| store.truth_history(&wanted, before, limit);
+    let (rows, next_cursor) =
+        read_revisions(&api, query, read, |row| row.revision, missing).await?;
     let page = TruthHistory {
         key,
-        next_cursor: next_cursor(&rows, limit, |row| row.revision.to_string()),
-        revisions: rows.into_iter().map(TruthShown::from).collect(),
+        revisions: convert_rows(rows),
+        next_cursor,
     };
     Ok(json_response(StatusCode::OK, None, &page))
 }

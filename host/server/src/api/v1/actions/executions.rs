@@ -17,8 +17,8 @@ use crate::hrm::{ExecutionReport, ExecutionStatus};
 use ark_model::ids::{DecisionId, Fraction, TraceId};
 use ark_model::principal::Role;
 
-use super::actions::check_speaks_for;
 use super::decisions::find_decision;
+use super::propose::check_speaks_for;
 
 pub(crate) fn routes() -> DescribedRoutes {
     DescribedRoutes::new().routes(routes!(report_execution))

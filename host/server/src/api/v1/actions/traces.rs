@@ -19,6 +19,7 @@ use ark_model::decision::{Decision, Outcome};
 use ark_model::ids::{DecisionId, Millis, Name, SignalId, TraceId};
 use ark_store::{AuditKind, DeliveryRow, TRACE_ROWS, TraceRows};
 
+use crate::api::http::answer::answer_from;
 use crate::api::http::extract::{ApiPath, NoQuery};
 use crate::api::http::problem::Problem;
 use crate::api::http::respond::json_response;
@@ -84,6 +85,25 @@ enum Step {
     Row(RowStep),
 }
 
+answer_from! { DeliveryRow =>
+    /// A delivery of a signal of a trace.
+    #[schema(as = DeliveryRow)]
+    struct Delivery {
+        /// The signal.
+        signal_id: SignalId,
+        /// The receiver.
+        agent: Name,
+        /// `pending`, `done` or `failed`.
+        status: String,
+        /// Why the delivery failed.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        /// When the delivery was completed.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        settled_at: Option<Millis>,
+    }
+}
+
 /// A signal was accepted.
 #[derive(Serialize, ToSchema)]
 struct SignalStep {
@@ -94,7 +114,7 @@ struct SignalStep {
     topic: String,
     sender: Option<Name>,
     causal_depth: u32,
-    deliveries: Vec<DeliveryRow>,
+    deliveries: Vec<Delivery>,
 }
 
 /// An action was judged.
@@ -213,6 +233,7 @@ fn collect_steps(rows: &TraceRows, decisions: &[Decision]) -> Vec<(Millis, Step)
             .iter()
             .filter(|delivery| delivery.signal_id == signal.id)
             .cloned()
+            .map(Delivery::from)
             .collect();
         let step = SignalStep {
             step: "signal",

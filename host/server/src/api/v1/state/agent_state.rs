@@ -28,9 +28,9 @@ use crate::api::http::respond::json_response;
 use crate::api::state::{Api, DescribedRoutes, Shared};
 use ark_model::check::FieldError;
 use ark_model::ids::{Millis, Name, TraceId};
-use ark_store::{Content, OperatorChange, Revision, RollbackTarget};
+use ark_store::{Content, OperatorChange, Reader, Revision, RollbackTarget};
 
-use super::key_changes::{DeleteQuery, KeyChange, parse_stored_json};
+use super::key_changes::{DeleteQuery, KeyChange, parse_stored_json, read_revisions};
 
 /// What is shown in the place of a secret.
 const MASK: &str = "********";
@@ -527,19 +527,16 @@ async fn list_revisions(
     ApiQuery(query): ApiQuery<PageQuery>,
 ) -> Result<Response, Problem> {
     let (agent, key) = path.into_parts();
-    let (limit, before) = query.into_parts();
     let (of, at) = (agent.clone(), key.clone());
-    let rows = api
-        .run_blocking(move |api| api.store.state_history(&of, &at, before, limit))
-        .await??;
-    if rows.is_empty() && before.is_none() {
-        return Err(Problem::not_found(format!("{agent} never had this key")));
-    }
+    let read = move |store: &Reader, before, limit| store.state_history(&of, &at, before, limit);
+    let missing = format!("{agent} never had this key");
+    let (rows, next_cursor) =
+        read_revisions(&api, query, read, |row| row.revision, missing).await?;
     let page = StateHistory {
         agent,
         key,
-        next_cursor: next_cursor(&rows, limit, |row| row.revision.to_string()),
         revisions: rows.iter().map(StateRevision::from).collect(),
+        next_cursor,
     };
     Ok(json_response(StatusCode::OK, None, &page))
 }

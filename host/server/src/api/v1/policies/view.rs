@@ -5,15 +5,18 @@ use std::sync::Arc;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::changes::Refusal;
+use crate::api::http::answer::{answer_from, convert_rows};
 use crate::hrm::chain::{ChainSlot, ConfiguredPolicy, EnforcedPolicy};
-use ark_model::decision::PolicyIdentity;
-use ark_model::ids::{Digest, Millis, Name};
+use crate::policies::PolicyChangeReceipt;
+use ark_model::decision::{Outcome, PolicyIdentity};
+use ark_model::ids::{DecisionId, Digest, Millis, Name};
 use ark_model::meters::DifferingDecision;
 use ark_model::policy::{PolicyMode, PolicySource};
 use ark_model::settings::Settings;
 use ark_model::verdict::Rule;
 use ark_store::{PolicySlot, PolicyVersion};
+
+use crate::api::v1::uploads::RefusalView;
 
 /// A page of operator policies, in the order they are asked; those not in force last.
 #[derive(Serialize, ToSchema)]
@@ -83,7 +86,7 @@ pub(crate) struct PolicyShown {
     /// Its versions, the newest first.
     pub(crate) versions: Vec<PolicyVersionLine>,
     /// The last change that was refused since the start.
-    pub(crate) last_refused: Option<Refusal>,
+    pub(crate) last_refused: Option<RefusalView>,
 }
 
 /// A version of an operator policy.
@@ -138,9 +141,51 @@ pub(crate) struct TrialSoFar {
     pub(crate) compared: u64,
     /// Those that would have had another outcome.
     pub(crate) would_differ: u64,
-    pub(crate) latest_differing: Vec<DifferingDecision>,
+    pub(crate) latest_differing: Vec<DifferingView>,
     /// Whether it failed too often and is not asked any more.
     pub(crate) gave_up: bool,
+}
+
+answer_from! { DifferingDecision =>
+    /// A decision that would have had another outcome if a version in shadow mode had been enforced.
+    #[schema(as = Differing)]
+    pub(crate) struct DifferingView {
+        /// The id of the decision.
+        decision_id: DecisionId,
+        /// The outcome of the decision.
+        outcome: Outcome,
+        /// The outcome it would have had.
+        would_be: Outcome,
+    }
+}
+
+answer_from! { PolicyChangeReceipt =>
+    /// A change that was made.
+    #[schema(as = PolicyChanged)]
+    pub(crate) struct PolicyChanged {
+        /// The policy.
+        policy: Name,
+        /// The version that the change is about; absent when it is about the policy as a whole.
+        number: Option<u64>,
+        /// SHA-256 of that version's component.
+        sha256: Option<Digest>,
+        /// SHA-256 of that version's settings.
+        settings_sha256: Option<Digest>,
+        /// How many test vectors that version carries. It passed all of them.
+        vectors: Option<u32>,
+        /// The policy's place among the others.
+        order: u32,
+        /// The version whose verdict counts now.
+        enforced: Option<u64>,
+        /// The version on trial now.
+        shadow: Option<u64>,
+        /// The version whose verdict counted before.
+        previous: Option<u64>,
+        /// The policy's revision now.
+        revision: u64,
+        /// What the operator should know about the change.
+        remarks: Vec<String>,
+    }
 }
 
 pub(crate) fn enforced_of(slot: Option<&ChainSlot>) -> Option<&ConfiguredPolicy> {
@@ -220,7 +265,7 @@ pub(crate) fn doing(set_up: &ConfiguredPolicy) -> Doing {
         trial: (meter.mode == PolicyMode::Shadow).then(|| TrialSoFar {
             compared: meter.decisions.get().saturating_sub(meter.failures.get()),
             would_differ: meter.differing.get(),
-            latest_differing: meter.recent_differing(),
+            latest_differing: convert_rows(meter.recent_differing()),
             gave_up: set_up.is_given_up(),
         }),
     }

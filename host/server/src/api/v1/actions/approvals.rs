@@ -11,6 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
 use crate::api::auth::Caller;
+use crate::api::http::answer::convert_rows;
 use crate::api::http::extract::{ApiHeaders, ApiJson, ApiPath, ApiQuery, NoQuery, request_body};
 use crate::api::http::fields::{Actor, Reason};
 use crate::api::http::idempotency::{CanonicalRequest, IdempotencyHeader};
@@ -21,8 +22,9 @@ use crate::api::state::{Api, DescribedRoutes, Shared};
 use crate::hrm::Resolution;
 use ark_model::form::parse_json;
 use ark_model::ids::{DecisionId, Millis, Name};
-use ark_store::{Approval, ApprovalFilter, ApprovalStatus};
+use ark_store::{ApprovalFilter, ApprovalStatus};
 
+use super::approval_view::ApprovalView;
 use super::decision_view::DecisionView;
 use super::decisions::find_decision;
 
@@ -73,7 +75,7 @@ request_body!(ResolutionRequest);
 /// A page of held actions.
 #[derive(Serialize, ToSchema)]
 struct ApprovalPage {
-    approvals: Vec<Approval>,
+    approvals: Vec<ApprovalView>,
     /// The cursor of the next page, if there may be one.
     next_cursor: Option<String>,
 }
@@ -107,14 +109,14 @@ async fn list_approvals(
         .await??;
     let page = ApprovalPage {
         next_cursor: next_cursor(&rows, limit, |row| row.id.to_string()),
-        approvals: rows,
+        approvals: convert_rows(rows),
     };
     Ok(json_response(StatusCode::OK, None, &page))
 }
 
 /// An action that is held, or was
 #[utoipa::path(get, path = "/v1/approvals/{id}", operation_id = "read_approval", tag = "approvals", params(ApprovalPath),
-    responses((status = 200, description = "The approval.", body = Approval)))]
+    responses((status = 200, description = "The approval.", body = ApprovalView)))]
 async fn show_approval(
     State(api): Shared,
     ApiPath(ApprovalPath { id }): ApiPath<ApprovalPath>,
@@ -124,7 +126,11 @@ async fn show_approval(
         .run_blocking(move |api| api.store.approval(id))
         .await??
         .ok_or_else(|| Problem::not_found(format!("there is no approval {id}")))?;
-    Ok(json_response(StatusCode::OK, Some(row.trace_id), &row))
+    Ok(json_response(
+        StatusCode::OK,
+        Some(row.trace_id),
+        &ApprovalView::from(row),
+    ))
 }
 
 /// Approves what is held

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
+use crate::api::http::answer::{answer_from, convert_rows};
 use crate::api::http::extract::{ApiQuery, NoQuery};
 use crate::api::http::pagination::{Limit, RowCursor, next_cursor, page_rows};
 use crate::api::http::problem::Problem;
@@ -17,7 +18,7 @@ use crate::api::http::respond::json_response;
 use crate::api::state::{Api, DescribedRoutes, Shared};
 use crate::router::ServingSlot;
 use crate::watchdog::{CapsuleRetention, FleetStatus, HealthView, RedisStatus, Thresholds};
-use ark_model::control::{AlertSeverity, Halt, Quarantine};
+use ark_model::control::{Alert, AlertSeverity, Halt, Quarantine};
 use ark_model::ids::{Millis, Name};
 use ark_runtime::{Limits, Probe};
 use ark_store::{AlertFilter, AlertRow};
@@ -31,13 +32,34 @@ pub(crate) fn routes() -> DescribedRoutes {
         .routes(routes!(list_alerts))
 }
 
+answer_from! { HealthView =>
+    /// How an agent does, in numbers.
+    #[schema(as = HealthView)]
+    pub(crate) struct HealthShown {
+        /// From 0 (worst) to 1.
+        score: f64,
+        /// Share of the window's invocations that succeeded; 1 when there were none.
+        success_rate: f64,
+        /// Mean latency over the window, in milliseconds; 0 when there were no invocations.
+        mean_latency_ms: f64,
+        /// Invocations in the window: the last 100 at most.
+        invocations: usize,
+        /// Failures since the last success.
+        consecutive_failures: u32,
+        /// Missed heartbeats since the last one that was answered.
+        missed_heartbeats: u32,
+        /// How long ago it last answered a heartbeat or succeeded, in milliseconds; absent: it never did.
+        last_sign_ms_ago: Option<u64>,
+    }
+}
+
 /// An agent's health.
 #[derive(Serialize, ToSchema)]
 #[schema(as = AgentStanding)]
 pub(crate) struct AgentHealth {
     name: Name,
     pub(crate) quarantined: bool,
-    pub(crate) health: Option<HealthView>,
+    pub(crate) health: Option<HealthShown>,
     /// Signals it handled since the start.
     pub(crate) handled: u64,
     /// Signals it failed at since the start.
@@ -53,7 +75,7 @@ impl AgentHealth {
         Self {
             name: name.clone(),
             quarantined: api.guards.is_quarantined(name),
-            health: api.watchdog.agent_health(name),
+            health: api.watchdog.agent_health(name).map(Into::into),
             handled: slot.handled.load(Relaxed),
             failed: slot.failed.load(Relaxed),
             waiting: slot.waiting_deliveries(),
@@ -72,20 +94,122 @@ struct WatchdogStatus {
     beating: bool,
     /// Whether every limit held when it was probed at the start.
     probed: bool,
-    probes: Vec<Probe>,
+    probes: Vec<ProbeView>,
     /// The operator's ceiling.
     limits: Limits,
     intervals: Intervals,
-    thresholds: Thresholds,
-    redis: Option<RedisStatus>,
-    fleet: Option<FleetStatus>,
+    thresholds: ThresholdsView,
+    redis: Option<RedisView>,
+    fleet: Option<FleetView>,
     violations_per_minute: u32,
-    capsules: CapsuleRetention,
+    capsules: RetentionView,
     backlog: Backlog,
     quarantines: Vec<Quarantine>,
     agents: Vec<AgentHealth>,
     /// The latest.
-    alerts: Vec<AlertRow>,
+    alerts: Vec<AlertLine>,
+}
+
+answer_from! { Probe =>
+    /// The result of one probe.
+    #[schema(as = Probe)]
+    struct ProbeView {
+        /// The name of the limit, as in a `[limits]` table.
+        limit: &'static str,
+        /// Whether the limit ended the guest that ran into it.
+        tripped: bool,
+        /// What happened.
+        detail: String,
+    }
+}
+
+answer_from! { Thresholds =>
+    /// When an agent is put into quarantine, and when alerts are raised.
+    #[schema(as = Thresholds)]
+    struct ThresholdsView {
+        /// So many failures in a row are a breach.
+        consecutive_failures: u32,
+        /// A larger share of failures in the window is a breach; 0 to 1.
+        failure_rate: f64,
+        /// The failure rate counts once the window has more invocations than this.
+        failure_rate_over: u32,
+        /// A larger mean latency in the window is a breach, in milliseconds.
+        latency_ms: u64,
+        /// The mean latency counts once the window has more invocations than this.
+        latency_over: u32,
+        /// So many missed heartbeats in a row are a breach.
+        missed_heartbeats: u32,
+        /// From this share of a limit on a warning is raised; 0 to 1.
+        warning: f64,
+        /// From this share of a limit on the alert is critical; 0 to 1.
+        critical: f64,
+    }
+}
+
+answer_from! { RedisStatus =>
+    /// The last measurement of a Redis.
+    #[schema(as = RedisSeen)]
+    struct RedisView {
+        /// How long it took to answer a PING, in milliseconds; absent: it did not answer.
+        latency_ms: Option<f64>,
+        /// How many entries the queue has; absent: it did not answer.
+        depth: Option<u64>,
+        /// Why it could not be measured.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        problem: Option<String>,
+    }
+}
+
+answer_from! { FleetStatus =>
+    /// How far orders were exchanged.
+    #[schema(as = FleetSeen)]
+    struct FleetView {
+        /// The key of the stream.
+        stream: String,
+        /// This host's name in the fleet; absent: it could not join yet.
+        origin: Option<String>,
+        /// The row of the audit log up to which orders are in the stream.
+        published: u64,
+        /// The last entry of the stream that was read.
+        read: String,
+        /// Entries since the start that no host of the fleet can have written.
+        refused: u64,
+        /// Why orders cannot be exchanged now.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        problem: Option<String>,
+    }
+}
+
+answer_from! { CapsuleRetention =>
+    /// How many capsules are kept, how large and how long.
+    #[schema(as = Retention)]
+    struct RetentionView {
+        /// The largest capsule, in bytes. A larger one loses parts.
+        capsule_bytes: usize,
+        /// How many capsules of one agent are kept.
+        per_agent: usize,
+        /// The sum of the sizes of all capsules, in bytes.
+        total_bytes: u64,
+        /// The age from which on a capsule is removed, in days.
+        days: u64,
+    }
+}
+
+/// An alert with its number.
+#[derive(Serialize, ToSchema)]
+#[schema(as = AlertRow)]
+pub(crate) struct AlertLine {
+    /// The number: rising, possibly with gaps.
+    seq: u64,
+    /// The alert.
+    #[serde(flatten)]
+    alert: Alert,
+}
+
+impl From<AlertRow> for AlertLine {
+    fn from(AlertRow { seq, alert }: AlertRow) -> Self {
+        Self { seq, alert }
+    }
 }
 
 /// How often the watchdog looks.
@@ -124,7 +248,7 @@ struct AlertsQuery {
 /// A page of alerts, the latest first.
 #[derive(Serialize, ToSchema)]
 struct AlertPage {
-    alerts: Vec<AlertRow>,
+    alerts: Vec<AlertLine>,
     /// The cursor of the next page, if there may be one.
     next_cursor: Option<String>,
 }
@@ -154,24 +278,24 @@ async fn show_status(State(api): Shared, _: NoQuery) -> Result<Response, Problem
         pin_holds: api.guards.pin_holds(),
         beating: api.guards.watchdog_beating(Millis::now()),
         probed: api.watchdog.limits_hold(),
-        probes: api.watchdog.probes().to_vec(),
+        probes: convert_rows(api.watchdog.probes().to_vec()),
         limits: (*api.agents.ceiling()).clone(),
         intervals: Intervals {
             agents_ms: whole_millis(config.heartbeat_interval),
             graveyard_ms: whole_millis(config.graveyard_interval),
         },
-        thresholds: (*api.watchdog.thresholds()).clone(),
-        redis: api.watchdog.redis_status(),
-        fleet: api.watchdog.fleet_status(),
+        thresholds: (*api.watchdog.thresholds()).clone().into(),
+        redis: api.watchdog.redis_status().map(Into::into),
+        fleet: api.watchdog.fleet_status().map(Into::into),
         violations_per_minute: config.violations_per_minute,
-        capsules: config.retention.clone(),
+        capsules: config.retention.clone().into(),
         backlog: Backlog {
             waiting: api.router.backlog(),
             most: api.router.config().backlog,
         },
         quarantines: api.guards.list_quarantines(),
         agents,
-        alerts,
+        alerts: convert_rows(alerts),
     };
     Ok(json_response(StatusCode::OK, None, &status))
 }
@@ -199,7 +323,7 @@ async fn list_alerts(
         .await??;
     let page = AlertPage {
         next_cursor: next_cursor(&rows, limit, |row| row.seq.to_string()),
-        alerts: rows,
+        alerts: convert_rows(rows),
     };
     Ok(json_response(StatusCode::OK, None, &page))
 }

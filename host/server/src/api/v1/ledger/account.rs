@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use crate::api::auth::Caller;
+use crate::api::http::answer::{answer_from, convert_rows};
 use crate::api::http::extract::{ApiHeaders, ApiJson, ApiQuery, NoQuery, request_body};
 use crate::api::http::fields::{Actor, Reason, number_field};
 use crate::api::http::idempotency::{CanonicalRequest, IdempotencyHeader};
@@ -102,10 +103,31 @@ struct ResultRecorded {
     daily_loss_pct: f64,
 }
 
+answer_from! { AccountRow =>
+    /// A statement about the account, as it is stored.
+    #[schema(as = AccountRow)]
+    struct AccountLine {
+        /// The number of the row.
+        seq: u64,
+        /// `capital` or `realised`.
+        field: String,
+        /// The amount, in the account's currency.
+        amount: f64,
+        /// A result as a fraction of the capital at that time.
+        fraction: Option<f64>,
+        /// The operator.
+        by: String,
+        /// The operator's reason.
+        reason: String,
+        /// When it was stated.
+        at_ms: Millis,
+    }
+}
+
 /// A page of changes of the account, the latest first.
 #[derive(Serialize, ToSchema)]
 struct AccountHistory {
-    changes: Vec<AccountRow>,
+    changes: Vec<AccountLine>,
     /// The cursor of the next page, if there may be one.
     next_cursor: Option<String>,
 }
@@ -203,7 +225,7 @@ async fn list_changes(
         .await??;
     let page = AccountHistory {
         next_cursor: next_cursor(&rows, limit, |row| row.seq.to_string()),
-        changes: rows,
+        changes: convert_rows(rows),
     };
     Ok(json_response(StatusCode::OK, None, &page))
 }

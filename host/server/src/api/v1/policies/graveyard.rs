@@ -27,7 +27,7 @@ use ark_store::{
     AuditEntry, AuditFilter, AuditKind, AuditRow, CommitError, IdempotencyRecord, Unit,
 };
 
-use super::key_changes::parse_stored_json;
+use crate::api::v1::state::key_changes::parse_stored_json;
 
 pub(crate) fn routes() -> DescribedRoutes {
     DescribedRoutes::new()

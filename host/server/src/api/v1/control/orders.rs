@@ -22,8 +22,8 @@ use ark_model::control::{Order, QuarantineCause};
 use ark_model::form::parse_json;
 use ark_model::ids::{Millis, Name};
 
-use super::legacy_digests::describe_order;
-use super::names::AgentNamePath;
+use crate::api::v1::legacy_digests::describe_order;
+use crate::api::v1::names::AgentNamePath;
 
 pub(crate) fn routes() -> DescribedRoutes {
     DescribedRoutes::new()

@@ -6,25 +6,45 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::agents::{AgentStatus, Refusal, RefusedAgent};
+use crate::agents::{AgentChangeReceipt, AgentStatus, RefusedAgent};
+use crate::api::http::answer::answer_from;
 use crate::api::state::Api;
 use crate::router::{Canary, ServingSlot};
-use crate::watchdog::HealthView;
 
-use super::watchdog::AgentHealth;
+use crate::api::v1::control::watchdog::{AgentHealth, HealthShown};
+use crate::api::v1::uploads::RefusalView;
 use ark_model::control::Quarantine;
 use ark_model::ids::{Digest, Millis, Name, Share};
-use ark_runtime::{Limits, Manifest};
-use ark_store::AgentVersion;
+use ark_runtime::Limits;
+use ark_store::{AgentVersion, Trial};
 
 /// A page of agents that serve, by name.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct AgentPage {
     pub(crate) agents: Vec<AgentLine>,
     /// Agents that were left out at the start.
-    pub(crate) refused: Vec<RefusedAgent>,
+    pub(crate) refused: Vec<RefusedAgentView>,
     /// The cursor of the next page, if there may be one.
     pub(crate) next_cursor: Option<String>,
+}
+
+/// An agent that a start left out.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Refused)]
+pub(crate) struct RefusedAgentView {
+    /// The manifest's path; for an uploaded version its agent and number.
+    manifest: String,
+    /// Why it was refused.
+    reason: String,
+}
+
+impl From<&RefusedAgent> for RefusedAgentView {
+    fn from(refused: &RefusedAgent) -> Self {
+        Self {
+            manifest: refused.manifest.display().to_string(),
+            reason: refused.reason.clone(),
+        }
+    }
 }
 
 /// An agent that serves.
@@ -53,7 +73,7 @@ pub(crate) struct AgentShown {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) quarantined: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) health: Option<HealthView>,
+    pub(crate) health: Option<HealthShown>,
     /// Signals it handled since the start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) handled: Option<u64>,
@@ -89,7 +109,7 @@ pub(crate) struct AgentShown {
     /// Its uploaded versions, the newest first.
     pub(crate) versions: Vec<VersionLine>,
     /// The last upload that was refused since the start.
-    pub(crate) last_refused: Option<Refusal>,
+    pub(crate) last_refused: Option<RefusalView>,
 }
 
 /// A version on trial.
@@ -125,6 +145,51 @@ pub(crate) struct AgentDeleted {
     pub(crate) deleted: bool,
     /// Signals that waited for it and were failed.
     pub(crate) failed_signals: u64,
+}
+
+/// A change that was made.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Changed)]
+pub(crate) struct AgentChanged {
+    /// The agent.
+    pub(crate) agent: Name,
+    /// The version that the change is about.
+    pub(crate) number: u64,
+    /// SHA-256 of that version's component.
+    pub(crate) sha256: Digest,
+    /// The version that serves now; 0: that of the agents' directory.
+    pub(crate) serving: Option<u64>,
+    /// The version that served before.
+    pub(crate) previous: Option<u64>,
+    /// The version on trial now, and its share of the signals.
+    pub(crate) canary: Option<TrialShare>,
+    /// Whether every invocation of the replaced version has ended; false, too, in an answer that is given again.
+    pub(crate) drained: bool,
+}
+
+impl From<AgentChangeReceipt> for AgentChanged {
+    fn from(receipt: AgentChangeReceipt) -> Self {
+        Self {
+            agent: receipt.agent,
+            number: receipt.number,
+            sha256: receipt.sha256,
+            serving: receipt.serving,
+            previous: receipt.previous,
+            canary: receipt.canary.map(TrialShare::from),
+            drained: receipt.drained,
+        }
+    }
+}
+
+answer_from! { Trial =>
+    /// A version on trial beside the one that serves.
+    #[schema(as = Trial)]
+    pub(crate) struct TrialShare {
+        /// The version; 0: the version of the agents' directory.
+        number: u64,
+        /// Its share of the signals.
+        share: Share,
+    }
 }
 
 impl AgentLine {
@@ -168,7 +233,7 @@ impl AgentShown {
                 .iter()
                 .map(|version| VersionLine::from_version(version, serving))
                 .collect(),
-            last_refused: kept.refused,
+            last_refused: kept.refused.map(Into::into),
             ..Self::default()
         }
     }

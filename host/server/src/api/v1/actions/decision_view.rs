@@ -1,9 +1,10 @@
 //! What the API shows: decisions, rules and traces as JSON.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::hrm::decode_decision_row;
@@ -12,93 +13,111 @@ use ark_model::decision::{ApprovalGiven, Decision, Outcome, PolicyIdentity, Poli
 use ark_model::facts::Facts;
 use ark_model::ids::{DecisionId, Digest, Millis, Name, TraceId};
 use ark_model::verdict::{Metadata, ObservedValue, Rule, RuleAnswer, RuleResult, Severity};
-use ark_store::{AuditRow, Store};
+use ark_store::{Approval, AuditRow, Store};
+
+pub use super::approval_view::ApprovalView;
 
 /// A decision, as answered to a proposal.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = Decision)]
+#[expect(
+    missing_docs,
+    reason = "fields without a comment are those of the model"
+)]
 pub struct DecisionView<'a> {
-    decision_id: DecisionId,
-    trace_id: TraceId,
-    agent: &'a Name,
+    pub decision_id: DecisionId,
+    pub trace_id: TraceId,
+    pub agent: Name,
     /// The name of the token it came with.
     #[serde(skip_serializing_if = "Option::is_none")]
-    submitter: Option<&'a str>,
-    action_type: &'a str,
-    outcome: Outcome,
+    pub submitter: Option<Cow<'a, str>>,
+    pub action_type: Cow<'a, str>,
+    pub outcome: Outcome,
     /// The lowest of the policies: 1, less the part of its rules that are broken.
-    compliance_score: f64,
+    pub compliance_score: f64,
     /// It was judged only: nothing is recorded.
-    dry_run: bool,
-    decided_at_ms: Millis,
+    pub dry_run: bool,
+    pub decided_at_ms: Millis,
     /// Why the host itself denies, apart from any policy.
     #[serde(skip_serializing_if = "Option::is_none")]
-    refusal: Option<&'a str>,
+    pub refusal: Option<Cow<'a, str>>,
     /// The approval it was judged under.
     #[serde(skip_serializing_if = "Option::is_none")]
-    approval: Option<&'a ApprovalGiven>,
+    pub approval: Option<Cow<'a, ApprovalGiven>>,
     /// Why it is not approved, and what it was warned of, in words.
-    reasons: Vec<String>,
-    policies: Vec<PolicyView<'a>>,
+    pub reasons: Vec<String>,
+    pub policies: Vec<PolicyView<'a>>,
     /// What policies on trial would have made of it.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    shadows: Vec<ShadowView<'a>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shadows: Vec<ShadowView<'a>>,
     /// The action as judged: normalised and redacted.
     #[serde(skip_serializing_if = "Option::is_none")]
-    action: Option<&'a Action>,
+    pub action: Option<Cow<'a, Action>>,
     /// What it was judged under.
     #[serde(skip_serializing_if = "Option::is_none")]
-    facts: Option<&'a Facts>,
+    pub facts: Option<Cow<'a, Facts>>,
 }
 
 /// What a policy on trial would have made of it.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = ShadowVerdict)]
-struct ShadowView<'a> {
+#[expect(
+    missing_docs,
+    reason = "fields without a comment are those of the model"
+)]
+pub struct ShadowView<'a> {
     /// The outcome there would have been.
-    outcome: Outcome,
+    pub outcome: Outcome,
     /// Whether that is another one.
-    differs: bool,
+    pub differs: bool,
     #[serde(flatten)]
-    said: PolicyView<'a>,
+    pub said: PolicyView<'a>,
 }
 
 /// What one policy says.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = PolicyVerdict)]
-struct PolicyView<'a> {
-    policy: &'a str,
-    version: &'a str,
-    sha256: Digest,
+#[expect(
+    missing_docs,
+    reason = "fields without a comment are those of the model"
+)]
+pub struct PolicyView<'a> {
+    pub policy: Cow<'a, str>,
+    pub version: Cow<'a, str>,
+    pub sha256: Digest,
     /// The digest of its settings, if it has any.
     #[serde(skip_serializing_if = "Option::is_none")]
-    settings_sha256: Option<Digest>,
+    pub settings_sha256: Option<Digest>,
     /// Why it could not judge, which denies.
     #[serde(skip_serializing_if = "Option::is_none")]
-    failure: Option<&'a str>,
+    pub failure: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    compliance_score: Option<f64>,
-    rules_checked: usize,
-    rules: Vec<RuleView<'a>>,
-    warnings: &'a [String],
+    pub compliance_score: Option<f64>,
+    pub rules_checked: usize,
+    pub rules: Vec<RuleView<'a>>,
+    pub warnings: Cow<'a, [String]>,
 }
 
 /// How one rule answers.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = RuleVerdict)]
-struct RuleView<'a> {
-    number: u16,
-    rule: &'a str,
-    category: &'a str,
-    severity: Severity,
-    answer: RuleResult,
-    observed: &'a ObservedValue,
-    limit: &'a ObservedValue,
+#[expect(
+    missing_docs,
+    reason = "fields without a comment are those of the model"
+)]
+pub struct RuleView<'a> {
+    pub number: u16,
+    pub rule: Cow<'a, str>,
+    pub category: Cow<'a, str>,
+    pub severity: Severity,
+    pub answer: RuleResult,
+    pub observed: Cow<'a, ObservedValue>,
+    pub limit: Cow<'a, ObservedValue>,
     /// The nearest value that would pass, the rest being equal.
-    nearest_passing: Option<f64>,
+    pub nearest_passing: Option<f64>,
     /// What it demands; only of those that fired, in the whole record.
     #[serde(skip_serializing_if = "Option::is_none")]
-    description: Option<&'a str>,
+    pub description: Option<Cow<'a, str>>,
 }
 
 impl<'a> DecisionView<'a> {
@@ -107,15 +126,15 @@ impl<'a> DecisionView<'a> {
         Self {
             decision_id: decision.id,
             trace_id: decision.trace_id,
-            agent: &decision.agent,
-            submitter: decision.submitter.as_deref(),
-            action_type: &decision.action.action_type,
+            agent: decision.agent.clone(),
+            submitter: decision.submitter.as_deref().map(Cow::Borrowed),
+            action_type: Cow::Borrowed(&decision.action.action_type),
             outcome: decision.outcome,
             compliance_score: decision.compliance_score,
             dry_run,
             decided_at_ms: decision.decided_at,
-            refusal: decision.refusal.as_deref(),
-            approval: decision.approval.as_ref(),
+            refusal: decision.refusal.as_deref().map(Cow::Borrowed),
+            approval: decision.approval.as_ref().map(Cow::Borrowed),
             reasons: decision.reasons(),
             policies: decision.verdicts.iter().map(policy_view).collect(),
             shadows: decision
@@ -136,7 +155,7 @@ impl<'a> DecisionView<'a> {
     #[must_use]
     pub fn acted(decision: &'a Decision) -> Self {
         Self {
-            action: Some(&decision.action),
+            action: Some(Cow::Borrowed(&decision.action)),
             ..Self::of(decision, false)
         }
     }
@@ -145,15 +164,15 @@ impl<'a> DecisionView<'a> {
     #[must_use]
     pub fn whole(decision: &'a Decision) -> Self {
         let mut view = Self {
-            action: Some(&decision.action),
-            facts: Some(&decision.facts),
+            action: Some(Cow::Borrowed(&decision.action)),
+            facts: Some(Cow::Borrowed(&decision.facts)),
             ..Self::of(decision, false)
         };
         for (part, of) in view.policies.iter_mut().zip(&decision.verdicts) {
             for rule in &mut part.rules {
                 let fired = !matches!(rule.answer, RuleResult::Pass | RuleResult::NotApplicable);
                 let known = of.policy.rule(rule.number).filter(|_| fired);
-                rule.description = known.map(|rule| rule.description.as_str());
+                rule.description = known.map(|rule| Cow::Borrowed(rule.description.as_str()));
             }
         }
         view
@@ -165,11 +184,11 @@ fn policy_view(part: &PolicyVerdict) -> PolicyView<'_> {
     let verdict = part.verdict.as_ref();
     let answers = verdict.map_or(&[][..], |verdict| &verdict.answers);
     PolicyView {
-        policy: &identity.metadata.name,
-        version: &identity.metadata.version,
+        policy: Cow::Borrowed(&identity.metadata.name),
+        version: Cow::Borrowed(&identity.metadata.version),
         sha256: identity.digest,
         settings_sha256: part.settings,
-        failure: part.verdict.as_ref().err().map(String::as_str),
+        failure: part.verdict.as_ref().err().map(Cow::from),
         compliance_score: verdict.ok().map(|verdict| verdict.compliance_score),
         rules_checked: answers
             .iter()
@@ -179,21 +198,46 @@ fn policy_view(part: &PolicyVerdict) -> PolicyView<'_> {
             .iter()
             .filter_map(|answer| Some(rule_view(identity.rule(answer.rule)?, answer)))
             .collect(),
-        warnings: verdict.map_or(&[][..], |verdict| &verdict.warnings),
+        warnings: Cow::Borrowed(verdict.map_or(&[], |verdict| &verdict.warnings)),
     }
 }
 
 fn rule_view<'a>(rule: &'a Rule, answer: &'a RuleAnswer) -> RuleView<'a> {
     RuleView {
         number: rule.number,
-        rule: &rule.name,
-        category: &rule.category,
+        rule: Cow::Borrowed(&rule.name),
+        category: Cow::Borrowed(&rule.category),
         severity: rule.severity,
         answer: answer.answer,
-        observed: &answer.observed,
-        limit: &answer.limit,
+        observed: Cow::Borrowed(&answer.observed),
+        limit: Cow::Borrowed(&answer.limit),
         nearest_passing: answer.nearest_passing,
         description: None,
+    }
+}
+
+/// The whole record of a decision: with the action as judged and the facts it was judged under.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[expect(
+    missing_docs,
+    reason = "a comment on the flattened decision would stand in the document of the API"
+)]
+pub struct DecisionRecord<'a> {
+    #[serde(flatten)]
+    pub decision: DecisionView<'a>,
+    /// The approval of a held action, with what became of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<ApprovalView>,
+}
+
+impl<'a> DecisionRecord<'a> {
+    /// Of a decision and, where it held the action, the approval.
+    #[must_use]
+    pub fn new(decision: &'a Decision, waiting: Option<Approval>) -> Self {
+        Self {
+            decision: DecisionView::whole(decision),
+            waiting: waiting.map(ApprovalView::from),
+        }
     }
 }
 

@@ -16,9 +16,9 @@ use crate::api::http::respond::json_response;
 use crate::api::state::{Api, DescribedRoutes, Shared};
 use ark_model::decision::{Decision, Outcome};
 use ark_model::ids::{DecisionId, Name, TraceId};
-use ark_store::{Approval, AuditFilter, AuditKind};
+use ark_store::{AuditFilter, AuditKind};
 
-use super::decision_view::{DecisionSummary, DecisionView, read_decision};
+use super::decision_view::{DecisionRecord, DecisionSummary, read_decision};
 
 pub(crate) fn routes() -> DescribedRoutes {
     DescribedRoutes::new()
@@ -61,16 +61,6 @@ struct DecisionPage {
     decisions: Vec<DecisionSummary>,
     /// The cursor of the next page, if there may be one.
     next_cursor: Option<String>,
-}
-
-/// The whole record of a decision: with the action as judged and the facts it was judged under.
-#[derive(Serialize, ToSchema)]
-struct DecisionRecord<'a> {
-    #[serde(flatten)]
-    decision: DecisionView<'a>,
-    /// The approval of a held action, with what became of it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    waiting: Option<Approval>,
 }
 
 /// Lists decisions, the latest first
@@ -119,10 +109,7 @@ async fn show_decision(
     } else {
         None
     };
-    let record = DecisionRecord {
-        decision: DecisionView::whole(&decision),
-        waiting,
-    };
+    let record = DecisionRecord::new(&decision, waiting);
     Ok(json_response(
         StatusCode::OK,
         Some(decision.trace_id),

@@ -33,9 +33,9 @@ use crate::api::http::respond::{bytes_response, json_response};
 use crate::api::state::{Api, DescribedRoutes, Shared, UploadPlace};
 use crate::changes::ChangeKey;
 
-use super::agent_view::{AgentDeleted, AgentLine, AgentPage, AgentShown};
-use super::names::AgentNamePath;
-use super::uploads::{ComponentBytes, VersionPath, change_requester, parse_upload, read_upload};
+use super::view::{AgentChanged, AgentDeleted, AgentLine, AgentPage, AgentShown};
+use crate::api::v1::names::AgentNamePath;
+use crate::api::v1::uploads::{ComponentBytes, VersionPath, change_requester, receive_upload};
 
 pub(crate) fn routes() -> DescribedRoutes {
     DescribedRoutes::new()
@@ -188,7 +188,7 @@ async fn list_agents(
             .iter()
             .map(|slot| AgentLine::from_serving(&api, slot))
             .collect(),
-        refused: api.refused_agents.clone(),
+        refused: api.refused_agents.iter().map(Into::into).collect(),
     };
     Ok(json_response(StatusCode::OK, None, &page))
 }
@@ -200,7 +200,7 @@ async fn list_agents(
 #[utoipa::path(put, path = "/v1/agents/{name}", operation_id = "upload_agent", tag = "agents", params(AgentNamePath),
     request_body = UploadRequest,
     responses(
-        (status = 200, description = "It is kept, and serves if it should.", body = AgentChangeReceipt),
+        (status = 200, description = "It is kept, and serves if it should.", body = AgentChanged),
         (status = 422, description = "The version is refused; what served goes on."),
     ))]
 async fn upload_agent(
@@ -212,46 +212,23 @@ async fn upload_agent(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let body = match read_upload(&headers, body).await {
-        Ok(body) => body,
-        Err(problem) => {
-            let reason = problem.detail().to_owned();
-            return Err(record_refusal(&api, &caller, name, reason, problem).await);
-        }
-    };
-    let parsed = api
-        .run_blocking(move |_| parse_upload::<UploadRequest>(&body))
-        .await?;
-    let form = match parsed {
-        Ok(form) => form,
-        Err(error) => {
-            let reason = error.to_string();
-            return Err(record_refusal(&api, &caller, name, reason, error.into()).await);
-        }
-    };
+    let uploaded = name.clone();
+    let form: UploadRequest = receive_upload(
+        &api,
+        &caller,
+        &headers,
+        body,
+        move |api, reason, requester| {
+            api.agents.refuse_upload(&uploaded, reason, requester);
+        },
+    )
+    .await?;
     let requester = change_requester(&caller, form.by, form.reason)?;
     change_agent(&api, requester, move |agents, requester| {
         let rollout = form.rollout.unwrap_or(true);
         agents.upload_version(&name, form.manifest, form.component.0, rollout, requester)
     })
     .await
-}
-
-/// Records that an upload was refused before its content was looked at. Returns the problem to answer with.
-async fn record_refusal(
-    api: &Arc<Api>,
-    caller: &Caller,
-    name: Name,
-    reason: String,
-    problem: Problem,
-) -> Problem {
-    let Ok(requester) = change_requester(caller, None, None) else {
-        return problem;
-    };
-    let recorded = api
-        .run_blocking(move |api| api.agents.refuse_upload(&name, reason, &requester))
-        .await;
-    recorded.err().unwrap_or(problem)
 }
 
 /// Carries a change of an agent out on a thread that may block, and answers with its receipt.
@@ -266,7 +243,8 @@ async fn change_agent(
     let receipt = api
         .run_blocking(move |api| change(&api.agents, &requester))
         .await??;
-    Ok(json_response(StatusCode::OK, Some(trace_id), &receipt))
+    let changed = AgentChanged::from(receipt);
+    Ok(json_response(StatusCode::OK, Some(trace_id), &changed))
 }
 
 /// The key of a change, with the digest of its request.
@@ -296,7 +274,7 @@ fn identify_change(
     params(AgentNamePath, IdempotencyHeader),
     request_body = RolloutRequest,
     responses(
-        (status = 200, description = "It serves.", body = AgentChangeReceipt),
+        (status = 200, description = "It serves.", body = AgentChanged),
         (status = 409, description = "There is no such version to serve."),
         (status = 422, description = "The version is refused, or the idempotency key was used for another request."),
     ))]
@@ -324,7 +302,7 @@ async fn roll_out_agent(
     params(AgentNamePath, IdempotencyHeader),
     request_body = CanaryRequest,
     responses(
-        (status = 200, description = "It is on trial, or no more.", body = AgentChangeReceipt),
+        (status = 200, description = "It is on trial, or no more.", body = AgentChanged),
         (status = 409, description = "There is no such version, it serves already, or none is on trial."),
         (status = 422, description = "The version is refused, or the idempotency key was used for another request."),
     ))]
@@ -360,7 +338,7 @@ async fn try_out_agent(
     params(AgentNamePath, IdempotencyHeader),
     request_body = RollbackAgentRequest,
     responses(
-        (status = 200, description = "It serves.", body = AgentChangeReceipt),
+        (status = 200, description = "It serves.", body = AgentChanged),
         (status = 409, description = "There is no version to go back to."),
         (status = 422, description = "The version is refused, or the idempotency key was used for another request."),
     ))]

@@ -11,15 +11,17 @@ use utoipa::{IntoParams, ToSchema};
 use crate::api::auth::Caller;
 use crate::api::http::fields::{Actor, Key, RevisionNumber};
 use crate::api::http::idempotency::{CanonicalRequest, IdempotencyHeader};
-use crate::api::http::pagination::Limit;
+use crate::api::http::pagination::{Limit, PageQuery, next_cursor, page_rows};
 use crate::api::http::preconditions::{ExpectedRevision, with_etag};
 use crate::api::http::problem::Problem;
 use crate::api::http::respond::json_response;
 use crate::api::state::Api;
 use ark_model::ids::Millis;
-use ark_store::{CommitError, IdempotencyRecord, Operation, OperatorChange, Unit};
+use ark_store::{
+    CommitError, IdempotencyRecord, Operation, OperatorChange, ReadError, Reader, Unit,
+};
 
-use super::legacy_digests::describe_operator_change;
+use crate::api::v1::legacy_digests::describe_operator_change;
 
 /// A key in the path.
 #[derive(serde::Deserialize, IntoParams)]
@@ -42,6 +44,51 @@ pub(crate) struct PrefixQuery {
     pub(crate) limit: Option<Limit>,
     /// Where to go on: the `next_cursor` of the page before.
     pub(crate) cursor: Option<String>,
+}
+
+impl PrefixQuery {
+    /// Reads the page, and the cursor of the next one.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub(crate) async fn read_page<R: Send + 'static>(
+        self,
+        api: &Arc<Api>,
+        read: impl FnOnce(&Reader, &str, Option<&str>, u32) -> Result<Vec<R>, ReadError>
+        + Send
+        + 'static,
+        key: impl Fn(&R) -> String,
+    ) -> Result<(Vec<R>, Option<String>), Problem> {
+        let limit = page_rows(self.limit);
+        let prefix = self.prefix.unwrap_or_default();
+        let rows = api
+            .run_blocking(move |api| read(&api.store, &prefix, self.cursor.as_deref(), limit))
+            .await??;
+        let next = next_cursor(&rows, limit, key);
+        Ok((rows, next))
+    }
+}
+
+/// Reads a page of a key's revisions, the latest first, and the cursor of the next page.
+///
+/// # Errors
+/// The database cannot be read; there never was such a key, as `missing` says.
+pub(crate) async fn read_revisions<R: Send + 'static>(
+    api: &Arc<Api>,
+    query: PageQuery,
+    read: impl FnOnce(&Reader, Option<u64>, u32) -> Result<Vec<R>, ReadError> + Send + 'static,
+    revision: impl Fn(&R) -> u64,
+    missing: String,
+) -> Result<(Vec<R>, Option<String>), Problem> {
+    let (limit, before) = query.into_parts();
+    let rows = api
+        .run_blocking(move |api| read(&api.store, before, limit))
+        .await??;
+    if rows.is_empty() && before.is_none() {
+        return Err(Problem::not_found(missing));
+    }
+    let next = next_cursor(&rows, limit, |row| revision(row).to_string());
+    Ok((rows, next))
 }
 
 /// Who deletes a value, and at which revision.

@@ -9,19 +9,20 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use crate::api::auth::Caller;
+use crate::api::http::answer::convert_rows;
 use crate::api::http::extract::{ApiHeaders, ApiJson, ApiPath, ApiQuery, NoQuery, request_body};
 use crate::api::http::fields::{Actor, JsonValue, RevisionNumber, text_field};
 use crate::api::http::idempotency::IdempotencyHeader;
-use crate::api::http::pagination::{PageQuery, next_cursor, page_rows};
+use crate::api::http::pagination::PageQuery;
 use crate::api::http::preconditions::{Preconditions, with_etag};
 use crate::api::http::problem::Problem;
 use crate::api::http::respond::json_response;
 use crate::api::state::{DescribedRoutes, Shared};
 use ark_model::ids::Millis;
-use ark_store::{OperatorChange, Setting};
+use ark_store::{OperatorChange, Reader, Setting};
 
 use super::key_changes::{
-    DeleteQuery, KeyChange, KeyChanged, KeyPath, PrefixQuery, parse_stored_json,
+    DeleteQuery, KeyChange, KeyChanged, KeyPath, PrefixQuery, parse_stored_json, read_revisions,
 };
 
 pub(crate) fn routes() -> DescribedRoutes {
@@ -103,17 +104,12 @@ async fn list_settings(
     State(api): Shared,
     ApiQuery(query): ApiQuery<PrefixQuery>,
 ) -> Result<Response, Problem> {
-    let limit = page_rows(query.limit);
-    let rows = api
-        .run_blocking(move |api| {
-            let prefix = query.prefix.unwrap_or_default();
-            api.store
-                .settings_page(&prefix, query.cursor.as_deref(), limit)
-        })
-        .await??;
+    let (rows, next_cursor) = query
+        .read_page(&api, Reader::settings_page, |row| row.key.clone())
+        .await?;
     let page = SettingPage {
-        next_cursor: next_cursor(&rows, limit, |row| row.key.clone()),
-        settings: rows.into_iter().map(SettingShown::from).collect(),
+        settings: convert_rows(rows),
+        next_cursor,
     };
     Ok(json_response(StatusCode::OK, None, &page))
 }
@@ -148,19 +144,14 @@ async fn list_revisions(
     ApiQuery(query): ApiQuery<PageQuery>,
 ) -> Result<Response, Problem> {
     let key = String::from(key);
-    let (limit, before) = query.into_parts();
-    let wanted = key.clone();
-    let rows = api
-        .run_blocking(move |api| api.store.setting_history(&wanted, before, limit))
-        .await??;
-    if rows.is_empty() && before.is_none() {
-        let detail = format!("there never was a setting {key:?}");
-        return Err(Problem::not_found(detail));
-    }
+    let (wanted, missing) = (key.clone(), format!("there never was a setting {key:?}"));
+    let read = move |store: &Reader, before, limit| store.setting_history(&wanted, before, limit);
+    let (rows, next_cursor) =
+        read_revisions(&api, query, read, |row| row.revision, missing).await?;
     let page = SettingHistory {
         key,
-        next_cursor: next_cursor(&rows, limit, |row| row.revision.to_string()),
-        revisions: rows.into_iter().map(SettingShown::from).collect(),
+        revisions: convert_rows(rows),
+        next_cursor,
     };
     Ok(json_response(StatusCode::OK, None, &page))
 }

@@ -99,7 +99,7 @@ impl From<PolicyChangeError> for Problem {
                 "revision-conflict",
                 "It is at another revision",
                 "expected_revision",
-                "read it again and decide anew",
+                "read it again and decide again",
             )
             .at_revision(current),
             PolicyChangeError::TooManyPolicies(_) => conflict(
