@@ -60,14 +60,16 @@ fn may_fold(text: &str) -> bool {
     let bytes = text.as_bytes();
     let has_escape = || {
         bytes.iter().enumerate().any(|(at, byte)| {
-            matches!(byte, b'%' | b'\\') && bytes.get(at + 1).is_some() && decode_escape(&text[at..]).is_some()
+            matches!(byte, b'%' | b'\\')
+                && bytes.get(at + 1).is_some()
+                && decode_escape(&text[at..]).is_some()
         })
     };
     let has_foreign = || {
         !text.is_ascii()
-            && text
-                .chars()
-                .any(|character| !character.is_ascii() && fold_character(character) != Some(character))
+            && text.chars().any(|character| {
+                !character.is_ascii() && fold_character(character) != Some(character)
+            })
     };
     u32::try_from(text.len()).is_ok() && (has_escape() || has_foreign())
 }
