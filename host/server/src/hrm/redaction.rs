@@ -12,28 +12,53 @@ pub use ark_redaction::{Findings, redact_text};
 
 use ark_redaction::Redactor;
 
+const SYMBOL: &str = "parameters.symbol";
+
+/// An action after redaction.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RedactedAction {
+    /// The action, redacted.
+    pub action: Action,
+    /// What was found.
+    pub findings: Findings,
+    /// The identifier that held a credential, e.g. `parameters.symbol`. What is left of it names something else, so such an action must be
+    /// denied.
+    pub altered_identifier: Option<&'static str>,
+}
+
 /// Replaces every credential in an action by `[credential:KIND]` and every item of personal data by `[personal:KIND]`. The action type stays:
-/// it says how the action is judged, and its form has no room for a secret that would be recognised but `ark_…`, which is refused as a type
-/// that nobody declared.
+/// it says how the action is judged, and its form has no room for most secrets.
 #[must_use]
-pub fn redact_action(mut action: Action) -> (Action, Findings) {
+pub fn redact_action(mut action: Action) -> RedactedAction {
     let mut redactor = Redactor::default();
     let texts = [&mut action.reasoning, &mut action.rollback_plan];
     for text in texts.into_iter().flatten().chain(&mut action.sources) {
         redactor.redact_text(text);
     }
-    redact_parameters(&mut redactor, &mut action.parameters);
-    (action, redactor.into_findings())
+    let altered_identifier = redact_parameters(&mut redactor, &mut action.parameters);
+    RedactedAction {
+        action,
+        findings: redactor.into_findings(),
+        altered_identifier,
+    }
 }
 
-fn redact_parameters(redactor: &mut Redactor, parameters: &mut Parameters) {
+/// Redacts the parameters. Returns the identifier that was altered.
+fn redact_parameters(redactor: &mut Redactor, parameters: &mut Parameters) -> Option<&'static str> {
+    let mut altered = None;
+    let mut redact_identifier =
+        |redactor: &mut Redactor, field: &'static str, text: &mut String| {
+            if redactor.redact_identifier(text) {
+                altered = Some(field);
+            }
+        };
     match parameters {
         Parameters::Trade(trade) => {
-            redactor.redact_identifier(&mut trade.symbol);
+            redact_identifier(redactor, SYMBOL, &mut trade.symbol);
             redactor.redact_json(&mut trade.extra_json);
         }
         Parameters::ClosePosition(close) => {
-            redactor.redact_identifier(&mut close.symbol);
+            redact_identifier(redactor, SYMBOL, &mut close.symbol);
             redactor.redact_json(&mut close.extra_json);
         }
         Parameters::Data(data) => {
@@ -54,9 +79,14 @@ fn redact_parameters(redactor: &mut Redactor, parameters: &mut Parameters) {
             redactor.redact_json(&mut code.extra_json);
         }
         Parameters::Message(message) => {
-            let identifiers = [&mut message.topic, &mut message.to, &mut message.symbol];
-            for text in identifiers.into_iter().flatten() {
-                redactor.redact_identifier(text);
+            for (field, text) in [
+                ("parameters.topic", &mut message.topic),
+                ("parameters.to", &mut message.to),
+                (SYMBOL, &mut message.symbol),
+            ] {
+                if let Some(text) = text {
+                    redact_identifier(redactor, field, text);
+                }
             }
             if let Some(text) = &mut message.text {
                 redactor.redact_text(text);
@@ -73,6 +103,7 @@ fn redact_parameters(redactor: &mut Redactor, parameters: &mut Parameters) {
             redactor.redact_json(&mut custom.parameters_json);
         }
     }
+    altered
 }
 
 #[cfg(test)]
@@ -120,8 +151,10 @@ mod tests {
                 json!({"text": SECRET, "payload_json": extra, "extra_json": extra}),
             ),
         ] {
-            let (redacted, findings) = redact_action(action);
-            let json = serde_json::to_string(&redacted).expect("JSON");
+            let RedactedAction {
+                action, findings, ..
+            } = redact_action(action);
+            let json = serde_json::to_string(&action).expect("JSON");
             assert!(
                 !json.contains("hunter22xx") && !json.contains("bob@"),
                 "{json}"
@@ -138,19 +171,15 @@ mod tests {
             redact_action(serde_json::from_value(action).expect("an action"))
         };
         let token = format!("a.ark_{}", "0123456789abcdef".repeat(4));
-        let (redacted, findings) = message(&token);
-        assert_eq!(findings.credentials, ["ark-token"]);
-        assert!(
-            !serde_json::to_string(&redacted)
-                .expect("JSON")
-                .contains("0123456789abcdef")
-        );
-        let (redacted, findings) = message("cards.4111111111111111");
-        assert_eq!(findings, Findings::default());
-        assert!(
-            serde_json::to_string(&redacted)
-                .expect("JSON")
-                .contains("cards.4111111111111111")
-        );
+        let redacted = message(&token);
+        assert_eq!(redacted.findings.credentials, ["ark-token"]);
+        assert_eq!(redacted.altered_identifier, Some("parameters.topic"));
+        let json = serde_json::to_string(&redacted.action).expect("JSON");
+        assert!(!json.contains("0123456789abcdef"), "{json}");
+        let redacted = message("cards.4111111111111111");
+        assert_eq!(redacted.findings, Findings::default());
+        assert_eq!(redacted.altered_identifier, None);
+        let json = serde_json::to_string(&redacted.action).expect("JSON");
+        assert!(json.contains("cards.4111111111111111"), "{json}");
     }
 }

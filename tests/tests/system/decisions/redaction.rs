@@ -113,6 +113,26 @@ fn secrets_of_the_cases_are_stored_nowhere_and_innocent_texts_are_kept() {
 }
 
 #[test]
+fn an_identifier_that_holds_a_credential_is_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let host = Host::start(&dir.path().join("data"), &[]);
+    let mut client = Client::new(&host);
+    let decision = propose(&mut client, &trade("AKIAIOSFODNN7EXAMPLE", 0.001));
+    assert_eq!(decision["outcome"], "denied", "{decision}");
+    let shown = decision.to_string();
+    assert!(
+        shown.contains("`parameters.symbol` holds a credential") && !shown.contains("AKIAIOSF"),
+        "{shown}"
+    );
+    // Digits of a symbol are digits.
+    let decision = propose(&mut client, &trade("4111111111111111", 0.001));
+    assert_eq!(
+        decision["action"]["parameters"]["symbol"],
+        "4111111111111111"
+    );
+}
+
+#[test]
 fn what_a_guest_proposes_and_how_it_fails_is_on_record_without_secrets() {
     let dir = TestDir::new(PATIENT);
     copy_agent(&hostile_guests_dir(), "forger", &dir.agents());

@@ -53,11 +53,18 @@ impl RedactedProposal {
             _ => None,
         };
         let identity = repetition_identity(&proposal.agent, &proposal.action);
-        let (action, findings) = redact_action(proposal.action);
-        proposal.action = action;
+        let redacted = redact_action(proposal.action);
+        proposal.action = redacted.action;
+        // What is left of the identifier names something else, which the rules would judge in its place.
+        let refusal = refusal.or_else(|| {
+            let field = redacted.altered_identifier?;
+            Some(format!(
+                "`{field}` holds a credential: give a name without one"
+            ))
+        });
         Self {
             proposal,
-            findings,
+            findings: redacted.findings,
             data_subject,
             identity,
             refusal,
