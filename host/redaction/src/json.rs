@@ -73,7 +73,7 @@ impl Redactor {
             Value::Array(items) => self.redact_items(items, meaning, depth),
             Value::Object(members) => self.redact_members(members, meaning, depth),
             Value::Number(number) => {
-                let Some(kind) = self.number_kind(number, meaning) else {
+                let Some(kind) = number_kind(number, meaning) else {
                     return false;
                 };
                 self.note(kind);
@@ -191,31 +191,6 @@ impl Redactor {
         }
         changed | renamed
     }
-
-    /// Returns the kind of data that a number is.
-    fn number_kind(&mut self, number: &Number, meaning: Option<Meaning>) -> Option<Kind> {
-        match meaning {
-            // `"access_tokens": 12` counts them.
-            Some(Meaning::Secret(kind))
-                if kind != Kind::AccessToken || number.as_u64() > Some(99_999) =>
-            {
-                return Some(kind);
-            }
-            Some(Meaning::CardCode) if is_digits(&number.to_string(), 3, 4) => {
-                return Some(Kind::PaymentCard);
-            }
-            Some(Meaning::Card) if is_digits(&number.to_string(), 12, 19) => {
-                return Some(Kind::PaymentCard);
-            }
-            _ => {}
-        }
-        if !(number.is_u64() || number.is_i64()) {
-            return None;
-        }
-        let text = number.to_string();
-        let matches = find_matches(&text, NumberContext::from_meaning(meaning));
-        matches.first().map(|found| found.kind)
-    }
 }
 
 /// Takes the marks of redaction out of a name: they say nothing about its value.
@@ -234,6 +209,31 @@ fn remove_marks(name: &str) -> Cow<'_, str> {
     }
     kept.push_str(rest);
     Cow::Owned(kept)
+}
+
+/// Returns the kind of data that a number is.
+fn number_kind(number: &Number, meaning: Option<Meaning>) -> Option<Kind> {
+    match meaning {
+        // `"access_tokens": 12` counts them.
+        Some(Meaning::Secret(kind))
+            if kind != Kind::AccessToken || number.as_u64() > Some(99_999) =>
+        {
+            return Some(kind);
+        }
+        Some(Meaning::CardCode) if is_digits(&number.to_string(), 3, 4) => {
+            return Some(Kind::PaymentCard);
+        }
+        Some(Meaning::Card) if is_digits(&number.to_string(), 12, 19) => {
+            return Some(Kind::PaymentCard);
+        }
+        _ => {}
+    }
+    if !(number.is_u64() || number.is_i64()) {
+        return None;
+    }
+    let text = number.to_string();
+    let matches = find_matches(&text, NumberContext::from_meaning(meaning));
+    matches.first().map(|found| found.kind)
 }
 
 fn secret_kind(meaning: Meaning) -> Kind {

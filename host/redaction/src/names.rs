@@ -78,7 +78,7 @@ impl Words {
     fn count_neutral(&self) -> usize {
         (0..self.count.saturating_sub(1))
             .take_while(|back| {
-                let word = self.from_end(*back);
+                let word = self.word_before_end(*back);
                 NEUTRAL.contains(&word) || word.bytes().all(|byte| byte.is_ascii_digit())
             })
             .count()
@@ -86,14 +86,14 @@ impl Words {
 
     /// Returns the word `back` words before the last one without digits at its end, except where they belong to it.
     fn head(&self, back: usize) -> &str {
-        match self.from_end(back) {
+        match self.word_before_end(back) {
             word @ ("sha256" | "sha1" | "md5" | "crc32" | "cvv2" | "cvc2") => word,
             word => word.trim_end_matches(|c: char| c.is_ascii_digit()),
         }
     }
 
     /// Returns the word `back` words before the last one; empty when there is none.
-    fn from_end(&self, back: usize) -> &str {
+    fn word_before_end(&self, back: usize) -> &str {
         let Some(index) = self.count.checked_sub(back + 1) else {
             return "";
         };
@@ -142,8 +142,11 @@ pub(crate) fn is_descriptive(name: &str) -> bool {
         "count",
     ];
     let words = Words::split(name);
-    WORDS.contains(&words.from_end(0))
-        || matches!(words.from_end(words.count.saturating_sub(1)), "min" | "max")
+    WORDS.contains(&words.word_before_end(0))
+        || matches!(
+            words.word_before_end(words.count.saturating_sub(1)),
+            "min" | "max"
+        )
 }
 
 /// Returns what a name says about its value; `None`: nothing.
@@ -179,7 +182,10 @@ fn find_compound(words: &Words, back: usize) -> Option<Meaning> {
     if !may_be_head(last) {
         return find_glued(last);
     }
-    let (before, earlier) = (words.from_end(back + 1), words.from_end(back + 2));
+    let (before, earlier) = (
+        words.word_before_end(back + 1),
+        words.word_before_end(back + 2),
+    );
     Some(match last {
         "secret" if before == "api" => Meaning::Secret(Kind::ApiKey),
         _ if PASSWORDS.contains(&last) => Meaning::Secret(Kind::Password),

@@ -272,7 +272,8 @@ impl Scanner<'_> {
         for (offset, character) in rest.char_indices() {
             let after = &rest[offset + character.len_utf8()..];
             let ends = match character {
-                '"' | '<' | '>' | '`' | ';' | '|' => true,
+                '"' | '<' | '>' | '`' | ';' | '|' | '，' | '。' | '；' | '、' | '）' | '」'
+                | '”' | '»' => true,
                 '\\' => after.starts_with(['"', 'n', 'r', 't']) && offset > 0,
                 '\'' => !after.starts_with(|c: char| c.is_alphanumeric()),
                 '&' => in_query || is_next_pair(after),
@@ -285,7 +286,6 @@ impl Scanner<'_> {
                     after.is_empty()
                         || after.starts_with(|c: char| c.is_whitespace() || "}]),\"';.".contains(c))
                 }
-                '，' | '。' | '；' | '、' | '）' | '」' | '”' | '»' => true,
                 _ => character.is_whitespace() || (is_ascii && is_unspaced(character)),
             };
             // A mark of redaction and `[hidden]` are one word, brackets included.
@@ -312,7 +312,7 @@ impl Scanner<'_> {
         let lead = rest.len() - rest.trim_start_matches([' ', '"', '\'', '\\', '`']).len();
         let rest = &rest[lead..];
         let length = rest
-            .find(|c: char| c == '\n' || matches!(c, '"' | '\'' | '`' | '\\' | '<' | '|'))
+            .find(['\n', '"', '\'', '`', '\\', '<', '|'])
             .unwrap_or(rest.len());
         let value = &rest[..length];
         // The scheme and one word after it; a sentence after them is none of it.

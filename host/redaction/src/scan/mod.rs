@@ -86,7 +86,6 @@ impl<'a> Scanner<'a> {
             let next = match byte {
                 b'a'..=b'z' | b'A'..=b'Z' => scanner.scan_word(at),
                 b'0'..=b'9' => scanner.scan_number(at),
-                b' ' => at + 1,
                 b':' | b'=' => scanner.scan_separator(at),
                 b'@' => scanner.scan_email(at),
                 b'-' => scanner.scan_hyphen(at),

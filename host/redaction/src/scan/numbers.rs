@@ -254,7 +254,8 @@ impl Scanner<'_> {
         let has_exit_code = self.bytes[at..].starts_with(b"00");
         let context = self.number_context(at);
         let is_told = matches!(context, NumberContext::Phone | NumberContext::MaybePhone);
-        if !is_told && !(has_exit_code && context == NumberContext::None) {
+        let may_be_told = is_told || context == NumberContext::None;
+        if !may_be_told || !(is_told || has_exit_code) {
             return None;
         }
         let run = self.telephone_run(at);

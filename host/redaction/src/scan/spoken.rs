@@ -120,7 +120,7 @@ impl Scanner<'_> {
                 self.take_seed_phrase(end);
             }
             Some(meaning @ (Meaning::Secret(_) | Meaning::BareToken)) => {
-                self.take_spoken(end, meaning)
+                self.take_spoken(end, meaning);
             }
             _ => {}
         }

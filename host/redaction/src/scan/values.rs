@@ -317,8 +317,7 @@ pub(crate) fn is_secret_text(value: &str, meaning: Meaning) -> bool {
                 && !NO_VALUES.contains(&value.to_lowercase().as_str())
                 && !value.contains("://")
         }
-        Meaning::Pass => is_secret(value, meaning, Style::Quoted),
-        Meaning::BareToken => is_secret(value, meaning, Style::Quoted),
+        Meaning::Pass | Meaning::BareToken => is_secret(value, meaning, Style::Quoted),
         Meaning::SeedPhrase => value.split_whitespace().count() >= 12,
         _ => false,
     }
