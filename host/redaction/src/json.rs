@@ -137,10 +137,11 @@ impl Redactor {
         depth: usize,
     ) -> bool {
         // `["Authorization", "Basic …"]`: a pair of a name and its value.
-        if let [Value::String(name), second @ Value::String(_)] = items
-            && let Some(meaning) = find_meaning(name).filter(|meaning| is_secret_meaning(*meaning))
+        if let [Value::String(name), Value::String(_)] = items
+            && let Some(meaning) = label_meaning(name)
         {
-            return self.redact_value(second, Some(meaning), depth);
+            let changed = self.redact_value(&mut items[0], None, depth);
+            return self.redact_value(&mut items[1], Some(meaning), depth) | changed;
         }
         let mut changed = false;
         for item in items {
@@ -272,6 +273,14 @@ fn pair_meaning(members: &Map<String, Value>) -> Option<Meaning> {
     ]
     .iter()
     .find_map(|name| members.get(*name)?.as_str())?;
+    label_meaning(name)
+}
+
+/// Returns the secret that a text names, when it is a name and no sentence.
+fn label_meaning(name: &str) -> Option<Meaning> {
+    if name.contains(|c: char| c.is_whitespace() || "[]".contains(c)) {
+        return None;
+    }
     find_meaning(name).filter(|meaning| is_secret_meaning(*meaning))
 }
 

@@ -235,3 +235,67 @@ fn many_names_that_become_equal_are_kept_apart_in_linear_time() {
     );
     assert!(!json.contains("example.com"));
 }
+
+#[test]
+fn json_is_searched_by_names_and_values() {
+    for (json, expected) in [
+        (
+            r#"{"a":{"API-Key":"x"}}"#,
+            r#"{"a":{"API-Key":"[credential:api-key]"}}"#,
+        ),
+        (
+            r#"{"bob@example.com":[4111111111111111,"+14155550100"]}"#,
+            r#"{"[personal:email]":["[personal:payment-card]","[personal:phone]"]}"#,
+        ),
+        (
+            r#"{"password":{"value":["x1"],"n":7}}"#,
+            r#"{"password":{"n":"[credential:password]","value":["[credential:password]"]}}"#,
+        ),
+        (
+            r#"{"password":{"min_length":12,"type":"string"}}"#,
+            r#"{"password":{"min_length":12,"type":"string"}}"#,
+        ),
+        (
+            r#"{"password":true,"secret":null,"api_key":"${KEY}"}"#,
+            r#"{"password":true,"secret":null,"api_key":"${KEY}"}"#,
+        ),
+        (
+            r#"{"name":"DB_PASSWORD","value":"abc"}"#,
+            r#"{"name":"DB_PASSWORD","value":"[credential:password]"}"#,
+        ),
+        (
+            r#"[["Authorization","Basic aHVudGVyMjJ4eA=="]]"#,
+            r#"[["Authorization","Basic [credential:bearer-token]"]]"#,
+        ),
+        (
+            r#"{"body":"{\"pin_code\":4711}"}"#,
+            r#"{"body":"{\"pin_code\":\"[credential:password]\"}"}"#,
+        ),
+        (
+            r#"{"body":"{\"a\":\"pw: hunter22\",\"a\":1}"}"#,
+            r#"{"body":"{\"a\":\"pw: [credential:password]\",\"a\":1}"}"#,
+        ),
+        (
+            r#"{"access_tokens":12,"max_tokens":4096,"token":"USDC"}"#,
+            r#"{"access_tokens":12,"max_tokens":4096,"token":"USDC"}"#,
+        ),
+        (
+            r#"{"client_order_id":4111111111111111,"order":{"id":"5555555555554444"}}"#,
+            r#"{"client_order_id":4111111111111111,"order":{"id":"5555555555554444"}}"#,
+        ),
+        (
+            r#"{"phone":14155550100,"cvv":123}"#,
+            r#"{"cvv":"[personal:payment-card]","phone":"[personal:phone]"}"#,
+        ),
+        (
+            r#"{"Cookie":"sid=31d4d96e407aad42; theme=dark"}"#,
+            r#"{"Cookie":"sid=[credential:access-token]; theme=dark"}"#,
+        ),
+        (r#"{ "spaces" : "stay" }"#, r#"{ "spaces" : "stay" }"#),
+    ] {
+        let mut redacted = json.to_owned();
+        let changed = Redactor::default().redact_json(&mut redacted);
+        assert_eq!(redacted, expected);
+        assert_eq!(changed, json != expected);
+    }
+}
