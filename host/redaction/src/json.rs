@@ -85,40 +85,39 @@ impl Redactor {
     }
 
     fn redact_string(&mut self, text: &mut String, meaning: Option<Meaning>, depth: usize) -> bool {
-        let mut changed = false;
-        match meaning {
-            Some(Meaning::Authorization) => {
-                if let Some(secret) = authorization_secret(text) {
-                    text.replace_range(secret, &Kind::BearerToken.mark());
-                    self.note(Kind::BearerToken);
-                    changed = true;
-                }
-            }
-            Some(Meaning::Cookie) => changed = self.redact_cookies(text),
-            Some(meaning) if is_secret_text(text, meaning) => {
-                let kind = secret_kind(meaning);
-                *text = kind.mark();
-                self.note(kind);
-                return true;
-            }
-            Some(Meaning::Card) if is_digits(text, 12, 19) => {
-                *text = Kind::PaymentCard.mark();
-                self.note(Kind::PaymentCard);
-                return true;
-            }
-            Some(Meaning::CardCode) if is_digits(text, 3, 4) => {
-                *text = Kind::PaymentCard.mark();
-                self.note(Kind::PaymentCard);
-                return true;
-            }
-            _ => {}
+        let named = meaning.is_some_and(|meaning| self.redact_by_name(text, meaning));
+        let nested = self.redact_nested(text, NumberContext::from_meaning(meaning), depth);
+        if nested && let Some(meaning) = meaning {
+            // What is left can look like a secret now.
+            self.redact_by_name(text, meaning);
         }
-        changed |= self.redact_nested(text, NumberContext::from_meaning(meaning), depth);
-        if changed && meaning == Some(Meaning::Cookie) {
-            // What redaction left may be a pair now.
-            self.redact_cookies(text);
-        }
-        changed
+        named | nested
+    }
+
+    /// Redacts what the name of the member says of its text. Returns whether it was changed.
+    fn redact_by_name(&mut self, text: &mut String, meaning: Meaning) -> bool {
+        let (range, kind) = match meaning {
+            Meaning::Cookie => return self.redact_cookies(text),
+            Meaning::Authorization => (authorization_secret(text), Kind::BearerToken),
+            Meaning::Card => (
+                is_digits(text, 12, 19).then_some(0..text.len()),
+                Kind::PaymentCard,
+            ),
+            Meaning::CardCode => (
+                is_digits(text, 3, 4).then_some(0..text.len()),
+                Kind::PaymentCard,
+            ),
+            meaning => (
+                is_secret_text(text, meaning).then_some(0..text.len()),
+                secret_kind(meaning),
+            ),
+        };
+        let Some(range) = range else {
+            return false;
+        };
+        text.replace_range(range, &kind.mark());
+        self.note(kind);
+        true
     }
 
     fn redact_cookies(&mut self, text: &mut String) -> bool {

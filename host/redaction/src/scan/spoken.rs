@@ -175,7 +175,7 @@ impl Scanner<'_> {
             let joined = JOINED_FILLERS
                 .iter()
                 .find(|filler| rest.starts_with(**filler));
-            let word = rest.split_whitespace().next().unwrap_or("");
+            let word = rest.split(char::is_whitespace).next().unwrap_or("");
             if rest.starts_with([':', '=']) && !word.is_empty() {
                 // With a separator it is an assignment's.
                 return;

@@ -172,7 +172,8 @@ pub(super) fn is_placeholder(value: &str) -> bool {
         }
         // `***`, `xxxx`, `....`, `----`
         '*' | 'x' | 'X' | '•' | '.' | '-' | '_' | '?' | '…' => {
-            value.chars().all(|c| c == first)
+            (value.chars().nth(2).is_some() || !first.is_alphanumeric())
+                && value.chars().all(|c| c == first)
         }
         _ => false,
     }
