@@ -32,7 +32,13 @@ pub struct Meters {
 }
 
 /// The statuses of execution reports, in the order of [`StoreMeters::executions`].
-pub const EXECUTION_STATUSES: [&str; 4] = ["filled", "partially_filled", "cancelled", "rejected"];
+pub const EXECUTION_STATUSES: [&str; 5] = [
+    "filled",
+    "partially_filled",
+    "cancelled",
+    "rejected",
+    "expired",
+];
 
 /// What the writer has committed.
 #[derive(Debug, Default)]
@@ -56,7 +62,7 @@ pub struct StoreMeters {
     /// Deliveries shed because too many were pending.
     pub deliveries_shed: Counter,
     /// Execution reports, by status in the order of [`EXECUTION_STATUSES`].
-    pub executions: [Counter; 4],
+    pub executions: [Counter; 5],
     /// Units committed.
     pub units: Counter,
     /// Transactions that failed. What they contained is not counted elsewhere.

@@ -234,7 +234,7 @@ fn a_snapshot_that_is_not_whole_or_newer_changes_nothing() {
         assert!(error.contains(named), "{error}");
         assert_eq!(contents(&data), before);
     };
-    let newer = manifest.replace("\"schema\": 4", "\"schema\": 5");
+    let newer = manifest.replace("\"schema\": 5", "\"schema\": 6");
     assert_ne!(newer, manifest);
     std::fs::write(taken.join("manifest.json"), &newer).unwrap();
     refused("run a newer ark");

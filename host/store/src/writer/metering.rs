@@ -37,8 +37,8 @@ pub(super) fn count_unit(meters: &StoreMeters, unit: &Unit, receipt: &Receipt, s
         }
     }
     for change in &unit.ledger {
-        if let LedgerChange::Execution { status, .. } = change {
-            let index = EXECUTION_STATUSES.iter().position(|known| known == status);
+        if let LedgerChange::Execution(report) = change {
+            let index = EXECUTION_STATUSES.iter().position(|known| *known == report.status);
             if let Some(count) = index.and_then(|index| meters.executions.get(index)) {
                 count.increment();
             }
