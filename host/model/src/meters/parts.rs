@@ -40,6 +40,10 @@ pub const EXECUTION_STATUSES: [&str; 5] = [
     "expired",
 ];
 
+/// The kinds of alerts that execution reports raise, in the order of [`StoreMeters::execution_alerts`]: a fill after the order had ended, more than was
+/// approved, a close of more than was open.
+pub const EXECUTION_ALERTS: [&str; 3] = ["late_fill", "overfill", "unmatched_close"];
+
 /// What the writer has committed.
 #[derive(Debug, Default)]
 pub struct StoreMeters {
@@ -63,6 +67,8 @@ pub struct StoreMeters {
     pub deliveries_shed: Counter,
     /// Execution reports, by status in the order of [`EXECUTION_STATUSES`].
     pub executions: [Counter; 5],
+    /// Alerts of execution reports, by kind in the order of [`EXECUTION_ALERTS`].
+    pub execution_alerts: [Counter; 3],
     /// Units committed.
     pub units: Counter,
     /// Transactions that failed. What they contained is not counted elsewhere.

@@ -24,8 +24,8 @@ mod request;
 mod services;
 mod topics;
 
-pub use combine::combine_verdicts;
 pub use arbiter::{LATE_FILL, OVERFILL, UNMATCHED_CLOSE};
+pub use combine::combine_verdicts;
 pub use config::HrmConfig;
 pub use error::{HrmError, RecordFailure};
 pub use handle::Hrm;

@@ -38,7 +38,9 @@ pub enum ReportRefusal {
     #[error("{0} needs the size that is filled in all so far, greater than 0")]
     NoFilledSize(&'static str),
     /// A rejected order has no fill.
-    #[error("a rejected order has no fill; an order that was filled in part and ended is cancelled")]
+    #[error(
+        "a rejected order has no fill; an order that was filled in part and ended is cancelled"
+    )]
     RejectedWithFill,
     /// A result is reported on a trade that opens exposure.
     #[error("a trade that opens exposure realises nothing; report the result on the close")]

@@ -368,13 +368,15 @@ fn report_refused(refusal: &ReportRefusal, detail: String) -> Problem {
             "filled_size_pct",
             "give the size that is filled in all so far; leave out a report that is older than the last one",
         ),
-        ReportRefusal::NoFilledSize(_) => {
-            unfit("filled_size_pct", "give the size that is filled in all so far")
-        }
+        ReportRefusal::NoFilledSize(_) => unfit(
+            "filled_size_pct",
+            "give the size that is filled in all so far",
+        ),
         ReportRefusal::RejectedWithFill => unfit("status", "report cancelled with the filled size"),
-        ReportRefusal::ResultOfOpening => {
-            unfit("realized_pnl_pct", "leave it out; report the result on the close")
-        }
+        ReportRefusal::ResultOfOpening => unfit(
+            "realized_pnl_pct",
+            "leave it out; report the result on the close",
+        ),
         ReportRefusal::ResultWithoutFill { .. } => unfit(
             "realized_pnl_pct",
             "leave it out; an operator corrects a result: POST /v1/account/results",

@@ -16,17 +16,18 @@ use crate::hrm::topics::EXECUTION_TOPIC;
 use ark_model::control::{Alert, AlertSeverity};
 use ark_model::decision::Outcome;
 use ark_model::ids::{AuditId, Millis, TraceId};
+use ark_model::meters::EXECUTION_ALERTS;
 use ark_model::size::Size;
 use ark_store::{AuditEntry, AuditKind, LedgerChange, OutboxMessage, ReportedExecution, Unit};
 
 use super::state::Arbiter;
 
 /// The kind of the alert that a fill was reported after its order had ended.
-pub const LATE_FILL: &str = "late_fill";
+pub const LATE_FILL: &str = EXECUTION_ALERTS[0];
 /// The kind of the alert that more was filled than was approved.
-pub const OVERFILL: &str = "overfill";
+pub const OVERFILL: &str = EXECUTION_ALERTS[1];
 /// The kind of the alert that a close traded more than was open.
-pub const UNMATCHED_CLOSE: &str = "unmatched_close";
+pub const UNMATCHED_CLOSE: &str = EXECUTION_ALERTS[2];
 
 impl Arbiter {
     /// Records an execution report. A report that was recorded before is acknowledged and changes nothing.
@@ -197,9 +198,11 @@ fn stage_alerts(
                 size,
                 format!("was filled beyond its size of {}", order.size),
             ),
-            FillAlert::Unmatched { size } => {
-                (UNMATCHED_CLOSE, size, "closed more than was open".to_owned())
-            }
+            FillAlert::Unmatched { size } => (
+                UNMATCHED_CLOSE,
+                size,
+                "closed more than was open".to_owned(),
+            ),
         };
         tracing::warn!(kind, order = %order.decision_id, agent = %order.agent, %size, "an execution needs attention");
         let alert = Alert {

@@ -131,7 +131,10 @@ impl Ledger {
         let closable = sizes.closable();
         let wanted = close_size(close);
         if wanted.is_some_and(Size::is_zero) {
-            return Some("it closes a size of 0; give the size to close, or leave it out to close all".to_owned());
+            return Some(
+                "it closes a size of 0; give the size to close, or leave it out to close all"
+                    .to_owned(),
+            );
         }
         let is_covered = wanted.unwrap_or(closable) <= closable && !closable.is_zero();
         if is_covered {

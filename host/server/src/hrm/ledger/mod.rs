@@ -19,6 +19,9 @@ mod promotions;
 mod results;
 mod windows;
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use ark_model::action::{Parameters, Side};

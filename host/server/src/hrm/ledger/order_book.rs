@@ -189,7 +189,12 @@ impl OrderBook {
     }
 
     /// Lets no order wait longer than `longest` from `now` on for its first report: see [`super::far_future`].
-    pub fn cap_expiries(&mut self, now: Millis, longest: Duration, is_far: impl Fn(Millis) -> bool) {
+    pub fn cap_expiries(
+        &mut self,
+        now: Millis,
+        longest: Duration,
+        is_far: impl Fn(Millis) -> bool,
+    ) {
         let far: Vec<DecisionId> = self
             .expiries
             .iter()
@@ -256,7 +261,10 @@ impl OrderBook {
             if left.is_zero() {
                 break;
             }
-            let Some(order) = self.find_order(*id).filter(|order| Some(*id) != by && !order.open().is_zero()) else {
+            let Some(order) = self
+                .find_order(*id)
+                .filter(|order| Some(*id) != by && !order.open().is_zero())
+            else {
                 continue;
             };
             let closed = order.open().min(left);

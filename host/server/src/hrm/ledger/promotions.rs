@@ -300,7 +300,10 @@ fn is_pair(word: &str) -> bool {
     for part in word.split(['-', '/', '_', ':', '\u{ff0f}', '\u{ff0d}']) {
         parts += 1;
         let length = part.chars().count();
-        if parts > 3 || !(1..=LONGEST_PART).contains(&length) || !part.chars().all(char::is_alphanumeric) {
+        if parts > 3
+            || !(1..=LONGEST_PART).contains(&length)
+            || !part.chars().all(char::is_alphanumeric)
+        {
             return false;
         }
     }
@@ -329,7 +332,11 @@ mod tests {
         let Some(named) = NamedInstruments::find(action, &aliases, |key| *key == known) else {
             return Vec::new();
         };
-        let mut keys: Vec<String> = named.symbols.iter().map(|(_, key)| key.to_string()).collect();
+        let mut keys: Vec<String> = named
+            .symbols
+            .iter()
+            .map(|(_, key)| key.to_string())
+            .collect();
         keys.sort();
         keys
     }
@@ -337,15 +344,36 @@ mod tests {
     #[test]
     fn instruments_are_found_wherever_a_message_names_them() {
         for (parameters, expected) in [
-            (json!({"text": "hello", "symbol": "BTC-USD"}), &["BTCUSD"][..]),
+            (
+                json!({"text": "hello", "symbol": "BTC-USD"}),
+                &["BTCUSD"][..],
+            ),
             (json!({"text": "Buy BTC-USD!"}), &["BTCUSD"]),
             (json!({"text": "(eth/usd), now."}), &["ETHUSD"]),
-            (json!({"text": "$XYZ to the moon; doge too"}), &["DOGE", "XYZ"]),
-            (json!({"text": "d\u{200b}oge, B\u{2060}TC-\u{200d}USD"}), &["BTCUSD", "DOGE"]),
-            (json!({"text": "\u{ff22}\u{ff34}\u{ff23}\u{ff0f}USD"}), &["BTCUSD"]),
-            (json!({"text": "see:BTC-USD https://venue.example/SOL-USD"}), &["BTCUSD", "SEEBTCUSD", "SOLUSD"]),
-            (json!({"text": "the dogs of 2026-11-26 and 10:30 cost $5.00"}), &[]),
-            (json!({"topic": "t", "payload": {"picks": ["BTC-USD", {"DOGE": 1}], "note": "\nSOL-USD"}}), &["BTCUSD", "DOGE", "SOLUSD"]),
+            (
+                json!({"text": "$XYZ to the moon; doge too"}),
+                &["DOGE", "XYZ"],
+            ),
+            (
+                json!({"text": "d\u{200b}oge, B\u{2060}TC-\u{200d}USD"}),
+                &["BTCUSD", "DOGE"],
+            ),
+            (
+                json!({"text": "\u{ff22}\u{ff34}\u{ff23}\u{ff0f}USD"}),
+                &["BTCUSD"],
+            ),
+            (
+                json!({"text": "see:BTC-USD https://venue.example/SOL-USD"}),
+                &["BTCUSD", "SEEBTCUSD", "SOLUSD"],
+            ),
+            (
+                json!({"text": "the dogs of 2026-11-26 and 10:30 cost $5.00"}),
+                &[],
+            ),
+            (
+                json!({"topic": "t", "payload": {"picks": ["BTC-USD", {"DOGE": 1}], "note": "\nSOL-USD"}}),
+                &["BTCUSD", "DOGE", "SOLUSD"],
+            ),
             (json!({"text": "t", "extra": "BTC_USD"}), &["BTCUSD"]),
         ] {
             let action = message("message", None, parameters.clone());
@@ -369,7 +397,11 @@ mod tests {
         ] {
             let action = message(action_type, external, parameters.clone());
             let found = NamedInstruments::find(&action, &aliases, |_| false);
-            assert_eq!(found.map(|named| named.account_wide), expected, "{action_type} {external:?}");
+            assert_eq!(
+                found.map(|named| named.account_wide),
+                expected,
+                "{action_type} {external:?}"
+            );
         }
     }
 
@@ -397,7 +429,10 @@ mod tests {
         // Two spellings in the store are one promotion, and the later time counts.
         let mut spelled = row(&ann, false, 2_500);
         spelled.symbol = "BTC_USD".to_owned();
-        for rows in [vec![row(&ann, false, 1_000), spelled.clone()], vec![spelled.clone(), row(&ann, false, 1_000)]] {
+        for rows in [
+            vec![row(&ann, false, 1_000), spelled.clone()],
+            vec![spelled.clone(), row(&ann, false, 1_000)],
+        ] {
             let promotions = Promotions::from_rows(rows, &aliases);
             assert_eq!(promotions.age(&ann, &key(), Millis(3_000)), Some(0.5));
         }
@@ -409,7 +444,12 @@ mod tests {
         let (ann, ben): (Name, Name) = ("ann".parse().unwrap(), "ben".parse().unwrap());
         let fill = |from: usize, count: usize| NamedInstruments {
             symbols: (from..from + count)
-                .map(|number| (format!("X{number}-USD"), aliases.find_key(&format!("X{number}-USD"))))
+                .map(|number| {
+                    (
+                        format!("X{number}-USD"),
+                        aliases.find_key(&format!("X{number}-USD")),
+                    )
+                })
                 .collect(),
             account_wide: true,
             overflows: false,
@@ -417,15 +457,36 @@ mod tests {
         let mut promotions = Promotions::default();
         let start = Millis(1_000_000);
         promotions.record_message(&ann, fill(0, PROMOTIONS_OF_AGENT), start);
-        assert!(promotions.refuse_message(&ann, &fill(9_000, 1), start).unwrap().contains("512"));
-        assert_eq!(promotions.refuse_message(&ben, &fill(9_000, 1), start), None);
+        assert!(
+            promotions
+                .refuse_message(&ann, &fill(9_000, 1), start)
+                .unwrap()
+                .contains("512")
+        );
+        assert_eq!(
+            promotions.refuse_message(&ben, &fill(9_000, 1), start),
+            None
+        );
         let later = start.saturating_add(PROMOTION_RETENTION);
-        assert_eq!(promotions.refuse_message(&ann, &fill(9_000, 1), later), None);
+        assert_eq!(
+            promotions.refuse_message(&ann, &fill(9_000, 1), later),
+            None
+        );
         let changes = promotions.record_message(&ann, fill(9_000, 1), later);
         assert_eq!(changes.len(), PROMOTIONS_OF_AGENT + 1);
         assert_eq!(promotions.counts[&ann], 1);
         let text: String = (0..200).map(|number| format!("X{number}-USD ")).collect();
-        let many = NamedInstruments::find(&message("publish", None, json!({"text": text})), &aliases, |_| false).unwrap();
-        assert!(promotions.refuse_message(&ben, &many, start).unwrap().contains("128"));
+        let many = NamedInstruments::find(
+            &message("publish", None, json!({"text": text})),
+            &aliases,
+            |_| false,
+        )
+        .unwrap();
+        assert!(
+            promotions
+                .refuse_message(&ben, &many, start)
+                .unwrap()
+                .contains("128")
+        );
     }
 }

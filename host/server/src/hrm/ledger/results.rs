@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 
 use ark_model::action::Side;
 use ark_model::ids::Millis;
-use ark_model::size::Size;
 use ark_store::LedgerChange;
 
 use crate::hrm::report_refusal::ReportRefusal;
@@ -17,7 +16,7 @@ use super::order_book::ClosedPart;
 
 /// How much better than the prices say a result may be, as a part of the closed size with leverage: for rounded prices and rebates.
 const BETTER_THAN_PRICES: f64 = 0.001;
-/// How much worse than the prices say a result may be, as a part of the closed size with leverage: for fees, financing and liquidation.
+/// How much worse than the prices say, or than nothing, a result may be, as a part of the closed size with leverage: for fees, financing and liquidation.
 const WORSE_THAN_PRICES: f64 = 0.1;
 /// The greatest loss of a short position whose prices are not known, as a multiple of its size with leverage: its loss has no natural bound.
 const LOSS_OF_SHORT: f64 = 100.0;
@@ -75,7 +74,7 @@ pub fn check_result(
         });
         if let Some(result) = by_prices {
             most += result + stake * BETTER_THAN_PRICES;
-            least += result - stake * WORSE_THAN_PRICES;
+            least += result.min(0.0) - stake * WORSE_THAN_PRICES;
         } else {
             all_known = false;
             most += stake;
@@ -107,6 +106,7 @@ pub fn check_result(
 mod tests {
     use super::*;
     use ark_model::ids::{DecisionId, Fraction};
+    use ark_model::size::Size;
 
     #[test]
     fn a_day_keeps_its_loss_while_the_clock_is_elsewhere() {
@@ -115,7 +115,10 @@ mod tests {
         let noon = |day: u64| Millis(day * DAY + DAY / 2);
         assert_eq!(
             results.record_result(-0.04, noon(100)),
-            LedgerChange::Realised { day: 100, delta: -0.04 }
+            LedgerChange::Realised {
+                day: 100,
+                delta: -0.04
+            }
         );
         for (now, loss) in [
             (noon(100), 0.04),
@@ -151,7 +154,8 @@ mod tests {
             (&[long], Some(110.0), 0.01, true),
             (&[long], Some(110.0), 0.011, false),
             (&[long], Some(110.0), 0.0, true),
-            (&[long], Some(110.0), -0.01, false),
+            (&[long], Some(110.0), -0.01, true),
+            (&[long], Some(110.0), -0.011, false),
             (&[long], Some(90.0), -0.01, true),
             (&[long], Some(90.0), -0.005, false),
             (&[long], Some(90.0), 0.05, false),
@@ -171,7 +175,11 @@ mod tests {
         ];
         for (parts, price, claimed, taken) in cases {
             let checked = check_result(*claimed, parts, *price);
-            assert_eq!(checked.is_ok(), *taken, "{parts:?} {price:?} {claimed}: {checked:?}");
+            assert_eq!(
+                checked.is_ok(),
+                *taken,
+                "{parts:?} {price:?} {claimed}: {checked:?}"
+            );
         }
     }
 }

@@ -119,15 +119,30 @@ mod tests {
         let mut trades = LastTrades::default();
         let age = |trades: &LastTrades, now| trades.age(&agent, &key(), Side::Buy, Millis(now));
         assert_eq!(age(&trades, 5), None);
-        assert_eq!(trades.record_trade(&agent, key(), Side::Buy, Millis(100_000)), Millis(100_000));
+        assert_eq!(
+            trades.record_trade(&agent, key(), Side::Buy, Millis(100_000)),
+            Millis(100_000)
+        );
         // An hour back and forth again: the age is 0 there, and right afterwards.
-        for (now, expected) in [(100_500, 0.5), (40_000, 0.0), (101_000, 1.0), (9_000_000, 8_900.0), (102_000, 2.0)] {
+        for (now, expected) in [
+            (100_500, 0.5),
+            (40_000, 0.0),
+            (101_000, 1.0),
+            (9_000_000, 8_900.0),
+            (102_000, 2.0),
+        ] {
             assert_eq!(age(&trades, now), Some(expected), "{now}");
         }
         // A trade at a time before the last one does not hide it.
-        assert_eq!(trades.record_trade(&agent, key(), Side::Buy, Millis(50_000)), Millis(100_000));
+        assert_eq!(
+            trades.record_trade(&agent, key(), Side::Buy, Millis(50_000)),
+            Millis(100_000)
+        );
         assert_eq!(age(&trades, 130_000), Some(30.0));
-        assert_eq!(trades.age(&agent, &key(), Side::Sell, Millis(130_000)), None);
+        assert_eq!(
+            trades.age(&agent, &key(), Side::Sell, Millis(130_000)),
+            None
+        );
     }
 
     #[test]

@@ -186,12 +186,9 @@ impl Reader {
                         })
                     },
                 )?,
-                realised: select_rows(
-                    connection,
-                    "SELECT day, result FROM realised",
-                    [],
-                    |row| Ok((row.get(0)?, row.get(1)?)),
-                )?
+                realised: select_rows(connection, "SELECT day, result FROM realised", [], |row| {
+                    Ok((row.get(0)?, row.get(1)?))
+                })?
                 .into_iter()
                 .collect(),
                 from_config,

@@ -178,7 +178,6 @@ pub(super) fn write_order(connection: &Connection, order: &TradeOrder) -> rusqli
 const ORDER_COLUMNS: &str = "decision_id, agent, symbol, purpose, side, size, leverage, state, filled, opened, closed, entry_price,
      realised, last_realised, since, expires_at";
 
-
 fn read_order(row: &Row<'_>) -> rusqlite::Result<TradeOrder> {
     let size = |column| row.get(column).map(Size::from_units);
     Ok(TradeOrder {

@@ -137,9 +137,7 @@ struct AccountHistory {
 #[utoipa::path(get, path = "/v1/account", operation_id = "account", tag = "account",
     responses((status = 200, description = "The account.", body = Account)))]
 async fn show_account(State(api): Shared, _: NoQuery) -> Result<Response, Problem> {
-    let rows = api
-        .run_blocking(|api| api.store.load_ledger())
-        .await??;
+    let rows = api.run_blocking(|api| api.store.load_ledger()).await??;
     let mut exposures: BTreeMap<String, Size> = BTreeMap::new();
     let mut orders: Vec<_> = rows.orders.iter().collect();
     orders.sort_by_key(|order| order.decision_id);
