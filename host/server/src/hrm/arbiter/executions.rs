@@ -168,7 +168,7 @@ fn execution_payload(report: &ExecutionReport, booking: &Booking, now: Millis) -
         "status": report.status.as_str(),
         "filled_size_pct": report.filled,
         "price": report.price,
-        "realized_pnl_pct": report.realised,
+        "realized_pnl_pct": booking.realised,
         "order_state": order.state.as_str(),
         "order_filled_pct": order.filled.as_fraction(),
         "added_size_pct": booking.added.as_fraction(),

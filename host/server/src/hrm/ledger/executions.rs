@@ -45,6 +45,8 @@ pub struct Booking {
     pub changes: Vec<LedgerChange>,
     /// The size that the report added to what is filled.
     pub added: Size,
+    /// The result that the report added; `None`: it added none, whatever it states.
+    pub realised: Option<f64>,
     /// Whether the report changed the order. A repetition does not.
     pub is_news: bool,
     /// What an operator must know.
@@ -138,6 +140,7 @@ impl Ledger {
             order,
             changes,
             added: to.added,
+            realised,
             is_news,
             alerts,
         })
