@@ -31,7 +31,8 @@ impl Size {
         self.0
     }
 
-    /// Returns the size of a fraction of the capital. A part of a unit counts as a whole one.
+    /// Returns the size of a fraction of the capital. A part of a unit counts as a whole one, but for the thousandth of
+    /// a unit that a rounding may add.
     #[must_use]
     #[expect(
         clippy::cast_possible_truncation,
@@ -97,7 +98,8 @@ mod tests {
             (0.07, 70_000_000),
             (0.1 + 0.2, 300_000_000),
             (1.0, 1_000_000_000),
-            (1e-12, 1),
+            (1e-13, 0),
+            (1e-11, 1),
             (f64::MAX, LARGEST),
         ] {
             assert_eq!(size(fraction).units(), units, "{fraction}");

@@ -197,7 +197,7 @@ fn positions_and_reports_of_schema_4_become_orders() {
     execution("close-1", &close, "filled", "NULL");
     connection
         .execute_batch(&format!(
-            "INSERT INTO idempotency VALUES ('execution:', 'open-1', x'00', '{reported_by}'), ('execution:', 'cut-1', x'00', 'archived');
+            "INSERT INTO idempotency VALUES ('execution:', 'open-1', zeroblob(32), '{reported_by}'), ('execution:', 'cut-1', zeroblob(32), 'archived');
              INSERT INTO promotions VALUES ('kenny', 'BTC-USD', 5); INSERT INTO realised VALUES (3, -0.01);"
         ))
         .unwrap();
