@@ -462,14 +462,15 @@ fn a_token_speaks_for_its_own_names_and_under_its_own() {
         })
         .collect();
     for expected in [
-        ("trade", "desk-one"),
+        ("trade", "broker"),
+        ("trade", "root"),
         ("signal.send", "desk-two"),
         ("config.set", "ada"),
         ("control", "ada"),
     ] {
         assert!(by.contains(&expected), "{expected:?} is not in {by:?}");
     }
-    assert_eq!(by.len(), 5, "what was refused is not there: {by:?}");
+    assert_eq!(by.len(), 6, "what was refused is not there: {by:?}");
     let decision = rows.iter().find(|row| row["kind"] == json!("decision"));
     let text = decision.expect("the decision").to_string();
     assert!(text.contains("desk-one"), "{text}");

@@ -100,24 +100,27 @@ mod tests {
         let agent: Name = "kenny".parse().unwrap();
         let ids = [1_000, 2_000].map(|expires_at| {
             let id = DecisionId::fresh();
-            held.insert_approval(&Approval {
-                id,
-                agent: agent.clone(),
-                submitter: "desk".to_owned(),
-                trace_id: TraceId::fresh(),
-                action_type: "execute_code".to_owned(),
-                action_hash: Digest::hash_bytes(b"x"),
-                subject_hash: None,
-                earlier: Vec::new(),
-                reasons: Vec::new(),
-                status: ApprovalStatus::Open,
-                created_at_ms: Millis(0),
-                expires_at_ms: Millis(expires_at),
-                settled_at_ms: None,
-                settled_by: None,
-                comment: None,
-                decision_id: None,
-            });
+            held.insert_approval(
+                &Approval {
+                    id,
+                    agent: agent.clone(),
+                    submitter: "desk".to_owned(),
+                    trace_id: TraceId::fresh(),
+                    action_type: "execute_code".to_owned(),
+                    action_hash: Digest::hash_bytes(b"x"),
+                    subject_hash: None,
+                    earlier: Vec::new(),
+                    reasons: Vec::new(),
+                    status: ApprovalStatus::Open,
+                    created_at_ms: Millis(0),
+                    expires_at_ms: Millis(expires_at),
+                    settled_at_ms: None,
+                    settled_by: None,
+                    comment: None,
+                    decision_id: None,
+                },
+                None,
+            );
             id
         });
         let mut expired = |now: u64| held.pop_expired(Millis(now)).map(|(id, _)| id);
