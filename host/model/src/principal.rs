@@ -13,8 +13,10 @@ use super::ids::Name;
 pub enum Role {
     /// Reads.
     Reader,
-    /// Sends signals, actions and execution reports in the name of the agents that its token lists.
+    /// Sends signals, and actions in the name of the agents that its token lists.
     Submitter,
+    /// Reports what became of approved actions. It proposes none, so that no proposer is its own witness.
+    Executor,
     /// Approves and rejects held actions.
     Approver,
     /// Operates the host: halts, quarantines, state, lists, agents, policies.
@@ -72,7 +74,7 @@ impl Principal {
         self.role == Role::Admin || self.role == needed || needed == Role::Reader
     }
 
-    /// Returns whether the caller may propose and report in an agent's name.
+    /// Returns whether the caller may propose in an agent's name.
     #[must_use]
     pub fn can_propose_for(&self, agent: &Name) -> bool {
         self.role == Role::Admin || self.agents.contains(agent)

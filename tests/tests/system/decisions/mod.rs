@@ -1,6 +1,8 @@
 //! Proposals and decisions: judgement, approvals, what operators attest, explanation and replay.
 
 mod approvals;
+mod clock;
+mod executions;
 mod explain;
 mod instruments;
 mod lists;
