@@ -2,6 +2,7 @@
 //!
 //! What one key allows is checked where the key is stated; here stands what several keys say together.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -16,14 +17,15 @@ use crate::telemetry::TelemetryConfig;
 use crate::watchdog::{
     CapsuleRetention, FleetConfig, RedisWatchConfig, Thresholds, WatchdogConfig,
 };
+use ark_model::action_types::{ActionTypes, DeclaredType};
 use ark_model::ids::Name;
 use ark_model::policy::PolicySource;
 use ark_runtime::{EngineConfig, GraveyardSource, Limits};
 use ark_store::{ListEntry, SecretKey, StoreConfig};
 
 use super::error::ConfigError;
-use super::file::{ListsFile, PolicyFile, TlsFile, WatchdogFile};
-use super::keys::Table;
+use super::file::{ActionTypeFile, ListsFile, PolicyFile, TlsFile, WatchdogFile};
+use super::keys::{Table, join_key};
 use super::layers::{Layers, Overrides};
 
 /// The configuration: that of every part.
@@ -122,6 +124,7 @@ impl Config {
                 reservation_ttl: Duration::from_secs(capacity.reservation_seconds),
                 approval_ttl: Duration::from_secs(capacity.approval_seconds),
                 approvals: capacity.approvals,
+                action_types: resolve_action_types(file.action_types).map_err(refused)?,
                 meters: Arc::default(),
             },
             router: RouterConfig {
@@ -184,6 +187,25 @@ fn resolve_policies(files: Vec<PolicyFile>) -> Result<Vec<Declaration>, Problem>
             }),
         })
         .collect()
+}
+
+/// The declared action types.
+fn resolve_action_types(files: BTreeMap<String, ActionTypeFile>) -> Result<ActionTypes, Problem> {
+    let declared = files.into_iter().map(|(name, file)| {
+        let declaration = DeclaredType {
+            family: file.family,
+            fields: file.fields.unwrap_or_default(),
+            fixed: file.fixed.unwrap_or_default(),
+            reversible: file.reversible,
+            external: file.external,
+            criticality: file.criticality,
+        };
+        (name, declaration)
+    });
+    ActionTypes::new(declared.collect()).map_err(|error| {
+        let problem = format!("{}; {}", error.problem, error.remedy);
+        (join_key("action_types", &error.field), problem)
+    })
 }
 
 fn resolve_watchdog(file: WatchdogFile, layers: &Layers) -> Result<WatchdogConfig, ConfigError> {

@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
+use arc_swap::ArcSwap;
 use crossbeam_channel::{Sender, TrySendError};
 use parking_lot::Mutex;
 
 use ark_model::action::Family;
+use ark_model::action_types::ActionTypes;
 use ark_model::decision::{Decision, Outcome};
 use ark_model::ids::Name;
 use ark_model::meters::HrmMeters;
@@ -42,6 +44,7 @@ pub struct Hrm {
     guards: Arc<Guards>,
     announcing: Arc<AtomicBool>,
     violations: ViolationCounts,
+    action_types: Arc<ArcSwap<ActionTypes>>,
     meters: Arc<HrmMeters>,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
@@ -79,11 +82,13 @@ impl Hrm {
         let (urgent, urgent_inbox) = crossbeam_channel::bounded(proposer_share);
         let announcing = Arc::new(AtomicBool::new(false));
         let violations = ViolationCounts::default();
+        let action_types = Arc::new(ArcSwap::from_pointee(config.action_types.clone()));
         let arbiter = Arbiter::new(
             config,
             chain,
             Arc::clone(&guards),
             store,
+            Arc::clone(&action_types),
             Arc::clone(&announcing),
             Arc::clone(&violations),
         )?;
@@ -99,6 +104,7 @@ impl Hrm {
             guards,
             announcing,
             violations,
+            action_types,
             meters,
             thread: Arc::new(Mutex::new(Some(thread))),
         })
@@ -108,6 +114,31 @@ impl Hrm {
     /// only while an agent subscribes.
     pub fn set_announcing(&self, on: bool) {
         self.announcing.store(on, Ordering::Release);
+    }
+
+    /// Replaces the declared action types, for everything judged from then on.
+    pub fn set_action_types(&self, declared: ActionTypes) {
+        self.action_types.store(Arc::new(declared));
+    }
+
+    /// Returns the action types that the operator declares.
+    #[must_use]
+    pub fn action_types(&self) -> ActionTypes {
+        ActionTypes::clone(&self.action_types.load())
+    }
+
+    /// Gives the action the form that its type is declared with, and redacts the proposal. An action that does not fit the declaration cannot be
+    /// judged, so it is refused. `refusal`: why the host itself denies it in any case.
+    fn admit_proposal(&self, mut proposal: Proposal, refusal: Option<String>) -> RedactedProposal {
+        let resolved = self.action_types.load().resolve(&mut proposal.action);
+        let refusal = refusal.or_else(|| {
+            let error = resolved.err()?;
+            // An error quotes the request.
+            Some(redact_text(&format!(
+                "the action cannot be judged: {error}"
+            )))
+        });
+        RedactedProposal::new(proposal, refusal)
     }
 
     /// Returns whether an agent subscribes to what the host announces.
@@ -141,12 +172,12 @@ impl Hrm {
             self.meters.queue_rejections.increment();
             return reply(Err(HrmError::Busy));
         };
-        let queue = if proposal.action.reduces_risk() {
+        let mut redacted = self.admit_proposal(proposal, None);
+        let queue = if redacted.proposal.action.reduces_risk() {
             &self.urgent
         } else {
             &self.requests
         };
-        let mut redacted = RedactedProposal::new(proposal, None);
         redacted.queue_place = Some(place);
         self.enqueue_request(queue, HrmRequest::Propose(Box::new(redacted), reply));
     }
@@ -158,7 +189,7 @@ impl Hrm {
         refusal: Option<String>,
         reply: Reply<Arc<Decision>>,
     ) {
-        let redacted = RedactedProposal::new(proposal, refusal);
+        let redacted = self.admit_proposal(proposal, refusal);
         self.enqueue_request(
             &self.requests,
             HrmRequest::Preview(Box::new(redacted), reply),
@@ -180,7 +211,7 @@ impl Hrm {
                     idempotency: None,
                     deadline: None,
                 };
-                RedactedProposal::new(proposal, item.refusal.clone())
+                self.admit_proposal(proposal, item.refusal.clone())
             })
             .collect();
         self.enqueue_request(
@@ -193,7 +224,7 @@ impl Hrm {
     pub fn propose_batch(&self, mut batch: Batch, reply: Reply<BatchAnswer>) {
         let redacted = std::mem::take(&mut batch.proposals)
             .into_iter()
-            .map(|proposal| RedactedProposal::new(proposal, None))
+            .map(|proposal| self.admit_proposal(proposal, None))
             .collect();
         self.enqueue_request(
             &self.requests,

@@ -186,7 +186,10 @@ fn build_proposal(
         return Err(unknown_agent(api, &request.agent));
     }
     let trace_id = find_trace_id(headers, request.trace_id)?;
-    let ActionRequest { agent, action, .. } = request;
+    let ActionRequest {
+        agent, mut action, ..
+    } = request;
+    api.hrm.action_types().resolve(&mut action)?;
     let submitter = if principal.authenticated {
         principal.name.clone()
     } else {
