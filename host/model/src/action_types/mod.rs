@@ -61,11 +61,26 @@ impl ActionTypes {
         Family::of_built_in(action_type).or_else(declared)
     }
 
-    /// Returns the declared action types by name.
-    pub fn list_declared(&self) -> impl Iterator<Item = (&str, &DeclaredType)> {
-        self.declared
-            .iter()
-            .map(|(name, declaration)| (name.as_str(), declaration))
+    /// Checks that a name is that of a built-in or declared action type.
+    ///
+    /// # Errors
+    /// It is neither; the error names `field` and the remedy.
+    pub fn check_known(&self, field: &str, action_type: &str) -> Result<(), FieldError> {
+        if self.find_family(action_type).is_some() {
+            return Ok(());
+        }
+        let declare = match check_action_type(action_type) {
+            Ok(()) => format!(", or declare it under {}", table_of(action_type)),
+            Err(_) => String::new(),
+        };
+        Err(FieldError::new(
+            field,
+            format!(
+                "is {:?}, which is neither built in nor declared",
+                clip_for_error(action_type)
+            ),
+            format!("give a built-in action type{declare}"),
+        ))
     }
 
     /// Gives an action of a declared type the parameters of the type's family and what the declaration states about it. Any other action stays

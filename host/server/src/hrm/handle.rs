@@ -128,10 +128,10 @@ impl Hrm {
     }
 
     /// Gives the action the form that its type is declared with, and redacts the proposal. An action that does not fit the declaration cannot be
-    /// judged, so it is refused. `refusal`: why the host itself denies it in any case.
-    fn admit_proposal(&self, mut proposal: Proposal, refusal: Option<String>) -> RedactedProposal {
+    /// judged, so it is refused.
+    fn admit_proposal(&self, mut proposal: Proposal) -> RedactedProposal {
         let resolved = self.action_types.load().resolve(&mut proposal.action);
-        let refusal = refusal.or_else(|| {
+        let refusal = proposal.refusal.take().or_else(|| {
             let error = resolved.err()?;
             // An error quotes the request.
             Some(redact_text(&format!(
@@ -172,7 +172,7 @@ impl Hrm {
             self.meters.queue_rejections.increment();
             return reply(Err(HrmError::Busy));
         };
-        let mut redacted = self.admit_proposal(proposal, None);
+        let mut redacted = self.admit_proposal(proposal);
         let queue = if redacted.proposal.action.reduces_risk() {
             &self.urgent
         } else {
@@ -182,14 +182,9 @@ impl Hrm {
         self.enqueue_request(queue, HrmRequest::Propose(Box::new(redacted), reply));
     }
 
-    /// Judges a proposal as if it came now. Nothing is recorded or reserved. `refusal`: why the host itself denies it.
-    pub fn preview_action(
-        &self,
-        proposal: Proposal,
-        refusal: Option<String>,
-        reply: Reply<Arc<Decision>>,
-    ) {
-        let redacted = self.admit_proposal(proposal, refusal);
+    /// Judges a proposal as if it came now. Nothing is recorded or reserved.
+    pub fn preview_action(&self, proposal: Proposal, reply: Reply<Arc<Decision>>) {
+        let redacted = self.admit_proposal(proposal);
         self.enqueue_request(
             &self.requests,
             HrmRequest::Preview(Box::new(redacted), reply),
@@ -207,11 +202,12 @@ impl Hrm {
                     submitter: commit.agent.to_string(),
                     trace_id: commit.signal.trace_id,
                     action: item.action.clone(),
+                    refusal: item.refusal.clone(),
                     causal_depth: commit.signal.causal_depth,
                     idempotency: None,
                     deadline: None,
                 };
-                self.admit_proposal(proposal, item.refusal.clone())
+                self.admit_proposal(proposal)
             })
             .collect();
         self.enqueue_request(
@@ -224,7 +220,7 @@ impl Hrm {
     pub fn propose_batch(&self, mut batch: Batch, reply: Reply<BatchAnswer>) {
         let redacted = std::mem::take(&mut batch.proposals)
             .into_iter()
-            .map(|proposal| self.admit_proposal(proposal, None))
+            .map(|proposal| self.admit_proposal(proposal))
             .collect();
         self.enqueue_request(
             &self.requests,

@@ -119,7 +119,7 @@ fn each_call_is_open_to_its_roles_and_to_no_other() {
     let mut tokens = vec![(None, String::new())];
     for role in ["admin", "reader", "submitter", "approver", "operator"] {
         let more: &[&str] = if role == "submitter" {
-            &["--agent", "api"]
+            &["--agent", "api", "--actions", "*"]
         } else {
             &[]
         };

@@ -136,7 +136,7 @@ async fn propose_action(
     let trace_id = proposal.trace_id;
     if query.dry_run.unwrap_or(false) {
         let decision = api
-            .ask_hrm(|hrm, reply| hrm.preview_action(proposal, None, reply))
+            .ask_hrm(|hrm, reply| hrm.preview_action(proposal, reply))
             .await?;
         let view = DecisionView::of(&decision, true);
         return Ok(json_response(StatusCode::OK, Some(trace_id), &view));
@@ -199,6 +199,7 @@ fn build_proposal(
         agent,
         submitter,
         trace_id,
+        refusal: principal.find_refusal(&action),
         action,
         causal_depth: 0,
         idempotency: None,
