@@ -229,7 +229,7 @@ items! {
     pub struct VetoFile {
         /// The agent whose actions it forbids.
         agent: Option<Name>;
-        /// The type of the actions it forbids.
+        /// The type of the actions it forbids. The general words of a family (`trade`, `data_handling`, `file_operation`, `message`) hold for the whole family, `buy` and `delete` for what does that under another name.
         action_type: Option<String>;
         /// The symbol of the actions it forbids.
         symbol: Option<String>;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::{AccessConfig, TlsFiles};
-use crate::hrm::HrmConfig;
+use crate::hrm::{HrmConfig, check_veto};
 use crate::policies::{Declaration, LAST_PLACE};
 use crate::router::RouterConfig;
 use crate::telemetry::TelemetryConfig;
@@ -18,6 +18,7 @@ use crate::watchdog::{
     CapsuleRetention, FleetConfig, RedisWatchConfig, Thresholds, WatchdogConfig,
 };
 use ark_model::action_types::{ActionTypes, DeclaredType};
+use ark_model::check::clip_for_error;
 use ark_model::ids::Name;
 use ark_model::policy::PolicySource;
 use ark_runtime::{EngineConfig, GraveyardSource, Limits};
@@ -106,6 +107,9 @@ impl Config {
             );
             return Err(refused(("listen".to_owned(), problem)));
         }
+        let action_types = resolve_action_types(file.action_types).map_err(refused)?;
+        let lists = resolve_lists(file.lists);
+        check_vetoes(&lists, &action_types).map_err(refused)?;
         let engine = EngineConfig::default();
         let capacity = file.capacity;
         Ok(Self {
@@ -124,7 +128,7 @@ impl Config {
                 reservation_ttl: Duration::from_secs(capacity.reservation_seconds),
                 approval_ttl: Duration::from_secs(capacity.approval_seconds),
                 approvals: capacity.approvals,
-                action_types: resolve_action_types(file.action_types).map_err(refused)?,
+                action_types,
                 meters: Arc::default(),
             },
             router: RouterConfig {
@@ -150,7 +154,7 @@ impl Config {
             agents_dir: file.agents_dir,
             limits: file.limits,
             submitters: file.submitters,
-            lists: resolve_lists(file.lists),
+            lists,
             listen,
             access: AccessConfig {
                 tls,
@@ -206,6 +210,30 @@ fn resolve_action_types(files: BTreeMap<String, ActionTypeFile>) -> Result<Actio
         let problem = format!("{}; {}", error.problem, error.remedy);
         (join_key("action_types", &error.field), problem)
     })
+}
+
+/// Checks that every veto can match an action.
+fn check_vetoes(lists: &[ListEntry], action_types: &ActionTypes) -> Result<(), Problem> {
+    for entry in lists {
+        let ListEntry::Veto {
+            action_type,
+            symbol,
+            words,
+            ..
+        } = entry
+        else {
+            continue;
+        };
+        check_veto(action_types, action_type.as_deref(), symbol.as_deref()).map_err(|error| {
+            let words = clip_for_error(words);
+            let problem = format!(
+                "has the veto {words:?}, whose {} {}; {}",
+                error.field, error.problem, error.remedy
+            );
+            ("lists.vetoes".to_owned(), problem)
+        })?;
+    }
+    Ok(())
 }
 
 fn resolve_watchdog(file: WatchdogFile, layers: &Layers) -> Result<WatchdogConfig, ConfigError> {

@@ -351,3 +351,102 @@ fn an_agent_proposes_declared_types_only() {
     assert_eq!(host.terminate(), Some(0));
     audit("replay", &place.data());
 }
+
+#[test]
+fn a_veto_holds_for_what_is_done_under_every_name() {
+    let place = TestDir::new(DECLARED);
+    let host = place.start();
+    let mut client = Client::new(&host);
+    let veto = |action_type: &str, symbol: Option<&str>| json!({"reason": "asked", "words": "not today", "action_type": action_type, "symbol": symbol});
+    let side = |action_type: &str, side: &str| {
+        let mut proposed = trade("BTC-USD", 0.001);
+        proposed["action_type"] = json!(action_type);
+        proposed["parameters"]["side"] = json!(side);
+        proposed["parameters"]["stop_loss"] = if side == "buy" {
+            json!(95.0)
+        } else {
+            json!(105.0)
+        };
+        proposed
+    };
+    let deletion = action(
+        "file_operation",
+        &json!({"path": "x", "operation": "delete"}),
+    );
+    let trades = [
+        side("trade", "buy"),
+        side("order", "buy"),
+        side("buy", "buy"),
+        side("open_position", "sell"),
+        side("sell", "sell"),
+    ];
+    let trades_and_order: Vec<Value> = trades
+        .iter()
+        .cloned()
+        .chain([action("place_order", &order(0.001))])
+        .collect();
+    for (word, vetoed, left) in [
+        ("trade", trades_and_order.clone(), vec![deletion.clone()]),
+        (
+            "buy",
+            vec![side("trade", "buy"), action("place_order", &order(0.001))],
+            vec![side("trade", "sell")],
+        ),
+        (
+            "place_order",
+            vec![action("place_order", &order(0.001))],
+            vec![side("trade", "buy")],
+        ),
+        (
+            "remove",
+            vec![deletion.clone(), action("delete", &json!({"path": "x"}))],
+            vec![side("buy", "buy")],
+        ),
+    ] {
+        let (status, answer) = client.send("PUT", "/v1/lists/vetoes/entries/v", &veto(word, None));
+        assert_eq!(status, 200, "{answer}");
+        for (proposals, holds) in [(&vetoed, true), (&left, false)] {
+            for proposed in proposals {
+                let (_, decision) = client.post("/v1/actions?dry_run=true", proposed);
+                let fired = decision["reasons"]
+                    .to_string()
+                    .contains("preserve_user_autonomy");
+                assert_eq!(fired, holds, "a veto on {word}: {proposed}: {decision}");
+            }
+        }
+    }
+    for (entry, field) in [
+        (veto("withdraw", None), "action_type"),
+        (veto("Trade", None), "action_type"),
+        (veto("trade ", None), "action_type"),
+        (veto("execute_code", Some("BTC-USD")), "symbol"),
+    ] {
+        let (status, problem) = client.send("PUT", "/v1/lists/vetoes/entries/w", &entry);
+        assert_eq!(
+            (status, &problem["field"]),
+            (422, &json!(field)),
+            "{entry}: {problem}"
+        );
+        assert_eq!(client.get("/v1/lists/vetoes/entries/w").0, 404);
+    }
+    let url = format!("http://{}", host.address);
+    let output = run_ark(&[
+        "lists",
+        "put",
+        "vetoes",
+        "w",
+        "--action-type",
+        "withdraw",
+        "--words",
+        "no",
+        "--reason",
+        "asked",
+        "--url",
+        &url,
+    ]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && said.contains("[action_types.withdraw]"),
+        "{said}"
+    );
+}

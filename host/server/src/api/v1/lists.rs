@@ -17,7 +17,7 @@ use crate::api::http::pagination::{KeyPageQuery, PageQuery, next_cursor};
 use crate::api::http::problem::Problem;
 use crate::api::http::respond::json_response;
 use crate::api::state::{Api, DescribedRoutes, Shared};
-use crate::hrm::AttestedFact;
+use crate::hrm::{AttestedFact, check_veto};
 use ark_model::check::{FieldError, clip_for_error};
 use ark_model::ids::{Millis, Name};
 use ark_store::{List, ListEntry, ListRow, ReadError};
@@ -412,7 +412,7 @@ async fn answer_history(
     request_body = ListEntryRequest,
     responses(
         (status = 200, description = "It is in force and on disk.", body = EntryChanged),
-        (status = 422, description = "It is an entry of another list."),
+        (status = 422, description = "It is an entry of another list, or a veto that can match no action."),
     ))]
 async fn put_entry(
     State(api): Shared,
@@ -423,6 +423,19 @@ async fn put_entry(
 ) -> Result<Response, Problem> {
     let (list, key) = path.into_parts()?;
     let (entry, reason, by) = form.into_entry(list, key.clone())?;
+    if let ListEntry::Veto {
+        action_type,
+        symbol,
+        ..
+    } = &entry
+    {
+        check_veto(
+            &api.hrm.action_types(),
+            action_type.as_deref(),
+            symbol.as_deref(),
+        )
+        .map_err(|error| Problem::contradiction(&error))?;
+    }
     change_entry(&api, &caller, list, key, Some(entry), reason, by).await
 }
 

@@ -7,6 +7,8 @@ use ark_model::facts::Consent;
 use ark_model::ids::{Digest, Name};
 use ark_store::{List, ListEntry};
 
+use super::vetoes::VetoScope;
+
 /// The entries of all lists, indexed for the facts.
 #[derive(Debug, Default)]
 pub struct OperatorLists {
@@ -22,7 +24,7 @@ pub struct OperatorLists {
 #[derive(Debug)]
 struct Veto {
     agent: Option<Name>,
-    action_type: Option<String>,
+    scope: Option<VetoScope>,
     symbol: Option<String>,
     reason: String,
 }
@@ -94,7 +96,7 @@ impl OperatorLists {
             } => {
                 self.vetoes.push(Veto {
                     agent,
-                    action_type,
+                    scope: action_type.as_deref().map(VetoScope::of),
                     symbol,
                     reason,
                 });
@@ -131,10 +133,7 @@ impl OperatorLists {
     pub fn find_veto(&self, agent: &Name, action: &Action) -> Option<String> {
         let matches = |veto: &&Veto| {
             veto.agent.as_ref().is_none_or(|vetoed| vetoed == agent)
-                && veto
-                    .action_type
-                    .as_ref()
-                    .is_none_or(|vetoed| *vetoed == action.action_type)
+                && veto.scope.as_ref().is_none_or(|scope| scope.covers(action))
                 && veto
                     .symbol
                     .as_ref()

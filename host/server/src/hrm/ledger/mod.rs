@@ -9,6 +9,7 @@
 //! Must not know: rules and their limits (it reports ages and sums, the Graveyard compares them), wasmtime, HTTP.
 
 mod lists;
+mod vetoes;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
@@ -22,6 +23,7 @@ use ark_store::{LedgerChange, LedgerRows, List, ListEntry, Position, PositionSta
 use super::redaction::Findings;
 use super::request::ExecutionStatus;
 use lists::OperatorLists;
+pub use vetoes::check_veto;
 
 /// How long an action counts as a recent one: the fact `identical-actions` of `ark:types` is defined by it.
 pub(super) const IDENTICAL_WINDOW: Duration = Duration::from_mins(1);
