@@ -346,7 +346,7 @@ fn an_agent_proposes_declared_types_only() {
         );
         assert!(decisions.is_empty(), "{trick}: {decisions:?}");
     }
-    let (_, state) = client.get("/v1/agents/forger/state/withdraw-denied");
+    let (_, state) = client.get("/v1/state/forger/withdraw-denied");
     assert_eq!(state["value"], json!(true), "{state}");
     assert_eq!(host.terminate(), Some(0));
     audit("replay", &place.data());
