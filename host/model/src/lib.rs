@@ -23,7 +23,6 @@ pub mod decision;
 pub mod facts;
 pub mod form;
 pub mod ids;
-pub mod instrument;
 mod json;
 pub mod meters;
 pub mod policy;
@@ -32,3 +31,5 @@ pub mod settings;
 pub mod signal;
 pub mod state;
 pub mod verdict;
+
+pub use ark_instrument as instrument;

@@ -69,7 +69,7 @@ const fn optional(name: &'static str, form: FieldForm, description: &'static str
     }
 }
 
-const SYMBOL: &str = "The instrument, e.g. BTC-USD.";
+const SYMBOL: &str = "The instrument, e.g. BTC-USD. Every spelling of it counts as the same one.";
 const SIZE: &str = "A fraction of capital: 0.05 is 5 %.";
 
 const TRADE: &[TypedField] = &[

@@ -18,14 +18,17 @@ use crate::watchdog::{
     CapsuleRetention, FleetConfig, RedisWatchConfig, Thresholds, WatchdogConfig,
 };
 use ark_model::action_types::{ActionTypes, DeclaredType};
-use ark_model::check::clip_for_error;
+use ark_model::check::{FieldError, check_label, check_symbol};
 use ark_model::ids::Name;
+use ark_model::instrument::InstrumentAliases;
 use ark_model::policy::PolicySource;
 use ark_runtime::{EngineConfig, GraveyardSource, Limits};
 use ark_store::{ListEntry, SecretKey, StoreConfig};
 
 use super::error::ConfigError;
-use super::file::{ActionTypeFile, ListsFile, PolicyFile, TlsFile, WatchdogFile};
+use super::file::{
+    ActionTypeFile, InstrumentsFile, ListsFile, PolicyFile, TlsFile, WatchdogFile,
+};
 use super::keys::{Table, join_key};
 use super::layers::{Layers, Overrides};
 
@@ -108,8 +111,7 @@ impl Config {
             return Err(refused(("listen".to_owned(), problem)));
         }
         let action_types = resolve_action_types(file.action_types).map_err(refused)?;
-        let lists = resolve_lists(file.lists);
-        check_vetoes(&lists, &action_types).map_err(refused)?;
+        let lists = resolve_lists(file.lists, &action_types).map_err(refused)?;
         let engine = EngineConfig::default();
         let capacity = file.capacity;
         Ok(Self {
@@ -129,6 +131,7 @@ impl Config {
                 approval_ttl: Duration::from_secs(capacity.approval_seconds),
                 approvals: capacity.approvals,
                 action_types,
+                aliases: resolve_aliases(&file.instruments).map_err(refused)?,
                 meters: Arc::default(),
             },
             router: RouterConfig {
@@ -210,30 +213,6 @@ fn resolve_action_types(files: BTreeMap<String, ActionTypeFile>) -> Result<Actio
         let problem = format!("{}; {}", error.problem, error.remedy);
         (join_key("action_types", &error.field), problem)
     })
-}
-
-/// Checks that every veto can match an action.
-fn check_vetoes(lists: &[ListEntry], action_types: &ActionTypes) -> Result<(), Problem> {
-    for entry in lists {
-        let ListEntry::Veto {
-            action_type,
-            symbol,
-            words,
-            ..
-        } = entry
-        else {
-            continue;
-        };
-        check_veto(action_types, action_type.as_deref(), symbol.as_deref()).map_err(|error| {
-            let words = clip_for_error(words);
-            let problem = format!(
-                "has the veto {words:?}, whose {} {}; {}",
-                error.field, error.problem, error.remedy
-            );
-            ("lists.vetoes".to_owned(), problem)
-        })?;
-    }
-    Ok(())
 }
 
 fn resolve_watchdog(file: WatchdogFile, layers: &Layers) -> Result<WatchdogConfig, ConfigError> {
@@ -329,34 +308,61 @@ fn check_fleet(file: &WatchdogFile) -> Result<Option<(&str, &str, &Path)>, Probl
     }
 }
 
-fn resolve_lists(file: ListsFile) -> Vec<ListEntry> {
-    let upper = |symbol: String| symbol.to_ascii_uppercase();
-    let restricted = file
-        .restricted_symbols
-        .into_iter()
-        .map(|symbol| ListEntry::Restricted(upper(symbol)));
-    let client_orders = file
-        .client_orders
-        .into_iter()
-        .map(|symbol| ListEntry::ClientOrder(upper(symbol)));
-    let sources = file
-        .validated_sources
-        .into_iter()
-        .map(ListEntry::ValidatedSource);
-    let consents = file
-        .consents
-        .into_iter()
-        .map(|(subject, granted)| ListEntry::Consent { subject, granted });
-    let vetoes = file.vetoes.into_iter().map(|veto| ListEntry::Veto {
-        agent: veto.agent,
-        action_type: veto.action_type,
-        symbol: veto.symbol.map(upper),
-        words: veto.words,
-    });
-    restricted
-        .chain(client_orders)
-        .chain(sources)
-        .chain(consents)
-        .chain(vetoes)
-        .collect()
+fn resolve_aliases(file: &InstrumentsFile) -> Result<InstrumentAliases, Problem> {
+    let pairs = file
+        .aliases
+        .iter()
+        .map(|(alias, meaning)| (alias.as_str(), meaning.as_str()));
+    InstrumentAliases::new(pairs).map_err(|error| {
+        let problem = format!("cannot be used: {error}");
+        ("instruments.aliases".to_owned(), problem)
+    })
+}
+
+/// The entries of the lists. One that can match no action is refused.
+fn resolve_lists(
+    file: ListsFile,
+    action_types: &ActionTypes,
+) -> Result<Vec<ListEntry>, Problem> {
+    let refused = |error: FieldError| (error.field, format!("{}; {}", error.problem, error.remedy));
+    let mut entries = Vec::new();
+    for (index, symbol) in file.restricted_symbols.into_iter().enumerate() {
+        check_symbol(&format!("lists.restricted_symbols[{index}]"), &symbol).map_err(refused)?;
+        entries.push(ListEntry::Restricted(symbol));
+    }
+    for (index, symbol) in file.client_orders.into_iter().enumerate() {
+        check_symbol(&format!("lists.client_orders[{index}]"), &symbol).map_err(refused)?;
+        entries.push(ListEntry::ClientOrder(symbol));
+    }
+    for (index, source) in file.validated_sources.into_iter().enumerate() {
+        check_label(&format!("lists.validated_sources[{index}]"), &source).map_err(refused)?;
+        entries.push(ListEntry::ValidatedSource(source));
+    }
+    for (subject, granted) in file.consents {
+        check_label("lists.consents", &subject).map_err(refused)?;
+        entries.push(ListEntry::Consent { subject, granted });
+    }
+    for (index, veto) in file.vetoes.into_iter().enumerate() {
+        if let Some(symbol) = &veto.symbol {
+            check_symbol(&format!("lists.vetoes[{index}].symbol"), symbol).map_err(refused)?;
+        }
+        check_veto(
+            action_types,
+            veto.action_type.as_deref(),
+            veto.symbol.as_deref(),
+        )
+        .map_err(|error| {
+            refused(FieldError {
+                field: format!("lists.vetoes[{index}].{}", error.field),
+                ..error
+            })
+        })?;
+        entries.push(ListEntry::Veto {
+            agent: veto.agent,
+            action_type: veto.action_type,
+            symbol: veto.symbol,
+            words: veto.words,
+        });
+    }
+    Ok(entries)
 }

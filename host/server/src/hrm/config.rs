@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ark_model::action_types::ActionTypes;
+use ark_model::instrument::InstrumentAliases;
 use ark_model::meters::HrmMeters;
 
 /// Sizes and durations that the HRM works with.
@@ -20,6 +21,8 @@ pub struct HrmConfig {
     pub approvals: usize,
     /// The action types that the operator declares. [`Hrm::set_action_types`](super::Hrm::set_action_types) replaces them.
     pub action_types: ActionTypes,
+    /// The operator's names for one and the same instrument or currency.
+    pub aliases: InstrumentAliases,
     /// Where counts and times are recorded.
     pub meters: Arc<HrmMeters>,
 }

@@ -3,6 +3,7 @@
 mod action_types;
 mod approvals;
 mod explain;
+mod instruments;
 mod lists;
 mod releases;
 mod replay;

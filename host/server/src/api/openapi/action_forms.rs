@@ -8,11 +8,10 @@
 use serde_json::{Map, Value, json};
 
 use ark_model::action::{BUILT_IN_TYPES, Family, FieldForm, TypedField};
+use ark_model::instrument::MAX_SYMBOL_CHARS;
 
-use crate::api::http::fields::{PLAIN, VISIBLE};
+use crate::api::http::fields::{PLAIN, SYMBOL, SYMBOL_FORMAT, VISIBLE};
 
-/// A symbol.
-const SYMBOL: &str = "^[A-Za-z0-9._/:-]{1,32}$";
 /// A topic that is not the host's own.
 const TOPIC: &str = r"^(?!ark\.)[a-z][a-z0-9._-]{0,127}$";
 
@@ -256,7 +255,9 @@ fn typed_parameters(family: Family, implied: Option<(&str, &'static [&'static st
 fn field_schema(field: &TypedField) -> Value {
     let what = field.description;
     match field.form {
-        FieldForm::Symbol => json!({"type": "string", "pattern": SYMBOL, "description": what}),
+        FieldForm::Symbol => {
+            json!({"type": "string", "format": SYMBOL_FORMAT, "minLength": 1, "maxLength": MAX_SYMBOL_CHARS, "pattern": SYMBOL, "description": what})
+        }
         FieldForm::Fraction => number(what, &json!({"minimum": 0, "maximum": 1})),
         FieldForm::Positive => number(what, &json!({"exclusiveMinimum": 0})),
         FieldForm::NotNegative => number(what, &json!({"minimum": 0})),
