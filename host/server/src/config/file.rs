@@ -248,8 +248,7 @@ table! {
 }
 
 /// Tables whose keys are the operator's own.
-pub(super) const FREE_TABLES: [&str; 3] =
-    ["action_types", "instruments.aliases", "lists.consents"];
+pub(super) const FREE_TABLES: [&str; 3] = ["action_types", "instruments.aliases", "lists.consents"];
 
 impl Table for Limits {
     fn add_sections(name: &'static str, sections: &mut Vec<Section>) {

@@ -26,9 +26,7 @@ use ark_runtime::{EngineConfig, GraveyardSource, Limits};
 use ark_store::{ListEntry, SecretKey, StoreConfig};
 
 use super::error::ConfigError;
-use super::file::{
-    ActionTypeFile, InstrumentsFile, ListsFile, PolicyFile, TlsFile, WatchdogFile,
-};
+use super::file::{ActionTypeFile, InstrumentsFile, ListsFile, PolicyFile, TlsFile, WatchdogFile};
 use super::keys::{Table, join_key};
 use super::layers::{Layers, Overrides};
 
@@ -320,10 +318,7 @@ fn resolve_aliases(file: &InstrumentsFile) -> Result<InstrumentAliases, Problem>
 }
 
 /// The entries of the lists. One that can match no action is refused.
-fn resolve_lists(
-    file: ListsFile,
-    action_types: &ActionTypes,
-) -> Result<Vec<ListEntry>, Problem> {
+fn resolve_lists(file: ListsFile, action_types: &ActionTypes) -> Result<Vec<ListEntry>, Problem> {
     let refused = |error: FieldError| (error.field, format!("{}; {}", error.problem, error.remedy));
     let mut entries = Vec::new();
     for (index, symbol) in file.restricted_symbols.into_iter().enumerate() {
