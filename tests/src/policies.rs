@@ -1,4 +1,4 @@
-//! Operator policies under test: the moody one, which answers as its settings ask, and those of the house.
+//! Operator policies under test: the moody one, which answers as its settings ask, and the two that ARK ships.
 
 use serde_json::{Value, json};
 

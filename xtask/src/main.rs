@@ -1,4 +1,4 @@
-//! Developer chores: `cargo xtask <command>`.
+//! Tasks for developers: `cargo xtask <command>`.
 
 mod bench;
 mod demo;
@@ -18,7 +18,7 @@ use clap::{Parser, Subcommand};
 
 use crate::hermetic::Workspace;
 
-/// Developer chores of ARK.
+/// Tasks for developers of ARK.
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask")]
 struct Cli {

@@ -48,7 +48,7 @@ pub fn install_requirements(root: &Path, requirements: &Requirements) -> Result<
     let programs = venv.join("bin");
     let marker = venv.join("requirements.txt");
     let wanted = std::fs::read_to_string(root.join(file)).with_context(|| (*file).to_owned())?;
-    // Scripts in an environment name it by its path: in a checkout that was moved it must be made anew.
+    // Scripts in an environment name it by its path: in a checkout that was moved it must be made again.
     let wanted = format!("# {}\n{wanted}", venv.display());
     if std::fs::read_to_string(&marker).is_ok_and(|installed| installed == wanted) {
         return Ok(programs);

@@ -10,9 +10,9 @@ use super::ids::{DecisionId, Digest, Millis, Name, TraceId};
 use super::verdict::{Metadata, ObservedValue, Rule, RuleAnswer, RuleResult, Verdict};
 
 /// The outcome of a decision.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[derive(strum::IntoStaticStr)]
+#[derive(strum::IntoStaticStr, strum::VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Outcome {
     /// The action may be carried out.
@@ -62,7 +62,7 @@ pub struct ShadowVerdict {
 }
 
 /// The approval under which an action was judged again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ApprovalGiven {
     /// The id of the decision that held the action. It is also the id of the approval.

@@ -4,11 +4,12 @@ use serde::{Deserialize, Serialize};
 use wasmtime::component::{ComponentType, Lift, Lower};
 
 /// Whether this action was approved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[derive(ComponentType, Lift, Lower)]
 #[component(enum)]
 #[repr(u8)]
+#[derive(strum::VariantArray)]
 pub enum ApprovalFact {
     /// The action was not approved.
     #[component(name = "none")]
@@ -22,11 +23,12 @@ pub enum ApprovalFact {
 }
 
 /// The consent of the person the data is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[derive(ComponentType, Lift, Lower)]
 #[component(enum)]
 #[repr(u8)]
+#[derive(strum::VariantArray)]
 pub enum Consent {
     /// The host knows of no consent, or the action names no subject.
     #[component(name = "unknown")]
@@ -40,7 +42,7 @@ pub enum Consent {
 }
 
 /// The facts under which an action is judged. A fact that does not concern the action's family has its neutral value, the one in [`Default`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[derive(ComponentType, Lift, Lower)]
 #[component(record)]

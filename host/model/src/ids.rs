@@ -8,8 +8,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
-use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
-use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 
 /// A text is not an id, digest or name. Each variant holds the start of the text.
@@ -227,38 +225,8 @@ macro_rules! text_serde {
 
 text_serde!(DecisionId, AuditId, SignalId, TraceId, Digest, Name);
 
-macro_rules! text_schema {
-    ($($name:ident: $description:literal, $pattern:literal;)*) => {$(
-        impl PartialSchema for $name {
-            fn schema() -> RefOr<Schema> {
-                ObjectBuilder::new()
-                    .schema_type(Type::String)
-                    .description(Some($description))
-                    .pattern(Some($pattern))
-                    .into()
-            }
-        }
-
-        impl ToSchema for $name {
-            fn name() -> Cow<'static, str> {
-                Cow::Borrowed(stringify!($name))
-            }
-        }
-    )*};
-}
-
-// The descriptions in the document of the API. The patterns accept what `FromStr` accepts.
-text_schema! {
-    DecisionId: "The id of a decision: a UUID.", "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$";
-    AuditId: "The id of a row of the audit log: a UUID.", "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$";
-    SignalId: "The id of a signal: a UUID.", "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$";
-    TraceId: "A W3C trace id, not all zero.", "^(?!0{32})[0-9a-f]{32}$";
-    Digest: "A SHA-256.", "^[0-9a-f]{64}$";
-    Name: "The name of an agent, a policy, a token or a consumer of the API.", "^[a-z][a-z0-9_-]{0,63}$";
-}
-
 /// A fraction of capital: finite and not negative, may exceed 1. 0.05 is 5 %.
-#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Default, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Default, Serialize)]
 #[serde(transparent)]
 pub struct Fraction(f64);
 
@@ -292,7 +260,7 @@ impl Fraction {
 }
 
 /// A share of all traces, greater than 0 and at most 1. 0.05 is 5 %.
-#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize)]
 #[serde(transparent)]
 pub struct Share(f64);
 
@@ -328,9 +296,7 @@ impl Share {
 }
 
 /// Milliseconds since the Unix epoch.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, ToSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Millis(pub u64);
 

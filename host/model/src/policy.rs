@@ -6,12 +6,9 @@ use serde::{Deserialize, Serialize};
 type Remedy = &'static str;
 
 /// Whether a policy's verdicts affect the outcome.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize, utoipa::ToSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[schema(as = Mode)]
-#[derive(strum::Display, strum::IntoStaticStr, strum::EnumString)]
+#[derive(strum::Display, strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
 #[strum(serialize_all = "snake_case", parse_err_ty = Remedy, parse_err_fn = allowed_modes)]
 pub enum PolicyMode {
     /// The policy's verdicts are combined into the outcome.
@@ -34,9 +31,9 @@ impl PolicyMode {
 }
 
 /// Where a policy was declared. Only the same source can change the policy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[derive(strum::Display, strum::IntoStaticStr, strum::EnumString)]
+#[derive(strum::Display, strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
 #[strum(serialize_all = "snake_case", parse_err_ty = Remedy, parse_err_fn = allowed_sources)]
 pub enum PolicySource {
     /// `[[policies]]` in the configuration.

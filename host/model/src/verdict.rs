@@ -1,19 +1,12 @@
 //! What a policy says about an action: the Rust side of `ark:types/verdicts`.
 
-use std::borrow::Cow;
-
 use serde::{Deserialize, Serialize};
-use utoipa::openapi::schema::SchemaType;
-use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
-use utoipa::{PartialSchema, ToSchema};
 use wasmtime::component::{ComponentType, Lift, Lower};
 
 /// The severity of a rule. A rule of severity `low` that fires warns; every other denies or holds the action.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[derive(strum::IntoStaticStr)]
+#[derive(strum::IntoStaticStr, strum::VariantArray)]
 #[strum(serialize_all = "snake_case")]
 #[derive(ComponentType, Lift, Lower)]
 #[component(enum)]
@@ -34,7 +27,7 @@ pub enum Severity {
 }
 
 /// One rule of a policy, described once in its metadata.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower)]
 #[component(record)]
 pub struct Rule {
     /// The number, unique in the policy. Rule answers refer to it.
@@ -64,11 +57,12 @@ pub struct Metadata {
 }
 
 /// The answer of a rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[derive(ComponentType, Lift, Lower)]
 #[component(enum)]
 #[repr(u8)]
+#[derive(strum::VariantArray)]
 pub enum RuleResult {
     /// The rule applies and is satisfied.
     #[component(name = "pass")]
@@ -107,28 +101,6 @@ pub enum ObservedValue {
     /// A text.
     #[component(name = "text")]
     Text(String),
-}
-
-impl PartialSchema for ObservedValue {
-    fn schema() -> RefOr<Schema> {
-        ObjectBuilder::new()
-            .schema_type(SchemaType::from_iter([
-                Type::Null,
-                Type::Boolean,
-                Type::Number,
-                Type::String,
-            ]))
-            .description(Some(
-                "An observed value, or a limit: null, a boolean, a number or a text.",
-            ))
-            .into()
-    }
-}
-
-impl ToSchema for ObservedValue {
-    fn name() -> Cow<'static, str> {
-        Cow::Borrowed("Observed")
-    }
 }
 
 /// The answer of one rule about one action.

@@ -65,7 +65,7 @@ macro_rules! limits {
         ///
         /// An invocation that reaches a limit ends and has no effect, unless the documentation of the limit says otherwise. The failure names
         /// the limit. The limits of policies are constants, since their evaluations must be reproducible.
-        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
         pub struct Limits {
             $(
                 $(#[doc = $doc])+
@@ -76,7 +76,7 @@ macro_rules! limits {
 
         /// A `[limits]` table. In `ark.toml` it sets the operator's ceiling, and an absent limit has its default. In a manifest it tightens the
         /// ceiling for one agent, and an absent limit stays at the ceiling.
-        #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+        #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(deny_unknown_fields)]
         pub struct LimitsTable {
             $(
@@ -99,6 +99,7 @@ macro_rules! limits {
             pub const KEYS: &[LimitKey] = &[
                 $(LimitKey {
                     name: stringify!($key),
+                    value_type: stringify!($table_type),
                     documentation: concat!($($doc, "\n"),+),
                     default: $default,
                     least: $least,
@@ -142,7 +143,7 @@ limits! {
     ///
     /// It includes waiting for a worker, making the instance, the guest, its host calls, the judging of its proposals and waiting for the writer.
     /// While the guest runs, it is checked every 5 ms. An invocation that exceeds it ends with the failure `deadline`.
-    deadline_ms: u64 => #[serde(rename = "deadline_ms", with = "milliseconds")] #[schema(value_type = u64)] deadline: Duration = 1_000, 1, 600_000;
+    deadline_ms: u64 => #[serde(rename = "deadline_ms", with = "milliseconds")] deadline: Duration = 1_000, 1, 600_000;
     /// The linear memory of one instance, in bytes, summed over all its memories.
     ///
     /// It does not include what the host holds for the instance: tables, resources and buffered writes have limits of their own. A memory that would
@@ -185,6 +186,8 @@ limits! {
 pub struct LimitKey {
     /// The key, e.g. `fuel`.
     pub name: &'static str,
+    /// The type of its value in a `[limits]` table: `u64`, `u32` or `usize`.
+    pub value_type: &'static str,
     /// What the limit bounds, as the lines of its documentation comment.
     pub documentation: &'static str,
     /// The operator's ceiling when the configuration names none.

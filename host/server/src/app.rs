@@ -218,7 +218,7 @@ impl App {
         })
     }
 
-    /// Returns the parts that the API serves. `submitters` may propose besides the agents.
+    /// Returns the parts that the API serves. `submitters` may propose in addition to the agents.
     #[must_use]
     pub fn api_deps(&self, submitters: impl IntoIterator<Item = Name>) -> ApiDeps {
         ApiDeps {

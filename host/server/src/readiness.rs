@@ -5,7 +5,6 @@
 use std::sync::Arc;
 
 use serde::Serialize;
-use utoipa::ToSchema;
 
 use ark_model::ids::Millis;
 use ark_store::Store;
@@ -67,8 +66,7 @@ impl Readiness {
 }
 
 /// Whether the host may judge now: the answer of `/readyz`.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-#[schema(as = Ready)]
+#[derive(Debug, Clone, Serialize)]
 pub struct ReadinessReport {
     /// Whether it may.
     pub ready: bool,
@@ -81,8 +79,7 @@ pub struct ReadinessReport {
 }
 
 /// The process runs: the answer of `/healthz`.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-#[schema(as = Alive)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Liveness {
     /// Always `alive`.
     pub status: &'static str,

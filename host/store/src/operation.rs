@@ -107,7 +107,7 @@ impl OperatorChange {
 pub enum TokenChange {
     /// Creates a token.
     Create(NewToken),
-    /// Revokes a token for good.
+    /// Revokes a token permanently.
     Revoke(Name),
 }
 

@@ -1,7 +1,8 @@
 //! `cargo xtask structure`: keeps the structure of the host that ARCHITECTURE.md describes.
 //!
-//! Three rules hold for the crates below `host/`:
+//! Four rules hold for the crates below `host/`:
 //! * a crate depends only on the crates of the project that [`CRATES`] allows it, and not on what it must not know;
+//! * a crate that describes the API is named only in the API's modules ([`API_CRATES`]);
 //! * no two files of a crate import each other, directly or over others;
 //! * a module imports only modules of lower layers ([`SERVER_LAYERS`]).
 //!
@@ -18,7 +19,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 
 use graph::ImportGraph;
-use source::ModulePath;
+use source::{ModulePath, contains_word};
 
 /// What a crate of the host may depend on.
 struct Wall {
@@ -31,26 +32,31 @@ struct Wall {
 }
 
 /// The host's crates, from the lowest to the highest.
-const CRATES: [Wall; 5] = [
+const CRATES: [Wall; 6] = [
     Wall {
         directory: "host/model",
         allowed: &["ark-instrument"],
         // Not wasmtime: the page of the crate (`lib.rs`) says why it may derive wasmtime's traits.
-        forbidden: &["rusqlite", "axum", "hyper"],
+        forbidden: &["rusqlite", "axum", "hyper", "utoipa"],
+    },
+    Wall {
+        directory: "host/redaction",
+        allowed: &[],
+        forbidden: &["wasmtime", "rusqlite", "axum", "hyper"],
     },
     Wall {
         directory: "host/store",
         allowed: &["ark-model"],
-        forbidden: &["wasmtime", "axum", "hyper"],
+        forbidden: &["wasmtime", "axum", "hyper", "utoipa"],
     },
     Wall {
         directory: "host/runtime",
         allowed: &["ark-model"],
-        forbidden: &["rusqlite", "axum", "hyper"],
+        forbidden: &["rusqlite", "axum", "hyper", "utoipa"],
     },
     Wall {
         directory: "host/server",
-        allowed: &["ark-model", "ark-store", "ark-runtime"],
+        allowed: &["ark-model", "ark-redaction", "ark-store", "ark-runtime"],
         forbidden: &["rusqlite", "clap"],
     },
     Wall {
@@ -62,12 +68,16 @@ const CRATES: [Wall; 5] = [
             "ark-host",
             "ark-componentize",
         ],
-        forbidden: &["rusqlite"],
+        forbidden: &["rusqlite", "utoipa"],
     },
 ];
 
 /// The crate whose modules have layers.
 const LAYERED: &str = "host/server";
+/// The module of [`LAYERED`] that is the public API, and the crates that describe an API: no other module names them.
+const API_MODULE: &str = "api";
+/// See [`API_MODULE`].
+const API_CRATES: &[&str] = &["utoipa", "utoipa_axum"];
 /// The layers of [`LAYERED`], from the highest to the lowest: a module imports only modules of lower layers.
 const SERVER_LAYERS: &[&[&str]] = &[
     &["app"],
@@ -104,6 +114,7 @@ pub fn check_structure(root: &Path) -> Result<()> {
                 .map(|circle| format!("{}: a circle of files: {circle}", wall.directory)),
         );
         if wall.directory == LAYERED {
+            breaches.extend(find_leaks(&sources));
             breaches.extend(
                 graph
                     .find_upward_imports(SERVER_LAYERS)
@@ -122,6 +133,24 @@ pub fn check_structure(root: &Path) -> Result<()> {
         CRATES.len()
     );
     Ok(())
+}
+
+/// Returns a line for each module outside the API that names a crate of [`API_CRATES`].
+fn find_leaks(sources: &BTreeMap<ModulePath, String>) -> Vec<String> {
+    let outside = sources
+        .iter()
+        .filter(|(module, _)| module.first().is_none_or(|first| first != API_MODULE));
+    outside
+        .flat_map(|(module, text)| {
+            API_CRATES
+                .iter()
+                .filter(|name| contains_word(text, name))
+                .map(move |name| {
+                    let module = module.join("::");
+                    format!("{LAYERED}: {module} must not name {name}: only `{API_MODULE}` describes the API")
+                })
+        })
+        .collect()
 }
 
 /// Returns a line for each dependency in a manifest that the wall does not allow.
@@ -179,7 +208,36 @@ fn read_modules(src: &Path) -> Result<BTreeMap<ModulePath, String>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Wall, check_dependencies};
+    use std::collections::BTreeMap;
+
+    use super::{Wall, check_dependencies, find_leaks};
+
+    #[test]
+    fn a_description_of_the_api_elsewhere_is_found() {
+        let module = |path: &str, text: &str| {
+            let path = path.split("::").map(str::to_owned).collect();
+            (path, text.to_owned())
+        };
+        let sources = BTreeMap::from([
+            module("api::v1::agents", "use utoipa::ToSchema;"),
+            module(
+                "agents::load",
+                "#[derive(Clone, utoipa::ToSchema)] struct A;",
+            ),
+            module(
+                "agents::names",
+                "// Not utoipa.\nconst A: &str = \"utoipa\";",
+            ),
+            module("router", "use utoipa_axum::routes;"),
+        ]);
+        assert_eq!(
+            find_leaks(&sources),
+            [
+                "host/server: agents::load must not name utoipa: only `api` describes the API",
+                "host/server: router must not name utoipa_axum: only `api` describes the API"
+            ]
+        );
+    }
 
     #[test]
     fn a_dependency_across_a_wall_is_found() {

@@ -94,6 +94,13 @@ impl Source {
     }
 }
 
+/// Whether a file's text has a word in its code; what is in comments, literals and modules of tests does not count.
+pub fn contains_word(text: &str, wanted: &str) -> bool {
+    without_test_modules(&tokenize(text))
+        .iter()
+        .any(|token| matches!(token, Token::Word(word) if word == wanted))
+}
+
 /// Reads the branches of a `use` tree: the name and the path of each import.
 fn read_tree(tokens: &[Token], prefix: &[String], found: &mut Vec<(String, Vec<String>)>) {
     let mut depth = 0_u32;

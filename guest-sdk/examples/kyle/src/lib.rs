@@ -4,7 +4,7 @@
 //! exponentially weighted mean of volume. A tick's score is `tanh(z / 3)`, where z is its return in standard deviations, weighted by how
 //! unusual its volume is; so it is in -1..=1 and keeps the sign of the return. Until the warm-up is over it says nothing.
 //!
-//! One absurd tick must not spoil the statistics for good: a move counts as 50 % at most, a volume as 1,000 times its mean at most.
+//! One absurd tick must not distort the statistics permanently: a move counts as 50 % at most, a volume as 1,000 times its mean at most.
 
 use ark_guest::agent::{Action, Agent, Error, Host, Metadata, Signal, message};
 use ark_guest::instrument::check_symbol;

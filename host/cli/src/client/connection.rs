@@ -56,7 +56,7 @@ impl Connection {
         if let Some(token) = self.bearer_token()? {
             if !is_confidential(&url) {
                 bail!(
-                    "{url} is on another machine and not under TLS, so the token would travel in clear; use https"
+                    "{url} is on another machine and not under TLS, so the token would travel unencrypted; use https"
                 );
             }
             request = request.header("Authorization", format!("Bearer {token}"));

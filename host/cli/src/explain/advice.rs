@@ -3,13 +3,12 @@
 //! Every number comes from the rule's answer, its description in the policy's metadata, or the facts: none is stated here. A rule of the
 //! Graveyard that is unknown here is advised on like that of an operator policy.
 
+use ark_host::api::view::RuleView;
 use ark_model::action::{Action, Parameters, Side};
 use ark_model::check::to_printable;
 use ark_model::decision::format_value;
 use ark_model::facts::{Consent, Facts};
 use ark_model::verdict::{ObservedValue, RuleResult};
-
-use super::view::RuleRecord;
 
 /// The longest text of a guest that is shown, in characters.
 const MAX_TEXT_CHARS: usize = 500;
@@ -33,7 +32,7 @@ pub(super) fn format_percent(fraction: f64) -> String {
 /// What would make a rule of `policy` pass that fired.
 pub(super) fn advise_on_rule(
     policy: &str,
-    rule: &RuleRecord,
+    rule: &RuleView,
     action: &Action,
     facts: &Facts,
 ) -> String {
@@ -49,7 +48,7 @@ pub(super) fn advise_on_rule(
 }
 
 /// Advice from what the answer shows alone.
-fn advise_from_answer(policy: &str, rule: &RuleRecord) -> String {
+fn advise_from_answer(policy: &str, rule: &RuleView) -> String {
     let name = &rule.rule;
     let approval = if rule.answer == RuleResult::Hold {
         " (or an approval)"
@@ -73,7 +72,7 @@ fn advise_from_answer(policy: &str, rule: &RuleRecord) -> String {
     clippy::too_many_lines,
     reason = "one arm for each rule of the Graveyard"
 )]
-fn advise_on_graveyard_rule(rule: &RuleRecord, action: &Action, facts: &Facts) -> Option<String> {
+fn advise_on_graveyard_rule(rule: &RuleView, action: &Action, facts: &Facts) -> Option<String> {
     let symbol = match &action.parameters {
         Parameters::Trade(trade) => trade.symbol.as_str(),
         Parameters::ClosePosition(close) => close.symbol.as_str(),
@@ -98,7 +97,7 @@ fn advise_on_graveyard_rule(rule: &RuleRecord, action: &Action, facts: &Facts) -
             quote_for_shell(symbol)
         )
     };
-    let advice = match rule.rule.as_str() {
+    let advice = match &*rule.rule {
         "no_insider_trading" if facts.symbol_restricted => format!(
             "{symbol} must be off the restricted list, which an operator decides: {}",
             take_off("restricted")
@@ -261,6 +260,8 @@ fn quote_for_shell(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use ark_model::form::{parse_action, parse_json};
     use ark_model::verdict::Severity;
     use ark_runtime::{Engine, EngineConfig, GraveyardSource, Pin, PinnedGraveyard};
@@ -276,15 +277,16 @@ mod tests {
         let request = br#"{"agent":"a","action_type":"buy","parameters":{"symbol":"X","position_size_pct":0.5,"leverage":3}}"#;
         let action = parse_action(parse_json(request).unwrap()).unwrap().action;
         for rule in &graveyard.policy.identity().metadata.rules {
-            let fired = RuleRecord {
+            let fired = RuleView {
                 number: rule.number,
-                rule: rule.name.clone(),
+                rule: Cow::Borrowed(&rule.name),
+                category: Cow::Borrowed(&rule.category),
                 severity: Severity::High,
                 answer: RuleResult::Violation,
-                observed: ObservedValue::Number(2.0),
-                limit: ObservedValue::Number(1.0),
+                observed: Cow::Owned(ObservedValue::Number(2.0)),
+                limit: Cow::Owned(ObservedValue::Number(1.0)),
                 nearest_passing: Some(1.0),
-                description: Some(rule.description.clone()),
+                description: Some(Cow::Borrowed(&rule.description)),
             };
             let advice = advise_on_graveyard_rule(&fired, &action, &Facts::default());
             assert!(advice.is_some(), "{}", rule.name);

@@ -2,17 +2,20 @@
 //! and a data directory give the same explanation.
 
 use anyhow::Context;
+use ark_host::api::view::{
+    ApprovalView, DecisionRecord, DecisionView, PolicyView, RuleView, ShadowView,
+};
 use ark_model::action::{Action, Parameters};
 use ark_model::decision::Outcome;
+use ark_model::facts::Facts;
 use ark_model::ids::{DecisionId, TraceId};
 use ark_model::verdict::RuleResult;
+use ark_store::ApprovalStatus;
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::time::format_utc;
 
 use super::advice::{advise_on_rule, format_percent, printable_text, printable_value};
-use super::view::{ApprovalRecord, DecisionRecord, PolicyRecord, RuleRecord, ShadowRecord};
 
 /// The explanation of a decision.
 #[derive(Debug, Serialize)]
@@ -76,8 +79,7 @@ pub(super) struct FiredRule {
 /// The approval of a held action.
 #[derive(Debug, Serialize)]
 pub(super) struct ApprovalState {
-    /// open, approved, rejected or expired.
-    pub(super) status: String,
+    pub(super) status: ApprovalStatus,
     /// Who may approve, and until when; or who ended it and why.
     pub(super) words: String,
     /// The commands that approve or reject it, or that explain the second decision.
@@ -85,63 +87,69 @@ pub(super) struct ApprovalState {
 }
 
 impl Explanation {
-    /// Explains a decision as the API shows it.
+    /// Explains a whole decision.
     ///
     /// # Errors
-    /// The JSON is not of the form that this version of `ark` reads.
-    pub(super) fn from_json(decision: Value) -> anyhow::Result<Self> {
-        let record: DecisionRecord = serde_json::from_value(decision)
-            .context("the decision is not of the form that this version of ark reads")?;
-        let mut fired: Vec<FiredRule> = record
+    /// The record lacks the action or the facts.
+    pub(super) fn from_record(record: &DecisionRecord) -> anyhow::Result<Self> {
+        let DecisionRecord { decision, waiting } = record;
+        let action = decision
+            .action
+            .as_deref()
+            .context("the record lacks the action")?;
+        let facts = decision
+            .facts
+            .as_deref()
+            .context("the record lacks the facts")?;
+        let mut fired: Vec<FiredRule> = decision
             .policies
             .iter()
             .flat_map(|policy| {
                 let rules = policy.rules.iter().filter(|rule| has_fired(rule));
-                rules.map(|rule| explain_rule(policy, rule, &record))
+                rules.map(|rule| explain_rule(policy, rule, action, facts))
             })
             .collect();
         fired.sort_by_key(|rule| sort_rank(rule.answer));
-        let failures: Vec<Failure> = record
+        let failures: Vec<Failure> = decision
             .policies
             .iter()
             .filter_map(|policy| {
                 Some(Failure {
-                    policy: policy.policy.clone(),
+                    policy: policy.policy.to_string(),
                     version: printable_text(&policy.version),
                     failure: printable_text(policy.failure.as_deref()?),
                 })
             })
             .collect();
-        let approval = record
-            .waiting
+        let approval = waiting
             .as_ref()
-            .map(|waiting| describe_approval(record.decision_id, waiting));
+            .map(|waiting| describe_approval(decision.decision_id, waiting));
         Ok(Self {
-            decision_id: record.decision_id,
-            trace_id: record.trace_id,
-            decided_at: format_utc(record.decided_at_ms),
-            outcome: record.outcome,
-            summary: summarize(&record),
-            given: record.approval.as_ref().map(|given| {
+            decision_id: decision.decision_id,
+            trace_id: decision.trace_id,
+            decided_at: format_utc(decision.decided_at_ms),
+            outcome: decision.outcome,
+            summary: summarize(decision, action),
+            given: decision.approval.as_ref().map(|given| {
                 format!(
                     "judged again with the approval of {}, after {} had held it",
                     printable_text(&given.by),
                     given.held
                 )
             }),
-            refused_by_host: record.refusal.as_deref().map(printable_text),
-            notes: record
+            refused_by_host: decision.refusal.as_deref().map(printable_text),
+            notes: decision
                 .policies
                 .iter()
-                .flat_map(|policy| &policy.warnings)
+                .flat_map(|policy| policy.warnings.iter())
                 .map(|warning| printable_text(warning))
                 .collect(),
-            on_trial: record
+            on_trial: decision
                 .shadows
                 .iter()
-                .map(|shadow| describe_shadow(shadow, record.outcome))
+                .map(|shadow| describe_shadow(shadow, decision.outcome))
                 .collect(),
-            to_pass: steps_to_pass(&record, &failures, &fired, approval.as_ref()),
+            to_pass: steps_to_pass(decision, &failures, &fired, approval.as_ref()),
             approval,
             failures,
             fired,
@@ -157,7 +165,7 @@ impl Explanation {
     }
 }
 
-const fn has_fired(rule: &RuleRecord) -> bool {
+const fn has_fired(rule: &RuleView) -> bool {
     !matches!(rule.answer, RuleResult::Pass | RuleResult::NotApplicable)
 }
 
@@ -169,34 +177,34 @@ const fn sort_rank(answer: RuleResult) -> u8 {
     }
 }
 
-fn explain_rule(policy: &PolicyRecord, rule: &RuleRecord, record: &DecisionRecord) -> FiredRule {
+fn explain_rule(policy: &PolicyView, rule: &RuleView, action: &Action, facts: &Facts) -> FiredRule {
     FiredRule {
-        policy: policy.policy.clone(),
+        policy: policy.policy.to_string(),
         version: printable_text(&policy.version),
         number: rule.number,
-        rule: rule.rule.clone(),
-        severity: format!("{:?}", rule.severity).to_lowercase(),
+        rule: rule.rule.to_string(),
+        severity: <&str>::from(rule.severity).to_owned(),
         answer: rule.answer,
         demands: rule.description.as_deref().map(printable_text),
         observed: printable_value(&rule.observed),
         limit: printable_value(&rule.limit),
         nearest_passing: rule.nearest_passing,
-        to_pass: advise_on_rule(&policy.policy, rule, &record.action, &record.facts),
+        to_pass: advise_on_rule(&policy.policy, rule, action, facts),
     }
 }
 
 /// Outcome, proposer and action, in one sentence.
-fn summarize(record: &DecisionRecord) -> String {
-    let submitter = record
+fn summarize(decision: &DecisionView, action: &Action) -> String {
+    let submitter = decision
         .submitter
         .as_deref()
         .map(|name| format!(", submitted by {}", printable_text(name)))
         .unwrap_or_default();
     format!(
         "{}: {} wants to {}{submitter}",
-        record.outcome.as_str().to_uppercase(),
-        record.agent,
-        describe_action(&record.action)
+        decision.outcome.as_str().to_uppercase(),
+        decision.agent,
+        describe_action(action)
     )
 }
 
@@ -254,9 +262,13 @@ fn describe_action(action: &Action) -> String {
     }
 }
 
-fn describe_shadow(shadow: &ShadowRecord, outcome: Outcome) -> String {
-    let name = format!("{} {}", shadow.policy, printable_text(&shadow.version));
-    match &shadow.failure {
+fn describe_shadow(shadow: &ShadowView, outcome: Outcome) -> String {
+    let name = format!(
+        "{} {}",
+        shadow.said.policy,
+        printable_text(&shadow.said.version)
+    );
+    match &shadow.said.failure {
         Some(failure) => format!("{name} could not judge: {}", printable_text(failure)),
         None if shadow.outcome == outcome => format!("{name} would not have changed the outcome"),
         None => format!(
@@ -266,7 +278,7 @@ fn describe_shadow(shadow: &ShadowRecord, outcome: Outcome) -> String {
     }
 }
 
-fn describe_approval(id: DecisionId, waiting: &ApprovalRecord) -> ApprovalState {
+fn describe_approval(id: DecisionId, waiting: &ApprovalView) -> ApprovalState {
     let by = waiting
         .settled_by
         .as_deref()
@@ -277,8 +289,8 @@ fn describe_approval(id: DecisionId, waiting: &ApprovalRecord) -> ApprovalState 
         .as_deref()
         .map(printable_text)
         .unwrap_or_default();
-    let (words, how) = match waiting.status.as_str() {
-        "open" => {
+    let (words, how) = match waiting.status {
+        ApprovalStatus::Open => {
             let mut excluded = vec![printable_text(&waiting.submitter)];
             excluded.extend(waiting.earlier.iter().map(|name| printable_text(name)));
             let words = format!(
@@ -290,13 +302,13 @@ fn describe_approval(id: DecisionId, waiting: &ApprovalRecord) -> ApprovalState 
                 .map(|verb| format!("ark approvals {verb} {id} --comment \"why\""));
             (words, how.to_vec())
         }
-        "approved" => {
+        ApprovalStatus::Approved => {
             let again = waiting.decision_id.map(|id| format!("ark explain {id}"));
             let words = format!("{by} approved it ({comment}); it was judged again");
             (words, again.into_iter().collect())
         }
-        "rejected" => (format!("{by} rejected it: {comment}"), Vec::new()),
-        _ => (
+        ApprovalStatus::Rejected => (format!("{by} rejected it: {comment}"), Vec::new()),
+        ApprovalStatus::Expired => (
             format!(
                 "nobody approved or rejected it by {}",
                 format_utc(waiting.expires_at_ms)
@@ -305,7 +317,7 @@ fn describe_approval(id: DecisionId, waiting: &ApprovalRecord) -> ApprovalState 
         ),
     };
     ApprovalState {
-        status: printable_text(&waiting.status),
+        status: waiting.status,
         words,
         how,
     }
@@ -313,7 +325,7 @@ fn describe_approval(id: DecisionId, waiting: &ApprovalRecord) -> ApprovalState 
 
 /// What would make the action pass, step by step; empty if it passed.
 fn steps_to_pass(
-    record: &DecisionRecord,
+    decision: &DecisionView,
     failures: &[Failure],
     fired: &[FiredRule],
     approval: Option<&ApprovalState>,
@@ -324,10 +336,10 @@ fn steps_to_pass(
             steps.push(step);
         }
     };
-    if record.outcome == Outcome::Approved {
+    if decision.outcome == Outcome::Approved {
         return steps;
     }
-    if let Some(refusal) = &record.refusal {
+    if let Some(refusal) = &decision.refusal {
         add(format!(
             "remove the reason for which the host refuses it: {}",
             printable_text(refusal)
@@ -347,12 +359,12 @@ fn steps_to_pass(
     };
     with_answer(&[RuleResult::Violation, RuleResult::Error]).for_each(&mut add);
     let held = fired.iter().any(|rule| rule.answer == RuleResult::Hold);
-    match (record.outcome, approval) {
-        (Outcome::Held, Some(approval)) if approval.status == "approved" => {
+    match (decision.outcome, approval) {
+        (Outcome::Held, Some(approval)) if approval.status == ApprovalStatus::Approved => {
             add(format!("it was judged again: {}", approval.how.join("")));
             return steps;
         }
-        (Outcome::Held, Some(approval)) if approval.status == "open" => {
+        (Outcome::Held, Some(approval)) if approval.status == ApprovalStatus::Open => {
             add(format!(
                 "an approval, until then: {}",
                 approval.how.join("  or  ")

@@ -1,23 +1,22 @@
 //! `ark explain`: why a decision came out as it did, and what would make the action pass.
 //!
-//! Reading order: [`view`] (what is read of a decision), [`advice`] (what would make a rule pass), [`explanation`].
+//! Reading order: [`advice`] (what would make a rule pass), [`explanation`]. What is explained is the API's own [`DecisionRecord`], from a host or
+//! made from a data directory.
 
 mod advice;
 mod explanation;
-mod view;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use ark_host::api::view::{DecisionView, known_policies};
+use ark_host::api::view::{DecisionRecord, known_policies};
 use ark_host::hrm::decode_decision_row;
 use ark_model::decision::Outcome;
 use ark_model::ids::DecisionId;
 use ark_model::verdict::RuleResult;
 use ark_store::ReadOnlyStore;
 use clap::Args;
-use serde_json::{Value, json};
 
 use crate::client::connection::Connection;
 use crate::client::request::ApiRequest;
@@ -41,11 +40,16 @@ pub(crate) struct ExplainArgs {
 
 pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let id = args.decision;
-    let decision = match &args.data_dir {
-        Some(dir) => read_recorded_decision(dir, id)?,
-        None => ApiRequest::get(&["v1", "decisions", &id.to_string()]).send(&args.connection)?,
+    let explanation = match &args.data_dir {
+        Some(dir) => explain_recorded(dir, id)?,
+        None => {
+            let answer =
+                ApiRequest::get(&["v1", "decisions", &id.to_string()]).send(&args.connection)?;
+            let record: DecisionRecord = serde_json::from_value(answer)
+                .context("the decision is not of the form that this version of ark reads")?;
+            Explanation::from_record(&record)?
+        }
     };
-    let explanation = Explanation::from_json(decision)?;
     if args.json {
         print_json(&explanation)?;
     } else {
@@ -54,8 +58,8 @@ pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A recorded decision as `GET /v1/decisions/{id}` shows it.
-fn read_recorded_decision(dir: &Path, id: DecisionId) -> anyhow::Result<Value> {
+/// Explains a decision that a data directory holds.
+fn explain_recorded(dir: &Path, id: DecisionId) -> anyhow::Result<Explanation> {
     let store = ReadOnlyStore::open(dir)?;
     let known = known_policies(store.policy_records()?).context("the metadata of a policy")?;
     let decision = store
@@ -69,11 +73,11 @@ fn read_recorded_decision(dir: &Path, id: DecisionId) -> anyhow::Result<Value> {
                 dir.display()
             )
         })?;
-    let mut view = json!(DecisionView::whole(&decision));
-    if decision.outcome == Outcome::Held {
-        view["waiting"] = json!(store.approval(id)?);
-    }
-    Ok(view)
+    let waiting = match decision.outcome {
+        Outcome::Held => store.approval(id)?,
+        Outcome::Approved | Outcome::Denied => None,
+    };
+    Explanation::from_record(&DecisionRecord::new(&decision, waiting))
 }
 
 fn print_explanation(it: &Explanation) {
@@ -117,7 +121,7 @@ fn print_explanation(it: &Explanation) {
         }
     }
     if let Some(approval) = &it.approval {
-        println!("\nApproval: {}", approval.status);
+        println!("\nApproval: {}", approval.status.as_str());
         println!("  {}", approval.words);
         for command in &approval.how {
             println!("  {command}");

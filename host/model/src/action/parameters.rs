@@ -1,17 +1,15 @@
 //! The parameters of each family of action types, with a typed field for everything that a rule reads.
 
 use serde::{Deserialize, Serialize};
-use utoipa::openapi::schema::AnyOfBuilder;
-use utoipa::openapi::{Ref, RefOr, Schema};
-use utoipa::{PartialSchema, ToSchema};
 use wasmtime::component::{ComponentType, Lift, Lower};
 
 /// The direction of a trade.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[derive(ComponentType, Lift, Lower)]
 #[component(enum)]
 #[repr(u8)]
+#[derive(strum::VariantArray)]
 pub enum Side {
     /// Opens or adds to a long position.
     #[component(name = "buy")]
@@ -22,11 +20,12 @@ pub enum Side {
 }
 
 /// How sensitive data is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[derive(ComponentType, Lift, Lower)]
 #[component(enum)]
 #[repr(u8)]
+#[derive(strum::VariantArray)]
 pub enum Sensitivity {
     /// A leak does no harm.
     #[component(name = "low")]
@@ -40,7 +39,7 @@ pub enum Sensitivity {
 }
 
 /// The parameters of `trade`, `order`, `buy`, `sell` and `open_position`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower)]
 #[component(record)]
 pub struct Trade {
     /// The instrument, in the proposer's spelling, e.g. `BTC-USD`.
@@ -87,7 +86,7 @@ pub struct Trade {
 }
 
 /// The parameters of `close_position`: closing an open position, in whole or in part. It reduces risk.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower)]
 #[component(record)]
 pub struct ClosePosition {
     /// The instrument, in the proposer's spelling.
@@ -103,11 +102,12 @@ pub struct ClosePosition {
 }
 
 /// An operation on data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[derive(ComponentType, Lift, Lower)]
 #[component(enum)]
 #[repr(u8)]
+#[derive(strum::VariantArray)]
 pub enum DataOperation {
     /// `data_handling`: any operation except the three below.
     #[component(name = "handle")]
@@ -124,7 +124,7 @@ pub enum DataOperation {
 }
 
 /// The parameters of `data_handling`, `collect_data`, `store_data` and `share_data`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower)]
 #[component(record)]
 pub struct DataHandling {
     /// The operation.
@@ -160,11 +160,12 @@ pub struct DataHandling {
 }
 
 /// An operation on a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[derive(ComponentType, Lift, Lower)]
 #[component(enum)]
 #[repr(u8)]
+#[derive(strum::VariantArray)]
 pub enum FileVerb {
     /// Reads the file and changes nothing.
     #[component(name = "read")]
@@ -184,7 +185,7 @@ pub enum FileVerb {
 }
 
 /// The parameters of `file_operation`, `delete` and `remove`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower)]
 #[component(record)]
 pub struct FileOperation {
     /// The operation.
@@ -198,7 +199,7 @@ pub struct FileOperation {
 }
 
 /// The parameters of `execute_code`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower)]
 #[component(record)]
 pub struct ExecuteCode {
     /// The language of the code.
@@ -213,7 +214,7 @@ pub struct ExecuteCode {
 }
 
 /// The parameters of `message`, `publish`, `report` and `log`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower)]
 #[component(record)]
 pub struct Message {
     /// The topic on which the message is published.
@@ -239,11 +240,12 @@ pub struct Message {
 }
 
 /// A change of one of the host's own guards.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[derive(ComponentType, Lift, Lower)]
 #[component(enum)]
 #[repr(u8)]
+#[derive(strum::VariantArray)]
 pub enum Change {
     /// `modify_graveyard`
     #[component(name = "modify-graveyard")]
@@ -269,7 +271,7 @@ pub enum Change {
 }
 
 /// The parameters of an action of the system family. Such an action is judged and never carried out by the host.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower)]
 #[component(record)]
 pub struct SystemChange {
     /// The change.
@@ -280,7 +282,7 @@ pub struct SystemChange {
 }
 
 /// The parameters of an action type that ARK does not know.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower)]
 #[component(record)]
 pub struct Custom {
     /// The action type.
@@ -334,45 +336,6 @@ impl Parameters {
             Self::Message(message) => Some(&message.extra_json),
             Self::System(_) | Self::Custom(_) => None,
         }
-    }
-}
-
-// `anyOf`, not `oneOf`: the parameters of a trade are also valid parameters of `close_position`.
-impl PartialSchema for Parameters {
-    fn schema() -> RefOr<Schema> {
-        let families = [
-            Trade::name(),
-            ClosePosition::name(),
-            DataHandling::name(),
-            FileOperation::name(),
-            ExecuteCode::name(),
-            Message::name(),
-            SystemChange::name(),
-            Custom::name(),
-        ];
-        families
-            .into_iter()
-            .fold(AnyOfBuilder::new(), |any, name| {
-                any.item(Ref::from_schema_name(name))
-            })
-            .into()
-    }
-}
-
-impl ToSchema for Parameters {
-    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
-        fn add<T: ToSchema>(schemas: &mut Vec<(String, RefOr<Schema>)>) {
-            schemas.push((T::name().into_owned(), T::schema()));
-            T::schemas(schemas);
-        }
-        add::<Trade>(schemas);
-        add::<ClosePosition>(schemas);
-        add::<DataHandling>(schemas);
-        add::<FileOperation>(schemas);
-        add::<ExecuteCode>(schemas);
-        add::<Message>(schemas);
-        add::<SystemChange>(schemas);
-        add::<Custom>(schemas);
     }
 }
 

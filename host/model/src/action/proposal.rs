@@ -1,31 +1,18 @@
 //! The proposal as a whole, and how its canonical form is read.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use utoipa::ToSchema;
 use wasmtime::component::{ComponentType, Lift, Lower};
 
 use super::family::Family;
 use super::parameters::Parameters;
 
 /// How much damage a mistake would do, as the proposer states it.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Default,
-    Serialize,
-    Deserialize,
-    ToSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[derive(ComponentType, Lift, Lower)]
 #[component(enum)]
 #[repr(u8)]
+#[derive(strum::VariantArray)]
 pub enum Criticality {
     /// A mistake has no consequences.
     #[component(name = "low")]
@@ -43,7 +30,7 @@ pub enum Criticality {
 }
 
 /// What somebody wants done. The requester is not part of it: that is a fact, attested by the host.
-#[derive(Debug, Clone, PartialEq, ComponentType, Lift, Lower, ToSchema)]
+#[derive(Debug, Clone, PartialEq, ComponentType, Lift, Lower)]
 #[component(record)]
 pub struct Action {
     /// The action type, e.g. `buy`. The host refuses an action whose parameters are not of this type's family.

@@ -31,8 +31,7 @@ pub struct PolicyTally {
 }
 
 /// A decision that would have had another outcome if a version in shadow mode had been enforced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
-#[schema(as = Differing)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DifferingDecision {
     /// The id of the decision.
     pub decision_id: DecisionId,

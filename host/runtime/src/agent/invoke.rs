@@ -199,7 +199,7 @@ impl Agent {
     }
 
     /// Calls the agent's `heartbeat` in a fresh instance. Blocks until it has answered or `deadline` has passed. What it writes is dropped. An
-    /// agent that runs for long lowers the priority of the calling thread for good.
+    /// agent that runs for long lowers the priority of the calling thread permanently.
     ///
     /// # Errors
     /// The agent failed, or reports that it is not well.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-/// The number of bytes that a line costs besides its text, so that empty lines are not free.
+/// The number of bytes that a line costs in addition to its text, so that empty lines are not free.
 const LINE_COST: usize = 32;
 
 /// The level of a log line.

@@ -37,9 +37,7 @@ pub enum SettingsRefused {
 }
 
 /// A problem of settings as the policy describes it. The texts have bounded lengths and contain no control characters.
-#[derive(
-    Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error, utoipa::ToSchema,
-)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("settings{}{field}: {problem}; {remedy}", field_separator(.field))]
 #[serde(deny_unknown_fields)]
 pub struct SettingsProblem {

@@ -7,8 +7,6 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-
 use ark_model::ids::{Digest, Millis, SignalId, TraceId};
 use ark_model::signal::Signal;
 
@@ -21,7 +19,7 @@ use super::manifest::Manifest;
 const COMPONENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/probe.wasm"));
 
 /// The result of one probe.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Probe {
     /// The name of the limit, as in a `[limits]` table.
     pub limit: &'static str,

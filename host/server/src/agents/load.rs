@@ -63,11 +63,9 @@ pub enum LoadVersionError {
 }
 
 /// An agent that a start left out.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
-#[schema(as = Refused)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefusedAgent {
     /// The manifest's path; for an uploaded version its agent and number.
-    #[schema(value_type = String)]
     pub manifest: PathBuf,
     /// Why it was refused.
     pub reason: String,

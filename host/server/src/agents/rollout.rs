@@ -23,8 +23,7 @@ use super::versions::{AgentStatus, Agents};
 const DRAIN_SLACK: Duration = Duration::from_secs(1);
 
 /// A change that was made.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
-#[schema(as = Changed)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AgentChangeReceipt {
     /// The agent.
     pub agent: Name,

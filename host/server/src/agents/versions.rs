@@ -187,7 +187,7 @@ impl Agents {
     }
 
     /// Takes a heartbeat of a version that does not serve. It runs on a thread of its own: a guest that is slow lowers the priority of its
-    /// thread for good.
+    /// thread permanently.
     pub(super) fn check_heartbeat(&self, version: &Arc<Agent>) -> Result<(), AgentChangeError> {
         let deps = &self.inner.deps;
         let services = LiveServices {

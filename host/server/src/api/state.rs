@@ -54,7 +54,7 @@ pub struct ApiDeps {
     pub agents: Agents,
     /// Agents that were left out at the start.
     pub refused_agents: Vec<RefusedAgent>,
-    /// Who may propose besides the agents.
+    /// Who may propose in addition to the agents.
     pub submitters: BTreeSet<Name>,
     /// Counts and times the calls.
     pub meters: Arc<ApiMeters>,

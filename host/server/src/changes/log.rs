@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use serde::Serialize;
 use serde_json::json;
 
 use ark_model::ids::{Digest, Millis, Name};
@@ -15,7 +14,7 @@ use super::requester::Requester;
 const MAX_REMEMBERED_REFUSALS: usize = 256;
 
 /// Why the last refused upload of a name was refused.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// When it was refused.
     pub at_ms: Millis,

@@ -41,7 +41,7 @@ table! {
         agents_dir: Option<PathBuf> = None, Any;
         /// A file with the Graveyard, mode 0444. Without it the host uses the one in its program. Flag: `--graveyard`.
         graveyard: Option<PathBuf> = None, Any;
-        /// The names that may propose actions over HTTP, besides the agents and the names that tokens are bound to. Flag: `--submitter`, which adds a name.
+        /// The names that may propose actions over HTTP, in addition to the agents and the names that tokens are bound to. Flag: `--submitter`, which adds a name.
         submitters: Vec<Name> = "api".parse().into_iter().collect(), Any;
         /// The operator policies, asked after the Graveyard in their order. They can only tighten what it decides.
         policies: Vec<PolicyFile> = Vec::new(), entries(), reloaded;

@@ -59,7 +59,7 @@ pub struct Config {
     pub agents_dir: Option<PathBuf>,
     /// The ceiling of every agent's limits.
     pub limits: Limits,
-    /// The names that may propose besides the agents.
+    /// The names that may propose, apart from the agents.
     pub submitters: Vec<Name>,
     /// What the host attests from the operator's own knowledge.
     pub lists: Vec<ListEntry>,
@@ -104,7 +104,7 @@ impl Config {
         let tls = resolve_tls(file.tls).map_err(refused)?;
         if !listen.ip().is_loopback() && tls.is_none() && !file.behind_proxy {
             let problem = format!(
-                "is {listen}, which other machines can reach and where tokens would travel in clear; give [tls] certificate and key, or --behind-proxy when a proxy ends TLS, or a loopback address, e.g. 127.0.0.1:8000"
+                "is {listen}, which other machines can reach and where tokens would travel unencrypted; give [tls] certificate and key, or --behind-proxy when a proxy ends TLS, or a loopback address, e.g. 127.0.0.1:8000"
             );
             return Err(refused(("listen".to_owned(), problem)));
         }

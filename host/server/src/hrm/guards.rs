@@ -42,7 +42,7 @@ impl Guards {
 
     /// Records a heartbeat of the watchdog, and whether the Graveyard's bytes still match their pin.
     ///
-    /// A broken pin halts the host at once. The watchdog orders the halt besides, which makes it durable.
+    /// A broken pin halts the host at once. The watchdog also orders the halt, which makes it durable.
     pub fn record_heartbeat(&self, now: Millis, pin_holds: bool) {
         self.pin_holds.store(pin_holds, Ordering::Release);
         if !pin_holds {

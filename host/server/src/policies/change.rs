@@ -53,8 +53,7 @@ pub struct ChangeConditions {
 }
 
 /// A change that was made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[schema(as = PolicyChanged)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyChangeReceipt {
     /// The policy.
     pub policy: Name,

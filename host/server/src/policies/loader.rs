@@ -101,7 +101,7 @@ impl PolicyLoader {
         }
     }
 
-    /// Returns a kept version, verified anew: the engine or its configuration may have changed since it was stored.
+    /// Returns a kept version, verified again: the engine or its configuration may have changed since it was stored.
     fn load_version(
         &self,
         policy: &Name,

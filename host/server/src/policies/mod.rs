@@ -6,7 +6,7 @@
 //! in force what was in force; after the commit a restart finds the new policies.
 //!
 //! A name has a slot: a place among the others, a version whose verdict counts (`enforce`), and a version on trial (`shadow`) whose verdict
-//! is recorded and compared. A version is a component with settings. Versions are kept for good, since decisions in the log name them.
+//! is recorded and compared. A version is a component with settings. Versions are kept permanently, since decisions in the log name them.
 //!
 //! Names that files declare ([`declarations`]) can be changed by those files only. An uploaded policy that a start cannot load denies every
 //! proposal, until an operator replaces or deletes it.

@@ -1,6 +1,6 @@
 //! The threads that run guests.
 //!
-//! A guest that ran for long has lowered the priority of its thread for good. Such a thread ends, and the router's thread starts another in its place.
+//! A guest that ran for long has lowered the priority of its thread permanently. Such a thread ends, and the router's thread starts another in its place.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;

@@ -9,16 +9,13 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use serde::Serialize;
-
 use ark_model::check::clip_for_error;
 use ark_model::ids::{Digest, Name};
 
 use super::capsule::{Capsule, CapsuleError, read_capsule};
 
 /// How many capsules are kept, how large and how long.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-#[schema(as = Retention)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CapsuleRetention {
     /// The largest capsule, in bytes. A larger one loses parts.
     pub capsule_bytes: usize,

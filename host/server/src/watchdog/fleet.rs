@@ -33,8 +33,7 @@ const ORDERS_PER_EXCHANGE: u32 = 100;
 const STREAM_MAX_LENGTH: &str = "100000";
 
 /// How far orders were exchanged.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-#[schema(as = FleetSeen)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FleetStatus {
     /// The key of the stream.
     pub stream: String,
@@ -47,7 +46,6 @@ pub struct FleetStatus {
     /// Entries since the start that no host of the fleet can have written.
     pub refused: u64,
     /// Why orders cannot be exchanged now.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
 }
 

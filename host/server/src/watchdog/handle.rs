@@ -148,7 +148,7 @@ impl Watchdog {
             .warn_about_agent(agent, &alert_rules::QUEUE, waiting, limit);
     }
 
-    /// Forgets how an agent did, so that it starts anew after a restore.
+    /// Forgets how an agent did, so that it starts from zero after a restore.
     pub fn reset_health(&self, agent: &Name) {
         if let Some(health) = self.inner.health_of(agent) {
             *health.lock() = AgentHealth::default();

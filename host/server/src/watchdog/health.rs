@@ -10,7 +10,6 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use serde::Serialize;
 
 use ark_model::control::{AlertSeverity, QuarantineCause};
 
@@ -24,7 +23,7 @@ const FULL_RECENCY: Duration = Duration::from_secs(10);
 const NO_RECENCY: Duration = Duration::from_secs(60);
 
 /// When an agent is put into quarantine, and when alerts are raised.
-#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Thresholds {
     /// So many failures in a row are a breach.
     pub consecutive_failures: u32,
@@ -108,7 +107,7 @@ pub struct AgentHealth {
 }
 
 /// How an agent does, in numbers.
-#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct HealthView {
     /// From 0 (worst) to 1.
     pub score: f64,

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use redis::{Client, Connection};
-use serde::Serialize;
 
 /// Which Redis is measured, and from when on there are alerts.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,15 +32,13 @@ impl RedisWatchConfig {
 }
 
 /// The last measurement of a Redis.
-#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
-#[schema(as = RedisSeen)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RedisStatus {
     /// How long it took to answer a PING, in milliseconds; absent: it did not answer.
     pub latency_ms: Option<f64>,
     /// How many entries the queue has; absent: it did not answer.
     pub depth: Option<u64>,
     /// Why it could not be measured.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
 }
 

@@ -22,6 +22,10 @@
 //! | `deep` | extra parameters nested 5,000 deep | refused |
 //! | `topic` | a message on `ark.decision`: somebody else's approval | refused |
 //! | `credential` | a message with an access key and an address in it | denied (rules 17, 18), and neither is on record |
+//! | `secrets` | messages with secrets by name, as numbers, in lists, in percent-encoding, without an end | denied (rules 17, 18), and none is on record |
+//! | `confess` | fails with a password and an address in its words | the failure is on record without them |
+//! | `again` | one order eleven times, each with another reasoning, a size changed by less than counts, another spelling | the eleventh is denied (rule 22) |
+//! | `letters` | eleven messages that differ only in what redaction takes out | none is a repetition |
 //! | `keys` | state under keys that look like another agent's | kept as its own, or refused; nobody else's changes |
 //! | `check` | a dry run of what it must not do | answers as the decision would, and records nothing |
 //!
@@ -169,6 +173,40 @@ impl Agent for Forger {
                     .text("key AKIAIOSFODNN7EXAMPLE, mail bob@example.com")
                     .build()?,
             ]),
+            "secrets" => Ok(vec![
+                message("forger.note")
+                    .text("DB_PASSWORD=forged-22xx, redis://:forged-22xx@cache:6379/0, mail=carol%40example.com")
+                    .build()?,
+                message("forger.note")
+                    .payload(&json!({"clientSecret": "forged-22xx", "password": ["forged-22xx"], "pin_code": 4_711_922, "Authorization": "Basic Zm9yZ2VkLTIyeHg="}))
+                    .build()?,
+                message("forger.note")
+                    .text("-----BEGIN PRIVATE KEY-----\nMIIBVgIBADANBgkqhkiG9w0BAQEFAASCAUAwggE8\n")
+                    .build()?,
+            ]),
+            "confess" => Err(Error::Failed(
+                "cannot log in as carol@example.com, password = forged-22xx".to_owned(),
+            )),
+            "again" => (0..11_u8)
+                .map(|time| {
+                    let symbol = ["FORGED-USD", "FORGED/USD"][usize::from(time % 2)];
+                    buy(symbol, 0.001 + f64::from(time) * 1e-14)
+                        .entry(100.0)
+                        .stop_loss(95.0)
+                        .take_profit(120.0)
+                        .reasoning(format!("reason number {time}"))
+                        .build()
+                        .map_err(Error::from)
+                })
+                .collect(),
+            "letters" => (0..11_u8)
+                .map(|number| {
+                    message("forger.note")
+                        .text(format!("write to user{number}@example.com"))
+                        .build()
+                        .map_err(Error::from)
+                })
+                .collect(),
             "keys" => {
                 for key in [
                     "../kenny/last-order/BTC-USD",
@@ -234,6 +272,10 @@ mod tests {
             ("code", Some(1)),
             ("system", Some(1)),
             ("credential", Some(1)),
+            ("secrets", Some(3)),
+            ("confess", None),
+            ("again", Some(11)),
+            ("letters", Some(11)),
             ("keys", Some(0)),
             ("check", Some(0)),
             ("nan", None),

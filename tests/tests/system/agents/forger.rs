@@ -134,7 +134,7 @@ fn no_trick_gets_past_the_host() {
         assert_eq!(decisions, [], "{trick}");
     }
 
-    // Nothing of it is on record in clear, and the host is well.
+    // Nothing of it is on record as plain text, and the host is well.
     let (_, decisions) = client.get("/v1/decisions?limit=500");
     for secret in ["AKIAIOSFODNN7EXAMPLE", "bob@example.com"] {
         assert!(!decisions.to_string().contains(secret), "{secret}");

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 const ROLES: [&str; 5] = ["reader", "submitter", "approver", "operator", "admin"];
 
-/// Who may make a call besides the administrator.
+/// Who may make a call apart from the administrator.
 #[derive(Clone, Copy, PartialEq)]
 enum Who {
     Anybody,

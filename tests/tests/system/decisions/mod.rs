@@ -5,6 +5,7 @@ mod approvals;
 mod explain;
 mod instruments;
 mod lists;
+mod redaction;
 mod releases;
 mod replay;
 mod serving;

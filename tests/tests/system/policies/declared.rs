@@ -250,7 +250,7 @@ fn the_policies_of_the_house_judge_as_they_are_set_up_and_can_be_proved() {
         assert!(status == 422 && found.starts_with(field), "{answer}");
         assert!(answer["problems"][0]["remedy"].is_string(), "{answer}");
     }
-    // Closed for good, on trial first.
+    // Closed on every day, in shadow mode first.
     let closed = json!([{"name": "never", "symbols": ["*"], "zone": "UTC", "sessions": [{"days": ["mon"], "open": "00:00", "close": "00:01"}],
         "holidays": mondays()}]);
     let (status, answer) = send(

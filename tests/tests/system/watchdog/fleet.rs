@@ -87,7 +87,7 @@ fn an_order_reaches_every_host_and_survives_whatever_is_down() {
     let (_, watchdog) = Client::new(&second).get("/v1/watchdog");
     assert_eq!(watchdog["halt"]["by"], "ada", "{watchdog}");
     assert_eq!(watchdog["fleet"]["refused"], 0);
-    // It is in force there for good, and the order does not come back as one of the second's own.
+    // It is in force there permanently, and the order does not come back as one of the second's own.
     second.kill();
     let second = two.start_halted();
     assert!(halted(&second));

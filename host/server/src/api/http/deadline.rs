@@ -1,4 +1,4 @@
-//! What every request and every answer carries besides its content: a deadline and a trace.
+//! What every request and every answer carries in addition to its content: a deadline and a trace.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,6 @@
 //! How requests are read and answers are written. It knows no resource.
 
+pub(crate) mod answer;
 pub(crate) mod body;
 pub(crate) mod deadline;
 pub(crate) mod extract;

@@ -274,7 +274,7 @@ impl From<HrmError> for Problem {
             )
             .at(
                 "id",
-                "read it: GET /v1/approvals/{id}; have the action proposed anew",
+                "read it: GET /v1/approvals/{id}; have the action proposed again",
             ),
             HrmError::NotIndependent { .. } => Self::new(
                 StatusCode::FORBIDDEN,
@@ -378,7 +378,7 @@ impl From<CommitError> for Problem {
                     "It is at another revision",
                     detail,
                 )
-                .at("expected_revision", "read it again and decide anew")
+                .at("expected_revision", "read it again and decide again")
             },
             CommitError::NoSuchRevision { current, .. } => Self {
                 current_revision: Some(current),

@@ -3,6 +3,7 @@
 mod action_forms;
 mod document;
 mod page;
+pub(crate) mod schemas;
 mod serve;
 
 pub(crate) use document::Documents;

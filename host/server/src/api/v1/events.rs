@@ -28,8 +28,9 @@ use crate::api::http::fields::{field_schema, text_field, text_schema};
 use crate::api::http::problem::Problem;
 use crate::api::state::{Api, DescribedRoutes, Shared};
 
-use super::decision_view::{DecisionView, KnownPolicies, known_policies};
-use super::key_changes::parse_stored_json;
+use super::actions::decision_view::{DecisionView, KnownPolicies, known_policies};
+use super::control::watchdog::AlertLine;
+use super::state::key_changes::parse_stored_json;
 
 /// How many rows are read at once.
 const PAGE: u32 = 256;
@@ -337,6 +338,6 @@ impl EventStream {
     }
 
     fn alert_event(&self, row: &AlertRow) -> Event {
-        self.build_event("alert", &json!(row))
+        self.build_event("alert", &json!(AlertLine::from(row.clone())))
     }
 }

@@ -1,33 +1,16 @@
 //! The calls, one file a resource, with its requests and answers.
 
-pub(crate) mod account;
-pub(crate) mod actions;
-mod agent_problem;
-pub(crate) mod agent_state;
-mod agent_view;
+pub mod actions;
 pub(crate) mod agents;
-pub(crate) mod approvals;
-mod attestations;
-pub mod decision_view;
-pub(crate) mod decisions;
+pub(crate) mod control;
 pub(crate) mod events;
-pub(crate) mod executions;
-pub(crate) mod graveyard;
 pub(crate) mod health;
-mod key_changes;
+pub(crate) mod ledger;
 mod legacy_digests;
-pub(crate) mod lists;
-pub(crate) mod memories;
 mod names;
-pub(crate) mod orders;
 pub(crate) mod policies;
-mod policy_problem;
-mod policy_view;
 pub(crate) mod session_log;
-pub(crate) mod settings;
 pub(crate) mod signals;
+pub(crate) mod state;
 pub(crate) mod tokens;
-pub(crate) mod traces;
-pub(crate) mod truths;
 mod uploads;
-pub(crate) mod watchdog;

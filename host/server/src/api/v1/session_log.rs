@@ -7,13 +7,14 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
+use crate::api::http::answer::{answer_from, convert_rows};
 use crate::api::http::extract::ApiQuery;
 use crate::api::http::fields::Moment;
 use crate::api::http::pagination::{Limit, RowCursor, next_cursor, page_rows};
 use crate::api::http::problem::Problem;
 use crate::api::http::respond::json_response;
 use crate::api::state::{DescribedRoutes, Shared};
-use ark_model::ids::{Millis, Name};
+use ark_model::ids::{Millis, Name, TraceId};
 use ark_store::{SessionFilter, SessionRow};
 
 pub(crate) fn routes() -> DescribedRoutes {
@@ -45,10 +46,33 @@ struct SessionQuery {
     cursor: Option<RowCursor>,
 }
 
+answer_from! { SessionRow =>
+    /// A line of the session log.
+    #[schema(as = SessionRow)]
+    struct SessionLine {
+        /// The number of the line; later lines have greater ones.
+        seq: u64,
+        /// When it happened.
+        at_ms: Millis,
+        /// `invocation`, or the kind of an audit row.
+        kind: String,
+        /// The agent the line is about.
+        agent: Option<Name>,
+        /// The type of the action, or the name of the operation.
+        action_type: Option<String>,
+        /// The result: `handled`, `failed`, `approved`, `held`, `denied` or `done`.
+        result: String,
+        /// The trace the line belongs to.
+        trace_id: Option<TraceId>,
+        /// The id of the audit row or of the signal.
+        reference: String,
+    }
+}
+
 /// A page of the session log, the latest first.
 #[derive(Serialize, ToSchema)]
 struct SessionPage {
-    entries: Vec<SessionRow>,
+    entries: Vec<SessionLine>,
     /// The cursor of the next page, if there may be one.
     next_cursor: Option<String>,
 }
@@ -75,7 +99,7 @@ async fn list_session_log(
         .await??;
     let page = SessionPage {
         next_cursor: next_cursor(&rows, limit, |row| row.seq.to_string()),
-        entries: rows,
+        entries: convert_rows(rows),
     };
     Ok(json_response(StatusCode::OK, None, &page))
 }

@@ -1,26 +1,29 @@
 //! What uploads of agents and of policies share: how large they may be, how their component is read, and who asks for a change and why.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::HeaderMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
 use utoipa::IntoParams;
 use utoipa::openapi::{ObjectBuilder, Type};
 
 use ark_model::check::FieldError;
 use ark_model::form::parse_json;
+use ark_model::ids::{Digest, Millis};
 use ark_runtime::MAX_COMPONENT_BYTES;
 
 use crate::api::auth::Caller;
+use crate::api::http::answer::answer_from;
 use crate::api::http::body::{BodyLimits, read_body};
 use crate::api::http::extract::RequestBody;
 use crate::api::http::fields::{Actor, Reason, VersionNumber, field_schema};
 use crate::api::http::problem::Problem;
-use crate::changes::Requester;
+use crate::api::state::Api;
+use crate::changes::{Refusal, Requester};
 
 /// The largest component in Base64, and a manifest or settings.
 const UPLOAD_LIMITS: BodyLimits = BodyLimits {
@@ -66,19 +69,34 @@ pub(crate) struct VersionPath {
     pub(crate) number: VersionNumber,
 }
 
-/// Reads the body of an upload.
+/// Receives an upload: reads its body and its form. What is refused before its content is looked at goes to `record_refusal`, with the reason.
 ///
 /// # Errors
-/// As [`read_body`].
-pub(crate) async fn read_upload(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
-    read_body(headers, body, UPLOAD_LIMITS).await
+/// The body is too large, late or no JSON, or a field of it is out of form.
+pub(crate) async fn receive_upload<T: RequestBody + Send + 'static>(
+    api: &Arc<Api>,
+    caller: &Caller,
+    headers: &HeaderMap,
+    body: Body,
+    record_refusal: impl FnOnce(&Api, String, &Requester) + Send + 'static,
+) -> Result<T, Problem> {
+    let (reason, problem) = match read_body(headers, body, UPLOAD_LIMITS).await {
+        Ok(body) => match api.run_blocking(move |_| parse_upload::<T>(&body)).await? {
+            Ok(form) => return Ok(form),
+            Err(error) => (error.to_string(), error.into()),
+        },
+        Err(problem) => (problem.detail().to_owned(), problem),
+    };
+    let Ok(requester) = change_requester(caller, None, None) else {
+        return Err(problem);
+    };
+    let recorded = api
+        .run_blocking(move |api| record_refusal(api, reason, &requester))
+        .await;
+    Err(recorded.err().unwrap_or(problem))
 }
 
-/// Reads the form of an upload from its body.
-///
-/// # Errors
-/// The body is no JSON, or a field of it is out of form.
-pub(crate) fn parse_upload<T: RequestBody>(body: &[u8]) -> Result<T, FieldError> {
+fn parse_upload<T: RequestBody>(body: &[u8]) -> Result<T, FieldError> {
     T::from_document(parse_json(body)?)
 }
 
@@ -97,4 +115,19 @@ pub(crate) fn change_requester(
         trace_id: caller.trace_id,
         idempotency_key: None,
     })
+}
+
+answer_from! { Refusal =>
+    /// Why the last refused upload of a name was refused.
+    #[schema(as = Refusal)]
+    pub(crate) struct RefusalView {
+        /// When it was refused.
+        at_ms: Millis,
+        /// Who uploaded it.
+        by: String,
+        /// The SHA-256 that was stated; absent when the upload was refused before it could be read.
+        sha256: Option<Digest>,
+        /// Why it was refused.
+        reason: String,
+    }
 }

@@ -21,7 +21,10 @@ pub(super) struct HeldAction {
     pub(super) submitter: String,
     pub(super) trace_id: TraceId,
     pub(super) action_type: String,
-    pub(super) identity: Digest,
+    /// The digest to which the approval is bound.
+    pub(super) action_digest: Digest,
+    /// By which rule 22 counted it when it was held; `None` after a restart.
+    pub(super) identity: Option<Digest>,
     pub(super) subject_digest: Option<Digest>,
     pub(super) earlier_approvers: Vec<String>,
     expires_at: Millis,
@@ -32,7 +35,7 @@ impl HeldActions {
     pub(super) fn load_open(store: &Store) -> Result<Self, HrmError> {
         let mut held = Self::default();
         for approval in store.open_approvals()? {
-            held.insert_approval(&approval);
+            held.insert_approval(&approval, None);
         }
         Ok(held)
     }
@@ -47,13 +50,14 @@ impl HeldActions {
         self.open.get(&id)
     }
 
-    pub(super) fn insert_approval(&mut self, approval: &Approval) {
+    pub(super) fn insert_approval(&mut self, approval: &Approval, identity: Option<Digest>) {
         let held = HeldAction {
             agent: approval.agent.clone(),
             submitter: approval.submitter.clone(),
             trace_id: approval.trace_id,
             action_type: approval.action_type.clone(),
-            identity: approval.action_hash,
+            action_digest: approval.action_hash,
+            identity,
             subject_digest: approval.subject_hash,
             earlier_approvers: approval.earlier.clone(),
             expires_at: approval.expires_at_ms,

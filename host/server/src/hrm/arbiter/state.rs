@@ -13,7 +13,7 @@ use crate::hrm::error::{HrmError, RecordFailure};
 use crate::hrm::guards::Guards;
 use crate::hrm::ledger::{IDENTICAL_WINDOW, Ledger};
 use crate::hrm::record::decode_action;
-use crate::hrm::request::action_identity;
+use crate::hrm::request::repetition_identity;
 use ark_model::action_types::ActionTypes;
 use ark_model::ids::{Millis, Name};
 use ark_model::instrument::InstrumentAliases;
@@ -117,8 +117,8 @@ fn load_ledger(store: &Store, aliases: &InstrumentAliases) -> Result<Ledger, Hrm
     let mut recent = Vec::new();
     for row in store.audit_since(since, AuditKind::Decision)? {
         if let Some(agent) = &row.agent {
-            let canonical = serde_json::to_vec(&decode_action(&row.body)?)?;
-            recent.push((row.at, action_identity(agent, &canonical)));
+            let action = decode_action(&row.body)?;
+            recent.push((row.at, repetition_identity(agent, &action)));
         }
     }
     Ok(Ledger::from_rows(rows, recent, aliases.clone(), now))

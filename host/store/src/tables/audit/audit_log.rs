@@ -17,8 +17,10 @@ use crate::reader::Reader;
 use super::archives::archived_head;
 
 /// The kind of an audit row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[derive(strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum AuditKind {
     /// A decision.
     Decision,
@@ -37,28 +39,10 @@ pub enum AuditKind {
 }
 
 impl AuditKind {
-    const ALL: [Self; 7] = [
-        Self::Decision,
-        Self::Failure,
-        Self::Execution,
-        Self::Control,
-        Self::Operator,
-        Self::Approval,
-        Self::Amendment,
-    ];
-
     /// The kind as JSON and the database have it.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Decision => "decision",
-            Self::Failure => "failure",
-            Self::Execution => "execution",
-            Self::Control => "control",
-            Self::Operator => "operator",
-            Self::Approval => "approval",
-            Self::Amendment => "amendment",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -215,10 +199,7 @@ pub(crate) fn read_audit_row(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
     Ok(AuditRow {
         seq: row.get(0)?,
         at: millis_column(row, 1)?,
-        kind: AuditKind::ALL
-            .into_iter()
-            .find(|known| known.as_str() == kind)
-            .ok_or_else(|| malformed_column(2, &kind))?,
+        kind: kind.parse().map_err(|_| malformed_column(2, &kind))?,
         id: row.get(3)?,
         trace_id: parse_column(row, 4)?,
         agent: parse_column(row, 5)?,

@@ -14,7 +14,7 @@ use crate::tables::signals::{DeliveryCompletion, DeliveryResult};
 use super::audit_log::{AuditEntry, AuditKind};
 
 /// A line of the session log.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionRow {
     /// The number of the line; later lines have greater ones.
     pub seq: u64,

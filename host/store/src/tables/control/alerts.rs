@@ -23,12 +23,11 @@ pub struct AlertFilter {
 }
 
 /// An alert with its number.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct AlertRow {
     /// The number: rising, possibly with gaps.
     pub seq: u64,
     /// The alert.
-    #[serde(flatten)]
     pub alert: Alert,
 }
 

@@ -10,7 +10,7 @@ use crate::reader::Reader;
 /// How far this host has published its orders to a fleet, and applied those of the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FleetCursor {
-    /// The name of this host in the fleet: random, and kept for good.
+    /// The name of this host in the fleet: random, and kept permanently.
     pub origin: String,
     /// The number of the last audit row whose order was published.
     pub published_seq: u64,

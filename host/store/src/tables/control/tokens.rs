@@ -1,6 +1,6 @@
 //! Bearer tokens: who may call the API.
 //!
-//! Invariants: only the SHA-256 of a secret is stored; a name is given once for good, so that a name in the audit log always means the same
+//! Invariants: only the SHA-256 of a secret is stored; a name is given once and never again, so that a name in the audit log always means the same
 //! token; the first token is an administrator's; creation and revocation are audit rows of the same transaction.
 
 use std::fmt;

@@ -2,7 +2,6 @@
 
 use ark_model::ids::Millis;
 use rusqlite::{Connection, Row, params};
-use serde::Serialize;
 
 use crate::error::ReadError;
 use crate::query::{MAX_SEQ, execute, millis_column, select_row};
@@ -26,7 +25,7 @@ pub struct AccountChange {
 }
 
 /// A statement about the account, as it is stored.
-#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct AccountRow {
     /// The number of the row.
     pub seq: u64,

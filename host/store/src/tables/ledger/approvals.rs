@@ -14,8 +14,10 @@ use crate::query::{
 use crate::reader::Reader;
 
 /// The status of an approval.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[derive(strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum ApprovalStatus {
     /// The action waits.
     Open,
@@ -30,26 +32,19 @@ pub enum ApprovalStatus {
 impl ApprovalStatus {
     /// The status as JSON and the database have it.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Approved => "approved",
-            Self::Rejected => "rejected",
-            Self::Expired => "expired",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 
     /// The status with this name.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Open, Self::Approved, Self::Rejected, Self::Expired]
-            .into_iter()
-            .find(|status| status.as_str() == text)
+        text.parse().ok()
     }
 }
 
 /// An action that waits for a person's approval, or did.
-#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Approval {
     /// The decision that held the action. It is the approval's id too.
     pub id: DecisionId,
@@ -64,7 +59,6 @@ pub struct Approval {
     /// The digest of (agent, canonical action). An approval is valid for this action only.
     pub action_hash: Digest,
     /// The digest of the data subject's name before redaction, to find the subject's consent when the action is judged again.
-    #[serde(skip)]
     pub subject_hash: Option<Digest>,
     /// Those who approved the action before, when a policy held it again. None of them may approve it again.
     pub earlier: Vec<String>,

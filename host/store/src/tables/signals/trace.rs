@@ -15,7 +15,7 @@ use super::signal::{SIGNAL_COLUMNS, read_signal};
 pub const TRACE_ROWS: u32 = 1000;
 
 /// A delivery of a signal of a trace.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeliveryRow {
     /// The signal.
     pub signal_id: SignalId,
@@ -24,10 +24,8 @@ pub struct DeliveryRow {
     /// `pending`, `done` or `failed`.
     pub status: String,
     /// Why the delivery failed.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// When the delivery was completed.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub settled_at: Option<Millis>,
 }
 

@@ -1,4 +1,4 @@
-//! The memory index: what agents remember, by kind, for a time or for good, with full-text search (`SQLite` FTS5).
+//! The memory index: what agents remember, by kind, for a time or permanently, with full-text search (`SQLite` FTS5).
 
 use ark_model::ids::{Millis, Name};
 use ark_model::state::{Memory, NewMemory};

@@ -76,7 +76,7 @@ pub struct Rollout {
 }
 
 /// A version on trial beside the one that serves.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Trial {
     /// The version; 0: the version of the agents' directory.
     pub number: u64,

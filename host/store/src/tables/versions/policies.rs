@@ -1,6 +1,6 @@
 //! Operator policies: their components and settings, their versions, and which version is in force under each name.
 //!
-//! Components and settings are stored once each, by digest, and for good: decisions in the audit log name them.
+//! Components and settings are stored once each, by digest, and never deleted: decisions in the audit log name them.
 
 use ark_model::ids::{Digest, Millis, Name};
 use ark_model::policy::{PolicyMode, PolicySource};

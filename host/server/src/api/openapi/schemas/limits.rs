@@ -1,0 +1,84 @@
+//! The schemas of an agent's limits and of a `[limits]` table, made from the declaration of the limits (`ark_runtime::Limits::KEYS`).
+
+use std::borrow::Cow;
+
+use utoipa::openapi::schema::{AdditionalProperties, SchemaType};
+use utoipa::openapi::{KnownFormat, ObjectBuilder, RefOr, Schema, SchemaFormat, Type};
+use utoipa::{PartialSchema, ToSchema};
+
+use ark_runtime::{LimitKey, Limits};
+
+/// The description of the limits of an agent.
+const LIMITS: &str = "The limits of one agent's invocations. All of them are always in force: no value switches one off.\n\n\
+    An invocation that reaches a limit ends and has no effect, unless the documentation of the limit says otherwise. The failure names\n\
+    the limit. The limits of policies are constants, since their evaluations must be reproducible.";
+
+/// The description of a `[limits]` table.
+const LIMITS_TABLE: &str = "A `[limits]` table. In `ark.toml` it sets the operator's ceiling, and an absent limit has its default. \
+    In a manifest it tightens the\nceiling for one agent, and an absent limit stays at the ceiling.";
+
+/// All limits, each with a value.
+pub(crate) struct LimitsSchema;
+
+impl PartialSchema for LimitsSchema {
+    fn schema() -> RefOr<Schema> {
+        Limits::KEYS
+            .iter()
+            .fold(ObjectBuilder::new(), |object, key| {
+                object
+                    .property(key.name, describe_limit(key, Type::Integer.into()))
+                    .required(key.name)
+            })
+            .description(Some(LIMITS))
+            .into()
+    }
+}
+
+impl ToSchema for LimitsSchema {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("Limits")
+    }
+}
+
+/// A table that gives some limits.
+pub(crate) struct LimitsTableSchema;
+
+impl PartialSchema for LimitsTableSchema {
+    fn schema() -> RefOr<Schema> {
+        let optional = || SchemaType::from_iter([Type::Integer, Type::Null]);
+        Limits::KEYS
+            .iter()
+            .fold(ObjectBuilder::new(), |object, key| {
+                object.property(key.name, describe_limit(key, optional()))
+            })
+            .description(Some(LIMITS_TABLE))
+            .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(false)))
+            .into()
+    }
+}
+
+impl ToSchema for LimitsTableSchema {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("LimitsTable")
+    }
+}
+
+/// The schema of one limit. Its documentation is the description.
+fn describe_limit(key: &LimitKey, kind: SchemaType) -> ObjectBuilder {
+    let format = match key.value_type {
+        "u64" => Some(KnownFormat::Int64),
+        "u32" => Some(KnownFormat::Int32),
+        _ => None,
+    };
+    let lines: Vec<&str> = key
+        .documentation
+        .trim_end()
+        .lines()
+        .map(str::trim)
+        .collect();
+    ObjectBuilder::new()
+        .schema_type(kind)
+        .format(format.map(SchemaFormat::KnownFormat))
+        .minimum(Some(0))
+        .description(Some(lines.join("\n")))
+}

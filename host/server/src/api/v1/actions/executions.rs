@@ -1,0 +1,148 @@
+//! Reports of what became of approved trades: `/v1/executions`.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::routes;
+
+use crate::api::auth::Caller;
+use crate::api::http::extract::{ApiJson, NoQuery, request_body};
+use crate::api::http::fields::{VISIBLE, number_field, text_field};
+use crate::api::http::problem::Problem;
+use crate::api::http::respond::{json_response, with_replayed};
+use crate::api::state::{DescribedRoutes, Shared};
+use crate::hrm::{ExecutionReport, ExecutionStatus};
+use ark_model::ids::{DecisionId, Fraction, TraceId};
+use ark_model::principal::Role;
+
+use super::decisions::find_decision;
+use super::propose::check_speaks_for;
+
+pub(crate) fn routes() -> DescribedRoutes {
+    DescribedRoutes::new().routes(routes!(report_execution))
+}
+
+text_field! {
+    /// The executor's own id of a report.
+    ExecutionId("1 to 200 visible ASCII characters", bytes: 1..=200, pattern: Some(VISIBLE),
+        accepts: |id| id.bytes().all(|byte| byte.is_ascii_graphic()))
+}
+
+number_field! {
+    /// A fraction of capital, at most all of it: 0.05 is 5 %.
+    FilledSize("a fraction of capital from 0 to 1", accepts: |size| (0.0..=1.0).contains(&size), schema: |schema| schema.minimum(Some(0)).maximum(Some(1)))
+}
+
+number_field! {
+    /// A price.
+    Price("a number greater than 0", accepts: |price| price > 0.0, schema: |schema| schema.exclusive_minimum(Some(0)))
+}
+
+number_field! {
+    /// A result as a fraction of capital; a loss is negative.
+    RealizedResult(
+        "the result as a fraction of capital, a loss negative: -0.01 is a loss of 1 %",
+        accepts: |result| (-100.0..=100.0).contains(&result),
+        schema: |schema| schema.minimum(Some(-100)).maximum(Some(100))
+    )
+}
+
+/// What became of a trade.
+#[derive(Debug, Clone, Copy, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = ExecutionStatus)]
+enum ReportedStatus {
+    Filled,
+    PartiallyFilled,
+    Cancelled,
+    Rejected,
+}
+
+impl From<ReportedStatus> for ExecutionStatus {
+    fn from(status: ReportedStatus) -> Self {
+        match status {
+            ReportedStatus::Filled => Self::Filled,
+            ReportedStatus::PartiallyFilled => Self::PartiallyFilled,
+            ReportedStatus::Cancelled => Self::Cancelled,
+            ReportedStatus::Rejected => Self::Rejected,
+        }
+    }
+}
+
+/// What an executor reports of an approved trade.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ExecutionRequest {
+    /// The executor's own id of this report: a second one changes nothing.
+    execution_id: ExecutionId,
+    /// The `decision_id` of an approved action.
+    decision_id: DecisionId,
+    /// What became of it.
+    status: ReportedStatus,
+    /// How much was carried out in all so far, as a fraction of capital; all of it if left out.
+    filled_size_pct: Option<FilledSize>,
+    /// At which price.
+    price: Option<Price>,
+    /// What it realised, as a fraction of capital; a loss is negative.
+    realized_pnl_pct: Option<RealizedResult>,
+}
+
+request_body!(ExecutionRequest);
+
+/// A report that is on disk.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Executed)]
+struct ExecutionRecorded {
+    decision_id: DecisionId,
+    trace_id: TraceId,
+    status: ReportedStatus,
+}
+
+/// Reports what became of an approved trade
+///
+/// A report with an `execution_id` that was reported before changes nothing.
+#[utoipa::path(post, path = "/v1/executions", operation_id = "report_execution", tag = "actions",
+    request_body = ExecutionRequest,
+    responses(
+        (status = 200, description = "It counts.", body = ExecutionRecorded),
+        (status = 404, description = "There is no such decision."),
+        (status = 409, description = "Nothing of that decision can be executed."),
+        (status = 422, description = "The execution id was used for another report."),
+    ))]
+async fn report_execution(
+    State(api): Shared,
+    caller: Caller,
+    _: NoQuery,
+    ApiJson { form, .. }: ApiJson<ExecutionRequest>,
+) -> Result<Response, Problem> {
+    let principal = caller.principal;
+    if principal.role != Role::Admin
+        && let Some(decision) = find_decision(&api, form.decision_id).await?
+    {
+        check_speaks_for(&principal, &decision.agent)?;
+    }
+    let report = ExecutionReport {
+        by: principal.authenticated.then_some(principal.name),
+        execution_id: form.execution_id.into(),
+        decision_id: form.decision_id,
+        status: form.status.into(),
+        filled: form
+            .filled_size_pct
+            .and_then(|size| Fraction::new(size.into())),
+        price: form.price.map(f64::from),
+        realised: form.realized_pnl_pct.map(f64::from),
+    };
+    let receipt = api
+        .ask_hrm(|hrm, reply| hrm.report_execution(report, reply))
+        .await?;
+    api.router.wake_outbox();
+    let body = ExecutionRecorded {
+        decision_id: form.decision_id,
+        trace_id: receipt.trace_id,
+        status: form.status,
+    };
+    let response = json_response(StatusCode::OK, Some(receipt.trace_id), &body);
+    Ok(with_replayed(response, receipt.duplicate))
+}

@@ -1,0 +1,5 @@
+//! Versions of agents.
+
+mod problem;
+pub(crate) mod versions;
+mod view;

@@ -1,0 +1,427 @@
+//! Versions of agents: `/v1/agents/{name}`, uploading, trying out, rolling out, rolling back, deleting.
+//!
+//! An upload is one JSON document with the manifest and the component in Base64: the manifest states the component's SHA-256, so that one
+//! request is pinned as a whole, and what was cut off or mixed up is refused.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::routes;
+
+use ark_model::check::FieldError;
+use ark_model::ids::{Name, Share};
+use ark_runtime::Manifest;
+use ark_store::Trial;
+
+use crate::agents::{AgentChangeError, AgentChangeReceipt, Agents, Requester};
+use crate::api::auth::Caller;
+use crate::api::http::extract::{
+    ApiHeaders, ApiJson, ApiPath, ApiQuery, NoQuery, RequestBody, read_described, request_body,
+};
+use crate::api::http::fields::{Actor, Reason, VersionNumber, number_field};
+use crate::api::http::idempotency::{CanonicalRequest, IdempotencyHeader};
+use crate::api::http::pagination::{KeyPageQuery, next_cursor};
+use crate::api::http::problem::Problem;
+use crate::api::http::respond::{bytes_response, json_response};
+use crate::api::state::{Api, DescribedRoutes, Shared, UploadPlace};
+use crate::changes::ChangeKey;
+
+use super::view::{AgentChanged, AgentDeleted, AgentLine, AgentPage, AgentShown};
+use crate::api::v1::names::AgentNamePath;
+use crate::api::v1::uploads::{ComponentBytes, VersionPath, change_requester, receive_upload};
+
+pub(crate) fn routes() -> DescribedRoutes {
+    DescribedRoutes::new()
+        .routes(routes!(list_agents))
+        .routes(routes!(upload_agent, show_agent, delete_agent))
+        .routes(routes!(roll_out_agent))
+        .routes(routes!(roll_back_agent))
+        .routes(routes!(try_out_agent))
+        .routes(routes!(read_component))
+}
+
+/// A version of an agent: manifest and component in one, so that what was cut off or mixed up is refused. The component may have 32 MiB.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct UploadRequest {
+    /// What the agent is, and the SHA-256 of its component.
+    manifest: Manifest,
+    /// The component in standard Base64 with padding.
+    component: ComponentBytes,
+    /// Whether it serves from now on, also if left out; else it is kept until it is rolled out.
+    rollout: Option<bool>,
+    /// Why, for the audit log.
+    reason: Option<Reason>,
+    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
+    by: Option<Actor>,
+}
+
+/// Which version is to serve.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct RolloutRequest {
+    /// The version's number (GET /v1/agents/{name}), or 0 for the agents' directory.
+    number: VersionNumber,
+    /// Why, for the audit log.
+    reason: Option<Reason>,
+    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
+    by: Option<Actor>,
+}
+
+/// The version that served before is to serve again.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct RollbackAgentRequest {
+    /// Why, for the audit log.
+    reason: Option<Reason>,
+    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
+    by: Option<Actor>,
+}
+
+number_field! {
+    /// A part of an agent's signals: 0.05 is 5 %.
+    CanaryShare("a number above 0, at most 1; or 0 without a number to end the trial", accepts: |share| share > 0.0 && share <= 1.0, schema: |schema| schema.exclusive_minimum(Some(0)).maximum(Some(1)))
+}
+
+number_field! {
+    /// No part of an agent's signals.
+    NoShare("a number above 0, at most 1, with the number of a version; or 0 to end the trial", accepts: |share| share == 0.0, schema: |schema| schema.minimum(Some(0)).maximum(Some(0)))
+}
+
+/// A trial of a version.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct CanaryTrial {
+    /// The version's number (GET /v1/agents/{name}), or 0 for the agents' directory.
+    number: VersionNumber,
+    /// Its part of the signals: 0.05 is 5 %.
+    share: CanaryShare,
+    /// Why, for the audit log.
+    reason: Option<Reason>,
+    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
+    by: Option<Actor>,
+}
+
+/// The end of the trial.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct CanaryEnd {
+    /// 0 ends the trial there is.
+    #[serde(rename = "share")]
+    _share: NoShare,
+    /// Why, for the audit log.
+    reason: Option<Reason>,
+    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
+    by: Option<Actor>,
+}
+
+/// Which version is tried out, and on how much.
+#[derive(ToSchema)]
+#[serde(untagged)]
+enum CanaryRequest {
+    Trial(CanaryTrial),
+    End(CanaryEnd),
+}
+
+impl RequestBody for CanaryRequest {
+    fn from_document(document: Value) -> Result<Self, FieldError> {
+        let ends = document.get("share").and_then(Value::as_f64) == Some(0.0);
+        let has_number = document
+            .get("number")
+            .is_some_and(|number| !number.is_null());
+        if ends && has_number {
+            let problem = "is given with a share of 0";
+            let remedy = "leave it out: a share of 0 ends whatever trial there is";
+            return Err(FieldError::new("number", problem, remedy));
+        }
+        if ends {
+            read_described(document).map(Self::End)
+        } else {
+            read_described(document).map(Self::Trial)
+        }
+    }
+}
+
+request_body!(UploadRequest, RolloutRequest, RollbackAgentRequest);
+
+/// Who deletes an agent, and why.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct DeleteQuery {
+    /// Whether waiting signals are failed; otherwise they refuse the deletion.
+    force: Option<bool>,
+    /// Why, for the audit log.
+    #[param(inline)]
+    reason: Option<Reason>,
+    /// Who does it. With a token its name, which may be left out.
+    #[param(inline)]
+    by: Option<Actor>,
+}
+
+/// Lists the agents that serve, by name
+#[utoipa::path(get, path = "/v1/agents", operation_id = "list_agents", tag = "agents", params(KeyPageQuery),
+    responses((status = 200, description = "A page.", body = AgentPage)))]
+async fn list_agents(
+    State(api): Shared,
+    ApiQuery(query): ApiQuery<KeyPageQuery>,
+) -> Result<Response, Problem> {
+    let (limit, after) = query.into_parts();
+    let mut serving = api.router.list_serving();
+    serving.retain(|slot| {
+        after
+            .as_ref()
+            .is_none_or(|after| slot.name.as_str() > after.as_str())
+    });
+    serving.sort_by(|one, other| one.name.cmp(&other.name));
+    serving.truncate(limit as usize);
+    let page = AgentPage {
+        next_cursor: next_cursor(&serving, limit, |slot| slot.name.to_string()),
+        agents: serving
+            .iter()
+            .map(|slot| AgentLine::from_serving(&api, slot))
+            .collect(),
+        refused: api.refused_agents.iter().map(Into::into).collect(),
+    };
+    Ok(json_response(StatusCode::OK, None, &page))
+}
+
+/// Uploads a version of an agent
+///
+/// It is verified, compiled, checked and asked for a heartbeat before anything changes; a version that is refused leaves the old one
+/// serving, and `last_refused` of the agent says why. Unless `rollout` is false it serves from then on.
+#[utoipa::path(put, path = "/v1/agents/{name}", operation_id = "upload_agent", tag = "agents", params(AgentNamePath),
+    request_body = UploadRequest,
+    responses(
+        (status = 200, description = "It is kept, and serves if it should.", body = AgentChanged),
+        (status = 422, description = "The version is refused; what served goes on."),
+    ))]
+async fn upload_agent(
+    State(api): Shared,
+    caller: Caller,
+    ApiPath(AgentNamePath { name }): ApiPath<AgentNamePath>,
+    _: NoQuery,
+    _place: UploadPlace,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let uploaded = name.clone();
+    let form: UploadRequest = receive_upload(
+        &api,
+        &caller,
+        &headers,
+        body,
+        move |api, reason, requester| {
+            api.agents.refuse_upload(&uploaded, reason, requester);
+        },
+    )
+    .await?;
+    let requester = change_requester(&caller, form.by, form.reason)?;
+    change_agent(&api, requester, move |agents, requester| {
+        let rollout = form.rollout.unwrap_or(true);
+        agents.upload_version(&name, form.manifest, form.component.0, rollout, requester)
+    })
+    .await
+}
+
+/// Carries a change of an agent out on a thread that may block, and answers with its receipt.
+async fn change_agent(
+    api: &Arc<Api>,
+    requester: Requester,
+    change: impl FnOnce(&Agents, &Requester) -> Result<AgentChangeReceipt, AgentChangeError>
+    + Send
+    + 'static,
+) -> Result<Response, Problem> {
+    let trace_id = requester.trace_id;
+    let receipt = api
+        .run_blocking(move |api| change(&api.agents, &requester))
+        .await??;
+    let changed = AgentChanged::from(receipt);
+    Ok(json_response(StatusCode::OK, Some(trace_id), &changed))
+}
+
+/// The key of a change, with the digest of its request.
+fn identify_change(
+    idempotency: IdempotencyHeader,
+    operation: &'static str,
+    legacy_verb: &str,
+    name: &Name,
+    body: &Bytes,
+) -> Option<ChangeKey> {
+    let document = ark_model::form::parse_json(body).unwrap_or_default();
+    let key = idempotency.for_request(&CanonicalRequest {
+        operation,
+        parameters: json!({"name": name}),
+        body,
+        legacy: format!("{legacy_verb} {name} {document}"),
+    })?;
+    Some(ChangeKey {
+        key: key.key,
+        request: key.request_digest,
+        legacy_request: key.legacy_digest,
+    })
+}
+
+/// Lets a version of an agent serve
+#[utoipa::path(post, path = "/v1/agents/{name}/rollout", operation_id = "roll_out_agent", tag = "agents",
+    params(AgentNamePath, IdempotencyHeader),
+    request_body = RolloutRequest,
+    responses(
+        (status = 200, description = "It serves.", body = AgentChanged),
+        (status = 409, description = "There is no such version to serve."),
+        (status = 422, description = "The version is refused, or the idempotency key was used for another request."),
+    ))]
+async fn roll_out_agent(
+    State(api): Shared,
+    caller: Caller,
+    ApiPath(AgentNamePath { name }): ApiPath<AgentNamePath>,
+    _: NoQuery,
+    ApiHeaders(idempotency): ApiHeaders<IdempotencyHeader>,
+    ApiJson { form, body }: ApiJson<RolloutRequest>,
+) -> Result<Response, Problem> {
+    let mut requester = change_requester(&caller, form.by, form.reason)?;
+    requester.idempotency_key =
+        identify_change(idempotency, "roll_out_agent", "rollout", &name, &body);
+    change_agent(&api, requester, move |agents, requester| {
+        agents.roll_out(&name, form.number.into(), requester)
+    })
+    .await
+}
+
+/// Tries a version of an agent out on a share of its signals
+///
+/// It is withdrawn when it fails. With a share of 0 the trial ends.
+#[utoipa::path(post, path = "/v1/agents/{name}/canary", operation_id = "try_out_agent", tag = "agents",
+    params(AgentNamePath, IdempotencyHeader),
+    request_body = CanaryRequest,
+    responses(
+        (status = 200, description = "It is on trial, or no more.", body = AgentChanged),
+        (status = 409, description = "There is no such version, it serves already, or none is on trial."),
+        (status = 422, description = "The version is refused, or the idempotency key was used for another request."),
+    ))]
+async fn try_out_agent(
+    State(api): Shared,
+    caller: Caller,
+    ApiPath(AgentNamePath { name }): ApiPath<AgentNamePath>,
+    _: NoQuery,
+    ApiHeaders(idempotency): ApiHeaders<IdempotencyHeader>,
+    ApiJson { form, body }: ApiJson<CanaryRequest>,
+) -> Result<Response, Problem> {
+    let (trial, by, reason) = match form {
+        CanaryRequest::Trial(form) => {
+            let number = form.number.into();
+            let share = Share::new(form.share.into());
+            let trial = share.map(|share| Trial { number, share });
+            (trial, form.by, form.reason)
+        }
+        CanaryRequest::End(form) => (None, form.by, form.reason),
+    };
+    let mut requester = change_requester(&caller, by, reason)?;
+    requester.idempotency_key =
+        identify_change(idempotency, "try_out_agent", "canary", &name, &body);
+    change_agent(&api, requester, move |agents, requester| match trial {
+        Some(trial) => agents.start_trial(&name, trial, requester),
+        None => agents.end_trial(&name, requester),
+    })
+    .await
+}
+
+/// Lets the version of an agent serve that served before
+#[utoipa::path(post, path = "/v1/agents/{name}/rollback", operation_id = "roll_back_agent", tag = "agents",
+    params(AgentNamePath, IdempotencyHeader),
+    request_body = RollbackAgentRequest,
+    responses(
+        (status = 200, description = "It serves.", body = AgentChanged),
+        (status = 409, description = "There is no version to go back to."),
+        (status = 422, description = "The version is refused, or the idempotency key was used for another request."),
+    ))]
+async fn roll_back_agent(
+    State(api): Shared,
+    caller: Caller,
+    ApiPath(AgentNamePath { name }): ApiPath<AgentNamePath>,
+    _: NoQuery,
+    ApiHeaders(idempotency): ApiHeaders<IdempotencyHeader>,
+    ApiJson { form, body }: ApiJson<RollbackAgentRequest>,
+) -> Result<Response, Problem> {
+    let mut requester = change_requester(&caller, form.by, form.reason)?;
+    requester.idempotency_key =
+        identify_change(idempotency, "roll_back_agent", "rollback", &name, &body);
+    change_agent(&api, requester, move |agents, requester| {
+        agents.roll_back(&name, requester)
+    })
+    .await
+}
+
+/// Lets no version of an agent serve any more
+///
+/// Its state and its versions stay. Refused while signals wait for it, unless `force` fails them.
+#[utoipa::path(delete, path = "/v1/agents/{name}", operation_id = "delete_agent", tag = "agents", params(AgentNamePath, DeleteQuery),
+    responses(
+        (status = 200, description = "It serves no more.", body = AgentDeleted),
+        (status = 409, description = "Signals wait for it."),
+    ))]
+async fn delete_agent(
+    State(api): Shared,
+    caller: Caller,
+    ApiPath(AgentNamePath { name }): ApiPath<AgentNamePath>,
+    ApiQuery(query): ApiQuery<DeleteQuery>,
+) -> Result<Response, Problem> {
+    let requester = change_requester(&caller, query.by, query.reason)?;
+    let force = query.force.unwrap_or(false);
+    let agent = name.clone();
+    let failed_signals = api
+        .run_blocking(move |api| api.agents.delete_agent(&name, force, &requester))
+        .await??;
+    let body = AgentDeleted {
+        agent,
+        deleted: true,
+        failed_signals,
+    };
+    Ok(json_response(StatusCode::OK, Some(caller.trace_id), &body))
+}
+
+/// An agent: what serves, how it does, and its versions
+#[utoipa::path(get, path = "/v1/agents/{name}", operation_id = "read_agent", tag = "agents", params(AgentNamePath),
+    responses((status = 200, description = "The agent.", body = AgentShown)))]
+async fn show_agent(
+    State(api): Shared,
+    ApiPath(AgentNamePath { name }): ApiPath<AgentNamePath>,
+    _: NoQuery,
+) -> Result<Response, Problem> {
+    let asked = name.clone();
+    let kept = api
+        .run_blocking(move |api| api.agents.read_status(&asked))
+        .await??;
+    let slot = api.router.find_serving(&name);
+    if slot.is_none() && kept.rollout.is_none() && kept.refused.is_none() {
+        let detail = format!("there is no agent {name}; GET /v1/agents lists them");
+        return Err(Problem::not_found(detail));
+    }
+    let mut shown = AgentShown::from_kept(&api, &name, kept, slot.is_some());
+    if let Some(slot) = &slot {
+        shown.add_serving(&api, slot);
+    }
+    Ok(json_response(StatusCode::OK, None, &shown))
+}
+
+/// The component of an uploaded version, e.g. to replay a capsule on it
+#[utoipa::path(get, path = "/v1/agents/{name}/versions/{number}/component", operation_id = "read_component", tag = "agents",
+    params(VersionPath),
+    responses((status = 200, description = "Its bytes.", content_type = "application/wasm", body = String)))]
+async fn read_component(
+    State(api): Shared,
+    ApiPath(VersionPath { name, number }): ApiPath<VersionPath>,
+    _: NoQuery,
+) -> Result<Response, Problem> {
+    let bytes = api
+        .run_blocking(move |api| api.agents.read_component(&name, number.into()))
+        .await??;
+    Ok(bytes_response("application/wasm", bytes.into()))
+}

@@ -1,0 +1,289 @@
+//! Changes of operator policies: uploading, trying out, setting up, ordering, rolling back, taking out.
+//!
+//! An upload is one JSON document with the component in Base64 and its SHA-256, so that what was cut off or mixed up is refused. A policy's
+//! `ETag` is its revision, which every change raises.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use serde_json::json;
+use utoipa_axum::routes;
+
+use ark_model::ids::Name;
+use ark_store::IdempotencyRecord;
+
+use crate::api::auth::Caller;
+use crate::api::http::extract::{ApiHeaders, ApiJson, ApiPath, ApiQuery, NoQuery};
+use crate::api::http::idempotency::{CanonicalRequest, IdempotencyHeader};
+use crate::api::http::preconditions::{ExpectedRevision, Preconditions, with_etag};
+use crate::api::http::problem::Problem;
+use crate::api::http::respond::json_response;
+use crate::api::state::{Api, DescribedRoutes, Shared, UploadPlace};
+use crate::api::v1::names::PolicyNamePath;
+use crate::api::v1::uploads::{change_requester, receive_upload};
+use crate::changes::Requester;
+use crate::policies::{
+    ChangeConditions, Policies, PolicyChangeError, PolicyChangeReceipt, PolicyRevision,
+    PolicyUpload, SettingsReplacement,
+};
+
+use super::requests::{
+    DeleteQuery, PolicyPlace, PolicyRevisionRequest, PolicyRollbackRequest, PolicyRolloutRequest,
+    PolicyUploadRequest,
+};
+use super::view::PolicyChanged;
+
+pub(crate) fn routes() -> DescribedRoutes {
+    DescribedRoutes::new()
+        .routes(routes!(upload_policy, revise_policy, delete_policy))
+        .routes(routes!(roll_out_policy))
+        .routes(routes!(roll_back_policy))
+}
+
+/// Uploads a version of an operator policy and puts it in force, or on trial
+///
+/// It is verified, compiled, set up and put to its own test vectors before anything changes; a version that is refused leaves what was in
+/// force in force, and `last_refused` of the policy says why.
+#[utoipa::path(put, path = "/v1/policies/{name}", operation_id = "upload_policy", tag = "policies",
+    params(PolicyNamePath, Preconditions),
+    request_body = PolicyUploadRequest,
+    responses(
+        (status = 200, description = "It is in force.", body = PolicyChanged, headers(("ETag" = String, description = "The policy's new revision."))),
+        (status = 409, description = "It is at another revision than `expected_revision`, is set up in a file, or cannot be so as things are."),
+        (status = 412, description = "It is at another revision than the header says."),
+        (status = 422, description = "The policy is refused, or the conditions contradict each other; what was in force stays."),
+    ))]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each argument extracts its own part of the request"
+)]
+async fn upload_policy(
+    State(api): Shared,
+    caller: Caller,
+    ApiPath(PolicyNamePath { name }): ApiPath<PolicyNamePath>,
+    _: NoQuery,
+    ApiHeaders(preconditions): ApiHeaders<Preconditions>,
+    _place: UploadPlace,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let uploaded = name.clone();
+    let form: PolicyUploadRequest = receive_upload(
+        &api,
+        &caller,
+        &headers,
+        body,
+        move |api, reason, requester| {
+            api.policies.refuse_upload(&uploaded, reason, requester);
+        },
+    )
+    .await?;
+    let expected = preconditions.expected_revision(form.expected_revision)?;
+    let order = change_requester(&caller, form.by, form.reason)?;
+    let upload = PolicyUpload {
+        component: form.component.0,
+        sha256: form.sha256,
+        settings: form.settings.map(|settings| settings.0),
+        mode: form.mode.unwrap_or_default(),
+        order: form.order.map(PolicyPlace::to_order),
+    };
+    let terms = conditions(expected);
+    change_policy(&api, expected, order, move |policies, order| {
+        policies.upload_version(&name, upload, terms, order)
+    })
+    .await
+}
+
+/// Gives an operator policy other settings, another mode or another place
+///
+/// Its component stays.
+#[utoipa::path(patch, path = "/v1/policies/{name}", operation_id = "revise_policy", tag = "policies",
+    params(PolicyNamePath, Preconditions),
+    request_body = PolicyRevisionRequest,
+    responses(
+        (status = 200, description = "It is so.", body = PolicyChanged, headers(("ETag" = String, description = "The policy's new revision."))),
+        (status = 409, description = "It is at another revision than `expected_revision`, is set up in a file, or cannot be so as things are."),
+        (status = 412, description = "It is at another revision than the header says."),
+        (status = 422, description = "The policy is refused, or the conditions contradict each other; what was in force stays."),
+    ))]
+async fn revise_policy(
+    State(api): Shared,
+    caller: Caller,
+    ApiPath(PolicyNamePath { name }): ApiPath<PolicyNamePath>,
+    _: NoQuery,
+    ApiHeaders(preconditions): ApiHeaders<Preconditions>,
+    ApiJson { form, .. }: ApiJson<PolicyRevisionRequest>,
+) -> Result<Response, Problem> {
+    let PolicyRevisionRequest(form) = form;
+    let expected = preconditions.expected_revision(form.expected_revision)?;
+    let order = change_requester(&caller, form.by, form.reason)?;
+    let settings = form
+        .settings
+        .map(|given| SettingsReplacement(given.0.map(|settings| settings.0)));
+    let revision = PolicyRevision {
+        settings,
+        mode: form.mode,
+        order: form.order.map(PolicyPlace::to_order),
+    };
+    let terms = conditions(expected);
+    change_policy(&api, expected, order, move |policies, order| {
+        policies.revise_policy(&name, revision, terms, order)
+    })
+    .await
+}
+
+/// Puts a kept version of an operator policy in force, or on trial
+#[utoipa::path(post, path = "/v1/policies/{name}/rollout", operation_id = "roll_out_policy", tag = "policies",
+    params(PolicyNamePath, Preconditions, IdempotencyHeader),
+    request_body = PolicyRolloutRequest,
+    responses(
+        (status = 200, description = "It is in force.", body = PolicyChanged, headers(("ETag" = String, description = "The policy's new revision."))),
+        (status = 409, description = "It is at another revision than `expected_revision`, is set up in a file, or cannot be so as things are."),
+        (status = 412, description = "It is at another revision than the header says."),
+        (status = 422, description = "The version is refused, the conditions contradict each other, or the idempotency key was used for another request; what was in force stays."),
+    ))]
+async fn roll_out_policy(
+    State(api): Shared,
+    caller: Caller,
+    ApiPath(PolicyNamePath { name }): ApiPath<PolicyNamePath>,
+    _: NoQuery,
+    ApiHeaders(preconditions): ApiHeaders<Preconditions>,
+    ApiHeaders(idempotency): ApiHeaders<IdempotencyHeader>,
+    ApiJson { form, body }: ApiJson<PolicyRolloutRequest>,
+) -> Result<Response, Problem> {
+    let expected = preconditions.expected_revision(form.expected_revision)?;
+    let order = change_requester(&caller, form.by, form.reason)?;
+    let request = identify_change("roll_out_policy", "rollout", &name, expected, &body);
+    let terms = conditions_under_key(idempotency, expected, &order, &request);
+    change_policy(&api, expected, order, move |policies, order| {
+        let mode = form.mode.unwrap_or_default();
+        policies.roll_out(&name, form.number.into(), mode, terms, order)
+    })
+    .await
+}
+
+/// Enforces the version of an operator policy that was enforced before
+#[utoipa::path(post, path = "/v1/policies/{name}/rollback", operation_id = "roll_back_policy", tag = "policies",
+    params(PolicyNamePath, Preconditions, IdempotencyHeader),
+    request_body = PolicyRollbackRequest,
+    responses(
+        (status = 200, description = "It is in force.", body = PolicyChanged, headers(("ETag" = String, description = "The policy's new revision."))),
+        (status = 409, description = "It is at another revision than `expected_revision`, is set up in a file, or cannot be so as things are."),
+        (status = 412, description = "It is at another revision than the header says."),
+        (status = 422, description = "The version is refused, the conditions contradict each other, or the idempotency key was used for another request; what was in force stays."),
+    ))]
+async fn roll_back_policy(
+    State(api): Shared,
+    caller: Caller,
+    ApiPath(PolicyNamePath { name }): ApiPath<PolicyNamePath>,
+    _: NoQuery,
+    ApiHeaders(preconditions): ApiHeaders<Preconditions>,
+    ApiHeaders(idempotency): ApiHeaders<IdempotencyHeader>,
+    ApiJson { form, body }: ApiJson<PolicyRollbackRequest>,
+) -> Result<Response, Problem> {
+    let expected = preconditions.expected_revision(form.expected_revision)?;
+    let order = change_requester(&caller, form.by, form.reason)?;
+    let request = identify_change("roll_back_policy", "rollback", &name, expected, &body);
+    let terms = conditions_under_key(idempotency, expected, &order, &request);
+    change_policy(&api, expected, order, move |policies, order| {
+        policies.roll_back(&name, terms, order)
+    })
+    .await
+}
+
+/// Takes an operator policy out of force
+///
+/// With `mode=shadow` only its shadow version is taken out. Its stored versions stay.
+#[utoipa::path(delete, path = "/v1/policies/{name}", operation_id = "delete_policy", tag = "policies",
+    params(PolicyNamePath, DeleteQuery, Preconditions),
+    responses(
+        (status = 200, description = "It is out of force.", body = PolicyChanged, headers(("ETag" = String, description = "The policy's new revision."))),
+        (status = 409, description = "It is at another revision than `expected_revision`, is set up in a file, or cannot be so as things are."),
+        (status = 412, description = "It is at another revision than the header says."),
+        (status = 422, description = "The policy is refused, or the conditions contradict each other; what was in force stays."),
+    ))]
+async fn delete_policy(
+    State(api): Shared,
+    caller: Caller,
+    ApiPath(PolicyNamePath { name }): ApiPath<PolicyNamePath>,
+    ApiQuery(query): ApiQuery<DeleteQuery>,
+    ApiHeaders(preconditions): ApiHeaders<Preconditions>,
+) -> Result<Response, Problem> {
+    let expected = preconditions.expected_revision(query.expected_revision)?;
+    let order = change_requester(&caller, query.by, query.reason)?;
+    let only_shadow = query.mode.is_some();
+    let terms = conditions(expected);
+    change_policy(&api, expected, order, move |policies, order| {
+        policies.delete_policy(&name, only_shadow, terms, order)
+    })
+    .await
+}
+
+const fn conditions(expected: ExpectedRevision) -> ChangeConditions {
+    ChangeConditions {
+        expected_revision: expected.revision,
+        idempotency: None,
+        legacy_request: None,
+    }
+}
+
+/// The conditions of a change that is made once under its key.
+fn conditions_under_key(
+    idempotency: IdempotencyHeader,
+    expected: ExpectedRevision,
+    order: &Requester,
+    request: &CanonicalRequest<'_>,
+) -> ChangeConditions {
+    let key = idempotency.for_request(request);
+    ChangeConditions {
+        expected_revision: expected.revision,
+        legacy_request: key.as_ref().and_then(|key| key.legacy_digest),
+        idempotency: key.map(|key| IdempotencyRecord {
+            scope: format!("policy:{}", order.by),
+            key: key.key,
+            request: key.request_digest,
+            answer: String::new(),
+        }),
+    }
+}
+
+fn identify_change<'a>(
+    operation: &'static str,
+    legacy_verb: &str,
+    name: &Name,
+    expected: ExpectedRevision,
+    body: &'a [u8],
+) -> CanonicalRequest<'a> {
+    let revision = expected.revision;
+    CanonicalRequest {
+        operation,
+        parameters: json!({"name": name, "expected_revision": revision}),
+        body,
+        legacy: format!(
+            "{legacy_verb} {name} {} {revision:?}",
+            String::from_utf8_lossy(body)
+        ),
+    }
+}
+
+/// Carries a change of a policy out on a thread that may block, and answers with its receipt.
+async fn change_policy(
+    api: &Arc<Api>,
+    expected: ExpectedRevision,
+    order: Requester,
+    change: impl FnOnce(&Policies, &Requester) -> Result<PolicyChangeReceipt, PolicyChangeError>
+    + Send
+    + 'static,
+) -> Result<Response, Problem> {
+    let trace_id = order.trace_id;
+    let receipt = api
+        .run_blocking(move |api| change(&api.policies, &order))
+        .await?
+        .map_err(|error| expected.explain(error))?;
+    let changed = PolicyChanged::from(receipt);
+    let response = json_response(StatusCode::OK, Some(trace_id), &changed);
+    Ok(with_etag(response, changed.revision))
+}

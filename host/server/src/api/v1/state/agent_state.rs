@@ -1,0 +1,542 @@
+//! Agents' state: `/v1/state/{agent}[/{key}[/history|/rollback]]`.
+//!
+//! A key is one segment of the path, percent-encoded: the key `plans/today` is `/v1/state/kenny/plans%2Ftoday`, so that no key can be taken for
+//! `history` or `rollback`. Secrets are masked in every answer.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::routes;
+
+use crate::api::auth::Caller;
+use crate::api::http::extract::{
+    ApiHeaders, ApiJson, ApiPath, ApiQuery, NoQuery, RequestBody, read_described, request_body,
+};
+use crate::api::http::fields::{
+    Actor, JsonValue, Key, MAX_INTEGER, Moment, RevisionNumber, integer_field,
+};
+use crate::api::http::idempotency::IdempotencyHeader;
+use crate::api::http::pagination::{KeyPageQuery, Limit, PageQuery, next_cursor, page_rows};
+use crate::api::http::preconditions::{Preconditions, with_etag};
+use crate::api::http::problem::Problem;
+use crate::api::http::respond::json_response;
+use crate::api::state::{Api, DescribedRoutes, Shared};
+use ark_model::check::FieldError;
+use ark_model::ids::{Millis, Name, TraceId};
+use ark_store::{Content, OperatorChange, Reader, Revision, RollbackTarget};
+
+use super::key_changes::{DeleteQuery, KeyChange, parse_stored_json, read_revisions};
+
+/// What is shown in the place of a secret.
+const MASK: &str = "********";
+
+pub(crate) fn routes() -> DescribedRoutes {
+    DescribedRoutes::new()
+        .routes(routes!(list_agents))
+        .routes(routes!(list_keys))
+        .routes(routes!(read_value, set_value, delete_value))
+        .routes(routes!(list_revisions))
+        .routes(routes!(roll_back_value))
+}
+
+/// An agent in the path.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+struct AgentPath {
+    /// The agent.
+    agent: Name,
+}
+
+/// A key of an agent in the path.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+struct StatePath {
+    /// The agent.
+    agent: Name,
+    /// The key, as one segment: `/` in it is written %2F.
+    #[param(inline)]
+    key: Key,
+}
+
+impl StatePath {
+    fn into_parts(self) -> (Name, String) {
+        (self.agent, self.key.into())
+    }
+}
+
+/// Which keys of an agent.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct KeysQuery {
+    /// Only keys that begin so.
+    prefix: Option<String>,
+    /// With their values.
+    values: Option<bool>,
+    /// How many rows at most; 50 if left out.
+    #[param(inline)]
+    limit: Option<Limit>,
+    /// Where to go on: the `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// Which revision of a value.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct ValueQuery {
+    /// This revision.
+    #[param(inline)]
+    revision: Option<RevisionNumber>,
+    /// As it was then, in milliseconds since 1970 (UTC). In place of `revision`.
+    #[param(inline)]
+    at_ms: Option<Moment>,
+}
+
+/// A value of an agent's state.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct StateRequest {
+    /// Any JSON value, nested 127 deep at most; integers of more than 64 bits are refused. To take a key away, use DELETE.
+    value: JsonValue,
+    /// The revision that must still be the latest; 0: there must be none. In place of `If-Match` or `If-None-Match`.
+    expected_revision: Option<RevisionNumber>,
+    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
+    updated_by: Option<Actor>,
+}
+
+integer_field! {
+    /// A number of revisions, 1 or more.
+    RevisionSteps("1 or more", 1..=MAX_INTEGER)
+}
+
+/// So many revisions back.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct RollbackSteps {
+    /// How many revisions back.
+    steps: RevisionSteps,
+    /// The revision that must still be the latest. In place of `If-Match`.
+    expected_revision: Option<RevisionNumber>,
+    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
+    updated_by: Option<Actor>,
+}
+
+/// Back to a revision.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct RollbackToRevision {
+    /// Its number.
+    to_revision: RevisionNumber,
+    /// The revision that must still be the latest. In place of `If-Match`.
+    expected_revision: Option<RevisionNumber>,
+    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
+    updated_by: Option<Actor>,
+}
+
+/// Where to go back to.
+#[derive(ToSchema)]
+#[serde(untagged)]
+enum RollbackRequest {
+    Steps(RollbackSteps),
+    Revision(RollbackToRevision),
+}
+
+impl RequestBody for RollbackRequest {
+    fn from_document(document: Value) -> Result<Self, FieldError> {
+        let has = |field: &str| document.get(field).is_some_and(|value| !value.is_null());
+        match (has("steps"), has("to_revision")) {
+            (true, false) => read_described(document).map(Self::Steps),
+            (false, true) => read_described(document).map(Self::Revision),
+            (_, _) if !document.is_object() => read_described(document).map(Self::Steps),
+            (both, _) => Err(FieldError::new(
+                "to_revision",
+                if both {
+                    "is given together with steps"
+                } else {
+                    "and steps are missing"
+                },
+                "give steps (how many revisions back) or to_revision (its number)",
+            )),
+        }
+    }
+}
+
+request_body!(StateRequest);
+
+/// A page of agents that have state, by name.
+#[derive(Serialize, ToSchema)]
+struct StateAgents {
+    agents: Vec<Name>,
+    /// The cursor of the next page, if there may be one.
+    next_cursor: Option<String>,
+}
+
+/// A page of an agent's keys.
+#[derive(Serialize, ToSchema)]
+struct KeyPage {
+    agent: Name,
+    keys: Vec<KeyLine>,
+    /// The cursor of the next page, if there may be one.
+    next_cursor: Option<String>,
+}
+
+/// A key.
+#[derive(Serialize, ToSchema)]
+struct KeyLine {
+    key: String,
+    revision: u64,
+    at_ms: Millis,
+    /// Its value, where it was asked for; of a secret a mask.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<Value>,
+    /// Whether it is a secret, where the value was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<bool>,
+}
+
+/// A revision of a value.
+#[derive(Serialize, ToSchema)]
+struct StateRevision {
+    revision: u64,
+    /// Any JSON value; of a secret a mask.
+    value: Value,
+    secret: bool,
+    deleted: bool,
+    at_ms: Millis,
+    trace_id: Option<TraceId>,
+    written_by: String,
+}
+
+/// A value with its agent and key.
+#[derive(Serialize, ToSchema)]
+struct StateValue {
+    agent: Name,
+    key: String,
+    #[serde(flatten)]
+    revision: StateRevision,
+}
+
+/// A page of revisions, the latest first.
+#[derive(Serialize, ToSchema)]
+struct StateHistory {
+    agent: Name,
+    key: String,
+    revisions: Vec<StateRevision>,
+    /// The cursor of the next page, if there may be one.
+    next_cursor: Option<String>,
+}
+
+/// A change that is on disk.
+#[derive(Serialize, ToSchema)]
+struct StateChanged {
+    agent: Name,
+    key: String,
+    /// The revision it made.
+    revision: u64,
+}
+
+/// The value that is shown, whether it is a secret, and whether it is deleted.
+fn show_content(content: &Content) -> (Value, bool, bool) {
+    match content {
+        Content::Plain(text) => (parse_stored_json(text), false, false),
+        Content::Secret => (json!(MASK), true, false),
+        Content::Deleted => (Value::Null, false, true),
+    }
+}
+
+impl From<&Revision> for StateRevision {
+    fn from(revision: &Revision) -> Self {
+        let (value, secret, deleted) = show_content(&revision.content);
+        Self {
+            revision: revision.revision,
+            value,
+            secret,
+            deleted,
+            at_ms: revision.at,
+            trace_id: revision.trace_id,
+            written_by: revision.origin.clone(),
+        }
+    }
+}
+
+/// Lists the agents that have state, by name
+#[utoipa::path(get, path = "/v1/state", operation_id = "list_state_agents", tag = "state", params(KeyPageQuery),
+    responses((status = 200, description = "A page.", body = StateAgents)))]
+async fn list_agents(
+    State(api): Shared,
+    ApiQuery(query): ApiQuery<KeyPageQuery>,
+) -> Result<Response, Problem> {
+    let (limit, after) = query.into_parts();
+    let mut agents = api
+        .run_blocking(|api| api.store.agents_with_state())
+        .await??;
+    if let Some(after) = after {
+        agents.retain(|agent| agent.as_str() > after.as_str());
+    }
+    agents.truncate(limit as usize);
+    let page = StateAgents {
+        next_cursor: next_cursor(&agents, limit, Name::to_string),
+        agents,
+    };
+    Ok(json_response(StatusCode::OK, None, &page))
+}
+
+/// Lists an agent's keys
+#[utoipa::path(get, path = "/v1/state/{agent}", operation_id = "list_state", tag = "state", params(AgentPath, KeysQuery),
+    responses((status = 200, description = "A page.", body = KeyPage)))]
+async fn list_keys(
+    State(api): Shared,
+    ApiPath(AgentPath { agent }): ApiPath<AgentPath>,
+    ApiQuery(query): ApiQuery<KeysQuery>,
+) -> Result<Response, Problem> {
+    let limit = page_rows(query.limit);
+    let prefix = query.prefix.unwrap_or_default();
+    let of = agent.clone();
+    let rows = api
+        .run_blocking(move |api| {
+            let after = query.cursor.as_deref();
+            api.store.state_page(&of, &prefix, after, limit)
+        })
+        .await??;
+    let with_values = query.values.unwrap_or(false);
+    let next_cursor = next_cursor(&rows, limit, |row| row.key.clone());
+    let keys = rows
+        .into_iter()
+        .map(|row| {
+            let content = with_values.then(|| show_content(&row.content));
+            KeyLine {
+                key: row.key,
+                revision: row.revision,
+                at_ms: row.at,
+                secret: content.as_ref().map(|(_, secret, _)| *secret),
+                value: content.map(|(value, _, _)| value),
+            }
+        })
+        .collect();
+    let page = KeyPage {
+        agent,
+        keys,
+        next_cursor,
+    };
+    Ok(json_response(StatusCode::OK, None, &page))
+}
+
+/// A value of an agent's state
+///
+/// The latest, a revision of it, or as it was at a moment.
+#[utoipa::path(get, path = "/v1/state/{agent}/{key}", operation_id = "read_state", tag = "state", params(StatePath, ValueQuery),
+    responses(
+        (status = 200, description = "The value.", body = StateValue, headers(("ETag" = String, description = "The revision."))),
+        (status = 422, description = "A revision and a moment are both asked for."),
+    ))]
+async fn read_value(
+    State(api): Shared,
+    ApiPath(path): ApiPath<StatePath>,
+    ApiQuery(query): ApiQuery<ValueQuery>,
+) -> Result<Response, Problem> {
+    let (agent, key) = path.into_parts();
+    let wanted = query.revision.map(u64::from);
+    let moment = query.at_ms.map(u64::from);
+    if wanted.is_some() && moment.is_some() {
+        let problem = "is given together with revision";
+        let error = FieldError::new("at_ms", problem, "give one of them");
+        return Err(Problem::contradiction(&error));
+    }
+    let (of, at) = (agent.clone(), key.clone());
+    let found = api
+        .run_blocking(move |api| match (wanted, moment) {
+            (Some(revision), _) => api.store.state_revision(&of, &at, revision),
+            (None, Some(moment)) => api.store.state_at(&of, &at, Millis(moment)),
+            (None, None) => api.store.latest_state(&of, &at),
+        })
+        .await??;
+    let historical = wanted.is_some() || moment.is_some();
+    let revision = found
+        .filter(|revision| historical || revision.content != Content::Deleted)
+        .ok_or_else(|| Problem::not_found(format!("{agent} has no such key, or had none then")))?;
+    let value = StateValue {
+        agent,
+        key,
+        revision: (&revision).into(),
+    };
+    let response = json_response(StatusCode::OK, None, &value);
+    Ok(with_etag(response, revision.revision))
+}
+
+/// Sets a value of an agent's state
+#[utoipa::path(put, path = "/v1/state/{agent}/{key}", operation_id = "set_state", tag = "state",
+    params(StatePath, Preconditions, IdempotencyHeader),
+    request_body = StateRequest,
+    responses(
+        (status = 200, description = "It is on disk.", body = StateChanged, headers(("ETag" = String, description = "The new revision."))),
+        (status = 409, description = "It is at another revision than `expected_revision`, or a secret cannot be kept."),
+        (status = 412, description = "It is at another revision than the header says."),
+        (status = 422, description = "The conditions contradict each other, or the idempotency key was used for another request."),
+    ))]
+async fn set_value(
+    State(api): Shared,
+    caller: Caller,
+    ApiPath(path): ApiPath<StatePath>,
+    _: NoQuery,
+    ApiHeaders(preconditions): ApiHeaders<Preconditions>,
+    ApiHeaders(idempotency): ApiHeaders<IdempotencyHeader>,
+    ApiJson { form, body }: ApiJson<StateRequest>,
+) -> Result<Response, Problem> {
+    let (agent, key) = path.into_parts();
+    let expected = preconditions.expected_revision(form.expected_revision)?;
+    let change = OperatorChange::State {
+        agent: agent.clone(),
+        key: key.clone(),
+        value_json: Some(form.value.to_canonical(&body)?),
+        expected: expected.revision,
+    };
+    let change = KeyChange {
+        operation: "set_state",
+        by: caller.resolve_actor("updated_by", form.updated_by)?,
+        change,
+        expected,
+        path: json!([agent, key]),
+        body: &body,
+        idempotency,
+    };
+    answer_change(&api, &caller, change, agent, key).await
+}
+
+/// Deletes a value of an agent's state
+///
+/// Its history stays.
+#[utoipa::path(delete, path = "/v1/state/{agent}/{key}", operation_id = "delete_state", tag = "state",
+    params(StatePath, Preconditions, DeleteQuery, IdempotencyHeader),
+    responses(
+        (status = 200, description = "It is on disk.", body = StateChanged, headers(("ETag" = String, description = "The new revision."))),
+        (status = 409, description = "It is at another revision than `expected_revision`, or a secret cannot be kept."),
+        (status = 412, description = "It is at another revision than the header says."),
+        (status = 422, description = "The conditions contradict each other, or the idempotency key was used for another request."),
+    ))]
+async fn delete_value(
+    State(api): Shared,
+    caller: Caller,
+    ApiPath(path): ApiPath<StatePath>,
+    ApiQuery(query): ApiQuery<DeleteQuery>,
+    ApiHeaders(preconditions): ApiHeaders<Preconditions>,
+    ApiHeaders(idempotency): ApiHeaders<IdempotencyHeader>,
+) -> Result<Response, Problem> {
+    let (agent, key) = path.into_parts();
+    let expected = preconditions.expected_revision(query.expected_revision)?;
+    let change = OperatorChange::State {
+        agent: agent.clone(),
+        key: key.clone(),
+        value_json: None,
+        expected: expected.revision,
+    };
+    let change = KeyChange {
+        operation: "delete_state",
+        by: caller.resolve_actor("updated_by", query.updated_by)?,
+        change,
+        expected,
+        path: json!([agent, key]),
+        body: b"",
+        idempotency,
+    };
+    answer_change(&api, &caller, change, agent, key).await
+}
+
+/// Sets a value to what it was before
+///
+/// That makes a new revision; nothing is lost.
+#[utoipa::path(post, path = "/v1/state/{agent}/{key}/rollback", operation_id = "roll_back_state", tag = "state",
+    params(StatePath, Preconditions, IdempotencyHeader),
+    request_body = RollbackRequest,
+    responses(
+        (status = 200, description = "It is on disk.", body = StateChanged, headers(("ETag" = String, description = "The new revision."))),
+        (status = 409, description = "It is at another revision than `expected_revision`, or a secret cannot be kept."),
+        (status = 412, description = "It is at another revision than the header says."),
+        (status = 422, description = "The conditions contradict each other, or the idempotency key was used for another request."),
+    ))]
+async fn roll_back_value(
+    State(api): Shared,
+    caller: Caller,
+    ApiPath(path): ApiPath<StatePath>,
+    _: NoQuery,
+    ApiHeaders(preconditions): ApiHeaders<Preconditions>,
+    ApiHeaders(idempotency): ApiHeaders<IdempotencyHeader>,
+    ApiJson { form, body }: ApiJson<RollbackRequest>,
+) -> Result<Response, Problem> {
+    let (agent, key) = path.into_parts();
+    let (target, expected_revision, updated_by) = match form {
+        RollbackRequest::Steps(form) => (
+            RollbackTarget::Steps(form.steps.into()),
+            form.expected_revision,
+            form.updated_by,
+        ),
+        RollbackRequest::Revision(form) => (
+            RollbackTarget::Revision(form.to_revision.into()),
+            form.expected_revision,
+            form.updated_by,
+        ),
+    };
+    let expected = preconditions.expected_revision(expected_revision)?;
+    let change = OperatorChange::Rollback {
+        agent: agent.clone(),
+        key: key.clone(),
+        target,
+        expected: expected.revision,
+    };
+    let change = KeyChange {
+        operation: "roll_back_state",
+        by: caller.resolve_actor("updated_by", updated_by)?,
+        change,
+        expected,
+        path: json!([agent, key]),
+        body: &body,
+        idempotency,
+    };
+    answer_change(&api, &caller, change, agent, key).await
+}
+
+async fn answer_change(
+    api: &Arc<Api>,
+    caller: &Caller,
+    change: KeyChange<'_>,
+    agent: Name,
+    key: String,
+) -> Result<Response, Problem> {
+    let revision = change.commit(api, caller).await?;
+    let body = StateChanged {
+        agent,
+        key,
+        revision,
+    };
+    let response = json_response(StatusCode::OK, Some(caller.trace_id), &body);
+    Ok(with_etag(response, revision))
+}
+
+/// Lists the revisions of a value, the latest first
+#[utoipa::path(get, path = "/v1/state/{agent}/{key}/history", operation_id = "list_state_revisions", tag = "state",
+    params(StatePath, PageQuery),
+    responses((status = 200, description = "A page.", body = StateHistory)))]
+async fn list_revisions(
+    State(api): Shared,
+    ApiPath(path): ApiPath<StatePath>,
+    ApiQuery(query): ApiQuery<PageQuery>,
+) -> Result<Response, Problem> {
+    let (agent, key) = path.into_parts();
+    let (of, at) = (agent.clone(), key.clone());
+    let read = move |store: &Reader, before, limit| store.state_history(&of, &at, before, limit);
+    let missing = format!("{agent} never had this key");
+    let (rows, next_cursor) =
+        read_revisions(&api, query, read, |row| row.revision, missing).await?;
+    let page = StateHistory {
+        agent,
+        key,
+        revisions: rows.iter().map(StateRevision::from).collect(),
+        next_cursor,
+    };
+    Ok(json_response(StatusCode::OK, None, &page))
+}

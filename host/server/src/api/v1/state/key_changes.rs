@@ -1,0 +1,198 @@
+//! Changes of single keys by operators: of agents' state, settings, truths and memories. Each is one operation in one commit.
+
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Serialize;
+use serde_json::{Value, json};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::api::auth::Caller;
+use crate::api::http::fields::{Actor, Key, RevisionNumber};
+use crate::api::http::idempotency::{CanonicalRequest, IdempotencyHeader};
+use crate::api::http::pagination::{Limit, PageQuery, next_cursor, page_rows};
+use crate::api::http::preconditions::{ExpectedRevision, with_etag};
+use crate::api::http::problem::Problem;
+use crate::api::http::respond::json_response;
+use crate::api::state::Api;
+use ark_model::ids::Millis;
+use ark_store::{
+    CommitError, IdempotencyRecord, Operation, OperatorChange, ReadError, Reader, Unit,
+};
+
+use crate::api::v1::legacy_digests::describe_operator_change;
+
+/// A key in the path.
+#[derive(serde::Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(crate) struct KeyPath {
+    /// The key, as one segment: `/` in it is written %2F.
+    #[param(inline)]
+    pub(crate) key: Key,
+}
+
+/// Which keys.
+#[derive(serde::Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PrefixQuery {
+    /// Only keys that begin so.
+    pub(crate) prefix: Option<String>,
+    /// How many rows at most; 50 if left out.
+    #[param(inline)]
+    pub(crate) limit: Option<Limit>,
+    /// Where to go on: the `next_cursor` of the page before.
+    pub(crate) cursor: Option<String>,
+}
+
+impl PrefixQuery {
+    /// Reads the page, and the cursor of the next one.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub(crate) async fn read_page<R: Send + 'static>(
+        self,
+        api: &Arc<Api>,
+        read: impl FnOnce(&Reader, &str, Option<&str>, u32) -> Result<Vec<R>, ReadError>
+        + Send
+        + 'static,
+        key: impl Fn(&R) -> String,
+    ) -> Result<(Vec<R>, Option<String>), Problem> {
+        let limit = page_rows(self.limit);
+        let prefix = self.prefix.unwrap_or_default();
+        let rows = api
+            .run_blocking(move |api| read(&api.store, &prefix, self.cursor.as_deref(), limit))
+            .await??;
+        let next = next_cursor(&rows, limit, key);
+        Ok((rows, next))
+    }
+}
+
+/// Reads a page of a key's revisions, the latest first, and the cursor of the next page.
+///
+/// # Errors
+/// The database cannot be read; there never was such a key, as `missing` says.
+pub(crate) async fn read_revisions<R: Send + 'static>(
+    api: &Arc<Api>,
+    query: PageQuery,
+    read: impl FnOnce(&Reader, Option<u64>, u32) -> Result<Vec<R>, ReadError> + Send + 'static,
+    revision: impl Fn(&R) -> u64,
+    missing: String,
+) -> Result<(Vec<R>, Option<String>), Problem> {
+    let (limit, before) = query.into_parts();
+    let rows = api
+        .run_blocking(move |api| read(&api.store, before, limit))
+        .await??;
+    if rows.is_empty() && before.is_none() {
+        return Err(Problem::not_found(missing));
+    }
+    let next = next_cursor(&rows, limit, |row| revision(row).to_string());
+    Ok((rows, next))
+}
+
+/// Who deletes a value, and at which revision.
+#[derive(serde::Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DeleteQuery {
+    /// The revision that must still be the latest. In place of `If-Match`.
+    #[param(inline)]
+    pub(crate) expected_revision: Option<RevisionNumber>,
+    /// Who does it. With a token its name, which may be left out.
+    #[param(inline)]
+    pub(crate) updated_by: Option<Actor>,
+}
+
+/// A change that is on disk.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct KeyChanged {
+    key: String,
+    /// The revision it made.
+    revision: u64,
+}
+
+/// Text kept as JSON, as a JSON value.
+pub(crate) fn parse_stored_json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or(Value::Null)
+}
+
+/// A change as it was asked for.
+pub(crate) struct KeyChange<'a> {
+    /// The operation's name in the document.
+    pub(crate) operation: &'static str,
+    /// Who makes it.
+    pub(crate) by: String,
+    /// The change.
+    pub(crate) change: OperatorChange,
+    /// The revision it is made on.
+    pub(crate) expected: ExpectedRevision,
+    /// What the path says.
+    pub(crate) path: Value,
+    /// The body it came in; empty where there is none.
+    pub(crate) body: &'a [u8],
+    /// The key under which it is made once.
+    pub(crate) idempotency: IdempotencyHeader,
+}
+
+impl KeyChange<'_> {
+    /// Hands the change to the writer. Returns its number (the new revision; of a memory its id) once it is durable.
+    ///
+    /// # Errors
+    /// The revision is another one, the key was used for another request, or the change cannot be made.
+    pub(crate) async fn commit(self, api: &Arc<Api>, caller: &Caller) -> Result<u64, Problem> {
+        let key = self.idempotency.for_request(&CanonicalRequest {
+            operation: self.operation,
+            parameters: json!({"path": self.path, "expected_revision": self.expected.revision}),
+            body: self.body,
+            legacy: describe_operator_change(&self.change),
+        });
+        let unit = Unit {
+            idempotency: key.as_ref().map(|key| IdempotencyRecord {
+                scope: format!("operate:{}", self.by),
+                key: key.key.clone(),
+                request: key.request_digest,
+                // The number that the change makes.
+                answer: String::new(),
+            }),
+            operations: vec![Operation {
+                by: self.by,
+                change: self.change,
+            }],
+            trace_id: Some(caller.trace_id),
+            at: Millis::now(),
+            ..Unit::default()
+        };
+        let receipt = match api.commit(unit).await? {
+            Ok(receipt) => receipt,
+            Err(CommitError::AlreadyAnswered(first))
+                if key.is_some_and(|key| key.matches(first.request)) =>
+            {
+                let malformed = |_| Problem::unavailable("the stored answer is malformed");
+                return first.answer.parse().map_err(malformed);
+            }
+            Err(error) => return Err(self.expected.explain(error)),
+        };
+        receipt
+            .operations
+            .first()
+            .copied()
+            .ok_or_else(|| Problem::unavailable("the writer gave no answer"))
+    }
+
+    /// Commits the change of a key and answers with its new revision.
+    ///
+    /// # Errors
+    /// As [`Self::commit`].
+    pub(crate) async fn answer(
+        self,
+        api: &Arc<Api>,
+        caller: &Caller,
+        key: String,
+    ) -> Result<Response, Problem> {
+        let revision = self.commit(api, caller).await?;
+        let body = KeyChanged { key, revision };
+        let response = json_response(StatusCode::OK, Some(caller.trace_id), &body);
+        Ok(with_etag(response, revision))
+    }
+}

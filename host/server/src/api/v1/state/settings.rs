@@ -1,0 +1,235 @@
+//! Settings that agents read and operators change: `/v1/config`. Keys are one segment of the path, as in [`super::agent_state`].
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+use utoipa_axum::routes;
+
+use crate::api::auth::Caller;
+use crate::api::http::answer::convert_rows;
+use crate::api::http::extract::{ApiHeaders, ApiJson, ApiPath, ApiQuery, NoQuery, request_body};
+use crate::api::http::fields::{Actor, JsonValue, RevisionNumber, text_field};
+use crate::api::http::idempotency::IdempotencyHeader;
+use crate::api::http::pagination::PageQuery;
+use crate::api::http::preconditions::{Preconditions, with_etag};
+use crate::api::http::problem::Problem;
+use crate::api::http::respond::json_response;
+use crate::api::state::{DescribedRoutes, Shared};
+use ark_model::ids::Millis;
+use ark_store::{OperatorChange, Reader, Setting};
+
+use super::key_changes::{
+    DeleteQuery, KeyChange, KeyChanged, KeyPath, PrefixQuery, parse_stored_json, read_revisions,
+};
+
+pub(crate) fn routes() -> DescribedRoutes {
+    DescribedRoutes::new()
+        .routes(routes!(list_settings))
+        .routes(routes!(read_setting, set_setting, delete_setting))
+        .routes(routes!(list_revisions))
+}
+
+text_field! {
+    /// What a setting is for.
+    SettingDescription("1,024 bytes at most", bytes: 0..=1024, pattern: None, accepts: |_| true)
+}
+
+/// A setting.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct SettingRequest {
+    /// Any JSON value, nested 127 deep at most; integers of more than 64 bits are refused. To take a key away, use DELETE.
+    value: JsonValue,
+    /// What it is for; as before if left out.
+    description: Option<SettingDescription>,
+    /// The revision that must still be the latest; 0: there must be none. In place of `If-Match` or `If-None-Match`.
+    expected_revision: Option<RevisionNumber>,
+    /// Who does it. With a token its name, which may be left out; without one `operator` if left out.
+    updated_by: Option<Actor>,
+}
+
+request_body!(SettingRequest);
+
+/// A setting, or a revision of it.
+#[derive(Serialize, ToSchema)]
+struct SettingShown {
+    key: String,
+    revision: u64,
+    /// Any JSON value.
+    value: Option<Value>,
+    deleted: bool,
+    description: String,
+    updated_by: String,
+    at_ms: Millis,
+}
+
+impl From<Setting> for SettingShown {
+    fn from(setting: Setting) -> Self {
+        Self {
+            value: setting.value_json.as_deref().map(parse_stored_json),
+            deleted: setting.value_json.is_none(),
+            key: setting.key,
+            revision: setting.revision,
+            description: setting.description,
+            updated_by: setting.updated_by,
+            at_ms: setting.at,
+        }
+    }
+}
+
+/// A page of settings, by key.
+#[derive(Serialize, ToSchema)]
+struct SettingPage {
+    settings: Vec<SettingShown>,
+    /// The cursor of the next page, if there may be one.
+    next_cursor: Option<String>,
+}
+
+/// A page of a setting's revisions, the latest first.
+#[derive(Serialize, ToSchema)]
+struct SettingHistory {
+    key: String,
+    revisions: Vec<SettingShown>,
+    /// The cursor of the next page, if there may be one.
+    next_cursor: Option<String>,
+}
+
+/// Lists settings, by key
+#[utoipa::path(get, path = "/v1/config", operation_id = "list_settings", tag = "config", params(PrefixQuery),
+    responses((status = 200, description = "A page.", body = SettingPage)))]
+async fn list_settings(
+    State(api): Shared,
+    ApiQuery(query): ApiQuery<PrefixQuery>,
+) -> Result<Response, Problem> {
+    let (rows, next_cursor) = query
+        .read_page(&api, Reader::settings_page, |row| row.key.clone())
+        .await?;
+    let page = SettingPage {
+        settings: convert_rows(rows),
+        next_cursor,
+    };
+    Ok(json_response(StatusCode::OK, None, &page))
+}
+
+/// A setting
+#[utoipa::path(get, path = "/v1/config/{key}", operation_id = "read_setting", tag = "config", params(KeyPath),
+    responses((status = 200, description = "The setting.", body = SettingShown, headers(("ETag" = String, description = "The revision.")))))]
+async fn read_setting(
+    State(api): Shared,
+    ApiPath(KeyPath { key }): ApiPath<KeyPath>,
+    _: NoQuery,
+) -> Result<Response, Problem> {
+    let key = String::from(key);
+    let wanted = key.clone();
+    let found = api
+        .run_blocking(move |api| api.store.latest_setting(&wanted))
+        .await??;
+    let setting = found
+        .filter(|setting| setting.value_json.is_some())
+        .ok_or_else(|| Problem::not_found(format!("there is no setting {key:?}")))?;
+    let revision = setting.revision;
+    let response = json_response(StatusCode::OK, None, &SettingShown::from(setting));
+    Ok(with_etag(response, revision))
+}
+
+/// Lists the revisions of a setting, the latest first
+#[utoipa::path(get, path = "/v1/config/{key}/history", operation_id = "list_setting_revisions", tag = "config", params(KeyPath, PageQuery),
+    responses((status = 200, description = "A page.", body = SettingHistory)))]
+async fn list_revisions(
+    State(api): Shared,
+    ApiPath(KeyPath { key }): ApiPath<KeyPath>,
+    ApiQuery(query): ApiQuery<PageQuery>,
+) -> Result<Response, Problem> {
+    let key = String::from(key);
+    let (wanted, missing) = (key.clone(), format!("there never was a setting {key:?}"));
+    let read = move |store: &Reader, before, limit| store.setting_history(&wanted, before, limit);
+    let (rows, next_cursor) =
+        read_revisions(&api, query, read, |row| row.revision, missing).await?;
+    let page = SettingHistory {
+        key,
+        revisions: convert_rows(rows),
+        next_cursor,
+    };
+    Ok(json_response(StatusCode::OK, None, &page))
+}
+
+/// Sets a setting
+#[utoipa::path(put, path = "/v1/config/{key}", operation_id = "set_setting", tag = "config",
+    params(KeyPath, Preconditions, IdempotencyHeader),
+    request_body = SettingRequest,
+    responses(
+        (status = 200, description = "It is on disk.", body = KeyChanged, headers(("ETag" = String, description = "The new revision."))),
+        (status = 409, description = "It is at another revision than `expected_revision`."),
+        (status = 412, description = "It is at another revision than the header says."),
+        (status = 422, description = "The conditions contradict each other, or the idempotency key was used for another request."),
+    ))]
+async fn set_setting(
+    State(api): Shared,
+    caller: Caller,
+    ApiPath(KeyPath { key }): ApiPath<KeyPath>,
+    _: NoQuery,
+    ApiHeaders(preconditions): ApiHeaders<Preconditions>,
+    ApiHeaders(idempotency): ApiHeaders<IdempotencyHeader>,
+    ApiJson { form, body }: ApiJson<SettingRequest>,
+) -> Result<Response, Problem> {
+    let key = String::from(key);
+    let expected = preconditions.expected_revision(form.expected_revision)?;
+    let change = OperatorChange::Config {
+        key: key.clone(),
+        value_json: Some(form.value.to_canonical(&body)?),
+        description: form.description.map(String::from),
+        expected: expected.revision,
+    };
+    let change = KeyChange {
+        operation: "set_setting",
+        by: caller.resolve_actor("updated_by", form.updated_by)?,
+        change,
+        expected,
+        path: json!([key]),
+        body: &body,
+        idempotency,
+    };
+    change.answer(&api, &caller, key).await
+}
+
+/// Takes a setting away
+///
+/// Its history stays.
+#[utoipa::path(delete, path = "/v1/config/{key}", operation_id = "delete_setting", tag = "config",
+    params(KeyPath, Preconditions, DeleteQuery, IdempotencyHeader),
+    responses(
+        (status = 200, description = "It is on disk.", body = KeyChanged, headers(("ETag" = String, description = "The new revision."))),
+        (status = 409, description = "It is at another revision than `expected_revision`."),
+        (status = 412, description = "It is at another revision than the header says."),
+        (status = 422, description = "The conditions contradict each other, or the idempotency key was used for another request."),
+    ))]
+async fn delete_setting(
+    State(api): Shared,
+    caller: Caller,
+    ApiPath(KeyPath { key }): ApiPath<KeyPath>,
+    ApiQuery(query): ApiQuery<DeleteQuery>,
+    ApiHeaders(preconditions): ApiHeaders<Preconditions>,
+    ApiHeaders(idempotency): ApiHeaders<IdempotencyHeader>,
+) -> Result<Response, Problem> {
+    let key = String::from(key);
+    let expected = preconditions.expected_revision(query.expected_revision)?;
+    let change = OperatorChange::Config {
+        key: key.clone(),
+        value_json: None,
+        description: None,
+        expected: expected.revision,
+    };
+    let change = KeyChange {
+        operation: "delete_setting",
+        by: caller.resolve_actor("updated_by", query.updated_by)?,
+        change,
+        expected,
+        path: json!([key]),
+        body: b"",
+        idempotency,
+    };
+    change.answer(&api, &caller, key).await
+}
