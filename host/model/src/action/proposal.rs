@@ -7,7 +7,9 @@ use super::family::Family;
 use super::parameters::Parameters;
 
 /// How much damage a mistake would do, as the proposer states it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 #[derive(ComponentType, Lift, Lower)]
 #[component(enum)]
