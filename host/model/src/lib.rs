@@ -16,6 +16,7 @@
 //! names an engine, a store or an instance.
 
 pub mod action;
+pub mod action_types;
 pub mod check;
 pub mod control;
 pub mod decision;

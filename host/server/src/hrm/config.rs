@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ark_model::action_types::ActionTypes;
 use ark_model::instrument::InstrumentAliases;
 use ark_model::meters::HrmMeters;
 
@@ -18,6 +19,8 @@ pub struct HrmConfig {
     pub approval_ttl: Duration,
     /// Held actions that may wait; one agent may have a tenth of them. An action beyond that is denied instead of held.
     pub approvals: usize,
+    /// The action types that the operator declares. [`Hrm::set_action_types`](super::Hrm::set_action_types) replaces them.
+    pub action_types: ActionTypes,
     /// The operator's names for one and the same instrument or currency.
     pub aliases: InstrumentAliases,
     /// Where counts and times are recorded.

@@ -29,6 +29,7 @@ pub use combine::combine_verdicts;
 pub use config::HrmConfig;
 pub use error::{HrmError, RecordFailure};
 pub use handle::Hrm;
+pub use ledger::check_veto;
 pub use offline::{diff, evidence, library, replay};
 pub use record::decode_decision_row;
 pub use report_refusal::ReportRefusal;

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use ark_model::ids::{AuditId, Digest, Millis};
+use ark_model::principal::ActionGrant;
 use rusqlite::Connection;
 
 use super::{KEY, check, name, open, operate, set, verify, with_key};
@@ -40,16 +41,25 @@ fn write_earlier(dir: &Path, version: u32) {
         };
         append_entry(&connection, &mut head, &entry).unwrap();
     }
-    if version == 3 {
+    if version >= 3 {
         let key = SecretKey::parse(KEY, "a test").unwrap();
-        migrate(&mut connection, &path, 2..3, Some(&key)).unwrap();
+        migrate(&mut connection, &path, 2..version, Some(&key)).unwrap();
         connection.execute_batch("VACUUM").unwrap();
+    }
+    if version >= 4 {
+        connection
+            .execute_batch(
+                "INSERT INTO tokens (name, hash, role, agents, created_by, created_at) VALUES
+                     ('ada', zeroblob(32), 'admin', '', 'operator', 1),
+                     ('desk', unhex(printf('%064d', 1)), 'submitter', 'api', 'ada', 2);",
+            )
+            .unwrap();
     }
 }
 
 #[test]
 fn every_earlier_schema_is_migrated_with_what_it_holds() {
-    for version in 1..=3 {
+    for version in 1..=4 {
         let dir = tempfile::tempdir().unwrap();
         write_earlier(dir.path(), version);
         // From version 3 on there is nothing to be encrypted.
@@ -96,6 +106,14 @@ fn every_earlier_schema_is_migrated_with_what_it_holds() {
                 .len(),
             2
         );
+        // A token of before keeps what it could do.
+        let tokens = store.all_tokens().unwrap();
+        let granted: Vec<_> = tokens
+            .iter()
+            .map(|token| (token.name.as_str(), token.actions.as_slice()))
+            .collect();
+        let expected = [("ada", &[][..]), ("desk", &[ActionGrant::All])];
+        assert_eq!(granted, expected[..if version < 4 { 0 } else { 2 }]);
         operate(&store, 200, set("k", Some("4"), Some(3))).unwrap();
         store.close();
         drop(store);

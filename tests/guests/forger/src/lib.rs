@@ -6,6 +6,11 @@
 //! | `split` | five trades of 4 % in one symbol, in one invocation | the third is denied (rule 5) |
 //! | `pump` | publishes on a symbol and sells it | the sale is denied (rule 3) |
 //! | `kind` | an action type that nobody knows | denied: not granted |
+//! | `undeclared` | a type that the manifest grants and nobody declares: as JSON, as a trade, and as a dry run | denied: not declared |
+//! | `declared` | orders of a declared type: in the fields of its declaration, and typed | judged as the trades they are |
+//! | `misfit` | orders of declared types without a size, with an unknown field, with a forbidden side, and with code for parameters | denied, naming the field |
+//! | `spelling` | a trade with `Leverage` in the extra parameters | refused, naming `Leverage` |
+//! | `repeated` | JSON parameters with the same key twice | refused |
 //! | `code` | `execute_code`, which its manifest does not grant | denied |
 //! | `system` | `modify_graveyard`, which its manifest grants | denied (rule 19) |
 //! | `nan`, `infinite`, `negative`, `whole` | a size that is NaN, infinite, -0.01, 1.5 | refused, naming `position_size_pct` |
@@ -87,6 +92,47 @@ impl Agent for Forger {
             "kind" => Ok(vec![
                 custom("invent_money", &json!({"amount": 1_000_000})).build()?,
             ]),
+            "undeclared" => {
+                let withdrawal = custom("withdraw", &json!({"amount": 1_000_000})).build()?;
+                let preview = host.check(&withdrawal)?;
+                host.set_state("withdraw-denied", &(preview.outcome == Outcome::Denied))?;
+                Ok(vec![withdrawal, trade().declared_as("withdraw").build()?])
+            }
+            "declared" => Ok(vec![
+                custom(
+                    "place_order",
+                    &json!({"ticker": "FORGED-USD", "quantity": 0.03, "side": "buy", "entry_price": 100.0,
+                        "stop_loss": 95.0, "take_profit": 120.0}),
+                )
+                .build()?,
+                trade().declared_as("place_order").build()?,
+                custom(
+                    "place_order",
+                    &json!({"ticker": "FORGED-USD", "quantity": 0.9, "side": "buy", "leverage": 50}),
+                )
+                .build()?,
+            ]),
+            "misfit" => Ok(vec![
+                custom("place_order", &json!({"ticker": "FORGED-USD", "side": "buy"})).build()?,
+                custom(
+                    "place_order",
+                    &json!({"ticker": "FORGED-USD", "side": "buy", "quantity": 0.01, "lev": 50}),
+                )
+                .build()?,
+                trade().declared_as("go_short").build()?,
+                execute_code("sh", "true").declared_as("place_order").build()?,
+            ]),
+            "spelling" => order(&|trade| {
+                trade.extra_json = json!({"Leverage": 9}).to_string();
+            }),
+            "repeated" => {
+                let mut action = custom("place_order", &json!({})).build()?;
+                if let Parameters::Custom(order) = &mut action.parameters {
+                    order.parameters_json =
+                        r#"{"ticker": "X", "side": "buy", "quantity": 0.01, "quantity": 0.9}"#.to_owned();
+                }
+                Ok(vec![action])
+            }
             "code" => Ok(vec![execute_code("sh", "rm -rf /").build()?]),
             "system" => Ok(vec![
                 system_change(
@@ -217,6 +263,12 @@ mod tests {
             ("split", Some(5)),
             ("pump", Some(2)),
             ("kind", Some(1)),
+            ("undeclared", Some(2)),
+            ("declared", Some(3)),
+            ("misfit", Some(4)),
+            // What only the host sees.
+            ("spelling", Some(1)),
+            ("repeated", Some(1)),
             ("code", Some(1)),
             ("system", Some(1)),
             ("credential", Some(1)),

@@ -133,7 +133,7 @@ fn each_call_is_open_to_its_roles_and_to_no_other() {
         "operator",
     ] {
         let more: &[&str] = if role == "submitter" {
-            &["--agent", "api"]
+            &["--agent", "api", "--actions", "*"]
         } else {
             &[]
         };

@@ -1,5 +1,6 @@
 //! Proposals and decisions: judgement, approvals, what operators attest, explanation and replay.
 
+mod action_types;
 mod approvals;
 mod clock;
 mod executions;

@@ -216,6 +216,7 @@ impl Arbiter {
                 submitter: held.submitter.clone(),
                 trace_id: held.trace_id,
                 action,
+                refusal: None,
                 causal_depth: facts.causal_depth,
                 idempotency: None,
                 deadline: None,

@@ -90,10 +90,14 @@ impl Arbiter {
         let verdicts = self.judge.collect_verdicts(&proposal.action, &facts);
         self.config.meters.policy.record_since(evaluation_started);
         let (mut outcome, mut compliance_score) = combine_verdicts(&verdicts);
-        let mut refusal = redacted.refusal.clone().or_else(|| {
-            self.ledger
-                .refuse_action(&proposal.agent, &proposal.action, now)
-        });
+        let mut refusal = redacted
+            .refusal
+            .clone()
+            .or_else(|| self.action_types.load().find_refusal(&proposal.action))
+            .or_else(|| {
+                self.ledger
+                    .refuse_action(&proposal.agent, &proposal.action, now)
+            });
         if outcome == Outcome::Held
             && refusal.is_none()
             && !self

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use crate::hrm::chain::{PolicyChain, PolicyJudge};
@@ -13,6 +14,7 @@ use crate::hrm::guards::Guards;
 use crate::hrm::ledger::{IDENTICAL_WINDOW, Ledger};
 use crate::hrm::record::decode_action;
 use crate::hrm::request::repetition_identity;
+use ark_model::action_types::ActionTypes;
 use ark_model::ids::{Millis, Name};
 use ark_store::{AuditKind, Store};
 
@@ -33,6 +35,8 @@ pub(in crate::hrm) struct Arbiter {
     pub(super) recent_keys: RecentKeys,
     pub(super) held_actions: HeldActions,
     pub(super) pending_swaps: PendingSwaps,
+    /// The declared action types, which a reload of the configuration replaces.
+    pub(super) action_types: Arc<ArcSwap<ActionTypes>>,
     /// Set by a failed commit: the ledger contains what the database does not.
     pub(super) ledger_is_stale: Arc<AtomicBool>,
     /// Whether decisions and executions are announced as signals.
@@ -50,6 +54,7 @@ impl Arbiter {
         chain: &PolicyChain,
         guards: Arc<Guards>,
         store: Store,
+        action_types: Arc<ArcSwap<ActionTypes>>,
         announcing: Arc<AtomicBool>,
         violations: ViolationCounts,
     ) -> Result<Self, HrmError> {
@@ -62,6 +67,7 @@ impl Arbiter {
             store,
             recent_keys: RecentKeys::default(),
             pending_swaps: PendingSwaps::default(),
+            action_types,
             ledger_is_stale: Arc::default(),
             announcing,
             violations,

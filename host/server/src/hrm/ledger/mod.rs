@@ -17,6 +17,7 @@ mod order_book;
 mod order_state;
 mod promotions;
 mod results;
+mod vetoes;
 mod windows;
 
 #[cfg(test)]
@@ -35,6 +36,7 @@ pub use executions::{Booking, FillAlert};
 pub use facts::FactQuery;
 pub(super) use lists::is_same_entry;
 pub use order_state::Fill;
+pub use vetoes::check_veto;
 pub(super) use windows::IDENTICAL_WINDOW;
 
 use facts::close_size;
