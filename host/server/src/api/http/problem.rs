@@ -324,7 +324,7 @@ impl From<HrmError> for Problem {
             ),
             HrmError::UnknownDecision(_) => Self::not_found(detail)
                 .at("decision_id", "give the decision_id of an approved action"),
-            HrmError::ReportRefused(refusal) => report_refused(&refusal, detail),
+            HrmError::ReportRefused(refusal) => report_refused(&refusal, &detail),
             HrmError::NotExecutable(_) => Self::new(
                 StatusCode::CONFLICT,
                 "not-executable",
@@ -340,13 +340,13 @@ impl From<HrmError> for Problem {
 }
 
 /// The problem of an execution report that does not fit its order.
-fn report_refused(refusal: &ReportRefusal, detail: String) -> Problem {
+fn report_refused(refusal: &ReportRefusal, detail: &str) -> Problem {
     let conflict = |field, remedy| {
         Problem::new(
             StatusCode::CONFLICT,
             "order-conflict",
             "The report contradicts the order",
-            detail.clone(),
+            detail.to_owned(),
         )
         .at(field, remedy)
     };
@@ -355,7 +355,7 @@ fn report_refused(refusal: &ReportRefusal, detail: String) -> Problem {
             StatusCode::UNPROCESSABLE_ENTITY,
             "unfit-report",
             "The report cannot be booked",
-            detail.clone(),
+            detail.to_owned(),
         )
         .at(field, remedy)
     };

@@ -173,6 +173,10 @@ mod tests {
     }
 
     #[test]
+    #[expect(
+        clippy::too_many_lines,
+        reason = "a table with a row for each transition"
+    )]
     fn a_report_leads_to_the_state_of_the_table_or_is_refused() {
         use OrderState as S;
         // State, filled before, status, reported size; what comes of it.

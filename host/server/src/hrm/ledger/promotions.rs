@@ -316,7 +316,7 @@ mod tests {
     use ark_model::form::{parse_action, parse_json};
     use serde_json::json;
 
-    fn message(action_type: &str, external: Option<bool>, parameters: Value) -> Action {
+    fn message(action_type: &str, external: Option<bool>, parameters: &Value) -> Action {
         let mut request = json!({"agent": "a", "action_type": action_type, "parameters": parameters, "reasoning": "r"});
         if let Some(external) = external {
             request["external"] = json!(external);
@@ -376,7 +376,7 @@ mod tests {
             ),
             (json!({"text": "t", "extra": "BTC_USD"}), &["BTCUSD"]),
         ] {
-            let action = message("message", None, parameters.clone());
+            let action = message("message", None, &parameters);
             assert_eq!(named(&action), expected, "{parameters}");
         }
     }
@@ -395,7 +395,7 @@ mod tests {
             ("log", None, None),
             ("log", Some(true), Some(true)),
         ] {
-            let action = message(action_type, external, parameters.clone());
+            let action = message(action_type, external, &parameters);
             let found = NamedInstruments::find(&action, &aliases, |_| false);
             assert_eq!(
                 found.map(|named| named.account_wide),
@@ -475,9 +475,9 @@ mod tests {
         let changes = promotions.record_message(&ann, fill(9_000, 1), later);
         assert_eq!(changes.len(), PROMOTIONS_OF_AGENT + 1);
         assert_eq!(promotions.counts[&ann], 1);
-        let text: String = (0..200).map(|number| format!("X{number}-USD ")).collect();
+        let words: Vec<String> = (0..200).map(|number| format!("X{number}-USD")).collect();
         let many = NamedInstruments::find(
-            &message("publish", None, json!({"text": text})),
+            &message("publish", None, &json!({"text": words.join(" ")})),
             &aliases,
             |_| false,
         )
