@@ -29,6 +29,7 @@ pub mod policy;
 pub mod principal;
 pub mod settings;
 pub mod signal;
+pub mod size;
 pub mod state;
 pub mod verdict;
 

@@ -81,8 +81,10 @@ impl Serialize for ActionGrant {
 pub enum Role {
     /// Reads.
     Reader,
-    /// Sends signals, actions and execution reports in the name of the agents that its token lists.
+    /// Sends signals, and actions in the name of the agents that its token lists.
     Submitter,
+    /// Reports what became of approved actions. It proposes none, so that no proposer is its own witness.
+    Executor,
     /// Approves and rejects held actions.
     Approver,
     /// Operates the host: halts, quarantines, state, lists, agents, policies.
@@ -157,7 +159,7 @@ impl Principal {
         })
     }
 
-    /// Returns whether the caller may propose and report in an agent's name.
+    /// Returns whether the caller may propose in an agent's name.
     #[must_use]
     pub fn can_propose_for(&self, agent: &Name) -> bool {
         self.role == Role::Admin || self.agents.contains(agent)

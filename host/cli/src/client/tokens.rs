@@ -30,7 +30,7 @@ use super::request::ApiRequest;
 pub(crate) enum TokenCommand {
     /// Makes a token and prints its secret, which cannot be read later. The first token must be an admin's; from then on every call needs one.
     Create {
-        /// The role: reader, submitter, approver, operator or admin.
+        /// The role: reader, submitter, executor, approver, operator or admin.
         #[arg(long, value_parser = parse_role)]
         role: Role,
         /// The name that the audit log records for everything done with the token. A name is never given to a second token.
@@ -94,7 +94,7 @@ impl TargetArgs {
 
 fn parse_role(text: &str) -> Result<Role, String> {
     Role::parse(text)
-        .ok_or_else(|| "give reader, submitter, approver, operator or admin".to_owned())
+        .ok_or_else(|| "give reader, submitter, executor, approver, operator or admin".to_owned())
 }
 
 pub(crate) fn run(command: TokenCommand) -> anyhow::Result<ExitCode> {

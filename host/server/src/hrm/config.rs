@@ -13,7 +13,7 @@ pub struct HrmConfig {
     /// Proposals that may wait; further ones are refused as busy. One proposer may fill a quarter of it. Requests that reduce risk wait in a
     /// queue of their own, a quarter of this size, which is emptied first.
     pub queue: usize,
-    /// How long an approved trade keeps its reservation without an execution report.
+    /// How long an approved trade or close keeps its reservation without an execution report.
     pub reservation_ttl: Duration,
     /// How long a held action waits for an approval before it expires.
     pub approval_ttl: Duration,

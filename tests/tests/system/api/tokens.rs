@@ -379,6 +379,7 @@ fn a_token_speaks_for_its_own_names_and_under_its_own() {
         "submitter",
         &["--agent", "other", "--agent", "third", "--actions", "trade"],
     );
+    let broker = make_token(&data, "broker", "executor", &[]);
     let ops = make_token(&data, "ada", "operator", &[]);
     let host = Host::start(&data, &[]);
 
@@ -405,10 +406,13 @@ fn a_token_speaks_for_its_own_names_and_under_its_own() {
     assert_eq!(status, 403, "{problem}");
     assert_eq!(problem["field"], json!("actions[1].agent"), "{problem}");
     let report = json!({"execution_id": "e-1", "decision_id": id, "status": "filled"});
-    assert_eq!(call(&host, &two, "POST", "/v1/executions", &report).0, 403);
-    let (status, answer) = call(&host, &one, "POST", "/v1/executions", &report);
+    // A proposer is not its own witness.
+    for token in [&one, &two] {
+        assert_eq!(call(&host, token, "POST", "/v1/executions", &report).0, 403);
+    }
+    let (status, answer) = call(&host, &broker, "POST", "/v1/executions", &report);
     assert_eq!(status, 200, "{answer}");
-    // The same report from another sender who may is the same report.
+    // The same fill from another reporter is the same fill.
     assert_eq!(call(&host, &root, "POST", "/v1/executions", &report).0, 200);
     let signal = json!({"topic": "market.tick", "payload": {}});
     assert_eq!(call(&host, &two, "POST", "/v1/signals", &signal).0, 202);
@@ -466,14 +470,15 @@ fn a_token_speaks_for_its_own_names_and_under_its_own() {
         })
         .collect();
     for expected in [
-        ("trade", "desk-one"),
+        ("trade", "broker"),
+        ("trade", "root"),
         ("signal.send", "desk-two"),
         ("config.set", "ada"),
         ("control", "ada"),
     ] {
         assert!(by.contains(&expected), "{expected:?} is not in {by:?}");
     }
-    assert_eq!(by.len(), 5, "what was refused is not there: {by:?}");
+    assert_eq!(by.len(), 6, "what was refused is not there: {by:?}");
     let decision = rows.iter().find(|row| row["kind"] == json!("decision"));
     let text = decision.expect("the decision").to_string();
     assert!(text.contains("desk-one"), "{text}");

@@ -2,6 +2,8 @@
 
 mod action_types;
 mod approvals;
+mod clock;
+mod executions;
 mod explain;
 mod instruments;
 mod lists;

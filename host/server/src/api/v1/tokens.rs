@@ -114,6 +114,7 @@ enum BoundRole {
 #[serde(rename_all = "snake_case")]
 enum FreeRole {
     Reader,
+    Executor,
     Approver,
     Operator,
     Admin,
@@ -123,6 +124,7 @@ impl From<FreeRole> for Role {
     fn from(role: FreeRole) -> Self {
         match role {
             FreeRole::Reader => Self::Reader,
+            FreeRole::Executor => Self::Executor,
             FreeRole::Approver => Self::Approver,
             FreeRole::Operator => Self::Operator,
             FreeRole::Admin => Self::Admin,
@@ -186,7 +188,7 @@ impl RequestBody for TokenRequest {
             && Role::parse(given).is_none()
         {
             let problem = format!("is {:?}", ark_model::check::clip_for_error(given));
-            let remedy = "give reader, submitter, approver, operator or admin";
+            let remedy = "give reader, submitter, executor, approver, operator or admin";
             return Err(FieldError::new("role", problem, remedy));
         }
         if role == Some(Role::Submitter.as_str()) {

@@ -88,3 +88,55 @@ impl HeldActions {
         Some((id, self.remove_action(id)?))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ark_store::ApprovalStatus;
+
+    #[test]
+    fn an_approval_expires_once_whichever_way_the_clock_goes() {
+        let mut held = HeldActions::default();
+        let agent: Name = "kenny".parse().unwrap();
+        let ids = [1_000, 2_000].map(|expires_at| {
+            let id = DecisionId::fresh();
+            held.insert_approval(
+                &Approval {
+                    id,
+                    agent: agent.clone(),
+                    submitter: "desk".to_owned(),
+                    trace_id: TraceId::fresh(),
+                    action_type: "execute_code".to_owned(),
+                    action_hash: Digest::hash_bytes(b"x"),
+                    subject_hash: None,
+                    earlier: Vec::new(),
+                    reasons: Vec::new(),
+                    status: ApprovalStatus::Open,
+                    created_at_ms: Millis(0),
+                    expires_at_ms: Millis(expires_at),
+                    settled_at_ms: None,
+                    settled_by: None,
+                    comment: None,
+                    decision_id: None,
+                },
+                None,
+            );
+            id
+        });
+        let mut expired = |now: u64| held.pop_expired(Millis(now)).map(|(id, _)| id);
+        // Before its time; at its time; not again, also when the clock is set back and comes there once more.
+        let steps = [
+            (999, None),
+            (0, None),
+            (1_000, Some(ids[0])),
+            (500, None),
+            (1_500, None),
+            (9_000, Some(ids[1])),
+            (9_000, None),
+        ];
+        for (now, expected) in steps {
+            assert_eq!(expired(now), expected, "{now}");
+        }
+        assert!(held.get_action(ids[0]).is_none() && held.has_room(&agent, 10));
+    }
+}

@@ -16,7 +16,6 @@ use crate::hrm::record::decode_action;
 use crate::hrm::request::repetition_identity;
 use ark_model::action_types::ActionTypes;
 use ark_model::ids::{Millis, Name};
-use ark_model::instrument::InstrumentAliases;
 use ark_store::{AuditKind, Store};
 
 use super::held_actions::HeldActions;
@@ -61,7 +60,7 @@ impl Arbiter {
     ) -> Result<Self, HrmError> {
         Ok(Self {
             judge: chain.new_judge(),
-            ledger: load_ledger(&store, &config.aliases)?,
+            ledger: load_ledger(&config, &store)?,
             held_actions: HeldActions::load_open(&store)?,
             config,
             guards,
@@ -83,7 +82,7 @@ impl Arbiter {
             return Ok(());
         }
         self.store.recover_writer().map_err(RecordFailure::Commit)?;
-        self.ledger = load_ledger(&self.store, &self.config.aliases)?;
+        self.ledger = load_ledger(&self.config, &self.store)?;
         self.held_actions = HeldActions::load_open(&self.store)?;
         self.recent_keys = RecentKeys::default();
         self.revert_failed_swaps();
@@ -109,9 +108,9 @@ impl Arbiter {
     }
 }
 
-fn load_ledger(store: &Store, aliases: &InstrumentAliases) -> Result<Ledger, HrmError> {
+fn load_ledger(config: &HrmConfig, store: &Store) -> Result<Ledger, HrmError> {
     let now = Millis::now();
-    let rows = store.load_ledger(now)?;
+    let rows = store.load_ledger()?;
     let window = u64::try_from(IDENTICAL_WINDOW.as_millis()).unwrap_or(u64::MAX);
     let since = Millis(now.0.saturating_sub(window));
     let mut recent = Vec::new();
@@ -121,5 +120,11 @@ fn load_ledger(store: &Store, aliases: &InstrumentAliases) -> Result<Ledger, Hrm
             recent.push((row.at, repetition_identity(agent, &action)));
         }
     }
-    Ok(Ledger::from_rows(rows, recent, aliases.clone(), now))
+    Ok(Ledger::from_rows(
+        rows,
+        recent,
+        config.aliases.clone(),
+        config.reservation_ttl,
+        now,
+    ))
 }

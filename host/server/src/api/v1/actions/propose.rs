@@ -211,7 +211,7 @@ fn build_proposal(
 ///
 /// # Errors
 /// 403 with the field `agent`.
-pub(crate) fn check_speaks_for(principal: &Principal, agent: &Name) -> Result<(), Problem> {
+fn check_speaks_for(principal: &Principal, agent: &Name) -> Result<(), Problem> {
     if principal.can_propose_for(agent) {
         return Ok(());
     }
