@@ -10,7 +10,8 @@ use ark_tests::policies::{put, read_policy};
 use ark_tests::redis::Redis;
 use ark_tests::telemetry::{series_value, start_receiver};
 use ark_tests::{
-    Client, Host, copy_numbered, guests_dir, hostile_guests_dir, take_turn, trade, wait_for,
+    Client, Host, TestDir, copy_numbered, guests_dir, hostile_guests_dir, take_turn, trade,
+    wait_for,
 };
 use serde_json::{Value, json};
 
@@ -397,17 +398,16 @@ fn objectives_say_when_they_cannot_tell_and_then_what_was_seen() {
 fn a_thousand_agents_are_scraped_soon_and_bounded() {
     let _turn = take_turn();
     const AGENTS: u32 = 1000;
-    let dir = tempfile::tempdir().expect("a directory");
+    // Every delivery is to be done: no deadline may end one on a busy machine.
+    let dir = TestDir::new(ark_tests::PATIENT);
     let agents = dir.path().join("agents");
     for number in 0..AGENTS {
         let topic = format!("copies.{}", number % 10);
         let _ = copy_numbered(&hostile_guests_dir(), "misfit", number, &topic, &agents);
     }
-    let config = dir.path().join("ark.toml");
-    std::fs::write(&config, ark_tests::PATIENT).expect("a configuration");
     let host = Host::start(
-        &dir.path().join("data"),
-        &["--agents", text(&agents), "--config", text(&config)],
+        &dir.data(),
+        &["--agents", text(&agents), "--config", text(&dir.config())],
     );
     let (mut api, mut telemetry) = (Client::new(&host), Client::of_telemetry(&host));
     let series = |metrics: &str| {
