@@ -343,7 +343,7 @@ fn code_and_destructive_operations_wait_for_an_approval() {
             (
                 "critical, whatever it carries",
                 but(custom("run", "{}"), |a| {
-                    a.criticality = Criticality::Critical
+                    a.criticality = Criticality::Critical;
                 }),
                 neutral(),
                 NotApplicable,

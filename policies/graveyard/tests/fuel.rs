@@ -68,6 +68,7 @@ fn an_ordinary_trade_costs_little_more_than_it_did() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn the_most_expensive_actions_are_judged_within_the_fuel() {
     let engine = Engine::new(&EngineConfig::default()).expect("an engine");
     let pin = Pin::compiled_in().expect("a pin");

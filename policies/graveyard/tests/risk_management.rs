@@ -151,7 +151,6 @@ fn rule_7_max_leverage() {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn rule_8_require_stop_loss() {
     let stop = |stop| trade(move |t| t.stop_loss = stop);
     let sale_stop = |stop| sale(move |t| t.stop_loss = stop);

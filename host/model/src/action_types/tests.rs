@@ -8,6 +8,7 @@ use crate::check::check_action;
 use crate::form::{parse_action, parse_parameters};
 
 /// Declares action types written as in the configuration.
+#[expect(clippy::needless_pass_by_value, reason = "cases write JSON in place")]
 fn declare(declarations: Value) -> Result<ActionTypes, FieldError> {
     let read = |part: &Value| serde_json::from_value(part.clone()).unwrap();
     let declared = declarations
@@ -48,6 +49,7 @@ fn action_types() -> ActionTypes {
 }
 
 /// Reads a request and resolves it, as the API does.
+#[expect(clippy::needless_pass_by_value, reason = "cases write JSON in place")]
 fn propose(action_type: &str, parameters: Value) -> Result<Action, FieldError> {
     let document = json!({"agent": "a", "action_type": action_type, "parameters": parameters});
     let mut action = parse_action(document)?.action;
@@ -60,6 +62,7 @@ fn propose(action_type: &str, parameters: Value) -> Result<Action, FieldError> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn a_declaration_that_cannot_work_names_its_part() {
     for (declarations, field, says) in [
         (json!({"trade": {"family": "trade"}}), "trade", "built-in"),
@@ -303,6 +306,7 @@ fn what_does_not_fit_a_declaration_is_named_as_the_request_names_it() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn a_guest_sends_a_declared_type_as_json_or_typed() {
     let types = action_types();
     let action = |action_type: &str, parameters| Action {

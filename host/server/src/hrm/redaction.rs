@@ -112,6 +112,7 @@ mod tests {
     use ark_model::check::check_action;
     use serde_json::json;
 
+    #[expect(clippy::needless_pass_by_value, reason = "cases write JSON in place")]
     fn action(action_type: &str, parameters: serde_json::Value) -> Action {
         let action = json!({
             "action_type": action_type, "parameters": parameters, "criticality": "normal",

@@ -21,7 +21,7 @@ pub fn check_guard(rule: u16, attempts: &[&str], off: &[&str], harmless: &[&str]
                 (
                     kind,
                     but(message("message"), |a| {
-                        (*kind).clone_into(&mut a.action_type)
+                        (*kind).clone_into(&mut a.action_type);
                     }),
                     neutral(),
                     if names_a_system_change(kind) {
@@ -160,6 +160,7 @@ fn names_a_system_change(kind: &str) -> bool {
 }
 
 /// What the rule cannot judge: open parameters that are no JSON object, and an action that is not what its type says.
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn check_unreadable(rule: u16) {
     for unreadable in [
         "",

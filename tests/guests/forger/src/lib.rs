@@ -196,7 +196,6 @@ impl Agent for Forger {
                         .take_profit(120.0)
                         .reasoning(format!("reason number {time}"))
                         .build()
-                        .map_err(Error::from)
                 })
                 .collect(),
             "letters" => (0..11_u8)
@@ -204,7 +203,6 @@ impl Agent for Forger {
                     message("forger.note")
                         .text(format!("write to user{number}@example.com"))
                         .build()
-                        .map_err(Error::from)
                 })
                 .collect(),
             "keys" => {
