@@ -528,7 +528,7 @@ fn a_halt_that_carries_something_else_is_no_halt() {
 }
 
 #[test]
-fn what_is_said_of_data_is_judged_as_the_data_familys() {
+fn what_is_said_of_data_is_judged_by_the_rules_of_the_data_family() {
     check_all(
         15,
         &[
