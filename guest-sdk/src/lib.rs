@@ -1,6 +1,7 @@
 //! Write ARK agents and policies in Rust.
 //!
-//! A feature per world: `agent` (the default), `policy`, and `configurable-policy` for policies that take settings. A component is
+//! A feature per world: `agent` (the default), `policy`, and `configurable-policy` for policies that take settings. The feature `instrument`,
+//! which `agent` and `configurable-policy` contain, is for policies that compare symbols. A component is
 //! described by the worlds it is linked with, so a policy crate switches the default off:
 //! `ark-guest = { …, default-features = false, features = ["policy"] }`.
 
@@ -8,6 +9,11 @@
 pub mod agent;
 #[cfg(feature = "policy")]
 pub mod policy;
+
+/// Symbols, and the key that all spellings of one instrument share: what the host compares instruments by. A policy knows the operator's
+/// aliases only where its settings name them.
+#[cfg(feature = "instrument")]
+pub use ark_instrument as instrument;
 
 #[cfg(feature = "agent")]
 #[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated")]

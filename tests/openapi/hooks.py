@@ -16,6 +16,15 @@ def hexadecimal(length: int) -> st.SearchStrategy[str]:
 
 schemathesis.openapi.format("etag", digits(18).map(lambda text: f'"{text}"'))
 schemathesis.openapi.format("any-etag", st.just("*"))
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+# Letters, digits and signs of symbols in use; the first is a letter, so that there is one.
+schemathesis.openapi.format(
+    "symbol",
+    st.tuples(
+        st.sampled_from(LETTERS.upper() + "\u5e01"),
+        st.text(LETTERS + LETTERS.upper() + "0123456789&=@^$#!/:._-\u5e01\u5b89", max_size=60),
+    ).map("".join),
+)
 schemathesis.openapi.format("event-id", st.just("0-0"))
 schemathesis.openapi.format(
     "traceparent",

@@ -192,7 +192,7 @@ pub fn trade(side: Side, symbol: &str, size: f64) -> ActionBuilder<Trade> {
         Side::Sell => "sell",
     };
     let trade = Trade {
-        symbol: symbol.to_ascii_uppercase(),
+        symbol: symbol.to_owned(),
         side,
         position_size_pct: size,
         leverage: 1.0,
@@ -253,7 +253,7 @@ impl ActionBuilder<Trade> {
 /// Closes the position in a symbol: `size` of it, a fraction of capital, or all.
 pub fn close_position(symbol: &str, size: Option<f64>) -> ActionBuilder<ClosePosition> {
     let close = ClosePosition {
-        symbol: symbol.to_ascii_uppercase(),
+        symbol: symbol.to_owned(),
         position_size_pct: size,
         extra_json: "{}".to_owned(),
     };
@@ -396,7 +396,7 @@ impl ActionBuilder<Message> {
 
     /// Names the instrument it speaks of. Selling within 24 h after a message on a symbol is denied (rule 3).
     pub fn about(mut self, symbol: &str) -> Self {
-        self.parameters.symbol = Some(symbol.to_ascii_uppercase());
+        self.parameters.symbol = Some(symbol.to_owned());
         self
     }
 }
@@ -485,11 +485,11 @@ mod tests {
     }
 
     #[test]
-    fn symbols_are_upper_case_as_the_host_compares_them() {
-        let Parameters::Trade(trade) = buy("eth-usd", 0.01).build().unwrap().parameters else {
+    fn symbols_keep_their_spelling() {
+        let Parameters::Trade(trade) = buy("kPEPE/usd", 0.01).build().unwrap().parameters else {
             panic!("no trade")
         };
-        assert_eq!(trade.symbol, "ETH-USD");
+        assert_eq!(trade.symbol, "kPEPE/usd");
     }
 
     #[test]
@@ -497,7 +497,7 @@ mod tests {
         let unwritable = std::collections::BTreeMap::from([((1, 2), 3)]);
         for (built, named) in [
             (buy("", 0.1).build(), "symbol"),
-            (buy("BTC USD", 0.1).build(), "symbol"),
+            (buy("BTC\u{200b}USD", 0.1).build(), "symbol"),
             (buy("X", f64::NAN).build(), "position_size_pct"),
             (buy("X", -0.1).build(), "position_size_pct"),
             (buy("X", 1.01).build(), "position_size_pct"),

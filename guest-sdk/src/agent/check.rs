@@ -3,6 +3,8 @@
 //!
 //! Unlike the host, these checks normalise nothing.
 
+use crate::instrument;
+
 use super::{Action, Change, Error, Parameters, Side};
 
 /// The longest reasoning, rollback plan, code, text or payload, in bytes.
@@ -259,23 +261,14 @@ fn is_name(value: &str, longest: usize, more: &[u8]) -> bool {
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || more.contains(&b))
 }
 
-/// Whether the host would accept this symbol: 1 to 32 of `A-Z 0-9 - . _ / :`. The host turns lower case into upper case.
+/// Whether the host would accept this symbol: see [`instrument::check_symbol`](crate::instrument::check_symbol), which says what is wrong with one.
 #[must_use]
 pub fn is_symbol(value: &str) -> bool {
-    (1..=32).contains(&value.len())
-        && value
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-._/:".contains(&b))
+    instrument::check_symbol(value).is_ok()
 }
 
 fn check_symbol(value: &str) -> Checked {
-    if is_symbol(value) {
-        return Ok(());
-    }
-    Err(format!(
-        "parameters.symbol: is {:?}; give 1 to 32 of A-Z, 0-9, '-', '.', '_', '/', ':', e.g. BTC-USD",
-        clip_text(value)
-    ))
+    instrument::check_symbol(value).map_err(|error| format!("parameters.symbol: {error}"))
 }
 
 fn check_number(

@@ -54,7 +54,7 @@ pub mod sample;
 #[cfg(feature = "configurable-policy")]
 pub use configurable::{ConfigurablePolicy, SettingsProblem, evaluate_with, read_settings};
 #[cfg(feature = "configurable-policy")]
-pub use pattern::SymbolPattern;
+pub use pattern::{SymbolForms, SymbolPattern};
 
 pub use answer::{Answer, RuleSpec, compliance_score, describe, judge};
 

@@ -22,7 +22,6 @@ pub mod decision;
 pub mod facts;
 pub mod form;
 pub mod ids;
-pub mod instrument;
 mod json;
 pub mod meters;
 pub mod policy;
@@ -31,3 +30,5 @@ pub mod settings;
 pub mod signal;
 pub mod state;
 pub mod verdict;
+
+pub use ark_instrument as instrument;

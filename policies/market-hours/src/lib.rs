@@ -26,7 +26,9 @@
 //! ```
 //!
 //! * `calendars`: the first one that means an action counts. It means those whose symbol one of its `symbols` fits
-//!   ([`SymbolPattern`](ark_guest::policy::SymbolPattern): `*` stands for any characters) and, with `without_symbol`, those that concern none.
+//!   ([`SymbolPattern`](ark_guest::policy::SymbolPattern): a name is meant in every spelling, `*` stands for any characters) and, with
+//!   `without_symbol`, those that concern none. Where a symbol without separators could be one that an earlier calendar means (`EURUSD` for
+//!   `EUR-*`), that calendar counts as well: both must be open.
 //!   * `zone`: a name of IANA's time zone database. Its rules are part of this component; a new version of them is a new component.
 //!   * `sessions`: from `open` up to `close`, in the zone's time, on `days` (each day, where none are given). A `close` that is not later than
 //!     `open` is on the next day: `{"days": ["sun"], "open": "17:00", "close": "16:00"}` begins on Sunday and ends on Monday. Where clocks are
@@ -98,64 +100,89 @@ impl ConfigurablePolicy for MarketHours {
     }
 
     fn evaluate(settings: &Settings, action: &Action, facts: &Facts) -> Verdict {
-        let (of_rule, answer) = judge_action(settings, action, facts);
+        let standings = judge_action(settings, action, facts);
         policy::judge(&RULES, |rule| {
-            if rule.judge == of_rule {
-                answer.clone()
-            } else {
-                Answer::not_applicable()
-            }
+            let mut of_rule = standings.iter().filter(|found| found.of_rule == rule.judge);
+            let first = of_rule.clone().next();
+            of_rule
+                .find(|found| found.stops)
+                .or(first)
+                .map_or_else(Answer::not_applicable, |found| found.answer.clone())
         })
     }
 }
 
-/// Which rule the action falls under, and its answer. What falls under none is allowed.
-fn judge_action(settings: &Settings, action: &Action, facts: &Facts) -> (Unlisted, Answer) {
+/// How an action stands with one calendar, or with none.
+struct Standing {
+    /// The rule it falls under. What falls under `Allow` is allowed.
+    of_rule: Unlisted,
+    /// Whether the market is closed, or nobody knows.
+    stops: bool,
+    answer: Answer,
+}
+
+/// How the action stands with each calendar that counts.
+fn judge_action(settings: &Settings, action: &Action, facts: &Facts) -> Vec<Standing> {
     if !settings.restricts(&action.action_type) {
-        return (Unlisted::Allow, Answer::not_applicable());
+        return Vec::new();
     }
     let symbol = symbol_of(action);
-    let Some(calendar) = settings.calendar(symbol) else {
-        let answer = fires_unless_approved(settings.unlisted, facts)
-            .observed(symbol.unwrap_or("no symbol"))
-            .limit("no calendar means it");
-        return (settings.unlisted, answer);
+    let calendars = settings.list_calendars(symbol);
+    let judge = |calendar: Option<&Calendar>| match calendar {
+        Some(calendar) => judge_calendar(calendar, facts),
+        None => Standing {
+            of_rule: settings.unlisted,
+            stops: settings.unlisted != Unlisted::Allow,
+            answer: fires_unless_approved(settings.unlisted, facts)
+                .observed(symbol.unwrap_or("no symbol"))
+                .limit("no calendar means it"),
+        },
     };
+    calendars.into_iter().map(judge).collect()
+}
+
+fn judge_calendar(calendar: &Calendar, facts: &Facts) -> Standing {
     let of_rule = match calendar.outside {
         Outside::Deny => Unlisted::Deny,
         Outside::Hold => Unlisted::Hold,
+    };
+    let stopped = |answer: Answer| Standing {
+        of_rule,
+        stops: true,
+        answer,
     };
     let now = i64::try_from(facts.now_ms)
         .ok()
         .and_then(|now| Timestamp::from_millisecond(now).ok());
     let Some(now) = now else {
-        return (
-            of_rule,
-            Answer::error("now_ms is no moment of the calendar"),
-        );
+        return stopped(Answer::error("now_ms is no moment of the calendar"));
     };
     let Some(zone) = calendar.time_zone() else {
-        return (
-            of_rule,
-            Answer::error(format!("{} is no time zone", calendar.zone)),
-        );
+        return stopped(Answer::error(format!("{} is no time zone", calendar.zone)));
     };
     let name = &calendar.name;
-    let answer = match calendar::find_market(calendar, &zone, now) {
-        None => Answer::error("now_ms is at the end of the calendar"),
-        Some(Market::Open { closes }) => {
-            Answer::passes().limit(format!("{name} closes {}", format_moment(&zone, closes)))
-        }
+    let observed = format_moment(&zone, now);
+    match calendar::find_market(calendar, &zone, now) {
+        None => stopped(Answer::error("now_ms is at the end of the calendar").observed(observed)),
+        Some(Market::Open { closes }) => Standing {
+            of_rule,
+            stops: false,
+            answer: Answer::passes()
+                .limit(format!("{name} closes {}", format_moment(&zone, closes)))
+                .observed(observed),
+        },
         Some(Market::Closed { why, opens }) => {
             let opens = opens.map_or_else(
                 || "does not open within a month".to_owned(),
                 |opens| format!("opens {}", format_moment(&zone, opens)),
             );
-            fires_unless_approved(of_rule, facts)
-                .limit(format!("{name} is closed ({why}) and {opens}"))
+            stopped(
+                fires_unless_approved(of_rule, facts)
+                    .limit(format!("{name} is closed ({why}) and {opens}"))
+                    .observed(observed),
+            )
         }
-    };
-    (of_rule, answer.observed(format_moment(&zone, now)))
+    }
 }
 
 /// What is held has to pass once it is approved.

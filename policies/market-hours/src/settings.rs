@@ -3,13 +3,16 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use ark_guest::policy::{SettingsProblem, SymbolPattern};
+use ark_guest::policy::{SettingsProblem, SymbolForms, SymbolPattern};
 use jiff::civil::{Date, Weekday};
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use crate::calendar;
+
+/// One of the two ways of comparing a pattern with a symbol.
+type Compare = fn(&SymbolPattern, &SymbolForms) -> bool;
 
 /// The action types that are bound to the hours unless the settings say otherwise.
 const TRADES: [&str; 5] = ["trade", "order", "buy", "sell", "open_position"];
@@ -217,9 +220,9 @@ impl Calendar {
         TimeZoneDatabase::bundled().get(&self.zone).ok()
     }
 
-    fn means(&self, symbol: Option<&str>) -> bool {
+    fn means(&self, symbol: Option<&SymbolForms>, compare: Compare) -> bool {
         match symbol {
-            Some(symbol) => self.symbols.iter().any(|pattern| pattern.matches(symbol)),
+            Some(symbol) => self.symbols.iter().any(|pattern| compare(pattern, symbol)),
             None => self.without_symbol,
         }
     }
@@ -300,12 +303,20 @@ impl Settings {
         }
     }
 
-    /// The calendar that counts.
+    /// The calendars that count, each of which has to be open: the first that means the symbol, `None` if none does; and the first that could
+    /// mean it, where that is another one.
     #[must_use]
-    pub fn calendar(&self, symbol: Option<&str>) -> Option<&Calendar> {
-        self.calendars
-            .iter()
-            .find(|calendar| calendar.means(symbol))
+    pub fn list_calendars(&self, symbol: Option<&str>) -> Vec<Option<&Calendar>> {
+        let symbol = symbol.map(SymbolForms::new);
+        let find = |compare: Compare| {
+            let mut calendars = self.calendars.iter();
+            calendars.find(|calendar| calendar.means(symbol.as_ref(), compare))
+        };
+        let meant = find(SymbolPattern::matches);
+        let could_be = find(SymbolPattern::could_match);
+        let is_other = could_be.is_some_and(|other| meant.is_none_or(|meant| meant != other));
+        let other = is_other.then_some(could_be);
+        std::iter::once(meant).chain(other).collect()
     }
 
     /// What is wrong with them beyond their form.

@@ -135,6 +135,40 @@ fn actions_are_bound_as_the_settings_say() {
 }
 
 #[test]
+fn no_spelling_of_a_symbol_leaves_its_market() {
+    use RuleResult::{Hold, NotApplicable as Na, Pass, Violation as No};
+    // FX is closed on a Saturday; crypto never is; what nobody lists is allowed.
+    let settings = settings(
+        r#"{"calendars": [
+            {"name": "fx", "symbols": ["EUR-*"], "zone": "UTC", "sessions": [{"days": ["mon", "tue", "wed", "thu", "fri"], "open": "00:00", "close": "24:00"}]},
+            {"name": "gold", "symbols": ["XAU-USD"], "zone": "UTC", "outside": "hold", "sessions": [{"days": ["mon"], "open": "08:00", "close": "16:00"}]},
+            {"name": "crypto", "symbols": ["*-USDT"], "zone": "UTC", "sessions": [{"open": "00:00", "close": "24:00"}]}
+        ], "unlisted": "allow"}"#,
+    );
+    let (saturday, monday) = ("2026-11-28T15:00:00Z", "2026-11-23T12:00:00Z");
+    for (symbol, at, expected) in [
+        ("EUR-USD", saturday, [No, Na]),
+        ("eur/usd", saturday, [No, Na]),
+        ("EURUSD", saturday, [No, Na]),
+        ("\u{ff25}URUSD", saturday, [No, Na]),
+        // Two calendars could mean it: both have to be open.
+        ("EURUSDT", saturday, [No, Na]),
+        ("EUR-USDT", monday, [Pass, Na]),
+        ("BTC/USDT", saturday, [Pass, Na]),
+        ("XAU/USD", saturday, [Na, Hold]),
+        ("xauusd", saturday, [Na, Hold]),
+        ("xauusd", monday, [Na, Pass]),
+        ("JPYCHF", saturday, [Na, Na]),
+    ] {
+        assert_eq!(
+            found(&settings, at, &buy(symbol, 0.01)),
+            expected,
+            "{symbol} {at}"
+        );
+    }
+}
+
+#[test]
 fn what_is_held_passes_once_it_is_approved_and_what_is_denied_does_not() {
     let settings = settings(SETTINGS);
     let saturday = "2026-11-28T15:00:00Z";

@@ -23,7 +23,10 @@
 //! * `agents`: the same for one agent. Its `allowed` and `largest`, where given, take the place of the general ones; its `denied` comes on top:
 //!   what the desk has ruled out no agent's own list lets in again.
 //!
-//! A symbol is meant by its name or by a pattern, in which `*` stands for any characters ([`SymbolPattern`](ark_guest::policy::SymbolPattern)).
+//! A symbol is meant by its name, in any spelling (`BTC-USD` is `btc/usd` too), or by a pattern, in which `*` stands for any characters
+//! ([`SymbolPattern`](ark_guest::policy::SymbolPattern)). A pattern of `allowed` keeps to the separators, so that `BTC-*` does not let
+//! `BTCDOM-USDT` in; one of `denied` does not, so that `*-PERP` rules out `ETHPERP` as well. Of `largest`, the smaller limit counts where the
+//! two ways of reading find different entries. The operator's aliases are the host's: name an instrument here by each of its names.
 //!
 //! # Rules
 //!
@@ -39,7 +42,7 @@ mod settings;
 
 use ark_guest::policy::{
     self, Action, Answer, ConfigurablePolicy, Facts, Metadata, Parameters, RuleSpec,
-    SettingsProblem, Severity, Trade, Verdict,
+    SettingsProblem, Severity, SymbolForms, Trade, Verdict,
 };
 
 use settings::{InForce, format_patterns};
@@ -105,10 +108,11 @@ impl ConfigurablePolicy for SymbolAllowlist {
 }
 
 fn judge_allowed(in_force: &InForce<'_>, trade: &Trade, _: &Facts) -> Answer {
+    let symbol = SymbolForms::new(&trade.symbol);
     let found = in_force
         .allowed
         .iter()
-        .any(|pattern| pattern.matches(&trade.symbol));
+        .any(|pattern| pattern.matches(&symbol));
     let limit = if in_force.allowed.is_empty() {
         "no symbol is allowed".to_owned()
     } else {
@@ -120,9 +124,10 @@ fn judge_allowed(in_force: &InForce<'_>, trade: &Trade, _: &Facts) -> Answer {
 }
 
 fn judge_not_denied(in_force: &InForce<'_>, trade: &Trade, _: &Facts) -> Answer {
+    let symbol = SymbolForms::new(&trade.symbol);
     let found = in_force
         .denied()
-        .find(|pattern| pattern.matches(&trade.symbol));
+        .find(|pattern| pattern.could_match(&symbol));
     let answer = Answer::fires_if(found.is_some()).observed(trade.symbol.as_str());
     match found {
         Some(pattern) => answer.limit(format!("denied: {pattern}")),
@@ -131,7 +136,7 @@ fn judge_not_denied(in_force: &InForce<'_>, trade: &Trade, _: &Facts) -> Answer 
 }
 
 fn judge_position(in_force: &InForce<'_>, trade: &Trade, facts: &Facts) -> Answer {
-    let Some(largest) = in_force.largest(&trade.symbol) else {
+    let Some(largest) = in_force.largest(&SymbolForms::new(&trade.symbol)) else {
         return Answer::not_applicable();
     };
     let (size, held) = (trade.position_size_pct, facts.symbol_exposure);

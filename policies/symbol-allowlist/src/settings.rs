@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ark_guest::policy::{SettingsProblem, SymbolPattern};
+use ark_guest::policy::{SettingsProblem, SymbolForms, SymbolPattern};
 use serde::Deserialize;
 
 /// How much of a list an answer shows.
@@ -128,13 +128,21 @@ impl<'a> InForce<'a> {
         self.denied.into_iter().flatten()
     }
 
-    /// The largest position in a symbol, as a fraction of capital, where there is a limit.
+    /// The largest position in a symbol, as a fraction of capital, where there is a limit: the smaller of what the first entry that matches
+    /// and the first that could match say. Without a separator in a symbol nobody knows which of them is meant.
     #[must_use]
-    pub fn largest(&self, symbol: &str) -> Option<f64> {
-        self.largest
-            .iter()
-            .find(|entry| entry.symbols.matches(symbol))
-            .map(|entry| entry.position)
+    pub fn largest(&self, symbol: &SymbolForms) -> Option<f64> {
+        let find = |means: fn(&SymbolPattern, &SymbolForms) -> bool| {
+            let mut entries = self.largest.iter();
+            entries
+                .find(|entry| means(&entry.symbols, symbol))
+                .map(|entry| entry.position)
+        };
+        let could_be = find(SymbolPattern::could_match);
+        match (find(SymbolPattern::matches), could_be) {
+            (Some(meant), Some(could_be)) => Some(meant.min(could_be)),
+            (meant, could_be) => meant.or(could_be),
+        }
     }
 }
 

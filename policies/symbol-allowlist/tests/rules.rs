@@ -46,6 +46,17 @@ fn each_rule_answers_by_the_lists_that_count_for_the_agent() {
         ("kyle", 0.0, buy("BTC-PERP", 0.01), [Pass, No, Na]),
         ("kyle", 0.0, buy("DOGE-USD", 0.01), [Pass, No, Na]),
         ("joey", 0.0, buy("BTC-USD", 0.01), [No, Pass, Pass]),
+        // Other spellings: a name is every spelling; a pattern lets in only what has its separators, rules out and limits without them too.
+        ("id", 0.0, buy("eth/usd", 0.02), [Pass, Pass, Pass]),
+        ("id", 0.0, buy("ETHUSD", 0.02), [Pass, Pass, Pass]),
+        ("id", 0.0, buy("btc_usd", 0.05), [Pass, Pass, Pass]),
+        ("id", 0.0, buy("BTCUSD", 0.01), [No, Pass, Pass]),
+        ("id", 0.0, buy("BTCDOM-USDT", 0.01), [No, Pass, Pass]),
+        ("id", 0.0, buy("BTCDOM-USDT", 0.03), [No, Pass, No]),
+        ("id", 0.0, buy("BTC/perp", 0.01), [Pass, No, Pass]),
+        ("kyle", 0.0, buy("BTCPERP", 0.01), [Pass, No, Na]),
+        ("kyle", 0.0, buy("DOGE_USD", 0.01), [Pass, No, Na]),
+        ("kyle", 0.0, buy("\u{ff24}OGE-USD", 0.01), [Pass, No, Na]),
         ("joey", 0.0, close_position("DOGE-PERP"), [Na, Na, Na]),
         ("id", 0.0, message("notes", "BTC-PERP"), [Na, Na, Na]),
     ] {
@@ -61,7 +72,7 @@ fn answers_say_what_was_seen_and_what_would_pass() {
     let answers = answers(&settings, "id", 0.03, &buy("BTC-PERP", 0.04));
     assert_eq!(
         answers[0].limit,
-        Value::Text("allowed: BTC-*, ETH-USD".into())
+        Value::Text("allowed: BTC-*, eth-usd".into())
     );
     assert_eq!(answers[1].observed, Value::Text("BTC-PERP".into()));
     assert_eq!(answers[1].limit, Value::Text("denied: *-PERP".into()));
@@ -104,8 +115,8 @@ fn what_is_wrong_with_settings_names_its_field() {
             "allowed: is string \"BTC-USD\"; give a sequence",
         ),
         (
-            r#"{"allowed": ["BTC USD"]}"#,
-            "allowed[0]: is \"BTC USD\"; give 1 to 64 of",
+            r#"{"allowed": ["--"]}"#,
+            "allowed[0]: is \"--\", which has neither a letter nor a digit; name an instrument",
         ),
         (
             r#"{"largest": [{"symbols": "*"}]}"#,
@@ -124,6 +135,10 @@ fn what_is_wrong_with_settings_names_its_field() {
             "largest[1].symbols: is BTC-*, which entry 0 means before it; put the more particular",
         ),
         (
+            r#"{"largest": [{"symbols": "BTC-USD", "position": 0.1}, {"symbols": "btcusd", "position": 0.2}]}"#,
+            "largest[1].symbols: is btcusd, which entry 0 means before it",
+        ),
+        (
             r#"{"agents": {"Kyle": {}}}"#,
             "agents: names an agent \"Kyle\"",
         ),
@@ -139,5 +154,24 @@ fn what_is_wrong_with_settings_names_its_field() {
         let problems = read_settings::<SymbolAllowlist>(text).expect_err(text);
         let told = problems[0].to_string();
         assert!(told.starts_with(expected), "{told}\n{expected}");
+    }
+}
+
+#[test]
+fn a_limit_holds_for_spellings_without_separators() {
+    // The smaller limit must not be evaded by leaving the separator out, nor the larger one be had by another name's start.
+    let settings = settings(
+        r#"{"allowed": ["*"], "largest": [{"symbols": "DOGE-*", "position": 0.01}, {"symbols": "BTC-*", "position": 0.09}, {"symbols": "*", "position": 0.05}]}"#,
+    );
+    for (symbol, limit) in [
+        ("DOGE-USD", 0.01),
+        ("DOGEUSD", 0.01),
+        ("BTC/USD", 0.09),
+        ("BTCUSD", 0.05),
+        ("BTCDOM-USD", 0.05),
+        ("ETH-USD", 0.05),
+    ] {
+        let answers = answers(&settings, "id", 0.0, &buy(symbol, 0.01));
+        assert_eq!(answers[2].limit, Value::Number(limit), "{symbol}");
     }
 }

@@ -221,7 +221,7 @@ mod tests {
             "volatility": 0.004, "high": 101.0, "low": 99.0});
         let mut host = MockHost::new();
         for (field, value) in [
-            ("symbol", json!("a b")),
+            ("symbol", json!("a\nb")),
             ("price", json!(0)),
             ("score", json!(1.5)),
             ("z", json!(null)),

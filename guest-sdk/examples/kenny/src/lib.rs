@@ -11,6 +11,7 @@ use ark_guest::agent::{
     Action, Agent, Error, Host, Level, Metadata, Outcome, Parameters, RuleResult, Side, Signal,
     is_symbol, trade,
 };
+use ark_guest::instrument::InstrumentKey;
 use serde::{Deserialize, Serialize};
 
 /// The number of the Graveyard's rule on the size of positions.
@@ -55,7 +56,9 @@ impl Agent for Kenny {
             }
         };
         pattern.check().map_err(Error::InvalidSignal)?;
-        let key = format!("last-order/{}", pattern.symbol);
+        // By instrument: the symbol in another spelling is no other one.
+        let instrument = InstrumentKey::from_symbol(&pattern.symbol);
+        let key = format!("last-order/{instrument}");
         let cool_down: u64 = host.config("cool_down_seconds", 900)?;
         // Either way in time: an order dated in the far future must not keep the symbol shut until then.
         if host
@@ -292,7 +295,7 @@ mod tests {
             ("price", json!(-1)),
             ("confidence", json!(2)),
             ("volatility", json!(-0.1)),
-            ("symbol", json!("a b")),
+            ("symbol", json!("a\nb")),
             ("at", json!("now")),
         ] {
             let mut payload = pattern("buy", 0);

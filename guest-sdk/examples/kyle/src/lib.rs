@@ -6,7 +6,8 @@
 //!
 //! One absurd tick must not distort the statistics permanently: a move counts as 50 % at most, a volume as 1,000 times its mean at most.
 
-use ark_guest::agent::{Action, Agent, Error, Host, Metadata, Signal, is_symbol, message};
+use ark_guest::agent::{Action, Agent, Error, Host, Metadata, Signal, message};
+use ark_guest::instrument::check_symbol;
 use serde::{Deserialize, Serialize};
 
 /// How many prices make the channel.
@@ -107,12 +108,7 @@ impl Agent for Kyle {
 
 impl Tick {
     fn check_fields(&self) -> Result<(), String> {
-        if !is_symbol(&self.symbol) {
-            return Err(
-                "symbol: give 1 to 32 of A-Z, 0-9, '-', '.', '_', '/', ':', e.g. BTC-USD"
-                    .to_owned(),
-            );
-        }
+        check_symbol(&self.symbol).map_err(|error| format!("symbol: {error}"))?;
         if !(self.price.is_finite() && self.price > 0.0) {
             return Err(format!("price is {}; give more than 0", self.price));
         }

@@ -93,7 +93,8 @@ fn advise_on_graveyard_rule(rule: &RuleView, action: &Action, facts: &Facts) -> 
     };
     let take_off = |list: &str| {
         format!(
-            "ark lists take-off {list} {symbol} --reason \"why\" (or, where ark.toml names it, there)"
+            "ark lists take-off {list} {} --reason \"why\" (or, where ark.toml names it, there)",
+            quote_for_shell(symbol)
         )
     };
     let advice = match &*rule.rule {
@@ -127,7 +128,7 @@ fn advise_on_graveyard_rule(rule: &RuleView, action: &Action, facts: &Facts) -> 
         }
         "max_position_size" => match nearest {
             Some(size) if size > 0.0 => format!(
-                "position_size_pct {size} or less ({}), beside the {} that are held in {symbol} already",
+                "position_size_pct {size} or less ({}), beside the {} that are held in {symbol}, in whatever spelling, already",
                 format_percent(size),
                 format_percent(facts.symbol_exposure)
             ),
@@ -247,6 +248,16 @@ const fn number(value: &ObservedValue) -> Option<f64> {
     }
 }
 
+/// Returns a text as one word of a shell command. A symbol is chosen by whoever proposes: in a command that is meant to be copied it must be
+/// nothing but text.
+fn quote_for_shell(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._/:=@%+,".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
 #[cfg(test)]
 mod tests {
     use std::borrow::Cow;
@@ -279,6 +290,20 @@ mod tests {
             };
             let advice = advise_on_graveyard_rule(&fired, &action, &Facts::default());
             assert!(advice.is_some(), "{}", rule.name);
+        }
+    }
+
+    #[test]
+    fn a_symbol_is_one_word_of_a_command() {
+        for (symbol, word) in [
+            ("BTC-USD", "BTC-USD"),
+            ("BTC/USDT:USDT", "BTC/USDT:USDT"),
+            ("M&M", "'M&M'"),
+            ("$(reboot)X", "'$(reboot)X'"),
+            ("X';reboot;'", r"'X'\'';reboot;'\'''"),
+            ("BRK B", "'BRK B'"),
+        ] {
+            assert_eq!(quote_for_shell(symbol), word);
         }
     }
 

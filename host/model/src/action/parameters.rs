@@ -42,7 +42,7 @@ pub enum Sensitivity {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower)]
 #[component(record)]
 pub struct Trade {
-    /// The instrument, in upper case, e.g. `BTC-USD`.
+    /// The instrument, in the proposer's spelling, e.g. `BTC-USD`.
     pub symbol: String,
     /// The direction. The action types `buy` and `sell` imply it; for the others it is `buy` when the request names none.
     pub side: Side,
@@ -89,7 +89,7 @@ pub struct Trade {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower)]
 #[component(record)]
 pub struct ClosePosition {
-    /// The instrument, in upper case.
+    /// The instrument, in the proposer's spelling.
     pub symbol: String,
     /// The part to close, as a fraction of capital, 0 to 1; absent: all of it.
     #[component(name = "position-size-pct")]
@@ -223,7 +223,7 @@ pub struct Message {
     /// The only agent that receives the message; absent: every subscriber of the topic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
-    /// The instrument that the message is about, in upper case.
+    /// The instrument that the message is about, in the proposer's spelling.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub symbol: Option<String>,
     /// A text for people.

@@ -10,7 +10,7 @@ use super::error::FieldError;
 use super::fields::{
     MAX_TEXT, canonical_json, check_action_type, check_extra_json, check_finite, check_fraction,
     check_label, check_not_negative, check_optional_label, check_optional_text, check_positive,
-    check_text_length, check_topic, normalize_symbol,
+    check_symbol, check_text_length, check_topic,
 };
 use super::path::normalize_path;
 use super::text::clip_for_error;
@@ -76,7 +76,7 @@ fn check_trade(action_type: &str, trade: &mut Trade) -> Result<(), FieldError> {
         "manipulative_intent",
         "ahead_of_client_order",
     ];
-    normalize_symbol(&mut trade.symbol)?;
+    check_symbol("parameters.symbol", &trade.symbol)?;
     if Side::from_action_type(action_type).is_some_and(|side| side != trade.side) {
         return Err(FieldError::new(
             "parameters.side",
@@ -97,7 +97,7 @@ fn check_trade(action_type: &str, trade: &mut Trade) -> Result<(), FieldError> {
 }
 
 fn check_close_position(close: &mut ClosePosition) -> Result<(), FieldError> {
-    normalize_symbol(&mut close.symbol)?;
+    check_symbol("parameters.symbol", &close.symbol)?;
     check_fraction("parameters.position_size_pct", close.position_size_pct)?;
     check_extra_json(&mut close.extra_json, &["symbol", "position_size_pct"])
 }
@@ -172,8 +172,8 @@ fn check_message(message: &mut Message) -> Result<(), FieldError> {
             "give 1 to 64 of a-z, 0-9, '-', '_', starting with a letter",
         ));
     }
-    if let Some(symbol) = &mut message.symbol {
-        normalize_symbol(symbol)?;
+    if let Some(symbol) = &message.symbol {
+        check_symbol("parameters.symbol", symbol)?;
     }
     check_optional_text("parameters.text", message.text.as_deref())?;
     if let Some(payload) = &mut message.payload_json {

@@ -1,5 +1,7 @@
 //! Checks of single values. Each returns an error that names the field it was given.
 
+use crate::instrument;
+
 use super::error::FieldError;
 use super::text::clip_for_error;
 
@@ -75,21 +77,13 @@ fn has_name_form(text: &str, max_bytes: usize) -> bool {
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b))
 }
 
-/// Converts a symbol to upper case and checks its form.
-pub(super) fn normalize_symbol(symbol: &mut str) -> Result<(), FieldError> {
-    symbol.make_ascii_uppercase();
-    let fits = (1..=32).contains(&symbol.len())
-        && symbol
-            .bytes()
-            .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b"-._/:".contains(&b));
-    if fits {
-        return Ok(());
-    }
-    Err(FieldError::new(
-        "parameters.symbol",
-        describe_text(symbol),
-        "give 1 to 32 of A-Z, 0-9, '-', '.', '_', '/', ':', e.g. BTC-USD",
-    ))
+/// Checks that a text is a symbol. Its spelling is kept: what compares instruments does so by their key.
+///
+/// # Errors
+/// See [`SymbolError`](crate::instrument::SymbolError). The error names `field`.
+pub fn check_symbol(field: &str, symbol: &str) -> Result<(), FieldError> {
+    instrument::check_symbol(symbol)
+        .map_err(|error| FieldError::new(field, error.problem(), error.remedy()))
 }
 
 fn describe_text(text: &str) -> String {
@@ -162,7 +156,11 @@ pub(super) fn check_optional_text(field: &str, value: Option<&str>) -> Result<()
     value.map_or(Ok(()), |value| check_text_length(field, value, MAX_TEXT))
 }
 
-pub(super) fn check_label(field: &str, value: &str) -> Result<(), FieldError> {
+/// Checks a label: 1 to [`MAX_LABEL`] bytes without control characters.
+///
+/// # Errors
+/// The text has another form. The error names `field`.
+pub fn check_label(field: &str, value: &str) -> Result<(), FieldError> {
     if !value.is_empty() && !value.chars().any(char::is_control) {
         return check_text_length(field, value, MAX_LABEL);
     }

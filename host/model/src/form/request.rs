@@ -251,7 +251,7 @@ mod tests {
                 .unwrap()
                 .contains(r#"{\"a\":{\"b\":3,\"y\":2},\"z\":1}"#)
         );
-        assert_eq!(sorted.symbol(), Some("BTC-USD"));
+        assert_eq!(sorted.symbol(), Some("btc-usd"));
     }
 
     #[test]
@@ -290,7 +290,11 @@ mod tests {
             (trade(r#"{"symbol":"X","position_size_pct":0.1,"risk_reward_ratio":-1}"#), "parameters.risk_reward_ratio"),
             (trade(r#"{"symbol":"X","position_size_pct":0.1,"side":"long"}"#), "parameters.side"),
             (trade(r#"{"symbol":"X","position_size_pct":0.1,"material_nonpublic":"no"}"#), "parameters.material_nonpublic"),
-            (trade(r#"{"symbol":"B TC","position_size_pct":0.1}"#), "parameters.symbol"),
+            (trade(r#"{"symbol":" BTC","position_size_pct":0.1}"#), "parameters.symbol"),
+            (trade(r#"{"symbol":"--","position_size_pct":0.1}"#), "parameters.symbol"),
+            (trade(r#"{"symbol":"BTC\u200bUSD","position_size_pct":0.1}"#), "parameters.symbol"),
+            (r#"{"agent":"a","action_type":"close_position","parameters":{"symbol":"\u202eX"}}"#.into(), "parameters.symbol"),
+            (r#"{"agent":"a","action_type":"message","parameters":{"topic":"t","symbol":"\u3164"}}"#.into(), "parameters.symbol"),
             (trade(r#"{"symbol":"ВТС","position_size_pct":0.1}"#), "parameters.symbol"),
             (r#"{"agent":"a","action_type":"buy","parameters":{"symbol":"X","position_size_pct":0.1,"side":"sell"}}"#.into(), "parameters.side"),
             (r#"{"agent":"a","action_type":"delete","parameters":{"path":"x","operation":"read"}}"#.into(), "parameters.operation"),

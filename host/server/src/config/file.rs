@@ -52,6 +52,7 @@ table! {
         [telemetry]: TelemetryFile;
         [watchdog]: WatchdogFile;
         [lists]: ListsFile;
+        [instruments]: InstrumentsFile;
     }
 }
 
@@ -188,9 +189,9 @@ table! {
     /// What the host attests from the operator's own knowledge; rules judge by it. Entries can also be put on these lists while the host runs
     /// (`ark lists put`).
     pub struct ListsFile {
-        /// Symbols that nobody may trade (rule `no_insider_trading`).
+        /// Symbols that nobody may trade (rule `no_insider_trading`). Every spelling of a symbol is meant: `RES-USD` is `RES/USD` too.
         restricted_symbols: Vec<String> = Vec::new(), Any;
-        /// Symbols in which a client's order is pending (rule `no_front_running`).
+        /// Symbols in which a client's order is pending (rule `no_front_running`), in any spelling.
         client_orders: Vec<String> = Vec::new(), Any;
         /// Data sources that an operator validated (rule `validate_data_sources`).
         validated_sources: Vec<String> = Vec::new(), Any;
@@ -208,15 +209,23 @@ items! {
         agent: Option<Name>;
         /// The type of the actions it forbids.
         action_type: Option<String>;
-        /// The symbol of the actions it forbids.
+        /// The symbol of the actions it forbids, in any spelling.
         symbol: Option<String>;
         /// What the user said.
         words: String;
     }
 }
 
+table! {
+    /// Which symbols mean the same instrument. Case and separators make no difference in any case: `BTC-USD`, `btc/usd` and `BTCUSD` are one.
+    pub struct InstrumentsFile {
+        /// Other names of an instrument or a currency, e.g. `{ XBT = "BTC", WBTC = "BTC" }`. A name is replaced where it is a whole symbol, or the first or the last part of one: `XBT/USD` is then `BTC-USD` for exposure, time windows, lists and vetoes.
+        aliases: BTreeMap<String, String> = BTreeMap::new(), Any;
+    }
+}
+
 /// Tables whose keys are the operator's own.
-pub(super) const FREE_TABLES: [&str; 1] = ["lists.consents"];
+pub(super) const FREE_TABLES: [&str; 2] = ["instruments.aliases", "lists.consents"];
 
 impl Table for Limits {
     fn add_sections(name: &'static str, sections: &mut Vec<Section>) {

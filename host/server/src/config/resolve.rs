@@ -16,13 +16,15 @@ use crate::telemetry::TelemetryConfig;
 use crate::watchdog::{
     CapsuleRetention, FleetConfig, RedisWatchConfig, Thresholds, WatchdogConfig,
 };
+use ark_model::check::{FieldError, check_label, check_symbol};
 use ark_model::ids::Name;
+use ark_model::instrument::InstrumentAliases;
 use ark_model::policy::PolicySource;
 use ark_runtime::{EngineConfig, GraveyardSource, Limits};
 use ark_store::{ListEntry, SecretKey, StoreConfig};
 
 use super::error::ConfigError;
-use super::file::{ListsFile, PolicyFile, TlsFile, WatchdogFile};
+use super::file::{InstrumentsFile, ListsFile, PolicyFile, TlsFile, WatchdogFile};
 use super::keys::Table;
 use super::layers::{Layers, Overrides};
 
@@ -122,6 +124,7 @@ impl Config {
                 reservation_ttl: Duration::from_secs(capacity.reservation_seconds),
                 approval_ttl: Duration::from_secs(capacity.approval_seconds),
                 approvals: capacity.approvals,
+                aliases: resolve_aliases(&file.instruments).map_err(refused)?,
                 meters: Arc::default(),
             },
             router: RouterConfig {
@@ -147,7 +150,7 @@ impl Config {
             agents_dir: file.agents_dir,
             limits: file.limits,
             submitters: file.submitters,
-            lists: resolve_lists(file.lists),
+            lists: resolve_lists(file.lists).map_err(refused)?,
             listen,
             access: AccessConfig {
                 tls,
@@ -279,34 +282,47 @@ fn check_fleet(file: &WatchdogFile) -> Result<Option<(&str, &str, &Path)>, Probl
     }
 }
 
-fn resolve_lists(file: ListsFile) -> Vec<ListEntry> {
-    let upper = |symbol: String| symbol.to_ascii_uppercase();
-    let restricted = file
-        .restricted_symbols
-        .into_iter()
-        .map(|symbol| ListEntry::Restricted(upper(symbol)));
-    let client_orders = file
-        .client_orders
-        .into_iter()
-        .map(|symbol| ListEntry::ClientOrder(upper(symbol)));
-    let sources = file
-        .validated_sources
-        .into_iter()
-        .map(ListEntry::ValidatedSource);
-    let consents = file
-        .consents
-        .into_iter()
-        .map(|(subject, granted)| ListEntry::Consent { subject, granted });
-    let vetoes = file.vetoes.into_iter().map(|veto| ListEntry::Veto {
-        agent: veto.agent,
-        action_type: veto.action_type,
-        symbol: veto.symbol.map(upper),
-        words: veto.words,
-    });
-    restricted
-        .chain(client_orders)
-        .chain(sources)
-        .chain(consents)
-        .chain(vetoes)
-        .collect()
+fn resolve_aliases(file: &InstrumentsFile) -> Result<InstrumentAliases, Problem> {
+    let pairs = file
+        .aliases
+        .iter()
+        .map(|(alias, meaning)| (alias.as_str(), meaning.as_str()));
+    InstrumentAliases::new(pairs).map_err(|error| {
+        let problem = format!("cannot be used: {error}");
+        ("instruments.aliases".to_owned(), problem)
+    })
+}
+
+/// The entries of the lists. One that can match no action is refused.
+fn resolve_lists(file: ListsFile) -> Result<Vec<ListEntry>, Problem> {
+    let refused = |error: FieldError| (error.field, format!("{}; {}", error.problem, error.remedy));
+    let mut entries = Vec::new();
+    for (index, symbol) in file.restricted_symbols.into_iter().enumerate() {
+        check_symbol(&format!("lists.restricted_symbols[{index}]"), &symbol).map_err(refused)?;
+        entries.push(ListEntry::Restricted(symbol));
+    }
+    for (index, symbol) in file.client_orders.into_iter().enumerate() {
+        check_symbol(&format!("lists.client_orders[{index}]"), &symbol).map_err(refused)?;
+        entries.push(ListEntry::ClientOrder(symbol));
+    }
+    for (index, source) in file.validated_sources.into_iter().enumerate() {
+        check_label(&format!("lists.validated_sources[{index}]"), &source).map_err(refused)?;
+        entries.push(ListEntry::ValidatedSource(source));
+    }
+    for (subject, granted) in file.consents {
+        check_label("lists.consents", &subject).map_err(refused)?;
+        entries.push(ListEntry::Consent { subject, granted });
+    }
+    for (index, veto) in file.vetoes.into_iter().enumerate() {
+        if let Some(symbol) = &veto.symbol {
+            check_symbol(&format!("lists.vetoes[{index}].symbol"), symbol).map_err(refused)?;
+        }
+        entries.push(ListEntry::Veto {
+            agent: veto.agent,
+            action_type: veto.action_type,
+            symbol: veto.symbol,
+            words: veto.words,
+        });
+    }
+    Ok(entries)
 }

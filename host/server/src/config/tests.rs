@@ -45,6 +45,30 @@ fn what_is_wrong_is_named() {
         ("[watchdog]\nredis_url = \"here\"", "watchdog.redis_url"),
         ("[[policies]]\nfile = \"p.wasm\"\nsha256 = \"12\"", "sha256"),
         ("[lists]\nrestricted = []", "restricted"),
+        (
+            "[lists]\nrestricted_symbols = [\"A\", \"--\"]",
+            "lists.restricted_symbols[1]",
+        ),
+        (
+            "[lists]\nclient_orders = [\"\u{412}TC\"]",
+            "lists.client_orders[0]",
+        ),
+        (
+            "[lists]\nvalidated_sources = [\"\"]",
+            "lists.validated_sources[0]",
+        ),
+        ("[lists]\nconsents = { \"\" = true }", "lists.consents"),
+        (
+            "[[lists.vetoes]]\nwords = \"w\"\nsymbol = \" \"",
+            "lists.vetoes[0].symbol",
+        ),
+        ("[instruments.aliases]\nX = \"BTC\"", "instruments.aliases"),
+        (
+            "[instruments.aliases]\nAA = \"BB\"\nBB = \"AA\"",
+            "instruments.aliases",
+        ),
+        ("[instruments]\naliases = \"XBT\"", "instruments.aliases"),
+        ("[instruments]\nalias = {}", "instruments.alias"),
         ("telemetry_listen = \"here\"", "telemetry_listen"),
         ("telemetry_listen = \"9090\"", "telemetry_listen"),
         ("[telemetry]\nlog_format = \"xml\"", "telemetry.log_format"),

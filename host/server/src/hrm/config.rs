@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ark_model::instrument::InstrumentAliases;
 use ark_model::meters::HrmMeters;
 
 /// Sizes and durations that the HRM works with.
@@ -17,6 +18,8 @@ pub struct HrmConfig {
     pub approval_ttl: Duration,
     /// Held actions that may wait; one agent may have a tenth of them. An action beyond that is denied instead of held.
     pub approvals: usize,
+    /// The operator's names for one and the same instrument or currency.
+    pub aliases: InstrumentAliases,
     /// Where counts and times are recorded.
     pub meters: Arc<HrmMeters>,
 }

@@ -14,14 +14,16 @@ use parking_lot::Mutex;
 use ark_model::action::Family;
 use ark_model::decision::{Decision, Outcome};
 use ark_model::ids::Name;
+use ark_model::instrument::{InstrumentAliases, InstrumentKey};
 use ark_model::meters::HrmMeters;
-use ark_store::{PolicyRecord, Store, Unit};
+use ark_store::{List, PolicyRecord, Store, Unit};
 
 use super::arbiter::{Arbiter, ViolationCounts};
 use super::chain::PolicyChain;
 use super::config::HrmConfig;
 use super::error::{HrmError, RecordFailure};
 use super::guards::Guards;
+use super::ledger::is_same_entry;
 use super::redaction::redact_text;
 use super::request::{
     Attestation, AttestationReceipt, Batch, BatchAnswer, ExecutionReceipt, ExecutionReport,
@@ -43,6 +45,7 @@ pub struct Hrm {
     announcing: Arc<AtomicBool>,
     violations: ViolationCounts,
     meters: Arc<HrmMeters>,
+    aliases: InstrumentAliases,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
@@ -73,6 +76,7 @@ impl Hrm {
             })
             .map_err(RecordFailure::Commit)?;
         let meters = Arc::clone(&config.meters);
+        let aliases = config.aliases.clone();
         chain.report_in_force(&meters);
         let proposer_share = (config.queue / 4).max(1);
         let (requests, inbox) = crossbeam_channel::bounded(config.queue);
@@ -100,6 +104,7 @@ impl Hrm {
             announcing,
             violations,
             meters,
+            aliases,
             thread: Arc::new(Mutex::new(Some(thread))),
         })
     }
@@ -221,6 +226,18 @@ impl Hrm {
     /// Expires the approvals that nobody resolved in time. To be called regularly.
     pub fn expire_approvals(&self) {
         self.enqueue_request(&self.requests, HrmRequest::ExpireApprovals);
+    }
+
+    /// Returns the key of the instrument that a symbol names.
+    #[must_use]
+    pub fn find_instrument(&self, symbol: &str) -> InstrumentKey {
+        self.aliases.find_key(symbol)
+    }
+
+    /// Whether two keys of a list address one entry: the same text, or in a list of instruments two spellings of one symbol.
+    #[must_use]
+    pub fn is_same_entry(&self, list: List, one: &str, other: &str) -> bool {
+        is_same_entry(&self.aliases, list, one, other)
     }
 
     /// Records what an operator attests. It is a fact for everything judged from then on. Waits for room in the urgent queue.

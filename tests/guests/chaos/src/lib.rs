@@ -171,7 +171,14 @@ impl Agent for Chaos {
                     sale.reasoning("dump").build()?,
                 ])
             }
-            other => Err(Error::InvalidSignal(format!("no such misdeed: {other}"))),
+            // A trade of 8 % in a symbol of the test's choice, past the check of the builder.
+            other => match other.strip_prefix("buy ") {
+                Some(symbol) => forged(|trade| {
+                    symbol.clone_into(&mut trade.symbol);
+                    trade.position_size_pct = 0.08;
+                }),
+                None => Err(Error::InvalidSignal(format!("no such misdeed: {other}"))),
+            },
         }
     }
 }

@@ -3,7 +3,12 @@
 use ark_tests::{Client, Host, run_ark, trade};
 use serde_json::{Value, json};
 
-fn call(client: &mut Client, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
+pub(super) fn call(
+    client: &mut Client,
+    method: &str,
+    path: &str,
+    body: Option<&Value>,
+) -> (u16, Value) {
     let text = body.map(Value::to_string).unwrap_or_default();
     let json = [("Content-Type", "application/json")];
     let (status, _, body) = client
@@ -12,7 +17,7 @@ fn call(client: &mut Client, method: &str, path: &str, body: Option<&Value>) -> 
     (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
 }
 
-fn fired(decision: &Value, rule: &str) -> bool {
+pub(super) fn fired(decision: &Value, rule: &str) -> bool {
     decision["reasons"].to_string().contains(rule)
 }
 

@@ -2,6 +2,7 @@
 
 mod approvals;
 mod explain;
+mod instruments;
 mod lists;
 mod releases;
 mod replay;

@@ -273,7 +273,7 @@ fn the_operators_lists_are_attested() {
 }
 
 /// Waits until a trace has no pending deliveries and `seen` holds, and returns it.
-fn wait_for_complete_trace(
+pub(super) fn wait_for_complete_trace(
     client: &mut Client,
     trace: &str,
     seen: impl Fn(&Value) -> bool,

@@ -10,6 +10,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use crate::hrm::redaction::redact_text;
 use ark_model::check::FieldError;
+use ark_model::instrument::MAX_SYMBOL_CHARS;
 use ark_model::state::canonical_value;
 
 /// The largest integer that the database holds, and so the largest revision, sequence number or time.
@@ -212,6 +213,27 @@ pub(crate) fn text_schema(
         .min_length((least > 0).then_some(least))
         .max_length(Some(*bytes.end()))
         .pattern(pattern)
+}
+
+/// What a symbol must be, as a pattern: no control characters, and a letter or digit. The format says that there is more to it
+/// ([`check_symbol`](ark_model::instrument::check_symbol)).
+pub(crate) const SYMBOL: &str =
+    r"^[^\x00-\x1f\x7f-\x9f]*(?:[0-9A-Za-z]|[^\x00-\x9f])[^\x00-\x1f\x7f-\x9f]*$";
+/// The name of the format of symbols.
+pub(crate) const SYMBOL_FORMAT: &str = "symbol";
+
+/// The schema of a symbol.
+pub(crate) fn symbol_schema() -> ObjectBuilder {
+    use utoipa::openapi::SchemaFormat;
+    text_schema(1..=MAX_SYMBOL_CHARS, Some(SYMBOL))
+        .format(Some(SchemaFormat::Custom(SYMBOL_FORMAT.to_owned())))
+}
+
+/// The schema of a symbol that may be left out.
+pub(crate) fn optional_symbol_schema() -> ObjectBuilder {
+    use utoipa::openapi::Type::{Null, String};
+    use utoipa::openapi::schema::SchemaType;
+    symbol_schema().schema_type([String, Null].into_iter().collect::<SchemaType>())
 }
 
 /// The schema of an integer in a range.

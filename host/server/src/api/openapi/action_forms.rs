@@ -6,10 +6,9 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::api::http::fields::{PLAIN, VISIBLE};
+use crate::api::http::fields::{PLAIN, SYMBOL, SYMBOL_FORMAT, VISIBLE};
+use ark_model::instrument::MAX_SYMBOL_CHARS;
 
-/// A symbol.
-const SYMBOL: &str = "^[A-Za-z0-9._/:-]{1,32}$";
 /// A topic that is not the host's own.
 const TOPIC: &str = r"^(?!ark\.)[a-z][a-z0-9._-]{0,127}$";
 
@@ -236,7 +235,8 @@ fn action_forms() -> Vec<(&'static str, Value)> {
 }
 
 fn symbol() -> Value {
-    json!({"type": "string", "pattern": SYMBOL, "description": "The instrument, e.g. BTC-USD."})
+    json!({"type": "string", "format": SYMBOL_FORMAT, "minLength": 1, "maxLength": MAX_SYMBOL_CHARS, "pattern": SYMBOL,
+        "description": "The instrument, e.g. BTC-USD. Every spelling of it counts as the same one."})
 }
 
 fn size() -> Value {

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::hrm::error::HrmError;
 use crate::hrm::request::{Attestation, AttestationReceipt, AttestedFact, Reply};
 use ark_model::ids::{AuditId, Millis};
-use ark_store::{AccountChange, AuditEntry, AuditKind, ListChange, Unit};
+use ark_store::{AccountChange, AuditEntry, AuditKind, ListChange, ListEntry, Unit};
 
 use super::idempotency::{format_receipt, parse_receipt};
 use super::state::Arbiter;
@@ -24,10 +24,19 @@ impl Arbiter {
         };
         let now = Millis::now();
         let mut unit = self.begin_unit(now);
-        let (action, mut body) = match self.stage_attested_fact(&attestation, now, &mut unit) {
-            Ok(staged) => staged,
-            Err(error) => return reply(Err(error)),
+        let other_spellings = match &attestation.fact {
+            AttestedFact::List { list, key, .. } => {
+                let mut keys = self.ledger.find_entry_keys(*list, key);
+                keys.retain(|other| other != key);
+                keys
+            }
+            AttestedFact::Capital(_) | AttestedFact::Result(_) => Vec::new(),
         };
+        let (action, mut body) =
+            match self.stage_attested_fact(&attestation, &other_spellings, now, &mut unit) {
+                Ok(staged) => staged,
+                Err(error) => return reply(Err(error)),
+            };
         let Attestation {
             trace_id,
             by,
@@ -51,6 +60,7 @@ impl Arbiter {
             trace_id,
             at: now,
             daily_loss: self.ledger.daily_loss(),
+            other_spellings,
         };
         self.stage_answer(&scope, key, format_receipt(&receipt), &mut unit);
         self.submit_unit(unit, reply, move || receipt);
@@ -63,6 +73,7 @@ impl Arbiter {
     fn stage_attested_fact(
         &mut self,
         attestation: &Attestation,
+        other_spellings: &[String],
         now: Millis,
         unit: &mut Unit,
     ) -> Result<(&'static str, serde_json::Value), HrmError> {
@@ -76,20 +87,34 @@ impl Arbiter {
         };
         Ok(match &attestation.fact {
             AttestedFact::List { list, key, entry } => {
-                self.ledger.set_attested_entry(*list, key, entry.clone());
-                unit.lists.push(ListChange {
-                    list: *list,
-                    key: key.clone(),
-                    entry: entry.clone(),
-                    by: attestation.by.clone(),
-                    reason: attestation.reason.clone(),
-                    at: now,
-                });
+                let is_listed = self.ledger.find_entry_keys(*list, key).contains(key);
+                let mut change_entry = |key: &String, entry: Option<&ListEntry>| {
+                    self.ledger.set_attested_entry(*list, key, entry.cloned());
+                    unit.lists.push(ListChange {
+                        list: *list,
+                        key: key.clone(),
+                        entry: entry.cloned(),
+                        by: attestation.by.clone(),
+                        reason: attestation.reason.clone(),
+                        at: now,
+                    });
+                };
+                for other in other_spellings {
+                    change_entry(other, None);
+                }
+                // Where only another spelling is listed, taking that off is all there is to do.
+                if entry.is_some() || is_listed || other_spellings.is_empty() {
+                    change_entry(key, entry.as_ref());
+                }
                 let action = match entry {
                     Some(_) => "list.put",
                     None => "list.delete",
                 };
-                (action, json!({"list": list, "key": key, "entry": entry}))
+                let mut body = json!({"list": list, "key": key, "entry": entry});
+                if !other_spellings.is_empty() {
+                    body["other_spellings"] = json!(other_spellings);
+                }
+                (action, body)
             }
             AttestedFact::Capital(amount) => {
                 self.ledger.set_capital(*amount);

@@ -14,6 +14,7 @@ use crate::hrm::ledger::{IDENTICAL_WINDOW, Ledger};
 use crate::hrm::record::decode_action;
 use crate::hrm::request::action_identity;
 use ark_model::ids::{Millis, Name};
+use ark_model::instrument::InstrumentAliases;
 use ark_store::{AuditKind, Store};
 
 use super::held_actions::HeldActions;
@@ -55,7 +56,7 @@ impl Arbiter {
     ) -> Result<Self, HrmError> {
         Ok(Self {
             judge: chain.new_judge(),
-            ledger: load_ledger(&store)?,
+            ledger: load_ledger(&store, &config.aliases)?,
             held_actions: HeldActions::load_open(&store)?,
             config,
             guards,
@@ -76,7 +77,7 @@ impl Arbiter {
             return Ok(());
         }
         self.store.recover_writer().map_err(RecordFailure::Commit)?;
-        self.ledger = load_ledger(&self.store)?;
+        self.ledger = load_ledger(&self.store, &self.config.aliases)?;
         self.held_actions = HeldActions::load_open(&self.store)?;
         self.recent_keys = RecentKeys::default();
         self.revert_failed_swaps();
@@ -102,7 +103,7 @@ impl Arbiter {
     }
 }
 
-fn load_ledger(store: &Store) -> Result<Ledger, HrmError> {
+fn load_ledger(store: &Store, aliases: &InstrumentAliases) -> Result<Ledger, HrmError> {
     let now = Millis::now();
     let rows = store.load_ledger(now)?;
     let window = u64::try_from(IDENTICAL_WINDOW.as_millis()).unwrap_or(u64::MAX);
@@ -114,5 +115,5 @@ fn load_ledger(store: &Store) -> Result<Ledger, HrmError> {
             recent.push((row.at, action_identity(agent, &canonical)));
         }
     }
-    Ok(Ledger::from_rows(rows, recent, now))
+    Ok(Ledger::from_rows(rows, recent, aliases.clone(), now))
 }

@@ -1,17 +1,23 @@
 //! The operator's lists as the ledger reads them for facts: the entries of the configuration and those set over the API together.
+//!
+//! Invariant: symbols are compared by the key of their instrument. An entry that names an instrument is addressed by every spelling of its
+//! symbol; entries in several spellings (from before their key was compared, or that an alias has made one) are all in force.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use ark_model::action::{Action, DataHandling};
+use ark_model::check::check_symbol;
 use ark_model::facts::Consent;
 use ark_model::ids::{Digest, Name};
+use ark_model::instrument::{InstrumentAliases, InstrumentKey};
 use ark_store::{List, ListEntry};
 
 /// The entries of all lists, indexed for the facts.
 #[derive(Debug, Default)]
 pub struct OperatorLists {
-    pub restricted: HashSet<String>,
-    pub client_orders: HashSet<String>,
+    aliases: InstrumentAliases,
+    restricted: HashSet<InstrumentKey>,
+    client_orders: HashSet<InstrumentKey>,
     pub validated_sources: HashSet<String>,
     consents: HashMap<String, bool>,
     vetoes: Vec<Veto>,
@@ -23,25 +29,49 @@ pub struct OperatorLists {
 struct Veto {
     agent: Option<Name>,
     action_type: Option<String>,
-    symbol: Option<String>,
+    instrument: Option<InstrumentKey>,
     reason: String,
 }
 
 impl OperatorLists {
     /// Indexes the entries of the configuration and those set over the API.
-    pub fn new(configured: Vec<ListEntry>, attested: Vec<(List, String, ListEntry)>) -> Self {
+    pub fn new(
+        configured: Vec<ListEntry>,
+        attested: Vec<(List, String, ListEntry)>,
+        aliases: InstrumentAliases,
+    ) -> Self {
         let attested = attested
             .into_iter()
             .map(|(list, key, entry)| ((list, key), entry))
             .collect();
-        Self::from_entries(configured, attested)
+        let lists = Self::from_entries(configured, attested, aliases);
+        lists.warn_of_idle_entries();
+        lists
+    }
+
+    /// Names the entries that can match nothing, which earlier versions took, in the log.
+    fn warn_of_idle_entries(&self) {
+        for (list, key) in self.attested.keys() {
+            if list.names_instruments() && check_symbol("key", key).is_err() {
+                let list = list.as_str();
+                tracing::warn!(
+                    list,
+                    key,
+                    "an entry of a list names no instrument; take it off"
+                );
+            }
+        }
     }
 
     fn from_entries(
         configured: Vec<ListEntry>,
         attested: BTreeMap<(List, String), ListEntry>,
+        aliases: InstrumentAliases,
     ) -> Self {
-        let mut lists = Self::default();
+        let mut lists = Self {
+            aliases,
+            ..Self::default()
+        };
         for entry in configured.iter().chain(attested.values()) {
             lists.add_entry(entry.clone());
         }
@@ -65,18 +95,41 @@ impl OperatorLists {
                 *self = Self::from_entries(
                     std::mem::take(&mut self.configured),
                     std::mem::take(&mut self.attested),
+                    self.aliases.clone(),
                 );
             }
         }
     }
 
+    /// Returns the keys under which the list has an entry for what `key` addresses: `key` itself, and where the list names instruments every
+    /// other spelling of the same one.
+    pub fn find_entry_keys(&self, list: List, key: &str) -> Vec<String> {
+        self.attested
+            .keys()
+            .filter(|(other, _)| *other == list)
+            .map(|(_, other)| other)
+            .filter(|other| is_same_entry(&self.aliases, list, other, key))
+            .cloned()
+            .collect()
+    }
+
+    /// Whether nobody may trade an instrument.
+    pub fn is_restricted(&self, instrument: &InstrumentKey) -> bool {
+        self.restricted.contains(instrument)
+    }
+
+    /// Whether a client's order is pending in an instrument.
+    pub fn has_client_order(&self, instrument: &InstrumentKey) -> bool {
+        self.client_orders.contains(instrument)
+    }
+
     fn add_entry(&mut self, entry: ListEntry) {
         match entry {
             ListEntry::Restricted(symbol) => {
-                self.restricted.insert(symbol);
+                self.restricted.insert(self.aliases.find_key(&symbol));
             }
             ListEntry::ClientOrder(symbol) => {
-                self.client_orders.insert(symbol);
+                self.client_orders.insert(self.aliases.find_key(&symbol));
             }
             ListEntry::ValidatedSource(source) => {
                 self.validated_sources.insert(source);
@@ -95,7 +148,7 @@ impl OperatorLists {
                 self.vetoes.push(Veto {
                     agent,
                     action_type,
-                    symbol,
+                    instrument: symbol.map(|symbol| self.aliases.find_key(&symbol)),
                     reason,
                 });
             }
@@ -129,6 +182,7 @@ impl OperatorLists {
 
     /// Returns the reason of the first veto that matches. A veto matches when every part it names matches.
     pub fn find_veto(&self, agent: &Name, action: &Action) -> Option<String> {
+        let instrument = action.symbol().map(|symbol| self.aliases.find_key(symbol));
         let matches = |veto: &&Veto| {
             veto.agent.as_ref().is_none_or(|vetoed| vetoed == agent)
                 && veto
@@ -136,13 +190,116 @@ impl OperatorLists {
                     .as_ref()
                     .is_none_or(|vetoed| *vetoed == action.action_type)
                 && veto
-                    .symbol
+                    .instrument
                     .as_ref()
-                    .is_none_or(|vetoed| Some(vetoed.as_str()) == action.symbol())
+                    .is_none_or(|vetoed| Some(vetoed) == instrument.as_ref())
         };
         self.vetoes
             .iter()
             .find(matches)
             .map(|veto| veto.reason.clone())
+    }
+}
+
+/// Whether two keys of a list address one entry: the same text, or where the list names instruments two spellings of one symbol.
+pub fn is_same_entry(aliases: &InstrumentAliases, list: List, one: &str, other: &str) -> bool {
+    let is_symbol = |key: &str| check_symbol("key", key).is_ok();
+    one == other
+        || (list.names_instruments()
+            // What is no symbol names no instrument. It is addressed by its own text, so that it can be taken off.
+            && is_symbol(one)
+            && is_symbol(other)
+            && aliases.find_key(one) == aliases.find_key(other))
+}
+
+#[cfg(test)]
+mod tests {
+    use ark_model::form::{parse_action, parse_json};
+
+    use super::*;
+
+    fn aliases() -> InstrumentAliases {
+        InstrumentAliases::new([("XBT", "BTC")]).expect("aliases")
+    }
+
+    fn action(action_type: &str, symbol: &str) -> Action {
+        let parameters = serde_json::json!({"symbol": symbol});
+        let request =
+            serde_json::json!({"agent": "a", "action_type": action_type, "parameters": parameters});
+        let document = parse_json(request.to_string().as_bytes()).expect("JSON");
+        parse_action(document).expect("an action").action
+    }
+
+    fn attested(list: List, key: &str) -> (List, String, ListEntry) {
+        let entry = match list {
+            List::ClientOrders => ListEntry::ClientOrder(key.to_owned()),
+            _ => ListEntry::Restricted(key.to_owned()),
+        };
+        (list, key.to_owned(), entry)
+    }
+
+    #[test]
+    fn entries_count_for_every_spelling() {
+        let lists = OperatorLists::new(
+            vec![ListEntry::Restricted("res-usd".to_owned())],
+            vec![
+                attested(List::Restricted, "acme"),
+                attested(List::ClientOrders, "xbt/eur"),
+            ],
+            aliases(),
+        );
+        let key = |symbol: &str| aliases().find_key(symbol);
+        for symbol in ["RES-USD", "RES/USD", "RES_USD", "resusd", "ACME", "Acme"] {
+            assert!(lists.is_restricted(&key(symbol)), "{symbol}");
+        }
+        for symbol in ["RES-USDT", "ACM", "BTC-EUR"] {
+            assert!(!lists.is_restricted(&key(symbol)), "{symbol}");
+        }
+        assert!(lists.has_client_order(&key("BTC-EUR")));
+    }
+
+    #[test]
+    fn a_veto_holds_for_every_spelling_of_its_symbol() {
+        let veto = ListEntry::Veto {
+            agent: None,
+            action_type: None,
+            symbol: Some("xbt-usd".to_owned()),
+            words: "no bitcoin".to_owned(),
+        };
+        let lists = OperatorLists::new(vec![veto], Vec::new(), aliases());
+        let agent: Name = "a".parse().expect("a name");
+        for (action_type, symbol, vetoed) in [
+            ("close_position", "BTC/USD", true),
+            ("message", "btcusd", true),
+            ("close_position", "ETH/USD", false),
+        ] {
+            let found = lists.find_veto(&agent, &action(action_type, symbol));
+            assert_eq!(found.is_some(), vetoed, "{action_type} {symbol}");
+        }
+    }
+
+    #[test]
+    fn spellings_of_one_entry_are_found_and_all_in_force_until_the_last_is_off() {
+        let keys = ["RES-USD", "RES/USD", "--", "//"];
+        let rows = keys.map(|key| attested(List::Restricted, key)).to_vec();
+        let mut lists = OperatorLists::new(Vec::new(), rows, aliases());
+        assert_eq!(
+            lists.find_entry_keys(List::Restricted, "res_usd"),
+            ["RES-USD", "RES/USD"]
+        );
+        // What names no instrument is addressed by its own text alone.
+        assert_eq!(lists.find_entry_keys(List::Restricted, "--"), ["--"]);
+        assert!(
+            lists
+                .find_entry_keys(List::ClientOrders, "RES-USD")
+                .is_empty()
+        );
+        let key = aliases().find_key("RES-USD");
+        lists.set_attested(List::Restricted, "RES-USD", None);
+        assert!(lists.is_restricted(&key));
+        lists.set_attested(List::Restricted, "RES/USD", None);
+        assert!(!lists.is_restricted(&key));
+        // Subjects and sources are addressed by their own text.
+        assert!(!is_same_entry(&aliases(), List::Consents, "a-b", "ab"));
     }
 }

@@ -3,7 +3,7 @@
 //! The arbiter's thread owns it. It is a cache of tables of the store and changes in step with them: every method that changes it returns the
 //! [`LedgerChange`]s that must be committed with the decision. When a commit fails, the ledger is discarded and loaded again.
 //!
-//! Invariants: exposures are exact sums, in integers of 1e-9 of the capital with sizes rounded up, so that they do not drift; a reservation counts
+//! Invariants: instruments are compared by their key, whatever the spelling of the symbol; exposures are exact sums, in integers of 1e-9 of the capital with sizes rounded up, so that they do not drift; a reservation counts
 //! from the moment its decision is made, not from its commit.
 //!
 //! Must not know: rules and their limits (it reports ages and sums, the Graveyard compares them), wasmtime, HTTP.
@@ -17,11 +17,14 @@ use ark_model::action::{Action, Parameters, Side, Trade};
 use ark_model::decision::Outcome;
 use ark_model::facts::{ApprovalFact, Facts};
 use ark_model::ids::{DecisionId, Digest, Fraction, Millis, Name};
+use ark_model::instrument::{InstrumentAliases, InstrumentKey};
 use ark_store::{LedgerChange, LedgerRows, List, ListEntry, Position, PositionStatus};
 
 use super::redaction::Findings;
 use super::request::ExecutionStatus;
 use lists::OperatorLists;
+
+pub(super) use lists::is_same_entry;
 
 /// How long an action counts as a recent one: the fact `identical-actions` of `ark:types` is defined by it.
 pub(super) const IDENTICAL_WINDOW: Duration = Duration::from_mins(1);
@@ -68,41 +71,54 @@ pub struct Fill {
 #[derive(Debug, Default)]
 pub struct Ledger {
     positions: HashMap<DecisionId, Position>,
-    exposure: HashMap<String, u64>,
+    exposure: HashMap<InstrumentKey, u64>,
     expiries: BTreeSet<(Millis, DecisionId)>,
-    last_trades: HashMap<(Name, String, Side), Millis>,
-    promotions: HashMap<(Name, String), Millis>,
+    last_trades: HashMap<(Name, InstrumentKey, Side), Millis>,
+    promotions: HashMap<(Name, InstrumentKey), Millis>,
     recent: VecDeque<(Millis, u64)>,
     recent_counts: HashMap<u64, u32>,
     realised_day: u64,
     realised: f64,
     capital: Option<f64>,
     lists: OperatorLists,
+    aliases: InstrumentAliases,
     cleaned_up_at: Millis,
 }
 
 impl Ledger {
     /// Makes the ledger from the rows of the store. `recent` are the identities of the actions within [`IDENTICAL_WINDOW`], oldest first.
     #[must_use]
-    pub fn from_rows(rows: LedgerRows, recent: Vec<(Millis, Digest)>, now: Millis) -> Self {
+    pub fn from_rows(
+        rows: LedgerRows,
+        recent: Vec<(Millis, Digest)>,
+        aliases: InstrumentAliases,
+        now: Millis,
+    ) -> Self {
         let mut ledger = Self {
             realised_day: now.utc_day(),
             realised: rows.realised_today,
+            aliases,
             ..Self::default()
         };
         for position in rows.positions {
             ledger.insert_position(position);
         }
+        // Rows have the symbol as it was given: of several spellings the latest time counts.
         for (agent, symbol, side, at) in rows.last_trades {
-            ledger.last_trades.insert((agent, symbol, side), at);
+            let instrument = ledger.aliases.find_key(&symbol);
+            let latest = ledger.last_trades.entry((agent, instrument, side));
+            let latest = latest.or_insert(at);
+            *latest = at.max(*latest);
         }
         for (agent, symbol, at) in rows.promotions {
-            ledger.promotions.insert((agent, symbol), at);
+            let instrument = ledger.aliases.find_key(&symbol);
+            let latest = ledger.promotions.entry((agent, instrument)).or_insert(at);
+            *latest = at.max(*latest);
         }
         for (at, identity) in recent {
             ledger.remember_action(identity, at);
         }
-        ledger.lists = OperatorLists::new(rows.from_config, rows.from_api);
+        ledger.lists = OperatorLists::new(rows.from_config, rows.from_api, ledger.aliases.clone());
         ledger.capital = rows.capital;
         ledger
     }
@@ -179,17 +195,18 @@ impl Ledger {
                     Side::Buy => Side::Sell,
                     Side::Sell => Side::Buy,
                 };
-                let symbol = &trade.symbol;
-                facts.symbol_restricted = self.lists.restricted.contains(symbol);
-                facts.client_order_pending = self.lists.client_orders.contains(symbol);
-                facts.symbol_exposure = from_nanos(self.exposure.get(symbol).copied().unwrap_or(0));
+                let instrument = self.aliases.find_key(&trade.symbol);
+                facts.symbol_restricted = self.lists.is_restricted(&instrument);
+                facts.client_order_pending = self.lists.has_client_order(&instrument);
+                facts.symbol_exposure =
+                    from_nanos(self.exposure.get(&instrument).copied().unwrap_or(0));
                 facts.opposite_trade_age = self
                     .last_trades
-                    .get(&(agent.clone(), symbol.clone(), opposite))
+                    .get(&(agent.clone(), instrument.clone(), opposite))
                     .map(|at| now.seconds_since(*at));
                 facts.promotion_age = self
                     .promotions
-                    .get(&(agent.clone(), symbol.clone()))
+                    .get(&(agent.clone(), instrument))
                     .map(|at| now.seconds_since(*at));
             }
             Parameters::Data(data) => {
@@ -224,9 +241,10 @@ impl Ledger {
                     expires_at: Some(Millis(now.0.saturating_add(ttl))),
                     ..released_position(id, agent, trade, now)
                 };
+                let instrument = self.aliases.find_key(&trade.symbol);
                 self.insert_position(position.clone());
                 self.last_trades
-                    .insert((agent.clone(), trade.symbol.clone(), trade.side), now);
+                    .insert((agent.clone(), instrument, trade.side), now);
                 vec![
                     LedgerChange::Position(position),
                     LedgerChange::LastTrade {
@@ -243,7 +261,8 @@ impl Ledger {
                 let Some(symbol) = &message.symbol else {
                     return Vec::new();
                 };
-                self.promotions.insert((agent.clone(), symbol.clone()), now);
+                self.promotions
+                    .insert((agent.clone(), self.aliases.find_key(symbol)), now);
                 vec![LedgerChange::Promotion {
                     agent: agent.clone(),
                     symbol: symbol.clone(),
@@ -301,11 +320,14 @@ impl Ledger {
             ExecutionStatus::PartiallyFilled | ExecutionStatus::Rejected => false,
         };
         if closes {
+            let instrument = self.aliases.find_key(symbol);
             let mut open: Vec<Position> = self
                 .positions
                 .values()
                 .filter(|p| {
-                    p.status == PositionStatus::Open && p.agent == *agent && p.symbol == symbol
+                    p.status == PositionStatus::Open
+                        && p.agent == *agent
+                        && self.aliases.find_key(&p.symbol) == instrument
                 })
                 .cloned()
                 .collect();
@@ -329,6 +351,12 @@ impl Ledger {
         }
         changes.extend(self.record_fill_result(fill));
         changes
+    }
+
+    /// Returns the keys under which a list has an entry for what `key` addresses: in a list of instruments, those of all its spellings.
+    #[must_use]
+    pub fn find_entry_keys(&self, list: List, key: &str) -> Vec<String> {
+        self.lists.find_entry_keys(list, key)
     }
 
     /// Sets the entry under a key of a list. `None` removes it.
@@ -368,7 +396,8 @@ impl Ledger {
 
     fn insert_position(&mut self, position: Position) {
         self.remove_position(position.decision_id);
-        *self.exposure.entry(position.symbol.clone()).or_default() += to_nanos(position.size);
+        let instrument = self.aliases.find_key(&position.symbol);
+        *self.exposure.entry(instrument).or_default() += to_nanos(position.size);
         if let Some(expires_at) = position.expires_at {
             self.expiries.insert((expires_at, position.decision_id));
         }
@@ -380,10 +409,11 @@ impl Ledger {
         if let Some(expires_at) = position.expires_at {
             self.expiries.remove(&(expires_at, id));
         }
-        if let Some(sum) = self.exposure.get_mut(&position.symbol) {
+        let instrument = self.aliases.find_key(&position.symbol);
+        if let Some(sum) = self.exposure.get_mut(&instrument) {
             *sum = sum.saturating_sub(to_nanos(position.size));
             if *sum == 0 {
-                self.exposure.remove(&position.symbol);
+                self.exposure.remove(&instrument);
             }
         }
         Some(position)

@@ -25,7 +25,7 @@ pub struct Attestation {
 /// The facts that can be attested.
 #[derive(Debug, Clone)]
 pub enum AttestedFact {
-    /// One entry of a list.
+    /// One entry of a list. In a list of instruments it takes the place of the entries in other spellings of the same symbol.
     List {
         /// The list.
         list: List,
@@ -41,7 +41,7 @@ pub enum AttestedFact {
 }
 
 /// The answer to an attestation that is durable. Stored as the answer of an idempotency key.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AttestationReceipt {
     /// The trace it belongs to.
     pub trace_id: TraceId,
@@ -49,4 +49,7 @@ pub struct AttestationReceipt {
     pub at: Millis,
     /// Today's realised loss as a fraction of the capital, including this attestation.
     pub daily_loss: f64,
+    /// The keys of the entries in other spellings that were taken off with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_spellings: Vec<String>,
 }

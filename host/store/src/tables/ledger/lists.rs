@@ -50,6 +50,12 @@ impl List {
         }
     }
 
+    /// Whether its entries are instruments, so that an entry is addressed by every spelling of its symbol.
+    #[must_use]
+    pub const fn names_instruments(self) -> bool {
+        matches!(self, Self::Restricted | Self::ClientOrders)
+    }
+
     /// The list with this name.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -265,6 +271,30 @@ impl Reader {
         )
     }
 
+    /// The keys of the entries of a list that were made over the API, in order.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn list_keys(&self, list: List) -> Result<Vec<String>, ReadError> {
+        self.select_rows(
+            "SELECT key FROM list_entries WHERE list = ?1 ORDER BY key",
+            [list.as_str()],
+            |row| row.get(0),
+        )
+    }
+
+    /// The keys that the history of a list knows, in order: those of its entries, and of those that were taken off.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn list_history_keys(&self, list: List) -> Result<Vec<String>, ReadError> {
+        self.select_rows(
+            "SELECT DISTINCT key FROM list_history WHERE list = ?1 ORDER BY key",
+            [list.as_str()],
+            |row| row.get(0),
+        )
+    }
+
     /// The entries of a list that come from the configuration.
     ///
     /// # Errors
@@ -277,22 +307,26 @@ impl Reader {
         )
     }
 
-    /// The changes of a list, or of one entry of it, newest first, before the change `before` when it is given, at most `limit`.
+    /// The changes of a list, or of the entries with some keys, newest first, before the change `before` when it is given, at most `limit`.
     ///
     /// # Errors
     /// The database cannot be read.
     pub fn list_history(
         &self,
         list: List,
-        key: Option<&str>,
+        keys: Option<&[String]>,
         before: Option<u64>,
         limit: u32,
     ) -> Result<Vec<ListRow>, ReadError> {
-        self.select_rows(
-            "SELECT seq, key, entry, by, reason, at FROM list_history
-             WHERE list = ?1 AND (?2 IS NULL OR key = ?2) AND seq < ?3 ORDER BY seq DESC LIMIT ?4",
-            params![list.as_str(), key, before.unwrap_or(MAX_SEQ), limit],
-            read_list_row,
-        )
+        self.with_connection(|connection| {
+            let keys = keys.map(|keys| to_json_text(&keys)).transpose()?;
+            select_rows(
+                connection,
+                "SELECT seq, key, entry, by, reason, at FROM list_history
+                 WHERE list = ?1 AND (?2 IS NULL OR key IN (SELECT value FROM json_each(?2))) AND seq < ?3 ORDER BY seq DESC LIMIT ?4",
+                params![list.as_str(), keys, before.unwrap_or(MAX_SEQ), limit],
+                read_list_row,
+            )
+        })
     }
 }

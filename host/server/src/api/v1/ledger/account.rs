@@ -1,6 +1,6 @@
 //! The account: capital, results and exposure (`/v1/account`), facts that rules judge by and no agent may touch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -22,6 +22,7 @@ use crate::api::state::{DescribedRoutes, Shared};
 use crate::hrm::AttestedFact;
 use ark_model::form::parse_json;
 use ark_model::ids::Millis;
+use ark_model::instrument::InstrumentKey;
 use ark_store::AccountRow;
 
 use super::attestations::record_attestation;
@@ -81,7 +82,7 @@ struct Account {
     /// Today's loss as a fraction of capital; 0 on a day in profit.
     daily_loss_pct: f64,
     open_positions: usize,
-    /// Exposure by symbol, both sides added up, as a fraction of capital.
+    /// Exposure by instrument, both sides added up, as a fraction of capital. An instrument is named as its oldest position spells it.
     exposure_pct: BTreeMap<String, f64>,
 }
 
@@ -139,8 +140,13 @@ async fn show_account(State(api): Shared, _: NoQuery) -> Result<Response, Proble
         .run_blocking(|api| api.store.load_ledger(Millis::now()))
         .await??;
     let mut exposure_pct: BTreeMap<String, f64> = BTreeMap::new();
-    for position in &rows.positions {
-        *exposure_pct.entry(position.symbol.clone()).or_default() += position.size.get();
+    let mut positions: Vec<_> = rows.positions.iter().collect();
+    positions.sort_by_key(|position| (position.since, position.decision_id));
+    let mut spellings: HashMap<InstrumentKey, &str> = HashMap::new();
+    for position in positions {
+        let instrument = api.hrm.find_instrument(&position.symbol);
+        let symbol = *spellings.entry(instrument).or_insert(&position.symbol);
+        *exposure_pct.entry(symbol.to_owned()).or_default() += position.size.get();
     }
     let account = Account {
         capital: rows.capital,

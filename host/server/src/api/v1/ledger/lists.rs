@@ -12,13 +12,13 @@ use utoipa_axum::routes;
 
 use crate::api::auth::Caller;
 use crate::api::http::extract::{ApiJson, ApiPath, ApiQuery, NoQuery, RequestBody, read_described};
-use crate::api::http::fields::{Actor, Key, Reason, text_field};
+use crate::api::http::fields::{Actor, Key, Reason, optional_symbol_schema, text_field};
 use crate::api::http::pagination::{KeyPageQuery, PageQuery, next_cursor};
 use crate::api::http::problem::Problem;
 use crate::api::http::respond::json_response;
 use crate::api::state::{Api, DescribedRoutes, Shared};
-use crate::hrm::AttestedFact;
-use ark_model::check::{FieldError, clip_for_error};
+use crate::hrm::{AttestedFact, Hrm};
+use ark_model::check::{FieldError, check_symbol, clip_for_error};
 use ark_model::ids::{Millis, Name};
 use ark_store::{List, ListEntry, ListRow, ReadError};
 
@@ -48,7 +48,7 @@ struct EntryPath {
     /// The list.
     #[param(value_type = List)]
     list: String,
-    /// The symbol, source or subject; of a veto the name it was given. One segment: `/` in it is written %2F.
+    /// The symbol, in any spelling; the source or subject; of a veto the name it was given. One segment: `/` in it is written %2F.
     #[param(inline)]
     key: Key,
 }
@@ -127,7 +127,8 @@ struct VetoEntry {
     agent: Option<Name>,
     /// The action type.
     action_type: Option<VetoPart>,
-    /// The symbol.
+    /// The symbol. Every spelling of it is meant.
+    #[schema(schema_with = optional_symbol_schema)]
     symbol: Option<VetoPart>,
     /// Why, for the audit log.
     reason: Reason,
@@ -164,12 +165,15 @@ impl ListEntryRequest {
     /// The entry under a key of a list, with its reason and who makes it.
     ///
     /// # Errors
-    /// 422: it is well-formed, and an entry of another list.
+    /// 400: the veto's symbol is none. 422: it is well-formed, and an entry of another list, or could match no action.
     fn into_entry(
         self,
         list: List,
         key: String,
     ) -> Result<(ListEntry, Reason, Option<Actor>), Problem> {
+        if list.names_instruments() {
+            check_symbol("key", &key).map_err(|error| Problem::contradiction(&error))?;
+        }
         Ok(match (list, self) {
             (List::Restricted, Self::Named(form)) => {
                 (ListEntry::Restricted(key), form.reason, form.by)
@@ -188,6 +192,9 @@ impl ListEntryRequest {
                 (entry, form.reason, form.by)
             }
             (List::Vetoes, Self::Veto(form)) => {
+                if let Some(symbol) = &form.symbol {
+                    check_symbol("symbol", symbol.as_ref())?;
+                }
                 let entry = ListEntry::Veto {
                     agent: form.agent,
                     action_type: form.action_type.map(String::from),
@@ -266,6 +273,9 @@ impl From<ListEntry> for EntryShown {
 #[derive(Serialize, ToSchema)]
 struct EntryRow {
     key: String,
+    /// The key of the instrument that the entry names, which all spellings of it share; left out where it names none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instrument: Option<String>,
     /// What it says; `null` in a history: it was removed.
     entry: Option<EntryShown>,
     by: String,
@@ -273,9 +283,15 @@ struct EntryRow {
     at_ms: Millis,
 }
 
-impl From<ListRow> for EntryRow {
-    fn from(row: ListRow) -> Self {
+impl EntryRow {
+    fn new(row: ListRow, hrm: &Hrm) -> Self {
+        let symbol = match &row.entry {
+            Some(ListEntry::Restricted(symbol) | ListEntry::ClientOrder(symbol)) => Some(symbol),
+            Some(ListEntry::Veto { symbol, .. }) => symbol.as_ref(),
+            _ => None,
+        };
         Self {
+            instrument: symbol.map(|symbol| hrm.find_instrument(symbol).to_string()),
             key: row.key,
             entry: row.entry.map(EntryShown::from),
             by: row.by,
@@ -311,6 +327,9 @@ struct EntryHistory {
 struct EntryChanged {
     list: List,
     key: String,
+    /// The keys of entries in other spellings of the same symbol, which were taken off with this change.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    other_spellings: Vec<String>,
     at_ms: Millis,
 }
 
@@ -333,13 +352,18 @@ async fn list_entries(
     let page = EntryPage {
         list,
         next_cursor: next_cursor(&rows, limit, |row| row.key.clone()),
-        entries: rows.into_iter().map(EntryRow::from).collect(),
+        entries: rows
+            .into_iter()
+            .map(|row| EntryRow::new(row, &api.hrm))
+            .collect(),
         configured: configured.into_iter().map(EntryShown::from).collect(),
     };
     Ok(json_response(StatusCode::OK, None, &page))
 }
 
 /// An entry of a list that was put there over the API
+///
+/// An entry of `restricted` and `client_orders` is found by every spelling of its symbol.
 #[utoipa::path(get, path = "/v1/lists/{list}/entries/{key}", operation_id = "read_entry", tag = "lists", params(EntryPath),
     responses((status = 200, description = "The entry.", body = EntryRow)))]
 async fn read_entry(
@@ -350,7 +374,7 @@ async fn read_entry(
     let (list, key) = path.into_parts()?;
     let wanted = key.clone();
     let row = api
-        .run_blocking(move |api| api.store.list_entry(list, &wanted))
+        .run_blocking(move |api| read_addressed_entry(api, list, &wanted))
         .await??
         .ok_or_else(|| {
             let problem = "was not put on the list over the API";
@@ -360,7 +384,24 @@ async fn read_entry(
                 list.as_str()
             ))
         })?;
-    Ok(json_response(StatusCode::OK, None, &EntryRow::from(row)))
+    let row = EntryRow::new(row, &api.hrm);
+    Ok(json_response(StatusCode::OK, None, &row))
+}
+
+/// Reads the entry with this key, or else the one in another spelling of it.
+fn read_addressed_entry(api: &Api, list: List, key: &str) -> Result<Option<ListRow>, ReadError> {
+    let row = api.store.list_entry(list, key)?;
+    if row.is_some() || !list.names_instruments() {
+        return Ok(row);
+    }
+    let keys = api.store.list_keys(list)?;
+    match keys
+        .iter()
+        .find(|other| api.hrm.is_same_entry(list, other, key))
+    {
+        Some(other) => api.store.list_entry(list, other),
+        None => Ok(None),
+    }
 }
 
 /// Lists the changes of a list, the latest first
@@ -395,24 +436,36 @@ async fn answer_history(
 ) -> Result<Response, Problem> {
     let (limit, before) = query.into_parts();
     let rows = api
-        .run_blocking(move |api| api.store.list_history(list, key.as_deref(), before, limit))
+        .run_blocking(move |api| {
+            let keys = key.map(|key| -> Result<_, ReadError> {
+                let mut keys = api.store.list_history_keys(list)?;
+                keys.retain(|other| api.hrm.is_same_entry(list, other, &key));
+                Ok(keys)
+            });
+            let keys = keys.transpose()?;
+            api.store.list_history(list, keys.as_deref(), before, limit)
+        })
         .await??;
     let page = EntryHistory {
         list,
         next_cursor: next_cursor(&rows, limit, |row| row.seq.to_string()),
-        changes: rows.into_iter().map(EntryRow::from).collect(),
+        changes: rows
+            .into_iter()
+            .map(|row| EntryRow::new(row, &api.hrm))
+            .collect(),
     };
     Ok(json_response(StatusCode::OK, None, &page))
 }
 
 /// Puts an entry on a list, or changes it
 ///
-/// The next judgement sees it.
+/// The next judgement sees it. An entry of `restricted` and `client_orders` counts for every spelling of its symbol: putting it in another
+/// spelling takes the place of the first.
 #[utoipa::path(put, path = "/v1/lists/{list}/entries/{key}", operation_id = "put_entry", tag = "lists", params(EntryPath),
     request_body = ListEntryRequest,
     responses(
         (status = 200, description = "It is in force and on disk.", body = EntryChanged),
-        (status = 422, description = "It is an entry of another list."),
+        (status = 422, description = "It is an entry of another list, or could match no action."),
     ))]
 async fn put_entry(
     State(api): Shared,
@@ -428,7 +481,7 @@ async fn put_entry(
 
 /// Takes an entry off a list
 ///
-/// What the configuration puts there stays.
+/// What the configuration puts there stays. An entry of `restricted` and `client_orders` is taken off by every spelling of its symbol.
 #[utoipa::path(delete, path = "/v1/lists/{list}/entries/{key}", operation_id = "take_entry_off", tag = "lists",
     params(EntryPath, RemoveQuery),
     responses((status = 200, description = "It is off, and that is on disk.", body = EntryChanged)))]
@@ -460,6 +513,7 @@ async fn change_entry(
     let body = EntryChanged {
         list,
         key,
+        other_spellings: receipt.other_spellings,
         at_ms: receipt.at,
     };
     Ok(json_response(StatusCode::OK, Some(receipt.trace_id), &body))
