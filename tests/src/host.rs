@@ -238,6 +238,7 @@ impl Host {
             .args(args)
             .env("ARK_LOG", "warn")
             // Settings of the tests themselves, which a host refuses as unknown.
+            .env_remove("ARK_ACCOUNT_SEQUENCES")
             .env_remove("ARK_KILL_ROUNDS")
             .env_remove("ARK_SWAPS")
             .envs(environment.iter().copied())

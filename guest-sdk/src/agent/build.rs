@@ -63,6 +63,21 @@ impl<P> ActionBuilder<P> {
         }
     }
 
+    /// Names an action type that the operator declares for the family of these parameters (`[action_types]` in `ark.toml`), in place of the
+    /// built-in one. The manifest must grant it.
+    ///
+    /// ```
+    /// use ark_guest::agent::buy;
+    ///
+    /// let order = buy("BTC-USD", 0.05).declared_as("place_order").build()?;
+    /// assert_eq!(order.action_type, "place_order");
+    /// # Ok::<(), ark_guest::agent::Error>(())
+    /// ```
+    pub fn declared_as(mut self, action_type: &str) -> Self {
+        action_type.clone_into(&mut self.action_type);
+        self
+    }
+
     /// Why (rule 24).
     pub fn reasoning(mut self, reasoning: impl Into<String>) -> Self {
         self.reasoning = Some(reasoning.into());
@@ -417,7 +432,9 @@ pub fn system_change<T: Serialize + ?Sized>(
     builder
 }
 
-/// An action of a kind that ARK does not know, with parameters whose JSON form is an object. The manifest must grant the kind.
+/// An action of a type that the operator declares, with parameters whose JSON form is an object. The operator declares it under
+/// `[action_types]` in `ark.toml`, and the manifest must grant it: otherwise the action is denied. A type that is declared for a family with
+/// typed fields takes the fields of its declaration; those families can be proposed typed, too, by [`ActionBuilder::declared_as`].
 pub fn custom<T: Serialize + ?Sized>(kind: &str, parameters: &T) -> ActionBuilder<Custom> {
     let mut builder = ActionBuilder::new(
         kind,
@@ -466,6 +483,7 @@ mod tests {
             custom("water_plants", &json!({"litres": 2}))
                 .external(true)
                 .build(),
+            sell("BTC-USD", 0.01).declared_as("place_order").build(),
         ];
         let types: Vec<String> = built
             .into_iter()
@@ -480,6 +498,7 @@ mod tests {
             "report",
             "clear_halt",
             "water_plants",
+            "place_order",
         ];
         assert_eq!(types, expected);
     }
@@ -530,6 +549,15 @@ mod tests {
             ),
             (custom("Not A Kind", &json!({})).build(), "action_type"),
             (custom("buy", &json!({})).build(), "family"),
+            (custom("x", &json!({})).declared_as("y").build(), "family"),
+            (buy("X", 0.1).declared_as("sell").build(), "family"),
+            (buy("X", 0.1).declared_as("execute_code").build(), "family"),
+            (
+                system_change(Change::ClearHalt, &json!({}))
+                    .declared_as("x")
+                    .build(),
+                "family",
+            ),
             (custom("x", &json!(1)).build(), "object"),
         ] {
             match built {

@@ -79,9 +79,10 @@ fn matches_action_type(action_type: &str, parameters: &Parameters) -> bool {
         ("remove", Parameters::File(file)) => matches!(file.operation, F::Remove | F::Destroy),
         (action_type, Parameters::System(system)) => action_type == change_name(system.change),
         (action_type, Parameters::Custom(custom)) => {
-            action_type == custom.kind && !has_typed_parameters(action_type)
+            action_type == custom.kind && !is_built_in(action_type)
         }
-        _ => false,
+        // A declared action type; only the host knows for which family it is declared.
+        _ => !is_built_in(action_type),
     }
 }
 
@@ -98,8 +99,8 @@ pub(super) fn change_name(change: Change) -> &'static str {
     }
 }
 
-/// Whether an action type has parameters of its own, so that it cannot be custom.
-fn has_typed_parameters(action_type: &str) -> bool {
+/// Whether an action type is built in, so that its name says the family of its parameters.
+fn is_built_in(action_type: &str) -> bool {
     const KNOWN: [&str; 25] = [
         "trade",
         "order",

@@ -7,7 +7,7 @@ use std::fmt;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use super::check::clip_for_error;
+use super::check::text::clip_for_error;
 
 /// How TOML's deserializer hands over a date without quotes.
 const TOML_DATE_KEY: &str = "$__toml_private_datetime";

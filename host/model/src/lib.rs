@@ -16,6 +16,7 @@
 //! names an engine, a store or an instance.
 
 pub mod action;
+pub mod action_types;
 pub mod check;
 pub mod control;
 pub mod decision;
@@ -28,6 +29,7 @@ pub mod policy;
 pub mod principal;
 pub mod settings;
 pub mod signal;
+pub mod size;
 pub mod state;
 pub mod verdict;
 

@@ -1,9 +1,77 @@
 //! Who is behind a request: the name and the role of a bearer token.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize, Serializer};
 use strum::VariantArray;
 
+use super::action::{Action, Family};
+use super::check::check_action_type;
 use super::ids::Name;
+
+/// What stands before the name of a family in an [`ActionGrant`].
+const FAMILY_PREFIX: &str = "family:";
+
+/// Which actions a submitter's token may propose. A token has a list of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ActionGrant {
+    /// `*`: every action.
+    All,
+    /// `family:trade`: every action with the parameters of this family, of built-in and declared types.
+    Family(Family),
+    /// `buy`: the actions of this type.
+    Type(String),
+}
+
+/// A text that is no grant.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("give *, an action type, or {FAMILY_PREFIX} and a family, e.g. family:trade")]
+pub struct ParseGrantError;
+
+impl ActionGrant {
+    /// Returns whether the grant covers an action.
+    #[must_use]
+    pub fn covers(&self, action: &Action) -> bool {
+        match self {
+            Self::All => true,
+            Self::Family(family) => action.parameters.family() == *family,
+            Self::Type(action_type) => action.action_type == *action_type,
+        }
+    }
+}
+
+impl FromStr for ActionGrant {
+    type Err = ParseGrantError;
+
+    fn from_str(text: &str) -> Result<Self, ParseGrantError> {
+        if text == "*" {
+            return Ok(Self::All);
+        }
+        if let Some(name) = text.strip_prefix(FAMILY_PREFIX) {
+            let family = Family::ALL.iter().find(|family| family.as_str() == name);
+            return family.copied().map(Self::Family).ok_or(ParseGrantError);
+        }
+        check_action_type(text).map_err(|_| ParseGrantError)?;
+        Ok(Self::Type(text.to_owned()))
+    }
+}
+
+impl fmt::Display for ActionGrant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("*"),
+            Self::Family(family) => write!(f, "{FAMILY_PREFIX}{family}"),
+            Self::Type(action_type) => f.write_str(action_type),
+        }
+    }
+}
+
+impl Serialize for ActionGrant {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
 
 /// What a token may do. Every role may read. Beyond that a role may do only what is said of it, except that `admin` may do everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -13,8 +81,10 @@ use super::ids::Name;
 pub enum Role {
     /// Reads.
     Reader,
-    /// Sends signals, actions and execution reports in the name of the agents that its token lists.
+    /// Sends signals, and actions in the name of the agents that its token lists.
     Submitter,
+    /// Reports what became of approved actions. It proposes none, so that no proposer is its own witness.
+    Executor,
     /// Approves and rejects held actions.
     Approver,
     /// Operates the host: halts, quarantines, state, lists, agents, policies.
@@ -49,6 +119,8 @@ pub struct Principal {
     pub role: Role,
     /// The agents in whose names a submitter may propose; empty: none.
     pub agents: Vec<Name>,
+    /// The actions that a submitter may propose; empty: none.
+    pub actions: Vec<ActionGrant>,
     /// Whether a token proved the name. On a host without tokens everybody who reaches the loopback address is an unproved administrator, and
     /// may state a name.
     pub authenticated: bool,
@@ -62,6 +134,7 @@ impl Principal {
             name: "operator".to_owned(),
             role: Role::Admin,
             agents: Vec::new(),
+            actions: Vec::new(),
             authenticated: false,
         }
     }
@@ -72,9 +145,107 @@ impl Principal {
         self.role == Role::Admin || self.role == needed || needed == Role::Reader
     }
 
-    /// Returns whether the caller may propose and report in an agent's name.
+    /// Returns why the caller may not propose an action; `None`: it may. In whose name it proposes makes no difference: the agent's manifest
+    /// binds the agent, and the token binds its holder.
+    #[must_use]
+    pub fn find_refusal(&self, action: &Action) -> Option<String> {
+        let granted =
+            self.role == Role::Admin || self.actions.iter().any(|grant| grant.covers(action));
+        (!granted).then(|| {
+            format!(
+                "the token {} does not grant the action type {}; an administrator can make a token that does",
+                self.name, action.action_type
+            )
+        })
+    }
+
+    /// Returns whether the caller may propose in an agent's name.
     #[must_use]
     pub fn can_propose_for(&self, agent: &Name) -> bool {
         self.role == Role::Admin || self.agents.contains(agent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::form::parse_action;
+
+    fn action(action_type: &str) -> Action {
+        let parameters = match Family::from_action_type(action_type) {
+            Family::Custom => json!({}),
+            _ => json!({"symbol": "X", "position_size_pct": 0.1}),
+        };
+        let document = json!({"agent": "a", "action_type": action_type, "parameters": parameters});
+        parse_action(document).unwrap().action
+    }
+
+    #[test]
+    fn a_grant_covers_a_type_a_family_or_everything() {
+        let place_order = Action {
+            action_type: "place_order".to_owned(),
+            ..action("buy")
+        };
+        for (grants, action, covered) in [
+            (&["*"][..], action("withdraw"), true),
+            (&["buy"], action("buy"), true),
+            (&["buy"], action("sell"), false),
+            (&["trade"], action("buy"), false),
+            (&["trade", "sell"], action("sell"), true),
+            (&["family:trade"], action("sell"), true),
+            (&["family:trade"], place_order.clone(), true),
+            (&["place_order"], place_order.clone(), true),
+            (&["buy"], place_order, false),
+            (&["family:trade"], action("close_position"), false),
+            (&["family:custom"], action("withdraw"), true),
+            (&[], action("buy"), false),
+        ] {
+            let principal = Principal {
+                name: "desk".to_owned(),
+                role: Role::Submitter,
+                agents: Vec::new(),
+                actions: grants.iter().map(|grant| grant.parse().unwrap()).collect(),
+                authenticated: true,
+            };
+            let refusal = principal.find_refusal(&action);
+            assert_eq!(
+                refusal.is_none(),
+                covered,
+                "{grants:?} {}: {refusal:?}",
+                action.action_type
+            );
+            let admin = Principal {
+                role: Role::Admin,
+                ..principal
+            };
+            assert_eq!(admin.find_refusal(&action), None);
+        }
+    }
+
+    #[test]
+    fn a_grant_has_one_text() {
+        for text in ["*", "family:close_position", "buy", "place_order", "a.b-c"] {
+            assert_eq!(text.parse::<ActionGrant>().unwrap().to_string(), text);
+        }
+        for text in [
+            "",
+            "**",
+            "buy*",
+            "Buy",
+            "family:",
+            "family:Trade",
+            "family:trades",
+            "family:trade ",
+            "a b",
+            &"x".repeat(65),
+        ] {
+            assert_eq!(
+                text.parse::<ActionGrant>(),
+                Err(ParseGrantError),
+                "{text:?}"
+            );
+        }
     }
 }

@@ -61,7 +61,8 @@ pub use tables::control::{
 };
 pub use tables::ledger::{
     AccountChange, AccountRow, Approval, ApprovalChange, ApprovalFilter, ApprovalStatus,
-    LedgerChange, LedgerRows, List, ListChange, ListEntry, ListRow, Position, PositionStatus,
+    LedgerChange, LedgerRows, List, ListChange, ListEntry, ListRow, OrderPurpose, OrderState,
+    Promotion, ReportedExecution, TradeOrder,
 };
 pub use tables::signals::{
     DeliveryCompletion, DeliveryResult, DeliveryRow, ExpiredDelivery, NewSignal, OutboxMessage,

@@ -1,7 +1,7 @@
 //! Changes that operators make directly.
 
 use ark_model::ids::{Digest, Millis, Name};
-use ark_model::principal::Role;
+use ark_model::principal::{ActionGrant, Role};
 use ark_model::state::{NewMemory, TruthWrite};
 
 use crate::revision::RollbackTarget;
@@ -122,6 +122,8 @@ pub struct NewToken {
     pub role: Role,
     /// The agents in whose names a submitter may propose.
     pub agents: Vec<Name>,
+    /// The actions that a submitter may propose.
+    pub actions: Vec<ActionGrant>,
     /// When the token expires; `None`: never.
     pub expires_at: Option<Millis>,
     /// Whether the caller showed no token. Then the change is refused unless the token is the first.

@@ -32,12 +32,17 @@ struct Wall {
 }
 
 /// The host's crates, from the lowest to the highest.
-const CRATES: [Wall; 5] = [
+const CRATES: [Wall; 6] = [
     Wall {
         directory: "host/model",
         allowed: &["ark-instrument"],
         // Not wasmtime: the page of the crate (`lib.rs`) says why it may derive wasmtime's traits.
         forbidden: &["rusqlite", "axum", "hyper", "utoipa"],
+    },
+    Wall {
+        directory: "host/redaction",
+        allowed: &[],
+        forbidden: &["wasmtime", "rusqlite", "axum", "hyper"],
     },
     Wall {
         directory: "host/store",
@@ -51,7 +56,7 @@ const CRATES: [Wall; 5] = [
     },
     Wall {
         directory: "host/server",
-        allowed: &["ark-model", "ark-store", "ark-runtime"],
+        allowed: &["ark-model", "ark-redaction", "ark-store", "ark-runtime"],
         forbidden: &["rusqlite", "clap"],
     },
     Wall {

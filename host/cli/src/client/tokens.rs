@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use ark_host::api::access::TABLE;
-use ark_host::api::{agents_of, token_view};
+use ark_host::api::{agents_of, grants_of, token_view};
 use ark_model::ids::{Millis, Name};
-use ark_model::principal::Role;
+use ark_model::principal::{ActionGrant, Role};
 use ark_store::{
     NewToken, Operation, OperatorChange, ReadOnlyStore, SecretKey, Store, StoreConfig, TokenChange,
     TokenSecret, Unit,
@@ -30,7 +30,7 @@ use super::request::ApiRequest;
 pub(crate) enum TokenCommand {
     /// Makes a token and prints its secret, which cannot be read later. The first token must be an admin's; from then on every call needs one.
     Create {
-        /// The role: reader, submitter, approver, operator or admin.
+        /// The role: reader, submitter, executor, approver, operator or admin.
         #[arg(long, value_parser = parse_role)]
         role: Role,
         /// The name that the audit log records for everything done with the token. A name is never given to a second token.
@@ -39,6 +39,10 @@ pub(crate) enum TokenCommand {
         /// A name in which a submitter may propose; may be given more than once.
         #[arg(long)]
         agent: Vec<String>,
+        /// What a submitter may propose, which must be stated: '*' for everything, or action types and families with commas between them, e.g.
+        /// trade,family:message,place_order; '' for nothing.
+        #[arg(long, value_name = "LIST")]
+        actions: Option<String>,
         /// The age at which the token expires, e.g. 90d, 12h, 30m [default: never].
         #[arg(long, value_name = "AGE", value_parser = parse_age)]
         expires: Option<Duration>,
@@ -90,7 +94,7 @@ impl TargetArgs {
 
 fn parse_role(text: &str) -> Result<Role, String> {
     Role::parse(text)
-        .ok_or_else(|| "give reader, submitter, approver, operator or admin".to_owned())
+        .ok_or_else(|| "give reader, submitter, executor, approver, operator or admin".to_owned())
 }
 
 pub(crate) fn run(command: TokenCommand) -> anyhow::Result<ExitCode> {
@@ -99,10 +103,23 @@ pub(crate) fn run(command: TokenCommand) -> anyhow::Result<ExitCode> {
             role,
             name,
             agent,
+            actions,
             expires,
             target,
         } => {
-            let secret = create_token(role, &name, &agent, expires, &target)?;
+            let agents = agents_of(role, &agent)
+                .map_err(|error| anyhow::anyhow!("--agent: {error}; {}", error.remedy))?;
+            let grants = actions.as_deref().map(split_list);
+            let actions = grants_of(role, grants.as_deref())
+                .map_err(|error| anyhow::anyhow!("--actions: {error}"))?;
+            let order = TokenOrder {
+                role,
+                name: &name,
+                agents,
+                actions,
+                expires,
+            };
+            let secret = create_token(order, &target)?;
             eprintln!(
                 "ark: token {name} ({}) made; keep its secret, it is not shown again",
                 role.as_str()
@@ -149,16 +166,32 @@ pub(crate) fn run(command: TokenCommand) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Makes a token and returns its secret.
-fn create_token(
+/// A token to be made.
+struct TokenOrder<'a> {
     role: Role,
-    name: &Name,
-    agents: &[String],
+    name: &'a Name,
+    agents: Vec<Name>,
+    actions: Vec<ActionGrant>,
     expires: Option<Duration>,
-    target: &TargetArgs,
-) -> anyhow::Result<String> {
-    let agents = agents_of(role, agents)
-        .map_err(|error| anyhow::anyhow!("--agent: {error}; {}", error.remedy))?;
+}
+
+/// The parts of a list with commas between them.
+fn split_list(text: &str) -> Vec<String> {
+    text.split(',')
+        .map(|part| part.trim().to_owned())
+        .filter(|part| !part.is_empty())
+        .collect()
+}
+
+/// Makes a token and returns its secret.
+fn create_token(order: TokenOrder<'_>, target: &TargetArgs) -> anyhow::Result<String> {
+    let TokenOrder {
+        role,
+        name,
+        agents,
+        actions,
+        expires,
+    } = order;
     let expires_at = expires.map(|age| {
         let millis = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
         Millis(Millis::now().0.saturating_add(millis))
@@ -169,6 +202,7 @@ fn create_token(
                 ("name", json!(name)),
                 ("role", json!(role)),
                 ("agents", json!(agents)),
+                ("actions", json!(actions)),
                 ("expires_at_ms", json!(expires_at)),
                 ("by", json!(target.actor())),
             ])
@@ -184,6 +218,7 @@ fn create_token(
         hash: secret.hash(),
         role,
         agents,
+        actions,
         expires_at,
         unproved: false,
     };
@@ -242,22 +277,27 @@ fn change_offline(dir: &Path, target: &TargetArgs, change: TokenChange) -> anyho
 
 fn print_tokens(tokens: &[Value]) {
     println!(
-        "{:<20} {:<10} {:<8} {:<20} agents",
-        "name", "role", "status", "expires (ms, UTC)"
+        "{:<20} {:<10} {:<8} {:<20} {:<20} actions",
+        "name", "role", "status", "expires (ms, UTC)", "agents"
     );
     for token in tokens {
         let end = token.get("expires_at_ms").and_then(Value::as_u64);
-        let agents: Vec<&str> = array_field(token, "agents")
-            .iter()
-            .filter_map(Value::as_str)
-            .collect();
         println!(
-            "{:<20} {:<10} {:<8} {:<20} {}",
+            "{:<20} {:<10} {:<8} {:<20} {:<20} {}",
             text_field(token, "name"),
             text_field(token, "role"),
             text_field(token, "status"),
             end.map_or_else(|| "never".to_owned(), |end| end.to_string()),
-            agents.join(", ")
+            join_texts(token, "agents"),
+            join_texts(token, "actions")
         );
     }
+}
+
+fn join_texts(token: &Value, field: &str) -> String {
+    let texts: Vec<&str> = array_field(token, field)
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    texts.join(", ")
 }

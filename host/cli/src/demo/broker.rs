@@ -38,6 +38,7 @@ struct Holding {
     side: Side,
     /// The size, as a fraction of capital.
     size: f64,
+    leverage: f64,
     entry: f64,
     stop: Option<f64>,
     target: Option<f64>,
@@ -65,6 +66,7 @@ impl Holding {
     fn result(&self, price: f64) -> f64 {
         let change = (price - self.entry) / self.entry;
         self.size
+            * self.leverage
             * if self.side == Side::Buy {
                 change
             } else {
@@ -95,6 +97,7 @@ impl DecisionObserver for Broker {
             symbol: trade.symbol.clone(),
             side: trade.side,
             size: trade.position_size_pct,
+            leverage: trade.leverage,
             entry,
             stop: trade.stop_loss,
             target: trade.take_profit,

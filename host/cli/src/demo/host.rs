@@ -113,6 +113,7 @@ impl<'a> DemoHost<'a> {
             agent,
             trace_id: TraceId::fresh(),
             action,
+            refusal: None,
             causal_depth: 0,
             idempotency: None,
         };

@@ -5,6 +5,7 @@ use ark_host::agents::Agents;
 use ark_host::app::App;
 use ark_host::changes::Requester;
 use ark_host::config::{Config, ConfigError, Layers, is_reloaded};
+use ark_host::hrm::Hrm;
 use ark_host::policies::Policies;
 use ark_host::watchdog::Watchdog;
 use ark_model::ids::Name;
@@ -24,6 +25,7 @@ pub(super) struct Reload {
     agents: Agents,
     watchdog: Watchdog,
     policies: Policies,
+    hrm: Hrm,
 }
 
 impl Reload {
@@ -41,6 +43,7 @@ impl Reload {
             agents: app.agents.clone(),
             watchdog: app.watchdog.clone(),
             policies: app.policies.clone(),
+            hrm: app.hrm.clone(),
         })
     }
 
@@ -102,6 +105,7 @@ impl Reload {
         }
         config.limits.stack_bytes = self.stack_bytes;
         self.apply_declarations(&config);
+        self.hrm.set_action_types(config.hrm.action_types);
         self.agents.set_ceiling(config.limits);
         self.watchdog.set_thresholds(config.watchdog.thresholds);
         self.layers = layers;

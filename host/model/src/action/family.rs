@@ -1,6 +1,9 @@
 //! The families of action types, and what an action type alone says about the parameters.
 
-use serde::Deserialize;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use strum::VariantArray;
 
 use super::parameters::{
     Change, ClosePosition, Custom, DataHandling, DataOperation, ExecuteCode, FileOperation,
@@ -8,7 +11,10 @@ use super::parameters::{
 };
 
 /// A family of action types. It says which case of [`Parameters`] an action type fills.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[derive(strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Family {
     /// `trade`, `order`, `buy`, `sell`, `open_position`
     Trade,
@@ -24,24 +30,68 @@ pub enum Family {
     Message,
     /// `modify_graveyard`, `update_ethics`, `change_rules`, `disable_watchdog`, `disable_audit`, `clear_halt`, `override_user`
     System,
-    /// Every other action type.
+    /// Action types without a typed parameter. None is built in: the operator declares them.
     Custom,
 }
 
+/// Every built-in action type with its family. What is not here is refused unless the operator declares it.
+pub const BUILT_IN_TYPES: [(&str, Family); 25] = [
+    ("trade", Family::Trade),
+    ("order", Family::Trade),
+    ("buy", Family::Trade),
+    ("sell", Family::Trade),
+    ("open_position", Family::Trade),
+    ("close_position", Family::ClosePosition),
+    ("data_handling", Family::Data),
+    ("collect_data", Family::Data),
+    ("store_data", Family::Data),
+    ("share_data", Family::Data),
+    ("file_operation", Family::File),
+    ("delete", Family::File),
+    ("remove", Family::File),
+    ("execute_code", Family::Code),
+    ("message", Family::Message),
+    ("publish", Family::Message),
+    ("report", Family::Message),
+    ("log", Family::Message),
+    ("modify_graveyard", Family::System),
+    ("update_ethics", Family::System),
+    ("change_rules", Family::System),
+    ("disable_watchdog", Family::System),
+    ("disable_audit", Family::System),
+    ("clear_halt", Family::System),
+    ("override_user", Family::System),
+];
+
 impl Family {
-    /// Returns the family of an action type. Every text has one: what ARK does not know is [`Family::Custom`].
+    /// Every family, in the order of declaration.
+    pub const ALL: &[Self] = Self::VARIANTS;
+
+    /// Returns the family of a built-in action type; `None` when the action type is not built in.
+    #[must_use]
+    pub fn of_built_in(action_type: &str) -> Option<Self> {
+        BUILT_IN_TYPES
+            .iter()
+            .find(|(name, _)| *name == action_type)
+            .map(|(_, family)| *family)
+    }
+
+    /// Returns the family that the name alone says: that of a built-in action type, else [`Family::Custom`].
     #[must_use]
     pub fn from_action_type(action_type: &str) -> Self {
-        match action_type {
-            "trade" | "order" | "buy" | "sell" | "open_position" => Self::Trade,
-            "close_position" => Self::ClosePosition,
-            "data_handling" | "collect_data" | "store_data" | "share_data" => Self::Data,
-            "file_operation" | "delete" | "remove" => Self::File,
-            "execute_code" => Self::Code,
-            "message" | "publish" | "report" | "log" => Self::Message,
-            _ if Change::from_action_type(action_type).is_some() => Self::System,
-            _ => Self::Custom,
-        }
+        Self::of_built_in(action_type).unwrap_or(Self::Custom)
+    }
+
+    /// Returns the name in JSON and in the configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

@@ -323,6 +323,22 @@ pub enum Parameters {
     Custom(Custom),
 }
 
+impl Parameters {
+    /// Returns the parameters without a field of their own, as the text of a JSON object; `None`: the family has no typed fields.
+    #[must_use]
+    pub fn extra_json(&self) -> Option<&str> {
+        match self {
+            Self::Trade(trade) => Some(&trade.extra_json),
+            Self::ClosePosition(close) => Some(&close.extra_json),
+            Self::Data(data) => Some(&data.extra_json),
+            Self::File(file) => Some(&file.extra_json),
+            Self::Code(code) => Some(&code.extra_json),
+            Self::Message(message) => Some(&message.extra_json),
+            Self::System(_) | Self::Custom(_) => None,
+        }
+    }
+}
+
 fn empty_object() -> String {
     "{}".to_owned()
 }

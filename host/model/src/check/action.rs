@@ -18,24 +18,14 @@ use super::text::clip_for_error;
 /// The most sources that one action may name.
 pub const MAX_SOURCES: usize = 64;
 
-/// Checks and normalises an action.
+/// Checks and normalises an action. Whether an action type that is not built in is declared, and for which family, is checked by
+/// [`ActionTypes`](crate::action_types::ActionTypes).
 ///
 /// # Errors
 /// The first field that is out of its documented range or form, or parameters that do not fit the action type.
 pub fn check_action(mut action: Action) -> Result<Action, FieldError> {
     check_action_type(&action.action_type)?;
-    let expected = Family::from_action_type(&action.action_type);
-    let found = action.parameters.family();
-    if found != expected {
-        return Err(FieldError::new(
-            "parameters",
-            format!(
-                "belong to the {found:?} family, and the action type `{}` to the {expected:?} family",
-                action.action_type
-            ),
-            format!("give the parameters of the {expected:?} family"),
-        ));
-    }
+    check_family(&action)?;
     check_optional_text("reasoning", action.reasoning.as_deref())?;
     check_optional_text("rollback_plan", action.rollback_plan.as_deref())?;
     if action.sources.len() > MAX_SOURCES {
@@ -62,20 +52,27 @@ pub fn check_action(mut action: Action) -> Result<Action, FieldError> {
     Ok(action)
 }
 
+/// Checks that the parameters belong to the family of a built-in action type. Any other type may have those of every family but system.
+fn check_family(action: &Action) -> Result<(), FieldError> {
+    let action_type = &action.action_type;
+    let found = action.parameters.family();
+    let (problem, remedy) = match Family::of_built_in(action_type) {
+        Some(expected) if expected != found => (
+            format!(
+                "belong to the {found} family, and the action type `{action_type}` to the {expected} family"
+            ),
+            format!("give the parameters of the {expected} family"),
+        ),
+        None if found == Family::System => (
+            format!("belong to the system family, and the action type `{action_type}` does not"),
+            "give the parameters of another family".to_owned(),
+        ),
+        _ => return Ok(()),
+    };
+    Err(FieldError::new("parameters", problem, remedy))
+}
+
 fn check_trade(action_type: &str, trade: &mut Trade) -> Result<(), FieldError> {
-    const FIELDS: &[&str] = &[
-        "symbol",
-        "side",
-        "position_size_pct",
-        "leverage",
-        "entry_price",
-        "stop_loss",
-        "take_profit",
-        "risk_reward_ratio",
-        "material_nonpublic",
-        "manipulative_intent",
-        "ahead_of_client_order",
-    ];
     check_symbol("parameters.symbol", &trade.symbol)?;
     if Side::from_action_type(action_type).is_some_and(|side| side != trade.side) {
         return Err(FieldError::new(
@@ -93,27 +90,16 @@ fn check_trade(action_type: &str, trade: &mut Trade) -> Result<(), FieldError> {
     check_finite("parameters.stop_loss", trade.stop_loss)?;
     check_positive("parameters.take_profit", trade.take_profit)?;
     check_not_negative("parameters.risk_reward_ratio", trade.risk_reward_ratio)?;
-    check_extra_json(&mut trade.extra_json, FIELDS)
+    check_extra_json(&mut trade.extra_json, Family::Trade)
 }
 
 fn check_close_position(close: &mut ClosePosition) -> Result<(), FieldError> {
     check_symbol("parameters.symbol", &close.symbol)?;
     check_fraction("parameters.position_size_pct", close.position_size_pct)?;
-    check_extra_json(&mut close.extra_json, &["symbol", "position_size_pct"])
+    check_extra_json(&mut close.extra_json, Family::ClosePosition)
 }
 
 fn check_data(action_type: &str, data: &mut DataHandling) -> Result<(), FieldError> {
-    const FIELDS: &[&str] = &[
-        "operation",
-        "subject",
-        "contains_personal_data",
-        "data_sensitivity",
-        "encryption",
-        "anonymized",
-        "destination",
-        "purpose",
-        "user_consent",
-    ];
     let implied = DataOperation::from_action_type(action_type);
     if implied.is_some_and(|operation| operation != data.operation) {
         return Err(contradiction_error("parameters.operation", action_type));
@@ -125,7 +111,7 @@ fn check_data(action_type: &str, data: &mut DataHandling) -> Result<(), FieldErr
     ] {
         check_optional_label(field, value.as_deref())?;
     }
-    check_extra_json(&mut data.extra_json, FIELDS)
+    check_extra_json(&mut data.extra_json, Family::Data)
 }
 
 fn check_file(action_type: &str, file: &mut FileOperation) -> Result<(), FieldError> {
@@ -135,7 +121,7 @@ fn check_file(action_type: &str, file: &mut FileOperation) -> Result<(), FieldEr
         return Err(contradiction_error("parameters.operation", action_type));
     }
     file.path = normalize_path(&file.path)?;
-    check_extra_json(&mut file.extra_json, &["operation", "path"])
+    check_extra_json(&mut file.extra_json, Family::File)
 }
 
 fn check_code(code: &mut ExecuteCode) -> Result<(), FieldError> {
@@ -148,11 +134,10 @@ fn check_code(code: &mut ExecuteCode) -> Result<(), FieldError> {
         ));
     }
     check_text_length("parameters.code", &code.code, MAX_TEXT)?;
-    check_extra_json(&mut code.extra_json, &["language", "code"])
+    check_extra_json(&mut code.extra_json, Family::Code)
 }
 
 fn check_message(message: &mut Message) -> Result<(), FieldError> {
-    const FIELDS: &[&str] = &["topic", "to", "symbol", "text", "payload"];
     if let Some(topic) = &message.topic {
         check_topic("parameters.topic", topic)?;
         if topic.starts_with("ark.") {
@@ -179,21 +164,21 @@ fn check_message(message: &mut Message) -> Result<(), FieldError> {
     if let Some(payload) = &mut message.payload_json {
         *payload = canonical_json("parameters.payload", payload)?.to_string();
     }
-    check_extra_json(&mut message.extra_json, FIELDS)
+    check_extra_json(&mut message.extra_json, Family::Message)
 }
 
 fn check_system(action_type: &str, system: &mut SystemChange) -> Result<(), FieldError> {
     if Change::from_action_type(action_type) != Some(system.change) {
         return Err(contradiction_error("parameters.change", action_type));
     }
-    check_extra_json(&mut system.parameters_json, &[])
+    check_extra_json(&mut system.parameters_json, Family::System)
 }
 
 fn check_custom(action_type: &str, custom: &mut Custom) -> Result<(), FieldError> {
     if custom.kind != action_type {
         return Err(contradiction_error("parameters.kind", action_type));
     }
-    check_extra_json(&mut custom.parameters_json, &[])
+    check_extra_json(&mut custom.parameters_json, Family::Custom)
 }
 
 fn contradiction_error(field: &str, action_type: &str) -> FieldError {

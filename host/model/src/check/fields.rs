@@ -1,6 +1,10 @@
 //! Checks of single values. Each returns an error that names the field it was given.
 
+use unicode_normalization::UnicodeNormalization;
+
+use crate::action::Family;
 use crate::instrument;
+use crate::json::UniqueKeysJson;
 
 use super::error::FieldError;
 use super::text::clip_for_error;
@@ -43,13 +47,22 @@ pub fn check_idempotency_key(field: &str, key: &str) -> Result<(), FieldError> {
     ))
 }
 
-/// Parses one JSON value. The text form of the result is canonical: object keys sorted, no white space.
+/// Parses one JSON value in which no object has the same key twice. The text form of the result is canonical: object keys sorted, no white
+/// space.
 ///
 /// # Errors
-/// The text is longer than [`MAX_TEXT`], is not JSON, or is nested more than 127 deep. The error names `field`.
+/// The text is longer than [`MAX_TEXT`], is not JSON, is nested more than 127 deep, or gives a key twice. The error names `field`.
 pub fn canonical_json(field: &str, json: &str) -> Result<serde_json::Value, FieldError> {
     check_text_length(field, json, MAX_TEXT)?;
-    serde_json::from_str(json).map_err(|error| {
+    let read = serde_json::from_str::<UniqueKeysJson>(json);
+    read.map(|document| document.0).map_err(|error| {
+        if error.is_data() {
+            return FieldError::new(
+                field,
+                format!("cannot be read: {error}"),
+                "give each key once",
+            );
+        }
         FieldError::new(
             field,
             format!("is not JSON: {error}"),
@@ -58,7 +71,11 @@ pub fn canonical_json(field: &str, json: &str) -> Result<serde_json::Value, Fiel
     })
 }
 
-pub(super) fn check_action_type(action_type: &str) -> Result<(), FieldError> {
+/// Checks an action type: 1 to 64 of `a-z 0-9 _ . -`, starting with a letter.
+///
+/// # Errors
+/// The action type has another form. The error names `action_type`.
+pub fn check_action_type(action_type: &str) -> Result<(), FieldError> {
     if has_name_form(action_type, 64) {
         return Ok(());
     }
@@ -180,9 +197,9 @@ pub(super) fn check_optional_label(field: &str, value: Option<&str>) -> Result<(
     value.map_or(Ok(()), |value| check_label(field, value))
 }
 
-/// Checks extra JSON and replaces it with its canonical text. `typed_fields` are the names that the typed parameters have: a value must be
-/// given in one place only, so that what a rule reads is what an executor reads.
-pub(super) fn check_extra_json(json: &mut String, typed_fields: &[&str]) -> Result<(), FieldError> {
+/// Checks extra JSON and replaces it with its canonical text. No key may be that of a typed field of the family, in whatever spelling: a value
+/// must be given in one place only, so that what a rule reads is what an executor reads.
+pub(super) fn check_extra_json(json: &mut String, family: Family) -> Result<(), FieldError> {
     if json == "{}" {
         return Ok(());
     }
@@ -195,13 +212,43 @@ pub(super) fn check_extra_json(json: &mut String, typed_fields: &[&str]) -> Resu
             "give a JSON object",
         ));
     };
-    if let Some(key) = typed_fields.iter().find(|key| object.contains_key(**key)) {
-        return Err(FieldError::new(
-            format!("parameters.{key}"),
-            "is given both as a typed parameter and in the extra JSON",
-            "give it once, typed",
-        ));
+    for key in object.keys() {
+        let Some(typed) = find_resembling_field(family, key) else {
+            continue;
+        };
+        let (problem, remedy) = if key == typed {
+            let problem = "is given both as a typed parameter and in the extra JSON".to_owned();
+            (problem, "give it once, typed".to_owned())
+        } else {
+            let problem = format!("is another spelling of the typed parameter `{typed}`");
+            (problem, format!("give `{typed}`"))
+        };
+        let field = format!("parameters.{}", clip_for_error(key));
+        return Err(FieldError::new(field, problem, remedy));
     }
     *json = value.to_string();
     Ok(())
+}
+
+/// Returns the typed field of a family whose name is this one but for case, separators and compatibility forms.
+#[must_use]
+pub fn find_resembling_field(family: Family, name: &str) -> Option<&'static str> {
+    let fields = family.typed_fields();
+    if fields.is_empty() {
+        return None;
+    }
+    let folded = fold_name(name);
+    fields
+        .iter()
+        .map(|field| field.name)
+        .find(|typed| fold_name(typed) == folded)
+}
+
+/// The letters and digits of a name in lower case: what its spellings have in common.
+#[must_use]
+pub fn fold_name(name: &str) -> String {
+    name.nfkc()
+        .filter(|c| c.is_alphanumeric())
+        .flat_map(char::to_lowercase)
+        .collect()
 }

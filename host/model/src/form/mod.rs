@@ -11,4 +11,5 @@ mod request;
 pub use crate::check::check_idempotency_key;
 pub use document::parse_json;
 pub use fields::Fields;
+pub(crate) use request::parse_parameters;
 pub use request::{ActionRequest, parse_action};

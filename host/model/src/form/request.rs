@@ -71,7 +71,8 @@ pub fn parse_action(document: Value) -> Result<ActionRequest, FieldError> {
         Some(other) => return Err(wrong_type("parameters", &other, "a JSON object")),
     };
     envelope.reject_unknown()?;
-    let parameters = parse_parameters(&action_type, parameters)?;
+    let family = Family::from_action_type(&action_type);
+    let parameters = parse_parameters(family, &action_type, parameters)?;
     let action = check_action(Action {
         action_type,
         parameters,
@@ -99,12 +100,17 @@ fn parse_id<T: std::str::FromStr<Err = ParseIdError>>(
         .map_err(|_| FieldError::new(field, format!("is {:?}", clip_for_error(text)), remedy))
 }
 
-fn parse_parameters(
+/// Reads the parameters of a family from the request form. The result is not checked yet.
+///
+/// # Errors
+/// The first field that is missing or of the wrong type, as a field of `parameters`.
+pub(crate) fn parse_parameters(
+    family: Family,
     action_type: &str,
     object: Map<String, Value>,
 ) -> Result<Parameters, FieldError> {
     let mut fields = Fields::from_object(object, "parameters.");
-    Ok(match Family::from_action_type(action_type) {
+    Ok(match family {
         Family::Trade => Parameters::Trade(parse_trade(action_type, fields)?),
         Family::ClosePosition => Parameters::ClosePosition(ClosePosition {
             symbol: required_symbol(&mut fields)?,
@@ -177,8 +183,20 @@ fn parse_data(action_type: &str, mut fields: Fields) -> Result<DataHandling, Fie
         ("medium", Sensitivity::Medium),
         ("high", Sensitivity::High),
     ];
+    let operations = [
+        ("handle", DataOperation::Handle),
+        ("collect", DataOperation::Collect),
+        ("store", DataOperation::Store),
+        ("share", DataOperation::Share),
+    ];
+    // A built-in action type implies the operation: given twice, the two could differ.
+    let operation = if Family::of_built_in(action_type).is_some() {
+        DataOperation::from_action_type(action_type)
+    } else {
+        fields.take_choice("operation", &operations, "handle, collect, store or share")?
+    };
     Ok(DataHandling {
-        operation: DataOperation::from_action_type(action_type).unwrap_or(DataOperation::Handle),
+        operation: operation.unwrap_or(DataOperation::Handle),
         subject: fields.take_text("subject")?,
         contains_personal_data: fields.take_flag("contains_personal_data")?.unwrap_or(false),
         data_sensitivity: fields.take_choice(

@@ -18,7 +18,10 @@ mod spans;
 pub use agents::{AgentMeter, AgentMeters, Deployment, QUARANTINE_CAUSES};
 pub use api::{ANSWER_CLASSES, ApiMeters, CallKind, CallMeter};
 pub use handles::{Counter, Peak, Timing};
-pub use parts::{EXECUTION_STATUSES, HrmMeters, Meters, RouterMeters, StoreMeters, WatchdogMeters};
+pub use parts::{
+    EXECUTION_ALERTS, EXECUTION_STATUSES, HrmMeters, Meters, RouterMeters, StoreMeters,
+    WatchdogMeters,
+};
 pub use policies::{
     COMPARISONS, DifferingDecision, PolicySlotMeter, PolicySlotMeters, PolicyTally,
 };

@@ -32,7 +32,17 @@ pub struct Meters {
 }
 
 /// The statuses of execution reports, in the order of [`StoreMeters::executions`].
-pub const EXECUTION_STATUSES: [&str; 4] = ["filled", "partially_filled", "cancelled", "rejected"];
+pub const EXECUTION_STATUSES: [&str; 5] = [
+    "filled",
+    "partially_filled",
+    "cancelled",
+    "rejected",
+    "expired",
+];
+
+/// The kinds of alerts that execution reports raise, in the order of [`StoreMeters::execution_alerts`]: a fill after the order had ended, more than was
+/// approved, a close of more than was open.
+pub const EXECUTION_ALERTS: [&str; 3] = ["late_fill", "overfill", "unmatched_close"];
 
 /// What the writer has committed.
 #[derive(Debug, Default)]
@@ -56,7 +66,9 @@ pub struct StoreMeters {
     /// Deliveries shed because too many were pending.
     pub deliveries_shed: Counter,
     /// Execution reports, by status in the order of [`EXECUTION_STATUSES`].
-    pub executions: [Counter; 4],
+    pub executions: [Counter; 5],
+    /// Alerts of execution reports, by kind in the order of [`EXECUTION_ALERTS`].
+    pub execution_alerts: [Counter; 3],
     /// Units committed.
     pub units: Counter,
     /// Transactions that failed. What they contained is not counted elsewhere.

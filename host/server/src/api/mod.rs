@@ -18,4 +18,4 @@ pub use auth::access;
 pub use server::{AccessConfig, Server, ServerError, Tls, TlsError, TlsFiles, serve};
 pub use state::ApiDeps;
 pub use v1::actions::decision_view as view;
-pub use v1::tokens::{agents_of, token_view};
+pub use v1::tokens::{agents_of, grants_of, token_view};

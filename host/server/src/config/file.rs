@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::telemetry::{LogFormat, TelemetryListen};
 use crate::watchdog::{CapsuleRetention, Thresholds};
+use ark_model::action::{Criticality, Family};
 use ark_model::ids::{Digest, Name};
 use ark_model::policy::PolicyMode;
 use ark_model::settings::Settings;
@@ -46,6 +47,8 @@ table! {
         policies: Vec<PolicyFile> = Vec::new(), entries(), reloaded;
         /// A directory with more operator policies: `NAME.toml` manifests (`name`, `component`, `sha256`, `mode`, `order`, `[settings]`), each with its component beside it.
         policies_dir: Option<PathBuf> = None, Any, reloaded;
+        /// The action types besides the built-in ones. What is neither built in nor declared here is denied. A name is the key of a table: `[action_types.place_order]`.
+        action_types: BTreeMap<String, ActionTypeFile> = BTreeMap::new(), entries(), reloaded;
         [tls]: TlsFile;
         [limits]: Limits;
         [capacity]: CapacityFile;
@@ -53,6 +56,26 @@ table! {
         [watchdog]: WatchdogFile;
         [lists]: ListsFile;
         [instruments]: InstrumentsFile;
+    }
+}
+
+items! {
+    /// An entry of `[action_types]`.
+    pub struct ActionTypeFile {
+        /// The family whose rules judge it: `trade`, `close_position`, `data`, `file`, `code`, `message`, or `custom` for one without typed fields.
+        family: Family;
+        /// What it is, for people.
+        description: Option<String>;
+        /// The fields of a request that have other names than the family's typed fields, e.g. `{ quantity = "position_size_pct" }`. A field that only policies read is mapped to `extra`; any other field is refused.
+        fields: Option<BTreeMap<String, String>>;
+        /// Typed fields that have one value in every such action, e.g. `{ side = "sell" }`: those that take one of some texts, or true or false.
+        fixed: Option<BTreeMap<String, serde_json::Value>>;
+        /// Whether it can be undone: `false` holds whatever a proposal says.
+        reversible: Option<bool>;
+        /// Whether it has an effect outside the host: `true` holds whatever a proposal says, `false` unless it says otherwise.
+        external: Option<bool>;
+        /// How much damage a mistake would do, at least: `low`, `normal`, `high` or `critical`.
+        criticality: Option<Criticality>;
     }
 }
 
@@ -207,7 +230,7 @@ items! {
     pub struct VetoFile {
         /// The agent whose actions it forbids.
         agent: Option<Name>;
-        /// The type of the actions it forbids.
+        /// The type of the actions it forbids. The general words of a family (`trade`, `data_handling`, `file_operation`, `message`) hold for the whole family, `buy` and `delete` for what does that under another name.
         action_type: Option<String>;
         /// The symbol of the actions it forbids, in any spelling.
         symbol: Option<String>;
@@ -225,7 +248,7 @@ table! {
 }
 
 /// Tables whose keys are the operator's own.
-pub(super) const FREE_TABLES: [&str; 2] = ["instruments.aliases", "lists.consents"];
+pub(super) const FREE_TABLES: [&str; 3] = ["action_types", "instruments.aliases", "lists.consents"];
 
 impl Table for Limits {
     fn add_sections(name: &'static str, sections: &mut Vec<Section>) {

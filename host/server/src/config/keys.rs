@@ -4,6 +4,7 @@
 //! entry of a list. From the same statements come the lines of `ark config show`, the names of the environment variables, the keys that
 //! a reload changes, and `docs/configuration.md`.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use serde_json::Value;
@@ -21,7 +22,7 @@ pub struct Key {
     pub allowed: String,
     /// Whether a reload (SIGHUP) changes it in a running host.
     pub reloaded: bool,
-    /// The fields of an entry, where the value is a list of tables: name and documentation.
+    /// The fields of an entry, where the value is a list or a table of tables: name and documentation.
     pub fields: &'static [(&'static str, &'static str)],
 }
 
@@ -140,16 +141,30 @@ impl<N: PartialOrd + Display> Allowed<Option<N>> for Range<N> {
     }
 }
 
-/// Lists of tables of the form `T`.
+/// Lists of tables of the form `T`, or tables of such tables by name.
 pub(super) struct Entries<T>(std::marker::PhantomData<T>);
 
-/// Lists of tables of the form `T`.
+/// Lists of tables of the form `T`, or tables of such tables by name.
 pub(super) const fn entries<T>() -> Entries<T> {
     Entries(std::marker::PhantomData)
 }
 
 impl<T: Item> Allowed<Vec<T>> for Entries<T> {
     fn check(&self, _: &Vec<T>) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn describe(&self) -> String {
+        String::new()
+    }
+
+    fn fields(&self) -> &'static [(&'static str, &'static str)] {
+        T::FIELDS
+    }
+}
+
+impl<T: Item> Allowed<BTreeMap<String, T>> for Entries<T> {
+    fn check(&self, _: &BTreeMap<String, T>) -> Result<(), String> {
         Ok(())
     }
 

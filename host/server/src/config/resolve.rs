@@ -2,6 +2,7 @@
 //!
 //! What one key allows is checked where the key is stated; here stands what several keys say together.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -9,13 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::{AccessConfig, TlsFiles};
-use crate::hrm::HrmConfig;
+use crate::hrm::{HrmConfig, check_veto};
 use crate::policies::{Declaration, LAST_PLACE};
 use crate::router::RouterConfig;
 use crate::telemetry::TelemetryConfig;
 use crate::watchdog::{
     CapsuleRetention, FleetConfig, RedisWatchConfig, Thresholds, WatchdogConfig,
 };
+use ark_model::action_types::{ActionTypes, DeclaredType};
 use ark_model::check::{FieldError, check_label, check_symbol};
 use ark_model::ids::Name;
 use ark_model::instrument::InstrumentAliases;
@@ -24,8 +26,8 @@ use ark_runtime::{EngineConfig, GraveyardSource, Limits};
 use ark_store::{ListEntry, SecretKey, StoreConfig};
 
 use super::error::ConfigError;
-use super::file::{InstrumentsFile, ListsFile, PolicyFile, TlsFile, WatchdogFile};
-use super::keys::Table;
+use super::file::{ActionTypeFile, InstrumentsFile, ListsFile, PolicyFile, TlsFile, WatchdogFile};
+use super::keys::{Table, join_key};
 use super::layers::{Layers, Overrides};
 
 /// The configuration: that of every part.
@@ -106,6 +108,8 @@ impl Config {
             );
             return Err(refused(("listen".to_owned(), problem)));
         }
+        let action_types = resolve_action_types(file.action_types).map_err(refused)?;
+        let lists = resolve_lists(file.lists, &action_types).map_err(refused)?;
         let engine = EngineConfig::default();
         let capacity = file.capacity;
         Ok(Self {
@@ -124,6 +128,7 @@ impl Config {
                 reservation_ttl: Duration::from_secs(capacity.reservation_seconds),
                 approval_ttl: Duration::from_secs(capacity.approval_seconds),
                 approvals: capacity.approvals,
+                action_types,
                 aliases: resolve_aliases(&file.instruments).map_err(refused)?,
                 meters: Arc::default(),
             },
@@ -150,7 +155,7 @@ impl Config {
             agents_dir: file.agents_dir,
             limits: file.limits,
             submitters: file.submitters,
-            lists: resolve_lists(file.lists).map_err(refused)?,
+            lists,
             listen,
             access: AccessConfig {
                 tls,
@@ -187,6 +192,25 @@ fn resolve_policies(files: Vec<PolicyFile>) -> Result<Vec<Declaration>, Problem>
             }),
         })
         .collect()
+}
+
+/// The declared action types.
+fn resolve_action_types(files: BTreeMap<String, ActionTypeFile>) -> Result<ActionTypes, Problem> {
+    let declared = files.into_iter().map(|(name, file)| {
+        let declaration = DeclaredType {
+            family: file.family,
+            fields: file.fields.unwrap_or_default(),
+            fixed: file.fixed.unwrap_or_default(),
+            reversible: file.reversible,
+            external: file.external,
+            criticality: file.criticality,
+        };
+        (name, declaration)
+    });
+    ActionTypes::new(declared.collect()).map_err(|error| {
+        let problem = format!("{}; {}", error.problem, error.remedy);
+        (join_key("action_types", &error.field), problem)
+    })
 }
 
 fn resolve_watchdog(file: WatchdogFile, layers: &Layers) -> Result<WatchdogConfig, ConfigError> {
@@ -294,7 +318,7 @@ fn resolve_aliases(file: &InstrumentsFile) -> Result<InstrumentAliases, Problem>
 }
 
 /// The entries of the lists. One that can match no action is refused.
-fn resolve_lists(file: ListsFile) -> Result<Vec<ListEntry>, Problem> {
+fn resolve_lists(file: ListsFile, action_types: &ActionTypes) -> Result<Vec<ListEntry>, Problem> {
     let refused = |error: FieldError| (error.field, format!("{}; {}", error.problem, error.remedy));
     let mut entries = Vec::new();
     for (index, symbol) in file.restricted_symbols.into_iter().enumerate() {
@@ -317,6 +341,17 @@ fn resolve_lists(file: ListsFile) -> Result<Vec<ListEntry>, Problem> {
         if let Some(symbol) = &veto.symbol {
             check_symbol(&format!("lists.vetoes[{index}].symbol"), symbol).map_err(refused)?;
         }
+        check_veto(
+            action_types,
+            veto.action_type.as_deref(),
+            veto.symbol.as_deref(),
+        )
+        .map_err(|error| {
+            refused(FieldError {
+                field: format!("lists.vetoes[{index}].{}", error.field),
+                ..error
+            })
+        })?;
         entries.push(ListEntry::Veto {
             agent: veto.agent,
             action_type: veto.action_type,

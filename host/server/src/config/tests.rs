@@ -90,6 +90,44 @@ fn what_is_wrong_is_named() {
             "[capacity]\ntoken_requests_per_second = 0",
             "capacity.token_requests_per_second",
         ),
+        (
+            "[action_types.trade]\nfamily = \"trade\"",
+            "action_types.trade is a built-in",
+        ),
+        (
+            "[action_types.Trade]\nfamily = \"trade\"",
+            "action_types.Trade",
+        ),
+        (
+            "[action_types.EXECUTE-CODE]\nfamily = \"code\"",
+            "action_types.EXECUTE-CODE",
+        ),
+        (
+            "[action_types.x]\nfamily = \"system\"",
+            "action_types.x.family is system",
+        ),
+        (
+            "[action_types.x]\nfamily = \"trades\"",
+            "action_types.x.family",
+        ),
+        ("[action_types.x]\nreversible = true", "family"),
+        (
+            "[action_types.x]\nfamily = \"custom\"\nreversable = true",
+            "reversable",
+        ),
+        (
+            "[action_types.x]\nfamily = \"trade\"\nfields = { a = \"symbol\", b = \"symbol\" }",
+            "action_types.x.fields.b",
+        ),
+        ("[action_types]\nx = \"trade\"", "action_types.x"),
+        (
+            "[[lists.vetoes]]\naction_type = \"withdraw\"\nwords = \"no\"",
+            "[action_types.withdraw]",
+        ),
+        (
+            "[[lists.vetoes]]\naction_type = \"execute_code\"\nsymbol = \"X\"\nwords = \"no\"",
+            "symbol",
+        ),
     ] {
         let error = resolve(toml).unwrap_err();
         assert!(error.contains(named), "{toml}: {error}");
@@ -248,4 +286,25 @@ fn telemetry_access_and_the_fleet_have_the_same_sources() {
     let defaults = resolve("").unwrap();
     assert_eq!(defaults.telemetry.listen, TelemetryListen::default());
     assert_eq!(defaults.access.connections, 16_384);
+}
+
+#[test]
+fn action_types_are_declared_in_the_file_or_the_environment() {
+    let declared = "[action_types.place_order]\nfamily = \"trade\"\nfields = { quantity = \"position_size_pct\" }\n[[lists.vetoes]]\naction_type = \"place_order\"\nwords = \"no\"";
+    let config = resolve(declared).unwrap();
+    let family = config.hrm.action_types.find_family("place_order");
+    assert_eq!(family, Some(ark_model::action::Family::Trade));
+    let layers = layered(declared, &[], &Overrides::default()).unwrap();
+    let shown: String = layers.lines().iter().map(ToString::to_string).collect();
+    assert!(
+        shown.contains("action_types = {\"place_order\":{") && shown.contains("# file ark.toml"),
+        "{shown}"
+    );
+    assert!(is_reloaded("action_types"));
+    let environment = [(
+        "ARK_ACTION_TYPES",
+        "{ rebalance = { family = \"custom\" } }",
+    )];
+    let config = resolve_all("", &environment).unwrap();
+    assert!(config.hrm.action_types.find_family("rebalance").is_some());
 }

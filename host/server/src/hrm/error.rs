@@ -6,6 +6,8 @@ use crate::reply::ReplyDropped;
 use ark_model::ids::{DecisionId, Name};
 use ark_store::{CommitError, ReadError};
 
+use super::report_refusal::ReportRefusal;
+
 /// Why a request to the HRM has no result. Nothing of it was committed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum HrmError {
@@ -68,6 +70,9 @@ pub enum HrmError {
     /// There is no decision with this id.
     #[error("there is no decision {0}")]
     UnknownDecision(DecisionId),
+    /// An execution report does not fit its order.
+    #[error(transparent)]
+    ReportRefused(#[from] ReportRefusal),
     /// An execution is reported for a decision that permits none, with the reason.
     #[error("nothing can be executed on this decision: {0}")]
     NotExecutable(String),

@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
+use arc_swap::ArcSwap;
 use crossbeam_channel::{Sender, TrySendError};
 use parking_lot::Mutex;
 
 use ark_model::action::Family;
+use ark_model::action_types::ActionTypes;
 use ark_model::decision::{Decision, Outcome};
 use ark_model::ids::Name;
 use ark_model::instrument::{InstrumentAliases, InstrumentKey};
@@ -44,6 +46,7 @@ pub struct Hrm {
     guards: Arc<Guards>,
     announcing: Arc<AtomicBool>,
     violations: ViolationCounts,
+    action_types: Arc<ArcSwap<ActionTypes>>,
     meters: Arc<HrmMeters>,
     aliases: InstrumentAliases,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
@@ -83,11 +86,13 @@ impl Hrm {
         let (urgent, urgent_inbox) = crossbeam_channel::bounded(proposer_share);
         let announcing = Arc::new(AtomicBool::new(false));
         let violations = ViolationCounts::default();
+        let action_types = Arc::new(ArcSwap::from_pointee(config.action_types.clone()));
         let arbiter = Arbiter::new(
             config,
             chain,
             Arc::clone(&guards),
             store,
+            Arc::clone(&action_types),
             Arc::clone(&announcing),
             Arc::clone(&violations),
         )?;
@@ -103,6 +108,7 @@ impl Hrm {
             guards,
             announcing,
             violations,
+            action_types,
             meters,
             aliases,
             thread: Arc::new(Mutex::new(Some(thread))),
@@ -113,6 +119,31 @@ impl Hrm {
     /// only while an agent subscribes.
     pub fn set_announcing(&self, on: bool) {
         self.announcing.store(on, Ordering::Release);
+    }
+
+    /// Replaces the declared action types, for everything judged from then on.
+    pub fn set_action_types(&self, declared: ActionTypes) {
+        self.action_types.store(Arc::new(declared));
+    }
+
+    /// Returns the action types that the operator declares.
+    #[must_use]
+    pub fn action_types(&self) -> ActionTypes {
+        ActionTypes::clone(&self.action_types.load())
+    }
+
+    /// Gives the action the form that its type is declared with, and redacts the proposal. An action that does not fit the declaration cannot be
+    /// judged, so it is refused.
+    fn admit_proposal(&self, mut proposal: Proposal) -> RedactedProposal {
+        let resolved = self.action_types.load().resolve(&mut proposal.action);
+        let refusal = proposal.refusal.take().or_else(|| {
+            let error = resolved.err()?;
+            // An error quotes the request.
+            Some(redact_text(&format!(
+                "the action cannot be judged: {error}"
+            )))
+        });
+        RedactedProposal::new(proposal, refusal)
     }
 
     /// Returns whether an agent subscribes to what the host announces.
@@ -146,24 +177,19 @@ impl Hrm {
             self.meters.queue_rejections.increment();
             return reply(Err(HrmError::Busy));
         };
-        let queue = if proposal.action.reduces_risk() {
+        let mut redacted = self.admit_proposal(proposal);
+        let queue = if redacted.proposal.action.reduces_risk() {
             &self.urgent
         } else {
             &self.requests
         };
-        let mut redacted = RedactedProposal::new(proposal, None);
         redacted.queue_place = Some(place);
         self.enqueue_request(queue, HrmRequest::Propose(Box::new(redacted), reply));
     }
 
-    /// Judges a proposal as if it came now. Nothing is recorded or reserved. `refusal`: why the host itself denies it.
-    pub fn preview_action(
-        &self,
-        proposal: Proposal,
-        refusal: Option<String>,
-        reply: Reply<Arc<Decision>>,
-    ) {
-        let redacted = RedactedProposal::new(proposal, refusal);
+    /// Judges a proposal as if it came now. Nothing is recorded or reserved.
+    pub fn preview_action(&self, proposal: Proposal, reply: Reply<Arc<Decision>>) {
+        let redacted = self.admit_proposal(proposal);
         self.enqueue_request(
             &self.requests,
             HrmRequest::Preview(Box::new(redacted), reply),
@@ -181,11 +207,12 @@ impl Hrm {
                     submitter: commit.agent.to_string(),
                     trace_id: commit.signal.trace_id,
                     action: item.action.clone(),
+                    refusal: item.refusal.clone(),
                     causal_depth: commit.signal.causal_depth,
                     idempotency: None,
                     deadline: None,
                 };
-                RedactedProposal::new(proposal, item.refusal.clone())
+                self.admit_proposal(proposal)
             })
             .collect();
         self.enqueue_request(
@@ -198,7 +225,7 @@ impl Hrm {
     pub fn propose_batch(&self, mut batch: Batch, reply: Reply<BatchAnswer>) {
         let redacted = std::mem::take(&mut batch.proposals)
             .into_iter()
-            .map(|proposal| RedactedProposal::new(proposal, None))
+            .map(|proposal| self.admit_proposal(proposal))
             .collect();
         self.enqueue_request(
             &self.requests,

@@ -19,16 +19,20 @@ mod metering;
 mod offline;
 pub mod record;
 pub mod redaction;
+mod report_refusal;
 mod request;
 mod services;
 mod topics;
 
+pub use arbiter::{LATE_FILL, OVERFILL, UNMATCHED_CLOSE};
 pub use combine::combine_verdicts;
 pub use config::HrmConfig;
 pub use error::{HrmError, RecordFailure};
 pub use handle::Hrm;
+pub use ledger::check_veto;
 pub use offline::{diff, evidence, library, replay};
 pub use record::decode_decision_row;
+pub use report_refusal::ReportRefusal;
 pub use request::{
     Attestation, AttestationReceipt, AttestedFact, Batch, BatchAnswer, ExecutionReceipt,
     ExecutionReport, ExecutionStatus, IdempotencyKey, InvocationAction, InvocationCommit,

@@ -83,11 +83,12 @@ impl Services for LiveServices {
             submitter: self.manifest.name.to_string(),
             trace_id: self.trace_id,
             action,
+            refusal,
             causal_depth: self.causal_depth,
             idempotency: None,
             deadline: None,
         };
-        let decision = ask_blocking(|reply| self.hrm.preview_action(proposal, refusal, reply))
+        let decision = ask_blocking(|reply| self.hrm.preview_action(proposal, reply))
             .map_err(service_error)?;
         Ok(Preview {
             outcome: decision.outcome,

@@ -376,8 +376,8 @@ impl Invoker {
         let (name, trace_id) = (&slot.name, signal.trace_id);
         let now = Millis::now();
         let backtrace = match failure {
-            InvocationFailure::Trap { backtrace, .. } => backtrace.as_str(),
-            _ => "",
+            InvocationFailure::Trap { backtrace, .. } => redact_text(backtrace),
+            _ => String::new(),
         };
         let id = AuditId::fresh();
         let capsule = Capsule::from_failure(&id.to_string(), now, agent, signal, report, failure);
@@ -388,7 +388,8 @@ impl Invoker {
             .inspect_err(|error| {
                 tracing::warn!(agent = %name, %trace_id, %error, "a capsule could not be written");
             });
-        let reason = failure.to_string();
+        // An agent words its own failure, and names the functions of a backtrace: both are redacted like what it proposes.
+        let reason = redact_text(&failure.to_string());
         let body = serde_json::json!({
             "capsule": capsule.ok(),
             "signal_id": signal.id,

@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
+use crate::hrm;
 use ark_model::control::AlertSeverity;
 
 /// How long the same warning is not repeated, unless it becomes more severe.
@@ -103,9 +104,31 @@ pub const REDIS_DEPTH: AlertRule = AlertRule {
     limit: "`watchdog.redis_depth`",
 };
 
-/// Every kind of alert that the watchdog raises. The kinds `halted`, `resumed`, `quarantined` and `restored` come with orders
+/// A fill that came after its order had ended.
+pub const LATE_FILL: AlertRule = AlertRule {
+    kind: hrm::LATE_FILL,
+    grading: Grading::Fixed(AlertSeverity::Critical),
+    observed: "the size of a fill that was reported after its order had ended, as a fraction of capital",
+    limit: "the state of the order",
+};
+/// A fill beyond what was approved.
+pub const OVERFILL: AlertRule = AlertRule {
+    kind: hrm::OVERFILL,
+    grading: Grading::Fixed(AlertSeverity::Critical),
+    observed: "the size that was filled beyond what was approved, as a fraction of capital",
+    limit: "the size of the order",
+};
+/// A close of more than was open.
+pub const UNMATCHED_CLOSE: AlertRule = AlertRule {
+    kind: hrm::UNMATCHED_CLOSE,
+    grading: Grading::Fixed(AlertSeverity::Critical),
+    observed: "the size that a close traded beyond what was open, as a fraction of capital",
+    limit: "what was open of the agent in the instrument",
+};
+
+/// Every kind of alert that the watchdog raises, and those that the HRM raises with an execution report. The kinds `halted`, `resumed`, `quarantined` and `restored` come with orders
 /// ([`crate::hrm`]).
-pub const ALERTS: [&AlertRule; 10] = [
+pub const ALERTS: [&AlertRule; 13] = [
     &FUEL,
     &MEMORY,
     &DEADLINE,
@@ -116,6 +139,9 @@ pub const ALERTS: [&AlertRule; 10] = [
     &REDIS_UNREACHABLE,
     &REDIS_LATENCY,
     &REDIS_DEPTH,
+    &LATE_FILL,
+    &OVERFILL,
+    &UNMATCHED_CLOSE,
 ];
 
 /// Returns [`ALERTS`] as the table of `deploy/alerts.md`.

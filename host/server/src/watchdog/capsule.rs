@@ -3,13 +3,15 @@
 //! A capsule helps to find a cause; it is no record. The record is the failure's row in the audit log, which holds the capsule's digest. So a
 //! capsule that cannot be written is logged, and the failure is recorded without it.
 //!
-//! A capsule holds the signal as it came, unredacted.
+//! A capsule holds the signal and the recorded answers of host calls as they came, unredacted, since a replay needs them. The agent's own words
+//! (reason, backtrace, log) are redacted.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::hrm::redaction::redact_text;
 use ark_model::check::clip_for_error;
 use ark_model::ids::{Digest, Millis};
 use ark_model::signal::Signal;
@@ -40,9 +42,9 @@ pub struct Capsule {
     pub limits: Limits,
     /// The kind of failure.
     pub kind: String,
-    /// Why it failed.
+    /// Why it failed, redacted.
     pub reason: String,
-    /// The WebAssembly backtrace; empty when it did not trap.
+    /// The WebAssembly backtrace, redacted; empty when it did not trap.
     pub backtrace: String,
     /// Fuel used.
     pub fuel: u64,
@@ -96,12 +98,12 @@ impl Capsule {
         failure: &InvocationFailure,
     ) -> Self {
         let backtrace = match failure {
-            InvocationFailure::Trap { backtrace, .. } => backtrace.clone(),
+            InvocationFailure::Trap { backtrace, .. } => redact_text(backtrace),
             _ => String::new(),
         };
         let redact = |line: &LogLine| LogLine {
             level: line.level,
-            text: crate::hrm::redaction::redact_text(&line.text),
+            text: redact_text(&line.text),
         };
         Self {
             version: VERSION,
@@ -111,7 +113,7 @@ impl Capsule {
             manifest: Manifest::clone(agent.manifest()),
             limits: agent.limits().clone(),
             kind: failure.kind().to_owned(),
-            reason: failure.to_string(),
+            reason: redact_text(&failure.to_string()),
             backtrace,
             fuel: report.fuel,
             memory_peak: report.memory_peak,

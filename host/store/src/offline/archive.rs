@@ -154,7 +154,8 @@ fn last_archivable(
     };
     let live: Option<u64> = select_value(
         connection,
-        "SELECT min(a.seq) FROM positions p JOIN audit_log a ON a.id = p.decision_id WHERE p.status IN ('reserved', 'open')",
+        "SELECT min(a.seq) FROM orders o JOIN audit_log a ON a.id = o.decision_id
+         WHERE o.state IN ('new', 'partially_filled') OR o.opened > o.closed",
         [],
     )?;
     match (last, live) {

@@ -27,6 +27,10 @@ const SCRIPTS: [&[&str]; SCHEMA_VERSION as usize] = [
         include_str!("v4_fleet.sql"),
         include_str!("v4_deliveries.sql"),
     ],
+    &[
+        include_str!("v5_orders.sql"),
+        include_str!("v5_token_actions.sql"),
+    ],
 ];
 
 /// Why a migration step failed.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use ark_model::ids::{AuditId, Digest, Millis};
+use ark_model::principal::ActionGrant;
 use rusqlite::Connection;
 
 use super::{KEY, check, name, open, operate, set, verify, with_key};
@@ -40,16 +41,25 @@ fn write_earlier(dir: &Path, version: u32) {
         };
         append_entry(&connection, &mut head, &entry).unwrap();
     }
-    if version == 3 {
+    if version >= 3 {
         let key = SecretKey::parse(KEY, "a test").unwrap();
-        migrate(&mut connection, &path, 2..3, Some(&key)).unwrap();
+        migrate(&mut connection, &path, 2..version, Some(&key)).unwrap();
         connection.execute_batch("VACUUM").unwrap();
+    }
+    if version >= 4 {
+        connection
+            .execute_batch(
+                "INSERT INTO tokens (name, hash, role, agents, created_by, created_at) VALUES
+                     ('ada', zeroblob(32), 'admin', '', 'operator', 1),
+                     ('desk', unhex(printf('%064d', 1)), 'submitter', 'api', 'ada', 2);",
+            )
+            .unwrap();
     }
 }
 
 #[test]
 fn every_earlier_schema_is_migrated_with_what_it_holds() {
-    for version in 1..=3 {
+    for version in 1..=4 {
         let dir = tempfile::tempdir().unwrap();
         write_earlier(dir.path(), version);
         // From version 3 on there is nothing to be encrypted.
@@ -96,6 +106,14 @@ fn every_earlier_schema_is_migrated_with_what_it_holds() {
                 .len(),
             2
         );
+        // A token of before keeps what it could do.
+        let tokens = store.all_tokens().unwrap();
+        let granted: Vec<_> = tokens
+            .iter()
+            .map(|token| (token.name.as_str(), token.actions.as_slice()))
+            .collect();
+        let expected = [("ada", &[][..]), ("desk", &[ActionGrant::All])];
+        assert_eq!(granted, expected[..if version < 4 { 0 } else { 2 }]);
         operate(&store, 200, set("k", Some("4"), Some(3))).unwrap();
         store.close();
         drop(store);
@@ -112,6 +130,158 @@ fn every_earlier_schema_is_migrated_with_what_it_holds() {
                 "schema {version}"
             );
         }
+    }
+}
+
+/// What an earlier schema kept of a trade or a close, and what the orders of this one are made of.
+#[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "a row for each kind of position, and what becomes of it"
+)]
+fn positions_and_reports_of_schema_4_become_orders() {
+    use OrderState as S;
+    const KINDS: [&str; 8] = [
+        "new", "open", "halved", "partial", "closed", "gone", "lapsed", "cut",
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ark.db");
+    let mut connection = Connection::open(&path).unwrap();
+    migrate(&mut connection, &path, 0..4, None).unwrap();
+    connection
+        .execute_batch("PRAGMA journal_mode = WAL")
+        .unwrap();
+    let mut head = ChainHead::GENESIS;
+    let mut append = |kind, action_type: &str, body: String| {
+        let id = AuditId::fresh();
+        let entry = AuditEntry {
+            kind,
+            id,
+            trace_id: None,
+            agent: Some(name("kenny")),
+            action_type: Some(action_type.to_owned()),
+            outcome: Some(ark_model::decision::Outcome::Approved),
+            at: Millis(7),
+            body,
+        };
+        append_entry(&connection, &mut head, &entry).unwrap();
+        id.to_string()
+    };
+    let ids = KINDS.map(|_| {
+        let body = r#"{"action":{"action_type":"buy","parameters":{"position_size_pct":0.05,"symbol":"BTC-USD"}}}"#;
+        append(AuditKind::Decision, "buy", body.to_owned())
+    });
+    let close = append(
+        AuditKind::Decision,
+        "close_position",
+        r#"{"action":{"action_type":"close_position","parameters":{"symbol":"BTC-USD","position_size_pct":0.02}}}"#.to_owned(),
+    );
+    let unreported = append(
+        AuditKind::Decision,
+        "close_position",
+        r#"{"action":{"action_type":"close_position","parameters":{"symbol":"BTC-USD"}}}"#
+            .to_owned(),
+    );
+    let reported_by = append(AuditKind::Execution, "buy", r#"{"by":"broker"}"#.to_owned());
+    let position = |id: &str, size: f64, status: &str, expires: &str| {
+        connection
+            .execute_batch(&format!(
+                "INSERT INTO positions VALUES ('{id}', 'kenny', 'BTC-USD', 'buy', {size}, 1.0, '{status}', 9, {expires})"
+            ))
+            .unwrap();
+    };
+    let execution = |key: &str, id: &str, status: &str, filled: &str| {
+        connection
+            .execute_batch(&format!(
+                "INSERT INTO executions VALUES ('{key}', '{id}', '{status}', {filled}, NULL, NULL, 8)"
+            ))
+            .unwrap();
+    };
+    let [new, opened, halved, partial, closed, gone, lapsed, cut] = &ids;
+    position(new, 0.05, "reserved", "99");
+    position(opened, 0.05, "open", "NULL");
+    execution("open-1", opened, "filled", "NULL");
+    position(halved, 0.02, "open", "NULL");
+    execution("halved-1", halved, "filled", "0.05");
+    position(partial, 0.05, "open", "NULL");
+    execution("partial-1", partial, "partially_filled", "0.03");
+    position(closed, 0.0, "closed", "NULL");
+    execution("closed-1", closed, "filled", "NULL");
+    position(gone, 0.05, "released", "NULL");
+    execution("gone-1", gone, "rejected", "NULL");
+    position(lapsed, 0.05, "released", "50");
+    position(cut, 0.01, "open", "NULL");
+    execution("cut-1", cut, "cancelled", "0.01");
+    execution("close-1", &close, "filled", "NULL");
+    connection
+        .execute_batch(&format!(
+            "INSERT INTO idempotency VALUES ('execution:', 'open-1', zeroblob(32), '{reported_by}'), ('execution:', 'cut-1', zeroblob(32), 'archived');
+             INSERT INTO promotions VALUES ('kenny', 'BTC-USD', 5); INSERT INTO realised VALUES (3, -0.01);"
+        ))
+        .unwrap();
+    drop(connection);
+    let store = open(dir.path());
+    let order = |id: &str| store.trade_order(id.parse().unwrap()).unwrap().unwrap();
+    let found = |id: &str| {
+        let order = order(id);
+        (
+            order.state,
+            order.filled.units(),
+            order.open().units(),
+            order.exposure().units(),
+        )
+    };
+    for (id, expected) in [
+        (new, (S::New, 0, 0, 50_000_000)),
+        (opened, (S::Filled, 50_000_000, 50_000_000, 50_000_000)),
+        (halved, (S::Filled, 50_000_000, 20_000_000, 20_000_000)),
+        (
+            partial,
+            (S::PartiallyFilled, 30_000_000, 30_000_000, 50_000_000),
+        ),
+        (closed, (S::Filled, 50_000_000, 0, 0)),
+        (gone, (S::Rejected, 0, 0, 0)),
+        (lapsed, (S::Expired, 0, 0, 0)),
+        (cut, (S::Cancelled, 10_000_000, 10_000_000, 10_000_000)),
+        (&close, (S::Filled, 20_000_000, 0, 0)),
+        (&unreported, (S::Expired, 0, 0, 0)),
+    ] {
+        assert_eq!(found(id), expected, "{:?}", order(id));
+    }
+    assert_eq!(order(&unreported).size.units(), 130_000_000);
+    assert_eq!(order(lapsed).expires_at, Some(Millis(50)));
+    let rows = store.load_ledger().unwrap();
+    let mut live: Vec<String> = rows
+        .orders
+        .iter()
+        .map(|order| order.decision_id.to_string())
+        .collect();
+    let mut expected: Vec<String> = [new, opened, halved, partial, cut]
+        .map(Clone::clone)
+        .to_vec();
+    live.sort();
+    expected.sort();
+    assert_eq!(live, expected);
+    assert_eq!(
+        rows.promotions,
+        [Promotion {
+            agent: name("kenny"),
+            symbol: "BTC-USD".to_owned(),
+            account_wide: false,
+            at: Millis(5)
+        }]
+    );
+    assert_eq!(rows.realised.into_iter().collect::<Vec<_>>(), [(3, -0.01)]);
+    for (scope, key, is_there) in [
+        ("execution:broker", "open-1", true),
+        ("execution:", "open-1", false),
+        ("execution:", "cut-1", true),
+    ] {
+        assert_eq!(
+            store.idempotency_record(scope, key).unwrap().is_some(),
+            is_there,
+            "{scope} {key}"
+        );
     }
 }
 
@@ -234,7 +404,7 @@ fn a_snapshot_that_is_not_whole_or_newer_changes_nothing() {
         assert!(error.contains(named), "{error}");
         assert_eq!(contents(&data), before);
     };
-    let newer = manifest.replace("\"schema\": 4", "\"schema\": 5");
+    let newer = manifest.replace("\"schema\": 5", "\"schema\": 6");
     assert_ne!(newer, manifest);
     std::fs::write(taken.join("manifest.json"), &newer).unwrap();
     refused("run a newer ark");

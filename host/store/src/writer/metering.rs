@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use ark_model::meters::{EXECUTION_STATUSES, StoreMeters};
+use ark_model::meters::{EXECUTION_ALERTS, EXECUTION_STATUSES, StoreMeters};
 
 use crate::batch::{Receipt, Unit};
 use crate::tables::ledger::LedgerChange;
@@ -37,11 +37,19 @@ pub(super) fn count_unit(meters: &StoreMeters, unit: &Unit, receipt: &Receipt, s
         }
     }
     for change in &unit.ledger {
-        if let LedgerChange::Execution { status, .. } = change {
-            let index = EXECUTION_STATUSES.iter().position(|known| known == status);
+        if let LedgerChange::Execution(report) = change {
+            let index = EXECUTION_STATUSES
+                .iter()
+                .position(|known| *known == report.status);
             if let Some(count) = index.and_then(|index| meters.executions.get(index)) {
                 count.increment();
             }
+        }
+    }
+    for alert in &unit.alerts {
+        let index = EXECUTION_ALERTS.iter().position(|kind| *kind == alert.kind);
+        if let Some(count) = index.and_then(|index| meters.execution_alerts.get(index)) {
+            count.increment();
         }
     }
     let writes_state = !unit.state.is_empty()

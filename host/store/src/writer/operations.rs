@@ -94,6 +94,7 @@ pub(super) fn apply_operation(
     if let OperatorChange::Token(TokenChange::Create(new)) = &operation.change {
         body["role"] = json!(new.role);
         body["agents"] = json!(new.agents);
+        body["actions"] = json!(new.actions);
         body["expires_at_ms"] = json!(new.expires_at);
     }
     let entry = AuditEntry {

@@ -6,6 +6,11 @@
 //! | `split` | five trades of 4 % in one symbol, in one invocation | the third is denied (rule 5) |
 //! | `pump` | publishes on a symbol and sells it | the sale is denied (rule 3) |
 //! | `kind` | an action type that nobody knows | denied: not granted |
+//! | `undeclared` | a type that the manifest grants and nobody declares: as JSON, as a trade, and as a dry run | denied: not declared |
+//! | `declared` | orders of a declared type: in the fields of its declaration, and typed | judged as the trades they are |
+//! | `misfit` | orders of declared types without a size, with an unknown field, with a forbidden side, and with code for parameters | denied, naming the field |
+//! | `spelling` | a trade with `Leverage` in the extra parameters | refused, naming `Leverage` |
+//! | `repeated` | JSON parameters with the same key twice | refused |
 //! | `code` | `execute_code`, which its manifest does not grant | denied |
 //! | `system` | `modify_graveyard`, which its manifest grants | denied (rule 19) |
 //! | `nan`, `infinite`, `negative`, `whole` | a size that is NaN, infinite, -0.01, 1.5 | refused, naming `position_size_pct` |
@@ -17,6 +22,10 @@
 //! | `deep` | extra parameters nested 5,000 deep | refused |
 //! | `topic` | a message on `ark.decision`: somebody else's approval | refused |
 //! | `credential` | a message with an access key and an address in it | denied (rules 17, 18), and neither is on record |
+//! | `secrets` | messages with secrets by name, as numbers, in lists, in percent-encoding, without an end | denied (rules 17, 18), and none is on record |
+//! | `confess` | fails with a password and an address in its words | the failure is on record without them |
+//! | `again` | one order eleven times, each with another reasoning, a size changed by less than counts, another spelling | the eleventh is denied (rule 22) |
+//! | `letters` | eleven messages that differ only in what redaction takes out | none is a repetition |
 //! | `keys` | state under keys that look like another agent's | kept as its own, or refused; nobody else's changes |
 //! | `check` | a dry run of what it must not do | answers as the decision would, and records nothing |
 //!
@@ -83,6 +92,47 @@ impl Agent for Forger {
             "kind" => Ok(vec![
                 custom("invent_money", &json!({"amount": 1_000_000})).build()?,
             ]),
+            "undeclared" => {
+                let withdrawal = custom("withdraw", &json!({"amount": 1_000_000})).build()?;
+                let preview = host.check(&withdrawal)?;
+                host.set_state("withdraw-denied", &(preview.outcome == Outcome::Denied))?;
+                Ok(vec![withdrawal, trade().declared_as("withdraw").build()?])
+            }
+            "declared" => Ok(vec![
+                custom(
+                    "place_order",
+                    &json!({"ticker": "FORGED-USD", "quantity": 0.03, "side": "buy", "entry_price": 100.0,
+                        "stop_loss": 95.0, "take_profit": 120.0}),
+                )
+                .build()?,
+                trade().declared_as("place_order").build()?,
+                custom(
+                    "place_order",
+                    &json!({"ticker": "FORGED-USD", "quantity": 0.9, "side": "buy", "leverage": 50}),
+                )
+                .build()?,
+            ]),
+            "misfit" => Ok(vec![
+                custom("place_order", &json!({"ticker": "FORGED-USD", "side": "buy"})).build()?,
+                custom(
+                    "place_order",
+                    &json!({"ticker": "FORGED-USD", "side": "buy", "quantity": 0.01, "lev": 50}),
+                )
+                .build()?,
+                trade().declared_as("go_short").build()?,
+                execute_code("sh", "true").declared_as("place_order").build()?,
+            ]),
+            "spelling" => order(&|trade| {
+                trade.extra_json = json!({"Leverage": 9}).to_string();
+            }),
+            "repeated" => {
+                let mut action = custom("place_order", &json!({})).build()?;
+                if let Parameters::Custom(order) = &mut action.parameters {
+                    order.parameters_json =
+                        r#"{"ticker": "X", "side": "buy", "quantity": 0.01, "quantity": 0.9}"#.to_owned();
+                }
+                Ok(vec![action])
+            }
             "code" => Ok(vec![execute_code("sh", "rm -rf /").build()?]),
             "system" => Ok(vec![
                 system_change(
@@ -123,6 +173,40 @@ impl Agent for Forger {
                     .text("key AKIAIOSFODNN7EXAMPLE, mail bob@example.com")
                     .build()?,
             ]),
+            "secrets" => Ok(vec![
+                message("forger.note")
+                    .text("DB_PASSWORD=forged-22xx, redis://:forged-22xx@cache:6379/0, mail=carol%40example.com")
+                    .build()?,
+                message("forger.note")
+                    .payload(&json!({"clientSecret": "forged-22xx", "password": ["forged-22xx"], "pin_code": 4_711_922, "Authorization": "Basic Zm9yZ2VkLTIyeHg="}))
+                    .build()?,
+                message("forger.note")
+                    .text("-----BEGIN PRIVATE KEY-----\nMIIBVgIBADANBgkqhkiG9w0BAQEFAASCAUAwggE8\n")
+                    .build()?,
+            ]),
+            "confess" => Err(Error::Failed(
+                "cannot log in as carol@example.com, password = forged-22xx".to_owned(),
+            )),
+            "again" => (0..11_u8)
+                .map(|time| {
+                    let symbol = ["FORGED-USD", "FORGED/USD"][usize::from(time % 2)];
+                    buy(symbol, 0.001 + f64::from(time) * 1e-14)
+                        .entry(100.0)
+                        .stop_loss(95.0)
+                        .take_profit(120.0)
+                        .reasoning(format!("reason number {time}"))
+                        .build()
+                        .map_err(Error::from)
+                })
+                .collect(),
+            "letters" => (0..11_u8)
+                .map(|number| {
+                    message("forger.note")
+                        .text(format!("write to user{number}@example.com"))
+                        .build()
+                        .map_err(Error::from)
+                })
+                .collect(),
             "keys" => {
                 for key in [
                     "../kenny/last-order/BTC-USD",
@@ -179,9 +263,19 @@ mod tests {
             ("split", Some(5)),
             ("pump", Some(2)),
             ("kind", Some(1)),
+            ("undeclared", Some(2)),
+            ("declared", Some(3)),
+            ("misfit", Some(4)),
+            // What only the host sees.
+            ("spelling", Some(1)),
+            ("repeated", Some(1)),
             ("code", Some(1)),
             ("system", Some(1)),
             ("credential", Some(1)),
+            ("secrets", Some(3)),
+            ("confess", None),
+            ("again", Some(11)),
+            ("letters", Some(11)),
             ("keys", Some(0)),
             ("check", Some(0)),
             ("nan", None),

@@ -5,7 +5,14 @@ use std::collections::BTreeSet;
 use ark_tests::{Client, Host, make_token, run_ark};
 use serde_json::{Value, json};
 
-const ROLES: [&str; 5] = ["reader", "submitter", "approver", "operator", "admin"];
+const ROLES: [&str; 6] = [
+    "reader",
+    "submitter",
+    "executor",
+    "approver",
+    "operator",
+    "admin",
+];
 
 /// Who may make a call apart from the administrator.
 #[derive(Clone, Copy, PartialEq)]
@@ -27,7 +34,7 @@ const CALLS: &[(&str, &str, &str, Who)] = &[
     ("POST", "/v1/actions", "/v1/actions", Only("submitter")),
     ("POST", "/v1/actions/batch", "/v1/actions/batch", Only("submitter")),
     ("POST", "/v1/signals", "/v1/signals", Only("submitter")),
-    ("POST", "/v1/executions", "/v1/executions", Only("submitter")),
+    ("POST", "/v1/executions", "/v1/executions", Only("executor")),
     ("GET", "/v1/events", "/v1/events?after=nothing", EveryToken),
     ("GET", "/v1/decisions", "/v1/decisions", EveryToken),
     ("GET", "/v1/decisions/{id}", "/v1/decisions/none", EveryToken),
@@ -117,9 +124,16 @@ fn each_call_is_open_to_its_roles_and_to_no_other() {
     let dir = tempfile::tempdir().expect("a directory");
     let data = dir.path().join("data");
     let mut tokens = vec![(None, String::new())];
-    for role in ["admin", "reader", "submitter", "approver", "operator"] {
+    for role in [
+        "admin",
+        "reader",
+        "submitter",
+        "executor",
+        "approver",
+        "operator",
+    ] {
         let more: &[&str] = if role == "submitter" {
-            &["--agent", "api"]
+            &["--agent", "api", "--actions", "*"]
         } else {
             &[]
         };

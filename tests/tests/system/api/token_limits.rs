@@ -46,6 +46,37 @@ fn bad_tokens_are_refused_with_the_field_and_a_rate_is_kept() {
             400,
         ),
         (
+            json!({"name": "n", "role": "submitter", "agents": ["a"]}),
+            "actions",
+            400,
+        ),
+        (
+            json!({"name": "n", "role": "submitter", "agents": ["a"], "actions": "*"}),
+            "actions",
+            400,
+        ),
+        (
+            json!({"name": "n", "role": "submitter", "agents": ["a"], "actions": ["buy", "Sell"]}),
+            "actions[1]",
+            400,
+        ),
+        (
+            json!({"name": "n", "role": "submitter", "agents": ["a"], "actions": ["family:trades"]}),
+            "actions[0]",
+            400,
+        ),
+        // Well-formed, and no action could ever be of this type.
+        (
+            json!({"name": "n", "role": "submitter", "agents": ["a"], "actions": ["buy", "withdraw"]}),
+            "actions[1]",
+            422,
+        ),
+        (
+            json!({"name": "n", "role": "operator", "actions": ["*"]}),
+            "actions",
+            400,
+        ),
+        (
             json!({"name": "n", "role": "reader", "expires_at_ms": 1}),
             "expires_at_ms",
             422,

@@ -133,6 +133,8 @@ fn the_first_token_closes_the_host_and_a_revocation_is_noticed_at_once() {
         "desk",
         "--agent",
         "desk-1",
+        "--actions",
+        "family:trade",
         "--expires",
         "90d",
     ];
@@ -155,6 +157,7 @@ fn the_first_token_closes_the_host_and_a_revocation_is_noticed_at_once() {
     let listed: Value = serde_json::from_str(&listed).expect("a list");
     assert_eq!(listed[0]["name"], json!("desk"));
     assert_eq!(listed[0]["agents"], json!(["desk-1"]));
+    assert_eq!(listed[0]["actions"], json!(["family:trade"]));
     assert_eq!(listed[0]["created_by"], json!("root"));
     assert!(!listed.to_string().contains(&desk) && !listed.to_string().contains("hash"));
 
@@ -364,13 +367,19 @@ fn a_token_speaks_for_its_own_names_and_under_its_own() {
     let dir = tempfile::tempdir().expect("a directory");
     let data = dir.path().join("data");
     let root = make_token(&data, "root", "admin", &[]);
-    let one = make_token(&data, "desk-one", "submitter", &["--agent", "api"]);
+    let one = make_token(
+        &data,
+        "desk-one",
+        "submitter",
+        &["--agent", "api", "--actions", "*"],
+    );
     let two = make_token(
         &data,
         "desk-two",
         "submitter",
-        &["--agent", "other", "--agent", "third"],
+        &["--agent", "other", "--agent", "third", "--actions", "trade"],
     );
+    let broker = make_token(&data, "broker", "executor", &[]);
     let ops = make_token(&data, "ada", "operator", &[]);
     let host = Host::start(&data, &[]);
 
@@ -397,10 +406,13 @@ fn a_token_speaks_for_its_own_names_and_under_its_own() {
     assert_eq!(status, 403, "{problem}");
     assert_eq!(problem["field"], json!("actions[1].agent"), "{problem}");
     let report = json!({"execution_id": "e-1", "decision_id": id, "status": "filled"});
-    assert_eq!(call(&host, &two, "POST", "/v1/executions", &report).0, 403);
-    let (status, answer) = call(&host, &one, "POST", "/v1/executions", &report);
+    // A proposer is not its own witness.
+    for token in [&one, &two] {
+        assert_eq!(call(&host, token, "POST", "/v1/executions", &report).0, 403);
+    }
+    let (status, answer) = call(&host, &broker, "POST", "/v1/executions", &report);
     assert_eq!(status, 200, "{answer}");
-    // The same report from another sender who may is the same report.
+    // The same fill from another reporter is the same fill.
     assert_eq!(call(&host, &root, "POST", "/v1/executions", &report).0, 200);
     let signal = json!({"topic": "market.tick", "payload": {}});
     assert_eq!(call(&host, &two, "POST", "/v1/signals", &signal).0, 202);
@@ -458,15 +470,117 @@ fn a_token_speaks_for_its_own_names_and_under_its_own() {
         })
         .collect();
     for expected in [
-        ("trade", "desk-one"),
+        ("trade", "broker"),
+        ("trade", "root"),
         ("signal.send", "desk-two"),
         ("config.set", "ada"),
         ("control", "ada"),
     ] {
         assert!(by.contains(&expected), "{expected:?} is not in {by:?}");
     }
-    assert_eq!(by.len(), 5, "what was refused is not there: {by:?}");
+    assert_eq!(by.len(), 6, "what was refused is not there: {by:?}");
     let decision = rows.iter().find(|row| row["kind"] == json!("decision"));
     let text = decision.expect("the decision").to_string();
     assert!(text.contains("desk-one"), "{text}");
+}
+
+#[test]
+fn a_token_proposes_what_it_grants() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = dir.path().join("data");
+    let config = "[action_types.place_order]\nfamily = \"trade\"\n[action_types.rebalance]\nfamily = \"custom\"\n";
+    std::fs::write(data.with_extension("toml"), config).expect("a configuration");
+    let root = make_token(&data, "root", "admin", &[]);
+    let token = |name: &str, actions: &str| {
+        make_token(
+            &data,
+            name,
+            "submitter",
+            &["--agent", "api", "--actions", actions],
+        )
+    };
+    let tokens = [
+        ("all", token("all", "*")),
+        ("types", token("types", "buy, place_order")),
+        ("family", token("family", "family:trade,message")),
+        ("nothing", token("nothing", "")),
+        ("root", root.clone()),
+    ];
+    let host = Host::start(&data, &[]);
+    let order = |action_type: &str, size: f64| {
+        let mut order = trade("BTC-USD", size);
+        order["action_type"] = json!(action_type);
+        order["parameters"]["side"] = json!("buy");
+        order
+    };
+    let custom = |action_type: &str| json!({"agent": "api", "action_type": action_type});
+    for (proposed, granted) in [
+        (order("buy", 0.001), &["all", "types", "family", "root"][..]),
+        (order("trade", 0.001), &["all", "family", "root"]),
+        (
+            order("place_order", 0.001),
+            &["all", "types", "family", "root"],
+        ),
+        (custom("rebalance"), &["all", "root"]),
+        (custom("message"), &["all", "family", "root"]),
+        (
+            json!({"agent": "api", "action_type": "report", "parameters": {"text": "t"}}),
+            &["all", "root"],
+        ),
+    ] {
+        for (name, token) in &tokens {
+            let refused = |decision: &Value| {
+                let says = format!("the token {name} does not grant");
+                let refused = decision["refusal"]
+                    .as_str()
+                    .is_some_and(|text| text.contains(&says));
+                assert_eq!(refused, !granted.contains(name), "{name}: {decision}");
+                if refused {
+                    assert_eq!(decision["outcome"], "denied", "{decision}");
+                    assert_eq!(decision["policies"][0]["policy"], "graveyard", "{decision}");
+                }
+            };
+            for path in ["/v1/actions?dry_run=true", "/v1/actions"] {
+                let (status, decision) = call(&host, token, "POST", path, &proposed);
+                assert_eq!(status, 200, "{decision}");
+                refused(&decision);
+            }
+            let batch = json!({"actions": [proposed]});
+            let (status, answer) = call(&host, token, "POST", "/v1/actions/batch", &batch);
+            assert_eq!(status, 200, "{answer}");
+            refused(&answer["decisions"][0]);
+        }
+    }
+    // Over HTTP too; what an administrator grants is on record.
+    let body = json!({"name": "desk", "role": "submitter", "agents": ["api"], "actions": ["rebalance", "family:file"]});
+    let (status, made) = call(&host, &root, "POST", "/v1/tokens", &body);
+    assert_eq!(
+        (status, &made["actions"]),
+        (201, &body["actions"]),
+        "{made}"
+    );
+    let desk = made["token"].as_str().expect("a secret").to_owned();
+    let (_, decision) = call(&host, &desk, "POST", "/v1/actions", &custom("rebalance"));
+    assert_eq!(decision["refusal"], Value::Null, "{decision}");
+    let (_, decision) = call(&host, &desk, "POST", "/v1/actions", &order("buy", 0.001));
+    assert_eq!(decision["outcome"], "denied", "{decision}");
+    let (code, _, said) = cli(
+        &host,
+        Some(&root),
+        &[
+            "token",
+            "create",
+            "--role",
+            "submitter",
+            "--name",
+            "x",
+            "--agent",
+            "api",
+        ],
+    );
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("--actions") && said.contains("[\"*\"]"),
+        "{said}"
+    );
 }

@@ -1,9 +1,13 @@
 //! Proposals and decisions: judgement, approvals, what operators attest, explanation and replay.
 
+mod action_types;
 mod approvals;
+mod clock;
+mod executions;
 mod explain;
 mod instruments;
 mod lists;
+mod redaction;
 mod releases;
 mod replay;
 mod serving;

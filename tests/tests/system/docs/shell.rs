@@ -271,6 +271,7 @@ impl Reader {
             .env_remove("CARGO_TARGET_DIR")
             .env_remove("RUSTFLAGS")
             // Settings of other tests, which are unknown variables to a host.
+            .env_remove("ARK_ACCOUNT_SEQUENCES")
             .env_remove("ARK_KILL_ROUNDS")
             .env_remove("ARK_SWAPS")
             .stdin(Stdio::null())

@@ -4,7 +4,7 @@ use axum::http::Method;
 
 use ark_model::principal::Role;
 
-use Role::{Admin, Approver, Operator, Reader, Submitter};
+use Role::{Admin, Approver, Executor, Operator, Reader, Submitter};
 
 /// A call and who may make it.
 #[derive(Debug, Clone, Copy)]
@@ -43,7 +43,7 @@ pub const TABLE: &[Endpoint] = &[
     endpoint("POST", "/v1/actions", Submitter),
     endpoint("POST", "/v1/actions/batch", Submitter),
     endpoint("POST", "/v1/signals", Submitter),
-    endpoint("POST", "/v1/executions", Submitter),
+    endpoint("POST", "/v1/executions", Executor),
     endpoint("GET", "/v1/events", Reader),
     endpoint("GET", "/v1/decisions", Reader),
     endpoint("GET", "/v1/decisions/{id}", Reader),

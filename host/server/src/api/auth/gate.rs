@@ -143,6 +143,7 @@ impl Auth {
                     name: row.name.to_string(),
                     role: row.role,
                     agents: row.agents,
+                    actions: row.actions,
                     authenticated: true,
                 },
                 hash: row.hash,

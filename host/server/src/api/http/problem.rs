@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::hrm::HrmError;
+use crate::hrm::{HrmError, ReportRefusal};
 use crate::router::RouterError;
 use ark_model::check::FieldError;
 use ark_runtime::SettingsProblem;
@@ -324,6 +324,7 @@ impl From<HrmError> for Problem {
             ),
             HrmError::UnknownDecision(_) => Self::not_found(detail)
                 .at("decision_id", "give the decision_id of an approved action"),
+            HrmError::ReportRefused(refusal) => report_refused(&refusal, &detail),
             HrmError::NotExecutable(_) => Self::new(
                 StatusCode::CONFLICT,
                 "not-executable",
@@ -335,6 +336,55 @@ impl From<HrmError> for Problem {
                 "give the decision_id of an approved trade or close_position",
             ),
         }
+    }
+}
+
+/// The problem of an execution report that does not fit its order.
+fn report_refused(refusal: &ReportRefusal, detail: &str) -> Problem {
+    let conflict = |field, remedy| {
+        Problem::new(
+            StatusCode::CONFLICT,
+            "order-conflict",
+            "The report contradicts the order",
+            detail.to_owned(),
+        )
+        .at(field, remedy)
+    };
+    let unfit = |field, remedy| {
+        Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "unfit-report",
+            "The report cannot be booked",
+            detail.to_owned(),
+        )
+        .at(field, remedy)
+    };
+    match refusal {
+        ReportRefusal::Contradicts { .. } => conflict(
+            "status",
+            "an order that has ended stays as it ended; report a later fill with its size",
+        ),
+        ReportRefusal::Falls { .. } => conflict(
+            "filled_size_pct",
+            "give the size that is filled in all so far; leave out a report that is older than the last one",
+        ),
+        ReportRefusal::NoFilledSize(_) => unfit(
+            "filled_size_pct",
+            "give the size that is filled in all so far",
+        ),
+        ReportRefusal::RejectedWithFill => unfit("status", "report cancelled with the filled size"),
+        ReportRefusal::ResultOfOpening => unfit(
+            "realized_pnl_pct",
+            "leave it out; report the result on the close",
+        ),
+        ReportRefusal::ResultWithoutFill { .. } => unfit(
+            "realized_pnl_pct",
+            "leave it out; an operator corrects a result: POST /v1/account/results",
+        ),
+        ReportRefusal::ResultOutOfBounds { .. } => unfit(
+            "realized_pnl_pct",
+            "check the result and the price; an operator states a result from elsewhere: POST /v1/account/results",
+        ),
     }
 }
 

@@ -1,13 +1,16 @@
-//! The forms of actions as JSON Schema, one for each family of action types: what `ark_model::form::parse_action` lets pass, for readers of the
-//! document. That both say the same is tested with data made from these forms (`tests/tests/system/api/openapi.rs`).
+//! The forms of actions as JSON Schema, made from the built-in action types and typed fields that `ark_model::action` states: what
+//! `ark_model::form::parse_action` lets pass, for readers of the document. That both say the same is tested with data made from these forms
+//! (`tests/tests/system/api/openapi.rs`).
 //!
 //! `null` counts as left out, so every field that may be left out may be `null` too. Where a text's length is counted in bytes, `maxLength`
 //! is the most characters that allows.
 
 use serde_json::{Map, Value, json};
 
-use crate::api::http::fields::{PLAIN, SYMBOL, SYMBOL_FORMAT, VISIBLE};
+use ark_model::action::{BUILT_IN_TYPES, Family, FieldForm, TypedField};
 use ark_model::instrument::MAX_SYMBOL_CHARS;
+
+use crate::api::http::fields::{PLAIN, SYMBOL, SYMBOL_FORMAT, VISIBLE};
 
 /// A topic that is not the host's own.
 const TOPIC: &str = r"^(?!ark\.)[a-z][a-z0-9._-]{0,127}$";
@@ -117,31 +120,22 @@ fn family(description: &str, types: &Value, needs_parameters: bool, parameters: 
     closed(description, &required, &optional)
 }
 
-/// The types that are no family's own: a custom action is named as none of them.
-const FAMILY_TYPES: &str = "trade|order|buy|sell|open_position|close_position|data_handling|collect_data|store_data|share_data|\
-    file_operation|delete|remove|execute_code|message|publish|report|log|modify_graveyard|update_ethics|change_rules|\
-    disable_watchdog|disable_audit|clear_halt|override_user";
-
-const TRADES: [&str; 3] = ["trade", "order", "open_position"];
-const DATA: [&str; 4] = ["data_handling", "collect_data", "store_data", "share_data"];
-const MESSAGES: [&str; 4] = ["message", "publish", "report", "log"];
-/// Attempts on the system itself.
-const SYSTEM: [&str; 7] = [
-    "modify_graveyard",
-    "update_ethics",
-    "change_rules",
-    "disable_watchdog",
-    "disable_audit",
-    "clear_halt",
-    "override_user",
-];
+/// The built-in action types of a family, but for those that have a form of their own.
+fn types_of(family: Family, without: &[&str]) -> Value {
+    let types: Vec<&str> = BUILT_IN_TYPES
+        .iter()
+        .filter(|(name, of)| *of == family && !without.contains(name))
+        .map(|(name, _)| *name)
+        .collect();
+    json!({"enum": types})
+}
 
 /// The form of each family of actions.
 fn action_forms() -> Vec<(&'static str, Value)> {
-    let types = |types: &[&str]| json!({"enum": types});
-    let custom = format!("^(?!(?:{FAMILY_TYPES})$)[a-z][a-z0-9_.-]{{0,63}}$");
-    let open = parameters(&[], &[]);
-    let close = parameters(&[("symbol", symbol())], &[("position_size_pct", size())]);
+    let only = |action_type: &str| json!({"enum": [action_type]});
+    let built_in: Vec<&str> = BUILT_IN_TYPES.iter().map(|(name, _)| *name).collect();
+    let declared = format!("^(?!(?:{})$)[a-z][a-z0-9_.-]{{0,63}}$", built_in.join("|"));
+    let open = || parameters(&[], &[]);
     let form = |name, description, types: Value, needs_parameters, parameters: Value| {
         let form = family(description, &types, needs_parameters, &parameters);
         (name, form)
@@ -150,200 +144,138 @@ fn action_forms() -> Vec<(&'static str, Value)> {
         form(
             "TradeForm",
             "A trade.",
-            types(&TRADES),
+            types_of(Family::Trade, &["buy", "sell"]),
             true,
-            trade_parameters(&["buy", "sell"]),
+            typed_parameters(Family::Trade, None),
         ),
         form(
             "BuyForm",
             "A purchase.",
-            types(&["buy"]),
+            only("buy"),
             true,
-            trade_parameters(&["buy"]),
+            typed_parameters(Family::Trade, Some(("side", &["buy"]))),
         ),
         form(
             "SellForm",
             "A sale.",
-            types(&["sell"]),
+            only("sell"),
             true,
-            trade_parameters(&["sell"]),
+            typed_parameters(Family::Trade, Some(("side", &["sell"]))),
         ),
         form(
             "CloseForm",
             "A position is closed, wholly or in part.",
-            types(&["close_position"]),
+            types_of(Family::ClosePosition, &[]),
             true,
-            close,
+            typed_parameters(Family::ClosePosition, None),
         ),
         form(
             "DataForm",
             "Something is done with data.",
-            types(&DATA),
+            types_of(Family::Data, &[]),
             false,
-            data_parameters(),
+            typed_parameters(Family::Data, Some(("operation", &[]))),
         ),
         form(
             "FileForm",
             "Something is done to a file.",
-            types(&["file_operation"]),
+            types_of(Family::File, &["delete", "remove"]),
             true,
-            file_parameters(&["read", "write", "delete", "remove", "destroy"], true),
+            typed_parameters(Family::File, None),
         ),
         form(
             "DeleteForm",
             "A file is deleted.",
-            types(&["delete"]),
+            only("delete"),
             true,
-            file_parameters(&["delete", "destroy"], false),
+            typed_parameters(Family::File, Some(("operation", &["delete", "destroy"]))),
         ),
         form(
             "RemoveForm",
             "A file is removed.",
-            types(&["remove"]),
+            only("remove"),
             true,
-            file_parameters(&["remove", "destroy"], false),
+            typed_parameters(Family::File, Some(("operation", &["remove", "destroy"]))),
         ),
         form(
             "CodeForm",
             "Code is run.",
-            types(&["execute_code"]),
+            types_of(Family::Code, &[]),
             true,
-            code_parameters(),
+            typed_parameters(Family::Code, None),
         ),
         form(
             "MessageForm",
             "A message is sent.",
-            types(&MESSAGES),
+            types_of(Family::Message, &[]),
             false,
-            message_parameters(),
+            typed_parameters(Family::Message, None),
         ),
         form(
             "SystemForm",
             "An attempt on the system itself. It is judged, and never carried out by the host.",
-            types(&SYSTEM),
+            types_of(Family::System, &[]),
             false,
-            open.clone(),
+            open(),
         ),
         form(
             "CustomForm",
-            "Any other action.",
-            json!({"pattern": custom}),
+            "An action of a type that the operator declares, with the parameters of its declaration. An action of a type that is neither built in nor declared is denied.",
+            json!({"pattern": declared}),
             false,
-            open,
+            open(),
         ),
     ]
 }
 
-fn symbol() -> Value {
-    json!({"type": "string", "format": SYMBOL_FORMAT, "minLength": 1, "maxLength": MAX_SYMBOL_CHARS, "pattern": SYMBOL,
-        "description": "The instrument, e.g. BTC-USD. Every spelling of it counts as the same one."})
-}
-
-fn size() -> Value {
-    let bounds = json!({"minimum": 0, "maximum": 1});
-    number("A fraction of capital: 0.05 is 5 %.", &bounds)
-}
-
-fn trade_parameters(sides: &[&str]) -> Value {
-    let positive = |what| number(what, &json!({"exclusiveMinimum": 0}));
-    let side = one_of(
-        "The side; buy if neither this nor the action type says.",
-        sides,
-    );
-    let ratio = json!({"minimum": 0});
-    parameters(
-        &[("symbol", symbol()), ("position_size_pct", size())],
-        &[
-            ("side", side),
-            ("leverage", positive("1 if left out.")),
-            ("entry_price", positive("The expected price.")),
-            (
-                "stop_loss",
-                number("The price at which the position is given up.", &json!({})),
-            ),
-            (
-                "take_profit",
-                positive("The price at which the profit is taken."),
-            ),
-            (
-                "risk_reward_ratio",
-                number("Expected gain over risked loss.", &ratio),
-            ),
-            (
-                "material_nonpublic",
-                flag("It rests on material non-public information."),
-            ),
-            (
-                "manipulative_intent",
-                flag("It is meant to move the market."),
-            ),
-            (
-                "ahead_of_client_order",
-                flag("It runs ahead of a client's order."),
-            ),
-        ],
-    )
-}
-
-fn file_parameters(verbs: &[&str], needs_verb: bool) -> Value {
-    let verb = ("operation", one_of("What is done.", verbs));
-    let path = ("path", plain("The file.", 4096));
-    if needs_verb {
-        parameters(&[verb, path], &[])
-    } else {
-        parameters(&[path], &[verb])
+/// The typed parameters of a family. `implied` is the field that the action types of the form imply, with the values they allow; without one
+/// the field cannot be given.
+fn typed_parameters(family: Family, implied: Option<(&str, &'static [&'static str])>) -> Value {
+    let mut required = Vec::new();
+    let mut optional = Vec::new();
+    let mut implied_only = None;
+    for field in family.typed_fields() {
+        match implied {
+            Some((name, [])) if name == field.name => implied_only = Some(name),
+            Some((name, values)) if name == field.name => {
+                optional.push((field.name, one_of(field.description, values)));
+            }
+            _ if field.required => required.push((field.name, field_schema(field))),
+            _ => optional.push((field.name, field_schema(field))),
+        }
     }
-}
-
-fn data_parameters() -> Value {
-    let destination = "Where it goes: `internal`, also if left out, or the receiver.";
-    let mut schema = parameters(
-        &[],
-        &[
-            (
-                "subject",
-                plain("The person or thing the data is about.", 256),
-            ),
-            ("contains_personal_data", flag("Personal data is in it.")),
-            (
-                "data_sensitivity",
-                one_of("How sensitive it is.", &["low", "medium", "high"]),
-            ),
-            ("encryption", flag("It is encrypted.")),
-            ("anonymized", flag("It is anonymised.")),
-            ("destination", plain(destination, 256)),
-            ("purpose", plain("The purpose.", 256)),
-            ("user_consent", flag("Only `false` counts.")),
-        ],
-    );
-    // The operation follows from the action type; given twice, the two could differ.
-    schema["properties"]["operation"] = json!({"not": {}});
+    let mut schema = parameters(&required, &optional);
+    if let Some(name) = implied_only {
+        // It follows from the action type; given twice, the two could differ.
+        schema["properties"][name] = json!({"not": {}});
+    }
     schema
 }
 
-fn code_parameters() -> Value {
-    let mut code = text("The source text.", 65_536);
-    code["minLength"] = json!(1);
-    let language = plain("The language.", 256);
-    parameters(&[("code", code)], &[("language", language)])
-}
-
-fn message_parameters() -> Value {
-    let topic =
-        json!({"type": "string", "pattern": TOPIC, "description": "The topic it is published on."});
-    parameters(
-        &[],
-        &[
-            ("topic", topic),
-            ("to", name("The one agent it is for.")),
-            ("symbol", symbol()),
-            ("text", text("The text.", 65_536)),
-            (
-                "payload",
-                json!({"description": "One JSON value for machines."}),
-            ),
-        ],
-    )
+fn field_schema(field: &TypedField) -> Value {
+    let what = field.description;
+    match field.form {
+        FieldForm::Symbol => {
+            json!({"type": "string", "format": SYMBOL_FORMAT, "minLength": 1, "maxLength": MAX_SYMBOL_CHARS, "pattern": SYMBOL, "description": what})
+        }
+        FieldForm::Fraction => number(what, &json!({"minimum": 0, "maximum": 1})),
+        FieldForm::Positive => number(what, &json!({"exclusiveMinimum": 0})),
+        FieldForm::NotNegative => number(what, &json!({"minimum": 0})),
+        FieldForm::Number => number(what, &json!({})),
+        FieldForm::Flag => flag(what),
+        FieldForm::Choice(values) => one_of(what, values),
+        FieldForm::Label => plain(what, 256),
+        FieldForm::Text => text(what, 65_536),
+        FieldForm::Code => {
+            let mut schema = text(what, 65_536);
+            schema["minLength"] = json!(1);
+            schema
+        }
+        FieldForm::Path => plain(what, 4096),
+        FieldForm::Topic => json!({"type": "string", "pattern": TOPIC, "description": what}),
+        FieldForm::AgentName => name(what),
+        FieldForm::Json => json!({"description": what}),
+    }
 }
 
 /// The same, or `null`, or left out.

@@ -10,9 +10,10 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
+use ark_model::action_types::ActionTypes;
 use ark_model::check::FieldError;
 use ark_model::ids::{Millis, Name, ParseIdError};
-use ark_model::principal::Role;
+use ark_model::principal::{ActionGrant, ParseGrantError, Role};
 use ark_store::{NewToken, Operation, OperatorChange, TokenChange, TokenRow, TokenSecret, Unit};
 
 use crate::api::auth::Caller;
@@ -26,6 +27,10 @@ use crate::watchdog::WATCHDOG_ACTOR;
 
 /// The most names a token is bound to.
 const MAX_NAMES: usize = 64;
+/// The most actions a token grants, one by one.
+const MAX_ACTIONS: usize = 64;
+/// What every reader of a grant's text accepts; whether the action type is known is asked apart.
+const GRANT: &str = r"^(\*|family:(trade|close_position|data|file|code|message|system|custom)|[a-z][a-z0-9_.-]{0,63})$";
 
 pub(crate) fn routes() -> DescribedRoutes {
     DescribedRoutes::new()
@@ -72,6 +77,26 @@ field_schema! {
     TokenName => text_schema(1..=64, Some("^(?!watchdog$)[a-z][a-z0-9_-]{0,63}$"))
 }
 
+/// A grant of actions.
+#[derive(Debug, Clone)]
+struct GrantText(ActionGrant);
+
+impl<'de> Deserialize<'de> for GrantText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map(Self).map_err(|_| {
+            let given = serde::de::Unexpected::Str(&text);
+            let form = "*, an action type, or a family as family:trade";
+            serde::de::Error::invalid_value(given, &form)
+        })
+    }
+}
+
+field_schema! {
+    /// Actions that a submitter may propose: `*` for all, an action type, or a family as `family:trade`.
+    GrantText => text_schema(1..=64, Some(GRANT))
+}
+
 integer_field! {
     /// A moment to come, in milliseconds since 1970 (UTC).
     ExpiryMoment("milliseconds since 1970 (UTC)", 1..=MAX_INTEGER)
@@ -89,6 +114,7 @@ enum BoundRole {
 #[serde(rename_all = "snake_case")]
 enum FreeRole {
     Reader,
+    Executor,
     Approver,
     Operator,
     Admin,
@@ -98,6 +124,7 @@ impl From<FreeRole> for Role {
     fn from(role: FreeRole) -> Self {
         match role {
             FreeRole::Reader => Self::Reader,
+            FreeRole::Executor => Self::Executor,
             FreeRole::Approver => Self::Approver,
             FreeRole::Operator => Self::Operator,
             FreeRole::Admin => Self::Admin,
@@ -117,6 +144,9 @@ struct SubmitterToken {
     /// In whose names it may propose.
     #[schema(min_items = 1, max_items = 64)]
     agents: Vec<Name>,
+    /// Which actions it may propose: `["*"]` for all, or action types and families. An empty list: none.
+    #[schema(max_items = 64)]
+    actions: Vec<GrantText>,
     /// When it ends, in milliseconds since 1970 (UTC): a moment to come; if left out, never.
     expires_at_ms: Option<ExpiryMoment>,
     /// Who makes it. With a token its name, which may be left out; without one `operator` if left out.
@@ -134,6 +164,9 @@ struct FreeToken {
     /// None: they bind a submitter.
     #[schema(max_items = 0)]
     agents: Option<Vec<Name>>,
+    /// None: they limit a submitter.
+    #[schema(max_items = 0)]
+    actions: Option<Vec<GrantText>>,
     /// When it ends, in milliseconds since 1970 (UTC): a moment to come; if left out, never.
     expires_at_ms: Option<ExpiryMoment>,
     /// Who makes it. With a token its name, which may be left out; without one `operator` if left out.
@@ -155,17 +188,19 @@ impl RequestBody for TokenRequest {
             && Role::parse(given).is_none()
         {
             let problem = format!("is {:?}", ark_model::check::clip_for_error(given));
-            let remedy = "give reader, submitter, approver, operator or admin";
+            let remedy = "give reader, submitter, executor, approver, operator or admin";
             return Err(FieldError::new("role", problem, remedy));
         }
         if role == Some(Role::Submitter.as_str()) {
             let form: SubmitterToken = read_described(document)?;
             check_binding(Role::Submitter, form.agents.len())?;
+            check_grants(Role::Submitter, Some(form.actions.len()))?;
             Ok(Self::Submitter(form))
         } else {
             let form: FreeToken = read_described(document)?;
             let names = form.agents.as_ref().map_or(0, Vec::len);
             check_binding(form.role.into(), names)?;
+            check_grants(form.role.into(), form.actions.as_ref().map(Vec::len))?;
             Ok(Self::Free(form))
         }
     }
@@ -176,6 +211,7 @@ struct TokenOrder {
     name: Name,
     role: Role,
     agents: Vec<Name>,
+    actions: Vec<ActionGrant>,
     expires_at: Option<Millis>,
     by: Option<Actor>,
 }
@@ -188,6 +224,7 @@ impl From<TokenRequest> for TokenOrder {
                 name: form.name.0,
                 role: Role::Submitter,
                 agents: form.agents,
+                actions: form.actions.into_iter().map(|grant| grant.0).collect(),
                 expires_at: expiry(form.expires_at_ms),
                 by: form.by,
             },
@@ -195,6 +232,7 @@ impl From<TokenRequest> for TokenOrder {
                 name: form.name.0,
                 role: form.role.into(),
                 agents: Vec::new(),
+                actions: Vec::new(),
                 expires_at: expiry(form.expires_at_ms),
                 by: form.by,
             },
@@ -210,6 +248,9 @@ pub struct TokenShown {
     role: Role,
     /// In whose names it may propose.
     agents: Vec<Name>,
+    /// Which actions a submitter may propose: `*`, action types, and families as `family:trade`.
+    #[schema(value_type = Vec<String>)]
+    actions: Vec<ActionGrant>,
     /// `live`, `expired` or `revoked`.
     status: &'static str,
     created_by: String,
@@ -233,6 +274,8 @@ struct TokenMade {
     name: Name,
     role: Role,
     agents: Vec<Name>,
+    #[schema(value_type = Vec<String>)]
+    actions: Vec<ActionGrant>,
     expires_at_ms: Option<Millis>,
     /// The secret. It is shown this once.
     token: String,
@@ -252,6 +295,7 @@ pub fn token_view(row: &TokenRow, now: Millis) -> TokenShown {
         name: row.name.clone(),
         role: row.role,
         agents: row.agents.clone(),
+        actions: row.actions.clone(),
         status: row.status(now),
         created_by: row.created_by.clone(),
         created_at_ms: row.created_at,
@@ -292,7 +336,7 @@ async fn list_tokens(
     responses(
         (status = 201, description = "It is in force.", body = TokenMade),
         (status = 409, description = "The name is taken, the first token is no administrator's, or there are too many."),
-        (status = 422, description = "It would end in the past."),
+        (status = 422, description = "It would end in the past, or grants an action type that is neither built in nor declared."),
     ))]
 async fn create_token(
     State(api): Shared,
@@ -309,6 +353,8 @@ async fn create_token(
         let error = FieldError::new("expires_at_ms", problem, remedy);
         return Err(Problem::contradiction(&error));
     }
+    check_known(&api.hrm.action_types(), &order.actions)
+        .map_err(|error| Problem::contradiction(&error))?;
     let by = caller.resolve_actor("by", order.by)?;
     let secret =
         TokenSecret::generate().map_err(|error| Problem::unavailable(error.to_string()))?;
@@ -317,6 +363,7 @@ async fn create_token(
         hash: secret.hash(),
         role: order.role,
         agents: order.agents.clone(),
+        actions: order.actions.clone(),
         expires_at: order.expires_at,
         unproved: !caller.principal.authenticated,
     });
@@ -326,6 +373,7 @@ async fn create_token(
         name: order.name,
         role: order.role,
         agents: order.agents,
+        actions: order.actions,
         expires_at_ms: order.expires_at,
         token: secret.reveal().to_owned(),
     };
@@ -365,6 +413,54 @@ pub fn agents_of(role: Role, agents: &[String]) -> Result<Vec<Name>, FieldError>
         .map(|agent| {
             agent.parse().map_err(|error: ParseIdError| {
                 FieldError::new("agents", format!("hold {error}"), "give names of agents")
+            })
+        })
+        .collect()
+}
+
+/// Checks how many actions a token grants: up to 64 for a submitter, who must state them, none for any other role.
+fn check_grants(role: Role, grants: Option<usize>) -> Result<(), FieldError> {
+    let (problem, remedy) = match (role, grants) {
+        (Role::Submitter, None) => (
+            "are missing".to_owned(),
+            "give [\"*\"] for all, or the action types and families it may propose",
+        ),
+        (Role::Submitter, Some(0..=MAX_ACTIONS)) | (_, None | Some(0)) => return Ok(()),
+        (Role::Submitter, Some(grants)) => (
+            format!("are {grants}"),
+            "give 64 at most; a family covers all its types",
+        ),
+        (role, Some(_)) => (
+            format!("are given with the role {}", role.as_str()),
+            "leave them out: they limit a submitter",
+        ),
+    };
+    Err(FieldError::new("actions", problem, remedy))
+}
+
+/// Checks that the types of grants are built in or declared: any other would grant nothing.
+fn check_known(action_types: &ActionTypes, grants: &[ActionGrant]) -> Result<(), FieldError> {
+    for (index, grant) in grants.iter().enumerate() {
+        if let ActionGrant::Type(action_type) = grant {
+            action_types.check_known(&format!("actions[{index}]"), action_type)?;
+        }
+    }
+    Ok(())
+}
+
+/// The actions that a token grants: a submitter's, who must state them, and no other's.
+///
+/// # Errors
+/// They are missing, are too many, are given for another role, or one is malformed.
+pub fn grants_of(role: Role, grants: Option<&[String]>) -> Result<Vec<ActionGrant>, FieldError> {
+    check_grants(role, grants.map(<[String]>::len))?;
+    grants
+        .unwrap_or_default()
+        .iter()
+        .map(|grant| {
+            grant.parse().map_err(|error: ParseGrantError| {
+                let problem = format!("hold {:?}", ark_model::check::clip_for_error(grant));
+                FieldError::new("actions", problem, error.to_string())
             })
         })
         .collect()

@@ -12,7 +12,7 @@ use crate::hrm::record::{decode_action, decode_facts};
 use crate::hrm::redaction::Findings;
 use crate::hrm::request::{
     ApprovedAction, Proposal, RedactedProposal, Reply, Resolution, ResolutionAnswer,
-    ResolutionReceipt, action_identity,
+    ResolutionReceipt, action_digest, repetition_identity,
 };
 use ark_model::action::Parameters;
 use ark_model::decision::Decision;
@@ -54,7 +54,7 @@ impl Arbiter {
             submitter: redacted.proposal.submitter.clone(),
             trace_id: decision.trace_id,
             action_type: decision.action.action_type.clone(),
-            action_hash: redacted.identity,
+            action_hash: action_digest(&decision.agent, &decision.action),
             subject_hash: subject.or(known_subject),
             earlier,
             reasons: decision.reasons(),
@@ -66,7 +66,8 @@ impl Arbiter {
             comment: None,
             decision_id: None,
         };
-        self.held_actions.insert_approval(&approval);
+        self.held_actions
+            .insert_approval(&approval, Some(redacted.identity));
         unit.approvals
             .push(ApprovalChange::Open(Box::new(approval)));
     }
@@ -197,8 +198,7 @@ impl Arbiter {
             .filter(|row| row.kind == AuditKind::Decision)
             .ok_or(HrmError::UnknownApproval(*id))?;
         let action = decode_action(&row.body)?;
-        let canonical = serde_json::to_vec(&action)?;
-        if action_identity(&held.agent, &canonical) != held.identity {
+        if action_digest(&held.agent, &action) != held.action_digest {
             return Err(RecordFailure::HeldActionMismatch.into());
         }
         let facts = decode_facts(&row.body).map_err(|_| RecordFailure::MissingFacts)?;
@@ -206,12 +206,17 @@ impl Arbiter {
             Parameters::Data(data) => data.subject.clone(),
             _ => None,
         };
+        // After a restart, what was recorded of it stands for it, as in the ledger.
+        let identity = held
+            .identity
+            .unwrap_or_else(|| repetition_identity(&held.agent, &action));
         Ok(Some(RedactedProposal {
             proposal: Proposal {
                 agent: held.agent.clone(),
                 submitter: held.submitter.clone(),
                 trace_id: held.trace_id,
                 action,
+                refusal: None,
                 causal_depth: facts.causal_depth,
                 idempotency: None,
                 deadline: None,
@@ -222,7 +227,7 @@ impl Arbiter {
                 credentials: facts.credentials,
             },
             data_subject,
-            identity: held.identity,
+            identity,
             refusal: None,
             approval: Some(ApprovedAction {
                 held_id: *id,
@@ -280,7 +285,7 @@ fn stage_resolution(
         at: now,
         body: json!({
             "approval_id": id,
-            "action_hash": held.identity,
+            "action_hash": held.action_digest,
             "status": status,
             "by": by,
             "comment": comment,

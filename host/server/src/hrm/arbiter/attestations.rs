@@ -35,7 +35,10 @@ impl Arbiter {
         let (action, mut body) =
             match self.stage_attested_fact(&attestation, &other_spellings, now, &mut unit) {
                 Ok(staged) => staged,
-                Err(error) => return reply(Err(error)),
+                Err(error) => {
+                    self.abandon_unit(unit);
+                    return reply(Err(error));
+                }
             };
         let Attestation {
             trace_id,
@@ -59,7 +62,7 @@ impl Arbiter {
         let receipt = AttestationReceipt {
             trace_id,
             at: now,
-            daily_loss: self.ledger.daily_loss(),
+            daily_loss: self.ledger.daily_loss(now),
             other_spellings,
         };
         self.stage_answer(&scope, key, format_receipt(&receipt), &mut unit);

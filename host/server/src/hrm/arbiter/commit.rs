@@ -17,11 +17,17 @@ use super::state::Arbiter;
 impl Arbiter {
     /// Begins a unit at `now`: it is built on the units before it and contains the reservations that have expired.
     pub(super) fn begin_unit(&mut self, now: Millis) -> Unit {
+        self.ledger.advance_to(now);
         Unit {
-            ledger: self.ledger.advance_to(now),
+            ledger: self.ledger.take_changes(),
             chained: true,
             ..Unit::default()
         }
+    }
+
+    /// Gives up a unit that [`Arbiter::begin_unit`] began and that holds nothing else: what time changed is committed with a later one.
+    pub(super) fn abandon_unit(&mut self, unit: Unit) {
+        self.ledger.return_changes(unit.ledger);
     }
 
     /// Submits a unit. Once it is durable, `answer` makes the answer to the request; when it fails, the ledger is loaded again before the next one.

@@ -1,23 +1,33 @@
 //! Execution reports: what an executor did with an approved action.
+//!
+//! Invariants: a report is booked once, whatever its id; what an operator must know of it is an alert of the same commit.
+//!
+//! Must not know: how a report is booked (the ledger does), HTTP.
 
 use std::sync::atomic::Ordering;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::hrm::error::HrmError;
-use crate::hrm::ledger::Fill;
-use crate::hrm::record::{decode_action, decode_facts};
-use crate::hrm::request::{ExecutionReceipt, ExecutionReport, Reply};
+use crate::hrm::ledger::{Booking, Fill, FillAlert};
+use crate::hrm::record::decode_facts;
+use crate::hrm::request::{ExecutionReceipt, ExecutionReport, Reply, alert_message};
 use crate::hrm::topics::EXECUTION_TOPIC;
-use ark_model::action::{Action, Parameters};
+use ark_model::control::{Alert, AlertSeverity};
 use ark_model::decision::Outcome;
-use ark_model::ids::{AuditId, Millis, Name};
-use ark_store::{AuditEntry, AuditKind, LedgerChange, OutboxMessage, Unit};
+use ark_model::ids::{AuditId, Millis, TraceId};
+use ark_model::meters::EXECUTION_ALERTS;
+use ark_model::size::Size;
+use ark_store::{AuditEntry, AuditKind, LedgerChange, OutboxMessage, ReportedExecution, Unit};
 
 use super::state::Arbiter;
 
-/// The scope of the executors' ids: one for all executors.
-const SCOPE: &str = "execution:";
+/// The kind of the alert that a fill was reported after its order had ended.
+pub const LATE_FILL: &str = EXECUTION_ALERTS[0];
+/// The kind of the alert that more was filled than was approved.
+pub const OVERFILL: &str = EXECUTION_ALERTS[1];
+/// The kind of the alert that a close traded more than was open.
+pub const UNMATCHED_CLOSE: &str = EXECUTION_ALERTS[2];
 
 impl Arbiter {
     /// Records an execution report. A report that was recorded before is acknowledged and changes nothing.
@@ -30,11 +40,16 @@ impl Arbiter {
         let mut unit = self.begin_unit(now);
         match self.stage_execution(report, now, &mut unit) {
             // The first report may not be durable yet.
-            Ok(receipt) if receipt.duplicate => self
-                .store
-                .call_after_pending(Box::new(move || reply(Ok(receipt)))),
+            Ok(receipt) if receipt.duplicate => {
+                self.abandon_unit(unit);
+                self.store
+                    .call_after_pending(Box::new(move || reply(Ok(receipt))));
+            }
             Ok(receipt) => self.submit_unit(unit, reply, move || receipt),
-            Err(error) => reply(Err(error)),
+            Err(error) => {
+                self.abandon_unit(unit);
+                reply(Err(error));
+            }
         }
     }
 
@@ -55,8 +70,9 @@ impl Arbiter {
         let (Some(agent), Some(trace_id)) = (decided.agent, decided.trace_id) else {
             return Err(unknown);
         };
+        let scope = report.idempotency_scope();
         let key = report.idempotency_key();
-        if self.find_answer(SCOPE, &key)?.is_some() {
+        if self.find_answer(&scope, &key)?.is_some() {
             return Ok(ExecutionReceipt {
                 duplicate: true,
                 trace_id,
@@ -66,20 +82,10 @@ impl Arbiter {
             let outcome = decided.outcome.map_or("no decision", Outcome::as_str);
             return Err(HrmError::NotExecutable(format!("its outcome is {outcome}")));
         }
-        let action = decode_action(&decided.body)?;
-        let symbol = self.stage_fill(report, &agent, &action, now, unit)?;
-        let payload = json!({
-            "execution_id": report.execution_id,
-            "decision_id": report.decision_id,
-            "agent": agent,
-            "symbol": symbol,
-            "status": report.status.as_str(),
-            "filled_size_pct": report.filled,
-            "price": report.price,
-            "realized_pnl_pct": report.realised,
-            "at_ms": now,
-        });
-        if self.announcing.load(Ordering::Acquire) {
+        let booking = self.book_report(report, now)?;
+        let payload = execution_payload(report, &booking, now);
+        let announces = self.announcing.load(Ordering::Acquire);
+        if announces && booking.is_news {
             let causal_depth =
                 decode_facts(&decided.body).map_or(1, |facts| facts.causal_depth.saturating_add(1));
             unit.outbox.push(OutboxMessage {
@@ -97,67 +103,120 @@ impl Arbiter {
             body["by"] = json!(by);
         }
         let id = AuditId::fresh();
-        self.stage_answer(SCOPE, Some(key), id.to_string(), unit);
+        self.stage_answer(&scope, Some(key), id.to_string(), unit);
         unit.audit.push(AuditEntry {
             kind: AuditKind::Execution,
             id,
             trace_id: Some(trace_id),
             agent: Some(agent),
-            action_type: Some(action.action_type),
+            action_type: decided.action_type,
             outcome: None,
             at: now,
             body: body.to_string(),
         });
+        stage_alerts(&booking, trace_id, announces, now, unit);
+        unit.ledger.extend(booking.changes);
+        unit.ledger.push(LedgerChange::Execution(ReportedExecution {
+            reporter: report.reporter().to_owned(),
+            execution_id: report.execution_id.clone(),
+            decision_id: report.decision_id,
+            status: report.status.as_str(),
+            filled: report.filled,
+            price: report.price,
+            realised: report.realised,
+            at: now,
+        }));
         Ok(ExecutionReceipt {
             duplicate: false,
             trace_id,
         })
     }
 
-    /// Records the execution in the ledger and adds its changes to the unit. Returns the symbol.
+    /// Books a report in the ledger.
     ///
     /// # Errors
-    /// [`HrmError::NotExecutable`] for an action that is neither a trade nor a `close_position`.
-    fn stage_fill(
-        &mut self,
-        report: &ExecutionReport,
-        agent: &Name,
-        action: &Action,
-        now: Millis,
-        unit: &mut Unit,
-    ) -> Result<String, HrmError> {
+    /// [`HrmError::NotExecutable`] for an action that is neither a trade nor a close; [`HrmError::ReportRefused`] for a report that does not fit its order.
+    fn book_report(&mut self, report: &ExecutionReport, now: Millis) -> Result<Booking, HrmError> {
+        let id = report.decision_id;
+        if self.ledger.find_order(id).is_none()
+            && let Some(order) = self.store.trade_order(id)?
+        {
+            self.ledger.restore_order(order);
+        }
         let fill = Fill {
             status: report.status,
-            filled: report.filled,
-            realised: report.realised,
-            at: now,
-        };
-        let (symbol, changes) = match &action.parameters {
-            Parameters::Trade(trade) => {
-                let id = report.decision_id;
-                let changes = self.ledger.fill_trade(id, agent, trade, fill);
-                (&trade.symbol, changes)
-            }
-            Parameters::ClosePosition(close) => {
-                let changes = self.ledger.fill_close(agent, &close.symbol, fill);
-                (&close.symbol, changes)
-            }
-            _ => {
-                return Err(HrmError::NotExecutable(
-                    "it is neither a trade nor a close_position".to_owned(),
-                ));
-            }
-        };
-        unit.ledger.extend(changes);
-        unit.ledger.push(LedgerChange::Execution {
-            execution_id: report.execution_id.clone(),
-            decision_id: report.decision_id,
-            status: report.status.as_str().to_owned(),
-            filled: report.filled,
+            filled: report.filled.map(Size::from_fraction),
             price: report.price,
             realised: report.realised,
             at: now,
-        });
-        Ok(symbol.clone())
+        };
+        let booked = self.ledger.book_report(id, &fill).ok_or_else(|| {
+            HrmError::NotExecutable("it is neither a trade nor a close_position".to_owned())
+        })?;
+        Ok(booked?)
+    }
+}
+
+/// Returns the body of a report's audit row, which is also the payload of the signal that announces it.
+fn execution_payload(report: &ExecutionReport, booking: &Booking, now: Millis) -> Value {
+    let order = &booking.order;
+    json!({
+        "execution_id": report.execution_id,
+        "decision_id": report.decision_id,
+        "agent": order.agent,
+        "symbol": order.symbol,
+        "status": report.status.as_str(),
+        "filled_size_pct": report.filled,
+        "price": report.price,
+        "realized_pnl_pct": booking.realised,
+        "order_state": order.state.as_str(),
+        "order_filled_pct": order.filled.as_fraction(),
+        "added_size_pct": booking.added.as_fraction(),
+        "at_ms": now,
+    })
+}
+
+/// Adds the alerts of a report to the unit, and announces them where somebody listens.
+fn stage_alerts(
+    booking: &Booking,
+    trace_id: TraceId,
+    announces: bool,
+    now: Millis,
+    unit: &mut Unit,
+) {
+    let order = &booking.order;
+    let subject = format!("order {} in {}", order.decision_id, order.symbol);
+    for alert in &booking.alerts {
+        let (kind, size, what) = match *alert {
+            FillAlert::Late { size } => (
+                LATE_FILL,
+                size,
+                format!("was {} when a fill was reported", order.state.as_str()),
+            ),
+            FillAlert::Over { size } => (
+                OVERFILL,
+                size,
+                format!("was filled beyond its size of {}", order.size),
+            ),
+            FillAlert::Unmatched { size } => (
+                UNMATCHED_CLOSE,
+                size,
+                "closed more than was open".to_owned(),
+            ),
+        };
+        tracing::warn!(kind, order = %order.decision_id, agent = %order.agent, %size, "an execution needs attention");
+        let alert = Alert {
+            at_ms: now,
+            severity: AlertSeverity::Critical,
+            kind: kind.to_owned(),
+            agent: Some(order.agent.clone()),
+            message: format!("{subject} {what}: {size} of capital is booked as exposure"),
+            observed: Some(size.as_fraction()),
+            limit: None,
+        };
+        if announces {
+            unit.outbox.push(alert_message(&alert, trace_id));
+        }
+        unit.alerts.push(alert);
     }
 }

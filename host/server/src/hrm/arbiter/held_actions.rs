@@ -21,7 +21,10 @@ pub(super) struct HeldAction {
     pub(super) submitter: String,
     pub(super) trace_id: TraceId,
     pub(super) action_type: String,
-    pub(super) identity: Digest,
+    /// The digest to which the approval is bound.
+    pub(super) action_digest: Digest,
+    /// By which rule 22 counted it when it was held; `None` after a restart.
+    pub(super) identity: Option<Digest>,
     pub(super) subject_digest: Option<Digest>,
     pub(super) earlier_approvers: Vec<String>,
     expires_at: Millis,
@@ -32,7 +35,7 @@ impl HeldActions {
     pub(super) fn load_open(store: &Store) -> Result<Self, HrmError> {
         let mut held = Self::default();
         for approval in store.open_approvals()? {
-            held.insert_approval(&approval);
+            held.insert_approval(&approval, None);
         }
         Ok(held)
     }
@@ -47,13 +50,14 @@ impl HeldActions {
         self.open.get(&id)
     }
 
-    pub(super) fn insert_approval(&mut self, approval: &Approval) {
+    pub(super) fn insert_approval(&mut self, approval: &Approval, identity: Option<Digest>) {
         let held = HeldAction {
             agent: approval.agent.clone(),
             submitter: approval.submitter.clone(),
             trace_id: approval.trace_id,
             action_type: approval.action_type.clone(),
-            identity: approval.action_hash,
+            action_digest: approval.action_hash,
+            identity,
             subject_digest: approval.subject_hash,
             earlier_approvers: approval.earlier.clone(),
             expires_at: approval.expires_at_ms,
@@ -82,5 +86,57 @@ impl HeldActions {
             return None;
         }
         Some((id, self.remove_action(id)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ark_store::ApprovalStatus;
+
+    #[test]
+    fn an_approval_expires_once_whichever_way_the_clock_goes() {
+        let mut held = HeldActions::default();
+        let agent: Name = "kenny".parse().unwrap();
+        let ids = [1_000, 2_000].map(|expires_at| {
+            let id = DecisionId::fresh();
+            held.insert_approval(
+                &Approval {
+                    id,
+                    agent: agent.clone(),
+                    submitter: "desk".to_owned(),
+                    trace_id: TraceId::fresh(),
+                    action_type: "execute_code".to_owned(),
+                    action_hash: Digest::hash_bytes(b"x"),
+                    subject_hash: None,
+                    earlier: Vec::new(),
+                    reasons: Vec::new(),
+                    status: ApprovalStatus::Open,
+                    created_at_ms: Millis(0),
+                    expires_at_ms: Millis(expires_at),
+                    settled_at_ms: None,
+                    settled_by: None,
+                    comment: None,
+                    decision_id: None,
+                },
+                None,
+            );
+            id
+        });
+        let mut expired = |now: u64| held.pop_expired(Millis(now)).map(|(id, _)| id);
+        // Before its time; at its time; not again, also when the clock is set back and comes there once more.
+        let steps = [
+            (999, None),
+            (0, None),
+            (1_000, Some(ids[0])),
+            (500, None),
+            (1_500, None),
+            (9_000, Some(ids[1])),
+            (9_000, None),
+        ];
+        for (now, expected) in steps {
+            assert_eq!(expired(now), expected, "{now}");
+        }
+        assert!(held.get_action(ids[0]).is_none() && held.has_room(&agent, 10));
     }
 }

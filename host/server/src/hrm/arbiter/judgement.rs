@@ -56,7 +56,6 @@ impl Arbiter {
             fact_query(redacted),
             decision.outcome,
             now,
-            self.config.reservation_ttl,
         ));
         unit.audit.push(AuditEntry {
             kind: AuditKind::Decision,
@@ -82,7 +81,7 @@ impl Arbiter {
         Ok(Arc::new(decision))
     }
 
-    /// Decides a proposal. Changes nothing but the warm instance of the Graveyard.
+    /// Decides a proposal, with the ledger as it was moved on to `now`. Changes nothing but the warm instance of the Graveyard.
     pub(super) fn decide_action(&mut self, redacted: &RedactedProposal, now: Millis) -> Decision {
         let started = Instant::now();
         let proposal = &redacted.proposal;
@@ -91,7 +90,14 @@ impl Arbiter {
         let verdicts = self.judge.collect_verdicts(&proposal.action, &facts);
         self.config.meters.policy.record_since(evaluation_started);
         let (mut outcome, mut compliance_score) = combine_verdicts(&verdicts);
-        let mut refusal = redacted.refusal.clone();
+        let mut refusal = redacted
+            .refusal
+            .clone()
+            .or_else(|| self.action_types.load().find_refusal(&proposal.action))
+            .or_else(|| {
+                self.ledger
+                    .refuse_action(&proposal.agent, &proposal.action, now)
+            });
         if outcome == Outcome::Held
             && refusal.is_none()
             && !self

@@ -32,6 +32,7 @@ use ark_model::ids::Millis;
 
 use super::error::HrmError;
 use super::request::HrmRequest;
+pub use executions::{LATE_FILL, OVERFILL, UNMATCHED_CLOSE};
 pub(super) use state::{Arbiter, ViolationCounts};
 
 impl Arbiter {
@@ -58,7 +59,9 @@ impl Arbiter {
         match request {
             HrmRequest::Propose(redacted, reply) => self.judge_proposal(*redacted, reply),
             HrmRequest::Preview(redacted, reply) => {
-                let decision = self.decide_action(&redacted, Millis::now());
+                let now = Millis::now();
+                self.ledger.advance_to(now);
+                let decision = self.decide_action(&redacted, now);
                 reply(Ok(Arc::new(decision)));
             }
             HrmRequest::CommitInvocation(commit, redacted, reply) => {

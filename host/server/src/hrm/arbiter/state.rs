@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use crate::hrm::chain::{PolicyChain, PolicyJudge};
@@ -12,9 +13,9 @@ use crate::hrm::error::{HrmError, RecordFailure};
 use crate::hrm::guards::Guards;
 use crate::hrm::ledger::{IDENTICAL_WINDOW, Ledger};
 use crate::hrm::record::decode_action;
-use crate::hrm::request::action_identity;
+use crate::hrm::request::repetition_identity;
+use ark_model::action_types::ActionTypes;
 use ark_model::ids::{Millis, Name};
-use ark_model::instrument::InstrumentAliases;
 use ark_store::{AuditKind, Store};
 
 use super::held_actions::HeldActions;
@@ -34,6 +35,8 @@ pub(in crate::hrm) struct Arbiter {
     pub(super) recent_keys: RecentKeys,
     pub(super) held_actions: HeldActions,
     pub(super) pending_swaps: PendingSwaps,
+    /// The declared action types, which a reload of the configuration replaces.
+    pub(super) action_types: Arc<ArcSwap<ActionTypes>>,
     /// Set by a failed commit: the ledger contains what the database does not.
     pub(super) ledger_is_stale: Arc<AtomicBool>,
     /// Whether decisions and executions are announced as signals.
@@ -51,18 +54,20 @@ impl Arbiter {
         chain: &PolicyChain,
         guards: Arc<Guards>,
         store: Store,
+        action_types: Arc<ArcSwap<ActionTypes>>,
         announcing: Arc<AtomicBool>,
         violations: ViolationCounts,
     ) -> Result<Self, HrmError> {
         Ok(Self {
             judge: chain.new_judge(),
-            ledger: load_ledger(&store, &config.aliases)?,
+            ledger: load_ledger(&config, &store)?,
             held_actions: HeldActions::load_open(&store)?,
             config,
             guards,
             store,
             recent_keys: RecentKeys::default(),
             pending_swaps: PendingSwaps::default(),
+            action_types,
             ledger_is_stale: Arc::default(),
             announcing,
             violations,
@@ -77,7 +82,7 @@ impl Arbiter {
             return Ok(());
         }
         self.store.recover_writer().map_err(RecordFailure::Commit)?;
-        self.ledger = load_ledger(&self.store, &self.config.aliases)?;
+        self.ledger = load_ledger(&self.config, &self.store)?;
         self.held_actions = HeldActions::load_open(&self.store)?;
         self.recent_keys = RecentKeys::default();
         self.revert_failed_swaps();
@@ -103,17 +108,23 @@ impl Arbiter {
     }
 }
 
-fn load_ledger(store: &Store, aliases: &InstrumentAliases) -> Result<Ledger, HrmError> {
+fn load_ledger(config: &HrmConfig, store: &Store) -> Result<Ledger, HrmError> {
     let now = Millis::now();
-    let rows = store.load_ledger(now)?;
+    let rows = store.load_ledger()?;
     let window = u64::try_from(IDENTICAL_WINDOW.as_millis()).unwrap_or(u64::MAX);
     let since = Millis(now.0.saturating_sub(window));
     let mut recent = Vec::new();
     for row in store.audit_since(since, AuditKind::Decision)? {
         if let Some(agent) = &row.agent {
-            let canonical = serde_json::to_vec(&decode_action(&row.body)?)?;
-            recent.push((row.at, action_identity(agent, &canonical)));
+            let action = decode_action(&row.body)?;
+            recent.push((row.at, repetition_identity(agent, &action)));
         }
     }
-    Ok(Ledger::from_rows(rows, recent, aliases.clone(), now))
+    Ok(Ledger::from_rows(
+        rows,
+        recent,
+        config.aliases.clone(),
+        config.reservation_ttl,
+        now,
+    ))
 }

@@ -12,6 +12,8 @@ use ark_model::ids::{Digest, Name};
 use ark_model::instrument::{InstrumentAliases, InstrumentKey};
 use ark_store::{List, ListEntry};
 
+use super::vetoes::VetoScope;
+
 /// The entries of all lists, indexed for the facts.
 #[derive(Debug, Default)]
 pub struct OperatorLists {
@@ -28,7 +30,7 @@ pub struct OperatorLists {
 #[derive(Debug)]
 struct Veto {
     agent: Option<Name>,
-    action_type: Option<String>,
+    scope: Option<VetoScope>,
     instrument: Option<InstrumentKey>,
     reason: String,
 }
@@ -147,7 +149,7 @@ impl OperatorLists {
             } => {
                 self.vetoes.push(Veto {
                     agent,
-                    action_type,
+                    scope: action_type.as_deref().map(VetoScope::of),
                     instrument: symbol.map(|symbol| self.aliases.find_key(&symbol)),
                     reason,
                 });
@@ -185,10 +187,7 @@ impl OperatorLists {
         let instrument = action.symbol().map(|symbol| self.aliases.find_key(symbol));
         let matches = |veto: &&Veto| {
             veto.agent.as_ref().is_none_or(|vetoed| vetoed == agent)
-                && veto
-                    .action_type
-                    .as_ref()
-                    .is_none_or(|vetoed| *vetoed == action.action_type)
+                && veto.scope.as_ref().is_none_or(|scope| scope.covers(action))
                 && veto
                     .instrument
                     .as_ref()

@@ -19,6 +19,8 @@ pub enum ExecutionStatus {
     Cancelled,
     /// Not carried out. Final.
     Rejected,
+    /// Ended by time. Final; what was filled before stays.
+    Expired,
 }
 
 impl ExecutionStatus {
@@ -30,6 +32,7 @@ impl ExecutionStatus {
             Self::PartiallyFilled => "partially_filled",
             Self::Cancelled => "cancelled",
             Self::Rejected => "rejected",
+            Self::Expired => "expired",
         }
     }
 }
@@ -37,17 +40,17 @@ impl ExecutionStatus {
 /// An execution report.
 #[derive(Debug, Clone)]
 pub struct ExecutionReport {
-    /// The executor's id of the report. A report whose id was seen before is acknowledged and changes nothing.
+    /// The reporter's id of the report. A report whose id the same reporter used before is acknowledged and changes nothing.
     pub execution_id: String,
     /// The decision that approved the action.
     pub decision_id: DecisionId,
     /// What became of the action.
     pub status: ExecutionStatus,
-    /// Size carried out in all so far, as a fraction of the capital. `None`: all of it.
+    /// Size carried out in all so far, as a fraction of the capital. `None`: all of it when it is filled, nothing more when it has ended otherwise.
     pub filled: Option<Fraction>,
-    /// The price, in the account's currency.
+    /// The price of what this report adds, in the account's currency.
     pub price: Option<f64>,
-    /// The realised result, as a fraction of the capital; a loss is negative.
+    /// The result of what this report adds, as a fraction of the capital; a loss is negative.
     pub realised: Option<f64>,
     /// The name of the token it came with.
     pub by: Option<String>,
@@ -63,8 +66,17 @@ pub struct ExecutionReceipt {
 }
 
 impl ExecutionReport {
-    /// Returns the key under which the report is recorded once: the executor's id. The sender is no part of the digest, since the same report from
-    /// another sender is the same report.
+    /// Returns the scope of the reporter's ids: each reporter has its own.
+    pub(in crate::hrm) fn idempotency_scope(&self) -> String {
+        format!("execution:{}", self.reporter())
+    }
+
+    /// Returns the name of the reporter; empty for a caller without a token.
+    pub(in crate::hrm) fn reporter(&self) -> &str {
+        self.by.as_deref().unwrap_or_default()
+    }
+
+    /// Returns the key under which the report is recorded once: the reporter's id.
     pub(in crate::hrm) fn idempotency_key(&self) -> IdempotencyKey {
         let body = json!({
             "execution_id": self.execution_id,
@@ -86,6 +98,7 @@ impl ExecutionReport {
             ExecutionStatus::PartiallyFilled => "PartiallyFilled",
             ExecutionStatus::Cancelled => "Cancelled",
             ExecutionStatus::Rejected => "Rejected",
+            ExecutionStatus::Expired => "Expired",
         };
         let filled = self.filled.map_or_else(
             || "None".to_owned(),

@@ -6,6 +6,7 @@ mod approval;
 mod attestation;
 mod execution;
 mod idempotency;
+mod identity;
 mod invocation;
 mod order;
 mod proposal;
@@ -24,11 +25,12 @@ pub use approval::{Resolution, ResolutionAnswer, ResolutionReceipt};
 pub use attestation::{Attestation, AttestationReceipt, AttestedFact};
 pub use execution::{ExecutionReceipt, ExecutionReport, ExecutionStatus};
 pub use idempotency::IdempotencyKey;
+pub(super) use identity::{action_digest, repetition_identity};
 pub use invocation::{InvocationAction, InvocationCommit};
 pub use order::{IssuedOrder, OrderReceipt, alert_message};
 pub use proposal::{Batch, BatchAnswer, Proposal, ProposalAnswer};
 pub(super) use queue_place::{QueuePlace, WaitingCounts};
-pub(super) use redacted::{ApprovedAction, RedactedProposal, action_identity};
+pub(super) use redacted::{ApprovedAction, RedactedProposal};
 
 /// Receives the HRM's answer to a request.
 pub(super) type Reply<T> = crate::reply::Reply<T, HrmError>;

@@ -20,6 +20,8 @@ pub struct Proposal {
     pub trace_id: TraceId,
     /// The action, checked by [`ark_model::check`].
     pub action: Action,
+    /// Why the host itself denies it, e.g. since the manifest or the token does not grant its type. `None`: the policies decide.
+    pub refusal: Option<String>,
     /// Number of signals that led to it.
     pub causal_depth: u32,
     /// The idempotency key, unique for the agent.

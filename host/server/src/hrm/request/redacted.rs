@@ -4,8 +4,9 @@ use std::time::Instant;
 
 use crate::hrm::redaction::{Findings, redact_action};
 use ark_model::action::Parameters;
-use ark_model::ids::{DecisionId, Digest, Millis, Name};
+use ark_model::ids::{DecisionId, Digest, Millis};
 
+use super::identity::repetition_identity;
 use super::proposal::Proposal;
 use super::queue_place::QueuePlace;
 
@@ -17,7 +18,7 @@ pub struct RedactedProposal {
     pub findings: Findings,
     /// The data subject's name before redaction, for the lookup of its consent.
     pub data_subject: Option<String>,
-    /// Identifies equal actions of one agent: see [`action_identity`].
+    /// By which rule 22 counts repetitions, taken before redaction: see [`repetition_identity`].
     pub identity: Digest,
     /// Why the host itself denies the action. `None`: the policies decide.
     pub refusal: Option<String>,
@@ -51,14 +52,19 @@ impl RedactedProposal {
             Parameters::Data(data) => data.subject.clone(),
             _ => None,
         };
-        let (action, findings) = redact_action(proposal.action);
-        proposal.action = action;
-        // Serialising finite numbers and strings cannot fail. An empty text would make more actions look identical, which is stricter.
-        let canonical = serde_json::to_vec(&proposal.action).unwrap_or_default();
-        let identity = action_identity(&proposal.agent, &canonical);
+        let identity = repetition_identity(&proposal.agent, &proposal.action);
+        let redacted = redact_action(proposal.action);
+        proposal.action = redacted.action;
+        // What is left of the identifier names something else, which the rules would judge in its place.
+        let refusal = refusal.or_else(|| {
+            let field = redacted.altered_identifier?;
+            Some(format!(
+                "`{field}` holds a credential: give a name without one"
+            ))
+        });
         Self {
             proposal,
-            findings,
+            findings: redacted.findings,
             data_subject,
             identity,
             refusal,
@@ -67,9 +73,4 @@ impl RedactedProposal {
             queue_place: None,
         }
     }
-}
-
-/// Returns the digest that equal actions of one agent have in common: of the agent's name and the action as canonical JSON.
-pub fn action_identity(agent: &Name, canonical_action: &[u8]) -> Digest {
-    Digest::hash_parts([agent.as_str().as_bytes(), b"\0", canonical_action])
 }

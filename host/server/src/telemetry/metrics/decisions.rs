@@ -2,7 +2,9 @@
 
 use opentelemetry::{KeyValue, StringValue};
 
-use ark_model::meters::{COMPARISONS, COUNTED_ANSWERS, EXECUTION_STATUSES, PolicyTally};
+use ark_model::meters::{
+    COMPARISONS, COUNTED_ANSWERS, EXECUTION_ALERTS, EXECUTION_STATUSES, PolicyTally,
+};
 use ark_model::policy::PolicyMode;
 
 use super::metric::{
@@ -147,6 +149,15 @@ pub(super) const METRICS: &[Metric] = &[
                 "status",
                 EXECUTION_STATUSES.into_iter().zip(executions),
             );
+        },
+    ),
+    counter(
+        "ark_execution_alerts_total",
+        &["kind"],
+        "Fills that need attention: late_fill (after the order had ended), overfill (more than approved), unmatched_close (more than was open).",
+        |context, emit| {
+            let alerts = &context.sources.meters.store.execution_alerts;
+            emit_counts(emit, "kind", EXECUTION_ALERTS.into_iter().zip(alerts));
         },
     ),
 ];

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use ark_model::ids::{Digest, Millis, Name};
-use ark_model::principal::Role;
+use ark_model::principal::{ActionGrant, Role};
 use rusqlite::{Connection, Row, params};
 
 use crate::error::{MissingItem, ReadError, TokenRefusal, WriteError};
@@ -66,6 +66,8 @@ pub struct TokenRow {
     pub role: Role,
     /// The agents in whose names a submitter may propose.
     pub agents: Vec<Name>,
+    /// The actions that a submitter may propose.
+    pub actions: Vec<ActionGrant>,
     /// Who created it.
     pub created_by: String,
     /// When it was created.
@@ -122,15 +124,17 @@ fn create_token(
         }));
     }
     let agents: Vec<&str> = new.agents.iter().map(Name::as_str).collect();
+    let actions: Vec<String> = new.actions.iter().map(ToString::to_string).collect();
     let created = execute(
         connection,
-        "INSERT INTO tokens (name, hash, role, agents, created_by, created_at, expires_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
+        "INSERT INTO tokens (name, hash, role, agents, actions, created_by, created_at, expires_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING",
         params![
             new.name.as_str(),
             new.hash.as_bytes(),
             new.role.as_str(),
             agents.join(" "),
+            actions.join(" "),
             by,
             at.0,
             new.expires_at.map(|end| end.0),
@@ -173,6 +177,7 @@ fn revoke_token(
 fn read_token_row(row: &Row<'_>) -> rusqlite::Result<TokenRow> {
     let role: String = row.get(2)?;
     let agents: String = row.get(3)?;
+    let actions: String = row.get(9)?;
     Ok(TokenRow {
         name: parse_required(row, 0)?,
         hash: digest_column(row, 1)?,
@@ -180,6 +185,10 @@ fn read_token_row(row: &Row<'_>) -> rusqlite::Result<TokenRow> {
         agents: agents
             .split_whitespace()
             .map(|name| name.parse().map_err(|_| malformed_column(3, name)))
+            .collect::<rusqlite::Result<_>>()?,
+        actions: actions
+            .split_whitespace()
+            .map(|grant| grant.parse().map_err(|_| malformed_column(9, grant)))
             .collect::<rusqlite::Result<_>>()?,
         created_by: row.get(4)?,
         created_at: millis_column(row, 5)?,
@@ -197,7 +206,7 @@ impl Reader {
     pub fn all_tokens(&self) -> Result<Vec<TokenRow>, ReadError> {
         self.require_current_schema()?;
         self.select_rows(
-            "SELECT name, hash, role, agents, created_by, created_at, expires_at, revoked_by, revoked_at
+            "SELECT name, hash, role, agents, created_by, created_at, expires_at, revoked_by, revoked_at, actions
              FROM tokens ORDER BY created_at, name",
             [],
             read_token_row,

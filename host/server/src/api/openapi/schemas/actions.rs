@@ -7,7 +7,7 @@ use utoipa::openapi::{Ref, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 use ark_model::action::{
-    Change, Criticality, DataOperation, FileVerb, Parameters, Sensitivity, Side,
+    Change, Criticality, DataOperation, Family, FileVerb, Parameters, Sensitivity, Side,
 };
 
 /// What somebody wants done. The requester is not part of it: that is a fact, attested by the host.
@@ -16,6 +16,8 @@ use ark_model::action::{
 pub(crate) struct ActionSchema {
     /// The action type, e.g. `buy`. The host refuses an action whose parameters are not of this type's family.
     action_type: String,
+    /// The family of the parameters, where the action type alone does not say it: that of a declared action type with typed parameters.
+    family: Option<Family>,
     /// The parameters.
     parameters: Parameters,
     /// The proposer's reasoning (rule 24).

@@ -7,7 +7,7 @@ use strum::VariantArray;
 use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-use ark_model::action::{Change, Criticality, DataOperation, FileVerb, Sensitivity, Side};
+use ark_model::action::{Change, Criticality, DataOperation, Family, FileVerb, Sensitivity, Side};
 use ark_model::control::{AlertSeverity, QuarantineCause};
 use ark_model::decision::Outcome;
 use ark_model::facts::{ApprovalFact, Consent};
@@ -55,6 +55,7 @@ choices! {
     AlertSeveritySchema: AlertSeverity, "AlertSeverity", "The severity of an alert.";
     SeveritySchema: Severity, "Severity", "The severity of a rule. A rule of severity `low` that fires warns; every other denies or holds the action.";
     RuleResultSchema: RuleResult, "RuleResult", "The answer of a rule.";
+    FamilySchema: Family, "Family", "The action types that have the same typed parameters and are judged by the same rules.";
     CriticalitySchema: Criticality, "Criticality", "How much damage a mistake would do, as the proposer states it.";
     SideSchema: Side, "Side", "The direction of a trade.";
     SensitivitySchema: Sensitivity, "Sensitivity", "How sensitive data is.";

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use ark_model::action::{
     Action, Change, ClosePosition, Criticality, Custom, DataHandling, DataOperation, ExecuteCode,
-    FileOperation, FileVerb, Message, Parameters, Sensitivity, Side, SystemChange, Trade,
+    Family, FileOperation, FileVerb, Message, Parameters, Sensitivity, Side, SystemChange, Trade,
 };
 use ark_model::control::{Alert, AlertSeverity, Halt, Quarantine, QuarantineCause};
 use ark_model::decision::ApprovalGiven;
@@ -244,7 +244,9 @@ fn the_parameters_of_each_family_are_as_described() {
 
 #[test]
 fn an_action_is_as_described() {
-    for parameters in full_parameters() {
+    // The name of a custom action says its family, so the family is left out.
+    let with_family = |parameters: &Parameters| parameters.family() != Family::Custom;
+    for parameters in full_parameters().into_iter().filter(with_family) {
         let full = Action {
             action_type: text(),
             parameters,

@@ -15,10 +15,6 @@ use crate::api::http::respond::{json_response, with_replayed};
 use crate::api::state::{DescribedRoutes, Shared};
 use crate::hrm::{ExecutionReport, ExecutionStatus};
 use ark_model::ids::{DecisionId, Fraction, TraceId};
-use ark_model::principal::Role;
-
-use super::decisions::find_decision;
-use super::propose::check_speaks_for;
 
 pub(crate) fn routes() -> DescribedRoutes {
     DescribedRoutes::new().routes(routes!(report_execution))
@@ -49,7 +45,7 @@ number_field! {
     )
 }
 
-/// What became of a trade.
+/// What became of an approved trade or close.
 #[derive(Debug, Clone, Copy, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = ExecutionStatus)]
@@ -58,6 +54,7 @@ enum ReportedStatus {
     PartiallyFilled,
     Cancelled,
     Rejected,
+    Expired,
 }
 
 impl From<ReportedStatus> for ExecutionStatus {
@@ -67,25 +64,27 @@ impl From<ReportedStatus> for ExecutionStatus {
             ReportedStatus::PartiallyFilled => Self::PartiallyFilled,
             ReportedStatus::Cancelled => Self::Cancelled,
             ReportedStatus::Rejected => Self::Rejected,
+            ReportedStatus::Expired => Self::Expired,
         }
     }
 }
 
-/// What an executor reports of an approved trade.
+/// What an executor reports of an approved trade or close.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ExecutionRequest {
-    /// The executor's own id of this report: a second one changes nothing.
+    /// The reporter's own id of this report: a second one of the same reporter changes nothing.
     execution_id: ExecutionId,
     /// The `decision_id` of an approved action.
     decision_id: DecisionId,
     /// What became of it.
     status: ReportedStatus,
-    /// How much was carried out in all so far, as a fraction of capital; all of it if left out.
+    /// How much was carried out in all so far, as a fraction of capital. It never falls. If left out: all of it when filled, nothing more when cancelled,
+    /// rejected or expired; partially filled needs it.
     filled_size_pct: Option<FilledSize>,
-    /// At which price.
+    /// The price of what this report adds.
     price: Option<Price>,
-    /// What it realised, as a fraction of capital; a loss is negative.
+    /// What the part that this report closes realised, as a fraction of capital; a loss is negative. Only a close realises a result.
     realized_pnl_pct: Option<RealizedResult>,
 }
 
@@ -100,16 +99,18 @@ struct ExecutionRecorded {
     status: ReportedStatus,
 }
 
-/// Reports what became of an approved trade
+/// Reports what became of an approved trade or close
 ///
-/// A report with an `execution_id` that was reported before changes nothing.
+/// The order goes from new over partially filled to filled, cancelled, rejected or expired, and stays as it ended. A report whose `execution_id` the same
+/// reporter used before changes nothing, nor does one that says what is known. A fill that comes late or is more than was approved is booked, and raises
+/// an alert.
 #[utoipa::path(post, path = "/v1/executions", operation_id = "report_execution", tag = "actions",
     request_body = ExecutionRequest,
     responses(
         (status = 200, description = "It counts.", body = ExecutionRecorded),
         (status = 404, description = "There is no such decision."),
-        (status = 409, description = "Nothing of that decision can be executed."),
-        (status = 422, description = "The execution id was used for another report."),
+        (status = 409, description = "Nothing of that decision can be executed, or the report contradicts the state of the order."),
+        (status = 422, description = "The execution id was used for another report, or the report lacks its size or states a result that cannot be."),
     ))]
 async fn report_execution(
     State(api): Shared,
@@ -118,11 +119,6 @@ async fn report_execution(
     ApiJson { form, .. }: ApiJson<ExecutionRequest>,
 ) -> Result<Response, Problem> {
     let principal = caller.principal;
-    if principal.role != Role::Admin
-        && let Some(decision) = find_decision(&api, form.decision_id).await?
-    {
-        check_speaks_for(&principal, &decision.agent)?;
-    }
     let report = ExecutionReport {
         by: principal.authenticated.then_some(principal.name),
         execution_id: form.execution_id.into(),

@@ -136,7 +136,7 @@ async fn propose_action(
     let trace_id = proposal.trace_id;
     if query.dry_run.unwrap_or(false) {
         let decision = api
-            .ask_hrm(|hrm, reply| hrm.preview_action(proposal, None, reply))
+            .ask_hrm(|hrm, reply| hrm.preview_action(proposal, reply))
             .await?;
         let view = DecisionView::of(&decision, true);
         return Ok(json_response(StatusCode::OK, Some(trace_id), &view));
@@ -186,7 +186,10 @@ fn build_proposal(
         return Err(unknown_agent(api, &request.agent));
     }
     let trace_id = find_trace_id(headers, request.trace_id)?;
-    let ActionRequest { agent, action, .. } = request;
+    let ActionRequest {
+        agent, mut action, ..
+    } = request;
+    api.hrm.action_types().resolve(&mut action)?;
     let submitter = if principal.authenticated {
         principal.name.clone()
     } else {
@@ -196,6 +199,7 @@ fn build_proposal(
         agent,
         submitter,
         trace_id,
+        refusal: principal.find_refusal(&action),
         action,
         causal_depth: 0,
         idempotency: None,
@@ -207,7 +211,7 @@ fn build_proposal(
 ///
 /// # Errors
 /// 403 with the field `agent`.
-pub(crate) fn check_speaks_for(principal: &Principal, agent: &Name) -> Result<(), Problem> {
+fn check_speaks_for(principal: &Principal, agent: &Name) -> Result<(), Problem> {
     if principal.can_propose_for(agent) {
         return Ok(());
     }

@@ -23,7 +23,8 @@ use crate::hrm::AttestedFact;
 use ark_model::form::parse_json;
 use ark_model::ids::Millis;
 use ark_model::instrument::InstrumentKey;
-use ark_store::AccountRow;
+use ark_model::size::Size;
+use ark_store::{AccountRow, OrderPurpose};
 
 use super::attestations::record_attestation;
 
@@ -136,26 +137,40 @@ struct AccountHistory {
 #[utoipa::path(get, path = "/v1/account", operation_id = "account", tag = "account",
     responses((status = 200, description = "The account.", body = Account)))]
 async fn show_account(State(api): Shared, _: NoQuery) -> Result<Response, Problem> {
-    let rows = api
-        .run_blocking(|api| api.store.load_ledger(Millis::now()))
-        .await??;
-    let mut exposure_pct: BTreeMap<String, f64> = BTreeMap::new();
-    let mut positions: Vec<_> = rows.positions.iter().collect();
-    positions.sort_by_key(|position| (position.since, position.decision_id));
+    let rows = api.run_blocking(|api| api.store.load_ledger()).await??;
+    let mut exposures: BTreeMap<String, Size> = BTreeMap::new();
+    let mut orders: Vec<_> = rows.orders.iter().collect();
+    orders.sort_by_key(|order| order.decision_id);
     let mut spellings: HashMap<InstrumentKey, &str> = HashMap::new();
-    for position in positions {
-        let instrument = api.hrm.find_instrument(&position.symbol);
-        let symbol = *spellings.entry(instrument).or_insert(&position.symbol);
-        *exposure_pct.entry(symbol.to_owned()).or_default() += position.size.get();
+    for order in orders {
+        let exposure = order.exposure();
+        if !exposure.is_zero() {
+            let instrument = api.hrm.find_instrument(&order.symbol);
+            let symbol = *spellings.entry(instrument).or_insert(&order.symbol);
+            let sum = exposures.entry(symbol.to_owned()).or_default();
+            *sum = sum.saturating_add(exposure);
+        }
     }
+    let realised_today = rows
+        .realised
+        .get(&Millis::now().utc_day())
+        .copied()
+        .unwrap_or(0.0);
     let account = Account {
         capital: rows.capital,
-        realized_today_pct: rows.realised_today,
-        realized_today: rows.capital.map(|capital| capital * rows.realised_today),
+        realized_today_pct: realised_today,
+        realized_today: rows.capital.map(|capital| capital * realised_today),
         // Adding 0.0 makes a negative zero a positive one.
-        daily_loss_pct: (-rows.realised_today).max(0.0) + 0.0,
-        open_positions: rows.positions.len(),
-        exposure_pct,
+        daily_loss_pct: (-realised_today).max(0.0) + 0.0,
+        open_positions: rows
+            .orders
+            .iter()
+            .filter(|order| order.purpose == OrderPurpose::Open || !order.open().is_zero())
+            .count(),
+        exposure_pct: exposures
+            .into_iter()
+            .map(|(symbol, sum)| (symbol, sum.as_fraction()))
+            .collect(),
     };
     Ok(json_response(StatusCode::OK, None, &account))
 }

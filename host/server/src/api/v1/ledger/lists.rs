@@ -17,7 +17,7 @@ use crate::api::http::pagination::{KeyPageQuery, PageQuery, next_cursor};
 use crate::api::http::problem::Problem;
 use crate::api::http::respond::json_response;
 use crate::api::state::{Api, DescribedRoutes, Shared};
-use crate::hrm::{AttestedFact, Hrm};
+use crate::hrm::{AttestedFact, Hrm, check_veto};
 use ark_model::check::{FieldError, check_symbol, clip_for_error};
 use ark_model::ids::{Millis, Name};
 use ark_store::{List, ListEntry, ListRow, ReadError};
@@ -476,6 +476,19 @@ async fn put_entry(
 ) -> Result<Response, Problem> {
     let (list, key) = path.into_parts()?;
     let (entry, reason, by) = form.into_entry(list, key.clone())?;
+    if let ListEntry::Veto {
+        action_type,
+        symbol,
+        ..
+    } = &entry
+    {
+        check_veto(
+            &api.hrm.action_types(),
+            action_type.as_deref(),
+            symbol.as_deref(),
+        )
+        .map_err(|error| Problem::contradiction(&error))?;
+    }
     change_entry(&api, &caller, list, key, Some(entry), reason, by).await
 }
 

@@ -1,0 +1,235 @@
+//! What makes two actions the same: exactly, for an approval, and for rule 22, which counts how often an agent proposes one action.
+//!
+//! The identity for rule 22 is taken before redaction, so that two texts that redaction makes equal stay two. It is keyed with a random key of this
+//! process and kept in memory only: no digest of a secret is stored. After a restart, actions of the last minute are counted by what was recorded of
+//! them, so those that redaction changed count as different from what is proposed then.
+
+use std::collections::hash_map::RandomState;
+use std::fmt::Write as _;
+use std::hash::BuildHasher;
+use std::sync::LazyLock;
+
+use ark_model::action::{Action, Family};
+use ark_model::ids::{Digest, Name};
+use ark_model::instrument::InstrumentAliases;
+use ark_redaction::fold_character;
+use serde_json::Value;
+
+/// Digits of a number that tell actions apart. A difference of less than one part in a million is a disguise, not another order. A proposer who
+/// picks a number at the edge between two such steps gets two identities, not more.
+const SIGNIFICANT_DIGITS: usize = 6;
+
+/// The key of this process, from the operating system's random numbers.
+static KEY: LazyLock<[u8; 32]> = LazyLock::new(|| {
+    let mut key = [0; 32];
+    for part in key.chunks_exact_mut(8) {
+        part.copy_from_slice(&RandomState::new().hash_one(0_u8).to_le_bytes());
+    }
+    key
+});
+
+/// Returns the digest to which an approval is bound: of the agent's name and the redacted action as canonical JSON, exactly.
+pub fn action_digest(agent: &Name, action: &Action) -> Digest {
+    // Serialising finite numbers and strings cannot fail. An empty text would bind to no action that is ever read again.
+    let canonical = serde_json::to_vec(action).unwrap_or_default();
+    Digest::hash_parts([agent.as_str().as_bytes(), b"\0", &canonical])
+}
+
+/// Returns the identity by which rule 22 counts repetitions of an action by one agent.
+///
+/// It is of what would be done: the family and the parameters. Reasoning, sources and the proposer's other statements may vary. Numbers count with
+/// [`SIGNIFICANT_DIGITS`], whole ones exactly; instruments by their key; in texts, white space is one space, and invisible characters and styled
+/// forms of letters count as nothing and as the letters.
+pub fn repetition_identity(agent: &Name, action: &Action) -> Digest {
+    let mut text = String::with_capacity(256);
+    write_parameters(&mut text, action);
+    Digest::hash_parts([
+        KEY.as_slice(),
+        agent.as_str().as_bytes(),
+        b"\0",
+        text.as_bytes(),
+    ])
+}
+
+fn write_parameters(text: &mut String, action: &Action) {
+    let parameters = &action.parameters;
+    // Writing to a text cannot fail.
+    let _ = write!(text, "{:?}", parameters.family());
+    if parameters.family() == Family::Message {
+        // A message without a topic is published on that of its type.
+        write_text(text, &action.action_type);
+    }
+    if let Some(symbol) = action.symbol() {
+        write_text(text, InstrumentAliases::default().find_key(symbol).as_str());
+    }
+    let Ok(Value::Object(members)) = serde_json::to_value(parameters) else {
+        return;
+    };
+    for (name, value) in &members {
+        match (name.as_str(), value) {
+            ("symbol", _) => {}
+            // Two words for one operation.
+            ("operation", Value::String(verb)) if verb == "remove" => write_text(text, "delete"),
+            // JSON in a text, which is the same in every spelling of its numbers.
+            ("extra_json" | "payload_json" | "parameters_json", Value::String(json)) => {
+                text.push_str(name);
+                match serde_json::from_str(json) {
+                    Ok(value) => write_value(text, &value),
+                    Err(_) => write_text(text, json),
+                }
+            }
+            _ => {
+                text.push_str(name);
+                write_value(text, value);
+            }
+        }
+    }
+}
+
+/// Writes a value so that equal ones are written alike, and others differently: texts have their length before them.
+fn write_value(text: &mut String, value: &Value) {
+    match value {
+        Value::String(value) => write_text(text, value),
+        Value::Number(number) => {
+            let exact = number.as_i64().is_some() || number.as_u64().is_some();
+            let rounded = number.as_f64().filter(|_| !exact);
+            // Writing to a text cannot fail.
+            let _ = match rounded {
+                // `5.0` and `5`
+                Some(value) if value.fract() == 0.0 && value.abs() < 1e15 => {
+                    write!(text, "#{value:.0};")
+                }
+                Some(value) => write!(text, "#{value:.*e};", SIGNIFICANT_DIGITS - 1),
+                None => write!(text, "#{number};"),
+            };
+        }
+        Value::Array(items) => {
+            let _ = write!(text, "[{}", items.len());
+            for item in items {
+                write_value(text, item);
+            }
+        }
+        Value::Object(members) => {
+            let _ = write!(text, "{{{}", members.len());
+            for (name, value) in members {
+                write_text(text, name);
+                write_value(text, value);
+            }
+        }
+        Value::Null | Value::Bool(_) => {
+            let _ = write!(text, "{value};");
+        }
+    }
+}
+
+fn write_text(text: &mut String, value: &str) {
+    let mut folded = String::with_capacity(value.len());
+    for character in value.chars().filter_map(fold_character) {
+        if !character.is_whitespace() {
+            folded.push(character);
+        } else if !folded.is_empty() && !folded.ends_with(' ') {
+            folded.push(' ');
+        }
+    }
+    let folded = folded.trim_end();
+    let _ = write!(text, "\"{}:{folded}", folded.len());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn identity(action_type: &str, parameters: &Value, reasoning: &str) -> Digest {
+        let action =
+            json!({"action_type": action_type, "parameters": parameters, "reasoning": reasoning});
+        let action: Action = serde_json::from_value(action).expect("an action");
+        repetition_identity(&"kyle".parse().expect("a name"), &action)
+    }
+
+    fn trade(symbol: &str, size: f64, extra: &str) -> Value {
+        json!({"symbol": symbol, "side": "buy", "position_size_pct": size, "leverage": 1.0, "extra_json": extra})
+    }
+
+    #[test]
+    fn small_disguises_make_no_other_action() {
+        let plain = identity(
+            "trade",
+            &trade("BTC-USD", 0.05, r#"{"note":"add one"}"#),
+            "a",
+        );
+        for (action_type, parameters) in [
+            (
+                "trade",
+                trade("BTC-USD", 0.05 + 1e-12, r#"{"note":"add one"}"#),
+            ),
+            ("buy", trade("BTC-USD", 0.05, r#"{"note":"add  one "}"#)),
+            (
+                "order",
+                trade("BTC/USD", 0.05, "{\"note\":\"add\u{200b} one\"}"),
+            ),
+            (
+                "open_position",
+                trade("BTC-USD", 0.05, r#"{"note":"ａｄｄ one"}"#),
+            ),
+        ] {
+            assert_eq!(
+                identity(action_type, &parameters, "another reason"),
+                plain,
+                "{parameters}"
+            );
+        }
+        let file = |verb: &str| json!({"operation": verb, "path": "/srv/a"});
+        assert_eq!(
+            identity("delete", &file("delete"), ""),
+            identity("remove", &file("remove"), "")
+        );
+    }
+
+    #[test]
+    fn other_actions_stay_others() {
+        let plain = identity("trade", &trade("BTC-USD", 0.05, "{}"), "");
+        let mut sell = trade("BTC-USD", 0.05, "{}");
+        sell["side"] = json!("sell");
+        for parameters in [
+            trade("BTC-USD", 0.0501, "{}"),
+            trade("BTC-USD", 0.050_001, "{}"),
+            trade("ETH-USD", 0.05, "{}"),
+            trade(
+                "BTC-USD",
+                0.05,
+                r#"{"client_order_id":2510789768709120005}"#,
+            ),
+            trade(
+                "BTC-USD",
+                0.05,
+                r#"{"client_order_id":2510789768709120006}"#,
+            ),
+            sell,
+        ] {
+            assert_ne!(identity("trade", &parameters, ""), plain, "{parameters}");
+        }
+        let ids = |id: &str| {
+            identity(
+                "trade",
+                &trade("BTC-USD", 0.05, &format!("{{\"client_order_id\":{id}}}")),
+                "",
+            )
+        };
+        assert_ne!(ids("2510789768709120005"), ids("2510789768709120006"));
+        let text = |text: &str| identity("message", &json!({"text": text}), "");
+        assert_ne!(text("to alice@example.com"), text("to bob@example.com"));
+        assert_ne!(text("Alpha"), text("alpha"));
+    }
+
+    #[test]
+    fn an_approval_is_bound_to_every_character() {
+        let digest = |reasoning: &str| {
+            let action = json!({"action_type": "trade", "parameters": trade("BTC-USD", 0.05, "{}"), "reasoning": reasoning});
+            let action: Action = serde_json::from_value(action).expect("an action");
+            action_digest(&"kyle".parse().expect("a name"), &action)
+        };
+        assert_ne!(digest("a"), digest("a "));
+        assert_eq!(digest("a"), digest("a"));
+    }
+}

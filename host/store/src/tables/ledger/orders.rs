@@ -1,0 +1,227 @@
+//! Orders in the market: one for each approved trade and close, with what is known of its execution.
+
+use ark_model::action::Side;
+use ark_model::ids::{DecisionId, Millis, Name};
+use ark_model::size::Size;
+use rusqlite::{Connection, Row, params};
+
+use crate::error::ReadError;
+use crate::query::{
+    execute, malformed_column, millis_column, optional_millis, parse_required, select_rows,
+};
+use crate::reader::Reader;
+
+/// The state of an order, as FIX names it. Every state but the first two is final.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::EnumString)]
+#[strum(serialize_all = "snake_case")]
+pub enum OrderState {
+    /// Approved; nothing was reported.
+    New,
+    /// Carried out in part; the rest is still in the market.
+    PartiallyFilled,
+    /// Carried out.
+    Filled,
+    /// Cancelled; what was filled before stays.
+    Cancelled,
+    /// Not taken by the venue.
+    Rejected,
+    /// Ended by time, at the venue or, without a report, by the host.
+    Expired,
+}
+
+impl OrderState {
+    /// The state as it is stored and shown.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+
+    /// Whether no further execution is expected.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        !matches!(self, Self::New | Self::PartiallyFilled)
+    }
+}
+
+/// What an order is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::EnumString)]
+#[strum(serialize_all = "snake_case")]
+pub enum OrderPurpose {
+    /// It opens exposure: a trade.
+    Open,
+    /// It takes exposure away: a `close_position`.
+    Close,
+}
+
+impl OrderPurpose {
+    fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
+/// An order in the market.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TradeOrder {
+    /// The decision that approved it.
+    pub decision_id: DecisionId,
+    /// The agent that proposed it.
+    pub agent: Name,
+    /// The instrument, as the proposal spells it.
+    pub symbol: String,
+    /// What it is for.
+    pub purpose: OrderPurpose,
+    /// The side it trades. That of a close is the opposite of what it closes.
+    pub side: Side,
+    /// The approved size.
+    pub size: Size,
+    /// The leverage.
+    pub leverage: f64,
+    /// The state.
+    pub state: OrderState,
+    /// The size carried out in all. It never falls.
+    pub filled: Size,
+    /// The part of `filled` that opened exposure: all of it for a trade; for a close what it traded beyond what was open.
+    pub opened: Size,
+    /// The part of `opened` that was closed again.
+    pub closed: Size,
+    /// The mean price at which `opened` was traded; `None` when a report did not state one.
+    pub entry_price: Option<f64>,
+    /// The result of its fills, as a fraction of capital; a loss is negative.
+    pub realised: f64,
+    /// The last result that was added to `realised`.
+    pub last_realised: Option<f64>,
+    /// When it got this state.
+    pub since: Millis,
+    /// When it ends by itself without a report. It stays set when it has ended so.
+    pub expires_at: Option<Millis>,
+}
+
+impl TradeOrder {
+    /// The size that is approved and not filled, while a fill is expected.
+    #[must_use]
+    pub const fn working(&self) -> Size {
+        if self.state.is_final() {
+            Size::ZERO
+        } else {
+            self.size.saturating_sub(self.filled)
+        }
+    }
+
+    /// The size that was opened and not closed.
+    #[must_use]
+    pub const fn open(&self) -> Size {
+        self.opened.saturating_sub(self.closed)
+    }
+
+    /// What counts as exposure: what is open, and what may still be opened.
+    #[must_use]
+    pub const fn exposure(&self) -> Size {
+        match self.purpose {
+            OrderPurpose::Open => self.open().saturating_add(self.working()),
+            OrderPurpose::Close => self.open(),
+        }
+    }
+
+    /// Whether it is in the market, or something of it is open.
+    #[must_use]
+    pub const fn is_live(&self) -> bool {
+        !self.state.is_final() || !self.open().is_zero()
+    }
+}
+
+pub(super) const fn side_text(side: Side) -> &'static str {
+    match side {
+        Side::Buy => "buy",
+        Side::Sell => "sell",
+    }
+}
+
+pub(super) fn side_column(row: &Row<'_>, column: usize) -> rusqlite::Result<Side> {
+    let text: String = row.get(column)?;
+    match text.as_str() {
+        "buy" => Ok(Side::Buy),
+        "sell" => Ok(Side::Sell),
+        other => Err(malformed_column(column, other)),
+    }
+}
+
+/// Creates or replaces an order.
+pub(super) fn write_order(connection: &Connection, order: &TradeOrder) -> rusqlite::Result<usize> {
+    execute(
+        connection,
+        "INSERT INTO orders (decision_id, agent, symbol, purpose, side, size, leverage, state, filled, opened, closed, entry_price,
+             realised, last_realised, since, expires_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
+         ON CONFLICT (decision_id) DO UPDATE SET state = ?8, filled = ?9, opened = ?10, closed = ?11, entry_price = ?12,
+             realised = ?13, last_realised = ?14, since = ?15, expires_at = ?16",
+        params![
+            order.decision_id.to_string(),
+            order.agent.as_str(),
+            order.symbol,
+            order.purpose.as_str(),
+            side_text(order.side),
+            order.size.units(),
+            order.leverage,
+            order.state.as_str(),
+            order.filled.units(),
+            order.opened.units(),
+            order.closed.units(),
+            order.entry_price,
+            order.realised,
+            order.last_realised,
+            order.since.0,
+            order.expires_at.map(|at| at.0),
+        ],
+    )
+}
+
+const ORDER_COLUMNS: &str = "decision_id, agent, symbol, purpose, side, size, leverage, state, filled, opened, closed, entry_price,
+     realised, last_realised, since, expires_at";
+
+fn read_order(row: &Row<'_>) -> rusqlite::Result<TradeOrder> {
+    let size = |column| row.get(column).map(Size::from_units);
+    Ok(TradeOrder {
+        decision_id: parse_required(row, 0)?,
+        agent: parse_required(row, 1)?,
+        symbol: row.get(2)?,
+        purpose: parse_required(row, 3)?,
+        side: side_column(row, 4)?,
+        size: size(5)?,
+        leverage: row.get(6)?,
+        state: parse_required(row, 7)?,
+        filled: size(8)?,
+        opened: size(9)?,
+        closed: size(10)?,
+        entry_price: row.get(11)?,
+        realised: row.get(12)?,
+        last_realised: row.get(13)?,
+        since: millis_column(row, 14)?,
+        expires_at: optional_millis(row, 15)?,
+    })
+}
+
+/// The orders that are in the market, or of which something is open.
+pub(super) fn load_live_orders(connection: &Connection) -> rusqlite::Result<Vec<TradeOrder>> {
+    select_rows(
+        connection,
+        &format!(
+            "SELECT {ORDER_COLUMNS} FROM orders WHERE state IN ('new', 'partially_filled') OR opened > closed"
+        ),
+        [],
+        read_order,
+    )
+}
+
+impl Reader {
+    /// The order of an approved trade or close; `None`: the decision approved none.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn trade_order(&self, decision_id: DecisionId) -> Result<Option<TradeOrder>, ReadError> {
+        self.select_row(
+            &format!("SELECT {ORDER_COLUMNS} FROM orders WHERE decision_id = ?1"),
+            [decision_id.to_string()],
+            read_order,
+        )
+    }
+}
