@@ -40,7 +40,7 @@ pub(crate) enum TokenCommand {
         #[arg(long)]
         agent: Vec<String>,
         /// What a submitter may propose, which must be stated: '*' for everything, or action types and families with commas between them, e.g.
-        /// trade,family:message,place_order; '' for nothing.
+        /// `trade,family:message,place_order`; '' for nothing.
         #[arg(long, value_name = "LIST")]
         actions: Option<String>,
         /// The age at which the token expires, e.g. 90d, 12h, 30m [default: never].

@@ -128,7 +128,7 @@ fn advise_on_graveyard_rule(rule: &RuleView, action: &Action, facts: &Facts) -> 
         }
         "max_position_size" => match nearest {
             Some(size) if size > 0.0 => format!(
-                "position_size_pct {size} or less ({}), beside the {} that are held in {symbol}, in whatever spelling, already",
+                "position_size_pct {size} or less ({}), beside the {} that are held in {symbol} already, in all its spellings",
                 format_percent(size),
                 format_percent(facts.symbol_exposure)
             ),

@@ -1,13 +1,11 @@
-//! One declaration: its parts, their check, and what it makes of an action.
+//! One declaration: its parts, their check, and what it states about an action.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::action::{Action, Criticality, Family, FieldForm, Parameters};
-use crate::check::{FieldError, canonical_json, check_action, find_resembling_field};
-
-use super::mapping::FieldMapping;
+use crate::action::{Action, Criticality, Family, FieldForm};
+use crate::check::{FieldError, find_resembling_field};
 
 /// What a field of a request is mapped to when it is kept for operator policies and has no typed field.
 pub const EXTRA: &str = "extra";
@@ -163,40 +161,8 @@ impl DeclaredType {
         names.join(", ")
     }
 
-    /// Returns the action with the parameters of the family and what the declaration states about it.
-    ///
-    /// # Errors
-    /// The first field that the declaration does not allow, that is missing or that is out of its range.
-    pub(super) fn resolve(&self, action: &Action) -> Result<Action, FieldError> {
-        let mapping = FieldMapping::new(&action.action_type, self);
-        let mut resolved = action.clone();
-        let found = action.parameters.family();
-        match &action.parameters {
-            Parameters::Custom(custom) if self.family != Family::Custom => {
-                let document = canonical_json("parameters", &custom.parameters_json)?;
-                let (parameters, names) = mapping.read_request(document)?;
-                resolved.parameters = parameters;
-                self.tighten(&mut resolved);
-                return check_action(resolved).map_err(|error| names.rename(error));
-            }
-            parameters if found == self.family => mapping.check_typed(parameters)?,
-            _ => {
-                return Err(FieldError::new(
-                    "parameters",
-                    format!(
-                        "belong to the {found} family, and the action type `{}` is declared for the {} family",
-                        action.action_type, self.family
-                    ),
-                    format!("give the parameters of the {} family", self.family),
-                ));
-            }
-        }
-        self.tighten(&mut resolved);
-        check_action(resolved)
-    }
-
     /// Applies what the declaration states. A proposal can only be stricter.
-    fn tighten(&self, action: &mut Action) {
+    pub(super) fn tighten(&self, action: &mut Action) {
         action.reversible &= self.reversible.unwrap_or(true);
         action.external = match self.external {
             Some(true) => Some(true),
@@ -206,5 +172,15 @@ impl DeclaredType {
         if let Some(criticality) = self.criticality {
             action.criticality = action.criticality.max(criticality);
         }
+    }
+}
+
+/// Returns the table of `ark.toml` in which an action type is declared.
+#[must_use]
+pub fn table_of(action_type: &str) -> String {
+    if action_type.contains('.') {
+        format!("[action_types.\"{action_type}\"]")
+    } else {
+        format!("[action_types.{action_type}]")
     }
 }

@@ -1,29 +1,63 @@
-//! The fields of a request of a declared type, and the typed fields they stand for.
+//! What a declaration makes of an action: the fields of a request, and the typed fields they stand for.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use crate::action::{Family, Parameters};
-use crate::check::{FieldError, canonical_json, clip_for_error};
+use crate::action::{Action, Family, Parameters};
+use crate::check::{FieldError, canonical_json, check_action, clip_for_error};
 use crate::form::parse_parameters;
 
-use super::declared::{DeclaredType, EXTRA};
-use super::table_of;
+use super::declared::{DeclaredType, EXTRA, table_of};
+
+/// Returns the action with the parameters of the family and what the declaration states about it.
+///
+/// # Errors
+/// The first field that the declaration does not allow, that is missing or that is out of its range.
+pub(super) fn resolve_action(
+    declared: &DeclaredType,
+    action: &Action,
+) -> Result<Action, FieldError> {
+    let mapping = FieldMapping::new(&action.action_type, declared);
+    let mut resolved = action.clone();
+    let found = action.parameters.family();
+    match &action.parameters {
+        Parameters::Custom(custom) if declared.family != Family::Custom => {
+            let document = canonical_json("parameters", &custom.parameters_json)?;
+            let (parameters, names) = mapping.read_request(document)?;
+            resolved.parameters = parameters;
+            declared.tighten(&mut resolved);
+            return check_action(resolved).map_err(|error| names.rename(error));
+        }
+        parameters if found == declared.family => mapping.check_typed(parameters)?,
+        _ => {
+            return Err(FieldError::new(
+                "parameters",
+                format!(
+                    "belong to the {found} family, and the action type `{}` is declared for the {} family",
+                    action.action_type, declared.family
+                ),
+                format!("give the parameters of the {} family", declared.family),
+            ));
+        }
+    }
+    declared.tighten(&mut resolved);
+    check_action(resolved)
+}
 
 /// Reads the parameters of one declared type. The parameters are closed: a field that the declaration does not name is refused, since a limit
 /// that an executor reads there would be judged by nobody.
-pub(super) struct FieldMapping<'a> {
+struct FieldMapping<'a> {
     action_type: &'a str,
     declared: &'a DeclaredType,
 }
 
 /// Under which names a request gave, or would have to give, the typed fields.
-pub(super) struct RequestNames<'a>(BTreeMap<&'a str, &'a str>);
+struct RequestNames<'a>(BTreeMap<&'a str, &'a str>);
 
 impl RequestNames<'_> {
     /// Returns the error under the name that the request knows the field by.
-    pub(super) fn rename(&self, error: FieldError) -> FieldError {
+    fn rename(&self, error: FieldError) -> FieldError {
         let named = error
             .field
             .strip_prefix("parameters.")
@@ -39,7 +73,7 @@ impl RequestNames<'_> {
 }
 
 impl<'a> FieldMapping<'a> {
-    pub(super) const fn new(action_type: &'a str, declared: &'a DeclaredType) -> Self {
+    const fn new(action_type: &'a str, declared: &'a DeclaredType) -> Self {
         Self {
             action_type,
             declared,
@@ -50,10 +84,7 @@ impl<'a> FieldMapping<'a> {
     ///
     /// # Errors
     /// The first field that is unknown, given twice, missing or of the wrong type.
-    pub(super) fn read_request(
-        &self,
-        document: Value,
-    ) -> Result<(Parameters, RequestNames<'a>), FieldError> {
+    fn read_request(&self, document: Value) -> Result<(Parameters, RequestNames<'a>), FieldError> {
         let Value::Object(object) = document else {
             let problem = "is no JSON object";
             return Err(FieldError::new("parameters", problem, "give a JSON object"));
@@ -116,7 +147,7 @@ impl<'a> FieldMapping<'a> {
     ///
     /// # Errors
     /// The first field that the declaration does not allow.
-    pub(super) fn check_typed(&self, parameters: &Parameters) -> Result<(), FieldError> {
+    fn check_typed(&self, parameters: &Parameters) -> Result<(), FieldError> {
         if let Some(extra) = parameters.extra_json()
             && extra != "{}"
             && let Value::Object(object) = canonical_json("parameters", extra)?

@@ -20,7 +20,8 @@ use std::sync::Arc;
 use crate::action::{Action, BUILT_IN_TYPES, Family};
 use crate::check::{FieldError, check_action_type, clip_for_error, fold_name};
 
-pub use declared::{DeclaredType, EXTRA};
+pub use declared::{DeclaredType, EXTRA, table_of};
+use mapping::resolve_action;
 
 /// The most action types that can be declared.
 pub const MAX_DECLARED: usize = 1_000;
@@ -91,7 +92,7 @@ impl ActionTypes {
     /// it. The action is unchanged then.
     pub fn resolve(&self, action: &mut Action) -> Result<(), FieldError> {
         if let Some(declaration) = self.declared.get(&action.action_type) {
-            *action = declaration.resolve(action)?;
+            *action = resolve_action(declaration, action)?;
         }
         Ok(())
     }
@@ -111,16 +112,6 @@ impl ActionTypes {
             )),
             Some(_) => None,
         }
-    }
-}
-
-/// Returns the table of `ark.toml` in which an action type is declared.
-#[must_use]
-pub fn table_of(action_type: &str) -> String {
-    if action_type.contains('.') {
-        format!("[action_types.\"{action_type}\"]")
-    } else {
-        format!("[action_types.{action_type}]")
     }
 }
 

@@ -27,6 +27,7 @@ fn resolve_all(toml: &str, environment: &[(&str, &str)]) -> Result<Config, Strin
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn what_is_wrong_is_named() {
     for (toml, named) in [
         ("data_dri = \"x\"", "data_dri"),

@@ -143,7 +143,7 @@ impl Hrm {
                 "the action cannot be judged: {error}"
             )))
         });
-        RedactedProposal::new(proposal, refusal)
+        RedactedProposal::new(proposal, refusal, &self.aliases)
     }
 
     /// Returns whether an agent subscribes to what the host announces.

@@ -128,8 +128,8 @@ impl Agent for Forger {
             "repeated" => {
                 let mut action = custom("place_order", &json!({})).build()?;
                 if let Parameters::Custom(order) = &mut action.parameters {
-                    order.parameters_json =
-                        r#"{"ticker": "X", "side": "buy", "quantity": 0.01, "quantity": 0.9}"#.to_owned();
+                    r#"{"ticker": "X", "side": "buy", "quantity": 0.01, "quantity": 0.9}"#
+                        .clone_into(&mut order.parameters_json);
                 }
                 Ok(vec![action])
             }

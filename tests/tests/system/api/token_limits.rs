@@ -10,6 +10,7 @@ fn call(host: &Host, token: &str, method: &str, path: &str, body: &Value) -> (u1
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn bad_tokens_are_refused_with_the_field_and_a_rate_is_kept() {
     let dir = tempfile::tempdir().expect("a directory");
     let data = dir.path().join("data");

@@ -488,7 +488,12 @@ fn reporting_is_a_right_of_its_own_and_its_ids_are_the_reporters() {
     let dir = tempfile::tempdir().expect("a directory");
     let data = dir.path().join("data");
     let root = make_token(&data, "root", "admin", &[]);
-    let desk = make_token(&data, "desk", "submitter", &["--agent", "api"]);
+    let desk = make_token(
+        &data,
+        "desk",
+        "submitter",
+        &["--agent", "api", "--actions", "*"],
+    );
     let brokers = ["one", "two"].map(|name| make_token(&data, name, "executor", &[]));
     let host = Host::start(&data, &[]);
     let mut proposer = Client::with_token(&host, &desk);

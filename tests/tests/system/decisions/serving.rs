@@ -185,10 +185,10 @@ fn approvals_that_race_cannot_break_a_limit_together_and_reservations_outlive_a_
     let dir = tempfile::tempdir().expect("a directory");
     let data = dir.path().join("data");
     let host = Host::start(&data, &[]);
-    // Each with words of its own: the identical action for the eleventh time is a loop (rule 22).
+    // Each with a number of its own: the identical action for the eleventh time is a loop (rule 22), whatever its reasoning.
     let slice = |number: u32| {
         let mut request = trade("RACE", 0.03);
-        request["reasoning"] = json!(format!("slice {number}"));
+        request["parameters"]["slice"] = json!(number);
         request
     };
     let racers: Vec<_> = (0..16)

@@ -421,7 +421,7 @@ fn what_is_on_trial_is_recorded_and_compared_and_changes_no_outcome() {
     }
     for number in 0..12 {
         let mut action = trade("BOOM", 0.001);
-        action["reasoning"] = json!(format!("number {number}"));
+        action["parameters"]["number"] = json!(number);
         let (_, decision) = client.post("/v1/actions", &action);
         assert_eq!(decision["outcome"], "approved", "{decision}");
         let failed = decision["shadows"][0]["failure"].is_string();

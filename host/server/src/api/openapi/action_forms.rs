@@ -43,6 +43,11 @@ pub(super) fn all_forms() -> Vec<(&'static str, Value)> {
                     "symbol": "BTC-USD", "position_size_pct": 0.05, "entry_price": 100.0, "stop_loss": 95.0, "risk_reward_ratio": 2.5,
                 },
                 "reasoning": "momentum",
+            }, {
+                "agent": "api",
+                "action_type": "execute_code",
+                "parameters": {"language": "python", "code": "print(6 * 7)"},
+                "reasoning": "a calculation that a person must approve first (rule 11)",
             }],
         }),
     ));

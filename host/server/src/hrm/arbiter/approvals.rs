@@ -209,7 +209,7 @@ impl Arbiter {
         // After a restart, what was recorded of it stands for it, as in the ledger.
         let identity = held
             .identity
-            .unwrap_or_else(|| repetition_identity(&held.agent, &action));
+            .unwrap_or_else(|| repetition_identity(&held.agent, &action, &self.config.aliases));
         Ok(Some(RedactedProposal {
             proposal: Proposal {
                 agent: held.agent.clone(),

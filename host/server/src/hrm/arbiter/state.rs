@@ -117,7 +117,7 @@ fn load_ledger(config: &HrmConfig, store: &Store) -> Result<Ledger, HrmError> {
     for row in store.audit_since(since, AuditKind::Decision)? {
         if let Some(agent) = &row.agent {
             let action = decode_action(&row.body)?;
-            recent.push((row.at, repetition_identity(agent, &action)));
+            recent.push((row.at, repetition_identity(agent, &action, &config.aliases)));
         }
     }
     Ok(Ledger::from_rows(

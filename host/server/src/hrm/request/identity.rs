@@ -40,9 +40,9 @@ pub fn action_digest(agent: &Name, action: &Action) -> Digest {
 /// It is of what would be done: the family and the parameters. Reasoning, sources and the proposer's other statements may vary. Numbers count with
 /// [`SIGNIFICANT_DIGITS`], whole ones exactly; instruments by their key; in texts, white space is one space, and invisible characters and styled
 /// forms of letters count as nothing and as the letters.
-pub fn repetition_identity(agent: &Name, action: &Action) -> Digest {
+pub fn repetition_identity(agent: &Name, action: &Action, aliases: &InstrumentAliases) -> Digest {
     let mut text = String::with_capacity(256);
-    write_parameters(&mut text, action);
+    write_parameters(&mut text, action, aliases);
     Digest::hash_parts([
         KEY.as_slice(),
         agent.as_str().as_bytes(),
@@ -51,7 +51,7 @@ pub fn repetition_identity(agent: &Name, action: &Action) -> Digest {
     ])
 }
 
-fn write_parameters(text: &mut String, action: &Action) {
+fn write_parameters(text: &mut String, action: &Action, aliases: &InstrumentAliases) {
     let parameters = &action.parameters;
     // Writing to a text cannot fail.
     let _ = write!(text, "{:?}", parameters.family());
@@ -60,7 +60,7 @@ fn write_parameters(text: &mut String, action: &Action) {
         write_text(text, &action.action_type);
     }
     if let Some(symbol) = action.symbol() {
-        write_text(text, InstrumentAliases::default().find_key(symbol).as_str());
+        write_text(text, aliases.find_key(symbol).as_str());
     }
     let Ok(Value::Object(members)) = serde_json::to_value(parameters) else {
         return;
@@ -69,7 +69,10 @@ fn write_parameters(text: &mut String, action: &Action) {
         match (name.as_str(), value) {
             ("symbol", _) => {}
             // Two words for one operation.
-            ("operation", Value::String(verb)) if verb == "remove" => write_text(text, "delete"),
+            ("operation", Value::String(verb)) if verb == "remove" => {
+                text.push_str(name);
+                write_text(text, "delete");
+            }
             // JSON in a text, which is the same in every spelling of its numbers.
             ("extra_json" | "payload_json" | "parameters_json", Value::String(json)) => {
                 text.push_str(name);
@@ -144,7 +147,11 @@ mod tests {
         let action =
             json!({"action_type": action_type, "parameters": parameters, "reasoning": reasoning});
         let action: Action = serde_json::from_value(action).expect("an action");
-        repetition_identity(&"kyle".parse().expect("a name"), &action)
+        repetition_identity(
+            &"kyle".parse().expect("a name"),
+            &action,
+            &InstrumentAliases::new([("XBT", "BTC")]).expect("aliases"),
+        )
     }
 
     fn trade(symbol: &str, size: f64, extra: &str) -> Value {
@@ -168,6 +175,7 @@ mod tests {
                 "order",
                 trade("BTC/USD", 0.05, "{\"note\":\"add\u{200b} one\"}"),
             ),
+            ("trade", trade("XBTUSD", 0.05, r#"{"note":"add one"}"#)),
             (
                 "open_position",
                 trade("BTC-USD", 0.05, r#"{"note":"ａｄｄ one"}"#),

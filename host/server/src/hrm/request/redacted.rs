@@ -5,6 +5,7 @@ use std::time::Instant;
 use crate::hrm::redaction::{Findings, redact_action};
 use ark_model::action::Parameters;
 use ark_model::ids::{DecisionId, Digest, Millis};
+use ark_model::instrument::InstrumentAliases;
 
 use super::identity::repetition_identity;
 use super::proposal::Proposal;
@@ -45,14 +46,18 @@ pub struct ApprovedAction {
 }
 
 impl RedactedProposal {
-    /// Redacts a proposal.
-    pub fn new(mut proposal: Proposal, refusal: Option<String>) -> Self {
+    /// Redacts a proposal. `aliases` are the operator's.
+    pub fn new(
+        mut proposal: Proposal,
+        refusal: Option<String>,
+        aliases: &InstrumentAliases,
+    ) -> Self {
         let accepted_at = Instant::now();
         let data_subject = match &proposal.action.parameters {
             Parameters::Data(data) => data.subject.clone(),
             _ => None,
         };
-        let identity = repetition_identity(&proposal.agent, &proposal.action);
+        let identity = repetition_identity(&proposal.agent, &proposal.action, aliases);
         let redacted = redact_action(proposal.action);
         proposal.action = redacted.action;
         // What is left of the identifier names something else, which the rules would judge in its place.
