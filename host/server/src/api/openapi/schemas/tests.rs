@@ -247,8 +247,13 @@ fn an_action_is_as_described() {
     // The name of a custom action says its family, so the family is left out.
     let with_family = |parameters: &Parameters| parameters.family() != Family::Custom;
     for parameters in full_parameters().into_iter().filter(with_family) {
+        // A type of another family, so that the family is stated.
+        let action_type = match parameters {
+            Parameters::Custom(_) => "buy",
+            _ => "text",
+        };
         let full = Action {
-            action_type: text(),
+            action_type: action_type.to_owned(),
             parameters,
             reasoning: Some(text()),
             sources: vec![text()],
