@@ -162,6 +162,12 @@ impl Answer {
         Self::new(Finding::Error).observed(why.into())
     }
 
+    /// Whether the rule is broken by this answer.
+    #[must_use]
+    pub const fn is_broken(&self) -> bool {
+        matches!(self.finding, Finding::Fires)
+    }
+
     /// With what was observed.
     pub fn observed(mut self, value: impl Into<Value>) -> Self {
         self.observed = value.into();

@@ -5,7 +5,9 @@ use ark_guest::policy::{
     Parameters, Side, Trade,
 };
 
+use crate::carried::Carried;
 use crate::naming::{self, Attempt};
+use crate::order::Order;
 use crate::parameters::OpenParameters;
 
 /// Why a rule cannot be judged. It denies.
@@ -27,6 +29,8 @@ pub struct Case<'a> {
     pub facts: &'a Facts,
     /// What the parameters without a type name; the reason where they cannot be read.
     open: Result<OpenParameters, Unjudgeable>,
+    /// The trade, if it is one or a custom action that carries one.
+    pub order: Option<Order>,
 }
 
 impl<'a> Case<'a> {
@@ -37,11 +41,29 @@ impl<'a> Case<'a> {
         } else {
             Err(Unjudgeable("the action type does not fit its parameters"))
         };
+        let carried = open.as_ref().ok().map(|open| &open.carried);
+        let order = match &action.parameters {
+            Parameters::Trade(trade) => Some(Order::of_trade(trade, carried)),
+            Parameters::Custom(_) => carried.and_then(Order::of_carried),
+            _ => None,
+        };
         Self {
             action,
             facts,
             open,
+            order,
         }
+    }
+
+    /// Whether a custom action carries a trade in an instrument.
+    pub fn carries_a_trade_in_an_instrument(&self) -> bool {
+        matches!(self.action.parameters, Parameters::Custom(_))
+            && self.carried().is_some_and(Carried::trades_an_instrument)
+    }
+
+    /// What the open parameters carry of a typed family; `None` where they cannot be read.
+    pub fn carried(&self) -> Option<&Carried> {
+        self.open.as_ref().ok().map(|open| &open.carried)
     }
 
     /// The trade, if it is one.
@@ -78,11 +100,10 @@ impl<'a> Case<'a> {
             Parameters::System(system) => attempt_of(system.change) == attempt,
             _ => false,
         };
-        Ok(if typed {
-            Some(&self.action.action_type)
-        } else {
-            open.attempt(attempt)
-        })
+        if typed {
+            return Ok(Some(&self.action.action_type));
+        }
+        open.attempt(attempt)
     }
 
     /// What the proposer should know beside the answers: its claims were no evidence.
@@ -174,17 +195,4 @@ impl Unjudgeable {
             Err(self)
         }
     }
-}
-
-/// The size of a trade, in range.
-pub fn position_size(trade: &Trade) -> Result<f64, Unjudgeable> {
-    let size = trade.position_size_pct;
-    Unjudgeable("position_size_pct is not a number from 0 to 1")
-        .unless(size, (0.0..=1.0).contains(&size))
-}
-
-/// The leverage of a trade, in range.
-pub fn leverage(trade: &Trade) -> Result<f64, Unjudgeable> {
-    let leverage = trade.leverage;
-    Unjudgeable("leverage is not a number above 0").unless(leverage, leverage > 0.0)
 }

@@ -3,6 +3,7 @@
 use ark_guest::policy::{Answer, FileVerb, Parameters};
 
 use crate::case::{Case, Judged};
+use crate::files::{FileSearch, is_in_graveyard, names_host_file};
 use crate::naming::Attempt;
 
 /// Rule 22: the longest chain of signals.
@@ -11,9 +12,8 @@ pub const MAX_CAUSAL_DEPTH: u32 = 16;
 pub const MAX_IDENTICAL_ACTIONS: u32 = 10;
 
 /// Rule 19: an attempt to change the Graveyard: the system changes `modify_graveyard`, `update_ethics` and `change_rules`, custom
-/// kinds and parameters that name one; any file operation but read on a path with a component that starts with `graveyard`, in
-/// whatever case; code that mentions `graveyard.wasm` or `graveyard.lock`, and text in a custom action that does. Or (fact) the pin is
-/// broken.
+/// kinds and parameters that name one; any file operation but read on a file of the host ([`crate::files`]), data sent to one, code that
+/// mentions one, and text in a custom action that does. Or (fact) the pin is broken.
 pub fn immutable_graveyard(case: &Case) -> Judged {
     if !case.facts.pin_holds {
         return Ok(Answer::fires().observed("the pin is broken").limit(false));
@@ -23,12 +23,24 @@ pub fn immutable_graveyard(case: &Case) -> Judged {
     }
     Ok(match &case.action.parameters {
         Parameters::File(file)
-            if file.operation != FileVerb::Read && is_in_graveyard(&file.path) =>
+            if file.operation != FileVerb::Read
+                && (is_in_graveyard(&file.path)
+                    || names_host_file(&file.path, file.operation != FileVerb::Write)) =>
         {
             Answer::fires().observed(file.path.as_str()).limit(false)
         }
-        Parameters::Code(code) if names_the_module(&code.code) => Answer::fires()
-            .observed("the code mentions graveyard.wasm or graveyard.lock")
+        Parameters::Data(data)
+            if data
+                .destination
+                .as_deref()
+                .is_some_and(|name| names_host_file(name, false)) =>
+        {
+            Answer::fires()
+                .observed("the destination is a file of the host")
+                .limit(false)
+        }
+        Parameters::Code(code) if FileSearch::default().is_mentioned(&code.code) => Answer::fires()
+            .observed("the code mentions a file of the host")
             .limit(false),
         _ => Answer::passes().observed(false).limit(false),
     })
@@ -78,24 +90,4 @@ pub fn prevent_infinite_loops(case: &Case) -> Judged {
     // Where both limits are passed, being within one of them does not help.
     let nearest = (times <= MAX_IDENTICAL_ACTIONS).then(|| f64::from(depth.min(MAX_CAUSAL_DEPTH)));
     Ok(answer.nearest_passing(nearest))
-}
-
-/// Whether a component of the path starts with `graveyard`.
-fn is_in_graveyard(path: &str) -> bool {
-    path.split(['/', '\\'])
-        .any(|component| starts_with_ignoring_case(component.trim_start().as_bytes(), b"graveyard"))
-}
-
-/// Whether a text mentions the files that the Graveyard is made of.
-pub fn names_the_module(text: &str) -> bool {
-    let text = text.as_bytes();
-    (0..text.len()).any(|at| {
-        starts_with_ignoring_case(&text[at..], b"graveyard.wasm")
-            || starts_with_ignoring_case(&text[at..], b"graveyard.lock")
-    })
-}
-
-fn starts_with_ignoring_case(text: &[u8], start: &[u8]) -> bool {
-    text.get(..start.len())
-        .is_some_and(|head| head.eq_ignore_ascii_case(start))
 }

@@ -14,16 +14,22 @@
 )]
 
 mod autonomy;
+mod carried;
 mod case;
+mod fields;
+mod files;
+mod folding;
 mod governance;
 mod integrity;
 mod naming;
+mod order;
 mod parameters;
 mod privacy;
 mod reasoning;
 mod risk_management;
 mod rules;
 mod trading;
+mod vocabulary;
 
 use ark_guest::policy::{self, Action, Facts, Metadata, Policy, Verdict};
 

@@ -1,12 +1,17 @@
-//! Recognising names: whether a custom kind, a parameter's key or a one-word value names an attempt on a guard of the system.
+//! Recognising names: whether an action type, a parameter's key or a one-word value names an attempt on a guard of the system.
 //!
-//! Matching is on words, whatever the spelling: `ignore_user_override`, `ignoreUserOverride`, `Ignore-User-Override` and
-//! `ignoreuseroverride` are the same name. A name is an attempt when it holds an object (`watchdog`) together with
+//! A name is taken apart into words, whatever its spelling: `ignore_user_override`, `ignoreUserOverride`, `Ignore-User-Override` and
+//! `ignoreuseroverride` are the same name, as are forms in other letters of Unicode that look alike. The words are those of
+//! [`crate::vocabulary`]. A name is an attempt when it holds an object (`watchdog`) together with
 //! * a verb that can mean nothing else (`disable`, `bypass`), anywhere in the name; or
-//! * a verb that could be about something else (`stop`, `clear`), right before the object: `stop_audit`, not `stop_loss_audit`.
+//! * a verb that could be about something else (`stop`, `clear`), beside the object, before or behind it, where the object is what the verb is
+//!   about: `stop_audit` and `audit_log_delete`, not `stop_loss_audit` or `delete_graveyard_shift`, in which another noun follows or leads.
 //!
 //! This errs on the side of firing: a harmless custom kind called `disable_watchdog_report` is denied and can be renamed. Prose (text
-//! with spaces in it) is not judged: to speak of a guard is no attempt on it.
+//! with spaces in it) is not judged: to speak of a guard is no attempt on it. `tests/names.txt` is the list by which both errors are measured.
+
+use crate::folding::fold_text;
+use crate::vocabulary::{ADVERBS, FILLERS, GUARDS, Guard, ROOTS, SWITCHES, TAILS, UNMISTAKABLE};
 
 /// The guards of the system that an action may try to get rid of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,221 +28,66 @@ pub enum Attempt {
     Watchdog,
 }
 
-/// How many attempts there are: an attempt is an index below it.
-pub const ATTEMPTS: usize = Attempt::Watchdog as usize + 1;
-
-/// Verbs that make any name with a guard in it an attempt. Matched as the start of a word.
-const UNMISTAKABLE: [&str; 17] = [
-    "disable",
-    "disabling",
-    "deactivate",
-    "bypass",
-    "ignore",
-    "ignoring",
-    "circumvent",
-    "skip",
-    "suppress",
-    "mute",
-    "silence",
-    "disregard",
-    "evade",
-    "unload",
-    "uninstall",
-    "turnoff",
-    "switchoff",
-];
-
-/// Words that make any name with a guard in it an attempt, as whole words.
-const UNMISTAKABLE_WORDS: [&str; 3] = ["no", "off", "without"];
-
-/// Words that say nothing about what a name means.
-const FILLERS: [&str; 9] = [
-    "the", "a", "an", "ark", "system", "host", "all", "any", "current",
-];
-
-struct Pattern {
-    attempt: Attempt,
-    /// Objects, without separators: found anywhere in a name.
-    objects: &'static [&'static str],
-    /// Objects that are parts of other words too (`halt` in `asphalt`): found as whole words.
-    words: &'static [&'static str],
-    /// Verbs that count right before an object.
-    adjacent: &'static [&'static str],
-    /// Names that are attempts by themselves, when they stand alone.
-    names: &'static [&'static str],
-    /// Settings, without separators, that are attempts when switched off.
-    settings: &'static [&'static str],
+impl Attempt {
+    /// All of them, in the order of their indices.
+    pub const ALL: [Self; ATTEMPTS] = [
+        Self::Audit,
+        Self::UserOverride,
+        Self::Halt,
+        Self::Graveyard,
+        Self::Watchdog,
+    ];
 }
 
-const PATTERNS: [Pattern; 6] = [
-    Pattern {
-        attempt: Attempt::Audit,
-        objects: &["auditlog", "audittrail"],
-        words: &["audit", "audits", "auditing", "auditor"],
-        adjacent: &[
-            "stop", "kill", "pause", "suspend", "remove", "delete", "clear", "erase", "wipe",
-            "purge", "truncate", "tamper", "drop", "rewrite", "override", "avoid", "prevent",
-            "block",
-        ],
-        names: &["unaudited"],
-        settings: &[
-            "audit",
-            "audits",
-            "auditing",
-            "audited",
-            "auditenabled",
-            "auditlog",
-            "auditlogging",
-            "auditlogenabled",
-            "auditallactions",
-            "enableaudit",
-            "enableauditlog",
-        ],
-    },
-    Pattern {
-        attempt: Attempt::UserOverride,
-        objects: &[
-            "useroverride",
-            "humanoverride",
-            "operatoroverride",
-            "userveto",
-        ],
-        words: &[],
-        adjacent: &[
-            "stop", "kill", "pause", "suspend", "remove", "delete", "clear", "block", "prevent",
-            "reject", "refuse", "deny", "cancel", "forbid", "defeat", "override", "avoid",
-        ],
-        names: &[
-            "overrideuser",
-            "overridehuman",
-            "overrideoperator",
-            "overrideuserdecision",
-            "userdecisionoverride",
-        ],
-        settings: &[
-            "useroverride",
-            "useroverrides",
-            "useroverrideallowed",
-            "useroverrideenabled",
-            "allowuseroverride",
-            "enableuseroverride",
-            "humanoverride",
-            "humanoverrideallowed",
-            "allowhumanoverride",
-            "respectuseroverride",
-        ],
-    },
-    Pattern {
-        attempt: Attempt::Halt,
-        objects: &["emergencyhalt", "emergencystop"],
-        words: &["halt", "halts", "halted"],
-        adjacent: &[
-            "clear", "lift", "end", "cancel", "reset", "release", "resume", "remove", "revoke",
-            "undo", "unset", "exit", "leave", "override", "stop", "kill", "prevent", "block",
-            "suspend", "delete", "avoid",
-        ],
-        names: &["resume", "unhalt", "resumefromhalt", "resumeafterhalt"],
-        settings: &[
-            "emergencyhalt",
-            "emergencyhaltenabled",
-            "haltenabled",
-            "enablehalt",
-            "enableemergencyhalt",
-            "emergencystopenabled",
-        ],
-    },
-    Pattern {
-        attempt: Attempt::Graveyard,
-        objects: &["graveyard", "ethics"],
-        words: &[],
-        adjacent: &[
-            "modify",
-            "update",
-            "change",
-            "edit",
-            "replace",
-            "delete",
-            "remove",
-            "write",
-            "overwrite",
-            "patch",
-            "amend",
-            "alter",
-            "unpin",
-            "repin",
-            "swap",
-            "install",
-            "drop",
-            "set",
-            "add",
-            "reset",
-            "override",
-            "rewrite",
-            "tamper",
-            "reload",
-            "unlock",
-            "stop",
-            "kill",
-            "pause",
-            "suspend",
-            "avoid",
-        ],
-        names: &[],
-        settings: &[
-            "graveyard",
-            "graveyardenabled",
-            "enablegraveyard",
-            "enforcegraveyard",
-            "immutablegraveyard",
-            "ethics",
-            "ethicsenabled",
-            "enforceethics",
-            "enforcerules",
-        ],
-    },
-    Pattern {
-        attempt: Attempt::Graveyard,
-        objects: &[],
-        words: &[],
-        adjacent: &[],
-        names: &[
-            "changerules",
-            "modifyrules",
-            "disablerules",
-            "bypassrules",
-            "ignorerules",
-            "overriderules",
-        ],
-        settings: &[],
-    },
-    Pattern {
-        attempt: Attempt::Watchdog,
-        objects: &["watchdog"],
-        words: &[],
-        adjacent: &[
-            "stop",
-            "kill",
-            "pause",
-            "suspend",
-            "remove",
-            "delete",
-            "block",
-            "prevent",
-            "terminate",
-            "override",
-            "avoid",
-        ],
-        names: &[],
-        settings: &[
-            "watchdog",
-            "watchdogenabled",
-            "watchdogactive",
-            "watchdogmonitoring",
-            "enablewatchdog",
-            "watchdogmonitoringenabled",
-        ],
-    },
-];
+/// A set of guards, each by what it is to get rid of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct GuardSet(u8);
+
+impl GuardSet {
+    /// None of them.
+    pub const EMPTY: Self = Self(0);
+
+    /// Adds one.
+    pub const fn insert(&mut self, attempt: Attempt) {
+        self.0 |= 1 << attempt as u8;
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Those of both.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Those that both have.
+    #[must_use]
+    pub const fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// What it is to get rid of each.
+    pub fn attempts(self) -> impl Iterator<Item = Attempt> {
+        Attempt::ALL
+            .into_iter()
+            .filter(move |&attempt| self.0 & (1 << attempt as u8) != 0)
+    }
+}
+
+/// What a name says of the guards.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct GuardReading {
+    /// The guards that it is an attempt on.
+    pub attempts: GuardSet,
+    /// The guards that it is, with nothing else in it: `watchdog`, `the-audit-log`.
+    pub guards: GuardSet,
+}
+
+/// How many attempts there are: an attempt is an index below it.
+pub const ATTEMPTS: usize = Attempt::Watchdog as usize + 1;
 
 /// The action types whose parameters rules read, without separators. A custom kind that differs from one only in its spelling would
 /// pass by those rules. System changes are not among them: their names are attempts in every spelling.
@@ -317,135 +167,296 @@ pub fn can_be_declared(name: &str) -> bool {
     !letters.is_empty() && !KNOWN_TYPES.contains(&letters) && !SYSTEM_TYPES.contains(&letters)
 }
 
-/// One of these is in every object and every name above, so that most names need no closer look.
-const ROOTS: [&str; 10] = [
-    "audit",
-    "override",
-    "veto",
-    "halt",
-    "stop",
-    "graveyard",
-    "ethics",
-    "rules",
-    "watchdog",
-    "resume",
-];
-
 /// A name, taken apart.
 pub struct Name {
     /// Its letters and digits in lower case, with nothing between them.
     pub letters: String,
-    /// Where its words start in `letters`: after anything that is no letter or digit, and at a capital after a small letter.
+    /// Where its words start in `letters`: after anything that is no letter or digit, at a capital after a small letter, and at a number.
     starts: Vec<usize>,
 }
 
 impl Name {
     /// Takes a name apart.
     pub fn new(text: &str) -> Self {
-        let mut name = Self {
-            letters: String::with_capacity(text.len()),
-            starts: Vec::with_capacity(4),
+        let mut reader = NameReader {
+            name: Self {
+                letters: String::with_capacity(text.len()),
+                starts: Vec::with_capacity(4),
+            },
+            between: true,
+            after_small: false,
+            after_letter: false,
         };
-        let (mut between, mut after_small) = (true, false);
-        for c in text.chars() {
-            if !c.is_alphanumeric() {
-                between = true;
-                continue;
-            }
-            if between || (after_small && c.is_uppercase()) {
-                name.starts.push(name.letters.len());
-            }
-            (between, after_small) = (false, c.is_lowercase() || c.is_ascii_digit());
-            if c.is_ascii() {
-                name.letters.push(c.to_ascii_lowercase());
-            } else {
-                name.letters.extend(c.to_lowercase());
-            }
-        }
-        name
+        fold_text(text, |c| reader.read(c));
+        reader.name
     }
 
-    /// Which attempts the name is.
-    pub fn attempts(&self) -> impl Iterator<Item = Attempt> {
-        let looked_at = ROOTS
+    /// What the name says of the guards.
+    pub fn read_guards(&self) -> GuardReading {
+        let mut reading = GuardReading::default();
+        if !self.has_root() {
+            return reading;
+        }
+        let words = self.words();
+        for guard in &GUARDS {
+            if is_attempt(&words, guard) {
+                reading.attempts.insert(guard.attempt);
+            }
+            let is_object = |word: &Word| guard.is_object(word.text);
+            if words.iter().any(is_object)
+                && words
+                    .iter()
+                    .all(|word| word.says_nothing || is_object(word))
+            {
+                reading.guards.insert(guard.attempt);
+            }
+        }
+        reading
+    }
+
+    /// Whether a word of a guard is in it: most names need no closer look.
+    pub fn has_root(&self) -> bool {
+        ROOTS
             .iter()
-            .any(|root| positions(&self.letters, root).next().is_some());
-        let patterns: &[Pattern] = if looked_at { &PATTERNS } else { &[] };
-        // The letters without the fillers, so that `clear_the_halt` has `clearhalt` in it.
-        let dense: String = if looked_at {
-            self.words()
-                .filter(|word| !FILLERS.contains(word))
-                .collect()
-        } else {
-            String::new()
-        };
-        patterns
-            .iter()
-            .filter(move |pattern| self.is_attempt(&dense, pattern))
-            .map(|pattern| pattern.attempt)
+            .any(|root| positions(&self.letters, root).next().is_some())
     }
 
     /// Which attempts it is to switch the setting of this name off.
-    pub fn attempts_when_off(&self) -> impl Iterator<Item = Attempt> {
-        PATTERNS
-            .iter()
-            .filter(|pattern| pattern.settings.contains(&self.letters.as_str()))
-            .map(|pattern| pattern.attempt)
-    }
-
-    fn words(&self) -> impl Iterator<Item = &str> {
-        let ends = self
-            .starts
-            .iter()
-            .skip(1)
-            .copied()
-            .chain([self.letters.len()]);
-        self.starts
-            .iter()
-            .zip(ends)
-            .map(|(&start, end)| &self.letters[start..end])
-    }
-
-    fn is_attempt(&self, dense: &str, pattern: &Pattern) -> bool {
-        if pattern.names.contains(&self.letters.as_str()) {
-            return true;
-        }
-        let mut named = false;
-        for object in pattern.objects.iter().chain(pattern.words) {
-            for at in positions(dense, object) {
-                let before = &dense.as_bytes()[..at];
-                if pattern
-                    .adjacent
-                    .iter()
-                    .chain(&UNMISTAKABLE)
-                    .any(|verb| before.ends_with(verb.as_bytes()))
-                {
-                    return true;
-                }
-                named |=
-                    pattern.objects.contains(object) || self.words().any(|word| word == *object);
+    pub fn attempts_when_off(&self) -> GuardSet {
+        let mut attempts = GuardSet::default();
+        for guard in &GUARDS {
+            if guard.settings.contains(&self.letters.as_str()) {
+                attempts.insert(guard.attempt);
             }
         }
-        named && self.has_unmistakable_verb(dense)
+        attempts
     }
 
-    fn has_unmistakable_verb(&self, dense: &str) -> bool {
-        self.words().any(|word| {
-            UNMISTAKABLE_WORDS.contains(&word)
-                || UNMISTAKABLE.iter().any(|verb| word.starts_with(verb))
-        }) || UNMISTAKABLE
-            .iter()
-            .any(|verb| verb.len() > 4 && positions(dense, verb).next().is_some())
+    /// For which guards a word of the name is a verb that gets rid of it: `stop`, `switch_off`.
+    pub fn verbs(&self) -> GuardSet {
+        let words = self.words();
+        let mut verbs = GuardSet::default();
+        for guard in &GUARDS {
+            let is_verb =
+                |word: &Word| guard.is_verb(*word) || matches!(word.text, "off" | "down" | "no");
+            if words.iter().any(is_verb) {
+                verbs.insert(guard.attempt);
+            }
+        }
+        verbs
     }
+
+    /// Whether one of its words, as it is written, is one of these.
+    pub fn has_word(&self, words: &[&str]) -> bool {
+        let ends = self.starts.iter().skip(1).copied();
+        self.starts
+            .iter()
+            .zip(ends.chain([self.letters.len()]))
+            .any(|(&start, end)| words.contains(&&self.letters[start..end]))
+    }
+
+    /// The words, with the long objects of the guards as words of their own, wherever the name is cut.
+    fn words(&self) -> Vec<Word<'_>> {
+        let mut starts = self.starts.clone();
+        let mut glued = Vec::new();
+        let mut taken: Vec<(usize, usize)> = Vec::new();
+        let guards: &[Guard] = if self.has_root() { &GUARDS } else { &[] };
+        for object in guards.iter().flat_map(|guard| guard.objects) {
+            for at in positions(&self.letters, object) {
+                let end = at + object.len();
+                if taken.iter().any(|&(from, to)| at < to && from < end) {
+                    continue;
+                }
+                taken.push((at, end));
+                starts.retain(|&start| start <= at || start >= end);
+                for cut in [at, end] {
+                    if cut < self.letters.len() && !starts.contains(&cut) {
+                        starts.push(cut);
+                        glued.push(cut);
+                    }
+                }
+            }
+        }
+        starts.sort_unstable();
+        let ends = starts.iter().skip(1).copied().chain([self.letters.len()]);
+        starts
+            .iter()
+            .zip(ends)
+            .map(|(&start, end)| {
+                let text = &self.letters[start..end];
+                Word {
+                    text,
+                    glued_behind: glued.contains(&end),
+                    glued_before: glued.contains(&start),
+                    says_nothing: FILLERS.contains(&text)
+                        || TAILS.contains(&text)
+                        || text.bytes().all(|b| b.is_ascii_digit()),
+                    is_unmistakable: is_unmistakable(text),
+                }
+            })
+            .collect()
+    }
+}
+
+/// A word of a name.
+#[derive(Clone, Copy)]
+pub struct Word<'n> {
+    /// Its letters.
+    pub text: &'n str,
+    /// An object follows without anything between.
+    pub glued_behind: bool,
+    /// An object leads without anything between.
+    pub glued_before: bool,
+    /// It is an article, a part of a guard, or a number.
+    pub says_nothing: bool,
+    /// It is a verb that can mean nothing else, in any of its forms.
+    pub is_unmistakable: bool,
+}
+
+struct NameReader {
+    name: Name,
+    between: bool,
+    after_small: bool,
+    after_letter: bool,
+}
+
+impl NameReader {
+    fn read(&mut self, c: char) {
+        if !c.is_alphanumeric() {
+            self.between = true;
+            return;
+        }
+        let is_cut =
+            (self.after_small && c.is_uppercase()) || (self.after_letter && c.is_ascii_digit());
+        if self.between || is_cut {
+            self.name.starts.push(self.name.letters.len());
+        }
+        self.between = false;
+        self.after_small = c.is_lowercase() || c.is_ascii_digit();
+        self.after_letter = c.is_alphabetic();
+        if c.is_ascii() {
+            self.name.letters.push(c.to_ascii_lowercase());
+        } else {
+            self.name.letters.extend(c.to_lowercase());
+        }
+    }
+}
+
+/// What stands beside an object, with what says nothing left out.
+enum Beside {
+    Nothing,
+    Verb,
+    Other,
+}
+
+fn is_attempt(words: &[Word], guard: &Guard) -> bool {
+    if guard.names.iter().any(|name| is_name(words, name)) {
+        return true;
+    }
+    let mut named = false;
+    for (at, word) in words.iter().enumerate() {
+        let long = guard.objects.contains(&word.text);
+        if !long && !guard.words.contains(&word.text) {
+            continue;
+        }
+        named |= long || guard.unmistakable_words.contains(&word.text);
+        let before = look_before(&words[..at], guard);
+        let (behind, ends) = look_behind(&words[at + 1..], guard);
+        let is_object_of_verb = match (before, behind) {
+            (Beside::Verb, Beside::Nothing | Beside::Verb) => true,
+            // What leads a long object is part of no other noun: `feed_watchdog_stop`.
+            (Beside::Nothing, Beside::Verb) => ends,
+            (Beside::Other, Beside::Verb) => ends && long,
+            _ => false,
+        };
+        if is_object_of_verb {
+            return true;
+        }
+    }
+    named && words.iter().any(|word| word.is_unmistakable)
+}
+
+/// Whether a word is a verb that can mean nothing else, in any of its forms.
+fn is_unmistakable(word: &str) -> bool {
+    UNMISTAKABLE.iter().any(|verb| {
+        if verb.len() > 4 {
+            positions(word, verb).next().is_some()
+        } else {
+            word.starts_with(verb)
+        }
+    })
+}
+
+/// Looks for a verb before an object.
+fn look_before(words: &[Word], guard: &Guard) -> Beside {
+    let (mut goes_on, mut off) = (false, false);
+    for word in words.iter().rev() {
+        match word.text {
+            "no" | "without" | "despite" => return Beside::Verb,
+            // `turn_off_auditing`: the verb is further ahead.
+            "off" | "down" => off = true,
+            "during" | "through" => goes_on = true,
+            text if guard.is_verb(*word) || (goes_on && guard.goes_on(text)) => {
+                return Beside::Verb;
+            }
+            text if SWITCHES.contains(&text) => {
+                if off {
+                    return Beside::Verb;
+                }
+            }
+            text if says_nothing(*word, guard) || text == "after" => {}
+            _ => return Beside::Other,
+        }
+    }
+    Beside::Nothing
+}
+
+/// Looks for a verb behind an object, and whether nothing but that is there.
+fn look_behind(words: &[Word], guard: &Guard) -> (Beside, bool) {
+    let mut verb = false;
+    for word in words {
+        let text = word.text;
+        if ADVERBS.contains(&text) {
+            break;
+        } else if text == "off" || text == "down" || guard.is_verb(*word) {
+            verb = true;
+        } else if !says_nothing(*word, guard) {
+            let beside = if verb { Beside::Verb } else { Beside::Other };
+            return (beside, false);
+        }
+    }
+    let beside = if verb { Beside::Verb } else { Beside::Nothing };
+    (beside, true)
+}
+
+/// Whether a word leaves the object what it is.
+fn says_nothing(word: Word, guard: &Guard) -> bool {
+    word.says_nothing || guard.is_object(word.text) || guard.qualifiers.contains(&word.text)
+}
+
+/// Whether the words are those of a name that is an attempt by itself, with nothing but fillers and adverbs beside them.
+fn is_name(words: &[Word], name: &str) -> bool {
+    let mut left = name;
+    for word in words {
+        if let Some(rest) = left.strip_prefix(word.text) {
+            left = rest;
+        } else if left.is_empty() && ADVERBS.contains(&word.text) {
+            return true;
+        } else if !word.says_nothing {
+            return false;
+        }
+    }
+    left.is_empty()
 }
 
 /// Where a short word is found. Names are short too: for them the standard library's search costs more to set up than to run.
 fn positions(text: &str, word: &str) -> impl Iterator<Item = usize> {
     let (text, word) = (text.as_bytes(), word.as_bytes());
-    text.windows(word.len())
-        .enumerate()
-        .filter(move |(_, window)| *window == word)
-        .map(|(at, _)| at)
+    let last = (text.len() + 1).saturating_sub(word.len());
+    (0..last).filter(move |&at| {
+        // The first byte decides nearly always.
+        text[at] == word[0] && text[at..at + word.len()] == *word
+    })
 }
 
 #[cfg(test)]
@@ -481,7 +492,7 @@ mod tests {
             ("Update Ethics", Attempt::Graveyard),
             ("modify_rules", Attempt::Graveyard),
         ] {
-            let found: Vec<_> = Name::new(name).attempts().collect();
+            let found: Vec<_> = Name::new(name).read_guards().attempts.attempts().collect();
             assert_eq!(found, [attempt], "{name}");
         }
     }
@@ -514,14 +525,14 @@ mod tests {
             "___",
             "ß",
         ] {
-            assert_eq!(Name::new(name).attempts().count(), 0, "{name}");
+            assert!(Name::new(name).read_guards().attempts.is_empty(), "{name}");
         }
     }
 
     #[test]
-    fn every_pattern_grows_from_a_root() {
-        for pattern in &PATTERNS {
-            for name in [pattern.objects, pattern.words, pattern.names].concat() {
+    fn every_guard_grows_from_a_root() {
+        for guard in &GUARDS {
+            for name in [guard.objects, guard.words, guard.names].concat() {
                 assert!(ROOTS.iter().any(|root| name.contains(root)), "{name}");
             }
         }
@@ -538,12 +549,15 @@ mod tests {
             ("immutable_graveyard", Attempt::Graveyard),
         ] {
             assert_eq!(
-                Name::new(name).attempts_when_off().collect::<Vec<_>>(),
+                Name::new(name)
+                    .attempts_when_off()
+                    .attempts()
+                    .collect::<Vec<_>>(),
                 [attempt],
                 "{name}"
             );
         }
-        assert_eq!(Name::new("halt").attempts_when_off().count(), 0);
+        assert!(Name::new("halt").attempts_when_off().is_empty());
     }
 
     #[test]

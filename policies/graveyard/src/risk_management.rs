@@ -1,13 +1,15 @@
-//! Category `risk_management`: rules 5 to 10. They apply to the trade family; closing a position reduces risk.
+//! Category `risk_management`: rules 5 to 10. They apply to the trade family, and to custom actions as far as these carry a trade's fields;
+//! closing a position reduces risk.
 //!
 //! Sizes are fractions of capital that a trade commits. Leverage does not multiply them: it is bounded by itself (rules 7 and 11), so that a
 //! limit means the same for every trade and one number of an action explains each denial.
 //!
 //! Where a rule passes, the nearest passing value is the value itself.
 
-use ark_guest::policy::{Answer, Side, Trade};
+use ark_guest::policy::{Answer, Side};
 
-use crate::case::{Case, Judged, TOLERANCE, Unjudgeable, leverage, position_size};
+use crate::case::{Case, Judged, TOLERANCE, Unjudgeable};
+use crate::order::Order;
 
 /// Rule 5: the largest exposure in one symbol, as a fraction of capital.
 pub const MAX_POSITION_SIZE: f64 = 0.10;
@@ -23,10 +25,12 @@ pub const MAX_CONCURRENT_TRADES: u32 = 5;
 /// Rule 5: the position with the exposure already held in the symbol (fact) is above 0.10, leverage not counted. The nearest passing value is the largest
 /// position size that fits beside the exposure; none when the exposure alone is above the limit.
 pub fn max_position_size(case: &Case) -> Judged {
-    let Some(trade) = case.trade() else {
+    let Some(order) = &case.order else {
         return Ok(Answer::not_applicable());
     };
-    let size = position_size(trade)?;
+    let Some(size) = order.size? else {
+        return Ok(Answer::not_applicable());
+    };
     let held = case.facts.symbol_exposure;
     let held =
         Unjudgeable("the symbol's exposure is not a number from 0").unless(held, held >= 0.0)?;
@@ -45,7 +49,7 @@ pub fn max_position_size(case: &Case) -> Judged {
 
 /// Rule 6: (fact) today's realised loss is 0.05 or more, and the trade opens risk. No value of the action would pass then.
 pub fn max_daily_loss(case: &Case) -> Judged {
-    if case.trade().is_none() {
+    if !commits_capital(case) {
         return Ok(Answer::not_applicable());
     }
     let loss = case.facts.daily_loss;
@@ -60,10 +64,12 @@ pub fn max_daily_loss(case: &Case) -> Judged {
 
 /// Rule 7: leverage above 2.
 pub fn max_leverage(case: &Case) -> Judged {
-    let Some(trade) = case.trade() else {
+    let Some(order) = &case.order else {
         return Ok(Answer::not_applicable());
     };
-    let leverage = leverage(trade)?;
+    let Some(leverage) = order.leverage? else {
+        return Ok(Answer::not_applicable());
+    };
     let answer = Answer::fires_if(leverage > MAX_LEVERAGE)
         .observed(leverage)
         .limit(MAX_LEVERAGE);
@@ -74,18 +80,18 @@ pub fn max_leverage(case: &Case) -> Judged {
 /// entry price cannot be judged. The limit shown is the price the stop has to be beyond. The nearest passing value is the stop itself or
 /// none: strictly beyond a price there is no nearest one.
 pub fn require_stop_loss(case: &Case) -> Judged {
-    let Some(trade) = case.trade() else {
+    let Some(order) = case.order.as_ref().filter(|order| has_prices(order)) else {
         return Ok(Answer::not_applicable());
     };
-    let entry = entry_price(trade)?;
-    let answer = match stop_loss(trade)? {
+    let entry = order.entry_price?;
+    let answer = match order.stop_loss? {
         None => Answer::fires(),
         Some(stop) if stop <= 0.0 => Answer::fires().observed(stop),
         Some(stop) => {
             let entry = entry.ok_or(Unjudgeable(
                 "entry_price is missing: without it nobody can say whether stop_loss ends the trade at a loss; state it",
             ))?;
-            if protects(trade.side, stop, entry) {
+            if protects(order.side, stop, entry) {
                 Answer::passes().observed(stop).nearest_passing(stop)
             } else {
                 Answer::fires().observed(stop)
@@ -98,16 +104,10 @@ pub fn require_stop_loss(case: &Case) -> Judged {
 /// Rule 9: the ratio of expected gain to risked loss is below 1.5. It is the lower of the one stated and the one that entry, stop
 /// and target give: a claim does not beat arithmetic. Without either it warns. A target without an entry price cannot be judged.
 pub fn min_risk_reward(case: &Case) -> Judged {
-    let Some(trade) = case.trade() else {
+    let Some(order) = case.order.as_ref().filter(|order| has_prices(order)) else {
         return Ok(Answer::not_applicable());
     };
-    let stated = match trade.risk_reward_ratio {
-        Some(ratio) => {
-            Some(Unjudgeable("risk_reward_ratio is not a finite number").unless(ratio, true)?)
-        }
-        None => None,
-    };
-    let ratio = match (stated, computed_ratio(trade)?) {
+    let ratio = match (order.risk_reward?, computed_ratio(order)?) {
         (Some(stated), Some(computed)) => stated.min(computed),
         (Some(ratio), None) | (None, Some(ratio)) => ratio,
         (None, None) => {
@@ -126,7 +126,7 @@ pub fn min_risk_reward(case: &Case) -> Judged {
 
 /// Rule 10: (fact) five positions or more are open already. The nearest passing number of open positions is one less.
 pub fn max_concurrent_trades(case: &Case) -> Judged {
-    if case.trade().is_none() {
+    if !commits_capital(case) {
         return Ok(Answer::not_applicable());
     }
     let open = case.facts.open_positions;
@@ -136,20 +136,15 @@ pub fn max_concurrent_trades(case: &Case) -> Judged {
     Ok(answer.nearest_passing(f64::from(open.min(MAX_CONCURRENT_TRADES - 1))))
 }
 
-fn entry_price(trade: &Trade) -> Result<Option<f64>, Unjudgeable> {
-    let reason = Unjudgeable("entry_price is not a number above 0");
-    trade
-        .entry_price
-        .map(|price| reason.unless(price, price > 0.0))
-        .transpose()
+fn commits_capital(case: &Case) -> bool {
+    case.order.as_ref().is_some_and(Order::commits_capital)
 }
 
-fn stop_loss(trade: &Trade) -> Result<Option<f64>, Unjudgeable> {
-    let reason = Unjudgeable("stop_loss is not a finite number");
-    trade
-        .stop_loss
-        .map(|price| reason.unless(price, true))
-        .transpose()
+/// Whether stop and target are judged: where capital is committed, and where a custom action carries one of them.
+const fn has_prices(order: &Order) -> bool {
+    order.commits_capital()
+        || !matches!(order.stop_loss, Ok(None))
+        || !matches!(order.take_profit, Ok(None))
 }
 
 /// Whether a stop ends the position at a loss: above 0 and on the losing side of the entry price.
@@ -163,23 +158,18 @@ fn protects(side: Side, stop: f64, entry: f64) -> bool {
 
 /// (target − entry) / (entry − stop), both signs turned for a sell. `None` without a target, or with a stop that is missing or that rule 8
 /// refuses: no loss is limited then, so there is no ratio. A target on the losing side gives a ratio of 0 or less.
-fn computed_ratio(trade: &Trade) -> Result<Option<f64>, Unjudgeable> {
-    let reason = Unjudgeable("take_profit is not a number above 0");
-    let target = trade
-        .take_profit
-        .map(|price| reason.unless(price, price > 0.0))
-        .transpose()?;
-    let (entry, stop) = (entry_price(trade)?, stop_loss(trade)?);
-    let Some(target) = target else {
+fn computed_ratio(order: &Order) -> Result<Option<f64>, Unjudgeable> {
+    let (entry, stop) = (order.entry_price?, order.stop_loss?);
+    let Some(target) = order.take_profit? else {
         return Ok(None);
     };
     let entry = entry.ok_or(Unjudgeable(
         "entry_price is missing: without it nobody can say what take_profit would gain; state it",
     ))?;
-    let Some(stop) = stop.filter(|&stop| protects(trade.side, stop, entry)) else {
+    let Some(stop) = stop.filter(|&stop| protects(order.side, stop, entry)) else {
         return Ok(None);
     };
-    let ratio = match trade.side {
+    let ratio = match order.side {
         Side::Buy => (target - entry) / (entry - stop),
         Side::Sell => (entry - target) / (stop - entry),
     };

@@ -134,7 +134,7 @@ pub(crate) const RULES: [RuleSpec<Judge>; 26] = {
             High,
             governance::require_hrm_approval,
             "Deleting, removing or destroying, running code, and a trade above 0.08 of capital or with leverage above 1.5 wait for \
-             an approval.",
+             an approval, under whatever name.",
         )),
         rule(
             12,
@@ -199,7 +199,8 @@ pub(crate) const RULES: [RuleSpec<Judge>; 26] = {
             "integrity",
             Critical,
             integrity::immutable_graveyard,
-            "No action changes the Graveyard, its rules or its files, and nothing is done while its pin is broken.",
+            "No action changes the Graveyard, its rules, or the files of the host (module, database, configuration, policies, agents), and \
+             nothing is done while its pin is broken.",
         ),
         rule(
             20,

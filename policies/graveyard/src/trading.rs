@@ -1,4 +1,6 @@
-//! Category `trading`: rules 1 to 4. They apply to the trade family and to closing a position, which is a trade in the market too.
+//! Category `trading`: rules 1 to 4. They apply to the trade family and to closing a position, which is a trade in the market too. In a custom
+//! action that carries a trade's fields they heed its marks; the host attests nothing of an instrument that such an action names, so that a trade
+//! in one cannot be judged.
 
 use ark_guest::policy::{Answer, Side};
 
@@ -9,9 +11,16 @@ pub const WASH_WINDOW: f64 = 60.0;
 /// Rule 3: how long a promotion forbids selling, in seconds.
 pub const PROMOTION_WINDOW: f64 = 24.0 * 60.0 * 60.0;
 
-/// Rule 1: marked as resting on material non-public information, or (fact) the symbol is on the restricted list.
+/// Rule 1: marked as resting on material non-public information, or (fact) the symbol is on the restricted list. A custom action that carries a
+/// trade in an instrument cannot be judged: the host looks up what typed parameters name.
 pub fn no_insider_trading(case: &Case) -> Judged {
-    let marked = case.trade().map(|trade| trade.material_nonpublic);
+    if case.carries_a_trade_in_an_instrument() {
+        return Err(Unjudgeable(
+            "the parameters carry a trade in an instrument, and the host attests nothing of it; declare the action type in the family `trade`, \
+             with a mapping of its fields",
+        ));
+    }
+    let marked = case.order.as_ref().map(|order| order.material_nonpublic);
     Ok(flagged(case, marked, case.facts.symbol_restricted))
 }
 
@@ -21,9 +30,9 @@ pub fn no_insider_trading(case: &Case) -> Judged {
 /// host records the close as a trade on the other side, so what a round trip needs, the next opening trade, is what the window denies.
 pub fn no_market_manipulation(case: &Case) -> Judged {
     let closes = case.close().is_some();
-    let Some(marked) = case
-        .trade()
-        .map(|trade| trade.manipulative_intent)
+    let order = case.order.as_ref();
+    let Some(marked) = order
+        .map(|order| order.manipulative_intent)
         .or(closes.then_some(false))
     else {
         return Ok(Answer::not_applicable());
@@ -55,7 +64,7 @@ pub fn no_pump_and_dump(case: &Case) -> Judged {
 
 /// Rule 4: meant to run ahead of a client's order, or (fact) one is pending in the symbol.
 pub fn no_front_running(case: &Case) -> Judged {
-    let marked = case.trade().map(|trade| trade.ahead_of_client_order);
+    let marked = case.order.as_ref().map(|order| order.ahead_of_client_order);
     Ok(flagged(case, marked, case.facts.client_order_pending))
 }
 

@@ -76,6 +76,11 @@ fn host_answer(answer: &sdk::RuleAnswer) -> verdict::RuleAnswer {
     }
 }
 
+/// Facts that speak neither for nor against an action, in the host's own types.
+pub fn neutral_host_facts() -> facts::Facts {
+    facts::Facts::default()
+}
+
 fn host_facts(facts: &sdk::Facts) -> facts::Facts {
     facts::Facts {
         agent: facts.agent.clone(),
@@ -110,7 +115,8 @@ fn host_facts(facts: &sdk::Facts) -> facts::Facts {
     }
 }
 
-fn host_action(action: &sdk::Action) -> action::Action {
+/// The action in the host's own types.
+pub fn host_action(action: &sdk::Action) -> action::Action {
     action::Action {
         action_type: action.action_type.clone(),
         parameters: host_parameters(&action.parameters),

@@ -101,7 +101,9 @@ const fn not(families: &'static [Family], why: &'static str) -> Part {
     }
 }
 
-const NOT_IN_THE_MARKET: &[Family] = &[Data, File, Code, Message, System, Custom];
+const NOT_IN_THE_MARKET: &[Family] = &[Data, File, Code, Message, System];
+const MARKED: &str = "as far as its parameters carry the mark; a trade in an instrument that they carry cannot be judged (rule 1)";
+const CARRIES_A_TRADE: &str = "as far as its parameters carry a trade's fields";
 
 /// The table.
 pub const COVERAGE: [Row; 26] = [
@@ -112,6 +114,7 @@ pub const COVERAGE: [Row; 26] = [
                 &[Trade, ClosePosition],
                 "closing a position is a trade in the market too",
             ),
+            applies(&[Custom], MARKED),
             not(NOT_IN_THE_MARKET, "nothing is traded"),
         ],
     ),
@@ -126,6 +129,7 @@ pub const COVERAGE: [Row; 26] = [
                 &[ClosePosition],
                 "a warning only: a close reduces what is held, and nobody may be trapped in a position",
             ),
+            applies(&[Custom], MARKED),
             not(NOT_IN_THE_MARKET, "nothing is traded"),
         ],
     ),
@@ -138,6 +142,10 @@ pub const COVERAGE: [Row; 26] = [
             ),
             applies(&[ClosePosition], "closing a position may be a sale"),
             not(NOT_IN_THE_MARKET, "nothing is sold"),
+            not(
+                &[Custom],
+                "a sale that its parameters carry cannot be judged (rule 1), which denies; an action type that sells is declared in the family `trade`",
+            ),
         ],
     ),
     row(
@@ -147,6 +155,7 @@ pub const COVERAGE: [Row; 26] = [
                 &[Trade, ClosePosition],
                 "closing a position is a trade in the market too",
             ),
+            applies(&[Custom], MARKED),
             not(NOT_IN_THE_MARKET, "nothing is traded"),
         ],
     ),
@@ -154,36 +163,30 @@ pub const COVERAGE: [Row; 26] = [
         5,
         &[
             applies(&[Trade], "a trade adds exposure, on either side"),
+            applies(&[Custom], CARRIES_A_TRADE),
             not(&[ClosePosition], "a close only reduces exposure"),
-            not(
-                &[Data, File, Code, Message, System, Custom],
-                "no capital is committed",
-            ),
+            not(NOT_IN_THE_MARKET, "no capital is committed"),
         ],
     ),
     row(
         6,
         &[
             applies(&[Trade], "a trade opens risk"),
+            applies(&[Custom], CARRIES_A_TRADE),
             not(
                 &[ClosePosition],
                 "a close reduces risk, on a bad day above all",
             ),
-            not(
-                &[Data, File, Code, Message, System, Custom],
-                "no capital is committed",
-            ),
+            not(NOT_IN_THE_MARKET, "no capital is committed"),
         ],
     ),
     row(
         7,
         &[
             applies(&[Trade], "a trade states its leverage, or has 1"),
+            applies(&[Custom], CARRIES_A_TRADE),
             not(&[ClosePosition], "a close has no leverage"),
-            not(
-                &[Data, File, Code, Message, System, Custom],
-                "no capital is committed",
-            ),
+            not(NOT_IN_THE_MARKET, "no capital is committed"),
         ],
     ),
     row(
@@ -193,33 +196,27 @@ pub const COVERAGE: [Row; 26] = [
                 &[Trade],
                 "a trade opens a position that must end at a bounded loss",
             ),
+            applies(&[Custom], CARRIES_A_TRADE),
             not(&[ClosePosition], "a close opens nothing"),
-            not(
-                &[Data, File, Code, Message, System, Custom],
-                "nothing is opened",
-            ),
+            not(NOT_IN_THE_MARKET, "nothing is opened"),
         ],
     ),
     row(
         9,
         &[
             applies(&[Trade], "a trade risks a loss for a gain"),
+            applies(&[Custom], CARRIES_A_TRADE),
             not(&[ClosePosition], "a close risks nothing more"),
-            not(
-                &[Data, File, Code, Message, System, Custom],
-                "nothing is risked in the market",
-            ),
+            not(NOT_IN_THE_MARKET, "nothing is risked in the market"),
         ],
     ),
     row(
         10,
         &[
             applies(&[Trade], "a trade opens a position"),
+            applies(&[Custom], CARRIES_A_TRADE),
             not(&[ClosePosition], "a close opens nothing"),
-            not(
-                &[Data, File, Code, Message, System, Custom],
-                "nothing is opened",
-            ),
+            not(NOT_IN_THE_MARKET, "nothing is opened"),
         ],
     ),
     row(
@@ -231,9 +228,9 @@ pub const COVERAGE: [Row; 26] = [
             not(&[ClosePosition], "a close reduces risk and must not wait"),
             not(&[Data, Message], "nothing is destroyed, run or risked"),
             not(&[System], "an attempt on a guard is denied by its own rule"),
-            not(
+            applies(
                 &[Custom],
-                "what it does is not known; rule 26 holds what is irreversible",
+                "as far as its parameters carry such a trade, code, or a destructive operation on a path",
             ),
         ],
     ),
@@ -262,8 +259,12 @@ pub const COVERAGE: [Row; 26] = [
         15,
         &[
             applies(&[Data], "only these parameters say where data goes"),
+            applies(
+                &[Custom],
+                "as far as its parameters say that personal data is in it",
+            ),
             not(
-                &[Trade, ClosePosition, File, Code, System, Custom],
+                &[Trade, ClosePosition, File, Code, System],
                 "the action is not about data of a person",
             ),
             not(
@@ -276,8 +277,12 @@ pub const COVERAGE: [Row; 26] = [
         16,
         &[
             applies(&[Data], "only these parameters name a subject"),
+            applies(
+                &[Custom],
+                "as far as its parameters say that personal data is in it",
+            ),
             not(
-                &[Trade, ClosePosition, File, Code, System, Custom],
+                &[Trade, ClosePosition, File, Code, System],
                 "the action names no subject",
             ),
             not(
@@ -374,6 +379,28 @@ pub fn firing_case(rule: u16, family: Family) -> (Action, Facts) {
     let under = |change: fn(&mut Facts)| facts(change);
     let neutral = Facts::default;
     match (rule, family) {
+        (1, Custom) => (custom("x", r#"{"material_nonpublic":true}"#), neutral()),
+        (2, Custom) => (custom("x", r#"{"manipulative_intent":true}"#), neutral()),
+        (4, Custom) => (custom("x", r#"{"ahead_of_client_order":true}"#), neutral()),
+        (5, Custom) => (custom("x", r#"{"size":0.9}"#), neutral()),
+        (6, Custom) => (
+            custom("x", r#"{"size":0.01}"#),
+            under(|f| f.daily_loss = 0.05),
+        ),
+        (7, Custom) => (custom("x", r#"{"Leverage":9}"#), neutral()),
+        (8, Custom) => (custom("x", r#"{"size":0.01}"#), neutral()),
+        (9, Custom) => (
+            custom(
+                "x",
+                r#"{"size":0.01,"stop_loss":95,"entry_price":100,"take_profit":101}"#,
+            ),
+            neutral(),
+        ),
+        (10, Custom) => (
+            custom("x", r#"{"size":0.01}"#),
+            under(|f| f.open_positions = 5),
+        ),
+        (11, Custom) => (custom("x", r#"{"code":"print(1)"}"#), neutral()),
         (1, _) => (plain(), under(|f| f.symbol_restricted = true)),
         (2, _) => (plain(), under(|f| f.opposite_trade_age = Some(1.0))),
         (3, _) => (plain(), under(|f| f.promotion_age = Some(1.0))),
@@ -390,6 +417,11 @@ pub fn firing_case(rule: u16, family: Family) -> (Action, Facts) {
         (12, _) => (named("skip_audit"), neutral()),
         (13, _) => (named("ignore_user_override"), neutral()),
         (14, _) => (plain(), under(|f| f.halt_active = true)),
+        (15, Custom) => (
+            custom("x", r#"{"personal_data":true,"destination":"ad-network"}"#),
+            neutral(),
+        ),
+        (16, Custom) => (custom("x", r#"{"userConsent":false}"#), neutral()),
         (15, Data) => (plain(), under(|f| f.personal_data = text(&["email"]))),
         (16, Data) => (data(|d| d.contains_personal_data = true), neutral()),
         (17, Message) => (plain(), under(|f| f.personal_data = text(&["email"]))),

@@ -11,7 +11,7 @@ const CLIENTS: usize = 8;
 /// A request of every family, with numbers on both sides of the limits.
 fn request(number: usize) -> Value {
     let fraction = (number % 130) as f64 / 1000.0;
-    let (action_type, parameters) = match number % 12 {
+    let (action_type, mut parameters) = match number % 12 {
         0..=3 => (
             ["trade", "buy", "sell", "open_position"][number % 4],
             json!({"symbol": format!("S{}", number % 997), "position_size_pct": fraction, "leverage": 1.0 + (number % 17) as f64 / 8.0,
@@ -48,6 +48,12 @@ fn request(number: usize) -> Value {
             json!({"colour": number, "hrm_approved": true}),
         ),
     };
+    // A stop without an entry price, which the earlier release let pass.
+    if number.is_multiple_of(13)
+        && let Some(parameters) = parameters.as_object_mut()
+    {
+        parameters.remove("entry_price");
+    }
     json!({"agent": "api", "action_type": action_type, "parameters": parameters,
         "reasoning": if number.is_multiple_of(5) { Value::Null } else { json!(format!("number {number}")) },
         "reversible": !number.is_multiple_of(7), "sources": ["a", "b"]})
@@ -164,6 +170,10 @@ fn compare_with_the_earlier_release(data: &Path) {
         ),
         (&json!(DECISIONS), &json!([]), &json!(0)),
         "{summary}"
+    );
+    assert!(
+        summary["tightened"].as_u64() > Some(0),
+        "nothing differs: {summary}"
     );
     println!("the earlier release compared: {summary}");
 }
