@@ -16,7 +16,7 @@ const SHORTEST_ALIAS: usize = 2;
 pub enum AliasError {
     /// The alias or what it stands for is too short.
     #[error(
-        "{0:?} has fewer than {SHORTEST_ALIAS} letters, digits or signs besides separators; give a longer name"
+        "{0:?} has fewer than {SHORTEST_ALIAS} letters, digits or signs apart from separators; give a longer name"
     )]
     TooShort(String),
     /// The alias or what it stands for is no symbol.

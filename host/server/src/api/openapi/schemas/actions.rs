@@ -40,7 +40,7 @@ pub(crate) struct ActionSchema {
 #[derive(ToSchema)]
 #[schema(as = Trade)]
 pub(crate) struct TradeSchema {
-    /// The instrument, in upper case, e.g. `BTC-USD`.
+    /// The instrument, in the proposer's spelling, e.g. `BTC-USD`.
     symbol: String,
     /// The direction. The action types `buy` and `sell` imply it; for the others it is `buy` when the request names none.
     side: Side,
@@ -74,7 +74,7 @@ pub(crate) struct TradeSchema {
 #[derive(ToSchema)]
 #[schema(as = ClosePosition)]
 pub(crate) struct ClosePositionSchema {
-    /// The instrument, in upper case.
+    /// The instrument, in the proposer's spelling.
     symbol: String,
     /// The part to close, as a fraction of capital, 0 to 1; absent: all of it.
     position_size_pct: Option<f64>,
@@ -144,7 +144,7 @@ pub(crate) struct MessageSchema {
     topic: Option<String>,
     /// The only agent that receives the message; absent: every subscriber of the topic.
     to: Option<String>,
-    /// The instrument that the message is about, in upper case.
+    /// The instrument that the message is about, in the proposer's spelling.
     symbol: Option<String>,
     /// A text for people.
     text: Option<String>,

@@ -35,7 +35,8 @@ pub(crate) struct FactsSchema {
     client_order_pending: bool,
     /// Seconds since the requester's last approved trade in the symbol on the opposite side; absent: there was none (rule 2).
     opposite_trade_age: Option<f64>,
-    /// Seconds since the requester's last approved message about the symbol; absent: there was none (rule 3).
+    /// Seconds since the last approved promotion of the instrument, by a publication, report or outward message of anybody or a message of the
+    /// requester; absent: there was none (rule 3).
     promotion_age: Option<f64>,
     /// The exposure in the symbol that is open or reserved, both sides and all agents added up, as a fraction of capital (rule 5).
     symbol_exposure: f64,

@@ -247,8 +247,13 @@ fn an_action_is_as_described() {
     // The name of a custom action says its family, so the family is left out.
     let with_family = |parameters: &Parameters| parameters.family() != Family::Custom;
     for parameters in full_parameters().into_iter().filter(with_family) {
+        // A type of another family, so that the family is stated.
+        let action_type = match parameters {
+            Parameters::Custom(_) => "buy",
+            _ => "text",
+        };
         let full = Action {
-            action_type: text(),
+            action_type: action_type.to_owned(),
             parameters,
             reasoning: Some(text()),
             sources: vec![text()],
@@ -409,4 +414,63 @@ fn ids_and_numbers_are_as_described() {
     ] {
         describes::<ObservedValueSchema>(&observed);
     }
+}
+
+/// The documentation of each field of a struct in the text of a file.
+fn read_documentation(source: &str, name: &str) -> BTreeMap<String, String> {
+    let head = format!("pub struct {name} {{\n");
+    let (_, body) = source.split_once(&head).expect("the struct");
+    let (body, _) = body.split_once("\n}").expect("its end");
+    let mut fields = BTreeMap::new();
+    let mut documentation = Vec::new();
+    for line in body.lines().map(str::trim) {
+        if let Some(text) = line.strip_prefix("/// ") {
+            documentation.push(text);
+        } else if let Some((field, _)) = line
+            .strip_prefix("pub ")
+            .and_then(|field| field.split_once(':'))
+        {
+            fields.insert(field.to_owned(), documentation.join("\n"));
+            documentation.clear();
+        }
+    }
+    fields
+}
+
+/// A schema states the documentation of its type's fields again: it must be the same.
+#[test]
+fn fields_are_documented_as_their_types_are() {
+    fn compare<T: ToSchema>(source: &str, name: &str) {
+        let schema = Schemas::of::<T>().own;
+        let fields = read_documentation(source, name);
+        assert!(!fields.is_empty(), "{name}");
+        for (field, documentation) in fields {
+            let shown = &schema["properties"][&field]["description"];
+            assert_eq!(shown, &json!(documentation), "{name}.{field}");
+        }
+    }
+    let action = include_str!("../../../../../model/src/action/proposal.rs");
+    compare::<ActionSchema>(action, "Action");
+    let parameters = include_str!("../../../../../model/src/action/parameters.rs");
+    compare::<TradeSchema>(parameters, "Trade");
+    compare::<ClosePositionSchema>(parameters, "ClosePosition");
+    compare::<DataHandlingSchema>(parameters, "DataHandling");
+    compare::<FileOperationSchema>(parameters, "FileOperation");
+    compare::<ExecuteCodeSchema>(parameters, "ExecuteCode");
+    compare::<MessageSchema>(parameters, "Message");
+    compare::<SystemChangeSchema>(parameters, "SystemChange");
+    compare::<CustomSchema>(parameters, "Custom");
+    let facts = include_str!("../../../../../model/src/facts.rs");
+    compare::<FactsSchema>(facts, "Facts");
+    compare::<RuleSchema>(include_str!("../../../../../model/src/verdict.rs"), "Rule");
+    let decision = include_str!("../../../../../model/src/decision.rs");
+    compare::<ApprovalGivenSchema>(decision, "ApprovalGiven");
+    let control = include_str!("../../../../../model/src/control.rs");
+    compare::<QuarantineSchema>(control, "Quarantine");
+    compare::<HaltSchema>(control, "Halt");
+    compare::<AlertSchema>(control, "Alert");
+    let manifest = include_str!("../../../../../runtime/src/manifest.rs");
+    compare::<ManifestSchema>(manifest, "Manifest");
+    let problem = include_str!("../../../../../runtime/src/policy/error.rs");
+    compare::<SettingsProblemSchema>(problem, "SettingsProblem");
 }
