@@ -3,6 +3,7 @@
 mod action_types;
 mod approvals;
 mod clock;
+mod disguised;
 mod executions;
 mod explain;
 mod instruments;
