@@ -9,6 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::artefacts::ark_program;
 use crate::client::Client;
+use crate::module_cache::seed_module_cache;
 use crate::wait::{wait_for, wait_until};
 
 /// A configuration that keeps an agent in service whatever it does: for tests that go on after a misdeed.
@@ -217,6 +218,7 @@ impl Host {
         args: &[&str],
         environment: &[(&str, &str)],
     ) -> Result<Self, String> {
+        seed_module_cache(data_dir);
         // An `ark.toml` of the working directory must not have a part in a test.
         let config = data_dir.with_extension("toml");
         let mut command = Command::new(program);

@@ -7,6 +7,7 @@ pub mod artefacts;
 pub mod client;
 pub mod encoding;
 pub mod host;
+mod module_cache;
 pub mod policies;
 pub mod redis;
 pub mod requests;

@@ -6,11 +6,8 @@ mod cases;
 use std::fmt::Write as _;
 
 use ark_guest::policy::FileVerb;
-use ark_runtime::{
-    Engine, EngineConfig, GraveyardSource, POLICY_FUEL, Pin, PinnedGraveyard, Policy,
-    ReleasedGraveyard,
-};
-use cases::{code, custom, file, host_action, neutral_host_facts, trade, with_open};
+use ark_runtime::{GraveyardSource, POLICY_FUEL, Pin, PinnedGraveyard, Policy, ReleasedGraveyard};
+use cases::{code, custom, file, host_action, neutral_host_facts, start_engine, trade, with_open};
 
 /// How much more than the earlier release's an ordinary evaluation may cost.
 const MOST_GROWTH: f64 = 1.5;
@@ -46,7 +43,7 @@ fn measure_fuel(mut policy: Policy, action: &ark_model::action::Action) -> u64 {
 
 #[test]
 fn an_ordinary_trade_costs_little_more_than_it_did() {
-    let engine = Engine::new(&EngineConfig::default()).expect("an engine");
+    let engine = start_engine();
     let pin = Pin::compiled_in().expect("a pin");
     let pinned = PinnedGraveyard::load(&engine, &GraveyardSource::Embedded, pin)
         .expect("the pinned Graveyard");
@@ -70,7 +67,7 @@ fn an_ordinary_trade_costs_little_more_than_it_did() {
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn the_most_expensive_actions_are_judged_within_the_fuel() {
-    let engine = Engine::new(&EngineConfig::default()).expect("an engine");
+    let engine = start_engine();
     let pin = Pin::compiled_in().expect("a pin");
     let mut policy = PinnedGraveyard::load(&engine, &GraveyardSource::Embedded, pin)
         .expect("the pinned Graveyard")

@@ -1,5 +1,6 @@
 //! The same cases put to the pinned component, in the host's own runtime: what is shipped must answer as its source does.
 
+use std::path::Path;
 use std::sync::LazyLock;
 
 use ark_guest::policy as sdk;
@@ -9,12 +10,21 @@ use ark_runtime::{
 };
 
 static PINNED: LazyLock<Policy> = LazyLock::new(|| {
-    let engine = Engine::new(&EngineConfig::default()).expect("an engine");
+    let engine = start_engine();
     let pin = Pin::compiled_in().expect("a pin");
     PinnedGraveyard::load(&engine, &GraveyardSource::Embedded, pin)
         .expect("the pinned Graveyard")
         .policy
 });
+
+/// Starts the host's engine. It keeps compiled modules: with nextest each test is a process, and one of them compiles the component for all.
+pub fn start_engine() -> Engine {
+    let config = EngineConfig {
+        cache_dir: Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("modules")),
+        ..EngineConfig::default()
+    };
+    Engine::new(&config).expect("an engine")
+}
 
 /// Asks the component, and compares with what the source said.
 pub fn compare(action: &sdk::Action, facts: &sdk::Facts, source: &sdk::Verdict) {

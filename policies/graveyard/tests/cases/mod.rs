@@ -9,7 +9,7 @@
 mod component;
 mod guard;
 
-pub use component::{host_action, neutral_host_facts};
+pub use component::{host_action, neutral_host_facts, start_engine};
 pub use guard::check_guard;
 
 use ark_graveyard::Graveyard;
