@@ -16,11 +16,14 @@ pub mod policy;
 pub use ark_instrument as instrument;
 
 #[cfg(feature = "agent")]
-#[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated")]
+#[rustfmt::skip]
+#[allow(missing_docs, unsafe_code, clippy::all, clippy::pedantic, reason = "generated")]
 pub mod agent_world;
 #[cfg(feature = "configurable-policy")]
-#[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated")]
+#[rustfmt::skip]
+#[allow(missing_docs, unsafe_code, clippy::all, clippy::pedantic, reason = "generated")]
 pub mod configurable_policy_world;
 #[cfg(feature = "policy")]
-#[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated")]
+#[rustfmt::skip]
+#[allow(missing_docs, unsafe_code, clippy::all, clippy::pedantic, reason = "generated")]
 pub mod policy_world;

@@ -17,6 +17,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::hermetic::Workspace;
+use crate::process::{cargo_in, run_command};
 
 /// Tasks for developers of ARK.
 #[derive(Parser)]
@@ -30,6 +31,8 @@ struct Cli {
 enum Command {
     /// Measures the host against the goals of its design and prints a table.
     Bench(bench::Args),
+    /// Writes the SDK's bindings of ARK's worlds from the WIT.
+    Bindings,
     /// Builds the example agents and `ark`, and runs the demo.
     Demo {
         /// Arguments for `ark demo`.
@@ -57,6 +60,15 @@ enum Command {
 fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Bench(args) => bench::run_benchmark(&args),
+        Command::Bindings => {
+            let root = Workspace::find()?.root;
+            let mut generator = cargo_in(&root);
+            run_command(
+                generator
+                    .args(["run", "--package", "ark-bindings", "--"])
+                    .arg(&root),
+            )
+        }
         Command::Demo { args } => demo::run_demo(&args),
         Command::Fuzz(args) => fuzz::run_fuzzers(&args),
         Command::Graveyard(args) => graveyard::run_graveyard(&args),
