@@ -1,15 +1,18 @@
 //! The command line: every command, and which part of this program carries it out.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use ark_model::printable::escape_line;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::args::HostArgs;
 use crate::author::{self, AgentAuthorCommand, PolicyAuthorCommand};
 use crate::client::connection::Connection;
 use crate::client::{self, agents, policies, state};
 use crate::operate::{self, capsules, data};
-use crate::{demo, explain, serve};
+use crate::output::{self, print_notice};
+use crate::{demo, environment, explain, serve};
 
 /// ARK runs agents that nobody has to trust: every action is a proposal that pinned rules judge first.
 #[derive(Debug, Parser)]
@@ -109,7 +112,53 @@ enum StateCommand {
 
 /// Runs the command line of this process.
 pub(crate) fn run() -> ExitCode {
-    let result = match Cli::parse().command {
+    let code = match parse_command_line() {
+        Ok(cli) => run_command(cli.command).unwrap_or_else(|error| {
+            print_notice!("{error:#}");
+            ExitCode::FAILURE
+        }),
+        Err(answer) => print_answer(&answer),
+    };
+    output::finish(code)
+}
+
+/// Reads the command line and the environment.
+///
+/// # Errors
+/// The command line is wrong, or asks for help or the version.
+fn parse_command_line() -> Result<Cli, clap::Error> {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    parse_arguments(&arguments).map_err(|error| {
+        // What is wrong is said of the arguments as they can be printed, each on one line.
+        let printable: Vec<OsString> = arguments
+            .iter()
+            .map(|argument| escape_line(&argument.to_string_lossy()).into_owned().into())
+            .collect();
+        parse_arguments(&printable).err().unwrap_or(error)
+    })
+}
+
+fn parse_arguments(arguments: &[OsString]) -> Result<Cli, clap::Error> {
+    let mut command = environment::prepare(Cli::command(), arguments);
+    let matches = command.try_get_matches_from_mut(arguments)?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
+
+/// Prints what clap answers in the place of a command, and returns the exit code.
+fn print_answer(answer: &clap::Error) -> ExitCode {
+    let text = answer.render();
+    if answer.use_stderr() {
+        output::print_usage_error(&text.to_string());
+    } else if output::shows_styles() {
+        output::print_own_text(&text.ansi().to_string());
+    } else {
+        output::print_own_text(&text.to_string());
+    }
+    u8::try_from(answer.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+fn run_command(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
         Command::Serve(args) => serve::run(&args),
         Command::Config(command) => operate::config::run(command),
         Command::Demo(args) => demo::run(args),
@@ -133,12 +182,10 @@ pub(crate) fn run() -> ExitCode {
         Command::Token(command) => client::tokens::run(command),
         Command::Inspect(args) => author::inspect::run(&args),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "ark", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "ark", &mut script);
+            output::print_own_text(&String::from_utf8_lossy(&script));
             Ok(ExitCode::SUCCESS)
         }
-    };
-    result.unwrap_or_else(|error| {
-        eprintln!("ark: {error:#}");
-        ExitCode::FAILURE
-    })
+    }
 }

@@ -5,11 +5,18 @@
 //!
 //! Exit codes: 0 success; 1 a failure, or something checked that is not as it should be; 2 a wrong command line.
 
+#![deny(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "texts from outside reach a terminal only through `output`"
+)]
+
 mod args;
 mod author;
 mod client;
 mod commands;
 mod demo;
+mod environment;
 mod explain;
 mod operate;
 mod output;

@@ -27,6 +27,7 @@ mod json;
 pub mod meters;
 pub mod policy;
 pub mod principal;
+pub mod printable;
 pub mod settings;
 pub mod signal;
 pub mod size;

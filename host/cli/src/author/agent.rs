@@ -10,7 +10,7 @@ use ark_runtime::{Engine, EngineConfig, Limits};
 use clap::{Args, Subcommand};
 use serde::Deserialize;
 
-use crate::output::exit_code;
+use crate::output::{exit_code, print_line, print_notice};
 
 use super::guest_crate::{
     CrateArgs, GuestKind, NewCrateArgs, build_library, run_tests, write_dist,
@@ -71,7 +71,7 @@ pub(crate) struct SignalArgs {
 pub(crate) fn run(command: AgentAuthorCommand) -> anyhow::Result<ExitCode> {
     match command {
         AgentAuthorCommand::New(new) => new.write_template(GuestKind::Agent, &TEMPLATE)?,
-        AgentAuthorCommand::Build(args) => println!("{}", build_agent(&args.dir)?.display()),
+        AgentAuthorCommand::Build(args) => print_line!("{}", build_agent(&args.dir)?.display()),
         AgentAuthorCommand::Test(args) => {
             run_tests(&args.dir)?;
             let manifest = build_agent(&args.dir)?;
@@ -122,7 +122,7 @@ fn build_agent(dir: &Path) -> anyhow::Result<PathBuf> {
     let manifest = write_dist(dir, name, text.as_bytes())?;
     let engine = Engine::new(&EngineConfig::default())?;
     let agent = load_agent(&engine, &manifest, &Limits::default())?;
-    eprintln!(
+    print_notice!(
         "{} {} would be loaded: SHA-256 {}",
         agent.manifest().name,
         agent.manifest().version,

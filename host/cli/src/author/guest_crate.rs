@@ -7,6 +7,8 @@ use anyhow::Context;
 use ark_model::ids::Name;
 use clap::Args;
 
+use crate::output::print_line;
+
 /// What kind of guest a crate is.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum GuestKind {
@@ -98,7 +100,7 @@ impl NewCrateArgs {
             std::fs::write(&file, fill(text)).with_context(|| file.display().to_string())?;
         }
         let (kind, dir) = (kind.as_str(), dir.display());
-        println!(
+        print_line!(
             "made the {kind} {} in {dir}; next: ark {kind} test {dir}",
             self.name
         );
@@ -172,7 +174,9 @@ fn library_name(dir: &Path) -> anyhow::Result<String> {
 }
 
 fn run_cargo(dir: &Path, args: &[&str]) -> anyhow::Result<()> {
-    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let program = std::env::var_os("CARGO")
+        .filter(|program| !program.is_empty())
+        .unwrap_or_else(|| "cargo".into());
     let status = Command::new(program)
         .args(args)
         .current_dir(dir)

@@ -10,7 +10,7 @@ use ark_runtime::{
 };
 use clap::Args;
 
-use crate::output::print_json;
+use crate::output::{print_json, print_line};
 
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
@@ -42,45 +42,45 @@ pub(crate) fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn print_inspection(inspection: &Inspection) {
-    println!("world    {}", inspection.world);
-    println!("size     {} bytes", inspection.size);
-    println!("sha256   {}", inspection.sha256);
+    print_line!("world    {}", inspection.world);
+    print_line!("size     {} bytes", inspection.size);
+    print_line!("sha256   {}", inspection.sha256);
     match &inspection.policy {
         Some(policy) => print_policy(policy, inspection.has_vectors),
-        None => println!(
+        None => print_line!(
             "vectors  {}",
             if inspection.has_vectors { "yes" } else { "no" }
         ),
     }
-    println!("exports  {}", inspection.exports.join(", "));
-    println!("imports");
+    print_line!("exports  {}", inspection.exports.join(", "));
+    print_line!("imports");
     for import in &inspection.imports {
         let functions = if import.functions.is_empty() {
             "types only".to_owned()
         } else {
             import.functions.join(", ")
         };
-        println!("  {}: {functions}", import.interface);
+        print_line!("  {}: {functions}", import.interface);
     }
     for (kind, refusals) in [
         ("an agent", &inspection.refused_as_agent),
         ("a policy", &inspection.refused_as_policy),
     ] {
         if refusals.is_empty() {
-            println!("as {kind}: would be loaded");
+            print_line!("as {kind}: would be loaded");
         } else {
-            println!("as {kind}: would be refused");
+            print_line!("as {kind}: would be refused");
             for reason in refusals {
-                println!("  {reason}");
+                print_line!("  {reason}");
             }
         }
     }
 }
 
 fn print_policy(policy: &PolicyInspection, has_vectors: bool) {
-    println!("name     {}", policy.metadata.name);
-    println!("version  {}", policy.metadata.version);
-    println!(
+    print_line!("name     {}", policy.metadata.name);
+    print_line!("version  {}", policy.metadata.version);
+    print_line!(
         "settings {}",
         if policy.takes_settings {
             "taken, and checked by the policy itself"
@@ -89,20 +89,23 @@ fn print_policy(policy: &PolicyInspection, has_vectors: bool) {
         }
     );
     match (has_vectors, policy.vectors) {
-        (false, _) => println!("vectors  none: nothing shows that its rules work"),
-        (true, 0) => println!("vectors  do not hold"),
-        (true, count) => println!("vectors  {count} hold"),
+        (false, _) => print_line!("vectors  none: nothing shows that its rules work"),
+        (true, 0) => print_line!("vectors  do not hold"),
+        (true, count) => print_line!("vectors  {count} hold"),
     }
-    println!("rules");
+    print_line!("rules");
     for rule in &policy.metadata.rules {
         let effect = match (rule.severity, rule.hold) {
             (Severity::Low, _) => "warns",
             (_, true) => "holds",
             _ => "denies",
         };
-        println!(
+        print_line!(
             "  {:>3} {} ({:?}, {effect}): {}",
-            rule.number, rule.name, rule.severity, rule.description
+            rule.number,
+            rule.name,
+            rule.severity,
+            rule.description
         );
     }
 }

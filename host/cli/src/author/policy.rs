@@ -7,6 +7,8 @@ use anyhow::Context;
 use ark_runtime::{Engine, EngineConfig, Policy, run_vectors};
 use clap::Subcommand;
 
+use crate::output::{print_line, print_notice};
+
 use super::guest_crate::{
     CrateArgs, GuestKind, NewCrateArgs, build_library, run_tests, write_dist,
 };
@@ -62,7 +64,7 @@ fn build_policy(dir: &Path) -> anyhow::Result<()> {
     let identity = policy.identity();
     let file = format!("{}.wasm", identity.metadata.name);
     let file = write_dist(dir, &file, &component)?;
-    eprintln!(
+    print_notice!(
         "{} {} would be loaded: {} rules, {run} vectors hold, {}",
         identity.metadata.name,
         identity.metadata.version,
@@ -73,6 +75,6 @@ fn build_policy(dir: &Path) -> anyhow::Result<()> {
             "takes no settings"
         }
     );
-    println!("{}  {}", identity.digest, file.display());
+    print_line!("{}  {}", identity.digest, file.display());
     Ok(())
 }

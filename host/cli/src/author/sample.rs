@@ -18,7 +18,7 @@ use ark_store::{AuditFilter, AuditKind};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::output::{print_json_line, start_logging};
+use crate::output::{print_json_line, print_line, print_lines, start_logging};
 
 /// How long everything that the signal leads to may take.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -52,7 +52,7 @@ pub(super) fn run_sample(manifest: &Path, sample: Sample, json: bool) -> anyhow:
     start_logging(
         "info,ark_host::app=warn,ark_host::agents=warn",
         LogFormat::Human,
-    );
+    )?;
     let read = Manifest::read_file(manifest)?;
     check_topic("topic", &sample.topic)?;
     if !read.subscribes_to(&sample.topic) {
@@ -136,10 +136,10 @@ fn print_results(app: &App, json: bool) -> anyhow::Result<bool> {
                 failed = true;
                 let body: Value = serde_json::from_str(&row.body)?;
                 let reason = body["reason"].as_str().unwrap_or("?");
-                println!("FAILED    {reason}");
+                print_line!("FAILED    {reason}");
                 if let Some(backtrace) = body["backtrace"].as_str().filter(|text| !text.is_empty())
                 {
-                    println!("{backtrace}");
+                    print_lines("  ", backtrace);
                 }
             }
             AuditKind::Execution
@@ -150,21 +150,21 @@ fn print_results(app: &App, json: bool) -> anyhow::Result<bool> {
         }
     }
     if decided == 0 && !failed && !json {
-        println!("handled; it proposes nothing");
+        print_line!("handled; it proposes nothing");
     }
     Ok(!failed)
 }
 
 fn print_decision(decision: &Decision) -> anyhow::Result<()> {
-    println!(
+    print_line!(
         "{:<9} {}  score {:.2}",
         decision.outcome.as_str().to_uppercase(),
         decision.action.action_type,
         decision.compliance_score
     );
-    println!("          {}", serde_json::to_string(&decision.action)?);
+    print_line!("          {}", serde_json::to_string(&decision.action)?);
     for reason in decision.reasons() {
-        println!("          {reason}");
+        print_line!("          {reason}");
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use ark_runtime::Manifest;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use crate::output::print_json;
+use crate::output::{print_json, print_line};
 
 use super::connection::Connection;
 use super::fields::{array_field, is_true, text_field};
@@ -131,10 +131,12 @@ pub(crate) fn run(command: AgentVersionCommand) -> anyhow::Result<ExitCode> {
                 ])
                 .send_with_optional_reason(&reason)?;
             match &answer["canary"] {
-                Value::Null => println!("no version of {agent} is on trial any more"),
-                trial => println!(
+                Value::Null => print_line!("no version of {agent} is on trial any more"),
+                trial => print_line!(
                     "version {} of {agent} is on trial with a share of {}; version {} serves",
-                    trial["number"], trial["share"], answer["serving"]
+                    trial["number"],
+                    trial["share"],
+                    answer["serving"]
                 ),
             }
         }
@@ -151,7 +153,7 @@ pub(crate) fn run(command: AgentVersionCommand) -> anyhow::Result<ExitCode> {
             let answer = ApiRequest::new("DELETE", &["v1", "agents", agent.as_str()])
                 .with_query("force", Some(force))
                 .send_with_optional_reason(&reason)?;
-            println!(
+            print_line!(
                 "{agent} is deleted; {} waiting signals have failed",
                 answer["failed_signals"]
             );
@@ -182,7 +184,7 @@ fn change_request(agent: &Name, change: &str) -> ApiRequest {
 
 fn print_agents(answer: &Value) {
     for agent in array_field(answer, "agents") {
-        println!(
+        print_line!(
             "{:<16} {:<10} {:.12}  handled {}, failed {}, waiting {}{}",
             text_field(agent, "name"),
             text_field(agent, "version"),
@@ -198,7 +200,7 @@ fn print_agents(answer: &Value) {
         );
     }
     for refused in array_field(answer, "refused") {
-        println!(
+        print_line!(
             "refused: {}: {}",
             text_field(refused, "manifest"),
             text_field(refused, "reason")
@@ -210,11 +212,11 @@ fn print_rollout(answer: &Value) {
     let agent = text_field(answer, "agent");
     let number = &answer["number"];
     if answer["serving"] != *number {
-        println!("version {number} of {agent} is kept and does not serve");
+        print_line!("version {number} of {agent} is kept and does not serve");
     } else if is_true(answer, "drained") {
-        println!("version {number} of {agent} serves");
+        print_line!("version {number} of {agent} serves");
     } else {
-        println!(
+        print_line!(
             "version {number} of {agent} serves; the version before it still finishes its running invocations"
         );
     }

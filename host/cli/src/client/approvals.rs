@@ -6,7 +6,7 @@ use ark_model::ids::{DecisionId, Name};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use crate::output::{exit_code, print_json};
+use crate::output::{exit_code, print_json, print_line};
 
 use super::connection::Connection;
 use super::fields::{array_field, text_field};
@@ -93,17 +93,17 @@ fn resolve_approval(args: &ResolveArgs, verb: &'static str) -> anyhow::Result<Ex
             ("by", json!(args.caller.actor())),
         ])
         .send(&args.caller.connection)?;
-    println!("{}: {}", args.id, text_field(&answer, "status"));
+    print_line!("{}: {}", args.id, text_field(&answer, "status"));
     let Some(decision) = answer.get("decision").filter(|it| !it.is_null()) else {
         return Ok(ExitCode::SUCCESS);
     };
     let outcome = text_field(decision, "outcome");
-    println!(
+    print_line!(
         "judged again as {}: {outcome}",
         text_field(decision, "decision_id")
     );
     for reason in array_field(decision, "reasons") {
-        println!("  {}", reason.as_str().unwrap_or_default());
+        print_line!("  {}", reason.as_str().unwrap_or_default());
     }
     Ok(exit_code(verb == "reject" || outcome == "approved"))
 }
@@ -111,10 +111,10 @@ fn resolve_approval(args: &ResolveArgs, verb: &'static str) -> anyhow::Result<Ex
 fn print_approvals(answer: &Value) {
     let approvals = array_field(answer, "approvals");
     if approvals.is_empty() {
-        println!("nothing");
+        print_line!("nothing");
     }
     for approval in approvals {
-        println!(
+        print_line!(
             "{}  {}  {} of {}, submitted by {}, until {} ms",
             text_field(approval, "id"),
             text_field(approval, "status"),
@@ -124,13 +124,13 @@ fn print_approvals(answer: &Value) {
             approval.get("expires_at_ms").unwrap_or(&Value::Null),
         );
         for reason in array_field(approval, "reasons") {
-            println!("    {}", reason.as_str().unwrap_or_default());
+            print_line!("    {}", reason.as_str().unwrap_or_default());
         }
         if let Some(by) = approval.get("settled_by").and_then(Value::as_str) {
-            println!("    {by}: {}", text_field(approval, "comment"));
+            print_line!("    {by}: {}", text_field(approval, "comment"));
         }
     }
     if let Some(cursor) = answer.get("next_cursor").and_then(Value::as_str) {
-        println!("more with --cursor {cursor}");
+        print_line!("more with --cursor {cursor}");
     }
 }

@@ -155,9 +155,10 @@ fn read_response(
         .with_context(|| format!("the answer of {url} is not JSON; is it a host of ARK?"))?;
     if !status.is_success() {
         let member = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or("");
+        let detail = member("detail");
         match member("remedy") {
-            "" => bail!("{} ({status})", member("detail")),
-            remedy => bail!("{}; {remedy} ({status})", member("detail")),
+            remedy if detail.ends_with(remedy) => bail!("{detail} ({status})"),
+            remedy => bail!("{detail}; {remedy} ({status})"),
         }
     }
     Ok(body)

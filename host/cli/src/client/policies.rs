@@ -12,7 +12,7 @@ use ark_runtime::{Engine, EngineConfig, Policy};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use crate::output::print_json;
+use crate::output::{print_json, print_line};
 
 use super::connection::Connection;
 use super::fields::{array_field, text_field};
@@ -301,7 +301,7 @@ fn print_policies(answer: &Value) {
                 text_field(version, "sha256")
             ),
         };
-        println!(
+        print_line!(
             "{:<8} {:<20} enforced {:<30} on trial {:<30} {}{}",
             policy["order"],
             text_field(policy, "name"),
@@ -321,7 +321,7 @@ fn print_change(answer: &Value) {
         Value::Null => "none".to_owned(),
         number => format!("version {number}"),
     };
-    println!(
+    print_line!(
         "{}: {} enforced, {} on trial, place {}, revision {}",
         text_field(answer, "policy"),
         version("enforced"),
@@ -330,6 +330,6 @@ fn print_change(answer: &Value) {
         answer["revision"]
     );
     for remark in array_field(answer, "remarks") {
-        println!("  {}", remark.as_str().unwrap_or(""));
+        print_line!("  {}", remark.as_str().unwrap_or(""));
     }
 }

@@ -19,7 +19,7 @@ use ark_store::{
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use crate::output::print_json;
+use crate::output::{print_json, print_line, print_notice};
 use crate::time::parse_age;
 
 use super::connection::Connection;
@@ -120,11 +120,11 @@ pub(crate) fn run(command: TokenCommand) -> anyhow::Result<ExitCode> {
                 expires,
             };
             let secret = create_token(order, &target)?;
-            eprintln!(
-                "ark: token {name} ({}) made; keep its secret, it is not shown again",
+            print_notice!(
+                "token {name} ({}) made; keep its secret, it is not shown again",
                 role.as_str()
             );
-            println!("{secret}");
+            print_line!("{secret}");
         }
         TokenCommand::List { json, target } => {
             let tokens = match &target.data_dir {
@@ -146,7 +146,7 @@ pub(crate) fn run(command: TokenCommand) -> anyhow::Result<ExitCode> {
                         .send(&target.connection)?;
                 }
             }
-            println!("{name}: revoked");
+            print_line!("{name}: revoked");
         }
         TokenCommand::Roles { json } => {
             if json {
@@ -158,7 +158,7 @@ pub(crate) fn run(command: TokenCommand) -> anyhow::Result<ExitCode> {
             } else {
                 for row in TABLE {
                     let role = row.role.map_or("no token", Role::as_str);
-                    println!("{role:<10} {:<6} {}", row.method, row.path);
+                    print_line!("{role:<10} {:<6} {}", row.method, row.path);
                 }
             }
         }
@@ -276,13 +276,17 @@ fn change_offline(dir: &Path, target: &TargetArgs, change: TokenChange) -> anyho
 }
 
 fn print_tokens(tokens: &[Value]) {
-    println!(
+    print_line!(
         "{:<20} {:<10} {:<8} {:<20} {:<20} actions",
-        "name", "role", "status", "expires (ms, UTC)", "agents"
+        "name",
+        "role",
+        "status",
+        "expires (ms, UTC)",
+        "agents"
     );
     for token in tokens {
         let end = token.get("expires_at_ms").and_then(Value::as_u64);
-        println!(
+        print_line!(
             "{:<20} {:<10} {:<8} {:<20} {:<20} {}",
             text_field(token, "name"),
             text_field(token, "role"),

@@ -6,7 +6,7 @@ use ark_model::ids::Name;
 use clap::Subcommand;
 use serde_json::Value;
 
-use crate::output::print_json;
+use crate::output::{print_json, print_line};
 
 use super::connection::Connection;
 use super::fields::{array_field, is_true, text_field};
@@ -76,7 +76,7 @@ fn send_order(path: &[&str], reason: &ReasonArgs) -> anyhow::Result<()> {
         "" => String::new(),
         agent => format!(" of {agent}"),
     };
-    println!(
+    print_line!(
         "{}{target}: {}",
         text_field(&receipt, "order"),
         if is_true(&receipt, "changed") {
@@ -90,16 +90,16 @@ fn send_order(path: &[&str], reason: &ReasonArgs) -> anyhow::Result<()> {
 
 fn print_status(status: &Value) {
     match status.get("halt").filter(|halt| !halt.is_null()) {
-        Some(halt) => println!(
+        Some(halt) => print_line!(
             "HALTED by {}: {}",
             text_field(halt, "by"),
             text_field(halt, "reason")
         ),
-        None if is_true(status, "halted") => println!("HALTED"),
-        None => println!("not halted"),
+        None if is_true(status, "halted") => print_line!("HALTED"),
+        None => print_line!("not halted"),
     }
     let probes = array_field(status, "probes");
-    println!(
+    print_line!(
         "pin {}, watchdog {}, {} limits {}",
         if is_true(status, "pin_holds") {
             "holds"
@@ -119,7 +119,7 @@ fn print_status(status: &Value) {
         },
     );
     for probe in probes.iter().filter(|probe| !is_true(probe, "tripped")) {
-        println!(
+        print_line!(
             "  {} does not hold: {}",
             text_field(probe, "limit"),
             text_field(probe, "detail")
@@ -128,10 +128,10 @@ fn print_status(status: &Value) {
     print_agents(status);
     let alerts = array_field(status, "alerts");
     if !alerts.is_empty() {
-        println!("latest alerts");
+        print_line!("latest alerts");
     }
     for alert in alerts {
-        println!(
+        print_line!(
             "  {} {:<8} {} {}: {}",
             alert.get("at_ms").and_then(Value::as_u64).unwrap_or(0),
             text_field(alert, "severity"),
@@ -143,9 +143,13 @@ fn print_status(status: &Value) {
 }
 
 fn print_agents(status: &Value) {
-    println!(
+    print_line!(
         "{:<20} {:>6} {:>8} {:>8} {:>8}  state",
-        "agent", "health", "handled", "failed", "waiting"
+        "agent",
+        "health",
+        "handled",
+        "failed",
+        "waiting"
     );
     let quarantines = array_field(status, "quarantines");
     for agent in array_field(status, "agents") {
@@ -168,7 +172,7 @@ fn print_agents(status: &Value) {
             .pointer("/health/score")
             .and_then(Value::as_f64)
             .unwrap_or(0.0);
-        println!(
+        print_line!(
             "{name:<20} {score:>6.2} {:>8} {:>8} {:>8}  {state}",
             number("handled"),
             number("failed"),

@@ -8,6 +8,8 @@ use ark_model::ids::{DecisionId, Fraction, Name, TraceId};
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::output::print_line;
+
 use super::host::{DecisionObserver, DemoHost};
 
 /// The agent that trades.
@@ -147,7 +149,7 @@ impl Broker {
                 realised: Some(result),
                 by: None,
             })?;
-            println!(
+            print_line!(
                 "{:<9} {:<9} {} closed at {:.2}: {:+.2} % of capital",
                 "broker",
                 "",

@@ -18,7 +18,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::operate::audit::{replay_decisions, verify_log};
-use crate::output::{exit_code, start_logging};
+use crate::output::{exit_code, print_line, start_logging};
 
 use broker::Broker;
 use host::DemoHost;
@@ -44,7 +44,7 @@ pub(crate) struct DemoArgs {
 }
 
 pub(crate) fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
-    start_logging("error", LogFormat::Human);
+    start_logging("error", LogFormat::Human)?;
     let temporary;
     let dir = if let Some(dir) = args.keep {
         let empty = std::fs::read_dir(&dir).map_or(true, |mut entries| entries.next().is_none());
@@ -80,7 +80,7 @@ pub(crate) fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
         "the host has ended. Its audit log is checked hash by hash, and every decision is judged again from what was recorded.",
         "nobody can change the log unseen, and a decision depends on nothing but its recorded inputs.",
     );
-    println!("{counts}");
+    print_line!("{counts}");
     let valid = verify_log(&dir, false)?;
     let same = replay_decisions(&dir, &[], false)?;
     narration::print_next_steps();
@@ -142,7 +142,7 @@ fn run_scenes(host: &mut DemoHost<'_>) -> anyhow::Result<()> {
         );
         host.send_signal("runaway.go", "{}".to_owned())?;
         let waited = host.wait_until_idle(&mut broker)?;
-        println!("          it was ended after {} ms", waited.as_millis());
+        print_line!("          it was ended after {} ms", waited.as_millis());
     }
     if let Some(trace_id) = broker.traded_trace() {
         print_scene(

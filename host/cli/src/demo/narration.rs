@@ -7,23 +7,26 @@ use ark_model::ids::{Name, TraceId};
 use ark_store::{AuditKind, AuditRow};
 use serde_json::Value;
 
+use crate::output::{print_line, print_own_text};
+
 /// The length of a line of the narration, in characters.
 const LINE_CHARS: usize = 100;
 /// The reasons shown of a decision that is not an approval.
 const MAX_REASONS: usize = 3;
 
 pub(super) fn print_opening() {
-    println!(
+    print_line!(
         "ARK demo. An agent's action is only a proposal: it takes effect once pinned rules have judged it and the decision is on disk."
     );
 }
 
 /// Announces a scene: what happens in it, and what that proves.
 pub(super) fn print_scene(title: &str, happens: &str, proves: &str) {
-    println!("\n--- {title}");
+    print_line!();
+    print_line!("--- {title}");
     print_wrapped("What happens:  ", happens);
     print_wrapped("What it proves:", proves);
-    println!();
+    print_line!();
 }
 
 /// Prints a text after a label, in lines of at most [`LINE_CHARS`] characters.
@@ -31,12 +34,12 @@ fn print_wrapped(label: &str, text: &str) {
     let mut line = format!("    {label}");
     for word in text.split(' ') {
         if line.chars().count() + 1 + word.chars().count() > LINE_CHARS {
-            println!("{line}");
+            print_line!("{line}");
             line = " ".repeat(4 + label.len());
         }
         line = format!("{line} {word}");
     }
-    println!("{line}");
+    print_line!("{line}");
 }
 
 /// Shows what the host checked and loaded at its start.
@@ -48,7 +51,7 @@ pub(super) fn print_host(app: &App) {
     );
     let identity = &app.graveyard_identity;
     let digest = identity.digest.to_string();
-    println!(
+    print_line!(
         "graveyard {}: {} rules, pin {}…, {} test vectors passed",
         identity.metadata.version,
         identity.metadata.rules.len(),
@@ -57,7 +60,7 @@ pub(super) fn print_host(app: &App) {
     );
     for slot in app.router.list_serving() {
         let manifest = slot.agent.manifest();
-        println!(
+        print_line!(
             "agent     {:<9} {}  <- {}",
             manifest.name,
             manifest.description,
@@ -75,7 +78,7 @@ pub(super) fn print_decision(decision: &Decision) {
         ),
         Parameters::Message(message) if decision.outcome == Outcome::Approved => {
             if decision.action.action_type == "report" {
-                println!(
+                print_line!(
                     "{:<9} {:<9} {}",
                     "report",
                     decision.agent,
@@ -86,7 +89,7 @@ pub(super) fn print_decision(decision: &Decision) {
         }
         _ => decision.action.symbol().unwrap_or("").to_owned(),
     };
-    println!(
+    print_line!(
         "{:<9} {:<9} {:<14} {subject}  score {:.2}",
         decision.outcome.as_str().to_uppercase(),
         decision.agent,
@@ -95,7 +98,7 @@ pub(super) fn print_decision(decision: &Decision) {
     );
     if decision.outcome != Outcome::Approved {
         for reason in decision.reasons().iter().take(MAX_REASONS) {
-            println!("{:<20}{reason}", "");
+            print_line!("{:<20}{reason}", "");
         }
     }
 }
@@ -105,7 +108,7 @@ pub(super) fn print_failure(row: &AuditRow) -> anyhow::Result<()> {
     let body: Value = serde_json::from_str(&row.body)?;
     let agent = row.agent.as_ref().map_or("?", Name::as_str);
     let reason = body["reason"].as_str().unwrap_or("?");
-    println!("{:<9} {agent:<9} {reason}", "STOPPED");
+    print_line!("{:<9} {agent:<9} {reason}", "STOPPED");
     Ok(())
 }
 
@@ -148,21 +151,22 @@ pub(super) fn print_trace(app: &App, trace_id: TraceId) -> anyhow::Result<()> {
     }
     // Ids are ordered by time (UUID version 7).
     steps.sort();
-    println!("trace     {trace_id}");
+    print_line!("trace     {trace_id}");
     for (_, step) in steps {
-        println!("{step}");
+        print_line!("{step}");
     }
     Ok(())
 }
 
 pub(super) fn print_next_steps() {
-    println!(
+    print_own_text(
         "
 What to try next:
   ark graveyard show                     lists the 26 rules
   ark serve --agents target/guests       runs the host; then, in another terminal:
-  curl -s localhost:8000/v1/actions -H 'content-type: application/json' -d '{{\"agent\":\"api\",\"action_type\":\"trade\",
-       \"parameters\":{{\"symbol\":\"BTC-USD\",\"position_size_pct\":0.05,\"entry_price\":64000,\"stop_loss\":60000,\"risk_reward_ratio\":2.5}},\"reasoning\":\"trend\"}}'
-  ark inspect target/guests/kyle.wasm    shows what a component imports, and whether it would be loaded"
+  curl -s localhost:8000/v1/actions -H 'content-type: application/json' -d '{\"agent\":\"api\",\"action_type\":\"trade\",
+       \"parameters\":{\"symbol\":\"BTC-USD\",\"position_size_pct\":0.05,\"entry_price\":64000,\"stop_loss\":60000,\"risk_reward_ratio\":2.5},\"reasoning\":\"trend\"}'
+  ark inspect target/guests/kyle.wasm    shows what a component imports, and whether it would be loaded
+",
     );
 }

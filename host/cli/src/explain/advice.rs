@@ -5,7 +5,7 @@
 
 use ark_host::api::view::RuleView;
 use ark_model::action::{Action, Parameters, Side};
-use ark_model::check::to_printable;
+use ark_model::check::clip_to;
 use ark_model::decision::format_value;
 use ark_model::facts::{Consent, Facts};
 use ark_model::verdict::{ObservedValue, RuleResult};
@@ -13,14 +13,14 @@ use ark_model::verdict::{ObservedValue, RuleResult};
 /// The longest text of a guest that is shown, in characters.
 const MAX_TEXT_CHARS: usize = 500;
 
-/// A text of a guest, safe to print and not too long.
-pub(super) fn printable_text(text: &str) -> String {
-    to_printable(text, MAX_TEXT_CHARS)
+/// The start of a text of a guest.
+pub(super) fn clip_text(text: &str) -> String {
+    clip_to(text, MAX_TEXT_CHARS)
 }
 
-/// An observed value or a limit, safe to print; `None`: there is nothing to show.
-pub(super) fn printable_value(value: &ObservedValue) -> Option<String> {
-    format_value(value).map(|text| printable_text(&text))
+/// The start of an observed value or a limit; `None`: there is nothing to show.
+pub(super) fn clip_value(value: &ObservedValue) -> Option<String> {
+    format_value(value).map(|text| clip_text(&text))
 }
 
 /// A fraction of capital in per cent.
@@ -37,8 +37,7 @@ pub(super) fn advise_on_rule(
     facts: &Facts,
 ) -> String {
     if rule.answer == RuleResult::Error {
-        let why =
-            printable_value(&rule.observed).unwrap_or_else(|| "no reason is given".to_owned());
+        let why = clip_value(&rule.observed).unwrap_or_else(|| "no reason is given".to_owned());
         return format!("give values that {} can judge: {why}", rule.rule);
     }
     (policy == "graveyard")
@@ -55,12 +54,8 @@ fn advise_from_answer(policy: &str, rule: &RuleView) -> String {
     } else {
         ""
     };
-    let description = rule.description.as_deref().map(printable_text);
-    match (
-        rule.nearest_passing,
-        printable_value(&rule.limit),
-        description,
-    ) {
+    let description = rule.description.as_deref().map(clip_text);
+    match (rule.nearest_passing, clip_value(&rule.limit), description) {
         (Some(nearest), _, _) => format!("{name}: {nearest} would pass{approval}"),
         (None, Some(limit), _) => format!("{name}: {limit}{approval}"),
         (None, None, Some(description)) => format!("{name}: {description}{approval}"),
@@ -82,9 +77,9 @@ fn advise_on_graveyard_rule(rule: &RuleView, action: &Action, facts: &Facts) -> 
         Parameters::Trade(trade) => Some(trade),
         _ => None,
     };
-    let observed = printable_value(&rule.observed).unwrap_or_default();
+    let observed = clip_value(&rule.observed).unwrap_or_default();
     let nearest = rule.nearest_passing;
-    let description = rule.description.as_deref().map(printable_text);
+    let description = rule.description.as_deref().map(clip_text);
     let description = description.unwrap_or_default();
     let leave_out = |guard: &str| {
         format!(

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::time::format_utc;
 
-use super::advice::{advise_on_rule, format_percent, printable_text, printable_value};
+use super::advice::{advise_on_rule, clip_text, clip_value, format_percent};
 
 /// The explanation of a decision.
 #[derive(Debug, Serialize)]
@@ -116,8 +116,8 @@ impl Explanation {
             .filter_map(|policy| {
                 Some(Failure {
                     policy: policy.policy.to_string(),
-                    version: printable_text(&policy.version),
-                    failure: printable_text(policy.failure.as_deref()?),
+                    version: clip_text(&policy.version),
+                    failure: clip_text(policy.failure.as_deref()?),
                 })
             })
             .collect();
@@ -133,16 +133,16 @@ impl Explanation {
             given: decision.approval.as_ref().map(|given| {
                 format!(
                     "judged again with the approval of {}, after {} had held it",
-                    printable_text(&given.by),
+                    clip_text(&given.by),
                     given.held
                 )
             }),
-            refused_by_host: decision.refusal.as_deref().map(printable_text),
+            refused_by_host: decision.refusal.as_deref().map(clip_text),
             notes: decision
                 .policies
                 .iter()
                 .flat_map(|policy| policy.warnings.iter())
-                .map(|warning| printable_text(warning))
+                .map(|warning| clip_text(warning))
                 .collect(),
             on_trial: decision
                 .shadows
@@ -180,14 +180,14 @@ const fn sort_rank(answer: RuleResult) -> u8 {
 fn explain_rule(policy: &PolicyView, rule: &RuleView, action: &Action, facts: &Facts) -> FiredRule {
     FiredRule {
         policy: policy.policy.to_string(),
-        version: printable_text(&policy.version),
+        version: clip_text(&policy.version),
         number: rule.number,
         rule: rule.rule.to_string(),
         severity: <&str>::from(rule.severity).to_owned(),
         answer: rule.answer,
-        demands: rule.description.as_deref().map(printable_text),
-        observed: printable_value(&rule.observed),
-        limit: printable_value(&rule.limit),
+        demands: rule.description.as_deref().map(clip_text),
+        observed: clip_value(&rule.observed),
+        limit: clip_value(&rule.limit),
         nearest_passing: rule.nearest_passing,
         to_pass: advise_on_rule(&policy.policy, rule, action, facts),
     }
@@ -198,7 +198,7 @@ fn summarize(decision: &DecisionView, action: &Action) -> String {
     let submitter = decision
         .submitter
         .as_deref()
-        .map(|name| format!(", submitted by {}", printable_text(name)))
+        .map(|name| format!(", submitted by {}", clip_text(name)))
         .unwrap_or_default();
     format!(
         "{}: {} wants to {}{submitter}",
@@ -214,7 +214,7 @@ fn describe_action(action: &Action) -> String {
     // A part of a sentence that is there only if the action names something.
     let named = |before: &str, name: &Option<String>, after: &str| {
         name.as_deref()
-            .map(|name| format!("{before}{}{after}", printable_text(name)))
+            .map(|name| format!("{before}{}{after}", clip_text(name)))
             .unwrap_or_default()
     };
     match &action.parameters {
@@ -249,7 +249,7 @@ fn describe_action(action: &Action) -> String {
             named(" to ", &data.destination, "")
         ),
         Parameters::File(file) => {
-            format!("{:?} {}", file.operation, printable_text(&file.path)).to_lowercase()
+            format!("{:?} {}", file.operation, clip_text(&file.path)).to_lowercase()
         }
         Parameters::Code(code) => format!(
             "execute {} bytes of code{}",
@@ -263,13 +263,9 @@ fn describe_action(action: &Action) -> String {
 }
 
 fn describe_shadow(shadow: &ShadowView, outcome: Outcome) -> String {
-    let name = format!(
-        "{} {}",
-        shadow.said.policy,
-        printable_text(&shadow.said.version)
-    );
+    let name = format!("{} {}", shadow.said.policy, clip_text(&shadow.said.version));
     match &shadow.said.failure {
-        Some(failure) => format!("{name} could not judge: {}", printable_text(failure)),
+        Some(failure) => format!("{name} could not judge: {}", clip_text(failure)),
         None if shadow.outcome == outcome => format!("{name} would not have changed the outcome"),
         None => format!(
             "with {name} the outcome would have been {}",
@@ -282,17 +278,17 @@ fn describe_approval(id: DecisionId, waiting: &ApprovalView) -> ApprovalState {
     let by = waiting
         .settled_by
         .as_deref()
-        .map(printable_text)
+        .map(clip_text)
         .unwrap_or_default();
     let comment = waiting
         .comment
         .as_deref()
-        .map(printable_text)
+        .map(clip_text)
         .unwrap_or_default();
     let (words, how) = match waiting.status {
         ApprovalStatus::Open => {
-            let mut excluded = vec![printable_text(&waiting.submitter)];
-            excluded.extend(waiting.earlier.iter().map(|name| printable_text(name)));
+            let mut excluded = vec![clip_text(&waiting.submitter)];
+            excluded.extend(waiting.earlier.iter().map(|name| clip_text(name)));
             let words = format!(
                 "it waits until {}; every approver may reject it, and every approver but not {} may approve it",
                 format_utc(waiting.expires_at_ms),
@@ -342,7 +338,7 @@ fn steps_to_pass(
     if let Some(refusal) = &decision.refusal {
         add(format!(
             "remove the reason for which the host refuses it: {}",
-            printable_text(refusal)
+            clip_text(refusal)
         ));
     }
     for failure in failures {

@@ -20,7 +20,7 @@ use clap::Args;
 
 use crate::client::connection::Connection;
 use crate::client::request::ApiRequest;
-use crate::output::print_json;
+use crate::output::{print_json, print_line};
 
 use explanation::{Explanation, FiredRule};
 
@@ -81,21 +81,27 @@ fn explain_recorded(dir: &Path, id: DecisionId) -> anyhow::Result<Explanation> {
 }
 
 fn print_explanation(it: &Explanation) {
-    println!("{}", it.summary);
-    println!(
+    print_line!("{}", it.summary);
+    print_line!(
         "decision {}, trace {}, {}",
-        it.decision_id, it.trace_id, it.decided_at
+        it.decision_id,
+        it.trace_id,
+        it.decided_at
     );
     if let Some(approval) = &it.given {
-        println!("{approval}");
+        print_line!("{approval}");
     }
     if let Some(refusal) = &it.refused_by_host {
-        println!("\nRefused by the host itself, whatever the policies say\n  {refusal}");
+        print_title("Refused by the host itself, whatever the policies say");
+        print_line!("  {refusal}");
     }
     for failure in &it.failures {
-        println!(
-            "\nCould not judge, which denies\n  {} {}: {}",
-            failure.policy, failure.version, failure.failure
+        print_title("Could not judge, which denies");
+        print_line!(
+            "  {} {}: {}",
+            failure.policy,
+            failure.version,
+            failure.failure
         );
     }
     for (title, answers) in [
@@ -105,7 +111,7 @@ fn print_explanation(it: &Explanation) {
     ] {
         let rules = it.rules_with_answer(answers);
         if !rules.is_empty() {
-            println!("\n{title}");
+            print_title(title);
             rules.into_iter().for_each(print_rule);
         }
     }
@@ -114,45 +120,55 @@ fn print_explanation(it: &Explanation) {
         ("On trial, without effect", &it.on_trial),
     ] {
         if !lines.is_empty() {
-            println!("\n{title}");
+            print_title(title);
             for line in lines {
-                println!("  {line}");
+                print_line!("  {line}");
             }
         }
     }
     if let Some(approval) = &it.approval {
-        println!("\nApproval: {}", approval.status.as_str());
-        println!("  {}", approval.words);
+        print_title(&format!("Approval: {}", approval.status.as_str()));
+        print_line!("  {}", approval.words);
         for command in &approval.how {
-            println!("  {command}");
+            print_line!("  {command}");
         }
     }
     match it.to_pass.as_slice() {
-        [] => println!("\nNothing has to change: it passed."),
+        [] => print_title("Nothing has to change: it passed."),
         steps => {
-            println!("\nWhat would make it pass");
+            print_title("What would make it pass");
             for (index, step) in steps.iter().enumerate() {
-                println!("  {}. {step}", index + 1);
+                print_line!("  {}. {step}", index + 1);
             }
         }
     }
 }
 
+/// Prints the title of a part, after an empty line.
+fn print_title(title: &str) {
+    print_line!();
+    print_line!("{title}");
+}
+
 fn print_rule(fired: &FiredRule) {
-    println!(
+    print_line!(
         "  {} ({} {}, rule {}, {})",
-        fired.rule, fired.policy, fired.version, fired.number, fired.severity
+        fired.rule,
+        fired.policy,
+        fired.version,
+        fired.number,
+        fired.severity
     );
     if let Some(demands) = &fired.demands {
-        println!("      it demands  {demands}");
+        print_line!("      it demands  {demands}");
     }
     if let Some(observed) = &fired.observed {
-        println!("      observed    {observed}");
+        print_line!("      observed    {observed}");
     }
     if let Some(limit) = &fired.limit {
-        println!("      limit       {limit}");
+        print_line!("      limit       {limit}");
     }
     if let Some(nearest) = fired.nearest_passing {
-        println!("      would pass  {nearest}");
+        print_line!("      would pass  {nearest}");
     }
 }

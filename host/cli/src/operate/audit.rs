@@ -1,6 +1,5 @@
 //! `ark audit`: verifies, replays, exports and archives the audit log of a data directory.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use ark_store::{ChainHead, ReadOnlyStore, archive_audit, check_archive};
 use clap::Subcommand;
 
 use crate::args::DataDirArgs;
-use crate::output::{exit_code, print_json, print_json_line};
+use crate::output::{exit_code, hold_output, is_read, print_json, print_json_line, print_line};
 use crate::time::parse_moment;
 
 #[derive(Debug, Subcommand)]
@@ -112,19 +111,16 @@ fn export_evidence(data_dir: &Path, id: DecisionId) -> anyhow::Result<ExitCode> 
 
 fn export_log(data_dir: &Path, from: u64) -> anyhow::Result<ExitCode> {
     let archive = ReadOnlyStore::open(data_dir)?;
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let mut result = Ok(());
+    let held = hold_output();
     archive.visit_audit_rows(|row| {
         if row.seq >= from {
-            result = serde_json::to_string(&row)
-                .map_err(std::io::Error::other)
-                .and_then(|line| writeln!(out, "{line}"));
+            result = print_json_line(&row);
         }
-        result.is_ok()
+        result.is_ok() && is_read()
     })?;
-    result
-        .and_then(|()| out.flush())
-        .context("standard output")?;
+    drop(held);
+    result?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -141,11 +137,13 @@ fn verify_files(files: &[PathBuf], policy: &[PathBuf]) -> anyhow::Result<ExitCod
                 .with_earlier_graveyards(&engine);
             let report = check_evidence(&evidence, library);
             match &report.problem {
-                None => println!(
+                None => print_line!(
                     "{name}: decision {} is as it was recorded (row {}, hash {})",
-                    report.decision_id, report.seq, report.hash
+                    report.decision_id,
+                    report.seq,
+                    report.hash
                 ),
-                Some(problem) => println!("{name}: NOT as it was recorded: {problem}"),
+                Some(problem) => print_line!("{name}: NOT as it was recorded: {problem}"),
             }
             valid &= report.problem.is_none();
             continue;
@@ -153,9 +151,9 @@ fn verify_files(files: &[PathBuf], policy: &[PathBuf]) -> anyhow::Result<ExitCod
         let report = check_archive(file)?;
         let gap = before.is_some_and(|before| before != report.header.after);
         match &report.fault {
-            Some(fault) => println!("{name}: NOT whole: row {} {}", fault.seq, fault.problem),
-            None if gap => println!("{name}: does NOT connect to the archive before it"),
-            None => println!(
+            Some(fault) => print_line!("{name}: NOT whole: row {} {}", fault.seq, fault.problem),
+            None if gap => print_line!("{name}: does NOT connect to the archive before it"),
+            None => print_line!(
                 "{name}: whole: rows {} to {}, after {}, head {}",
                 report.header.after.seq + 1,
                 report.header.last.seq,
@@ -176,13 +174,16 @@ pub(crate) fn verify_log(data_dir: &Path, json: bool) -> anyhow::Result<bool> {
         print_json_line(&report)?;
     } else {
         match &report.fault {
-            None => println!(
+            None => print_line!(
                 "the audit log is whole: {} rows, {} anchors, head {}",
-                report.rows, report.anchors, report.head
+                report.rows,
+                report.anchors,
+                report.head
             ),
-            Some(fault) => println!(
+            Some(fault) => print_line!(
                 "the audit log is NOT whole: row {} {}",
-                fault.seq, fault.problem
+                fault.seq,
+                fault.problem
             ),
         }
     }
@@ -207,14 +208,18 @@ pub(crate) fn replay_decisions(
     if json {
         print_json_line(&report)?;
     } else {
-        println!(
+        print_line!(
             "{} decisions replayed: {} identical, {} denied because a policy failed",
-            report.decisions, report.identical, report.failures
+            report.decisions,
+            report.identical,
+            report.failures
         );
         for difference in &report.differences {
-            println!(
+            print_line!(
                 "row {} ({}): {}",
-                difference.seq, difference.decision_id, difference.problem
+                difference.seq,
+                difference.decision_id,
+                difference.problem
             );
         }
     }

@@ -12,7 +12,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use crate::args::DataDirArgs;
-use crate::output::{exit_code, print_json_line};
+use crate::output::{exit_code, print_json_line, print_line, print_lines, print_notice};
 
 /// The deadline of a replay, at least, unless the deadline is what failed.
 const MIN_REPLAY_DEADLINE: Duration = Duration::from_secs(60);
@@ -73,7 +73,7 @@ fn list_capsules(data_dir: &Path, agent: Option<&Name>, json: bool) -> anyhow::R
         let capsule = match read_capsule(&listed.path) {
             Ok(capsule) => capsule,
             Err(error) => {
-                eprintln!("ark: {error}");
+                print_notice!("{error}");
                 continue;
             }
         };
@@ -90,7 +90,7 @@ fn list_capsules(data_dir: &Path, agent: Option<&Name>, json: bool) -> anyhow::R
                 "file": listed.path,
             }))?;
         } else {
-            println!(
+            print_line!(
                 "{}  {}  {} {}  {}: {}",
                 capsule.id,
                 capsule.at_ms.0,
@@ -184,28 +184,32 @@ fn replay_capsule(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
         }))?;
         return Ok(exit_code(same));
     }
-    println!(
+    print_line!(
         "then: {} ({}), fuel {}, memory {}",
-        capsule.reason, capsule.kind, capsule.fuel, capsule.memory_peak
+        capsule.reason,
+        capsule.kind,
+        capsule.fuel,
+        capsule.memory_peak
     );
-    println!(
+    print_line!(
         "now:  {reason} ({kind}), fuel {}, memory {}",
-        report.fuel, report.memory_peak
+        report.fuel,
+        report.memory_peak
     );
     for line in &report.log {
-        println!("log:  {}", line.text);
+        print_line!("log:  {}", line.text);
     }
     if !backtrace.is_empty() {
-        println!("{backtrace}");
+        print_lines("  ", backtrace);
     }
     match &diverged {
-        Some(call) => println!("the replay differs: {call}"),
+        Some(call) => print_line!("the replay differs: {call}"),
         None if dropped > 0 => {
-            println!("the recording lacks {dropped} answers that were too large to keep");
+            print_line!("the recording lacks {dropped} answers that were too large to keep");
         }
         None => {}
     }
-    println!(
+    print_line!(
         "{}",
         if same {
             "the same failure"

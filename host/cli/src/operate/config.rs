@@ -7,7 +7,7 @@ use ark_host::config::{Config, DEFAULT_FILE, Layers, render_documentation};
 use clap::Subcommand;
 
 use crate::args::HostArgs;
-use crate::output::print_json;
+use crate::output::{print_json, print_line, print_own_text};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
@@ -34,7 +34,7 @@ pub(crate) fn run(command: ConfigCommand) -> anyhow::Result<ExitCode> {
                 None if Path::new(DEFAULT_FILE).is_file() => DEFAULT_FILE.to_owned(),
                 None => "no file".to_owned(),
             };
-            println!(
+            print_line!(
                 "the configuration is in order: {file}, data in {}, listening on {}",
                 config.store.dir.display(),
                 config.listen
@@ -49,11 +49,11 @@ pub(crate) fn run(command: ConfigCommand) -> anyhow::Result<ExitCode> {
                 print_json(&lines)?;
             } else {
                 for line in lines {
-                    print!("{line}");
+                    print_line!("{line}");
                 }
             }
         }
-        ConfigCommand::Docs => print!("{}", render_documentation()),
+        ConfigCommand::Docs => print_own_text(&render_documentation()),
     }
     Ok(ExitCode::SUCCESS)
 }

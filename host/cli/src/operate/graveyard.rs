@@ -7,7 +7,7 @@ use ark_model::verdict::Metadata;
 use ark_runtime::{Engine, EngineConfig, GraveyardSource, Pin, PinnedGraveyard};
 use clap::Subcommand;
 
-use crate::output::print_json;
+use crate::output::{print_json, print_line};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum GraveyardCommand {
@@ -34,7 +34,7 @@ pub(crate) fn run(command: GraveyardCommand) -> anyhow::Result<ExitCode> {
             if json {
                 print_json(metadata)?;
             } else {
-                println!(
+                print_line!(
                     "{} {}  sha256 {}",
                     metadata.name,
                     metadata.version,
@@ -46,7 +46,7 @@ pub(crate) fn run(command: GraveyardCommand) -> anyhow::Result<ExitCode> {
         GraveyardCommand::Verify { file } => {
             let source = file.map_or(GraveyardSource::Embedded, GraveyardSource::File);
             let graveyard = PinnedGraveyard::load(&engine, &source, pin)?;
-            println!(
+            print_line!(
                 "the pin holds: sha256 {}; imports nothing; {} rules; {} test vectors passed",
                 pin.digest(),
                 graveyard.policy.identity().metadata.rules.len(),
@@ -63,7 +63,8 @@ fn print_rules(metadata: &Metadata) {
     for rule in &metadata.rules {
         if rule.category != category {
             category = &rule.category;
-            println!("\n{category}");
+            print_line!();
+            print_line!("{category}");
         }
         let severity = format!("{:?}", rule.severity).to_uppercase();
         let kind = if rule.hold {
@@ -71,9 +72,12 @@ fn print_rules(metadata: &Metadata) {
         } else {
             severity
         };
-        println!(
+        print_line!(
             "  {:>2} {:<24} {:<14} {}",
-            rule.number, rule.name, kind, rule.description
+            rule.number,
+            rule.name,
+            kind,
+            rule.description
         );
     }
 }

@@ -1,6 +1,5 @@
 //! `ark policy diff`: recorded decisions judged under two versions of a policy.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -8,7 +7,7 @@ use anyhow::{Context, bail};
 use ark_host::hrm::diff::{
     ComparedVersion, DecisionChange, DiffSummary, FiredRule, VersionJudgement, diff_decisions,
 };
-use ark_model::check::to_printable;
+use ark_model::check::clip_to;
 use ark_model::decision::format_value;
 use ark_model::settings::Settings;
 use ark_runtime::{Engine, EngineConfig, Policy, ReleasedGraveyard};
@@ -17,6 +16,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::args::DataDirArgs;
+use crate::output::{hold_output, is_read, print_json_line, print_line};
 use crate::time::{format_utc, parse_moment};
 
 #[derive(Debug, Args)]
@@ -93,29 +93,24 @@ pub(crate) fn run(args: &DiffArgs) -> anyhow::Result<ExitCode> {
     }
     let since = parse_moment("--since", &args.since)?;
     let archive = ReadOnlyStore::open(&args.data.data_dir)?;
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    let mut written = Ok(());
+    let held = hold_output();
+    let mut printed = Ok(());
     let versions = (old.as_version(), new.as_version());
     let summary = diff_decisions(&archive, since, versions, |change| {
-        written = if args.json {
-            serde_json::to_string(&change)
-                .map_err(std::io::Error::other)
-                .and_then(|line| writeln!(out, "{line}"))
+        if args.json {
+            printed = print_json_line(&change);
         } else {
-            print_change(&mut out, &change)
-        };
-        written.is_ok()
+            print_change(&change);
+        }
+        printed.is_ok() && is_read()
     })?;
-    written
-        .and_then(|()| {
-            if args.json {
-                writeln!(out, "{}", json!({"summary": summary}))
-            } else {
-                print_summary(&mut out, &summary)
-            }
-        })
-        .and_then(|()| out.flush())
-        .context("standard output")?;
+    printed?;
+    if args.json {
+        print_json_line(&json!({"summary": summary}))?;
+    } else {
+        print_summary(&summary);
+    }
+    drop(held);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -176,30 +171,28 @@ fn read_settings(flag: &str, path: &Path) -> anyhow::Result<Settings> {
     Settings::parse(&text).with_context(|| format!("{flag} {}", path.display()))
 }
 
-fn print_change(out: &mut impl Write, change: &DecisionChange) -> std::io::Result<()> {
+fn print_change(change: &DecisionChange) {
     let (old, new) = (change.old.outcome.as_str(), change.new.outcome.as_str());
     let outcome = if old == new {
         format!("{old}, because of other rules")
     } else {
         format!("{old} -> {new}")
     };
-    writeln!(
-        out,
+    print_line!(
         "{}  {}  {} of {}: {outcome}",
         change.decision_id,
         format_utc(change.decided_at_ms),
         change.action_type,
         change.agent
-    )?;
+    );
     for (side, judged) in [("old", &change.old), ("new", &change.new)] {
-        writeln!(out, "    {side}: {}", describe_judgement(judged))?;
+        print_line!("    {side}: {}", describe_judgement(judged));
     }
-    Ok(())
 }
 
 fn describe_judgement(judged: &VersionJudgement) -> String {
     if let Some(failure) = &judged.failure {
-        return format!("could not judge: {}", to_printable(failure, 500));
+        return format!("could not judge: {}", clip_to(failure, 500));
     }
     if judged.fired.is_empty() {
         return "no rule fires".to_owned();
@@ -211,10 +204,10 @@ fn describe_judgement(judged: &VersionJudgement) -> String {
 fn describe_rule(fired: &FiredRule) -> String {
     let mut text = format!("{} ({:?})", fired.rule, fired.answer).to_lowercase();
     if let Some(observed) = format_value(&fired.observed) {
-        text = format!("{text}: observed {}", to_printable(&observed, 200));
+        text = format!("{text}: observed {}", clip_to(&observed, 200));
     }
     if let Some(limit) = format_value(&fired.limit) {
-        text = format!("{text}, limit {}", to_printable(&limit, 200));
+        text = format!("{text}, limit {}", clip_to(&limit, 200));
     }
     if let Some(nearest) = fired.nearest_passing {
         text = format!("{text}, {nearest} would pass");
@@ -222,30 +215,26 @@ fn describe_rule(fired: &FiredRule) -> String {
     text
 }
 
-fn print_summary(out: &mut impl Write, summary: &DiffSummary) -> std::io::Result<()> {
-    writeln!(
-        out,
+fn print_summary(summary: &DiffSummary) {
+    print_line!(
         "{} decisions judged under both: {} change, {} to a stricter outcome, {} to a laxer one, {} to the same because of other rules",
         summary.decisions,
         summary.changed,
         summary.tightened,
         summary.loosened,
         summary.same_outcome
-    )?;
+    );
     for (side, failures) in [("old", summary.old_failures), ("new", summary.new_failures)] {
         if failures > 0 {
-            writeln!(
-                out,
-                "the {side} version could not judge {failures} of them, which denies"
-            )?;
+            print_line!("the {side} version could not judge {failures} of them, which denies");
         }
     }
     for unreadable in &summary.unreadable {
-        writeln!(
-            out,
+        print_line!(
             "row {} ({}) could not be compared: {}",
-            unreadable.seq, unreadable.decision_id, unreadable.problem
-        )?;
+            unreadable.seq,
+            unreadable.decision_id,
+            unreadable.problem
+        );
     }
-    Ok(())
 }

@@ -16,7 +16,7 @@ use ark_host::telemetry::{TelemetryListen, TelemetryServer};
 use tokio::task::JoinHandle;
 
 use crate::args::HostArgs;
-use crate::output::start_logging;
+use crate::output::{print_line, print_notice, start_logging};
 
 use open_files::fit_connections;
 use reload::Reload;
@@ -53,7 +53,7 @@ impl Listeners {
 
 pub(crate) fn run(args: &HostArgs) -> anyhow::Result<ExitCode> {
     let config = args.read_config()?;
-    start_logging("info", config.telemetry.log_format);
+    start_logging("info", config.telemetry.log_format)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(HTTP_THREADS)
         .thread_name("ark-http")
@@ -88,8 +88,8 @@ async fn serve_until_stopped(
         );
     }
     for refused in &app.refused_agents {
-        eprintln!(
-            "ark: agent refused: {}: {}",
+        print_notice!(
+            "agent refused: {}: {}",
             refused.manifest.display(),
             refused.reason
         );
@@ -116,7 +116,7 @@ async fn serve_until_stopped(
     } else {
         "http"
     };
-    println!("ark: listening on {scheme}://{address}");
+    print_line!("ark: listening on {scheme}://{address}");
     let access = AccessConfig {
         connections: fit_connections(config.access.connections),
         ..config.access.clone()
@@ -140,7 +140,7 @@ async fn serve_until_stopped(
 
 fn serve_telemetry(server: TelemetryServer, app: &App) -> anyhow::Result<JoinHandle<()>> {
     let address = server.local_addr().context("the listener has no address")?;
-    println!("ark: telemetry on http://{address}");
+    print_line!("ark: telemetry on http://{address}");
     if address.ip().is_loopback() {
         tracing::info!(%address, "serving telemetry");
     } else {

@@ -27,8 +27,8 @@ pub struct ConfigLine {
 impl fmt::Display for ConfigLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.value {
-            None => writeln!(f, "# {} is not set", self.key),
-            Some(value) => writeln!(f, "{} = {value}  # {}", self.key, self.source),
+            None => write!(f, "# {} is not set", self.key),
+            Some(value) => write!(f, "{} = {value}  # {}", self.key, self.source),
         }
     }
 }

@@ -3,12 +3,17 @@
 //! Every text in a line is redacted as proposals are ([`crate::hrm::redaction`]), except ids, names and digests that the host makes: some of
 //! them look like a card's number by chance. An event about a trace has its `trace_id`.
 //!
+//! Texts in a line can come from guests, callers and files. What a terminal would obey, what nobody sees and what reorders a text is escaped
+//! ([`ark_model::printable`]), line breaks too, so that no text can look like another line.
+//!
 //! A JSON line has `timestamp`, `level`, `target`, `message` and the event's fields beside them. `ARK_LOG` selects what is logged (in the form
 //! of `RUST_LOG`); `ARK_LOG_FORMAT` overrides `telemetry.log_format`.
 
-use std::fmt;
+use std::env::VarError;
+use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
+use ark_model::printable::{escape_json, escape_line};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
@@ -55,26 +60,42 @@ impl FromStr for LogFormat {
     }
 }
 
-/// Starts logging to standard error. `default_filter` is used without `ARK_LOG`, and `format` without `ARK_LOG_FORMAT`.
+/// Starts logging to standard error. `default_filter` is used without `ARK_LOG`, and `format` without `ARK_LOG_FORMAT`; an empty variable
+/// counts as not set. A reader of standard error that goes away ends the log and nothing else.
 ///
 /// # Errors
-/// `ARK_LOG_FORMAT` is neither `human` nor `json`.
+/// `ARK_LOG_FORMAT` is neither `human` nor `json`, or `ARK_LOG` is no filter.
 pub fn init_logging(default_filter: &str, format: LogFormat) -> Result<(), String> {
-    let format = match std::env::var("ARK_LOG_FORMAT") {
-        Ok(text) => text
+    let format = match read_variable("ARK_LOG_FORMAT")? {
+        Some(text) => text
             .parse()
             .map_err(|problem| format!("ARK_LOG_FORMAT {problem}"))?,
-        Err(_) => format,
+        None => format,
     };
-    let filter =
-        EnvFilter::try_from_env("ARK_LOG").unwrap_or_else(|_| EnvFilter::new(default_filter));
+    let filter = match read_variable("ARK_LOG")? {
+        Some(text) => EnvFilter::try_new(&text)
+            .map_err(|error| format!("ARK_LOG is {text:?}, {error}; give e.g. info"))?,
+        None => EnvFilter::new(default_filter),
+    };
     // Fails only where the process has a subscriber already.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // Such an error would be printed on standard error; when that is closed, the thread that logs would panic.
+        .log_internal_errors(false)
         .event_format(RedactingFormat { format })
         .try_init();
     Ok(())
+}
+
+/// The value of an environment variable; `None`: it is not set, or empty.
+fn read_variable(name: &str) -> Result<Option<String>, String> {
+    match std::env::var(name) {
+        Ok(text) if text.is_empty() => Ok(None),
+        Ok(text) => Ok(Some(text)),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(_)) => Err(format!("{name} is not UTF-8")),
+    }
 }
 
 /// Fields whose values the host makes itself; they hold no text from outside.
@@ -120,11 +141,11 @@ where
         let metadata = event.metadata();
         match self.format {
             LogFormat::Human => {
-                write!(writer, "{timestamp} {:>5} {message}", metadata.level())?;
+                let mut line = format!("{timestamp} {:>5} {message}", metadata.level());
                 for (name, value) in &fields {
-                    write!(writer, " {name}={value}")?;
+                    write!(line, " {name}={value}")?;
                 }
-                writeln!(writer)
+                writeln!(writer, "{}", escape_line(&line))
             }
             LogFormat::Json => {
                 let mut line = Map::new();
@@ -136,7 +157,8 @@ where
                     // A field named like one of these does not replace it.
                     line.entry(name).or_insert(value);
                 }
-                writeln!(writer, "{}", Value::Object(line))
+                let line = Value::Object(line).to_string();
+                writeln!(writer, "{}", escape_json(&line))
             }
         }
     }
@@ -192,6 +214,8 @@ mod tests {
     use std::io::Write;
     use std::sync::{Arc, Mutex};
 
+    use ark_model::printable::is_unprintable;
+
     use super::*;
 
     #[derive(Clone, Default)]
@@ -208,14 +232,20 @@ mod tests {
         }
     }
 
-    fn line(format: LogFormat) -> String {
+    fn log_line(format: LogFormat, log: impl Fn()) -> String {
         let kept = Kept::default();
         let writer = kept.clone();
         let subscriber = tracing_subscriber::fmt()
             .with_writer(move || writer.clone())
             .event_format(RedactingFormat { format })
             .finish();
-        tracing::subscriber::with_default(subscriber, || {
+        tracing::subscriber::with_default(subscriber, log);
+        let bytes = kept.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    fn line(format: LogFormat) -> String {
+        log_line(format, || {
             let address = "alice@example.com";
             tracing::warn!(
                 trace_id = %"0192f1e2a3b4c5d6e7f8091a2b3c4d5e",
@@ -223,9 +253,24 @@ mod tests {
                 count = 3,
                 "call {address}\nback",
             );
-        });
-        let bytes = kept.0.lock().unwrap().clone();
-        String::from_utf8(bytes).unwrap()
+        })
+    }
+
+    #[test]
+    fn no_text_of_a_guest_is_obeyed_by_a_terminal_or_looks_like_another_line() {
+        let hostile = "\u{1b}[2J\u{9b}31m\u{7}\r\nERROR halted \u{202e}\u{200b}\u{2028}";
+        for format in [LogFormat::Human, LogFormat::Json] {
+            let line = log_line(format, || {
+                tracing::warn!(reason = hostile, error = %hostile, agent = ?hostile, "{hostile}");
+            });
+            let shown = line.strip_suffix('\n').expect("a line");
+            assert!(!shown.chars().any(is_unprintable), "{shown:?}");
+            if format == LogFormat::Json {
+                let json: Value = serde_json::from_str(shown).unwrap();
+                assert_eq!(json["message"], hostile);
+                assert_eq!(json["reason"], hostile);
+            }
+        }
     }
 
     #[test]

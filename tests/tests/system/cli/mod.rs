@@ -1,6 +1,7 @@
-//! The command line: configuration, authoring of agents and policies, approvals.
+//! The command line: what it prints, configuration, authoring of agents and policies, approvals.
 
 mod agent_author;
 mod approvals;
 mod config;
+mod output;
 mod policy_author;
