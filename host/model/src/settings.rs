@@ -3,14 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 
+use ark_json::UniqueKeysJson;
 use serde::de::Error as _;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use super::check::FieldError;
+use super::check::{FieldError, read_json_field};
 use super::ids::Digest;
-use super::json::UniqueKeysJson;
 
 /// The longest settings, in bytes of their canonical text.
 pub const MAX_SETTINGS: usize = 64 * 1024;
@@ -29,14 +29,7 @@ impl Settings {
         if text.len() > 4 * MAX_SETTINGS {
             return Err(too_long(text.len()));
         }
-        let UniqueKeysJson(value) = serde_json::from_str(text).map_err(|error| {
-            FieldError::new(
-                "settings",
-                format!("cannot be read: {error}"),
-                "give one JSON object",
-            )
-        })?;
-        Self::from_value(value)
+        Self::from_value(read_json_field("settings", text)?)
     }
 
     /// Makes settings from a JSON value that was read already.
