@@ -135,14 +135,14 @@ mod tests {
     #[test]
     fn what_is_no_unambiguous_object_is_refused() {
         for (text, problem) in [
-            ("", "cannot be read"),
+            ("", "is not JSON"),
             ("[]", "is an array"),
             ("null", "is null"),
             ("1", "is a number"),
             (r#"{"a":1,"a":2}"#, "twice"),
             (r#"{"a":[{"b":1,"b":1}]}"#, "twice"),
-            (r#"{"a":1e999}"#, "cannot be read"),
-            (r#"{"a":NaN}"#, "cannot be read"),
+            (r#"{"a":1e999}"#, "is not JSON"),
+            (r#"{"a":NaN}"#, "is not JSON"),
             (
                 &format!(r#"{{"a":"{}"}}"#, "x".repeat(MAX_SETTINGS)),
                 "bytes long",
@@ -157,7 +157,7 @@ mod tests {
             ),
         ] {
             let error = Settings::parse(text).unwrap_err();
-            assert_eq!(error.field, "settings");
+            assert!(error.field.starts_with("settings"), "{error}");
             assert!(error.problem.contains(problem), "{error}");
         }
         assert!(serde_json::from_str::<Settings>("[1]").is_err());
