@@ -48,6 +48,7 @@ fn trade_with(parameter: &str) -> String {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of bodies")]
 fn a_number_that_would_be_read_as_another_is_refused_wherever_it_stands() {
     let dir = tempfile::tempdir().expect("a directory");
     let host = Host::start(&dir.path().join("data"), &[]);
