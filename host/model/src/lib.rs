@@ -23,7 +23,6 @@ pub mod decision;
 pub mod facts;
 pub mod form;
 pub mod ids;
-mod json;
 pub mod meters;
 pub mod policy;
 pub mod principal;

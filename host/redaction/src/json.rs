@@ -5,9 +5,8 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use ark_json::UniqueKeysJson;
 use serde_json::{Map, Number, Value};
 
 use crate::context::NumberContext;
@@ -26,8 +25,8 @@ impl Redactor {
         if json == "{}" {
             return false;
         }
-        match serde_json::from_str::<UniqueKeys>(json) {
-            Ok(UniqueKeys(mut value)) => {
+        match serde_json::from_str::<UniqueKeysJson>(json) {
+            Ok(UniqueKeysJson(mut value)) => {
                 let changed = self.redact_value(&mut value, None, 0);
                 if changed {
                     *json = value.to_string();
@@ -55,7 +54,7 @@ impl Redactor {
         let trimmed = text.trim_start();
         if depth < MAX_NESTING
             && trimmed.starts_with(['{', '['])
-            && let Ok(UniqueKeys(mut value)) = serde_json::from_str(text)
+            && let Ok(UniqueKeysJson(mut value)) = serde_json::from_str(text)
         {
             let changed = self.redact_value(&mut value, None, depth + 1);
             if changed {
@@ -288,72 +287,4 @@ fn is_value_name(name: &str) -> bool {
         name,
         "value" | "val" | "content" | "data" | "default" | "text"
     )
-}
-
-/// A JSON value in which no object has a key twice.
-struct UniqueKeys(Value);
-
-impl<'de> Deserialize<'de> for UniqueKeys {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(UniqueKeysVisitor).map(Self)
-    }
-}
-
-struct UniqueKeysVisitor;
-
-impl<'de> Visitor<'de> for UniqueKeysVisitor {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E>(self, flag: bool) -> Result<Value, E> {
-        Ok(Value::Bool(flag))
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
-        Ok(number.into())
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
-        Ok(number.into())
-    }
-
-    fn visit_f64<E: Error>(self, number: f64) -> Result<Value, E> {
-        Number::from_f64(number)
-            .map(Value::Number)
-            .ok_or_else(|| E::custom("the number is not finite"))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
-        Ok(Value::String(text.to_owned()))
-    }
-
-    fn visit_string<E>(self, text: String) -> Result<Value, E> {
-        Ok(Value::String(text))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        let mut array = Vec::new();
-        while let Some(UniqueKeys(item)) = items.next_element()? {
-            array.push(item);
-        }
-        Ok(Value::Array(array))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
-        let mut object = Map::new();
-        while let Some((key, UniqueKeys(value))) = entries.next_entry::<String, UniqueKeys>()? {
-            if object.contains_key(&key) {
-                return Err(A::Error::custom("a key is given twice"));
-            }
-            object.insert(key, value);
-        }
-        Ok(Value::Object(object))
-    }
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use ark_host::agents::load_agent;
+use ark_model::check::read_json_field;
 use ark_model::ids::Digest;
 use ark_runtime::{Engine, EngineConfig, Limits};
 use clap::{Args, Subcommand};
@@ -88,8 +89,8 @@ pub(crate) fn run(command: AgentAuthorCommand) -> anyhow::Result<ExitCode> {
                 (Some(file), _) => Sample::read(&file)?,
                 (None, Some(topic)) => Sample {
                     topic,
-                    payload: serde_json::from_str(&signal.payload)
-                        .context("--payload is not JSON; text needs quotes: '\"text\"'")?,
+                    payload: read_json_field("--payload", &signal.payload)
+                        .context("text needs quotes: '\"text\"'")?,
                 },
                 (None, None) => bail!("give --topic or --sample"),
             };

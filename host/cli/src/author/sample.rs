@@ -10,7 +10,7 @@ use ark_host::config::{Config, Overrides};
 use ark_host::reply::ask_blocking;
 use ark_host::router::IncomingSignal;
 use ark_host::telemetry::LogFormat;
-use ark_model::check::check_topic;
+use ark_model::check::{check_topic, read_json_field};
 use ark_model::decision::Decision;
 use ark_model::ids::TraceId;
 use ark_runtime::Manifest;
@@ -40,7 +40,9 @@ impl Sample {
     /// The file cannot be read, or is no sample.
     pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-        serde_json::from_str(&text).with_context(|| path.display().to_string())
+        let document =
+            read_json_field("sample", &text).with_context(|| path.display().to_string())?;
+        serde_json::from_value(document).with_context(|| path.display().to_string())
     }
 }
 

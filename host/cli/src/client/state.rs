@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
+use ark_model::check::read_json_field;
 use clap::Subcommand;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::output::print_json;
 
@@ -373,8 +374,7 @@ fn memory_request(command: MemoryCommand) -> anyhow::Result<Request> {
             metadata,
             ttl_seconds,
         } => {
-            let metadata: Value =
-                serde_json::from_str(&metadata).context("--metadata is not JSON")?;
+            let metadata = read_json_field("--metadata", &metadata)?;
             Request::Change(
                 ApiRequest::new("POST", &["v1", "memory", &agent]).with_fields(&[
                     ("kind", json!(kind)),

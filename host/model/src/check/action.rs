@@ -8,10 +8,11 @@ use crate::ids::Name;
 
 use super::error::FieldError;
 use super::fields::{
-    MAX_TEXT, canonical_json, check_action_type, check_extra_json, check_finite, check_fraction,
-    check_label, check_not_negative, check_optional_label, check_optional_text, check_positive,
-    check_symbol, check_text_length, check_topic,
+    MAX_TEXT, check_action_type, check_finite, check_fraction, check_label, check_not_negative,
+    check_optional_label, check_optional_text, check_positive, check_symbol, check_text_length,
+    check_topic,
 };
+use super::json::{canonical_json, check_extra_json};
 use super::path::normalize_path;
 use super::text::clip_for_error;
 

@@ -4,7 +4,6 @@ use unicode_normalization::UnicodeNormalization;
 
 use crate::action::Family;
 use crate::instrument;
-use crate::json::UniqueKeysJson;
 
 use super::error::FieldError;
 use super::text::clip_for_error;
@@ -45,30 +44,6 @@ pub fn check_idempotency_key(field: &str, key: &str) -> Result<(), FieldError> {
         format!("is {:?}", clip_for_error(key)),
         "give 1 to 200 visible ASCII characters",
     ))
-}
-
-/// Parses one JSON value in which no object has the same key twice. The text form of the result is canonical: object keys sorted, no white
-/// space.
-///
-/// # Errors
-/// The text is longer than [`MAX_TEXT`], is not JSON, is nested more than 127 deep, or gives a key twice. The error names `field`.
-pub fn canonical_json(field: &str, json: &str) -> Result<serde_json::Value, FieldError> {
-    check_text_length(field, json, MAX_TEXT)?;
-    let read = serde_json::from_str::<UniqueKeysJson>(json);
-    read.map(|document| document.0).map_err(|error| {
-        if error.is_data() {
-            return FieldError::new(
-                field,
-                format!("cannot be read: {error}"),
-                "give each key once",
-            );
-        }
-        FieldError::new(
-            field,
-            format!("is not JSON: {error}"),
-            "give one JSON value, nested 127 deep at most",
-        )
-    })
 }
 
 /// Checks an action type: 1 to 64 of `a-z 0-9 _ . -`, starting with a letter.
@@ -195,39 +170,6 @@ pub fn check_label(field: &str, value: &str) -> Result<(), FieldError> {
 
 pub(super) fn check_optional_label(field: &str, value: Option<&str>) -> Result<(), FieldError> {
     value.map_or(Ok(()), |value| check_label(field, value))
-}
-
-/// Checks extra JSON and replaces it with its canonical text. No key may be that of a typed field of the family, in whatever spelling: a value
-/// must be given in one place only, so that what a rule reads is what an executor reads.
-pub(super) fn check_extra_json(json: &mut String, family: Family) -> Result<(), FieldError> {
-    if json == "{}" {
-        return Ok(());
-    }
-    check_text_length("parameters", json, MAX_OPEN_JSON)?;
-    let value = canonical_json("parameters", json)?;
-    let Some(object) = value.as_object() else {
-        return Err(FieldError::new(
-            "parameters",
-            "has extra JSON that is not an object",
-            "give a JSON object",
-        ));
-    };
-    for key in object.keys() {
-        let Some(typed) = find_resembling_field(family, key) else {
-            continue;
-        };
-        let (problem, remedy) = if key == typed {
-            let problem = "is given both as a typed parameter and in the extra JSON".to_owned();
-            (problem, "give it once, typed".to_owned())
-        } else {
-            let problem = format!("is another spelling of the typed parameter `{typed}`");
-            (problem, format!("give `{typed}`"))
-        };
-        let field = format!("parameters.{}", clip_for_error(key));
-        return Err(FieldError::new(field, problem, remedy));
-    }
-    *json = value.to_string();
-    Ok(())
 }
 
 /// Returns the typed field of a family whose name is this one but for case, separators and compatibility forms.

@@ -7,14 +7,16 @@
 mod action;
 mod error;
 mod fields;
+mod json;
 mod path;
 pub(crate) mod text;
 
 pub use action::{MAX_SOURCES, check_action};
 pub use error::FieldError;
 pub use fields::{
-    MAX_LABEL, MAX_OPEN_JSON, MAX_TEXT, canonical_json, check_action_type, check_idempotency_key,
-    check_label, check_symbol, check_topic, find_resembling_field, fold_name,
+    MAX_LABEL, MAX_OPEN_JSON, MAX_TEXT, check_action_type, check_idempotency_key, check_label,
+    check_symbol, check_topic, find_resembling_field, fold_name,
 };
+pub use json::{canonical_json, read_json_field};
 pub use path::MAX_PATH;
 pub use text::{clip_for_error, clip_to, says_something, to_printable};

@@ -1,5 +1,6 @@
 //! Reading of a JSON object field by field.
 
+use ark_json::is_exact_double;
 use serde_json::{Map, Value};
 
 use crate::check::{FieldError, clip_for_error};
@@ -91,13 +92,18 @@ impl Fields {
         }
     }
 
-    /// Takes a number. It is finite, since JSON has no other numbers and the reader refuses those that do not fit a double.
+    /// Takes a number as a double. It is finite, since JSON has no other numbers and the reader refuses those that do not fit a double.
     ///
     /// # Errors
-    /// The field has another type, e.g. a number in a string.
+    /// The field has another type, e.g. a number in a string, or is an integer that a double would round.
     pub(super) fn take_number(&mut self, name: &str) -> Result<Option<f64>, FieldError> {
         match self.take_value(name) {
             None => Ok(None),
+            Some(Value::Number(number)) if !is_exact_double(&number) => Err(FieldError::new(
+                self.field_path(name),
+                format!("is the integer {number}, which a double rounds"),
+                "give an integer of at most 53 bits, or a float with a decimal point",
+            )),
             Some(Value::Number(number)) => Ok(number.as_f64()),
             Some(other) => Err(wrong_type(self.field_path(name), &other, "a number")),
         }

@@ -302,6 +302,11 @@ mod tests {
             (trade(r#"{"symbol":"X","position_size_pct":Infinity}"#), "parameters.position_size_pct"),
             (trade(r#"{"symbol":"X","position_size_pct":1e999}"#), "parameters.position_size_pct"),
             (trade(r#"{"symbol":"X","position_size_pct":-0.01}"#), "parameters.position_size_pct"),
+            // Another integer would be judged: a double holds 53 bits.
+            (trade(r#"{"symbol":"X","position_size_pct":0.1,"entry_price":9007199254740993}"#), "parameters.entry_price"),
+            (trade(r#"{"symbol":"X","position_size_pct":0.1,"id":123456789012345678901234567890}"#), "parameters.id"),
+            (trade(r#"{"symbol":"X","position_size_pct":0.1,"ids":[1,{"x":-9223372036854775809}]}"#), "parameters.ids[1].x"),
+            ("\u{feff}{}".into(), "body"),
             (trade(r#"{"symbol":"X","position_size_pct":1.01}"#), "parameters.position_size_pct"),
             (trade(r#"{"symbol":"X","position_size_pct":0.1,"leverage":0}"#), "parameters.leverage"),
             (trade(r#"{"symbol":"X","position_size_pct":0.1,"leverage":"1"}"#), "parameters.leverage"),

@@ -19,6 +19,7 @@
 //! | `side` | a sale under the action type `buy` | refused |
 //! | `twice` | a size of 50 % typed, of 1 % in the extra parameters | refused, naming `position_size_pct` |
 //! | `json` | extra parameters that are no JSON | refused |
+//! | `long` | an integer of 30 digits in the extra parameters | refused, naming its path |
 //! | `deep` | extra parameters nested 5,000 deep | refused |
 //! | `topic` | a message on `ark.decision`: somebody else's approval | refused |
 //! | `credential` | a message with an access key and an address in it | denied (rules 17, 18), and neither is on record |
@@ -152,6 +153,9 @@ impl Agent for Forger {
                 trade.extra_json = json!({"position_size_pct": 0.01}).to_string();
             }),
             "json" => order(&|trade| "{\"a\": ".clone_into(&mut trade.extra_json)),
+            "long" => order(&|trade| {
+                "{\"ids\":[1,123456789012345678901234567890]}".clone_into(&mut trade.extra_json);
+            }),
             "deep" => order(&|trade| {
                 trade.extra_json = format!("{{\"a\":{}{}}}", "[".repeat(5_000), "]".repeat(5_000));
             }),
@@ -267,6 +271,7 @@ mod tests {
             // What only the host sees.
             ("spelling", Some(1)),
             ("repeated", Some(1)),
+            ("long", Some(1)),
             ("code", Some(1)),
             ("system", Some(1)),
             ("credential", Some(1)),

@@ -121,6 +121,7 @@ fn no_trick_gets_past_the_host() {
         ("side", "side"),
         ("twice", "position_size_pct"),
         ("json", "JSON"),
+        ("long", "parameters.ids[1]: is the integer"),
         ("deep", "JSON"),
         ("topic", "topic"),
         ("nonsense", "no trick"),

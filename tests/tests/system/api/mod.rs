@@ -7,6 +7,7 @@ mod events;
 mod idempotency;
 mod openapi;
 mod roles;
+mod strict_input;
 mod tls;
 mod token_limits;
 mod tokens;

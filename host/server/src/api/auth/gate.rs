@@ -30,6 +30,7 @@ use ark_model::principal::{Principal, Role};
 use ark_store::{ReadError, Store};
 
 use crate::api::http::deadline::Malformed;
+use crate::api::http::head::Authority;
 use crate::api::http::problem::Problem;
 
 use super::access::{Lookup, find_endpoint};
@@ -360,25 +361,19 @@ pub(crate) async fn pass_gate(auth: Arc<Auth>, mut request: Request, next: Next)
 /// Refuses a request whose `Host` header names another machine: a page in a browser on this machine could send requests here under a name of
 /// its own (DNS rebinding).
 fn check_own_machine(headers: &HeaderMap) -> Result<(), Problem> {
-    let host = headers
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok())
-        .unwrap_or("");
-    let name = host.rsplit_once(':').map_or(host, |(name, port)| {
-        if port.bytes().all(|b| b.is_ascii_digit()) {
-            name
-        } else {
-            host
-        }
-    });
-    if matches!(name, "localhost" | "127.0.0.1" | "[::1]" | "") {
+    // That there is one at most, and that its form is right, was checked with the head. HTTP/1.0 may leave it out; a browser never does.
+    let Some(host) = headers.get(header::HOST) else {
+        return Ok(());
+    };
+    let host = String::from_utf8_lossy(host.as_bytes());
+    if Authority::parse(&host).is_some_and(|authority| authority.is_own_machine()) {
         return Ok(());
     }
     Err(Problem::new(
         StatusCode::MISDIRECTED_REQUEST,
         "foreign-host",
         "This API serves its own machine only",
-        format!("the Host header is {:?}", clip_for_error(host)),
+        format!("the Host header is {:?}", clip_for_error(&host)),
     )
     .at("Host", "use localhost or 127.0.0.1, or make tokens"))
 }

@@ -41,6 +41,7 @@ pub(crate) async fn read_body(
     limits: BodyLimits,
 ) -> Result<Bytes, Problem> {
     check_content_type(headers)?;
+    check_content_encoding(headers)?;
     let declared = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
@@ -71,13 +72,18 @@ pub(crate) async fn read_body(
 }
 
 /// A form post from a web page cannot carry this type without the browser asking first.
+///
+/// A character set can only be UTF-8: bytes that another reader takes for other characters are not judged.
 fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
     let kind = headers
         .get(header::CONTENT_TYPE)
         .and_then(|kind| kind.to_str().ok())
         .unwrap_or("");
-    let kind = kind.split(';').next().unwrap_or("").trim();
-    if kind.eq_ignore_ascii_case("application/json") {
+    let mut parts = kind.split(';').map(str::trim);
+    let is_json = parts
+        .next()
+        .is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"));
+    if is_json && parts.all(|parameter| !names_other_charset(parameter)) {
         return Ok(());
     }
     Err(Problem::new(
@@ -86,7 +92,43 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
         "The body must be JSON",
         format!("the Content-Type is {:?}", clip_for_error(kind)),
     )
-    .at("Content-Type", "send Content-Type: application/json"))
+    .at(
+        "Content-Type",
+        "send Content-Type: application/json, in UTF-8",
+    ))
+}
+
+/// Whether a parameter of a media type names a character set that is not UTF-8.
+fn names_other_charset(parameter: &str) -> bool {
+    let Some((name, value)) = parameter.split_once('=') else {
+        return false;
+    };
+    let value = value.trim().trim_matches('"');
+    name.trim().eq_ignore_ascii_case("charset")
+        && !["utf-8", "utf8", "us-ascii"]
+            .iter()
+            .any(|known| value.eq_ignore_ascii_case(known))
+}
+
+/// A body that is compressed is not decoded: what would be read is not what was sent.
+fn check_content_encoding(headers: &HeaderMap) -> Result<(), Problem> {
+    let Some(encoding) = headers.get(header::CONTENT_ENCODING) else {
+        return Ok(());
+    };
+    let encoding = String::from_utf8_lossy(encoding.as_bytes());
+    if encoding.trim().eq_ignore_ascii_case("identity") {
+        return Ok(());
+    }
+    Err(Problem::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "encoded",
+        "The body must not be encoded",
+        format!("the Content-Encoding is {:?}", clip_for_error(&encoding)),
+    )
+    .at(
+        "Content-Encoding",
+        "send the JSON as it is, without Content-Encoding",
+    ))
 }
 
 fn too_large(limits: BodyLimits) -> Problem {

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use ark_model::check::FieldError;
 use ark_model::ids::TraceId;
 
+use super::head::check_head;
 use super::problem::Problem;
 use super::trace_context::{find_trace_id, format_traceparent};
 use super::unread::watch_body;
@@ -31,6 +32,9 @@ pub(crate) async fn apply_envelope<F: Future<Output = Response>>(
     mut request: Request,
     inner: impl FnOnce(Request) -> F,
 ) -> Response {
+    if let Err(problem) = check_head(&request) {
+        return refuse_head(problem);
+    }
     let trace_id = find_trace_id(request.headers(), None);
     let deadline = read_deadline(request.headers());
     let traced = trace_id.as_ref().ok().copied();
@@ -53,6 +57,17 @@ pub(crate) async fn apply_envelope<F: Future<Output = Response>>(
     response
 }
 
+/// The answer to a head that two readers could understand differently, or one that is too large. What follows on the connection is not read.
+fn refuse_head(problem: Problem) -> Response {
+    let mut response = problem.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    if let Some(value) = format_traceparent(TraceId::fresh()) {
+        headers.insert("traceparent", value);
+    }
+    response
+}
+
 async fn answer_in_time<F: Future<Output = Response>>(
     deadline: Option<Instant>,
     request: Request,
@@ -64,7 +79,8 @@ async fn answer_in_time<F: Future<Output = Response>>(
         return inner(request).await;
     }
     let stream = request.uri().path() == "/v1/events";
-    let known = request.headers().get(header::IF_NONE_MATCH).cloned();
+    let known = request.headers().get_all(header::IF_NONE_MATCH).iter();
+    let known: Vec<HeaderValue> = known.cloned().collect();
     let response = match deadline.filter(|_| !stream) {
         Some(deadline) => match tokio::time::timeout_at(deadline.into(), inner(request)).await {
             Ok(response) => response,
@@ -72,10 +88,10 @@ async fn answer_in_time<F: Future<Output = Response>>(
         },
         None => inner(request).await,
     };
-    match known {
-        Some(known) if has_known_tag(&known, &response) => to_not_modified(response),
-        _ => response,
+    if known.iter().any(|known| has_known_tag(known, &response)) {
+        return to_not_modified(response);
     }
+    response
 }
 
 /// Whether a read's answer has an `ETag` that `If-None-Match` names (RFC 9110, section 13.1.2).

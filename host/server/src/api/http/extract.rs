@@ -21,6 +21,7 @@ use ark_model::form::parse_json;
 
 use super::body::{BodyLimits, read_body};
 use super::form::{read_document, read_parameters};
+use super::head::repeated_header;
 use super::problem::Problem;
 
 /// A request body: how it is read from its JSON document.
@@ -174,16 +175,23 @@ impl<S: Send + Sync, T: DeserializeOwned + IntoParams> FromRequestParts<S> for A
 /// Reads the headers that a type names as its fields.
 ///
 /// # Errors
-/// A header is malformed.
+/// A header is malformed, or is given more than once.
 pub(crate) fn read_headers<T: DeserializeOwned + IntoParams>(
     headers: &HeaderMap,
 ) -> Result<T, FieldError> {
-    let texts = T::into_params(|| None).into_iter().filter_map(|parameter| {
-        let value = headers.get(parameter.name.as_str())?;
+    let mut texts = Vec::new();
+    for parameter in T::into_params(|| None) {
+        let mut values = headers.get_all(parameter.name.as_str()).iter();
+        let Some(value) = values.next() else {
+            continue;
+        };
+        if values.next().is_some() {
+            return Err(repeated_header(&parameter.name));
+        }
         // What is not visible ASCII is in no header's form.
         let text = value.to_str().unwrap_or("\u{fffd}").trim().to_owned();
-        Some((parameter.name, text))
-    });
+        texts.push((parameter.name, text));
+    }
     read_parameters(texts, |_| None)
 }
 

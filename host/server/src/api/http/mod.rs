@@ -6,6 +6,7 @@ pub(crate) mod deadline;
 pub(crate) mod extract;
 pub(crate) mod fields;
 pub(crate) mod form;
+pub(crate) mod head;
 pub(crate) mod idempotency;
 pub(crate) mod pagination;
 pub(crate) mod preconditions;

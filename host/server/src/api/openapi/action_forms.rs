@@ -15,6 +15,9 @@ use crate::api::http::fields::{PLAIN, SYMBOL, SYMBOL_FORMAT, VISIBLE};
 /// A topic that is not the host's own.
 const TOPIC: &str = r"^(?!ark\.)[a-z][a-z0-9._-]{0,127}$";
 
+/// The schema of any JSON value that is kept.
+const JSON_VALUE: &str = "#/components/schemas/JsonValue";
+
 /// The forms of the families, of any action, and of a batch, by their names.
 pub(super) fn all_forms() -> Vec<(&'static str, Value)> {
     let mut forms = action_forms();
@@ -70,7 +73,7 @@ fn parameters(required: &[(&str, Value)], optional: &[(&str, Value)]) -> Value {
         required,
         optional,
     );
-    schema["additionalProperties"] = json!(true);
+    schema["additionalProperties"] = json!({"$ref": JSON_VALUE});
     schema
 }
 
@@ -279,7 +282,7 @@ fn field_schema(field: &TypedField) -> Value {
         FieldForm::Path => plain(what, 4096),
         FieldForm::Topic => json!({"type": "string", "pattern": TOPIC, "description": what}),
         FieldForm::AgentName => name(what),
-        FieldForm::Json => json!({"description": what}),
+        FieldForm::Json => json!({"$ref": JSON_VALUE, "description": what}),
     }
 }
 

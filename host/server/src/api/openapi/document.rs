@@ -161,6 +161,10 @@ fn complete_operation(method: &str, path: &str, operation: &mut Value) {
         "The Host header names another machine, on a host that serves its own only.",
     );
     add(
+        "431",
+        "The head of the request has more than 64 lines or 32 KiB.",
+    );
+    add(
         "504",
         "The deadline of Ark-Deadline-Ms was over; nothing of it counts.",
     );
@@ -176,7 +180,10 @@ fn complete_operation(method: &str, path: &str, operation: &mut Value) {
     if has_body {
         add("408", "The body did not arrive in time.");
         add("413", "The body is too large.");
-        add("415", "The body is not said to be application/json.");
+        add(
+            "415",
+            "The body is not said to be application/json in UTF-8, or is compressed.",
+        );
     }
     if tagged && reads {
         add("304", "It is what If-None-Match says.");

@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use ark_store::ReadError;
 
 use crate::api::auth::Auth;
+use crate::api::http::head::{HEAD_BYTES, HEADER_LINES};
 use crate::api::routes::build_routes;
 use crate::api::state::ApiDeps;
 
@@ -25,10 +26,11 @@ use super::tls::{Tls, TlsFiles};
 const HEADER_TIME: Duration = Duration::from_secs(10);
 /// How long a client may read nothing of its answer.
 const WRITE_TIME: Duration = Duration::from_secs(30);
-/// The most bytes of headers.
-const HEADER_BYTES: usize = 16 * 1024;
-/// The most header lines.
-const HEADER_LINES: usize = 64;
+/// The most bytes that are read before a request's head is known: more than a head may have, so that one that is a little too large is answered
+/// with a problem document. One that is larger still is answered 431 without a body.
+const READ_BYTES: usize = HEAD_BYTES + 16 * 1024;
+/// The most header lines that are read, likewise.
+const READ_LINES: usize = 2 * HEADER_LINES;
 
 /// Why the API cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -114,8 +116,8 @@ pub async fn serve(
         // A client that has closed its sending side is still answered.
         .half_close(true)
         .header_read_timeout(HEADER_TIME)
-        .max_buf_size(HEADER_BYTES.max(8192) * 2)
-        .max_headers(HEADER_LINES);
+        .max_buf_size(READ_BYTES)
+        .max_headers(READ_LINES);
     let mut stop = std::pin::pin!(stop);
     loop {
         // A connection past the limit waits in the kernel's queue until another one ends.

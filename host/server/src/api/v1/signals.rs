@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 
 use crate::api::auth::Caller;
 use crate::api::http::extract::{ApiHeaders, ApiJson, NoQuery, request_body};
-use crate::api::http::fields::{IdempotencyKeyText, integer_field, text_field};
+use crate::api::http::fields::{IdempotencyKeyText, JsonValue, integer_field, text_field};
 use crate::api::http::idempotency::{CanonicalRequest, IdempotencyHeader};
 use crate::api::http::problem::Problem;
 use crate::api::http::respond::{json_response, with_replayed};
@@ -48,6 +48,7 @@ struct SignalRequest {
     /// The topic, e.g. market.tick.
     topic: SignalTopic,
     /// Any JSON value.
+    #[schema(value_type = Option<JsonValue>)]
     payload: Option<Value>,
     /// The trace to join; else that of `traceparent`, else a fresh one.
     trace_id: Option<TraceId>,

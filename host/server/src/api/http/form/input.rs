@@ -7,6 +7,7 @@ use serde::de::{Deserializer, IntoDeserializer, Visitor};
 use serde::forward_to_deserialize_any;
 use serde_json::{Number, Value};
 
+use ark_json::is_exact_double;
 use ark_model::check::clip_for_error;
 
 use super::error::{FormError, join_choices};
@@ -146,10 +147,23 @@ impl<'de> Deserializer<'de> for JsonInput {
         }
     }
 
+    fn deserialize_f32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FormError> {
+        self.deserialize_f64(visitor)
+    }
+
+    fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FormError> {
+        match &self.0 {
+            Value::Number(number) if is_exact_double(number) => self.deserialize_any(visitor),
+            Value::Number(_) => Err(FormError::invalid(
+                &self.0,
+                "an integer of at most 53 bits, which a double holds, or a float with a decimal point",
+            )),
+            _ => Err(FormError::invalid(&self.0, "a number")),
+        }
+    }
+
     deserialize_kinds! {
         deserialize_bool: is_boolean, "true or false";
-        deserialize_f32: is_number, "a number";
-        deserialize_f64: is_number, "a number";
         deserialize_str: is_string, "a string";
         deserialize_string: is_string, "a string";
         deserialize_seq: is_array, "a list";

@@ -111,6 +111,10 @@ mod tests {
                 "parts[1].size: is the string \"1\"; give a number",
             ),
             (
+                json!({"key": "k", "parts": [{"size": 9_007_199_254_740_993_u64}]}),
+                "parts[0].size: is the number 9007199254740993; give an integer of at most 53 bits, which a double holds, or a float with a decimal point",
+            ),
+            (
                 json!({"key": "k", "parts": [{}]}),
                 "parts[0].size: is missing; add `size`",
             ),

@@ -393,7 +393,7 @@ async fn set_value(
     let change = OperatorChange::State {
         agent: agent.clone(),
         key: key.clone(),
-        value_json: Some(form.value.to_canonical(&body)?),
+        value_json: Some(form.value.to_canonical()?),
         expected: expected.revision,
     };
     let change = KeyChange {

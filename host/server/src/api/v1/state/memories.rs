@@ -10,7 +10,9 @@ use utoipa_axum::routes;
 
 use crate::api::auth::Caller;
 use crate::api::http::extract::{ApiHeaders, ApiJson, ApiPath, ApiQuery, NoQuery, request_body};
-use crate::api::http::fields::{Actor, MAX_INTEGER, PLAIN, integer_field, is_plain, text_field};
+use crate::api::http::fields::{
+    Actor, JsonValue, MAX_INTEGER, PLAIN, integer_field, is_plain, text_field,
+};
 use crate::api::http::idempotency::IdempotencyHeader;
 use crate::api::http::pagination::{Limit, RowCursor, next_cursor, page_rows};
 use crate::api::http::preconditions::ExpectedRevision;
@@ -104,7 +106,7 @@ struct MemoryRequest {
     /// The text to remember.
     content: MemoryContent,
     /// A JSON object for machines.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<std::collections::BTreeMap<String, JsonValue>>)]
     metadata: Option<Map<String, Value>>,
     /// How long it is kept, in seconds; without an end if left out.
     ttl_seconds: Option<MemoryTtl>,

@@ -179,7 +179,7 @@ async fn set_setting(
     let expected = preconditions.expected_revision(form.expected_revision)?;
     let change = OperatorChange::Config {
         key: key.clone(),
-        value_json: Some(form.value.to_canonical(&body)?),
+        value_json: Some(form.value.to_canonical()?),
         description: form.description.map(String::from),
         expected: expected.revision,
     };

@@ -208,7 +208,7 @@ async fn set_truth(
         write: TruthWrite {
             key: key.clone(),
             truth: Truth {
-                value_json: form.value.to_canonical(&body)?,
+                value_json: form.value.to_canonical()?,
                 confidence: form.confidence.map_or(1.0, f64::from),
                 sources: sources.into_iter().map(String::from).collect(),
             },

@@ -1,20 +1,18 @@
 //! JSON in which no object has the same key twice.
-//!
-//! Readers differ in which of two equal keys they use. If such a document were accepted, what is judged and what is carried out could differ.
 
 use std::fmt;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use super::check::text::clip_for_error;
-
 /// How TOML's deserializer hands over a date without quotes.
 const TOML_DATE_KEY: &str = "$__toml_private_datetime";
 
 /// A JSON value without duplicate keys and without numbers that are not finite. Reading one that breaks either rule is a data error at the
 /// value concerned. A TOML date becomes a string, since JSON has no dates.
-pub(crate) struct UniqueKeysJson(pub(crate) Value);
+///
+/// Integers beyond 64 bits are read as doubles: from a text that came from outside, use [`read_json`](crate::read_json).
+pub struct UniqueKeysJson(pub Value);
 
 impl<'de> Deserialize<'de> for UniqueKeysJson {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -73,7 +71,7 @@ impl<'de> Visitor<'de> for UniqueKeysVisitor {
         let mut object = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
             if object.contains_key(&key) {
-                entries.next_value_seed(DuplicateKey(&key))?;
+                entries.next_value_seed(DuplicateKey)?;
             }
             let UniqueKeysJson(value) = entries.next_value()?;
             if key == TOML_DATE_KEY && value.is_string() {
@@ -86,15 +84,12 @@ impl<'de> Visitor<'de> for UniqueKeysVisitor {
 }
 
 /// Refuses the value of a key that was there before. The error is raised while the value is read, so that its path names the key.
-struct DuplicateKey<'a>(&'a str);
+struct DuplicateKey;
 
-impl<'de> DeserializeSeed<'de> for DuplicateKey<'_> {
+impl<'de> DeserializeSeed<'de> for DuplicateKey {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, _: D) -> Result<(), D::Error> {
-        Err(D::Error::custom(format_args!(
-            "the key {:?} is given twice",
-            clip_for_error(self.0)
-        )))
+        Err(D::Error::custom("a key is given twice"))
     }
 }
