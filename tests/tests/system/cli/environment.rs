@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
 
-use ark_tests::{Host, TestDir, ark_program, guests_dir, hostile_guests_dir, make_token};
+use ark_tests::{Host, TestDir, ark_program, guests_dir, hostile_guests_dir, make_token, wait_for};
 
 /// Every variable that clients take a proxy from.
 const PROXY_VARIABLES: [&str; 6] = [
@@ -61,10 +61,17 @@ impl Proxy {
     }
 }
 
+/// Waits for a connection, and not forever.
+fn accept(listener: &TcpListener) -> TcpStream {
+    listener.set_nonblocking(true).expect("a socket");
+    let (stream, _) = wait_for("a connection", || listener.accept().ok());
+    stream.set_nonblocking(false).expect("a socket");
+    stream
+}
+
 /// Reads a request's head, and closes the connection.
 fn take_request(listener: &TcpListener) -> String {
-    let (stream, _) = listener.accept().expect("a connection");
-    read_head(&mut BufReader::new(&stream))
+    read_head(&mut BufReader::new(&accept(listener)))
 }
 
 fn read_head(stream: &mut BufReader<&TcpStream>) -> String {
@@ -253,7 +260,7 @@ fn a_host_that_breaks_off_is_not_called_absent() {
     let manifest = guests_dir().join("kyle.toml").display().to_string();
     let (head, output) = std::thread::scope(|scope| {
         let server = scope.spawn(|| {
-            let (connection, _) = listener.accept().expect("a connection");
+            let connection = accept(&listener);
             let mut stream = BufReader::new(&connection);
             let head = read_head(&mut stream);
             // The whole body is read, then the connection ends in the middle of the answer.
