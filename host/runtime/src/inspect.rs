@@ -3,14 +3,13 @@
 //! No agent is run. A policy that imports nothing is loaded as the host loads it, so that its rules and the result of its test vectors are known.
 
 use serde::Serialize;
-use wasmtime::component::types::ComponentItem;
 
 use ark_model::ids::Digest;
 use ark_model::verdict::Metadata;
 
 use super::engine::Engine;
 use super::load::{
-    LoadError, agent_may_import, compile_component, find_vectors_section, list_imports,
+    Interface, LoadError, LoadedAs, check_form, compile_component, find_vectors_section,
 };
 use super::policy::Policy;
 use super::vectors::{VectorFailure, run_vectors};
@@ -62,57 +61,50 @@ pub struct Inspection {
 /// Inspects a component.
 ///
 /// # Errors
-/// The bytes are not a component, or it cannot be compiled. See [`LoadError`].
+/// The bytes are not a component, or it cannot be compiled as the agent that it may be. See [`LoadError`].
 pub fn inspect_component(engine: &Engine, bytes: &[u8]) -> Result<Inspection, LoadError> {
-    let component = compile_component(engine, bytes)?;
-    let ty = component.component_type();
-    let mut imports: Vec<Import> = ty
-        .imports(engine.wasmtime())
-        .map(|(name, _)| Import {
-            interface: name.to_owned(),
-            functions: Vec::new(),
-        })
-        .collect();
-    let functions = list_imports(engine, &ty);
-    for function in &functions {
-        let (interface, name) = function.split_once('#').unwrap_or((function, ""));
-        if let Some(import) = imports
-            .iter_mut()
-            .find(|import| import.interface == interface)
-        {
-            import.functions.push(name.to_owned());
-        }
-    }
-    let exports: Vec<String> = ty
-        .exports(engine.wasmtime())
-        .filter(|(_, export)| !matches!(export.ty, ComponentItem::Type(_)))
-        .map(|(name, _)| name.to_owned())
-        .collect();
-    let missing_exports = |wanted: &[&str]| -> Vec<String> {
-        wanted
-            .iter()
-            .filter(|name| !exports.iter().any(|export| export == *name))
+    check_form(bytes)?;
+    let interface = Interface::read(bytes)?;
+    let as_agent = LoadedAs::Agent { capabilities: &[] };
+    let missing_exports = |loaded_as: LoadedAs<'_>| {
+        let missing = interface.list_missing_exports(loaded_as);
+        missing
+            .into_iter()
             .map(|name| format!("it does not export {name}"))
-            .collect()
     };
-    let mut refused_as_agent = missing_exports(&["metadata", "handle", "heartbeat"]);
+    let mut refused_as_agent: Vec<String> = missing_exports(as_agent).collect();
+    let refused = interface.list_refused_imports(as_agent);
     refused_as_agent.extend(
-        functions
+        refused
             .iter()
-            .filter(|import| !agent_may_import(import, &[]))
             .map(|import| format!("it imports {import}, which is not granted")),
     );
-    let mut refused_as_policy = missing_exports(&["metadata", "evaluate"]);
+    let mut refused_as_policy: Vec<String> = missing_exports(LoadedAs::Policy).collect();
+    let refused = interface.list_refused_imports(LoadedAs::Policy);
     refused_as_policy.extend(
-        functions
+        refused
             .iter()
             .map(|import| format!("it imports {import}; a policy imports nothing")),
     );
+    if refused_as_agent.is_empty() {
+        compile_component(engine, bytes, as_agent)?;
+    }
     let policy = if refused_as_policy.is_empty() {
         inspect_policy(engine, bytes, &mut refused_as_policy)
     } else {
         None
     };
+    let imports = interface.imports.iter().map(|import| Import {
+        interface: import.name.clone(),
+        functions: import
+            .functions
+            .iter()
+            .map(|function| function.split_once('#').map_or("", |(_, name)| name))
+            .map(str::to_owned)
+            .collect(),
+    });
+    let imports = imports.collect();
+    let exports = interface.exports;
     let has = |name: &str| exports.iter().any(|export| export == name);
     Ok(Inspection {
         size: bytes.len(),

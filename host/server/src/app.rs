@@ -141,6 +141,10 @@ impl App {
             canaries,
             refused,
         } = agents::load_all(&engine, &store, agents_dir, &config.limits)?;
+        let on_trial = canaries.iter().map(|canary| &canary.agent);
+        for agent in agents.iter().chain(on_trial) {
+            agents::warn_of_undeclared_types(agent.manifest(), &config.hrm.action_types);
+        }
         commit_configured_lists(&store, config)?;
         let guards = Arc::new(load_guards(&store)?);
         let hrm = Hrm::start(

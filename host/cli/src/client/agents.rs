@@ -13,7 +13,7 @@ use crate::output::{print_json, print_line};
 use super::connection::Connection;
 use super::fields::{array_field, is_true, text_field};
 use super::request::{ApiRequest, OptionalReasonArgs};
-use super::upload::{encode_component, read_component};
+use super::upload::read_component;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AgentVersionCommand {
@@ -171,15 +171,12 @@ fn upload_request(path: &Path, rollout: bool) -> anyhow::Result<ApiRequest> {
         "run `ark agent build` again",
     )?;
     let request = ApiRequest::new("PUT", &["v1", "agents", manifest.name.as_str()]);
-    Ok(request.with_fields(&[
-        ("manifest", json!(manifest)),
-        ("component", encode_component(&component)),
-        ("rollout", json!(rollout)),
-    ]))
+    let fields = [("manifest", json!(manifest)), ("rollout", json!(rollout))];
+    Ok(request.with_fields(&fields).with_component(&component))
 }
 
 fn change_request(agent: &Name, change: &str) -> ApiRequest {
-    ApiRequest::new("POST", &["v1", "agents", agent.as_str(), change])
+    ApiRequest::new("POST", &["v1", "agents", agent.as_str(), change]).awaiting_compilation()
 }
 
 fn print_agents(answer: &Value) {

@@ -1,5 +1,6 @@
 //! The connection to a running host: its address, the token, TLS.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,9 +10,31 @@ use clap::Args;
 use serde_json::Value;
 use ureq::http::{Request, Response, Uri, request};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::{Proxy, SendBody, Timeout};
 
-/// How long the host may take to answer.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
+use super::progress::UploadProgress;
+
+/// How long it may take to reach the host.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the host does before it answers, which decides how long it is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AwaitedWork {
+    /// What takes no time that a person would notice.
+    Answer,
+    /// It compiles a component.
+    Compilation,
+}
+
+impl AwaitedWork {
+    /// How long a request may take in all.
+    const fn timeout(self) -> Duration {
+        match self {
+            Self::Answer => Duration::from_secs(30),
+            Self::Compilation => Duration::from_mins(15),
+        }
+    }
+}
 
 /// Which host is called, and with which token.
 #[derive(Debug, Args)]
@@ -38,6 +61,8 @@ impl Connection {
 
     /// Sends a request and returns the JSON of the answer. `body` is JSON.
     ///
+    /// A token leaves this machine only under TLS. The host of this machine is reached directly, whatever proxies the environment names.
+    ///
     /// # Errors
     /// The host does not answer, or answers with a problem; the error has the problem's detail and remedy.
     pub(crate) fn send(
@@ -45,6 +70,7 @@ impl Connection {
         request: request::Builder,
         path: &str,
         body: Option<String>,
+        work: AwaitedWork,
     ) -> anyhow::Result<Value> {
         let url = match &self.url {
             Some(url) => url.trim_end_matches('/').to_owned(),
@@ -56,7 +82,7 @@ impl Connection {
         if let Some(token) = self.bearer_token()? {
             if !is_confidential(&url) {
                 bail!(
-                    "{url} is on another machine and not under TLS, so the token would travel unencrypted; use https"
+                    "{url} is on another machine and not under TLS, so the token would travel unencrypted; give a URL with https://"
                 );
             }
             request = request.header("Authorization", format!("Bearer {token}"));
@@ -64,7 +90,7 @@ impl Connection {
         let request = request
             .body(body.unwrap_or_default())
             .context("the request cannot be made; check --url, --token and the names given")?;
-        self.call(&url, request)
+        self.call(&url, request, work)
     }
 
     fn bearer_token(&self) -> anyhow::Result<Option<String>> {
@@ -80,7 +106,44 @@ impl Connection {
         }
     }
 
-    fn call(&self, url: &str, request: Request<String>) -> anyhow::Result<Value> {
+    fn call(
+        &self,
+        url: &str,
+        request: Request<String>,
+        work: AwaitedWork,
+    ) -> anyhow::Result<Value> {
+        let proxy = Proxy::try_from_env()
+            .filter(|proxy| !is_loopback(url) && !proxy.is_no_proxy(request.uri()));
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .timeout_global(Some(work.timeout()))
+            // A token is only for the host that it is sent to.
+            .max_redirects(0)
+            .proxy(proxy.clone())
+            .tls_config(self.tls_config()?)
+            .build()
+            .into();
+        let response = match work {
+            AwaitedWork::Answer => agent.run(request),
+            AwaitedWork::Compilation => {
+                let (mut head, body) = request.into_parts();
+                head.headers.insert("Content-Length", body.len().into());
+                let (progress, body) = UploadProgress::start(body.into_bytes());
+                let request = Request::from_parts(head, SendBody::from_owned_reader(body));
+                let response = agent.run(request);
+                drop(progress);
+                response
+            }
+        };
+        let response = response.map_err(|error| {
+            let failure = describe_failure(url, proxy.as_ref(), &error, work);
+            anyhow::Error::new(error).context(failure)
+        })?;
+        read_response(url, response)
+    }
+
+    fn tls_config(&self) -> anyhow::Result<TlsConfig> {
         let mut tls = TlsConfig::builder();
         if let Some(file) = &self.ca {
             let pem = std::fs::read(file).with_context(|| format!("--ca {}", file.display()))?;
@@ -99,15 +162,7 @@ impl Connection {
             }
             tls = tls.root_certs(RootCerts::new_with_certs(&authorities));
         }
-        let agent: ureq::Agent = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(RESPONSE_TIMEOUT))
-            // A token is only for the host that it is sent to.
-            .max_redirects(0)
-            .tls_config(tls.build())
-            .build()
-            .into();
-        read_response(url, agent.run(request))
+        Ok(tls.build())
     }
 }
 
@@ -128,24 +183,75 @@ fn configured_url() -> anyhow::Result<String> {
 
 /// Whether nobody between here and the host can read what is sent: TLS, or the same machine.
 fn is_confidential(url: &str) -> bool {
+    let is_tls = |uri: Uri| uri.scheme_str() == Some("https");
+    url.parse().is_ok_and(is_tls) || is_loopback(url)
+}
+
+/// Whether the host is on this machine, by its name or address.
+fn is_loopback(url: &str) -> bool {
     let Ok(uri) = url.parse::<Uri>() else {
         return false;
     };
     let host = uri.host().unwrap_or("").trim_matches(['[', ']']);
-    uri.scheme_str() == Some("https")
-        || host == "localhost"
+    host.eq_ignore_ascii_case("localhost")
         || host
             .parse::<std::net::IpAddr>()
             .is_ok_and(|address| address.is_loopback())
 }
 
-fn read_response(
+/// Says what is known of a request that brought no answer, and what to do next.
+fn describe_failure(
     url: &str,
-    response: Result<Response<ureq::Body>, ureq::Error>,
-) -> anyhow::Result<Value> {
-    let mut response = response.with_context(|| {
-        format!("no host answers at {url}; is `ark serve` running there? (--url, ARK_URL)")
-    })?;
+    proxy: Option<&Proxy>,
+    error: &ureq::Error,
+    work: AwaitedWork,
+) -> String {
+    let through = proxy.map_or_else(String::new, |proxy| {
+        format!(
+            ", asked through the proxy {}:{} of the environment",
+            proxy.host(),
+            proxy.port()
+        )
+    });
+    let look = match work {
+        AwaitedWork::Answer => "look before you send it again",
+        AwaitedWork::Compilation => {
+            "`ark agent show` and `ark policy show` say whether it is there; the same upload may be sent again"
+        }
+    };
+    match error {
+        ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect)
+        | ureq::Error::HostNotFound
+        | ureq::Error::ConnectionFailed => no_host(url, &through),
+        ureq::Error::Io(error) if is_before_sending(error.kind()) => no_host(url, &through),
+        ureq::Error::Timeout(_) => format!(
+            "the host at {url}{through} has taken the request and not answered within {} s; it may still carry it out: {look}",
+            work.timeout().as_secs()
+        ),
+        ureq::Error::Io(_) | ureq::Error::Protocol(_) => format!(
+            "the connection to {url}{through} ended before the answer was there; whether the request was carried out is not known: {look}"
+        ),
+        _ => format!("{url}{through} cannot be asked; check --url and --ca, and its certificate"),
+    }
+}
+
+fn no_host(url: &str, through: &str) -> String {
+    format!("no host answers at {url}{through}; is `ark serve` running there? (--url, ARK_URL)")
+}
+
+/// Whether an error of this kind comes before a connection is there.
+fn is_before_sending(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::ConnectionRefused
+            | ErrorKind::HostUnreachable
+            | ErrorKind::NetworkUnreachable
+            | ErrorKind::AddrNotAvailable
+            | ErrorKind::NotFound
+    )
+}
+
+fn read_response(url: &str, mut response: Response<ureq::Body>) -> anyhow::Result<Value> {
     let status = response.status();
     let text = response
         .body_mut()
@@ -174,6 +280,8 @@ mod tests {
             ("https://ark.example:8000", true),
             ("http://127.0.0.1:8000", true),
             ("http://localhost:8000", true),
+            ("http://LOCALHOST:8000", true),
+            ("HTTPS://ark.example", true),
             ("http://[::1]:8000", true),
             ("http://ark.example:8000", false),
             ("http://192.0.2.7:8000", false),

@@ -7,6 +7,7 @@ pub(crate) mod connection;
 mod fields;
 pub(crate) mod lists;
 pub(crate) mod policies;
+mod progress;
 pub(crate) mod request;
 pub(crate) mod state;
 pub(crate) mod tokens;

@@ -17,7 +17,7 @@ use crate::output::{print_json, print_line};
 use super::connection::Connection;
 use super::fields::{array_field, text_field};
 use super::request::{ApiRequest, OptionalReasonArgs};
-use super::upload::{encode_component, read_component};
+use super::upload::read_component;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PolicyVersionCommand {
@@ -134,7 +134,9 @@ pub(crate) struct ChangeArgs {
 impl ChangeArgs {
     /// Sends a change and prints what is in force after it.
     fn send(&self, request: ApiRequest) -> anyhow::Result<()> {
-        let request = request.with_fields(&[("expected_revision", json!(self.expected_revision))]);
+        let request = request
+            .awaiting_compilation()
+            .with_fields(&[("expected_revision", json!(self.expected_revision))]);
         print_change(&request.send_with_optional_reason(&self.reason)?);
         Ok(())
     }
@@ -273,12 +275,13 @@ fn upload_request(
     };
     let name: Name = name;
     let mode = if shadow { PolicyMode::Shadow } else { mode };
-    let request = ApiRequest::new("PUT", &["v1", "policies", name.as_str()]).with_fields(&[
-        ("component", encode_component(&component)),
-        ("sha256", json!(Digest::hash_bytes(&component))),
-        ("mode", json!(mode)),
-        ("order", json!(order)),
-    ]);
+    let request = ApiRequest::new("PUT", &["v1", "policies", name.as_str()])
+        .with_component(&component)
+        .with_fields(&[
+            ("sha256", json!(Digest::hash_bytes(&component))),
+            ("mode", json!(mode)),
+            ("order", json!(order)),
+        ]);
     Ok(match settings {
         Some(settings) => request.with_raw_field("settings", settings.as_str()),
         None => request,

@@ -1,11 +1,13 @@
 //! A request to the API, made from the arguments of a command.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use ureq::http::Request;
 
-use super::connection::Connection;
+use super::connection::{AwaitedWork, Connection};
 
 /// What is escaped in a segment of a path and in a query: all but the unreserved characters (RFC 3986).
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
@@ -69,6 +71,7 @@ pub(crate) struct ApiRequest {
     query: Vec<(&'static str, String)>,
     fields: Option<Vec<String>>,
     idempotency_key: Option<String>,
+    work: AwaitedWork,
 }
 
 impl ApiRequest {
@@ -85,6 +88,7 @@ impl ApiRequest {
             query: Vec::new(),
             fields: None,
             idempotency_key: None,
+            work: AwaitedWork::Answer,
         }
     }
 
@@ -128,6 +132,18 @@ impl ApiRequest {
     /// Lets the host do the same request with the same key only once.
     pub(crate) fn with_idempotency_key(mut self, key: Option<String>) -> Self {
         self.idempotency_key = key;
+        self
+    }
+
+    /// Adds a component, and waits until the host has compiled it.
+    pub(crate) fn with_component(self, component: &[u8]) -> Self {
+        self.with_fields(&[("component", json!(STANDARD.encode(component)))])
+            .awaiting_compilation()
+    }
+
+    /// Waits longer for the answer, since the host compiles a component before, and shows the progress.
+    pub(crate) fn awaiting_compilation(mut self) -> Self {
+        self.work = AwaitedWork::Compilation;
         self
     }
 
@@ -181,6 +197,6 @@ impl ApiRequest {
         let body = self
             .fields
             .map(|fields| format!("{{{}}}", fields.join(",")));
-        connection.send(request, &path, body)
+        connection.send(request, &path, body, self.work)
     }
 }

@@ -4,9 +4,6 @@ use std::path::Path;
 
 use anyhow::Context;
 use ark_model::ids::Digest;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
 
 /// Reads the component beside a manifest.
 ///
@@ -27,9 +24,4 @@ pub(super) fn read_component(
         path.display(),
     );
     Ok(component)
-}
-
-/// A component as the field of a request: base64.
-pub(super) fn encode_component(component: &[u8]) -> Value {
-    json!(STANDARD.encode(component))
 }

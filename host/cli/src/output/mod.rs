@@ -52,6 +52,32 @@ pub(crate) fn write_notice(notice: fmt::Arguments<'_>) {
     stream::write_error(&indent_lines("ark: ", "     ", &notice.to_string()));
 }
 
+/// A line on standard error that changes while something takes long. It is removed when this is dropped.
+pub(crate) struct StatusLine {
+    is_shown: bool,
+}
+
+impl StatusLine {
+    /// Returns the line; `None` where standard error is no terminal.
+    pub(crate) fn on_terminal() -> Option<Self> {
+        stream::is_error_terminal().then_some(Self { is_shown: false })
+    }
+
+    /// Shows a text in the place of the last.
+    pub(crate) fn show(&mut self, text: &str) {
+        self.is_shown = true;
+        stream::write_error(&format!("\r\u{1b}[Kark: {}", escape_line(text)));
+    }
+}
+
+impl Drop for StatusLine {
+    fn drop(&mut self) {
+        if self.is_shown {
+            stream::write_error("\r\u{1b}[K");
+        }
+    }
+}
+
 /// Prints a text of several lines, each after `indent`, so that none of them looks like a line of this program's own.
 pub(crate) fn print_lines(indent: &str, text: &str) {
     stream::write_output(&indent_lines(indent, indent, text));

@@ -70,6 +70,12 @@ pub(super) fn is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
+/// Whether standard error is a terminal.
+pub(super) fn is_error_terminal() -> bool {
+    #[expect(clippy::disallowed_methods, reason = "nothing is written")]
+    io::stderr().is_terminal()
+}
+
 /// Writes to standard error. Nobody can be told when that fails.
 pub(super) fn write_error(text: &str) {
     #[expect(

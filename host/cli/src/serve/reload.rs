@@ -3,12 +3,14 @@
 use anyhow::Context;
 use ark_host::agents::Agents;
 use ark_host::app::App;
-use ark_host::changes::Requester;
+use ark_host::changes::{Requester, record_action_types};
 use ark_host::config::{Config, ConfigError, Layers, is_reloaded};
 use ark_host::hrm::Hrm;
 use ark_host::policies::Policies;
 use ark_host::watchdog::Watchdog;
 use ark_model::ids::Name;
+use ark_store::Store;
+use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::HostArgs;
@@ -26,6 +28,7 @@ pub(super) struct Reload {
     watchdog: Watchdog,
     policies: Policies,
     hrm: Hrm,
+    store: Store,
 }
 
 impl Reload {
@@ -44,6 +47,7 @@ impl Reload {
             watchdog: app.watchdog.clone(),
             policies: app.policies.clone(),
             hrm: app.hrm.clone(),
+            store: app.store.clone(),
         })
     }
 
@@ -85,6 +89,10 @@ impl Reload {
             );
             return;
         }
+        if let Err(error) = self.record_declared_types(&layers) {
+            tracing::error!(%error, "a change of the action types cannot be recorded; nothing changes");
+            return;
+        }
         let before = self.layers.lines();
         let changed = layers.lines().into_iter().filter(|line| {
             !before
@@ -110,6 +118,20 @@ impl Reload {
         self.watchdog.set_thresholds(config.watchdog.thresholds);
         self.layers = layers;
         tracing::warn!(applied, "the configuration was read again");
+    }
+
+    /// Records a change of the declared action types, which decide what is denied.
+    fn record_declared_types(&self, layers: &Layers) -> anyhow::Result<()> {
+        let declared_in = |layers: &Layers| {
+            let lines = layers.lines().into_iter();
+            let mut declared = lines.filter(|line| line.key == "action_types");
+            declared.find_map(|line| line.value).unwrap_or(Value::Null)
+        };
+        let (old, new) = (declared_in(&self.layers), declared_in(layers));
+        if old != new {
+            record_action_types(&self.store, &old, &new)?;
+        }
+        Ok(())
     }
 
     /// Reads the files of the declared policies, whether or not the configuration has changed.

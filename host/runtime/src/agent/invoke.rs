@@ -13,7 +13,7 @@ use wasmtime::{Store, UpdateDeadline};
 use crate::engine::Engine;
 use crate::epoch::ticks_until;
 use crate::limits::Limits;
-use crate::load::{LoadError, agent_may_import, compile_component, list_imports};
+use crate::load::{LoadError, LoadedAs, agent_may_import, compile_component, list_imports};
 use crate::manifest::Manifest;
 use crate::recording::{Recording, Tape};
 use crate::services::{OfflineServices, Services};
@@ -75,7 +75,13 @@ impl Agent {
                 found: digest,
             });
         }
-        let component = compile_component(engine, bytes)?;
+        let component = compile_component(
+            engine,
+            bytes,
+            LoadedAs::Agent {
+                capabilities: &manifest.capabilities,
+            },
+        )?;
         let refused: Vec<String> = list_imports(engine, &component.component_type())
             .into_iter()
             .filter(|import| !agent_may_import(import, &manifest.capabilities))

@@ -6,9 +6,28 @@ use crate::engine::Engine;
 
 use super::declared::check_declared_counts;
 use super::error::{LoadError, MAX_COMPONENT_BYTES};
+use super::interface::LoadedAs;
 
-/// Compiles a component after checking its size, its first bytes and what it declares.
-pub(crate) fn compile_component(engine: &Engine, bytes: &[u8]) -> Result<Component, LoadError> {
+/// Compiles a component after checking its form, what it imports and what it exports.
+///
+/// # Errors
+/// See [`LoadError`].
+pub(crate) fn compile_component(
+    engine: &Engine,
+    bytes: &[u8],
+    loaded_as: LoadedAs<'_>,
+) -> Result<Component, LoadError> {
+    check_form(bytes)?;
+    loaded_as.check_interface(bytes)?;
+    Component::from_binary(engine.wasmtime(), bytes)
+        .map_err(|error| LoadError::Malformed(format!("{error:#}")))
+}
+
+/// Checks the size of a component, its first bytes and what it declares.
+///
+/// # Errors
+/// [`LoadError::TooLarge`], [`LoadError::CoreModule`], [`LoadError::NotWasm`], [`LoadError::TooComplex`] or [`LoadError::Malformed`].
+pub(crate) fn check_form(bytes: &[u8]) -> Result<(), LoadError> {
     if bytes.len() > MAX_COMPONENT_BYTES {
         return Err(LoadError::TooLarge { bytes: bytes.len() });
     }
@@ -17,7 +36,5 @@ pub(crate) fn compile_component(engine: &Engine, bytes: &[u8]) -> Result<Compone
         Some([0, b'a', b's', b'm', ..]) => {}
         _ => return Err(LoadError::NotWasm),
     }
-    check_declared_counts(bytes)?;
-    Component::from_binary(engine.wasmtime(), bytes)
-        .map_err(|error| LoadError::Malformed(format!("{error:#}")))
+    check_declared_counts(bytes)
 }

@@ -1,14 +1,17 @@
 //! What is checked of a component before any of its code runs: its size, what it declares, what it imports.
 //!
-//! The checks stand in order of cost. Compilation comes last, since its time and memory depend on what the component declares.
+//! The checks stand in order of cost: bytes, declared counts, imports and exports. Compilation comes last, since its time and memory depend on
+//! what the component declares.
 
 mod compile;
 mod declared;
 mod error;
 mod imports;
+mod interface;
 mod sections;
 
-pub(crate) use compile::compile_component;
+pub(crate) use compile::{check_form, compile_component};
 pub use error::{LoadError, MAX_COMPONENT_BYTES};
 pub(crate) use imports::{agent_may_import, list_imports};
+pub(crate) use interface::{Interface, LoadedAs};
 pub(crate) use sections::{VECTORS_SECTION, find_vectors_section};

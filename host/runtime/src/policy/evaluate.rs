@@ -15,7 +15,7 @@ use wasmtime::{Store, Trap};
 
 use crate::engine::Engine;
 use crate::epoch::ticks_until;
-use crate::load::{LoadError, compile_component, find_vectors_section, list_imports};
+use crate::load::{LoadError, LoadedAs, compile_component, find_vectors_section, list_imports};
 use crate::meter::{LimitReached, ResourceMeter};
 
 use super::bindings::configurable::ark::policy::settings as wit;
@@ -72,7 +72,7 @@ impl Policy {
     /// # Errors
     /// See [`LoadError`].
     pub fn load(engine: &Engine, bytes: &[u8]) -> Result<Self, LoadError> {
-        let component = compile_component(engine, bytes)?;
+        let component = compile_component(engine, bytes, LoadedAs::Policy)?;
         let imports = list_imports(engine, &component.component_type());
         if !imports.is_empty() {
             return Err(LoadError::NotGranted(imports));

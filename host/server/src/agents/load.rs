@@ -8,6 +8,7 @@ use crate::changes::{
     read_component_file,
 };
 use crate::router::Canary;
+use ark_model::action_types::ActionTypes;
 use ark_model::ids::{Millis, Name};
 use ark_runtime::{Agent, Engine, Limits, LoadError, Manifest, ManifestError};
 use ark_store::{AgentChange, AgentVersion, CommitError, ReadError, Rollout, Store, Unit};
@@ -109,6 +110,23 @@ impl LoadedAgents {
         let (manifest, reason) = (manifest.into(), reason.to_string());
         tracing::error!(manifest = %manifest.display(), reason, "agent refused");
         self.refused.push(RefusedAgent { manifest, reason });
+    }
+}
+
+/// Logs which action types a manifest grants that are neither built in nor declared: whatever the agent proposes of them is denied.
+pub fn warn_of_undeclared_types(manifest: &Manifest, action_types: &ActionTypes) {
+    for (index, action_type) in manifest.actions.iter().enumerate() {
+        let field = format!("actions[{index}]");
+        if let Err(problem) = action_types.check_known(&field, action_type) {
+            tracing::warn!(
+                agent = %manifest.name,
+                version = manifest.version,
+                field = problem.field,
+                problem = problem.problem,
+                remedy = problem.remedy,
+                "the manifest grants an action type that is not declared; every proposal of it is denied"
+            );
+        }
     }
 }
 

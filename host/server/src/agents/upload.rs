@@ -10,6 +10,7 @@ use ark_runtime::{Agent, Manifest};
 use ark_store::NewAgentVersion;
 
 use super::error::AgentChangeError;
+use super::load::warn_of_undeclared_types;
 use super::rollout::{AgentChangeReceipt, RolloutChange};
 use super::versions::Agents;
 
@@ -75,6 +76,7 @@ impl Agents {
             &self.ceiling(),
         )?);
         self.check_heartbeat(&version)?;
+        warn_of_undeclared_types(version.manifest(), &deps.hrm.action_types());
         let status = self.read_status(agent)?;
         let sha256 = version.digest();
         let known = status

@@ -225,6 +225,9 @@ impl Layers {
                 name
             };
             let Some(key) = variables.get(variable) else {
+                if is_service_variable(name, value) {
+                    continue;
+                }
                 let names: Vec<String> = variables
                     .keys()
                     .cloned()
@@ -304,6 +307,33 @@ impl Layers {
         *place = value;
         self.sources.insert(key.to_owned(), source);
     }
+}
+
+/// Whether an orchestrator makes a variable of this name for a service or container called `ark` or `ark-…`, where another runs in the same
+/// namespace or network: `ARK_PORT=tcp://10.0.0.1:8000`, `ARK_SERVICE_HOST`, `ARK_PORT_8000_TCP_ADDR` and so on (Kubernetes, Docker's links).
+/// Nobody has set it for this host.
+fn is_service_variable(name: &str, value: &str) -> bool {
+    const ENDS: [&str; 2] = ["_SERVICE_HOST", "_SERVICE_PORT"];
+    const PARTS: [&str; 2] = ["_SERVICE_PORT_", "_ENV_"];
+    let protocols = ["tcp://", "udp://", "sctp://"];
+    ENDS.iter().any(|end| name.ends_with(end))
+        || PARTS.iter().any(|part| name.contains(part))
+        || (name.ends_with("_PORT") && protocols.iter().any(|it| value.starts_with(it)))
+        || (name.ends_with("_NAME") && value.starts_with('/'))
+        || is_port_variable(name)
+}
+
+/// Whether a name is that of a port: `…_PORT_8000_TCP`, alone or followed by `_PROTO`, `_PORT` or `_ADDR`.
+fn is_port_variable(name: &str) -> bool {
+    let name = ["_PROTO", "_PORT", "_ADDR", "_START", "_END"]
+        .iter()
+        .find_map(|part| name.strip_suffix(part))
+        .unwrap_or(name);
+    ["_TCP", "_UDP", "_SCTP"]
+        .iter()
+        .find_map(|protocol| name.strip_suffix(protocol))
+        .and_then(|name| name.rsplit_once("_PORT_"))
+        .is_some_and(|(_, port)| port.parse::<u16>().is_ok())
 }
 
 /// The name of a key's environment variable.

@@ -309,3 +309,35 @@ fn action_types_are_declared_in_the_file_or_the_environment() {
     let config = resolve_all("", &environment).unwrap();
     assert!(config.hrm.action_types.find_family("rebalance").is_some());
 }
+
+#[test]
+fn variables_of_an_orchestrator_are_told_from_mistakes() {
+    for (name, value, is_left_alone) in [
+        ("ARK_PORT", "tcp://10.0.0.1:8080", true),
+        ("ARK_PORT", "8080", false),
+        ("ARK_SERVICE_HOST", "10.0.0.1", true),
+        ("ARK_SERVICE_PORT", "8080", true),
+        ("ARK_SERVICE_PORT_HTTP", "8080", true),
+        ("ARK_PORT_8080_TCP", "tcp://10.0.0.1:8080", true),
+        ("ARK_PORT_8080_TCP_PROTO", "tcp", true),
+        ("ARK_PORT_8080_TCP_PORT", "8080", true),
+        ("ARK_PORT_8080_TCP_ADDR", "10.0.0.1", true),
+        ("ARK_PORT_53_UDP_ADDR", "10.0.0.1", true),
+        ("ARK_METRICS_SERVICE_PORT", "9090", true),
+        ("ARK_NAME", "/desk/ark", true),
+        ("ARK_ENV_PATH", "/usr/bin", true),
+        ("ARK_NAME", "desk", false),
+        ("ARK_PORT_X_TCP_ADDR", "10.0.0.1", false),
+        ("ARK_PORT_99999_TCP", "tcp://10.0.0.1:99999", false),
+        ("ARK_LISTEN_PORT", "8080", false),
+    ] {
+        let merged = layered("", &[(name, value)], &Overrides::default());
+        match merged {
+            Ok(_) => assert!(is_left_alone, "{name}={value}"),
+            Err(error) => {
+                assert!(!is_left_alone, "{name}={value}: {error}");
+                assert!(error.contains(name), "{error}");
+            }
+        }
+    }
+}

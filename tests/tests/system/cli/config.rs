@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use ark_tests::{Client, Host, ark_program, trade, wait_until};
+use ark_tests::{Client, Host, ark_program, run_ark, trade, wait_until};
 use serde_json::{Value, json};
 
 fn config(dir: &Path, args: &[&str], environment: &[(&str, &str)]) -> Output {
@@ -55,6 +55,58 @@ fn what_is_wrong_is_named_with_its_source_and_what_was_meant() {
             "{file}: {said}"
         );
         assert!(said.contains(named), "{file}: {said}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_declared_action_type_is_named() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for (declaration, named) in [
+        (
+            "[action_types.rebalance]\nfamily = \"custom\"",
+            &["in order"][..],
+        ),
+        (
+            "[action_types.rebalance]\nfamily = \"trades\"",
+            &["action_types.rebalance", "trade"],
+        ),
+        (
+            "[action_types.rebalance]\ndescription = \"x\"",
+            &["action_types.rebalance", "family"],
+        ),
+        (
+            "[action_types.trade]\nfamily = \"trade\"",
+            &["action_types.trade", "built"],
+        ),
+        (
+            "[action_types.Rebalance]\nfamily = \"custom\"",
+            &["action_types.Rebalance"],
+        ),
+        (
+            "[action_types.rebalance]\nfamily = \"custom\"\nfeilds = {}",
+            &["action_types.rebalance", "feilds"],
+        ),
+        (
+            "[action_types.order]\nfamily = \"trade\"\nfields = { quantity = \"position_size\" }",
+            &["action_types.order", "position_size"],
+        ),
+        (
+            "[action_types.order]\nfamily = \"trade\"\nfixed = { side = \"hold\" }",
+            &["action_types.order", "side"],
+        ),
+        ("action_types = 3", &["action_types", "ark.toml"]),
+    ] {
+        std::fs::write(dir.path().join("ark.toml"), declaration).expect("a configuration");
+        let output = config(dir.path(), &["check"], &[]);
+        let said = text(&output);
+        assert_eq!(
+            output.status.success(),
+            named == ["in order"],
+            "{declaration}: {said}"
+        );
+        for part in named {
+            assert!(said.contains(part), "{declaration}: {part}: {said}");
+        }
     }
 }
 
@@ -121,6 +173,29 @@ fn sighup_changes_what_can_be_changed_and_refuses_what_is_wrong() {
         "[watchdog]\nconsecutive_failures = 7\n[capacity]\nworkers = 2",
         7,
     );
+    // What decides over proposals is on record; reading the same again is no change.
+    let declared = "[action_types.rebalance]\nfamily = \"custom\"\n";
+    reload(
+        &format!("[watchdog]\nconsecutive_failures = 6\n{declared}"),
+        6,
+    );
+    reload(
+        &format!("[watchdog]\nconsecutive_failures = 5\n{declared}"),
+        5,
+    );
+    let log = run_ark(&[
+        "audit",
+        "export",
+        "--data-dir",
+        &dir.path().join("data").display().to_string(),
+    ]);
+    let log = String::from_utf8(log.stdout).expect("UTF-8");
+    let mut changes = log
+        .lines()
+        .filter(|line| line.contains("action_types.reload"));
+    let change = changes.next().expect("a row");
+    assert!(change.contains("rebalance"), "{change}");
+    assert_eq!(changes.next(), None, "{log}");
     assert_eq!(host.terminate(), Some(0));
 }
 

@@ -3,5 +3,6 @@
 mod agent_author;
 mod approvals;
 mod config;
+mod environment;
 mod output;
 mod policy_author;

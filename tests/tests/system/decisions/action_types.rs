@@ -457,3 +457,23 @@ fn a_veto_holds_for_what_is_done_under_every_name() {
         "{said}"
     );
 }
+
+#[test]
+fn a_manifest_that_grants_an_undeclared_type_is_named_in_the_log_with_the_remedy() {
+    for (declared, is_named) in [
+        ("", true),
+        ("[action_types.rebalance]\nfamily = \"custom\"\n", false),
+    ] {
+        let place = TestDir::new(declared);
+        copy_agent(&hostile_guests_dir(), "chaos", &place.agents());
+        let manifest = place.agents().join("chaos.toml");
+        let text = std::fs::read_to_string(&manifest).expect("a manifest");
+        let granting = text.replacen("actions = [", "actions = [\"rebalance\", ", 1);
+        assert_ne!(granting, text);
+        std::fs::write(&manifest, granting).expect("a manifest");
+        let log = place.start().terminate_for_log();
+        let named = log.contains("\"rebalance\"") && log.contains("[action_types.rebalance]");
+        assert_eq!(named, is_named, "{log}");
+        assert_eq!(log.contains("chaos"), is_named, "{log}");
+    }
+}

@@ -34,10 +34,15 @@ fn one_trace_is_exported_as_one_tree_over_agents_hrm_and_commit() {
     )
     .expect("a configuration");
     let guests = guests_dir();
-    let host = Host::start(
+    // The collector of this machine is reached directly: nobody listens where these proxies are.
+    let proxies =
+        ["http_proxy", "HTTP_PROXY", "ALL_PROXY"].map(|name| (name, "http://127.0.0.1:9"));
+    let host = Host::try_start_with(
         &dir.path().join("data"),
         &["--agents", text(&guests), "--config", text(&config)],
-    );
+        &proxies,
+    )
+    .expect("it starts");
     let mut client = Client::new(&host);
     // Prices that move, so that kyle has something to say.
     let mut trace = String::new();

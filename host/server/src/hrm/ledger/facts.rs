@@ -93,7 +93,7 @@ impl Ledger {
             .iter()
             .filter_map(|side| self.last_trades.age(agent, &key, opposite(*side), now))
             .min_by(f64::total_cmp);
-        facts.promotion_age = self.promotions.age(agent, &key, now);
+        facts.promotion_age = self.promotions.age(agent, symbol, &self.aliases, now);
     }
 
     /// Returns the sides that a close trades: the opposite of each side of what it closes.

@@ -6,10 +6,12 @@
 //! Instruments are told apart by [`ark_model::instrument::InstrumentKey`]; rows keep the symbol as it was given.
 //!
 //! Reading order: this file, [`facts`], [`order_book`] (what is open), [`order_state`] (what a report makes of an order), [`executions`] (how a report is
-//! booked), [`results`] (profit and loss by day), [`windows`] and [`promotions`] (what was done lately), [`lists`].
+//! booked), [`results`] (profit and loss by day), [`windows`] and [`promotions`] (what was done lately; [`bases`]: what a text
+//! names), [`lists`].
 //!
 //! Must not know: rules and their limits, wasmtime, HTTP.
 
+mod bases;
 mod executions;
 mod facts;
 mod lists;

@@ -17,6 +17,8 @@ use ark_model::instrument::{InstrumentAliases, InstrumentKey};
 use ark_store::{LedgerChange, Promotion};
 use serde_json::Value;
 
+use super::bases::{find_base_keys, is_ticker, knows_base};
+
 /// How long a promotion is needed for the fact `promotion-age`. It must exceed every age that the Graveyard compares it with.
 const PROMOTION_RETENTION: Duration = Duration::from_hours(25);
 /// How many instruments one message may name. A message that names more is denied.
@@ -46,11 +48,19 @@ impl Promotions {
         promotions
     }
 
-    /// Returns the seconds since the last promotion of an instrument that counts for an agent that sells.
-    pub fn age(&self, seller: &Name, key: &InstrumentKey, now: Millis) -> Option<f64> {
-        self.by_key
-            .get(key)?
-            .values()
+    /// Returns the seconds since the last promotion that counts for an agent that sells: of the instrument under this symbol, or of its base.
+    pub fn age(
+        &self,
+        seller: &Name,
+        symbol: &str,
+        aliases: &InstrumentAliases,
+        now: Millis,
+    ) -> Option<f64> {
+        find_base_keys(symbol, aliases)
+            .iter()
+            .chain([&aliases.find_key(symbol)])
+            .filter_map(|key| self.by_key.get(key))
+            .flat_map(HashMap::values)
             .filter(|promotion| promotion.account_wide || promotion.agent == *seller)
             .map(|promotion| promotion.at)
             .max()
@@ -170,7 +180,8 @@ impl NamedInstruments {
     /// Finds the instruments that an action promotes. `None`: an action that promotes nothing, whatever it names.
     ///
     /// They are the message's symbol; and in its text, payload and other parameters every word that is a pair (`AAA-BBB`, `AAA/BBB`) or a cashtag (`$ABC`),
-    /// or that names an instrument for which `is_known` holds.
+    /// that names an instrument for which `is_known` holds, or that is written as a ticker (`BTC`) and is the base of such an instrument. A base promotes
+    /// every pair with that base: see [`Promotions::age`].
     pub fn find(
         action: &Action,
         aliases: &InstrumentAliases,
@@ -196,6 +207,8 @@ impl NamedInstruments {
         }
         for_each_text(message, |text| {
             for word in words(text) {
+                // `BTC/USD` names one pair, and not every pair with that base; `VENUE:BTC` names the base.
+                let is_one_pair = is_pair(&word) && !word.contains(':');
                 for candidate in candidates(&word) {
                     if named.overflows {
                         return;
@@ -205,7 +218,10 @@ impl NamedInstruments {
                         _ => (candidate, is_pair(candidate)),
                     };
                     let key = aliases.find_key(symbol);
-                    if looks_like_symbol || is_known(&key) {
+                    let is_base = || {
+                        !is_one_pair && is_ticker(symbol) && knows_base(symbol, aliases, &is_known)
+                    };
+                    if looks_like_symbol || is_known(&key) || is_base() {
                         named.add(symbol, key, &mut seen);
                     }
                 }
@@ -381,6 +397,69 @@ mod tests {
         }
     }
 
+    /// The keys that a text names to a host that knows `ONE-USD`, `btc/usdt` and `NEARUSD`.
+    fn named_in(text: &str) -> Vec<String> {
+        let aliases = InstrumentAliases::default();
+        let known = ["ONE-USD", "btc/usdt", "NEARUSD"].map(|symbol| aliases.find_key(symbol));
+        let action = message("publish", None, &json!({"text": text}));
+        let named = NamedInstruments::find(&action, &aliases, |key| known.contains(key));
+        let named = named.expect("a publication promotes");
+        let keys = named.symbols.iter().map(|(_, key)| key.to_string());
+        keys.collect()
+    }
+
+    #[test]
+    fn a_bare_base_promotes_the_pairs_that_are_known_and_words_promote_nothing() {
+        for (text, expected) in [
+            ("Buy BTC now", &["BTC"][..]),
+            ("BUY BTC NOW!", &["BTC"]),
+            ("B\u{200b}TC's going up (BTC)", &["BTC"]),
+            (
+                "see VENUE:BTC, or read:BTC",
+                &["BTC", "VENUEBTC", "READBTC"],
+            ),
+            ("https://venue.example/BTC", &["BTC"]),
+            ("NEAR and ONE are cheap", &["NEAR", "ONE"]),
+            // A pair is one instrument.
+            ("BTC/USD", &["BTCUSD"]),
+            ("BTC-EUR", &["BTCEUR"]),
+            // Nobody here trades these.
+            ("ETH and GAS and USD", &[]),
+            // Words.
+            ("one is near, btc or not", &[]),
+            ("One of us; Near the end", &[]),
+            ("NEARLY ALONE", &[]),
+        ] {
+            assert_eq!(named_in(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_sale_of_any_pair_follows_a_promotion_of_its_base() {
+        let aliases = InstrumentAliases::default();
+        let ann: Name = "ann".parse().unwrap();
+        let mut promotions = Promotions::default();
+        let named = NamedInstruments {
+            symbols: vec![("BTC".to_owned(), aliases.find_key("BTC"))],
+            account_wide: true,
+            overflows: false,
+        };
+        promotions.record_message(&ann, named, Millis(1_000));
+        for (symbol, is_promoted) in [
+            ("BTC-USD", true),
+            ("btcusdt", true),
+            ("BTC/EUR", true),
+            ("BTC", true),
+            ("BTC-XAU", true),
+            ("WBTC-USD", false),
+            ("ETH-BTC", false),
+            ("BTCB-USD", false),
+        ] {
+            let age = promotions.age(&ann, symbol, &aliases, Millis(3_000));
+            assert_eq!(age.is_some(), is_promoted, "{symbol}");
+        }
+    }
+
     #[test]
     fn what_leaves_the_host_counts_for_every_agent() {
         let parameters = json!({"text": "BTC-USD"});
@@ -410,6 +489,9 @@ mod tests {
         let aliases = InstrumentAliases::default();
         let (ann, ben): (Name, Name) = ("ann".parse().unwrap(), "ben".parse().unwrap());
         let key = || aliases.find_key("btc/usd");
+        let age = |promotions: &Promotions, agent: &Name, now| {
+            promotions.age(agent, "btc/usd", &aliases, Millis(now))
+        };
         let row = |agent: &Name, account_wide, at| Promotion {
             agent: agent.clone(),
             symbol: "BTC-USD".to_owned(),
@@ -417,15 +499,15 @@ mod tests {
             at: Millis(at),
         };
         let mut promotions = Promotions::from_rows(vec![row(&ann, false, 1_000)], &aliases);
-        assert_eq!(promotions.age(&ann, &key(), Millis(3_000)), Some(2.0));
-        assert_eq!(promotions.age(&ben, &key(), Millis(3_000)), None);
+        assert_eq!(age(&promotions, &ann, 3_000), Some(2.0));
+        assert_eq!(age(&promotions, &ben, 3_000), None);
         let wide = NamedInstruments {
             symbols: vec![("BTCUSD".to_owned(), key())],
             account_wide: true,
             overflows: false,
         };
         promotions.record_message(&ann, wide, Millis(2_000));
-        assert_eq!(promotions.age(&ben, &key(), Millis(3_000)), Some(1.0));
+        assert_eq!(age(&promotions, &ben, 3_000), Some(1.0));
         // Two spellings in the store are one promotion, and the later time counts.
         let mut spelled = row(&ann, false, 2_500);
         spelled.symbol = "BTC_USD".to_owned();
@@ -434,7 +516,7 @@ mod tests {
             vec![spelled.clone(), row(&ann, false, 1_000)],
         ] {
             let promotions = Promotions::from_rows(rows, &aliases);
-            assert_eq!(promotions.age(&ann, &key(), Millis(3_000)), Some(0.5));
+            assert_eq!(age(&promotions, &ann, 3_000), Some(0.5));
         }
     }
 

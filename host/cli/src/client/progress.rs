@@ -1,0 +1,109 @@
+//! What a user sees while a component is on its way to the host and while the host compiles it, which takes tens of seconds for a large one.
+
+use std::io::{self, Cursor, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::output::{StatusLine, print_notice};
+
+/// How often the line on a terminal changes.
+const TICK: Duration = Duration::from_millis(500);
+/// The time after which a user without a terminal is told, once, that the host is still at work.
+const NOTICE_AFTER: Duration = Duration::from_secs(10);
+
+/// The body of an upload, which counts the bytes that were sent.
+pub(super) struct CountedBody {
+    bytes: Cursor<Vec<u8>>,
+    sent: Arc<AtomicUsize>,
+}
+
+impl Read for CountedBody {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.bytes.read(buffer)?;
+        self.sent.fetch_add(count, Ordering::Relaxed);
+        Ok(count)
+    }
+}
+
+/// Shows the progress of an upload until it is dropped.
+pub(super) struct UploadProgress {
+    ended: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl UploadProgress {
+    /// Starts to show the progress of sending `body`, and returns it as the body to send.
+    pub(super) fn start(body: Vec<u8>) -> (Self, CountedBody) {
+        let total = body.len();
+        let sent = Arc::new(AtomicUsize::new(0));
+        let counted = CountedBody {
+            bytes: Cursor::new(body),
+            sent: Arc::clone(&sent),
+        };
+        let (ended, is_ended) = channel();
+        let thread = std::thread::spawn(move || {
+            let mut line = StatusLine::on_terminal();
+            let started = Instant::now();
+            let mut is_noticed = false;
+            while is_ended.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+                let text =
+                    describe_progress(sent.load(Ordering::Relaxed), total, started.elapsed());
+                if let Some(line) = &mut line {
+                    line.show(&text);
+                } else if !is_noticed && started.elapsed() >= NOTICE_AFTER {
+                    is_noticed = true;
+                    print_notice!("{text}");
+                }
+            }
+        });
+        let progress = Self {
+            ended: Some(ended),
+            thread: Some(thread),
+        };
+        (progress, counted)
+    }
+}
+
+impl Drop for UploadProgress {
+    fn drop(&mut self) {
+        drop(self.ended.take());
+        if let Some(thread) = self.thread.take() {
+            // It only prints; a failure of it changes nothing.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn describe_progress(sent: usize, total: usize, elapsed: Duration) -> String {
+    let seconds = elapsed.as_secs();
+    if sent < total {
+        let megabytes = |bytes: usize| bytes as f64 / 1e6;
+        let (sent, total) = (megabytes(sent), megabytes(total));
+        format!("uploading: {sent:.1} of {total:.1} MB, {seconds} s")
+    } else {
+        format!("the host has everything; it checks and compiles the component, {seconds} s")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::describe_progress;
+
+    #[test]
+    fn a_user_learns_whether_the_upload_or_the_host_takes_the_time() {
+        let at = Duration::from_secs(12);
+        assert_eq!(
+            describe_progress(1_000_000, 24_000_000, at),
+            "uploading: 1.0 of 24.0 MB, 12 s"
+        );
+        assert_eq!(
+            describe_progress(24_000_000, 24_000_000, at),
+            "the host has everything; it checks and compiles the component, 12 s"
+        );
+    }
+}
