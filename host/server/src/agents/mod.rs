@@ -26,7 +26,7 @@ mod versions;
 pub use crate::changes::{Refusal, Requester};
 pub use error::AgentChangeError;
 pub use load::{
-    LoadAgentError, LoadAgentsError, LoadVersionError, LoadedAgents, RefusedAgent, load_agent,
+    Ceiling, LoadAgentError, LoadAgentsError, LoadVersionError, LoadedAgents, RefusedAgent, load_agent,
     load_all,
 };
 pub use rollout::AgentChangeReceipt;

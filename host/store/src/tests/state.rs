@@ -305,6 +305,7 @@ fn written(dir: &std::path::Path) {
             key: "k".to_owned(),
             value_json: Some("\"two\"".to_owned()),
             expected: 1,
+            was_live: true,
         }],
         ..Unit::default()
     };

@@ -279,7 +279,7 @@ async fn show_status(State(api): Shared, _: NoQuery) -> Result<Response, Problem
         beating: api.guards.watchdog_beating(Millis::now()),
         probed: api.watchdog.limits_hold(),
         probes: convert_rows(api.watchdog.probes().to_vec()),
-        limits: (*api.agents.ceiling()).clone(),
+        limits: api.agents.ceiling().limits.clone(),
         intervals: Intervals {
             agents_ms: whole_millis(config.heartbeat_interval),
             graveyard_ms: whole_millis(config.graveyard_interval),
