@@ -62,7 +62,7 @@ pub struct Manifest {
     #[serde(default)]
     pub limits: LimitsTable,
     /// Quotas that are tighter than the operator's.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "QuotasTable::is_empty")]
     pub quotas: QuotasTable,
     /// The values that `config-get` returns unless an operator has set others.
     #[serde(default)]

@@ -43,6 +43,14 @@ macro_rules! quotas {
             }
         }
 
+        impl QuotasTable {
+            /// Returns whether it tightens nothing.
+            #[must_use]
+            pub fn is_empty(&self) -> bool {
+                *self == Self::default()
+            }
+        }
+
         impl Default for Quotas {
             /// Returns the operator's quotas when the configuration names none.
             fn default() -> Self {

@@ -1,4 +1,5 @@
 //! The watchdog: probes, quarantines, halts, capsules, and orders of a fleet.
 
 mod fleet;
+mod quotas;
 mod watching;

@@ -139,6 +139,8 @@ answer_from! { Thresholds =>
         latency_over: u32,
         /// So many missed heartbeats in a row are a breach.
         missed_heartbeats: u32,
+        /// So many invocations that a quota refused within ten minutes are a breach.
+        quota_refusals: u32,
         /// From this share of a limit on a warning is raised; 0 to 1.
         warning: f64,
         /// From this share of a limit on the alert is critical; 0 to 1.
