@@ -16,8 +16,7 @@ use ark_model::ids::{Millis, SignalId, TraceId};
 use ark_model::signal::Signal;
 use ark_model::state::{Memory, StateEntry, Truth};
 use ark_runtime::{
-    Engine, EngineConfig, GraveyardSource, Pin, PinnedGraveyard, Preview, ServiceError,
-    Services,
+    Engine, EngineConfig, GraveyardSource, Pin, PinnedGraveyard, Preview, ServiceError, Services,
 };
 use hdrhistogram::Histogram;
 

@@ -53,10 +53,7 @@ pub fn count_memory(memory: &Memory) -> u64 {
 #[must_use]
 pub fn count_truth(write: &TruthWrite) -> u64 {
     let sources = serde_json::to_string(&write.truth.sources).unwrap_or_default();
-    ROW_BYTES
-        + text_bytes(&write.key)
-        + text_bytes(&write.truth.value_json)
-        + text_bytes(&sources)
+    ROW_BYTES + text_bytes(&write.key) + text_bytes(&write.truth.value_json) + text_bytes(&sources)
 }
 
 /// The stored bytes of a message or a signal, without its deliveries.
@@ -224,9 +221,11 @@ impl UsageBook {
         let consumers = self.consumers.lock();
         for (consumer, growth) in units.into_iter().flat_map(|usage| &usage.0) {
             if growth.changes_totals() {
-                let totals = changed
-                    .entry(consumer)
-                    .or_insert_with(|| consumers.get(consumer).map_or_else(Totals::default, |book| book.totals));
+                let totals = changed.entry(consumer).or_insert_with(|| {
+                    consumers
+                        .get(consumer)
+                        .map_or_else(Totals::default, |book| book.totals)
+                });
                 *totals = grow_totals(*totals, growth);
             }
         }
@@ -250,12 +249,7 @@ impl UsageBook {
     /// Counts a unit that is committed.
     ///
     /// `put` and `taken`: how many messages it put into the outbox and took from it.
-    pub(crate) fn apply_unit(
-        &self,
-        usage: &UnitUsage,
-        (put, taken): (usize, usize),
-        now: Instant,
-    ) {
+    pub(crate) fn apply_unit(&self, usage: &UnitUsage, (put, taken): (usize, usize), now: Instant) {
         // The writer alone changes the number.
         let waiting = self.waiting_messages();
         self.waiting_messages

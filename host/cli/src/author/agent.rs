@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use ark_host::agents::load_agent;
+use ark_host::agents::{Ceiling, load_agent};
 use ark_model::check::read_json_field;
 use ark_model::ids::Digest;
 use ark_runtime::{Engine, EngineConfig};

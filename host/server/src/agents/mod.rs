@@ -26,8 +26,8 @@ mod versions;
 pub use crate::changes::{Refusal, Requester};
 pub use error::AgentChangeError;
 pub use load::{
-    Ceiling, LoadAgentError, LoadAgentsError, LoadVersionError, LoadedAgents, RefusedAgent, load_agent,
-    load_all,
+    Ceiling, LoadAgentError, LoadAgentsError, LoadVersionError, LoadedAgents, RefusedAgent,
+    load_agent, load_all,
 };
 pub use rollout::AgentChangeReceipt;
 pub use versions::{AgentDeps, AgentStatus, Agents};

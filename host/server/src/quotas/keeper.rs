@@ -289,7 +289,7 @@ mod tests {
     use ark_model::ids::Millis;
     use ark_model::state::StateWrite;
     use ark_runtime::{LogLevel, Quotas};
-    use ark_store::{StoreConfig, Unit};
+    use ark_store::{Operation, OperatorChange, StoreConfig, Unit};
 
     fn keeper(store: &Store, agents: Quotas) -> QuotaKeeper {
         let tokens = TokenQuotas {
@@ -323,7 +323,9 @@ mod tests {
         let name: Name = "kyle".parse().unwrap();
         let agent = Consumer::Agent(name.clone());
         let none = QuotasTable::default();
-        let held = keeper.reserve(agent.clone(), asks(600, 2, 0), &none).unwrap();
+        let held = keeper
+            .reserve(agent.clone(), asks(600, 2, 0), &none)
+            .unwrap();
         for (demand, refused) in [
             (asks(401, 0, 0), Some(QuotaKind::StoredBytes)),
             (asks(400, 2, 0), Some(QuotaKind::Keys)),
@@ -347,16 +349,26 @@ mod tests {
             ..Unit::default()
         };
         store.commit(unit).unwrap();
-        let error = keeper.reserve(agent.clone(), asks(0, 3, 0), &none).err().unwrap();
+        let error = keeper
+            .reserve(agent.clone(), asks(0, 3, 0), &none)
+            .err()
+            .unwrap();
         assert_eq!((error.used, error.asked, error.limit), (1, 3, 3));
         let said = error.to_string();
-        assert!(said.contains("keys of agent:kyle") && said.contains("delete keys"), "{said}");
+        assert!(
+            said.contains("keys of agent:kyle") && said.contains("delete keys"),
+            "{said}"
+        );
         // A manifest tightens, and another agent has quotas of its own.
         let tighter = QuotasTable {
             keys: Some(1),
             ..QuotasTable::default()
         };
-        assert!(keeper.reserve(agent.clone(), asks(0, 1, 0), &tighter).is_err());
+        assert!(
+            keeper
+                .reserve(agent.clone(), asks(0, 1, 0), &tighter)
+                .is_err()
+        );
         let other = Consumer::Agent("joey".parse().unwrap());
         assert!(keeper.reserve(other, asks(1000, 3, 2), &none).is_ok());
         let uses = keeper.list_uses(&agent, &none);
@@ -394,5 +406,53 @@ mod tests {
         let error = log(1).unwrap_err();
         assert_eq!((error.used, error.asked, error.limit), (200, 100, 250));
         assert_eq!(log(1).unwrap_err().used, 200);
+    }
+
+    #[test]
+    fn a_caller_is_bounded_by_each_token_quota_and_by_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&StoreConfig::in_dir(dir.path())).unwrap();
+        let keeper = keeper(&store, Quotas::default());
+        let none = QuotasTable::default();
+        let ask = |caller: &Consumer, demand: Demand| {
+            let found = keeper.reserve(caller.clone(), demand, &none);
+            found.err().map(|error| error.kind)
+        };
+        let write = |caller: &Consumer, key: &str, bytes: usize| {
+            let change = OperatorChange::Config {
+                key: key.to_owned(),
+                value_json: Some("1".repeat(bytes)),
+                description: None,
+                expected: None,
+            };
+            let unit = Unit {
+                operations: vec![Operation {
+                    by: "desk".to_owned(),
+                    change,
+                }],
+                charged_to: Some(caller.clone()),
+                ..Unit::default()
+            };
+            store.commit(unit).unwrap();
+        };
+        let desk = Consumer::Token("desk".to_owned());
+        assert_eq!(ask(&desk, asks(500, u64::MAX, u64::MAX)), None);
+        assert_eq!(
+            ask(&desk, asks(501, 0, 0)),
+            Some(QuotaKind::StoredBytesPerMinute)
+        );
+        assert_eq!(ask(&desk, asks(1001, 0, 0)), Some(QuotaKind::StoredBytes));
+        // A row of the audit log uses up the one byte there is.
+        assert_eq!(ask(&desk, Demand::of_request(10)), None);
+        write(&desk, "k", 100);
+        assert_eq!(
+            ask(&desk, Demand::of_request(10)),
+            Some(QuotaKind::AuditBytesPerMinute)
+        );
+        assert_eq!(keeper.list_uses(&desk, &none).len(), 3);
+        // Callers without a token have a quota together, and another token has its own.
+        for other in [Consumer::Local, Consumer::Token("other".to_owned())] {
+            assert_eq!(ask(&other, Demand::of_request(10)), None);
+        }
     }
 }

@@ -267,9 +267,7 @@ impl Router {
             slot.install_version(agent)
         } else {
             let pending = self.store.pending_count(&name)?;
-            self.backlog
-                .deliveries
-                .fetch_add(pending, Ordering::AcqRel);
+            self.backlog.deliveries.fetch_add(pending, Ordering::AcqRel);
             let _ = self.meters.agents.for_agent(&name);
             self.slots
                 .add_slot(&Arc::new(AgentSlot::new(agent, pending)));

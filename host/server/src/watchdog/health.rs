@@ -370,7 +370,11 @@ mod tests {
         assert_eq!(refuse(600), None);
         let breach = refuse(1199).unwrap();
         assert_eq!(breach.cause, QuarantineCause::Quota);
-        assert!(breach.reason.contains("refused 2 invocations"), "{}", breach.reason);
+        assert!(
+            breach.reason.contains("refused 2 invocations"),
+            "{}",
+            breach.reason
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@ use ark_model::principal::ActionGrant;
 use rusqlite::Connection;
 
 use super::{KEY, check, name, open, operate, set, verify, with_key};
-use crate::schema::migrate;
+use crate::schema::{SCHEMA_VERSION, migrate};
 use crate::tables::audit::append_entry;
 use crate::*;
 

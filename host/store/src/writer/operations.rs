@@ -89,7 +89,9 @@ pub(super) fn apply_operation(
             let revision = write_truth(connection, origin, write, *expected)?;
             let author = Consumer::Agent(agent.clone());
             let charged_to = writer.charged_to.unwrap_or(&author);
-            writer.usage.add_stored(Some(charged_to), count_truth(write));
+            writer
+                .usage
+                .add_stored(Some(charged_to), count_truth(write));
             let digest = digest_of(&write.truth.value_json);
             (Some(agent), write.key.clone(), revision, digest)
         }

@@ -100,8 +100,13 @@ mod tests {
         let mut host = MockHost::new();
         let state = ("state", 7, 3, 10);
         assert_eq!(host.deliver::<QuotaHog>("hog.go", &state).unwrap(), []);
-        let messages = host.deliver::<QuotaHog>("hog.go", &("fan", 1, 5, 0)).unwrap();
+        let messages = host
+            .deliver::<QuotaHog>("hog.go", &("fan", 1, 5, 0))
+            .unwrap();
         assert_eq!(messages.len(), 5);
-        assert!(host.deliver::<QuotaHog>("hog.go", &("gold", 1, 1, 1)).is_err());
+        assert!(
+            host.deliver::<QuotaHog>("hog.go", &("gold", 1, 1, 1))
+                .is_err()
+        );
     }
 }

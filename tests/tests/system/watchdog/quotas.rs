@@ -38,10 +38,20 @@ const fn case(
 
 const CASES: [Case; 7] = [
     case("stored_bytes", 1_000_000, ("state", 4, 50_000), true),
-    case("stored_bytes_per_minute", 1_000_000, ("state", 4, 50_000), false),
+    case(
+        "stored_bytes_per_minute",
+        1_000_000,
+        ("state", 4, 50_000),
+        false,
+    ),
     case("keys", 50, ("state", 20, 1), true),
     case("memories", 50, ("memory", 20, 1), true),
-    case("audit_bytes_per_minute", 150_000, ("trade", 20, 1_000), false),
+    case(
+        "audit_bytes_per_minute",
+        150_000,
+        ("trade", 20, 1_000),
+        false,
+    ),
     case("log_bytes_per_minute", 100_000, ("log", 20, 1_900), false),
     case("messages_per_minute", 50, ("message", 20, 10), false),
 ];
@@ -68,7 +78,9 @@ fn quota_of(client: &mut Client, name: &str, quota: &str) -> Value {
     let shown = agent(client, name);
     let quotas = shown["quotas"].as_array().expect("quotas");
     let found = quotas.iter().find(|shown| shown["quota"] == json!(quota));
-    found.unwrap_or_else(|| panic!("{quota} in {shown}")).clone()
+    found
+        .unwrap_or_else(|| panic!("{quota} in {shown}"))
+        .clone()
 }
 
 fn severities(client: &mut Client, name: &str, quota: &str) -> Vec<Value> {
@@ -76,7 +88,10 @@ fn severities(client: &mut Client, name: &str, quota: &str) -> Vec<Value> {
     let (status, answer) = client.get(&path);
     assert_eq!(status, 200, "{answer}");
     let alerts = answer["alerts"].as_array().expect("alerts");
-    alerts.iter().map(|alert| alert["severity"].clone()).collect()
+    alerts
+        .iter()
+        .map(|alert| alert["severity"].clone())
+        .collect()
 }
 
 fn tick(client: &mut Client, number: usize) {
@@ -122,7 +137,11 @@ fn each_quota_refuses_its_agent_alone_and_quarantines_one_that_goes_on() {
         assert!(used["refusals"].as_u64() >= Some(5), "{used}");
         assert_eq!(used["limit"], json!(case.limit), "{used}");
         // The size of audit rows is known when they are committed: the last allowed invocation may pass the quota.
-        let most = if quota == "audit_bytes_per_minute" { 1.4 } else { 1.0 };
+        let most = if quota == "audit_bytes_per_minute" {
+            1.4
+        } else {
+            1.0
+        };
         let fraction = used["fraction"].as_f64();
         assert!(fraction <= Some(most), "{quota}: {used}");
         if case.kept {
@@ -141,7 +160,10 @@ fn each_quota_refuses_its_agent_alone_and_quarantines_one_that_goes_on() {
             .unwrap_or_else(|| panic!("nothing was refused by {quota}"));
         assert!(turn >= 2, "{quota}: {turn}");
         let reason = detail["reason"].as_str().unwrap_or_default();
-        assert!(reason.contains(quota) && reason.contains("operator"), "{reason}");
+        assert!(
+            reason.contains(quota) && reason.contains("operator"),
+            "{reason}"
+        );
         let (_, page) = client.get(&format!("/v1/state/{name}?prefix=key-{turn}-"));
         assert_eq!(page["keys"].as_array().map_or(0, Vec::len), 0, "{page}");
     }
@@ -196,7 +218,10 @@ fn what_is_deleted_is_given_back_and_an_operator_can_raise_a_quota() {
     assert_eq!(quota_of(&mut client, name, "keys")["used"], json!(0));
     // The values are given back; the history of them stays.
     let left = quota_of(&mut client, name, "stored_bytes")["used"].as_u64();
-    assert!(left < full && left > Some(20 * 1000), "{left:?} of {full:?}");
+    assert!(
+        left < full && left > Some(20 * 1000),
+        "{left:?} of {full:?}"
+    );
     assert_eq!(run(&mut client, json!(["state", 3, 20, 1])), 1);
     assert_eq!(run(&mut client, json!(["state", 4, 20, 1])), 2);
     place.configure("[quotas]\nkeys = 100\n");
@@ -226,12 +251,19 @@ fn a_token_past_its_quota_is_refused_and_others_and_orders_are_not() {
     assert_eq!(refused.0, 429, "{}", refused.1);
     assert_eq!(refused.1["type"], json!("urn:ark:problem:quota-exceeded"));
     let detail = refused.1["detail"].as_str().unwrap_or_default();
-    assert!(detail.contains("stored_bytes_per_minute of token:greedy"), "{detail}");
+    assert!(
+        detail.contains("stored_bytes_per_minute of token:greedy"),
+        "{detail}"
+    );
     // A larger request is refused as denied; one that reduces risk is judged.
     let mut large = trade("BTC-USD", 0.01);
     large["reasoning"] = json!("x".repeat(40_000));
     let (status, answer) = greedy.post("/v1/actions", &large);
-    assert_eq!((status, &answer["outcome"]), (429, &json!("denied")), "{answer}");
+    assert_eq!(
+        (status, &answer["outcome"]),
+        (429, &json!("denied")),
+        "{answer}"
+    );
     let close = json!({"agent": "api", "action_type": "close_position", "parameters": {"symbol": "BTC-USD"}, "reasoning": "x".repeat(40_000)});
     let (status, answer) = greedy.post("/v1/actions", &close);
     assert_eq!(status, 200, "{answer}");
@@ -273,7 +305,11 @@ fn an_agent_that_wakes_itself_never_has_more_waiting_than_the_backlog_allows() {
     assert!(most <= BACKLOG, "{most} waited");
     assert_eq!(host.terminate(), Some(0));
     let database = rusqlite::Connection::open(place.data().join("ark.db")).expect("the database");
-    let count = |sql: &str| -> u64 { database.query_row(sql, [], |row| row.get(0)).expect("a number") };
+    let count = |sql: &str| -> u64 {
+        database
+            .query_row(sql, [], |row| row.get(0))
+            .expect("a number")
+    };
     let pending = count("SELECT count(*) FROM deliveries WHERE status = 'pending'");
     let outbox = count("SELECT count(*) FROM outbox");
     assert!(pending + outbox <= BACKLOG, "{pending} and {outbox} wait");
@@ -285,7 +321,8 @@ fn an_agent_that_wakes_itself_never_has_more_waiting_than_the_backlog_allows() {
     let sent = count(&format!(
         "SELECT count(*) FROM audit_log WHERE kind = 'decision' AND agent = '{name}' AND outcome = 'approved'"
     ));
-    let messages = count("SELECT count(*) FROM signals WHERE topic = 'hog.go' AND sender IS NOT NULL");
+    let messages =
+        count("SELECT count(*) FROM signals WHERE topic = 'hog.go' AND sender IS NOT NULL");
     assert_eq!(sent, messages + outbox);
 }
 
@@ -309,15 +346,26 @@ fn when_the_database_is_full_orders_and_what_reduces_risk_are_still_recorded() {
     assert!(detail.contains("max_database_bytes"), "{detail}");
     let (status, ready) = client.get("/readyz");
     assert_eq!(status, 503, "{ready}");
-    assert!(ready.to_string().contains("archive the audit log"), "{ready}");
+    assert!(
+        ready.to_string().contains("archive the audit log"),
+        "{ready}"
+    );
     let signal = json!({"topic": "market.tick", "payload": "x".repeat(10_000)});
     assert_eq!(client.post("/v1/signals", &signal).0, 503);
     // What comes to nothing does not use the reserve up.
     let close = |symbol: &str| json!({"agent": "api", "action_type": "close_position", "parameters": {"symbol": symbol}, "reasoning": "out"});
     let (status, answer) = client.post("/v1/actions", &close("DOGE-USD"));
-    assert_eq!((status, &answer["outcome"]), (503, &json!("denied")), "{answer}");
+    assert_eq!(
+        (status, &answer["outcome"]),
+        (503, &json!("denied")),
+        "{answer}"
+    );
     let (status, answer) = client.post("/v1/actions", &close("BTC-USD"));
-    assert_eq!((status, &answer["outcome"]), (200, &json!("approved")), "{answer}");
+    assert_eq!(
+        (status, &answer["outcome"]),
+        (200, &json!("approved")),
+        "{answer}"
+    );
     let order = json!({"reason": "a drill"});
     for path in ["/v1/agents/kyle/quarantine", "/v1/halt"] {
         let (status, answer) = client.post(path, &order);
@@ -327,6 +375,9 @@ fn when_the_database_is_full_orders_and_what_reduces_risk_are_still_recorded() {
     host.kill();
     let host = place.start_halted();
     let mut client = Client::new(&host);
-    assert_eq!(client.get("/v1/watchdog").1["halt"]["reason"], json!("a drill"));
+    assert_eq!(
+        client.get("/v1/watchdog").1["halt"]["reason"],
+        json!("a drill")
+    );
     assert_ne!(agent(&mut client, "kyle")["quarantine"], Value::Null);
 }

@@ -148,11 +148,7 @@ impl Arbiter {
     ///
     /// Checked before anything is judged: a unit that the writer refuses would have the ledger loaded again. A denied action is not recorded then, so
     /// that nobody can use the reserve up with actions that come to nothing.
-    fn check_room(
-        &mut self,
-        proposals: &[RedactedProposal],
-        now: Millis,
-    ) -> Result<(), HrmError> {
+    fn check_room(&mut self, proposals: &[RedactedProposal], now: Millis) -> Result<(), HrmError> {
         if !self.store.is_reserve_only() {
             return Ok(());
         }

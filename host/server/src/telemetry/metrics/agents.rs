@@ -143,7 +143,7 @@ pub(super) const METRICS: &[Metric] = &[
     gauge(
         "ark_agent_quota_used_ratio",
         &["agent", "quota"],
-        "The part of a quota that it uses; at 1 its invocations are refused.",
+        "The part of a quota that it uses; at 1 its invocations are refused. Those of a quota appear with its first use.",
         |context, emit| {
             emit_quotas(context, emit, |quota| quota.fraction());
         },
@@ -151,7 +151,7 @@ pub(super) const METRICS: &[Metric] = &[
     counter(
         "ark_agent_quota_refusals_total",
         &["agent", "quota"],
-        "Invocations that a quota refused.",
+        "Invocations that a quota refused. Those of a quota appear with the first.",
         |context, emit| {
             emit_quotas(context, emit, |quota| quota.refusals as f64);
         },
@@ -223,7 +223,9 @@ fn emit_quotas(context: &MetricContext, emit: &mut Emit<'_>, value: fn(&QuotaUse
     for (name, slot) in list_serving(context) {
         let tighter = &slot.agent.manifest().quotas;
         let consumer = Consumer::Agent(name.clone());
-        for quota in context.sources.quotas.list_uses(&consumer, tighter) {
+        let uses = context.sources.quotas.list_uses(&consumer, tighter);
+        // Most agents use few of them: a row for each quota of each agent would be most of a scrape.
+        for quota in uses.into_iter().filter(|quota| value(quota) > 0.0) {
             let label = KeyValue::new("quota", quota.kind.as_str());
             emit(value(&quota), &[agent_label(&name), label]);
         }

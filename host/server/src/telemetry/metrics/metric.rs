@@ -8,8 +8,8 @@ use opentelemetry::KeyValue;
 use ark_model::decision::PolicyIdentity;
 use ark_model::meters::{Counter, Meters};
 
-use crate::readiness::Readiness;
 use crate::quotas::QuotaKeeper;
+use crate::readiness::Readiness;
 use crate::router::Router;
 
 use crate::telemetry::slo::SloTracker;

@@ -83,7 +83,9 @@ impl StateWriter<'_> {
     ) -> Result<CurrentRevision, WriteError> {
         let current = self.read_current(agent, key)?;
         match expected {
-            Some(expected) if expected != current.revision && (expected != 0 || current.is_live()) => {
+            Some(expected)
+                if expected != current.revision && (expected != 0 || current.is_live()) =>
+            {
                 Err(conflict(agent, key, expected, &current))
             }
             _ => Ok(current),
