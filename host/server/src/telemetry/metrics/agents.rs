@@ -145,7 +145,7 @@ pub(super) const METRICS: &[Metric] = &[
         &["agent", "quota"],
         "The part of a quota that it uses; at 1 its invocations are refused. Those of a quota appear with its first use.",
         |context, emit| {
-            emit_quotas(context, emit, |quota| quota.fraction());
+            emit_quotas(context, emit, QuotaUse::fraction);
         },
     ),
     counter(

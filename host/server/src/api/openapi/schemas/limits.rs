@@ -75,7 +75,7 @@ impl PartialSchema for QuotasTableSchema {
             .iter()
             .fold(ObjectBuilder::new(), |object, key| {
                 let kind = SchemaType::from_iter([Type::Integer, Type::Null]);
-                let format = Some(KnownFormat::Int64).map(SchemaFormat::KnownFormat);
+                let format = Some(SchemaFormat::KnownFormat(KnownFormat::Int64));
                 object.property(
                     key.name,
                     ObjectBuilder::new()
