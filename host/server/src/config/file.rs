@@ -138,7 +138,7 @@ table! {
         /// Fuel of one evaluation of an operator policy: about one unit a WebAssembly instruction.
         policy_fuel: u64 = 5_000_000, between(100_000, POLICY_FUEL);
         /// Bytes that the database and its write-ahead log may grow to together. Without a value: 64 GiB, or twice its size at the start if that is more, but no more than nine tenths of what it has and the disk has free then. The last sixteenth of it (256 MiB at most) is the host's reserve: from there on only orders, changes of operators, and what reduces risk are recorded.
-        max_database_bytes: Option<u64> = None, at_least(1);
+        max_database_bytes: Option<u64> = None, at_least(1_000_000);
         /// Seconds for which an approved trade reserves its exposure without an execution report.
         reservation_seconds: u64 = 600, at_least(1);
         /// Seconds for which a held action waits for an approval.

@@ -65,7 +65,8 @@ pub(super) fn write_unit(
     };
     for operation in &unit.operations {
         let (number, entry) = apply_operation(&mut state, operation, unit.trace_id)?;
-        let seq = record_entry(connection, &mut heads.audit, &entry)?;
+        let counted = (state.charged_to, &mut *state.usage);
+        let seq = record_entry(connection, &mut heads.audit, &entry, counted)?;
         receipt.audit_seqs.push(seq);
         receipt.operations.push(number);
     }
@@ -79,12 +80,14 @@ pub(super) fn write_unit(
         write_list_change(connection, change)?;
     }
     write_agent_data(&mut state, unit, &mut receipt)?;
-    write_signals(connection, &mut heads.audit, unit, &mut receipt)?;
+    let counted = (charged_to, &mut usage);
+    write_signals(connection, &mut heads.audit, unit, &mut receipt, counted)?;
     if let Some(completion) = &unit.delivery {
         write_invocation_line(connection, completion, unit.trace_id)?;
     }
     for entry in &unit.audit {
-        let seq = record_entry(connection, &mut heads.audit, entry)?;
+        let counted = (charged_to, &mut usage);
+        let seq = record_entry(connection, &mut heads.audit, entry, counted)?;
         receipt.audit_seqs.push(seq);
     }
     write_plain_changes(connection, unit, &mut receipt)?;
@@ -93,7 +96,7 @@ pub(super) fn write_unit(
     Ok(receipt)
 }
 
-/// Counts the unit's messages, its signals with their deliveries, and its rows of the audit log. A signal that was a message was counted as
+/// Counts the unit's messages, and its signals with their deliveries. A signal that was a message was counted as
 /// such; its deliveries are its sender's.
 fn count_messages(
     charged_to: Option<&Consumer>,
@@ -124,9 +127,6 @@ fn count_messages(
         let deliveries = (new.deliver_to.len() + new.shed.len()) as u64;
         usage.add_stored(sender.as_ref().or(charged_to), deliveries * ROW_BYTES);
     }
-    for entry in &unit.audit {
-        usage.add_audit_row(charged_to, &entry.body);
-    }
 }
 
 /// Refuses a unit whose deadline has passed or whose idempotency key was used before.
@@ -146,12 +146,14 @@ fn check_unit(connection: &Connection, unit: &Unit) -> Result<(), WriteError> {
     Ok(())
 }
 
-/// Appends an entry to the audit log and to the session log. Returns its number.
+/// Appends an entry to the audit log and to the session log, and counts it. Returns its number.
 fn record_entry(
     connection: &Connection,
     head: &mut ChainHead,
     entry: &AuditEntry,
+    (charged_to, usage): (Option<&Consumer>, &mut UnitUsage),
 ) -> rusqlite::Result<u64> {
+    usage.add_audit_row(charged_to, &entry.body);
     write_audit_line(connection, entry)?;
     append_entry(connection, head, entry)
 }
@@ -192,13 +194,14 @@ fn write_signals(
     head: &mut ChainHead,
     unit: &Unit,
     receipt: &mut Receipt,
+    (charged_to, usage): (Option<&Consumer>, &mut UnitUsage),
 ) -> Result<(), WriteError> {
     for signal in &unit.signals {
         let written = write_signal(connection, signal)?;
         if written == SignalReceipt::Accepted
             && let Some(entry) = sender_entry(signal)
         {
-            record_entry(connection, head, &entry)?;
+            record_entry(connection, head, &entry, (charged_to, &mut *usage))?;
         }
         receipt.signals.push(written);
     }

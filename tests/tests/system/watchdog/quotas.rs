@@ -10,12 +10,12 @@ use ark_tests::{
 use serde_json::{Value, json};
 
 /// A quota, what uses it up, and how: what the agent is asked for in a signal is two fifths of the quota.
-struct Case {
-    quota: &'static str,
-    limit: u64,
-    what: &'static str,
-    count: u64,
-    size: usize,
+pub(super) struct Case {
+    pub(super) quota: &'static str,
+    pub(super) limit: u64,
+    pub(super) what: &'static str,
+    pub(super) count: u64,
+    pub(super) size: usize,
     /// Whether what is used is kept over a restart.
     kept: bool,
 }
@@ -36,7 +36,7 @@ const fn case(
     }
 }
 
-const CASES: [Case; 7] = [
+pub(super) const CASES: [Case; 7] = [
     case("stored_bytes", 1_000_000, ("state", 4, 50_000), true),
     case(
         "stored_bytes_per_minute",
@@ -57,7 +57,7 @@ const CASES: [Case; 7] = [
 ];
 
 /// Copies the agent under a number. Its manifest tightens one quota. Returns its name; its topic is `hog.NUMBER`.
-fn copy_hog(agents: &Path, number: u32, quota: &str, limit: u64) -> String {
+pub(super) fn copy_hog(agents: &Path, number: u32, quota: &str, limit: u64) -> String {
     let topic = format!("hog.{number}");
     let name = copy_numbered(&hostile_guests_dir(), "quota-hog", number, &topic, agents);
     let manifest = agents.join(format!("quota-hog-{number:02}.toml"));
@@ -67,14 +67,14 @@ fn copy_hog(agents: &Path, number: u32, quota: &str, limit: u64) -> String {
     name
 }
 
-fn agent(client: &mut Client, name: &str) -> Value {
+pub(super) fn agent(client: &mut Client, name: &str) -> Value {
     let (status, answer) = client.get(&format!("/v1/agents/{name}"));
     assert_eq!(status, 200, "{answer}");
     answer
 }
 
 /// What an agent uses of a quota, as the API shows it.
-fn quota_of(client: &mut Client, name: &str, quota: &str) -> Value {
+pub(super) fn quota_of(client: &mut Client, name: &str, quota: &str) -> Value {
     let shown = agent(client, name);
     let quotas = shown["quotas"].as_array().expect("quotas");
     let found = quotas.iter().find(|shown| shown["quota"] == json!(quota));
