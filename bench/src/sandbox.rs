@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use ark_host::agents::load_agent;
+use ark_host::agents::{Ceiling, load_agent};
 use ark_host::hrm::chain::PolicyChain;
 use ark_host::hrm::combine_verdicts;
 use ark_model::action::Action;
@@ -16,8 +16,7 @@ use ark_model::ids::{Millis, SignalId, TraceId};
 use ark_model::signal::Signal;
 use ark_model::state::{Memory, StateEntry, Truth};
 use ark_runtime::{
-    Engine, EngineConfig, GraveyardSource, Limits, Pin, PinnedGraveyard, Preview, ServiceError,
-    Services,
+    Engine, EngineConfig, GraveyardSource, Pin, PinnedGraveyard, Preview, ServiceError, Services,
 };
 use hdrhistogram::Histogram;
 
@@ -69,7 +68,7 @@ pub fn measure_sandbox(cache: &Path, agent: &Path, body: &str, time: Duration) -
         std::hint::black_box(chain.new_judge().collect_verdicts(&action, &facts));
         Ok(())
     })?;
-    let agent = load_agent(&engine, agent, &Limits::default())?;
+    let agent = load_agent(&engine, agent, &Ceiling::default())?;
     let signal = Signal {
         id: SignalId::fresh(),
         topic: "bench.go".to_owned(),

@@ -56,6 +56,7 @@ impl Subject for Ark {
                 key: format!("k/{key}"),
                 value_json: Some(VALUE.to_owned()),
                 expected: revision,
+                was_live: revision > 0,
             }],
             ..Unit::default()
         };
@@ -221,6 +222,7 @@ pub fn measure_history(dir: &Path, largest: u64, report: &mut Report) -> Result<
                     key: "k".to_owned(),
                     value_json: Some(VALUE.to_owned()),
                     expected,
+                    was_live: expected > 0,
                 })
                 .collect::<Vec<_>>();
             revisions += state.len() as u64;

@@ -17,7 +17,7 @@ const SCHEMAS: [(&str, &str); 5] = [
          PolicySource QuarantineCause Role RuleResult Sensitivity Severity Side",
     ),
     ("actions", "Action Parameters"),
-    ("limits", "Limits LimitsTable"),
+    ("limits", "Limits LimitsTable QuotasTable"),
     (
         "records",
         "Alert ApprovalGiven Facts Halt Manifest Quarantine Rule SettingsProblem",

@@ -242,6 +242,7 @@ impl Host {
             // Settings of the tests themselves, which a host refuses as unknown.
             .env_remove("ARK_ACCOUNT_SEQUENCES")
             .env_remove("ARK_KILL_ROUNDS")
+            .env_remove("ARK_NEIGHBOUR_ROUNDS")
             .env_remove("ARK_SWAPS")
             .envs(environment.iter().copied())
             .stdin(Stdio::null())

@@ -18,6 +18,8 @@ pub enum QuarantineCause {
     Latency,
     /// The agent missed too many heartbeats.
     MissedHeartbeats,
+    /// The agent went on although its quotas were used up.
+    Quota,
     /// An operator ordered it.
     Operator,
 }

@@ -24,6 +24,7 @@ pub mod facts;
 pub mod form;
 pub mod ids;
 pub mod meters;
+mod minute_window;
 pub mod policy;
 pub mod principal;
 pub mod printable;
@@ -31,6 +32,8 @@ pub mod settings;
 pub mod signal;
 pub mod size;
 pub mod state;
+pub mod usage;
 pub mod verdict;
 
 pub use ark_instrument as instrument;
+pub use minute_window::MinuteWindow;

@@ -55,6 +55,8 @@ pub struct StateWrite {
     /// The revision that the invocation saw (0: the key did not exist). If the key is at another revision when the invocation is committed, the
     /// whole commit fails.
     pub expected: u64,
+    /// Whether the key has a value at that revision.
+    pub was_live: bool,
 }
 
 /// Something that an agent remembers.

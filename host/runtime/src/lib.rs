@@ -25,6 +25,7 @@ mod manifest;
 mod meter;
 mod policy;
 mod probe;
+mod quotas;
 mod recording;
 mod services;
 mod thread_priority;
@@ -42,6 +43,7 @@ pub use policy::{
     POLICY_FUEL, Policy, PolicyError, PolicyInstance, SettingsProblem, SettingsRefused,
 };
 pub use probe::{Probe, probe_limits};
+pub use quotas::{QuotaError, QuotaKey, QuotaKind, Quotas, QuotasTable};
 pub use recording::{HostCall, HostCallAnswer, RecordedCall, Recording};
 pub use services::{Preview, ServiceError, Services};
 pub use vectors::{TestVector, VectorFailure, run_vectors};

@@ -8,6 +8,7 @@ use ark_model::ids::{Digest, Name};
 use serde::{Deserialize, Serialize};
 
 use super::limits::LimitsTable;
+use super::quotas::QuotasTable;
 
 /// The only capability that a manifest can grant.
 pub(crate) const TRUTH_SET: &str = "truth-set";
@@ -60,6 +61,9 @@ pub struct Manifest {
     /// Limits that are tighter than the operator's ceiling.
     #[serde(default)]
     pub limits: LimitsTable,
+    /// Quotas that are tighter than the operator's.
+    #[serde(default, skip_serializing_if = "QuotasTable::is_empty")]
+    pub quotas: QuotasTable,
     /// The values that `config-get` returns unless an operator has set others.
     #[serde(default)]
     pub config: BTreeMap<String, serde_json::Value>,

@@ -16,7 +16,9 @@ use ark_model::ids::{Millis, Name};
 use ark_runtime::{Engine, EngineError, GraveyardSource, Pin, PinError, PinnedGraveyard};
 use ark_store::{CommitError, OpenError, ReadError, Store, StoreConfig, Unit};
 
-use crate::agents::{self, AgentDeps, Agents, LoadAgentsError, LoadedAgents, RefusedAgent};
+use crate::agents::{
+    self, AgentDeps, Agents, Ceiling, LoadAgentsError, LoadedAgents, RefusedAgent,
+};
 use crate::api::ApiDeps;
 use crate::config::Config;
 use crate::hrm::chain::PolicyChain;
@@ -26,6 +28,7 @@ use crate::policies::{
     self, GraveyardExchangeError, LoadPoliciesError, Policies, PolicyLoader,
     record_graveyard_exchange,
 };
+use crate::quotas::{QuotaKeeper, limit_database};
 use crate::readiness::Readiness;
 use crate::router::{Router, RouterError, RouterParts};
 use crate::telemetry::{MetricSources, OpenApprovals, Telemetry, TelemetryBuilder, TelemetryError};
@@ -96,6 +99,10 @@ pub struct App {
     pub watchdog: Watchdog,
     /// The versions of agents.
     pub agents: Agents,
+    /// Refuses who has used up a quota.
+    pub quotas: QuotaKeeper,
+    /// The limit of the database's size that is in force.
+    pub max_database_bytes: u64,
     /// Whether all of them together may judge.
     pub readiness: Readiness,
     /// Shows what the parts record.
@@ -115,9 +122,11 @@ impl App {
         let pin = Pin::compiled_in()?;
         let telemetry = TelemetryBuilder::new(&config.telemetry)?;
         let meters = telemetry.meters.clone();
+        let max_database_bytes = limit_database(&config.store);
         // Opened before the engine: opening takes the lock of the data directory, which also guards the engine's cache in it.
         let store = Store::open(&StoreConfig {
             meters: Arc::clone(&meters.store),
+            max_bytes: Some(max_database_bytes),
             ..config.store.clone()
         })?;
         let engine = Engine::new(&config.engine)?;
@@ -136,11 +145,19 @@ impl App {
         let policies_dir = config.policies_dir.as_deref();
         let policy_slots = policies::load_all(&policy_loader, &config.policies, policies_dir)?;
         let agents_dir = config.agents_dir.as_deref();
+        let quotas = QuotaKeeper::new(
+            store.clone(),
+            config.quotas.within_database(max_database_bytes),
+        );
+        let ceiling = Ceiling {
+            limits: config.limits.clone(),
+            quotas: config.quotas.agents.clone(),
+        };
         let LoadedAgents {
             agents,
             canaries,
             refused,
-        } = agents::load_all(&engine, &store, agents_dir, &config.limits)?;
+        } = agents::load_all(&engine, &store, agents_dir, &ceiling)?;
         let on_trial = canaries.iter().map(|canary| &canary.agent);
         for agent in agents.iter().chain(on_trial) {
             agents::warn_of_undeclared_types(agent.manifest(), &config.hrm.action_types);
@@ -177,6 +194,7 @@ impl App {
             store: store.clone(),
             guards: Arc::clone(&guards),
             watchdog: watchdog.clone(),
+            quotas: quotas.clone(),
             meters: Arc::clone(&meters.router),
         };
         let router = Router::start(config.router.clone(), router_parts)?;
@@ -187,7 +205,7 @@ impl App {
             watchdog: watchdog.clone(),
             hrm: hrm.clone(),
             agents_dir: config.agents_dir.clone(),
-            ceiling: config.limits.clone(),
+            ceiling,
             versions_kept: config.agent_versions,
         });
         let readiness = Readiness {
@@ -201,6 +219,7 @@ impl App {
             meters,
             readiness: readiness.clone(),
             router: router.clone(),
+            quotas: quotas.clone(),
             graveyard: Arc::clone(&graveyard_identity),
             vectors: graveyard_vectors,
             approvals: open_approvals_reader(&store),
@@ -217,6 +236,8 @@ impl App {
             refused_agents: refused,
             watchdog,
             agents,
+            quotas,
+            max_database_bytes,
             readiness,
             telemetry: Arc::new(telemetry),
         })
@@ -232,6 +253,7 @@ impl App {
             guards: Arc::clone(&self.guards),
             readiness: self.readiness.clone(),
             watchdog: self.watchdog.clone(),
+            quotas: self.quotas.clone(),
             graveyard_identity: Arc::clone(&self.graveyard_identity),
             graveyard_source: self.graveyard_source.clone(),
             graveyard_vectors: self.graveyard_vectors,
@@ -257,6 +279,7 @@ impl App {
 fn commit_configured_lists(store: &Store, config: &Config) -> Result<(), StartError> {
     let unit = Unit {
         configured_lists: Some(config.lists.clone()),
+        may_use_reserve: true,
         ..Unit::default()
     };
     store.commit(unit).map(drop).map_err(StartError::Lists)

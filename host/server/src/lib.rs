@@ -10,6 +10,7 @@ pub mod changes;
 pub mod config;
 pub mod hrm;
 pub mod policies;
+pub mod quotas;
 pub mod readiness;
 pub mod reply;
 pub mod router;

@@ -42,6 +42,9 @@ impl Readiness {
         if !self.store.audit_writable() {
             problems.push("the audit log cannot be written");
         }
+        if self.store.is_reserve_only() {
+            problems.push("the database is full but for the host's reserve; archive the audit log (`ark audit archive`) or raise capacity.max_database_bytes");
+        }
         if !self.watchdog.limits_hold() {
             problems.push("a limit did not hold when it was probed; GET /v1/watchdog says which");
         }

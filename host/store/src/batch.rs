@@ -5,6 +5,7 @@ use std::time::Instant;
 use ark_model::control::Alert;
 use ark_model::ids::{Millis, Name, TraceId};
 use ark_model::state::{NewMemory, StateWrite, TruthWrite};
+use ark_model::usage::Consumer;
 
 use crate::error::CommitError;
 use crate::idempotency::IdempotencyRecord;
@@ -14,6 +15,7 @@ use crate::tables::control::{ControlChange, FleetCursor};
 use crate::tables::ledger::{AccountChange, ApprovalChange, LedgerChange, ListChange, ListEntry};
 use crate::tables::signals::{DeliveryCompletion, NewSignal, OutboxMessage, SignalReceipt};
 use crate::tables::versions::{AgentChange, PolicyChange, PolicyRecord};
+use crate::usage::UnitUsage;
 
 /// What is committed as a whole or not at all.
 #[derive(Debug, Clone, Default)]
@@ -66,6 +68,11 @@ pub struct Unit {
     pub fleet: Option<FleetCursor>,
     /// Alerts of the watchdog.
     pub alerts: Vec<Alert>,
+    /// Whom the unit's bytes are counted for. Without it they are counted for `agent`; without either they are the host's own and not counted.
+    pub charged_to: Option<Consumer>,
+    /// Whether the unit may be written when only the host's reserve is left in the database ([`crate::StoreConfig::max_bytes`]): orders, what
+    /// reduces risk, and what records them.
+    pub may_use_reserve: bool,
     /// The moment from which on the unit is refused.
     pub deadline: Option<Instant>,
     /// Whether the unit builds on the units submitted before it, so that it must fail when one of them did.
@@ -99,6 +106,8 @@ pub struct Receipt {
     pub operations: Vec<u64>,
     /// How many pending deliveries its changes of agents closed.
     pub closed_deliveries: u64,
+    /// What the unit changed in the consumers' usage.
+    pub(crate) usage: UnitUsage,
 }
 
 /// Called on the writer's thread once a unit is durable or has failed.

@@ -216,6 +216,11 @@ pub enum StorageError {
     /// The disk is full, or the database has reached its limit of size.
     #[error("the disk (or the database's own limit) is full; free some space")]
     Full(Arc<rusqlite::Error>),
+    /// The database has grown to the reserve of its limit of size, which only the host may use.
+    #[error(
+        "the database is full: what is left of capacity.max_database_bytes is reserved for orders and for what reduces risk; archive the audit log (`ark audit archive`) or raise the limit"
+    )]
+    ReserveOnly,
     /// The file system is read-only.
     #[error("the file system is read-only; remount it for writing")]
     ReadOnly(Arc<rusqlite::Error>),

@@ -31,6 +31,7 @@ mod store;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod writer;
 
 pub use anchors::Anchor;
@@ -73,3 +74,4 @@ pub use tables::versions::{
     AGENT_DELETED, AgentChange, AgentVersion, NewAgentVersion, NewPolicyVersion, PolicyChange,
     PolicyRecord, PolicySlot, PolicyVersion, Rollout, Trial,
 };
+pub use usage::{ROW_BYTES, UnitUsage, count_memory, count_message, count_revision, count_truth};

@@ -1,5 +1,7 @@
 //! The limit of the database's size, its write-ahead log included.
 //!
+//! A sixteenth (256 MiB at most) is a reserve: only units that may use it are written from there on.
+//!
 //! A part of the limit is set aside for the log; the database file gets the rest (`PRAGMA max_page_count`). When the log has outgrown its
 //! part it is written back and emptied before the next transaction. Where that does not help, because a reader holds the log, the
 //! transaction is refused as on a full disk. While a transaction lasts, the log can exceed its part by what the transaction writes.
@@ -8,6 +10,10 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
+/// The part of the limit, as a divisor, that only the host may use.
+const RESERVE_PART: u64 = 16;
+/// The largest reserve: what some hundred thousand decisions take.
+const MAX_RESERVE_BYTES: u64 = 256 * 1024 * 1024;
 /// The largest part set aside for the log: what it holds between two checkpoints without a limit.
 const MAX_LOG_BYTES: u64 = 32 * 1024 * 1024;
 
@@ -35,6 +41,7 @@ impl QuotaShares {
 pub(crate) struct Quota {
     log: PathBuf,
     log_bytes: u64,
+    max_bytes: u64,
 }
 
 impl Quota {
@@ -43,6 +50,7 @@ impl Quota {
         log.push("-wal");
         Self {
             log: log.into(),
+            max_bytes,
             // The share does not depend on the size of a page.
             log_bytes: QuotaShares::for_limit(max_bytes, 1).log_bytes,
         }
@@ -64,6 +72,22 @@ impl Quota {
             rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL),
             Some("the write-ahead log has outgrown its part of max_database_bytes".to_owned()),
         ))
+    }
+
+    /// Returns whether the database has grown to the reserve. Pages that are free in it do not count.
+    ///
+    /// # Errors
+    /// The size cannot be read.
+    pub(crate) fn is_only_reserve_left(&self, connection: &Connection) -> rusqlite::Result<bool> {
+        let read = |pragma: &str| connection.query_row(pragma, [], |row| row.get::<_, u64>(0));
+        let used = read("PRAGMA page_count")?.saturating_sub(read("PRAGMA freelist_count")?);
+        let page = read("PRAGMA page_size")?;
+        let reserve = (self.max_bytes / RESERVE_PART).min(MAX_RESERVE_BYTES);
+        let shares = QuotaShares::for_limit(self.max_bytes, page);
+        let share = shares
+            .database_pages
+            .saturating_sub(reserve.div_ceil(page.max(1)));
+        Ok(used >= share)
     }
 
     fn log_size(&self) -> u64 {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use ark_model::usage::{Consumer, Usage};
 use crossbeam_channel::{Sender, TrySendError};
 use tokio::sync::watch;
 
@@ -16,6 +17,7 @@ use crate::error::{CommitError, OpenError, SubmitError};
 use crate::quota::Quota;
 use crate::reader::Reader;
 use crate::schema;
+use crate::usage::UsageBook;
 use crate::writer::{self, QueuedUnit, WriterMessage, WriterOptions};
 
 /// A handle to the store. Cheap to clone. It dereferences to the [`Reader`], which has the methods that read.
@@ -28,6 +30,9 @@ struct Inner {
     messages: Sender<WriterMessage>,
     commits: watch::Sender<u64>,
     writable: Arc<AtomicBool>,
+    usage: Arc<UsageBook>,
+    reserve_only: Arc<AtomicBool>,
+    max_bytes: Option<u64>,
     reader: Reader,
     writer: std::sync::Mutex<Option<std::thread::JoinHandle<()>>>,
     dir: PathBuf,
@@ -46,6 +51,10 @@ impl Store {
         directory::check_restore_finished(&config.dir)?;
         let secret_key = config.secret_key.as_ref();
         let connection = schema::open_writer(&path, config.max_bytes, secret_key)?;
+        let usage = UsageBook::load(&connection)
+            .map(Arc::new)
+            .map_err(|error| OpenError::from_sqlite(&path, error))?;
+        let reserve_only = Arc::new(AtomicBool::new(false));
         schema::check_secret_key(&path, &connection, secret_key)?;
         let reader = schema::open_reader(&path, config.readers.max(1), secret_key)?;
         let writable = Arc::new(AtomicBool::new(true));
@@ -59,6 +68,8 @@ impl Store {
             commits: commits.clone(),
             writable: Arc::clone(&writable),
             meters: Arc::clone(&config.meters),
+            usage: Arc::clone(&usage),
+            reserve_only: Arc::clone(&reserve_only),
         };
         let writer = writer::start_writer(connection, options, inbox)?;
         Ok(Self {
@@ -66,6 +77,9 @@ impl Store {
                 messages,
                 commits,
                 writable,
+                usage,
+                reserve_only,
+                max_bytes: config.max_bytes,
                 reader,
                 writer: std::sync::Mutex::new(Some(writer)),
                 dir: config.dir.clone(),
@@ -145,6 +159,38 @@ impl Store {
     #[must_use]
     pub fn audit_writable(&self) -> bool {
         self.inner.writable.load(Ordering::Acquire)
+    }
+
+    /// Whether only the host's reserve is left of the limit of size. Then a unit is refused that may not use it.
+    #[must_use]
+    pub fn is_reserve_only(&self) -> bool {
+        self.inner.reserve_only.load(Ordering::Acquire)
+    }
+
+    /// The limit of the size of the database and its log, in bytes.
+    #[must_use]
+    pub fn max_bytes(&self) -> Option<u64> {
+        self.inner.max_bytes
+    }
+
+    /// The size of the database and its log, in bytes.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        let files = ["ark.db", "ark.db-wal"].map(|name| self.inner.dir.join(name));
+        let sizes = files.iter().filter_map(|file| std::fs::metadata(file).ok());
+        sizes.map(|file| file.len()).sum()
+    }
+
+    /// How much a consumer uses, as of the last commit.
+    #[must_use]
+    pub fn read_usage(&self, consumer: &Consumer) -> Usage {
+        self.inner.usage.read_usage(consumer, Instant::now())
+    }
+
+    /// How many messages are in the outbox.
+    #[must_use]
+    pub fn waiting_messages(&self) -> usize {
+        self.inner.usage.waiting_messages()
     }
 
     /// A counter that changes after every commit.

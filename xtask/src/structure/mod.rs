@@ -99,7 +99,7 @@ const SERVER_LAYERS: &[&[&str]] = &[
     &["router"],
     &["watchdog"],
     &["hrm"],
-    &["changes", "reply"],
+    &["quotas", "changes", "reply"],
 ];
 
 /// Checks the structure of the host, and prints what was checked.

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use ark_host::agents::load_agent;
+use ark_host::agents::{Ceiling, load_agent};
 use ark_model::check::read_json_field;
 use ark_model::ids::Digest;
-use ark_runtime::{Engine, EngineConfig, Limits};
+use ark_runtime::{Engine, EngineConfig};
 use clap::{Args, Subcommand};
 use serde::Deserialize;
 
@@ -122,7 +122,7 @@ fn build_agent(dir: &Path) -> anyhow::Result<PathBuf> {
     let name = name.context("the name of the manifest is not UTF-8")?;
     let manifest = write_dist(dir, name, text.as_bytes())?;
     let engine = Engine::new(&EngineConfig::default())?;
-    let agent = load_agent(&engine, &manifest, &Limits::default())?;
+    let agent = load_agent(&engine, &manifest, &Ceiling::default())?;
     print_notice!(
         "{} {} would be loaded: SHA-256 {}",
         agent.manifest().name,

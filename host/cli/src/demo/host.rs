@@ -12,6 +12,7 @@ use ark_model::action::Action;
 use ark_model::decision::{Decision, Outcome};
 use ark_model::form::parse_action;
 use ark_model::ids::{Name, TraceId};
+use ark_model::usage::Consumer;
 use ark_store::{AuditFilter, AuditKind, AuditRow};
 use serde_json::Value;
 
@@ -108,6 +109,7 @@ impl<'a> DemoHost<'a> {
     /// Proposes an action and returns the answer.
     pub(super) fn propose(&self, agent: Name, action: Action) -> anyhow::Result<ProposalAnswer> {
         let proposal = Proposal {
+            charged_to: Consumer::Local,
             submitter: agent.to_string(),
             deadline: None,
             agent,

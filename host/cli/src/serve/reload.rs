@@ -1,12 +1,13 @@
 //! SIGHUP: the configuration is read again, and what can change while the host runs is changed.
 
 use anyhow::Context;
-use ark_host::agents::Agents;
+use ark_host::agents::{Agents, Ceiling};
 use ark_host::app::App;
 use ark_host::changes::{Requester, record_action_types};
 use ark_host::config::{Config, ConfigError, Layers, is_reloaded};
 use ark_host::hrm::Hrm;
 use ark_host::policies::Policies;
+use ark_host::quotas::QuotaKeeper;
 use ark_host::watchdog::Watchdog;
 use ark_model::ids::Name;
 use ark_store::Store;
@@ -29,6 +30,9 @@ pub(super) struct Reload {
     policies: Policies,
     hrm: Hrm,
     store: Store,
+    quotas: QuotaKeeper,
+    /// The limit of the database's size, which the start has set.
+    max_database_bytes: u64,
 }
 
 impl Reload {
@@ -48,6 +52,8 @@ impl Reload {
             policies: app.policies.clone(),
             hrm: app.hrm.clone(),
             store: app.store.clone(),
+            quotas: app.quotas.clone(),
+            max_database_bytes: app.max_database_bytes,
         })
     }
 
@@ -114,7 +120,12 @@ impl Reload {
         config.limits.stack_bytes = self.stack_bytes;
         self.apply_declarations(&config);
         self.hrm.set_action_types(config.hrm.action_types);
-        self.agents.set_ceiling(config.limits);
+        self.quotas
+            .set_config(config.quotas.within_database(self.max_database_bytes));
+        self.agents.set_ceiling(Ceiling {
+            limits: config.limits,
+            quotas: config.quotas.agents,
+        });
         self.watchdog.set_thresholds(config.watchdog.thresholds);
         self.layers = layers;
         tracing::warn!(applied, "the configuration was read again");

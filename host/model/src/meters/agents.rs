@@ -33,11 +33,12 @@ impl Deployment {
 }
 
 /// The causes of quarantines, in the order of [`AgentMeter::quarantines`].
-pub const QUARANTINE_CAUSES: [QuarantineCause; 5] = [
+pub const QUARANTINE_CAUSES: [QuarantineCause; 6] = [
     QuarantineCause::ConsecutiveFailures,
     QuarantineCause::FailureRate,
     QuarantineCause::Latency,
     QuarantineCause::MissedHeartbeats,
+    QuarantineCause::Quota,
     QuarantineCause::Operator,
 ];
 
@@ -57,7 +58,7 @@ pub struct AgentMeter {
     /// Heartbeats that failed or came too late.
     pub heartbeats_missed: Counter,
     /// Quarantines, by cause in the order of [`QUARANTINE_CAUSES`].
-    pub quarantines: [Counter; 5],
+    pub quarantines: [Counter; 6],
     /// Decisions about the agent's proposals: approved, held, denied.
     pub decisions: [Counter; 3],
     /// Invocations that failed, by the kind of failure. The runtime has few kinds.

@@ -34,6 +34,12 @@ pub enum InvocationFailure {
     /// The agent reached another limit. Holds the limit's name.
     #[error("it reached its limit of {0}")]
     LimitReached(&'static str),
+    /// The agent's quota does not allow what it asks for. Holds what is used and what to do.
+    #[error("{0}")]
+    QuotaExceeded(String),
+    /// So many signals wait that the agent may not send more.
+    #[error("{0}")]
+    BacklogFull(String),
     /// The agent trapped.
     #[error("it trapped: {message}")]
     Trap {
@@ -67,6 +73,8 @@ impl InvocationFailure {
             Self::OutOfFuel(_) => "fuel",
             Self::DeadlineExceeded(_) => "deadline",
             Self::LimitReached(limit) => limit,
+            Self::QuotaExceeded(_) => "quota",
+            Self::BacklogFull(_) => "backlog",
             Self::Trap { .. } => "trap",
             Self::Start(_) => "start",
             Self::Reported(_) => "reported",

@@ -133,15 +133,18 @@ impl Session {
             return Err(HostCallError::Conflict(seen));
         }
         // Several writes of one invocation to a key are one revision, since only the last one is ever visible to others.
-        let base = self
+        let (base, was_live) = self
             .writes
             .state
             .get(&key)
-            .map_or(revision, |write| write.expected);
+            .map_or((revision, value.is_some()), |write| {
+                (write.expected, write.was_live)
+            });
         let write = StateWrite {
             key: key.clone(),
             value_json,
             expected: base,
+            was_live,
         };
         self.writes.state.insert(key, write);
         Ok(base + 1)

@@ -3,6 +3,7 @@
 use ark_model::ids::Digest;
 
 use crate::limits::LimitError;
+use crate::quotas::QuotaError;
 
 /// The largest component that is loaded, in bytes. The bound is checked before anything else.
 pub const MAX_COMPONENT_BYTES: usize = 32 * 1024 * 1024;
@@ -82,4 +83,7 @@ pub enum LoadError {
     /// The manifest asks for limits that are looser than the operator's ceiling.
     #[error(transparent)]
     Limits(#[from] LimitError),
+    /// The manifest asks for quotas that are looser than the operator's.
+    #[error(transparent)]
+    Quotas(#[from] QuotaError),
 }

@@ -15,6 +15,7 @@ use super::engine::Engine;
 use super::limits::{Limits, LimitsTable};
 use super::load::LoadError;
 use super::manifest::Manifest;
+use super::quotas::QuotasTable;
 
 const COMPONENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/probe.wasm"));
 
@@ -126,6 +127,7 @@ fn load_guest(engine: &Engine, limits: &Limits) -> Result<Agent, LoadError> {
         actions: Vec::new(),
         capabilities: Vec::new(),
         limits: LimitsTable::default(),
+        quotas: QuotasTable::default(),
         config: BTreeMap::new(),
     };
     Agent::load(engine, COMPONENT, manifest, limits)

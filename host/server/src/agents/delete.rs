@@ -108,6 +108,7 @@ impl Agents {
         };
         let body = json!({"order": "agent.delete", "previous": serving, "waiting": waiting});
         Ok(self.inner.deps.store.commit(Unit {
+            may_use_reserve: true,
             audit: vec![requester.audit_entry(Some(agent), body, now)],
             agents: vec![AgentChange::Rollout(rollout), close],
             at: now,

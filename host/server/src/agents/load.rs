@@ -10,8 +10,17 @@ use crate::changes::{
 use crate::router::Canary;
 use ark_model::action_types::ActionTypes;
 use ark_model::ids::{Millis, Name};
-use ark_runtime::{Agent, Engine, Limits, LoadError, Manifest, ManifestError};
+use ark_runtime::{Agent, Engine, Limits, LoadError, Manifest, ManifestError, Quotas};
 use ark_store::{AgentChange, AgentVersion, CommitError, ReadError, Rollout, Store, Unit};
+
+/// What the operator allows every agent. A manifest can only tighten it.
+#[derive(Debug, Clone, Default)]
+pub struct Ceiling {
+    /// The limits of one invocation.
+    pub limits: Limits,
+    /// The quotas over all of them.
+    pub quotas: Quotas,
+}
 
 /// Why an agent of the directory cannot be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -139,7 +148,7 @@ pub fn load_all(
     engine: &Engine,
     store: &Store,
     dir: Option<&Path>,
-    ceiling: &Limits,
+    ceiling: &Ceiling,
 ) -> Result<LoadedAgents, LoadAgentsError> {
     let rollouts = store.all_rollouts()?;
     let mut loaded = LoadedAgents::default();
@@ -193,7 +202,7 @@ fn load_directory(
     engine: &Engine,
     dir: &Path,
     rollouts: &[Rollout],
-    ceiling: &Limits,
+    ceiling: &Ceiling,
     loaded: &mut LoadedAgents,
 ) -> Result<(), LoadAgentsError> {
     let manifests = list_manifests(dir).map_err(|source| LoadAgentsError::Directory {
@@ -228,6 +237,7 @@ fn close_deliveries(store: &Store, agent: &Name) -> Result<(), LoadAgentsError> 
         at: Millis::now(),
     };
     let receipt = store.commit(Unit {
+        may_use_reserve: true,
         agents: vec![close],
         ..Unit::default()
     })?;
@@ -240,7 +250,7 @@ fn load_uploaded(
     store: &Store,
     rollout: &Rollout,
     number: u64,
-    ceiling: &Limits,
+    ceiling: &Ceiling,
 ) -> Result<Agent, LoadVersionError> {
     let versions = store
         .agent_versions(&rollout.agent)
@@ -248,7 +258,7 @@ fn load_uploaded(
     let version = versions.iter().find(|version| version.number == number);
     let version = version.ok_or(LoadVersionError::NotKept)?;
     let (manifest, component) = read_stored_version(store, version)?;
-    Ok(Agent::load(engine, &component, manifest, ceiling)?)
+    Ok(load_component(engine, &component, manifest, ceiling)?)
 }
 
 /// Returns a version's manifest and component as they were uploaded.
@@ -268,7 +278,7 @@ pub(super) fn load_from_directory(
     engine: &Engine,
     dir: Option<&Path>,
     agent: &Name,
-    ceiling: &Limits,
+    ceiling: &Ceiling,
 ) -> Result<Agent, LoadVersionError> {
     let dir = dir.ok_or(LoadVersionError::NoDirectory)?;
     let manifests = list_manifests(dir).map_err(|source| LoadVersionError::Directory {
@@ -292,9 +302,20 @@ pub(super) fn load_from_directory(
 pub fn load_agent(
     engine: &Engine,
     manifest: &Path,
-    ceiling: &Limits,
+    ceiling: &Ceiling,
 ) -> Result<Agent, LoadAgentError> {
     let parsed = Manifest::read_file(manifest)?;
     let component = read_component_file(&manifest.with_file_name(&parsed.component))?;
-    Ok(Agent::load(engine, &component, parsed, ceiling)?)
+    Ok(load_component(engine, &component, parsed, ceiling)?)
+}
+
+/// Loads a component whose manifest stays within the ceiling.
+pub(super) fn load_component(
+    engine: &Engine,
+    component: &[u8],
+    manifest: Manifest,
+    ceiling: &Ceiling,
+) -> Result<Agent, LoadError> {
+    ceiling.quotas.tightened_by(&manifest.quotas)?;
+    Agent::load(engine, component, manifest, &ceiling.limits)
 }

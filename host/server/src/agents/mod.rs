@@ -26,8 +26,8 @@ mod versions;
 pub use crate::changes::{Refusal, Requester};
 pub use error::AgentChangeError;
 pub use load::{
-    LoadAgentError, LoadAgentsError, LoadVersionError, LoadedAgents, RefusedAgent, load_agent,
-    load_all, warn_of_undeclared_types,
+    Ceiling, LoadAgentError, LoadAgentsError, LoadVersionError, LoadedAgents, RefusedAgent,
+    load_agent, load_all, warn_of_undeclared_types,
 };
 pub use rollout::AgentChangeReceipt;
 pub use versions::{AgentDeps, AgentStatus, Agents};

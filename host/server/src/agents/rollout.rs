@@ -189,8 +189,11 @@ impl Agents {
         };
         // The rollout comes first: the versions it names are not dropped to make room for the new one.
         let mut agents = vec![AgentChange::Rollout(rollout)];
+        // A component may be large; to go back to one that is kept takes little.
+        let may_use_reserve = change.new.is_none();
         agents.extend(change.new.map(AgentChange::Version));
         let unit = Unit {
+            may_use_reserve,
             audit: vec![requester.audit_entry(Some(change.agent), change.audit_body, now)],
             agents,
             idempotency: requester.idempotency_record("agents", json!(receipt).to_string()),

@@ -6,10 +6,11 @@ use serde_json::json;
 
 use crate::changes::{ChangeTarget, Requester};
 use ark_model::ids::{Millis, Name};
-use ark_runtime::{Agent, Manifest};
+use ark_runtime::Manifest;
 use ark_store::NewAgentVersion;
 
 use super::error::AgentChangeError;
+use super::load::load_component;
 use super::load::warn_of_undeclared_types;
 use super::rollout::{AgentChangeReceipt, RolloutChange};
 use super::versions::Agents;
@@ -69,7 +70,7 @@ impl Agents {
         let manifest_json = serde_json::to_string(&manifest)
             .map_err(|error| AgentChangeError::Manifest(error.to_string()))?;
         let deps = &self.inner.deps;
-        let version = Arc::new(Agent::load(
+        let version = Arc::new(load_component(
             &deps.engine,
             &component,
             manifest,

@@ -11,11 +11,11 @@ use crate::hrm::{Hrm, LiveServices};
 use crate::router::Router;
 use crate::watchdog::Watchdog;
 use ark_model::ids::{Name, TraceId};
-use ark_runtime::{Agent, Engine, InvocationFailure, Limits, Manifest};
+use ark_runtime::{Agent, Engine, InvocationFailure, Manifest};
 use ark_store::{AgentVersion, ReadError, Rollout, Store};
 
 use super::error::AgentChangeError;
-use super::load::{load_from_directory, read_stored_version};
+use super::load::{Ceiling, load_component, load_from_directory, read_stored_version};
 
 /// How long a heartbeat in a scratch instance may take; the agent's own deadline if that is shorter.
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -34,8 +34,8 @@ pub struct AgentDeps {
     pub hrm: Hrm,
     /// The agents' directory; absent when none is configured.
     pub agents_dir: Option<PathBuf>,
-    /// The operator's ceiling for limits at the start.
-    pub ceiling: Limits,
+    /// What the operator allows at the start.
+    pub ceiling: Ceiling,
     /// How many versions of each agent are kept; the one that serves and the one before are kept in any case.
     pub versions_kept: u32,
 }
@@ -51,7 +51,7 @@ pub struct Agents {
 pub(super) struct Inner {
     pub(super) deps: AgentDeps,
     pub(super) changes: ChangeLog,
-    ceiling: ArcSwap<Limits>,
+    ceiling: ArcSwap<Ceiling>,
 }
 
 /// What is kept of an agent.
@@ -94,12 +94,12 @@ impl Agents {
 
     /// Returns the ceiling under which versions are loaded now.
     #[must_use]
-    pub fn ceiling(&self) -> Arc<Limits> {
+    pub fn ceiling(&self) -> Arc<Ceiling> {
         self.inner.ceiling.load_full()
     }
 
     /// Sets the ceiling under which versions are loaded from now on. Versions that serve keep the limits they were loaded with.
-    pub fn set_ceiling(&self, ceiling: Limits) {
+    pub fn set_ceiling(&self, ceiling: Ceiling) {
         self.inner.ceiling.store(Arc::new(ceiling));
     }
 
@@ -156,7 +156,7 @@ impl Agents {
                 .map_err(AgentChangeError::Directory)?
         } else {
             let (manifest, component) = self.read_version(agent, number, versions)?;
-            Agent::load(&deps.engine, &component, manifest, &ceiling)?
+            load_component(&deps.engine, &component, manifest, &ceiling)?
         };
         let version = Arc::new(version);
         self.check_heartbeat(&version)?;

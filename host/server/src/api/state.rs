@@ -11,6 +11,7 @@ use crate::agents::{Agents, RefusedAgent};
 use crate::hrm::guards::Guards;
 use crate::hrm::{Hrm, HrmError};
 use crate::policies::Policies;
+use crate::quotas::{Demand, QuotaExceeded, QuotaKeeper, Reservation};
 use crate::readiness::Readiness;
 use crate::reply::{Reply, ask};
 use crate::router::Router;
@@ -18,7 +19,9 @@ use crate::watchdog::Watchdog;
 use ark_model::decision::PolicyIdentity;
 use ark_model::ids::Name;
 use ark_model::meters::ApiMeters;
-use ark_runtime::GraveyardSource;
+use ark_model::principal::Principal;
+use ark_model::usage::Consumer;
+use ark_runtime::{GraveyardSource, QuotasTable};
 use ark_store::{CommitError, Receipt, Store, Unit};
 
 use super::auth::Auth;
@@ -42,6 +45,8 @@ pub struct ApiDeps {
     pub readiness: Readiness,
     /// The watchdog.
     pub watchdog: Watchdog,
+    /// Refuses callers that have used up a quota.
+    pub quotas: QuotaKeeper,
     /// What identifies the Graveyard.
     pub graveyard_identity: Arc<PolicyIdentity>,
     /// Where the Graveyard was loaded from.
@@ -85,6 +90,12 @@ impl std::ops::Deref for Api {
     }
 }
 
+/// Returns whom the writes of a caller are counted for.
+pub(crate) fn consumer_of(principal: &Principal) -> Consumer {
+    let token = principal.authenticated.then(|| principal.name.clone());
+    Consumer::of_caller(token)
+}
+
 impl Api {
     pub(crate) fn new(
         deps: ApiDeps,
@@ -104,6 +115,26 @@ impl Api {
     /// Whether actions may be proposed in this name: a submitter's or a serving agent's.
     pub(crate) fn may_propose(&self, name: &Name) -> bool {
         self.submitters.contains(name) || self.router.find_serving(name).is_some()
+    }
+
+    /// Reserves what a request with a body of this size takes of its caller's quotas, until the reservation is dropped: hold it until the request is
+    /// committed. Warns when much of a quota is used.
+    ///
+    /// # Errors
+    /// A quota is used up.
+    pub(crate) fn reserve_quota(
+        &self,
+        principal: &Principal,
+        body_bytes: usize,
+    ) -> Result<Reservation, QuotaExceeded> {
+        let caller = consumer_of(principal);
+        let demand = Demand::of_request(body_bytes as u64);
+        let tighter = QuotasTable::default();
+        for quota in self.quotas.list_uses(&caller, &tighter) {
+            self.watchdog
+                .record_caller_quota(&caller, quota.kind, quota.used, quota.limit);
+        }
+        self.quotas.reserve(caller, demand, &tighter)
     }
 
     /// Runs what touches the disk on a thread that may block.

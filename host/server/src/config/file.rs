@@ -16,7 +16,7 @@ use ark_model::action::{Criticality, Family};
 use ark_model::ids::{Digest, Name};
 use ark_model::policy::PolicyMode;
 use ark_model::settings::Settings;
-use ark_runtime::{Limits, POLICY_FUEL};
+use ark_runtime::{Limits, POLICY_FUEL, Quotas};
 
 use super::keys::{Allowed, Any, Item, Key, Section, Table, Text};
 use super::keys::{at_least, between, entries, items, join_key, table};
@@ -51,6 +51,8 @@ table! {
         action_types: BTreeMap<String, ActionTypeFile> = BTreeMap::new(), entries(), reloaded;
         [tls]: TlsFile;
         [limits]: Limits;
+        [quotas]: Quotas;
+        [token_quotas]: TokenQuotasFile;
         [capacity]: CapacityFile;
         [telemetry]: TelemetryFile;
         [watchdog]: WatchdogFile;
@@ -135,14 +137,27 @@ table! {
         policies: usize = 16, between(1, 64);
         /// Fuel of one evaluation of an operator policy: about one unit a WebAssembly instruction.
         policy_fuel: u64 = 5_000_000, between(100_000, POLICY_FUEL);
-        /// Bytes that the database and its write-ahead log may grow to together. Without a value the disk is the limit.
-        max_database_bytes: Option<u64> = None, Any;
+        /// Bytes that the database and its write-ahead log may grow to together. Without a value: 64 GiB, or twice its size at the start if that is more, but no more than nine tenths of what it has and the disk has free then. The last sixteenth of it (256 MiB at most) is the host's reserve: from there on only orders, changes of operators, and what reduces risk are recorded.
+        max_database_bytes: Option<u64> = None, at_least(1_000_000);
         /// Seconds for which an approved trade reserves its exposure without an execution report.
         reservation_seconds: u64 = 600, at_least(1);
         /// Seconds for which a held action waits for an approval.
         approval_seconds: u64 = 3_600, between(1, YEAR_SECONDS);
         /// Held actions that may wait for an approval. Each proposer may fill a tenth of it.
         approvals: usize = 10_000, between(1, 1_000_000);
+    }
+}
+
+table! {
+    /// What may be written over the API with one token, over time. Callers of a host without tokens may together write as much. Orders, tokens,
+    /// approvals, execution reports and what reduces risk are never refused for it.
+    pub struct TokenQuotasFile {
+        /// Bytes that are kept of what was written with a token: signals with their deliveries, and the history of state, truths and settings.
+        stored_bytes: u64 = 16 * 1024 * 1024 * 1024, at_least(1), reloaded;
+        /// Bytes that may be added to those within a minute.
+        stored_bytes_per_minute: u64 = 1024 * 1024 * 1024, at_least(1), reloaded;
+        /// Bytes of the audit log about what a token proposes and changes within a minute. A request is refused when they are used up before it.
+        audit_bytes_per_minute: u64 = 4 * 1024 * 1024 * 1024, at_least(1), reloaded;
     }
 }
 
@@ -179,6 +194,8 @@ table! {
         latency_ms: u64 = Thresholds::default().latency_ms, at_least(1), reloaded;
         /// `latency_ms` counts once there are more invocations than this.
         latency_over: u32 = Thresholds::default().latency_over, between(0, 99), reloaded;
+        /// Invocations that an agent's quotas refuse within ten minutes and that quarantine it.
+        quota_refusals: u32 = Thresholds::default().quota_refusals, at_least(1), reloaded;
         /// A Redis to watch, e.g. `redis://127.0.0.1:6379/0`. Without a value none is watched.
         redis_url: Option<String> = None, Any;
         /// The fleet of this host, named by its stream in that Redis, e.g. `ark:orders`. Halts and quarantines reach every host of a fleet.
@@ -274,6 +291,33 @@ impl Table for Limits {
         self.check_ceiling().map_err(|error| {
             let problem = format!("is {}; give {} to {}", error.asked, error.least, error.most);
             (format!("limits.{}", error.field), problem)
+        })
+    }
+}
+
+impl Table for Quotas {
+    fn add_sections(name: &'static str, sections: &mut Vec<Section>) {
+        sections.push(Section {
+            name,
+            documentation: "How much one agent may use over time. A manifest can only tighten it for its agent. From `watchdog.warning` of a quota on there is an alert; past it the agent's invocations are refused, each as a whole, until it is below the quota again; one that goes on is quarantined (`watchdog.quota_refusals`). What is kept is counted across restarts; a minute begins anew with the process.".to_owned(),
+            keys: Self::KEYS
+                .iter()
+                .map(|quota| Key {
+                    name: join_key(name, quota.name),
+                    documentation: quota.documentation.split_whitespace().collect::<Vec<_>>().join(" "),
+                    default: quota.default.into(),
+                    allowed: format!("1 to {}", quota.most),
+                    reloaded: true,
+                    fields: &[],
+                })
+                .collect(),
+        });
+    }
+
+    fn check(&self, _: &'static str) -> Result<(), (String, String)> {
+        self.check_ceiling().map_err(|error| {
+            let problem = format!("is {}; give 1 to {}", error.asked, error.most);
+            (format!("quotas.{}", error.field), problem)
         })
     }
 }

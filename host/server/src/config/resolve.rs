@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::api::{AccessConfig, TlsFiles};
 use crate::hrm::{HrmConfig, check_veto};
 use crate::policies::{Declaration, LAST_PLACE};
+use crate::quotas::{QuotaConfig, TokenQuotas};
 use crate::router::RouterConfig;
 use crate::telemetry::TelemetryConfig;
 use crate::watchdog::{
@@ -59,6 +60,8 @@ pub struct Config {
     pub agents_dir: Option<PathBuf>,
     /// The ceiling of every agent's limits.
     pub limits: Limits,
+    /// What agents and tokens may use over time.
+    pub quotas: QuotaConfig,
     /// The names that may propose, apart from the agents.
     pub submitters: Vec<Name>,
     /// What the host attests from the operator's own knowledge.
@@ -154,6 +157,14 @@ impl Config {
             policy_fuel: capacity.policy_fuel,
             agents_dir: file.agents_dir,
             limits: file.limits,
+            quotas: QuotaConfig {
+                agents: file.quotas,
+                tokens: TokenQuotas {
+                    stored_bytes: file.token_quotas.stored_bytes,
+                    stored_bytes_per_minute: file.token_quotas.stored_bytes_per_minute,
+                    audit_bytes_per_minute: file.token_quotas.audit_bytes_per_minute,
+                },
+            },
             submitters: file.submitters,
             lists,
             listen,
@@ -259,6 +270,7 @@ fn resolve_watchdog(file: WatchdogFile, layers: &Layers) -> Result<WatchdogConfi
             latency_ms: file.latency_ms,
             latency_over: file.latency_over,
             missed_heartbeats: file.missed_heartbeats,
+            quota_refusals: file.quota_refusals,
             warning: file.warning,
             critical: file.critical,
         },

@@ -18,6 +18,7 @@ use ark_model::decision::{Decision, Outcome};
 use ark_model::ids::Name;
 use ark_model::instrument::{InstrumentAliases, InstrumentKey};
 use ark_model::meters::HrmMeters;
+use ark_model::usage::Consumer;
 use ark_store::{List, PolicyRecord, Store, Unit};
 
 use super::arbiter::{Arbiter, ViolationCounts};
@@ -74,6 +75,7 @@ impl Hrm {
             .collect::<Result<_, HrmError>>()?;
         store
             .commit(Unit {
+                may_use_reserve: true,
                 policies,
                 ..Unit::default()
             })
@@ -205,6 +207,7 @@ impl Hrm {
                 let proposal = Proposal {
                     agent: commit.agent.clone(),
                     submitter: commit.agent.to_string(),
+                    charged_to: Consumer::Agent(commit.agent.clone()),
                     trace_id: commit.signal.trace_id,
                     action: item.action.clone(),
                     refusal: item.refusal.clone(),

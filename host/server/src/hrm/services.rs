@@ -6,6 +6,7 @@ use crate::reply::ask_blocking;
 use ark_model::action::Action;
 use ark_model::ids::{Millis, TraceId};
 use ark_model::state::{Memory, StateEntry, Truth};
+use ark_model::usage::Consumer;
 use ark_runtime::{Manifest, Preview, ServiceError, Services};
 use ark_store::Store;
 
@@ -81,6 +82,7 @@ impl Services for LiveServices {
         let proposal = Proposal {
             agent: self.manifest.name.clone(),
             submitter: self.manifest.name.to_string(),
+            charged_to: Consumer::Agent(self.manifest.name.clone()),
             trace_id: self.trace_id,
             action,
             refusal,

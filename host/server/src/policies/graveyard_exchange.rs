@@ -60,6 +60,7 @@ pub fn record_graveyard_exchange(
     let requester = Requester::for_host("another release of the host, found at the start");
     let now = Millis::now();
     store.commit(Unit {
+        may_use_reserve: true,
         at: now,
         audit: vec![requester.audit_entry(None, body, now)],
         ..Unit::default()

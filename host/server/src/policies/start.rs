@@ -72,6 +72,7 @@ pub fn load_all(
         .collect();
     let mut slots = Vec::new();
     let mut unit = Unit {
+        may_use_reserve: true,
         at: Millis::now(),
         ..Unit::default()
     };

@@ -9,6 +9,7 @@ use ark_model::ids::Name;
 use ark_model::meters::{Span, SpanId, SpanLink};
 use ark_model::signal::Signal;
 
+use super::backlog::Backlog;
 use super::slot::{AgentSlot, subtract};
 
 /// Places in the queues of a signal's receivers, taken before the signal is stored. They are given back when this is dropped, unless they are kept.
@@ -24,34 +25,29 @@ pub(super) struct QueuePlaces {
 impl QueuePlaces {
     /// Takes a place for the receivers of a signal: the agents that subscribe to the topic, or only `to`.
     ///
-    /// `capacity`: places in the queue of one agent. The watchdog is told how full the queues are.
+    /// `capacity`: places in the queue of one agent. A queue counts as full, too, while the backlog is. The watchdog is told how full the queues are.
     pub(super) fn reserve(
         slots: &Arc<Vec<Arc<AgentSlot>>>,
-        backlog: &Arc<AtomicUsize>,
+        backlog: &Backlog,
         (topic, to): (&str, Option<&Name>),
         capacity: usize,
         watchdog: &Watchdog,
     ) -> Self {
-        let receives = |slot: &AgentSlot| match to {
-            Some(name) => slot.name == *name && !slot.is_vacant(),
-            None => slot.subscribes_to(topic),
-        };
         let (mut reserved, mut full) = (Vec::new(), Vec::new());
         for (number, slot) in slots.iter().enumerate() {
-            if !receives(slot) {
+            if !receives_message(slot, topic, to) {
                 continue;
             }
-            if slot.reserve_place(capacity) {
+            if reserve_place(slot, backlog, capacity) {
                 reserved.push(number);
                 watchdog.record_queue_length(&slot.name, slot.waiting_deliveries(), capacity);
             } else {
                 full.push(number);
             }
         }
-        backlog.fetch_add(reserved.len(), Ordering::Relaxed);
         Self {
             slots: Arc::clone(slots),
-            backlog: Arc::clone(backlog),
+            backlog: Arc::clone(&backlog.deliveries),
             reserved,
             full,
         }
@@ -94,6 +90,39 @@ impl Drop for QueuePlaces {
             }
         }
     }
+}
+
+fn receives_message(slot: &AgentSlot, topic: &str, to: Option<&Name>) -> bool {
+    match to {
+        Some(name) => slot.name == *name && !slot.is_vacant(),
+        None => slot.subscribes_to(topic),
+    }
+}
+
+/// Returns how many agents would receive a message.
+pub(super) fn count_receivers(slots: &[Arc<AgentSlot>], topic: &str, to: Option<&Name>) -> usize {
+    slots
+        .iter()
+        .filter(|slot| receives_message(slot, topic, to))
+        .count()
+}
+
+/// Takes a place in an agent's queue and in the backlog. Returns `false` when one of them is full.
+fn reserve_place(slot: &AgentSlot, backlog: &Backlog, capacity: usize) -> bool {
+    if !slot.reserve_place(capacity) {
+        return false;
+    }
+    let limit = backlog.limit();
+    let has_room = backlog
+        .deliveries
+        .fetch_update(Ordering::AcqRel, Ordering::Acquire, |waiting| {
+            (waiting < limit).then_some(waiting + 1)
+        })
+        .is_ok();
+    if !has_room {
+        slot.release_places(1);
+    }
+    has_room
 }
 
 /// Gives back the place of one delivery that is no longer pending.

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -21,6 +21,7 @@ use ark_model::signal::Signal;
 use ark_store::Store;
 
 use super::agent_queue::AgentQueue;
+use super::backlog::Backlog;
 use super::config::RouterConfig;
 use super::delivery::release_place;
 use super::invocation::Invoker;
@@ -44,8 +45,7 @@ pub(super) struct DispatcherDeps {
     pub(super) guards: Arc<Guards>,
     pub(super) watchdog: Watchdog,
     pub(super) invoker: Arc<Invoker>,
-    /// Number of pending deliveries.
-    pub(super) backlog: Arc<AtomicUsize>,
+    pub(super) backlog: Backlog,
     pub(super) spans: SpanSink,
 }
 
@@ -254,7 +254,7 @@ impl Dispatcher {
         match end {
             DeliveryEnd::Completed => {
                 if let Some(slot) = self.deps.slots.get_slot(slot) {
-                    release_place(&slot, &self.deps.backlog);
+                    release_place(&slot, &self.deps.backlog.deliveries);
                 }
             }
             DeliveryEnd::AlreadyCompleted => {}

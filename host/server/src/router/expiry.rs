@@ -37,7 +37,7 @@ impl Dispatcher {
             match self.deps.store.commit(unit) {
                 Ok(_) => {
                     if let Some(slot) = number.and_then(|number| slots.get(number)) {
-                        release_place(slot, &self.deps.backlog);
+                        release_place(slot, &self.deps.backlog.deliveries);
                     }
                 }
                 Err(CommitError::DeliveryNotPending { .. }) => {}
@@ -59,7 +59,7 @@ impl Dispatcher {
         for signal in queue.drain_all() {
             let delivery = delivery_of(&slot.name, &signal);
             let unit = undelivered_unit(&delivery, "deleted", AGENT_DELETED, Millis::now());
-            let (slot, backlog) = (Arc::clone(slot), Arc::clone(&self.deps.backlog));
+            let (slot, backlog) = (Arc::clone(slot), Arc::clone(&self.deps.backlog.deliveries));
             let done = Box::new(move |result: Result<_, CommitError>| match result {
                 Ok(_) => release_place(&slot, &backlog),
                 Err(CommitError::DeliveryNotPending { .. }) => {}

@@ -67,6 +67,7 @@ pub(super) fn failed_delivery_unit(
             at: now,
         }),
         at: now,
+        may_use_reserve: true,
         ..Unit::default()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::SystemTime;
 
@@ -11,14 +11,17 @@ use parking_lot::Mutex;
 
 use crate::hrm::guards::Guards;
 use crate::hrm::{ALERT_TOPIC, DECISION_TOPIC, EXECUTION_TOPIC, Hrm, IdempotencyKey};
+use crate::quotas::QuotaKeeper;
 use crate::reply::Reply;
 use crate::watchdog::Watchdog;
 use ark_model::ids::{Millis, Name, SignalId, TraceId};
 use ark_model::meters::{Deployment, RouterMeters};
 use ark_model::signal::Signal;
+use ark_model::usage::Consumer;
 use ark_runtime::Agent;
 use ark_store::{CommitError, NewSignal, Receipt, SignalKey, SignalReceipt, Store, Unit};
 
+use super::backlog::Backlog;
 use super::canary::Canary;
 use super::config::RouterConfig;
 use super::delivery::{QueuePlaces, signal_span};
@@ -78,6 +81,8 @@ pub struct RouterParts {
     pub guards: Arc<Guards>,
     /// Observes invocations.
     pub watchdog: Watchdog,
+    /// Refuses invocations of agents that have used up a quota.
+    pub quotas: QuotaKeeper,
     /// Where counts, times and spans are recorded.
     pub meters: Arc<RouterMeters>,
 }
@@ -92,7 +97,7 @@ pub struct Router {
     watchdog: Watchdog,
     config: RouterConfig,
     meters: Arc<RouterMeters>,
-    backlog: Arc<AtomicUsize>,
+    backlog: Backlog,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
@@ -109,6 +114,7 @@ impl Router {
             store,
             guards,
             watchdog,
+            quotas,
             meters,
         } = parts;
         let slots = make_slots(agents, canaries, &store, &meters)?;
@@ -117,7 +123,7 @@ impl Router {
             .iter()
             .map(|slot| slot.waiting_deliveries())
             .sum();
-        let backlog = Arc::new(AtomicUsize::new(pending));
+        let backlog = Backlog::new(store.clone(), pending, config.backlog);
         update_announcing(&hrm, &slots);
         let (events, inbox) = crossbeam_channel::unbounded();
         let invoker = Arc::new(Invoker {
@@ -125,6 +131,8 @@ impl Router {
             store: store.clone(),
             slots: slots.clone(),
             watchdog: watchdog.clone(),
+            quotas,
+            backlog: backlog.clone(),
             meters: Arc::clone(&meters),
             events: events.clone(),
         });
@@ -136,7 +144,7 @@ impl Router {
             guards,
             watchdog: watchdog.clone(),
             invoker,
-            backlog: Arc::clone(&backlog),
+            backlog: backlog.clone(),
             spans: meters.spans.clone(),
         };
         let dispatcher = Dispatcher::new(&config, deps, workers);
@@ -163,7 +171,7 @@ impl Router {
         incoming: IncomingSignal,
         reply: Reply<AcceptedSignal, RouterError>,
     ) {
-        if self.backlog.load(Ordering::Relaxed) >= self.config.backlog {
+        if self.backlog.is_full() {
             return reply(Err(RouterError::Busy));
         }
         let now = Millis::now();
@@ -201,6 +209,7 @@ impl Router {
             by: incoming.by,
         };
         let unit = Unit {
+            charged_to: Some(Consumer::of_caller(new.by.clone())),
             signals: vec![new],
             ..Unit::default()
         };
@@ -258,7 +267,7 @@ impl Router {
             slot.install_version(agent)
         } else {
             let pending = self.store.pending_count(&name)?;
-            self.backlog.fetch_add(pending, Ordering::Relaxed);
+            self.backlog.deliveries.fetch_add(pending, Ordering::AcqRel);
             let _ = self.meters.agents.for_agent(&name);
             self.slots
                 .add_slot(&Arc::new(AgentSlot::new(agent, pending)));
@@ -295,7 +304,7 @@ impl Router {
     pub fn delete_agent(&self, agent: &Name, closed: usize) {
         if let Some(slot) = self.slots.find_by_name(agent) {
             slot.mark_deleted(closed);
-            subtract(&self.backlog, closed);
+            subtract(&self.backlog.deliveries, closed);
             self.wake_agents();
         }
     }
@@ -315,7 +324,13 @@ impl Router {
     /// Number of deliveries that are pending.
     #[must_use]
     pub fn backlog(&self) -> usize {
-        self.backlog.load(Ordering::Relaxed)
+        self.backlog.deliveries.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether so much waits, messages in the outbox included, that nothing more may be added from outside.
+    #[must_use]
+    pub fn is_backlog_full(&self) -> bool {
+        self.backlog.is_full()
     }
 
     /// The configuration.

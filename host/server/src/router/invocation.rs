@@ -13,15 +13,20 @@ use crate::hrm::redaction::redact_text;
 use crate::hrm::{
     Hrm, HrmError, InvocationAction, InvocationCommit, LiveServices, manifest_refusal,
 };
+use crate::quotas::{Demand, QuotaExceeded, QuotaKeeper, Reservation};
 use crate::watchdog::{Breach, Capsule, Observation, ResourceUsage, WATCHDOG_ACTOR, Watchdog};
+use ark_model::action::Parameters;
 use ark_model::decision::Decision;
 use ark_model::ids::{AuditId, Millis, Name};
 use ark_model::meters::RouterMeters;
 use ark_model::signal::Signal;
+use ark_model::usage::Consumer;
 use ark_runtime::{Agent, Effects, InvocationFailure, InvocationReport, LogLevel};
 use ark_store::{AgentChange, AuditEntry, AuditKind, CommitError, Store, Unit};
 
+use super::backlog::{Backlog, MessagePlaces};
 use super::canary::Canary;
+use super::delivery::count_receivers;
 use super::failures::failed_delivery_unit;
 use super::message::{
     CommittingInvocation, DeliveryEnd, Job, RouterEvent, RunningInvocation, Work,
@@ -38,6 +43,8 @@ pub(super) struct Invoker {
     pub(super) store: Store,
     pub(super) slots: AgentSlots,
     pub(super) watchdog: Watchdog,
+    pub(super) quotas: QuotaKeeper,
+    pub(super) backlog: Backlog,
     pub(super) meters: Arc<RouterMeters>,
     pub(super) events: Sender<RouterEvent>,
 }
@@ -50,6 +57,8 @@ struct InvocationEnd {
     usage: Option<ResourceUsage>,
     /// The kind of the failure.
     failure: Option<&'static str>,
+    /// Whether it counts as refused by a quota.
+    quota_refused: bool,
 }
 
 impl InvocationEnd {
@@ -60,6 +69,7 @@ impl InvocationEnd {
             success: None,
             usage: None,
             failure: None,
+            quota_refused: false,
         }
     }
 }
@@ -135,7 +145,7 @@ impl Invoker {
         self.meters.instantiate.record(report.instantiation);
         let guest = report.duration.saturating_sub(report.instantiation);
         self.meters.guest.record(guest);
-        log_guest_lines(&invocation.agent, &invocation.signal, &report);
+        let log_quota = self.write_guest_log(&invocation, &report);
         let effects = match std::mem::replace(&mut report.result, Ok(Effects::default())) {
             Ok(effects) => effects,
             Err(InvocationFailure::NoRoom(reason)) => {
@@ -150,6 +160,10 @@ impl Invoker {
                 return slow;
             }
         };
+        if let Err(exceeded) = log_quota {
+            self.refuse_invocation(invocation, &report, &exceeded);
+            return slow;
+        }
         let count = u32::try_from(effects.actions.len()).unwrap_or(u32::MAX);
         // A repetition after a conflict proposes the same actions, which were counted before.
         if invocation.conflicts == 0 && !invocation.slot.take_allowance(count) {
@@ -157,8 +171,16 @@ impl Invoker {
             self.fail_invocation(invocation, &report, &failure, Some(false));
             return slow;
         }
+        let Some((invocation, reserved)) = self.reserve_effects(invocation, &report, &effects)
+        else {
+            return slow;
+        };
         let commit = commit_of(&invocation, effects, deadline);
-        let committing = Box::new(CommittingInvocation { invocation, report });
+        let committing = Box::new(CommittingInvocation {
+            invocation,
+            report,
+            reserved,
+        });
         let events = self.events.clone();
         self.hrm.commit_invocation(
             commit,
@@ -170,12 +192,121 @@ impl Invoker {
         slow
     }
 
+    /// Takes what the effects of an invocation need of its agent's quotas and of the backlog. Without it the invocation is refused as a whole, which
+    /// ends it: then this returns `None`.
+    fn reserve_effects(
+        &self,
+        invocation: RunningInvocation,
+        report: &InvocationReport,
+        effects: &Effects,
+    ) -> Option<(RunningInvocation, (Reservation, MessagePlaces))> {
+        let manifest = invocation.agent.manifest();
+        let consumer = Consumer::Agent(manifest.name.clone());
+        let demand = Demand::of_effects(effects);
+        match self.quotas.reserve(consumer, demand, &manifest.quotas) {
+            Ok(reservation) => {
+                let deliveries = self.count_deliveries(effects);
+                if let Some(places) = self.backlog.reserve_messages(deliveries) {
+                    return Some((invocation, (reservation, places)));
+                }
+                drop(reservation);
+                self.refuse_messages(invocation, report, deliveries);
+            }
+            Err(exceeded) => self.refuse_invocation(invocation, report, &exceeded),
+        }
+        None
+    }
+
+    /// Returns how many deliveries the messages among the actions would become; a message without a receiver waits in the outbox as one.
+    fn count_deliveries(&self, effects: &Effects) -> usize {
+        let slots = self.slots.load_all();
+        let messages = effects.actions.iter().filter_map(|action| {
+            let Parameters::Message(message) = &action.parameters else {
+                return None;
+            };
+            let topic = message.topic.as_deref().unwrap_or(&action.action_type);
+            let to = message.to.as_deref().and_then(|name| name.parse().ok());
+            Some(count_receivers(&slots, topic, to.as_ref()).max(1))
+        });
+        messages.sum()
+    }
+
+    /// Ends an invocation that one of its agent's quotas refuses, and warns.
+    fn refuse_invocation(
+        &self,
+        invocation: RunningInvocation,
+        report: &InvocationReport,
+        exceeded: &QuotaExceeded,
+    ) {
+        let asked = exceeded.used.saturating_add(exceeded.asked);
+        self.watchdog
+            .record_quota(&invocation.slot.name, exceeded.kind, asked, exceeded.limit);
+        let failure = InvocationFailure::QuotaExceeded(exceeded.to_string());
+        self.fail_refused(invocation, report, &failure, true);
+    }
+
+    /// Ends an invocation whose messages have no room in the backlog. It counts as refused by a quota if half of the backlog is the agent's own, and
+    /// is not its fault otherwise.
+    fn refuse_messages(
+        &self,
+        invocation: RunningInvocation,
+        report: &InvocationReport,
+        deliveries: usize,
+    ) {
+        let limit = self.backlog.limit();
+        let is_own = invocation.slot.waiting_deliveries() >= limit / 2;
+        let failure = InvocationFailure::BacklogFull(format!(
+            "it sends messages that become {deliveries} deliveries, and capacity.backlog allows {limit} to wait; send less, or have an operator raise it"
+        ));
+        self.fail_refused(invocation, report, &failure, is_own);
+    }
+
+    fn fail_refused(
+        &self,
+        invocation: RunningInvocation,
+        report: &InvocationReport,
+        failure: &InvocationFailure,
+        quota_refused: bool,
+    ) {
+        let end = InvocationEnd {
+            delivery: self.record_failure(&invocation, report, failure),
+            success: None,
+            usage: Some(usage_of(report)),
+            failure: Some(failure.kind()),
+            quota_refused,
+        };
+        self.end_invocation(invocation, end);
+    }
+
+    /// Writes what a guest logged to the host's log. It may contain secrets, so it is redacted like what the guest proposes.
+    ///
+    /// # Errors
+    /// The lines pass the agent's quota; none of them is written.
+    fn write_guest_log(
+        &self,
+        invocation: &RunningInvocation,
+        report: &InvocationReport,
+    ) -> Result<(), QuotaExceeded> {
+        let manifest = invocation.agent.manifest();
+        self.quotas
+            .count_log(&manifest.name, &report.log, &manifest.quotas)
+            .inspect_err(|error| {
+                let lines = report.log.len();
+                tracing::warn!(agent = %manifest.name, lines, %error, "log lines of an agent are dropped");
+            })?;
+        log_guest_lines(&invocation.agent, &invocation.signal, report);
+        Ok(())
+    }
+
     /// Goes on with an invocation whose commit failed. Returns whether the thread's priority was lowered.
     fn handle_commit_error(&self, committing: CommittingInvocation, error: HrmError) -> bool {
         let CommittingInvocation {
             mut invocation,
             report,
+            reserved,
         } = committing;
+        // Nothing of it is committed.
+        drop(reserved);
         match error {
             HrmError::DeliveryAlreadyCompleted => {
                 let end = InvocationEnd::not_attributed(DeliveryEnd::AlreadyCompleted);
@@ -212,7 +343,10 @@ impl Invoker {
         decisions: &[Arc<Decision>],
         at: Instant,
     ) -> Option<Breach> {
-        let CommittingInvocation { invocation, report } = committing;
+        let CommittingInvocation {
+            invocation, report, ..
+        } = committing;
+        self.warn_about_quotas(&invocation.agent);
         invocation.slot.handled.fetch_add(1, Ordering::Relaxed);
         for decision in decisions {
             tracing::debug!(
@@ -229,8 +363,19 @@ impl Invoker {
             success: Some(true),
             usage: Some(usage_of(report)),
             failure: None,
+            quota_refused: false,
         };
         self.record_invocation(invocation, &end, at)
+    }
+
+    /// Tells the watchdog how much of its quotas an agent uses.
+    fn warn_about_quotas(&self, agent: &Agent) {
+        let manifest = agent.manifest();
+        let consumer = Consumer::Agent(manifest.name.clone());
+        for quota in self.quotas.list_uses(&consumer, &manifest.quotas) {
+            self.watchdog
+                .record_quota(&manifest.name, quota.kind, quota.used, quota.limit);
+        }
     }
 
     /// Returns whether one of these decisions put a message into the outbox.
@@ -258,6 +403,7 @@ impl Invoker {
             success,
             usage: Some(usage_of(report)),
             failure: Some(failure.kind()),
+            quota_refused: false,
         };
         self.end_invocation(invocation, end);
     }
@@ -291,19 +437,21 @@ impl Invoker {
         }
         let observation = Observation {
             success: end.success,
+            quota_refused: end.quota_refused,
             latency,
         };
         if let Some(canary) = &invocation.canary {
             return canary.record_outcome(observation, &self.watchdog);
         }
         // A version that no longer serves does not count against the one that does.
-        if end.success.is_none() || !invocation.slot.is_serving(&invocation.agent) {
+        let counts = end.success.is_some() || end.quota_refused;
+        if !counts || !invocation.slot.is_serving(&invocation.agent) {
             return None;
         }
         invocation
             .slot
             .failing
-            .store(end.success == Some(false), Ordering::Relaxed);
+            .store(end.success != Some(true), Ordering::Relaxed);
         self.watchdog
             .record_invocation(&invocation.agent, observation, end.usage)
     }
@@ -351,6 +499,7 @@ impl Invoker {
                 number: canary.number,
             }],
             at: now,
+            may_use_reserve: true,
             ..Unit::default()
         };
         if let Err(error) = self.store.commit(unit) {
@@ -404,7 +553,8 @@ impl Invoker {
             "duration_us": u64::try_from(report.duration.as_micros()).unwrap_or(u64::MAX),
         });
         tracing::warn!(agent = %name, %trace_id, kind = failure.kind(), reason, "invocation failed");
-        let unit = failed_delivery_unit(id, name, (signal.id, trace_id), reason, &body, now);
+        let mut unit = failed_delivery_unit(id, name, (signal.id, trace_id), reason, &body, now);
+        unit.charged_to = Some(Consumer::Agent(name.clone()));
         match self.store.commit(unit) {
             Ok(_) => {
                 slot.failed.fetch_add(1, Ordering::Relaxed);
@@ -442,7 +592,6 @@ fn commit_of(
     }
 }
 
-/// Writes what a guest logged to the host's log. It may contain secrets, so it is redacted like what the guest proposes.
 fn log_guest_lines(agent: &Agent, signal: &Signal, report: &InvocationReport) {
     let (agent, trace_id) = (&agent.manifest().name, signal.trace_id);
     for line in &report.log {

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::hrm::HrmError;
+use crate::quotas::Reservation;
 use crate::watchdog::Breach;
 use ark_model::decision::Decision;
 use ark_model::meters::Deployment;
 use ark_model::signal::Signal;
 use ark_runtime::{Agent, InvocationReport};
 
+use super::backlog::MessagePlaces;
 use super::canary::Canary;
 use super::slot::AgentSlot;
 
@@ -95,4 +97,6 @@ impl RunningInvocation {
 pub(super) struct CommittingInvocation {
     pub(super) invocation: RunningInvocation,
     pub(super) report: InvocationReport,
+    /// What its effects take of the agent's quotas and of the backlog, until they are committed.
+    pub(super) reserved: (Reservation, MessagePlaces),
 }

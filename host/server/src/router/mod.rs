@@ -15,6 +15,7 @@
 //! Must not know: HTTP, SQL, rules.
 
 mod agent_queue;
+mod backlog;
 mod canary;
 mod config;
 mod delivery;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::hrm;
 use ark_model::control::AlertSeverity;
+use ark_runtime::QuotaKind;
 
 /// How long the same warning is not repeated, unless it becomes more severe.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
@@ -104,6 +105,70 @@ pub const REDIS_DEPTH: AlertRule = AlertRule {
     limit: "`watchdog.redis_depth`",
 };
 
+/// Bytes that are kept for one agent.
+pub const QUOTA_STORED_BYTES: AlertRule = AlertRule {
+    kind: "quota_stored_bytes",
+    grading: Grading::ByShare,
+    observed: "bytes that are kept for the agent",
+    limit: "the agent's `quotas.stored_bytes`",
+};
+/// Bytes that one agent stores within a minute.
+pub const QUOTA_STORED_BYTES_PER_MINUTE: AlertRule = AlertRule {
+    kind: "quota_stored_bytes_per_minute",
+    grading: Grading::ByShare,
+    observed: "bytes that the agent stored within a minute",
+    limit: "the agent's `quotas.stored_bytes_per_minute`",
+};
+/// Keys of one agent.
+pub const QUOTA_KEYS: AlertRule = AlertRule {
+    kind: "quota_keys",
+    grading: Grading::ByShare,
+    observed: "keys of the agent that have a value",
+    limit: "the agent's `quotas.keys`",
+};
+/// Memories of one agent.
+pub const QUOTA_MEMORIES: AlertRule = AlertRule {
+    kind: "quota_memories",
+    grading: Grading::ByShare,
+    observed: "memories that are kept of the agent",
+    limit: "the agent's `quotas.memories`",
+};
+/// Audit rows about one agent within a minute.
+pub const QUOTA_AUDIT_BYTES_PER_MINUTE: AlertRule = AlertRule {
+    kind: "quota_audit_bytes_per_minute",
+    grading: Grading::ByShare,
+    observed: "bytes of the audit log about the agent within a minute",
+    limit: "the agent's `quotas.audit_bytes_per_minute`",
+};
+/// What one agent logs within a minute.
+pub const QUOTA_LOG_BYTES_PER_MINUTE: AlertRule = AlertRule {
+    kind: "quota_log_bytes_per_minute",
+    grading: Grading::ByShare,
+    observed: "bytes that the agent logged within a minute",
+    limit: "the agent's `quotas.log_bytes_per_minute`",
+};
+/// Messages that one agent sends within a minute.
+pub const QUOTA_MESSAGES_PER_MINUTE: AlertRule = AlertRule {
+    kind: "quota_messages_per_minute",
+    grading: Grading::ByShare,
+    observed: "messages that the agent sent within a minute",
+    limit: "the agent's `quotas.messages_per_minute`",
+};
+/// What is written with one token.
+pub const TOKEN_QUOTA: AlertRule = AlertRule {
+    kind: "token_quota",
+    grading: Grading::ByShare,
+    observed: "bytes that were written with one token, kept or within a minute",
+    limit: "one of `token_quotas`",
+};
+/// The size of the database.
+pub const DATABASE_BYTES: AlertRule = AlertRule {
+    kind: "database_bytes",
+    grading: Grading::ByShare,
+    observed: "bytes of the database and its write-ahead log",
+    limit: "`capacity.max_database_bytes`",
+};
+
 /// A fill that came after its order had ended.
 pub const LATE_FILL: AlertRule = AlertRule {
     kind: hrm::LATE_FILL,
@@ -128,7 +193,7 @@ pub const UNMATCHED_CLOSE: AlertRule = AlertRule {
 
 /// Every kind of alert that the watchdog raises, and those that the HRM raises with an execution report. The kinds `halted`, `resumed`, `quarantined` and `restored` come with orders
 /// ([`crate::hrm`]).
-pub const ALERTS: [&AlertRule; 13] = [
+pub const ALERTS: [&AlertRule; 22] = [
     &FUEL,
     &MEMORY,
     &DEADLINE,
@@ -139,10 +204,33 @@ pub const ALERTS: [&AlertRule; 13] = [
     &REDIS_UNREACHABLE,
     &REDIS_LATENCY,
     &REDIS_DEPTH,
+    &QUOTA_STORED_BYTES,
+    &QUOTA_STORED_BYTES_PER_MINUTE,
+    &QUOTA_KEYS,
+    &QUOTA_MEMORIES,
+    &QUOTA_AUDIT_BYTES_PER_MINUTE,
+    &QUOTA_LOG_BYTES_PER_MINUTE,
+    &QUOTA_MESSAGES_PER_MINUTE,
+    &TOKEN_QUOTA,
+    &DATABASE_BYTES,
     &LATE_FILL,
     &OVERFILL,
     &UNMATCHED_CLOSE,
 ];
+
+/// Returns the alert about an agent's use of a quota.
+#[must_use]
+pub const fn quota_rule(kind: QuotaKind) -> &'static AlertRule {
+    match kind {
+        QuotaKind::StoredBytes => &QUOTA_STORED_BYTES,
+        QuotaKind::StoredBytesPerMinute => &QUOTA_STORED_BYTES_PER_MINUTE,
+        QuotaKind::Keys => &QUOTA_KEYS,
+        QuotaKind::Memories => &QUOTA_MEMORIES,
+        QuotaKind::AuditBytesPerMinute => &QUOTA_AUDIT_BYTES_PER_MINUTE,
+        QuotaKind::LogBytesPerMinute => &QUOTA_LOG_BYTES_PER_MINUTE,
+        QuotaKind::MessagesPerMinute => &QUOTA_MESSAGES_PER_MINUTE,
+    }
+}
 
 /// Returns [`ALERTS`] as the table of `deploy/alerts.md`.
 #[must_use]

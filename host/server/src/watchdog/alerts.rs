@@ -33,9 +33,9 @@ impl Inner {
                 .claim_warning(rule.kind, severity, Instant::now())
         });
         if is_due {
-            let name = rule.kind.trim_start_matches("limit_");
+            let (what, name) = rule.kind.split_once('_').unwrap_or(("limit", rule.kind));
             let percent = observed / limit * 100.0;
-            let message = format!("it used {percent:.0} % of its limit of {name}");
+            let message = format!("it used {percent:.0} % of its {what} of {name}");
             let measured = Some((observed, limit));
             self.raise_alert(rule, severity, Some(agent), message, measured);
         }
@@ -110,7 +110,10 @@ impl Inner {
             observed: measured.map(|(observed, _)| observed),
             limit: measured.map(|(_, limit)| limit),
         };
-        let mut unit = Unit::default();
+        let mut unit = Unit {
+            may_use_reserve: true,
+            ..Unit::default()
+        };
         if self.deps.hrm.is_announcing() {
             unit.outbox.push(alert_message(&alert, TraceId::fresh()));
         }

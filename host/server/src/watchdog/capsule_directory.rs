@@ -194,3 +194,31 @@ fn list_files(dir: &Path) -> std::io::Result<Vec<CapsuleFile>> {
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_capsules_make_room_for_the_latest() {
+        let data = tempfile::tempdir().unwrap();
+        let retention = CapsuleRetention {
+            total_bytes: 250,
+            ..CapsuleRetention::default()
+        };
+        let capsules = CapsuleDirectory::in_data_dir(data.path(), retention);
+        capsules.prune_capsules();
+        for (agent, name) in [("a", "1-x"), ("b", "2-y"), ("a", "3-z"), ("b", "4-w")] {
+            let dir = data.path().join("capsules").join(agent);
+            fs::create_dir_all(&dir).unwrap();
+            fs::write(dir.join(format!("{name}.json")), [b'x'; 100]).unwrap();
+        }
+        capsules.prune_capsules();
+        let left = capsules.list_capsules(None).unwrap();
+        let names: Vec<_> = left
+            .iter()
+            .filter_map(|file| file.path.file_name()?.to_str())
+            .collect();
+        assert_eq!(names, ["3-z.json", "4-w.json"]);
+    }
+}

@@ -70,6 +70,26 @@ impl Inner {
         );
     }
 
+    /// Warns when the database has grown to a large part of its limit.
+    pub(super) fn check_database_size(&self) {
+        let store = &self.deps.store;
+        let Some(limit) = store.max_bytes() else {
+            return;
+        };
+        let size = store.size_bytes();
+        let message = || {
+            format!(
+                "the database has {size} of {limit} bytes; archive the audit log (`ark audit archive`) or raise capacity.max_database_bytes"
+            )
+        };
+        self.warn_about_host(
+            &alert_rules::DATABASE_BYTES,
+            size as f64,
+            limit as f64,
+            message,
+        );
+    }
+
     /// Warns when the Redis does not answer, answers slowly, or has too much in its queue, and keeps the measurement.
     pub(super) fn check_redis(&self, config: &RedisWatchConfig, status: RedisStatus) {
         if let Some(problem) = &status.problem {

@@ -321,6 +321,7 @@ fn load_cursor(deps: &WatchdogDeps) -> Result<FleetCursor, FleetError> {
 
 fn store_cursor(deps: &WatchdogDeps, cursor: &FleetCursor) -> Result<(), FleetError> {
     deps.store.commit(Unit {
+        may_use_reserve: true,
         fleet: Some(cursor.clone()),
         ..Unit::default()
     })?;

@@ -9,7 +9,8 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use ark_model::ids::Name;
-use ark_runtime::{Agent, Limits, Probe};
+use ark_model::usage::Consumer;
+use ark_runtime::{Agent, Limits, Probe, QuotaKind};
 
 use super::alert_rules;
 use super::capsule_directory::CapsuleDirectory;
@@ -148,6 +149,24 @@ impl Watchdog {
             .warn_about_agent(agent, &alert_rules::QUEUE, waiting, limit);
     }
 
+    /// Records how much of a quota an agent uses.
+    pub fn record_quota(&self, agent: &Name, kind: QuotaKind, used: u64, limit: u64) {
+        let rule = alert_rules::quota_rule(kind);
+        self.inner
+            .warn_about_agent(agent, rule, used as f64, limit as f64);
+    }
+
+    /// Records how much of a quota a caller of the API uses; `caller` names it.
+    pub fn record_caller_quota(&self, caller: &Consumer, kind: QuotaKind, used: u64, limit: u64) {
+        let message = || {
+            let name = kind.as_str();
+            format!("{caller} used {used} of its token_quotas.{name} of {limit}")
+        };
+        let (used, limit) = (used as f64, limit as f64);
+        self.inner
+            .warn_about_host(&alert_rules::TOKEN_QUOTA, used, limit, message);
+    }
+
     /// Forgets how an agent did, so that it starts from zero after a restore.
     pub fn reset_health(&self, agent: &Name) {
         if let Some(health) = self.inner.health_of(agent) {
@@ -242,6 +261,7 @@ fn start_loops(inner: &Arc<Inner>) -> std::io::Result<()> {
             inner.check_pin();
         }
         inner.check_violation_rate(&mut violations);
+        inner.check_database_size();
         inner.deps.hrm.expire_approvals();
         if pruned_at.elapsed() >= PRUNE_INTERVAL {
             pruned_at = Instant::now();

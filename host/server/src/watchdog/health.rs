@@ -15,6 +15,8 @@ use ark_model::control::{AlertSeverity, QuarantineCause};
 
 use super::alert_rules::RecentWarnings;
 
+/// Within which time refusals by quotas are counted.
+pub const REFUSAL_WINDOW: Duration = Duration::from_mins(10);
 /// How many of the last invocations count.
 const WINDOW_INVOCATIONS: usize = 100;
 /// Up to this age of its last sign of life an agent has the full recency.
@@ -37,6 +39,8 @@ pub struct Thresholds {
     pub latency_over: u32,
     /// So many missed heartbeats in a row are a breach.
     pub missed_heartbeats: u32,
+    /// So many invocations that a quota refused within [`REFUSAL_WINDOW`] are a breach.
+    pub quota_refusals: u32,
     /// From this share of a limit on a warning is raised; 0 to 1.
     pub warning: f64,
     /// From this share of a limit on the alert is critical; 0 to 1.
@@ -52,6 +56,7 @@ impl Default for Thresholds {
             latency_ms: 5_000,
             latency_over: 10,
             missed_heartbeats: 2,
+            quota_refusals: 100,
             warning: 0.7,
             critical: 0.9,
         }
@@ -76,8 +81,10 @@ impl Thresholds {
 /// How an invocation ended.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Observation {
-    /// Whether it was committed; `None`: it failed, and the agent is not at fault.
+    /// Whether it was committed; `None`: it failed, and the agent is not at fault, or a quota refused it.
     pub success: Option<bool>,
+    /// Whether a quota of the agent refused it.
+    pub quota_refused: bool,
     /// The time from its dispatch to its commit.
     pub latency: Duration,
 }
@@ -100,6 +107,8 @@ pub struct AgentHealth {
     failures: usize,
     consecutive_failures: u32,
     missed_heartbeats: u32,
+    /// When quotas refused it, within [`REFUSAL_WINDOW`].
+    quota_refusals: VecDeque<Instant>,
     /// When it last answered a heartbeat or succeeded.
     last_sign: Option<Instant>,
     /// The alerts about it that were raised lately.
@@ -133,6 +142,9 @@ impl AgentHealth {
         thresholds: &Thresholds,
         now: Instant,
     ) -> Option<Breach> {
+        if observation.quota_refused {
+            return self.record_quota_refusal(thresholds, now);
+        }
         let success = observation.success?;
         self.window.push_back((success, observation.latency));
         self.failures += usize::from(!success);
@@ -148,6 +160,25 @@ impl AgentHealth {
             self.consecutive_failures += 1;
         }
         self.find_breach(thresholds)
+    }
+
+    fn record_quota_refusal(&mut self, thresholds: &Thresholds, now: Instant) -> Option<Breach> {
+        let refusals = &mut self.quota_refusals;
+        refusals.push_back(now);
+        while refusals
+            .front()
+            .is_some_and(|at| now.saturating_duration_since(*at) >= REFUSAL_WINDOW)
+        {
+            refusals.pop_front();
+        }
+        (refusals.len() >= thresholds.quota_refusals as usize).then(|| Breach {
+            cause: QuarantineCause::Quota,
+            reason: format!(
+                "its quotas refused {} invocations within {} minutes, and it went on",
+                refusals.len(),
+                REFUSAL_WINDOW.as_secs() / 60
+            ),
+        })
     }
 
     fn find_breach(&self, thresholds: &Thresholds) -> Option<Breach> {
@@ -278,6 +309,7 @@ mod tests {
                     'x' => Some(false),
                     _ => None,
                 },
+                quota_refused: mark == 'q',
                 latency: Duration::from_millis(latency_ms),
             };
             cause = health
@@ -301,6 +333,10 @@ mod tests {
             // What is not the agent's failure counts neither way.
             ("xxxx?????", 0, None),
             ("xxxx?x", 0, Some(QuarantineCause::ConsecutiveFailures)),
+            // Refusals by quotas are counted apart.
+            ("xxxxqqqq", 0, None),
+            (&"q".repeat(99), 0, None),
+            (&"q".repeat(100), 0, Some(QuarantineCause::Quota)),
             ("..........", 5001, None),
             ("...........", 5000, None),
             ("...........", 5001, Some(QuarantineCause::Latency)),
@@ -311,6 +347,34 @@ mod tests {
                 "{pattern} at {latency_ms} ms"
             );
         }
+    }
+
+    #[test]
+    fn refusals_by_quotas_are_forgotten_after_ten_minutes() {
+        let thresholds = Thresholds {
+            quota_refusals: 2,
+            ..Thresholds::default()
+        };
+        let start = Instant::now();
+        let mut health = AgentHealth::default();
+        let mut refuse = |seconds: u64| {
+            let observation = Observation {
+                success: None,
+                quota_refused: true,
+                latency: Duration::ZERO,
+            };
+            let now = start + Duration::from_secs(seconds);
+            health.record_invocation(observation, &thresholds, now)
+        };
+        assert_eq!(refuse(0), None);
+        assert_eq!(refuse(600), None);
+        let breach = refuse(1199).unwrap();
+        assert_eq!(breach.cause, QuarantineCause::Quota);
+        assert!(
+            breach.reason.contains("refused 2 invocations"),
+            "{}",
+            breach.reason
+        );
     }
 
     #[test]

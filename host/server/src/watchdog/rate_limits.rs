@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use ark_model::MinuteWindow;
+
 /// A number of invocations that may run at the same time.
 #[derive(Debug)]
 pub struct ConcurrencyLimit {
@@ -40,15 +42,11 @@ impl ConcurrencyLimit {
     }
 }
 
-const WINDOW_SECONDS: usize = 60;
-
 /// A number of actions a minute, counted by the second: there are never more within any 60 seconds.
 #[derive(Debug)]
 pub struct ActionRateLimit {
     per_minute: u32,
-    started: Instant,
-    /// A ring of seconds: the second an element counts, from 1 on (0: none), and its count.
-    seconds: [(u64, u32); WINDOW_SECONDS],
+    counted: MinuteWindow,
 }
 
 impl ActionRateLimit {
@@ -57,30 +55,17 @@ impl ActionRateLimit {
     pub const fn new(per_minute: u32, now: Instant) -> Self {
         Self {
             per_minute,
-            started: now,
-            seconds: [(0, 0); WINDOW_SECONDS],
+            counted: MinuteWindow::new(now),
         }
     }
 
     /// Counts `actions`, unless they would pass the limit: then none of them is counted. Returns whether they were.
     pub fn try_acquire(&mut self, actions: u32, now: Instant) -> bool {
-        let second = now.saturating_duration_since(self.started).as_secs() + 1;
-        let is_within = |at: u64| at != 0 && at + WINDOW_SECONDS as u64 > second;
-        let counted: u32 = self
-            .seconds
-            .iter()
-            .filter(|(at, _)| is_within(*at))
-            .fold(0, |sum, (_, count)| sum.saturating_add(*count));
-        if counted.saturating_add(actions) > self.per_minute {
+        let sum = self.counted.sum(now).saturating_add(actions.into());
+        if sum > self.per_minute.into() {
             return false;
         }
-        let index = usize::try_from(second % WINDOW_SECONDS as u64).unwrap_or(0);
-        if let Some(element) = self.seconds.get_mut(index) {
-            if element.0 != second {
-                *element = (second, 0);
-            }
-            element.1 = element.1.saturating_add(actions);
-        }
+        self.counted.add(actions.into(), now);
         true
     }
 }

@@ -21,6 +21,7 @@ fn state(key: &str, value: &str, expected: u64) -> Unit {
         key: key.to_owned(),
         value_json: Some(value.to_owned()),
         expected,
+        was_live: expected > 0,
     };
     Unit {
         agent: Some(name("kyle")),
@@ -277,6 +278,7 @@ fn a_full_database_refuses_and_serves_again_when_there_is_room() {
         let id = AuditId::fresh();
         let mut unit = audit(id);
         unit.audit[0].body = "x".repeat(20_000);
+        unit.may_use_reserve = true;
         match store.commit(unit) {
             Ok(_) => acknowledged.push(id),
             Err(error) => break error,
@@ -290,6 +292,7 @@ fn a_full_database_refuses_and_serves_again_when_there_is_room() {
     // A unit that builds on the failed one fails too, until its maker has recovered.
     let chained = Unit {
         chained: true,
+        may_use_reserve: true,
         ..Unit::default()
     };
     assert!(matches!(

@@ -7,7 +7,7 @@ use ark_model::principal::ActionGrant;
 use rusqlite::Connection;
 
 use super::{KEY, check, name, open, operate, set, verify, with_key};
-use crate::schema::migrate;
+use crate::schema::{SCHEMA_VERSION, migrate};
 use crate::tables::audit::append_entry;
 use crate::*;
 
@@ -404,7 +404,8 @@ fn a_snapshot_that_is_not_whole_or_newer_changes_nothing() {
         assert!(error.contains(named), "{error}");
         assert_eq!(contents(&data), before);
     };
-    let newer = manifest.replace("\"schema\": 5", "\"schema\": 6");
+    let schema = |version: u32| format!("\"schema\": {version}");
+    let newer = manifest.replace(&schema(SCHEMA_VERSION), &schema(SCHEMA_VERSION + 1));
     assert_ne!(newer, manifest);
     std::fs::write(taken.join("manifest.json"), &newer).unwrap();
     refused("run a newer ark");

@@ -2,8 +2,10 @@
 
 use proptest::prelude::*;
 
-use ark_model::ids::{Millis, Name};
+use ark_model::ids::{Millis, Name, SignalId, TraceId};
+use ark_model::signal::Signal;
 use ark_model::state::{Memory, NewMemory, StateWrite, Truth, TruthWrite};
+use ark_model::usage::{Consumer, Totals};
 
 use super::{KEY, check, name, open, operate, set, with_key};
 use crate::*;
@@ -305,6 +307,7 @@ fn written(dir: &std::path::Path) {
             key: "k".to_owned(),
             value_json: Some("\"two\"".to_owned()),
             expected: 1,
+            was_live: true,
         }],
         ..Unit::default()
     };
@@ -524,4 +527,135 @@ proptest! {
         drop(store);
         prop_assert_eq!(check(dir.path(), None).fault, None);
     }
+}
+
+#[test]
+fn what_is_counted_for_an_agent_is_what_the_tables_hold() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let agent = Consumer::Agent(name("kyle"));
+    let write = |key: &str, value: Option<&str>, expected: u64, was_live: bool| StateWrite {
+        key: key.to_owned(),
+        value_json: value.map(str::to_owned),
+        expected,
+        was_live,
+    };
+    let memory = |content: &str, ttl_seconds: Option<u64>| NewMemory {
+        memory: Memory {
+            kind: "seen".to_owned(),
+            content: content.to_owned(),
+            metadata_json: "{}".to_owned(),
+        },
+        ttl_seconds,
+    };
+    let message = OutboxMessage {
+        topic: "news".to_owned(),
+        to: None,
+        payload_json: "\"it is\"".to_owned(),
+        trace_id: TraceId::fresh(),
+        sender: Some(name("kyle")),
+        causal_depth: 1,
+        at: Millis(1),
+    };
+    let unit = |state: Vec<StateWrite>| Unit {
+        agent: Some(name("kyle")),
+        at: Millis(10),
+        state,
+        ..Unit::default()
+    };
+    store
+        .commit(Unit {
+            memories: vec![memory("a thing", None), memory("soon gone", Some(0))],
+            truths: vec![TruthWrite {
+                key: "sky".to_owned(),
+                truth: Truth {
+                    value_json: "\"blue\"".to_owned(),
+                    confidence: 1.0,
+                    sources: vec!["a \"source\"".to_owned(), "b".to_owned()],
+                },
+            }],
+            outbox: vec![message.clone(), message],
+            ..unit(vec![
+                write("a", Some("\"a long value\""), 0, false),
+                write("b", Some("1"), 0, false),
+            ])
+        })
+        .unwrap();
+    assert_eq!(store.waiting_messages(), 2);
+    store
+        .commit(unit(vec![
+            write("a", Some("\"é\""), 1, true),
+            write("b", None, 1, true),
+        ]))
+        .unwrap();
+    // Refused: nothing of it is counted.
+    let refused = unit(vec![
+        write("c", Some("1"), 0, false),
+        write("a", Some("1"), 7, true),
+    ]);
+    assert!(store.commit(refused).is_err());
+    let signal = Signal {
+        id: SignalId::fresh(),
+        topic: "news".to_owned(),
+        payload_json: "\"it is\"".to_owned(),
+        trace_id: TraceId::fresh(),
+        sender: Some(name("kyle")),
+        causal_depth: 1,
+        accepted_at: Millis(11),
+        expires_at: None,
+    };
+    store
+        .commit(Unit {
+            signals: vec![NewSignal {
+                signal,
+                key: None,
+                deliver_to: vec![name("joey")],
+                shed: vec![name("stan")],
+                by: None,
+            }],
+            outbox_done: vec![1],
+            ..Unit::default()
+        })
+        .unwrap();
+    assert_eq!(store.waiting_messages(), 1);
+    // An operator's revision is the operator's; the live value is the agent's.
+    let change = Operation {
+        by: "ada".to_owned(),
+        change: set("d", Some("\"dd\""), None),
+    };
+    store
+        .commit(Unit {
+            operations: vec![change],
+            charged_to: Some(Consumer::Token("ada".to_owned())),
+            at: Millis(12),
+            ..Unit::default()
+        })
+        .unwrap();
+    store.close();
+    let counted = store.read_usage(&agent);
+    assert_eq!((counted.totals.keys, counted.messages_per_minute), (2, 2));
+    drop(store);
+    let connection = rusqlite::Connection::open(dir.path().join("ark.db")).unwrap();
+    let read = |connection: &rusqlite::Connection| {
+        connection
+            .query_row(
+                "SELECT stored_bytes, keys, memories FROM quota_usage WHERE consumer = 'agent:kyle'",
+                [],
+                |row| {
+                    Ok(Totals {
+                        stored_bytes: row.get(0)?,
+                        keys: row.get(1)?,
+                        memories: row.get(2)?,
+                    })
+                },
+            )
+            .unwrap()
+    };
+    let kept = read(&connection);
+    assert_eq!(kept, counted.totals);
+    connection.execute_batch("DROP TABLE quota_usage").unwrap();
+    connection
+        .execute_batch(include_str!("../schema/v6_quotas.sql"))
+        .unwrap();
+    assert_eq!(read(&connection), kept);
 }

@@ -2,6 +2,7 @@
 //! it, what it is, the new revision and the digest of the new value, but no value.
 
 use ark_model::ids::{AuditId, Digest, TraceId};
+use ark_model::usage::Consumer;
 use serde_json::json;
 
 use crate::error::WriteError;
@@ -12,6 +13,7 @@ use crate::tables::state::{
     NewSetting, StateWriter, TruthOrigin, WrittenRevision, delete_memory, write_memory,
     write_setting, write_truth,
 };
+use crate::usage::{count_revision, count_truth};
 
 /// Carries out an operation. Returns its number (the new revision; for a memory its id) and the audit row that records it.
 pub(super) fn apply_operation(
@@ -44,12 +46,13 @@ pub(super) fn apply_operation(
             (Some(agent), key.clone(), revision, digest)
         }
         OperatorChange::Remember { agent, memory } => {
-            let id = write_memory(connection, agent, memory, at)?;
+            let counted = (writer.charged_to, &mut *writer.usage);
+            let id = write_memory(connection, agent, memory, at, counted)?;
             let digest = digest_of(&memory.memory.content);
             (Some(agent), id.to_string(), id.unsigned_abs(), digest)
         }
         OperatorChange::Forget { agent, id } => {
-            delete_memory(connection, agent, *id)?;
+            delete_memory(connection, agent, *id, writer.usage)?;
             (Some(agent), id.to_string(), id.unsigned_abs(), None)
         }
         OperatorChange::Config {
@@ -67,6 +70,9 @@ pub(super) fn apply_operation(
                 at,
             };
             let revision = write_setting(connection, &new)?;
+            let text = description.as_deref().map_or(0, str::len) as u64;
+            let bytes = count_revision(key, value_json.as_deref()) + text;
+            writer.usage.add_stored(writer.charged_to, bytes);
             let digest = value_json.as_deref().and_then(digest_of);
             (None, key.clone(), revision, digest)
         }
@@ -81,6 +87,11 @@ pub(super) fn apply_operation(
                 trace_id: writer.trace_id,
             };
             let revision = write_truth(connection, origin, write, *expected)?;
+            let author = Consumer::Agent(agent.clone());
+            let charged_to = writer.charged_to.unwrap_or(&author);
+            writer
+                .usage
+                .add_stored(Some(charged_to), count_truth(write));
             let digest = digest_of(&write.truth.value_json);
             (Some(agent), write.key.clone(), revision, digest)
         }

@@ -20,6 +20,7 @@ use crate::quota::Quota;
 use crate::secrets::SecretKey;
 use crate::tables::audit::read_audit_head;
 use crate::tables::state::{delete_expired_memories, read_state_head};
+use crate::usage::{UnitUsage, UsageBook};
 
 use super::metering::count_unit;
 use super::unit::{Heads, write_unit};
@@ -67,6 +68,10 @@ pub(crate) struct WriterOptions {
     pub(crate) writable: Arc<AtomicBool>,
     /// Where commits are counted.
     pub(crate) meters: Arc<StoreMeters>,
+    /// How much each consumer uses.
+    pub(crate) usage: Arc<UsageBook>,
+    /// Whether only the host's reserve is left of the limit.
+    pub(crate) reserve_only: Arc<AtomicBool>,
 }
 
 /// Starts the writer's thread. It ends with [`WriterMessage::Stop`], or when nobody can send any more.
@@ -200,6 +205,9 @@ impl Writer {
                 meters.record_audit_head(self.heads.audit.seq, self.heads.audit.hash);
                 for (queued, result) in units.into_iter().zip(results) {
                     if let Ok(receipt) = &result {
+                        let usage = &self.options.usage;
+                        let messages = (queued.unit.outbox.len(), queued.unit.outbox_done.len());
+                        usage.apply_unit(&receipt.usage, messages, started);
                         count_unit(meters, &queued.unit, receipt, queued.submitted);
                     }
                     (queued.done)(result);
@@ -232,17 +240,24 @@ impl Writer {
             quota.make_room(&self.connection)?;
         }
         execute(&self.connection, "BEGIN IMMEDIATE", [])?;
+        let reserve_only = self.check_reserve()?;
         let mut results = Vec::with_capacity(units.len());
         for QueuedUnit { unit, .. } in units {
             let result = match &self.failed_commit {
                 Some(cause) if unit.chained => Err(CommitError::Storage(
                     StorageError::Predecessor(Arc::clone(cause)),
                 )),
+                _ if reserve_only && !unit.may_use_reserve => {
+                    Err(CommitError::Storage(StorageError::ReserveOnly))
+                }
                 _ if unit.needs_savepoint() => self.write_with_savepoint(unit)?,
                 _ => self.write_one(unit)?,
             };
             results.push(result);
         }
+        let committed = results.iter().filter_map(|result| result.as_ref().ok());
+        let usages = committed.map(|receipt| &receipt.usage);
+        self.options.usage.save_totals(&self.connection, usages)?;
         execute(&self.connection, "COMMIT", [])?;
         Ok(results)
     }
@@ -287,8 +302,11 @@ impl Writer {
         if self.anchored_at.elapsed() >= ANCHOR_INTERVAL {
             self.anchor_heads();
         }
-        if let Err(error) = delete_expired_memories(&self.connection, Millis::now()) {
+        if let Err(error) = self.delete_expired_memories() {
             tracing::warn!(%error, "expired memories could not be deleted");
+        }
+        if let Err(error) = self.check_reserve() {
+            tracing::warn!(%error, "the size of the database cannot be read");
         }
         if self.options.writable.load(Ordering::Acquire) {
             return;
@@ -303,6 +321,33 @@ impl Writer {
                 self.roll_back();
             }
         }
+    }
+
+    /// Deletes expired memories, whose agents get the bytes back in the same transaction.
+    fn delete_expired_memories(&self) -> rusqlite::Result<()> {
+        let mut usage = UnitUsage::default();
+        let transaction = self.connection.unchecked_transaction()?;
+        delete_expired_memories(&transaction, Millis::now(), &mut usage)?;
+        self.options.usage.save_totals(&transaction, [&usage])?;
+        transaction.commit()?;
+        self.options.usage.apply_usage(&usage, Instant::now());
+        Ok(())
+    }
+
+    /// Returns whether only the host's reserve is left of the limit, and lets readers know.
+    fn check_reserve(&self) -> rusqlite::Result<bool> {
+        let Some(quota) = &self.options.quota else {
+            return Ok(false);
+        };
+        let reserve_only = quota.is_only_reserve_left(&self.connection)?;
+        let before = self
+            .options
+            .reserve_only
+            .swap(reserve_only, Ordering::AcqRel);
+        if reserve_only && !before {
+            tracing::error!("{}", StorageError::ReserveOnly);
+        }
+        Ok(reserve_only)
     }
 
     /// Writes a row and deletes it again.

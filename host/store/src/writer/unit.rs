@@ -5,6 +5,7 @@
 use std::time::Instant;
 
 use ark_model::ids::AuditId;
+use ark_model::usage::Consumer;
 use rusqlite::Connection;
 
 use crate::batch::{Receipt, Unit};
@@ -25,6 +26,7 @@ use crate::tables::signals::{
 };
 use crate::tables::state::{StateWriter, TruthOrigin, write_memory, write_truth};
 use crate::tables::versions::{write_agent_change, write_policy_change, write_policy_record};
+use crate::usage::{ROW_BYTES, UnitUsage, count_message, count_truth};
 
 use super::operations::apply_operation;
 
@@ -48,6 +50,9 @@ pub(super) fn write_unit(
 ) -> Result<Receipt, WriteError> {
     check_unit(connection, unit)?;
     let mut receipt = Receipt::default();
+    let mut usage = UnitUsage::default();
+    let agent = unit.agent.clone().map(Consumer::Agent);
+    let charged_to = unit.charged_to.as_ref().or(agent.as_ref());
     let trace_id = unit.trace_id.map(|id| id.to_string());
     let mut state = StateWriter {
         connection,
@@ -55,10 +60,13 @@ pub(super) fn write_unit(
         head: &mut heads.state,
         at: unit.at,
         trace_id: trace_id.as_deref(),
+        charged_to,
+        usage: &mut usage,
     };
     for operation in &unit.operations {
         let (number, entry) = apply_operation(&mut state, operation, unit.trace_id)?;
-        let seq = record_entry(connection, &mut heads.audit, &entry)?;
+        let counted = (state.charged_to, &mut *state.usage);
+        let seq = record_entry(connection, &mut heads.audit, &entry, counted)?;
         receipt.audit_seqs.push(seq);
         receipt.operations.push(number);
     }
@@ -72,16 +80,53 @@ pub(super) fn write_unit(
         write_list_change(connection, change)?;
     }
     write_agent_data(&mut state, unit, &mut receipt)?;
-    write_signals(connection, &mut heads.audit, unit, &mut receipt)?;
+    let counted = (charged_to, &mut usage);
+    write_signals(connection, &mut heads.audit, unit, &mut receipt, counted)?;
     if let Some(completion) = &unit.delivery {
         write_invocation_line(connection, completion, unit.trace_id)?;
     }
     for entry in &unit.audit {
-        let seq = record_entry(connection, &mut heads.audit, entry)?;
+        let counted = (charged_to, &mut usage);
+        let seq = record_entry(connection, &mut heads.audit, entry, counted)?;
         receipt.audit_seqs.push(seq);
     }
     write_plain_changes(connection, unit, &mut receipt)?;
+    count_messages(charged_to, unit, &receipt, &mut usage);
+    receipt.usage = usage;
     Ok(receipt)
+}
+
+/// Counts the unit's messages, and its signals with their deliveries. A signal that was a message was counted as
+/// such; its deliveries are its sender's.
+fn count_messages(
+    charged_to: Option<&Consumer>,
+    unit: &Unit,
+    receipt: &Receipt,
+    usage: &mut UnitUsage,
+) {
+    for message in &unit.outbox {
+        usage.add_stored(
+            charged_to,
+            count_message(&message.topic, &message.payload_json),
+        );
+        if let Some(sender) = charged_to.filter(|_| message.sender.is_some()) {
+            usage.of_consumer(sender).messages += 1;
+        }
+    }
+    for (new, written) in unit.signals.iter().zip(&receipt.signals) {
+        if *written != SignalReceipt::Accepted {
+            continue;
+        }
+        let signal = &new.signal;
+        let sender = signal.sender.clone().map(Consumer::Agent);
+        if sender.is_none() {
+            let key = new.key.as_ref().map_or(0, |key| key.key.len() as u64);
+            let bytes = count_message(&signal.topic, &signal.payload_json) + key;
+            usage.add_stored(charged_to, bytes);
+        }
+        let deliveries = (new.deliver_to.len() + new.shed.len()) as u64;
+        usage.add_stored(sender.as_ref().or(charged_to), deliveries * ROW_BYTES);
+    }
 }
 
 /// Refuses a unit whose deadline has passed or whose idempotency key was used before.
@@ -101,12 +146,14 @@ fn check_unit(connection: &Connection, unit: &Unit) -> Result<(), WriteError> {
     Ok(())
 }
 
-/// Appends an entry to the audit log and to the session log. Returns its number.
+/// Appends an entry to the audit log and to the session log, and counts it. Returns its number.
 fn record_entry(
     connection: &Connection,
     head: &mut ChainHead,
     entry: &AuditEntry,
+    (charged_to, usage): (Option<&Consumer>, &mut UnitUsage),
 ) -> rusqlite::Result<u64> {
+    usage.add_audit_row(charged_to, &entry.body);
     write_audit_line(connection, entry)?;
     append_entry(connection, head, entry)
 }
@@ -126,7 +173,8 @@ fn write_agent_data(
         receipt.revisions.push(revision);
     }
     for new in &unit.memories {
-        write_memory(state.connection, agent, new, unit.at)?;
+        let counted = (state.charged_to, &mut *state.usage);
+        write_memory(state.connection, agent, new, unit.at, counted)?;
     }
     let origin = TruthOrigin {
         agent,
@@ -135,6 +183,7 @@ fn write_agent_data(
     };
     for write in &unit.truths {
         write_truth(state.connection, origin, write, None)?;
+        state.usage.add_stored(state.charged_to, count_truth(write));
     }
     Ok(())
 }
@@ -145,13 +194,14 @@ fn write_signals(
     head: &mut ChainHead,
     unit: &Unit,
     receipt: &mut Receipt,
+    (charged_to, usage): (Option<&Consumer>, &mut UnitUsage),
 ) -> Result<(), WriteError> {
     for signal in &unit.signals {
         let written = write_signal(connection, signal)?;
         if written == SignalReceipt::Accepted
             && let Some(entry) = sender_entry(signal)
         {
-            record_entry(connection, head, &entry)?;
+            record_entry(connection, head, &entry, (charged_to, &mut *usage))?;
         }
         receipt.signals.push(written);
     }

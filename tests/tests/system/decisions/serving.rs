@@ -437,7 +437,8 @@ fn a_second_host_a_file_for_a_directory_and_a_broken_database_are_refused_with_t
 fn a_full_database_denies_and_loses_nothing() {
     let dir = tempfile::tempdir().expect("a directory");
     let (data, config) = (dir.path().join("data"), dir.path().join("ark.toml"));
-    std::fs::write(&config, "[capacity]\nmax_database_bytes = 700_000\n").expect("a configuration");
+    std::fs::write(&config, "[capacity]\nmax_database_bytes = 1_000_000\n")
+        .expect("a configuration");
     let host = Host::start(&data, &["--config", config.to_str().expect("UTF-8")]);
     let mut client = Client::new(&host);
     let mut acknowledged = Vec::new();

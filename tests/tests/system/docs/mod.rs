@@ -1,5 +1,6 @@
 //! The documentation: its commands do what it says, its links lead somewhere, and the files that it names exist.
 
+mod limits;
 mod links;
 mod pages;
 mod shell;

@@ -89,7 +89,9 @@ fn on_a_full_disk_nothing_is_approved_and_all_goes_on_when_there_is_room() {
     let config = dir.path().join("ark.toml");
     let args = ["--config", config.to_str().expect("UTF-8")];
     let host = if real {
-        std::fs::write(&config, "").expect("a file");
+        // Above the disk's size: it is the disk that is full, not the database's share of it.
+        let limit = "[capacity]\nmax_database_bytes = 1_000_000_000\n";
+        std::fs::write(&config, limit).expect("a file");
         let program = on_a_small_disk(dir.path(), &mount);
         Host::try_start_program(&program, &data, &args, &[]).expect("a host")
     } else {

@@ -6,6 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::hrm::{HrmError, ReportRefusal};
+use crate::quotas::QuotaExceeded;
 use crate::router::RouterError;
 use ark_model::check::FieldError;
 use ark_runtime::SettingsProblem;
@@ -168,6 +169,12 @@ impl Problem {
         .at("Authorization", "wait for Retry-After seconds")
     }
 
+    /// Adds that the proposed action is denied.
+    pub fn with_denial(mut self) -> Self {
+        self.outcome = Some("denied");
+        self
+    }
+
     /// A conflict of revisions as 412 in place of 409: the expected revision came in a header (RFC 9110, section 15.5.13).
     pub fn into_failed_precondition(mut self) -> Self {
         if self.current_revision.is_some() && self.status == 409 {
@@ -252,6 +259,22 @@ impl From<FieldError> for Problem {
             error.to_string(),
         )
         .at(&error.field, &error.remedy)
+    }
+}
+
+impl From<QuotaExceeded> for Problem {
+    fn from(error: QuotaExceeded) -> Self {
+        Self {
+            // What is kept is not freed by waiting.
+            retry_after: Some(if error.is_per_minute() { 60 } else { 3600 }),
+            ..Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "quota-exceeded",
+                "A quota is used up",
+                error.to_string(),
+            )
+        }
+        .at("Authorization", error.remedy)
     }
 }
 

@@ -171,7 +171,10 @@ fn complete_operation(method: &str, path: &str, operation: &mut Value) {
     if role.is_some() {
         add("401", "No token in force was shown.");
         add("403", "The token's role or names do not allow it.");
-        add("429", "The token sent too many requests; see Retry-After.");
+        add(
+            "429",
+            "The token sent too many requests, or a quota of it is used up; see Retry-After.",
+        );
         add("503", "The host cannot do it now; see Retry-After.");
     }
     if names_something {

@@ -99,6 +99,7 @@ async fn send_signal(
         request.with_key(key)
     });
     let principal = caller.principal;
+    let _reserved = api.reserve_quota(&principal, body.len())?;
     let signal = IncomingSignal {
         by: principal.authenticated.then_some(principal.name),
         topic: form.topic.into(),

@@ -507,6 +507,7 @@ async fn record_change(
         }],
         trace_id: Some(caller.trace_id),
         at: Millis::now(),
+        may_use_reserve: true,
         ..Unit::default()
     };
     api.commit(unit).await??;

@@ -17,6 +17,7 @@ use crate::hrm::request::{
 use ark_model::action::Parameters;
 use ark_model::decision::Decision;
 use ark_model::ids::{AuditId, DecisionId, Digest, Millis};
+use ark_model::usage::Consumer;
 use ark_store::{Approval, ApprovalChange, ApprovalStatus, AuditEntry, AuditKind, Store, Unit};
 
 use super::held_actions::HeldAction;
@@ -76,6 +77,7 @@ impl Arbiter {
     pub(super) fn expire_approvals(&mut self, now: Millis) {
         let mut unit = Unit {
             chained: true,
+            may_use_reserve: true,
             ..Unit::default()
         };
         while let Some((id, held)) = self.held_actions.pop_expired(now) {
@@ -214,6 +216,7 @@ impl Arbiter {
             proposal: Proposal {
                 agent: held.agent.clone(),
                 submitter: held.submitter.clone(),
+                charged_to: Consumer::Agent(held.agent.clone()),
                 trace_id: held.trace_id,
                 action,
                 refusal: None,

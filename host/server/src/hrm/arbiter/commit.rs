@@ -15,12 +15,14 @@ use ark_store::Unit;
 use super::state::Arbiter;
 
 impl Arbiter {
-    /// Begins a unit at `now`: it is built on the units before it and contains the reservations that have expired.
+    /// Begins a unit at `now`: it is built on the units before it and contains the reservations that have expired. It may use the database's reserve,
+    /// unless its maker says otherwise.
     pub(super) fn begin_unit(&mut self, now: Millis) -> Unit {
         self.ledger.advance_to(now);
         Unit {
             ledger: self.ledger.take_changes(),
             chained: true,
+            may_use_reserve: true,
             ..Unit::default()
         }
     }

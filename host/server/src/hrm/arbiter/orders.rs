@@ -56,6 +56,7 @@ impl Arbiter {
         let mut unit = Unit {
             control: vec![change.clone()],
             audit: vec![issued.audit_entry(now)],
+            may_use_reserve: true,
             ..Unit::default()
         };
         if self.announcing.load(Ordering::Acquire) {

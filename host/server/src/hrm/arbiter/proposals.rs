@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::hrm::error::HrmError;
+use crate::hrm::error::{HrmError, RecordFailure};
 use crate::hrm::request::{
     Batch, BatchAnswer, InvocationCommit, ProposalAnswer, RedactedProposal, Reply,
 };
-use ark_model::decision::Decision;
+use ark_model::decision::{Decision, Outcome};
 use ark_model::ids::{Millis, Name};
-use ark_store::{DeliveryCompletion, DeliveryResult};
+use ark_store::{CommitError, DeliveryCompletion, DeliveryResult, StorageError};
 
 use super::idempotency::{format_ids, parse_id, parse_ids};
 use super::state::Arbiter;
@@ -36,8 +36,14 @@ impl Arbiter {
             return reply(Err(error));
         }
         let now = Millis::now();
+        let reduces_risk = redacted.proposal.action.reduces_risk();
+        if let Err(error) = self.check_room(std::slice::from_ref(&redacted), now) {
+            return reply(Err(error));
+        }
         let mut unit = self.begin_unit(now);
         unit.deadline = deadline;
+        unit.may_use_reserve = reduces_risk;
+        unit.charged_to = Some(redacted.proposal.charged_to.clone());
         let decision = match self.decide_and_stage(&redacted, now, &mut unit) {
             Ok(decision) => decision,
             Err(error) => return reply(Err(error)),
@@ -71,8 +77,15 @@ impl Arbiter {
             return reply(Err(error));
         }
         let now = Millis::now();
+        if let Err(error) = self.check_room(proposals, now) {
+            return reply(Err(error));
+        }
         let mut unit = self.begin_unit(now);
         unit.deadline = batch.deadline;
+        unit.may_use_reserve = reduce_risk(proposals);
+        unit.charged_to = proposals
+            .first()
+            .map(|redacted| redacted.proposal.charged_to.clone());
         let decisions = match self.decide_all(proposals, now, &mut unit) {
             Ok(decisions) => decisions,
             Err(error) => return reply(Err(error)),
@@ -98,8 +111,18 @@ impl Arbiter {
             return reply(Err(error));
         }
         let now = Millis::now();
+        let writes = commit.state.len() + commit.memories.len() + commit.truths.len();
+        let room = if writes == 0 {
+            self.check_room(proposals, now)
+        } else {
+            self.check_room(&[], now)
+        };
+        if let Err(error) = room {
+            return reply(Err(error));
+        }
         let mut unit = self.begin_unit(now);
         unit.deadline = Some(commit.deadline);
+        unit.may_use_reserve = writes == 0 && reduce_risk(proposals);
         unit.delivery = Some(DeliveryCompletion {
             signal: commit.signal.id,
             agent: commit.agent.clone(),
@@ -121,6 +144,26 @@ impl Arbiter {
         self.submit_decisions(unit, decisions, times, cause, reply, |decisions| decisions);
     }
 
+    /// Refuses what the database's reserve is not for when nothing else is left: everything but actions that reduce risk and are not denied.
+    ///
+    /// Checked before anything is judged: a unit that the writer refuses would have the ledger loaded again. A denied action is not recorded then, so
+    /// that nobody can use the reserve up with actions that come to nothing.
+    fn check_room(&mut self, proposals: &[RedactedProposal], now: Millis) -> Result<(), HrmError> {
+        if !self.store.is_reserve_only() {
+            return Ok(());
+        }
+        self.ledger.advance_to(now);
+        let may_use = reduce_risk(proposals)
+            && proposals
+                .iter()
+                .all(|redacted| self.decide_action(redacted, now).outcome != Outcome::Denied);
+        if may_use {
+            return Ok(());
+        }
+        let full = CommitError::Storage(StorageError::ReserveOnly);
+        Err(RecordFailure::Commit(full).into())
+    }
+
     /// Refuses the proposals of an agent in quarantine.
     fn check_quarantine<'a>(
         &self,
@@ -134,6 +177,14 @@ impl Arbiter {
             None => Ok(()),
         }
     }
+}
+
+/// Whether there are proposals and each of them reduces risk.
+fn reduce_risk(proposals: &[RedactedProposal]) -> bool {
+    !proposals.is_empty()
+        && proposals
+            .iter()
+            .all(|redacted| redacted.proposal.action.reduces_risk())
 }
 
 fn check_deadline(deadline: Option<Instant>) -> Result<(), HrmError> {

@@ -6,6 +6,7 @@ use std::time::Instant;
 use ark_model::action::Action;
 use ark_model::decision::Decision;
 use ark_model::ids::{DecisionId, Name, TraceId};
+use ark_model::usage::Consumer;
 
 use super::idempotency::IdempotencyKey;
 
@@ -16,6 +17,8 @@ pub struct Proposal {
     pub agent: Name,
     /// Who handed it in: the agent itself, or the name of the caller's token.
     pub submitter: String,
+    /// Whom the bytes of its records are counted for.
+    pub charged_to: Consumer,
     /// The trace it belongs to.
     pub trace_id: TraceId,
     /// The action, checked by [`ark_model::check`].

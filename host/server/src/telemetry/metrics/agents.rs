@@ -10,7 +10,9 @@ use opentelemetry::{KeyValue, StringValue};
 
 use ark_model::ids::Name;
 use ark_model::meters::{AgentMeter, Deployment, QUARANTINE_CAUSES};
+use ark_model::usage::Consumer;
 
+use crate::quotas::QuotaUse;
 use crate::router::ServingSlot;
 
 use super::decisions::OUTCOMES;
@@ -138,6 +140,22 @@ pub(super) const METRICS: &[Metric] = &[
             }
         },
     ),
+    gauge(
+        "ark_agent_quota_used_ratio",
+        &["agent", "quota"],
+        "The part of a quota that it uses; at 1 its invocations are refused. Those of a quota appear with its first use.",
+        |context, emit| {
+            emit_quotas(context, emit, QuotaUse::fraction);
+        },
+    ),
+    counter(
+        "ark_agent_quota_refusals_total",
+        &["agent", "quota"],
+        "Invocations that a quota refused. Those of a quota appear with the first.",
+        |context, emit| {
+            emit_quotas(context, emit, |quota| quota.refusals as f64);
+        },
+    ),
     counter(
         "ark_agent_decisions_total",
         &["agent", "deployment", "outcome"],
@@ -198,6 +216,19 @@ fn list_serving(context: &MetricContext) -> impl Iterator<Item = (Name, ServingS
 fn emit_meters(context: &MetricContext, emit: &mut Emit<'_>, value: fn(&AgentMeter) -> f64) {
     for agent in list_metered(context) {
         emit(value(&agent.meter), &agent.labels());
+    }
+}
+
+fn emit_quotas(context: &MetricContext, emit: &mut Emit<'_>, value: fn(&QuotaUse) -> f64) {
+    for (name, slot) in list_serving(context) {
+        let tighter = &slot.agent.manifest().quotas;
+        let consumer = Consumer::Agent(name.clone());
+        let uses = context.sources.quotas.list_uses(&consumer, tighter);
+        // Most agents use few of them: a row for each quota of each agent would be most of a scrape.
+        for quota in uses.into_iter().filter(|quota| value(quota) > 0.0) {
+            let label = KeyValue::new("quota", quota.kind.as_str());
+            emit(value(&quota), &[agent_label(&name), label]);
+        }
     }
 }
 

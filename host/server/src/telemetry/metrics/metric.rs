@@ -8,6 +8,7 @@ use opentelemetry::KeyValue;
 use ark_model::decision::PolicyIdentity;
 use ark_model::meters::{Counter, Meters};
 
+use crate::quotas::QuotaKeeper;
 use crate::readiness::Readiness;
 use crate::router::Router;
 
@@ -129,6 +130,8 @@ pub struct MetricSources {
     pub meters: Meters,
     /// Whether the host may judge, and the parts that this depends on.
     pub readiness: Readiness,
+    /// How much of their quotas agents use.
+    pub quotas: QuotaKeeper,
     /// Knows the agents that serve and their open deliveries.
     pub router: Router,
     /// What identifies the Graveyard.

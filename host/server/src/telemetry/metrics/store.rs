@@ -52,9 +52,17 @@ pub(super) const METRICS: &[Metric] = &[
         &[],
         "The database and its write-ahead log.",
         |context, emit| {
-            let dir = context.sources.readiness.store.dir();
-            let size = |file| std::fs::metadata(dir.join(file)).map_or(0, |file| file.len());
-            emit((size("ark.db") + size("ark.db-wal")) as f64, &[]);
+            emit(context.sources.readiness.store.size_bytes() as f64, &[]);
+        },
+    ),
+    gauge(
+        "ark_database_limit_bytes",
+        &[],
+        "What they may grow to: capacity.max_database_bytes.",
+        |context, emit| {
+            if let Some(limit) = context.sources.readiness.store.max_bytes() {
+                emit(limit as f64, &[]);
+            }
         },
     ),
     gauge(

@@ -10,6 +10,8 @@ use crate::query::{execute, millis_column, parse_required, select_row};
 use crate::reader::Reader;
 use crate::revision::{Content, RollbackTarget, StateRow};
 use crate::secrets::{SecretError, SecretKey, StateAddress};
+use crate::usage::{UnitUsage, count_revision, to_signed};
+use ark_model::usage::Consumer;
 
 use super::history::{NewRevision, append_revision};
 
@@ -21,6 +23,10 @@ pub(crate) struct StateWriter<'a> {
     pub(crate) head: &'a mut ChainHead,
     pub(crate) at: Millis,
     pub(crate) trace_id: Option<&'a str>,
+    /// Whom the revisions are counted for.
+    pub(crate) charged_to: Option<&'a Consumer>,
+    /// Where writes are counted.
+    pub(crate) usage: &'a mut UnitUsage,
 }
 
 /// The revision a key is at before a write.
@@ -29,8 +35,14 @@ struct CurrentRevision {
     revision: u64,
     /// When it was written, in milliseconds.
     at: u64,
-    /// Whether the key has a value, and was not deleted.
-    live: bool,
+    /// The bytes of its value as it is stored; `None`: the key was deleted or never existed.
+    live_bytes: Option<u64>,
+}
+
+impl CurrentRevision {
+    const fn is_live(&self) -> bool {
+        self.live_bytes.is_some()
+    }
 }
 
 /// A revision that was written.
@@ -44,20 +56,20 @@ impl StateWriter<'_> {
     fn read_current(&self, agent: &Name, key: &str) -> rusqlite::Result<CurrentRevision> {
         let current = select_row(
             self.connection,
-            "SELECT revision, at, value IS NOT NULL FROM agents_state WHERE agent = ?1 AND key = ?2",
+            "SELECT revision, at, octet_length(value) FROM agents_state WHERE agent = ?1 AND key = ?2",
             [agent.as_str(), key],
             |row| {
                 Ok(CurrentRevision {
                     revision: row.get(0)?,
                     at: row.get(1)?,
-                    live: row.get(2)?,
+                    live_bytes: row.get(2)?,
                 })
             },
         )?;
         Ok(current.unwrap_or(CurrentRevision {
             revision: 0,
             at: 0,
-            live: false,
+            live_bytes: None,
         }))
     }
 
@@ -71,7 +83,9 @@ impl StateWriter<'_> {
     ) -> Result<CurrentRevision, WriteError> {
         let current = self.read_current(agent, key)?;
         match expected {
-            Some(expected) if expected != current.revision && (expected != 0 || current.live) => {
+            Some(expected)
+                if expected != current.revision && (expected != 0 || current.is_live()) =>
+            {
                 Err(conflict(agent, key, expected, &current))
             }
             _ => Ok(current),
@@ -88,7 +102,7 @@ impl StateWriter<'_> {
         origin: &str,
     ) -> Result<WrittenRevision, WriteError> {
         let current = self.check_expected(agent, key, expected)?;
-        if value.is_none() && !current.live {
+        if value.is_none() && !current.is_live() {
             return Err(WriteError::refuse(MissingItem::StateKey {
                 agent: agent.clone(),
                 key: key.to_owned(),
@@ -206,10 +220,33 @@ impl StateWriter<'_> {
             origin,
         };
         append_revision(self.connection, self.head, &new)?;
+        self.count_write(agent, key, stored, current);
         Ok(WrittenRevision {
             revision: address.revision,
             digest,
         })
+    }
+}
+
+impl StateWriter<'_> {
+    /// Counts a revision that was written: its row for the writer, the live value for the agent.
+    fn count_write(
+        &mut self,
+        agent: &Name,
+        key: &str,
+        stored: Option<&str>,
+        previous: &CurrentRevision,
+    ) {
+        let owner = Consumer::Agent(agent.clone());
+        self.usage.add_stored(
+            Some(self.charged_to.unwrap_or(&owner)),
+            count_revision(key, stored),
+        );
+        let live = stored.map_or(0, |value| to_signed(value.len() as u64));
+        let before = previous.live_bytes.map_or(0, to_signed);
+        self.usage.add_kept(agent, live - before, self.charged_to);
+        let is_live = i64::from(stored.is_some());
+        self.usage.of_consumer(&owner).keys += is_live - i64::from(previous.is_live());
     }
 }
 

@@ -5,8 +5,12 @@ use ark_model::state::{Memory, NewMemory};
 use rusqlite::{Connection, Row, params};
 
 use crate::error::{MissingItem, ReadError, WriteError};
-use crate::query::{execute, millis_column, optional_millis};
+use crate::query::{
+    execute, millis_column, optional_millis, parse_required, select_row, select_rows,
+};
 use crate::reader::Reader;
+use crate::usage::{MEMORY_BYTES_SQL, UnitUsage, count_memory, to_signed};
+use ark_model::usage::Consumer;
 
 /// A memory as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,12 +36,13 @@ pub struct MemoryFilter {
     pub before: Option<i64>,
 }
 
-/// Writes a memory. Returns its id.
+/// Writes a memory and counts it for its agent. Returns its id.
 pub(crate) fn write_memory(
     connection: &Connection,
     agent: &Name,
     new: &NewMemory,
     at: Millis,
+    (writer, usage): (Option<&Consumer>, &mut UnitUsage),
 ) -> rusqlite::Result<i64> {
     let expires = new
         .ttl_seconds
@@ -54,40 +59,54 @@ pub(crate) fn write_memory(
             expires
         ],
     )?;
+    usage.add_kept(agent, to_signed(count_memory(&new.memory)), writer);
+    usage.of_consumer(&Consumer::Agent(agent.clone())).memories += 1;
     Ok(connection.last_insert_rowid())
 }
 
-/// Deletes a memory of an agent.
+/// Deletes a memory of an agent, which gets its bytes back.
 pub(crate) fn delete_memory(
     connection: &Connection,
     agent: &Name,
     id: i64,
+    usage: &mut UnitUsage,
 ) -> Result<(), WriteError> {
-    let deleted = execute(
-        connection,
-        "DELETE FROM memory_index WHERE agent = ?1 AND id = ?2",
-        params![agent.as_str(), id],
-    )?;
-    if deleted == 0 {
+    let sql = format!(
+        "DELETE FROM memory_index WHERE agent = ?1 AND id = ?2 RETURNING {MEMORY_BYTES_SQL}"
+    );
+    let params = params![agent.as_str(), id];
+    let Some(bytes) = select_row(connection, &sql, params, |row| row.get(0))? else {
         return Err(WriteError::refuse(MissingItem::Memory {
             agent: agent.clone(),
             id,
         }));
+    };
+    give_back_memory(usage, agent, bytes);
+    Ok(())
+}
+
+/// Deletes the memories that have expired. Their agents get the bytes back.
+pub(crate) fn delete_expired_memories(
+    connection: &Connection,
+    now: Millis,
+    usage: &mut UnitUsage,
+) -> rusqlite::Result<()> {
+    let sql = format!(
+        "DELETE FROM memory_index WHERE expires_at <= ?1 RETURNING agent, {MEMORY_BYTES_SQL}"
+    );
+    let expired = select_rows(connection, &sql, [now.0], |row| {
+        Ok((parse_required(row, 0)?, row.get(1)?))
+    })?;
+    for (agent, bytes) in expired {
+        give_back_memory(usage, &agent, bytes);
     }
     Ok(())
 }
 
-/// Deletes the memories that have expired.
-pub(crate) fn delete_expired_memories(
-    connection: &Connection,
-    now: Millis,
-) -> rusqlite::Result<()> {
-    execute(
-        connection,
-        "DELETE FROM memory_index WHERE expires_at <= ?1",
-        [now.0],
-    )
-    .map(drop)
+fn give_back_memory(usage: &mut UnitUsage, agent: &Name, bytes: i64) {
+    let growth = usage.of_consumer(&Consumer::Agent(agent.clone()));
+    growth.stored = growth.stored.saturating_sub(bytes);
+    growth.memories -= 1;
 }
 
 /// Writes each word as a string of FTS5's query language, so that no word is taken for an operator.

@@ -8,7 +8,7 @@ use ark_model::control::{AlertSeverity, QuarantineCause};
 use ark_model::facts::{ApprovalFact, Consent, Facts};
 use ark_model::ids::{DecisionId, Digest, Millis, Name};
 use ark_model::verdict::Severity;
-use ark_runtime::LimitsTable;
+use ark_runtime::{LimitsTable, QuotasTable};
 
 /// The facts under which an action is judged. A fact that does not concern the action's family has its neutral value, the one in [`Default`].
 #[derive(ToSchema)]
@@ -172,6 +172,9 @@ pub(crate) struct ManifestSchema {
     /// Limits that are tighter than the operator's ceiling.
     #[serde(default)]
     limits: LimitsTable,
+    /// Quotas that are tighter than the operator's.
+    #[serde(default)]
+    quotas: QuotasTable,
     /// The values that `config-get` returns unless an operator has set others.
     #[serde(default)]
     config: BTreeMap<String, serde_json::Value>,

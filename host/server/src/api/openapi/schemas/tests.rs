@@ -16,7 +16,7 @@ use ark_model::decision::ApprovalGiven;
 use ark_model::facts::{ApprovalFact, Consent, Facts};
 use ark_model::ids::{AuditId, DecisionId, Digest, Millis, Name, Share, SignalId, TraceId};
 use ark_model::verdict::{ObservedValue, Rule, Severity};
-use ark_runtime::{Limits, LimitsTable, Manifest, SettingsProblem};
+use ark_runtime::{Limits, LimitsTable, Manifest, Quotas, QuotasTable, SettingsProblem};
 
 use super::actions::{
     ActionSchema, ClosePositionSchema, CustomSchema, DataHandlingSchema, ExecuteCodeSchema,
@@ -26,7 +26,7 @@ use super::ids::{
     AuditIdSchema, DecisionIdSchema, DigestSchema, MillisSchema, NameSchema, ObservedValueSchema,
     ShareSchema, SignalIdSchema, TraceIdSchema,
 };
-use super::limits::{LimitsSchema, LimitsTableSchema};
+use super::limits::{LimitsSchema, LimitsTableSchema, QuotasTableSchema};
 use super::records::{
     AlertSchema, ApprovalGivenSchema, FactsSchema, HaltSchema, ManifestSchema, QuarantineSchema,
     RuleSchema, SettingsProblemSchema,
@@ -365,6 +365,9 @@ fn manifests_and_limits_are_as_described() {
     assert_described::<LimitsSchema>(&limits, &limits);
     let table: LimitsTable = serde_json::from_value(json!(limits)).expect("the limits as a table");
     assert_described::<LimitsTableSchema>(&table, &LimitsTable::default());
+    let quotas: QuotasTable =
+        serde_json::from_value(json!(Quotas::default())).expect("the quotas as a table");
+    assert_described::<QuotasTableSchema>(&quotas, &QuotasTable::default());
     let manifest = Manifest {
         name: name(),
         version: text(),
@@ -375,6 +378,7 @@ fn manifests_and_limits_are_as_described() {
         actions: vec![text()],
         capabilities: vec![text()],
         limits: table,
+        quotas,
         config: BTreeMap::from([(text(), json!([1, null]))]),
     };
     let least = json!({

@@ -20,8 +20,10 @@ use crate::api::http::idempotency::{CanonicalRequest, IdempotencyHeader};
 use crate::api::http::problem::Problem;
 use crate::api::http::respond::{json_response, with_replayed};
 use crate::api::http::trace_context::find_trace_id;
-use crate::api::state::{Api, DescribedRoutes, Shared};
+use crate::api::state::{Api, DescribedRoutes, Shared, consumer_of};
 use crate::hrm::{Batch, BatchAnswer, IdempotencyKey, Proposal, ProposalAnswer};
+use crate::quotas::Reservation;
+use ark_model::action::Family;
 use ark_model::check::FieldError;
 use ark_model::form::{ActionRequest, Fields, check_idempotency_key, parse_action, parse_json};
 use ark_model::ids::Name;
@@ -141,6 +143,7 @@ async fn propose_action(
         let view = DecisionView::of(&decision, true);
         return Ok(json_response(StatusCode::OK, Some(trace_id), &view));
     }
+    let _reserved = reserve_for(&api, &caller.principal, &body, [&proposal])?;
     let answer = api
         .ask_hrm(|hrm, reply| hrm.propose_action(proposal, reply))
         .await?;
@@ -198,6 +201,7 @@ fn build_proposal(
     Ok(Proposal {
         agent,
         submitter,
+        charged_to: consumer_of(principal),
         trace_id,
         refusal: principal.find_refusal(&action),
         action,
@@ -205,6 +209,34 @@ fn build_proposal(
         idempotency: None,
         deadline: None,
     })
+}
+
+/// Reserves what proposals take of their caller's quotas and checks that messages among them have room. What reduces risk is never refused for it.
+///
+/// # Errors
+/// 429 when a quota is used up, 503 when too many signals wait for another message.
+fn reserve_for<'a>(
+    api: &Api,
+    principal: &Principal,
+    body: &Bytes,
+    proposals: impl IntoIterator<Item = &'a Proposal>,
+) -> Result<Option<Reservation>, Problem> {
+    let (mut is_needed, mut sends_message) = (false, false);
+    for Proposal { action, .. } in proposals {
+        is_needed |= !action.reduces_risk();
+        sends_message |= action.parameters.family() == Family::Message;
+    }
+    if sends_message && api.router.is_backlog_full() {
+        let detail = "too many signals are waiting for another message; try again in a second";
+        return Err(Problem::busy(detail).with_denial());
+    }
+    if !is_needed {
+        return Ok(None);
+    }
+    let reserved = api.reserve_quota(principal, body.len());
+    reserved
+        .map(Some)
+        .map_err(|exceeded| Problem::from(exceeded).with_denial())
 }
 
 /// Refuses a name that the caller's token is not bound to.
@@ -251,6 +283,7 @@ async fn propose_batch(
         proposal.deadline = deadline;
         proposals.push(proposal);
     }
+    let _reserved = reserve_for(&api, &caller.principal, &body, &proposals)?;
     let batch = Batch {
         by: caller.principal.name,
         proposals,

@@ -36,6 +36,10 @@ impl From<AgentChangeError> for Problem {
                 &format!("manifest.limits.{}", limit.field),
                 "stay within the operator's ceiling (GET /v1/watchdog)",
             ),
+            AgentChangeError::Load(LoadError::Quotas(quota)) => refused(
+                &format!("manifest.quotas.{}", quota.field),
+                "stay within the operator's quotas (`ark config show`)",
+            ),
             AgentChangeError::Load(_) => refused("component", "see `ark inspect FILE`"),
             AgentChangeError::Heartbeat(_) => refused("component", "see `ark agent test`"),
             AgentChangeError::UnknownAgent(_) => {

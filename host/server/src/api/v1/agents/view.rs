@@ -9,12 +9,14 @@ use utoipa::ToSchema;
 use crate::agents::{AgentChangeReceipt, AgentStatus, RefusedAgent};
 use crate::api::http::answer::answer_from;
 use crate::api::state::Api;
+use crate::quotas::QuotaUse;
 use crate::router::{Canary, ServingSlot};
 
 use crate::api::v1::control::watchdog::{AgentHealth, HealthShown};
 use crate::api::v1::uploads::RefusalView;
 use ark_model::control::Quarantine;
 use ark_model::ids::{Digest, Millis, Name, Share};
+use ark_model::usage::Consumer;
 use ark_runtime::Limits;
 use ark_store::{AgentVersion, Trial};
 
@@ -97,6 +99,9 @@ pub(crate) struct AgentShown {
     pub(crate) capabilities: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) limits: Option<Limits>,
+    /// What it uses of its quotas.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) quotas: Option<Vec<QuotaShown>>,
     /// The version on trial beside it.
     pub(crate) canary: Option<OnTrial>,
     pub(crate) quarantine: Option<Quarantine>,
@@ -110,6 +115,33 @@ pub(crate) struct AgentShown {
     pub(crate) versions: Vec<VersionLine>,
     /// The last upload that was refused since the start.
     pub(crate) last_refused: Option<RefusalView>,
+}
+
+/// How much an agent uses of one quota.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct QuotaShown {
+    /// The quota, as in a `[quotas]` table.
+    quota: &'static str,
+    /// What it uses: bytes, keys, memories or messages.
+    used: u64,
+    /// The quota itself.
+    limit: u64,
+    /// The part that it uses.
+    fraction: f64,
+    /// Invocations that the quota refused since the start.
+    refusals: u64,
+}
+
+impl From<QuotaUse> for QuotaShown {
+    fn from(quota: QuotaUse) -> Self {
+        Self {
+            quota: quota.kind.as_str(),
+            used: quota.used,
+            limit: quota.limit,
+            fraction: quota.fraction(),
+            refusals: quota.refusals,
+        }
+    }
 }
 
 /// A version on trial.
@@ -254,6 +286,9 @@ impl AgentShown {
         self.actions = Some(manifest.actions.clone());
         self.capabilities = Some(manifest.capabilities.clone());
         self.limits = Some(slot.agent.limits().clone());
+        let consumer = Consumer::Agent(manifest.name.clone());
+        let uses = api.quotas.list_uses(&consumer, &manifest.quotas);
+        self.quotas = Some(uses.into_iter().map(QuotaShown::from).collect());
         self.canary = slot.canary().as_deref().map(OnTrial::from);
     }
 }

@@ -139,6 +139,8 @@ answer_from! { Thresholds =>
         latency_over: u32,
         /// So many missed heartbeats in a row are a breach.
         missed_heartbeats: u32,
+        /// So many invocations that a quota refused within ten minutes are a breach.
+        quota_refusals: u32,
         /// From this share of a limit on a warning is raised; 0 to 1.
         warning: f64,
         /// From this share of a limit on the alert is critical; 0 to 1.
@@ -279,7 +281,7 @@ async fn show_status(State(api): Shared, _: NoQuery) -> Result<Response, Problem
         beating: api.guards.watchdog_beating(Millis::now()),
         probed: api.watchdog.limits_hold(),
         probes: convert_rows(api.watchdog.probes().to_vec()),
-        limits: (*api.agents.ceiling()).clone(),
+        limits: api.agents.ceiling().limits.clone(),
         intervals: Intervals {
             agents_ms: whole_millis(config.heartbeat_interval),
             graveyard_ms: whole_millis(config.graveyard_interval),

@@ -15,7 +15,7 @@ use crate::api::http::pagination::{Limit, PageQuery, next_cursor, page_rows};
 use crate::api::http::preconditions::{ExpectedRevision, with_etag};
 use crate::api::http::problem::Problem;
 use crate::api::http::respond::json_response;
-use crate::api::state::Api;
+use crate::api::state::{Api, consumer_of};
 use ark_model::ids::Millis;
 use ark_store::{
     CommitError, IdempotencyRecord, Operation, OperatorChange, ReadError, Reader, Unit,
@@ -141,6 +141,7 @@ impl KeyChange<'_> {
     /// # Errors
     /// The revision is another one, the key was used for another request, or the change cannot be made.
     pub(crate) async fn commit(self, api: &Arc<Api>, caller: &Caller) -> Result<u64, Problem> {
+        let _reserved = api.reserve_quota(&caller.principal, self.body.len())?;
         let key = self.idempotency.for_request(&CanonicalRequest {
             operation: self.operation,
             parameters: json!({"path": self.path, "expected_revision": self.expected.revision}),
@@ -160,6 +161,7 @@ impl KeyChange<'_> {
                 change: self.change,
             }],
             trace_id: Some(caller.trace_id),
+            charged_to: Some(consumer_of(&caller.principal)),
             at: Millis::now(),
             ..Unit::default()
         };
