@@ -49,6 +49,7 @@ impl Readiness {
             problems.push("everything is halted");
         }
         let problems = problems.into_iter().map(str::to_owned);
+        let problems = self.store.describe_loss().into_iter().chain(problems);
         problems.chain(self.policies.list_problems()).collect()
     }
 

@@ -8,7 +8,7 @@ use ark_model::state::{NewMemory, StateWrite, TruthWrite};
 
 use crate::error::CommitError;
 use crate::idempotency::IdempotencyRecord;
-use crate::operation::Operation;
+use crate::operation::{Operation, OperatorChange};
 use crate::tables::audit::AuditEntry;
 use crate::tables::control::{ControlChange, FleetCursor};
 use crate::tables::ledger::{AccountChange, ApprovalChange, LedgerChange, ListChange, ListEntry};
@@ -73,6 +73,12 @@ pub struct Unit {
 }
 
 impl Unit {
+    /// Whether the unit may change what keeps the host closed: a halt, or that there are tokens.
+    pub(crate) fn changes_access(&self) -> bool {
+        let is_token = |operation: &Operation| matches!(operation.change, OperatorChange::Token(_));
+        !self.control.is_empty() || self.operations.iter().any(is_token)
+    }
+
     /// Whether the unit can be refused after a part of it was written.
     ///
     /// Every step is checked before it writes, and the steps that can be refused come first. So with one such step nothing has to be

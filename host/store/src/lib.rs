@@ -18,6 +18,7 @@ mod chain;
 mod config;
 mod directory;
 mod error;
+mod health;
 mod idempotency;
 mod offline;
 mod operation;
@@ -38,13 +39,15 @@ pub use batch::{CommitCallback, Receipt, Unit};
 pub use chain::{ChainFault, ChainHead};
 pub use config::StoreConfig;
 pub use error::{
-    CommitError, MissingItem, OpenError, ReadError, StorageError, SubmitError, TokenRefusal,
+    CommitError, FileLoss, MissingItem, OpenError, ReadError, StorageError, SubmitError,
+    TokenRefusal,
 };
 pub use idempotency::IdempotencyRecord;
 pub use offline::{
     ARCHIVE_FORMAT, ArchiveHeader, ArchiveReport, ArchivedRows, ChainReport, MaintenanceError,
-    ReadOnlyStore, RestoreReport, SnapshotFile, SnapshotManifest, StateReport, archive_audit,
-    check_archive, check_snapshot, create_snapshot, rekey_secrets, restore_snapshot,
+    NewBeginning, ReadOnlyStore, RestoreReport, SnapshotFile, SnapshotManifest, StateReport,
+    archive_audit, begin_anew, check_archive, check_snapshot, create_snapshot, rekey_secrets,
+    restore_snapshot,
 };
 pub use operation::{NewToken, Operation, OperatorChange, TokenChange};
 pub use reader::Reader;
@@ -73,3 +76,4 @@ pub use tables::versions::{
     AGENT_DELETED, AgentChange, AgentVersion, NewAgentVersion, NewPolicyVersion, PolicyChange,
     PolicyRecord, PolicySlot, PolicyVersion, Rollout, Trial,
 };
+pub use writer::DATABASE_LOST;

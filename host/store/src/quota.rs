@@ -11,6 +11,9 @@ use rusqlite::Connection;
 /// The largest part set aside for the log: what it holds between two checkpoints without a limit.
 const MAX_LOG_BYTES: u64 = 32 * 1024 * 1024;
 
+/// After how many frames in the log a checkpoint is due without a limit.
+const MAX_CHECKPOINT_FRAMES: u64 = 4000;
+
 /// How the limit is divided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct QuotaShares {
@@ -29,6 +32,14 @@ impl QuotaShares {
             log_bytes,
         }
     }
+}
+
+/// After how many frames in the log a checkpoint is due: half of the log's part, and never more than some 32 MiB.
+pub(crate) fn checkpoint_frames(max_bytes: Option<u64>, page_bytes: u64) -> u64 {
+    max_bytes.map_or(MAX_CHECKPOINT_FRAMES, |max_bytes| {
+        let log_bytes = QuotaShares::for_limit(max_bytes, page_bytes).log_bytes;
+        (log_bytes / page_bytes.max(1) / 2).clamp(1, MAX_CHECKPOINT_FRAMES)
+    })
 }
 
 /// Keeps the log of one database within its part.

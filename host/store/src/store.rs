@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use crossbeam_channel::{Sender, TrySendError};
@@ -11,9 +11,10 @@ use tokio::sync::watch;
 
 use crate::batch::{CommitCallback, Receipt, Unit};
 use crate::config::StoreConfig;
-use crate::directory::{self, DirLock};
+use crate::directory::{self, DirLock, Evidence, OpenFiles};
 use crate::error::{CommitError, OpenError, SubmitError};
-use crate::quota::Quota;
+use crate::health::StoreHealth;
+use crate::quota::{Quota, checkpoint_frames};
 use crate::reader::Reader;
 use crate::schema;
 use crate::writer::{self, QueuedUnit, WriterMessage, WriterOptions};
@@ -27,11 +28,11 @@ pub struct Store {
 struct Inner {
     messages: Sender<WriterMessage>,
     commits: watch::Sender<u64>,
-    writable: Arc<AtomicBool>,
+    health: Arc<StoreHealth>,
     reader: Reader,
     writer: std::sync::Mutex<Option<std::thread::JoinHandle<()>>>,
     dir: PathBuf,
-    _lock: DirLock,
+    _lock: Arc<DirLock>,
 }
 
 impl Store {
@@ -40,32 +41,50 @@ impl Store {
     /// # Errors
     /// See [`OpenError`]; each message says what to do.
     pub fn open(config: &StoreConfig) -> Result<Self, OpenError> {
-        directory::create_dir(&config.dir)?;
-        let lock = DirLock::acquire(&config.dir)?;
-        let path = directory::database_path(&config.dir);
-        directory::check_restore_finished(&config.dir)?;
+        let dir = &config.dir;
+        directory::create_dir(dir)?;
+        let lock = Arc::new(DirLock::acquire(dir)?);
+        let path = directory::database_path(dir);
+        directory::check_restore_finished(dir)?;
+        let evidence = Evidence::collect(dir, &lock)?;
+        evidence.check_present()?;
         let secret_key = config.secret_key.as_ref();
-        let connection = schema::open_writer(&path, config.max_bytes, secret_key)?;
+        let unmigrated = schema::connect_writer(&path, config.max_bytes)?;
+        evidence.check_chains(&unmigrated.connection)?;
+        let mut connection = unmigrated.migrate(&path, secret_key)?;
         schema::check_secret_key(&path, &connection, secret_key)?;
         let reader = schema::open_reader(&path, config.readers.max(1), secret_key)?;
-        let writable = Arc::new(AtomicBool::new(true));
+        let log_frames = Arc::new(AtomicU64::new(0));
+        let page_bytes = schema::count_log_frames(&mut connection, Arc::clone(&log_frames))
+            .map_err(|error| OpenError::from_sqlite(&path, error))?;
+        let files = OpenFiles::identify(dir, &lock).map_err(|cause| OpenError::Directory {
+            dir: dir.clone(),
+            cause,
+        })?;
+        let health = Arc::new(StoreHealth::new(dir.clone()));
         let (messages, inbox) = crossbeam_channel::bounded(config.queue.max(1));
         let commits = watch::Sender::new(0);
         let options = WriterOptions {
-            dir: config.dir.clone(),
+            dir: dir.clone(),
             batch: config.batch.max(1),
             secret_key: config.secret_key.clone(),
             quota: config.max_bytes.map(|bytes| Quota::new(&path, bytes)),
             commits: commits.clone(),
-            writable: Arc::clone(&writable),
+            health: Arc::clone(&health),
             meters: Arc::clone(&config.meters),
+            lock: Arc::clone(&lock),
+            files,
+            log_frames,
+            page_bytes,
+            checkpoint_frames: checkpoint_frames(config.max_bytes, page_bytes),
         };
-        let writer = writer::start_writer(connection, options, inbox)?;
+        let rescue = schema::open_connection(&path)?;
+        let writer = writer::start_writer(connection, rescue, options, inbox)?;
         Ok(Self {
             inner: Arc::new(Inner {
                 messages,
                 commits,
-                writable,
+                health,
                 reader,
                 writer: std::sync::Mutex::new(Some(writer)),
                 dir: config.dir.clone(),
@@ -144,7 +163,14 @@ impl Store {
     /// Whether the last commit succeeded.
     #[must_use]
     pub fn audit_writable(&self) -> bool {
-        self.inner.writable.load(Ordering::Acquire)
+        self.inner.health.is_writable()
+    }
+
+    /// What happened to the database's files and what to do, if they were lost while the host was running. Then nothing is written any
+    /// more, and what is read is what was acknowledged before.
+    #[must_use]
+    pub fn describe_loss(&self) -> Option<String> {
+        self.inner.health.describe_loss()
     }
 
     /// A counter that changes after every commit.

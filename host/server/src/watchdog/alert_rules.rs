@@ -126,9 +126,17 @@ pub const UNMATCHED_CLOSE: AlertRule = AlertRule {
     limit: "what was open of the agent in the instrument",
 };
 
-/// Every kind of alert that the watchdog raises, and those that the HRM raises with an execution report. The kinds `halted`, `resumed`, `quarantined` and `restored` come with orders
+/// Files that were lost under the running host.
+pub const DATABASE_LOST: AlertRule = AlertRule {
+    kind: ark_store::DATABASE_LOST,
+    grading: Grading::Fixed(AlertSeverity::Critical),
+    observed: "a file of the database that was removed, replaced or cut off while the host runs",
+    limit: "the file that the host opened",
+};
+
+/// Every kind of alert that the watchdog raises, those of the store, and those that the HRM raises with an execution report. The kinds `halted`, `resumed`, `quarantined` and `restored` come with orders
 /// ([`crate::hrm`]).
-pub const ALERTS: [&AlertRule; 13] = [
+pub const ALERTS: [&AlertRule; 14] = [
     &FUEL,
     &MEMORY,
     &DEADLINE,
@@ -142,6 +150,7 @@ pub const ALERTS: [&AlertRule; 13] = [
     &LATE_FILL,
     &OVERFILL,
     &UNMATCHED_CLOSE,
+    &DATABASE_LOST,
 ];
 
 /// Returns [`ALERTS`] as the table of `deploy/alerts.md`.

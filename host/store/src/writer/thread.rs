@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -12,9 +12,10 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use rusqlite::Connection;
 use tokio::sync::watch;
 
-use crate::anchors::write_anchor;
 use crate::batch::{CommitCallback, Receipt, Unit};
+use crate::directory::{AccessMarks, DirLock, OpenFiles};
 use crate::error::{CommitError, OpenError, StorageError, WriteError};
+use crate::health::StoreHealth;
 use crate::query::execute;
 use crate::quota::Quota;
 use crate::secrets::SecretKey;
@@ -63,15 +64,26 @@ pub(crate) struct WriterOptions {
     pub(crate) quota: Option<Quota>,
     /// A counter of commits.
     pub(crate) commits: watch::Sender<u64>,
-    /// Whether the last commit succeeded.
-    pub(crate) writable: Arc<AtomicBool>,
+    /// Whether the database can be written, for whoever shows it.
+    pub(crate) health: Arc<StoreHealth>,
     /// Where commits are counted.
     pub(crate) meters: Arc<StoreMeters>,
+    /// The lock of the data directory, whose file attests what was committed.
+    pub(crate) lock: Arc<DirLock>,
+    /// The files as they were opened.
+    pub(crate) files: OpenFiles,
+    /// How many frames the write-ahead log has: kept by the connection.
+    pub(crate) log_frames: Arc<AtomicU64>,
+    /// The bytes of a page.
+    pub(crate) page_bytes: u64,
+    /// After how many frames in the log it is written back.
+    pub(crate) checkpoint_frames: u64,
 }
 
-/// Starts the writer's thread. It ends with [`WriterMessage::Stop`], or when nobody can send any more.
+/// Starts the writer's thread. `rescue` only reads: the database is copied from it should its files be lost. The thread ends with [`WriterMessage::Stop`], or when nobody can send any more.
 pub(crate) fn start_writer(
     connection: Connection,
+    rescue: Connection,
     options: WriterOptions,
     inbox: Receiver<WriterMessage>,
 ) -> Result<JoinHandle<()>, OpenError> {
@@ -84,8 +96,13 @@ pub(crate) fn start_writer(
     options
         .meters
         .record_audit_head(heads.audit.seq, heads.audit.hash);
+    let access = AccessMarks::read(&connection).map_err(failed)?;
     let writer = Writer {
         connection,
+        rescue_connection: Some(rescue),
+        rescue_thread: None,
+        access,
+        attests: true,
         options,
         heads,
         anchored: heads,
@@ -99,13 +116,20 @@ pub(crate) fn start_writer(
         .map_err(|cause| OpenError::Directory { dir, cause })
 }
 
-struct Writer {
-    connection: Connection,
-    options: WriterOptions,
-    heads: Heads,
+pub(super) struct Writer {
+    pub(super) connection: Connection,
+    /// Copies the database should its files be lost.
+    pub(super) rescue_connection: Option<Connection>,
+    pub(super) rescue_thread: Option<JoinHandle<()>>,
+    /// What the database holds that keeps the host closed.
+    pub(super) access: AccessMarks,
+    /// Whether the last attestation could be written.
+    pub(super) attests: bool,
+    pub(super) options: WriterOptions,
+    pub(super) heads: Heads,
     /// The heads that were anchored last, and when.
-    anchored: Heads,
-    anchored_at: Instant,
+    pub(super) anchored: Heads,
+    pub(super) anchored_at: Instant,
     /// Why the last commit failed. Until [`WriterMessage::Recover`] comes, chained units are refused with it.
     failed_commit: Option<Arc<StorageError>>,
     maintained_at: Instant,
@@ -145,6 +169,7 @@ impl Batch {
 
 impl Writer {
     fn run(mut self, inbox: &Receiver<WriterMessage>) {
+        self.attest_heads();
         loop {
             let first = match inbox.recv_timeout(MAINTENANCE_INTERVAL) {
                 Ok(message) => Some(message),
@@ -163,7 +188,11 @@ impl Writer {
                 let _ = reply.send(());
             }
             if self.maintained_at.elapsed() >= MAINTENANCE_INTERVAL {
-                self.run_maintenance();
+                self.maintained_at = Instant::now();
+                match self.check_files() {
+                    Ok(()) => self.run_maintenance(),
+                    Err(loss) => self.record_loss(loss),
+                }
             }
             if batch.stop {
                 break;
@@ -176,7 +205,11 @@ impl Writer {
                 WriterMessage::Recover(_) | WriterMessage::Stop => {}
             }
         }
+        self.finish_rescue();
         self.anchor_heads();
+        if self.options.health.loss().is_some() {
+            return;
+        }
         if let Err(error) = self
             .connection
             .execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -191,7 +224,11 @@ impl Writer {
         let started = Instant::now();
         match self.run_transaction(&units) {
             Ok(results) => {
-                self.options.writable.store(true, Ordering::Release);
+                self.options.health.set_writable(true);
+                if units.iter().any(|queued| queued.unit.changes_access()) {
+                    self.refresh_access();
+                }
+                self.attest_heads();
                 self.options
                     .commits
                     .send_modify(|count| *count = count.wrapping_add(1));
@@ -207,17 +244,25 @@ impl Writer {
                 if self.rows_since_anchor() >= ANCHOR_ROWS {
                     self.anchor_heads();
                 }
+                self.checkpoint_when_due();
             }
             Err(error) => {
-                self.options.writable.store(false, Ordering::Release);
+                self.options.health.set_writable(false);
                 self.heads = before;
                 self.roll_back();
                 tracing::error!(%error, units = units.len(), "commit failed: none of its units was written");
-                let cause = StorageError::from(error);
+                let loss = match &error {
+                    StorageError::FilesLost(loss) => Some(loss.clone()),
+                    _ => None,
+                };
+                let cause = error;
                 self.failed_commit = Some(Arc::new(cause.clone()));
                 self.options.meters.failed_commits.increment();
                 for queued in units {
                     (queued.done)(Err(CommitError::Storage(cause.clone())));
+                }
+                if let Some(loss) = loss {
+                    self.record_loss(loss);
                 }
             }
         }
@@ -227,7 +272,8 @@ impl Writer {
     fn run_transaction(
         &mut self,
         units: &[QueuedUnit],
-    ) -> rusqlite::Result<Vec<Result<Receipt, CommitError>>> {
+    ) -> Result<Vec<Result<Receipt, CommitError>>, StorageError> {
+        self.check_files().map_err(StorageError::FilesLost)?;
         if let Some(quota) = &self.options.quota {
             quota.make_room(&self.connection)?;
         }
@@ -243,6 +289,11 @@ impl Writer {
             };
             results.push(result);
         }
+        // What is acknowledged must be where the next start looks for it.
+        self.options
+            .files
+            .check()
+            .map_err(StorageError::FilesLost)?;
         execute(&self.connection, "COMMIT", [])?;
         Ok(results)
     }
@@ -283,20 +334,19 @@ impl Writer {
     /// Anchors the heads when it is time, deletes expired memories and, after a failed commit, tries whether the database can be written
     /// again.
     fn run_maintenance(&mut self) {
-        self.maintained_at = Instant::now();
         if self.anchored_at.elapsed() >= ANCHOR_INTERVAL {
             self.anchor_heads();
         }
         if let Err(error) = delete_expired_memories(&self.connection, Millis::now()) {
             tracing::warn!(%error, "expired memories could not be deleted");
         }
-        if self.options.writable.load(Ordering::Acquire) {
+        if self.options.health.is_writable() {
             return;
         }
         match self.try_write() {
             Ok(()) => {
                 tracing::info!("the database can be written again");
-                self.options.writable.store(true, Ordering::Release);
+                self.options.health.set_writable(true);
             }
             Err(error) => {
                 tracing::warn!(%error, "the database still cannot be written");
@@ -318,24 +368,5 @@ impl Writer {
              DELETE FROM truth_map WHERE key = 'ark.probe';
              COMMIT;",
         )
-    }
-
-    /// How many rows both chains have got since they were anchored.
-    const fn rows_since_anchor(&self) -> u64 {
-        self.heads.audit.seq - self.anchored.audit.seq + self.heads.state.seq
-            - self.anchored.state.seq
-    }
-
-    fn anchor_heads(&mut self) {
-        self.anchored_at = Instant::now();
-        if self.rows_since_anchor() == 0 {
-            return;
-        }
-        match write_anchor(&self.options.dir, self.heads.audit, self.heads.state) {
-            Ok(()) => self.anchored = self.heads,
-            Err(error) => {
-                tracing::warn!(%error, "the audit log could not be anchored; it is tried again later");
-            }
-        }
     }
 }

@@ -3,5 +3,6 @@
 mod commands;
 mod decisions_kill;
 mod disk;
+mod lost_files;
 mod values;
 mod writers_kill;

@@ -1,0 +1,69 @@
+//! Whether the store can be written, and what keeps it from being written: shared by the writer, which knows, and the handle, which tells.
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::error::FileLoss;
+
+/// What the writer tells about itself.
+#[derive(Debug)]
+pub(crate) struct StoreHealth {
+    dir: PathBuf,
+    /// Whether the last commit succeeded.
+    writable: AtomicBool,
+    /// The files were lost: nothing is written any more.
+    loss: OnceLock<FileLoss>,
+    /// Where the copy of what was lost is, or why there is none.
+    rescue: OnceLock<Result<PathBuf, String>>,
+}
+
+impl StoreHealth {
+    pub(crate) const fn new(dir: PathBuf) -> Self {
+        Self {
+            dir,
+            writable: AtomicBool::new(true),
+            loss: OnceLock::new(),
+            rescue: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn is_writable(&self) -> bool {
+        self.writable.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_writable(&self, writable: bool) {
+        self.writable.store(writable, Ordering::Release);
+    }
+
+    pub(crate) fn loss(&self) -> Option<&FileLoss> {
+        self.loss.get()
+    }
+
+    /// Notes that the files are lost. Returns whether this is news.
+    pub(crate) fn record_loss(&self, loss: FileLoss) -> bool {
+        self.set_writable(false);
+        self.loss.set(loss).is_ok()
+    }
+
+    pub(crate) fn record_rescue(&self, rescue: Result<PathBuf, String>) {
+        let _ = self.rescue.set(rescue);
+    }
+
+    /// Returns what is wrong and what to do, if files are lost.
+    pub(crate) fn describe_loss(&self) -> Option<String> {
+        let loss = self.loss.get()?;
+        let dir = self.dir.display();
+        let remedy = match self.rescue.get() {
+            None => "a copy of what was acknowledged is being written".to_owned(),
+            Some(Ok(copy)) => format!(
+                "what was acknowledged is in {copy}: stop the host, run `ark state restore {copy} --replace --data-dir {dir}`, and start it again",
+                copy = copy.display()
+            ),
+            Some(Err(problem)) => format!(
+                "no copy of what was acknowledged could be written ({problem}): stop the host, put the file back or restore the latest snapshot with `ark state restore SNAPSHOT --replace --data-dir {dir}`, and start it again"
+            ),
+        };
+        Some(format!("{loss}; nothing is approved any more; {remedy}"))
+    }
+}
