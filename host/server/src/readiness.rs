@@ -39,16 +39,22 @@ impl Readiness {
         if !self.guards.watchdog_beating(Millis::now()) {
             problems.push("the watchdog does not beat");
         }
-        if !self.store.audit_writable() {
-            problems.push("the audit log cannot be written");
-        }
         if !self.watchdog.limits_hold() {
             problems.push("a limit did not hold when it was probed; GET /v1/watchdog says which");
         }
         if self.guards.is_halted() {
             problems.push("everything is halted");
         }
-        let problems = problems.into_iter().map(str::to_owned);
+        let mut problems: Vec<String> = problems.into_iter().map(str::to_owned).collect();
+        if let Some(failure) = self.store.describe_failure() {
+            problems.push(format!("the audit log cannot be written: {failure}"));
+        }
+        match self.guards.unrecorded_orders() {
+            0 => {}
+            count => problems.push(format!(
+                "{count} halts or quarantines are in force and not on disk yet; they are recorded as soon as the database can be written"
+            )),
+        }
         let problems = self.store.describe_loss().into_iter().chain(problems);
         problems.chain(self.policies.list_problems()).collect()
     }

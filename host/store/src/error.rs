@@ -284,6 +284,22 @@ pub enum StorageError {
     /// The file system is read-only.
     #[error("the file system is read-only; remount it for writing")]
     ReadOnly(Arc<rusqlite::Error>),
+    /// Another process holds the database's lock for writing.
+    #[error("another process holds the database's lock ({holder}); end it, or its transaction")]
+    Locked {
+        /// Which process, if the system tells.
+        holder: String,
+    },
+    /// The write-ahead log has outgrown its part of the limit of size, and cannot be emptied.
+    #[error(
+        "the disk (or the database's own limit) is full: the write-ahead log has {bytes} bytes and cannot be emptied, since {holder} reads from it; end that, or its transaction"
+    )]
+    LogFull {
+        /// The size of the log.
+        bytes: u64,
+        /// Which process, if the system tells.
+        holder: String,
+    },
     /// The files of the database were lost while the host was running.
     #[error("{0}; GET /readyz says what to do")]
     FilesLost(FileLoss),

@@ -1,8 +1,8 @@
 //! Whether the store can be written, and what keeps it from being written: shared by the writer, which knows, and the handle, which tells.
 
 use std::path::PathBuf;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::error::FileLoss;
 
@@ -12,6 +12,8 @@ pub(crate) struct StoreHealth {
     dir: PathBuf,
     /// Whether the last commit succeeded.
     writable: AtomicBool,
+    /// Why the last commit failed; empty: it succeeded.
+    failure: Mutex<String>,
     /// The files were lost: nothing is written any more.
     loss: OnceLock<FileLoss>,
     /// Where the copy of what was lost is, or why there is none.
@@ -23,6 +25,7 @@ impl StoreHealth {
         Self {
             dir,
             writable: AtomicBool::new(true),
+            failure: Mutex::new(String::new()),
             loss: OnceLock::new(),
             rescue: OnceLock::new(),
         }
@@ -32,8 +35,23 @@ impl StoreHealth {
         self.writable.load(Ordering::Acquire)
     }
 
-    pub(crate) fn set_writable(&self, writable: bool) {
-        self.writable.store(writable, Ordering::Release);
+    pub(crate) fn record_success(&self) {
+        self.writable.store(true, Ordering::Release);
+    }
+
+    /// Notes why a commit failed.
+    pub(crate) fn record_failure(&self, problem: String) {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = problem;
+        self.writable.store(false, Ordering::Release);
+    }
+
+    /// Returns why the last commit failed, unless it succeeded.
+    pub(crate) fn describe_failure(&self) -> Option<String> {
+        if self.is_writable() {
+            return None;
+        }
+        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(failure.clone())
     }
 
     pub(crate) fn loss(&self) -> Option<&FileLoss> {
@@ -42,7 +60,7 @@ impl StoreHealth {
 
     /// Notes that the files are lost. Returns whether this is news.
     pub(crate) fn record_loss(&self, loss: FileLoss) -> bool {
-        self.set_writable(false);
+        self.record_failure(loss.to_string());
         self.loss.set(loss).is_ok()
     }
 

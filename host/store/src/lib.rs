@@ -35,7 +35,7 @@ mod tests;
 mod writer;
 
 pub use anchors::Anchor;
-pub use batch::{CommitCallback, Receipt, Unit};
+pub use batch::{CommitCallback, CommitDeadline, Receipt, Unit};
 pub use chain::{ChainFault, ChainHead};
 pub use config::StoreConfig;
 pub use error::{
@@ -76,4 +76,4 @@ pub use tables::versions::{
     AGENT_DELETED, AgentChange, AgentVersion, NewAgentVersion, NewPolicyVersion, PolicyChange,
     PolicyRecord, PolicySlot, PolicyVersion, Rollout, Trial,
 };
-pub use writer::DATABASE_LOST;
+pub use writer::{DATABASE_LOCKED, DATABASE_LOST, LOG_HELD};

@@ -4,16 +4,18 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, TrySendError};
+use rusqlite::Connection;
 use tokio::sync::watch;
 
 use crate::batch::{CommitCallback, Receipt, Unit};
 use crate::config::StoreConfig;
-use crate::directory::{self, DirLock, Evidence, OpenFiles};
+use crate::directory::{self, AccessMarks, DirLock, Evidence, OpenFiles};
 use crate::error::{CommitError, OpenError, SubmitError};
 use crate::health::StoreHealth;
+use crate::offline::begin_halt;
 use crate::quota::{Quota, checkpoint_frames};
 use crate::reader::Reader;
 use crate::schema;
@@ -53,6 +55,11 @@ impl Store {
         evidence.check_chains(&unmigrated.connection)?;
         let mut connection = unmigrated.migrate(&path, secret_key)?;
         schema::check_secret_key(&path, &connection, secret_key)?;
+        keep_halt(&mut connection, &lock).map_err(|error| OpenError::from_sqlite(&path, error))?;
+        // From here on the writer waits for nobody by itself.
+        connection
+            .busy_timeout(Duration::ZERO)
+            .map_err(|error| OpenError::from_sqlite(&path, error))?;
         let reader = schema::open_reader(&path, config.readers.max(1), secret_key)?;
         let log_frames = Arc::new(AtomicU64::new(0));
         let page_bytes = schema::count_log_frames(&mut connection, Arc::clone(&log_frames))
@@ -166,6 +173,12 @@ impl Store {
         self.inner.health.is_writable()
     }
 
+    /// Why the last commit failed, unless it succeeded.
+    #[must_use]
+    pub fn describe_failure(&self) -> Option<String> {
+        self.inner.health.describe_failure()
+    }
+
     /// What happened to the database's files and what to do, if they were lost while the host was running. Then nothing is written any
     /// more, and what is read is what was acknowledged before.
     #[must_use]
@@ -216,6 +229,21 @@ impl Drop for Inner {
         let _ = self.messages.try_send(WriterMessage::Stop);
         self.join_writer();
     }
+}
+
+/// Halts the host when a halt was in force that the last host could not record before it ended.
+fn keep_halt(connection: &mut Connection, lock: &DirLock) -> rusqlite::Result<()> {
+    let was_halted = lock.found_access().is_some_and(|access| access.is_halted);
+    if !was_halted || AccessMarks::read(connection)?.is_halted {
+        return Ok(());
+    }
+    let transaction = connection.transaction()?;
+    begin_halt(
+        &transaction,
+        "host",
+        "a halt was in force when the last host ended, which could not record it",
+    )?;
+    transaction.commit()
 }
 
 fn queued(unit: Unit, done: CommitCallback) -> WriterMessage {

@@ -134,9 +134,24 @@ pub const DATABASE_LOST: AlertRule = AlertRule {
     limit: "the file that the host opened",
 };
 
+/// Another process holds the lock for writing.
+pub const DATABASE_LOCKED: AlertRule = AlertRule {
+    kind: ark_store::DATABASE_LOCKED,
+    grading: Grading::Fixed(AlertSeverity::Critical),
+    observed: "another process that holds the database's lock for writing, by name if the system tells",
+    limit: "a wait of 250 ms",
+};
+/// The write-ahead log cannot be written back.
+pub const LOG_HELD: AlertRule = AlertRule {
+    kind: ark_store::LOG_HELD,
+    grading: Grading::Fixed(AlertSeverity::Critical),
+    observed: "bytes of a write-ahead log that a process keeps from being written back by reading from it",
+    limit: "three quarters of the log's part of `capacity.max_database_bytes` (24 MiB at most); without a limit 48 MiB",
+};
+
 /// Every kind of alert that the watchdog raises, those of the store, and those that the HRM raises with an execution report. The kinds `halted`, `resumed`, `quarantined` and `restored` come with orders
 /// ([`crate::hrm`]).
-pub const ALERTS: [&AlertRule; 14] = [
+pub const ALERTS: [&AlertRule; 16] = [
     &FUEL,
     &MEMORY,
     &DEADLINE,
@@ -151,6 +166,8 @@ pub const ALERTS: [&AlertRule; 14] = [
     &OVERFILL,
     &UNMATCHED_CLOSE,
     &DATABASE_LOST,
+    &DATABASE_LOCKED,
+    &LOG_HELD,
 ];
 
 /// Returns [`ALERTS`] as the table of `deploy/alerts.md`.

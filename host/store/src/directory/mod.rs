@@ -5,6 +5,7 @@
 
 mod evidence;
 mod lock;
+mod lock_holders;
 mod open_files;
 
 use std::fs::File;
@@ -17,6 +18,7 @@ use sha2::{Digest as _, Sha256};
 
 pub(crate) use evidence::Evidence;
 pub(crate) use lock::{AccessMarks, Attestation, DirLock};
+pub(crate) use lock_holders::{READ_BYTES, WRITE_BYTES, name_holders};
 pub(crate) use open_files::OpenFiles;
 
 use crate::error::OpenError;

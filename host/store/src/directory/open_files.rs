@@ -95,6 +95,11 @@ impl OpenFiles {
         self.log.check()
     }
 
+    /// The inode of the log's index, on which locks are held.
+    pub(crate) const fn index_inode(&self) -> u64 {
+        self.others[0].inode
+    }
+
     /// The loss of a log that has fewer bytes than were written into it.
     pub(crate) fn truncated_log(&self, expected: u64, found: u64) -> FileLoss {
         FileLoss::Truncated {

@@ -135,7 +135,7 @@ pub(super) fn keep_closed(
 }
 
 /// Halts the host that starts next, within the caller's transaction.
-pub(super) fn begin_halt(connection: &Connection, by: &str, reason: &str) -> rusqlite::Result<()> {
+pub(crate) fn begin_halt(connection: &Connection, by: &str, reason: &str) -> rusqlite::Result<()> {
     let halt = Halt {
         reason: reason.to_owned(),
         by: by.to_owned(),

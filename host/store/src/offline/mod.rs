@@ -17,6 +17,7 @@ pub use archive::{
 };
 pub use begin_anew::{NewBeginning, begin_anew};
 pub use error::MaintenanceError;
+pub(crate) use exclusive::begin_halt;
 pub use read_only::ReadOnlyStore;
 pub use rekey::rekey_secrets;
 pub use restore::{RestoreReport, restore_snapshot};

@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use crate::anchors::write_anchor;
 use crate::directory::{AccessMarks, Attestation};
+use crate::tables::control::{ControlChange, write_control_change};
 
-use super::thread::Writer;
+use super::thread::{QueuedUnit, Writer};
 
 impl Writer {
     /// Reads again what keeps the host closed, after a commit that may have changed it.
@@ -32,6 +33,26 @@ impl Writer {
             tracing::warn!(%error, "what was committed cannot be attested in ark.lock; only the anchors attest it");
         }
         self.attests = written.is_ok();
+    }
+
+    /// Attests a halt that could not be recorded, so that the next start halts all the same. Where files are lost, the database that is still
+    /// open gets what is in force too: it may be the one that the next start finds.
+    pub(super) fn attest_orders(&mut self, units: &[QueuedUnit]) {
+        let orders = units
+            .iter()
+            .filter(|queued| queued.unit.tightens())
+            .flat_map(|queued| &queued.unit.control);
+        for order in orders {
+            if self.options.health.loss().is_some()
+                && let Err(error) = write_control_change(&self.connection, order)
+            {
+                tracing::warn!(%error, "an order in force cannot be written into the files that were lost");
+            }
+            if !self.access.is_halted && matches!(order, ControlChange::Halt(_)) {
+                self.access.is_halted = true;
+                self.attest_heads();
+            }
+        }
     }
 
     /// How many rows both chains have got since they were anchored.

@@ -5,20 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
-use ark_model::control::{Alert, AlertSeverity};
-use ark_model::ids::Millis;
 use rusqlite::Connection;
 
 use crate::error::FileLoss;
 use crate::health::StoreHealth;
 use crate::offline::rescue_database;
-use crate::tables::control::write_alert;
 
+use super::alerts::DATABASE_LOST;
 use super::checkpoint::write_log_back;
 use super::thread::Writer;
-
-/// The kind of the alert that the files of the database were lost.
-pub const DATABASE_LOST: &str = "database_lost";
 
 /// The bytes of a write-ahead log before its first frame, and of a frame before its page.
 const LOG_HEADER_BYTES: u64 = 32;
@@ -68,22 +63,9 @@ impl Writer {
             "the files of the database were lost: nothing is approved any more; GET /readyz says what to do"
         );
         self.anchor_heads();
-        let alert = Alert {
-            at_ms: Millis::now(),
-            severity: AlertSeverity::Critical,
-            kind: DATABASE_LOST.to_owned(),
-            agent: None,
-            message: format!("{message}; GET /readyz says what to do"),
-            observed: None,
-            limit: None,
-        };
         // It lands in the lost files: readers of this host and the copy have it.
-        if let Err(error) = write_alert(&self.connection, &alert) {
-            tracing::error!(%error, "the alert about the lost files could not be stored");
-        }
-        self.options
-            .commits
-            .send_modify(|count| *count = count.wrapping_add(1));
+        let message = format!("{message}; GET /readyz says what to do");
+        self.raise_alert(DATABASE_LOST, message, None);
         self.start_rescue();
     }
 

@@ -1,5 +1,6 @@
 //! Writing: one thread, one connection, one transaction for everything that waits.
 
+mod alerts;
 mod attesting;
 mod checkpoint;
 mod loss;
@@ -8,5 +9,5 @@ mod operations;
 mod thread;
 mod unit;
 
-pub use loss::DATABASE_LOST;
+pub use alerts::{DATABASE_LOCKED, DATABASE_LOST, LOG_HELD};
 pub(crate) use thread::{QueuedUnit, WriterMessage, WriterOptions, start_writer};

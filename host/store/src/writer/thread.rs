@@ -13,7 +13,7 @@ use rusqlite::Connection;
 use tokio::sync::watch;
 
 use crate::batch::{CommitCallback, Receipt, Unit};
-use crate::directory::{AccessMarks, DirLock, OpenFiles};
+use crate::directory::{AccessMarks, DirLock, OpenFiles, WRITE_BYTES, name_holders};
 use crate::error::{CommitError, OpenError, StorageError, WriteError};
 use crate::health::StoreHealth;
 use crate::query::execute;
@@ -22,6 +22,7 @@ use crate::secrets::SecretKey;
 use crate::tables::audit::read_audit_head;
 use crate::tables::state::{delete_expired_memories, read_state_head};
 
+use super::alerts::{DATABASE_LOCKED, WriterAlerts};
 use super::metering::count_unit;
 use super::unit::{Heads, write_unit};
 
@@ -29,8 +30,14 @@ use super::unit::{Heads, write_unit};
 const ANCHOR_ROWS: u64 = 10_000;
 /// The heads are anchored after this time at the latest, if anything was written.
 const ANCHOR_INTERVAL: Duration = Duration::from_mins(1);
-/// How often expired memories are deleted and, after a failed commit, whether the database can be written again is tried.
+/// How often expired memories are deleted and the files are looked at.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(2);
+/// How often, after a failed commit, it is tried whether the database can be written again.
+const RETRY_INTERVAL: Duration = Duration::from_millis(200);
+/// How long a transaction waits for the lock of another process. While it goes on being held, those after it do not wait.
+const LOCK_PATIENCE: Duration = Duration::from_millis(250);
+/// The pause between two tries to get the lock.
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// A message to the writer.
 pub(crate) enum WriterMessage {
@@ -109,6 +116,8 @@ pub(crate) fn start_writer(
         anchored_at: Instant::now(),
         failed_commit: None,
         maintained_at: Instant::now(),
+        log_is_full: false,
+        alerts: WriterAlerts::default(),
     };
     std::thread::Builder::new()
         .name("ark-writer".to_owned())
@@ -131,8 +140,11 @@ pub(super) struct Writer {
     pub(super) anchored: Heads,
     pub(super) anchored_at: Instant,
     /// Why the last commit failed. Until [`WriterMessage::Recover`] comes, chained units are refused with it.
-    failed_commit: Option<Arc<StorageError>>,
+    pub(super) failed_commit: Option<Arc<StorageError>>,
     maintained_at: Instant,
+    /// Whether the log had no room for the last batch.
+    pub(super) log_is_full: bool,
+    pub(super) alerts: WriterAlerts,
 }
 
 /// What the writer takes from its queue at once.
@@ -171,7 +183,8 @@ impl Writer {
     fn run(mut self, inbox: &Receiver<WriterMessage>) {
         self.attest_heads();
         loop {
-            let first = match inbox.recv_timeout(MAINTENANCE_INTERVAL) {
+            let pause = self.maintenance_interval();
+            let first = match inbox.recv_timeout(pause) {
                 Ok(message) => Some(message),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -187,7 +200,7 @@ impl Writer {
                 self.failed_commit = None;
                 let _ = reply.send(());
             }
-            if self.maintained_at.elapsed() >= MAINTENANCE_INTERVAL {
+            if self.maintained_at.elapsed() >= self.maintenance_interval() {
                 self.maintained_at = Instant::now();
                 match self.check_files() {
                     Ok(()) => self.run_maintenance(),
@@ -218,54 +231,78 @@ impl Writer {
         }
     }
 
+    /// How often [`Writer::run_maintenance`] is due.
+    fn maintenance_interval(&self) -> Duration {
+        if self.options.health.is_writable() || self.options.health.loss().is_some() {
+            MAINTENANCE_INTERVAL
+        } else {
+            RETRY_INTERVAL
+        }
+    }
+
     /// Writes units in one transaction and answers all of them.
     fn write_units(&mut self, units: Vec<QueuedUnit>) {
+        let units = self.refuse_without_room(units);
+        if units.is_empty() {
+            return;
+        }
         let before = self.heads;
         let started = Instant::now();
         match self.run_transaction(&units) {
-            Ok(results) => {
-                self.options.health.set_writable(true);
-                if units.iter().any(|queued| queued.unit.changes_access()) {
-                    self.refresh_access();
-                }
-                self.attest_heads();
-                self.options
-                    .commits
-                    .send_modify(|count| *count = count.wrapping_add(1));
-                let meters = &self.options.meters;
-                meters.commit.record_since(started);
-                meters.record_audit_head(self.heads.audit.seq, self.heads.audit.hash);
-                for (queued, result) in units.into_iter().zip(results) {
-                    if let Ok(receipt) = &result {
-                        count_unit(meters, &queued.unit, receipt, queued.submitted);
-                    }
-                    (queued.done)(result);
-                }
-                if self.rows_since_anchor() >= ANCHOR_ROWS {
-                    self.anchor_heads();
-                }
-                self.checkpoint_when_due();
-            }
-            Err(error) => {
-                self.options.health.set_writable(false);
+            Ok(results) => self.finish_commit(units, results, started),
+            Err(cause) => {
                 self.heads = before;
                 self.roll_back();
-                tracing::error!(%error, units = units.len(), "commit failed: none of its units was written");
-                let loss = match &error {
-                    StorageError::FilesLost(loss) => Some(loss.clone()),
-                    _ => None,
-                };
-                let cause = error;
-                self.failed_commit = Some(Arc::new(cause.clone()));
-                self.options.meters.failed_commits.increment();
+                self.fail_commit(&cause, units.len());
+                match &cause {
+                    StorageError::FilesLost(loss) => self.record_loss(loss.clone()),
+                    StorageError::Locked { holder } => {
+                        let message = format!(
+                            "another process holds the database's lock ({holder}), so nothing is approved: end it, or its transaction"
+                        );
+                        self.raise_alert(DATABASE_LOCKED, message, None);
+                    }
+                    _ => {}
+                }
+                self.attest_orders(&units);
                 for queued in units {
                     (queued.done)(Err(CommitError::Storage(cause.clone())));
                 }
-                if let Some(loss) = loss {
-                    self.record_loss(loss);
-                }
             }
         }
+    }
+
+    /// Attests, counts and answers units that are durable.
+    fn finish_commit(
+        &mut self,
+        units: Vec<QueuedUnit>,
+        results: Vec<Result<Receipt, CommitError>>,
+        started: Instant,
+    ) {
+        if !self.log_is_full {
+            self.options.health.record_success();
+        }
+        if units.iter().any(|queued| queued.unit.changes_access()) {
+            self.refresh_access();
+        }
+        self.attest_heads();
+        self.options
+            .commits
+            .send_modify(|count| *count = count.wrapping_add(1));
+        let meters = &self.options.meters;
+        meters.commit.record_since(started);
+        meters.record_audit_head(self.heads.audit.seq, self.heads.audit.hash);
+        for (queued, result) in units.into_iter().zip(results) {
+            if let Ok(receipt) = &result {
+                count_unit(meters, &queued.unit, receipt, queued.submitted);
+            }
+            (queued.done)(result);
+        }
+        if self.rows_since_anchor() >= ANCHOR_ROWS {
+            self.anchor_heads();
+        }
+        self.store_alerts();
+        self.checkpoint_when_due();
     }
 
     /// Returns the result of each unit, in their order. An error means that the transaction failed, and with it every unit.
@@ -274,10 +311,7 @@ impl Writer {
         units: &[QueuedUnit],
     ) -> Result<Vec<Result<Receipt, CommitError>>, StorageError> {
         self.check_files().map_err(StorageError::FilesLost)?;
-        if let Some(quota) = &self.options.quota {
-            quota.make_room(&self.connection)?;
-        }
-        execute(&self.connection, "BEGIN IMMEDIATE", [])?;
+        self.begin_transaction()?;
         let mut results = Vec::with_capacity(units.len());
         for QueuedUnit { unit, .. } in units {
             let result = match &self.failed_commit {
@@ -296,6 +330,31 @@ impl Writer {
             .map_err(StorageError::FilesLost)?;
         execute(&self.connection, "COMMIT", [])?;
         Ok(results)
+    }
+
+    /// Begins a transaction that writes. Another process's lock is waited for shortly, and not at all while it made the last commit fail.
+    fn begin_transaction(&self) -> Result<(), StorageError> {
+        let patience = if self.options.health.is_writable() {
+            LOCK_PATIENCE
+        } else {
+            Duration::ZERO
+        };
+        let started = Instant::now();
+        loop {
+            let Err(error) = execute(&self.connection, "BEGIN IMMEDIATE", []) else {
+                return Ok(());
+            };
+            if error.sqlite_error_code() != Some(rusqlite::ErrorCode::DatabaseBusy) {
+                return Err(error.into());
+            }
+            if started.elapsed() >= patience {
+                let inode = self.options.files.index_inode();
+                return Err(StorageError::Locked {
+                    holder: name_holders(inode, &WRITE_BYTES),
+                });
+            }
+            std::thread::sleep(LOCK_PAUSE);
+        }
     }
 
     fn write_with_savepoint(
@@ -337,19 +396,25 @@ impl Writer {
         if self.anchored_at.elapsed() >= ANCHOR_INTERVAL {
             self.anchor_heads();
         }
-        if let Err(error) = delete_expired_memories(&self.connection, Millis::now()) {
-            tracing::warn!(%error, "expired memories could not be deleted");
-        }
         if self.options.health.is_writable() {
+            if let Err(error) = delete_expired_memories(&self.connection, Millis::now()) {
+                tracing::warn!(%error, "expired memories could not be deleted");
+            }
+            self.checkpoint_when_due();
+            return;
+        }
+        self.log_is_full = !self.make_room();
+        if self.log_is_full {
             return;
         }
         match self.try_write() {
             Ok(()) => {
                 tracing::info!("the database can be written again");
-                self.options.health.set_writable(true);
+                self.options.health.record_success();
+                self.store_alerts();
             }
             Err(error) => {
-                tracing::warn!(%error, "the database still cannot be written");
+                tracing::debug!(%error, "the database still cannot be written");
                 self.roll_back();
             }
         }
@@ -357,9 +422,6 @@ impl Writer {
 
     /// Writes a row and deletes it again.
     fn try_write(&self) -> rusqlite::Result<()> {
-        if let Some(quota) = &self.options.quota {
-            quota.make_room(&self.connection)?;
-        }
         // The row is larger than a page, so that a page is really written.
         self.connection.execute_batch(
             "BEGIN IMMEDIATE;

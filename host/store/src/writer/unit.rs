@@ -2,8 +2,6 @@
 //!
 //! The order of the steps matters: those that can refuse the unit come first, see [`Unit::needs_savepoint`].
 
-use std::time::Instant;
-
 use ark_model::ids::AuditId;
 use rusqlite::Connection;
 
@@ -88,7 +86,8 @@ pub(super) fn write_unit(
 fn check_unit(connection: &Connection, unit: &Unit) -> Result<(), WriteError> {
     if unit
         .deadline
-        .is_some_and(|deadline| Instant::now() >= deadline)
+        .as_ref()
+        .is_some_and(|deadline| !deadline.claim())
     {
         return Err(WriteError::refuse(CommitError::DeadlineExceeded));
     }

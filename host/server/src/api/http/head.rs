@@ -117,7 +117,10 @@ fn check_size(request: &Request) -> Result<(), Problem> {
 /// Checks whom a request is for (RFC 9112, section 3.2).
 fn check_host(request: &Request) -> Result<(), FieldError> {
     const FIELD: &str = "Host";
-    let target = request.uri().authority().map(axum::http::uri::Authority::as_str);
+    let target = request
+        .uri()
+        .authority()
+        .map(axum::http::uri::Authority::as_str);
     let host = request.headers().get(header::HOST);
     let Some(host) = host else {
         if request.version() == Version::HTTP_10 && target.is_none() {
