@@ -212,6 +212,18 @@ impl Host {
         }
     }
 
+    /// As [`Host::start_halted`], with environment variables; what the host wrote to standard error when it ended by itself.
+    ///
+    /// # Errors
+    /// The host ended.
+    pub fn try_start_halted(
+        data_dir: &Path,
+        args: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<Self, String> {
+        Self::spawn_host(&ark_program(), data_dir, args, environment)
+    }
+
     fn spawn_host(
         program: &Path,
         data_dir: &Path,
@@ -241,6 +253,9 @@ impl Host {
             .env("ARK_LOG", "warn")
             // Settings of the tests themselves, which a host refuses as unknown.
             .env_remove("ARK_ACCOUNT_SEQUENCES")
+            .env_remove("ARK_FAULT_DIR")
+            .env_remove("ARK_FAULT_ROUNDS")
+            .env_remove("ARK_FAULT_SEED")
             .env_remove("ARK_KILL_ROUNDS")
             .env_remove("ARK_NEIGHBOUR_ROUNDS")
             .env_remove("ARK_SWAPS")

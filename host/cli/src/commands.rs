@@ -166,7 +166,7 @@ fn run_command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Audit(command) => operate::audit::run(command),
         Command::State(args) => match args.command {
             StateCommand::Client(command) => state::run(command, args.by, &args.connection),
-            StateCommand::Data(command) => data::run(command),
+            StateCommand::Data(command) => data::run(command, args.by.as_deref()),
         },
         Command::Watchdog(command) => client::watchdog::run(command),
         Command::Approvals(command) => client::approvals::run(command),

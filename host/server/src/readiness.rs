@@ -39,9 +39,6 @@ impl Readiness {
         if !self.guards.watchdog_beating(Millis::now()) {
             problems.push("the watchdog does not beat");
         }
-        if !self.store.audit_writable() {
-            problems.push("the audit log cannot be written");
-        }
         if self.store.is_reserve_only() {
             problems.push("the database is full but for the host's reserve; archive the audit log (`ark audit archive`) or raise capacity.max_database_bytes");
         }
@@ -51,7 +48,17 @@ impl Readiness {
         if self.guards.is_halted() {
             problems.push("everything is halted");
         }
-        let problems = problems.into_iter().map(str::to_owned);
+        let mut problems: Vec<String> = problems.into_iter().map(str::to_owned).collect();
+        if let Some(failure) = self.store.describe_failure() {
+            problems.push(format!("the audit log cannot be written: {failure}"));
+        }
+        match self.guards.unrecorded_orders() {
+            0 => {}
+            count => problems.push(format!(
+                "{count} halts or quarantines are in force and not on disk yet; they are recorded as soon as the database can be written"
+            )),
+        }
+        let problems = self.store.describe_loss().into_iter().chain(problems);
         problems.chain(self.policies.list_problems()).collect()
     }
 

@@ -2,7 +2,8 @@
 //!
 //! They show that the end of a chain was cut off or that the whole database was replaced, which the chains alone cannot show.
 
-use std::io::{BufRead, Write};
+use std::fs::File;
+use std::io::{BufRead, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::iter::Peekable;
 use std::path::Path;
 
@@ -14,6 +15,9 @@ use crate::error::ReadError;
 
 /// The name of the file, in the data directory.
 pub(crate) const ANCHORS_FILE: &str = "anchors.jsonl";
+
+/// How many bytes at the end of the file hold its last line: an anchor has less than 500.
+const TAIL_BYTES: u64 = 4096;
 
 /// A line of the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,12 +55,51 @@ pub(crate) fn write_anchor(dir: &Path, audit: ChainHead, state: ChainHead) -> st
     line.push(b'\n');
     let mut file = std::fs::OpenOptions::new()
         .create(true)
+        .read(true)
         .append(true)
         .open(dir.join(ANCHORS_FILE))?;
+    // What a full disk or a kill left of an anchor must not become the beginning of this one.
+    let tail = read_tail(&mut file)?;
+    let unfinished = tail.len() - end_of_lines(&tail);
+    if unfinished > 0 {
+        file.set_len(file.metadata()?.len() - unfinished as u64)?;
+    }
     file.write_all(&line)?;
     file.sync_data()?;
     tracing::info!(seq = anchor.seq, hash = %anchor.hash, "audit log anchored");
     Ok(())
+}
+
+/// Reads the last anchor of a file that was written as a whole; `None`: the file has none, or does not exist.
+pub(crate) fn read_last_anchor(path: &Path) -> std::io::Result<Option<Anchor>> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let tail = read_tail(&mut file)?;
+    let lines = &tail[..end_of_lines(&tail)];
+    let Some(last) = lines.split(|byte| *byte == b'\n').rev().nth(1) else {
+        return Ok(None);
+    };
+    Ok(Some(serde_json::from_slice(last)?))
+}
+
+/// Reads the last [`TAIL_BYTES`] of a file.
+fn read_tail(file: &mut File) -> std::io::Result<Vec<u8>> {
+    let bytes = file.metadata()?.len();
+    file.seek(SeekFrom::Start(bytes.saturating_sub(TAIL_BYTES)))?;
+    let mut tail = Vec::new();
+    file.take(TAIL_BYTES).read_to_end(&mut tail)?;
+    Ok(tail)
+}
+
+/// The length of the part that ends with a whole line.
+fn end_of_lines(bytes: &[u8]) -> usize {
+    bytes
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |last| last + 1)
 }
 
 /// Reads all anchors of a data directory, in the order of the file. A directory without the file has none.

@@ -1,5 +1,7 @@
 //! The unit of writing: everything that is committed together.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Instant;
 
 use ark_model::control::Alert;
@@ -9,13 +11,74 @@ use ark_model::usage::Consumer;
 
 use crate::error::CommitError;
 use crate::idempotency::IdempotencyRecord;
-use crate::operation::Operation;
+use crate::operation::{Operation, OperatorChange};
 use crate::tables::audit::AuditEntry;
 use crate::tables::control::{ControlChange, FleetCursor};
 use crate::tables::ledger::{AccountChange, ApprovalChange, LedgerChange, ListChange, ListEntry};
 use crate::tables::signals::{DeliveryCompletion, NewSignal, OutboxMessage, SignalReceipt};
 use crate::tables::versions::{AgentChange, PolicyChange, PolicyRecord};
 use crate::usage::UnitUsage;
+
+/// The moment from which on something is not committed any more, shared by whoever waits for it and the writer.
+///
+/// Exactly one of the two gets it: the writer claims it before it writes, and who waits may give it up. So who waits no longer knows whether
+/// it is certain that nothing is committed, or that it may be.
+#[derive(Debug, Clone)]
+pub struct CommitDeadline {
+    at: Instant,
+    state: Arc<AtomicU8>,
+}
+
+/// Nobody has got it.
+const OPEN: u8 = 0;
+/// The writer writes it, or has written it.
+const CLAIMED: u8 = 1;
+/// Nobody waits any more: it is not written.
+const GIVEN_UP: u8 = 2;
+
+impl CommitDeadline {
+    /// A deadline at a moment.
+    #[must_use]
+    pub fn at(at: Instant) -> Self {
+        Self {
+            at,
+            state: Arc::new(AtomicU8::new(OPEN)),
+        }
+    }
+
+    /// Whether the moment is over, or nobody waits any more.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        Instant::now() >= self.at || self.state.load(Ordering::Acquire) == GIVEN_UP
+    }
+
+    /// The moment.
+    #[must_use]
+    pub const fn moment(&self) -> Instant {
+        self.at
+    }
+
+    /// Claims it, for whoever is about to do what may count. Returns false when it is too late: then nothing may be done.
+    #[must_use]
+    pub fn claim(&self) -> bool {
+        if Instant::now() >= self.at {
+            return self.state.load(Ordering::Acquire) == CLAIMED;
+        }
+        let claimed =
+            self.state
+                .compare_exchange(OPEN, CLAIMED, Ordering::AcqRel, Ordering::Acquire);
+        claimed.is_ok() || claimed == Err(CLAIMED)
+    }
+
+    /// Gives it up, for whoever waits no more. Returns whether it is certain that nothing is done.
+    #[must_use]
+    pub fn give_up(&self) -> bool {
+        let given_up =
+            self.state
+                .compare_exchange(OPEN, GIVEN_UP, Ordering::AcqRel, Ordering::Acquire);
+        given_up.is_ok() || given_up == Err(GIVEN_UP)
+    }
+}
 
 /// What is committed as a whole or not at all.
 #[derive(Debug, Clone, Default)]
@@ -74,12 +137,28 @@ pub struct Unit {
     /// reduces risk, and what records them.
     pub may_use_reserve: bool,
     /// The moment from which on the unit is refused.
-    pub deadline: Option<Instant>,
+    pub deadline: Option<CommitDeadline>,
     /// Whether the unit builds on the units submitted before it, so that it must fail when one of them did.
     pub chained: bool,
 }
 
 impl Unit {
+    /// Whether the unit may change what keeps the host closed: a halt, or that there are tokens.
+    pub(crate) fn changes_access(&self) -> bool {
+        let is_token = |operation: &Operation| matches!(operation.change, OperatorChange::Token(_));
+        !self.control.is_empty() || self.operations.iter().any(is_token)
+    }
+
+    /// Whether the unit orders a halt or a quarantine, for which there is room in the log when there is none for anything else.
+    pub(crate) fn tightens(&self) -> bool {
+        self.control.iter().any(|change| {
+            matches!(
+                change,
+                ControlChange::Halt(_) | ControlChange::Quarantine(_)
+            )
+        })
+    }
+
     /// Whether the unit can be refused after a part of it was written.
     ///
     /// Every step is checked before it writes, and the steps that can be refused come first. So with one such step nothing has to be
@@ -112,3 +191,24 @@ pub struct Receipt {
 
 /// Called on the writer's thread once a unit is durable or has failed.
 pub type CommitCallback = Box<dyn FnOnce(Result<Receipt, CommitError>) + Send>;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_deadline_is_either_claimed_or_given_up() {
+        let far = Instant::now() + Duration::from_secs(3600);
+        let claimed = CommitDeadline::at(far);
+        assert!(!claimed.is_over() && claimed.clone().claim());
+        assert!(!claimed.give_up(), "what is claimed may count");
+        assert!(claimed.claim(), "a transaction that is tried again goes on");
+        let given_up = CommitDeadline::at(far);
+        assert!(given_up.clone().give_up() && given_up.give_up());
+        assert!(given_up.is_over() && !given_up.claim());
+        let past = CommitDeadline::at(Instant::now());
+        assert!(past.is_over() && !past.claim() && past.give_up());
+    }
+}

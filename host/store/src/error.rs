@@ -83,11 +83,41 @@ pub enum OpenError {
         /// What is wrong with the secret or the key.
         cause: SecretError,
     },
-    /// A restore into the directory did not finish.
-    #[error("a restore into {dir} was interrupted; run `ark state restore` again", dir = dir.display())]
+    /// A restore into the directory, or a new beginning of it, did not finish.
+    #[error("a restore into {dir} (or a new beginning) was interrupted; run `ark state restore` (or `ark state begin-anew`) again", dir = dir.display())]
     RestoreInterrupted {
         /// The data directory.
         dir: PathBuf,
+    },
+    /// There is no database, and the directory shows that there was one.
+    #[error("{path} is missing or empty, and {traces} beside it shows that there was a database: put it back, or restore a snapshot with `ark state restore`; if what it held is given up, order that with `ark state begin-anew`", path = path.display())]
+    DatabaseGone {
+        /// Where the database should be.
+        path: PathBuf,
+        /// The names of what shows that there was one.
+        traces: String,
+    },
+    /// The database lacks a row that is attested.
+    #[error("{path} is not the database that was here last: {attested_by} attests row {row} of its {chain}, and this one has {found} rows or another one in that place; put the latest one back, or restore the latest snapshot with `ark state restore --replace` (to go on with this one, take a snapshot of it with `ark state snapshot` and restore that)", path = path.display(), attested_by = attested_by.display())]
+    DatabaseBehind {
+        /// The database.
+        path: PathBuf,
+        /// The chain that lacks the row, in words.
+        chain: &'static str,
+        /// The file that attests the row.
+        attested_by: PathBuf,
+        /// The number of the row.
+        row: u64,
+        /// How many rows the chain has.
+        found: u64,
+    },
+    /// What attests the database cannot be read.
+    #[error("{path} cannot be read, so the database beside it cannot be compared with it: {cause}; put back the file from a backup, or move it away if `ark audit verify` finds no other fault", path = path.display())]
+    Evidence {
+        /// The file.
+        path: PathBuf,
+        /// What the system reports, or what is wrong with its last line.
+        cause: io::Error,
     },
     /// The database cannot be read or written.
     #[error("{path} cannot be opened: {cause}; check free space and permissions", path = path.display())]
@@ -109,6 +139,41 @@ impl OpenError {
             _ => Self::Inaccessible { path, cause },
         }
     }
+}
+
+/// What happened to a file that the host has open.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FileLoss {
+    /// The path leads nowhere.
+    #[error("{path} was removed while the host was running", path = path.display())]
+    Removed {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The path leads to another file.
+    #[error("{path} was replaced by another file while the host was running", path = path.display())]
+    Replaced {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The file is shorter than what the host wrote into it.
+    #[error("{path} was cut to {found} bytes while the host was running; it had {expected}", path = path.display())]
+    Truncated {
+        /// The path.
+        path: PathBuf,
+        /// How many bytes it must have at least.
+        expected: u64,
+        /// How many bytes it has.
+        found: u64,
+    },
+    /// The path cannot be looked at.
+    #[error("{path} cannot be looked at any more: {problem}", path = path.display())]
+    Hidden {
+        /// The path.
+        path: PathBuf,
+        /// What the system reports.
+        problem: String,
+    },
 }
 
 /// Why the queue did not take a unit.
@@ -224,6 +289,25 @@ pub enum StorageError {
     /// The file system is read-only.
     #[error("the file system is read-only; remount it for writing")]
     ReadOnly(Arc<rusqlite::Error>),
+    /// Another process holds the database's lock for writing.
+    #[error("another process holds the database's lock ({holder}); end it, or its transaction")]
+    Locked {
+        /// Which process, if the system tells.
+        holder: String,
+    },
+    /// The write-ahead log has outgrown its part of the limit of size, and cannot be emptied.
+    #[error(
+        "the disk (or the database's own limit) is full: the write-ahead log has {bytes} bytes and cannot be emptied, since {holder} reads from it; end that, or its transaction"
+    )]
+    LogFull {
+        /// The size of the log.
+        bytes: u64,
+        /// Which process, if the system tells.
+        holder: String,
+    },
+    /// The files of the database were lost while the host was running.
+    #[error("{0}; GET /readyz says what to do")]
+    FilesLost(FileLoss),
     /// Another failure of the database.
     #[error("{0}")]
     Sqlite(Arc<rusqlite::Error>),

@@ -18,6 +18,7 @@ mod chain;
 mod config;
 mod directory;
 mod error;
+mod health;
 mod idempotency;
 mod offline;
 mod operation;
@@ -35,17 +36,19 @@ mod usage;
 mod writer;
 
 pub use anchors::Anchor;
-pub use batch::{CommitCallback, Receipt, Unit};
+pub use batch::{CommitCallback, CommitDeadline, Receipt, Unit};
 pub use chain::{ChainFault, ChainHead};
 pub use config::StoreConfig;
 pub use error::{
-    CommitError, MissingItem, OpenError, ReadError, StorageError, SubmitError, TokenRefusal,
+    CommitError, FileLoss, MissingItem, OpenError, ReadError, StorageError, SubmitError,
+    TokenRefusal,
 };
 pub use idempotency::IdempotencyRecord;
 pub use offline::{
     ARCHIVE_FORMAT, ArchiveHeader, ArchiveReport, ArchivedRows, ChainReport, MaintenanceError,
-    ReadOnlyStore, RestoreReport, SnapshotFile, SnapshotManifest, StateReport, archive_audit,
-    check_archive, check_snapshot, create_snapshot, rekey_secrets, restore_snapshot,
+    NewBeginning, ReadOnlyStore, RestoreReport, SnapshotFile, SnapshotManifest, StateReport,
+    archive_audit, begin_anew, check_archive, check_snapshot, create_snapshot, rekey_secrets,
+    restore_snapshot,
 };
 pub use operation::{NewToken, Operation, OperatorChange, TokenChange};
 pub use reader::Reader;
@@ -75,3 +78,4 @@ pub use tables::versions::{
     PolicyRecord, PolicySlot, PolicyVersion, Rollout, Trial,
 };
 pub use usage::{ROW_BYTES, UnitUsage, count_memory, count_message, count_revision, count_truth};
+pub use writer::{DATABASE_LOCKED, DATABASE_LOST, LOG_HELD};

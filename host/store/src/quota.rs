@@ -4,7 +4,8 @@
 //!
 //! A part of the limit is set aside for the log; the database file gets the rest (`PRAGMA max_page_count`). When the log has outgrown its
 //! part it is written back and emptied before the next transaction. Where that does not help, because a reader holds the log, the
-//! transaction is refused as on a full disk. While a transaction lasts, the log can exceed its part by what the transaction writes.
+//! transaction is refused as on a full disk; orders that halt or quarantine may use as much again. While a transaction lasts, the log can
+//! exceed its part by what the transaction writes.
 
 use std::path::{Path, PathBuf};
 
@@ -16,6 +17,9 @@ const RESERVE_PART: u64 = 16;
 const MAX_RESERVE_BYTES: u64 = 256 * 1024 * 1024;
 /// The largest part set aside for the log: what it holds between two checkpoints without a limit.
 const MAX_LOG_BYTES: u64 = 32 * 1024 * 1024;
+
+/// After how many frames in the log a checkpoint is due without a limit.
+const MAX_CHECKPOINT_FRAMES: u64 = 4000;
 
 /// How the limit is divided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +41,14 @@ impl QuotaShares {
     }
 }
 
+/// After how many frames in the log a checkpoint is due: half of the log's part, and never more than some 32 MiB.
+pub(crate) fn checkpoint_frames(max_bytes: Option<u64>, page_bytes: u64) -> u64 {
+    max_bytes.map_or(MAX_CHECKPOINT_FRAMES, |max_bytes| {
+        let log_bytes = QuotaShares::for_limit(max_bytes, page_bytes).log_bytes;
+        (log_bytes / page_bytes.max(1) / 2).clamp(1, MAX_CHECKPOINT_FRAMES)
+    })
+}
+
 /// Keeps the log of one database within its part.
 pub(crate) struct Quota {
     log: PathBuf,
@@ -56,22 +68,14 @@ impl Quota {
         }
     }
 
-    /// Empties the log if it has outgrown its part.
-    ///
-    /// # Errors
-    /// `DiskFull`: the log has outgrown its part and cannot be emptied now.
-    pub(crate) fn make_room(&self, connection: &Connection) -> rusqlite::Result<()> {
-        if self.log_size() <= self.log_bytes {
-            return Ok(());
-        }
-        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
-        if self.log_size() <= self.log_bytes {
-            return Ok(());
-        }
-        Err(rusqlite::Error::SqliteFailure(
-            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL),
-            Some("the write-ahead log has outgrown its part of max_database_bytes".to_owned()),
-        ))
+    /// Whether the log has room for the next transaction. `for_orders`: for one that halts or quarantines, which may use twice the part.
+    pub(crate) fn has_room(&self, for_orders: bool) -> bool {
+        let part = if for_orders {
+            self.log_bytes.saturating_mul(2)
+        } else {
+            self.log_bytes
+        };
+        self.log_size() <= part
     }
 
     /// Returns whether the database has grown to the reserve. Pages that are free in it do not count.
@@ -90,7 +94,8 @@ impl Quota {
         Ok(used >= share)
     }
 
-    fn log_size(&self) -> u64 {
+    /// The bytes of the log.
+    pub(crate) fn log_size(&self) -> u64 {
         std::fs::metadata(&self.log).map_or(0, |metadata| metadata.len())
     }
 }

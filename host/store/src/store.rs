@@ -3,18 +3,21 @@
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use ark_model::usage::{Consumer, Usage};
 use crossbeam_channel::{Sender, TrySendError};
+use rusqlite::Connection;
 use tokio::sync::watch;
 
 use crate::batch::{CommitCallback, Receipt, Unit};
 use crate::config::StoreConfig;
-use crate::directory::{self, DirLock};
+use crate::directory::{self, AccessMarks, DirLock, Evidence, OpenFiles};
 use crate::error::{CommitError, OpenError, SubmitError};
-use crate::quota::Quota;
+use crate::health::StoreHealth;
+use crate::offline::begin_halt;
+use crate::quota::{Quota, checkpoint_frames};
 use crate::reader::Reader;
 use crate::schema;
 use crate::usage::UsageBook;
@@ -29,14 +32,14 @@ pub struct Store {
 struct Inner {
     messages: Sender<WriterMessage>,
     commits: watch::Sender<u64>,
-    writable: Arc<AtomicBool>,
     usage: Arc<UsageBook>,
     reserve_only: Arc<AtomicBool>,
     max_bytes: Option<u64>,
+    health: Arc<StoreHealth>,
     reader: Reader,
     writer: std::sync::Mutex<Option<std::thread::JoinHandle<()>>>,
     dir: PathBuf,
-    _lock: DirLock,
+    _lock: Arc<DirLock>,
 }
 
 impl Store {
@@ -45,41 +48,64 @@ impl Store {
     /// # Errors
     /// See [`OpenError`]; each message says what to do.
     pub fn open(config: &StoreConfig) -> Result<Self, OpenError> {
-        directory::create_dir(&config.dir)?;
-        let lock = DirLock::acquire(&config.dir)?;
-        let path = directory::database_path(&config.dir);
-        directory::check_restore_finished(&config.dir)?;
+        let dir = &config.dir;
+        directory::create_dir(dir)?;
+        let lock = Arc::new(DirLock::acquire(dir)?);
+        let path = directory::database_path(dir);
+        directory::check_restore_finished(dir)?;
+        let evidence = Evidence::collect(dir, &lock)?;
+        evidence.check_present()?;
         let secret_key = config.secret_key.as_ref();
-        let connection = schema::open_writer(&path, config.max_bytes, secret_key)?;
+        let unmigrated = schema::connect_writer(&path, config.max_bytes)?;
+        evidence.check_chains(&unmigrated.connection)?;
+        let mut connection = unmigrated.migrate(&path, secret_key)?;
         let usage = UsageBook::load(&connection)
             .map(Arc::new)
             .map_err(|error| OpenError::from_sqlite(&path, error))?;
         let reserve_only = Arc::new(AtomicBool::new(false));
         schema::check_secret_key(&path, &connection, secret_key)?;
+        keep_halt(&mut connection, &lock).map_err(|error| OpenError::from_sqlite(&path, error))?;
+        // From here on the writer waits for nobody by itself.
+        connection
+            .busy_timeout(Duration::ZERO)
+            .map_err(|error| OpenError::from_sqlite(&path, error))?;
         let reader = schema::open_reader(&path, config.readers.max(1), secret_key)?;
-        let writable = Arc::new(AtomicBool::new(true));
+        let log_frames = Arc::new(AtomicU64::new(0));
+        let page_bytes = schema::count_log_frames(&mut connection, Arc::clone(&log_frames))
+            .map_err(|error| OpenError::from_sqlite(&path, error))?;
+        let files = OpenFiles::identify(dir, &lock).map_err(|cause| OpenError::Directory {
+            dir: dir.clone(),
+            cause,
+        })?;
+        let health = Arc::new(StoreHealth::new(dir.clone()));
         let (messages, inbox) = crossbeam_channel::bounded(config.queue.max(1));
         let commits = watch::Sender::new(0);
         let options = WriterOptions {
-            dir: config.dir.clone(),
+            dir: dir.clone(),
             batch: config.batch.max(1),
             secret_key: config.secret_key.clone(),
             quota: config.max_bytes.map(|bytes| Quota::new(&path, bytes)),
             commits: commits.clone(),
-            writable: Arc::clone(&writable),
+            health: Arc::clone(&health),
             meters: Arc::clone(&config.meters),
             usage: Arc::clone(&usage),
             reserve_only: Arc::clone(&reserve_only),
+            lock: Arc::clone(&lock),
+            files,
+            log_frames,
+            page_bytes,
+            checkpoint_frames: checkpoint_frames(config.max_bytes, page_bytes),
         };
-        let writer = writer::start_writer(connection, options, inbox)?;
+        let rescue = schema::open_connection(&path)?;
+        let writer = writer::start_writer(connection, rescue, options, inbox)?;
         Ok(Self {
             inner: Arc::new(Inner {
                 messages,
                 commits,
-                writable,
                 usage,
                 reserve_only,
                 max_bytes: config.max_bytes,
+                health,
                 reader,
                 writer: std::sync::Mutex::new(Some(writer)),
                 dir: config.dir.clone(),
@@ -158,7 +184,20 @@ impl Store {
     /// Whether the last commit succeeded.
     #[must_use]
     pub fn audit_writable(&self) -> bool {
-        self.inner.writable.load(Ordering::Acquire)
+        self.inner.health.is_writable()
+    }
+
+    /// Why the last commit failed, unless it succeeded.
+    #[must_use]
+    pub fn describe_failure(&self) -> Option<String> {
+        self.inner.health.describe_failure()
+    }
+
+    /// What happened to the database's files and what to do, if they were lost while the host was running. Then nothing is written any
+    /// more, and what is read is what was acknowledged before.
+    #[must_use]
+    pub fn describe_loss(&self) -> Option<String> {
+        self.inner.health.describe_loss()
     }
 
     /// Whether only the host's reserve is left of the limit of size. Then a unit is refused that may not use it.
@@ -236,6 +275,21 @@ impl Drop for Inner {
         let _ = self.messages.try_send(WriterMessage::Stop);
         self.join_writer();
     }
+}
+
+/// Halts the host when a halt was in force that the last host could not record before it ended.
+fn keep_halt(connection: &mut Connection, lock: &DirLock) -> rusqlite::Result<()> {
+    let was_halted = lock.found_access().is_some_and(|access| access.is_halted);
+    if !was_halted || AccessMarks::read(connection)?.is_halted {
+        return Ok(());
+    }
+    let transaction = connection.transaction()?;
+    begin_halt(
+        &transaction,
+        "host",
+        "a halt was in force when the last host ended, which could not record it",
+    )?;
+    transaction.commit()
 }
 
 fn queued(unit: Unit, done: CommitCallback) -> WriterMessage {

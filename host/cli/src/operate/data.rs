@@ -1,12 +1,15 @@
-//! `ark state snapshot|restore|check|rekey`: the database of a data directory as a whole.
+//! `ark state snapshot|restore|begin-anew|check|rekey`: the database of a data directory as a whole.
 //!
-//! Snapshot and check read it, with or without a running host; restore and rekey need the host to be stopped.
+//! Snapshot and check read it, with or without a running host; the others need the host to be stopped.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
+use ark_host::api::validate_reason;
 use ark_store::{
-    ReadOnlyStore, SecretKey, check_snapshot, create_snapshot, rekey_secrets, restore_snapshot,
+    ReadOnlyStore, SecretKey, begin_anew, check_snapshot, create_snapshot, rekey_secrets,
+    restore_snapshot,
 };
 use clap::Subcommand;
 use serde_json::json;
@@ -33,6 +36,15 @@ pub(crate) enum DataCommand {
         #[command(flatten)]
         data: DataDirArgs,
     },
+    /// Gives up a database that is lost and begins a new one: halted, and with a new administrator's token if calls needed one. What is
+    /// left of the old one is kept aside. No host may run.
+    BeginAnew {
+        /// Why, for the audit log of the new database.
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        data: DataDirArgs,
+    },
     /// Checks every revision against the hash chain and every key against its history; with the key given, secrets too.
     Check {
         /// A snapshot to check, instead of a data directory.
@@ -51,7 +63,11 @@ pub(crate) enum DataCommand {
     },
 }
 
-pub(crate) fn run(command: DataCommand) -> anyhow::Result<ExitCode> {
+/// The most bytes of the name of who does something.
+const MAX_ACTOR_BYTES: usize = 128;
+
+/// `by`: the name that the audit log records for a change.
+pub(crate) fn run(command: DataCommand, by: Option<&str>) -> anyhow::Result<ExitCode> {
     match command {
         DataCommand::Snapshot { to, data } => print_json(&create_snapshot(&data.data_dir, &to)?)?,
         DataCommand::Restore {
@@ -66,6 +82,16 @@ pub(crate) fn run(command: DataCommand) -> anyhow::Result<ExitCode> {
                 replace,
                 key.as_ref(),
             )?)?;
+        }
+        DataCommand::BeginAnew { reason, data } => {
+            let reason = validate_reason(&reason)
+                .context("--reason: give 1 to 1024 bytes of plain text that is not blank")?;
+            let by = by.as_deref().unwrap_or("operator");
+            let by = validate_reason(by)
+                .filter(|by| by.len() <= MAX_ACTOR_BYTES)
+                .context("--by: give 1 to 128 bytes of plain text that is not blank")?;
+            let key = SecretKey::from_environment()?;
+            print_json(&begin_anew(&data.data_dir, &by, &reason, key.as_ref())?)?;
         }
         DataCommand::Check { snapshot, data } => {
             let key = SecretKey::from_environment()?;

@@ -10,8 +10,7 @@ use ark_runtime::Manifest;
 use ark_store::NewAgentVersion;
 
 use super::error::AgentChangeError;
-use super::load::load_component;
-use super::load::warn_of_undeclared_types;
+use super::load::{load_component, warn_of_undeclared_types};
 use super::rollout::{AgentChangeReceipt, RolloutChange};
 use super::versions::Agents;
 

@@ -15,6 +15,7 @@ mod state;
 mod v1;
 
 pub use auth::access;
+pub use http::fields::validate_reason;
 pub use server::{AccessConfig, Server, ServerError, Tls, TlsError, TlsFiles, serve};
 pub use state::ApiDeps;
 pub use v1::actions::decision_view as view;

@@ -20,6 +20,17 @@ pub enum HrmError {
     /// The decision could not be made durable, so it does not count: the action is denied.
     #[error("the decision could not be recorded, so the action is denied: {0}")]
     NotRecorded(#[source] RecordFailure),
+    /// A halt or a quarantine is in force, and could not be made durable yet.
+    #[error(
+        "the {order} is in force, and not on disk yet: {cause}; it is recorded as soon as the database can be written"
+    )]
+    InForceNotRecorded {
+        /// `halt` or `quarantine`.
+        order: &'static str,
+        /// What kept it from being recorded.
+        #[source]
+        cause: RecordFailure,
+    },
     /// The idempotency key was used for another request.
     #[error("this idempotency key was used for another request; use a fresh key")]
     KeyReused,

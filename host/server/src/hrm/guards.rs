@@ -22,6 +22,8 @@ pub struct Guards {
     last_heartbeat: AtomicU64,
     halted: AtomicBool,
     halt: RwLock<Option<Halt>>,
+    /// How many orders are in force and not on disk yet.
+    unrecorded: AtomicUsize,
     quarantined: AtomicUsize,
     quarantines: RwLock<BTreeMap<Name, Quarantine>>,
 }
@@ -66,6 +68,16 @@ impl Guards {
         *self.halt.write() = None;
         // A pin that broke meanwhile keeps the host halted.
         self.halted.store(!self.pin_holds(), Ordering::Release);
+    }
+
+    /// Returns how many halts and quarantines are in force and not on disk yet.
+    #[must_use]
+    pub fn unrecorded_orders(&self) -> usize {
+        self.unrecorded.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_unrecorded_orders(&self, count: usize) {
+        self.unrecorded.store(count, Ordering::Release);
     }
 
     /// Returns the quarantine of an agent, if it is in one.

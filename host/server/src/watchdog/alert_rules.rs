@@ -191,9 +191,32 @@ pub const UNMATCHED_CLOSE: AlertRule = AlertRule {
     limit: "what was open of the agent in the instrument",
 };
 
-/// Every kind of alert that the watchdog raises, and those that the HRM raises with an execution report. The kinds `halted`, `resumed`, `quarantined` and `restored` come with orders
+/// Files that were lost under the running host.
+pub const DATABASE_LOST: AlertRule = AlertRule {
+    kind: ark_store::DATABASE_LOST,
+    grading: Grading::Fixed(AlertSeverity::Critical),
+    observed: "a file of the database that was removed, replaced or cut off while the host runs",
+    limit: "the file that the host opened",
+};
+
+/// Another process holds the lock for writing.
+pub const DATABASE_LOCKED: AlertRule = AlertRule {
+    kind: ark_store::DATABASE_LOCKED,
+    grading: Grading::Fixed(AlertSeverity::Critical),
+    observed: "another process that holds the database's lock for writing, by name if the system tells",
+    limit: "a wait of 250 ms",
+};
+/// The write-ahead log cannot be written back.
+pub const LOG_HELD: AlertRule = AlertRule {
+    kind: ark_store::LOG_HELD,
+    grading: Grading::Fixed(AlertSeverity::Critical),
+    observed: "bytes of a write-ahead log that a process keeps from being written back by reading from it",
+    limit: "three quarters of the log's part of `capacity.max_database_bytes` (24 MiB at most); without a limit 48 MiB",
+};
+
+/// Every kind of alert that the watchdog raises, those of the store, and those that the HRM raises with an execution report. The kinds `halted`, `resumed`, `quarantined` and `restored` come with orders
 /// ([`crate::hrm`]).
-pub const ALERTS: [&AlertRule; 22] = [
+pub const ALERTS: [&AlertRule; 25] = [
     &FUEL,
     &MEMORY,
     &DEADLINE,
@@ -216,6 +239,9 @@ pub const ALERTS: [&AlertRule; 22] = [
     &LATE_FILL,
     &OVERFILL,
     &UNMATCHED_CLOSE,
+    &DATABASE_LOST,
+    &DATABASE_LOCKED,
+    &LOG_HELD,
 ];
 
 /// Returns the alert about an agent's use of a quota.

@@ -40,7 +40,8 @@ impl Inner {
                 cause: breach.cause,
             };
             match self.issue_order(order, breach.reason) {
-                Ok(_) => {
+                // The HRM records what is in force as soon as it can.
+                Ok(_) | Err(HrmError::InForceNotRecorded { .. }) => {
                     self.unrecorded_quarantines.lock().remove(&agent);
                 }
                 Err(error) => {

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::chain::ChainFault;
-use crate::error::{OpenError, ReadError};
+use crate::error::{OpenError, ReadError, WriteError};
 use crate::secrets::SecretError;
 
 /// Why maintenance of a store failed. What changes a store does so in one transaction, or says what it has done when it failed.
@@ -29,6 +29,15 @@ pub enum MaintenanceError {
         path: PathBuf,
         /// What the system reports.
         cause: io::Error,
+    },
+    /// The token that keeps the host closed cannot be made.
+    #[error("the administrator's token cannot be made: {0}")]
+    Token(String),
+    /// There is nothing that a new beginning would replace.
+    #[error("{dir} holds no database and no trace of one; `ark serve` begins there by itself", dir = dir.display())]
+    NothingToReplace {
+        /// The data directory.
+        dir: PathBuf,
     },
     /// The directory of a new snapshot exists.
     #[error("{path} exists; name a new directory", path = path.display())]
@@ -80,6 +89,15 @@ impl MaintenanceError {
         move |cause| Self::File {
             path: path.clone(),
             cause,
+        }
+    }
+}
+
+impl From<WriteError> for MaintenanceError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Refused(refusal) => Self::Token(refusal.to_string()),
+            WriteError::Storage(error) => Self::Database(error),
         }
     }
 }

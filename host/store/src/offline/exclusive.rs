@@ -2,17 +2,25 @@
 
 use std::path::{Path, PathBuf};
 
-use ark_model::ids::{AuditId, Millis};
+use ark_model::control::Halt;
+use ark_model::ids::{AuditId, Millis, Name, ParseIdError};
+use ark_model::principal::Role;
 use rusqlite::Connection;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::anchors::write_anchor;
-use crate::directory::{DirLock, check_restore_finished, database_path};
+use crate::directory::{
+    AccessMarks, Attestation, DirLock, Evidence, check_restore_finished, database_path,
+};
 use crate::error::OpenError;
-use crate::schema;
+use crate::operation::{NewToken, TokenChange};
+use crate::schema::{self, UnmigratedConnection};
 use crate::secrets::SecretKey;
 use crate::tables::audit::{
     AuditEntry, AuditKind, append_entry, read_audit_head, write_audit_line,
+};
+use crate::tables::control::{
+    ControlChange, TokenSecret, write_control_change, write_token_change,
 };
 use crate::tables::state::read_state_head;
 
@@ -22,7 +30,7 @@ use super::error::MaintenanceError;
 pub(super) struct OfflineStore {
     pub(super) connection: Connection,
     dir: PathBuf,
-    _lock: DirLock,
+    lock: DirLock,
 }
 
 impl OfflineStore {
@@ -37,33 +45,109 @@ impl OfflineStore {
         }
         let lock = DirLock::acquire(dir)?;
         check_restore_finished(dir)?;
-        Self::open_locked(dir, lock, secret_key)
+        let evidence = Evidence::collect(dir, &lock)?;
+        evidence.check_present()?;
+        let unmigrated = schema::connect_writer(&path, None)?;
+        evidence.check_chains(&unmigrated.connection)?;
+        Self::finish_opening(dir, lock, unmigrated, secret_key)
     }
 
-    /// As [`OfflineStore::open`], with a lock that the caller has taken.
+    /// As [`OfflineStore::open`], with a lock that the caller has taken, whatever is attested: for what replaces the database.
     pub(super) fn open_locked(
         dir: &Path,
         lock: DirLock,
         secret_key: Option<&SecretKey>,
     ) -> Result<Self, MaintenanceError> {
-        let connection = schema::open_writer(&database_path(dir), None, secret_key)?;
+        let unmigrated = schema::connect_writer(&database_path(dir), None)?;
+        Self::finish_opening(dir, lock, unmigrated, secret_key)
+    }
+
+    fn finish_opening(
+        dir: &Path,
+        lock: DirLock,
+        unmigrated: UnmigratedConnection,
+        secret_key: Option<&SecretKey>,
+    ) -> Result<Self, MaintenanceError> {
+        let connection = unmigrated.migrate(&database_path(dir), secret_key)?;
         // What is replaced or deleted must not be found in the file afterwards.
         connection.query_row("PRAGMA secure_delete = ON", [], |_| Ok(()))?;
         Ok(Self {
             connection,
             dir: dir.to_owned(),
-            _lock: lock,
+            lock,
         })
     }
 
-    /// Writes the write-ahead log back to the database file, and anchors the chains.
+    /// Writes the write-ahead log back to the database file, anchors the chains and attests them.
     pub(super) fn finish(self) -> Result<(), MaintenanceError> {
         self.connection
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
         let audit = read_audit_head(&self.connection)?;
         let state = read_state_head(&self.connection)?;
-        write_anchor(&self.dir, audit, state).map_err(MaintenanceError::for_file(&self.dir))
+        write_anchor(&self.dir, audit, state).map_err(MaintenanceError::for_file(&self.dir))?;
+        let attestation = Attestation {
+            audit,
+            state,
+            access: AccessMarks::read(&self.connection)?,
+        };
+        self.lock
+            .attest(&attestation)
+            .map_err(MaintenanceError::for_file(self.lock.path()))
     }
+}
+
+/// Keeps a host as closed as the one before it, when its database is replaced by one that may be older or empty: a halt stays, and where
+/// calls needed tokens they go on needing one. Returns the secret of the administrator's token that is made when there is none.
+///
+/// `before`: what kept the host closed; `None`: nobody attests it, so calls need a token. Within the caller's transaction.
+pub(super) fn keep_closed(
+    connection: &Connection,
+    before: Option<AccessMarks>,
+    by: &str,
+    reason: &str,
+) -> Result<Option<String>, MaintenanceError> {
+    let now = Millis::now();
+    let marks = AccessMarks::read(connection)?;
+    if before.is_some_and(|before| before.is_halted) && !marks.is_halted {
+        begin_halt(connection, by, reason)?;
+    }
+    if marks.has_tokens || before.is_some_and(|before| !before.has_tokens) {
+        return Ok(None);
+    }
+    let secret =
+        TokenSecret::generate().map_err(|error| MaintenanceError::Token(error.to_string()))?;
+    let name: Name = format!("admin-{}", now.0)
+        .parse()
+        .map_err(|error: ParseIdError| MaintenanceError::Token(error.to_string()))?;
+    let token = NewToken {
+        name: name.clone(),
+        hash: secret.hash(),
+        role: Role::Admin,
+        agents: Vec::new(),
+        actions: Vec::new(),
+        expires_at: None,
+        unproved: false,
+    };
+    write_token_change(connection, &TokenChange::Create(token), by, now)?;
+    let body = json!({"by": by, "key": name, "role": Role::Admin.as_str(), "reason": reason});
+    record_maintenance(connection, "state.first_token", &body)?;
+    Ok(Some(secret.reveal().to_owned()))
+}
+
+/// Halts the host that starts next, within the caller's transaction.
+pub(crate) fn begin_halt(connection: &Connection, by: &str, reason: &str) -> rusqlite::Result<()> {
+    let halt = Halt {
+        reason: reason.to_owned(),
+        by: by.to_owned(),
+        at_ms: Millis::now(),
+    };
+    write_control_change(connection, &ControlChange::Halt(halt))?;
+    // Not an order: a fleet passes orders on, and this halt is about this host's data.
+    record_maintenance(
+        connection,
+        "state.halt",
+        &json!({"by": by, "reason": reason}),
+    )
 }
 
 /// Records in the audit log and the session log what was done, within the caller's transaction.

@@ -2,6 +2,7 @@
 //! and a change of the encryption key.
 
 mod archive;
+mod begin_anew;
 mod error;
 mod exclusive;
 mod read_only;
@@ -14,10 +15,13 @@ mod verify_state;
 pub use archive::{
     ARCHIVE_FORMAT, ArchiveHeader, ArchiveReport, ArchivedRows, archive_audit, check_archive,
 };
+pub use begin_anew::{NewBeginning, begin_anew};
 pub use error::MaintenanceError;
+pub(crate) use exclusive::begin_halt;
 pub use read_only::ReadOnlyStore;
 pub use rekey::rekey_secrets;
 pub use restore::{RestoreReport, restore_snapshot};
+pub(crate) use snapshot::rescue_database;
 pub use snapshot::{SnapshotFile, SnapshotManifest, check_snapshot, create_snapshot};
 pub use verify_audit::ChainReport;
 pub use verify_state::StateReport;

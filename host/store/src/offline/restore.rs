@@ -7,7 +7,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use ark_model::ids::Millis;
-use rusqlite::Connection;
 use serde::Serialize;
 use serde_json::json;
 
@@ -18,8 +17,14 @@ use crate::directory::{
 use crate::secrets::SecretKey;
 
 use super::error::MaintenanceError;
-use super::exclusive::{OfflineStore, record_maintenance};
+use super::exclusive::{OfflineStore, keep_closed, record_maintenance};
 use super::snapshot::{SnapshotManifest, check_snapshot, sync};
+
+/// The files of a database. The database itself is moved last: while it is there, nothing was given up.
+pub(super) const DATABASE_FILES: [&str; 4] =
+    ["ark.db-wal", "ark.db-shm", ANCHORS_FILE, DATABASE_FILE];
+/// Who is recorded as having kept a host closed over a restore.
+const RESTORER: &str = "restore";
 
 /// What a restore did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -28,6 +33,9 @@ pub struct RestoreReport {
     pub manifest: SnapshotManifest,
     /// The directory that the earlier database was moved to.
     pub moved_aside: Option<PathBuf>,
+    /// The secret of an administrator's token, made since the earlier database had tokens and the snapshot has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
 }
 
 /// Restores a snapshot into a data directory. With `replace`, a database that is there is moved aside.
@@ -44,6 +52,8 @@ pub fn restore_snapshot(
     let manifest = check_snapshot(snapshot, secret_key)?;
     create_dir(dir)?;
     let lock = DirLock::acquire(dir)?;
+    // A directory without a host before it is as closed as the snapshot.
+    let access = lock.found_access().unwrap_or_default();
     let database = database_path(dir);
     let pending = dir.join(RESTORE_PENDING);
     let repeated = pending.exists();
@@ -54,11 +64,7 @@ pub fn restore_snapshot(
     }
     std::fs::write(&pending, b"").map_err(MaintenanceError::for_file(&pending))?;
     sync(dir)?;
-    let moved_aside = if database.exists() {
-        Some(move_aside(dir)?)
-    } else {
-        None
-    };
+    let moved_aside = move_aside(dir, "before-restore", &DATABASE_FILES)?;
     let fresh = dir.join("ark.db.restoring");
     copy_file(&database_path(snapshot), &fresh)?;
     copy_file(&snapshot.join(ANCHORS_FILE), &dir.join(ANCHORS_FILE))?;
@@ -68,6 +74,8 @@ pub fn restore_snapshot(
     let transaction = store.connection.transaction()?;
     let body = json!({"made_at_ms": manifest.made_at_ms, "audit": manifest.audit, "state": manifest.state});
     record_maintenance(&transaction, "state.restore", &body)?;
+    let reason = "it was so before a snapshot was restored";
+    let token = keep_closed(&transaction, Some(access), RESTORER, reason)?;
     transaction.commit()?;
     store.finish()?;
     std::fs::remove_file(&pending).map_err(MaintenanceError::for_file(&pending))?;
@@ -75,26 +83,34 @@ pub fn restore_snapshot(
     Ok(RestoreReport {
         manifest,
         moved_aside,
+        token,
     })
 }
 
-/// Moves the database and the files beside it into a new directory in the data directory. Returns that directory.
-fn move_aside(dir: &Path) -> Result<PathBuf, MaintenanceError> {
-    if let Ok(old) = Connection::open(database_path(dir)) {
-        // The log of a broken database cannot be written back; it is moved with the database.
-        let _ = old.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+/// Moves files of the data directory into a new directory in it. Returns that directory; `None`: there was none of them.
+///
+/// The log and its index go with the database, whatever its state: a log that stayed would be read into the next one.
+pub(super) fn move_aside(
+    dir: &Path,
+    prefix: &str,
+    names: &[&str],
+) -> Result<Option<PathBuf>, MaintenanceError> {
+    let mut present = names
+        .iter()
+        .filter(|name| dir.join(name).symlink_metadata().is_ok())
+        .peekable();
+    if present.peek().is_none() {
+        return Ok(None);
     }
-    let aside = dir.join(format!("before-restore-{}", Millis::now().0));
+    let aside = dir.join(format!("{prefix}-{}", Millis::now().0));
     create_new_dir(&aside).map_err(MaintenanceError::for_file(&aside))?;
-    for name in ["ark.db-wal", "ark.db-shm", ANCHORS_FILE, DATABASE_FILE] {
+    for name in present {
         let from = dir.join(name);
-        if from.exists() {
-            std::fs::rename(&from, aside.join(name)).map_err(MaintenanceError::for_file(&from))?;
-        }
+        std::fs::rename(&from, aside.join(name)).map_err(MaintenanceError::for_file(&from))?;
     }
     sync(&aside)?;
     sync(dir)?;
-    Ok(aside)
+    Ok(Some(aside))
 }
 
 /// Copies a file of a snapshot, which may be read-only, and makes the copy writable for its owner alone.

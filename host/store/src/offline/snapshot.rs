@@ -4,17 +4,18 @@
 //! sizes and SHA-256 digests. It appears under its name only when it is complete and on disk. Secrets in it are encrypted as in the database.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ark_model::ids::{Digest, Millis};
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 use serde::{Deserialize, Serialize};
 
-use crate::anchors::{ANCHORS_FILE, read_anchors};
+use crate::anchors::{ANCHORS_FILE, Anchor, read_anchors};
 use crate::chain::ChainHead;
 use crate::directory::{
-    DATABASE_FILE, create_new_dir, database_path, digest_file, parent_dir, sync_path,
+    DATABASE_FILE, RESCUED_PREFIX, create_dir, create_new_dir, database_path, digest_file,
+    parent_dir, sync_path,
 };
 use crate::error::OpenError;
 use crate::schema::{
@@ -103,8 +104,41 @@ fn write_snapshot(dir: &Path, partial: &Path) -> Result<SnapshotManifest, Mainte
         return Err(OpenError::Missing { path: source }.into());
     }
     create_new_dir(partial).map_err(MaintenanceError::for_file(partial))?;
+    copy_into_snapshot(&open_connection(&source)?, read_anchors(dir)?, partial)
+}
+
+/// Makes a snapshot of a database that is open and whose files are lost, in a new directory in the data directory, which is created again
+/// if it is gone too. Returns the snapshot's directory.
+///
+/// # Errors
+/// See [`MaintenanceError`]. After an error there is no snapshot.
+pub(crate) fn rescue_database(
+    connection: &Connection,
+    dir: &Path,
+) -> Result<PathBuf, MaintenanceError> {
+    create_dir(dir)?;
+    let to = dir.join(format!("{RESCUED_PREFIX}{}", Millis::now().0));
+    let partial = to.with_extension("partial");
+    create_new_dir(&partial).map_err(MaintenanceError::for_file(&partial))?;
+    // The anchors may be lost too; the snapshot is checked without them.
+    let anchors = read_anchors(dir).unwrap_or_default();
+    let made = copy_into_snapshot(connection, anchors, &partial).and_then(|_| {
+        std::fs::rename(&partial, &to).map_err(MaintenanceError::for_file(&to))?;
+        sync(dir)
+    });
+    if made.is_err() {
+        let _ = std::fs::remove_dir_all(&partial);
+    }
+    made.map(|()| to)
+}
+
+fn copy_into_snapshot(
+    source: &Connection,
+    anchors: Vec<Anchor>,
+    partial: &Path,
+) -> Result<SnapshotManifest, MaintenanceError> {
     let target = database_path(partial);
-    let copy = copy_database(&source, &target)?;
+    let copy = copy_database(source, &target)?;
     check_integrity(&copy, &target)?;
     let schema = read_version(&copy)?;
     let audit = read_audit_head(&copy)?;
@@ -113,7 +147,7 @@ fn write_snapshot(dir: &Path, partial: &Path) -> Result<SnapshotManifest, Mainte
         .transpose()?;
     drop(copy);
     sync(&target)?;
-    write_anchors(dir, partial, audit, state)?;
+    write_anchors(anchors, partial, audit, state)?;
     let manifest = SnapshotManifest {
         format: SNAPSHOT_FORMAT.to_owned(),
         schema,
@@ -136,10 +170,9 @@ fn write_snapshot(dir: &Path, partial: &Path) -> Result<SnapshotManifest, Mainte
 }
 
 /// Copies a database into one file, without a write-ahead log beside it.
-fn copy_database(source: &Path, target: &Path) -> Result<Connection, MaintenanceError> {
-    let from = open_connection(source)?;
+fn copy_database(from: &Connection, target: &Path) -> Result<Connection, MaintenanceError> {
     let mut to = Connection::open(target)?;
-    let backup = Backup::new(&from, &mut to)?;
+    let backup = Backup::new(from, &mut to)?;
     let mut tries = 0;
     // In one step, so that all pages are of one moment.
     while backup.step(-1)? != StepResult::Done {
@@ -156,7 +189,7 @@ fn copy_database(source: &Path, target: &Path) -> Result<Connection, Maintenance
 
 /// Copies the anchors that were written up to the moment of the snapshot.
 fn write_anchors(
-    dir: &Path,
+    anchors: Vec<Anchor>,
     partial: &Path,
     audit: ChainHead,
     state: Option<ChainHead>,
@@ -165,7 +198,7 @@ fn write_anchors(
     let path = partial.join(ANCHORS_FILE);
     let failed = MaintenanceError::for_file(&path);
     let mut file = std::fs::File::create(&path).map_err(&failed)?;
-    for anchor in read_anchors(dir)? {
+    for anchor in anchors {
         if anchor.seq <= audit.seq && anchor.state.is_none_or(|state| state.seq <= last_state) {
             serde_json::to_string(&anchor)
                 .map_err(std::io::Error::other)

@@ -1,7 +1,10 @@
 //! How connections to the database are opened.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use rusqlite::hooks::Wal;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::error::OpenError;
@@ -16,38 +19,73 @@ use super::version::{SCHEMA_VERSION, check_version, read_version};
 /// start by seconds.
 const QUICK_CHECK_BYTES: u64 = 32 * 1024 * 1024;
 
-/// Opens the writing connection (write-ahead log, every commit synced), and brings the schema up to date.
+/// A writing connection whose schema may be an earlier one.
+pub(crate) struct UnmigratedConnection {
+    /// The connection, to look at the database before anything is changed.
+    pub(crate) connection: Connection,
+    found: u32,
+}
+
+/// Opens the writing connection (write-ahead log, every commit synced).
 ///
 /// `max_bytes` limits the size of the database and its log together.
-pub(crate) fn open_writer(
+pub(crate) fn connect_writer(
     path: &Path,
     max_bytes: Option<u64>,
-    secret_key: Option<&SecretKey>,
-) -> Result<Connection, OpenError> {
+) -> Result<UnmigratedConnection, OpenError> {
     let failed = |error| OpenError::from_sqlite(path, error);
-    let mut connection = Connection::open(path).map_err(failed)?;
+    let connection = Connection::open(path).map_err(failed)?;
     let found = configure_writer(&connection, max_bytes).map_err(failed)?;
     check_version(path, found)?;
-    // Secrets that an earlier version kept unencrypted must not stay in pages that a migration frees.
-    set_pragma(&connection, "PRAGMA secure_delete = ON").map_err(failed)?;
-    migrate(&mut connection, path, found..SCHEMA_VERSION, secret_key)?;
-    set_pragma(&connection, "PRAGMA secure_delete = OFF").map_err(failed)?;
-    if found > 0 && found < SCHEMA_VERSION {
-        set_pragma(&connection, "PRAGMA wal_checkpoint(TRUNCATE)").map_err(failed)?;
-    }
-    let bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-    if bytes <= QUICK_CHECK_BYTES {
-        let finding: String = connection
-            .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-            .map_err(failed)?;
-        if finding != "ok" {
-            return Err(OpenError::Damaged {
-                path: path.to_owned(),
-                finding,
-            });
+    Ok(UnmigratedConnection { connection, found })
+}
+
+impl UnmigratedConnection {
+    /// Brings the schema up to date, and checks the pages of a small database.
+    pub(crate) fn migrate(
+        self,
+        path: &Path,
+        secret_key: Option<&SecretKey>,
+    ) -> Result<Connection, OpenError> {
+        let failed = |error| OpenError::from_sqlite(path, error);
+        let Self {
+            mut connection,
+            found,
+        } = self;
+        // Secrets that an earlier version kept unencrypted must not stay in pages that a migration frees.
+        set_pragma(&connection, "PRAGMA secure_delete = ON").map_err(failed)?;
+        migrate(&mut connection, path, found..SCHEMA_VERSION, secret_key)?;
+        set_pragma(&connection, "PRAGMA secure_delete = OFF").map_err(failed)?;
+        if found > 0 && found < SCHEMA_VERSION {
+            set_pragma(&connection, "PRAGMA wal_checkpoint(TRUNCATE)").map_err(failed)?;
         }
+        let bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+        if bytes <= QUICK_CHECK_BYTES {
+            let finding: String = connection
+                .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+                .map_err(failed)?;
+            if finding != "ok" {
+                return Err(OpenError::Damaged {
+                    path: path.to_owned(),
+                    finding,
+                });
+            }
+        }
+        Ok(connection)
     }
-    Ok(connection)
+}
+
+/// Has the number of frames in the write-ahead log counted after every commit. From then on the connection makes no checkpoint by itself.
+/// Returns the bytes of a page.
+pub(crate) fn count_log_frames(
+    connection: &mut Connection,
+    frames: Arc<AtomicU64>,
+) -> rusqlite::Result<u64> {
+    connection.wal_hook(Some(move |_: &mut Wal, pages| {
+        frames.store(u64::try_from(pages).unwrap_or(0), Ordering::Release);
+        Ok(())
+    }))?;
+    connection.query_row("PRAGMA page_size", [], |row| row.get(0))
 }
 
 /// Sets the pragmas of the writing connection. Returns the version of the schema.
@@ -63,11 +101,6 @@ fn configure_writer(connection: &Connection, max_bytes: Option<u64>) -> rusqlite
         let shares = QuotaShares::for_limit(max_bytes, page);
         let pages = shares.database_pages;
         set_pragma(connection, &format!("PRAGMA max_page_count = {pages}"))?;
-        let checkpoint = (shares.log_bytes / page.max(1) / 2).clamp(1, 4000);
-        set_pragma(
-            connection,
-            &format!("PRAGMA wal_autocheckpoint = {checkpoint}"),
-        )?;
     }
     read_version(connection)
 }

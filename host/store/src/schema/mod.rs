@@ -4,7 +4,10 @@ mod connections;
 mod migrations;
 mod version;
 
-pub(crate) use connections::{check_secret_key, open_connection, open_reader, open_writer};
+pub(crate) use connections::{
+    UnmigratedConnection, check_secret_key, connect_writer, count_log_frames, open_connection,
+    open_reader,
+};
 #[cfg(test)]
 pub(crate) use migrations::migrate;
 pub(crate) use version::{

@@ -1,5 +1,6 @@
 //! Tests of the store through its public interface, on real data directories.
 
+mod evidence;
 mod log;
 mod maintenance;
 mod state;

@@ -1,8 +1,13 @@
 //! Writing: one thread, one connection, one transaction for everything that waits.
 
+mod alerts;
+mod attesting;
+mod checkpoint;
+mod loss;
 mod metering;
 mod operations;
 mod thread;
 mod unit;
 
+pub use alerts::{DATABASE_LOCKED, DATABASE_LOST, LOG_HELD};
 pub(crate) use thread::{QueuedUnit, WriterMessage, WriterOptions, start_writer};

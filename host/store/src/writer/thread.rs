@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -12,9 +12,10 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use rusqlite::Connection;
 use tokio::sync::watch;
 
-use crate::anchors::write_anchor;
 use crate::batch::{CommitCallback, Receipt, Unit};
+use crate::directory::{AccessMarks, DirLock, OpenFiles, WRITE_BYTES, name_holders};
 use crate::error::{CommitError, OpenError, StorageError, WriteError};
+use crate::health::StoreHealth;
 use crate::query::execute;
 use crate::quota::Quota;
 use crate::secrets::SecretKey;
@@ -22,6 +23,7 @@ use crate::tables::audit::read_audit_head;
 use crate::tables::state::{delete_expired_memories, read_state_head};
 use crate::usage::{UnitUsage, UsageBook};
 
+use super::alerts::{DATABASE_LOCKED, WriterAlerts};
 use super::metering::count_unit;
 use super::unit::{Heads, write_unit};
 
@@ -29,8 +31,14 @@ use super::unit::{Heads, write_unit};
 const ANCHOR_ROWS: u64 = 10_000;
 /// The heads are anchored after this time at the latest, if anything was written.
 const ANCHOR_INTERVAL: Duration = Duration::from_mins(1);
-/// How often expired memories are deleted and, after a failed commit, whether the database can be written again is tried.
+/// How often expired memories are deleted and the files are looked at.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(2);
+/// How often, after a failed commit, it is tried whether the database can be written again.
+const RETRY_INTERVAL: Duration = Duration::from_millis(200);
+/// How long a transaction waits for the lock of another process. While it goes on being held, those after it do not wait.
+const LOCK_PATIENCE: Duration = Duration::from_millis(250);
+/// The pause between two tries to get the lock.
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// A message to the writer.
 pub(crate) enum WriterMessage {
@@ -64,19 +72,30 @@ pub(crate) struct WriterOptions {
     pub(crate) quota: Option<Quota>,
     /// A counter of commits.
     pub(crate) commits: watch::Sender<u64>,
-    /// Whether the last commit succeeded.
-    pub(crate) writable: Arc<AtomicBool>,
+    /// Whether the database can be written, for whoever shows it.
+    pub(crate) health: Arc<StoreHealth>,
     /// Where commits are counted.
     pub(crate) meters: Arc<StoreMeters>,
     /// How much each consumer uses.
     pub(crate) usage: Arc<UsageBook>,
     /// Whether only the host's reserve is left of the limit.
     pub(crate) reserve_only: Arc<AtomicBool>,
+    /// The lock of the data directory, whose file attests what was committed.
+    pub(crate) lock: Arc<DirLock>,
+    /// The files as they were opened.
+    pub(crate) files: OpenFiles,
+    /// How many frames the write-ahead log has: kept by the connection.
+    pub(crate) log_frames: Arc<AtomicU64>,
+    /// The bytes of a page.
+    pub(crate) page_bytes: u64,
+    /// After how many frames in the log it is written back.
+    pub(crate) checkpoint_frames: u64,
 }
 
-/// Starts the writer's thread. It ends with [`WriterMessage::Stop`], or when nobody can send any more.
+/// Starts the writer's thread. `rescue` only reads: the database is copied from it should its files be lost. The thread ends with [`WriterMessage::Stop`], or when nobody can send any more.
 pub(crate) fn start_writer(
     connection: Connection,
+    rescue: Connection,
     options: WriterOptions,
     inbox: Receiver<WriterMessage>,
 ) -> Result<JoinHandle<()>, OpenError> {
@@ -89,14 +108,21 @@ pub(crate) fn start_writer(
     options
         .meters
         .record_audit_head(heads.audit.seq, heads.audit.hash);
+    let access = AccessMarks::read(&connection).map_err(failed)?;
     let writer = Writer {
         connection,
+        rescue_connection: Some(rescue),
+        rescue_thread: None,
+        access,
+        attests: true,
         options,
         heads,
         anchored: heads,
         anchored_at: Instant::now(),
         failed_commit: None,
         maintained_at: Instant::now(),
+        log_is_full: false,
+        alerts: WriterAlerts::default(),
     };
     std::thread::Builder::new()
         .name("ark-writer".to_owned())
@@ -104,16 +130,26 @@ pub(crate) fn start_writer(
         .map_err(|cause| OpenError::Directory { dir, cause })
 }
 
-struct Writer {
-    connection: Connection,
-    options: WriterOptions,
-    heads: Heads,
+pub(super) struct Writer {
+    pub(super) connection: Connection,
+    /// Copies the database should its files be lost.
+    pub(super) rescue_connection: Option<Connection>,
+    pub(super) rescue_thread: Option<JoinHandle<()>>,
+    /// What the database holds that keeps the host closed.
+    pub(super) access: AccessMarks,
+    /// Whether the last attestation could be written.
+    pub(super) attests: bool,
+    pub(super) options: WriterOptions,
+    pub(super) heads: Heads,
     /// The heads that were anchored last, and when.
-    anchored: Heads,
-    anchored_at: Instant,
+    pub(super) anchored: Heads,
+    pub(super) anchored_at: Instant,
     /// Why the last commit failed. Until [`WriterMessage::Recover`] comes, chained units are refused with it.
-    failed_commit: Option<Arc<StorageError>>,
+    pub(super) failed_commit: Option<Arc<StorageError>>,
     maintained_at: Instant,
+    /// Whether the log had no room for the last batch.
+    pub(super) log_is_full: bool,
+    pub(super) alerts: WriterAlerts,
 }
 
 /// What the writer takes from its queue at once.
@@ -150,8 +186,10 @@ impl Batch {
 
 impl Writer {
     fn run(mut self, inbox: &Receiver<WriterMessage>) {
+        self.attest_heads();
         loop {
-            let first = match inbox.recv_timeout(MAINTENANCE_INTERVAL) {
+            let pause = self.maintenance_interval();
+            let first = match inbox.recv_timeout(pause) {
                 Ok(message) => Some(message),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -167,8 +205,12 @@ impl Writer {
                 self.failed_commit = None;
                 let _ = reply.send(());
             }
-            if self.maintained_at.elapsed() >= MAINTENANCE_INTERVAL {
-                self.run_maintenance();
+            if self.maintained_at.elapsed() >= self.maintenance_interval() {
+                self.maintained_at = Instant::now();
+                match self.check_files() {
+                    Ok(()) => self.run_maintenance(),
+                    Err(loss) => self.record_loss(loss),
+                }
             }
             if batch.stop {
                 break;
@@ -181,7 +223,11 @@ impl Writer {
                 WriterMessage::Recover(_) | WriterMessage::Stop => {}
             }
         }
+        self.finish_rescue();
         self.anchor_heads();
+        if self.options.health.loss().is_some() {
+            return;
+        }
         if let Err(error) = self
             .connection
             .execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -190,40 +236,40 @@ impl Writer {
         }
     }
 
+    /// How often [`Writer::run_maintenance`] is due.
+    fn maintenance_interval(&self) -> Duration {
+        if self.options.health.is_writable() || self.options.health.loss().is_some() {
+            MAINTENANCE_INTERVAL
+        } else {
+            RETRY_INTERVAL
+        }
+    }
+
     /// Writes units in one transaction and answers all of them.
     fn write_units(&mut self, units: Vec<QueuedUnit>) {
+        let units = self.refuse_without_room(units);
+        if units.is_empty() {
+            return;
+        }
         let before = self.heads;
         let started = Instant::now();
         match self.run_transaction(&units) {
-            Ok(results) => {
-                self.options.writable.store(true, Ordering::Release);
-                self.options
-                    .commits
-                    .send_modify(|count| *count = count.wrapping_add(1));
-                let meters = &self.options.meters;
-                meters.commit.record_since(started);
-                meters.record_audit_head(self.heads.audit.seq, self.heads.audit.hash);
-                for (queued, result) in units.into_iter().zip(results) {
-                    if let Ok(receipt) = &result {
-                        let usage = &self.options.usage;
-                        let messages = (queued.unit.outbox.len(), queued.unit.outbox_done.len());
-                        usage.apply_unit(&receipt.usage, messages, started);
-                        count_unit(meters, &queued.unit, receipt, queued.submitted);
-                    }
-                    (queued.done)(result);
-                }
-                if self.rows_since_anchor() >= ANCHOR_ROWS {
-                    self.anchor_heads();
-                }
-            }
-            Err(error) => {
-                self.options.writable.store(false, Ordering::Release);
+            Ok(results) => self.finish_commit(units, results, started),
+            Err(cause) => {
                 self.heads = before;
                 self.roll_back();
-                tracing::error!(%error, units = units.len(), "commit failed: none of its units was written");
-                let cause = StorageError::from(error);
-                self.failed_commit = Some(Arc::new(cause.clone()));
-                self.options.meters.failed_commits.increment();
+                self.fail_commit(&cause, units.len());
+                match &cause {
+                    StorageError::FilesLost(loss) => self.record_loss(loss.clone()),
+                    StorageError::Locked { holder } => {
+                        let message = format!(
+                            "another process holds the database's lock ({holder}), so nothing is approved: end it, or its transaction"
+                        );
+                        self.raise_alert(DATABASE_LOCKED, message, None);
+                    }
+                    _ => {}
+                }
+                self.attest_orders(&units);
                 for queued in units {
                     (queued.done)(Err(CommitError::Storage(cause.clone())));
                 }
@@ -231,15 +277,49 @@ impl Writer {
         }
     }
 
+    /// Attests, counts and answers units that are durable.
+    fn finish_commit(
+        &mut self,
+        units: Vec<QueuedUnit>,
+        results: Vec<Result<Receipt, CommitError>>,
+        started: Instant,
+    ) {
+        if !self.log_is_full {
+            self.options.health.record_success();
+        }
+        if units.iter().any(|queued| queued.unit.changes_access()) {
+            self.refresh_access();
+        }
+        self.attest_heads();
+        self.options
+            .commits
+            .send_modify(|count| *count = count.wrapping_add(1));
+        let meters = &self.options.meters;
+        meters.commit.record_since(started);
+        meters.record_audit_head(self.heads.audit.seq, self.heads.audit.hash);
+        for (queued, result) in units.into_iter().zip(results) {
+            if let Ok(receipt) = &result {
+                let usage = &self.options.usage;
+                let messages = (queued.unit.outbox.len(), queued.unit.outbox_done.len());
+                usage.apply_unit(&receipt.usage, messages, started);
+                count_unit(meters, &queued.unit, receipt, queued.submitted);
+            }
+            (queued.done)(result);
+        }
+        if self.rows_since_anchor() >= ANCHOR_ROWS {
+            self.anchor_heads();
+        }
+        self.store_alerts();
+        self.checkpoint_when_due();
+    }
+
     /// Returns the result of each unit, in their order. An error means that the transaction failed, and with it every unit.
     fn run_transaction(
         &mut self,
         units: &[QueuedUnit],
-    ) -> rusqlite::Result<Vec<Result<Receipt, CommitError>>> {
-        if let Some(quota) = &self.options.quota {
-            quota.make_room(&self.connection)?;
-        }
-        execute(&self.connection, "BEGIN IMMEDIATE", [])?;
+    ) -> Result<Vec<Result<Receipt, CommitError>>, StorageError> {
+        self.check_files().map_err(StorageError::FilesLost)?;
+        self.begin_transaction()?;
         let reserve_only = self.check_reserve()?;
         let mut results = Vec::with_capacity(units.len());
         for QueuedUnit { unit, .. } in units {
@@ -258,8 +338,38 @@ impl Writer {
         let committed = results.iter().filter_map(|result| result.as_ref().ok());
         let usages = committed.map(|receipt| &receipt.usage);
         self.options.usage.save_totals(&self.connection, usages)?;
+        // What is acknowledged must be where the next start looks for it.
+        self.options
+            .files
+            .check()
+            .map_err(StorageError::FilesLost)?;
         execute(&self.connection, "COMMIT", [])?;
         Ok(results)
+    }
+
+    /// Begins a transaction that writes. Another process's lock is waited for shortly, and not at all while it made the last commit fail.
+    fn begin_transaction(&self) -> Result<(), StorageError> {
+        let patience = if self.options.health.is_writable() {
+            LOCK_PATIENCE
+        } else {
+            Duration::ZERO
+        };
+        let started = Instant::now();
+        loop {
+            let Err(error) = execute(&self.connection, "BEGIN IMMEDIATE", []) else {
+                return Ok(());
+            };
+            if error.sqlite_error_code() != Some(rusqlite::ErrorCode::DatabaseBusy) {
+                return Err(error.into());
+            }
+            if started.elapsed() >= patience {
+                let inode = self.options.files.index_inode();
+                return Err(StorageError::Locked {
+                    holder: name_holders(inode, &WRITE_BYTES),
+                });
+            }
+            std::thread::sleep(LOCK_PAUSE);
+        }
     }
 
     fn write_with_savepoint(
@@ -298,26 +408,31 @@ impl Writer {
     /// Anchors the heads when it is time, deletes expired memories and, after a failed commit, tries whether the database can be written
     /// again.
     fn run_maintenance(&mut self) {
-        self.maintained_at = Instant::now();
         if self.anchored_at.elapsed() >= ANCHOR_INTERVAL {
             self.anchor_heads();
         }
-        if let Err(error) = self.delete_expired_memories() {
-            tracing::warn!(%error, "expired memories could not be deleted");
+        if self.options.health.is_writable() {
+            if let Err(error) = self.delete_expired_memories() {
+                tracing::warn!(%error, "expired memories could not be deleted");
+            }
+            if let Err(error) = self.check_reserve() {
+                tracing::warn!(%error, "the size of the database cannot be read");
+            }
+            self.checkpoint_when_due();
+            return;
         }
-        if let Err(error) = self.check_reserve() {
-            tracing::warn!(%error, "the size of the database cannot be read");
-        }
-        if self.options.writable.load(Ordering::Acquire) {
+        self.log_is_full = !self.make_room();
+        if self.log_is_full {
             return;
         }
         match self.try_write() {
             Ok(()) => {
                 tracing::info!("the database can be written again");
-                self.options.writable.store(true, Ordering::Release);
+                self.options.health.record_success();
+                self.store_alerts();
             }
             Err(error) => {
-                tracing::warn!(%error, "the database still cannot be written");
+                tracing::debug!(%error, "the database still cannot be written");
                 self.roll_back();
             }
         }
@@ -352,9 +467,6 @@ impl Writer {
 
     /// Writes a row and deletes it again.
     fn try_write(&self) -> rusqlite::Result<()> {
-        if let Some(quota) = &self.options.quota {
-            quota.make_room(&self.connection)?;
-        }
         // The row is larger than a page, so that a page is really written.
         self.connection.execute_batch(
             "BEGIN IMMEDIATE;
@@ -363,24 +475,5 @@ impl Writer {
              DELETE FROM truth_map WHERE key = 'ark.probe';
              COMMIT;",
         )
-    }
-
-    /// How many rows both chains have got since they were anchored.
-    const fn rows_since_anchor(&self) -> u64 {
-        self.heads.audit.seq - self.anchored.audit.seq + self.heads.state.seq
-            - self.anchored.state.seq
-    }
-
-    fn anchor_heads(&mut self) {
-        self.anchored_at = Instant::now();
-        if self.rows_since_anchor() == 0 {
-            return;
-        }
-        match write_anchor(&self.options.dir, self.heads.audit, self.heads.state) {
-            Ok(()) => self.anchored = self.heads,
-            Err(error) => {
-                tracing::warn!(%error, "the audit log could not be anchored; it is tried again later");
-            }
-        }
     }
 }

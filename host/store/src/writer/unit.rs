@@ -2,8 +2,6 @@
 //!
 //! The order of the steps matters: those that can refuse the unit come first, see [`Unit::needs_savepoint`].
 
-use std::time::Instant;
-
 use ark_model::ids::AuditId;
 use ark_model::usage::Consumer;
 use rusqlite::Connection;
@@ -133,7 +131,8 @@ fn count_messages(
 fn check_unit(connection: &Connection, unit: &Unit) -> Result<(), WriteError> {
     if unit
         .deadline
-        .is_some_and(|deadline| Instant::now() >= deadline)
+        .as_ref()
+        .is_some_and(|deadline| !deadline.claim())
     {
         return Err(WriteError::refuse(CommitError::DeadlineExceeded));
     }

@@ -9,7 +9,7 @@ use serde_json::json;
 const DAY: i64 = 86_400;
 
 /// Where Debian's package `faketime` puts the library for programs with threads.
-fn find_faketime() -> Option<PathBuf> {
+pub(crate) fn find_faketime() -> Option<PathBuf> {
     ["x86_64-linux-gnu", "aarch64-linux-gnu"]
         .iter()
         .map(|triple| PathBuf::from(format!("/usr/lib/{triple}/faketime/libfaketimeMT.so.1")))

@@ -2,7 +2,7 @@
 
 mod action_types;
 mod approvals;
-mod clock;
+pub(crate) mod clock;
 mod disguised;
 mod executions;
 mod explain;

@@ -3,5 +3,8 @@
 mod commands;
 mod decisions_kill;
 mod disk;
+mod fault_run;
+mod foreign_locks;
+mod lost_files;
 mod values;
 mod writers_kill;

@@ -1,13 +1,16 @@
 //! What every request and every answer carries in addition to its content: a deadline and a trace.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use ark_model::check::FieldError;
 use ark_model::ids::TraceId;
+use ark_store::CommitDeadline;
 
 use super::head::check_head;
 use super::problem::Problem;
@@ -20,15 +23,40 @@ const DEADLINE: &str = "ark-deadline-ms";
 const MAX_DEADLINE_MS: u64 = 600_000;
 
 /// The moment after which the caller waits no more. What is not committed by then is not committed at all.
-#[derive(Clone, Copy)]
-pub(crate) struct Deadline(pub(crate) Option<Instant>);
+#[derive(Clone)]
+pub(crate) struct Deadline {
+    deadline: Option<CommitDeadline>,
+    /// Whether the handler has taken it, so that the writer claims it.
+    is_taken: Arc<AtomicBool>,
+}
+
+impl Deadline {
+    fn new(at: Option<Instant>) -> Self {
+        Self {
+            deadline: at.map(CommitDeadline::at),
+            is_taken: Arc::default(),
+        }
+    }
+
+    /// Takes the deadline, for what the call commits: all of it must be committed under it.
+    pub(crate) fn take(&self) -> Option<CommitDeadline> {
+        self.is_taken.store(true, Ordering::Release);
+        self.deadline.clone()
+    }
+
+    /// Whether it is certain that nothing was committed and nothing will be.
+    fn give_up(&self) -> bool {
+        self.is_taken.load(Ordering::Acquire)
+            && self.deadline.as_ref().is_some_and(CommitDeadline::give_up)
+    }
+}
 
 /// A malformed header that every request may carry. It is reported only to a caller who may call.
 #[derive(Clone)]
 pub(crate) struct Malformed(pub(crate) FieldError);
 
 /// Reads the deadline, ends reads that take longer, and puts a trace on answers that have none.
-pub(crate) async fn apply_envelope<F: Future<Output = Response>>(
+pub(crate) async fn apply_envelope<F: Future<Output = Response> + Send + 'static>(
     mut request: Request,
     inner: impl FnOnce(Request) -> F,
 ) -> Response {
@@ -38,16 +66,21 @@ pub(crate) async fn apply_envelope<F: Future<Output = Response>>(
     let trace_id = find_trace_id(request.headers(), None);
     let deadline = read_deadline(request.headers());
     let traced = trace_id.as_ref().ok().copied();
-    let deadline = match (trace_id, deadline) {
+    let at = match (trace_id, deadline) {
         (Ok(_), Ok(deadline)) => deadline,
         (Err(error), _) | (_, Err(error)) => {
             request.extensions_mut().insert(Malformed(error));
             None
         }
     };
-    request.extensions_mut().insert(Deadline(deadline));
+    let deadline = Deadline::new(at);
+    request.extensions_mut().insert(deadline.clone());
     let (request, unread) = watch_body(request);
-    let mut response = answer_in_time(deadline, request, inner).await;
+    let mut response = if request.method().is_safe() {
+        answer_read_in_time(at, request, inner).await
+    } else {
+        answer_change_in_time(at, &deadline, inner(request)).await
+    };
     unread.close_connection(&mut response);
     if !response.headers().contains_key("traceparent")
         && let Some(value) = format_traceparent(traced.unwrap_or_else(TraceId::fresh))
@@ -68,16 +101,30 @@ fn refuse_head(problem: Problem) -> Response {
     response
 }
 
-async fn answer_in_time<F: Future<Output = Response>>(
+/// Answers a change at its deadline at the latest, with what is certain then. What was begun is carried on.
+async fn answer_change_in_time<F>(at: Option<Instant>, deadline: &Deadline, change: F) -> Response
+where
+    F: Future<Output = Response> + Send + 'static,
+{
+    let Some(at) = at else {
+        return change.await;
+    };
+    // A task of its own: a change that is given up halfway would not finish what follows its commit.
+    match tokio::time::timeout_at(at.into(), tokio::spawn(change)).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(error)) => {
+            Problem::unavailable(format!("the call was given up: {error}")).into_response()
+        }
+        Err(_) if deadline.give_up() => Problem::deadline_exceeded().denied().into_response(),
+        Err(_) => Problem::outcome_unknown().into_response(),
+    }
+}
+
+async fn answer_read_in_time<F: Future<Output = Response>>(
     deadline: Option<Instant>,
     request: Request,
     inner: impl FnOnce(Request) -> F,
 ) -> Response {
-    let reads = request.method() == Method::GET || request.method() == Method::HEAD;
-    if !reads {
-        // What changes something checks its deadline where it is committed: an answer that it was too late must be true.
-        return inner(request).await;
-    }
     let stream = request.uri().path() == "/v1/events";
     let known = request.headers().get_all(header::IF_NONE_MATCH).iter();
     let known: Vec<HeaderValue> = known.cloned().collect();

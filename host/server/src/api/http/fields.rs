@@ -275,7 +275,8 @@ impl Reason {
 }
 
 /// The text of a reason, redacted, if it is in form.
-pub(crate) fn validate_reason(text: &str) -> Option<String> {
+#[must_use]
+pub fn validate_reason(text: &str) -> Option<String> {
     (text.len() <= REASON_BYTES && is_not_blank(text)).then(|| redact_text(text))
 }
 

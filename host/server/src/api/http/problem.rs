@@ -30,6 +30,9 @@ pub struct Problem {
     /// What to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     remedy: Option<String>,
+    /// Whether the order is in force, where one was given and could not be recorded yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    in_force: Option<bool>,
     /// The outcome of the proposed action, if one was proposed.
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<&'static str>,
@@ -73,6 +76,7 @@ impl Problem {
             detail: detail.into(),
             field: None,
             remedy: None,
+            in_force: None,
             outcome: None,
             current_revision: None,
             problems: Vec::new(),
@@ -135,6 +139,28 @@ impl Problem {
             "the request's deadline was over before it was done; nothing of it counts",
         )
         .at("Ark-Deadline-Ms", "give more time")
+    }
+
+    /// The proposed action is denied.
+    pub fn denied(self) -> Self {
+        Self {
+            outcome: Some("denied"),
+            ..self
+        }
+    }
+
+    /// The deadline of the request was over while it was being carried out.
+    pub fn outcome_unknown() -> Self {
+        Self::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            "outcome-unknown",
+            "It is not known whether it counts",
+            "the request's deadline was over while it was being recorded: it may count, and is not known to be durable",
+        )
+        .at(
+            "Ark-Deadline-Ms",
+            "take no answer for a denial: send it again with the same idempotency key, or read whether it is there",
+        )
     }
 
     /// The caller is known and may not make this call.
@@ -284,10 +310,7 @@ impl From<HrmError> for Problem {
         match error {
             HrmError::Busy => Self::busy(detail),
             HrmError::Closed => Self::unavailable(detail),
-            HrmError::DeadlineExceeded => Self {
-                outcome: Some("denied"),
-                ..Self::deadline_exceeded()
-            },
+            HrmError::DeadlineExceeded => Self::deadline_exceeded().denied(),
             HrmError::NotFound(_) | HrmError::UnknownApproval(_) => Self::not_found(detail),
             HrmError::ApprovalAlreadyResolved { .. } => Self::new(
                 StatusCode::CONFLICT,
@@ -325,6 +348,20 @@ impl From<HrmError> for Problem {
                     detail,
                 )
             },
+            HrmError::InForceNotRecorded { .. } => Self {
+                in_force: Some(true),
+                retry_after: Some(1),
+                ..Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "in-force-not-recorded",
+                    "The order is in force, and not on disk yet",
+                    detail,
+                )
+            }
+            .at(
+                "order",
+                "GET /readyz names it until it is on disk; give it again to have it confirmed",
+            ),
             HrmError::KeyReused => key_reused(detail),
             HrmError::Quarantined(_) => Self {
                 outcome: Some("denied"),

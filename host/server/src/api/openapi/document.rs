@@ -166,7 +166,7 @@ fn complete_operation(method: &str, path: &str, operation: &mut Value) {
     );
     add(
         "504",
-        "The deadline of Ark-Deadline-Ms was over; nothing of it counts.",
+        "The deadline of Ark-Deadline-Ms was over. `deadline-exceeded`: nothing of it counts; `outcome-unknown`: it may count.",
     );
     if role.is_some() {
         add("401", "No token in force was shown.");

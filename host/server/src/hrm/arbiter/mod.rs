@@ -23,6 +23,7 @@ mod policy_swap;
 mod proposals;
 mod recent_keys;
 mod state;
+mod unrecorded_orders;
 
 use std::sync::Arc;
 
@@ -43,13 +44,23 @@ impl Arbiter {
                 break;
             }
             match self.reload_if_stale() {
-                Ok(()) => self.serve_request(request),
+                Ok(()) => {
+                    self.record_orders_again();
+                    self.serve_request(request);
+                }
                 Err(error) => {
-                    tracing::error!(%error, "the ledger cannot be loaded: the request is denied");
-                    request.reject_with(error);
+                    tracing::error!(%error, "the ledger cannot be loaded: what needs it is denied");
+                    match request {
+                        // A halt needs no ledger, and must not fail for want of one.
+                        HrmRequest::CarryOutOrder(order, reply) if order.tightens() => {
+                            self.carry_out_order(*order, reply);
+                        }
+                        request => request.reject_with(error),
+                    }
                 }
             }
         }
+        self.record_orders_again();
         for request in urgent.try_iter().chain(inbox.try_iter()) {
             request.reject_with(HrmError::Closed);
         }

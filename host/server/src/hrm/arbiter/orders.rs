@@ -17,7 +17,7 @@ impl Arbiter {
     /// Carries out an order. A halt or a quarantine is in force from here on, even if it cannot be recorded; a resume or a restoration only once it is
     /// durable.
     pub(super) fn carry_out_order(&mut self, mut issued: IssuedOrder, reply: Reply<OrderReceipt>) {
-        let tightens = matches!(issued.order, Order::Halt | Order::Quarantine { .. });
+        let tightens = issued.tightens();
         let scope = format!("order:{}", issued.by);
         let key = issued.idempotency.take();
         // A halt must not fail since the database cannot be read: then it is carried out as if its key were new.
@@ -66,7 +66,22 @@ impl Arbiter {
         self.stage_answer(&scope, key, format_receipt(&receipt), &mut unit);
         let guards = Arc::clone(&self.guards);
         let meters = Arc::clone(&self.config.meters);
+        let unrecorded = Arc::clone(&self.unrecorded_orders);
+        // What is in force stays so, whatever becomes of the commit: the answer says so, and it is recorded later.
+        let kept = tightens.then(|| unit.clone());
+        let order = issued.order.as_str();
+        let recorder = Arc::clone(&unrecorded);
+        let reply: Reply<OrderReceipt> = Box::new(move |result| {
+            reply(match (result, kept) {
+                (Err(HrmError::NotRecorded(cause)), Some(unit)) => {
+                    recorder.keep(unit);
+                    Err(HrmError::InForceNotRecorded { order, cause })
+                }
+                (result, _) => result,
+            });
+        });
         self.submit_unit(unit, reply, move || {
+            unrecorded.forget(&change);
             match change {
                 ControlChange::Quarantine(quarantine) if receipt.changed => {
                     metering::record_quarantine(&meters, &quarantine);

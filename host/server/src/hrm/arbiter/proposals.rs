@@ -9,7 +9,7 @@ use crate::hrm::request::{
 };
 use ark_model::decision::{Decision, Outcome};
 use ark_model::ids::{Millis, Name};
-use ark_store::{CommitError, DeliveryCompletion, DeliveryResult, StorageError};
+use ark_store::{CommitDeadline, CommitError, DeliveryCompletion, DeliveryResult, StorageError};
 
 use super::idempotency::{format_ids, parse_id, parse_ids};
 use super::state::Arbiter;
@@ -28,11 +28,12 @@ impl Arbiter {
         let key = redacted.proposal.idempotency.take();
         let scope = redacted.proposal.agent.as_str();
         let repeated = |answer: &str| parse_id(answer).map(ProposalAnswer::Repeated);
+        let deadline = redacted.proposal.deadline.take();
         let Some(reply) = self.check_idempotency(scope, key.as_ref(), reply, repeated) else {
+            claim_answered(deadline.as_ref());
             return;
         };
-        let deadline = redacted.proposal.deadline;
-        if let Err(error) = check_deadline(deadline) {
+        if let Err(error) = check_deadline(deadline.as_ref()) {
             return reply(Err(error));
         }
         let now = Millis::now();
@@ -71,9 +72,10 @@ impl Arbiter {
         let key = batch.idempotency;
         let repeated = |answer: &str| parse_ids(answer).map(BatchAnswer::Repeated);
         let Some(reply) = self.check_idempotency(&scope, key.as_ref(), reply, repeated) else {
+            claim_answered(batch.deadline.as_ref());
             return;
         };
-        if let Err(error) = check_deadline(batch.deadline) {
+        if let Err(error) = check_deadline(batch.deadline.as_ref()) {
             return reply(Err(error));
         }
         let now = Millis::now();
@@ -104,9 +106,10 @@ impl Arbiter {
         reply: Reply<Vec<Arc<Decision>>>,
     ) {
         let started = Instant::now();
+        let deadline = CommitDeadline::at(commit.deadline);
         let allowed = self
             .check_quarantine([&commit.agent])
-            .and_then(|()| check_deadline(Some(commit.deadline)));
+            .and_then(|()| check_deadline(Some(&deadline)));
         if let Err(error) = allowed {
             return reply(Err(error));
         }
@@ -121,7 +124,7 @@ impl Arbiter {
             return reply(Err(error));
         }
         let mut unit = self.begin_unit(now);
-        unit.deadline = Some(commit.deadline);
+        unit.deadline = Some(deadline);
         unit.may_use_reserve = writes == 0 && reduce_risk(proposals);
         unit.delivery = Some(DeliveryCompletion {
             signal: commit.signal.id,
@@ -187,9 +190,16 @@ fn reduce_risk(proposals: &[RedactedProposal]) -> bool {
             .all(|redacted| redacted.proposal.action.reduces_risk())
 }
 
-fn check_deadline(deadline: Option<Instant>) -> Result<(), HrmError> {
+/// Tells whoever waits for a repeated request that its first one counts, whenever the answer comes.
+fn claim_answered(deadline: Option<&CommitDeadline>) {
+    if let Some(deadline) = deadline {
+        let _ = deadline.claim();
+    }
+}
+
+fn check_deadline(deadline: Option<&CommitDeadline>) -> Result<(), HrmError> {
     match deadline {
-        Some(deadline) if Instant::now() >= deadline => Err(HrmError::DeadlineExceeded),
+        Some(deadline) if deadline.is_over() => Err(HrmError::DeadlineExceeded),
         _ => Ok(()),
     }
 }

@@ -21,6 +21,7 @@ use ark_store::{AuditKind, Store};
 use super::held_actions::HeldActions;
 use super::pending_swaps::PendingSwaps;
 use super::recent_keys::RecentKeys;
+use super::unrecorded_orders::UnrecordedOrders;
 
 /// Number of decisions that violated rules, by agent.
 pub(in crate::hrm) type ViolationCounts = Arc<Mutex<HashMap<Name, u32>>>;
@@ -42,6 +43,8 @@ pub(in crate::hrm) struct Arbiter {
     /// Whether decisions and executions are announced as signals.
     pub(super) announcing: Arc<AtomicBool>,
     pub(super) violations: ViolationCounts,
+    /// The orders that are in force and not on disk yet.
+    pub(super) unrecorded_orders: Arc<UnrecordedOrders>,
 }
 
 impl Arbiter {
@@ -61,6 +64,7 @@ impl Arbiter {
         Ok(Self {
             judge: chain.new_judge(),
             ledger: load_ledger(&config, &store)?,
+            unrecorded_orders: Arc::new(UnrecordedOrders::new(Arc::clone(&guards))),
             held_actions: HeldActions::load_open(&store)?,
             config,
             guards,

@@ -38,6 +38,11 @@ pub struct OrderReceipt {
 }
 
 impl IssuedOrder {
+    /// Whether the order halts or quarantines: then it is in force at once.
+    pub(in crate::hrm) const fn tightens(&self) -> bool {
+        matches!(self.order, Order::Halt | Order::Quarantine { .. })
+    }
+
     /// The order's row of the audit log.
     pub(in crate::hrm) fn audit_entry(&self, now: Millis) -> AuditEntry {
         let mut body = json!(self.order);

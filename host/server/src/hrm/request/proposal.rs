@@ -1,12 +1,12 @@
 //! Proposals from outside an invocation, one or several, and their answers.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use ark_model::action::Action;
 use ark_model::decision::Decision;
 use ark_model::ids::{DecisionId, Name, TraceId};
 use ark_model::usage::Consumer;
+use ark_store::CommitDeadline;
 
 use super::idempotency::IdempotencyKey;
 
@@ -30,7 +30,7 @@ pub struct Proposal {
     /// The idempotency key, unique for the agent.
     pub idempotency: Option<IdempotencyKey>,
     /// The moment after which it is no longer committed. `None`: there is none.
-    pub deadline: Option<Instant>,
+    pub deadline: Option<CommitDeadline>,
 }
 
 /// The answer to a proposal.
@@ -52,7 +52,7 @@ pub struct Batch {
     /// The idempotency key of the whole batch.
     pub idempotency: Option<IdempotencyKey>,
     /// The moment after which it is no longer committed. `None`: there is none.
-    pub deadline: Option<Instant>,
+    pub deadline: Option<CommitDeadline>,
 }
 
 /// The answer to a batch.

@@ -125,7 +125,7 @@ struct Decisions<'a> {
 async fn propose_action(
     State(api): Shared,
     caller: Caller,
-    Extension(Deadline(deadline)): Extension<Deadline>,
+    Extension(deadline): Extension<Deadline>,
     ApiQuery(query): ApiQuery<ProposeQuery>,
     ApiHeaders(idempotency): ApiHeaders<IdempotencyHeader>,
     headers: HeaderMap,
@@ -134,7 +134,7 @@ async fn propose_action(
     let key = idempotency.or_field(form.idempotency_key.clone())?;
     let mut proposal = build_proposal(&api, &caller.principal, &headers, form)?;
     proposal.idempotency = key.map(|key| identify_request("propose", key, &body));
-    proposal.deadline = deadline;
+    proposal.deadline = deadline.take();
     let trace_id = proposal.trace_id;
     if query.dry_run.unwrap_or(false) {
         let decision = api
@@ -269,18 +269,19 @@ fn check_speaks_for(principal: &Principal, agent: &Name) -> Result<(), Problem> 
 async fn propose_batch(
     State(api): Shared,
     caller: Caller,
-    Extension(Deadline(deadline)): Extension<Deadline>,
+    Extension(deadline): Extension<Deadline>,
     _: NoQuery,
     ApiHeaders(idempotency): ApiHeaders<IdempotencyHeader>,
     headers: HeaderMap,
     ApiJson { form, body }: ApiJson<BatchRequest>,
 ) -> Result<Response, Problem> {
     let key = idempotency.or_field(form.idempotency_key)?;
+    let deadline = deadline.take();
     let mut proposals = Vec::with_capacity(form.actions.len());
     for (index, action) in form.actions.into_iter().enumerate() {
         let mut proposal = build_proposal(&api, &caller.principal, &headers, action)
             .map_err(|problem| problem.within(&format!("actions[{index}]")))?;
-        proposal.deadline = deadline;
+        proposal.deadline.clone_from(&deadline);
         proposals.push(proposal);
     }
     let _reserved = reserve_for(&api, &caller.principal, &body, &proposals)?;

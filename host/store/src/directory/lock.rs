@@ -1,0 +1,174 @@
+//! The lock of a data directory, `ark.lock`: two hosts on one directory would each believe that it is the only writer.
+//!
+//! The file also attests how far the database got. It is written after every commit, so a database that lost its end or was replaced by an
+//! older copy shows at the next start, however the host ended. It is not synced: after a power cut it may be behind the database, which is
+//! synced first, and never ahead of it.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{Read, Result};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rusqlite::Connection;
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+
+use crate::chain::ChainHead;
+use crate::error::OpenError;
+use crate::query::select_value;
+
+/// The name of the file.
+const LOCK_FILE: &str = "ark.lock";
+
+/// How far a database got, and what it held that keeps a host closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Attestation {
+    /// The head of the audit log.
+    pub(crate) audit: ChainHead,
+    /// The head of the state's history.
+    pub(crate) state: ChainHead,
+    /// What kept its host closed.
+    #[serde(flatten)]
+    pub(crate) access: AccessMarks,
+}
+
+/// What a database holds that keeps its host closed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AccessMarks {
+    /// Whether it holds a token, so that no call is admitted without one.
+    pub(crate) has_tokens: bool,
+    /// Whether it holds a halt.
+    pub(crate) is_halted: bool,
+}
+
+impl AccessMarks {
+    /// Reads them from a database whose schema is up to date.
+    pub(crate) fn read(connection: &Connection) -> rusqlite::Result<Self> {
+        let holds = |table: &str| {
+            let sql = format!("SELECT EXISTS (SELECT 1 FROM {table})");
+            select_value(connection, &sql, [])
+        };
+        Ok(Self {
+            has_tokens: holds("tokens")?,
+            is_halted: holds("halts")?,
+        })
+    }
+}
+
+/// What the lock's file said when the lock was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LockRecord {
+    /// No host has ever had a database here.
+    Unused,
+    /// A host was here, and attests nothing: it was of an earlier version.
+    HostRan,
+    /// A host was here, and its database got this far.
+    Attested(Attestation),
+}
+
+/// The lock. It is released when it is dropped or when its process ends, however that happens.
+pub(crate) struct DirLock {
+    file: File,
+    path: PathBuf,
+    found: LockRecord,
+    /// How many bytes the file has.
+    bytes: AtomicU64,
+}
+
+impl DirLock {
+    /// Takes the lock. In the file of an earlier host, the process id is replaced for whoever is refused; an empty file stays empty until
+    /// [`DirLock::attest`], when there is a database to attest.
+    pub(crate) fn acquire(dir: &Path) -> std::result::Result<Self, OpenError> {
+        let failed = |cause| OpenError::Directory {
+            dir: dir.to_owned(),
+            cause,
+        };
+        let path = dir.join(LOCK_FILE);
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(failed)?;
+        let is_taken = flock(&file, FlockOperation::NonBlockingLockExclusive).is_err();
+        let mut content = Vec::new();
+        let read = file.read_to_end(&mut content);
+        let content = String::from_utf8_lossy(&content);
+        let mut lines = content.lines();
+        let pid = lines.next().map_or("", str::trim);
+        if is_taken {
+            let pid = if pid.is_empty() { "unknown" } else { pid };
+            return Err(OpenError::Locked {
+                dir: dir.to_owned(),
+                pid: pid.to_owned(),
+            });
+        }
+        read.map_err(failed)?;
+        let record = lines.next().unwrap_or_default();
+        let found = match serde_json::from_str(record) {
+            Ok(attestation) => LockRecord::Attested(attestation),
+            Err(_) if content.is_empty() => LockRecord::Unused,
+            Err(_) => LockRecord::HostRan,
+        };
+        let lock = Self {
+            bytes: AtomicU64::new(content.len() as u64),
+            file,
+            path,
+            found,
+        };
+        if found != LockRecord::Unused {
+            lock.write(record).map_err(failed)?;
+        }
+        Ok(lock)
+    }
+
+    /// What the file said when the lock was taken.
+    pub(crate) const fn found(&self) -> LockRecord {
+        self.found
+    }
+
+    /// The heads of the audit log and of the state's history that the last host attested; `None`: it attested nothing.
+    pub(crate) const fn found_heads(&self) -> Option<(ChainHead, ChainHead)> {
+        match self.found {
+            LockRecord::Attested(attestation) => Some((attestation.audit, attestation.state)),
+            LockRecord::HostRan | LockRecord::Unused => None,
+        }
+    }
+
+    /// What kept the last host closed; `None`: no host attested it.
+    pub(crate) const fn found_access(&self) -> Option<AccessMarks> {
+        match self.found {
+            LockRecord::Attested(attestation) => Some(attestation.access),
+            LockRecord::HostRan | LockRecord::Unused => None,
+        }
+    }
+
+    /// The path of the file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The metadata of the file that is locked, wherever its path leads by now.
+    pub(crate) fn metadata(&self) -> Result<Metadata> {
+        self.file.metadata()
+    }
+
+    /// Attests how far the database got.
+    pub(crate) fn attest(&self, attestation: &Attestation) -> Result<()> {
+        self.write(&serde_json::to_string(attestation)?)
+    }
+
+    /// Writes process id and record with one call, so that a kill leaves the one or the other.
+    fn write(&self, record: &str) -> Result<()> {
+        let content = format!("{}\n{record}\n", std::process::id());
+        self.file.write_all_at(content.as_bytes(), 0)?;
+        let bytes = content.len() as u64;
+        if self.bytes.swap(bytes, Ordering::Relaxed) > bytes {
+            self.file.set_len(bytes)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,87 @@
+//! Whether the store can be written, and what keeps it from being written: shared by the writer, which knows, and the handle, which tells.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use crate::error::FileLoss;
+
+/// What the writer tells about itself.
+#[derive(Debug)]
+pub(crate) struct StoreHealth {
+    dir: PathBuf,
+    /// Whether the last commit succeeded.
+    writable: AtomicBool,
+    /// Why the last commit failed; empty: it succeeded.
+    failure: Mutex<String>,
+    /// The files were lost: nothing is written any more.
+    loss: OnceLock<FileLoss>,
+    /// Where the copy of what was lost is, or why there is none.
+    rescue: OnceLock<Result<PathBuf, String>>,
+}
+
+impl StoreHealth {
+    pub(crate) const fn new(dir: PathBuf) -> Self {
+        Self {
+            dir,
+            writable: AtomicBool::new(true),
+            failure: Mutex::new(String::new()),
+            loss: OnceLock::new(),
+            rescue: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn is_writable(&self) -> bool {
+        self.writable.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn record_success(&self) {
+        self.writable.store(true, Ordering::Release);
+    }
+
+    /// Notes why a commit failed.
+    pub(crate) fn record_failure(&self, problem: String) {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = problem;
+        self.writable.store(false, Ordering::Release);
+    }
+
+    /// Returns why the last commit failed, unless it succeeded.
+    pub(crate) fn describe_failure(&self) -> Option<String> {
+        if self.is_writable() {
+            return None;
+        }
+        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(failure.clone())
+    }
+
+    pub(crate) fn loss(&self) -> Option<&FileLoss> {
+        self.loss.get()
+    }
+
+    /// Notes that the files are lost. Returns whether this is news.
+    pub(crate) fn record_loss(&self, loss: FileLoss) -> bool {
+        self.record_failure(loss.to_string());
+        self.loss.set(loss).is_ok()
+    }
+
+    pub(crate) fn record_rescue(&self, rescue: Result<PathBuf, String>) {
+        let _ = self.rescue.set(rescue);
+    }
+
+    /// Returns what is wrong and what to do, if files are lost.
+    pub(crate) fn describe_loss(&self) -> Option<String> {
+        let loss = self.loss.get()?;
+        let dir = self.dir.display();
+        let remedy = match self.rescue.get() {
+            None => "a copy of what was acknowledged is being written".to_owned(),
+            Some(Ok(copy)) => format!(
+                "what was acknowledged is in {copy}: stop the host, run `ark state restore {copy} --replace --data-dir {dir}`, and start it again",
+                copy = copy.display()
+            ),
+            Some(Err(problem)) => format!(
+                "no copy of what was acknowledged could be written ({problem}): stop the host, put the file back or restore the latest snapshot with `ark state restore SNAPSHOT --replace --data-dir {dir}`, and start it again"
+            ),
+        };
+        Some(format!("{loss}; nothing is approved any more; {remedy}"))
+    }
+}

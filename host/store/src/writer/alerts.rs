@@ -1,0 +1,81 @@
+//! The alerts that the writer raises itself: it alone knows, and where it cannot write it keeps them until it can.
+
+use std::time::{Duration, Instant};
+
+use ark_model::control::{Alert, AlertSeverity};
+use ark_model::ids::Millis;
+
+use crate::tables::control::write_alert;
+
+use super::thread::Writer;
+
+/// The kind of the alert that the files of the database were lost.
+pub const DATABASE_LOST: &str = "database_lost";
+/// The kind of the alert that another process holds the database's lock for writing.
+pub const DATABASE_LOCKED: &str = "database_locked";
+/// The kind of the alert that the write-ahead log cannot be written back.
+pub const LOG_HELD: &str = "log_held";
+
+/// How long the same alert is not repeated.
+const ALERT_INTERVAL: Duration = Duration::from_mins(1);
+
+/// The alerts that were raised lately, and those that could not be stored yet.
+#[derive(Default)]
+pub(super) struct WriterAlerts {
+    raised: Vec<(&'static str, Instant)>,
+    unstored: Vec<Alert>,
+}
+
+impl WriterAlerts {
+    /// Whether an alert of this kind is due; if so it counts as raised.
+    fn claim(&mut self, kind: &'static str) -> bool {
+        self.raised.retain(|(_, at)| at.elapsed() < ALERT_INTERVAL);
+        let is_due = self.raised.iter().all(|(raised, _)| *raised != kind);
+        if is_due {
+            self.raised.push((kind, Instant::now()));
+        }
+        is_due
+    }
+}
+
+impl Writer {
+    /// Raises an alert, unless the same was raised within a minute. To be called outside a transaction.
+    pub(super) fn raise_alert(
+        &mut self,
+        kind: &'static str,
+        message: String,
+        observed: Option<u64>,
+    ) {
+        if !self.alerts.claim(kind) {
+            return;
+        }
+        tracing::error!(kind, message, "alert");
+        self.alerts.unstored.push(Alert {
+            at_ms: Millis::now(),
+            severity: AlertSeverity::Critical,
+            kind: kind.to_owned(),
+            agent: None,
+            message,
+            observed: observed.map(|observed| observed as f64),
+            limit: None,
+        });
+        self.store_alerts();
+    }
+
+    /// Stores the alerts that could not be stored before; what still cannot be is kept. At most one of a kind and minute waits.
+    pub(super) fn store_alerts(&mut self) {
+        if self.alerts.unstored.is_empty() {
+            return;
+        }
+        while let Some(alert) = self.alerts.unstored.first() {
+            if let Err(error) = write_alert(&self.connection, alert) {
+                tracing::warn!(%error, kind = alert.kind, "an alert is stored later");
+                return;
+            }
+            self.alerts.unstored.remove(0);
+        }
+        self.options
+            .commits
+            .send_modify(|count| *count = count.wrapping_add(1));
+    }
+}

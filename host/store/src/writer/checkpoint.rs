@@ -1,0 +1,121 @@
+//! The write-ahead log: writing it back to the database, and keeping it within its part of the limit, without waiting for whoever holds it.
+//!
+//! A process that reads from the log keeps it from being written back and begun anew; the log then grows with every commit. Nothing here
+//! waits for such a process: it is named in an alert, and where the log has a limit, what has no room in it is refused at once.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rusqlite::Connection;
+
+use crate::directory::{READ_BYTES, name_holders};
+use crate::error::{CommitError, StorageError};
+
+use super::alerts::LOG_HELD;
+use super::thread::{QueuedUnit, Writer};
+
+/// How far a checkpoint got, in frames.
+pub(super) struct LogState {
+    /// How many frames the log has.
+    pub(super) frames: u64,
+    /// How many of them are written back.
+    pub(super) written_back: u64,
+}
+
+/// Writes back what can be written back now, and waits for nobody.
+///
+/// # Errors
+/// The log or the database cannot be read or written.
+pub(super) fn write_log_back(connection: &Connection) -> rusqlite::Result<LogState> {
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+        // -1: there is no log.
+        let frames = |column| -> rusqlite::Result<u64> {
+            Ok(u64::try_from(row.get::<_, i64>(column)?).unwrap_or(0))
+        };
+        Ok(LogState {
+            frames: frames(1)?,
+            written_back: frames(2)?,
+        })
+    })
+}
+
+impl Writer {
+    /// Writes the log back when it has become long. The next transaction then begins it anew, unless somebody reads from it.
+    pub(super) fn checkpoint_when_due(&mut self) {
+        let due = self.options.checkpoint_frames;
+        if self.options.log_frames.load(Ordering::Acquire) < due {
+            return;
+        }
+        match write_log_back(&self.connection) {
+            Ok(state) if state.written_back < state.frames && state.frames >= due + due / 2 => {
+                self.alert_log_held(state.frames.saturating_mul(self.options.page_bytes));
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "the write-ahead log could not be written back"),
+        }
+    }
+
+    /// Whether the log has room for the next transaction, after it was emptied if it had outgrown its part.
+    pub(super) fn make_room(&self) -> bool {
+        let Some(quota) = &self.options.quota else {
+            return true;
+        };
+        if quota.has_room(false) {
+            return true;
+        }
+        // Without a wait: whoever reads from the log makes this fail at once.
+        let emptied = self
+            .connection
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        if let Err(error) = emptied {
+            tracing::warn!(%error, "the write-ahead log could not be emptied");
+        }
+        quota.has_room(false)
+    }
+
+    /// Refuses what has no room in the log, and returns what has: everything, or orders that halt or quarantine alone.
+    pub(super) fn refuse_without_room(&mut self, units: Vec<QueuedUnit>) -> Vec<QueuedUnit> {
+        self.log_is_full = !self.make_room();
+        let Some(quota) = self.options.quota.as_ref().filter(|_| self.log_is_full) else {
+            return units;
+        };
+        let bytes = quota.log_size();
+        let has_room_for_orders = quota.has_room(true);
+        let cause = StorageError::LogFull {
+            bytes,
+            holder: self.name_readers(),
+        };
+        self.alert_log_held(bytes);
+        let (orders, refused): (Vec<_>, Vec<_>) = units
+            .into_iter()
+            .partition(|queued| has_room_for_orders && queued.unit.tightens());
+        if !refused.is_empty() {
+            self.fail_commit(&cause, refused.len());
+            self.attest_orders(&refused);
+            for queued in refused {
+                (queued.done)(Err(CommitError::Storage(cause.clone())));
+            }
+        }
+        orders
+    }
+
+    /// Notes that units were not written: chained ones are refused until the HRM has recovered.
+    pub(super) fn fail_commit(&mut self, cause: &StorageError, units: usize) {
+        tracing::error!(error = %cause, units, "commit failed: none of its units was written");
+        self.options.health.record_failure(cause.to_string());
+        self.failed_commit = Some(Arc::new(cause.clone()));
+        self.options.meters.failed_commits.increment();
+    }
+
+    fn alert_log_held(&mut self, bytes: u64) {
+        let holder = self.name_readers();
+        let message = format!(
+            "the write-ahead log has {bytes} bytes and cannot be written back, since {holder} reads from it: end that, or its transaction; with capacity.max_database_bytes, writes are refused when the log has used up its part"
+        );
+        self.raise_alert(LOG_HELD, message, Some(bytes));
+    }
+
+    fn name_readers(&self) -> String {
+        name_holders(self.options.files.index_inode(), &READ_BYTES)
+    }
+}

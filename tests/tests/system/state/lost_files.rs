@@ -1,0 +1,164 @@
+//! Files of the data directory that are lost: under a running host and between two runs. The host stops approving, says what to do, and
+//! never begins anew by itself: what it acknowledged, its halt and its tokens are not lost without a word.
+
+use std::path::PathBuf;
+
+use ark_tests::{Client, Host, TestDir, run_ark, trade, wait_for, wait_until};
+use serde_json::{Value, json};
+
+/// Makes the first token of a host, an administrator's. Returns its secret.
+fn make_first_token(host: &Host) -> String {
+    let body = json!({"name": "admin", "role": "admin"});
+    let (status, made) = Client::new(host).post("/v1/tokens", &body);
+    assert_eq!(status, 201, "{made}");
+    made["token"].as_str().expect("a secret").to_owned()
+}
+
+fn propose(client: &mut Client, count: usize) -> Vec<String> {
+    (0..count)
+        .map(|number| {
+            let (status, answer) = client.post("/v1/actions", &trade(&format!("S{number}"), 0.001));
+            assert_eq!(
+                (status, &answer["outcome"]),
+                (200, &json!("approved")),
+                "{answer}"
+            );
+            answer["decision_id"].as_str().expect("an id").to_owned()
+        })
+        .collect()
+}
+
+/// Waits until `/readyz` names a problem with this text, and returns that problem.
+fn wait_for_problem(host: &Host, text: &str) -> String {
+    let client = &mut Client::new(host);
+    wait_for(text, || {
+        let (_, report) = client.get("/readyz");
+        let problems = report["problems"].as_array()?;
+        let mut problems = problems.iter().filter_map(Value::as_str);
+        problems
+            .find(|problem| problem.contains(text))
+            .map(str::to_owned)
+    })
+}
+
+fn run_ark_json(args: &[&str]) -> Value {
+    let output = run_ark(args);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{args:?}: {errors}");
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+#[test]
+fn a_database_that_is_removed_ends_approving_and_what_was_acknowledged_is_restored() {
+    let place = TestDir::new("");
+    let data = place.data();
+    let host = place.start();
+    let token = make_first_token(&host);
+    let client = &mut Client::with_token(&host, &token);
+    let ids = propose(client, 3);
+    std::fs::remove_file(data.join("ark.db")).expect("the database");
+    let (status, answer) = client.post("/v1/actions", &trade("AFTER", 0.001));
+    assert_eq!(
+        (status, &answer["outcome"]),
+        (503, &json!("denied")),
+        "{answer}"
+    );
+    let detail = answer["detail"].as_str().expect("a detail");
+    assert!(
+        detail.contains("was removed while the host was running"),
+        "{detail}"
+    );
+    let problem = wait_for_problem(&host, "what was acknowledged is in");
+    let (_, alerts) = client.get("/v1/watchdog/alerts?kind=database_lost");
+    assert_eq!(alerts["alerts"][0]["severity"], "critical", "{alerts}");
+    // What was acknowledged can still be read.
+    for id in &ids {
+        assert_eq!(client.get(&format!("/v1/decisions/{id}")).0, 200, "{id}");
+    }
+    assert_eq!(host.terminate(), Some(0));
+    let refused = place.try_start().err().expect("no host starts");
+    assert!(refused.contains("ark state restore"), "{refused}");
+    // The command is taken from the message, as an operator would.
+    let command = problem.split('`').nth(1).expect("a command");
+    let words: Vec<&str> = command.split(' ').skip(1).collect();
+    run_ark_json(&words);
+    let host = place.start();
+    assert_eq!(
+        Client::new(&host).get("/v1/decisions").0,
+        401,
+        "the host is closed"
+    );
+    let client = &mut Client::with_token(&host, &token);
+    for id in &ids {
+        assert_eq!(client.get(&format!("/v1/decisions/{id}")).0, 200, "{id}");
+    }
+    assert_eq!(propose(client, 1).len(), 1);
+}
+
+#[test]
+fn a_killed_host_without_its_database_begins_anew_by_order_only_and_stays_closed() {
+    let place = TestDir::new("");
+    let data: PathBuf = place.data();
+    let path = data.to_str().expect("UTF-8").to_owned();
+    let host = place.start();
+    make_first_token(&host);
+    // Killed before it can look: what it leaves must be enough.
+    for name in ["ark.db", "ark.db-wal", "ark.db-shm"] {
+        std::fs::remove_file(data.join(name)).expect("a file");
+    }
+    host.kill();
+    let refused = wait_for("the killed host's lock is free", || {
+        let refused = place.try_start().err().expect("no host starts");
+        (!refused.contains("is in use")).then_some(refused)
+    });
+    assert!(
+        refused.contains("ark.db is missing or empty") && refused.contains("ark state begin-anew"),
+        "{refused}"
+    );
+    assert!(!data.join("ark.db").exists(), "a refusal makes no database");
+    let blank = run_ark(&["state", "begin-anew", "--reason", " ", "--data-dir", &path]);
+    assert!(String::from_utf8_lossy(&blank.stderr).contains("--reason"));
+    let made = run_ark_json(&[
+        "state",
+        "--by",
+        "ana",
+        "begin-anew",
+        "--reason",
+        "a drill",
+        "--data-dir",
+        &path,
+    ]);
+    let token = made["token"].as_str().expect("a token");
+    let host = place.start_halted();
+    assert_eq!(
+        Client::new(&host).get("/v1/decisions").0,
+        401,
+        "the host is closed"
+    );
+    wait_for_problem(&host, "halted");
+    let client = &mut Client::with_token(&host, token);
+    let (status, answer) = client.post("/v1/actions", &trade("S", 0.001));
+    assert_eq!(
+        (status, &answer["outcome"]),
+        (200, &json!("denied")),
+        "{answer}"
+    );
+    let (_, log) = client.get("/v1/watchdog");
+    assert_eq!(log["halt"]["by"], "ana", "{log}");
+    let (status, answer) = client.post("/v1/resume", &json!({"reason": "positions are checked"}));
+    assert_eq!(status, 200, "{answer}");
+    wait_until("ready", || client.get("/readyz").0 == 200);
+    assert_eq!(propose(client, 1).len(), 1);
+    assert_eq!(host.terminate(), Some(0));
+    let first = run_ark(&["audit", "export", "--data-dir", &path]);
+    let first = String::from_utf8_lossy(&first.stdout);
+    assert!(
+        first.contains("state.begin_anew") && first.contains("a drill"),
+        "{first}"
+    );
+    assert!(
+        run_ark(&["audit", "verify", "--data-dir", &path])
+            .status
+            .success()
+    );
+}
