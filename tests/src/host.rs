@@ -242,6 +242,9 @@ impl Host {
             // Settings of the tests themselves, which a host refuses as unknown.
             .env_remove("ARK_ACCOUNT_SEQUENCES")
             .env_remove("ARK_KILL_ROUNDS")
+            .env_remove("ARK_REDIS_SIGNALS")
+            .env_remove("ARK_REDIS_KILLS")
+            .env_remove("ARK_REDIS_BURST")
             .env_remove("ARK_SWAPS")
             .envs(environment.iter().copied())
             .stdin(Stdio::null())

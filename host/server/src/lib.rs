@@ -11,6 +11,7 @@ pub mod config;
 pub mod hrm;
 pub mod policies;
 pub mod readiness;
+pub mod redis;
 pub mod reply;
 pub mod router;
 pub mod telemetry;

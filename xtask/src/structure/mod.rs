@@ -87,6 +87,7 @@ const SERVER_LAYERS: &[&[&str]] = &[
     &["agents", "policies"],
     &["router"],
     &["watchdog"],
+    &["redis"],
     &["hrm"],
     &["changes", "reply"],
 ];

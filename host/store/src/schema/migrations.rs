@@ -31,6 +31,7 @@ const SCRIPTS: [&[&str]; SCHEMA_VERSION as usize] = [
         include_str!("v5_orders.sql"),
         include_str!("v5_token_actions.sql"),
     ],
+    &[include_str!("v6_redis.sql")],
 ];
 
 /// Why a migration step failed.
