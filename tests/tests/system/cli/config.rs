@@ -87,12 +87,12 @@ fn what_is_wrong_with_a_declared_action_type_is_named() {
             &["action_types.rebalance", "feilds"],
         ),
         (
-            "[action_types.order]\nfamily = \"trade\"\nfields = { quantity = \"position_size\" }",
-            &["action_types.order", "position_size"],
+            "[action_types.place_order]\nfamily = \"trade\"\nfields = { quantity = \"position_size\" }",
+            &["action_types.place_order", "position_size"],
         ),
         (
-            "[action_types.order]\nfamily = \"trade\"\nfixed = { side = \"hold\" }",
-            &["action_types.order", "side"],
+            "[action_types.place_order]\nfamily = \"trade\"\nfixed = { side = \"hold\" }",
+            &["action_types.place_order", "side"],
         ),
         ("action_types = 3", &["action_types", "ark.toml"]),
     ] {

@@ -98,15 +98,8 @@ fn this_machine_is_reached_directly_and_a_token_leaves_it_only_under_tls() {
         environment.push(("ARK_URL", &here));
         environment.extend(token.map(|token| ("ARK_TOKEN", token)));
         let output = run(&list, &environment);
-        // A host without tokens refuses one that it does not know: it was asked in both cases.
-        let refused = errors(&output).contains("401");
-        assert_eq!(
-            output.status.success(),
-            token.is_none(),
-            "{}",
-            errors(&output)
-        );
-        assert_eq!(refused, token.is_some(), "{}", errors(&output));
+        // A host that has no tokens asks for none.
+        assert!(output.status.success(), "{}", errors(&output));
         assert!(!proxy.was_asked());
     }
 
@@ -124,17 +117,10 @@ fn this_machine_is_reached_directly_and_a_token_leaves_it_only_under_tls() {
 
 #[test]
 fn a_proxy_is_used_for_other_machines_and_never_reads_a_token() {
-    for (url, token, first) in [
-        (
-            "http://ark.example:8000",
-            None,
-            "GET http://ark.example:8000/v1/agents",
-        ),
-        (
-            "https://ark.example:8000",
-            Some("ark_secret"),
-            "CONNECT ark.example:8000",
-        ),
+    let first = "CONNECT ark.example:8000";
+    for (url, token) in [
+        ("http://ark.example:8000", None),
+        ("https://ark.example:8000", Some("ark_secret")),
     ] {
         for name in PROXY_VARIABLES {
             let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -156,11 +142,14 @@ fn a_proxy_is_used_for_other_machines_and_never_reads_a_token() {
 
 #[test]
 fn an_empty_variable_counts_as_not_set() {
-    // All that there are, as the program documents them.
+    // All that there are: those that the program documents, and one for each key of the configuration.
     let docs = run(&["config", "docs"], &[]);
     let docs = String::from_utf8(docs.stdout).expect("UTF-8");
-    let mut names: BTreeSet<&str> = docs
-        .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+    let keys = run(&["config", "show", "--json"], &[]);
+    let keys = String::from_utf8(keys.stdout).expect("UTF-8");
+    let words = [docs.as_str(), keys.as_str()].into_iter();
+    let mut names: BTreeSet<&str> = words
+        .flat_map(|text| text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_'))
         .filter(|word| word.starts_with("ARK_"))
         .collect();
     names.insert("USER");

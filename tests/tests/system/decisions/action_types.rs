@@ -472,7 +472,7 @@ fn a_manifest_that_grants_an_undeclared_type_is_named_in_the_log_with_the_remedy
         assert_ne!(granting, text);
         std::fs::write(&manifest, granting).expect("a manifest");
         let log = place.start().terminate_for_log();
-        let named = log.contains("\"rebalance\"") && log.contains("[action_types.rebalance]");
+        let named = log.contains("actions[0]") && log.contains("[action_types.rebalance]");
         assert_eq!(named, is_named, "{log}");
         assert_eq!(log.contains("chaos"), is_named, "{log}");
     }

@@ -34,17 +34,19 @@ pub(super) fn knows_base(
         .any(|quote| is_known(&aliases.find_key(&format!("{word}-{quote}"))))
 }
 
-/// Returns the keys of the bases that an instrument may have, by its spelling and by its key. None: it is no pair.
+/// Returns the keys of the bases that an instrument may have: of a pair that is written with a separator the first part, of another symbol
+/// what stands before each quote that it may end with (`BTCBUSD` is `BTCB` in USD or `BTC` in BUSD). None: it is no pair.
 pub(super) fn find_base_keys(symbol: &str, aliases: &InstrumentAliases) -> Vec<InstrumentKey> {
-    let spelled = symbol
-        .split_once(PAIR_SEPARATORS)
-        .map(|(base, _)| base.to_owned());
-    let key = aliases.find_key(symbol);
-    let unseparated = QUOTES
-        .iter()
-        .filter_map(|quote| key.as_str().strip_suffix(quote).map(str::to_owned));
+    let bases: Vec<String> = match symbol.split_once(PAIR_SEPARATORS) {
+        Some((base, _)) => vec![base.to_owned()],
+        None => {
+            let key = aliases.find_key(symbol);
+            let before = |quote: &&str| key.as_str().strip_suffix(*quote).map(str::to_owned);
+            QUOTES.iter().filter_map(before).collect()
+        }
+    };
     let mut keys: Vec<InstrumentKey> = Vec::new();
-    for base in spelled.into_iter().chain(unseparated) {
+    for base in bases {
         let key = aliases.find_key(&base);
         if base.chars().nth(1).is_some() && !keys.contains(&key) {
             keys.push(key);
@@ -84,6 +86,8 @@ mod tests {
             ("btc/usd", &["BTC"]),
             ("BTCUSD", &["BTC"]),
             ("BTCUSDT", &["BTC"]),
+            ("BTCB-USD", &["BTCB"]),
+            ("BTCBUSD", &["BTCB", "BTC"]),
             ("SOL-BTC", &["SOL"]),
             ("ETH-XAU", &["ETH"]),
             ("DOGE", &[]),
