@@ -155,7 +155,15 @@ fn a_host_shows_what_the_contract_documents_and_nothing_else() {
         shown.then_some(metrics)
     });
     // It needs more data than there can be by now; another test waits for it.
-    check_contract(&metrics, &["ark_slo_burn_rate"]);
+    check_contract(
+        &metrics,
+        &[
+            "ark_slo_burn_rate",
+            // No agent came near a quota.
+            "ark_agent_quota_refusals_total",
+            "ark_agent_quota_used_ratio",
+        ],
+    );
     assert_eq!(series_value(&metrics, "ark_redis_up"), Some(1.0));
     let of_chaos = r#"agent="chaos",deployment="stable""#;
     let failed = format!("ark_agent_invocations_total{{{of_chaos},result=\"failure\"}}");
@@ -367,6 +375,8 @@ fn objectives_say_when_they_cannot_tell_and_then_what_was_seen() {
             "ark_agent_memory_peak_bytes",
             "ark_agent_quarantined",
             "ark_agent_quarantines_total",
+            "ark_agent_quota_refusals_total",
+            "ark_agent_quota_used_ratio",
             "ark_agent_waiting_deliveries",
             "ark_invocation_duration_seconds",
             // No operator policies.

@@ -20,6 +20,8 @@ use super::metric::{
     Emit, Metric, MetricContext, counter, emit_count, emit_flag, gauge, histogram,
 };
 
+/// The part of a quota from which on its use is shown.
+const LEAST_SHOWN: f64 = 0.01;
 const AGENT_LABELS: &[&str] = &["agent", "deployment"];
 
 /// Failures that are the guest's own word, or what it returned: it was not ended by the host.
@@ -143,9 +145,16 @@ pub(super) const METRICS: &[Metric] = &[
     gauge(
         "ark_agent_quota_used_ratio",
         &["agent", "quota"],
-        "The part of a quota that it uses; at 1 its invocations are refused. Those of a quota appear with its first use.",
+        "The part of a quota that it uses; at 1 its invocations are refused. A quota that it uses less than a hundredth of has no row.",
         |context, emit| {
-            emit_quotas(context, emit, QuotaUse::fraction);
+            emit_quotas(context, emit, |quota| {
+                let fraction = quota.fraction();
+                if fraction < LEAST_SHOWN {
+                    0.0
+                } else {
+                    fraction
+                }
+            });
         },
     ),
     counter(
