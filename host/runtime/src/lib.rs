@@ -44,4 +44,5 @@ pub use policy::{
 pub use probe::{Probe, probe_limits};
 pub use recording::{HostCall, HostCallAnswer, RecordedCall, Recording};
 pub use services::{Preview, ServiceError, Services};
+pub use thread_priority::lower_thread_priority;
 pub use vectors::{TestVector, VectorFailure, run_vectors};
