@@ -46,4 +46,5 @@ pub use probe::{Probe, probe_limits};
 pub use quotas::{QuotaError, QuotaKey, QuotaKind, Quotas, QuotasTable};
 pub use recording::{HostCall, HostCallAnswer, RecordedCall, Recording};
 pub use services::{Preview, ServiceError, Services};
+pub use thread_priority::lower_thread_priority;
 pub use vectors::{TestVector, VectorFailure, run_vectors};

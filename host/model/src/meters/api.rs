@@ -1,8 +1,10 @@
 //! What is asked over HTTP.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::handles::{Counter, Timing};
+use super::streams::StreamMeters;
 
 /// The kind of an API call. The API classifies its calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
@@ -58,6 +60,8 @@ pub struct CallMeter {
 pub struct ApiMeters {
     /// One meter for each kind, in the order of [`CallKind::ALL`].
     pub calls: [CallMeter; 6],
+    /// The event streams.
+    pub streams: Arc<StreamMeters>,
 }
 
 impl ApiMeters {

@@ -14,10 +14,11 @@ mod parts;
 mod policies;
 mod rules;
 mod spans;
+mod streams;
 
 pub use agents::{AgentMeter, AgentMeters, Deployment, QUARANTINE_CAUSES};
 pub use api::{ANSWER_CLASSES, ApiMeters, CallKind, CallMeter};
-pub use handles::{Counter, Peak, Timing};
+pub use handles::{Counter, Level, Peak, Timing};
 pub use parts::{
     EXECUTION_ALERTS, EXECUTION_STATUSES, HrmMeters, Meters, RouterMeters, StoreMeters,
     WatchdogMeters,
@@ -27,3 +28,4 @@ pub use policies::{
 };
 pub use rules::{COUNTED_ANSWERS, RuleMeters, RuleRow, RuleSums};
 pub use spans::{Span, SpanId, SpanLink, SpanSink};
+pub use streams::{StreamEnd, StreamMeters};

@@ -6,6 +6,7 @@
 //! Must not know: SQL, wasmtime, rules. Reads that touch the disk run off the reactor.
 
 pub mod auth;
+mod events;
 mod front;
 mod http;
 mod openapi;
@@ -15,8 +16,9 @@ mod state;
 mod v1;
 
 pub use auth::access;
+pub use events::{StartFeedError, StreamLimits};
 pub use http::fields::validate_reason;
-pub use server::{AccessConfig, Server, ServerError, Tls, TlsError, TlsFiles, serve};
+pub use server::{AccessConfig, ServeError, Server, ServerError, Tls, TlsError, TlsFiles, serve};
 pub use state::ApiDeps;
 pub use v1::actions::decision_view as view;
 pub use v1::tokens::{agents_of, grants_of, token_view};

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use ark_model::check::clip_for_error;
 
 use super::auth::Auth;
+use super::events::{EventFeed, StreamPlaces};
 use super::front::serve_call;
 use super::http::problem::Problem;
 use super::openapi::{self, Documents};
@@ -51,12 +52,19 @@ pub(super) fn described_routes() -> DescribedRoutes {
 pub(super) fn build_routes(
     deps: ApiDeps,
     auth: Arc<Auth>,
+    streams: (EventFeed, Arc<StreamPlaces>),
     closing: watch::Receiver<bool>,
 ) -> Routes {
     let (routes, described) = described_routes().split_for_parts();
     let documents = Documents::from_routes(&described);
     let meters = Arc::clone(&deps.meters);
-    let api = Arc::new(Api::new(deps, Arc::clone(&auth), documents, closing));
+    let api = Arc::new(Api::new(
+        deps,
+        Arc::clone(&auth),
+        documents,
+        streams,
+        closing,
+    ));
     routes
         .fallback(answer_unknown_path)
         .layer(middleware::from_fn_with_state((meters, auth), serve_call))

@@ -25,6 +25,7 @@ use ark_runtime::{GraveyardSource, QuotasTable};
 use ark_store::{CommitError, Receipt, Store, Unit};
 
 use super::auth::Auth;
+use super::events::{EventFeed, StreamPlaces};
 use super::http::problem::Problem;
 use super::openapi::Documents;
 
@@ -72,6 +73,10 @@ pub(crate) struct Api {
     pub(crate) documents: Documents,
     /// A place for each upload that is held in memory.
     uploads: Arc<Semaphore>,
+    /// Reads and renders events.
+    pub(crate) feed: EventFeed,
+    /// The open event streams.
+    pub(crate) places: Arc<StreamPlaces>,
     /// Becomes true when the host ends.
     pub(crate) closing: watch::Receiver<bool>,
 }
@@ -101,6 +106,7 @@ impl Api {
         deps: ApiDeps,
         auth: Arc<Auth>,
         documents: Documents,
+        (feed, places): (EventFeed, Arc<StreamPlaces>),
         closing: watch::Receiver<bool>,
     ) -> Self {
         Self {
@@ -108,6 +114,8 @@ impl Api {
             auth,
             documents,
             uploads: Arc::new(Semaphore::new(MAX_UPLOADS)),
+            feed,
+            places,
             closing,
         }
     }

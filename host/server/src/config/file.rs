@@ -129,6 +129,10 @@ table! {
         signal_ttl_ms: Option<u64> = None, at_least(1);
         /// Connections to the HTTP API at the same time. The limit of open files may allow fewer; the host then says so at the start.
         connections: usize = 16_384, at_least(1);
+        /// Event streams (`GET /v1/events`) at the same time.
+        event_streams: usize = 1_024, at_least(1);
+        /// Event streams of each token at the same time. Callers without a token count as one.
+        event_streams_per_token: usize = 64, at_least(1);
         /// Requests that each token may send in a second.
         token_requests_per_second: u32 = 5_000, at_least(1);
         /// Milliseconds that the host takes at most to finish what runs once it is told to stop.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::api::{AccessConfig, TlsFiles};
+use crate::api::{AccessConfig, StreamLimits, TlsFiles};
 use crate::hrm::{HrmConfig, check_veto};
 use crate::policies::{Declaration, LAST_PLACE};
 use crate::quotas::{QuotaConfig, TokenQuotas};
@@ -180,6 +180,10 @@ impl Config {
                 rate: NonZeroU32::new(capacity.token_requests_per_second)
                     .unwrap_or(NonZeroU32::MIN),
                 connections: capacity.connections,
+                streams: StreamLimits {
+                    all: capacity.event_streams,
+                    of_token: capacity.event_streams_per_token,
+                },
             },
             drain: Duration::from_millis(capacity.drain_ms),
             agent_versions: capacity.agent_versions,

@@ -218,6 +218,7 @@ fn make_meters(timings: Timings, spans: &SpanSink) -> Meters {
                 duration,
                 ..CallMeter::default()
             }),
+            ..ApiMeters::default()
         }),
         agents,
     }

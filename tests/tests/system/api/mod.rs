@@ -3,6 +3,7 @@
 mod bad_input;
 mod conditions;
 mod connections;
+mod event_streams;
 mod events;
 mod idempotency;
 mod openapi;

@@ -22,6 +22,9 @@ const DEADLINE: &str = "ark-deadline-ms";
 /// The longest a caller may say it waits.
 const MAX_DEADLINE_MS: u64 = 600_000;
 
+/// How long a client may read nothing of its answer.
+pub(crate) const WRITE_TIME: Duration = Duration::from_secs(30);
+
 /// The moment after which the caller waits no more. What is not committed by then is not committed at all.
 #[derive(Clone)]
 pub(crate) struct Deadline {

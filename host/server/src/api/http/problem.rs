@@ -98,6 +98,14 @@ impl Problem {
         }
     }
 
+    /// As [`Self::busy`]; the client may try again after `retry_after` seconds.
+    pub fn busy_for(detail: impl Into<String>, retry_after: u32) -> Self {
+        Self {
+            retry_after: Some(retry_after),
+            ..Self::busy(detail)
+        }
+    }
+
     /// The resource does not exist.
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not-found", "Not found", detail)

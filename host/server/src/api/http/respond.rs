@@ -5,6 +5,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::Serialize;
+use serde_json::Value;
 
 use ark_model::ids::TraceId;
 
@@ -49,4 +50,9 @@ pub(crate) fn with_replayed(mut response: Response, is_replayed: bool) -> Respon
             .insert("idempotent-replayed", HeaderValue::from_static("true"));
     }
     response
+}
+
+/// Text kept as JSON, as a JSON value.
+pub(crate) fn parse_stored_json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or(Value::Null)
 }

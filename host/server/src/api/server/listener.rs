@@ -15,6 +15,8 @@ use tokio::sync::Semaphore;
 use ark_store::ReadError;
 
 use crate::api::auth::Auth;
+use crate::api::events::{EventFeed, StartFeedError, StreamLimits, StreamPlaces};
+use crate::api::http::deadline::WRITE_TIME;
 use crate::api::http::head::{HEAD_BYTES, HEADER_LINES};
 use crate::api::routes::build_routes;
 use crate::api::state::ApiDeps;
@@ -24,8 +26,6 @@ use super::tls::{Tls, TlsFiles};
 
 /// How long a client may take to send its headers, to begin another request, and for the TLS handshake.
 const HEADER_TIME: Duration = Duration::from_secs(10);
-/// How long a client may read nothing of its answer.
-const WRITE_TIME: Duration = Duration::from_secs(30);
 /// The most bytes that are read before a request's head is known: more than a head may have, so that one that is a little too large is answered
 /// with a problem document. One that is larger still is answered 431 without a body.
 const READ_BYTES: usize = HEAD_BYTES + 16 * 1024;
@@ -38,6 +38,17 @@ const READ_LINES: usize = 2 * HEADER_LINES;
 pub struct ServerError {
     listen: SocketAddr,
     source: std::io::Error,
+}
+
+/// Why the API cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The tokens cannot be read.
+    #[error(transparent)]
+    Tokens(#[from] ReadError),
+    /// Event streams cannot be served.
+    #[error(transparent)]
+    Events(#[from] StartFeedError),
 }
 
 /// A bound listener.
@@ -77,6 +88,8 @@ pub struct AccessConfig {
     pub rate: NonZeroU32,
     /// The most connections at the same time.
     pub connections: usize,
+    /// The most event streams at the same time.
+    pub streams: StreamLimits,
 }
 
 impl AccessConfig {
@@ -90,7 +103,7 @@ impl AccessConfig {
 /// Serves until `stop` resolves, then accepts no more connections and waits for the running requests, for `drain` at most.
 ///
 /// # Errors
-/// The tokens cannot be read.
+/// See [`ServeError`].
 pub async fn serve(
     server: Server,
     deps: ApiDeps,
@@ -98,13 +111,16 @@ pub async fn serve(
     tls: Option<Arc<Tls>>,
     drain: Duration,
     stop: impl Future<Output = ()>,
-) -> Result<(), ReadError> {
+) -> Result<(), ServeError> {
     let (close, closing) = tokio::sync::watch::channel(false);
     let exposed = server
         .address()
         .map_or(true, |address| access.is_exposed(address));
     let auth = Arc::new(Auth::open(deps.store.clone(), access.rate, exposed)?);
-    let routes: Routes = build_routes(deps, auth, closing.clone());
+    let streams = Arc::clone(&deps.meters.streams);
+    let feed = EventFeed::start(deps.store.clone(), Arc::clone(&streams))?;
+    let places = StreamPlaces::new(access.streams, streams);
+    let routes: Routes = build_routes(deps, auth, (feed.clone(), places), closing.clone());
     let follower = tls
         .clone()
         .map(|tls| tokio::spawn(async move { tls.follow_files().await }));
@@ -181,6 +197,7 @@ pub async fn serve(
     }
     // Event streams do not end by themselves.
     close.send_replace(true);
+    feed.stop();
     tokio::select! {
         () = graceful.shutdown() => {}
         () = tokio::time::sleep(drain) => tracing::warn!("requests were still running when the drain time was over; they are cut off"),

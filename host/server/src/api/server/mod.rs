@@ -4,5 +4,5 @@ mod listener;
 mod stall;
 mod tls;
 
-pub use listener::{AccessConfig, Server, ServerError, serve};
+pub use listener::{AccessConfig, ServeError, Server, ServerError, serve};
 pub use tls::{Tls, TlsError, TlsFiles};

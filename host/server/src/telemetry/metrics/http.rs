@@ -2,9 +2,9 @@
 
 use opentelemetry::KeyValue;
 
-use ark_model::meters::{ANSWER_CLASSES, CallKind};
+use ark_model::meters::{ANSWER_CLASSES, CallKind, StreamEnd};
 
-use super::metric::{Metric, counter, emit_count, histogram};
+use super::metric::{Metric, counter, emit_count, emit_counts, gauge, histogram};
 
 pub(super) const METRICS: &[Metric] = &[
     counter(
@@ -27,5 +27,45 @@ pub(super) const METRICS: &[Metric] = &[
         "ark_http_request_duration_seconds",
         &["call"],
         "From a request's head to its answer's.",
+    ),
+    gauge(
+        "ark_event_streams",
+        &["state"],
+        "Event streams that are open: `live` ones have everything, `catching_up` ones are behind or are being written to.",
+        |context, emit| {
+            let streams = &context.sources.meters.api.streams;
+            let open = streams.open();
+            let live = streams.live.get().min(open);
+            emit(live as f64, &[KeyValue::new("state", "live")]);
+            emit(
+                (open - live) as f64,
+                &[KeyValue::new("state", "catching_up")],
+            );
+        },
+    ),
+    counter(
+        "ark_event_streams_ended_total",
+        &["reason"],
+        "Event streams that ended, by reason; `unread`: the client read nothing for 30 s.",
+        |context, emit| {
+            let streams = &context.sources.meters.api.streams;
+            let counts = StreamEnd::ALL
+                .iter()
+                .map(|end| (end.as_str(), streams.ended_counter(*end)));
+            emit_counts(emit, "reason", counts);
+        },
+    ),
+    counter(
+        "ark_event_streams_refused_total",
+        &["limit"],
+        "Event streams that were refused: too many of one token, or in all.",
+        |context, emit| {
+            let streams = &context.sources.meters.api.streams;
+            let counts = [
+                ("token", &streams.refused_of_token),
+                ("all", &streams.refused_in_all),
+            ];
+            emit_counts(emit, "limit", counts);
+        },
     ),
 ];

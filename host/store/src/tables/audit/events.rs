@@ -18,6 +18,17 @@ pub struct EventCursor {
     pub alert_seq: u64,
 }
 
+/// What was committed between two cursors, or the first part of it.
+#[derive(Debug)]
+pub struct EventRows {
+    /// Audit rows, oldest first.
+    pub rows: Vec<AuditRow>,
+    /// Alerts, oldest first.
+    pub alerts: Vec<AlertRow>,
+    /// Whether this is all there is between the cursors.
+    pub is_whole: bool,
+}
+
 impl Reader {
     /// The cursor behind everything that is committed.
     ///
@@ -36,31 +47,49 @@ impl Reader {
         })
     }
 
-    /// What was committed behind a cursor, oldest first: at most `limit` audit rows and at most `limit` alerts.
+    /// What was committed behind one cursor and up to another, oldest first: at most `limit` audit rows and at most `limit` alerts, and no more
+    /// rows once their bodies have `bytes` bytes together.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn events_since(
+    pub fn events_between(
         &self,
         cursor: EventCursor,
+        until: EventCursor,
         limit: u32,
-    ) -> Result<(Vec<AuditRow>, Vec<AlertRow>), ReadError> {
+        bytes: usize,
+    ) -> Result<EventRows, ReadError> {
         self.with_connection(|connection| {
-            let rows = select_rows(
-                connection,
-                &format!("SELECT {AUDIT_COLUMNS} FROM audit_log WHERE seq > ?1 ORDER BY seq LIMIT ?2"),
-                params![cursor.audit_seq, limit],
-                read_audit_row,
-            )?;
+            let mut is_whole = true;
+            let mut rows: Vec<AuditRow> = Vec::new();
+            let mut statement = connection.prepare_cached(&format!(
+                "SELECT {AUDIT_COLUMNS} FROM audit_log WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3"
+            ))?;
+            let mut found = statement.query(params![cursor.audit_seq, until.audit_seq, limit])?;
+            let mut read = 0;
+            while let Some(row) = found.next()? {
+                let row = read_audit_row(row)?;
+                read += row.body.len();
+                rows.push(row);
+                if read >= bytes {
+                    break;
+                }
+            }
+            is_whole &= rows.last().map_or(cursor.audit_seq, |row| row.seq) >= until.audit_seq;
             let alerts = select_rows(
                 connection,
                 &format!(
-                    "SELECT {ALERT_COLUMNS} FROM watchdog_events WHERE seq > ?1 ORDER BY seq LIMIT ?2"
+                    "SELECT {ALERT_COLUMNS} FROM watchdog_events WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3"
                 ),
-                params![cursor.alert_seq, limit],
+                params![cursor.alert_seq, until.alert_seq, limit],
                 read_alert,
             )?;
-            Ok((rows, alerts))
+            is_whole &= alerts.len() < limit as usize;
+            Ok(EventRows {
+                rows,
+                alerts,
+                is_whole,
+            })
         })
     }
 }

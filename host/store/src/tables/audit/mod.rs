@@ -10,6 +10,6 @@ pub(crate) use audit_log::{
     AUDIT_COLUMNS, append_entry, delete_rows_until, read_audit_head, read_audit_row,
 };
 pub use audit_log::{AuditEntry, AuditFilter, AuditKind, AuditRow, audit_row_hash};
-pub use events::EventCursor;
+pub use events::{EventCursor, EventRows};
 pub use session_log::{SessionFilter, SessionRow};
 pub(crate) use session_log::{write_audit_line, write_invocation_line};

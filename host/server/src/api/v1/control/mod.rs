@@ -1,4 +1,5 @@
 //! Halts, quarantines and what the watchdog sees.
 
+pub(crate) mod alert_line;
 pub(crate) mod orders;
 pub(crate) mod watchdog;

@@ -18,10 +18,12 @@ use crate::api::http::respond::json_response;
 use crate::api::state::{Api, DescribedRoutes, Shared};
 use crate::router::ServingSlot;
 use crate::watchdog::{CapsuleRetention, FleetStatus, HealthView, RedisStatus, Thresholds};
-use ark_model::control::{Alert, AlertSeverity, Halt, Quarantine};
+use ark_model::control::{AlertSeverity, Halt, Quarantine};
 use ark_model::ids::{Millis, Name};
 use ark_runtime::{Limits, Probe};
-use ark_store::{AlertFilter, AlertRow};
+use ark_store::AlertFilter;
+
+use super::alert_line::AlertLine;
 
 /// How many alerts the status shows.
 const LATEST_ALERTS: u32 = 20;
@@ -194,23 +196,6 @@ answer_from! { CapsuleRetention =>
         total_bytes: u64,
         /// The age from which on a capsule is removed, in days.
         days: u64,
-    }
-}
-
-/// An alert with its number.
-#[derive(Serialize, ToSchema)]
-#[schema(as = AlertRow)]
-pub(crate) struct AlertLine {
-    /// The number: rising, possibly with gaps.
-    seq: u64,
-    /// The alert.
-    #[serde(flatten)]
-    alert: Alert,
-}
-
-impl From<AlertRow> for AlertLine {
-    fn from(AlertRow { seq, alert }: AlertRow) -> Self {
-        Self { seq, alert }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::api::http::fields::{Actor, NotNull, Reason, text_field};
 use crate::api::http::idempotency::{CanonicalRequest, IdempotencyHeader};
 use crate::api::http::pagination::{PageQuery, next_cursor};
 use crate::api::http::problem::Problem;
-use crate::api::http::respond::json_response;
+use crate::api::http::respond::{json_response, parse_stored_json};
 use crate::api::state::{DescribedRoutes, Shared};
 use crate::hrm::chain::EnforcedPolicy;
 use ark_model::check::{FieldError, clip_for_error};
@@ -26,8 +26,6 @@ use ark_runtime::GraveyardSource;
 use ark_store::{
     AuditEntry, AuditFilter, AuditKind, AuditRow, CommitError, IdempotencyRecord, Unit,
 };
-
-use crate::api::v1::state::key_changes::parse_stored_json;
 
 pub(crate) fn routes() -> DescribedRoutes {
     DescribedRoutes::new()

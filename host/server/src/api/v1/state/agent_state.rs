@@ -24,13 +24,13 @@ use crate::api::http::idempotency::IdempotencyHeader;
 use crate::api::http::pagination::{KeyPageQuery, Limit, PageQuery, next_cursor, page_rows};
 use crate::api::http::preconditions::{Preconditions, with_etag};
 use crate::api::http::problem::Problem;
-use crate::api::http::respond::json_response;
+use crate::api::http::respond::{json_response, parse_stored_json};
 use crate::api::state::{Api, DescribedRoutes, Shared};
 use ark_model::check::FieldError;
 use ark_model::ids::{Millis, Name, TraceId};
 use ark_store::{Content, OperatorChange, Reader, Revision, RollbackTarget};
 
-use super::key_changes::{DeleteQuery, KeyChange, parse_stored_json, read_revisions};
+use super::key_changes::{DeleteQuery, KeyChange, read_revisions};
 
 /// What is shown in the place of a secret.
 const MASK: &str = "********";

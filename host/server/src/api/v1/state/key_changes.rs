@@ -112,11 +112,6 @@ pub(crate) struct KeyChanged {
     revision: u64,
 }
 
-/// Text kept as JSON, as a JSON value.
-pub(crate) fn parse_stored_json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or(Value::Null)
-}
-
 /// A change as it was asked for.
 pub(crate) struct KeyChange<'a> {
     /// The operation's name in the document.

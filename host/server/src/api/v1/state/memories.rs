@@ -17,13 +17,13 @@ use crate::api::http::idempotency::IdempotencyHeader;
 use crate::api::http::pagination::{Limit, RowCursor, next_cursor, page_rows};
 use crate::api::http::preconditions::ExpectedRevision;
 use crate::api::http::problem::Problem;
-use crate::api::http::respond::json_response;
+use crate::api::http::respond::{json_response, parse_stored_json};
 use crate::api::state::{DescribedRoutes, Shared};
 use ark_model::ids::{Millis, Name};
 use ark_model::state::{Memory, NewMemory};
 use ark_store::{MemoryFilter, MemoryRow, OperatorChange};
 
-use super::key_changes::{KeyChange, parse_stored_json};
+use super::key_changes::KeyChange;
 
 pub(crate) fn routes() -> DescribedRoutes {
     DescribedRoutes::new()

@@ -16,13 +16,13 @@ use crate::api::http::idempotency::IdempotencyHeader;
 use crate::api::http::pagination::PageQuery;
 use crate::api::http::preconditions::{Preconditions, with_etag};
 use crate::api::http::problem::Problem;
-use crate::api::http::respond::json_response;
+use crate::api::http::respond::{json_response, parse_stored_json};
 use crate::api::state::{DescribedRoutes, Shared};
 use ark_model::ids::Millis;
 use ark_store::{OperatorChange, Reader, Setting};
 
 use super::key_changes::{
-    DeleteQuery, KeyChange, KeyChanged, KeyPath, PrefixQuery, parse_stored_json, read_revisions,
+    DeleteQuery, KeyChange, KeyChanged, KeyPath, PrefixQuery, read_revisions,
 };
 
 pub(crate) fn routes() -> DescribedRoutes {

@@ -16,16 +16,14 @@ use crate::api::http::idempotency::IdempotencyHeader;
 use crate::api::http::pagination::PageQuery;
 use crate::api::http::preconditions::{Preconditions, with_etag};
 use crate::api::http::problem::Problem;
-use crate::api::http::respond::json_response;
+use crate::api::http::respond::{json_response, parse_stored_json};
 use crate::api::state::{Api, DescribedRoutes, Shared};
 use ark_model::check::FieldError;
 use ark_model::ids::{Millis, Name};
 use ark_model::state::{Truth, TruthWrite};
 use ark_store::{OperatorChange, Reader, TruthRow};
 
-use super::key_changes::{
-    KeyChange, KeyChanged, KeyPath, PrefixQuery, parse_stored_json, read_revisions,
-};
+use super::key_changes::{KeyChange, KeyChanged, KeyPath, PrefixQuery, read_revisions};
 
 /// The most sources of a truth.
 const MAX_SOURCES: usize = 64;

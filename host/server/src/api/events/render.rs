@@ -1,0 +1,125 @@
+//! Events as the text of the stream.
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use ark_model::ids::Name;
+use ark_model::meters::StreamEnd;
+use ark_store::{AlertRow, AuditKind, AuditRow, EventCursor, Store};
+
+use crate::api::http::respond::parse_stored_json;
+use crate::api::v1::actions::decision_view::{DecisionView, KnownPolicies, known_policies};
+use crate::api::v1::control::alert_line::AlertLine;
+use crate::hrm::decode_decision_row;
+
+/// An event as the store has it.
+pub(in crate::api) enum StoredEvent {
+    /// A row of the audit log.
+    Row(AuditRow),
+    /// An alert.
+    Alert(AlertRow),
+}
+
+impl StoredEvent {
+    pub(in crate::api) fn kind(&self) -> &'static str {
+        match self {
+            Self::Row(row) => row.kind.as_str(),
+            Self::Alert(_) => "alert",
+        }
+    }
+
+    pub(in crate::api) fn agent(&self) -> Option<&Name> {
+        match self {
+            Self::Row(row) => row.agent.as_ref(),
+            Self::Alert(row) => row.alert.agent.as_ref(),
+        }
+    }
+
+    /// About how many bytes it takes.
+    pub(in crate::api) fn size(&self) -> usize {
+        /// The other columns.
+        const FIXED: usize = 512;
+        match self {
+            Self::Row(row) => row.body.len() + FIXED,
+            Self::Alert(_) => 2 * FIXED,
+        }
+    }
+
+    /// Moves a cursor behind it.
+    pub(in crate::api) const fn advance(&self, cursor: &mut EventCursor) {
+        match self {
+            Self::Row(row) => cursor.audit_seq = row.seq,
+            Self::Alert(row) => cursor.alert_seq = row.seq,
+        }
+    }
+}
+
+/// Renders events. It keeps the policies that decisions name.
+pub(in crate::api) struct Renderer {
+    store: Store,
+    known: KnownPolicies,
+}
+
+impl Renderer {
+    pub(in crate::api) fn new(store: Store) -> Self {
+        Self {
+            store,
+            known: KnownPolicies::new(),
+        }
+    }
+
+    /// Renders an event whose stream has come to `cursor` with it.
+    ///
+    /// # Errors
+    /// A record cannot be read; it is logged.
+    pub(in crate::api) fn render_event(
+        &mut self,
+        event: &StoredEvent,
+        cursor: EventCursor,
+    ) -> Result<Bytes, StreamEnd> {
+        let data = match event {
+            StoredEvent::Alert(row) => json!(AlertLine::from(row.clone())),
+            StoredEvent::Row(row) if row.kind == AuditKind::Decision => self.decision_data(row)?,
+            StoredEvent::Row(row) => json!({
+                "seq": row.seq,
+                "id": row.id,
+                "at_ms": row.at,
+                "trace_id": row.trace_id,
+                "agent": row.agent,
+                "action_type": row.action_type,
+                "detail": parse_stored_json(&row.body),
+            }),
+        };
+        // JSON has its line ends escaped, so it is one line.
+        let text = format!(
+            "id: {}-{}\nevent: {}\ndata: {data}\n\n",
+            cursor.audit_seq,
+            cursor.alert_seq,
+            event.kind()
+        );
+        Ok(text.into())
+    }
+
+    fn decision_data(&mut self, row: &AuditRow) -> Result<Value, StreamEnd> {
+        let unreadable = |error: &dyn std::fmt::Display| {
+            tracing::error!(%error, seq = row.seq, "event streams end at a record that cannot be read");
+            StreamEnd::Unreadable
+        };
+        let mut decision = decode_decision_row(row, |digest| self.known.get(&digest).cloned());
+        if decision.is_err() {
+            // A policy may be new since.
+            let records = self.store.policy_records().map_err(|it| unreadable(&it))?;
+            self.known = known_policies(records).map_err(|it| unreadable(&it))?;
+            decision = decode_decision_row(row, |digest| self.known.get(&digest).cloned());
+        }
+        match decision {
+            Ok(Some(decision)) => {
+                let mut data = json!(DecisionView::acted(&decision));
+                data["seq"] = json!(row.seq);
+                Ok(data)
+            }
+            Ok(None) => Ok(json!({"seq": row.seq, "id": row.id})),
+            Err(error) => Err(unreadable(&error)),
+        }
+    }
+}
