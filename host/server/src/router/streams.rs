@@ -3,7 +3,6 @@
 //! Streams leave half of each queue to the other senders: a burst in a stream waits in the stream and takes nobody's place.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use crate::redis::{AcceptError, SignalSink, StreamSignal, Taken};
@@ -61,8 +60,7 @@ impl Router {
         let mut reserved = Vec::with_capacity(signals.len());
         let slots = self.slots.load_all();
         for incoming in signals {
-            if self.backlog.deliveries.load(Ordering::Relaxed) >= (self.backlog.limit() / 2).max(1)
-            {
+            if !self.backlog.has_room_for_streams() {
                 break;
             }
             let places = QueuePlaces::reserve(
