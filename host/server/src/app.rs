@@ -1,10 +1,10 @@
 //! The host as a whole: a [`Config`] becomes parts, the parts run, and then they end in order.
 //!
 //! Order of the start: telemetry's meters, store, engine, Graveyard (pin, purity, vectors), operator policies, agents, HRM, watchdog, router;
-//! the API is served last, by the command. A Graveyard or a declared operator policy that cannot be trusted ends the start. An uploaded
+//! the streams of a Redis are read, and the API is served last, by the command. A Graveyard or a declared operator policy that cannot be trusted ends the start. An uploaded
 //! policy that cannot be loaded denies every proposal, and an agent that is refused is left out; both are logged.
 //!
-//! Order of the end: API (no new work), router (invocations that run), watchdog, HRM (queued decisions), store (queued commits), telemetry.
+//! Order of the end: API and streams (no new work), router (invocations that run), watchdog, HRM (queued decisions), store (queued commits), telemetry.
 //!
 //! Each part takes its own configuration and the parts it uses, never the whole [`App`].
 
@@ -30,6 +30,7 @@ use crate::policies::{
 };
 use crate::quotas::{QuotaKeeper, limit_database};
 use crate::readiness::Readiness;
+use crate::redis::{Redis, RedisDeps, RedisStatus};
 use crate::router::{Router, RouterError, RouterParts};
 use crate::telemetry::{MetricSources, OpenApprovals, Telemetry, TelemetryBuilder, TelemetryError};
 use crate::watchdog::{Watchdog, WatchdogDeps};
@@ -73,6 +74,9 @@ pub enum StartError {
     /// A thread of the watchdog cannot be started.
     #[error("the watchdog cannot start: {0}")]
     Watchdog(#[source] std::io::Error),
+    /// A thread that reads a stream cannot be started.
+    #[error("the streams of the Redis cannot be read: {0}")]
+    Redis(#[source] std::io::Error),
 }
 
 /// The running parts of the host.
@@ -107,6 +111,8 @@ pub struct App {
     pub readiness: Readiness,
     /// Shows what the parts record.
     pub telemetry: Arc<Telemetry>,
+    /// Reads streams, where a Redis is configured.
+    pub redis: Option<Redis>,
 }
 
 impl App {
@@ -224,7 +230,21 @@ impl App {
             vectors: graveyard_vectors,
             approvals: open_approvals_reader(&store),
         })?;
+        let redis = config
+            .redis
+            .as_ref()
+            .map(|redis| {
+                let deps = RedisDeps {
+                    sink: Arc::new(router.clone()),
+                    store: store.clone(),
+                    status: Arc::new(RedisStatus::new(&redis.signals)),
+                };
+                Redis::start(redis, &deps)
+            })
+            .transpose()
+            .map_err(StartError::Redis)?;
         Ok(Self {
+            redis,
             hrm,
             router,
             store,
@@ -267,6 +287,9 @@ impl App {
 
     /// Ends every part, in order. What was accepted is durable; what is pending is resumed by the next start.
     pub fn stop(self) {
+        if let Some(redis) = &self.redis {
+            redis.close();
+        }
         self.router.close();
         self.watchdog.close();
         self.hrm.close();

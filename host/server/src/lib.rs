@@ -12,6 +12,7 @@ pub mod hrm;
 pub mod policies;
 pub mod quotas;
 pub mod readiness;
+pub mod redis;
 pub mod reply;
 pub mod router;
 pub mod telemetry;

@@ -13,7 +13,7 @@ use crate::error::CommitError;
 use crate::idempotency::IdempotencyRecord;
 use crate::operation::{Operation, OperatorChange};
 use crate::tables::audit::AuditEntry;
-use crate::tables::control::{ControlChange, FleetCursor};
+use crate::tables::control::{ControlChange, FleetCursor, RedisChange};
 use crate::tables::ledger::{AccountChange, ApprovalChange, LedgerChange, ListChange, ListEntry};
 use crate::tables::signals::{DeliveryCompletion, NewSignal, OutboxMessage, SignalReceipt};
 use crate::tables::versions::{AgentChange, PolicyChange, PolicyRecord};
@@ -129,6 +129,8 @@ pub struct Unit {
     pub agents: Vec<AgentChange>,
     /// This host's new cursor in a fleet.
     pub fleet: Option<FleetCursor>,
+    /// What is kept about Redis streams, as of `at`.
+    pub redis: Vec<RedisChange>,
     /// Alerts of the watchdog.
     pub alerts: Vec<Alert>,
     /// Whom the unit's bytes are counted for. Without it they are counted for `agent`; without either they are the host's own and not counted.

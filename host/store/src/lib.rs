@@ -60,8 +60,8 @@ pub use tables::audit::{
     audit_row_hash,
 };
 pub use tables::control::{
-    AlertFilter, AlertRow, ControlChange, ControlRows, FleetCursor, TOKEN_PREFIX, TokenRow,
-    TokenSecret,
+    AlertFilter, AlertRow, ControlChange, ControlRows, DeadLetter, FleetCursor, RedisChange,
+    StreamPosition, TOKEN_PREFIX, TokenRow, TokenSecret,
 };
 pub use tables::ledger::{
     AccountChange, AccountRow, Approval, ApprovalChange, ApprovalFilter, ApprovalStatus,

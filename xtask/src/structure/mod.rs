@@ -98,6 +98,7 @@ const SERVER_LAYERS: &[&[&str]] = &[
     &["agents", "policies"],
     &["router"],
     &["watchdog"],
+    &["redis"],
     &["hrm"],
     &["quotas", "changes", "reply"],
 ];

@@ -8,7 +8,8 @@
 
 use ark_guest::agent::{Action, Agent, Error, Host, Metadata, Signal, message};
 use ark_guest::instrument::check_symbol;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// How many prices make the channel.
 const CHANNEL: usize = 20;
@@ -31,8 +32,26 @@ pub struct Tick {
     pub price: f64,
     /// The volume since the last tick, 0 or more.
     pub volume: f64,
-    /// When, in seconds since the Unix epoch.
+    /// When, in seconds since the Unix epoch. Of a number with a fraction the whole seconds count.
+    #[serde(deserialize_with = "read_seconds")]
     pub at: u64,
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the range is checked before"
+)]
+fn read_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let number = serde_json::Number::deserialize(deserializer)?;
+    if let Some(seconds) = number.as_u64() {
+        return Ok(seconds);
+    }
+    number
+        .as_f64()
+        .filter(|seconds| (0.0..LAST_SECOND as f64).contains(seconds))
+        .map(|seconds| seconds as u64)
+        .ok_or_else(|| D::Error::custom("give seconds since the Unix epoch"))
 }
 
 /// What kyle says of a tick.
@@ -221,6 +240,13 @@ mod tests {
     }
 
     #[test]
+    fn a_fraction_of_a_second_is_cut_off() {
+        let payload = r#"{"symbol":"X","price":1,"volume":1,"at":1795165200.75}"#;
+        let tick: Tick = serde_json::from_str(payload).unwrap();
+        assert_eq!(tick.at, 1_795_165_200);
+    }
+
+    #[test]
     fn symbols_do_not_mix() {
         let mut host = MockHost::new().with_config("warm_up", &1);
         tick(&mut host, 0, 100.0, 10.0);
@@ -246,6 +272,9 @@ mod tests {
             r#"{"symbol":"","price":1,"volume":1,"at":1}"#,
             r#"{"symbol":"X\n","price":1,"volume":1,"at":1}"#,
             r#"{"symbol":"X","price":1,"volume":1,"at":-1}"#,
+            r#"{"symbol":"X","price":1,"volume":1,"at":-0.5}"#,
+            r#"{"symbol":"X","price":1,"volume":1,"at":"1"}"#,
+            r#"{"symbol":"X","price":1,"volume":1,"at":1795165200000.5}"#,
             r#"{"symbol":"X","price":1,"volume":1,"at":1795165200000}"#,
             r#"{"symbol":"X","price":1,"volume":1,"at":1} {}"#,
             "[]",

@@ -26,7 +26,7 @@ pub fn render_documentation() -> String {
 }
 
 fn add_section(text: &mut String, section: &Section) {
-    let title = match section.name {
+    let title = match section.name.as_str() {
         "" => "Top of the file".to_owned(),
         name => format!("`[{name}]`"),
     };

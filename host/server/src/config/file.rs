@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::redis::RedisAddress;
 use crate::telemetry::{LogFormat, TelemetryListen};
 use crate::watchdog::{CapsuleRetention, Thresholds};
 use ark_model::action::{Criticality, Family};
@@ -56,6 +57,7 @@ table! {
         [capacity]: CapacityFile;
         [telemetry]: TelemetryFile;
         [watchdog]: WatchdogFile;
+        [redis]: RedisFile;
         [lists]: ListsFile;
         [instruments]: InstrumentsFile;
     }
@@ -196,7 +198,7 @@ table! {
         latency_over: u32 = Thresholds::default().latency_over, between(0, 99), reloaded;
         /// Invocations that an agent's quotas refuse within ten minutes and that quarantine it.
         quota_refusals: u32 = Thresholds::default().quota_refusals, at_least(1), reloaded;
-        /// A Redis to watch, e.g. `redis://127.0.0.1:6379/0`. Without a value none is watched.
+        /// The earlier name of `redis.url`. Give one of them.
         redis_url: Option<String> = None, Any;
         /// The fleet of this host, named by its stream in that Redis, e.g. `ark:orders`. Halts and quarantines reach every host of a fleet.
         fleet: Option<String> = None, Any;
@@ -264,13 +266,58 @@ table! {
     }
 }
 
+table! {
+    /// A Redis (or Valkey) that signals come from, that carries the orders of a fleet, and that is watched. Without an address the host uses none.
+    /// [Redis](redis.md) says what is guaranteed.
+    pub struct RedisFile {
+        /// Its address: `redis://HOST:PORT/DATABASE`, `rediss://…` for TLS, or `redis+sentinel://HOST:PORT,HOST:PORT/MASTER/DATABASE` (`rediss+sentinel://…`) for the master that Sentinels know.
+        url: Option<String> = None, Text { check: check_redis_url, description: "an address as described" };
+        /// The user (ACL). Without one it is `default`, or that of the address.
+        username: Option<String> = None, Any;
+        /// A file with the password. It is read at every connection, so that a password can be changed while the host runs. Not every user may be able to read it.
+        password_file: Option<PathBuf> = None, Any;
+        /// A PEM file with the authorities that may have signed the server's certificate; without it, those of the system.
+        ca_file: Option<PathBuf> = None, Any;
+        /// The streams whose entries become signals.
+        signals: Vec<RedisSignalsFile> = Vec::new(), entries();
+    }
+}
+
+items! {
+    /// An entry of `redis.signals`.
+    pub struct RedisSignalsFile {
+        /// The key of the stream.
+        stream: String;
+        /// The topic of the signals that its entries become.
+        topic: String;
+        /// The field of an entry that holds the payload, as JSON. Without it the whole entry is the payload: an object with the fields as texts.
+        field: Option<String>;
+        /// The field of an entry, or the member of its payload, that holds the idempotency key: an entry with the same key and payload is not accepted again. Without it an entry is known by its id and content.
+        key: Option<String>;
+        /// The members of the payload that agents get, each with the name it has in the entry, e.g. `{ symbol = "symbol", at = "ts" }`. Without it the payload stays as it is.
+        select: Option<BTreeMap<String, String>>;
+        /// The consumer group, `ark` if it is left out. Hosts with the same group share the entries.
+        group: Option<String>;
+        /// How often an entry is read at most before it goes to the dead-letter stream, 1 to 1000; 16 if it is left out. Only those reads count after which the host ended.
+        max_attempts: Option<u64>;
+        /// The stream for entries that cannot become signals; `STREAM:dead` if it is left out.
+        dead_letters: Option<String>;
+    }
+}
+
+fn check_redis_url(url: &str) -> Result<(), String> {
+    RedisAddress::parse(url)
+        .map(drop)
+        .map_err(|error| error.to_string())
+}
+
 /// Tables whose keys are the operator's own.
 pub(super) const FREE_TABLES: [&str; 3] = ["action_types", "instruments.aliases", "lists.consents"];
 
 impl Table for Limits {
-    fn add_sections(name: &'static str, sections: &mut Vec<Section>) {
+    fn add_sections(name: &str, sections: &mut Vec<Section>) {
         sections.push(Section {
-            name,
+            name: name.to_owned(),
             documentation: "The ceiling of every agent's limits. A manifest can only tighten them. All of them are always in force.".to_owned(),
             keys: Self::KEYS
                 .iter()
@@ -287,7 +334,7 @@ impl Table for Limits {
         });
     }
 
-    fn check(&self, _: &'static str) -> Result<(), (String, String)> {
+    fn check(&self, _: &str) -> Result<(), (String, String)> {
         self.check_ceiling().map_err(|error| {
             let problem = format!("is {}; give {} to {}", error.asked, error.least, error.most);
             (format!("limits.{}", error.field), problem)

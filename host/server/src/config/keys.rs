@@ -30,7 +30,7 @@ pub struct Key {
 #[derive(Debug, Clone)]
 pub struct Section {
     /// Its name; empty for the keys before the first table.
-    pub name: &'static str,
+    pub name: String,
     /// What it is about: Markdown, one paragraph.
     pub documentation: String,
     /// Its keys.
@@ -40,13 +40,13 @@ pub struct Section {
 /// What [`table!`] makes of a table.
 pub(super) trait Table {
     /// Adds this table and those inside it to the sections. `name` is that of this table.
-    fn add_sections(name: &'static str, sections: &mut Vec<Section>);
+    fn add_sections(name: &str, sections: &mut Vec<Section>);
 
     /// Checks every value against the allowed ones.
     ///
     /// # Errors
     /// The first key whose value is not allowed, and what is wrong with it.
-    fn check(&self, name: &'static str) -> Result<(), (String, String)>;
+    fn check(&self, name: &str) -> Result<(), (String, String)>;
 }
 
 /// What [`items!`] makes of an entry of a list.
@@ -235,10 +235,10 @@ macro_rules! table {
         }
 
         impl Table for $Table {
-            fn add_sections(name: &'static str, sections: &mut Vec<Section>) {
+            fn add_sections(name: &str, sections: &mut Vec<Section>) {
                 let default = Self::default();
                 sections.push(Section {
-                    name,
+                    name: name.to_owned(),
                     documentation: concat!($($about),+).trim().to_owned(),
                     keys: vec![ $( Key {
                         name: join_key(name, stringify!($key)),
@@ -249,13 +249,13 @@ macro_rules! table {
                         fields: Allowed::<$Type>::fields(&$allowed),
                     }, )* ],
                 });
-                $( <$Inner as Table>::add_sections(stringify!($inner), sections); )*
+                $( <$Inner as Table>::add_sections(&join_key(name, stringify!($inner)), sections); )*
             }
 
-            fn check(&self, name: &'static str) -> Result<(), (String, String)> {
+            fn check(&self, name: &str) -> Result<(), (String, String)> {
                 $( Allowed::<$Type>::check(&$allowed, &self.$key)
                     .map_err(|problem| (join_key(name, stringify!($key)), problem))?; )*
-                $( Table::check(&self.$inner, stringify!($inner))?; )*
+                $( Table::check(&self.$inner, &join_key(name, stringify!($inner)))?; )*
                 Ok(())
             }
         }

@@ -4,7 +4,7 @@
 //! default. Unknown keys and unknown `ARK_…` variables are refused.
 //!
 //! Reading order: [`file`] (every key, with its documentation, type, default and allowed values), [`layers`] (how the sources are merged),
-//! [`resolve`] (from the merged sources to each part's own configuration), [`show`], [`document`]. [`keys`] is the form in which a key is
+//! [`resolve`] and [`redis`] (from the merged sources to each part's own configuration), [`show`], [`document`]. [`keys`] is the form in which a key is
 //! stated.
 
 mod document;
@@ -12,6 +12,7 @@ mod error;
 mod file;
 mod keys;
 mod layers;
+mod redis;
 mod resolve;
 mod show;
 #[cfg(test)]
@@ -20,8 +21,8 @@ mod tests;
 pub use document::render_documentation;
 pub use error::{ConfigError, Source};
 pub use file::{
-    CapacityFile, ConfigFile, ListsFile, PolicyFile, TelemetryFile, TlsFile, VetoFile,
-    WatchdogFile, is_reloaded, list_sections,
+    CapacityFile, ConfigFile, ListsFile, PolicyFile, RedisFile, RedisSignalsFile, TelemetryFile,
+    TlsFile, VetoFile, WatchdogFile, is_reloaded, list_sections,
 };
 pub use keys::{Key, Section};
 pub use layers::{DEFAULT_FILE, Layers, Overrides};

@@ -13,6 +13,7 @@ use crate::api::{AccessConfig, TlsFiles};
 use crate::hrm::{HrmConfig, check_veto};
 use crate::policies::{Declaration, LAST_PLACE};
 use crate::quotas::{QuotaConfig, TokenQuotas};
+use crate::redis::{RedisConfig, RedisSettings};
 use crate::router::RouterConfig;
 use crate::telemetry::TelemetryConfig;
 use crate::watchdog::{
@@ -30,6 +31,7 @@ use super::error::ConfigError;
 use super::file::{ActionTypeFile, InstrumentsFile, ListsFile, PolicyFile, TlsFile, WatchdogFile};
 use super::keys::{Table, join_key};
 use super::layers::{Layers, Overrides};
+use super::redis::resolve_redis;
 
 /// The configuration: that of every part.
 #[derive(Debug, Clone)]
@@ -44,6 +46,8 @@ pub struct Config {
     pub router: RouterConfig,
     /// The watchdog's.
     pub watchdog: WatchdogConfig,
+    /// What the Redis is used for; `None`: there is none.
+    pub redis: Option<RedisConfig>,
     /// That of telemetry.
     pub telemetry: TelemetryConfig,
     /// Where the Graveyard is.
@@ -113,6 +117,7 @@ impl Config {
         }
         let action_types = resolve_action_types(file.action_types).map_err(refused)?;
         let lists = resolve_lists(file.lists, &action_types).map_err(refused)?;
+        let redis = resolve_redis(file.redis, &file.watchdog).map_err(refused)?;
         let engine = EngineConfig::default();
         let capacity = file.capacity;
         Ok(Self {
@@ -142,7 +147,8 @@ impl Config {
                 agent_queue: capacity.agent_queue,
                 signal_ttl_ms: capacity.signal_ttl_ms,
             },
-            watchdog: resolve_watchdog(file.watchdog, layers)?,
+            watchdog: resolve_watchdog(file.watchdog, redis.as_ref(), layers)?,
+            redis,
             telemetry: TelemetryConfig {
                 listen: file.telemetry_listen,
                 log_format: file.telemetry.log_format,
@@ -224,7 +230,11 @@ fn resolve_action_types(files: BTreeMap<String, ActionTypeFile>) -> Result<Actio
     })
 }
 
-fn resolve_watchdog(file: WatchdogFile, layers: &Layers) -> Result<WatchdogConfig, ConfigError> {
+fn resolve_watchdog(
+    file: WatchdogFile,
+    redis: Option<&RedisConfig>,
+    layers: &Layers,
+) -> Result<WatchdogConfig, ConfigError> {
     let refused = |(key, problem): Problem| ConfigError::Value {
         origin: layers.source_of(&key),
         key,
@@ -237,27 +247,24 @@ fn resolve_watchdog(file: WatchdogFile, layers: &Layers) -> Result<WatchdogConfi
         );
         return Err(refused(("watchdog.warning".to_owned(), problem)));
     }
-    if let Some(url) = &file.redis_url {
-        RedisWatchConfig::check_url(url)
-            .map_err(|problem| refused(("watchdog.redis_url".to_owned(), problem)))?;
-    }
-    let fleet = check_fleet(&file).map_err(refused)?;
+    let settings = redis.map(|redis| &redis.settings);
+    let fleet = check_fleet(&file, settings).map_err(refused)?;
     Ok(WatchdogConfig {
         heartbeat_interval: Duration::from_millis(file.heartbeat_ms),
         heartbeat_deadline: Duration::from_millis(file.heartbeat_deadline_ms),
         graveyard_interval: Duration::from_millis(file.graveyard_ms),
         violations_per_minute: file.violations_per_minute,
         fleet: fleet
-            .map(|(url, stream, key)| -> Result<_, ConfigError> {
+            .map(|(settings, stream, key)| -> Result<_, ConfigError> {
                 Ok(FleetConfig {
-                    url: url.to_owned(),
+                    redis: Arc::clone(settings),
                     stream: stream.to_owned(),
                     key: SecretKey::from_file(key)?,
                 })
             })
             .transpose()?,
-        redis: file.redis_url.map(|url| RedisWatchConfig {
-            url,
+        redis: settings.map(|settings| RedisWatchConfig {
+            settings: Arc::clone(settings),
             queue: file.redis_queue,
             interval: Duration::from_millis(file.redis_ms),
             latency: Duration::from_millis(file.redis_latency_ms),
@@ -297,10 +304,16 @@ fn resolve_tls(file: TlsFile) -> Result<Option<TlsFiles>, Problem> {
     }
 }
 
-/// URL, stream and key file of the fleet: all three, or neither stream nor key file.
-fn check_fleet(file: &WatchdogFile) -> Result<Option<(&str, &str, &Path)>, Problem> {
+/// The Redis, the stream and the key file of a fleet.
+type FleetParts<'a> = (&'a Arc<RedisSettings>, &'a str, &'a Path);
+
+/// Redis, stream and key file of the fleet: all three, or neither stream nor key file.
+fn check_fleet<'a>(
+    file: &'a WatchdogFile,
+    redis: Option<&'a Arc<RedisSettings>>,
+) -> Result<Option<FleetParts<'a>>, Problem> {
     let missing = |key: &str, problem: &str| Err((key.to_owned(), problem.to_owned()));
-    match (&file.fleet, &file.fleet_key_file, &file.redis_url) {
+    match (&file.fleet, &file.fleet_key_file, redis) {
         (None, None, _) => Ok(None),
         (None, Some(_), _) => missing(
             "watchdog.fleet",
@@ -311,10 +324,10 @@ fn check_fleet(file: &WatchdogFile) -> Result<Option<(&str, &str, &Path)>, Probl
             "is missing, and without a key whoever can write to the Redis could resume a halt; name a file (mode 0400) made with `openssl rand -hex 32`",
         ),
         (Some(_), _, None) => missing(
-            "watchdog.redis_url",
+            "redis.url",
             "is missing; the fleet's orders go through that Redis, e.g. redis://127.0.0.1:6379/0",
         ),
-        (Some(stream), Some(key), Some(url)) => Ok(Some((url, stream, key))),
+        (Some(stream), Some(key), Some(redis)) => Ok(Some((redis, stream, key))),
     }
 }
 

@@ -87,6 +87,48 @@ fn what_is_wrong_is_named() {
             "telemetry.otlp_endpoint",
         ),
         ("[watchdog]\nredis_depth = 0", "watchdog.redis_depth"),
+        ("[redis]\nurl = \"redis+sentinel://a:1\"", "redis.url"),
+        ("[redis]\nusername = \"ada\"", "redis.url"),
+        (
+            "[redis]\nurl = \"redis://a\"\n[watchdog]\nredis_url = \"redis://b\"",
+            "watchdog.redis_url",
+        ),
+        (
+            "[redis]\nurl = \"redis://a\"\nca_file = \"ca.pem\"",
+            "redis.ca_file",
+        ),
+        (
+            "[redis]\n[[redis.signals]]\nstream = \"s\"\ntopic = \"t\"",
+            "redis.url",
+        ),
+        (
+            "[redis]\nurl = \"redis://a\"\n[[redis.signals]]\nstream = \"s\"",
+            "topic",
+        ),
+        (
+            "[redis]\nurl = \"redis://a\"\n[[redis.signals]]\nstream = \"s\"\ntopic = \"ark.decision\"",
+            "redis.signals[0].topic",
+        ),
+        (
+            "[redis]\nurl = \"redis://a\"\n[[redis.signals]]\nstream = \"s\"\ntopic = \"t\"\nmax_attempts = 0",
+            "redis.signals[0].max_attempts",
+        ),
+        (
+            "[redis]\nurl = \"redis://a\"\n[[redis.signals]]\nstream = \"s\"\ntopic = \"t\"\nselect = {}",
+            "redis.signals[0].select",
+        ),
+        (
+            "[redis]\nurl = \"redis://a\"\n[[redis.signals]]\nstream = \"\"\ntopic = \"t\"",
+            "redis.signals[0].stream",
+        ),
+        (
+            "[redis]\nurl = \"redis://a\"\n[[redis.signals]]\nstream = \"s\"\ntopic = \"t\"\n[[redis.signals]]\nstream = \"s\"\ntopic = \"t\"",
+            "redis.signals[1].stream",
+        ),
+        (
+            "[redis]\nurl = \"redis://a\"\n[[redis.signals]]\nstream = \"s\"\ntopic = \"t\"\ndead_letters = \"s\"",
+            "redis.signals[0].dead_letters",
+        ),
         (
             "[capacity]\ntoken_requests_per_second = 0",
             "capacity.token_requests_per_second",

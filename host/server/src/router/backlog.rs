@@ -50,6 +50,12 @@ impl Backlog {
         self.waiting_with(committing) >= self.limit
     }
 
+    /// Returns whether streams may add something: they leave half of the places to the others.
+    pub(super) fn has_room_for_streams(&self) -> bool {
+        let committing = self.committing.load(Ordering::Acquire);
+        self.waiting_with(committing) < (self.limit / 2).max(1)
+    }
+
     fn waiting_with(&self, committing: usize) -> usize {
         let deliveries = self.deliveries.load(Ordering::Acquire);
         let messages = self.store.waiting_messages();
@@ -88,7 +94,7 @@ mod tests {
         // 3 wait, and the invocation's own ends: there is room for 3.
         assert!(backlog.reserve_messages(4).is_none());
         let places = backlog.reserve_messages(3).unwrap();
-        assert!(backlog.is_full());
+        assert!(backlog.is_full() && !backlog.has_room_for_streams());
         assert!(backlog.reserve_messages(1).is_none());
         assert!(backlog.reserve_messages(0).is_some());
         drop(places);

@@ -90,14 +90,14 @@ pub struct RouterParts {
 /// The handle to the router. Cheap to clone. The threads end on [`Router::close`].
 #[derive(Clone)]
 pub struct Router {
-    events: Sender<RouterEvent>,
+    pub(super) events: Sender<RouterEvent>,
     hrm: Hrm,
-    slots: AgentSlots,
-    store: Store,
-    watchdog: Watchdog,
-    config: RouterConfig,
-    meters: Arc<RouterMeters>,
-    backlog: Backlog,
+    pub(super) slots: AgentSlots,
+    pub(super) store: Store,
+    pub(super) watchdog: Watchdog,
+    pub(super) config: RouterConfig,
+    pub(super) meters: Arc<RouterMeters>,
+    pub(super) backlog: Backlog,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 

@@ -9,7 +9,7 @@
 //!   stays pending and is tried again.
 //! * An agent in quarantine is handed no signal. What waits for it keeps waiting, or expires.
 //!
-//! Reading order: [`handle`] (accepting signals), [`delivery`] (receivers and their queue places), [`dispatcher`] (whose turn it is), [`workers`] (the
+//! Reading order: [`handle`] and [`streams`] (accepting signals), [`delivery`] (receivers and their queue places), [`dispatcher`] (whose turn it is), [`workers`] (the
 //! threads), [`invocation`] (one invocation), [`slot`] and [`canary`] (the versions of an agent), [`outbox`], [`expiry`].
 //!
 //! Must not know: HTTP, SQL, rules.
@@ -29,6 +29,7 @@ mod message;
 mod metering;
 mod outbox;
 mod slot;
+mod streams;
 mod workers;
 
 pub use canary::Canary;

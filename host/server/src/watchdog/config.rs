@@ -9,6 +9,7 @@ use ark_store::{SecretKey, Store};
 
 use crate::hrm::Hrm;
 use crate::hrm::guards::Guards;
+use crate::redis::RedisSettings;
 
 use super::capsule_directory::CapsuleRetention;
 use super::health::Thresholds;
@@ -38,8 +39,8 @@ pub struct WatchdogConfig {
 /// The fleet a host belongs to.
 #[derive(Debug, Clone)]
 pub struct FleetConfig {
-    /// The address of its Redis.
-    pub url: String,
+    /// How its Redis is reached.
+    pub redis: Arc<RedisSettings>,
     /// The key of its stream.
     pub stream: String,
     /// The key that all its hosts share.

@@ -7,9 +7,9 @@
 //! idempotency key; where two hosts give opposite orders at the same time, all hosts end with the order that is last in the stream.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use redis::Connection;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -18,10 +18,10 @@ use ark_model::ids::{Digest, Millis, Name, TraceId};
 use ark_store::{CommitError, FleetCursor, ReadError, SecretError, Unit};
 
 use crate::hrm::{HrmError, IdempotencyKey, IssuedOrder};
+use crate::redis::{LinkError, RedisLink};
 use crate::reply::ask_blocking;
 
 use super::config::{FleetConfig, WatchdogDeps};
-use super::redis_probe::open_connection;
 
 /// How often orders are exchanged.
 pub(super) const EXCHANGE_INTERVAL: Duration = Duration::from_millis(200);
@@ -64,8 +64,8 @@ struct FleetEntry {
 /// Why orders cannot be exchanged.
 #[derive(Debug, thiserror::Error)]
 enum FleetError {
-    #[error("the Redis: {0}")]
-    Redis(#[from] redis::RedisError),
+    #[error(transparent)]
+    Link(#[from] LinkError),
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error(transparent)]
@@ -78,6 +78,12 @@ enum FleetError {
     Order(#[source] HrmError),
 }
 
+impl From<redis::RedisError> for FleetError {
+    fn from(error: redis::RedisError) -> Self {
+        Self::Link(error.into())
+    }
+}
+
 /// What an order is about: an agent, or with `None` the whole host.
 type OrderSubject = Option<Name>;
 
@@ -86,8 +92,8 @@ type StreamReply = Option<Vec<(String, Vec<(String, Vec<String>)>)>>;
 
 /// This host's part in the fleet.
 pub(super) struct Fleet {
+    link: RedisLink,
     config: FleetConfig,
-    connection: Option<Connection>,
     cursor: Option<FleetCursor>,
     /// When an order of another host was last carried out here, by subject.
     last_foreign: HashMap<OrderSubject, Millis>,
@@ -99,8 +105,8 @@ pub(super) struct Fleet {
 impl Fleet {
     pub(super) fn new(config: FleetConfig) -> Self {
         Self {
+            link: RedisLink::new(Arc::clone(&config.redis), REDIS_TIMEOUT),
             config,
-            connection: None,
             cursor: None,
             last_foreign: HashMap::new(),
             last_own: HashMap::new(),
@@ -112,7 +118,9 @@ impl Fleet {
     pub(super) fn exchange_orders(&mut self, deps: &WatchdogDeps) -> FleetStatus {
         let result = self.try_exchange(deps);
         if let Err(error) = &result {
-            self.connection = None;
+            if let FleetError::Link(error) = error {
+                self.link.record_failure(error);
+            }
             tracing::debug!(%error, "orders are not exchanged with the fleet");
         }
         self.to_status(result)
@@ -156,13 +164,6 @@ impl Fleet {
         result
     }
 
-    fn connect(&mut self) -> Result<&mut Connection, FleetError> {
-        match &mut self.connection {
-            Some(connection) => Ok(connection),
-            none => Ok(none.insert(open_connection(&self.config.url, REDIS_TIMEOUT)?)),
-        }
-    }
-
     /// Appends the orders given here since the last exchange to the stream.
     fn publish_orders(
         &mut self,
@@ -189,7 +190,7 @@ impl Fleet {
                 redis::cmd("XADD")
                     .arg(&stream)
                     .arg(&["MAXLEN", "~", STREAM_MAX_LENGTH, "*", "order", &sealed])
-                    .query::<String>(self.connect()?)?;
+                    .query::<String>(self.link.connect()?)?;
             }
             cursor.published_seq = row.seq;
         }
@@ -209,7 +210,8 @@ impl Fleet {
             .arg("STREAMS")
             .arg(&stream)
             .arg(&cursor.last_applied)
-            .query(self.connect()?)?;
+            .query(self.link.connect()?)?;
+        self.link.record_success();
         let streams = reply.into_iter().flatten();
         for (id, fields) in streams.flat_map(|(_, entries)| entries) {
             let sealed = fields

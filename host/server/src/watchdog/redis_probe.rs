@@ -1,14 +1,15 @@
 //! Measures a Redis: whether it answers, how fast, and how much waits in its queue. It only reads.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redis::{Client, Connection};
+use crate::redis::{LinkError, RedisLink, RedisSettings};
 
 /// Which Redis is measured, and from when on there are alerts.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct RedisWatchConfig {
-    /// Its address, e.g. `redis://127.0.0.1:6379/0`.
-    pub url: String,
+    /// How it is reached.
+    pub settings: Arc<RedisSettings>,
     /// The key of its queue, which is a stream or a list.
     pub queue: String,
     /// How often it is measured, and how long it may take to answer.
@@ -17,18 +18,6 @@ pub struct RedisWatchConfig {
     pub latency: Duration,
     /// The number of entries in the queue that the alert `redis_depth` is graded by.
     pub depth: u64,
-}
-
-impl RedisWatchConfig {
-    /// Checks that an address of a Redis can be used.
-    ///
-    /// # Errors
-    /// The address is malformed. The text says what is wrong and what to give, and is read after the name of the key.
-    pub fn check_url(url: &str) -> Result<(), String> {
-        Client::open(url)
-            .map(drop)
-            .map_err(|error| format!("is refused: {error}; give redis://HOST:PORT/DATABASE"))
-    }
 }
 
 /// The last measurement of a Redis.
@@ -45,27 +34,30 @@ pub struct RedisStatus {
 /// Measures a Redis over one connection, and connects again when that fails.
 pub(super) struct RedisProbe {
     config: RedisWatchConfig,
-    connection: Option<Connection>,
+    link: RedisLink,
 }
 
 impl RedisProbe {
-    pub(super) const fn new(config: RedisWatchConfig) -> Self {
+    pub(super) fn new(config: RedisWatchConfig) -> Self {
         Self {
+            link: RedisLink::new(Arc::clone(&config.settings), config.interval),
             config,
-            connection: None,
         }
     }
 
     /// Measures once. Blocks for up to the interval for each of its commands.
     pub(super) fn check_status(&mut self) -> RedisStatus {
         match self.measure_queue() {
-            Ok((latency, depth)) => RedisStatus {
-                latency_ms: Some(latency.as_secs_f64() * 1e3),
-                depth: Some(depth),
-                problem: None,
-            },
+            Ok((latency, depth)) => {
+                self.link.record_success();
+                RedisStatus {
+                    latency_ms: Some(latency.as_secs_f64() * 1e3),
+                    depth: Some(depth),
+                    problem: None,
+                }
+            }
             Err(error) => {
-                self.connection = None;
+                self.link.record_failure(&error);
                 RedisStatus {
                     latency_ms: None,
                     depth: None,
@@ -75,11 +67,8 @@ impl RedisProbe {
         }
     }
 
-    fn measure_queue(&mut self) -> redis::RedisResult<(Duration, u64)> {
-        let connection = match &mut self.connection {
-            Some(connection) => connection,
-            none => none.insert(open_connection(&self.config.url, self.config.interval)?),
-        };
+    fn measure_queue(&mut self) -> Result<(Duration, u64), LinkError> {
+        let connection = self.link.connect()?;
         let asked_at = Instant::now();
         redis::cmd("PING").query::<String>(connection)?;
         let latency = asked_at.elapsed();
@@ -96,7 +85,7 @@ impl RedisProbe {
                     redis::ErrorKind::UnexpectedReturnType,
                     "the queue is neither a stream nor a list",
                 );
-                return Err(problem.into());
+                return Err(LinkError::Redis(problem.into()));
             }
         };
         let depth = redis::cmd(length)
@@ -104,12 +93,4 @@ impl RedisProbe {
             .query(connection)?;
         Ok((latency, depth))
     }
-}
-
-/// Connects to a Redis. `timeout` bounds the connection and each of its reads and writes.
-pub(super) fn open_connection(url: &str, timeout: Duration) -> redis::RedisResult<Connection> {
-    let connection = Client::open(url)?.get_connection_with_timeout(timeout)?;
-    connection.set_read_timeout(Some(timeout))?;
-    connection.set_write_timeout(Some(timeout))?;
-    Ok(connection)
 }

@@ -32,6 +32,7 @@ const SCRIPTS: [&[&str]; SCHEMA_VERSION as usize] = [
         include_str!("v5_token_actions.sql"),
     ],
     &[include_str!("v6_quotas.sql")],
+    &[include_str!("v7_redis.sql")],
 ];
 
 /// Why a migration step failed.

@@ -43,7 +43,7 @@ fn write_earlier(dir: &Path, version: u32) {
     }
     if version >= 3 {
         let key = SecretKey::parse(KEY, "a test").unwrap();
-        migrate(&mut connection, &path, 2..version, Some(&key)).unwrap();
+        migrate(&mut connection, &path, 2..version.min(4), Some(&key)).unwrap();
         connection.execute_batch("VACUUM").unwrap();
     }
     if version >= 4 {
@@ -54,12 +54,13 @@ fn write_earlier(dir: &Path, version: u32) {
                      ('desk', unhex(printf('%064d', 1)), 'submitter', 'api', 'ada', 2);",
             )
             .unwrap();
+        migrate(&mut connection, &path, 4..version, None).unwrap();
     }
 }
 
 #[test]
 fn every_earlier_schema_is_migrated_with_what_it_holds() {
-    for version in 1..=4 {
+    for version in 1..SCHEMA_VERSION {
         let dir = tempfile::tempdir().unwrap();
         write_earlier(dir.path(), version);
         // From version 3 on there is nothing to be encrypted.

@@ -13,7 +13,9 @@ use crate::secrets::SecretKey;
 use crate::tables::audit::{
     AuditEntry, AuditKind, append_entry, write_audit_line, write_invocation_line,
 };
-use crate::tables::control::{write_alert, write_control_change, write_fleet_cursor};
+use crate::tables::control::{
+    write_alert, write_control_change, write_fleet_cursor, write_redis_change,
+};
 use crate::tables::ledger::{
     find_idempotency, replace_configured, write_account_change, write_approval_change,
     write_idempotency, write_ledger_change, write_list_change,
@@ -259,6 +261,9 @@ fn write_plain_changes(
     }
     if let Some(cursor) = &unit.fleet {
         write_fleet_cursor(connection, cursor)?;
+    }
+    for change in &unit.redis {
+        write_redis_change(connection, change, unit.at)?;
     }
     for alert in &unit.alerts {
         write_alert(connection, alert)?;

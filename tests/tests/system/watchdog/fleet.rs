@@ -110,7 +110,8 @@ fn an_order_reaches_every_host_and_survives_whatever_is_down() {
 
     // A host that comes new holds what the fleet holds.
     let three = Member::new(port, "a");
-    let third = three.start();
+    // The halt may reach it before it is seen to be ready.
+    let third = three.start_halted();
     wait_until("the halt at the third", || halted(&third));
 
     // One with another key is not heard.
@@ -175,7 +176,7 @@ fn a_fleet_without_what_it_needs_is_refused() {
         ("fleet_key_file = \"/nowhere\"", "watchdog.fleet"),
         (
             "fleet = \"ark:orders\"\nfleet_key_file = \"/nowhere\"",
-            "watchdog.redis_url",
+            "redis.url",
         ),
         (
             "fleet = \"ark:orders\"\nfleet_key_file = \"/nowhere\"\nredis_url = \"redis://127.0.0.1:1/0\"",

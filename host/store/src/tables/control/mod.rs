@@ -1,8 +1,9 @@
-//! What is in force on this host: halts, quarantines and tokens; the watchdog's alerts, and the host's cursor in a fleet.
+//! What is in force on this host: halts, quarantines and tokens; the watchdog's alerts, the host's cursor in a fleet, and how far it has read streams.
 
 mod alerts;
 mod fleet;
 mod halts;
+mod redis;
 mod tokens;
 
 pub(crate) use alerts::{ALERT_COLUMNS, read_alert, write_alert};
@@ -11,5 +12,7 @@ pub use fleet::FleetCursor;
 pub(crate) use fleet::write_fleet_cursor;
 pub(crate) use halts::write_control_change;
 pub use halts::{ControlChange, ControlRows};
+pub(crate) use redis::write_redis_change;
+pub use redis::{DeadLetter, RedisChange, StreamPosition};
 pub(crate) use tokens::write_token_change;
 pub use tokens::{TOKEN_PREFIX, TokenRow, TokenSecret};

@@ -1,0 +1,45 @@
+//! What the Redis is used for.
+
+use std::sync::Arc;
+
+use ark_store::Store;
+
+use super::connection::RedisSettings;
+use super::entry::EntryForm;
+use super::signals::SignalSink;
+use super::status::RedisStatus;
+
+/// The Redis, and what is read from it.
+#[derive(Debug, Clone)]
+pub struct RedisConfig {
+    /// How it is reached.
+    pub settings: Arc<RedisSettings>,
+    /// The streams whose entries become signals.
+    pub signals: Vec<SignalStream>,
+}
+
+/// A stream whose entries become signals.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignalStream {
+    /// The key of the stream.
+    pub stream: String,
+    /// The consumer group.
+    pub group: String,
+    /// What an entry becomes.
+    pub form: EntryForm,
+    /// How often an entry is read at most before it goes to the dead-letter stream. It is read again only after this host or the Redis ended
+    /// in between.
+    pub max_attempts: u64,
+    /// The stream for entries that cannot become signals.
+    pub dead_letters: String,
+}
+
+/// The parts of the host that reading streams uses.
+pub struct RedisDeps {
+    /// Takes the signals.
+    pub sink: Arc<dyn SignalSink>,
+    /// Keeps how far streams were read, and what was refused.
+    pub store: Store,
+    /// Where it is shown how reading goes.
+    pub status: Arc<RedisStatus>,
+}

@@ -1,0 +1,518 @@
+//! Reads streams: every entry becomes a signal, or a dead letter, and is then acknowledged.
+//!
+//! A stream has a thread. After each connection it makes the group if there is none, then reads what it was given before and has not
+//! acknowledged, then what is new. It holds one batch at a time: while that waits for room in a queue, nothing more is read.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use parking_lot::Mutex;
+
+use ark_model::ids::{Digest, Millis, TraceId};
+use ark_store::{CommitError, ReadError, RedisChange, Store, Unit};
+
+use super::config::{RedisConfig, RedisDeps, SignalStream};
+use super::connection::{LinkError, RedisLink};
+use super::dead_letters::{Refusal, put_aside};
+use super::entry::Entry;
+use super::group::{BATCH, CLAIM_IDLE_MS, Group, parse_entry_id, read_run_id};
+use super::status::{RedisStatus, StreamStatus};
+
+/// How long the Redis may take for one command. A read that waits for entries waits less.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a batch waits until it is offered again, when a receiver's queue was full.
+const FULL_PAUSE: Duration = Duration::from_millis(20);
+/// How long it waits when it could not be committed.
+const COMMIT_PAUSE: Duration = Duration::from_millis(500);
+/// How often entries of consumers that are gone are looked for.
+const CLAIM_INTERVAL: Duration = Duration::from_secs(15);
+/// How often a batch that waits is shown to be held still.
+const KEEP_INTERVAL: Duration = Duration::from_millis(CLAIM_IDLE_MS / 4);
+/// An entry that was read as often as this without an end is read alone: what is read with it must not count for it.
+const SUSPICIOUS_READS: u64 = 3;
+
+/// An entry that may become a signal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamSignal {
+    /// The key of the stream.
+    pub stream: String,
+    /// The id of the entry.
+    pub entry: String,
+    /// The topic of the signal.
+    pub topic: String,
+    /// Its payload: one JSON value.
+    pub payload_json: String,
+    /// The trace it belongs to.
+    pub trace_id: TraceId,
+    /// Its idempotency key, unique in the stream.
+    pub key: String,
+    /// What another entry with the same key must have in common with it.
+    pub request_digest: Digest,
+}
+
+/// What became of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// Its signal is durable.
+    Accepted,
+    /// It was accepted before.
+    Duplicate,
+    /// Its key was used for another signal before. Nothing was stored.
+    KeyReused,
+}
+
+/// Why none of some signals was accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AcceptError {
+    /// They could not be made durable. They may be offered again.
+    #[error("the signals could not be stored: {0}")]
+    NotStored(String),
+    /// The host is shutting down.
+    #[error("the host is shutting down")]
+    Closed,
+}
+
+/// Takes signals from streams.
+pub trait SignalSink: Send + Sync {
+    /// Takes signals in their order, up to the first that has a receiver whose queue has no room for streams. Returns what became of each that
+    /// was taken, once it is durable. How far the stream was read, in this run of the server, is committed with them.
+    ///
+    /// # Errors
+    /// None of them was taken.
+    fn take_signals(
+        &self,
+        signals: &[StreamSignal],
+        run_id: &str,
+    ) -> Result<Vec<Taken>, AcceptError>;
+}
+
+/// Why reading a stream stops for now.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReadingError {
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    #[error(transparent)]
+    Accept(#[from] AcceptError),
+}
+
+impl From<redis::RedisError> for ReadingError {
+    fn from(error: redis::RedisError) -> Self {
+        Self::Link(error.into())
+    }
+}
+
+/// The threads that read streams. They end on [`Redis::close`].
+pub struct Redis {
+    threads: Mutex<Vec<(Sender<()>, JoinHandle<()>)>>,
+}
+
+impl Redis {
+    /// Starts a thread for each stream.
+    ///
+    /// # Errors
+    /// A thread cannot be started.
+    pub fn start(config: &RedisConfig, deps: &RedisDeps) -> std::io::Result<Self> {
+        let mut threads = Vec::new();
+        for (number, stream) in config.signals.iter().enumerate() {
+            let (stop, stopped) = crossbeam_channel::bounded(0);
+            let mut reader = StreamReader {
+                stream: stream.clone(),
+                number,
+                link: RedisLink::new(Arc::clone(&config.settings), TIMEOUT),
+                sink: Arc::clone(&deps.sink),
+                store: deps.store.clone(),
+                status: Arc::clone(&deps.status),
+                stopped,
+                consumer: None,
+                run_id: String::new(),
+                phase: Phase::Own("0".to_owned()),
+                has_caught_up: false,
+                claim_at: Instant::now(),
+            };
+            let thread = std::thread::Builder::new()
+                .name("ark-redis-in".to_owned())
+                .spawn(move || reader.run())?;
+            threads.push((stop, thread));
+        }
+        Ok(Self {
+            threads: Mutex::new(threads),
+        })
+    }
+
+    /// Ends the threads. What was read and is not a signal yet is read again by the next start.
+    pub fn close(&self) {
+        let threads = std::mem::take(&mut *self.threads.lock());
+        let (stops, threads): (Vec<_>, Vec<_>) = threads.into_iter().unzip();
+        drop(stops);
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a thread that reads a stream ended in a panic");
+            }
+        }
+    }
+}
+
+/// Entries that may become signals, with these.
+#[derive(Default)]
+struct Batch<'a> {
+    entries: Vec<&'a Entry>,
+    signals: Vec<StreamSignal>,
+}
+
+/// What is read next.
+enum Phase {
+    /// What this consumer was given and has not acknowledged, behind this entry.
+    Own(String),
+    /// What no consumer was given.
+    New,
+}
+
+struct StreamReader {
+    stream: SignalStream,
+    /// The place of the stream in the configuration.
+    number: usize,
+    link: RedisLink,
+    sink: Arc<dyn SignalSink>,
+    store: Store,
+    status: Arc<RedisStatus>,
+    stopped: Receiver<()>,
+    /// This host's name in consumer groups, once it is known.
+    consumer: Option<String>,
+    run_id: String,
+    phase: Phase,
+    /// Everything that was pending at the start of the host has been processed.
+    has_caught_up: bool,
+    claim_at: Instant,
+}
+
+impl StreamReader {
+    fn run(&mut self) {
+        while !self.is_stopped(Duration::ZERO) {
+            let Err(error) = self.step() else {
+                self.link.record_success();
+                self.show_problem(None);
+                continue;
+            };
+            match &error {
+                ReadingError::Accept(AcceptError::Closed)
+                | ReadingError::Commit(CommitError::Closed)
+                | ReadingError::Read(ReadError::Closed) => return,
+                ReadingError::Link(error) => self.link.record_failure(error),
+                // The connection did nothing wrong.
+                ReadingError::Read(_) | ReadingError::Commit(_) | ReadingError::Accept(_) => {}
+            }
+            self.show_problem(Some(&error));
+            let pause = self.link.retry_delay().max(FULL_PAUSE);
+            if self.is_stopped(pause) {
+                return;
+            }
+        }
+    }
+
+    /// Waits for up to `pause`. Returns whether the thread is to end.
+    fn is_stopped(&self, pause: Duration) -> bool {
+        self.stopped.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected)
+    }
+
+    fn show_problem(&self, error: Option<&ReadingError>) {
+        let Some(status) = self.status() else { return };
+        let problem = error.map(ToString::to_string);
+        if let Some(problem) = &problem {
+            status.failures.increment();
+            if status.problem().is_none() {
+                tracing::warn!(stream = self.stream.stream, problem, "a stream is not read");
+            }
+        } else if status.problem().is_some() {
+            tracing::info!(stream = self.stream.stream, "the stream is read again");
+        }
+        status.set_problem(problem);
+    }
+
+    fn status(&self) -> Option<&StreamStatus> {
+        self.status.streams.get(self.number)
+    }
+
+    fn group(&mut self) -> Result<Group, ReadingError> {
+        let consumer = match &self.consumer {
+            Some(consumer) => consumer.clone(),
+            None => {
+                let consumer = find_consumer(&self.store)?;
+                self.consumer = Some(consumer.clone());
+                consumer
+            }
+        };
+        Ok(Group {
+            stream: self.stream.stream.clone(),
+            group: self.stream.group.clone(),
+            consumer,
+        })
+    }
+
+    /// Reads once and processes what was read.
+    fn step(&mut self) -> Result<(), ReadingError> {
+        let group = self.group()?;
+        if !self.link.is_connected() {
+            self.link.connect()?;
+            self.open_stream(&group)?;
+        }
+        match &self.phase {
+            Phase::Own(after) => {
+                let after = after.clone();
+                self.process_own(&group, &after)
+            }
+            Phase::New if Instant::now() >= self.claim_at => {
+                self.claim_at = Instant::now() + CLAIM_INTERVAL;
+                self.claim_entries(&group)
+            }
+            Phase::New => {
+                let entries = group.read_new(self.link.connect()?)?;
+                self.process(&group, &entries, &HashMap::new())
+            }
+        }
+    }
+
+    /// Makes the group if there is none, and notices a server or a stream that began anew.
+    fn open_stream(&mut self, group: &Group) -> Result<(), ReadingError> {
+        let connection = self.link.connect()?;
+        let group_made = group.create(connection)?;
+        let run_id = read_run_id(connection)?.unwrap_or_default();
+        let last_id = group.last_id(connection)?;
+        if let Some(position) = self.store.stream_position(&group.stream)? {
+            let restarted = !run_id.is_empty() && position.run_id != run_id;
+            let last_id = last_id.as_deref().and_then(parse_entry_id);
+            let began_anew = last_id < parse_entry_id(&position.last_entry);
+            if restarted || began_anew || group_made {
+                tracing::warn!(
+                    stream = group.stream,
+                    restarted,
+                    began_anew,
+                    group_made,
+                    read_up_to = position.last_entry,
+                    "the Redis is not as it was left; what it holds is compared with the database"
+                );
+            }
+        }
+        self.run_id = run_id;
+        self.phase = Phase::Own("0".to_owned());
+        Ok(())
+    }
+
+    /// Processes what this consumer was given before, one batch of it.
+    fn process_own(&mut self, group: &Group, after: &str) -> Result<(), ReadingError> {
+        let connection = self.link.connect()?;
+        let mut reads = group.count_reads(connection, after, BATCH)?;
+        let is_suspicious = reads.values().any(|reads| *reads >= SUSPICIOUS_READS);
+        let count = if is_suspicious { 1 } else { BATCH };
+        let entries = group.read_own(connection, after, count)?;
+        let Some(last) = entries.last().map(|entry| entry.id.clone()) else {
+            self.phase = Phase::New;
+            self.has_caught_up = true;
+            return Ok(());
+        };
+        if self.has_caught_up {
+            // Read before by this very process, which it did not end.
+            group.keep(connection, &entry_ids(&entries))?;
+            reads.clear();
+        }
+        self.process(group, &entries, &reads)?;
+        self.phase = Phase::Own(last);
+        Ok(())
+    }
+
+    /// Takes over what consumers that are gone have held.
+    fn claim_entries(&mut self, group: &Group) -> Result<(), ReadingError> {
+        let mut start = "0-0".to_owned();
+        loop {
+            let claimed = group.claim(self.link.connect()?, &start)?;
+            if let Some(status) = self.status() {
+                status.claimed.add(claimed.entries.len() as u64);
+            }
+            self.process(group, &claimed.entries, &HashMap::new())?;
+            if claimed.next == "0-0" || self.is_stopped(Duration::ZERO) {
+                return Ok(());
+            }
+            start = claimed.next;
+        }
+    }
+
+    /// Makes signals or dead letters of entries, in their order, and acknowledges them. `reads`: how often each was read before; without a
+    /// number it was not.
+    fn process(
+        &mut self,
+        group: &Group,
+        entries: &[Entry],
+        reads: &HashMap<String, u64>,
+    ) -> Result<(), ReadingError> {
+        let mut batch = Batch::default();
+        for entry in entries {
+            let reads = reads.get(&entry.id).copied().unwrap_or_default();
+            if entry.fields.is_none() {
+                self.take(group, &mut batch)?;
+                group.acknowledge(self.link.connect()?, std::slice::from_ref(&entry.id))?;
+                if let Some(status) = self.status() {
+                    status.trimmed.increment();
+                }
+                continue;
+            }
+            let made = if reads >= self.stream.max_attempts {
+                Err(format!(
+                    "it was read {reads} times, and the host ended each time before it was a signal"
+                ))
+            } else {
+                let made = self.stream.form.to_signal(&group.stream, entry);
+                made.map_err(|error| error.to_string())
+            };
+            match made {
+                Ok(signal) => {
+                    batch.entries.push(entry);
+                    batch.signals.push(signal);
+                }
+                Err(reason) => {
+                    // What is before it in the stream comes first.
+                    self.take(group, &mut batch)?;
+                    self.refuse(group, entry, &reason, reads + 1)?;
+                }
+            }
+        }
+        self.take(group, &mut batch)
+    }
+
+    /// Hands a batch over, waits until all of it is durable, and acknowledges it. The batch is empty then.
+    fn take(&mut self, group: &Group, batch: &mut Batch<'_>) -> Result<(), ReadingError> {
+        let mut keep_at = Instant::now();
+        while !batch.signals.is_empty() {
+            let pause = match self.sink.take_signals(&batch.signals, &self.run_id) {
+                Ok(taken) if taken.is_empty() => {
+                    self.show_waiting(true);
+                    FULL_PAUSE
+                }
+                Ok(taken) => {
+                    self.finish(group, batch, &taken)?;
+                    continue;
+                }
+                Err(AcceptError::Closed) => return Err(AcceptError::Closed.into()),
+                Err(error) => {
+                    self.show_problem(Some(&error.into()));
+                    COMMIT_PAUSE
+                }
+            };
+            if Instant::now() >= keep_at {
+                keep_at = Instant::now() + KEEP_INTERVAL;
+                let ids: Vec<String> = batch.entries.iter().map(|e| e.id.clone()).collect();
+                group.keep(self.link.connect()?, &ids)?;
+            }
+            if self.is_stopped(pause) {
+                return Err(AcceptError::Closed.into());
+            }
+        }
+        self.show_waiting(false);
+        Ok(())
+    }
+
+    /// Acknowledges the first entries of a batch, of which this became, and removes them from it.
+    fn finish(
+        &mut self,
+        group: &Group,
+        batch: &mut Batch<'_>,
+        taken: &[Taken],
+    ) -> Result<(), ReadingError> {
+        let mut done = Vec::with_capacity(taken.len());
+        let mut reused = Vec::new();
+        let count = taken.len().min(batch.entries.len());
+        batch.signals.drain(..count);
+        for (entry, taken) in batch.entries.drain(..count).zip(taken) {
+            match taken {
+                Taken::KeyReused => reused.push(entry),
+                Taken::Accepted | Taken::Duplicate => done.push(entry.id.clone()),
+            }
+        }
+        if let Some(status) = self.status() {
+            let count = |kind| taken.iter().filter(|taken| **taken == kind).count() as u64;
+            status.accepted.add(count(Taken::Accepted));
+            status.duplicates.add(count(Taken::Duplicate));
+        }
+        group.acknowledge(self.link.connect()?, &done)?;
+        for entry in reused {
+            self.refuse(
+                group,
+                entry,
+                "its key was used for another signal; use a fresh key",
+                1,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Puts an entry into the dead-letter stream and acknowledges it.
+    fn refuse(
+        &mut self,
+        group: &Group,
+        entry: &Entry,
+        reason: &str,
+        attempts: u64,
+    ) -> Result<(), ReadingError> {
+        loop {
+            let refusal = Refusal {
+                entry,
+                reason,
+                attempts,
+            };
+            let connection = self.link.connect()?;
+            let dead_letters = &self.stream.dead_letters;
+            match put_aside(&self.store, connection, group, dead_letters, &refusal) {
+                Ok(()) => break,
+                Err(error) if is_passing(&error) => self.show_problem(Some(&error)),
+                Err(error) => return Err(error),
+            }
+            if self.is_stopped(COMMIT_PAUSE) {
+                return Err(AcceptError::Closed.into());
+            }
+        }
+        if let Some(status) = self.status() {
+            status.refused.increment();
+        }
+        Ok(())
+    }
+
+    fn show_waiting(&self, waits: bool) {
+        if let Some(status) = self.status() {
+            status.set_waiting(waits);
+        }
+    }
+}
+
+/// Returns whether the database fails for now. It is waited for with the entry at hand: reading it again would count as another attempt.
+fn is_passing(error: &ReadingError) -> bool {
+    match error {
+        ReadingError::Commit(error) => !matches!(error, CommitError::Closed),
+        ReadingError::Read(error) => !matches!(error, ReadError::Closed),
+        ReadingError::Link(_) | ReadingError::Accept(_) => false,
+    }
+}
+
+fn entry_ids(entries: &[Entry]) -> Vec<String> {
+    entries.iter().map(|entry| entry.id.clone()).collect()
+}
+
+/// This host's name in consumer groups; given with the first question.
+fn find_consumer(store: &Store) -> Result<String, ReadingError> {
+    if let Some(consumer) = store.redis_consumer()? {
+        return Ok(consumer);
+    }
+    store.commit(Unit {
+        at: Millis::now(),
+        redis: vec![RedisChange::join()],
+        ..Unit::default()
+    })?;
+    // Another stream's thread may have been first.
+    store
+        .redis_consumer()?
+        .ok_or(ReadingError::Commit(CommitError::Closed))
+}

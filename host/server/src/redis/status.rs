@@ -1,0 +1,84 @@
+//! How reading streams goes, for those who show it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use ark_model::meters::Counter;
+
+/// How each stream is read.
+#[derive(Debug, Default)]
+pub struct RedisStatus {
+    /// In the order of the configuration.
+    pub streams: Vec<StreamStatus>,
+}
+
+/// How a stream is read, since the start of the host.
+#[derive(Debug, Default)]
+pub struct StreamStatus {
+    /// The key of the stream.
+    pub stream: String,
+    /// The consumer group.
+    pub group: String,
+    /// The topic of the signals.
+    pub topic: String,
+    /// The stream for entries that cannot become signals.
+    pub dead_letters: String,
+    /// Entries that became signals.
+    pub accepted: Counter,
+    /// Entries that had become signals before.
+    pub duplicates: Counter,
+    /// Entries that went to the dead-letter stream.
+    pub refused: Counter,
+    /// Entries that were trimmed from the stream before they could be read.
+    pub trimmed: Counter,
+    /// Entries that were taken over from another consumer.
+    pub claimed: Counter,
+    /// Connections that failed, and commands that were refused.
+    pub failures: Counter,
+    /// Whether entries wait for a receiver whose queue is full. 1: they do.
+    waiting: AtomicU64,
+    /// Why the stream is not read now.
+    problem: Mutex<Option<String>>,
+}
+
+impl RedisStatus {
+    /// Makes the status of streams that are not read yet.
+    #[must_use]
+    pub fn new(streams: &[super::SignalStream]) -> Self {
+        Self {
+            streams: streams
+                .iter()
+                .map(|stream| StreamStatus {
+                    stream: stream.stream.clone(),
+                    group: stream.group.clone(),
+                    topic: stream.form.topic.clone(),
+                    dead_letters: stream.dead_letters.clone(),
+                    ..StreamStatus::default()
+                })
+                .collect(),
+        }
+    }
+}
+
+impl StreamStatus {
+    /// Why the stream is not read now; `None`: it is read.
+    #[must_use]
+    pub fn problem(&self) -> Option<String> {
+        self.problem.lock().clone()
+    }
+
+    pub(super) fn set_problem(&self, problem: Option<String>) {
+        *self.problem.lock() = problem;
+    }
+
+    /// Whether entries wait until a receiver's queue has room.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) != 0
+    }
+
+    pub(super) fn set_waiting(&self, waits: bool) {
+        self.waiting.store(u64::from(waits), Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,218 @@
+//! The host is killed, and the Redis restarted, paused, cut off and emptied of its group, while signals come in.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ark_tests::proxy::Proxy;
+use ark_tests::redis::{Redis, RedisClient, Reply};
+use ark_tests::{PATIENT, TestDir, copy_agent, guests_dir, run_ark, take_turn, wait_until};
+use serde_json::{Value, json};
+
+use super::{Records, wait_until_read};
+
+/// The stream of the test.
+const STREAM: &str = "kyle:signals";
+/// Entries that are written together.
+const TOGETHER: usize = 100;
+
+/// A number from the environment, for long runs.
+fn from_environment(name: &str, default: u64) -> u64 {
+    let text = std::env::var(name).ok();
+    text.map_or(default, |text| text.parse().expect("a number"))
+}
+
+/// Returns a number below a bound: the last digits of the clock are random enough for moments.
+fn random(below: u64) -> u64 {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("a clock");
+    (u64::from(now.subsec_nanos()) / 100).wrapping_mul(0x9E37_79B9_7F4A_7C15) % below
+}
+
+/// The command that writes the signal with a number.
+fn add(number: u64) -> Vec<String> {
+    let event = json!({"id": format!("s{number}"), "symbol": "BTC-USD", "price": 100.0 + (number % 7) as f64 * 0.1,
+        "volume": 5.0, "ts": number});
+    [
+        "XADD",
+        STREAM,
+        "*",
+        "trace_id",
+        &format!("{:032x}", number + 1),
+        "event",
+        &event.to_string(),
+    ]
+    .map(str::to_owned)
+    .to_vec()
+}
+
+/// Writes signals as a producer does that repeats what may not have arrived.
+fn produce(port: u16, signals: u64) {
+    let mut client = None;
+    let mut next = 0;
+    while next < signals {
+        let last = (next + TOGETHER as u64).min(signals);
+        let commands: Vec<Vec<String>> = (next..last).map(add).collect();
+        let Some(connection) = &mut client else {
+            client = RedisClient::connect(port).ok();
+            std::thread::sleep(Duration::from_millis(5));
+            continue;
+        };
+        match connection.try_run_all(&commands) {
+            Ok(replies) if replies.iter().all(|reply| matches!(reply, Reply::Text(_))) => {
+                next = last
+            }
+            _ => client = None,
+        }
+    }
+}
+
+/// Disturbs the Redis in one way or another until it is told to stop.
+fn disturb(redis: &mut Redis, proxy: &Proxy, stop: &AtomicBool) -> [u32; 6] {
+    let mut done = [0; 6];
+    while !stop.load(Ordering::Relaxed) {
+        std::thread::sleep(Duration::from_millis(200 + random(600)));
+        let way = random(6) as usize;
+        match way {
+            0 => redis.restart_killed(),
+            1 => {
+                redis.freeze(true);
+                std::thread::sleep(Duration::from_millis(random(400)));
+                redis.freeze(false);
+            }
+            2 => drop(redis.run(&["CLIENT", "PAUSE", &random(400).to_string()])),
+            3 => drop(redis.run(&["XGROUP", "DESTROY", STREAM, "ark"])),
+            4 => proxy.cut(),
+            _ => {
+                proxy.refuse(true);
+                std::thread::sleep(Duration::from_millis(random(400)));
+                proxy.refuse(false);
+            }
+        }
+        done[way] += 1;
+    }
+    done
+}
+
+#[test]
+fn killed_at_random_moments_each_signal_of_a_disturbed_redis_is_processed_once() {
+    let _turn = take_turn();
+    let signals = from_environment("ARK_REDIS_SIGNALS", 2_000);
+    let kills = from_environment("ARK_REDIS_KILLS", 4);
+    let mut redis = Redis::start_durable();
+    let port = redis.port;
+    let proxy = Proxy::start(port);
+    let dir = TestDir::new(&format!(
+        r#"{PATIENT}
+[limits]
+deadline_ms = 600_000
+actions_per_minute = 1_000_000
+[redis]
+url = "redis://127.0.0.1:{}/0"
+[[redis.signals]]
+stream = "{STREAM}"
+topic = "market.tick"
+field = "event"
+key = "id"
+select = {{ symbol = "symbol", price = "price", volume = "volume", at = "ts" }}
+"#,
+        proxy.port
+    ));
+    copy_agent(&guests_dir(), "kyle", &dir.agents());
+    let mut host = dir.start();
+    let records = Records::open(&dir);
+    let stop = AtomicBool::new(false);
+    let (host, disturbances) = std::thread::scope(|scope| {
+        scope.spawn(|| produce(port, signals));
+        let disturbing = scope.spawn(|| disturb(&mut redis, &proxy, &stop));
+        for round in 1..=kills {
+            let enough = signals * round / (kills + 1);
+            wait_until_more(&records, enough);
+            std::thread::sleep(Duration::from_millis(random(200)));
+            host = dir.restart_killed(&host);
+        }
+        wait_until_more(&records, signals);
+        stop.store(true, Ordering::Relaxed);
+        (host, disturbing.join().expect("no panic"))
+    });
+    let mut client = redis.connect();
+    wait_until_read(&mut client, STREAM);
+    wait_until_idle(&records);
+    assert_eq!(host.terminate(), Some(0));
+    assert_once(&records, signals);
+    let data = dir.data();
+    let data = data.to_str().expect("UTF-8");
+    let verified = run_ark(&["audit", "verify", "--json", "--data-dir", data]);
+    assert!(
+        verified.status.success(),
+        "{}",
+        String::from_utf8_lossy(&verified.stdout)
+    );
+    let entries = client.run(&["XLEN", STREAM]).text();
+    println!(
+        "{signals} signals in {entries} entries are processed once, over {kills} kills of the host and of the Redis {} restarts, {} freezes, {} pauses, {} lost groups, {} cuts, {} times away",
+        disturbances[0],
+        disturbances[1],
+        disturbances[2],
+        disturbances[3],
+        disturbances[4],
+        disturbances[5]
+    );
+}
+
+/// Waits until there are so many signals. Only a standstill ends the wait.
+fn wait_until_more(records: &Records, enough: u64) {
+    let mut found = records.signals();
+    while found < enough {
+        let before = found;
+        wait_until("more signals", || {
+            found = records.signals();
+            found > before
+        });
+    }
+}
+
+fn wait_until_idle(records: &Records) {
+    let pending = || records.count("SELECT count(*) FROM deliveries WHERE status = 'pending'");
+    let mut left = pending();
+    while left > 0 {
+        let before = left;
+        wait_until("fewer deliveries", || {
+            left = pending();
+            left < before
+        });
+    }
+    wait_until("no message is left", || {
+        records.count("SELECT count(*) FROM outbox") == 0
+    });
+}
+
+/// Each signal is stored once, delivered once, and in the audit log once at most; kyle, who judges a tick only after a warm-up, has counted
+/// each in the transaction that settled its delivery.
+fn assert_once(records: &Records, signals: u64) {
+    let ticks = "FROM signals WHERE topic = 'market.tick'";
+    assert_eq!(records.count(&format!("SELECT count(*) {ticks}")), signals);
+    assert_eq!(
+        records.count(&format!("SELECT count(DISTINCT trace_id) {ticks}")),
+        signals
+    );
+    assert_eq!(records.count("SELECT count(*) FROM redis_dead_letters"), 0);
+    let done = "SELECT count(*) FROM deliveries WHERE agent = 'kyle' AND status = 'done'";
+    assert_eq!(records.count(done), signals);
+    let statistics = records
+        .texts("SELECT value FROM agents_state WHERE agent = 'kyle'")
+        .remove(0);
+    let statistics: Value = serde_json::from_str(&statistics).expect("JSON");
+    assert_eq!(statistics["ticks"], json!(signals));
+    let decisions = "FROM audit_log WHERE kind = 'decision' AND agent = 'kyle'";
+    let decided = records.count(&format!("SELECT count(*) {decisions}"));
+    assert_eq!(
+        records.count(&format!("SELECT count(DISTINCT trace_id) {decisions}")),
+        decided
+    );
+    assert_eq!(decided, signals - 20, "kyle says nothing of the first 20");
+    assert_eq!(
+        records.count("SELECT count(*) FROM audit_log WHERE kind = 'failure'"),
+        0
+    );
+}

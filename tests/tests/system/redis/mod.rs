@@ -1,0 +1,69 @@
+//! Signals from the streams of a real Redis.
+
+mod failures;
+mod secured;
+mod signals;
+
+use std::collections::HashMap;
+
+use ark_tests::redis::{RedisClient, Reply};
+use ark_tests::{TestDir, wait_until};
+use rusqlite::{Connection, OpenFlags};
+
+/// What the host has on disk.
+struct Records(Connection);
+
+impl Records {
+    fn open(dir: &TestDir) -> Self {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
+        Self(Connection::open_with_flags(dir.data().join("ark.db"), flags).expect("the database"))
+    }
+
+    fn count(&self, sql: &str) -> u64 {
+        // A host that was killed leaves a log that the next one recovers; until then a reader may be refused.
+        let counted = || self.0.query_row(sql, [], |row| row.get(0));
+        ark_tests::wait_for("a count", || counted().ok())
+    }
+
+    fn signals(&self) -> u64 {
+        self.count("SELECT count(*) FROM signals")
+    }
+
+    fn texts(&self, sql: &str) -> Vec<String> {
+        let mut statement = self.0.prepare(sql).expect("a query");
+        let rows = statement.query_map([], |row| row.get(0)).expect("rows");
+        rows.map(|row| row.expect("a text")).collect()
+    }
+}
+
+/// Entries that the group was given and has not acknowledged.
+fn pending(redis: &mut RedisClient, stream: &str) -> String {
+    redis.run(&["XPENDING", stream, "ark"]).list()[0].text()
+}
+
+/// How many entries the group has not read yet.
+fn lag(redis: &mut RedisClient, stream: &str) -> Option<String> {
+    let groups = redis.try_run(&["XINFO", "GROUPS", stream]).ok()?;
+    let group = groups.list().first()?.list();
+    let fields: HashMap<String, &Reply> = group
+        .chunks_exact(2)
+        .map(|pair| (pair[0].text(), &pair[1]))
+        .collect();
+    Some(fields.get("lag")?.text())
+}
+
+/// Waits until everything in a stream is read and acknowledged.
+fn wait_until_read(redis: &mut RedisClient, stream: &str) {
+    wait_until("the stream is read", || {
+        lag(redis, stream).as_deref() == Some("0") && pending(redis, stream) == "0"
+    });
+}
+
+/// The dead letters of a stream, with their fields.
+fn dead_letters(redis: &mut RedisClient, stream: &str) -> Vec<HashMap<String, String>> {
+    let entries = redis.run(&["XRANGE", stream, "-", "+"]);
+    let entries = entries.list().iter().map(Reply::entry);
+    entries
+        .map(|(_, fields)| fields.into_iter().collect())
+        .collect()
+}
