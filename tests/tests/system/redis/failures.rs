@@ -60,7 +60,7 @@ fn produce(port: u16, signals: u64) {
         };
         match connection.try_run_all(&commands) {
             Ok(replies) if replies.iter().all(|reply| matches!(reply, Reply::Text(_))) => {
-                next = last
+                next = last;
             }
             _ => client = None,
         }
@@ -72,7 +72,7 @@ fn disturb(redis: &mut Redis, proxy: &Proxy, stop: &AtomicBool) -> [u32; 6] {
     let mut done = [0; 6];
     while !stop.load(Ordering::Relaxed) {
         std::thread::sleep(Duration::from_millis(200 + random(600)));
-        let way = random(6) as usize;
+        let way = usize::try_from(random(6)).unwrap_or_default();
         match way {
             0 => redis.restart_killed(),
             1 => {
