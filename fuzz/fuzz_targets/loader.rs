@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ark_model::ids::Digest;
 use ark_runtime::{
-    Agent, Engine, EngineConfig, Limits, LimitsTable, LoadError, Manifest, Policy,
+    Agent, Engine, EngineConfig, Limits, LimitsTable, LoadError, Manifest, Policy, QuotasTable,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -33,6 +33,7 @@ fuzz_target!(|bytes: &[u8]| {
         actions: Vec::new(),
         capabilities: vec!["truth-set".to_owned()],
         limits: LimitsTable::default(),
+        quotas: QuotasTable::default(),
         config: BTreeMap::new(),
     };
     // Low limits, so that a component that runs is ended soon.

@@ -86,7 +86,7 @@ mod tests {
             ("", "", "is not JSON: EOF"),
             ("{", "", "is not JSON: EOF"),
             ("\u{feff}{}", "", "begins with a byte order mark of UTF-8"),
-            (r#"{"a":{"b":[1,tru]}}"#, "a.b[1]", "is not JSON: expected"),
+            (r#"{"a":{"b":[1,nul]}}"#, "a.b[1]", "is not JSON: expected"),
             (r#"{"a":1,"b":2,"a":3}"#, "a", "a key is given twice"),
             (
                 r#"{"a":[{"b":1,"\u0062":1}]}"#,

@@ -2,12 +2,8 @@
 
 use std::sync::Arc;
 
-use ark_store::Store;
-
 use super::connection::RedisSettings;
 use super::entry::EntryForm;
-use super::signals::SignalSink;
-use super::status::RedisStatus;
 
 /// The Redis, and what is read from it.
 #[derive(Debug, Clone)]
@@ -32,14 +28,4 @@ pub struct SignalStream {
     pub max_attempts: u64,
     /// The stream for entries that cannot become signals.
     pub dead_letters: String,
-}
-
-/// The parts of the host that reading streams uses.
-pub struct RedisDeps {
-    /// Takes the signals.
-    pub sink: Arc<dyn SignalSink>,
-    /// Keeps how far streams were read, and what was refused.
-    pub store: Store,
-    /// Where it is shown how reading goes.
-    pub status: Arc<RedisStatus>,
 }

@@ -6,8 +6,8 @@ use ark_model::ids::{Digest, Millis, TraceId};
 use ark_store::{DeadLetter, RedisChange, Store, Unit};
 
 use super::entry::Entry;
+use super::error::ReadingError;
 use super::group::Group;
-use super::signals::ReadingError;
 
 /// About how many entries the dead-letter stream keeps. The record in the database stays.
 const MAX_LENGTH: &str = "100000";

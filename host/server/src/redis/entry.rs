@@ -8,7 +8,7 @@ use ark_model::check::{FieldError, check_idempotency_key, clip_for_error};
 use ark_model::form::parse_json;
 use ark_model::ids::{Digest, TraceId};
 
-use super::signals::StreamSignal;
+use super::sink::StreamSignal;
 
 /// The bytes of an entry that becomes a signal, names included: as many as the body of a request over HTTP may have.
 const MAX_ENTRY_BYTES: usize = 256 * 1024;

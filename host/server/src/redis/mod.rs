@@ -10,7 +10,7 @@
 //! * In memory are at most as many entries of a stream as one read returns.
 //!
 //! Reading order: [`address`] and [`connection`] (how a Redis is reached, for every part that uses one), [`entry`] (from an entry to a
-//! signal), [`group`] (the commands of a consumer group), [`signals`] (the loop), [`dead_letters`], [`status`].
+//! signal), [`group`] (the commands of a consumer group), [`sink`] (who takes signals), [`signals`] (the loop), [`dead_letters`], [`status`].
 //!
 //! Must not know: HTTP, SQL, rules, how signals are delivered.
 
@@ -19,13 +19,16 @@ mod config;
 mod connection;
 mod dead_letters;
 mod entry;
+mod error;
 mod group;
 mod signals;
+mod sink;
 mod status;
 
 pub use address::{AddressError, RedisAddress};
-pub use config::{RedisConfig, RedisDeps, SignalStream};
+pub use config::{RedisConfig, SignalStream};
 pub use connection::{LinkError, RedisLink, RedisSettings};
 pub use entry::{EntryForm, PayloadSource};
-pub use signals::{AcceptError, Redis, SignalSink, StreamSignal, Taken};
+pub use signals::{Redis, RedisDeps};
+pub use sink::{AcceptError, SignalSink, StreamSignal, Taken};
 pub use status::{RedisStatus, StreamStatus};

@@ -11,14 +11,16 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use parking_lot::Mutex;
 
-use ark_model::ids::{Digest, Millis, TraceId};
+use ark_model::ids::Millis;
 use ark_store::{CommitError, ReadError, RedisChange, Store, Unit};
 
-use super::config::{RedisConfig, RedisDeps, SignalStream};
-use super::connection::{LinkError, RedisLink};
+use super::config::{RedisConfig, SignalStream};
+use super::connection::RedisLink;
 use super::dead_letters::{Refusal, put_aside};
 use super::entry::Entry;
+use super::error::ReadingError;
 use super::group::{BATCH, CLAIM_IDLE_MS, Group, parse_entry_id, read_run_id};
+use super::sink::{AcceptError, SignalSink, StreamSignal, Taken};
 use super::status::{RedisStatus, StreamStatus};
 
 /// How long the Redis may take for one command. A read that waits for entries waits less.
@@ -34,78 +36,14 @@ const KEEP_INTERVAL: Duration = Duration::from_millis(CLAIM_IDLE_MS / 4);
 /// An entry that was read as often as this without an end is read alone: what is read with it must not count for it.
 const SUSPICIOUS_READS: u64 = 3;
 
-/// An entry that may become a signal.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StreamSignal {
-    /// The key of the stream.
-    pub stream: String,
-    /// The id of the entry.
-    pub entry: String,
-    /// The topic of the signal.
-    pub topic: String,
-    /// Its payload: one JSON value.
-    pub payload_json: String,
-    /// The trace it belongs to.
-    pub trace_id: TraceId,
-    /// Its idempotency key, unique in the stream.
-    pub key: String,
-    /// What another entry with the same key must have in common with it.
-    pub request_digest: Digest,
-}
-
-/// What became of an entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Taken {
-    /// Its signal is durable.
-    Accepted,
-    /// It was accepted before.
-    Duplicate,
-    /// Its key was used for another signal before. Nothing was stored.
-    KeyReused,
-}
-
-/// Why none of some signals was accepted.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum AcceptError {
-    /// They could not be made durable. They may be offered again.
-    #[error("the signals could not be stored: {0}")]
-    NotStored(String),
-    /// The host is shutting down.
-    #[error("the host is shutting down")]
-    Closed,
-}
-
-/// Takes signals from streams.
-pub trait SignalSink: Send + Sync {
-    /// Takes signals in their order, up to the first that has a receiver whose queue has no room for streams. Returns what became of each that
-    /// was taken, once it is durable. How far the stream was read, in this run of the server, is committed with them.
-    ///
-    /// # Errors
-    /// None of them was taken.
-    fn take_signals(
-        &self,
-        signals: &[StreamSignal],
-        run_id: &str,
-    ) -> Result<Vec<Taken>, AcceptError>;
-}
-
-/// Why reading a stream stops for now.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum ReadingError {
-    #[error(transparent)]
-    Link(#[from] LinkError),
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    #[error(transparent)]
-    Commit(#[from] CommitError),
-    #[error(transparent)]
-    Accept(#[from] AcceptError),
-}
-
-impl From<redis::RedisError> for ReadingError {
-    fn from(error: redis::RedisError) -> Self {
-        Self::Link(error.into())
-    }
+/// The parts of the host that reading streams uses.
+pub struct RedisDeps {
+    /// Takes the signals.
+    pub sink: Arc<dyn SignalSink>,
+    /// Keeps how far streams were read, and what was refused.
+    pub store: Store,
+    /// Where it is shown how reading goes.
+    pub status: Arc<RedisStatus>,
 }
 
 /// The threads that read streams. They end on [`Redis::close`].

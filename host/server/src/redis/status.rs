@@ -6,6 +6,8 @@ use parking_lot::Mutex;
 
 use ark_model::meters::Counter;
 
+use super::config::SignalStream;
+
 /// How each stream is read.
 #[derive(Debug, Default)]
 pub struct RedisStatus {
@@ -45,7 +47,7 @@ pub struct StreamStatus {
 impl RedisStatus {
     /// Makes the status of streams that are not read yet.
     #[must_use]
-    pub fn new(streams: &[super::SignalStream]) -> Self {
+    pub fn new(streams: &[SignalStream]) -> Self {
         Self {
             streams: streams
                 .iter()

@@ -115,7 +115,9 @@ const DAMAGES: [Damage; 9] = [
     (
         "only an anchor left",
         |dir| {
-            drop(open(dir));
+            let store = open(dir);
+            store.commit(audit()).unwrap();
+            drop(store);
             remove(dir, &["ark.db", "ark.lock"]);
         },
         Expected::Gone,

@@ -106,20 +106,15 @@ fn a_changed_missing_moved_or_added_row_is_found_where_it_is() {
 
 #[test]
 fn a_replaced_database_does_not_match_the_anchors() {
-    let dir = tempfile::tempdir().unwrap();
-    for replaced in [true, false] {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for dir in [&dir, &other] {
         let store = open(dir.path());
         for _ in 0..2 {
             store.commit(audit(AuditId::fresh())).unwrap();
         }
         store.close();
-        drop(store);
-        if replaced {
-            for file in ["ark.db", "ark.db-wal", "ark.db-shm"] {
-                let _ = std::fs::remove_file(dir.path().join(file));
-            }
-        }
     }
+    std::fs::copy(other.path().join("ark.db"), dir.path().join("ark.db")).unwrap();
     assert_eq!(verify(dir.path()).fault.map(|fault| fault.seq), Some(2));
 }
 
@@ -269,7 +264,7 @@ fn a_signal_is_accepted_once_per_key_and_delivered_once() {
 fn a_full_database_refuses_and_serves_again_when_there_is_room() {
     let dir = tempfile::tempdir().unwrap();
     let config = StoreConfig {
-        max_bytes: Some(800 * 1024),
+        max_bytes: Some(1200 * 1024),
         ..StoreConfig::in_dir(dir.path())
     };
     let store = Store::open(&config).unwrap();

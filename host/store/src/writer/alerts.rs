@@ -1,13 +1,15 @@
 //! The alerts that the writer raises itself: it alone knows, and where it cannot write it keeps them until it can.
+//!
+//! Must not know: the writer, transactions.
 
 use std::time::{Duration, Instant};
 
 use ark_model::control::{Alert, AlertSeverity};
 use ark_model::ids::Millis;
 
-use crate::tables::control::write_alert;
+use rusqlite::Connection;
 
-use super::thread::Writer;
+use crate::tables::control::write_alert;
 
 /// The kind of the alert that the files of the database were lost.
 pub const DATABASE_LOST: &str = "database_lost";
@@ -36,21 +38,19 @@ impl WriterAlerts {
         }
         is_due
     }
-}
 
-impl Writer {
-    /// Raises an alert, unless the same was raised within a minute. To be called outside a transaction.
-    pub(super) fn raise_alert(
+    /// Keeps an alert to be stored, unless the same was raised within a minute. Returns whether it is kept.
+    pub(super) fn raise(
         &mut self,
         kind: &'static str,
         message: String,
         observed: Option<u64>,
-    ) {
-        if !self.alerts.claim(kind) {
-            return;
+    ) -> bool {
+        if !self.claim(kind) {
+            return false;
         }
         tracing::error!(kind, message, "alert");
-        self.alerts.unstored.push(Alert {
+        self.unstored.push(Alert {
             at_ms: Millis::now(),
             severity: AlertSeverity::Critical,
             kind: kind.to_owned(),
@@ -59,23 +59,22 @@ impl Writer {
             observed: observed.map(|observed| observed as f64),
             limit: None,
         });
-        self.store_alerts();
+        true
     }
 
-    /// Stores the alerts that could not be stored before; what still cannot be is kept. At most one of a kind and minute waits.
-    pub(super) fn store_alerts(&mut self) {
-        if self.alerts.unstored.is_empty() {
-            return;
+    /// Stores the alerts that are kept, up to the first that cannot be. Returns whether any was stored and none is left. At most one of a kind
+    /// and minute waits.
+    pub(super) fn store_all(&mut self, connection: &Connection) -> bool {
+        if self.unstored.is_empty() {
+            return false;
         }
-        while let Some(alert) = self.alerts.unstored.first() {
-            if let Err(error) = write_alert(&self.connection, alert) {
+        while let Some(alert) = self.unstored.first() {
+            if let Err(error) = write_alert(connection, alert) {
                 tracing::warn!(%error, kind = alert.kind, "an alert is stored later");
-                return;
+                return false;
             }
-            self.alerts.unstored.remove(0);
+            self.unstored.remove(0);
         }
-        self.options
-            .commits
-            .send_modify(|count| *count = count.wrapping_add(1));
+        true
     }
 }

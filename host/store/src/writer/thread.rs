@@ -109,7 +109,7 @@ pub(crate) fn start_writer(
         .meters
         .record_audit_head(heads.audit.seq, heads.audit.hash);
     let access = AccessMarks::read(&connection).map_err(failed)?;
-    let writer = Writer {
+    let mut writer = Writer {
         connection,
         rescue_connection: Some(rescue),
         rescue_thread: None,
@@ -124,6 +124,8 @@ pub(crate) fn start_writer(
         log_is_full: false,
         alerts: WriterAlerts::default(),
     };
+    // Before the store is open: whoever is refused the lock from then on reads whose it is.
+    writer.attest_heads();
     std::thread::Builder::new()
         .name("ark-writer".to_owned())
         .spawn(move || writer.run(&inbox))
@@ -185,8 +187,28 @@ impl Batch {
 }
 
 impl Writer {
+    /// Raises an alert, unless the same was raised within a minute. To be called outside a transaction.
+    pub(super) fn raise_alert(
+        &mut self,
+        kind: &'static str,
+        message: String,
+        observed: Option<u64>,
+    ) {
+        if self.alerts.raise(kind, message, observed) {
+            self.store_alerts();
+        }
+    }
+
+    /// Stores the alerts that could not be stored before; what still cannot be is kept.
+    fn store_alerts(&mut self) {
+        if self.alerts.store_all(&self.connection) {
+            self.options
+                .commits
+                .send_modify(|count| *count = count.wrapping_add(1));
+        }
+    }
+
     fn run(mut self, inbox: &Receiver<WriterMessage>) {
-        self.attest_heads();
         loop {
             let pause = self.maintenance_interval();
             let first = match inbox.recv_timeout(pause) {

@@ -8,12 +8,37 @@ use crate::hrm::metering;
 use crate::hrm::request::{IssuedOrder, OrderReceipt, Reply, alert_message};
 use ark_model::control::{Halt, Order, Quarantine};
 use ark_model::ids::{Millis, Name};
-use ark_store::{ControlChange, Unit};
+use ark_store::{CommitError, ControlChange, Unit};
 
 use super::idempotency::{format_receipt, parse_receipt};
 use super::state::Arbiter;
 
 impl Arbiter {
+    /// Commits the orders again that are not on disk, if the database can be written.
+    pub(super) fn record_orders_again(&self) {
+        if self.guards.unrecorded_orders() == 0 || !self.store.audit_writable() {
+            return;
+        }
+        for unit in self.unrecorded_orders.take() {
+            let unrecorded = Arc::clone(&self.unrecorded_orders);
+            let kept = unit.clone();
+            self.store.submit_wait(
+                unit,
+                Box::new(move |result| match result {
+                    // Its idempotency key is on disk: the order was given again and recorded then.
+                    Ok(_) | Err(CommitError::AlreadyAnswered(_)) => {
+                        tracing::warn!("an order that was in force is on disk now");
+                        unrecorded.finish(None);
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "an order in force is still not on disk");
+                        unrecorded.finish(Some(kept));
+                    }
+                }),
+            );
+        }
+    }
+
     /// Carries out an order. A halt or a quarantine is in force from here on, even if it cannot be recorded; a resume or a restoration only once it is
     /// durable.
     pub(super) fn carry_out_order(&mut self, mut issued: IssuedOrder, reply: Reply<OrderReceipt>) {

@@ -8,9 +8,7 @@ use parking_lot::Mutex;
 
 use crate::hrm::guards::Guards;
 use ark_model::ids::Name;
-use ark_store::{CommitError, ControlChange, Unit};
-
-use super::state::Arbiter;
+use ark_store::{ControlChange, Unit};
 
 /// The orders whose commits failed.
 pub(in crate::hrm) struct UnrecordedOrders {
@@ -49,7 +47,7 @@ impl UnrecordedOrders {
     }
 
     /// Takes the units to commit them again. Each must be given back with [`UnrecordedOrders::finish`].
-    fn take(&self) -> Vec<Unit> {
+    pub(super) fn take(&self) -> Vec<Unit> {
         let mut taken = Vec::new();
         self.change(|state| {
             taken = std::mem::take(&mut state.units).into_values().collect();
@@ -59,7 +57,7 @@ impl UnrecordedOrders {
     }
 
     /// Ends the try to commit a unit; `failed`: the unit, if it is still not on disk.
-    fn finish(&self, failed: Option<Unit>) {
+    pub(super) fn finish(&self, failed: Option<Unit>) {
         self.change(|state| state.in_flight -= 1);
         if let Some(unit) = failed {
             self.keep(unit);
@@ -80,32 +78,5 @@ fn order_subject(change: &ControlChange) -> Option<Name> {
         ControlChange::Halt(_) | ControlChange::Resume => None,
         ControlChange::Quarantine(quarantine) => Some(quarantine.agent.clone()),
         ControlChange::Restore(agent) => Some(agent.clone()),
-    }
-}
-
-impl Arbiter {
-    /// Commits the orders again that are not on disk, if the database can be written.
-    pub(super) fn record_orders_again(&self) {
-        if self.guards.unrecorded_orders() == 0 || !self.store.audit_writable() {
-            return;
-        }
-        for unit in self.unrecorded_orders.take() {
-            let unrecorded = Arc::clone(&self.unrecorded_orders);
-            let kept = unit.clone();
-            self.store.submit_wait(
-                unit,
-                Box::new(move |result| match result {
-                    // Its idempotency key is on disk: the order was given again and recorded then.
-                    Ok(_) | Err(CommitError::AlreadyAnswered(_)) => {
-                        tracing::warn!("an order that was in force is on disk now");
-                        unrecorded.finish(None);
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "an order in force is still not on disk");
-                        unrecorded.finish(Some(kept));
-                    }
-                }),
-            );
-        }
     }
 }
