@@ -15,8 +15,11 @@ use rusqlite::Connection;
 const RESERVE_PART: u64 = 16;
 /// The largest reserve: what some hundred thousand decisions take.
 const MAX_RESERVE_BYTES: u64 = 256 * 1024 * 1024;
-/// The largest part set aside for the log: what it holds between two checkpoints without a limit.
-const MAX_LOG_BYTES: u64 = 32 * 1024 * 1024;
+/// What the log holds between two checkpoints without a limit. Its part is no larger, unless the limit is so large that a sixteenth of it is:
+/// a snapshot or another reader that lasts must not stop a host that has room.
+const LOG_BYTES: u64 = 32 * 1024 * 1024;
+/// The part of a large limit, as a divisor, that is set aside for the log.
+const LOG_PART: u64 = 16;
 
 /// After how many frames in the log a checkpoint is due without a limit.
 const MAX_CHECKPOINT_FRAMES: u64 = 4000;
@@ -31,9 +34,9 @@ pub(crate) struct QuotaShares {
 }
 
 impl QuotaShares {
-    /// Sets a quarter of the limit, but at most [`MAX_LOG_BYTES`], aside for the log.
+    /// Sets a quarter of the limit aside for the log, but at most [`LOG_BYTES`] or a sixteenth of the limit, whichever is more.
     pub(crate) fn for_limit(max_bytes: u64, page_bytes: u64) -> Self {
-        let log_bytes = (max_bytes / 4).min(MAX_LOG_BYTES);
+        let log_bytes = (max_bytes / 4).min(LOG_BYTES.max(max_bytes / LOG_PART));
         Self {
             database_pages: ((max_bytes - log_bytes) / page_bytes.max(1)).max(1),
             log_bytes,
@@ -97,5 +100,28 @@ impl Quota {
     /// The bytes of the log.
     pub(crate) fn log_size(&self) -> u64 {
         std::fs::metadata(&self.log).map_or(0, |metadata| metadata.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1024 * 1024;
+
+    #[test]
+    fn the_log_has_its_part_of_every_limit() {
+        for (limit, log) in [
+            (4 * MIB, MIB),
+            (128 * MIB, 32 * MIB),
+            (512 * MIB, 32 * MIB),
+            (1024 * MIB, 64 * MIB),
+            (64 * 1024 * MIB, 4096 * MIB),
+        ] {
+            let shares = QuotaShares::for_limit(limit, 8192);
+            assert_eq!(shares.log_bytes, log, "{limit}");
+            assert_eq!(shares.database_pages * 8192, limit - log, "{limit}");
+            assert!(checkpoint_frames(Some(limit), 8192) <= MAX_CHECKPOINT_FRAMES);
+        }
     }
 }

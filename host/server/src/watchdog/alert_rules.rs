@@ -211,7 +211,7 @@ pub const LOG_HELD: AlertRule = AlertRule {
     kind: ark_store::LOG_HELD,
     grading: Grading::Fixed(AlertSeverity::Critical),
     observed: "bytes of a write-ahead log that a process keeps from being written back by reading from it",
-    limit: "three quarters of the log's part of `capacity.max_database_bytes` (24 MiB at most); without a limit 48 MiB",
+    limit: "three quarters of the log's part of `capacity.max_database_bytes`, 48 MiB at most",
 };
 
 /// Every kind of alert that the watchdog raises, those of the store, and those that the HRM raises with an execution report. The kinds `halted`, `resumed`, `quarantined` and `restored` come with orders
