@@ -119,7 +119,7 @@ mod tests {
                 "is the number 1e-400, which a double rounds to 0",
             ),
             (
-                r#"[0, -0.00001e-999]"#,
+                r"[0, -0.00001e-999]",
                 "[1]",
                 "is the number -0.00001e-999, ",
             ),

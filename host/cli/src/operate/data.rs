@@ -86,7 +86,7 @@ pub(crate) fn run(command: DataCommand, by: Option<&str>) -> anyhow::Result<Exit
         DataCommand::BeginAnew { reason, data } => {
             let reason = validate_reason(&reason)
                 .context("--reason: give 1 to 1024 bytes of plain text that is not blank")?;
-            let by = by.as_deref().unwrap_or("operator");
+            let by = by.unwrap_or("operator");
             let by = validate_reason(by)
                 .filter(|by| by.len() <= MAX_ACTOR_BYTES)
                 .context("--by: give 1 to 128 bytes of plain text that is not blank")?;

@@ -17,7 +17,7 @@ use crate::load::{LoadError, LoadedAs, agent_may_import, compile_component, list
 use crate::manifest::Manifest;
 use crate::recording::{Recording, Tape};
 use crate::services::{OfflineServices, Services};
-use crate::thread_priority::lower_thread_priority;
+use crate::thread_priority::{LOWEST_NICE, lower_thread_priority};
 
 use super::bindings::{self, ark::agent::signals as wit};
 use super::failure::classify_error;
@@ -314,7 +314,7 @@ impl Agent {
             }
             if !session.slow && thread == ThreadOwner::GuestPool {
                 session.slow = true;
-                lower_thread_priority();
+                lower_thread_priority(LOWEST_NICE);
             }
             Ok(UpdateDeadline::Continue(ticks_until(session.deadline)))
         });

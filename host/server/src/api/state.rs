@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
@@ -199,7 +200,10 @@ impl Api {
     }
 }
 
-/// A place for an upload, held until the call is answered. Extracted before the body is read.
+/// How long an upload waits for a place: another one may go on after its caller's deadline, until it is complete.
+const UPLOAD_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A place for an upload, held until the call is complete. Extracted before the body is read.
 pub(crate) struct UploadPlace(
     #[expect(dead_code, reason = "it is held, not read")] OwnedSemaphorePermit,
 );
@@ -208,9 +212,10 @@ impl FromRequestParts<Arc<Api>> for UploadPlace {
     type Rejection = Problem;
 
     async fn from_request_parts(_parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
-        Arc::clone(&api.uploads)
-            .try_acquire_owned()
-            .map(Self)
-            .map_err(|_| Problem::busy("other uploads are under way"))
+        let free = Arc::clone(&api.uploads).acquire_owned();
+        match tokio::time::timeout(UPLOAD_PATIENCE, free).await {
+            Ok(Ok(place)) => Ok(Self(place)),
+            Ok(Err(_)) | Err(_) => Err(Problem::busy("other uploads are under way")),
+        }
     }
 }

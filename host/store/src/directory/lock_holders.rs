@@ -1,6 +1,6 @@
 //! Which processes hold locks on the database, as far as the system tells: `/proc/locks` lists them by inode and range of bytes.
 //!
-//! SQLite locks bytes of the log's index (`ark.db-shm`): byte 120 for writing, 123 to 127 for reading from the log.
+//! `SQLite` locks bytes of the log's index (`ark.db-shm`): byte 120 for writing, 123 to 127 for reading from the log.
 
 use std::ops::RangeInclusive;
 

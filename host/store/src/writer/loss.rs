@@ -102,10 +102,10 @@ fn rescue(connection: &Connection, dir: &std::path::Path, health: &StoreHealth) 
     let made = rescue_database(connection, dir);
     match &made {
         Ok(copy) => {
-            tracing::error!(copy = %copy.display(), "what was acknowledged before the files were lost is copied")
+            tracing::error!(copy = %copy.display(), "what was acknowledged before the files were lost is copied");
         }
         Err(error) => {
-            tracing::error!(%error, "what was acknowledged before the files were lost cannot be copied")
+            tracing::error!(%error, "what was acknowledged before the files were lost cannot be copied");
         }
     }
     health.record_rescue(made.map_err(|error| error.to_string()));

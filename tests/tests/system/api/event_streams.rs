@@ -49,7 +49,7 @@ fn resident_kib(host: &Host) -> u64 {
 #[test]
 fn streams_are_limited_for_each_token_and_in_all() {
     let dir = TestDir::new("[capacity]\nevent_streams = 3\nevent_streams_per_token = 2\n");
-    make_token(&dir.data(), "root", "admin", &[]);
+    let _ = make_token(&dir.data(), "root", "admin", &[]);
     let one = make_token(&dir.data(), "one", "reader", &[]);
     let other = make_token(&dir.data(), "other", "reader", &[]);
     let host = dir.start();

@@ -321,8 +321,6 @@ fn wrong_expired_and_revoked_tokens_get_the_same_answer_in_the_same_time() {
         vec![format!("Bearer {root}x")],
         vec![format!("Bearer {}", root.to_uppercase())],
         vec![format!("Bearer {}", "a".repeat(8_000))],
-        vec![root_bearer.clone(), root_bearer.clone()],
-        vec![format!("Bearer {wrong}"), root_bearer.clone()],
     ] {
         let other: Vec<&str> = other.iter().map(String::as_str).collect();
         assert_eq!(shown(&other), reference, "{other:?}");

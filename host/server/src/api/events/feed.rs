@@ -2,7 +2,7 @@
 //!
 //! A stream asks for the page behind its position. One at the head waits here; when something is committed it is read once, rendered once, and the
 //! streams are answered in slices, so that a thousand of them do not wake at one moment. One behind the ring gets its pages from the database,
-//! one page in its turn. The thread has the lowest priority, and rests after each page from the database for as long as it took.
+//! one page in its turn. The thread has a lower priority, and rests after each page from the database for as long as it took.
 //!
 //! Every open stream has at most one request here, so their number bounds the queue.
 
@@ -23,6 +23,8 @@ use super::filter::EventFilter;
 use super::render::{Renderer, StoredEvent};
 use super::ring::{EventPage, EventRing, PageBuilder, RING_EVENTS};
 
+/// The thread's priority: about a third of the time of another thread when all processors are busy, so that streams never stand still.
+const NICE: i32 = 5;
 /// How long commits are gathered before they are read.
 const GATHER: Duration = Duration::from_millis(20);
 /// How many streams at the head are answered at once.
@@ -163,7 +165,7 @@ struct FeedWorker {
 
 impl FeedWorker {
     fn run(mut self) {
-        lower_thread_priority();
+        lower_thread_priority(NICE);
         let mut read_at = Instant::now();
         loop {
             if !self.receive() {

@@ -102,7 +102,10 @@ impl Drop for StreamPlace {
                 open.by_caller.remove(&self.caller);
             }
         }
-        let is_unread = self.handed_at.is_some_and(|at| at.elapsed() >= WRITE_TIME);
+        // The connection takes some chunks after the client has stopped to read, so the last one is younger than the time without a read.
+        let is_unread = self
+            .handed_at
+            .is_some_and(|at| at.elapsed() >= WRITE_TIME / 2);
         let end = self.end.unwrap_or(if is_unread {
             StreamEnd::Unread
         } else {

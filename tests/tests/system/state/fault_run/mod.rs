@@ -122,11 +122,11 @@ fn run_round(place: &mut Place, fault: Fault, random: &mut Random) -> &'static s
     for worker in load {
         worker.join().expect("a proposer");
     }
-    if !kills {
+    if kills {
+        host.kill();
+    } else {
         // Where files were lost, the host says so; it may be copying what it acknowledged.
         let _ = host.terminate();
-    } else {
-        host.kill();
     }
     let _ = std::fs::remove_file(filler(&place.data));
     for name in ["ark.db", "ark.db-wal", "ark.db-shm"] {
