@@ -19,10 +19,10 @@ struct Turn {
     invocation: Duration,
 }
 
-fn percentile(mut times: Vec<Duration>, part: f64) -> Duration {
+fn percentile(mut times: Vec<Duration>, percent: usize) -> Duration {
     times.sort();
     let last = times.len() - 1;
-    times[((last as f64) * part).ceil() as usize]
+    times[(last * percent).div_ceil(100)]
 }
 
 /// What is timed: one client, and how many ticks and trades it has sent.
@@ -50,8 +50,8 @@ impl Timing {
             invocations.push(started.elapsed());
         }
         Turn {
-            decision: percentile(decisions, 0.99),
-            invocation: percentile(invocations, 0.99),
+            decision: percentile(decisions, 99),
+            invocation: percentile(invocations, 99),
         }
     }
 }
@@ -99,7 +99,7 @@ fn an_agent_at_its_quota_slows_nobody_down() {
         }
     }
     let median = |turns: &[Turn], time: fn(&Turn) -> Duration| {
-        percentile(turns.iter().map(time).collect(), 0.5)
+        percentile(turns.iter().map(time).collect(), 50)
     };
     for (what, time) in [
         ("decision", (|turn| turn.decision) as fn(&Turn) -> Duration),

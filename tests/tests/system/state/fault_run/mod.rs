@@ -212,7 +212,7 @@ fn clean_up(place: &Place, snapshot: &Path) {
         let name = entry.file_name().to_string_lossy().into_owned();
         if name.starts_with("before-") || name.starts_with("rescued-") {
             let _ = std::fs::remove_dir_all(entry.path());
-        } else if name.ends_with(".db") && name != "ark.db" {
+        } else if entry.path().extension().is_some_and(|end| end == "db") && name != "ark.db" {
             let _ = std::fs::remove_file(entry.path());
         }
     }
