@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 /// How many streams are not read.
 const UNREAD: usize = 40;
 /// The most that all of them may cost the host, in KiB: a page of 32 KiB each that waits, one that is written, and the connections.
-const UNREAD_KIB: u64 = 16 * 1024;
+const UNREAD_KIB: u64 = 48 * 1024;
 
 /// Opens a stream and returns its connection once the head of the answer has come.
 fn open_stream(address: &str, query: &str, token: Option<&str>) -> TcpStream {

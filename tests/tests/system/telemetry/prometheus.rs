@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use ark_tests::artefacts::checkout_path;
 use ark_tests::{Client, Host, copy_agent, guests_dir, take_turn, trade, wait_for, wait_until};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 fn deploy() -> PathBuf {
@@ -263,10 +264,17 @@ fn send_delayed(host: &Host, data: &Path, time: Duration, body: &Value) -> f64 {
             started.elapsed().as_secs_f64()
         });
         sent.recv().expect("a sender");
-        std::thread::sleep(time);
+        // Another process's lock is waited for shortly only, so the host is stopped while its writer waits for this one.
+        let in_the_writer = time.min(Duration::from_millis(150));
+        std::thread::sleep(in_the_writer);
+        let host = i32::try_from(host.pid()).ok().and_then(Pid::from_raw);
+        let host = host.expect("a process id");
+        kill_process(host, Signal::STOP).expect("SIGSTOP");
+        std::thread::sleep(time - in_the_writer);
         database
             .execute_batch("ROLLBACK")
             .expect("the end of the lock");
+        kill_process(host, Signal::CONT).expect("SIGCONT");
         sender.join().expect("an answer")
     })
 }
