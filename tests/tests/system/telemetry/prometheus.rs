@@ -270,7 +270,7 @@ fn send_delayed(host: &Host, data: &Path, time: Duration, body: &Value) -> f64 {
         let host = i32::try_from(host.pid()).ok().and_then(Pid::from_raw);
         let host = host.expect("a process id");
         kill_process(host, Signal::STOP).expect("SIGSTOP");
-        std::thread::sleep(time - in_the_writer);
+        std::thread::sleep(time.saturating_sub(in_the_writer));
         database
             .execute_batch("ROLLBACK")
             .expect("the end of the lock");
