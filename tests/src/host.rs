@@ -253,6 +253,7 @@ impl Host {
             .env("ARK_LOG", "warn")
             // Settings of the tests themselves, which a host refuses as unknown.
             .env_remove("ARK_ACCOUNT_SEQUENCES")
+            .env_remove("ARK_EVENT_STREAMS")
             .env_remove("ARK_FAULT_DIR")
             .env_remove("ARK_FAULT_ROUNDS")
             .env_remove("ARK_FAULT_SEED")

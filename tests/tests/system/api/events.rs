@@ -151,8 +151,14 @@ fn every_kind_comes_and_the_stream_ends_with_the_host() {
     let dir = TestDir::new(&format!("[capacity]\ndrain_ms = {}\n", DRAIN.as_millis()));
     let host = dir.start();
     let mut client = Client::new(&host);
-    // Without a place the stream begins with what comes.
+    // Without a place the stream begins with what comes, whether others have followed or not.
     client.post("/v1/actions", &trade("OLD", 0.01));
+    let mut first = Stream::open(&host, "?kinds=decision", None);
+    client.post("/v1/actions", &trade("NEW", 0.01));
+    let event = first.next().expect("an event");
+    assert_eq!(event.data["action"]["parameters"]["symbol"], "NEW");
+    drop(first);
+    client.post("/v1/actions", &trade("OLD", 0.02));
     let mut stream = Stream::open(&host, "", None);
     let (_, approved) = client.post("/v1/actions", &trade("BTC-USD", 0.01));
     let report =

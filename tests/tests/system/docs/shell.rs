@@ -272,6 +272,7 @@ impl Reader {
             .env_remove("RUSTFLAGS")
             // Settings of other tests, which are unknown variables to a host.
             .env_remove("ARK_ACCOUNT_SEQUENCES")
+            .env_remove("ARK_EVENT_STREAMS")
             .env_remove("ARK_FAULT_ROUNDS")
             .env_remove("ARK_FAULT_SEED")
             .env_remove("ARK_KILL_ROUNDS")

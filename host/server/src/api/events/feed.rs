@@ -5,6 +5,8 @@
 //! one page in its turn. The thread has a lower priority, and rests after each page from the database for as long as it took.
 //!
 //! Every open stream has at most one request here, so their number bounds the queue.
+//!
+//! Invariant: no stream is ahead of the ring's head. A stream begins at a position that the head has reached, and what it gets is read up to the head.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -218,7 +220,7 @@ impl FeedWorker {
         while let Some(message) = next {
             match message {
                 FeedMessage::Stop => return false,
-                FeedMessage::Extent(reply) => drop(reply.send(self.read_extent())),
+                FeedMessage::Extent(reply) => drop(reply.send(self.find_extent())),
                 FeedMessage::Page(request) => self.sort_request(request),
             }
             next = self.messages.try_recv().ok();
@@ -226,9 +228,16 @@ impl FeedWorker {
         true
     }
 
-    fn read_extent(&self) -> Result<LogExtent, ReadError> {
+    /// What the log holds. The ring comes to its end before, so that no stream is ahead of the ring's head.
+    fn find_extent(&mut self) -> Result<LogExtent, ReadError> {
+        self.commits.mark_unchanged();
+        let before = self.ring.head();
+        self.extend_ring()?;
+        if self.ring.head() != before {
+            self.due.extend(self.waiting.drain(..));
+        }
         Ok(LogExtent {
-            latest: self.store.last_event_cursor()?,
+            latest: self.ring.head(),
             first_audit_seq: self.store.first_audit_seq()?,
         })
     }
@@ -274,8 +283,9 @@ impl FeedWorker {
         let latest = self.store.last_event_cursor()?;
         let head = self.ring.head();
         let missing = latest.audit_seq.saturating_sub(head.audit_seq);
-        if missing > RING_EVENTS as u64 {
-            // Nobody followed for a while: streams that were here read the database.
+        let is_followed = !(self.waiting.is_empty() && self.due.is_empty());
+        if missing > RING_EVENTS as u64 || (missing > 0 && !is_followed) {
+            // Nobody is at the head: a stream that was there reads the database.
             self.ring = EventRing::new(latest);
             return Ok(());
         }
