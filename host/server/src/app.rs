@@ -113,6 +113,8 @@ pub struct App {
     pub telemetry: Arc<Telemetry>,
     /// Reads streams, where a Redis is configured.
     pub redis: Option<Redis>,
+    /// How streams are read.
+    pub redis_status: Arc<RedisStatus>,
 }
 
 impl App {
@@ -230,21 +232,20 @@ impl App {
             vectors: graveyard_vectors,
             approvals: open_approvals_reader(&store),
         })?;
-        let redis = config
-            .redis
-            .as_ref()
-            .map(|redis| {
-                let deps = RedisDeps {
-                    sink: Arc::new(router.clone()),
-                    store: store.clone(),
-                    status: Arc::new(RedisStatus::new(&redis.signals)),
-                };
-                Redis::start(redis, &deps)
-            })
+        let redis_status = Arc::new(RedisStatus::new(config.redis.as_ref()));
+        let redis_deps = RedisDeps {
+            sink: Arc::new(router.clone()),
+            store: store.clone(),
+            status: Arc::clone(&redis_status),
+        };
+        let redis = config.redis.as_ref();
+        let redis = redis
+            .map(|redis| Redis::start(redis, &redis_deps))
             .transpose()
             .map_err(StartError::Redis)?;
         Ok(Self {
             redis,
+            redis_status,
             hrm,
             router,
             store,
@@ -273,6 +274,7 @@ impl App {
             guards: Arc::clone(&self.guards),
             readiness: self.readiness.clone(),
             watchdog: self.watchdog.clone(),
+            redis: Arc::clone(&self.redis_status),
             quotas: self.quotas.clone(),
             graveyard_identity: Arc::clone(&self.graveyard_identity),
             graveyard_source: self.graveyard_source.clone(),

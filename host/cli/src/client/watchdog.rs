@@ -126,6 +126,7 @@ fn print_status(status: &Value) {
         );
     }
     print_agents(status);
+    print_streams(status);
     let alerts = array_field(status, "alerts");
     if !alerts.is_empty() {
         print_line!("latest alerts");
@@ -138,6 +139,34 @@ fn print_status(status: &Value) {
             text_field(alert, "kind"),
             text_field(alert, "agent"),
             text_field(alert, "message")
+        );
+    }
+}
+
+fn print_streams(status: &Value) {
+    let streams = array_field(status, "streams");
+    if !streams.is_empty() {
+        print_line!(
+            "{:<20} {:>8} {:>10} {:>8}  state",
+            "stream",
+            "accepted",
+            "duplicates",
+            "refused"
+        );
+    }
+    for stream in streams {
+        let number = |name: &str| stream.get(name).and_then(Value::as_u64).unwrap_or(0);
+        let state = match text_field(stream, "problem") {
+            "" if is_true(stream, "waiting") => "waits for room in a queue",
+            "" => "is read",
+            problem => problem,
+        };
+        print_line!(
+            "{:<20} {:>8} {:>10} {:>8}  {state}",
+            text_field(stream, "stream"),
+            number("accepted"),
+            number("duplicates"),
+            number("refused")
         );
     }
 }

@@ -14,6 +14,7 @@ use crate::hrm::{Hrm, HrmError};
 use crate::policies::Policies;
 use crate::quotas::{Demand, QuotaExceeded, QuotaKeeper, Reservation};
 use crate::readiness::Readiness;
+use crate::redis::RedisStatus;
 use crate::reply::{Reply, ask};
 use crate::router::Router;
 use crate::watchdog::Watchdog;
@@ -47,6 +48,8 @@ pub struct ApiDeps {
     pub readiness: Readiness,
     /// The watchdog.
     pub watchdog: Watchdog,
+    /// How streams are read.
+    pub redis: Arc<RedisStatus>,
     /// Refuses callers that have used up a quota.
     pub quotas: QuotaKeeper,
     /// What identifies the Graveyard.

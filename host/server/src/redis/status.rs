@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 
 use ark_model::meters::Counter;
 
-use super::config::SignalStream;
+use super::config::RedisConfig;
 
 /// How each stream is read.
 #[derive(Debug, Default)]
@@ -45,12 +45,12 @@ pub struct StreamStatus {
 }
 
 impl RedisStatus {
-    /// Makes the status of streams that are not read yet.
+    /// Makes the status of the configured streams, of which none is read yet.
     #[must_use]
-    pub fn new(streams: &[SignalStream]) -> Self {
+    pub fn new(config: Option<&RedisConfig>) -> Self {
+        let streams = config.into_iter().flat_map(|config| &config.signals);
         Self {
             streams: streams
-                .iter()
                 .map(|stream| StreamStatus {
                     stream: stream.stream.clone(),
                     group: stream.group.clone(),

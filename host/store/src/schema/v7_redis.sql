@@ -22,10 +22,3 @@ CREATE TABLE redis_dead_letters (
     at INTEGER NOT NULL,
     PRIMARY KEY (stream, entry, content)
 ) STRICT, WITHOUT ROWID;
-
--- How far events were published: the last audit row and the last alert that are in the stream of events.
-CREATE TABLE redis_events (
-    id INTEGER PRIMARY KEY CHECK (id = 1),
-    audit_seq INTEGER NOT NULL,
-    alert_seq INTEGER NOT NULL
-) STRICT;

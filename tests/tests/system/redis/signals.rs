@@ -114,6 +114,19 @@ fn entries_become_signals_once_whatever_is_repeated() {
         .collect();
     assert_eq!(traces, on_record.iter().collect::<Vec<_>>());
 
+    let (_, watchdog) = Client::new(&host).get("/v1/watchdog");
+    let seen = &watchdog["streams"][0];
+    assert_eq!(
+        (
+            &seen["stream"],
+            &seen["accepted"],
+            &seen["duplicates"],
+            &seen["refused"]
+        ),
+        (&json!(ticks), &json!(2), &json!(1), &json!(3)),
+        "{seen}"
+    );
+
     // The group is removed: everything is read again, and nothing is done again.
     for _ in 0..2 {
         client.run(&["XGROUP", "DESTROY", ticks, "ark"]);

@@ -16,6 +16,7 @@ use crate::api::http::pagination::{Limit, RowCursor, next_cursor, page_rows};
 use crate::api::http::problem::Problem;
 use crate::api::http::respond::json_response;
 use crate::api::state::{Api, DescribedRoutes, Shared};
+use crate::redis::StreamStatus;
 use crate::router::ServingSlot;
 use crate::watchdog::{CapsuleRetention, FleetStatus, HealthView, RedisStatus, Thresholds};
 use ark_model::control::{AlertSeverity, Halt, Quarantine};
@@ -103,6 +104,8 @@ struct WatchdogStatus {
     thresholds: ThresholdsView,
     redis: Option<RedisView>,
     fleet: Option<FleetView>,
+    /// How the streams are read whose entries become signals.
+    streams: Vec<StreamView>,
     violations_per_minute: u32,
     capsules: RetentionView,
     backlog: Backlog,
@@ -181,6 +184,56 @@ answer_from! { FleetStatus =>
         /// Why orders cannot be exchanged now.
         #[serde(skip_serializing_if = "Option::is_none")]
         problem: Option<String>,
+    }
+}
+
+/// How a stream is read, since the start of the host.
+#[derive(Serialize, ToSchema)]
+#[schema(as = StreamSeen)]
+struct StreamView {
+    /// The key of the stream.
+    stream: String,
+    /// The consumer group.
+    group: String,
+    /// The topic of the signals.
+    topic: String,
+    /// The stream for entries that cannot become signals.
+    dead_letters: String,
+    /// Entries that became signals.
+    accepted: u64,
+    /// Entries that had become signals before.
+    duplicates: u64,
+    /// Entries that went to the dead-letter stream.
+    refused: u64,
+    /// Entries that were trimmed from the stream before they could be read.
+    trimmed: u64,
+    /// Entries that were taken over from another consumer.
+    claimed: u64,
+    /// Connections that failed, and commands that were refused.
+    failures: u64,
+    /// Whether entries wait until a receiver's queue has room.
+    waiting: bool,
+    /// Why the stream is not read now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+}
+
+impl StreamView {
+    fn of(status: &StreamStatus) -> Self {
+        Self {
+            stream: status.stream.clone(),
+            group: status.group.clone(),
+            topic: status.topic.clone(),
+            dead_letters: status.dead_letters.clone(),
+            accepted: status.accepted.get(),
+            duplicates: status.duplicates.get(),
+            refused: status.refused.get(),
+            trimmed: status.trimmed.get(),
+            claimed: status.claimed.get(),
+            failures: status.failures.get(),
+            waiting: status.is_waiting(),
+            problem: status.problem(),
+        }
     }
 }
 
@@ -274,6 +327,7 @@ async fn show_status(State(api): Shared, _: NoQuery) -> Result<Response, Problem
         thresholds: (*api.watchdog.thresholds()).clone().into(),
         redis: api.watchdog.redis_status().map(Into::into),
         fleet: api.watchdog.fleet_status().map(Into::into),
+        streams: api.redis.streams.iter().map(StreamView::of).collect(),
         violations_per_minute: config.violations_per_minute,
         capsules: config.retention.clone().into(),
         backlog: Backlog {
