@@ -4672,7 +4672,7 @@ pub mod ark {
             /// A change of the system: judged, and never carried out by the host.
             #[derive(Clone, PartialEq)]
             pub struct SystemChange {
-                /// Which.
+                /// What is changed, and how.
                 pub change: Change,
                 /// All its parameters: a JSON object.
                 pub parameters_json: _rt::String,

@@ -113,7 +113,8 @@ fn run_round(place: &mut Place, fault: Fault, random: &mut Random) -> &'static s
     let held = inflict(fault, place, random);
     order_halt(halts == 1);
     std::thread::sleep(Duration::from_millis(random.below(500)));
-    drop(held.filter(|_| random.below(2) == 0));
+    // In every other round a lock is held until the host has ended.
+    let held = held.filter(|_| random.below(2) == 0);
     let kills = random.below(2) == 0;
     if kills {
         host.send_kill();
@@ -128,6 +129,7 @@ fn run_round(place: &mut Place, fault: Fault, random: &mut Random) -> &'static s
         // Where files were lost, the host says so; it may be copying what it acknowledged.
         let _ = host.terminate();
     }
+    drop(held);
     let _ = std::fs::remove_file(filler(&place.data));
     for name in ["ark.db", "ark.db-wal", "ark.db-shm"] {
         set_mode(&place.data.join(name), 0o600);
