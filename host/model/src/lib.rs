@@ -23,6 +23,7 @@ pub mod decision;
 pub mod facts;
 pub mod form;
 pub mod ids;
+pub mod loopback;
 pub mod meters;
 mod minute_window;
 pub mod policy;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use ark_host::config::{Config, Layers, Overrides};
+use ark_model::loopback::is_loopback_host;
 use clap::Args;
 use serde_json::Value;
 use ureq::http::{Request, Response, Uri, request};
@@ -189,14 +190,8 @@ fn is_confidential(url: &str) -> bool {
 
 /// Whether the host is on this machine, by its name or address.
 fn is_loopback(url: &str) -> bool {
-    let Ok(uri) = url.parse::<Uri>() else {
-        return false;
-    };
-    let host = uri.host().unwrap_or("").trim_matches(['[', ']']);
-    host.eq_ignore_ascii_case("localhost")
-        || host
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
+    url.parse::<Uri>()
+        .is_ok_and(|uri| is_loopback_host(uri.host().unwrap_or_default()))
 }
 
 /// Says what is known of a request that brought no answer, and what to do next.

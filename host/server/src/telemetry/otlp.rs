@@ -4,7 +4,6 @@
 //! spans (counted in `ark_spans_total`), never a decision.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::IpAddr;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -19,10 +18,10 @@ use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{Protocol, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanExporter as _, SpanLinks};
-use ureq::http::Uri;
 
 use super::error::TelemetryError;
 use ark_model::ids::{Name, TraceId};
+use ark_model::loopback::is_loopback_host;
 use ark_model::meters::{Span, SpanId, SpanLink, SpanSink};
 
 /// How many spans may wait for the exporter; further ones are dropped.
@@ -229,7 +228,7 @@ impl OtlpClient {
 impl HttpClient for OtlpClient {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let (head, body) = request.into_parts();
-        let is_here = is_loopback(&head.uri);
+        let is_here = is_loopback_host(head.uri.host().unwrap_or_default());
         let request = Request::from_parts(head, body.to_vec());
         let response = if is_here {
             // A collector on this machine is reached directly, whatever proxies the environment names.
@@ -243,14 +242,6 @@ impl HttpClient for OtlpClient {
         let body = body.read_to_vec()?;
         Ok(Response::from_parts(head, body.into()))
     }
-}
-
-fn is_loopback(uri: &Uri) -> bool {
-    let host = uri.host().unwrap_or("").trim_matches(['[', ']']);
-    host.eq_ignore_ascii_case("localhost")
-        || host
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]

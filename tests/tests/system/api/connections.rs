@@ -4,7 +4,9 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
-use ark_tests::{Client, Host, PATIENCE, make_token, send_raw, take_turn, trade, wait_until};
+use ark_tests::{
+    Client, Host, PATIENCE, make_token, send_raw, take_turn, trade, wait_for, wait_until,
+};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 
@@ -394,4 +396,29 @@ fn who_does_not_read_its_answers_is_let_go() {
         );
     }
     assert_serves(&host);
+}
+
+#[test]
+fn an_upload_waits_for_a_place_and_is_refused_when_none_comes() {
+    const PLACES: usize = 2;
+    let dir = tempfile::tempdir().expect("a directory");
+    let host = Host::start(&dir.path().join("data"), &[]);
+    let head = b"PUT /v1/agents/kyle HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{";
+    let mut uploads: Vec<TcpStream> = (0..PLACES).map(|_| connect(&host)).collect();
+    for stream in &mut uploads {
+        stream.write_all(head).expect("a head");
+    }
+    let upload = json!({"manifest": {}, "component": ""});
+    // The uploads above take their places at their own time.
+    let refused = wait_for("all places taken", || {
+        let (status, answer) = Client::new(&host).send("PUT", "/v1/agents/kyle", &upload);
+        (status == 503).then_some(answer)
+    });
+    assert_eq!(refused["type"], "urn:ark:problem:busy", "{refused}");
+    assert_serves(&host);
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| Client::new(&host).send("PUT", "/v1/agents/kyle", &upload).0);
+        uploads.pop();
+        assert_eq!(waiting.join().expect("an answer"), 400, "it got the place");
+    });
 }

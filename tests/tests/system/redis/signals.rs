@@ -39,6 +39,10 @@ fn event(id: &str, symbol: &str, price: f64, volume: f64, at: f64) -> String {
 }
 
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one stream from its first entry to its last, in order"
+)]
 fn entries_become_signals_once_whatever_is_repeated() {
     let redis = Redis::start();
     let mut client = redis.connect();
