@@ -245,16 +245,19 @@ fn a_full_queue_stops_the_reading_and_nothing_is_shed() {
     let mut api = Client::new(&host);
     let reason = json!({"reason": "a test", "by": "ada"});
     assert_eq!(api.post("/v1/agents/kyle/quarantine", &reason).0, 200);
-    for number in 0..ENTRIES {
-        let event = event(
-            &number.to_string(),
-            "AAPL",
-            100.0,
-            5.0,
-            1_795_165_200.0 + number as f64,
-        );
-        client.run(&["XADD", "kyle:signals", "*", "event", &event]);
-    }
+    // In one transaction, so that the host reads all of them at once.
+    let entries = (0..ENTRIES).map(|number| {
+        let at = 1_795_165_200.0 + number as f64;
+        let event = event(&number.to_string(), "AAPL", 100.0, 5.0, at);
+        ["XADD", "kyle:signals", "*", "event", &event]
+            .map(str::to_owned)
+            .to_vec()
+    });
+    let mut transaction = vec![vec!["MULTI".to_owned()]];
+    transaction.extend(entries);
+    transaction.push(vec!["EXEC".to_owned()]);
+    let replies = client.try_run_all(&transaction).expect("answers");
+    assert_eq!(replies.last().expect("an answer").list().len(), ENTRIES);
     let records = Records::open(&dir);
     // Half of the queue is for streams.
     wait_until("half of the queue", || records.signals() == 10);
