@@ -190,6 +190,7 @@ fn an_empty_variable_counts_as_not_set() {
     assert!(errors(&listed).contains("401"), "{}", errors(&listed));
 
     // Without a name in USER it is the default one.
+    let data_dir = dir.path().join("offline").display().to_string();
     let made = run(
         &[
             "token",
@@ -199,7 +200,7 @@ fn an_empty_variable_counts_as_not_set() {
             "--name",
             "r1",
             "--data-dir",
-            "offline",
+            &data_dir,
         ],
         &[&empty[..], &[("HOME", "/")]].concat(),
     );
