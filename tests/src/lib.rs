@@ -15,6 +15,7 @@ pub mod requests;
 pub mod telemetry;
 pub mod turn;
 pub mod wait;
+pub mod ways;
 
 pub use artefacts::{
     ark_program, copy_agent, copy_numbered, guests_dir, hostile_guests_dir, mark_component,
@@ -26,3 +27,4 @@ pub use host::{Host, PATIENT, TestDir, make_token};
 pub use requests::{post_signal, trade, wait_for_trace};
 pub use turn::take_turn;
 pub use wait::{PATIENCE, wait_for, wait_until};
+pub use ways::{WAYS, Way};

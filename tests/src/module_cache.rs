@@ -14,7 +14,7 @@ use crate::artefacts::{ark_program, checkout_path, copy_agent, guests_dir, hosti
 use crate::host::Host;
 
 /// Hostile agents that a host loads.
-const HOSTILE: [&str; 4] = ["chaos", "files", "forger", "spammer"];
+const HOSTILE: [&str; 5] = ["chaos", "files", "forger", "proposer", "spammer"];
 
 /// Copies the compiled modules into a data directory that has none yet. A data directory that is no directory, or stands in none, is left
 /// as it is.

@@ -1,6 +1,6 @@
-//! What a custom action, a file operation or a piece of code disguises is judged as what it is, over HTTP. On the real binary.
+//! What a custom action, a file operation or a piece of code disguises is judged as what it is, over HTTP and from an agent. On the real binary.
 
-use ark_tests::{Client, TestDir};
+use ark_tests::{Client, TestDir, WAYS, Way};
 use serde_json::{Value, json};
 
 /// Custom types of the operator, harmless by their declaration.
@@ -28,10 +28,17 @@ fn rules_with(decision: &Value, answers: &[&str]) -> Vec<u64> {
 
 #[test]
 fn an_action_is_judged_by_what_it_carries_and_names() {
+    for way in WAYS {
+        check_carried_and_named(way);
+    }
+}
+
+fn check_carried_and_named(way: Way) {
     let declared = TYPES.iter().fold(String::new(), |text, name| {
         text + &format!("[action_types.{name}]\nfamily = \"custom\"\nexternal = false\n")
     });
     let place = TestDir::new(&declared);
+    way.prepare(&place);
     let host = place.start();
     let mut client = Client::new(&host);
     // Action type, parameters, and the rule that must fire; `None`: the action is approved.
@@ -61,22 +68,31 @@ fn an_action_is_judged_by_what_it_carries_and_names() {
     for (action_type, parameters, rule) in cases {
         let action = json!({"agent": "api", "action_type": action_type, "parameters": parameters,
             "reasoning": "a test"});
-        let (status, decision) = client.post("/v1/actions", &action);
-        assert_eq!(status, 200, "{action}: {decision}");
+        let decision = way.propose(&mut client, &action);
         let fired = rules_with(&decision, &["violation", "hold", "error"]);
         match rule {
             Some(rule) => {
-                assert_ne!(decision["outcome"], "approved", "{action}");
-                assert!(fired.contains(rule), "{action}: {fired:?}");
+                assert_ne!(decision["outcome"], "approved", "{way:?} {action}");
+                assert!(fired.contains(rule), "{way:?} {action}: {fired:?}");
             }
-            None => assert_eq!(decision["outcome"], "approved", "{action}: {fired:?}"),
+            None => assert_eq!(
+                decision["outcome"], "approved",
+                "{way:?} {action}: {fired:?}"
+            ),
         }
     }
 }
 
 #[test]
 fn the_files_of_the_host_are_guarded_in_every_spelling() {
+    for way in WAYS {
+        check_files_of_the_host(way);
+    }
+}
+
+fn check_files_of_the_host(way: Way) {
     let place = TestDir::new("");
+    way.prepare(&place);
     let host = place.start();
     let mut client = Client::new(&host);
     for path in [
@@ -92,17 +108,16 @@ fn the_files_of_the_host_are_guarded_in_every_spelling() {
     ] {
         let action = json!({"agent": "api", "action_type": "file_operation", "reasoning": "a test",
             "parameters": {"operation": "write", "path": path}});
-        let (status, decision) = client.post("/v1/actions", &action);
-        assert_eq!(status, 200, "{path}: {decision}");
-        assert_eq!(decision["outcome"], "denied", "{path}");
+        let decision = way.propose(&mut client, &action);
+        assert_eq!(decision["outcome"], "denied", "{way:?} {path}");
         let fired = rules_with(&decision, &["violation", "error"]);
-        assert!(fired.contains(&19), "{path}: {fired:?}");
+        assert!(fired.contains(&19), "{way:?} {path}: {fired:?}");
     }
     for path in ["/srv/report.txt", "/srv/mark.database", "/srv/larks/db"] {
         let action = json!({"agent": "api", "action_type": "file_operation", "reasoning": "a test",
             "parameters": {"operation": "write", "path": path}});
-        let (_, decision) = client.post("/v1/actions", &action);
+        let decision = way.propose(&mut client, &action);
         let fired = rules_with(&decision, &["violation", "error"]);
-        assert!(!fired.contains(&19), "{path}: {fired:?}");
+        assert!(!fired.contains(&19), "{way:?} {path}: {fired:?}");
     }
 }

@@ -1,6 +1,6 @@
 //! Execution reports over HTTP: each order is a state machine, closes close what is open, and results come from closing fills.
 
-use ark_tests::{Client, Host, TestDir, make_token, trade, wait_until};
+use ark_tests::{Client, Host, TestDir, WAYS, Way, make_token, trade, wait_until};
 use serde_json::{Value, json};
 
 /// Proposes an action that must get this outcome, and returns the answer.
@@ -387,9 +387,38 @@ fn a_result_is_what_the_closed_size_can_have_realised() {
     assert_exposure(&mut client, "BTC-USD", 0.0);
 }
 
+/// Starts a host to which actions come by this way.
+fn start_with(way: Way) -> (TestDir, Host, Client) {
+    let place = TestDir::new("submitters = [\"api\", \"desk\"]\n");
+    way.prepare(&place);
+    let host = place.start();
+    let client = Client::new(&host);
+    (place, host, client)
+}
+
+/// Proposes an action that must get this outcome, by this way, and returns the decision.
+fn propose_by(way: Way, client: &mut Client, action: &Value, outcome: &str) -> Value {
+    let decision = way.propose(client, action);
+    assert_eq!(decision["outcome"], outcome, "{way:?} {action}: {decision}");
+    decision
+}
+
+/// Has a trade approved by this way and reported as filled at a price of 100.
+fn buy_filled_by(way: Way, client: &mut Client, symbol: &str, size: f64) {
+    let id = decision_id(&propose_by(way, client, &trade(symbol, size), "approved"));
+    let report_id = format!("open-{id}");
+    book(client, &report_id, &id, "filled", json!({"price": 100.0}));
+}
+
 #[test]
 fn a_close_is_judged_by_the_facts_of_its_instrument() {
-    let (_place, _host, mut client) = start();
+    for way in WAYS {
+        check_facts_of_a_close(way);
+    }
+}
+
+fn check_facts_of_a_close(way: Way) {
+    let (_place, _host, mut client) = start_with(way);
     let fires = |client: &mut Client, action: &Value, rule: &str| {
         let (_, answer) = client.post("/v1/actions?dry_run=true", action);
         answer["reasons"].to_string().contains(rule)
@@ -399,16 +428,16 @@ fn a_close_is_judged_by_the_facts_of_its_instrument() {
         ("RES-USD", "restricted", "no_insider_trading"),
         ("CLI-USD", "client_orders", "no_front_running"),
     ] {
-        buy_filled(&mut client, symbol, 0.02);
+        buy_filled_by(way, &mut client, symbol, 0.02);
         assert!(!fires(&mut client, &close(symbol, None), rule));
         let path = format!("/v1/lists/{list}/entries/{symbol}");
         assert_eq!(client.send("PUT", &path, &why).0, 200);
         assert!(fires(&mut client, &close(symbol, None), rule), "{rule}");
-        let answer = propose(&mut client, &close(symbol, None), "denied");
+        let answer = propose_by(way, &mut client, &close(symbol, None), "denied");
         assert!(answer["reasons"].to_string().contains(rule), "{answer}");
     }
     // A publication of another agent, in a text and another spelling, counts for every agent that sells.
-    buy_filled(&mut client, "PUMP-USD", 0.02);
+    buy_filled_by(way, &mut client, "PUMP-USD", 0.02);
     assert!(!fires(
         &mut client,
         &close("PUMP-USD", None),
@@ -425,12 +454,13 @@ fn a_close_is_judged_by_the_facts_of_its_instrument() {
         &close("PUMP-USD", None),
         "no_pump_and_dump"
     ));
-    propose(
+    propose_by(
+        way,
         &mut client,
         &message("publish", "Now: pump/usd!"),
         "approved",
     );
-    let answer = propose(&mut client, &close("PUMP-USD", None), "denied");
+    let answer = propose_by(way, &mut client, &close("PUMP-USD", None), "denied");
     assert!(
         answer["reasons"].to_string().contains("no_pump_and_dump"),
         "{answer}"
@@ -439,10 +469,16 @@ fn a_close_is_judged_by_the_facts_of_its_instrument() {
 
 #[test]
 fn a_round_trip_inside_the_wash_window_is_denied_and_a_close_is_not() {
-    let (_place, _host, mut client) = start();
-    buy_filled(&mut client, "BTC-USD", 0.05);
+    for way in WAYS {
+        check_wash_window(way);
+    }
+}
+
+fn check_wash_window(way: Way) {
+    let (_place, _host, mut client) = start_with(way);
+    buy_filled_by(way, &mut client, "BTC-USD", 0.05);
     // The close sells what was just bought: it only reduces.
-    let closed = propose(&mut client, &close("BTC-USD", None), "approved");
+    let closed = propose_by(way, &mut client, &close("BTC-USD", None), "approved");
     assert!(
         closed.to_string().contains("no_market_manipulation"),
         "{closed}"
@@ -454,7 +490,7 @@ fn a_round_trip_inside_the_wash_window_is_denied_and_a_close_is_not() {
         "filled",
         json!({}),
     );
-    let again = propose(&mut client, &trade("BTC_USD", 0.05), "denied");
+    let again = propose_by(way, &mut client, &trade("BTC_USD", 0.05), "denied");
     assert!(
         again["reasons"]
             .to_string()
