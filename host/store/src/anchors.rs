@@ -43,8 +43,12 @@ impl Anchor {
     }
 }
 
-/// Appends an anchor and syncs the file.
-pub(crate) fn write_anchor(dir: &Path, audit: ChainHead, state: ChainHead) -> std::io::Result<()> {
+/// Appends an anchor and syncs the file. Returns how many bytes it has now.
+pub(crate) fn write_anchor(
+    dir: &Path,
+    audit: ChainHead,
+    state: ChainHead,
+) -> std::io::Result<u64> {
     let anchor = Anchor {
         seq: audit.seq,
         hash: audit.hash,
@@ -67,7 +71,16 @@ pub(crate) fn write_anchor(dir: &Path, audit: ChainHead, state: ChainHead) -> st
     file.write_all(&line)?;
     file.sync_data()?;
     tracing::info!(seq = anchor.seq, hash = %anchor.hash, "audit log anchored");
-    Ok(())
+    Ok(file.metadata()?.len())
+}
+
+/// Returns how many bytes the anchors of a data directory have; without the file none.
+pub(crate) fn count_anchor_bytes(dir: &Path) -> std::io::Result<u64> {
+    match std::fs::metadata(dir.join(ANCHORS_FILE)) {
+        Ok(metadata) => Ok(metadata.len()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(error),
+    }
 }
 
 /// Reads the last anchor of a file that was written as a whole; `None`: the file has none, or does not exist.

@@ -1,10 +1,16 @@
 //! Whether the store can be written, and what keeps it from being written: shared by the writer, which knows, and the handle, which tells.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use ark_model::control::Alert;
+
 use crate::error::FileLoss;
+
+/// How many stored alerts wait to be announced; of more the oldest are only rows. The writer raises at most one of a kind a minute.
+const UNANNOUNCED_ALERTS: usize = 16;
 
 /// What the writer tells about itself.
 #[derive(Debug)]
@@ -18,6 +24,8 @@ pub(crate) struct StoreHealth {
     loss: OnceLock<FileLoss>,
     /// Where the copy of what was lost is, or why there is none.
     rescue: OnceLock<Result<PathBuf, String>>,
+    /// The alerts that the writer has stored and that nobody has announced yet.
+    unannounced: Mutex<VecDeque<Alert>>,
 }
 
 impl StoreHealth {
@@ -28,6 +36,7 @@ impl StoreHealth {
             failure: Mutex::new(String::new()),
             loss: OnceLock::new(),
             rescue: OnceLock::new(),
+            unannounced: Mutex::new(VecDeque::new()),
         }
     }
 
@@ -52,6 +61,27 @@ impl StoreHealth {
         }
         let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         Some(failure.clone())
+    }
+
+    /// Notes an alert that the writer raised and stored.
+    pub(crate) fn record_alert(&self, alert: Alert) {
+        let mut unannounced = self
+            .unannounced
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if unannounced.len() == UNANNOUNCED_ALERTS {
+            unannounced.pop_front();
+        }
+        unannounced.push_back(alert);
+    }
+
+    /// Takes the alerts that were stored since the last call.
+    pub(crate) fn take_alerts(&self) -> Vec<Alert> {
+        self.unannounced
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .drain(..)
+            .collect()
     }
 
     pub(crate) fn loss(&self) -> Option<&FileLoss> {

@@ -78,4 +78,4 @@ pub use tables::versions::{
     PolicyRecord, PolicySlot, PolicyVersion, Rollout, Trial,
 };
 pub use usage::{ROW_BYTES, UnitUsage, count_memory, count_message, count_revision, count_truth};
-pub use writer::{DATABASE_LOCKED, DATABASE_LOST, LOG_HELD};
+pub use writer::{ANCHORS_LOST, DATABASE_LOCKED, DATABASE_LOST, LOG_HELD};

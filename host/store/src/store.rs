@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use ark_model::control::Alert;
 use ark_model::usage::{Consumer, Usage};
 use crossbeam_channel::{Sender, TrySendError};
 use rusqlite::Connection;
@@ -198,6 +199,12 @@ impl Store {
     #[must_use]
     pub fn describe_loss(&self) -> Option<String> {
         self.inner.health.describe_loss()
+    }
+
+    /// Takes the alerts that the store raised itself and stored since the last call, so that they can be announced.
+    #[must_use]
+    pub fn take_alerts(&self) -> Vec<Alert> {
+        self.inner.health.take_alerts()
     }
 
     /// Whether only the host's reserve is left of the limit of size. Then a unit is refused that may not use it.

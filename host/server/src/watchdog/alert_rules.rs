@@ -214,9 +214,17 @@ pub const LOG_HELD: AlertRule = AlertRule {
     limit: "three quarters of the log's part of `capacity.max_database_bytes`, 48 MiB at most",
 };
 
+/// The anchors of the audit log were removed or cut off while the host runs.
+pub const ANCHORS_LOST: AlertRule = AlertRule {
+    kind: ark_store::ANCHORS_LOST,
+    grading: Grading::Fixed(AlertSeverity::Critical),
+    observed: "bytes of `anchors.jsonl` that were written and are gone",
+    limit: "none may be missing",
+};
+
 /// Every kind of alert that the watchdog raises, those of the store, and those that the HRM raises with an execution report. The kinds `halted`, `resumed`, `quarantined` and `restored` come with orders
 /// ([`crate::hrm`]).
-pub const ALERTS: [&AlertRule; 25] = [
+pub const ALERTS: [&AlertRule; 26] = [
     &FUEL,
     &MEMORY,
     &DEADLINE,
@@ -242,6 +250,7 @@ pub const ALERTS: [&AlertRule; 25] = [
     &DATABASE_LOST,
     &DATABASE_LOCKED,
     &LOG_HELD,
+    &ANCHORS_LOST,
 ];
 
 /// Returns the alert about an agent's use of a quota.

@@ -92,6 +92,29 @@ impl Inner {
         }
     }
 
+    /// Announces the alerts that the store raised itself: their rows are stored. The message of one that cannot be stored now is logged.
+    pub(super) fn announce_store_alerts(&self) {
+        let alerts = self.deps.store.take_alerts();
+        if alerts.is_empty() || !self.deps.hrm.is_announcing() {
+            return;
+        }
+        let mut unit = Unit {
+            may_use_reserve: true,
+            ..Unit::default()
+        };
+        for alert in &alerts {
+            unit.outbox.push(alert_message(alert, TraceId::fresh()));
+        }
+        let committed = Box::new(|result: Result<_, CommitError>| {
+            if let Err(error) = result {
+                tracing::error!(%error, "alerts of the store could not be announced");
+            }
+        });
+        if let Err((error, _)) = self.deps.store.submit(unit, committed) {
+            tracing::error!(%error, "alerts of the store could not be announced");
+        }
+    }
+
     /// Stores an alert and announces it. `measured`: what was observed, and the limit.
     fn raise_alert(
         &self,

@@ -262,6 +262,7 @@ fn start_loops(inner: &Arc<Inner>) -> std::io::Result<()> {
         }
         inner.check_violation_rate(&mut violations);
         inner.check_database_size();
+        inner.announce_store_alerts();
         inner.deps.hrm.expire_approvals();
         if pruned_at.elapsed() >= PRUNE_INTERVAL {
             pruned_at = Instant::now();

@@ -17,6 +17,8 @@ pub const DATABASE_LOST: &str = "database_lost";
 pub const DATABASE_LOCKED: &str = "database_locked";
 /// The kind of the alert that the write-ahead log cannot be written back.
 pub const LOG_HELD: &str = "log_held";
+/// The kind of the alert that the anchors of the audit log were lost.
+pub const ANCHORS_LOST: &str = "anchors_lost";
 
 /// How long the same alert is not repeated.
 const ALERT_INTERVAL: Duration = Duration::from_mins(1);
@@ -62,9 +64,9 @@ impl WriterAlerts {
         true
     }
 
-    /// Stores the alerts that are kept, up to the first that cannot be. Returns whether any was stored and none is left. At most one of a kind
-    /// and minute waits.
-    pub(super) fn store_all(&mut self, connection: &Connection) -> bool {
+    /// Stores the alerts that are kept, up to the first that cannot be, and hands each to `stored`. Returns whether any was stored and none is
+    /// left. At most one of a kind and minute waits.
+    pub(super) fn store_all(&mut self, connection: &Connection, stored: impl Fn(Alert)) -> bool {
         if self.unstored.is_empty() {
             return false;
         }
@@ -73,7 +75,7 @@ impl WriterAlerts {
                 tracing::warn!(%error, kind = alert.kind, "an alert is stored later");
                 return false;
             }
-            self.unstored.remove(0);
+            stored(self.unstored.remove(0));
         }
         true
     }

@@ -3,10 +3,11 @@
 
 use std::time::Instant;
 
-use crate::anchors::write_anchor;
+use crate::anchors::{ANCHORS_FILE, count_anchor_bytes, write_anchor};
 use crate::directory::{AccessMarks, Attestation};
 use crate::tables::control::{ControlChange, write_control_change};
 
+use super::alerts::ANCHORS_LOST;
 use super::thread::{QueuedUnit, Writer};
 
 impl Writer {
@@ -64,14 +65,46 @@ impl Writer {
     /// Anchors the heads, if a row was written since they were anchored last.
     pub(super) fn anchor_heads(&mut self) {
         self.anchored_at = Instant::now();
-        if self.rows_since_anchor() == 0 {
-            return;
+        if self.rows_since_anchor() > 0 {
+            self.write_anchor();
         }
+    }
+
+    fn write_anchor(&mut self) {
         match write_anchor(&self.options.dir, self.heads.audit, self.heads.state) {
-            Ok(()) => self.anchored = self.heads,
+            Ok(bytes) => {
+                self.anchored = self.heads;
+                self.anchors_bytes = bytes;
+            }
             Err(error) => {
                 tracing::warn!(%error, "the audit log could not be anchored; it is tried again later");
             }
         }
+    }
+
+    /// Raises an alert if anchors that were written are gone, and anchors the heads again. To be called outside a transaction.
+    pub(super) fn check_anchors(&mut self) {
+        let found = match count_anchor_bytes(&self.options.dir) {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!(%error, "the anchors cannot be looked at");
+                return;
+            }
+        };
+        let Some(lost) = self
+            .anchors_bytes
+            .checked_sub(found)
+            .filter(|lost| *lost > 0)
+        else {
+            return;
+        };
+        self.anchors_bytes = found;
+        let path = self.options.dir.join(ANCHORS_FILE);
+        let message = format!(
+            "{lost} bytes of {path} are gone: somebody removed or cut the file while the host runs; its anchors no longer show whether the audit log was cut. Compare the log with the anchors in a snapshot or in the host's log lines, and find out who did it",
+            path = path.display()
+        );
+        self.raise_alert(ANCHORS_LOST, message, Some(lost));
+        self.write_anchor();
     }
 }

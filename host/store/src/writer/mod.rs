@@ -9,5 +9,5 @@ mod operations;
 mod thread;
 mod unit;
 
-pub use alerts::{DATABASE_LOCKED, DATABASE_LOST, LOG_HELD};
+pub use alerts::{ANCHORS_LOST, DATABASE_LOCKED, DATABASE_LOST, LOG_HELD};
 pub(crate) use thread::{QueuedUnit, WriterMessage, WriterOptions, start_writer};

@@ -12,6 +12,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use rusqlite::Connection;
 use tokio::sync::watch;
 
+use crate::anchors::count_anchor_bytes;
 use crate::batch::{CommitCallback, Receipt, Unit};
 use crate::directory::{AccessMarks, DirLock, OpenFiles, WRITE_BYTES, name_holders};
 use crate::error::{CommitError, OpenError, StorageError, WriteError};
@@ -109,6 +110,10 @@ pub(crate) fn start_writer(
         .meters
         .record_audit_head(heads.audit.seq, heads.audit.hash);
     let access = AccessMarks::read(&connection).map_err(failed)?;
+    let anchors_bytes = count_anchor_bytes(&dir).map_err(|cause| OpenError::Directory {
+        dir: dir.clone(),
+        cause,
+    })?;
     let mut writer = Writer {
         connection,
         rescue_connection: Some(rescue),
@@ -119,6 +124,7 @@ pub(crate) fn start_writer(
         heads,
         anchored: heads,
         anchored_at: Instant::now(),
+        anchors_bytes,
         failed_commit: None,
         maintained_at: Instant::now(),
         log_is_full: false,
@@ -146,6 +152,8 @@ pub(super) struct Writer {
     /// The heads that were anchored last, and when.
     pub(super) anchored: Heads,
     pub(super) anchored_at: Instant,
+    /// How many bytes the file of the anchors had after the last one.
+    pub(super) anchors_bytes: u64,
     /// Why the last commit failed. Until [`WriterMessage::Recover`] comes, chained units are refused with it.
     pub(super) failed_commit: Option<Arc<StorageError>>,
     maintained_at: Instant,
@@ -201,7 +209,11 @@ impl Writer {
 
     /// Stores the alerts that could not be stored before; what still cannot be is kept.
     fn store_alerts(&mut self) {
-        if self.alerts.store_all(&self.connection) {
+        let health = &self.options.health;
+        if self
+            .alerts
+            .store_all(&self.connection, |alert| health.record_alert(alert))
+        {
             self.options
                 .commits
                 .send_modify(|count| *count = count.wrapping_add(1));
@@ -430,6 +442,7 @@ impl Writer {
     /// Anchors the heads when it is time, deletes expired memories and, after a failed commit, tries whether the database can be written
     /// again.
     fn run_maintenance(&mut self) {
+        self.check_anchors();
         if self.anchored_at.elapsed() >= ANCHOR_INTERVAL {
             self.anchor_heads();
         }

@@ -3,7 +3,9 @@
 
 use std::path::PathBuf;
 
-use ark_tests::{Client, Host, TestDir, run_ark, trade, wait_for, wait_until};
+use ark_tests::{
+    Client, Host, TestDir, copy_numbered, hostile_guests_dir, run_ark, trade, wait_for, wait_until,
+};
 use serde_json::{Value, json};
 
 /// Makes the first token of a host, an administrator's. Returns its secret.
@@ -161,4 +163,38 @@ fn a_killed_host_without_its_database_begins_anew_by_order_only_and_stays_closed
             .status
             .success()
     );
+}
+
+#[test]
+fn anchors_that_vanish_under_a_running_host_are_an_alert_that_is_announced() {
+    let place = TestDir::new("");
+    let agents = place.agents();
+    let listener = copy_numbered(&hostile_guests_dir(), "mob", 1, "ark.alert", &agents);
+    let host = place.start();
+    propose(&mut Client::new(&host), 2);
+    // The end of a host anchors its chains.
+    assert_eq!(host.terminate(), Some(0));
+    let anchors = place.data().join("anchors.jsonl");
+    let host = place.start();
+    let client = &mut Client::new(&host);
+    std::fs::remove_file(&anchors).expect("the anchors");
+    let alert = wait_for("the alert", || {
+        let (_, answer) = client.get("/v1/watchdog/alerts?kind=anchors_lost");
+        answer["alerts"].get(0).cloned()
+    });
+    assert_eq!(alert["severity"], "critical", "{alert}");
+    let message = alert["message"].as_str().expect("a message");
+    assert!(message.contains("anchors.jsonl"), "{message}");
+    // An alert that the store raises is announced as the watchdog's own are. The agent rejects it: what counts is that it was handed one.
+    wait_until("the announcement", || {
+        let (_, agent) = client.get(&format!("/v1/agents/{listener}"));
+        agent["failed"] == json!(1)
+    });
+    // Nothing is lost by it, so all goes on, and the heads are anchored again at once.
+    propose(client, 1);
+    assert!(anchors.exists());
+    assert_eq!(host.terminate(), Some(0));
+    let data = place.data();
+    let report = run_ark_json(&["audit", "verify", "--json", "--data-dir", data.to_str().expect("UTF-8")]);
+    assert_eq!(report["fault"], Value::Null, "{report}");
 }
