@@ -183,10 +183,28 @@ impl Client {
 /// There is no connection.
 #[must_use]
 pub fn send_raw(host: &Host, bytes: &[u8]) -> Vec<u8> {
-    let mut stream = TcpStream::connect(&host.address).expect("a connection");
+    let mut stream = connect_raw(&host.address, bytes);
+    let _ = stream.shutdown(std::net::Shutdown::Write);
+    read_to_end(&mut stream)
+}
+
+/// Sends raw bytes, whose `Connection: close` must end the connection, to any address, and returns everything that comes back.
+///
+/// # Panics
+/// There is no connection.
+#[must_use]
+pub fn send_raw_to(address: &str, bytes: &[u8]) -> Vec<u8> {
+    read_to_end(&mut connect_raw(address, bytes))
+}
+
+fn connect_raw(address: &str, bytes: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect(address).expect("a connection");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     let _ = stream.write_all(bytes);
-    let _ = stream.shutdown(std::net::Shutdown::Write);
+    stream
+}
+
+fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
     answer

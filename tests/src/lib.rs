@@ -21,7 +21,7 @@ pub use artefacts::{
     ark_program, copy_agent, copy_numbered, guests_dir, hostile_guests_dir, mark_component,
     policies_dir, run_ark,
 };
-pub use client::{Answer, Client, JSON, header, send_raw};
+pub use client::{Answer, Client, JSON, header, send_raw, send_raw_to};
 pub use encoding::{base64, hex, sha256};
 pub use host::{Host, PATIENT, TestDir, make_token};
 pub use requests::{post_signal, trade, wait_for_trace};

@@ -44,11 +44,7 @@ impl Anchor {
 }
 
 /// Appends an anchor and syncs the file. Returns how many bytes it has now.
-pub(crate) fn write_anchor(
-    dir: &Path,
-    audit: ChainHead,
-    state: ChainHead,
-) -> std::io::Result<u64> {
+pub(crate) fn write_anchor(dir: &Path, audit: ChainHead, state: ChainHead) -> std::io::Result<u64> {
     let anchor = Anchor {
         seq: audit.seq,
         hash: audit.hash,

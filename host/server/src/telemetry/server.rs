@@ -5,9 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ark_model::check::clip_for_error;
+use ark_model::loopback::is_loopback_host;
 use axum::Router as Routes;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -64,7 +68,14 @@ impl TelemetryServer {
 
     /// Serves until the future is dropped.
     pub async fn serve(self, telemetry: Arc<Telemetry>) {
-        let routes = build_routes(telemetry);
+        let mut routes = build_routes(telemetry);
+        if self
+            .listener
+            .local_addr()
+            .is_ok_and(|address| address.ip().is_loopback())
+        {
+            routes = routes.layer(middleware::from_fn(check_own_machine));
+        }
         let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut builder = hyper::server::conn::http1::Builder::new();
         builder
@@ -106,7 +117,7 @@ fn build_routes(telemetry: Arc<Telemetry>) -> Routes {
         .route("/readyz", get(get_readyz))
         .fallback(|request: Request| async move {
             let known = ["/metrics", "/metrics/json", "/slos", "/healthz", "/readyz"];
-            let path = ark_model::check::clip_for_error(request.uri().path());
+            let path = clip_for_error(request.uri().path());
             let body = json!({
                 "type": "about:blank",
                 "title": "Not found",
@@ -120,6 +131,36 @@ fn build_routes(telemetry: Arc<Telemetry>) -> Routes {
             )
         })
         .with_state(telemetry)
+}
+
+/// Refuses a request to a port of this machine only whose `Host` header names another machine: a page in a browser on this machine could read
+/// the metrics under a name of its own (DNS rebinding).
+async fn check_own_machine(request: Request, next: Next) -> Response {
+    let Some(foreign) = find_foreign_host(request.headers()) else {
+        return next.run(request).await;
+    };
+    let body = json!({
+        "type": "about:blank",
+        "title": "The telemetry port serves its own machine only",
+        "status": 421,
+        "detail": format!(
+            "the Host header is {foreign:?}; use localhost or 127.0.0.1, or listen on an address that others reach (telemetry_listen)"
+        ),
+    });
+    build_response(
+        StatusCode::MISDIRECTED_REQUEST,
+        "application/problem+json",
+        body.to_string(),
+    )
+}
+
+/// Returns what the `Host` header says if that is not this machine. HTTP/1.0 may leave it out; a browser never does.
+fn find_foreign_host(headers: &HeaderMap) -> Option<String> {
+    headers.get_all(header::HOST).iter().find_map(|host| {
+        let is_own = Authority::try_from(host.as_bytes())
+            .is_ok_and(|authority| is_loopback_host(authority.host()));
+        (!is_own).then(|| clip_for_error(&String::from_utf8_lossy(host.as_bytes())))
+    })
 }
 
 async fn get_metrics(State(telemetry): State<Arc<Telemetry>>) -> Response {

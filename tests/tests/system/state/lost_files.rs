@@ -195,6 +195,12 @@ fn anchors_that_vanish_under_a_running_host_are_an_alert_that_is_announced() {
     assert!(anchors.exists());
     assert_eq!(host.terminate(), Some(0));
     let data = place.data();
-    let report = run_ark_json(&["audit", "verify", "--json", "--data-dir", data.to_str().expect("UTF-8")]);
+    let report = run_ark_json(&[
+        "audit",
+        "verify",
+        "--json",
+        "--data-dir",
+        data.to_str().expect("UTF-8"),
+    ]);
     assert_eq!(report["fault"], Value::Null, "{report}");
 }

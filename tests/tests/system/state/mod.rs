@@ -6,5 +6,6 @@ mod disk;
 mod fault_run;
 mod foreign_locks;
 mod lost_files;
+mod slow_disk;
 mod values;
 mod writers_kill;

@@ -10,8 +10,8 @@ use ark_tests::policies::{put, read_policy};
 use ark_tests::redis::Redis;
 use ark_tests::telemetry::{series_value, start_receiver};
 use ark_tests::{
-    Client, Host, TestDir, copy_numbered, guests_dir, hostile_guests_dir, take_turn, trade,
-    wait_for,
+    Client, Host, TestDir, copy_numbered, guests_dir, hostile_guests_dir, send_raw_to, take_turn,
+    trade, wait_for,
 };
 use serde_json::{Value, json};
 
@@ -236,6 +236,30 @@ fn health_is_told_on_both_ports_and_with_reasons() {
     let metrics = telemetry.get_text("/metrics");
     assert_eq!(series_value(&metrics, "ark_halted"), Some(1.0));
     assert_eq!(series_value(&metrics, "ark_ready"), Some(0.0));
+}
+
+#[test]
+fn a_page_in_a_browser_cannot_read_metrics_under_a_name_of_its_own() {
+    let dir = TestDir::new("");
+    let host = dir.start();
+    let address = host.telemetry.as_deref().expect("a telemetry port");
+    let ask = |line: &str| {
+        let request = format!("GET /metrics HTTP/1.1\r\n{line}Connection: close\r\n\r\n");
+        let answer = send_raw_to(address, request.as_bytes());
+        String::from_utf8(answer).expect("UTF-8")
+    };
+    for own in ["localhost", "127.0.0.1:9090", "[::1]:80"] {
+        let answer = ask(&format!("Host: {own}\r\n"));
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{own}: {answer}");
+    }
+    for foreign in ["evil.example:9090", "localhost.evil.example", "10.0.0.1"] {
+        let answer = ask(&format!("Host: {foreign}\r\n"));
+        assert!(answer.starts_with("HTTP/1.1 421 "), "{foreign}: {answer}");
+        assert!(
+            answer.contains(foreign) && answer.contains("telemetry_listen"),
+            "{answer}"
+        );
+    }
 }
 
 #[test]
