@@ -109,10 +109,19 @@ fn a_sync_that_does_not_end_holds_nobody_beyond_a_deadline_and_what_was_begun_co
         "{answer}"
     );
     assert_eq!(answer["outcome"], "denied", "{answer}");
-    let (status, answer) = client
-        .try_send("POST", "/v1/halt", &headers, &json!({"reason": "the disk"}))
-        .expect("an answer");
-    assert!(matches!(status, 503 | 504), "{answer}");
+    // A halt is in force at once, and its answer says so and that it is not on disk.
+    let halt = json!({"reason": "the disk"});
+    let answer = wait_for("a halt that is in force", || {
+        let (status, answer) = client
+            .try_send("POST", "/v1/halt", &headers, &halt)
+            .expect("an answer");
+        (status == 503).then_some(answer)
+    });
+    assert_eq!(
+        (kind_of(&answer), &answer["in_force"]),
+        ("in-force-not-recorded", &json!(true)),
+        "{answer}"
+    );
     assert_eq!(client.get("/healthz").0, 200);
     assert_eq!(client.get("/v1/decisions").0, 200);
     let (_, report) = client.get("/v1/watchdog");

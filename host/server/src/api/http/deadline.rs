@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use ark_model::check::FieldError;
 use ark_model::ids::TraceId;
 use ark_store::CommitDeadline;
+use parking_lot::Mutex;
 
 use super::head::check_head;
 use super::problem::Problem;
@@ -25,12 +26,16 @@ const MAX_DEADLINE_MS: u64 = 600_000;
 /// How long a client may read nothing of its answer.
 pub(crate) const WRITE_TIME: Duration = Duration::from_secs(30);
 
+/// Says what is certain about a change that is still being recorded; `None`: nothing.
+type CertainAnswer = Box<dyn Fn() -> Option<Problem> + Send>;
+
 /// The moment after which the caller waits no more. What is not committed by then is not committed at all.
 #[derive(Clone)]
 pub(crate) struct Deadline {
     deadline: Option<CommitDeadline>,
     /// Whether the handler has taken it, so that the writer claims it.
     is_taken: Arc<AtomicBool>,
+    certain_answer: Arc<Mutex<Option<CertainAnswer>>>,
 }
 
 impl Deadline {
@@ -38,7 +43,23 @@ impl Deadline {
         Self {
             deadline: at.map(CommitDeadline::at),
             is_taken: Arc::default(),
+            certain_answer: Arc::default(),
         }
+    }
+
+    /// Has the caller told at the deadline what `answer` returns, in place of an outcome that is not known. For changes that are in force before
+    /// they are on disk.
+    pub(crate) fn answer_with(&self, answer: impl Fn() -> Option<Problem> + Send + 'static) {
+        *self.certain_answer.lock() = Some(Box::new(answer));
+    }
+
+    /// The answer to a change that is still being recorded.
+    fn answer_unfinished(&self) -> Problem {
+        let certain = self.certain_answer.lock();
+        certain
+            .as_ref()
+            .and_then(|answer| answer())
+            .unwrap_or_else(Problem::outcome_unknown)
     }
 
     /// Takes the deadline, for what the call commits: all of it must be committed under it.
@@ -119,7 +140,7 @@ where
             Problem::unavailable(format!("the call was given up: {error}")).into_response()
         }
         Err(_) if deadline.give_up() => Problem::deadline_exceeded().denied().into_response(),
-        Err(_) => Problem::outcome_unknown().into_response(),
+        Err(_) => deadline.answer_unfinished().into_response(),
     }
 }
 

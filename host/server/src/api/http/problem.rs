@@ -171,6 +171,31 @@ impl Problem {
         )
     }
 
+    /// The deadline of an order was over while it was being recorded: it is in force.
+    pub fn in_force_not_confirmed(order: &'static str) -> Self {
+        Self::in_force_not_recorded(format!(
+            "the {order} is in force; the request's deadline was over before it was on disk"
+        ))
+    }
+
+    /// An order is in force and not on disk, or not known to be.
+    fn in_force_not_recorded(detail: impl Into<String>) -> Self {
+        Self {
+            in_force: Some(true),
+            retry_after: Some(1),
+            ..Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "in-force-not-recorded",
+                "The order is in force, and not on disk yet",
+                detail,
+            )
+        }
+        .at(
+            "order",
+            "GET /readyz names it until it is on disk; give it again to have it confirmed",
+        )
+    }
+
     /// The caller is known and may not make this call.
     pub fn forbidden(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "forbidden", "Not allowed", detail)
@@ -356,20 +381,7 @@ impl From<HrmError> for Problem {
                     detail,
                 )
             },
-            HrmError::InForceNotRecorded { .. } => Self {
-                in_force: Some(true),
-                retry_after: Some(1),
-                ..Self::new(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "in-force-not-recorded",
-                    "The order is in force, and not on disk yet",
-                    detail,
-                )
-            }
-            .at(
-                "order",
-                "GET /readyz names it until it is on disk; give it again to have it confirmed",
-            ),
+            HrmError::InForceNotRecorded { .. } => Self::in_force_not_recorded(detail),
             HrmError::KeyReused => key_reused(detail),
             HrmError::Quarantined(_) => Self {
                 outcome: Some("denied"),

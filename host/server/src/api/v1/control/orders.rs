@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -11,6 +12,7 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use crate::api::auth::Caller;
+use crate::api::http::deadline::Deadline;
 use crate::api::http::extract::{ApiHeaders, ApiJson, ApiPath, NoQuery, request_body};
 use crate::api::http::fields::{Actor, Reason};
 use crate::api::http::idempotency::{CanonicalRequest, IdempotencyHeader};
@@ -71,8 +73,14 @@ async fn halt_host(
     caller: Caller,
     _: NoQuery,
     ApiHeaders(idempotency): ApiHeaders<IdempotencyHeader>,
+    Extension(deadline): Extension<Deadline>,
     request: ApiJson<OrderRequest>,
 ) -> Result<Response, Problem> {
+    let guards = Arc::clone(&api.guards);
+    deadline.answer_with(move || {
+        let is_halted = guards.current_halt().is_some();
+        is_halted.then(|| Problem::in_force_not_confirmed(Order::Halt.as_str()))
+    });
     carry_out_order(&api, &caller, Order::Halt, idempotency, request).await
 }
 
@@ -112,13 +120,19 @@ async fn quarantine_agent(
     ApiPath(AgentNamePath { name: agent }): ApiPath<AgentNamePath>,
     _: NoQuery,
     ApiHeaders(idempotency): ApiHeaders<IdempotencyHeader>,
+    Extension(deadline): Extension<Deadline>,
     request: ApiJson<OrderRequest>,
 ) -> Result<Response, Problem> {
     check_serving(&api, &agent)?;
     let order = Order::Quarantine {
-        agent,
+        agent: agent.clone(),
         cause: QuarantineCause::Operator,
     };
+    let (guards, name) = (Arc::clone(&api.guards), order.as_str());
+    deadline.answer_with(move || {
+        let is_quarantined = guards.is_quarantined(&agent);
+        is_quarantined.then(|| Problem::in_force_not_confirmed(name))
+    });
     carry_out_order(&api, &caller, order, idempotency, request).await
 }
 
