@@ -2,15 +2,24 @@
 
 use std::process::ExitCode;
 
+use anyhow::Context;
+use ark_host::api::view::HeldAction;
 use ark_model::ids::{DecisionId, Name};
+use ark_model::verdict::RuleResult;
 use clap::{Args, Subcommand};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::explain::describe_action;
 use crate::output::{exit_code, print_json, print_line};
+use crate::time::format_utc;
 
 use super::connection::Connection;
 use super::fields::{array_field, text_field};
 use super::request::{ApiRequest, CallerArgs, PageArgs};
+
+/// What an answer of an unknown form is told as.
+const OTHER_FORM: &str = "the host's answer is not of the form that this version of ark reads";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ApprovalsCommand {
@@ -30,12 +39,15 @@ pub(crate) enum ApprovalsCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Shows one held action, as JSON.
+    /// Shows one held action: what it would do and why, which rules hold it, and under which facts.
     Show {
         /// The decision that held the action.
         id: DecisionId,
         #[command(flatten)]
         connection: Connection,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Approves a held action: it is judged again with the approval as a fact, and takes effect unless something else forbids it by now.
     Approve(ResolveArgs),
@@ -72,12 +84,23 @@ pub(crate) fn run(command: ApprovalsCommand) -> anyhow::Result<ExitCode> {
             if json {
                 print_json(&answer)?;
             } else {
-                print_approvals(&answer);
+                print_approvals(answer)?;
             }
         }
-        ApprovalsCommand::Show { id, connection } => {
-            let request = ApiRequest::get(&["v1", "approvals", &id.to_string()]);
-            print_json(&request.send(&connection)?)?;
+        ApprovalsCommand::Show {
+            id,
+            connection,
+            json,
+        } => {
+            let answer =
+                ApiRequest::get(&["v1", "approvals", &id.to_string()]).send(&connection)?;
+            if json {
+                print_json(&answer)?;
+            } else {
+                let held: HeldAction = serde_json::from_value(answer).context(OTHER_FORM)?;
+                print_held_action(&held);
+                print_details(&held)?;
+            }
         }
         ApprovalsCommand::Approve(args) => return resolve_approval(&args, "approve"),
         ApprovalsCommand::Reject(args) => return resolve_approval(&args, "reject"),
@@ -108,29 +131,114 @@ fn resolve_approval(args: &ResolveArgs, verb: &'static str) -> anyhow::Result<Ex
     Ok(exit_code(verb == "reject" || outcome == "approved"))
 }
 
-fn print_approvals(answer: &Value) {
-    let approvals = array_field(answer, "approvals");
-    if approvals.is_empty() {
+/// A page of held actions.
+#[derive(Deserialize)]
+struct ApprovalPage {
+    approvals: Vec<HeldAction>,
+    next_cursor: Option<String>,
+}
+
+fn print_approvals(answer: Value) -> anyhow::Result<()> {
+    let page: ApprovalPage = serde_json::from_value(answer).context(OTHER_FORM)?;
+    if page.approvals.is_empty() {
         print_line!("nothing");
     }
-    for approval in approvals {
+    for held in &page.approvals {
+        print_held_action(held);
+    }
+    if let Some(cursor) = page.next_cursor {
+        print_line!("more with --cursor {cursor}");
+    }
+    Ok(())
+}
+
+/// Prints what is asked for, by whom, why, what holds it, and until when somebody must say something.
+fn print_held_action(held: &HeldAction) {
+    let approval = &held.approval;
+    let wants = match &held.action {
+        Some(action) => describe_action(action),
+        None => format!("do {} (its record is in an archive)", approval.action_type),
+    };
+    print_line!("{}  {}", approval.id, approval.status.as_str());
+    print_line!(
+        "    {} wants to {wants} (submitted by {})",
+        approval.agent,
+        approval.submitter
+    );
+    if let Some(reasoning) = held.action.as_ref().and_then(|it| it.reasoning.as_ref()) {
+        print_line!("    because: {reasoning}");
+    }
+    for reason in &approval.reasons {
+        print_line!("    {reason}");
+    }
+    print_line!(
+        "    held since {}, until {}",
+        format_utc(approval.created_at_ms),
+        format_utc(approval.expires_at_ms)
+    );
+    if let Some(by) = &approval.settled_by {
+        let comment = approval.comment.as_deref().unwrap_or_default();
+        print_line!("    {by}: {comment}");
+    }
+}
+
+/// Prints the whole action, the rules that fired, and the facts.
+fn print_details(held: &HeldAction) -> anyhow::Result<()> {
+    for fired in &held.fired {
+        let rule = &fired.rule;
+        print_line!();
         print_line!(
-            "{}  {}  {} of {}, submitted by {}, until {} ms",
-            text_field(approval, "id"),
-            text_field(approval, "status"),
-            text_field(approval, "action_type"),
-            text_field(approval, "agent"),
-            text_field(approval, "submitter"),
-            approval.get("expires_at_ms").unwrap_or(&Value::Null),
+            "{} ({}, rule {}): {}",
+            rule.rule,
+            fired.policy,
+            rule.number,
+            describe_answer(rule.answer)
         );
-        for reason in array_field(approval, "reasons") {
-            print_line!("    {}", reason.as_str().unwrap_or_default());
+        if let Some(description) = &rule.description {
+            print_line!("    it demands  {description}");
         }
-        if let Some(by) = approval.get("settled_by").and_then(Value::as_str) {
-            print_line!("    {by}: {}", text_field(approval, "comment"));
+        for (name, value) in [("observed", &rule.observed), ("limit", &rule.limit)] {
+            let value = serde_json::to_value(value)?;
+            if !value.is_null() {
+                print_line!("    {name:<10}  {value}");
+            }
         }
     }
-    if let Some(cursor) = answer.get("next_cursor").and_then(Value::as_str) {
-        print_line!("more with --cursor {cursor}");
+    for (title, value) in [
+        ("The action", serde_json::to_value(&held.action)?),
+        ("The facts", serde_json::to_value(&held.facts)?),
+    ] {
+        let Value::Object(members) = value else {
+            continue;
+        };
+        print_line!();
+        print_line!("{title}:");
+        print_members(&members, "    ");
+    }
+    Ok(())
+}
+
+/// What a rule that fired does with the action.
+fn describe_answer(answer: RuleResult) -> &'static str {
+    match answer {
+        RuleResult::Hold => "asks for an approval",
+        RuleResult::Warn => "warns",
+        RuleResult::Violation => "forbids it",
+        RuleResult::Error => "could not be evaluated, which denies",
+        RuleResult::Pass | RuleResult::NotApplicable => "lets it pass",
+    }
+}
+
+/// Prints the members of an object, a line each.
+fn print_members(members: &serde_json::Map<String, Value>, indent: &str) {
+    for (name, value) in members {
+        match value {
+            Value::Object(inner) => {
+                print_line!("{indent}{name}:");
+                print_members(inner, &format!("{indent}    "));
+            }
+            Value::String(text) => print_line!("{indent}{name}: {text}"),
+            value => print_line!("{indent}{name}: {value}"),
+        }
     }
 }

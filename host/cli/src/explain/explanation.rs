@@ -209,7 +209,7 @@ fn summarize(decision: &DecisionView, action: &Action) -> String {
 }
 
 /// The action in words, to be read after "wants to".
-fn describe_action(action: &Action) -> String {
+pub(crate) fn describe_action(action: &Action) -> String {
     let kind = &action.action_type;
     // A part of a sentence that is there only if the action names something.
     let named = |before: &str, name: &Option<String>, after: &str| {

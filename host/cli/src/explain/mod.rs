@@ -22,6 +22,7 @@ use crate::client::connection::Connection;
 use crate::client::request::ApiRequest;
 use crate::output::{print_json, print_line};
 
+pub(crate) use explanation::describe_action;
 use explanation::{Explanation, FiredRule};
 
 #[derive(Debug, Args)]

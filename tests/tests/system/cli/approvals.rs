@@ -59,6 +59,34 @@ fn what_is_held_is_listed_approved_and_rejected() {
         list.contains(&first) && list.contains("require_hrm_approval"),
         "{list}"
     );
+    for shown in [
+        "trade (buy) BTC-USD for 9 % of capital",
+        "because: a test",
+        "held since 20",
+        "until 20",
+    ] {
+        assert!(list.contains(shown), "{shown}: {list}");
+    }
+    // Whoever approves sees all of it: the action, what fired, and the facts.
+    let show = printed(&order(&host, None, &["approvals", "show", &first]));
+    for shown in [
+        "trade (buy) BTC-USD for 9 % of capital",
+        "require_hrm_approval (graveyard, rule 11): asks for an approval",
+        "observed    0.09",
+        "limit       0.08",
+        "stop_loss: 95",
+        "symbol_exposure: 0",
+    ] {
+        assert!(show.contains(shown), "{shown}: {show}");
+    }
+    let show = json_of(&order(
+        &host,
+        None,
+        &["approvals", "show", &first, "--json"],
+    ));
+    assert_eq!(show["action"]["parameters"]["symbol"], "BTC-USD", "{show}");
+    assert_eq!(show["fired"][0]["rule"], "require_hrm_approval", "{show}");
+    assert_eq!(show["facts"]["symbol_exposure"], json!(0.0), "{show}");
     let cursor = list.rsplit("--cursor ").next().expect("a cursor").trim();
     let rest = printed(&order(
         &host,
@@ -100,7 +128,11 @@ fn what_is_held_is_listed_approved_and_rejected() {
         "{late}"
     );
 
-    let shown = json_of(&order(&host, None, &["approvals", "show", &second]));
+    let shown = json_of(&order(
+        &host,
+        None,
+        &["approvals", "show", &second, "--json"],
+    ));
     assert_eq!(
         (&shown["status"], &shown["settled_by"]),
         (&json!("rejected"), &json!("ada"))

@@ -11,7 +11,6 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
 use crate::api::auth::Caller;
-use crate::api::http::answer::convert_rows;
 use crate::api::http::extract::{ApiHeaders, ApiJson, ApiPath, ApiQuery, NoQuery, request_body};
 use crate::api::http::fields::{Actor, Reason};
 use crate::api::http::idempotency::{CanonicalRequest, IdempotencyHeader};
@@ -22,10 +21,10 @@ use crate::api::state::{Api, DescribedRoutes, Shared};
 use crate::hrm::Resolution;
 use ark_model::form::parse_json;
 use ark_model::ids::{DecisionId, Millis, Name};
-use ark_store::{ApprovalFilter, ApprovalStatus};
+use ark_store::{Approval, ApprovalFilter, ApprovalStatus};
 
-use super::approval_view::ApprovalView;
-use super::decision_view::DecisionView;
+use super::approval_view::HeldAction;
+use super::decision_view::{DecisionView, read_decisions};
 use super::decisions::find_decision;
 
 pub(crate) fn routes() -> DescribedRoutes {
@@ -75,7 +74,7 @@ request_body!(ResolutionRequest);
 /// A page of held actions.
 #[derive(Serialize, ToSchema)]
 struct ApprovalPage {
-    approvals: Vec<ApprovalView>,
+    approvals: Vec<HeldAction>,
     /// The cursor of the next page, if there may be one.
     next_cursor: Option<String>,
 }
@@ -104,33 +103,52 @@ async fn list_approvals(
         agent: query.agent,
         after: query.cursor,
     };
-    let rows = api
-        .run_blocking(move |api| api.store.approvals_page(&filter, limit))
+    let page = api
+        .run_blocking(move |api| {
+            let rows = api.store.approvals_page(&filter, limit)?;
+            let next_cursor = next_cursor(&rows, limit, |row| row.id.to_string());
+            let approvals = read_held_actions(api, rows)?;
+            Ok::<_, Problem>(ApprovalPage {
+                approvals: approvals
+                    .into_iter()
+                    .map(HeldAction::without_facts)
+                    .collect(),
+                next_cursor,
+            })
+        })
         .await??;
-    let page = ApprovalPage {
-        next_cursor: next_cursor(&rows, limit, |row| row.id.to_string()),
-        approvals: convert_rows(rows),
-    };
     Ok(json_response(StatusCode::OK, None, &page))
 }
 
 /// An action that is held, or was
 #[utoipa::path(get, path = "/v1/approvals/{id}", operation_id = "read_approval", tag = "approvals", params(ApprovalPath),
-    responses((status = 200, description = "The approval.", body = ApprovalView)))]
+    responses((status = 200, description = "The approval.", body = HeldAction)))]
 async fn show_approval(
     State(api): Shared,
     ApiPath(ApprovalPath { id }): ApiPath<ApprovalPath>,
     _: NoQuery,
 ) -> Result<Response, Problem> {
-    let row = api
-        .run_blocking(move |api| api.store.approval(id))
-        .await??
-        .ok_or_else(|| Problem::not_found(format!("there is no approval {id}")))?;
-    Ok(json_response(
-        StatusCode::OK,
-        Some(row.trace_id),
-        &ApprovalView::from(row),
-    ))
+    let (trace_id, held) = api
+        .run_blocking(move |api| {
+            let row = api.store.approval(id)?;
+            let trace_id = row.as_ref().map(|row| row.trace_id);
+            let held = read_held_actions(api, row.into_iter().collect())?.pop();
+            trace_id
+                .zip(held)
+                .ok_or_else(|| Problem::not_found(format!("there is no approval {id}")))
+        })
+        .await??;
+    Ok(json_response(StatusCode::OK, Some(trace_id), &held))
+}
+
+/// Reads what the decisions say that held actions. To be called off the reactor.
+fn read_held_actions(api: &Api, rows: Vec<Approval>) -> Result<Vec<HeldAction>, Problem> {
+    let ids: Vec<DecisionId> = rows.iter().map(|row| row.id).collect();
+    let decisions = read_decisions(&api.store, &ids).map_err(Problem::unavailable)?;
+    let held = rows.into_iter().zip(decisions);
+    Ok(held
+        .map(|(row, decision)| HeldAction::new(row, decision))
+        .collect())
 }
 
 /// Approves what is held

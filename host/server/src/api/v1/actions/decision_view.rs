@@ -15,7 +15,7 @@ use ark_model::ids::{DecisionId, Digest, Millis, Name, TraceId};
 use ark_model::verdict::{Metadata, ObservedValue, Rule, RuleAnswer, RuleResult, Severity};
 use ark_store::{Approval, AuditRow, Store};
 
-pub use super::approval_view::ApprovalView;
+pub use super::approval_view::{ApprovalView, FiredRule, HeldAction};
 
 /// A decision, as answered to a proposal.
 #[derive(Serialize, Deserialize, ToSchema)]
@@ -216,6 +216,24 @@ fn rule_view<'a>(rule: &'a Rule, answer: &'a RuleAnswer) -> RuleView<'a> {
     }
 }
 
+impl RuleView<'_> {
+    /// The same, without a borrow of the decision.
+    pub(super) fn into_owned(self) -> RuleView<'static> {
+        let own = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        RuleView {
+            number: self.number,
+            rule: own(self.rule),
+            category: own(self.category),
+            severity: self.severity,
+            answer: self.answer,
+            observed: Cow::Owned(self.observed.into_owned()),
+            limit: Cow::Owned(self.limit.into_owned()),
+            nearest_passing: self.nearest_passing,
+            description: self.description.map(own),
+        }
+    }
+}
+
 /// The whole record of a decision: with the action as judged and the facts it was judged under.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[expect(
@@ -299,14 +317,32 @@ pub fn known_policies(
 /// # Errors
 /// It cannot be read, or is malformed: in words.
 pub fn read_decision(store: &Store, id: DecisionId) -> Result<Option<Decision>, String> {
+    let mut decisions = read_decisions(store, &[id])?;
+    Ok(decisions.pop().flatten())
+}
+
+/// Reads decisions from the audit log, in the order of their ids; `None` for one that is not there.
+///
+/// # Errors
+/// As [`read_decision`].
+pub fn read_decisions(store: &Store, ids: &[DecisionId]) -> Result<Vec<Option<Decision>>, String> {
+    let records = store.policy_records().map_err(|error| error.to_string())?;
+    let known = known_policies(records).map_err(|error| error.to_string())?;
+    let read = |id: &DecisionId| read_known_decision(store, *id, &known);
+    ids.iter().map(read).collect()
+}
+
+fn read_known_decision(
+    store: &Store,
+    id: DecisionId,
+    known: &KnownPolicies,
+) -> Result<Option<Decision>, String> {
     let Some(row) = store
         .audit_entry(&id.to_string())
         .map_err(|error| error.to_string())?
     else {
         return Ok(None);
     };
-    let records = store.policy_records().map_err(|error| error.to_string())?;
-    let known = known_policies(records).map_err(|error| error.to_string())?;
     decode_decision_row(&row, |digest| known.get(&digest).cloned())
         .map_err(|error| error.to_string())
 }
