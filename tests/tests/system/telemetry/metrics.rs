@@ -123,7 +123,8 @@ fn a_host_shows_what_the_contract_documents_and_nothing_else() {
     let config = dir.path().join("ark.toml");
     let toml = format!(
         "[telemetry]\notlp_endpoint = \"{endpoint}\"\n[watchdog]\ngraveyard_ms = 100\nredis_ms = 100\n\
-         redis_url = \"redis://127.0.0.1:{}/0\"\nredis_queue = \"work\"\n",
+         redis_queue = \"work\"\n[redis]\nurl = \"redis://127.0.0.1:{}/0\"\n[[redis.signals]]\nstream = \"ticks\"\n\
+         topic = \"other.tick\"\n[redis.events]\nstream = \"events\"\n",
         redis.port
     );
     std::fs::write(&config, toml).expect("a configuration");
@@ -151,7 +152,8 @@ fn a_host_shows_what_the_contract_documents_and_nothing_else() {
         let metrics = telemetry.get_text("/metrics");
         let shown = metrics.contains("ark_agent_quarantines_total{")
             && metrics.contains("ark_slo_met{")
-            && series_value(&metrics, "ark_redis_queue_depth") == Some(2.0);
+            && series_value(&metrics, "ark_redis_queue_depth") == Some(2.0)
+            && series_value(&metrics, "ark_redis_stream_lag{stream=\"ticks\"}") == Some(0.0);
         shown.then_some(metrics)
     });
     // It needs more data than there can be by now; another test waits for it.
