@@ -124,11 +124,9 @@ fn print_events(status: &Value) {
         show_age(events.get("waiting_ms")),
         show_number(events.get("sent"))
     );
-    match events.get("missed").and_then(Value::as_u64) {
-        None | Some(0) => {}
-        Some(missed) => {
-            print_line!("{missed} rows of the audit log went into an archive before they were sent")
-        }
+    let missed = events.get("missed").and_then(Value::as_u64).unwrap_or(0);
+    if missed > 0 {
+        print_line!("{missed} rows of the audit log went into an archive before they were sent");
     }
 }
 

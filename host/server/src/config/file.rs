@@ -301,7 +301,7 @@ table! {
 }
 
 table! {
-    /// Events that are sent to the Redis: what was decided, executed, ordered, changed and noticed, as CloudEvents 1.0. They are those of `/v1/events`.
+    /// Events that are sent to the Redis: what was decided, executed, ordered, changed and noticed, as `CloudEvents` 1.0. They are those of `/v1/events`.
     pub struct RedisEventsFile {
         /// The stream that they are appended to, e.g. `ark:events`. Without one no events are sent.
         stream: Option<String> = None, Any;

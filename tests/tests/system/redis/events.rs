@@ -129,6 +129,29 @@ pub(super) fn wait_until_sent(redis: &mut RedisClient, records: &Records) {
     });
 }
 
+/// Takes so many events from the channels, each of which must have its own.
+fn hear_events(published: &mut RedisClient, count: usize) -> Vec<Value> {
+    let mut heard = Vec::new();
+    while heard.len() < count {
+        let message = published.next_reply().expect("a message");
+        let [_, channel, event] = message.list() else {
+            panic!("{message:?}");
+        };
+        let event: Value = serde_json::from_str(&event.text()).expect("JSON");
+        let event_type = event["type"].as_str().expect("a type").to_owned();
+        let expected = match event_type.split('.').nth(1).expect("a kind") {
+            "decision" | "approval" | "amendment" => "desk:graveyard_events",
+            "alert" => "desk:alerts",
+            "failure" | "execution" => "desk:agent_events",
+            _ if event["subject"].is_string() => "desk:agent_events",
+            _ => "desk:system_events",
+        };
+        assert_eq!(channel.text(), expected, "{event_type}");
+        heard.push(event);
+    }
+    heard
+}
+
 #[test]
 fn every_kind_of_event_is_in_the_stream_and_in_its_channel() {
     let redis = Redis::start();
@@ -208,24 +231,7 @@ fn every_kind_of_event_is_in_the_stream_and_in_its_channel() {
         (200, &json!("ETH-USD"))
     );
     // The channels had the same events, each once.
-    let mut heard = Vec::new();
-    while heard.len() < events.len() {
-        let message = published.next_reply().expect("a message");
-        let [_, channel, event] = message.list() else {
-            panic!("{message:?}");
-        };
-        let event: Value = serde_json::from_str(&event.text()).expect("JSON");
-        let event_type = event["type"].as_str().expect("a type").to_owned();
-        let expected = match event_type.split('.').nth(1).expect("a kind") {
-            "decision" | "approval" | "amendment" => "desk:graveyard_events",
-            "alert" => "desk:alerts",
-            "failure" | "execution" => "desk:agent_events",
-            _ if event["subject"].is_string() => "desk:agent_events",
-            _ => "desk:system_events",
-        };
-        assert_eq!(channel.text(), expected, "{event_type}");
-        heard.push(event);
-    }
+    let heard = hear_events(&mut published, events.len());
     assert_eq!(
         heard,
         events

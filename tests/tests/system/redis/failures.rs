@@ -1,6 +1,6 @@
 //! The host is killed, and the Redis restarted, paused, cut off and emptied of its group, while signals come in and events go out.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ark_tests::proxy::Proxy;
@@ -61,12 +61,24 @@ fn produce(port: u16, signals: u64) {
     }
 }
 
-/// Disturbs the Redis in one way or another until it is told to stop.
-fn disturb(redis: &mut Redis, proxy: &Proxy, stop: &AtomicBool) -> [u32; 6] {
+/// How the disturber and the test go along.
+#[derive(Default)]
+struct Course {
+    stop: AtomicBool,
+    /// Kills of the host so far.
+    kills: AtomicU32,
+}
+
+/// Disturbs the Redis in one way or another until it is told to stop. The group is lost at most once for each kill of the host: the whole
+/// stream is read again then, and if that took longer than the time between two losses, a long stream would never be read to its end.
+fn disturb(redis: &mut Redis, proxy: &Proxy, course: &Course) -> [u32; 6] {
     let mut done = [0; 6];
-    while !stop.load(Ordering::Relaxed) {
+    while !course.stop.load(Ordering::Relaxed) {
         std::thread::sleep(Duration::from_millis(200 + random(600)));
-        let way = usize::try_from(random(6)).unwrap_or_default();
+        let mut way = usize::try_from(random(6)).unwrap_or_default();
+        if way == 3 && done[3] > course.kills.load(Ordering::Relaxed) {
+            way = 4;
+        }
         match way {
             0 => redis.restart_killed(),
             1 => {
@@ -92,7 +104,7 @@ fn disturb(redis: &mut Redis, proxy: &Proxy, stop: &AtomicBool) -> [u32; 6] {
 fn killed_at_random_moments_each_signal_of_a_disturbed_redis_is_processed_once() {
     let _turn = take_turn();
     let signals = from_environment("ARK_REDIS_SIGNALS", 3_000);
-    let kills = from_environment("ARK_REDIS_KILLS", 4);
+    let kills = from_environment("ARK_REDIS_KILLS", 3);
     let mut redis = Redis::start_durable();
     let port = redis.port;
     let proxy = Proxy::start(port);
@@ -120,18 +132,19 @@ max_length = 100_000_000
     let mut host = dir.start();
     let records = Records::open(&dir);
     let behind = events::recorded(&records);
-    let stop = AtomicBool::new(false);
+    let course = Course::default();
     let (host, disturbances) = std::thread::scope(|scope| {
         scope.spawn(|| produce(port, signals));
-        let disturbing = scope.spawn(|| disturb(&mut redis, &proxy, &stop));
+        let disturbing = scope.spawn(|| disturb(&mut redis, &proxy, &course));
         for round in 1..=kills {
             let enough = signals * round / (kills + 1);
             wait_until_more(&records, enough);
             std::thread::sleep(Duration::from_millis(random(200)));
             host = dir.restart_killed(&host);
+            course.kills.fetch_add(1, Ordering::Relaxed);
         }
         wait_until_more(&records, signals);
-        stop.store(true, Ordering::Relaxed);
+        course.stop.store(true, Ordering::Relaxed);
         (host, disturbing.join().expect("no panic"))
     });
     let mut client = redis.connect();

@@ -26,8 +26,18 @@ type EntryId = (u64, u64);
 pub(super) struct StreamEnd {
     /// The last id that the stream has given; `None`: there is no stream, or it has never had an entry.
     last_id: Option<EntryId>,
-    /// The last entry: its field [`LOG_FIELD`], if it has one. `None`: the stream is empty.
-    last_entry: Option<Option<String>>,
+    last_entry: LastEntry,
+}
+
+/// What the last entry of a stream shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum LastEntry {
+    /// The stream is empty.
+    Absent,
+    /// It has the field [`LOG_FIELD`], with this text.
+    Event(String),
+    /// It has no such field: no host appended it.
+    Other,
 }
 
 /// Where the sending goes on.
@@ -48,7 +58,7 @@ pub(super) fn watch_end(connection: &mut Connection, stream: &str) -> RedisResul
     if kind == "none" {
         return Ok(StreamEnd {
             last_id: None,
-            last_entry: None,
+            last_entry: LastEntry::Absent,
         });
     }
     let mut fields: HashMap<String, redis::Value> =
@@ -60,12 +70,18 @@ pub(super) fn watch_end(connection: &mut Connection, stream: &str) -> RedisResul
     let last_entry: Option<(String, Vec<Vec<u8>>)> = FromRedisValue::from_redis_value(last_entry)?;
     Ok(StreamEnd {
         last_id: last_id.filter(|id| *id != (0, 0)),
-        last_entry: last_entry.map(|(_, fields)| {
-            let mut pairs = fields.chunks_exact(2);
-            let log = pairs.find(|pair| pair[0] == LOG_FIELD.as_bytes())?;
-            String::from_utf8(log[1].clone()).ok()
-        }),
+        last_entry: match last_entry {
+            None => LastEntry::Absent,
+            Some((_, fields)) => find_log_field(&fields).map_or(LastEntry::Other, LastEntry::Event),
+        },
     })
+}
+
+/// Returns the text of the field [`LOG_FIELD`] among names and values in turn.
+fn find_log_field(fields: &[Vec<u8>]) -> Option<String> {
+    let mut pairs = fields.chunks_exact(2);
+    let log = pairs.find(|pair| pair[0] == LOG_FIELD.as_bytes())?;
+    String::from_utf8(log[1].clone()).ok()
 }
 
 /// Forgets what [`watch_end`] watches.
@@ -104,13 +120,13 @@ pub(super) fn find_place(
     }
     match &end.last_entry {
         // Its entries were removed. What was recorded before can be repeated, since nothing of it is there.
-        None => {
+        LastEntry::Absent => {
             let is_behind = position.audit_seq <= recorded.audit_seq
                 && position.alert_seq <= recorded.alert_seq;
             Ok(at(if is_behind { recorded } else { position })?)
         }
-        Some(None) => Err(foreign("is no event of a host")),
-        Some(Some(log)) => {
+        LastEntry::Other => Err(foreign("is no event of a host")),
+        LastEntry::Event(log) => {
             let place = at(position)?;
             match place.log_hash {
                 Some(hash) if *log != hash.to_string() && !log.is_empty() => Err(foreign(

@@ -143,12 +143,12 @@ impl Sending {
         self.place = None;
         if let SendingError::Link(error) = error {
             self.link.record_failure(error);
+            self.status.failures.increment();
         }
         let problem = error.to_string();
         if self.status.problem().as_ref() != Some(&problem) {
             tracing::warn!(stream = self.config.stream, %error, "events are not sent for now");
         }
-        self.status.failures.increment();
         self.status.set_problem(Some(problem));
     }
 
