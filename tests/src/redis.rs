@@ -257,6 +257,14 @@ impl RedisClient {
         commands.iter().map(|_| self.read_reply()).collect()
     }
 
+    /// Waits for what the Redis says next: a message of a channel, on a connection that has subscribed to it.
+    ///
+    /// # Errors
+    /// The connection fails.
+    pub fn next_reply(&mut self) -> std::io::Result<Reply> {
+        self.read_reply()
+    }
+
     fn read_reply(&mut self) -> std::io::Result<Reply> {
         let mut line = String::new();
         if self.stream.read_line(&mut line)? == 0 {

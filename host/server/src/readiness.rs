@@ -11,6 +11,7 @@ use ark_store::Store;
 
 use crate::hrm::guards::Guards;
 use crate::policies::Policies;
+use crate::redis::RedisStatus;
 use crate::watchdog::Watchdog;
 
 /// The parts that readiness depends on. Cheap to clone.
@@ -26,6 +27,8 @@ pub struct Readiness {
     pub graveyard_vectors: usize,
     /// Whether every operator policy can judge.
     pub policies: Policies,
+    /// Whether streams are read and events are sent.
+    pub redis: Arc<RedisStatus>,
 }
 
 impl Readiness {
@@ -62,6 +65,38 @@ impl Readiness {
         problems.chain(self.policies.list_problems()).collect()
     }
 
+    /// Returns what does not work now, though the host may judge; empty: everything works.
+    #[must_use]
+    pub fn degradations(&self) -> Vec<String> {
+        let mut degraded = Vec::new();
+        let measured = self.watchdog.redis_measurement();
+        if let Some(problem) = measured.and_then(|measured| measured.problem) {
+            degraded.push(format!(
+                "the Redis does not answer: {problem}; signals over HTTP go on"
+            ));
+        }
+        for stream in &self.redis.streams {
+            if let Some(problem) = stream.problem() {
+                let name = &stream.stream;
+                degraded.push(format!("the stream {name} is not read: {problem}"));
+            }
+        }
+        let events = self.redis.events.as_ref();
+        if let Some(problem) = events.and_then(|events| events.problem()) {
+            degraded.push(format!(
+                "events are not sent: {problem}; GET /v1/events goes on"
+            ));
+        }
+        let fleet = self.watchdog.fleet_status();
+        if let Some(problem) = fleet.and_then(|fleet| fleet.problem) {
+            degraded.push(format!(
+                "orders are not exchanged with the fleet: {problem}"
+            ));
+        }
+        degraded.extend(self.watchdog.critical_of_redis());
+        degraded
+    }
+
     /// Returns the answer of `/readyz`. `agents`: how many serve.
     #[must_use]
     pub fn to_report(&self, agents: usize) -> ReadinessReport {
@@ -69,6 +104,7 @@ impl Readiness {
         ReadinessReport {
             ready: problems.is_empty(),
             problems,
+            degraded: self.degradations(),
             graveyard_vectors: self.graveyard_vectors,
             agents,
         }
@@ -82,6 +118,8 @@ pub struct ReadinessReport {
     pub ready: bool,
     /// Why it may not.
     pub problems: Vec<String>,
+    /// What does not work, though it may judge.
+    pub degraded: Vec<String>,
     /// How many test vectors the Graveyard passed at the start.
     pub graveyard_vectors: usize,
     /// How many agents serve.

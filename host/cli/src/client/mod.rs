@@ -8,6 +8,7 @@ mod fields;
 pub(crate) mod lists;
 pub(crate) mod policies;
 mod progress;
+pub(crate) mod redis;
 pub(crate) mod request;
 pub(crate) mod state;
 pub(crate) mod tokens;

@@ -16,7 +16,7 @@ mod state;
 mod v1;
 
 pub use auth::access;
-pub use events::{StartFeedError, StreamLimits};
+pub use events::{EventReader, StartFeedError, StreamLimits};
 pub use http::fields::validate_reason;
 pub use server::{AccessConfig, ServeError, Server, ServerError, Tls, TlsError, TlsFiles, serve};
 pub use state::ApiDeps;

@@ -216,6 +216,18 @@ table! {
         redis_latency_ms: u64 = 100, at_least(1);
         /// Entries that may wait in the queue; more raise an alert.
         redis_depth: u64 = 1_000, at_least(1);
+        /// Entries that a stream of signals may hold, read ones included; more raise an alert.
+        redis_stream_depth: u64 = 1_000_000, at_least(1);
+        /// Entries of a stream of signals that may wait to be read; more raise an alert.
+        redis_lag: u64 = 10_000, at_least(1);
+        /// Milliseconds that an entry that was read may wait for its acknowledgement; more raise an alert.
+        redis_pending_ms: u64 = 60_000, at_least(1);
+        /// Entries that a dead-letter stream may hold; more raise an alert.
+        redis_dead_letters: u64 = 1_000, at_least(1);
+        /// Events that may wait to be sent to the Redis; more raise an alert.
+        redis_events_waiting: u64 = 10_000, at_least(1);
+        /// Milliseconds that an event may wait to be sent to the Redis; more raise an alert.
+        redis_events_age_ms: u64 = 60_000, at_least(1);
         /// The part of a limit from which on an agent is warned of.
         warning: f64 = Thresholds::default().warning, between(0.01, 1.0), reloaded;
         /// The part of a limit from which on the warning is critical. Not below `warning`.
@@ -271,7 +283,7 @@ table! {
 }
 
 table! {
-    /// A Redis (or Valkey) that signals come from, that carries the orders of a fleet, and that is watched. Without an address the host uses none.
+    /// A Redis (or Valkey) that signals come from, that events go to, that carries the orders of a fleet, and that is watched. Without an address the host uses none.
     /// [Redis](redis.md) says what is guaranteed.
     pub struct RedisFile {
         /// Its address: `redis://HOST:PORT/DATABASE`, `rediss://…` for TLS, or `redis+sentinel://HOST:PORT,HOST:PORT/MASTER/DATABASE` (`rediss+sentinel://…`) for the master that Sentinels know.
@@ -284,6 +296,23 @@ table! {
         ca_file: Option<PathBuf> = None, Any;
         /// The streams whose entries become signals.
         signals: Vec<RedisSignalsFile> = Vec::new(), entries();
+        [events]: RedisEventsFile;
+    }
+}
+
+table! {
+    /// Events that are sent to the Redis: what was decided, executed, ordered, changed and noticed, as `CloudEvents` 1.0. They are those of `/v1/events`.
+    pub struct RedisEventsFile {
+        /// The stream that they are appended to, e.g. `ark:events`. Without one no events are sent.
+        stream: Option<String> = None, Any;
+        /// Entries that the stream keeps, about (`MAXLEN ~`).
+        max_length: u64 = 100_000, at_least(1);
+        /// Whether they are also published to the channels `agent_events`, `graveyard_events`, `system_events` and `alerts`.
+        publish: bool = true, Any;
+        /// What stands before the names of the channels, e.g. `host-1:`. The databases of a Redis share their channels.
+        channel_prefix: String = String::new(), Any;
+        /// The `source` of the events: a URI reference that names this host, e.g. `https://ark.example/hosts/1`. Without one it is `/hosts/` and a name that the host gives itself.
+        source: Option<String> = None, Any;
     }
 }
 

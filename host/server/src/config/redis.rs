@@ -4,12 +4,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::redis::{
-    EntryForm, PayloadSource, RedisAddress, RedisConfig, RedisSettings, SignalStream,
+    EntryForm, EventsConfig, PayloadSource, RedisAddress, RedisConfig, RedisSettings, SignalStream,
 };
 use crate::router::HOST_TOPIC_PREFIX;
 use ark_model::check::check_topic;
 
-use super::file::{RedisFile, RedisSignalsFile, WatchdogFile};
+use super::file::{RedisEventsFile, RedisFile, RedisSignalsFile, WatchdogFile};
 
 /// A key, and what is wrong with its value.
 type Problem = (String, String);
@@ -39,6 +39,7 @@ pub(super) fn resolve_redis(
             ("redis.password_file", file.password_file.is_some()),
             ("redis.ca_file", file.ca_file.is_some()),
             ("redis.signals", !file.signals.is_empty()),
+            ("redis.events.stream", file.events.stream.is_some()),
         ];
         return match given.iter().find(|(_, is_given)| *is_given) {
             None => Ok(None),
@@ -58,6 +59,7 @@ pub(super) fn resolve_redis(
         .map(|(index, signals)| resolve_signals(index, signals))
         .collect::<Result<_, _>>()?;
     check_distinct(&signals)?;
+    let events = resolve_events(file.events, &signals)?;
     Ok(Some(RedisConfig {
         settings: Arc::new(RedisSettings {
             address,
@@ -66,7 +68,53 @@ pub(super) fn resolve_redis(
             ca_file: file.ca_file,
         }),
         signals,
+        events,
     }))
+}
+
+/// How events are sent. Their stream is none of those that are read, nor one of dead letters.
+fn resolve_events(
+    file: RedisEventsFile,
+    signals: &[SignalStream],
+) -> Result<Option<EventsConfig>, Problem> {
+    let field = |name: &str| format!("redis.events.{name}");
+    let Some(stream) = file.stream else {
+        return Ok(None);
+    };
+    if stream.is_empty() || stream.len() > MAX_NAME_BYTES {
+        let problem = format!("is empty or too long; give 1 to {MAX_NAME_BYTES} bytes");
+        return Err((field("stream"), problem));
+    }
+    let is_used = |signal: &SignalStream| [&signal.stream, &signal.dead_letters].contains(&&stream);
+    if signals.iter().any(is_used) {
+        let problem =
+            format!("is {stream:?}, which [[redis.signals]] uses; give a stream of its own");
+        return Err((field("stream"), problem));
+    }
+    if file.channel_prefix.len() > MAX_NAME_BYTES {
+        let problem = format!("is too long; give at most {MAX_NAME_BYTES} bytes");
+        return Err((field("channel_prefix"), problem));
+    }
+    if let Some(source) = &file.source
+        && (source.is_empty() || source.len() > MAX_NAME_BYTES || !source.bytes().all(is_uri_byte))
+    {
+        let problem = format!(
+            "is no URI reference of 1 to {MAX_NAME_BYTES} bytes; give e.g. https://ark.example/hosts/1"
+        );
+        return Err((field("source"), problem));
+    }
+    Ok(Some(EventsConfig {
+        stream,
+        max_length: file.max_length,
+        publish: file.publish,
+        channel_prefix: file.channel_prefix,
+        source: file.source,
+    }))
+}
+
+/// Returns whether a byte can stand in a URI (RFC 3986, section 2).
+fn is_uri_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(&byte)
 }
 
 fn resolve_signals(index: usize, file: RedisSignalsFile) -> Result<SignalStream, Problem> {

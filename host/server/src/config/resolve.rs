@@ -17,7 +17,7 @@ use crate::redis::{RedisConfig, RedisSettings};
 use crate::router::RouterConfig;
 use crate::telemetry::TelemetryConfig;
 use crate::watchdog::{
-    CapsuleRetention, FleetConfig, RedisWatchConfig, Thresholds, WatchdogConfig,
+    CapsuleRetention, FleetConfig, RedisWatchConfig, RedisWatchLimits, Thresholds, WatchdogConfig,
 };
 use ark_model::action_types::{ActionTypes, DeclaredType};
 use ark_model::check::{FieldError, check_label, check_symbol};
@@ -271,8 +271,16 @@ fn resolve_watchdog(
             settings: Arc::clone(settings),
             queue: file.redis_queue,
             interval: Duration::from_millis(file.redis_ms),
-            latency: Duration::from_millis(file.redis_latency_ms),
-            depth: file.redis_depth,
+            limits: RedisWatchLimits {
+                latency: Duration::from_millis(file.redis_latency_ms),
+                depth: file.redis_depth,
+                stream_depth: file.redis_stream_depth,
+                lag: file.redis_lag,
+                pending_age: Duration::from_millis(file.redis_pending_ms),
+                dead_letters: file.redis_dead_letters,
+                events_waiting: file.redis_events_waiting,
+                events_age: Duration::from_millis(file.redis_events_age_ms),
+            },
         }),
         thresholds: Thresholds {
             consecutive_failures: file.consecutive_failures,

@@ -93,6 +93,23 @@ fn what_is_wrong_is_named() {
             "[redis]\nurl = \"redis://a\"\n[watchdog]\nredis_url = \"redis://b\"",
             "watchdog.redis_url",
         ),
+        ("[redis.events]\nstream = \"e\"", "redis.url"),
+        (
+            "[redis]\nurl = \"redis://a\"\n[redis.events]\nstream = \"\"",
+            "redis.events.stream",
+        ),
+        (
+            "[redis]\nurl = \"redis://a\"\n[[redis.signals]]\nstream = \"s\"\ntopic = \"t\"\n[redis.events]\nstream = \"s:dead\"",
+            "redis.events.stream",
+        ),
+        (
+            "[redis]\nurl = \"redis://a\"\n[redis.events]\nstream = \"e\"\nsource = \"a b\"",
+            "redis.events.source",
+        ),
+        (
+            "[redis]\nurl = \"redis://a\"\n[redis.events]\nmax_length = 0",
+            "redis.events.max_length",
+        ),
         (
             "[redis]\nurl = \"redis://a\"\nca_file = \"ca.pem\"",
             "redis.ca_file",

@@ -4,14 +4,17 @@ use std::sync::Arc;
 
 use super::connection::RedisSettings;
 use super::entry::EntryForm;
+use super::events::EventsConfig;
 
-/// The Redis, and what is read from it.
+/// The Redis, what is read from it, and what is sent to it.
 #[derive(Debug, Clone)]
 pub struct RedisConfig {
     /// How it is reached.
     pub settings: Arc<RedisSettings>,
     /// The streams whose entries become signals.
     pub signals: Vec<SignalStream>,
+    /// How events are sent; `None`: none are.
+    pub events: Option<EventsConfig>,
 }
 
 /// A stream whose entries become signals.

@@ -3,6 +3,7 @@
 use ark_store::{CommitError, ReadError};
 
 use super::connection::LinkError;
+use super::consumer::ConsumerError;
 use super::sink::AcceptError;
 
 /// Why reading a stream stops for now.
@@ -21,5 +22,14 @@ pub(super) enum ReadingError {
 impl From<redis::RedisError> for ReadingError {
     fn from(error: redis::RedisError) -> Self {
         Self::Link(error.into())
+    }
+}
+
+impl From<ConsumerError> for ReadingError {
+    fn from(error: ConsumerError) -> Self {
+        match error {
+            ConsumerError::Read(error) => error.into(),
+            ConsumerError::Commit(error) => error.into(),
+        }
     }
 }

@@ -10,16 +10,19 @@
 //! * In memory are at most as many entries of a stream as one read returns.
 //!
 //! Reading order: [`address`] and [`connection`] (how a Redis is reached, for every part that uses one), [`entry`] (from an entry to a
-//! signal), [`group`] (the commands of a consumer group), [`sink`] (who takes signals), [`signals`] (the loop), [`dead_letters`], [`status`].
+//! signal), [`group`] (the commands of a consumer group), [`sink`] (who takes signals), [`signals`] (the loop), [`dead_letters`], [`events`]
+//! (what goes out), [`status`].
 //!
 //! Must not know: HTTP, SQL, rules, how signals are delivered.
 
 mod address;
 mod config;
 mod connection;
+mod consumer;
 mod dead_letters;
 mod entry;
 mod error;
+mod events;
 mod group;
 mod signals;
 mod sink;
@@ -29,6 +32,10 @@ pub use address::{AddressError, RedisAddress};
 pub use config::{RedisConfig, SignalStream};
 pub use connection::{LinkError, RedisLink, RedisSettings};
 pub use entry::{EntryForm, PayloadSource};
+pub use events::{
+    EventChannel, EventClass, EventPage, EventSender, EventSource, EventSourceError, EventsBacklog,
+    EventsConfig, EventsStatus, OutgoingEvent, classify_alert, classify_row,
+};
 pub use signals::{Redis, RedisDeps};
 pub use sink::{AcceptError, SignalSink, StreamSignal, Taken};
 pub use status::{RedisStatus, StreamStatus};

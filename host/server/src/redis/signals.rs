@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use parking_lot::Mutex;
 
-use ark_model::ids::Millis;
-use ark_store::{CommitError, ReadError, RedisChange, Store, Unit};
+use ark_store::{CommitError, ReadError, Store};
 
 use super::config::{RedisConfig, SignalStream};
 use super::connection::RedisLink;
+use super::consumer::find_consumer;
 use super::dead_letters::{Refusal, put_aside};
 use super::entry::Entry;
 use super::error::ReadingError;
@@ -437,20 +437,4 @@ fn is_passing(error: &ReadingError) -> bool {
 
 fn entry_ids(entries: &[Entry]) -> Vec<String> {
     entries.iter().map(|entry| entry.id.clone()).collect()
-}
-
-/// This host's name in consumer groups; given with the first question.
-fn find_consumer(store: &Store) -> Result<String, ReadingError> {
-    if let Some(consumer) = store.redis_consumer()? {
-        return Ok(consumer);
-    }
-    store.commit(Unit {
-        at: Millis::now(),
-        redis: vec![RedisChange::join()],
-        ..Unit::default()
-    })?;
-    // Another stream's thread may have been first.
-    store
-        .redis_consumer()?
-        .ok_or(ReadingError::Commit(CommitError::Closed))
 }

@@ -1,5 +1,6 @@
-//! How reading streams goes, for those who show it.
+//! How reading streams and sending events goes, for those who show it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
@@ -7,12 +8,15 @@ use parking_lot::Mutex;
 use ark_model::meters::Counter;
 
 use super::config::RedisConfig;
+use super::events::EventsStatus;
 
-/// How each stream is read.
+/// How each stream is read, and how events are sent.
 #[derive(Debug, Default)]
 pub struct RedisStatus {
     /// In the order of the configuration.
     pub streams: Vec<StreamStatus>,
+    /// `None`: no events are sent.
+    pub events: Option<Arc<EventsStatus>>,
 }
 
 /// How a stream is read, since the start of the host.
@@ -45,11 +49,13 @@ pub struct StreamStatus {
 }
 
 impl RedisStatus {
-    /// Makes the status of the configured streams, of which none is read yet.
+    /// Makes the status of what is configured, of which nothing was read or sent yet.
     #[must_use]
     pub fn new(config: Option<&RedisConfig>) -> Self {
+        let events = config.and_then(|config| config.events.as_ref());
         let streams = config.into_iter().flat_map(|config| &config.signals);
         Self {
+            events: events.map(|events| Arc::new(EventsStatus::new(events))),
             streams: streams
                 .map(|stream| StreamStatus {
                     stream: stream.stream.clone(),

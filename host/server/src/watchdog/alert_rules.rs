@@ -104,6 +104,48 @@ pub const REDIS_DEPTH: AlertRule = AlertRule {
     observed: "entries in the Redis' queue",
     limit: "`watchdog.redis_depth`",
 };
+/// The entries of a stream of signals.
+pub const REDIS_STREAM_DEPTH: AlertRule = AlertRule {
+    kind: "redis_stream_depth",
+    grading: Grading::ByShare,
+    observed: "entries in a stream of signals, read ones included",
+    limit: "`watchdog.redis_stream_depth`",
+};
+/// What is not read of a stream.
+pub const REDIS_LAG: AlertRule = AlertRule {
+    kind: "redis_lag",
+    grading: Grading::ByShare,
+    observed: "entries in a stream of signals that are not read",
+    limit: "`watchdog.redis_lag`",
+};
+/// What is read of a stream and not acknowledged.
+pub const REDIS_PENDING_AGE: AlertRule = AlertRule {
+    kind: "redis_pending_age",
+    grading: Grading::ByShare,
+    observed: "milliseconds since the oldest entry was read that is not acknowledged",
+    limit: "`watchdog.redis_pending_ms`",
+};
+/// Entries that cannot become signals.
+pub const REDIS_DEAD_LETTERS: AlertRule = AlertRule {
+    kind: "redis_dead_letters",
+    grading: Grading::ByShare,
+    observed: "entries in a dead-letter stream",
+    limit: "`watchdog.redis_dead_letters`",
+};
+/// Events that are not sent.
+pub const REDIS_EVENTS_WAITING: AlertRule = AlertRule {
+    kind: "redis_events_waiting",
+    grading: Grading::ByShare,
+    observed: "events that wait to be sent to the Redis",
+    limit: "`watchdog.redis_events_waiting`",
+};
+/// How long events are not sent.
+pub const REDIS_EVENTS_AGE: AlertRule = AlertRule {
+    kind: "redis_events_age",
+    grading: Grading::ByShare,
+    observed: "milliseconds that the oldest event waits to be sent to the Redis",
+    limit: "`watchdog.redis_events_age_ms`",
+};
 
 /// Bytes that are kept for one agent.
 pub const QUOTA_STORED_BYTES: AlertRule = AlertRule {
@@ -224,7 +266,7 @@ pub const ANCHORS_LOST: AlertRule = AlertRule {
 
 /// Every kind of alert that the watchdog raises, those of the store, and those that the HRM raises with an execution report. The kinds `halted`, `resumed`, `quarantined` and `restored` come with orders
 /// ([`crate::hrm`]).
-pub const ALERTS: [&AlertRule; 26] = [
+pub const ALERTS: [&AlertRule; 32] = [
     &FUEL,
     &MEMORY,
     &DEADLINE,
@@ -235,6 +277,12 @@ pub const ALERTS: [&AlertRule; 26] = [
     &REDIS_UNREACHABLE,
     &REDIS_LATENCY,
     &REDIS_DEPTH,
+    &REDIS_STREAM_DEPTH,
+    &REDIS_LAG,
+    &REDIS_PENDING_AGE,
+    &REDIS_DEAD_LETTERS,
+    &REDIS_EVENTS_WAITING,
+    &REDIS_EVENTS_AGE,
     &QUOTA_STORED_BYTES,
     &QUOTA_STORED_BYTES_PER_MINUTE,
     &QUOTA_KEYS,

@@ -8,7 +8,7 @@ use ark_model::control::Order;
 use ark_model::ids::{Millis, Name};
 
 use super::alert_rules;
-use super::redis_probe::{RedisStatus, RedisWatchConfig};
+use super::redis_probe::{RedisMeasurement, RedisWatchConfig};
 use super::state::Inner;
 
 /// Over which time violations are counted.
@@ -90,25 +90,15 @@ impl Inner {
         );
     }
 
-    /// Warns when the Redis does not answer, answers slowly, or has too much in its queue, and keeps the measurement.
-    pub(super) fn check_redis(&self, config: &RedisWatchConfig, status: RedisStatus) {
-        if let Some(problem) = &status.problem {
+    /// Raises the alerts about a Redis.
+    pub(super) fn check_redis(&self, config: &RedisWatchConfig, measured: RedisMeasurement) {
+        if let Some(problem) = &measured.problem {
             self.alert_redis_unreachable(problem.clone());
-        } else {
-            let latency = status.latency_ms.unwrap_or(f64::INFINITY);
-            let depth = status.depth.unwrap_or(0) as f64;
-            for (rule, observed, limit) in [
-                (
-                    &alert_rules::REDIS_LATENCY,
-                    latency,
-                    config.latency.as_secs_f64() * 1e3,
-                ),
-                (&alert_rules::REDIS_DEPTH, depth, config.depth as f64),
-            ] {
-                let message = || format!("{observed:.1} of {limit:.0} in {}", config.queue);
-                self.warn_about_host(rule, observed, limit, message);
-            }
         }
-        *self.redis.lock() = Some(status);
+        for graded in config.grade(&measured) {
+            let (observed, limit) = (graded.observed, graded.limit);
+            self.warn_about_host(graded.rule, observed, limit, || graded.message);
+        }
+        *self.redis.lock() = Some(measured);
     }
 }

@@ -9,7 +9,7 @@ use ark_store::{SecretKey, Store};
 
 use crate::hrm::Hrm;
 use crate::hrm::guards::Guards;
-use crate::redis::RedisSettings;
+use crate::redis::{RedisSettings, RedisStatus};
 
 use super::capsule_directory::CapsuleRetention;
 use super::health::Thresholds;
@@ -65,6 +65,8 @@ pub struct WatchdogDeps {
     pub hrm: Hrm,
     /// Keeps alerts and this host's place in the fleet.
     pub store: Store,
+    /// What of the Redis the host uses.
+    pub redis: Arc<RedisStatus>,
     /// Count re-hashes and missed heartbeats.
     pub meters: Arc<WatchdogMeters>,
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
+use ark_model::control::AlertSeverity;
 use ark_model::ids::Name;
 use ark_model::usage::Consumer;
 use ark_runtime::{Agent, Limits, Probe, QuotaKind};
@@ -18,7 +19,7 @@ use super::config::{WatchdogConfig, WatchdogDeps};
 use super::fleet::{EXCHANGE_INTERVAL, Fleet, FleetStatus};
 use super::health::{AgentHealth, Breach, CanaryHealth, HealthView, Observation, Thresholds};
 use super::probing::probe_all_limits;
-use super::redis_probe::{RedisProbe, RedisStatus};
+use super::redis_probe::{RedisMeasurement, RedisProbe};
 use super::state::{HealthByAgent, Inner};
 
 /// How often capsules are pruned.
@@ -206,8 +207,25 @@ impl Watchdog {
 
     /// Returns the last measurement of the Redis; `None`: there was none yet, or no Redis is configured.
     #[must_use]
-    pub fn redis_status(&self) -> Option<RedisStatus> {
+    pub fn redis_measurement(&self) -> Option<RedisMeasurement> {
         self.inner.redis.lock().clone()
+    }
+
+    /// Returns what of the last measurement of the Redis is critical, in words.
+    #[must_use]
+    pub fn critical_of_redis(&self) -> Vec<String> {
+        let measured = self.redis_measurement();
+        let Some((config, measured)) = self.inner.config.redis.as_ref().zip(measured) else {
+            return Vec::new();
+        };
+        let thresholds = self.inner.thresholds.load();
+        let graded = config.grade(&measured).into_iter();
+        graded
+            .filter(|it| {
+                thresholds.severity_of(it.observed, it.limit) == Some(AlertSeverity::Critical)
+            })
+            .map(|it| it.message)
+            .collect()
     }
 
     /// Returns what came of probing each limit at the start.
@@ -274,9 +292,10 @@ fn start_loops(inner: &Arc<Inner>) -> std::io::Result<()> {
         inner.record_quarantines();
     })?;
     if let Some(redis) = config.redis.clone() {
-        let mut probe = RedisProbe::new(redis.clone());
+        let used = Arc::clone(&inner.deps.redis);
+        let mut probe = RedisProbe::new(redis.clone(), used, inner.deps.store.clone());
         inner.spawn_loop("ark-redis", redis.interval, move |inner| {
-            inner.check_redis(&redis, probe.check_status());
+            inner.check_redis(&redis, probe.measure());
         })?;
     }
     if let Some(fleet) = config.fleet.clone() {

@@ -5,7 +5,8 @@
 //!   prunes capsules. Without a beat nothing is approved (rule 20), and the first beat comes only after every limit was probed and held.
 //! * `ark-heartbeat` calls every agent's `heartbeat` export in a fresh instance, under the agent's limits.
 //! * `ark-fleet` exchanges orders with the other hosts of a fleet, where one is configured.
-//! * `ark-redis` measures a Redis, where one is configured: its latency, and how much waits in its queue.
+//! * `ark-redis` measures a Redis, where one is configured: its latency, and how much waits in its queue, in its
+//!   streams and for the stream of events.
 //!
 //! Invocations are reported as they end ([`Watchdog::record_invocation`]). What the watchdog orders (halt, quarantine) goes through the HRM's
 //! thread, in the order in which proposals are judged, and is durable there.
@@ -39,4 +40,4 @@ pub use handle::{ResourceUsage, Watchdog};
 pub use health::{AgentHealth, Breach, CanaryHealth, HealthView, Observation, Thresholds};
 pub use orders::WATCHDOG_ACTOR;
 pub use rate_limits::{ActionRateLimit, ConcurrencyLimit};
-pub use redis_probe::{RedisStatus, RedisWatchConfig};
+pub use redis_probe::{RedisMeasurement, RedisWatchConfig, RedisWatchLimits, StreamMeasurement};

@@ -18,7 +18,7 @@ use super::capsule_directory::CapsuleDirectory;
 use super::config::{WatchdogConfig, WatchdogDeps};
 use super::fleet::FleetStatus;
 use super::health::{AgentHealth, Breach, Thresholds};
-use super::redis_probe::RedisStatus;
+use super::redis_probe::RedisMeasurement;
 
 /// The health of each agent that serves.
 pub(super) type HealthByAgent = HashMap<Name, Arc<Mutex<AgentHealth>>>;
@@ -31,7 +31,7 @@ pub(super) struct Inner {
     pub(super) health: ArcSwap<HealthByAgent>,
     pub(super) capsules: CapsuleDirectory,
     /// The last measurement; `None`: there was none yet, or no Redis is configured.
-    pub(super) redis: Mutex<Option<RedisStatus>>,
+    pub(super) redis: Mutex<Option<RedisMeasurement>>,
     /// `None`: this host is in no fleet.
     pub(super) fleet: Mutex<Option<FleetStatus>>,
     /// The alerts about the host that were raised lately.

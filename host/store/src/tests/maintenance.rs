@@ -116,6 +116,19 @@ fn every_earlier_schema_is_migrated_with_what_it_holds() {
         let expected = [("ada", &[][..]), ("desk", &[ActionGrant::All])];
         assert_eq!(granted, expected[..if version < 4 { 0 } else { 2 }]);
         operate(&store, 200, set("k", Some("4"), Some(3))).unwrap();
+        assert_eq!(store.sent_events().unwrap(), None);
+        for audit_seq in [2, 3] {
+            let sent = EventCursor {
+                audit_seq,
+                alert_seq: 1,
+            };
+            let unit = Unit {
+                redis: vec![RedisChange::Send(sent)],
+                ..Unit::default()
+            };
+            store.commit(unit).unwrap();
+            assert_eq!(store.sent_events().unwrap(), Some(sent));
+        }
         store.close();
         drop(store);
         assert_eq!(verify(dir.path()).fault, None);

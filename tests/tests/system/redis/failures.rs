@@ -1,6 +1,6 @@
-//! The host is killed, and the Redis restarted, paused, cut off and emptied of its group, while signals come in.
+//! The host is killed, and the Redis restarted, paused, cut off and emptied of its group, while signals come in and events go out.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ark_tests::proxy::Proxy;
@@ -8,18 +8,12 @@ use ark_tests::redis::{Redis, RedisClient, Reply};
 use ark_tests::{PATIENT, TestDir, copy_agent, guests_dir, run_ark, take_turn, wait_until};
 use serde_json::{Value, json};
 
-use super::{Records, wait_until_read};
+use super::{Records, events, from_environment, wait_until_idle, wait_until_read};
 
 /// The stream of the test.
 const STREAM: &str = "kyle:signals";
 /// Entries that are written together.
 const TOGETHER: usize = 100;
-
-/// A number from the environment, for long runs.
-fn from_environment(name: &str, default: u64) -> u64 {
-    let text = std::env::var(name).ok();
-    text.map_or(default, |text| text.parse().expect("a number"))
-}
 
 /// Returns a number below a bound: the last digits of the clock are random enough for moments.
 fn random(below: u64) -> u64 {
@@ -67,12 +61,24 @@ fn produce(port: u16, signals: u64) {
     }
 }
 
-/// Disturbs the Redis in one way or another until it is told to stop.
-fn disturb(redis: &mut Redis, proxy: &Proxy, stop: &AtomicBool) -> [u32; 6] {
+/// How the disturber and the test go along.
+#[derive(Default)]
+struct Course {
+    stop: AtomicBool,
+    /// Kills of the host so far.
+    kills: AtomicU32,
+}
+
+/// Disturbs the Redis in one way or another until it is told to stop. The group is lost at most once for each kill of the host: the whole
+/// stream is read again then, and if that took longer than the time between two losses, a long stream would never be read to its end.
+fn disturb(redis: &mut Redis, proxy: &Proxy, course: &Course) -> [u32; 6] {
     let mut done = [0; 6];
-    while !stop.load(Ordering::Relaxed) {
+    while !course.stop.load(Ordering::Relaxed) {
         std::thread::sleep(Duration::from_millis(200 + random(600)));
-        let way = usize::try_from(random(6)).unwrap_or_default();
+        let mut way = usize::try_from(random(6)).unwrap_or_default();
+        if way == 3 && done[3] > course.kills.load(Ordering::Relaxed) {
+            way = 4;
+        }
         match way {
             0 => redis.restart_killed(),
             1 => {
@@ -97,8 +103,8 @@ fn disturb(redis: &mut Redis, proxy: &Proxy, stop: &AtomicBool) -> [u32; 6] {
 #[test]
 fn killed_at_random_moments_each_signal_of_a_disturbed_redis_is_processed_once() {
     let _turn = take_turn();
-    let signals = from_environment("ARK_REDIS_SIGNALS", 2_000);
-    let kills = from_environment("ARK_REDIS_KILLS", 4);
+    let signals = from_environment("ARK_REDIS_SIGNALS", 3_000);
+    let kills = from_environment("ARK_REDIS_KILLS", 3);
     let mut redis = Redis::start_durable();
     let port = redis.port;
     let proxy = Proxy::start(port);
@@ -115,31 +121,41 @@ topic = "market.tick"
 field = "event"
 key = "id"
 select = {{ symbol = "symbol", price = "price", volume = "volume", at = "ts" }}
+[redis.events]
+stream = "{}"
+max_length = 100_000_000
 "#,
-        proxy.port
+        proxy.port,
+        events::STREAM
     ));
     copy_agent(&guests_dir(), "kyle", &dir.agents());
     let mut host = dir.start();
     let records = Records::open(&dir);
-    let stop = AtomicBool::new(false);
+    let behind = events::recorded(&records);
+    let course = Course::default();
     let (host, disturbances) = std::thread::scope(|scope| {
         scope.spawn(|| produce(port, signals));
-        let disturbing = scope.spawn(|| disturb(&mut redis, &proxy, &stop));
+        let disturbing = scope.spawn(|| disturb(&mut redis, &proxy, &course));
         for round in 1..=kills {
             let enough = signals * round / (kills + 1);
             wait_until_more(&records, enough);
             std::thread::sleep(Duration::from_millis(random(200)));
             host = dir.restart_killed(&host);
+            course.kills.fetch_add(1, Ordering::Relaxed);
         }
         wait_until_more(&records, signals);
-        stop.store(true, Ordering::Relaxed);
+        course.stop.store(true, Ordering::Relaxed);
         (host, disturbing.join().expect("no panic"))
     });
     let mut client = redis.connect();
     wait_until_read(&mut client, STREAM);
     wait_until_idle(&records);
+    events::wait_until_sent(&mut client, &records);
     assert_eq!(host.terminate(), Some(0));
     assert_once(&records, signals);
+    events::wait_until_sent(&mut client, &records);
+    let sent = events::read_ids(&mut client);
+    let sent = events::assert_complete(&records, &sent, behind);
     let data = dir.data();
     let data = data.to_str().expect("UTF-8");
     let verified = run_ark(&["audit", "verify", "--json", "--data-dir", data]);
@@ -150,7 +166,7 @@ select = {{ symbol = "symbol", price = "price", volume = "volume", at = "ts" }}
     );
     let entries = client.run(&["XLEN", STREAM]).text();
     println!(
-        "{signals} signals in {entries} entries are processed once, over {kills} kills of the host and of the Redis {} restarts, {} freezes, {} pauses, {} lost groups, {} cuts, {} times away",
+        "{signals} signals in {entries} entries are processed once and {sent} events are in the stream once, over {kills} kills of the host and of the Redis {} restarts, {} freezes, {} pauses, {} lost groups, {} cuts, {} times away",
         disturbances[0],
         disturbances[1],
         disturbances[2],
@@ -170,21 +186,6 @@ fn wait_until_more(records: &Records, enough: u64) {
             found > before
         });
     }
-}
-
-fn wait_until_idle(records: &Records) {
-    let pending = || records.count("SELECT count(*) FROM deliveries WHERE status = 'pending'");
-    let mut left = pending();
-    while left > 0 {
-        let before = left;
-        wait_until("fewer deliveries", || {
-            left = pending();
-            left < before
-        });
-    }
-    wait_until("no message is left", || {
-        records.count("SELECT count(*) FROM outbox") == 0
-    });
 }
 
 /// Each signal is stored once, delivered once, and in the audit log once at most; kyle, who judges a tick only after a warm-up, has counted

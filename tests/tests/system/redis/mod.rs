@@ -1,8 +1,12 @@
-//! Signals from the streams of a real Redis.
+//! Signals from the streams of a real Redis, and events to one.
 
+mod burst;
+mod events;
 mod failures;
+mod reader;
 mod secured;
 mod signals;
+mod status;
 
 use std::collections::HashMap;
 
@@ -66,4 +70,25 @@ fn dead_letters(redis: &mut RedisClient, stream: &str) -> Vec<HashMap<String, St
     entries
         .map(|(_, fields)| fields.into_iter().collect())
         .collect()
+}
+
+/// A number from the environment, for long runs.
+fn from_environment(name: &str, default: u64) -> u64 {
+    let text = std::env::var(name).ok();
+    text.map_or(default, |text| text.parse().expect("a number"))
+}
+
+fn wait_until_idle(records: &Records) {
+    let pending = || records.count("SELECT count(*) FROM deliveries WHERE status = 'pending'");
+    let mut left = pending();
+    while left > 0 {
+        let before = left;
+        wait_until("fewer deliveries", || {
+            left = pending();
+            left < before
+        });
+    }
+    wait_until("no message is left", || {
+        records.count("SELECT count(*) FROM outbox") == 0
+    });
 }

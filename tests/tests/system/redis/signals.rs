@@ -6,7 +6,7 @@ use ark_tests::redis::Redis;
 use ark_tests::{Client, PATIENT, TestDir, copy_agent, guests_dir, post_signal, wait_until};
 use serde_json::{Value, json};
 
-use super::{Records, dead_letters, lag, pending, wait_until_read};
+use super::{Records, dead_letters, events, lag, pending, wait_until_read};
 
 /// The streams of the original system: its producer's events, and its heartbeats.
 fn streams(port: u16) -> String {
@@ -300,11 +300,17 @@ fn a_full_queue_stops_the_reading_and_nothing_is_shed() {
 fn the_original_producers_events_become_decisions_of_the_five_agents() {
     let redis = Redis::start();
     let mut client = redis.connect();
-    let dir = TestDir::new(&streams(redis.port));
+    let dir = TestDir::new(&format!(
+        "{}[redis.events]\nstream = \"{}\"\n",
+        streams(redis.port),
+        events::STREAM
+    ));
     for agent in ["kyle", "joey", "kenny", "aletheia", "id"] {
         copy_agent(&guests_dir(), agent, &dir.agents());
     }
     let host = dir.start();
+    let records = Records::open(&dir);
+    let behind = events::recorded(&records);
     let ticks = include_str!("../../../../host/cli/assets/ticks.jsonl");
     for (number, line) in ticks.lines().enumerate() {
         let tick: Value = serde_json::from_str(line).expect("a tick");
@@ -342,7 +348,6 @@ fn the_original_producers_events_become_decisions_of_the_five_agents() {
     }
     wait_until_read(&mut client, "kyle:signals");
     wait_until_read(&mut client, "watchdog:heartbeats");
-    let records = Records::open(&dir);
     wait_until("all agents have handled what they were told", || {
         records.count("SELECT (SELECT count(*) FROM deliveries WHERE status = 'pending') + (SELECT count(*) FROM outbox)") == 0
     });
@@ -365,5 +370,9 @@ fn the_original_producers_events_become_decisions_of_the_five_agents() {
     }
     let handled = "SELECT count(*) FROM deliveries WHERE agent = 'id' AND status = 'done'";
     assert!(records.count(handled) > 0, "id was told nothing");
+    // And all of it goes out again.
+    events::wait_until_sent(&mut client, &records);
+    let sent = events::read_ids(&mut client);
+    events::assert_complete(&records, &sent, behind);
     assert_eq!(host.terminate(), Some(0));
 }

@@ -123,7 +123,8 @@ fn a_host_shows_what_the_contract_documents_and_nothing_else() {
     let config = dir.path().join("ark.toml");
     let toml = format!(
         "[telemetry]\notlp_endpoint = \"{endpoint}\"\n[watchdog]\ngraveyard_ms = 100\nredis_ms = 100\n\
-         redis_url = \"redis://127.0.0.1:{}/0\"\nredis_queue = \"work\"\n",
+         redis_queue = \"work\"\n[redis]\nurl = \"redis://127.0.0.1:{}/0\"\n[[redis.signals]]\nstream = \"ticks\"\n\
+         topic = \"other.tick\"\n[redis.events]\nstream = \"events\"\n",
         redis.port
     );
     std::fs::write(&config, toml).expect("a configuration");

@@ -1,4 +1,4 @@
-//! Event streams: what was decided, executed, ordered, changed and noticed, for many clients at once.
+//! Events: what was decided, executed, ordered, changed and noticed, for many clients at once, and for a Redis ([`outgoing`]).
 //!
 //! Invariants: a stream gets everything behind its position, in order, nothing twice and nothing left out. It holds one page of bounded size at a
 //! time, and asks for the next when its client has taken it: one that is not read costs no more. All reading of the database and all rendering is
@@ -9,6 +9,7 @@
 mod feed;
 mod filter;
 mod limits;
+mod outgoing;
 mod render;
 mod ring;
 mod stream;
@@ -18,4 +19,5 @@ pub use feed::StartFeedError;
 pub(super) use filter::{EventFilter, KINDS};
 pub use limits::StreamLimits;
 pub(super) use limits::StreamPlaces;
+pub use outgoing::EventReader;
 pub(super) use stream::EventStream;

@@ -3,8 +3,10 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use ark_model::decision::PolicyVerdict;
 use ark_model::ids::Name;
 use ark_model::meters::StreamEnd;
+use ark_model::verdict::RuleResult;
 use ark_store::{AlertRow, AuditKind, AuditRow, EventCursor, Store};
 
 use crate::api::http::respond::parse_stored_json;
@@ -54,6 +56,30 @@ impl StoredEvent {
     }
 }
 
+/// What an event is about.
+pub(in crate::api) struct EventData {
+    /// As JSON.
+    pub(in crate::api) value: Value,
+    /// Whether it is a decision about an action that violates a rule.
+    pub(in crate::api) breaks_rules: bool,
+}
+
+impl From<Value> for EventData {
+    fn from(value: Value) -> Self {
+        Self {
+            value,
+            breaks_rules: false,
+        }
+    }
+}
+
+fn breaks_rules(said: &PolicyVerdict) -> bool {
+    let answers = said.verdict.iter().flat_map(|verdict| &verdict.answers);
+    answers
+        .map(|answer| answer.answer)
+        .any(|answer| answer == RuleResult::Violation)
+}
+
 /// Renders events. It keeps the policies that decisions name.
 pub(in crate::api) struct Renderer {
     store: Store,
@@ -77,19 +103,7 @@ impl Renderer {
         event: &StoredEvent,
         cursor: EventCursor,
     ) -> Result<Bytes, StreamEnd> {
-        let data = match event {
-            StoredEvent::Alert(row) => json!(AlertLine::from(row.clone())),
-            StoredEvent::Row(row) if row.kind == AuditKind::Decision => self.decision_data(row)?,
-            StoredEvent::Row(row) => json!({
-                "seq": row.seq,
-                "id": row.id,
-                "at_ms": row.at,
-                "trace_id": row.trace_id,
-                "agent": row.agent,
-                "action_type": row.action_type,
-                "detail": parse_stored_json(&row.body),
-            }),
-        };
+        let data = self.render_data(event)?.value;
         // JSON has its line ends escaped, so it is one line.
         let text = format!(
             "id: {}-{}\nevent: {}\ndata: {data}\n\n",
@@ -100,7 +114,33 @@ impl Renderer {
         Ok(text.into())
     }
 
-    fn decision_data(&mut self, row: &AuditRow) -> Result<Value, StreamEnd> {
+    /// Renders what an event is about.
+    ///
+    /// # Errors
+    /// A record cannot be read; it is logged.
+    pub(in crate::api) fn render_data(
+        &mut self,
+        event: &StoredEvent,
+    ) -> Result<EventData, StreamEnd> {
+        let value = match event {
+            StoredEvent::Alert(row) => json!(AlertLine::from(row.clone())),
+            StoredEvent::Row(row) if row.kind == AuditKind::Decision => {
+                return self.decision_data(row);
+            }
+            StoredEvent::Row(row) => json!({
+                "seq": row.seq,
+                "id": row.id,
+                "at_ms": row.at,
+                "trace_id": row.trace_id,
+                "agent": row.agent,
+                "action_type": row.action_type,
+                "detail": parse_stored_json(&row.body),
+            }),
+        };
+        Ok(value.into())
+    }
+
+    fn decision_data(&mut self, row: &AuditRow) -> Result<EventData, StreamEnd> {
         let unreadable = |error: &dyn std::fmt::Display| {
             tracing::error!(%error, seq = row.seq, "event streams end at a record that cannot be read");
             StreamEnd::Unreadable
@@ -114,11 +154,15 @@ impl Renderer {
         }
         match decision {
             Ok(Some(decision)) => {
-                let mut data = json!(DecisionView::acted(&decision));
-                data["seq"] = json!(row.seq);
-                Ok(data)
+                let mut value = json!(DecisionView::acted(&decision));
+                value["seq"] = json!(row.seq);
+                let breaks_rules = decision.verdicts.iter().any(breaks_rules);
+                Ok(EventData {
+                    value,
+                    breaks_rules,
+                })
             }
-            Ok(None) => Ok(json!({"seq": row.seq, "id": row.id})),
+            Ok(None) => Ok(json!({"seq": row.seq, "id": row.id}).into()),
             Err(error) => Err(unreadable(&error)),
         }
     }

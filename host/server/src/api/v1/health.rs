@@ -24,6 +24,8 @@ answer_from! { ReadinessReport =>
         ready: bool,
         /// Why it may not.
         problems: Vec<String>,
+        /// What does not work, though the host may judge: a Redis that does not answer, streams that are not read, events that are not sent.
+        degraded: Vec<String>,
         /// How many test vectors the Graveyard passed at the start.
         graveyard_vectors: usize,
         /// How many agents serve.

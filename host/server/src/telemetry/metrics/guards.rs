@@ -1,4 +1,4 @@
-//! Whether the host may judge: the Graveyard, halts, the watchdog, and a Redis where one is watched.
+//! Whether the host may judge: the Graveyard, halts, the watchdog.
 
 use opentelemetry::KeyValue;
 
@@ -64,38 +64,6 @@ pub(super) const METRICS: &[Metric] = &[
         "1 while /readyz says 200.",
         |context, emit| {
             emit_flag(emit, context.sources.readiness.problems().is_empty(), &[]);
-        },
-    ),
-    gauge(
-        "ark_redis_up",
-        &[],
-        "1 when the watched Redis answered at the last look. Absent without one.",
-        |context, emit| {
-            if let Some(redis) = context.sources.readiness.watchdog.redis_status() {
-                emit_flag(emit, redis.problem.is_none(), &[]);
-            }
-        },
-    ),
-    gauge(
-        "ark_redis_latency_seconds",
-        &[],
-        "How long its answer took.",
-        |context, emit| {
-            let redis = context.sources.readiness.watchdog.redis_status();
-            if let Some(millis) = redis.and_then(|redis| redis.latency_ms) {
-                emit(millis / 1e3, &[]);
-            }
-        },
-    ),
-    gauge(
-        "ark_redis_queue_depth",
-        &[],
-        "How much waits in its queue.",
-        |context, emit| {
-            let redis = context.sources.readiness.watchdog.redis_status();
-            if let Some(depth) = redis.and_then(|redis| redis.depth) {
-                emit(depth as f64, &[]);
-            }
         },
     ),
 ];

@@ -2,7 +2,7 @@
 //!
 //! Dashboards and alert rules are written against these names, so they are a contract; `deploy/metrics.md` is generated from them, and tests
 //! compare it with them and with what a host shows. Names follow Prometheus: base units, `_total` for counters. Label values are those of
-//! loaded agents, loaded policies and of fixed lists ([`ark_model::meters`]); none is an id or free text, so that the number of series is bounded.
+//! loaded agents, loaded policies, configured streams and of fixed lists ([`ark_model::meters`]); none is an id or free text, so that the number of series is bounded.
 
 mod agents;
 mod decisions;
@@ -10,6 +10,7 @@ mod guards;
 mod http;
 mod metric;
 mod process;
+mod redis;
 mod signals;
 mod slos;
 mod store;
@@ -30,13 +31,14 @@ pub const BUCKETS: [f64; 22] = [
 pub const QUANTILES: [f64; 4] = [0.5, 0.9, 0.95, 0.99];
 
 /// The tables of all metrics, in the order of the documented table.
-const TABLES: [&[Metric]; 8] = [
+const TABLES: [&[Metric]; 9] = [
     decisions::METRICS,
     signals::METRICS,
     agents::METRICS,
     http::METRICS,
     store::METRICS,
     guards::METRICS,
+    redis::METRICS,
     slos::METRICS,
     process::METRICS,
 ];

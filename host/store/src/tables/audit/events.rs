@@ -1,9 +1,11 @@
 //! Events: audit rows and alerts in the order they were committed, for those who follow what happens.
 
+use ark_model::ids::Digest;
 use rusqlite::params;
 
+use crate::chain::ChainHead;
 use crate::error::ReadError;
-use crate::query::{select_rows, select_value};
+use crate::query::{digest_column, select_rows, select_value};
 use crate::reader::Reader;
 use crate::tables::control::{ALERT_COLUMNS, AlertRow, read_alert};
 
@@ -44,6 +46,22 @@ impl Reader {
                     [],
                 )?,
             })
+        })
+    }
+
+    /// The hash of the audit log at a row, which stands for all rows up to it; `None`: the row is in an archive, or there is none yet.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn audit_hash(&self, seq: u64) -> Result<Option<Digest>, ReadError> {
+        if seq == 0 {
+            return Ok(Some(ChainHead::GENESIS.hash));
+        }
+        let Ok(seq) = i64::try_from(seq) else {
+            return Ok(None);
+        };
+        self.select_row("SELECT hash FROM audit_log WHERE seq = ?1", [seq], |row| {
+            digest_column(row, 0)
         })
     }
 

@@ -1,4 +1,4 @@
-//! This host as a reader of Redis streams: its name there, how far it has read, and the entries that cannot become signals.
+//! This host in a Redis: its name there, how far it has read streams, the entries that cannot become signals, and how far it has sent events.
 
 use ark_model::ids::{Digest, Millis, TraceId};
 use rusqlite::{Connection, params};
@@ -7,6 +7,7 @@ use uuid::Uuid;
 use crate::error::ReadError;
 use crate::query::{execute, parse_required};
 use crate::reader::Reader;
+use crate::tables::audit::EventCursor;
 
 /// How far a stream was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +47,8 @@ pub enum RedisChange {
     Read(StreamPosition),
     /// An entry cannot become a signal. The first reason stays.
     Refuse(DeadLetter),
+    /// Events were sent up to here.
+    Send(EventCursor),
 }
 
 impl RedisChange {
@@ -88,6 +91,12 @@ pub(crate) fn write_redis_change(
                 at.0
             ],
         ),
+        RedisChange::Send(cursor) => execute(
+            connection,
+            "INSERT INTO redis_events (id, audit_seq, alert_seq, at) VALUES (1, ?1, ?2, ?3)
+             ON CONFLICT (id) DO UPDATE SET audit_seq = ?1, alert_seq = ?2, at = ?3",
+            params![cursor.audit_seq, cursor.alert_seq, at.0],
+        ),
     }
     .map(drop)
 }
@@ -117,6 +126,19 @@ impl Reader {
                 })
             },
         )
+    }
+
+    /// How far events were sent, at the last time it was recorded; `None` when none ever were.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn sent_events(&self) -> Result<Option<EventCursor>, ReadError> {
+        self.select_row("SELECT audit_seq, alert_seq FROM redis_events", [], |row| {
+            Ok(EventCursor {
+                audit_seq: row.get(0)?,
+                alert_seq: row.get(1)?,
+            })
+        })
     }
 
     /// The reason and the trace under which an entry was refused; `None` when it was not.

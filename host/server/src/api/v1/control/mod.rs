@@ -2,4 +2,5 @@
 
 pub(crate) mod alert_line;
 pub(crate) mod orders;
+mod redis;
 pub(crate) mod watchdog;

@@ -1,7 +1,6 @@
 //! What the watchdog sees: `/v1/watchdog`.
 
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -16,15 +15,17 @@ use crate::api::http::pagination::{Limit, RowCursor, next_cursor, page_rows};
 use crate::api::http::problem::Problem;
 use crate::api::http::respond::json_response;
 use crate::api::state::{Api, DescribedRoutes, Shared};
-use crate::redis::StreamStatus;
 use crate::router::ServingSlot;
-use crate::watchdog::{CapsuleRetention, FleetStatus, HealthView, RedisStatus, Thresholds};
+use crate::watchdog::{CapsuleRetention, FleetStatus, HealthView, Thresholds};
 use ark_model::control::{AlertSeverity, Halt, Quarantine};
 use ark_model::ids::{Millis, Name};
 use ark_runtime::{Limits, Probe};
 use ark_store::AlertFilter;
 
 use super::alert_line::AlertLine;
+use super::redis::{
+    EventsView, RedisView, StreamView, show_events, show_redis, show_streams, whole_millis,
+};
 
 /// How many alerts the status shows.
 const LATEST_ALERTS: u32 = 20;
@@ -106,6 +107,8 @@ struct WatchdogStatus {
     fleet: Option<FleetView>,
     /// How the streams are read whose entries become signals.
     streams: Vec<StreamView>,
+    /// How events are sent; absent: none are.
+    events: Option<EventsView>,
     violations_per_minute: u32,
     capsules: RetentionView,
     backlog: Backlog,
@@ -153,20 +156,6 @@ answer_from! { Thresholds =>
     }
 }
 
-answer_from! { RedisStatus =>
-    /// The last measurement of a Redis.
-    #[schema(as = RedisSeen)]
-    struct RedisView {
-        /// How long it took to answer a PING, in milliseconds; absent: it did not answer.
-        latency_ms: Option<f64>,
-        /// How many entries the queue has; absent: it did not answer.
-        depth: Option<u64>,
-        /// Why it could not be measured.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        problem: Option<String>,
-    }
-}
-
 answer_from! { FleetStatus =>
     /// How far orders were exchanged.
     #[schema(as = FleetSeen)]
@@ -184,56 +173,6 @@ answer_from! { FleetStatus =>
         /// Why orders cannot be exchanged now.
         #[serde(skip_serializing_if = "Option::is_none")]
         problem: Option<String>,
-    }
-}
-
-/// How a stream is read, since the start of the host.
-#[derive(Serialize, ToSchema)]
-#[schema(as = StreamSeen)]
-struct StreamView {
-    /// The key of the stream.
-    stream: String,
-    /// The consumer group.
-    group: String,
-    /// The topic of the signals.
-    topic: String,
-    /// The stream for entries that cannot become signals.
-    dead_letters: String,
-    /// Entries that became signals.
-    accepted: u64,
-    /// Entries that had become signals before.
-    duplicates: u64,
-    /// Entries that went to the dead-letter stream.
-    refused: u64,
-    /// Entries that were trimmed from the stream before they could be read.
-    trimmed: u64,
-    /// Entries that were taken over from another consumer.
-    claimed: u64,
-    /// Connections that failed, and commands that were refused.
-    failures: u64,
-    /// Whether entries wait until a receiver's queue has room.
-    waiting: bool,
-    /// Why the stream is not read now.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    problem: Option<String>,
-}
-
-impl StreamView {
-    fn of(status: &StreamStatus) -> Self {
-        Self {
-            stream: status.stream.clone(),
-            group: status.group.clone(),
-            topic: status.topic.clone(),
-            dead_letters: status.dead_letters.clone(),
-            accepted: status.accepted.get(),
-            duplicates: status.duplicates.get(),
-            refused: status.refused.get(),
-            trimmed: status.trimmed.get(),
-            claimed: status.claimed.get(),
-            failures: status.failures.get(),
-            waiting: status.is_waiting(),
-            problem: status.problem(),
-        }
     }
 }
 
@@ -325,9 +264,10 @@ async fn show_status(State(api): Shared, _: NoQuery) -> Result<Response, Problem
             graveyard_ms: whole_millis(config.graveyard_interval),
         },
         thresholds: (*api.watchdog.thresholds()).clone().into(),
-        redis: api.watchdog.redis_status().map(Into::into),
+        redis: show_redis(&api),
         fleet: api.watchdog.fleet_status().map(Into::into),
-        streams: api.redis.streams.iter().map(StreamView::of).collect(),
+        streams: show_streams(&api),
+        events: show_events(&api),
         violations_per_minute: config.violations_per_minute,
         capsules: config.retention.clone().into(),
         backlog: Backlog {
@@ -339,10 +279,6 @@ async fn show_status(State(api): Shared, _: NoQuery) -> Result<Response, Problem
         alerts: convert_rows(alerts),
     };
     Ok(json_response(StatusCode::OK, None, &status))
-}
-
-fn whole_millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// What the watchdog noticed, the latest first

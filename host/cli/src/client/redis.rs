@@ -1,0 +1,157 @@
+//! `ark redis`: how a running host reads from its Redis and sends to it.
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use crate::output::{print_json, print_line};
+
+use super::connection::Connection;
+use super::fields::{array_field, is_true, text_field};
+use super::request::ApiRequest;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RedisCommand {
+    /// Shows whether the Redis answers, how much waits in each stream, and how far events were sent.
+    Status {
+        #[command(flatten)]
+        connection: Connection,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+pub(crate) fn run(command: RedisCommand) -> anyhow::Result<ExitCode> {
+    let RedisCommand::Status { connection, json } = command;
+    let status = ApiRequest::get(&["v1", "watchdog"]).send(&connection)?;
+    if json {
+        let part = |name: &str| status.get(name).cloned().unwrap_or_default();
+        print_json(&json!({
+            "redis": part("redis"),
+            "streams": part("streams"),
+            "events": part("events"),
+            "fleet": part("fleet"),
+        }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    match status.get("redis").filter(|redis| redis.is_object()) {
+        None => print_line!(
+            "this host uses no Redis; give one in its configuration: url, in the table [redis]"
+        ),
+        Some(redis) => {
+            print_redis(redis);
+            print_streams(&status);
+            print_events(&status);
+            print_fleet(&status);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_redis(redis: &Value) {
+    let latency = redis.get("latency_ms").and_then(Value::as_f64);
+    let state = match (latency, text_field(redis, "problem")) {
+        (Some(latency), _) => format!("answers in {latency:.1} ms"),
+        (None, "") => "is not measured yet".to_owned(),
+        (None, problem) => format!("DOES NOT ANSWER: {problem}"),
+    };
+    print_line!("{} {state}", text_field(redis, "address"));
+}
+
+fn print_streams(status: &Value) {
+    let streams = array_field(status, "streams");
+    if streams.is_empty() {
+        return;
+    }
+    print_line!(
+        "{:<24} {:>8} {:>8} {:>8} {:>9} {:>8} {:>9} {:>8}  state",
+        "stream",
+        "entries",
+        "unread",
+        "pending",
+        "for",
+        "dead",
+        "accepted",
+        "refused"
+    );
+    for stream in streams {
+        let measured = |name: &str| stream.get("measured").and_then(|it| it.get(name));
+        let state = match text_field(stream, "problem") {
+            "" if is_true(stream, "waiting") => "waits for room in a queue".to_owned(),
+            "" => match measured("problem").and_then(Value::as_str) {
+                Some(problem) => format!("is read; cannot be measured: {problem}"),
+                None => "is read".to_owned(),
+            },
+            problem => format!("IS NOT READ: {problem}"),
+        };
+        print_line!(
+            "{:<24} {:>8} {:>8} {:>8} {:>9} {:>8} {:>9} {:>8}  {state}",
+            text_field(stream, "stream"),
+            show_number(measured("depth")),
+            show_number(measured("lag")),
+            show_number(measured("pending")),
+            show_age(measured("pending_age_ms")),
+            show_number(measured("dead_letters")),
+            show_number(stream.get("accepted")),
+            show_number(stream.get("refused"))
+        );
+    }
+}
+
+fn print_events(status: &Value) {
+    let Some(events) = status.get("events").filter(|events| events.is_object()) else {
+        return;
+    };
+    let state = match text_field(events, "problem") {
+        "" => "are sent".to_owned(),
+        problem => format!("ARE NOT SENT: {problem}"),
+    };
+    print_line!(
+        "{:<24} {:>8} {:>8} {:>9} {:>9}  state",
+        "events",
+        "entries",
+        "waiting",
+        "for",
+        "sent"
+    );
+    print_line!(
+        "{:<24} {:>8} {:>8} {:>9} {:>9}  {state}",
+        text_field(events, "stream"),
+        show_number(events.get("depth")),
+        show_number(events.get("waiting")),
+        show_age(events.get("waiting_ms")),
+        show_number(events.get("sent"))
+    );
+    let missed = events.get("missed").and_then(Value::as_u64).unwrap_or(0);
+    if missed > 0 {
+        print_line!("{missed} rows of the audit log went into an archive before they were sent");
+    }
+}
+
+fn print_fleet(status: &Value) {
+    let Some(fleet) = status.get("fleet").filter(|fleet| fleet.is_object()) else {
+        return;
+    };
+    let state = match text_field(fleet, "problem") {
+        "" => "orders are exchanged".to_owned(),
+        problem => format!("ORDERS ARE NOT EXCHANGED: {problem}"),
+    };
+    print_line!("fleet {}: {state}", text_field(fleet, "stream"));
+}
+
+/// A number, or a mark that it is not known.
+fn show_number(value: Option<&Value>) -> String {
+    value
+        .and_then(Value::as_u64)
+        .map_or_else(|| "?".to_owned(), |number| number.to_string())
+}
+
+/// An age in milliseconds.
+fn show_age(value: Option<&Value>) -> String {
+    value.and_then(Value::as_u64).map_or_else(
+        || "?".to_owned(),
+        |age| format!("{:.1} s", age as f64 / 1e3),
+    )
+}

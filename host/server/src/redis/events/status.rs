@@ -1,0 +1,94 @@
+//! How sending events goes, for those who show it.
+
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use ark_model::ids::Millis;
+use ark_model::meters::Counter;
+use ark_store::{EventCursor, ReadError, Store};
+
+use super::config::EventsConfig;
+
+/// How events are sent, since the start of the host.
+#[derive(Debug, Default)]
+pub struct EventsStatus {
+    /// The key of the stream.
+    pub stream: String,
+    /// Events that were appended to the stream.
+    pub sent: Counter,
+    /// Audit rows that went into an archive before they could be sent.
+    pub missed: Counter,
+    /// Connections that failed, and commands that were refused.
+    pub failures: Counter,
+    /// How far events were sent; `None`: it is not known yet.
+    position: Mutex<Option<EventCursor>>,
+    /// Why events are not sent now.
+    problem: Mutex<Option<String>>,
+}
+
+/// What is not sent yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EventsBacklog {
+    /// How many events.
+    pub events: u64,
+    /// How long the oldest of them has waited.
+    pub age: Duration,
+}
+
+impl EventsStatus {
+    pub(in crate::redis) fn new(config: &EventsConfig) -> Self {
+        Self {
+            stream: config.stream.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// How far events were sent; `None`: it is not known yet.
+    #[must_use]
+    pub fn position(&self) -> Option<EventCursor> {
+        *self.position.lock()
+    }
+
+    pub(super) fn set_position(&self, position: EventCursor) {
+        *self.position.lock() = Some(position);
+    }
+
+    /// Why events are not sent now; `None`: they are.
+    #[must_use]
+    pub fn problem(&self) -> Option<String> {
+        self.problem.lock().clone()
+    }
+
+    pub(super) fn set_problem(&self, problem: Option<String>) {
+        *self.problem.lock() = problem;
+    }
+
+    /// Returns what is not sent yet; `None`: it is not known how far events were sent.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn measure_backlog(&self, store: &Store) -> Result<Option<EventsBacklog>, ReadError> {
+        let Some(position) = self
+            .position()
+            .map_or_else(|| store.sent_events(), |it| Ok(Some(it)))?
+        else {
+            return Ok(None);
+        };
+        let head = store.last_event_cursor()?;
+        let events = head.audit_seq.saturating_sub(position.audit_seq)
+            + head.alert_seq.saturating_sub(position.alert_seq);
+        if events == 0 {
+            return Ok(Some(EventsBacklog::default()));
+        }
+        let next = store.events_between(position, head, 1, 1)?;
+        let row = next.rows.first().map(|row| row.at);
+        let alert = next.alerts.first().map(|row| row.alert.at_ms);
+        let since = row.into_iter().chain(alert).min();
+        let seconds = since.map_or(0.0, |since| Millis::now().seconds_since(since));
+        Ok(Some(EventsBacklog {
+            events,
+            age: Duration::try_from_secs_f64(seconds).unwrap_or_default(),
+        }))
+    }
+}
