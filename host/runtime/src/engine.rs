@@ -119,7 +119,7 @@ fn pooling_config(config: &EngineConfig) -> PoolingAllocationConfig {
         .total_core_instances(config.instances.saturating_mul(CORE_INSTANCES))
         .total_memories(config.instances.saturating_mul(2))
         .total_tables(config.instances.saturating_mul(CORE_INSTANCES))
-        .max_core_instances_per_component(32)
+        .max_core_instances_per_component(128)
         .max_memories_per_component(8)
         .max_tables_per_component(32)
         .max_memories_per_module(8)

@@ -1,12 +1,16 @@
 //! The log of one invocation: what the guest logged and what it wrote to its standard streams, up to a number of bytes.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
+use ark_model::check::clip_to;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 /// The number of bytes that a line costs in addition to its text, so that empty lines are not free.
 const LINE_COST: usize = 32;
+/// The number of lines of the standard error in which the message of a panic is looked for.
+const LAST_LINES: usize = 16;
 
 /// The level of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +56,7 @@ impl SharedLog {
             left: max_bytes,
             dropped: false,
             partial: [Vec::new(), Vec::new()],
+            last_stderr: VecDeque::new(),
         })))
     }
 
@@ -63,6 +68,20 @@ impl SharedLog {
     /// Adds bytes that the guest wrote to a stream. A line is added when it is complete.
     pub(crate) fn write_bytes(&self, stream: StdStream, bytes: &[u8]) {
         self.0.lock().write_bytes(stream, bytes);
+    }
+
+    /// Returns what the guest wrote last to its standard error: the message of a panic with its place, else the last line. `None`: nothing.
+    pub(crate) fn last_words(&self) -> Option<String> {
+        let log = self.0.lock();
+        let open = String::from_utf8_lossy(&log.partial[StdStream::Stderr as usize]);
+        let lines = log.last_stderr.iter().map(String::as_str).chain([&*open]);
+        let lines: Vec<&str> = lines
+            .map(str::trim)
+            .filter(|line| !line.is_empty() && !line.starts_with("note: run with"))
+            .collect();
+        let panic = lines.iter().rposition(|line| line.contains("panicked at"));
+        let words = lines.get(panic.unwrap_or(lines.len().saturating_sub(1))..)?;
+        (!words.is_empty()).then(|| words.join(" "))
     }
 
     /// Takes the lines, including those that are not complete.
@@ -83,6 +102,8 @@ struct LogBuffer {
     dropped: bool,
     /// The beginning of an incomplete line, for each stream.
     partial: [Vec<u8>; 2],
+    /// The latest lines of the standard error, oldest first.
+    last_stderr: VecDeque<String>,
 }
 
 impl LogBuffer {
@@ -123,7 +144,15 @@ impl LogBuffer {
                 StdStream::Stdout => LogLevel::Info,
                 StdStream::Stderr => LogLevel::Warn,
             };
-            self.add_line(level, &String::from_utf8_lossy(&bytes));
+            let line = String::from_utf8_lossy(&bytes);
+            if matches!(stream, StdStream::Stderr) {
+                if self.last_stderr.len() == LAST_LINES {
+                    self.last_stderr.pop_front();
+                }
+                self.last_stderr
+                    .push_back(clip_to(&line, super::report::MAX_REASON_CHARS));
+            }
+            self.add_line(level, &line);
         }
     }
 }
