@@ -169,7 +169,7 @@ limits! {
     memory_bytes: usize => memory_bytes: usize = 64 * 1024 * 1024, 65_536, 1024 * 1024 * 1024;
     /// The table elements of one instance, summed over all its tables.
     table_elements: usize => table_elements: usize = 50_000, 1, 100_000;
-    /// The core instances that a component may consist of.
+    /// The core instances that a component may consist of. An agent in Rust or JavaScript has a few, one in Python 14 to 38.
     instances: usize => instances: usize = 64, 1, 128;
     /// The stack of a guest, in bytes. It belongs to the engine, so it is the same for every agent, and a manifest cannot change it.
     ///

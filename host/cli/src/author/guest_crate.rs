@@ -59,12 +59,7 @@ pub(crate) struct NewAgentArgs {
     #[arg(long, value_enum, default_value = "rust")]
     lang: Language,
     /// Of an agent in Rust: the SDK, which is the directory `guest-sdk` of ARK's sources. For the other languages the SDK is in this program.
-    #[arg(
-        long,
-        env = "ARK_SDK",
-        value_name = "DIR",
-        required_if_eq("lang", "rust")
-    )]
+    #[arg(long, env = "ARK_SDK", value_name = "DIR")]
     sdk: Option<PathBuf>,
     /// The directory to make.
     #[arg(long, value_name = "DIR")]

@@ -9,6 +9,11 @@ use crate::output::print_notice;
 
 /// The file that says for which list of packages the installation is complete.
 const INSTALLED: &str = "ark-installed";
+/// How Python is installed.
+const PYTHON_REMEDY: &str = "install Python 3.10 or later with its module venv (Debian: apt-get install python3 python3-venv), or name it in PYTHON";
+/// How Node.js and npm are installed.
+const NODE_REMEDY: &str =
+    "install Node.js 18 or later with npm (Debian: apt-get install nodejs npm)";
 /// What a remedy says of an installation that failed.
 const INSTALL_REMEDY: &str = "see the messages above; it needs the network, or a proxy or mirror in the tool's own settings. Then run the command again";
 
@@ -65,7 +70,7 @@ fn install_python(dir: &Path) -> anyhow::Result<PathBuf> {
         Command::new(program.unwrap_or_else(|| "python3".into()))
             .args(["-m", "venv", ".venv"])
             .current_dir(dir),
-        "install Python 3.10 or later with its module venv (Debian: apt-get install python3 python3-venv), or name it in PYTHON",
+        PYTHON_REMEDY,
     )?;
     run(
         Command::new(bin.join("python"))
@@ -91,7 +96,7 @@ pub(super) fn test_python(dir: &Path) -> anyhow::Result<()> {
         Command::new(bin.join("python"))
             .args(["-m", "pytest", "-q", "-p", "no:cacheprovider"])
             .current_dir(dir),
-        "a test failed",
+        "see the messages above",
     )
 }
 
@@ -129,7 +134,7 @@ fn install_javascript(dir: &Path) -> anyhow::Result<()> {
         Command::new("npm")
             .args(["ci", "--no-audit", "--no-fund", "--loglevel=error"])
             .current_dir(dir),
-        &format!("npm (Debian: apt-get install nodejs npm) is needed; {INSTALL_REMEDY}"),
+        INSTALL_REMEDY,
     )?;
     std::fs::write(&stamp, &wanted).with_context(|| stamp.display().to_string())
 }
@@ -138,7 +143,7 @@ fn install_javascript(dir: &Path) -> anyhow::Result<()> {
 pub(super) fn test_javascript(dir: &Path) -> anyhow::Result<()> {
     run(
         Command::new("node").arg("--test").current_dir(dir),
-        "a test failed; if node is missing or older than 18: install it (Debian: apt-get install nodejs npm)",
+        "see the messages above; Node.js 18 or later is needed",
     )
 }
 
@@ -171,14 +176,20 @@ fn build_component(dir: &Path, tool: impl FnOnce(&Path) -> Command) -> anyhow::R
 /// Runs a program to its end. Its output goes to the standard error, since what a command prints is its own.
 ///
 /// # Errors
-/// It cannot be started, or fails; the error ends with `remedy`.
+/// It cannot be started: the error says how it is installed. Or it fails: the error ends with `remedy`.
 fn run(command: &mut Command, remedy: &str) -> anyhow::Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
     let status = command
         .stdin(std::process::Stdio::null())
         .stdout(std::io::stderr())
         .status()
-        .with_context(|| format!("{program} cannot be started: {remedy}"))?;
+        .with_context(|| {
+            let remedy = match program.as_str() {
+                "node" | "npm" => NODE_REMEDY,
+                _ => PYTHON_REMEDY,
+            };
+            format!("{program} cannot be started: {remedy}")
+        })?;
     anyhow::ensure!(status.success(), "{program} failed ({status}): {remedy}");
     Ok(())
 }

@@ -50,6 +50,18 @@ struct Cost {
     invocations_per_second: f64,
     fuel: f64,
     memory: f64,
+    /// By how much the host grew with the agent, in KiB.
+    resident_kib: i64,
+    /// The same of its address space.
+    virtual_kib: i64,
+}
+
+/// A line of the status of a host's process, in KiB.
+fn process_kib(host: &Host, field: &str) -> i64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", host.pid())).expect("Linux");
+    let line = status.lines().find(|line| line.starts_with(field));
+    let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
+    kib.expect("a number")
 }
 
 /// Copies compiled modules, so that a host need not compile what `ark agent build` compiled.
@@ -92,6 +104,7 @@ fn follow_journey(
     );
     let component = std::fs::metadata(project.join(format!("dist/{name}.wasm")));
     let manifest = format!("{name}/dist/{name}.toml");
+    let before = (process_kib(host, "VmRSS"), process_kib(host, "VmSize"));
     let started = Instant::now();
     let address = format!("http://{}", host.address);
     run(
@@ -128,6 +141,8 @@ fn follow_journey(
         invocations_per_second: f64::from(count) / elapsed.as_secs_f64(),
         fuel: series("ark_agent_fuel_total") / f64::from(count),
         memory: series("ark_agent_memory_peak_bytes"),
+        resident_kib: process_kib(host, "VmRSS") - before.0,
+        virtual_kib: process_kib(host, "VmSize") - before.1,
     }
 }
 
@@ -156,10 +171,10 @@ fn agents_of_three_languages_are_made_tested_uploaded_and_handle_signals() {
     println!(
         "| agent | component | first `ark agent test` | upload, compiled before | invocations/s | fuel | memory |"
     );
-    println!("|---|---:|---:|---:|---:|---:|---:|");
+    println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|");
     for cost in &costs {
         println!(
-            "| {} | {:.2} MB | {:.0} s | {:.1} s | {:.0} | {:.2} million | {:.1} MiB |",
+            "| {} | {:.2} MB | {:.0} s | {:.1} s | {:.0} | {:.2} million | {:.1} MiB | {} MiB | {} MiB |",
             cost.language,
             f64::from(u32::try_from(cost.bytes).expect("a size")) / 1e6,
             cost.first_test.as_secs_f64(),
@@ -167,6 +182,8 @@ fn agents_of_three_languages_are_made_tested_uploaded_and_handle_signals() {
             cost.invocations_per_second,
             cost.fuel / 1e6,
             cost.memory / f64::from(1 << 20),
+            cost.resident_kib / 1024,
+            cost.virtual_kib / 1024,
         );
     }
     // What fails says why, in the language's own words.
@@ -182,7 +199,24 @@ fn agents_of_three_languages_are_made_tested_uploaded_and_handle_signals() {
         assert!(reason.contains("price: is"), "{trace:#}");
     }
     any_component_becomes_an_agent(&dir);
+    the_sdks_pass_their_own_tests(&dir.path().join("python/.venv/bin/python"));
     assert_eq!(host.terminate(), Some(0));
+}
+
+/// Runs the tests of the SDKs, with the packages that the Python agent installed.
+fn the_sdks_pass_their_own_tests(python: &Path) {
+    let mut pytest = Command::new(python);
+    pytest
+        .args(["-m", "pytest", "-q", "-p", "no:cacheprovider"])
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .current_dir(checkout_path("guest-sdk/python"));
+    let mut node = Command::new("node");
+    node.arg("--test")
+        .current_dir(checkout_path("guest-sdk/javascript"));
+    for mut tests in [pytest, node] {
+        let output = tests.output().expect("the tests start");
+        assert!(output.status.success(), "{}", printed(&output));
+    }
 }
 
 /// A component alone, and no terminal: what is missing is named; given, the manifest is one that a host loads.
