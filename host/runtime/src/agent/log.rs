@@ -70,7 +70,8 @@ impl SharedLog {
         self.0.lock().write_bytes(stream, bytes);
     }
 
-    /// Returns what the guest wrote last to its standard error: the message of a panic with its place, else the last line. `None`: nothing.
+    /// Returns what the guest wrote last to its standard error: the message of a panic with its place, of a JavaScript error the line before its
+    /// stack, else the last line (as of a Python traceback). `None`: nothing.
     pub(crate) fn last_words(&self) -> Option<String> {
         let log = self.0.lock();
         let open = String::from_utf8_lossy(&log.partial[StdStream::Stderr as usize]);
@@ -79,9 +80,12 @@ impl SharedLog {
             .map(str::trim)
             .filter(|line| !line.is_empty() && !line.starts_with("note: run with"))
             .collect();
-        let panic = lines.iter().rposition(|line| line.contains("panicked at"));
-        let words = lines.get(panic.unwrap_or(lines.len().saturating_sub(1))..)?;
-        (!words.is_empty()).then(|| words.join(" "))
+        if let Some(panic) = lines.iter().rposition(|line| line.contains("panicked at")) {
+            return Some(lines[panic..].join(" "));
+        }
+        let stack = lines.iter().rposition(|line| *line == "Stack:");
+        let end = stack.filter(|stack| *stack > 0).unwrap_or(lines.len());
+        lines[..end].last().map(|line| (*line).to_owned())
     }
 
     /// Takes the lines, including those that are not complete.
@@ -153,6 +157,38 @@ impl LogBuffer {
                     .push_back(clip_to(&line, super::report::MAX_REASON_CHARS));
             }
             self.add_line(level, &line);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{SharedLog, StdStream};
+
+    #[test]
+    fn last_words_are_those_that_say_why() {
+        for (written, words) in [
+            ("", None),
+            ("a\nb\n", Some("b")),
+            ("not ended", Some("not ended")),
+            (
+                "thread 'main' panicked at src/lib.rs:3:5:\nboom\nnote: run with `RUST_BACKTRACE=1`\n",
+                Some("thread 'main' panicked at src/lib.rs:3:5: boom"),
+            ),
+            (
+                "Traceback (most recent call last):\n  File \"a.py\", line 1\nValueError: boom\n",
+                Some("ValueError: boom"),
+            ),
+            (
+                "Error: boom\nStack:\n  handle@a.js:1\nRedirecting call to abort()\n",
+                Some("Error: boom"),
+            ),
+            ("Stack:\n", Some("Stack:")),
+        ] {
+            let log = SharedLog::new(10_000);
+            log.write_bytes(StdStream::Stderr, written.as_bytes());
+            log.write_bytes(StdStream::Stdout, b"something else\n");
+            assert_eq!(log.last_words().as_deref(), words, "{written:?}");
         }
     }
 }
