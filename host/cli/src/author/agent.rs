@@ -16,13 +16,11 @@ use crate::output::{exit_code, print_line, print_notice};
 use super::add::{self, AddArgs};
 use super::guest_crate::{CrateArgs, NewAgentArgs, build_library, run_tests, write_dist};
 use super::inspect::{self, InspectArgs};
-use super::sample::{Sample, run_sample};
+use super::sample::{COMPILED, Sample, run_sample};
 use super::toolchain::{Language, build_javascript, build_python, test_javascript, test_python};
 
 /// The target that agents are built for.
 const TARGET: &str = "wasm32-wasip2";
-/// The directory beside a built manifest that keeps compiled modules, so that what is built is compiled once.
-pub(super) const COMPILED: &str = ".compiled";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AgentAuthorCommand {

@@ -18,11 +18,13 @@ use ark_store::{AuditFilter, AuditKind};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::agent::COMPILED;
 use crate::output::{print_json_line, print_line, print_lines, start_logging};
 
 /// How long everything that the signal leads to may take.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The directory beside a built manifest that keeps compiled modules, so that what is built is compiled once.
+pub(super) const COMPILED: &str = ".compiled";
 
 /// A signal to give to an agent.
 #[derive(Deserialize)]

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 /// The number of bytes that a line costs in addition to its text, so that empty lines are not free.
 const LINE_COST: usize = 32;
+/// The most characters of such a line.
+const MAX_KEPT_CHARS: usize = 1000;
 /// The number of lines of the standard error in which the message of a panic is looked for.
 const LAST_LINES: usize = 16;
 
@@ -70,8 +72,8 @@ impl SharedLog {
         self.0.lock().write_bytes(stream, bytes);
     }
 
-    /// Returns what the guest wrote last to its standard error: the message of a panic with its place, of a JavaScript error the line before its
-    /// stack, else the last line (as of a Python traceback). `None`: nothing.
+    /// Returns what the guest wrote last to its standard error: the last line of a Python traceback, the message of a panic with its place, of a
+    /// JavaScript error the line before its stack, else the last line. `None`: nothing.
     pub(crate) fn last_words(&self) -> Option<String> {
         let log = self.0.lock();
         let open = String::from_utf8_lossy(&log.partial[StdStream::Stderr as usize]);
@@ -80,8 +82,17 @@ impl SharedLog {
             .map(str::trim)
             .filter(|line| !line.is_empty() && !line.starts_with("note: run with"))
             .collect();
-        if let Some(panic) = lines.iter().rposition(|line| line.contains("panicked at")) {
-            return Some(lines[panic..].join(" "));
+        let panic = lines.iter().rposition(|line| line.contains("panicked at"));
+        let traceback = lines
+            .iter()
+            .rposition(|line| line.starts_with("Traceback (most recent call last)"));
+        match (traceback, panic) {
+            // The runtime of Python panics after the traceback.
+            (Some(traceback), Some(panic)) if traceback + 1 < panic => {
+                return Some(lines[panic - 1].to_owned());
+            }
+            (_, Some(panic)) => return Some(lines[panic..].join(" ")),
+            (_, None) => {}
         }
         let stack = lines.iter().rposition(|line| *line == "Stack:");
         let end = stack.filter(|stack| *stack > 0).unwrap_or(lines.len());
@@ -153,8 +164,7 @@ impl LogBuffer {
                 if self.last_stderr.len() == LAST_LINES {
                     self.last_stderr.pop_front();
                 }
-                self.last_stderr
-                    .push_back(clip_to(&line, super::report::MAX_REASON_CHARS));
+                self.last_stderr.push_back(clip_to(&line, MAX_KEPT_CHARS));
             }
             self.add_line(level, &line);
         }
@@ -177,6 +187,10 @@ mod tests {
             ),
             (
                 "Traceback (most recent call last):\n  File \"a.py\", line 1\nValueError: boom\n",
+                Some("ValueError: boom"),
+            ),
+            (
+                "Traceback (most recent call last):\n  File \"a.py\", line 1\nValueError: boom\n\nthread panicked at lib.rs:1:\nPython\n",
                 Some("ValueError: boom"),
             ),
             (
