@@ -130,7 +130,7 @@ fn follow_journey(
     let elapsed = started.elapsed();
     let metrics = Client::of_telemetry(host).get_text("/metrics");
     let series = |metric: &str| {
-        let series = format!("{metric}{{agent=\"{name}\",deployment=\"serving\"}}");
+        let series = format!("{metric}{{agent=\"{name}\",deployment=\"stable\"}}");
         series_value(&metrics, &series).unwrap_or_else(|| panic!("{series} in {metrics}"))
     };
     Cost {
