@@ -51,7 +51,6 @@ pub fn build_guests(wit: &Path, sources: &Path) -> Result<Vec<(String, Vec<u8>)>
 
 fn build_component(wit: &Path, text: &str) -> Result<Vec<u8>> {
     let mut resolve = Resolve::default();
-    resolve.push_dir(wit.join("types"))?;
     let (agent, _) = resolve.push_dir(wit.join("agent"))?;
     let world = resolve.select_world(&[agent], Some(WORLD))?;
     let mut module = wat::parse_str(text)?;

@@ -60,7 +60,10 @@ const WORLDS: [World; 3] = [
     },
 ];
 
-/// A file of bindings.
+/// The packages that use `ark:types`. Their directories have a copy of it below `deps`, the layout that every tool of WIT reads.
+const USERS_OF_TYPES: [&str; 2] = ["agent", "policy"];
+
+/// A file that is made from the WIT.
 pub struct BindingsFile {
     /// Its path.
     pub path: PathBuf,
@@ -68,23 +71,29 @@ pub struct BindingsFile {
     pub text: String,
 }
 
-/// Returns the bindings of all worlds, from the WIT of the checkout at `root`.
+/// Returns the bindings of all worlds and the copies of `ark:types`, from the WIT of the checkout at `root`.
 ///
 /// # Errors
 /// The WIT cannot be read or is wrong, or lacks a world.
 pub fn generate_bindings(root: &Path) -> Result<Vec<BindingsFile>> {
-    WORLDS
-        .iter()
-        .map(|world| {
-            let text = generate_world(root, world)
-                .with_context(|| format!("the world {}", world.world))?;
-            let path = root
-                .join("guest-sdk/src")
-                .join(world.module)
-                .with_extension("rs");
-            Ok(BindingsFile { path, text })
+    let wit = root.join("wit");
+    let types = std::fs::read_to_string(wit.join("types/types.wit")).context("ark:types")?;
+    let copies = USERS_OF_TYPES.iter().map(|package| {
+        Ok(BindingsFile {
+            path: wit.join(package).join("deps/types/types.wit"),
+            text: types.clone(),
         })
-        .collect()
+    });
+    let bindings = WORLDS.iter().map(|world| {
+        let text =
+            generate_world(root, world).with_context(|| format!("the world {}", world.world))?;
+        let path = root
+            .join("guest-sdk/src")
+            .join(world.module)
+            .with_extension("rs");
+        Ok(BindingsFile { path, text })
+    });
+    copies.chain(bindings).collect()
 }
 
 fn generate_world(root: &Path, world: &World) -> Result<String> {

@@ -374,7 +374,8 @@ impl Host for MockHost {
     fn truth_set(&self, key: &str, truth: &Truth) -> Result<(), HostError> {
         if !self.truth_set {
             return Err(HostError::NotGranted(
-                "the manifest does not grant truth-set".to_owned(),
+                "the manifest does not grant truth-set; add capabilities = [\"truth-set\"] to it"
+                    .to_owned(),
             ));
         }
         check_key(key)?;

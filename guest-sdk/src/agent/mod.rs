@@ -158,7 +158,7 @@ pub trait Host {
     /// See [`HostError`].
     fn truth_get(&self, key: &str) -> Result<Option<Truth>, HostError>;
 
-    /// Writes to the truth map. Needs the capability `truth-set`; a component that imports this without it is refused.
+    /// Writes to the truth map. Needs the capability `truth-set` in the manifest; without it the call fails.
     ///
     /// # Errors
     /// See [`HostError`].

@@ -4,15 +4,23 @@
 
 use serde::Serialize;
 
-use ark_model::ids::Digest;
+use ark_model::check::{clip_for_error, to_printable};
+use ark_model::ids::{Digest, Name};
 use ark_model::verdict::Metadata;
 
+use super::agent::Agent;
 use super::engine::Engine;
+use super::limits::Limits;
 use super::load::{
-    Interface, LoadError, LoadedAs, check_form, compile_component, find_vectors_section,
+    AgentImport, Interface, LoadError, LoadedAs, check_form, compile_component,
+    find_vectors_section, resolve_agent_import,
 };
+use super::manifest::Manifest;
 use super::policy::Policy;
 use super::vectors::{VectorFailure, run_vectors};
+
+/// The most characters of an agent's description that are taken into a manifest.
+const MAX_DESCRIPTION_CHARS: usize = 400;
 
 /// An interface that a component imports.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -21,6 +29,8 @@ pub struct Import {
     pub interface: String,
     /// The functions that the component imports; empty: it imports only types.
     pub functions: Vec<String>,
+    /// Whether an agent gets only stubs for them, which refuse every call.
+    pub stubbed: bool,
 }
 
 /// What a policy says about itself, and the result of its test vectors.
@@ -52,10 +62,39 @@ pub struct Inspection {
     pub has_vectors: bool,
     /// The policy; absent when the component cannot be loaded as one.
     pub policy: Option<PolicyInspection>,
-    /// Why the component would be refused as an agent without capabilities; empty: it would not be refused.
+    /// Why the component would be refused as an agent; empty: it would not be refused.
     pub refused_as_agent: Vec<String>,
     /// Why the component would be refused as a policy; empty: it would not be refused.
     pub refused_as_policy: Vec<String>,
+}
+
+/// What an agent says about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentMetadata {
+    /// The name.
+    pub name: Name,
+    /// The version (semver).
+    pub version: String,
+    /// What it does.
+    pub description: String,
+}
+
+/// Asks a component for its metadata as an agent, under the default limits of an invocation.
+///
+/// # Errors
+/// The component would be refused as an agent, fails, or has a name that no agent can have. See [`LoadError`].
+pub fn read_agent_metadata(engine: &Engine, bytes: &[u8]) -> Result<AgentMetadata, LoadError> {
+    let name = |text: &str| {
+        text.parse::<Name>()
+            .map_err(|error| LoadError::BadMetadata(format!("name: {error}")))
+    };
+    let manifest = Manifest::granting_nothing(name("unnamed")?, Digest::hash_bytes(bytes));
+    let metadata = Agent::link(engine, bytes, manifest, &Limits::default())?.ask_metadata()?;
+    Ok(AgentMetadata {
+        name: name(&metadata.name)?,
+        version: clip_for_error(&metadata.version),
+        description: to_printable(&metadata.description, MAX_DESCRIPTION_CHARS),
+    })
 }
 
 /// Inspects a component.
@@ -65,8 +104,8 @@ pub struct Inspection {
 pub fn inspect_component(engine: &Engine, bytes: &[u8]) -> Result<Inspection, LoadError> {
     check_form(bytes)?;
     let interface = Interface::read(bytes)?;
-    let as_agent = LoadedAs::Agent { capabilities: &[] };
-    let missing_exports = |loaded_as: LoadedAs<'_>| {
+    let as_agent = LoadedAs::Agent;
+    let missing_exports = |loaded_as: LoadedAs| {
         let missing = interface.list_missing_exports(loaded_as);
         missing
             .into_iter()
@@ -77,7 +116,7 @@ pub fn inspect_component(engine: &Engine, bytes: &[u8]) -> Result<Inspection, Lo
     refused_as_agent.extend(
         refused
             .iter()
-            .map(|import| format!("it imports {import}, which is not granted")),
+            .map(|import| format!("it imports {import}, which no agent gets")),
     );
     let mut refused_as_policy: Vec<String> = missing_exports(LoadedAs::Policy).collect();
     let refused = interface.list_refused_imports(LoadedAs::Policy);
@@ -96,6 +135,7 @@ pub fn inspect_component(engine: &Engine, bytes: &[u8]) -> Result<Inspection, Lo
     };
     let imports = interface.imports.iter().map(|import| Import {
         interface: import.name.clone(),
+        stubbed: resolve_agent_import(&import.name) == AgentImport::Stubbed,
         functions: import
             .functions
             .iter()

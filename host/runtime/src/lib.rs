@@ -35,7 +35,9 @@ mod wit_types;
 pub use agent::{Agent, Effects, InvocationFailure, InvocationReport, LogLevel, LogLine};
 pub use engine::{Engine, EngineConfig, EngineError};
 pub use graveyard::{GraveyardSource, Pin, PinError, PinnedGraveyard, ReleasedGraveyard};
-pub use inspect::{Import, Inspection, PolicyInspection, inspect_component};
+pub use inspect::{
+    AgentMetadata, Import, Inspection, PolicyInspection, inspect_component, read_agent_metadata,
+};
 pub use limits::{LimitError, LimitKey, Limits, LimitsTable};
 pub use load::{LoadError, MAX_COMPONENT_BYTES};
 pub use manifest::{Manifest, ManifestError};

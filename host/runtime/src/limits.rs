@@ -85,6 +85,16 @@ macro_rules! limits {
             )+
         }
 
+        impl LimitsTable {
+            /// Returns whether the table gives a limit, named by its key.
+            pub(crate) fn gives(&self, key: &str) -> bool {
+                match key {
+                    $(stringify!($key) => self.$key.is_some(),)+
+                    _ => false,
+                }
+            }
+        }
+
         impl Default for Limits {
             /// Returns the operator's ceiling when the configuration names none.
             fn default() -> Self {
@@ -114,6 +124,14 @@ macro_rules! limits {
             pub fn check_ceiling(&self) -> Result<(), LimitError> {
                 $(check_limit(stringify!($key), self.$field.to_number(), $least, $most)?;)+
                 Ok(())
+            }
+
+            /// Returns the value of a limit by its key.
+            pub(crate) fn find_value(&self, key: &str) -> Option<u64> {
+                match key {
+                    $(stringify!($key) => Some(self.$field.to_number()),)+
+                    _ => None,
+                }
             }
 
             /// Returns these limits with the values that a table gives, unchecked.
@@ -151,8 +169,8 @@ limits! {
     memory_bytes: usize => memory_bytes: usize = 64 * 1024 * 1024, 65_536, 1024 * 1024 * 1024;
     /// The table elements of one instance, summed over all its tables.
     table_elements: usize => table_elements: usize = 50_000, 1, 100_000;
-    /// The core instances that a component may consist of.
-    instances: usize => instances: usize = 32, 1, 32;
+    /// The core instances that a component may consist of. An agent in Rust or JavaScript has a few, one in Python 14 to 38.
+    instances: usize => instances: usize = 64, 1, 128;
     /// The stack of a guest, in bytes. It belongs to the engine, so it is the same for every agent, and a manifest cannot change it.
     ///
     /// A guest that needs more ends with the failure `stack`.

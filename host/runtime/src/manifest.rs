@@ -70,6 +70,23 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// Makes the manifest of a component that is granted nothing.
+    pub(crate) fn granting_nothing(name: Name, sha256: Digest) -> Self {
+        Self {
+            name,
+            version: "1.0.0".to_owned(),
+            component: "component.wasm".to_owned(),
+            sha256,
+            description: String::new(),
+            topics: Vec::new(),
+            actions: Vec::new(),
+            capabilities: Vec::new(),
+            limits: LimitsTable::default(),
+            quotas: QuotasTable::default(),
+            config: BTreeMap::new(),
+        }
+    }
+
     /// Reads a manifest file and checks it.
     ///
     /// # Errors
@@ -86,7 +103,13 @@ impl Manifest {
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        let manifest: Self = toml::from_str(text).map_err(|error| error.to_string())?;
+        let manifest: Self = toml::from_str(text).map_err(|error| {
+            let table: toml::Table = toml::from_str(text).unwrap_or_default();
+            if table.get("sha256").and_then(toml::Value::as_str) == Some("") {
+                return "sha256 is empty: build first; `ark agent build` writes the complete manifest into `dist`".to_owned();
+            }
+            error.to_string()
+        })?;
         manifest.check_fields()?;
         Ok(manifest)
     }

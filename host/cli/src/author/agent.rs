@@ -1,4 +1,4 @@
-//! `ark agent new|build|test|inspect|run`: for authors of agents.
+//! `ark agent new|build|test|add|inspect|run`: for authors of agents.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,30 +13,21 @@ use serde::Deserialize;
 
 use crate::output::{exit_code, print_line, print_notice};
 
-use super::guest_crate::{
-    CrateArgs, GuestKind, NewCrateArgs, build_library, run_tests, write_dist,
-};
+use super::add::{self, AddArgs};
+use super::guest_crate::{CrateArgs, NewAgentArgs, build_library, run_tests, write_dist};
 use super::inspect::{self, InspectArgs};
-use super::sample::{Sample, run_sample};
+use super::sample::{COMPILED, Sample, run_sample};
+use super::toolchain::{Language, build_javascript, build_python, test_javascript, test_python};
 
 /// The target that agents are built for.
 const TARGET: &str = "wasm32-wasip2";
-/// The files of a new agent.
-const TEMPLATE: [(&str, &str); 5] = [
-    ("Cargo.toml", include_str!("template/agent/Cargo.toml.in")),
-    ("src/lib.rs", include_str!("template/agent/lib.rs.in")),
-    ("sample.json", include_str!("template/agent/sample.json.in")),
-    (
-        "{{name}}.toml",
-        include_str!("template/agent/manifest.toml.in"),
-    ),
-    (".gitignore", "/target\n/dist\n"),
-];
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AgentAuthorCommand {
-    /// Makes the crate of a working agent: source, manifest, tests, a sample signal.
-    New(NewCrateArgs),
+    /// Makes the project of a working agent: source, manifest, tests, a sample signal.
+    New(NewAgentArgs),
+    /// Makes any component an agent: reads its metadata and writes its manifest, with digest, topics and grants.
+    Add(AddArgs),
     /// Builds an agent's component, completes its manifest, and loads both as a host would. They go into `dist`.
     Build(CrateArgs),
     /// Runs an agent's tests, builds it, and gives it its `sample.json` on the real engine.
@@ -71,13 +62,19 @@ pub(crate) struct SignalArgs {
 
 pub(crate) fn run(command: AgentAuthorCommand) -> anyhow::Result<ExitCode> {
     match command {
-        AgentAuthorCommand::New(new) => new.write_template(GuestKind::Agent, &TEMPLATE)?,
+        AgentAuthorCommand::New(new) => new.write_project()?,
+        AgentAuthorCommand::Add(args) => add::run(args)?,
         AgentAuthorCommand::Build(args) => print_line!("{}", build_agent(&args.dir)?.display()),
         AgentAuthorCommand::Test(args) => {
-            run_tests(&args.dir)?;
+            match Language::of_project(&args.dir)? {
+                Language::Rust => run_tests(&args.dir)?,
+                Language::Python => test_python(&args.dir)?,
+                Language::Javascript => test_javascript(&args.dir)?,
+            }
             let manifest = build_agent(&args.dir)?;
             let sample = Sample::read(&args.dir.join("sample.json"))?;
-            return Ok(exit_code(run_sample(&manifest, sample, false)?));
+            let run = run_sample(&manifest, sample, false)?;
+            return Ok(exit_code(run.succeeded && !run.denied));
         }
         AgentAuthorCommand::Inspect(args) => return inspect::run(&args),
         AgentAuthorCommand::Run {
@@ -94,7 +91,7 @@ pub(crate) fn run(command: AgentAuthorCommand) -> anyhow::Result<ExitCode> {
                 },
                 (None, None) => bail!("give --topic or --sample"),
             };
-            return Ok(exit_code(run_sample(&manifest, sample, json)?));
+            return Ok(exit_code(run_sample(&manifest, sample, json)?.succeeded));
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -109,7 +106,11 @@ fn build_agent(dir: &Path) -> anyhow::Result<PathBuf> {
     let source = find_manifest(dir)?;
     let context = || source.display().to_string();
     let text = std::fs::read_to_string(&source).with_context(context)?;
-    let component = build_library(dir, TARGET)?;
+    let component = match Language::of_project(dir)? {
+        Language::Rust => build_library(dir, TARGET)?,
+        Language::Python => build_python(dir)?,
+        Language::Javascript => build_javascript(dir)?,
+    };
     let text = set_digest(&text, Digest::hash_bytes(&component)).with_context(context)?;
     let ComponentName { component: file } = toml::from_str(&text).with_context(context)?;
     anyhow::ensure!(
@@ -121,7 +122,10 @@ fn build_agent(dir: &Path) -> anyhow::Result<PathBuf> {
     let name = source.file_name().and_then(|name| name.to_str());
     let name = name.context("the name of the manifest is not UTF-8")?;
     let manifest = write_dist(dir, name, text.as_bytes())?;
-    let engine = Engine::new(&EngineConfig::default())?;
+    let engine = Engine::new(&EngineConfig {
+        cache_dir: Some(dir.join("dist").join(COMPILED)),
+        ..EngineConfig::default()
+    })?;
     let agent = load_agent(&engine, &manifest, &Ceiling::default())?;
     print_notice!(
         "{} {} would be loaded: SHA-256 {}",

@@ -9,6 +9,9 @@ use clap::Args;
 
 use crate::output::print_line;
 
+use super::template::{self, TemplateFile};
+use super::toolchain::Language;
+
 /// What kind of guest a crate is.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum GuestKind {
@@ -47,20 +50,62 @@ pub(crate) struct CrateArgs {
     pub(super) dir: PathBuf,
 }
 
+/// Which agent is made.
+#[derive(Debug, Args)]
+pub(crate) struct NewAgentArgs {
+    /// The name of the agent, and of its directory unless --dir gives another.
+    name: Name,
+    /// The language.
+    #[arg(long, value_enum, default_value = "rust")]
+    lang: Language,
+    /// Of an agent in Rust: the SDK, which is the directory `guest-sdk` of ARK's sources. For the other languages the SDK is in this program.
+    #[arg(long, env = "ARK_SDK", value_name = "DIR")]
+    sdk: Option<PathBuf>,
+    /// The directory to make.
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+impl NewAgentArgs {
+    /// Writes the project of a working agent.
+    ///
+    /// # Errors
+    /// The directory is there, or a file cannot be written; of an agent in Rust, the SDK is not there.
+    pub(super) fn write_project(self) -> anyhow::Result<()> {
+        let Self {
+            name,
+            lang,
+            sdk,
+            dir,
+        } = self;
+        match (lang, sdk) {
+            (Language::Rust, Some(sdk)) => {
+                let new = NewCrateArgs { name, sdk, dir };
+                new.write_template(GuestKind::Agent, &template::RUST)
+            }
+            (Language::Rust, None) => {
+                anyhow::bail!("give --sdk: the directory guest-sdk of ARK's sources")
+            }
+            (Language::Python, _) => {
+                write_files(&name, dir, GuestKind::Agent, "", &template::PYTHON)
+            }
+            (Language::Javascript, _) => {
+                write_files(&name, dir, GuestKind::Agent, "", &template::JAVASCRIPT)
+            }
+        }
+    }
+}
+
 impl NewCrateArgs {
-    /// Writes the files of a template, each a path and its text, in which `{{name}}`, `{{crate}}` and `{{sdk}}` are filled in.
+    /// Writes the files of a template, each a path and its text, in which `{{name}}`, `{{package}}` and `{{sdk}}` are filled in.
     ///
     /// # Errors
     /// The SDK is not there, the crate's directory is, or a file cannot be written.
     pub(super) fn write_template(
         &self,
         kind: GuestKind,
-        template: &[(&str, &str)],
+        template: &[TemplateFile],
     ) -> anyhow::Result<()> {
-        let dir = self
-            .dir
-            .clone()
-            .unwrap_or_else(|| PathBuf::from(self.name.as_str()));
         let sdk = self
             .sdk
             .canonicalize()
@@ -71,41 +116,60 @@ impl NewCrateArgs {
             "{} is not the SDK; give the directory guest-sdk of ARK's sources",
             sdk.display()
         );
-        anyhow::ensure!(
-            !dir.exists(),
-            "{} exists already; give another --dir",
-            dir.display()
-        );
         let sdk = sdk
             .to_str()
             .context("the path of the SDK is not UTF-8; move the SDK")?
             .replace('\\', "\\\\")
             .replace('"', "\\\"");
-        // The name of a crate may not begin with a digit, and has no dots.
-        let package = self
-            .name
-            .as_str()
-            .replace(|c: char| !c.is_ascii_alphanumeric(), "-");
-        let package = format!("{}-{package}", kind.as_str());
-        let fill = |text: &str| {
-            text.replace("{{name}}", self.name.as_str())
-                .replace("{{crate}}", &package)
-                .replace("{{sdk}}", &sdk)
-        };
-        for (file, text) in template {
-            let file = dir.join(fill(file));
-            if let Some(parent) = file.parent() {
-                std::fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
-            }
-            std::fs::write(&file, fill(text)).with_context(|| file.display().to_string())?;
-        }
-        let (kind, dir) = (kind.as_str(), dir.display());
-        print_line!(
-            "made the {kind} {} in {dir}; next: ark {kind} test {dir}",
-            self.name
-        );
-        Ok(())
+        write_files(&self.name, self.dir.clone(), kind, &sdk, template)
     }
+}
+
+/// Writes the files of a template into a new directory. They are written beside it first, so that it is there with all its files or not at all.
+fn write_files(
+    name: &Name,
+    dir: Option<PathBuf>,
+    kind: GuestKind,
+    sdk: &str,
+    template: &[TemplateFile],
+) -> anyhow::Result<()> {
+    let dir = dir.unwrap_or_else(|| PathBuf::from(name.as_str()));
+    anyhow::ensure!(
+        !dir.exists(),
+        "{} exists already; give another --dir",
+        dir.display()
+    );
+    // The name of a package may not begin with a digit, and has no dots.
+    let package = name
+        .as_str()
+        .replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+    let package = format!("{}-{package}", kind.as_str());
+    let fill = |text: &str| {
+        text.replace("{{name}}", name.as_str())
+            .replace("{{package}}", &package)
+            .replace("{{sdk}}", sdk)
+    };
+    let parent = dir
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or_else(|| Path::new("."));
+    std::fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
+    let scratch = tempfile::Builder::new()
+        .prefix(".ark-new-")
+        .tempdir_in(parent)
+        .with_context(|| parent.display().to_string())?;
+    let made = scratch.path().join("project");
+    for (file, text) in template {
+        let file = made.join(fill(file));
+        if let Some(parent) = file.parent() {
+            std::fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
+        }
+        std::fs::write(&file, fill(text)).with_context(|| file.display().to_string())?;
+    }
+    std::fs::rename(&made, &dir).with_context(|| dir.display().to_string())?;
+    let (kind, dir) = (kind.as_str(), dir.display());
+    print_line!("made the {kind} {name} in {dir}; next: ark {kind} test {dir}");
+    Ok(())
 }
 
 /// Runs the crate's own tests.

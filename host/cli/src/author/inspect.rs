@@ -60,7 +60,12 @@ fn print_inspection(inspection: &Inspection) {
         } else {
             import.functions.join(", ")
         };
-        print_line!("  {}: {functions}", import.interface);
+        let stubbed = if import.stubbed {
+            " (stubbed: every call fails)"
+        } else {
+            ""
+        };
+        print_line!("  {}{stubbed}: {functions}", import.interface);
     }
     for (kind, refusals) in [
         ("an agent", &inspection.refused_as_agent),

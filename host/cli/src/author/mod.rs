@@ -1,10 +1,13 @@
 //! Commands for authors of agents and policies: they need no running host.
 
+mod add;
 mod agent;
 mod guest_crate;
 pub(crate) mod inspect;
 mod policy;
 mod sample;
+mod template;
+mod toolchain;
 
 pub(crate) use agent::{AgentAuthorCommand, run as run_agent};
 pub(crate) use policy::{PolicyAuthorCommand, run as run_policy};

@@ -11,7 +11,7 @@ use ark_host::reply::ask_blocking;
 use ark_host::router::IncomingSignal;
 use ark_host::telemetry::LogFormat;
 use ark_model::check::{check_topic, read_json_field};
-use ark_model::decision::Decision;
+use ark_model::decision::{Decision, Outcome};
 use ark_model::ids::TraceId;
 use ark_runtime::Manifest;
 use ark_store::{AuditFilter, AuditKind};
@@ -22,6 +22,9 @@ use crate::output::{print_json_line, print_line, print_lines, start_logging};
 
 /// How long everything that the signal leads to may take.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The directory beside a built manifest that keeps compiled modules, so that what is built is compiled once.
+pub(super) const COMPILED: &str = ".compiled";
 
 /// A signal to give to an agent.
 #[derive(Deserialize)]
@@ -46,11 +49,19 @@ impl Sample {
     }
 }
 
-/// Gives the agent of a manifest the signal, prints the results, and returns whether the agent handled it.
+/// How a sample ended.
+pub(super) struct SampleRun {
+    /// Whether the agent handled it.
+    pub(super) succeeded: bool,
+    /// Whether an action that it proposed was denied.
+    pub(super) denied: bool,
+}
+
+/// Gives the agent of a manifest the signal and prints the results.
 ///
 /// # Errors
 /// The agent does not receive the topic, or is refused; or the host cannot start.
-pub(super) fn run_sample(manifest: &Path, sample: Sample, json: bool) -> anyhow::Result<bool> {
+pub(super) fn run_sample(manifest: &Path, sample: Sample, json: bool) -> anyhow::Result<SampleRun> {
     start_logging(
         "info,ark_host::app=warn,ark_host::agents=warn",
         LogFormat::Human,
@@ -83,7 +94,12 @@ pub(super) fn run_sample(manifest: &Path, sample: Sample, json: bool) -> anyhow:
         agents_dir: Some(agents),
         ..Overrides::default()
     };
-    let app = App::start(&Config::read(Some(&config), &overrides)?)?;
+    let mut config = Config::read(Some(&config), &overrides)?;
+    let compiled = manifest.with_file_name(COMPILED);
+    if compiled.is_dir() {
+        config.engine.cache_dir = Some(compiled);
+    }
+    let app = App::start(&config)?;
     if let Some(refused) = app.refused_agents.first() {
         bail!("the agent is refused: {}", refused.reason);
     }
@@ -115,11 +131,12 @@ fn deliver_sample(app: &App, sample: Sample) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Prints decisions and failures, oldest first, and returns whether nothing failed.
-fn print_results(app: &App, json: bool) -> anyhow::Result<bool> {
+/// Prints decisions and failures, oldest first.
+fn print_results(app: &App, json: bool) -> anyhow::Result<SampleRun> {
     let mut rows = app.store.audit_page(&AuditFilter::default(), None, 500)?;
     rows.reverse();
     let mut failed = false;
+    let mut denied = false;
     let mut decided = 0;
     for row in rows {
         match row.kind {
@@ -128,6 +145,7 @@ fn print_results(app: &App, json: bool) -> anyhow::Result<bool> {
                     read_decision(&app.store, row.id.parse()?).map_err(anyhow::Error::msg)?;
                 let Some(decision) = decision else { continue };
                 decided += 1;
+                denied |= decision.outcome == Outcome::Denied;
                 if json {
                     print_json_line(&DecisionView::whole(&decision))?;
                 } else {
@@ -154,7 +172,10 @@ fn print_results(app: &App, json: bool) -> anyhow::Result<bool> {
     if decided == 0 && !failed && !json {
         print_line!("handled; it proposes nothing");
     }
-    Ok(!failed)
+    Ok(SampleRun {
+        succeeded: !failed,
+        denied,
+    })
 }
 
 fn print_decision(decision: &Decision) -> anyhow::Result<()> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use ark_host::watchdog::{Capsule, CapsuleDirectory, CapsuleRetention, read_capsule};
 use ark_model::ids::{Digest, Name};
-use ark_runtime::{Agent, Engine, EngineConfig, InvocationFailure, LimitsTable};
+use ark_runtime::{Agent, Engine, EngineConfig, LimitsTable};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -165,11 +165,8 @@ fn replay_capsule(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let (kind, reason, backtrace) = match &report.result {
         Ok(_) => ("ok", "the invocation succeeded".to_owned(), ""),
         Err(failure) => {
-            let backtrace = match failure {
-                InvocationFailure::Trap { backtrace, .. } => backtrace.as_str(),
-                _ => "",
-            };
-            (failure.kind(), failure.to_string(), backtrace)
+            let reason = agent.describe_failure(failure);
+            (failure.kind(), reason, failure.backtrace())
         }
     };
     let same = kind == capsule.kind && diverged.is_none();

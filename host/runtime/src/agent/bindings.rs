@@ -7,7 +7,7 @@
 )]
 
 wasmtime::component::bindgen!({
-    path: ["../../wit/types", "../../wit/agent"],
+    path: "../../wit/agent",
     world: "ark:agent/agent",
     imports: { default: trappable },
     trappable_error_type: {

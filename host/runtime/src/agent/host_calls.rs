@@ -163,11 +163,10 @@ impl wit::Host for Session {
         let texts = truth.sources.iter().chain([&key, &truth.value_json]);
         self.charge_call(total_len(texts))?;
         self.charge_write()?;
-        // An agent without the capability is not even loaded. Checked here too, since what the manifest says must hold.
         if !self.manifest.grants(TRUTH_SET) {
-            return Err(HostCallError::NotGranted(
-                "the manifest does not grant truth-set".to_owned(),
-            ));
+            return Err(HostCallError::NotGranted(format!(
+                "the manifest does not grant {TRUTH_SET}; add capabilities = [\"{TRUTH_SET}\"] to it"
+            )));
         }
         check_key("key", &key)?;
         if !(0.0..=1.0).contains(&truth.confidence) {

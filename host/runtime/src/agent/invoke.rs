@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ark_model::action::Action;
-use ark_model::check::{check_action, clip_for_error};
+use ark_model::check::{check_action, clip_for_error, clip_to};
 use ark_model::ids::Digest;
 use ark_model::signal::Signal;
 use wasmtime::component::{HasSelf, Linker};
@@ -13,7 +13,9 @@ use wasmtime::{Store, UpdateDeadline};
 use crate::engine::Engine;
 use crate::epoch::ticks_until;
 use crate::limits::Limits;
-use crate::load::{LoadError, LoadedAs, agent_may_import, compile_component, list_imports};
+use crate::load::{
+    AgentImport, LoadError, LoadedAs, compile_component, list_imports, resolve_agent_import,
+};
 use crate::manifest::Manifest;
 use crate::recording::{Recording, Tape};
 use crate::services::{OfflineServices, Services};
@@ -21,9 +23,10 @@ use crate::thread_priority::{LOWEST_NICE, lower_thread_priority};
 
 use super::bindings::{self, ark::agent::signals as wit};
 use super::failure::classify_error;
-use super::report::{Effects, InvocationFailure, InvocationReport};
+use super::log::SharedLog;
+use super::report::{Effects, InvocationFailure, InvocationReport, MAX_REASON_CHARS};
 use super::session::Session;
-use super::wasi::link_wasi;
+use super::wasi::{link_stubs, link_wasi};
 
 /// The number of ticks of the epoch (10 ms) after which an invocation is slow: the priority of its thread is lowered.
 const SLOW_TICKS: u64 = 2;
@@ -56,12 +59,24 @@ impl std::fmt::Debug for Agent {
 }
 
 impl Agent {
-    /// Compiles an agent, and checks that it is what its manifest says and imports only what the manifest grants. `ceiling` are the operator's
+    /// Compiles an agent, and checks that it is what its manifest says and imports only what agents get. `ceiling` are the operator's
     /// limits, which the manifest may only tighten.
     ///
     /// # Errors
     /// See [`LoadError`].
     pub fn load(
+        engine: &Engine,
+        bytes: &[u8],
+        manifest: Manifest,
+        ceiling: &Limits,
+    ) -> Result<Self, LoadError> {
+        let agent = Self::link(engine, bytes, manifest, ceiling)?;
+        agent.check_metadata()?;
+        Ok(agent)
+    }
+
+    /// Compiles and links an agent without asking it who it is.
+    pub(crate) fn link(
         engine: &Engine,
         bytes: &[u8],
         manifest: Manifest,
@@ -75,16 +90,11 @@ impl Agent {
                 found: digest,
             });
         }
-        let component = compile_component(
-            engine,
-            bytes,
-            LoadedAs::Agent {
-                capabilities: &manifest.capabilities,
-            },
-        )?;
-        let refused: Vec<String> = list_imports(engine, &component.component_type())
+        let component = compile_component(engine, bytes, LoadedAs::Agent)?;
+        let component_type = component.component_type();
+        let refused: Vec<String> = list_imports(engine, &component_type)
             .into_iter()
-            .filter(|import| !agent_may_import(import, &manifest.capabilities))
+            .filter(|import| resolve_agent_import(import) == AgentImport::Refused)
             .collect();
         if !refused.is_empty() {
             return Err(LoadError::NotGranted(refused));
@@ -95,6 +105,7 @@ impl Agent {
         };
         let mut linker = Linker::<Session>::new(engine.wasmtime());
         link_wasi(&mut linker).map_err(wrong_world)?;
+        link_stubs(&mut linker, engine, &component_type).map_err(wrong_world)?;
         bindings::ark::agent::host::add_to_linker::<Session, HasSelf<Session>>(
             &mut linker,
             |session| session,
@@ -102,29 +113,31 @@ impl Agent {
         .map_err(wrong_world)?;
         let pre = linker.instantiate_pre(&component).map_err(wrong_world)?;
         let pre = bindings::AgentPre::new(pre).map_err(wrong_world)?;
-        let agent = Self {
+        Ok(Self {
             manifest: Arc::new(manifest),
             limits: Arc::new(limits),
             digest,
             pre,
             engine: engine.clone(),
-        };
-        agent.check_metadata()?;
-        Ok(agent)
+        })
     }
 
-    fn check_metadata(&self) -> Result<(), LoadError> {
+    /// Asks the component for its metadata, under the limits of an invocation.
+    pub(crate) fn ask_metadata(&self) -> Result<wit::Metadata, LoadError> {
         let deadline = Instant::now() + self.limits.deadline;
         let services = Arc::new(OfflineServices);
         let tape = Tape::new_recording();
-        let metadata = self
-            .start_instance(services, &tape, deadline, ThreadOwner::Caller)
+        self.start_instance(services, &tape, deadline, ThreadOwner::Caller)
             .and_then(|(mut store, agent)| {
                 agent
                     .call_metadata(&mut store)
-                    .map_err(|error| classify_error(&error, &self.limits))
+                    .map_err(|error| self.explain_trap(&error, &store.data().log))
             })
-            .map_err(|failure| LoadError::Failed(failure.to_string()))?;
+            .map_err(|failure| LoadError::Failed(self.describe_failure(&failure)))
+    }
+
+    fn check_metadata(&self) -> Result<(), LoadError> {
+        let metadata = self.ask_metadata()?;
         for (field, expected, found) in [
             ("name", self.manifest.name.as_str(), &metadata.name),
             ("version", self.manifest.version.as_str(), &metadata.version),
@@ -222,7 +235,7 @@ impl Agent {
                 Err(InvocationFailure::DeadlineExceeded(self.limits.deadline))
             }
             Ok(Ok(())) => Ok(()),
-            Ok(Err(reason)) => Err(InvocationFailure::Reported(clip_for_error(&reason))),
+            Ok(Err(reason)) => Err(InvocationFailure::from_report(&reason)),
             Err(error) => Err(classify_error(&error, &self.limits)),
         }
     }
@@ -263,13 +276,11 @@ impl Agent {
                 Err(InvocationFailure::DeadlineExceeded(self.limits.deadline))
             }
             Ok(Ok(actions)) => self.collect_effects(actions, store.data_mut()),
-            Ok(Err(wit::Error::InvalidSignal(reason))) => {
-                Err(InvocationFailure::RejectedSignal(clip_for_error(&reason)))
-            }
-            Ok(Err(wit::Error::Failed(reason))) => {
-                Err(InvocationFailure::Reported(clip_for_error(&reason)))
-            }
-            Err(error) => Err(classify_error(&error, &self.limits)),
+            Ok(Err(wit::Error::InvalidSignal(reason))) => Err(InvocationFailure::RejectedSignal(
+                clip_to(&reason, MAX_REASON_CHARS),
+            )),
+            Ok(Err(wit::Error::Failed(reason))) => Err(InvocationFailure::from_report(&reason)),
+            Err(error) => Err(self.explain_trap(&error, &store.data().log)),
         };
         let fuel = self.limits.fuel - store.get_fuel().unwrap_or(0).min(self.limits.fuel);
         let session = store.data();
@@ -284,6 +295,39 @@ impl Agent {
             recording: tape.take_recording(),
             slow: session.slow,
         }
+    }
+
+    /// Returns the failure of an invocation that ended with an error. A trap is told in the words that the guest wrote to its standard error
+    /// before: a panic's message, the last line of a traceback.
+    fn explain_trap(&self, error: &wasmtime::Error, log: &SharedLog) -> InvocationFailure {
+        match (classify_error(error, &self.limits), log.last_words()) {
+            (InvocationFailure::Trap { message, backtrace }, Some(words)) => {
+                InvocationFailure::Trap {
+                    message: format!("{message}: {}", clip_to(&words, MAX_REASON_CHARS)),
+                    backtrace,
+                }
+            }
+            (failure, _) => failure,
+        }
+    }
+
+    /// Returns the failure in words, with the value of the limit that was reached and who set it.
+    #[must_use]
+    pub fn describe_failure(&self, failure: &InvocationFailure) -> String {
+        let Some(key) = failure.limit_key() else {
+            return failure.to_string();
+        };
+        let Some(value) = self.limits.find_value(key) else {
+            return failure.to_string();
+        };
+        let origin = if self.manifest.limits.gives(key) {
+            "in its manifest"
+        } else if Limits::default().find_value(key) == Some(value) {
+            "by the host's default; an operator can set it in [limits] of ark.toml"
+        } else {
+            "in [limits] of the host's ark.toml"
+        };
+        format!("{failure}: limits.{key} is {value}, set {origin}")
     }
 
     /// Makes an instance under the agent's limits: fuel, the epoch deadline and the bounds on what it holds are set before any of its code runs.

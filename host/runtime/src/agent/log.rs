@@ -1,12 +1,18 @@
 //! The log of one invocation: what the guest logged and what it wrote to its standard streams, up to a number of bytes.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
+use ark_model::check::clip_to;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 /// The number of bytes that a line costs in addition to its text, so that empty lines are not free.
 const LINE_COST: usize = 32;
+/// The most characters of such a line.
+const MAX_KEPT_CHARS: usize = 1000;
+/// The number of lines of the standard error in which the message of a panic is looked for.
+const LAST_LINES: usize = 16;
 
 /// The level of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +58,7 @@ impl SharedLog {
             left: max_bytes,
             dropped: false,
             partial: [Vec::new(), Vec::new()],
+            last_stderr: VecDeque::new(),
         })))
     }
 
@@ -63,6 +70,33 @@ impl SharedLog {
     /// Adds bytes that the guest wrote to a stream. A line is added when it is complete.
     pub(crate) fn write_bytes(&self, stream: StdStream, bytes: &[u8]) {
         self.0.lock().write_bytes(stream, bytes);
+    }
+
+    /// Returns what the guest wrote last to its standard error: the last line of a Python traceback, the message of a panic with its place, of a
+    /// JavaScript error the line before its stack, else the last line. `None`: nothing.
+    pub(crate) fn last_words(&self) -> Option<String> {
+        let log = self.0.lock();
+        let open = String::from_utf8_lossy(&log.partial[StdStream::Stderr as usize]);
+        let lines = log.last_stderr.iter().map(String::as_str).chain([&*open]);
+        let lines: Vec<&str> = lines
+            .map(str::trim)
+            .filter(|line| !line.is_empty() && !line.starts_with("note: run with"))
+            .collect();
+        let panic = lines.iter().rposition(|line| line.contains("panicked at"));
+        let traceback = lines
+            .iter()
+            .rposition(|line| line.starts_with("Traceback (most recent call last)"));
+        match (traceback, panic) {
+            // The runtime of Python panics after the traceback.
+            (Some(traceback), Some(panic)) if traceback + 1 < panic => {
+                return Some(lines[panic - 1].to_owned());
+            }
+            (_, Some(panic)) => return Some(lines[panic..].join(" ")),
+            (_, None) => {}
+        }
+        let stack = lines.iter().rposition(|line| *line == "Stack:");
+        let end = stack.filter(|stack| *stack > 0).unwrap_or(lines.len());
+        lines[..end].last().map(|line| (*line).to_owned())
     }
 
     /// Takes the lines, including those that are not complete.
@@ -83,6 +117,8 @@ struct LogBuffer {
     dropped: bool,
     /// The beginning of an incomplete line, for each stream.
     partial: [Vec<u8>; 2],
+    /// The latest lines of the standard error, oldest first.
+    last_stderr: VecDeque<String>,
 }
 
 impl LogBuffer {
@@ -123,7 +159,50 @@ impl LogBuffer {
                 StdStream::Stdout => LogLevel::Info,
                 StdStream::Stderr => LogLevel::Warn,
             };
-            self.add_line(level, &String::from_utf8_lossy(&bytes));
+            let line = String::from_utf8_lossy(&bytes);
+            if matches!(stream, StdStream::Stderr) {
+                if self.last_stderr.len() == LAST_LINES {
+                    self.last_stderr.pop_front();
+                }
+                self.last_stderr.push_back(clip_to(&line, MAX_KEPT_CHARS));
+            }
+            self.add_line(level, &line);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{SharedLog, StdStream};
+
+    #[test]
+    fn last_words_are_those_that_say_why() {
+        for (written, words) in [
+            ("", None),
+            ("a\nb\n", Some("b")),
+            ("not ended", Some("not ended")),
+            (
+                "thread 'main' panicked at src/lib.rs:3:5:\nboom\nnote: run with `RUST_BACKTRACE=1`\n",
+                Some("thread 'main' panicked at src/lib.rs:3:5: boom"),
+            ),
+            (
+                "Traceback (most recent call last):\n  File \"a.py\", line 1\nValueError: boom\n",
+                Some("ValueError: boom"),
+            ),
+            (
+                "Traceback (most recent call last):\n  File \"a.py\", line 1\nValueError: boom\n\nthread panicked at lib.rs:1:\nPython\n",
+                Some("ValueError: boom"),
+            ),
+            (
+                "Error: boom\nStack:\n  handle@a.js:1\nRedirecting call to abort()\n",
+                Some("Error: boom"),
+            ),
+            ("Stack:\n", Some("Stack:")),
+        ] {
+            let log = SharedLog::new(10_000);
+            log.write_bytes(StdStream::Stderr, written.as_bytes());
+            log.write_bytes(StdStream::Stdout, b"something else\n");
+            assert_eq!(log.last_words().as_deref(), words, "{written:?}");
         }
     }
 }

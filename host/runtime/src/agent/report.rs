@@ -3,11 +3,17 @@
 use std::time::Duration;
 
 use ark_model::action::Action;
+use ark_model::check::clip_to;
 use ark_model::state::{NewMemory, StateWrite, TruthWrite};
 
 use crate::recording::Recording;
 
 use super::log::LogLine;
+
+/// The most characters of a reason in an agent's own words that are kept.
+pub(super) const MAX_REASON_CHARS: usize = 1000;
+/// The most characters of what an agent reports beyond its reason that are kept.
+const MAX_DETAILS_CHARS: usize = 4096;
 
 /// The effects that an invocation asks for. None of them has happened yet.
 #[derive(Debug, Default)]
@@ -51,9 +57,14 @@ pub enum InvocationFailure {
     /// The agent could not be instantiated. Holds the reason.
     #[error("it could not be started: {0}")]
     Start(String),
-    /// The agent reports that it failed. Holds its reason.
-    #[error("it reports: {0}")]
-    Reported(String),
+    /// The agent reports that it failed.
+    #[error("it reports: {reason}")]
+    Reported {
+        /// Its reason: the first line of what it says.
+        reason: String,
+        /// The lines after it, e.g. a traceback. The words are the agent's.
+        details: String,
+    },
     /// The agent reports that the signal is invalid. Holds its reason. This is the sender's failure, not the agent's.
     #[error("it rejects the signal: {0}")]
     RejectedSignal(String),
@@ -77,10 +88,44 @@ impl InvocationFailure {
             Self::BacklogFull(_) => "backlog",
             Self::Trap { .. } => "trap",
             Self::Start(_) => "start",
-            Self::Reported(_) => "reported",
+            Self::Reported { .. } => "reported",
             Self::RejectedSignal(_) => "rejected_signal",
             Self::InvalidOutput(_) => "invalid_output",
             Self::NoRoom(_) => "no_room",
+        }
+    }
+
+    /// Returns the key of the limit that was reached, as in a `[limits]` table; `None`: the failure has another cause.
+    #[must_use]
+    pub const fn limit_key(&self) -> Option<&'static str> {
+        match self {
+            Self::OutOfFuel(_) => Some("fuel"),
+            Self::DeadlineExceeded(_) => Some("deadline_ms"),
+            Self::LimitReached(limit) => match limit.as_bytes() {
+                b"stack" => Some("stack_bytes"),
+                _ => Some(limit),
+            },
+            _ => None,
+        }
+    }
+
+    /// Returns where it happened: the backtrace of a trap, or what the agent reports beyond its reason. Empty: it is not known.
+    #[must_use]
+    pub fn backtrace(&self) -> &str {
+        match self {
+            Self::Trap { backtrace, .. } => backtrace,
+            Self::Reported { details, .. } => details,
+            _ => "",
+        }
+    }
+
+    /// Makes the failure that an agent reports in its own words.
+    #[must_use]
+    pub fn from_report(words: &str) -> Self {
+        let (reason, details) = words.split_once('\n').unwrap_or((words, ""));
+        Self::Reported {
+            reason: clip_to(reason.trim_end(), MAX_REASON_CHARS),
+            details: clip_to(details, MAX_DETAILS_CHARS),
         }
     }
 

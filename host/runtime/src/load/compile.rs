@@ -15,7 +15,7 @@ use super::interface::LoadedAs;
 pub(crate) fn compile_component(
     engine: &Engine,
     bytes: &[u8],
-    loaded_as: LoadedAs<'_>,
+    loaded_as: LoadedAs,
 ) -> Result<Component, LoadError> {
     check_form(bytes)?;
     loaded_as.check_interface(bytes)?;

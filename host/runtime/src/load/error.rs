@@ -6,7 +6,7 @@ use crate::limits::LimitError;
 use crate::quotas::QuotaError;
 
 /// The largest component that is loaded, in bytes. The bound is checked before anything else.
-pub const MAX_COMPONENT_BYTES: usize = 32 * 1024 * 1024;
+pub const MAX_COMPONENT_BYTES: usize = 64 * 1024 * 1024;
 
 /// Why a component is refused.
 ///
@@ -43,7 +43,7 @@ pub enum LoadError {
         /// The number that is allowed.
         most: u64,
     },
-    /// The component imports functions that it was not granted. Holds their names, as `interface#function`.
+    /// The component imports functions that no agent gets, or, as a policy, any function. Holds their names, as `interface#function`.
     #[error("it imports what is not granted: {}", .0.join(", "))]
     NotGranted(Vec<String>),
     /// The component does not export or import what its world demands.

@@ -3,7 +3,6 @@
 use wasmtime::component::types::{Component as ComponentType, ComponentItem};
 
 use crate::engine::Engine;
-use crate::manifest::TRUTH_SET;
 
 /// Returns everything that a component imports except types, as `interface#function`.
 pub(crate) fn list_imports(engine: &Engine, component: &ComponentType) -> Vec<String> {
@@ -34,16 +33,23 @@ fn collect_imports(engine: &Engine, name: &str, item: ComponentItem, found: &mut
     }
 }
 
-/// Returns whether an agent with these capabilities may import a function. The versions of interfaces are not compared: linking does that.
-pub(crate) fn agent_may_import(import: &str, capabilities: &[String]) -> bool {
-    let (interface, function) = import.split_once('#').unwrap_or((import, ""));
-    let unversioned = interface
-        .split_once('@')
-        .map_or(interface, |(name, _)| name);
+/// What an agent gets for a function that it imports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AgentImport {
+    /// The host's own implementation.
+    Linked,
+    /// A stub that refuses every call: what toolchains of other languages import and no agent gets.
+    Stubbed,
+    /// Nothing: the component is refused.
+    Refused,
+}
+
+/// Returns what an agent gets for an import, which is an interface, or `interface#function`. Of interfaces that are linked, the versions are
+/// not compared: linking does that.
+pub(crate) fn resolve_agent_import(import: &str) -> AgentImport {
+    let interface = import.split_once('#').map_or(import, |(name, _)| name);
+    let (unversioned, version) = interface.split_once('@').unwrap_or((interface, ""));
     match unversioned {
-        "ark:agent/host" if function == "truth-set" => {
-            capabilities.iter().any(|granted| granted == TRUTH_SET)
-        }
         "ark:agent/host"
         | "wasi:cli/environment"
         | "wasi:cli/exit"
@@ -62,7 +68,66 @@ pub(crate) fn agent_may_import(import: &str, capabilities: &[String]) -> bool {
         | "wasi:clocks/monotonic-clock"
         | "wasi:random/random"
         | "wasi:random/insecure"
-        | "wasi:random/insecure-seed" => true,
-        _ => false,
+        | "wasi:random/insecure-seed" => AgentImport::Linked,
+        "wasi:filesystem/types"
+        | "wasi:filesystem/preopens"
+        | "wasi:sockets/network"
+        | "wasi:sockets/instance-network"
+        | "wasi:sockets/ip-name-lookup"
+        | "wasi:sockets/tcp"
+        | "wasi:sockets/tcp-create-socket"
+        | "wasi:sockets/udp"
+        | "wasi:sockets/udp-create-socket"
+        | "wasi:http/types"
+        | "wasi:http/outgoing-handler"
+            if is_wasi_02(version) =>
+        {
+            AgentImport::Stubbed
+        }
+        _ => AgentImport::Refused,
+    }
+}
+
+/// Whether a version is a release of WASI 0.2: these are compatible with each other.
+fn is_wasi_02(version: &str) -> bool {
+    version
+        .strip_prefix("0.2.")
+        .is_some_and(|patch| !patch.is_empty() && patch.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{AgentImport, resolve_agent_import};
+
+    #[test]
+    fn standard_interfaces_of_wasi_are_stubbed_and_all_else_is_refused() {
+        for (import, expected) in [
+            ("ark:agent/host@1.0.0#truth-set", AgentImport::Linked),
+            ("wasi:clocks/wall-clock@0.2.9#now", AgentImport::Linked),
+            (
+                "wasi:filesystem/types@0.2.0#[method]descriptor.read",
+                AgentImport::Stubbed,
+            ),
+            (
+                "wasi:http/outgoing-handler@0.2.12#handle",
+                AgentImport::Stubbed,
+            ),
+            ("wasi:sockets/tcp@0.2.3", AgentImport::Stubbed),
+            (
+                "wasi:filesystem/types@0.3.0#[method]descriptor.read",
+                AgentImport::Refused,
+            ),
+            (
+                "wasi:filesystem/types@0.2.0-rc-2023-11-10#x",
+                AgentImport::Refused,
+            ),
+            ("wasi:filesystem/types@0.2.#x", AgentImport::Refused),
+            ("wasi:filesystem/types#x", AgentImport::Refused),
+            ("wasi:keyvalue/store@0.2.0#open", AgentImport::Refused),
+            ("acme:filesystem/types@0.2.0#x", AgentImport::Refused),
+            ("filesystem", AgentImport::Refused),
+        ] {
+            assert_eq!(resolve_agent_import(import), expected, "{import}");
+        }
     }
 }

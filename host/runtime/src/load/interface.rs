@@ -8,7 +8,7 @@ use wasmparser::types::TypesRef;
 use wasmparser::{Parser, Payload, ValidPayload, Validator, WasmFeatures};
 
 use super::error::LoadError;
-use super::imports::agent_may_import;
+use super::imports::{AgentImport, resolve_agent_import};
 
 /// The functions that an agent exports.
 const AGENT_EXPORTS: [&str; 3] = ["metadata", "handle", "heartbeat"];
@@ -34,17 +34,14 @@ pub(crate) struct Interface {
 
 /// For what a component is loaded.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum LoadedAs<'a> {
-    /// As an agent with these capabilities.
-    Agent {
-        /// See `capabilities` in the manifest.
-        capabilities: &'a [String],
-    },
+pub(crate) enum LoadedAs {
+    /// As an agent.
+    Agent,
     /// As a policy.
     Policy,
 }
 
-impl LoadedAs<'_> {
+impl LoadedAs {
     /// Refuses a component that cannot be what it is loaded as. One that cannot be read here passes: compiling it fails.
     ///
     /// # Errors
@@ -61,7 +58,7 @@ impl LoadedAs<'_> {
         if !missing.is_empty() {
             return Err(LoadError::WrongWorld {
                 world: match self {
-                    Self::Agent { .. } => "ark:agent/agent",
+                    Self::Agent => "ark:agent/agent",
                     Self::Policy => "ark:policy/policy",
                 },
                 problem: format!("it does not export {}", missing.join(", ")),
@@ -131,12 +128,12 @@ impl Interface {
         Ok(interface)
     }
 
-    /// Returns what is imported and not granted, as `interface#function`.
-    pub(crate) fn list_refused_imports(&self, loaded_as: LoadedAs<'_>) -> Vec<String> {
+    /// Returns what is imported and not there to be linked, as `interface#function`.
+    pub(crate) fn list_refused_imports(&self, loaded_as: LoadedAs) -> Vec<String> {
         let functions = self.imports.iter().flat_map(|import| &import.functions);
         functions
             .filter(|import| match loaded_as {
-                LoadedAs::Agent { capabilities } => !agent_may_import(import, capabilities),
+                LoadedAs::Agent => resolve_agent_import(import) == AgentImport::Refused,
                 LoadedAs::Policy => true,
             })
             .cloned()
@@ -144,9 +141,9 @@ impl Interface {
     }
 
     /// Returns the names of the functions that are missing.
-    pub(crate) fn list_missing_exports(&self, loaded_as: LoadedAs<'_>) -> Vec<&'static str> {
+    pub(crate) fn list_missing_exports(&self, loaded_as: LoadedAs) -> Vec<&'static str> {
         let wanted: &[&str] = match loaded_as {
-            LoadedAs::Agent { .. } => &AGENT_EXPORTS,
+            LoadedAs::Agent => &AGENT_EXPORTS,
             LoadedAs::Policy => &POLICY_EXPORTS,
         };
         let is_missing = |name: &&str| !self.exports.iter().any(|export| export == name);

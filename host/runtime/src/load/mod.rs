@@ -12,6 +12,6 @@ mod sections;
 
 pub(crate) use compile::{check_form, compile_component};
 pub use error::{LoadError, MAX_COMPONENT_BYTES};
-pub(crate) use imports::{agent_may_import, list_imports};
+pub(crate) use imports::{AgentImport, list_imports, resolve_agent_import};
 pub(crate) use interface::{Interface, LoadedAs};
 pub(crate) use sections::{VECTORS_SECTION, find_vectors_section};

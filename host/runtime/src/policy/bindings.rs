@@ -10,7 +10,7 @@ macro_rules! policy_world {
     ($module:ident, $world:literal) => {
         pub(super) mod $module {
             wasmtime::component::bindgen!({
-                path: ["../../wit/types", "../../wit/policy"],
+                path: "../../wit/policy",
                 world: $world,
                 with: {
                     "ark:types/actions@1.0.0": crate::wit_types::actions,

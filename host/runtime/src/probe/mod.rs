@@ -4,7 +4,6 @@
 //! The guest (`probe.wat`) is loaded and invoked like any agent. In each case one limit is set so low that the guest reaches it at once, and all
 //! others so high that it cannot reach them first, however slow the machine is.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use ark_model::ids::{Digest, Millis, SignalId, TraceId};
@@ -12,10 +11,9 @@ use ark_model::signal::Signal;
 
 use super::agent::{Agent, InvocationFailure, InvocationReport};
 use super::engine::Engine;
-use super::limits::{Limits, LimitsTable};
+use super::limits::Limits;
 use super::load::LoadError;
 use super::manifest::Manifest;
-use super::quotas::QuotasTable;
 
 const COMPONENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/probe.wasm"));
 
@@ -117,19 +115,7 @@ fn load_guest(engine: &Engine, limits: &Limits) -> Result<Agent, LoadError> {
     let name = "probe"
         .parse()
         .map_err(|error| LoadError::BadMetadata(format!("{error}")))?;
-    let manifest = Manifest {
-        name,
-        version: "1.0.0".to_owned(),
-        component: "probe.wasm".to_owned(),
-        sha256: Digest::hash_bytes(COMPONENT),
-        description: String::new(),
-        topics: Vec::new(),
-        actions: Vec::new(),
-        capabilities: Vec::new(),
-        limits: LimitsTable::default(),
-        quotas: QuotasTable::default(),
-        config: BTreeMap::new(),
-    };
+    let manifest = Manifest::granting_nothing(name, Digest::hash_bytes(COMPONENT));
     Agent::load(engine, COMPONENT, manifest, limits)
 }
 

@@ -16,15 +16,31 @@ fn component(name: &str) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_not_granted_is_refused_before_it_runs() {
-    let Err(LoadError::NotGranted(imports)) = load_bytes("files", &component("files")) else {
-        panic!("not refused for its imports");
+fn what_no_agent_gets_is_refused_before_it_runs() {
+    for interface in [
+        "acme:vault/keys@1.0.0",
+        "wasi:keyvalue/store@0.2.0",
+        "wasi:filesystem/types@0.3.0",
+        "wasi:http/incoming-handler@0.2.0",
+    ] {
+        let text =
+            format!(r#"(component (import "{interface}" (instance (export "open" (func)))))"#);
+        let bytes = wat::parse_str(&text).expect("a component");
+        let Err(LoadError::NotGranted(imports)) = load_bytes("files", &bytes) else {
+            panic!("{interface}: not refused for its import");
+        };
+        assert_eq!(imports, [format!("{interface}#open")]);
+    }
+}
+
+#[test]
+fn a_policy_gets_no_stubs() {
+    let Err(refused) = Policy::load(&ENGINE, &component("files")) else {
+        panic!("a policy that imports files");
     };
-    for interface in ["wasi:filesystem", "wasi:sockets"] {
-        assert!(
-            imports.iter().any(|import| import.starts_with(interface)),
-            "{imports:?}"
-        );
+    let refused = refused.to_string();
+    for interface in ["wasi:filesystem", "wasi:sockets", "wasi:http"] {
+        assert!(refused.contains(interface), "{refused}");
     }
 }
 

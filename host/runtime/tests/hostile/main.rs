@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use ark_runtime::{Agent, InvocationFailure, InvocationReport};
 
 use support::{
-    CHAOS, CHAOS_WITH_LITTLE_FUEL, CHAOS_WITH_LITTLE_TIME, KYLE, MISFIT, resident_kib, signal,
+    CHAOS, CHAOS_WITH_LITTLE_FUEL, CHAOS_WITH_LITTLE_TIME, FILES, KYLE, MISFIT, resident_kib,
+    signal,
 };
 
 fn invoke(how: &str) -> InvocationReport {
@@ -188,6 +189,49 @@ fn an_agent_sees_nothing_but_its_own() {
             .unwrap_or_else(|failure| panic!("{how}: {failure}"));
         assert_eq!(effects.actions[0].symbol(), Some(symbol), "{how}");
     }
+}
+
+#[test]
+fn stubs_refuse_every_call_and_keep_nothing() {
+    let round = || {
+        let report = support::invoke(&FILES, &signal("files.go", "5000"));
+        assert!(report.result.is_ok(), "{:?}", report.result);
+        let lines: Vec<&str> = report.log.iter().map(|line| line.text.as_str()).collect();
+        assert_eq!(lines, ["5000 rounds, all refused"]);
+    };
+    for _ in 0..2 {
+        round();
+    }
+    let before = resident_kib();
+    for _ in 0..10 {
+        round();
+    }
+    let after = resident_kib();
+    // Of some hundred thousand calls. If one in ten kept 1 KiB, it would be more; other tests of this process may take as much.
+    assert!(
+        after < before + 32 * 1024,
+        "{before} KiB before, {after} KiB after"
+    );
+    // Resources that a stub must return are those of the invocation.
+    let report = support::invoke(&FILES, &signal("files.go", "\"hoard\""));
+    assert_ends("hoard", &FILES, &report, "resources");
+    assert_kyle_is_well();
+}
+
+#[test]
+fn a_failure_names_the_limit_its_value_and_who_set_it() {
+    let report = invoke("memory");
+    let failure = report.result.expect_err("a failure");
+    let said = CHAOS.describe_failure(&failure);
+    let value = CHAOS.limits().memory_bytes;
+    assert!(
+        said.contains(&format!("limits.memory_bytes is {value}, set")),
+        "{said}"
+    );
+    let report = invoke("panic");
+    let failure = report.result.expect_err("a failure").to_string();
+    assert!(failure.contains("panicked at"), "{failure}");
+    assert!(failure.contains("on purpose"), "{failure}");
 }
 
 #[test]

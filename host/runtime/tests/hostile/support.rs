@@ -52,6 +52,9 @@ pub static CHAOS_WITH_LITTLE_TIME: LazyLock<Agent> = LazyLock::new(|| {
 /// Has the fuel that its manifest says, which one case is about; the others need a small part of it.
 pub static MISFIT: LazyLock<Agent> =
     LazyLock::new(|| load("guests-hostile", "misfit", 20_000_000, FAR));
+/// Calls what toolchains import and no agent gets.
+pub static FILES: LazyLock<Agent> =
+    LazyLock::new(|| load("guests-hostile", "files", ENDLESS_FUEL, FAR));
 /// An honest agent.
 pub static KYLE: LazyLock<Agent> = LazyLock::new(|| load("guests", "kyle", ENDLESS_FUEL, FAR));
 

@@ -33,8 +33,8 @@ pub fn manifest_refusal(manifest: &Manifest, action: &Action) -> Option<String> 
     let granted = manifest.actions.contains(&action.action_type);
     (!granted).then(|| {
         format!(
-            "the manifest of {} does not grant the action type {}; its operator can add it",
-            manifest.name, action.action_type
+            "the manifest of {} does not grant the action type {}; add \"{}\" to its list `actions`",
+            manifest.name, action.action_type, action.action_type
         )
     })
 }

@@ -323,7 +323,7 @@ impl Invoker {
                 if invocation.conflicts <= CONFLICT_RETRIES {
                     return self.attempt_invocation(invocation);
                 }
-                let failure = InvocationFailure::Reported(conflict.to_string());
+                let failure = InvocationFailure::from_report(&conflict.to_string());
                 self.fail_invocation(invocation, &report, &failure, Some(false));
             }
             error => {
@@ -524,10 +524,7 @@ impl Invoker {
         } = invocation;
         let (name, trace_id) = (&slot.name, signal.trace_id);
         let now = Millis::now();
-        let backtrace = match failure {
-            InvocationFailure::Trap { backtrace, .. } => redact_text(backtrace),
-            _ => String::new(),
-        };
+        let backtrace = redact_text(failure.backtrace());
         let id = AuditId::fresh();
         let capsule = Capsule::from_failure(&id.to_string(), now, agent, signal, report, failure);
         let capsule = self
@@ -538,7 +535,7 @@ impl Invoker {
                 tracing::warn!(agent = %name, %trace_id, %error, "a capsule could not be written");
             });
         // An agent words its own failure, and names the functions of a backtrace: both are redacted like what it proposes.
-        let reason = redact_text(&failure.to_string());
+        let reason = redact_text(&agent.describe_failure(failure));
         let body = serde_json::json!({
             "capsule": capsule.ok(),
             "signal_id": signal.id,

@@ -44,7 +44,7 @@ pub struct Capsule {
     pub kind: String,
     /// Why it failed, redacted.
     pub reason: String,
-    /// The WebAssembly backtrace, redacted; empty when it did not trap.
+    /// The WebAssembly backtrace or what the agent reports beyond its reason, redacted; empty when there is none.
     pub backtrace: String,
     /// Fuel used.
     pub fuel: u64,
@@ -97,10 +97,6 @@ impl Capsule {
         report: &InvocationReport,
         failure: &InvocationFailure,
     ) -> Self {
-        let backtrace = match failure {
-            InvocationFailure::Trap { backtrace, .. } => redact_text(backtrace),
-            _ => String::new(),
-        };
         let redact = |line: &LogLine| LogLine {
             level: line.level,
             text: redact_text(&line.text),
@@ -113,8 +109,8 @@ impl Capsule {
             manifest: Manifest::clone(agent.manifest()),
             limits: agent.limits().clone(),
             kind: failure.kind().to_owned(),
-            reason: redact_text(&failure.to_string()),
-            backtrace,
+            reason: redact_text(&agent.describe_failure(failure)),
+            backtrace: redact_text(failure.backtrace()),
             fuel: report.fuel,
             memory_peak: report.memory_peak,
             host_calls: report.host_calls,

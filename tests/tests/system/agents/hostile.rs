@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 const SLEEPER: &str = "sleeper";
 
 /// Guest, payload of its signal, the kind of its failure.
-const MISDEEDS: [(&str, &str, &str); 32] = [
+const MISDEEDS: [(&str, &str, &str); 33] = [
     ("chaos", r#""loop""#, "fuel"),
     ("chaos", r#""memory""#, "memory_bytes"),
     ("chaos", r#""panic""#, "trap"),
@@ -46,6 +46,7 @@ const MISDEEDS: [(&str, &str, &str); 32] = [
     ("misfit", "18", "table_elements"),
     ("misfit", "20", "trap"),
     ("forger", r#""nan""#, "invalid_output"),
+    ("files", r#""hoard""#, "resources"),
 ];
 
 /// Sends a signal and returns its trace, once every delivery is completed.
@@ -91,7 +92,7 @@ fn each_misdeed_is_on_record_as_a_failure_and_kyle_goes_on() {
     );
     let mut client = Client::new(&host);
     let (_, agents) = client.get("/v1/agents");
-    for manifest in ["endless-start.toml", "files.toml"] {
+    for manifest in ["endless-start.toml"] {
         let refused = agents["refused"].as_array().expect("refusals");
         assert!(
             refused.iter().any(|agent| agent["manifest"]

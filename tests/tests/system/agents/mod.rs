@@ -4,5 +4,6 @@ mod bombs;
 mod canary;
 mod forger;
 mod hostile;
+mod languages;
 mod refusals;
 mod versions;

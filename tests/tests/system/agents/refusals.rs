@@ -53,7 +53,11 @@ fn each_bad_component_is_refused_with_its_reason_and_the_good_one_serves() {
     let temp = tempfile::tempdir().expect("a directory");
     let dir = temp.path().join("agents");
     copy_agent(&guests_dir(), "kyle", &dir);
-    copy_agent(&hostile_guests_dir(), "files", &dir);
+    spoiled(&dir, "foreign", true, |_| {
+        let import =
+            r#"(component (import "acme:vault/keys@0.2.0" (instance (export "open" (func)))))"#;
+        wat::parse_str(import).expect("a component")
+    });
     let graveyard = std::fs::read(checkout_path("policies/graveyard.wasm")).expect("the Graveyard");
     spoiled(&dir, "text", true, |_| b"this is no component".to_vec());
     spoiled(&dir, "core", true, |_| b"\0asm\x01\0\0\0".to_vec());
@@ -85,9 +89,6 @@ fn each_bad_component_is_refused_with_its_reason_and_the_good_one_serves() {
     edited(&dir, "joey", "misnamed", |manifest| {
         manifest.replace("name = \"joey\"", "name = \"jo\"")
     });
-    edited(&dir, "aletheia", "ungranted", |manifest| {
-        manifest.replace("capabilities = [\"truth-set\"]", "")
-    });
     edited(&dir, "joey", "absent", |manifest| {
         manifest.replace("joey.wasm", "nowhere.wasm")
     });
@@ -110,15 +111,14 @@ fn each_bad_component_is_refused_with_its_reason_and_the_good_one_serves() {
         ("core", "core WebAssembly module"),
         ("truncated", "malformed"),
         ("flipped", "malformed"),
-        ("huge", "33554432 are allowed"),
+        ("huge", "67108864 are allowed"),
         ("other", "SHA-256"),
         ("world", "ark:agent/agent"),
         ("unknown-key", "topix"),
         ("loose", "limits.fuel"),
         ("misnamed", "metadata says name"),
-        ("ungranted", "truth-set"),
         ("absent", "nowhere.wasm"),
-        ("files", "wasi:filesystem"),
+        ("foreign", "acme:vault/keys@0.2.0#open"),
     ] {
         let manifest = format!("{name}.toml");
         let entry = refused.iter().find(|entry| {

@@ -66,6 +66,10 @@ fn wait_until_idle(client: &mut Client) {
     });
 }
 
+/// A component that imports what is no part of WASI that agents get, not even as a stub.
+const FOREIGN_IMPORT: &str =
+    r#"(component (import "acme:vault/keys@0.2.0" (instance (export "open" (func)))))"#;
+
 #[test]
 fn a_thousand_hot_swaps_under_load_lose_nothing_and_fail_nothing() {
     let _turn = take_turn();
@@ -168,7 +172,7 @@ fn a_bad_upload_is_refused_and_the_old_version_serves_on() {
     let mut client = Client::new(&host);
     let first = upload(&mut client, 1);
     let good = component(2);
-    let files = std::fs::read(hostile_guests_dir().join("files.wasm")).expect("a component");
+    let foreign = wat::parse_str(FOREIGN_IMPORT).expect("a component");
     let heart = std::fs::read(hostile_guests_dir().join("erring-heart.wasm")).expect("a component");
     let truncated = &good[..good.len() / 2];
     let with = |field: &str, value: Value| {
@@ -181,8 +185,8 @@ fn a_bad_upload_is_refused_and_the_old_version_serves_on() {
         manifest["name"] = json!(name);
         json!({"manifest": manifest, "component": base64(bytes)})
     };
-    let too_large = json!({"manifest": manifest(&good), "component": "A".repeat(45 << 20)});
-    let large = vec![0; (32 << 20) + 1];
+    let too_large = json!({"manifest": manifest(&good), "component": "A".repeat(89 << 20)});
+    let large = vec![0; (64 << 20) + 1];
     for (what, name, body, status, field) in [
         (
             "wrong hash",
@@ -193,8 +197,8 @@ fn a_bad_upload_is_refused_and_the_old_version_serves_on() {
         ),
         (
             "forbidden import",
-            "files",
-            of("files", &files),
+            "foreign",
+            of("foreign", &foreign),
             422,
             "component",
         ),

@@ -164,7 +164,7 @@ fn a_bad_upload_is_refused_with_its_field_and_what_was_in_force_stays() {
     );
     let with = |more: Value| upload_of(&good, &more);
     let settings = |settings: Value| with(json!({"settings": settings}));
-    let too_large = json!({"component": "A".repeat(45 << 20), "sha256": "0".repeat(64)});
+    let too_large = json!({"component": "A".repeat(89 << 20), "sha256": "0".repeat(64)});
     for (what, body, status, field) in [
         (
             "wrong hash",
@@ -193,7 +193,7 @@ fn a_bad_upload_is_refused_with_its_field_and_what_was_in_force_stays() {
         ),
         (
             "too large as a component",
-            upload_of(&vec![0; (32 << 20) + 1], &json!({})),
+            upload_of(&vec![0; (64 << 20) + 1], &json!({})),
             422,
             "component",
         ),

@@ -18,7 +18,7 @@ impl HasData for IoTable {
     type Data<'a> = &'a mut ResourceTable;
 }
 
-/// Links the interfaces of WASI that [`crate::load::agent_may_import`] lists.
+/// Links the interfaces of WASI that [`crate::load::resolve_agent_import`] lists as linked.
 pub(in crate::agent) fn link_wasi(linker: &mut Linker<Session>) -> wasmtime::Result<()> {
     clocks::wall_clock::add_to_linker::<Session, WasiClocks>(linker, WasiClocksView::clocks)?;
     clocks::monotonic_clock::add_to_linker::<Session, WasiClocks>(linker, WasiClocksView::clocks)?;

@@ -51,7 +51,7 @@ impl<'de> Deserialize<'de> for ComponentBytes {
 }
 
 field_schema! {
-    /// A component in standard Base64 with padding; 32 MiB of bytes at most.
+    /// A component in standard Base64 with padding; 64 MiB of bytes at most.
     ComponentBytes => ObjectBuilder::new()
         .schema_type(Type::String)
         .content_encoding("base64")

@@ -47,7 +47,7 @@ pub(crate) fn routes() -> DescribedRoutes {
         .routes(routes!(read_component))
 }
 
-/// A version of an agent: manifest and component in one, so that what was cut off or mixed up is refused. The component may have 32 MiB.
+/// A version of an agent: manifest and component in one, so that what was cut off or mixed up is refused. The component may have 64 MiB.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct UploadRequest {

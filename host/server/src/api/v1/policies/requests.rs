@@ -41,7 +41,7 @@ impl PolicyPlace {
     }
 }
 
-/// A version of an operator policy: its component pinned by its digest. The component may have 32 MiB.
+/// A version of an operator policy: its component pinned by its digest. The component may have 64 MiB.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PolicyUploadRequest {
