@@ -16,5 +16,6 @@ pub mod journal;
 mod members;
 mod prometheus;
 mod proposal;
+mod record;
 pub mod synthetic;
 pub mod validate;

@@ -15,7 +15,7 @@ const MIN_DISTINCT_DIGITS: usize = 8;
 const TOKEN_NOTICE_MS: u64 = 7 * 86_400_000;
 
 /// The key is there, is a key, looks random, and is the one that the database's secrets need.
-pub(super) fn check_secret_key(_: &Subject, lines: &mut CheckLines) {
+pub(super) fn check_secret_key(subject: &Subject, lines: &mut CheckLines) {
     let key = match SecretKey::from_environment() {
         Err(error) => {
             return lines.fail(
@@ -23,6 +23,8 @@ pub(super) fn check_secret_key(_: &Subject, lines: &mut CheckLines) {
                 "ARK_SECRET_KEY_FILE names a file of mode 0400 with 64 hexadecimal digits (openssl rand -hex 32)",
             );
         }
+        // Whether there is one is not known, which is reported by `env-file`.
+        Ok(None) if matches!(subject.options.env_file, Some(Err(_))) => return,
         Ok(None) => {
             return lines.warn(
                 "there is no key, so agents can keep no secrets",

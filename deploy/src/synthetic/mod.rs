@@ -151,7 +151,7 @@ pub fn rehearse(
         ));
     }
     steps.push(format!(
-        "to do: {} ticks in {:.0} s, each a signal on {} and a proposal of {}, every {}th a violation",
+        "to do: {} ticks in {:.0} s, each a signal on {} and a proposal of {}, one in {} a violation",
         plan.ticks(),
         options.duration.as_secs_f64(),
         options.topic,

@@ -7,9 +7,12 @@ use ark_client::{Answer, ClientError, Endpoint, HostClient};
 use serde_json::{Value, json};
 
 use crate::members::{items_of, text_of};
+use crate::record::{replay_decisions, verify_audit_log};
 
 use super::{Bench, CaseFailure, Outcome};
 
+/// How many of the last decisions are judged again.
+const REPLAYED: u32 = 1000;
 /// How long a stream of events is read for what must be in it.
 const STREAM: Duration = Duration::from_secs(20);
 
@@ -143,6 +146,35 @@ fn read_until(
         }
     }
     Err(format!("the stream of events ended before the decision {last}").into())
+}
+
+/// Without a data directory what is on disk cannot be read.
+fn skip_without_data() -> Outcome {
+    Outcome::Skipped("no data directory; on the host's machine give --data-dir DIR".to_owned())
+}
+
+/// The audit log is whole, from its first row on.
+pub(super) fn test_chain(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
+    let Some(dir) = &bench.options.data_dir else {
+        return Ok(skip_without_data());
+    };
+    let rows = verify_audit_log(dir).map_err(|fault| fault.to_string())?;
+    Ok(Outcome::Passed(format!(
+        "{rows} rows are as they were written"
+    )))
+}
+
+/// The last decisions come out the same when they are judged again.
+pub(super) fn test_replay(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
+    let Some(dir) = &bench.options.data_dir else {
+        return Ok(skip_without_data());
+    };
+    match replay_decisions(dir, REPLAYED).map_err(|fault| fault.to_string())? {
+        0 => Err("the database has no decision, and the tests before this one made some".into()),
+        decisions => Ok(Outcome::Passed(format!(
+            "{decisions} decisions come out the same"
+        ))),
+    }
 }
 
 /// No objective of the host is missed. One of which too little was seen is not.

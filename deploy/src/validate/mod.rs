@@ -37,6 +37,8 @@ pub struct ValidateOptions {
     pub categories: Vec<String>,
     /// The address of the host's telemetry, for its objectives.
     pub telemetry: Option<String>,
+    /// The data directory of the host, where it is on this machine: its record is read from there.
+    pub data_dir: Option<PathBuf>,
     /// Where the journal is.
     pub journal: PathBuf,
     /// How long something that must come is waited for; what has a bound of its own is held to that.
@@ -105,7 +107,7 @@ const fn case(
 
 /// The tests in their order. The probe is put into quarantine last, and taken out again.
 #[rustfmt::skip]
-const CASES: [Case; 17] = [
+const CASES: [Case; 19] = [
     case("ethics", "position-size", ethics::test_position_size),
     case("ethics", "leverage", ethics::test_leverage),
     case("ethics", "stop-loss", ethics::test_stop_loss),
@@ -122,6 +124,8 @@ const CASES: [Case; 17] = [
     case("beyond", "pin-and-vectors", beyond::test_pin),
     case("beyond", "ready", beyond::test_ready),
     case("beyond", "events-resume", beyond::test_events_resume),
+    case("beyond", "audit-log", beyond::test_chain),
+    case("beyond", "replay", beyond::test_replay),
     case("beyond", "objectives", beyond::test_objectives),
 ];
 
@@ -158,7 +162,7 @@ fn select_cases(categories: &[String]) -> Result<Vec<&'static Case>, ValidateErr
     let is_wanted = |case: &&Case| {
         categories.is_empty() || categories.iter().any(|wanted| wanted == case.category)
     };
-    static ALL: [Case; 17] = CASES;
+    static ALL: [Case; 19] = CASES;
     Ok(ALL.iter().filter(is_wanted).collect())
 }
 

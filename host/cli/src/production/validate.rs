@@ -29,6 +29,9 @@ pub(crate) struct ValidateArgs {
     /// The address of the host's telemetry, whose objectives are read.
     #[arg(long, value_name = "URL")]
     telemetry: Option<String>,
+    /// The data directory of the host, on its own machine: the audit log is verified, and the last 1,000 decisions are judged again.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
     /// How long something that must come is waited for, in seconds. What has a bound of its own is held to that.
     #[arg(long, default_value_t = 30, value_name = "SECONDS")]
     patience: u64,
@@ -71,6 +74,7 @@ pub(crate) fn run(args: ValidateArgs) -> anyhow::Result<ExitCode> {
     let options = ValidateOptions {
         categories: args.category,
         telemetry: args.telemetry,
+        data_dir: args.data_dir,
         journal: match args.journal {
             Some(journal) => journal,
             None => default_journal("validate", &client)?,

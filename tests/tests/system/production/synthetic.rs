@@ -143,14 +143,15 @@ fn each_proof_fails_for_its_own_reason() {
         }
     }
     // An agent that is put into quarantine meanwhile.
+    let mut client = Client::new(&host);
+    let mut last_decision =
+        || client.get("/v1/decisions?limit=1").1["decisions"][0]["decision_id"].clone();
+    let before = last_decision();
     let mut running = command(&url_of(&host), &dir, &["--duration", "8", "--hz", "2"])
         .stdout(Stdio::piped())
         .spawn()
         .expect("ark starts");
-    let mut client = Client::new(&host);
-    wait_until("the load has begun", || {
-        client.get("/v1/decisions?limit=1").1["decisions"] != json!([])
-    });
+    wait_until("the load has begun", || last_decision() != before);
     let (status, answer) = client.post("/v1/agents/kyle/quarantine", &json!({"reason": "a test"}));
     assert_eq!(status, 200, "{answer}");
     let mut text = String::new();

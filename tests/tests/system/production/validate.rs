@@ -79,6 +79,7 @@ fn assert_nothing_left(client: &mut Client, dir: &TestDir) {
 #[test]
 fn a_healthy_host_passes_every_test_with_an_operators_token() {
     let dir = TestDir::new(CONFIG);
+    let _ = make_token(&dir.data(), "ada", "admin", &[]);
     let token = make_token(&dir.data(), "ops", "operator", &[]);
     let host = dir.start();
     let junit = dir.path().join("junit.xml");
@@ -108,10 +109,10 @@ fn a_healthy_host_passes_every_test_with_an_operators_token() {
             .all(|case| passed.iter().any(|one| one == case)),
         "{passed:?}"
     );
-    assert_eq!(passed.len(), 17, "{passed:?}");
+    assert_eq!(passed.len(), 19, "{passed:?}");
     let xml = std::fs::read_to_string(&junit).expect("JUnit XML");
     assert!(
-        xml.contains("tests=\"17\" failures=\"0\" skipped=\"0\""),
+        xml.contains("tests=\"19\" failures=\"0\" skipped=\"0\""),
         "{xml}"
     );
     let mut client = Client::with_token(&host, &token);
