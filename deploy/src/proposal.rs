@@ -97,7 +97,7 @@ impl Proposal {
             .collect();
         if outcome != self.expected_outcome() {
             return Some(format!(
-                "a {} proposal was {outcome}, not {}: {}",
+                "the proposal `{}` was {outcome}, not {}: {}",
                 self.kind,
                 self.expected_outcome(),
                 reasons.join("; ")
@@ -112,7 +112,7 @@ impl Proposal {
             return None;
         }
         Some(format!(
-            "a {} proposal was denied, but not by {rule}: {}",
+            "the proposal `{}` was denied, but not by {rule}: {}",
             self.kind,
             reasons.join("; ")
         ))

@@ -1,5 +1,6 @@
 //! A real Prometheus (Debian package `prometheus`) on a free port of this machine.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -38,15 +39,16 @@ impl Prometheus {
         if parts.rules {
             let rules = checkout_path("deploy/prometheus/rules");
             let rules = rules.canonicalize().expect("the rules");
-            config += &format!("rule_files: [\"{}/*.yml\"]\n", rules.display());
+            let _ = writeln!(config, "rule_files: [\"{}/*.yml\"]", rules.display());
         }
         if parts.alertmanager {
             config +=
                 "alerting: {alertmanagers: [{static_configs: [{targets: [\"127.0.0.1:9\"]}]}]}\n";
         }
         if let Some(target) = parts.target {
-            config += &format!(
-                "scrape_configs:\n  - job_name: ark\n    static_configs: [{{targets: [\"{target}\"]}}]\n"
+            let _ = writeln!(
+                config,
+                "scrape_configs:\n  - job_name: ark\n    static_configs: [{{targets: [\"{target}\"]}}]"
             );
         }
         std::fs::write(dir.path().join("prometheus.yml"), config).expect("a configuration");

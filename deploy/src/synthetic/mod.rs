@@ -96,7 +96,7 @@ pub enum SyntheticError {
         problem: String,
     },
     /// The host judges an example otherwise than the run needs it.
-    #[error("a dry run of a {kind} proposal was {outcome}, not {expected}: {reasons}")]
+    #[error("a dry run of the proposal `{kind}` was {outcome}, not {expected}: {reasons}")]
     Judgement {
         /// What was proposed.
         kind: &'static str,
@@ -145,7 +145,7 @@ pub fn rehearse(
             });
         }
         steps.push(format!(
-            "a {} proposal is {}",
+            "the proposal `{}` would be {}",
             proposal.kind,
             proposal.expected_outcome()
         ));

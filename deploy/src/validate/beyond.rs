@@ -92,7 +92,7 @@ pub(super) fn test_events_resume(bench: &Bench<'_>) -> Result<Outcome, CaseFailu
             "reasoning": "a validation of the host",
         });
         let decision = bench
-            .client
+            .submitter
             .send_json("POST", "/v1/actions", &[], &action)
             .and_then(Answer::into_success);
         decisions.push(text_of(&decision.map_err(failed)?, "decision_id"));

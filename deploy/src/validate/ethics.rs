@@ -33,7 +33,9 @@ fn deny(bench: &Bench<'_>, violation: &Violation) -> Result<Outcome, CaseFailure
     let proposal = propose(Some(violation));
     let mut decision = json!(null);
     for path in ["/v1/actions?dry_run=true", "/v1/actions"] {
-        let answer = bench.client.send_json("POST", path, &[], &proposal.action);
+        let answer = bench
+            .submitter
+            .send_json("POST", path, &[], &proposal.action);
         decision = answer
             .and_then(Answer::into_success)
             .map_err(|error| error.to_string())?;
@@ -66,7 +68,9 @@ pub(super) fn test_valid_proposal(bench: &Bench<'_>) -> Result<Outcome, CaseFail
         ("/v1/actions?dry_run=true", &trade),
         ("/v1/actions", &message),
     ] {
-        let answer = bench.client.send_json("POST", path, &[], &proposal.action);
+        let answer = bench
+            .submitter
+            .send_json("POST", path, &[], &proposal.action);
         decision = answer
             .and_then(Answer::into_success)
             .map_err(|error| error.to_string())?;

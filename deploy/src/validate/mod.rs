@@ -75,7 +75,10 @@ impl<T: Into<String>> From<T> for CaseFailure {
 
 /// What the tests work with.
 struct Bench<'a> {
+    /// Reads and operates.
     client: &'a HostClient,
+    /// Proposes and sends signals.
+    submitter: &'a HostClient,
     probe: Probe<'a>,
     options: &'a ValidateOptions,
 }
@@ -174,13 +177,15 @@ enum Entry {
     Uploading,
 }
 
-/// Tests a host. `begun` is told the name of each test, `ended` its result. What an earlier run left behind is removed first, the probe at the
+/// Tests a host. `client` operates it, `submitter` proposes and sends signals, which an operator's token may not; with an administrator's they are
+/// one. `begun` is told the name of each test, `ended` its result. What an earlier run left behind is removed first, the probe at the
 /// end, also when `stop` is set meanwhile; then the tests that are left are not made.
 ///
 /// # Errors
 /// The tests cannot begin, or the probe cannot be removed: see [`ValidateError`]. A test that fails is part of the report.
 pub fn validate_host(
     client: &HostClient,
+    submitter: &HostClient,
     options: &ValidateOptions,
     stop: &AtomicBool,
     begun: &mut dyn FnMut(&str),
@@ -189,6 +194,7 @@ pub fn validate_host(
     let cases = select_cases(&options.categories)?;
     let probe = || Probe {
         client,
+        submitter,
         patience: options.patience,
     };
     let (mut journal, left) = Journal::open::<Entry>(&options.journal)?;
@@ -202,6 +208,7 @@ pub fn validate_host(
     let uploaded = probe().upload();
     let bench = Bench {
         client,
+        submitter,
         probe: probe(),
         options,
     };

@@ -26,6 +26,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// The probe in a host.
 pub(super) struct Probe<'a> {
     pub(super) client: &'a HostClient,
+    pub(super) submitter: &'a HostClient,
     /// How long something that must come is waited for.
     pub(super) patience: Duration,
 }
@@ -113,7 +114,7 @@ impl Probe<'_> {
     /// Sends the probe a signal. Returns the answer: ids of signal and trace.
     pub(super) fn signal(&self, payload: &str) -> Result<Value, ClientError> {
         let signal = json!({"topic": TOPIC, "payload": payload});
-        self.client
+        self.submitter
             .send_json("POST", "/v1/signals", &[], &signal)?
             .into_success()
     }

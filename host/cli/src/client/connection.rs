@@ -1,6 +1,6 @@
 //! The connection to a running host: its address, the token and the authority, from flags, environment and configuration.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use ark_client::{AwaitedWork, Endpoint, HostClient, RequestBody};
@@ -39,13 +39,25 @@ impl Connection {
     /// # Errors
     /// The token would leave this machine unencrypted, or a file that is named cannot be read.
     pub(crate) fn client(&self) -> anyhow::Result<HostClient> {
+        self.client_with(self.bearer_token()?)
+    }
+
+    /// As [`Connection::client`], with the token of another file.
+    ///
+    /// # Errors
+    /// As [`Connection::client`].
+    pub(crate) fn client_with_token(&self, file: &Path) -> anyhow::Result<HostClient> {
+        self.client_with(Some(read_token(file)?))
+    }
+
+    fn client_with(&self, token: Option<String>) -> anyhow::Result<HostClient> {
         let url = match &self.url {
             Some(url) => url.clone(),
             None => configured_url()?,
         };
         Ok(HostClient::new(&Endpoint {
             url,
-            token: self.bearer_token()?,
+            token,
             ca: self.ca.clone(),
         })?)
     }
@@ -81,14 +93,16 @@ impl Connection {
         // A token comes before a token file: a flag before what the environment holds for all commands.
         match (&self.token, &self.token_file) {
             (Some(token), _) => Ok(Some(token.trim().to_owned())),
-            (None, Some(file)) => {
-                let text = std::fs::read_to_string(file)
-                    .with_context(|| format!("--token-file {}", file.display()))?;
-                Ok(Some(text.trim().to_owned()))
-            }
+            (None, Some(file)) => read_token(file).map(Some),
             (None, None) => Ok(None),
         }
     }
+}
+
+fn read_token(file: &Path) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("--token-file {}", file.display()))?;
+    Ok(text.trim().to_owned())
 }
 
 /// The address of the API according to the configuration of this machine.

@@ -23,6 +23,9 @@ const MAX_PATIENCE: u64 = 3600;
 pub(crate) struct ValidateArgs {
     #[command(flatten)]
     connection: Connection,
+    /// A file with the token that proposes and sends signals, where the other one is an operator's [default: the same token].
+    #[arg(long, value_name = "FILE")]
+    submitter_token_file: Option<PathBuf>,
     /// A category of tests: ethics, flow, state, watchdog, isolation, beyond; may be given more than once [default: all].
     #[arg(long, value_name = "CATEGORY")]
     category: Vec<String>,
@@ -71,6 +74,10 @@ pub(crate) fn run(args: ValidateArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let client = args.connection.client()?;
+    let submitter = match &args.submitter_token_file {
+        Some(file) => args.connection.client_with_token(file)?,
+        None => client.clone(),
+    };
     let options = ValidateOptions {
         categories: args.category,
         telemetry: args.telemetry,
@@ -85,6 +92,7 @@ pub(crate) fn run(args: ValidateArgs) -> anyhow::Result<ExitCode> {
     let line = RefCell::new(StatusLine::on_terminal());
     let report = validate_host(
         &client,
+        &submitter,
         &options,
         &stop,
         &mut |name| {

@@ -312,13 +312,13 @@ fn days_from_now(days: u64) -> impl Fn(&mut CertificateParams) {
 
 #[rustfmt::skip]
 const FAULTS: &[Fault] = &[
-    ("a key that does not exist", "configuration", true, |_, site| site.top = "listne = \"x\"\n".to_owned()),
+    ("a key that does not exist", "configuration", true, |_, site| "listne = \"x\"\n".clone_into(&mut site.top)),
     ("a public address without TLS", "configuration", true, |_, site| {
         site.write_config();
         let config = fs::read_to_string(site.at("ark.toml")).expect("a configuration");
         let config = config.replace("listen = \"127.0.0.1:", "listen = \"0.0.0.0:").replace("telemetry_listen = \"0.0.0.0:", "telemetry_listen = \"127.0.0.1:");
-        let config: String = config.lines().filter(|line| !["[tls]", "certificate", "key ="].iter().any(|start| line.starts_with(start))).map(|line| format!("{line}\n")).collect();
-        write_with_mode(&site.at("ark.toml"), config, 0o640);
+        let lines: Vec<&str> = config.lines().filter(|line| !["[tls]", "certificate", "key ="].iter().any(|start| line.starts_with(start))).collect();
+        write_with_mode(&site.at("ark.toml"), lines.join("\n"), 0o640);
     }),
     ("a configuration that others can change", "config-file", true, |_, site| { site.write_config(); set_mode(&site.at("ark.toml"), 0o666); }),
     ("a password in a configuration that others can read", "config-file", true, |_, site| {
@@ -334,7 +334,7 @@ const FAULTS: &[Fault] = &[
         set_mode(&site.at("env"), 0o644);
     }),
     ("a value of the example", "env-file", true, |_, site| site.environment = format!("{}OTLP_TOKEN=CHANGE_ME\n", site.environment)),
-    ("no key for secrets", "secret-key", false, |_, site| site.environment = "OTHER=1\n".to_owned()),
+    ("no key for secrets", "secret-key", false, |_, site| "OTHER=1\n".clone_into(&mut site.environment)),
     ("a key that others can read", "secret-key", true, |_, site| set_mode(&site.at("secret.key"), 0o644)),
     ("a key that is too short", "secret-key", true, |_, site| write_with_mode(&site.at("secret.key"), "abc", 0o400)),
     ("a key that was typed", "secret-key", true, |_, site| write_with_mode(&site.at("secret.key"), "0123456789abcdef".repeat(4), 0o400)),
@@ -346,7 +346,7 @@ const FAULTS: &[Fault] = &[
     ("an authority's certificate", "certificate", true, |stage, site| stage.certify(site, |params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained))),
     ("a certificate for no host", "certificate", true, |stage, site| stage.certify(site, |params| params.subject_alt_names.clear())),
     ("a public address without tokens", "tokens", true, |_, site| {
-        site.listen = "0.0.0.0".to_owned();
+        "0.0.0.0".clone_into(&mut site.listen);
         site.database().execute("DELETE FROM tokens", []).expect("tokens");
     }),
     ("nobody who may administer", "tokens", false, |_, site| { site.database().execute("UPDATE tokens SET role = 'reader'", []).expect("tokens"); }),

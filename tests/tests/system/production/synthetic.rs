@@ -79,7 +79,7 @@ fn a_healthy_host_does_what_it_must_and_nothing_stays_open() {
     assert!(
         steps
             .to_string()
-            .contains("a unprotected proposal is denied"),
+            .contains("the proposal `unprotected` would be denied"),
         "{steps}"
     );
     let (_, decisions) = Client::new(&host).get("/v1/decisions");

@@ -81,6 +81,12 @@ fn a_healthy_host_passes_every_test_with_an_operators_token() {
     let dir = TestDir::new(CONFIG);
     let _ = make_token(&dir.data(), "ada", "admin", &[]);
     let token = make_token(&dir.data(), "ops", "operator", &[]);
+    let submitter = make_token(
+        &dir.data(),
+        "validation",
+        "submitter",
+        &["--agent", "validation-probe", "--actions", "trade,message"],
+    );
     let host = dir.start();
     let junit = dir.path().join("junit.xml");
     let junit_text = junit.to_str().expect("UTF-8");
@@ -88,14 +94,24 @@ fn a_healthy_host_passes_every_test_with_an_operators_token() {
         "http://{}",
         host.telemetry.as_deref().expect("telemetry is on")
     );
+    let data = dir.data();
+    let data = data.to_str().expect("UTF-8");
+    let submitter_file = dir.path().join("submitter");
+    std::fs::write(&submitter_file, submitter).expect("a token");
+    let submitter_file = submitter_file.to_str().expect("UTF-8");
+    let with_tokens = ["--token", &token, "--submitter-token-file", submitter_file];
     let more = [
-        "--token",
-        &token,
-        "--junit",
-        junit_text,
-        "--telemetry",
-        &telemetry,
-    ];
+        &with_tokens[..],
+        &[
+            "--junit",
+            junit_text,
+            "--telemetry",
+            &telemetry,
+            "--data-dir",
+            data,
+        ],
+    ]
+    .concat();
     let (report, output) = validate(&url_of(&host), &dir, &more);
     assert_eq!(cases(&report, "failed"), [""; 0], "{report:#}");
     assert!(
@@ -118,11 +134,8 @@ fn a_healthy_host_passes_every_test_with_an_operators_token() {
     let mut client = Client::with_token(&host, &token);
     assert_nothing_left(&mut client, &dir);
     // A category alone, and one that there is not.
-    let (report, _) = validate(
-        &url_of(&host),
-        &dir,
-        &["--token", &token, "--category", "ethics"],
-    );
+    let more = [&with_tokens[..], &["--category", "ethics"]].concat();
+    let (report, _) = validate(&url_of(&host), &dir, &more);
     assert_eq!(cases(&report, "passed"), THIRTEEN[..4]);
     let output = command(&url_of(&host), &dir, &["--category", "ethisc"])
         .output()
@@ -188,6 +201,11 @@ fn a_host_that_is_broken_in_one_way_fails_the_test_for_it() {
         [],
     );
     assert_eq!(gone.expect("a deletion"), 1);
+    let changed = database.execute(
+        "UPDATE audit_log SET action_type = 'report' WHERE seq = (SELECT min(seq) FROM audit_log WHERE kind <> 'decision')",
+        [],
+    );
+    assert_eq!(changed.expect("a change"), 1);
     drop(database);
     let host = dir.start();
     let (report, _) = validate(&url_of(&host), &dir, &["--category", "state"]);
@@ -196,6 +214,11 @@ fn a_host_that_is_broken_in_one_way_fails_the_test_for_it() {
         ["state/history-contiguous"],
         "{report:#}"
     );
+    let data = dir.data();
+    let data = data.to_str().expect("UTF-8");
+    let more = ["--category", "beyond", "--data-dir", data];
+    let (report, _) = validate(&url_of(&host), &dir, &more);
+    assert_eq!(cases(&report, "failed"), ["beyond/audit-log"], "{report:#}");
     assert_eq!(host.terminate(), Some(0));
     // A watchdog that never isolates.
     dir.configure(&format!(
