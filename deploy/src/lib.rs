@@ -7,7 +7,7 @@
 //! * [`validate`]: the tests that a live host must pass after a deployment.
 //! * [`journal`]: what a command has begun on a host and not undone yet.
 //!
-//! A host that runs, and a Prometheus, are reached as any client would reach them: over the HTTP API and PromQL. No room here may know how
+//! A host that runs, and a Prometheus, are reached as any client would reach them: over the HTTP API and `PromQL`. No room here may know how
 //! the host does what it does, open its database to write, or run another program; and none prints: what happens is reported to the caller.
 
 pub mod check;

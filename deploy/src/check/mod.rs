@@ -54,8 +54,11 @@ pub enum Scope {
     Everything,
 }
 
-/// The checks after that of the configuration itself, in their order: the name, the smallest scope that has it, and what makes it.
-const CHECKS: [(&str, Scope, fn(&Subject, &mut CheckLines)); 22] = [
+/// A check: its name, the smallest scope that has it, and what makes it.
+type Check = (&'static str, Scope, fn(&Subject, &mut CheckLines));
+
+/// The checks after that of the configuration itself, in their order.
+const CHECKS: [Check; 22] = [
     ("env-file", Scope::Configuration, settings::check_env_file),
     (
         "config-file",

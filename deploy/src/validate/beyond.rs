@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::time::Duration;
 
-use ark_client::{Answer, ClientError, Endpoint, HostClient};
+use ark_client::{Answer, Endpoint, HostClient};
 use serde_json::{Value, json};
 
 use crate::members::{items_of, text_of};
@@ -16,17 +16,12 @@ const REPLAYED: u32 = 1000;
 /// How long a stream of events is read for what must be in it.
 const STREAM: Duration = Duration::from_secs(20);
 
-fn failed(error: ClientError) -> CaseFailure {
-    CaseFailure(error.to_string())
-}
-
 /// The Graveyard is the pinned one, and has passed its test vectors.
 pub(super) fn test_pin(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
     let graveyard = bench
         .client
         .get("/v1/graveyard")
-        .and_then(Answer::into_success)
-        .map_err(failed)?;
+        .and_then(Answer::into_success)?;
     let vectors = graveyard
         .get("vectors_passed")
         .and_then(Value::as_u64)
@@ -48,7 +43,7 @@ pub(super) fn test_pin(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
 
 /// The host may judge, every limit was proved at its start, and no halt is in force.
 pub(super) fn test_ready(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
-    let ready = bench.client.get("/readyz").map_err(failed)?;
+    let ready = bench.client.get("/readyz")?;
     if ready.status != 200 {
         return Err(format!(
             "the host may not judge: {}",
@@ -59,8 +54,7 @@ pub(super) fn test_ready(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
     let status = bench
         .client
         .get("/v1/watchdog")
-        .and_then(Answer::into_success)
-        .map_err(failed)?;
+        .and_then(Answer::into_success)?;
     let untripped = |probe: &&Value| probe.get("tripped") != Some(&Value::Bool(true));
     if let Some(limit) = items_of(&status, "probes").iter().find(untripped) {
         return Err(format!(
@@ -81,8 +75,7 @@ pub(super) fn test_events_resume(bench: &Bench<'_>) -> Result<Outcome, CaseFailu
     // Three changes, each of which is an event.
     let first = bench
         .client
-        .open_stream("/v1/events?kinds=decision", &[], STREAM)
-        .map_err(failed)?;
+        .open_stream("/v1/events?kinds=decision", &[], STREAM)?;
     let mut decisions = Vec::new();
     for _ in 0..3 {
         let action = json!({
@@ -95,7 +88,7 @@ pub(super) fn test_events_resume(bench: &Bench<'_>) -> Result<Outcome, CaseFailu
             .submitter
             .send_json("POST", "/v1/actions", &[], &action)
             .and_then(Answer::into_success);
-        decisions.push(text_of(&decision.map_err(failed)?, "decision_id"));
+        decisions.push(text_of(&decision?, "decision_id"));
     }
     let [one, two, three] = &decisions[..] else {
         return Err("three proposals were not made".into());
@@ -109,7 +102,7 @@ pub(super) fn test_events_resume(bench: &Bench<'_>) -> Result<Outcome, CaseFailu
         &[("Last-Event-ID", id)],
         STREAM,
     );
-    let resumed = read_until(again.map_err(failed)?, three)?;
+    let resumed = read_until(again?, three)?;
     let found: Vec<&String> = resumed.iter().map(|(_, decision)| decision).collect();
     let times = |wanted: &String| found.iter().filter(|decision| **decision == wanted).count();
     if times(one) != 0 || times(two) != 1 || times(three) != 1 {
@@ -189,9 +182,7 @@ pub(super) fn test_objectives(bench: &Bench<'_>) -> Result<Outcome, CaseFailure>
         token: None,
         ca: None,
     });
-    let shown = telemetry
-        .and_then(|telemetry| telemetry.get("/slos")?.into_success())
-        .map_err(failed)?;
+    let shown = telemetry.and_then(|telemetry| telemetry.get("/slos")?.into_success())?;
     let mut seen = 0;
     for objective in items_of(&shown, "slos") {
         for window in items_of(objective, "windows") {

@@ -1,6 +1,6 @@
 //! Category `flow`: a signal goes all the way through the host, in one trace.
 
-use ark_client::{Answer, ClientError};
+use ark_client::Answer;
 use serde_json::Value;
 
 use crate::members::{items_of, text_of};
@@ -10,8 +10,7 @@ use super::{Bench, CaseFailure, Outcome};
 
 /// Sends a signal that makes the probe send itself a message, and waits for the trace in which both were handled.
 fn follow_signal(bench: &Bench<'_>) -> Result<(String, Value), CaseFailure> {
-    let failed = |error: ClientError| CaseFailure(error.to_string());
-    let accepted = bench.probe.signal("m").map_err(failed)?;
+    let accepted = bench.probe.signal("m")?;
     let trace_id = text_of(&accepted, "trace_id");
     let path = format!("/v1/traces/{trace_id}");
     let mut last = Value::Null;
@@ -26,7 +25,7 @@ fn follow_signal(bench: &Bench<'_>) -> Result<(String, Value), CaseFailure> {
         let is_whole = trace.get("complete") == Some(&Value::Bool(true)) && signals >= 2;
         Ok(is_whole.then_some(trace))
     });
-    match found.map_err(failed)? {
+    match found? {
         Some(trace) => Ok((trace_id, trace)),
         None => Err(format!(
             "the trace {trace_id} did not become complete: {} signals, missing {}",
@@ -45,8 +44,7 @@ fn steps<'a>(trace: &'a Value, kind: &'a str) -> impl Iterator<Item = &'a Value>
 
 /// Signal, delivery, decision, message, its signal, its delivery, the state that the probe wrote.
 pub(super) fn test_end_to_end(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
-    let failed = |error: ClientError| CaseFailure(error.to_string());
-    bench.probe.delete_key("seen").map_err(failed)?;
+    bench.probe.delete_key("seen")?;
     let (trace_id, trace) = follow_signal(bench)?;
     let mut decisions = steps(&trace, "decision");
     if !decisions
@@ -65,7 +63,7 @@ pub(super) fn test_end_to_end(bench: &Bench<'_>) -> Result<Outcome, CaseFailure>
             .into());
         }
     }
-    match bench.probe.read_key("seen").map_err(failed)? {
+    match bench.probe.read_key("seen")? {
         Some(entry) if entry.get("value") == Some(&Value::from("w")) => {
             Ok(Outcome::Passed(format!(
                 "a signal, a decision, a message and a revision in {} ms: trace {trace_id}",
@@ -82,7 +80,6 @@ pub(super) fn test_end_to_end(bench: &Bench<'_>) -> Result<Outcome, CaseFailure>
 
 /// Everything that the signal led to names its trace, wherever it is read.
 pub(super) fn test_one_trace(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
-    let failed = |error: ClientError| CaseFailure(error.to_string());
     let (trace_id, trace) = follow_signal(bench)?;
     let mut named = 1;
     for step in steps(&trace, "decision") {
@@ -91,17 +88,13 @@ pub(super) fn test_one_trace(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> 
             .client
             .get(&format!("/v1/decisions/{id}"))
             .and_then(Answer::into_success);
-        let found = text_of(&decision.map_err(failed)?, "trace_id");
+        let found = text_of(&decision?, "trace_id");
         if found != trace_id {
             return Err(format!("decision {id} names the trace {found}, not {trace_id}").into());
         }
         named += 1;
     }
-    let entry = bench
-        .probe
-        .read_key("seen")
-        .map_err(failed)?
-        .unwrap_or_default();
+    let entry = bench.probe.read_key("seen")?.unwrap_or_default();
     let found = text_of(&entry, "trace_id");
     if found != trace_id {
         return Err(format!(
@@ -112,7 +105,7 @@ pub(super) fn test_one_trace(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> 
     let decisions = bench
         .client
         .get(&format!("/v1/session-log?agent={PROBE}&limit=50"));
-    let decisions = decisions.and_then(Answer::into_success).map_err(failed)?;
+    let decisions = decisions.and_then(Answer::into_success)?;
     let is_logged = items_of(&decisions, "entries")
         .iter()
         .any(|row| text_of(row, "trace_id") == trace_id);

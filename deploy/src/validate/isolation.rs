@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use ark_client::{Answer, ClientError};
+use ark_client::Answer;
 use serde_json::Value;
 
 use crate::members::{items_of, text_of};
@@ -17,17 +17,12 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// The most failures that the test causes, whatever the host's thresholds are.
 const MOST_FAILURES: u64 = 200;
 
-fn failed(error: ClientError) -> CaseFailure {
-    CaseFailure(error.to_string())
-}
-
 /// The probe fails until it is in quarantine: at the threshold of the host, not later.
 pub(super) fn test_failing_agent(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
     let status = bench
         .client
         .get("/v1/watchdog")
-        .and_then(Answer::into_success)
-        .map_err(failed)?;
+        .and_then(Answer::into_success)?;
     let allowed = status
         .pointer("/thresholds/consecutive_failures")
         .and_then(Value::as_u64);
@@ -35,16 +30,16 @@ pub(super) fn test_failing_agent(bench: &Bench<'_>) -> Result<Outcome, CaseFailu
         .ok_or("the status states no threshold")?
         .min(MOST_FAILURES);
     for _ in 0..allowed {
-        if bench.probe.is_quarantined().map_err(failed)? {
+        if bench.probe.is_quarantined()? {
             break;
         }
-        bench.probe.signal("t").map_err(failed)?;
+        bench.probe.signal("t")?;
     }
     let isolated = bench
         .probe
         .wait_for(|| Ok(bench.probe.is_quarantined()?.then_some(())));
-    let isolated = isolated.map_err(failed)?;
-    bench.probe.post("restore").map_err(failed)?;
+    let isolated = isolated?;
+    bench.probe.post("restore")?;
     match isolated {
         Some(()) => Ok(Outcome::Passed(format!(
             "in quarantine after {allowed} failures at most"
@@ -57,43 +52,35 @@ pub(super) fn test_failing_agent(bench: &Bench<'_>) -> Result<Outcome, CaseFailu
 
 /// The probe in quarantine gets no signal, and gets it once it is restored.
 pub(super) fn test_nothing_delivered(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
-    bench.probe.delete_key("seen").map_err(failed)?;
+    bench.probe.delete_key("seen")?;
     bench
         .probe
         .post("quarantine")
-        .and_then(Answer::into_success)
-        .map_err(failed)?;
-    let accepted = bench.probe.signal("w").map_err(failed)?;
+        .and_then(Answer::into_success)?;
+    let accepted = bench.probe.signal("w")?;
     let trace_id = text_of(&accepted, "trace_id");
     let sent = Instant::now();
     let mut delivered = false;
     while sent.elapsed() < WATCHED && !delivered {
-        delivered = bench.probe.read_key("seen").map_err(failed)?.is_some();
+        delivered = bench.probe.read_key("seen")?.is_some();
         std::thread::sleep(PAUSE);
     }
     let trace = bench
         .client
         .get(&format!("/v1/traces/{trace_id}"))
         .and_then(Answer::into_success);
-    let trace = trace.map_err(failed)?;
+    let trace = trace?;
     let handled = items_of(&trace, "steps")
         .iter()
         .flat_map(|step| items_of(step, "deliveries"))
         .any(|one| text_of(one, "agent") == PROBE && text_of(one, "status") != "pending");
-    bench
-        .probe
-        .post("restore")
-        .and_then(Answer::into_success)
-        .map_err(failed)?;
+    bench.probe.post("restore").and_then(Answer::into_success)?;
     if delivered || handled {
         return Err(
             format!("the probe was in quarantine and handled a signal: trace {trace_id}").into(),
         );
     }
-    let late = bench
-        .probe
-        .wait_for(|| bench.probe.read_key("seen"))
-        .map_err(failed)?;
+    let late = bench.probe.wait_for(|| bench.probe.read_key("seen"))?;
     if late.is_none() {
         return Err(format!(
             "the probe was restored and did not get the signal that waited: trace {trace_id}"

@@ -65,11 +65,23 @@ pub enum ValidateError {
 }
 
 /// Why a test fails.
-pub(crate) struct CaseFailure(String);
+struct CaseFailure(String);
 
-impl<T: Into<String>> From<T> for CaseFailure {
-    fn from(problem: T) -> Self {
-        Self(problem.into())
+impl From<String> for CaseFailure {
+    fn from(problem: String) -> Self {
+        Self(problem)
+    }
+}
+
+impl From<&str> for CaseFailure {
+    fn from(problem: &str) -> Self {
+        Self(problem.to_owned())
+    }
+}
+
+impl From<ClientError> for CaseFailure {
+    fn from(error: ClientError) -> Self {
+        Self(error.to_string())
     }
 }
 

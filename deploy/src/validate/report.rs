@@ -1,4 +1,4 @@
-//! What the tests found, as JSON and as JUnit XML.
+//! What the tests found, as JSON and as `JUnit` XML.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -85,7 +85,7 @@ impl ValidationReport {
             .count()
     }
 
-    /// The report as JUnit XML, as CI systems read it.
+    /// The report as `JUnit` XML, as CI systems read it.
     #[must_use]
     pub fn to_junit(&self) -> String {
         let mut xml = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n".to_owned();

@@ -8,10 +8,6 @@ use crate::members::{items_of, text_of};
 use super::probe::PROBE;
 use super::{Bench, CaseFailure, Outcome};
 
-fn failed(error: ClientError) -> CaseFailure {
-    CaseFailure(error.to_string())
-}
-
 /// The revisions of a key, the first one first.
 fn read_history(bench: &Bench<'_>, key: &str) -> Result<Vec<Value>, ClientError> {
     let path = join_path(&["v1", "state", PROBE, key, "history"]);
@@ -48,13 +44,10 @@ fn find_gap(revisions: &[Value]) -> Option<String> {
 pub(super) fn test_history(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
     let mut given = Vec::new();
     for value in 1..=3 {
-        let changed = bench
-            .probe
-            .set_key("history", &json!(value))
-            .map_err(failed)?;
+        let changed = bench.probe.set_key("history", &json!(value))?;
         given.push(number_of(&changed, "revision"));
     }
-    let revisions = read_history(bench, "history").map_err(failed)?;
+    let revisions = read_history(bench, "history")?;
     if let Some(gap) = find_gap(&revisions) {
         return Err(gap.into());
     }
@@ -75,27 +68,17 @@ pub(super) fn test_history(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
 
 /// Takes a value back to an earlier revision, by a new one.
 pub(super) fn test_rollback(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
-    let first = bench
-        .probe
-        .set_key("rollback", &json!("before"))
-        .map_err(failed)?;
+    let first = bench.probe.set_key("rollback", &json!("before"))?;
     let first = number_of(&first, "revision");
-    bench
-        .probe
-        .set_key("rollback", &json!("after"))
-        .map_err(failed)?;
+    bench.probe.set_key("rollback", &json!("after"))?;
     let path = join_path(&["v1", "state", PROBE, "rollback", "rollback"]);
     let body = json!({"to_revision": first});
     let changed = bench
         .client
         .send_json("POST", &path, &[], &body)
         .and_then(Answer::into_success);
-    let made = number_of(&changed.map_err(failed)?, "revision");
-    let found = bench
-        .probe
-        .read_key("rollback")
-        .map_err(failed)?
-        .unwrap_or_default();
+    let made = number_of(&changed?, "revision");
+    let found = bench.probe.read_key("rollback")?.unwrap_or_default();
     if found.get("value") != Some(&json!("before")) {
         return Err(format!(
             "rolled back to {first}, and the value is {}",
@@ -117,16 +100,10 @@ pub(super) fn test_rollback(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
 
 /// Every change, a deletion too, is a revision with its value, its author and its moment.
 pub(super) fn test_versions(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
-    bench
-        .probe
-        .set_key("versions", &json!({"n": 1}))
-        .map_err(failed)?;
-    bench.probe.delete_key("versions").map_err(failed)?;
-    bench
-        .probe
-        .set_key("versions", &json!({"n": 2}))
-        .map_err(failed)?;
-    let revisions = read_history(bench, "versions").map_err(failed)?;
+    bench.probe.set_key("versions", &json!({"n": 1}))?;
+    bench.probe.delete_key("versions")?;
+    bench.probe.set_key("versions", &json!({"n": 2}))?;
+    let revisions = read_history(bench, "versions")?;
     let last: Vec<(Value, bool)> = revisions
         .iter()
         .rev()

@@ -19,10 +19,6 @@ const WATCHED_INTERVALS: u32 = 3;
 /// How long after its time a heartbeat may come, or another interval if that is longer: it waits for a thread and for the other agents.
 const SLACK: Duration = Duration::from_secs(3);
 
-fn failed(error: ClientError) -> CaseFailure {
-    CaseFailure(error.to_string())
-}
-
 fn last_alert(bench: &Bench<'_>) -> Result<u64, ClientError> {
     let path = format!("/v1/watchdog/alerts?agent={PROBE}&kind=heartbeat_missed&limit=1");
     let page = bench.client.get(&path).and_then(Answer::into_success)?;
@@ -34,11 +30,8 @@ fn last_alert(bench: &Bench<'_>) -> Result<u64, ClientError> {
 
 /// The probe's heart stops, and an alert says so within 10 s.
 pub(super) fn test_missed_heartbeat(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
-    let before = last_alert(bench).map_err(failed)?;
-    bench
-        .probe
-        .set_key("silent", &json!(true))
-        .map_err(failed)?;
+    let before = last_alert(bench)?;
+    bench.probe.set_key("silent", &json!(true))?;
     let stopped = Instant::now();
     let mut noticed = Ok(None);
     while stopped.elapsed() < ALERT_WITHIN {
@@ -55,15 +48,11 @@ pub(super) fn test_missed_heartbeat(bench: &Bench<'_>) -> Result<Outcome, CaseFa
         }
     }
     // The heart beats again, and a quarantine for its silence ends: the tests behind this one need the probe.
-    bench.probe.delete_key("silent").map_err(failed)?;
-    if bench.probe.is_quarantined().map_err(failed)? {
-        bench
-            .probe
-            .post("restore")
-            .and_then(Answer::into_success)
-            .map_err(failed)?;
+    bench.probe.delete_key("silent")?;
+    if bench.probe.is_quarantined()? {
+        bench.probe.post("restore").and_then(Answer::into_success)?;
     }
-    match noticed.map_err(failed)? {
+    match noticed? {
         Some(after) => Ok(Outcome::Passed(format!(
             "an alert {:.1} s after the heart stopped",
             after.as_secs_f64()
@@ -81,8 +70,7 @@ pub(super) fn test_intervals(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> 
     let status = bench
         .client
         .get("/v1/watchdog")
-        .and_then(Answer::into_success)
-        .map_err(failed)?;
+        .and_then(Answer::into_success)?;
     if status.get("beating") != Some(&Value::Bool(true)) {
         return Err("the watchdog does not beat".into());
     }
@@ -99,7 +87,7 @@ pub(super) fn test_intervals(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> 
         last = age;
         Ok(is_new.then_some(()))
     });
-    if seen.map_err(failed)?.is_none() {
+    if seen?.is_none() {
         return Err(format!(
             "no heartbeat of the probe was taken within {} s",
             started.elapsed().as_secs()
@@ -108,9 +96,7 @@ pub(super) fn test_intervals(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> 
     }
     let started = Instant::now();
     while started.elapsed() < interval * WATCHED_INTERVALS {
-        let age = last_sign(bench)
-            .map_err(failed)?
-            .ok_or("the probe does not serve")?;
+        let age = last_sign(bench)?.ok_or("the probe does not serve")?;
         longest = longest.max(age);
         std::thread::sleep(PAUSE);
     }
