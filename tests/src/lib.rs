@@ -9,6 +9,7 @@ pub mod encoding;
 pub mod host;
 mod module_cache;
 pub mod policies;
+pub mod prometheus;
 pub mod proxy;
 pub mod redis;
 pub mod requests;

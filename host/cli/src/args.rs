@@ -1,9 +1,13 @@
 //! Arguments that several commands share.
 
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
+use std::process::Command;
 
-use ark_host::config::{Config, Overrides};
+use anyhow::Context;
+use ark_deploy::env_file::{EnvFile, EnvFileError};
+use ark_host::config::{Config, Layers, Overrides};
 use ark_host::telemetry::TelemetryListen;
 use ark_model::ids::Name;
 use clap::Args;
@@ -15,6 +19,9 @@ pub(crate) struct HostArgs {
     /// The configuration file [default: `ark.toml` in the working directory, if there is one].
     #[arg(long, env = "ARK_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// A file of environment variables, one NAME=value a line. A variable that the environment has already comes before it.
+    #[arg(long, value_name = "FILE")]
+    env_file: Option<PathBuf>,
     /// The directory in which the host keeps its data [default: ark-data].
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -52,9 +59,60 @@ impl HostArgs {
         }
     }
 
+    /// Takes over the variables of the file that `--env-file` names, and returns the file. It is read as the environment is: once, at the start.
+    ///
+    /// The environment of a process cannot be changed safely while it runs, so this program is executed again, in the same process, with the
+    /// variables that are not there yet.
+    ///
+    /// # Errors
+    /// The file is refused: the inner result, so that a check can report it. The program cannot be executed: the outer one.
+    pub(crate) fn enter_env_file(&self) -> anyhow::Result<Option<Result<EnvFile, EnvFileError>>> {
+        let Some(path) = &self.env_file else {
+            return Ok(None);
+        };
+        let file = match EnvFile::read(path) {
+            Ok(file) => file,
+            Err(error) => return Ok(Some(Err(error))),
+        };
+        let mut missing = file
+            .variables
+            .iter()
+            .filter(|variable| std::env::var_os(&variable.name).is_none())
+            .peekable();
+        if missing.peek().is_none() {
+            return Ok(Some(Ok(file)));
+        }
+        let program = std::env::current_exe().context("the path of this program")?;
+        let mut arguments = std::env::args_os();
+        let mut command = Command::new(&program);
+        if let Some(name) = arguments.next() {
+            command.arg0(name);
+        }
+        let error = command
+            .args(arguments)
+            .envs(missing.map(|variable| (&variable.name, &variable.value)))
+            .exec();
+        Err(error).with_context(|| format!("{} cannot be executed again", program.display()))
+    }
+
+    /// As [`HostArgs::enter_env_file`], for commands that need the file.
+    ///
+    /// # Errors
+    /// The file is refused, or the program cannot be executed.
+    pub(crate) fn require_env_file(&self) -> anyhow::Result<()> {
+        self.enter_env_file()?.transpose()?;
+        Ok(())
+    }
+
     /// Reads and checks the whole configuration.
     pub(crate) fn read_config(&self) -> anyhow::Result<Config> {
         Ok(Config::read(self.config.as_deref(), &self.overrides())?)
+    }
+
+    /// As [`HostArgs::read_config`], without the key that encrypts secrets.
+    pub(crate) fn read_config_without_key(&self) -> anyhow::Result<Config> {
+        let layers = Layers::read(self.config.as_deref(), &self.overrides())?;
+        Ok(Config::from_layers(&layers)?)
     }
 }
 

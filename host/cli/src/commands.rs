@@ -12,7 +12,7 @@ use crate::client::connection::Connection;
 use crate::client::{self, agents, policies, state};
 use crate::operate::{self, capsules, data};
 use crate::output::{self, print_notice};
-use crate::{demo, environment, explain, serve};
+use crate::{demo, environment, explain, production, serve};
 
 /// ARK runs agents that nobody has to trust: every action is a proposal that pinned rules judge first.
 #[derive(Debug, Parser)]
@@ -26,6 +26,12 @@ struct Cli {
 enum Command {
     /// Runs the host.
     Serve(HostArgs),
+    /// Checks everything that a host needs in production: configuration, secrets, TLS, disk, database, guests, neighbours, snapshots.
+    Check(production::check::CheckArgs),
+    /// Drives a live host with signals and proposals, some of which break a rule, and proves that it does what it must.
+    Synthetic(production::synthetic::SyntheticArgs),
+    /// Tests a live host after a deployment, with a probe agent that is removed again.
+    Validate(production::validate::ValidateArgs),
     /// Checks, shows and documents the configuration.
     #[command(subcommand)]
     Config(operate::config::ConfigCommand),
@@ -163,6 +169,9 @@ fn print_answer(answer: &clap::Error) -> ExitCode {
 fn run_command(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(args) => serve::run(&args),
+        Command::Check(args) => production::check::run(args),
+        Command::Synthetic(args) => production::synthetic::run(args),
+        Command::Validate(args) => production::validate::run(args),
         Command::Config(command) => operate::config::run(command),
         Command::Demo(args) => demo::run(args),
         Command::Graveyard(command) => operate::graveyard::run(command),

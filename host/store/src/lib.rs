@@ -47,8 +47,8 @@ pub use idempotency::IdempotencyRecord;
 pub use offline::{
     ARCHIVE_FORMAT, ArchiveHeader, ArchiveReport, ArchivedRows, ChainReport, MaintenanceError,
     NewBeginning, ReadOnlyStore, RestoreReport, SnapshotFile, SnapshotManifest, StateReport,
-    archive_audit, begin_anew, check_archive, check_snapshot, create_snapshot, rekey_secrets,
-    restore_snapshot,
+    archive_audit, begin_anew, check_archive, check_directory, check_snapshot, create_snapshot,
+    find_running_host, rekey_secrets, restore_snapshot,
 };
 pub use operation::{NewToken, Operation, OperatorChange, TokenChange};
 pub use reader::Reader;

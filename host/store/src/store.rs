@@ -54,7 +54,7 @@ impl Store {
         let lock = Arc::new(DirLock::acquire(dir)?);
         let path = directory::database_path(dir);
         directory::check_restore_finished(dir)?;
-        let evidence = Evidence::collect(dir, &lock)?;
+        let evidence = Evidence::collect(dir, lock.found())?;
         evidence.check_present()?;
         let secret_key = config.secret_key.as_ref();
         let unmigrated = schema::connect_writer(&path, config.max_bytes)?;

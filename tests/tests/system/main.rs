@@ -9,6 +9,7 @@ mod cli;
 mod decisions;
 mod docs;
 mod policies;
+mod production;
 mod redis;
 mod state;
 mod telemetry;

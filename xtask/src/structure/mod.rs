@@ -1,10 +1,11 @@
 //! `cargo xtask structure`: keeps the structure of the host that ARCHITECTURE.md describes.
 //!
-//! Four rules hold for the crates below `host/`:
+//! Five rules hold for the crates below `host/` and for `deploy/`:
 //! * a crate depends only on the crates of the project that [`CRATES`] allows it, and not on what it must not know;
 //! * a crate that describes the API is named only in the API's modules ([`API_CRATES`]);
 //! * no two files of a crate import each other, directly or over others;
-//! * a module imports only modules of lower layers ([`SERVER_LAYERS`]).
+//! * a module imports only modules of lower layers ([`SERVER_LAYERS`]);
+//! * what reaches a live host as a client names no crate of the host ([`CLIENT_ROOMS`]).
 //!
 //! Imports are read from the text of the source (see [`source`]), without a compiler: macros are not expanded, and what is written in
 //! `#[cfg(test)]` modules and in files whose name begins with `tests` does not count.
@@ -32,7 +33,7 @@ struct Wall {
 }
 
 /// The host's crates, from the lowest to the highest.
-const CRATES: [Wall; 7] = [
+const CRATES: [Wall; 9] = [
     Wall {
         directory: "host/json",
         allowed: &[],
@@ -71,8 +72,26 @@ const CRATES: [Wall; 7] = [
         forbidden: &["rusqlite", "clap"],
     },
     Wall {
+        directory: "host/client",
+        allowed: &["ark-model"],
+        forbidden: &["wasmtime", "rusqlite", "axum", "hyper", "utoipa", "clap"],
+    },
+    Wall {
+        directory: "deploy",
+        allowed: &[
+            "ark-client",
+            "ark-model",
+            "ark-store",
+            "ark-runtime",
+            "ark-host",
+        ],
+        forbidden: &["wasmtime", "rusqlite", "axum", "hyper", "utoipa", "clap"],
+    },
+    Wall {
         directory: "host/cli",
         allowed: &[
+            "ark-client",
+            "ark-deploy",
             "ark-model",
             "ark-store",
             "ark-runtime",
@@ -103,6 +122,20 @@ const SERVER_LAYERS: &[&[&str]] = &[
     &["quotas", "changes", "reply"],
 ];
 
+/// The crate with rooms that reach a live host as any client does.
+const DEPLOY: &str = "deploy";
+/// Those rooms of [`DEPLOY`], and the crates that they must not name.
+const CLIENT_ROOMS: &[&str] = &[
+    "journal",
+    "members",
+    "prometheus",
+    "proposal",
+    "synthetic",
+    "validate",
+];
+/// See [`CLIENT_ROOMS`].
+const HOST_CRATES: &[&str] = &["ark_host", "ark_runtime", "ark_store"];
+
 /// Checks the structure of the host, and prints what was checked.
 ///
 /// # Errors
@@ -125,6 +158,9 @@ pub fn check_structure(root: &Path) -> Result<()> {
                 .iter()
                 .map(|circle| format!("{}: a circle of files: {circle}", wall.directory)),
         );
+        if wall.directory == DEPLOY {
+            breaches.extend(find_shortcuts(&sources));
+        }
         if wall.directory == LAYERED {
             breaches.extend(find_leaks(&sources));
             breaches.extend(
@@ -160,6 +196,25 @@ fn find_leaks(sources: &BTreeMap<ModulePath, String>) -> Vec<String> {
                 .map(move |name| {
                     let module = module.join("::");
                     format!("{LAYERED}: {module} must not name {name}: only `{API_MODULE}` describes the API")
+                })
+        })
+        .collect()
+}
+
+/// Returns a line for each module that reaches a live host as a client and names a crate of the host.
+fn find_shortcuts(sources: &BTreeMap<ModulePath, String>) -> Vec<String> {
+    let clients = sources.iter().filter(|(module, _)| {
+        let room = module.first();
+        room.is_some_and(|room| CLIENT_ROOMS.contains(&room.as_str()))
+    });
+    clients
+        .flat_map(|(module, text)| {
+            HOST_CRATES
+                .iter()
+                .filter(|name| contains_word(text, name))
+                .map(move |name| {
+                    let module = module.join("::");
+                    format!("{DEPLOY}: {module} must not name {name}: it reaches a host by its API")
                 })
         })
         .collect()
@@ -222,7 +277,7 @@ fn read_modules(src: &Path) -> Result<BTreeMap<ModulePath, String>> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::{Wall, check_dependencies, find_leaks};
+    use super::{Wall, check_dependencies, find_leaks, find_shortcuts};
 
     #[test]
     fn a_description_of_the_api_elsewhere_is_found() {
@@ -248,6 +303,23 @@ mod tests {
                 "host/server: agents::load must not name utoipa: only `api` describes the API",
                 "host/server: router must not name utoipa_axum: only `api` describes the API"
             ]
+        );
+    }
+
+    #[test]
+    fn a_shortcut_into_the_host_is_found() {
+        let module = |path: &str, text: &str| {
+            let path = path.split("::").map(str::to_owned).collect();
+            (path, text.to_owned())
+        };
+        let sources = BTreeMap::from([
+            module("check::database", "use ark_store::ReadOnlyStore;"),
+            module("synthetic::plan", "use ark_model::ids::Millis;"),
+            module("synthetic::traces", "use ark_store::TraceRows;"),
+        ]);
+        assert_eq!(
+            find_shortcuts(&sources),
+            ["deploy: synthetic::traces must not name ark_store: it reaches a host by its API"]
         );
     }
 

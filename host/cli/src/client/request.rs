@@ -1,20 +1,13 @@
 //! A request to the API, made from the arguments of a command.
 
+use ark_client::{AwaitedWork, escape_query, join_path};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use ureq::http::Request;
 
-use super::connection::{AwaitedWork, Connection};
-
-/// What is escaped in a segment of a path and in a query: all but the unreserved characters (RFC 3986).
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'_')
-    .remove(b'.')
-    .remove(b'~');
+use super::connection::Connection;
 
 /// Which page of a list.
 #[derive(Debug, Args)]
@@ -77,14 +70,9 @@ pub(crate) struct ApiRequest {
 impl ApiRequest {
     /// A request to the path of these segments, which are escaped.
     pub(crate) fn new(method: &'static str, segments: &[&str]) -> Self {
-        let mut path = String::new();
-        for segment in segments {
-            path.push('/');
-            path.extend(utf8_percent_encode(segment, ESCAPED));
-        }
         Self {
             method,
-            path,
+            path: join_path(segments),
             query: Vec::new(),
             fields: None,
             idempotency_key: None,
@@ -184,7 +172,7 @@ impl ApiRequest {
         let query: Vec<String> = self
             .query
             .iter()
-            .map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, ESCAPED)))
+            .map(|(name, value)| format!("{name}={}", escape_query(value)))
             .collect();
         let mut path = self.path;
         if !query.is_empty() {

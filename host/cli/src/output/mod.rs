@@ -68,13 +68,18 @@ impl StatusLine {
         self.is_shown = true;
         stream::write_error(&format!("\r\u{1b}[Kark: {}", escape_line(text)));
     }
+
+    /// Removes the text until the next one is shown.
+    pub(crate) fn clear(&mut self) {
+        if std::mem::take(&mut self.is_shown) {
+            stream::write_error("\r\u{1b}[K");
+        }
+    }
 }
 
 impl Drop for StatusLine {
     fn drop(&mut self) {
-        if self.is_shown {
-            stream::write_error("\r\u{1b}[K");
-        }
+        self.clear();
     }
 }
 

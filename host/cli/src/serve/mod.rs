@@ -52,6 +52,7 @@ impl Listeners {
 }
 
 pub(crate) fn run(args: &HostArgs) -> anyhow::Result<ExitCode> {
+    args.require_env_file()?;
     let config = args.read_config()?;
     start_logging("info", config.telemetry.log_format)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -23,7 +23,7 @@ pub const DEFAULT_FILE: &str = "ark.toml";
 /// The start of the name of each of ARK's environment variables.
 const VARIABLE_PREFIX: &str = "ARK_";
 /// Environment variables of ARK that are no keys, with their documentation.
-pub const OTHER_VARIABLES: [(&str, &str); 10] = [
+pub const OTHER_VARIABLES: [(&str, &str); 12] = [
     (
         "ARK_CA",
         "The certificate authority that commands trust when they talk to a host (`--ca`).",
@@ -38,6 +38,10 @@ pub const OTHER_VARIABLES: [(&str, &str); 10] = [
         "The form of log lines, before `telemetry.log_format`.",
     ),
     (
+        "ARK_PROMETHEUS",
+        "The Prometheus that scrapes the host, for commands that ask it (`--prometheus`).",
+    ),
+    (
         "ARK_SDK",
         "The directory `guest-sdk` for `ark agent new` and `ark policy new` (`--sdk`).",
     ),
@@ -48,6 +52,10 @@ pub const OTHER_VARIABLES: [(&str, &str); 10] = [
     (
         "ARK_SECRET_KEY_FILE",
         "A file (mode 0400) with that key, instead of the key itself.",
+    ),
+    (
+        "ARK_SNAPSHOTS",
+        "The directory in which snapshots are kept (`ark check --snapshots`).",
     ),
     (
         "ARK_TOKEN",

@@ -18,7 +18,7 @@ mod show;
 #[cfg(test)]
 mod tests;
 
-pub use document::render_documentation;
+pub use document::{render_documentation, render_env_file};
 pub use error::{ConfigError, Source};
 pub use file::{
     CapacityFile, ConfigFile, ListsFile, PolicyFile, RedisFile, RedisSignalsFile, TelemetryFile,

@@ -32,7 +32,7 @@ pub use change::{
     ChangeConditions, PolicyChangeReceipt, PolicyRevision, PolicyStatus, PolicyUpload,
     SettingsReplacement,
 };
-pub use declarations::{Declaration, LAST_PLACE, PolicyManifest};
+pub use declarations::{Declaration, LAST_PLACE, PolicyManifest, check_declarations};
 pub use error::{InvalidPolicy, PolicyChangeError, StoredPolicyError};
 pub use graveyard_exchange::{GraveyardExchangeError, record_graveyard_exchange};
 pub use handle::{DeclarationChanges, ListedPolicy, Policies};

@@ -14,7 +14,7 @@ use crate::schema::{STATE_CHAIN_SINCE, read_version};
 use crate::tables::audit::{archived_head, read_audit_head};
 use crate::tables::state::read_state_head;
 
-use super::lock::{DirLock, LockRecord};
+use super::lock::{LockRecord, lock_path};
 use super::{CAPSULES_DIR, RESCUED_PREFIX, database_path, log_path};
 
 /// The heads that a file attests.
@@ -33,19 +33,19 @@ pub(crate) struct Evidence {
 }
 
 impl Evidence {
-    /// Looks for everything that attests a database in a locked data directory.
+    /// Looks for everything that attests a database in a data directory. `lock` is what its lock's file says.
     ///
     /// # Errors
     /// [`OpenError::Evidence`]: the anchors cannot be read.
-    pub(crate) fn collect(dir: &Path, lock: &DirLock) -> Result<Self, OpenError> {
+    pub(crate) fn collect(dir: &Path, lock: LockRecord) -> Result<Self, OpenError> {
         let mut heads = Vec::new();
         let mut traces = Vec::new();
-        if lock.found() != LockRecord::Unused {
-            traces.push(lock.path().to_owned());
+        if lock != LockRecord::Unused {
+            traces.push(lock_path(dir));
         }
-        if let LockRecord::Attested(attestation) = lock.found() {
+        if let LockRecord::Attested(attestation) = lock {
             heads.push(AttestedHeads {
-                file: lock.path().to_owned(),
+                file: lock_path(dir),
                 audit: attestation.audit,
                 state: Some(attestation.state),
             });

@@ -67,6 +67,47 @@ pub(crate) enum LockRecord {
     Attested(Attestation),
 }
 
+impl LockRecord {
+    /// Reads what the text of the file says.
+    fn parse(content: &str) -> Self {
+        let record = content.lines().nth(1).unwrap_or_default();
+        match serde_json::from_str(record) {
+            Ok(attestation) => Self::Attested(attestation),
+            Err(_) if content.is_empty() => Self::Unused,
+            Err(_) => Self::HostRan,
+        }
+    }
+
+    /// Reads the file of a data directory without taking the lock: a host may run there.
+    pub(crate) fn read(dir: &Path) -> Result<Self> {
+        match std::fs::read(dir.join(LOCK_FILE)) {
+            Ok(content) => Ok(Self::parse(&String::from_utf8_lossy(&content))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::Unused),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Returns the process id, as its lock's file states it, of the host that runs on a data directory.
+///
+/// The lock is asked for in a form that does not exclude other readers, and given back at once.
+pub(crate) fn find_lock_holder(dir: &Path) -> Option<String> {
+    let mut file = File::open(lock_path(dir)).ok()?;
+    if flock(&file, FlockOperation::NonBlockingLockShared).is_ok() {
+        return None;
+    }
+    let mut content = String::new();
+    // Whoever holds the lock may not have written its process id yet.
+    let _ = file.read_to_string(&mut content);
+    let pid = content.lines().next().map_or("", str::trim);
+    Some(if pid.is_empty() { "unknown" } else { pid }.to_owned())
+}
+
+/// The path of the lock's file in a data directory.
+pub(crate) fn lock_path(dir: &Path) -> PathBuf {
+    dir.join(LOCK_FILE)
+}
+
 /// The lock. It is released when it is dropped or when its process ends, however that happens.
 pub(crate) struct DirLock {
     file: File,
@@ -108,11 +149,7 @@ impl DirLock {
         }
         read.map_err(failed)?;
         let record = lines.next().unwrap_or_default();
-        let found = match serde_json::from_str(record) {
-            Ok(attestation) => LockRecord::Attested(attestation),
-            Err(_) if content.is_empty() => LockRecord::Unused,
-            Err(_) => LockRecord::HostRan,
-        };
+        let found = LockRecord::parse(&content);
         let lock = Self {
             bytes: AtomicU64::new(content.len() as u64),
             file,

@@ -55,7 +55,8 @@ pub fn begin_anew(
     let pending = dir.join(RESTORE_PENDING);
     let has_database = database_path(dir).symlink_metadata().is_ok();
     // Anchors that cannot be read are given up too.
-    let is_traced = Evidence::collect(dir, &lock).map_or(true, |evidence| !evidence.is_empty());
+    let is_traced =
+        Evidence::collect(dir, lock.found()).map_or(true, |evidence| !evidence.is_empty());
     if !has_database && !is_traced && !pending.exists() {
         return Err(MaintenanceError::NothingToReplace {
             dir: dir.to_owned(),

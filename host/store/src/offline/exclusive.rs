@@ -45,7 +45,7 @@ impl OfflineStore {
         }
         let lock = DirLock::acquire(dir)?;
         check_restore_finished(dir)?;
-        let evidence = Evidence::collect(dir, &lock)?;
+        let evidence = Evidence::collect(dir, lock.found())?;
         evidence.check_present()?;
         let unmigrated = schema::connect_writer(&path, None)?;
         evidence.check_chains(&unmigrated.connection)?;

@@ -5,6 +5,7 @@ mod archive;
 mod begin_anew;
 mod error;
 mod exclusive;
+mod inspect;
 mod read_only;
 mod rekey;
 mod restore;
@@ -18,6 +19,7 @@ pub use archive::{
 pub use begin_anew::{NewBeginning, begin_anew};
 pub use error::MaintenanceError;
 pub(crate) use exclusive::begin_halt;
+pub use inspect::{check_directory, find_running_host};
 pub use read_only::ReadOnlyStore;
 pub use rekey::rekey_secrets;
 pub use restore::{RestoreReport, restore_snapshot};

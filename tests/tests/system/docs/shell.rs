@@ -24,7 +24,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use super::pages::{Block, Kind, list_pages, read_blocks, repository};
 
 /// The pages with blocks that are run; each has a test below.
-const TESTED: [&str; 8] = [
+const TESTED: [&str; 9] = [
     "README.md",
     "docs/access.md",
     "docs/agents.md",
@@ -33,6 +33,7 @@ const TESTED: [&str; 8] = [
     "docs/metrics.md",
     "docs/operators.md",
     "docs/policies.md",
+    "docs/production.md",
 ];
 /// The most blocks that may be marked as not run, over all pages.
 const MOST_NOT_RUN: usize = 8;
@@ -77,6 +78,11 @@ fn operators() {
 #[test]
 fn policies() {
     run_page("docs/policies.md");
+}
+
+#[test]
+fn production() {
+    run_page("docs/production.md");
 }
 
 #[test]

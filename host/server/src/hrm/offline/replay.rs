@@ -86,23 +86,46 @@ pub fn replay_log(
     let mut report = ReplayReport::default();
     store.visit_audit_rows(|row| {
         if row.kind == AuditKind::Decision {
-            report.decisions += 1;
-            match replay_decision(&row, library) {
-                Ok(Replayed::Identical) => report.identical += 1,
-                Ok(Replayed::Failed) => report.failures += 1,
-                Err(problem) if report.differences.len() < MAX_DIFFERENCES => {
-                    report.differences.push(ReplayDifference {
-                        seq: row.seq,
-                        decision_id: row.id,
-                        problem: problem.to_string(),
-                    });
-                }
-                Err(_) => {}
-            }
+            report.add(row, library);
         }
         true
     })?;
     Ok(report)
+}
+
+/// As [`replay_log`], of the last decisions only, `limit` at most.
+///
+/// # Errors
+/// The database cannot be read.
+pub fn replay_last(
+    store: &ReadOnlyStore,
+    library: &PolicyLibrary<'_>,
+    limit: u32,
+) -> Result<ReplayReport, ReadError> {
+    let mut report = ReplayReport::default();
+    for row in store.last_decisions(limit)? {
+        report.add(row, library);
+    }
+    Ok(report)
+}
+
+impl ReplayReport {
+    /// Judges the decision of a row again.
+    fn add(&mut self, row: AuditRow, library: &PolicyLibrary<'_>) {
+        self.decisions += 1;
+        match replay_decision(&row, library) {
+            Ok(Replayed::Identical) => self.identical += 1,
+            Ok(Replayed::Failed) => self.failures += 1,
+            Err(problem) if self.differences.len() < MAX_DIFFERENCES => {
+                self.differences.push(ReplayDifference {
+                    seq: row.seq,
+                    decision_id: row.id,
+                    problem: problem.to_string(),
+                });
+            }
+            Err(_) => {}
+        }
+    }
 }
 
 /// Judges one decision again and compares it with its row.

@@ -348,6 +348,20 @@ impl Reader {
         )
     }
 
+    /// The last decisions, latest first, at most `limit`.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn last_decisions(&self, limit: u32) -> Result<Vec<AuditRow>, ReadError> {
+        self.select_rows(
+            &format!(
+                "SELECT {AUDIT_COLUMNS} FROM audit_log WHERE kind = ?1 ORDER BY seq DESC LIMIT ?2"
+            ),
+            params![AuditKind::Decision.as_str(), limit],
+            read_audit_row,
+        )
+    }
+
     /// The orders (halt, resume, quarantine, restore) behind a row of the log, oldest first, at most `limit`.
     ///
     /// # Errors

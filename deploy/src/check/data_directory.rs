@@ -1,0 +1,208 @@
+//! The data directory: its rights, its disk.
+
+use std::io::Write;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{Access, access, statfs, statvfs};
+use rustix::process::geteuid;
+
+use super::line::CheckLines;
+use super::subject::Subject;
+
+/// Kinds of file systems (`statfs`) that lose everything at a power cut.
+const IN_MEMORY: [(u64, &str); 2] = [(0x0102_1994, "tmpfs"), (0x8584_58f6, "ramfs")];
+/// Kinds of file systems on which `SQLite`'s locks and shared memory do not hold.
+const REMOTE: [(u64, &str); 5] = [
+    (0x6969, "NFS"),
+    (0xff53_4d42, "CIFS"),
+    (0xfe53_4d42, "SMB"),
+    (0x517b, "SMB"),
+    (0x0102_1997, "9p"),
+];
+/// How many writes are measured.
+const SYNCS: usize = 9;
+/// The bytes of each: a page of the database.
+const SYNC_BYTES: usize = 8192;
+/// A write that takes longer holds up decisions: each waits for one.
+const SLOW_SYNC: Duration = Duration::from_millis(50);
+/// No disk is faster: it answers before the data is safe, or the file system is told not to sync.
+const IMPOSSIBLE_SYNC: Duration = Duration::from_micros(10);
+/// Free space below which a host should not start, in bytes.
+const LEAST_FREE: u64 = 256 * 1024 * 1024;
+/// Free space below which an operator should look, where the database has no limit of its own, in bytes.
+const LITTLE_FREE: u64 = 2 * 1024 * 1024 * 1024;
+
+/// The directory if it exists, else the closest one above it that does.
+fn existing_directory(dir: &Path) -> PathBuf {
+    let absolute = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+    let found = absolute.ancestors().find(|dir| dir.is_dir());
+    found.unwrap_or(Path::new("/")).to_owned()
+}
+
+/// The directory belongs to the user that runs this, is writable for it and closed to all others, and is on a file system of this machine.
+pub(super) fn check_directory(subject: &Subject, lines: &mut CheckLines) {
+    let dir = subject.data_dir();
+    let existing = existing_directory(dir);
+    let path = dir.display();
+    if dir.exists() && !dir.is_dir() {
+        return lines.fail(
+            format!("{path} is no directory"),
+            "set data_dir to a directory, or move the file away",
+        );
+    }
+    if let Err(error) = access(&existing, Access::WRITE_OK | Access::EXEC_OK) {
+        return lines.fail(
+            format!("{} cannot be written to: {error}", existing.display()),
+            "run the check as the user that runs the host, and give it the directory (chown)",
+        );
+    }
+    if let Ok(found) = statfs(&existing) {
+        let kind = u64::try_from(found.f_type).unwrap_or_default();
+        if let Some((_, name)) = REMOTE.iter().find(|(magic, _)| *magic == kind) {
+            lines.fail(
+                format!("{path} is on {name}, where a database in WAL mode is not safe"),
+                "put data_dir on a disk of this machine",
+            );
+        }
+    }
+    if dir.is_dir() {
+        check_rights(dir, lines);
+    }
+    if lines.is_good() {
+        lines.ok(if dir.is_dir() {
+            format!("{path} is the host's alone")
+        } else {
+            format!("{path} will be made")
+        });
+    }
+}
+
+fn check_rights(dir: &Path, lines: &mut CheckLines) {
+    let user = geteuid();
+    let names = [
+        "",
+        "ark.db",
+        "ark.db-wal",
+        "ark.db-shm",
+        "anchors.jsonl",
+        "ark.lock",
+    ];
+    for path in names.map(|name| dir.join(name)) {
+        let Ok(found) = std::fs::metadata(&path) else {
+            continue;
+        };
+        let shown = path.display();
+        let mode = found.mode() & 0o777;
+        // The directory keeps others from the files in it; what they could do with a file by a link is left to its own rights.
+        let open_bits = if found.is_dir() { 0o077 } else { 0o022 };
+        if mode & open_bits != 0 {
+            let right = if found.is_dir() { "0700" } else { "0600" };
+            lines.fail(
+                format!("{shown} has mode {mode:04o}: others can use it"),
+                format!("chmod {right} {shown}"),
+            );
+        }
+        if found.uid() != user.as_raw() && !user.is_root() {
+            lines.fail(
+                format!(
+                    "{shown} belongs to user {}, not to {}",
+                    found.uid(),
+                    user.as_raw()
+                ),
+                format!(
+                    "chown it to the user that runs the host: chown -R USER {}",
+                    dir.display()
+                ),
+            );
+        }
+    }
+}
+
+/// There is room for what the database may grow to.
+pub(super) fn check_space(subject: &Subject, lines: &mut CheckLines) {
+    let dir = subject.data_dir();
+    let Ok(disk) = statvfs(existing_directory(dir)) else {
+        return lines.warn("the free space cannot be asked for", "look at it with `df`");
+    };
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    let size = |name: &str| std::fs::metadata(dir.join(name)).map_or(0, |found| found.len());
+    let used = size("ark.db") + size("ark.db-wal");
+    let still_wanted = subject
+        .config
+        .store
+        .max_bytes
+        .map_or(LITTLE_FREE, |limit| limit.saturating_sub(used));
+    let (free_mb, wanted_mb) = (free / 1_000_000, still_wanted / 1_000_000);
+    if free < LEAST_FREE {
+        lines.fail(
+            format!("{free_mb} MB are free: a host without room approves nothing"),
+            "make room, or move data_dir to a larger disk",
+        );
+    } else if free < still_wanted {
+        lines.warn(
+            format!("{free_mb} MB are free, and the database may still grow by {wanted_mb} MB"),
+            "make room, or set capacity.max_database_bytes to what the disk has",
+        );
+    } else {
+        lines.ok(format!("{free_mb} MB are free"));
+    }
+}
+
+/// What is written is on disk when the system says so, and soon. Measured on a file that is removed at once.
+pub(super) fn check_sync(subject: &Subject, lines: &mut CheckLines) {
+    let dir = existing_directory(subject.data_dir());
+    let kind = statfs(&dir).map_or(0, |found| u64::try_from(found.f_type).unwrap_or_default());
+    if let Some((_, name)) = IN_MEMORY.iter().find(|(magic, _)| *magic == kind) {
+        return lines.fail(
+            format!(
+                "{} is in memory ({name}): a power cut loses every decision",
+                dir.display()
+            ),
+            "put data_dir on a disk",
+        );
+    }
+    let took = match measure_sync(&dir) {
+        Ok(took) => took,
+        Err(error) => {
+            return lines.fail(
+                format!("nothing can be written in {}: {error}", dir.display()),
+                "run the check as the user that runs the host, and see the line `disk-space`",
+            );
+        }
+    };
+    let took_ms = took.as_secs_f64() * 1000.0;
+    if took > SLOW_SYNC {
+        lines.warn(
+            format!(
+                "a write takes {took_ms:.1} ms until it is on disk, and each decision waits for one"
+            ),
+            "use a disk with a protected write cache, or one that fewer programs write to",
+        );
+    } else if took < IMPOSSIBLE_SYNC {
+        lines.warn(
+            format!("a write is said to be on disk after {took_ms:.3} ms, which no disk can do"),
+            "let the file system sync (no `nobarrier`, no volatile overlay, no eatmydata): a power cut would lose decisions",
+        );
+    } else {
+        lines.ok(format!("a write is on disk after {took_ms:.1} ms"));
+    }
+}
+
+/// The median time of a synced write.
+fn measure_sync(dir: &Path) -> std::io::Result<Duration> {
+    let mut file = tempfile::tempfile_in(dir)?;
+    file.write_all(&[0; SYNC_BYTES])?;
+    file.sync_all()?;
+    let mut times = Vec::with_capacity(SYNCS);
+    for round in 1..=SYNCS {
+        let page = [u8::try_from(round).unwrap_or(u8::MAX); SYNC_BYTES];
+        let started = Instant::now();
+        file.write_all_at(&page, 0)?;
+        file.sync_data()?;
+        times.push(started.elapsed());
+    }
+    times.sort();
+    Ok(times.get(SYNCS / 2).copied().unwrap_or_default())
+}

@@ -1,0 +1,92 @@
+//! The database: what a start would refuse, its pages, its chains.
+
+use ark_store::{OpenError, ReadOnlyStore, check_directory};
+
+use super::line::CheckLines;
+use super::subject::Subject;
+
+/// A start would take the database, its pages are sound, and its journal is the one that a host relies on.
+pub(super) fn check_database(subject: &Subject, lines: &mut CheckLines) {
+    let dir = subject.data_dir();
+    let found = match check_directory(dir) {
+        Ok(found) => found,
+        Err(error) => {
+            let remedy = match &error {
+                OpenError::RestoreInterrupted { .. } => "run `ark state restore` again to its end",
+                _ => {
+                    "restore a snapshot with `ark state restore --replace`, or find the database that belongs here"
+                }
+            };
+            return lines.fail(error.to_string(), remedy);
+        }
+    };
+    if !found {
+        return lines.ok("there is none yet; the first start makes it");
+    }
+    let checked = ReadOnlyStore::open(dir).map_err(|error| error.to_string());
+    let checked = checked.and_then(|store| {
+        let pages = store.check_pages().map_err(|error| error.to_string())?;
+        let journal = store.journal_mode().map_err(|error| error.to_string())?;
+        Ok((pages, journal))
+    });
+    match checked {
+        Err(error) | Ok((Some(error), _)) => lines.fail(
+            format!("the database is damaged: {error}"),
+            "stop the host, keep the files, and restore a snapshot with `ark state restore --replace`",
+        ),
+        Ok((None, journal)) if journal != "wal" => lines.warn(
+            format!("the journal is {journal}, not the write-ahead log: no host has opened this database since it was made"),
+            "a start changes it; if a host runs, another program has changed it: restart the host",
+        ),
+        Ok((None, _)) => lines.ok("sound, in WAL mode"),
+    }
+}
+
+/// Every row of the audit log is as it was written, and none is missing.
+pub(super) fn check_audit_log(subject: &Subject, lines: &mut CheckLines) {
+    let Some(store) = subject.open_database() else {
+        return;
+    };
+    match store.verify_audit_log() {
+        Err(error) => lines.fail(error.to_string(), "see the line `database`"),
+        Ok(report) => match report.fault {
+            None => lines.ok(format!("{} rows, {} anchors", report.rows, report.anchors)),
+            Some(fault) => lines.fail(
+                format!("row {} {}", fault.seq, fault.problem),
+                "keep a copy as evidence, find out who wrote to the file, and restore a snapshot",
+            ),
+        },
+    }
+}
+
+/// Every revision of state is as it was written, and every secret decrypts.
+pub(super) fn check_state(subject: &Subject, lines: &mut CheckLines) {
+    let Some(store) = subject.open_database() else {
+        return;
+    };
+    match store.check_state(subject.secret_key.as_ref()) {
+        // The audit log of an earlier schema can be checked, its state only after the migration.
+        Err(error) => lines.warn(error.to_string(), "see the line `database`"),
+        Ok(report) => {
+            if let Some(fault) = report.fault {
+                lines.fail(
+                    format!("revision {} {}", fault.seq, fault.problem),
+                    "keep a copy as evidence, and restore a snapshot; a secret that does not decrypt needs its own key",
+                );
+            } else if report.secrets_unchecked > 0 {
+                lines.fail(
+                    format!(
+                        "{} secrets are encrypted, and their key is not given",
+                        report.secrets_unchecked
+                    ),
+                    "name the file of the key in ARK_SECRET_KEY_FILE",
+                );
+            } else {
+                lines.ok(format!(
+                    "{} revisions of {} keys, {} secrets",
+                    report.revisions, report.keys, report.secrets
+                ));
+            }
+        }
+    }
+}

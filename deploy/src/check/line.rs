@@ -1,0 +1,70 @@
+//! What the checks find.
+
+use serde::Serialize;
+
+/// How grave what was found is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// As it should be.
+    Ok,
+    /// The host would serve, and an operator should look.
+    Warning,
+    /// The host would not serve, or not safely.
+    Error,
+}
+
+/// One line of the result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CheckLine {
+    /// The name of the check, e.g. `tls`.
+    pub check: &'static str,
+    /// How grave it is.
+    pub status: Status,
+    /// What was found.
+    pub found: String,
+    /// What to do about it; `None` where nothing is to be done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+}
+
+/// Collects what one check finds.
+pub(super) struct CheckLines {
+    check: &'static str,
+    pub(super) found: Vec<CheckLine>,
+}
+
+impl CheckLines {
+    pub(super) fn of(check: &'static str) -> Self {
+        Self {
+            check,
+            found: Vec::new(),
+        }
+    }
+
+    /// Whether nothing was found that an operator should look at.
+    pub(super) fn is_good(&self) -> bool {
+        self.found.iter().all(|found| found.status == Status::Ok)
+    }
+
+    pub(super) fn ok(&mut self, found: impl Into<String>) {
+        self.add(Status::Ok, found.into(), None);
+    }
+
+    pub(super) fn warn(&mut self, found: impl Into<String>, remedy: impl Into<String>) {
+        self.add(Status::Warning, found.into(), Some(remedy.into()));
+    }
+
+    pub(super) fn fail(&mut self, found: impl Into<String>, remedy: impl Into<String>) {
+        self.add(Status::Error, found.into(), Some(remedy.into()));
+    }
+
+    fn add(&mut self, status: Status, found: String, remedy: Option<String>) {
+        self.found.push(CheckLine {
+            check: self.check,
+            status,
+            found,
+            remedy,
+        });
+    }
+}

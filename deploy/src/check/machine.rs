@@ -1,0 +1,96 @@
+//! What the machine allows: open files, and its clock.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ark_host::redis::RedisLink;
+use ark_model::ids::Millis;
+use rustix::process::{Resource, getrlimit};
+
+use crate::prometheus::Prometheus;
+
+use super::line::CheckLines;
+use super::subject::Subject;
+
+/// Open files that are not connections: the database and its readers, components, capsules.
+const OTHER_FILES: u64 = 256;
+/// How far two clocks may be apart, in seconds.
+const MAX_DRIFT_SECONDS: f64 = 2.0;
+/// How long the Redis may take to say what time it is.
+const REDIS_TIMEOUT: Duration = Duration::from_secs(5);
+/// A moment before which no clock can be right: this program was not written yet (2026-01-01, in seconds).
+const EARLIEST_SECONDS: u64 = 1_767_225_600;
+
+/// The limit of open files has room for the configured connections.
+pub(super) fn check_open_files(subject: &Subject, lines: &mut CheckLines) {
+    let connections = subject.config.access.connections;
+    let wanted = u64::try_from(connections)
+        .unwrap_or(u64::MAX)
+        .saturating_add(OTHER_FILES);
+    let most = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    if most < wanted {
+        lines.warn(
+            format!("{most} files may be open, and {connections} connections need {wanted}"),
+            format!("raise the hard limit (LimitNOFILE={wanted} in the unit, ulimit -n), or lower capacity.connections"),
+        );
+    } else {
+        lines.ok(format!("room for {connections} connections"));
+    }
+}
+
+/// The clock agrees with what was recorded and with the neighbours' clocks.
+pub(super) fn check_clock(subject: &Subject, lines: &mut CheckLines) {
+    let remedy = "keep the clock in step (timedatectl set-ntp true, chrony); the host believes it";
+    let now = || {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        since.unwrap_or_default().as_secs_f64()
+    };
+    if now() < EARLIEST_SECONDS as f64 {
+        return lines.fail("the clock is years behind", remedy);
+    }
+    let mut compared = Vec::new();
+    let last = subject
+        .open_database()
+        .and_then(|store| store.last_recorded_at().ok()?);
+    if let Some(Millis(last)) = last {
+        let ahead = last as f64 / 1000.0 - now();
+        if ahead > MAX_DRIFT_SECONDS {
+            lines.fail(
+                format!("the last audit row is {ahead:.0} s ahead of the clock"),
+                remedy,
+            );
+        }
+        compared.push("the audit log");
+    }
+    let mut compare = |who: &'static str, theirs: Option<f64>, asked_at: f64| {
+        let Some(theirs) = theirs else { return };
+        let drift = (theirs - asked_at).abs();
+        if drift > MAX_DRIFT_SECONDS {
+            lines.warn(
+                format!("the clock and that of {who} are {drift:.1} s apart"),
+                remedy,
+            );
+        }
+        compared.push(who);
+    };
+    compare("the Redis", ask_redis(subject), now());
+    let prometheus = subject.options.prometheus.as_deref();
+    let theirs = prometheus.and_then(|url| {
+        let values = Prometheus::new(url).ok()?.query("time()").ok()?;
+        values.first().copied()
+    });
+    compare("Prometheus", theirs, now());
+    if lines.is_good() {
+        lines.ok(match compared[..] {
+            [] => "there is nothing to compare it with".to_owned(),
+            _ => format!("agrees with {}", compared.join(", ")),
+        });
+    }
+}
+
+/// The time of the Redis, in seconds; `None`: there is none, or it does not say.
+fn ask_redis(subject: &Subject) -> Option<f64> {
+    let redis = subject.config.redis.as_ref()?;
+    let mut link = RedisLink::new(redis.settings.clone(), REDIS_TIMEOUT);
+    let (seconds, micros): (f64, f64) = redis::cmd("TIME").query(link.connect().ok()?).ok()?;
+    Some(seconds + micros / 1e6)
+}

@@ -1,0 +1,185 @@
+//! `ark check` and `ark config check`: everything `ark serve` would refuse, and what an experienced operator would look at before going live.
+//!
+//! Invariants: nothing is changed but for a file that is made in the data directory and removed at once, to measure how long a write takes to
+//! be on disk, and compiled modules in the host's cache. A host may run meanwhile. A check that cannot be made says so; it never passes.
+//!
+//! Reading order: [`run_checks`], the table [`CHECKS`], then the rooms in its order.
+
+mod certificates;
+mod data_directory;
+mod database;
+mod guests;
+mod line;
+mod listeners;
+mod machine;
+mod monitoring;
+mod redis;
+mod secrets;
+mod settings;
+mod snapshots;
+mod subject;
+
+use std::path::PathBuf;
+
+use ark_host::config::{Config, Layers, Overrides};
+use ark_runtime::GraveyardSource;
+
+use crate::env_file::{EnvFile, EnvFileError};
+
+pub use line::{CheckLine, Status};
+
+use line::CheckLines;
+use subject::Subject;
+
+/// What is checked.
+pub struct CheckOptions {
+    /// The configuration file; `None`: `ark.toml` in the working directory, if there is one.
+    pub config: Option<PathBuf>,
+    /// What flags set.
+    pub overrides: Overrides,
+    /// The file of environment variables, as it was read.
+    pub env_file: Option<Result<EnvFile, EnvFileError>>,
+    /// The address of the Prometheus that scrapes the host.
+    pub prometheus: Option<String>,
+    /// The directory in which snapshots are kept.
+    pub snapshots: Option<PathBuf>,
+}
+
+/// How much is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// The configuration, and the files that it names.
+    Configuration,
+    /// The machine, the database and the neighbours as well.
+    Everything,
+}
+
+/// A check: its name, the smallest scope that has it, and what makes it.
+type Check = (&'static str, Scope, fn(&Subject, &mut CheckLines));
+
+/// The checks after that of the configuration itself, in their order.
+const CHECKS: [Check; 22] = [
+    ("env-file", Scope::Configuration, settings::check_env_file),
+    (
+        "config-file",
+        Scope::Configuration,
+        settings::check_config_file,
+    ),
+    (
+        "secret-key",
+        Scope::Configuration,
+        secrets::check_secret_key,
+    ),
+    ("tls", Scope::Configuration, certificates::check_tls),
+    (
+        "certificate",
+        Scope::Configuration,
+        certificates::check_certificate,
+    ),
+    ("tokens", Scope::Configuration, secrets::check_tokens),
+    (
+        "listeners",
+        Scope::Configuration,
+        listeners::check_listeners,
+    ),
+    (
+        "agents-directory",
+        Scope::Configuration,
+        guests::check_agents_directory,
+    ),
+    ("ports", Scope::Everything, listeners::check_ports),
+    ("open-files", Scope::Everything, machine::check_open_files),
+    (
+        "data-directory",
+        Scope::Everything,
+        data_directory::check_directory,
+    ),
+    ("disk-space", Scope::Everything, data_directory::check_space),
+    ("disk-sync", Scope::Everything, data_directory::check_sync),
+    ("database", Scope::Everything, database::check_database),
+    ("audit-log", Scope::Everything, database::check_audit_log),
+    ("state", Scope::Everything, database::check_state),
+    ("clock", Scope::Everything, machine::check_clock),
+    ("graveyard", Scope::Everything, guests::check_graveyard),
+    ("guests", Scope::Everything, guests::check_guests),
+    ("redis", Scope::Everything, redis::check_redis),
+    (
+        "monitoring",
+        Scope::Everything,
+        monitoring::check_monitoring,
+    ),
+    ("snapshot", Scope::Everything, snapshots::check_snapshot),
+];
+
+/// Makes the checks of a scope in their order. `begun` is told the name of each, `found` each line as it is found.
+///
+/// A configuration that would be refused ends the checks: nothing else can be judged by it.
+pub fn run_checks(
+    options: CheckOptions,
+    scope: Scope,
+    begun: &mut dyn FnMut(&str),
+    found: &mut dyn FnMut(&CheckLine),
+) -> Vec<CheckLine> {
+    let mut all: Vec<CheckLine> = Vec::new();
+    let mut add = |lines: CheckLines| {
+        for line in lines.found {
+            found(&line);
+            all.push(line);
+        }
+    };
+    begun("configuration");
+    let mut lines = CheckLines::of("configuration");
+    let layers = Layers::read(options.config.as_deref(), &options.overrides);
+    let read = layers.and_then(|layers| Ok((Config::from_layers(&layers)?, layers)));
+    let (config, layers) = match read {
+        Ok(read) => read,
+        Err(error) => {
+            lines.fail(
+                error.to_string(),
+                "correct the configuration; `ark config docs` describes every key",
+            );
+            add(lines);
+            if let Some(Err(error)) = &options.env_file {
+                let mut lines = CheckLines::of("env-file");
+                settings::refuse_env_file(error, &mut lines);
+                add(lines);
+            }
+            return all;
+        }
+    };
+    lines.ok(format!(
+        "{}, data in {}, listening on {}",
+        describe_file(&options),
+        config.store.dir.display(),
+        config.listen
+    ));
+    add(lines);
+    let subject = Subject::new(options, config, layers);
+    for (name, smallest, check) in CHECKS {
+        if smallest > scope {
+            continue;
+        }
+        begun(name);
+        let mut lines = CheckLines::of(name);
+        check(&subject, &mut lines);
+        add(lines);
+    }
+    all
+}
+
+fn describe_file(options: &CheckOptions) -> String {
+    let default = std::path::Path::new(ark_host::config::DEFAULT_FILE);
+    match &options.config {
+        Some(file) => file.display().to_string(),
+        None if default.is_file() => default.display().to_string(),
+        None => "no file".to_owned(),
+    }
+}
+
+/// Where the Graveyard comes from, in words.
+fn describe_source(source: &GraveyardSource) -> String {
+    match source {
+        GraveyardSource::Embedded => "the module in this program".to_owned(),
+        GraveyardSource::File(path) => path.display().to_string(),
+    }
+}

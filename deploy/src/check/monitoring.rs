@@ -1,0 +1,139 @@
+//! Prometheus: whether it is there, scrapes the host, has ARK's rules, and somebody hears its alerts.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::prometheus::Prometheus;
+
+use super::line::CheckLines;
+use super::subject::Subject;
+
+/// The rules that ARK ships.
+const RULES: [&str; 3] = [
+    include_str!("../../prometheus/rules/alerts.yml"),
+    include_str!("../../prometheus/rules/burn-rates.yml"),
+    include_str!("../../prometheus/rules/recording.yml"),
+];
+/// How many missing rules are named.
+const MAX_NAMED: usize = 3;
+
+pub(super) fn check_monitoring(subject: &Subject, lines: &mut CheckLines) {
+    let Some(url) = subject.options.prometheus.as_deref() else {
+        return lines.warn(
+            "no Prometheus is named, so nobody may notice when the host fails",
+            "run one with deploy/prometheus, and name it: --prometheus URL or ARK_PROMETHEUS",
+        );
+    };
+    let asked = Prometheus::new(url).and_then(|prometheus| {
+        let rules = prometheus.ask("/api/v1/rules")?;
+        let managers = prometheus.ask("/api/v1/alertmanagers")?;
+        let targets = prometheus.query("up{job=\"ark\"}")?;
+        Ok((rules, managers, targets))
+    });
+    let (rules, managers, targets) = match asked {
+        Ok(asked) => asked,
+        Err(error) => {
+            return lines.fail(
+                format!("Prometheus at {url} cannot be asked: {error}"),
+                "start it, or correct --prometheus",
+            );
+        }
+    };
+    check_rules(&rules, lines);
+    let is_empty = |list: Option<&Value>| list.and_then(Value::as_array).is_none_or(Vec::is_empty);
+    if is_empty(managers.get("activeAlertmanagers")) {
+        lines.warn(
+            "Prometheus sends its alerts to no Alertmanager",
+            "name one in its configuration (alerting.alertmanagers)",
+        );
+    }
+    if targets.is_empty() {
+        lines.fail(
+            "Prometheus scrapes no host (job ark)",
+            "add the address of telemetry_listen to the job `ark` of its configuration",
+        );
+    } else if subject.running_host.is_some() && targets.iter().all(|up| *up < 1.0) {
+        lines.fail(
+            "Prometheus does not reach the host that runs here (job ark is down)",
+            "correct the job's target: it is the address of telemetry_listen",
+        );
+    }
+    if lines.is_good() {
+        lines.ok(format!(
+            "{url} has all rules and scrapes {} hosts",
+            targets.len()
+        ));
+    }
+}
+
+/// The names of the rules in a file of rules.
+fn list_rules(file: &str) -> impl Iterator<Item = &str> {
+    file.lines().filter_map(|line| {
+        let line = line.trim_start();
+        line.strip_prefix("- alert: ")
+            .or_else(|| line.strip_prefix("- record: "))
+    })
+}
+
+fn check_rules(data: &Value, lines: &mut CheckLines) {
+    let groups = data
+        .get("groups")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
+    let rules: Vec<&Value> = groups
+        .filter_map(|group| group.get("rules")?.as_array())
+        .flatten()
+        .collect();
+    let text = |rule: &Value, name: &str| {
+        rule.get(name)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let loaded: BTreeSet<String> = rules.iter().map(|rule| text(rule, "name")).collect();
+    let missing: Vec<&str> = RULES
+        .into_iter()
+        .flat_map(list_rules)
+        .filter(|name| !loaded.contains(*name))
+        .collect();
+    if !missing.is_empty() {
+        lines.fail(
+            format!(
+                "Prometheus lacks {} of ARK's rules, e.g. {}",
+                missing.len(),
+                missing[..missing.len().min(MAX_NAMED)].join(", ")
+            ),
+            "load deploy/prometheus/rules/*.yml (rule_files)",
+        );
+    }
+    for rule in rules.iter().filter(|rule| text(rule, "health") == "err") {
+        lines.fail(
+            format!(
+                "the rule {} cannot be evaluated: {}",
+                text(rule, "name"),
+                text(rule, "lastError")
+            ),
+            "load the rules of this release (deploy/prometheus/rules)",
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{RULES, list_rules};
+
+    #[test]
+    fn the_rules_are_found_by_their_names() {
+        let names: Vec<&str> = RULES.into_iter().flat_map(list_rules).collect();
+        assert!(names.len() > 40, "{names:?}");
+        for name in [
+            "ArkDown",
+            "ArkAvailabilityBurnFast",
+            "ark:decisions:rate_5m",
+        ] {
+            assert!(names.contains(&name), "{name}");
+        }
+    }
+}

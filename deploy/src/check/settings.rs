@@ -1,0 +1,121 @@
+//! The file of the configuration, and the file of environment variables.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use ark_host::config::{DEFAULT_FILE, Source};
+use serde_json::Value;
+
+use crate::env_file::{EnvFile, EnvFileError};
+
+use super::line::CheckLines;
+use super::subject::Subject;
+
+/// Variables whose value is a secret.
+const SECRET_VARIABLES: [&str; 2] = ["ARK_SECRET_KEY", "ARK_TOKEN"];
+/// What stands in `deploy/env.production.example` for a value that only the operator knows.
+const PLACEHOLDER: &str = "CHANGE_ME";
+
+/// The bits of a file's permissions; `None`: it cannot be looked at.
+pub(super) fn permissions(path: &Path) -> Option<u32> {
+    Some(std::fs::metadata(path).ok()?.mode() & 0o7777)
+}
+
+/// Says that a file of environment variables cannot be used.
+pub(super) fn refuse_env_file(error: &EnvFileError, lines: &mut CheckLines) {
+    lines.fail(
+        error.to_string(),
+        "correct the line; deploy/env.production.example documents every variable",
+    );
+}
+
+/// The file can be read as one, holds no placeholder, and shows its secrets to nobody else.
+pub(super) fn check_env_file(subject: &Subject, lines: &mut CheckLines) {
+    let file = match &subject.options.env_file {
+        None => return,
+        Some(Err(error)) => return refuse_env_file(error, lines),
+        Some(Ok(file)) => file,
+    };
+    let path = file.path.display();
+    for variable in &file.variables {
+        if variable.value.contains(PLACEHOLDER) {
+            lines.fail(
+                format!(
+                    "{path}, line {}: {} still has the value of the example",
+                    variable.line, variable.name
+                ),
+                format!(
+                    "give {} a value of your own, or put # before the line",
+                    variable.name
+                ),
+            );
+        }
+    }
+    if let Some(mode) = permissions(&file.path) {
+        if mode & 0o022 != 0 {
+            lines.fail(
+                format!("{path} has mode {mode:04o}: others can change it"),
+                format!("chmod 0600 {path}"),
+            );
+        } else if mode & 0o077 != 0 && holds_secret(file) {
+            lines.fail(
+                format!("{path} holds a secret and has mode {mode:04o}: others can read it"),
+                format!("chmod 0600 {path}"),
+            );
+        }
+    }
+    if lines.is_good() {
+        lines.ok(format!("{path}: {} variables", file.variables.len()));
+    }
+}
+
+fn holds_secret(file: &EnvFile) -> bool {
+    let mut variables = file.variables.iter();
+    variables.any(|variable| {
+        !variable.value.is_empty()
+            && (SECRET_VARIABLES.contains(&variable.name.as_str())
+                || holds_password(&variable.value))
+    })
+}
+
+/// Whether a text is an address with a password in it.
+fn holds_password(text: &str) -> bool {
+    let authority = text.split_once("://").map_or("", |(_, rest)| rest);
+    let authority = authority.split('/').next().unwrap_or_default();
+    authority
+        .rsplit_once('@')
+        .is_some_and(|(user, _)| user.contains(':'))
+}
+
+/// The configuration file cannot be changed by others, nor read by them if it holds a password.
+pub(super) fn check_config_file(subject: &Subject, lines: &mut CheckLines) {
+    let file = subject.options.config.as_deref();
+    let file = file.unwrap_or_else(|| Path::new(DEFAULT_FILE));
+    let Some(mode) = permissions(file) else {
+        return;
+    };
+    let path = file.display();
+    let values = subject.layers.lines();
+    let mut from_file = values
+        .iter()
+        .filter(|line| matches!(line.source, Source::File(_)));
+    let has_password = from_file.any(|line| {
+        let value = line.value.as_ref().and_then(Value::as_str);
+        value.is_some_and(holds_password)
+    });
+    if mode & 0o022 != 0 {
+        lines.fail(
+            format!("{path} has mode {mode:04o}: others can change it"),
+            format!("chmod 0640 {path}"),
+        );
+    } else if has_password && mode & 0o004 != 0 {
+        lines.fail(
+            format!("{path} holds a password and has mode {mode:04o}: others can read it"),
+            format!(
+                "chmod 0640 {path}, or keep the password in a file of its own (redis.password_file)"
+            ),
+        );
+    } else {
+        lines.ok(format!("{path} has mode {mode:04o}"));
+    }
+}

@@ -1,0 +1,61 @@
+//! What the checks look at.
+
+use std::cell::OnceCell;
+use std::path::Path;
+use std::sync::Arc;
+
+use ark_host::config::{Config, Layers};
+use ark_model::decision::PolicyIdentity;
+use ark_runtime::{Engine, EngineConfig, EngineError};
+use ark_store::{ReadOnlyStore, SecretKey, find_running_host};
+
+use super::CheckOptions;
+
+/// The configuration, what it was read from, and what several checks need.
+pub(super) struct Subject {
+    pub(super) options: CheckOptions,
+    pub(super) config: Config,
+    pub(super) layers: Layers,
+    /// The key that encrypts secrets, if there is a usable one.
+    pub(super) secret_key: Option<SecretKey>,
+    /// The process id of the host that runs on the data directory.
+    pub(super) running_host: Option<String>,
+    engine: OnceCell<Result<Engine, EngineError>>,
+    /// What the Graveyard is, once it was loaded.
+    pub(super) graveyard: OnceCell<Arc<PolicyIdentity>>,
+}
+
+impl Subject {
+    pub(super) fn new(options: CheckOptions, config: Config, layers: Layers) -> Self {
+        Self {
+            options,
+            running_host: find_running_host(&config.store.dir),
+            config,
+            layers,
+            secret_key: SecretKey::from_environment().ok().flatten(),
+            engine: OnceCell::new(),
+            graveyard: OnceCell::new(),
+        }
+    }
+
+    pub(super) fn data_dir(&self) -> &Path {
+        &self.config.store.dir
+    }
+
+    /// Opens the database; `None`: there is none, or it cannot be read, which the check of the database reports.
+    pub(super) fn open_database(&self) -> Option<ReadOnlyStore> {
+        ReadOnlyStore::open(self.data_dir()).ok()
+    }
+
+    /// The engine that a start would make. A cache of compiled modules is used if there is one, and never made.
+    pub(super) fn engine(&self) -> Result<&Engine, &EngineError> {
+        let made = self.engine.get_or_init(|| {
+            let cache = self.config.engine.cache_dir.clone();
+            Engine::new(&EngineConfig {
+                cache_dir: cache.filter(|dir| dir.is_dir()),
+                ..self.config.engine.clone()
+            })
+        });
+        made.as_ref()
+    }
+}

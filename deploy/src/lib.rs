@@ -1,0 +1,21 @@
+//! The way to production: what is checked before a host serves, and what is driven and validated once it does.
+//!
+//! * [`check`]: everything `ark serve` would refuse, and what an experienced operator would look at. It reads the configuration, the files and
+//!   the database of this machine through the host's own loaders, so that it and a start cannot disagree.
+//! * [`env_file`]: files of environment variables.
+//! * [`synthetic`]: a steady load on a live host, and the proof that the host did what it must.
+//! * [`validate`]: the tests that a live host must pass after a deployment.
+//! * [`journal`]: what a command has begun on a host and not undone yet.
+//!
+//! A host that runs, and a Prometheus, are reached as any client would reach them: over the HTTP API and `PromQL`. No room here may know how
+//! the host does what it does, open its database to write, or run another program; and none prints: what happens is reported to the caller.
+
+pub mod check;
+pub mod env_file;
+pub mod journal;
+mod members;
+mod prometheus;
+mod proposal;
+mod record;
+pub mod synthetic;
+pub mod validate;

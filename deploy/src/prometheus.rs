@@ -1,0 +1,44 @@
+//! What is asked of a Prometheus: its HTTP API and `PromQL`.
+
+use ark_client::{ClientError, Endpoint, HostClient, escape_query};
+use serde_json::Value;
+
+/// A Prometheus that is asked.
+pub(crate) struct Prometheus {
+    client: HostClient,
+}
+
+impl Prometheus {
+    /// `url`: its address, e.g. `http://127.0.0.1:9091`.
+    ///
+    /// # Errors
+    /// The address is none.
+    pub(crate) fn new(url: &str) -> Result<Self, ClientError> {
+        let client = HostClient::new(&Endpoint {
+            url: url.to_owned(),
+            token: None,
+            ca: None,
+        })?;
+        Ok(Self { client })
+    }
+
+    /// Asks the API for something and returns its `data`.
+    ///
+    /// # Errors
+    /// It does not answer, or answers with an error.
+    pub(crate) fn ask(&self, path: &str) -> Result<Value, ClientError> {
+        let mut body = self.client.get(path)?.into_success()?;
+        Ok(body.get_mut("data").map(Value::take).unwrap_or_default())
+    }
+
+    /// The values of an instant query.
+    ///
+    /// # Errors
+    /// As [`Prometheus::ask`].
+    pub(crate) fn query(&self, expression: &str) -> Result<Vec<f64>, ClientError> {
+        let data = self.ask(&format!("/api/v1/query?query={}", escape_query(expression)))?;
+        let rows = data.get("result").and_then(Value::as_array);
+        let value = |row: &Value| row.get("value")?.get(1)?.as_str()?.parse().ok();
+        Ok(rows.into_iter().flatten().filter_map(value).collect())
+    }
+}

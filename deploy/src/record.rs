@@ -1,0 +1,81 @@
+//! What a host has recorded, read from its data directory: whether it is whole, and whether it can be repeated. A host may run meanwhile.
+
+use std::path::Path;
+
+use ark_host::hrm::library::PolicyLibrary;
+use ark_host::hrm::replay::replay_last;
+use ark_runtime::{
+    Engine, EngineConfig, EngineError, GraveyardSource, Pin, PinError, PinnedGraveyard,
+};
+use ark_store::{OpenError, ReadError, ReadOnlyStore};
+
+/// Why a record cannot be read, or is not as it must be.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RecordFault {
+    /// The database cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The database cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The engine cannot be made.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The Graveyard of this program cannot be trusted.
+    #[error(transparent)]
+    Graveyard(#[from] PinError),
+    /// A row is not as it was written.
+    #[error("row {seq} of the audit log {problem}")]
+    Row {
+        /// The row.
+        seq: u64,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A decision comes out otherwise now.
+    #[error("{different} of {decisions} decisions come out otherwise, e.g. {example}")]
+    Different {
+        /// How many.
+        different: u64,
+        /// Of how many.
+        decisions: u64,
+        /// One of them, and what differs.
+        example: String,
+    },
+}
+
+/// Checks every row of the audit log. Returns how many there are.
+pub(crate) fn verify_audit_log(data_dir: &Path) -> Result<u64, RecordFault> {
+    let report = ReadOnlyStore::open(data_dir)?.verify_audit_log()?;
+    match report.fault {
+        None => Ok(report.rows),
+        Some(fault) => Err(RecordFault::Row {
+            seq: fault.seq,
+            problem: fault.problem,
+        }),
+    }
+}
+
+/// Judges the last decisions again, `limit` at most. Returns how many there were.
+pub(crate) fn replay_decisions(data_dir: &Path, limit: u32) -> Result<u64, RecordFault> {
+    let engine = Engine::new(&EngineConfig::default())?;
+    let pin = Pin::compiled_in()?;
+    let graveyard = PinnedGraveyard::load(&engine, &GraveyardSource::Embedded, pin)?;
+    let store = ReadOnlyStore::open(data_dir)?;
+    let library = PolicyLibrary::from_policies(vec![std::sync::Arc::new(graveyard.policy)])
+        .with_earlier_graveyards(&engine)
+        .with_database(&engine, &store);
+    let report = replay_last(&store, &library, limit)?;
+    let same = report.identical + report.failures;
+    if same == report.decisions {
+        return Ok(report.decisions);
+    }
+    let example = report.differences.first();
+    Err(RecordFault::Different {
+        different: report.decisions - same,
+        decisions: report.decisions,
+        example: example.map_or_else(String::new, |one| {
+            format!("{} (row {}): {}", one.decision_id, one.seq, one.problem)
+        }),
+    })
+}

@@ -1,0 +1,327 @@
+//! `ark synthetic`: a steady load on a live host, with injected violations in known proportion, and the proof that the host did what it must.
+//!
+//! Each tick sends a signal and proposes an action in the signal's trace. Most proposals are valid trades, which are reported as cancelled at
+//! once; every n-th breaks one rule on purpose. Meanwhile each trace is read until it is complete, and the stream of events is followed.
+//!
+//! Invariants: the command has a requester and instruments of its own, and leaves no position open: what it is about to propose is in its
+//! journal first, under an idempotency key, so that the next run finds and cancels what a killed one left.
+//!
+//! Reading order: [`run_synthetic`], [`plan`] (what is proposed), [`orders`] (what must be cancelled), [`traces`], [`positions`], [`report`].
+//!
+//! Must not know: the host's own types, SQL, how anything is printed.
+
+mod orders;
+mod plan;
+mod positions;
+mod report;
+mod traces;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use ark_client::{ClientError, HostClient};
+use serde_json::{Value, json};
+
+use crate::journal::JournalError;
+use crate::members::{items_of, text_of};
+use crate::proposal::Proposal;
+
+pub use report::{Latencies, Proof, SyntheticFailure, SyntheticReport};
+
+use orders::Orders;
+use plan::Plan;
+use positions::PositionWatch;
+use report::Observations;
+use traces::{SentTick, TraceReader};
+
+/// The longest time between two looks at whether the run shall stop.
+const STOP_TICK: Duration = Duration::from_millis(50);
+
+/// How a host is driven.
+#[derive(Debug, Clone)]
+pub struct SyntheticOptions {
+    /// The requester in whose name actions are proposed.
+    pub agent: String,
+    /// The topic of the signals.
+    pub topic: String,
+    /// How long it is driven.
+    pub duration: Duration,
+    /// Ticks a second; more than 0.
+    pub hz: f64,
+    /// Every how many ticks a violation is injected; at least 2.
+    pub violation_every: u64,
+    /// Where the journal is.
+    pub journal: PathBuf,
+}
+
+/// How far a run has come.
+#[derive(Debug, Clone, Copy)]
+pub struct Progress {
+    /// Ticks that were sent.
+    pub sent: u64,
+    /// Ticks in all.
+    pub ticks: u64,
+    /// Ticks that failed so far.
+    pub failures: usize,
+    /// How long the last proposal took.
+    pub latency: Duration,
+}
+
+/// Why a host cannot be driven. Nothing stays open.
+#[derive(Debug, thiserror::Error)]
+pub enum SyntheticError {
+    /// A request failed before the run began.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The journal cannot be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The host may not judge now.
+    #[error("the host is not ready: {0}; `ark watchdog status` says more")]
+    NotReady(String),
+    /// The token may not report executions, so trades would stay open.
+    #[error(
+        "the token may not report executions, so its trades would stay open: {0}; use an administrator's token"
+    )]
+    CannotCancel(String),
+    /// The host does not know the requester, or the token may not propose in its name.
+    #[error(
+        "nothing can be proposed in the name {agent}: {problem}; add it to `submitters` in ark.toml (or start with --submitter {agent}), or give another one with --agent"
+    )]
+    Requester {
+        /// The name.
+        agent: String,
+        /// What the host says.
+        problem: String,
+    },
+    /// The host judges an example otherwise than the run needs it.
+    #[error("a dry run of the proposal `{kind}` was {outcome}, not {expected}: {reasons}")]
+    Judgement {
+        /// What was proposed.
+        kind: &'static str,
+        /// How it was judged.
+        outcome: String,
+        /// How it must be judged.
+        expected: &'static str,
+        /// The host's reasons.
+        reasons: String,
+    },
+}
+
+/// Asks the host whether everything is as the run needs it, without an effect: it is ready, the token may cancel, and each kind of proposal is
+/// judged as expected. Returns what was found, a line each.
+///
+/// # Errors
+/// See [`SyntheticError`].
+pub fn rehearse(
+    client: &HostClient,
+    options: &SyntheticOptions,
+) -> Result<Vec<String>, SyntheticError> {
+    let mut steps = Vec::new();
+    let ready = client.get("/readyz")?;
+    if ready.status != 200 {
+        return Err(SyntheticError::NotReady(ready.body.to_string()));
+    }
+    steps.push(format!("the host at {} is ready", client.url()));
+    orders::check_right_to_cancel(client)?;
+    steps.push("trades can be reported as cancelled".to_owned());
+    let plan = Plan::new(options);
+    for proposal in plan.examples() {
+        let answer = client.send_json("POST", "/v1/actions?dry_run=true", &[], &proposal.action)?;
+        if answer.status != 200 {
+            let problem = answer.into_success().err();
+            return Err(SyntheticError::Requester {
+                agent: options.agent.clone(),
+                problem: problem.map(|error| error.to_string()).unwrap_or_default(),
+            });
+        }
+        if let Some(problem) = proposal.find_difference(&answer.body) {
+            return Err(SyntheticError::Judgement {
+                kind: proposal.kind,
+                outcome: text_of(&answer.body, "outcome"),
+                expected: proposal.expected_outcome(),
+                reasons: problem,
+            });
+        }
+        steps.push(format!(
+            "the proposal `{}` would be {}",
+            proposal.kind,
+            proposal.expected_outcome()
+        ));
+    }
+    steps.push(format!(
+        "to do: {} ticks in {:.0} s, each a signal on {} and a proposal of {}, one in {} a violation",
+        plan.ticks(),
+        options.duration.as_secs_f64(),
+        options.topic,
+        options.agent,
+        options.violation_every
+    ));
+    Ok(steps)
+}
+
+/// Drives a host until the time is over or `stop` is set, and says whether it did what it must. What an earlier run left open is cancelled
+/// first.
+///
+/// # Errors
+/// The run cannot begin, see [`SyntheticError`]. What goes wrong during the run is part of the report.
+pub fn run_synthetic(
+    client: &HostClient,
+    options: &SyntheticOptions,
+    stop: &AtomicBool,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<SyntheticReport, SyntheticError> {
+    let mut orders = Orders::open(client, &options.journal, &options.agent)?;
+    rehearse(client, options)?;
+    let quarantined_before = read_quarantines(client)?;
+    let positions = PositionWatch::start(client, options.duration)?;
+    let traces = TraceReader::start(client.clone());
+    let mut observed = Observations::default();
+    let plan = Plan::new(options);
+    let started = Instant::now();
+    for tick in 0..plan.ticks() {
+        let due = started + plan.due_after(tick);
+        if !wait_until(due, stop) {
+            observed.interrupted = true;
+            break;
+        }
+        observed.lateness.push(due.elapsed());
+        let sent = send_tick(
+            client,
+            options,
+            &plan.proposal(tick),
+            tick,
+            &mut orders,
+            &mut observed,
+        );
+        let latency = observed.proposals.last().copied().unwrap_or_default();
+        if let Some(sent) = sent {
+            traces.follow(sent);
+        }
+        progress(Progress {
+            sent: tick + 1,
+            ticks: plan.ticks(),
+            failures: observed.failures.len(),
+            latency,
+        });
+    }
+    observed.elapsed = started.elapsed();
+    observed.ticks = plan.ticks();
+    observed.period = plan.due_after(1);
+    // What could not be cancelled in its tick is tried again now, and by the next run.
+    observed.left_open = orders.cancel_all(client);
+    traces.finish(&mut observed);
+    positions.finish(client, options, &mut observed);
+    let after = read_quarantines(client);
+    observed.new_quarantines = Some(after.map(|after| {
+        let is_new = |name: &String| !quarantined_before.contains(name);
+        after.into_iter().filter(is_new).collect()
+    }));
+    Ok(SyntheticReport::conclude(observed, options))
+}
+
+/// Waits for a moment; `false`: the run shall stop.
+fn wait_until(due: Instant, stop: &AtomicBool) -> bool {
+    loop {
+        if stop.load(Ordering::Relaxed) {
+            return false;
+        }
+        let left = due.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return true;
+        }
+        std::thread::sleep(left.min(STOP_TICK));
+    }
+}
+
+/// Sends the signal and the proposal of a tick. Returns what must be found in its trace; `None`: there is nothing to look for.
+fn send_tick(
+    client: &HostClient,
+    options: &SyntheticOptions,
+    proposal: &Proposal,
+    tick: u64,
+    orders: &mut Orders,
+    observed: &mut Observations,
+) -> Option<SentTick> {
+    let signal = json!({"topic": options.topic, "payload": {"tick": tick, "kind": proposal.kind}});
+    let started = Instant::now();
+    let accepted = client
+        .send_json("POST", "/v1/signals", &[], &signal)
+        .and_then(ark_client::Answer::into_success);
+    observed.signals.push(started.elapsed());
+    let accepted = match accepted {
+        Ok(accepted) => accepted,
+        Err(error) => {
+            observed.fail(tick, "", format!("the signal was not accepted: {error}"));
+            return None;
+        }
+    };
+    let trace = text_of(&accepted, "trace_id");
+    let mut action = proposal.action.clone();
+    action["trace_id"] = Value::from(trace.as_str());
+    let key = match orders.announce(tick, &action) {
+        Ok(key) => key,
+        Err(error) => {
+            observed.fail(tick, &trace, error.to_string());
+            return None;
+        }
+    };
+    let started = Instant::now();
+    let answer = client
+        .send_json("POST", "/v1/actions", &[("Idempotency-Key", &key)], &action)
+        .and_then(ark_client::Answer::into_success);
+    observed.proposals.push(started.elapsed());
+    let decision = match answer {
+        Ok(decision) => decision,
+        Err(error) => {
+            observed.fail(
+                tick,
+                &trace,
+                format!("the proposal was not judged: {error}"),
+            );
+            return None;
+        }
+    };
+    if text_of(&decision, "trace_id") != trace {
+        observed.fail(
+            tick,
+            &trace,
+            format!(
+                "the decision is in another trace, {}",
+                text_of(&decision, "trace_id")
+            ),
+        );
+    }
+    observed.count(proposal, &decision);
+    if let Some(problem) = proposal.find_difference(&decision) {
+        observed.fail(tick, &trace, problem);
+    }
+    let decision_id = text_of(&decision, "decision_id");
+    let approved = text_of(&decision, "outcome") == "approved";
+    let settled = orders.settle(client, &key, &decision_id, approved);
+    if let Err(error) = settled {
+        observed.fail(
+            tick,
+            &trace,
+            format!("the approved trade could not be cancelled: {error}"),
+        );
+    }
+    observed
+        .decisions
+        .push((tick, trace.clone(), decision_id.clone()));
+    Some(SentTick {
+        tick,
+        trace,
+        signal_id: text_of(&accepted, "signal_id"),
+        decision_id,
+        reported: approved,
+    })
+}
+
+/// The names of the agents in quarantine.
+fn read_quarantines(client: &HostClient) -> Result<Vec<String>, ClientError> {
+    let status = client.get("/v1/watchdog")?.into_success()?;
+    let quarantines = items_of(&status, "quarantines").iter();
+    Ok(quarantines.map(|one| text_of(one, "agent")).collect())
+}

@@ -1,0 +1,163 @@
+//! The approved trades of a run: each is cancelled, whatever happens.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use ark_client::{Answer, ClientError, HostClient};
+use ark_model::ids::Millis;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::journal::Journal;
+use crate::members::text_of;
+
+use super::SyntheticError;
+
+/// A decision that no host has made: its report is refused, and only by its right if the token has none.
+const NO_DECISION: &str = "00000000-0000-7000-8000-000000000000";
+
+/// A line of the journal.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Entry {
+    /// It is about to be proposed.
+    Proposing {
+        /// The idempotency key.
+        key: String,
+        /// The request form.
+        action: Value,
+    },
+    /// Nothing of it is open.
+    Settled {
+        /// The idempotency key.
+        key: String,
+    },
+}
+
+/// What was proposed and may be open.
+pub(super) struct Orders {
+    journal: Journal,
+    /// The start of this run's idempotency keys.
+    run: String,
+    open: BTreeMap<String, Value>,
+}
+
+impl Orders {
+    /// Opens the journal and cancels what an earlier run left open.
+    pub(super) fn open(
+        client: &HostClient,
+        path: &Path,
+        agent: &str,
+    ) -> Result<Self, SyntheticError> {
+        let (journal, entries) = Journal::open::<Entry>(path)?;
+        let mut open = BTreeMap::new();
+        for entry in entries {
+            match entry {
+                Entry::Proposing { key, action } => {
+                    open.insert(key, action);
+                }
+                Entry::Settled { key } => {
+                    open.remove(&key);
+                }
+            }
+        }
+        let mut orders = Self {
+            journal,
+            run: format!("ark-synthetic-{agent}-{}", Millis::now().0),
+            open,
+        };
+        for key in orders.keys() {
+            orders.find_and_cancel(client, &key)?;
+        }
+        orders.journal.clear()?;
+        Ok(orders)
+    }
+
+    fn keys(&self) -> Vec<String> {
+        self.open.keys().cloned().collect()
+    }
+
+    /// Notes that an action is about to be proposed. Returns the idempotency key to propose it under.
+    pub(super) fn announce(&mut self, tick: u64, action: &Value) -> Result<String, SyntheticError> {
+        let key = format!("{}-{tick}", self.run);
+        self.journal.record(&Entry::Proposing {
+            key: key.clone(),
+            action: action.clone(),
+        })?;
+        self.open.insert(key.clone(), action.clone());
+        Ok(key)
+    }
+
+    /// Cancels what was approved, and notes that nothing of the proposal is open.
+    pub(super) fn settle(
+        &mut self,
+        client: &HostClient,
+        key: &str,
+        decision_id: &str,
+        approved: bool,
+    ) -> Result<(), SyntheticError> {
+        if approved {
+            cancel(client, decision_id)?;
+        }
+        self.journal.record(&Entry::Settled {
+            key: key.to_owned(),
+        })?;
+        self.open.remove(key);
+        Ok(())
+    }
+
+    /// Cancels everything that may be open. Returns how many proposals may still be.
+    pub(super) fn cancel_all(&mut self, client: &HostClient) -> usize {
+        for key in self.keys() {
+            // What fails is counted below, and the next run tries again.
+            let _ = self.find_and_cancel(client, &key);
+        }
+        if self.open.is_empty() {
+            // A journal that cannot be cleared says only what is settled.
+            let _ = self.journal.clear();
+        }
+        self.open.len()
+    }
+
+    /// Asks again for what may have been proposed: the same key gets the first answer, or makes the proposal now. Then cancels it.
+    fn find_and_cancel(&mut self, client: &HostClient, key: &str) -> Result<(), SyntheticError> {
+        let Some(action) = self.open.get(key) else {
+            return Ok(());
+        };
+        let decision = client
+            .send_json("POST", "/v1/actions", &[("Idempotency-Key", key)], action)
+            .and_then(Answer::into_success)?;
+        let approved = text_of(&decision, "outcome") == "approved";
+        self.settle(client, key, &text_of(&decision, "decision_id"), approved)
+    }
+}
+
+/// Reports an approved trade as cancelled.
+pub(super) fn cancel(client: &HostClient, decision_id: &str) -> Result<(), ClientError> {
+    let report = json!({
+        "execution_id": format!("ark-synthetic-{decision_id}"),
+        "decision_id": decision_id,
+        "status": "cancelled",
+    });
+    client
+        .send_json("POST", "/v1/executions", &[], &report)?
+        .into_success()
+        .map(drop)
+}
+
+/// Finds out whether the token may report executions.
+pub(super) fn check_right_to_cancel(client: &HostClient) -> Result<(), SyntheticError> {
+    let report = json!({
+        "execution_id": "ark-synthetic-rehearsal",
+        "decision_id": NO_DECISION,
+        "status": "cancelled",
+    });
+    let answer = client.send_json("POST", "/v1/executions", &[], &report)?;
+    match answer.status {
+        401 | 403 => Err(SyntheticError::CannotCancel(text_of(
+            &answer.body,
+            "detail",
+        ))),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,109 @@
+//! What is proposed at each tick, and how it must be judged.
+
+use std::time::Duration;
+
+use ark_model::ids::Millis;
+
+use crate::proposal::{OVERLEVERAGED, OVERSIZED, Proposal, UNPROTECTED, UNREWARDING, Violation};
+
+use super::SyntheticOptions;
+
+/// How many instruments are traded in turn.
+const INSTRUMENTS: u64 = 16;
+/// What is injected, in turn.
+const VIOLATIONS: [Violation; 4] = [OVERSIZED, OVERLEVERAGED, UNPROTECTED, UNREWARDING];
+
+/// What is proposed when.
+pub(super) struct Plan<'a> {
+    options: &'a SyntheticOptions,
+    /// Where the prices begin, so that no run proposes what the last one did.
+    offset: u64,
+}
+
+impl<'a> Plan<'a> {
+    pub(super) fn new(options: &'a SyntheticOptions) -> Self {
+        Self {
+            options,
+            offset: Millis::now().0 / 10,
+        }
+    }
+
+    /// How many ticks there are, at least one.
+    pub(super) fn ticks(&self) -> u64 {
+        let ticks = (self.options.duration.as_secs_f64() * self.options.hz).round();
+        // The command line bounds both factors.
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a whole number of ticks, at least one"
+        )]
+        let ticks = ticks.max(1.0) as u64;
+        ticks
+    }
+
+    /// When a tick is due, from the start.
+    pub(super) fn due_after(&self, tick: u64) -> Duration {
+        Duration::from_secs_f64(tick as f64 / self.options.hz)
+    }
+
+    /// The proposal of a tick: the last of every `violation_every` breaks a rule, each in its turn.
+    pub(super) fn proposal(&self, tick: u64) -> Proposal {
+        let every = self.options.violation_every.max(2);
+        if tick % every != every - 1 {
+            return self.make(tick, None);
+        }
+        let turn = usize::try_from(tick / every).unwrap_or(0) % VIOLATIONS.len();
+        self.make(tick, VIOLATIONS.get(turn))
+    }
+
+    /// One proposal of each kind.
+    pub(super) fn examples(&self) -> impl Iterator<Item = Proposal> {
+        let violations = VIOLATIONS.iter().map(Some);
+        std::iter::once(None)
+            .chain(violations)
+            .map(|violation| self.make(0, violation))
+    }
+
+    fn make(&self, tick: u64, violation: Option<&Violation>) -> Proposal {
+        // No two ticks propose the same, so that none looks like a repetition.
+        let entry = 100.0 + ((self.offset + tick) % 100_000) as f64 / 1000.0;
+        Proposal::trade(
+            &self.options.agent,
+            &format!("SYNTHETIC{}-TEST", tick % INSTRUMENTS),
+            entry,
+            &format!("synthetic load, tick {tick}; it is cancelled at once"),
+            violation,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn violations_come_in_their_proportion_and_each_in_its_turn() {
+        let options = SyntheticOptions {
+            agent: "synthetic".to_owned(),
+            topic: "synthetic.tick".to_owned(),
+            duration: Duration::from_secs(80),
+            hz: 0.5,
+            violation_every: 5,
+            journal: "journal".into(),
+        };
+        let plan = Plan::new(&options);
+        assert_eq!(plan.ticks(), 40);
+        assert_eq!(plan.due_after(3), Duration::from_secs(6));
+        let kinds: Vec<&str> = (0..plan.ticks())
+            .map(|tick| plan.proposal(tick).kind)
+            .collect();
+        let injected: Vec<&str> = kinds
+            .iter()
+            .copied()
+            .filter(|kind| *kind != "valid")
+            .collect();
+        let turn = ["oversized", "overleveraged", "unprotected", "unrewarding"];
+        assert_eq!(injected, [turn, turn].concat());
+        assert_eq!(kinds[4], "oversized");
+    }
+}

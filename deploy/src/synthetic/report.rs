@@ -1,0 +1,273 @@
+//! What was observed, and what follows from it.
+
+use std::time::Duration;
+
+use ark_client::ClientError;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::members::text_of;
+use crate::proposal::Proposal;
+
+use super::SyntheticOptions;
+
+/// The share of ticks that must be sent within their period for the rate to be held.
+const MIN_ON_TIME: f64 = 0.95;
+/// The most failures that a report lists.
+const MAX_FAILURES: usize = 100;
+
+/// Something that went wrong in a tick.
+#[derive(Debug, Clone, Serialize)]
+pub struct SyntheticFailure {
+    /// The tick, from 0.
+    pub tick: u64,
+    /// Its trace; empty if there is none.
+    pub trace_id: String,
+    /// What went wrong.
+    pub problem: String,
+}
+
+/// Percentiles of times, in milliseconds.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Latencies {
+    /// The median.
+    pub p50_ms: f64,
+    /// 95 of 100 were no longer.
+    pub p95_ms: f64,
+    /// 99 of 100 were no longer.
+    pub p99_ms: f64,
+    /// The longest.
+    pub max_ms: f64,
+}
+
+impl Latencies {
+    /// The percentiles of some times; zeroes if there are none.
+    fn of(times: &[Duration]) -> Self {
+        let mut sorted = times.to_vec();
+        sorted.sort();
+        let at = |percent: usize| {
+            // The smallest time that enough of them are not above.
+            let rank = (sorted.len() * percent).div_ceil(100).max(1) - 1;
+            let time = sorted.get(rank).copied().unwrap_or_default();
+            time.as_secs_f64() * 1000.0
+        };
+        Self {
+            p50_ms: at(50),
+            p95_ms: at(95),
+            p99_ms: at(99),
+            max_ms: at(100),
+        }
+    }
+}
+
+/// One thing that a run proves, or does not.
+#[derive(Debug, Clone, Serialize)]
+pub struct Proof {
+    /// Its name: `rate`, `outcomes`, `traces`, `positions`, `quarantine`, `nothing-open`.
+    pub name: &'static str,
+    /// Whether it holds.
+    pub passed: bool,
+    /// What was seen.
+    pub detail: String,
+}
+
+/// The result of a run.
+#[derive(Debug, Clone, Serialize)]
+pub struct SyntheticReport {
+    /// Whether the run went to its end and everything holds.
+    pub passed: bool,
+    /// Whether it was stopped before its end.
+    pub interrupted: bool,
+    /// The requester.
+    pub agent: String,
+    /// Ticks that were planned.
+    pub ticks: u64,
+    /// Ticks that were sent.
+    pub sent: usize,
+    /// How long it took, in seconds.
+    pub elapsed_s: f64,
+    /// Ticks that were sent a second.
+    pub hz: f64,
+    /// Violations that were injected.
+    pub injected: usize,
+    /// Proposals that were approved.
+    pub approved: usize,
+    /// Proposals that were denied.
+    pub denied: usize,
+    /// Proposals that were held.
+    pub held: usize,
+    /// How long proposals took, from here.
+    pub proposals: Latencies,
+    /// How long signals took, from here.
+    pub signals: Latencies,
+    /// What the run proves.
+    pub proofs: Vec<Proof>,
+    /// What went wrong, at most 100 of it.
+    pub failures: Vec<SyntheticFailure>,
+    /// What went wrong besides.
+    pub failures_left_out: usize,
+}
+
+/// What a run saw.
+#[derive(Default)]
+pub(super) struct Observations {
+    pub(super) interrupted: bool,
+    pub(super) ticks: u64,
+    pub(super) period: Duration,
+    pub(super) elapsed: Duration,
+    /// How late each tick was sent.
+    pub(super) lateness: Vec<Duration>,
+    pub(super) signals: Vec<Duration>,
+    pub(super) proposals: Vec<Duration>,
+    pub(super) injected: usize,
+    pub(super) approved: usize,
+    pub(super) denied: usize,
+    pub(super) held: usize,
+    /// Tick, trace and id of each decision.
+    pub(super) decisions: Vec<(u64, String, String)>,
+    pub(super) complete_traces: usize,
+    pub(super) trace_failures: usize,
+    pub(super) failures: Vec<SyntheticFailure>,
+    pub(super) position_problem: Option<String>,
+    pub(super) left_open: usize,
+    /// The agents that are in quarantine since the run; `None`: not asked yet.
+    pub(super) new_quarantines: Option<Result<Vec<String>, ClientError>>,
+}
+
+impl Observations {
+    pub(super) fn fail(&mut self, tick: u64, trace: &str, problem: String) {
+        self.failures.push(SyntheticFailure {
+            tick,
+            trace_id: trace.to_owned(),
+            problem,
+        });
+    }
+
+    /// Counts a decision.
+    pub(super) fn count(&mut self, proposal: &Proposal, decision: &Value) {
+        self.injected += usize::from(proposal.rule.is_some());
+        match text_of(decision, "outcome").as_str() {
+            "approved" => self.approved += 1,
+            "denied" => self.denied += 1,
+            _ => self.held += 1,
+        }
+    }
+
+    fn prove_rate(&self) -> Proof {
+        let on_time = self
+            .lateness
+            .iter()
+            .filter(|late| **late < self.period)
+            .count();
+        let share = on_time as f64 / self.lateness.len().max(1) as f64;
+        let worst = self.lateness.iter().max().copied().unwrap_or_default();
+        Proof {
+            name: "rate",
+            passed: !self.lateness.is_empty() && share >= MIN_ON_TIME,
+            detail: format!(
+                "{on_time} of {} ticks were sent within their period, the latest {:.0} ms late",
+                self.lateness.len(),
+                worst.as_secs_f64() * 1000.0
+            ),
+        }
+    }
+
+    fn prove_quarantine(&self) -> Proof {
+        let (passed, detail) = match &self.new_quarantines {
+            Some(Ok(names)) if names.is_empty() => {
+                (true, "no agent was put into quarantine".to_owned())
+            }
+            Some(Ok(names)) => (false, format!("put into quarantine: {}", names.join(", "))),
+            Some(Err(error)) => (false, format!("the watchdog could not be asked: {error}")),
+            None => (false, "the watchdog was not asked".to_owned()),
+        };
+        Proof {
+            name: "quarantine",
+            passed,
+            detail,
+        }
+    }
+}
+
+impl SyntheticReport {
+    pub(super) fn conclude(observed: Observations, options: &SyntheticOptions) -> Self {
+        let sent = observed.lateness.len();
+        let proof = |name, passed, detail: String| Proof {
+            name,
+            passed,
+            detail,
+        };
+        let outcome_failures = observed.failures.len() - observed.trace_failures;
+        let proofs = vec![
+            observed.prove_rate(),
+            proof(
+                "outcomes",
+                sent > 0 && outcome_failures == 0,
+                format!(
+                    "{} violations injected, {} denied, {} approved, {} held, {outcome_failures} not as they must be",
+                    observed.injected, observed.denied, observed.approved, observed.held
+                ),
+            ),
+            proof(
+                "traces",
+                observed.complete_traces == sent,
+                format!("{} of {sent} traces are complete", observed.complete_traces),
+            ),
+            proof(
+                "positions",
+                observed.position_problem.is_none(),
+                observed.position_problem.clone().unwrap_or_else(|| {
+                    "the events have every row of the log, and each decision".to_owned()
+                }),
+            ),
+            observed.prove_quarantine(),
+            proof(
+                "nothing-open",
+                observed.left_open == 0,
+                match observed.left_open {
+                    0 => "every approved trade was cancelled".to_owned(),
+                    open => format!("{open} proposals may be open; the next run cancels them"),
+                },
+            ),
+        ];
+        let mut failures = observed.failures;
+        failures.sort_by_key(|failure| failure.tick);
+        let failures_left_out = failures.len().saturating_sub(MAX_FAILURES);
+        failures.truncate(MAX_FAILURES);
+        Self {
+            passed: !observed.interrupted && proofs.iter().all(|proof| proof.passed),
+            interrupted: observed.interrupted,
+            agent: options.agent.clone(),
+            ticks: observed.ticks,
+            sent,
+            elapsed_s: observed.elapsed.as_secs_f64(),
+            hz: sent as f64 / observed.elapsed.as_secs_f64().max(f64::MIN_POSITIVE),
+            injected: observed.injected,
+            approved: observed.approved,
+            denied: observed.denied,
+            held: observed.held,
+            proposals: Latencies::of(&observed.proposals),
+            signals: Latencies::of(&observed.signals),
+            proofs,
+            failures,
+            failures_left_out,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_times_that_were_seen() {
+        let times: Vec<Duration> = (1..=100).map(Duration::from_millis).collect();
+        let found = Latencies::of(&times);
+        assert_eq!(
+            (found.p50_ms, found.p95_ms, found.p99_ms, found.max_ms),
+            (50.0, 95.0, 99.0, 100.0)
+        );
+        assert_eq!(Latencies::of(&[]).p99_ms, 0.0);
+        assert_eq!(Latencies::of(&times[..1]).p50_ms, 1.0);
+    }
+}

@@ -1,0 +1,206 @@
+//! Category `beyond`: what an operator wants to know besides.
+
+use std::io::{BufRead, BufReader};
+use std::time::Duration;
+
+use ark_client::{Answer, Endpoint, HostClient};
+use serde_json::{Value, json};
+
+use crate::members::{items_of, text_of};
+use crate::record::{replay_decisions, verify_audit_log};
+
+use super::{Bench, CaseFailure, Outcome};
+
+/// How many of the last decisions are judged again.
+const REPLAYED: u32 = 1000;
+/// How long a stream of events is read for what must be in it.
+const STREAM: Duration = Duration::from_secs(20);
+
+/// The Graveyard is the pinned one, and has passed its test vectors.
+pub(super) fn test_pin(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
+    let graveyard = bench
+        .client
+        .get("/v1/graveyard")
+        .and_then(Answer::into_success)?;
+    let vectors = graveyard
+        .get("vectors_passed")
+        .and_then(Value::as_u64)
+        .unwrap_or(0);
+    if graveyard.get("pin_holds") != Some(&Value::Bool(true)) {
+        return Err("the pin of the Graveyard does not hold".into());
+    }
+    let rules = items_of(&graveyard, "rules").len();
+    if vectors == 0 || rules == 0 {
+        return Err(
+            format!("the Graveyard has {rules} rules and passed {vectors} test vectors").into(),
+        );
+    }
+    Ok(Outcome::Passed(format!(
+        "{rules} rules, {vectors} test vectors, sha256 {}",
+        text_of(&graveyard, "sha256")
+    )))
+}
+
+/// The host may judge, every limit was proved at its start, and no halt is in force.
+pub(super) fn test_ready(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
+    let ready = bench.client.get("/readyz")?;
+    if ready.status != 200 {
+        return Err(format!(
+            "the host may not judge: {}",
+            ready.body.get("problems").unwrap_or(&Value::Null)
+        )
+        .into());
+    }
+    let status = bench
+        .client
+        .get("/v1/watchdog")
+        .and_then(Answer::into_success)?;
+    let untripped = |probe: &&Value| probe.get("tripped") != Some(&Value::Bool(true));
+    if let Some(limit) = items_of(&status, "probes").iter().find(untripped) {
+        return Err(format!(
+            "the limit {} does not hold: {}",
+            text_of(limit, "limit"),
+            text_of(limit, "detail")
+        )
+        .into());
+    }
+    Ok(Outcome::Passed(format!(
+        "{} limits hold",
+        items_of(&status, "probes").len()
+    )))
+}
+
+/// A client that comes back with the id of an event gets what comes after it, and not that event again.
+pub(super) fn test_events_resume(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
+    // Three changes, each of which is an event.
+    let first = bench
+        .client
+        .open_stream("/v1/events?kinds=decision", &[], STREAM)?;
+    let mut decisions = Vec::new();
+    for _ in 0..3 {
+        let action = json!({
+            "agent": super::probe::PROBE,
+            "action_type": "message",
+            "parameters": {"topic": "validation.note", "text": format!("event {}", decisions.len())},
+            "reasoning": "a validation of the host",
+        });
+        let decision = bench
+            .submitter
+            .send_json("POST", "/v1/actions", &[], &action)
+            .and_then(Answer::into_success);
+        decisions.push(text_of(&decision?, "decision_id"));
+    }
+    let [one, two, three] = &decisions[..] else {
+        return Err("three proposals were not made".into());
+    };
+    let seen = read_until(first, one)?;
+    let (id, _) = seen
+        .last()
+        .ok_or("the stream of events ended before the first decision")?;
+    let again = bench.client.open_stream(
+        "/v1/events?kinds=decision",
+        &[("Last-Event-ID", id)],
+        STREAM,
+    );
+    let resumed = read_until(again?, three)?;
+    let found: Vec<&String> = resumed.iter().map(|(_, decision)| decision).collect();
+    let times = |wanted: &String| found.iter().filter(|decision| **decision == wanted).count();
+    if times(one) != 0 || times(two) != 1 || times(three) != 1 {
+        return Err(format!(
+            "after the event {id} come {found:?}, not {two} and {three} once each"
+        )
+        .into());
+    }
+    Ok(Outcome::Passed(format!(
+        "from the event {id} on, nothing lost and nothing twice"
+    )))
+}
+
+/// Reads events until one is about a decision. Returns the id of each and its decision.
+fn read_until(
+    stream: impl std::io::Read,
+    last: &str,
+) -> Result<Vec<(String, String)>, CaseFailure> {
+    let (mut id, mut found) = (String::new(), Vec::new());
+    for line in BufReader::new(stream).lines() {
+        let line = line.map_err(|error| {
+            format!("the stream of events broke before the decision {last}: {error}")
+        })?;
+        if let Some(given) = line.strip_prefix("id:") {
+            given.trim().clone_into(&mut id);
+        } else if let Some(data) = line.strip_prefix("data:") {
+            let data: Value = serde_json::from_str(data).map_err(|error| error.to_string())?;
+            let decision = text_of(&data, "decision_id");
+            let is_last = decision == last;
+            found.push((id.clone(), decision));
+            if is_last {
+                return Ok(found);
+            }
+        }
+    }
+    Err(format!("the stream of events ended before the decision {last}").into())
+}
+
+/// Without a data directory what is on disk cannot be read.
+fn skip_without_data() -> Outcome {
+    Outcome::Skipped("no data directory; on the host's machine give --data-dir DIR".to_owned())
+}
+
+/// The audit log is whole, from its first row on.
+pub(super) fn test_chain(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
+    let Some(dir) = &bench.options.data_dir else {
+        return Ok(skip_without_data());
+    };
+    let rows = verify_audit_log(dir).map_err(|fault| fault.to_string())?;
+    Ok(Outcome::Passed(format!(
+        "{rows} rows are as they were written"
+    )))
+}
+
+/// The last decisions come out the same when they are judged again.
+pub(super) fn test_replay(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
+    let Some(dir) = &bench.options.data_dir else {
+        return Ok(skip_without_data());
+    };
+    match replay_decisions(dir, REPLAYED).map_err(|fault| fault.to_string())? {
+        0 => Err("the database has no decision, and the tests before this one made some".into()),
+        decisions => Ok(Outcome::Passed(format!(
+            "{decisions} decisions come out the same"
+        ))),
+    }
+}
+
+/// No objective of the host is missed. One of which too little was seen is not.
+pub(super) fn test_objectives(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
+    let Some(url) = &bench.options.telemetry else {
+        return Ok(Outcome::Skipped(
+            "no address of the host's telemetry; give --telemetry URL".to_owned(),
+        ));
+    };
+    let telemetry = HostClient::new(&Endpoint {
+        url: url.clone(),
+        token: None,
+        ca: None,
+    });
+    let shown = telemetry.and_then(|telemetry| telemetry.get("/slos")?.into_success())?;
+    let mut seen = 0;
+    for objective in items_of(&shown, "slos") {
+        for window in items_of(objective, "windows") {
+            seen += 1;
+            if text_of(window, "status") == "breached" {
+                return Err(format!(
+                    "{} is missed over {}: {} (target {})",
+                    text_of(objective, "name"),
+                    text_of(window, "window"),
+                    window.get("value").unwrap_or(&Value::Null),
+                    objective.get("target").unwrap_or(&Value::Null)
+                )
+                .into());
+            }
+        }
+    }
+    if seen == 0 {
+        return Err("the host shows no objectives".into());
+    }
+    Ok(Outcome::Passed(format!("none of {seen} windows is missed")))
+}

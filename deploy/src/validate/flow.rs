@@ -1,0 +1,119 @@
+//! Category `flow`: a signal goes all the way through the host, in one trace.
+
+use ark_client::Answer;
+use serde_json::Value;
+
+use crate::members::{items_of, text_of};
+
+use super::probe::PROBE;
+use super::{Bench, CaseFailure, Outcome};
+
+/// Sends a signal that makes the probe send itself a message, and waits for the trace in which both were handled.
+fn follow_signal(bench: &Bench<'_>) -> Result<(String, Value), CaseFailure> {
+    let accepted = bench.probe.signal("m")?;
+    let trace_id = text_of(&accepted, "trace_id");
+    let path = format!("/v1/traces/{trace_id}");
+    let mut last = Value::Null;
+    let found = bench.probe.wait_for(|| {
+        let answer = bench.client.get(&path)?;
+        last = answer.body.clone();
+        if answer.status != 200 {
+            return Ok(None);
+        }
+        let trace = answer.into_success()?;
+        let signals = steps(&trace, "signal").count();
+        let is_whole = trace.get("complete") == Some(&Value::Bool(true)) && signals >= 2;
+        Ok(is_whole.then_some(trace))
+    });
+    match found? {
+        Some(trace) => Ok((trace_id, trace)),
+        None => Err(format!(
+            "the trace {trace_id} did not become complete: {} signals, missing {}",
+            steps(&last, "signal").count(),
+            last.get("missing").unwrap_or(&Value::Null)
+        )
+        .into()),
+    }
+}
+
+fn steps<'a>(trace: &'a Value, kind: &'a str) -> impl Iterator<Item = &'a Value> {
+    items_of(trace, "steps")
+        .iter()
+        .filter(move |step| text_of(step, "step") == kind)
+}
+
+/// Signal, delivery, decision, message, its signal, its delivery, the state that the probe wrote.
+pub(super) fn test_end_to_end(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
+    bench.probe.delete_key("seen")?;
+    let (trace_id, trace) = follow_signal(bench)?;
+    let mut decisions = steps(&trace, "decision");
+    if !decisions
+        .any(|step| text_of(step, "agent") == PROBE && text_of(step, "outcome") == "approved")
+    {
+        return Err(format!("the trace {trace_id} has no approved decision of the probe").into());
+    }
+    for signal in steps(&trace, "signal") {
+        let mut deliveries = items_of(signal, "deliveries").iter();
+        if !deliveries.any(|one| text_of(one, "agent") == PROBE && text_of(one, "status") == "done")
+        {
+            return Err(format!(
+                "the signal {} was not handled by the probe",
+                text_of(signal, "signal_id")
+            )
+            .into());
+        }
+    }
+    match bench.probe.read_key("seen")? {
+        Some(entry) if entry.get("value") == Some(&Value::from("w")) => {
+            Ok(Outcome::Passed(format!(
+                "a signal, a decision, a message and a revision in {} ms: trace {trace_id}",
+                trace.get("total_ms").unwrap_or(&Value::Null)
+            )))
+        }
+        found => Err(format!(
+            "the probe wrote \"w\" to its state, and the host has {}",
+            found.unwrap_or_default()
+        )
+        .into()),
+    }
+}
+
+/// Everything that the signal led to names its trace, wherever it is read.
+pub(super) fn test_one_trace(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
+    let (trace_id, trace) = follow_signal(bench)?;
+    let mut named = 1;
+    for step in steps(&trace, "decision") {
+        let id = text_of(step, "decision_id");
+        let decision = bench
+            .client
+            .get(&format!("/v1/decisions/{id}"))
+            .and_then(Answer::into_success);
+        let found = text_of(&decision?, "trace_id");
+        if found != trace_id {
+            return Err(format!("decision {id} names the trace {found}, not {trace_id}").into());
+        }
+        named += 1;
+    }
+    let entry = bench.probe.read_key("seen")?.unwrap_or_default();
+    let found = text_of(&entry, "trace_id");
+    if found != trace_id {
+        return Err(format!(
+            "the revision that the signal led to names the trace {found:?}, not {trace_id}"
+        )
+        .into());
+    }
+    let decisions = bench
+        .client
+        .get(&format!("/v1/session-log?agent={PROBE}&limit=50"));
+    let decisions = decisions.and_then(Answer::into_success)?;
+    let is_logged = items_of(&decisions, "entries")
+        .iter()
+        .any(|row| text_of(row, "trace_id") == trace_id);
+    if !is_logged {
+        return Err(format!("the session log has no entry of the trace {trace_id}").into());
+    }
+    Ok(Outcome::Passed(format!(
+        "{} places name the trace {trace_id}",
+        named + 2
+    )))
+}

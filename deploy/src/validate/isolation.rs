@@ -1,0 +1,93 @@
+//! Category `isolation`: an agent that fails is isolated, and gets nothing then.
+
+use std::time::{Duration, Instant};
+
+use ark_client::Answer;
+use serde_json::Value;
+
+use crate::members::{items_of, text_of};
+
+use super::probe::PROBE;
+use super::{Bench, CaseFailure, Outcome};
+
+/// How long an agent in quarantine is watched for a signal that it must not get.
+const WATCHED: Duration = Duration::from_secs(2);
+/// The pause between two looks.
+const PAUSE: Duration = Duration::from_millis(100);
+/// The most failures that the test causes, whatever the host's thresholds are.
+const MOST_FAILURES: u64 = 200;
+
+/// The probe fails until it is in quarantine: at the threshold of the host, not later.
+pub(super) fn test_failing_agent(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
+    let status = bench
+        .client
+        .get("/v1/watchdog")
+        .and_then(Answer::into_success)?;
+    let allowed = status
+        .pointer("/thresholds/consecutive_failures")
+        .and_then(Value::as_u64);
+    let allowed = allowed
+        .ok_or("the status states no threshold")?
+        .min(MOST_FAILURES);
+    for _ in 0..allowed {
+        if bench.probe.is_quarantined()? {
+            break;
+        }
+        bench.probe.signal("t")?;
+    }
+    let isolated = bench
+        .probe
+        .wait_for(|| Ok(bench.probe.is_quarantined()?.then_some(())));
+    let isolated = isolated?;
+    bench.probe.post("restore")?;
+    match isolated {
+        Some(()) => Ok(Outcome::Passed(format!(
+            "in quarantine after {allowed} failures at most"
+        ))),
+        None => {
+            Err(format!("{allowed} failures in a row, and the probe is not in quarantine").into())
+        }
+    }
+}
+
+/// The probe in quarantine gets no signal, and gets it once it is restored.
+pub(super) fn test_nothing_delivered(bench: &Bench<'_>) -> Result<Outcome, CaseFailure> {
+    bench.probe.delete_key("seen")?;
+    bench
+        .probe
+        .post("quarantine")
+        .and_then(Answer::into_success)?;
+    let accepted = bench.probe.signal("w")?;
+    let trace_id = text_of(&accepted, "trace_id");
+    let sent = Instant::now();
+    let mut delivered = false;
+    while sent.elapsed() < WATCHED && !delivered {
+        delivered = bench.probe.read_key("seen")?.is_some();
+        std::thread::sleep(PAUSE);
+    }
+    let trace = bench
+        .client
+        .get(&format!("/v1/traces/{trace_id}"))
+        .and_then(Answer::into_success);
+    let trace = trace?;
+    let handled = items_of(&trace, "steps")
+        .iter()
+        .flat_map(|step| items_of(step, "deliveries"))
+        .any(|one| text_of(one, "agent") == PROBE && text_of(one, "status") != "pending");
+    bench.probe.post("restore").and_then(Answer::into_success)?;
+    if delivered || handled {
+        return Err(
+            format!("the probe was in quarantine and handled a signal: trace {trace_id}").into(),
+        );
+    }
+    let late = bench.probe.wait_for(|| bench.probe.read_key("seen"))?;
+    if late.is_none() {
+        return Err(format!(
+            "the probe was restored and did not get the signal that waited: trace {trace_id}"
+        )
+        .into());
+    }
+    Ok(Outcome::Passed(
+        "the signal waited until the probe was restored".to_owned(),
+    ))
+}

@@ -1,0 +1,244 @@
+//! `ark validate`: the tests that a host must pass after a deployment, with a probe agent of their own, and what else an operator wants to know
+//! then.
+//!
+//! Invariants: every test asks the host and can fail. The probe is removed at the end; what was begun is in the journal first, so that the next
+//! run removes what a killed one left. No trade is approved on record, so no position is opened.
+//!
+//! Reading order: [`validate_host`], the table [`CASES`], [`probe`], then the rooms of the categories, [`report`].
+//!
+//! Must not know: the host's own types, SQL, how anything is printed.
+
+mod beyond;
+mod ethics;
+mod flow;
+mod isolation;
+mod probe;
+mod report;
+mod state;
+mod watchdog;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use ark_client::{ClientError, HostClient};
+use serde::{Deserialize, Serialize};
+
+use crate::journal::{Journal, JournalError};
+
+pub use report::{CaseResult, CaseStatus, ValidationReport};
+
+use probe::Probe;
+
+/// What is tested.
+#[derive(Debug, Clone)]
+pub struct ValidateOptions {
+    /// The categories that are tested; empty: all.
+    pub categories: Vec<String>,
+    /// The address of the host's telemetry, for its objectives.
+    pub telemetry: Option<String>,
+    /// The data directory of the host, where it is on this machine: its record is read from there.
+    pub data_dir: Option<PathBuf>,
+    /// Where the journal is.
+    pub journal: PathBuf,
+    /// How long something that must come is waited for; what has a bound of its own is held to that.
+    pub patience: Duration,
+}
+
+/// Why a host cannot be validated. Nothing was left behind that the journal does not name.
+#[derive(Debug, thiserror::Error)]
+pub enum ValidateError {
+    /// A request failed before the tests began, or while the probe was removed.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The journal cannot be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// There is no such category.
+    #[error("there is no category {given}; there are {}", known.join(", "))]
+    Category {
+        /// What was asked for.
+        given: String,
+        /// Those there are.
+        known: Vec<&'static str>,
+    },
+}
+
+/// Why a test fails.
+struct CaseFailure(String);
+
+impl From<String> for CaseFailure {
+    fn from(problem: String) -> Self {
+        Self(problem)
+    }
+}
+
+impl From<&str> for CaseFailure {
+    fn from(problem: &str) -> Self {
+        Self(problem.to_owned())
+    }
+}
+
+impl From<ClientError> for CaseFailure {
+    fn from(error: ClientError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// What the tests work with.
+struct Bench<'a> {
+    /// Reads and operates.
+    client: &'a HostClient,
+    /// Proposes and sends signals.
+    submitter: &'a HostClient,
+    probe: Probe<'a>,
+    options: &'a ValidateOptions,
+}
+
+/// What a test saw that makes it pass; `None`: it was not made, for the reason in the text.
+enum Outcome {
+    Passed(String),
+    Skipped(String),
+}
+
+/// A test: its category, its name, and what makes it.
+struct Case {
+    category: &'static str,
+    name: &'static str,
+    run: fn(&Bench<'_>) -> Result<Outcome, CaseFailure>,
+}
+
+const fn case(
+    category: &'static str,
+    name: &'static str,
+    run: fn(&Bench<'_>) -> Result<Outcome, CaseFailure>,
+) -> Case {
+    Case {
+        category,
+        name,
+        run,
+    }
+}
+
+/// The tests in their order. The probe is put into quarantine last, and taken out again.
+#[rustfmt::skip]
+const CASES: [Case; 19] = [
+    case("ethics", "position-size", ethics::test_position_size),
+    case("ethics", "leverage", ethics::test_leverage),
+    case("ethics", "stop-loss", ethics::test_stop_loss),
+    case("ethics", "valid-proposal", ethics::test_valid_proposal),
+    case("flow", "end-to-end", flow::test_end_to_end),
+    case("flow", "one-trace", flow::test_one_trace),
+    case("state", "history-contiguous", state::test_history),
+    case("state", "rollback", state::test_rollback),
+    case("state", "every-change-versioned", state::test_versions),
+    case("watchdog", "missed-heartbeat", watchdog::test_missed_heartbeat),
+    case("watchdog", "intervals", watchdog::test_intervals),
+    case("isolation", "failing-agent", isolation::test_failing_agent),
+    case("isolation", "nothing-delivered", isolation::test_nothing_delivered),
+    case("beyond", "pin-and-vectors", beyond::test_pin),
+    case("beyond", "ready", beyond::test_ready),
+    case("beyond", "events-resume", beyond::test_events_resume),
+    case("beyond", "audit-log", beyond::test_chain),
+    case("beyond", "replay", beyond::test_replay),
+    case("beyond", "objectives", beyond::test_objectives),
+];
+
+/// The categories, in the order of their tests.
+#[must_use]
+pub fn list_categories() -> Vec<&'static str> {
+    let mut known: Vec<&str> = CASES.iter().map(|case| case.category).collect();
+    known.dedup();
+    known
+}
+
+/// The tests of some categories, as `CATEGORY/NAME`; none: all.
+///
+/// # Errors
+/// There is no such category.
+pub fn list_cases(categories: &[String]) -> Result<Vec<String>, ValidateError> {
+    let cases = select_cases(categories)?.into_iter();
+    Ok(cases
+        .map(|case| format!("{}/{}", case.category, case.name))
+        .collect())
+}
+
+fn select_cases(categories: &[String]) -> Result<Vec<&'static Case>, ValidateError> {
+    let known = list_categories();
+    if let Some(given) = categories
+        .iter()
+        .find(|given| !known.contains(&given.as_str()))
+    {
+        return Err(ValidateError::Category {
+            given: given.clone(),
+            known,
+        });
+    }
+    let is_wanted = |case: &&Case| {
+        categories.is_empty() || categories.iter().any(|wanted| wanted == case.category)
+    };
+    static ALL: [Case; 19] = CASES;
+    Ok(ALL.iter().filter(is_wanted).collect())
+}
+
+/// A line of the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Entry {
+    /// The probe is about to be uploaded.
+    Uploading,
+}
+
+/// Tests a host. `client` operates it, `submitter` proposes and sends signals, which an operator's token may not; with an administrator's they are
+/// one. `begun` is told the name of each test, `ended` its result. What an earlier run left behind is removed first, the probe at the
+/// end, also when `stop` is set meanwhile; then the tests that are left are not made.
+///
+/// # Errors
+/// The tests cannot begin, or the probe cannot be removed: see [`ValidateError`]. A test that fails is part of the report.
+pub fn validate_host(
+    client: &HostClient,
+    submitter: &HostClient,
+    options: &ValidateOptions,
+    stop: &AtomicBool,
+    begun: &mut dyn FnMut(&str),
+    ended: &mut dyn FnMut(&CaseResult),
+) -> Result<ValidationReport, ValidateError> {
+    let cases = select_cases(&options.categories)?;
+    let probe = || Probe {
+        client,
+        submitter,
+        patience: options.patience,
+    };
+    let (mut journal, left) = Journal::open::<Entry>(&options.journal)?;
+    if !left.is_empty() || probe().is_there()? {
+        begun("removing what an earlier run left");
+        probe().remove()?;
+        journal.clear()?;
+    }
+    journal.record(&Entry::Uploading)?;
+    begun("uploading the probe");
+    let uploaded = probe().upload();
+    let bench = Bench {
+        client,
+        submitter,
+        probe: probe(),
+        options,
+    };
+    let mut results = Vec::new();
+    for case in cases {
+        if uploaded.is_err() || stop.load(Ordering::Relaxed) {
+            break;
+        }
+        begun(case.name);
+        let started = Instant::now();
+        let outcome = (case.run)(&bench);
+        let result = CaseResult::new(case, outcome, started.elapsed());
+        ended(&result);
+        results.push(result);
+    }
+    begun("removing the probe");
+    probe().remove()?;
+    journal.clear()?;
+    uploaded?;
+    Ok(ValidationReport::new(results, stop.load(Ordering::Relaxed)))
+}

@@ -1,0 +1,163 @@
+//! The probe: an agent of the validation's own, which is uploaded, used and removed.
+
+use std::time::{Duration, Instant};
+
+use ark_client::{Answer, ClientError, HostClient, join_path};
+use ark_model::ids::Digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use crate::members::{items_of, text_of};
+
+/// The probe's name. No agent of an operator has it.
+pub(super) const PROBE: &str = "validation-probe";
+/// The topic on which the probe is told what to do.
+const TOPIC: &str = "validation.probe";
+/// The topic of the messages that it sends itself.
+const ECHO_TOPIC: &str = "validation.echo";
+/// The component, as `build.rs` makes it.
+const COMPONENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/validation-probe.wasm"));
+/// Why everything is done, for the audit log.
+const REASON: &str = "ark validate";
+/// The pause between two looks.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The probe in a host.
+pub(super) struct Probe<'a> {
+    pub(super) client: &'a HostClient,
+    pub(super) submitter: &'a HostClient,
+    /// How long something that must come is waited for.
+    pub(super) patience: Duration,
+}
+
+impl Probe<'_> {
+    /// Uploads the probe, which serves from then on.
+    pub(super) fn upload(&self) -> Result<(), ClientError> {
+        let body = json!({
+            "manifest": {
+                "name": PROBE,
+                "version": "1.0.0",
+                "component": "probe.wasm",
+                "sha256": Digest::hash_bytes(COMPONENT),
+                "description": "The probe of a validation, which removes it.",
+                "topics": [TOPIC, ECHO_TOPIC],
+                "actions": ["message", "trade"],
+            },
+            "component": STANDARD.encode(COMPONENT),
+            "reason": REASON,
+        });
+        let path = join_path(&["v1", "agents", PROBE]);
+        self.client
+            .upload("PUT", &path, &body)?
+            .into_success()
+            .map(drop)
+    }
+
+    /// Takes everything back: quarantine, agent, state. What is not there is no failure. The versions of the agent, the history of its state and
+    /// the audit log stay, as they do for every agent.
+    pub(super) fn remove(&self) -> Result<(), ClientError> {
+        let ignore_missing = |answer: Answer| match answer.status {
+            404 => Ok(Value::Null),
+            _ => answer.into_success(),
+        };
+        if self.is_quarantined()? {
+            ignore_missing(self.post("restore")?)?;
+        }
+        let path = join_path(&["v1", "agents", PROBE]);
+        let query = format!("force=true&reason={}", ark_client::escape_query(REASON));
+        ignore_missing(self.client.send_json(
+            "DELETE",
+            &format!("{path}?{query}"),
+            &[],
+            &Value::Null,
+        )?)?;
+        let state = self.client.get(&join_path(&["v1", "state", PROBE]))?;
+        for line in items_of(&ignore_missing(state)?, "keys") {
+            self.delete_key(&text_of(line, "key"))?;
+        }
+        Ok(())
+    }
+
+    /// Whether a host has the probe already, by an earlier run whose journal is elsewhere.
+    pub(super) fn is_there(&self) -> Result<bool, ClientError> {
+        let agents = self.client.get("/v1/agents?limit=500")?.into_success()?;
+        Ok(items_of(&agents, "agents")
+            .iter()
+            .any(|agent| text_of(agent, "name") == PROBE))
+    }
+
+    pub(super) fn is_quarantined(&self) -> Result<bool, ClientError> {
+        let status = self.client.get("/v1/watchdog")?.into_success()?;
+        Ok(items_of(&status, "quarantines")
+            .iter()
+            .any(|one| text_of(one, "agent") == PROBE))
+    }
+
+    /// The probe as the watchdog sees it; `None`: it does not serve.
+    pub(super) fn standing(&self) -> Result<Option<Value>, ClientError> {
+        let status = self.client.get("/v1/watchdog")?.into_success()?;
+        let agents = items_of(&status, "agents").iter();
+        Ok(agents
+            .into_iter()
+            .find(|agent| text_of(agent, "name") == PROBE)
+            .cloned())
+    }
+
+    /// Orders something of the probe: `quarantine` or `restore`.
+    pub(super) fn post(&self, order: &str) -> Result<Answer, ClientError> {
+        let path = join_path(&["v1", "agents", PROBE, order]);
+        self.client
+            .send_json("POST", &path, &[], &json!({"reason": REASON}))
+    }
+
+    /// Sends the probe a signal. Returns the answer: ids of signal and trace.
+    pub(super) fn signal(&self, payload: &str) -> Result<Value, ClientError> {
+        let signal = json!({"topic": TOPIC, "payload": payload});
+        self.submitter
+            .send_json("POST", "/v1/signals", &[], &signal)?
+            .into_success()
+    }
+
+    pub(super) fn set_key(&self, key: &str, value: &Value) -> Result<Value, ClientError> {
+        let path = join_path(&["v1", "state", PROBE, key]);
+        self.client
+            .send_json("PUT", &path, &[], &json!({"value": value}))?
+            .into_success()
+    }
+
+    pub(super) fn delete_key(&self, key: &str) -> Result<(), ClientError> {
+        let path = join_path(&["v1", "state", PROBE, key]);
+        let answer = self.client.send_json("DELETE", &path, &[], &Value::Null)?;
+        match answer.status {
+            404 => Ok(()),
+            _ => answer.into_success().map(drop),
+        }
+    }
+
+    /// A value of the probe's state, with its revision; `None`: there is none.
+    pub(super) fn read_key(&self, key: &str) -> Result<Option<Value>, ClientError> {
+        let answer = self.client.get(&join_path(&["v1", "state", PROBE, key]))?;
+        match answer.status {
+            404 => Ok(None),
+            _ => answer.into_success().map(Some),
+        }
+    }
+
+    /// Looks until something is found, or the patience is over.
+    pub(super) fn wait_for<T>(
+        &self,
+        mut look: impl FnMut() -> Result<Option<T>, ClientError>,
+    ) -> Result<Option<T>, ClientError> {
+        let until = Instant::now() + self.patience;
+        loop {
+            if let Some(found) = look()? {
+                return Ok(Some(found));
+            }
+            if Instant::now() >= until {
+                return Ok(None);
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! What the tests found, as JSON and as `JUnit` XML.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::{Case, CaseFailure, Outcome};
+
+/// How a test ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CaseStatus {
+    /// The host did what it must.
+    Passed,
+    /// It did not.
+    Failed,
+    /// It was not asked.
+    Skipped,
+}
+
+/// The result of a test.
+#[derive(Debug, Clone, Serialize)]
+pub struct CaseResult {
+    /// The category.
+    pub category: &'static str,
+    /// The name.
+    pub name: &'static str,
+    /// How it ended.
+    pub status: CaseStatus,
+    /// What was seen, or why it failed or was not made.
+    pub detail: String,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+}
+
+impl CaseResult {
+    pub(super) fn new(
+        case: &Case,
+        outcome: Result<Outcome, CaseFailure>,
+        elapsed: Duration,
+    ) -> Self {
+        let (status, detail) = match outcome {
+            Ok(Outcome::Passed(detail)) => (CaseStatus::Passed, detail),
+            Ok(Outcome::Skipped(reason)) => (CaseStatus::Skipped, reason),
+            Err(CaseFailure(problem)) => (CaseStatus::Failed, problem),
+        };
+        Self {
+            category: case.category,
+            name: case.name,
+            status,
+            detail,
+            seconds: elapsed.as_secs_f64(),
+        }
+    }
+}
+
+/// The result of a validation.
+#[derive(Debug, Clone, Serialize)]
+pub struct ValidationReport {
+    /// Whether it went to its end and no test failed.
+    pub passed: bool,
+    /// Whether it was stopped before its end.
+    pub interrupted: bool,
+    /// The results, in the order of the tests.
+    pub cases: Vec<CaseResult>,
+}
+
+impl ValidationReport {
+    pub(super) fn new(cases: Vec<CaseResult>, interrupted: bool) -> Self {
+        let fails = |case: &CaseResult| case.status == CaseStatus::Failed;
+        Self {
+            passed: !interrupted && !cases.iter().any(fails),
+            interrupted,
+            cases,
+        }
+    }
+
+    /// How many tests ended so.
+    #[must_use]
+    pub fn count(&self, status: CaseStatus) -> usize {
+        self.cases
+            .iter()
+            .filter(|case| case.status == status)
+            .count()
+    }
+
+    /// The report as `JUnit` XML, as CI systems read it.
+    #[must_use]
+    pub fn to_junit(&self) -> String {
+        let mut xml = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n".to_owned();
+        let seconds: f64 = self.cases.iter().map(|case| case.seconds).sum();
+        // Writing to a `String` cannot fail.
+        let _ = writeln!(
+            xml,
+            "<testsuites><testsuite name=\"ark validate\" tests=\"{}\" failures=\"{}\" skipped=\"{}\" errors=\"0\" time=\"{seconds:.3}\">",
+            self.cases.len(),
+            self.count(CaseStatus::Failed),
+            self.count(CaseStatus::Skipped),
+        );
+        for case in &self.cases {
+            let _ = write!(
+                xml,
+                "<testcase classname=\"{}\" name=\"{}\" time=\"{:.3}\">",
+                case.category, case.name, case.seconds
+            );
+            let detail = escape_xml(&case.detail);
+            let _ = match case.status {
+                CaseStatus::Passed => write!(xml, "<system-out>{detail}</system-out>"),
+                CaseStatus::Failed => write!(xml, "<failure message=\"{detail}\"/>"),
+                CaseStatus::Skipped => write!(xml, "<skipped message=\"{detail}\"/>"),
+            };
+            xml.push_str("</testcase>\n");
+        }
+        xml.push_str("</testsuite></testsuites>\n");
+        xml
+    }
+}
+
+/// Escapes a text for XML 1.0, which has no form for most control characters.
+fn escape_xml(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\n' | '\t' => escaped.push(' '),
+            other if other.is_control() || matches!(other, '\u{fffe}' | '\u{ffff}') => {
+                escaped.push('\u{fffd}');
+            }
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn junit_names_each_case_and_escapes_what_hosts_say() {
+        let result = |name, status, detail: &str| CaseResult {
+            category: "flow",
+            name,
+            status,
+            detail: detail.to_owned(),
+            seconds: 0.5,
+        };
+        let report = ValidationReport::new(
+            vec![
+                result("a", CaseStatus::Passed, "fine"),
+                result("b", CaseStatus::Failed, "<\"&\u{1b}[2J\n>"),
+                result("c", CaseStatus::Skipped, "no address"),
+            ],
+            false,
+        );
+        assert!(!report.passed);
+        let xml = report.to_junit();
+        assert!(
+            xml.contains("tests=\"3\" failures=\"1\" skipped=\"1\""),
+            "{xml}"
+        );
+        assert!(
+            xml.contains("message=\"&lt;&quot;&amp;\u{fffd}[2J &gt;\""),
+            "{xml}"
+        );
+        assert_eq!(xml.matches("<testcase ").count(), 3);
+    }
+}

@@ -1,0 +1,84 @@
+//! `ark check`: a line for each thing that a host needs in production.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use ark_deploy::check::{CheckLine, CheckOptions, Scope, Status, run_checks};
+use clap::Args;
+use serde_json::json;
+
+use crate::args::HostArgs;
+use crate::output::{StatusLine, exit_code, print_json, print_line};
+
+/// The exit code is 0 if nothing is an error, 1 otherwise.
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    host: HostArgs,
+    /// The Prometheus that scrapes the host.
+    #[arg(long, env = "ARK_PROMETHEUS", value_name = "URL")]
+    prometheus: Option<String>,
+    /// The directory in which snapshots are kept, each a directory of its own.
+    #[arg(long, env = "ARK_SNAPSHOTS", value_name = "DIR")]
+    snapshots: Option<PathBuf>,
+    /// Exit with 1 for warnings too.
+    #[arg(long)]
+    strict: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
+    let env_file = args.host.enter_env_file()?;
+    let options = CheckOptions {
+        config: args.host.config.clone(),
+        overrides: args.host.overrides(),
+        env_file,
+        prometheus: args.prometheus,
+        snapshots: args.snapshots,
+    };
+    let line = std::cell::RefCell::new(StatusLine::on_terminal());
+    let lines = run_checks(
+        options,
+        Scope::Everything,
+        &mut |name| {
+            if let Some(line) = line.borrow_mut().as_mut() {
+                line.show(&format!("checking: {name}"));
+            }
+        },
+        &mut |found| {
+            if !args.json {
+                if let Some(line) = line.borrow_mut().as_mut() {
+                    line.clear();
+                }
+                print_check_line(found);
+            }
+        },
+    );
+    drop(line);
+    let count = |status| lines.iter().filter(|one| one.status == status).count();
+    let (errors, warnings) = (count(Status::Error), count(Status::Warning));
+    if args.json {
+        print_json(&json!({"errors": errors, "warnings": warnings, "lines": lines}))?;
+    } else {
+        print_line!(
+            "{errors} errors, {warnings} warnings, {} in order",
+            count(Status::Ok)
+        );
+    }
+    Ok(exit_code(errors == 0 && !(args.strict && warnings > 0)))
+}
+
+/// Prints a found on one line, and its remedy on the next.
+pub(crate) fn print_check_line(found: &CheckLine) {
+    let status = match found.status {
+        Status::Ok => "ok",
+        Status::Warning => "warning",
+        Status::Error => "ERROR",
+    };
+    print_line!("{status:<8} {:<17} {}", found.check, found.found);
+    if let Some(remedy) = &found.remedy {
+        print_line!("{:<26} -> {remedy}", "");
+    }
+}

@@ -1,0 +1,25 @@
+//! Where commands keep their journals.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use ark_client::HostClient;
+use ark_model::ids::Digest;
+
+/// A journal of this user for a host.
+///
+/// # Errors
+/// Neither `XDG_STATE_HOME` nor `HOME` is set.
+pub(super) fn default_journal(command: &str, client: &HostClient) -> anyhow::Result<PathBuf> {
+    let set = |name| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    let state = set("XDG_STATE_HOME")
+        .or_else(|| Some(set("HOME")?.join(".local/state")))
+        .context("there is no place for the journal; name one with --journal FILE")?;
+    let host = Digest::hash_bytes(client.url().as_bytes()).to_string();
+    let host: String = host.chars().take(12).collect();
+    Ok(state.join("ark").join(format!("{command}-{host}.journal")))
+}

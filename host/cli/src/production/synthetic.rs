@@ -1,0 +1,161 @@
+//! `ark synthetic`: drives a live host, and says whether it did what it must.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::ensure;
+use ark_deploy::synthetic::{Progress, SyntheticOptions, SyntheticReport, rehearse, run_synthetic};
+use clap::Args;
+
+use crate::client::connection::Connection;
+use crate::output::{StatusLine, exit_code, print_json, print_line, print_notice};
+
+use super::interrupts::watch_interrupts;
+use super::journals::default_journal;
+
+/// The most ticks a second.
+const MAX_HZ: f64 = 100.0;
+/// The most seconds.
+const MAX_SECONDS: u64 = 86_400;
+/// How often a user without a terminal is told how far the run is, in seconds.
+const NOTICE_SECONDS: u64 = 30;
+
+/// The exit code is 0 if the host did what it must, 1 otherwise.
+#[derive(Debug, Args)]
+pub(crate) struct SyntheticArgs {
+    #[command(flatten)]
+    connection: Connection,
+    /// How long the host is driven, in seconds.
+    #[arg(long, default_value_t = 300, value_name = "SECONDS")]
+    duration: u64,
+    /// Signals and proposals a second.
+    #[arg(long, default_value_t = 1.0)]
+    hz: f64,
+    /// Every how many proposals one breaks a rule.
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    violation_every: u64,
+    /// The name that proposes. The host must know it: `submitters` in ark.toml.
+    #[arg(long, default_value = "synthetic", value_name = "NAME")]
+    agent: String,
+    /// The topic of the signals, which no agent should subscribe to.
+    #[arg(long, default_value = "synthetic.tick")]
+    topic: String,
+    /// Where the journal is kept, from which the next run cancels what a killed one left open [default: in the user's state directory, one
+    /// for each host].
+    #[arg(long, value_name = "FILE")]
+    journal: Option<PathBuf>,
+    /// Show the steps, and whether each kind of proposal would be judged as it must, without an effect.
+    #[arg(long)]
+    dry_run: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: SyntheticArgs) -> anyhow::Result<ExitCode> {
+    ensure!(
+        args.hz > 0.0 && args.hz <= MAX_HZ,
+        "--hz {}: give more than 0, and at most {MAX_HZ}",
+        args.hz
+    );
+    ensure!(
+        (1..=MAX_SECONDS).contains(&args.duration),
+        "--duration {}: give 1 to {MAX_SECONDS} seconds",
+        args.duration
+    );
+    ensure!(
+        args.violation_every >= 2,
+        "--violation-every {}: give 2 or more",
+        args.violation_every
+    );
+    let client = args.connection.client()?;
+    let options = SyntheticOptions {
+        journal: match args.journal {
+            Some(journal) => journal,
+            None => default_journal("synthetic", &client)?,
+        },
+        agent: args.agent,
+        topic: args.topic,
+        duration: Duration::from_secs(args.duration),
+        hz: args.hz,
+        violation_every: args.violation_every,
+    };
+    if args.dry_run {
+        let steps = rehearse(&client, &options)?;
+        if args.json {
+            print_json(&steps)?;
+        } else {
+            for step in steps {
+                print_line!("{step}");
+            }
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let stop = watch_interrupts()?;
+    let mut line = StatusLine::on_terminal();
+    let mut told = 0;
+    let report = run_synthetic(&client, &options, &stop, &mut |progress| {
+        let text = describe_progress(progress);
+        // Whole ticks a second are enough to tell the time by.
+        let seconds = Duration::from_secs_f64(progress.sent as f64 / options.hz).as_secs();
+        if let Some(line) = &mut line {
+            line.show(&text);
+        } else if seconds >= told + NOTICE_SECONDS {
+            told = seconds;
+            print_notice!("{text}");
+        }
+    })?;
+    drop(line);
+    if args.json {
+        print_json(&report)?;
+    } else {
+        print_report(&report);
+    }
+    Ok(exit_code(report.passed))
+}
+
+fn describe_progress(progress: Progress) -> String {
+    format!(
+        "{} of {} ticks sent, {} failures, the last proposal took {:.1} ms",
+        progress.sent,
+        progress.ticks,
+        progress.failures,
+        progress.latency.as_secs_f64() * 1000.0
+    )
+}
+
+fn print_report(report: &SyntheticReport) {
+    for failure in &report.failures {
+        print_line!(
+            "FAILED    tick {} (trace {}): {}",
+            failure.tick,
+            failure.trace_id,
+            failure.problem
+        );
+    }
+    if report.failures_left_out > 0 {
+        print_line!("FAILED    {} more", report.failures_left_out);
+    }
+    for proof in &report.proofs {
+        let holds = if proof.passed { "ok" } else { "FAILED" };
+        print_line!("{holds:<9} {:<13} {}", proof.name, proof.detail);
+    }
+    print_line!(
+        "{} of {} ticks in {:.1} s; proposals took {:.1} ms (p50), {:.1} ms (p95), {:.1} ms (p99)",
+        report.sent,
+        report.ticks,
+        report.elapsed_s,
+        report.proposals.p50_ms,
+        report.proposals.p95_ms,
+        report.proposals.p99_ms
+    );
+    print_line!(
+        "{}",
+        match (report.passed, report.interrupted) {
+            (true, _) => "the host did what it must",
+            (false, true) => "INTERRUPTED: nothing is proved",
+            (false, false) => "the host did NOT do what it must",
+        }
+    );
+}

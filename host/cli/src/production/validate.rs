@@ -1,0 +1,147 @@
+//! `ark validate`: the tests that a host must pass after a deployment.
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use ark_deploy::validate::{CaseResult, CaseStatus, ValidateOptions, list_cases, validate_host};
+use clap::Args;
+
+use crate::client::connection::Connection;
+use crate::output::{StatusLine, exit_code, print_json, print_line};
+
+use super::interrupts::watch_interrupts;
+use super::journals::default_journal;
+
+/// The longest patience, in seconds.
+const MAX_PATIENCE: u64 = 3600;
+
+/// The exit code is 0 if no test failed, 1 otherwise.
+#[derive(Debug, Args)]
+pub(crate) struct ValidateArgs {
+    #[command(flatten)]
+    connection: Connection,
+    /// A file with the token that proposes and sends signals, where the other one is an operator's [default: the same token].
+    #[arg(long, value_name = "FILE")]
+    submitter_token_file: Option<PathBuf>,
+    /// A category of tests: ethics, flow, state, watchdog, isolation, beyond; may be given more than once [default: all].
+    #[arg(long, value_name = "CATEGORY")]
+    category: Vec<String>,
+    /// The address of the host's telemetry, whose objectives are read.
+    #[arg(long, value_name = "URL")]
+    telemetry: Option<String>,
+    /// The data directory of the host, on its own machine: the audit log is verified, and the last 1,000 decisions are judged again.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// How long something that must come is waited for, in seconds. What has a bound of its own is held to that.
+    #[arg(long, default_value_t = 30, value_name = "SECONDS")]
+    patience: u64,
+    /// Write the results to this file as JUnit XML.
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Where the journal is kept, from which the next run removes what a killed one left [default: in the user's state directory, one for
+    /// each host].
+    #[arg(long, value_name = "FILE")]
+    journal: Option<PathBuf>,
+    /// List the tests. Nothing is asked of the host.
+    #[arg(long)]
+    dry_run: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: ValidateArgs) -> anyhow::Result<ExitCode> {
+    ensure!(
+        (1..=MAX_PATIENCE).contains(&args.patience),
+        "--patience {}: give 1 to {MAX_PATIENCE} seconds",
+        args.patience
+    );
+    let cases = list_cases(&args.category)?;
+    if args.dry_run {
+        if args.json {
+            print_json(&cases)?;
+        } else {
+            print_line!(
+                "the agent validation-probe is uploaded, used by these tests, and removed:"
+            );
+            for case in cases {
+                print_line!("{case}");
+            }
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let client = args.connection.client()?;
+    let submitter = match &args.submitter_token_file {
+        Some(file) => args.connection.client_with_token(file)?,
+        None => client.clone(),
+    };
+    let options = ValidateOptions {
+        categories: args.category,
+        telemetry: args.telemetry,
+        data_dir: args.data_dir,
+        journal: match args.journal {
+            Some(journal) => journal,
+            None => default_journal("validate", &client)?,
+        },
+        patience: Duration::from_secs(args.patience),
+    };
+    let stop = watch_interrupts()?;
+    let line = RefCell::new(StatusLine::on_terminal());
+    let report = validate_host(
+        &client,
+        &submitter,
+        &options,
+        &stop,
+        &mut |name| {
+            if let Some(line) = line.borrow_mut().as_mut() {
+                line.show(name);
+            }
+        },
+        &mut |result| {
+            if !args.json {
+                if let Some(line) = line.borrow_mut().as_mut() {
+                    line.clear();
+                }
+                print_result(result);
+            }
+        },
+    )?;
+    drop(line);
+    if let Some(path) = &args.junit {
+        std::fs::write(path, report.to_junit())
+            .with_context(|| format!("--junit {}", path.display()))?;
+    }
+    if args.json {
+        print_json(&report)?;
+    } else {
+        print_line!(
+            "{} passed, {} failed, {} skipped{}",
+            report.count(CaseStatus::Passed),
+            report.count(CaseStatus::Failed),
+            report.count(CaseStatus::Skipped),
+            if report.interrupted {
+                "; INTERRUPTED: the rest was not tested"
+            } else {
+                ""
+            }
+        );
+    }
+    Ok(exit_code(report.passed))
+}
+
+fn print_result(result: &CaseResult) {
+    let status = match result.status {
+        CaseStatus::Passed => "ok",
+        CaseStatus::Failed => "FAILED",
+        CaseStatus::Skipped => "skipped",
+    };
+    print_line!(
+        "{status:<8} {:<10} {:<23} {}",
+        result.category,
+        result.name,
+        result.detail
+    );
+}

@@ -1,0 +1,371 @@
+//! The connection to a running host: its address, the token, TLS, proxies.
+
+use std::io::{Cursor, ErrorKind, Read};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ark_model::loopback::is_loopback_host;
+use serde_json::Value;
+use ureq::http::{Method, Request, Response, Uri, request};
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::{Proxy, SendBody, Timeout};
+
+use crate::answer::Answer;
+use crate::error::ClientError;
+
+/// How long it may take to reach the host.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The largest answer that is read, in bytes.
+const MAX_ANSWER_BYTES: u64 = 64 * 1024 * 1024;
+
+/// What the host does before it answers, which decides how long it is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AwaitedWork {
+    /// What takes no time that a person would notice.
+    Answer,
+    /// It compiles a component.
+    Compilation,
+}
+
+impl AwaitedWork {
+    /// How long a request may take in all.
+    const fn timeout(self) -> Duration {
+        match self {
+            Self::Answer => Duration::from_secs(30),
+            Self::Compilation => Duration::from_mins(15),
+        }
+    }
+}
+
+/// The body of a request, JSON.
+pub enum RequestBody {
+    /// Text that is sent at once.
+    Text(String),
+    /// What is read while it is sent, and how many bytes that are.
+    Reader(u64, Box<dyn Read + Send + Sync>),
+}
+
+/// Which host is called, and with which token.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    /// The address of the API.
+    pub url: String,
+    /// The bearer token.
+    pub token: Option<String>,
+    /// A PEM file with the certificate authority to trust; `None`: the public ones.
+    pub ca: Option<PathBuf>,
+}
+
+/// A client of one host, which keeps its connections open between requests. Threads can share it.
+#[derive(Debug, Clone)]
+pub struct HostClient {
+    url: String,
+    authorization: Option<String>,
+    proxy: Option<Proxy>,
+    agent: ureq::Agent,
+}
+
+impl HostClient {
+    /// Makes a client. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// The token would leave this machine unencrypted, or the file of the authority cannot be used.
+    pub fn new(endpoint: &Endpoint) -> Result<Self, ClientError> {
+        let url = endpoint.url.trim_end_matches('/').to_owned();
+        if endpoint.token.is_some() && !is_confidential(&url) {
+            return Err(ClientError::Unencrypted { url });
+        }
+        let uri: Option<Uri> = url.parse().ok();
+        let proxy = Proxy::try_from_env().filter(|proxy| {
+            !is_loopback(&url) && !uri.as_ref().is_some_and(|uri| proxy.is_no_proxy(uri))
+        });
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            // A token is only for the host that it is sent to.
+            .max_redirects(0)
+            .proxy(proxy.clone())
+            .tls_config(read_authority(endpoint.ca.as_deref())?)
+            .build()
+            .into();
+        Ok(Self {
+            authorization: endpoint
+                .token
+                .as_ref()
+                .map(|token| format!("Bearer {}", token.trim())),
+            url,
+            proxy,
+            agent,
+        })
+    }
+
+    /// Returns the address of the API.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Sends a request and returns the answer, whatever its status.
+    ///
+    /// # Errors
+    /// The host does not answer, or not with JSON.
+    pub fn send(
+        &self,
+        request: request::Builder,
+        path: &str,
+        body: RequestBody,
+        work: AwaitedWork,
+    ) -> Result<Answer, ClientError> {
+        let mut request = self
+            .prepare(request, path)
+            .header("Content-Type", "application/json");
+        let is_read = |method: &Method| matches!(*method, Method::GET | Method::DELETE);
+        let body = match body {
+            RequestBody::Text(text)
+                if text.is_empty() && request.method_ref().is_some_and(is_read) =>
+            {
+                SendBody::none()
+            }
+            RequestBody::Text(text) => {
+                request = request.header("Content-Length", text.len());
+                SendBody::from_owned_reader(Cursor::new(text.into_bytes()))
+            }
+            RequestBody::Reader(length, reader) => {
+                request = request.header("Content-Length", length);
+                SendBody::from_owned_reader(reader)
+            }
+        };
+        let request = request.body(body).map_err(ClientError::Request)?;
+        let response = self.run(request, Some(work.timeout()), work)?;
+        read_answer(&self.url, response)
+    }
+
+    /// Asks for something to read.
+    ///
+    /// # Errors
+    /// As [`HostClient::send`].
+    pub fn get(&self, path: &str) -> Result<Answer, ClientError> {
+        let nothing = RequestBody::Text(String::new());
+        self.send(
+            Request::builder().method("GET"),
+            path,
+            nothing,
+            AwaitedWork::Answer,
+        )
+    }
+
+    /// Uploads JSON, and waits until the host has compiled what is in it.
+    ///
+    /// # Errors
+    /// As [`HostClient::send`].
+    pub fn upload(&self, method: &str, path: &str, body: &Value) -> Result<Answer, ClientError> {
+        let request = Request::builder().method(method);
+        let body = RequestBody::Text(body.to_string());
+        self.send(request, path, body, AwaitedWork::Compilation)
+    }
+
+    /// Sends JSON with a method; null: no body. `headers` are sent as well.
+    ///
+    /// # Errors
+    /// As [`HostClient::send`].
+    pub fn send_json(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &Value,
+    ) -> Result<Answer, ClientError> {
+        let mut request = Request::builder().method(method);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let text = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
+        self.send(request, path, RequestBody::Text(text), AwaitedWork::Answer)
+    }
+
+    /// Opens a stream of events. It ends when it is dropped, or after `longest`.
+    ///
+    /// # Errors
+    /// The host does not answer, or refuses the stream.
+    pub fn open_stream(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        longest: Duration,
+    ) -> Result<impl Read + use<>, ClientError> {
+        let mut request = self.prepare(Request::builder().method("GET"), path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request
+            .body(SendBody::none())
+            .map_err(ClientError::Request)?;
+        let response = self.run(request, Some(longest), AwaitedWork::Answer)?;
+        if !response.status().is_success() {
+            read_answer(&self.url, response)?.into_success()?;
+            return Ok(ureq::Body::builder().data(Vec::new()).into_reader());
+        }
+        Ok(response.into_body().into_reader())
+    }
+
+    fn prepare(&self, request: request::Builder, path: &str) -> request::Builder {
+        let mut request = request.uri(format!("{}{path}", self.url));
+        if let Some(authorization) = &self.authorization {
+            request = request.header("Authorization", authorization);
+        }
+        request
+    }
+
+    fn run(
+        &self,
+        request: Request<SendBody<'static>>,
+        timeout: Option<Duration>,
+        work: AwaitedWork,
+    ) -> Result<Response<ureq::Body>, ClientError> {
+        let request = self
+            .agent
+            .configure_request(request)
+            .timeout_global(timeout)
+            .build();
+        self.agent.run(request).map_err(|source| {
+            let unsent = is_unsent(&source);
+            ClientError::NoAnswer {
+                failure: describe_failure(&self.url, self.proxy.as_ref(), &source, work),
+                unsent,
+                source,
+            }
+        })
+    }
+}
+
+fn read_authority(ca: Option<&Path>) -> Result<TlsConfig, ClientError> {
+    let mut tls = TlsConfig::builder();
+    if let Some(path) = ca {
+        let refused = |problem: String| ClientError::Authority {
+            path: path.to_owned(),
+            problem,
+        };
+        let pem = std::fs::read(path).map_err(|error| refused(error.to_string()))?;
+        let mut authorities = Vec::new();
+        for item in parse_pem(&pem) {
+            let item = item.map_err(|error| refused(format!("not PEM: {error}")))?;
+            if let PemItem::Certificate(certificate) = item {
+                authorities.push(certificate);
+            }
+        }
+        if authorities.is_empty() {
+            let problem = "holds no certificate; give a PEM file";
+            return Err(refused(problem.to_owned()));
+        }
+        tls = tls.root_certs(RootCerts::new_with_certs(&authorities));
+    }
+    Ok(tls.build())
+}
+
+/// Whether nobody between here and the host can read what is sent: TLS, or the same machine.
+fn is_confidential(url: &str) -> bool {
+    let is_tls = |uri: Uri| uri.scheme_str() == Some("https");
+    url.parse().is_ok_and(is_tls) || is_loopback(url)
+}
+
+/// Whether the host is on this machine, by its name or address.
+fn is_loopback(url: &str) -> bool {
+    url.parse::<Uri>()
+        .is_ok_and(|uri| is_loopback_host(uri.host().unwrap_or_default()))
+}
+
+/// Says what is known of a request that brought no answer, and what to do next.
+fn describe_failure(
+    url: &str,
+    proxy: Option<&Proxy>,
+    error: &ureq::Error,
+    work: AwaitedWork,
+) -> String {
+    let through = proxy.map_or_else(String::new, |proxy| {
+        format!(
+            ", asked through the proxy {}:{} of the environment",
+            proxy.host(),
+            proxy.port()
+        )
+    });
+    let look = match work {
+        AwaitedWork::Answer => "look before you send it again",
+        AwaitedWork::Compilation => {
+            "`ark agent show` and `ark policy show` say whether it is there; the same upload may be sent again"
+        }
+    };
+    match error {
+        error if is_unsent(error) => format!(
+            "no host answers at {url}{through}; is `ark serve` running there? (--url, ARK_URL)"
+        ),
+        ureq::Error::Timeout(_) => format!(
+            "the host at {url}{through} has taken the request and not answered within {} s; it may still carry it out: {look}",
+            work.timeout().as_secs()
+        ),
+        ureq::Error::Io(_) | ureq::Error::Protocol(_) => format!(
+            "the connection to {url}{through} ended before the answer was there; whether the request was carried out is not known: {look}"
+        ),
+        _ => format!("{url}{through} cannot be asked; check --url and --ca, and its certificate"),
+    }
+}
+
+/// Whether an error comes before a connection is there.
+fn is_unsent(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect)
+        | ureq::Error::HostNotFound
+        | ureq::Error::ConnectionFailed => true,
+        ureq::Error::Io(error) => matches!(
+            error.kind(),
+            ErrorKind::ConnectionRefused
+                | ErrorKind::HostUnreachable
+                | ErrorKind::NetworkUnreachable
+                | ErrorKind::AddrNotAvailable
+                | ErrorKind::NotFound
+        ),
+        _ => false,
+    }
+}
+
+fn read_answer(url: &str, mut response: Response<ureq::Body>) -> Result<Answer, ClientError> {
+    let status = response.status().as_u16();
+    let text = response
+        .body_mut()
+        .with_config()
+        .limit(MAX_ANSWER_BYTES)
+        .read_to_string()
+        .map_err(ClientError::CutOff)?;
+    let body = serde_json::from_str(&text).map_err(|source| ClientError::NotJson {
+        url: url.to_owned(),
+        source,
+    })?;
+    Ok(Answer { status, body })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_confidential;
+
+    #[test]
+    fn a_token_leaves_this_machine_only_under_tls() {
+        for (url, confidential) in [
+            ("https://ark.example:8000", true),
+            ("http://127.0.0.1:8000", true),
+            ("http://localhost:8000", true),
+            ("http://LOCALHOST:8000", true),
+            ("HTTPS://ark.example", true),
+            ("http://[::1]:8000", true),
+            ("http://ark.example:8000", false),
+            ("http://192.0.2.7:8000", false),
+            ("http://localhost.example:8000", false),
+            ("http://127.0.0.1@ark.example", false),
+            ("ark.example", false),
+        ] {
+            assert_eq!(is_confidential(url), confidential, "{url}");
+        }
+    }
+}

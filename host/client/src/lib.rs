@@ -1,0 +1,18 @@
+//! Requests to a running host over its HTTP API, for every command that talks to one.
+//!
+//! Invariants: a token leaves this machine only under TLS, and goes only to the host that it is sent to (no redirect is followed). The host of
+//! this machine is reached directly, whatever proxies the environment names.
+//!
+//! Reading order: [`HostClient`], [`Answer`], [`ClientError`].
+//!
+//! Must not know: what a call means, the host's own types, how anything is printed, where address and token come from.
+
+mod answer;
+mod connection;
+mod error;
+mod path;
+
+pub use answer::Answer;
+pub use connection::{AwaitedWork, Endpoint, HostClient, RequestBody};
+pub use error::ClientError;
+pub use path::{escape_query, join_path};

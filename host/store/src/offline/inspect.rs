@@ -1,0 +1,71 @@
+//! What a start would find in a data directory, without taking its lock or changing anything. A host may run there.
+
+use std::path::Path;
+
+use ark_model::ids::Millis;
+
+use crate::directory::{
+    Evidence, LockRecord, check_restore_finished, database_path, find_lock_holder,
+};
+use crate::error::{OpenError, ReadError};
+use crate::schema;
+
+use super::read_only::ReadOnlyStore;
+
+/// Returns the process id of the host that runs on a data directory, as far as it is known (`unknown`); `None`: none runs there.
+#[must_use]
+pub fn find_running_host(dir: &Path) -> Option<String> {
+    find_lock_holder(dir)
+}
+
+/// Checks what a start checks before it uses the database of a data directory: that no restore was interrupted, that a database which was
+/// there is there, that it has no later schema, and that it holds every row which is attested. Returns whether there is a database: a start
+/// makes one where there never was one.
+///
+/// # Errors
+/// What would end the start, see [`OpenError`].
+pub fn check_directory(dir: &Path) -> Result<bool, OpenError> {
+    check_restore_finished(dir)?;
+    // What is attested is read before the database: a host that runs may add to both meanwhile.
+    let lock = LockRecord::read(dir).map_err(|cause| OpenError::Directory {
+        dir: dir.to_owned(),
+        cause,
+    })?;
+    let evidence = Evidence::collect(dir, lock)?;
+    evidence.check_present()?;
+    let path = database_path(dir);
+    if !path.is_file() {
+        return Ok(false);
+    }
+    evidence.check_chains(&schema::open_connection(&path)?)?;
+    Ok(true)
+}
+
+impl ReadOnlyStore {
+    /// Checks the pages of the database and its indexes (`PRAGMA integrity_check`). Returns the first finding; `None`: it is sound.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn check_pages(&self) -> Result<Option<String>, ReadError> {
+        let finding: String = self.select_value("PRAGMA integrity_check(1)", [])?;
+        Ok((finding != "ok").then_some(finding))
+    }
+
+    /// Returns the moment of the last row of the audit log; `None`: it has none.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn last_recorded_at(&self) -> Result<Option<Millis>, ReadError> {
+        let sql = "SELECT at FROM audit_log ORDER BY seq DESC LIMIT 1";
+        let last = self.select_row(sql, [], |row| row.get(0))?;
+        Ok(last.map(Millis))
+    }
+
+    /// Returns how the database keeps its journal, in lower case: `wal` for one that a host has opened.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn journal_mode(&self) -> Result<String, ReadError> {
+        self.select_value("PRAGMA journal_mode", [])
+    }
+}

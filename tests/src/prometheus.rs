@@ -1,0 +1,98 @@
+//! A real Prometheus (Debian package `prometheus`) on a free port of this machine.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use crate::artefacts::checkout_path;
+use crate::redis::free_port;
+use crate::wait::wait_until;
+
+/// A Prometheus in a directory of its own. It is killed when it is dropped.
+pub struct Prometheus {
+    child: Child,
+    /// Its address, e.g. `http://127.0.0.1:9091`.
+    pub url: String,
+    _dir: tempfile::TempDir,
+}
+
+/// What a Prometheus is started with.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PrometheusParts<'a> {
+    /// The address that the job `ark` scrapes; `None`: there is no such job.
+    pub target: Option<&'a str>,
+    /// Whether it has the rules of `deploy/prometheus`.
+    pub rules: bool,
+    /// Whether it is told of an Alertmanager (which need not be there).
+    pub alertmanager: bool,
+}
+
+impl Prometheus {
+    /// Starts one and waits until it answers.
+    ///
+    /// # Panics
+    /// There is no `prometheus`, or it does not answer.
+    #[must_use]
+    pub fn start(parts: PrometheusParts<'_>) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut config = "global: {scrape_interval: 1s, evaluation_interval: 5s}\n".to_owned();
+        if parts.rules {
+            let rules = checkout_path("deploy/prometheus/rules");
+            let rules = rules.canonicalize().expect("the rules");
+            let _ = writeln!(config, "rule_files: [\"{}/*.yml\"]", rules.display());
+        }
+        if parts.alertmanager {
+            config +=
+                "alerting: {alertmanagers: [{static_configs: [{targets: [\"127.0.0.1:9\"]}]}]}\n";
+        }
+        if let Some(target) = parts.target {
+            let _ = writeln!(
+                config,
+                "scrape_configs:\n  - job_name: ark\n    static_configs: [{{targets: [\"{target}\"]}}]"
+            );
+        }
+        std::fs::write(dir.path().join("prometheus.yml"), config).expect("a configuration");
+        let address = format!("127.0.0.1:{}", free_port());
+        let child = spawn(dir.path(), &address);
+        let prometheus = Self {
+            child,
+            url: format!("http://{address}"),
+            _dir: dir,
+        };
+        let ready = format!("{}/-/ready", prometheus.url);
+        wait_until("Prometheus is ready", || get(&ready).is_some());
+        if parts.target.is_some() {
+            let scraped = format!("{}/api/v1/query?query=up", prometheus.url);
+            wait_until("Prometheus has scraped", || {
+                get(&scraped).is_some_and(|answer| answer.contains("\"job\":\"ark\""))
+            });
+        }
+        prometheus
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn spawn(dir: &Path, address: &str) -> Child {
+    Command::new("prometheus")
+        .current_dir(dir)
+        .args(["--config.file=prometheus.yml", "--storage.tsdb.path=data"])
+        .arg(format!("--web.listen-address={address}"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("prometheus; install it with `apt-get install prometheus`")
+}
+
+fn get(url: &str) -> Option<String> {
+    let address = url.strip_prefix("http://")?;
+    let (address, path) = address.split_once('/')?;
+    let mut client = crate::client::Client::at(address);
+    let (status, _, body) = client.request("GET", &format!("/{path}"), &[], b"").ok()?;
+    (status == 200).then(|| String::from_utf8_lossy(&body).into_owned())
+}

@@ -1,0 +1,267 @@
+//! `ark validate` on real hosts: a healthy one passes every test, one that is broken in one way fails the test for it, and nothing is left
+//! behind.
+
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use ark_tests::policies;
+use ark_tests::{Client, Host, TestDir, ark_program, make_token, wait_until};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use super::altering::start_altering;
+
+/// A watchdog that looks often, so that the tests need not wait for it.
+const CONFIG: &str = "[watchdog]\nheartbeat_ms = 300\nheartbeat_deadline_ms = 10_000\n";
+/// The tests that must pass after a deployment.
+const THIRTEEN: [&str; 13] = [
+    "ethics/position-size",
+    "ethics/leverage",
+    "ethics/stop-loss",
+    "ethics/valid-proposal",
+    "flow/end-to-end",
+    "flow/one-trace",
+    "state/history-contiguous",
+    "state/rollback",
+    "state/every-change-versioned",
+    "watchdog/missed-heartbeat",
+    "watchdog/intervals",
+    "isolation/failing-agent",
+    "isolation/nothing-delivered",
+];
+
+fn command(url: &str, dir: &TestDir, more: &[&str]) -> Command {
+    let mut command = Command::new(ark_program());
+    command
+        .args(["validate", "--json", "--url", url, "--journal"])
+        .arg(dir.path().join("validate.journal"))
+        .args(more)
+        .current_dir(dir.path())
+        .stdin(Stdio::null());
+    command
+}
+
+fn validate(url: &str, dir: &TestDir, more: &[&str]) -> (Value, Output) {
+    let output = command(url, dir, more).output().expect("ark starts");
+    let report = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {output:?}"));
+    (report, output)
+}
+
+/// The tests that ended so, as CATEGORY/NAME.
+fn cases(report: &Value, status: &str) -> Vec<String> {
+    let cases = report["cases"].as_array().expect("cases").iter();
+    let text = |case: &Value, name: &str| case[name].as_str().expect("text").to_owned();
+    cases
+        .filter(|case| case["status"] == status)
+        .map(|case| format!("{}/{}", text(case, "category"), text(case, "name")))
+        .collect()
+}
+
+fn url_of(host: &Host) -> String {
+    format!("http://{}", host.address)
+}
+
+fn assert_nothing_left(client: &mut Client, dir: &TestDir) {
+    let (_, agents) = client.get("/v1/agents");
+    assert!(
+        !agents.to_string().contains("\"validation-probe\""),
+        "{agents}"
+    );
+    let (status, state) = client.get("/v1/state/validation-probe");
+    assert!(status == 404 || state["keys"] == json!([]), "{state}");
+    let (_, watchdog) = client.get("/v1/watchdog");
+    assert_eq!(watchdog["quarantines"], json!([]), "{watchdog}");
+    let journal = std::fs::read(dir.path().join("validate.journal")).expect("the journal");
+    assert!(journal.is_empty());
+}
+
+#[test]
+fn a_healthy_host_passes_every_test_with_an_operators_token() {
+    let dir = TestDir::new(CONFIG);
+    let _ = make_token(&dir.data(), "ada", "admin", &[]);
+    let token = make_token(&dir.data(), "ops", "operator", &[]);
+    let submitter = make_token(
+        &dir.data(),
+        "validation",
+        "submitter",
+        &["--agent", "validation-probe", "--actions", "trade,message"],
+    );
+    let host = dir.start();
+    let junit = dir.path().join("junit.xml");
+    let junit_text = junit.to_str().expect("UTF-8");
+    let telemetry = format!(
+        "http://{}",
+        host.telemetry.as_deref().expect("telemetry is on")
+    );
+    let data = dir.data();
+    let data = data.to_str().expect("UTF-8");
+    let submitter_file = dir.path().join("submitter");
+    std::fs::write(&submitter_file, submitter).expect("a token");
+    let submitter_file = submitter_file.to_str().expect("UTF-8");
+    let with_tokens = ["--token", &token, "--submitter-token-file", submitter_file];
+    let more = [
+        &with_tokens[..],
+        &[
+            "--junit",
+            junit_text,
+            "--telemetry",
+            &telemetry,
+            "--data-dir",
+            data,
+        ],
+    ]
+    .concat();
+    let (report, output) = validate(&url_of(&host), &dir, &more);
+    assert_eq!(cases(&report, "failed"), [""; 0], "{report:#}");
+    assert!(
+        output.status.success() && report["passed"] == true,
+        "{report:#}"
+    );
+    let passed = cases(&report, "passed");
+    assert!(
+        THIRTEEN
+            .iter()
+            .all(|case| passed.iter().any(|one| one == case)),
+        "{passed:?}"
+    );
+    assert_eq!(passed.len(), 19, "{passed:?}");
+    let xml = std::fs::read_to_string(&junit).expect("JUnit XML");
+    assert!(
+        xml.contains("tests=\"19\" failures=\"0\" skipped=\"0\""),
+        "{xml}"
+    );
+    let mut client = Client::with_token(&host, &token);
+    assert_nothing_left(&mut client, &dir);
+    // A category alone, and one that there is not.
+    let more = [&with_tokens[..], &["--category", "ethics"]].concat();
+    let (report, _) = validate(&url_of(&host), &dir, &more);
+    assert_eq!(cases(&report, "passed"), THIRTEEN[..4]);
+    let output = command(&url_of(&host), &dir, &["--category", "ethisc"])
+        .output()
+        .expect("ark starts");
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("ethics"),
+        "{output:?}"
+    );
+}
+
+#[test]
+fn a_host_that_is_broken_in_one_way_fails_the_test_for_it() {
+    let dir = TestDir::new(CONFIG);
+    let host = dir.start();
+    for (from, to, failing) in [
+        (
+            "\"pin_holds\":true",
+            "\"pin_holds\":null",
+            "beyond/pin-and-vectors",
+        ),
+        (
+            "\"written_by\":",
+            "\"written_bx\":",
+            "state/every-change-versioned",
+        ),
+        ("\"entries\":[", "\"entriex\":[", "flow/one-trace"),
+        ("\nid: ", "\nix: ", "beyond/events-resume"),
+        (
+            "\"alerts\":[{\"seq\":",
+            "\"alerts\":[{\"sex\":",
+            "watchdog/missed-heartbeat",
+        ),
+    ] {
+        let url = start_altering(&host.address, from, to, 0);
+        let category = failing.split('/').next().expect("a category");
+        let (report, output) = validate(&url, &dir, &["--category", category]);
+        assert_eq!(cases(&report, "failed"), [failing], "{from}: {report:#}");
+        assert_eq!(output.status.code(), Some(1));
+        assert_nothing_left(&mut Client::new(&host), &dir);
+    }
+    // An operator policy that denies a valid trade.
+    let allowlist = policies::read_policy("symbol-allowlist");
+    let settings = json!({"settings": {"allowed": ["BTC-*"]}});
+    policies::put(
+        &mut Client::new(&host),
+        "symbol-allowlist",
+        &allowlist,
+        &settings,
+    );
+    let (report, _) = validate(&url_of(&host), &dir, &["--category", "ethics"]);
+    assert_eq!(
+        cases(&report, "failed"),
+        ["ethics/valid-proposal"],
+        "{report:#}"
+    );
+    // A revision that somebody took out of the file.
+    let (report, _) = validate(&url_of(&host), &dir, &["--category", "state"]);
+    assert_eq!(cases(&report, "failed"), [""; 0], "{report:#}");
+    assert_eq!(host.terminate(), Some(0));
+    let database = rusqlite::Connection::open(dir.data().join("ark.db")).expect("the database");
+    let gone = database.execute(
+        "DELETE FROM state_history WHERE agent = 'validation-probe' AND key = 'history' AND revision = 2",
+        [],
+    );
+    assert_eq!(gone.expect("a deletion"), 1);
+    let changed = database.execute(
+        "UPDATE audit_log SET action_type = 'report' WHERE seq = (SELECT min(seq) FROM audit_log WHERE kind <> 'decision')",
+        [],
+    );
+    assert_eq!(changed.expect("a change"), 1);
+    drop(database);
+    let host = dir.start();
+    let (report, _) = validate(&url_of(&host), &dir, &["--category", "state"]);
+    assert_eq!(
+        cases(&report, "failed"),
+        ["state/history-contiguous"],
+        "{report:#}"
+    );
+    let data = dir.data();
+    let data = data.to_str().expect("UTF-8");
+    let more = ["--category", "beyond", "--data-dir", data];
+    let (report, _) = validate(&url_of(&host), &dir, &more);
+    assert_eq!(cases(&report, "failed"), ["beyond/audit-log"], "{report:#}");
+    assert_eq!(host.terminate(), Some(0));
+    // A watchdog that never isolates.
+    dir.configure(&format!(
+        "{CONFIG}consecutive_failures = 100000\nfailure_rate = 1.0\n"
+    ));
+    let host = dir.start();
+    let (report, _) = validate(
+        &url_of(&host),
+        &dir,
+        &["--category", "isolation", "--patience", "3"],
+    );
+    assert_eq!(
+        cases(&report, "failed"),
+        ["isolation/failing-agent"],
+        "{report:#}"
+    );
+}
+
+#[test]
+fn nothing_is_left_after_kills() {
+    let dir = TestDir::new(CONFIG);
+    let host = dir.start();
+    let url = url_of(&host);
+    let mut client = Client::new(&host);
+    for round in 0..4_u64 {
+        let mut running = command(&url, &dir, &[])
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("ark starts");
+        if round > 0 {
+            wait_until("the probe is there", || {
+                client
+                    .get("/v1/agents")
+                    .1
+                    .to_string()
+                    .contains("validation-probe")
+            });
+        }
+        std::thread::sleep(Duration::from_millis(round * 400));
+        kill_process(Pid::from_child(&running), Signal::KILL).expect("SIGKILL");
+        running.wait().expect("its end");
+    }
+    let (report, output) = validate(&url, &dir, &["--category", "state"]);
+    assert!(output.status.success(), "{report:#}");
+    assert_nothing_left(&mut client, &dir);
+}
