@@ -38,7 +38,7 @@ pub(crate) struct ValidateArgs {
     /// How long something that must come is waited for, in seconds. What has a bound of its own is held to that.
     #[arg(long, default_value_t = 30, value_name = "SECONDS")]
     patience: u64,
-    /// Write the results to this file as JUnit XML.
+    /// Write the results to this file, as XML that CI systems read (the form of `junit`).
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
     /// Where the journal is kept, from which the next run removes what a killed one left [default: in the user's state directory, one for
