@@ -247,6 +247,7 @@ fn closed_pipes_change_no_status_and_lost_output_is_a_failure() {
         (&["approvals", "list"], 0),
         (&["state", "list"], 0),
         (&["watchdog", "status"], 0),
+        (&["redis", "status"], 0),
         (&["token", "roles"], 0),
         (&["policy", "diff", "none", "graveyard"], 0),
         // Commands that fail say so by their status, whoever reads.
