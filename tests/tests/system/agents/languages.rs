@@ -21,6 +21,7 @@ fn ark(dir: &Path, args: &[&str]) -> Output {
         .current_dir(dir)
         .env_remove("CARGO_TARGET_DIR")
         .env_remove("RUSTFLAGS")
+        .env_remove("ARK_LANGUAGE_SIGNALS")
         .output()
         .expect("ark starts")
 }
