@@ -258,6 +258,7 @@ impl Host {
             .env_remove("ARK_FAULT_ROUNDS")
             .env_remove("ARK_FAULT_SEED")
             .env_remove("ARK_KILL_ROUNDS")
+            .env_remove("ARK_LANGUAGE_SIGNALS")
             .env_remove("ARK_NEIGHBOUR_ROUNDS")
             .env_remove("ARK_REDIS_SIGNALS")
             .env_remove("ARK_REDIS_KILLS")

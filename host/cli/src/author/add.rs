@@ -71,7 +71,7 @@ pub(super) fn run(args: AddArgs) -> anyhow::Result<()> {
         .unwrap_or_else(|| args.file.with_file_name(format!("{}.toml", metadata.name)));
     check_place(&manifest, &args.file)?;
     // A text or a list of texts has the same form in JSON as in TOML.
-    let text: String = [
+    let lines = [
         ("name", json!(metadata.name)),
         ("version", json!(metadata.version)),
         ("component", json!(file)),
@@ -81,9 +81,8 @@ pub(super) fn run(args: AddArgs) -> anyhow::Result<()> {
         ("actions", json!(actions)),
         ("capabilities", json!(capabilities)),
     ]
-    .iter()
-    .map(|(key, value)| format!("{key} = {value}\n"))
-    .collect();
+    .map(|(key, value)| format!("{key} = {value}\n"));
+    let text = lines.concat();
     std::fs::write(&manifest, text).with_context(|| manifest.display().to_string())?;
     if let Err(error) = load_agent(&engine, &manifest, &Ceiling::default()) {
         // Nothing stays of what no host would load.

@@ -177,6 +177,10 @@ fn build_component(dir: &Path, tool: impl FnOnce(&Path) -> Command) -> anyhow::R
 ///
 /// # Errors
 /// It cannot be started: the error says how it is installed. Or it fails: the error ends with `remedy`.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the child process gets the handle; nothing is printed through it"
+)]
 fn run(command: &mut Command, remedy: &str) -> anyhow::Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
     let status = command

@@ -169,13 +169,13 @@ fn a_flipped_bit_is_refused_or_harmless() {
 fn imports_and_exports_are_checked_before_anything_is_compiled() {
     // A function without its result: whoever compiles it finds it malformed.
     let invalid = "(core module (func (result i32)))";
-    let filesystem = "(import \"wasi:filesystem/preopens@0.2.0\" (instance (export \"get-directories\" (func))))";
+    let foreign = "(import \"acme:vault/keys@0.2.0\" (instance (export \"open\" (func))))";
     let exported = ["metadata", "handle", "heartbeat"].map(|name| {
         format!("(core module $m-{name} (func (export \"f\"))) (core instance $i-{name} (instantiate $m-{name})) \
              (func $f-{name} (canon lift (core func $i-{name} \"f\"))) (export \"{name}\" (func $f-{name}))")
     });
     for (text, expected) in [
-        (format!("(component {filesystem} {invalid})"), "not granted"),
+        (format!("(component {foreign} {invalid})"), "not granted"),
         (format!("(component {invalid})"), "it does not export"),
         (
             format!("(component {} {invalid})", exported.concat()),
@@ -189,7 +189,7 @@ fn imports_and_exports_are_checked_before_anything_is_compiled() {
         assert!(refused.contains(expected), "{expected}: {refused}");
     }
     // A policy imports nothing at all.
-    let bytes = wat::parse_str(format!("(component {filesystem} {invalid})")).expect("a component");
+    let bytes = wat::parse_str(format!("(component {foreign} {invalid})")).expect("a component");
     let refused = Policy::load(&ENGINE, &bytes).expect_err("a refusal");
     assert!(matches!(refused, LoadError::NotGranted(_)), "{refused:?}");
 }

@@ -194,16 +194,16 @@ fn an_agent_sees_nothing_but_its_own() {
 #[test]
 fn stubs_refuse_every_call_and_keep_nothing() {
     let round = || {
-        let report = support::invoke(&FILES, &signal("files.go", "5000"));
+        let report = support::invoke(&FILES, &signal("files.go", "2000"));
         assert!(report.result.is_ok(), "{:?}", report.result);
         let lines: Vec<&str> = report.log.iter().map(|line| line.text.as_str()).collect();
-        assert_eq!(lines, ["5000 rounds, all refused"]);
+        assert_eq!(lines, ["2000 rounds, all refused"]);
     };
     for _ in 0..2 {
         round();
     }
     let before = resident_kib();
-    for _ in 0..10 {
+    for _ in 0..6 {
         round();
     }
     let after = resident_kib();

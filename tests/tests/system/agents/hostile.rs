@@ -92,15 +92,13 @@ fn each_misdeed_is_on_record_as_a_failure_and_kyle_goes_on() {
     );
     let mut client = Client::new(&host);
     let (_, agents) = client.get("/v1/agents");
-    for manifest in ["endless-start.toml"] {
-        let refused = agents["refused"].as_array().expect("refusals");
-        assert!(
-            refused.iter().any(|agent| agent["manifest"]
-                .as_str()
-                .is_some_and(|path| path.ends_with(manifest))),
-            "{manifest}: {refused:?}"
-        );
-    }
+    let refused = agents["refused"].as_array().expect("refusals");
+    assert!(
+        refused.iter().any(|agent| agent["manifest"]
+            .as_str()
+            .is_some_and(|path| path.ends_with("endless-start.toml"))),
+        "{refused:?}"
+    );
     for (turn, (guest, payload, kind)) in MISDEEDS.iter().enumerate() {
         let payload: Value = serde_json::from_str(payload).expect("JSON");
         let told = trace(&mut client, &format!("{guest}.go"), &payload);

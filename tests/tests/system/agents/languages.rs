@@ -21,6 +21,7 @@ fn ark(dir: &Path, args: &[&str]) -> Output {
         .current_dir(dir)
         .env_remove("CARGO_TARGET_DIR")
         .env_remove("RUSTFLAGS")
+        .env_remove("ARK_LANGUAGE_SIGNALS")
         .output()
         .expect("ark starts")
 }
@@ -169,7 +170,7 @@ fn agents_of_three_languages_are_made_tested_uploaded_and_handle_signals() {
         follow_journey("javascript", &dir, &host, tick("javascript")),
     ];
     println!(
-        "| agent | component | first `ark agent test` | upload, compiled before | invocations/s | fuel | memory |"
+        "| agent | component | first `ark agent test` | upload, compiled before | invocations/s | fuel | memory | host grew: resident | virtual |"
     );
     println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|");
     for cost in &costs {

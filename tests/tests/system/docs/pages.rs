@@ -102,7 +102,7 @@ fn parse_fence(info: &str, below_a_shell_block: bool, at: &str) -> Kind {
             }
         }
         "text" | "json" if below_a_shell_block => Kind::Output,
-        "text" | "json" | "toml" | "rust" => Kind::Other,
-        _ => panic!("{at}: name the block's language: sh, text, json, toml or rust"),
+        "text" | "json" | "toml" | "rust" | "python" | "js" => Kind::Other,
+        _ => panic!("{at}: name the block's language: sh, text, json, toml, rust, python or js"),
     }
 }

@@ -282,6 +282,7 @@ impl Reader {
             .env_remove("ARK_FAULT_ROUNDS")
             .env_remove("ARK_FAULT_SEED")
             .env_remove("ARK_KILL_ROUNDS")
+            .env_remove("ARK_LANGUAGE_SIGNALS")
             .env_remove("ARK_SWAPS")
             .stdin(Stdio::null())
             .process_group(0);
