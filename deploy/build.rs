@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
-const SOURCES: [&str; 4] = [
-    "../wit/types",
+const SOURCES: [&str; 3] = [
     "../wit/agent",
     "src/validate/probe.wit",
     "src/validate/probe.wat",
@@ -26,9 +25,8 @@ fn main() {
 }
 
 fn build_probe() -> anyhow::Result<Vec<u8>> {
-    let [types, agent, world, module] = SOURCES;
+    let [agent, world, module] = SOURCES;
     let mut resolve = Resolve::default();
-    resolve.push_dir(Path::new(types))?;
     resolve.push_dir(Path::new(agent))?;
     let package = resolve.push_file(Path::new(world))?;
     let world = resolve.select_world(&[package], None)?;

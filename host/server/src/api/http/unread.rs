@@ -1,9 +1,10 @@
 //! Answers that are sent before the request's body was read: the connection cannot be used again, and the answer says so.
 //!
-//! Without that, hyper would close the connection after the answer, and the client's next request on it would be lost.
+//! Without that, hyper would close the connection after the answer, and the client's next request on it would be lost. The connection is closed
+//! slowly, so that a client that still sends gets the answer.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -14,18 +15,45 @@ use futures_util::StreamExt;
 /// Smaller bodies have arrived with the head, as a rule, and are read away: watching them costs more than a connection now and then.
 const SMALL: u64 = 16 * 1024;
 
+/// Says of a connection that its client may still be sending when the host closes it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct LingerFlag(Arc<AtomicBool>);
+
+impl LingerFlag {
+    /// Has the connection closed slowly.
+    pub(crate) fn set(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether it is to be closed slowly.
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
 /// Counts the bytes of a body that are not read yet.
-pub(crate) struct Unread(Option<Arc<AtomicU64>>);
+pub(crate) struct Unread {
+    bytes: Option<Arc<AtomicU64>>,
+    linger: Option<LingerFlag>,
+}
 
 /// Watches how much of a request's body is read.
 pub(crate) fn watch_body(request: Request) -> (Request, Unread) {
+    let linger = request.extensions().get::<LingerFlag>().cloned();
+    if let Some(linger) = &linger
+        && request.headers().contains_key(header::TRANSFER_ENCODING)
+    {
+        // How much there is of it is not known, and its connection is closed in any case.
+        linger.set();
+    }
     let length = request
         .headers()
         .get(header::CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse::<u64>().ok())
         .filter(|length| *length > SMALL);
     let Some(length) = length else {
-        return (request, Unread(None));
+        let bytes = None;
+        return (request, Unread { bytes, linger });
     };
     let left = Arc::new(AtomicU64::new(length));
     let counted = Arc::clone(&left);
@@ -37,18 +65,22 @@ pub(crate) fn watch_body(request: Request) -> (Request, Unread) {
             counted.store(before.saturating_sub(read), Ordering::Relaxed);
         }))
     });
-    (request, Unread(Some(left)))
+    let bytes = Some(left);
+    (request, Unread { bytes, linger })
 }
 
 impl Unread {
     /// Adds `Connection: close` to the answer, if a part of the body was not read.
     pub(crate) fn close_connection(&self, response: &mut Response) {
-        if let Some(left) = &self.0
+        if let Some(left) = &self.bytes
             && left.load(Ordering::Relaxed) > 0
         {
             response
                 .headers_mut()
                 .insert(header::CONNECTION, HeaderValue::from_static("close"));
+            if let Some(linger) = &self.linger {
+                linger.set();
+            }
         }
     }
 }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router as Routes;
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -18,9 +20,11 @@ use crate::api::auth::Auth;
 use crate::api::events::{EventFeed, StartFeedError, StreamLimits, StreamPlaces};
 use crate::api::http::deadline::WRITE_TIME;
 use crate::api::http::head::{HEAD_BYTES, HEADER_LINES};
+use crate::api::http::unread::LingerFlag;
 use crate::api::routes::build_routes;
 use crate::api::state::ApiDeps;
 
+use super::linger::LingeringClose;
 use super::stall::StallLimit;
 use super::tls::{Tls, TlsFiles};
 
@@ -157,8 +161,13 @@ pub async fn serve(
             },
         };
         let _ = stream.set_nodelay(true);
-        let stream = StallLimit::new(stream, WRITE_TIME);
-        let service = TowerToHyperService::new(routes.clone());
+        let linger = LingerFlag::default();
+        let stream = LingeringClose::new(StallLimit::new(stream, WRITE_TIME), linger.clone());
+        let routes = TowerToHyperService::new(routes.clone());
+        let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+            request.extensions_mut().insert(linger.clone());
+            routes.call(request)
+        });
         let acceptor = tls.as_ref().map(|tls| tls.current_acceptor());
         let (builder, watcher) = (builder.clone(), graceful.watcher());
         let mut closing = closing.clone();

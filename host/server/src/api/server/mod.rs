@@ -1,5 +1,6 @@
-//! Connections: the listener, TLS, and clients that stop reading.
+//! Connections: the listener, TLS, clients that stop reading, and those that still send when they are answered.
 
+mod linger;
 mod listener;
 mod stall;
 mod tls;
