@@ -8,6 +8,7 @@
 //!
 //! Each part takes its own configuration and the parts it uses, never the whole [`App`].
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use crate::api::{ApiDeps, EventReader};
 use crate::config::Config;
 use crate::hrm::chain::PolicyChain;
 use crate::hrm::guards::Guards;
-use crate::hrm::{Hrm, HrmConfig, HrmError};
+use crate::hrm::{Hrm, HrmConfig, HrmError, RecordFailure};
 use crate::policies::{
     self, GraveyardExchangeError, LoadPoliciesError, Policies, PolicyLoader,
     record_graveyard_exchange,
@@ -62,9 +63,12 @@ pub enum StartError {
     /// The halt and the quarantines in force cannot be read.
     #[error(transparent)]
     Control(#[from] ReadError),
+    /// The HRM cannot read what was recorded.
+    #[error("the recorded decisions cannot be read: {0}")]
+    Ledger(#[source] RecordFailure),
     /// The HRM cannot start.
     #[error(transparent)]
-    Hrm(#[from] HrmError),
+    Hrm(HrmError),
     /// The router cannot start.
     #[error(transparent)]
     Router(#[from] RouterError),
@@ -77,6 +81,42 @@ pub enum StartError {
     /// A thread that reads a stream or sends events cannot be started.
     #[error("the streams of the Redis cannot be read or written: {0}")]
     Redis(#[source] std::io::Error),
+    /// The database opens, and what is in it cannot be read.
+    #[error("{cause}; the database in {dir} is damaged: `ark state check --data-dir {dir}` says where; move it away and restore a snapshot with `ark state restore`", dir = dir.display())]
+    Damaged {
+        /// The data directory.
+        dir: PathBuf,
+        /// What could not be read.
+        #[source]
+        cause: Box<StartError>,
+    },
+}
+
+impl From<HrmError> for StartError {
+    fn from(error: HrmError) -> Self {
+        match error {
+            HrmError::NotRecorded(failure) => Self::Ledger(failure),
+            error => Self::Hrm(error),
+        }
+    }
+}
+
+impl StartError {
+    /// Whether a part read something from the open database that the program does not write there.
+    fn is_damage(&self) -> bool {
+        let read = match self {
+            Self::Control(read)
+            | Self::GraveyardExchange(GraveyardExchangeError::Read(read))
+            | Self::Policies(LoadPoliciesError::Read(read))
+            | Self::Agents(LoadAgentsError::Read(read)) => read,
+            Self::Ledger(RecordFailure::Read(read))
+            | Self::Router(RouterError::NotStored(RecordFailure::Read(read))) => read,
+            Self::Ledger(RecordFailure::Commit(_) | RecordFailure::Thread(_)) => return false,
+            Self::Ledger(_) => return true,
+            _ => return false,
+        };
+        matches!(read, ReadError::Database(_))
+    }
 }
 
 /// The running parts of the host.
@@ -124,11 +164,24 @@ impl App {
     ///
     /// # Errors
     /// See [`StartError`]: each message says which part and what to do.
+    pub fn start(config: &Config) -> Result<Self, StartError> {
+        Self::start_parts(config).map_err(|cause| {
+            if cause.is_damage() {
+                StartError::Damaged {
+                    dir: config.store.dir.clone(),
+                    cause: Box::new(cause),
+                }
+            } else {
+                cause
+            }
+        })
+    }
+
     #[expect(
         clippy::too_many_lines,
         reason = "one list of parts in the order of their start, each built from its own configuration and dependencies"
     )]
-    pub fn start(config: &Config) -> Result<Self, StartError> {
+    fn start_parts(config: &Config) -> Result<Self, StartError> {
         let pin = Pin::compiled_in()?;
         let telemetry = TelemetryBuilder::new(&config.telemetry)?;
         let meters = telemetry.meters.clone();

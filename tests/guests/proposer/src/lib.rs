@@ -62,7 +62,7 @@ fn build_action(action_type: &str, parameters: &Value) -> Result<Action, Error> 
             if let Some(ratio) = number("risk_reward_ratio") {
                 order = order.risk_reward(ratio);
             }
-            order.build()
+            order.declared_as("trade").build()
         }
         "close_position" => close_position(text("symbol"), number("position_size_pct")).build(),
         "message" => fill_message(message(text("topic")), parameters).build(),

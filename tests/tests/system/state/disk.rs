@@ -9,7 +9,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Instant;
 
-use ark_tests::{Client, Host, PATIENCE, ark_program, run_ark, trade, wait_until};
+use ark_tests::{
+    Client, Host, PATIENCE, TestDir, ark_program, copy_agent, guests_dir, run_ark, trade,
+    wait_until,
+};
+use rusqlite::Connection;
 use serde_json::json;
 
 /// Runs a shell script in a mount namespace of its own.
@@ -280,4 +284,88 @@ fn the_log_of_a_killed_host_is_read_in() {
         "{second}"
     );
     assert_eq!(host.terminate(), Some(0));
+}
+
+/// Every column of texts in the database's tables, of those tables that have rows.
+fn list_text_columns(database: &Connection) -> Vec<(String, String)> {
+    let mut columns = database
+        .prepare(
+            "SELECT t.name, c.name FROM sqlite_schema t, pragma_table_info(t.name) c
+             WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite_%' AND t.name NOT LIKE '%_fts%' AND c.type = 'TEXT'",
+        )
+        .expect("a query");
+    let rows = columns
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .expect("columns");
+    let columns: Vec<(String, String)> = rows.map(|row| row.expect("a column")).collect();
+    columns
+        .into_iter()
+        .filter(|(table, column)| {
+            let query = format!("SELECT count(*) FROM {table} WHERE {column} IS NOT NULL");
+            let count: u64 = database
+                .query_row(&query, [], |row| row.get(0))
+                .expect("a count");
+            count > 0
+        })
+        .collect()
+}
+
+#[test]
+fn a_value_that_the_program_does_not_write_is_refused_with_the_remedy_or_harms_nobody() {
+    let place = TestDir::new("submitters = [\"api\"]\n");
+    copy_agent(&guests_dir(), "kyle", &place.agents());
+    let host = place.start();
+    let client = &mut Client::new(&host);
+    for (symbol, size, outcome) in [("BTC-USD", 0.01, "approved"), ("ETH-USD", 0.09, "held")] {
+        let headers = [("Idempotency-Key", symbol)];
+        let (_, answer) = client
+            .try_send("POST", "/v1/actions", &headers, &trade(symbol, size))
+            .expect("an answer");
+        assert_eq!(answer["outcome"], outcome, "{answer}");
+    }
+    let reason = json!({"reason": "compliance", "by": "ada"});
+    let path = "/v1/lists/restricted/entries/RES-USD";
+    assert_eq!(client.send("PUT", path, &reason).0, 200);
+    assert_eq!(host.terminate(), Some(0));
+    let path = place.data().join("ark.db");
+    let sound = std::fs::read(&path).expect("the database");
+    let columns = list_text_columns(&Connection::open(&path).expect("the database"));
+    let config = place.config();
+    let agents = place.agents();
+    let args = [
+        "--config",
+        config.to_str().expect("UTF-8"),
+        "--agents",
+        agents.to_str().expect("UTF-8"),
+    ];
+    let mut refused = Vec::new();
+    for (table, column) in &columns {
+        let database = Connection::open(&path).expect("the database");
+        database
+            .execute_batch(&format!(
+                "PRAGMA ignore_check_constraints = ON; UPDATE OR IGNORE {table} SET {column} = '{{\"a\":-\u{1b}'; PRAGMA wal_checkpoint(TRUNCATE)"
+            ))
+            .expect("a change");
+        drop(database);
+        match Host::try_start_halted(&place.data(), &args, &[]) {
+            Ok(host) => assert_eq!(host.terminate(), Some(0), "{table}.{column}"),
+            Err(said) => {
+                assert!(!said.contains("panicked"), "{table}.{column}: {said}");
+                assert!(
+                    said.contains("ark state restore"),
+                    "{table}.{column}: a refusal without a remedy: {said}"
+                );
+                refused.push(format!("{table}.{column}"));
+            }
+        }
+        for name in ["ark.db-wal", "ark.db-shm"] {
+            let _ = std::fs::remove_file(place.data().join(name));
+        }
+        std::fs::write(&path, &sound).expect("the database");
+    }
+    println!("{} columns, refused: {refused:?}", columns.len());
+    assert!(
+        refused.iter().any(|column| column == "audit_log.body"),
+        "{refused:?}"
+    );
 }

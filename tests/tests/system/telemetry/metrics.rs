@@ -147,10 +147,13 @@ fn a_host_shows_what_the_contract_documents_and_nothing_else() {
         let body = json!({"topic": "chaos.go", "payload": "panic"});
         assert_eq!(client.post("/v1/signals", &body).0, 202);
     }
+    let of_chaos = r#"agent="chaos",deployment="stable""#;
+    let failed = format!("ark_agent_invocations_total{{{of_chaos},result=\"failure\"}}");
     let mut telemetry = Client::of_telemetry(&host);
     let metrics = wait_for("the quarantine and the Redis in the metrics", || {
         let metrics = telemetry.get_text("/metrics");
         let shown = metrics.contains("ark_agent_quarantines_total{")
+            && series_value(&metrics, &failed) == Some(5.0)
             && metrics.contains("ark_slo_met{")
             && series_value(&metrics, "ark_redis_queue_depth") == Some(2.0);
         shown.then_some(metrics)
@@ -166,9 +169,6 @@ fn a_host_shows_what_the_contract_documents_and_nothing_else() {
         ],
     );
     assert_eq!(series_value(&metrics, "ark_redis_up"), Some(1.0));
-    let of_chaos = r#"agent="chaos",deployment="stable""#;
-    let failed = format!("ark_agent_invocations_total{{{of_chaos},result=\"failure\"}}");
-    assert_eq!(series_value(&metrics, &failed), Some(5.0), "{metrics}");
     let killed = format!("ark_agent_kills_total{{{of_chaos},reason=\"trap\"}}");
     assert_eq!(series_value(&metrics, &killed), Some(5.0));
     let cause =
@@ -384,9 +384,19 @@ fn objectives_say_when_they_cannot_tell_and_then_what_was_seen() {
     check_contract(
         &telemetry.get_text("/metrics"),
         &[
-            "ark_redis_up",
+            // No Redis, no receiver of traces.
+            "ark_redis_dead_letters",
+            "ark_redis_entries_total",
+            "ark_redis_events_age_seconds",
+            "ark_redis_events_sent_total",
+            "ark_redis_events_waiting",
             "ark_redis_latency_seconds",
             "ark_redis_queue_depth",
+            "ark_redis_stream_depth",
+            "ark_redis_stream_lag",
+            "ark_redis_stream_pending",
+            "ark_redis_stream_pending_age_seconds",
+            "ark_redis_up",
             "ark_spans_total",
             // No agents, no state was written, no invocation ran.
             "ark_agent_busy_seconds_total",

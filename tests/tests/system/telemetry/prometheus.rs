@@ -168,16 +168,16 @@ fn promtool(args: &[&str]) {
 #[test]
 fn the_rules_are_valid_and_each_alert_fires_where_it_must_and_not_where_it_must_not() {
     promtool(&["check", "config", "prometheus.yml"]);
-    promtool(&[
-        "test",
-        "rules",
+    let cases = [
         "tests/alerts_test.yml",
         "tests/burn-rates_test.yml",
-    ]);
+        "tests/burn-rates-days_test.yml",
+    ];
+    promtool(&[&["test", "rules"], &cases[..]].concat());
     let alerts =
         std::fs::read_to_string(deploy().join("prometheus/rules/alerts.yml")).expect("rules");
-    let cases = ["alerts_test.yml", "burn-rates_test.yml"].map(|name| {
-        std::fs::read_to_string(deploy().join("prometheus/tests").join(name)).expect("cases")
+    let cases = cases.map(|name| {
+        std::fs::read_to_string(deploy().join("prometheus").join(name)).expect("cases")
     });
     for alert in alerts
         .lines()

@@ -173,9 +173,13 @@ impl Problem {
 
     /// The deadline of an order was over while it was being recorded: it is in force.
     pub fn in_force_not_confirmed(order: &'static str) -> Self {
-        Self::in_force_not_recorded(format!(
+        let detail = format!(
             "the {order} is in force; the request's deadline was over before it was on disk"
-        ))
+        );
+        Self {
+            status: StatusCode::GATEWAY_TIMEOUT.as_u16(),
+            ..Self::in_force_not_recorded(detail)
+        }
     }
 
     /// An order is in force and not on disk, or not known to be.

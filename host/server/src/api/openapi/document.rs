@@ -166,7 +166,7 @@ fn complete_operation(method: &str, path: &str, operation: &mut Value) {
     );
     add(
         "504",
-        "The deadline of Ark-Deadline-Ms was over. `deadline-exceeded`: nothing of it counts; `outcome-unknown`: it may count.",
+        "The deadline of Ark-Deadline-Ms was over. `deadline-exceeded`: nothing of it counts; `outcome-unknown`: it may count; `in-force-not-recorded`: a halt or a quarantine is in force.",
     );
     if role.is_some() {
         add("401", "No token in force was shown.");
