@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use ark_host::api::view::HeldAction;
+use ark_host::api::HeldAction;
 use ark_model::ids::{DecisionId, Name};
 use ark_model::verdict::RuleResult;
 use clap::{Args, Subcommand};

@@ -21,4 +21,5 @@ pub use http::fields::validate_reason;
 pub use server::{AccessConfig, ServeError, Server, ServerError, Tls, TlsError, TlsFiles, serve};
 pub use state::ApiDeps;
 pub use v1::actions::decision_view as view;
+pub use v1::actions::held_action::{FiredRule, HeldAction};
 pub use v1::tokens::{agents_of, grants_of, token_view};

@@ -23,9 +23,9 @@ use ark_model::form::parse_json;
 use ark_model::ids::{DecisionId, Millis, Name};
 use ark_store::{Approval, ApprovalFilter, ApprovalStatus};
 
-use super::approval_view::HeldAction;
 use super::decision_view::{DecisionView, read_decisions};
 use super::decisions::find_decision;
+use super::held_action::HeldAction;
 
 pub(crate) fn routes() -> DescribedRoutes {
     DescribedRoutes::new()

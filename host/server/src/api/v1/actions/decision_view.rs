@@ -15,7 +15,7 @@ use ark_model::ids::{DecisionId, Digest, Millis, Name, TraceId};
 use ark_model::verdict::{Metadata, ObservedValue, Rule, RuleAnswer, RuleResult, Severity};
 use ark_store::{Approval, AuditRow, Store};
 
-pub use super::approval_view::{ApprovalView, FiredRule, HeldAction};
+pub use super::approval_view::ApprovalView;
 
 /// A decision, as answered to a proposal.
 #[derive(Serialize, Deserialize, ToSchema)]

@@ -5,5 +5,6 @@ pub(crate) mod approvals;
 pub mod decision_view;
 pub(crate) mod decisions;
 pub(crate) mod executions;
+pub mod held_action;
 pub(crate) mod propose;
 pub(crate) mod traces;
