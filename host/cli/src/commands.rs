@@ -119,11 +119,24 @@ enum StateCommand {
     Data(data::DataCommand),
 }
 
+/// Returns an error with its causes, each said once: many messages hold their cause's already.
+fn describe_error(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
 /// Runs the command line of this process.
 pub(crate) fn run() -> ExitCode {
     let code = match parse_command_line() {
         Ok(cli) => run_command(cli.command).unwrap_or_else(|error| {
-            print_notice!("{error:#}");
+            print_notice!("{}", describe_error(&error));
             ExitCode::FAILURE
         }),
         Err(answer) => print_answer(&answer),

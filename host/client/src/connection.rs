@@ -12,6 +12,7 @@ use ureq::{Proxy, SendBody, Timeout};
 
 use crate::answer::Answer;
 use crate::error::ClientError;
+use crate::tls_failure::describe_tls_failure;
 
 /// How long it may take to reach the host.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -298,7 +299,14 @@ fn describe_failure(
             "`ark agent show` and `ark policy show` say whether it is there; the same upload may be sent again"
         }
     };
+    if let Some(failure) = describe_tls_failure(url, error) {
+        return failure;
+    }
     match error {
+        // What answers under TLS is no HTTP to whoever does not speak it.
+        ureq::Error::Protocol(_) if !url.starts_with("https://") => format!(
+            "what {url}{through} answers is not HTTP; where the host has a certificate, its address begins with https://"
+        ),
         error if is_unsent(error) => format!(
             "no host answers at {url}{through}; is `ark serve` running there? (--url, ARK_URL)"
         ),
@@ -318,7 +326,15 @@ fn is_unsent(error: &ureq::Error) -> bool {
     match error {
         ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect)
         | ureq::Error::HostNotFound
-        | ureq::Error::ConnectionFailed => true,
+        | ureq::Error::ConnectionFailed
+        | ureq::Error::Rustls(_) => true,
+        ureq::Error::Io(error)
+            if error
+                .get_ref()
+                .is_some_and(|inner| inner.is::<rustls::Error>()) =>
+        {
+            true
+        }
         ureq::Error::Io(error) => matches!(
             error.kind(),
             ErrorKind::ConnectionRefused

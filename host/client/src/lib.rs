@@ -11,6 +11,7 @@ mod answer;
 mod connection;
 mod error;
 mod path;
+mod tls_failure;
 
 pub use answer::Answer;
 pub use connection::{AwaitedWork, Endpoint, HostClient, RequestBody};

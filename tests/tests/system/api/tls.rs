@@ -31,7 +31,11 @@ impl Authority {
 
     /// A certificate for this machine, and its key.
     fn certify(&self) -> (String, String) {
-        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+        self.certify_names(&["localhost", "127.0.0.1"])
+    }
+
+    fn certify_names(&self, names: &[&str]) -> (String, String) {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let key = KeyPair::generate().expect("a key");
         let params = CertificateParams::new(names).expect("parameters");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
@@ -54,10 +58,13 @@ fn write_key(path: &Path, pem: &str) {
 }
 
 fn place(authority: &Authority) -> Place {
+    place_with(authority.certify())
+}
+
+fn place_with((chain, secret): (String, String)) -> Place {
     let dir = tempfile::tempdir().expect("a directory");
     let data = dir.path().join("data");
     let (certificate, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
-    let (chain, secret) = authority.certify();
     std::fs::write(&certificate, chain).expect("the certificate");
     write_key(&key, &secret);
     let config = format!(
@@ -78,14 +85,12 @@ fn place(authority: &Authority) -> Place {
 
 /// `ark token list` over TLS, trusting one authority.
 fn list(host: &Host, place: &Place, authority: &Path) -> Output {
+    list_at(&format!("https://{}", host.address), place, authority)
+}
+
+fn list_at(url: &str, place: &Place, authority: &Path) -> Output {
     Command::new(ark_program())
-        .args([
-            "token",
-            "list",
-            "--url",
-            &format!("https://{}", host.address),
-        ])
-        .arg("--ca")
+        .args(["token", "list", "--url", url, "--ca"])
         .arg(authority)
         .env("ARK_TOKEN", &place.token)
         .output()
@@ -195,4 +200,50 @@ fn who_speaks_no_tls_is_let_go_and_others_are_served() {
         .err()
         .expect("it does not start");
     assert!(foreign.contains("its own key"), "{foreign}");
+}
+
+#[test]
+fn a_failure_of_tls_is_told_as_one_with_the_remedy() {
+    let (ours, other) = (Authority::new(), Authority::new());
+    let dir = tempfile::tempdir().expect("a directory");
+    let trusted = ours.write(&dir.path().join("ours.pem"));
+    let foreign = other.write(&dir.path().join("other.pem"));
+    let here = place(&ours);
+    let elsewhere = place_with(ours.certify_names(&["ark.example"]));
+    let own_authority = place_with((ours.issuer.pem(), ours.issuer.key().serialize_pem()));
+    let plain = place(&ours);
+    std::fs::write(plain.data.with_extension("toml"), "").expect("a configuration");
+    let hosts: Vec<Host> = [&here, &elsewhere, &own_authority, &plain]
+        .map(|place| Host::start_halted(&place.data, &[]))
+        .into();
+    for (host, scheme, authority, said) in [
+        (
+            0,
+            "https",
+            &foreign,
+            "give the authority's certificate with --ca",
+        ),
+        (1, "https", &trusted, "made for other names"),
+        (2, "https", &trusted, "basicConstraints=CA:FALSE"),
+        (3, "https", &trusted, "its address begins with http://"),
+        (0, "http", &trusted, "its address begins with https://"),
+    ] {
+        let url = format!("{scheme}://{}", hosts[host].address);
+        let output = list_at(&url, &here, authority);
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success(), "{errors}");
+        assert!(
+            errors.contains(said) && errors.contains(&url),
+            "{said}: {errors}"
+        );
+        assert!(
+            !errors.contains("no host answers") && !errors.contains("is not known: look"),
+            "{errors}"
+        );
+        // The cause is said once.
+        let cause = errors.rsplit(": ").next().expect("a part").trim();
+        assert_eq!(errors.matches(cause).count(), 1, "{errors}");
+    }
+    let output = list_at(&format!("https://{}", hosts[0].address), &here, &trusted);
+    assert!(output.status.success(), "the right way works");
 }
