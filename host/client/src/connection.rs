@@ -12,7 +12,7 @@ use ureq::{Proxy, SendBody, Timeout};
 
 use crate::answer::Answer;
 use crate::error::ClientError;
-use crate::tls_failure::describe_tls_failure;
+use crate::tls_failure::{describe_tls_failure, find_tls_error};
 
 /// How long it may take to reach the host.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -326,15 +326,8 @@ fn is_unsent(error: &ureq::Error) -> bool {
     match error {
         ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect)
         | ureq::Error::HostNotFound
-        | ureq::Error::ConnectionFailed
-        | ureq::Error::Rustls(_) => true,
-        ureq::Error::Io(error)
-            if error
-                .get_ref()
-                .is_some_and(|inner| inner.is::<rustls::Error>()) =>
-        {
-            true
-        }
+        | ureq::Error::ConnectionFailed => true,
+        error if find_tls_error(error).is_some() => true,
         ureq::Error::Io(error) => matches!(
             error.kind(),
             ErrorKind::ConnectionRefused

@@ -6,12 +6,7 @@ use rustls::{CertificateError, Error};
 
 /// Says why a TLS connection to a host did not come about; `None`: the failure is not one of TLS. Then nothing was sent.
 pub(crate) fn describe_tls_failure(url: &str, error: &ureq::Error) -> Option<String> {
-    let failure = match error {
-        ureq::Error::Io(error) => error.get_ref()?.downcast_ref::<Error>()?,
-        ureq::Error::Rustls(failure) => failure,
-        _ => return None,
-    };
-    Some(match failure {
+    Some(match find_tls_error(error)? {
         Error::InvalidCertificate(certificate) => {
             let remedy = describe_certificate_remedy(certificate);
             format!("the certificate of {url} is not accepted, so nothing was sent: {remedy}")
@@ -20,6 +15,15 @@ pub(crate) fn describe_tls_failure(url: &str, error: &ureq::Error) -> Option<Str
             "there is no TLS connection to {url}, so nothing was sent; is it a host with a certificate? Without one its address begins with http://"
         ),
     })
+}
+
+/// Returns the failure of TLS that a request ended with, if it is one.
+pub(crate) fn find_tls_error(error: &ureq::Error) -> Option<&Error> {
+    match error {
+        ureq::Error::Io(error) => error.get_ref()?.downcast_ref(),
+        ureq::Error::Rustls(failure) => Some(failure),
+        _ => None,
+    }
 }
 
 fn describe_certificate_remedy(problem: &CertificateError) -> &'static str {
