@@ -76,6 +76,10 @@ fn a_burst_waits_in_the_redis_and_the_hosts_memory_stays_as_it_is() {
 [limits]
 deadline_ms = 600_000
 actions_per_minute = 1_000_000
+[quotas]
+messages_per_minute = 1_000_000_000
+audit_bytes_per_minute = 1_000_000_000_000
+stored_bytes_per_minute = 1_000_000_000_000
 [capacity]
 agent_queue = 200
 token_requests_per_second = 1_000_000

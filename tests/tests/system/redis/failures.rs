@@ -113,6 +113,10 @@ fn killed_at_random_moments_each_signal_of_a_disturbed_redis_is_processed_once()
 [limits]
 deadline_ms = 600_000
 actions_per_minute = 1_000_000
+[quotas]
+messages_per_minute = 1_000_000_000
+audit_bytes_per_minute = 1_000_000_000_000
+stored_bytes_per_minute = 1_000_000_000_000
 [redis]
 url = "redis://127.0.0.1:{}/0"
 [[redis.signals]]
