@@ -2,9 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
-use wit_parser::Resolve;
-
 const SOURCES: [&str; 3] = [
     "../wit/agent",
     "src/validate/probe.wit",
@@ -26,14 +23,10 @@ fn main() {
 
 fn build_probe() -> anyhow::Result<Vec<u8>> {
     let [agent, world, module] = SOURCES;
-    let mut resolve = Resolve::default();
-    resolve.push_dir(Path::new(agent))?;
-    let package = resolve.push_file(Path::new(world))?;
-    let world = resolve.select_world(&[package], None)?;
-    let mut module = wat::parse_file(module)?;
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
-    ComponentEncoder::default()
-        .module(&module)?
-        .validate(true)
-        .encode()
+    let contract = [Path::new(agent), Path::new(world)];
+    Ok(ark_componentize::guest(
+        &contract,
+        None,
+        wat::parse_file(module)?,
+    )?)
 }

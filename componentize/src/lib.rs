@@ -1,12 +1,15 @@
-//! From a core module to a policy component: what the Graveyard is pinned with, and what `ark policy build` does.
+//! From a core module to a component: to a policy, as the Graveyard is pinned and as `ark policy build` does it, and to a guest that is written as
+//! WebAssembly text (the probes of the host, guests of the tests).
 //!
 //! A crate of its own, since both the host and the tool that builds the Graveyard (which the host has inside) need it.
 
 use std::borrow::Cow;
+use std::path::Path;
 
 use wasm_encoder::{ComponentSection, CustomSection, Module, RawSection};
 use wasmparser::{Parser, Payload};
-use wit_component::ComponentEncoder;
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
 
 /// The name of the custom section that carries a policy's test vectors.
 pub const VECTORS: &str = "ark:vectors";
@@ -25,6 +28,9 @@ pub enum ComponentizeError {
         "the module does not describe its world: {0}; export the policy with ark_guest::export_policy! or ark_guest::export_configurable_policy!"
     )]
     NoWorld(String),
+    /// The contract cannot be read, or has no such world.
+    #[error("the contract: {0}")]
+    Contract(String),
     /// What it exports does not fit what it says.
     #[error("the module cannot be made a component: {0}")]
     Encoding(String),
@@ -48,6 +54,36 @@ pub fn policy(module: &[u8], vectors: &[u8]) -> Result<Vec<u8>, ComponentizeErro
     };
     section.append_to_component(&mut component);
     Ok(component)
+}
+
+/// Makes a core module that does not describe its world a component of a world.
+///
+/// `contract` are WIT packages, each a directory or a file; the world is that of the last one, by its name where it has several.
+///
+/// # Errors
+/// The contract cannot be read or has no such world, or the module does not fit it.
+pub fn guest(
+    contract: &[&Path],
+    world: Option<&str>,
+    mut module: Vec<u8>,
+) -> Result<Vec<u8>, ComponentizeError> {
+    let in_contract = |error| ComponentizeError::Contract(format!("{error:#}"));
+    let mut resolve = Resolve::default();
+    let mut last = None;
+    for path in contract {
+        last = Some(resolve.push_path(path).map_err(in_contract)?.0);
+    }
+    let world = resolve
+        .select_world(last.as_slice(), world)
+        .map_err(in_contract)?;
+    let encoded = embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
+        .and_then(|()| {
+            ComponentEncoder::default()
+                .module(&module)?
+                .validate(true)
+                .encode()
+        });
+    encoded.map_err(|error| ComponentizeError::Encoding(format!("{error:#}")))
 }
 
 /// The module without the custom sections that say how it was built. Those that describe its world stay: the encoder reads them.

@@ -4,8 +4,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
-use wit_parser::Resolve;
 
 /// The file whose text is put before each agent's, without its extension.
 const PRELUDE: &str = "prelude";
@@ -50,13 +48,7 @@ pub fn build_guests(wit: &Path, sources: &Path) -> Result<Vec<(String, Vec<u8>)>
 }
 
 fn build_component(wit: &Path, text: &str) -> Result<Vec<u8>> {
-    let mut resolve = Resolve::default();
-    let (agent, _) = resolve.push_dir(wit.join("agent"))?;
-    let world = resolve.select_world(&[agent], Some(WORLD))?;
-    let mut module = wat::parse_str(text)?;
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
-    ComponentEncoder::default()
-        .module(&module)?
-        .validate(true)
-        .encode()
+    let contract = [&*wit.join("agent")];
+    let module = wat::parse_str(text)?;
+    Ok(ark_componentize::guest(&contract, Some(WORLD), module)?)
 }

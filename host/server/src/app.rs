@@ -63,10 +63,10 @@ pub enum StartError {
     /// The halt and the quarantines in force cannot be read.
     #[error(transparent)]
     Control(#[from] ReadError),
-    /// The HRM cannot read what was recorded.
-    #[error("the recorded decisions cannot be read: {0}")]
+    /// The HRM cannot read what was recorded, record the policies, or start its thread.
+    #[error("the HRM cannot start: {0}")]
     Ledger(#[source] RecordFailure),
-    /// The HRM cannot start.
+    /// The HRM cannot start, for another reason.
     #[error(transparent)]
     Hrm(HrmError),
     /// The router cannot start.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
 use futures_util::StreamExt;
 
@@ -31,6 +31,17 @@ impl LingerFlag {
     }
 }
 
+/// Whether an answer may come before the body of a request is read.
+pub(crate) fn may_be_left_unread(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::TRANSFER_ENCODING) || read_large_length(headers).is_some()
+}
+
+/// The length of a body that is not small.
+fn read_large_length(headers: &HeaderMap) -> Option<u64> {
+    let length = headers.get(header::CONTENT_LENGTH)?.to_str().ok()?;
+    length.parse().ok().filter(|length| *length > SMALL)
+}
+
 /// Counts the bytes of a body that are not read yet.
 pub(crate) struct Unread {
     bytes: Option<Arc<AtomicU64>>,
@@ -46,12 +57,7 @@ pub(crate) fn watch_body(request: Request) -> (Request, Unread) {
         // How much there is of it is not known, and its connection is closed in any case.
         linger.set();
     }
-    let length = request
-        .headers()
-        .get(header::CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok()?.parse::<u64>().ok())
-        .filter(|length| *length > SMALL);
-    let Some(length) = length else {
+    let Some(length) = read_large_length(request.headers()) else {
         let bytes = None;
         return (request, Unread { bytes, linger });
     };

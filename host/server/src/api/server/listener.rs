@@ -20,7 +20,7 @@ use crate::api::auth::Auth;
 use crate::api::events::{EventFeed, StartFeedError, StreamLimits, StreamPlaces};
 use crate::api::http::deadline::WRITE_TIME;
 use crate::api::http::head::{HEAD_BYTES, HEADER_LINES};
-use crate::api::http::unread::LingerFlag;
+use crate::api::http::unread::{LingerFlag, may_be_left_unread};
 use crate::api::routes::build_routes;
 use crate::api::state::ApiDeps;
 
@@ -165,7 +165,10 @@ pub async fn serve(
         let stream = LingeringClose::new(StallLimit::new(stream, WRITE_TIME), linger.clone());
         let routes = TowerToHyperService::new(routes.clone());
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-            request.extensions_mut().insert(linger.clone());
+            // Most requests need no flag, and an extension costs an allocation.
+            if may_be_left_unread(request.headers()) {
+                request.extensions_mut().insert(linger.clone());
+            }
             routes.call(request)
         });
         let acceptor = tls.as_ref().map(|tls| tls.current_acceptor());
