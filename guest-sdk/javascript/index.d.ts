@@ -174,8 +174,9 @@ export interface MockOptions {
   check?: (action: Action) => Preview;
 }
 
+export interface MockHost extends Host {}
 /** A host for tests, without a sandbox and without policies. A delivery is a transaction. */
-export class MockHost implements Host {
+export class MockHost {
   constructor(options?: MockOptions);
   readonly logged: { level: Level; message: string }[];
   /** A new signal from outside. The clock advances by a second. */
@@ -187,18 +188,4 @@ export class MockHost implements Host {
   advanceClock(seconds: number): void;
   /** All memories that were kept and have not expired, oldest first. */
   memories(): Memory[];
-  log(level: Level, message: string): void;
-  stateGet(key: string): StateEntry | undefined;
-  stateSet(key: string, valueJson: string, expected?: bigint): bigint;
-  stateDelete(key: string, expected?: bigint): bigint;
-  stateList(prefix: string, limit: number): string[];
-  memoryAdd(entry: Memory, ttlSeconds?: bigint): void;
-  memoryRecent(kind: string | undefined, limit: number): Memory[];
-  truthGet(key: string): Truth | undefined;
-  truthSet(key: string, truth: Truth): void;
-  configGet(key: string): string | undefined;
-  check(action: Action): Preview;
-  state(key: string): any;
-  setState(key: string, value: unknown, expected?: bigint): bigint;
-  config(key: string): any;
 }

@@ -8,6 +8,13 @@ const MAX_LISTED = 1000;
 const noWrites = () => ({ state: new Map(), memories: [], truths: new Map() });
 const byteLength = (text) => new TextEncoder().encode(text).length;
 
+// The host keeps values in their canonical form, with sorted names.
+function sortKeys(value) {
+  if (Array.isArray(value)) return value.map(sortKeys);
+  if (value === null || typeof value !== 'object') return value;
+  return Object.fromEntries(Object.keys(value).sort().map((key) => [key, sortKeys(value[key])]));
+}
+
 export class MockHost extends HostValues {
   #config;
   #truthSet;
@@ -82,7 +89,7 @@ export class MockHost extends HostValues {
 
   stateSet(key, valueJson, expected) {
     checkKey(key);
-    return this.#write(key, JSON.stringify(parseJson('value-json', valueJson)), expected);
+    return this.#write(key, JSON.stringify(sortKeys(parseJson('value-json', valueJson))), expected);
   }
 
   stateDelete(key, expected) {

@@ -346,6 +346,21 @@ impl Host {
         errors.join().expect("its log")
     }
 
+    /// Returns a field of its process's status that is in KiB, e.g. `VmRSS`: the memory that it holds.
+    ///
+    /// # Panics
+    /// It has ended, or there is no such field.
+    #[must_use]
+    pub fn memory_kib(&self, field: &str) -> u64 {
+        let path = format!("/proc/{}/status", self.pid());
+        let status = std::fs::read_to_string(path).expect("a status");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        line.and_then(|line| line.split_whitespace().next()?.parse().ok())
+            .expect("a number")
+    }
+
     /// Returns its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {

@@ -62,6 +62,8 @@ def export_agent(agent: Type[Agent]) -> Any:
         def heartbeat(self) -> None:
             try:
                 agent().heartbeat()
+            except Failed as error:
+                raise Err(str(error)) from None
             except Exception:
                 raise Err(_describe_failure()) from None
 

@@ -103,6 +103,13 @@ pub struct Decision {
 }
 
 impl Decision {
+    /// Returns whether a rule of a policy in force is violated.
+    #[must_use]
+    pub fn violates_rules(&self) -> bool {
+        self.fired_rules()
+            .any(|(_, answer)| answer.answer == RuleResult::Violation)
+    }
+
     /// Returns the rules that warned, held, were violated or could not be evaluated, with their answers, in the order of the policies.
     pub fn fired_rules(&self) -> impl Iterator<Item = (&Rule, &RuleAnswer)> {
         self.verdicts.iter().flat_map(|part| {

@@ -114,14 +114,14 @@ impl Engine {
 fn pooling_config(config: &EngineConfig) -> PoolingAllocationConfig {
     // An agent in Rust has 3 core modules and one memory, one in JavaScript 4, one in Python 14 to 38. This is only a count: the pool reserves
     // address space for memories and tables, of which each of them has one and two.
-    const CORE_INSTANCES: u32 = 64;
+    const CORE_INSTANCES: u32 = 128;
     const TABLES: u32 = 4;
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(config.instances)
         .total_core_instances(config.instances.saturating_mul(CORE_INSTANCES))
         .total_memories(config.instances.saturating_mul(2))
         .total_tables(config.instances.saturating_mul(TABLES))
-        .max_core_instances_per_component(128)
+        .max_core_instances_per_component(CORE_INSTANCES)
         .max_memories_per_component(8)
         .max_tables_per_component(32)
         .max_memories_per_module(8)

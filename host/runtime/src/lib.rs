@@ -3,7 +3,7 @@
 //! Invariants:
 //!
 //! * Every guest always runs with fuel, an epoch deadline and a bound on its total memory. No limit can be switched off.
-//! * A component that imports what it was not granted is refused before any of its code runs.
+//! * A component that imports what no agent gets is refused before any of its code runs. What its manifest does not grant fails when it is called.
 //! * Each invocation of an agent is a fresh instance. What it writes is only buffered here; the caller commits it or drops it.
 //! * A policy imports nothing: its verdict depends on its arguments alone.
 //!
@@ -40,7 +40,7 @@ pub use inspect::{
 };
 pub use limits::{LimitError, LimitKey, Limits, LimitsTable};
 pub use load::{LoadError, MAX_COMPONENT_BYTES};
-pub use manifest::{Manifest, ManifestError};
+pub use manifest::{Manifest, ManifestError, TRUTH_SET};
 pub use policy::{
     POLICY_FUEL, Policy, PolicyError, PolicyInstance, SettingsProblem, SettingsRefused,
 };

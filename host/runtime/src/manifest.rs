@@ -11,7 +11,7 @@ use super::limits::LimitsTable;
 use super::quotas::QuotasTable;
 
 /// The only capability that a manifest can grant.
-pub(crate) const TRUTH_SET: &str = "truth-set";
+pub const TRUTH_SET: &str = "truth-set";
 
 /// Why a manifest is refused.
 #[derive(Debug, thiserror::Error)]

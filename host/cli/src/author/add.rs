@@ -8,14 +8,11 @@ use ark_host::agents::{Ceiling, load_agent};
 use ark_model::action::Family;
 use ark_model::check::check_topic;
 use ark_model::ids::Digest;
-use ark_runtime::{Engine, EngineConfig, read_agent_metadata};
+use ark_runtime::{Engine, EngineConfig, TRUTH_SET, read_agent_metadata};
 use clap::Args;
 use serde_json::json;
 
 use crate::output::{print_line, print_notice};
-
-/// The capability that a manifest can grant beside action types.
-const TRUTH_SET: &str = "truth-set";
 
 #[derive(Debug, Args)]
 pub(crate) struct AddArgs {

@@ -16,7 +16,7 @@ use crate::output::{exit_code, print_line, print_notice};
 use super::add::{self, AddArgs};
 use super::guest_crate::{CrateArgs, NewAgentArgs, build_library, run_tests, write_dist};
 use super::inspect::{self, InspectArgs};
-use super::sample::{COMPILED, Sample, run_sample};
+use super::sample::{Sample, run_sample};
 use super::toolchain::{Language, build_javascript, build_python, test_javascript, test_python};
 
 /// The target that agents are built for.
@@ -64,16 +64,19 @@ pub(crate) fn run(command: AgentAuthorCommand) -> anyhow::Result<ExitCode> {
     match command {
         AgentAuthorCommand::New(new) => new.write_project()?,
         AgentAuthorCommand::Add(args) => add::run(args)?,
-        AgentAuthorCommand::Build(args) => print_line!("{}", build_agent(&args.dir)?.display()),
+        AgentAuthorCommand::Build(args) => {
+            print_line!("{}", build_agent(&args.dir, None)?.display())
+        }
         AgentAuthorCommand::Test(args) => {
             match Language::of_project(&args.dir)? {
                 Language::Rust => run_tests(&args.dir)?,
                 Language::Python => test_python(&args.dir)?,
                 Language::Javascript => test_javascript(&args.dir)?,
             }
-            let manifest = build_agent(&args.dir)?;
+            let compiled = tempfile::tempdir().context("no temporary directory")?;
+            let manifest = build_agent(&args.dir, Some(compiled.path()))?;
             let sample = Sample::read(&args.dir.join("sample.json"))?;
-            let run = run_sample(&manifest, sample, false)?;
+            let run = run_sample(&manifest, sample, false, Some(compiled.path()))?;
             return Ok(exit_code(run.succeeded && !run.denied));
         }
         AgentAuthorCommand::Inspect(args) => return inspect::run(&args),
@@ -91,14 +94,16 @@ pub(crate) fn run(command: AgentAuthorCommand) -> anyhow::Result<ExitCode> {
                 },
                 (None, None) => bail!("give --topic or --sample"),
             };
-            return Ok(exit_code(run_sample(&manifest, sample, json)?.succeeded));
+            return Ok(exit_code(
+                run_sample(&manifest, sample, json, None)?.succeeded,
+            ));
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Builds the component, completes the manifest, loads both, and returns the path of the completed manifest.
-fn build_agent(dir: &Path) -> anyhow::Result<PathBuf> {
+/// Builds the component, completes the manifest, loads both, and returns the path of the completed manifest. `compiled` gets the compiled modules.
+fn build_agent(dir: &Path, compiled: Option<&Path>) -> anyhow::Result<PathBuf> {
     #[derive(Deserialize)]
     struct ComponentName {
         component: String,
@@ -123,7 +128,7 @@ fn build_agent(dir: &Path) -> anyhow::Result<PathBuf> {
     let name = name.context("the name of the manifest is not UTF-8")?;
     let manifest = write_dist(dir, name, text.as_bytes())?;
     let engine = Engine::new(&EngineConfig {
-        cache_dir: Some(dir.join("dist").join(COMPILED)),
+        cache_dir: compiled.map(Path::to_owned),
         ..EngineConfig::default()
     })?;
     let agent = load_agent(&engine, &manifest, &Ceiling::default())?;

@@ -23,9 +23,6 @@ use crate::output::{print_json_line, print_line, print_lines, start_logging};
 /// How long everything that the signal leads to may take.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The directory beside a built manifest that keeps compiled modules, so that what is built is compiled once.
-pub(super) const COMPILED: &str = ".compiled";
-
 /// A signal to give to an agent.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -57,11 +54,17 @@ pub(super) struct SampleRun {
     pub(super) denied: bool,
 }
 
-/// Gives the agent of a manifest the signal and prints the results.
+/// Gives the agent of a manifest the signal and prints the results. `compiled`: a directory with modules that this process has compiled. They are
+/// native code, so none that lies beside a manifest is taken: whoever hands over a manifest would run it outside of the sandbox.
 ///
 /// # Errors
 /// The agent does not receive the topic, or is refused; or the host cannot start.
-pub(super) fn run_sample(manifest: &Path, sample: Sample, json: bool) -> anyhow::Result<SampleRun> {
+pub(super) fn run_sample(
+    manifest: &Path,
+    sample: Sample,
+    json: bool,
+    compiled: Option<&Path>,
+) -> anyhow::Result<SampleRun> {
     start_logging(
         "info,ark_host::app=warn,ark_host::agents=warn",
         LogFormat::Human,
@@ -95,9 +98,8 @@ pub(super) fn run_sample(manifest: &Path, sample: Sample, json: bool) -> anyhow:
         ..Overrides::default()
     };
     let mut config = Config::read(Some(&config), &overrides)?;
-    let compiled = manifest.with_file_name(COMPILED);
-    if compiled.is_dir() {
-        config.engine.cache_dir = Some(compiled);
+    if let Some(compiled) = compiled {
+        config.engine.cache_dir = Some(compiled.to_owned());
     }
     let app = App::start(&config)?;
     if let Some(refused) = app.refused_agents.first() {

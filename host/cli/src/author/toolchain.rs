@@ -10,7 +10,7 @@ use crate::output::print_notice;
 /// The file that says for which list of packages the installation is complete.
 const INSTALLED: &str = "ark-installed";
 /// How Python is installed.
-const PYTHON_REMEDY: &str = "install Python 3.10 or later with its module venv (Debian: apt-get install python3 python3-venv), or name it in PYTHON";
+const PYTHON_REMEDY: &str = "install Python 3.11 or later with its module venv (Debian: apt-get install python3 python3-venv), or name it in PYTHON";
 /// How Node.js and npm are installed.
 const NODE_REMEDY: &str =
     "install Node.js 18 or later with npm (Debian: apt-get install nodejs npm)";
@@ -54,10 +54,12 @@ impl Language {
 /// Installs the Python packages of a project into `.venv`, unless they are.
 fn install_python(dir: &Path) -> anyhow::Result<PathBuf> {
     let list = dir.join("requirements.txt");
-    let wanted = std::fs::read_to_string(&list).with_context(|| list.display().to_string())?;
+    let listed = std::fs::read_to_string(&list).with_context(|| list.display().to_string())?;
     let venv = dir.join(".venv");
     let stamp = venv.join(INSTALLED);
     let bin = std::path::absolute(venv.join("bin"))?;
+    // Scripts in an environment name it by its path: in a project that was moved it must be made again.
+    let wanted = format!("# {}\n{listed}", bin.display());
     if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
         return Ok(bin);
     }
@@ -68,7 +70,7 @@ fn install_python(dir: &Path) -> anyhow::Result<PathBuf> {
     let program = std::env::var_os("PYTHON").filter(|program| !program.is_empty());
     run(
         Command::new(program.unwrap_or_else(|| "python3".into()))
-            .args(["-m", "venv", ".venv"])
+            .args(["-m", "venv", "--clear", ".venv"])
             .current_dir(dir),
         PYTHON_REMEDY,
     )?;
@@ -80,6 +82,8 @@ fn install_python(dir: &Path) -> anyhow::Result<PathBuf> {
                 "install",
                 "--quiet",
                 "--disable-pip-version-check",
+                // A source package would run its own program here.
+                "--only-binary=:all:",
             ])
             .args(["-r", "requirements.txt"])
             .current_dir(dir),
@@ -132,7 +136,9 @@ fn install_javascript(dir: &Path) -> anyhow::Result<()> {
     );
     run(
         Command::new("npm")
-            .args(["ci", "--no-audit", "--no-fund", "--loglevel=error"])
+            // A package's own programs do not run at its installation.
+            .args(["ci", "--ignore-scripts"])
+            .args(["--no-audit", "--no-fund", "--loglevel=error"])
             .current_dir(dir),
         INSTALL_REMEDY,
     )?;

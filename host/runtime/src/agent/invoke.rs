@@ -236,7 +236,7 @@ impl Agent {
             }
             Ok(Ok(())) => Ok(()),
             Ok(Err(reason)) => Err(InvocationFailure::from_report(&reason)),
-            Err(error) => Err(classify_error(&error, &self.limits)),
+            Err(error) => Err(self.explain_trap(&error, &store.data().log)),
         }
     }
 

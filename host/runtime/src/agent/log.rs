@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 /// The number of bytes that a line costs in addition to its text, so that empty lines are not free.
 const LINE_COST: usize = 32;
-/// The most characters of such a line.
-const MAX_KEPT_CHARS: usize = 1000;
 /// The number of lines of the standard error in which the message of a panic is looked for.
 const LAST_LINES: usize = 16;
+/// The most characters of such a line.
+const MAX_KEPT_CHARS: usize = 1000;
 
 /// The level of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,9 +73,13 @@ impl SharedLog {
     }
 
     /// Returns what the guest wrote last to its standard error: the last line of a Python traceback, the message of a panic with its place, of a
-    /// JavaScript error the line before its stack, else the last line. `None`: nothing.
+    /// JavaScript error the line before its stack, else the last line. `None`: nothing, or the log was full before.
     pub(crate) fn last_words(&self) -> Option<String> {
         let log = self.0.lock();
+        // What came last was dropped: an earlier line would mislead.
+        if log.dropped {
+            return None;
+        }
         let open = String::from_utf8_lossy(&log.partial[StdStream::Stderr as usize]);
         let lines = log.last_stderr.iter().map(String::as_str).chain([&*open]);
         let lines: Vec<&str> = lines
@@ -204,5 +208,18 @@ mod tests {
             log.write_bytes(StdStream::Stdout, b"something else\n");
             assert_eq!(log.last_words().as_deref(), words, "{written:?}");
         }
+    }
+
+    #[test]
+    fn a_full_log_has_no_last_words() {
+        let log = SharedLog::new(200);
+        for _ in 0..10 {
+            log.write_bytes(StdStream::Stderr, b"all is well so far\n");
+        }
+        log.write_bytes(
+            StdStream::Stderr,
+            b"thread 'main' panicked at a.rs:1:\nboom\n",
+        );
+        assert_eq!(log.last_words(), None);
     }
 }

@@ -8,6 +8,7 @@ use ark_model::ids::TraceId;
 use ark_runtime::Agent;
 
 use crate::hrm::LiveServices;
+use crate::hrm::redaction::redact_text;
 
 use super::alert_rules;
 use super::state::Inner;
@@ -50,7 +51,7 @@ impl Inner {
             Ok(()) => None,
             // The host had no room for the instance: that says nothing about the agent.
             Err(failure) if !failure.is_agents_fault() => return,
-            Err(failure) => Some(failure.to_string()),
+            Err(failure) => Some(redact_text(&failure.to_string())),
         };
         let Some(health) = self.health_of(name) else {
             return;

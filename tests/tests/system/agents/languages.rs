@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use ark_tests::artefacts::checkout_path;
 use ark_tests::telemetry::series_value;
-use ark_tests::{Client, Host, TestDir, ark_program, post_signal, wait_for_trace, wait_until};
+use ark_tests::{
+    Client, Host, TestDir, ark_program, post_signal, take_turn, wait_for_trace, wait_until,
+};
 use serde_json::{Value, json};
 
 /// How many signals each agent handles.
@@ -57,27 +59,6 @@ struct Cost {
     virtual_kib: i64,
 }
 
-/// A line of the status of a host's process, in KiB.
-fn process_kib(host: &Host, field: &str) -> i64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", host.pid())).expect("Linux");
-    let line = status.lines().find(|line| line.starts_with(field));
-    let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
-    kib.expect("a number")
-}
-
-/// Copies compiled modules, so that a host need not compile what `ark agent build` compiled.
-fn copy_modules(from: &Path, to: &Path) {
-    for entry in std::fs::read_dir(from).expect("compiled modules").flatten() {
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            let _ = std::fs::create_dir(&target);
-            copy_modules(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).expect("a copy");
-        }
-    }
-}
-
 /// Makes, tests and uploads the agent of a language, and hands it signals. `make_signal` returns topic and payload of a signal.
 fn follow_journey(
     language: &'static str,
@@ -99,13 +80,10 @@ fn follow_journey(
     let first_test = started.elapsed();
     assert!(tested.contains("APPROVED"), "{tested}");
     let project = dir.join(name);
-    copy_modules(
-        &project.join("dist/.compiled"),
-        &test_dir.data().join("cache"),
-    );
     let component = std::fs::metadata(project.join(format!("dist/{name}.wasm")));
     let manifest = format!("{name}/dist/{name}.toml");
-    let before = (process_kib(host, "VmRSS"), process_kib(host, "VmSize"));
+    let kib = |field| host.memory_kib(field).cast_signed();
+    let before = (kib("VmRSS"), kib("VmSize"));
     let started = Instant::now();
     let address = format!("http://{}", host.address);
     run(
@@ -142,13 +120,14 @@ fn follow_journey(
         invocations_per_second: f64::from(count) / elapsed.as_secs_f64(),
         fuel: series("ark_agent_fuel_total") / f64::from(count),
         memory: series("ark_agent_memory_peak_bytes"),
-        resident_kib: process_kib(host, "VmRSS") - before.0,
-        virtual_kib: process_kib(host, "VmSize") - before.1,
+        resident_kib: kib("VmRSS") - before.0,
+        virtual_kib: kib("VmSize") - before.1,
     }
 }
 
 #[test]
 fn agents_of_three_languages_are_made_tested_uploaded_and_handle_signals() {
+    let _turn = take_turn();
     let dir = TestDir::new("[limits]\ndeadline_ms = 60000\n");
     let host = dir.start();
     let tick = |name: &'static str| {
@@ -170,7 +149,7 @@ fn agents_of_three_languages_are_made_tested_uploaded_and_handle_signals() {
         follow_journey("javascript", &dir, &host, tick("javascript")),
     ];
     println!(
-        "| agent | component | first `ark agent test` | upload, compiled before | invocations/s | fuel | memory | host grew: resident | virtual |"
+        "| agent | component | first `ark agent test` | upload | invocations/s | fuel | memory | host grew: resident | virtual |"
     );
     println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|");
     for cost in &costs {

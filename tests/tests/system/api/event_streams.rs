@@ -39,14 +39,6 @@ fn metric(host: &Host, series: &str) -> f64 {
     series_value(&metrics, series).unwrap_or_else(|| panic!("no {series} in {metrics}"))
 }
 
-/// The memory that a host holds, in KiB.
-fn resident_kib(host: &Host) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", host.pid())).expect("a status");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|line| line.split_whitespace().next()?.parse().ok())
-        .expect("a number")
-}
-
 #[test]
 fn streams_are_limited_for_each_token_and_in_all() {
     let dir = TestDir::new("[capacity]\nevent_streams = 3\nevent_streams_per_token = 2\n");
@@ -122,13 +114,13 @@ fn streams_that_are_not_read_cost_little_and_are_ended() {
             assert_eq!(status, 200, "{answer}");
         }
     }
-    let before = resident_kib(&host);
+    let before = host.memory_kib("VmRSS");
     let streams: Vec<TcpStream> = (0..UNREAD)
         .map(|_| open_stream(&host.address, "?since=0-0", None))
         .collect();
     let mut most = 0;
     wait_until("the unread streams are ended", || {
-        most = resident_kib(&host).max(most);
+        most = host.memory_kib("VmRSS").max(most);
         metric(&host, "ark_event_streams_ended_total{reason=\"unread\"}") == UNREAD as f64
     });
     let cost = most.saturating_sub(before);

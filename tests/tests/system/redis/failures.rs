@@ -8,7 +8,7 @@ use ark_tests::redis::{Redis, RedisClient, Reply};
 use ark_tests::{PATIENT, TestDir, copy_agent, guests_dir, run_ark, take_turn, wait_until};
 use serde_json::{Value, json};
 
-use super::{Records, events, from_environment, wait_until_idle, wait_until_read};
+use super::{AMPLE, Records, events, from_environment, wait_until_idle, wait_until_read};
 
 /// The stream of the test.
 const STREAM: &str = "kyle:signals";
@@ -110,14 +110,7 @@ fn killed_at_random_moments_each_signal_of_a_disturbed_redis_is_processed_once()
     let proxy = Proxy::start(port);
     let dir = TestDir::new(&format!(
         r#"{PATIENT}
-[limits]
-deadline_ms = 600_000
-actions_per_minute = 1_000_000
-[quotas]
-messages_per_minute = 1_000_000_000
-audit_bytes_per_minute = 1_000_000_000_000
-stored_bytes_per_minute = 1_000_000_000_000
-[redis]
+{AMPLE}[redis]
 url = "redis://127.0.0.1:{}/0"
 [[redis.signals]]
 stream = "{STREAM}"

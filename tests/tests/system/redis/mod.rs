@@ -14,6 +14,16 @@ use ark_tests::redis::{RedisClient, Reply};
 use ark_tests::{TestDir, wait_until};
 use rusqlite::{Connection, OpenFlags};
 
+/// Limits and quotas far above what these tests do, so that a fast machine ends no run.
+const AMPLE: &str = "[limits]
+deadline_ms = 600_000
+actions_per_minute = 1_000_000
+[quotas]
+messages_per_minute = 1_000_000_000
+audit_bytes_per_minute = 1_000_000_000_000
+stored_bytes_per_minute = 1_000_000_000_000
+";
+
 /// What the host has on disk.
 struct Records(Connection);
 

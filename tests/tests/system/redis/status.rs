@@ -50,7 +50,8 @@ fn what_waits_in_a_redis_is_measured_shown_and_alerted_of() {
     let redis = Redis::start();
     let mut client = redis.connect();
     let dir = TestDir::new(&format!(
-        r#"{PATIENT}redis_ms = 100
+        r#"{PATIENT}redis_ms = 500
+redis_latency_ms = 10_000
 redis_lag = 80
 redis_pending_ms = 300
 redis_dead_letters = 2
@@ -74,7 +75,7 @@ stream = "ark:events"
     wait_until("a measurement", || {
         watchdog(&host)["streams"][0]["measured"]["lag"] == json!(0)
     });
-    assert_eq!(degraded(&host), "[]");
+    wait_until("all is well at first", || degraded(&host) == "[]");
 
     // The agent takes nothing, so the stream is read up to half of its queue; two entries cannot become signals.
     let reason = json!({"reason": "a test", "by": "ada"});
@@ -111,12 +112,11 @@ stream = "ark:events"
         });
     }
     assert!(alerts(&host, "redis_stream_depth").is_empty());
-    let said = degraded(&host);
     for text in [
         "74 entries that are not read, of 80",
         "2 dead letters, of 2",
     ] {
-        assert!(said.contains(text), "{text}: {said}");
+        wait_until(text, || degraded(&host).contains(text));
     }
     let shown = redis_status(&host, &[]);
     for text in [
@@ -167,9 +167,11 @@ stream = "ark:events"
     client.run(&["DEL", "kyle:signals:dead"]);
     wait_until_read(&mut client, "kyle:signals");
     wait_until("everything is well", || degraded(&host) == "[]");
-    let events = watchdog(&host)["events"].clone();
-    assert_eq!(events["waiting"], json!(0), "{events}");
-    assert_eq!(events["depth"], events["sent"], "{events}");
+    // An answer that was lost in the freeze makes what was appended more than what is known to be sent.
+    wait_until("every event is in the stream", || {
+        let events = watchdog(&host)["events"].clone();
+        events["waiting"] == json!(0) && events["depth"].as_u64() >= events["sent"].as_u64()
+    });
     assert_eq!(host.terminate(), Some(0));
 }
 

@@ -40,8 +40,7 @@ impl EventReader {
             .renderer
             .render_data(event)
             .map_err(|_| EventSourceError::Unreadable(position))?;
-        let events_before =
-            || format!("/v1/events?since={}-{}", before.audit_seq, before.alert_seq);
+        let events_before = || format!("/v1/events?since={before}");
         Ok(match event {
             StoredEvent::Row(row) => OutgoingEvent {
                 position,

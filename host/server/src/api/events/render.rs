@@ -3,10 +3,8 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use ark_model::decision::PolicyVerdict;
 use ark_model::ids::Name;
 use ark_model::meters::StreamEnd;
-use ark_model::verdict::RuleResult;
 use ark_store::{AlertRow, AuditKind, AuditRow, EventCursor, Store};
 
 use crate::api::http::respond::parse_stored_json;
@@ -73,13 +71,6 @@ impl From<Value> for EventData {
     }
 }
 
-fn breaks_rules(said: &PolicyVerdict) -> bool {
-    let answers = said.verdict.iter().flat_map(|verdict| &verdict.answers);
-    answers
-        .map(|answer| answer.answer)
-        .any(|answer| answer == RuleResult::Violation)
-}
-
 /// Renders events. It keeps the policies that decisions name.
 pub(in crate::api) struct Renderer {
     store: Store,
@@ -105,12 +96,7 @@ impl Renderer {
     ) -> Result<Bytes, StreamEnd> {
         let data = self.render_data(event)?.value;
         // JSON has its line ends escaped, so it is one line.
-        let text = format!(
-            "id: {}-{}\nevent: {}\ndata: {data}\n\n",
-            cursor.audit_seq,
-            cursor.alert_seq,
-            event.kind()
-        );
+        let text = format!("id: {cursor}\nevent: {}\ndata: {data}\n\n", event.kind());
         Ok(text.into())
     }
 
@@ -142,7 +128,7 @@ impl Renderer {
 
     fn decision_data(&mut self, row: &AuditRow) -> Result<EventData, StreamEnd> {
         let unreadable = |error: &dyn std::fmt::Display| {
-            tracing::error!(%error, seq = row.seq, "event streams end at a record that cannot be read");
+            tracing::error!(%error, seq = row.seq, "events end at a record that cannot be read");
             StreamEnd::Unreadable
         };
         let mut decision = decode_decision_row(row, |digest| self.known.get(&digest).cloned());
@@ -156,7 +142,7 @@ impl Renderer {
             Ok(Some(decision)) => {
                 let mut value = json!(DecisionView::acted(&decision));
                 value["seq"] = json!(row.seq);
-                let breaks_rules = decision.verdicts.iter().any(breaks_rules);
+                let breaks_rules = decision.violates_rules();
                 Ok(EventData {
                     value,
                     breaks_rules,

@@ -14,7 +14,6 @@ use ark_model::action::{Family, Parameters};
 use ark_model::decision::{ApprovalGiven, Decision, Outcome};
 use ark_model::facts::{ApprovalFact, Facts};
 use ark_model::ids::{DecisionId, Millis};
-use ark_model::verdict::RuleResult;
 use ark_store::{AuditEntry, AuditKind, OutboxMessage, Unit};
 
 use super::state::Arbiter;
@@ -68,10 +67,7 @@ impl Arbiter {
             body,
         });
         self.stage_messages(&decision, unit);
-        let violates = decision
-            .fired_rules()
-            .any(|(_, answer)| answer.answer == RuleResult::Violation);
-        if decision.outcome == Outcome::Denied && violates {
+        if decision.outcome == Outcome::Denied && decision.violates_rules() {
             *self
                 .violations
                 .lock()

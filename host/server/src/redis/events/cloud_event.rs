@@ -44,7 +44,7 @@ pub(super) fn render_cloud_event(
 ) -> Result<String, serde_json::Error> {
     let mut cloud_event = CloudEvent {
         specversion: "1.0",
-        id: format!("{}-{}", event.position.audit_seq, event.position.alert_seq),
+        id: event.position.to_string(),
         source,
         event_type: &event.class.event_type,
         subject: event.subject.as_ref(),

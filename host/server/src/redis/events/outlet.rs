@@ -169,7 +169,7 @@ impl Place {
         for event in events {
             log_hash = event.log_hash.or(log_hash);
             let text = render_cloud_event(event, source)?;
-            let id = format!("{}-{}", event.position.audit_seq, event.position.alert_seq);
+            let id = event.position.to_string();
             let log = log_hash.map(|hash| hash.to_string()).unwrap_or_default();
             let mut add = cmd("XADD");
             add.arg(&config.stream).arg("MAXLEN").arg("~");

@@ -30,6 +30,8 @@ const GATHER: Duration = Duration::from_millis(50);
 const MAX_REST: Duration = Duration::from_millis(20);
 /// How long the sending waits at least after a failure.
 const FAILURE_PAUSE: Duration = Duration::from_millis(200);
+/// How long it waits at least after a failure that only an operator can end, e.g. a stream of another host.
+const STANDING_PAUSE: Duration = Duration::from_secs(2);
 /// How often it is recorded how far events were sent. What is behind it is known from the stream, unless that is lost.
 const RECORD_INTERVAL: Duration = Duration::from_secs(5);
 /// How long the end of the host waits for what was committed last.
@@ -126,7 +128,11 @@ impl Sending {
                 Ok(Step::Moved) => began.elapsed().min(MAX_REST),
                 Err(error) => {
                     self.record_failure(&error);
-                    self.link.retry_delay().max(FAILURE_PAUSE)
+                    let least = match error {
+                        SendingError::Link(_) => FAILURE_PAUSE,
+                        _ => STANDING_PAUSE,
+                    };
+                    self.link.retry_delay().max(least)
                 }
             };
             if self.recorded_at.elapsed() >= RECORD_INTERVAL {
@@ -167,13 +173,6 @@ impl Sending {
         // Seen before the database is read: what is committed meanwhile is noticed.
         self.commits.mark_unchanged();
         let page = self.source.read_behind(place.position)?;
-        if page.missed > 0 {
-            self.status.missed.add(page.missed);
-            tracing::warn!(
-                missed = page.missed,
-                "audit rows went into an archive before they were sent as events"
-            );
-        }
         if page.events.is_empty() {
             place.skip_to(page.end);
         } else {
@@ -189,6 +188,14 @@ impl Sending {
                 return Ok(Step::Moved);
             }
             self.status.sent.add(page.events.len() as u64);
+        }
+        // Once for each page: one that could not be appended is read again.
+        if page.missed > 0 {
+            self.status.missed.add(page.missed);
+            tracing::warn!(
+                missed = page.missed,
+                "audit rows went into an archive before they were sent as events"
+            );
         }
         self.place = Some(place);
         self.status.set_position(place.position);

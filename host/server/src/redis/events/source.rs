@@ -48,11 +48,7 @@ pub enum EventSourceError {
     #[error(transparent)]
     Read(#[from] ReadError),
     /// A record is malformed.
-    #[error(
-        "the record at {}-{} cannot be read; `ark audit verify` says more",
-        .0.audit_seq,
-        .0.alert_seq
-    )]
+    #[error("the record at {0} cannot be read; `ark audit verify` says more")]
     Unreadable(EventCursor),
 }
 

@@ -126,7 +126,9 @@ fn emit_streams(
     emit: &mut Emit<'_>,
     read: fn(&StreamMeasurement) -> Option<f64>,
 ) {
-    for stream in measured(context).unwrap_or_default().streams {
+    let streams = measured(context).unwrap_or_default().streams;
+    // One that could not be measured has no figures: zeros would end an alert.
+    for stream in streams.into_iter().filter(|it| it.problem.is_none()) {
         if let Some(value) = read(&stream) {
             emit(value, &[KeyValue::new("stream", stream.stream)]);
         }

@@ -1,5 +1,7 @@
 //! Events: audit rows and alerts in the order they were committed, for those who follow what happens.
 
+use std::fmt;
+
 use ark_model::ids::Digest;
 use rusqlite::params;
 
@@ -18,6 +20,13 @@ pub struct EventCursor {
     pub audit_seq: u64,
     /// The number of the last alert it has read.
     pub alert_seq: u64,
+}
+
+/// The form of an event's id, of an entry's id in a Redis stream, and of `since`.
+impl fmt::Display for EventCursor {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}-{}", self.audit_seq, self.alert_seq)
+    }
 }
 
 /// What was committed between two cursors, or the first part of it.

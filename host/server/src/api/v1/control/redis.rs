@@ -8,7 +8,6 @@ use utoipa::ToSchema;
 use crate::api::state::Api;
 use crate::redis::StreamStatus;
 use crate::watchdog::{RedisMeasurement, StreamMeasurement};
-use ark_store::EventCursor;
 
 /// The last measurement of a Redis.
 #[derive(Serialize, ToSchema)]
@@ -159,10 +158,9 @@ pub(super) fn show_events(api: &Api) -> Option<EventsView> {
         events,
         ..
     } = api.watchdog.redis_measurement().unwrap_or_default();
-    let show_position = |it: EventCursor| format!("{}-{}", it.audit_seq, it.alert_seq);
     Some(EventsView {
         stream: status.stream.clone(),
-        position: status.position().map(show_position),
+        position: status.position().map(|it| it.to_string()),
         sent: status.sent.get(),
         missed: status.missed.get(),
         failures: status.failures.get(),
