@@ -11,6 +11,7 @@ mod module_cache;
 pub mod policies;
 pub mod prometheus;
 pub mod proxy;
+pub mod random;
 pub mod redis;
 pub mod requests;
 pub mod telemetry;
@@ -25,6 +26,7 @@ pub use artefacts::{
 pub use client::{Answer, Client, JSON, header, send_raw, send_raw_to};
 pub use encoding::{base64, hex, sha256};
 pub use host::{Host, PATIENT, TestDir, make_token};
+pub use random::Random;
 pub use requests::{post_signal, trade, wait_for_trace};
 pub use turn::take_turn;
 pub use wait::{PATIENCE, wait_for, wait_until};

@@ -8,6 +8,7 @@ mod executions;
 mod explain;
 mod instruments;
 mod lists;
+mod original;
 mod redaction;
 mod releases;
 mod replay;

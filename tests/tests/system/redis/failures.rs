@@ -1,11 +1,11 @@
 //! The host is killed, and the Redis restarted, paused, cut off and emptied of its group, while signals come in and events go out.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use ark_tests::proxy::Proxy;
 use ark_tests::redis::{Redis, RedisClient, Reply};
-use ark_tests::{PATIENT, TestDir, copy_agent, guests_dir, run_ark, take_turn, wait_until};
+use ark_tests::{PATIENT, Random, TestDir, copy_agent, guests_dir, run_ark, take_turn, wait_until};
 use serde_json::{Value, json};
 
 use super::{AMPLE, Records, events, from_environment, wait_until_idle, wait_until_read};
@@ -14,14 +14,6 @@ use super::{AMPLE, Records, events, from_environment, wait_until_idle, wait_unti
 const STREAM: &str = "kyle:signals";
 /// Entries that are written together.
 const TOGETHER: usize = 100;
-
-/// Returns a number below a bound: the last digits of the clock are random enough for moments.
-fn random(below: u64) -> u64 {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .expect("a clock");
-    (u64::from(now.subsec_nanos()) / 100).wrapping_mul(0x9E37_79B9_7F4A_7C15) % below
-}
 
 /// The command that writes the signal with a number.
 fn add(number: u64) -> Vec<String> {
@@ -73,9 +65,10 @@ struct Course {
 /// stream is read again then, and if that took longer than the time between two losses, a long stream would never be read to its end.
 fn disturb(redis: &mut Redis, proxy: &Proxy, course: &Course) -> [u32; 6] {
     let mut done = [0; 6];
+    let mut random = Random::from_clock();
     while !course.stop.load(Ordering::Relaxed) {
-        std::thread::sleep(Duration::from_millis(200 + random(600)));
-        let mut way = usize::try_from(random(6)).unwrap_or_default();
+        std::thread::sleep(Duration::from_millis(200 + random.below(600)));
+        let mut way = usize::try_from(random.below(6)).unwrap_or_default();
         if way == 3 && done[3] > course.kills.load(Ordering::Relaxed) {
             way = 4;
         }
@@ -83,15 +76,15 @@ fn disturb(redis: &mut Redis, proxy: &Proxy, course: &Course) -> [u32; 6] {
             0 => redis.restart_killed(),
             1 => {
                 redis.freeze(true);
-                std::thread::sleep(Duration::from_millis(random(400)));
+                std::thread::sleep(Duration::from_millis(random.below(400)));
                 redis.freeze(false);
             }
-            2 => drop(redis.run(&["CLIENT", "PAUSE", &random(400).to_string()])),
+            2 => drop(redis.run(&["CLIENT", "PAUSE", &random.below(400).to_string()])),
             3 => drop(redis.run(&["XGROUP", "DESTROY", STREAM, "ark"])),
             4 => proxy.cut(),
             _ => {
                 proxy.refuse(true);
-                std::thread::sleep(Duration::from_millis(random(400)));
+                std::thread::sleep(Duration::from_millis(random.below(400)));
                 proxy.refuse(false);
             }
         }
@@ -130,13 +123,14 @@ max_length = 100_000_000
     let records = Records::open(&dir);
     let behind = events::recorded(&records);
     let course = Course::default();
+    let mut random = Random::from_clock();
     let (host, disturbances) = std::thread::scope(|scope| {
         scope.spawn(|| produce(port, signals));
         let disturbing = scope.spawn(|| disturb(&mut redis, &proxy, &course));
         for round in 1..=kills {
             let enough = signals * round / (kills + 1);
             wait_until_more(&records, enough);
-            std::thread::sleep(Duration::from_millis(random(200)));
+            std::thread::sleep(Duration::from_millis(random.below(200)));
             host = dir.restart_killed(&host);
             course.kills.fetch_add(1, Ordering::Relaxed);
         }

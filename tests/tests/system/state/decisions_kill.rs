@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use ark_tests::{Client, Host, guests_dir, run_ark, take_turn, trade, wait_until};
+use ark_tests::{Client, Host, Random, guests_dir, run_ark, take_turn, trade, wait_until};
 use serde_json::{Value, json};
 
 const KILLS: u32 = 20;
@@ -19,14 +19,6 @@ struct Acknowledged {
     decisions: HashMap<String, String>,
     /// Idempotency key to signal id.
     signals: HashMap<String, String>,
-}
-
-/// Returns a number below a bound: the last digits of the clock are random enough for moments.
-fn random(below: u64) -> u64 {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .expect("a clock");
-    (u64::from(now.subsec_nanos()) / 100).wrapping_mul(0x9E37_79B9_7F4A_7C15) % below
 }
 
 fn load(
@@ -116,6 +108,7 @@ fn killed_at_random_moments_it_loses_nothing_and_does_nothing_twice() {
     let agents = guests_dir();
     let args = ["--agents", agents.to_str().expect("UTF-8")];
     let known = Arc::new(Mutex::new(Acknowledged::default()));
+    let mut random = Random::from_clock();
     for round in 0..KILLS {
         let host = Host::start(&data, &args);
         let stop = Arc::new(AtomicBool::new(false));
@@ -126,7 +119,7 @@ fn killed_at_random_moments_it_loses_nothing_and_does_nothing_twice() {
             let known = known.lock().expect("no panic");
             known.decisions.len() >= enough && known.signals.len() >= enough
         });
-        std::thread::sleep(Duration::from_millis(random(400)));
+        std::thread::sleep(Duration::from_millis(random.below(400)));
         host.kill();
         stop.store(true, Ordering::Relaxed);
         for worker in workers {

@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use ark_tests::{Client, Host, JSON, run_ark, take_turn, wait_until};
+use ark_tests::{Client, Host, JSON, Random, run_ark, take_turn, wait_until};
 use serde_json::{Value, json};
 
 const WRITERS: u64 = 16;
@@ -18,14 +18,6 @@ const LOAD: usize = 16;
 
 /// Key and revision to the value that was acknowledged.
 type Acknowledged = Arc<Mutex<HashMap<(String, u64), String>>>;
-
-/// Returns a number below a bound: the last digits of the clock are random enough for moments.
-fn random(below: u64) -> u64 {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .expect("a clock");
-    (u64::from(now.subsec_nanos()) / 100).wrapping_mul(0x9E37_79B9_7F4A_7C15) % below
-}
 
 /// Writes until the host is gone.
 fn write(mut client: Client, round: u64, writer: u64, stop: &AtomicBool, known: &Acknowledged) {
@@ -77,6 +69,7 @@ fn killed_while_16_writers_change_state_nothing_acknowledged_is_lost() {
     let dir = tempfile::tempdir().expect("a directory");
     let data = dir.path().join("data");
     let known = Acknowledged::default();
+    let mut random = Random::from_clock();
     let rounds = std::env::var("ARK_KILL_ROUNDS").map_or(ROUNDS, |rounds| {
         rounds.parse().expect("ARK_KILL_ROUNDS: a number")
     });
@@ -93,7 +86,7 @@ fn killed_while_16_writers_change_state_nothing_acknowledged_is_lost() {
         // Under load, and then at a random moment.
         let enough = LOAD * (usize::try_from(round).expect("a count") + 1);
         wait_until("a load", || known.lock().expect("no panic").len() >= enough);
-        std::thread::sleep(Duration::from_millis(random(400)));
+        std::thread::sleep(Duration::from_millis(random.below(400)));
         host.kill();
         stop.store(true, Ordering::Relaxed);
         for writer in writers {

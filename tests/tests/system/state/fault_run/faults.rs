@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ark_tests::Random;
 use rusqlite::Connection;
 
 use super::place::Place;
@@ -57,18 +58,6 @@ pub(super) const FAULTS: [Fault; 20] = [
     Fault::FillDisk,
     Fault::Nothing,
 ];
-
-/// The generator of a run's choices (xorshift64*).
-pub(super) struct Random(pub(super) u64);
-
-impl Random {
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % bound
-    }
-}
 
 /// Does something to the host's files; what is returned is held until the end of the round.
 pub(super) fn inflict(fault: Fault, place: &Place, random: &mut Random) -> Option<Connection> {

@@ -15,12 +15,12 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ark_tests::{Client, Host, ark_program, trade, wait_for};
+use ark_tests::{Client, Host, Random, ark_program, trade, wait_for};
 use serde_json::json;
 
 use crate::decisions::clock::find_faketime;
 
-use faults::{FAULTS, Fault, Random, filler, inflict, set_mode};
+use faults::{FAULTS, Fault, filler, inflict, set_mode};
 use place::{Place, find_rescued};
 
 /// How many rounds without `ARK_FAULT_ROUNDS`.
@@ -296,7 +296,7 @@ fn nothing_acknowledged_is_lost_unsaid_and_nothing_opens_through_faults_of_every
         ark_program().display()
     );
     let run = disk.as_deref().unwrap_or(temporary.path());
-    let mut random = Random(seed | 1);
+    let mut random = Random::from_seed(seed);
     let mut results: BTreeMap<(Fault, &str), u64> = BTreeMap::new();
     let mut place = None;
     for round in 0..rounds {
@@ -309,8 +309,7 @@ fn nothing_acknowledged_is_lost_unsaid_and_nothing_opens_through_faults_of_every
         }
         let place = place.get_or_insert_with(|| Place::new(run, round));
         // Every kind comes, in an order of its own for each seed.
-        let choice = FAULTS[usize::try_from(random.below(FAULTS.len() as u64)).expect("small")];
-        let fault = match choice {
+        let fault = match *random.pick(&FAULTS) {
             Fault::FillDisk if disk.is_none() => Fault::Nothing,
             Fault::SetClock if find_faketime().is_none() => Fault::Nothing,
             fault => fault,
