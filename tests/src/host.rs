@@ -260,6 +260,7 @@ impl Host {
             .env_remove("ARK_KILL_ROUNDS")
             .env_remove("ARK_LANGUAGE_SIGNALS")
             .env_remove("ARK_NEIGHBOUR_ROUNDS")
+            .env_remove("ARK_ORIGINAL_SEED")
             .env_remove("ARK_REDIS_SIGNALS")
             .env_remove("ARK_REDIS_KILLS")
             .env_remove("ARK_REDIS_BURST")
