@@ -64,7 +64,7 @@ macro_rules! limits {
         /// The limits of one agent's invocations. All of them are always in force: no value switches one off.
         ///
         /// An invocation that reaches a limit ends and has no effect, unless the documentation of the limit says otherwise. The failure names
-        /// the limit. The limits of policies are constants, since their evaluations must be reproducible.
+        /// the limit. The limits of policies are constants of the host but for `capacity.policy_fuel`, since their evaluations must be reproducible.
         #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
         pub struct Limits {
             $(
@@ -179,7 +179,7 @@ limits! {
     resources: usize => resources: usize = 64, 1, 65_536;
     /// The calls to functions of `ark:agent/host` in one invocation. Calls of WASI are bounded by fuel and the deadline.
     host_calls: u32 => host_calls: u32 = 1_000, 1, 1_000_000;
-    /// The bytes that one invocation may pass in host calls, arguments and results added up. Log lines count for `log_bytes` in its place.
+    /// The bytes that one invocation may pass in host calls, arguments and results added up. Log lines count towards `log_bytes` only.
     host_call_bytes: usize => host_call_bytes: usize = 4 * 1024 * 1024, 1, 256 * 1024 * 1024;
     /// The writes of one invocation: of state, memories and truths. Several writes to one key count separately.
     writes: u32 => writes: u32 = 256, 1, 10_000;

@@ -21,8 +21,7 @@ use crate::usage::UnitUsage;
 
 /// The moment from which on something is not committed any more, shared by whoever waits for it and the writer.
 ///
-/// Exactly one of the two gets it: the writer claims it before it writes, and who waits may give it up. So who waits no longer knows whether
-/// it is certain that nothing is committed, or that it may be.
+/// Only one of the two can take it. If the caller gives up first, it is certain that nothing is committed; if the writer claimed it first, something may be.
 #[derive(Debug, Clone)]
 pub struct CommitDeadline {
     at: Instant,

@@ -15,8 +15,8 @@ use rusqlite::Connection;
 const RESERVE_PART: u64 = 16;
 /// The largest reserve: what some hundred thousand decisions take.
 const MAX_RESERVE_BYTES: u64 = 256 * 1024 * 1024;
-/// What the log holds between two checkpoints without a limit. Its part is no larger, unless the limit is so large that a sixteenth of it is:
-/// a snapshot or another reader that lasts must not stop a host that has room.
+/// What the log holds between two checkpoints without a limit. Its share of a limit is no larger, unless
+/// a sixteenth of the limit is larger: a long snapshot or another reader must not stop a host that has room.
 const LOG_BYTES: u64 = 32 * 1024 * 1024;
 /// The part of a large limit, as a divisor, that is set aside for the log.
 const LOG_PART: u64 = 16;

@@ -104,6 +104,9 @@ pub enum RecordFailure {
     /// The answer stored under an idempotency key cannot be parsed.
     #[error("the stored answer is malformed")]
     StoredAnswer,
+    /// The first request with this idempotency key was not committed.
+    #[error("the first request with this idempotency key was not recorded; send it again")]
+    FirstRequest,
     /// The audit row of a held action does not match the approval.
     #[error("the recorded action is not the one that was held")]
     HeldActionMismatch,

@@ -123,8 +123,8 @@ impl Unrecorded {
     }
 }
 
-/// What was asked for and is not committed yet. It is given back when this is dropped: after the commit, which counts it then.
-#[must_use = "what is reserved is given back when this is dropped"]
+/// What was asked for and is not committed yet. It is released when this is dropped: after the commit, when the writer has counted it.
+#[must_use = "what is reserved is released when this is dropped"]
 pub struct Reservation {
     inner: Arc<Inner>,
     consumer: Consumer,
@@ -170,7 +170,7 @@ impl QuotaKeeper {
     ) -> Result<Reservation, QuotaExceeded> {
         let config = self.inner.config.load();
         let now = Instant::now();
-        // Held while the store is read: another demand of this consumer sees either the commit or what was reserved for it.
+        // The lock is held while the store is read, so that another demand of this consumer sees either the commit or its reservation.
         let mut consumers = self.inner.consumers.lock();
         let usage = self.inner.store.read_usage(&consumer);
         let unrecorded = consumers

@@ -97,7 +97,7 @@ impl Redis {
     }
 }
 
-/// Entries that may become signals, with these.
+/// Entries that may become signals, with the signals they become.
 #[derive(Default)]
 struct Batch<'a> {
     entries: Vec<&'a Entry>,
@@ -255,7 +255,7 @@ impl StreamReader {
             return Ok(());
         };
         if self.has_caught_up {
-            // Read before by this very process, which it did not end.
+            // This process read them before and is still alive, so they did not end it: that reading is not counted.
             group.keep(connection, &entry_ids(&entries))?;
             reads.clear();
         }
@@ -354,7 +354,7 @@ impl StreamReader {
         Ok(())
     }
 
-    /// Acknowledges the first entries of a batch, of which this became, and removes them from it.
+    /// Acknowledges the first entries of a batch, whose results these are, and removes them from it.
     fn finish(
         &mut self,
         group: &Group,

@@ -17,7 +17,7 @@ pub struct StreamSignal {
     pub trace_id: TraceId,
     /// Its idempotency key, unique in the stream.
     pub key: String,
-    /// What another entry with the same key must have in common with it.
+    /// The digest of what it says: another entry with the same key and another digest is refused.
     pub request_digest: Digest,
 }
 

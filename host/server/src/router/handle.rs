@@ -35,6 +35,9 @@ use super::workers::Workers;
 /// Topics with this prefix are the host's own: no agent and no caller can send on them.
 pub const HOST_TOPIC_PREFIX: &str = "ark.";
 
+/// Where the keys of signals over HTTP are unique, for callers without a token. Those of a token have its name behind it.
+const HTTP_SOURCE: &str = "http";
+
 /// A signal from outside.
 #[derive(Debug, Clone)]
 pub struct IncomingSignal {
@@ -44,7 +47,7 @@ pub struct IncomingSignal {
     pub payload_json: String,
     /// The trace it belongs to.
     pub trace_id: TraceId,
-    /// The idempotency key, unique for all callers.
+    /// The idempotency key, unique for its caller.
     pub key: Option<IdempotencyKey>,
     /// How long it may wait, in milliseconds. `None`: as long as the configuration says.
     pub ttl_ms: Option<u64>,
@@ -199,7 +202,11 @@ impl Router {
         let new = NewSignal {
             signal: signal.clone(),
             key: incoming.key.map(|key| SignalKey {
-                source: "http".to_owned(),
+                source: match &incoming.by {
+                    Some(token) => format!("{HTTP_SOURCE}:{token}"),
+                    None => HTTP_SOURCE.to_owned(),
+                },
+                legacy_source: incoming.by.as_ref().map(|_| HTTP_SOURCE),
                 key: key.key,
                 request: key.request_digest,
                 legacy_request: key.legacy_digest,

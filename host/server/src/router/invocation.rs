@@ -1,6 +1,6 @@
 //! One invocation: it runs the agent, hands its effects to the HRM, or records its failure.
 //!
-//! A worker does not wait for the disk. When the HRM has the effects, the worker is free for other work, and the HRM's answer goes to the router's thread.
+//! A worker does not wait for the commit of the effects. When the HRM has them, the worker is free for other work, and the HRM's answer goes to the router's thread.
 //! What then remains to be done and may block (recording a failure, another attempt, a quarantine) comes back to a worker.
 
 use std::sync::Arc;

@@ -88,6 +88,7 @@ impl Router {
             let new = NewSignal {
                 signal: signal.clone(),
                 key: Some(SignalKey {
+                    legacy_source: None,
                     source: format!("redis:{}", incoming.stream),
                     key: incoming.key.clone(),
                     request: incoming.request_digest,

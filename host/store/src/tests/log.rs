@@ -45,6 +45,7 @@ fn signal(key: Option<(&str, &str)>) -> NewSignal {
             accepted_at: Millis::now(),
         },
         key: key.map(|(key, request)| SignalKey {
+            legacy_source: None,
             source: "http".to_owned(),
             key: key.to_owned(),
             request: Digest::hash_bytes(request.as_bytes()),

@@ -36,7 +36,7 @@ const ANCHOR_INTERVAL: Duration = Duration::from_mins(1);
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(2);
 /// How often, after a failed commit, it is tried whether the database can be written again.
 const RETRY_INTERVAL: Duration = Duration::from_millis(200);
-/// How long a transaction waits for the lock of another process. While it goes on being held, those after it do not wait.
+/// How long a transaction waits for the lock of another process. Later transactions do not wait until that lock was released.
 const LOCK_PATIENCE: Duration = Duration::from_millis(250);
 /// The pause between two tries to get the lock.
 const LOCK_PAUSE: Duration = Duration::from_millis(5);

@@ -582,3 +582,57 @@ fn a_token_proposes_what_it_grants() {
         "{said}"
     );
 }
+
+/// A key that one caller used tells another nothing, and takes nothing from it.
+#[test]
+fn an_idempotency_key_is_its_callers_own() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = dir.path().join("data");
+    make_token(&data, "root", "admin", &[]);
+    let tokens = ["desk-one", "desk-two"].map(|name| {
+        let grants = ["--agent", "api", "--actions", "*"];
+        make_token(&data, name, "submitter", &grants)
+    });
+    let host = Host::start(&data, &[]);
+    let send = |token: &str, path: &str, body: &Value| {
+        let headers = [("Idempotency-Key", "tick-1")];
+        let mut client = Client::with_token(&host, token);
+        client
+            .try_send("POST", path, &headers, body)
+            .expect("an answer")
+    };
+    // What each sends under the key, and the member of the answer that names what came of it.
+    let signal = |price: u32| json!({"topic": "market.tick", "payload": {"price": price}});
+    let batch = |symbol: &str| json!({"actions": [trade(symbol, 0.001)]});
+    let cases = [
+        (
+            "/v1/actions",
+            trade("ACME", 0.001),
+            trade("BETA", 0.001),
+            "/decision_id",
+        ),
+        (
+            "/v1/actions/batch",
+            batch("ACME"),
+            batch("BETA"),
+            "/decisions/0/decision_id",
+        ),
+        ("/v1/signals", signal(1), signal(2), "/signal_id"),
+    ];
+    for (path, first, second, name) in &cases {
+        let named = |(status, answer): (u16, Value)| {
+            assert!(matches!(status, 200 | 202), "{path}: {status} {answer}");
+            let named = answer.pointer(name).cloned();
+            named.unwrap_or_else(|| panic!("{path}: {answer}"))
+        };
+        let [one, two] = &tokens;
+        let of_one = named(send(one, path, first));
+        let of_two = named(send(two, path, second));
+        assert_ne!(of_one, of_two, "{path}");
+        // The very same request of another caller is another one, too.
+        assert_eq!(named(send(one, path, first)), of_one, "{path}");
+        assert_eq!(named(send(two, path, second)), of_two, "{path}");
+        let (status, answer) = send(two, path, first);
+        assert_eq!(status, 422, "{path}: {answer}");
+    }
+}

@@ -19,7 +19,7 @@ use super::problem::Problem;
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Header)]
 pub(crate) struct IdempotencyHeader {
-    /// Unique for the caller and this kind of request. The first answer is given again to the same request (with `Idempotent-Replayed:
+    /// Unique for the caller and this kind of request; of a proposal, for the caller and the agent in whose name it is. The first answer is given again to the same request (with `Idempotent-Replayed:
     /// true`); another request under the same key is refused.
     #[serde(rename = "Idempotency-Key")]
     #[param(inline)]

@@ -39,11 +39,10 @@ impl Arbiter {
         let now = Millis::now();
         let mut unit = self.begin_unit(now);
         match self.stage_execution(report, now, &mut unit) {
-            // The first report may not be durable yet.
             Ok(receipt) if receipt.duplicate => {
                 self.abandon_unit(unit);
-                self.store
-                    .call_after_pending(Box::new(move || reply(Ok(receipt))));
+                let (scope, key) = (report.idempotency_scope(), report.idempotency_key());
+                self.repeat_answer(&scope, &key.key, reply, Ok(receipt));
             }
             Ok(receipt) => self.submit_unit(unit, reply, move || receipt),
             Err(error) => {

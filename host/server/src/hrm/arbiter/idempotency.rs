@@ -6,14 +6,15 @@ use serde::de::DeserializeOwned;
 use crate::hrm::error::{HrmError, RecordFailure};
 use crate::hrm::request::{IdempotencyKey, Reply};
 use ark_model::ids::{DecisionId, Digest};
-use ark_store::{IdempotencyRecord, Unit};
+use ark_store::{IdempotencyRecord, Store, Unit};
 
 use super::state::Arbiter;
 
 impl Arbiter {
     /// Returns the reply when the request has no key, or is the first with it. Otherwise answers the request, and returns `None`.
     ///
-    /// A repetition gets the first answer, read by `parse_answer`, once that is durable; another request with the same key is refused.
+    /// A repetition gets the first answer, read by `parse_answer`, once that is durable, and an error when it does not become so; another request
+    /// with the same key is refused.
     pub(super) fn check_idempotency<T: Send + 'static>(
         &self,
         scope: &str,
@@ -26,15 +27,25 @@ impl Arbiter {
         };
         match self.find_answer(scope, key) {
             Ok(None) => return Some(reply),
-            Ok(Some(answer)) => {
-                let answer = parse_answer(&answer);
-                // The first request may not be durable yet. It is when all units submitted so far are completed.
-                self.store
-                    .call_after_pending(Box::new(move || reply(answer)));
-            }
+            Ok(Some(answer)) => self.repeat_answer(scope, &key.key, reply, parse_answer(&answer)),
             Err(error) => reply(Err(error)),
         }
         None
+    }
+
+    /// Answers a repetition once the unit of the first request is completed: with the first answer if it was committed.
+    pub(super) fn repeat_answer<T: Send + 'static>(
+        &self,
+        scope: &str,
+        key: &str,
+        reply: Reply<T>,
+        answer: Result<T, HrmError>,
+    ) {
+        let store = self.store.clone();
+        let (scope, key) = (scope.to_owned(), key.to_owned());
+        self.store.call_after_pending(Box::new(move || {
+            reply(check_recorded(&store, &scope, &key).and(answer));
+        }));
     }
 
     /// Returns the answer to the first request with this key.
@@ -80,6 +91,14 @@ impl Arbiter {
             request: key.request_digest,
             answer,
         });
+    }
+}
+
+/// Checks that the first request with a key was committed: its answer is known before that, and the commit can fail.
+fn check_recorded(store: &Store, scope: &str, key: &str) -> Result<(), HrmError> {
+    match store.idempotency_record(scope, key)? {
+        Some(_) => Ok(()),
+        None => Err(RecordFailure::FirstRequest.into()),
     }
 }
 

@@ -3,7 +3,7 @@
 //! Invariants:
 //! * A request is answered after its commit is durable, never before.
 //! * Proposals are judged in the order in which they are committed, and each is judged with the reservations of those before it.
-//! * When a commit fails, everything decided after it fails too, and the ledger is loaded again before the next judgement.
+//! * When a transaction fails, everything decided after it fails too, and the ledger is loaded again before the next judgement.
 //!
 //! Reading order: this file (the loop), [`state`] (what the thread owns), [`judgement`] (one decision), [`proposals`], then a file for each other
 //! kind of request; [`idempotency`] and [`commit`] hold what all of them share.

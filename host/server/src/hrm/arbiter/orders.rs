@@ -45,9 +45,19 @@ impl Arbiter {
         let tightens = issued.tightens();
         let scope = format!("order:{}", issued.by);
         let key = issued.idempotency.take();
-        // A halt must not fail since the database cannot be read: then it is carried out as if its key were new.
+        // A halt is carried out even if the database cannot be read: as if its key were new.
         let checked_key = key.as_ref().filter(|key| {
             !tightens || !matches!(self.find_answer(&scope, key), Err(HrmError::NotRecorded(_)))
+        });
+        let order = issued.order.as_str();
+        // What is in force stays so, whatever becomes of the commit: the answer to it, or to its repetition, says so.
+        let reply: Reply<OrderReceipt> = Box::new(move |result| {
+            reply(match result {
+                Err(HrmError::NotRecorded(cause)) if tightens => {
+                    Err(HrmError::InForceNotRecorded { order, cause })
+                }
+                result => result,
+            });
         });
         let Some(reply) = self.check_idempotency(&scope, checked_key, reply, parse_receipt) else {
             return;
@@ -92,18 +102,14 @@ impl Arbiter {
         let guards = Arc::clone(&self.guards);
         let meters = Arc::clone(&self.config.meters);
         let unrecorded = Arc::clone(&self.unrecorded_orders);
-        // What is in force stays so, whatever becomes of the commit: the answer says so, and it is recorded later.
+        // What is in force and was not recorded is recorded later.
         let kept = tightens.then(|| unit.clone());
-        let order = issued.order.as_str();
         let recorder = Arc::clone(&unrecorded);
         let reply: Reply<OrderReceipt> = Box::new(move |result| {
-            reply(match (result, kept) {
-                (Err(HrmError::NotRecorded(cause)), Some(unit)) => {
-                    recorder.keep(unit);
-                    Err(HrmError::InForceNotRecorded { order, cause })
-                }
-                (result, _) => result,
-            });
+            if let (Err(HrmError::NotRecorded(_)), Some(unit)) = (&result, kept) {
+                recorder.keep(unit);
+            }
+            reply(result);
         });
         self.submit_unit(unit, reply, move || {
             unrecorded.forget(&change);

@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use crate::hrm::error::{HrmError, RecordFailure};
 use crate::hrm::request::{
-    Batch, BatchAnswer, InvocationCommit, ProposalAnswer, RedactedProposal, Reply,
+    Batch, BatchAnswer, IdempotencyKey, InvocationCommit, Proposal, ProposalAnswer,
+    RedactedProposal, Reply,
 };
 use ark_model::decision::{Decision, Outcome};
 use ark_model::ids::{Millis, Name};
@@ -26,10 +27,10 @@ impl Arbiter {
             return reply(Err(error));
         }
         let key = redacted.proposal.idempotency.take();
-        let scope = redacted.proposal.agent.as_str();
+        let scope = self.proposal_scope(&redacted.proposal, key.as_ref());
         let repeated = |answer: &str| parse_id(answer).map(ProposalAnswer::Repeated);
         let deadline = redacted.proposal.deadline.take();
-        let Some(reply) = self.check_idempotency(scope, key.as_ref(), reply, repeated) else {
+        let Some(reply) = self.check_idempotency(&scope, key.as_ref(), reply, repeated) else {
             claim_answered(deadline.as_ref());
             return;
         };
@@ -49,11 +50,29 @@ impl Arbiter {
             Ok(decision) => decision,
             Err(error) => return reply(Err(error)),
         };
-        self.stage_answer(scope, key, decision.id.to_string(), &mut unit);
+        self.stage_answer(&scope, key, decision.id.to_string(), &mut unit);
         let times = (redacted.accepted_at, started);
         self.submit_decisions(unit, [decision], times, None, reply, |[decision]| {
             ProposalAnswer::Decided(decision)
         });
+    }
+
+    /// Returns where the key of a proposal is unique: for its submitter in the agent's name.
+    fn proposal_scope(&self, proposal: &Proposal, key: Option<&IdempotencyKey>) -> String {
+        let (agent, submitter) = (proposal.agent.as_str(), &proposal.submitter);
+        if submitter == agent {
+            return agent.to_owned();
+        }
+        // An earlier version kept one scope for all who propose in an agent's name. What is not the same request there may be another one's.
+        let was_answered = key.is_some_and(|key| {
+            let record = self.store.idempotency_record(agent, &key.key);
+            matches!(record, Ok(Some(record)) if key.matches(record.request))
+        });
+        if was_answered {
+            agent.to_owned()
+        } else {
+            format!("proposal:{submitter}:{agent}")
+        }
     }
 
     /// Judges the proposals of a batch and commits their decisions together.
@@ -190,7 +209,7 @@ fn reduce_risk(proposals: &[RedactedProposal]) -> bool {
             .all(|redacted| redacted.proposal.action.reduces_risk())
 }
 
-/// Tells whoever waits for a repeated request that its first one counts, whenever the answer comes.
+/// Claims the deadline of a repetition: its first request may be committed already, so the edge must not answer that nothing counts.
 fn claim_answered(deadline: Option<&CommitDeadline>) {
     if let Some(deadline) = deadline {
         let _ = deadline.claim();

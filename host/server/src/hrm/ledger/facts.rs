@@ -21,7 +21,7 @@ pub struct FactQuery<'a> {
     pub agent: &'a Name,
     /// The action, redacted.
     pub action: &'a Action,
-    /// Digest of the agent and the canonical action.
+    /// By which repetitions are counted: `repetition_identity`.
     pub identity: Digest,
     /// What redaction found.
     pub findings: &'a Findings,

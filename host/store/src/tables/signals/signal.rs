@@ -31,6 +31,8 @@ pub struct NewSignal {
 pub struct SignalKey {
     /// Where the key is unique.
     pub source: String,
+    /// Where an earlier version kept the key. The same request under it there counts as this one.
+    pub legacy_source: Option<&'static str>,
     /// The key.
     pub key: String,
     /// The digest of the request.
@@ -148,28 +150,45 @@ fn find_duplicate(
     connection: &Connection,
     key: &SignalKey,
 ) -> Result<Option<SignalReceipt>, WriteError> {
+    let is_same = |request: Digest| request == key.request || Some(request) == key.legacy_request;
+    if let Some((request, duplicate)) = find_key(connection, &key.source, &key.key)? {
+        if is_same(request) {
+            return Ok(Some(duplicate));
+        }
+        return Err(WriteError::refuse(CommitError::KeyReused {
+            key: key.key.clone(),
+        }));
+    }
+    let Some(source) = key.legacy_source else {
+        return Ok(None);
+    };
+    // Another request there may be another caller's.
+    let seen = find_key(connection, source, &key.key)?;
+    Ok(seen
+        .filter(|(request, _)| is_same(*request))
+        .map(|(_, duplicate)| duplicate))
+}
+
+/// Returns the request that came with a key, and its signal.
+fn find_key(
+    connection: &Connection,
+    source: &str,
+    key: &str,
+) -> Result<Option<(Digest, SignalReceipt)>, WriteError> {
     let seen = select_row(
         connection,
         "SELECT k.request, s.id, s.trace_id FROM signal_keys k JOIN signals s ON s.id = k.signal_id
          WHERE k.source = ?1 AND k.key = ?2",
-        [&key.source, &key.key],
+        [source, key],
         |row| {
-            Ok((
-                digest_column(row, 0)?,
-                parse_required(row, 1)?,
-                parse_required(row, 2)?,
-            ))
+            let duplicate = SignalReceipt::Duplicate {
+                id: parse_required(row, 1)?,
+                trace_id: parse_required(row, 2)?,
+            };
+            Ok((digest_column(row, 0)?, duplicate))
         },
     )?;
-    match seen {
-        Some((request, ..)) if request != key.request && Some(request) != key.legacy_request => {
-            Err(WriteError::refuse(CommitError::KeyReused {
-                key: key.key.clone(),
-            }))
-        }
-        Some((_, id, trace_id)) => Ok(Some(SignalReceipt::Duplicate { id, trace_id })),
-        None => Ok(None),
-    }
+    Ok(seen)
 }
 
 /// Completes a delivery that is pending.

@@ -11,7 +11,7 @@ use ark_runtime::{LimitKey, Limits, Quotas};
 /// The description of the limits of an agent.
 const LIMITS: &str = "The limits of one agent's invocations. All of them are always in force: no value switches one off.\n\n\
     An invocation that reaches a limit ends and has no effect, unless the documentation of the limit says otherwise. The failure names\n\
-    the limit. The limits of policies are constants, since their evaluations must be reproducible.";
+    the limit. The limits of policies are constants of the host but for `capacity.policy_fuel`, since their evaluations must be reproducible.";
 
 /// The description of a `[limits]` table.
 const LIMITS_TABLE: &str = "A `[limits]` table. In `ark.toml` it sets the operator's ceiling, and an absent limit has its default. \
