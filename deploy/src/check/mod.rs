@@ -1,7 +1,8 @@
 //! `ark check` and `ark config check`: everything `ark serve` would refuse, and what an experienced operator would look at before going live.
 //!
 //! Invariants: nothing is changed but for a file that is made in the data directory and removed at once, to measure how long a write takes to
-//! be on disk, and compiled modules in the host's cache. A host may run meanwhile. A check that cannot be made says so; it never passes.
+//! be on disk, a copy of the last snapshot beside the snapshots, which is removed again, and compiled modules in the host's cache. A host may
+//! run meanwhile. A check that cannot be made says so ([`Status::Skipped`]); it never passes.
 //!
 //! Reading order: [`run_checks`], the table [`CHECKS`], then the rooms in its order.
 

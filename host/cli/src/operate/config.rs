@@ -75,7 +75,7 @@ fn check_configuration(host: &HostArgs, json: bool) -> anyhow::Result<ExitCode> 
             print_check_line(found);
         }
     });
-    let is_refused = lines.iter().any(|one| one.status == Status::Error);
+    let is_refused = lines.iter().any(|one| one.status.is_failure());
     if json {
         print_json(&lines)?;
     } else if !is_refused {
