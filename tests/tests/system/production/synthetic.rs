@@ -41,6 +41,14 @@ fn run(url: &str, dir: &TestDir, more: &[&str]) -> (Value, Output) {
     (report, output)
 }
 
+/// Reads the report of a command that runs, to its end.
+fn read_report(running: &mut Child) -> Value {
+    let mut text = String::new();
+    let output = running.stdout.as_mut().expect("its output");
+    output.read_to_string(&mut text).expect("text");
+    serde_json::from_str(&text).expect("JSON")
+}
+
 /// The proofs that do not hold. How fast the machine of the tests is, is not the host's.
 fn failed_proofs(report: &Value) -> Vec<String> {
     let proofs = report["proofs"]
@@ -154,14 +162,7 @@ fn each_proof_fails_for_its_own_reason() {
     wait_until("the load has begun", || last_decision() != before);
     let (status, answer) = client.post("/v1/agents/kyle/quarantine", &json!({"reason": "a test"}));
     assert_eq!(status, 200, "{answer}");
-    let mut text = String::new();
-    running
-        .stdout
-        .take()
-        .expect("its output")
-        .read_to_string(&mut text)
-        .expect("text");
-    let report: Value = serde_json::from_str(&text).expect("JSON");
+    let report = read_report(&mut running);
     assert_eq!(failed_proofs(&report), ["quarantine"], "{report:#}");
     assert_eq!(running.wait().expect("its end").code(), Some(1));
 }
@@ -282,15 +283,8 @@ fn nothing_stays_open_after_kills_and_interrupts() {
     let mut running = spawn(&url, &dir);
     wait_for_decisions(&host, 80);
     kill_process(Pid::from_child(&running), Signal::INT).expect("SIGINT");
-    let mut text = String::new();
-    running
-        .stdout
-        .take()
-        .expect("its output")
-        .read_to_string(&mut text)
-        .expect("text");
+    let report = read_report(&mut running);
     assert_eq!(running.wait().expect("its end").code(), Some(1));
-    let report: Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!(
         (&report["interrupted"], &report["passed"]),
         (&json!(true), &json!(false)),
