@@ -1,7 +1,8 @@
-//! Files of environment variables, one `NAME=value` a line, as systemd (`EnvironmentFile=`), Docker and Compose read them.
+//! Files of environment variables, one `NAME=value` a line.
 //!
 //! A value stands as it is, or in double or single quotes that belong to both its ends. Blank lines and lines that begin with `#` mean
-//! nothing. Nothing is expanded.
+//! nothing. Nothing is expanded. systemd, Docker and Compose read files of this kind by rules of their own; a value without quotes, `\`, `$`
+//! and ` #` means the same to all.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,9 @@
 //! A journal on disk: what a command has begun on a host and not undone yet, so that the next run can undo it after a kill at any point.
 //!
-//! An entry is a line of JSON, on disk before the step that it announces. A line that a kill cut off announces a step that was never taken.
+//! The first line says whose journal it is: the command and the host. An entry is a line of JSON, on disk before the step that it announces. A
+//! line that a kill cut off announces a step that was never taken.
+//!
+//! Invariant: a file that is not the journal of this command and this host is not changed.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -22,6 +25,26 @@ pub enum JournalError {
         /// What the system reports.
         cause: std::io::Error,
     },
+    /// The file is something else. Nothing in it was changed.
+    #[error("{path} is not the journal of `{command}` for {host}; give another place with --journal", path = path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// The command whose journal was wanted.
+        command: String,
+        /// The address of the host it was wanted for.
+        host: String,
+    },
+    /// A line is damaged, so what an earlier run left is not known. Nothing in the file was changed.
+    #[error("the journal {path}, line {line}: {cause}; undo by hand what the lines around it say, then remove the file", path = path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The number of the line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        cause: serde_json::Error,
+    },
     /// Another run uses it.
     #[error("another run uses the journal {path}; wait for its end, or give another one with --journal", path = path.display())]
     InUse {
@@ -30,11 +53,24 @@ pub enum JournalError {
     },
 }
 
+/// Whose journal a file is: its first line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct JournalOwner {
+    /// The command, e.g. `ark synthetic`.
+    #[serde(rename = "journal")]
+    pub command: &'static str,
+    /// The address of the host that it works on.
+    pub host: String,
+}
+
 /// A journal that this process alone writes to.
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
     file: File,
+    /// The first line, with its end.
+    header: String,
+    is_empty: bool,
 }
 
 impl Journal {
@@ -42,11 +78,24 @@ impl Journal {
     ///
     /// # Errors
     /// See [`JournalError`].
-    pub fn open<E: DeserializeOwned>(path: &Path) -> Result<(Self, Vec<E>), JournalError> {
+    pub fn open<E: DeserializeOwned>(
+        path: &Path,
+        owner: &JournalOwner,
+    ) -> Result<(Self, Vec<E>), JournalError> {
         let failed = |cause| JournalError::File {
             path: path.to_owned(),
             cause,
         };
+        let foreign = || JournalError::Foreign {
+            path: path.to_owned(),
+            command: owner.command.to_owned(),
+            host: owner.host.clone(),
+        };
+        // What is no file is not opened: a pipe would block, and a device may act.
+        if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+            return Err(foreign());
+        }
+        let header = serde_json::to_string(owner).map_err(|error| failed(error.into()))? + "\n";
         if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
             std::fs::create_dir_all(dir).map_err(failed)?;
         }
@@ -63,20 +112,41 @@ impl Journal {
                 path: path.to_owned(),
             });
         }
+        let mut start = Vec::new();
+        let length = u64::try_from(header.len()).unwrap_or(u64::MAX);
+        (&mut file)
+            .take(length)
+            .read_to_end(&mut start)
+            .map_err(failed)?;
+        // A header that a kill cut off is followed by nothing.
+        if !header.as_bytes().starts_with(&start) {
+            return Err(foreign());
+        }
         let mut text = String::new();
         file.read_to_string(&mut text).map_err(failed)?;
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
+        let mut entries = Vec::new();
+        for (line, number) in text[..whole].lines().zip(2..) {
+            let entry = serde_json::from_str(line).map_err(|cause| JournalError::Damaged {
+                path: path.to_owned(),
+                line: number,
+                cause,
+            })?;
+            entries.push(entry);
+        }
+        let is_empty = start.len() < header.len();
         // What comes next must not be joined to a line that was cut off.
-        file.set_len(whole as u64)
+        let kept = if is_empty { 0 } else { header.len() + whole };
+        file.set_len(kept as u64)
             .and_then(|()| file.seek(SeekFrom::End(0)))
             .map_err(failed)?;
-        let lines = text[..whole].lines();
-        let entries = lines.filter_map(|line| serde_json::from_str(line).ok());
         let journal = Self {
             path: path.to_owned(),
             file,
+            header,
+            is_empty,
         };
-        Ok((journal, entries.collect()))
+        Ok((journal, entries))
     }
 
     /// Adds an entry, which is on disk when this returns.
@@ -84,14 +154,28 @@ impl Journal {
     /// # Errors
     /// See [`JournalError`].
     pub fn record(&mut self, entry: &impl Serialize) -> Result<(), JournalError> {
-        let written = serde_json::to_string(entry)
-            .map_err(std::io::Error::other)
-            .and_then(|line| self.file.write_all(format!("{line}\n").as_bytes()))
-            .and_then(|()| self.file.sync_data());
-        written.map_err(|cause| JournalError::File {
+        self.append(entry).map_err(|cause| JournalError::File {
             path: self.path.clone(),
             cause,
         })
+    }
+
+    fn append(&mut self, entry: &impl Serialize) -> std::io::Result<()> {
+        let header = if self.is_empty { &self.header } else { "" };
+        let line = format!("{header}{}\n", serde_json::to_string(entry)?);
+        let end = self.file.stream_position()?;
+        let written = self
+            .file
+            .write_all(line.as_bytes())
+            .and_then(|()| self.file.sync_data());
+        if written.is_err() {
+            // The next entry must not be joined to a part of this one.
+            self.file.set_len(end)?;
+            self.file.seek(SeekFrom::End(0))?;
+        } else {
+            self.is_empty = false;
+        }
+        written
     }
 
     /// Forgets everything: all that was begun is undone.
@@ -104,6 +188,7 @@ impl Journal {
             .set_len(0)
             .and_then(|()| self.file.seek(SeekFrom::Start(0)))
             .and_then(|_| self.file.sync_data());
+        self.is_empty = true;
         cleared.map_err(|cause| JournalError::File {
             path: self.path.clone(),
             cause,
@@ -115,30 +200,102 @@ impl Journal {
 mod tests {
     use super::*;
 
+    fn owner() -> JournalOwner {
+        JournalOwner {
+            command: "ark synthetic",
+            host: "http://127.0.0.1:8000".to_owned(),
+        }
+    }
+
+    fn open(path: &Path) -> Result<(Journal, Vec<u32>), JournalError> {
+        Journal::open(path, &owner())
+    }
+
     #[test]
     fn what_was_recorded_is_there_after_a_kill_and_a_cut_line_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state/journal");
-        let (mut journal, found) = Journal::open::<u32>(&path).unwrap();
+        let (mut journal, found) = open(&path).unwrap();
         assert!(found.is_empty());
         journal.record(&1).unwrap();
         journal.record(&2).unwrap();
-        assert!(matches!(
-            Journal::open::<u32>(&path),
-            Err(JournalError::InUse { .. })
-        ));
+        assert!(matches!(open(&path), Err(JournalError::InUse { .. })));
         drop(journal);
         let mut file = OpenOptions::new().append(true).open(&path).unwrap();
         file.write_all(b"3").unwrap();
         drop(file);
-        let (mut journal, found) = Journal::open::<u32>(&path).unwrap();
+        let (mut journal, found) = open(&path).unwrap();
         assert_eq!(found, [1, 2]);
         journal.record(&4).unwrap();
         drop(journal);
-        let (mut journal, found) = Journal::open::<u32>(&path).unwrap();
+        let (mut journal, found) = open(&path).unwrap();
         assert_eq!(found, [1, 2, 4]);
         journal.clear().unwrap();
         drop(journal);
-        assert!(Journal::open::<u32>(&path).unwrap().1.is_empty());
+        let (mut journal, found) = open(&path).unwrap();
+        assert!(found.is_empty());
+        journal.record(&5).unwrap();
+        drop(journal);
+        assert_eq!(open(&path).unwrap().1, [5]);
+        // Cut off at any byte, it is the journal still.
+        let text = std::fs::read(&path).unwrap();
+        for length in 0..text.len() {
+            std::fs::write(&path, &text[..length]).unwrap();
+            let (mut journal, found) = open(&path).unwrap();
+            assert!(found.is_empty(), "{length}");
+            journal.record(&6).unwrap();
+            drop(journal);
+            assert_eq!(open(&path).unwrap().1, [6]);
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_something_else_is_not_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ark.toml");
+        let another = JournalOwner {
+            host: "http://127.0.0.1:8001".to_owned(),
+            ..owner()
+        };
+        let (mut journal, _) = Journal::open::<u32>(&path, &another).unwrap();
+        journal.record(&1).unwrap();
+        drop(journal);
+        let of_another_host = std::fs::read(&path).unwrap();
+        for content in [
+            b"listen = \"127.0.0.1:8000\"\n".as_slice(),
+            b"no line",
+            b"\n",
+            b"\xff\xfe",
+            b"1\n2\n",
+            &of_another_host,
+        ] {
+            std::fs::write(&path, content).unwrap();
+            let refused = open(&path).unwrap_err();
+            assert!(matches!(refused, JournalError::Foreign { .. }), "{refused}");
+            assert_eq!(std::fs::read(&path).unwrap(), content);
+        }
+        assert!(matches!(
+            open(dir.path()),
+            Err(JournalError::Foreign { .. })
+        ));
+    }
+
+    #[test]
+    fn a_damaged_line_is_told_and_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        let (mut journal, _) = open(&path).unwrap();
+        journal.record(&1).unwrap();
+        drop(journal);
+        let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+        file.write_all(b"x\n2\n").unwrap();
+        drop(file);
+        let before = std::fs::read(&path).unwrap();
+        let refused = open(&path).unwrap_err();
+        assert!(
+            matches!(refused, JournalError::Damaged { line: 3, .. }),
+            "{refused}"
+        );
+        assert_eq!(std::fs::read(&path).unwrap(), before);
     }
 }

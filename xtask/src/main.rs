@@ -2,6 +2,7 @@
 
 mod bench;
 mod demo;
+mod dist;
 mod fuzz;
 mod graveyard;
 mod guests;
@@ -39,6 +40,9 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Writes what operators install to target/dist: a Debian package, a tarball, a list of all parts, checksums; installs cargo-deb and
+    /// cargo-sbom where they are missing.
+    Dist(dist::Args),
     /// Fuzzes the code that reads untrusted bytes; installs cargo-fuzz where it is missing. Needs a C++ compiler.
     Fuzz(fuzz::Args),
     /// Builds the Graveyard from source and pins it: writes policies/graveyard.wasm and policies/graveyard.lock.
@@ -70,6 +74,7 @@ fn main() -> Result<()> {
             )
         }
         Command::Demo { args } => demo::run_demo(&args),
+        Command::Dist(args) => dist::build_distribution(&args),
         Command::Fuzz(args) => fuzz::run_fuzzers(&args),
         Command::Graveyard(args) => graveyard::run_graveyard(&args),
         Command::Guests => guests::build_all(&Workspace::find()?),

@@ -33,6 +33,14 @@ pub const EVENT_READER: Requirements = Requirements {
     otherwise: "run the other tests with `cargo xtask test -- -E 'not test(redis::reader)'`",
 };
 
+/// Check the files of Compose and Kubernetes against their schemas.
+pub const DEPLOYMENT_VALIDATORS: Requirements = Requirements {
+    what: "validators of Compose and Kubernetes files",
+    file: "tests/deployment/requirements.txt",
+    venv: "target/venv-deployment",
+    otherwise: "run the other tests with `cargo xtask test -- -E 'not test(production::installation)'`",
+};
+
 /// Programs that `cargo xtask lint` runs.
 pub const LINTERS: Requirements = Requirements {
     what: "typos, cargo-deny and cargo-shear",

@@ -40,9 +40,14 @@ pub(super) fn check_certificate(subject: &Subject, lines: &mut CheckLines) {
     let Some(files) = &subject.config.access.tls else {
         return;
     };
-    // A file that cannot be read is reported by `tls`.
     let Some(chain) = read_chain(&files.certificate) else {
-        return;
+        return lines.skip(
+            format!(
+                "{} holds no certificate to look at",
+                files.certificate.display()
+            ),
+            "see the line `tls`",
+        );
     };
     let certificates: Vec<X509Certificate<'_>> = chain
         .iter()

@@ -66,6 +66,11 @@ pub(super) fn check_directory(subject: &Subject, lines: &mut CheckLines) {
                 "put data_dir on a disk of this machine",
             );
         }
+    } else {
+        lines.skip(
+            format!("the kind of file system of {path} cannot be asked for"),
+            "see that it is a disk of this machine (`stat -f`)",
+        );
     }
     if dir.is_dir() {
         check_rights(dir, lines);
@@ -90,10 +95,18 @@ fn check_rights(dir: &Path, lines: &mut CheckLines) {
         "ark.lock",
     ];
     for path in names.map(|name| dir.join(name)) {
-        let Ok(found) = std::fs::metadata(&path) else {
-            continue;
-        };
         let shown = path.display();
+        let found = match std::fs::metadata(&path) {
+            Ok(found) => found,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => {
+                lines.skip(
+                    format!("{shown} cannot be looked at: {error}"),
+                    "run the check as the user that runs the host",
+                );
+                continue;
+            }
+        };
         let mode = found.mode() & 0o777;
         // The directory keeps others from the files in it; what they could do with a file by a link is left to its own rights.
         let open_bits = if found.is_dir() { 0o077 } else { 0o022 };

@@ -42,9 +42,20 @@ pub(super) fn check_database(subject: &Subject, lines: &mut CheckLines) {
     }
 }
 
+/// The database to check; `None`: there is none yet, or it cannot be opened, which is said.
+fn open_for_check(subject: &Subject, lines: &mut CheckLines) -> Option<ReadOnlyStore> {
+    subject.open_database().unwrap_or_else(|error| {
+        lines.skip(
+            format!("the database cannot be opened: {error}"),
+            "see the line `database`",
+        );
+        None
+    })
+}
+
 /// Every row of the audit log is as it was written, and none is missing.
 pub(super) fn check_audit_log(subject: &Subject, lines: &mut CheckLines) {
-    let Some(store) = subject.open_database() else {
+    let Some(store) = open_for_check(subject, lines) else {
         return;
     };
     match store.verify_audit_log() {
@@ -61,10 +72,10 @@ pub(super) fn check_audit_log(subject: &Subject, lines: &mut CheckLines) {
 
 /// Every revision of state is as it was written, and every secret decrypts.
 pub(super) fn check_state(subject: &Subject, lines: &mut CheckLines) {
-    let Some(store) = subject.open_database() else {
+    let Some(store) = open_for_check(subject, lines) else {
         return;
     };
-    match store.check_state(subject.secret_key.as_ref()) {
+    match store.check_state(subject.usable_key()) {
         // The audit log of an earlier schema can be checked, its state only after the migration.
         Err(error) => lines.warn(error.to_string(), "see the line `database`"),
         Ok(report) => {

@@ -1,15 +1,15 @@
 //! The Graveyard, the operator policies and the agents: what a start would load, by the host's own loaders.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ark_host::agents::{Ceiling, load_agent};
-use ark_host::changes::{check_stored_component, list_manifests};
-use ark_host::policies::check_declarations;
-use ark_model::policy::PolicySource;
-use ark_runtime::{Agent, Engine, GraveyardSource, Manifest, Pin, PinnedGraveyard, Policy};
-use ark_store::{ReadOnlyStore, Rollout};
+use ark_host::agents::{Ceiling, is_superseded, load_agent, load_from_directory, load_uploaded};
+use ark_host::changes::list_manifests;
+use ark_host::policies::{BrokenVersion, check_policies};
+use ark_model::policy::PolicyMode;
+use ark_runtime::{Agent, Engine, GraveyardSource, Manifest, Pin, PinnedGraveyard};
+use ark_store::{ReadError, Reader};
 
 use super::describe_source;
 use super::line::CheckLines;
@@ -91,22 +91,24 @@ pub(super) fn check_graveyard(subject: &Subject, lines: &mut CheckLines) {
 
 /// Every agent and operator policy that a start would load can be loaded.
 pub(super) fn check_guests(subject: &Subject, lines: &mut CheckLines) {
-    // Without an engine nothing can be loaded, which is reported by `graveyard`.
-    let Ok(engine) = subject.engine() else { return };
-    let ceiling = Ceiling {
-        limits: subject.config.limits.clone(),
-        quotas: subject.config.quotas.agents.clone(),
+    let Ok(engine) = subject.engine() else {
+        return lines.skip(
+            "nothing was loaded, since there is no engine to load it with",
+            "see the line `graveyard`",
+        );
     };
-    let store = subject.open_database();
-    let rollouts = store
-        .as_ref()
-        .and_then(|store| store.all_rollouts().ok())
-        .unwrap_or_default();
-    let mut agents = check_directory_agents(subject, engine, &ceiling, &rollouts, lines);
-    if let Some(store) = &store {
-        agents += check_uploaded_agents(engine, store, &ceiling, &rollouts, lines);
-    }
-    let policies = check_policies(subject, engine, store.as_ref(), lines);
+    let store = match subject.open_database() {
+        Ok(store) => store,
+        Err(error) => {
+            return lines.skip(
+                format!("nothing was loaded, since what was uploaded is not known: {error}"),
+                "see the line `database`",
+            );
+        }
+    };
+    let store = store.as_deref();
+    let agents = check_agents(subject, engine, store, lines);
+    let policies = check_operator_policies(subject, engine, store, lines);
     if lines.is_good() {
         lines.ok(format!(
             "{agents} agents and {policies} operator policies can be loaded"
@@ -114,171 +116,176 @@ pub(super) fn check_guests(subject: &Subject, lines: &mut CheckLines) {
     }
 }
 
-fn check_directory_agents(
+fn skip_uploaded(error: &ReadError, lines: &mut CheckLines) {
+    lines.skip(
+        format!("what was uploaded cannot be read: {error}"),
+        "see the line `database`; a database of an earlier version of ARK can be checked after its first start",
+    );
+}
+
+/// Loads every agent that is to serve or on trial, as a start does. Returns how many serve.
+fn check_agents(
     subject: &Subject,
     engine: &Engine,
-    ceiling: &Ceiling,
-    rollouts: &[Rollout],
+    store: Option<&Reader>,
     lines: &mut CheckLines,
 ) -> usize {
-    let manifests = subject.config.agents_dir.as_ref();
-    let manifests = manifests
-        .and_then(|dir| list_manifests(dir).ok())
-        .unwrap_or_default();
-    let mut loaded: BTreeMap<String, PathBuf> = BTreeMap::new();
-    for path in manifests {
-        let is_superseded = Manifest::read_file(&path).is_ok_and(|manifest| {
-            let mut rollouts = rollouts.iter();
-            rollouts.any(|rollout| rollout.agent == manifest.name && rollout.serving != Some(0))
-        });
-        if is_superseded {
-            continue;
+    let rollouts = match store.map(Reader::all_rollouts).transpose() {
+        Ok(rollouts) => rollouts.unwrap_or_default(),
+        Err(error) => {
+            skip_uploaded(&error, lines);
+            return 0;
         }
-        let agent = match load_agent(engine, &path, ceiling) {
-            Ok(agent) => agent,
-            Err(error) => {
-                lines.fail(
-                    format!("agent {}: {error}", path.display()),
-                    "build it again (`ark agent build`), or take the manifest out; the host would leave it out",
-                );
-                continue;
-            }
-        };
+    };
+    let ceiling = Ceiling {
+        limits: subject.config.limits.clone(),
+        quotas: subject.config.quotas.agents.clone(),
+    };
+    let mut serving: BTreeMap<String, String> = BTreeMap::new();
+    let mut add = |origin: String, agent: &Agent, lines: &mut CheckLines| {
         let manifest = agent.manifest();
-        for (index, action_type) in manifest.actions.iter().enumerate() {
-            let known = subject
-                .config
-                .hrm
-                .action_types
-                .check_known(&format!("actions[{index}]"), action_type);
-            if let Err(problem) = known {
-                lines.warn(
-                    format!(
-                        "agent {}: {}: {}",
-                        path.display(),
-                        problem.field,
-                        problem.problem
-                    ),
-                    problem.remedy,
-                );
-            }
-        }
-        if let Some(other) = loaded.insert(manifest.name.to_string(), path.clone()) {
+        check_grants(subject, &origin, manifest, lines);
+        let name = manifest.name.to_string();
+        if let Some(other) = serving.insert(name.clone(), origin.clone()) {
             lines.fail(
-                format!(
-                    "{} and {} name the same agent {}",
-                    other.display(),
-                    path.display(),
-                    manifest.name
-                ),
+                format!("{other} and {origin} name the same agent {name}"),
                 "give one of them another name, or take it out: the host would not start",
             );
         }
-    }
-    loaded.len()
-}
-
-fn check_uploaded_agents(
-    engine: &Engine,
-    store: &ReadOnlyStore,
-    ceiling: &Ceiling,
-    rollouts: &[Rollout],
-    lines: &mut CheckLines,
-) -> usize {
-    let mut loaded = 0;
-    for rollout in rollouts {
-        let Some(number) = rollout.serving.filter(|number| *number > 0) else {
+    };
+    let dir = subject.config.agents_dir.as_deref();
+    for path in list_directory(dir, lines) {
+        if is_superseded(&path, &rollouts) {
             continue;
-        };
-        let load = || -> Result<(), String> {
-            let versions = store
-                .agent_versions(&rollout.agent)
-                .map_err(|error| error.to_string())?;
-            let version = versions.iter().find(|version| version.number == number);
-            let version = version.ok_or("it is not kept")?;
-            let manifest: Manifest =
-                serde_json::from_str(&version.manifest_json).map_err(|error| error.to_string())?;
-            let component = store
-                .agent_component(version.sha256)
-                .map_err(|error| error.to_string())?;
-            let component = check_stored_component(component, version.sha256)
-                .map_err(|error| error.to_string())?;
-            Agent::load(engine, &component, manifest, &ceiling.limits)
-                .map_err(|error| error.to_string())?;
-            Ok(())
-        };
-        match load() {
-            Ok(()) => loaded += 1,
+        }
+        let origin = path.display().to_string();
+        match load_agent(engine, &path, &ceiling) {
+            Ok(agent) => add(origin, &agent, lines),
             Err(error) => lines.fail(
-                format!("agent {} (uploaded version {number}): {error}", rollout.agent),
-                format!("upload it again (`ark agent upload`), or roll another version out (`ark agent rollout {} N`)", rollout.agent),
+                format!("agent {origin}: {error}"),
+                "build it again (`ark agent build`), or take the manifest out; the host would leave it out",
             ),
         }
     }
-    loaded
+    let Some(store) = store else {
+        return serving.len();
+    };
+    for rollout in &rollouts {
+        let name = &rollout.agent;
+        if let Some(number) = rollout.serving.filter(|number| *number > 0) {
+            match load_uploaded(engine, store, name, number, &ceiling) {
+                Ok(agent) => add(format!("version {number} of {name}"), &agent, lines),
+                Err(error) => lines.fail(
+                    format!("agent {name} (uploaded version {number}): {error}"),
+                    format!("upload it again (`ark agent upload`), or roll another version out (`ark agent rollout {name} N`); the host would leave it out"),
+                ),
+            }
+        }
+        let Some(trial) = rollout.trial else { continue };
+        let loaded = match trial.number {
+            0 => load_from_directory(engine, dir, name, &ceiling),
+            number => load_uploaded(engine, store, name, number, &ceiling),
+        };
+        let origin = format!("agent {name} (version {}, on trial)", trial.number);
+        match loaded {
+            Ok(agent) => check_grants(subject, &origin, agent.manifest(), lines),
+            Err(error) => lines.fail(
+                format!("{origin}: {error}"),
+                format!("end the trial (`ark agent canary {name} --end`), or try another version; the host would leave it out"),
+            ),
+        }
+    }
+    serving.len()
 }
 
-fn check_policies(
+/// The manifests of the agents' directory.
+fn list_directory(dir: Option<&Path>, lines: &mut CheckLines) -> Vec<PathBuf> {
+    match dir.map(list_manifests).transpose() {
+        Ok(manifests) => manifests.unwrap_or_default(),
+        Err(error) => {
+            lines.skip(
+                format!("the agents of agents_dir were not loaded: {error}"),
+                "see the line `agents-directory`",
+            );
+            Vec::new()
+        }
+    }
+}
+
+/// Warns of action types that a manifest grants and nobody declared.
+fn check_grants(subject: &Subject, origin: &str, manifest: &Manifest, lines: &mut CheckLines) {
+    let action_types = &subject.config.hrm.action_types;
+    for (index, action_type) in manifest.actions.iter().enumerate() {
+        let known = action_types.check_known(&format!("actions[{index}]"), action_type);
+        if let Err(problem) = known {
+            lines.warn(
+                format!("{origin}: {}: {}", problem.field, problem.problem),
+                problem.remedy,
+            );
+        }
+    }
+}
+
+/// Verifies every operator policy that is to be in force, as a start does. Returns how many there are.
+fn check_operator_policies(
     subject: &Subject,
     engine: &Engine,
-    store: Option<&ReadOnlyStore>,
+    store: Option<&Reader>,
     lines: &mut CheckLines,
 ) -> usize {
     let config = &subject.config;
-    // Without the Graveyard no policy can be judged, which is reported by `graveyard`.
     let Some(graveyard) = subject.graveyard.get() else {
+        lines.skip(
+            "the operator policies were not loaded, since the Graveyard cannot be loaded",
+            "see the line `graveyard`",
+        );
         return 0;
     };
-    let dir = config.policies_dir.as_deref().filter(|dir| dir.is_dir());
-    let (declared, refused) =
-        check_declarations(engine, graveyard, config.policy_fuel, &config.policies, dir);
-    for (file, problem) in refused {
+    let found = check_policies(
+        engine,
+        graveyard,
+        config.policy_fuel,
+        &config.policies,
+        config.policies_dir.as_deref(),
+        store,
+    );
+    let found = match found {
+        Ok(found) => found,
+        Err(error) => {
+            skip_uploaded(&error, lines);
+            return 0;
+        }
+    };
+    for (file, problem) in found.refused {
         lines.fail(
             format!("operator policy {}: {problem}", file.display()),
             "correct its declaration or its file; the host would not start",
         );
     }
-    let slots = store
-        .and_then(|store| store.policy_slots().ok())
-        .unwrap_or_default();
-    let mut in_force = declared;
-    for slot in slots.iter().filter(|slot| slot.source == PolicySource::Api) {
-        let Some(number) = slot.enforced else {
-            continue;
+    for BrokenVersion {
+        policy,
+        number,
+        mode,
+        error,
+    } in found.broken
+    {
+        let (place, effect) = match mode {
+            PolicyMode::Enforce => ("enforced", "the host would deny everything"),
+            PolicyMode::Shadow => ("on trial", "the host would not ask it"),
         };
-        in_force += 1;
-        let load = || -> Result<(), String> {
-            let store = store.ok_or("there is no database")?;
-            let versions = store
-                .policy_versions(&slot.policy)
-                .map_err(|error| error.to_string())?;
-            let version = versions
-                .iter()
-                .find(|version| version.number == number)
-                .ok_or("it is not kept")?;
-            let component = store
-                .policy_component(version.sha256)
-                .map_err(|error| error.to_string())?;
-            let component = check_stored_component(component, version.sha256)
-                .map_err(|error| error.to_string())?;
-            Policy::load(engine, &component).map_err(|error| error.to_string())?;
-            Ok(())
-        };
-        if let Err(error) = load() {
-            lines.fail(
-                format!("operator policy {} (uploaded version {number}): {error}", slot.policy),
-                format!("upload it again or delete it (`ark policy delete {}`); the host would deny everything", slot.policy),
-            );
-        }
+        lines.fail(
+            format!("operator policy {policy} (uploaded version {number}, {place}): {error}"),
+            format!("upload it again (`ark policy upload`), or delete it (`ark policy delete {policy}`); {effect}"),
+        );
     }
-    if in_force > config.max_policies {
+    if found.in_force > config.max_policies {
         lines.fail(
             format!(
-                "{in_force} operator policies are to be in force; capacity.policies allows {}",
-                config.max_policies
+                "{} operator policies are to be in force; capacity.policies allows {}",
+                found.in_force, config.max_policies
             ),
             "raise capacity.policies, or take some out: the host would not start",
         );
     }
-    in_force
+    found.in_force
 }

@@ -10,6 +10,8 @@ pub enum Status {
     Ok,
     /// The host would serve, and an operator should look.
     Warning,
+    /// The check could not be made, for a reason that its line or another one names. It counts as an error does.
+    Skipped,
     /// The host would not serve, or not safely.
     Error,
 }
@@ -34,6 +36,14 @@ pub(super) struct CheckLines {
     pub(super) found: Vec<CheckLine>,
 }
 
+impl Status {
+    /// Whether a host with such a line is not fit to serve, as far as is known.
+    #[must_use]
+    pub const fn is_failure(self) -> bool {
+        matches!(self, Self::Skipped | Self::Error)
+    }
+}
+
 impl CheckLines {
     pub(super) fn of(check: &'static str) -> Self {
         Self {
@@ -53,6 +63,11 @@ impl CheckLines {
 
     pub(super) fn warn(&mut self, found: impl Into<String>, remedy: impl Into<String>) {
         self.add(Status::Warning, found.into(), Some(remedy.into()));
+    }
+
+    /// Says that the check, or a part of it, was not made.
+    pub(super) fn skip(&mut self, found: impl Into<String>, remedy: impl Into<String>) {
+        self.add(Status::Skipped, found.into(), Some(remedy.into()));
     }
 
     pub(super) fn fail(&mut self, found: impl Into<String>, remedy: impl Into<String>) {

@@ -46,7 +46,7 @@ pub(super) fn check_listeners(subject: &Subject, lines: &mut CheckLines) {
     }
 }
 
-/// The ports are free, or taken by the host of this data directory.
+/// The ports are free, or in use while the host of this data directory runs. Whether it is that host that listens is not asked.
 pub(super) fn check_ports(subject: &Subject, lines: &mut CheckLines) {
     for (key, address) in list_addresses(subject) {
         let bound = TcpListener::bind(address);
@@ -70,7 +70,9 @@ pub(super) fn check_ports(subject: &Subject, lines: &mut CheckLines) {
     }
     if lines.is_good() {
         lines.ok(match &subject.running_host {
-            Some(pid) => format!("the host with process id {pid} listens"),
+            Some(pid) => {
+                format!("in use, while the host of the data directory runs (process {pid})")
+            }
             None => "free".to_owned(),
         });
     }

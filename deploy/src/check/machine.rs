@@ -50,6 +50,8 @@ pub(super) fn check_clock(subject: &Subject, lines: &mut CheckLines) {
     let mut compared = Vec::new();
     let last = subject
         .open_database()
+        .ok()
+        .flatten()
         .and_then(|store| store.last_recorded_at().ok()?);
     if let Some(Millis(last)) = last {
         let ahead = last as f64 / 1000.0 - now();

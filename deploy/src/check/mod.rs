@@ -1,7 +1,8 @@
 //! `ark check` and `ark config check`: everything `ark serve` would refuse, and what an experienced operator would look at before going live.
 //!
 //! Invariants: nothing is changed but for a file that is made in the data directory and removed at once, to measure how long a write takes to
-//! be on disk, and compiled modules in the host's cache. A host may run meanwhile. A check that cannot be made says so; it never passes.
+//! be on disk, a copy of the last snapshot beside the snapshots, which is removed again, and compiled modules in the host's cache. A host may
+//! run meanwhile. A check that cannot be made says so ([`Status::Skipped`]); it never passes.
 //!
 //! Reading order: [`run_checks`], the table [`CHECKS`], then the rooms in its order.
 
@@ -19,7 +20,7 @@ mod settings;
 mod snapshots;
 mod subject;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ark_host::config::{Config, Layers, Overrides};
 use ark_runtime::GraveyardSource;
@@ -149,7 +150,7 @@ pub fn run_checks(
     };
     lines.ok(format!(
         "{}, data in {}, listening on {}",
-        describe_file(&options),
+        describe_file(options.config.as_deref()),
         config.store.dir.display(),
         config.listen
     ));
@@ -167,9 +168,11 @@ pub fn run_checks(
     all
 }
 
-fn describe_file(options: &CheckOptions) -> String {
-    let default = std::path::Path::new(ark_host::config::DEFAULT_FILE);
-    match &options.config {
+/// The configuration file in words; `None`: the one in the working directory, if there is one.
+#[must_use]
+pub fn describe_file(config: Option<&Path>) -> String {
+    let default = Path::new(ark_host::config::DEFAULT_FILE);
+    match config {
         Some(file) => file.display().to_string(),
         None if default.is_file() => default.display().to_string(),
         None => "no file".to_owned(),

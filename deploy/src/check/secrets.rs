@@ -1,30 +1,30 @@
 //! The key that encrypts secrets, and the tokens of the API.
 
-use std::collections::BTreeSet;
-
 use ark_model::ids::Millis;
 use ark_model::principal::Role;
-use ark_store::{SecretKey, TokenRow, check_directory};
+use ark_store::TokenRow;
 
 use super::line::CheckLines;
 use super::subject::Subject;
 
-/// Digits of a random key that differ from each other: a random one has about 13 of 16 in each half.
-const MIN_DISTINCT_DIGITS: usize = 8;
 /// How long before its end a token should be replaced, in milliseconds.
 const TOKEN_NOTICE_MS: u64 = 7 * 86_400_000;
 
-/// The key is there, is a key, looks random, and is the one that the database's secrets need.
+/// The key is there, is a key, is the host's alone, and was drawn.
 pub(super) fn check_secret_key(subject: &Subject, lines: &mut CheckLines) {
-    let key = match SecretKey::from_environment() {
+    let key = match &subject.secret_key {
         Err(error) => {
             return lines.fail(
                 error.to_string(),
                 "ARK_SECRET_KEY_FILE names a file of mode 0400 with 64 hexadecimal digits (openssl rand -hex 32)",
             );
         }
-        // Whether there is one is not known, which is reported by `env-file`.
-        Ok(None) if matches!(subject.options.env_file, Some(Err(_))) => return,
+        Ok(None) if matches!(subject.options.env_file, Some(Err(_))) => {
+            return lines.skip(
+                "whether there is a key is not known, since the file of the environment cannot be read",
+                "see the line `env-file`",
+            );
+        }
         Ok(None) => {
             return lines.warn(
                 "there is no key, so agents can keep no secrets",
@@ -33,7 +33,7 @@ pub(super) fn check_secret_key(subject: &Subject, lines: &mut CheckLines) {
         }
         Ok(Some(key)) => key,
     };
-    if is_weak(&read_key_text()) {
+    if key.is_guessable() {
         lines.fail(
             "the key that encrypts secrets is no random one: it can be guessed",
             "make one with `openssl rand -hex 32`; `ark state rekey` encrypts what is kept with it",
@@ -43,46 +43,20 @@ pub(super) fn check_secret_key(subject: &Subject, lines: &mut CheckLines) {
     }
 }
 
-/// The digits of the key, from where [`SecretKey::from_environment`] reads it.
-fn read_key_text() -> String {
-    let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-    set("ARK_SECRET_KEY")
-        .or_else(|| std::fs::read_to_string(set("ARK_SECRET_KEY_FILE")?).ok())
-        .unwrap_or_default()
-}
-
-/// Whether a key was typed or counted and not drawn: few digits, a part that repeats, or digits in their order.
-fn is_weak(text: &str) -> bool {
-    let digits: Vec<u8> = text
-        .trim()
-        .bytes()
-        .map(|digit| digit.to_ascii_lowercase())
-        .collect();
-    let distinct = digits.iter().collect::<BTreeSet<_>>().len();
-    let repeats = |length: usize| {
-        digits
-            .iter()
-            .zip(digits.iter().skip(length))
-            .all(|(one, other)| one == other)
-    };
-    distinct < MIN_DISTINCT_DIGITS || (1..=digits.len() / 2).any(repeats)
-}
-
 /// A host that others can reach has a token, and somebody can still administer it.
 pub(super) fn check_tokens(subject: &Subject, lines: &mut CheckLines) {
     let config = &subject.config;
-    if check_directory(subject.data_dir()).is_err() {
-        // Whether there are tokens is not known: reported by `database`.
-        return;
-    }
-    let tokens = subject.open_database().map(|store| store.all_tokens());
+    let tokens = match subject.open_database() {
+        Ok(None) => Ok(Vec::new()),
+        Ok(Some(store)) => store.all_tokens().map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
     let tokens: Vec<TokenRow> = match tokens {
-        None => Vec::new(),
-        Some(Ok(tokens)) => tokens,
-        Some(Err(error)) => {
-            return lines.fail(
+        Ok(tokens) => tokens,
+        Err(error) => {
+            return lines.skip(
                 format!("the tokens cannot be read: {error}"),
-                "see the line `database`",
+                "see the line `database` of `ark check`",
             );
         }
     };
@@ -127,28 +101,5 @@ pub(super) fn check_tokens(subject: &Subject, lines: &mut CheckLines) {
             live.len(),
             tokens.len()
         ));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_weak;
-
-    #[test]
-    fn keys_that_were_typed_are_weak() {
-        for key in [
-            "0".repeat(64),
-            "0123456789abcdef".repeat(4),
-            "deadbeef".repeat(8),
-            "1234567".repeat(10).chars().take(64).collect(),
-        ] {
-            assert!(is_weak(&key), "{key}");
-        }
-        for key in [
-            "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
-            "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae\n",
-        ] {
-            assert!(!is_weak(key), "{key}");
-        }
     }
 }

@@ -13,8 +13,6 @@ use super::subject::Subject;
 
 /// Variables whose value is a secret.
 const SECRET_VARIABLES: [&str; 2] = ["ARK_SECRET_KEY", "ARK_TOKEN"];
-/// What stands in `deploy/env.production.example` for a value that only the operator knows.
-const PLACEHOLDER: &str = "CHANGE_ME";
 
 /// The bits of a file's permissions; `None`: it cannot be looked at.
 pub(super) fn permissions(path: &Path) -> Option<u32> {
@@ -29,7 +27,7 @@ pub(super) fn refuse_env_file(error: &EnvFileError, lines: &mut CheckLines) {
     );
 }
 
-/// The file can be read as one, holds no placeholder, and shows its secrets to nobody else.
+/// The file can be read as one, and shows its secrets to nobody else.
 pub(super) fn check_env_file(subject: &Subject, lines: &mut CheckLines) {
     let file = match &subject.options.env_file {
         None => return,
@@ -37,20 +35,6 @@ pub(super) fn check_env_file(subject: &Subject, lines: &mut CheckLines) {
         Some(Ok(file)) => file,
     };
     let path = file.path.display();
-    for variable in &file.variables {
-        if variable.value.contains(PLACEHOLDER) {
-            lines.fail(
-                format!(
-                    "{path}, line {}: {} still has the value of the example",
-                    variable.line, variable.name
-                ),
-                format!(
-                    "give {} a value of your own, or put # before the line",
-                    variable.name
-                ),
-            );
-        }
-    }
     if let Some(mode) = permissions(&file.path) {
         if mode & 0o022 != 0 {
             lines.fail(

@@ -1,15 +1,30 @@
 //! The snapshots: the last one is young, and restores.
 
+use std::fs::{DirBuilder, File};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use ark_model::ids::Millis;
-use ark_store::{SnapshotManifest, restore_snapshot};
+use ark_store::{RestoreReport, SnapshotManifest, restore_snapshot};
+use rustix::fs::{FlockOperation, flock};
 
 use super::line::CheckLines;
 use super::subject::Subject;
 
 /// How old the last snapshot may be, in milliseconds.
 const MAX_AGE_MS: u64 = 86_400_000;
+/// How far the clock of the machine that made a snapshot may be ahead, in milliseconds.
+const MAX_AHEAD_MS: u64 = 60_000;
+/// The directory beside the snapshots into which the last one is restored. It is removed when the check ends, or by the next check.
+const RESTORE_DIR: &str = ".ark-check-restore";
+
+/// Why it is not known whether a snapshot restores.
+enum Untried {
+    /// Another check restores it at this moment.
+    InUse,
+    /// There is no place to restore it to.
+    NoPlace(std::io::Error),
+}
 
 pub(super) fn check_snapshot(subject: &Subject, lines: &mut CheckLines) {
     let remedy = "take one every day: ark state snapshot DIR/NAME --data-dir …, and keep a copy on another machine";
@@ -29,40 +44,79 @@ pub(super) fn check_snapshot(subject: &Subject, lines: &mut CheckLines) {
             );
         }
     };
-    let age = Millis::now().0.saturating_sub(made_at.0);
-    if age > MAX_AGE_MS {
+    let (path, now) = (path.as_path(), Millis::now().0);
+    let shown = path.display();
+    if made_at.0 > now.saturating_add(MAX_AHEAD_MS) {
         return lines.fail(
             format!(
-                "the last snapshot, {}, is {} h old",
-                path.display(),
-                age / 3_600_000
+                "the last snapshot, {shown}, is dated {} s ahead of the clock, so its age is not known",
+                (made_at.0 - now) / 1000
             ),
+            "see the line `clock`, and that of the machine that made it; then take another one and move this one away",
+        );
+    }
+    let age = now.saturating_sub(made_at.0);
+    if age > MAX_AGE_MS {
+        return lines.fail(
+            format!("the last snapshot, {shown}, is {} h old", age / 3_600_000),
             remedy,
         );
     }
-    // A snapshot that was never restored is a hope: it is restored into a directory that is removed again.
-    let restored = tempfile::tempdir()
-        .map_err(|error| error.to_string())
-        .and_then(|target| {
-            let data = target.path().join("data");
-            let report = restore_snapshot(&path, &data, false, subject.secret_key.as_ref());
-            report.map_err(|error| error.to_string())
-        });
-    match restored {
-        Ok(report) => lines.ok(format!(
-            "{}, {} min old, restores: {} audit rows",
-            path.display(),
+    match try_restore(subject, dir, path) {
+        Ok(Ok(report)) => lines.ok(format!(
+            "{shown}, {} min old, restores: {} audit rows",
             age / 60_000,
             report.manifest.audit.seq
         )),
-        Err(error) => lines.fail(
-            format!(
-                "the last snapshot, {}, does not restore: {error}",
-                path.display()
-            ),
+        Ok(Err(problem)) => lines.fail(
+            format!("the last snapshot, {shown}, does not restore: {problem}"),
             "take another one, and keep this one until that restores",
         ),
+        Err(Untried::InUse) => lines.skip(
+            "another check restores the last snapshot at this moment",
+            "wait for its end, and check again",
+        ),
+        Err(Untried::NoPlace(error)) => lines.skip(
+            format!(
+                "the last snapshot, {shown}, was not restored: {}: {error}",
+                dir.join(RESTORE_DIR).display()
+            ),
+            "let this user write to the directory of the snapshots, which needs room for one more",
+        ),
     }
+}
+
+/// Restores a snapshot as an operator would, since one that was never restored may not be one, and removes what was restored: also what an
+/// earlier check left that was killed meanwhile.
+fn try_restore(
+    subject: &Subject,
+    dir: &Path,
+    snapshot: &Path,
+) -> Result<Result<RestoreReport, String>, Untried> {
+    let place = dir.join(RESTORE_DIR);
+    match DirBuilder::new().mode(0o700).create(&place) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            return Err(Untried::NoPlace(error));
+        }
+        _ => {}
+    }
+    if !std::fs::symlink_metadata(&place).is_ok_and(|found| found.is_dir()) {
+        return Err(Untried::NoPlace(std::io::ErrorKind::NotADirectory.into()));
+    }
+    // The lock ends with this process, however that ends.
+    let lock = File::open(&place).map_err(Untried::NoPlace)?;
+    flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| Untried::InUse)?;
+    let data = place.join("data");
+    if data.exists() {
+        std::fs::remove_dir_all(&data).map_err(Untried::NoPlace)?;
+    }
+    let restored = restore_snapshot(snapshot, &data, false, subject.usable_key());
+    let removed = std::fs::remove_dir_all(&place);
+    let restored = restored.map_err(|error| error.to_string());
+    if restored.is_ok() {
+        removed.map_err(Untried::NoPlace)?;
+    }
+    Ok(restored)
 }
 
 /// The snapshot that was made last.

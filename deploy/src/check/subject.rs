@@ -7,7 +7,9 @@ use std::sync::Arc;
 use ark_host::config::{Config, Layers};
 use ark_model::decision::PolicyIdentity;
 use ark_runtime::{Engine, EngineConfig, EngineError};
-use ark_store::{ReadOnlyStore, SecretKey, find_running_host};
+use ark_store::{
+    OpenError, ReadOnlyStore, SecretKey, SecretKeyError, check_directory, find_running_host,
+};
 
 use super::CheckOptions;
 
@@ -16,8 +18,8 @@ pub(super) struct Subject {
     pub(super) options: CheckOptions,
     pub(super) config: Config,
     pub(super) layers: Layers,
-    /// The key that encrypts secrets, if there is a usable one.
-    pub(super) secret_key: Option<SecretKey>,
+    /// The key that encrypts secrets; `None`: the environment names none.
+    pub(super) secret_key: Result<Option<SecretKey>, SecretKeyError>,
     /// The process id of the host that runs on the data directory.
     pub(super) running_host: Option<String>,
     engine: OnceCell<Result<Engine, EngineError>>,
@@ -32,7 +34,7 @@ impl Subject {
             running_host: find_running_host(&config.store.dir),
             config,
             layers,
-            secret_key: SecretKey::from_environment().ok().flatten(),
+            secret_key: SecretKey::from_environment(),
             engine: OnceCell::new(),
             graveyard: OnceCell::new(),
         }
@@ -42,9 +44,20 @@ impl Subject {
         &self.config.store.dir
     }
 
-    /// Opens the database; `None`: there is none, or it cannot be read, which the check of the database reports.
-    pub(super) fn open_database(&self) -> Option<ReadOnlyStore> {
-        ReadOnlyStore::open(self.data_dir()).ok()
+    /// The key that encrypts secrets, if there is a usable one.
+    pub(super) fn usable_key(&self) -> Option<&SecretKey> {
+        self.secret_key.as_ref().ok()?.as_ref()
+    }
+
+    /// Opens the database as a start would find it; `None`: there is none yet.
+    ///
+    /// # Errors
+    /// A start would refuse it, which the line `database` reports.
+    pub(super) fn open_database(&self) -> Result<Option<ReadOnlyStore>, OpenError> {
+        let is_there = check_directory(self.data_dir())?;
+        is_there
+            .then(|| ReadOnlyStore::open(self.data_dir()))
+            .transpose()
     }
 
     /// The engine that a start would make. A cache of compiled modules is used if there is one, and never made.

@@ -4,7 +4,8 @@
 //! once; every n-th breaks one rule on purpose. Meanwhile each trace is read until it is complete, and the stream of events is followed.
 //!
 //! Invariants: the command has a requester and instruments of its own, and leaves no position open: what it is about to propose is in its
-//! journal first, under an idempotency key, so that the next run finds and cancels what a killed one left.
+//! journal first, under an idempotency key, so that the next run finds and takes back what a killed one left: it cancels what was approved, and
+//! rejects what was held.
 //!
 //! Reading order: [`run_synthetic`], [`plan`] (what is proposed), [`orders`] (what must be cancelled), [`traces`], [`positions`], [`report`].
 //!
@@ -209,10 +210,11 @@ pub fn run_synthetic(
     observed.elapsed = started.elapsed();
     observed.ticks = plan.ticks();
     observed.period = plan.due_after(1);
-    // What could not be cancelled in its tick is tried again now, and by the next run.
-    observed.left_open = orders.cancel_all(client);
+    // What could not be taken back in its tick is tried again now, at the end, and by the next run.
+    orders.cancel_all(client);
     traces.finish(&mut observed);
-    positions.finish(client, options, &mut observed);
+    positions.finish(client, options, &mut orders, &mut observed);
+    observed.left_open = orders.cancel_all(client);
     let after = read_quarantines(client);
     observed.new_quarantines = Some(after.map(|after| {
         let is_new = |name: &String| !quarantined_before.contains(name);
@@ -260,7 +262,7 @@ fn send_tick(
     let trace = text_of(&accepted, "trace_id");
     let mut action = proposal.action.clone();
     action["trace_id"] = Value::from(trace.as_str());
-    let key = match orders.announce(tick, &action) {
+    let key = match orders.announce(&tick.to_string(), &action) {
         Ok(key) => key,
         Err(error) => {
             observed.fail(tick, &trace, error.to_string());
@@ -297,16 +299,16 @@ fn send_tick(
     if let Some(problem) = proposal.find_difference(&decision) {
         observed.fail(tick, &trace, problem);
     }
-    let decision_id = text_of(&decision, "decision_id");
-    let approved = text_of(&decision, "outcome") == "approved";
-    let settled = orders.settle(client, &key, &decision_id, approved);
-    if let Err(error) = settled {
+    let reported = orders.settle(client, &key, &decision);
+    if let Err(error) = &reported {
+        let outcome = text_of(&decision, "outcome");
         observed.fail(
             tick,
             &trace,
-            format!("the approved trade could not be cancelled: {error}"),
+            format!("the {outcome} trade could not be taken back: {error}"),
         );
     }
+    let decision_id = text_of(&decision, "decision_id");
     observed
         .decisions
         .push((tick, trace.clone(), decision_id.clone()));
@@ -315,7 +317,7 @@ fn send_tick(
         trace,
         signal_id: text_of(&accepted, "signal_id"),
         decision_id,
-        reported: approved,
+        reported: reported.unwrap_or_default(),
     })
 }
 

@@ -1,14 +1,14 @@
-//! The approved trades of a run: each is cancelled, whatever happens.
+//! What a run proposed: each approved trade is cancelled and each held one rejected, whatever happens.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use ark_client::{Answer, ClientError, HostClient};
+use ark_client::{Answer, ClientError, HostClient, join_path};
 use ark_model::ids::Millis;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::journal::Journal;
+use crate::journal::{Journal, JournalOwner};
 use crate::members::text_of;
 
 use super::SyntheticError;
@@ -49,7 +49,11 @@ impl Orders {
         path: &Path,
         agent: &str,
     ) -> Result<Self, SyntheticError> {
-        let (journal, entries) = Journal::open::<Entry>(path)?;
+        let owner = JournalOwner {
+            command: "ark synthetic",
+            host: client.url().to_owned(),
+        };
+        let (journal, entries) = Journal::open::<Entry>(path, &owner)?;
         let mut open = BTreeMap::new();
         for entry in entries {
             match entry {
@@ -77,9 +81,14 @@ impl Orders {
         self.open.keys().cloned().collect()
     }
 
-    /// Notes that an action is about to be proposed. Returns the idempotency key to propose it under.
-    pub(super) fn announce(&mut self, tick: u64, action: &Value) -> Result<String, SyntheticError> {
-        let key = format!("{}-{tick}", self.run);
+    /// Notes that an action is about to be proposed. `name`: what tells it from the others of the run. Returns the idempotency key to propose it
+    /// under.
+    pub(super) fn announce(
+        &mut self,
+        name: &str,
+        action: &Value,
+    ) -> Result<String, SyntheticError> {
+        let key = format!("{}-{name}", self.run);
         self.journal.record(&Entry::Proposing {
             key: key.clone(),
             action: action.clone(),
@@ -88,22 +97,27 @@ impl Orders {
         Ok(key)
     }
 
-    /// Cancels what was approved, and notes that nothing of the proposal is open.
+    /// Takes back what a decision left open, and notes that nothing of the proposal is. Returns whether an execution was reported.
     pub(super) fn settle(
         &mut self,
         client: &HostClient,
         key: &str,
-        decision_id: &str,
-        approved: bool,
-    ) -> Result<(), SyntheticError> {
-        if approved {
-            cancel(client, decision_id)?;
-        }
+        decision: &Value,
+    ) -> Result<bool, SyntheticError> {
+        let id = text_of(decision, "decision_id");
+        let reported = match text_of(decision, "outcome").as_str() {
+            "approved" => {
+                cancel(client, &id)?;
+                true
+            }
+            "held" => reject(client, &id)?,
+            _ => false,
+        };
         self.journal.record(&Entry::Settled {
             key: key.to_owned(),
         })?;
         self.open.remove(key);
-        Ok(())
+        Ok(reported)
     }
 
     /// Cancels everything that may be open. Returns how many proposals may still be.
@@ -127,13 +141,39 @@ impl Orders {
         let decision = client
             .send_json("POST", "/v1/actions", &[("Idempotency-Key", key)], action)
             .and_then(Answer::into_success)?;
-        let approved = text_of(&decision, "outcome") == "approved";
-        self.settle(client, key, &text_of(&decision, "decision_id"), approved)
+        self.settle(client, key, &decision).map(drop)
+    }
+}
+
+/// Rejects a held trade, so that nobody approves it later. One that somebody approved meanwhile is cancelled. Returns whether an execution was
+/// reported.
+fn reject(client: &HostClient, decision_id: &str) -> Result<bool, ClientError> {
+    let path = join_path(&["v1", "approvals", decision_id]);
+    let comment = json!({"comment": "synthetic load; it must not be carried out"});
+    let answer = client.send_json("POST", &format!("{path}/reject"), &[], &comment)?;
+    let refusal = match answer.into_success() {
+        Ok(_) => return Ok(false),
+        Err(refusal) => refusal,
+    };
+    let approval = client.get(&path)?.into_success()?;
+    match text_of(&approval, "status").as_str() {
+        "open" => Err(refusal),
+        "approved" => {
+            let second = text_of(&approval, "decision_id");
+            let path = join_path(&["v1", "decisions", &second]);
+            let decision = client.get(&path)?.into_success()?;
+            match text_of(&decision, "outcome").as_str() {
+                "approved" => cancel(client, &second).map(|()| true),
+                "held" => reject(client, &second),
+                _ => Ok(false),
+            }
+        }
+        _ => Ok(false),
     }
 }
 
 /// Reports an approved trade as cancelled.
-pub(super) fn cancel(client: &HostClient, decision_id: &str) -> Result<(), ClientError> {
+fn cancel(client: &HostClient, decision_id: &str) -> Result<(), ClientError> {
     let report = json!({
         "execution_id": format!("ark-synthetic-{decision_id}"),
         "decision_id": decision_id,

@@ -1,4 +1,5 @@
-//! The positions of a run in the host's log: the stream of events has every row from the first to the last, none twice, and each decision once.
+//! The positions of a run in the host's log: the stream of events has every row and every alert from the first to the last, each once, and each
+//! decision once.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -11,16 +12,23 @@ use serde_json::{Value, json};
 use crate::members::text_of;
 
 use super::SyntheticOptions;
-use super::orders::cancel;
+use super::orders::Orders;
 use super::report::Observations;
 
 /// How long the stream may be behind at the end of the run.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// An event: its place in the audit log, and the decision that it is about, if it is about one.
+/// How far a stream has come with an event: the last row of the audit log, and the last alert.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Position {
+    row: u64,
+    alert: u64,
+}
+
+/// An event: its position, and the decision that it is, if it is one.
 struct Event {
-    place: u64,
-    decision_id: String,
+    position: Position,
+    decision_id: Option<String>,
 }
 
 /// Follows the stream of events on a thread of its own.
@@ -36,7 +44,7 @@ impl PositionWatch {
         let (sender, events) = channel();
         // The thread ends with the stream, at `longest` or when nobody takes its events any more.
         std::thread::spawn(move || {
-            let (mut id, mut data) = (String::new(), String::new());
+            let (mut id, mut kind, mut data) = (String::new(), String::new(), String::new());
             for line in BufReader::new(stream).lines() {
                 let line = match line {
                     Ok(line) => line,
@@ -47,12 +55,15 @@ impl PositionWatch {
                 };
                 if let Some(found) = line.strip_prefix("id:") {
                     found.trim().clone_into(&mut id);
+                } else if let Some(found) = line.strip_prefix("event:") {
+                    found.trim().clone_into(&mut kind);
                 } else if let Some(found) = line.strip_prefix("data:") {
                     data.push_str(found.trim());
                 } else if line.is_empty() && !id.is_empty() {
-                    let event = read_event(&id, &data);
-                    id.clear();
-                    data.clear();
+                    let event = read_event(&id, &kind, &data);
+                    for text in [&mut id, &mut kind, &mut data] {
+                        text.clear();
+                    }
                     if sender.send(event).is_err() {
                         return;
                     }
@@ -68,41 +79,14 @@ impl PositionWatch {
         self,
         client: &HostClient,
         options: &SyntheticOptions,
+        orders: &mut Orders,
         observed: &mut Observations,
     ) {
-        // A last decision marks the end of what is read: it is judged after all others.
-        let mark = client
-            .send_json(
-                "POST",
-                "/v1/actions",
-                &[],
-                &json!({
-                    "agent": options.agent,
-                    "action_type": "trade",
-                    "parameters": {"symbol": "SYNTHETIC-END", "position_size_pct": 1.0},
-                    "reasoning": "the end of synthetic load; it must be denied",
-                }),
-            )
-            .and_then(Answer::into_success);
-        let mark = match mark {
-            Ok(decision) => {
-                let id = text_of(&decision, "decision_id");
-                if text_of(&decision, "outcome") == "approved" {
-                    // A host that approves this is broken; its order must not stay all the same.
-                    observed.left_open += usize::from(cancel(client, &id).is_err());
-                }
-                id
-            }
-            Err(error) => {
-                observed.position_problem =
-                    Some(format!("the last decision could not be made: {error}"));
-                return;
-            }
+        let read = propose_mark(client, options, orders).and_then(|mark| self.read_until(&mark));
+        observed.position_problem = match read {
+            Ok(events) => find_gap(&events, observed),
+            Err(problem) => Some(problem),
         };
-        match self.read_until(&mark) {
-            Ok(places) => observed.position_problem = find_gap(&places, observed),
-            Err(problem) => observed.position_problem = Some(problem),
-        }
     }
 
     fn read_until(&self, mark: &str) -> Result<Vec<Event>, String> {
@@ -112,7 +96,7 @@ impl PositionWatch {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.events.recv_timeout(left) {
                 Ok(Ok(event)) => {
-                    let is_last = event.decision_id == mark;
+                    let is_last = event.decision_id.as_deref() == Some(mark);
                     found.push(event);
                     if is_last {
                         return Ok(found);
@@ -130,45 +114,73 @@ impl PositionWatch {
     }
 }
 
-fn read_event(id: &str, data: &str) -> Result<Event, String> {
-    let place = id.split('-').next().and_then(|place| place.parse().ok());
+/// Proposes what must be denied, as the mark up to which events are read: it is judged after all others. Returns the id of the decision.
+fn propose_mark(
+    client: &HostClient,
+    options: &SyntheticOptions,
+    orders: &mut Orders,
+) -> Result<String, String> {
+    let action = json!({
+        "agent": options.agent,
+        "action_type": "trade",
+        "parameters": {"symbol": "SYNTHETIC-END", "position_size_pct": 1.0},
+        "reasoning": "the end of synthetic load; it must be denied",
+    });
+    let key = orders
+        .announce("end", &action)
+        .map_err(|error| error.to_string())?;
+    let decision = client
+        .send_json("POST", "/v1/actions", &[("Idempotency-Key", &key)], &action)
+        .and_then(Answer::into_success)
+        .map_err(|error| format!("the last decision could not be made: {error}"))?;
+    // A host that approves or holds this is broken; nothing of it may stay all the same. What fails now is tried again at the end of the run.
+    let _ = orders.settle(client, &key, &decision);
+    Ok(text_of(&decision, "decision_id"))
+}
+
+fn read_event(id: &str, kind: &str, data: &str) -> Result<Event, String> {
     let data: Value = serde_json::from_str(data).map_err(|error| format!("event {id}: {error}"))?;
+    let position = id.split_once('-').and_then(|(row, alert)| {
+        Some(Position {
+            row: row.parse().ok()?,
+            alert: alert.parse().ok()?,
+        })
+    });
     Ok(Event {
-        place: place.ok_or_else(|| format!("{id:?} is no id of an event"))?,
-        decision_id: text_of(&data, "decision_id"),
+        position: position.ok_or_else(|| format!("{id:?} is no id of an event"))?,
+        decision_id: (kind == "decision").then(|| text_of(&data, "decision_id")),
     })
 }
 
-/// Finds a place that is missing or not in order, or a decision that is not there exactly once.
+/// Finds a row or an alert that is missing, repeated or not in order, or a decision that is not there exactly once.
 fn find_gap(events: &[Event], observed: &Observations) -> Option<String> {
-    for pair in events.windows(2) {
-        if let [one, next] = pair
-            && next.place != one.place
-            && next.place != one.place + 1
-        {
+    for (one, next) in events.iter().zip(events.iter().skip(1)) {
+        let (Position { row, alert }, next) = (one.position, next.position);
+        let is_next_row = next.row == row + 1 && next.alert == alert;
+        let is_next_alert = next.row == row && next.alert == alert + 1;
+        if !is_next_row && !is_next_alert {
             return Some(format!(
-                "after row {} of the log comes row {}",
-                one.place, next.place
+                "after row {row} of the log and alert {alert} come row {} and alert {}",
+                next.row, next.alert
             ));
         }
     }
-    let mut places: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
-    for event in events {
-        places
-            .entry(&event.decision_id)
-            .or_default()
-            .push(event.place);
+    let mut times_seen: BTreeMap<&str, usize> = BTreeMap::new();
+    for id in events
+        .iter()
+        .filter_map(|event| event.decision_id.as_deref())
+    {
+        *times_seen.entry(id).or_default() += 1;
     }
-    for (tick, trace, decision) in &observed.decisions {
-        let mut found = places.get(decision.as_str()).cloned().unwrap_or_default();
-        found.dedup();
-        if found.is_empty() {
-            return Some(format!(
-                "tick {tick}: no event has the decision {decision} (trace {trace})"
-            ));
-        }
-    }
-    None
+    observed
+        .decisions
+        .iter()
+        .find_map(|(tick, trace, decision)| {
+            let times = times_seen.get(decision.as_str()).copied().unwrap_or(0);
+            (times != 1).then(|| {
+                format!("tick {tick}: {times} events have the decision {decision} (trace {trace})")
+            })
+        })
 }
 
 #[cfg(test)]
@@ -176,21 +188,51 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gaps_and_lost_decisions_are_found() {
-        let event = |place, id: &str| Event {
-            place,
-            decision_id: id.to_owned(),
+    fn gaps_repetitions_and_lost_decisions_are_found() {
+        let event = |row, alert, id: &str| Event {
+            position: Position { row, alert },
+            decision_id: (!id.is_empty()).then(|| id.to_owned()),
         };
         let observed = Observations {
             decisions: vec![(0, "t".to_owned(), "a".to_owned())],
             ..Observations::default()
         };
-        // An alert has the place of the row before it.
-        let whole = [event(7, "a"), event(7, ""), event(8, "b")];
+        let whole = [event(7, 3, "a"), event(7, 4, ""), event(8, 4, "b")];
         assert_eq!(find_gap(&whole, &observed), None);
-        let gap = [event(7, "a"), event(9, "b")];
-        assert!(find_gap(&gap, &observed).is_some_and(|found| found.contains("row 9")));
-        let lost = [event(7, "c"), event(8, "b")];
-        assert!(find_gap(&lost, &observed).is_some_and(|found| found.contains("decision a")));
+        for (events, told) in [
+            ([event(7, 3, "a"), event(9, 3, "b")], "row 9"),
+            (
+                [event(7, 3, "a"), event(7, 3, "")],
+                "come row 7 and alert 3",
+            ),
+            ([event(7, 3, "a"), event(8, 4, "b")], "alert 4"),
+            ([event(7, 3, "a"), event(6, 3, "b")], "row 6"),
+            ([event(7, 3, "a"), event(7, 5, "")], "alert 5"),
+            (
+                [event(7, 3, "c"), event(8, 3, "b")],
+                "0 events have the decision a",
+            ),
+            (
+                [event(7, 3, "a"), event(8, 3, "a")],
+                "2 events have the decision a",
+            ),
+        ] {
+            let found = find_gap(&events, &observed);
+            assert!(
+                found.as_ref().is_some_and(|found| found.contains(told)),
+                "{told}: {found:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_event_has_a_position_and_may_be_a_decision() {
+        let decision = read_event("12-3", "decision", r#"{"decision_id":"a"}"#).ok();
+        let decision = decision.map(|event| (event.position, event.decision_id));
+        let position = Position { row: 12, alert: 3 };
+        assert_eq!(decision, Some((position, Some("a".to_owned()))));
+        for id in ["12", "12-", "a-3", "-"] {
+            assert!(read_event(id, "decision", "{}").is_err(), "{id}");
+        }
     }
 }

@@ -225,7 +225,7 @@ impl SyntheticReport {
                 "nothing-open",
                 observed.left_open == 0,
                 match observed.left_open {
-                    0 => "every approved trade was cancelled".to_owned(),
+                    0 => "every approved trade was cancelled, every held one rejected".to_owned(),
                     open => format!("{open} proposals may be open; the next run cancels them"),
                 },
             ),

@@ -1,7 +1,7 @@
 //! Category `ethics`: proposals that break a rule are denied by that rule, and a valid one is not.
 
 use ark_client::Answer;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::members::text_of;
 use crate::proposal::{OVERLEVERAGED, OVERSIZED, Proposal, UNPROTECTED, Violation};
@@ -28,20 +28,24 @@ fn propose(violation: Option<&Violation>) -> Proposal {
     Proposal::trade(PROBE, SYMBOL, 100.0, "a validation of the host", violation)
 }
 
+/// Proposes something. Returns the decision, if it is what it must be.
+fn judge(bench: &Bench<'_>, path: &str, proposal: &Proposal) -> Result<Value, CaseFailure> {
+    let answer = bench
+        .submitter
+        .send_json("POST", path, &[], &proposal.action);
+    let decision = answer.and_then(Answer::into_success)?;
+    match proposal.find_difference(&decision) {
+        Some(problem) => Err(problem.into()),
+        None => Ok(decision),
+    }
+}
+
 /// Proposes a trade that breaks a rule, on record. In a dry run first: a host that would approve it is not given the chance.
 fn deny(bench: &Bench<'_>, violation: &Violation) -> Result<Outcome, CaseFailure> {
     let proposal = propose(Some(violation));
     let mut decision = json!(null);
     for path in ["/v1/actions?dry_run=true", "/v1/actions"] {
-        let answer = bench
-            .submitter
-            .send_json("POST", path, &[], &proposal.action);
-        decision = answer
-            .and_then(Answer::into_success)
-            .map_err(|error| error.to_string())?;
-        if let Some(problem) = proposal.find_difference(&decision) {
-            return Err(problem.into());
-        }
+        decision = judge(bench, path, &proposal)?;
     }
     Ok(Outcome::Passed(format!(
         "denied by {}: decision {}",
@@ -68,15 +72,7 @@ pub(super) fn test_valid_proposal(bench: &Bench<'_>) -> Result<Outcome, CaseFail
         ("/v1/actions?dry_run=true", &trade),
         ("/v1/actions", &message),
     ] {
-        let answer = bench
-            .submitter
-            .send_json("POST", path, &[], &proposal.action);
-        decision = answer
-            .and_then(Answer::into_success)
-            .map_err(|error| error.to_string())?;
-        if let Some(problem) = proposal.find_difference(&decision) {
-            return Err(problem.into());
-        }
+        decision = judge(bench, path, proposal)?;
     }
     let id = text_of(&decision, "decision_id");
     let recorded = bench.client.get(&format!("/v1/decisions/{id}"));

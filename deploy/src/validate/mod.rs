@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use ark_client::{ClientError, HostClient};
 use serde::{Deserialize, Serialize};
 
-use crate::journal::{Journal, JournalError};
+use crate::journal::{Journal, JournalError, JournalOwner};
 
 pub use report::{CaseResult, CaseStatus, ValidationReport};
 
@@ -209,7 +209,11 @@ pub fn validate_host(
         submitter,
         patience: options.patience,
     };
-    let (mut journal, left) = Journal::open::<Entry>(&options.journal)?;
+    let owner = JournalOwner {
+        command: "ark validate",
+        host: client.url().to_owned(),
+    };
+    let (mut journal, left) = Journal::open::<Entry>(&options.journal, &owner)?;
     if !left.is_empty() || probe().is_there()? {
         begun("removing what an earlier run left");
         probe().remove()?;

@@ -1,8 +1,10 @@
 //! The command line: every command, and which part of this program carries it out.
 
 use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use ark_model::printable::escape_line;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -28,6 +30,8 @@ enum Command {
     Serve(HostArgs),
     /// Checks everything that a host needs in production: configuration, secrets, TLS, disk, database, guests, neighbours, snapshots.
     Check(production::check::CheckArgs),
+    /// Probes whether a host is alive, or may judge.
+    Health(client::health::HealthArgs),
     /// Drives a live host with signals and proposals, some of which break a rule, and proves that it does what it must.
     Synthetic(production::synthetic::SyntheticArgs),
     /// Tests a live host after a deployment, with a probe agent that is removed again.
@@ -77,6 +81,11 @@ enum Command {
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
+    },
+    /// Writes the manual pages, one for each command, into a directory.
+    Manual {
+        /// The directory, which is made if there is none.
+        dir: PathBuf,
     },
 }
 
@@ -183,6 +192,7 @@ fn run_command(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(args) => serve::run(&args),
         Command::Check(args) => production::check::run(args),
+        Command::Health(args) => client::health::run(args),
         Command::Synthetic(args) => production::synthetic::run(args),
         Command::Validate(args) => production::validate::run(args),
         Command::Config(command) => operate::config::run(command),
@@ -213,5 +223,14 @@ fn run_command(command: Command) -> anyhow::Result<ExitCode> {
             output::print_own_text(&String::from_utf8_lossy(&script));
             Ok(ExitCode::SUCCESS)
         }
+        Command::Manual { dir } => {
+            write_manual(&dir).with_context(|| dir.display().to_string())?;
+            Ok(ExitCode::SUCCESS)
+        }
     }
+}
+
+fn write_manual(dir: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(dir)?;
+    clap_mangen::generate_to(Cli::command(), dir)
 }

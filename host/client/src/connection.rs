@@ -26,6 +26,8 @@ pub enum AwaitedWork {
     Answer,
     /// It compiles a component.
     Compilation,
+    /// It says whether it is alive, within this time in all.
+    Probe(Duration),
 }
 
 impl AwaitedWork {
@@ -34,6 +36,7 @@ impl AwaitedWork {
         match self {
             Self::Answer => Duration::from_secs(30),
             Self::Compilation => Duration::from_mins(15),
+            Self::Probe(timeout) => timeout,
         }
     }
 }
@@ -294,7 +297,7 @@ fn describe_failure(
         )
     });
     let look = match work {
-        AwaitedWork::Answer => "look before you send it again",
+        AwaitedWork::Answer | AwaitedWork::Probe(_) => "look before you send it again",
         AwaitedWork::Compilation => {
             "`ark agent show` and `ark policy show` say whether it is there; the same upload may be sent again"
         }
@@ -309,6 +312,10 @@ fn describe_failure(
         ),
         error if is_unsent(error) => format!(
             "no host answers at {url}{through}; is `ark serve` running there? (--url, ARK_URL)"
+        ),
+        ureq::Error::Timeout(_) if matches!(work, AwaitedWork::Probe(_)) => format!(
+            "the host at {url}{through} has not answered within {} s: it is stuck, or has too much to do",
+            work.timeout().as_secs()
         ),
         ureq::Error::Timeout(_) => format!(
             "the host at {url}{through} has taken the request and not answered within {} s; it may still carry it out: {look}",

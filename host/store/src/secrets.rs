@@ -6,6 +6,7 @@
 //!
 //! Invariant: the key and decrypted values leave this module only towards the agent they belong to.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +19,10 @@ const KEY_VARIABLE: &str = "ARK_SECRET_KEY";
 /// The environment variable with the path of a file with the key.
 const KEY_FILE_VARIABLE: &str = "ARK_SECRET_KEY_FILE";
 
+/// The environment variable with the directory of a service's credentials.
+const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
+/// Digits of a key that differ from each other: a random one has nearly all 16.
+const MIN_DISTINCT_DIGITS: usize = 8;
 const NONCE_BYTES: usize = 24;
 const SALT_BYTES: usize = 16;
 
@@ -115,6 +120,24 @@ pub(crate) struct SealedValue {
 pub struct SecretKey {
     id: String,
     cipher: XChaCha20Poly1305,
+    is_guessable: bool,
+}
+
+/// Whether systemd has put a file there for this service alone (`LoadCredential=`).
+fn is_credential(path: &Path) -> bool {
+    let directory = std::env::var_os(CREDENTIALS_VARIABLE).filter(|value| !value.is_empty());
+    directory.is_some_and(|directory| path.parent() == Some(Path::new(&directory)))
+}
+
+/// Whether the digits of a key were typed or counted and not drawn: few that differ, or a part that repeats.
+fn looks_typed(digits: &str) -> bool {
+    let digits = digits.as_bytes();
+    let distinct = digits.iter().collect::<BTreeSet<_>>().len();
+    let repeats = |length: usize| {
+        let later = digits.iter().skip(length);
+        digits.iter().zip(later).all(|(one, other)| one == other)
+    };
+    distinct < MIN_DISTINCT_DIGITS || (1..=digits.len() / 2).any(repeats)
 }
 
 impl std::fmt::Debug for SecretKey {
@@ -141,7 +164,8 @@ impl SecretKey {
         }
     }
 
-    /// Reads the key from a file that only its owner can read and nobody can write.
+    /// Reads the key from a file that only its owner can read and nobody can write. A credential of systemd is readable for its service alone,
+    /// and shows that as a right of the group, where it is an entry of an access list.
     ///
     /// # Errors
     /// See [`SecretKeyError`].
@@ -151,7 +175,8 @@ impl SecretKey {
             cause,
         };
         let mode = std::fs::metadata(path).map_err(unreadable)?.mode() & 0o777;
-        if mode & 0o277 != 0 {
+        let rights = if is_credential(path) { 0o440 } else { 0o400 };
+        if mode & !(rights | 0o100) != 0 {
             return Err(SecretKeyError::Mode {
                 path: path.to_owned(),
                 mode,
@@ -177,7 +202,14 @@ impl SecretKey {
         Ok(Self {
             id: id.chars().take(16).collect(),
             cipher: XChaCha20Poly1305::new(key.as_bytes().into()),
+            is_guessable: looks_typed(&key.to_string()),
         })
+    }
+
+    /// Returns whether the key was typed or counted and not drawn, so that somebody could guess it.
+    #[must_use]
+    pub const fn is_guessable(&self) -> bool {
+        self.is_guessable
     }
 
     /// The key's id: the first 16 digits of a digest of it. A stored secret names the key it needs by this id.
@@ -336,6 +368,25 @@ mod tests {
 
     fn key(digit: char) -> SecretKey {
         SecretKey::parse(&digit.to_string().repeat(64), "a test").unwrap()
+    }
+
+    #[test]
+    fn keys_that_were_typed_can_be_guessed() {
+        let is_guessable = |text: &str| SecretKey::parse(text, "a test").unwrap().is_guessable();
+        for typed in [
+            "0".repeat(64),
+            "0123456789ABCDEF".repeat(4),
+            "deadbeef".repeat(8),
+            "1234567".repeat(10).chars().take(64).collect(),
+        ] {
+            assert!(is_guessable(&typed), "{typed}");
+        }
+        for drawn in [
+            "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+            "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae\n",
+        ] {
+            assert!(!is_guessable(drawn), "{drawn}");
+        }
     }
 
     #[test]

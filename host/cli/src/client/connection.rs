@@ -1,5 +1,6 @@
 //! The connection to a running host: its address, the token and the authority, from flags, environment and configuration.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -76,7 +77,9 @@ impl Connection {
         let client = self.client()?;
         let text = body.unwrap_or_default();
         let answer = match work {
-            AwaitedWork::Answer => client.send(request, path, RequestBody::Text(text), work)?,
+            AwaitedWork::Answer | AwaitedWork::Probe(_) => {
+                client.send(request, path, RequestBody::Text(text), work)?
+            }
             AwaitedWork::Compilation => {
                 let length = text.len() as u64;
                 let (progress, body) = UploadProgress::start(text.into_bytes());
@@ -105,6 +108,14 @@ fn read_token(file: &Path) -> anyhow::Result<String> {
     Ok(text.trim().to_owned())
 }
 
+/// The address by which this machine reaches a listener.
+pub(super) fn format_url(scheme: &str, mut listen: SocketAddr) -> String {
+    if listen.ip().is_unspecified() {
+        listen.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    format!("{scheme}://{listen}")
+}
+
 /// The address of the API according to the configuration of this machine.
 fn configured_url() -> anyhow::Result<String> {
     let config = Config::from_layers(&Layers::read(None, &Overrides::default())?)?;
@@ -113,9 +124,5 @@ fn configured_url() -> anyhow::Result<String> {
     } else {
         "http"
     };
-    let mut listen = config.listen;
-    if listen.ip().is_unspecified() {
-        listen.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
-    }
-    Ok(format!("{scheme}://{listen}"))
+    Ok(format_url(scheme, config.listen))
 }

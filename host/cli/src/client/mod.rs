@@ -5,6 +5,7 @@ pub(crate) mod agents;
 pub(crate) mod approvals;
 pub(crate) mod connection;
 mod fields;
+pub(crate) mod health;
 pub(crate) mod lists;
 pub(crate) mod policies;
 mod progress;

@@ -1,10 +1,9 @@
 //! `ark config`: checks, shows and documents the configuration.
 
-use std::path::Path;
 use std::process::ExitCode;
 
-use ark_deploy::check::{CheckOptions, Scope, Status, run_checks};
-use ark_host::config::{Config, DEFAULT_FILE, Layers, render_documentation, render_env_file};
+use ark_deploy::check::{CheckOptions, Scope, Status, describe_file, run_checks};
+use ark_host::config::{Config, Layers, render_documentation, render_env_file};
 use clap::Subcommand;
 
 use crate::args::HostArgs;
@@ -75,17 +74,13 @@ fn check_configuration(host: &HostArgs, json: bool) -> anyhow::Result<ExitCode> 
             print_check_line(found);
         }
     });
-    let is_refused = lines.iter().any(|one| one.status == Status::Error);
+    let is_refused = lines.iter().any(|one| one.status.is_failure());
     if json {
         print_json(&lines)?;
     } else if !is_refused {
-        let file = match &host.config {
-            Some(file) => file.display().to_string(),
-            None if Path::new(DEFAULT_FILE).is_file() => DEFAULT_FILE.to_owned(),
-            None => "no file".to_owned(),
-        };
         print_line!(
-            "the configuration is in order: {file}, data in {}, listening on {}",
+            "the configuration is in order: {}, data in {}, listening on {}",
+            describe_file(host.config.as_deref()),
             config.store.dir.display(),
             config.listen
         );

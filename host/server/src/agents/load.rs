@@ -11,7 +11,7 @@ use crate::router::Canary;
 use ark_model::action_types::ActionTypes;
 use ark_model::ids::{Millis, Name};
 use ark_runtime::{Agent, Engine, Limits, LoadError, Manifest, ManifestError, Quotas};
-use ark_store::{AgentChange, AgentVersion, CommitError, ReadError, Rollout, Store, Unit};
+use ark_store::{AgentChange, AgentVersion, CommitError, ReadError, Reader, Rollout, Store, Unit};
 
 /// What the operator allows every agent. A manifest can only tighten it.
 #[derive(Debug, Clone, Default)]
@@ -160,7 +160,7 @@ pub fn load_all(
             None => close_deliveries(store, &rollout.agent)?,
             // The directory's version, which was loaded above.
             Some(0) => {}
-            Some(number) => match load_uploaded(engine, store, rollout, number, ceiling) {
+            Some(number) => match load_uploaded(engine, store, &rollout.agent, number, ceiling) {
                 Ok(agent) => loaded.agents.push(Arc::new(agent)),
                 Err(error) => {
                     let what = format!("{} (uploaded version {number})", rollout.agent);
@@ -175,7 +175,7 @@ pub fn load_all(
         let version = if number == 0 {
             load_from_directory(engine, dir, &rollout.agent, ceiling)
         } else {
-            load_uploaded(engine, store, rollout, number, ceiling)
+            load_uploaded(engine, store, &rollout.agent, number, ceiling)
         };
         match version {
             Ok(agent) => {
@@ -210,11 +210,7 @@ fn load_directory(
         source,
     })?;
     for path in manifests {
-        let is_superseded = Manifest::read_file(&path).is_ok_and(|manifest| {
-            let rollout = rollouts.iter().find(|it| it.agent == manifest.name);
-            rollout.is_some_and(|rollout| rollout.serving != Some(0))
-        });
-        if is_superseded {
+        if is_superseded(&path, rollouts) {
             tracing::info!(manifest = %path.display(), "skipped: another version was rolled out, or the agent deleted");
             continue;
         }
@@ -224,6 +220,15 @@ fn load_directory(
         }
     }
     Ok(())
+}
+
+/// Returns whether a start skips a manifest of the directory: another version of its agent was rolled out, or the agent was deleted.
+#[must_use]
+pub fn is_superseded(manifest: &Path, rollouts: &[Rollout]) -> bool {
+    Manifest::read_file(manifest).is_ok_and(|manifest| {
+        let rollout = rollouts.iter().find(|it| it.agent == manifest.name);
+        rollout.is_some_and(|rollout| rollout.serving != Some(0))
+    })
 }
 
 /// Closes the deliveries that are open for a deleted agent. A host that ended in the middle of a deletion may have left some, and no agent
@@ -245,15 +250,19 @@ fn close_deliveries(store: &Store, agent: &Name) -> Result<(), LoadAgentsError> 
     Ok(())
 }
 
-fn load_uploaded(
+/// Loads an uploaded version of an agent from the store.
+///
+/// # Errors
+/// See [`LoadVersionError`].
+pub fn load_uploaded(
     engine: &Engine,
-    store: &Store,
-    rollout: &Rollout,
+    store: &Reader,
+    agent: &Name,
     number: u64,
     ceiling: &Ceiling,
 ) -> Result<Agent, LoadVersionError> {
     let versions = store
-        .agent_versions(&rollout.agent)
+        .agent_versions(agent)
         .map_err(StoredVersionError::Read)?;
     let version = versions.iter().find(|version| version.number == number);
     let version = version.ok_or(LoadVersionError::NotKept)?;
@@ -263,7 +272,7 @@ fn load_uploaded(
 
 /// Returns a version's manifest and component as they were uploaded.
 pub(super) fn read_stored_version(
-    store: &Store,
+    store: &Reader,
     version: &AgentVersion,
 ) -> Result<(Manifest, Vec<u8>), StoredVersionError> {
     let manifest =
@@ -274,7 +283,10 @@ pub(super) fn read_stored_version(
 }
 
 /// Loads the directory's version of an agent.
-pub(super) fn load_from_directory(
+///
+/// # Errors
+/// See [`LoadVersionError`].
+pub fn load_from_directory(
     engine: &Engine,
     dir: Option<&Path>,
     agent: &Name,

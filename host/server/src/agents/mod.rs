@@ -27,7 +27,8 @@ pub use crate::changes::{Refusal, Requester};
 pub use error::AgentChangeError;
 pub use load::{
     Ceiling, LoadAgentError, LoadAgentsError, LoadVersionError, LoadedAgents, RefusedAgent,
-    load_agent, load_all, warn_of_undeclared_types,
+    is_superseded, load_agent, load_all, load_from_directory, load_uploaded,
+    warn_of_undeclared_types,
 };
 pub use rollout::AgentChangeReceipt;
 pub use versions::{AgentDeps, AgentStatus, Agents};

@@ -253,6 +253,9 @@ fn resolve_watchdog(
     }
     let settings = redis.map(|redis| &redis.settings);
     let fleet = check_fleet(&file, settings).map_err(refused)?;
+    if let (Some((_, stream, _)), Some(redis)) = (fleet, redis) {
+        check_fleet_stream(stream, redis).map_err(refused)?;
+    }
     Ok(WatchdogConfig {
         heartbeat_interval: Duration::from_millis(file.heartbeat_ms),
         heartbeat_deadline: Duration::from_millis(file.heartbeat_deadline_ms),
@@ -340,6 +343,29 @@ fn check_fleet<'a>(
             "is missing; the fleet's orders go through that Redis, e.g. redis://127.0.0.1:6379/0",
         ),
         (Some(stream), Some(key), Some(redis)) => Ok(Some((redis, stream, key))),
+    }
+}
+
+/// The orders of a fleet have a stream that carries nothing else: what is no order would be refused, and its length is kept short.
+fn check_fleet_stream(stream: &str, redis: &RedisConfig) -> Result<(), Problem> {
+    let signals = redis.signals.iter().enumerate();
+    let taken = signals.flat_map(|(index, signals)| {
+        let key = |name: &str| format!("redis.signals[{index}].{name}");
+        [
+            (key("stream"), &signals.stream),
+            (key("dead_letters"), &signals.dead_letters),
+        ]
+    });
+    let events = redis.events.iter();
+    let events = events.map(|events| ("redis.events.stream".to_owned(), &events.stream));
+    match taken.chain(events).find(|(_, used)| *used == stream) {
+        None => Ok(()),
+        Some((key, _)) => Err((
+            "watchdog.fleet".to_owned(),
+            format!(
+                "is {stream:?}, which {key} uses; give the fleet a stream of its own, e.g. ark:orders"
+            ),
+        )),
     }
 }
 

@@ -338,6 +338,14 @@ fn telemetry_access_and_the_fleet_have_the_same_sources() {
             "did you mean `tls.certificate`?",
         ),
         ("[watchdog]\nfleet = \"s\"", "watchdog.fleet_key_file"),
+        (
+            "[redis]\nurl = \"redis://a\"\n[redis.events]\nstream = \"s\"\n[watchdog]\nfleet = \"s\"\nfleet_key_file = \"k\"",
+            "watchdog.fleet is \"s\", which redis.events.stream uses",
+        ),
+        (
+            "[redis]\nurl = \"redis://a\"\n[[redis.signals]]\nstream = \"s\"\ntopic = \"t\"\n[watchdog]\nfleet = \"s:dead\"\nfleet_key_file = \"k\"",
+            "redis.signals[0].dead_letters",
+        ),
         ("[capacity]\napprovals = 0", "capacity.approvals"),
     ] {
         let error = resolve(toml).unwrap_err();

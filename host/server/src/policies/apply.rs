@@ -18,6 +18,7 @@ use super::change::{
 use super::declarations::LAST_PLACE;
 use super::error::PolicyChangeError;
 use super::handle::Policies;
+use super::loader::{find_version, read_component};
 use super::slots::{SlotChange, VersionNumbers, policy_records, sort_slots};
 use super::verification::{VerifiedPolicy, check_digest};
 
@@ -84,8 +85,8 @@ impl Policies {
         if let Some(SettingsReplacement(settings)) = revision.settings {
             let (number, mode) = revised_version(&before, revision.mode);
             let loader = &self.inner.loader;
-            let version = loader.find_version(policy, number)?;
-            let component = loader.read_component(policy, &version)?;
+            let version = find_version(&loader.store, policy, number)?;
+            let component = read_component(&loader.store, policy, &version)?;
             let verified = loader.verifier.verify(&component, Some(policy), settings)?;
             let change = RowChange {
                 before: Some(&before),
@@ -130,7 +131,7 @@ impl Policies {
         conditions: ChangeConditions,
         requester: &Requester,
     ) -> Result<PolicyChangeReceipt, PolicyChangeError> {
-        self.inner.loader.find_version(&before.policy, number)?;
+        find_version(&self.inner.loader.store, &before.policy, number)?;
         let mut row = next_revision(before, requester);
         row.set_mode(number, mode);
         let change = RowChange {
@@ -218,7 +219,7 @@ impl Policies {
         let version = match (number, versions.first()) {
             (None, _) => None,
             (Some(number), Some(new)) if new.version.number == number => Some(new.version.clone()),
-            (Some(number), _) => Some(loader.find_version(&policy, number)?),
+            (Some(number), _) => Some(find_version(&loader.store, &policy, number)?),
         };
         let receipt = PolicyChangeReceipt {
             number,

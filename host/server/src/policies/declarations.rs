@@ -7,11 +7,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::changes::list_manifests;
-use ark_model::decision::PolicyIdentity;
 use ark_model::ids::{Digest, Name};
 use ark_model::policy::{PolicyMode, PolicySource};
 use ark_model::settings::Settings;
-use ark_runtime::Engine;
 
 use super::error::InvalidPolicy;
 use super::verification::{PolicyVerifier, VerifiedPolicy, read_pinned};
@@ -183,29 +181,6 @@ pub(super) fn read_declarations(
     policies.retain(|name, _| !rejected.contains(name));
     declarations.policies = policies.into_values().collect();
     declarations
-}
-
-/// Verifies the policies that files declare, without putting them in force. Returns the file and the problem of each that a start would refuse,
-/// and how many it would take.
-///
-/// `graveyard`: the policy whose name no other may have. `fuel`: the fuel of one evaluation (`capacity.policy_fuel`).
-#[must_use]
-pub fn check_declarations(
-    engine: &Engine,
-    graveyard: &PolicyIdentity,
-    fuel: u64,
-    configured: &[Declaration],
-    dir: Option<&Path>,
-) -> (usize, Vec<(PathBuf, String)>) {
-    let verifier = PolicyVerifier {
-        engine: engine.clone(),
-        fuel,
-        reserved_name: graveyard.metadata.name.clone(),
-    };
-    let declarations = read_declarations(configured, dir, &verifier);
-    let rejected = declarations.rejected.into_iter();
-    let rejected = rejected.map(|one| (one.origin, one.problem)).collect();
-    (declarations.policies.len(), rejected)
 }
 
 fn prepare_policy(

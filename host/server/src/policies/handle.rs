@@ -18,7 +18,7 @@ use super::change::{
 };
 use super::declarations::{Declaration, read_declarations};
 use super::error::PolicyChangeError;
-use super::loader::PolicyLoader;
+use super::loader::{PolicyLoader, find_version, read_component, read_settings};
 use super::slots::SlotChange;
 
 /// The handle to the operator policies. Cheap to clone.
@@ -162,8 +162,8 @@ impl Policies {
         policy: &Name,
         number: u64,
     ) -> Result<(PolicyVersion, Option<Settings>), PolicyChangeError> {
-        let version = self.inner.loader.find_version(policy, number)?;
-        let settings = self.inner.loader.read_settings(policy, &version)?;
+        let version = find_version(&self.inner.loader.store, policy, number)?;
+        let settings = read_settings(&self.inner.loader.store, policy, &version)?;
         Ok((version, settings))
     }
 
@@ -172,8 +172,8 @@ impl Policies {
     /// # Errors
     /// The policy or version is unknown or corrupt, or the store cannot be read.
     pub fn read_component(&self, policy: &Name, number: u64) -> Result<Vec<u8>, PolicyChangeError> {
-        let version = self.inner.loader.find_version(policy, number)?;
-        self.inner.loader.read_component(policy, &version)
+        let version = find_version(&self.inner.loader.store, policy, number)?;
+        read_component(&self.inner.loader.store, policy, &version)
     }
 
     /// Stores a version and puts it in force. The same component with the same settings keeps the number it had.

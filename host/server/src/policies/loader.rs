@@ -10,7 +10,7 @@ use ark_model::meters::HrmMeters;
 use ark_model::policy::PolicyMode;
 use ark_model::settings::Settings;
 use ark_runtime::Engine;
-use ark_store::{PolicySlot, PolicyVersion, Store};
+use ark_store::{PolicySlot, PolicyVersion, Reader, Store};
 
 use super::error::{PolicyChangeError, StoredPolicyError};
 use super::verification::{PolicyVerifier, VerifiedPolicy};
@@ -39,80 +39,10 @@ impl PolicyLoader {
     ) -> Self {
         Self {
             store: store.clone(),
-            verifier: PolicyVerifier {
-                engine: engine.clone(),
-                fuel,
-                reserved_name: graveyard.metadata.name.clone(),
-            },
+            verifier: PolicyVerifier::new(engine, graveyard, fuel),
             meters: Arc::clone(meters),
             max_policies,
         }
-    }
-
-    /// Returns a version without its component.
-    pub(super) fn find_version(
-        &self,
-        policy: &Name,
-        number: u64,
-    ) -> Result<PolicyVersion, PolicyChangeError> {
-        let versions = self.store.policy_versions(policy)?;
-        if versions.is_empty() {
-            return Err(PolicyChangeError::UnknownPolicy(policy.clone()));
-        }
-        let kept = versions.iter().map(|version| version.number).collect();
-        versions
-            .into_iter()
-            .find(|version| version.number == number)
-            .ok_or_else(|| PolicyChangeError::UnknownVersion {
-                policy: policy.clone(),
-                number,
-                kept,
-            })
-    }
-
-    /// Returns a version's component as it was stored.
-    pub(super) fn read_component(
-        &self,
-        policy: &Name,
-        version: &PolicyVersion,
-    ) -> Result<Vec<u8>, PolicyChangeError> {
-        let component = self.store.policy_component(version.sha256)?;
-        check_stored_component(component, version.sha256)
-            .map_err(|error| corrupt_version(policy, version.number, error))
-    }
-
-    /// Returns a version's settings as they were stored.
-    pub(super) fn read_settings(
-        &self,
-        policy: &Name,
-        version: &PolicyVersion,
-    ) -> Result<Option<Settings>, PolicyChangeError> {
-        let Some(digest) = version.settings else {
-            return Ok(None);
-        };
-        let corrupt = |error| corrupt_version(policy, version.number, error);
-        let json = self
-            .store
-            .policy_settings(digest)?
-            .ok_or_else(|| corrupt(StoredVersionError::MissingSettings))?;
-        match Settings::parse(&json) {
-            Ok(settings) if settings.digest() == digest => Ok(Some(settings)),
-            _ => Err(corrupt(StoredVersionError::ChangedSettings)),
-        }
-    }
-
-    /// Returns a kept version, verified again: the engine or its configuration may have changed since it was stored.
-    fn load_version(
-        &self,
-        policy: &Name,
-        number: u64,
-    ) -> Result<VerifiedPolicy, PolicyChangeError> {
-        let version = self.find_version(policy, number)?;
-        let component = self.read_component(policy, &version)?;
-        let settings = self.read_settings(policy, &version)?;
-        self.verifier
-            .verify(&component, Some(policy), settings)
-            .map_err(|invalid| corrupt_version(policy, number, invalid))
     }
 
     /// Binds a verified policy to its settings, its mode and its meter.
@@ -139,8 +69,7 @@ impl PolicyLoader {
         let is_new = |number: u64| verified.is_some_and(|(new, _)| *new == number);
         let configure = |number: u64, mode: PolicyMode| match verified {
             Some((new, verified)) if *new == number => Ok(self.configure(policy, verified, mode)),
-            _ => self
-                .load_version(policy, number)
+            _ => load_version(&self.store, &self.verifier, policy, number)
                 .map(|verified| self.configure(policy, &verified, mode)),
         };
         let enforced = match (row.enforced, before) {
@@ -169,6 +98,72 @@ impl PolicyLoader {
             shadow,
         }))
     }
+}
+
+/// Returns a version without its component.
+pub(super) fn find_version(
+    store: &Reader,
+    policy: &Name,
+    number: u64,
+) -> Result<PolicyVersion, PolicyChangeError> {
+    let versions = store.policy_versions(policy)?;
+    if versions.is_empty() {
+        return Err(PolicyChangeError::UnknownPolicy(policy.clone()));
+    }
+    let kept = versions.iter().map(|version| version.number).collect();
+    versions
+        .into_iter()
+        .find(|version| version.number == number)
+        .ok_or_else(|| PolicyChangeError::UnknownVersion {
+            policy: policy.clone(),
+            number,
+            kept,
+        })
+}
+
+/// Returns a version's component as it was stored.
+pub(super) fn read_component(
+    store: &Reader,
+    policy: &Name,
+    version: &PolicyVersion,
+) -> Result<Vec<u8>, PolicyChangeError> {
+    let component = store.policy_component(version.sha256)?;
+    check_stored_component(component, version.sha256)
+        .map_err(|error| corrupt_version(policy, version.number, error))
+}
+
+/// Returns a version's settings as they were stored.
+pub(super) fn read_settings(
+    store: &Reader,
+    policy: &Name,
+    version: &PolicyVersion,
+) -> Result<Option<Settings>, PolicyChangeError> {
+    let Some(digest) = version.settings else {
+        return Ok(None);
+    };
+    let corrupt = |error| corrupt_version(policy, version.number, error);
+    let json = store
+        .policy_settings(digest)?
+        .ok_or_else(|| corrupt(StoredVersionError::MissingSettings))?;
+    match Settings::parse(&json) {
+        Ok(settings) if settings.digest() == digest => Ok(Some(settings)),
+        _ => Err(corrupt(StoredVersionError::ChangedSettings)),
+    }
+}
+
+/// Returns a kept version, verified again: the engine or its configuration may have changed since it was stored.
+pub(super) fn load_version(
+    store: &Reader,
+    verifier: &PolicyVerifier,
+    policy: &Name,
+    number: u64,
+) -> Result<VerifiedPolicy, PolicyChangeError> {
+    let version = find_version(store, policy, number)?;
+    let component = read_component(store, policy, &version)?;
+    let settings = read_settings(store, policy, &version)?;
+    verifier
+        .verify(&component, Some(policy), settings)
+        .map_err(|invalid| corrupt_version(policy, number, invalid))
 }
 
 fn corrupt_version(

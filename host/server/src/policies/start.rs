@@ -6,15 +6,17 @@ use std::sync::Arc;
 use crate::changes::Requester;
 use crate::hrm::chain::{ChainSlot, EnforcedPolicy};
 use ark_model::decision::PolicyIdentity;
-use ark_model::ids::{Digest, Millis};
+use ark_model::ids::{Digest, Millis, Name};
 use ark_model::policy::{PolicyMode, PolicySource};
 use ark_model::verdict::Metadata;
-use ark_store::{CommitError, PolicySlot, ReadError, Unit};
+use ark_runtime::Engine;
+use ark_store::{CommitError, PolicySlot, ReadError, Reader, Unit};
 
 use super::declarations::{Declaration, read_declarations};
 use super::error::PolicyChangeError;
-use super::loader::PolicyLoader;
+use super::loader::{PolicyLoader, load_version};
 use super::slots::sort_slots;
+use super::verification::PolicyVerifier;
 
 /// Why a start ends: the operator policies cannot be put in force. A host that went on without one of them would approve what its operator
 /// forbids.
@@ -80,11 +82,8 @@ pub fn load_all(
     for change in changes {
         change.add_to(&mut unit, &requester, &mut slots);
     }
-    for row in &rows {
-        let is_uploaded = row.source == PolicySource::Api && !declared.contains(&row.policy);
-        if is_uploaded && !row.is_empty() {
-            slots.push(Arc::new(load_uploaded(loader, row)?));
-        }
+    for row in list_uploaded(&rows, &declared) {
+        slots.push(Arc::new(load_uploaded(loader, row)?));
     }
     if slots.len() > loader.max_policies {
         return Err(LoadPoliciesError::TooMany {
@@ -100,6 +99,97 @@ pub fn load_all(
         tracing::info!(policy = %slot.name, place = slot.priority, enforced = ?digest, ?shadow, "operator policy loaded");
     }
     Ok(slots)
+}
+
+/// The rows that a start puts in force besides what files declare: those of uploaded policies with a version that is enforced or on trial.
+fn list_uploaded<'a>(
+    rows: &'a [PolicySlot],
+    declared: &'a [Name],
+) -> impl Iterator<Item = &'a PolicySlot> {
+    let is_uploaded =
+        |row: &&PolicySlot| row.source == PolicySource::Api && !declared.contains(&row.policy);
+    rows.iter()
+        .filter(is_uploaded)
+        .filter(|row| !row.is_empty())
+}
+
+/// What a start would find of the operator policies.
+#[derive(Debug)]
+pub struct PolicyFindings {
+    /// How many are to be in force, which `capacity.policies` limits.
+    pub in_force: usize,
+    /// The declarations that end a start: the file, and why it is refused.
+    pub refused: Vec<(PathBuf, String)>,
+    /// The uploaded versions that cannot be loaded.
+    pub broken: Vec<BrokenVersion>,
+}
+
+/// An uploaded version that cannot be loaded. One that is enforced denies every proposal; one on trial is not asked.
+#[derive(Debug)]
+pub struct BrokenVersion {
+    /// The policy.
+    pub policy: Name,
+    /// The version.
+    pub number: u64,
+    /// Whether it is enforced or on trial.
+    pub mode: PolicyMode,
+    /// Why it cannot be loaded.
+    pub error: PolicyChangeError,
+}
+
+/// Verifies every operator policy that a start would load, as the start does, without putting it in force. `store`: where uploaded policies are
+/// kept; `None`: there is no database yet.
+///
+/// `graveyard`: the policy whose name no other may have. `fuel`: the fuel of one evaluation (`capacity.policy_fuel`).
+///
+/// # Errors
+/// The store cannot be read.
+pub fn check_policies(
+    engine: &Engine,
+    graveyard: &PolicyIdentity,
+    fuel: u64,
+    configured: &[Declaration],
+    dir: Option<&Path>,
+    store: Option<&Reader>,
+) -> Result<PolicyFindings, ReadError> {
+    let verifier = PolicyVerifier::new(engine, graveyard, fuel);
+    let declarations = read_declarations(configured, dir, &verifier);
+    let declared: Vec<Name> = declarations
+        .policies
+        .into_iter()
+        .map(|policy| policy.name)
+        .collect();
+    let rejected = declarations.rejected.into_iter();
+    let mut findings = PolicyFindings {
+        in_force: declared.len(),
+        refused: rejected.map(|one| (one.origin, one.problem)).collect(),
+        broken: Vec::new(),
+    };
+    let Some(store) = store else {
+        return Ok(findings);
+    };
+    let rows = store.policy_slots()?;
+    for row in list_uploaded(&rows, &declared) {
+        findings.in_force += 1;
+        let versions = [
+            (PolicyMode::Enforce, row.enforced),
+            (PolicyMode::Shadow, row.shadow),
+        ];
+        for (mode, number) in versions {
+            let Some(number) = number else { continue };
+            match load_version(store, &verifier, &row.policy, number) {
+                Ok(_) => {}
+                Err(PolicyChangeError::Read(error)) => return Err(error),
+                Err(error) => findings.broken.push(BrokenVersion {
+                    policy: row.policy.clone(),
+                    number,
+                    mode,
+                    error,
+                }),
+            }
+        }
+    }
+    Ok(findings)
 }
 
 /// Builds the slot of an uploaded policy. A version that should be enforced and cannot be loaded denies every proposal; one on trial is left

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::changes::read_component_file;
 use ark_model::check::FieldError;
+use ark_model::decision::PolicyIdentity;
 use ark_model::facts::Facts;
 use ark_model::form::{parse_action, parse_json};
 use ark_model::ids::{Digest, Name};
@@ -35,6 +36,15 @@ pub(super) struct PolicyVerifier {
 }
 
 impl PolicyVerifier {
+    /// `graveyard`: the policy whose name no other may have. `fuel`: the fuel of one evaluation (`capacity.policy_fuel`).
+    pub(super) fn new(engine: &Engine, graveyard: &PolicyIdentity, fuel: u64) -> Self {
+        Self {
+            engine: engine.clone(),
+            fuel,
+            reserved_name: graveyard.metadata.name.clone(),
+        }
+    }
+
     /// Loads a component (imports, metadata), asks it whether it takes the settings, runs its test vectors, and has it judge a plain trade
     /// with the settings. `name`: the name its metadata must have.
     pub(super) fn verify(

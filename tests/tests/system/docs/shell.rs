@@ -24,12 +24,13 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use super::pages::{Block, Kind, list_pages, read_blocks, repository};
 
 /// The pages with blocks that are run; each has a test below.
-const TESTED: [&str; 9] = [
+const TESTED: [&str; 10] = [
     "README.md",
     "docs/access.md",
     "docs/agents.md",
     "docs/api.md",
     "docs/data.md",
+    "docs/installation.md",
     "docs/metrics.md",
     "docs/operators.md",
     "docs/policies.md",
@@ -63,6 +64,11 @@ fn api() {
 #[test]
 fn data() {
     run_page("docs/data.md");
+}
+
+#[test]
+fn installation() {
+    run_page("docs/installation.md");
 }
 
 #[test]

@@ -1,56 +1,100 @@
-//! A proxy in front of a host that alters what it answers.
+//! A proxy in front of a host that alters what it answers, or what it is asked.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A proxy that replaces a text in what the host answers by another of the same length, from the `after`-th time on.
+/// A text that is replaced by another of the same length, from the `after`-th time on.
+#[derive(Clone)]
+struct Alteration {
+    from: &'static str,
+    to: &'static str,
+    after: usize,
+    seen: Arc<AtomicUsize>,
+}
+
+impl Alteration {
+    /// Copies from one connection to another, until either ends.
+    fn copy(&self, mut from: TcpStream, mut to: TcpStream) {
+        let mut buffer = vec![0; 256 * 1024];
+        while let Ok(length @ 1..) = from.read(&mut buffer) {
+            let part = &mut buffer[..length];
+            let places: Vec<usize> = part
+                .windows(self.from.len())
+                .enumerate()
+                .filter(|(_, window)| *window == self.from.as_bytes())
+                .map(|(place, _)| place)
+                .collect();
+            for place in places {
+                if self.seen.fetch_add(1, Ordering::SeqCst) >= self.after {
+                    part[place..place + self.from.len()].copy_from_slice(self.to.as_bytes());
+                }
+            }
+            if to.write_all(part).is_err() {
+                break;
+            }
+        }
+        let _ = to.shutdown(Shutdown::Both);
+    }
+}
+
+/// A proxy that alters what the host answers.
 pub(crate) fn start_altering(
     target: &str,
     from: &'static str,
     to: &'static str,
     after: usize,
 ) -> String {
+    start_proxy(target, from, to, after, false)
+}
+
+/// A proxy that alters what the host is asked.
+pub(crate) fn start_altering_requests(
+    target: &str,
+    from: &'static str,
+    to: &'static str,
+    after: usize,
+) -> String {
+    start_proxy(target, from, to, after, true)
+}
+
+fn start_proxy(
+    target: &str,
+    from: &'static str,
+    to: &'static str,
+    after: usize,
+    of_requests: bool,
+) -> String {
     assert_eq!(from.len(), to.len());
+    let alteration = Alteration {
+        from,
+        to,
+        after,
+        seen: Arc::new(AtomicUsize::new(0)),
+    };
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("its address");
     let target = target.to_owned();
-    let seen = Arc::new(AtomicUsize::new(0));
     std::thread::spawn(move || {
         for client in listener.incoming().flatten() {
             let Ok(server) = TcpStream::connect(&target) else {
                 continue;
             };
-            let (Ok(mut up), Ok(mut down)) = (server.try_clone(), client.try_clone()) else {
+            let (Ok(up), Ok(down)) = (server.try_clone(), client.try_clone()) else {
                 continue;
             };
-            let seen = Arc::clone(&seen);
+            let (altered, plain) = if of_requests {
+                ((client, up), (server, down))
+            } else {
+                ((server, down), (client, up))
+            };
+            let alteration = alteration.clone();
+            std::thread::spawn(move || alteration.copy(altered.0, altered.1));
             std::thread::spawn(move || {
-                let _ = std::io::copy(&mut { client }, &mut up);
-                let _ = up.shutdown(Shutdown::Both);
-            });
-            std::thread::spawn(move || {
-                let mut server = server;
-                let mut buffer = vec![0; 256 * 1024];
-                while let Ok(length @ 1..) = server.read(&mut buffer) {
-                    let part = &mut buffer[..length];
-                    let places: Vec<usize> = part
-                        .windows(from.len())
-                        .enumerate()
-                        .filter(|(_, window)| *window == from.as_bytes())
-                        .map(|(place, _)| place)
-                        .collect();
-                    for place in places {
-                        if seen.fetch_add(1, Ordering::SeqCst) >= after {
-                            part[place..place + from.len()].copy_from_slice(to.as_bytes());
-                        }
-                    }
-                    if down.write_all(part).is_err() {
-                        break;
-                    }
-                }
-                let _ = down.shutdown(Shutdown::Both);
+                let (mut from, mut to) = plain;
+                let _ = std::io::copy(&mut from, &mut to);
+                let _ = to.shutdown(Shutdown::Both);
             });
         }
     });

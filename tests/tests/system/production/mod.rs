@@ -1,6 +1,9 @@
-//! The way to production: what `ark check` finds, what `ark synthetic` proves of a live host, and what `ark validate` tests of it.
+//! The way to production: what `ark check` finds, what `ark synthetic` proves of a live host, what `ark validate` tests of
+//! it, and what operators install.
 
 mod altering;
 mod check;
+mod image;
+mod installation;
 mod synthetic;
 mod validate;

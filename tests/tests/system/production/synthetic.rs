@@ -10,7 +10,7 @@ use ark_tests::{Client, Host, TestDir, ark_program, copy_agent, guests_dir, wait
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use super::altering::start_altering;
+use super::altering::{start_altering, start_altering_requests};
 
 /// The requester of the load, whom a host must know.
 const CONFIG: &str =
@@ -39,6 +39,14 @@ fn run(url: &str, dir: &TestDir, more: &[&str]) -> (Value, Output) {
     let output = command(url, dir, more).output().expect("ark starts");
     let report = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
     (report, output)
+}
+
+/// Reads the report of a command that runs, to its end.
+fn read_report(running: &mut Child) -> Value {
+    let mut text = String::new();
+    let output = running.stdout.as_mut().expect("its output");
+    output.read_to_string(&mut text).expect("text");
+    serde_json::from_str(&text).expect("JSON")
 }
 
 /// The proofs that do not hold. How fast the machine of the tests is, is not the host's.
@@ -154,16 +162,52 @@ fn each_proof_fails_for_its_own_reason() {
     wait_until("the load has begun", || last_decision() != before);
     let (status, answer) = client.post("/v1/agents/kyle/quarantine", &json!({"reason": "a test"}));
     assert_eq!(status, 200, "{answer}");
-    let mut text = String::new();
-    running
-        .stdout
-        .take()
-        .expect("its output")
-        .read_to_string(&mut text)
-        .expect("text");
-    let report: Value = serde_json::from_str(&text).expect("JSON");
+    let report = read_report(&mut running);
     assert_eq!(failed_proofs(&report), ["quarantine"], "{report:#}");
     assert_eq!(running.wait().expect("its end").code(), Some(1));
+}
+
+#[test]
+fn what_is_held_is_rejected_so_that_nobody_approves_it_later() {
+    let dir = TestDir::new(CONFIG);
+    let host = dir.start();
+    // Once the rehearsal is over, the valid proposals have a leverage that waits for an approval.
+    let url = start_altering_requests(&host.address, "\"leverage\":1.0", "\"leverage\":1.8", 4);
+    let (report, output) = run(&url, &dir, &["--duration", "2", "--hz", "4"]);
+    assert_eq!(
+        failed_proofs(&report),
+        ["outcomes"],
+        "{report:#} {output:?}"
+    );
+    assert_eq!(report["held"], 6, "{report:#}");
+    let (_, waiting) = Client::new(&host).get("/v1/approvals?limit=500");
+    let approvals = waiting["approvals"].as_array().expect("a list");
+    assert_eq!(approvals.len(), 6, "{waiting}");
+    assert!(
+        approvals.iter().all(|one| one["status"] == "rejected"),
+        "{waiting}"
+    );
+}
+
+#[test]
+fn a_file_that_is_no_journal_is_refused_and_kept() {
+    let dir = TestDir::new(CONFIG);
+    let host = dir.start();
+    let before = std::fs::read(dir.config()).expect("the configuration");
+    let config = dir.config();
+    let journal = config.to_str().expect("UTF-8");
+    for command in ["synthetic", "validate"] {
+        let output = Command::new(ark_program())
+            .args([command, "--url", &url_of(&host), "--journal", journal])
+            .output()
+            .expect("ark starts");
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            !output.status.success() && errors.contains("is not the journal of"),
+            "{errors}"
+        );
+        assert_eq!(std::fs::read(&config).expect("the file"), before);
+    }
 }
 
 #[test]
@@ -239,15 +283,8 @@ fn nothing_stays_open_after_kills_and_interrupts() {
     let mut running = spawn(&url, &dir);
     wait_for_decisions(&host, 80);
     kill_process(Pid::from_child(&running), Signal::INT).expect("SIGINT");
-    let mut text = String::new();
-    running
-        .stdout
-        .take()
-        .expect("its output")
-        .read_to_string(&mut text)
-        .expect("text");
+    let report = read_report(&mut running);
     assert_eq!(running.wait().expect("its end").code(), Some(1));
-    let report: Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!(
         (&report["interrupted"], &report["passed"]),
         (&json!(true), &json!(false)),

@@ -1,0 +1,86 @@
+//! `ark health`: whether a host is alive, or may judge, as an exit status: for `HEALTHCHECK` of a container and for scripts.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use ark_client::{AwaitedWork, Endpoint, HostClient, RequestBody};
+use ark_host::config::{Config, Layers, Overrides};
+use ark_host::telemetry::TelemetryListen;
+use clap::Args;
+use serde_json::json;
+use ureq::http::Request;
+
+use super::connection::format_url;
+use crate::output::{exit_code, print_json, print_line};
+
+/// The exit code is 0 if the host says yes within the time, 1 otherwise. No token is needed.
+#[derive(Debug, Args)]
+pub(crate) struct HealthArgs {
+    /// The address of the API or of telemetry [default: from the configuration: the API, or telemetry where the API has a certificate].
+    #[arg(long, env = "ARK_URL", value_name = "URL")]
+    url: Option<String>,
+    /// The configuration file [default: `ark.toml` in the working directory, if there is one].
+    #[arg(long, env = "ARK_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// A PEM file with the certificate authority to trust [default: the public ones].
+    #[arg(long, env = "ARK_CA", value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Ask whether the host may judge now (/readyz), not only whether it is alive (/healthz).
+    #[arg(long)]
+    ready: bool,
+    /// How long the answer may take, in seconds.
+    #[arg(long, default_value_t = 5, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=300))]
+    timeout: u64,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: HealthArgs) -> anyhow::Result<ExitCode> {
+    let url = match args.url {
+        Some(url) => url,
+        None => {
+            let layers = Layers::read(args.config.as_deref(), &Overrides::default())?;
+            let config = Config::from_layers(&layers)
+                .context("the configuration names no address to probe; give one with --url")?;
+            probed_url(&config)
+        }
+    };
+    let client = HostClient::new(&Endpoint {
+        url,
+        token: None,
+        ca: args.ca,
+    })?;
+    let path = if args.ready { "/readyz" } else { "/healthz" };
+    let answer = client.send(
+        Request::builder().method("GET"),
+        path,
+        RequestBody::Text(String::new()),
+        AwaitedWork::Probe(Duration::from_secs(args.timeout)),
+    )?;
+    let passed = answer.status == 200;
+    let url = format!("{}{path}", client.url());
+    if args.json {
+        print_json(
+            &json!({"passed": passed, "url": url, "status": answer.status, "answer": answer.body}),
+        )?;
+    } else if passed {
+        print_line!("{url}: ok");
+    } else {
+        print_line!("{url}: NOT OK ({}): {}", answer.status, answer.body);
+    }
+    Ok(exit_code(passed))
+}
+
+/// Where a host of this configuration is asked. A certificate need not name the address by which this machine reaches the API; telemetry has none.
+fn probed_url(config: &Config) -> String {
+    match config.telemetry.listen {
+        TelemetryListen::At(address) if config.access.tls.is_some() => format_url("http", address),
+        _ => {
+            let is_encrypted = config.access.tls.is_some();
+            format_url(if is_encrypted { "https" } else { "http" }, config.listen)
+        }
+    }
+}

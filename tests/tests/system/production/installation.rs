@@ -1,0 +1,385 @@
+//! What operators install: the unit of systemd, the files of Compose and Kubernetes, and `ark health`, by which containers are probed.
+//!
+//! No container engine and no cluster is there, so what is shown is: the files have the form of their schemas, name only files and variables that
+//! there are, and what they start with Debian's programs starts.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use ark_tests::artefacts::checkout_path;
+use ark_tests::redis::free_port;
+use ark_tests::{Client, TestDir, ark_program, run_ark, wait_until};
+use serde_json::{Value, json};
+
+fn read(path: &str) -> String {
+    let path = checkout_path(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn shown(output: &Output) -> String {
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+/// A program of the environment that `cargo xtask test` makes.
+fn validator(name: &str) -> Command {
+    let program = checkout_path("target/venv-deployment/bin").join(name);
+    assert!(
+        program.exists(),
+        "{name} is not installed; run the tests with `cargo xtask test`"
+    );
+    Command::new(program)
+}
+
+fn is_installed(program: &str) -> bool {
+    let found = Command::new(program)
+        .arg("--version")
+        .stdout(Stdio::null())
+        .status();
+    found.is_ok_and(|status| status.success())
+}
+
+/// Has the host read variables of the environment and nothing else. Unknown ones and values of the wrong form are refused.
+fn assert_host_takes<'a>(variables: impl IntoIterator<Item = (&'a str, &'a str)>) {
+    let output = Command::new(ark_program())
+        .args(["config", "show"])
+        .env_clear()
+        .envs(variables)
+        .current_dir(std::env::temp_dir())
+        .output()
+        .expect("ark starts");
+    assert!(output.status.success(), "{}", shown(&output));
+}
+
+#[test]
+fn the_unit_is_hardened_and_names_what_there_is() {
+    let unit = read("deploy/systemd/ark.service");
+    if is_installed("systemd-analyze") {
+        // Exposure in tenths: 2.0 is what is promised.
+        let rated = Command::new("systemd-analyze")
+            .args(["security", "--offline=true", "--threshold=20"])
+            .arg(checkout_path("deploy/systemd/ark.service"))
+            .output()
+            .expect("systemd-analyze starts");
+        assert!(rated.status.success(), "{}", shown(&rated));
+        assert!(
+            shown(&rated).contains("exposure level"),
+            "{}",
+            shown(&rated)
+        );
+    }
+    let values = |key: &str| -> Vec<String> {
+        let start = format!("{key}=");
+        let lines = unit.lines().filter_map(|line| line.strip_prefix(&start));
+        lines.map(str::to_owned).collect()
+    };
+    assert_eq!(values("ExecReload"), ["/bin/kill -HUP $MAINPID"]);
+    assert_eq!(values("ExecStart"), ["/usr/bin/ark serve"]);
+    let environment = values("Environment").join(" ");
+    let variables: Vec<(&str, &str)> = environment
+        .split(' ')
+        .map(|one| one.split_once('=').expect("NAME=value"))
+        .collect();
+    assert_host_takes(variables.iter().copied());
+    // Each credential that a variable names is loaded.
+    let loaded: BTreeSet<String> = values("LoadCredential")
+        .iter()
+        .map(|one| format!("%d/{}", one.split(':').next().expect("a name")))
+        .collect();
+    let named: BTreeSet<String> = variables
+        .iter()
+        .map(|(_, value)| (*value).to_owned())
+        .filter(|value| value.starts_with("%d/"))
+        .collect();
+    assert_eq!(loaded, named);
+    let user = values("User");
+    assert!(read("deploy/systemd/ark.sysusers").contains(&format!("u {} ", user[0])));
+}
+
+#[test]
+fn a_credential_of_systemd_is_a_key_file() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let key = dir.path().join("secret.key");
+    fs::write(
+        &key,
+        "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae",
+    )
+    .expect("a file");
+    let check = |credentials: &Path| -> Value {
+        let output = Command::new(ark_program())
+            .args(["config", "check", "--json"])
+            .env("ARK_SECRET_KEY_FILE", &key)
+            .env("CREDENTIALS_DIRECTORY", credentials)
+            .current_dir(dir.path())
+            .output()
+            .expect("ark starts");
+        let lines: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", shown(&output)));
+        let mut lines = lines.as_array().expect("lines").iter();
+        let line = lines.find(|line| line["check"] == "secret-key");
+        line.expect("a line for the key")["status"].clone()
+    };
+    // An access list for the service's user shows as a right of the group.
+    for (mode, of_systemd, elsewhere) in [
+        (0o400, "ok", "ok"),
+        (0o440, "ok", "error"),
+        (0o444, "error", "error"),
+        (0o640, "error", "error"),
+    ] {
+        fs::set_permissions(&key, fs::Permissions::from_mode(mode)).expect("its mode");
+        assert_eq!(check(dir.path()), of_systemd, "{mode:o}");
+        assert_eq!(
+            check(Path::new("/run/credentials/other")),
+            elsewhere,
+            "{mode:o}"
+        );
+    }
+}
+
+/// What stands behind the first `: ` of each line that names a variable of the host.
+fn variables_of_compose(text: &str) -> Vec<(&str, &str)> {
+    text.lines()
+        .filter_map(|line| line.trim().split_once(": "))
+        .filter(|(name, _)| name.starts_with("ARK_"))
+        .collect()
+}
+
+#[test]
+fn the_compose_file_has_its_form_and_names_what_there_is() {
+    let checked = validator("check-jsonschema")
+        .args(["--builtin-schema", "vendor.compose-spec"])
+        .arg(checkout_path("deploy/compose.yaml"))
+        .output()
+        .expect("check-jsonschema starts");
+    assert!(checked.status.success(), "{}", shown(&checked));
+    let text = read("deploy/compose.yaml");
+    let mounted: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- ./")?.split(':').next())
+        .collect();
+    assert!(mounted.len() >= 7, "{mounted:?}");
+    for path in mounted.iter().copied().chain(["../Dockerfile.arch"]) {
+        let path = checkout_path("deploy").join(path);
+        assert!(path.exists(), "{} is not there", path.display());
+    }
+    let variables = variables_of_compose(&text);
+    assert!(variables.len() >= 6, "{variables:?}");
+    assert_host_takes(variables);
+    // Each service is held as narrowly as the others.
+    let services = text.matches("    <<: *hardened\n").count();
+    for limit in ["mem_limit:", "pids_limit:", "cpus:", "user:", "image:"] {
+        assert_eq!(
+            text.matches(&format!("    {limit}")).count(),
+            services,
+            "{limit}"
+        );
+    }
+}
+
+#[test]
+fn the_prometheus_of_compose_has_its_rules() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| dir.path().join(name);
+    fs::copy(
+        checkout_path("deploy/compose/prometheus.yml"),
+        at("prometheus.yml"),
+    )
+    .expect("a file");
+    std::os::unix::fs::symlink(checkout_path("deploy/prometheus/rules"), at("rules"))
+        .expect("a link");
+    let checked = Command::new("promtool")
+        .args(["check", "config"])
+        .arg(at("prometheus.yml"))
+        .output()
+        .expect("promtool starts");
+    assert!(
+        checked.status.success() && shown(&checked).contains("3 rule files found"),
+        "{}",
+        shown(&checked)
+    );
+    // The two differ in the addresses of their neighbours only.
+    let own = read("deploy/prometheus/prometheus.yml");
+    let of_compose = read("deploy/compose/prometheus.yml");
+    let settings = |text: &str| -> Vec<String> {
+        let lines = text.lines().filter(|line| !line.trim().starts_with('#'));
+        let lines = lines.filter(|line| !line.contains("targets:"));
+        lines.map(str::to_owned).collect()
+    };
+    assert_eq!(settings(&own), settings(&of_compose));
+}
+
+#[test]
+fn the_redis_of_compose_keeps_its_data_and_asks_for_its_password() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| dir.path().join(name);
+    let port = free_port();
+    // The container's address and directory become those of the test.
+    let script = read("deploy/compose/start-redis.sh")
+        .replace("bind 0.0.0.0", &format!("bind 127.0.0.1\nport {port}"))
+        .replace("dir /data", &format!("dir {}", dir.path().display()));
+    fs::write(at("start.sh"), script).expect("a file");
+    fs::write(at("password"), "correct-horse\n").expect("a file");
+    let mut redis = Command::new("sh")
+        .arg(at("start.sh"))
+        .env("REDIS_PASSWORD_FILE", at("password"))
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("the Redis starts");
+    let ask = |password: &str, command: &[&str]| -> String {
+        let output = Command::new("redis-cli")
+            .args(["-p", &port.to_string()])
+            .args(command)
+            .env("REDISCLI_AUTH", password)
+            .output()
+            .expect("redis-cli starts");
+        shown(&output)
+    };
+    wait_until("the Redis answers", || {
+        ask("correct-horse", &["PING"]).contains("PONG")
+    });
+    assert!(ask("wrong", &["PING"]).contains("NOAUTH"));
+    for (setting, value) in [("appendonly", "yes"), ("maxmemory-policy", "noeviction")] {
+        let answer = ask("correct-horse", &["CONFIG", "GET", setting]);
+        assert!(answer.contains(value), "{setting}: {answer}");
+    }
+    // The password is in no list of processes.
+    let arguments = fs::read_to_string(format!("/proc/{}/cmdline", redis.id())).expect("Linux");
+    assert!(!arguments.contains("correct-horse"), "{arguments}");
+    let _ = ask("correct-horse", &["SHUTDOWN", "NOSAVE"]);
+    redis.wait().expect("its end");
+}
+
+/// The manifests below a directory.
+fn manifests(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).expect("a directory").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(manifests(&path));
+        } else if path.extension().is_some_and(|end| end == "yaml") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+#[test]
+fn the_kubernetes_manifests_have_their_form_and_are_all_used() {
+    let root = checkout_path("deploy/kubernetes");
+    let (lists, resources): (Vec<PathBuf>, Vec<PathBuf>) = manifests(&root)
+        .into_iter()
+        .partition(|path| path.ends_with("kustomization.yaml"));
+    let checked = validator("kubernetes-validate")
+        .arg("--strict")
+        .args(&resources)
+        .output()
+        .expect("kubernetes-validate starts");
+    let said = shown(&checked);
+    assert!(checked.status.success() && !said.contains("WARN"), "{said}");
+    assert!(said.matches("passed for resource").count() >= 8, "{said}");
+    // What the lists name is there, and what is there is named.
+    let mut used = BTreeSet::new();
+    for list in &lists {
+        let dir = list.parent().expect("a directory");
+        let text = fs::read_to_string(list).expect("a file");
+        for name in text.lines().filter_map(|line| line.strip_prefix("  - ")) {
+            if name.starts_with("name: ") {
+                continue;
+            }
+            let path = dir.join(name);
+            let is_base = path.join("kustomization.yaml").is_file();
+            assert!(is_base || path.is_file(), "{}", path.display());
+            used.insert(path);
+        }
+    }
+    for resource in &resources {
+        assert!(
+            used.contains(resource),
+            "{} is in no list",
+            resource.display()
+        );
+    }
+    let host = read("deploy/kubernetes/statefulset.yaml");
+    let variables: Vec<(&str, &str)> = host
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- {name: ARK_")?.strip_suffix('}'))
+        .filter_map(|line| line.split_once(", value: "))
+        .collect();
+    assert!(variables.len() >= 5, "{variables:?}");
+    let names: Vec<String> = variables
+        .iter()
+        .map(|(name, _)| format!("ARK_{name}"))
+        .collect();
+    assert_host_takes(
+        names
+            .iter()
+            .zip(&variables)
+            .map(|(name, (_, value))| (name.as_str(), value.trim_matches('"'))),
+    );
+}
+
+fn health(args: &[&str]) -> (Option<i32>, String) {
+    let output = run_ark(&[&["health"], args].concat());
+    (output.status.code(), shown(&output))
+}
+
+#[test]
+fn health_is_an_exit_status() {
+    let dir = TestDir::new("");
+    let host = dir.start();
+    let api = format!("http://{}", host.address);
+    let listens_for_telemetry = host.telemetry.as_deref().expect("telemetry");
+    let telemetry = format!("http://{listens_for_telemetry}");
+    for url in [&api, &telemetry] {
+        assert_eq!(health(&["--url", url]).0, Some(0));
+        let (code, said) = health(&["--url", url, "--ready"]);
+        assert_eq!(code, Some(0), "{said}");
+    }
+    // The address of the configuration.
+    let config = dir.path().join("health.toml");
+    let listens = |more: &str| {
+        let text = format!(
+            "listen = \"{}\"\ntelemetry_listen = \"{}\"\n{more}",
+            host.address, listens_for_telemetry
+        );
+        fs::write(&config, text).expect("a file");
+        health(&["--config", config.to_str().expect("UTF-8")])
+    };
+    let (code, said) = listens("");
+    assert!(code == Some(0) && said.starts_with(&api), "{said}");
+    let (code, said) = listens("[tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"\n");
+    assert!(code == Some(0) && said.starts_with(&telemetry), "{said}");
+    // A host that is halted is alive, and may not judge.
+    let (status, _) = Client::new(&host).post("/v1/halt", &json!({"reason": "a test"}));
+    assert_eq!(status, 200);
+    assert_eq!(health(&["--url", &api]).0, Some(0));
+    let (code, said) = health(&["--url", &api, "--ready"]);
+    assert!(code == Some(1) && said.contains("halt"), "{said}");
+    let (code, said) = health(&["--url", &api, "--ready", "--json"]);
+    let answer: Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!(
+        (code, &answer["passed"], &answer["status"]),
+        (Some(1), &json!(false), &json!(503))
+    );
+    // Nobody, and somebody who takes the connection and says nothing.
+    let (code, said) = health(&["--url", &format!("http://127.0.0.1:{}", free_port())]);
+    assert!(
+        code == Some(1) && said.contains("no host answers"),
+        "{said}"
+    );
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", silent.local_addr().expect("its address"));
+    let (code, said) = health(&["--url", &url, "--timeout", "1"]);
+    assert!(
+        code == Some(1) && said.contains("has not answered within 1 s"),
+        "{said}"
+    );
+    assert_eq!(health(&["--timeout", "0"]).0, Some(2));
+}

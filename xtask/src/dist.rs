@@ -1,0 +1,191 @@
+//! `cargo xtask dist`: what operators install: a Debian package and a tarball, with a list of all that is in the program and checksums.
+//!
+//! The files depend on the program, the sources and `SOURCE_DATE_EPOCH` alone.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::graveyard::sha256_hex;
+use crate::hermetic::Workspace;
+use crate::process::{cargo_in, has_cargo_subcommand, read_output, run_command};
+
+/// Where everything is written, from the root of the workspace.
+const DIST: &str = "target/dist";
+/// What is packed, below [`DIST`]; the assets of the package (host/cli/Cargo.toml) are taken from here.
+const STAGE: &str = "stage";
+/// Files that are packed as they are: from where, where below the stage, with which mode.
+const FILES: [(&str, &str, u32); 8] = [
+    // A host refuses a Graveyard that can be written to.
+    ("policies/graveyard.wasm", "graveyard.wasm", 0o444),
+    ("policies/graveyard.lock", "graveyard.lock", 0o644),
+    ("deploy/systemd/ark.service", "ark.service", 0o644),
+    ("deploy/systemd/ark.sysusers", "ark.sysusers", 0o644),
+    (
+        "deploy/env.production.example",
+        "env.production.example",
+        0o644,
+    ),
+    ("LICENSE", "LICENSE", 0o644),
+    ("CHANGELOG.md", "CHANGELOG.md", 0o644),
+    ("docs/installation.md", "installation.md", 0o644),
+];
+/// The shells that get completions, and the names under which these look for them.
+const COMPLETIONS: [(&str, &str); 3] = [("bash", "ark"), ("zsh", "_ark"), ("fish", "ark.fish")];
+
+/// Arguments of `cargo xtask dist`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// A program that is built already [default: it is built with the release profile].
+    #[arg(long, value_name = "FILE")]
+    program: Option<PathBuf>,
+}
+
+/// Writes packages, list of parts and checksums to target/dist.
+///
+/// # Errors
+/// A build fails, a tool cannot be installed, or a file cannot be written.
+pub fn build_distribution(args: &Args) -> Result<()> {
+    let root = Workspace::find()?.root;
+    let dist = root.join(DIST);
+    if dist.exists() {
+        fs::remove_dir_all(&dist).with_context(|| dist.display().to_string())?;
+    }
+    let stage = dist.join(STAGE);
+    fs::create_dir_all(&stage)?;
+    let program = match &args.program {
+        Some(program) => program.clone(),
+        None => build_program(&root)?,
+    };
+    let moment = find_moment(&root)?;
+    println!("== 1 of 4: what is packed");
+    stage_files(&root, &stage, &program)?;
+    println!("== 2 of 4: the list of parts");
+    let version = read_version(&stage.join("ark"))?;
+    write_sbom(&root, &dist.join(format!("ark-{version}.cdx.json")))?;
+    println!("== 3 of 4: the Debian package");
+    install_subcommand("deb", "cargo-deb")?;
+    run_command(
+        cargo_in(&root)
+            .args(["deb", "--package", "ark-cli", "--no-build", "--no-strip"])
+            .arg("--output")
+            .arg(&dist)
+            .env("SOURCE_DATE_EPOCH", &moment),
+    )?;
+    println!("== 4 of 4: the tarball and the checksums");
+    write_tarball(&dist, &version, &moment)?;
+    fs::remove_dir_all(&stage)?;
+    write_checksums(&dist)
+}
+
+/// Builds the program as it is released. Returns where it is.
+fn build_program(root: &Path) -> Result<PathBuf> {
+    let mut build = cargo_in(root);
+    build.args(["build", "--release", "--locked"]);
+    run_command(build.args(["--package", "ark-cli", "--bin", "ark"]))?;
+    Ok(root.join("target/release/ark"))
+}
+
+/// The moment that all files have, in seconds since 1970: `SOURCE_DATE_EPOCH`, else that of the last commit.
+fn find_moment(root: &Path) -> Result<String> {
+    if let Ok(moment) = std::env::var("SOURCE_DATE_EPOCH") {
+        ensure!(
+            moment.parse::<u64>().is_ok(),
+            "SOURCE_DATE_EPOCH={moment}: give seconds since 1970"
+        );
+        return Ok(moment);
+    }
+    let mut git = Command::new("git");
+    let moment = read_output(git.args(["log", "-1", "--format=%ct"]).current_dir(root));
+    let moment = moment.context("set SOURCE_DATE_EPOCH where there is no git")?;
+    Ok(moment.trim().to_owned())
+}
+
+fn stage_files(root: &Path, stage: &Path, program: &Path) -> Result<()> {
+    let ark = stage.join("ark");
+    let mut strip = Command::new("strip");
+    run_command(strip.arg("-o").arg(&ark).arg(program))?;
+    set_mode(&ark, 0o755)?;
+    for (from, to, mode) in FILES {
+        let to = stage.join(to);
+        fs::copy(root.join(from), &to).with_context(|| from.to_owned())?;
+        set_mode(&to, mode)?;
+    }
+    let completions = stage.join("completions");
+    fs::create_dir(&completions)?;
+    for (shell, name) in COMPLETIONS {
+        let script = read_output(Command::new(&ark).args(["completions", shell]))?;
+        fs::write(completions.join(name), script)?;
+    }
+    run_command(Command::new(&ark).arg("manual").arg(stage.join("man")))
+}
+
+fn set_mode(path: &Path, mode: u32) -> Result<()> {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+        .with_context(|| path.display().to_string())
+}
+
+/// The version, as the program says it.
+fn read_version(ark: &Path) -> Result<String> {
+    let said = read_output(Command::new(ark).arg("--version"))?;
+    let version = said.split_whitespace().nth(1);
+    Ok(version
+        .context("`ark --version` names no version")?
+        .to_owned())
+}
+
+/// Writes a list of every crate in the program (`CycloneDX`).
+fn write_sbom(root: &Path, path: &Path) -> Result<()> {
+    install_subcommand("sbom", "cargo-sbom")?;
+    let mut list = cargo_in(root);
+    list.args(["sbom", "--cargo-package", "ark-cli"]);
+    let sbom = read_output(list.args(["--output-format", "cyclone_dx_json_1_4"]))?;
+    fs::write(path, sbom).with_context(|| path.display().to_string())
+}
+
+fn install_subcommand(subcommand: &str, package: &str) -> Result<()> {
+    if has_cargo_subcommand(subcommand) {
+        return Ok(());
+    }
+    run_command(Command::new("cargo").args(["install", package, "--locked"]))
+}
+
+/// Packs the stage as a directory of its own.
+fn write_tarball(dist: &Path, version: &str, moment: &str) -> Result<()> {
+    let name = format!("ark-{version}-{}-linux", std::env::consts::ARCH);
+    let mut tar = Command::new("tar");
+    tar.args(["--sort=name", "--owner=0", "--group=0", "--numeric-owner"])
+        .arg("--format=gnu")
+        .arg(format!("--mtime=@{moment}"))
+        .arg(format!("--transform=s,^{STAGE},{name},"))
+        // Without the moment of packing in the head of the compression.
+        .arg("--use-compress-program=gzip --no-name -9")
+        .arg("--create")
+        .arg("--file")
+        .arg(dist.join(format!("{name}.tar.gz")))
+        .arg("--directory")
+        .arg(dist)
+        .arg(STAGE);
+    run_command(&mut tar)
+}
+
+/// Writes the SHA-256 of every file that was made, as `sha256sum --check` reads them.
+fn write_checksums(dist: &Path) -> Result<()> {
+    let mut names: Vec<PathBuf> = Vec::new();
+    for entry in fs::read_dir(dist)? {
+        names.push(entry?.path());
+    }
+    names.sort();
+    let mut sums = String::new();
+    for path in &names {
+        let content = fs::read(path).with_context(|| path.display().to_string())?;
+        let name = path.file_name().context("a name")?.to_string_lossy();
+        writeln!(sums, "{}  {name}", sha256_hex(&content))?;
+        println!("{}", path.display());
+    }
+    fs::write(dist.join("SHA256SUMS"), sums).context("SHA256SUMS")
+}
