@@ -32,9 +32,11 @@ pub use change::{
     ChangeConditions, PolicyChangeReceipt, PolicyRevision, PolicyStatus, PolicyUpload,
     SettingsReplacement,
 };
-pub use declarations::{Declaration, LAST_PLACE, PolicyManifest, check_declarations};
-pub use error::{InvalidPolicy, PolicyChangeError, StoredPolicyError};
+pub use declarations::{
+    Declaration, LAST_PLACE, PolicyManifest, check_declarations, load_declared,
+};
+pub use error::{InvalidPolicy, LoadPoliciesError, PolicyChangeError, StoredPolicyError};
 pub use graveyard_exchange::{GraveyardExchangeError, record_graveyard_exchange};
 pub use handle::{DeclarationChanges, ListedPolicy, Policies};
 pub use loader::PolicyLoader;
-pub use start::{LoadPoliciesError, load_all};
+pub use start::load_all;
