@@ -197,6 +197,9 @@ impl Owner {
 
     /// Asks the owner whether it is ready, again and again; never returns. `is_exposed`: other machines can reach the front.
     pub(super) async fn follow(self: Arc<Self>, is_exposed: bool) {
+        // What the front took to load its policies is no time that the owner was away.
+        self.status
+            .send_modify(|status| status.since = Instant::now());
         loop {
             self.probe(is_exposed).await;
             let is_ready = self.status.borrow().phase == OwnerPhase::Ready;

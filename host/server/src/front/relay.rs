@@ -147,10 +147,12 @@ impl Front {
                 let decision = find_answer_kind(&outgoing);
                 let sent = self.send_in_time(outgoing, deadline.as_ref(), decision);
                 sent.await.unwrap_or_else(|problem| {
-                    // Nothing counts that was not sent to its end.
-                    let problem = match decision {
-                        Some(_) if problem.is_certain() => problem.denied(),
-                        _ => problem,
+                    let is_proposal =
+                        matches!(decision, Some(AnswerKind::Action | AnswerKind::Batch));
+                    let problem = if is_proposal && problem.is_certain() {
+                        problem.denied()
+                    } else {
+                        problem
                     };
                     problem.into_response()
                 })
@@ -167,15 +169,11 @@ impl Front {
         decision: Option<AnswerKind>,
     ) -> Result<Response, Problem> {
         let end = self.hold.end();
+        let end = deadline.map_or(end, |deadline| end.min(deadline.moment()));
         let (mut repeats, mut was_sent) = (0, false);
         loop {
-            let held = self.hold.wait_for_owner(end).await;
-            if let Err(problem) = held {
-                return Err(if was_sent {
-                    Problem::connection_broke()
-                } else {
-                    hold_problem(&problem)
-                });
+            if let Err(problem) = self.hold.wait_for_owner(end).await {
+                return Err(unanswered(was_sent, deadline, &problem));
             }
             // From here on the owner may do what it is asked for.
             if deadline.is_some_and(|deadline| !deadline.claim()) {
@@ -212,11 +210,8 @@ impl Front {
                 return Err(Problem::owner_away(detail, 1));
             }
             if Instant::now() > end {
-                return Err(if was_sent {
-                    Problem::connection_broke()
-                } else {
-                    hold_problem(&HoldError::Expired(self.hold.time()))
-                });
+                let expired = HoldError::Expired(self.hold.time());
+                return Err(unanswered(was_sent, deadline, &expired));
             }
         }
     }
@@ -292,6 +287,17 @@ fn find_answer_kind(outgoing: &OutgoingRequest) -> Option<AnswerKind> {
         "/v1/actions/batch" => Some(AnswerKind::Batch),
         path if path.starts_with("/v1/approvals/") => Some(AnswerKind::Approval),
         _ => None,
+    }
+}
+
+/// The problem of a request that is held no more.
+fn unanswered(was_sent: bool, deadline: Option<&CommitDeadline>, held: &HoldError) -> Problem {
+    if was_sent {
+        Problem::connection_broke()
+    } else if deadline.is_some_and(CommitDeadline::is_over) {
+        Problem::deadline_exceeded()
+    } else {
+        hold_problem(held)
     }
 }
 
