@@ -234,19 +234,49 @@ impl Host {
         // An `ark.toml` of the working directory must not have a part in a test.
         let config = data_dir.with_extension("toml");
         let mut command = Command::new(program);
-        command
-            .arg("serve")
-            .args(["--listen", "127.0.0.1:0"])
-            .arg("--data-dir")
-            .arg(data_dir);
+        command.arg("serve").arg("--data-dir").arg(data_dir);
         if !args.contains(&"--config") {
             if !config.exists() {
                 std::fs::write(&config, UNHURRIED).expect("a configuration");
             }
             command.arg("--config").arg(&config);
         }
-        if !args.contains(&"--telemetry-listen") {
-            command.args(["--telemetry-listen", "127.0.0.1:0"]);
+        Self::spawn(command, args, environment)
+    }
+
+    /// Starts `ark front` before a host and waits until it answers. `config`: its configuration file.
+    ///
+    /// # Panics
+    /// It ends by itself.
+    #[must_use]
+    pub fn start_front(owner: &str, config: &Path, args: &[&str]) -> Self {
+        match Self::try_start_front(owner, config, args) {
+            Ok(front) => front,
+            Err(output) => panic!("ark front did not start: {output}"),
+        }
+    }
+
+    /// As [`Host::start_front`]; what the front wrote to standard error when it ended by itself.
+    ///
+    /// # Errors
+    /// The front ended.
+    pub fn try_start_front(owner: &str, config: &Path, args: &[&str]) -> Result<Self, String> {
+        let mut command = Command::new(ark_program());
+        command.args(["front", "--owner", owner]);
+        command.arg("--config").arg(config);
+        Self::spawn(command, args, &[])
+    }
+
+    /// Starts a program that listens, on free ports unless `args` name others, and waits until it says where.
+    fn spawn(
+        mut command: Command,
+        args: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<Self, String> {
+        for port in ["--listen", "--telemetry-listen"] {
+            if !args.contains(&port) {
+                command.args([port, "127.0.0.1:0"]);
+            }
         }
         let mut child = command
             .args(args)
@@ -257,6 +287,7 @@ impl Host {
             .env_remove("ARK_FAULT_DIR")
             .env_remove("ARK_FAULT_ROUNDS")
             .env_remove("ARK_FAULT_SEED")
+            .env_remove("ARK_FRONT_SECONDS")
             .env_remove("ARK_KILL_ROUNDS")
             .env_remove("ARK_LANGUAGE_SIGNALS")
             .env_remove("ARK_NEIGHBOUR_ROUNDS")

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context;
@@ -56,43 +56,16 @@ impl HostArgs {
             agents_dir: self.agents.clone(),
             graveyard: self.graveyard.clone(),
             submitters: self.submitter.clone(),
+            ..Overrides::default()
         }
     }
 
-    /// Takes over the variables of the file that `--env-file` names, and returns the file. It is read as the environment is: once, at the start.
-    ///
-    /// The environment of a process cannot be changed safely while it runs, so this program is executed again, in the same process, with the
-    /// variables that are not there yet.
+    /// As [`enter_env_file`], with the file that `--env-file` names.
     ///
     /// # Errors
-    /// The file is refused: the inner result, so that a check can report it. The program cannot be executed: the outer one.
+    /// As [`enter_env_file`].
     pub(crate) fn enter_env_file(&self) -> anyhow::Result<Option<Result<EnvFile, EnvFileError>>> {
-        let Some(path) = &self.env_file else {
-            return Ok(None);
-        };
-        let file = match EnvFile::read(path) {
-            Ok(file) => file,
-            Err(error) => return Ok(Some(Err(error))),
-        };
-        let mut missing = file
-            .variables
-            .iter()
-            .filter(|variable| std::env::var_os(&variable.name).is_none())
-            .peekable();
-        if missing.peek().is_none() {
-            return Ok(Some(Ok(file)));
-        }
-        let program = std::env::current_exe().context("the path of this program")?;
-        let mut arguments = std::env::args_os();
-        let mut command = Command::new(&program);
-        if let Some(name) = arguments.next() {
-            command.arg0(name);
-        }
-        let error = command
-            .args(arguments)
-            .envs(missing.map(|variable| (&variable.name, &variable.value)))
-            .exec();
-        Err(error).with_context(|| format!("{} cannot be executed again", program.display()))
+        enter_env_file(self.env_file.as_deref())
     }
 
     /// As [`HostArgs::enter_env_file`], for commands that need the file.
@@ -127,4 +100,42 @@ pub(crate) struct DataDirArgs {
         value_name = "DIR"
     )]
     pub(crate) data_dir: PathBuf,
+}
+
+/// Takes over the variables of the file that an argument names, and returns the file. It is read as the environment is: once, at the start.
+///
+/// The environment of a process cannot be changed safely while it runs, so this program is executed again, in the same process, with the
+/// variables that are not there yet.
+///
+/// # Errors
+/// The file is refused: the inner result, so that a check can report it. The program cannot be executed: the outer one.
+pub(crate) fn enter_env_file(
+    path: Option<&Path>,
+) -> anyhow::Result<Option<Result<EnvFile, EnvFileError>>> {
+    let Some(path) = path else {
+        return Ok(None);
+    };
+    let file = match EnvFile::read(path) {
+        Ok(file) => file,
+        Err(error) => return Ok(Some(Err(error))),
+    };
+    let mut missing = file
+        .variables
+        .iter()
+        .filter(|variable| std::env::var_os(&variable.name).is_none())
+        .peekable();
+    if missing.peek().is_none() {
+        return Ok(Some(Ok(file)));
+    }
+    let program = std::env::current_exe().context("the path of this program")?;
+    let mut arguments = std::env::args_os();
+    let mut command = Command::new(&program);
+    if let Some(name) = arguments.next() {
+        command.arg0(name);
+    }
+    let error = command
+        .args(arguments)
+        .envs(missing.map(|variable| (&variable.name, &variable.value)))
+        .exec();
+    Err(error).with_context(|| format!("{} cannot be executed again", program.display()))
 }

@@ -28,6 +28,8 @@ struct Cli {
 enum Command {
     /// Runs the host.
     Serve(HostArgs),
+    /// Runs a front: a host without a database of its own, which passes requests on to the host that owns the data and judges its decisions again.
+    Front(serve::front::FrontArgs),
     /// Checks everything that a host needs in production: configuration, secrets, TLS, disk, database, guests, neighbours, snapshots.
     Check(production::check::CheckArgs),
     /// Probes whether a host is alive, or may judge.
@@ -191,6 +193,7 @@ fn print_answer(answer: &clap::Error) -> ExitCode {
 fn run_command(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(args) => serve::run(&args),
+        Command::Front(args) => serve::front::run(&args),
         Command::Check(args) => production::check::run(args),
         Command::Health(args) => client::health::run(args),
         Command::Synthetic(args) => production::synthetic::run(args),

@@ -8,6 +8,7 @@ pub mod api;
 pub mod app;
 pub mod changes;
 pub mod config;
+pub mod front;
 pub mod hrm;
 pub mod policies;
 pub mod quotas;

@@ -14,6 +14,9 @@ use crate::policies::Policies;
 use crate::redis::RedisStatus;
 use crate::watchdog::Watchdog;
 
+/// What a host says of itself until the watchdog has beaten for the first time.
+pub const NO_BEAT: &str = "the watchdog does not beat";
+
 /// The parts that readiness depends on. Cheap to clone.
 #[derive(Clone)]
 pub struct Readiness {
@@ -40,7 +43,7 @@ impl Readiness {
             problems.push("the Graveyard's pin is broken");
         }
         if !self.guards.watchdog_beating(Millis::now()) {
-            problems.push("the watchdog does not beat");
+            problems.push(NO_BEAT);
         }
         if self.store.is_reserve_only() {
             problems.push("the database is full but for the host's reserve; archive the audit log (`ark audit archive`) or raise capacity.max_database_bytes");

@@ -112,6 +112,7 @@ const API_CRATES: &[&str] = &["utoipa", "utoipa_axum"];
 const SERVER_LAYERS: &[&[&str]] = &[
     &["app"],
     &["config"],
+    &["front"],
     &["api", "telemetry"],
     &["readiness"],
     &["agents", "policies"],

@@ -1,5 +1,8 @@
+//! Programs that listen: `ark serve`, here, and `ark front` ([`front`]).
+//!
 //! `ark serve`: the configuration becomes listeners and parts, these run until a signal ends the process, and they end in order.
 
+pub(crate) mod front;
 mod open_files;
 mod reload;
 mod signals;
@@ -49,18 +52,28 @@ impl Listeners {
             tls: tls.transpose().context("[tls]")?,
         })
     }
+
+    /// The scheme of the API's address.
+    const fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+}
+
+/// Makes the runtime of the ports.
+fn build_runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(HTTP_THREADS)
+        .thread_name("ark-http")
+        .enable_all()
+        .build()
+        .context("the HTTP runtime cannot start")
 }
 
 pub(crate) fn run(args: &HostArgs) -> anyhow::Result<ExitCode> {
     args.require_env_file()?;
     let config = args.read_config()?;
     start_logging("info", config.telemetry.log_format)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(HTTP_THREADS)
-        .thread_name("ark-http")
-        .enable_all()
-        .build()
-        .context("the HTTP runtime cannot start")?;
+    let runtime = build_runtime()?;
     let listeners = runtime.block_on(Listeners::bind(&config))?;
     let app = App::start(&config)?;
     let result = runtime.block_on(serve_until_stopped(args, &config, listeners, &app));
@@ -108,15 +121,11 @@ async fn serve_until_stopped(
             "ready; without tokens this API serves every user of this machine, and no other machine (`ark token create` makes tokens)"
         }
     );
+    let scheme = listeners.scheme();
     let metrics = listeners
         .telemetry
         .map(|server| serve_telemetry(server, app))
         .transpose()?;
-    let scheme = if listeners.tls.is_some() {
-        "https"
-    } else {
-        "http"
-    };
     print_line!("ark: listening on {scheme}://{address}");
     let access = AccessConfig {
         connections: fit_connections(config.access.connections),

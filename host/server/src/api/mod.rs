@@ -6,10 +6,11 @@
 //! Must not know: SQL, wasmtime, rules. Reads that touch the disk run off the reactor.
 
 pub mod auth;
+pub(crate) mod call;
 mod events;
-mod front;
-mod http;
+pub(crate) mod http;
 mod openapi;
+pub(crate) mod repeats;
 mod routes;
 mod server;
 mod state;
@@ -18,8 +19,10 @@ mod v1;
 pub use auth::access;
 pub use events::{EventReader, StartFeedError, StreamLimits};
 pub use http::fields::validate_reason;
+pub(crate) use server::serve_connections;
 pub use server::{AccessConfig, ServeError, Server, ServerError, Tls, TlsError, TlsFiles, serve};
 pub use state::ApiDeps;
 pub use v1::actions::decision_view as view;
 pub use v1::actions::held_action::{FiredRule, HeldAction};
+pub(crate) use v1::actions::propose::read_proposed_actions;
 pub use v1::tokens::{agents_of, grants_of, token_view};

@@ -10,8 +10,8 @@ use tokio::sync::watch;
 use ark_model::check::clip_for_error;
 
 use super::auth::Auth;
+use super::call::serve_call;
 use super::events::{EventFeed, StreamPlaces};
-use super::front::serve_call;
 use super::http::problem::Problem;
 use super::openapi::{self, Documents};
 use super::state::{Api, ApiDeps, DescribedRoutes};

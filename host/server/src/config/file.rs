@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::front::OwnerAddress;
 use crate::redis::RedisAddress;
 use crate::telemetry::{LogFormat, TelemetryListen};
 use crate::watchdog::{CapsuleRetention, Thresholds};
@@ -60,6 +61,7 @@ table! {
         [redis]: RedisFile;
         [lists]: ListsFile;
         [instruments]: InstrumentsFile;
+        [front]: FrontFile;
     }
 }
 
@@ -336,6 +338,28 @@ items! {
         /// The stream for entries that cannot become signals; `STREAM:dead` if it is left out.
         dead_letters: Option<String>;
     }
+}
+
+table! {
+    /// A front (`ark front`): a host without a database of its own, which passes requests on to the host that owns the data and judges its decisions again. `ark serve`
+    /// reads none of these keys. A front reads of the others `listen`, `telemetry_listen`, `behind_proxy`, `graveyard`, `policies`, `policies_dir`, `action_types`, `[tls]`, `[telemetry]`,
+    /// `capacity.connections`, `capacity.drain_ms` and `capacity.policy_fuel`. [Fronts](production.md#fronts) says what they mean there.
+    pub struct FrontFile {
+        /// The API of the host that owns the data, e.g. `https://ark.example.com:8000`; `http://` only on the same machine. Flag: `--owner`.
+        owner: Option<String> = None, Text { check: check_owner, description: "an http or https address without a path" };
+        /// A PEM file with the authorities that may have signed the owner's certificate; without it, the public ones. Flag: `--owner-ca`.
+        owner_ca: Option<PathBuf> = None, Any;
+        /// A file with a token of the owner, of the role `reader`, with which the front reads the decisions that it judges again. Not every user may be able to read it. Without it no decision of an owner with tokens can be judged again. Flag: `--token-file`.
+        token_file: Option<PathBuf> = None, Any;
+        /// Milliseconds for which a request is held at most while the owner is away. Flag: `--hold-for`.
+        hold_ms: u64 = 30_000, between(0, 600_000);
+        /// Requests that are held at the same time; further ones are refused. Flag: `--hold-limit`.
+        hold_limit: usize = 1_000, between(0, 100_000);
+    }
+}
+
+fn check_owner(url: &str) -> Result<(), String> {
+    OwnerAddress::parse(url).map(drop)
 }
 
 fn check_redis_url(url: &str) -> Result<(), String> {

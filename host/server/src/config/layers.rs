@@ -93,6 +93,35 @@ pub struct Overrides {
     /// See [`ConfigFile::submitters`]; these are added to those of the other sources.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub submitters: Vec<Name>,
+    /// See [`ConfigFile::front`].
+    #[serde(skip_serializing_if = "FrontOverrides::is_empty")]
+    pub front: FrontOverrides,
+}
+
+/// What the flags of a front set.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct FrontOverrides {
+    /// The API of the host that owns the data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// The authorities that may have signed its certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner_ca: Option<PathBuf>,
+    /// The file with the front's token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<PathBuf>,
+    /// Milliseconds for which a request is held at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold_ms: Option<u64>,
+    /// Requests that are held at the same time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold_limit: Option<usize>,
+}
+
+impl FrontOverrides {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// The merged sources.
@@ -301,7 +330,15 @@ impl Layers {
             {
                 added.splice(0..0, names.iter().cloned());
             }
-            self.set_value(&key, value, Source::Flag);
+            match value {
+                // The flags of a table: each sets a key of it.
+                Value::Object(keys) => {
+                    for (name, value) in keys {
+                        self.set_value(&join_key(&key, &name), value, Source::Flag);
+                    }
+                }
+                value => self.set_value(&key, value, Source::Flag),
+            }
         }
         Ok(())
     }

@@ -25,6 +25,6 @@ pub use file::{
     TlsFile, VetoFile, WatchdogFile, is_reloaded, list_sections,
 };
 pub use keys::{Key, Section};
-pub use layers::{DEFAULT_FILE, Layers, Overrides};
+pub use layers::{DEFAULT_FILE, FrontOverrides, Layers, Overrides};
 pub use resolve::Config;
 pub use show::ConfigLine;

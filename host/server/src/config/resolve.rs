@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::{AccessConfig, StreamLimits, TlsFiles};
+use crate::front::{FrontConfig, FrontPolicies, OwnerAddress};
 use crate::hrm::{HrmConfig, check_veto};
 use crate::policies::{Declaration, LAST_PLACE};
 use crate::quotas::{QuotaConfig, TokenQuotas};
@@ -28,7 +29,9 @@ use ark_runtime::{EngineConfig, GraveyardSource, Limits};
 use ark_store::{ListEntry, SecretKey, StoreConfig};
 
 use super::error::ConfigError;
-use super::file::{ActionTypeFile, InstrumentsFile, ListsFile, PolicyFile, TlsFile, WatchdogFile};
+use super::file::{
+    ActionTypeFile, FrontFile, InstrumentsFile, ListsFile, PolicyFile, TlsFile, WatchdogFile,
+};
 use super::keys::{Table, join_key};
 use super::layers::{Layers, Overrides};
 use super::redis::resolve_redis;
@@ -78,6 +81,8 @@ pub struct Config {
     pub drain: Duration,
     /// Versions kept of each uploaded agent.
     pub agent_versions: u32,
+    /// That of a front, which `ark serve` does not read; `None`: no owner is named.
+    pub front: Option<FrontConfig>,
 }
 
 /// A key, and what is wrong with its value.
@@ -187,8 +192,43 @@ impl Config {
             },
             drain: Duration::from_millis(capacity.drain_ms),
             agent_versions: capacity.agent_versions,
+            front: resolve_front(file.front).map_err(refused)?,
         })
     }
+}
+
+impl Config {
+    /// What a front judges with: the host's own policies, without a cache of compiled ones, which is the data directory's.
+    #[must_use]
+    pub fn front_policies(&self) -> FrontPolicies {
+        FrontPolicies {
+            engine: EngineConfig {
+                cache_dir: None,
+                ..self.engine.clone()
+            },
+            graveyard: self.graveyard.clone(),
+            declared: self.policies.clone(),
+            directory: self.policies_dir.clone(),
+            fuel: self.policy_fuel,
+            action_types: self.hrm.action_types.clone(),
+        }
+    }
+}
+
+/// The configuration of a front, where an owner is named.
+fn resolve_front(file: FrontFile) -> Result<Option<FrontConfig>, Problem> {
+    let Some(owner) = file.owner else {
+        return Ok(None);
+    };
+    let owner =
+        OwnerAddress::parse(&owner).map_err(|problem| ("front.owner".to_owned(), problem))?;
+    Ok(Some(FrontConfig {
+        owner,
+        owner_ca: file.owner_ca,
+        token_file: file.token_file,
+        hold_for: Duration::from_millis(file.hold_ms),
+        hold_limit: file.hold_limit,
+    }))
 }
 
 /// The declarations of `[[policies]]`, with the order that is not given filled in.

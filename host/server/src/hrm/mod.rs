@@ -3,7 +3,7 @@
 //!
 //! Reading order: [`request`] (what can be asked and what is answered), [`handle`] (redaction and the queues), [`arbiter`] (the thread), [`ledger`]
 //! (facts and reservations), [`chain`] (the policies), [`combine`] (the outcome), [`record`] (the form in the audit log), [`redaction`], [`guards`],
-//! [`services`] (the host calls of agents), [`offline`] (replay, evidence, comparison of policy versions).
+//! [`services`] (the host calls of agents), [`offline`] (replay, evidence, comparison of policy versions, judging again).
 //!
 //! Must not know: HTTP, which agent subscribes to which topic, how agents run.
 
@@ -30,7 +30,7 @@ pub use config::HrmConfig;
 pub use error::{HrmError, RecordFailure};
 pub use handle::Hrm;
 pub use ledger::check_veto;
-pub use offline::{diff, evidence, library, replay};
+pub use offline::{diff, evidence, library, rejudge, replay};
 pub use record::decode_decision_row;
 pub use report_refusal::ReportRefusal;
 pub use request::{

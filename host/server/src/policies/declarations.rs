@@ -3,15 +3,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Deserialize;
 
 use crate::changes::list_manifests;
+use crate::hrm::chain::{ChainSlot, ConfiguredPolicy, EnforcedPolicy};
+use ark_model::decision::PolicyIdentity;
 use ark_model::ids::{Digest, Name};
+use ark_model::meters::HrmMeters;
 use ark_model::policy::{PolicyMode, PolicySource};
 use ark_model::settings::Settings;
+use ark_runtime::Engine;
 
-use super::error::InvalidPolicy;
+use super::error::{InvalidPolicy, LoadPoliciesError};
+use super::slots::sort_slots;
 use super::verification::{PolicyVerifier, VerifiedPolicy, read_pinned};
 
 /// The last place among the policies: that of a policy without a stated place, and the highest one that can be stated.
@@ -72,6 +78,15 @@ pub(super) struct RejectedDeclaration {
     pub(super) sha256: Option<Digest>,
     /// Why it was refused.
     pub(super) problem: String,
+}
+
+impl From<RejectedDeclaration> for LoadPoliciesError {
+    fn from(rejected: RejectedDeclaration) -> Self {
+        Self::Declared {
+            file: rejected.origin,
+            problem: rejected.problem,
+        }
+    }
 }
 
 /// A declared component that may be put in force.
@@ -181,6 +196,52 @@ pub(super) fn read_declarations(
     policies.retain(|name, _| !rejected.contains(name));
     declarations.policies = policies.into_values().collect();
     declarations
+}
+
+/// Loads the policies that files declare, as slots in the order in which they are asked, without a store. Nothing is recorded.
+///
+/// `graveyard`: the policy whose name no other may have. `fuel`: the fuel of one evaluation (`capacity.policy_fuel`).
+///
+/// # Errors
+/// The first declaration that is refused: its file, and why.
+pub fn load_declared(
+    engine: &Engine,
+    graveyard: &PolicyIdentity,
+    fuel: u64,
+    (configured, dir): (&[Declaration], Option<&Path>),
+    meters: &HrmMeters,
+) -> Result<Vec<Arc<ChainSlot>>, LoadPoliciesError> {
+    let verifier = PolicyVerifier {
+        engine: engine.clone(),
+        fuel,
+        reserved_name: graveyard.metadata.name.clone(),
+    };
+    let mut declarations = read_declarations(configured, dir, &verifier);
+    if !declarations.rejected.is_empty() {
+        return Err(declarations.rejected.swap_remove(0).into());
+    }
+    let slots = declarations.policies.into_iter().map(|declared| {
+        let configure = |prepared: PreparedPolicy, mode| {
+            let VerifiedPolicy {
+                policy, settings, ..
+            } = prepared.verified;
+            let configured = ConfiguredPolicy::new(&declared.name, policy, settings, mode, meters);
+            Arc::new(configured)
+        };
+        let enforced = declared
+            .enforced
+            .map(|prepared| EnforcedPolicy::Loaded(configure(prepared, PolicyMode::Enforce)));
+        let shadow = declared
+            .shadow
+            .map(|prepared| configure(prepared, PolicyMode::Shadow));
+        Arc::new(ChainSlot {
+            name: declared.name.clone(),
+            priority: declared.order,
+            enforced,
+            shadow,
+        })
+    });
+    Ok(sort_slots(slots.collect()))
 }
 
 fn prepare_policy(

@@ -1,11 +1,13 @@
 //! Why a component is no valid operator policy, and why a change is refused.
 
+use std::path::PathBuf;
+
 use crate::changes::{ComponentFileError, StoredVersionError, describe_kept_versions};
 use crate::hrm::HrmError;
 use ark_model::ids::{Digest, Name};
 use ark_model::policy::PolicySource;
 use ark_runtime::{LoadError, PolicyError, SettingsRefused, VectorFailure};
-use ark_store::ReadError;
+use ark_store::{CommitError, ReadError};
 
 /// Why a component is refused as an operator policy.
 #[derive(Debug, thiserror::Error)]
@@ -143,4 +145,34 @@ pub enum PolicyChangeError {
         /// What is wrong with it.
         source: StoredPolicyError,
     },
+}
+
+/// Why a start ends: the operator policies cannot be put in force. A host that went on without one of them would approve what its operator
+/// forbids.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadPoliciesError {
+    /// A declared policy is refused.
+    #[error("operator policy {file}: {problem}", file = file.display())]
+    Declared {
+        /// The manifest, or the component.
+        file: PathBuf,
+        /// Why it is refused.
+        problem: String,
+    },
+    /// More policies are to be in force than `capacity.policies` allows.
+    #[error(
+        "{found} operator policies are to be in force; capacity.policies allows {max_policies}: raise it, or take some out"
+    )]
+    TooMany {
+        /// How many are to be in force.
+        found: usize,
+        /// How many may be.
+        max_policies: usize,
+    },
+    /// The store cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// What is new cannot be committed.
+    #[error("the operator policies cannot be recorded: {0}")]
+    Commit(#[from] CommitError),
 }

@@ -32,9 +32,9 @@ pub use change::{
     ChangeConditions, PolicyChangeReceipt, PolicyRevision, PolicyStatus, PolicyUpload,
     SettingsReplacement,
 };
-pub use declarations::{Declaration, LAST_PLACE, PolicyManifest};
-pub use error::{InvalidPolicy, PolicyChangeError, StoredPolicyError};
+pub use declarations::{Declaration, LAST_PLACE, PolicyManifest, load_declared};
+pub use error::{InvalidPolicy, LoadPoliciesError, PolicyChangeError, StoredPolicyError};
 pub use graveyard_exchange::{GraveyardExchangeError, record_graveyard_exchange};
 pub use handle::{DeclarationChanges, ListedPolicy, Policies};
 pub use loader::PolicyLoader;
-pub use start::{BrokenVersion, LoadPoliciesError, PolicyFindings, check_policies, load_all};
+pub use start::{BrokenVersion, PolicyFindings, check_policies, load_all};

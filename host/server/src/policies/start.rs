@@ -1,6 +1,6 @@
 //! The operator policies that a start finds: those that files declare, and those that were uploaded.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::changes::Requester;
@@ -10,43 +10,13 @@ use ark_model::ids::{Digest, Millis, Name};
 use ark_model::policy::{PolicyMode, PolicySource};
 use ark_model::verdict::Metadata;
 use ark_runtime::Engine;
-use ark_store::{CommitError, PolicySlot, ReadError, Reader, Unit};
+use ark_store::{PolicySlot, ReadError, Reader, Unit};
 
 use super::declarations::{Declaration, read_declarations};
-use super::error::PolicyChangeError;
+use super::error::{LoadPoliciesError, PolicyChangeError};
 use super::loader::{PolicyLoader, load_version};
 use super::slots::sort_slots;
 use super::verification::PolicyVerifier;
-
-/// Why a start ends: the operator policies cannot be put in force. A host that went on without one of them would approve what its operator
-/// forbids.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadPoliciesError {
-    /// A declared policy is refused.
-    #[error("operator policy {file}: {problem}", file = file.display())]
-    Declared {
-        /// The manifest, or the component.
-        file: PathBuf,
-        /// Why it is refused.
-        problem: String,
-    },
-    /// More policies are to be in force than `capacity.policies` allows.
-    #[error(
-        "{found} operator policies are to be in force; capacity.policies allows {max_policies}: raise it, or take some out"
-    )]
-    TooMany {
-        /// How many are to be in force.
-        found: usize,
-        /// How many may be.
-        max_policies: usize,
-    },
-    /// The store cannot be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// What is new cannot be committed.
-    #[error("the operator policies cannot be recorded: {0}")]
-    Commit(#[from] CommitError),
-}
 
 /// Loads every operator policy that is to judge, in the order in which they are asked, and commits what is new. An uploaded policy that cannot
 /// be loaded becomes a slot that denies every proposal.
@@ -60,11 +30,7 @@ pub fn load_all(
 ) -> Result<Vec<Arc<ChainSlot>>, LoadPoliciesError> {
     let mut declarations = read_declarations(configured, dir, &loader.verifier);
     if !declarations.rejected.is_empty() {
-        let rejected = declarations.rejected.swap_remove(0);
-        return Err(LoadPoliciesError::Declared {
-            file: rejected.origin,
-            problem: rejected.problem,
-        });
+        return Err(declarations.rejected.swap_remove(0).into());
     }
     let requester = Requester::for_host("as declared, found at the start");
     let changes = loader.plan_declarations(declarations, &requester, |_| false)?;

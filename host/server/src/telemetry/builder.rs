@@ -13,7 +13,7 @@ use ark_model::meters::{
 use super::config::{TelemetryConfig, TelemetryListen};
 use super::error::TelemetryError;
 use super::handle::{ShownMetrics, Telemetry};
-use super::metrics::{Emit, MetricContext, MetricSources, all_metrics};
+use super::metrics::{Emit, MetricContext, MetricSources, Observe, all_metrics};
 use super::otlp::{self, TraceExporter};
 use super::recent::RecentDurations;
 use super::registry::{MetricRegistry, bind_timing};
@@ -128,10 +128,15 @@ fn register_observed(
     context: &Arc<MetricContext>,
 ) -> Result<(), TelemetryError> {
     for metric in all_metrics() {
-        if let Some(observe) = metric.observe {
-            let context = Arc::clone(context);
-            registry
-                .register_observed(metric, move |emit: &mut Emit<'_>| observe(&context, emit))?;
+        match metric.observe {
+            Some(Observe::Host(observe)) => {
+                let context = Arc::clone(context);
+                registry.register_observed(metric, move |emit: &mut Emit<'_>| {
+                    observe(&context, emit);
+                })?;
+            }
+            Some(Observe::Process(observe)) => registry.register_observed(metric, observe)?,
+            Some(Observe::Front(_)) | None => {}
         }
     }
     Ok(())

@@ -29,6 +29,7 @@
 mod builder;
 mod config;
 mod error;
+mod front;
 mod handle;
 mod json;
 pub mod logs;
@@ -44,7 +45,9 @@ mod slo;
 pub use builder::TelemetryBuilder;
 pub use config::{TelemetryConfig, TelemetryListen};
 pub use error::TelemetryError;
+pub use front::FrontTelemetry;
 pub use handle::Telemetry;
 pub use logs::LogFormat;
 pub use metrics::{MetricSources, OpenApprovals};
 pub use server::{ListenError, TelemetryServer};
+pub(crate) use server::{build_response, metrics_response};

@@ -66,9 +66,19 @@ impl TelemetryServer {
         self.listener.local_addr()
     }
 
-    /// Serves until the future is dropped.
+    /// Serves a host's telemetry until the future is dropped.
     pub async fn serve(self, telemetry: Arc<Telemetry>) {
-        let mut routes = build_routes(telemetry);
+        let paths = ["/metrics", "/metrics/json", "/slos", "/healthz", "/readyz"];
+        self.serve_routes(build_routes(telemetry), &paths).await;
+    }
+
+    /// Serves routes until the future is dropped. `paths`: what an answer to an unknown path names.
+    pub(crate) async fn serve_routes(self, routes: Routes, paths: &[&str]) {
+        let paths = paths.join(", ");
+        let mut routes = routes.fallback(move |request: Request| {
+            let answer = answer_unknown_path(request.uri().path(), &paths);
+            async move { answer }
+        });
         if self
             .listener
             .local_addr()
@@ -115,22 +125,22 @@ fn build_routes(telemetry: Arc<Telemetry>) -> Routes {
         .route("/slos", get(get_slos))
         .route("/healthz", get(get_healthz))
         .route("/readyz", get(get_readyz))
-        .fallback(|request: Request| async move {
-            let known = ["/metrics", "/metrics/json", "/slos", "/healthz", "/readyz"];
-            let path = clip_for_error(request.uri().path());
-            let body = json!({
-                "type": "about:blank",
-                "title": "Not found",
-                "status": 404,
-                "detail": format!("there is no {path} on the telemetry port; there are {}", known.join(", ")),
-            });
-            build_response(
-                StatusCode::NOT_FOUND,
-                "application/problem+json",
-                body.to_string(),
-            )
-        })
         .with_state(telemetry)
+}
+
+fn answer_unknown_path(path: &str, known: &str) -> Response {
+    let path = clip_for_error(path);
+    let body = json!({
+        "type": "about:blank",
+        "title": "Not found",
+        "status": 404,
+        "detail": format!("there is no {path} on the telemetry port; there are {known}"),
+    });
+    build_response(
+        StatusCode::NOT_FOUND,
+        "application/problem+json",
+        body.to_string(),
+    )
 }
 
 /// Refuses a request to a port of this machine only whose `Host` header names another machine: a page in a browser on this machine could read
@@ -164,7 +174,14 @@ fn find_foreign_host(headers: &HeaderMap) -> Option<String> {
 }
 
 async fn get_metrics(State(telemetry): State<Arc<Telemetry>>) -> Response {
-    match run_blocking(move || telemetry.render_text()).await {
+    metrics_response(move || telemetry.render_text()).await
+}
+
+/// The answer with metrics in Prometheus' text format, which `render` makes off the reactor.
+pub(crate) async fn metrics_response(
+    render: impl FnOnce() -> Result<String, prometheus::Error> + Send + 'static,
+) -> Response {
+    match run_blocking(render).await {
         Ok(Ok(text)) => build_response(StatusCode::OK, PROMETHEUS_TEXT, text),
         Ok(Err(error)) => failure_response(&error.to_string()),
         Err(error) => failure_response(&error),
@@ -223,7 +240,8 @@ fn failure_response(error: &str) -> Response {
     )
 }
 
-fn build_response(status: StatusCode, kind: &'static str, body: String) -> Response {
+/// An answer with a body of some type.
+pub(crate) fn build_response(status: StatusCode, kind: &'static str, body: String) -> Response {
     let mut response = (status, body).into_response();
     response
         .headers_mut()

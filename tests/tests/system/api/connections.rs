@@ -127,23 +127,12 @@ fn statuses(answer: &[u8]) -> Vec<String> {
         .collect()
 }
 
-#[test]
+/// Messages that two readers could cut differently, with their names. `auth`: header lines of every request; `hidden`: a request that no reader
+/// may find.
 #[expect(clippy::too_many_lines, reason = "a table of messages")]
-fn messages_that_two_readers_could_cut_differently_end_their_connection() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let data = dir.path().join("data");
-    let root = make_token(&data, "root", "admin", &[]);
-    let host = Host::start(&data, &[]);
-    let auth = format!(
-        "Host: localhost\r\nAuthorization: Bearer {root}\r\nContent-Type: application/json\r\n"
-    );
-    let halt = json!({"reason": "smuggled"}).to_string();
-    let hidden = format!(
-        "POST /v1/halt HTTP/1.1\r\n{auth}Content-Length: {}\r\n\r\n{halt}",
-        halt.len()
-    );
+pub(crate) fn ambiguous_messages(auth: &str, hidden: &str) -> Vec<(&'static str, String)> {
     let first = "POST /v1/signals HTTP/1.1\r\n";
-    let cases: Vec<(&str, String)> = vec![
+    vec![
         (
             "CL and TE",
             format!(
@@ -270,9 +259,13 @@ fn messages_that_two_readers_could_cut_differently_end_their_connection() {
             "another protocol",
             format!("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n{hidden}"),
         ),
-    ];
-    for (name, bytes) in &cases {
-        let answer = send_raw(&host, bytes.as_bytes());
+    ]
+}
+
+/// Sends each of [`ambiguous_messages`]: it must be refused, and nothing behind it answered.
+pub(crate) fn assert_refuses_ambiguous_messages(host: &Host, auth: &str, hidden: &str) {
+    for (name, bytes) in &ambiguous_messages(auth, hidden) {
+        let answer = send_raw(host, bytes.as_bytes());
         let statuses = statuses(&answer);
         assert!(
             statuses.len() <= 1,
@@ -283,6 +276,23 @@ fn messages_that_two_readers_could_cut_differently_end_their_connection() {
             .is_none_or(|status| status.starts_with('4'));
         assert!(refused, "{name}: {}", String::from_utf8_lossy(&answer));
     }
+}
+
+#[test]
+fn messages_that_two_readers_could_cut_differently_end_their_connection() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = dir.path().join("data");
+    let root = make_token(&data, "root", "admin", &[]);
+    let host = Host::start(&data, &[]);
+    let auth = format!(
+        "Host: localhost\r\nAuthorization: Bearer {root}\r\nContent-Type: application/json\r\n"
+    );
+    let halt = json!({"reason": "smuggled"}).to_string();
+    let hidden = format!(
+        "POST /v1/halt HTTP/1.1\r\n{auth}Content-Length: {}\r\n\r\n{halt}",
+        halt.len()
+    );
+    assert_refuses_ambiguous_messages(&host, &auth, &hidden);
     // Lines that end in a bare line feed mean the same to every reader, and are one request.
     let answer = send_raw(&host, b"GET /healthz HTTP/1.1\nHost: localhost\n\n");
     assert!(statuses(&answer).len() <= 1);

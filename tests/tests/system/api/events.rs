@@ -9,20 +9,20 @@ use std::time::{Duration, Instant};
 use ark_tests::{Client, Host, JSON, PATIENCE, TestDir, header, trade};
 use serde_json::{Value, json};
 
-struct Event {
-    id: String,
-    kind: String,
-    data: Value,
+pub(crate) struct Event {
+    pub(crate) id: String,
+    pub(crate) kind: String,
+    pub(crate) data: Value,
 }
 
 /// A client of the stream on a connection of its own.
-struct Stream {
+pub(crate) struct Stream {
     reader: BufReader<TcpStream>,
     text: String,
 }
 
 impl Stream {
-    fn open(host: &Host, query: &str, last: Option<&str>) -> Self {
+    pub(crate) fn open(host: &Host, query: &str, last: Option<&str>) -> Self {
         let stream = TcpStream::connect(&host.address).expect("a connection");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         let last = last
@@ -43,7 +43,7 @@ impl Stream {
     }
 
     /// Returns the next event; `None` when the stream has ended.
-    fn next(&mut self) -> Option<Event> {
+    pub(crate) fn next(&mut self) -> Option<Event> {
         loop {
             while let Some(end) = self.text.find("\n\n") {
                 let block: String = self.text.drain(..end + 2).collect();

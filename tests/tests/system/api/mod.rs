@@ -2,13 +2,13 @@
 
 mod bad_input;
 mod conditions;
-mod connections;
+pub(crate) mod connections;
 mod event_streams;
-mod events;
+pub(crate) mod events;
 mod idempotency;
 mod openapi;
 mod roles;
 mod strict_input;
-mod tls;
+pub(crate) mod tls;
 mod token_limits;
 mod tokens;

@@ -10,12 +10,12 @@ use ark_tests::{Host, PATIENCE, ark_program, make_token, send_raw, wait_until};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
 /// An authority of its own.
-struct Authority {
+pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("parameters");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key");
@@ -24,13 +24,13 @@ impl Authority {
         }
     }
 
-    fn write(&self, to: &Path) -> PathBuf {
+    pub(crate) fn write(&self, to: &Path) -> PathBuf {
         std::fs::write(to, self.issuer.pem()).expect("the authority's file");
         to.to_owned()
     }
 
     /// A certificate for this machine, and its key.
-    fn certify(&self) -> (String, String) {
+    pub(crate) fn certify(&self) -> (String, String) {
         self.certify_names(&["localhost", "127.0.0.1"])
     }
 
@@ -51,7 +51,7 @@ struct Place {
     token: String,
 }
 
-fn write_key(path: &Path, pem: &str) {
+pub(crate) fn write_key(path: &Path, pem: &str) {
     use std::os::unix::fs::PermissionsExt;
     std::fs::write(path, pem).expect("the key");
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).expect("its mode");

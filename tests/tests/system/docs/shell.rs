@@ -4,7 +4,7 @@
 //!   a home directory and ports of its own. Each block must succeed.
 //! * A `text` or `json` block right below is the output of the block above it: its lines must appear in that order. `…` stands for any text,
 //!   and a line that is only `…` for any lines.
-//! * A block that is one `ark serve` command runs in the background, and the next block starts when the host is ready.
+//! * A block that is one `ark serve` or `ark front` command runs in the background, and the next block starts when the host or front is ready.
 //! * `cargo xtask demo` is what it becomes after its builds: `ark demo`.
 //! * A block fenced `sh no-run="reason"` is not run. There are few of them, and each says why.
 
@@ -36,6 +36,8 @@ const TESTED: [&str; 10] = [
     "docs/policies.md",
     "docs/production.md",
 ];
+/// The port of fronts in pages.
+const FRONT_PORT: u16 = 8010;
 /// The most blocks that may be marked as not run, over all pages.
 const MOST_NOT_RUN: usize = 8;
 /// Everything a page does must be over in this time. It is a bound against waiting for ever, not a measurement.
@@ -208,7 +210,9 @@ impl Reader {
             home: folder("home"),
             bin: folder("bin"),
             logs: folder("logs"),
-            ports: [8000, 9090].map(|named| (named, free_port())).to_vec(),
+            ports: [8000, 9090, FRONT_PORT, 9092]
+                .map(|named| (named, free_port()))
+                .to_vec(),
         };
         for entry in fs::read_dir(repository()).expect("the repository") {
             let entry = entry.expect("an entry");
@@ -241,8 +245,10 @@ impl Reader {
                     text = text.replace(&format!("{host}:{named}"), &format!("127.0.0.1:{free}"));
                 }
             }
-            if starts_a_host(&text) {
-                let ready = format!("http://127.0.0.1:{}/readyz", self.ports[0].1);
+            if let Some(port) = find_started_port(&block.text) {
+                let named = self.ports.iter().find(|(named, _)| *named == port);
+                let (_, free) = named.expect("a port that pages name");
+                let ready = format!("http://127.0.0.1:{free}/readyz");
                 text = format!(
                     "{} &\nuntil curl -sf {ready}; do kill -0 $!; sleep 0.1; done\n",
                     text.trim_end()
@@ -310,9 +316,13 @@ impl Reader {
     }
 }
 
-/// Whether a block is one `ark serve` command.
-fn starts_a_host(text: &str) -> bool {
-    text.lines().count() == 1 && text.contains("ark serve")
+/// The port of the host or front that a block starts, if it is one such command.
+fn find_started_port(text: &str) -> Option<u16> {
+    match text.lines().count() {
+        1 if text.contains("ark serve") => Some(8000),
+        1 if text.contains("ark front") => Some(FRONT_PORT),
+        _ => None,
+    }
 }
 
 fn toolchain_home(variable: &str, folder: &str) -> OsString {

@@ -1,8 +1,9 @@
-//! The way to production: what `ark check` finds, what `ark synthetic` proves of a live host, what `ark validate` tests of
-//! it, and what operators install.
+//! The way to production: what `ark check` finds, what `ark synthetic` proves of a live host, what `ark validate` tests of it,
+//! what `ark front` does before it, and what operators install.
 
 mod altering;
 mod check;
+mod front;
 mod image;
 mod installation;
 mod synthetic;

@@ -43,11 +43,12 @@ fn row(line: &str) -> (String, BTreeMap<String, String>, f64) {
     (name.to_owned(), labels.collect(), value)
 }
 
-/// The contract as documented: name to type and labels.
+/// The contract as documented, of a host: name to type and labels.
 fn documented() -> BTreeMap<String, (String, BTreeSet<String>)> {
     let path = checkout_path("deploy/metrics.md");
     let document = std::fs::read_to_string(path).expect("deploy/metrics.md");
-    let rows = document
+    let (of_host, _of_front) = document.split_once("\n## A front\n").expect("both tables");
+    let rows = of_host
         .lines()
         .filter(|line| line.starts_with("| `ark_") || line.starts_with("| `process_"));
     rows.map(|line| {

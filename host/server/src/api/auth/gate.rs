@@ -15,7 +15,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
@@ -329,8 +329,7 @@ impl Auth {
 
 /// Passes an admitted request on, and answers any other.
 pub(crate) async fn pass_gate(auth: Arc<Auth>, mut request: Request, next: Next) -> Response {
-    let coded = request.headers().contains_key(header::TRANSFER_ENCODING);
-    let mut response = match auth.admit_caller(&request) {
+    match auth.admit_caller(&request) {
         Ok(_) if let Some(Malformed(error)) = request.extensions_mut().remove() => {
             Problem::from(error).into_response()
         }
@@ -347,15 +346,7 @@ pub(crate) async fn pass_gate(auth: Arc<Auth>, mut request: Request, next: Next)
             }
         }
         Err(problem) => problem.into_response(),
-    };
-    if coded {
-        // With a Content-Length beside it, hyper goes by the coding and drops the length: what follows on the connection could be
-        // another message to a proxy before this host than to the host. RFC 9112, section 6.1: close it.
-        response
-            .headers_mut()
-            .insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    response
 }
 
 /// Refuses a request whose `Host` header names another machine: a page in a browser on this machine could send requests here under a name of

@@ -57,18 +57,26 @@ pub(crate) async fn read_body(
     match tokio::time::timeout(limits.time, whole).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(limits)),
-        Ok(Err(error)) => {
-            let problem = format!("did not arrive whole: {error}");
-            Err(FieldError::new("body", problem, "send it again").into())
-        }
-        Err(_) => Err(Problem::new(
-            StatusCode::REQUEST_TIMEOUT,
-            "too-slow",
-            "The body did not arrive in time",
-            format!("the body did not arrive within {} s", limits.time.as_secs()),
-        )
-        .at("body", "send it faster")),
+        Ok(Err(error)) => Err(incomplete(&error)),
+        Err(_) => Err(too_slow(limits)),
     }
+}
+
+/// The problem of a body that breaks off.
+pub(crate) fn incomplete(error: &dyn std::fmt::Display) -> Problem {
+    let problem = format!("did not arrive whole: {error}");
+    FieldError::new("body", problem, "send it again").into()
+}
+
+/// The problem of a body that takes too long.
+pub(crate) fn too_slow(limits: BodyLimits) -> Problem {
+    Problem::new(
+        StatusCode::REQUEST_TIMEOUT,
+        "too-slow",
+        "The body did not arrive in time",
+        format!("the body did not arrive within {} s", limits.time.as_secs()),
+    )
+    .at("body", "send it faster")
 }
 
 /// A form post from a web page cannot carry this type without the browser asking first.

@@ -19,7 +19,7 @@ use super::trace_context::{find_trace_id, format_traceparent};
 use super::unread::watch_body;
 
 /// The header with which a caller says how long it waits, in milliseconds.
-const DEADLINE: &str = "ark-deadline-ms";
+pub(crate) const DEADLINE: &str = "ark-deadline-ms";
 /// The longest a caller may say it waits.
 const MAX_DEADLINE_MS: u64 = 600_000;
 
@@ -68,6 +68,11 @@ impl Deadline {
         self.deadline.clone()
     }
 
+    /// The moment itself, if there is one.
+    pub(crate) fn moment(&self) -> Option<Instant> {
+        self.deadline.as_ref().map(CommitDeadline::moment)
+    }
+
     /// Whether it is certain that nothing was committed and nothing will be.
     fn give_up(&self) -> bool {
         self.is_taken.load(Ordering::Acquire)
@@ -99,6 +104,7 @@ pub(crate) async fn apply_envelope<F: Future<Output = Response> + Send + 'static
     };
     let deadline = Deadline::new(at);
     request.extensions_mut().insert(deadline.clone());
+    let is_coded = request.headers().contains_key(header::TRANSFER_ENCODING);
     let (request, unread) = watch_body(request);
     let mut response = if request.method().is_safe() {
         answer_read_in_time(at, request, inner).await
@@ -106,6 +112,13 @@ pub(crate) async fn apply_envelope<F: Future<Output = Response> + Send + 'static
         answer_change_in_time(at, &deadline, inner(request)).await
     };
     unread.close_connection(&mut response);
+    if is_coded {
+        // With a Content-Length beside it, hyper goes by the coding and drops the length: what follows on the connection could be
+        // another message to a proxy before this host than to the host. RFC 9112, section 6.1: close it.
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     if !response.headers().contains_key("traceparent")
         && let Some(value) = format_traceparent(traced.unwrap_or_else(TraceId::fresh))
     {

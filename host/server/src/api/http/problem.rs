@@ -171,6 +171,44 @@ impl Problem {
         )
     }
 
+    /// A front passed the request on already.
+    pub fn passed_before() -> Self {
+        Self::new(
+            StatusCode::LOOP_DETECTED,
+            "loop",
+            "A front passed the request on already",
+            "the request names a front in its header Via; a front's owner is the host that owns the data, not another front",
+        )
+        .at("Via", "name the host with the data as the owner (--owner)")
+    }
+
+    /// The connection to the host that owns the data broke while it was carrying the request out.
+    pub fn connection_broke() -> Self {
+        Self::new(
+            StatusCode::BAD_GATEWAY,
+            "outcome-unknown",
+            "It is not known whether it counts",
+            "the connection to the host that owns the data broke while the request was being carried out: it may count",
+        )
+        .at(
+            "Idempotency-Key",
+            "take no answer for a refusal: read whether it is there; with a key the front sends such a request again by itself",
+        )
+    }
+
+    /// The host that owns the data is away, and the request was not sent to it.
+    pub fn owner_away(detail: impl Into<String>, retry_after: u32) -> Self {
+        Self {
+            retry_after: Some(retry_after),
+            ..Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "owner-away",
+                "The host that owns the data is away",
+                detail,
+            )
+        }
+    }
+
     /// The deadline of an order was over while it was being recorded: it is in force.
     pub fn in_force_not_confirmed(order: &'static str) -> Self {
         let detail = format!(
@@ -230,6 +268,11 @@ impl Problem {
             )
         }
         .at("Authorization", "wait for Retry-After seconds")
+    }
+
+    /// Whether it is certain that nothing of the request counts.
+    pub fn is_certain(&self) -> bool {
+        !self.kind.ends_with(":outcome-unknown")
     }
 
     /// Adds that the proposed action is denied.

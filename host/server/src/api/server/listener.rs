@@ -12,7 +12,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use ark_store::ReadError;
 
@@ -116,7 +116,7 @@ pub async fn serve(
     drain: Duration,
     stop: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let (close, closing) = tokio::sync::watch::channel(false);
+    let (close, closing) = watch::channel(false);
     let exposed = server
         .address()
         .map_or(true, |address| access.is_exposed(address));
@@ -125,11 +125,33 @@ pub async fn serve(
     let feed = EventFeed::start(deps.store.clone(), Arc::clone(&streams))?;
     let places = StreamPlaces::new(access.streams, streams);
     let routes: Routes = build_routes(deps, auth, (feed.clone(), places), closing.clone());
+    let ending = async {
+        stop.await;
+        // Event streams do not end by themselves.
+        close.send_replace(true);
+        feed.stop();
+    };
+    let connections = access.connections;
+    serve_connections(server, routes, connections, tls, drain, &closing, ending).await;
+    Ok(())
+}
+
+/// Serves calls on the connections of a listener until `stop` resolves, then accepts no more and waits for the running requests, for `drain` at
+/// most. `connections`: the most at the same time. `closing` becomes true with the end.
+pub(crate) async fn serve_connections(
+    server: Server,
+    routes: Routes,
+    connections: usize,
+    tls: Option<Arc<Tls>>,
+    drain: Duration,
+    closing: &watch::Receiver<bool>,
+    stop: impl Future<Output = ()>,
+) {
     let follower = tls
         .clone()
         .map(|tls| tokio::spawn(async move { tls.follow_files().await }));
     let graceful = GracefulShutdown::new();
-    let room = Arc::new(Semaphore::new(access.connections));
+    let room = Arc::new(Semaphore::new(connections));
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder
         .timer(TokioTimer::new())
@@ -207,12 +229,8 @@ pub async fn serve(
     if let Some(follower) = follower {
         follower.abort();
     }
-    // Event streams do not end by themselves.
-    close.send_replace(true);
-    feed.stop();
     tokio::select! {
         () = graceful.shutdown() => {}
         () = tokio::time::sleep(drain) => tracing::warn!("requests were still running when the drain time was over; they are cut off"),
     }
-    Ok(())
 }

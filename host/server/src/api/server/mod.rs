@@ -5,5 +5,6 @@ mod listener;
 mod stall;
 mod tls;
 
+pub(crate) use listener::serve_connections;
 pub use listener::{AccessConfig, ServeError, Server, ServerError, serve};
 pub use tls::{Tls, TlsError, TlsFiles};

@@ -269,7 +269,8 @@ fn judge_decision(
     }
 }
 
-fn fired_rules(part: &PolicyVerdict) -> Vec<FiredRule> {
+/// The rules of a verdict that fired.
+pub(super) fn fired_rules(part: &PolicyVerdict) -> Vec<FiredRule> {
     let answers = part
         .verdict
         .as_ref()
@@ -291,15 +292,20 @@ fn fired_rules(part: &PolicyVerdict) -> Vec<FiredRule> {
 }
 
 fn judgements_differ(old: &VersionJudgement, new: &VersionJudgement) -> bool {
-    let rules = |judged: &VersionJudgement| -> Vec<(String, RuleResult)> {
-        let fired = judged.fired.iter();
-        fired
-            .map(|fired| (fired.rule.clone(), fired.answer))
-            .collect()
-    };
     old.outcome != new.outcome
-        || old.failure.is_some() != new.failure.is_some()
-        || rules(old) != rules(new)
+        || !fire_alike(
+            (&old.fired, old.failure.is_some()),
+            (&new.fired, new.failure.is_some()),
+        )
+}
+
+/// Whether the same rules fire with the same answers. Each side: the rules that fired, and whether the policy failed.
+pub(super) fn fire_alike(
+    (one, one_failed): (&[FiredRule], bool),
+    (other, other_failed): (&[FiredRule], bool),
+) -> bool {
+    let answers = |fired: &FiredRule| (fired.rule.clone(), fired.answer);
+    one_failed == other_failed && one.iter().map(answers).eq(other.iter().map(answers))
 }
 
 const fn strictness_rank(outcome: Outcome) -> u8 {

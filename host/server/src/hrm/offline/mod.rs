@@ -5,4 +5,5 @@
 pub mod diff;
 pub mod evidence;
 pub mod library;
+pub mod rejudge;
 pub mod replay;

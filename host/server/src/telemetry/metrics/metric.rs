@@ -6,7 +6,7 @@ use std::time::Duration;
 use opentelemetry::KeyValue;
 
 use ark_model::decision::PolicyIdentity;
-use ark_model::meters::{Counter, Meters};
+use ark_model::meters::{Counter, FrontMeters, Meters};
 
 use crate::quotas::QuotaKeeper;
 use crate::readiness::Readiness;
@@ -55,8 +55,20 @@ pub struct Metric {
     pub(in crate::telemetry) observe: Option<Observe>,
 }
 
-/// Reads a metric's values from the parts and emits each with its labels.
-pub(in crate::telemetry) type Observe = fn(&MetricContext, &mut Emit<'_>);
+/// Where a metric's values are read from; each is emitted with its labels.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::telemetry) enum Observe {
+    /// From the parts of a host.
+    Host(HostObserve),
+    /// From what a front counts.
+    Front(FrontObserve),
+    /// From the process, whatever it is.
+    Process(ProcessObserve),
+}
+
+type HostObserve = fn(&MetricContext, &mut Emit<'_>);
+type FrontObserve = fn(&FrontMeters, &mut Emit<'_>);
+type ProcessObserve = fn(&mut Emit<'_>);
 
 /// Takes a value and its labels.
 pub(in crate::telemetry) type Emit<'a> = dyn FnMut(f64, &[KeyValue]) + 'a;
@@ -65,14 +77,14 @@ pub(super) const fn counter(
     name: &'static str,
     labels: &'static [&'static str],
     help: &'static str,
-    observe: Observe,
+    observe: HostObserve,
 ) -> Metric {
     Metric {
         name,
         kind: MetricKind::Counter,
         labels,
         help,
-        observe: Some(observe),
+        observe: Some(Observe::Host(observe)),
     }
 }
 
@@ -80,14 +92,74 @@ pub(super) const fn gauge(
     name: &'static str,
     labels: &'static [&'static str],
     help: &'static str,
-    observe: Observe,
+    observe: HostObserve,
 ) -> Metric {
     Metric {
         name,
         kind: MetricKind::Gauge,
         labels,
         help,
-        observe: Some(observe),
+        observe: Some(Observe::Host(observe)),
+    }
+}
+
+pub(super) const fn front_counter(
+    name: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+    observe: FrontObserve,
+) -> Metric {
+    Metric {
+        name,
+        kind: MetricKind::Counter,
+        labels,
+        help,
+        observe: Some(Observe::Front(observe)),
+    }
+}
+
+pub(super) const fn front_gauge(
+    name: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+    observe: FrontObserve,
+) -> Metric {
+    Metric {
+        name,
+        kind: MetricKind::Gauge,
+        labels,
+        help,
+        observe: Some(Observe::Front(observe)),
+    }
+}
+
+pub(super) const fn process_counter(
+    name: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+    observe: ProcessObserve,
+) -> Metric {
+    Metric {
+        name,
+        kind: MetricKind::Counter,
+        labels,
+        help,
+        observe: Some(Observe::Process(observe)),
+    }
+}
+
+pub(super) const fn process_gauge(
+    name: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+    observe: ProcessObserve,
+) -> Metric {
+    Metric {
+        name,
+        kind: MetricKind::Gauge,
+        labels,
+        help,
+        observe: Some(Observe::Process(observe)),
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod agents;
 mod decisions;
+mod front;
 mod guards;
 mod http;
 mod metric;
@@ -17,7 +18,7 @@ mod store;
 
 use std::fmt::Write as _;
 
-pub(super) use metric::{Emit, MetricContext};
+pub(super) use metric::{Emit, MetricContext, Observe};
 pub use metric::{Metric, MetricKind, MetricSources, OpenApprovals};
 
 /// Bounds of the buckets of all histograms, in seconds. They are finer than a millisecond at the lower end, and the targets of the objectives
@@ -30,8 +31,8 @@ pub const BUCKETS: [f64; 22] = [
 /// The quantiles of summaries.
 pub const QUANTILES: [f64; 4] = [0.5, 0.9, 0.95, 0.99];
 
-/// The tables of all metrics, in the order of the documented table.
-const TABLES: [&[Metric]; 9] = [
+/// The tables of a host's metrics, in the order of the documented table.
+const TABLES: [&[Metric]; 10] = [
     decisions::METRICS,
     signals::METRICS,
     agents::METRICS,
@@ -40,25 +41,35 @@ const TABLES: [&[Metric]; 9] = [
     guards::METRICS,
     redis::METRICS,
     slos::METRICS,
+    process::SPAN_METRICS,
     process::METRICS,
 ];
 
-/// Returns all metrics.
+/// The tables of a front's metrics.
+const FRONT_TABLES: [&[Metric]; 2] = [front::METRICS, process::METRICS];
+
+/// Returns all metrics of a host.
 pub fn all_metrics() -> impl Iterator<Item = &'static Metric> {
     TABLES.into_iter().flatten()
 }
 
-/// Returns the metric of this name.
-#[must_use]
-pub fn find_metric(name: &str) -> Option<&'static Metric> {
-    all_metrics().find(|metric| metric.name == name)
+/// Returns all metrics of a front.
+pub fn front_metrics() -> impl Iterator<Item = &'static Metric> {
+    FRONT_TABLES.into_iter().flatten()
 }
 
-/// Returns the table of `deploy/metrics.md`.
+/// Returns the metric of this name, of a host or of a front.
 #[must_use]
-pub fn markdown_table() -> String {
+pub fn find_metric(name: &str) -> Option<&'static Metric> {
+    let mut metrics = all_metrics().chain(front::METRICS);
+    metrics.find(|metric| metric.name == name)
+}
+
+/// Returns metrics as a table of `deploy/metrics.md`.
+#[must_use]
+pub fn markdown_table(metrics: impl Iterator<Item = &'static Metric>) -> String {
     let mut table = String::from("| metric | type | labels | what it says |\n|---|---|---|---|\n");
-    for metric in all_metrics() {
+    for metric in metrics {
         let labels: Vec<String> = metric
             .labels
             .iter()
@@ -82,12 +93,11 @@ mod tests {
 
     #[test]
     fn names_follow_the_rules_and_are_unique() {
-        for (index, metric) in all_metrics().enumerate() {
+        let every = || all_metrics().chain(front::METRICS);
+        for (index, metric) in every().enumerate() {
             let name = metric.name;
             assert!(
-                all_metrics()
-                    .skip(index + 1)
-                    .all(|other| other.name != name),
+                every().skip(index + 1).all(|other| other.name != name),
                 "{name} is listed twice"
             );
             assert_eq!(
@@ -111,13 +121,17 @@ mod tests {
     }
 
     #[test]
-    fn the_documented_table_is_this_one() {
+    fn the_documented_tables_are_these() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/metrics.md");
         let document = std::fs::read_to_string(path).unwrap();
-        assert!(
-            document.contains(&markdown_table()),
-            "deploy/metrics.md does not hold this table:\n{}",
-            markdown_table()
-        );
+        for table in [
+            markdown_table(all_metrics()),
+            markdown_table(front_metrics()),
+        ] {
+            assert!(
+                document.contains(&table),
+                "deploy/metrics.md does not hold this table:\n{table}"
+            );
+        }
     }
 }

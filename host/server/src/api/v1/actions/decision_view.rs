@@ -9,10 +9,14 @@ use utoipa::ToSchema;
 
 use crate::hrm::decode_decision_row;
 use ark_model::action::Action;
-use ark_model::decision::{ApprovalGiven, Decision, Outcome, PolicyIdentity, PolicyVerdict};
+use ark_model::decision::{
+    ApprovalGiven, Decision, Outcome, PolicyIdentity, PolicyVerdict, ShadowVerdict,
+};
 use ark_model::facts::Facts;
 use ark_model::ids::{DecisionId, Digest, Millis, Name, TraceId};
-use ark_model::verdict::{Metadata, ObservedValue, Rule, RuleAnswer, RuleResult, Severity};
+use ark_model::verdict::{
+    Metadata, ObservedValue, Rule, RuleAnswer, RuleResult, Severity, Verdict,
+};
 use ark_store::{Approval, AuditRow, Store};
 
 pub use super::approval_view::ApprovalView;
@@ -179,6 +183,64 @@ impl<'a> DecisionView<'a> {
     }
 }
 
+impl DecisionView<'_> {
+    /// The decision that a whole record shows; `None` without the action or the facts. Of each policy it knows the rules that answered, and of
+    /// those the description only where they fired.
+    #[must_use]
+    pub fn into_decision(self) -> Option<Decision> {
+        let shadows = self.shadows.into_iter().map(|shadow| ShadowVerdict {
+            policy_verdict: shadow.said.into_verdict(),
+            outcome: shadow.outcome,
+        });
+        Some(Decision {
+            id: self.decision_id,
+            trace_id: self.trace_id,
+            agent: self.agent,
+            submitter: self.submitter.map(Cow::into_owned),
+            decided_at: self.decided_at_ms,
+            action: self.action?.into_owned(),
+            facts: self.facts?.into_owned(),
+            verdicts: self
+                .policies
+                .into_iter()
+                .map(PolicyView::into_verdict)
+                .collect(),
+            shadows: shadows.collect(),
+            refusal: self.refusal.map(Cow::into_owned),
+            approval: self.approval.map(Cow::into_owned),
+            outcome: self.outcome,
+            compliance_score: self.compliance_score,
+        })
+    }
+}
+
+impl PolicyView<'_> {
+    /// The verdict that is shown.
+    fn into_verdict(self) -> PolicyVerdict {
+        let (rules, answers) = self.rules.into_iter().map(RuleView::into_answer).unzip();
+        let verdict = match (self.failure, self.compliance_score) {
+            (None, Some(compliance_score)) => Ok(Verdict {
+                answers,
+                warnings: self.warnings.into_owned(),
+                compliance_score,
+            }),
+            (failure, _) => Err(failure.map_or_else(String::new, Cow::into_owned)),
+        };
+        PolicyVerdict {
+            policy: Arc::new(PolicyIdentity {
+                digest: self.sha256,
+                metadata: Metadata {
+                    name: self.policy.into_owned(),
+                    version: self.version.into_owned(),
+                    rules,
+                },
+            }),
+            settings: self.settings_sha256,
+            verdict,
+        }
+    }
+}
+
 fn policy_view(part: &PolicyVerdict) -> PolicyView<'_> {
     let identity = &part.policy;
     let verdict = part.verdict.as_ref();
@@ -217,6 +279,26 @@ fn rule_view<'a>(rule: &'a Rule, answer: &'a RuleAnswer) -> RuleView<'a> {
 }
 
 impl RuleView<'_> {
+    /// The rule that is shown, and its answer.
+    fn into_answer(self) -> (Rule, RuleAnswer) {
+        let rule = Rule {
+            number: self.number,
+            name: self.rule.into_owned(),
+            category: self.category.into_owned(),
+            severity: self.severity,
+            hold: self.answer == RuleResult::Hold,
+            description: self.description.map_or_else(String::new, Cow::into_owned),
+        };
+        let answer = RuleAnswer {
+            rule: self.number,
+            answer: self.answer,
+            observed: self.observed.into_owned(),
+            limit: self.limit.into_owned(),
+            nearest_passing: self.nearest_passing,
+        };
+        (rule, answer)
+    }
+
     /// The same, without a borrow of the decision.
     pub(super) fn into_owned(self) -> RuleView<'static> {
         let own = |text: Cow<'_, str>| Cow::Owned(text.into_owned());

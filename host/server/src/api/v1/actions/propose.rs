@@ -105,6 +105,21 @@ impl RequestBody for BatchRequest {
     }
 }
 
+/// The actions that a body proposes, in their order. `is_batch`: it is the body of a batch.
+///
+/// # Errors
+/// The first field that is out of form.
+pub(crate) fn read_proposed_actions(
+    body: &[u8],
+    is_batch: bool,
+) -> Result<Vec<ActionRequest>, FieldError> {
+    let document = parse_json(body)?;
+    if is_batch {
+        return BatchRequest::from_document(document).map(|batch| batch.actions);
+    }
+    parse_action(document).map(|action| vec![action])
+}
+
 /// Decisions on the actions of a batch, in their order.
 #[derive(Serialize, ToSchema)]
 struct Decisions<'a> {

@@ -28,7 +28,7 @@ pub(super) async fn serve_call(
 }
 
 /// Returns the kind of a call as which it is counted.
-fn classify_call(is_read: bool, path: &str) -> CallKind {
+pub(crate) fn classify_call(is_read: bool, path: &str) -> CallKind {
     match path {
         "/healthz" | "/readyz" => CallKind::Health,
         _ if is_read => CallKind::Reads,

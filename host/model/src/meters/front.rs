@@ -1,0 +1,91 @@
+//! What a front passes on, holds, and judges again.
+
+use super::api::ApiMeters;
+use super::handles::{Counter, Level, Timing};
+
+/// How the holding of a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+#[repr(usize)]
+pub enum HoldEnd {
+    /// The owner was there again, and the request was sent.
+    Sent,
+    /// The owner was away for too long, or the front ended.
+    Expired,
+    /// As many requests as may be were held already.
+    Full,
+}
+
+impl HoldEnd {
+    /// Every end, in the order of [`FrontMeters::holds`].
+    pub const ALL: [Self; 3] = [Self::Sent, Self::Expired, Self::Full];
+
+    /// Returns the name as a label.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
+/// What came of judging a decision again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+#[repr(usize)]
+pub enum VerdictResult {
+    /// The front judges as the owner did.
+    Same,
+    /// The front judges otherwise, or reads the request otherwise.
+    Different,
+    /// It could not be judged again.
+    Unjudged,
+}
+
+impl VerdictResult {
+    /// Every result, in the order of [`FrontMeters::verdicts`].
+    pub const ALL: [Self; 3] = [Self::Same, Self::Different, Self::Unjudged];
+
+    /// Returns the name as a label.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
+/// What a front counts.
+#[derive(Debug, Default)]
+pub struct FrontMeters {
+    /// The requests that were answered, whoever answered them.
+    pub api: ApiMeters,
+    /// Requests that were held, by [`HoldEnd`].
+    pub holds: [Counter; 3],
+    /// How long requests were held.
+    pub held: Timing,
+    /// The requests that are held now.
+    pub holding: Level,
+    /// Requests that were sent again because their connection broke.
+    pub repeats: Counter,
+    /// Decisions that were judged again, by [`VerdictResult`].
+    pub verdicts: [Counter; 3],
+    /// Answers whose decisions wait to be judged again.
+    pub waiting_verdicts: Level,
+    /// 1 while the owner answers.
+    pub owner_up: Level,
+    /// 1 while the owner answers that it is ready.
+    pub owner_ready: Level,
+}
+
+impl FrontMeters {
+    /// Counts a request that was held.
+    pub fn count_hold(&self, end: HoldEnd) {
+        if let Some(count) = self.holds.get(end as usize) {
+            count.increment();
+        }
+    }
+
+    /// Counts a decision that was judged again.
+    pub fn count_verdict(&self, result: VerdictResult) {
+        if let Some(count) = self.verdicts.get(result as usize) {
+            count.increment();
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Holding requests while the owner is away, bounded in number and time.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
+
+use ark_model::meters::{FrontMeters, HoldEnd};
+
+use super::owner::{OwnerPhase, OwnerStatus};
+
+/// Why a request is not held any more, or not at all.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum HoldError {
+    /// As many as may be are held.
+    #[error("{0} requests are held already")]
+    Full(usize),
+    /// It was held for as long as it may be.
+    #[error("the request was held for {0:?}")]
+    Expired(Duration),
+    /// The front ends.
+    #[error("this front is being stopped")]
+    Closing,
+    /// The owner has no tokens, and other machines can reach the front.
+    #[error("the owner {0}")]
+    Unguarded(String),
+}
+
+/// Holds requests.
+pub(super) struct Hold {
+    time: Duration,
+    limit: usize,
+    places: Semaphore,
+    owner: watch::Receiver<OwnerStatus>,
+    /// Becomes true when the front ends.
+    closing: watch::Receiver<bool>,
+    meters: Arc<FrontMeters>,
+}
+
+impl Hold {
+    pub(super) fn new(
+        (time, limit): (Duration, usize),
+        (owner, closing): (watch::Receiver<OwnerStatus>, watch::Receiver<bool>),
+        meters: Arc<FrontMeters>,
+    ) -> Self {
+        Self {
+            time,
+            limit,
+            places: Semaphore::new(limit),
+            owner,
+            closing,
+            meters,
+        }
+    }
+
+    /// How long a request is held at most.
+    pub(super) const fn time(&self) -> Duration {
+        self.time
+    }
+
+    /// When a request that arrives now is held no more.
+    pub(super) fn end(&self) -> Instant {
+        Instant::now() + self.time
+    }
+
+    /// Whether another request could be held now.
+    pub(super) fn has_room(&self) -> bool {
+        self.places.available_permits() > 0 && !self.time.is_zero()
+    }
+
+    /// Whether the owner has been away for no longer than a request is held.
+    pub(super) fn is_within_time(&self) -> bool {
+        self.owner.borrow().since.elapsed() <= self.time
+    }
+
+    /// Waits until the owner takes requests, until `end` at most.
+    ///
+    /// # Errors
+    /// A bound is reached.
+    pub(super) async fn wait_for_owner(&self, end: Instant) -> Result<(), HoldError> {
+        let mut owner = self.owner.clone();
+        {
+            let status = owner.borrow_and_update();
+            if status.phase.takes_requests() {
+                return Ok(());
+            }
+            if status.phase == OwnerPhase::Unguarded {
+                return Err(HoldError::Unguarded(status.problems.join("; ")));
+            }
+        }
+        let began = Instant::now();
+        let Ok(place) = self.places.try_acquire() else {
+            self.meters.count_hold(HoldEnd::Full);
+            return Err(HoldError::Full(self.limit));
+        };
+        let place = HeldPlace::new(self, place);
+        let open = owner.wait_for(|status| {
+            status.phase.takes_requests() || status.phase == OwnerPhase::Unguarded
+        });
+        let mut closing = self.closing.clone();
+        let found = tokio::select! {
+            found = tokio::time::timeout_at(end.into(), open) => found,
+            _ = closing.wait_for(|closing| *closing) => {
+                self.meters.held.record_since(began);
+                self.meters.count_hold(HoldEnd::Expired);
+                return Err(HoldError::Closing);
+            }
+        };
+        drop(place);
+        self.meters.held.record_since(began);
+        match found {
+            Ok(Ok(status)) if status.phase == OwnerPhase::Unguarded => {
+                self.meters.count_hold(HoldEnd::Expired);
+                Err(HoldError::Unguarded(status.problems.join("; ")))
+            }
+            Ok(Ok(_)) => {
+                self.meters.count_hold(HoldEnd::Sent);
+                Ok(())
+            }
+            Ok(Err(_)) | Err(_) => {
+                self.meters.count_hold(HoldEnd::Expired);
+                Err(HoldError::Expired(self.time))
+            }
+        }
+    }
+
+    fn count_held(&self) {
+        let held = self.limit.saturating_sub(self.places.available_permits());
+        self.meters.holding.set(held as u64);
+    }
+}
+
+/// The place of a held request. Given up, it is counted no more.
+struct HeldPlace<'a> {
+    hold: &'a Hold,
+    permit: Option<SemaphorePermit<'a>>,
+}
+
+impl<'a> HeldPlace<'a> {
+    fn new(hold: &'a Hold, permit: SemaphorePermit<'a>) -> Self {
+        hold.count_held();
+        Self {
+            hold,
+            permit: Some(permit),
+        }
+    }
+}
+
+impl Drop for HeldPlace<'_> {
+    fn drop(&mut self) {
+        drop(self.permit.take());
+        self.hold.count_held();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(phase: OwnerPhase) -> OwnerStatus {
+        OwnerStatus::for_test(phase)
+    }
+
+    #[tokio::test]
+    async fn requests_are_held_in_number_and_time() {
+        let (owner, watched) = watch::channel(status(OwnerPhase::Away));
+        let meters = Arc::new(FrontMeters::default());
+        let time = Duration::from_millis(200);
+        let (close, closing) = watch::channel(false);
+        let hold = Arc::new(Hold::new(
+            (time, 1),
+            (watched, closing),
+            Arc::clone(&meters),
+        ));
+        let first = tokio::spawn({
+            let hold = Arc::clone(&hold);
+            async move {
+                hold.wait_for_owner(Instant::now() + Duration::from_secs(60))
+                    .await
+            }
+        });
+        while hold.has_room() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(meters.holding.get(), 1);
+        assert_eq!(
+            hold.wait_for_owner(hold.end()).await,
+            Err(HoldError::Full(1))
+        );
+        owner.send_replace(status(OwnerPhase::Ready));
+        assert_eq!(first.await.expect("no panic"), Ok(()));
+        assert_eq!(meters.holding.get(), 0);
+        owner.send_replace(status(OwnerPhase::Away));
+        assert_eq!(
+            hold.wait_for_owner(hold.end()).await,
+            Err(HoldError::Expired(time))
+        );
+        let ends: Vec<u64> = meters.holds.iter().map(|count| count.get()).collect();
+        assert_eq!(ends, [1, 1, 1]);
+        close.send_replace(true);
+        let end = Instant::now() + Duration::from_secs(60);
+        assert_eq!(hold.wait_for_owner(end).await, Err(HoldError::Closing));
+    }
+}

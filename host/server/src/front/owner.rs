@@ -1,0 +1,393 @@
+//! The host that owns the data: the connection to it, and whether it is there.
+//!
+//! The front asks for `/readyz` all the time. A request that cannot be sent, or whose connection breaks, has it asked at once.
+
+use std::error::Error as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::http::uri::PathAndQuery;
+use axum::http::{HeaderValue, Request, Response, StatusCode, header};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use serde::Deserialize;
+use tokio::sync::{Notify, watch};
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
+
+use ark_model::meters::FrontMeters;
+
+use crate::readiness::NO_BEAT;
+
+use super::config::{FrontConfig, OwnerAddress};
+use super::error::FrontError;
+
+/// How long it may take to reach the owner.
+const CONNECT_TIME: Duration = Duration::from_secs(5);
+/// How long a connection is kept that nothing uses: for less time than a host keeps it (10 s), so that none is used that the owner is closing.
+const IDLE_TIME: Duration = Duration::from_secs(5);
+/// How often a ready owner is asked.
+const READY_PAUSE: Duration = Duration::from_millis(500);
+/// How often an owner is asked that is not ready.
+const PAUSE: Duration = Duration::from_millis(50);
+/// How long the owner may take to answer whether it is ready.
+const PROBE_TIME: Duration = Duration::from_secs(2);
+/// How long an owner that was away may answer that it is not ready yet. What it answers for longer than that, it is: requests are passed on, so
+/// that a halted host can be told to resume.
+const SETTLE_TIME: Duration = Duration::from_secs(5);
+/// The most bytes of an answer that the front itself asks for.
+const MAX_OWN_ANSWER: usize = 64 * 1024 * 1024;
+/// A call that needs a token wherever there is one.
+const GUARDED_PATH: PathAndQuery = PathAndQuery::from_static("/v1/graveyard");
+/// Whether the owner may judge.
+const READY_PATH: PathAndQuery = PathAndQuery::from_static("/readyz");
+
+/// Whether requests can be sent to the owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum OwnerPhase {
+    /// It does not answer.
+    Away,
+    /// It was away, answers again, and is not ready yet.
+    Starting,
+    /// It answers that it is not ready.
+    NotReady,
+    /// It has no tokens, and other machines can reach the front: nothing is passed on.
+    Unguarded,
+    /// It answers that it is ready.
+    Ready,
+}
+
+impl OwnerPhase {
+    /// Whether requests are sent to it.
+    pub(super) const fn takes_requests(self) -> bool {
+        matches!(self, Self::NotReady | Self::Ready)
+    }
+}
+
+/// What is known of the owner.
+#[derive(Debug, Clone)]
+pub(super) struct OwnerStatus {
+    pub(super) phase: OwnerPhase,
+    /// Why it is not ready, or not there.
+    pub(super) problems: Vec<String>,
+    /// Since when it has been in this phase.
+    pub(super) since: Instant,
+    /// When it was first heard again after it was away.
+    answers_since: Option<Instant>,
+}
+
+#[cfg(test)]
+impl OwnerStatus {
+    /// A status for tests.
+    pub(super) fn for_test(phase: OwnerPhase) -> Self {
+        Self {
+            phase,
+            problems: Vec::new(),
+            since: Instant::now(),
+            answers_since: None,
+        }
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SendError {
+    /// There is no connection: nothing was sent.
+    #[error("{0}")]
+    Unsent(String),
+    /// The connection broke before there was an answer.
+    #[error("{0}")]
+    Broken(String),
+}
+
+/// The host that owns the data.
+pub(super) struct Owner {
+    client: Client<HttpsConnector<HttpConnector>, Body>,
+    address: OwnerAddress,
+    /// The `Authorization` of the front's own requests.
+    authorization: Option<HeaderValue>,
+    status: watch::Sender<OwnerStatus>,
+    /// Has the owner asked at once.
+    lost: Notify,
+    meters: Arc<FrontMeters>,
+}
+
+impl Owner {
+    /// Makes the client. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// A file cannot be used.
+    pub(super) fn new(config: &FrontConfig, meters: Arc<FrontMeters>) -> Result<Self, FrontError> {
+        let mut client = Client::builder(TokioExecutor::new());
+        client
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_TIME);
+        let status = OwnerStatus {
+            phase: OwnerPhase::Away,
+            problems: vec!["it was not asked yet".to_owned()],
+            since: Instant::now(),
+            answers_since: None,
+        };
+        Ok(Self {
+            client: client.build(build_connector(config.owner_ca.as_deref())?),
+            address: config.owner.clone(),
+            authorization: config.token_file.as_deref().map(read_token).transpose()?,
+            status: watch::Sender::new(status),
+            lost: Notify::new(),
+            meters,
+        })
+    }
+
+    /// What is known of it now, and how it changes.
+    pub(super) fn watch_status(&self) -> watch::Receiver<OwnerStatus> {
+        self.status.subscribe()
+    }
+
+    /// Sends a request whose target is a path.
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub(super) async fn send(
+        &self,
+        mut request: Request<Body>,
+        path: PathAndQuery,
+    ) -> Result<Response<Incoming>, SendError> {
+        let Some(uri) = self.address.at(path) else {
+            return Err(SendError::Unsent("the path cannot be sent".to_owned()));
+        };
+        *request.uri_mut() = uri;
+        self.client.request(request).await.map_err(|error| {
+            let text = describe(&error);
+            if error.is_connect() {
+                SendError::Unsent(text)
+            } else {
+                SendError::Broken(text)
+            }
+        })
+    }
+
+    /// Reads something with the front's own token: status and body.
+    ///
+    /// # Errors
+    /// There is no whole answer.
+    pub(super) async fn read(&self, path: PathAndQuery) -> Result<(StatusCode, Bytes), String> {
+        let mut request = Request::new(Body::empty());
+        if let Some(authorization) = &self.authorization {
+            let headers = request.headers_mut();
+            headers.insert(header::AUTHORIZATION, authorization.clone());
+        }
+        let response = self.send(request, path).await;
+        collect(response.map_err(|error| error.to_string())?).await
+    }
+
+    /// Has requests held until the owner answers again: one could not be sent, or its connection broke.
+    pub(super) fn report_lost(&self, problem: &str) {
+        self.set_phase(OwnerPhase::Away, vec![problem.to_owned()]);
+        self.lost.notify_one();
+    }
+
+    /// Asks the owner whether it is ready, again and again; never returns. `is_exposed`: other machines can reach the front.
+    pub(super) async fn follow(self: Arc<Self>, is_exposed: bool) {
+        // What the front took to load its policies is no time that the owner was away.
+        self.status
+            .send_modify(|status| status.since = Instant::now());
+        loop {
+            self.probe(is_exposed).await;
+            let is_ready = self.status.borrow().phase == OwnerPhase::Ready;
+            let pause = if is_ready { READY_PAUSE } else { PAUSE };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.lost.notified() => {}
+            }
+        }
+    }
+
+    async fn probe(&self, is_exposed: bool) {
+        let asked = tokio::time::timeout(PROBE_TIME, self.ask_readiness()).await;
+        let asked = asked.unwrap_or_else(|_| Err("it does not answer in time".to_owned()));
+        let (is_ready, problems) = match asked {
+            Ok(answer) => answer,
+            Err(problem) => return self.set_phase(OwnerPhase::Away, vec![problem]),
+        };
+        let (before, answers_since) = {
+            let status = self.status.borrow();
+            (status.phase, status.answers_since)
+        };
+        let must_ask = is_exposed && !before.takes_requests();
+        if must_ask && !self.needs_tokens().await {
+            let problem = "it serves callers without a token, and other machines can reach this front; make tokens (`ark token create`), or set behind_proxy on the owner";
+            return self.set_phase(OwnerPhase::Unguarded, vec![problem.to_owned()]);
+        }
+        if is_ready {
+            return self.set_phase(OwnerPhase::Ready, problems);
+        }
+        // A host that was started again between two questions: it has not been missed.
+        let is_young = before == OwnerPhase::Ready && problems.iter().all(|it| it == NO_BEAT);
+        let is_settled = matches!(before, OwnerPhase::NotReady | OwnerPhase::Ready) && !is_young
+            || !is_young && answers_since.is_some_and(|since| since.elapsed() > SETTLE_TIME);
+        let phase = if is_settled {
+            OwnerPhase::NotReady
+        } else {
+            OwnerPhase::Starting
+        };
+        self.set_phase(phase, problems);
+    }
+
+    async fn ask_readiness(&self) -> Result<(bool, Vec<String>), String> {
+        #[derive(Deserialize)]
+        struct Readiness {
+            problems: Vec<String>,
+        }
+        let request = Request::new(Body::empty());
+        let response = self.send(request, READY_PATH).await;
+        let (status, body) = collect(response.map_err(|error| error.to_string())?).await?;
+        if status == StatusCode::OK {
+            return Ok((true, Vec::new()));
+        }
+        let problems = serde_json::from_slice(&body).map_or_else(
+            |_| vec![format!("it answers {status} to /readyz")],
+            |answer: Readiness| answer.problems,
+        );
+        Ok((false, problems))
+    }
+
+    /// Whether the owner refuses callers without a token. One that does not answer counts as if it did not.
+    async fn needs_tokens(&self) -> bool {
+        let request = Request::new(Body::empty());
+        let asked = tokio::time::timeout(PROBE_TIME, self.send(request, GUARDED_PATH)).await;
+        matches!(asked, Ok(Ok(response)) if response.status() == StatusCode::UNAUTHORIZED)
+    }
+
+    fn set_phase(&self, phase: OwnerPhase, problems: Vec<String>) {
+        let now = Instant::now();
+        let before = self.status.borrow().phase;
+        if before != phase {
+            let problem = problems.join("; ");
+            match phase {
+                OwnerPhase::Ready => tracing::info!(owner = %self.address, "the owner is ready"),
+                OwnerPhase::Starting => {
+                    tracing::info!(owner = %self.address, problem, "the owner starts");
+                }
+                OwnerPhase::Away | OwnerPhase::NotReady | OwnerPhase::Unguarded => {
+                    tracing::warn!(owner = %self.address, ?phase, problem, "the owner is not ready");
+                }
+            }
+        }
+        self.meters
+            .owner_up
+            .set(u64::from(phase != OwnerPhase::Away));
+        self.meters
+            .owner_ready
+            .set(u64::from(phase == OwnerPhase::Ready));
+        self.status.send_modify(|status| {
+            if status.phase != phase {
+                status.since = now;
+            }
+            status.answers_since = match phase {
+                OwnerPhase::Away => None,
+                // Started again without having been missed: it settles from here on.
+                OwnerPhase::Starting if status.phase == OwnerPhase::Ready => Some(now),
+                _ => status.answers_since.or(Some(now)),
+            };
+            status.phase = phase;
+            status.problems = problems;
+        });
+    }
+}
+
+/// Reads an answer that the front itself asked for.
+async fn collect(response: Response<Incoming>) -> Result<(StatusCode, Bytes), String> {
+    let status = response.status();
+    let body = Limited::new(response.into_body(), MAX_OWN_ANSWER);
+    match body.collect().await {
+        Ok(collected) => Ok((status, collected.to_bytes())),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// An error with its causes: the client's own says only in which step it failed.
+fn describe(error: &hyper_util::client::legacy::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+fn build_connector(ca: Option<&Path>) -> Result<HttpsConnector<HttpConnector>, FrontError> {
+    let mut http = HttpConnector::new();
+    http.enforce_http(false);
+    http.set_nodelay(true);
+    http.set_connect_timeout(Some(CONNECT_TIME));
+    let builder = HttpsConnectorBuilder::new();
+    let builder = match ca {
+        None => builder.with_provider_and_webpki_roots(ring::default_provider())?,
+        Some(path) => builder.with_tls_config(
+            ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+                .with_safe_default_protocol_versions()?
+                .with_root_certificates(read_authorities(path)?)
+                .with_no_client_auth(),
+        ),
+    };
+    Ok(builder.https_or_http().enable_http1().wrap_connector(http))
+}
+
+fn read_authorities(path: &Path) -> Result<RootCertStore, FrontError> {
+    let refused = |reason: String| FrontError::File {
+        path: path.to_owned(),
+        reason,
+    };
+    let text = std::fs::read(path).map_err(|error| refused(error.to_string()))?;
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&text) {
+        let certificate = certificate.map_err(|error| refused(format!("is no PEM: {error}")))?;
+        roots.add(certificate).map_err(|error| {
+            refused(format!("holds a certificate that cannot be used: {error}"))
+        })?;
+    }
+    if roots.is_empty() {
+        return Err(refused(
+            "holds no certificate; give the PEM file of the authority".to_owned(),
+        ));
+    }
+    Ok(roots)
+}
+
+fn read_token(path: &Path) -> Result<HeaderValue, FrontError> {
+    let refused = |reason: String| FrontError::File {
+        path: path.to_owned(),
+        reason,
+    };
+    let is_open = is_open_to_all(path).map_err(|error| refused(error.to_string()))?;
+    if is_open {
+        return Err(refused("is open to every user; chmod 0600 it".to_owned()));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;
+    let token = text.trim();
+    if token.is_empty() {
+        return Err(refused("is empty; write the token into it".to_owned()));
+    }
+    let value = HeaderValue::from_str(&format!("Bearer {token}"));
+    let mut value = value.map_err(|_| refused("holds no token".to_owned()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn is_open_to_all(path: &Path) -> std::io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    Ok(std::fs::metadata(path)?.mode() & 0o007 != 0)
+}

@@ -1,0 +1,325 @@
+//! A request from end to end: taken in, held while the owner is away, sent, answered.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use ark_model::meters::FrontMeters;
+use ark_store::CommitDeadline;
+
+use crate::api::http::deadline::Deadline;
+use crate::api::http::problem::Problem;
+use crate::api::repeats::KeyedCalls;
+use crate::telemetry::FrontTelemetry;
+
+use super::config::{FrontConfig, FrontPolicies};
+use super::error::FrontError;
+use super::hold::{Hold, HoldError};
+use super::owner::{Owner, OwnerPhase, SendError};
+use super::request::{BodyMemory, OutgoingRequest, drop_connection_headers};
+use super::verdicts::{AnswerKind, AnsweredCall, FrontJudge, Tally, VerdictQueue};
+
+/// How often a request is sent again at most after its connection broke: one that ends the owner must not end it without end.
+const MAX_REPEATS: u32 = 3;
+/// The largest answer that is read before it is passed on, so that it can be asked for again if it breaks off.
+const MAX_WHOLE_ANSWER: u64 = 2 * 1024 * 1024;
+/// The pause after a request could not be sent, before the owner's state is looked at again.
+const UNSENT_PAUSE: Duration = Duration::from_millis(10);
+
+/// A front: what passes requests on, and judges the owner's decisions again.
+pub struct Front {
+    pub(super) owner: Arc<Owner>,
+    pub(super) telemetry: FrontTelemetry,
+    pub(super) verdicts: VerdictQueue,
+    pub(super) tally: Arc<Tally>,
+    pub(super) judge: Arc<ArcSwap<FrontJudge>>,
+    hold: Hold,
+    calls: KeyedCalls,
+    memory: BodyMemory,
+    /// Becomes true when the front ends.
+    pub(super) closing: watch::Sender<bool>,
+}
+
+/// How sending a request once ended.
+enum Attempt {
+    Answered(Response),
+    /// Nothing was sent.
+    Unsent(String),
+    /// The connection broke.
+    Broken(String),
+}
+
+impl Front {
+    /// Loads the policies and makes the client of the owner. Called on a runtime, whose tasks judge decisions again; blocks while the policies
+    /// are compiled.
+    ///
+    /// # Errors
+    /// See [`FrontError`].
+    pub fn start(config: &FrontConfig, policies: &FrontPolicies) -> Result<Self, FrontError> {
+        let telemetry = FrontTelemetry::new()?;
+        let meters = Arc::clone(&telemetry.meters);
+        let owner = Arc::new(Owner::new(config, Arc::clone(&meters))?);
+        let judge = Arc::new(ArcSwap::from_pointee(FrontJudge::load(policies)?));
+        let tally = Arc::new(Tally::new(Arc::clone(&meters)));
+        let verdicts = VerdictQueue::start(
+            Arc::clone(&owner),
+            Arc::clone(&judge),
+            Arc::clone(&tally),
+            Arc::clone(&meters),
+        );
+        let closing = watch::Sender::new(false);
+        let bounds = (config.hold_for, config.hold_limit);
+        let watched = (owner.watch_status(), closing.subscribe());
+        Ok(Self {
+            hold: Hold::new(bounds, watched, meters),
+            owner,
+            telemetry,
+            verdicts,
+            tally,
+            judge,
+            calls: KeyedCalls::from_descriptions(),
+            memory: BodyMemory::default(),
+            closing,
+        })
+    }
+
+    /// Judges with other policies from now on. Blocks while they are compiled.
+    ///
+    /// # Errors
+    /// They cannot be loaded; then nothing changes.
+    pub fn replace_policies(&self, policies: &FrontPolicies) -> Result<(), FrontError> {
+        self.judge.store(Arc::new(FrontJudge::load(policies)?));
+        self.verdicts.forget_uploaded();
+        Ok(())
+    }
+
+    pub(super) fn meters(&self) -> &FrontMeters {
+        &self.telemetry.meters
+    }
+
+    /// Whether requests are passed on, or held until they can be: status and body of `/readyz`.
+    pub(super) fn check_readiness(&self) -> (StatusCode, Value) {
+        let receiver = self.owner.watch_status();
+        let owner = receiver.borrow().clone();
+        let can_hold = matches!(owner.phase, OwnerPhase::Away | OwnerPhase::Starting)
+            && self.hold.has_room()
+            && self.hold.is_within_time();
+        let (is_ready, way) = match owner.phase {
+            OwnerPhase::Ready => (true, "the owner is ready"),
+            _ if can_hold => (true, "the owner is away; requests are held"),
+            _ => (
+                false,
+                "requests are neither answered by a ready owner nor held",
+            ),
+        };
+        let status = if is_ready {
+            StatusCode::OK
+        } else {
+            StatusCode::SERVICE_UNAVAILABLE
+        };
+        let body = json!({
+            "ready": is_ready,
+            "detail": way,
+            "owner": owner.phase,
+            "problems": owner.problems,
+            "holding": self.meters().holding.get(),
+        });
+        (status, body)
+    }
+
+    /// Answers a request: with the owner's answer, or with why there is none.
+    pub(super) async fn relay(self: Arc<Self>, request: Request) -> Response {
+        let deadline = request.extensions().get::<Deadline>().cloned();
+        let deadline = deadline.and_then(|deadline| deadline.take());
+        let taken = OutgoingRequest::take_in(request, &self.calls, &self.memory);
+        match taken.await {
+            Ok(outgoing) => {
+                let decision = find_answer_kind(&outgoing);
+                let sent = self.send_in_time(outgoing, deadline.as_ref(), decision);
+                sent.await.unwrap_or_else(|problem| {
+                    let is_proposal =
+                        matches!(decision, Some(AnswerKind::Action | AnswerKind::Batch));
+                    let problem = if is_proposal && problem.is_certain() {
+                        problem.denied()
+                    } else {
+                        problem
+                    };
+                    problem.into_response()
+                })
+            }
+            Err(problem) => problem.into_response(),
+        }
+    }
+
+    /// Sends a request until it is answered, as long as that is safe and the bounds of the hold allow it.
+    async fn send_in_time(
+        &self,
+        mut outgoing: OutgoingRequest,
+        deadline: Option<&CommitDeadline>,
+        decision: Option<AnswerKind>,
+    ) -> Result<Response, Problem> {
+        let end = self.hold.end();
+        let end = deadline.map_or(end, |deadline| end.min(deadline.moment()));
+        let (mut repeats, mut was_sent) = (0, false);
+        loop {
+            if let Err(problem) = self.hold.wait_for_owner(end).await {
+                return Err(unanswered(was_sent, deadline, &problem));
+            }
+            // From here on the owner may do what it is asked for.
+            if deadline.is_some_and(|deadline| !deadline.claim()) {
+                return Err(Problem::deadline_exceeded());
+            }
+            let problem = match self.send_once(&mut outgoing, decision).await {
+                Attempt::Answered(response) => return Ok(response),
+                Attempt::Unsent(problem) => {
+                    self.owner.report_lost(&problem);
+                    tokio::time::sleep(UNSENT_PAUSE).await;
+                    problem
+                }
+                Attempt::Broken(problem) => {
+                    self.owner.report_lost(&problem);
+                    was_sent = true;
+                    if !outgoing.may_repeat || repeats == MAX_REPEATS {
+                        tracing::warn!(
+                            method = %outgoing.method,
+                            path = outgoing.path.path(),
+                            problem,
+                            "the connection to the owner broke: it is not known whether the request counts"
+                        );
+                        return Err(Problem::connection_broke());
+                    }
+                    repeats += 1;
+                    self.meters().repeats.increment();
+                    problem
+                }
+            };
+            if !outgoing.can_be_sent() {
+                let detail = format!(
+                    "the host that owns the data went away when the request was to be sent ({problem}); nothing of it counts: send it again"
+                );
+                return Err(Problem::owner_away(detail, 1));
+            }
+            if Instant::now() > end {
+                let expired = HoldError::Expired(self.hold.time());
+                return Err(unanswered(was_sent, deadline, &expired));
+            }
+        }
+    }
+
+    async fn send_once(
+        &self,
+        outgoing: &mut OutgoingRequest,
+        decision: Option<AnswerKind>,
+    ) -> Attempt {
+        let message = outgoing.to_message();
+        let answer = match self.owner.send(message, outgoing.path.clone()).await {
+            Ok(answer) => answer,
+            Err(SendError::Unsent(problem)) => return Attempt::Unsent(problem),
+            Err(SendError::Broken(problem)) => return Attempt::Broken(problem),
+        };
+        let (mut head, body) = answer.into_parts();
+        drop_connection_headers_of_answer(&mut head.headers);
+        if !is_read_whole(&head.headers, &outgoing.method) {
+            let body = self.stream_answer(body);
+            return Attempt::Answered(Response::from_parts(head, body));
+        }
+        let body = match body.collect().await {
+            Ok(collected) => collected.to_bytes(),
+            Err(error) => return Attempt::Broken(error.to_string()),
+        };
+        if let (Some(kind), StatusCode::OK) = (decision, head.status)
+            && let Some(request) = outgoing.whole_body()
+        {
+            self.verdicts.submit(AnsweredCall {
+                kind,
+                request: request.clone(),
+                answer: body.clone(),
+            });
+        }
+        Attempt::Answered(Response::from_parts(head, Body::from(body)))
+    }
+
+    /// Passes an answer on as it comes. It ends with the front: event streams have no end of their own.
+    fn stream_answer(&self, body: Incoming) -> Body {
+        let mut closing = self.closing.subscribe();
+        let end = Box::pin(async move {
+            let _ = closing.wait_for(|closing| *closing).await;
+        });
+        let chunks = Body::new(body).into_data_stream();
+        Body::from_stream(chunks.take_until(end))
+    }
+}
+
+/// Takes off an answer what is for the owner's connection. Its length stays: of an answer to `HEAD` it is that of what is not sent.
+fn drop_connection_headers_of_answer(headers: &mut HeaderMap) {
+    let length = headers.get(header::CONTENT_LENGTH).cloned();
+    drop_connection_headers(headers);
+    if let Some(length) = length {
+        headers.insert(header::CONTENT_LENGTH, length);
+    }
+}
+
+/// Whether an answer is read to its end before it is passed on: it says its length, and that is not large.
+fn is_read_whole(headers: &HeaderMap, method: &Method) -> bool {
+    let length = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    method == Method::HEAD || length.is_some_and(|length| length <= MAX_WHOLE_ANSWER)
+}
+
+/// The kind of answer that a request gets, if one with decisions.
+fn find_answer_kind(outgoing: &OutgoingRequest) -> Option<AnswerKind> {
+    if outgoing.method != Method::POST {
+        return None;
+    }
+    match outgoing.path.path() {
+        "/v1/actions" => Some(AnswerKind::Action),
+        "/v1/actions/batch" => Some(AnswerKind::Batch),
+        path if path.starts_with("/v1/approvals/") => Some(AnswerKind::Approval),
+        _ => None,
+    }
+}
+
+/// The problem of a request that is held no more.
+fn unanswered(was_sent: bool, deadline: Option<&CommitDeadline>, held: &HoldError) -> Problem {
+    if was_sent {
+        Problem::connection_broke()
+    } else if deadline.is_some_and(CommitDeadline::is_over) {
+        Problem::deadline_exceeded()
+    } else {
+        hold_problem(held)
+    }
+}
+
+/// Why a request was not held until it could be sent.
+fn hold_problem(error: &HoldError) -> Problem {
+    let (detail, retry_after) = match error {
+        HoldError::Full(_) => (
+            format!("{error}, and the host that owns the data is away; the request was not sent"),
+            1,
+        ),
+        HoldError::Expired(_) => (
+            format!("{error}, and the host that owns the data is still away; it was not sent"),
+            5,
+        ),
+        HoldError::Closing => (
+            format!("{error} while the host that owns the data is away; the request was not sent"),
+            1,
+        ),
+        HoldError::Unguarded(_) => (format!("nothing is passed on: {error}"), 60),
+    };
+    Problem::owner_away(detail, retry_after).at(
+        "owner",
+        "wait for Retry-After seconds; the front's /readyz says what the owner does",
+    )
+}

@@ -1,0 +1,458 @@
+//! A request as it is sent to the owner: whole in memory, so that it can be sent again, or streamed where it is large.
+//!
+//! What the front sends is framed by itself: the body has the length that the front counted, or is chunked. Headers that are for one connection
+//! only are left out, and so is what names another sender (`Forwarded`, `X-Forwarded-*`): neither the owner nor the front goes by them.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::http::uri::PathAndQuery;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use http_body_util::Limited;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use ark_model::ids::TraceId;
+
+use crate::api::http::body::{BodyLimits, incomplete, too_slow};
+use crate::api::http::deadline::{DEADLINE, Deadline};
+use crate::api::http::problem::Problem;
+use crate::api::http::trace_context::format_traceparent;
+use crate::api::repeats::{IDEMPOTENCY_KEY, KeyedCalls};
+
+/// Bodies up to this size are held in memory: all that are no uploads.
+const WHOLE_LIMITS: BodyLimits = BodyLimits::DEFAULT;
+/// The most bytes of a body that is streamed: more than the largest upload has. The owner has its own limits.
+const MAX_STREAMED_BYTES: usize = 64 * 1024 * 1024;
+/// The unit in which memory for bodies is counted.
+const BUFFER_UNIT: usize = 1024;
+/// Memory for the bodies of all requests at the same time.
+const MAX_BUFFERED_BYTES: usize = 128 * 1024 * 1024;
+/// How much earlier than the caller's own deadline the owner's is, so that its answer arrives in time.
+const DEADLINE_MARGIN: Duration = Duration::from_millis(10);
+/// The name of a front among the hosts that passed a message on.
+const VIA: &str = "1.1 ark-front";
+/// The calls that get a key of the front's if they have none: decisions and signals. The last part of a path with an id is compared.
+const GIVEN_KEYS: [&str; 3] = ["/v1/actions", "/v1/actions/batch", "/v1/signals"];
+/// The beginning and the ends of the calls that settle an approval.
+const SETTLING: (&str, [&str; 2]) = ("/v1/approvals/", ["/approve", "/reject"]);
+
+/// Headers that are for one connection (RFC 9110, section 7.6.1), and those that are made anew.
+static DROPPED_HEADERS: [HeaderName; 13] = [
+    header::CONNECTION,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    // Answered by the front itself, when it reads the body.
+    header::EXPECT,
+    header::CONTENT_LENGTH,
+    header::FORWARDED,
+    HeaderName::from_static("x-real-ip"),
+];
+
+/// Takes the headers off a message that are for one connection only.
+pub(super) fn drop_connection_headers(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        // What the owner must know is not dropped because a caller says so.
+        .filter(|name| !KEPT_HEADERS.contains(name))
+        .collect();
+    for name in DROPPED_HEADERS.iter().chain(&named) {
+        headers.remove(name);
+    }
+}
+
+/// Headers that `Connection` cannot take off a request: without them the owner would do something else than it was asked for.
+static KEPT_HEADERS: [HeaderName; 9] = [
+    header::HOST,
+    header::AUTHORIZATION,
+    header::CONTENT_TYPE,
+    header::CONTENT_ENCODING,
+    header::IF_MATCH,
+    HeaderName::from_static(IDEMPOTENCY_KEY),
+    HeaderName::from_static(DEADLINE),
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("last-event-id"),
+];
+
+/// Memory for the bodies of requests.
+#[derive(Clone)]
+pub(super) struct BodyMemory(Arc<Semaphore>);
+
+impl Default for BodyMemory {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(MAX_BUFFERED_BYTES / BUFFER_UNIT)))
+    }
+}
+
+impl BodyMemory {
+    fn reserve(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
+        let units = u32::try_from(bytes.div_ceil(BUFFER_UNIT)).unwrap_or(u32::MAX);
+        let free = Arc::clone(&self.0).try_acquire_many_owned(units);
+        free.map_err(|_| Problem::busy("too many requests with bodies are under way"))
+    }
+}
+
+/// A body on its way to the owner.
+enum OutgoingBody {
+    Whole {
+        bytes: Bytes,
+        _memory: OwnedSemaphorePermit,
+    },
+    /// Sent once; `None`: it was.
+    Streamed {
+        body: Option<Body>,
+        length: Option<HeaderValue>,
+    },
+}
+
+/// A request on its way to the owner.
+pub(super) struct OutgoingRequest {
+    pub(super) method: Method,
+    pub(super) path: PathAndQuery,
+    headers: HeaderMap,
+    body: OutgoingBody,
+    /// The moment after which the caller waits no more.
+    deadline: Option<Instant>,
+    /// Whether it may be sent again when it is not known whether it arrived.
+    pub(super) may_repeat: bool,
+}
+
+impl OutgoingRequest {
+    /// Takes a request in: reads its body unless it is large, and gives it a trace and a key if it needs one.
+    ///
+    /// # Errors
+    /// 400 for a target that is no path or a body that breaks off, 408 for one that takes too long, 503 without memory for it, 508 for a request
+    /// that has passed a front before.
+    pub(super) async fn take_in(
+        request: Request<Body>,
+        calls: &KeyedCalls,
+        memory: &BodyMemory,
+    ) -> Result<Self, Problem> {
+        let (mut parts, body) = request.into_parts();
+        let path = parts.uri.path_and_query().cloned();
+        let path = path.filter(|path| path.as_str().starts_with('/'));
+        let Some(path) = path.filter(|_| parts.method != Method::CONNECT) else {
+            let detail = format!("there is no {} of this target", parts.method);
+            return Err(Problem::not_found(detail));
+        };
+        let vias = parts.headers.get_all(header::VIA).iter();
+        if vias
+            .filter_map(|via| via.to_str().ok())
+            .any(|via| via.contains(VIA))
+        {
+            return Err(Problem::passed_before());
+        }
+        let deadline = parts
+            .extensions
+            .get::<Deadline>()
+            .and_then(Deadline::moment);
+        let declared = parts.headers.get(header::CONTENT_LENGTH).cloned();
+        let body = read_body(&parts.headers, declared, body, memory).await?;
+        drop_connection_headers(&mut parts.headers);
+        drop_sender_headers(&mut parts.headers);
+        parts
+            .headers
+            .append(header::VIA, HeaderValue::from_static(VIA));
+        if !parts.headers.contains_key("traceparent")
+            && let Some(trace) = format_traceparent(TraceId::fresh())
+        {
+            parts.headers.insert("traceparent", trace);
+        }
+        let mut outgoing = Self {
+            method: parts.method,
+            path,
+            headers: parts.headers,
+            body,
+            deadline,
+            may_repeat: false,
+        };
+        let has_key = outgoing.ensure_key();
+        let is_whole = outgoing.whole_body().is_some();
+        outgoing.may_repeat =
+            is_whole && calls.may_repeat(&outgoing.method, outgoing.path.path(), has_key);
+        Ok(outgoing)
+    }
+
+    /// The body, if it is in memory.
+    pub(super) const fn whole_body(&self) -> Option<&Bytes> {
+        match &self.body {
+            OutgoingBody::Whole { bytes, .. } => Some(bytes),
+            OutgoingBody::Streamed { .. } => None,
+        }
+    }
+
+    /// Whether it can be sent: a streamed body only once.
+    pub(super) const fn can_be_sent(&self) -> bool {
+        !matches!(&self.body, OutgoingBody::Streamed { body: None, .. })
+    }
+
+    /// Makes the message to send: with what is left of the deadline. A streamed body is taken out of it.
+    pub(super) fn to_message(&mut self) -> Request<Body> {
+        let mut message = Request::new(Body::empty());
+        *message.method_mut() = self.method.clone();
+        message.headers_mut().clone_from(&self.headers);
+        if let Some(deadline) = self.deadline {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let left = left.saturating_sub(DEADLINE_MARGIN.min(left / 10));
+            let millis = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
+            message
+                .headers_mut()
+                .insert(DEADLINE, HeaderValue::from(millis));
+        }
+        *message.body_mut() = match &mut self.body {
+            OutgoingBody::Whole { bytes, .. } => Body::from(bytes.clone()),
+            OutgoingBody::Streamed { body, length } => {
+                if let Some(length) = length {
+                    let headers = message.headers_mut();
+                    headers.insert(header::CONTENT_LENGTH, length.clone());
+                }
+                body.take().unwrap_or_else(Body::empty)
+            }
+        };
+        message
+    }
+
+    /// Gives a decision or a signal a key if it has none. Returns whether it has one now.
+    fn ensure_key(&mut self) -> bool {
+        if self.headers.contains_key(IDEMPOTENCY_KEY) {
+            return true;
+        }
+        let Some(body) = self.whole_body() else {
+            return false;
+        };
+        if self.method != Method::POST || !is_given_key(self.path.path()) {
+            return false;
+        }
+        match serde_json::from_slice(body) {
+            Ok(KeyField {
+                idempotency_key: Some(IgnoredAny),
+            }) => true,
+            Ok(KeyField {
+                idempotency_key: None,
+            }) => {
+                let key = format!("ark-front-{}", TraceId::fresh());
+                let Ok(key) = HeaderValue::from_str(&key) else {
+                    return false;
+                };
+                self.headers.insert(IDEMPOTENCY_KEY, key);
+                true
+            }
+            // The owner refuses it.
+            Err(_) => false,
+        }
+    }
+}
+
+/// The key that a body may hold.
+#[derive(Deserialize)]
+struct KeyField {
+    #[serde(default)]
+    idempotency_key: Option<IgnoredAny>,
+}
+
+fn is_given_key(path: &str) -> bool {
+    let (start, ends) = SETTLING;
+    GIVEN_KEYS.contains(&path)
+        || (path.starts_with(start) && ends.iter().any(|end| path.ends_with(end)))
+}
+
+/// Takes off what names another sender than the one who is connected.
+fn drop_sender_headers(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| name.as_str().starts_with("x-forwarded-"))
+        .cloned()
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+}
+
+/// Reads a body that is not large. A large one, or one whose length nobody knows and that turns out to be large, is streamed.
+async fn read_body(
+    headers: &HeaderMap,
+    declared: Option<HeaderValue>,
+    body: Body,
+    memory: &BodyMemory,
+) -> Result<OutgoingBody, Problem> {
+    let length = declared
+        .as_ref()
+        .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    let is_coded = headers.contains_key(header::TRANSFER_ENCODING);
+    if length.is_some_and(|length| length > WHOLE_LIMITS.bytes) {
+        return Ok(OutgoingBody::Streamed {
+            body: Some(Body::new(Limited::new(body, MAX_STREAMED_BYTES))),
+            length: declared.filter(|_| !is_coded),
+        });
+    }
+    let most = match length {
+        Some(length) if !is_coded => length,
+        None if !is_coded => 0,
+        _ => WHOLE_LIMITS.bytes,
+    };
+    let mut permit = memory.reserve(most)?;
+    let mut stream = body.into_data_stream();
+    let mut read = BytesMut::new();
+    let reading = async {
+        while let Some(chunk) = stream.next().await {
+            read.extend_from_slice(&chunk.map_err(|error| incomplete(&error))?);
+            if read.len() > WHOLE_LIMITS.bytes {
+                return Ok(false);
+            }
+        }
+        Ok::<bool, Problem>(true)
+    };
+    let is_whole = tokio::time::timeout(WHOLE_LIMITS.time, reading).await;
+    let is_whole = is_whole.map_err(|_| too_slow(WHOLE_LIMITS))??;
+    let read = read.freeze();
+    if is_whole {
+        // What was reserved for a length that nobody knew.
+        let unused = most.saturating_sub(read.len()) / BUFFER_UNIT;
+        drop(permit.split(unused));
+        return Ok(OutgoingBody::Whole {
+            bytes: read,
+            _memory: permit,
+        });
+    }
+    let begun = futures_util::stream::once(async move { Ok(read) });
+    let body = Body::from_stream(begun.chain(stream));
+    Ok(OutgoingBody::Streamed {
+        body: Some(Body::new(Limited::new(body, MAX_STREAMED_BYTES))),
+        length: None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn take_in(request: axum::http::request::Builder, body: &str) -> OutgoingRequest {
+        let request = request
+            .header("Content-Length", body.len())
+            .body(Body::from(body.to_owned()))
+            .expect("a request");
+        let calls = KeyedCalls::from_descriptions();
+        OutgoingRequest::take_in(request, &calls, &BodyMemory::default())
+            .await
+            .unwrap_or_else(|problem| panic!("{}", problem.detail()))
+    }
+
+    fn key(outgoing: &OutgoingRequest) -> Option<&str> {
+        let key = outgoing.headers.get(IDEMPOTENCY_KEY)?;
+        key.to_str().ok()
+    }
+
+    #[tokio::test]
+    async fn decisions_without_a_key_get_one_and_others_keep_theirs() {
+        let post = |path: &str| Request::post(path.to_owned());
+        let given = take_in(post("/v1/actions"), r#"{"agent":"a"}"#).await;
+        assert!(key(&given).is_some_and(|key| key.starts_with("ark-front-")));
+        assert!(given.may_repeat);
+        let other = take_in(post("/v1/actions"), r#"{"agent":"a"}"#).await;
+        assert_ne!(key(&given), key(&other));
+        let own = post("/v1/actions").header("Idempotency-Key", "mine");
+        let own = take_in(own, r#"{"agent":"a"}"#).await;
+        assert_eq!((key(&own), own.may_repeat), (Some("mine"), true));
+        let within = take_in(
+            post("/v1/actions/batch"),
+            r#"{"idempotency_key":"k","actions":[]}"#,
+        );
+        let within = within.await;
+        assert_eq!((key(&within), within.may_repeat), (None, true));
+        for (path, body) in [
+            ("/v1/actions", "no JSON"),
+            ("/v1/tokens", r#"{"name":"ada"}"#),
+            ("/v1/state/a/b", "{}"),
+        ] {
+            let outgoing = take_in(post(path), body).await;
+            assert_eq!(
+                (key(&outgoing), outgoing.may_repeat),
+                (None, false),
+                "{path}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_for_one_connection_or_names_a_sender_is_not_passed_on() {
+        let request = Request::get("/v1/agents?limit=3")
+            .header("Host", "ark.example.com")
+            .header("Connection", "close, X-Hop, Authorization, Idempotency-Key")
+            .header("X-Hop", "1")
+            .header("Keep-Alive", "timeout=5")
+            .header("Upgrade", "h2c")
+            .header("TE", "trailers")
+            .header("Expect", "100-continue")
+            .header("X-Forwarded-For", "10.0.0.1")
+            .header("Forwarded", "for=10.0.0.1")
+            .header("Authorization", "Bearer ark_x")
+            .header("Idempotency-Key", "k")
+            .header("X-Other", "stays");
+        let mut outgoing = take_in(request, "").await;
+        assert_eq!(outgoing.path.as_str(), "/v1/agents?limit=3");
+        let message = outgoing.to_message();
+        let mut names: Vec<&str> = message.headers().keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(
+            names,
+            [
+                "authorization",
+                "host",
+                "idempotency-key",
+                "traceparent",
+                "via",
+                "x-other"
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_request_that_passed_a_front_is_passed_on_no_further() {
+        let request = Request::get("/v1/agents")
+            .header("Via", "1.1 proxy, 1.1 ark-front")
+            .body(Body::empty())
+            .expect("a request");
+        let calls = KeyedCalls::from_descriptions();
+        let taken = OutgoingRequest::take_in(request, &calls, &BodyMemory::default()).await;
+        assert!(taken.is_err());
+    }
+
+    #[tokio::test]
+    async fn memory_for_bodies_is_bounded() {
+        let memory = BodyMemory(Arc::new(Semaphore::new(1)));
+        let request = |body: &'static str| {
+            Request::post("/v1/actions")
+                .header("Content-Length", body.len())
+                .body(Body::from(body))
+                .expect("a request")
+        };
+        let calls = KeyedCalls::from_descriptions();
+        let first = OutgoingRequest::take_in(request("{}"), &calls, &memory).await;
+        assert!(first.is_ok());
+        assert!(
+            OutgoingRequest::take_in(request("{}"), &calls, &memory)
+                .await
+                .is_err()
+        );
+        drop(first);
+        assert!(
+            OutgoingRequest::take_in(request("{}"), &calls, &memory)
+                .await
+                .is_ok()
+        );
+    }
+}

@@ -1,0 +1,159 @@
+//! What came of judging decisions again: counts, and the last that differed.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serde::Serialize;
+
+use ark_model::ids::{DecisionId, Millis};
+use ark_model::meters::{FrontMeters, VerdictResult};
+
+use crate::hrm::rejudge::VerdictChange;
+
+/// Differing decisions that are kept, the last ones.
+const MAX_KEPT: usize = 100;
+
+/// Why a decision could not be judged again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, strum::IntoStaticStr)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub(in crate::front) enum UnjudgedReason {
+    /// A dry run leaves no record.
+    DryRun,
+    /// The owner does not show the record, with its action and facts.
+    NoRecord,
+    /// The answer is not of the form that this version reads.
+    UnknownForm,
+    /// A policy failed at the owner. The failure may be one of time.
+    PolicyFailed,
+    /// A policy that judged cannot be had.
+    PolicyMissing,
+    /// Too many answers waited already.
+    Overload,
+}
+
+/// A decision that differs.
+#[derive(Debug, Clone, Serialize)]
+pub(in crate::front) struct DifferingDecision {
+    /// When it was found.
+    pub(in crate::front) found_at_ms: Millis,
+    /// The decision.
+    pub(in crate::front) decision_id: DecisionId,
+    /// How its verdicts differ.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::front) verdicts: Option<VerdictChange>,
+    /// How the front reads the request otherwise than the owner did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::front) reading: Option<String>,
+}
+
+/// What came of it so far.
+#[derive(Debug, Serialize)]
+pub(in crate::front) struct TallyReport {
+    same: u64,
+    different: u64,
+    unjudged: u64,
+    unjudged_reasons: BTreeMap<UnjudgedReason, u64>,
+    /// Answers whose decisions wait.
+    waiting: u64,
+    /// The last that differed, the latest first.
+    latest_different: Vec<DifferingDecision>,
+}
+
+/// Counts what came of it.
+pub(in crate::front) struct Tally {
+    meters: Arc<FrontMeters>,
+    reasons: Mutex<BTreeMap<UnjudgedReason, u64>>,
+    kept: Mutex<VecDeque<DifferingDecision>>,
+}
+
+impl Tally {
+    pub(in crate::front) fn new(meters: Arc<FrontMeters>) -> Self {
+        Self {
+            meters,
+            reasons: Mutex::default(),
+            kept: Mutex::default(),
+        }
+    }
+
+    pub(super) fn count_same(&self) {
+        self.meters.count_verdict(VerdictResult::Same);
+    }
+
+    pub(super) fn count_unjudged(&self, reason: UnjudgedReason, detail: &str) {
+        let reason_name: &'static str = reason.into();
+        tracing::debug!(
+            reason = reason_name,
+            detail,
+            "a decision could not be judged again"
+        );
+        *self.reasons.lock().entry(reason).or_default() += 1;
+        self.meters.count_verdict(VerdictResult::Unjudged);
+    }
+
+    pub(super) fn add_different(&self, differing: DifferingDecision) {
+        let change = differing.verdicts.as_ref();
+        tracing::warn!(
+            decision = %differing.decision_id,
+            recorded = change.map(|change| change.recorded.as_str()),
+            now = change.map(|change| change.now.as_str()),
+            policies = change.map(|change| {
+                let names = change.policies.iter().map(|policy| policy.policy.as_str());
+                names.collect::<Vec<_>>().join(", ")
+            }),
+            reading = differing.reading,
+            "the front judges a decision of the owner otherwise"
+        );
+        let mut kept = self.kept.lock();
+        kept.truncate(MAX_KEPT - 1);
+        kept.push_front(differing);
+        drop(kept);
+        self.meters.count_verdict(VerdictResult::Different);
+    }
+
+    pub(in crate::front) fn report(&self) -> TallyReport {
+        let [same, different, unjudged] = [
+            VerdictResult::Same,
+            VerdictResult::Different,
+            VerdictResult::Unjudged,
+        ]
+        .map(|result| {
+            let count = self.meters.verdicts.get(result as usize);
+            count.map_or(0, ark_model::meters::Counter::get)
+        });
+        TallyReport {
+            same,
+            different,
+            unjudged,
+            unjudged_reasons: self.reasons.lock().clone(),
+            waiting: self.meters.waiting_verdicts.get(),
+            latest_different: self.kept.lock().iter().cloned().collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_bounded_and_the_latest() {
+        let tally = Tally::new(Arc::default());
+        let ids: Vec<DecisionId> = (0..MAX_KEPT + 5).map(|_| DecisionId::fresh()).collect();
+        for id in &ids {
+            tally.add_different(DifferingDecision {
+                found_at_ms: Millis(1),
+                decision_id: *id,
+                verdicts: None,
+                reading: Some("another action".to_owned()),
+            });
+        }
+        tally.count_unjudged(UnjudgedReason::DryRun, "");
+        let report = tally.report();
+        assert_eq!(report.different, MAX_KEPT as u64 + 5);
+        assert_eq!(report.latest_different.len(), MAX_KEPT);
+        assert_eq!(Some(&report.latest_different[0].decision_id), ids.last());
+        assert_eq!(report.unjudged_reasons[&UnjudgedReason::DryRun], 1);
+    }
+}

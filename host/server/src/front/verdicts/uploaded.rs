@@ -1,0 +1,124 @@
+//! Policies that were uploaded to the owner: read from it when a decision names one, and kept by digest.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use axum::http::uri::PathAndQuery;
+use parking_lot::Mutex;
+use serde::Deserialize;
+
+use ark_model::decision::PolicyVerdict;
+use ark_model::ids::Digest;
+use ark_model::policy::PolicySource;
+use ark_model::settings::Settings;
+
+use crate::front::owner::Owner;
+
+use super::judge::{FrontJudge, UploadedPolicy};
+
+/// Versions that are kept compiled.
+const MAX_KEPT: usize = 64;
+
+/// The version and settings by which a policy judged.
+type VersionKey = (Digest, Option<Digest>);
+
+/// The uploaded policies that are known.
+#[derive(Default)]
+pub(super) struct UploadedPolicies {
+    kept: Mutex<HashMap<VersionKey, UploadedPolicy>>,
+}
+
+/// A policy as the owner shows it.
+#[derive(Deserialize)]
+struct ShownPolicy {
+    #[serde(default)]
+    source: Option<PolicySource>,
+    #[serde(default)]
+    versions: Vec<ShownVersion>,
+}
+
+#[derive(Deserialize)]
+struct ShownVersion {
+    number: u64,
+    sha256: Digest,
+    #[serde(default)]
+    settings_sha256: Option<Digest>,
+}
+
+#[derive(Deserialize)]
+struct ShownSettings {
+    #[serde(default)]
+    settings: Option<Settings>,
+}
+
+impl UploadedPolicies {
+    /// Returns the policy that gave a recorded verdict; `None`: a file of the owner declares it, so that the front's files should too.
+    ///
+    /// # Errors
+    /// It cannot be read from the owner, or not be loaded: in words.
+    pub(super) async fn find(
+        &self,
+        owner: &Owner,
+        judge: &Arc<FrontJudge>,
+        part: &PolicyVerdict,
+    ) -> Result<Option<UploadedPolicy>, String> {
+        let (digest, settings_digest) = (part.policy.digest, part.settings);
+        let key = (digest, settings_digest);
+        if let Some(kept) = self.kept.lock().get(&key) {
+            return Ok(Some(kept.clone()));
+        }
+        let name = &part.policy.metadata.name;
+        let path = format!("/v1/policies/{name}");
+        let shown: ShownPolicy = read_json(owner, &path).await?;
+        if shown.source != Some(PolicySource::Api) {
+            return Ok(None);
+        }
+        let version = shown
+            .versions
+            .into_iter()
+            .find(|version| version.sha256 == digest && version.settings_sha256 == settings_digest);
+        let number = version
+            .map(|version| version.number)
+            .ok_or_else(|| format!("{name}: the owner shows no version {digest}"))?;
+        let path = format!("/v1/policies/{name}/versions/{number}");
+        let ShownSettings { settings } = read_json(owner, &path).await?;
+        if settings.as_ref().map(Settings::digest) != settings_digest {
+            return Err(format!("{name}: the owner shows other settings"));
+        }
+        let component = read_bytes(owner, &format!("{path}/component")).await?;
+        if Digest::hash_bytes(&component) != digest {
+            return Err(format!("{name}: the owner sends another component"));
+        }
+        let compiler = Arc::clone(judge);
+        let compiled = tokio::task::spawn_blocking(move || compiler.compile(&component));
+        let policy = compiled.await.map_err(|error| error.to_string())??;
+        let found = UploadedPolicy { policy, settings };
+        let mut kept = self.kept.lock();
+        if kept.len() >= MAX_KEPT {
+            kept.clear();
+        }
+        kept.insert(key, found.clone());
+        Ok(Some(found))
+    }
+
+    /// Forgets everything: what is kept was compiled by an engine that is replaced.
+    pub(super) fn clear(&self) {
+        self.kept.lock().clear();
+    }
+}
+
+async fn read_bytes(owner: &Owner, path: &str) -> Result<bytes::Bytes, String> {
+    let target: PathAndQuery = path
+        .parse()
+        .map_err(|_| format!("{path} cannot be asked for"))?;
+    match owner.read(target).await? {
+        (StatusCode::OK, body) => Ok(body),
+        (status, _) => Err(format!("the owner answers {status} to {path}")),
+    }
+}
+
+async fn read_json<T: for<'de> Deserialize<'de>>(owner: &Owner, path: &str) -> Result<T, String> {
+    let body = read_bytes(owner, path).await?;
+    serde_json::from_slice(&body).map_err(|error| format!("{path}: {error}"))
+}

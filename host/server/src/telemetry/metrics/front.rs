@@ -1,0 +1,88 @@
+//! What a front passes on, holds, and judges again.
+
+use opentelemetry::KeyValue;
+
+use ark_model::meters::{ANSWER_CLASSES, CallKind, HoldEnd, VerdictResult};
+
+use super::metric::{Metric, emit_count, emit_counts, front_counter, front_gauge, histogram};
+
+pub(super) const METRICS: &[Metric] = &[
+    front_counter(
+        "ark_front_requests_total",
+        &["call", "status"],
+        "Answers of a front, by kind of call and class of status: the owner's, and the front's own.",
+        |meters, emit| {
+            for (call, meter) in CallKind::ALL.iter().zip(&meters.api.calls) {
+                for (class, answers) in ANSWER_CLASSES.iter().zip(&meter.answers) {
+                    let labels = [
+                        KeyValue::new("call", call.as_str()),
+                        KeyValue::new("status", *class),
+                    ];
+                    emit_count(emit, answers, &labels);
+                }
+            }
+        },
+    ),
+    histogram(
+        "ark_front_request_duration_seconds",
+        &["call"],
+        "From a request's head to its answer's, the time that it was held included.",
+    ),
+    front_gauge(
+        "ark_front_holding",
+        &[],
+        "Requests that are held now because the owner is away.",
+        |meters, emit| emit(meters.holding.get() as f64, &[]),
+    ),
+    front_counter(
+        "ark_front_held_total",
+        &["end"],
+        "Requests that had to be held, by what became of them: sent, expired (the owner was away for too long, or the front ended), full (too many were held already).",
+        |meters, emit| {
+            let ends = HoldEnd::ALL.iter().zip(&meters.holds);
+            emit_counts(emit, "end", ends.map(|(end, count)| (end.as_str(), count)));
+        },
+    ),
+    histogram(
+        "ark_front_hold_duration_seconds",
+        &[],
+        "How long requests were held.",
+    ),
+    front_counter(
+        "ark_front_repeats_total",
+        &[],
+        "Requests that were sent again because their connection to the owner broke.",
+        |meters, emit| emit_count(emit, &meters.repeats, &[]),
+    ),
+    front_counter(
+        "ark_front_verdicts_total",
+        &["result"],
+        "Decisions of the owner that the front judged again: same, different, unjudged (it could not).",
+        |meters, emit| {
+            let results = VerdictResult::ALL.iter().zip(&meters.verdicts);
+            emit_counts(
+                emit,
+                "result",
+                results.map(|(result, count)| (result.as_str(), count)),
+            );
+        },
+    ),
+    front_gauge(
+        "ark_front_waiting_verdicts",
+        &[],
+        "Answers whose decisions wait to be judged again.",
+        |meters, emit| emit(meters.waiting_verdicts.get() as f64, &[]),
+    ),
+    front_gauge(
+        "ark_front_owner_up",
+        &[],
+        "1 while the owner answers.",
+        |meters, emit| emit(meters.owner_up.get() as f64, &[]),
+    ),
+    front_gauge(
+        "ark_front_owner_ready",
+        &[],
+        "1 while the owner answers that it is ready.",
+        |meters, emit| emit(meters.owner_ready.get() as f64, &[]),
+    ),
+];
