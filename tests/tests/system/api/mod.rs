@@ -1,8 +1,10 @@
 //! The HTTP API: requests, connections, TLS, tokens, roles, pages, events and its own document.
 
 mod bad_input;
+mod clients;
 mod conditions;
 mod connections;
+mod consumers;
 mod event_streams;
 mod events;
 mod idempotency;

@@ -1,9 +1,11 @@
 //! Connections: the listener, TLS, clients that stop reading, and those that still send when they are answered.
 
+mod layers;
 mod linger;
 mod listener;
 mod stall;
 mod tls;
 
+pub(super) use layers::{allow_origins, compress_answers};
 pub use listener::{AccessConfig, ServeError, Server, ServerError, serve};
 pub use tls::{Tls, TlsError, TlsFiles};
