@@ -46,15 +46,15 @@ pub enum AliasError {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct InstrumentAliases {
     /// The longest name first.
-    names: Arc<[KnownName]>,
+    pub(crate) names: Arc<[KnownName]>,
 }
 
 /// An alias, or what an alias stands for, in the form of a key.
 #[derive(Debug, PartialEq, Eq)]
-struct KnownName {
-    name: String,
+pub(crate) struct KnownName {
+    pub(crate) name: String,
     /// `None`: it stands for nothing else.
-    meaning: Option<String>,
+    pub(crate) meaning: Option<String>,
 }
 
 impl InstrumentAliases {

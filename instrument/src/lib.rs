@@ -15,8 +15,10 @@
 mod aliases;
 mod characters;
 mod key;
+mod spellings;
 mod symbol;
 
 pub use aliases::{AliasError, InstrumentAliases, MAX_ALIASES};
 pub use key::{InstrumentKey, unify_separators};
+pub use spellings::MAX_SPELLINGS;
 pub use symbol::{MAX_SYMBOL_BYTES, MAX_SYMBOL_CHARS, SymbolError, check_symbol};

@@ -230,6 +230,9 @@ fn read_answer(stream: &mut BufReader<TcpStream>) -> std::io::Result<Answer> {
         };
         headers.push((name.to_lowercase(), value.to_owned()));
     }
+    if headers.contains(&("transfer-encoding".to_owned(), "chunked".to_owned())) {
+        return Ok((status, headers, read_chunks(stream)?));
+    }
     let length = headers.iter().find(|(name, _)| name == "content-length");
     let length: usize = length
         .and_then(|(_, value)| value.parse().ok())
@@ -237,6 +240,25 @@ fn read_answer(stream: &mut BufReader<TcpStream>) -> std::io::Result<Answer> {
     let mut body = vec![0; length];
     stream.read_exact(&mut body)?;
     Ok((status, headers, body))
+}
+
+/// Reads a body that comes in chunks. One that is cut off is an error.
+fn read_chunks(stream: &mut BufReader<TcpStream>) -> std::io::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line)?;
+        let length = usize::from_str_radix(line.trim_end(), 16)
+            .map_err(|_| std::io::Error::other("a chunk is cut off"))?;
+        let begin = body.len();
+        body.resize(begin + length, 0);
+        stream.read_exact(&mut body[begin..])?;
+        let mut end = [0; 2];
+        stream.read_exact(&mut end)?;
+        if length == 0 {
+            return Ok(body);
+        }
+    }
 }
 
 /// Returns the value of a header of an answer; its name in lower case.

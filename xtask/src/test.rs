@@ -7,7 +7,9 @@ use anyhow::Result;
 use crate::guests;
 use crate::hermetic::Workspace;
 use crate::process::{cargo_in, has_cargo_subcommand, run_command};
-use crate::python::{DEPLOYMENT_VALIDATORS, EVENT_READER, SCHEMATHESIS, install_requirements};
+use crate::python::{
+    CLIENT_GENERATOR, DEPLOYMENT_VALIDATORS, EVENT_READER, SCHEMATHESIS, install_requirements,
+};
 
 /// Builds everything once, then runs every test: with nextest where it is installed, otherwise with `cargo test`.
 ///
@@ -19,7 +21,12 @@ pub fn run_tests(args: &[String]) -> Result<()> {
     println!(
         "== 1 of 5: programs from PyPI, for the tests of the HTTP API, of events and of deployments"
     );
-    for requirements in [&SCHEMATHESIS, &EVENT_READER, &DEPLOYMENT_VALIDATORS] {
+    for requirements in [
+        &SCHEMATHESIS,
+        &CLIENT_GENERATOR,
+        &EVENT_READER,
+        &DEPLOYMENT_VALIDATORS,
+    ] {
         match install_requirements(root, requirements) {
             // Tests that are chosen may need no Python: then its absence stops nobody.
             Err(problem) if !args.is_empty() => eprintln!("{problem:#}"),

@@ -56,8 +56,8 @@ pub use revision::{Content, Revision, RollbackTarget, StateRow};
 pub use secrets::{SecretError, SecretKey, SecretKeyError};
 pub use store::Store;
 pub use tables::audit::{
-    AuditEntry, AuditFilter, AuditKind, AuditRow, EventCursor, EventRows, SessionFilter,
-    SessionRow, audit_row_hash,
+    AuditEntry, AuditFilter, AuditKind, AuditRow, DecisionFilter, DecisionLine, DecisionPage,
+    DecisionSubject, EventCursor, EventRows, FiredRule, SessionFilter, SessionRow, audit_row_hash,
 };
 pub use tables::control::{
     AlertFilter, AlertRow, ControlChange, ControlRows, DeadLetter, FleetCursor, RedisChange,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Router as Routes;
 use axum::extract::Request;
+use axum::http::HeaderValue;
 use axum::middleware;
 use tokio::sync::watch;
 
@@ -14,6 +15,7 @@ use super::call::serve_call;
 use super::events::{EventFeed, StreamPlaces};
 use super::http::problem::Problem;
 use super::openapi::{self, Documents};
+use super::server::{allow_origins, compress_answers};
 use super::state::{Api, ApiDeps, DescribedRoutes};
 use super::v1;
 
@@ -54,6 +56,7 @@ pub(super) fn build_routes(
     auth: Arc<Auth>,
     streams: (EventFeed, Arc<StreamPlaces>),
     closing: watch::Receiver<bool>,
+    origins: &[HeaderValue],
 ) -> Routes {
     let (routes, described) = described_routes().split_for_parts();
     let documents = Documents::from_routes(&described);
@@ -65,10 +68,15 @@ pub(super) fn build_routes(
         streams,
         closing,
     ));
-    routes
+    let routes = routes
         .fallback(answer_unknown_path)
         .layer(middleware::from_fn_with_state((meters, auth), serve_call))
-        .with_state(api)
+        .layer(compress_answers())
+        .with_state(api);
+    match allow_origins(origins) {
+        Some(cors) => routes.layer(cors),
+        None => routes,
+    }
 }
 
 async fn answer_unknown_path(request: Request) -> Problem {

@@ -65,6 +65,7 @@ impl Requester {
             outcome: None,
             at,
             body: body.to_string(),
+            subject: None,
         }
     }
 

@@ -52,6 +52,7 @@ table! {
         /// The action types besides the built-in ones. What is neither built in nor declared here is denied. A name is the key of a table: `[action_types.place_order]`.
         action_types: BTreeMap<String, ActionTypeFile> = BTreeMap::new(), entries(), reloaded;
         [tls]: TlsFile;
+        [api]: ApiFile;
         [limits]: Limits;
         [quotas]: Quotas;
         [token_quotas]: TokenQuotasFile;
@@ -111,6 +112,21 @@ table! {
         certificate: Option<PathBuf> = None, Any;
         /// A PEM file with the private key. Not every user may be able to read it.
         key: Option<PathBuf> = None, Any;
+    }
+}
+
+table! {
+    /// The HTTP API.
+    pub struct ApiFile {
+        [cors]: CorsFile;
+    }
+}
+
+table! {
+    /// Which pages of other origins may call the HTTP API from a browser (CORS).
+    pub struct CorsFile {
+        /// The origins, e.g. `["https://desk.example"]`: scheme, host and, if it is not the scheme's own, port. Each is named; there is no wildcard. Without one, browsers let no other page read an answer. A page must send a token where the host has tokens.
+        origins: Vec<String> = Vec::new(), Any;
     }
 }
 
@@ -440,6 +456,8 @@ pub fn is_reloaded(key: &str) -> bool {
 pub fn list_sections() -> Vec<Section> {
     let mut sections = Vec::new();
     ConfigFile::add_sections("", &mut sections);
+    // A table may hold nothing but other tables.
+    sections.retain(|section| !section.keys.is_empty());
     sections
 }
 

@@ -236,14 +236,13 @@ macro_rules! table {
 
         impl Table for $Table {
             fn add_sections(name: &str, sections: &mut Vec<Section>) {
-                let default = Self::default();
                 sections.push(Section {
                     name: name.to_owned(),
                     documentation: concat!($($about),+).trim().to_owned(),
                     keys: vec![ $( Key {
                         name: join_key(name, stringify!($key)),
                         documentation: concat!($($doc),+).trim().to_owned(),
-                        default: serde_json::to_value(&default.$key).unwrap_or_default(),
+                        default: serde_json::to_value(&Self::default().$key).unwrap_or_default(),
                         allowed: Allowed::<$Type>::describe(&$allowed),
                         reloaded: [$( stringify!($effect) )?].contains(&"reloaded"),
                         fields: Allowed::<$Type>::fields(&$allowed),

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::{HeaderValue, Uri};
+
 use crate::api::{AccessConfig, StreamLimits, TlsFiles};
 use crate::front::{FrontConfig, FrontPolicies, OwnerAddress};
 use crate::hrm::{HrmConfig, check_veto};
@@ -21,7 +23,7 @@ use crate::watchdog::{
     CapsuleRetention, FleetConfig, RedisWatchConfig, RedisWatchLimits, Thresholds, WatchdogConfig,
 };
 use ark_model::action_types::{ActionTypes, DeclaredType};
-use ark_model::check::{FieldError, check_label, check_symbol};
+use ark_model::check::{FieldError, check_label, check_symbol, clip_for_error};
 use ark_model::ids::Name;
 use ark_model::instrument::InstrumentAliases;
 use ark_model::policy::PolicySource;
@@ -189,6 +191,7 @@ impl Config {
                     all: capacity.event_streams,
                     of_token: capacity.event_streams_per_token,
                 },
+                origins: resolve_origins(&file.api.cors.origins).map_err(refused)?,
             },
             drain: Duration::from_millis(capacity.drain_ms),
             agent_versions: capacity.agent_versions,
@@ -229,6 +232,30 @@ fn resolve_front(file: FrontFile) -> Result<Option<FrontConfig>, Problem> {
         hold_for: Duration::from_millis(file.hold_ms),
         hold_limit: file.hold_limit,
     }))
+}
+
+/// The origins whose pages may call the API.
+fn resolve_origins(origins: &[String]) -> Result<Vec<HeaderValue>, Problem> {
+    let parse = |origin: &String| {
+        let uri: Uri = origin.parse().ok()?;
+        let is_web = matches!(uri.scheme_str(), Some("http" | "https"));
+        let authority = uri.authority().filter(|it| !it.as_str().contains('@'))?;
+        let written = format!("{}://{authority}", uri.scheme_str()?);
+        let is_whole = *origin == written && *origin == origin.to_ascii_lowercase();
+        (is_web && is_whole).then(|| HeaderValue::from_str(origin).ok())?
+    };
+    origins
+        .iter()
+        .map(|origin| {
+            parse(origin).ok_or_else(|| {
+                let shown = clip_for_error(origin);
+                let problem = format!(
+                    "has {shown:?}, which is no origin; give scheme, host and port in lower case and nothing else, e.g. \"https://desk.example\""
+                );
+                ("api.cors.origins".to_owned(), problem)
+            })
+        })
+        .collect()
 }
 
 /// The declarations of `[[policies]]`, with the order that is not given filled in.

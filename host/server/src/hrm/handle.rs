@@ -264,6 +264,12 @@ impl Hrm {
         self.aliases.find_key(symbol)
     }
 
+    /// Returns the keys, as they are without aliases, of all spellings that name the same instrument as a symbol.
+    #[must_use]
+    pub fn list_spellings(&self, symbol: &str) -> Vec<InstrumentKey> {
+        self.aliases.list_spellings(symbol)
+    }
+
     /// Whether two keys of a list address one entry: the same text, or in a list of instruments two spellings of one symbol.
     #[must_use]
     pub fn is_same_entry(&self, list: List, one: &str, other: &str) -> bool {

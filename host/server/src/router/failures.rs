@@ -59,6 +59,7 @@ pub(super) fn failed_delivery_unit(
             outcome: None,
             at: now,
             body: body.to_string(),
+            subject: None,
         }],
         delivery: Some(DeliveryCompletion {
             signal,

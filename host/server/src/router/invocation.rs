@@ -493,6 +493,7 @@ impl Invoker {
                 outcome: None,
                 at: now,
                 body: body.to_string(),
+                subject: None,
             }],
             agents: vec![AgentChange::EndTrial {
                 agent: agent.clone(),

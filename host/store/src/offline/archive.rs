@@ -17,8 +17,8 @@ use crate::chain::{ChainFault, ChainHead};
 use crate::directory::{digest_file, parent_dir};
 use crate::query::select_value;
 use crate::tables::audit::{
-    AUDIT_COLUMNS, ArchiveRow, AuditRow, archived_head, audit_row_hash, delete_rows_until,
-    insert_archive, read_audit_row,
+    AUDIT_COLUMNS, ArchiveRow, AuditRow, archived_head, audit_row_hash, delete_decision_rows_until,
+    delete_rows_until, insert_archive, read_audit_row,
 };
 use crate::tables::versions::read_policy_records;
 
@@ -125,6 +125,7 @@ pub fn archive_audit(
     let body = json!({"first": archive.first, "last": last.seq, "hash": last.hash, "file": file, "sha256": sha256});
     let transaction = store.connection.transaction()?;
     delete_rows_until(&transaction, last.seq)?;
+    delete_decision_rows_until(&transaction, last.seq)?;
     insert_archive(&transaction, &archive)?;
     record_maintenance(&transaction, ARCHIVE_ACTION, &body)?;
     transaction.commit()?;

@@ -165,6 +165,7 @@ pub(super) fn record_maintenance(
         outcome: None,
         at: Millis::now(),
         body: body.to_string(),
+        subject: None,
     };
     let mut head = read_audit_head(connection)?;
     append_entry(connection, &mut head, &entry)?;

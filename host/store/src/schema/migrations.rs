@@ -10,6 +10,7 @@ use rusqlite::Connection;
 use crate::chain::ChainHead;
 use crate::error::OpenError;
 use crate::secrets::{SecretError, SecretKey, StateAddress};
+use crate::tables::audit::fill_decision_index;
 use crate::tables::state::{NewRevision, UPDATE_LIVE_SECRETS, append_revision};
 
 use super::version::SCHEMA_VERSION;
@@ -34,6 +35,7 @@ const SCRIPTS: [&[&str]; SCHEMA_VERSION as usize] = [
     &[include_str!("v6_quotas.sql")],
     &[include_str!("v7_redis.sql")],
     &[include_str!("v8_redis_events.sql")],
+    &[include_str!("v9_decisions.sql")],
 ];
 
 /// Why a migration step failed.
@@ -88,6 +90,9 @@ fn migrate_to(
     }
     if version == 3 {
         migrate_state_history(&transaction, secret_key)?;
+    }
+    if version == 9 {
+        fill_decision_index(&transaction)?;
     }
     transaction.execute_batch(&format!("PRAGMA user_version = {version}"))?;
     transaction.commit()?;

@@ -38,6 +38,7 @@ fn write_earlier(dir: &Path, version: u32) {
             outcome: None,
             at: Millis(1),
             body: "{}".to_owned(),
+            subject: None,
         };
         append_entry(&connection, &mut head, &entry).unwrap();
     }
@@ -177,6 +178,7 @@ fn positions_and_reports_of_schema_4_become_orders() {
             outcome: Some(ark_model::decision::Outcome::Approved),
             at: Millis(7),
             body,
+            subject: None,
         };
         append_entry(&connection, &mut head, &entry).unwrap();
         id.to_string()

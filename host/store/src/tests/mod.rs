@@ -1,5 +1,6 @@
 //! Tests of the store through its public interface, on real data directories.
 
+mod decisions;
 mod evidence;
 mod log;
 mod maintenance;
@@ -24,6 +25,7 @@ fn entry(id: AuditId) -> AuditEntry {
         outcome: Some(Outcome::Denied),
         at: Millis(1_000),
         body: format!("{{\"n\":\"{id}\"}}"),
+        subject: None,
     }
 }
 

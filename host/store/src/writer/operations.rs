@@ -117,6 +117,7 @@ pub(super) fn apply_operation(
         outcome: None,
         at,
         body: body.to_string(),
+        subject: None,
     };
     Ok((number, entry))
 }

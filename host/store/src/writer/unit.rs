@@ -2,7 +2,8 @@
 //!
 //! The order of the steps matters: those that can refuse the unit come first, see [`Unit::needs_savepoint`].
 
-use ark_model::ids::AuditId;
+use ark_model::decision::Outcome;
+use ark_model::ids::{AuditId, Name};
 use ark_model::usage::Consumer;
 use rusqlite::Connection;
 
@@ -11,7 +12,8 @@ use crate::chain::ChainHead;
 use crate::error::{CommitError, WriteError};
 use crate::secrets::SecretKey;
 use crate::tables::audit::{
-    AuditEntry, AuditKind, append_entry, write_audit_line, write_invocation_line,
+    AuditEntry, AuditKind, append_entry, write_audit_line, write_decision_row,
+    write_invocation_line,
 };
 use crate::tables::control::{
     write_alert, write_control_change, write_fleet_cursor, write_redis_change,
@@ -156,7 +158,18 @@ fn record_entry(
 ) -> rusqlite::Result<u64> {
     usage.add_audit_row(charged_to, &entry.body);
     write_audit_line(connection, entry)?;
-    append_entry(connection, head, entry)
+    let seq = append_entry(connection, head, entry)?;
+    if entry.kind == AuditKind::Decision {
+        write_decision_row(
+            connection,
+            (seq, entry.at),
+            entry.agent.as_ref().map(Name::as_str),
+            entry.action_type.as_deref(),
+            entry.outcome.map(Outcome::as_str),
+            &entry.subject.clone().unwrap_or_default(),
+        )?;
+    }
+    Ok(seq)
 }
 
 /// Writes the state, the memories and the truths of the unit's agent.
@@ -229,6 +242,7 @@ fn sender_entry(new: &NewSignal) -> Option<AuditEntry> {
         outcome: None,
         at: signal.accepted_at,
         body: body.to_string(),
+        subject: None,
     })
 }
 

@@ -1,8 +1,10 @@
 //! The HTTP API: requests, connections, TLS, tokens, roles, pages, events and its own document.
 
 mod bad_input;
+mod clients;
 mod conditions;
 pub(crate) mod connections;
+mod consumers;
 mod event_streams;
 pub(crate) mod events;
 mod idempotency;

@@ -13,8 +13,9 @@ use serde_json::{Value, json};
 /// Calls that would take from the others what they are tried on: everything is halted, an agent serves no more, a token is taken no more.
 /// They are tried at the end.
 const ENDING: [&str; 3] = ["halt", "delete_agent", "revoke_token"];
-/// An answer without an end: schemathesis waits for one. It is held against the document below.
-const ENDLESS: &str = "follow_events";
+/// An answer without an end, which schemathesis would wait for, and one that leads elsewhere, which it would follow. They are held against the
+/// document below and in `consumers`.
+const APART: [&str; 2] = ["follow_events", "root"];
 
 fn here(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -32,7 +33,8 @@ fn schemathesis(host: &Host, token: &str, dir: &Path, args: &[&str]) -> Result<S
         .arg(here("openapi/schemathesis.toml"))
         .arg("run")
         .arg(format!("http://{}/openapi.json", host.address))
-        .args(["--no-color", "--exclude-operation-id", ENDLESS])
+        .arg("--no-color")
+        .args(APART.map(|call| format!("--exclude-operation-id={call}")))
         .args(args)
         .env("ARK_TOKEN", token)
         .env("SCHEMATHESIS_HOOKS", here("openapi/hooks.py"))
@@ -55,6 +57,16 @@ fn tested(said: &str) -> usize {
         .find_map(|line| line.trim().strip_prefix("Tested: "));
     line.and_then(|number| number.parse().ok())
         .unwrap_or_else(|| panic!("no summary in {said}"))
+}
+
+/// The SHA-256 of a text in Base64, as a Content-Security-Policy has it.
+fn base64_of_sha256(bytes: &[u8]) -> String {
+    let digest = ark_tests::sha256(bytes);
+    let bytes: Vec<u8> = (0..digest.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&digest[at..at + 2], 16).expect("hexadecimal"))
+        .collect();
+    ark_tests::base64(&bytes)
 }
 
 fn operations(document: &Value) -> Vec<&Value> {
@@ -87,8 +99,9 @@ fn every_call_answers_as_the_document_says() {
     }
     let said =
         schemathesis(&host, &token, dir.path(), &args).unwrap_or_else(|said| panic!("{said}"));
-    // All but these, the endless one and the document itself.
-    assert_eq!(tested(&said), count - ENDING.len() - 2, "{said}");
+    // All but these and the document itself.
+    let apart = ENDING.len() + APART.len() + 1;
+    assert_eq!(tested(&said), count - apart, "{said}");
     // It was a host that judged, not one that refused everything.
     let bearer = format!("Bearer {token}");
     let auth = [("Authorization", bearer.as_str())];
@@ -200,8 +213,23 @@ fn document_page_and_roles_say_the_same() {
         policy.is_some_and(|policy| policy.starts_with("default-src 'none'")),
         "{policy:?}"
     );
-    for foreign in ["<script", "src=", "http://", "https://", "@import", "url("] {
+    for foreign in [
+        "src=", "http://", "https://", "@import", "url(", "<link", "<style>@",
+    ] {
         assert!(!page.contains(foreign), "the page has {foreign}");
+    }
+    // Its own script and its own style are all that the policy lets run.
+    let policy = policy.expect("a policy");
+    for (element, directive) in [("script", "script-src"), ("style", "style-src")] {
+        let parts: Vec<&str> = page.split(&format!("<{element}>")).collect();
+        assert_eq!(parts.len(), 2, "{element}");
+        let text = parts[1]
+            .split(&format!("</{element}>"))
+            .next()
+            .expect("a text");
+        let digest = base64_of_sha256(text.as_bytes());
+        let allowed = format!("{directive} 'sha256-{digest}';");
+        assert!(policy.contains(&allowed), "{allowed} is not in {policy}");
     }
     for operation in operations(&document) {
         let name = operation["operationId"].as_str().expect("a name");
@@ -209,5 +237,11 @@ fn document_page_and_roles_say_the_same() {
             page.contains(&format!("id=\"{name}\"")),
             "{name} is not on the page"
         );
+        let part = page
+            .split(&format!("id=\"{name}\""))
+            .nth(1)
+            .expect("a part");
+        let part = part.split("</details>").next().expect("its end");
+        assert!(part.contains("<pre>curl -s "), "{name} has no example");
     }
 }

@@ -8,6 +8,7 @@
 //! acknowledged, and ends open event streams; a call that is not in the table of calls is not admitted.
 
 use std::collections::HashMap;
+use std::io;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
@@ -34,12 +35,23 @@ use crate::api::http::head::Authority;
 use crate::api::http::problem::Problem;
 
 use super::access::{Lookup, find_endpoint};
+use super::tickets::{Tickets, TokenUsed};
 
 /// The most bytes of a token; a longer one is refused unread.
 const MAX_TOKEN_BYTES: usize = 256;
 
-/// The call whose answer does not end while its caller may call.
-const STREAM_PATH: &str = "/v1/events";
+/// The call that takes a ticket in place of a token.
+const TICKET_PATH: &str = "/v1/events";
+
+/// Marks an answer that may take long. It ends when its caller may call no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LongAnswer {
+    /// It has no end of its own.
+    Endless,
+    /// It has one: an answer that ends before must not look whole, so its connection is cut.
+    Finite,
+}
+
 /// The longest sleep until a token's end, so that a clock that is set forward is noticed.
 const MAX_SLEEP: Duration = Duration::from_secs(60);
 
@@ -55,6 +67,8 @@ pub(crate) struct Auth {
     rate: NonZeroU32,
     /// Whether other machines can reach the API.
     exposed: bool,
+    /// Tickets for event streams.
+    pub(crate) tickets: Tickets,
 }
 
 /// The tokens in memory.
@@ -114,6 +128,7 @@ impl Auth {
             changes: watch::Sender::new(0),
             rate,
             exposed,
+            tickets: Tickets::default(),
         };
         auth.reload()?;
         Ok(auth)
@@ -212,6 +227,18 @@ impl Auth {
         self.find_in_force(&Digest::hash_bytes(secret.trim().as_bytes()))
     }
 
+    /// The token in force to which the ticket in the query was issued, of a call that takes one. It is used up.
+    fn redeem_ticket(&self, request: &Request) -> Option<Arc<Token>> {
+        let has_token = request.headers().contains_key(header::AUTHORIZATION);
+        if has_token || request.uri().path() != TICKET_PATH || request.method() != Method::GET {
+            return None;
+        }
+        let mut parameters = request.uri().query()?.split('&');
+        let ticket = parameters.find_map(|it| it.strip_prefix("ticket="))?;
+        let TokenUsed(hash) = self.tickets.redeem(ticket)?;
+        self.find_in_force(&hash?)
+    }
+
     /// The token in force with this hash.
     fn find_in_force(&self, hash: &Digest) -> Option<Arc<Token>> {
         let now = Millis::now();
@@ -282,6 +309,7 @@ impl Auth {
         } else {
             let token = self
                 .find_token(request.headers())
+                .or_else(|| self.redeem_ticket(request))
                 .ok_or_else(Problem::unauthenticated)?;
             token.limiter.check().map_err(|until| {
                 let wait = until.wait_time_from(DefaultClock::default().now());
@@ -335,18 +363,35 @@ pub(crate) async fn pass_gate(auth: Arc<Auth>, mut request: Request, next: Next)
         }
         Ok(Admitted { principal, token }) => {
             request.extensions_mut().insert(principal);
-            let stream = request.uri().path() == STREAM_PATH;
+            let used = token.as_ref().map(|token| token.hash);
+            request.extensions_mut().insert(TokenUsed(used));
             let response = next.run(request).await;
-            // A refusal keeps its known length.
-            if stream && response.status().is_success() {
-                let end = Box::pin(Arc::clone(&auth).wait_for_end(token));
-                response.map(|body| Body::from_stream(body.into_data_stream().take_until(end)))
-            } else {
-                response
+            let long = response.extensions().get::<LongAnswer>().copied();
+            let end = Box::pin(Arc::clone(&auth).wait_for_end(token));
+            match long {
+                None => response,
+                Some(LongAnswer::Endless) => {
+                    response.map(|body| Body::from_stream(body.into_data_stream().take_until(end)))
+                }
+                Some(LongAnswer::Finite) => response.map(|body| cut_at(body, end)),
             }
         }
         Err(problem) => problem.into_response(),
     }
+}
+
+/// A body that fails when `end` comes before its own end.
+fn cut_at(body: Body, end: impl Future<Output = ()> + Send + Unpin + 'static) -> Body {
+    let state = (body.into_data_stream(), end);
+    let chunks = futures_util::stream::unfold(state, |(mut chunks, mut end)| async move {
+        let chunk = tokio::select! {
+            biased;
+            () = &mut end => Some(Err(axum::Error::new(io::Error::other("the caller may call no more")))),
+            chunk = chunks.next() => chunk,
+        };
+        Some((chunk?, (chunks, end)))
+    });
+    Body::from_stream(chunks)
 }
 
 /// Refuses a request whose `Host` header names another machine: a page in a browser on this machine could send requests here under a name of

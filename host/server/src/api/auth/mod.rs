@@ -3,6 +3,8 @@
 pub mod access;
 mod caller;
 mod gate;
+mod tickets;
 
 pub(crate) use caller::Caller;
-pub(crate) use gate::{Auth, pass_gate};
+pub(crate) use gate::{Auth, LongAnswer, pass_gate};
+pub(crate) use tickets::{LIFETIME as TICKET_LIFETIME, TicketRefusal, TokenUsed};

@@ -18,6 +18,6 @@ pub(super) use feed::EventFeed;
 pub use feed::StartFeedError;
 pub(super) use filter::{EventFilter, KINDS};
 pub use limits::StreamLimits;
-pub(super) use limits::StreamPlaces;
+pub(super) use limits::{StreamPlace, StreamPlaces};
 pub use outgoing::EventReader;
 pub(super) use stream::EventStream;

@@ -1,12 +1,14 @@
 //! Events as the text of the stream.
 
 use bytes::Bytes;
+use serde::Serialize;
 use serde_json::{Value, json};
 
-use ark_model::ids::Name;
+use ark_model::ids::{Millis, Name, TraceId};
 use ark_model::meters::StreamEnd;
 use ark_store::{AlertRow, AuditKind, AuditRow, EventCursor, Store};
 
+use crate::api::http::moments::to_json_with_moments;
 use crate::api::http::respond::parse_stored_json;
 use crate::api::v1::actions::decision_view::{DecisionView, KnownPolicies, known_policies};
 use crate::api::v1::control::alert_line::AlertLine;
@@ -62,6 +64,26 @@ pub(in crate::api) struct EventData {
     pub(in crate::api) breaks_rules: bool,
 }
 
+/// A row of the audit log that is no decision.
+#[derive(Serialize)]
+struct RowData<'a> {
+    seq: u64,
+    id: &'a str,
+    at_ms: Millis,
+    trace_id: Option<TraceId>,
+    agent: Option<&'a Name>,
+    action_type: Option<&'a str>,
+    detail: Value,
+}
+
+/// What an event is about as JSON, as answers have it.
+fn to_json(data: &impl Serialize) -> Result<Value, StreamEnd> {
+    to_json_with_moments(data).map_err(|error| {
+        tracing::error!(%error, "events end at one that cannot be written as JSON");
+        StreamEnd::Unreadable
+    })
+}
+
 impl From<Value> for EventData {
     fn from(value: Value) -> Self {
         Self {
@@ -109,19 +131,19 @@ impl Renderer {
         event: &StoredEvent,
     ) -> Result<EventData, StreamEnd> {
         let value = match event {
-            StoredEvent::Alert(row) => json!(AlertLine::from(row.clone())),
+            StoredEvent::Alert(row) => to_json(&AlertLine::from(row.clone()))?,
             StoredEvent::Row(row) if row.kind == AuditKind::Decision => {
                 return self.decision_data(row);
             }
-            StoredEvent::Row(row) => json!({
-                "seq": row.seq,
-                "id": row.id,
-                "at_ms": row.at,
-                "trace_id": row.trace_id,
-                "agent": row.agent,
-                "action_type": row.action_type,
-                "detail": parse_stored_json(&row.body),
-            }),
+            StoredEvent::Row(row) => to_json(&RowData {
+                seq: row.seq,
+                id: &row.id,
+                at_ms: row.at,
+                trace_id: row.trace_id,
+                agent: row.agent.as_ref(),
+                action_type: row.action_type.as_deref(),
+                detail: parse_stored_json(&row.body),
+            })?,
         };
         Ok(value.into())
     }
@@ -140,7 +162,7 @@ impl Renderer {
         }
         match decision {
             Ok(Some(decision)) => {
-                let mut value = json!(DecisionView::acted(&decision));
+                let mut value = to_json(&DecisionView::acted(&decision))?;
                 value["seq"] = json!(row.seq);
                 let breaks_rules = decision.violates_rules();
                 Ok(EventData {

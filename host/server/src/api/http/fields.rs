@@ -5,8 +5,7 @@
 //! out. Where a text's length is counted in bytes, `maxLength` is the most characters that allows.
 
 use serde::de::{Deserialize, Deserializer, Error, Unexpected};
-use utoipa::openapi::{ObjectBuilder, RefOr, Schema};
-use utoipa::{PartialSchema, ToSchema};
+use utoipa::openapi::ObjectBuilder;
 
 use crate::hrm::redaction::redact_text;
 use ark_model::check::FieldError;
@@ -357,11 +356,7 @@ impl<'de> Deserialize<'de> for NotNull {
 
 field_schema! {
     /// Any JSON value but `null`.
-    NotNull => {
-        use utoipa::openapi::Type::{Array, Boolean, Number, Object, String};
-        use utoipa::openapi::schema::SchemaType;
-        ObjectBuilder::new().schema_type([Boolean, Number, String, Array, Object].into_iter().collect::<SchemaType>())
-    }
+    NotNull => any_schema()
 }
 
 /// Any JSON value that is kept: nested 127 deep at most; integers of more than 64 bits are refused.
@@ -379,33 +374,15 @@ impl JsonValue {
     }
 }
 
-impl PartialSchema for JsonValue {
-    fn schema() -> RefOr<Schema> {
-        use utoipa::openapi::schema::{AnyOfBuilder, ArrayBuilder, SchemaType};
-        use utoipa::openapi::{Ref, Type};
-        let own = || Ref::from_schema_name(Self::name());
-        let of_type = |kinds: &[Type]| {
-            ObjectBuilder::new().schema_type(kinds.iter().cloned().collect::<SchemaType>())
-        };
-        AnyOfBuilder::new()
-            .description(Some("A JSON value whose integers fit 64 bits."))
-            .item(of_type(&[Type::Null, Type::Boolean, Type::String]))
-            .item(
-                of_type(&[Type::Integer])
-                    .minimum(Some(i64::MIN))
-                    .maximum(Some(u64::MAX)),
-            )
-            .item(of_type(&[Type::Number]))
-            .item(ArrayBuilder::new().items(own()))
-            .item(of_type(&[Type::Object]).additional_properties(Some(own())))
-            .into()
-    }
+field_schema! {
+    /// Any JSON value that is kept: nested 127 deep at most, with integers of at most 64 bits.
+    JsonValue => any_schema()
 }
 
-impl ToSchema for JsonValue {
-    fn name() -> std::borrow::Cow<'static, str> {
-        std::borrow::Cow::Borrowed("JsonValue")
-    }
+/// The schema of any JSON value. It says no more: a schema that named itself would have no type in most languages, and a client made from it would
+/// not compile.
+fn any_schema() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(utoipa::openapi::schema::SchemaType::AnyValue)
 }
 
 #[cfg(test)]

@@ -1,14 +1,21 @@
-//! Conditions on the revision that a change is made on (RFC 9110, section 13.1).
+//! Conditions on the revision that a change is made on, and the tags of what is read (RFC 9110, section 13.1).
 
 use axum::http::{HeaderValue, header};
-use axum::response::Response;
-use serde::Deserialize;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
 use ark_model::check::FieldError;
+use ark_model::ids::Digest;
 
 use super::fields::{RevisionNumber, text_field};
+use super::moments::WithMoments;
 use super::problem::Problem;
+use super::respond::bytes_response;
+
+/// How many hexadecimal digits of a digest are an `ETag`: 128 bits.
+const TAG_DIGITS: usize = 32;
 
 text_field! {
     /// An entity tag of this API: a revision in quotes.
@@ -91,6 +98,25 @@ impl ExpectedRevision {
             problem
         }
     }
+}
+
+/// An answer of 200 with the `ETag` of its own bytes, for what has no revision and changes rarely.
+pub(crate) fn tagged_response(body: &impl Serialize) -> Response {
+    let mut bytes = Vec::new();
+    match serde_json::to_writer(&mut bytes, &WithMoments(body)) {
+        Ok(()) => tagged_bytes("application/json", bytes.into()),
+        Err(error) => Problem::unavailable(error.to_string()).into_response(),
+    }
+}
+
+/// As [`tagged_response`], of bytes.
+pub(crate) fn tagged_bytes(content_type: &'static str, body: Bytes) -> Response {
+    let digest = Digest::hash_bytes(&body).to_string();
+    let mut response = bytes_response(content_type, body);
+    if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", &digest[..TAG_DIGITS])) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    response
 }
 
 /// Puts a revision's `ETag` on an answer.

@@ -9,20 +9,21 @@ use serde_json::Value;
 
 use ark_model::ids::TraceId;
 
+use super::moments::WithMoments;
 use super::problem::Problem;
 use super::trace_context::format_traceparent;
 
 /// The room an answer is given at first: a decision with 26 rules has some 4,500 bytes.
 const ANSWER_BYTES: usize = 6 * 1024;
 
-/// An answer with a JSON body, and with the trace it belongs to if that is not the request's own.
+/// An answer with a JSON body, and with the trace it belongs to if that is not the request's own. Its moments are given in both forms ([`super::moments`]).
 pub(crate) fn json_response(
     status: StatusCode,
     trace_id: Option<TraceId>,
     body: &impl Serialize,
 ) -> Response {
     let mut bytes = Vec::with_capacity(ANSWER_BYTES);
-    if let Err(error) = serde_json::to_writer(&mut bytes, body) {
+    if let Err(error) = serde_json::to_writer(&mut bytes, &WithMoments(body)) {
         return Problem::unavailable(error.to_string()).into_response();
     }
     let mut response = bytes_response("application/json", Bytes::from(bytes));

@@ -18,24 +18,44 @@ const TOPIC: &str = r"^(?!ark\.)[a-z][a-z0-9._-]{0,127}$";
 /// The schema of any JSON value that is kept.
 const JSON_VALUE: &str = "#/components/schemas/JsonValue";
 
+/// The schema of the choice of criticalities.
+const CRITICALITY: &str = "#/components/schemas/Criticality";
+
 /// The forms of the families, of any action, and of a batch, by their names.
-pub(super) fn all_forms() -> Vec<(&'static str, Value)> {
-    let mut forms = action_forms();
+pub(super) fn all_forms() -> Vec<(String, Value)> {
+    let mut forms: Vec<(String, Value)> = action_forms()
+        .into_iter()
+        .map(|(name, form)| (name.to_owned(), form))
+        .collect();
     let references: Vec<Value> = forms
         .iter()
         .map(|(name, _)| json!({"$ref": format!("#/components/schemas/{name}")}))
         .collect();
     // One key stands for the whole batch.
-    let batched: Vec<Value> = forms
+    let batched: Vec<(String, Value)> = forms
         .iter()
-        .map(|(_, form)| {
+        .map(|(name, form)| {
             let mut form = form.clone();
-            form["properties"]["idempotency_key"] = json!({"type": "null"});
-            form
+            if let Some(properties) = form["properties"].as_object_mut() {
+                properties.remove("idempotency_key");
+            }
+            (format!("Batched{name}"), form)
         })
         .collect();
+    let batched_references: Vec<Value> = batched
+        .iter()
+        .map(|(name, _)| json!({"$ref": format!("#/components/schemas/{name}")}))
+        .collect();
+    forms.extend(batched);
     forms.push((
-        "ActionRequest",
+        "BatchedAction".to_owned(),
+        json!({
+            "description": "An action of a batch: as one that is proposed alone, without a key of its own.",
+            "oneOf": batched_references,
+        }),
+    ));
+    forms.push((
+        "ActionRequest".to_owned(),
         json!({
             "description": "An action that is proposed. Which parameters it takes follows from its type.",
             "oneOf": references,
@@ -56,10 +76,10 @@ pub(super) fn all_forms() -> Vec<(&'static str, Value)> {
     ));
     let key = json!({"type": "string", "pattern": VISIBLE, "description": "As the header Idempotency-Key."});
     forms.push((
-        "BatchRequest",
+        "BatchRequest".to_owned(),
         closed(
             "Actions that are judged in their order and recorded together.",
-            &[("actions", json!({"type": "array", "minItems": 1, "maxItems": 100, "items": {"oneOf": batched}}))],
+            &[("actions", json!({"type": "array", "minItems": 1, "maxItems": 100, "items": {"$ref": "#/components/schemas/BatchedAction"}}))],
             &[("idempotency_key", key)],
         ),
     ));
@@ -106,10 +126,7 @@ fn family(description: &str, types: &Value, needs_parameters: bool, parameters: 
         ),
         (
             "criticality",
-            one_of(
-                "How much depends on it; normal if left out.",
-                &["low", "normal", "high", "critical"],
-            ),
+            json!({"$ref": CRITICALITY, "description": "How much depends on it; normal if left out."}),
         ),
         (
             "trace_id",
@@ -289,15 +306,22 @@ fn field_schema(field: &TypedField) -> Value {
 /// The same, or `null`, or left out.
 fn or_null(schema: Value) -> Value {
     match schema {
+        // A choice stands apart from `null`: generators make one type of it then, and three of a list of types with `null` among the values.
+        Value::Object(mut object) if object.contains_key("enum") || is_choice(&object) => {
+            let description = object.remove("description");
+            json!({"oneOf": [object, {"type": "null"}], "description": description})
+        }
         Value::Object(mut object) if object.contains_key("type") => {
             object.insert("type".to_owned(), json!([object["type"], "null"]));
-            if let Some(Value::Array(values)) = object.get_mut("enum") {
-                values.push(Value::Null);
-            }
             Value::Object(object)
         }
         other => other,
     }
+}
+
+/// Whether a schema refers to a choice with a name of its own.
+fn is_choice(schema: &Map<String, Value>) -> bool {
+    schema.get("$ref").and_then(Value::as_str) == Some(CRITICALITY)
 }
 
 fn name(description: &str) -> Value {

@@ -9,9 +9,11 @@ use utoipa::openapi::OpenApi;
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::api::auth::access::{Lookup, find_endpoint};
+use crate::api::http::fields::NotNull;
 use crate::api::http::problem::Problem;
 
 use super::action_forms::all_forms;
+use super::moments::add_moments;
 use super::page::render_page;
 
 /// The document and its readable form.
@@ -70,12 +72,12 @@ pub(crate) fn build_document(routes: &OpenApi) -> Value {
         for (name, schema) in more {
             schemas.insert(name, json!(schema));
         }
-        schemas.extend(
-            all_forms()
-                .into_iter()
-                .map(|(name, form)| (name.to_owned(), form)),
-        );
+        schemas.extend(all_forms());
+        if let Some(schema) = schemas.get_mut(NotNull::name().as_ref()) {
+            schema["not"] = json!({"type": "null"});
+        }
     }
+    add_moments(&mut document);
     let Some(paths) = document["paths"].as_object_mut() else {
         return document;
     };

@@ -2,6 +2,8 @@
 
 mod action_forms;
 mod document;
+mod examples;
+mod moments;
 mod page;
 pub(crate) mod schemas;
 mod serve;

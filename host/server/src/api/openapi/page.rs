@@ -1,4 +1,5 @@
-//! The document as a page to read: plain HTML with its style in it. No script, nothing from elsewhere.
+//! The document as a page to read: plain HTML with its own style and one script, which searches. Nothing comes from elsewhere, and a browser runs nothing
+//! but that script: its digest is in the page's policy.
 
 use std::fmt::Write as _;
 
@@ -7,6 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use ark_model::ids::Digest;
+
+use super::examples::{answer, curl};
 
 const STYLE: &str = "\
 :root{color-scheme:light dark;--line:#8884;--soft:#8881}\
@@ -22,13 +25,38 @@ table{border-collapse:collapse;width:100%;margin:.5rem 0 1rem}\
 td,th{border-top:1px solid var(--line);padding:.3rem .5rem;text-align:left;vertical-align:top}\
 td:first-child{white-space:nowrap}\
 .must{color:#c33}\
-nav a{margin-right:1em}";
+@media(prefers-color-scheme:dark){body{background:#16181c;color:#dde}a{color:#8bf}.must{color:#f77}}\
+nav a{margin-right:1em;display:inline-block}\
+nav{position:sticky;top:0;background:Canvas;padding:.5rem 0;border-bottom:1px solid var(--line)}\
+@media(prefers-color-scheme:dark){nav{background:#16181c}}\
+nav input{font:inherit;width:100%;box-sizing:border-box;padding:.3rem .6rem;margin-bottom:.3rem}\
+pre{background:var(--soft);border-radius:6px;padding:.6rem .8rem;overflow-x:auto;max-height:24rem;font-size:.85em}\
+p code,td code{background:var(--soft);border-radius:4px;padding:0 .25em}\
+[hidden]{display:none}\
+@media(max-width:40rem){body{padding:.5rem}table{display:block;overflow-x:auto}td:first-child{white-space:normal}\
+.path{overflow-wrap:anywhere}.role{float:none}.method{min-width:0}details{padding:0 .5rem}}";
 
-/// What a browser may do with the page: apply its own style, and nothing else.
+/// Hides what does not contain every word that is searched for, and opens what is linked to.
+const SCRIPT: &str = "\
+const box=document.getElementById('search');\
+const parts=[...document.querySelectorAll('details[id]')];\
+const texts=parts.map(part=>part.textContent.toLowerCase());\
+box.addEventListener('input',()=>{\
+const words=box.value.toLowerCase().split(/\\s+/).filter(Boolean);\
+parts.forEach((part,index)=>{part.hidden=!words.every(word=>texts[index].includes(word))});\
+document.querySelectorAll('h2').forEach(title=>{\
+let next=title.nextElementSibling,found=false;\
+while(next&&next.tagName!=='H2'){found=found||!next.hidden;next=next.nextElementSibling}\
+title.hidden=!found})});\
+const open=()=>{const part=document.getElementById(location.hash.slice(1));if(part&&part.tagName==='DETAILS')part.open=true};\
+addEventListener('hashchange',open);open();";
+
+/// What a browser may do with the page: apply its own style, run its own script, and nothing else.
 pub(super) fn content_security_policy() -> String {
-    let hash = STANDARD.encode(Digest::hash_bytes(STYLE.as_bytes()).as_bytes());
+    let hash = |text: &str| STANDARD.encode(Digest::hash_bytes(text.as_bytes()).as_bytes());
+    let (style, script) = (hash(STYLE), hash(SCRIPT));
     format!(
-        "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        "default-src 'none'; style-src 'sha256-{style}'; script-src 'sha256-{script}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
 }
 
@@ -41,9 +69,9 @@ pub(super) fn render_page(document: &Value) -> String {
         &mut html,
         format_args!(
             "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" \
-             content=\"width=device-width\"><title>{title}: HTTP API</title><style>{STYLE}</style><h1>{title}: HTTP API</h1><p>Version \
+             content=\"width=device-width,initial-scale=1\"><title>{title}: HTTP API</title><style>{STYLE}</style><h1>{title}: HTTP API</h1><p>Version \
              {version}. {}</p><p>The same for programs: <a href=\"openapi.json\">openapi.json</a>.</p>",
-            text(&document["info"]["description"])
+            prose(&document["info"]["description"])
         ),
     );
     let calls = calls(document);
@@ -54,7 +82,9 @@ pub(super) fn render_page(document: &Value) -> String {
         }
     }
     tags.sort_unstable();
-    html.push_str("<nav>");
+    html.push_str(
+        "<nav><input id=\"search\" type=\"search\" placeholder=\"Search calls and schemas\" aria-label=\"Search calls and schemas\">",
+    );
     for tag in &tags {
         let tag = escaped(tag);
         put(&mut html, format_args!("<a href=\"#tag-{tag}\">{tag}</a>"));
@@ -85,12 +115,12 @@ pub(super) fn render_page(document: &Value) -> String {
         );
         put(
             &mut html,
-            format_args!("<p>{}</p>", text(&schema["description"])),
+            format_args!("<p>{}</p>", prose(&schema["description"])),
         );
         shape(&mut html, schema);
         html.push_str("</details>");
     }
-    html.push_str("</html>");
+    put(&mut html, format_args!("<script>{SCRIPT}</script></html>"));
     html
 }
 
@@ -128,12 +158,12 @@ fn operation(html: &mut String, document: &Value, call: &Call<'_>) {
             escaped(role),
             escaped(&call.method),
             escaped(call.path),
-            text(&operation["summary"]),
+            prose(&operation["summary"]),
         ),
     );
     let description = operation["description"].as_str().unwrap_or_default();
     for paragraph in description.split("\n\n").filter(|it| !it.is_empty()) {
-        put(html, format_args!("<p>{}</p>", escaped(paragraph)));
+        put(html, format_args!("<p>{}</p>", with_code(paragraph)));
     }
     let parameters = operation["parameters"].as_array();
     if let Some(parameters) = parameters.filter(|parameters| !parameters.is_empty()) {
@@ -148,7 +178,7 @@ fn operation(html: &mut String, document: &Value, call: &Call<'_>) {
                     must(parameter["required"].as_bool().unwrap_or(false)),
                     text(&parameter["in"]),
                     form(&parameter["schema"]),
-                    text(&parameter["description"]),
+                    prose(&parameter["description"]),
                 ),
             );
         }
@@ -184,11 +214,23 @@ fn operation(html: &mut String, document: &Value, call: &Call<'_>) {
                 "<tr><td>{}<td>{}<td>{}",
                 escaped(status),
                 bodies.join("<br>"),
-                text(&response["description"])
+                prose(&response["description"])
             ),
         );
     }
-    html.push_str("</table></details>");
+    html.push_str("</table>");
+    let command = curl(document, &call.method, call.path, operation);
+    put(
+        html,
+        format_args!("<p>Example:</p><pre>{}</pre>", escaped(&command)),
+    );
+    if let Some(json) = answer(document, operation) {
+        put(
+            html,
+            format_args!("<p>Answer:</p><pre>{}</pre>", escaped(&json)),
+        );
+    }
+    html.push_str("</details>");
 }
 
 /// A schema's fields as a table, or its alternatives.
@@ -213,7 +255,7 @@ fn shape(html: &mut String, schema: &Value) {
                 escaped(name),
                 must(needed),
                 form(property),
-                text(&property["description"])
+                prose(&property["description"])
             ),
         );
     }
@@ -298,6 +340,27 @@ fn text(value: &Value) -> String {
     escaped(value.as_str().unwrap_or_default())
 }
 
+/// A text with what stands in backticks as code.
+fn prose(value: &Value) -> String {
+    with_code(value.as_str().unwrap_or_default())
+}
+
+fn with_code(text: &str) -> String {
+    let mut parts = text.split('`');
+    let mut html = escaped(parts.next().unwrap_or_default());
+    while let Some(code) = parts.next() {
+        match parts.next() {
+            Some(after) => put(
+                &mut html,
+                format_args!("<code>{}</code>{}", escaped(code), escaped(after)),
+            ),
+            // One without its end is a backtick.
+            None => put(&mut html, format_args!("`{}", escaped(code))),
+        }
+    }
+    html
+}
+
 fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for character in text.chars() {
@@ -328,14 +391,14 @@ mod tests {
         let document = json!({
             "info": {"title": "T", "version": "1", "description": "<script>"},
             "paths": {"/a/{b}": {"get": {
-                "operationId": "a", "summary": "s & t", "tags": ["x"], "x-ark-role": "reader",
+                "operationId": "a", "summary": "s & t", "description": "`<x>` and ` alone", "tags": ["x"], "x-ark-role": "reader",
                 "parameters": [{"name": "b", "in": "path", "required": true, "schema": {"type": "string", "pattern": "^<$"}}],
                 "responses": {"200": {"description": "ok", "content": {"application/json": {"schema": {"$ref": "#/components/schemas/B"}}}}},
             }}},
             "components": {"schemas": {"B": {"type": "object", "properties": {"c\"d": {"type": ["string", "null"]}}}}},
         });
         let page = render_page(&document);
-        assert!(!page.contains("<script"), "{page}");
+        assert_eq!(page.matches("<script").count(), 1, "{page}");
         for expected in [
             "&lt;script&gt;",
             "s &amp; t",
@@ -343,6 +406,8 @@ mod tests {
             "^&lt;$",
             "#schema-B",
             "string or null",
+            "<code>&lt;x&gt;</code> and ` alone",
+            "curl -s localhost:8000/a/",
         ] {
             assert!(page.contains(expected), "{expected} is not in {page}");
         }

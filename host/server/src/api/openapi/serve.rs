@@ -1,11 +1,11 @@
-//! The calls that serve the document: `/openapi.json` and `/docs`. Neither needs a token.
+//! The calls that serve the document: `/openapi.json`, `/docs` and `/`. None needs a token.
 
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
-use axum::response::Response;
+use axum::response::{IntoResponse, Redirect, Response};
 use utoipa_axum::routes;
 
-use crate::api::http::respond::bytes_response;
+use crate::api::http::preconditions::tagged_bytes;
 use crate::api::state::{DescribedRoutes, Shared};
 
 use super::page::content_security_policy;
@@ -14,22 +14,33 @@ pub(crate) fn routes() -> DescribedRoutes {
     DescribedRoutes::new()
         .routes(routes!(serve_document))
         .routes(routes!(serve_page))
+        .routes(routes!(lead_to_page))
 }
 
 /// The document of this API
 ///
 /// To generate clients from, say.
 #[utoipa::path(get, path = "/openapi.json", operation_id = "openapi", tag = "about",
-    responses((status = 200, description = "The document.", body = serde_json::Value)))]
+    responses((status = 200, description = "The document.", body = serde_json::Value, headers(("ETag" = String, description = "The digest of the answer.")))))]
 async fn serve_document(State(api): Shared) -> Response {
-    bytes_response("application/json", api.documents.json.clone())
+    tagged_bytes("application/json", api.documents.json.clone())
+}
+
+/// Leads to the page
+///
+/// To `/docs`.
+#[utoipa::path(get, path = "/", operation_id = "root", tag = "about",
+    responses((status = 307, description = "The page is elsewhere.", headers(("Location" = String, description = "Where the page is.")))))]
+async fn lead_to_page() -> Response {
+    // Relative: a proxy may serve this host below a path of its own.
+    Redirect::temporary("docs").into_response()
 }
 
 /// The document of this API as a page to read
 #[utoipa::path(get, path = "/docs", operation_id = "docs", tag = "about",
-    responses((status = 200, description = "The page.", content_type = "text/html", body = String)))]
+    responses((status = 200, description = "The page.", content_type = "text/html", body = String, headers(("ETag" = String, description = "The digest of the answer.")))))]
 async fn serve_page(State(api): Shared) -> Response {
-    let mut response = bytes_response("text/html; charset=utf-8", api.documents.page.clone());
+    let mut response = tagged_bytes("text/html; charset=utf-8", api.documents.page.clone());
     let headers = response.headers_mut();
     if let Ok(policy) = HeaderValue::from_str(&content_security_policy()) {
         headers.insert(header::CONTENT_SECURITY_POLICY, policy);

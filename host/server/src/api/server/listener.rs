@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router as Routes;
+use axum::http::HeaderValue;
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -94,6 +95,8 @@ pub struct AccessConfig {
     pub connections: usize,
     /// The most event streams at the same time.
     pub streams: StreamLimits,
+    /// The origins whose pages may call the API; none: only its own page may.
+    pub origins: Vec<HeaderValue>,
 }
 
 impl AccessConfig {
@@ -124,7 +127,13 @@ pub async fn serve(
     let streams = Arc::clone(&deps.meters.streams);
     let feed = EventFeed::start(deps.store.clone(), Arc::clone(&streams))?;
     let places = StreamPlaces::new(access.streams, streams);
-    let routes: Routes = build_routes(deps, auth, (feed.clone(), places), closing.clone());
+    let routes: Routes = build_routes(
+        deps,
+        auth,
+        (feed.clone(), places),
+        closing.clone(),
+        &access.origins,
+    );
     let ending = async {
         stop.await;
         // Event streams do not end by themselves.

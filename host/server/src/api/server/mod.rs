@@ -1,10 +1,12 @@
 //! Connections: the listener, TLS, clients that stop reading, and those that still send when they are answered.
 
+mod layers;
 mod linger;
 mod listener;
 mod stall;
 mod tls;
 
+pub(super) use layers::{allow_origins, compress_answers};
 pub(crate) use listener::serve_connections;
 pub use listener::{AccessConfig, ServeError, Server, ServerError, serve};
 pub use tls::{Tls, TlsError, TlsFiles};

@@ -3,24 +3,29 @@
 //! Invariants: an event's id says how far the stream has come, so that a client that comes back with `Last-Event-ID` gets everything
 //! behind it, in order, nothing twice and nothing left out.
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Deserializer};
-use utoipa::IntoParams;
+use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
 use ark_model::check::{FieldError, clip_for_error};
-use ark_model::ids::Name;
-use ark_store::EventCursor;
+use ark_model::ids::{Millis, Name};
+use ark_store::{EventCursor, TokenSecret};
 
-use crate::api::auth::Caller;
+use crate::api::auth::{Caller, LongAnswer, TICKET_LIFETIME, TicketRefusal, TokenUsed};
 use crate::api::events::{EventFilter, EventStream, KINDS};
-use crate::api::http::extract::{ApiHeaders, ApiQuery};
+use crate::api::http::extract::{ApiHeaders, ApiQuery, NoQuery};
 use crate::api::http::fields::{field_schema, text_field, text_schema};
 use crate::api::http::problem::Problem;
+use crate::api::http::respond::json_response;
 use crate::api::state::{DescribedRoutes, Shared};
+
+/// After how many seconds a caller that has too many tickets may try again: when the oldest has ended.
+const TICKET_SECONDS: u32 = 30;
 
 /// A comma-separated list of some of [`KINDS`].
 const KINDS_PATTERN: &str = "^(decision|failure|execution|control|operator|approval|amendment|alert)(,(decision|failure|execution|control|operator|approval|amendment|alert))*$";
@@ -65,6 +70,24 @@ struct EventsQuery {
     kinds: Option<EventKinds>,
     /// About this agent only.
     agent: Option<Name>,
+    /// A ticket of `POST /v1/events/tickets`, in place of a token: an `EventSource` cannot send one.
+    #[param(inline)]
+    #[expect(dead_code, reason = "the gate has used it up")]
+    ticket: Option<TicketText>,
+}
+
+text_field! {
+    /// A ticket for an event stream.
+    TicketText("a ticket of POST /v1/events/tickets", bytes: 1..=128, pattern: Some("^[!-~]{1,128}$"), accepts: |text| text.bytes().all(|byte| byte.is_ascii_graphic()))
+}
+
+/// A ticket for one event stream.
+#[derive(Serialize, ToSchema)]
+struct TicketIssued {
+    /// The ticket, for `GET /v1/events?ticket=…`: once, and in time.
+    ticket: String,
+    /// When it ends.
+    expires_at_ms: Millis,
 }
 
 /// Where a client goes on.
@@ -78,7 +101,9 @@ struct LastEvent {
 }
 
 pub(crate) fn routes() -> DescribedRoutes {
-    DescribedRoutes::new().routes(routes!(follow_events))
+    DescribedRoutes::new()
+        .routes(routes!(follow_events))
+        .routes(routes!(issue_ticket))
 }
 
 /// Follows what is decided, executed, ordered, changed and noticed
@@ -115,12 +140,58 @@ async fn follow_events(
     let filter = EventFilter::new(query.kinds.map(|kinds| kinds.0).as_deref(), query.agent);
     let stream = EventStream::new(api.feed.clone(), filter, cursor, place, api.closing.clone());
     let mut response = Body::from_stream(stream.into_chunks()).into_response();
+    response.extensions_mut().insert(LongAnswer::Endless);
     let headers = response.headers_mut();
     headers.insert(
         header::CONTENT_TYPE,
         HeaderValue::from_static("text/event-stream"),
     );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    Ok(response)
+}
+
+/// Issues a ticket for one event stream
+///
+/// A browser's `EventSource` cannot send a token. A page asks for a ticket with its token and opens `/v1/events?ticket=…` with it within 30 s. The stream
+/// is then the caller's: it ends with the token. A ticket is used up by the stream it opens, so a page that comes back asks for another one and
+/// goes on with `since`.
+#[utoipa::path(post, path = "/v1/events/tickets", operation_id = "issue_ticket", tag = "events",
+    responses(
+        (status = 200, description = "The ticket.", body = TicketIssued),
+    ))]
+async fn issue_ticket(
+    State(api): Shared,
+    Extension(used): Extension<TokenUsed>,
+    _: NoQuery,
+) -> Result<Response, Problem> {
+    let secret = TokenSecret::generate()
+        .map_err(|error| Problem::unavailable(format!("no random bytes: {error}")))?;
+    let refused = |refusal| {
+        let remedy = "use those that were issued, or wait until they end";
+        match refusal {
+            TicketRefusal::OfCaller(open) => {
+                let detail = format!("the caller has {open} tickets that are not used");
+                Problem::too_many(detail, TICKET_SECONDS).at("Authorization", remedy)
+            }
+            TicketRefusal::InAll(open) => {
+                let detail = format!("{open} tickets are not used, as many as this host keeps");
+                Problem::busy_for(detail, TICKET_SECONDS).at("path", remedy)
+            }
+        }
+    };
+    api.auth
+        .tickets
+        .issue(secret.hash(), used)
+        .map_err(refused)?;
+    let issued = TicketIssued {
+        ticket: secret.reveal().to_owned(),
+        expires_at_ms: Millis::now().saturating_add(TICKET_LIFETIME),
+    };
+    let mut response = json_response(StatusCode::OK, None, &issued);
+    let uncached = HeaderValue::from_static("no-store");
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, uncached);
     Ok(response)
 }
 

@@ -295,5 +295,6 @@ fn stage_resolution(
             "decision_id": decision_id,
         })
         .to_string(),
+        subject: None,
     });
 }

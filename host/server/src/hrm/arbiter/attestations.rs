@@ -58,6 +58,7 @@ impl Arbiter {
             outcome: None,
             at: now,
             body: body.to_string(),
+            subject: None,
         });
         let receipt = AttestationReceipt {
             trace_id,

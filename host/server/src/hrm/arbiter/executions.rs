@@ -112,6 +112,7 @@ impl Arbiter {
             outcome: None,
             at: now,
             body: body.to_string(),
+            subject: None,
         });
         stage_alerts(&booking, trace_id, announces, now, unit);
         unit.ledger.extend(booking.changes);

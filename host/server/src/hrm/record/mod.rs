@@ -6,6 +6,7 @@
 //! is empty. Id, trace, agent, outcome and time are columns of their own.
 
 mod compact;
+mod subject;
 
 use std::sync::Arc;
 
@@ -19,6 +20,8 @@ use ark_model::facts::Facts;
 use ark_model::ids::{DecisionId, Digest, Millis, Name, TraceId};
 use ark_model::verdict::{RuleAnswer, Verdict};
 use ark_store::{AuditKind, AuditRow};
+
+pub(super) use subject::describe_subject;
 
 use compact::{CompactIn, serialize_compact};
 

@@ -60,6 +60,7 @@ impl IssuedOrder {
             outcome: None,
             at: now,
             body: body.to_string(),
+            subject: None,
         }
     }
 

@@ -15,6 +15,7 @@ use crate::query::{
 use crate::reader::Reader;
 
 use super::archives::archived_head;
+use super::decision_index::DecisionSubject;
 
 /// The kind of an audit row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -65,6 +66,8 @@ pub struct AuditEntry {
     pub at: Millis,
     /// Everything else, as canonical JSON.
     pub body: String,
+    /// Of a decision: what the index of decisions holds of it. It is no part of the chain.
+    pub subject: Option<DecisionSubject>,
 }
 
 /// A row of the log.
@@ -210,7 +213,7 @@ pub(crate) fn read_audit_row(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
     })
 }
 
-fn parse_outcome(text: &str) -> rusqlite::Result<Outcome> {
+pub(super) fn parse_outcome(text: &str) -> rusqlite::Result<Outcome> {
     [Outcome::Approved, Outcome::Held, Outcome::Denied]
         .into_iter()
         .find(|outcome| outcome.as_str() == text)

@@ -2,6 +2,7 @@
 
 mod archives;
 mod audit_log;
+mod decision_index;
 mod events;
 mod session_log;
 
@@ -10,6 +11,10 @@ pub(crate) use audit_log::{
     AUDIT_COLUMNS, append_entry, delete_rows_until, read_audit_head, read_audit_row,
 };
 pub use audit_log::{AuditEntry, AuditFilter, AuditKind, AuditRow, audit_row_hash};
+pub use decision_index::{DecisionFilter, DecisionLine, DecisionPage, DecisionSubject, FiredRule};
+pub(crate) use decision_index::{
+    delete_decision_rows_until, fill_decision_index, write_decision_row,
+};
 pub use events::{EventCursor, EventRows};
 pub use session_log::{SessionFilter, SessionRow};
 pub(crate) use session_log::{write_audit_line, write_invocation_line};

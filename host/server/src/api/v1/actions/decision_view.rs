@@ -17,9 +17,14 @@ use ark_model::ids::{DecisionId, Digest, Millis, Name, TraceId};
 use ark_model::verdict::{
     Metadata, ObservedValue, Rule, RuleAnswer, RuleResult, Severity, Verdict,
 };
-use ark_store::{Approval, AuditRow, Store};
+use ark_store::{Approval, DecisionLine, FiredRule, Store};
 
 pub use super::approval_view::ApprovalView;
+pub use super::unread_parameters::ParameterWarning;
+
+use super::decision_form::DecisionForm;
+use super::unread_parameters::find_unread_parameters;
+use crate::api::http::answer::{answer_from, convert_rows};
 
 /// A decision, as answered to a proposal.
 #[derive(Serialize, Deserialize, ToSchema)]
@@ -50,6 +55,9 @@ pub struct DecisionView<'a> {
     pub approval: Option<Cow<'a, ApprovalGiven>>,
     /// Why it is not approved, and what it was warned of, in words.
     pub reasons: Vec<String>,
+    /// Parameters that no rule reads and that resemble one that rules read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<ParameterWarning>,
     pub policies: Vec<PolicyView<'a>>,
     /// What policies on trial would have made of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -140,6 +148,7 @@ impl<'a> DecisionView<'a> {
             refusal: decision.refusal.as_deref().map(Cow::Borrowed),
             approval: decision.approval.as_ref().map(Cow::Borrowed),
             reasons: decision.reasons(),
+            warnings: find_unread_parameters(&decision.action),
             policies: decision.verdicts.iter().map(policy_view).collect(),
             shadows: decision
                 .shadows
@@ -180,6 +189,39 @@ impl<'a> DecisionView<'a> {
             }
         }
         view
+    }
+
+    /// The same with the answers of rules that fired only.
+    #[must_use]
+    pub fn with_fired_rules(mut self) -> Self {
+        for part in &mut self.policies {
+            part.keep_fired_rules();
+        }
+        for shadow in &mut self.shadows {
+            shadow.said.keep_fired_rules();
+        }
+        self
+    }
+
+    /// The outcome, the reasons, the ids, and the policies of which a rule fired or that could not judge.
+    #[must_use]
+    pub fn into_minimal(self) -> Self {
+        let mut view = self.with_fired_rules();
+        view.policies
+            .retain(|part| part.failure.is_some() || !part.rules.is_empty());
+        Self {
+            shadows: Vec::new(),
+            action: None,
+            facts: None,
+            ..view
+        }
+    }
+}
+
+impl PolicyView<'_> {
+    fn keep_fired_rules(&mut self) {
+        self.rules
+            .retain(|rule| !matches!(rule.answer, RuleResult::Pass | RuleResult::NotApplicable));
     }
 }
 
@@ -334,8 +376,21 @@ impl<'a> DecisionRecord<'a> {
     /// Of a decision and, where it held the action, the approval.
     #[must_use]
     pub fn new(decision: &'a Decision, waiting: Option<Approval>) -> Self {
+        Self::of_view(DecisionView::whole(decision), waiting)
+    }
+
+    /// As [`Self::new`], of a decision in some form.
+    pub(super) fn in_form(
+        decision: &'a Decision,
+        waiting: Option<Approval>,
+        form: DecisionForm,
+    ) -> Self {
+        Self::of_view(form.show_record(decision), waiting)
+    }
+
+    fn of_view(decision: DecisionView<'a>, waiting: Option<Approval>) -> Self {
         Self {
-            decision: DecisionView::whole(decision),
+            decision,
             waiting: waiting.map(ApprovalView::from),
         }
     }
@@ -351,12 +406,30 @@ pub struct DecisionSummary {
     action_type: Option<String>,
     outcome: Option<Outcome>,
     decided_at_ms: Millis,
+    /// The instrument, in the proposer's spelling.
+    symbol: Option<String>,
+    /// The size as a fraction of capital.
+    position_size_pct: Option<f64>,
+    /// The rules that fired.
+    fired: Vec<FiredRuleName>,
+}
+
+answer_from! {
+    FiredRule =>
+    /// A rule that warned, held, was violated or could not be evaluated.
+    struct FiredRuleName {
+        /// The policy it is a rule of.
+        policy: String,
+        number: u16,
+        rule: String,
+        answer: RuleResult,
+    }
 }
 
 impl DecisionSummary {
-    /// Of a row of the audit log.
+    /// Of a row of the index.
     #[must_use]
-    pub fn of(row: AuditRow) -> Self {
+    pub fn of(row: DecisionLine) -> Self {
         Self {
             seq: row.seq,
             decision_id: row.id,
@@ -365,6 +438,9 @@ impl DecisionSummary {
             action_type: row.action_type,
             outcome: row.outcome,
             decided_at_ms: row.at,
+            symbol: row.subject.symbol,
+            position_size_pct: row.subject.size,
+            fired: convert_rows(row.subject.fired),
         }
     }
 }

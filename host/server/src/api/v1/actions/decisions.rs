@@ -2,27 +2,33 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
-use crate::api::http::extract::{ApiPath, ApiQuery, NoQuery};
-use crate::api::http::pagination::{Limit, RowCursor, next_cursor, page_rows};
+use crate::api::auth::{Caller, LongAnswer};
+use crate::api::http::extract::{ApiPath, ApiQuery};
+use crate::api::http::pagination::page_rows;
+use crate::api::http::preferences::{PreferHeader, Preferences, RulesShown};
 use crate::api::http::problem::Problem;
 use crate::api::http::respond::json_response;
 use crate::api::state::{Api, DescribedRoutes, Shared};
 use ark_model::decision::{Decision, Outcome};
-use ark_model::ids::{DecisionId, Name, TraceId};
-use ark_store::{AuditFilter, AuditKind};
+use ark_model::ids::DecisionId;
 
+use super::decision_export::DecisionExport;
+use super::decision_form::DecisionForm;
+use super::decision_query::{DecisionsQuery, ExportQuery};
 use super::decision_view::{DecisionRecord, DecisionSummary, read_decision};
 
 pub(crate) fn routes() -> DescribedRoutes {
     DescribedRoutes::new()
         .routes(routes!(list_decisions))
+        .routes(routes!(export_decisions))
         .routes(routes!(show_decision))
 }
 
@@ -34,25 +40,14 @@ struct DecisionPath {
     id: DecisionId,
 }
 
-/// Which decisions.
+/// In what form a decision is shown.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
-struct DecisionsQuery {
-    /// Of this agent.
-    agent: Option<Name>,
-    /// With this outcome.
-    outcome: Option<Outcome>,
-    /// On actions of this type.
-    action_type: Option<String>,
-    /// In this trace.
-    trace_id: Option<TraceId>,
-    /// How many rows at most; 50 if left out.
+struct DecisionQuery {
+    /// Which answers of rules it has; all if left out.
     #[param(inline)]
-    limit: Option<Limit>,
-    /// Where to go on: the `next_cursor` of the page before.
-    #[param(inline)]
-    cursor: Option<RowCursor>,
+    rules: Option<RulesShown>,
 }
 
 /// A page of decisions, the latest first.
@@ -64,40 +59,65 @@ struct DecisionPage {
 }
 
 /// Lists decisions, the latest first
+///
+/// A page looks at 50,000 decisions at most, so one of a filter that few decisions match may have fewer rows than asked for, even none, and a
+/// `next_cursor` all the same.
 #[utoipa::path(get, path = "/v1/decisions", operation_id = "list_decisions", tag = "actions", params(DecisionsQuery),
     responses((status = 200, description = "A page.", body = DecisionPage)))]
 async fn list_decisions(
     State(api): Shared,
     ApiQuery(query): ApiQuery<DecisionsQuery>,
 ) -> Result<Response, Problem> {
-    let limit = page_rows(query.limit);
-    let before = query.cursor.map(u64::from);
-    let filter = AuditFilter {
-        kind: Some(AuditKind::Decision),
-        agent: query.agent,
-        outcome: query.outcome,
-        action_type: query.action_type,
-        trace_id: query.trace_id,
-    };
-    let rows = api
-        .run_blocking(move |api| api.store.audit_page(&filter, before, limit))
+    let (limit, before) = (page_rows(query.limit), query.cursor.map(u64::from));
+    let filter = query.into_filter(&api.hrm)?;
+    let page = api
+        .run_blocking(move |api| api.store.decision_page(&filter, before, limit))
         .await??;
     let page = DecisionPage {
-        next_cursor: next_cursor(&rows, limit, |row| row.seq.to_string()),
-        decisions: rows.into_iter().map(DecisionSummary::of).collect(),
+        decisions: page.lines.into_iter().map(DecisionSummary::of).collect(),
+        next_cursor: page.next.map(|seq| seq.to_string()),
     };
     Ok(json_response(StatusCode::OK, None, &page))
+}
+
+/// Exports decisions, the latest first
+///
+/// All that match, each with its whole record on a line of its own (NDJSON). An export counts as an event stream of its caller. Where it cannot be finished
+/// its connection is cut, and `cursor` with the `seq` of the last whole line goes on behind it.
+#[utoipa::path(get, path = "/v1/decisions/export", operation_id = "export_decisions", tag = "actions", params(ExportQuery, PreferHeader),
+    responses((status = 200, description = "The decisions.", content_type = "application/x-ndjson", body = String)))]
+async fn export_decisions(
+    State(api): Shared,
+    caller: Caller,
+    ApiQuery(query): ApiQuery<ExportQuery>,
+    preferences: Preferences,
+) -> Result<Response, Problem> {
+    let export = DecisionExport {
+        form: DecisionForm::new(query.rules, preferences),
+        before: query.cursor.map(u64::from),
+        left: query.limit.map(|limit| page_rows(Some(limit))),
+        place: api.places.take_place(&caller.principal.name)?,
+        filter: Arc::new(query.into_filter(&api.hrm)?),
+    };
+    let mut response = Response::new(Body::from_stream(export.into_chunks(api)));
+    let content_type = HeaderValue::from_static("application/x-ndjson");
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, content_type);
+    response.extensions_mut().insert(LongAnswer::Finite);
+    Ok(preferences.mark_applied(response))
 }
 
 /// A decision: its whole record
 ///
 /// With the action as judged and the facts it was judged under; of a held one also what became of it since.
-#[utoipa::path(get, path = "/v1/decisions/{id}", operation_id = "read_decision", tag = "actions", params(DecisionPath),
+#[utoipa::path(get, path = "/v1/decisions/{id}", operation_id = "read_decision", tag = "actions", params(DecisionPath, DecisionQuery, PreferHeader),
     responses((status = 200, description = "The record.", body = DecisionRecord)))]
 async fn show_decision(
     State(api): Shared,
     ApiPath(DecisionPath { id }): ApiPath<DecisionPath>,
-    _: NoQuery,
+    ApiQuery(query): ApiQuery<DecisionQuery>,
+    preferences: Preferences,
 ) -> Result<Response, Problem> {
     let decision = find_decision(&api, id)
         .await?
@@ -109,12 +129,10 @@ async fn show_decision(
     } else {
         None
     };
-    let record = DecisionRecord::new(&decision, waiting);
-    Ok(json_response(
-        StatusCode::OK,
-        Some(decision.trace_id),
-        &record,
-    ))
+    let form = DecisionForm::new(query.rules, preferences);
+    let record = DecisionRecord::in_form(&decision, waiting, form);
+    let response = json_response(StatusCode::OK, Some(decision.trace_id), &record);
+    Ok(preferences.mark_applied(response))
 }
 
 /// Reads a decision from the audit log.

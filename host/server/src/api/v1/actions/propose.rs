@@ -14,9 +14,10 @@ use utoipa_axum::routes;
 
 use crate::api::auth::Caller;
 use crate::api::http::deadline::Deadline;
-use crate::api::http::extract::{ApiHeaders, ApiJson, ApiQuery, NoQuery, RequestBody};
+use crate::api::http::extract::{ApiHeaders, ApiJson, ApiQuery, RequestBody};
 use crate::api::http::form::describe_value;
 use crate::api::http::idempotency::{CanonicalRequest, IdempotencyHeader};
+use crate::api::http::preferences::{PreferHeader, Preferences, RulesShown};
 use crate::api::http::problem::Problem;
 use crate::api::http::respond::{json_response, with_replayed};
 use crate::api::http::trace_context::find_trace_id;
@@ -29,6 +30,7 @@ use ark_model::form::{ActionRequest, Fields, check_idempotency_key, parse_action
 use ark_model::ids::Name;
 use ark_model::principal::Principal;
 
+use super::decision_form::DecisionForm;
 use super::decision_view::DecisionView;
 use super::decisions::find_decision;
 
@@ -50,6 +52,19 @@ pub(crate) fn routes() -> DescribedRoutes {
 struct ProposeQuery {
     /// Judge only; nothing is recorded and nothing counts.
     dry_run: Option<bool>,
+    /// Which answers of rules the decision has; all if left out.
+    #[param(inline)]
+    rules: Option<RulesShown>,
+}
+
+/// How the decisions on a batch are shown.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct BatchQuery {
+    /// Which answers of rules each decision has; all if left out.
+    #[param(inline)]
+    rules: Option<RulesShown>,
 }
 
 impl RequestBody for ActionRequest {
@@ -130,7 +145,7 @@ struct Decisions<'a> {
 ///
 /// It is judged and the decision is on disk before it is answered. An answer with the outcome `denied` or `held` is 200 too: the action
 /// must then not be carried out. With `dry_run` it is judged and nothing is recorded.
-#[utoipa::path(post, path = "/v1/actions", operation_id = "propose", tag = "actions", params(ProposeQuery, IdempotencyHeader),
+#[utoipa::path(post, path = "/v1/actions", operation_id = "propose", tag = "actions", params(ProposeQuery, IdempotencyHeader, PreferHeader),
     request_body = ref("#/components/schemas/ActionRequest"),
     responses(
         (status = 200, description = "The decision.", body = DecisionView),
@@ -143,9 +158,11 @@ async fn propose_action(
     Extension(deadline): Extension<Deadline>,
     ApiQuery(query): ApiQuery<ProposeQuery>,
     ApiHeaders(idempotency): ApiHeaders<IdempotencyHeader>,
+    preferences: Preferences,
     headers: HeaderMap,
     ApiJson { form, body }: ApiJson<ActionRequest>,
 ) -> Result<Response, Problem> {
+    let shown = DecisionForm::new(query.rules, preferences);
     let key = idempotency.or_field(form.idempotency_key.clone())?;
     let mut proposal = build_proposal(&api, &caller.principal, &headers, form)?;
     proposal.idempotency = key.map(|key| identify_request("propose", key, &body));
@@ -155,8 +172,9 @@ async fn propose_action(
         let decision = api
             .ask_hrm(|hrm, reply| hrm.preview_action(proposal, reply))
             .await?;
-        let view = DecisionView::of(&decision, true);
-        return Ok(json_response(StatusCode::OK, Some(trace_id), &view));
+        let view = shown.show_answer(&decision, true);
+        let response = json_response(StatusCode::OK, Some(trace_id), &view);
+        return Ok(preferences.mark_applied(response));
     }
     let _reserved = reserve_for(&api, &caller.principal, &body, [&proposal])?;
     let answer = api
@@ -167,14 +185,15 @@ async fn propose_action(
             if api.hrm.sends_message(&decision) {
                 api.router.wake_outbox();
             }
-            let view = DecisionView::of(&decision, false);
-            Ok(json_response(StatusCode::OK, Some(trace_id), &view))
+            let view = shown.show_answer(&decision, false);
+            let response = json_response(StatusCode::OK, Some(trace_id), &view);
+            Ok(preferences.mark_applied(response))
         }
         ProposalAnswer::Repeated(id) => {
             let decision = find_decision(&api, id).await?.ok_or_else(not_recorded)?;
-            let view = DecisionView::of(&decision, false);
+            let view = shown.show_answer(&decision, false);
             let response = json_response(StatusCode::OK, Some(decision.trace_id), &view);
-            Ok(with_replayed(response, true))
+            Ok(preferences.mark_applied(with_replayed(response, true)))
         }
     }
 }
@@ -274,7 +293,7 @@ fn check_speaks_for(principal: &Principal, agent: &Name) -> Result<(), Problem> 
 /// Proposes several actions
 ///
 /// Each is judged in its order, all are recorded in one commit.
-#[utoipa::path(post, path = "/v1/actions/batch", operation_id = "propose_batch", tag = "actions", params(IdempotencyHeader),
+#[utoipa::path(post, path = "/v1/actions/batch", operation_id = "propose_batch", tag = "actions", params(BatchQuery, IdempotencyHeader, PreferHeader),
     request_body = ref("#/components/schemas/BatchRequest"),
     responses(
         (status = 200, description = "The decisions.", body = Decisions),
@@ -285,11 +304,13 @@ async fn propose_batch(
     State(api): Shared,
     caller: Caller,
     Extension(deadline): Extension<Deadline>,
-    _: NoQuery,
+    ApiQuery(query): ApiQuery<BatchQuery>,
     ApiHeaders(idempotency): ApiHeaders<IdempotencyHeader>,
+    preferences: Preferences,
     headers: HeaderMap,
     ApiJson { form, body }: ApiJson<BatchRequest>,
 ) -> Result<Response, Problem> {
+    let shown = DecisionForm::new(query.rules, preferences);
     let key = idempotency.or_field(form.idempotency_key)?;
     let deadline = deadline.take();
     let mut proposals = Vec::with_capacity(form.actions.len());
@@ -328,10 +349,10 @@ async fn propose_batch(
     }
     let views = decisions
         .iter()
-        .map(|decision| DecisionView::of(decision, false))
+        .map(|decision| shown.show_answer(decision, false))
         .collect();
     let response = json_response(StatusCode::OK, None, &Decisions { decisions: views });
-    Ok(with_replayed(response, is_replayed))
+    Ok(preferences.mark_applied(with_replayed(response, is_replayed)))
 }
 
 fn not_recorded() -> Problem {

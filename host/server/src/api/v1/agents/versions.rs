@@ -28,6 +28,7 @@ use crate::api::http::extract::{
 use crate::api::http::fields::{Actor, Reason, VersionNumber, number_field};
 use crate::api::http::idempotency::{CanonicalRequest, IdempotencyHeader};
 use crate::api::http::pagination::{KeyPageQuery, next_cursor};
+use crate::api::http::preconditions::tagged_response;
 use crate::api::http::problem::Problem;
 use crate::api::http::respond::{bytes_response, json_response};
 use crate::api::state::{Api, DescribedRoutes, Shared, UploadPlace};
@@ -168,7 +169,7 @@ struct DeleteQuery {
 
 /// Lists the agents that serve, by name
 #[utoipa::path(get, path = "/v1/agents", operation_id = "list_agents", tag = "agents", params(KeyPageQuery),
-    responses((status = 200, description = "A page.", body = AgentPage)))]
+    responses((status = 200, description = "A page.", body = AgentPage, headers(("ETag" = String, description = "The digest of the answer.")))))]
 async fn list_agents(
     State(api): Shared,
     ApiQuery(query): ApiQuery<KeyPageQuery>,
@@ -190,7 +191,7 @@ async fn list_agents(
             .collect(),
         refused: api.refused_agents.iter().map(Into::into).collect(),
     };
-    Ok(json_response(StatusCode::OK, None, &page))
+    Ok(tagged_response(&page))
 }
 
 /// Uploads a version of an agent
@@ -389,7 +390,7 @@ async fn delete_agent(
 
 /// An agent: what serves, how it does, and its versions
 #[utoipa::path(get, path = "/v1/agents/{name}", operation_id = "read_agent", tag = "agents", params(AgentNamePath),
-    responses((status = 200, description = "The agent.", body = AgentShown)))]
+    responses((status = 200, description = "The agent.", body = AgentShown, headers(("ETag" = String, description = "The digest of the answer.")))))]
 async fn show_agent(
     State(api): Shared,
     ApiPath(AgentNamePath { name }): ApiPath<AgentNamePath>,
@@ -408,7 +409,7 @@ async fn show_agent(
     if let Some(slot) = &slot {
         shown.add_serving(&api, slot);
     }
-    Ok(json_response(StatusCode::OK, None, &shown))
+    Ok(tagged_response(&shown))
 }
 
 /// The component of an uploaded version, e.g. to replay a capsule on it

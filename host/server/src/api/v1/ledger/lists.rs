@@ -14,6 +14,7 @@ use crate::api::auth::Caller;
 use crate::api::http::extract::{ApiJson, ApiPath, ApiQuery, NoQuery, RequestBody, read_described};
 use crate::api::http::fields::{Actor, Key, Reason, optional_symbol_schema, text_field};
 use crate::api::http::pagination::{KeyPageQuery, PageQuery, next_cursor};
+use crate::api::http::preconditions::tagged_response;
 use crate::api::http::problem::Problem;
 use crate::api::http::respond::json_response;
 use crate::api::state::{Api, DescribedRoutes, Shared};
@@ -335,7 +336,7 @@ struct EntryChanged {
 
 /// Lists the entries of a list
 #[utoipa::path(get, path = "/v1/lists/{list}", operation_id = "list_entries", tag = "lists", params(ListPath, KeyPageQuery),
-    responses((status = 200, description = "A page.", body = EntryPage)))]
+    responses((status = 200, description = "A page.", body = EntryPage, headers(("ETag" = String, description = "The digest of the answer.")))))]
 async fn list_entries(
     State(api): Shared,
     ApiPath(path): ApiPath<ListPath>,
@@ -358,7 +359,7 @@ async fn list_entries(
             .collect(),
         configured: configured.into_iter().map(EntryShown::from).collect(),
     };
-    Ok(json_response(StatusCode::OK, None, &page))
+    Ok(tagged_response(&page))
 }
 
 /// An entry of a list that was put there over the API

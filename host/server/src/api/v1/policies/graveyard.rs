@@ -14,6 +14,7 @@ use crate::api::http::extract::{ApiHeaders, ApiJson, ApiQuery, NoQuery, request_
 use crate::api::http::fields::{Actor, NotNull, Reason, text_field};
 use crate::api::http::idempotency::{CanonicalRequest, IdempotencyHeader};
 use crate::api::http::pagination::{PageQuery, next_cursor};
+use crate::api::http::preconditions::tagged_response;
 use crate::api::http::problem::Problem;
 use crate::api::http::respond::{json_response, parse_stored_json};
 use crate::api::state::{DescribedRoutes, Shared};
@@ -67,7 +68,7 @@ struct OperatorPolicy {
 
 /// The Graveyard: its rules and its pin
 #[utoipa::path(get, path = "/v1/graveyard", operation_id = "graveyard", tag = "policies",
-    responses((status = 200, description = "The Graveyard.", body = Graveyard)))]
+    responses((status = 200, description = "The Graveyard.", body = Graveyard, headers(("ETag" = String, description = "The digest of the answer.")))))]
 async fn show_graveyard(State(api): Shared, _: NoQuery) -> Result<Response, Problem> {
     let identity = &api.graveyard_identity;
     let operator_policies = api
@@ -95,7 +96,7 @@ async fn show_graveyard(State(api): Shared, _: NoQuery) -> Result<Response, Prob
         rules: identity.metadata.rules.clone(),
         operator_policies,
     };
-    Ok(json_response(StatusCode::OK, None, &graveyard))
+    Ok(tagged_response(&graveyard))
 }
 
 text_field! {
@@ -234,6 +235,7 @@ async fn request_amendment(
             outcome: None,
             at: Millis::now(),
             body: record.to_string(),
+            subject: None,
         }],
         idempotency: key.as_ref().map(|key| IdempotencyRecord {
             scope: format!("amendment:{by}"),

@@ -10,7 +10,7 @@ use ark_store::PolicyVersion;
 
 use crate::api::http::extract::{ApiPath, ApiQuery, NoQuery};
 use crate::api::http::pagination::{KeyPageQuery, next_cursor};
-use crate::api::http::preconditions::with_etag;
+use crate::api::http::preconditions::{tagged_response, with_etag};
 use crate::api::http::problem::Problem;
 use crate::api::http::respond::{bytes_response, json_response};
 use crate::api::state::{DescribedRoutes, Shared};
@@ -36,7 +36,7 @@ pub(crate) fn routes() -> DescribedRoutes {
 
 /// Lists the operator policies, in the order they are asked
 #[utoipa::path(get, path = "/v1/policies", operation_id = "list_policies", tag = "policies", params(KeyPageQuery),
-    responses((status = 200, description = "A page.", body = PolicyPage)))]
+    responses((status = 200, description = "A page.", body = PolicyPage, headers(("ETag" = String, description = "The digest of the answer.")))))]
 async fn list_policies(
     State(api): Shared,
     ApiQuery(query): ApiQuery<KeyPageQuery>,
@@ -61,7 +61,7 @@ async fn list_policies(
             .collect(),
         most: api.policies.max_policies(),
     };
-    Ok(json_response(StatusCode::OK, None, &page))
+    Ok(tagged_response(&page))
 }
 
 /// Reads an operator policy: what is in force, how it does, and its versions

@@ -1,0 +1,206 @@
+//! Which decisions a list or an export has.
+
+use serde::{Deserialize, Deserializer};
+use utoipa::IntoParams;
+
+use ark_model::check::FieldError;
+use ark_model::decision::Outcome;
+use ark_model::ids::{Millis, Name, TraceId};
+use ark_model::instrument::check_symbol;
+use ark_store::DecisionFilter;
+
+use crate::api::http::fields::{
+    MAX_INTEGER, field_schema, is_plain, symbol_schema, text_field, text_schema,
+};
+use crate::api::http::pagination::{Limit, RowCursor};
+use crate::api::http::preferences::RulesShown;
+use crate::api::http::problem::Problem;
+use crate::hrm::Hrm;
+
+/// A moment in a query.
+#[derive(Debug, Clone, Copy)]
+struct QueryMoment(Millis);
+
+/// What a moment in a query must be.
+const MOMENT_FORM: &str = "milliseconds since 1970, or a time of RFC 3339 such as 2026-11-27T05:44:07Z (in a URL, write + as %2B)";
+
+impl<'de> Deserialize<'de> for QueryMoment {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        parse_moment(&text).map(Self).ok_or_else(|| {
+            let given: String = text.chars().take(64).collect();
+            let given = serde::de::Unexpected::Str(&given);
+            serde::de::Error::invalid_value(given, &MOMENT_FORM)
+        })
+    }
+}
+
+fn parse_moment(text: &str) -> Option<Millis> {
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        let millis: u64 = text.parse().ok()?;
+        return (millis <= MAX_INTEGER).then_some(Millis(millis));
+    }
+    let moment: jiff::Timestamp = text.parse().ok()?;
+    u64::try_from(moment.as_millisecond()).ok().map(Millis)
+}
+
+field_schema! {
+    /// A moment: milliseconds since 1970 (UTC), or a time of RFC 3339.
+    QueryMoment => text_schema(1..=40, Some(r"^([0-9]{1,18}|[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2}))$"))
+        .format(Some(utoipa::openapi::SchemaFormat::Custom("moment".to_owned())))
+}
+
+/// A symbol in a query.
+struct QuerySymbol(String);
+
+impl<'de> Deserialize<'de> for QuerySymbol {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match check_symbol(&text) {
+            Ok(()) => Ok(Self(text)),
+            Err(error) => {
+                let given = error.problem();
+                let given = serde::de::Unexpected::Other(&given);
+                Err(serde::de::Error::invalid_value(
+                    given,
+                    &error.remedy().as_str(),
+                ))
+            }
+        }
+    }
+}
+
+field_schema! {
+    /// An instrument, in any spelling.
+    QuerySymbol => symbol_schema()
+}
+
+text_field! {
+    /// The name of a rule.
+    RuleName("the name of a rule, e.g. require_stop_loss", bytes: 1..=128, pattern: Some(r"^[^\x00-\x1f\x7f-\x9f]*$"), accepts: is_plain)
+}
+
+/// Declares a query that selects decisions, with the fields that it has besides.
+macro_rules! decisions_query {
+    ($(#[doc = $doc:literal])+ $name:ident { $($more:tt)* }) => {
+        $(#[doc = $doc])+
+        #[derive(Deserialize, IntoParams)]
+        #[into_params(parameter_in = Query)]
+        #[serde(deny_unknown_fields)]
+        pub(super) struct $name {
+            /// Of this agent.
+            agent: Option<Name>,
+            /// With this outcome.
+            outcome: Option<Outcome>,
+            /// On actions of this type.
+            action_type: Option<String>,
+            /// In this trace.
+            trace_id: Option<TraceId>,
+            /// Decided at this moment or later.
+            #[param(inline)]
+            since: Option<QueryMoment>,
+            /// Decided before this moment.
+            #[param(inline)]
+            until: Option<QueryMoment>,
+            /// On this instrument, whatever the spelling.
+            #[param(inline)]
+            symbol: Option<QuerySymbol>,
+            /// In which this rule fired: it warned, held, was violated or could not be evaluated.
+            #[param(inline)]
+            rule: Option<RuleName>,
+            $($more)*
+        }
+
+        impl $name {
+            /// The filter.
+            ///
+            /// # Errors
+            /// 422: the period ends before it begins.
+            pub(super) fn into_filter(self, hrm: &Hrm) -> Result<DecisionFilter, Problem> {
+                make_filter(
+                    hrm,
+                    DecisionFilter {
+                        agent: self.agent,
+                        outcome: self.outcome,
+                        action_type: self.action_type,
+                        trace_id: self.trace_id,
+                        since: self.since.map(|moment| moment.0),
+                        until: self.until.map(|moment| moment.0),
+                        instruments: None,
+                        rule: self.rule.map(String::from),
+                    },
+                    self.symbol,
+                )
+            }
+        }
+    };
+}
+
+decisions_query! {
+    /// Which decisions a list has.
+    DecisionsQuery {
+        /// How many rows at most; 50 if left out.
+        #[param(inline)]
+        pub(super) limit: Option<Limit>,
+        /// Where to go on: the `next_cursor` of the page before.
+        #[param(inline)]
+        pub(super) cursor: Option<RowCursor>,
+    }
+}
+
+decisions_query! {
+    /// Which decisions an export has, and in what form.
+    ExportQuery {
+        /// Which answers of rules each decision has; all if left out.
+        #[param(inline)]
+        pub(super) rules: Option<RulesShown>,
+        /// How many lines at most; all if left out.
+        #[param(inline)]
+        pub(super) limit: Option<Limit>,
+        /// Where to go on: the `seq` of the last line of an export.
+        #[param(inline)]
+        pub(super) cursor: Option<RowCursor>,
+    }
+}
+
+/// Completes a filter. The spellings of the instrument are those that the host's aliases know now.
+fn make_filter(
+    hrm: &Hrm,
+    filter: DecisionFilter,
+    symbol: Option<QuerySymbol>,
+) -> Result<DecisionFilter, Problem> {
+    if let (Some(since), Some(until)) = (filter.since, filter.until)
+        && since > until
+    {
+        let problem = "is before `since`";
+        let error = FieldError::new("until", problem, "give a later moment");
+        return Err(Problem::contradiction(&error));
+    }
+    Ok(DecisionFilter {
+        instruments: symbol.map(|QuerySymbol(symbol)| hrm.list_spellings(&symbol)),
+        ..filter
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_milliseconds_or_rfc_3339() {
+        for (text, expected) in [
+            ("0", Some(0)),
+            ("1764222247000", Some(1_764_222_247_000)),
+            ("1970-01-01T00:00:01Z", Some(1_000)),
+            ("1970-01-01T01:00:01.5+01:00", Some(1_500)),
+            ("1969-12-31T23:59:59Z", None),
+            ("1970-01-01", None),
+            ("9223372036854775808", None),
+            ("", None),
+            ("-1", None),
+            ("1h", None),
+        ] {
+            assert_eq!(parse_moment(text).map(|it| it.0), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! Tests of the index of decisions: filters, pages, bounds, and what becomes of it in a migration and with an archive.
+
+use ark_model::decision::Outcome;
+use ark_model::ids::{AuditId, Digest, Millis, TraceId};
+use ark_model::instrument::InstrumentKey;
+use ark_model::verdict::RuleResult;
+use rusqlite::Connection;
+
+use super::{entry, name, open};
+use crate::schema::migrate;
+use crate::tables::audit::append_entry;
+use crate::*;
+
+fn fired(rule: &str) -> FiredRule {
+    FiredRule {
+        policy: "graveyard".to_owned(),
+        number: 7,
+        rule: rule.to_owned(),
+        answer: RuleResult::Violation,
+    }
+}
+
+/// Decisions of some agents on some instruments, with a clock that is set back twice.
+fn decisions(count: u64) -> Vec<AuditEntry> {
+    const OUTCOMES: [Outcome; 3] = [Outcome::Approved, Outcome::Held, Outcome::Denied];
+    const SYMBOLS: [Option<&str>; 4] = [Some("BTC-USD"), Some("btc/usd"), Some("ETH-USD"), None];
+    let trace = TraceId::fresh();
+    (0..count)
+        .map(|n| {
+            let pick = (n * 7 + n / 5) as usize;
+            AuditEntry {
+                trace_id: Some(if n % 11 == 0 { trace } else { TraceId::fresh() }),
+                agent: Some(name(["kenny", "joey"][pick % 2])),
+                outcome: Some(OUTCOMES[pick % 3]),
+                at: Millis(1_000 + n * 10 - if n % 100 > 60 { 300 } else { 0 }),
+                subject: Some(DecisionSubject {
+                    symbol: SYMBOLS[pick % 4].map(str::to_owned),
+                    size: (n % 2 == 0).then_some(0.05),
+                    fired: if n % 9 == 0 {
+                        vec![fired("stop_loss_required")]
+                    } else {
+                        Vec::new()
+                    },
+                }),
+                ..entry(AuditId::fresh())
+            }
+        })
+        .collect()
+}
+
+fn commit(store: &Store, audit: Vec<AuditEntry>) {
+    let unit = Unit {
+        audit,
+        ..Unit::default()
+    };
+    store.commit(unit).unwrap();
+}
+
+fn keys(symbols: &[&str]) -> Option<Vec<InstrumentKey>> {
+    Some(
+        symbols
+            .iter()
+            .map(|it| InstrumentKey::from_symbol(it))
+            .collect(),
+    )
+}
+
+#[test]
+fn pages_of_any_filter_together_are_what_matches() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let made = decisions(400);
+    commit(&store, made.clone());
+    let all = DecisionFilter::default;
+    let filters = [
+        all(),
+        DecisionFilter {
+            agent: Some(name("joey")),
+            ..all()
+        },
+        DecisionFilter {
+            outcome: Some(Outcome::Held),
+            action_type: Some("trade".to_owned()),
+            ..all()
+        },
+        DecisionFilter {
+            action_type: Some("buy".to_owned()),
+            ..all()
+        },
+        DecisionFilter {
+            trace_id: made[0].trace_id,
+            ..all()
+        },
+        DecisionFilter {
+            trace_id: made[0].trace_id,
+            instruments: keys(&["BTCUSD"]),
+            ..all()
+        },
+        DecisionFilter {
+            since: Some(Millis(3_000)),
+            until: Some(Millis(4_500)),
+            ..all()
+        },
+        DecisionFilter {
+            since: Some(Millis(4_990)),
+            ..all()
+        },
+        DecisionFilter {
+            since: Some(Millis(9_000)),
+            ..all()
+        },
+        DecisionFilter {
+            instruments: keys(&["BTC_USD"]),
+            ..all()
+        },
+        DecisionFilter {
+            instruments: keys(&["BTC_USD", "ETHUSD", "NONE"]),
+            agent: Some(name("joey")),
+            ..all()
+        },
+        DecisionFilter {
+            rule: Some("stop_loss_required".to_owned()),
+            ..all()
+        },
+        DecisionFilter {
+            rule: Some("stop_loss".to_owned()),
+            ..all()
+        },
+    ];
+    let matches = |filter: &DecisionFilter, made: &AuditEntry| {
+        let subject = made.subject.as_ref().unwrap();
+        let key = subject.symbol.as_deref().map(InstrumentKey::from_symbol);
+        filter
+            .agent
+            .as_ref()
+            .is_none_or(|agent| made.agent.as_ref() == Some(agent))
+            && filter
+                .outcome
+                .is_none_or(|outcome| made.outcome == Some(outcome))
+            && filter
+                .action_type
+                .as_ref()
+                .is_none_or(|of| made.action_type.as_ref() == Some(of))
+            && filter.trace_id.is_none_or(|id| made.trace_id == Some(id))
+            && filter.since.is_none_or(|since| made.at >= since)
+            && filter.until.is_none_or(|until| made.at < until)
+            && filter
+                .instruments
+                .as_ref()
+                .is_none_or(|keys| key.is_some_and(|key| keys.contains(&key)))
+            && filter
+                .rule
+                .as_ref()
+                .is_none_or(|rule| subject.fired.iter().any(|it| it.rule == *rule))
+    };
+    for (number, filter) in filters.iter().enumerate() {
+        let expected: Vec<(u64, String)> = (1..)
+            .zip(&made)
+            .filter(|(_, made)| matches(filter, made))
+            .map(|(seq, made)| (seq, made.id.to_string()))
+            .rev()
+            .collect();
+        for limit in [1, 7, 500] {
+            let mut found = Vec::new();
+            let mut before = None;
+            loop {
+                let page = store.decision_page(filter, before, limit).unwrap();
+                assert!(page.lines.len() <= limit as usize);
+                for line in page.lines {
+                    let made = &made[usize::try_from(line.seq).unwrap() - 1];
+                    assert_eq!(Some(&line.subject), made.subject.as_ref());
+                    assert_eq!((line.at, line.trace_id), (made.at, made.trace_id));
+                    found.push((line.seq, line.id));
+                }
+                before = page.next;
+                if before.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(found, expected, "filter {number}, pages of {limit}");
+        }
+    }
+}
+
+#[test]
+fn a_filter_that_nothing_matches_costs_a_bounded_page() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let rare = AuditEntry {
+        subject: Some(DecisionSubject {
+            symbol: Some("RARE".to_owned()),
+            ..DecisionSubject::default()
+        }),
+        ..entry(AuditId::fresh())
+    };
+    commit(&store, vec![rare]);
+    for _ in 0..6 {
+        commit(&store, decisions(10_000));
+    }
+    let of = |rule: &str| DecisionFilter {
+        rule: Some(rule.to_owned()),
+        ..DecisionFilter::default()
+    };
+    let first = store.decision_page(&of("none"), None, 50).unwrap();
+    assert_eq!((first.lines.len(), first.next), (0, Some(10_002)));
+    let second = store.decision_page(&of("none"), first.next, 50).unwrap();
+    assert_eq!((second.lines.len(), second.next), (0, None));
+    // An instrument is found without a scan, and a period ends one.
+    let rare = DecisionFilter {
+        instruments: keys(&["rare"]),
+        ..DecisionFilter::default()
+    };
+    let page = store.decision_page(&rare, None, 50).unwrap();
+    assert_eq!((page.lines.len(), page.next), (1, None));
+    let late = DecisionFilter {
+        since: Some(Millis(900_000_000)),
+        ..DecisionFilter::default()
+    };
+    let page = store.decision_page(&late, None, 50).unwrap();
+    assert_eq!((page.lines.len(), page.next), (0, None));
+}
+
+#[test]
+fn a_migration_makes_the_index_and_an_archive_shortens_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ark.db");
+    let mut connection = Connection::open(&path).unwrap();
+    migrate(&mut connection, &path, 0..8, None).unwrap();
+    let digest = Digest::hash_bytes(b"graveyard");
+    let metadata = r#"{"name":"graveyard","version":"1.0.0","rules":[
+        {"number":8,"name":"stop_loss_required","category":"risk","severity":"high","hold":false,"description":"A stop loss."}]}"#;
+    connection
+        .execute(
+            "INSERT INTO policies VALUES (?1, ?2)",
+            [digest.to_string().as_str(), metadata],
+        )
+        .unwrap();
+    connection
+        .execute_batch("PRAGMA journal_mode = WAL")
+        .unwrap();
+    let mut head = ChainHead::GENESIS;
+    for body in [
+        format!(
+            r#"{{"action":{{"action_type":"trade","parameters":{{"symbol":"BTC-USD","side":"buy","position_size_pct":0.25,"leverage":1.0}}}},
+            "verdicts":[{{"policy":"graveyard","digest":"{digest}","answers":[[7,"pass"],[8,"violation",null]]}},
+            {{"policy":"gone","digest":"00","answers":[[1,"violation"]]}},{{"policy":"graveyard","digest":"{digest}","failure":"trap"}}]}}"#
+        ),
+        r#"{"action":{"parameters":{"kind":"x","parameters_json":"{\"symbol\":\"A\"}"}},"verdicts":[]}"#.to_owned(),
+        "no record".to_owned(),
+    ] {
+        let entry = AuditEntry { body, ..entry(AuditId::fresh()) };
+        append_entry(&connection, &mut head, &entry).unwrap();
+    }
+    drop(connection);
+    let store = open(dir.path());
+    let page = store
+        .decision_page(&DecisionFilter::default(), None, 50)
+        .unwrap();
+    let subjects: Vec<_> = page
+        .lines
+        .iter()
+        .map(|line| (line.seq, line.subject.clone()))
+        .collect();
+    let known = DecisionSubject {
+        symbol: Some("BTC-USD".to_owned()),
+        size: Some(0.25),
+        fired: vec![FiredRule {
+            number: 8,
+            ..fired("stop_loss_required")
+        }],
+    };
+    let nothing = DecisionSubject::default();
+    assert_eq!(subjects, [(3, nothing.clone()), (2, nothing), (1, known)]);
+    let found = DecisionFilter {
+        instruments: keys(&["btcusd"]),
+        ..DecisionFilter::default()
+    };
+    assert_eq!(
+        store.decision_page(&found, None, 50).unwrap().lines.len(),
+        1
+    );
+    // What comes after the migration joins the index.
+    commit(&store, decisions(3));
+    assert_eq!(
+        store.decision_page(&found, None, 50).unwrap().lines.len(),
+        2
+    );
+    store.close();
+    drop(store);
+    let archive = dir.path().join("archive.jsonl");
+    archive_audit(dir.path(), Millis(2_000), &archive).unwrap();
+    let store = open(dir.path());
+    let left = store
+        .decision_page(&DecisionFilter::default(), None, 50)
+        .unwrap();
+    assert_eq!(left.lines.len(), 0, "{left:?}");
+    store.close();
+    drop(store);
+    let connection = Connection::open(&path).unwrap();
+    let rows: u64 = connection
+        .query_row("SELECT count(*) FROM decision_index", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(rows, 0);
+}
