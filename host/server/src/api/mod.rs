@@ -10,6 +10,7 @@ mod events;
 mod front;
 mod http;
 mod openapi;
+mod operations;
 mod routes;
 mod server;
 mod state;

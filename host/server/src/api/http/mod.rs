@@ -10,6 +10,7 @@ pub(crate) mod head;
 pub(crate) mod idempotency;
 pub(crate) mod pagination;
 pub(crate) mod preconditions;
+pub(crate) mod preference;
 pub(crate) mod problem;
 pub(crate) mod respond;
 pub(crate) mod trace_context;
