@@ -9,7 +9,7 @@ use utoipa_config::Config;
 const SCHEMAS: [(&str, &str); 5] = [
     (
         "ids",
-        "AuditId DecisionId Digest Millis Name ObservedValue Share SignalId TraceId",
+        "AuditId DecisionId Digest Millis Name ObservedValue OperationId Share SignalId TraceId",
     ),
     (
         "choices",

@@ -14,12 +14,15 @@ use crate::client::connection::Connection;
 use crate::client::{self, agents, policies, state};
 use crate::operate::{self, capsules, data};
 use crate::output::{self, print_notice};
-use crate::{demo, environment, explain, production, serve};
+use crate::{demo, environment, explain, production, serve, time};
 
 /// ARK runs agents that nobody has to trust: every action is a proposal that pinned rules judge first.
 #[derive(Debug, Parser)]
 #[command(name = "ark", version, about, max_term_width = 100)]
 struct Cli {
+    /// Print moments in UTC in place of the zone of this machine. JSON has milliseconds since 1970 in any case.
+    #[arg(long, global = true)]
+    utc: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -38,6 +41,8 @@ enum Command {
     Synthetic(production::synthetic::SyntheticArgs),
     /// Tests a live host after a deployment, with a probe agent that is removed again.
     Validate(production::validate::ValidateArgs),
+    /// Collects what a bug report needs into one file, without secrets.
+    Doctor(operate::doctor::DoctorArgs),
     /// Checks, shows and documents the configuration.
     #[command(subcommand)]
     Config(operate::config::ConfigCommand),
@@ -57,6 +62,9 @@ enum Command {
     /// Shows how a running host reads from its Redis and sends to it.
     #[command(subcommand)]
     Redis(client::redis::RedisCommand),
+    /// Lists signals that an agent failed to handle, and delivers them again.
+    #[command(subcommand)]
+    Signals(client::signals::SignalsCommand),
     /// Lists, approves and rejects held actions.
     #[command(subcommand)]
     Approvals(client::approvals::ApprovalsCommand),
@@ -146,10 +154,15 @@ fn describe_error(error: &anyhow::Error) -> String {
 /// Runs the command line of this process.
 pub(crate) fn run() -> ExitCode {
     let code = match parse_command_line() {
-        Ok(cli) => run_command(cli.command).unwrap_or_else(|error| {
-            print_notice!("{}", describe_error(&error));
-            ExitCode::FAILURE
-        }),
+        Ok(cli) => {
+            if cli.utc {
+                time::print_in_utc();
+            }
+            run_command(cli.command).unwrap_or_else(|error| {
+                print_notice!("{}", describe_error(&error));
+                ExitCode::FAILURE
+            })
+        }
         Err(answer) => print_answer(&answer),
     };
     output::finish(code)
@@ -198,6 +211,7 @@ fn run_command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Health(args) => client::health::run(args),
         Command::Synthetic(args) => production::synthetic::run(args),
         Command::Validate(args) => production::validate::run(args),
+        Command::Doctor(args) => operate::doctor::run(args),
         Command::Config(command) => operate::config::run(command),
         Command::Demo(args) => demo::run(args),
         Command::Graveyard(command) => operate::graveyard::run(command),
@@ -208,6 +222,7 @@ fn run_command(command: Command) -> anyhow::Result<ExitCode> {
         },
         Command::Watchdog(command) => client::watchdog::run(command),
         Command::Redis(command) => client::redis::run(command),
+        Command::Signals(command) => client::signals::run(command),
         Command::Approvals(command) => client::approvals::run(command),
         Command::Lists(command) => client::lists::run(command),
         Command::Account(command) => client::account::run(command),

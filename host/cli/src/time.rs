@@ -1,10 +1,13 @@
 //! Moments and ages on the command line, and moments in what it prints.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::bail;
 use ark_model::ids::Millis;
 use jiff::Timestamp;
+use jiff::tz::{Offset, TimeZone};
+use serde_json::Value;
 
 /// The longest age: a hundred years, in seconds.
 const MAX_AGE_SECONDS: u64 = 36_500 * 86_400;
@@ -41,10 +44,61 @@ pub(crate) fn parse_moment(flag: &str, text: &str) -> anyhow::Result<Millis> {
     }
 }
 
-/// A moment in UTC to the second, e.g. `2026-11-25T19:07:06Z`.
-pub(crate) fn format_utc(at: Millis) -> String {
-    i64::try_from(at.0 / 1000)
+/// Whether moments are printed in UTC.
+static IN_UTC: AtomicBool = AtomicBool::new(false);
+
+/// Has moments printed in UTC from now on, in place of the zone of this machine.
+pub(crate) fn print_in_utc() {
+    IN_UTC.store(true, Ordering::Relaxed);
+}
+
+/// A moment to the second, in the zone of this machine (`TZ`) with its offset, e.g. `2026-11-25T20:07:06+01:00`; in UTC with `--utc`:
+/// `2026-11-25T19:07:06Z`.
+pub(crate) fn format_moment(at: Millis) -> String {
+    let zone = if IN_UTC.load(Ordering::Relaxed) {
+        TimeZone::UTC
+    } else {
+        TimeZone::system()
+    };
+    format_in(at, &zone)
+}
+
+fn format_in(at: Millis, zone: &TimeZone) -> String {
+    let moment = i64::try_from(at.0 / 1000)
         .ok()
-        .and_then(|seconds| Timestamp::from_second(seconds).ok())
-        .map_or_else(|| format!("{} ms", at.0), |at| at.to_string())
+        .and_then(|seconds| Timestamp::from_second(seconds).ok());
+    let Some(moment) = moment else {
+        return format!("{} ms", at.0);
+    };
+    let offset = zone.to_offset(moment);
+    if offset == Offset::UTC {
+        moment.to_string()
+    } else {
+        moment.display_with_offset(offset).to_string()
+    }
+}
+
+/// As [`format_moment`], of a number in the host's answer; `-` where there is none.
+pub(crate) fn format_millis(at: &Value) -> String {
+    at.as_u64()
+        .map_or_else(|| "-".to_owned(), |at| format_moment(Millis(at)))
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::{TimeZone, offset};
+
+    use super::{Millis, format_in};
+
+    #[test]
+    fn a_moment_is_told_with_its_offset_and_in_utc_with_a_z() {
+        let at = Millis(1_764_097_626_123);
+        assert_eq!(format_in(at, &TimeZone::UTC), "2025-11-25T19:07:06Z");
+        let zone = TimeZone::fixed(offset(1));
+        assert_eq!(format_in(at, &zone), "2025-11-25T20:07:06+01:00");
+        assert_eq!(
+            format_in(Millis(u64::MAX), &zone),
+            "18446744073709551615 ms"
+        );
+    }
 }

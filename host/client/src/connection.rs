@@ -158,16 +158,6 @@ impl HostClient {
         )
     }
 
-    /// Uploads JSON, and waits until the host has compiled what is in it.
-    ///
-    /// # Errors
-    /// As [`HostClient::send`].
-    pub fn upload(&self, method: &str, path: &str, body: &Value) -> Result<Answer, ClientError> {
-        let request = Request::builder().method(method);
-        let body = RequestBody::Text(body.to_string());
-        self.send(request, path, body, AwaitedWork::Compilation)
-    }
-
     /// Sends JSON with a method; null: no body. `headers` are sent as well.
     ///
     /// # Errors

@@ -3,17 +3,19 @@
 //! Invariants: a token leaves this machine only under TLS, and goes only to the host that it is sent to (no redirect is followed). The host of
 //! this machine is reached directly, whatever proxies the environment names.
 //!
-//! Reading order: [`HostClient`], [`Answer`], [`ClientError`].
+//! Reading order: [`HostClient`], [`Answer`], [`ClientError`], [`UploadStage`].
 //!
-//! Must not know: what a call means, the host's own types, how anything is printed, where address and token come from.
+//! Must not know: what a call means (but for operations, which uploads become), the host's own types, how anything is printed, where address and token come from.
 
 mod answer;
 mod connection;
 mod error;
+mod operation;
 mod path;
 mod tls_failure;
 
 pub use answer::Answer;
 pub use connection::{AwaitedWork, Endpoint, HostClient, RequestBody};
 pub use error::ClientError;
+pub use operation::UploadStage;
 pub use path::{escape_query, join_path};

@@ -69,6 +69,10 @@ uuid_id!(
     /// The id of a row of the audit log. The row of a decision has the decision's id; every other row has an id of its own.
     AuditId
 );
+uuid_id!(
+    /// The id of an operation, which goes on after its request was answered.
+    OperationId
+);
 
 impl From<DecisionId> for AuditId {
     fn from(id: DecisionId) -> Self {
@@ -223,7 +227,15 @@ macro_rules! text_serde {
     )*};
 }
 
-text_serde!(DecisionId, AuditId, SignalId, TraceId, Digest, Name);
+text_serde!(
+    DecisionId,
+    AuditId,
+    SignalId,
+    OperationId,
+    TraceId,
+    Digest,
+    Name
+);
 
 /// A fraction of capital: finite and not negative, may exceed 1. 0.05 is 5 %.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Default, Serialize)]

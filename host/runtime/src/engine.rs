@@ -2,11 +2,17 @@
 
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use wasmtime::component::Component;
 use wasmtime::{Cache, CacheConfig, Config, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use super::epoch::spawn_clock;
 use super::limits::Limits;
+use super::thread_priority::lower_thread_priority;
+
+/// The priority of the threads that compile, as a nice value.
+const COMPILER_NICE: i32 = 10;
 
 /// How an [`Engine`] is set up. These are properties of the process; what one invocation may use is in [`Limits`].
 #[derive(Debug, Clone)]
@@ -71,6 +77,9 @@ pub enum EngineError {
     /// The thread of the engine's clock cannot be started.
     #[error("the engine's clock cannot start: {0}")]
     Clock(#[source] std::io::Error),
+    /// The threads that compile cannot be started.
+    #[error("the threads that compile components cannot start: {0}")]
+    Compilers(#[source] rayon::ThreadPoolBuildError),
 }
 
 /// The engine that compiles and runs all components of the process. Cheap to clone.
@@ -80,6 +89,9 @@ pub enum EngineError {
 #[derive(Clone)]
 pub struct Engine {
     engine: wasmtime::Engine,
+    /// The threads `ark-compile-N`, on which wasmtime compiles the functions of a component. Their priority is low, so that no compilation
+    /// takes the processor from the threads that judge and serve.
+    compilers: Arc<rayon::ThreadPool>,
 }
 
 impl Engine {
@@ -103,7 +115,21 @@ impl Engine {
         let engine = wasmtime::Engine::new(&wasm)
             .map_err(|error| EngineError::Start(format!("{error:#}")))?;
         spawn_clock(engine.weak()).map_err(EngineError::Clock)?;
-        Ok(Self { engine })
+        let compilers = rayon::ThreadPoolBuilder::new()
+            .thread_name(|number| format!("ark-compile-{number}"))
+            .start_handler(|_| lower_thread_priority(COMPILER_NICE))
+            .build()
+            .map_err(EngineError::Compilers)?;
+        Ok(Self {
+            engine,
+            compilers: Arc::new(compilers),
+        })
+    }
+
+    /// Compiles a component on the threads for it, which all compilations share; takes its code from the cache if it is there.
+    pub(crate) fn compile(&self, bytes: &[u8]) -> wasmtime::Result<Component> {
+        self.compilers
+            .install(|| Component::from_binary(&self.engine, bytes))
     }
 
     pub(crate) const fn wasmtime(&self) -> &wasmtime::Engine {

@@ -12,7 +12,7 @@ use ark_store::Store;
 use crate::hrm::guards::Guards;
 use crate::policies::Policies;
 use crate::redis::RedisStatus;
-use crate::watchdog::Watchdog;
+use crate::watchdog::{StoreCheck, Watchdog};
 
 /// What a host says of itself until the watchdog has beaten for the first time.
 pub const NO_BEAT: &str = "the watchdog does not beat";
@@ -64,6 +64,13 @@ impl Readiness {
                 "{count} halts or quarantines are in force and not on disk yet; they are recorded as soon as the database can be written"
             )),
         }
+        let check = self.watchdog.store_check().last;
+        if let Some(fault) = check.and_then(|check| check.fault) {
+            let dir = self.store.dir().display();
+            problems.push(format!(
+                "the database is damaged: {fault}; stop the host and restore a snapshot: `ark state restore SNAPSHOT --replace --data-dir {dir}`"
+            ));
+        }
         let problems = self.store.describe_loss().into_iter().chain(problems);
         problems.chain(self.policies.list_problems()).collect()
     }
@@ -110,6 +117,7 @@ impl Readiness {
             degraded: self.degradations(),
             graveyard_vectors: self.graveyard_vectors,
             agents,
+            store_check: self.watchdog.store_check().last.map(StoreCheckReport::from),
         }
     }
 }
@@ -127,6 +135,35 @@ pub struct ReadinessReport {
     pub graveyard_vectors: usize,
     /// How many agents serve.
     pub agents: usize,
+    /// What the last check of the whole database found; absent until the first one has ended.
+    pub store_check: Option<StoreCheckReport>,
+}
+
+/// What a check of the whole database found.
+#[derive(Debug, Clone, Serialize)]
+pub struct StoreCheckReport {
+    /// When it ended.
+    pub at_ms: Millis,
+    /// How many rows of the audit log it checked.
+    pub rows: u64,
+    /// How many revisions of the state it checked.
+    pub revisions: u64,
+    /// What it left out, since it would have held up the host for too long.
+    pub skipped: Vec<String>,
+    /// What is wrong; absent: the database is as it was written.
+    pub fault: Option<String>,
+}
+
+impl From<StoreCheck> for StoreCheckReport {
+    fn from(check: StoreCheck) -> Self {
+        Self {
+            at_ms: check.ended_at,
+            rows: check.rows,
+            revisions: check.revisions,
+            skipped: check.skipped,
+            fault: check.fault,
+        }
+    }
 }
 
 /// The process runs: the answer of `/healthz`.

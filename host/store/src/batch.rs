@@ -15,7 +15,9 @@ use crate::operation::{Operation, OperatorChange};
 use crate::tables::audit::AuditEntry;
 use crate::tables::control::{ControlChange, FleetCursor, RedisChange};
 use crate::tables::ledger::{AccountChange, ApprovalChange, LedgerChange, ListChange, ListEntry};
-use crate::tables::signals::{DeliveryCompletion, NewSignal, OutboxMessage, SignalReceipt};
+use crate::tables::signals::{
+    DeliveryCompletion, NewSignal, OutboxMessage, Redelivery, SignalReceipt,
+};
 use crate::tables::versions::{AgentChange, PolicyChange, PolicyRecord};
 use crate::usage::UnitUsage;
 
@@ -96,6 +98,8 @@ pub struct Unit {
     pub outbox_done: Vec<i64>,
     /// The delivery this unit completes. It must be pending.
     pub delivery: Option<DeliveryCompletion>,
+    /// Deliveries that failed and are pending again. Each must have failed.
+    pub redeliveries: Vec<Redelivery>,
     /// The agent that `state`, `memories` and `truths` belong to. Without it they are not written.
     pub agent: Option<Name>,
     /// The trace that `state`, `truths` and `operations` belong to.
@@ -166,8 +170,10 @@ impl Unit {
     /// rolled back, and no savepoint is needed.
     pub(crate) fn needs_savepoint(&self) -> bool {
         let late = self.signals.len() + self.outbox_done.len() + self.operations.len();
-        let early =
-            self.approvals.len() + self.lists.len() + usize::from(self.idempotency.is_some());
+        let early = self.approvals.len()
+            + self.lists.len()
+            + self.redeliveries.len()
+            + usize::from(self.idempotency.is_some());
         let refusable = usize::from(self.delivery.is_some()) + self.state.len() + early + late;
         refusable > 1 || (late > 0 && !(self.memories.is_empty() && self.truths.is_empty()))
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ark_model::check::FieldError;
-use ark_model::ids::{DecisionId, Digest, Name};
+use ark_model::ids::{DecisionId, Digest, Name, SignalId};
 
 use crate::idempotency::IdempotencyRecord;
 use crate::revision::RollbackTarget;
@@ -50,19 +50,19 @@ pub enum OpenError {
         known: u32,
     },
     /// The file is no `SQLite` database, or `SQLite` cannot read it as one.
-    #[error("{path} is not a sound database: {cause}; move it away and restore a snapshot with `ark state restore`", path = path.display())]
+    #[error("{path} is not a sound database: {cause}; restore a snapshot with `ark state restore SNAPSHOT --replace --data-dir {}`, which moves it aside", data_dir(path).display(), path = path.display())]
     NotADatabase {
         /// The database.
         path: PathBuf,
         /// What `SQLite` reports.
         cause: rusqlite::Error,
     },
-    /// A check of the database's pages found damage.
-    #[error("{path} is not a sound database: {finding}; move it away and restore a snapshot with `ark state restore`", path = path.display())]
+    /// A check of the database's pages or of the recent rows found damage.
+    #[error("{path} is not a sound database: {finding}; restore a snapshot with `ark state restore SNAPSHOT --replace --data-dir {}`, which moves it aside", data_dir(path).display(), path = path.display())]
     Damaged {
         /// The database.
         path: PathBuf,
-        /// The first line of what `SQLite`'s check reports.
+        /// What is wrong: the first line of what `SQLite`'s check reports, or the row of a chain that is not what was written.
         finding: String,
     },
     /// The database holds secrets that another key has encrypted.
@@ -239,6 +239,14 @@ pub enum CommitError {
         /// The receiver.
         agent: Name,
     },
+    /// The delivery that the unit makes pending again has not failed.
+    #[error("the delivery of {signal} to {agent} has not failed")]
+    DeliveryNotFailed {
+        /// The receiver.
+        agent: Name,
+        /// The signal.
+        signal: SignalId,
+    },
     /// The idempotency key was used before. The record says with which request, and what answered it.
     #[error("the idempotency key {:?} was used before", .0.key)]
     AlreadyAnswered(IdempotencyRecord),
@@ -266,6 +274,11 @@ impl From<SubmitError> for CommitError {
             SubmitError::Closed => Self::Closed,
         }
     }
+}
+
+/// The directory of the database.
+fn data_dir(database: &Path) -> &Path {
+    database.parent().unwrap_or(Path::new("."))
 }
 
 fn describe_target(target: RollbackTarget, current: u64) -> String {

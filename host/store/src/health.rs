@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use ark_model::control::Alert;
 
@@ -12,14 +13,26 @@ use crate::error::FileLoss;
 /// How many stored alerts wait to be announced; of more the oldest are only rows. The writer raises at most one of a kind a minute.
 const UNANNOUNCED_ALERTS: usize = 16;
 
+/// How long no commit may fail, where some fail and others do not, until the database counts as writable again.
+pub(crate) const SETTLED_AFTER: Duration = Duration::from_secs(10);
+
+/// A commit that failed.
+#[derive(Debug)]
+struct Failure {
+    problem: String,
+    /// Whether it failed for want of room.
+    is_full: bool,
+    at: Instant,
+}
+
 /// What the writer tells about itself.
 #[derive(Debug)]
 pub(crate) struct StoreHealth {
     dir: PathBuf,
     /// Whether the last commit succeeded.
     writable: AtomicBool,
-    /// Why the last commit failed; empty: it succeeded.
-    failure: Mutex<String>,
+    /// The last commit that failed.
+    failure: Mutex<Option<Failure>>,
     /// The files were lost: nothing is written any more.
     loss: OnceLock<FileLoss>,
     /// Where the copy of what was lost is, or why there is none.
@@ -33,7 +46,7 @@ impl StoreHealth {
         Self {
             dir,
             writable: AtomicBool::new(true),
-            failure: Mutex::new(String::new()),
+            failure: Mutex::new(None),
             loss: OnceLock::new(),
             rescue: OnceLock::new(),
             unannounced: Mutex::new(VecDeque::new()),
@@ -48,19 +61,33 @@ impl StoreHealth {
         self.writable.store(true, Ordering::Release);
     }
 
-    /// Notes why a commit failed.
-    pub(crate) fn record_failure(&self, problem: String) {
-        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = problem;
+    /// Notes why a commit failed, and whether that is for want of room.
+    pub(crate) fn record_failure(&self, problem: String, is_full: bool) {
+        let failure = Failure {
+            problem,
+            is_full,
+            at: Instant::now(),
+        };
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
         self.writable.store(false, Ordering::Release);
     }
 
-    /// Returns why the last commit failed, unless it succeeded.
+    /// Returns why the last commit failed, unless it succeeded. For want of room some commits fail and others do not: then it is returned
+    /// until none has failed for [`SETTLED_AFTER`].
     pub(crate) fn describe_failure(&self) -> Option<String> {
-        if self.is_writable() {
-            return None;
-        }
         let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(failure.clone())
+        let failure = failure.as_ref()?;
+        if !self.is_writable() {
+            return Some(failure.problem.clone());
+        }
+        let passed = failure.at.elapsed();
+        (failure.is_full && passed < SETTLED_AFTER).then(|| {
+            format!(
+                "{}; the last commit that failed was {} s ago",
+                failure.problem,
+                passed.as_secs()
+            )
+        })
     }
 
     /// Notes an alert that the writer raised and stored.
@@ -90,7 +117,7 @@ impl StoreHealth {
 
     /// Notes that the files are lost. Returns whether this is news.
     pub(crate) fn record_loss(&self, loss: FileLoss) -> bool {
-        self.record_failure(loss.to_string());
+        self.record_failure(loss.to_string(), false);
         self.loss.set(loss).is_ok()
     }
 

@@ -46,9 +46,9 @@ pub use error::{
 pub use idempotency::IdempotencyRecord;
 pub use offline::{
     ARCHIVE_FORMAT, ArchiveHeader, ArchiveReport, ArchivedRows, ChainReport, MaintenanceError,
-    NewBeginning, ReadOnlyStore, RestoreReport, SnapshotFile, SnapshotManifest, StateReport,
-    archive_audit, begin_anew, check_archive, check_directory, check_snapshot, create_snapshot,
-    find_running_host, rekey_secrets, restore_snapshot,
+    NewBeginning, PacedReport, ReadOnlyStore, RestoreReport, SnapshotFile, SnapshotManifest,
+    StateReport, archive_audit, begin_anew, check_archive, check_beside_host, check_directory,
+    check_snapshot, create_snapshot, find_running_host, rekey_secrets, restore_snapshot,
 };
 pub use operation::{NewToken, Operation, OperatorChange, TokenChange};
 pub use reader::Reader;
@@ -69,8 +69,9 @@ pub use tables::ledger::{
     Promotion, ReportedExecution, TradeOrder,
 };
 pub use tables::signals::{
-    DeliveryCompletion, DeliveryResult, DeliveryRow, ExpiredDelivery, NewSignal, OutboxMessage,
-    OutboxRow, SignalKey, SignalReceipt, TRACE_ROWS, TraceRows,
+    DeliveryCompletion, DeliveryResult, DeliveryRow, ExpiredDelivery, FailedCounts, FailedCursor,
+    FailedDelivery, NewSignal, OutboxMessage, OutboxRow, Redelivery, SignalKey, SignalReceipt,
+    TRACE_ROWS, TraceRows,
 };
 pub use tables::state::{MemoryFilter, MemoryRow, Setting, TruthRow};
 pub use tables::versions::{
@@ -78,4 +79,4 @@ pub use tables::versions::{
     PolicyRecord, PolicySlot, PolicyVersion, Rollout, Trial,
 };
 pub use usage::{ROW_BYTES, UnitUsage, count_memory, count_message, count_revision, count_truth};
-pub use writer::{ANCHORS_LOST, DATABASE_LOCKED, DATABASE_LOST, LOG_HELD};
+pub use writer::{ANCHORS_LOST, DATABASE_LOCKED, DATABASE_LOST, DISK_FULL, LOG_HELD};

@@ -1,9 +1,10 @@
 //! Prepared statements, which each connection caches, and the types that columns hold.
 
 use std::str::FromStr;
+use std::time::{Duration, Instant};
 
 use rusqlite::types::{FromSql, Type};
-use rusqlite::{Connection, Error, OptionalExtension, Params, Result, Row};
+use rusqlite::{Connection, Error, ErrorCode, OptionalExtension, Params, Result, Row};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -12,6 +13,9 @@ use ark_model::ids::{Digest, Millis};
 
 /// The greatest number a column holds. A page that starts at the end is "before" it.
 pub(crate) const MAX_SEQ: u64 = i64::MAX.unsigned_abs();
+
+/// After how many steps of `SQLite`'s machine the time is looked at.
+const STEPS_BETWEEN_LOOKS: i32 = 10_000;
 
 /// Runs a statement. Returns how many rows it changed.
 pub(crate) fn execute(connection: &Connection, sql: &str, params: impl Params) -> Result<usize> {
@@ -99,6 +103,23 @@ pub(crate) fn optional_millis(row: &Row<'_>, column: usize) -> Result<Option<Mil
 pub(crate) fn json_column<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> Result<T> {
     let json: String = row.get(column)?;
     serde_json::from_str(&json).map_err(|_| malformed_column(column, &json))
+}
+
+/// Has statements interrupted that run for longer; `None`: none.
+pub(crate) fn limit_statements(
+    connection: &mut Connection,
+    longest: Option<Duration>,
+) -> Result<()> {
+    let handler = longest.map(|longest| {
+        let started = Instant::now();
+        move || started.elapsed() >= longest
+    });
+    connection.progress_handler(STEPS_BETWEEN_LOOKS, handler)
+}
+
+/// Whether a statement was interrupted, since it ran for longer than [`limit_statements`] allows.
+pub(crate) fn is_interrupted(error: &Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted)
 }
 
 /// A value as the JSON text of a column.

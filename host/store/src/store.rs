@@ -17,7 +17,7 @@ use crate::config::StoreConfig;
 use crate::directory::{self, AccessMarks, DirLock, Evidence, OpenFiles};
 use crate::error::{CommitError, OpenError, SubmitError};
 use crate::health::StoreHealth;
-use crate::offline::begin_halt;
+use crate::offline::{begin_halt, check_recent_rows};
 use crate::quota::{Quota, checkpoint_frames};
 use crate::reader::Reader;
 use crate::schema;
@@ -60,6 +60,7 @@ impl Store {
         let unmigrated = schema::connect_writer(&path, config.max_bytes)?;
         evidence.check_chains(&unmigrated.connection)?;
         let mut connection = unmigrated.migrate(&path, secret_key)?;
+        check_recent(&connection, &path)?;
         let usage = UsageBook::load(&connection)
             .map(Arc::new)
             .map_err(|error| OpenError::from_sqlite(&path, error))?;
@@ -297,6 +298,18 @@ fn keep_halt(connection: &mut Connection, lock: &DirLock) -> rusqlite::Result<()
         "a halt was in force when the last host ended, which could not record it",
     )?;
     transaction.commit()
+}
+
+/// Refuses a database whose recent rows are not what was written.
+fn check_recent(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+    let finding = check_recent_rows(connection);
+    match finding.map_err(|error| OpenError::from_sqlite(path, error))? {
+        None => Ok(()),
+        Some(finding) => Err(OpenError::Damaged {
+            path: path.to_owned(),
+            finding,
+        }),
+    }
 }
 
 fn queued(unit: Unit, done: CommitCallback) -> WriterMessage {

@@ -1,4 +1,4 @@
-//! `ark agent new|build|test|add|inspect|run`: for authors of agents.
+//! `ark agent new|build|test|dev|add|inspect|run`: for authors of agents.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,9 +14,10 @@ use serde::Deserialize;
 use crate::output::{exit_code, print_line, print_notice};
 
 use super::add::{self, AddArgs};
+use super::dev::{self, DevArgs};
 use super::guest_crate::{CrateArgs, NewAgentArgs, build_library, run_tests, write_dist};
 use super::inspect::{self, InspectArgs};
-use super::sample::{Sample, run_sample};
+use super::sample::{Sample, print_run, run_sample};
 use super::toolchain::{Language, build_javascript, build_python, test_javascript, test_python};
 
 /// The target that agents are built for.
@@ -32,6 +33,8 @@ pub(crate) enum AgentAuthorCommand {
     Build(CrateArgs),
     /// Runs an agent's tests, builds it, and gives it its `sample.json` on the real engine.
     Test(CrateArgs),
+    /// Watches a project: after every change it runs the tests, builds the agent, gives it its samples, and shows what they lead to. Ctrl-C ends it.
+    Dev(DevArgs),
     /// Shows what a component is, what it imports, and why it would be refused.
     Inspect(InspectArgs),
     /// Gives one signal to an agent on a temporary host, and prints the results.
@@ -68,17 +71,15 @@ pub(crate) fn run(command: AgentAuthorCommand) -> anyhow::Result<ExitCode> {
             print_line!("{}", build_agent(&args.dir, None)?.display())
         }
         AgentAuthorCommand::Test(args) => {
-            match Language::of_project(&args.dir)? {
-                Language::Rust => run_tests(&args.dir)?,
-                Language::Python => test_python(&args.dir)?,
-                Language::Javascript => test_javascript(&args.dir)?,
-            }
+            test_project(&args.dir)?;
             let compiled = tempfile::tempdir().context("no temporary directory")?;
             let manifest = build_agent(&args.dir, Some(compiled.path()))?;
             let sample = Sample::read(&args.dir.join("sample.json"))?;
-            let run = run_sample(&manifest, sample, false, Some(compiled.path()))?;
-            return Ok(exit_code(run.succeeded && !run.denied));
+            let run = run_sample(&manifest, sample, Some(compiled.path()))?;
+            print_run(&run, false)?;
+            return Ok(exit_code(run.is_handled() && !run.is_denied()));
         }
+        AgentAuthorCommand::Dev(args) => dev::run(&args)?,
         AgentAuthorCommand::Inspect(args) => return inspect::run(&args),
         AgentAuthorCommand::Run {
             manifest,
@@ -94,16 +95,28 @@ pub(crate) fn run(command: AgentAuthorCommand) -> anyhow::Result<ExitCode> {
                 },
                 (None, None) => bail!("give --topic or --sample"),
             };
-            return Ok(exit_code(
-                run_sample(&manifest, sample, json, None)?.succeeded,
-            ));
+            let run = run_sample(&manifest, sample, None)?;
+            print_run(&run, json)?;
+            return Ok(exit_code(run.is_handled()));
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
+/// Runs a project's own tests.
+///
+/// # Errors
+/// They fail, or cannot be run.
+pub(super) fn test_project(dir: &Path) -> anyhow::Result<()> {
+    match Language::of_project(dir)? {
+        Language::Rust => run_tests(dir),
+        Language::Python => test_python(dir),
+        Language::Javascript => test_javascript(dir),
+    }
+}
+
 /// Builds the component, completes the manifest, loads both, and returns the path of the completed manifest. `compiled` gets the compiled modules.
-fn build_agent(dir: &Path, compiled: Option<&Path>) -> anyhow::Result<PathBuf> {
+pub(super) fn build_agent(dir: &Path, compiled: Option<&Path>) -> anyhow::Result<PathBuf> {
     #[derive(Deserialize)]
     struct ComponentName {
         component: String,

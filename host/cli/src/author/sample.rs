@@ -1,4 +1,4 @@
-//! One signal for one agent, on a temporary host: `ark agent run` and `ark agent test`.
+//! One signal for one agent, on a temporary host: `ark agent run`, `ark agent test` and `ark agent dev`.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use ark_host::router::IncomingSignal;
 use ark_host::telemetry::LogFormat;
 use ark_model::check::{check_topic, read_json_field};
 use ark_model::decision::{Decision, Outcome};
-use ark_model::ids::TraceId;
+use ark_model::ids::{Name, TraceId};
 use ark_runtime::Manifest;
 use ark_store::{AuditFilter, AuditKind};
 use serde::Deserialize;
@@ -46,15 +46,41 @@ impl Sample {
     }
 }
 
-/// How a sample ended.
-pub(super) struct SampleRun {
-    /// Whether the agent handled it.
-    pub(super) succeeded: bool,
-    /// Whether an action that it proposed was denied.
-    pub(super) denied: bool,
+/// An invocation that failed.
+pub(super) struct FailedInvocation {
+    /// Why it failed.
+    pub(super) reason: String,
+    /// The backtrace; empty if there is none.
+    pub(super) backtrace: String,
 }
 
-/// Gives the agent of a manifest the signal and prints the results. `compiled`: a directory with modules that this process has compiled. They are
+/// What a sample led to.
+pub(super) struct SampleRun {
+    /// The decisions, oldest first.
+    pub(super) decisions: Vec<Decision>,
+    /// The invocations that failed.
+    pub(super) failures: Vec<FailedInvocation>,
+    /// Fuel that the agent used in all.
+    pub(super) fuel: u64,
+    /// The most memory that it held, in bytes.
+    pub(super) memory_peak: u64,
+}
+
+impl SampleRun {
+    /// Whether the agent handled the signal.
+    pub(super) const fn is_handled(&self) -> bool {
+        self.failures.is_empty()
+    }
+
+    /// Whether an action that it proposed was denied.
+    pub(super) fn is_denied(&self) -> bool {
+        self.decisions
+            .iter()
+            .any(|decision| decision.outcome == Outcome::Denied)
+    }
+}
+
+/// Gives the agent of a manifest the signal and returns the results. `compiled`: a directory with modules that this process has compiled. They are
 /// native code, so none that lies beside a manifest is taken: whoever hands over a manifest would run it outside of the sandbox.
 ///
 /// # Errors
@@ -62,7 +88,6 @@ pub(super) struct SampleRun {
 pub(super) fn run_sample(
     manifest: &Path,
     sample: Sample,
-    json: bool,
     compiled: Option<&Path>,
 ) -> anyhow::Result<SampleRun> {
     start_logging(
@@ -105,9 +130,9 @@ pub(super) fn run_sample(
     if let Some(refused) = app.refused_agents.first() {
         bail!("the agent is refused: {}", refused.reason);
     }
-    let handled = deliver_sample(&app, sample).and_then(|()| print_results(&app, json));
+    let run = deliver_sample(&app, sample).and_then(|()| collect_results(&app, &read.name));
     app.stop();
-    handled
+    run
 }
 
 fn deliver_sample(app: &App, sample: Sample) -> anyhow::Result<()> {
@@ -133,36 +158,31 @@ fn deliver_sample(app: &App, sample: Sample) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Prints decisions and failures, oldest first.
-fn print_results(app: &App, json: bool) -> anyhow::Result<SampleRun> {
+/// Reads what the signal led to.
+fn collect_results(app: &App, agent: &Name) -> anyhow::Result<SampleRun> {
     let mut rows = app.store.audit_page(&AuditFilter::default(), None, 500)?;
     rows.reverse();
-    let mut failed = false;
-    let mut denied = false;
-    let mut decided = 0;
+    let meter = app.telemetry.meters.router.agents.for_agent(agent);
+    let mut run = SampleRun {
+        decisions: Vec::new(),
+        failures: Vec::new(),
+        fuel: meter.fuel.get(),
+        memory_peak: meter.memory_peak.get(),
+    };
     for row in rows {
         match row.kind {
             AuditKind::Decision => {
                 let decision =
                     read_decision(&app.store, row.id.parse()?).map_err(anyhow::Error::msg)?;
-                let Some(decision) = decision else { continue };
-                decided += 1;
-                denied |= decision.outcome == Outcome::Denied;
-                if json {
-                    print_json_line(&DecisionView::whole(&decision))?;
-                } else {
-                    print_decision(&decision)?;
-                }
+                run.decisions.extend(decision);
             }
             AuditKind::Failure => {
-                failed = true;
                 let body: Value = serde_json::from_str(&row.body)?;
-                let reason = body["reason"].as_str().unwrap_or("?");
-                print_line!("FAILED    {reason}");
-                if let Some(backtrace) = body["backtrace"].as_str().filter(|text| !text.is_empty())
-                {
-                    print_lines("  ", backtrace);
-                }
+                let text = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
+                run.failures.push(FailedInvocation {
+                    reason: text("reason"),
+                    backtrace: text("backtrace"),
+                });
             }
             AuditKind::Execution
             | AuditKind::Control
@@ -171,13 +191,28 @@ fn print_results(app: &App, json: bool) -> anyhow::Result<SampleRun> {
             | AuditKind::Amendment => {}
         }
     }
-    if decided == 0 && !failed && !json {
+    Ok(run)
+}
+
+/// Prints what a sample led to: decisions, then failures.
+pub(super) fn print_run(run: &SampleRun, json: bool) -> anyhow::Result<()> {
+    for decision in &run.decisions {
+        if json {
+            print_json_line(&DecisionView::whole(decision))?;
+        } else {
+            print_decision(decision)?;
+        }
+    }
+    for failed in &run.failures {
+        print_line!("FAILED    {}", failed.reason);
+        if !failed.backtrace.is_empty() {
+            print_lines("  ", &failed.backtrace);
+        }
+    }
+    if run.decisions.is_empty() && run.failures.is_empty() && !json {
         print_line!("handled; it proposes nothing");
     }
-    Ok(SampleRun {
-        succeeded: !failed,
-        denied,
-    })
+    Ok(())
 }
 
 fn print_decision(decision: &Decision) -> anyhow::Result<()> {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::explain::describe_action;
 use crate::output::{exit_code, print_json, print_line};
-use crate::time::format_utc;
+use crate::time::format_moment;
 
 use super::connection::Connection;
 use super::fields::{array_field, text_field};
@@ -173,8 +173,8 @@ fn print_held_action(held: &HeldAction) {
     }
     print_line!(
         "    held since {}, until {}",
-        format_utc(approval.created_at_ms),
-        format_utc(approval.expires_at_ms)
+        format_moment(approval.created_at_ms),
+        format_moment(approval.expires_at_ms)
     );
     if let Some(by) = &approval.settled_by {
         let comment = approval.comment.as_deref().unwrap_or_default();

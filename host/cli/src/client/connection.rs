@@ -11,6 +11,7 @@ use serde_json::Value;
 use ureq::http::request;
 
 use super::progress::UploadProgress;
+use super::remedies::name_commands;
 
 /// Which host is called, and with which token.
 #[derive(Debug, Args)]
@@ -29,10 +30,26 @@ pub(crate) struct Connection {
     ca: Option<PathBuf>,
 }
 
+/// What is exchanged with a host, which decides how long it is waited for and what is shown meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exchange {
+    /// A request that is answered at once.
+    Answer,
+    /// A request that is answered when a component is compiled.
+    Compilation,
+    /// An upload, which the host accepts and then compiles.
+    Upload,
+}
+
 impl Connection {
     /// Whether requests carry a token, whose name the host then records.
     pub(crate) const fn has_token(&self) -> bool {
         self.token.is_some() || self.token_file.is_some()
+    }
+
+    /// The token, if there is one that can be read.
+    pub(crate) fn secret(&self) -> Option<String> {
+        self.bearer_token().ok().flatten()
     }
 
     /// Returns a client of the host.
@@ -72,24 +89,25 @@ impl Connection {
         request: request::Builder,
         path: &str,
         body: Option<String>,
-        work: AwaitedWork,
+        exchange: Exchange,
     ) -> anyhow::Result<Value> {
         let client = self.client()?;
         let text = body.unwrap_or_default();
-        let answer = match work {
-            AwaitedWork::Answer | AwaitedWork::Probe(_) => {
-                client.send(request, path, RequestBody::Text(text), work)?
-            }
-            AwaitedWork::Compilation => {
-                let length = text.len() as u64;
-                let (progress, body) = UploadProgress::start(text.into_bytes());
-                let body = RequestBody::Reader(length, Box::new(body));
-                let answer = client.send(request, path, body, work);
-                drop(progress);
-                answer?
-            }
+        if exchange == Exchange::Answer {
+            let body = RequestBody::Text(text);
+            let answer = client.send(request, path, body, AwaitedWork::Answer)?;
+            return Ok(answer.into_success().map_err(name_commands)?);
+        }
+        let length = text.len() as u64;
+        let (progress, body) = UploadProgress::start(text.into_bytes());
+        let body = RequestBody::Reader(length, Box::new(body));
+        let answer = if exchange == Exchange::Upload {
+            client.send_upload(request, path, body, |stage| progress.set_stage(stage))
+        } else {
+            client.send(request, path, body, AwaitedWork::Compilation)
         };
-        Ok(answer.into_success()?)
+        drop(progress);
+        Ok(answer?.into_success().map_err(name_commands)?)
     }
 
     fn bearer_token(&self) -> anyhow::Result<Option<String>> {

@@ -2,10 +2,12 @@
 
 use std::io::{self, Cursor, Read};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use ark_client::UploadStage;
 
 use crate::output::{StatusLine, print_notice};
 
@@ -28,8 +30,16 @@ impl Read for CountedBody {
     }
 }
 
+/// The host has not accepted the request yet.
+const SENT: u8 = 0;
+/// See [`UploadStage::Waiting`].
+const WAITING: u8 = 1;
+/// See [`UploadStage::Compiling`].
+const COMPILING: u8 = 2;
+
 /// Shows the progress of an upload until it is dropped.
 pub(super) struct UploadProgress {
+    stage: Arc<AtomicU8>,
     ended: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -43,14 +53,17 @@ impl UploadProgress {
             bytes: Cursor::new(body),
             sent: Arc::clone(&sent),
         };
+        let stage = Arc::new(AtomicU8::new(SENT));
+        let shown_stage = Arc::clone(&stage);
         let (ended, is_ended) = channel();
         let thread = std::thread::spawn(move || {
             let mut line = StatusLine::on_terminal();
             let started = Instant::now();
             let mut is_noticed = false;
             while is_ended.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
-                let text =
-                    describe_progress(sent.load(Ordering::Relaxed), total, started.elapsed());
+                let sent = sent.load(Ordering::Relaxed);
+                let stage = shown_stage.load(Ordering::Relaxed);
+                let text = describe_progress(sent, total, stage, started.elapsed());
                 if let Some(line) = &mut line {
                     line.show(&text);
                 } else if !is_noticed && started.elapsed() >= NOTICE_AFTER {
@@ -60,10 +73,22 @@ impl UploadProgress {
             }
         });
         let progress = Self {
+            stage,
             ended: Some(ended),
             thread: Some(thread),
         };
         (progress, counted)
+    }
+}
+
+impl UploadProgress {
+    /// Shows what the host says of an upload that it has accepted.
+    pub(super) fn set_stage(&self, stage: UploadStage) {
+        let stage = match stage {
+            UploadStage::Waiting => WAITING,
+            UploadStage::Compiling => COMPILING,
+        };
+        self.stage.store(stage, Ordering::Relaxed);
     }
 }
 
@@ -77,9 +102,13 @@ impl Drop for UploadProgress {
     }
 }
 
-fn describe_progress(sent: usize, total: usize, elapsed: Duration) -> String {
+fn describe_progress(sent: usize, total: usize, stage: u8, elapsed: Duration) -> String {
     let seconds = elapsed.as_secs();
-    if sent < total {
+    if stage == WAITING {
+        format!("the host has everything; it compiles other uploads before, {seconds} s")
+    } else if stage == COMPILING {
+        format!("compiling, {seconds} s")
+    } else if sent < total {
         let megabytes = |bytes: usize| bytes as f64 / 1e6;
         let (sent, total) = (megabytes(sent), megabytes(total));
         format!("uploading: {sent:.1} of {total:.1} MB, {seconds} s")
@@ -92,18 +121,26 @@ fn describe_progress(sent: usize, total: usize, elapsed: Duration) -> String {
 mod tests {
     use std::time::Duration;
 
-    use super::describe_progress;
+    use super::{COMPILING, SENT, WAITING, describe_progress};
 
     #[test]
     fn a_user_learns_whether_the_upload_or_the_host_takes_the_time() {
         let at = Duration::from_secs(12);
         assert_eq!(
-            describe_progress(1_000_000, 24_000_000, at),
+            describe_progress(1_000_000, 24_000_000, SENT, at),
             "uploading: 1.0 of 24.0 MB, 12 s"
         );
         assert_eq!(
-            describe_progress(24_000_000, 24_000_000, at),
+            describe_progress(24_000_000, 24_000_000, SENT, at),
             "the host has everything; it checks and compiles the component, 12 s"
+        );
+        assert_eq!(
+            describe_progress(24_000_000, 24_000_000, WAITING, at),
+            "the host has everything; it compiles other uploads before, 12 s"
+        );
+        assert_eq!(
+            describe_progress(24_000_000, 24_000_000, COMPILING, at),
+            "compiling, 12 s"
         );
     }
 }

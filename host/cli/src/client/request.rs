@@ -1,13 +1,13 @@
 //! A request to the API, made from the arguments of a command.
 
-use ark_client::{AwaitedWork, escape_query, join_path};
+use ark_client::{escape_query, join_path};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use serde_json::{Value, json};
 use ureq::http::Request;
 
-use super::connection::Connection;
+use super::connection::{Connection, Exchange};
 
 /// Which page of a list.
 #[derive(Debug, Args)]
@@ -64,7 +64,7 @@ pub(crate) struct ApiRequest {
     query: Vec<(&'static str, String)>,
     fields: Option<Vec<String>>,
     idempotency_key: Option<String>,
-    work: AwaitedWork,
+    exchange: Exchange,
 }
 
 impl ApiRequest {
@@ -76,7 +76,7 @@ impl ApiRequest {
             query: Vec::new(),
             fields: None,
             idempotency_key: None,
-            work: AwaitedWork::Answer,
+            exchange: Exchange::Answer,
         }
     }
 
@@ -125,13 +125,15 @@ impl ApiRequest {
 
     /// Adds a component, and waits until the host has compiled it.
     pub(crate) fn with_component(self, component: &[u8]) -> Self {
-        self.with_fields(&[("component", json!(STANDARD.encode(component)))])
-            .awaiting_compilation()
+        Self {
+            exchange: Exchange::Upload,
+            ..self.with_fields(&[("component", json!(STANDARD.encode(component)))])
+        }
     }
 
     /// Waits longer for the answer, since the host compiles a component before, and shows the progress.
     pub(crate) fn awaiting_compilation(mut self) -> Self {
-        self.work = AwaitedWork::Compilation;
+        self.exchange = Exchange::Compilation;
         self
     }
 
@@ -185,6 +187,6 @@ impl ApiRequest {
         let body = self
             .fields
             .map(|fields| format!("{{{}}}", fields.join(",")));
-        connection.send(request, &path, body, self.work)
+        connection.send(request, &path, body, self.exchange)
     }
 }

@@ -20,7 +20,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use crate::output::{print_json, print_line, print_notice};
-use crate::time::parse_age;
+use crate::time::{format_millis, parse_age};
 
 use super::connection::Connection;
 use super::fields::{array_field, text_field};
@@ -277,21 +277,21 @@ fn change_offline(dir: &Path, target: &TargetArgs, change: TokenChange) -> anyho
 
 fn print_tokens(tokens: &[Value]) {
     print_line!(
-        "{:<20} {:<10} {:<8} {:<20} {:<20} actions",
+        "{:<20} {:<10} {:<8} {:<25} {:<20} actions",
         "name",
         "role",
         "status",
-        "expires (ms, UTC)",
+        "expires",
         "agents"
     );
     for token in tokens {
-        let end = token.get("expires_at_ms").and_then(Value::as_u64);
+        let end = token.get("expires_at_ms").filter(|end| !end.is_null());
         print_line!(
-            "{:<20} {:<10} {:<8} {:<20} {:<20} {}",
+            "{:<20} {:<10} {:<8} {:<25} {:<20} {}",
             text_field(token, "name"),
             text_field(token, "role"),
             text_field(token, "status"),
-            end.map_or_else(|| "never".to_owned(), |end| end.to_string()),
+            end.map_or_else(|| "never".to_owned(), format_millis),
             join_texts(token, "agents"),
             join_texts(token, "actions")
         );

@@ -7,6 +7,7 @@ use clap::Subcommand;
 use serde_json::Value;
 
 use crate::output::{print_json, print_line};
+use crate::time::format_millis;
 
 use super::connection::Connection;
 use super::fields::{array_field, is_true, text_field};
@@ -134,7 +135,7 @@ fn print_status(status: &Value) {
     for alert in alerts {
         print_line!(
             "  {} {:<8} {} {}: {}",
-            alert.get("at_ms").and_then(Value::as_u64).unwrap_or(0),
+            format_millis(&alert["at_ms"]),
             text_field(alert, "severity"),
             text_field(alert, "kind"),
             text_field(alert, "agent"),

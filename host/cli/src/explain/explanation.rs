@@ -13,7 +13,7 @@ use ark_model::verdict::RuleResult;
 use ark_store::ApprovalStatus;
 use serde::Serialize;
 
-use crate::time::format_utc;
+use crate::time::format_moment;
 
 use super::advice::{advise_on_rule, clip_text, clip_value, format_percent};
 
@@ -127,7 +127,7 @@ impl Explanation {
         Ok(Self {
             decision_id: decision.decision_id,
             trace_id: decision.trace_id,
-            decided_at: format_utc(decision.decided_at_ms),
+            decided_at: format_moment(decision.decided_at_ms),
             outcome: decision.outcome,
             summary: summarize(decision, action),
             given: decision.approval.as_ref().map(|given| {
@@ -291,7 +291,7 @@ fn describe_approval(id: DecisionId, waiting: &ApprovalView) -> ApprovalState {
             excluded.extend(waiting.earlier.iter().map(|name| clip_text(name)));
             let words = format!(
                 "it waits until {}; every approver may reject it, and every approver but not {} may approve it",
-                format_utc(waiting.expires_at_ms),
+                format_moment(waiting.expires_at_ms),
                 excluded.join(" or ")
             );
             let how = ["approve", "reject"]
@@ -307,7 +307,7 @@ fn describe_approval(id: DecisionId, waiting: &ApprovalView) -> ApprovalState {
         ApprovalStatus::Expired => (
             format!(
                 "nobody approved or rejected it by {}",
-                format_utc(waiting.expires_at_ms)
+                format_moment(waiting.expires_at_ms)
             ),
             Vec::new(),
         ),

@@ -21,6 +21,7 @@ use clap::Args;
 use crate::client::connection::Connection;
 use crate::client::request::ApiRequest;
 use crate::output::{print_json, print_line};
+use crate::time::print_in_utc;
 
 pub(crate) use explanation::describe_action;
 use explanation::{Explanation, FiredRule};
@@ -40,6 +41,10 @@ pub(crate) struct ExplainArgs {
 }
 
 pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
+    if args.json {
+        // A program reads it: its moments depend on no machine's zone.
+        print_in_utc();
+    }
     let id = args.decision;
     let explanation = match &args.data_dir {
         Some(dir) => explain_recorded(dir, id)?,

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use crate::args::DataDirArgs;
 use crate::output::{exit_code, print_json_line, print_line, print_lines, print_notice};
+use crate::time::format_moment;
 
 /// The deadline of a replay, at least, unless the deadline is what failed.
 const MIN_REPLAY_DEADLINE: Duration = Duration::from_secs(60);
@@ -93,7 +94,7 @@ fn list_capsules(data_dir: &Path, agent: Option<&Name>, json: bool) -> anyhow::R
             print_line!(
                 "{}  {}  {} {}  {}: {}",
                 capsule.id,
-                capsule.at_ms.0,
+                format_moment(capsule.at_ms),
                 capsule.manifest.name,
                 capsule.manifest.version,
                 capsule.kind,

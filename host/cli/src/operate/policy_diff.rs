@@ -17,7 +17,7 @@ use serde_json::json;
 
 use crate::args::DataDirArgs;
 use crate::output::{hold_output, is_read, print_json_line, print_line};
-use crate::time::{format_utc, parse_moment};
+use crate::time::{format_moment, parse_moment};
 
 #[derive(Debug, Args)]
 pub(crate) struct DiffArgs {
@@ -181,7 +181,7 @@ fn print_change(change: &DecisionChange) {
     print_line!(
         "{}  {}  {} of {}: {outcome}",
         change.decision_id,
-        format_utc(change.decided_at_ms),
+        format_moment(change.decided_at_ms),
         change.action_type,
         change.agent
     );

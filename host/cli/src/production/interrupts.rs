@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 ///
 /// # Errors
 /// The system does not let the signals be handled.
-pub(super) fn watch_interrupts() -> anyhow::Result<Arc<AtomicBool>> {
+pub(crate) fn watch_interrupts() -> anyhow::Result<Arc<AtomicBool>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -2,7 +2,7 @@
 //! print.
 
 pub(crate) mod check;
-mod interrupts;
+pub(crate) mod interrupts;
 mod journals;
 pub(crate) mod synthetic;
 pub(crate) mod validate;

@@ -14,7 +14,8 @@ use crate::engine::Engine;
 use crate::epoch::ticks_until;
 use crate::limits::Limits;
 use crate::load::{
-    AgentImport, LoadError, LoadedAs, compile_component, list_imports, resolve_agent_import,
+    AgentImport, LoadError, LoadedAs, check_before_compilation, compile_component, list_imports,
+    resolve_agent_import,
 };
 use crate::manifest::Manifest;
 use crate::recording::{Recording, Tape};
@@ -75,13 +76,25 @@ impl Agent {
         Ok(agent)
     }
 
-    /// Compiles and links an agent without asking it who it is.
-    pub(crate) fn link(
-        engine: &Engine,
+    /// Checks what can be known of an agent without compiling it: its limits against the ceiling, its digest, form, imports and exports.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub fn check_before_compilation(
         bytes: &[u8],
-        manifest: Manifest,
+        manifest: &Manifest,
         ceiling: &Limits,
-    ) -> Result<Self, LoadError> {
+    ) -> Result<(), LoadError> {
+        Self::check_manifest(bytes, manifest, ceiling)?;
+        check_before_compilation(bytes, LoadedAs::Agent)
+    }
+
+    /// Returns the limits and the digest of an agent whose manifest fits its bytes and the ceiling.
+    fn check_manifest(
+        bytes: &[u8],
+        manifest: &Manifest,
+        ceiling: &Limits,
+    ) -> Result<(Limits, Digest), LoadError> {
         let limits = ceiling.tightened_by(&manifest.limits)?;
         let digest = Digest::hash_bytes(bytes);
         if digest != manifest.sha256 {
@@ -90,6 +103,17 @@ impl Agent {
                 found: digest,
             });
         }
+        Ok((limits, digest))
+    }
+
+    /// Compiles and links an agent without asking it who it is.
+    pub(crate) fn link(
+        engine: &Engine,
+        bytes: &[u8],
+        manifest: Manifest,
+        ceiling: &Limits,
+    ) -> Result<Self, LoadError> {
+        let (limits, digest) = Self::check_manifest(bytes, &manifest, ceiling)?;
         let component = compile_component(engine, bytes, LoadedAs::Agent)?;
         let component_type = component.component_type();
         let refused: Vec<String> = list_imports(engine, &component_type)

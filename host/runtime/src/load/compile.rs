@@ -17,10 +17,19 @@ pub(crate) fn compile_component(
     bytes: &[u8],
     loaded_as: LoadedAs,
 ) -> Result<Component, LoadError> {
-    check_form(bytes)?;
-    loaded_as.check_interface(bytes)?;
-    Component::from_binary(engine.wasmtime(), bytes)
+    check_before_compilation(bytes, loaded_as)?;
+    engine
+        .compile(bytes)
         .map_err(|error| LoadError::Malformed(format!("{error:#}")))
+}
+
+/// Checks what can be known of a component without compiling it: its form, what it imports and what it exports.
+///
+/// # Errors
+/// As [`check_form`]; [`LoadError::NotGranted`] or [`LoadError::WrongWorld`].
+pub(crate) fn check_before_compilation(bytes: &[u8], loaded_as: LoadedAs) -> Result<(), LoadError> {
+    check_form(bytes)?;
+    loaded_as.check_interface(bytes)
 }
 
 /// Checks the size of a component, its first bytes and what it declares.

@@ -10,7 +10,7 @@ mod imports;
 mod interface;
 mod sections;
 
-pub(crate) use compile::{check_form, compile_component};
+pub(crate) use compile::{check_before_compilation, check_form, compile_component};
 pub use error::{LoadError, MAX_COMPONENT_BYTES};
 pub(crate) use imports::{AgentImport, list_imports, resolve_agent_import};
 pub(crate) use interface::{Interface, LoadedAs};

@@ -15,7 +15,10 @@ use wasmtime::{Store, Trap};
 
 use crate::engine::Engine;
 use crate::epoch::ticks_until;
-use crate::load::{LoadError, LoadedAs, compile_component, find_vectors_section, list_imports};
+use crate::load::{
+    LoadError, LoadedAs, check_before_compilation, compile_component, find_vectors_section,
+    list_imports,
+};
 use crate::meter::{LimitReached, ResourceMeter};
 
 use super::bindings::configurable::ark::policy::settings as wit;
@@ -67,6 +70,14 @@ impl std::fmt::Debug for Policy {
 }
 
 impl Policy {
+    /// Checks what can be known of a policy without compiling it: its form, that it imports nothing, and what it exports.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub fn check_before_compilation(bytes: &[u8]) -> Result<(), LoadError> {
+        check_before_compilation(bytes, LoadedAs::Policy)
+    }
+
     /// Compiles a policy, checks that it imports nothing, and asks for its metadata.
     ///
     /// # Errors

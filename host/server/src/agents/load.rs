@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::changes::{
     ComponentFileError, StoredVersionError, check_stored_component, list_manifests,
@@ -150,7 +151,16 @@ pub fn load_all(
     dir: Option<&Path>,
     ceiling: &Ceiling,
 ) -> Result<LoadedAgents, LoadAgentsError> {
+    let started = Instant::now();
     let rollouts = store.all_rollouts()?;
+    tracing::info!(
+        uploaded = rollouts
+            .iter()
+            .filter(|it| it.serving.is_some_and(|number| number > 0))
+            .count(),
+        directory = dir.map(|dir| dir.display().to_string()),
+        "compiling agents whose code is not in the cache"
+    );
     let mut loaded = LoadedAgents::default();
     if let Some(dir) = dir {
         load_directory(engine, dir, &rollouts, ceiling, &mut loaded)?;
@@ -191,6 +201,11 @@ pub fn load_all(
     let agents = &mut loaded.agents;
     crate::router::check_unique_names(agents).map_err(LoadAgentsError::DuplicateName)?;
     agents.sort_by(|one, other| one.manifest().name.cmp(&other.manifest().name));
+    tracing::info!(
+        agents = agents.len(),
+        duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        "agents are loaded"
+    );
     for agent in agents {
         tracing::info!(agent = %agent.manifest().name, version = agent.manifest().version, sha256 = %agent.digest(), "agent loaded");
     }
@@ -330,4 +345,14 @@ pub(super) fn load_component(
 ) -> Result<Agent, LoadError> {
     ceiling.quotas.tightened_by(&manifest.quotas)?;
     Agent::load(engine, component, manifest, &ceiling.limits)
+}
+
+/// Checks what can be known of a component and its manifest without compiling it.
+pub(super) fn check_before_compilation(
+    component: &[u8],
+    manifest: &Manifest,
+    ceiling: &Ceiling,
+) -> Result<(), LoadError> {
+    ceiling.quotas.tightened_by(&manifest.quotas)?;
+    Agent::check_before_compilation(component, manifest, &ceiling.limits)
 }

@@ -5,17 +5,36 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::changes::{ChangeTarget, Requester};
-use ark_model::ids::{Millis, Name};
-use ark_runtime::Manifest;
+use ark_model::ids::{Digest, Millis, Name};
+use ark_runtime::{Agent, Manifest};
 use ark_store::NewAgentVersion;
 
 use super::error::AgentChangeError;
-use super::load::{load_component, warn_of_undeclared_types};
+use super::load::{check_before_compilation, load_component, warn_of_undeclared_types};
 use super::rollout::{AgentChangeReceipt, RolloutChange};
 use super::versions::Agents;
 
 impl Agents {
-    /// Stores a version and, if `rollout`, lets it serve. The same component with the same manifest keeps the number it had.
+    /// Checks what can be known of a version without compiling it. It takes little time.
+    ///
+    /// # Errors
+    /// See [`AgentChangeError`]. A refusal is recorded with its reason.
+    pub fn check_upload(
+        &self,
+        agent: &Name,
+        manifest: &Manifest,
+        component: &[u8],
+        requester: &Requester,
+    ) -> Result<(), AgentChangeError> {
+        let ceiling = self.ceiling();
+        let result = check_manifest(agent, manifest)
+            .and_then(|()| Ok(check_before_compilation(component, manifest, &ceiling)?));
+        self.record_if_refused(agent, manifest.sha256, &result, requester);
+        result
+    }
+
+    /// Compiles a version, stores it and, if `rollout`, lets it serve. The same component with the same manifest keeps the number it had.
+    /// Other changes are made while it is compiled.
     ///
     /// # Errors
     /// See [`AgentChangeError`]. A refusal for which the upload is at fault is recorded with its reason; the agent serves as before.
@@ -28,16 +47,29 @@ impl Agents {
         requester: &Requester,
     ) -> Result<AgentChangeReceipt, AgentChangeError> {
         let stated = manifest.sha256;
-        let changes = &self.inner.changes;
-        let _change = changes.begin_change();
-        let result = self.verify_and_store(agent, manifest, component, rollout, requester);
-        if let Err(error) = &result
+        let result = self
+            .verify(agent, manifest, &component)
+            .and_then(|version| self.store_version(agent, version, component, rollout, requester));
+        self.record_if_refused(agent, stated, &result, requester);
+        result
+    }
+
+    fn record_if_refused<T>(
+        &self,
+        agent: &Name,
+        stated: Digest,
+        result: &Result<T, AgentChangeError>,
+        requester: &Requester,
+    ) {
+        if let Err(error) = result
             && error.is_upload_fault()
         {
             let target = ChangeTarget::Agent(agent);
-            changes.record_refusal(target, Some(stated), error.to_string(), requester);
+            let reason = error.to_string();
+            self.inner
+                .changes
+                .record_refusal(target, Some(stated), reason, requester);
         }
-        result
     }
 
     /// Records that an upload was refused before its component could be read.
@@ -49,34 +81,34 @@ impl Agents {
             .record_refusal(target, None, reason, requester);
     }
 
-    fn verify_and_store(
+    /// Compiles a version and asks it for a heartbeat.
+    fn verify(
         &self,
         agent: &Name,
         manifest: Manifest,
+        component: &[u8],
+    ) -> Result<Arc<Agent>, AgentChangeError> {
+        check_manifest(agent, &manifest)?;
+        let deps = &self.inner.deps;
+        let version = load_component(&deps.engine, component, manifest, &self.ceiling())?;
+        let version = Arc::new(version);
+        self.check_heartbeat(&version)?;
+        warn_of_undeclared_types(version.manifest(), &deps.hrm.action_types());
+        Ok(version)
+    }
+
+    fn store_version(
+        &self,
+        agent: &Name,
+        version: Arc<Agent>,
         component: Vec<u8>,
         rollout: bool,
         requester: &Requester,
     ) -> Result<AgentChangeReceipt, AgentChangeError> {
-        manifest
-            .check_fields()
-            .map_err(AgentChangeError::Manifest)?;
-        if manifest.name != *agent {
-            return Err(AgentChangeError::NameMismatch {
-                expected: agent.clone(),
-                found: manifest.name,
-            });
-        }
-        let manifest_json = serde_json::to_string(&manifest)
+        let manifest_json = serde_json::to_string(version.manifest())
             .map_err(|error| AgentChangeError::Manifest(error.to_string()))?;
         let deps = &self.inner.deps;
-        let version = Arc::new(load_component(
-            &deps.engine,
-            &component,
-            manifest,
-            &self.ceiling(),
-        )?);
-        self.check_heartbeat(&version)?;
-        warn_of_undeclared_types(version.manifest(), &deps.hrm.action_types());
+        let _change = self.inner.changes.begin_change();
         let status = self.read_status(agent)?;
         let sha256 = version.digest();
         let known = status
@@ -118,4 +150,18 @@ impl Agents {
             ..committed.into_receipt()
         })
     }
+}
+
+/// Checks the fields of a manifest, and that it is the agent's.
+fn check_manifest(agent: &Name, manifest: &Manifest) -> Result<(), AgentChangeError> {
+    manifest
+        .check_fields()
+        .map_err(AgentChangeError::Manifest)?;
+    if manifest.name == *agent {
+        return Ok(());
+    }
+    Err(AgentChangeError::NameMismatch {
+        expected: agent.clone(),
+        found: manifest.name.clone(),
+    })
 }

@@ -10,6 +10,7 @@ pub(crate) mod call;
 mod events;
 pub(crate) mod http;
 mod openapi;
+mod operations;
 pub(crate) mod repeats;
 mod routes;
 mod server;

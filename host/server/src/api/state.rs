@@ -30,8 +30,9 @@ use super::auth::Auth;
 use super::events::{EventFeed, StreamPlaces};
 use super::http::problem::Problem;
 use super::openapi::Documents;
+use super::operations::Operations;
 
-/// How many uploads are held in memory at a time: each may have 43 MiB.
+/// How many uploads are read at a time: each may have 86 MiB.
 const MAX_UPLOADS: usize = 2;
 
 /// The parts of the host that the API serves.
@@ -77,6 +78,8 @@ pub(crate) struct Api {
     pub(crate) documents: Documents,
     /// A place for each upload that is held in memory.
     uploads: Arc<Semaphore>,
+    /// Uploads that are accepted.
+    pub(crate) operations: Operations,
     /// Reads and renders events.
     pub(crate) feed: EventFeed,
     /// The open event streams.
@@ -118,6 +121,7 @@ impl Api {
             auth,
             documents,
             uploads: Arc::new(Semaphore::new(MAX_UPLOADS)),
+            operations: Operations::default(),
             feed,
             places,
             closing,
@@ -203,10 +207,10 @@ impl Api {
     }
 }
 
-/// How long an upload waits for a place: another one may go on after its caller's deadline, until it is complete.
+/// How long an upload waits for a place.
 const UPLOAD_PATIENCE: Duration = Duration::from_secs(10);
 
-/// A place for an upload, held until the call is complete. Extracted before the body is read.
+/// A place for an upload, held until it is accepted or refused. Extracted before the body is read.
 pub(crate) struct UploadPlace(
     #[expect(dead_code, reason = "it is held, not read")] OwnedSemaphorePermit,
 );

@@ -250,6 +250,8 @@ table! {
         warning: f64 = Thresholds::default().warning, between(0.01, 1.0), reloaded;
         /// The part of a limit from which on the warning is critical. Not below `warning`.
         critical: f64 = Thresholds::default().critical, between(0.01, 1.0), reloaded;
+        /// Hours between two checks of the whole database, which run beside serving; the first one begins with the host.
+        store_check_hours: u64 = 24, between(1, 8_760);
         /// Bytes of the largest capsule that is kept.
         capsule_bytes: usize = CapsuleRetention::default().capsule_bytes, at_least(16 * 1024);
         /// Capsules kept of one agent.

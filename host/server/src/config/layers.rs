@@ -15,8 +15,9 @@ use crate::telemetry::TelemetryListen;
 use ark_model::ids::Name;
 
 use super::error::{ConfigError, Source};
-use super::file::{ConfigFile, FREE_TABLES};
+use super::file::{ConfigFile, FREE_TABLES, list_sections};
 use super::keys::join_key;
+use super::quantities::{describe_expected, read_quantity};
 
 /// The file that is read when no other is named, in the working directory.
 pub const DEFAULT_FILE: &str = "ark.toml";
@@ -223,6 +224,7 @@ impl Layers {
         })?;
         for (key, value) in values {
             let value = toml_to_json(&key, value).map_err(&malformed)?;
+            let value = read_quantity(&key, value).map_err(&malformed)?;
             self.set_value(&key, value, source.clone());
         }
         Ok(())
@@ -308,7 +310,7 @@ impl Layers {
                 _ => Ok(()),
             }
         };
-        let plain = Value::String(text.to_owned());
+        let plain = read_quantity(key, Value::String(text.to_owned()))?;
         let Err(problem) = check(&plain) else {
             return Ok(plain);
         };
@@ -494,7 +496,25 @@ fn toml_to_json(key: &str, value: toml::Value) -> Result<Value, String> {
 fn parse_file(tree: &Value) -> Result<ConfigFile, (String, String)> {
     serde_path_to_error::deserialize::<_, ConfigFile>(tree).map_err(|error| {
         let path = error.path().to_string();
-        let problem = format!("{path}: {}", error.into_inner());
+        let problem = describe_problem(&path, &error.into_inner().to_string());
         (path, problem)
     })
+}
+
+/// What is wrong with a value, in words that need no knowledge of Rust.
+fn describe_problem(key: &str, problem: &str) -> String {
+    let wrong = problem
+        .strip_prefix("invalid type: ")
+        .or_else(|| problem.strip_prefix("invalid value: "));
+    let Some((found, expected)) = wrong.and_then(|wrong| wrong.rsplit_once(", expected ")) else {
+        return format!("{key}: {problem}");
+    };
+    let sections = list_sections();
+    let default = sections
+        .iter()
+        .flat_map(|section| &section.keys)
+        .find(|known| known.name == key)
+        .map(|known| &known.default);
+    let expected = describe_expected(key, expected, default);
+    format!("{key} is {found}; give {expected}")
 }

@@ -4,7 +4,8 @@
 //! default. Unknown keys and unknown `ARK_…` variables are refused.
 //!
 //! Reading order: [`file`] (every key, with its documentation, type, default and allowed values), [`layers`] (how the sources are merged),
-//! [`resolve`] and [`redis`] (from the merged sources to each part's own configuration), [`show`], [`document`]. [`keys`] is the form in which a key is
+//! [`resolve`] and [`redis`] (from the merged sources to each part's own configuration), [`show`], [`document`]; [`quantities`] (values
+//! with a unit). [`keys`] is the form in which a key is
 //! stated.
 
 mod document;
@@ -12,6 +13,7 @@ mod error;
 mod file;
 mod keys;
 mod layers;
+mod quantities;
 mod redis;
 mod resolve;
 mod show;

@@ -363,6 +363,7 @@ fn resolve_watchdog(
             warning: file.warning,
             critical: file.critical,
         },
+        store_check_interval: Duration::from_hours(file.store_check_hours),
         retention: CapsuleRetention {
             capsule_bytes: file.capsule_bytes,
             per_agent: file.capsules_per_agent,

@@ -62,10 +62,64 @@ impl Layers {
     }
 }
 
+impl Layers {
+    /// The secrets that the configuration holds, and those in the files that it names, to keep them out of what is shown to others.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<String> {
+        let mut leaves = Vec::new();
+        collect_leaves(&self.tree, "", &mut leaves);
+        let mut found = Vec::new();
+        for (key, value) in leaves {
+            collect_secret_texts(&key, &value, &mut found);
+        }
+        found
+    }
+}
+
+fn collect_secret_texts(key: &str, value: &Value, found: &mut Vec<String>) {
+    let name = key.rsplit('.').next().unwrap_or(key);
+    match value {
+        Value::String(file) if name.ends_with("_file") || key == "tls.key" => {
+            // A file that cannot be read gives nothing away.
+            found.extend(std::fs::read_to_string(file));
+        }
+        Value::String(text) if is_secret_name(name) => found.push(text.clone()),
+        Value::String(text) => {
+            let masked = mask_password(text);
+            if masked != *text {
+                found.push(text.clone());
+                let user_info = text.split_once("://").map_or("", |(_, rest)| rest);
+                let user_info = user_info.split(['/', '?', '#']).next().unwrap_or("");
+                let password = user_info
+                    .rsplit_once('@')
+                    .and_then(|(user_info, _)| user_info.split_once(':'));
+                found.extend(password.map(|(_, password)| password.to_owned()));
+            }
+        }
+        Value::Array(items) => {
+            for item in items {
+                collect_secret_texts(key, item, found);
+            }
+        }
+        Value::Object(map) => {
+            for (name, item) in map {
+                let key = if is_secret_name(key) { key } else { name };
+                collect_secret_texts(key, item, found);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Whether the value of a key is a secret.
+fn is_secret_name(name: &str) -> bool {
+    // The name of a file is no secret, and neither is a number.
+    SECRET_NAMES.iter().any(|part| name.contains(part)) && !name.ends_with("_file")
+}
+
 fn mask_secrets(key: &str, value: &Value) -> Value {
     let name = key.rsplit('.').next().unwrap_or(key);
-    // The name of a file is no secret, and neither is a number.
-    let secret = SECRET_NAMES.iter().any(|part| name.contains(part)) && !name.ends_with("_file");
+    let secret = is_secret_name(name);
     match value {
         Value::String(_) if secret => MASK.into(),
         Value::String(text) => mask_password(text).into(),

@@ -27,6 +27,42 @@ fn resolve_all(toml: &str, environment: &[(&str, &str)]) -> Result<Config, Strin
 }
 
 #[test]
+fn a_time_or_a_size_may_have_a_unit_wherever_it_is_given() {
+    let config = resolve_all(
+        "[capacity]\ndrain_ms = \"20s\"\n[limits]\nmemory_bytes = \"64MiB\"\n",
+        &[
+            ("ARK_WATCHDOG_STORE_CHECK_HOURS", "2d"),
+            ("ARK_CAPACITY_APPROVAL_SECONDS", "90"),
+        ],
+    )
+    .unwrap();
+    assert_eq!(config.drain.as_secs(), 20);
+    assert_eq!(config.limits.memory_bytes, 64 << 20);
+    assert_eq!(config.watchdog.store_check_interval.as_secs(), 48 * 3_600);
+    for (toml, said) in [
+        (
+            "[capacity]\ndrain_ms = \"soon\"",
+            "capacity.drain_ms is \"soon\"; give a time such as 500ms, 30s, 10m or 2h",
+        ),
+        (
+            "[capacity]\nworkers = \"many\"",
+            "capacity.workers is string \"many\"; give a whole number, e.g. workers = 16",
+        ),
+        (
+            "[capacity]\nworkers = -1",
+            "give a whole number, e.g. workers = 16",
+        ),
+        (
+            "behind_proxy = 1",
+            "behind_proxy is integer `1`; give true or false, e.g. behind_proxy = false",
+        ),
+    ] {
+        let refused = resolve(toml).err().unwrap();
+        assert!(refused.contains(said), "{refused}");
+    }
+}
+
+#[test]
 #[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn what_is_wrong_is_named() {
     for (toml, named) in [

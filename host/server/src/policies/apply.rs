@@ -10,13 +10,14 @@ use crate::hrm::chain::ChainSlot;
 use crate::reply::ask_blocking;
 use ark_model::ids::{Millis, Name};
 use ark_model::policy::{PolicyMode, PolicySource};
+use ark_runtime::Policy;
 use ark_store::{IdempotencyRecord, PolicySlot, PolicyVersion, Unit};
 
 use super::change::{
     ChangeConditions, PolicyChangeReceipt, PolicyRevision, PolicyUpload, SettingsReplacement,
 };
 use super::declarations::LAST_PLACE;
-use super::error::PolicyChangeError;
+use super::error::{InvalidPolicy, PolicyChangeError};
 use super::handle::Policies;
 use super::loader::{find_version, read_component};
 use super::slots::{SlotChange, VersionNumbers, policy_records, sort_slots};
@@ -42,17 +43,40 @@ struct NewComponent {
 }
 
 impl Policies {
+    /// Checks that the policy may be changed, and what can be known of the component without compiling it.
+    pub(super) fn check_before_compilation(
+        &self,
+        policy: &Name,
+        upload: &PolicyUpload,
+        conditions: &ChangeConditions,
+    ) -> Result<(), PolicyChangeError> {
+        self.read_editable_row(policy, conditions)?;
+        check_digest(&upload.component, upload.sha256)?;
+        Policy::check_before_compilation(&upload.component).map_err(InvalidPolicy::from)?;
+        Ok(())
+    }
+
+    /// Compiles an upload and puts it to its tests.
+    pub(super) fn verify_upload(
+        &self,
+        policy: &Name,
+        upload: &PolicyUpload,
+        conditions: &ChangeConditions,
+    ) -> Result<VerifiedPolicy, PolicyChangeError> {
+        self.check_before_compilation(policy, upload, conditions)?;
+        let verifier = &self.inner.loader.verifier;
+        Ok(verifier.verify(&upload.component, Some(policy), upload.settings.clone())?)
+    }
+
     pub(super) fn apply_upload(
         &self,
         policy: &Name,
         upload: PolicyUpload,
+        verified: VerifiedPolicy,
         conditions: ChangeConditions,
         requester: &Requester,
     ) -> Result<PolicyChangeReceipt, PolicyChangeError> {
         let before = self.read_editable_row(policy, &conditions)?;
-        check_digest(&upload.component, upload.sha256)?;
-        let verifier = &self.inner.loader.verifier;
-        let verified = verifier.verify(&upload.component, Some(policy), upload.settings)?;
         let mut row = match &before {
             Some(before) => next_revision(before, requester),
             None => PolicySlot::new_empty(policy, LAST_PLACE, requester.by.clone()),

@@ -176,7 +176,24 @@ impl Policies {
         read_component(&self.inner.loader.store, policy, &version)
     }
 
-    /// Stores a version and puts it in force. The same component with the same settings keeps the number it had.
+    /// Checks what can be known of an upload without compiling it. It takes little time.
+    ///
+    /// # Errors
+    /// See [`PolicyChangeError`]. A policy that is refused is recorded with the reason.
+    pub fn check_upload(
+        &self,
+        policy: &Name,
+        upload: &PolicyUpload,
+        conditions: &ChangeConditions,
+        requester: &Requester,
+    ) -> Result<(), PolicyChangeError> {
+        let result = self.check_before_compilation(policy, upload, conditions);
+        self.record_if_invalid(policy, Some(upload.sha256), &result, requester);
+        result
+    }
+
+    /// Compiles a version, stores it and puts it in force. The same component with the same settings keeps the number it had. Other changes
+    /// are made while it is compiled.
     ///
     /// # Errors
     /// See [`PolicyChangeError`]. A policy that is refused is recorded with the reason.
@@ -188,8 +205,12 @@ impl Policies {
         requester: &Requester,
     ) -> Result<PolicyChangeReceipt, PolicyChangeError> {
         let stated = upload.sha256;
-        let _change = self.inner.changes.begin_change();
-        let result = self.apply_upload(policy, upload, conditions, requester);
+        let result = self
+            .verify_upload(policy, &upload, &conditions)
+            .and_then(|verified| {
+                let _change = self.inner.changes.begin_change();
+                self.apply_upload(policy, upload, verified, conditions, requester)
+            });
         self.record_if_invalid(policy, Some(stated), &result, requester);
         result
     }
@@ -393,11 +414,11 @@ impl Policies {
     }
 
     /// Records a refusal for which the policy is at fault; other failures are the host's.
-    fn record_if_invalid(
+    fn record_if_invalid<T>(
         &self,
         policy: &Name,
         stated: Option<Digest>,
-        result: &Result<PolicyChangeReceipt, PolicyChangeError>,
+        result: &Result<T, PolicyChangeError>,
         requester: &Requester,
     ) {
         if let Err(PolicyChangeError::Invalid(invalid)) = result {

@@ -61,6 +61,13 @@ impl AgentQueue {
         true
     }
 
+    /// Forgets that signals were read from the store, since they are going to be accepted once more.
+    pub(super) fn forget_loaded(&mut self, signals: &[SignalId]) {
+        for signal in signals {
+            self.loaded.remove(signal);
+        }
+    }
+
     /// Puts a signal back as the next one.
     pub(super) fn push_front(&mut self, signal: Arc<Signal>) {
         self.signals.push_front(signal);

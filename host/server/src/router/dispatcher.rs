@@ -15,7 +15,7 @@ use crate::hrm::HrmError;
 use crate::hrm::guards::Guards;
 use crate::watchdog::Watchdog;
 use ark_model::decision::Decision;
-use ark_model::ids::SignalId;
+use ark_model::ids::{Name, SignalId};
 use ark_model::meters::SpanSink;
 use ark_model::signal::Signal;
 use ark_store::Store;
@@ -151,6 +151,7 @@ impl Dispatcher {
                 RouterEvent::Accepted(signal, receivers) => {
                     self.enqueue_signal(&signal, &receivers);
                 }
+                RouterEvent::Forget(agent, signals) => self.forget_loaded(&agent, &signals),
                 RouterEvent::Answered(committing, result, at) => {
                     outbox |= self.handle_commit_result(committing, result, at);
                 }
@@ -210,6 +211,15 @@ impl Dispatcher {
             {
                 self.enqueue_agent(*slot);
             }
+        }
+    }
+
+    /// Has an agent's queue take signals that it had before.
+    fn forget_loaded(&mut self, agent: &Name, signals: &[SignalId]) {
+        let slots = self.deps.slots.load_all();
+        let number = slots.iter().position(|slot| slot.name == *agent);
+        if let Some(queue) = number.and_then(|number| self.queues.get_mut(number)) {
+            queue.forget_loaded(signals);
         }
     }
 

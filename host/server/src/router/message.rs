@@ -7,6 +7,7 @@ use crate::hrm::HrmError;
 use crate::quotas::Reservation;
 use crate::watchdog::Breach;
 use ark_model::decision::Decision;
+use ark_model::ids::{Name, SignalId};
 use ark_model::meters::Deployment;
 use ark_model::signal::Signal;
 use ark_runtime::{Agent, InvocationReport};
@@ -19,6 +20,8 @@ use super::slot::AgentSlot;
 pub(super) enum RouterEvent {
     /// A signal is durable, for the slots with these numbers.
     Accepted(Arc<Signal>, Vec<usize>),
+    /// These signals are going to be accepted for this agent once more: its queue forgets that it had them.
+    Forget(Name, Vec<SignalId>),
     /// The HRM answered the commit of an invocation at this moment.
     Answered(
         Box<CommittingInvocation>,

@@ -5,12 +5,14 @@
 //!
 //! Invariants:
 //! * An agent handles as many signals at a time as its limits allow (one by default), in the order of their acceptance.
-//! * A delivery whose invocation fails is completed as failed, with the failure in the audit log, and is not tried again. One that could not be committed
+//! * A delivery whose invocation fails is completed as failed, with the failure in the audit log, and is not tried again unless an operator
+//!   asks for it ([`redelivery`]). One that could not be committed
 //!   stays pending and is tried again.
 //! * An agent in quarantine is handed no signal. What waits for it keeps waiting, or expires.
 //!
 //! Reading order: [`handle`] and [`streams`] (accepting signals), [`delivery`] (receivers and their queue places), [`dispatcher`] (whose turn it is), [`workers`] (the
-//! threads), [`invocation`] (one invocation), [`slot`] and [`canary`] (the versions of an agent), [`outbox`], [`expiry`].
+//! threads), [`invocation`] (one invocation), [`slot`] and [`canary`] (the versions of an agent), [`outbox`], [`expiry`],
+//! [`redelivery`].
 //!
 //! Must not know: HTTP, SQL, rules.
 
@@ -28,6 +30,7 @@ mod invocation;
 mod message;
 mod metering;
 mod outbox;
+mod redelivery;
 mod slot;
 mod streams;
 mod workers;
@@ -38,4 +41,5 @@ pub use error::RouterError;
 pub use handle::{
     AcceptedSignal, HOST_TOPIC_PREFIX, IncomingSignal, Router, RouterParts, check_unique_names,
 };
+pub use redelivery::{RedeliveryError, RedeliveryReceipt, RedeliveryRequest};
 pub use slot::{AgentSlot, ServingSlot};

@@ -264,9 +264,24 @@ pub const ANCHORS_LOST: AlertRule = AlertRule {
     limit: "none may be missing",
 };
 
+/// A database that is not what was written.
+pub const DATABASE_DAMAGED: AlertRule = AlertRule {
+    kind: "database_damaged",
+    grading: Grading::Fixed(AlertSeverity::Critical),
+    observed: "the first fault that a check of the whole database finds beside serving",
+    limit: "what was written",
+};
+/// The disk is full.
+pub const DISK_FULL: AlertRule = AlertRule {
+    kind: ark_store::DISK_FULL,
+    grading: Grading::Fixed(AlertSeverity::Critical),
+    observed: "a commit that fails since the disk, or the database's part of it, is full",
+    limit: "what the disk has",
+};
+
 /// Every kind of alert that the watchdog raises, those of the store, and those that the HRM raises with an execution report. The kinds `halted`, `resumed`, `quarantined` and `restored` come with orders
 /// ([`crate::hrm`]).
-pub const ALERTS: [&AlertRule; 32] = [
+pub const ALERTS: [&AlertRule; 34] = [
     &FUEL,
     &MEMORY,
     &DEADLINE,
@@ -299,6 +314,8 @@ pub const ALERTS: [&AlertRule; 32] = [
     &DATABASE_LOCKED,
     &LOG_HELD,
     &ANCHORS_LOST,
+    &DATABASE_DAMAGED,
+    &DISK_FULL,
 ];
 
 /// Returns the alert about an agent's use of a quota.

@@ -61,6 +61,12 @@ impl Inner {
         self.raise_host_alert(&alert_rules::REDIS_UNREACHABLE, severity, || problem, None);
     }
 
+    /// Raises a critical alert about the host, unless the same one was raised within a minute.
+    pub(super) fn raise_fixed_alert(&self, rule: &'static AlertRule, message: String) {
+        let severity = AlertSeverity::Critical;
+        self.raise_host_alert(rule, severity, || message, None);
+    }
+
     /// Raises an alert of fixed severity about an agent.
     pub(super) fn raise_agent_alert(
         &self,

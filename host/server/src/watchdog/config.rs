@@ -32,6 +32,8 @@ pub struct WatchdogConfig {
     pub fleet: Option<FleetConfig>,
     /// When an agent is quarantined or warned about. Can be changed while the host runs.
     pub thresholds: Thresholds,
+    /// How long after a check of the whole database the next one begins.
+    pub store_check_interval: Duration,
     /// How many capsules are kept, how large and how long.
     pub retention: CapsuleRetention,
 }

@@ -21,6 +21,7 @@ use super::health::{AgentHealth, Breach, CanaryHealth, HealthView, Observation, 
 use super::probing::probe_all_limits;
 use super::redis_probe::{RedisMeasurement, RedisProbe};
 use super::state::{HealthByAgent, Inner};
+use super::store_check::StoreCheckStatus;
 
 /// How often capsules are pruned.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(60);
@@ -60,6 +61,7 @@ impl Watchdog {
             health: ArcSwap::from_pointee(health),
             redis: Mutex::default(),
             fleet: Mutex::default(),
+            store_check: Mutex::default(),
             host_warnings: Mutex::default(),
             unrecorded_quarantines: Mutex::default(),
             recording_lock: Mutex::default(),
@@ -205,6 +207,12 @@ impl Watchdog {
         self.inner.fleet.lock().clone()
     }
 
+    /// Returns what is known of the checks of the database since the start.
+    #[must_use]
+    pub fn store_check(&self) -> StoreCheckStatus {
+        self.inner.store_check.lock().clone()
+    }
+
     /// Returns the last measurement of the Redis; `None`: there was none yet, or no Redis is configured.
     #[must_use]
     pub fn redis_measurement(&self) -> Option<RedisMeasurement> {
@@ -271,6 +279,7 @@ impl Watchdog {
 }
 
 fn start_loops(inner: &Arc<Inner>) -> std::io::Result<()> {
+    inner.start_store_check()?;
     let config = &inner.config;
     let mut violations = VecDeque::new();
     let mut pruned_at = Instant::now();

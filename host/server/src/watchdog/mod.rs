@@ -5,6 +5,7 @@
 //!   prunes capsules. Without a beat nothing is approved (rule 20), and the first beat comes only after every limit was probed and held.
 //! * `ark-heartbeat` calls every agent's `heartbeat` export in a fresh instance, under the agent's limits.
 //! * `ark-fleet` exchanges orders with the other hosts of a fleet, where one is configured.
+//! * `ark-store-check` checks the whole database beside serving.
 //! * `ark-redis` measures a Redis, where one is configured: its latency, and how much waits in its queue, in its
 //!   streams and for the stream of events.
 //!
@@ -31,6 +32,7 @@ mod probing;
 mod rate_limits;
 mod redis_probe;
 mod state;
+mod store_check;
 
 pub use capsule::{Capsule, CapsuleError, read_capsule};
 pub use capsule_directory::{CapsuleDirectory, CapsuleFile, CapsuleRetention};
@@ -41,3 +43,4 @@ pub use health::{AgentHealth, Breach, CanaryHealth, HealthView, Observation, Thr
 pub use orders::WATCHDOG_ACTOR;
 pub use rate_limits::{ActionRateLimit, ConcurrencyLimit};
 pub use redis_probe::{RedisMeasurement, RedisWatchConfig, RedisWatchLimits, StreamMeasurement};
+pub use store_check::{StoreCheck, StoreCheckStatus};

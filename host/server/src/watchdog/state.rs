@@ -19,6 +19,7 @@ use super::config::{WatchdogConfig, WatchdogDeps};
 use super::fleet::FleetStatus;
 use super::health::{AgentHealth, Breach, Thresholds};
 use super::redis_probe::RedisMeasurement;
+use super::store_check::StoreCheckStatus;
 
 /// The health of each agent that serves.
 pub(super) type HealthByAgent = HashMap<Name, Arc<Mutex<AgentHealth>>>;
@@ -34,6 +35,8 @@ pub(super) struct Inner {
     pub(super) redis: Mutex<Option<RedisMeasurement>>,
     /// `None`: this host is in no fleet.
     pub(super) fleet: Mutex<Option<FleetStatus>>,
+    /// What is known of the checks of the database.
+    pub(super) store_check: Mutex<StoreCheckStatus>,
     /// The alerts about the host that were raised lately.
     pub(super) host_warnings: Mutex<RecentWarnings>,
     /// What came of probing each limit at the start.

@@ -35,6 +35,12 @@ impl ReadOnlyStore {
         })
     }
 
+    /// The version of the schema that the database has.
+    #[must_use]
+    pub fn schema_version(&self) -> u32 {
+        self.reader.schema()
+    }
+
     /// The data directory.
     pub(super) fn dir(&self) -> &Path {
         &self.dir

@@ -115,7 +115,10 @@ fn attests_archive(row: &Row<'_>, base: ChainHead) -> rusqlite::Result<bool> {
 /// Checks the number and the hash of the row behind `head`, and moves `head` to it.
 ///
 /// The columns are read as they are: a row that the program could not parse has a fault, and is no error.
-fn check_audit_row(head: &mut ChainHead, row: &Row<'_>) -> rusqlite::Result<Option<ChainFault>> {
+pub(super) fn check_audit_row(
+    head: &mut ChainHead,
+    row: &Row<'_>,
+) -> rusqlite::Result<Option<ChainFault>> {
     let seq: u64 = row.get(0)?;
     if seq != head.seq + 1 {
         return Ok(Some(ChainFault::new(head.seq + 1, "is missing")));

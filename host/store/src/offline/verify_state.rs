@@ -14,6 +14,10 @@ use crate::tables::state::NewRevision;
 
 use super::read_only::ReadOnlyStore;
 
+/// The columns of a revision, as they are checked.
+pub(super) const REVISION_COLUMNS: &str =
+    "seq, agent, key, revision, value, key_id, digest, at, trace_id, origin, hash";
+
 /// The result of a check of the state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct StateReport {
@@ -44,13 +48,8 @@ impl ReadOnlyStore {
         let anchors = read_anchors(self.dir())?;
         let walk = AnchorWalk::new(anchors.iter().filter_map(|anchor| anchor.state).collect());
         let mut report = StateReport {
-            revisions: 0,
-            head: ChainHead::GENESIS.hash,
-            keys: 0,
-            secrets: 0,
-            secrets_unchecked: 0,
             anchors: walk.remaining(),
-            fault: None,
+            ..StateReport::empty()
         };
         report.fault = self.with_connection(|connection| {
             // One view of the database for all of it, since a host may be writing.
@@ -68,10 +67,9 @@ fn check_all(
     report: &mut StateReport,
 ) -> rusqlite::Result<Option<ChainFault>> {
     let mut head = ChainHead::GENESIS;
-    let mut statement = connection.prepare(
-        "SELECT seq, agent, key, revision, value, key_id, digest, at, trace_id, origin, hash FROM state_history
-         ORDER BY seq",
-    )?;
+    let mut statement = connection.prepare(&format!(
+        "SELECT {REVISION_COLUMNS} FROM state_history ORDER BY seq"
+    ))?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         if let Some(fault) = check_revision(&mut head, row, secret_key, report)? {
@@ -100,7 +98,7 @@ fn check_all(
 }
 
 /// Checks the number, the hash and the value of the revision behind `head`, and moves `head` to it.
-fn check_revision(
+pub(super) fn check_revision(
     head: &mut ChainHead,
     row: &Row<'_>,
     secret_key: Option<&SecretKey>,
@@ -179,7 +177,7 @@ fn check_value(
 }
 
 /// Finds a key whose revisions are not contiguous from 1.
-fn check_gaps(connection: &Connection) -> rusqlite::Result<Option<ChainFault>> {
+pub(super) fn check_gaps(connection: &Connection) -> rusqlite::Result<Option<ChainFault>> {
     let gap = select_row(
         connection,
         "SELECT min(seq) FROM state_history GROUP BY agent, key HAVING count(*) <> max(revision) OR min(revision) <> 1 LIMIT 1",
@@ -190,7 +188,7 @@ fn check_gaps(connection: &Connection) -> rusqlite::Result<Option<ChainFault>> {
 }
 
 /// Finds a key that is not as its last revision says. The fault is at that revision.
-fn check_keys(connection: &Connection) -> rusqlite::Result<Option<ChainFault>> {
+pub(super) fn check_keys(connection: &Connection) -> rusqlite::Result<Option<ChainFault>> {
     let differs: Option<Option<u64>> = select_row(
         connection,
         "SELECT h.seq FROM agents_state s LEFT JOIN state_history h

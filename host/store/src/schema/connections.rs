@@ -3,11 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use rusqlite::hooks::Wal;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::error::OpenError;
+use crate::query::{is_interrupted, limit_statements};
 use crate::quota::QuotaShares;
 use crate::reader::Reader;
 use crate::secrets::SecretKey;
@@ -15,9 +17,11 @@ use crate::secrets::SecretKey;
 use super::migrations::migrate;
 use super::version::{SCHEMA_VERSION, check_version, read_version};
 
-/// A database up to this size is checked when it is opened. `PRAGMA quick_check` reads every page: on a larger database it would delay the
-/// start by seconds.
+/// A database up to this size is checked as a whole when it is opened. `PRAGMA quick_check` reads every page: on a larger database it would
+/// delay the start by seconds.
 const QUICK_CHECK_BYTES: u64 = 32 * 1024 * 1024;
+/// How long the pages of a larger database are checked when it is opened. The rest is checked beside serving.
+const QUICK_CHECK_TIME: Duration = Duration::from_secs(1);
 
 /// A writing connection whose schema may be an earlier one.
 pub(crate) struct UnmigratedConnection {
@@ -59,19 +63,27 @@ impl UnmigratedConnection {
         if found > 0 && found < SCHEMA_VERSION {
             set_pragma(&connection, "PRAGMA wal_checkpoint(TRUNCATE)").map_err(failed)?;
         }
-        let bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-        if bytes <= QUICK_CHECK_BYTES {
-            let finding: String = connection
-                .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-                .map_err(failed)?;
-            if finding != "ok" {
-                return Err(OpenError::Damaged {
-                    path: path.to_owned(),
-                    finding,
-                });
-            }
-        }
+        check_pages(&mut connection, path)?;
         Ok(connection)
+    }
+}
+
+/// Checks the pages of a database: of a small one all, of a larger one as many as [`QUICK_CHECK_TIME`] allows.
+fn check_pages(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
+    let failed = |error| OpenError::from_sqlite(path, error);
+    let bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    let longest = (bytes > QUICK_CHECK_BYTES).then_some(QUICK_CHECK_TIME);
+    limit_statements(connection, longest).map_err(failed)?;
+    let finding = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
+    limit_statements(connection, None).map_err(failed)?;
+    match finding {
+        Ok(finding) if finding == "ok" => Ok(()),
+        Ok(finding) => Err(OpenError::Damaged {
+            path: path.to_owned(),
+            finding,
+        }),
+        Err(error) if is_interrupted(&error) => Ok(()),
+        Err(error) => Err(failed(error)),
     }
 }
 

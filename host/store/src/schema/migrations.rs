@@ -35,7 +35,10 @@ const SCRIPTS: [&[&str]; SCHEMA_VERSION as usize] = [
     &[include_str!("v6_quotas.sql")],
     &[include_str!("v7_redis.sql")],
     &[include_str!("v8_redis_events.sql")],
-    &[include_str!("v9_decisions.sql")],
+    &[
+        include_str!("v9_decisions.sql"),
+        include_str!("v9_failed_deliveries.sql"),
+    ],
 ];
 
 /// Why a migration step failed.

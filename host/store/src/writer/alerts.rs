@@ -20,6 +20,9 @@ pub const LOG_HELD: &str = "log_held";
 /// The kind of the alert that the anchors of the audit log were lost.
 pub const ANCHORS_LOST: &str = "anchors_lost";
 
+/// The kind of the alert that the disk is full.
+pub const DISK_FULL: &str = "disk_full";
+
 /// How long the same alert is not repeated.
 const ALERT_INTERVAL: Duration = Duration::from_mins(1);
 

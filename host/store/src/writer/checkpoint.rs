@@ -5,13 +5,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use rusqlite::Connection;
 
 use crate::directory::{READ_BYTES, name_holders};
 use crate::error::{CommitError, StorageError};
 
-use super::alerts::LOG_HELD;
+use super::alerts::{DISK_FULL, LOG_HELD};
 use super::thread::{QueuedUnit, Writer};
 
 /// How far a checkpoint got, in frames.
@@ -101,8 +102,20 @@ impl Writer {
 
     /// Notes that units were not written: chained ones are refused until the HRM has recovered.
     pub(super) fn fail_commit(&mut self, cause: &StorageError, units: usize) {
-        tracing::error!(error = %cause, units, "commit failed: none of its units was written");
-        self.options.health.record_failure(cause.to_string());
+        let problem = cause.to_string();
+        self.failures.record(&problem, units, Instant::now());
+        let is_full = matches!(
+            cause,
+            StorageError::Full(_) | StorageError::ReserveOnly | StorageError::LogFull { .. }
+        );
+        if is_full {
+            let dir = self.options.dir.display();
+            let message = format!(
+                "{problem}: nothing is approved until there is room in {dir}; archive the audit log (`ark audit archive`), free space or raise capacity.max_database_bytes"
+            );
+            self.raise_alert(DISK_FULL, message, None);
+        }
+        self.options.health.record_failure(problem, is_full);
         self.failed_commit = Some(Arc::new(cause.clone()));
         self.options.meters.failed_commits.increment();
     }

@@ -3,11 +3,12 @@
 mod alerts;
 mod attesting;
 mod checkpoint;
+mod failures;
 mod loss;
 mod metering;
 mod operations;
 mod thread;
 mod unit;
 
-pub use alerts::{ANCHORS_LOST, DATABASE_LOCKED, DATABASE_LOST, LOG_HELD};
+pub use alerts::{ANCHORS_LOST, DATABASE_LOCKED, DATABASE_LOST, DISK_FULL, LOG_HELD};
 pub(crate) use thread::{QueuedUnit, WriterMessage, WriterOptions, start_writer};

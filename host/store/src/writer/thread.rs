@@ -25,6 +25,7 @@ use crate::tables::state::{delete_expired_memories, read_state_head};
 use crate::usage::{UnitUsage, UsageBook};
 
 use super::alerts::{DATABASE_LOCKED, WriterAlerts};
+use super::failures::FailureSpell;
 use super::metering::count_unit;
 use super::unit::{Heads, write_unit};
 
@@ -129,6 +130,7 @@ pub(crate) fn start_writer(
         maintained_at: Instant::now(),
         log_is_full: false,
         alerts: WriterAlerts::default(),
+        failures: FailureSpell::default(),
     };
     // Before the store is open: whoever is refused the lock from then on reads whose it is.
     writer.attest_heads();
@@ -160,6 +162,7 @@ pub(super) struct Writer {
     /// Whether the log had no room for the last batch.
     pub(super) log_is_full: bool,
     pub(super) alerts: WriterAlerts,
+    pub(super) failures: FailureSpell,
 }
 
 /// What the writer takes from its queue at once.
@@ -442,6 +445,7 @@ impl Writer {
     /// Anchors the heads when it is time, deletes expired memories and, after a failed commit, tries whether the database can be written
     /// again.
     fn run_maintenance(&mut self) {
+        self.failures.end_if_settled(Instant::now());
         self.check_anchors();
         if self.anchored_at.elapsed() >= ANCHOR_INTERVAL {
             self.anchor_heads();
@@ -462,7 +466,6 @@ impl Writer {
         }
         match self.try_write() {
             Ok(()) => {
-                tracing::info!("the database can be written again");
                 self.options.health.record_success();
                 self.store_alerts();
             }

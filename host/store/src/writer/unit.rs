@@ -24,7 +24,7 @@ use crate::tables::ledger::{
 };
 use crate::tables::signals::{
     NewSignal, SignalReceipt, complete_delivery, delete_outbox_row, insert_outbox_message,
-    write_signal,
+    write_redelivery, write_signal,
 };
 use crate::tables::state::{StateWriter, TruthOrigin, write_memory, write_truth};
 use crate::tables::versions::{write_agent_change, write_policy_change, write_policy_record};
@@ -74,6 +74,9 @@ pub(super) fn write_unit(
     }
     if let Some(completion) = &unit.delivery {
         complete_delivery(connection, completion)?;
+    }
+    for redelivery in &unit.redeliveries {
+        write_redelivery(connection, redelivery)?;
     }
     for change in &unit.approvals {
         write_approval_change(connection, change)?;

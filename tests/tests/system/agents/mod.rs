@@ -5,5 +5,7 @@ mod canary;
 mod forger;
 mod hostile;
 mod languages;
+mod redelivery;
 mod refusals;
+mod uploads;
 mod versions;

@@ -1,10 +1,13 @@
 //! What an author without ARK's sources does: a new agent, its tests, its component, one signal. On the real binary.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc::channel;
 
-use ark_tests::ark_program;
 use ark_tests::artefacts::checkout_path;
+use ark_tests::{PATIENCE, ark_program};
+use rustix::process::{Pid, Signal, kill_process};
 
 fn agent(dir: &Path, args: &[&str]) -> Output {
     Command::new(ark_program())
@@ -66,4 +69,68 @@ fn a_new_agent_is_tested_built_inspected_and_run() {
     let bad = run("mine.ping", "{\"from\": 7}");
     assert_eq!(bad.status.code(), Some(1));
     assert!(text(&bad).contains("from"), "{}", text(&bad));
+    watch_a_project(here);
+}
+
+/// Lets `ark agent dev` watch the project: it shows what the samples lead to, and again after a change.
+fn watch_a_project(here: &Path) {
+    let mut child = Command::new(ark_program())
+        .args(["agent", "dev", "mine"])
+        .current_dir(here)
+        .env_remove("CARGO_TARGET_DIR")
+        .env_remove("RUSTFLAGS")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("ark starts");
+    let (send, lines) = channel();
+    let output = BufReader::new(child.stdout.take().expect("standard output"));
+    let reader = std::thread::spawn(move || {
+        for line in output.lines().map_while(Result::ok) {
+            if send.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    // The lines up to the one that says that it waits.
+    let read_run = || {
+        let mut told = String::new();
+        loop {
+            let line = lines.recv_timeout(PATIENCE).expect("it goes on");
+            told = format!("{told}{line}\n");
+            if line.contains("waiting for changes") {
+                return told;
+            }
+        }
+    };
+    let first = read_run();
+    let row = first
+        .lines()
+        .find(|line| line.starts_with("sample.json"))
+        .unwrap_or_else(|| panic!("no row in {first}"));
+    let cells: Vec<&str> = row.split_whitespace().collect();
+    assert_eq!(cells[..3], ["sample.json", "APPROVED", "message"], "{first}");
+    assert!(cells[3].parse().is_ok_and(|fuel: u64| fuel > 1_000), "{row}");
+    assert_eq!(cells[5], "KiB", "{row}");
+
+    // What it may propose is taken away: the next run predicts the denial, and `ark agent test` fails for it.
+    let manifest = here.join("mine/mine.toml");
+    let before = std::fs::read_to_string(&manifest).expect("the manifest");
+    let denied = before.replace("actions = [\"message\"]", "actions = [\"report\"]");
+    assert_ne!(denied, before);
+    std::fs::write(&manifest, denied).expect("the manifest");
+    let second = read_run();
+    assert!(second.contains("sample.json          DENIED"), "{second}");
+    std::fs::create_dir(here.join("mine/samples")).expect("a directory");
+    let other = "{\"topic\": \"mine.ping\", \"payload\": {\"from\": 7}}";
+    std::fs::write(here.join("mine/samples/bad.json"), other).expect("a sample");
+    let third = read_run();
+    assert!(third.contains("samples/bad.json     FAILED"), "{third}");
+    kill_process(Pid::from_child(&child), Signal::INT).expect("SIGINT");
+    assert_eq!(child.wait().expect("its end").code(), Some(0));
+    reader.join().expect("the reader");
+
+    let tested = agent(here, &["test", "mine"]);
+    assert_eq!(tested.status.code(), Some(1), "{}", text(&tested));
+    assert!(text(&tested).contains("DENIED"), "{}", text(&tested));
 }

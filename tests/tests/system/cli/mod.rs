@@ -3,6 +3,7 @@
 mod agent_author;
 mod approvals;
 mod config;
+mod doctor;
 mod environment;
 mod output;
 mod policy_author;

@@ -1,6 +1,7 @@
 //! The state and the database: values, secrets, snapshots, kills and broken disks.
 
 mod commands;
+mod damage;
 mod decisions_kill;
 mod disk;
 mod fault_run;

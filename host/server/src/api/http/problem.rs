@@ -577,6 +577,7 @@ impl From<CommitError> for Problem {
             // A repeated request was recognised before this.
             CommitError::KeyReused { .. } | CommitError::AlreadyAnswered(_) => key_reused(detail),
             CommitError::DeliveryNotPending { .. }
+            | CommitError::DeliveryNotFailed { .. }
             | CommitError::DeadlineExceeded
             | CommitError::Storage(_)
             | CommitError::Closed => Self::unavailable(detail),

@@ -3,12 +3,15 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use serde::Serialize;
+use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use crate::api::http::answer::answer_from;
 use crate::api::http::respond::json_response;
 use crate::api::state::{DescribedRoutes, Shared};
-use crate::readiness::{Liveness, ReadinessReport, report_liveness};
+use crate::readiness::{Liveness, ReadinessReport, StoreCheckReport, report_liveness};
+use ark_model::ids::Millis;
 
 pub(crate) fn routes() -> DescribedRoutes {
     DescribedRoutes::new()
@@ -16,20 +19,50 @@ pub(crate) fn routes() -> DescribedRoutes {
         .routes(routes!(show_readiness))
 }
 
-answer_from! { ReadinessReport =>
-    /// Whether the host may judge now: the answer of `/readyz`.
-    #[schema(as = Ready)]
-    struct Ready {
-        /// Whether it may.
-        ready: bool,
-        /// Why it may not.
-        problems: Vec<String>,
-        /// What does not work, though the host may judge: a Redis that does not answer, streams that are not read, events that are not sent.
-        degraded: Vec<String>,
-        /// How many test vectors the Graveyard passed at the start.
-        graveyard_vectors: usize,
-        /// How many agents serve.
-        agents: usize,
+/// Whether the host may judge now: the answer of `/readyz`.
+#[derive(Serialize, ToSchema)]
+struct Ready {
+    /// Whether it may.
+    ready: bool,
+    /// Why it may not.
+    problems: Vec<String>,
+    /// What does not work, though the host may judge: a Redis that does not answer, streams that are not read, events that are not sent.
+    degraded: Vec<String>,
+    /// How many test vectors the Graveyard passed at the start.
+    graveyard_vectors: usize,
+    /// How many agents serve.
+    agents: usize,
+    /// What the last check of the whole database found; absent until the first one has ended.
+    store_check: Option<StoreCheckView>,
+}
+
+impl From<ReadinessReport> for Ready {
+    fn from(report: ReadinessReport) -> Self {
+        Self {
+            ready: report.ready,
+            problems: report.problems,
+            degraded: report.degraded,
+            graveyard_vectors: report.graveyard_vectors,
+            agents: report.agents,
+            store_check: report.store_check.map(StoreCheckView::from),
+        }
+    }
+}
+
+answer_from! { StoreCheckReport =>
+    /// What a check of the whole database found.
+    #[schema(as = StoreCheck)]
+    struct StoreCheckView {
+        /// When it ended.
+        at_ms: Millis,
+        /// How many rows of the audit log it checked.
+        rows: u64,
+        /// How many revisions of the state it checked.
+        revisions: u64,
+        /// What it left out, since it would have held up the host for too long.
+        skipped: Vec<String>,
+        /// What is wrong; absent: the database is as it was written.
+        fault: Option<String>,
     }
 }
 

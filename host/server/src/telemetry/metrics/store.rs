@@ -65,6 +65,57 @@ pub(super) const METRICS: &[Metric] = &[
             }
         },
     ),
+    counter(
+        "ark_store_check_runs_total",
+        &[],
+        "Checks of the whole database beside serving that have ended.",
+        |context, emit| {
+            emit(
+                context.sources.readiness.watchdog.store_check().runs as f64,
+                &[],
+            );
+        },
+    ),
+    gauge(
+        "ark_store_check_failed",
+        &[],
+        "1 if the last check found a fault, 0 if it found none; /readyz names the fault.",
+        |context, emit| {
+            if let Some(check) = context.sources.readiness.watchdog.store_check().last {
+                emit_flag(emit, check.fault.is_some(), &[]);
+            }
+        },
+    ),
+    gauge(
+        "ark_store_check_rows",
+        &[],
+        "Rows of the audit log and revisions of the state that the last check looked at.",
+        |context, emit| {
+            if let Some(check) = context.sources.readiness.watchdog.store_check().last {
+                emit((check.rows + check.revisions) as f64, &[]);
+            }
+        },
+    ),
+    gauge(
+        "ark_store_check_duration_seconds",
+        &[],
+        "How long the last check took, its rests included.",
+        |context, emit| {
+            if let Some(check) = context.sources.readiness.watchdog.store_check().last {
+                emit(check.duration.as_secs_f64(), &[]);
+            }
+        },
+    ),
+    gauge(
+        "ark_store_check_timestamp_seconds",
+        &[],
+        "When the last check ended, in seconds since 1970 (UTC).",
+        |context, emit| {
+            if let Some(check) = context.sources.readiness.watchdog.store_check().last {
+                emit(check.ended_at.0 as f64 / 1e3, &[]);
+            }
+        },
+    ),
     gauge(
         "ark_disk_available_bytes",
         &[],

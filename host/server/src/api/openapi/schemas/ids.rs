@@ -35,6 +35,7 @@ texts! {
     DecisionIdSchema: "DecisionId", "The id of a decision: a UUID.", "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$";
     AuditIdSchema: "AuditId", "The id of a row of the audit log: a UUID.", "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$";
     SignalIdSchema: "SignalId", "The id of a signal: a UUID.", "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$";
+    OperationIdSchema: "OperationId", "The id of an operation: a UUID.", "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$";
     TraceIdSchema: "TraceId", "A W3C trace id, not all zero.", "^(?!0{32})[0-9a-f]{32}$";
     DigestSchema: "Digest", "A SHA-256.", "^[0-9a-f]{64}$";
     NameSchema: "Name", "The name of an agent, a policy, a token or a consumer of the API.", "^[a-z][a-z0-9_-]{0,63}$";

@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 use crate::api::auth::{Caller, LongAnswer};
 use crate::api::http::extract::{ApiPath, ApiQuery};
 use crate::api::http::pagination::page_rows;
-use crate::api::http::preferences::{PreferHeader, Preferences, RulesShown};
+use crate::api::http::preferences::{PreferReturnHeader, Preferences, RulesShown};
 use crate::api::http::problem::Problem;
 use crate::api::http::respond::json_response;
 use crate::api::state::{Api, DescribedRoutes, Shared};
@@ -84,7 +84,7 @@ async fn list_decisions(
 ///
 /// All that match, each with its whole record on a line of its own (NDJSON). An export counts as an event stream of its caller. Where it cannot be finished
 /// its connection is cut, and `cursor` with the `seq` of the last whole line goes on behind it.
-#[utoipa::path(get, path = "/v1/decisions/export", operation_id = "export_decisions", tag = "actions", params(ExportQuery, PreferHeader),
+#[utoipa::path(get, path = "/v1/decisions/export", operation_id = "export_decisions", tag = "actions", params(ExportQuery, PreferReturnHeader),
     responses((status = 200, description = "The decisions.", content_type = "application/x-ndjson", body = String)))]
 async fn export_decisions(
     State(api): Shared,
@@ -111,7 +111,7 @@ async fn export_decisions(
 /// A decision: its whole record
 ///
 /// With the action as judged and the facts it was judged under; of a held one also what became of it since.
-#[utoipa::path(get, path = "/v1/decisions/{id}", operation_id = "read_decision", tag = "actions", params(DecisionPath, DecisionQuery, PreferHeader),
+#[utoipa::path(get, path = "/v1/decisions/{id}", operation_id = "read_decision", tag = "actions", params(DecisionPath, DecisionQuery, PreferReturnHeader),
     responses((status = 200, description = "The record.", body = DecisionRecord)))]
 async fn show_decision(
     State(api): Shared,

@@ -17,7 +17,7 @@ use crate::api::http::deadline::Deadline;
 use crate::api::http::extract::{ApiHeaders, ApiJson, ApiQuery, RequestBody};
 use crate::api::http::form::describe_value;
 use crate::api::http::idempotency::{CanonicalRequest, IdempotencyHeader};
-use crate::api::http::preferences::{PreferHeader, Preferences, RulesShown};
+use crate::api::http::preferences::{PreferReturnHeader, Preferences, RulesShown};
 use crate::api::http::problem::Problem;
 use crate::api::http::respond::{json_response, with_replayed};
 use crate::api::http::trace_context::find_trace_id;
@@ -145,7 +145,7 @@ struct Decisions<'a> {
 ///
 /// It is judged and the decision is on disk before it is answered. An answer with the outcome `denied` or `held` is 200 too: the action
 /// must then not be carried out. With `dry_run` it is judged and nothing is recorded.
-#[utoipa::path(post, path = "/v1/actions", operation_id = "propose", tag = "actions", params(ProposeQuery, IdempotencyHeader, PreferHeader),
+#[utoipa::path(post, path = "/v1/actions", operation_id = "propose", tag = "actions", params(ProposeQuery, IdempotencyHeader, PreferReturnHeader),
     request_body = ref("#/components/schemas/ActionRequest"),
     responses(
         (status = 200, description = "The decision.", body = DecisionView),
@@ -293,7 +293,7 @@ fn check_speaks_for(principal: &Principal, agent: &Name) -> Result<(), Problem> 
 /// Proposes several actions
 ///
 /// Each is judged in its order, all are recorded in one commit.
-#[utoipa::path(post, path = "/v1/actions/batch", operation_id = "propose_batch", tag = "actions", params(BatchQuery, IdempotencyHeader, PreferHeader),
+#[utoipa::path(post, path = "/v1/actions/batch", operation_id = "propose_batch", tag = "actions", params(BatchQuery, IdempotencyHeader, PreferReturnHeader),
     request_body = ref("#/components/schemas/BatchRequest"),
     responses(
         (status = 200, description = "The decisions.", body = Decisions),

@@ -2,4 +2,4 @@
 
 mod problem;
 pub(crate) mod versions;
-mod view;
+pub(crate) mod view;

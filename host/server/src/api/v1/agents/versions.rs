@@ -29,13 +29,16 @@ use crate::api::http::fields::{Actor, Reason, VersionNumber, number_field};
 use crate::api::http::idempotency::{CanonicalRequest, IdempotencyHeader};
 use crate::api::http::pagination::{KeyPageQuery, next_cursor};
 use crate::api::http::preconditions::tagged_response;
+use crate::api::http::preferences::PreferAsyncHeader;
 use crate::api::http::problem::Problem;
 use crate::api::http::respond::{bytes_response, json_response};
+use crate::api::operations::{NewOperation, OperationKind};
 use crate::api::state::{Api, DescribedRoutes, Shared, UploadPlace};
 use crate::changes::ChangeKey;
 
 use super::view::{AgentChanged, AgentDeleted, AgentLine, AgentPage, AgentShown};
 use crate::api::v1::names::AgentNamePath;
+use crate::api::v1::operations::{OperationResult, OperationView, answer_operation};
 use crate::api::v1::uploads::{ComponentBytes, VersionPath, change_requester, receive_upload};
 
 pub(crate) fn routes() -> DescribedRoutes {
@@ -197,19 +200,27 @@ async fn list_agents(
 /// Uploads a version of an agent
 ///
 /// It is verified, compiled, checked and asked for a heartbeat before anything changes; a version that is refused leaves the old one
-/// serving, and `last_refused` of the agent says why. Unless `rollout` is false it serves from then on.
-#[utoipa::path(put, path = "/v1/agents/{name}", operation_id = "upload_agent", tag = "agents", params(AgentNamePath),
+/// serving, and `last_refused` of the agent says why. Unless `rollout` is false it serves from then on. Compiling a large component takes
+/// minutes: with `Prefer: respond-async` the answer comes before, with an operation to ask for.
+#[utoipa::path(put, path = "/v1/agents/{name}", operation_id = "upload_agent", tag = "agents", params(AgentNamePath, PreferAsyncHeader),
     request_body = UploadRequest,
     responses(
         (status = 200, description = "It is kept, and serves if it should.", body = AgentChanged),
+        (status = 202, description = "It has passed the checks that take no time, and is compiled from now on; only with `Prefer: respond-async`.", body = OperationView,
+            headers(("Location" = String, description = "The operation."), ("Preference-Applied" = String, description = "respond-async."), ("Retry-After" = String, description = "Seconds until it is worth asking."))),
         (status = 422, description = "The version is refused; what served goes on."),
     ))]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each argument extracts its own part of the request"
+)]
 async fn upload_agent(
     State(api): Shared,
     caller: Caller,
     ApiPath(AgentNamePath { name }): ApiPath<AgentNamePath>,
     _: NoQuery,
-    _place: UploadPlace,
+    ApiHeaders(prefer): ApiHeaders<PreferAsyncHeader>,
+    place: UploadPlace,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -225,11 +236,29 @@ async fn upload_agent(
     )
     .await?;
     let requester = change_requester(&caller, form.by, form.reason)?;
-    change_agent(&api, requester, move |agents, requester| {
-        let rollout = form.rollout.unwrap_or(true);
-        agents.upload_version(&name, form.manifest, form.component.0, rollout, requester)
-    })
-    .await
+    let rollout = form.rollout.unwrap_or(true);
+    let (manifest, component) = (form.manifest, form.component.0);
+    let operation = api
+        .run_blocking(move |api| {
+            let _place = place;
+            api.agents
+                .check_upload(&name, &manifest, &component, &requester)?;
+            let new = NewOperation {
+                kind: OperationKind::UploadAgent,
+                name: name.clone(),
+                by: requester.by.clone(),
+                trace_id: requester.trace_id,
+                bytes: component.len(),
+            };
+            let agents = api.agents.clone();
+            api.operations.submit(new, move || {
+                let changed =
+                    agents.upload_version(&name, manifest, component, rollout, &requester)?;
+                Ok(OperationResult::Agent(changed.into()))
+            })
+        })
+        .await??;
+    answer_operation(&operation, &prefer).await
 }
 
 /// Carries a change of an agent out on a thread that may block, and answers with its receipt.

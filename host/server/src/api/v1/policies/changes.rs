@@ -19,10 +19,13 @@ use crate::api::auth::Caller;
 use crate::api::http::extract::{ApiHeaders, ApiJson, ApiPath, ApiQuery, NoQuery};
 use crate::api::http::idempotency::{CanonicalRequest, IdempotencyHeader};
 use crate::api::http::preconditions::{ExpectedRevision, Preconditions, with_etag};
+use crate::api::http::preferences::PreferAsyncHeader;
 use crate::api::http::problem::Problem;
 use crate::api::http::respond::json_response;
+use crate::api::operations::{NewOperation, OperationKind};
 use crate::api::state::{Api, DescribedRoutes, Shared, UploadPlace};
 use crate::api::v1::names::PolicyNamePath;
+use crate::api::v1::operations::{OperationResult, OperationView, answer_operation};
 use crate::api::v1::uploads::{change_requester, receive_upload};
 use crate::changes::Requester;
 use crate::policies::{
@@ -46,12 +49,15 @@ pub(crate) fn routes() -> DescribedRoutes {
 /// Uploads a version of an operator policy and puts it in force, or on trial
 ///
 /// It is verified, compiled, set up and put to its own test vectors before anything changes; a version that is refused leaves what was in
-/// force in force, and `last_refused` of the policy says why.
+/// force in force, and `last_refused` of the policy says why. With `Prefer: respond-async` the answer comes before it is compiled, with an
+/// operation to ask for.
 #[utoipa::path(put, path = "/v1/policies/{name}", operation_id = "upload_policy", tag = "policies",
-    params(PolicyNamePath, Preconditions),
+    params(PolicyNamePath, Preconditions, PreferAsyncHeader),
     request_body = PolicyUploadRequest,
     responses(
         (status = 200, description = "It is in force.", body = PolicyChanged, headers(("ETag" = String, description = "The policy's new revision."))),
+        (status = 202, description = "It has passed the checks that take no time, and is compiled from now on; only with `Prefer: respond-async`.", body = OperationView,
+            headers(("Location" = String, description = "The operation."), ("Preference-Applied" = String, description = "respond-async."), ("Retry-After" = String, description = "Seconds until it is worth asking."))),
         (status = 409, description = "It is at another revision than `expected_revision`, is set up in a file, or cannot be so as things are."),
         (status = 412, description = "It is at another revision than the header says."),
         (status = 422, description = "The policy is refused, or the conditions contradict each other; what was in force stays."),
@@ -66,7 +72,8 @@ async fn upload_policy(
     ApiPath(PolicyNamePath { name }): ApiPath<PolicyNamePath>,
     _: NoQuery,
     ApiHeaders(preconditions): ApiHeaders<Preconditions>,
-    _place: UploadPlace,
+    ApiHeaders(prefer): ApiHeaders<PreferAsyncHeader>,
+    place: UploadPlace,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -91,10 +98,29 @@ async fn upload_policy(
         order: form.order.map(PolicyPlace::to_order),
     };
     let terms = conditions(expected);
-    change_policy(&api, expected, order, move |policies, order| {
-        policies.upload_version(&name, upload, terms, order)
-    })
-    .await
+    let operation = api
+        .run_blocking(move |api| {
+            let _place = place;
+            let explain = move |error: PolicyChangeError| expected.explain(error);
+            api.policies
+                .check_upload(&name, &upload, &terms, &order)
+                .map_err(explain)?;
+            let new = NewOperation {
+                kind: OperationKind::UploadPolicy,
+                name: name.clone(),
+                by: order.by.clone(),
+                trace_id: order.trace_id,
+                bytes: upload.component.len(),
+            };
+            let policies = api.policies.clone();
+            api.operations.submit(new, move || {
+                let changed = policies.upload_version(&name, upload, terms, &order);
+                let changed = changed.map_err(explain)?;
+                Ok(OperationResult::Policy(changed.into()))
+            })
+        })
+        .await??;
+    answer_operation(&operation, &prefer).await
 }
 
 /// Gives an operator policy other settings, another mode or another place

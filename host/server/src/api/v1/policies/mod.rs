@@ -5,4 +5,4 @@ pub(crate) mod graveyard;
 mod problem;
 pub(crate) mod reading;
 mod requests;
-mod view;
+pub(crate) mod view;

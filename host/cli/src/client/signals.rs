@@ -1,0 +1,140 @@
+//! `ark signals failed|redeliver`: signals that an agent failed to handle, and how they are delivered again.
+
+use std::process::ExitCode;
+
+use ark_model::ids::{Name, SignalId};
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use crate::output::{print_json, print_line};
+use crate::time::format_millis;
+
+use super::connection::Connection;
+use super::fields::{array_field, text_field};
+use super::request::{ApiRequest, OptionalReasonArgs, PageArgs};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SignalsCommand {
+    /// Lists the signals that an agent failed to handle, with the reason; the latest first.
+    Failed {
+        /// Only those of this agent.
+        #[arg(long)]
+        agent: Option<Name>,
+        #[command(flatten)]
+        page: PageArgs,
+        #[command(flatten)]
+        connection: Connection,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Delivers a signal again to the agent that failed to handle it, or all of an agent that have failed until now.
+    Redeliver {
+        /// The signal.
+        #[arg(required_unless_present = "all")]
+        signal: Option<SignalId>,
+        /// The agent.
+        #[arg(long)]
+        agent: Name,
+        /// Deliver all that failed until now.
+        #[arg(long, conflicts_with_all = ["signal", "idempotency_key"])]
+        all: bool,
+        /// A key under which the host does this once, however often it is asked.
+        #[arg(long, value_name = "KEY")]
+        idempotency_key: Option<String>,
+        #[command(flatten)]
+        reason: OptionalReasonArgs,
+    },
+}
+
+pub(crate) fn run(command: SignalsCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        SignalsCommand::Failed {
+            agent,
+            page,
+            connection,
+            json,
+        } => {
+            let answer = ApiRequest::get(&["v1", "signals", "failed"])
+                .with_query("agent", agent)
+                .with_page(page)
+                .send(&connection)?;
+            if json {
+                print_json(&answer)?;
+            } else {
+                print_failed(&answer);
+            }
+        }
+        SignalsCommand::Redeliver {
+            signal,
+            agent,
+            all: _,
+            idempotency_key,
+            reason,
+        } => redeliver(&agent, signal, idempotency_key.as_deref(), &reason)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Delivers one signal again, or batch after batch until none is left that had failed when the first was asked for.
+fn redeliver(
+    agent: &Name,
+    signal: Option<SignalId>,
+    idempotency_key: Option<&str>,
+    reason: &OptionalReasonArgs,
+) -> anyhow::Result<()> {
+    let mut failed_until = Value::Null;
+    let mut delivered = 0;
+    loop {
+        let answer = ApiRequest::new("POST", &["v1", "signals", "redeliver"])
+            .with_fields(&[
+                ("agent", json!(agent)),
+                ("signal_id", json!(signal)),
+                ("failed_until_ms", failed_until),
+            ])
+            .with_idempotency_key(idempotency_key.map(str::to_owned))
+            .send_with_optional_reason(reason)?;
+        let batch = array_field(&answer, "signals").len();
+        delivered += batch;
+        let remaining = answer["remaining"].as_u64().unwrap_or(0);
+        let is_over = signal.is_some() || batch == 0 || remaining == 0;
+        if !is_over {
+            failed_until = answer["failed_until_ms"].clone();
+            continue;
+        }
+        if let Some(signal) = signal {
+            print_line!("{signal} is delivered to {agent} again");
+        } else {
+            print_line!("{delivered} signals are delivered to {agent} again");
+        }
+        let expired = answer["expired"].as_u64().unwrap_or(0);
+        if expired > 0 {
+            print_line!("{expired} have expired and stay failed");
+        }
+        return Ok(());
+    }
+}
+
+fn print_failed(answer: &Value) {
+    let failed = array_field(answer, "signals");
+    if failed.is_empty() {
+        print_line!("nothing");
+    }
+    for signal in failed {
+        print_line!(
+            "{}  {}  {}  {}",
+            text_field(signal, "signal_id"),
+            text_field(signal, "agent"),
+            text_field(signal, "topic"),
+            format_millis(&signal["failed_at_ms"])
+        );
+        print_line!("    {}", text_field(signal, "reason"));
+        print_line!("    trace {}", text_field(signal, "trace_id"));
+        if let Some(failure) = signal["failure_id"].as_str() {
+            print_line!("    capsule {failure} (`ark agent capsules`)");
+        }
+    }
+    if let Some(cursor) = answer["next_cursor"].as_str() {
+        print_line!("more with --cursor {cursor}");
+    }
+}
