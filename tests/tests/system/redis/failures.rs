@@ -8,7 +8,7 @@ use ark_tests::redis::{Redis, RedisClient, Reply};
 use ark_tests::{PATIENT, Random, TestDir, copy_agent, guests_dir, run_ark, take_turn, wait_until};
 use serde_json::{Value, json};
 
-use super::{AMPLE, Records, events, from_environment, wait_until_idle, wait_until_read};
+use super::{AMPLE, Records, events, from_environment, lag, pending, wait_until_idle};
 
 /// The stream of the test.
 const STREAM: &str = "kyle:signals";
@@ -139,7 +139,9 @@ max_length = 100_000_000
         (host, disturbing.join().expect("no panic"))
     });
     let mut client = redis.connect();
-    wait_until_read(&mut client, STREAM);
+    wait_while_reading(&records, || {
+        lag(&mut client, STREAM).as_deref() == Some("0") && pending(&mut client, STREAM) == "0"
+    });
     wait_until_idle(&records);
     events::wait_until_sent(&mut client, &records);
     assert_eq!(host.terminate(), Some(0));
@@ -167,16 +169,19 @@ max_length = 100_000_000
     );
 }
 
-/// Waits until there are so many signals. Only a standstill ends the wait.
-fn wait_until_more(records: &Records, enough: u64) {
-    let mut found = records.signals();
-    while found < enough {
-        let before = found;
-        wait_until("more signals", || {
-            found = records.signals();
-            found > before
+/// Waits until a condition holds while the stream is read. Only a standstill of the reading ends the wait.
+fn wait_while_reading(records: &Records, mut holds: impl FnMut() -> bool) {
+    while !holds() {
+        let before = records.progress();
+        wait_until("more of the stream is read", || {
+            holds() || records.progress() != before
         });
     }
+}
+
+/// Waits until there are so many signals.
+fn wait_until_more(records: &Records, enough: u64) {
+    wait_while_reading(records, || records.signals() >= enough);
 }
 
 /// Each signal is stored once, delivered once, and in the audit log once at most; kyle, who judges a tick only after a warm-up, has counted

@@ -43,6 +43,14 @@ impl Records {
         self.count("SELECT count(*) FROM signals")
     }
 
+    /// What a batch that is read changes, one of known entries too: after its group was lost, a long stream is read again for minutes.
+    fn progress(&self) -> (u64, u64) {
+        (
+            self.signals(),
+            self.count("SELECT coalesce(sum(at), 0) FROM redis_streams"),
+        )
+    }
+
     fn texts(&self, sql: &str) -> Vec<String> {
         let mut statement = self.0.prepare(sql).expect("a query");
         let rows = statement.query_map([], |row| row.get(0)).expect("rows");
