@@ -13,7 +13,7 @@ use clap::Args;
 use crate::output::{print_line, print_notice};
 use crate::production::interrupts::watch_interrupts;
 
-use super::agent::{build_agent, test_project};
+use super::project::{build_agent, test_project};
 use super::sample::{Sample, SampleRun, run_sample};
 
 /// How often the files are looked at.

@@ -6,6 +6,7 @@ mod dev;
 mod guest_crate;
 pub(crate) mod inspect;
 mod policy;
+mod project;
 mod sample;
 mod template;
 mod toolchain;

@@ -19,7 +19,7 @@ use ark_host::telemetry::{TelemetryListen, TelemetryServer};
 use tokio::task::JoinHandle;
 
 use crate::args::HostArgs;
-use crate::output::{print_line, print_notice, start_logging};
+use crate::output::{print_line, start_logging};
 
 use open_files::fit_connections;
 use reload::Reload;
@@ -99,13 +99,6 @@ async fn serve_until_stopped(
         bail!(
             "other machines could reach this API, and there is no token yet; make one first: ark token create --role admin --name NAME --data-dir {}",
             config.store.dir.display()
-        );
-    }
-    for refused in &app.refused_agents {
-        print_notice!(
-            "agent refused: {}: {}",
-            refused.manifest.display(),
-            refused.reason
         );
     }
     let stop = StopSignals::listen()?.wait_then_limit_drain(config.drain);

@@ -20,7 +20,8 @@ use utoipa::ToSchema;
 use ark_model::ids::{Millis, Name, OperationId, TraceId};
 
 use super::http::problem::Problem;
-use super::v1::operations::OperationResult;
+use crate::agents::AgentChangeReceipt;
+use crate::policies::PolicyChangeReceipt;
 
 /// How many operations run at a time. The compiler's own threads share the processors among them.
 const MAX_RUNNING: usize = 2;
@@ -59,8 +60,16 @@ pub(crate) enum OperationState {
     Failed,
 }
 
+/// What an operation has changed.
+pub(crate) enum OperationReceipt {
+    /// A version of an agent is there.
+    Agent(AgentChangeReceipt),
+    /// A version of an operator policy is there.
+    Policy(PolicyChangeReceipt),
+}
+
 /// What an operation came to.
-pub(crate) type OperationEnd = Result<OperationResult, Problem>;
+pub(crate) type OperationEnd = Result<OperationReceipt, Problem>;
 
 /// An operation that is accepted.
 pub(crate) struct NewOperation {

@@ -1,23 +1,90 @@
-//! What the watchdog checks about the host itself: the Graveyard's pin, the rate of violations, the Redis.
+//! What the watchdog checks about the host itself: the Graveyard's pin, the rate of violations, the database, the Redis.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::Receiver;
+
 use ark_model::control::Order;
 use ark_model::ids::{Millis, Name};
+use ark_runtime::lower_thread_priority;
 
 use super::alert_rules;
 use super::redis_probe::{RedisMeasurement, RedisWatchConfig};
 use super::state::Inner;
+use super::store_check::{check_store, is_stopped};
 
 /// Over which time violations are counted.
 const VIOLATION_WINDOW: Duration = Duration::from_secs(60);
+
+/// The priority of the thread that checks the database, as a nice value: the lowest.
+const CHECK_NICE: i32 = 19;
+/// How long after the start the first check of the database begins.
+const FIRST_CHECK_AFTER: Duration = Duration::from_secs(1);
+/// How long after a check that could not be made the next one begins.
+const CHECK_AGAIN_AFTER: Duration = Duration::from_mins(1);
 
 /// Violations by agent, as they were taken from the HRM.
 pub(super) type ViolationWindow = VecDeque<(Instant, HashMap<Name, u32>)>;
 
 impl Inner {
+    /// Starts the thread that checks the whole database, at the start and from time to time.
+    pub(super) fn start_store_check(self: &Arc<Self>) -> std::io::Result<()> {
+        let (stop, stopped) = crossbeam_channel::bounded(0);
+        let inner = Arc::downgrade(self);
+        let thread = std::thread::Builder::new()
+            .name("ark-store-check".to_owned())
+            .spawn(move || {
+                lower_thread_priority(CHECK_NICE);
+                let mut pause = FIRST_CHECK_AFTER;
+                while !is_stopped(&stopped, pause) {
+                    match inner.upgrade() {
+                        Some(inner) => pause = inner.check_database(&stopped),
+                        None => break,
+                    }
+                }
+            })?;
+        self.threads.lock().push((stop, thread));
+        Ok(())
+    }
+
+    /// Checks the whole database. Returns how long until the next check.
+    fn check_database(&self, stopped: &Receiver<()>) -> Duration {
+        let interval = self.config.store_check_interval;
+        let dir = self.deps.store.dir();
+        let check = match check_store(dir, stopped) {
+            Ok(Some(check)) => check,
+            Ok(None) => return interval,
+            Err(error) => {
+                tracing::warn!(%error, "the database cannot be checked now; it is tried again");
+                return CHECK_AGAIN_AFTER.min(interval);
+            }
+        };
+        match &check.fault {
+            None => {
+                tracing::info!(
+                    rows = check.rows,
+                    revisions = check.revisions,
+                    skipped = check.skipped.join(", "),
+                    duration_s = check.duration.as_secs_f64(),
+                    "the database is as it was written"
+                );
+            }
+            Some(fault) => {
+                let dir = dir.display();
+                tracing::error!(fault, %dir, "the database is damaged");
+                let message = format!("the database in {dir} is damaged: {fault}");
+                self.raise_fixed_alert(&alert_rules::DATABASE_DAMAGED, message);
+            }
+        }
+        let mut status = self.store_check.lock();
+        status.runs += 1;
+        status.last = Some(check);
+        interval
+    }
+
     /// Hashes the Graveyard again and beats. A broken pin halts the host.
     pub(super) fn check_pin(&self) {
         let deps = &self.deps;

@@ -159,9 +159,10 @@ fn a_failed_signal_is_listed_and_delivered_again_once() {
 fn what_cannot_be_delivered_again_is_refused_with_the_remedy() {
     let dir = TestDir::new(PATIENT);
     let data = dir.data();
+    let _root = make_token(&data, "root", "admin", &[]);
     let reader = make_token(&data, "eyes", "reader", &[]);
     let operator = make_token(&data, "desk", "operator", &[]);
-    let submitter = make_token(&data, "feed", "submitter", &["--agent", "api"]);
+    let submitter = make_token(&data, "feed", "submitter", &["--agent", "api", "--actions", "*"]);
     let host = dir.start();
     let mut client = Client::with_token(&host, &operator);
     serve_chaos(&mut client, Some(1));

@@ -109,8 +109,15 @@ fn watch_a_project(here: &Path) {
         .find(|line| line.starts_with("sample.json"))
         .unwrap_or_else(|| panic!("no row in {first}"));
     let cells: Vec<&str> = row.split_whitespace().collect();
-    assert_eq!(cells[..3], ["sample.json", "APPROVED", "message"], "{first}");
-    assert!(cells[3].parse().is_ok_and(|fuel: u64| fuel > 1_000), "{row}");
+    assert_eq!(
+        cells[..3],
+        ["sample.json", "APPROVED", "message"],
+        "{first}"
+    );
+    assert!(
+        cells[3].parse().is_ok_and(|fuel: u64| fuel > 1_000),
+        "{row}"
+    );
     assert_eq!(cells[5], "KiB", "{row}");
 
     // What it may propose is taken away: the next run predicts the denial, and `ark agent test` fails for it.

@@ -16,7 +16,9 @@ use crate::api::http::preconditions::with_etag;
 use crate::api::http::preferences::PreferAsyncHeader;
 use crate::api::http::problem::Problem;
 use crate::api::http::respond::json_response;
-use crate::api::operations::{Operation, OperationEnd, OperationKind, OperationState};
+use crate::api::operations::{
+    Operation, OperationEnd, OperationKind, OperationReceipt, OperationState,
+};
 use crate::api::state::{DescribedRoutes, Shared};
 
 pub(crate) fn routes() -> DescribedRoutes {
@@ -32,13 +34,22 @@ struct OperationPath {
 }
 
 /// What an operation that succeeded has changed: the answer that the request gets whose caller waits.
-#[derive(Clone, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[serde(untagged)]
-pub(crate) enum OperationResult {
+enum OperationResult {
     /// A version of an agent is there.
     Agent(AgentChanged),
     /// A version of an operator policy is there.
     Policy(PolicyChanged),
+}
+
+impl From<&OperationReceipt> for OperationResult {
+    fn from(receipt: &OperationReceipt) -> Self {
+        match receipt {
+            OperationReceipt::Agent(receipt) => Self::Agent(receipt.clone().into()),
+            OperationReceipt::Policy(receipt) => Self::Policy(receipt.clone().into()),
+        }
+    }
 }
 
 /// A request that goes on after it was answered.
@@ -83,7 +94,7 @@ impl OperationView {
             accepted_at_ms: operation.accepted_at,
             started_at_ms: progress.started_at,
             ended_at_ms: progress.ended.as_ref().map(|(at, _)| *at),
-            result: end.and_then(|end| end.as_ref().ok().cloned()),
+            result: end.and_then(|end| end.as_ref().ok().map(OperationResult::from)),
             problem: end.and_then(|end| end.as_ref().err().cloned()),
         }
     }
@@ -110,11 +121,12 @@ pub(crate) async fn answer_operation(
 }
 
 fn answer_end(operation: &Operation, end: &OperationEnd) -> Result<Response, Problem> {
-    let result = end.as_ref().map_err(Clone::clone)?;
-    let response = json_response(StatusCode::OK, Some(operation.trace_id), result);
-    Ok(match result {
-        OperationResult::Agent(_) => response,
-        OperationResult::Policy(changed) => with_etag(response, changed.revision),
+    let receipt = end.as_ref().map_err(Clone::clone)?;
+    let result = OperationResult::from(receipt);
+    let response = json_response(StatusCode::OK, Some(operation.trace_id), &result);
+    Ok(match receipt {
+        OperationReceipt::Agent(_) => response,
+        OperationReceipt::Policy(receipt) => with_etag(response, receipt.revision),
     })
 }
 

@@ -91,7 +91,8 @@ impl Arbiter {
         self.recent_keys = RecentKeys::default();
         self.revert_failed_swaps();
         self.ledger_is_stale.store(false, Ordering::Release);
-        tracing::warn!("a commit failed: the ledger was loaded again from the database");
+        // The writer says why, once for a spell of failures.
+        tracing::debug!("a commit failed: the ledger was loaded again from the database");
         Ok(())
     }
 

@@ -32,13 +32,13 @@ use crate::api::http::preconditions::tagged_response;
 use crate::api::http::preferences::PreferAsyncHeader;
 use crate::api::http::problem::Problem;
 use crate::api::http::respond::{bytes_response, json_response};
-use crate::api::operations::{NewOperation, OperationKind};
+use crate::api::operations::{NewOperation, OperationKind, OperationReceipt};
 use crate::api::state::{Api, DescribedRoutes, Shared, UploadPlace};
 use crate::changes::ChangeKey;
 
 use super::view::{AgentChanged, AgentDeleted, AgentLine, AgentPage, AgentShown};
 use crate::api::v1::names::AgentNamePath;
-use crate::api::v1::operations::{OperationResult, OperationView, answer_operation};
+use crate::api::v1::operations::{OperationView, answer_operation};
 use crate::api::v1::uploads::{ComponentBytes, VersionPath, change_requester, receive_upload};
 
 pub(crate) fn routes() -> DescribedRoutes {
@@ -254,7 +254,7 @@ async fn upload_agent(
             api.operations.submit(new, move || {
                 let changed =
                     agents.upload_version(&name, manifest, component, rollout, &requester)?;
-                Ok(OperationResult::Agent(changed.into()))
+                Ok(OperationReceipt::Agent(changed))
             })
         })
         .await??;

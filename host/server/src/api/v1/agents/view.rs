@@ -180,7 +180,7 @@ pub(crate) struct AgentDeleted {
 }
 
 /// A change that was made.
-#[derive(Clone, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[schema(as = Changed)]
 pub(crate) struct AgentChanged {
     /// The agent.
@@ -215,7 +215,6 @@ impl From<AgentChangeReceipt> for AgentChanged {
 
 answer_from! { Trial =>
     /// A version on trial beside the one that serves.
-    #[derive(Clone)]
     #[schema(as = Trial)]
     pub(crate) struct TrialShare {
         /// The version; 0: the version of the agents' directory.

@@ -22,10 +22,10 @@ use crate::api::http::preconditions::{ExpectedRevision, Preconditions, with_etag
 use crate::api::http::preferences::PreferAsyncHeader;
 use crate::api::http::problem::Problem;
 use crate::api::http::respond::json_response;
-use crate::api::operations::{NewOperation, OperationKind};
+use crate::api::operations::{NewOperation, OperationKind, OperationReceipt};
 use crate::api::state::{Api, DescribedRoutes, Shared, UploadPlace};
 use crate::api::v1::names::PolicyNamePath;
-use crate::api::v1::operations::{OperationResult, OperationView, answer_operation};
+use crate::api::v1::operations::{OperationView, answer_operation};
 use crate::api::v1::uploads::{change_requester, receive_upload};
 use crate::changes::Requester;
 use crate::policies::{
@@ -116,7 +116,7 @@ async fn upload_policy(
             api.operations.submit(new, move || {
                 let changed = policies.upload_version(&name, upload, terms, &order);
                 let changed = changed.map_err(explain)?;
-                Ok(OperationResult::Policy(changed.into()))
+                Ok(OperationReceipt::Policy(changed))
             })
         })
         .await??;

@@ -161,7 +161,6 @@ answer_from! { DifferingDecision =>
 
 answer_from! { PolicyChangeReceipt =>
     /// A change that was made.
-    #[derive(Clone)]
     #[schema(as = PolicyChanged)]
     pub(crate) struct PolicyChanged {
         /// The policy.
