@@ -1,6 +1,6 @@
 //! The operator policies that a start finds: those that files declare, and those that were uploaded.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::changes::Requester;
