@@ -189,3 +189,45 @@ fn write_checksums(dist: &Path) -> Result<()> {
     }
     fs::write(dist.join("SHA256SUMS"), sums).context("SHA256SUMS")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_package_takes_what_is_staged_with_the_modes_it_is_staged_with() {
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../host/cli/Cargo.toml");
+        let manifest: toml::Value = toml::from_str(&fs::read_to_string(manifest).unwrap()).unwrap();
+        let assets = manifest["package"]["metadata"]["deb"]["assets"].as_array();
+        let taken: BTreeSet<(String, String)> = assets
+            .unwrap()
+            .iter()
+            .map(|asset| {
+                let text = |index: usize| asset[index].as_str().unwrap().to_owned();
+                let path = text(0);
+                let staged = path.strip_prefix("../../target/dist/stage/");
+                (staged.unwrap().to_owned(), text(2))
+            })
+            .collect();
+        let mode = |mode: u32| format!("{mode:o}");
+        let files = FILES.iter().map(|(_, to, rights)| (*to, mode(*rights)));
+        let completions = COMPLETIONS.map(|(_, name)| (format!("completions/{name}"), mode(0o644)));
+        let staged: BTreeSet<(String, String)> = files
+            // The package has the licence by a field of its own.
+            .filter(|(to, _)| *to != "LICENSE")
+            .map(|(to, rights)| (to.to_owned(), rights))
+            .chain(completions)
+            .chain([
+                ("ark".to_owned(), mode(0o755)),
+                ("man/*.1".to_owned(), mode(0o644)),
+            ])
+            .collect();
+        assert_eq!(taken, staged);
+        for (from, ..) in FILES {
+            let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(from);
+            assert!(from.is_file(), "{}", from.display());
+        }
+    }
+}

@@ -151,9 +151,8 @@ fn reject(client: &HostClient, decision_id: &str) -> Result<bool, ClientError> {
     let path = join_path(&["v1", "approvals", decision_id]);
     let comment = json!({"comment": "synthetic load; it must not be carried out"});
     let answer = client.send_json("POST", &format!("{path}/reject"), &[], &comment)?;
-    let refusal = match answer.into_success() {
-        Ok(_) => return Ok(false),
-        Err(refusal) => refusal,
+    let Err(refusal) = answer.into_success() else {
+        return Ok(false);
     };
     let approval = client.get(&path)?.into_success()?;
     match text_of(&approval, "status").as_str() {
