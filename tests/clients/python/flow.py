@@ -30,7 +30,7 @@ ready = readyz.sync(client=Client(url))
 assert ready is not None and not isinstance(ready, Problem), ready
 
 # Denied: nothing says where the position would be closed at a loss. What nobody reads is warned of.
-denied = propose.sync(client=desk, body=BuyForm.from_dict(buy(stoploss=95.0)), idempotency_key="python-1")
+denied = propose.sync(client=desk, body=BuyForm.from_dict(buy(stop_los=95.0)), idempotency_key="python-1")
 assert denied is not None and not isinstance(denied, Problem), denied
 assert denied.outcome.value == "denied", denied
 assert not isinstance(denied.warnings, Unset) and denied.warnings[0].known == "stop_loss", denied

@@ -30,7 +30,7 @@ expect(await connect().GET("/readyz"));
 // Denied: nothing says where the position would be closed at a loss. What nobody reads is warned of.
 const denied = expect(
   await desk.POST("/v1/actions", {
-    body: { ...buy, parameters: { ...parameters, stoploss: 95, note: { because: ["a", 1] } } },
+    body: { ...buy, parameters: { ...parameters, stop_los: 95, note: { because: ["a", 1] } } },
     params: { header: { "Idempotency-Key": "typescript-1" } },
   }),
 );

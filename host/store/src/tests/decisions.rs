@@ -154,11 +154,12 @@ fn pages_of_any_filter_together_are_what_matches() {
                 .is_none_or(|rule| subject.fired.iter().any(|it| it.rule == *rule))
     };
     for (number, filter) in filters.iter().enumerate() {
-        let expected: Vec<(u64, String)> = (1..)
-            .zip(&made)
-            .filter(|(_, made)| matches(filter, made))
-            .map(|(seq, made)| (seq, made.id.to_string()))
+        let expected: Vec<(u64, String)> = made
+            .iter()
+            .enumerate()
             .rev()
+            .filter(|(_, made)| matches(filter, made))
+            .map(|(index, made)| (index as u64 + 1, made.id.to_string()))
             .collect();
         for limit in [1, 7, 500] {
             let mut found = Vec::new();

@@ -51,6 +51,7 @@ fn a_generated_python_client_goes_through_a_flow() {
     );
     let (dir, host, document, tokens) = start_host();
     let package = dir.path().join("python");
+    std::fs::create_dir(&package).expect("a directory");
     run(Command::new(programs.join("openapi-python-client"))
         .args(["generate", "--fail-on-warning", "--meta", "none"])
         .arg("--path")

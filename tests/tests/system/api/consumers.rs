@@ -268,7 +268,7 @@ fn answers_are_as_short_as_is_preferred_and_warn_of_what_nobody_reads() {
     let host = dir.start();
     let mut client = Client::new(&host);
     let mut action = without_stop("BTC-USD");
-    action["parameters"]["stoploss"] = json!(95.0);
+    action["parameters"]["stop_los"] = json!(95.0);
     action["parameters"]["take_proft"] = json!(130.0);
     action["parameters"]["note"] = json!("x");
     let minimal = [
@@ -296,7 +296,7 @@ fn answers_are_as_short_as_is_preferred_and_warn_of_what_nobody_reads() {
         .collect();
     assert_eq!(
         warned,
-        [("stoploss", "stop_loss"), ("take_proft", "take_profit")]
+        [("stop_los", "stop_loss"), ("take_proft", "take_profit")]
     );
     let rules = |decision: &Value| {
         let policies = decision["policies"].as_array().expect("policies").clone();

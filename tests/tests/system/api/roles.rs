@@ -203,7 +203,7 @@ fn what_the_table_does_not_know_is_refused_without_a_token_and_told_with_one() {
         ("PATCH", "/v1/halt", 405, 401),
         ("OPTIONS", "/v1/actions", 405, 401),
         ("HEAD", "/v1/decisions", 200, 401),
-        ("GET", "/", 404, 401),
+        ("GET", "/", 307, 307),
         ("GET", "/v1/tokens/../halt", 404, 401),
         ("GET", "/v1/agents/..%2F..%2Fetc%2Fpasswd", 400, 401),
         ("DELETE", "/v1/tokens/..%2Froot", 400, 401),

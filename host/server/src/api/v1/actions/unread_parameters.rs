@@ -1,5 +1,7 @@
 //! Parameters that no rule reads and whose name resembles that of one that rules read: most likely a mistake of the proposer.
 //!
+//! One that differs in case or separators only is refused with the request, and is found here only in what was recorded before.
+//!
 //! The warnings follow from the recorded action alone, so an answer that is given again has them too.
 
 use serde::{Deserialize, Serialize};
