@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 
 use crate::graveyard::sha256_hex;
 use crate::hermetic::Workspace;
@@ -138,13 +139,36 @@ fn read_version(ark: &Path) -> Result<String> {
         .to_owned())
 }
 
-/// Writes a list of every crate in the program (`CycloneDX`).
+/// Writes a list of every crate in the program (`CycloneDX`), without what names this machine, its user or this moment.
 fn write_sbom(root: &Path, path: &Path) -> Result<()> {
     install_subcommand("sbom", "cargo-sbom")?;
     let mut list = cargo_in(root);
     list.args(["sbom", "--cargo-package", "ark-cli"]);
-    let sbom = read_output(list.args(["--output-format", "cyclone_dx_json_1_4"]))?;
-    fs::write(path, sbom).with_context(|| path.display().to_string())
+    let made = read_output(list.args(["--output-format", "cyclone_dx_json_1_4"]))?;
+    let mut sbom: Value = serde_json::from_str(&made).context("what cargo-sbom prints")?;
+    make_reproducible(&mut sbom);
+    fs::write(path, format!("{sbom:#}\n")).with_context(|| path.display().to_string())
+}
+
+fn make_reproducible(sbom: &mut Value) {
+    if let Some(document) = sbom.as_object_mut() {
+        document.remove("serialNumber");
+    }
+    if let Some(metadata) = sbom.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("authors");
+        metadata.remove("timestamp");
+    }
+    for (list, key) in [("components", "bom-ref"), ("dependencies", "ref")] {
+        if let Some(list) = sbom.get_mut(list).and_then(Value::as_array_mut) {
+            list.sort_by_key(|one| one[key].to_string());
+        }
+    }
+    let dependencies = sbom.get_mut("dependencies").and_then(Value::as_array_mut);
+    for one in dependencies.into_iter().flatten() {
+        if let Some(list) = one.get_mut("dependsOn").and_then(Value::as_array_mut) {
+            list.sort_by_key(Value::to_string);
+        }
+    }
 }
 
 fn install_subcommand(subcommand: &str, package: &str) -> Result<()> {
@@ -194,7 +218,28 @@ fn write_checksums(dist: &Path) -> Result<()> {
 mod tests {
     use std::collections::BTreeSet;
 
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn a_list_of_parts_names_no_machine_and_no_moment() {
+        let made = |first: &str, second: &str, user: &str| {
+            let mut sbom = json!({
+                "serialNumber": user,
+                "metadata": {"authors": [{"name": user}], "timestamp": user, "component": {"name": "ark"}},
+                "components": [{"bom-ref": first}, {"bom-ref": second}],
+                "dependencies": [{"ref": first, "dependsOn": [first, second]}, {"ref": second}],
+            });
+            make_reproducible(&mut sbom);
+            sbom
+        };
+        let one = made("a", "b", "carol");
+        assert!(!one.to_string().contains("carol"), "{one}");
+        assert_eq!(one["components"], made("b", "a", "bob")["components"]);
+        let depends = |sbom: &Value| sbom["dependencies"][0]["dependsOn"].clone();
+        assert_eq!(depends(&one), json!(["a", "b"]));
+    }
 
     #[test]
     fn the_package_takes_what_is_staged_with_the_modes_it_is_staged_with() {
