@@ -126,7 +126,7 @@ fn decisions_are_found_by_instrument_rule_and_period_and_exported() {
         ("symbol=%2D", "symbol"),
         ("rule=", "rule"),
         ("rules=some", "rules"),
-        ("simbol=BTC", "simbol"),
+        ("instrument=BTC", "instrument"),
     ] {
         let (status, problem) = client.get(&format!("/v1/decisions?{query}"));
         assert_eq!(
@@ -141,7 +141,11 @@ fn decisions_are_found_by_instrument_rule_and_period_and_exported() {
         (422, &json!("until")),
         "{problem}"
     );
-    // The same, exported.
+    check_exports(&mut client);
+}
+
+/// The same decisions, exported.
+fn check_exports(client: &mut Client) {
     let minimal = [("Prefer", "return=minimal")];
     for (query, headers, count) in [
         ("", &[][..], 5),
@@ -151,7 +155,7 @@ fn decisions_are_found_by_instrument_rule_and_period_and_exported() {
         ("symbol=DOGE", &minimal, 0),
     ] {
         let (status, got, body) = ask(
-            &mut client,
+            client,
             "GET",
             &format!("/v1/decisions/export?{query}"),
             headers,
@@ -248,10 +252,7 @@ fn an_export_is_bounded_and_ends_with_its_token() {
     assert!(second.starts_with("HTTP/1.1 429"), "{second}");
     let mut other = Vec::new();
     open(&root).read_to_end(&mut other).expect("an export");
-    assert_eq!(
-        other.iter().filter(|byte| **byte == b'\n').count() > 1200,
-        true
-    );
+    assert!(other.split(|byte| *byte == b'\n').count() > 1200);
     assert!(other.ends_with(b"0\r\n\r\n"), "the last chunk is missing");
     assert_eq!(
         client.send("DELETE", "/v1/tokens/reader", &Value::Null).0,
@@ -426,13 +427,17 @@ fn what_changes_rarely_is_not_sent_again_and_answers_are_compressed() {
     .1;
     assert_ne!(header(&before, "etag"), header(&after, "etag"));
     // What a program of another make unpacks is what is sent without compression.
-    let plain = ask(&mut client, "GET", "/openapi.json", &[], &Value::Null).2;
-    let url = format!("http://{}/openapi.json", host.address);
-    let output = Command::new("curl")
-        .args(["-s", "--compressed", &url])
-        .output()
-        .expect("curl starts");
-    assert_eq!(output.stdout, plain);
+    propose(&mut client, &trade("BTC-USD", 0.01));
+    for path in ["/openapi.json", "/v1/decisions/export"] {
+        let plain = ask(&mut client, "GET", path, &[], &Value::Null).2;
+        let url = format!("http://{}{path}", host.address);
+        let output = Command::new("curl")
+            .args(["-sS", "--compressed", &url])
+            .output()
+            .expect("curl starts");
+        assert!(output.status.success(), "{path}: {output:?}");
+        assert!(!plain.is_empty() && output.stdout == plain, "{path}");
+    }
     let (status, headers, _) = ask(&mut client, "GET", "/", &[], &Value::Null);
     assert_eq!((status, header(&headers, "location")), (307, Some("docs")));
 }

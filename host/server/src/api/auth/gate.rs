@@ -391,7 +391,8 @@ fn cut_at(body: Body, end: impl Future<Output = ()> + Send + Unpin + 'static) ->
         };
         Some((chunk?, (chunks, end)))
     });
-    Body::from_stream(chunks)
+    // A body that is compressed is asked again after its end.
+    Body::from_stream(chunks.fuse())
 }
 
 /// Refuses a request whose `Host` header names another machine: a page in a browser on this machine could send requests here under a name of

@@ -15,7 +15,7 @@ use crate::query::{
 use crate::reader::Reader;
 
 use super::archives::archived_head;
-use super::decision_index::DecisionSubject;
+use super::decision_index::{DecisionSubject, parse_outcome};
 
 /// The kind of an audit row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -211,13 +211,6 @@ pub(crate) fn read_audit_row(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
         body: row.get(8)?,
         hash: digest_column(row, 9)?,
     })
-}
-
-pub(super) fn parse_outcome(text: &str) -> rusqlite::Result<Outcome> {
-    [Outcome::Approved, Outcome::Held, Outcome::Denied]
-        .into_iter()
-        .find(|outcome| outcome.as_str() == text)
-        .ok_or_else(|| malformed_column(7, text))
 }
 
 impl Reader {

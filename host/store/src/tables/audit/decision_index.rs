@@ -20,8 +20,6 @@ use crate::query::{
 };
 use crate::reader::Reader;
 
-use super::audit_log::parse_outcome;
-
 /// The most rows of the index that one page is looked for in.
 const SCANNED_ROWS: usize = 50_000;
 
@@ -203,6 +201,14 @@ fn find_subject(body: &str, policies: &HashMap<String, Metadata>) -> DecisionSub
         size: parameters["position_size_pct"].as_f64(),
         fired,
     }
+}
+
+/// The outcome in the column 7 of the log, or of the index.
+pub(super) fn parse_outcome(text: &str) -> rusqlite::Result<Outcome> {
+    [Outcome::Approved, Outcome::Held, Outcome::Denied]
+        .into_iter()
+        .find(|outcome| outcome.as_str() == text)
+        .ok_or_else(|| malformed_column(7, text))
 }
 
 /// The columns of the index, in the order that [`read_candidate`] reads them.

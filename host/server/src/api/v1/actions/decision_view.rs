@@ -22,7 +22,6 @@ use ark_store::{Approval, DecisionLine, FiredRule, Store};
 pub use super::approval_view::ApprovalView;
 pub use super::unread_parameters::ParameterWarning;
 
-use super::decision_form::DecisionForm;
 use super::unread_parameters::find_unread_parameters;
 use crate::api::http::answer::{answer_from, convert_rows};
 
@@ -379,16 +378,8 @@ impl<'a> DecisionRecord<'a> {
         Self::of_view(DecisionView::whole(decision), waiting)
     }
 
-    /// As [`Self::new`], of a decision in some form.
-    pub(super) fn in_form(
-        decision: &'a Decision,
-        waiting: Option<Approval>,
-        form: DecisionForm,
-    ) -> Self {
-        Self::of_view(form.show_record(decision), waiting)
-    }
-
-    fn of_view(decision: DecisionView<'a>, waiting: Option<Approval>) -> Self {
+    /// As [`Self::new`], of a decision that is shown in some form.
+    pub(super) fn of_view(decision: DecisionView<'a>, waiting: Option<Approval>) -> Self {
         Self {
             decision,
             waiting: waiting.map(ApprovalView::from),

@@ -130,7 +130,7 @@ async fn show_decision(
         None
     };
     let form = DecisionForm::new(query.rules, preferences);
-    let record = DecisionRecord::in_form(&decision, waiting, form);
+    let record = DecisionRecord::of_view(form.show_record(&decision), waiting);
     let response = json_response(StatusCode::OK, Some(decision.trace_id), &record);
     Ok(preferences.mark_applied(response))
 }

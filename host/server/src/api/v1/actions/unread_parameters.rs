@@ -99,7 +99,7 @@ mod tests {
             ("Stop-Loss", Some("stop_loss")),
             ("stop_los", Some("stop_loss")),
             ("take_proft", Some("take_profit")),
-            ("postion_size_pct", Some("position_size_pct")),
+            ("position_size_pc", Some("position_size_pct")),
             ("levarage", Some("leverage")),
             ("symbols", Some("symbol")),
             ("size", None),
