@@ -15,6 +15,7 @@ use crate::production::interrupts::watch_interrupts;
 
 use super::project::{build_agent, test_project};
 use super::sample::{Sample, SampleRun, run_sample};
+use super::toolchain::Language;
 
 /// How often the files are looked at.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -45,8 +46,10 @@ type Files = BTreeMap<PathBuf, (u64, Option<SystemTime>)>;
 /// Watches a project until the user ends it.
 ///
 /// # Errors
-/// The directory cannot be read, or signals cannot be handled. What is wrong with the project is printed and is no error.
+/// The directory holds no project or cannot be read, or signals cannot be handled. What is wrong with the project is printed and is no error.
 pub(super) fn run(args: &DevArgs) -> anyhow::Result<()> {
+    // What is no project now will not become one.
+    Language::of_project(&args.dir)?;
     let stop = watch_interrupts()?;
     let is_stopped = || stop.load(Ordering::Relaxed);
     let compiled = tempfile::tempdir().context("no temporary directory")?;

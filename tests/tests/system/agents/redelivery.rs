@@ -162,7 +162,12 @@ fn what_cannot_be_delivered_again_is_refused_with_the_remedy() {
     let _root = make_token(&data, "root", "admin", &[]);
     let reader = make_token(&data, "eyes", "reader", &[]);
     let operator = make_token(&data, "desk", "operator", &[]);
-    let submitter = make_token(&data, "feed", "submitter", &["--agent", "api", "--actions", "*"]);
+    let submitter = make_token(
+        &data,
+        "feed",
+        "submitter",
+        &["--agent", "api", "--actions", "*"],
+    );
     let host = dir.start();
     let mut client = Client::with_token(&host, &operator);
     serve_chaos(&mut client, Some(1));

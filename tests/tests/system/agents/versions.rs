@@ -283,7 +283,8 @@ fn a_bad_upload_is_refused_and_the_old_version_serves_on() {
     ] {
         let path = format!("/v1/agents/{name}");
         // On a connection of its own: to write a large body takes longer than a connection may be idle.
-        let (answered, answer) = Client::new(&host)
+        client = Client::new(&host);
+        let (answered, answer) = client
             .try_send("PUT", &path, &[], &body)
             .unwrap_or_else(|error| panic!("{what}: {error}"));
         assert_eq!(answered, status, "{what}: {answer}");
