@@ -42,6 +42,17 @@ impl Status {
     pub const fn is_failure(self) -> bool {
         matches!(self, Self::Skipped | Self::Error)
     }
+
+    /// The word that stands before the line.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Skipped => "SKIPPED",
+            Self::Error => "ERROR",
+        }
+    }
 }
 
 impl CheckLines {

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use ark_client::{Endpoint, HostClient};
-use ark_deploy::check::{CheckOptions, Scope, Status, run_checks};
+use ark_deploy::check::{CheckOptions, Scope, run_checks};
 use ark_host::config::{Config, Layers};
 use ark_host::hrm::redaction::redact_text;
 use ark_host::telemetry::TelemetryListen;
@@ -304,12 +304,13 @@ fn describe_checks(
     let lines = run_checks(options, Scope::Everything, &mut begun, &mut |_| {});
     let mut text = String::new();
     for line in lines {
-        let status = match line.status {
-            Status::Ok => "ok",
-            Status::Warning => "warning",
-            Status::Error => "ERROR",
-        };
-        let _ = writeln!(text, "{status:<8} {:<17} {}", line.check, line.found);
+        let _ = writeln!(
+            text,
+            "{:<8} {:<17} {}",
+            line.status.label(),
+            line.check,
+            line.found
+        );
     }
     text
 }

@@ -77,13 +77,12 @@ pub(crate) fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
 
 /// Prints what was found on one line, and its remedy on the next.
 pub(crate) fn print_check_line(found: &CheckLine) {
-    let status = match found.status {
-        Status::Ok => "ok",
-        Status::Warning => "warning",
-        Status::Skipped => "SKIPPED",
-        Status::Error => "ERROR",
-    };
-    print_line!("{status:<8} {:<17} {}", found.check, found.found);
+    print_line!(
+        "{:<8} {:<17} {}",
+        found.status.label(),
+        found.check,
+        found.found
+    );
     if let Some(remedy) = &found.remedy {
         print_line!("{:<26} -> {remedy}", "");
     }
