@@ -588,7 +588,7 @@ fn a_token_proposes_what_it_grants() {
 fn an_idempotency_key_is_its_callers_own() {
     let dir = tempfile::tempdir().expect("a directory");
     let data = dir.path().join("data");
-    make_token(&data, "root", "admin", &[]);
+    let _root = make_token(&data, "root", "admin", &[]);
     let tokens = ["desk-one", "desk-two"].map(|name| {
         let grants = ["--agent", "api", "--actions", "*"];
         make_token(&data, name, "submitter", &grants)
