@@ -155,6 +155,8 @@ impl Drop for HeldPlace<'_> {
 
 #[cfg(test)]
 mod tests {
+    use ark_model::meters::Counter;
+
     use super::*;
 
     fn status(phase: OwnerPhase) -> OwnerStatus {
@@ -195,7 +197,7 @@ mod tests {
             hold.wait_for_owner(hold.end()).await,
             Err(HoldError::Expired(time))
         );
-        let ends: Vec<u64> = meters.holds.iter().map(|count| count.get()).collect();
+        let ends: Vec<u64> = meters.holds.iter().map(Counter::get).collect();
         assert_eq!(ends, [1, 1, 1]);
         close.send_replace(true);
         let end = Instant::now() + Duration::from_secs(60);

@@ -232,8 +232,9 @@ impl Owner {
         }
         // A host that was started again between two questions: it has not been missed.
         let is_young = before == OwnerPhase::Ready && problems.iter().all(|it| it == NO_BEAT);
-        let is_settled = matches!(before, OwnerPhase::NotReady | OwnerPhase::Ready) && !is_young
-            || !is_young && answers_since.is_some_and(|since| since.elapsed() > SETTLE_TIME);
+        let is_settled = !is_young
+            && (matches!(before, OwnerPhase::NotReady | OwnerPhase::Ready)
+                || answers_since.is_some_and(|since| since.elapsed() > SETTLE_TIME));
         let phase = if is_settled {
             OwnerPhase::NotReady
         } else {

@@ -221,7 +221,7 @@ impl Front {
         outgoing: &mut OutgoingRequest,
         decision: Option<AnswerKind>,
     ) -> Attempt {
-        let message = outgoing.to_message();
+        let message = outgoing.build_message();
         let answer = match self.owner.send(message, outgoing.path.clone()).await {
             Ok(answer) => answer,
             Err(SendError::Unsent(problem)) => return Attempt::Unsent(problem),

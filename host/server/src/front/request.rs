@@ -201,7 +201,7 @@ impl OutgoingRequest {
     }
 
     /// Makes the message to send: with what is left of the deadline. A streamed body is taken out of it.
-    pub(super) fn to_message(&mut self) -> Request<Body> {
+    pub(super) fn build_message(&mut self) -> Request<Body> {
         let mut message = Request::new(Body::empty());
         *message.method_mut() = self.method.clone();
         message.headers_mut().clone_from(&self.headers);
@@ -404,7 +404,7 @@ mod tests {
             .header("X-Other", "stays");
         let mut outgoing = take_in(request, "").await;
         assert_eq!(outgoing.path.as_str(), "/v1/agents?limit=3");
-        let message = outgoing.to_message();
+        let message = outgoing.build_message();
         let mut names: Vec<&str> = message.headers().keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
         assert_eq!(

@@ -41,7 +41,7 @@ pub(super) const METRICS: &[Metric] = &[
         |emit| emit_process(emit, |process| process.resident_bytes as f64),
     ),
     process_gauge("process_open_fds", &[], "Open file descriptors.", |emit| {
-        emit_process(emit, |process| process.descriptors as f64)
+        emit_process(emit, |process| process.descriptors as f64);
     }),
     process_gauge("process_threads", &[], "Threads.", |emit| {
         emit_process(emit, |process| process.threads as f64);
