@@ -79,8 +79,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Preferences {
 }
 
 impl Preferences {
-    /// Of the same preference given twice the first counts.
-    fn read(headers: &HeaderMap) -> Self {
+    /// Reads the header. Of the same preference given twice the first counts.
+    pub(crate) fn read(headers: &HeaderMap) -> Self {
         let lines = headers.get_all(&PREFER).iter();
         let mut wanted = lines
             .filter_map(|line| line.to_str().ok())

@@ -127,13 +127,8 @@ pub async fn serve(
     let streams = Arc::clone(&deps.meters.streams);
     let feed = EventFeed::start(deps.store.clone(), Arc::clone(&streams))?;
     let places = StreamPlaces::new(access.streams, streams);
-    let routes: Routes = build_routes(
-        deps,
-        auth,
-        (feed.clone(), places),
-        closing.clone(),
-        &access.origins,
-    );
+    let streams = (feed.clone(), places);
+    let routes: Routes = build_routes(deps, auth, streams, closing.clone(), &access.origins);
     let ending = async {
         stop.await;
         // Event streams do not end by themselves.

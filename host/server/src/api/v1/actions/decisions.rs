@@ -63,7 +63,10 @@ struct DecisionPage {
 /// A page looks at 50,000 decisions at most, so one of a filter that few decisions match may have fewer rows than asked for, even none, and a
 /// `next_cursor` all the same.
 #[utoipa::path(get, path = "/v1/decisions", operation_id = "list_decisions", tag = "actions", params(DecisionsQuery),
-    responses((status = 200, description = "A page.", body = DecisionPage)))]
+    responses(
+        (status = 200, description = "A page.", body = DecisionPage),
+        (status = 422, description = "The period ends before it begins."),
+    ))]
 async fn list_decisions(
     State(api): Shared,
     ApiQuery(query): ApiQuery<DecisionsQuery>,
@@ -85,7 +88,10 @@ async fn list_decisions(
 /// All that match, each with its whole record on a line of its own (NDJSON). An export counts as an event stream of its caller. Where it cannot be finished
 /// its connection is cut, and `cursor` with the `seq` of the last whole line goes on behind it.
 #[utoipa::path(get, path = "/v1/decisions/export", operation_id = "export_decisions", tag = "actions", params(ExportQuery, PreferReturnHeader),
-    responses((status = 200, description = "The decisions.", content_type = "application/x-ndjson", body = String)))]
+    responses(
+        (status = 200, description = "The decisions.", content_type = "application/x-ndjson", body = String),
+        (status = 422, description = "The period ends before it begins."),
+    ))]
 async fn export_decisions(
     State(api): Shared,
     caller: Caller,

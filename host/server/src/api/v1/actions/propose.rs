@@ -158,10 +158,10 @@ async fn propose_action(
     Extension(deadline): Extension<Deadline>,
     ApiQuery(query): ApiQuery<ProposeQuery>,
     ApiHeaders(idempotency): ApiHeaders<IdempotencyHeader>,
-    preferences: Preferences,
     headers: HeaderMap,
     ApiJson { form, body }: ApiJson<ActionRequest>,
 ) -> Result<Response, Problem> {
+    let preferences = Preferences::read(&headers);
     let shown = DecisionForm::new(query.rules, preferences);
     let key = idempotency.or_field(form.idempotency_key.clone())?;
     let mut proposal = build_proposal(&api, &caller.principal, &headers, form)?;
@@ -306,10 +306,10 @@ async fn propose_batch(
     Extension(deadline): Extension<Deadline>,
     ApiQuery(query): ApiQuery<BatchQuery>,
     ApiHeaders(idempotency): ApiHeaders<IdempotencyHeader>,
-    preferences: Preferences,
     headers: HeaderMap,
     ApiJson { form, body }: ApiJson<BatchRequest>,
 ) -> Result<Response, Problem> {
+    let preferences = Preferences::read(&headers);
     let shown = DecisionForm::new(query.rules, preferences);
     let key = idempotency.or_field(form.idempotency_key)?;
     let deadline = deadline.take();
