@@ -61,7 +61,7 @@ pub(crate) fn run(command: AgentAuthorCommand) -> anyhow::Result<ExitCode> {
         AgentAuthorCommand::New(new) => new.write_project()?,
         AgentAuthorCommand::Add(args) => add::run(args)?,
         AgentAuthorCommand::Build(args) => {
-            print_line!("{}", build_agent(&args.dir, None)?.display())
+            print_line!("{}", build_agent(&args.dir, None)?.display());
         }
         AgentAuthorCommand::Test(args) => {
             test_project(&args.dir)?;
