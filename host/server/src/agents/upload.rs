@@ -49,7 +49,7 @@ impl Agents {
         let stated = manifest.sha256;
         let result = self
             .verify(agent, manifest, &component)
-            .and_then(|version| self.store_version(agent, version, component, rollout, requester));
+            .and_then(|version| self.store_version(agent, &version, component, rollout, requester));
         self.record_if_refused(agent, stated, &result, requester);
         result
     }
@@ -100,7 +100,7 @@ impl Agents {
     fn store_version(
         &self,
         agent: &Name,
-        version: Arc<Agent>,
+        version: &Arc<Agent>,
         component: Vec<u8>,
         rollout: bool,
         requester: &Requester,
@@ -127,7 +127,7 @@ impl Agents {
             keep: deps.versions_kept,
         });
         if rollout {
-            return self.commit_rollout(&version, number, new, "agent.upload", &status, requester);
+            return self.commit_rollout(version, number, new, "agent.upload", &status, requester);
         }
         let serving = self.serving_version(agent, &status);
         let change = RolloutChange {

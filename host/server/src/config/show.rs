@@ -70,7 +70,7 @@ impl Layers {
         collect_leaves(&self.tree, "", &mut leaves);
         let mut found = Vec::new();
         for (key, value) in leaves {
-            collect_secret_texts(&key, &value, &mut found);
+            collect_secret_texts(&key, value, &mut found);
         }
         found
     }

@@ -1,4 +1,4 @@
-//! Damage of the database that SQLite itself does not see: recent damage refuses the start, older damage is found beside serving.
+//! Damage of the database that `SQLite` itself does not see: recent damage refuses the start, older damage is found beside serving.
 
 use std::path::Path;
 
