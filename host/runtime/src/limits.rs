@@ -1,7 +1,7 @@
 //! The limits of an agent's invocations.
 //!
 //! Fuel is deterministic but does not pass while a host call runs; the deadline covers both but depends on the machine. Therefore both are always
-//! in force. wasmtime bounds each memory and each table by itself; the sums over an instance are bounded by [`crate::meter`].
+//! in force. wasmtime bounds each memory and each table by itself; the sums over an instance are bounded by [`crate::limiter`].
 
 use std::time::Duration;
 

@@ -137,7 +137,7 @@ impl Store {
     }
 
     /// As [`Store::submit`], but waits for room in the queue. When the store is closed, `done` gets [`CommitError::Closed`].
-    pub fn submit_wait(&self, unit: Unit, done: CommitCallback) {
+    pub fn submit_blocking(&self, unit: Unit, done: CommitCallback) {
         if let Err(error) = self.inner.messages.send(queued(unit, done))
             && let WriterMessage::Unit(queued) = error.into_inner()
         {
@@ -151,7 +151,7 @@ impl Store {
     /// See [`CommitError`]; nothing of the unit was committed.
     pub fn commit(&self, unit: Unit) -> Result<Receipt, CommitError> {
         let (reply, answer) = crossbeam_channel::bounded(1);
-        self.submit_wait(
+        self.submit_blocking(
             unit,
             Box::new(move |result| {
                 let _ = reply.send(result);

@@ -4,8 +4,8 @@ use ark_model::check::{clip_for_error, clip_to};
 use wasmtime::component::ResourceTableError;
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 
+use crate::limiter::LimitReached;
 use crate::limits::Limits;
-use crate::meter::LimitReached;
 
 use super::report::InvocationFailure;
 

@@ -311,7 +311,7 @@ impl Agent {
         InvocationReport {
             result,
             fuel,
-            memory_peak: session.meter.memory_peak,
+            memory_peak: session.limiter.memory_peak,
             host_calls: session.host_calls,
             instantiation,
             duration: started.elapsed(),
@@ -364,7 +364,7 @@ impl Agent {
     ) -> Result<(Store<Session>, bindings::Agent), InvocationFailure> {
         let session = Session::new(&self.limits, &self.manifest, services, tape, deadline);
         let mut store = Store::new(self.engine.wasmtime(), session);
-        store.limiter(|session| &mut session.meter);
+        store.limiter(|session| &mut session.limiter);
         store.set_hostcall_fuel(
             self.limits
                 .host_call_bytes

@@ -134,7 +134,14 @@ impl LogBuffer {
                 level,
                 text: text.to_owned(),
             });
-        } else if !self.dropped {
+        } else {
+            self.note_dropped();
+        }
+    }
+
+    /// Adds the note that lines are dropped, once.
+    fn note_dropped(&mut self) {
+        if !self.dropped {
             self.dropped = true;
             self.left = 0;
             self.lines.push(LogLine {
@@ -150,8 +157,12 @@ impl LogBuffer {
             let room = self.left.saturating_sub(partial.len());
             let kept = part.strip_suffix(b"\n").unwrap_or(part);
             partial.extend_from_slice(&kept[..kept.len().min(room)]);
-            if part.ends_with(b"\n") || kept.len() > room {
+            let is_cut = kept.len() > room;
+            if part.ends_with(b"\n") || is_cut {
                 self.flush_partial(stream);
+            }
+            if is_cut {
+                self.note_dropped();
             }
         }
     }

@@ -10,9 +10,9 @@ use ark_model::state::{NewMemory, StateWrite, TruthWrite};
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
+use crate::limiter::{InstanceLimiter, LimitReached};
 use crate::limits::Limits;
 use crate::manifest::Manifest;
-use crate::meter::{LimitReached, ResourceMeter};
 use crate::recording::{Tape, TapedServices};
 use crate::services::Services;
 
@@ -22,7 +22,7 @@ use super::wasi::build_context;
 
 /// The data of a guest's store.
 pub(super) struct Session {
-    pub(super) meter: ResourceMeter,
+    pub(super) limiter: InstanceLimiter,
     pub(super) deadline: Instant,
     /// Whether the guest ran for so long that the priority of its thread was lowered.
     pub(super) slow: bool,
@@ -58,7 +58,11 @@ impl Session {
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.resources);
         Self {
-            meter: ResourceMeter::new(limits.memory_bytes, limits.table_elements, limits.instances),
+            limiter: InstanceLimiter::new(
+                limits.memory_bytes,
+                limits.table_elements,
+                limits.instances,
+            ),
             deadline,
             slow: false,
             wasi: build_context(&log, tape),

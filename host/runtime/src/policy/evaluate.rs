@@ -15,11 +15,11 @@ use wasmtime::{Store, Trap};
 
 use crate::engine::Engine;
 use crate::epoch::ticks_until;
+use crate::limiter::{InstanceLimiter, LimitReached};
 use crate::load::{
     LoadError, LoadedAs, check_before_compilation, compile_component, find_vectors_section,
     list_imports,
 };
-use crate::meter::{LimitReached, ResourceMeter};
 
 use super::bindings::configurable::ark::policy::settings as wit;
 use super::bindings::{configurable, plain};
@@ -57,8 +57,8 @@ pub struct Policy {
 
 /// A linked policy of either world.
 enum LinkedPolicy {
-    Plain(plain::PolicyPre<ResourceMeter>),
-    Configurable(configurable::ConfigurablePolicyPre<ResourceMeter>),
+    Plain(plain::PolicyPre<InstanceLimiter>),
+    Configurable(configurable::ConfigurablePolicyPre<InstanceLimiter>),
 }
 
 impl std::fmt::Debug for Policy {
@@ -99,8 +99,8 @@ impl Policy {
             },
             problem: format!("{error:#}"),
         };
-        let linker = Linker::<ResourceMeter>::new(engine.wasmtime());
-        let pre: InstancePre<ResourceMeter> =
+        let linker = Linker::<InstanceLimiter>::new(engine.wasmtime());
+        let pre: InstancePre<InstanceLimiter> =
             linker.instantiate_pre(&component).map_err(wrong_world)?;
         let pre = if takes_settings {
             configurable::ConfigurablePolicyPre::new(pre).map(LinkedPolicy::Configurable)
@@ -186,13 +186,13 @@ impl Policy {
     /// # Errors
     /// [`PolicyError::Start`], or the limit that the policy reached at its start.
     pub fn new_instance(&self) -> Result<PolicyInstance, PolicyError> {
-        let meter = ResourceMeter::new(
+        let limiter = InstanceLimiter::new(
             POLICY_MEMORY_BYTES,
             POLICY_TABLE_ELEMENTS,
             POLICY_CORE_INSTANCES,
         );
-        let mut store = Store::new(self.engine.wasmtime(), meter);
-        store.limiter(|meter| meter);
+        let mut store = Store::new(self.engine.wasmtime(), limiter);
+        store.limiter(|limiter| limiter);
         store.set_hostcall_fuel(MAX_ANSWER);
         arm_limits(&mut store, self.fuel)?;
         let policy = match &self.pre {
@@ -216,7 +216,7 @@ impl Policy {
 
 /// An instance of a policy. It may be called again after it has answered; after an error it must be dropped.
 pub struct PolicyInstance {
-    store: Store<ResourceMeter>,
+    store: Store<InstanceLimiter>,
     policy: PolicyWorld,
     identity: Arc<PolicyIdentity>,
     fuel: u64,
@@ -270,7 +270,7 @@ impl PolicyInstance {
 }
 
 /// Gives a store the fuel and the time of one call.
-fn arm_limits(store: &mut Store<ResourceMeter>, fuel: u64) -> Result<(), PolicyError> {
+fn arm_limits(store: &mut Store<InstanceLimiter>, fuel: u64) -> Result<(), PolicyError> {
     store
         .set_fuel(fuel)
         .map_err(|error| PolicyError::Start(error.to_string()))?;

@@ -148,7 +148,7 @@ impl Api {
         let tighter = QuotasTable::default();
         for quota in self.quotas.list_uses(&caller, &tighter) {
             self.watchdog
-                .record_caller_quota(&caller, quota.kind, quota.used, quota.limit);
+                .warn_about_caller_quota(&caller, quota.kind, quota.used, quota.limit);
         }
         self.quotas.reserve(caller, demand, &tighter)
     }

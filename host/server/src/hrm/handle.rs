@@ -136,7 +136,7 @@ impl Hrm {
 
     /// Gives the action the form that its type is declared with, and redacts the proposal. An action that does not fit the declaration cannot be
     /// judged, so it is refused.
-    fn admit_proposal(&self, mut proposal: Proposal) -> RedactedProposal {
+    fn redact_proposal(&self, mut proposal: Proposal) -> RedactedProposal {
         let resolved = self.action_types.load().resolve(&mut proposal.action);
         let refusal = proposal.refusal.take().or_else(|| {
             let error = resolved.err()?;
@@ -179,7 +179,7 @@ impl Hrm {
             self.meters.queue_rejections.increment();
             return reply(Err(HrmError::Busy));
         };
-        let mut redacted = self.admit_proposal(proposal);
+        let mut redacted = self.redact_proposal(proposal);
         let queue = if redacted.proposal.action.reduces_risk() {
             &self.urgent
         } else {
@@ -191,7 +191,7 @@ impl Hrm {
 
     /// Judges a proposal as if it came now. Nothing is recorded or reserved.
     pub fn preview_action(&self, proposal: Proposal, reply: Reply<Arc<Decision>>) {
-        let redacted = self.admit_proposal(proposal);
+        let redacted = self.redact_proposal(proposal);
         self.enqueue_request(
             &self.requests,
             HrmRequest::Preview(Box::new(redacted), reply),
@@ -215,7 +215,7 @@ impl Hrm {
                     idempotency: None,
                     deadline: None,
                 };
-                self.admit_proposal(proposal)
+                self.redact_proposal(proposal)
             })
             .collect();
         self.enqueue_request(
@@ -228,7 +228,7 @@ impl Hrm {
     pub fn propose_batch(&self, mut batch: Batch, reply: Reply<BatchAnswer>) {
         let redacted = std::mem::take(&mut batch.proposals)
             .into_iter()
-            .map(|proposal| self.admit_proposal(proposal))
+            .map(|proposal| self.redact_proposal(proposal))
             .collect();
         self.enqueue_request(
             &self.requests,

@@ -242,7 +242,7 @@ impl Dispatcher {
         let sends_message = invoker.sends_message(&decisions);
         if let Some(breach) = invoker.record_committed(&committing, &decisions, at) {
             self.workers
-                .submit_work(Work::StopFailing(committing, breach));
+                .submit_work(Work::ActOnBreach(committing, breach));
         } else {
             let (job, slot) = (committing.invocation.job, committing.invocation.slot_number);
             // Lets the version go before the delivery counts as completed: who waits for the version may look for it right then.

@@ -91,8 +91,8 @@ impl Invoker {
             Work::HandleCommitError(committing, error) => {
                 self.handle_commit_error(*committing, error)
             }
-            Work::StopFailing(committing, breach) => {
-                self.stop_failing(&committing.invocation, &breach);
+            Work::ActOnBreach(committing, breach) => {
+                self.act_on_breach(&committing.invocation, &breach);
                 self.report_finished(committing.invocation, DeliveryEnd::Completed);
                 false
             }
@@ -240,7 +240,7 @@ impl Invoker {
     ) {
         let asked = exceeded.used.saturating_add(exceeded.asked);
         self.watchdog
-            .record_quota(&invocation.slot.name, exceeded.kind, asked, exceeded.limit);
+            .warn_about_quota(&invocation.slot.name, exceeded.kind, asked, exceeded.limit);
         let failure = InvocationFailure::QuotaExceeded(exceeded.to_string());
         self.fail_refused(invocation, report, &failure, true);
     }
@@ -374,7 +374,7 @@ impl Invoker {
         let consumer = Consumer::Agent(manifest.name.clone());
         for quota in self.quotas.list_uses(&consumer, &manifest.quotas) {
             self.watchdog
-                .record_quota(&manifest.name, quota.kind, quota.used, quota.limit);
+                .warn_about_quota(&manifest.name, quota.kind, quota.used, quota.limit);
         }
     }
 
@@ -411,7 +411,7 @@ impl Invoker {
     /// Ends an invocation: records it, stops the agent if it completes a breach, and tells the router.
     fn end_invocation(&self, invocation: RunningInvocation, end: InvocationEnd) {
         if let Some(breach) = self.record_invocation(&invocation, &end, Instant::now()) {
-            self.stop_failing(&invocation, &breach);
+            self.act_on_breach(&invocation, &breach);
         }
         self.report_finished(invocation, end.delivery);
     }
@@ -458,7 +458,7 @@ impl Invoker {
 
     /// Ends the canary of an invocation, or quarantines its agent. Blocks until that is durable, and before the router is told of the invocation's end: it must
     /// be in force when the agent's next turn comes.
-    fn stop_failing(&self, invocation: &RunningInvocation, breach: &Breach) {
+    fn act_on_breach(&self, invocation: &RunningInvocation, breach: &Breach) {
         match &invocation.canary {
             Some(canary) if invocation.slot.end_canary(canary) => {
                 self.record_canary_end(&invocation.slot.name, canary, breach);

@@ -57,7 +57,7 @@ pub(super) enum Work {
     /// Go on with an invocation whose commit failed.
     HandleCommitError(Box<CommittingInvocation>, HrmError),
     /// Stop the agent, or end the canary, of an invocation that failed once too often.
-    StopFailing(Box<CommittingInvocation>, Breach),
+    ActOnBreach(Box<CommittingInvocation>, Breach),
 }
 
 /// An invocation to be run.

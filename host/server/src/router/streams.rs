@@ -127,7 +127,7 @@ impl Router {
             unit.signals.push(new);
             sent.push((signal, places));
         }
-        let receipt = ask_blocking(|reply| self.store.submit_wait(unit, reply))?;
+        let receipt = ask_blocking(|reply| self.store.submit_blocking(unit, reply))?;
         let mut taken = Vec::with_capacity(sent.len());
         for ((signal, places), receipt) in sent.into_iter().zip(receipt.signals) {
             match receipt {

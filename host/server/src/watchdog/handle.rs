@@ -153,14 +153,20 @@ impl Watchdog {
     }
 
     /// Records how much of a quota an agent uses.
-    pub fn record_quota(&self, agent: &Name, kind: QuotaKind, used: u64, limit: u64) {
+    pub fn warn_about_quota(&self, agent: &Name, kind: QuotaKind, used: u64, limit: u64) {
         let rule = alert_rules::quota_rule(kind);
         self.inner
             .warn_about_agent(agent, rule, used as f64, limit as f64);
     }
 
     /// Records how much of a quota a caller of the API uses; `caller` names it.
-    pub fn record_caller_quota(&self, caller: &Consumer, kind: QuotaKind, used: u64, limit: u64) {
+    pub fn warn_about_caller_quota(
+        &self,
+        caller: &Consumer,
+        kind: QuotaKind,
+        used: u64,
+        limit: u64,
+    ) {
         let message = || {
             let name = kind.as_str();
             format!("{caller} used {used} of its token_quotas.{name} of {limit}")

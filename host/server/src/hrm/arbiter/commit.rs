@@ -41,7 +41,7 @@ impl Arbiter {
     ) {
         let ledger_is_stale = Arc::clone(&self.ledger_is_stale);
         let meters = Arc::clone(&self.config.meters);
-        self.store.submit_wait(
+        self.store.submit_blocking(
             unit,
             Box::new(move |result| {
                 reply(match result {

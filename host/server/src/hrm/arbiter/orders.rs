@@ -22,7 +22,7 @@ impl Arbiter {
         for unit in self.unrecorded_orders.take() {
             let unrecorded = Arc::clone(&self.unrecorded_orders);
             let kept = unit.clone();
-            self.store.submit_wait(
+            self.store.submit_blocking(
                 unit,
                 Box::new(move |result| match result {
                     // Its idempotency key is on disk: the order was given again and recorded then.

@@ -18,7 +18,7 @@ impl LimitReached {
 
 /// Sums up what an instance holds and refuses growth beyond the limits.
 #[derive(Debug)]
-pub(crate) struct ResourceMeter {
+pub(crate) struct InstanceLimiter {
     memory_limit: usize,
     table_limit: usize,
     instance_limit: usize,
@@ -28,7 +28,7 @@ pub(crate) struct ResourceMeter {
     pub(crate) memory_peak: usize,
 }
 
-impl ResourceMeter {
+impl InstanceLimiter {
     pub(crate) const fn new(
         memory_limit: usize,
         table_limit: usize,
@@ -45,7 +45,7 @@ impl ResourceMeter {
     }
 }
 
-impl ResourceLimiter for ResourceMeter {
+impl ResourceLimiter for InstanceLimiter {
     fn memory_growing(
         &mut self,
         current: usize,
