@@ -285,18 +285,21 @@ impl Drop for Inner {
     }
 }
 
-/// Halts the host when a halt was in force that the last host could not record before it ended.
+/// Halts the host when a halt or a quarantine was in force that the last host could not record before it ended.
 fn keep_halt(connection: &mut Connection, lock: &DirLock) -> rusqlite::Result<()> {
-    let was_halted = lock.found_access().is_some_and(|access| access.is_halted);
-    if !was_halted || AccessMarks::read(connection)?.is_halted {
+    let found = lock.found_access().unwrap_or_default();
+    let reason = if found.is_halted {
+        "a halt was in force when the last host ended, which could not record it"
+    } else if found.has_unrecorded_quarantine {
+        "a quarantine was in force when the last host ended, which could not record it: find the agent in the host's log, quarantine it again, then resume"
+    } else {
+        return Ok(());
+    };
+    if AccessMarks::read(connection)?.is_halted {
         return Ok(());
     }
     let transaction = connection.transaction()?;
-    begin_halt(
-        &transaction,
-        "host",
-        "a halt was in force when the last host ended, which could not record it",
-    )?;
+    begin_halt(&transaction, "host", reason)?;
     transaction.commit()
 }
 

@@ -14,9 +14,11 @@ use rusqlite::Connection;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
+use ark_model::ids::Digest;
+
 use crate::chain::ChainHead;
 use crate::error::OpenError;
-use crate::query::select_value;
+use crate::query::{select_rows, select_value};
 
 /// The name of the file.
 const LOCK_FILE: &str = "ark.lock";
@@ -40,6 +42,12 @@ pub(crate) struct AccessMarks {
     pub(crate) has_tokens: bool,
     /// Whether it holds a halt.
     pub(crate) is_halted: bool,
+    /// The beginning of the digest of the agents in quarantine; 0: there is none.
+    #[serde(default)]
+    pub(crate) quarantines: u64,
+    /// Whether a quarantine is in force that could not be recorded.
+    #[serde(default)]
+    pub(crate) has_unrecorded_quarantine: bool,
 }
 
 impl AccessMarks {
@@ -52,8 +60,33 @@ impl AccessMarks {
         Ok(Self {
             has_tokens: holds("tokens")?,
             is_halted: holds("halts")?,
+            quarantines: digest_quarantines(connection)?,
+            has_unrecorded_quarantine: false,
         })
     }
+
+    /// Whether agents that were in quarantine under these marks may not be in it under others.
+    pub(crate) const fn loses_quarantines(&self, now: &Self) -> bool {
+        self.has_unrecorded_quarantine
+            || (self.quarantines != 0 && self.quarantines != now.quarantines)
+    }
+}
+
+fn digest_quarantines(connection: &Connection) -> rusqlite::Result<u64> {
+    let agents: Vec<String> = select_rows(
+        connection,
+        "SELECT agent FROM quarantines ORDER BY agent",
+        [],
+        |row| row.get(0),
+    )?;
+    if agents.is_empty() {
+        return Ok(0);
+    }
+    let digest = Digest::hash_bytes(agents.join("\n").as_bytes());
+    let mut start = [0; 8];
+    start.copy_from_slice(&digest.as_bytes()[..8]);
+    // 0 says that there is none.
+    Ok(u64::from_le_bytes(start).max(1))
 }
 
 /// What the lock's file said when the lock was taken.

@@ -96,8 +96,11 @@ impl OfflineStore {
     }
 }
 
-/// Keeps a host as closed as the one before it, when its database is replaced by one that may be older or empty: a halt stays, and where
-/// calls needed tokens they go on needing one. Returns the secret of the administrator's token that is made when there is none.
+/// Why a host is halted whose database has other quarantines than the one before.
+const QUARANTINES_LOST: &str = "the agents in quarantine are not those of before: look for them in the database that was moved aside, quarantine again what must be, then resume";
+
+/// Keeps a host as closed as the one before it, when its database is replaced by one that may be older or empty: a halt stays, there is one when
+/// the agents in quarantine are not those of before, and where calls needed tokens they go on needing one. Returns the secret of the administrator's token that is made when there is none.
 ///
 /// `before`: what kept the host closed; `None`: nobody attests it, so calls need a token. Within the caller's transaction.
 pub(super) fn keep_closed(
@@ -110,6 +113,8 @@ pub(super) fn keep_closed(
     let marks = AccessMarks::read(connection)?;
     if before.is_some_and(|before| before.is_halted) && !marks.is_halted {
         begin_halt(connection, by, reason)?;
+    } else if before.is_some_and(|before| before.loses_quarantines(&marks)) && !marks.is_halted {
+        begin_halt(connection, by, QUARANTINES_LOST)?;
     }
     if marks.has_tokens || before.is_some_and(|before| !before.has_tokens) {
         return Ok(None);

@@ -36,7 +36,7 @@ impl Writer {
         self.attests = written.is_ok();
     }
 
-    /// Attests a halt that could not be recorded, so that the next start halts all the same. Where files are lost, the database that is still
+    /// Attests a halt or a quarantine that could not be recorded, so that the next start halts all the same. Where files are lost, the database that is still
     /// open gets what is in force too: it may be the one that the next start finds.
     pub(super) fn attest_orders(&mut self, units: &[QueuedUnit]) {
         let orders = units
@@ -49,8 +49,13 @@ impl Writer {
             {
                 tracing::warn!(%error, "an order in force cannot be written into the files that were lost");
             }
-            if !self.access.is_halted && matches!(order, ControlChange::Halt(_)) {
-                self.access.is_halted = true;
+            let before = self.access;
+            match order {
+                ControlChange::Halt(_) => self.access.is_halted = true,
+                ControlChange::Quarantine(_) => self.access.has_unrecorded_quarantine = true,
+                ControlChange::Resume | ControlChange::Restore(_) => {}
+            }
+            if self.access != before {
                 self.attest_heads();
             }
         }

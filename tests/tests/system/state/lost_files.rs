@@ -204,3 +204,54 @@ fn anchors_that_vanish_under_a_running_host_are_an_alert_that_is_announced() {
     ]);
     assert_eq!(report["fault"], Value::Null, "{report}");
 }
+
+#[test]
+fn a_snapshot_from_before_a_quarantine_halts_the_host_that_it_is_restored_for() {
+    let place = TestDir::new("");
+    let agent = copy_numbered(&hostile_guests_dir(), "mob", 1, "good.go", &place.agents());
+    let data = place.data();
+    let data = data.to_str().expect("UTF-8");
+    let snapshot = place.path().join("snapshot");
+    let snapshot = snapshot.to_str().expect("UTF-8");
+    let host = place.start();
+    let client = &mut Client::new(&host);
+    let quarantine = |client: &mut Client| {
+        let path = format!("/v1/agents/{agent}/quarantine");
+        let (status, answer) = client.post(&path, &json!({"reason": "a test"}));
+        assert_eq!(status, 200, "{answer}");
+    };
+    let made = run_ark(&["state", "snapshot", snapshot, "--data-dir", data]);
+    assert!(made.status.success(), "{made:?}");
+    quarantine(client);
+    assert_eq!(host.terminate(), Some(0));
+    let restore = [
+        "state",
+        "restore",
+        snapshot,
+        "--replace",
+        "--data-dir",
+        data,
+    ];
+    run_ark_json(&restore);
+    let host = place.start_halted();
+    let client = &mut Client::new(&host);
+    let (_, report) = client.get("/v1/watchdog");
+    let reason = report["halt"]["reason"].as_str().expect("a reason");
+    assert!(reason.contains("quarantine"), "{reason}");
+    // With the same quarantine as before nothing is to be kept: the halt of the snapshot's restoration is taken back, and another one is not begun.
+    quarantine(client);
+    assert_eq!(
+        client
+            .post("/v1/resume", &json!({"reason": "it is in quarantine"}))
+            .0,
+        200
+    );
+    let later = format!("{snapshot}-later");
+    let made = run_ark(&["state", "snapshot", &later, "--data-dir", data]);
+    assert!(made.status.success(), "{made:?}");
+    assert_eq!(host.terminate(), Some(0));
+    run_ark_json(&["state", "restore", &later, "--replace", "--data-dir", data]);
+    let host = place.start();
+    let (_, report) = Client::new(&host).get("/v1/watchdog");
+    assert!(report["halt"].is_null(), "{report}");
+}
