@@ -52,7 +52,7 @@ fn refusals_of_the_original(
             }
         }
         "modify_graveyard" | "update_ethics" | "change_rules" => {
-            refused.push("immutable_graveyard")
+            refused.push("immutable_graveyard");
         }
         _ => {}
     }
