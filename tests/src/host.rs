@@ -348,6 +348,22 @@ impl Host {
         kill_process(Pid::from_child(&self.child), Signal::KILL).expect("SIGKILL");
     }
 
+    /// Stops it with SIGSTOP: it answers nothing, and its connections stand.
+    ///
+    /// # Panics
+    /// It has ended.
+    pub fn freeze(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::STOP).expect("SIGSTOP");
+    }
+
+    /// Lets it go on after [`Self::freeze`].
+    ///
+    /// # Panics
+    /// It has ended.
+    pub fn thaw(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::CONT).expect("SIGCONT");
+    }
+
     /// Sends it SIGHUP, upon which it reads its configuration again.
     ///
     /// # Panics

@@ -19,6 +19,11 @@ use super::open_files::fit_connections;
 use super::signals::StopSignals;
 use super::{Listeners, RUNTIME_SHUTDOWN, build_runtime};
 
+/// The open files of a connection: its own, and that to the owner on which its request is passed on.
+const FILES_PER_CONNECTION: u64 = 2;
+/// What a front that has no owner is told.
+const NO_OWNER: &str = "no owner is named; give the API of the host that owns the data: --owner URL, or front.owner in ark.toml";
+
 /// How the front is configured. Flags come before the environment (`ARK_FRONT_OWNER` and so on for every key), the environment before ark.toml.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct FrontArgs {
@@ -82,10 +87,7 @@ impl FrontArgs {
 pub(crate) fn run(args: &FrontArgs) -> anyhow::Result<ExitCode> {
     enter_env_file(args.env_file.as_deref())?.transpose()?;
     let config = args.read_config()?;
-    let owner = config
-        .front
-        .clone()
-        .context("no owner is named; give the API of the host that owns the data: --owner URL, or front.owner in ark.toml")?;
+    let owner = config.front.clone().context(NO_OWNER)?;
     start_logging("info", config.telemetry.log_format)?;
     let runtime = build_runtime()?;
     let listeners = runtime.block_on(Listeners::bind(&config))?;
@@ -123,7 +125,7 @@ async fn serve_until_stopped(
         api: listeners.api,
         tls: listeners.tls.map(Arc::new),
         telemetry: listeners.telemetry,
-        connections: fit_connections(config.access.connections),
+        connections: fit_connections(config.access.connections, FILES_PER_CONNECTION),
         is_exposed: config.access.is_exposed(address),
     };
     // A quarter of the time is left for what is still to be judged again.
@@ -131,22 +133,24 @@ async fn serve_until_stopped(
     Ok(())
 }
 
-/// Reads the configuration and the declared policies again at every SIGHUP. What is refused changes nothing.
+/// Reads the configuration, the declared policies, the token and the authorities again at every SIGHUP. What is refused changes nothing.
 fn reload_on_hangup(args: FrontArgs, front: Arc<Front>) -> anyhow::Result<()> {
     let mut hangup = signal(SignalKind::hangup()).context("SIGHUP cannot be handled")?;
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
             let (args, front) = (args.clone(), Arc::clone(&front));
             let turn = tokio::task::spawn_blocking(move || -> anyhow::Result<()> {
-                front.replace_policies(&args.read_config()?.front_policies())?;
+                let config = args.read_config()?;
+                let owner = config.front.as_ref().context(NO_OWNER)?;
+                front.reload(owner, &config.front_policies())?;
                 Ok(())
             });
             match turn.await {
-                Ok(Ok(())) => tracing::warn!("the policies were read again"),
+                Ok(Ok(())) => tracing::warn!("policies, token and authorities were read again"),
                 Ok(Err(error)) => {
                     tracing::error!(
                         error = format!("{error:#}"),
-                        "the configuration or a policy is refused; nothing changes"
+                        "the configuration or a file is refused; nothing changes"
                     );
                 }
                 Err(_) => break,

@@ -121,7 +121,7 @@ async fn serve_until_stopped(
         .transpose()?;
     print_line!("ark: listening on {scheme}://{address}");
     let access = AccessConfig {
-        connections: fit_connections(config.access.connections),
+        connections: fit_connections(config.access.connections, 1),
         ..config.access.clone()
     };
     let served = serve_api(

@@ -6,11 +6,12 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 const OTHER_FILES: u64 = 256;
 
 /// Raises this process's limit of open files as far as it is allowed and needed, and returns how many of `connections` fit into it, at
-/// least 1.
-pub(super) fn fit_connections(connections: usize) -> usize {
+/// least 1. Each connection needs `files` open files.
+pub(super) fn fit_connections(connections: usize, files: u64) -> usize {
     let limit = getrlimit(Resource::Nofile);
     let wanted = u64::try_from(connections)
         .unwrap_or(u64::MAX)
+        .saturating_mul(files)
         .saturating_add(OTHER_FILES);
     let most = limit.maximum.unwrap_or(u64::MAX);
     let mut open = limit.current.unwrap_or(u64::MAX);
@@ -24,7 +25,7 @@ pub(super) fn fit_connections(connections: usize) -> usize {
             Err(error) => tracing::warn!(%error, "the limit of open files cannot be raised"),
         }
     }
-    let fitting = usize::try_from(open.saturating_sub(OTHER_FILES))
+    let fitting = usize::try_from(open.saturating_sub(OTHER_FILES) / files.max(1))
         .unwrap_or(usize::MAX)
         .max(1);
     if fitting < connections {

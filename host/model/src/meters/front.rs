@@ -10,7 +10,7 @@ use super::handles::{Counter, Level, Timing};
 pub enum HoldEnd {
     /// The owner was there again, and the request was sent.
     Sent,
-    /// The owner was away for too long, or the front ended.
+    /// The owner was away for too long, came back open to everybody, or the front ended.
     Expired,
     /// As many requests as may be were held already.
     Full,

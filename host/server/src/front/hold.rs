@@ -22,7 +22,7 @@ pub(super) enum HoldError {
     #[error("this front is being stopped")]
     Closing,
     /// The owner has no tokens, and other machines can reach the front.
-    #[error("the owner {0}")]
+    #[error("the owner is open to everybody: {0}")]
     Unguarded(String),
 }
 

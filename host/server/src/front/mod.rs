@@ -7,12 +7,13 @@
 //!   signals without one are given one.
 //! * Judging again never holds up an answer and never changes one.
 //!
-//! Reading order: [`config`], [`owner`] (the connection and its state), [`hold`], [`request`] (what is sent), [`relay`] (a request from end to
+//! Reading order: [`config`], [`connection`] (how the owner is reached), [`owner`] (its state), [`hold`], [`request`] (what is sent), [`relay`] (a request from end to
 //! end), [`verdicts`] (judging again), [`serve`] (the ports).
 //!
 //! Must not know: the store, agents.
 
 mod config;
+mod connection;
 mod error;
 mod hold;
 mod owner;

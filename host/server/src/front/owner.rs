@@ -1,45 +1,40 @@
 //! The host that owns the data: the connection to it, and whether it is there.
 //!
-//! The front asks for `/readyz` all the time. A request that cannot be sent, or whose connection breaks, has it asked at once.
+//! The front asks for `/readyz` all the time. A request that cannot be sent, or whose connection breaks, has it asked at once. An owner that has
+//! not answered for [`LOST_TIME`] is taken for lost: nothing waits for its answers any more, though its connections may still stand.
 
 use std::error::Error as _;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use axum::body::Body;
 use axum::http::uri::PathAndQuery;
-use axum::http::{HeaderValue, Request, Response, StatusCode, header};
+use axum::http::{Request, Response, StatusCode, header};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::Deserialize;
 use tokio::sync::{Notify, watch};
-use tokio_rustls::rustls::pki_types::CertificateDer;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
 
 use ark_model::meters::FrontMeters;
 
 use crate::readiness::NO_BEAT;
 
 use super::config::{FrontConfig, OwnerAddress};
+use super::connection::OwnerAccess;
 use super::error::FrontError;
 
-/// How long it may take to reach the owner.
-const CONNECT_TIME: Duration = Duration::from_secs(5);
-/// How long a connection is kept that nothing uses: for less time than a host keeps it (10 s), so that none is used that the owner is closing.
-const IDLE_TIME: Duration = Duration::from_secs(5);
 /// How often a ready owner is asked.
 const READY_PAUSE: Duration = Duration::from_millis(500);
 /// How often an owner is asked that is not ready.
 const PAUSE: Duration = Duration::from_millis(50);
 /// How long the owner may take to answer whether it is ready.
 const PROBE_TIME: Duration = Duration::from_secs(2);
+/// How long an owner may not answer before what was sent to it is given up.
+const LOST_TIME: Duration = Duration::from_secs(8);
+/// How long the front's own requests may take, the largest component included.
+const READ_TIME: Duration = Duration::from_secs(30);
 /// How long an owner that was away may answer that it is not ready yet. What it answers for longer than that, it is: requests are passed on, so
 /// that a halted host can be told to resume.
 const SETTLE_TIME: Duration = Duration::from_secs(5);
@@ -109,12 +104,17 @@ pub(super) enum SendError {
     Broken(String),
 }
 
+impl SendError {
+    /// What was sent to an owner that is lost.
+    pub(super) fn lost() -> Self {
+        Self::Broken("the owner does not answer any more".to_owned())
+    }
+}
+
 /// The host that owns the data.
 pub(super) struct Owner {
-    client: Client<HttpsConnector<HttpConnector>, Body>,
+    access: ArcSwap<OwnerAccess>,
     address: OwnerAddress,
-    /// The `Authorization` of the front's own requests.
-    authorization: Option<HeaderValue>,
     status: watch::Sender<OwnerStatus>,
     /// Has the owner asked at once.
     lost: Notify,
@@ -127,10 +127,6 @@ impl Owner {
     /// # Errors
     /// A file cannot be used.
     pub(super) fn new(config: &FrontConfig, meters: Arc<FrontMeters>) -> Result<Self, FrontError> {
-        let mut client = Client::builder(TokioExecutor::new());
-        client
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIME);
         let status = OwnerStatus {
             phase: OwnerPhase::Away,
             problems: vec!["it was not asked yet".to_owned()],
@@ -138,13 +134,17 @@ impl Owner {
             answers_since: None,
         };
         Ok(Self {
-            client: client.build(build_connector(config.owner_ca.as_deref())?),
+            access: ArcSwap::from_pointee(OwnerAccess::read(config)?),
             address: config.owner.clone(),
-            authorization: config.token_file.as_deref().map(read_token).transpose()?,
             status: watch::Sender::new(status),
             lost: Notify::new(),
             meters,
         })
+    }
+
+    /// Reaches it from now on with another token and other authorities. What was sent already goes on.
+    pub(super) fn replace_access(&self, access: OwnerAccess) {
+        self.access.store(Arc::new(access));
     }
 
     /// What is known of it now, and how it changes.
@@ -152,11 +152,23 @@ impl Owner {
         self.status.subscribe()
     }
 
-    /// Sends a request whose target is a path.
+    /// Sends a request whose target is a path. It is given up when the owner is lost.
     ///
     /// # Errors
     /// There is no answer.
     pub(super) async fn send(
+        &self,
+        request: Request<Body>,
+        path: PathAndQuery,
+    ) -> Result<Response<Incoming>, SendError> {
+        tokio::select! {
+            answer = self.ask(request, path) => answer,
+            () = wait_until_lost(self.watch_status()) => Err(SendError::lost()),
+        }
+    }
+
+    /// Sends a request, however long the owner takes.
+    async fn ask(
         &self,
         mut request: Request<Body>,
         path: PathAndQuery,
@@ -165,7 +177,8 @@ impl Owner {
             return Err(SendError::Unsent("the path cannot be sent".to_owned()));
         };
         *request.uri_mut() = uri;
-        self.client.request(request).await.map_err(|error| {
+        let client = self.access.load().client.clone();
+        client.request(request).await.map_err(|error| {
             let text = describe(&error);
             if error.is_connect() {
                 SendError::Unsent(text)
@@ -181,12 +194,17 @@ impl Owner {
     /// There is no whole answer.
     pub(super) async fn read(&self, path: PathAndQuery) -> Result<(StatusCode, Bytes), String> {
         let mut request = Request::new(Body::empty());
-        if let Some(authorization) = &self.authorization {
+        if let Some(authorization) = &self.access.load().authorization {
             let headers = request.headers_mut();
             headers.insert(header::AUTHORIZATION, authorization.clone());
         }
-        let response = self.send(request, path).await;
-        collect(response.map_err(|error| error.to_string())?).await
+        let reading = async {
+            let response = self.send(request, path).await;
+            collect(response.map_err(|error| error.to_string())?).await
+        };
+        tokio::time::timeout(READ_TIME, reading)
+            .await
+            .unwrap_or_else(|_| Err("the owner does not answer in time".to_owned()))
     }
 
     /// Has requests held until the owner answers again: one could not be sent, or its connection broke.
@@ -223,9 +241,15 @@ impl Owner {
             (status.phase, status.answers_since)
         };
         let must_ask = is_exposed && !before.takes_requests();
-        if must_ask && !self.needs_tokens().await {
-            let problem = "it serves callers without a token, and other machines can reach this front; make tokens (`ark token create`), or set behind_proxy on the owner";
-            return self.set_phase(OwnerPhase::Unguarded, vec![problem.to_owned()]);
+        if must_ask {
+            match self.needs_tokens().await {
+                Ok(true) => {}
+                Ok(false) => {
+                    let problem = "it serves callers without a token, and other machines can reach this front; make tokens (`ark token create`), or set behind_proxy on the owner";
+                    return self.set_phase(OwnerPhase::Unguarded, vec![problem.to_owned()]);
+                }
+                Err(problem) => return self.set_phase(OwnerPhase::Away, vec![problem]),
+            }
         }
         if is_ready {
             return self.set_phase(OwnerPhase::Ready, problems);
@@ -249,7 +273,7 @@ impl Owner {
             problems: Vec<String>,
         }
         let request = Request::new(Body::empty());
-        let response = self.send(request, READY_PATH).await;
+        let response = self.ask(request, READY_PATH).await;
         let (status, body) = collect(response.map_err(|error| error.to_string())?).await?;
         if status == StatusCode::OK {
             return Ok((true, Vec::new()));
@@ -261,11 +285,19 @@ impl Owner {
         Ok((false, problems))
     }
 
-    /// Whether the owner refuses callers without a token. One that does not answer counts as if it did not.
-    async fn needs_tokens(&self) -> bool {
+    /// Whether the owner refuses callers without a token.
+    ///
+    /// # Errors
+    /// It does not say: it does not answer, or has no capacity.
+    async fn needs_tokens(&self) -> Result<bool, String> {
         let request = Request::new(Body::empty());
-        let asked = tokio::time::timeout(PROBE_TIME, self.send(request, GUARDED_PATH)).await;
-        matches!(asked, Ok(Ok(response)) if response.status() == StatusCode::UNAUTHORIZED)
+        let asked = tokio::time::timeout(PROBE_TIME, self.ask(request, GUARDED_PATH)).await;
+        let answer = asked.map_err(|_| "it does not answer in time".to_owned())?;
+        let status = answer.map_err(|error| error.to_string())?.status();
+        if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
+            return Err(format!("it answers {status} to {GUARDED_PATH}"));
+        }
+        Ok(status == StatusCode::UNAUTHORIZED)
     }
 
     fn set_phase(&self, phase: OwnerPhase, problems: Vec<String>) {
@@ -305,6 +337,29 @@ impl Owner {
     }
 }
 
+/// Waits until the owner has not answered for [`LOST_TIME`].
+pub(super) async fn wait_until_lost(mut status: watch::Receiver<OwnerStatus>) {
+    loop {
+        let lost_at = {
+            let status = status.borrow_and_update();
+            (status.phase == OwnerPhase::Away).then(|| status.since + LOST_TIME)
+        };
+        let lost = async {
+            match lost_at {
+                Some(at) => tokio::time::sleep_until(at.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = lost => return,
+            changed = status.changed() => if changed.is_err() {
+                // The front ends.
+                return std::future::pending().await;
+            }
+        }
+    }
+}
+
 /// Reads an answer that the front itself asked for.
 async fn collect(response: Response<Incoming>) -> Result<(StatusCode, Bytes), String> {
     let status = response.status();
@@ -327,68 +382,4 @@ fn describe(error: &hyper_util::client::legacy::Error) -> String {
         cause = error.source();
     }
     text
-}
-
-fn build_connector(ca: Option<&Path>) -> Result<HttpsConnector<HttpConnector>, FrontError> {
-    let mut http = HttpConnector::new();
-    http.enforce_http(false);
-    http.set_nodelay(true);
-    http.set_connect_timeout(Some(CONNECT_TIME));
-    let builder = HttpsConnectorBuilder::new();
-    let builder = match ca {
-        None => builder.with_provider_and_webpki_roots(ring::default_provider())?,
-        Some(path) => builder.with_tls_config(
-            ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-                .with_safe_default_protocol_versions()?
-                .with_root_certificates(read_authorities(path)?)
-                .with_no_client_auth(),
-        ),
-    };
-    Ok(builder.https_or_http().enable_http1().wrap_connector(http))
-}
-
-fn read_authorities(path: &Path) -> Result<RootCertStore, FrontError> {
-    let refused = |reason: String| FrontError::File {
-        path: path.to_owned(),
-        reason,
-    };
-    let text = std::fs::read(path).map_err(|error| refused(error.to_string()))?;
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&text) {
-        let certificate = certificate.map_err(|error| refused(format!("is no PEM: {error}")))?;
-        roots.add(certificate).map_err(|error| {
-            refused(format!("holds a certificate that cannot be used: {error}"))
-        })?;
-    }
-    if roots.is_empty() {
-        return Err(refused(
-            "holds no certificate; give the PEM file of the authority".to_owned(),
-        ));
-    }
-    Ok(roots)
-}
-
-fn read_token(path: &Path) -> Result<HeaderValue, FrontError> {
-    let refused = |reason: String| FrontError::File {
-        path: path.to_owned(),
-        reason,
-    };
-    let is_open = is_open_to_all(path).map_err(|error| refused(error.to_string()))?;
-    if is_open {
-        return Err(refused("is open to every user; chmod 0600 it".to_owned()));
-    }
-    let text = std::fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;
-    let token = text.trim();
-    if token.is_empty() {
-        return Err(refused("is empty; write the token into it".to_owned()));
-    }
-    let value = HeaderValue::from_str(&format!("Bearer {token}"));
-    let mut value = value.map_err(|_| refused("holds no token".to_owned()))?;
-    value.set_sensitive(true);
-    Ok(value)
-}
-
-fn is_open_to_all(path: &Path) -> std::io::Result<bool> {
-    use std::os::unix::fs::MetadataExt;
-    Ok(std::fs::metadata(path)?.mode() & 0o007 != 0)
 }

@@ -8,7 +8,8 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use futures_util::StreamExt;
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
@@ -23,11 +24,12 @@ use crate::api::repeats::KeyedCalls;
 use crate::telemetry::FrontTelemetry;
 
 use super::config::{FrontConfig, FrontPolicies};
+use super::connection::OwnerAccess;
 use super::error::FrontError;
 use super::hold::{Hold, HoldError};
-use super::owner::{Owner, OwnerPhase, SendError};
+use super::owner::{Owner, OwnerPhase, OwnerStatus, SendError, wait_until_lost};
 use super::request::{BodyMemory, OutgoingRequest, drop_connection_headers};
-use super::verdicts::{AnswerKind, AnsweredCall, FrontJudge, Tally, VerdictQueue};
+use super::verdicts::{AnswerKind, AnsweredCall, FrontJudge, Tally, UnjudgedReason, VerdictQueue};
 
 /// How often a request is sent again at most after its connection broke: one that ends the owner must not end it without end.
 const MAX_REPEATS: u32 = 3;
@@ -35,6 +37,8 @@ const MAX_REPEATS: u32 = 3;
 const MAX_WHOLE_ANSWER: u64 = 2 * 1024 * 1024;
 /// The pause after a request could not be sent, before the owner's state is looked at again.
 const UNSENT_PAUSE: Duration = Duration::from_millis(10);
+/// The longest pause before a repetition that the owner had no capacity for is sent again.
+const MAX_REFUSED_PAUSE: Duration = Duration::from_secs(2);
 
 /// A front: what passes requests on, and judges the owner's decisions again.
 pub struct Front {
@@ -93,13 +97,15 @@ impl Front {
         })
     }
 
-    /// Judges with other policies from now on. Blocks while they are compiled.
+    /// From now on judges with other policies, and reaches the owner with another token and other authorities. Blocks while policies are compiled.
     ///
     /// # Errors
     /// They cannot be loaded; then nothing changes.
-    pub fn replace_policies(&self, policies: &FrontPolicies) -> Result<(), FrontError> {
+    pub fn reload(&self, config: &FrontConfig, policies: &FrontPolicies) -> Result<(), FrontError> {
+        let access = OwnerAccess::read(config)?;
         self.judge.store(Arc::new(FrontJudge::load(policies)?));
         self.verdicts.forget_uploaded();
+        self.owner.replace_access(access);
         Ok(())
     }
 
@@ -176,17 +182,30 @@ impl Front {
                 return Err(unanswered(was_sent, deadline, &problem));
             }
             // From here on the owner may do what it is asked for.
-            if deadline.is_some_and(|deadline| !deadline.claim()) {
+            if !was_sent && deadline.is_some_and(|deadline| !deadline.claim()) {
                 return Err(Problem::deadline_exceeded());
             }
             let problem = match self.send_once(&mut outgoing, decision).await {
-                Attempt::Answered(response) => return Ok(response),
+                Attempt::Answered(response) if !was_sent || is_known(&outgoing, &response) => {
+                    return Ok(response);
+                }
+                // A refusal of the repetition says nothing of the first time.
+                Attempt::Answered(response) => match find_refused_pause(&response) {
+                    Some(pause) if Instant::now() + pause < end => {
+                        tokio::time::sleep(pause).await;
+                        continue;
+                    }
+                    _ => return Err(Problem::connection_broke()),
+                },
                 Attempt::Unsent(problem) => {
                     self.owner.report_lost(&problem);
                     tokio::time::sleep(UNSENT_PAUSE).await;
                     problem
                 }
                 Attempt::Broken(problem) => {
+                    if let Some(failure) = outgoing.client_failure() {
+                        return Err(failure);
+                    }
                     self.owner.report_lost(&problem);
                     was_sent = true;
                     if !outgoing.may_repeat || repeats == MAX_REPEATS {
@@ -229,35 +248,97 @@ impl Front {
         };
         let (mut head, body) = answer.into_parts();
         drop_connection_headers_of_answer(&mut head.headers);
-        if !is_read_whole(&head.headers, &outgoing.method) {
-            let body = self.stream_answer(body);
+        let judged = decision.filter(|_| head.status == StatusCode::OK);
+        if !is_read_whole(&head.headers, outgoing) {
+            if judged.is_some() {
+                let detail = "it is too large, or does not say its length";
+                self.tally.count_unjudged(UnjudgedReason::NotRead, detail);
+            }
+            let body = self.stream_answer(&head.headers, body);
             return Attempt::Answered(Response::from_parts(head, body));
         }
-        let body = match body.collect().await {
-            Ok(collected) => collected.to_bytes(),
-            Err(error) => return Attempt::Broken(error.to_string()),
+        let collected = tokio::select! {
+            collected = body.collect() => collected.map_err(|error| error.to_string()),
+            () = wait_until_lost(self.owner.watch_status()) => Err(SendError::lost().to_string()),
         };
-        if let (Some(kind), StatusCode::OK) = (decision, head.status)
-            && let Some(request) = outgoing.whole_body()
-        {
-            self.verdicts.submit(AnsweredCall {
+        let body = match collected {
+            Ok(collected) => collected.to_bytes(),
+            Err(problem) => return Attempt::Broken(problem),
+        };
+        match (judged, outgoing.whole_body()) {
+            (Some(kind), Some(request)) => self.verdicts.submit(AnsweredCall {
                 kind,
                 request: request.clone(),
                 answer: body.clone(),
-            });
+            }),
+            (Some(_), None) => {
+                let detail = "the request is too large";
+                self.tally.count_unjudged(UnjudgedReason::NotRead, detail);
+            }
+            (None, _) => {}
         }
         Attempt::Answered(Response::from_parts(head, Body::from(body)))
     }
 
-    /// Passes an answer on as it comes. It ends with the front: event streams have no end of their own.
-    fn stream_answer(&self, body: Incoming) -> Body {
+    /// Passes an answer on as it comes. One that breaks off breaks off for the caller too. An event stream ends with the front: it has no end of
+    /// its own.
+    fn stream_answer(&self, headers: &HeaderMap, body: Incoming) -> Body {
+        let chunks = cut_when_lost(body, self.owner.watch_status());
+        if !is_event_stream(headers) {
+            return Body::from_stream(chunks);
+        }
         let mut closing = self.closing.subscribe();
         let end = Box::pin(async move {
             let _ = closing.wait_for(|closing| *closing).await;
         });
-        let chunks = Body::new(body).into_data_stream();
         Body::from_stream(chunks.take_until(end))
     }
+}
+
+/// The chunks of an answer. They end with an error when the owner is lost.
+fn cut_when_lost(
+    body: Incoming,
+    status: watch::Receiver<OwnerStatus>,
+) -> impl Stream<Item = Result<Bytes, axum::Error>> {
+    let chunks = Body::new(body).into_data_stream();
+    let lost = Box::pin(wait_until_lost(status));
+    futures_util::stream::unfold(Some((chunks, lost)), |state| async move {
+        let (mut chunks, mut lost) = state?;
+        let next = tokio::select! {
+            biased;
+            next = chunks.next() => next?,
+            () = &mut lost => return Some((Err(axum::Error::new(SendError::lost())), None)),
+        };
+        Some((next, Some((chunks, lost))))
+    })
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    let kind = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok());
+    kind.is_some_and(|kind| kind.starts_with("text/event-stream"))
+}
+
+/// Whether the answer to a repetition is that to the request: what it says was done, or was done the first time, or nothing can have been done.
+fn is_known(outgoing: &OutgoingRequest, response: &Response) -> bool {
+    outgoing.method.is_safe()
+        || response.status().is_success()
+        || response.headers().contains_key("idempotent-replayed")
+}
+
+/// The pause after which a repetition is sent again that the owner has no capacity for; `None`: it is refused for another reason.
+fn find_refused_pause(response: &Response) -> Option<Duration> {
+    let has_no_capacity = matches!(
+        response.status(),
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+    );
+    let seconds = response
+        .headers()
+        .get(header::RETRY_AFTER)
+        .and_then(|seconds| seconds.to_str().ok()?.parse().ok())
+        .unwrap_or(1);
+    has_no_capacity.then(|| Duration::from_secs(seconds).min(MAX_REFUSED_PAUSE))
 }
 
 /// Takes off an answer what is for the owner's connection. Its length stays: of an answer to `HEAD` it is that of what is not sent.
@@ -269,12 +350,16 @@ fn drop_connection_headers_of_answer(headers: &mut HeaderMap) {
     }
 }
 
-/// Whether an answer is read to its end before it is passed on: it says its length, and that is not large.
-fn is_read_whole(headers: &HeaderMap, method: &Method) -> bool {
+/// Whether an answer is read to its end before it is passed on, so that it can be asked for again: what was asked for may count and may be
+/// repeated, and the answer says its length, which is not large.
+fn is_read_whole(headers: &HeaderMap, outgoing: &OutgoingRequest) -> bool {
     let length = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    method == Method::HEAD || length.is_some_and(|length| length <= MAX_WHOLE_ANSWER)
+    let is_needed = !outgoing.method.is_safe() && outgoing.may_repeat;
+    // An answer to HEAD has no body, whatever length it says.
+    outgoing.method == Method::HEAD
+        || (is_needed && length.is_some_and(|length| length <= MAX_WHOLE_ANSWER))
 }
 
 /// The kind of answer that a request gets, if one with decisions.

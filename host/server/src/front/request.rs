@@ -3,7 +3,7 @@
 //! What the front sends is framed by itself: the body has the length that the front counted, or is chunked. Headers that are for one connection
 //! only are left out, and so is what names another sender (`Forwarded`, `X-Forwarded-*`): neither the owner nor the front goes by them.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
@@ -11,14 +11,14 @@ use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
-use http_body_util::Limited;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use ark_model::ids::TraceId;
 
-use crate::api::http::body::{BodyLimits, incomplete, too_slow};
+use crate::api::http::body::{BodyLimits, incomplete, refuse_large, too_large, too_slow};
 use crate::api::http::deadline::{DEADLINE, Deadline};
 use crate::api::http::problem::Problem;
 use crate::api::http::trace_context::format_traceparent;
@@ -26,8 +26,8 @@ use crate::api::repeats::{IDEMPOTENCY_KEY, KeyedCalls};
 
 /// Bodies up to this size are held in memory: all that are no uploads.
 const WHOLE_LIMITS: BodyLimits = BodyLimits::DEFAULT;
-/// The most bytes of a body that is streamed: more than the largest upload has. The owner has its own limits.
-const MAX_STREAMED_BYTES: usize = 64 * 1024 * 1024;
+/// Bodies up to this size are streamed: the uploads. The owner has its own limits.
+const STREAMED_LIMITS: BodyLimits = BodyLimits::UPLOAD;
 /// The unit in which memory for bodies is counted.
 const BUFFER_UNIT: usize = 1024;
 /// Memory for the bodies of all requests at the same time.
@@ -36,9 +36,9 @@ const MAX_BUFFERED_BYTES: usize = 128 * 1024 * 1024;
 const DEADLINE_MARGIN: Duration = Duration::from_millis(10);
 /// The name of a front among the hosts that passed a message on.
 const VIA: &str = "1.1 ark-front";
-/// The calls that get a key of the front's if they have none: decisions and signals. The last part of a path with an id is compared.
+/// The calls that get a key of the front's if they have none: decisions and signals.
 const GIVEN_KEYS: [&str; 3] = ["/v1/actions", "/v1/actions/batch", "/v1/signals"];
-/// The beginning and the ends of the calls that settle an approval.
+/// The calls that settle an approval, which get one too: how their paths begin and end, with the approval's id between.
 const SETTLING: (&str, [&str; 2]) = ("/v1/approvals/", ["/approve", "/reject"]);
 
 /// Headers that are for one connection (RFC 9110, section 7.6.1), and those that are made anew.
@@ -99,10 +99,32 @@ impl Default for BodyMemory {
 }
 
 impl BodyMemory {
-    fn reserve(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
-        let units = u32::try_from(bytes.div_ceil(BUFFER_UNIT)).unwrap_or(u32::MAX);
+    /// Reserves memory in units of [`BUFFER_UNIT`].
+    fn reserve(&self, units: usize) -> Result<OwnedSemaphorePermit, Problem> {
+        let units = u32::try_from(units).unwrap_or(u32::MAX);
         let free = Arc::clone(&self.0).try_acquire_many_owned(units);
         free.map_err(|_| Problem::busy("too many requests with bodies are under way"))
+    }
+}
+
+/// What a client did wrong while its body was streamed, once it did: the connection to the owner breaks by it, and not by the owner.
+type ClientFailure = Arc<OnceLock<BodyFailure>>;
+
+/// What is wrong with a body that is streamed.
+enum BodyFailure {
+    TooLarge,
+    Incomplete(String),
+}
+
+/// The first bytes of a body, which are in memory until they are sent.
+struct BegunBytes {
+    bytes: Bytes,
+    _memory: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for BegunBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
@@ -116,6 +138,7 @@ enum OutgoingBody {
     Streamed {
         body: Option<Body>,
         length: Option<HeaderValue>,
+        failure: ClientFailure,
     },
 }
 
@@ -135,8 +158,8 @@ impl OutgoingRequest {
     /// Takes a request in: reads its body unless it is large, and gives it a trace and a key if it needs one.
     ///
     /// # Errors
-    /// 400 for a target that is no path or a body that breaks off, 408 for one that takes too long, 503 without memory for it, 508 for a request
-    /// that has passed a front before.
+    /// 400 for a body that breaks off, 404 for a target that is no path, 408 for a body that takes too long, 413 for one that declares to be too
+    /// large, 503 without memory for it, 508 for a request that has passed a front before.
     pub(super) async fn take_in(
         request: Request<Body>,
         calls: &KeyedCalls,
@@ -163,6 +186,8 @@ impl OutgoingRequest {
         let declared = parts.headers.get(header::CONTENT_LENGTH).cloned();
         let body = read_body(&parts.headers, declared, body, memory).await?;
         drop_connection_headers(&mut parts.headers);
+        // The front compresses answers itself: it reads what they say.
+        parts.headers.remove(header::ACCEPT_ENCODING);
         drop_sender_headers(&mut parts.headers);
         parts
             .headers
@@ -200,6 +225,17 @@ impl OutgoingRequest {
         !matches!(&self.body, OutgoingBody::Streamed { body: None, .. })
     }
 
+    /// The problem of a streamed body that the client did not send whole, or not within its bounds.
+    pub(super) fn client_failure(&self) -> Option<Problem> {
+        let OutgoingBody::Streamed { failure, .. } = &self.body else {
+            return None;
+        };
+        failure.get().map(|failure| match failure {
+            BodyFailure::TooLarge => too_large(STREAMED_LIMITS),
+            BodyFailure::Incomplete(error) => incomplete(error),
+        })
+    }
+
     /// Makes the message to send: with what is left of the deadline. A streamed body is taken out of it.
     pub(super) fn build_message(&mut self) -> Request<Body> {
         let mut message = Request::new(Body::empty());
@@ -215,7 +251,7 @@ impl OutgoingRequest {
         }
         *message.body_mut() = match &mut self.body {
             OutgoingBody::Whole { bytes, .. } => Body::from(bytes.clone()),
-            OutgoingBody::Streamed { body, length } => {
+            OutgoingBody::Streamed { body, length, .. } => {
                 if let Some(length) = length {
                     let headers = message.headers_mut();
                     headers.insert(header::CONTENT_LENGTH, length.clone());
@@ -293,23 +329,22 @@ async fn read_body(
         .as_ref()
         .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     let is_coded = headers.contains_key(header::TRANSFER_ENCODING);
-    if length.is_some_and(|length| length > WHOLE_LIMITS.bytes) {
-        return Ok(OutgoingBody::Streamed {
-            body: Some(Body::new(Limited::new(body, MAX_STREAMED_BYTES))),
-            length: declared.filter(|_| !is_coded),
-        });
+    if length.is_some_and(|length| length > STREAMED_LIMITS.bytes) && !is_coded {
+        return Err(refuse_large(headers, body, STREAMED_LIMITS).await);
     }
-    let most = match length {
-        Some(length) if !is_coded => length,
-        None if !is_coded => 0,
-        _ => WHOLE_LIMITS.bytes,
-    };
-    let mut permit = memory.reserve(most)?;
+    if length.is_some_and(|length| length > WHOLE_LIMITS.bytes) {
+        return Ok(stream_body(body, declared.filter(|_| !is_coded)));
+    }
+    let mut permit = memory.reserve(0)?;
     let mut stream = body.into_data_stream();
     let mut read = BytesMut::new();
     let reading = async {
         while let Some(chunk) = stream.next().await {
-            read.extend_from_slice(&chunk.map_err(|error| incomplete(&error))?);
+            let chunk = chunk.map_err(|error| incomplete(&error))?;
+            let needed = (read.len() + chunk.len()).div_ceil(BUFFER_UNIT);
+            let missing = needed.saturating_sub(permit.num_permits());
+            permit.merge(memory.reserve(missing)?);
+            read.extend_from_slice(&chunk);
             if read.len() > WHOLE_LIMITS.bytes {
                 return Ok(false);
             }
@@ -318,22 +353,39 @@ async fn read_body(
     };
     let is_whole = tokio::time::timeout(WHOLE_LIMITS.time, reading).await;
     let is_whole = is_whole.map_err(|_| too_slow(WHOLE_LIMITS))??;
-    let read = read.freeze();
+    let bytes = read.freeze();
     if is_whole {
-        // What was reserved for a length that nobody knew.
-        let unused = most.saturating_sub(read.len()) / BUFFER_UNIT;
-        drop(permit.split(unused));
         return Ok(OutgoingBody::Whole {
-            bytes: read,
+            bytes,
             _memory: permit,
         });
     }
-    let begun = futures_util::stream::once(async move { Ok(read) });
-    let body = Body::from_stream(begun.chain(stream));
-    Ok(OutgoingBody::Streamed {
-        body: Some(Body::new(Limited::new(body, MAX_STREAMED_BYTES))),
-        length: None,
-    })
+    let begun = Bytes::from_owner(BegunBytes {
+        bytes,
+        _memory: permit,
+    });
+    let begun = futures_util::stream::once(async move { Ok(begun) });
+    Ok(stream_body(Body::from_stream(begun.chain(stream)), None))
+}
+
+/// Streams a body within [`STREAMED_LIMITS`], and notes what the client does wrong.
+fn stream_body(body: Body, length: Option<HeaderValue>) -> OutgoingBody {
+    let failure = ClientFailure::default();
+    let noted = Arc::clone(&failure);
+    let body = Limited::new(body, STREAMED_LIMITS.bytes).map_err(move |error| {
+        let found = if error.is::<LengthLimitError>() {
+            BodyFailure::TooLarge
+        } else {
+            BodyFailure::Incomplete(error.to_string())
+        };
+        let _ = noted.set(found);
+        error
+    });
+    OutgoingBody::Streamed {
+        body: Some(Body::new(body)),
+        length,
+        failure,
+    }
 }
 
 #[cfg(test)]
@@ -397,6 +449,7 @@ mod tests {
             .header("Upgrade", "h2c")
             .header("TE", "trailers")
             .header("Expect", "100-continue")
+            .header("Accept-Encoding", "gzip")
             .header("X-Forwarded-For", "10.0.0.1")
             .header("Forwarded", "for=10.0.0.1")
             .header("Authorization", "Bearer ark_x")
@@ -448,11 +501,47 @@ mod tests {
                 .await
                 .is_err()
         );
+        // A length that is declared holds no memory: bytes do.
+        let silent = Request::post("/v1/actions")
+            .header("Content-Length", 200_000)
+            .body(Body::from_stream(futures_util::stream::pending::<
+                Result<Bytes, std::io::Error>,
+            >()))
+            .expect("a request");
+        let silent = OutgoingRequest::take_in(silent, &calls, &memory);
+        let waiting = tokio::time::timeout(Duration::from_millis(10), silent).await;
+        assert!(waiting.is_err(), "it waits for bytes");
         drop(first);
         assert!(
             OutgoingRequest::take_in(request("{}"), &calls, &memory)
                 .await
                 .is_ok()
         );
+    }
+
+    #[tokio::test]
+    async fn the_begin_of_a_streamed_body_holds_its_memory_and_a_client_that_fails_is_named() {
+        let memory = BodyMemory(Arc::new(Semaphore::new(400)));
+        let chunks = [
+            Ok(Bytes::from(vec![b'a'; WHOLE_LIMITS.bytes + 1])),
+            Err(std::io::Error::other("the client left")),
+        ];
+        let request = Request::post("/v1/actions")
+            .header("Transfer-Encoding", "chunked")
+            .body(Body::from_stream(futures_util::stream::iter(chunks)))
+            .expect("a request");
+        let calls = KeyedCalls::from_descriptions();
+        let mut outgoing = OutgoingRequest::take_in(request, &calls, &memory)
+            .await
+            .unwrap_or_else(|problem| panic!("{}", problem.detail()));
+        assert!(outgoing.whole_body().is_none() && outgoing.client_failure().is_none());
+        let mut sent = outgoing.build_message().into_body().into_data_stream();
+        let begun = sent.next().await.expect("a chunk").expect("bytes");
+        assert_eq!(memory.0.available_permits(), 400 - 257);
+        drop(begun);
+        assert_eq!(memory.0.available_permits(), 400);
+        assert!(sent.next().await.expect("an end").is_err());
+        let problem = outgoing.client_failure().expect("a failure");
+        assert!(problem.detail().contains("the client left"));
     }
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::api::call::classify_call;
 use crate::api::http::deadline::apply_envelope;
 use crate::api::http::respond::json_response;
-use crate::api::{Server, Tls, serve_connections};
+use crate::api::{Server, Tls, compress_answers, serve_connections};
 use crate::readiness::report_liveness;
 use crate::telemetry::{TelemetryServer, build_response, metrics_response};
 
@@ -51,6 +51,7 @@ pub async fn serve_front(
     });
     let routes = Routes::new()
         .fallback(answer_call)
+        .layer(compress_answers())
         .with_state(Arc::clone(front));
     let closing = front.closing.subscribe();
     let ending = async {

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use ark_model::check::{FieldError, clip_for_error};
+use ark_runtime::MAX_COMPONENT_BYTES;
 
 use super::problem::Problem;
 
@@ -25,6 +26,12 @@ impl BodyLimits {
     pub(crate) const DEFAULT: Self = Self {
         bytes: 256 * 1024,
         time: Duration::from_secs(10),
+    };
+
+    /// For a request with a component: the largest one in Base64, and a manifest or settings.
+    pub(crate) const UPLOAD: Self = Self {
+        bytes: MAX_COMPONENT_BYTES / 3 * 4 + 256 * 1024,
+        time: Duration::from_secs(60),
     };
 }
 
@@ -46,12 +53,7 @@ pub(crate) async fn read_body(
         .get(header::CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|length| length > limits.bytes as u64) {
-        // A client that waits for permission (Expect: 100-continue) has not sent the body.
-        if !headers.contains_key(header::EXPECT) {
-            let most = DRAIN_BYTES.max(limits.bytes + limits.bytes / 4);
-            read_and_drop(body, most, limits.time).await;
-        }
-        return Err(too_large(limits));
+        return Err(refuse_large(headers, body, limits).await);
     }
     let whole = Limited::new(body, limits.bytes).collect();
     match tokio::time::timeout(limits.time, whole).await {
@@ -60,6 +62,16 @@ pub(crate) async fn read_body(
         Ok(Err(error)) => Err(incomplete(&error)),
         Err(_) => Err(too_slow(limits)),
     }
+}
+
+/// Refuses a body that declares more bytes than it may have.
+pub(crate) async fn refuse_large(headers: &HeaderMap, body: Body, limits: BodyLimits) -> Problem {
+    // A client that waits for permission (Expect: 100-continue) has not sent the body.
+    if !headers.contains_key(header::EXPECT) {
+        let most = DRAIN_BYTES.max(limits.bytes + limits.bytes / 4);
+        read_and_drop(body, most, limits.time).await;
+    }
+    too_large(limits)
 }
 
 /// The problem of a body that breaks off.
@@ -139,7 +151,8 @@ fn check_content_encoding(headers: &HeaderMap) -> Result<(), Problem> {
     ))
 }
 
-fn too_large(limits: BodyLimits) -> Problem {
+/// The problem of a body with too many bytes.
+pub(crate) fn too_large(limits: BodyLimits) -> Problem {
     Problem::new(
         StatusCode::PAYLOAD_TOO_LARGE,
         "too-large",

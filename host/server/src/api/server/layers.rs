@@ -15,7 +15,7 @@ const PREFLIGHT_AGE: Duration = Duration::from_secs(600);
 
 /// Compresses answers for clients that accept it, but for event streams, whose events must not wait in a buffer, and components, which are read
 /// once.
-pub(in crate::api) fn compress_answers() -> CompressionLayer<impl Predicate> {
+pub(crate) fn compress_answers() -> CompressionLayer<impl Predicate> {
     let predicate = SizeAbove::new(LEAST_BYTES)
         .and(NotForContentType::const_new("text/event-stream"))
         .and(NotForContentType::const_new("application/wasm"));

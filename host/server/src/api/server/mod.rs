@@ -6,7 +6,8 @@ mod listener;
 mod stall;
 mod tls;
 
-pub(super) use layers::{allow_origins, compress_answers};
+pub(super) use layers::allow_origins;
+pub(crate) use layers::compress_answers;
 pub(crate) use listener::serve_connections;
 pub use listener::{AccessConfig, ServeError, Server, ServerError, serve};
 pub use tls::{Tls, TlsError, TlsFiles};

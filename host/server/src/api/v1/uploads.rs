@@ -1,7 +1,6 @@
 //! What uploads of agents and of policies share: how large they may be, how their component is read, and who asks for a change and why.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::HeaderMap;
@@ -14,7 +13,6 @@ use utoipa::openapi::{ObjectBuilder, Type};
 use ark_model::check::FieldError;
 use ark_model::form::parse_json;
 use ark_model::ids::{Digest, Millis};
-use ark_runtime::MAX_COMPONENT_BYTES;
 
 use crate::api::auth::Caller;
 use crate::api::http::answer::answer_from;
@@ -24,12 +22,6 @@ use crate::api::http::fields::{Actor, Reason, VersionNumber, field_schema};
 use crate::api::http::problem::Problem;
 use crate::api::state::Api;
 use crate::changes::{Refusal, Requester};
-
-/// The largest component in Base64, and a manifest or settings.
-const UPLOAD_LIMITS: BodyLimits = BodyLimits {
-    bytes: MAX_COMPONENT_BYTES / 3 * 4 + 256 * 1024,
-    time: Duration::from_secs(60),
-};
 
 /// Base64 with padding, and no bits behind the last byte.
 const BASE64: &str =
@@ -80,7 +72,7 @@ pub(crate) async fn receive_upload<T: RequestBody + Send + 'static>(
     body: Body,
     record_refusal: impl FnOnce(&Api, String, &Requester) + Send + 'static,
 ) -> Result<T, Problem> {
-    let (reason, problem) = match read_body(headers, body, UPLOAD_LIMITS).await {
+    let (reason, problem) = match read_body(headers, body, BodyLimits::UPLOAD).await {
         Ok(body) => match api.run_blocking(move |_| parse_upload::<T>(&body)).await? {
             Ok(form) => return Ok(form),
             Err(error) => (error.to_string(), error.into()),

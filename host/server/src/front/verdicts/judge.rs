@@ -101,11 +101,14 @@ impl FrontJudge {
     }
 
     /// Judges a recorded action again, with the policies of the front and those that were uploaded to the owner. `None`: it comes out the same.
+    ///
+    /// # Errors
+    /// A policy fails here, which says nothing of the owner: in words.
     pub(super) fn rejudge(
         &self,
         recorded: &Decision,
         uploaded: &[UploadedPolicy],
-    ) -> Option<VerdictChange> {
+    ) -> Result<Option<VerdictChange>, String> {
         let (action, facts) = (&recorded.action, &recorded.facts);
         let mut verdicts = self.judge.lock().collect_verdicts(action, facts);
         for UploadedPolicy { policy, settings } in uploaded {
@@ -118,7 +121,12 @@ impl FrontJudge {
                 verdict: verdict.map_err(|error| error.to_string()),
             });
         }
-        compare_verdicts(recorded, &verdicts)
+        for part in &verdicts {
+            if let Err(problem) = &part.verdict {
+                return Err(format!("{}: {problem}", part.policy.metadata.name));
+            }
+        }
+        Ok(compare_verdicts(recorded, &verdicts))
     }
 
     /// Reads the actions of a request as the owner did: parsed, with the form of their declared types, redacted.

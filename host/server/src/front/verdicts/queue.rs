@@ -242,9 +242,12 @@ impl Work {
         };
         let judging = Arc::clone(judge);
         let judged = tokio::task::spawn_blocking(move || judging.rejudge(&recorded, &uploaded));
-        let verdicts = match judged.await {
+        let judged = judged.await.unwrap_or_else(|error| Err(error.to_string()));
+        let verdicts = match judged {
             Ok(verdicts) => verdicts,
-            Err(error) => return unjudged(UnjudgedReason::NoRecord, &error.to_string()),
+            // What the request is read as differs, whatever the policies say.
+            Err(_) if reading.is_some() => None,
+            Err(problem) => return unjudged(UnjudgedReason::FailedHere, &problem),
         };
         if verdicts.is_none() && reading.is_none() {
             return self.tally.count_same();

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -11,6 +12,8 @@ use ark_model::meters::{FrontMeters, VerdictResult};
 
 use crate::hrm::rejudge::VerdictChange;
 
+/// How often a reason is a warning in the log.
+const WARNING_PAUSE: Duration = Duration::from_mins(1);
 /// Differing decisions that are kept, the last ones.
 const MAX_KEPT: usize = 100;
 
@@ -23,10 +26,14 @@ pub(in crate::front) enum UnjudgedReason {
     DryRun,
     /// The owner does not show the record, with its action and facts.
     NoRecord,
+    /// The answer or the request was too large to be kept.
+    NotRead,
     /// The answer is not of the form that this version reads.
     UnknownForm,
     /// A policy failed at the owner. The failure may be one of time.
     PolicyFailed,
+    /// A policy failed at the front.
+    FailedHere,
     /// A policy that judged cannot be had.
     PolicyMissing,
     /// Too many answers waited already.
@@ -61,10 +68,19 @@ pub(in crate::front) struct TallyReport {
     latest_different: Vec<DifferingDecision>,
 }
 
+/// How often a reason occurred.
+#[derive(Default)]
+struct ReasonTally {
+    count: u64,
+    /// Those since the last warning.
+    unwarned: u64,
+    warned_at: Option<Instant>,
+}
+
 /// Counts what came of it.
 pub(in crate::front) struct Tally {
     meters: Arc<FrontMeters>,
-    reasons: Mutex<BTreeMap<UnjudgedReason, u64>>,
+    reasons: Mutex<BTreeMap<UnjudgedReason, ReasonTally>>,
     kept: Mutex<VecDeque<DifferingDecision>>,
 }
 
@@ -81,15 +97,29 @@ impl Tally {
         self.meters.count_verdict(VerdictResult::Same);
     }
 
-    pub(super) fn count_unjudged(&self, reason: UnjudgedReason, detail: &str) {
-        let reason_name: &'static str = reason.into();
-        tracing::debug!(
-            reason = reason_name,
-            detail,
-            "a decision could not be judged again"
-        );
-        *self.reasons.lock().entry(reason).or_default() += 1;
+    /// Counts a decision that was not judged again. The log has a line for each reason but a dry run, once a minute at most.
+    pub(in crate::front) fn count_unjudged(&self, reason: UnjudgedReason, detail: &str) {
         self.meters.count_verdict(VerdictResult::Unjudged);
+        let mut reasons = self.reasons.lock();
+        let tally = reasons.entry(reason).or_default();
+        tally.count += 1;
+        tally.unwarned += 1;
+        let is_due = tally
+            .warned_at
+            .is_none_or(|warned_at| warned_at.elapsed() >= WARNING_PAUSE);
+        if reason == UnjudgedReason::DryRun || !is_due {
+            return;
+        }
+        tally.warned_at = Some(Instant::now());
+        let decisions = std::mem::take(&mut tally.unwarned);
+        drop(reasons);
+        let reason: &'static str = reason.into();
+        tracing::warn!(
+            reason,
+            decisions,
+            detail,
+            "decisions could not be judged again"
+        );
     }
 
     pub(super) fn add_different(&self, differing: DifferingDecision) {
@@ -126,7 +156,12 @@ impl Tally {
             same,
             different,
             unjudged,
-            unjudged_reasons: self.reasons.lock().clone(),
+            unjudged_reasons: self
+                .reasons
+                .lock()
+                .iter()
+                .map(|(reason, tally)| (*reason, tally.count))
+                .collect(),
             waiting: self.meters.waiting_verdicts.get(),
             latest_different: self.kept.lock().iter().cloned().collect(),
         }

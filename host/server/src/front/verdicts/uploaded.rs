@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use axum::http::uri::PathAndQuery;
 use parking_lot::Mutex;
 use serde::Deserialize;
+use tokio::sync::OnceCell;
 
 use ark_model::decision::PolicyVerdict;
 use ark_model::ids::Digest;
@@ -23,10 +24,27 @@ const MAX_KEPT: usize = 64;
 /// The version and settings by which a policy judged.
 type VersionKey = (Digest, Option<Digest>);
 
+/// A version as it was loaded, or why it cannot be. Filled by the first who needs it, while others wait.
+type Loaded = Arc<OnceCell<Result<UploadedPolicy, String>>>;
+
 /// The uploaded policies that are known.
 #[derive(Default)]
 pub(super) struct UploadedPolicies {
-    kept: Mutex<HashMap<VersionKey, UploadedPolicy>>,
+    kept: Mutex<HashMap<VersionKey, Loaded>>,
+}
+
+/// Why nothing is kept of a version.
+enum NotLoaded {
+    /// A file of the owner declares it.
+    Declared,
+    /// It cannot be read from the owner now.
+    Unread(String),
+}
+
+impl From<String> for NotLoaded {
+    fn from(problem: String) -> Self {
+        Self::Unread(problem)
+    }
 }
 
 /// A policy as the owner shows it.
@@ -63,49 +81,62 @@ impl UploadedPolicies {
         judge: &Arc<FrontJudge>,
         part: &PolicyVerdict,
     ) -> Result<Option<UploadedPolicy>, String> {
-        let (digest, settings_digest) = (part.policy.digest, part.settings);
-        let key = (digest, settings_digest);
-        if let Some(kept) = self.kept.lock().get(&key) {
-            return Ok(Some(kept.clone()));
+        let loaded = self.find_kept((part.policy.digest, part.settings));
+        match loaded.get_or_try_init(|| load(owner, judge, part)).await {
+            Ok(Ok(found)) => Ok(Some(found.clone())),
+            Ok(Err(problem)) => Err(problem.clone()),
+            Err(NotLoaded::Unread(problem)) => Err(problem),
+            Err(NotLoaded::Declared) => Ok(None),
         }
-        let name = &part.policy.metadata.name;
-        let path = format!("/v1/policies/{name}");
-        let shown: ShownPolicy = read_json(owner, &path).await?;
-        if shown.source != Some(PolicySource::Api) {
-            return Ok(None);
-        }
-        let version = shown
-            .versions
-            .into_iter()
-            .find(|version| version.sha256 == digest && version.settings_sha256 == settings_digest);
-        let number = version
-            .map(|version| version.number)
-            .ok_or_else(|| format!("{name}: the owner shows no version {digest}"))?;
-        let path = format!("/v1/policies/{name}/versions/{number}");
-        let ShownSettings { settings } = read_json(owner, &path).await?;
-        if settings.as_ref().map(Settings::digest) != settings_digest {
-            return Err(format!("{name}: the owner shows other settings"));
-        }
-        let component = read_bytes(owner, &format!("{path}/component")).await?;
-        if Digest::hash_bytes(&component) != digest {
-            return Err(format!("{name}: the owner sends another component"));
-        }
-        let compiler = Arc::clone(judge);
-        let compiled = tokio::task::spawn_blocking(move || compiler.compile(&component));
-        let policy = compiled.await.map_err(|error| error.to_string())??;
-        let found = UploadedPolicy { policy, settings };
+    }
+
+    fn find_kept(&self, key: VersionKey) -> Loaded {
         let mut kept = self.kept.lock();
-        if kept.len() >= MAX_KEPT {
+        if kept.len() >= MAX_KEPT && !kept.contains_key(&key) {
             kept.clear();
         }
-        kept.insert(key, found.clone());
-        Ok(Some(found))
+        Arc::clone(kept.entry(key).or_default())
     }
 
     /// Forgets everything: what is kept was compiled by an engine that is replaced.
     pub(super) fn clear(&self) {
         self.kept.lock().clear();
     }
+}
+
+/// Loads a version from the owner. That it cannot be compiled is kept: it is compiled once.
+async fn load(
+    owner: &Owner,
+    judge: &Arc<FrontJudge>,
+    part: &PolicyVerdict,
+) -> Result<Result<UploadedPolicy, String>, NotLoaded> {
+    let (digest, settings_digest) = (part.policy.digest, part.settings);
+    let name = &part.policy.metadata.name;
+    let path = format!("/v1/policies/{name}");
+    let shown: ShownPolicy = read_json(owner, &path).await?;
+    if shown.source != Some(PolicySource::Api) {
+        return Err(NotLoaded::Declared);
+    }
+    let version = shown
+        .versions
+        .into_iter()
+        .find(|version| version.sha256 == digest && version.settings_sha256 == settings_digest);
+    let number = version
+        .map(|version| version.number)
+        .ok_or_else(|| format!("{name}: the owner shows no version {digest}"))?;
+    let path = format!("/v1/policies/{name}/versions/{number}");
+    let ShownSettings { settings } = read_json(owner, &path).await?;
+    if settings.as_ref().map(Settings::digest) != settings_digest {
+        return Err(format!("{name}: the owner shows other settings").into());
+    }
+    let component = read_bytes(owner, &format!("{path}/component")).await?;
+    if Digest::hash_bytes(&component) != digest {
+        return Err(format!("{name}: the owner sends another component").into());
+    }
+    let compiler = Arc::clone(judge);
+    let compiled = tokio::task::spawn_blocking(move || compiler.compile(&component)).await;
+    let policy = compiled.map_err(|error| error.to_string())?;
+    Ok(policy.map(|policy| UploadedPolicy { policy, settings }))
 }
 
 async fn read_bytes(owner: &Owner, path: &str) -> Result<bytes::Bytes, String> {

@@ -37,7 +37,7 @@ pub(super) const METRICS: &[Metric] = &[
     front_counter(
         "ark_front_held_total",
         &["end"],
-        "Requests that had to be held, by what became of them: sent, expired (the owner was away for too long, or the front ended), full (too many were held already).",
+        "Requests that had to be held, by what became of them: sent, expired (the owner was away for too long, came back open to everybody, or the front ended), full (too many were held already).",
         |meters, emit| {
             let ends = HoldEnd::ALL.iter().zip(&meters.holds);
             emit_counts(emit, "end", ends.map(|(end, count)| (end.as_str(), count)));

@@ -1,8 +1,6 @@
 //! What becomes of requests while the owner is away, and of those whose connection breaks.
 
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -11,7 +9,10 @@ use ark_tests::telemetry::series_value;
 use ark_tests::{Client, Host, JSON, TestDir, header, run_ark, trade, wait_for, wait_until};
 use serde_json::{Value, json};
 
-use super::{empty_config, free_port, front_before, settled_verdicts, start_owner, wait_ready};
+use super::{
+    empty_config, free_port, front_before, settled_verdicts, start_owner, start_scripted_owner,
+    wait_ready,
+};
 
 /// What became of one request.
 struct Outcome {
@@ -180,27 +181,12 @@ fn connections_cut_in_the_middle_of_requests_repeat_nothing_and_lose_nothing() {
     );
 }
 
-/// An owner that is ready and breaks every other connection once it has read the head of a request. Returns its address and the heads.
+/// An owner that is ready and breaks every other connection once it has read a request. Returns its address and the heads.
 fn start_breaking_owner() -> (String, Receiver<String>) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = format!("http://{}", listener.local_addr().expect("an address"));
     let (heads, received) = channel();
-    std::thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
-            let mut head = Vec::new();
-            let mut byte = [0];
-            while !head.ends_with(b"\r\n\r\n") && stream.read_exact(&mut byte).is_ok() {
-                head.push(byte[0]);
-            }
-            let head = String::from_utf8_lossy(&head).into_owned();
-            if head.starts_with("GET /readyz ") {
-                let _ = stream.write_all(
-                    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}",
-                );
-            } else if heads.send(head).is_err() {
-                return;
-            }
-        }
+    let address = start_scripted_owner(move |head| {
+        let _ = heads.send(head.to_owned());
+        None
     });
     (address, received)
 }

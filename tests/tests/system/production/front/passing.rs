@@ -3,11 +3,12 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use ark_tests::policies::{put, read_policy};
 use ark_tests::telemetry::series_value;
 use ark_tests::{
-    Client, Host, JSON, PATIENCE, TestDir, make_token, run_ark, send_raw, trade, wait_for,
+    Client, Host, JSON, PATIENCE, TestDir, header, make_token, run_ark, send_raw, trade, wait_for,
     wait_until,
 };
 use serde_json::{Value, json};
@@ -17,8 +18,12 @@ use crate::api::events::Stream;
 use crate::api::tls::{Authority, write_key};
 
 use super::{
-    counts, empty_config, front_before, settled_verdicts, token_file, url, wait_ready, write,
+    counts, empty_config, free_port, front_before, settled_verdicts, start_owner, token_file, url,
+    wait_ready, write,
 };
+
+/// How long a front may take to end, in a test of what holds it up.
+const DRAIN: Duration = Duration::from_secs(240);
 
 #[test]
 #[expect(
@@ -166,8 +171,10 @@ fn make_submitter(admin: &mut Client) -> String {
 #[test]
 fn event_streams_pass_a_front_and_resume_where_they_were() {
     let dir = TestDir::new("");
-    let owner = dir.start();
-    let front = front_before(&owner, &empty_config(&dir), &[]);
+    let listen = format!("127.0.0.1:{}", free_port());
+    let owner = wait_for("the owner starts", || start_owner(&dir, &listen));
+    let drain = format!("[capacity]\ndrain_ms = {}\n", DRAIN.as_millis());
+    let front = front_before(&owner, &write(&dir, "front.toml", drain), &[]);
     let mut client = Client::new(&front);
     let mut stream = Stream::open(&front, "?kinds=decision", Some("0-0"));
     let propose = |client: &mut Client, symbol: &str| {
@@ -183,11 +190,49 @@ fn event_streams_pass_a_front_and_resume_where_they_were() {
     let mut resumed = Stream::open(&front, "?kinds=decision", Some(&event.id));
     let event = resumed.next().expect("an event");
     assert_eq!(event.data["decision_id"], second);
-    // The stream ends with the owner, and is there again with it.
-    let owner = dir.restart_killed(&owner);
+    // The stream ends with the owner.
+    owner.send_kill();
     assert!(resumed.next().is_none());
     drop(owner);
-    assert_eq!(front.terminate(), Some(0), "no stream holds up its end");
+    // One on a live owner ends with the front.
+    let owner = wait_for("the owner starts again", || start_owner(&dir, &listen));
+    wait_ready(&front);
+    let stream = Stream::open(&front, "?kinds=decision", None);
+    let began = Instant::now();
+    assert_eq!(front.terminate(), Some(0));
+    assert!(
+        began.elapsed() < DRAIN / 4,
+        "a stream holds up the end for {:?}",
+        began.elapsed()
+    );
+    drop(stream);
+    drop(owner);
+}
+
+#[test]
+fn decisions_whose_answers_are_compressed_are_judged_again() {
+    let dir = TestDir::new("");
+    let owner = dir.start();
+    let front = front_before(&owner, &empty_config(&dir), &[]);
+    let actions: Vec<Value> = (0..10)
+        .map(|number| trade(&format!("S{number}"), 0.001))
+        .collect();
+    let body = json!({"actions": actions}).to_string();
+    for host in [&owner, &front] {
+        let (status, headers, answer) = Client::new(host)
+            .request(
+                "POST",
+                "/v1/actions/batch",
+                &[JSON, ("Accept-Encoding", "gzip")],
+                body.as_bytes(),
+            )
+            .expect("an answer");
+        assert_eq!(status, 200);
+        assert_eq!(header(&headers, "content-encoding"), Some("gzip"));
+        assert!(answer.starts_with(&[0x1f, 0x8b]), "gzip");
+    }
+    let verdicts = settled_verdicts(&front, 10);
+    assert_eq!(counts(&verdicts), [10, 0, 0], "{verdicts:#}");
 }
 
 #[test]

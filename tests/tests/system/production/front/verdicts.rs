@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use ark_tests::policies::{moody_component, moody_name, put};
-use ark_tests::{Client, Host, TestDir, sha256, trade, wait_until};
+use ark_tests::{Client, Host, TestDir, make_token, sha256, trade, wait_until};
 use serde_json::{Value, json};
 
-use super::{counts, empty_config, front_before, settled_verdicts, write};
+use super::{counts, empty_config, front_before, settled_verdicts, token_file, write};
 
 /// A configuration that declares the moody policy with this number under settings.
 fn moody_config(dir: &TestDir, name: &str, component: &[u8], settings: &str) -> PathBuf {
@@ -117,4 +117,33 @@ fn a_front_that_reads_a_request_otherwise_counts_it() {
         let verdicts = settled_verdicts(&front, 1);
         assert_eq!(counts(&verdicts), expected, "{verdicts:#}");
     }
+}
+
+#[test]
+fn a_token_that_was_wrong_is_read_again_on_hangup() {
+    let dir = TestDir::new("");
+    let root = make_token(&dir.data(), "root", "admin", &[]);
+    let reader = make_token(&dir.data(), "front", "reader", &[]);
+    let owner = dir.start();
+    let file = token_file(&dir, "reader", "ark_wrong");
+    let front = front_before(&owner, &empty_config(&dir), &["--token-file", &file]);
+    let mut client = Client::with_token(&front, &root);
+    for symbol in ["A", "B"] {
+        client.post("/v1/actions", &trade(symbol, 0.001));
+    }
+    let verdicts = settled_verdicts(&front, 2);
+    assert_eq!(counts(&verdicts), [0, 0, 2], "{verdicts:#}");
+    assert_eq!(verdicts["unjudged_reasons"], json!({"no_record": 2}));
+    std::fs::remove_file(&file).expect("removed");
+    assert_eq!(token_file(&dir, "reader", &reader), file);
+    front.hang_up();
+    let mut sent = 2;
+    wait_until("the front reads records", || {
+        client.post("/v1/actions", &trade("C", 0.001));
+        sent += 1;
+        counts(&settled_verdicts(&front, sent))[0] > 0
+    });
+    let log = front.terminate_for_log();
+    let warned = log.matches("could not be judged again").count();
+    assert_eq!(warned, 1, "one line a reason and minute: {log}");
 }
