@@ -290,7 +290,7 @@ mod tests {
             let index = if of_agent {
                 "SEARCH d USING INDEX deliveries_failed_of_agent (agent=?"
             } else if behind {
-                "SEARCH d USING INDEX deliveries_failed (signal_id<?"
+                "SEARCH d USING INDEX deliveries_failed ((signal_id,agent)<(?,?))"
             } else {
                 "SCAN d USING INDEX deliveries_failed"
             };
