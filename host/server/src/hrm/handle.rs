@@ -62,7 +62,7 @@ impl Hrm {
         config: HrmConfig,
         chain: &PolicyChain,
         guards: Arc<Guards>,
-        store: Store,
+        store: &Store,
     ) -> Result<Self, HrmError> {
         let policies = chain
             .list_identities()
