@@ -234,7 +234,7 @@ impl App {
             },
             &PolicyChain::new(Arc::new(graveyard.policy), policy_slots.clone()),
             Arc::clone(&guards),
-            store.clone(),
+            &store,
         )?;
         let policies = Policies::new(policy_loader, hrm.clone(), policy_slots);
         let redis_status = Arc::new(RedisStatus::new(config.redis.as_ref()));

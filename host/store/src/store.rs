@@ -21,6 +21,7 @@ use crate::offline::{begin_halt, check_recent_rows};
 use crate::quota::{Quota, checkpoint_frames};
 use crate::reader::Reader;
 use crate::schema;
+use crate::secrets::SecretKey;
 use crate::usage::UsageBook;
 use crate::writer::{self, QueuedUnit, WriterMessage, WriterOptions};
 
@@ -28,6 +29,7 @@ use crate::writer::{self, QueuedUnit, WriterMessage, WriterOptions};
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
+    reader: Arc<Reader>,
 }
 
 struct Inner {
@@ -37,7 +39,7 @@ struct Inner {
     reserve_only: Arc<AtomicBool>,
     max_bytes: Option<u64>,
     health: Arc<StoreHealth>,
-    reader: Reader,
+    secret_key: Option<SecretKey>,
     writer: std::sync::Mutex<Option<std::thread::JoinHandle<()>>>,
     dir: PathBuf,
     _lock: Arc<DirLock>,
@@ -108,11 +110,12 @@ impl Store {
                 reserve_only,
                 max_bytes: config.max_bytes,
                 health,
-                reader,
+                secret_key: config.secret_key.clone(),
                 writer: std::sync::Mutex::new(Some(writer)),
                 dir: config.dir.clone(),
                 _lock: lock,
             }),
+            reader: Arc::new(reader),
         })
     }
 
@@ -143,6 +146,19 @@ impl Store {
         {
             (queued.done)(Err(CommitError::Closed));
         }
+    }
+
+    /// Returns a handle that reads with a connection of its own: it waits for no reads of other handles. Its clones share the connection.
+    ///
+    /// # Errors
+    /// The database cannot be opened.
+    pub fn with_own_reader(&self) -> Result<Self, OpenError> {
+        let path = directory::database_path(&self.inner.dir);
+        let reader = schema::open_reader(&path, 1, self.inner.secret_key.as_ref())?;
+        Ok(Self {
+            inner: Arc::clone(&self.inner),
+            reader: Arc::new(reader),
+        })
     }
 
     /// Commits a unit and waits until it is durable.
@@ -263,7 +279,7 @@ impl Deref for Store {
     type Target = Reader;
 
     fn deref(&self) -> &Reader {
-        &self.inner.reader
+        &self.reader
     }
 }
 

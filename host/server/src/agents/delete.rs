@@ -44,6 +44,7 @@ impl Agents {
             .and_then(|()| self.commit_deletion(agent, serving, waiting, &status, requester));
         match result {
             Ok(receipt) => {
+                self.inner.changes.count_order(agent);
                 let closed = receipt.closed_deliveries;
                 let count = usize::try_from(closed).unwrap_or(usize::MAX);
                 deps.router.delete_agent(agent, count);

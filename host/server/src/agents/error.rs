@@ -1,6 +1,6 @@
 //! Why a change of an agent is refused.
 
-use crate::changes::{StoredVersionError, describe_kept_versions};
+use crate::changes::{PermitEnded, StoredVersionError, describe_kept_versions};
 use crate::router::RouterError;
 use ark_model::ids::Name;
 use ark_runtime::{InvocationFailure, LoadError};
@@ -66,6 +66,14 @@ pub enum AgentChangeError {
     /// The version in the agents' directory cannot be loaded.
     #[error("the agents' directory has no usable version: {0}")]
     Directory(#[source] LoadVersionError),
+    /// Another order decided which version serves while an upload was compiled.
+    #[error(
+        "another order decided which version of {0} serves while the upload was compiled, so nothing has changed"
+    )]
+    ChangedMeanwhile(Name),
+    /// The requester may not make the change any more.
+    #[error(transparent)]
+    PermitEnded(#[from] PermitEnded),
     /// The store cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),

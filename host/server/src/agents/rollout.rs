@@ -21,6 +21,8 @@ use super::versions::{AgentStatus, Agents};
 /// How much longer than its deadline a version is given to finish the invocations that run. The deadline ends them; the rest is for their
 /// commits.
 const DRAIN_SLACK: Duration = Duration::from_secs(1);
+/// What the audit row of an upload says it orders.
+pub(super) const UPLOAD_ORDER: &str = "agent.upload";
 
 /// A change that was made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -150,6 +152,9 @@ impl Agents {
             Committed::Before(receipt) => return Ok(receipt),
             Committed::Now(receipt) => receipt,
         };
+        if order != UPLOAD_ORDER {
+            self.inner.changes.count_order(agent);
+        }
         let router = &self.inner.deps.router;
         let served = router.install_agent(Arc::clone(version))?;
         let tried = router.set_canary(agent, None);

@@ -116,6 +116,10 @@ impl Agents {
             Committed::Before(receipt) => return Ok(receipt),
             Committed::Now(receipt) => receipt,
         };
+        // An upload ends a trial, but not one that began after it was accepted.
+        if trial.is_some() {
+            self.inner.changes.count_order(agent);
+        }
         let tried = self.inner.deps.router.set_canary(agent, canary);
         let drained = tried.is_none_or(|tried| wait_until_drained(&tried, &tried.agent));
         let share = share.map(ark_model::ids::Share::get);

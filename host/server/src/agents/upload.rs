@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::changes::{ChangeTarget, Requester};
+use crate::changes::{ChangeTarget, OrdersSeen, Requester};
 use ark_model::ids::{Digest, Millis, Name};
 use ark_runtime::{Agent, Manifest};
 use ark_store::NewAgentVersion;
 
 use super::error::AgentChangeError;
 use super::load::{check_before_compilation, load_component, warn_of_undeclared_types};
-use super::rollout::{AgentChangeReceipt, RolloutChange};
+use super::rollout::{AgentChangeReceipt, RolloutChange, UPLOAD_ORDER};
 use super::versions::Agents;
 
 impl Agents {
@@ -33,7 +33,14 @@ impl Agents {
         result
     }
 
-    /// Compiles a version, stores it and, if `rollout`, lets it serve. The same component with the same manifest keeps the number it had.
+    /// Returns the orders that were carried out for an agent until now: for [`Self::upload_version`].
+    #[must_use]
+    pub fn orders_seen(&self, agent: &Name) -> OrdersSeen {
+        self.inner.changes.orders_seen(agent)
+    }
+
+    /// Compiles a version, stores it and, if `rollout` is given, lets it serve, unless another order than those in `rollout` has decided what
+    /// serves. The requester must be permitted to do so before and after the compilation. The same component with the same manifest keeps the number it had.
     /// Other changes are made while it is compiled.
     ///
     /// # Errors
@@ -43,9 +50,10 @@ impl Agents {
         agent: &Name,
         manifest: Manifest,
         component: Vec<u8>,
-        rollout: bool,
+        rollout: Option<OrdersSeen>,
         requester: &Requester,
     ) -> Result<AgentChangeReceipt, AgentChangeError> {
+        requester.permit.check()?;
         let stated = manifest.sha256;
         let result = self
             .verify(agent, manifest, &component)
@@ -102,13 +110,17 @@ impl Agents {
         agent: &Name,
         version: &Arc<Agent>,
         component: Vec<u8>,
-        rollout: bool,
+        rollout: Option<OrdersSeen>,
         requester: &Requester,
     ) -> Result<AgentChangeReceipt, AgentChangeError> {
         let manifest_json = serde_json::to_string(version.manifest())
             .map_err(|error| AgentChangeError::Manifest(error.to_string()))?;
         let deps = &self.inner.deps;
         let _change = self.inner.changes.begin_change();
+        requester.permit.check()?;
+        if rollout.is_some_and(|seen| seen != self.orders_seen(agent)) {
+            return Err(AgentChangeError::ChangedMeanwhile(agent.clone()));
+        }
         let status = self.read_status(agent)?;
         let sha256 = version.digest();
         let known = status
@@ -126,8 +138,8 @@ impl Agents {
             at: Millis::now(),
             keep: deps.versions_kept,
         });
-        if rollout {
-            return self.commit_rollout(version, number, new, "agent.upload", &status, requester);
+        if rollout.is_some() {
+            return self.commit_rollout(version, number, new, UPLOAD_ORDER, &status, requester);
         }
         let serving = self.serving_version(agent, &status);
         let change = RolloutChange {
@@ -139,7 +151,7 @@ impl Agents {
             trial: status.rollout.as_ref().and_then(|it| it.trial),
             new,
             audit_body: json!({
-                "order": "agent.upload", "number": number, "version": version.manifest().version,
+                "order": UPLOAD_ORDER, "number": number, "version": version.manifest().version,
                 "sha256": sha256, "serving": serving,
             }),
         };

@@ -35,12 +35,18 @@ pub enum ChangeTarget<'a> {
     Policy(&'a Name),
 }
 
+/// The orders that were carried out for a name when an upload of it was accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OrdersSeen(u64);
+
 /// Serialises the changes of agents, or of policies, and records the uploads that are refused.
 pub struct ChangeLog {
     store: Store,
     /// Held by the thread that makes a change.
     change: Mutex<()>,
     last_refusals: Mutex<BTreeMap<Name, Refusal>>,
+    /// How many orders were carried out for each name since the start.
+    orders: Mutex<BTreeMap<Name, u64>>,
 }
 
 impl ChangeLog {
@@ -51,6 +57,7 @@ impl ChangeLog {
             store,
             change: Mutex::default(),
             last_refusals: Mutex::default(),
+            orders: Mutex::default(),
         }
     }
 
@@ -58,6 +65,19 @@ impl ChangeLog {
     #[must_use = "the change ends when the guard is dropped"]
     pub fn begin_change(&self) -> MutexGuard<'_, ()> {
         self.change.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the orders that were carried out for a name until now, for an upload that is made later.
+    #[must_use]
+    pub fn orders_seen(&self, name: &Name) -> OrdersSeen {
+        let orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        OrdersSeen(orders.get(name).copied().unwrap_or(0))
+    }
+
+    /// Counts an order that decides which version is in force, and is no upload: an upload that was accepted before must not undo it.
+    pub fn count_order(&self, name: &Name) {
+        let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        *orders.entry(name.clone()).or_default() += 1;
     }
 
     /// Returns the last refusal of a name since the start.

@@ -9,11 +9,13 @@
 mod component_file;
 mod declaration;
 mod log;
+mod permit;
 mod requester;
 mod stored_version;
 
 pub use component_file::{ComponentFileError, list_manifests, read_component_file};
 pub use declaration::record_action_types;
-pub use log::{ChangeLog, ChangeTarget, Refusal};
+pub use log::{ChangeLog, ChangeTarget, OrdersSeen, Refusal};
+pub use permit::{Permit, PermitEnded};
 pub use requester::{ChangeKey, Requester};
 pub use stored_version::{StoredVersionError, check_stored_component, describe_kept_versions};

@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 use ark_model::ids::{AuditId, Digest, Millis, Name, TraceId};
 use ark_store::{AuditEntry, AuditKind, IdempotencyRecord};
 
+use super::permit::Permit;
+
 /// An idempotency key and the digests of the request it came with.
 #[derive(Debug, Clone)]
 pub struct ChangeKey {
@@ -35,6 +37,8 @@ pub struct Requester {
     pub trace_id: TraceId,
     /// The idempotency key: under one key a change is made once. Only an agent's trial, rollout and rollback look at it.
     pub idempotency_key: Option<ChangeKey>,
+    /// Whether the requester may still make the change. Only uploads look at it, which are made later than they are accepted.
+    pub permit: Permit,
 }
 
 impl Requester {
@@ -46,6 +50,7 @@ impl Requester {
             reason: reason.to_owned(),
             trace_id: TraceId::fresh(),
             idempotency_key: None,
+            permit: Permit::default(),
         }
     }
 

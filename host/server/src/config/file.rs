@@ -21,7 +21,7 @@ use ark_model::settings::Settings;
 use ark_runtime::{Limits, POLICY_FUEL, Quotas};
 
 use super::keys::{Allowed, Any, Item, Key, Section, Table, Text};
-use super::keys::{at_least, between, entries, items, join_key, table};
+use super::keys::{add_example, at_least, between, entries, items, join_key, table};
 
 /// The longest interval between two rounds of the watchdog, in milliseconds: its heartbeat counts for 30 s.
 const MAX_INTERVAL_MS: u64 = 20_000;

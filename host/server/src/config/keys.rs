@@ -63,6 +63,11 @@ pub(super) trait Allowed<T> {
     /// The allowed values in words, for the documentation.
     fn describe(&self) -> String;
 
+    /// An allowed value, for a key without a default.
+    fn example(&self) -> Option<String> {
+        None
+    }
+
     /// The fields of an entry, where the value is a list of tables.
     fn fields(&self) -> &'static [(&'static str, &'static str)] {
         &[]
@@ -127,6 +132,10 @@ impl<N: PartialOrd + Display> Allowed<N> for Range<N> {
     fn describe(&self) -> String {
         self.describe_numbers()
     }
+
+    fn example(&self) -> Option<String> {
+        Some(self.least.to_string())
+    }
 }
 
 impl<N: PartialOrd + Display> Allowed<Option<N>> for Range<N> {
@@ -138,6 +147,10 @@ impl<N: PartialOrd + Display> Allowed<Option<N>> for Range<N> {
 
     fn describe(&self) -> String {
         self.describe_numbers()
+    }
+
+    fn example(&self) -> Option<String> {
+        Some(self.least.to_string())
     }
 }
 
@@ -192,6 +205,23 @@ impl Allowed<Option<String>> for Text {
 
     fn describe(&self) -> String {
         self.description.to_owned()
+    }
+}
+
+/// Adds to what is wrong with a value one that would be right: the default, or without one `example`.
+pub(super) fn add_example(
+    problem: String,
+    key: &str,
+    default: &Value,
+    example: Option<String>,
+) -> String {
+    let example = match default {
+        Value::Number(default) => Some(default.to_string()),
+        _ => example,
+    };
+    match example {
+        Some(example) => format!("{problem}, e.g. {key} = {example}"),
+        None => problem,
     }
 }
 
@@ -253,7 +283,12 @@ macro_rules! table {
 
             fn check(&self, name: &str) -> Result<(), (String, String)> {
                 $( Allowed::<$Type>::check(&$allowed, &self.$key)
-                    .map_err(|problem| (join_key(name, stringify!($key)), problem))?; )*
+                    .map_err(|problem| {
+                        let example = Allowed::<$Type>::example(&$allowed);
+                        let default = serde_json::to_value(&Self::default().$key).unwrap_or_default();
+                        let problem = add_example(problem, stringify!($key), &default, example);
+                        (join_key(name, stringify!($key)), problem)
+                    })?; )*
                 $( Table::check(&self.$inner, &join_key(name, stringify!($inner)))?; )*
                 Ok(())
             }

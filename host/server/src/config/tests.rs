@@ -52,6 +52,11 @@ fn a_time_or_a_size_may_have_a_unit_wherever_it_is_given() {
             "[capacity]\nworkers = -1",
             "give a whole number, e.g. workers = 16",
         ),
+        ("[capacity]\nworkers = 0", ", e.g. workers = 16"),
+        (
+            "[capacity]\nsignal_ttl_ms = 0",
+            "capacity.signal_ttl_ms is 0; give 1 or more, e.g. signal_ttl_ms = 1",
+        ),
         (
             "behind_proxy = 1",
             "behind_proxy is integer `1`; give true or false, e.g. behind_proxy = false",

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::reply::ReplyDropped;
 use ark_model::ids::{DecisionId, Name};
-use ark_store::{CommitError, ReadError};
+use ark_store::{CommitError, OpenError, ReadError};
 
 use super::report_refusal::ReportRefusal;
 
@@ -95,6 +95,9 @@ pub enum RecordFailure {
     /// The database could not be read.
     #[error(transparent)]
     Read(Arc<ReadError>),
+    /// The database could not be opened for reading.
+    #[error(transparent)]
+    Open(Arc<OpenError>),
     /// The commit failed.
     #[error(transparent)]
     Commit(#[from] CommitError),

@@ -62,7 +62,7 @@ impl Hrm {
         config: HrmConfig,
         chain: &PolicyChain,
         guards: Arc<Guards>,
-        store: Store,
+        store: &Store,
     ) -> Result<Self, HrmError> {
         let policies = chain
             .list_identities()
@@ -80,6 +80,10 @@ impl Hrm {
                 ..Unit::default()
             })
             .map_err(RecordFailure::Commit)?;
+        // Slow reads of others must not hold up decisions.
+        let store = store
+            .with_own_reader()
+            .map_err(|error| RecordFailure::Open(Arc::new(error)))?;
         let meters = Arc::clone(&config.meters);
         let aliases = config.aliases.clone();
         chain.report_in_force(&meters);
@@ -171,7 +175,8 @@ impl Hrm {
 
     /// Judges a proposal and records the decision.
     pub fn propose_action(&self, proposal: Proposal, reply: Reply<ProposalAnswer>) {
-        if self.guards.is_quarantined(&proposal.agent) {
+        // A key is compared first: a repetition gets the first answer in quarantine too.
+        if proposal.idempotency.is_none() && self.guards.is_quarantined(&proposal.agent) {
             return reply(Err(HrmError::Quarantined(proposal.agent)));
         }
         let share = self.proposer_share;

@@ -24,7 +24,7 @@ mod request;
 mod services;
 mod topics;
 
-pub use arbiter::{LATE_FILL, OVERFILL, UNMATCHED_CLOSE};
+pub use arbiter::{LATE_FILL, OVERFILL, RefusedRequest, RequestScope, UNMATCHED_CLOSE};
 pub use combine::combine_verdicts;
 pub use config::HrmConfig;
 pub use error::{HrmError, RecordFailure};

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::changes::{ComponentFileError, StoredVersionError, describe_kept_versions};
+use crate::changes::{ComponentFileError, PermitEnded, StoredVersionError, describe_kept_versions};
 use crate::hrm::HrmError;
 use ark_model::ids::{Digest, Name};
 use ark_model::policy::PolicySource;
@@ -123,6 +123,12 @@ pub enum PolicyChangeError {
         /// The present revision; 0: there is no such policy.
         current: u64,
     },
+    /// Another order changed the policy while an upload was compiled.
+    #[error("another order changed {0} while the upload was compiled, so nothing has changed")]
+    ChangedMeanwhile(Name),
+    /// The requester may not make the change any more.
+    #[error(transparent)]
+    PermitEnded(#[from] PermitEnded),
     /// `capacity.policies` is reached.
     #[error("{0} operator policies are in force, as many as capacity.policies allows")]
     TooManyPolicies(usize),

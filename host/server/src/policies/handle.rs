@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::changes::{ChangeLog, ChangeTarget, Refusal, Requester};
+use crate::changes::{ChangeLog, ChangeTarget, OrdersSeen, Refusal, Requester};
 use crate::hrm::Hrm;
 use crate::hrm::chain::{ChainSlot, EnforcedPolicy};
 use ark_model::ids::{Digest, Name};
@@ -192,7 +192,14 @@ impl Policies {
         result
     }
 
-    /// Compiles a version, stores it and puts it in force. The same component with the same settings keeps the number it had. Other changes
+    /// Returns the orders that were carried out for a policy until now: for [`Self::upload_version`].
+    #[must_use]
+    pub fn orders_seen(&self, policy: &Name) -> OrdersSeen {
+        self.inner.changes.orders_seen(policy)
+    }
+
+    /// Compiles a version, stores it and puts it in force, unless another order than those in `seen` has changed the policy. The requester must be
+    /// permitted to do so before and after the compilation. The same component with the same settings keeps the number it had. Other changes
     /// are made while it is compiled.
     ///
     /// # Errors
@@ -202,13 +209,19 @@ impl Policies {
         policy: &Name,
         upload: PolicyUpload,
         conditions: ChangeConditions,
+        seen: OrdersSeen,
         requester: &Requester,
     ) -> Result<PolicyChangeReceipt, PolicyChangeError> {
+        requester.permit.check()?;
         let stated = upload.sha256;
         let result = self
             .verify_upload(policy, &upload, &conditions)
             .and_then(|verified| {
                 let _change = self.inner.changes.begin_change();
+                requester.permit.check()?;
+                if seen != self.orders_seen(policy) {
+                    return Err(PolicyChangeError::ChangedMeanwhile(policy.clone()));
+                }
                 self.apply_upload(policy, upload, verified, conditions, requester)
             });
         self.record_if_invalid(policy, Some(stated), &result, requester);
@@ -228,6 +241,9 @@ impl Policies {
     ) -> Result<PolicyChangeReceipt, PolicyChangeError> {
         let _change = self.inner.changes.begin_change();
         let result = self.apply_revision(policy, revision, conditions, requester);
+        if result.is_ok() {
+            self.inner.changes.count_order(policy);
+        }
         self.record_if_invalid(policy, None, &result, requester);
         result
     }
@@ -259,6 +275,7 @@ impl Policies {
             conditions,
             requester,
         )
+        .inspect(|_| self.inner.changes.count_order(policy))
     }
 
     /// Enforces the version that was enforced before the one that is.
@@ -290,6 +307,7 @@ impl Policies {
             conditions,
             requester,
         )
+        .inspect(|_| self.inner.changes.count_order(policy))
     }
 
     /// Takes a policy out of force, or with `only_shadow` only the version on trial. The versions are kept.
@@ -305,6 +323,7 @@ impl Policies {
     ) -> Result<PolicyChangeReceipt, PolicyChangeError> {
         let _change = self.inner.changes.begin_change();
         self.apply_deletion(policy, only_shadow, conditions, requester)
+            .inspect(|_| self.inner.changes.count_order(policy))
     }
 
     /// Puts in force what files declare. A declaration that is refused is recorded and leaves in force what was in force under its name; the

@@ -64,7 +64,10 @@ pub(super) fn failed_delivery_unit(
         delivery: Some(DeliveryCompletion {
             signal,
             agent: agent.clone(),
-            result: DeliveryResult::Failed(reason),
+            result: DeliveryResult::Failed {
+                reason,
+                failure: id,
+            },
             at: now,
         }),
         at: now,

@@ -19,7 +19,9 @@ use ark_model::meters::{Deployment, RouterMeters};
 use ark_model::signal::Signal;
 use ark_model::usage::Consumer;
 use ark_runtime::Agent;
-use ark_store::{CommitError, NewSignal, Receipt, SignalKey, SignalReceipt, Store, Unit};
+use ark_store::{
+    CommitError, NewSignal, ReadError, Receipt, SignalKey, SignalReceipt, Store, Unit,
+};
 
 use super::backlog::Backlog;
 use super::canary::Canary;
@@ -53,6 +55,24 @@ pub struct IncomingSignal {
     pub ttl_ms: Option<u64>,
     /// The name of the token it came with.
     pub by: Option<String>,
+}
+
+impl IncomingSignal {
+    /// Returns the key as the store knows it: unique for the caller.
+    #[must_use]
+    pub fn signal_key(&self) -> Option<SignalKey> {
+        let key = self.key.as_ref()?;
+        Some(SignalKey {
+            source: match &self.by {
+                Some(token) => format!("{HTTP_SOURCE}:{token}"),
+                None => HTTP_SOURCE.to_owned(),
+            },
+            legacy_source: self.by.as_ref().map(|_| HTTP_SOURCE),
+            key: key.key.clone(),
+            request: key.request_digest,
+            legacy_request: key.legacy_digest,
+        })
+    }
 }
 
 /// A signal that is durable.
@@ -177,6 +197,7 @@ impl Router {
         if self.backlog.is_full() {
             return reply(Err(RouterError::Busy));
         }
+        let key = incoming.signal_key();
         let now = Millis::now();
         let ttl = incoming.ttl_ms.or(self.config.signal_ttl_ms);
         let signal = Signal {
@@ -201,16 +222,7 @@ impl Router {
         }
         let new = NewSignal {
             signal: signal.clone(),
-            key: incoming.key.map(|key| SignalKey {
-                source: match &incoming.by {
-                    Some(token) => format!("{HTTP_SOURCE}:{token}"),
-                    None => HTTP_SOURCE.to_owned(),
-                },
-                legacy_source: incoming.by.as_ref().map(|_| HTTP_SOURCE),
-                key: key.key,
-                request: key.request_digest,
-                legacy_request: key.legacy_digest,
-            }),
+            key,
             deliver_to: places.receivers(),
             shed: places.shed(),
             by: incoming.by,
@@ -249,6 +261,24 @@ impl Router {
         if let Err((reason, done)) = self.store.submit(unit, done) {
             done(Err(reason.into()));
         }
+    }
+
+    /// Returns what a signal that was refused was answered before, if it is the repetition of one that was accepted. Blocks on the database.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn find_accepted(&self, key: &SignalKey) -> Result<Option<AcceptedSignal>, ReadError> {
+        let found = self.store.find_signal_receipt(key)?;
+        Ok(match found {
+            Some(SignalReceipt::Duplicate { id, trace_id }) => Some(AcceptedSignal {
+                id,
+                trace_id,
+                duplicate: true,
+                delivered_to: Vec::new(),
+                shed: Vec::new(),
+            }),
+            Some(SignalReceipt::Accepted) | None => None,
+        })
     }
 
     /// Tells the router that an agent may have become able to take signals, e.g. after a quarantine.

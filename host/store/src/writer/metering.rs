@@ -33,7 +33,7 @@ pub(super) fn count_unit(meters: &StoreMeters, unit: &Unit, receipt: &Receipt, s
     if let Some(delivery) = &unit.delivery {
         match delivery.result {
             DeliveryResult::Done => meters.deliveries_done.increment(),
-            DeliveryResult::Failed(_) => meters.deliveries_failed.increment(),
+            DeliveryResult::Failed { .. } => meters.deliveries_failed.increment(),
         }
     }
     for change in &unit.ledger {

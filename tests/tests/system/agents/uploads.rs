@@ -3,7 +3,7 @@
 use std::process::Output;
 
 use ark_tests::{
-    Answer, Client, Host, JSON, PATIENT, TestDir, base64, header, hostile_guests_dir,
+    Answer, Client, Host, JSON, PATIENT, TestDir, base64, header, hostile_guests_dir, make_token,
     mark_component, run_ark, sha256, take_turn, trade, wait_for,
 };
 use serde_json::{Value, json};
@@ -173,14 +173,23 @@ fn a_policy_is_accepted_and_compiled_later_too() {
     assert_eq!(policy["revision"], json!(1), "{policy}");
 }
 
+/// The upload that is compiled now.
+fn find_compiled(client: &mut Client, accepted: &[String]) -> Option<String> {
+    let mut newest_first = accepted.iter().rev();
+    newest_first
+        .find(|path| client.get(path).1["state"] == json!("compiling"))
+        .cloned()
+}
+
 #[test]
 fn uploads_wait_in_their_order_and_decisions_do_not_wait_for_them() {
     const UPLOADS: u8 = 60;
     let _turn = take_turn();
     let (_dir, host) = start();
     let mut client = Client::new(&host);
-    let mut accepted = Vec::new();
+    let mut accepted: Vec<String> = Vec::new();
     let mut refused = None;
+    let mut decided_meanwhile = 0;
     for mark in 1..=UPLOADS {
         let upload = upload_of("chaos", &chaos(mark));
         let answer = put(&mut client, "/v1/agents/chaos", ASYNC, &upload);
@@ -189,13 +198,17 @@ fn uploads_wait_in_their_order_and_decisions_do_not_wait_for_them() {
             break;
         }
         accepted.push(location(&answer));
-        if mark == 4 {
-            // Something is compiled now, and others wait; a decision is made meanwhile.
+        if mark >= 4 && decided_meanwhile < 3 {
+            let before = find_compiled(&mut client, &accepted);
             let (status, decision) =
                 Client::new(&host).post("/v1/actions", &trade("BTC-USD", 0.01));
             assert_eq!(status, 200, "{decision}");
+            // It did not wait for what was compiled before it was asked for, which is compiled still.
+            let after = find_compiled(&mut client, &accepted);
+            decided_meanwhile += usize::from(before.is_some() && before == after);
         }
     }
+    assert!(decided_meanwhile > 0, "every decision waited for an upload");
     let refused = refused.expect("the queue is bounded");
     let problem = json_of(&refused);
     assert_eq!(problem["type"], "urn:ark:problem:busy", "{problem}");
@@ -216,6 +229,86 @@ fn uploads_wait_in_their_order_and_decisions_do_not_wait_for_them() {
     assert!(started.is_sorted(), "{started:?}");
     let (_, agent) = client.get("/v1/agents/chaos");
     assert_eq!(agent["serving"], json!(ends.len()), "the last one serves");
+}
+
+/// Uploads versions of `chaos`, more than can be compiled at once. Returns the operations.
+fn upload_many(client: &mut Client, marks: std::ops::RangeInclusive<u8>) -> Vec<String> {
+    marks
+        .map(|mark| {
+            let upload = upload_of("chaos", &chaos(mark));
+            location(&put(client, "/v1/agents/chaos", ASYNC, &upload))
+        })
+        .collect()
+}
+
+#[test]
+fn an_upload_does_not_outlive_its_token() {
+    let _turn = take_turn();
+    let dir = TestDir::new(PATIENT);
+    let data = dir.data();
+    let root = make_token(&data, "root", "admin", &[]);
+    let desk = make_token(&data, "desk", "operator", &[]);
+    let host = dir.start();
+    let mut admin = Client::with_token(&host, &root);
+    let mut operator = Client::with_token(&host, &desk);
+    let accepted = upload_many(&mut operator, 1..=12);
+    let (status, answer) = admin.send("DELETE", "/v1/tokens/desk", &json!({}));
+    assert!(matches!(status, 200 | 204), "{status} {answer}");
+    let (_, agent) = admin.get("/v1/agents/chaos");
+    let ends: Vec<Value> = accepted
+        .iter()
+        .map(|path| wait_for_end(&mut admin, path))
+        .collect();
+    let (refused, done): (Vec<_>, Vec<_>) = ends.iter().partition(|end| end["state"] == "failed");
+    assert!(!refused.is_empty(), "all were made before the revocation");
+    for end in refused {
+        assert_eq!(end["problem"]["status"], json!(403), "{end}");
+        let detail = end["problem"]["detail"].as_str().expect("a detail");
+        assert!(detail.contains("revoked"), "{end}");
+    }
+    // At most one was being committed when the token was revoked.
+    let serving = agent["serving"].as_u64().unwrap_or(0);
+    assert!(done.len() as u64 <= serving + 1, "{ends:?}");
+    let (_, after) = admin.get("/v1/agents/chaos");
+    assert_eq!(
+        after["serving"].as_u64().unwrap_or(0),
+        done.len() as u64,
+        "{after}"
+    );
+}
+
+#[test]
+fn an_upload_does_not_undo_a_rollback_that_came_after_it() {
+    let _turn = take_turn();
+    let (_dir, host) = start();
+    let mut client = Client::new(&host);
+    for path in upload_many(&mut client, 1..=2) {
+        assert_eq!(wait_for_end(&mut client, &path)["state"], "succeeded");
+    }
+    let accepted = upload_many(&mut client, 3..=12);
+    let order = json!({"reason": "a test"});
+    let (status, rolled_back) = client.post("/v1/agents/chaos/rollback", &order);
+    assert_eq!(status, 200, "{rolled_back}");
+    let ends: Vec<Value> = accepted
+        .iter()
+        .map(|path| wait_for_end(&mut client, path))
+        .collect();
+    let last = ends.last().expect("an upload");
+    assert_eq!(last["state"], "failed", "{last}");
+    for end in ends.iter().filter(|end| end["state"] == "failed") {
+        assert_eq!(end["problem"]["status"], json!(409), "{end}");
+        assert_eq!(end["problem"]["type"], "urn:ark:problem:changed-meanwhile");
+    }
+    let (_, agent) = client.get("/v1/agents/chaos");
+    assert_eq!(agent["serving"], rolled_back["serving"], "{agent}");
+    // What is uploaded from then on serves again.
+    let [next] = &upload_many(&mut client, 13..=13)[..] else {
+        panic!("one upload");
+    };
+    let end = wait_for_end(&mut client, next);
+    assert_eq!(end["state"], "succeeded", "{end}");
+    let (_, agent) = client.get("/v1/agents/chaos");
+    assert_eq!(agent["serving"], end["result"]["number"], "{agent}");
 }
 
 fn run_upload(host: &Host, manifest: &std::path::Path) -> Output {

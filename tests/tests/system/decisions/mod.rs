@@ -11,5 +11,6 @@ mod lists;
 mod original;
 mod redaction;
 mod releases;
+mod repeats;
 mod replay;
 mod serving;

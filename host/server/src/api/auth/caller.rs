@@ -11,12 +11,16 @@ use ark_model::check::{FieldError, clip_for_error};
 use ark_model::ids::TraceId;
 use ark_model::principal::Principal;
 
+use super::tickets::TokenUsed;
+
 /// Who calls, and the trace of the call.
 pub(crate) struct Caller {
     /// Whom the token stands for, or whoever reaches a host without tokens.
     pub(crate) principal: Principal,
     /// The trace of the `traceparent` header, or a fresh one.
     pub(crate) trace_id: TraceId,
+    /// The token of the call.
+    pub(crate) token: TokenUsed,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Caller {
@@ -24,9 +28,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
         let principal = parts.extensions.get::<Principal>().cloned();
+        let token = parts.extensions.get::<TokenUsed>().copied();
         Ok(Self {
             principal: principal.ok_or_else(Problem::unauthenticated)?,
             trace_id: find_trace_id(&parts.headers, None)?,
+            token: token.ok_or_else(Problem::unauthenticated)?,
         })
     }
 }

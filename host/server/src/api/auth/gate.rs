@@ -255,6 +255,14 @@ impl Auth {
         found
     }
 
+    /// Whether a caller with this token would still be admitted: the token is in force; without one, the host still has no tokens.
+    pub(crate) fn is_in_force(&self, TokenUsed(token): TokenUsed) -> bool {
+        match token {
+            Some(hash) => self.find_in_force(&hash).is_some(),
+            None => self.tokens.load().by_start.is_empty(),
+        }
+    }
+
     /// Resolves when the caller would no longer be admitted: its token ends, or, without a token, the first token is made.
     async fn wait_for_end(self: Arc<Self>, token: Option<Arc<Token>>) {
         let mut changes = self.changes.subscribe();

@@ -1,5 +1,7 @@
 //! Sending signals: `/v1/signals`.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
@@ -15,12 +17,13 @@ use crate::api::http::idempotency::{CanonicalRequest, IdempotencyHeader};
 use crate::api::http::problem::Problem;
 use crate::api::http::respond::{json_response, with_replayed};
 use crate::api::http::trace_context::find_trace_id;
-use crate::api::state::{DescribedRoutes, Shared};
+use crate::api::state::{Api, DescribedRoutes, Shared};
 use crate::reply::ask;
-use crate::router::{HOST_TOPIC_PREFIX, IncomingSignal};
+use crate::router::{AcceptedSignal, HOST_TOPIC_PREFIX, IncomingSignal};
 use ark_model::check::check_topic;
 use ark_model::form::parse_json;
 use ark_model::ids::{Name, SignalId, TraceId};
+use ark_store::SignalKey;
 
 pub(crate) fn routes() -> DescribedRoutes {
     DescribedRoutes::new().routes(routes!(send_signal))
@@ -99,7 +102,7 @@ async fn send_signal(
         request.with_key(key)
     });
     let principal = caller.principal;
-    let _reserved = api.reserve_quota(&principal, body.len())?;
+    let reserved = api.reserve_quota(&principal, body.len());
     let signal = IncomingSignal {
         by: principal.authenticated.then_some(principal.name),
         topic: form.topic.into(),
@@ -108,7 +111,17 @@ async fn send_signal(
         key,
         ttl_ms: form.ttl_ms.map(u64::from),
     };
-    let accepted = ask(|reply| api.router.accept_signal(signal, reply)).await?;
+    let key = signal.signal_key();
+    let accepted = match reserved {
+        Ok(_reserved) => ask(|reply| api.router.accept_signal(signal, reply))
+            .await
+            .map_err(Problem::from),
+        Err(exceeded) => Err(exceeded.into()),
+    };
+    let accepted = match accepted {
+        Ok(accepted) => accepted,
+        Err(refusal) => find_accepted(&api, key, refusal).await?,
+    };
     let body = SignalAccepted {
         signal_id: accepted.id,
         trace_id: accepted.trace_id,
@@ -117,4 +130,29 @@ async fn send_signal(
     };
     let response = json_response(StatusCode::ACCEPTED, Some(accepted.trace_id), &body);
     Ok(with_replayed(response, accepted.duplicate))
+}
+
+/// Returns what a refused signal was answered before: its repetition must not be told that it was refused.
+///
+/// # Errors
+/// The refusal, when it is no repetition.
+async fn find_accepted(
+    api: &Arc<Api>,
+    key: Option<SignalKey>,
+    refusal: Problem,
+) -> Result<AcceptedSignal, Problem> {
+    let Some(key) = key else {
+        return Err(refusal);
+    };
+    let found = api
+        .run_blocking(move |api| api.router.find_accepted(&key))
+        .await?;
+    match found {
+        Ok(Some(accepted)) => Ok(accepted),
+        Ok(None) => Err(refusal),
+        Err(error) => {
+            tracing::debug!(%error, "the first answer to a repeated signal cannot be read");
+            Err(refusal)
+        }
+    }
 }

@@ -21,7 +21,7 @@ use crate::api::http::extract::RequestBody;
 use crate::api::http::fields::{Actor, Reason, VersionNumber, field_schema};
 use crate::api::http::problem::Problem;
 use crate::api::state::Api;
-use crate::changes::{Refusal, Requester};
+use crate::changes::{Permit, Refusal, Requester};
 
 /// Base64 with padding, and no bits behind the last byte.
 const BASE64: &str =
@@ -106,6 +106,24 @@ pub(crate) fn change_requester(
         reason: reason.unwrap_or_else(Reason::none_given).into(),
         trace_id: caller.trace_id,
         idempotency_key: None,
+        permit: Permit::default(),
+    })
+}
+
+/// As [`change_requester`], for an upload, which is made later: it is permitted as long as the caller's token is in force.
+///
+/// # Errors
+/// The caller may not act under the name in `by`.
+pub(crate) fn upload_requester(
+    api: &Api,
+    caller: &Caller,
+    by: Option<Actor>,
+    reason: Option<Reason>,
+) -> Result<Requester, Problem> {
+    let (auth, token) = (Arc::clone(&api.auth), caller.token);
+    Ok(Requester {
+        permit: Permit::while_true(move || auth.is_in_force(token)),
+        ..change_requester(caller, by, reason)?
     })
 }
 

@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 
 use crate::hrm::error::{HrmError, RecordFailure};
 use crate::hrm::request::{IdempotencyKey, Reply};
-use ark_model::ids::{DecisionId, Digest};
+use ark_model::ids::{DecisionId, Digest, Name};
 use ark_store::{IdempotencyRecord, Store, Unit};
 
 use super::state::Arbiter;
@@ -92,6 +92,80 @@ impl Arbiter {
             answer,
         });
     }
+}
+
+/// A request with a key that was refused before the arbiter saw it: it may be the repetition of one that was answered.
+#[derive(Debug, Clone)]
+pub struct RefusedRequest {
+    /// The key.
+    pub key: IdempotencyKey,
+    /// Where the key is unique.
+    pub scope: RequestScope,
+}
+
+/// Where the key of a request is unique.
+#[derive(Debug, Clone)]
+pub enum RequestScope {
+    /// For who proposes in the agent's name.
+    Proposal {
+        /// The agent.
+        agent: Name,
+        /// The submitter.
+        submitter: String,
+    },
+    /// For who sends batches.
+    Batch {
+        /// The sender.
+        by: String,
+    },
+}
+
+impl RefusedRequest {
+    /// Returns the decisions on the first request with the key, if that was this request and is recorded. Blocks on the database.
+    ///
+    /// # Errors
+    /// The database cannot be read, or the stored answer is malformed.
+    pub fn find_decisions(&self, store: &Store) -> Result<Option<Vec<DecisionId>>, HrmError> {
+        let scope = match &self.scope {
+            RequestScope::Proposal { agent, submitter } => {
+                proposal_scope(store, agent, submitter, Some(&self.key))
+            }
+            RequestScope::Batch { by } => batch_scope(by),
+        };
+        let record = store.idempotency_record(&scope, &self.key.key)?;
+        record
+            .filter(|record| self.key.matches(record.request))
+            .map(|record| parse_ids(&record.answer))
+            .transpose()
+    }
+}
+
+/// Returns where the key of a proposal is unique: for its submitter in the agent's name.
+pub(super) fn proposal_scope(
+    store: &Store,
+    agent: &Name,
+    submitter: &str,
+    key: Option<&IdempotencyKey>,
+) -> String {
+    let agent = agent.as_str();
+    if submitter == agent {
+        return agent.to_owned();
+    }
+    // An earlier version kept one scope for all who propose in an agent's name. What is not the same request there may be another one's.
+    let was_answered = key.is_some_and(|key| {
+        let record = store.idempotency_record(agent, &key.key);
+        matches!(record, Ok(Some(record)) if key.matches(record.request))
+    });
+    if was_answered {
+        agent.to_owned()
+    } else {
+        format!("proposal:{submitter}:{agent}")
+    }
+}
+
+/// Returns where the key of a batch is unique: for its sender.
+pub(super) fn batch_scope(by: &str) -> String {
+    format!("batch:{by}")
 }
 
 /// Checks that the first request with a key was committed: its answer is known before that, and the commit can fail.

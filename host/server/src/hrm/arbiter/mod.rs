@@ -34,6 +34,7 @@ use ark_model::ids::Millis;
 use super::error::HrmError;
 use super::request::HrmRequest;
 pub use executions::{LATE_FILL, OVERFILL, UNMATCHED_CLOSE};
+pub use idempotency::{RefusedRequest, RequestScope};
 pub(super) use state::{Arbiter, ViolationCounts};
 
 impl Arbiter {

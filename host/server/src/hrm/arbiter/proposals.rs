@@ -5,14 +5,13 @@ use std::time::Instant;
 
 use crate::hrm::error::{HrmError, RecordFailure};
 use crate::hrm::request::{
-    Batch, BatchAnswer, IdempotencyKey, InvocationCommit, Proposal, ProposalAnswer,
-    RedactedProposal, Reply,
+    Batch, BatchAnswer, InvocationCommit, Proposal, ProposalAnswer, RedactedProposal, Reply,
 };
 use ark_model::decision::{Decision, Outcome};
 use ark_model::ids::{Millis, Name};
 use ark_store::{CommitDeadline, CommitError, DeliveryCompletion, DeliveryResult, StorageError};
 
-use super::idempotency::{format_ids, parse_id, parse_ids};
+use super::idempotency::{batch_scope, format_ids, parse_id, parse_ids, proposal_scope};
 use super::state::Arbiter;
 
 impl Arbiter {
@@ -23,18 +22,21 @@ impl Arbiter {
         reply: Reply<ProposalAnswer>,
     ) {
         let started = Instant::now();
-        if let Err(error) = self.check_quarantine([&redacted.proposal.agent]) {
-            return reply(Err(error));
-        }
         let key = redacted.proposal.idempotency.take();
-        let scope = self.proposal_scope(&redacted.proposal, key.as_ref());
+        let Proposal {
+            agent, submitter, ..
+        } = &redacted.proposal;
+        let scope = proposal_scope(&self.store, agent, submitter, key.as_ref());
         let repeated = |answer: &str| parse_id(answer).map(ProposalAnswer::Repeated);
         let deadline = redacted.proposal.deadline.take();
         let Some(reply) = self.check_idempotency(&scope, key.as_ref(), reply, repeated) else {
             claim_answered(deadline.as_ref());
             return;
         };
-        if let Err(error) = check_deadline(deadline.as_ref()) {
+        let allowed = self
+            .check_quarantine([&redacted.proposal.agent])
+            .and_then(|()| check_deadline(deadline.as_ref()));
+        if let Err(error) = allowed {
             return reply(Err(error));
         }
         let now = Millis::now();
@@ -57,24 +59,6 @@ impl Arbiter {
         });
     }
 
-    /// Returns where the key of a proposal is unique: for its submitter in the agent's name.
-    fn proposal_scope(&self, proposal: &Proposal, key: Option<&IdempotencyKey>) -> String {
-        let (agent, submitter) = (proposal.agent.as_str(), &proposal.submitter);
-        if submitter == agent {
-            return agent.to_owned();
-        }
-        // An earlier version kept one scope for all who propose in an agent's name. What is not the same request there may be another one's.
-        let was_answered = key.is_some_and(|key| {
-            let record = self.store.idempotency_record(agent, &key.key);
-            matches!(record, Ok(Some(record)) if key.matches(record.request))
-        });
-        if was_answered {
-            agent.to_owned()
-        } else {
-            format!("proposal:{submitter}:{agent}")
-        }
-    }
-
     /// Judges the proposals of a batch and commits their decisions together.
     pub(super) fn judge_batch(
         &mut self,
@@ -83,18 +67,18 @@ impl Arbiter {
         reply: Reply<BatchAnswer>,
     ) {
         let started = Instant::now();
-        let agents = proposals.iter().map(|redacted| &redacted.proposal.agent);
-        if let Err(error) = self.check_quarantine(agents) {
-            return reply(Err(error));
-        }
-        let scope = format!("batch:{}", batch.by);
+        let scope = batch_scope(&batch.by);
         let key = batch.idempotency;
         let repeated = |answer: &str| parse_ids(answer).map(BatchAnswer::Repeated);
         let Some(reply) = self.check_idempotency(&scope, key.as_ref(), reply, repeated) else {
             claim_answered(batch.deadline.as_ref());
             return;
         };
-        if let Err(error) = check_deadline(batch.deadline.as_ref()) {
+        let agents = proposals.iter().map(|redacted| &redacted.proposal.agent);
+        let allowed = self
+            .check_quarantine(agents)
+            .and_then(|()| check_deadline(batch.deadline.as_ref()));
+        if let Err(error) = allowed {
             return reply(Err(error));
         }
         let now = Millis::now();

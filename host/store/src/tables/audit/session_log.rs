@@ -61,7 +61,7 @@ pub(crate) fn write_invocation_line(
     delivery: &DeliveryCompletion,
     trace_id: Option<TraceId>,
 ) -> rusqlite::Result<()> {
-    if matches!(delivery.result, DeliveryResult::Failed(_)) {
+    if matches!(delivery.result, DeliveryResult::Failed { .. }) {
         return Ok(());
     }
     execute(

@@ -67,7 +67,7 @@ pub(crate) fn write_redelivery(
 ) -> Result<(), WriteError> {
     let changed = execute(
         connection,
-        "UPDATE deliveries SET status = 'pending', reason = NULL, settled_at = NULL
+        "UPDATE deliveries SET status = 'pending', reason = NULL, failure = NULL, settled_at = NULL
          WHERE signal_id = ?1 AND agent = ?2 AND status = 'failed'",
         params![redelivery.signal.to_string(), redelivery.agent.as_str()],
     )?;
@@ -78,6 +78,28 @@ pub(crate) fn write_redelivery(
         agent: redelivery.agent.clone(),
         signal: redelivery.signal,
     }))
+}
+
+/// The query of a page of failed deliveries. Each of the four forms searches an index for the rows of the page, and finds what belongs to a
+/// row by its key: the work is bounded by the page.
+fn select_failed(of_agent: bool, behind: bool) -> String {
+    let agent = if of_agent {
+        "d.agent = ?1"
+    } else {
+        "?1 IS NULL"
+    };
+    let place = match (of_agent, behind) {
+        (_, false) => "?2 IS NULL AND ?3 IS NULL",
+        (true, true) => "d.signal_id <= ?2 AND (d.signal_id, d.agent) < (?2, ?3)",
+        (false, true) => "(d.signal_id, d.agent) < (?2, ?3)",
+    };
+    format!(
+        "SELECT d.signal_id, d.agent, s.topic, s.trace_id, s.accepted_at, s.expires_at, d.settled_at, d.reason,
+             (SELECT a.id FROM audit_log a WHERE a.id = d.failure)
+         FROM deliveries d CROSS JOIN signals s ON s.id = d.signal_id
+         WHERE d.status = 'failed' AND {agent} AND {place}
+         ORDER BY d.signal_id DESC, d.agent DESC LIMIT ?4"
+    )
 }
 
 impl Reader {
@@ -95,13 +117,7 @@ impl Reader {
             (Some(cursor.signal.to_string()), Some(cursor.agent.as_str()))
         });
         self.select_rows(
-            "SELECT d.signal_id, d.agent, s.topic, s.trace_id, s.accepted_at, s.expires_at, d.settled_at, d.reason,
-                 (SELECT a.id FROM audit_log a WHERE a.trace_id = s.trace_id AND a.kind = 'failure' AND a.agent = d.agent
-                  AND json_extract(a.body, '$.signal_id') = d.signal_id ORDER BY a.seq DESC LIMIT 1)
-             FROM deliveries d JOIN signals s ON s.id = d.signal_id
-             WHERE d.status = 'failed' AND (?1 IS NULL OR d.agent = ?1)
-                 AND (?2 IS NULL OR (d.signal_id, d.agent) < (?2, ?3))
-             ORDER BY d.signal_id DESC, d.agent DESC LIMIT ?4",
+            &select_failed(agent.is_some(), behind.is_some()),
             params![agent.map(Name::as_str), signal, receiver, limit],
             |row| {
                 Ok(FailedDelivery {
@@ -180,5 +196,110 @@ impl Reader {
             },
         )?;
         Ok(counts.unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::StatementStatus;
+
+    use super::*;
+    use crate::schema::SCHEMA_VERSION;
+
+    fn open_schema(versions: std::ops::Range<u32>, connection: &mut Connection) {
+        let path = std::path::Path::new("memory");
+        crate::schema::migrate(connection, path, versions, None).expect("the schema");
+    }
+
+    /// A signal that two agents failed to handle, in a trace with `others` more failures.
+    fn add_trace(connection: &Connection, signal: &str, others: usize) {
+        let insert_audit = |agent: &str, id: &str, of: &str| {
+            connection
+                .prepare_cached(
+                    "INSERT INTO audit_log (at, kind, id, trace_id, agent, body, hash)
+                     VALUES (1, 'failure', ?1, 't', ?2, json_object('signal_id', ?3), x'00')",
+                )
+                .and_then(|mut statement| statement.execute([id, agent, of]))
+                .expect("a row");
+        };
+        connection
+            .execute(
+                "INSERT INTO signals (id, topic, payload, trace_id, causal_depth, accepted_at) VALUES (?1, 'x', '1', 't', 0, 1)",
+                [signal],
+            )
+            .expect("a signal");
+        for agent in ["kenny", "kyle"] {
+            // It failed before: the last failure counts.
+            insert_audit(agent, &format!("{signal}-{agent}-0"), signal);
+            insert_audit(agent, &format!("{signal}-{agent}"), signal);
+            connection
+                .execute(
+                    "INSERT INTO deliveries (signal_id, agent, status, reason, settled_at) VALUES (?1, ?2, 'failed', 'r', 1)",
+                    [signal, agent],
+                )
+                .expect("a delivery");
+        }
+        for other in 0..others {
+            insert_audit("kyle", &format!("{signal}-other-{other}"), "another");
+        }
+    }
+
+    /// The failures on the first page, and how many steps the database made for it.
+    fn read_page(connection: &Connection) -> (Vec<Option<String>>, i32) {
+        let mut statement = connection
+            .prepare(&select_failed(true, false))
+            .expect("a statement");
+        let failures = statement
+            .query_map(params!["kyle", None::<&str>, None::<&str>, 10], |row| {
+                row.get(8)
+            })
+            .expect("a page")
+            .collect::<Result<_, _>>()
+            .expect("rows");
+        (failures, statement.get_status(StatementStatus::VmStep))
+    }
+
+    #[test]
+    fn a_large_trace_takes_no_more_steps_than_a_small_one_and_earlier_failures_are_found() {
+        let pages = [0, 20_000].map(|others| {
+            let mut connection = Connection::open_in_memory().expect("a database");
+            open_schema(0..8, &mut connection);
+            add_trace(&connection, "s", others);
+            open_schema(8..SCHEMA_VERSION, &mut connection);
+            read_page(&connection)
+        });
+        assert_eq!(pages[0].0, [Some("s-kyle".to_owned())]);
+        assert_eq!(pages[0], pages[1]);
+    }
+
+    #[test]
+    fn every_page_is_found_by_indexes_alone() {
+        let mut connection = Connection::open_in_memory().expect("a database");
+        open_schema(0..SCHEMA_VERSION, &mut connection);
+        for (of_agent, behind) in [(false, false), (false, true), (true, false), (true, true)] {
+            let explained = format!("EXPLAIN QUERY PLAN {}", select_failed(of_agent, behind));
+            let mut statement = connection.prepare(&explained).expect("a statement");
+            let steps: Vec<String> = statement
+                .query_map(params![Some("kyle"), Some("x"), Some("kyle"), 10], |row| {
+                    row.get(3)
+                })
+                .expect("a plan")
+                .collect::<Result<_, _>>()
+                .expect("steps");
+            let plan = steps.join("; ");
+            let index = if of_agent {
+                "SEARCH d USING INDEX deliveries_failed_of_agent (agent=?"
+            } else if behind {
+                "SEARCH d USING INDEX deliveries_failed ((signal_id,agent)<(?,?))"
+            } else {
+                "SCAN d USING INDEX deliveries_failed"
+            };
+            assert!(plan.contains(index), "{plan}");
+            assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+            assert!(
+                plan.contains("SEARCH a USING COVERING INDEX sqlite_autoindex_audit_log_1 (id=?)"),
+                "{plan}"
+            );
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Signals and their deliveries.
 
-use ark_model::ids::{Digest, Millis, Name, SignalId, TraceId};
+use ark_model::ids::{AuditId, Digest, Millis, Name, SignalId, TraceId};
 use ark_model::signal::Signal;
 use rusqlite::{Connection, Row, params};
 
@@ -73,8 +73,13 @@ pub struct DeliveryCompletion {
 pub enum DeliveryResult {
     /// The agent handled the signal.
     Done,
-    /// The delivery failed, for this reason.
-    Failed(String),
+    /// The delivery failed.
+    Failed {
+        /// Why it failed.
+        reason: String,
+        /// The row of the audit log about the failure.
+        failure: AuditId,
+    },
 }
 
 /// A pending delivery of a signal that has expired.
@@ -145,18 +150,34 @@ pub(crate) fn write_signal(
     Ok(SignalReceipt::Accepted)
 }
 
+/// What a key of a signal came with before.
+enum KeyUse {
+    /// The same request, which has this receipt.
+    SameRequest(SignalReceipt),
+    OtherRequest,
+}
+
 /// The signal that was stored under this key before. A key that came with another request is refused.
 fn find_duplicate(
     connection: &Connection,
     key: &SignalKey,
 ) -> Result<Option<SignalReceipt>, WriteError> {
+    match find_use(connection, key)? {
+        None => Ok(None),
+        Some(KeyUse::SameRequest(duplicate)) => Ok(Some(duplicate)),
+        Some(KeyUse::OtherRequest) => Err(WriteError::refuse(CommitError::KeyReused {
+            key: key.key.clone(),
+        })),
+    }
+}
+
+fn find_use(connection: &Connection, key: &SignalKey) -> rusqlite::Result<Option<KeyUse>> {
     let is_same = |request: Digest| request == key.request || Some(request) == key.legacy_request;
     if let Some((request, duplicate)) = find_key(connection, &key.source, &key.key)? {
-        if is_same(request) {
-            return Ok(Some(duplicate));
-        }
-        return Err(WriteError::refuse(CommitError::KeyReused {
-            key: key.key.clone(),
+        return Ok(Some(if is_same(request) {
+            KeyUse::SameRequest(duplicate)
+        } else {
+            KeyUse::OtherRequest
         }));
     }
     let Some(source) = key.legacy_source else {
@@ -166,7 +187,7 @@ fn find_duplicate(
     let seen = find_key(connection, source, &key.key)?;
     Ok(seen
         .filter(|(request, _)| is_same(*request))
-        .map(|(_, duplicate)| duplicate))
+        .map(|(_, duplicate)| KeyUse::SameRequest(duplicate)))
 }
 
 /// Returns the request that came with a key, and its signal.
@@ -174,8 +195,8 @@ fn find_key(
     connection: &Connection,
     source: &str,
     key: &str,
-) -> Result<Option<(Digest, SignalReceipt)>, WriteError> {
-    let seen = select_row(
+) -> rusqlite::Result<Option<(Digest, SignalReceipt)>> {
+    select_row(
         connection,
         "SELECT k.request, s.id, s.trace_id FROM signal_keys k JOIN signals s ON s.id = k.signal_id
          WHERE k.source = ?1 AND k.key = ?2",
@@ -187,8 +208,7 @@ fn find_key(
             };
             Ok((digest_column(row, 0)?, duplicate))
         },
-    )?;
-    Ok(seen)
+    )
 }
 
 /// Completes a delivery that is pending.
@@ -196,17 +216,18 @@ pub(crate) fn complete_delivery(
     connection: &Connection,
     completion: &DeliveryCompletion,
 ) -> Result<(), WriteError> {
-    let (status, reason) = match &completion.result {
-        DeliveryResult::Done => ("done", None),
-        DeliveryResult::Failed(reason) => ("failed", Some(reason)),
+    let (status, reason, failure) = match &completion.result {
+        DeliveryResult::Done => ("done", None, None),
+        DeliveryResult::Failed { reason, failure } => ("failed", Some(reason), Some(failure)),
     };
     let changed = execute(
         connection,
-        "UPDATE deliveries SET status = ?1, reason = ?2, settled_at = ?3
-         WHERE agent = ?4 AND signal_id = ?5 AND status = 'pending'",
+        "UPDATE deliveries SET status = ?1, reason = ?2, failure = ?3, settled_at = ?4
+         WHERE agent = ?5 AND signal_id = ?6 AND status = 'pending'",
         params![
             status,
             reason,
+            failure.map(ToString::to_string),
             completion.at.0,
             completion.agent.as_str(),
             completion.signal.to_string()
@@ -254,6 +275,18 @@ pub(super) fn read_signal(row: &Row<'_>) -> rusqlite::Result<Signal> {
 }
 
 impl Reader {
+    /// The receipt of the signal that was stored under this key with the same request, if there is one.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn find_signal_receipt(&self, key: &SignalKey) -> Result<Option<SignalReceipt>, ReadError> {
+        let found = self.with_connection(|connection| find_use(connection, key))?;
+        Ok(match found {
+            Some(KeyUse::SameRequest(receipt)) => Some(receipt),
+            Some(KeyUse::OtherRequest) | None => None,
+        })
+    }
+
     /// The signals an agent has pending deliveries of, behind the signal `after` when it is given, oldest first, at most `limit`.
     ///
     /// # Errors

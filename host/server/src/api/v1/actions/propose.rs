@@ -22,13 +22,16 @@ use crate::api::http::problem::Problem;
 use crate::api::http::respond::{json_response, with_replayed};
 use crate::api::http::trace_context::find_trace_id;
 use crate::api::state::{Api, DescribedRoutes, Shared, consumer_of};
-use crate::hrm::{Batch, BatchAnswer, IdempotencyKey, Proposal, ProposalAnswer};
+use crate::hrm::{
+    Batch, BatchAnswer, IdempotencyKey, Proposal, ProposalAnswer, RefusedRequest, RequestScope,
+};
 use crate::quotas::Reservation;
 use ark_model::action::Family;
 use ark_model::check::FieldError;
 use ark_model::form::{ActionRequest, Fields, check_idempotency_key, parse_action, parse_json};
-use ark_model::ids::Name;
+use ark_model::ids::{DecisionId, Name};
 use ark_model::principal::Principal;
+use ark_store::CommitDeadline;
 
 use super::decision_form::DecisionForm;
 use super::decision_view::DecisionView;
@@ -176,10 +179,29 @@ async fn propose_action(
         let response = json_response(StatusCode::OK, Some(trace_id), &view);
         return Ok(preferences.mark_applied(response));
     }
-    let _reserved = reserve_for(&api, &caller.principal, &body, [&proposal])?;
-    let answer = api
-        .ask_hrm(|hrm, reply| hrm.propose_action(proposal, reply))
-        .await?;
+    let refused = proposal.idempotency.clone().map(|key| RefusedRequest {
+        key,
+        scope: RequestScope::Proposal {
+            agent: proposal.agent.clone(),
+            submitter: proposal.submitter.clone(),
+        },
+    });
+    let until = proposal.deadline.clone();
+    let answer = match reserve_for(&api, &caller.principal, &body, [&proposal]) {
+        Ok(_reserved) => api
+            .ask_hrm(|hrm, reply| hrm.propose_action(proposal, reply))
+            .await
+            .map_err(Problem::from),
+        Err(refusal) => Err(refusal),
+    };
+    let answer = match answer {
+        Err(refusal) => {
+            let ids = find_first_answer(&api, refused, until.as_ref(), refusal).await?;
+            let first = ids.first().copied().ok_or_else(not_recorded)?;
+            ProposalAnswer::Repeated(first)
+        }
+        Ok(answer) => answer,
+    };
     match answer {
         ProposalAnswer::Decided(decision) => {
             if api.hrm.sends_message(&decision) {
@@ -194,6 +216,37 @@ async fn propose_action(
             let view = shown.show_answer(&decision, false);
             let response = json_response(StatusCode::OK, Some(decision.trace_id), &view);
             Ok(preferences.mark_applied(with_replayed(response, true)))
+        }
+    }
+}
+
+/// Returns the decisions on the first request with the key of a refused one. A caller that repeats a request must not be told that it is
+/// denied when the first one counts.
+///
+/// # Errors
+/// The refusal, when it is no repetition.
+async fn find_first_answer(
+    api: &Arc<Api>,
+    refused: Option<RefusedRequest>,
+    deadline: Option<&CommitDeadline>,
+    refusal: Problem,
+) -> Result<Vec<DecisionId>, Problem> {
+    let Some(refused) = refused else {
+        return Err(refusal);
+    };
+    if let Some(deadline) = deadline {
+        // From here on the first request may be found to count, so the edge must not answer that nothing does.
+        let _ = deadline.claim();
+    }
+    let found = api
+        .run_blocking(move |api| refused.find_decisions(&api.store))
+        .await?;
+    match found {
+        Ok(Some(ids)) => Ok(ids),
+        Ok(None) => Err(refusal),
+        Err(error) => {
+            tracing::debug!(%error, "the first answer to a repeated request cannot be read");
+            Err(refusal)
         }
     }
 }
@@ -320,16 +373,35 @@ async fn propose_batch(
         proposal.deadline.clone_from(&deadline);
         proposals.push(proposal);
     }
-    let _reserved = reserve_for(&api, &caller.principal, &body, &proposals)?;
-    let batch = Batch {
-        by: caller.principal.name,
-        proposals,
-        idempotency: key.map(|key| identify_request("propose_batch", key, &body)),
-        deadline,
+    let key = key.map(|key| identify_request("propose_batch", key, &body));
+    let refused = key.clone().map(|key| RefusedRequest {
+        key,
+        scope: RequestScope::Batch {
+            by: caller.principal.name.clone(),
+        },
+    });
+    let until = deadline.clone();
+    let answer = match reserve_for(&api, &caller.principal, &body, &proposals) {
+        Ok(_reserved) => {
+            let batch = Batch {
+                by: caller.principal.name,
+                proposals,
+                idempotency: key,
+                deadline,
+            };
+            api.ask_hrm(|hrm, reply| hrm.propose_batch(batch, reply))
+                .await
+                .map_err(Problem::from)
+        }
+        Err(refusal) => Err(refusal),
     };
-    let answer = api
-        .ask_hrm(|hrm, reply| hrm.propose_batch(batch, reply))
-        .await?;
+    let answer = match answer {
+        Err(refusal) => {
+            let ids = find_first_answer(&api, refused, until.as_ref(), refusal).await?;
+            BatchAnswer::Repeated(ids)
+        }
+        Ok(answer) => answer,
+    };
     let (decisions, is_replayed) = match answer {
         BatchAnswer::Decided(decisions) => (decisions, false),
         BatchAnswer::Repeated(ids) => {

@@ -79,6 +79,19 @@ impl From<AgentChangeError> for Problem {
                 detail,
             )
             .at("force", "wait until they are handled, or give force=true"),
+            AgentChangeError::ChangedMeanwhile(_) => Self::new(
+                StatusCode::CONFLICT,
+                "changed-meanwhile",
+                "The agent was changed meanwhile",
+                detail,
+            )
+            .at(
+                "rollout",
+                "look at GET /v1/agents/{name}, and upload it again if it is to serve",
+            ),
+            AgentChangeError::PermitEnded(_) => {
+                Self::forbidden(detail).at("Authorization", "upload it again with a token in force")
+            }
             AgentChangeError::Read(error) => error.into(),
             AgentChangeError::Commit(error) => error.into(),
             AgentChangeError::Router(error) => error.into(),

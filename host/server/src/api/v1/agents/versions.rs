@@ -39,7 +39,9 @@ use crate::changes::ChangeKey;
 use super::view::{AgentChanged, AgentDeleted, AgentLine, AgentPage, AgentShown};
 use crate::api::v1::names::AgentNamePath;
 use crate::api::v1::operations::{OperationView, answer_operation};
-use crate::api::v1::uploads::{ComponentBytes, VersionPath, change_requester, receive_upload};
+use crate::api::v1::uploads::{
+    ComponentBytes, VersionPath, change_requester, receive_upload, upload_requester,
+};
 
 pub(crate) fn routes() -> DescribedRoutes {
     DescribedRoutes::new()
@@ -235,7 +237,7 @@ async fn upload_agent(
         },
     )
     .await?;
-    let requester = change_requester(&caller, form.by, form.reason)?;
+    let requester = upload_requester(&api, &caller, form.by, form.reason)?;
     let rollout = form.rollout.unwrap_or(true);
     let (manifest, component) = (form.manifest, form.component.0);
     let operation = api
@@ -251,6 +253,7 @@ async fn upload_agent(
                 bytes: component.len(),
             };
             let agents = api.agents.clone();
+            let rollout = rollout.then(|| agents.orders_seen(&name));
             api.operations.submit(new, move || {
                 let changed =
                     agents.upload_version(&name, manifest, component, rollout, &requester)?;

@@ -26,7 +26,7 @@ use crate::api::operations::{NewOperation, OperationKind, OperationReceipt};
 use crate::api::state::{Api, DescribedRoutes, Shared, UploadPlace};
 use crate::api::v1::names::PolicyNamePath;
 use crate::api::v1::operations::{OperationView, answer_operation};
-use crate::api::v1::uploads::{change_requester, receive_upload};
+use crate::api::v1::uploads::{change_requester, receive_upload, upload_requester};
 use crate::changes::Requester;
 use crate::policies::{
     ChangeConditions, Policies, PolicyChangeError, PolicyChangeReceipt, PolicyRevision,
@@ -89,7 +89,7 @@ async fn upload_policy(
     )
     .await?;
     let expected = preconditions.expected_revision(form.expected_revision)?;
-    let order = change_requester(&caller, form.by, form.reason)?;
+    let order = upload_requester(&api, &caller, form.by, form.reason)?;
     let upload = PolicyUpload {
         component: form.component.0,
         sha256: form.sha256,
@@ -113,8 +113,9 @@ async fn upload_policy(
                 bytes: upload.component.len(),
             };
             let policies = api.policies.clone();
+            let seen = policies.orders_seen(&name);
             api.operations.submit(new, move || {
-                let changed = policies.upload_version(&name, upload, terms, &order);
+                let changed = policies.upload_version(&name, upload, terms, seen, &order);
                 let changed = changed.map_err(explain)?;
                 Ok(OperationReceipt::Policy(changed))
             })

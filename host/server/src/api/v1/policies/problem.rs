@@ -102,6 +102,15 @@ impl From<PolicyChangeError> for Problem {
                 "read it again and decide again",
             )
             .at_revision(current),
+            PolicyChangeError::ChangedMeanwhile(_) => conflict(
+                "changed-meanwhile",
+                "The policy was changed meanwhile",
+                "name",
+                "look at GET /v1/policies/{name}, and upload it again if it is to be in force",
+            ),
+            PolicyChangeError::PermitEnded(_) => {
+                Self::forbidden(detail).at("Authorization", "upload it again with a token in force")
+            }
             PolicyChangeError::TooManyPolicies(_) => conflict(
                 "too-many-policies",
                 "No more policies can be in force",
