@@ -27,7 +27,7 @@ fn decisions(count: u64) -> Vec<AuditEntry> {
     let trace = TraceId::fresh();
     (0..count)
         .map(|n| {
-            let pick = (n * 7 + n / 5) as usize;
+            let pick = usize::try_from(n * 7 + n / 5).unwrap();
             AuditEntry {
                 trace_id: Some(if n % 11 == 0 { trace } else { TraceId::fresh() }),
                 agent: Some(name(["kenny", "joey"][pick % 2])),
@@ -56,23 +56,17 @@ fn commit(store: &Store, audit: Vec<AuditEntry>) {
     store.commit(unit).unwrap();
 }
 
-fn keys(symbols: &[&str]) -> Option<Vec<InstrumentKey>> {
-    Some(
-        symbols
-            .iter()
-            .map(|it| InstrumentKey::from_symbol(it))
-            .collect(),
-    )
+fn keys(symbols: &[&str]) -> Vec<InstrumentKey> {
+    symbols
+        .iter()
+        .map(|it| InstrumentKey::from_symbol(it))
+        .collect()
 }
 
-#[test]
-fn pages_of_any_filter_together_are_what_matches() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    let made = decisions(400);
-    commit(&store, made.clone());
+/// Filters by each member, alone and together, also such that match nothing.
+fn filters_for(made: &[AuditEntry]) -> Vec<DecisionFilter> {
     let all = DecisionFilter::default;
-    let filters = [
+    vec![
         all(),
         DecisionFilter {
             agent: Some(name("joey")),
@@ -93,7 +87,7 @@ fn pages_of_any_filter_together_are_what_matches() {
         },
         DecisionFilter {
             trace_id: made[0].trace_id,
-            instruments: keys(&["BTCUSD"]),
+            instruments: Some(keys(&["BTCUSD"])),
             ..all()
         },
         DecisionFilter {
@@ -110,11 +104,11 @@ fn pages_of_any_filter_together_are_what_matches() {
             ..all()
         },
         DecisionFilter {
-            instruments: keys(&["BTC_USD"]),
+            instruments: Some(keys(&["BTC_USD"])),
             ..all()
         },
         DecisionFilter {
-            instruments: keys(&["BTC_USD", "ETHUSD", "NONE"]),
+            instruments: Some(keys(&["BTC_USD", "ETHUSD", "NONE"])),
             agent: Some(name("joey")),
             ..all()
         },
@@ -126,33 +120,44 @@ fn pages_of_any_filter_together_are_what_matches() {
             rule: Some("stop_loss".to_owned()),
             ..all()
         },
-    ];
-    let matches = |filter: &DecisionFilter, made: &AuditEntry| {
-        let subject = made.subject.as_ref().unwrap();
-        let key = subject.symbol.as_deref().map(InstrumentKey::from_symbol);
-        filter
-            .agent
+    ]
+}
+
+/// What a filter means, one decision at a time.
+fn matches(filter: &DecisionFilter, made: &AuditEntry) -> bool {
+    let subject = made.subject.as_ref().unwrap();
+    let key = subject.symbol.as_deref().map(InstrumentKey::from_symbol);
+    filter
+        .agent
+        .as_ref()
+        .is_none_or(|agent| made.agent.as_ref() == Some(agent))
+        && filter
+            .outcome
+            .is_none_or(|outcome| made.outcome == Some(outcome))
+        && filter
+            .action_type
             .as_ref()
-            .is_none_or(|agent| made.agent.as_ref() == Some(agent))
-            && filter
-                .outcome
-                .is_none_or(|outcome| made.outcome == Some(outcome))
-            && filter
-                .action_type
-                .as_ref()
-                .is_none_or(|of| made.action_type.as_ref() == Some(of))
-            && filter.trace_id.is_none_or(|id| made.trace_id == Some(id))
-            && filter.since.is_none_or(|since| made.at >= since)
-            && filter.until.is_none_or(|until| made.at < until)
-            && filter
-                .instruments
-                .as_ref()
-                .is_none_or(|keys| key.is_some_and(|key| keys.contains(&key)))
-            && filter
-                .rule
-                .as_ref()
-                .is_none_or(|rule| subject.fired.iter().any(|it| it.rule == *rule))
-    };
+            .is_none_or(|of| made.action_type.as_ref() == Some(of))
+        && filter.trace_id.is_none_or(|id| made.trace_id == Some(id))
+        && filter.since.is_none_or(|since| made.at >= since)
+        && filter.until.is_none_or(|until| made.at < until)
+        && filter
+            .instruments
+            .as_ref()
+            .is_none_or(|keys| key.is_some_and(|key| keys.contains(&key)))
+        && filter
+            .rule
+            .as_ref()
+            .is_none_or(|rule| subject.fired.iter().any(|it| it.rule == *rule))
+}
+
+#[test]
+fn pages_of_any_filter_together_are_what_matches() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let made = decisions(400);
+    commit(&store, made.clone());
+    let filters = filters_for(&made);
     for (number, filter) in filters.iter().enumerate() {
         let expected: Vec<(u64, String)> = made
             .iter()
@@ -208,7 +213,7 @@ fn a_filter_that_nothing_matches_costs_a_bounded_page() {
     assert_eq!((second.lines.len(), second.next), (0, None));
     // An instrument is found without a scan, and a period ends one.
     let rare = DecisionFilter {
-        instruments: keys(&["rare"]),
+        instruments: Some(keys(&["rare"])),
         ..DecisionFilter::default()
     };
     let page = store.decision_page(&rare, None, 50).unwrap();
@@ -273,7 +278,7 @@ fn a_migration_makes_the_index_and_an_archive_shortens_it() {
     let nothing = DecisionSubject::default();
     assert_eq!(subjects, [(3, nothing.clone()), (2, nothing), (1, known)]);
     let found = DecisionFilter {
-        instruments: keys(&["btcusd"]),
+        instruments: Some(keys(&["btcusd"])),
         ..DecisionFilter::default()
     };
     assert_eq!(

@@ -10,8 +10,8 @@ use ark_tests::{Client, Host, JSON, TestDir, header, run_ark, trade, wait_for, w
 use serde_json::{Value, json};
 
 use super::{
-    empty_config, free_port, front_before, settled_verdicts, start_owner, start_scripted_owner,
-    wait_ready,
+    empty_config, free_port, front_before, read_metric, settled_verdicts, start_owner,
+    start_scripted_owner, wait_ready,
 };
 
 /// What became of one request.
@@ -125,6 +125,10 @@ fn an_owner_killed_under_load_costs_a_pause_and_no_request() {
                 // As in a hand-over: it finishes what it has and ends.
                 assert_eq!(owner.terminate(), Some(0));
             }
+            // An owner that is back between two requests has not been missed.
+            wait_until("requests are held", || {
+                read_metric(front, "ark_front_holding") > 0.0
+            });
             owner = wait_for("the owner starts again", || start_owner(&dir, &listen));
         }
         (driven.join().expect("no panic"), owner)
