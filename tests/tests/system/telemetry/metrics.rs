@@ -108,6 +108,20 @@ fn check_contract(metrics: &str, absent: &[&str]) {
     }
 }
 
+/// Whether the first check of the whole database has ended: its series are there from then on.
+fn has_checked_store(metrics: &str) -> bool {
+    series_value(metrics, "ark_store_check_runs_total").is_some_and(|runs| runs >= 1.0)
+}
+
+/// A configuration with everything there is to be shown: a Redis, an endpoint for traces, and a watchdog that soon re-hashes.
+fn configure_everything(endpoint: &str, redis_port: u16) -> String {
+    format!(
+        "[telemetry]\notlp_endpoint = \"{endpoint}\"\n[watchdog]\ngraveyard_ms = 100\nredis_ms = 100\n\
+         redis_queue = \"work\"\n[redis]\nurl = \"redis://127.0.0.1:{redis_port}/0\"\n[[redis.signals]]\nstream = \"ticks\"\n\
+         topic = \"other.tick\"\n[redis.events]\nstream = \"events\"\n"
+    )
+}
+
 #[test]
 fn a_host_shows_what_the_contract_documents_and_nothing_else() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -117,18 +131,11 @@ fn a_host_shows_what_the_contract_documents_and_nothing_else() {
         ark_tests::copy_agent(&guests, name, &agents);
     }
     ark_tests::copy_agent(&hostile, "chaos", &agents);
-    // With everything there is to be shown: a Redis, an endpoint for traces, and a watchdog that soon re-hashes.
     let redis = Redis::start();
     let _ = redis.run(&["RPUSH", "work", "a", "b"]);
     let (endpoint, _spans) = start_receiver();
     let config = dir.path().join("ark.toml");
-    let toml = format!(
-        "[telemetry]\notlp_endpoint = \"{endpoint}\"\n[watchdog]\ngraveyard_ms = 100\nredis_ms = 100\n\
-         redis_queue = \"work\"\n[redis]\nurl = \"redis://127.0.0.1:{}/0\"\n[[redis.signals]]\nstream = \"ticks\"\n\
-         topic = \"other.tick\"\n[redis.events]\nstream = \"events\"\n",
-        redis.port
-    );
-    std::fs::write(&config, toml).expect("a configuration");
+    std::fs::write(&config, configure_everything(&endpoint, redis.port)).expect("a configuration");
     let args = ["--agents", text(&agents), "--config", text(&config)];
     let host = Host::start(&dir.path().join("data"), &args);
     let mut client = Client::new(&host);
@@ -156,6 +163,7 @@ fn a_host_shows_what_the_contract_documents_and_nothing_else() {
         let shown = metrics.contains("ark_agent_quarantines_total{")
             && series_value(&metrics, &failed) == Some(5.0)
             && metrics.contains("ark_slo_met{")
+            && has_checked_store(&metrics)
             && series_value(&metrics, "ark_redis_queue_depth") == Some(2.0);
         shown.then_some(metrics)
     });
@@ -474,7 +482,7 @@ fn a_thousand_agents_are_scraped_soon_and_bounded() {
         let metrics = wait_for("all deliveries", || {
             let metrics = telemetry.get_text("/metrics");
             let done = series_value(&metrics, "ark_deliveries_total{result=\"done\"}");
-            (done == Some(expected)).then_some(metrics)
+            (done == Some(expected) && has_checked_store(&metrics)).then_some(metrics)
         });
         assert_eq!(
             series_value(&metrics, "ark_agents_loaded"),
