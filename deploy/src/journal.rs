@@ -149,6 +149,49 @@ impl Journal {
         Ok((journal, entries))
     }
 
+    /// The entries of a journal, which another process may use; none if there is no journal.
+    ///
+    /// # Errors
+    /// See [`JournalError`].
+    pub fn read<E: DeserializeOwned>(
+        path: &Path,
+        owner: &JournalOwner,
+    ) -> Result<Vec<E>, JournalError> {
+        let failed = |cause| JournalError::File {
+            path: path.to_owned(),
+            cause,
+        };
+        let text = match std::fs::read(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(failed(error)),
+        };
+        let header = serde_json::to_string(owner).map_err(|error| failed(error.into()))? + "\n";
+        if header.as_bytes().starts_with(&text) {
+            return Ok(Vec::new());
+        }
+        let Some(entries) = text.strip_prefix(header.as_bytes()) else {
+            return Err(JournalError::Foreign {
+                path: path.to_owned(),
+                command: owner.command.to_owned(),
+                host: owner.host.clone(),
+            });
+        };
+        // The last line may be one that is being written.
+        let whole = entries.iter().rposition(|byte| *byte == b'\n');
+        let entries = entries.get(..whole.map_or(0, |end| end + 1));
+        let lines = entries.unwrap_or_default().split(|byte| *byte == b'\n');
+        let lines = lines.filter(|line| !line.is_empty()).zip(2..);
+        let read = lines.map(|(line, number)| {
+            serde_json::from_slice(line).map_err(|cause| JournalError::Damaged {
+                path: path.to_owned(),
+                line: number,
+                cause,
+            })
+        });
+        read.collect()
+    }
+
     /// Adds an entry, which is on disk when this returns.
     ///
     /// # Errors
@@ -220,6 +263,7 @@ mod tests {
         journal.record(&1).unwrap();
         journal.record(&2).unwrap();
         assert!(matches!(open(&path), Err(JournalError::InUse { .. })));
+        assert_eq!(Journal::read::<u32>(&path, &owner()).unwrap(), [1, 2]);
         drop(journal);
         let mut file = OpenOptions::new().append(true).open(&path).unwrap();
         file.write_all(b"3").unwrap();

@@ -1,5 +1,6 @@
 //! The way to production: what is checked before a host serves, and what is driven and validated once it does.
 //!
+//! * [`canary`]: a new version in front of real traffic, and its take-over of the data.
 //! * [`check`]: everything `ark serve` would refuse, and what an experienced operator would look at. It reads the configuration, the files and
 //!   the database of this machine through the host's own loaders, so that it and a start cannot disagree.
 //! * [`env_file`]: files of environment variables.
@@ -9,8 +10,10 @@
 //! * [`journal`]: what a command has begun on a host and not undone yet.
 //!
 //! A host that runs, and a Prometheus, are reached as any client would reach them: over the HTTP API and `PromQL`. No room here may know how
-//! the host does what it does, open its database to write, or run another program; and none prints: what happens is reported to the caller.
+//! the host does what it does, or open its database to write; none but [`canary`] runs another program; and none prints: what happens is
+//! reported to the caller.
 
+pub mod canary;
 pub mod check;
 pub mod env_file;
 pub mod haproxy;

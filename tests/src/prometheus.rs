@@ -21,6 +21,8 @@ pub struct Prometheus {
 pub struct PrometheusParts<'a> {
     /// The address that the job `ark` scrapes; `None`: there is no such job.
     pub target: Option<&'a str>,
+    /// The address that the job `ark-front-canary` scrapes.
+    pub canary: Option<&'a str>,
     /// Whether it has the rules of `deploy/prometheus`.
     pub rules: bool,
     /// Whether it is told of an Alertmanager (which need not be there).
@@ -51,6 +53,12 @@ impl Prometheus {
                 "scrape_configs:\n  - job_name: ark\n    static_configs: [{{targets: [\"{target}\"]}}]"
             );
         }
+        if let Some(target) = parts.canary {
+            let _ = writeln!(
+                config,
+                "  - job_name: ark-front-canary\n    static_configs: [{{targets: [\"{target}\"]}}]"
+            );
+        }
         std::fs::write(dir.path().join("prometheus.yml"), config).expect("a configuration");
         let address = format!("127.0.0.1:{}", free_port());
         let child = spawn(dir.path(), &address);
@@ -61,10 +69,12 @@ impl Prometheus {
         };
         let ready = format!("{}/-/ready", prometheus.url);
         wait_until("Prometheus is ready", || get(&ready).is_some());
-        if parts.target.is_some() {
+        let jobs = [("ark", parts.target), ("ark-front-canary", parts.canary)];
+        for (job, _) in jobs.iter().filter(|(_, target)| target.is_some()) {
             let scraped = format!("{}/api/v1/query?query=up", prometheus.url);
+            let job = format!("\"job\":\"{job}\"");
             wait_until("Prometheus has scraped", || {
-                get(&scraped).is_some_and(|answer| answer.contains("\"job\":\"ark\""))
+                get(&scraped).is_some_and(|answer| answer.contains(&job))
             });
         }
         prometheus

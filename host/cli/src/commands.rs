@@ -41,6 +41,10 @@ enum Command {
     Synthetic(production::synthetic::SyntheticArgs),
     /// Tests a live host after a deployment, with a probe agent that is removed again.
     Validate(production::validate::ValidateArgs),
+    /// Gives a new version a growing share of the requests and then the data, or takes everything back.
+    Canary(production::canary::CanaryArgs),
+    /// Prints the version of this program and of the schema of its database.
+    Version(operate::version::VersionArgs),
     /// Collects what a bug report needs into one file, without secrets.
     Doctor(operate::doctor::DoctorArgs),
     /// Checks, shows and documents the configuration.
@@ -211,6 +215,8 @@ fn run_command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Health(args) => client::health::run(args),
         Command::Synthetic(args) => production::synthetic::run(args),
         Command::Validate(args) => production::validate::run(args),
+        Command::Canary(args) => production::canary::run(args),
+        Command::Version(args) => operate::version::run(&args),
         Command::Doctor(args) => operate::doctor::run(args),
         Command::Config(command) => operate::config::run(command),
         Command::Demo(args) => demo::run(args),

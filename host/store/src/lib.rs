@@ -53,6 +53,7 @@ pub use offline::{
 pub use operation::{NewToken, Operation, OperatorChange, TokenChange};
 pub use reader::Reader;
 pub use revision::{Content, Revision, RollbackTarget, StateRow};
+pub use schema::current_schema;
 pub use secrets::{SecretError, SecretKey, SecretKeyError};
 pub use store::Store;
 pub use tables::audit::{

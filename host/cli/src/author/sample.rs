@@ -188,7 +188,8 @@ fn collect_results(app: &App, agent: &Name) -> anyhow::Result<SampleRun> {
             | AuditKind::Control
             | AuditKind::Operator
             | AuditKind::Approval
-            | AuditKind::Amendment => {}
+            | AuditKind::Amendment
+            | AuditKind::Deployment => {}
         }
     }
     Ok(run)

@@ -190,7 +190,8 @@ impl<'a> DemoHost<'a> {
                 | AuditKind::Control
                 | AuditKind::Operator
                 | AuditKind::Approval
-                | AuditKind::Amendment => {}
+                | AuditKind::Amendment
+                | AuditKind::Deployment => {}
             }
         }
         Ok(())

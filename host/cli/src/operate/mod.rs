@@ -7,3 +7,4 @@ pub(crate) mod data;
 pub(crate) mod doctor;
 pub(crate) mod graveyard;
 pub(crate) mod policy_diff;
+pub(crate) mod version;

@@ -1,5 +1,7 @@
 //! What a front passes on, holds, and judges again.
 
+use crate::decision::Outcome;
+
 use super::api::ApiMeters;
 use super::handles::{Counter, Level, Timing};
 
@@ -66,6 +68,8 @@ pub struct FrontMeters {
     pub repeats: Counter,
     /// Decisions that were judged again, by [`VerdictResult`].
     pub verdicts: [Counter; 3],
+    /// What the front itself makes of decisions, by outcome (see [`Self::count_judged`]).
+    pub judged: [Counter; 3],
     /// Answers whose decisions wait to be judged again.
     pub waiting_verdicts: Level,
     /// 1 while the owner answers.
@@ -78,6 +82,13 @@ impl FrontMeters {
     /// Counts a request that was held.
     pub fn count_hold(&self, end: HoldEnd) {
         if let Some(count) = self.holds.get(end as usize) {
+            count.increment();
+        }
+    }
+
+    /// Counts what the front makes of a decision.
+    pub fn count_judged(&self, outcome: Outcome) {
+        if let Some(count) = self.judged.get(outcome as usize) {
             count.increment();
         }
     }

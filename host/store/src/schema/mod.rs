@@ -10,6 +10,7 @@ pub(crate) use connections::{
 };
 #[cfg(test)]
 pub(crate) use migrations::migrate;
+pub use version::current_schema;
 pub(crate) use version::{
     AUDIT_ARCHIVES_SINCE, POLICY_COMPONENTS_SINCE, SCHEMA_VERSION, STATE_CHAIN_SINCE,
     check_version, read_version,

@@ -15,6 +15,12 @@ pub(crate) const AUDIT_ARCHIVES_SINCE: u32 = 3;
 /// The version from which on the components and settings of policies are kept.
 pub(crate) const POLICY_COMPONENTS_SINCE: u32 = 4;
 
+/// The version of the schema that this program writes. A start migrates a database of an earlier one, and refuses one of a later.
+#[must_use]
+pub const fn current_schema() -> u32 {
+    SCHEMA_VERSION
+}
+
 /// Reads the version of a database; 0 when the database is empty.
 pub(crate) fn read_version(connection: &Connection) -> rusqlite::Result<u32> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))

@@ -47,6 +47,8 @@ const CALLS: &[(&str, &str, &str, Who)] = &[
     ("GET", "/v1/graveyard", "/v1/graveyard", EveryToken),
     ("GET", "/v1/graveyard/amendments", "/v1/graveyard/amendments", EveryToken),
     ("POST", "/v1/graveyard/amendments", "/v1/graveyard/amendments", Only("operator")),
+    ("GET", "/v1/deployments", "/v1/deployments", EveryToken),
+    ("POST", "/v1/deployments", "/v1/deployments", Only("operator")),
     ("GET", "/v1/policies", "/v1/policies", EveryToken),
     ("GET", "/v1/policies/{name}", "/v1/policies/none", EveryToken),
     ("PUT", "/v1/policies/{name}", "/v1/policies/none", Only("operator")),

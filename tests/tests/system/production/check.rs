@@ -86,6 +86,7 @@ impl Stage {
                 target: Some("127.0.0.1:9"),
                 rules: true,
                 alertmanager: true,
+                ..PrometheusParts::default()
             }),
             bare: Prometheus::start(PrometheusParts {
                 alertmanager: true,
@@ -532,6 +533,7 @@ fn a_host_that_runs_is_checked_and_read_by_the_file_of_its_environment() {
         target: Some(&telemetry_flag),
         rules: true,
         alertmanager: true,
+        ..PrometheusParts::default()
     });
     let listen = format!("127.0.0.1:{port}");
     let check = |more: &[&str]| {

@@ -1,7 +1,8 @@
 //! The way to production: what `ark check` finds, what `ark synthetic` proves of a live host, what `ark validate` tests of it,
-//! what `ark front` does before it, and what operators install.
+//! what `ark front` does before it, what `ark canary` does with a new version, and what operators install.
 
 mod altering;
+mod canary;
 mod check;
 mod front;
 mod image;

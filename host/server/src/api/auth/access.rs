@@ -56,6 +56,8 @@ pub const TABLE: &[Endpoint] = &[
     endpoint("GET", "/v1/graveyard", Reader),
     endpoint("GET", "/v1/graveyard/amendments", Reader),
     endpoint("POST", "/v1/graveyard/amendments", Operator),
+    endpoint("GET", "/v1/deployments", Reader),
+    endpoint("POST", "/v1/deployments", Operator),
     endpoint("GET", "/v1/policies", Reader),
     endpoint("GET", "/v1/policies/{name}", Reader),
     endpoint("PUT", "/v1/policies/{name}", Operator),

@@ -3,7 +3,7 @@
 use ark_model::ids::Name;
 
 /// Names of the kinds, in `kinds=`.
-pub(in crate::api) const KINDS: [&str; 8] = [
+pub(in crate::api) const KINDS: [&str; 9] = [
     "decision",
     "failure",
     "execution",
@@ -11,6 +11,7 @@ pub(in crate::api) const KINDS: [&str; 8] = [
     "operator",
     "approval",
     "amendment",
+    "deployment",
     "alert",
 ];
 
@@ -18,14 +19,14 @@ pub(in crate::api) const KINDS: [&str; 8] = [
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(in crate::api) struct EventFilter {
     /// A bit for each of [`KINDS`].
-    kinds: u8,
+    kinds: u16,
     agent: Option<Name>,
 }
 
 impl EventFilter {
     /// Selects events of these kinds (`None`: of all) about this agent (`None`: about any or none).
     pub(in crate::api) fn new(kinds: Option<&[&str]>, agent: Option<Name>) -> Self {
-        let kinds = kinds.map_or(u8::MAX, |kinds| {
+        let kinds = kinds.map_or(u16::MAX, |kinds| {
             kinds.iter().fold(0, |mask, kind| mask | kind_bit(kind))
         });
         Self { kinds, agent }
@@ -41,7 +42,7 @@ impl EventFilter {
 }
 
 /// The bit of a kind; 0 for one that there is not.
-fn kind_bit(kind: &str) -> u8 {
+fn kind_bit(kind: &str) -> u16 {
     let index = KINDS.iter().position(|known| *known == kind);
     index.map_or(0, |index| 1 << index)
 }

@@ -28,7 +28,7 @@ use crate::api::state::{DescribedRoutes, Shared};
 const TICKET_SECONDS: u32 = 30;
 
 /// A comma-separated list of some of [`KINDS`].
-const KINDS_PATTERN: &str = "^(decision|failure|execution|control|operator|approval|amendment|alert)(,(decision|failure|execution|control|operator|approval|amendment|alert))*$";
+const KINDS_PATTERN: &str = "^(decision|failure|execution|control|operator|approval|amendment|deployment|alert)(,(decision|failure|execution|control|operator|approval|amendment|deployment|alert))*$";
 
 text_field! {
     /// The id of an event.

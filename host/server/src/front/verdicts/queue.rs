@@ -240,6 +240,7 @@ impl Work {
                 "the front reads another action in the request, or redacts it otherwise".to_owned(),
             ),
         };
+        let outcome = recorded.outcome;
         let judging = Arc::clone(judge);
         let judged = tokio::task::spawn_blocking(move || judging.rejudge(&recorded, &uploaded));
         let judged = judged.await.unwrap_or_else(|error| Err(error.to_string()));
@@ -249,6 +250,8 @@ impl Work {
             Err(_) if reading.is_some() => None,
             Err(problem) => return unjudged(UnjudgedReason::FailedHere, &problem),
         };
+        let outcome = verdicts.as_ref().map_or(outcome, |change| change.now);
+        self.meters.count_judged(outcome);
         if verdicts.is_none() && reading.is_none() {
             return self.tally.count_same();
         }

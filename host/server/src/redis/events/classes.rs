@@ -48,6 +48,7 @@ pub fn classify_row(row: &AuditRow, detail: &Value, breaks_rules: bool) -> Event
         AuditKind::Control => detail["order"].as_str(),
         AuditKind::Execution | AuditKind::Approval => detail["status"].as_str(),
         AuditKind::Operator => row.action_type.as_deref(),
+        AuditKind::Deployment => detail["step"].as_str(),
         AuditKind::Failure | AuditKind::Amendment => None,
     };
     let channel = match row.kind {
@@ -58,7 +59,9 @@ pub fn classify_row(row: &AuditRow, detail: &Value, breaks_rules: bool) -> Event
         AuditKind::Control | AuditKind::Operator if row.agent.is_some() => {
             EventChannel::AgentEvents
         }
-        AuditKind::Control | AuditKind::Operator => EventChannel::SystemEvents,
+        AuditKind::Control | AuditKind::Operator | AuditKind::Deployment => {
+            EventChannel::SystemEvents
+        }
     };
     EventClass {
         event_type: join_type(row.kind.as_str(), word),
@@ -138,6 +141,13 @@ mod tests {
                 false,
                 "ark.amendment",
                 GraveyardEvents,
+            ),
+            (
+                row(AuditKind::Deployment, None, None),
+                json!({"step": "went-back"}),
+                false,
+                "ark.deployment.went-back",
+                SystemEvents,
             ),
             (
                 row(AuditKind::Failure, Some("kyle"), None),

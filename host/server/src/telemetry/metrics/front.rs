@@ -2,6 +2,9 @@
 
 use opentelemetry::KeyValue;
 
+use strum::VariantArray;
+
+use ark_model::decision::Outcome;
 use ark_model::meters::{ANSWER_CLASSES, CallKind, HoldEnd, VerdictResult};
 
 use super::metric::{Metric, emit_count, emit_counts, front_counter, front_gauge, histogram};
@@ -64,6 +67,19 @@ pub(super) const METRICS: &[Metric] = &[
                 emit,
                 "result",
                 results.map(|(result, count)| (result.as_str(), count)),
+            );
+        },
+    ),
+    front_counter(
+        "ark_front_judged_total",
+        &["outcome"],
+        "What a front itself makes of the decisions that it judges again: approved, held, denied.",
+        |meters, emit| {
+            let outcomes = Outcome::VARIANTS.iter().zip(&meters.judged);
+            emit_counts(
+                emit,
+                "outcome",
+                outcomes.map(|(outcome, count)| (outcome.as_str(), count)),
             );
         },
     ),

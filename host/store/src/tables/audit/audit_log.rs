@@ -37,6 +37,8 @@ pub enum AuditKind {
     Approval,
     /// A request for another Graveyard. It changes nothing by itself.
     Amendment,
+    /// A step of a deployment: of a canary, a rollback, an upgrade.
+    Deployment,
 }
 
 impl AuditKind {

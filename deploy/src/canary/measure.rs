@@ -1,0 +1,180 @@
+//! The figures of a check: from Prometheus, from HAProxy, and from the host's API.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ark_client::{Answer, ClientError, HostClient};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::haproxy::{Haproxy, HaproxyError, ServerStatus};
+use crate::members::{items_of, text_of};
+use crate::prometheus::Prometheus;
+
+use super::plan::{BaselineSource, CanaryPlan};
+use super::tripwires::Baseline;
+
+/// Why a measurement cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum MeasureError {
+    /// The host or Prometheus does not answer.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// HAProxy does not answer.
+    #[error(transparent)]
+    Haproxy(#[from] HaproxyError),
+    /// There is no baseline.
+    #[error("there is no baseline: {0}")]
+    Baseline(String),
+}
+
+/// What is known of the new version's front at one moment. `None`: there is no such figure, or it is no number.
+#[derive(Debug, Clone, Serialize)]
+pub struct Figures {
+    /// Decisions that the front judged, as often as it did so since it started.
+    pub judged: Option<u64>,
+    /// Of those, how many it would have denied.
+    pub denied: Option<u64>,
+    /// Of those, how many it judges otherwise than the host.
+    pub different: Option<u64>,
+    /// The 95th percentile of the time of a request, in milliseconds.
+    pub p95_ms: Option<f64>,
+    /// Resident memory, in bytes.
+    pub memory_bytes: Option<f64>,
+    /// When its process began, in seconds since 1970.
+    pub front_started: Option<f64>,
+    /// The agents that were put into quarantine within the window.
+    pub quarantined: Vec<String>,
+    /// The front as HAProxy sees it.
+    pub server: ServerStatus,
+}
+
+/// Reads figures.
+pub(super) struct Meter<'a> {
+    client: &'a HostClient,
+    prometheus: Prometheus,
+    haproxy: Haproxy,
+}
+
+impl<'a> Meter<'a> {
+    pub(super) fn new(client: &'a HostClient, plan: &CanaryPlan) -> Result<Self, ClientError> {
+        Ok(Self {
+            client,
+            prometheus: Prometheus::new(&plan.prometheus)?,
+            haproxy: Haproxy::new(plan.haproxy.clone()),
+        })
+    }
+
+    /// The only value of a query; `None`: there is none, or it is no number.
+    fn ask(&self, expression: &str) -> Result<Option<f64>, ClientError> {
+        let values = self.prometheus.query(expression)?;
+        Ok(values.first().copied().filter(|value| value.is_finite()))
+    }
+
+    fn count(&self, expression: &str) -> Result<Option<u64>, ClientError> {
+        let value = self.ask(expression)?;
+        Ok(value.map(to_count))
+    }
+
+    /// Reads the figures now. `since`: quarantines of before do not count.
+    pub(super) fn read(
+        &self,
+        plan: &CanaryPlan,
+        since: SystemTime,
+    ) -> Result<Figures, MeasureError> {
+        let series = &plan.canary_series;
+        let window = plan.latency_window.as_secs().max(1);
+        let from = since.max(SystemTime::now() - plan.limits.quarantine_window);
+        Ok(Figures {
+            judged: self.count(&format!("sum(ark_front_judged_total{{{series}}})"))?,
+            denied: self.count(&format!(
+                "sum(ark_front_judged_total{{{series},outcome=\"denied\"}})"
+            ))?,
+            different: self.count(&format!(
+                "sum(ark_front_verdicts_total{{{series},result=\"different\"}})"
+            ))?,
+            p95_ms: self
+                .ask(&format!(
+                    "1000 * histogram_quantile(0.95, sum by (le) (rate(ark_front_request_duration_seconds_bucket{{{series}}}[{window}s])))"
+                ))?,
+            memory_bytes: self.ask(&format!("max(process_resident_memory_bytes{{{series}}})"))?,
+            front_started: self.ask(&format!("max(process_start_time_seconds{{{series}}})"))?,
+            quarantined: self.read_quarantines(from)?,
+            server: self.haproxy.show_server(&plan.backend, &plan.server)?,
+        })
+    }
+
+    fn read_quarantines(&self, from: SystemTime) -> Result<Vec<String>, ClientError> {
+        let from = from.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let status = self
+            .client
+            .get("/v1/watchdog")
+            .and_then(Answer::into_success)?;
+        let is_late = |one: &&Value| {
+            let since = one.get("at_ms").and_then(Value::as_u64);
+            // One that says no moment counts.
+            since.is_none_or(|since| u128::from(since) >= from.as_millis())
+        };
+        let quarantines = items_of(&status, "quarantines").iter().filter(is_late);
+        Ok(quarantines.map(|one| text_of(one, "agent")).collect())
+    }
+
+    /// Reads the baseline.
+    pub(super) fn read_baseline(&self, plan: &CanaryPlan) -> Result<Baseline, MeasureError> {
+        let baseline = match &plan.baseline {
+            BaselineSource::Prometheus(time) => self.ask_baseline(plan, *time)?,
+            BaselineSource::Synthetic(path) => {
+                let refused = |problem: String| {
+                    MeasureError::Baseline(format!("{}: {problem}", path.display()))
+                };
+                let text = std::fs::read(path).map_err(|error| refused(error.to_string()))?;
+                let report: Value =
+                    serde_json::from_slice(&text).map_err(|error| refused(error.to_string()))?;
+                let count = |name: &str| report.get(name).and_then(Value::as_u64);
+                match (count("approved"), count("denied"), count("held")) {
+                    (Some(approved), Some(denied), Some(held)) => Baseline {
+                        decisions: approved + denied + held,
+                        denied,
+                    },
+                    _ => {
+                        return Err(refused("is no report of `ark synthetic --json`".to_owned()));
+                    }
+                }
+            }
+        };
+        if baseline.decisions < plan.limits.min_samples {
+            return Err(MeasureError::Baseline(format!(
+                "it has {} decisions, and {} are needed; wait, or give a report of `ark synthetic` with --baseline-report",
+                baseline.decisions, plan.limits.min_samples
+            )));
+        }
+        Ok(baseline)
+    }
+
+    fn ask_baseline(&self, plan: &CanaryPlan, time: Duration) -> Result<Baseline, MeasureError> {
+        let (series, window) = (&plan.host_series, time.as_secs().max(1));
+        let increase = |labels: &str| {
+            self.ask(&format!(
+                "sum(increase(ark_decisions_total{{{series}{labels}}}[{window}s]))"
+            ))
+        };
+        let (Some(decisions), Some(denied)) = (increase("")?, increase(",outcome=\"denied\"")?)
+        else {
+            return Err(MeasureError::Baseline(format!(
+                "Prometheus has no ark_decisions_total{{{series}}} over the last {window} s"
+            )));
+        };
+        Ok(Baseline {
+            decisions: to_count(decisions),
+            denied: to_count(denied).min(to_count(decisions)),
+        })
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "what is below 0 becomes 0"
+)]
+fn to_count(value: f64) -> u64 {
+    value.round().max(0.0) as u64
+}

@@ -1,0 +1,594 @@
+//! A canary from its first share to its end.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use ark_client::{Answer, ClientError, HostClient};
+use ark_model::ids::TraceId;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::haproxy::{Haproxy, HaproxyError};
+use crate::journal::{Journal, JournalError, JournalOwner};
+
+use super::journal::{Begin, CanaryState, Entry, Phase, read_entries};
+use super::measure::{Figures, MeasureError, Meter};
+use super::plan::CanaryPlan;
+use super::takeover::{
+    TakeOver, TakeOverError, bring_stable_back, exchange_hosts, make_snapshot, replay_snapshot,
+};
+use super::traffic::{set_weights, weigh_servers};
+use super::tripwires::{Measured, Measurement, StepWatch, Tripwire};
+
+/// The longest time between two looks at whether something is asked of the run.
+const TICK: Duration = Duration::from_millis(50);
+/// The command whose journal it is.
+const COMMAND: &str = "ark canary";
+
+/// Why a canary cannot begin, or cannot be undone.
+#[derive(Debug, thiserror::Error)]
+pub enum CanaryError {
+    /// The journal cannot be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// HAProxy refuses something.
+    #[error(transparent)]
+    Haproxy(#[from] HaproxyError),
+    /// A measurement cannot be made.
+    #[error(transparent)]
+    Measure(#[from] MeasureError),
+    /// The host does not answer.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The take-over, or its way back, does not go on.
+    #[error(transparent)]
+    TakeOver(#[from] TakeOverError),
+    /// A canary is under way.
+    #[error(
+        "the canary {0} was begun and has not ended: `ark canary resume` goes on with it, `ark canary abort` undoes it"
+    )]
+    Unfinished(String),
+    /// No canary is under way.
+    #[error("no canary is under way for {0}")]
+    None(String),
+    /// The front is not as it must be before a canary.
+    #[error("{0}")]
+    Front(String),
+    /// The file for requests cannot be written.
+    #[error("{path}: {cause}", path = path.display())]
+    Request {
+        /// The file.
+        path: PathBuf,
+        /// What the system reports.
+        cause: std::io::Error,
+    },
+}
+
+/// What another process asks of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Request {
+    /// Keep the share.
+    Pause,
+    /// Go on.
+    Resume,
+    /// Go on to the next share now.
+    Promote,
+    /// Go back.
+    Abort,
+}
+
+impl Request {
+    const ALL: [Self; 4] = [Self::Pause, Self::Resume, Self::Promote, Self::Abort];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Promote => "promote",
+            Self::Abort => "abort",
+        }
+    }
+}
+
+/// How a canary ended.
+#[derive(Debug, Clone, Serialize)]
+pub struct CanaryReport {
+    /// Its id.
+    pub id: String,
+    /// The new version.
+    pub version: String,
+    /// Whether it has all requests, and the data if that was asked for.
+    pub promoted: bool,
+    /// Why it went back.
+    pub tripwire: Option<Tripwire>,
+    /// Why, in words.
+    pub reason: String,
+    /// The share it had last.
+    pub share_pct: u32,
+    /// What the take-over came to.
+    pub take_over: Option<TakeOver>,
+    /// Steps that could not be recorded at the host.
+    pub unrecorded: Vec<String>,
+}
+
+/// What a run may end with before its end.
+enum Stop {
+    Back(Tripwire, String),
+    Failed(CanaryError),
+}
+
+impl<E: Into<CanaryError>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// A canary that this process runs.
+pub struct Canary<'a> {
+    client: &'a HostClient,
+    journal: Journal,
+    path: PathBuf,
+    begin: Begin,
+    state: CanaryState,
+    unrecorded: Vec<String>,
+    /// How many steps were recorded: part of their idempotency keys.
+    records: u32,
+    tell: &'a mut dyn FnMut(&str, Value),
+}
+
+fn owner_of(client: &HostClient) -> JournalOwner {
+    JournalOwner {
+        command: COMMAND,
+        host: client.url().to_owned(),
+    }
+}
+
+fn request_path(journal: &Path) -> PathBuf {
+    let mut path = journal.as_os_str().to_owned();
+    path.push(".request");
+    path.into()
+}
+
+/// Where a canary stands; `None`: none is under way. It may run meanwhile.
+///
+/// # Errors
+/// The journal cannot be read.
+pub fn read_state(client: &HostClient, path: &Path) -> Result<Option<CanaryState>, CanaryError> {
+    let entries = Journal::read::<Entry>(path, &owner_of(client))?;
+    Ok(read_entries(&entries).map(|(_, state, _)| state))
+}
+
+/// Asks something of the process that runs the canary. Returns whether one runs.
+///
+/// # Errors
+/// No canary is under way, or its journal cannot be used.
+pub fn send_request(
+    client: &HostClient,
+    path: &Path,
+    request: Request,
+) -> Result<bool, CanaryError> {
+    if read_state(client, path)?.is_none() {
+        return Err(CanaryError::None(client.url().to_owned()));
+    }
+    match Journal::open::<Entry>(path, &owner_of(client)) {
+        Ok(_) => return Ok(false),
+        Err(JournalError::InUse { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let file = request_path(path);
+    std::fs::write(&file, request.as_str())
+        .map_err(|cause| CanaryError::Request { path: file, cause })?;
+    Ok(true)
+}
+
+impl<'a> Canary<'a> {
+    /// Checks that everything is there, and begins. `tell` is told each step and each check.
+    ///
+    /// # Errors
+    /// Something is missing; nothing has changed.
+    pub fn start(
+        client: &'a HostClient,
+        plan: CanaryPlan,
+        path: &Path,
+        tell: &'a mut dyn FnMut(&str, Value),
+    ) -> Result<Self, CanaryError> {
+        let (mut journal, entries) = Journal::open::<Entry>(path, &owner_of(client))?;
+        if let Some((begin, ..)) = read_entries(&entries) {
+            return Err(CanaryError::Unfinished(begin.id));
+        }
+        let begin = prepare(client, plan)?;
+        let _ = std::fs::remove_file(request_path(path));
+        journal.record(&Entry::Started(Box::new(begin.clone())))?;
+        let state = CanaryState {
+            id: begin.id.clone(),
+            version: begin.plan.version.clone(),
+            share_pct: 0,
+            take_over: None,
+            going_back: None,
+        };
+        let mut canary = Self {
+            client,
+            journal,
+            path: path.to_owned(),
+            begin,
+            state,
+            unrecorded: Vec::new(),
+            records: 0,
+            tell,
+        };
+        let baseline = canary.begin.baseline;
+        let reason = format!(
+            "{} of {} decisions were denied before",
+            baseline.denied, baseline.decisions
+        );
+        canary.record("started", &reason, json!({"baseline": baseline}));
+        Ok(canary)
+    }
+
+    /// Takes up a canary whose process ended.
+    ///
+    /// # Errors
+    /// There is none, it runs, or its journal cannot be used.
+    pub fn take_up(
+        client: &'a HostClient,
+        path: &Path,
+        tell: &'a mut dyn FnMut(&str, Value),
+    ) -> Result<Self, CanaryError> {
+        let (journal, entries) = Journal::open::<Entry>(path, &owner_of(client))?;
+        let found = read_entries(&entries);
+        let (begin, state, _) = found.ok_or_else(|| CanaryError::None(client.url().to_owned()))?;
+        let _ = std::fs::remove_file(request_path(path));
+        Ok(Self {
+            client,
+            journal,
+            path: path.to_owned(),
+            begin,
+            state,
+            unrecorded: Vec::new(),
+            // Beyond what the ended process can have recorded since its last entry.
+            records: u32::try_from(entries.len()).unwrap_or(u32::MAX / 2) * 1000,
+            tell,
+        })
+    }
+
+    /// Goes on to the end: all requests and the data for the new version, or everything back.
+    ///
+    /// # Errors
+    /// It could be neither finished nor undone; the journal says what is left, and `ark canary abort` tries again.
+    pub fn resume(mut self, stop: &AtomicBool) -> Result<CanaryReport, CanaryError> {
+        if let Some(reason) = self.state.going_back.clone() {
+            return self.go_back(None, &reason);
+        }
+        match self.advance(stop) {
+            Ok(take_over) => self.finish(take_over),
+            Err(Stop::Back(tripwire, reason)) => self.go_back(Some(tripwire), &reason),
+            // Whatever it is, the stable version serves again.
+            Err(Stop::Failed(error)) => {
+                let tripwire = match error {
+                    CanaryError::TakeOver(_) => Tripwire::TakeOver,
+                    _ => Tripwire::Error,
+                };
+                self.go_back(Some(tripwire), &error.to_string())
+            }
+        }
+    }
+
+    /// Undoes everything.
+    ///
+    /// # Errors
+    /// As [`Self::resume`].
+    pub fn abort(self, reason: &str) -> Result<CanaryReport, CanaryError> {
+        self.go_back(Some(Tripwire::Aborted), reason)
+    }
+
+    fn advance(&mut self, stop: &AtomicBool) -> Result<Option<TakeOver>, Stop> {
+        if self.state.take_over.is_none() {
+            for share in self.begin.plan.shares.clone() {
+                // A share that was given before the process ended is measured again.
+                if share >= self.state.share_pct {
+                    self.give_share(share)?;
+                    self.watch_step(share, stop)?;
+                }
+            }
+        }
+        let Some(plan) = self.begin.plan.take_over.clone() else {
+            return Ok(None);
+        };
+        let id = self.begin.id.clone();
+        self.enter(Phase::Snapshot)?;
+        let snapshot = make_snapshot(&plan, &id)?;
+        self.enter(Phase::Replay)?;
+        let replayed = replay_snapshot(&plan, &snapshot)?;
+        self.enter(Phase::Stop)?;
+        let client = self.client;
+        let pause =
+            exchange_hosts::<CanaryError>(client, &plan, &id, &mut || self.enter(Phase::Start))?;
+        Ok(Some(TakeOver {
+            snapshot,
+            replayed,
+            pause_ms: u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
+        }))
+    }
+
+    fn enter(&mut self, phase: Phase) -> Result<(), CanaryError> {
+        self.journal.record(&Entry::TakingOver(phase))?;
+        self.state.take_over = Some(phase);
+        (self.tell)("take-over", json!({"phase": phase}));
+        Ok(())
+    }
+
+    fn give_share(&mut self, share: u32) -> Result<(), CanaryError> {
+        self.journal.record(&Entry::Share(share))?;
+        self.state.share_pct = share;
+        let plan = &self.begin.plan;
+        let weights = weigh_servers(&self.begin.weights, &plan.server, share);
+        let haproxy = Haproxy::new(plan.haproxy.clone());
+        set_weights(&haproxy, &plan.backend, &weights)?;
+        let reason = format!("{share} % of the requests");
+        self.record("share", &reason, json!({"weights": weights}));
+        Ok(())
+    }
+
+    /// Measures a share until its time is over and the last measurement is a success.
+    fn watch_step(&mut self, share: u32, stop: &AtomicBool) -> Result<(), Stop> {
+        let (client, plan) = (self.client, self.begin.plan.clone());
+        let since = SystemTime::now();
+        let meter = Meter::new(client, &plan)?;
+        let first = meter.read(&plan, since).ok();
+        let mut step = StepWatch {
+            limits: &plan.limits,
+            baseline: self.begin.baseline,
+            front_started: self.begin.front_started,
+            last_sessions: first.as_ref().map_or(0, |first| first.server.sessions),
+            first,
+            slow: 0,
+            idle: 0,
+        };
+        let mut started = Instant::now();
+        let (mut paused, mut promoted) = (false, false);
+        loop {
+            match self.wait(plan.interval, stop) {
+                Some(Request::Abort) => {
+                    return Err(Stop::Back(Tripwire::Aborted, "an operator ended it".into()));
+                }
+                Some(Request::Pause) => paused = true,
+                Some(Request::Resume) => {
+                    paused = false;
+                    started = Instant::now();
+                }
+                Some(Request::Promote) => promoted = true,
+                None => {}
+            }
+            let (measurement, figures) = match meter.read(&plan, since) {
+                Ok(figures) => (step.judge(&figures), Some(figures)),
+                Err(error) => (
+                    Measurement {
+                        result: Measured::Error,
+                        reason: error.to_string(),
+                    },
+                    None,
+                ),
+            };
+            self.tell_check(share, paused, &measurement, figures.as_ref());
+            let over = started.elapsed() >= plan.step && !paused;
+            let tripwire = match measurement.result {
+                Measured::Success if over || promoted => {
+                    let reason = format!("{share} % is healthy: {}", measurement.reason);
+                    self.record("healthy", &reason, json!(figures));
+                    return Ok(());
+                }
+                Measured::Success => continue,
+                Measured::Failure(tripwire) => {
+                    self.record("tripwire", &measurement.reason, json!(figures));
+                    return Err(Stop::Back(tripwire, measurement.reason));
+                }
+                Measured::Inconclusive => Tripwire::Inconclusive,
+                Measured::Error => Tripwire::Error,
+            };
+            if !paused && started.elapsed() >= plan.step + plan.deadline {
+                return Err(Stop::Back(tripwire, measurement.reason));
+            }
+        }
+    }
+
+    /// Waits for the next check. Returns what is asked of the run meanwhile.
+    fn wait(&self, time: Duration, stop: &AtomicBool) -> Option<Request> {
+        let until = Instant::now() + time;
+        let file = request_path(&self.path);
+        while Instant::now() < until {
+            if stop.load(Ordering::Relaxed) {
+                return Some(Request::Abort);
+            }
+            if let Ok(text) = std::fs::read_to_string(&file) {
+                let mut known = Request::ALL.into_iter();
+                if let Some(request) = known.find(|one| one.as_str() == text) {
+                    let _ = std::fs::remove_file(&file);
+                    return Some(request);
+                }
+            }
+            std::thread::sleep(TICK.min(until.saturating_duration_since(Instant::now())));
+        }
+        None
+    }
+
+    fn tell_check(
+        &mut self,
+        share: u32,
+        paused: bool,
+        measurement: &Measurement,
+        figures: Option<&Figures>,
+    ) {
+        (self.tell)(
+            "check",
+            json!({"share_pct": share, "paused": paused, "result": measurement.result, "reason": measurement.reason, "figures": figures}),
+        );
+    }
+
+    fn finish(mut self, take_over: Option<TakeOver>) -> Result<CanaryReport, CanaryError> {
+        let reason = match &take_over {
+            None => "it has all requests; the host is the old one".to_owned(),
+            Some(done) => format!(
+                "it has all requests and the data: {} decisions replayed alike, {} ms without a host",
+                done.replayed, done.pause_ms
+            ),
+        };
+        self.record("promoted", &reason, json!({"take_over": take_over}));
+        self.journal.clear()?;
+        Ok(self.into_report(true, None, reason, take_over))
+    }
+
+    fn go_back(
+        mut self,
+        tripwire: Option<Tripwire>,
+        reason: &str,
+    ) -> Result<CanaryReport, CanaryError> {
+        if self.state.going_back.is_none() {
+            self.journal.record(&Entry::GoingBack {
+                tripwire,
+                reason: reason.to_owned(),
+            })?;
+        }
+        let plan = &self.begin.plan;
+        (self.tell)(
+            "going-back",
+            json!({"tripwire": tripwire, "reason": reason}),
+        );
+        let host_was_stopped = self.state.take_over.is_some_and(|it| it >= Phase::Stop);
+        let haproxy = Haproxy::new(plan.haproxy.clone());
+        // Requests first: the stable fronts hold them while the host comes back.
+        set_weights(&haproxy, &plan.backend, &self.begin.weights)?;
+        if let Some(plan) = plan.take_over.as_ref().filter(|_| host_was_stopped) {
+            bring_stable_back(self.client, plan, &self.begin.id)?;
+        }
+        let text = tripwire.map_or_else(
+            || reason.to_owned(),
+            |tripwire| format!("{}: {reason}", tripwire.as_str()),
+        );
+        self.record("went-back", &text, json!({"tripwire": tripwire}));
+        self.journal.clear()?;
+        Ok(self.into_report(false, tripwire, reason.to_owned(), None))
+    }
+
+    fn into_report(
+        self,
+        promoted: bool,
+        tripwire: Option<Tripwire>,
+        reason: String,
+        take_over: Option<TakeOver>,
+    ) -> CanaryReport {
+        let _ = std::fs::remove_file(request_path(&self.path));
+        CanaryReport {
+            id: self.begin.id,
+            version: self.begin.plan.version,
+            promoted,
+            tripwire,
+            reason,
+            share_pct: self.state.share_pct,
+            take_over,
+            unrecorded: self.unrecorded,
+        }
+    }
+
+    /// Records a step at the host. A host that does not take it does not hold up the canary.
+    fn record(&mut self, step: &str, reason: &str, figures: Value) {
+        (self.tell)(
+            step,
+            json!({"share_pct": self.state.share_pct, "reason": reason}),
+        );
+        self.records += 1;
+        let key = format!("{}-{}", self.begin.id, self.records);
+        let body = json!({
+            "deployment": self.begin.id,
+            "kind": "canary",
+            "version": self.begin.plan.version,
+            "step": step,
+            "share_pct": self.state.share_pct,
+            "reason": reason,
+            "figures": figures,
+        });
+        let recorded = self
+            .client
+            .send_json(
+                "POST",
+                "/v1/deployments",
+                &[("Idempotency-Key", &key)],
+                &body,
+            )
+            .and_then(Answer::into_success);
+        if let Err(error) = recorded {
+            self.unrecorded.push(format!("{step}: {error}"));
+        }
+    }
+}
+
+/// Checks HAProxy, front, host and Prometheus, and reads what is there before.
+fn prepare(client: &HostClient, plan: CanaryPlan) -> Result<Begin, CanaryError> {
+    let ready = client.get("/readyz")?;
+    if ready.status != 200 {
+        return Err(CanaryError::Front(format!(
+            "the host is not ready: {}",
+            ready.body
+        )));
+    }
+    let haproxy = Haproxy::new(plan.haproxy.clone());
+    let server = haproxy.show_server(&plan.backend, &plan.server)?;
+    if !server.is_up() {
+        return Err(CanaryError::Front(format!(
+            "HAProxy says that {} is {}; start the front of the new version first",
+            plan.server, server.status
+        )));
+    }
+    if server.weight != 0 {
+        return Err(CanaryError::Front(format!(
+            "{} has weight {} already; give it `weight 0` in HAProxy's configuration",
+            plan.server, server.weight
+        )));
+    }
+    let servers = haproxy.show_servers(&plan.backend)?;
+    let serves = |one: &crate::haproxy::ServerStatus| one.is_up() && one.weight > 0;
+    if !servers.iter().any(serves) {
+        return Err(CanaryError::Front(format!(
+            "no other server of {} is up: there would be no way back",
+            plan.backend
+        )));
+    }
+    // The rights of the socket show before the first request moves.
+    haproxy.set_weight(&plan.backend, &plan.server, 0)?;
+    let weights: BTreeMap<String, u32> = servers
+        .into_iter()
+        .map(|server| (server.name, server.weight))
+        .collect();
+    let meter = Meter::new(client, &plan)?;
+    let baseline = meter.read_baseline(&plan)?;
+    let figures = meter.read(&plan, SystemTime::now())?;
+    let front_started = figures.front_started.ok_or_else(|| {
+        CanaryError::Front(format!(
+            "Prometheus has no process_start_time_seconds{{{}}}: does it scrape the front of the new version?",
+            plan.canary_series
+        ))
+    })?;
+    Ok(Begin {
+        id: format!("canary-{}", TraceId::fresh()),
+        plan,
+        baseline,
+        weights,
+        front_started,
+    })
+}
+
+/// Checks everything that a canary needs, and changes nothing. Returns the steps, for people.
+///
+/// # Errors
+/// Something is missing.
+pub fn rehearse(client: &HostClient, plan: CanaryPlan) -> Result<Vec<String>, CanaryError> {
+    let begin = prepare(client, plan)?;
+    let baseline = begin.baseline;
+    let mut steps = vec![format!(
+        "before: {} of {} decisions denied",
+        baseline.denied, baseline.decisions
+    )];
+    steps.extend(begin.plan.describe());
+    Ok(steps)
+}

@@ -1,0 +1,439 @@
+//! What figures mean: a success, a failure with its tripwire, or too little to say.
+
+use serde::{Deserialize, Serialize};
+
+use super::measure::Figures;
+use super::plan::Limits;
+
+/// What sends all requests back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tripwire {
+    /// The front cannot be reached, or its checks fail.
+    Down,
+    /// Its process is another one.
+    Restart,
+    /// It gets no request.
+    NoTraffic,
+    /// An agent was put into quarantine.
+    Quarantine,
+    /// It judges decisions otherwise.
+    Verdicts,
+    /// It denies more than before.
+    Denials,
+    /// It is slow.
+    Latency,
+    /// Its answers are errors.
+    Errors,
+    /// It takes too much memory.
+    Memory,
+    /// The take-over failed.
+    TakeOver,
+    /// Its measurements said too little until the deadline.
+    Inconclusive,
+    /// It could not be measured until the deadline.
+    Error,
+    /// An operator, or a signal, ended it.
+    Aborted,
+}
+
+impl Tripwire {
+    /// The name in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Down => "down",
+            Self::Restart => "restart",
+            Self::NoTraffic => "no-traffic",
+            Self::Quarantine => "quarantine",
+            Self::Verdicts => "verdicts",
+            Self::Denials => "denials",
+            Self::Latency => "latency",
+            Self::Errors => "errors",
+            Self::Memory => "memory",
+            Self::TakeOver => "take-over",
+            Self::Inconclusive => "inconclusive",
+            Self::Error => "error",
+            Self::Aborted => "aborted",
+        }
+    }
+}
+
+/// The decisions of the time before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Baseline {
+    /// How many.
+    pub decisions: u64,
+    /// How many of them were denied.
+    pub denied: u64,
+}
+
+/// How a measurement ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Measured {
+    /// Everything is within its bounds.
+    Success,
+    /// A tripwire.
+    Failure(Tripwire),
+    /// Too few samples, or no data.
+    Inconclusive,
+    /// It could not be made.
+    Error,
+}
+
+/// A measurement: how it ended, and why.
+#[derive(Debug, Clone, Serialize)]
+pub struct Measurement {
+    /// How it ended.
+    pub result: Measured,
+    /// Why, with the figures.
+    pub reason: String,
+}
+
+/// What a step has seen until now.
+pub(super) struct StepWatch<'a> {
+    pub(super) limits: &'a Limits,
+    pub(super) baseline: Baseline,
+    pub(super) front_started: f64,
+    /// The figures when the step began; `None`: they could not be read.
+    pub(super) first: Option<Figures>,
+    pub(super) last_sessions: u64,
+    pub(super) slow: u32,
+    pub(super) idle: u32,
+}
+
+impl StepWatch<'_> {
+    /// Judges the figures of a check.
+    pub(super) fn judge(&mut self, now: &Figures) -> Measurement {
+        let first = self.first.get_or_insert_with(|| now.clone()).clone();
+        let limits = self.limits;
+        let idle = now.server.sessions <= self.last_sessions;
+        self.last_sessions = now.server.sessions;
+        self.idle = if idle { self.idle + 1 } else { 0 };
+        let slow_ms = limits.max_p95.as_secs_f64() * 1000.0;
+        let is_slow = now.p95_ms.is_some_and(|p95| p95 > slow_ms);
+        self.slow = if is_slow { self.slow + 1 } else { 0 };
+        if let Some(failure) = self.find_failure(&first, now) {
+            return failure;
+        }
+        let (Some(judged), Some(p95)) = (self.count(&first, now, |one| one.judged), now.p95_ms)
+        else {
+            return inconclusive("Prometheus has no figures of the front".to_owned());
+        };
+        if now.memory_bytes.is_none() || now.front_started.is_none() || now.denied.is_none() {
+            return inconclusive("Prometheus lacks figures of the front".to_owned());
+        }
+        if judged < limits.min_samples {
+            return inconclusive(format!(
+                "{judged} decisions judged, {} are needed",
+                limits.min_samples
+            ));
+        }
+        if is_slow {
+            return inconclusive(format!("p95 is {p95:.0} ms, {} checks in a row", self.slow));
+        }
+        let denied = self.count(&first, now, |one| one.denied).unwrap_or(0);
+        Measurement {
+            result: Measured::Success,
+            reason: format!("{judged} decisions, {denied} denied, p95 {p95:.0} ms"),
+        }
+    }
+
+    /// By how much a count grew in this step.
+    #[expect(clippy::unused_self, reason = "it is a figure of the step")]
+    fn count(
+        &self,
+        first: &Figures,
+        now: &Figures,
+        of: impl Fn(&Figures) -> Option<u64>,
+    ) -> Option<u64> {
+        Some(of(now)?.saturating_sub(of(first).unwrap_or(0)))
+    }
+
+    fn find_failure(&self, first: &Figures, now: &Figures) -> Option<Measurement> {
+        let limits = self.limits;
+        let server = &now.server;
+        let since = |of: fn(&Figures) -> u64| of(now).saturating_sub(of(first));
+        if !server.is_up() {
+            let problem = format!("HAProxy says {} ({})", server.status, server.check);
+            return failure(Tripwire::Down, problem);
+        }
+        let lost = since(|one| one.server.connection_errors);
+        if lost > 0 {
+            return failure(Tripwire::Down, format!("{lost} connections to it failed"));
+        }
+        if let Some(started) = now.front_started
+            && (started - self.front_started).abs() > 1.0
+        {
+            let problem = "the front was started again".to_owned();
+            return failure(Tripwire::Restart, problem);
+        }
+        if !now.quarantined.is_empty() {
+            let problem = format!("in quarantine: {}", now.quarantined.join(", "));
+            return failure(Tripwire::Quarantine, problem);
+        }
+        let different = self.count(first, now, |one| one.different).unwrap_or(0);
+        if different > limits.max_different {
+            let problem = format!(
+                "{different} decisions are judged otherwise, {} may be; GET /verdicts of the front lists them",
+                limits.max_different
+            );
+            return failure(Tripwire::Verdicts, problem);
+        }
+        let judged = self.count(first, now, |one| one.judged).unwrap_or(0);
+        let denied = self.count(first, now, |one| one.denied).unwrap_or(0);
+        if judged >= limits.min_samples
+            && let Some(problem) = find_more_denials(self.baseline, (judged, denied), limits.sigmas)
+        {
+            return failure(Tripwire::Denials, problem);
+        }
+        let sessions = since(|one| one.server.sessions);
+        let errors = since(|one| one.server.server_errors + one.server.response_errors);
+        // A single failure in few requests says nothing.
+        if errors >= 3 && errors as f64 > limits.max_error_share * sessions as f64 {
+            let problem = format!("{errors} of {sessions} requests failed");
+            return failure(Tripwire::Errors, problem);
+        }
+        if let Some(memory) = now.memory_bytes
+            && memory > limits.max_memory_bytes
+        {
+            let mib = memory / (1024.0 * 1024.0);
+            return failure(Tripwire::Memory, format!("it holds {mib:.0} MiB"));
+        }
+        if self.slow >= limits.slow_checks {
+            let p95 = now.p95_ms.unwrap_or_default();
+            let problem = format!("p95 is {p95:.0} ms in {} checks in a row", self.slow);
+            return failure(Tripwire::Latency, problem);
+        }
+        if self.idle >= limits.idle_checks {
+            let problem = format!("no request in {} checks in a row", self.idle);
+            return failure(Tripwire::NoTraffic, problem);
+        }
+        None
+    }
+}
+
+fn failure(tripwire: Tripwire, reason: String) -> Option<Measurement> {
+    Some(Measurement {
+        result: Measured::Failure(tripwire),
+        reason,
+    })
+}
+
+fn inconclusive(reason: String) -> Measurement {
+    Measurement {
+        result: Measured::Inconclusive,
+        reason,
+    }
+}
+
+/// Whether more is denied than chance explains: a binomial test with the share of before, one-sided, at the level of that many standard
+/// deviations. A share of before that is 0 or 1 is no certainty: one denial and one approval are added to what was seen (Laplace).
+fn find_more_denials(
+    before: Baseline,
+    (judged, denied): (u64, u64),
+    sigmas: f64,
+) -> Option<String> {
+    let share = (before.denied as f64 + 1.0) / (before.decisions as f64 + 2.0);
+    let now = denied as f64 / judged.max(1) as f64;
+    if now <= share || upper_tail(judged, denied, share) >= normal_tail(sigmas) {
+        return None;
+    }
+    Some(format!(
+        "{denied} of {judged} decisions denied, {} of {} before: more than {sigmas} sigma above",
+        before.denied, before.decisions
+    ))
+}
+
+/// The probability of at least `least` of `tries`, each with `share`.
+fn upper_tail(tries: u64, least: u64, share: f64) -> f64 {
+    // The logarithm of the first term, then each from the one before it.
+    let (up, down) = (share.ln(), (1.0 - share).ln());
+    let mut term = least as f64 * up + (tries - least.min(tries)) as f64 * down;
+    for index in 0..least.min(tries) {
+        term += ((tries - index) as f64).ln() - ((index + 1) as f64).ln();
+    }
+    let mut sum = 0.0;
+    for found in least..=tries {
+        let part = term.exp();
+        sum += part;
+        // The terms fall from here on: what is left adds nothing.
+        if part < sum * 1e-12 && found as f64 > tries as f64 * share {
+            break;
+        }
+        term += ((tries - found) as f64).ln() - ((found + 1) as f64).ln() + up - down;
+    }
+    sum.min(1.0)
+}
+
+/// The probability that a normal variable is more than that many standard deviations above its mean.
+fn normal_tail(sigmas: f64) -> f64 {
+    // Abramowitz and Stegun 26.2.17, for 0 and more: the error is below 7.5e-8.
+    let sigmas = sigmas.max(0.0);
+    let t = 1.0 / 0.231_641_9_f64.mul_add(sigmas, 1.0);
+    let factors = [
+        1.330_274_429,
+        -1.821_255_978,
+        1.781_477_937,
+        -0.356_563_782,
+        0.319_381_530,
+    ];
+    let sum = factors.iter().fold(0.0, |sum, factor| (sum + factor) * t);
+    (-0.5 * sigmas * sigmas).exp() / std::f64::consts::TAU.sqrt() * sum
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::haproxy::ServerStatus;
+
+    use super::*;
+
+    fn limits() -> Limits {
+        Limits {
+            min_samples: 30,
+            sigmas: 3.0,
+            max_p95: Duration::from_millis(400),
+            slow_checks: 3,
+            max_different: 0,
+            max_error_share: 0.01,
+            max_memory_bytes: 1e9,
+            quarantine_window: Duration::from_mins(10),
+            idle_checks: 2,
+        }
+    }
+
+    fn figures(requests: u64) -> Figures {
+        Figures {
+            judged: Some(requests),
+            denied: Some(requests / 10),
+            different: Some(0),
+            p95_ms: Some(20.0),
+            memory_bytes: Some(1e8),
+            front_started: Some(1000.0),
+            quarantined: Vec::new(),
+            server: ServerStatus {
+                name: "canary".to_owned(),
+                status: "UP".to_owned(),
+                weight: 10,
+                sessions: requests,
+                current: 0,
+                connection_errors: 0,
+                response_errors: 0,
+                server_errors: 0,
+                failed_checks: 0,
+                times_down: 0,
+                check: "L7OK".to_owned(),
+            },
+        }
+    }
+
+    fn watch(limits: &Limits) -> StepWatch<'_> {
+        StepWatch {
+            limits,
+            baseline: Baseline {
+                decisions: 1000,
+                denied: 100,
+            },
+            front_started: 1000.0,
+            first: Some(figures(0)),
+            last_sessions: 0,
+            slow: 0,
+            idle: 0,
+        }
+    }
+
+    #[test]
+    fn each_fault_has_its_own_tripwire_and_a_good_front_none() {
+        let limits = limits();
+        assert_eq!(
+            watch(&limits).judge(&figures(100)).result,
+            Measured::Success
+        );
+        let faults: [(Tripwire, fn(&mut Figures)); 8] = [
+            (Tripwire::Down, |one| one.server.status = "DOWN".to_owned()),
+            (Tripwire::Down, |one| one.server.connection_errors = 1),
+            (Tripwire::Restart, |one| one.front_started = Some(2000.0)),
+            (Tripwire::Quarantine, |one| {
+                one.quarantined = vec!["kyle".to_owned()];
+            }),
+            (Tripwire::Verdicts, |one| one.different = Some(1)),
+            (Tripwire::Denials, |one| one.denied = Some(40)),
+            (Tripwire::Errors, |one| one.server.server_errors = 5),
+            (Tripwire::Memory, |one| one.memory_bytes = Some(2e9)),
+        ];
+        for (tripwire, change) in faults {
+            let mut faulty = figures(100);
+            change(&mut faulty);
+            let found = watch(&limits).judge(&faulty);
+            assert_eq!(
+                found.result,
+                Measured::Failure(tripwire),
+                "{}",
+                found.reason
+            );
+        }
+    }
+
+    #[test]
+    fn slowness_and_silence_are_faults_when_they_last() {
+        let limits = limits();
+        let mut step = watch(&limits);
+        for requests in [100, 200, 300] {
+            let mut slow = figures(requests);
+            slow.p95_ms = Some(500.0);
+            let expected = if requests == 300 {
+                Measured::Failure(Tripwire::Latency)
+            } else {
+                Measured::Inconclusive
+            };
+            assert_eq!(step.judge(&slow).result, expected);
+        }
+        let mut step = watch(&limits);
+        assert_eq!(step.judge(&figures(0)).result, Measured::Inconclusive);
+        let silent = step.judge(&figures(0)).result;
+        assert_eq!(silent, Measured::Failure(Tripwire::NoTraffic));
+    }
+
+    #[test]
+    fn what_says_too_little_is_no_success() {
+        let limits = limits();
+        let lacking: [fn(&mut Figures); 5] = [
+            |one| one.judged = None,
+            |one| one.denied = None,
+            |one| one.p95_ms = None,
+            |one| one.memory_bytes = None,
+            |one| one.front_started = None,
+        ];
+        for change in lacking {
+            let mut figures = figures(100);
+            change(&mut figures);
+            let found = watch(&limits).judge(&figures);
+            assert_eq!(found.result, Measured::Inconclusive, "{}", found.reason);
+        }
+        assert_eq!(
+            watch(&limits).judge(&figures(29)).result,
+            Measured::Inconclusive
+        );
+    }
+
+    #[test]
+    fn denials_are_tested_against_chance() {
+        assert!((normal_tail(3.0) - 0.001_35).abs() < 1e-5);
+        assert!((upper_tail(10, 0, 0.5) - 1.0).abs() < 1e-9);
+        assert!((upper_tail(10, 9, 0.5) - 11.0 / 1024.0).abs() < 1e-9);
+        let tests = |before: (u64, u64), now: (u64, u64)| {
+            let baseline = Baseline {
+                decisions: before.0,
+                denied: before.1,
+            };
+            find_more_denials(baseline, now, 3.0).is_some()
+        };
+        assert!(!tests((1000, 100), (100, 15)) && tests((1000, 100), (100, 25)));
+        // Nothing was denied before, or everything.
+        assert!(!tests((100, 0), (100, 1)) && tests((1000, 0), (100, 5)));
+        assert!(!tests((100, 100), (100, 100)) && !tests((0, 0), (30, 20)));
+    }
+}

@@ -1,0 +1,25 @@
+//! `ark version`: which program this is, for people and for other versions of it.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::json;
+
+use crate::output::{print_json, print_line};
+
+#[derive(Debug, Args)]
+pub(crate) struct VersionArgs {
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &VersionArgs) -> anyhow::Result<ExitCode> {
+    let (version, schema) = (env!("CARGO_PKG_VERSION"), ark_store::current_schema());
+    if args.json {
+        print_json(&json!({"version": version, "schema": schema}))?;
+    } else {
+        print_line!("ark {version}, schema {schema} of the database");
+    }
+    Ok(ExitCode::SUCCESS)
+}

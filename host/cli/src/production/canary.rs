@@ -1,0 +1,400 @@
+//! `ark canary`: a new version in front of real traffic, until it has all of it and the data, or none.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use ark_client::{Answer, HostClient};
+use ark_deploy::canary::{
+    BaselineSource, Canary, CanaryPlan, CanaryReport, Limits, Request, TakeOverPlan,
+    find_migration, read_state, rehearse, send_request,
+};
+use ark_deploy::haproxy::HaproxyAddress;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use crate::client::connection::Connection;
+use crate::output::{exit_code, print_json, print_line, print_notice};
+
+use super::interrupts::watch_interrupts;
+use super::journals::default_journal;
+
+#[derive(Debug, Args)]
+pub(crate) struct CanaryArgs {
+    #[command(flatten)]
+    connection: Connection,
+    /// Where the journal is kept, by which a canary goes on or is undone [default: in the user's state directory, one for each host].
+    #[arg(long, global = true, value_name = "FILE")]
+    journal: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: CanaryCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum CanaryCommand {
+    /// Gives a front of the new version a growing share of the requests, and at last the data; or everything back. The exit code is 0 if
+    /// the new version has it all.
+    Start(Box<StartArgs>),
+    /// Shows the canaries: the host's, and those of agents and policies.
+    Status,
+    /// Keeps the share that the new version has, and goes on checking.
+    Pause,
+    /// Ends a pause; or goes on with a canary whose command was killed.
+    Resume,
+    /// Goes on to the next share at the next check that is a success.
+    Promote,
+    /// Gives all requests back to the stable fronts; after a kill, undoes what was begun.
+    Abort,
+}
+
+#[derive(Debug, Args)]
+struct StartArgs {
+    /// The name of the new version, for the record.
+    #[arg(long, value_name = "NAME")]
+    name: String,
+    /// The runtime socket of HAProxy: a path, or HOST:PORT. It needs `level admin`.
+    #[arg(long, env = "ARK_HAPROXY", value_name = "SOCKET")]
+    haproxy: HaproxyAddress,
+    /// The backend of HAProxy with the fronts.
+    #[arg(long, default_value = "ark", value_name = "NAME")]
+    backend: String,
+    /// The server of the backend that is the front of the new version.
+    #[arg(long, default_value = "canary", value_name = "NAME")]
+    server: String,
+    /// The Prometheus that scrapes the host and the front.
+    #[arg(long, env = "ARK_PROMETHEUS", value_name = "URL")]
+    prometheus: String,
+    /// Selects the series of the host in Prometheus.
+    #[arg(long, default_value = "job=\"ark\"", value_name = "MATCHERS")]
+    host_series: String,
+    /// Selects the series of the new version's front.
+    #[arg(
+        long,
+        default_value = "job=\"ark-front-canary\"",
+        value_name = "MATCHERS"
+    )]
+    canary_series: String,
+    /// The shares in percent.
+    #[arg(long, value_delimiter = ',', default_value = "10,25,50,100")]
+    shares: Vec<u32>,
+    /// How long each share is kept, in seconds.
+    #[arg(long, default_value_t = 600.0, value_name = "SECONDS")]
+    step: f64,
+    /// The pause between two checks, in seconds.
+    #[arg(long, default_value_t = 30.0, value_name = "SECONDS")]
+    interval: f64,
+    /// How long a step is prolonged while its measurements say too little, in seconds. Then everything goes back.
+    #[arg(long, default_value_t = 600.0, value_name = "SECONDS")]
+    deadline: f64,
+    /// The time before that is compared with, in seconds, from Prometheus.
+    #[arg(long, default_value_t = 3600.0, value_name = "SECONDS")]
+    baseline: f64,
+    /// A report of `ark synthetic --json` to compare with, in place of the time before.
+    #[arg(long, value_name = "FILE")]
+    baseline_report: Option<PathBuf>,
+    /// Over which time the percentile of a check is computed, in seconds. Prometheus needs two scrapes in it.
+    #[arg(long, default_value_t = 60.0, value_name = "SECONDS")]
+    latency_window: f64,
+    /// How many decisions a measurement needs at least.
+    #[arg(long, default_value_t = 30, value_name = "N")]
+    min_samples: u64,
+    /// How many standard deviations more denials than before are too many.
+    #[arg(long, default_value_t = 3.0)]
+    sigmas: f64,
+    /// The 95th percentile of the time of a request, at most, in milliseconds.
+    #[arg(long, default_value_t = 400, value_name = "MS")]
+    max_p95: u64,
+    /// In how many checks in a row it must be above that.
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    slow_checks: u32,
+    /// Decisions that the new version may judge otherwise, in one step: for a release that changes policies.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    max_different: u64,
+    /// The share of requests that may fail, in percent.
+    #[arg(long, default_value_t = 1.0, value_name = "PERCENT")]
+    max_errors: f64,
+    /// The resident memory of the front, at most, in MiB.
+    #[arg(long, default_value_t = 2048, value_name = "MIB")]
+    max_memory: u32,
+    /// In how many checks in a row the new version may get no request.
+    #[arg(long, default_value_t = 2, value_name = "N")]
+    idle_checks: u32,
+    /// The `ark` of the new version, with which it takes the data over at the end. It needs the four options below.
+    #[arg(long, value_name = "FILE", requires_all = ["data_dir", "snapshots", "stop_command", "start_command", "start_stable_command"])]
+    new_binary: Option<PathBuf>,
+    /// The data directory of the host, which is on this machine.
+    #[arg(long, value_name = "DIR", requires = "new_binary")]
+    data_dir: Option<PathBuf>,
+    /// The directory in which snapshots are made.
+    #[arg(long, env = "ARK_SNAPSHOTS", value_name = "DIR")]
+    snapshots: Option<PathBuf>,
+    /// Stops the host that runs, and returns when it has ended; also where none runs. E.g. `systemctl stop ark`.
+    #[arg(long, value_name = "COMMAND", requires = "new_binary")]
+    stop_command: Option<String>,
+    /// Starts the new version, and returns; also where it runs.
+    #[arg(long, value_name = "COMMAND", requires = "new_binary")]
+    start_command: Option<String>,
+    /// Starts the stable version again, and returns.
+    #[arg(long, value_name = "COMMAND", requires = "new_binary")]
+    start_stable_command: Option<String>,
+    /// How long each of these commands, and the start of a host, may take, in seconds. Fronts hold requests for 30 s (`--hold-for`).
+    #[arg(long, default_value_t = 25.0, value_name = "SECONDS")]
+    take_over_timeout: f64,
+    /// Show the steps and check what they need. Nothing is changed.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// The longest time that an option gives, in seconds.
+const MAX_SECONDS: f64 = 1e7;
+
+fn seconds(option: &str, value: f64) -> anyhow::Result<Duration> {
+    ensure!(
+        value > 0.0 && value <= MAX_SECONDS,
+        "{option} {value}: give more than 0 and at most {MAX_SECONDS} seconds"
+    );
+    Ok(Duration::from_secs_f64(value))
+}
+
+impl StartArgs {
+    fn into_plan(self) -> anyhow::Result<CanaryPlan> {
+        let growing = self.shares.windows(2).all(|pair| pair[0] < pair[1]);
+        ensure!(
+            growing
+                && self.shares.first().is_some_and(|first| *first > 0)
+                && self.shares.last() == Some(&100),
+            "--shares {:?}: give growing numbers from 1 to 100, the last 100",
+            self.shares
+        );
+        ensure!(
+            self.sigmas.is_finite() && (0.0..=10.0).contains(&self.sigmas),
+            "--sigmas {}: give 0 to 10",
+            self.sigmas
+        );
+        ensure!(
+            (0.0..=100.0).contains(&self.max_errors),
+            "--max-errors {}: give 0 to 100",
+            self.max_errors
+        );
+        ensure!(
+            self.min_samples > 0 && self.slow_checks > 0 && self.idle_checks > 0,
+            "--min-samples, --slow-checks and --idle-checks: give 1 or more"
+        );
+        let timeout = seconds("--take-over-timeout", self.take_over_timeout)?;
+        let take_over = match self.new_binary {
+            None => None,
+            Some(new_binary) => {
+                let needed = "--new-binary needs --data-dir, --snapshots, --stop-command, --start-command and --start-stable-command";
+                Some(TakeOverPlan {
+                    new_binary,
+                    data_dir: self.data_dir.context(needed)?,
+                    snapshots: self.snapshots.context(needed)?,
+                    stop_command: self.stop_command.context(needed)?,
+                    start_command: self.start_command.context(needed)?,
+                    start_stable_command: self.start_stable_command.context(needed)?,
+                    timeout,
+                })
+            }
+        };
+        Ok(CanaryPlan {
+            version: self.name,
+            haproxy: self.haproxy,
+            backend: self.backend,
+            server: self.server,
+            prometheus: self.prometheus,
+            host_series: self.host_series,
+            canary_series: self.canary_series,
+            latency_window: seconds("--latency-window", self.latency_window)?,
+            shares: self.shares,
+            step: seconds("--step", self.step)?,
+            interval: seconds("--interval", self.interval)?,
+            deadline: seconds("--deadline", self.deadline)?,
+            baseline: match self.baseline_report {
+                Some(path) => BaselineSource::Synthetic(path),
+                None => BaselineSource::Prometheus(seconds("--baseline", self.baseline)?),
+            },
+            limits: Limits {
+                min_samples: self.min_samples,
+                sigmas: self.sigmas,
+                max_p95: Duration::from_millis(self.max_p95),
+                slow_checks: self.slow_checks,
+                max_different: self.max_different,
+                max_error_share: self.max_errors / 100.0,
+                max_memory_bytes: f64::from(self.max_memory) * 1024.0 * 1024.0,
+                quarantine_window: Duration::from_mins(10),
+                idle_checks: self.idle_checks,
+            },
+            take_over,
+        })
+    }
+}
+
+pub(crate) fn run(args: CanaryArgs) -> anyhow::Result<ExitCode> {
+    let client = args.connection.client()?;
+    let journal = match args.journal {
+        Some(journal) => journal,
+        None => default_journal("canary", &client)?,
+    };
+    // Progress goes to standard error, so that the report can be piped.
+    let mut tell = |step: &str, detail: Value| print_notice!("{}", describe(step, &detail));
+    let report = match args.command {
+        CanaryCommand::Status => {
+            return show_status(&client, &journal, args.json);
+        }
+        CanaryCommand::Start(start) => {
+            let dry_run = start.dry_run;
+            let plan = start.into_plan()?;
+            if let Some(take_over) = &plan.take_over
+                && let Some(migration) = find_migration(take_over)?
+            {
+                print_notice!("{}", migration.describe());
+            }
+            if dry_run {
+                let steps = rehearse(&client, plan)?;
+                if args.json {
+                    print_json(&steps)?;
+                } else {
+                    for step in steps {
+                        print_line!("{step}");
+                    }
+                }
+                return Ok(ExitCode::SUCCESS);
+            }
+            let stop = watch_interrupts()?;
+            Canary::start(&client, plan, &journal, &mut tell)?.resume(&stop)?
+        }
+        CanaryCommand::Pause => return ask(&client, &journal, Request::Pause),
+        CanaryCommand::Promote => return ask(&client, &journal, Request::Promote),
+        CanaryCommand::Resume => {
+            if send_request(&client, &journal, Request::Resume)? {
+                return Ok(ExitCode::SUCCESS);
+            }
+            let stop = watch_interrupts()?;
+            Canary::take_up(&client, &journal, &mut tell)?.resume(&stop)?
+        }
+        CanaryCommand::Abort => {
+            if send_request(&client, &journal, Request::Abort)? {
+                return Ok(ExitCode::SUCCESS);
+            }
+            let canary = Canary::take_up(&client, &journal, &mut tell)?;
+            let report = canary.abort("an operator ended it")?;
+            print_report(&report, args.json)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
+    print_report(&report, args.json)?;
+    Ok(exit_code(report.promoted))
+}
+
+fn ask(
+    client: &HostClient,
+    journal: &std::path::Path,
+    request: Request,
+) -> anyhow::Result<ExitCode> {
+    if !send_request(client, journal, request)? {
+        bail!(
+            "the command that ran the canary has ended: `ark canary resume` goes on with it, `ark canary abort` undoes it"
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn describe(step: &str, detail: &Value) -> String {
+    let text = |name: &str| match detail.get(name) {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    };
+    let parts = ["share_pct", "phase", "result", "reason"];
+    let mut line = format!("{step:<10}");
+    for part in parts {
+        let text = text(part);
+        if !text.is_empty() {
+            let unit = if part == "share_pct" { " %" } else { "" };
+            line = format!("{line} {text}{unit}");
+        }
+    }
+    line
+}
+
+fn print_report(report: &CanaryReport, json: bool) -> anyhow::Result<()> {
+    for step in &report.unrecorded {
+        print_notice!("not recorded at the host: {step}");
+    }
+    if json {
+        return print_json(report);
+    }
+    if report.promoted {
+        print_line!("{} is promoted: {}", report.version, report.reason);
+        print_line!(
+            "the other fronts have the stable version: start them with the new one, then give them their weights again"
+        );
+    } else {
+        let tripwire = report.tripwire.map_or("", |tripwire| tripwire.as_str());
+        print_line!(
+            "{} went BACK ({tripwire}): {}",
+            report.version,
+            report.reason
+        );
+    }
+    Ok(())
+}
+
+/// Shows all canaries.
+fn show_status(
+    client: &HostClient,
+    journal: &std::path::Path,
+    json: bool,
+) -> anyhow::Result<ExitCode> {
+    let state = read_state(client, journal)?;
+    let read = |path: &str| client.get(path).and_then(Answer::into_success);
+    let steps = read("/v1/deployments?limit=20")?;
+    let agents = read("/v1/agents")?;
+    let policies = read("/v1/policies")?;
+    let on_trial = |body: &Value, list: &str, member: &str| -> Vec<Value> {
+        let items = body.get(list).and_then(Value::as_array);
+        let items = items.into_iter().flatten();
+        items
+            .filter(|item| item.get(member).is_some_and(|trial| !trial.is_null()))
+            .map(|item| json!({"name": item.get("name"), member: item.get(member)}))
+            .collect()
+    };
+    let agents = on_trial(&agents, "agents", "canary");
+    let policies = on_trial(&policies, "policies", "shadow");
+    let steps = steps.get("steps").cloned().unwrap_or_default();
+    if json {
+        print_json(
+            &json!({"host": state, "steps": steps, "agents": agents, "policies": policies}),
+        )?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    match &state {
+        None => print_line!("host      no canary is under way"),
+        Some(state) => print_line!(
+            "host      {} has {} % of the requests{}",
+            state.version,
+            state.share_pct,
+            if state.going_back.is_some() {
+                ", and goes back"
+            } else {
+                ""
+            }
+        ),
+    }
+    for (kind, list) in [("agent", &agents), ("policy", &policies)] {
+        for item in list {
+            print_line!("{kind:<9} {item}");
+        }
+    }
+    for step in steps.as_array().into_iter().flatten() {
+        print_line!(
+            "step      {}",
+            describe(step["step"].as_str().unwrap_or_default(), step)
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,104 @@
+//! A real HAProxy (Debian package `haproxy`) on a free port of this machine.
+
+use std::fmt::Write as _;
+use std::io::{Read, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use crate::redis::free_port;
+use crate::wait::wait_until;
+
+/// An HAProxy with one backend, `ark`, in a directory of its own. It is killed when it is dropped.
+pub struct Haproxy {
+    child: Child,
+    /// The address that clients connect to.
+    pub address: String,
+    /// Its runtime socket, of level `admin`.
+    pub socket: PathBuf,
+    /// A socket of level `user`.
+    pub user_socket: PathBuf,
+    _dir: tempfile::TempDir,
+}
+
+impl Haproxy {
+    /// Starts one before these servers (name, address, weight) and waits until all are up.
+    ///
+    /// # Panics
+    /// There is no `haproxy`, or a server does not come up.
+    #[must_use]
+    pub fn start(servers: &[(&str, &str, u32)]) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let socket = dir.path().join("admin.sock");
+        let user_socket = dir.path().join("user.sock");
+        let address = format!("127.0.0.1:{}", free_port());
+        let mut config = format!(
+            "global\n stats socket {} mode 600 level admin\n stats socket {} mode 600 level user\n\
+             defaults\n mode http\n timeout connect 5s\n timeout client 10m\n timeout server 10m\n timeout queue 10m\n\
+             retries 3\n option redispatch 1\n\
+             frontend clients\n bind {address}\n default_backend ark\n\
+             backend ark\n balance roundrobin\n option httpchk GET /readyz\n\
+             default-server check inter 200ms fall 2 rise 1\n",
+            socket.display(),
+            user_socket.display()
+        );
+        for (name, address, weight) in servers {
+            let _ = writeln!(config, " server {name} {address} weight {weight}");
+        }
+        let file = dir.path().join("haproxy.cfg");
+        std::fs::write(&file, config).expect("a configuration");
+        let child = Command::new("haproxy")
+            .arg("-f")
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("haproxy; install it with `apt-get install haproxy`");
+        let haproxy = Self {
+            child,
+            address,
+            socket,
+            user_socket,
+            _dir: dir,
+        };
+        wait_until("every server is up", || {
+            let table = haproxy.ask("show servers state ark");
+            let up = table.lines().filter(|line| {
+                // The column srv_op_state: 2 is running.
+                line.split(' ').nth(5) == Some("2") && !line.starts_with('#')
+            });
+            up.count() == servers.len()
+        });
+        haproxy
+    }
+
+    /// Asks the runtime socket; an empty text while there is none.
+    #[must_use]
+    pub fn ask(&self, command: &str) -> String {
+        let mut answer = String::new();
+        if let Ok(mut stream) = UnixStream::connect(&self.socket) {
+            let _ = stream.write_all(format!("{command}\n").as_bytes());
+            let _ = stream.read_to_string(&mut answer);
+        }
+        answer
+    }
+
+    /// The weight of a server now.
+    ///
+    /// # Panics
+    /// There is no such server.
+    #[must_use]
+    pub fn weight(&self, server: &str) -> u32 {
+        let answer = self.ask(&format!("get weight ark/{server}"));
+        let weight = answer.split(' ').next().and_then(|text| text.parse().ok());
+        weight.unwrap_or_else(|| panic!("{server}: {answer}"))
+    }
+}
+
+impl Drop for Haproxy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

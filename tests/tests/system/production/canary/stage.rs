@@ -1,0 +1,305 @@
+//! What a canary needs: a host that commands start and stop, two fronts, an HAProxy before them, a Prometheus, clients.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use ark_tests::haproxy::Haproxy;
+use ark_tests::prometheus::{Prometheus, PrometheusParts};
+use ark_tests::redis::free_port;
+use ark_tests::{Client, Host, TestDir, ark_program, run_ark, trade, wait_until};
+use serde_json::Value;
+
+/// Requests a second, by as many senders as a fifth of them.
+const SENDERS: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(200);
+
+pub(super) struct Stage {
+    pub(super) dir: TestDir,
+    /// The address of the host's API.
+    pub(super) owner: String,
+    pub(super) stable: Host,
+    pub(super) canary: Option<Host>,
+    pub(super) haproxy: Haproxy,
+    pub(super) prometheus: Prometheus,
+}
+
+impl Stage {
+    /// Starts everything. `config`: that of the host. `canary_config`: that of the new version's front.
+    pub(super) fn start(config: &str, canary_config: &str) -> Self {
+        Self::start_in(TestDir::new(config), canary_config)
+    }
+
+    /// As [`Self::start`], with agents that `copy` puts into their directory.
+    pub(super) fn start_with_agents(config: &str, copy: impl FnOnce(&Path)) -> Self {
+        let dir = TestDir::new(config);
+        copy(&dir.agents());
+        Self::start_in(dir, "")
+    }
+
+    fn start_in(dir: TestDir, canary_config: &str) -> Self {
+        let owner = format!("127.0.0.1:{}", free_port());
+        let telemetry = format!("127.0.0.1:{}", free_port());
+        write_commands(&dir, &owner, &telemetry);
+        sh(&script(&dir, "start"));
+        wait_until("the host is ready", || is_ready(&owner));
+        std::fs::write(dir.path().join("stable.toml"), "").expect("a file");
+        std::fs::write(dir.path().join("canary.toml"), canary_config).expect("a file");
+        let args = ["--hold-for", "300000", "--hold-limit", "5000"];
+        let url = format!("http://{owner}");
+        let stable = Host::start_front(&url, &dir.path().join("stable.toml"), &args);
+        let canary = Host::start_front(&url, &dir.path().join("canary.toml"), &args);
+        for front in [&stable, &canary] {
+            wait_until("a front is ready", || is_ready(&front.address));
+        }
+        let haproxy = Haproxy::start(&[
+            ("stable", &stable.address, 100),
+            ("canary", &canary.address, 0),
+        ]);
+        let canary_telemetry = canary.telemetry.clone().expect("an address");
+        let prometheus = Prometheus::start(PrometheusParts {
+            target: Some(&telemetry),
+            canary: Some(&canary_telemetry),
+            ..PrometheusParts::default()
+        });
+        Self {
+            dir,
+            owner,
+            stable,
+            canary: Some(canary),
+            haproxy,
+            prometheus,
+        }
+    }
+
+    pub(super) fn journal(&self) -> PathBuf {
+        self.dir.path().join("canary.journal")
+    }
+
+    fn command(&self, verb: &str, more: &[&str]) -> Command {
+        let mut command = Command::new(ark_program());
+        command
+            .args(["canary", verb, "--json", "--url"])
+            .arg(format!("http://{}", self.owner))
+            .arg("--journal")
+            .arg(self.journal())
+            .args(more)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// The options of a canary of seconds.
+    fn start_command(&self, more: &[&str]) -> Command {
+        let report = self.dir.path().join("baseline.json");
+        let text = r#"{"approved": 1000, "denied": 0, "held": 0}"#;
+        std::fs::write(&report, text).expect("a file");
+        let mut command = self.command("start", &["--name", "2.0.0"]);
+        command
+            .arg("--haproxy")
+            .arg(&self.haproxy.socket)
+            .args(["--prometheus", &self.prometheus.url])
+            .args(["--interval", "1", "--deadline", "60"])
+            .args(["--latency-window", "5", "--min-samples", "8"]);
+        for (option, value) in [("--step", "2"), ("--max-p95", "20000")] {
+            if !more.contains(&option) {
+                command.args([option, value]);
+            }
+        }
+        if !more.contains(&"--baseline") {
+            command.arg("--baseline-report").arg(&report);
+        }
+        command.args(more);
+        command
+    }
+
+    /// Starts a canary that this test goes on beside.
+    pub(super) fn spawn_canary(&self, more: &[&str]) -> Child {
+        let mut command = self.start_command(more);
+        command.stderr(Stdio::null());
+        command.spawn().expect("ark starts")
+    }
+
+    /// Runs a canary to its end. Returns its report.
+    pub(super) fn run_canary(&self, more: &[&str]) -> Value {
+        read_report(self.start_command(more))
+    }
+
+    /// Runs another verb. Returns what it prints.
+    pub(super) fn run_verb(&self, verb: &str) -> Value {
+        read_report(self.command(verb, &[]))
+    }
+
+    /// The options of a take-over.
+    pub(super) fn take_over_options(&self) -> Vec<String> {
+        let path = |name: &str| self.dir.path().join(name).display().to_string();
+        let new = path("new-ark");
+        [
+            ("--new-binary", new),
+            ("--data-dir", path("data")),
+            ("--snapshots", path("snapshots")),
+            ("--stop-command", script(&self.dir, "stop")),
+            ("--start-command", script(&self.dir, "start-new")),
+            ("--start-stable-command", script(&self.dir, "start")),
+            ("--take-over-timeout", "240".to_owned()),
+        ]
+        .into_iter()
+        .flat_map(|(option, value)| [option.to_owned(), value])
+        .collect()
+    }
+
+    pub(super) fn assert_weights(&self, stable: u32, canary: u32) {
+        let found = (self.haproxy.weight("stable"), self.haproxy.weight("canary"));
+        assert_eq!(found, (stable, canary));
+    }
+
+    /// Sends proposals through HAProxy at 50 a second while `work` runs. Returns what it returns and the decisions, none of which failed.
+    pub(super) fn under_load<T>(&self, work: impl FnOnce() -> T) -> (T, BTreeSet<String>) {
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let senders: Vec<_> = (0..SENDERS)
+                .map(|sender| {
+                    scope.spawn({
+                        let stop = &stop;
+                        move || self.send_until(sender, stop)
+                    })
+                })
+                .collect();
+            // The load ends also when the work panics.
+            let ending = EndLoad(&stop);
+            let result = work();
+            drop(ending);
+            let decided = senders
+                .into_iter()
+                .flat_map(|sender| sender.join().expect("no panic"));
+            let mut ids = BTreeSet::new();
+            for id in decided {
+                assert!(ids.insert(id.clone()), "{id}: twice");
+            }
+            (result, ids)
+        })
+    }
+
+    fn send_until(&self, sender: u32, stop: &AtomicBool) -> Vec<String> {
+        let mut client = Client::at(&self.haproxy.address);
+        let mut decided = Vec::new();
+        for number in 0.. {
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+            let began = std::time::Instant::now();
+            let symbol = format!("S{sender}-{number}");
+            let answer = client.try_post("/v1/actions", &trade(&symbol, 0.000_1));
+            let (status, answer) = answer.unwrap_or_else(|error| panic!("{symbol}: {error}"));
+            assert_eq!(status, 200, "{symbol}: {answer}");
+            decided.push(answer["decision_id"].as_str().expect("an id").to_owned());
+            std::thread::sleep(PAUSE.saturating_sub(began.elapsed()));
+        }
+        decided
+    }
+
+    /// The ids of all decisions that the host holds.
+    pub(super) fn recorded(&self) -> BTreeSet<String> {
+        let mut client = Client::at(&self.owner);
+        let (mut ids, mut path) = (BTreeSet::new(), "/v1/decisions?limit=500".to_owned());
+        loop {
+            let (status, page) = client.get(&path);
+            assert_eq!(status, 200, "{page}");
+            for decision in page["decisions"].as_array().expect("decisions") {
+                ids.insert(decision["decision_id"].as_str().expect("an id").to_owned());
+            }
+            match page["next_cursor"].as_str() {
+                Some(cursor) => path = format!("/v1/decisions?limit=500&cursor={cursor}"),
+                None => return ids,
+            }
+        }
+    }
+
+    pub(super) fn assert_chain(&self) {
+        let data = self.dir.data().display().to_string();
+        wait_until("the chain is whole", || {
+            run_ark(&["audit", "verify", "--data-dir", &data])
+                .status
+                .success()
+        });
+    }
+
+    /// The steps that the host recorded, the latest first.
+    pub(super) fn steps(&self) -> Vec<Value> {
+        let (status, page) = Client::at(&self.owner).get("/v1/deployments?limit=500");
+        assert_eq!(status, 200, "{page}");
+        page["steps"].as_array().expect("steps").clone()
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        sh(&script(&self.dir, "stop"));
+    }
+}
+
+struct EndLoad<'a>(&'a AtomicBool);
+
+impl Drop for EndLoad<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn read_report(mut command: Command) -> Value {
+    let output = command.output().expect("ark starts");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {errors}"))
+}
+
+pub(super) fn is_ready(address: &str) -> bool {
+    let answer = Client::at(address).request("GET", "/readyz", &[], b"");
+    answer.is_ok_and(|(status, ..)| status == 200)
+}
+
+pub(super) fn script(dir: &TestDir, name: &str) -> String {
+    format!("sh {}", dir.path().join(format!("{name}.sh")).display())
+}
+
+fn sh(command: &str) {
+    let status = Command::new("sh").args(["-c", command]).status();
+    assert!(status.expect("sh").success(), "{command}");
+}
+
+/// Writes the commands that start and stop the host, and the program of the new version.
+fn write_commands(dir: &TestDir, listen: &str, telemetry: &str) {
+    let write = |name: &str, text: String| {
+        std::fs::write(dir.path().join(name), text).expect("a file");
+    };
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    let ark = ark_program().display().to_string();
+    write("new-ark", format!("#!/bin/sh\nexec {ark} \"$@\"\n"));
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(dir.path().join("new-ark"), mode).expect("a mode");
+    let agents = if dir.agents().exists() {
+        format!("--agents {}", at("agents"))
+    } else {
+        String::new()
+    };
+    for (name, program) in [("start.sh", &ark), ("start-new.sh", &at("new-ark"))] {
+        let text = format!(
+            "if [ -e {pid} ] && readlink /proc/$(cat {pid})/exe >/dev/null; then exit 0; fi\n\
+             ARK_LOG=warn {program} serve --data-dir {data} --config {config} --listen {listen} --telemetry-listen {telemetry} {agents} >>{log} 2>&1 &\n\
+             echo $! >{pid}\n",
+            pid = at("pid"),
+            data = at("data"),
+            config = at("ark.toml"),
+            log = at("log"),
+        );
+        write(name, text);
+    }
+    // A zombie has no program any more.
+    let stop = format!(
+        "if [ -e {pid} ]; then p=$(cat {pid}); kill $p 2>/dev/null; sleep ${{STOP_PAUSE:-0}}; while readlink /proc/$p/exe >/dev/null; do sleep 0.02; done; fi\n",
+        pid = at("pid")
+    );
+    write("stop.sh", stop);
+}
