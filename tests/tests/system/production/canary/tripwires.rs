@@ -55,6 +55,30 @@ fn a_version_without_requests_or_that_is_slow_or_dies_goes_back_for_that_reason(
         serde_json::from_str::<Value>(&text).expect("JSON")
     });
     went_back(&stage, &report, "aborted");
+    // Refused before anything changes: a socket without the right, a backend and a server that there are not.
+    let user = stage.haproxy.user_socket.display().to_string();
+    let socket = stage.haproxy.socket.display().to_string();
+    for (haproxy, backend, server, problem) in [
+        (&user, "ark", "canary", "level admin"),
+        (&socket, "nope", "canary", "no backend nope"),
+        (&socket, "ark", "nope", "it has stable, canary"),
+        (&socket, "ark", "stable", "weight 100"),
+        (&socket, "a b", "canary", "no name of a backend"),
+    ] {
+        let errors = refuse_start(
+            &stage,
+            &[
+                "--haproxy",
+                haproxy,
+                "--backend",
+                backend,
+                "--server",
+                server,
+            ],
+        );
+        assert!(errors.contains(problem), "{errors}");
+    }
+    stage.assert_weights(100, 0);
     // It dies. No request is sent meanwhile: one that it had begun would have to be sent again by its client.
     let canary = stage.canary.take().expect("a front");
     let mut child = stage.spawn_canary(&["--step", "600", "--idle-checks", "1000"]);
@@ -67,29 +91,25 @@ fn a_version_without_requests_or_that_is_slow_or_dies_goes_back_for_that_reason(
     let report: Value = serde_json::from_str(&text).expect("JSON");
     went_back(&stage, &report, "down");
     // A front that is down is not begun with; nothing was changed.
-    let output = Command::new(ark_program())
-        .args([
-            "canary",
-            "start",
-            "--name",
-            "2",
-            "--url",
-            &format!("http://{}", stage.owner),
-        ])
-        .arg("--journal")
-        .arg(stage.journal())
-        .arg("--haproxy")
-        .arg(&stage.haproxy.user_socket)
-        .args(["--prometheus", &stage.prometheus.url])
-        .output()
-        .expect("ark starts");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        !output.status.success() && errors.contains("DOWN"),
-        "{errors}"
-    );
+    let errors = refuse_start(&stage, &["--haproxy", &socket]);
+    assert!(errors.contains("DOWN"), "{errors}");
     let (_, page) = Client::at(&stage.stable.address).get("/readyz");
     assert_eq!(page["owner"], "ready", "{page}");
+}
+
+/// Starts a canary that must be refused. Returns the error.
+fn refuse_start(stage: &Stage, options: &[&str]) -> String {
+    let output = Command::new(ark_program())
+        .args(["canary", "start", "--name", "2.0.0", "--url"])
+        .arg(format!("http://{}", stage.owner))
+        .arg("--journal")
+        .arg(stage.journal())
+        .args(["--prometheus", &stage.prometheus.url])
+        .args(options)
+        .output()
+        .expect("ark starts");
+    assert!(!output.status.success());
+    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 #[test]
