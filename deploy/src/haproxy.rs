@@ -1,4 +1,4 @@
-//! The runtime API of an HAProxy: which servers a backend has, and the weight and state of each. Nothing is reloaded.
+//! The runtime API of an `HAProxy`: which servers a backend has, and the weight and state of each. Nothing is reloaded.
 //!
 //! A command is a connection: it is sent, and the answer is read to its end, bounded in size and time. The socket needs the level `admin`
 //! (`stats socket /run/haproxy/admin.sock mode 660 level admin`).
@@ -107,7 +107,7 @@ pub enum HaproxyError {
         "{0:?} is no name of a backend or server: give letters, digits, `-`, `_`, `.` and `:`, 1 to 128 of them"
     )]
     Name(String),
-    /// HAProxy has no such backend.
+    /// `HAProxy` has no such backend.
     #[error("HAProxy at {address} has no backend {backend}; its configuration names them")]
     NoBackend {
         /// The socket.
@@ -135,7 +135,7 @@ pub enum HaproxyError {
         /// The command.
         command: String,
     },
-    /// HAProxy refuses the command for another reason.
+    /// `HAProxy` refuses the command for another reason.
     #[error("HAProxy refuses `{command}`: {answer}")]
     Refused {
         /// The command.
@@ -166,16 +166,16 @@ impl ServerState {
     }
 }
 
-/// A server of a backend, as HAProxy sees it.
+/// A server of a backend, as `HAProxy` sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ServerStatus {
     /// Its name.
     pub name: String,
-    /// The status as HAProxy says it, e.g. `UP`, `DOWN`, `DRAIN`, `MAINT`, `no check`.
+    /// The status as `HAProxy` says it, e.g. `UP`, `DOWN`, `DRAIN`, `MAINT`, `no check`.
     pub status: String,
     /// The weight in force, 0 to 256.
     pub weight: u32,
-    /// Requests that it was given since HAProxy started.
+    /// Requests that it was given since `HAProxy` started.
     pub sessions: u64,
     /// Requests that it has now.
     pub current: u64,
@@ -201,7 +201,7 @@ impl ServerStatus {
     }
 }
 
-/// The runtime API of an HAProxy.
+/// The runtime API of an `HAProxy`.
 #[derive(Debug, Clone)]
 pub struct Haproxy {
     address: HaproxyAddress,
@@ -482,7 +482,8 @@ mod tests {
         let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
         std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            while stream.write_all(&[b'x'; 65536]).is_ok() {}
+            let much = vec![b'x'; 65536];
+            while stream.write_all(&much).is_ok() {}
         });
         let haproxy = Haproxy::new(HaproxyAddress::Unix(path));
         let error = haproxy.show_servers("ark").unwrap_err();

@@ -6,7 +6,7 @@
 //! * [`env_file`]: files of environment variables.
 //! * [`synthetic`]: a steady load on a live host, and the proof that the host did what it must.
 //! * [`validate`]: the tests that a live host must pass after a deployment.
-//! * [`haproxy`]: the runtime API of the HAProxy in front of a host.
+//! * [`haproxy`]: the runtime API of the `HAProxy` in front of a host.
 //! * [`journal`]: what a command has begun on a host and not undone yet.
 //!
 //! A host that runs, and a Prometheus, are reached as any client would reach them: over the HTTP API and `PromQL`. No room here may know how

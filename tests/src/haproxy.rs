@@ -1,4 +1,4 @@
-//! A real HAProxy (Debian package `haproxy`) on a free port of this machine.
+//! A real `HAProxy` (Debian package `haproxy`) on a free port of this machine.
 
 use std::fmt::Write as _;
 use std::io::{Read, Write as _};
@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use crate::redis::free_port;
 use crate::wait::wait_until;
 
-/// An HAProxy with one backend, `ark`, in a directory of its own. It is killed when it is dropped.
+/// An `HAProxy` with one backend, `ark`, in a directory of its own. It is killed when it is dropped.
 pub struct Haproxy {
     child: Child,
     /// The address that clients connect to.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::plan::CanaryPlan;
-use super::tripwires::{Baseline, Tripwire};
+use super::plan::{Baseline, CanaryPlan};
+use super::tripwires::Tripwire;
 
 /// A step of the take-over. In its order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -1,4 +1,4 @@
-//! The figures of a check: from Prometheus, from HAProxy, and from the host's API.
+//! The figures of a check: from Prometheus, from `HAProxy`, and from the host's API.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,8 +10,7 @@ use crate::haproxy::{Haproxy, HaproxyError, ServerStatus};
 use crate::members::{items_of, text_of};
 use crate::prometheus::Prometheus;
 
-use super::plan::{BaselineSource, CanaryPlan};
-use super::tripwires::Baseline;
+use super::plan::{Baseline, BaselineSource, CanaryPlan};
 
 /// Why a measurement cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -19,7 +18,7 @@ pub enum MeasureError {
     /// The host or Prometheus does not answer.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// HAProxy does not answer.
+    /// `HAProxy` does not answer.
     #[error(transparent)]
     Haproxy(#[from] HaproxyError),
     /// There is no baseline.
@@ -44,7 +43,7 @@ pub struct Figures {
     pub front_started: Option<f64>,
     /// The agents that were put into quarantine within the window.
     pub quarantined: Vec<String>,
-    /// The front as HAProxy sees it.
+    /// The front as `HAProxy` sees it.
     pub server: ServerStatus,
 }
 

@@ -1,6 +1,6 @@
 //! `ark canary`: a new version of the host in front of real traffic, with one ledger and one chain.
 //!
-//! An HAProxy gives the front of the new version a growing share of the requests. Each check compares what that front did with the time before
+//! An `HAProxy` gives the front of the new version a growing share of the requests. Each check compares what that front did with the time before
 //! and with bounds; a tripwire gives all requests back to the stable fronts. At the whole share, the new version takes the data over.
 //!
 //! Invariants: every change is in the journal before it is made, so that a run that was killed can go on ([`Canary::resume`]) or be undone
@@ -20,7 +20,7 @@ mod tripwires;
 
 pub use journal::{CanaryState, Phase};
 pub use measure::Figures;
-pub use plan::{BaselineSource, CanaryPlan, Limits, TakeOverPlan};
+pub use plan::{Baseline, BaselineSource, CanaryPlan, Limits, TakeOverPlan};
 pub use run::{Canary, CanaryError, CanaryReport, Request, read_state, rehearse, send_request};
 pub use takeover::{Migration, TakeOver, find_migration};
-pub use tripwires::{Baseline, Measured, Measurement, Tripwire};
+pub use tripwires::{Measured, Measurement, Tripwire};

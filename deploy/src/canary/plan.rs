@@ -17,6 +17,15 @@ pub enum BaselineSource {
     Synthetic(PathBuf),
 }
 
+/// The decisions of the time before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Baseline {
+    /// How many.
+    pub decisions: u64,
+    /// How many of them were denied.
+    pub denied: u64,
+}
+
 /// The bounds of a healthy version.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Limits {
@@ -64,7 +73,7 @@ pub struct TakeOverPlan {
 pub struct CanaryPlan {
     /// The name of the new version.
     pub version: String,
-    /// The HAProxy before the fronts.
+    /// The `HAProxy` before the fronts.
     pub haproxy: HaproxyAddress,
     /// Its backend with the fronts.
     pub backend: String,

@@ -17,7 +17,8 @@ use super::journal::{Begin, CanaryState, Entry, Phase, read_entries};
 use super::measure::{Figures, MeasureError, Meter};
 use super::plan::CanaryPlan;
 use super::takeover::{
-    TakeOver, TakeOverError, bring_stable_back, exchange_hosts, make_snapshot, replay_snapshot,
+    TakeOver, TakeOverError, bring_stable_back, check_way_back, exchange_hosts, make_snapshot,
+    replay_snapshot,
 };
 use super::traffic::{set_weights, weigh_servers};
 use super::tripwires::{Measured, Measurement, StepWatch, Tripwire};
@@ -33,7 +34,7 @@ pub enum CanaryError {
     /// The journal cannot be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// HAProxy refuses something.
+    /// `HAProxy` refuses something.
     #[error(transparent)]
     Haproxy(#[from] HaproxyError),
     /// A measurement cannot be made.
@@ -223,7 +224,7 @@ impl<'a> Canary<'a> {
             "{} of {} decisions were denied before",
             baseline.denied, baseline.decisions
         );
-        canary.record("started", &reason, json!({"baseline": baseline}));
+        canary.record("started", &reason, &json!({"baseline": baseline}));
         Ok(canary)
     }
 
@@ -327,7 +328,7 @@ impl<'a> Canary<'a> {
         let haproxy = Haproxy::new(plan.haproxy.clone());
         set_weights(&haproxy, &plan.backend, &weights)?;
         let reason = format!("{share} % of the requests");
-        self.record("share", &reason, json!({"weights": weights}));
+        self.record("share", &reason, &json!({"weights": weights}));
         Ok(())
     }
 
@@ -376,12 +377,12 @@ impl<'a> Canary<'a> {
             let tripwire = match measurement.result {
                 Measured::Success if over || promoted => {
                     let reason = format!("{share} % is healthy: {}", measurement.reason);
-                    self.record("healthy", &reason, json!(figures));
+                    self.record("healthy", &reason, &json!(figures));
                     return Ok(());
                 }
                 Measured::Success => continue,
                 Measured::Failure(tripwire) => {
-                    self.record("tripwire", &measurement.reason, json!(figures));
+                    self.record("tripwire", &measurement.reason, &json!(figures));
                     return Err(Stop::Back(tripwire, measurement.reason));
                 }
                 Measured::Inconclusive => Tripwire::Inconclusive,
@@ -434,7 +435,7 @@ impl<'a> Canary<'a> {
                 done.replayed, done.pause_ms
             ),
         };
-        self.record("promoted", &reason, json!({"take_over": take_over}));
+        self.record("promoted", &reason, &json!({"take_over": take_over}));
         self.journal.clear()?;
         Ok(self.into_report(true, None, reason, take_over))
     }
@@ -444,7 +445,13 @@ impl<'a> Canary<'a> {
         tripwire: Option<Tripwire>,
         reason: &str,
     ) -> Result<CanaryReport, CanaryError> {
+        let host_was_stopped = self.state.take_over.is_some_and(|it| it >= Phase::Stop);
+        let take_over = self.begin.plan.take_over.as_ref();
+        let take_over = take_over.filter(|_| host_was_stopped).cloned();
         if self.state.going_back.is_none() {
+            if let Some(plan) = &take_over {
+                check_way_back(self.client, plan, &self.begin.id)?;
+            }
             self.journal.record(&Entry::GoingBack {
                 tripwire,
                 reason: reason.to_owned(),
@@ -455,18 +462,17 @@ impl<'a> Canary<'a> {
             "going-back",
             json!({"tripwire": tripwire, "reason": reason}),
         );
-        let host_was_stopped = self.state.take_over.is_some_and(|it| it >= Phase::Stop);
         let haproxy = Haproxy::new(plan.haproxy.clone());
         // Requests first: the stable fronts hold them while the host comes back.
         set_weights(&haproxy, &plan.backend, &self.begin.weights)?;
-        if let Some(plan) = plan.take_over.as_ref().filter(|_| host_was_stopped) {
+        if let Some(plan) = &take_over {
             bring_stable_back(self.client, plan, &self.begin.id)?;
         }
         let text = tripwire.map_or_else(
             || reason.to_owned(),
             |tripwire| format!("{}: {reason}", tripwire.as_str()),
         );
-        self.record("went-back", &text, json!({"tripwire": tripwire}));
+        self.record("went-back", &text, &json!({"tripwire": tripwire}));
         self.journal.clear()?;
         Ok(self.into_report(false, tripwire, reason.to_owned(), None))
     }
@@ -492,7 +498,7 @@ impl<'a> Canary<'a> {
     }
 
     /// Records a step at the host. A host that does not take it does not hold up the canary.
-    fn record(&mut self, step: &str, reason: &str, figures: Value) {
+    fn record(&mut self, step: &str, reason: &str, figures: &Value) {
         (self.tell)(
             step,
             json!({"share_pct": self.state.share_pct, "reason": reason}),
@@ -523,7 +529,7 @@ impl<'a> Canary<'a> {
     }
 }
 
-/// Checks HAProxy, front, host and Prometheus, and reads what is there before.
+/// Checks `HAProxy`, front, host and Prometheus, and reads what is there before.
 fn prepare(client: &HostClient, plan: CanaryPlan) -> Result<Begin, CanaryError> {
     let ready = client.get("/readyz")?;
     if ready.status != 200 {

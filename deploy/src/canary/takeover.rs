@@ -37,6 +37,15 @@ pub enum TakeOverError {
     /// The host is not ready in time.
     #[error("the host is not ready after {0:?}")]
     NotReady(Duration),
+    /// The new version has migrated the database and serves: the way back would lose decisions.
+    #[error(
+        "the new version has migrated the database and is ready, so that decisions since {kept} would be lost: `ark canary resume` finishes the take-over",
+        kept = kept.display()
+    )]
+    Served {
+        /// The database as the old host left it.
+        kept: PathBuf,
+    },
     /// An output of the new version has another form.
     #[error("`{command}` says nothing that is understood: {problem}")]
     Output {
@@ -246,6 +255,19 @@ pub(super) fn exchange_hosts<E: From<TakeOverError>>(
     run_command(&plan.start_command, plan.timeout)?;
     wait_ready(client, plan.timeout)?;
     Ok(started.elapsed())
+}
+
+/// Refuses a way back on which decisions would be lost.
+pub(super) fn check_way_back(
+    client: &HostClient,
+    plan: &TakeOverPlan,
+    id: &str,
+) -> Result<(), TakeOverError> {
+    let kept = kept_path(plan, id);
+    if kept.exists() && is_ready(client) {
+        return Err(TakeOverError::Served { kept });
+    }
+    Ok(())
 }
 
 /// Stops whatever runs and starts the stable version on the database that it left.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::measure::Figures;
-use super::plan::Limits;
+use super::plan::{Baseline, Limits};
 
 /// What sends all requests back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,15 +57,6 @@ impl Tripwire {
             Self::Aborted => "aborted",
         }
     }
-}
-
-/// The decisions of the time before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Baseline {
-    /// How many.
-    pub decisions: u64,
-    /// How many of them were denied.
-    pub denied: u64,
 }
 
 /// How a measurement ended.
@@ -157,21 +148,24 @@ impl StepWatch<'_> {
         let since = |of: fn(&Figures) -> u64| of(now).saturating_sub(of(first));
         if !server.is_up() {
             let problem = format!("HAProxy says {} ({})", server.status, server.check);
-            return failure(Tripwire::Down, problem);
+            return Some(failure(Tripwire::Down, problem));
         }
         let lost = since(|one| one.server.connection_errors);
         if lost > 0 {
-            return failure(Tripwire::Down, format!("{lost} connections to it failed"));
+            return Some(failure(
+                Tripwire::Down,
+                format!("{lost} connections to it failed"),
+            ));
         }
         if let Some(started) = now.front_started
             && (started - self.front_started).abs() > 1.0
         {
             let problem = "the front was started again".to_owned();
-            return failure(Tripwire::Restart, problem);
+            return Some(failure(Tripwire::Restart, problem));
         }
         if !now.quarantined.is_empty() {
             let problem = format!("in quarantine: {}", now.quarantined.join(", "));
-            return failure(Tripwire::Quarantine, problem);
+            return Some(failure(Tripwire::Quarantine, problem));
         }
         let different = self.count(first, now, |one| one.different).unwrap_or(0);
         if different > limits.max_different {
@@ -179,49 +173,49 @@ impl StepWatch<'_> {
                 "{different} decisions are judged otherwise, {} may be; GET /verdicts of the front lists them",
                 limits.max_different
             );
-            return failure(Tripwire::Verdicts, problem);
+            return Some(failure(Tripwire::Verdicts, problem));
         }
         let judged = self.count(first, now, |one| one.judged).unwrap_or(0);
         let denied = self.count(first, now, |one| one.denied).unwrap_or(0);
         if judged >= limits.min_samples
             && let Some(problem) = find_more_denials(self.baseline, (judged, denied), limits.sigmas)
         {
-            return failure(Tripwire::Denials, problem);
+            return Some(failure(Tripwire::Denials, problem));
         }
         let sessions = since(|one| one.server.sessions);
         let errors = since(|one| one.server.server_errors + one.server.response_errors);
         // A single failure in few requests says nothing.
         if errors >= 3 && errors as f64 > limits.max_error_share * sessions as f64 {
             let problem = format!("{errors} of {sessions} requests failed");
-            return failure(Tripwire::Errors, problem);
+            return Some(failure(Tripwire::Errors, problem));
         }
         if let Some(memory) = now.memory_bytes
             && memory > limits.max_memory_bytes
         {
             let mib = memory / (1024.0 * 1024.0);
-            return failure(Tripwire::Memory, format!("it holds {mib:.0} MiB"));
+            return Some(failure(Tripwire::Memory, format!("it holds {mib:.0} MiB")));
         }
         if self.slow >= limits.slow_checks {
             let p95 = now.p95_ms.unwrap_or_default();
             let problem = format!("p95 is {p95:.0} ms in {} checks in a row", self.slow);
-            return failure(Tripwire::Latency, problem);
+            return Some(failure(Tripwire::Latency, problem));
         }
         if self.idle >= limits.idle_checks {
             let problem = format!("no request in {} checks in a row", self.idle);
-            return failure(Tripwire::NoTraffic, problem);
+            return Some(failure(Tripwire::NoTraffic, problem));
         }
         None
     }
 }
 
-fn failure(tripwire: Tripwire, reason: String) -> Option<Measurement> {
-    Some(Measurement {
+const fn failure(tripwire: Tripwire, reason: String) -> Measurement {
+    Measurement {
         result: Measured::Failure(tripwire),
         reason,
-    })
+    }
 }
 
-fn inconclusive(reason: String) -> Measurement {
+const fn inconclusive(reason: String) -> Measurement {
     Measurement {
         result: Measured::Inconclusive,
         reason,
@@ -352,7 +346,8 @@ mod tests {
             watch(&limits).judge(&figures(100)).result,
             Measured::Success
         );
-        let faults: [(Tripwire, fn(&mut Figures)); 8] = [
+        type Change = fn(&mut Figures);
+        let faults: [(Tripwire, Change); 8] = [
             (Tripwire::Down, |one| one.server.status = "DOWN".to_owned()),
             (Tripwire::Down, |one| one.server.connection_errors = 1),
             (Tripwire::Restart, |one| one.front_started = Some(2000.0)),

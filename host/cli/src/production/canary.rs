@@ -56,10 +56,10 @@ struct StartArgs {
     /// The name of the new version, for the record.
     #[arg(long, value_name = "NAME")]
     name: String,
-    /// The runtime socket of HAProxy: a path, or HOST:PORT. It needs `level admin`.
+    /// The runtime socket of `HAProxy`: a path, or HOST:PORT. It needs `level admin`.
     #[arg(long, env = "ARK_HAPROXY", value_name = "SOCKET")]
     haproxy: HaproxyAddress,
-    /// The backend of HAProxy with the fronts.
+    /// The backend of `HAProxy` with the fronts.
     #[arg(long, default_value = "ark", value_name = "NAME")]
     backend: String,
     /// The server of the backend that is the front of the new version.

@@ -1,4 +1,4 @@
-//! `ark canary` before a real HAProxy and a real Prometheus: a good version gets all requests and the data, and no request fails; any other goes
+//! `ark canary` before a real `HAProxy` and a real Prometheus: a good version gets all requests and the data, and no request fails; any other goes
 //! back for its own reason; a command that was killed goes on or is undone.
 
 mod kills;

@@ -1,4 +1,4 @@
-//! What a canary needs: a host that commands start and stop, two fronts, an HAProxy before them, a Prometheus, clients.
+//! What a canary needs: a host that commands start and stop, two fronts, an `HAProxy` before them, a Prometheus, clients.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -156,7 +156,7 @@ impl Stage {
         assert_eq!(found, (stable, canary));
     }
 
-    /// Sends proposals through HAProxy at 50 a second while `work` runs. Returns what it returns and the decisions, none of which failed.
+    /// Sends proposals through `HAProxy` at 50 a second while `work` runs. Returns what it returns and the decisions, none of which failed.
     pub(super) fn under_load<T>(&self, work: impl FnOnce() -> T) -> (T, BTreeSet<String>) {
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {

@@ -56,6 +56,21 @@ fn a_version_that_does_not_start_or_judges_otherwise_gives_the_data_back() {
         assert_eq!(report["tripwire"], "take-over", "{report:#}");
         assert!(report["reason"].to_string().contains("no legs"), "{report:#}");
         stage.assert_weights(100, 0);
+        // One that would have migrated the database: the way back is the database as the old host left it, and loses nothing.
+        let migrating = program.replacen(
+            '\n',
+            "\nif [ \"$1\" = version ]; then echo '{\"schema\":99}'; exit; fi\n",
+            1,
+        );
+        std::fs::write(&new_ark, migrating).expect("a file");
+        let report = stage.run_canary(&options);
+        assert_eq!(report["tripwire"], "take-over", "{report:#}");
+        let snapshots = std::fs::read_dir(stage.dir.path().join("snapshots")).expect("snapshots");
+        let restored = snapshots.flatten().filter(|entry| {
+            entry.file_name().to_string_lossy().ends_with("-restored")
+        });
+        assert_eq!(restored.count(), 1);
+        stage.assert_weights(100, 0);
         // A version whose replay finds a difference is stopped before the host is.
         let replaying = "case \"$1\" in audit) echo '{\"decisions\":9,\"identical\":8,\"failures\":0}'; exit 1;; esac\n";
         let other = program.replacen('\n', &format!("\n{replaying}"), 1);
