@@ -291,25 +291,3 @@ pub(super) fn bring_stable_back(
     run_command(&plan.start_stable_command, plan.timeout)?;
     wait_ready(client, plan.timeout)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_command_that_fails_or_does_not_end_is_told_with_what_it_said() {
-        let run = |command: &str| run_command(command, Duration::from_millis(300));
-        run("true").unwrap();
-        let error = run("echo no such unit >&2; exit 3")
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("no such unit") && error.contains('3'),
-            "{error}"
-        );
-        let error = run("sleep 5").unwrap_err().to_string();
-        assert!(error.contains("does not end"), "{error}");
-        // What it leaves running is not waited for.
-        run_command("sleep 5 & true", Duration::from_secs(4)).unwrap();
-    }
-}
