@@ -192,6 +192,17 @@ impl Journal {
         read.collect()
     }
 
+    /// A handle that keeps the journal in use until it is closed, also when this process has ended.
+    ///
+    /// # Errors
+    /// [`JournalError::File`]: the system gives none.
+    pub(crate) fn share_lock(&self) -> Result<File, JournalError> {
+        self.file.try_clone().map_err(|cause| JournalError::File {
+            path: self.path.clone(),
+            cause,
+        })
+    }
+
     /// Adds an entry, which is on disk when this returns.
     ///
     /// # Errors

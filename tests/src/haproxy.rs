@@ -96,6 +96,19 @@ impl Haproxy {
     }
 }
 
+impl Haproxy {
+    /// Gives servers weights, in this order.
+    ///
+    /// # Panics
+    /// The socket refuses one.
+    pub fn set_weights(&self, weights: &[(&str, u32)]) {
+        for (server, weight) in weights {
+            let answer = self.ask(&format!("set server ark/{server} weight {weight}"));
+            assert_eq!(answer.trim(), "", "{server}");
+        }
+    }
+}
+
 impl Drop for Haproxy {
     fn drop(&mut self) {
         let _ = self.child.kill();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use ark_model::ids::Millis;
 use serde::{Deserialize, Serialize};
 
 use super::plan::{Baseline, CanaryPlan};
@@ -44,6 +45,8 @@ pub(super) struct Begin {
     pub(super) id: String,
     pub(super) plan: CanaryPlan,
     pub(super) baseline: Baseline,
+    /// When it began: an agent that is put into quarantine from then on counts.
+    pub(super) began_at: Millis,
     /// The weights of all servers of the backend.
     pub(super) weights: BTreeMap<String, u32>,
     /// When the front's process began, by its own metric.
@@ -63,28 +66,37 @@ pub struct CanaryState {
     pub take_over: Option<Phase>,
     /// Why it goes back, if it does.
     pub going_back: Option<String>,
+    /// The tripwire for which it goes back.
+    pub tripwire: Option<Tripwire>,
+}
+
+impl CanaryState {
+    /// A canary without a share.
+    pub(super) fn of(begin: &Begin) -> Self {
+        Self {
+            id: begin.id.clone(),
+            version: begin.plan.version.clone(),
+            share_pct: 0,
+            take_over: None,
+            going_back: None,
+            tripwire: None,
+        }
+    }
 }
 
 /// What the entries say; `None`: no canary is under way.
-pub(super) fn read_entries(entries: &[Entry]) -> Option<(Begin, CanaryState, Option<Tripwire>)> {
-    let mut found: Option<(Begin, CanaryState, Option<Tripwire>)> = None;
+pub(super) fn read_entries(entries: &[Entry]) -> Option<(Begin, CanaryState)> {
+    let mut found: Option<(Begin, CanaryState)> = None;
     for entry in entries {
         match (entry, &mut found) {
             (Entry::Started(begin), found) => {
-                let state = CanaryState {
-                    id: begin.id.clone(),
-                    version: begin.plan.version.clone(),
-                    share_pct: 0,
-                    take_over: None,
-                    going_back: None,
-                };
-                *found = Some((Begin::clone(begin), state, None));
+                *found = Some((Begin::clone(begin), CanaryState::of(begin)));
             }
-            (Entry::Share(share), Some((_, state, _))) => state.share_pct = *share,
-            (Entry::TakingOver(phase), Some((_, state, _))) => state.take_over = Some(*phase),
-            (Entry::GoingBack { tripwire, reason }, Some((_, state, cause))) => {
+            (Entry::Share(share), Some((_, state))) => state.share_pct = *share,
+            (Entry::TakingOver(phase), Some((_, state))) => state.take_over = Some(*phase),
+            (Entry::GoingBack { tripwire, reason }, Some((_, state))) => {
                 state.going_back = Some(reason.clone());
-                *cause = *tripwire;
+                state.tripwire = *tripwire;
             }
             (_, None) => {}
         }

@@ -1,8 +1,9 @@
 //! The figures of a check: from Prometheus, from `HAProxy`, and from the host's API.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use ark_client::{Answer, ClientError, HostClient};
+use ark_model::ids::Millis;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -75,14 +76,12 @@ impl<'a> Meter<'a> {
     }
 
     /// Reads the figures now. `since`: quarantines of before do not count.
-    pub(super) fn read(
-        &self,
-        plan: &CanaryPlan,
-        since: SystemTime,
-    ) -> Result<Figures, MeasureError> {
+    pub(super) fn read(&self, plan: &CanaryPlan, since: Millis) -> Result<Figures, MeasureError> {
         let series = &plan.canary_series;
         let window = plan.latency_window.as_secs().max(1);
-        let from = since.max(SystemTime::now() - plan.limits.quarantine_window);
+        let window_ms =
+            u64::try_from(plan.limits.quarantine_window.as_millis()).unwrap_or(u64::MAX);
+        let from = since.max(Millis(Millis::now().0.saturating_sub(window_ms)));
         Ok(Figures {
             judged: self.count(&format!("sum(ark_front_judged_total{{{series}}})"))?,
             denied: self.count(&format!(
@@ -102,8 +101,7 @@ impl<'a> Meter<'a> {
         })
     }
 
-    fn read_quarantines(&self, from: SystemTime) -> Result<Vec<String>, ClientError> {
-        let from = from.duration_since(UNIX_EPOCH).unwrap_or_default();
+    fn read_quarantines(&self, from: Millis) -> Result<Vec<String>, ClientError> {
         let status = self
             .client
             .get("/v1/watchdog")
@@ -111,7 +109,7 @@ impl<'a> Meter<'a> {
         let is_late = |one: &&Value| {
             let since = one.get("at_ms").and_then(Value::as_u64);
             // One that says no moment counts.
-            since.is_none_or(|since| u128::from(since) >= from.as_millis())
+            since.is_none_or(|since| since >= from.0)
         };
         let quarantines = items_of(&status, "quarantines").iter().filter(is_late);
         Ok(quarantines.map(|one| text_of(one, "agent")).collect())

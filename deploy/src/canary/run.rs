@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use ark_client::{Answer, ClientError, HostClient};
-use ark_model::ids::TraceId;
+use ark_model::ids::{Millis, TraceId};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -158,10 +158,11 @@ fn request_path(journal: &Path) -> PathBuf {
 /// The journal cannot be read.
 pub fn read_state(client: &HostClient, path: &Path) -> Result<Option<CanaryState>, CanaryError> {
     let entries = Journal::read::<Entry>(path, &owner_of(client))?;
-    Ok(read_entries(&entries).map(|(_, state, _)| state))
+    Ok(read_entries(&entries).map(|(_, state)| state))
 }
 
-/// Asks something of the process that runs the canary. Returns whether one runs.
+/// Asks something of the process that runs the canary, and waits until it takes the request: within a step at once, during the take-over at its
+/// end. Returns whether one took it; if not, the canary is free to be taken up.
 ///
 /// # Errors
 /// No canary is under way, or its journal cannot be used.
@@ -173,15 +174,34 @@ pub fn send_request(
     if read_state(client, path)?.is_none() {
         return Err(CanaryError::None(client.url().to_owned()));
     }
-    match Journal::open::<Entry>(path, &owner_of(client)) {
-        Ok(_) => return Ok(false),
-        Err(JournalError::InUse { .. }) => {}
-        Err(error) => return Err(error.into()),
-    }
     let file = request_path(path);
-    std::fs::write(&file, request.as_str())
-        .map_err(|cause| CanaryError::Request { path: file, cause })?;
-    Ok(true)
+    let mut is_written = false;
+    loop {
+        // A command that outlives its killed canary holds the journal too, and takes no request.
+        let taken = is_written && !file.exists();
+        if taken {
+            return Ok(true);
+        }
+        match Journal::open::<Entry>(path, &owner_of(client)) {
+            Ok((_journal, entries)) => {
+                let _ = std::fs::remove_file(&file);
+                return match read_entries(&entries) {
+                    Some(_) => Ok(false),
+                    None => Err(CanaryError::None(client.url().to_owned())),
+                };
+            }
+            Err(JournalError::InUse { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if !is_written {
+            std::fs::write(&file, request.as_str()).map_err(|cause| CanaryError::Request {
+                path: file.clone(),
+                cause,
+            })?;
+            is_written = true;
+        }
+        std::thread::sleep(TICK);
+    }
 }
 
 impl<'a> Canary<'a> {
@@ -196,19 +216,13 @@ impl<'a> Canary<'a> {
         tell: &'a mut dyn FnMut(&str, Value),
     ) -> Result<Self, CanaryError> {
         let (mut journal, entries) = Journal::open::<Entry>(path, &owner_of(client))?;
-        if let Some((begin, ..)) = read_entries(&entries) {
+        if let Some((begin, _)) = read_entries(&entries) {
             return Err(CanaryError::Unfinished(begin.id));
         }
         let begin = prepare(client, plan)?;
         let _ = std::fs::remove_file(request_path(path));
         journal.record(&Entry::Started(Box::new(begin.clone())))?;
-        let state = CanaryState {
-            id: begin.id.clone(),
-            version: begin.plan.version.clone(),
-            share_pct: 0,
-            take_over: None,
-            going_back: None,
-        };
+        let state = CanaryState::of(&begin);
         let mut canary = Self {
             client,
             journal,
@@ -239,7 +253,7 @@ impl<'a> Canary<'a> {
     ) -> Result<Self, CanaryError> {
         let (journal, entries) = Journal::open::<Entry>(path, &owner_of(client))?;
         let found = read_entries(&entries);
-        let (begin, state, _) = found.ok_or_else(|| CanaryError::None(client.url().to_owned()))?;
+        let (begin, state) = found.ok_or_else(|| CanaryError::None(client.url().to_owned()))?;
         let _ = std::fs::remove_file(request_path(path));
         Ok(Self {
             client,
@@ -260,7 +274,8 @@ impl<'a> Canary<'a> {
     /// It could be neither finished nor undone; the journal says what is left, and `ark canary abort` tries again.
     pub fn resume(mut self, stop: &AtomicBool) -> Result<CanaryReport, CanaryError> {
         if let Some(reason) = self.state.going_back.clone() {
-            return self.go_back(None, &reason);
+            let tripwire = self.state.tripwire;
+            return self.go_back(tripwire, &reason);
         }
         match self.advance(stop) {
             Ok(take_over) => self.finish(take_over),
@@ -281,6 +296,10 @@ impl<'a> Canary<'a> {
     /// # Errors
     /// As [`Self::resume`].
     pub fn abort(self, reason: &str) -> Result<CanaryReport, CanaryError> {
+        // One that goes back already does so for its own reason.
+        if self.state.going_back.is_some() {
+            return self.resume(&AtomicBool::new(false));
+        }
         self.go_back(Some(Tripwire::Aborted), reason)
     }
 
@@ -304,8 +323,10 @@ impl<'a> Canary<'a> {
         let replayed = replay_snapshot(&plan, &snapshot)?;
         self.enter(Phase::Stop)?;
         let client = self.client;
-        let pause =
-            exchange_hosts::<CanaryError>(client, &plan, &id, &mut || self.enter(Phase::Start))?;
+        let lock = self.journal.share_lock()?;
+        let pause = exchange_hosts::<CanaryError>(client, &plan, &id, &lock, &mut || {
+            self.enter(Phase::Start)
+        })?;
         Ok(Some(TakeOver {
             snapshot,
             replayed,
@@ -335,7 +356,7 @@ impl<'a> Canary<'a> {
     /// Measures a share until its time is over and the last measurement is a success.
     fn watch_step(&mut self, share: u32, stop: &AtomicBool) -> Result<(), Stop> {
         let (client, plan) = (self.client, self.begin.plan.clone());
-        let since = SystemTime::now();
+        let since = self.begin.began_at;
         let meter = Meter::new(client, &plan)?;
         let first = meter.read(&plan, since).ok();
         let mut step = StepWatch {
@@ -466,7 +487,12 @@ impl<'a> Canary<'a> {
         // Requests first: the stable fronts hold them while the host comes back.
         set_weights(&haproxy, &plan.backend, &self.begin.weights)?;
         if let Some(plan) = &take_over {
-            bring_stable_back(self.client, plan, &self.begin.id)?;
+            bring_stable_back(
+                self.client,
+                plan,
+                &self.begin.id,
+                &self.journal.share_lock()?,
+            )?;
         }
         let text = tripwire.map_or_else(
             || reason.to_owned(),
@@ -484,7 +510,7 @@ impl<'a> Canary<'a> {
         reason: String,
         take_over: Option<TakeOver>,
     ) -> CanaryReport {
-        let _ = std::fs::remove_file(request_path(&self.path));
+        // A request that came too late stays: who asked finds that no canary is under way.
         CanaryReport {
             id: self.begin.id,
             version: self.begin.plan.version,
@@ -568,7 +594,8 @@ fn prepare(client: &HostClient, plan: CanaryPlan) -> Result<Begin, CanaryError> 
         .collect();
     let meter = Meter::new(client, &plan)?;
     let baseline = meter.read_baseline(&plan)?;
-    let figures = meter.read(&plan, SystemTime::now())?;
+    let began_at = Millis::now();
+    let figures = meter.read(&plan, began_at)?;
     let front_started = figures.front_started.ok_or_else(|| {
         CanaryError::Front(format!(
             "Prometheus has no process_start_time_seconds{{{}}}: does it scrape the front of the new version?",
@@ -579,6 +606,7 @@ fn prepare(client: &HostClient, plan: CanaryPlan) -> Result<Begin, CanaryError> 
         id: format!("canary-{}", TraceId::fresh()),
         plan,
         baseline,
+        began_at,
         weights,
         front_started,
     })

@@ -1,5 +1,6 @@
 //! The take-over: the new version gets the data directory, while the fronts hold what arrives.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 use std::os::unix::process::CommandExt;
 
 use ark_client::HostClient;
+use ark_model::ids::Millis;
 use ark_store::{MaintenanceError, create_snapshot, current_schema, restore_snapshot};
 use serde::{Deserialize, Serialize};
 
@@ -137,8 +139,12 @@ fn quote_end(text: &[u8]) -> String {
         .to_owned()
 }
 
-/// Runs a shell's command, in a process group of its own: it goes on if this process is killed.
-fn run_command(command: &str, timeout: Duration) -> Result<(), TakeOverError> {
+/// Runs the command in `$0`. This shell alone keeps its standard input, a handle of the journal's lock, and it is not replaced by its last command:
+/// so the lock is held until the command has ended, and not by what that leaves running.
+const LOCKED_SHELL: &str = "sh -c \"$0\" </dev/null; exit $?";
+
+/// Runs a shell's command, in a process group of its own: it goes on if this process is killed, and holds the journal's lock until it has ended.
+fn run_command(command: &str, lock: &File, timeout: Duration) -> Result<(), TakeOverError> {
     let failed = |problem: String| TakeOverError::Command {
         command: command.to_owned(),
         problem,
@@ -146,9 +152,12 @@ fn run_command(command: &str, timeout: Duration) -> Result<(), TakeOverError> {
     // A file, and no pipe: what the command leaves running may keep it.
     let output = tempfile::NamedTempFile::new().map_err(|error| failed(error.to_string()))?;
     let handle = || output.reopen().map_err(|error| failed(error.to_string()));
+    let lock = lock
+        .try_clone()
+        .map_err(|error| failed(error.to_string()))?;
     let mut child = Command::new("sh")
-        .args(["-c", command])
-        .stdin(Stdio::null())
+        .args(["-c", LOCKED_SHELL, command])
+        .stdin(lock)
         .stdout(handle()?)
         .stderr(handle()?)
         .process_group(0)
@@ -189,14 +198,9 @@ fn wait_ready(client: &HostClient, timeout: Duration) -> Result<(), TakeOverErro
     Ok(())
 }
 
-/// A name that is free.
-fn free_path(dir: &Path, name: &str) -> PathBuf {
-    let names = (0_u32..).map(|number| match number {
-        0 => name.to_owned(),
-        number => format!("{name}-{number}"),
-    });
-    let mut paths = names.map(|name| dir.join(name));
-    paths.find(|path| !path.exists()).unwrap_or_default()
+/// A path that no earlier run can have begun to write to.
+fn new_path(dir: &Path, name: &str) -> PathBuf {
+    dir.join(format!("{name}-{}", Millis::now().0))
 }
 
 /// Makes a snapshot beside the running host.
@@ -205,7 +209,7 @@ pub(super) fn make_snapshot(plan: &TakeOverPlan, id: &str) -> Result<PathBuf, Ta
         command: format!("mkdir {}", plan.snapshots.display()),
         problem: error.to_string(),
     })?;
-    let to = free_path(&plan.snapshots, id);
+    let to = new_path(&plan.snapshots, id);
     create_snapshot(&plan.data_dir, &to)?;
     Ok(to)
 }
@@ -238,21 +242,22 @@ fn kept_path(plan: &TakeOverPlan, id: &str) -> PathBuf {
 }
 
 /// Stops the old host, keeps the database where it will be migrated, starts the new one and waits until it is ready.
-/// `begun` is told that the new version is about to be started.
+/// `lock`: the journal's. `begun` is told that the new version is about to be started.
 pub(super) fn exchange_hosts<E: From<TakeOverError>>(
     client: &HostClient,
     plan: &TakeOverPlan,
     id: &str,
+    lock: &File,
     begun: &mut dyn FnMut() -> Result<(), E>,
 ) -> Result<Duration, E> {
     let started = Instant::now();
-    run_command(&plan.stop_command, plan.timeout)?;
+    run_command(&plan.stop_command, lock, plan.timeout)?;
     let kept = kept_path(plan, id);
     if find_migration(plan)?.is_some() && !kept.exists() {
         create_snapshot(&plan.data_dir, &kept).map_err(TakeOverError::from)?;
     }
     begun()?;
-    run_command(&plan.start_command, plan.timeout)?;
+    run_command(&plan.start_command, lock, plan.timeout)?;
     wait_ready(client, plan.timeout)?;
     Ok(started.elapsed())
 }
@@ -275,19 +280,20 @@ pub(super) fn bring_stable_back(
     client: &HostClient,
     plan: &TakeOverPlan,
     id: &str,
+    lock: &File,
 ) -> Result<(), TakeOverError> {
-    run_command(&plan.stop_command, plan.timeout)?;
+    run_command(&plan.stop_command, lock, plan.timeout)?;
     let kept = kept_path(plan, id);
     if kept.exists() {
         let key = ark_store::SecretKey::from_environment().ok().flatten();
         restore_snapshot(&kept, &plan.data_dir, true, key.as_ref())?;
         // Moved aside: a second way back must not restore it again.
-        let done = free_path(&plan.snapshots, &format!("{id}-restored"));
+        let done = new_path(&plan.snapshots, &format!("{id}-restored"));
         std::fs::rename(&kept, done).map_err(|error| TakeOverError::Command {
             command: format!("mv {}", kept.display()),
             problem: error.to_string(),
         })?;
     }
-    run_command(&plan.start_stable_command, plan.timeout)?;
+    run_command(&plan.start_stable_command, lock, plan.timeout)?;
     wait_ready(client, plan.timeout)
 }

@@ -19,6 +19,7 @@ use crate::output::{exit_code, print_json, print_line, print_notice};
 
 use super::interrupts::watch_interrupts;
 use super::journals::default_journal;
+use super::print_steps;
 
 #[derive(Debug, Args)]
 pub(crate) struct CanaryArgs {
@@ -255,13 +256,7 @@ pub(crate) fn run(args: CanaryArgs) -> anyhow::Result<ExitCode> {
             }
             if dry_run {
                 let steps = rehearse(&client, plan)?;
-                if args.json {
-                    print_json(&steps)?;
-                } else {
-                    for step in steps {
-                        print_line!("{step}");
-                    }
-                }
+                print_steps(&steps, args.json)?;
                 return Ok(ExitCode::SUCCESS);
             }
             let stop = watch_interrupts()?;
@@ -317,6 +312,9 @@ fn describe(step: &str, detail: &Value) -> String {
             let unit = if part == "share_pct" { " %" } else { "" };
             line = format!("{line} {text}{unit}");
         }
+    }
+    if detail["paused"] == true {
+        line.push_str(" (paused)");
     }
     line
 }

@@ -13,6 +13,7 @@ use crate::output::{StatusLine, exit_code, print_json, print_line, print_notice}
 
 use super::interrupts::watch_interrupts;
 use super::journals::default_journal;
+use super::print_steps;
 
 /// The most ticks a second.
 const MAX_HZ: f64 = 100.0;
@@ -83,13 +84,7 @@ pub(crate) fn run(args: SyntheticArgs) -> anyhow::Result<ExitCode> {
     };
     if args.dry_run {
         let steps = rehearse(&client, &options)?;
-        if args.json {
-            print_json(&steps)?;
-        } else {
-            for step in steps {
-                print_line!("{step}");
-            }
-        }
+        print_steps(&steps, args.json)?;
         return Ok(ExitCode::SUCCESS);
     }
     let stop = watch_interrupts()?;

@@ -9,6 +9,7 @@ pub mod auth;
 pub(crate) mod call;
 mod events;
 pub(crate) mod http;
+mod notes;
 mod openapi;
 mod operations;
 pub(crate) mod repeats;

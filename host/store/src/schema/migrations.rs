@@ -39,6 +39,7 @@ const SCRIPTS: [&[&str]; SCHEMA_VERSION as usize] = [
         include_str!("v9_decisions.sql"),
         include_str!("v9_failed_deliveries.sql"),
     ],
+    &[include_str!("v10_notes.sql")],
 ];
 
 /// Why a migration step failed.

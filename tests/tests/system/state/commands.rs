@@ -135,7 +135,7 @@ fn secrets_snapshots_and_keys_with_the_command_line() {
         &["state", "snapshot", &taken, "--data-dir", &data],
         &[],
     ));
-    assert_eq!(manifest["schema"], 9);
+    assert_eq!(manifest["schema"], 10);
     let busy = command(
         &[
             "state",

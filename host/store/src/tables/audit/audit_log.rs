@@ -215,6 +215,29 @@ pub(crate) fn read_audit_row(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
     })
 }
 
+/// The kinds whose rows have an index, as a condition: `SQLite` uses a partial index where its very condition is given.
+const KIND_OF_NOTE: &str = "kind IN ('amendment', 'deployment')";
+
+/// The statement of [`Reader::audit_page`]. What has an index is compared only when it is given, so that the index is used.
+fn select_page(filter: &AuditFilter) -> String {
+    let kind = match filter.kind {
+        None => "AND ?2 IS NULL".to_owned(),
+        Some(AuditKind::Amendment | AuditKind::Deployment) => {
+            format!("AND {KIND_OF_NOTE} AND kind = ?2")
+        }
+        Some(_) => "AND kind = ?2".to_owned(),
+    };
+    let trace = if filter.trace_id.is_some() {
+        "AND trace_id = ?6"
+    } else {
+        "AND ?6 IS NULL"
+    };
+    format!(
+        "SELECT {AUDIT_COLUMNS} FROM audit_log WHERE seq < ?1 {kind} AND (?3 IS NULL OR agent = ?3)
+         AND (?4 IS NULL OR outcome = ?4) AND (?5 IS NULL OR action_type = ?5) {trace} ORDER BY seq DESC LIMIT ?7"
+    )
+}
+
 impl Reader {
     /// The row with this id, e.g. of a decision; `None` when no such row is in the database.
     ///
@@ -238,12 +261,7 @@ impl Reader {
         before: Option<u64>,
         limit: u32,
     ) -> Result<Vec<AuditRow>, ReadError> {
-        let sql = format!(
-            "SELECT {AUDIT_COLUMNS} FROM audit_log WHERE seq < ?1 AND (?2 IS NULL OR kind = ?2) AND (?3 IS NULL OR agent = ?3)
-             AND (?4 IS NULL OR outcome = ?4) AND (?5 IS NULL OR action_type = ?5) {} ORDER BY seq DESC LIMIT ?7",
-            // Compared only when it is given, so that its index is used.
-            if filter.trace_id.is_some() { "AND trace_id = ?6" } else { "AND ?6 IS NULL" },
-        );
+        let sql = select_page(filter);
         let params = params![
             before.unwrap_or(MAX_SEQ),
             filter.kind.map(AuditKind::as_str),
@@ -372,5 +390,43 @@ impl Reader {
             params![seq, limit],
             read_audit_row,
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::{SCHEMA_VERSION, migrate};
+
+    #[test]
+    fn a_page_of_notes_reads_an_index_and_not_the_log() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        let path = std::path::Path::new("ark.db");
+        migrate(&mut connection, path, 0..SCHEMA_VERSION, None).unwrap();
+        let explain = |kind| {
+            let filter = AuditFilter {
+                kind: Some(kind),
+                ..AuditFilter::default()
+            };
+            let sql = format!("EXPLAIN QUERY PLAN {}", select_page(&filter));
+            let mut statement = connection.prepare(&sql).unwrap();
+            let nothing = None::<u64>;
+            let parameters = params![MAX_SEQ, "x", nothing, nothing, nothing, nothing, 9];
+            let steps: Vec<String> = statement
+                .query_map(parameters, |row| row.get(3))
+                .unwrap()
+                .map(Result::unwrap)
+                .collect();
+            steps.join("; ")
+        };
+        for kind in [AuditKind::Amendment, AuditKind::Deployment] {
+            let plan = explain(kind);
+            assert!(
+                plan.contains("audit_log_notes (kind=? AND seq<?)"),
+                "{plan}"
+            );
+            assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+        }
+        assert!(!explain(AuditKind::Control).contains("audit_log_notes"));
     }
 }

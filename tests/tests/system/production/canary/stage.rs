@@ -116,16 +116,46 @@ impl Stage {
         command
     }
 
+    /// Where the progress of a canary goes that a test goes on beside.
+    fn progress(&self) -> PathBuf {
+        self.dir.path().join("progress")
+    }
+
+    /// Whether the last check of such a canary was one of a pause.
+    pub(super) fn is_paused(&self) -> bool {
+        let text = std::fs::read_to_string(self.progress()).unwrap_or_default();
+        let last = text.lines().rfind(|line| line.starts_with("ark: check"));
+        last.is_some_and(|line| line.ends_with(" (paused)"))
+    }
+
+    /// The version that was started last: `stable` or `new`.
+    pub(super) fn serving(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("serving")).unwrap_or_default()
+    }
+
     /// Starts a canary that this test goes on beside.
     pub(super) fn spawn_canary(&self, more: &[&str]) -> Child {
         let mut command = self.start_command(more);
-        command.stderr(Stdio::null());
+        let progress = std::fs::File::create(self.progress()).expect("a file");
+        command.stderr(progress);
         command.spawn().expect("ark starts")
     }
 
     /// Runs a canary to its end. Returns its report.
     pub(super) fn run_canary(&self, more: &[&str]) -> Value {
         read_report(self.start_command(more))
+    }
+
+    /// Asks something of the canary that runs. Returns whether it was taken, and what is said on standard error.
+    pub(super) fn ask(&self, verb: &str) -> (bool, String) {
+        let output = self.command(verb, &[]).output().expect("ark starts");
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.success(), errors)
+    }
+
+    /// The text of the journal.
+    pub(super) fn journal_text(&self) -> String {
+        std::fs::read_to_string(self.journal()).unwrap_or_default()
     }
 
     /// Runs another verb. Returns what it prints.
@@ -249,6 +279,15 @@ impl Drop for EndLoad<'_> {
     }
 }
 
+/// Waits for the end of a canary. Returns its report.
+pub(super) fn wait_report(mut canary: Child) -> Value {
+    let mut text = String::new();
+    let mut stdout = canary.stdout.take().expect("its output");
+    std::io::Read::read_to_string(&mut stdout, &mut text).expect("text");
+    canary.wait().expect("its end");
+    serde_json::from_str(&text).expect("JSON")
+}
+
 fn read_report(mut command: Command) -> Value {
     let output = command.output().expect("ark starts");
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -284,11 +323,16 @@ fn write_commands(dir: &TestDir, listen: &str, telemetry: &str) {
     } else {
         String::new()
     };
-    for (name, program) in [("start.sh", &ark), ("start-new.sh", &at("new-ark"))] {
+    for (name, version, program) in [
+        ("start.sh", "stable", &ark),
+        ("start-new.sh", "new", &at("new-ark")),
+    ] {
         let text = format!(
             "if [ -e {pid} ] && readlink /proc/$(cat {pid})/exe >/dev/null; then exit 0; fi\n\
              ARK_LOG=warn {program} serve --data-dir {data} --config {config} --listen {listen} --telemetry-listen {telemetry} {agents} >>{log} 2>&1 &\n\
-             echo $! >{pid}\n",
+             echo $! >{pid}\n\
+             printf {version} >{serving}\n",
+            serving = at("serving"),
             pid = at("pid"),
             data = at("data"),
             config = at("ark.toml"),
@@ -298,7 +342,7 @@ fn write_commands(dir: &TestDir, listen: &str, telemetry: &str) {
     }
     // A zombie has no program any more.
     let stop = format!(
-        "if [ -e {pid} ]; then p=$(cat {pid}); kill $p 2>/dev/null; sleep ${{STOP_PAUSE:-0}}; while readlink /proc/$p/exe >/dev/null; do sleep 0.02; done; fi\n",
+        "if [ -e {pid} ]; then p=$(cat {pid}); kill $p 2>/dev/null; while readlink /proc/$p/exe >/dev/null; do sleep 0.02; done; fi\n",
         pid = at("pid")
     );
     write("stop.sh", stop);

@@ -67,7 +67,7 @@ fn a_version_that_does_not_start_or_judges_otherwise_gives_the_data_back() {
         assert_eq!(report["tripwire"], "take-over", "{report:#}");
         let snapshots = std::fs::read_dir(stage.dir.path().join("snapshots")).expect("snapshots");
         let restored = snapshots.flatten().filter(|entry| {
-            entry.file_name().to_string_lossy().ends_with("-restored")
+            entry.file_name().to_string_lossy().contains("-restored-")
         });
         assert_eq!(restored.count(), 1);
         stage.assert_weights(100, 0);

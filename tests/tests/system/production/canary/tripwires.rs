@@ -6,7 +6,7 @@ use ark_tests::policies::moody_component;
 use ark_tests::{Client, ark_program, copy_agent, guests_dir, sha256, wait_until};
 use serde_json::{Value, json};
 
-use super::stage::Stage;
+use super::stage::{Stage, wait_report};
 
 #[test]
 fn a_version_without_requests_or_that_is_slow_or_dies_goes_back_for_that_reason() {
@@ -30,29 +30,11 @@ fn a_version_without_requests_or_that_is_slow_or_dies_goes_back_for_that_reason(
     went_back(&stage, &report, "latency");
     // An operator's word: the steps are long, and one asks for the end.
     let (report, _) = stage.under_load(|| {
-        let mut canary = stage.spawn_canary(&["--step", "600"]);
+        let canary = stage.spawn_canary(&["--step", "600"]);
         wait_until("it has a share", || stage.haproxy.weight("canary") > 0);
-        let output = Command::new(ark_program())
-            .args([
-                "canary",
-                "abort",
-                "--url",
-                &format!("http://{}", stage.owner),
-            ])
-            .arg("--journal")
-            .arg(stage.journal())
-            .output()
-            .expect("ark starts");
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        let mut text = String::new();
-        let mut stdout = canary.stdout.take().expect("its output");
-        std::io::Read::read_to_string(&mut stdout, &mut text).expect("text");
-        canary.wait().expect("its end");
-        serde_json::from_str::<Value>(&text).expect("JSON")
+        let (taken, errors) = stage.ask("abort");
+        assert!(taken, "{errors}");
+        wait_report(canary)
     });
     went_back(&stage, &report, "aborted");
     // Refused before anything changes: a socket without the right, a backend and a server that there are not.
@@ -81,14 +63,10 @@ fn a_version_without_requests_or_that_is_slow_or_dies_goes_back_for_that_reason(
     stage.assert_weights(100, 0);
     // It dies. No request is sent meanwhile: one that it had begun would have to be sent again by its client.
     let canary = stage.canary.take().expect("a front");
-    let mut child = stage.spawn_canary(&["--step", "600", "--idle-checks", "1000"]);
+    let child = stage.spawn_canary(&["--step", "600", "--idle-checks", "1000"]);
     wait_until("it has a share", || stage.haproxy.weight("canary") > 0);
     canary.kill();
-    let mut text = String::new();
-    let mut stdout = child.stdout.take().expect("its output");
-    std::io::Read::read_to_string(&mut stdout, &mut text).expect("text");
-    child.wait().expect("its end");
-    let report: Value = serde_json::from_str(&text).expect("JSON");
+    let report = wait_report(child);
     went_back(&stage, &report, "down");
     // A front that is down is not begun with; nothing was changed.
     let errors = refuse_start(&stage, &["--haproxy", &socket]);
@@ -139,19 +117,63 @@ fn a_version_that_judges_otherwise_denies_more_or_has_an_agent_in_quarantine_goe
         copy_agent(&guests_dir(), "joey", agents);
     });
     let (report, _) = stage.under_load(|| {
-        let mut canary = stage.spawn_canary(&["--step", "600"]);
+        let canary = stage.spawn_canary(&["--step", "600"]);
         wait_until("it has a share", || stage.haproxy.weight("canary") > 0);
         let body = json!({"reason": "a test"});
         let (status, answer) = Client::at(&stage.owner).post("/v1/agents/joey/quarantine", &body);
         assert_eq!(status, 200, "{answer}");
-        let mut text = String::new();
-        let mut stdout = canary.stdout.take().expect("its output");
-        std::io::Read::read_to_string(&mut stdout, &mut text).expect("text");
-        canary.wait().expect("its end");
-        serde_json::from_str::<Value>(&text).expect("JSON")
+        wait_report(canary)
     });
     assert_eq!(report["tripwire"], "quarantine", "{report:#}");
     stage.assert_weights(100, 0);
+}
+
+#[test]
+fn an_operator_pauses_promotes_and_rehearses() {
+    let stage = Stage::start("", "");
+    // A rehearsal changes nothing: no weight, no step, no journal.
+    let steps = stage.run_canary(&["--dry-run"]);
+    let steps = steps.as_array().expect("steps");
+    assert!(
+        steps.iter().any(|step| step.to_string().contains("25 %")),
+        "{steps:?}"
+    );
+    stage.assert_weights(100, 0);
+    assert!(stage.steps().is_empty());
+    assert_eq!(stage.journal_text(), "");
+    for verb in ["pause", "promote", "resume", "abort"] {
+        let (taken, errors) = stage.ask(verb);
+        assert!(
+            !taken && errors.contains("no canary is under way"),
+            "{verb}: {errors}"
+        );
+    }
+    let (report, decided) = stage.under_load(|| {
+        let canary = stage.spawn_canary(&["--shares", "10,60,100", "--step", "5"]);
+        wait_until("it has a share", || stage.haproxy.weight("canary") > 0);
+        let share = || stage.run_verb("status")["host"]["share_pct"].clone();
+        let ask = |verb: &str| {
+            let (taken, errors) = stage.ask(verb);
+            assert!(taken, "{verb}: {errors}");
+        };
+        ask("pause");
+        let given = share();
+        // At 50 a second, more than the five seconds of the step.
+        let before = stage.recorded().len();
+        wait_until("more than a step has passed", || {
+            stage.recorded().len() > before + 400
+        });
+        assert!(stage.is_paused());
+        assert_eq!(share(), given);
+        ask("resume");
+        wait_until("the pause is over", || !stage.is_paused());
+        ask("promote");
+        wait_until("it has the next share", || share() != given);
+        wait_report(canary)
+    });
+    assert_eq!(report["promoted"], true, "{report:#}");
+    stage.assert_weights(0, 256);
+    assert_eq!(stage.recorded(), decided);
 }
 
 #[test]

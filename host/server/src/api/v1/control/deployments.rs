@@ -12,17 +12,15 @@ use utoipa_axum::routes;
 use crate::api::auth::Caller;
 use crate::api::http::extract::{ApiHeaders, ApiJson, ApiQuery, NoQuery, request_body};
 use crate::api::http::fields::{Actor, NotNull, Reason, integer_field, text_field};
-use crate::api::http::idempotency::{CanonicalRequest, IdempotencyHeader};
-use crate::api::http::pagination::{PageQuery, next_cursor};
+use crate::api::http::idempotency::IdempotencyHeader;
+use crate::api::http::pagination::PageQuery;
 use crate::api::http::problem::Problem;
 use crate::api::http::respond::{json_response, parse_stored_json};
-use crate::api::state::{DescribedRoutes, Shared, consumer_of};
+use crate::api::notes::{Note, list_notes, record_note};
+use crate::api::state::{DescribedRoutes, Shared};
 use ark_model::check::FieldError;
-use ark_model::form::parse_json;
-use ark_model::ids::{AuditId, Millis};
-use ark_store::{
-    AuditEntry, AuditFilter, AuditKind, AuditRow, CommitError, IdempotencyRecord, Unit,
-};
+use ark_model::ids::Millis;
+use ark_store::{AuditKind, AuditRow};
 
 /// The most bytes of the figures of a step.
 const MAX_FIGURES: usize = 16 * 1024;
@@ -141,17 +139,10 @@ async fn list_deployments(
     State(api): Shared,
     ApiQuery(query): ApiQuery<PageQuery>,
 ) -> Result<Response, Problem> {
-    let (limit, before) = query.into_parts();
-    let filter = AuditFilter {
-        kind: Some(AuditKind::Deployment),
-        ..AuditFilter::default()
-    };
-    let rows = api
-        .run_blocking(move |api| api.store.audit_page(&filter, before, limit))
-        .await??;
+    let (rows, next_cursor) = list_notes(&api, AuditKind::Deployment, query).await?;
     let page = DeploymentPage {
-        next_cursor: next_cursor(&rows, limit, |row| row.seq.to_string()),
         steps: rows.into_iter().map(DeploymentStep::from).collect(),
+        next_cursor,
     };
     Ok(json_response(StatusCode::OK, None, &page))
 }
@@ -172,7 +163,6 @@ async fn record_deployment(
     ApiHeaders(idempotency): ApiHeaders<IdempotencyHeader>,
     ApiJson { form, body }: ApiJson<DeploymentRequest>,
 ) -> Result<Response, Problem> {
-    let _reserved = api.reserve_quota(&caller.principal, body.len())?;
     let figures = form.figures.map(Value::from);
     let size = figures.as_ref().map_or(0, |it| it.to_string().len());
     if size > MAX_FIGURES {
@@ -181,13 +171,6 @@ async fn record_deployment(
         return Err(FieldError::new("figures", problem, remedy).into());
     }
     let by = caller.resolve_actor("by", form.by)?;
-    let key = idempotency.for_request(&CanonicalRequest {
-        operation: "record_deployment",
-        parameters: json!({}),
-        body: &body,
-        legacy: parse_json(&body).unwrap_or_default().to_string(),
-    });
-    let id = AuditId::fresh();
     let record = json!({
         "deployment": String::from(form.deployment),
         "kind": form.kind,
@@ -198,38 +181,13 @@ async fn record_deployment(
         "figures": figures,
         "by": by,
     });
-    let now = Millis::now();
-    let unit = Unit {
-        audit: vec![AuditEntry {
-            kind: AuditKind::Deployment,
-            id,
-            trace_id: Some(caller.trace_id),
-            agent: None,
-            action_type: None,
-            outcome: None,
-            at: now,
-            body: record.to_string(),
-            subject: None,
-        }],
-        idempotency: key.as_ref().map(|key| IdempotencyRecord {
-            scope: format!("deployment:{by}"),
-            key: key.key.clone(),
-            request: key.request_digest,
-            answer: id.to_string(),
-        }),
-        charged_to: Some(consumer_of(&caller.principal)),
-        at: now,
-        ..Unit::default()
+    let note = Note {
+        kind: AuditKind::Deployment,
+        operation: "record_deployment",
+        by: &by,
+        record,
     };
-    let id = match api.commit(unit).await? {
-        Ok(_) => id.to_string(),
-        Err(CommitError::AlreadyAnswered(first))
-            if key.is_some_and(|key| key.matches(first.request)) =>
-        {
-            first.answer
-        }
-        Err(error) => return Err(error.into()),
-    };
+    let id = record_note(&api, &caller, idempotency, &body, note).await?;
     let recorded = DeploymentRecorded { id };
     Ok(json_response(
         StatusCode::OK,

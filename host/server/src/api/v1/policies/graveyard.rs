@@ -12,21 +12,19 @@ use utoipa_axum::routes;
 use crate::api::auth::Caller;
 use crate::api::http::extract::{ApiHeaders, ApiJson, ApiQuery, NoQuery, request_body};
 use crate::api::http::fields::{Actor, NotNull, Reason, text_field};
-use crate::api::http::idempotency::{CanonicalRequest, IdempotencyHeader};
-use crate::api::http::pagination::{PageQuery, next_cursor};
+use crate::api::http::idempotency::IdempotencyHeader;
+use crate::api::http::pagination::PageQuery;
 use crate::api::http::preconditions::tagged_response;
 use crate::api::http::problem::Problem;
 use crate::api::http::respond::{json_response, parse_stored_json};
+use crate::api::notes::{Note, list_notes, record_note};
 use crate::api::state::{DescribedRoutes, Shared};
 use crate::hrm::chain::EnforcedPolicy;
 use ark_model::check::{FieldError, clip_for_error};
-use ark_model::form::parse_json;
-use ark_model::ids::{AuditId, Digest, Millis};
+use ark_model::ids::{Digest, Millis};
 use ark_model::verdict::Rule;
 use ark_runtime::GraveyardSource;
-use ark_store::{
-    AuditEntry, AuditFilter, AuditKind, AuditRow, CommitError, IdempotencyRecord, Unit,
-};
+use ark_store::{AuditKind, AuditRow};
 
 pub(crate) fn routes() -> DescribedRoutes {
     DescribedRoutes::new()
@@ -168,17 +166,10 @@ async fn list_amendments(
     State(api): Shared,
     ApiQuery(query): ApiQuery<PageQuery>,
 ) -> Result<Response, Problem> {
-    let (limit, before) = query.into_parts();
-    let filter = AuditFilter {
-        kind: Some(AuditKind::Amendment),
-        ..AuditFilter::default()
-    };
-    let rows = api
-        .run_blocking(move |api| api.store.audit_page(&filter, before, limit))
-        .await??;
+    let (rows, next_cursor) = list_notes(&api, AuditKind::Amendment, query).await?;
     let page = AmendmentPage {
-        next_cursor: next_cursor(&rows, limit, |row| row.seq.to_string()),
         amendments: rows.into_iter().map(Amendment::from).collect(),
+        next_cursor,
     };
     Ok(json_response(StatusCode::OK, None, &page))
 }
@@ -212,48 +203,19 @@ async fn request_amendment(
         return Err(Problem::contradiction(&error));
     }
     let by = caller.resolve_actor("by", form.by)?;
-    let key = idempotency.for_request(&CanonicalRequest {
-        operation: "ask_for_amendment",
-        parameters: json!({}),
-        body: &body,
-        legacy: parse_json(&body).unwrap_or_default().to_string(),
-    });
-    let id = AuditId::fresh();
     let record = json!({
         "rule": rule,
         "proposed_value": Value::from(form.proposed_value),
         "justification": String::from(form.justification),
         "by": by,
     });
-    let unit = Unit {
-        audit: vec![AuditEntry {
-            kind: AuditKind::Amendment,
-            id,
-            trace_id: Some(caller.trace_id),
-            agent: None,
-            action_type: None,
-            outcome: None,
-            at: Millis::now(),
-            body: record.to_string(),
-            subject: None,
-        }],
-        idempotency: key.as_ref().map(|key| IdempotencyRecord {
-            scope: format!("amendment:{by}"),
-            key: key.key.clone(),
-            request: key.request_digest,
-            answer: id.to_string(),
-        }),
-        ..Unit::default()
+    let note = Note {
+        kind: AuditKind::Amendment,
+        operation: "ask_for_amendment",
+        by: &by,
+        record,
     };
-    let id = match api.commit(unit).await? {
-        Ok(_) => id.to_string(),
-        Err(CommitError::AlreadyAnswered(first))
-            if key.is_some_and(|key| key.matches(first.request)) =>
-        {
-            first.answer
-        }
-        Err(error) => return Err(error.into()),
-    };
+    let id = record_note(&api, &caller, idempotency, &body, note).await?;
     let recorded = AmendmentRecorded {
         id,
         status: "recorded",
