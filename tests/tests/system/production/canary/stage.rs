@@ -340,10 +340,11 @@ fn write_commands(dir: &TestDir, listen: &str, telemetry: &str) {
         );
         write(name, text);
     }
-    // A zombie has no program any more.
+    // A zombie has no program any more; and one that is killed has none before its files are closed, of which the next host needs the lock.
     let stop = format!(
-        "if [ -e {pid} ]; then p=$(cat {pid}); kill $p 2>/dev/null; while readlink /proc/$p/exe >/dev/null; do sleep 0.02; done; fi\n",
-        pid = at("pid")
+        "if [ -e {pid} ]; then p=$(cat {pid}); kill $p 2>/dev/null; while readlink /proc/$p/exe >/dev/null; do sleep 0.02; done; flock {lock} true; fi\n",
+        pid = at("pid"),
+        lock = at("data/ark.lock")
     );
     write("stop.sh", stop);
 }
