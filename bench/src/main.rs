@@ -204,15 +204,16 @@ impl Bench {
                 &self.make_data_dir(&format!("http-{round}"))?,
                 None,
             )?;
-            let mut written = 0.0;
-            let mut answers = 0;
             for &connections in &self.connections {
                 let baseline = load::run_load(echo.address, ECHO, connections, warm_up, self.time)?;
                 let before = ark.written_bytes()?;
                 let approved =
                     load::run_load(ark.address, APPROVED, connections, warm_up, self.time)?;
-                written += ark.written_bytes()? - before;
-                answers += approved.answers;
+                let written = ark.written_bytes()? - before;
+                report.add_sample(
+                    Sample::Written(connections),
+                    written / approved.answers as f64,
+                );
                 let denied = load::run_load(ark.address, DENIED, connections, warm_up, self.time)?;
                 report.add_http(connections, &baseline, &approved, &denied);
                 eprintln!(
@@ -223,7 +224,6 @@ impl Bench {
                     denied.rate
                 );
             }
-            report.add_sample(Sample::Written, written / answers as f64);
             ark.stop()?;
         }
         Ok(())

@@ -13,8 +13,8 @@ use crate::sandbox::Sandbox;
 pub enum Sample {
     /// A figure over HTTP at a number of connections.
     Http(u64, Load, Figure),
-    /// Bytes written for a decision.
-    Written,
+    /// Bytes written for an approved decision at a number of connections.
+    Written(u64),
     /// Microseconds of an evaluation in the warm instance.
     Warm(Figure),
     /// Microseconds of an evaluation in a fresh instance.
@@ -168,7 +168,11 @@ fn describe_row(sample: Sample) -> Option<(String, &'static str, &'static str)> 
     Some(match sample {
         Sample::Http(connections, load, figure) => {
             let goal = match (connections, load, figure) {
-                (64, Load::Approved, Figure::Ratio) => ">= 0.35",
+                (64, Load::Approved, Figure::Ratio) => ">= 0.30",
+                (16, Load::Approved, Figure::Ratio) => ">= 0.20",
+                (1, Load::Approved, Figure::P50) => "<= 450",
+                (16, Load::Approved, Figure::P99) => "<= 3,000",
+                (64, Load::Approved, Figure::P99) => "<= 8,000",
                 _ => "",
             };
             let (shows, unit) = match figure {
@@ -184,10 +188,10 @@ fn describe_row(sample: Sample) -> Option<(String, &'static str, &'static str)> 
                 goal,
             )
         }
-        Sample::Written => (
-            "written to disk for an approved decision".to_owned(),
+        Sample::Written(connections) => (
+            format!("written to disk for an approved decision, {connections} connections"),
             " bytes",
-            "",
+            "<= 5,000",
         ),
         Sample::Warm(figure) => {
             let goal = if figure == Figure::P99 {
@@ -214,7 +218,7 @@ fn describe_row(sample: Sample) -> Option<(String, &'static str, &'static str)> 
         Sample::Invocations => (
             "durable invocations, 16 agents".to_owned(),
             "/s",
-            ">= 8,000/s",
+            ">= 10,000/s",
         ),
         Sample::ColdStart => (
             "first start to ready, with the example agents".to_owned(),

@@ -6,17 +6,21 @@
 //! * Its text form is canonical and keeps every integer. An integer that fits neither `i64` nor `u64` is refused, since it would become a
 //!   rounded double, and two different requests would count as equal. A number with a fraction or an exponent is a double by definition.
 //!
+//! It also writes pieces of JSON text for the documents that are written for every decision ([`push_string`] and its like).
+//!
 //! This crate must not know actions, HTTP, or what a document means.
 
 mod error;
 mod numbers;
 mod unique;
+mod write;
 
 use serde_json::Value;
 
 pub use error::{JsonError, JsonProblem};
 pub use numbers::is_exact_double;
 pub use unique::UniqueKeysJson;
+pub use write::{push_flag, push_integer, push_number, push_string};
 
 /// How deep arrays and objects may be nested.
 pub const MAX_DEPTH: usize = 127;

@@ -1,5 +1,6 @@
 //! What a policy says about an action: the Rust side of `ark:types/verdicts`.
 
+use ark_json::{push_flag, push_number, push_string};
 use serde::{Deserialize, Serialize};
 use wasmtime::component::{ComponentType, Lift, Lower};
 
@@ -24,6 +25,14 @@ pub enum Severity {
     /// The rule denies or holds the action.
     #[component(name = "critical")]
     Critical,
+}
+
+impl Severity {
+    /// Returns the name in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
 }
 
 /// One rule of a policy, described once in its metadata.
@@ -62,7 +71,8 @@ pub struct Metadata {
 #[derive(ComponentType, Lift, Lower)]
 #[component(enum)]
 #[repr(u8)]
-#[derive(strum::VariantArray)]
+#[derive(strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "kebab-case")]
 pub enum RuleResult {
     /// The rule applies and is satisfied.
     #[component(name = "pass")]
@@ -84,6 +94,14 @@ pub enum RuleResult {
     Error,
 }
 
+impl RuleResult {
+    /// Returns the name in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
 /// An observed value, or a limit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower)]
 #[component(variant)]
@@ -101,6 +119,18 @@ pub enum ObservedValue {
     /// A text.
     #[component(name = "text")]
     Text(String),
+}
+
+impl ObservedValue {
+    /// Appends the value as JSON.
+    pub fn push_json(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::None => out.extend_from_slice(b"null"),
+            Self::Flag(flag) => push_flag(out, *flag),
+            Self::Number(number) => push_number(out, *number),
+            Self::Text(text) => push_string(out, text),
+        }
+    }
 }
 
 /// The answer of one rule about one action.

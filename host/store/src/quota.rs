@@ -21,9 +21,6 @@ const LOG_BYTES: u64 = 32 * 1024 * 1024;
 /// The part of a large limit, as a divisor, that is set aside for the log.
 const LOG_PART: u64 = 16;
 
-/// After how many frames in the log a checkpoint is due without a limit.
-const MAX_CHECKPOINT_FRAMES: u64 = 4000;
-
 /// How the limit is divided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct QuotaShares {
@@ -44,12 +41,12 @@ impl QuotaShares {
     }
 }
 
-/// After how many frames in the log a checkpoint is due: half of the log's part, and never more than some 32 MiB.
+/// After how many frames in the log a checkpoint is due: half of the log's part, and never more than [`LOG_BYTES`].
 pub(crate) fn checkpoint_frames(max_bytes: Option<u64>, page_bytes: u64) -> u64 {
-    max_bytes.map_or(MAX_CHECKPOINT_FRAMES, |max_bytes| {
-        let log_bytes = QuotaShares::for_limit(max_bytes, page_bytes).log_bytes;
-        (log_bytes / page_bytes.max(1) / 2).clamp(1, MAX_CHECKPOINT_FRAMES)
-    })
+    let bytes = max_bytes.map_or(LOG_BYTES, |max_bytes| {
+        (QuotaShares::for_limit(max_bytes, page_bytes).log_bytes / 2).min(LOG_BYTES)
+    });
+    (bytes / page_bytes.max(1)).max(1)
 }
 
 /// Keeps the log of one database within its part.
@@ -118,10 +115,13 @@ mod tests {
             (1024 * MIB, 64 * MIB),
             (64 * 1024 * MIB, 4096 * MIB),
         ] {
-            let shares = QuotaShares::for_limit(limit, 8192);
-            assert_eq!(shares.log_bytes, log, "{limit}");
-            assert_eq!(shares.database_pages * 8192, limit - log, "{limit}");
-            assert!(checkpoint_frames(Some(limit), 8192) <= MAX_CHECKPOINT_FRAMES);
+            for page in [4096, 8192] {
+                let shares = QuotaShares::for_limit(limit, page);
+                assert_eq!(shares.log_bytes, log, "{limit}");
+                assert_eq!(shares.database_pages * page, limit - log, "{limit}");
+                let due = checkpoint_frames(Some(limit), page) * page;
+                assert_eq!(due, (log / 2).min(LOG_BYTES), "{limit}");
+            }
         }
     }
 }

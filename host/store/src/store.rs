@@ -1,5 +1,6 @@
 //! The handle to an open store.
 
+use std::fs::File;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,13 +24,16 @@ use crate::reader::Reader;
 use crate::schema;
 use crate::secrets::SecretKey;
 use crate::usage::UsageBook;
-use crate::writer::{self, QueuedUnit, WriterMessage, WriterOptions};
+use crate::writer::{self, QueuedUnit, WriterConnections, WriterMessage, WriterOptions};
 
 /// A handle to the store. Cheap to clone. It dereferences to the [`Reader`], which has the methods that read.
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
     reader: Arc<Reader>,
+    /// The last field, so that it is closed after every connection: closing any descriptor of a file takes the process's locks on it away
+    /// (fcntl(2)), and `SQLite` relies on them.
+    database: Arc<File>,
 }
 
 struct Inner {
@@ -100,8 +104,20 @@ impl Store {
             page_bytes,
             checkpoint_frames: checkpoint_frames(config.max_bytes, page_bytes),
         };
-        let rescue = schema::open_connection(&path)?;
-        let writer = writer::start_writer(connection, rescue, options, inbox)?;
+        // To be synced beside the connections.
+        let database = File::open(&path)
+            .map(Arc::new)
+            .map_err(|cause| OpenError::Directory {
+                dir: dir.clone(),
+                cause,
+            })?;
+        let connections = WriterConnections {
+            writing: connection,
+            checkpoints: schema::connect_checkpoints(&path)?,
+            database: Arc::clone(&database),
+            rescue: schema::open_connection(&path)?,
+        };
+        let writer = writer::start_writer(connections, options, inbox)?;
         Ok(Self {
             inner: Arc::new(Inner {
                 messages,
@@ -116,6 +132,7 @@ impl Store {
                 _lock: lock,
             }),
             reader: Arc::new(reader),
+            database,
         })
     }
 
@@ -158,6 +175,7 @@ impl Store {
         Ok(Self {
             inner: Arc::clone(&self.inner),
             reader: Arc::new(reader),
+            database: Arc::clone(&self.database),
         })
     }
 

@@ -121,6 +121,18 @@ fn set_pragma(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
     connection.query_row(sql, [], |_| Ok(()))
 }
 
+/// Opens the connection that writes the log back to the database. It waits for nobody, and syncs the database before the log may be begun anew.
+pub(crate) fn connect_checkpoints(path: &Path) -> Result<Connection, OpenError> {
+    let failed = |error| OpenError::from_sqlite(path, error);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    connection.busy_timeout(Duration::ZERO).map_err(failed)?;
+    connection
+        .execute_batch("PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -256; PRAGMA trusted_schema = OFF;")
+        .map_err(failed)?;
+    Ok(connection)
+}
+
 /// Opens a connection that cannot write.
 pub(crate) fn open_connection(path: &Path) -> Result<Connection, OpenError> {
     let failed = |error| OpenError::from_sqlite(path, error);

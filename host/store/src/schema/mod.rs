@@ -5,8 +5,8 @@ mod migrations;
 mod version;
 
 pub(crate) use connections::{
-    UnmigratedConnection, check_secret_key, connect_writer, count_log_frames, open_connection,
-    open_reader,
+    UnmigratedConnection, check_secret_key, connect_checkpoints, connect_writer, count_log_frames,
+    open_connection, open_reader,
 };
 #[cfg(test)]
 pub(crate) use migrations::migrate;

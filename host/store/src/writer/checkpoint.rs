@@ -1,11 +1,11 @@
-//! The write-ahead log: writing it back to the database, and keeping it within its part of the limit, without waiting for whoever holds it.
+//! The write-ahead log: having it written back to the database, and keeping it within its part of the limit, without waiting for whoever holds it.
 //!
 //! A process that reads from the log keeps it from being written back and begun anew; the log then grows with every commit. Nothing here
 //! waits for such a process: it is named in an alert, and where the log has a limit, what has no room in it is refused at once.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
@@ -13,9 +13,17 @@ use crate::directory::{READ_BYTES, name_holders};
 use crate::error::{CommitError, StorageError};
 
 use super::alerts::{DISK_FULL, LOG_HELD};
+use super::checkpointer::Pass;
 use super::thread::{QueuedUnit, Writer};
 
+/// So many frames the writer writes back itself: that takes it about as long as a commit.
+const LAST_FRAMES: u64 = 1024;
+
+/// For how long a reader may keep a long log from being written back before that is an alert: readers come and go.
+const HELD_PATIENCE: Duration = Duration::from_millis(500);
+
 /// How far a checkpoint got, in frames.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct LogState {
     /// How many frames the log has.
     pub(super) frames: u64,
@@ -41,19 +49,52 @@ pub(super) fn write_log_back(connection: &Connection) -> rusqlite::Result<LogSta
 }
 
 impl Writer {
-    /// Writes the log back when it has become long. The next transaction then begins it anew, unless somebody reads from it.
+    /// Has the log written back when it has become long: most of it by the checkpointer, the rest here. The next transaction then begins it
+    /// anew, unless somebody reads from it.
     pub(super) fn checkpoint_when_due(&mut self) {
         let due = self.options.checkpoint_frames;
-        if self.options.log_frames.load(Ordering::Acquire) < due {
+        let frames = self.options.log_frames.load(Ordering::Acquire);
+        if frames < due {
+            self.checkpointer.forget_pass();
+            self.held_since = None;
             return;
         }
-        match write_log_back(&self.connection) {
-            Ok(state) if state.written_back < state.frames && state.frames >= due + due / 2 => {
-                self.alert_log_held(state.frames.saturating_mul(self.options.page_bytes));
-            }
+        let before = match self.checkpointer.last_pass() {
+            Pass::Running => return,
+            Pass::None | Pass::Ended(None) => return self.checkpointer.request_pass(),
+            Pass::Ended(Some(state)) => state,
+        };
+        if self.is_held(before) || frames.saturating_sub(before.written_back) > LAST_FRAMES {
+            return self.checkpointer.request_pass();
+        }
+        match self.write_log_back() {
+            Ok(state) if self.is_held(state) => self.checkpointer.request_pass(),
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "the write-ahead log could not be written back"),
         }
+    }
+
+    /// Whether a checkpoint stopped at what somebody reads. Raises the alert when that lasts and the log has grown long.
+    fn is_held(&mut self, state: LogState) -> bool {
+        if state.written_back >= state.frames {
+            self.held_since = None;
+            return false;
+        }
+        let since = *self.held_since.get_or_insert_with(Instant::now);
+        let due = self.options.checkpoint_frames;
+        if state.frames >= due + due / 2 && since.elapsed() >= HELD_PATIENCE {
+            self.alert_log_held(state.frames.saturating_mul(self.options.page_bytes));
+        }
+        true
+    }
+
+    /// Writes back what can be written back now, after the pass that the checkpointer may be making.
+    ///
+    /// # Errors
+    /// The log or the database cannot be read or written.
+    pub(super) fn write_log_back(&self) -> rusqlite::Result<LogState> {
+        let _turn = self.checkpointer.take_turn();
+        write_log_back(&self.connection)
     }
 
     /// Whether the log has room for the next transaction, after it was emptied if it had outgrown its part.
@@ -64,7 +105,8 @@ impl Writer {
         if quota.has_room(false) {
             return true;
         }
-        // Without a wait: whoever reads from the log makes this fail at once.
+        // Whoever reads from the log makes this fail at once; a pass of the checkpointer is waited for.
+        let _turn = self.checkpointer.take_turn();
         let emptied = self
             .connection
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));

@@ -12,7 +12,6 @@ use crate::health::StoreHealth;
 use crate::offline::rescue_database;
 
 use super::alerts::DATABASE_LOST;
-use super::checkpoint::write_log_back;
 use super::thread::Writer;
 
 /// The bytes of a write-ahead log before its first frame, and of a frame before its page.
@@ -34,7 +33,7 @@ impl Writer {
             return Ok(());
         }
         // Another process may have written the log back and emptied it, which loses nothing: then its index says so.
-        let state = write_log_back(&self.connection);
+        let state = self.write_log_back();
         let expected = state
             .as_ref()
             .map_or(expected, |state| self.log_bytes(state.frames));

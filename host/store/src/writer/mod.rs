@@ -3,6 +3,7 @@
 mod alerts;
 mod attesting;
 mod checkpoint;
+mod checkpointer;
 mod failures;
 mod loss;
 mod metering;
@@ -11,4 +12,6 @@ mod thread;
 mod unit;
 
 pub use alerts::{ANCHORS_LOST, DATABASE_LOCKED, DATABASE_LOST, DISK_FULL, LOG_HELD};
-pub(crate) use thread::{QueuedUnit, WriterMessage, WriterOptions, start_writer};
+pub(crate) use thread::{
+    QueuedUnit, WriterConnections, WriterMessage, WriterOptions, start_writer,
+};

@@ -1,5 +1,6 @@
 //! The writer's thread.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -25,6 +26,7 @@ use crate::tables::state::{delete_expired_memories, read_state_head};
 use crate::usage::{UnitUsage, UsageBook};
 
 use super::alerts::{DATABASE_LOCKED, WriterAlerts};
+use super::checkpointer::Checkpointer;
 use super::failures::FailureSpell;
 use super::metering::count_unit;
 use super::unit::{Heads, write_unit};
@@ -94,13 +96,30 @@ pub(crate) struct WriterOptions {
     pub(crate) checkpoint_frames: u64,
 }
 
-/// Starts the writer's thread. `rescue` only reads: the database is copied from it should its files be lost. The thread ends with [`WriterMessage::Stop`], or when nobody can send any more.
+/// The connections of the writer.
+pub(crate) struct WriterConnections {
+    /// The one that writes.
+    pub(crate) writing: Connection,
+    /// Writes the log back to the database, and nothing else.
+    pub(crate) checkpoints: Connection,
+    /// The database's file, to sync it.
+    pub(crate) database: Arc<File>,
+    /// Only reads: the database is copied from it should its files be lost.
+    pub(crate) rescue: Connection,
+}
+
+/// Starts the writer's thread and that of its checkpoints. They end with [`WriterMessage::Stop`], or when nobody can send any more.
 pub(crate) fn start_writer(
-    connection: Connection,
-    rescue: Connection,
+    connections: WriterConnections,
     options: WriterOptions,
     inbox: Receiver<WriterMessage>,
 ) -> Result<JoinHandle<()>, OpenError> {
+    let WriterConnections {
+        writing: connection,
+        checkpoints,
+        database,
+        rescue,
+    } = connections;
     let dir = options.dir.clone();
     let failed = |error| OpenError::from_sqlite(&dir, error);
     let heads = Heads {
@@ -115,8 +134,11 @@ pub(crate) fn start_writer(
         dir: dir.clone(),
         cause,
     })?;
+    let checkpointer = Checkpointer::start(checkpoints, database, dir.clone())?;
     let mut writer = Writer {
         connection,
+        checkpointer,
+        held_since: None,
         rescue_connection: Some(rescue),
         rescue_thread: None,
         access,
@@ -142,6 +164,9 @@ pub(crate) fn start_writer(
 
 pub(super) struct Writer {
     pub(super) connection: Connection,
+    pub(super) checkpointer: Checkpointer,
+    /// Since when a reader keeps the log from being written back.
+    pub(super) held_since: Option<Instant>,
     /// Copies the database should its files be lost.
     pub(super) rescue_connection: Option<Connection>,
     pub(super) rescue_thread: Option<JoinHandle<()>>,
@@ -260,6 +285,7 @@ impl Writer {
                 WriterMessage::Recover(_) | WriterMessage::Stop => {}
             }
         }
+        self.checkpointer.stop();
         self.finish_rescue();
         self.anchor_heads();
         if self.options.health.loss().is_some() {

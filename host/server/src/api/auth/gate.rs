@@ -374,14 +374,15 @@ pub(crate) async fn pass_gate(auth: Arc<Auth>, mut request: Request, next: Next)
             let used = token.as_ref().map(|token| token.hash);
             request.extensions_mut().insert(TokenUsed(used));
             let response = next.run(request).await;
-            let long = response.extensions().get::<LongAnswer>().copied();
+            let Some(long) = response.extensions().get::<LongAnswer>().copied() else {
+                return response;
+            };
             let end = Box::pin(Arc::clone(&auth).wait_for_end(token));
             match long {
-                None => response,
-                Some(LongAnswer::Endless) => {
+                LongAnswer::Endless => {
                     response.map(|body| Body::from_stream(body.into_data_stream().take_until(end)))
                 }
-                Some(LongAnswer::Finite) => response.map(|body| cut_at(body, end)),
+                LongAnswer::Finite => response.map(|body| cut_at(body, end)),
             }
         }
         Err(problem) => problem.into_response(),

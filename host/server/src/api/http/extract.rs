@@ -4,13 +4,16 @@
 //! [`RequestBody`]. A request that does not fit is answered with a problem document that names the field and the remedy; the handler is not
 //! called. An unknown query parameter is refused (a misspelt `dry_run` must not be carried out), an unknown header is not.
 
-use std::collections::HashSet;
+use std::any::TypeId;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, LazyLock};
 
 use axum::extract::rejection::{QueryRejection, RawPathParamsRejection};
 use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use bytes::Bytes;
+use parking_lot::RwLock;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use utoipa::openapi::{RefOr, Schema};
@@ -164,7 +167,9 @@ async fn read_query<S: Send + Sync>(
 /// The headers that a type names as its fields.
 pub(crate) struct ApiHeaders<T>(pub(crate) T);
 
-impl<S: Send + Sync, T: DeserializeOwned + IntoParams> FromRequestParts<S> for ApiHeaders<T> {
+impl<S: Send + Sync, T: DeserializeOwned + IntoParams + 'static> FromRequestParts<S>
+    for ApiHeaders<T>
+{
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
@@ -176,23 +181,36 @@ impl<S: Send + Sync, T: DeserializeOwned + IntoParams> FromRequestParts<S> for A
 ///
 /// # Errors
 /// A header is malformed, or is given more than once.
-pub(crate) fn read_headers<T: DeserializeOwned + IntoParams>(
+pub(crate) fn read_headers<T: DeserializeOwned + IntoParams + 'static>(
     headers: &HeaderMap,
 ) -> Result<T, FieldError> {
     let mut texts = Vec::new();
-    for parameter in T::into_params(|| None) {
-        let mut values = headers.get_all(parameter.name.as_str()).iter();
+    for name in parameter_names::<T>().iter() {
+        let mut values = headers.get_all(name.as_str()).iter();
         let Some(value) = values.next() else {
             continue;
         };
         if values.next().is_some() {
-            return Err(repeated_header(&parameter.name));
+            return Err(repeated_header(name));
         }
         // What is not visible ASCII is in no header's form.
         let text = value.to_str().unwrap_or("\u{fffd}").trim().to_owned();
-        texts.push((parameter.name, text));
+        texts.push((name.clone(), text));
     }
     read_parameters(texts, |_| None)
+}
+
+/// The names of the parameters of a type. They are read from its description once: that builds a schema.
+fn parameter_names<T: IntoParams + 'static>() -> Arc<[String]> {
+    static KNOWN: LazyLock<RwLock<HashMap<TypeId, Arc<[String]>>>> = LazyLock::new(RwLock::default);
+    let id = TypeId::of::<T>();
+    if let Some(names) = KNOWN.read().get(&id) {
+        return Arc::clone(names);
+    }
+    let parameters = T::into_params(|| None).into_iter();
+    let names: Arc<[String]> = parameters.map(|parameter| parameter.name).collect();
+    KNOWN.write().insert(id, Arc::clone(&names));
+    names
 }
 
 /// The description of a parameter.

@@ -13,8 +13,8 @@ use super::moments::WithMoments;
 use super::problem::Problem;
 use super::trace_context::format_traceparent;
 
-/// The room an answer is given at first: a decision with 26 rules has some 4,500 bytes.
-const ANSWER_BYTES: usize = 6 * 1024;
+/// The room an answer is given at first.
+const ANSWER_BYTES: usize = 1024;
 
 /// An answer with a JSON body, and with the trace it belongs to if that is not the request's own. Its moments are given in both forms ([`super::moments`]).
 pub(crate) fn json_response(
@@ -23,9 +23,20 @@ pub(crate) fn json_response(
     body: &impl Serialize,
 ) -> Response {
     let mut bytes = Vec::with_capacity(ANSWER_BYTES);
-    if let Err(error) = serde_json::to_writer(&mut bytes, &WithMoments(body)) {
-        return Problem::unavailable(error.to_string()).into_response();
-    }
+    let written = serde_json::to_writer(&mut bytes, &WithMoments(body));
+    json_text_response(status, trace_id, written.map(|()| bytes))
+}
+
+/// As [`json_response`], with a body that is written already.
+pub(crate) fn json_text_response(
+    status: StatusCode,
+    trace_id: Option<TraceId>,
+    body: Result<Vec<u8>, serde_json::Error>,
+) -> Response {
+    let bytes = match body {
+        Ok(bytes) => bytes,
+        Err(error) => return Problem::unavailable(error.to_string()).into_response(),
+    };
     let mut response = bytes_response("application/json", Bytes::from(bytes));
     *response.status_mut() = status;
     if let Some(value) = trace_id.and_then(format_traceparent) {

@@ -1,44 +1,35 @@
 //! The compact form of a rule's answer: an array `[number, answer, observed, limit, nearest passing]` without trailing nulls.
 
+use ark_json::{push_integer, push_number, push_string};
 use serde::de::{self, SeqAccess, Visitor};
-use serde::ser::SerializeSeq;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer};
 
 use ark_model::verdict::{ObservedValue, RuleAnswer, RuleResult};
 
-/// Serialises answers in the compact form.
-pub(super) fn serialize_compact<A: AsRef<[RuleAnswer]>, S: Serializer>(
-    answers: &A,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(answers.as_ref().iter().map(CompactOut))
-}
-
-struct CompactOut<'a>(&'a RuleAnswer);
-
-impl Serialize for CompactOut<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let answer = self.0;
-        let length = match (&answer.observed, &answer.limit, answer.nearest_passing) {
-            (_, _, Some(_)) => 5,
-            (_, limit, None) if *limit != ObservedValue::None => 4,
-            (observed, _, None) if *observed != ObservedValue::None => 3,
-            _ => 2,
-        };
-        let mut seq = serializer.serialize_seq(Some(length))?;
-        seq.serialize_element(&answer.rule)?;
-        seq.serialize_element(&answer.answer)?;
-        if length > 2 {
-            seq.serialize_element(&answer.observed)?;
-        }
-        if length > 3 {
-            seq.serialize_element(&answer.limit)?;
-        }
-        if length > 4 {
-            seq.serialize_element(&answer.nearest_passing)?;
-        }
-        seq.end()
+/// Appends an answer in the compact form.
+pub(super) fn push_compact(out: &mut Vec<u8>, answer: &RuleAnswer) {
+    let length = match (&answer.observed, &answer.limit, answer.nearest_passing) {
+        (_, _, Some(_)) => 5,
+        (_, limit, None) if *limit != ObservedValue::None => 4,
+        (observed, _, None) if *observed != ObservedValue::None => 3,
+        _ => 2,
+    };
+    out.push(b'[');
+    push_integer(out, answer.rule.into());
+    out.push(b',');
+    push_string(out, answer.answer.as_str());
+    for value in [&answer.observed, &answer.limit]
+        .into_iter()
+        .take(length - 2)
+    {
+        out.push(b',');
+        value.push_json(out);
     }
+    if let Some(nearest) = answer.nearest_passing {
+        out.push(b',');
+        push_number(out, nearest);
+    }
+    out.push(b']');
 }
 
 /// An answer that was read from the compact form.

@@ -6,11 +6,12 @@
 //! is empty. Id, trace, agent, outcome and time are columns of their own.
 
 mod compact;
+mod encode;
 mod subject;
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use ark_model::action::Action;
 use ark_model::decision::{
@@ -18,12 +19,13 @@ use ark_model::decision::{
 };
 use ark_model::facts::Facts;
 use ark_model::ids::{DecisionId, Digest, Millis, Name, TraceId};
-use ark_model::verdict::{RuleAnswer, Verdict};
+use ark_model::verdict::Verdict;
 use ark_store::{AuditKind, AuditRow};
 
+pub use encode::encode_decision;
 pub(super) use subject::describe_subject;
 
-use compact::{CompactIn, serialize_compact};
+use compact::CompactIn;
 
 /// Why a body cannot be decoded.
 #[derive(Debug, thiserror::Error)]
@@ -53,39 +55,6 @@ pub struct DecisionColumns {
     pub outcome: Outcome,
 }
 
-#[derive(Serialize)]
-struct BodyOut<'a> {
-    action: &'a Action,
-    facts: &'a Facts,
-    verdicts: Vec<PolicyVerdictOut<'a>>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    shadows: Vec<ShadowOut<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    refusal: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    approval: Option<&'a ApprovalGiven>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    submitter: Option<&'a str>,
-    compliance_score: f64,
-}
-
-#[derive(Serialize)]
-struct PolicyVerdictOut<'a> {
-    policy: &'a str,
-    digest: Digest,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    settings: Option<Digest>,
-    #[serde(flatten)]
-    verdict: RecordedVerdict<&'a [RuleAnswer], &'a [String], &'a str>,
-}
-
-#[derive(Serialize)]
-struct ShadowOut<'a> {
-    outcome: Outcome,
-    #[serde(flatten)]
-    part: PolicyVerdictOut<'a>,
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BodyIn {
@@ -109,7 +78,7 @@ struct PolicyVerdictIn {
     #[serde(default)]
     settings: Option<Digest>,
     #[serde(flatten)]
-    verdict: RecordedVerdict<Vec<CompactIn>, Vec<String>, String>,
+    verdict: RecordedVerdict,
 }
 
 #[derive(Deserialize)]
@@ -119,67 +88,17 @@ struct ShadowIn {
     part: PolicyVerdictIn,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(untagged)]
-enum RecordedVerdict<Answers, Warnings, Text> {
+enum RecordedVerdict {
     Failure {
-        failure: Text,
+        failure: String,
     },
     Verdict {
-        #[serde(
-            serialize_with = "serialize_compact",
-            bound(serialize = "Answers: AsRef<[RuleAnswer]>")
-        )]
-        answers: Answers,
-        warnings: Warnings,
+        answers: Vec<CompactIn>,
+        warnings: Vec<String>,
         compliance_score: f64,
     },
-}
-
-/// Encodes a decision as the body of its audit row.
-///
-/// # Errors
-/// A number in it is not finite, which no decision contains.
-pub fn encode_decision(decision: &Decision) -> Result<String, serde_json::Error> {
-    let verdicts = decision
-        .verdicts
-        .iter()
-        .map(encode_policy_verdict)
-        .collect();
-    let shadows = decision
-        .shadows
-        .iter()
-        .map(|shadow| ShadowOut {
-            outcome: shadow.outcome,
-            part: encode_policy_verdict(&shadow.policy_verdict),
-        })
-        .collect();
-    serde_json::to_string(&BodyOut {
-        action: &decision.action,
-        facts: &decision.facts,
-        verdicts,
-        shadows,
-        refusal: decision.refusal.as_deref(),
-        approval: decision.approval.as_ref(),
-        submitter: decision.submitter.as_deref(),
-        compliance_score: decision.compliance_score,
-    })
-}
-
-fn encode_policy_verdict(part: &PolicyVerdict) -> PolicyVerdictOut<'_> {
-    PolicyVerdictOut {
-        policy: &part.policy.metadata.name,
-        digest: part.policy.digest,
-        settings: part.settings,
-        verdict: match &part.verdict {
-            Ok(verdict) => RecordedVerdict::Verdict {
-                answers: verdict.answers.as_slice(),
-                warnings: verdict.warnings.as_slice(),
-                compliance_score: verdict.compliance_score,
-            },
-            Err(failure) => RecordedVerdict::Failure { failure },
-        },
-    }
 }
 
 fn decode_policy_verdict(
@@ -304,7 +223,7 @@ pub(super) fn decode_facts(body: &str) -> Result<Facts, serde_json::Error> {
 mod tests {
     use super::*;
     use ark_model::form::{parse_action, parse_json};
-    use ark_model::verdict::{Metadata, ObservedValue, RuleResult};
+    use ark_model::verdict::{Metadata, ObservedValue, RuleAnswer, RuleResult};
 
     fn policy() -> Arc<PolicyIdentity> {
         Arc::new(PolicyIdentity {
@@ -409,7 +328,7 @@ mod tests {
         let decision = decision(Vec::new());
         let body = encode_and_decode(&decision);
         assert!(
-            body.contains(r#"[1,"pass"],[2,"not-applicable",false],[3,"violation",null,0.1]"#),
+            body.contains(r#"[1,"pass"],[2,"not-applicable",false],[3,"violation",null,0.1],[4,"hold","a\"b",1e300,0.30000000000000004],[5,"warn",null,null,-0.5]"#),
             "{body}"
         );
         assert!(!body.contains("shadows"), "{body}");

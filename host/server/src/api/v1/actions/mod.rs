@@ -5,6 +5,7 @@ pub(crate) mod approvals;
 mod decision_export;
 mod decision_form;
 mod decision_query;
+mod decision_text;
 pub mod decision_view;
 pub(crate) mod decisions;
 pub(crate) mod executions;

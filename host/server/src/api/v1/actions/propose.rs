@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
@@ -19,7 +19,7 @@ use crate::api::http::form::describe_value;
 use crate::api::http::idempotency::{CanonicalRequest, IdempotencyHeader};
 use crate::api::http::preferences::{PreferReturnHeader, Preferences, RulesShown};
 use crate::api::http::problem::Problem;
-use crate::api::http::respond::{json_response, with_replayed};
+use crate::api::http::respond::{json_text_response, with_replayed};
 use crate::api::http::trace_context::find_trace_id;
 use crate::api::state::{Api, DescribedRoutes, Shared, consumer_of};
 use crate::hrm::{
@@ -34,6 +34,7 @@ use ark_model::principal::Principal;
 use ark_store::CommitDeadline;
 
 use super::decision_form::DecisionForm;
+use super::decision_text::{write_decision, write_decision_list};
 use super::decision_view::DecisionView;
 use super::decisions::find_decision;
 
@@ -138,8 +139,9 @@ pub(crate) fn read_proposed_actions(
     parse_action(document).map(|action| vec![action])
 }
 
-/// Decisions on the actions of a batch, in their order.
-#[derive(Serialize, ToSchema)]
+/// Decisions on the actions of a batch, in their order. [`write_decision_list`] writes it.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the type describes an answer and is never made")]
 struct Decisions<'a> {
     decisions: Vec<DecisionView<'a>>,
 }
@@ -175,8 +177,8 @@ async fn propose_action(
         let decision = api
             .ask_hrm(|hrm, reply| hrm.preview_action(proposal, reply))
             .await?;
-        let view = shown.show_answer(&decision, true);
-        let response = json_response(StatusCode::OK, Some(trace_id), &view);
+        let text = write_decision(shown.show_answer(&decision, true));
+        let response = json_text_response(StatusCode::OK, Some(trace_id), text);
         return Ok(preferences.mark_applied(response));
     }
     let refused = proposal.idempotency.clone().map(|key| RefusedRequest {
@@ -207,14 +209,14 @@ async fn propose_action(
             if api.hrm.sends_message(&decision) {
                 api.router.wake_outbox();
             }
-            let view = shown.show_answer(&decision, false);
-            let response = json_response(StatusCode::OK, Some(trace_id), &view);
+            let text = write_decision(shown.show_answer(&decision, false));
+            let response = json_text_response(StatusCode::OK, Some(trace_id), text);
             Ok(preferences.mark_applied(response))
         }
         ProposalAnswer::Repeated(id) => {
             let decision = find_decision(&api, id).await?.ok_or_else(not_recorded)?;
-            let view = shown.show_answer(&decision, false);
-            let response = json_response(StatusCode::OK, Some(decision.trace_id), &view);
+            let text = write_decision(shown.show_answer(&decision, false));
+            let response = json_text_response(StatusCode::OK, Some(decision.trace_id), text);
             Ok(preferences.mark_applied(with_replayed(response, true)))
         }
     }
@@ -421,9 +423,9 @@ async fn propose_batch(
     }
     let views = decisions
         .iter()
-        .map(|decision| shown.show_answer(decision, false))
-        .collect();
-    let response = json_response(StatusCode::OK, None, &Decisions { decisions: views });
+        .map(|decision| shown.show_answer(decision, false));
+    let text = write_decision_list(views);
+    let response = json_text_response(StatusCode::OK, None, text);
     Ok(preferences.mark_applied(with_replayed(response, is_replayed)))
 }
 
