@@ -64,7 +64,7 @@ pub struct Manifest {
     /// Quotas that are tighter than the operator's.
     #[serde(default, skip_serializing_if = "QuotasTable::is_empty")]
     pub quotas: QuotasTable,
-    /// The component's signature: what stands in the file of its name with `.sig` behind it. Only a host that demands signatures reads it.
+    /// The component's signature, as `ark agent sign` or `ark agent pull --verify-key` writes it. Needed where the host demands one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<String>,
     /// The values that `config-get` returns unless an operator has set others.
