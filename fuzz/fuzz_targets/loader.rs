@@ -34,6 +34,7 @@ fuzz_target!(|bytes: &[u8]| {
         capabilities: vec!["truth-set".to_owned()],
         limits: LimitsTable::default(),
         quotas: QuotasTable::default(),
+        signature: None,
         config: BTreeMap::new(),
     };
     // Low limits, so that a component that runs is ended soon.

@@ -14,6 +14,7 @@ pub mod prometheus;
 pub mod proxy;
 pub mod random;
 pub mod redis;
+pub mod registry;
 pub mod requests;
 pub mod telemetry;
 pub mod turn;

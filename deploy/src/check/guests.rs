@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ark_host::agents::{Ceiling, is_superseded, load_agent, load_from_directory, load_uploaded};
-use ark_host::changes::list_manifests;
+use ark_host::changes::{Signers, list_manifests};
 use ark_host::policies::{BrokenVersion, check_policies};
 use ark_model::policy::PolicyMode;
 use ark_runtime::{Agent, Engine, GraveyardSource, Manifest, Pin, PinnedGraveyard};
@@ -123,6 +123,17 @@ fn skip_uploaded(error: &ReadError, lines: &mut CheckLines) {
     );
 }
 
+/// Reads the keys that may sign; none of them where one cannot be used.
+fn read_signers(key: &str, files: &[PathBuf], lines: &mut CheckLines) -> Signers {
+    Signers::read(files).unwrap_or_else(|error| {
+        lines.fail(
+            format!("signatures.{key}: {error}"),
+            "give PEM files with public keys; the host would not start",
+        );
+        Signers::default()
+    })
+}
+
 /// Loads every agent that is to serve or on trial, as a start does. Returns how many serve.
 fn check_agents(
     subject: &Subject,
@@ -140,6 +151,7 @@ fn check_agents(
     let ceiling = Ceiling {
         limits: subject.config.limits.clone(),
         quotas: subject.config.quotas.agents.clone(),
+        signers: read_signers("agents", &subject.config.agent_signature_keys, lines),
     };
     let mut serving: BTreeMap<String, String> = BTreeMap::new();
     let mut add = |origin: String, agent: &Agent, lines: &mut CheckLines| {
@@ -248,6 +260,7 @@ fn check_operator_policies(
         &config.policies,
         config.policies_dir.as_deref(),
         store,
+        &read_signers("policies", &config.policy_signature_keys, lines),
     );
     let found = match found {
         Ok(found) => found,

@@ -14,6 +14,7 @@ use crate::client::connection::Connection;
 use crate::client::{self, agents, policies, state};
 use crate::operate::{self, capsules, data};
 use crate::output::{self, print_notice};
+use crate::registry::{self, AgentRegistryCommand, PolicyRegistryCommand};
 use crate::{demo, environment, explain, production, serve, time};
 
 /// ARK runs agents that nobody has to trust: every action is a proposal that pinned rules judge first.
@@ -78,10 +79,10 @@ enum Command {
     /// Shows and changes the account that rules judge by: capital and results.
     #[command(subcommand)]
     Account(client::account::AccountCommand),
-    /// Builds agents, manages their versions in a running host, and replays failed invocations.
+    /// Builds, signs, pushes and pulls agents, manages their versions in a running host, and replays failed invocations.
     #[command(subcommand)]
     Agent(AgentCommand),
-    /// Builds operator policies, manages them in a running host, and compares versions on recorded decisions.
+    /// Builds, signs, pushes and pulls operator policies, manages them in a running host, and compares versions on recorded decisions.
     #[command(subcommand)]
     Policy(PolicyCommand),
     /// Explains why a decision came out as it did, and what would make the action pass.
@@ -108,6 +109,8 @@ enum AgentCommand {
     #[command(flatten)]
     Author(AgentAuthorCommand),
     #[command(flatten)]
+    Registry(AgentRegistryCommand),
+    #[command(flatten)]
     Version(agents::AgentVersionCommand),
     #[command(flatten)]
     Capsule(capsules::CapsuleCommand),
@@ -117,6 +120,8 @@ enum AgentCommand {
 enum PolicyCommand {
     #[command(flatten)]
     Author(PolicyAuthorCommand),
+    #[command(flatten)]
+    Registry(PolicyRegistryCommand),
     #[command(flatten)]
     Version(policies::PolicyVersionCommand),
     /// Judges recorded decisions under two versions of a policy, and lists each that would come out differently.
@@ -233,9 +238,11 @@ fn run_command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Lists(command) => client::lists::run(command),
         Command::Account(command) => client::account::run(command),
         Command::Agent(AgentCommand::Author(command)) => author::run_agent(command),
+        Command::Agent(AgentCommand::Registry(command)) => registry::run_agent(command),
         Command::Agent(AgentCommand::Version(command)) => agents::run(command),
         Command::Agent(AgentCommand::Capsule(command)) => capsules::run(command),
         Command::Policy(PolicyCommand::Author(command)) => author::run_policy(command),
+        Command::Policy(PolicyCommand::Registry(command)) => registry::run_policy(command),
         Command::Policy(PolicyCommand::Version(command)) => policies::run(command),
         Command::Policy(PolicyCommand::Diff(args)) => operate::policy_diff::run(&args),
         Command::Explain(args) => explain::run(&args),

@@ -1,7 +1,7 @@
 //! The `ark` command: the edge where errors become messages and an exit code.
 //!
 //! Reading order: [`commands`] (the command line), [`serve`] (the host), [`client`] (commands that talk to a running host), [`operate`]
-//! (commands on a data directory and on files, without a host), [`production`] (what leads to production), [`author`] (for authors of agents and policies), [`explain`], [`demo`].
+//! (commands on a data directory and on files, without a host), [`production`] (what leads to production), [`author`] (for authors of agents and policies), [`registry`] (components by way of an OCI registry), [`explain`], [`demo`].
 //!
 //! Exit codes: 0 success; 1 a failure, or something checked that is not as it should be; 2 a wrong command line.
 
@@ -21,6 +21,7 @@ mod explain;
 mod operate;
 mod output;
 mod production;
+mod registry;
 mod serve;
 mod time;
 

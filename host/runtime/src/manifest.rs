@@ -64,6 +64,9 @@ pub struct Manifest {
     /// Quotas that are tighter than the operator's.
     #[serde(default, skip_serializing_if = "QuotasTable::is_empty")]
     pub quotas: QuotasTable,
+    /// The component's signature, as `ark agent sign` or `ark agent pull --verify-key` writes it. Needed where the host demands one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
     /// The values that `config-get` returns unless an operator has set others.
     #[serde(default)]
     pub config: BTreeMap<String, serde_json::Value>,
@@ -83,6 +86,7 @@ impl Manifest {
             capabilities: Vec::new(),
             limits: LimitsTable::default(),
             quotas: QuotasTable::default(),
+            signature: None,
             config: BTreeMap::new(),
         }
     }

@@ -15,12 +15,14 @@ use std::time::Duration;
 use ark_model::decision::PolicyIdentity;
 use ark_model::ids::{Millis, Name};
 use ark_runtime::{Engine, EngineError, GraveyardSource, Pin, PinError, PinnedGraveyard};
+use ark_signature::KeyError;
 use ark_store::{CommitError, OpenError, ReadError, Store, StoreConfig, Unit};
 
 use crate::agents::{
     self, AgentDeps, Agents, Ceiling, LoadAgentsError, LoadedAgents, RefusedAgent,
 };
 use crate::api::{ApiDeps, EventReader};
+use crate::changes::Signers;
 use crate::config::Config;
 use crate::hrm::chain::PolicyChain;
 use crate::hrm::guards::Guards;
@@ -51,6 +53,9 @@ pub enum StartError {
     /// An operator policy cannot be put in force.
     #[error(transparent)]
     Policies(#[from] LoadPoliciesError),
+    /// A key that may sign agents or policies cannot be used.
+    #[error("[signatures]: {0}")]
+    SignatureKeys(#[from] KeyError),
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] OpenError),
@@ -204,6 +209,7 @@ impl App {
             &graveyard_identity,
             config.policy_fuel,
             config.max_policies,
+            &Signers::read(&config.policy_signature_keys)?,
         );
         let policies_dir = config.policies_dir.as_deref();
         let policy_slots = policies::load_all(&policy_loader, &config.policies, policies_dir)?;
@@ -215,6 +221,7 @@ impl App {
         let ceiling = Ceiling {
             limits: config.limits.clone(),
             quotas: config.quotas.agents.clone(),
+            signers: Signers::read(&config.agent_signature_keys)?,
         };
         let LoadedAgents {
             agents,

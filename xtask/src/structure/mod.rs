@@ -33,7 +33,7 @@ struct Wall {
 }
 
 /// The host's crates, from the lowest to the highest.
-const CRATES: [Wall; 9] = [
+const CRATES: [Wall; 11] = [
     Wall {
         directory: "host/json",
         allowed: &[],
@@ -61,6 +61,20 @@ const CRATES: [Wall; 9] = [
         forbidden: &["rusqlite", "axum", "hyper", "utoipa"],
     },
     Wall {
+        directory: "host/signature",
+        allowed: &["ark-model"],
+        forbidden: &[
+            "wasmtime", "rusqlite", "axum", "hyper", "utoipa", "ureq", "clap",
+        ],
+    },
+    Wall {
+        directory: "host/registry",
+        allowed: &["ark-model"],
+        forbidden: &[
+            "wasmtime", "rusqlite", "axum", "hyper", "utoipa", "ring", "clap",
+        ],
+    },
+    Wall {
         directory: "host/server",
         allowed: &[
             "ark-json",
@@ -68,6 +82,7 @@ const CRATES: [Wall; 9] = [
             "ark-redaction",
             "ark-store",
             "ark-runtime",
+            "ark-signature",
         ],
         forbidden: &["rusqlite", "clap"],
     },
@@ -97,6 +112,8 @@ const CRATES: [Wall; 9] = [
             "ark-runtime",
             "ark-host",
             "ark-componentize",
+            "ark-registry",
+            "ark-signature",
         ],
         forbidden: &["rusqlite", "utoipa"],
     },

@@ -8,7 +8,7 @@ use ark_host::agents::{Ceiling, load_agent};
 use ark_model::action::Family;
 use ark_model::check::check_topic;
 use ark_model::ids::Digest;
-use ark_runtime::{Engine, EngineConfig, TRUTH_SET, read_agent_metadata};
+use ark_runtime::{AgentMetadata, Engine, EngineConfig, TRUTH_SET, read_agent_metadata};
 use clap::Args;
 use serde_json::json;
 
@@ -18,15 +18,74 @@ use crate::output::{print_line, print_notice};
 pub(crate) struct AddArgs {
     /// The component.
     file: PathBuf,
+    #[command(flatten)]
+    grants: GrantArgs,
+    /// The manifest to write; otherwise NAME.toml beside the component.
+    #[arg(long, value_name = "FILE")]
+    manifest: Option<PathBuf>,
+}
+
+/// What an agent receives and may do.
+#[derive(Debug, Args)]
+pub(crate) struct GrantArgs {
     /// A topic that the agent receives: exact, or `prefix.*`. Can be given several times.
     #[arg(long = "topic", value_name = "TOPIC")]
     topics: Vec<String>,
     /// An action type that the agent may propose, or the capability truth-set. Can be given several times; `none`: it may propose nothing.
     #[arg(long = "grant", value_name = "ACTION")]
     grants: Vec<String>,
-    /// The manifest to write; otherwise NAME.toml beside the component.
-    #[arg(long, value_name = "FILE")]
-    manifest: Option<PathBuf>,
+}
+
+impl GrantArgs {
+    /// Returns whether nothing is given.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.topics.is_empty() && self.grants.is_empty()
+    }
+
+    /// Returns the text of the manifest of a component whose file has the name `file`. What is not given is asked for on the terminal.
+    ///
+    /// # Errors
+    /// Something is not given and there is no terminal, or a topic is none.
+    pub(crate) fn compose_manifest(
+        self,
+        metadata: &AgentMetadata,
+        file: &str,
+        component: &[u8],
+    ) -> anyhow::Result<String> {
+        let topics = ask_missing(self.topics, "--topic", "topics that it receives")?;
+        for topic in &topics {
+            check_topic("--topic", topic.strip_suffix(".*").unwrap_or(topic))?;
+        }
+        let grants = ask_missing(
+            self.grants,
+            "--grant",
+            "action types that it may propose (none: nothing)",
+        )?;
+        let (capabilities, actions): (Vec<String>, Vec<String>) = grants
+            .into_iter()
+            .filter(|grant| grant != "none")
+            .partition(|grant| grant == TRUTH_SET);
+        for action in &actions {
+            if Family::of_built_in(action).is_none() {
+                print_notice!(
+                    "{action} is not built in: it is denied unless the operator declares it under [action_types] in ark.toml"
+                );
+            }
+        }
+        // A text or a list of texts has the same form in JSON as in TOML.
+        let lines = [
+            ("name", json!(metadata.name)),
+            ("version", json!(metadata.version)),
+            ("component", json!(file)),
+            ("sha256", json!(Digest::hash_bytes(component))),
+            ("description", json!(metadata.description)),
+            ("topics", json!(topics)),
+            ("actions", json!(actions)),
+            ("capabilities", json!(capabilities)),
+        ]
+        .map(|(key, value)| format!("{key} = {value}\n"));
+        Ok(lines.concat())
+    }
 }
 
 /// Reads what the component says of itself, and writes its manifest. Nothing is written before the component has been loaded as a host would.
@@ -43,43 +102,11 @@ pub(super) fn run(args: AddArgs) -> anyhow::Result<()> {
         metadata.version,
         metadata.description
     );
-    let topics = ask_missing(args.topics, "--topic", "topics that it receives")?;
-    for topic in &topics {
-        check_topic("--topic", topic.strip_suffix(".*").unwrap_or(topic))?;
-    }
-    let grants = ask_missing(
-        args.grants,
-        "--grant",
-        "action types that it may propose (none: nothing)",
-    )?;
-    let (capabilities, actions): (Vec<String>, Vec<String>) = grants
-        .into_iter()
-        .filter(|grant| grant != "none")
-        .partition(|grant| grant == TRUTH_SET);
-    for action in &actions {
-        if Family::of_built_in(action).is_none() {
-            print_notice!(
-                "{action} is not built in: it is denied unless the operator declares it under [action_types] in ark.toml"
-            );
-        }
-    }
     let manifest = args
         .manifest
         .unwrap_or_else(|| args.file.with_file_name(format!("{}.toml", metadata.name)));
     check_place(&manifest, &args.file)?;
-    // A text or a list of texts has the same form in JSON as in TOML.
-    let lines = [
-        ("name", json!(metadata.name)),
-        ("version", json!(metadata.version)),
-        ("component", json!(file)),
-        ("sha256", json!(Digest::hash_bytes(&component))),
-        ("description", json!(metadata.description)),
-        ("topics", json!(topics)),
-        ("actions", json!(actions)),
-        ("capabilities", json!(capabilities)),
-    ]
-    .map(|(key, value)| format!("{key} = {value}\n"));
-    let text = lines.concat();
+    let text = args.grants.compose_manifest(&metadata, file, &component)?;
     std::fs::write(&manifest, text).with_context(|| manifest.display().to_string())?;
     if let Err(error) = load_agent(&engine, &manifest, &Ceiling::default()) {
         // Nothing stays of what no host would load.

@@ -14,14 +14,14 @@ use super::toolchain::Language;
 
 /// What kind of guest a crate is.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum GuestKind {
+pub(crate) enum GuestKind {
     Agent,
     Policy,
 }
 
 impl GuestKind {
     /// The name of the kind, which is also its command.
-    const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Agent => "agent",
             Self::Policy => "policy",

@@ -11,5 +11,7 @@ mod sample;
 mod template;
 mod toolchain;
 
+pub(crate) use add::GrantArgs;
 pub(crate) use agent::{AgentAuthorCommand, run as run_agent};
+pub(crate) use guest_crate::GuestKind;
 pub(crate) use policy::{PolicyAuthorCommand, run as run_policy};

@@ -13,7 +13,7 @@ use crate::output::{print_json, print_line};
 use super::connection::Connection;
 use super::fields::{array_field, is_true, text_field};
 use super::request::{ApiRequest, OptionalReasonArgs};
-use super::upload::read_component;
+use super::upload::{read_component, read_signature};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AgentVersionCommand {
@@ -163,13 +163,16 @@ pub(crate) fn run(command: AgentVersionCommand) -> anyhow::Result<ExitCode> {
 }
 
 fn upload_request(path: &Path, rollout: bool) -> anyhow::Result<ApiRequest> {
-    let manifest = Manifest::read_file(path)?;
+    let mut manifest = Manifest::read_file(path)?;
     let component = read_component(
         path,
         &manifest.component,
         manifest.sha256,
         "run `ark agent build` again",
     )?;
+    if manifest.signature.is_none() {
+        manifest.signature = read_signature(&path.with_file_name(&manifest.component))?;
+    }
     let request = ApiRequest::new("PUT", &["v1", "agents", manifest.name.as_str()]);
     let fields = [("manifest", json!(manifest)), ("rollout", json!(rollout))];
     Ok(request.with_fields(&fields).with_component(&component))

@@ -17,7 +17,7 @@ use crate::output::{print_json, print_line};
 use super::connection::Connection;
 use super::fields::{array_field, text_field};
 use super::request::{ApiRequest, OptionalReasonArgs};
-use super::upload::read_component;
+use super::upload::{read_component, read_signature};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PolicyVersionCommand {
@@ -248,7 +248,7 @@ fn upload_request(
     let is_manifest = path
         .extension()
         .is_some_and(|extension| extension == "toml");
-    let (name, component, settings, mode, order) = if is_manifest {
+    let (name, file, component, settings, mode, order) = if is_manifest {
         let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
         let manifest: PolicyManifest =
             toml::from_str(&text).with_context(|| path.display().to_string())?;
@@ -260,6 +260,7 @@ fn upload_request(
         )?;
         (
             manifest.name,
+            path.with_file_name(&manifest.component),
             component,
             settings.or(manifest.settings),
             manifest.mode,
@@ -271,7 +272,8 @@ fn upload_request(
         let policy =
             Policy::load(&engine, &component).with_context(|| path.display().to_string())?;
         let name = policy.identity().metadata.name.parse()?;
-        (name, component, settings, PolicyMode::Enforce, order)
+        let file = path.to_owned();
+        (name, file, component, settings, PolicyMode::Enforce, order)
     };
     let name: Name = name;
     let mode = if shadow { PolicyMode::Shadow } else { mode };
@@ -281,6 +283,7 @@ fn upload_request(
             ("sha256", json!(Digest::hash_bytes(&component))),
             ("mode", json!(mode)),
             ("order", json!(order)),
+            ("signature", json!(read_signature(&file)?)),
         ]);
     Ok(match settings {
         Some(settings) => request.with_raw_field("settings", settings.as_str()),

@@ -1,9 +1,10 @@
-//! What an upload of an agent or a policy sends: a component that is the one its manifest states.
+//! What an upload of an agent or a policy sends: a component that is the one its manifest states, and the signature beside it.
 
 use std::path::Path;
 
 use anyhow::Context;
 use ark_model::ids::Digest;
+use ark_signature::read_signature_file;
 
 /// Reads the component beside a manifest.
 ///
@@ -24,4 +25,13 @@ pub(super) fn read_component(
         path.display(),
     );
     Ok(component)
+}
+
+/// Reads the signature beside a component; `None`: there is none.
+///
+/// # Errors
+/// The file is there and cannot be read.
+pub(super) fn read_signature(component: &Path) -> anyhow::Result<Option<String>> {
+    read_signature_file(component)
+        .with_context(|| format!("the signature of {}", component.display()))
 }

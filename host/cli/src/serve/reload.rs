@@ -125,6 +125,8 @@ impl Reload {
         self.agents.set_ceiling(Ceiling {
             limits: config.limits,
             quotas: config.quotas.agents,
+            // The keys are read at a start only.
+            signers: self.agents.ceiling().signers.clone(),
         });
         self.watchdog.set_thresholds(config.watchdog.thresholds);
         self.layers = layers;

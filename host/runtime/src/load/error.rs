@@ -80,6 +80,9 @@ pub enum LoadError {
     /// The component failed while it was asked for its metadata. Holds the failure.
     #[error("asked for its metadata, it failed: {0}")]
     Failed(String),
+    /// The operator demands a signature, and the component has none that counts. Holds why.
+    #[error("{0}")]
+    Unsigned(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The manifest asks for limits that are looser than the operator's ceiling.
     #[error(transparent)]
     Limits(#[from] LimitError),

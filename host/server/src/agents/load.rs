@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::changes::{
-    ComponentFileError, StoredVersionError, check_stored_component, list_manifests,
+    ComponentFileError, Signers, StoredVersionError, check_stored_component, list_manifests,
     read_component_file,
 };
 use crate::router::Canary;
@@ -14,13 +14,15 @@ use ark_model::ids::{Millis, Name};
 use ark_runtime::{Agent, Engine, Limits, LoadError, Manifest, ManifestError, Quotas};
 use ark_store::{AgentChange, AgentVersion, CommitError, ReadError, Reader, Rollout, Store, Unit};
 
-/// What the operator allows every agent. A manifest can only tighten it.
+/// What the operator allows every agent, and demands of it. A manifest can only tighten it.
 #[derive(Debug, Clone, Default)]
 pub struct Ceiling {
     /// The limits of one invocation.
     pub limits: Limits,
     /// The quotas over all of them.
     pub quotas: Quotas,
+    /// Who may have signed the component.
+    pub signers: Signers,
 }
 
 /// Why an agent of the directory cannot be loaded.
@@ -331,18 +333,25 @@ pub fn load_agent(
     manifest: &Path,
     ceiling: &Ceiling,
 ) -> Result<Agent, LoadAgentError> {
-    let parsed = Manifest::read_file(manifest)?;
-    let component = read_component_file(&manifest.with_file_name(&parsed.component))?;
+    let mut parsed = Manifest::read_file(manifest)?;
+    let file = manifest.with_file_name(&parsed.component);
+    let component = read_component_file(&file)?;
+    if parsed.signature.is_none() {
+        let signature = ceiling.signers.read_beside(&file);
+        parsed.signature = signature.map_err(LoadError::from)?;
+    }
     Ok(load_component(engine, &component, parsed, ceiling)?)
 }
 
-/// Loads a component whose manifest stays within the ceiling.
+/// Loads a component that is signed as the operator demands and whose manifest stays within the ceiling.
 pub(super) fn load_component(
     engine: &Engine,
     component: &[u8],
     manifest: Manifest,
     ceiling: &Ceiling,
 ) -> Result<Agent, LoadError> {
+    let signature = manifest.signature.as_deref();
+    ceiling.signers.check(component, signature)?;
     ceiling.quotas.tightened_by(&manifest.quotas)?;
     Agent::load(engine, component, manifest, &ceiling.limits)
 }
@@ -353,6 +362,8 @@ pub(super) fn check_before_compilation(
     manifest: &Manifest,
     ceiling: &Ceiling,
 ) -> Result<(), LoadError> {
+    let signature = manifest.signature.as_deref();
+    ceiling.signers.check(component, signature)?;
     ceiling.quotas.tightened_by(&manifest.quotas)?;
     Agent::check_before_compilation(component, manifest, &ceiling.limits)
 }

@@ -11,6 +11,7 @@ mod declaration;
 mod log;
 mod permit;
 mod requester;
+mod signers;
 mod stored_version;
 
 pub use component_file::{ComponentFileError, list_manifests, read_component_file};
@@ -18,4 +19,5 @@ pub use declaration::record_action_types;
 pub use log::{ChangeLog, ChangeTarget, OrdersSeen, Refusal};
 pub use permit::{Permit, PermitEnded};
 pub use requester::{ChangeKey, Requester};
+pub use signers::{Signers, UnsignedError};
 pub use stored_version::{StoredVersionError, check_stored_component, describe_kept_versions};

@@ -60,6 +60,7 @@ table! {
         [telemetry]: TelemetryFile;
         [watchdog]: WatchdogFile;
         [redis]: RedisFile;
+        [signatures]: SignaturesFile;
         [lists]: ListsFile;
         [instruments]: InstrumentsFile;
         [front]: FrontFile;
@@ -291,6 +292,16 @@ items! {
         symbol: Option<String>;
         /// What the user said.
         words: String;
+    }
+}
+
+table! {
+    /// Whose components this host takes. Where keys are named, one of them must have signed a component; its signature stands beside it (`NAME.wasm.sig`) or comes with the upload. `ark agent sign`, `ark policy sign` and `pull --verify-key` write it, cosign's keys and signatures will do. Without keys no signature is looked at.
+    pub struct SignaturesFile {
+        /// PEM files with the public keys that may sign agents. They are checked at every start and every upload, for kept versions too.
+        agents: Vec<PathBuf> = Vec::new(), Any;
+        /// PEM files with the public keys that may sign operator policies. They are checked when a policy comes in: at a start, a reload and an upload. An uploaded version that is kept already is not checked again.
+        policies: Vec<PathBuf> = Vec::new(), Any;
     }
 }
 

@@ -24,7 +24,7 @@ pub const DEFAULT_FILE: &str = "ark.toml";
 /// The start of the name of each of ARK's environment variables.
 const VARIABLE_PREFIX: &str = "ARK_";
 /// Environment variables of ARK that are no keys, with their documentation.
-pub const OTHER_VARIABLES: [(&str, &str); 12] = [
+pub const OTHER_VARIABLES: [(&str, &str); 13] = [
     (
         "ARK_CA",
         "The certificate authority that commands trust when they talk to a host (`--ca`).",
@@ -41,6 +41,10 @@ pub const OTHER_VARIABLES: [(&str, &str); 12] = [
     (
         "ARK_PROMETHEUS",
         "The Prometheus that scrapes the host, for commands that ask it (`--prometheus`).",
+    ),
+    (
+        "ARK_REQUIRE_DIGEST",
+        "Whether `ark agent pull` and `ark policy pull` refuse a reference without a digest (`--require-digest`): `true` or `false`.",
     ),
     (
         "ARK_SDK",

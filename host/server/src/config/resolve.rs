@@ -65,6 +65,10 @@ pub struct Config {
     pub max_policies: usize,
     /// Fuel of one evaluation of an operator policy.
     pub policy_fuel: u64,
+    /// The files with the keys that may sign agents; none: no signature is demanded.
+    pub agent_signature_keys: Vec<PathBuf>,
+    /// The files with the keys that may sign policies; none: no signature is demanded.
+    pub policy_signature_keys: Vec<PathBuf>,
     /// The directory of the agents.
     pub agents_dir: Option<PathBuf>,
     /// The ceiling of every agent's limits.
@@ -168,6 +172,8 @@ impl Config {
             policies_dir: file.policies_dir,
             max_policies: capacity.policies,
             policy_fuel: capacity.policy_fuel,
+            agent_signature_keys: file.signatures.agents,
+            policy_signature_keys: file.signatures.policies,
             agents_dir: file.agents_dir,
             limits: file.limits,
             quotas: QuotaConfig {
@@ -212,6 +218,7 @@ impl Config {
             graveyard: self.graveyard.clone(),
             declared: self.policies.clone(),
             directory: self.policies_dir.clone(),
+            signature_keys: self.policy_signature_keys.clone(),
             fuel: self.policy_fuel,
             action_types: self.hrm.action_types.clone(),
         }

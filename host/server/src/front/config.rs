@@ -40,6 +40,8 @@ pub struct FrontPolicies {
     pub declared: Vec<Declaration>,
     /// The directory in which further ones are declared.
     pub directory: Option<PathBuf>,
+    /// The files with the keys of which one must have signed a policy; none: no signature is demanded.
+    pub signature_keys: Vec<PathBuf>,
     /// Fuel of one evaluation of an operator policy.
     pub fuel: u64,
     /// The declared action types.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use ark_runtime::{EngineError, PinError};
+use ark_signature::KeyError;
 
 use crate::policies::LoadPoliciesError;
 use crate::telemetry::TelemetryError;
@@ -21,6 +22,9 @@ pub enum FrontError {
     /// The client of the owner cannot be made.
     #[error("the owner cannot be reached over TLS: {0}")]
     Tls(#[from] tokio_rustls::rustls::Error),
+    /// A key that may sign policies cannot be used.
+    #[error("signatures.policies: {0}")]
+    SignatureKeys(#[from] KeyError),
     /// The WebAssembly engine cannot be set up.
     #[error(transparent)]
     Engine(#[from] EngineError),

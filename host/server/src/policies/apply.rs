@@ -52,6 +52,10 @@ impl Policies {
     ) -> Result<(), PolicyChangeError> {
         self.read_editable_row(policy, conditions)?;
         check_digest(&upload.component, upload.sha256)?;
+        let signers = &self.inner.loader.verifier.signers;
+        signers
+            .check(&upload.component, upload.signature.as_deref())
+            .map_err(InvalidPolicy::from)?;
         Policy::check_before_compilation(&upload.component).map_err(InvalidPolicy::from)?;
         Ok(())
     }

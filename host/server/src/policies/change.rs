@@ -18,6 +18,8 @@ pub struct PolicyUpload {
     pub component: Vec<u8>,
     /// The SHA-256 that was stated for them.
     pub sha256: Digest,
+    /// The component's signature, as it stands in the file beside it; absent: there is none.
+    pub signature: Option<String>,
     /// The settings; absent: the policy gets none.
     pub settings: Option<Settings>,
     /// Whether the version's verdicts are to count.

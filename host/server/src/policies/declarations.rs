@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use crate::changes::list_manifests;
+use crate::changes::{Signers, list_manifests};
 use crate::hrm::chain::{ChainSlot, ConfiguredPolicy, EnforcedPolicy};
 use ark_model::decision::PolicyIdentity;
 use ark_model::ids::{Digest, Name};
@@ -200,7 +200,8 @@ pub(super) fn read_declarations(
 
 /// Loads the policies that files declare, as slots in the order in which they are asked, without a store. Nothing is recorded.
 ///
-/// `graveyard`: the policy whose name no other may have. `fuel`: the fuel of one evaluation (`capacity.policy_fuel`).
+/// `graveyard`: the policy whose name no other may have. `fuel`: the fuel of one evaluation (`capacity.policy_fuel`). `signers`: who
+/// may have signed the components.
 ///
 /// # Errors
 /// The first declaration that is refused: its file, and why.
@@ -209,13 +210,10 @@ pub fn load_declared(
     graveyard: &PolicyIdentity,
     fuel: u64,
     (configured, dir): (&[Declaration], Option<&Path>),
+    signers: &Signers,
     meters: &HrmMeters,
 ) -> Result<Vec<Arc<ChainSlot>>, LoadPoliciesError> {
-    let verifier = PolicyVerifier {
-        engine: engine.clone(),
-        fuel,
-        reserved_name: graveyard.metadata.name.clone(),
-    };
+    let verifier = PolicyVerifier::new(engine, graveyard, fuel, signers);
     let mut declarations = read_declarations(configured, dir, &verifier);
     if !declarations.rejected.is_empty() {
         return Err(declarations.rejected.swap_remove(0).into());
@@ -249,6 +247,8 @@ fn prepare_policy(
     verifier: &PolicyVerifier,
 ) -> Result<PreparedPolicy, InvalidPolicy> {
     let component = read_pinned(&declaration.file, declaration.sha256)?;
+    let signature = verifier.signers.read_beside(&declaration.file)?;
+    verifier.signers.check(&component, signature.as_deref())?;
     let settings = declaration.settings.clone();
     let verified = verifier.verify(&component, declaration.name.as_ref(), settings)?;
     Ok(PreparedPolicy {

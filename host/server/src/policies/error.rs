@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use crate::changes::{ComponentFileError, PermitEnded, StoredVersionError, describe_kept_versions};
+use crate::changes::{
+    ComponentFileError, PermitEnded, StoredVersionError, UnsignedError, describe_kept_versions,
+};
 use crate::hrm::HrmError;
 use ark_model::ids::{Digest, Name};
 use ark_model::policy::PolicySource;
@@ -25,6 +27,9 @@ pub enum InvalidPolicy {
         /// The digest of the bytes.
         found: Digest,
     },
+    /// The operator demands a signature, and the component has none that counts.
+    #[error(transparent)]
+    Unsigned(#[from] UnsignedError),
     /// The component's metadata names another policy.
     #[error("its metadata says that it is {found}, not {expected}")]
     NameMismatch {

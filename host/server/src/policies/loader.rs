@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::changes::{StoredVersionError, check_stored_component};
+use crate::changes::{Signers, StoredVersionError, check_stored_component};
 use crate::hrm::chain::{ChainSlot, ConfiguredPolicy, EnforcedPolicy};
 use ark_model::decision::PolicyIdentity;
 use ark_model::ids::Name;
@@ -27,7 +27,8 @@ pub struct PolicyLoader {
 }
 
 impl PolicyLoader {
-    /// `graveyard`: the policy whose name no other may have. `fuel`: the fuel of one evaluation (`capacity.policy_fuel`).
+    /// `graveyard`: the policy whose name no other may have. `fuel`: the fuel of one evaluation (`capacity.policy_fuel`). `signers`: who may have signed
+    /// what comes in.
     #[must_use]
     pub fn new(
         engine: &Engine,
@@ -36,10 +37,11 @@ impl PolicyLoader {
         graveyard: &PolicyIdentity,
         fuel: u64,
         max_policies: usize,
+        signers: &Signers,
     ) -> Self {
         Self {
             store: store.clone(),
-            verifier: PolicyVerifier::new(engine, graveyard, fuel),
+            verifier: PolicyVerifier::new(engine, graveyard, fuel, signers),
             meters: Arc::clone(meters),
             max_policies,
         }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::changes::Requester;
+use crate::changes::{Requester, Signers};
 use crate::hrm::chain::{ChainSlot, EnforcedPolicy};
 use ark_model::decision::PolicyIdentity;
 use ark_model::ids::{Digest, Millis, Name};
@@ -106,7 +106,8 @@ pub struct BrokenVersion {
 /// Verifies every operator policy that a start would load, as the start does, without putting it in force. `store`: where uploaded policies are
 /// kept; `None`: there is no database yet.
 ///
-/// `graveyard`: the policy whose name no other may have. `fuel`: the fuel of one evaluation (`capacity.policy_fuel`).
+/// `graveyard`: the policy whose name no other may have. `fuel`: the fuel of one evaluation (`capacity.policy_fuel`). `signers`: who
+/// may have signed what files declare.
 ///
 /// # Errors
 /// The store cannot be read.
@@ -117,8 +118,9 @@ pub fn check_policies(
     configured: &[Declaration],
     dir: Option<&Path>,
     store: Option<&Reader>,
+    signers: &Signers,
 ) -> Result<PolicyFindings, ReadError> {
-    let verifier = PolicyVerifier::new(engine, graveyard, fuel);
+    let verifier = PolicyVerifier::new(engine, graveyard, fuel, signers);
     let declarations = read_declarations(configured, dir, &verifier);
     let declared: Vec<Name> = declarations
         .policies

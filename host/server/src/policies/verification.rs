@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::changes::read_component_file;
+use crate::changes::{Signers, read_component_file};
 use ark_model::check::FieldError;
 use ark_model::decision::PolicyIdentity;
 use ark_model::facts::Facts;
@@ -33,15 +33,23 @@ pub(super) struct PolicyVerifier {
     pub(super) fuel: u64,
     /// The Graveyard's name, which no operator policy may have.
     pub(super) reserved_name: String,
+    /// Who may have signed a component that comes in. One that is kept was checked when it came.
+    pub(super) signers: Signers,
 }
 
 impl PolicyVerifier {
     /// `graveyard`: the policy whose name no other may have. `fuel`: the fuel of one evaluation (`capacity.policy_fuel`).
-    pub(super) fn new(engine: &Engine, graveyard: &PolicyIdentity, fuel: u64) -> Self {
+    pub(super) fn new(
+        engine: &Engine,
+        graveyard: &PolicyIdentity,
+        fuel: u64,
+        signers: &Signers,
+    ) -> Self {
         Self {
             engine: engine.clone(),
             fuel,
             reserved_name: graveyard.metadata.name.clone(),
+            signers: signers.clone(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! The command line: what it prints, configuration, authoring of agents and policies, approvals.
+//! The command line: what it prints, configuration, authoring of agents and policies, registries, approvals.
 
 mod agent_author;
 mod approvals;
@@ -7,3 +7,4 @@ mod doctor;
 mod environment;
 mod output;
 mod policy_author;
+mod registry;

@@ -210,7 +210,7 @@ impl Reader {
             home: folder("home"),
             bin: folder("bin"),
             logs: folder("logs"),
-            ports: [8000, 9090, FRONT_PORT, 9092]
+            ports: [8000, 9090, FRONT_PORT, 9092, 5000]
                 .map(|named| (named, free_port()))
                 .to_vec(),
         };

@@ -14,6 +14,7 @@ use ark_model::settings::Settings;
 use ark_runtime::{Engine, Pin, PinnedGraveyard, Policy};
 
 use crate::api::read_proposed_actions;
+use crate::changes::Signers;
 use crate::front::config::FrontPolicies;
 use crate::front::error::FrontError;
 use crate::hrm::chain::{PolicyChain, PolicyJudge};
@@ -54,12 +55,14 @@ impl FrontJudge {
         let engine = Engine::new(&policies.engine)?;
         let graveyard = PinnedGraveyard::load(&engine, &policies.graveyard, Pin::compiled_in()?)?;
         let declared = (policies.declared.as_slice(), policies.directory.as_deref());
+        let signers = Signers::read(&policies.signature_keys)?;
         let meters = HrmMeters::default();
         let slots = load_declared(
             &engine,
             graveyard.policy.identity(),
             policies.fuel,
             declared,
+            &signers,
             &meters,
         )?;
         let chain = PolicyChain::new(Arc::new(graveyard.policy), slots);

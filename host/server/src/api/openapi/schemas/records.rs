@@ -175,6 +175,8 @@ pub(crate) struct ManifestSchema {
     /// Quotas that are tighter than the operator's.
     #[serde(default)]
     quotas: QuotasTable,
+    /// The component's signature, as `ark agent sign` or `ark agent pull --verify-key` writes it. Needed where the host demands one.
+    signature: Option<String>,
     /// The values that `config-get` returns unless an operator has set others.
     #[serde(default)]
     config: BTreeMap<String, serde_json::Value>,

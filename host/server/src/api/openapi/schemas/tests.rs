@@ -379,6 +379,7 @@ fn manifests_and_limits_are_as_described() {
         capabilities: vec![text()],
         limits: table,
         quotas,
+        signature: Some(text()),
         config: BTreeMap::from([(text(), json!([1, null]))]),
     };
     let least = json!({

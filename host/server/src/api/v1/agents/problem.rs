@@ -25,6 +25,10 @@ impl From<AgentChangeError> for Problem {
             AgentChangeError::NameMismatch { .. } => {
                 refused("manifest.name", "upload it under its own name")
             }
+            AgentChangeError::Load(LoadError::Unsigned(_)) => refused(
+                "manifest.signature",
+                "sign the component with a key that the host takes (`ark agent sign`)",
+            ),
             AgentChangeError::Load(LoadError::WrongDigest { .. }) => {
                 refused("manifest.sha256", "state the SHA-256 of these bytes")
             }

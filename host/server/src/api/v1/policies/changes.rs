@@ -93,6 +93,7 @@ async fn upload_policy(
     let upload = PolicyUpload {
         component: form.component.0,
         sha256: form.sha256,
+        signature: form.signature,
         settings: form.settings.map(|settings| settings.0),
         mode: form.mode.unwrap_or_default(),
         order: form.order.map(PolicyPlace::to_order),

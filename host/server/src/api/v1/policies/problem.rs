@@ -21,6 +21,10 @@ impl From<InvalidPolicy> for Problem {
             InvalidPolicy::DigestMismatch { .. } => {
                 refused("sha256", "state the SHA-256 of these bytes")
             }
+            InvalidPolicy::Unsigned(_) => refused(
+                "signature",
+                "sign the component with a key that the host takes (`ark policy sign`)",
+            ),
             InvalidPolicy::NameMismatch { .. } => refused("name", "upload it under its own name"),
             InvalidPolicy::ReservedName(_) => refused("component", "give the policy another name"),
             InvalidPolicy::Load(_) | InvalidPolicy::File { .. } => {

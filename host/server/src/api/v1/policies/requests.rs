@@ -49,6 +49,8 @@ pub(super) struct PolicyUploadRequest {
     pub(super) component: ComponentBytes,
     /// The component's SHA-256.
     pub(super) sha256: Digest,
+    /// The component's signature, as `ark policy sign` or `ark policy pull --verify-key` writes it. Needed where the host demands one.
+    pub(super) signature: Option<String>,
     /// Its settings; none if left out.
     pub(super) settings: Option<PolicySettings>,
     /// Whether its verdicts count (`enforce`, also if left out) or are recorded and compared (`shadow`).
