@@ -5,5 +5,6 @@ mod approvals;
 mod config;
 mod doctor;
 mod environment;
+mod newcomer;
 mod output;
 mod policy_author;
