@@ -110,7 +110,7 @@ fn escape(text: &str, mut push_escape: impl FnMut(char, &mut String)) -> Cow<'_,
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{escape_json, escape_line, is_unprintable};
+    use super::{escape_json, escape_line, format_count, is_unprintable};
 
     #[test]
     fn one_is_no_plural() {

@@ -125,15 +125,7 @@ fn find_near_path(path: &str) -> Option<&'static str> {
         }
         let pairs = segments.iter().zip(&given);
         pairs
-            .map(|(known, given)| match known.starts_with('{') {
-                true => (!given.is_empty()).then_some(1.0),
-                false if given.len() > 2 * known.len() => None,
-                false => {
-                    let given = given.to_ascii_lowercase();
-                    let alike = strsim::normalized_damerau_levenshtein(known, &given);
-                    (alike >= MIN_SEGMENT_SIMILARITY).then_some(alike)
-                }
-            })
+            .map(|(known, given)| compare_segments(known, given))
             .try_fold(0.0, |sum, alike| Some(sum + alike?))
     };
     TABLE
@@ -148,6 +140,21 @@ fn find_near_path(path: &str) -> Option<&'static str> {
             }
         })
         .map(|(_, path)| path)
+}
+
+/// Returns how similar a segment of a path is to one of the table of calls; `None`: too little for a slip.
+fn compare_segments(known: &str, given: &str) -> Option<f64> {
+    if known.starts_with('{') {
+        return (!given.is_empty()).then_some(1.0);
+    }
+    if given.len() > 2 * known.len() {
+        return None;
+    }
+    let given = given.to_ascii_lowercase();
+    let alike = strsim::normalized_damerau_levenshtein(known, &given);
+    // One slip in a short segment, e.g. `v2` for `v1`, makes it rather different.
+    let is_slip = strsim::damerau_levenshtein(known, &given) <= 1 && !given.is_empty();
+    (is_slip || alike >= MIN_SEGMENT_SIMILARITY).then_some(alike)
 }
 
 #[cfg(test)]

@@ -35,7 +35,8 @@ nav input::placeholder{color:inherit;opacity:.8}\
 pre{background:var(--soft);border-radius:6px;padding:.6rem .8rem;overflow-x:auto;max-height:24rem;font-size:.85em}\
 p code,td code{background:var(--soft);border-radius:4px;padding:0 .25em}\
 [hidden]{display:none}\
-@media(max-width:40rem){body{padding:.5rem}table{display:block;overflow-x:auto}td:first-child{white-space:normal}\
+@media(max-width:40rem){body{padding:.5rem}table,tbody,tr,td{display:block}tr{border-top:1px solid var(--line);padding:.3rem 0}\
+tr:first-child,td:empty{display:none}td{border:0;padding:0;overflow-wrap:anywhere}td:first-child{white-space:normal}\
 .path{overflow-wrap:anywhere}.role{float:none;white-space:nowrap}.method{min-width:0}details{padding:0 .5rem}\
 nav{position:static}h2,details{scroll-margin-top:.5rem}}";
 
