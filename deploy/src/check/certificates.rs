@@ -4,6 +4,7 @@ use std::path::Path;
 
 use ark_host::api::Tls;
 use ark_model::ids::Millis;
+use ark_model::printable::format_count;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::pem::Pem;
 
@@ -80,7 +81,11 @@ pub(super) fn check_certificate(subject: &Subject, lines: &mut CheckLines) {
     }
     if lines.is_good() {
         let days = (leaf.validity().not_after.timestamp() - now) / DAY_SECONDS;
-        lines.ok(format!("{}, for {days} days more", leaf.subject()));
+        lines.ok(format!(
+            "{}, for {} more",
+            leaf.subject(),
+            format_count(days, "day", "days")
+        ));
     }
 }
 
@@ -136,7 +141,10 @@ fn check_dates(certificate: &X509Certificate<'_>, now: i64, path: &str, lines: &
         );
     } else if left < NOTICE_DAYS * DAY_SECONDS {
         lines.warn(
-            format!("{path}: {subject} expires in {} days", left / DAY_SECONDS),
+            format!(
+                "{path}: {subject} expires in {}",
+                format_count(left / DAY_SECONDS, "day", "days")
+            ),
             "renew it; a running host reads the new files by itself",
         );
     }

@@ -1,5 +1,6 @@
 //! The database: what a start would refuse, its pages, its chains.
 
+use ark_model::printable::format_count;
 use ark_store::{OpenError, ReadOnlyStore, check_directory};
 
 use super::line::CheckLines;
@@ -61,7 +62,11 @@ pub(super) fn check_audit_log(subject: &Subject, lines: &mut CheckLines) {
     match store.verify_audit_log() {
         Err(error) => lines.fail(error.to_string(), "see the line `database`"),
         Ok(report) => match report.fault {
-            None => lines.ok(format!("{} rows, {} anchors", report.rows, report.anchors)),
+            None => lines.ok(format!(
+                "{}, {}",
+                format_count(report.rows, "row", "rows"),
+                format_count(report.anchors, "anchor", "anchors")
+            )),
             Some(fault) => lines.fail(
                 format!("row {} {}", fault.seq, fault.problem),
                 "keep a copy as evidence, find out who wrote to the file, and restore a snapshot",
@@ -87,15 +92,21 @@ pub(super) fn check_state(subject: &Subject, lines: &mut CheckLines) {
             } else if report.secrets_unchecked > 0 {
                 lines.fail(
                     format!(
-                        "{} secrets are encrypted, and their key is not given",
-                        report.secrets_unchecked
+                        "the key of {} is not given, so whether they decrypt is not known",
+                        format_count(
+                            report.secrets_unchecked,
+                            "encrypted revision",
+                            "encrypted revisions"
+                        )
                     ),
                     "name the file of the key in ARK_SECRET_KEY_FILE",
                 );
             } else {
                 lines.ok(format!(
-                    "{} revisions of {} keys, {} secrets",
-                    report.revisions, report.keys, report.secrets
+                    "{} of {}, {}",
+                    format_count(report.revisions, "revision", "revisions"),
+                    format_count(report.keys, "key", "keys"),
+                    format_count(report.secrets, "secret", "secrets")
                 ));
             }
         }

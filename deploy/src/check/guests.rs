@@ -8,6 +8,7 @@ use ark_host::agents::{Ceiling, is_superseded, load_agent, load_from_directory, 
 use ark_host::changes::{Signers, list_manifests};
 use ark_host::policies::{BrokenVersion, check_policies};
 use ark_model::policy::PolicyMode;
+use ark_model::printable::format_count;
 use ark_runtime::{Agent, Engine, GraveyardSource, Manifest, Pin, PinnedGraveyard};
 use ark_store::{ReadError, Reader};
 
@@ -111,7 +112,9 @@ pub(super) fn check_guests(subject: &Subject, lines: &mut CheckLines) {
     let policies = check_operator_policies(subject, engine, store, lines);
     if lines.is_good() {
         lines.ok(format!(
-            "{agents} agents and {policies} operator policies can be loaded"
+            "{} and {} can be loaded",
+            format_count(agents, "agent", "agents"),
+            format_count(policies, "operator policy", "operator policies")
         ));
     }
 }

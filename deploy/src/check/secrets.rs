@@ -2,6 +2,7 @@
 
 use ark_model::ids::Millis;
 use ark_model::principal::Role;
+use ark_model::printable::format_count;
 use ark_store::TokenRow;
 
 use super::line::CheckLines;
@@ -25,6 +26,13 @@ pub(super) fn check_secret_key(subject: &Subject, lines: &mut CheckLines) {
                 "see the line `env-file`",
             );
         }
+        Ok(None) if let Some(count) = count_secrets(subject) => {
+            let secrets = format_count(count, "secret", "secrets");
+            return lines.fail(
+                format!("there is no key, and the database holds {secrets} that no agent can read without theirs"),
+                "name the file of the key that they were encrypted with in ARK_SECRET_KEY_FILE; if it is lost, give the agents their secrets again under a new one",
+            );
+        }
         Ok(None) => {
             return lines.warn(
                 "there is no key, so agents can keep no secrets",
@@ -41,6 +49,12 @@ pub(super) fn check_secret_key(subject: &Subject, lines: &mut CheckLines) {
     } else {
         lines.ok(format!("the key {} encrypts secrets", key.id()));
     }
+}
+
+/// How many secrets the database holds; `None`: none, or it cannot be read, which the line `database` reports.
+fn count_secrets(subject: &Subject) -> Option<u64> {
+    let store = subject.open_database().ok()??;
+    store.count_secrets().ok().filter(|count| *count > 0)
 }
 
 /// A host that others can reach has a token, and somebody can still administer it.

@@ -149,15 +149,12 @@ impl Decision {
                 _ => (3, "warns"),
             };
             let mut line = format!("{} {verb}", rule.name);
-            if let Some(observed) = format_value(&answer.observed) {
-                line.push_str(": observed ");
-                line.push_str(&observed);
-                if let Some(limit) = format_value(&answer.limit) {
-                    line.push_str(", limit ");
-                    line.push_str(&limit);
-                }
+            if let Some(compared) = describe_comparison(&answer.observed, &answer.limit) {
+                line.push_str(": ");
+                line.push_str(&compared);
             }
             if let Some(nearest) = answer.nearest_passing {
+                let nearest = format_nearest_passing(nearest, &answer.observed);
                 line = format!("{line}; {nearest} would pass");
             }
             lines.push((order, line));
@@ -167,15 +164,68 @@ impl Decision {
     }
 }
 
-/// Returns an observed value or a limit as text; `None` when there is no value.
+/// Returns an observed value or a limit as text for people; `None` when there is no value.
 #[must_use]
 pub fn format_value(value: &ObservedValue) -> Option<String> {
     match value {
         ObservedValue::None => None,
-        ObservedValue::Flag(flag) => Some(flag.to_string()),
-        ObservedValue::Number(number) => Some(number.to_string()),
+        ObservedValue::Flag(flag) => Some(if *flag { "yes" } else { "no" }.to_owned()),
+        ObservedValue::Number(number) => Some(format_number(*number)),
         ObservedValue::Text(text) => Some(text.clone()),
     }
+}
+
+/// Returns the limit as text for people, where it says something beside the observed value; `None` where it does not: beside a text, "yes" or
+/// "no" does not say what would pass.
+#[must_use]
+pub fn format_limit(observed: &ObservedValue, limit: &ObservedValue) -> Option<String> {
+    match (observed, limit) {
+        (ObservedValue::Text(_), ObservedValue::Flag(_)) => None,
+        _ => format_value(limit),
+    }
+}
+
+/// The word before a limit: what a yes-no rule or a rule about words compares with is what it demands.
+#[must_use]
+pub const fn name_limit(limit: &ObservedValue) -> &'static str {
+    match limit {
+        ObservedValue::Flag(_) | ObservedValue::Text(_) => "required",
+        ObservedValue::Number(_) | ObservedValue::None => "limit",
+    }
+}
+
+/// Returns what was observed and what it was compared with, e.g. `observed 3, limit 2` or `observed yes, required no`; `None` when nothing was
+/// observed.
+#[must_use]
+pub fn describe_comparison(observed: &ObservedValue, limit: &ObservedValue) -> Option<String> {
+    let text = format!("observed {}", format_value(observed)?);
+    Some(match format_limit(observed, limit) {
+        Some(shown) => format!("{text}, {} {shown}", name_limit(limit)),
+        None => text,
+    })
+}
+
+/// Returns a number as text for people, without the noise of sums of doubles: 0.12000000000000001 is 0.12.
+#[must_use]
+pub fn format_number(number: f64) -> String {
+    without_noise(number).to_string()
+}
+
+/// Returns the nearest passing value as text for people. It is rounded away from what was observed only, so that what is shown passes.
+#[must_use]
+pub fn format_nearest_passing(nearest: f64, observed: &ObservedValue) -> String {
+    let rounded = without_noise(nearest);
+    let passes = match observed {
+        ObservedValue::Number(observed) if *observed > nearest => rounded <= nearest,
+        ObservedValue::Number(observed) if *observed < nearest => rounded >= nearest,
+        _ => true,
+    };
+    if passes { rounded } else { nearest }.to_string()
+}
+
+/// Rounds to 12 significant digits: a double has 15 to 17, the last of which are noise after a sum.
+fn without_noise(number: f64) -> f64 {
+    format!("{number:.11e}").parse().unwrap_or(number)
 }
 
 impl PolicyIdentity {
@@ -190,5 +240,70 @@ impl PolicyIdentity {
         likely
             .filter(|rule| rule.number == number)
             .or_else(|| rules.iter().find(|rule| rule.number == number))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_observed_is_said_in_words() {
+        use ObservedValue::{Flag, None, Number, Text};
+        for (observed, limit, said) in [
+            (Flag(true), Flag(false), Some("observed yes, required no")),
+            (Flag(false), Flag(true), Some("observed no, required yes")),
+            (Number(3.0), Number(2.0), Some("observed 3, limit 2")),
+            (
+                Number(0.05 + 0.07),
+                Number(0.1),
+                Some("observed 0.12, limit 0.1"),
+            ),
+            (Number(1.0), None, Some("observed 1")),
+            (
+                Text("no meme coins".to_owned()),
+                Flag(false),
+                Some("observed no meme coins"),
+            ),
+            (
+                Text("unknown".to_owned()),
+                Text("granted".to_owned()),
+                Some("observed unknown, required granted"),
+            ),
+            (None, Number(1.0), Option::None),
+        ] {
+            assert_eq!(describe_comparison(&observed, &limit).as_deref(), said);
+        }
+    }
+
+    #[test]
+    fn numbers_are_shown_without_noise() {
+        for (number, shown) in [
+            (0.1 + 0.2, "0.3"),
+            (0.05 + 0.07, "0.12"),
+            (1.0 / 3.0, "0.333333333333"),
+            (64_000.0, "64000"),
+            (0.0, "0"),
+            (-1.5, "-1.5"),
+            (f64::INFINITY, "inf"),
+            (1e300, &1e300_f64.to_string()),
+        ] {
+            assert_eq!(format_number(number), shown);
+        }
+    }
+
+    #[test]
+    fn a_nearest_value_that_is_shown_passes() {
+        for (nearest, observed, shown) in [
+            // A limit from above: what is shown is no larger.
+            (0.1 - 0.07, 0.12, "0.03"),
+            (0.039_999_999_999_999_98, 0.12, "0.03999999999999998"),
+            // A limit from below: what is shown is no smaller.
+            (1.499_999_999_999_999_8, 1.0, "1.5"),
+            (1.500_000_000_000_000_2, 1.0, "1.5000000000000002"),
+        ] {
+            let observed = ObservedValue::Number(observed);
+            assert_eq!(format_nearest_passing(nearest, &observed), shown);
+        }
     }
 }

@@ -7,7 +7,7 @@
 //! Must not know: what is printed, or where.
 
 use std::borrow::Cow;
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
 /// Characters that are no controls of Unicode's and that nobody sees or that reorder what is read: `Default_Ignorable_Code_Point` and the
 /// format characters of Unicode 17, the separators of lines and paragraphs.
@@ -49,6 +49,13 @@ pub fn is_unprintable(c: char) -> bool {
         || UNSEEN
             .iter()
             .any(|(first, last)| (*first..=*last).contains(&c))
+}
+
+/// Returns a count with the word for what is counted: `1 error`, `2 errors`.
+#[must_use]
+pub fn format_count<N: Display + PartialEq + From<u8>>(count: N, one: &str, many: &str) -> String {
+    let word = if count == N::from(1) { one } else { many };
+    format!("{count} {word}")
 }
 
 /// Returns the text as one line that can be printed: `\n`, `\r` and `\t` for these, `\u{9b}` for any other unprintable character. What can be
@@ -103,7 +110,14 @@ fn escape(text: &str, mut push_escape: impl FnMut(char, &mut String)) -> Cow<'_,
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{escape_json, escape_line, is_unprintable};
+    use super::{escape_json, escape_line, format_count, is_unprintable};
+
+    #[test]
+    fn one_is_no_plural() {
+        assert_eq!(format_count(0_u64, "error", "errors"), "0 errors");
+        assert_eq!(format_count(1_usize, "entry", "entries"), "1 entry");
+        assert_eq!(format_count(2_u32, "entry", "entries"), "2 entries");
+    }
 
     #[test]
     fn what_a_terminal_obeys_or_nobody_sees_is_escaped() {

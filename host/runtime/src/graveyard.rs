@@ -92,7 +92,7 @@ pub enum PinError {
         path: PathBuf,
     },
     /// The file cannot be read.
-    #[error("{path} cannot be read: {source}", path = path.display())]
+    #[error("the Graveyard's file {path} cannot be read: {source}; correct graveyard (--graveyard), or leave it out: the program holds the Graveyard itself", path = path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,

@@ -32,7 +32,7 @@ use crate::policies::{
     record_graveyard_exchange,
 };
 use crate::quotas::{QuotaKeeper, limit_database};
-use crate::readiness::Readiness;
+use crate::readiness::{Readiness, describe_locked_secrets};
 use crate::redis::{EventSender, Redis, RedisConfig, RedisDeps, RedisStatus};
 use crate::router::{Router, RouterError, RouterParts};
 use crate::telemetry::{MetricSources, OpenApprovals, Telemetry, TelemetryBuilder, TelemetryError};
@@ -197,6 +197,7 @@ impl App {
             max_bytes: Some(max_database_bytes),
             ..config.store.clone()
         })?;
+        let locked_secrets = count_locked_secrets(&store, &config.store)?;
         let engine = Engine::new(&config.engine)?;
         let graveyard = PinnedGraveyard::load(&engine, &config.graveyard, pin)?;
         let graveyard_vectors = graveyard.vectors;
@@ -287,6 +288,7 @@ impl App {
             graveyard_vectors,
             policies: policies.clone(),
             redis: Arc::clone(&redis_status),
+            locked_secrets,
         };
         let telemetry = telemetry.build(MetricSources {
             meters,
@@ -399,6 +401,19 @@ fn commit_configured_lists(store: &Store, config: &Config) -> Result<(), StartEr
         ..Unit::default()
     };
     store.commit(unit).map(drop).map_err(StartError::Lists)
+}
+
+/// Counts the secrets that no agent can read, since the host has no key. It judges all the same: a lost key must not keep a host from judging,
+/// and what an agent does without its secrets is a proposal as any other.
+fn count_locked_secrets(store: &Store, config: &StoreConfig) -> Result<u64, ReadError> {
+    if config.secret_key.is_some() {
+        return Ok(0);
+    }
+    let count = store.count_secrets()?;
+    if count > 0 {
+        tracing::warn!("{}", describe_locked_secrets(count));
+    }
+    Ok(count)
 }
 
 /// Reads the halt and the quarantines that are in force.

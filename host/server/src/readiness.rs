@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use ark_model::ids::Millis;
+use ark_model::printable::format_count;
 use ark_store::Store;
 
 use crate::hrm::guards::Guards;
@@ -32,6 +33,17 @@ pub struct Readiness {
     pub policies: Policies,
     /// Whether streams are read and events are sent.
     pub redis: Arc<RedisStatus>,
+    /// How many secrets the database held at the start that no agent can read, since their key was not given.
+    pub locked_secrets: u64,
+}
+
+/// What a host says of itself that was started without the key of its secrets.
+#[must_use]
+pub fn describe_locked_secrets(count: u64) -> String {
+    let secrets = format_count(count, "secret", "secrets");
+    format!(
+        "the database holds {secrets} that no agent can read: the host was started without their key; restart it with ARK_SECRET_KEY_FILE naming the file of the key"
+    )
 }
 
 impl Readiness {
@@ -79,6 +91,9 @@ impl Readiness {
     #[must_use]
     pub fn degradations(&self) -> Vec<String> {
         let mut degraded = Vec::new();
+        if self.locked_secrets > 0 {
+            degraded.push(describe_locked_secrets(self.locked_secrets));
+        }
         let measured = self.watchdog.redis_measurement();
         if let Some(problem) = measured.and_then(|measured| measured.problem) {
             degraded.push(format!(

@@ -373,7 +373,7 @@ pub enum MissingItem {
         key: String,
     },
     /// A token.
-    #[error("there is no token {name}; `ark token list` shows them")]
+    #[error("there is no token {name}")]
     Token {
         /// The token's name.
         name: Name,

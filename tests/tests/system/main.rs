@@ -8,6 +8,7 @@ mod api;
 mod cli;
 mod decisions;
 mod docs;
+mod journeys;
 mod policies;
 mod production;
 mod redis;

@@ -67,12 +67,17 @@ fn print_inspection(inspection: &Inspection) {
         };
         print_line!("  {}{stubbed}: {functions}", import.interface);
     }
-    for (kind, refusals) in [
-        ("an agent", &inspection.refused_as_agent),
-        ("a policy", &inspection.refused_as_policy),
+    let is_agent = inspection.world.starts_with("ark:agent/");
+    let is_policy = inspection.world.starts_with("ark:policy/");
+    for (kind, refusals, is_other) in [
+        ("an agent", &inspection.refused_as_agent, is_policy),
+        ("a policy", &inspection.refused_as_policy, is_agent),
     ] {
         if refusals.is_empty() {
             print_line!("as {kind}: would be loaded");
+        } else if is_other {
+            // Why each of its imports and exports is wrong for what it is not meant to be helps nobody.
+            print_line!("as {kind}: would be refused, since it is of the other kind");
         } else {
             print_line!("as {kind}: would be refused");
             for reason in refusals {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use ark_model::printable::format_count;
 use ark_runtime::{Engine, EngineConfig, Policy, run_vectors};
 use clap::Subcommand;
 
@@ -65,10 +66,11 @@ fn build_policy(dir: &Path) -> anyhow::Result<()> {
     let file = format!("{}.wasm", identity.metadata.name);
     let file = write_dist(dir, &file, &component)?;
     print_notice!(
-        "{} {} would be loaded: {} rules, {run} vectors hold, {}",
+        "{} {} would be loaded: {}, {} hold, {}",
         identity.metadata.name,
         identity.metadata.version,
-        identity.metadata.rules.len(),
+        format_count(identity.metadata.rules.len(), "rule", "rules"),
+        format_count(run, "vector", "vectors"),
         if policy.takes_settings() {
             "takes settings"
         } else {

@@ -8,7 +8,7 @@ use ark_runtime::Manifest;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use crate::output::{print_json, print_line};
+use crate::output::{print_empty, print_json, print_line};
 
 use super::connection::Connection;
 use super::fields::{array_field, is_true, text_field};
@@ -183,7 +183,11 @@ fn change_request(agent: &Name, change: &str) -> ApiRequest {
 }
 
 fn print_agents(answer: &Value) {
-    for agent in array_field(answer, "agents") {
+    let agents = array_field(answer, "agents");
+    if agents.is_empty() {
+        print_empty!("no agents serve; `ark agent upload` puts one on the host");
+    }
+    for agent in agents {
         print_line!(
             "{:<16} {:<10} {:.12}  handled {}, failed {}, waiting {}{}",
             text_field(agent, "name"),

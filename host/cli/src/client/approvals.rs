@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use ark_host::api::HeldAction;
+use ark_model::decision::{format_limit, format_value, name_limit};
 use ark_model::ids::{DecisionId, Name};
 use ark_model::verdict::RuleResult;
 use clap::{Args, Subcommand};
@@ -11,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::explain::describe_action;
-use crate::output::{exit_code, print_json, print_line};
+use crate::output::{exit_code, print_empty, print_json, print_line};
 use crate::time::format_moment;
 
 use super::connection::Connection;
@@ -141,7 +142,7 @@ struct ApprovalPage {
 fn print_approvals(answer: Value) -> anyhow::Result<()> {
     let page: ApprovalPage = serde_json::from_value(answer).context(OTHER_FORM)?;
     if page.approvals.is_empty() {
-        print_line!("nothing");
+        print_empty!("no held actions with this status");
     }
     for held in &page.approvals {
         print_held_action(held);
@@ -197,9 +198,10 @@ fn print_details(held: &HeldAction) -> anyhow::Result<()> {
         if let Some(description) = &rule.description {
             print_line!("    it demands  {description}");
         }
-        for (name, value) in [("observed", &rule.observed), ("limit", &rule.limit)] {
-            let value = serde_json::to_value(value)?;
-            if !value.is_null() {
+        let observed = format_value(&rule.observed);
+        let limit = format_limit(&rule.observed, &rule.limit);
+        for (name, value) in [("observed", observed), (name_limit(&rule.limit), limit)] {
+            if let Some(value) = value {
                 print_line!("    {name:<10}  {value}");
             }
         }

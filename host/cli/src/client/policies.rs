@@ -12,7 +12,7 @@ use ark_runtime::{Engine, EngineConfig, Policy};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use crate::output::{print_json, print_line};
+use crate::output::{print_empty, print_json, print_line};
 
 use super::connection::Connection;
 use super::fields::{array_field, text_field};
@@ -297,7 +297,11 @@ fn read_settings(path: &Path) -> anyhow::Result<Settings> {
 }
 
 fn print_policies(answer: &Value) {
-    for policy in array_field(answer, "policies") {
+    let policies = array_field(answer, "policies");
+    if policies.is_empty() {
+        print_empty!("no operator policies; the Graveyard judges alone (`ark graveyard show`)");
+    }
+    for policy in policies {
         let version = |slot: &str| match &policy[slot] {
             Value::Null => "-".to_owned(),
             version => format!(

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use ark_model::printable::format_count;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
@@ -126,7 +127,8 @@ fn print_events(status: &Value) {
     );
     let missed = events.get("missed").and_then(Value::as_u64).unwrap_or(0);
     if missed > 0 {
-        print_line!("{missed} rows of the audit log went into an archive before they were sent");
+        let rows = format_count(missed, "row", "rows");
+        print_line!("{rows} of the audit log went into an archive before being sent");
     }
 }
 

@@ -3,7 +3,7 @@
 use ark_client::ClientError;
 
 /// Calls of the API, each with the command that makes it; a call that begins like another stands before it.
-const COMMANDS: [(&str, &str); 18] = [
+const COMMANDS: [(&str, &str); 25] = [
     (
         "PATCH /v1/policies/{name} with {\"mode\": \"shadow\"} and nothing else",
         "run `ark policy shadow NAME`",
@@ -26,6 +26,13 @@ const COMMANDS: [(&str, &str); 18] = [
     ("GET /v1/watchdog", "`ark watchdog status`"),
     ("GET /v1/graveyard", "`ark graveyard show`"),
     ("GET /v1/tokens", "`ark token list`"),
+    ("GET /v1/decisions/{id}", "`ark explain ID`"),
+    ("GET /v1/lists/{list}", "`ark lists show LIST`"),
+    ("GET /v1/state/{agent}", "`ark state list AGENT`"),
+    ("GET /v1/state", "`ark state list`"),
+    ("GET /v1/memory/{agent}", "`ark state memory list AGENT`"),
+    ("GET /v1/config", "`ark state config list`"),
+    ("GET /v1/truth", "`ark state truth list`"),
     ("GET /readyz", "`ark watchdog status`"),
     (
         "send Authorization: Bearer ark_…",

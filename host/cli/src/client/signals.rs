@@ -3,10 +3,11 @@
 use std::process::ExitCode;
 
 use ark_model::ids::{Name, SignalId};
+use ark_model::printable::format_count;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use crate::output::{print_json, print_line};
+use crate::output::{print_empty, print_json, print_line};
 use crate::time::format_millis;
 
 use super::connection::Connection;
@@ -105,7 +106,8 @@ fn redeliver(
         if let Some(signal) = signal {
             print_line!("{signal} is delivered to {agent} again");
         } else {
-            print_line!("{delivered} signals are delivered to {agent} again");
+            let signals = format_count(delivered, "signal is", "signals are");
+            print_line!("{signals} delivered to {agent} again");
         }
         let expired = answer["expired"].as_u64().unwrap_or(0);
         if expired > 0 {
@@ -118,7 +120,7 @@ fn redeliver(
 fn print_failed(answer: &Value) {
     let failed = array_field(answer, "signals");
     if failed.is_empty() {
-        print_line!("nothing");
+        print_empty!("no failed signals");
     }
     for signal in failed {
         print_line!(
@@ -130,6 +132,11 @@ fn print_failed(answer: &Value) {
         );
         print_line!("    {}", text_field(signal, "reason"));
         print_line!("    trace {}", text_field(signal, "trace_id"));
+        print_line!(
+            "    ark signals redeliver {} --agent {}",
+            text_field(signal, "signal_id"),
+            text_field(signal, "agent")
+        );
         if let Some(failure) = signal["failure_id"].as_str() {
             print_line!("    capsule {failure} (`ark agent capsules`)");
         }

@@ -5,12 +5,16 @@ use std::process::ExitCode;
 use anyhow::Context;
 use ark_model::check::read_json_field;
 use clap::Subcommand;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::output::print_json;
+use crate::output::{print_json, print_notice};
 
 use super::connection::Connection;
+use super::fields::{array_field, text_field};
 use super::request::{ApiRequest, PageArgs};
+
+/// How similar the name of an agent must be to an unknown one to be suggested (Jaro and Winkler; 1: the same).
+const MIN_SIMILARITY: f64 = 0.8;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum StateCommand {
@@ -255,6 +259,7 @@ pub(crate) fn run(
     by: Option<String>,
     connection: &Connection,
 ) -> anyhow::Result<ExitCode> {
+    let agent = named_agent(&command).map(str::to_owned);
     let answer = match state_request(command)? {
         Request::Read(request) => request,
         Request::Change(request) => request.with_fields(&[("updated_by", json!(by))]),
@@ -262,7 +267,66 @@ pub(crate) fn run(
     }
     .send(connection)?;
     print_json(&answer)?;
+    if let Some(agent) = agent {
+        notice_unknown_agent(&agent, connection);
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The agent whose state or memories a command lists or adds to. A name that no agent has is not refused: what an agent is to find is often put
+/// there before the agent.
+fn named_agent(command: &StateCommand) -> Option<&str> {
+    match command {
+        StateCommand::Set { agent, .. }
+        | StateCommand::List {
+            agent: Some(agent), ..
+        }
+        | StateCommand::Memory(
+            MemoryCommand::Add { agent, .. } | MemoryCommand::List { agent, .. },
+        ) => Some(agent),
+        _ => None,
+    }
+}
+
+/// Says so where no agent of this name is on the host, with the name that was probably meant.
+fn notice_unknown_agent(agent: &str, connection: &Connection) {
+    let mut near: Option<(f64, String)> = None;
+    let mut cursor: Option<String> = None;
+    loop {
+        let page = ApiRequest::get(&["v1", "agents"])
+            .with_query("limit", Some(500))
+            .with_query("cursor", cursor)
+            .send(connection);
+        // What was asked for is done: a notice that cannot be made is no failure of it.
+        let Ok(page) = page else {
+            return;
+        };
+        for known in array_field(&page, "agents") {
+            let known = text_field(known, "name");
+            if known == agent {
+                return;
+            }
+            let alike = strsim::jaro_winkler(known, agent);
+            if alike >= MIN_SIMILARITY && near.as_ref().is_none_or(|near| near.0 < alike) {
+                near = Some((alike, known.to_owned()));
+            }
+        }
+        cursor = page
+            .get("next_cursor")
+            .and_then(Value::as_str)
+            .map(str::to_owned);
+        if cursor.is_none() {
+            break;
+        }
+    }
+    match near {
+        Some((_, near)) => {
+            print_notice!("no agent {agent} serves on this host; did you mean {near}?");
+        }
+        None => print_notice!(
+            "no agent {agent} serves on this host (`ark agent list`); what is under this name waits for one"
+        ),
+    }
 }
 
 /// A request by what it does, which decides where the caller's name goes.

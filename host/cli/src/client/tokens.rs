@@ -19,7 +19,7 @@ use ark_store::{
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use crate::output::{print_json, print_line, print_notice};
+use crate::output::{print_empty, print_json, print_line, print_notice};
 use crate::time::{format_millis, parse_age};
 
 use super::connection::Connection;
@@ -107,11 +107,10 @@ pub(crate) fn run(command: TokenCommand) -> anyhow::Result<ExitCode> {
             expires,
             target,
         } => {
-            let agents = agents_of(role, &agent)
-                .map_err(|error| anyhow::anyhow!("--agent: {error}; {}", error.remedy))?;
+            let agents = agents_of(role, &agent).map_err(|error| error.of_field("--agent"))?;
             let grants = actions.as_deref().map(split_list);
-            let actions = grants_of(role, grants.as_deref())
-                .map_err(|error| anyhow::anyhow!("--actions: {error}"))?;
+            let actions =
+                grants_of(role, grants.as_deref()).map_err(|error| error.of_field("--actions"))?;
             let order = TokenOrder {
                 role,
                 name: &name,
@@ -276,6 +275,10 @@ fn change_offline(dir: &Path, target: &TargetArgs, change: TokenChange) -> anyho
 }
 
 fn print_tokens(tokens: &[Value]) {
+    if tokens.is_empty() {
+        print_empty!("no tokens; `ark token create --role admin --name NAME` makes the first");
+        return;
+    }
     print_line!(
         "{:<20} {:<10} {:<8} {:<25} {:<20} actions",
         "name",

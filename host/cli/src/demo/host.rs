@@ -12,6 +12,7 @@ use ark_model::action::Action;
 use ark_model::decision::{Decision, Outcome};
 use ark_model::form::parse_action;
 use ark_model::ids::{Name, TraceId};
+use ark_model::printable::format_count;
 use ark_model::usage::Consumer;
 use ark_store::{AuditFilter, AuditKind, AuditRow};
 use serde_json::Value;
@@ -40,8 +41,11 @@ impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} actions approved, {} held, {} denied; {} invocations ended by a limit",
-            self.approved, self.held, self.denied, self.failed
+            "{} approved, {} held, {} denied; {} ended by a limit",
+            format_count(self.approved, "action", "actions"),
+            self.held,
+            self.denied,
+            format_count(self.failed, "invocation", "invocations")
         )
     }
 }

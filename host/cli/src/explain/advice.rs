@@ -6,9 +6,11 @@
 use ark_host::api::view::RuleView;
 use ark_model::action::{Action, Parameters, Side};
 use ark_model::check::clip_to;
-use ark_model::decision::format_value;
+use ark_model::decision::{format_limit, format_nearest_passing, format_number, format_value};
 use ark_model::facts::{Consent, Facts};
 use ark_model::verdict::{ObservedValue, RuleResult};
+
+use super::surroundings::Surroundings;
 
 /// The longest text of a guest that is shown, in characters.
 const MAX_TEXT_CHARS: usize = 500;
@@ -23,6 +25,11 @@ pub(super) fn clip_value(value: &ObservedValue) -> Option<String> {
     format_value(value).map(|text| clip_text(&text))
 }
 
+/// The start of a limit that says something beside what was observed.
+pub(super) fn clip_limit(rule: &RuleView) -> Option<String> {
+    format_limit(&rule.observed, &rule.limit).map(|text| clip_text(&text))
+}
+
 /// A fraction of capital in per cent.
 pub(super) fn format_percent(fraction: f64) -> String {
     // Rounded to a millionth of a per cent: sums of doubles end in noise.
@@ -35,13 +42,14 @@ pub(super) fn advise_on_rule(
     rule: &RuleView,
     action: &Action,
     facts: &Facts,
+    around: &Surroundings,
 ) -> String {
     if rule.answer == RuleResult::Error {
         let why = clip_value(&rule.observed).unwrap_or_else(|| "no reason is given".to_owned());
         return format!("give values that {} can judge: {why}", rule.rule);
     }
     (policy == "graveyard")
-        .then(|| advise_on_graveyard_rule(rule, action, facts))
+        .then(|| advise_on_graveyard_rule(rule, action, facts, around))
         .flatten()
         .unwrap_or_else(|| advise_from_answer(policy, rule))
 }
@@ -55,8 +63,16 @@ fn advise_from_answer(policy: &str, rule: &RuleView) -> String {
         ""
     };
     let description = rule.description.as_deref().map(clip_text);
-    match (rule.nearest_passing, clip_value(&rule.limit), description) {
-        (Some(nearest), _, _) => format!("{name}: {nearest} would pass{approval}"),
+    // "yes" or "no" alone says nothing: the description says what is asked.
+    let limit = match *rule.limit {
+        ObservedValue::Flag(_) => None,
+        _ => clip_value(&rule.limit),
+    };
+    match (rule.nearest_passing, limit, description) {
+        (Some(nearest), _, _) => {
+            let nearest = format_nearest_passing(nearest, &rule.observed);
+            format!("{name}: {nearest} would pass{approval}")
+        }
         (None, Some(limit), _) => format!("{name}: {limit}{approval}"),
         (None, None, Some(description)) => format!("{name}: {description}{approval}"),
         (None, None, None) => format!("{name}: ask the author of {policy}{approval}"),
@@ -67,7 +83,12 @@ fn advise_from_answer(policy: &str, rule: &RuleView) -> String {
     clippy::too_many_lines,
     reason = "one arm for each rule of the Graveyard"
 )]
-fn advise_on_graveyard_rule(rule: &RuleView, action: &Action, facts: &Facts) -> Option<String> {
+fn advise_on_graveyard_rule(
+    rule: &RuleView,
+    action: &Action,
+    facts: &Facts,
+    around: &Surroundings,
+) -> Option<String> {
     let symbol = match &action.parameters {
         Parameters::Trade(trade) => trade.symbol.as_str(),
         Parameters::ClosePosition(close) => close.symbol.as_str(),
@@ -123,7 +144,8 @@ fn advise_on_graveyard_rule(rule: &RuleView, action: &Action, facts: &Facts) -> 
         }
         "max_position_size" => match nearest {
             Some(size) if size > 0.0 => format!(
-                "position_size_pct {size} or less ({}), beside the {} that are held in {symbol} already, in all its spellings",
+                "position_size_pct {} or less ({}), beside the {} that are held in {symbol} already, in all its spellings",
+                format_nearest_passing(size, &rule.observed),
                 format_percent(size),
                 format_percent(facts.symbol_exposure)
             ),
@@ -136,7 +158,7 @@ fn advise_on_graveyard_rule(rule: &RuleView, action: &Action, facts: &Facts) -> 
             "wait until tomorrow (UTC): today's realised loss is {}; until then only actions that reduce risk (close_position) pass",
             format_percent(facts.daily_loss)
         ),
-        "max_leverage" => format!("leverage {} or less", nearest?),
+        "max_leverage" => format!("leverage {} or less", format_number(nearest?)),
         "require_stop_loss" => match trade.and_then(|trade| Some((trade, trade.entry_price?))) {
             Some((trade, price)) => format!(
                 "give a stop_loss {} the entry price {price}, and above 0",
@@ -223,9 +245,7 @@ fn advise_on_graveyard_rule(rule: &RuleView, action: &Action, facts: &Facts) -> 
                 format!("wait, or propose another action: {description} Observed are {count}, and {limit} are allowed")
             }
         }
-        "preserve_user_autonomy" => format!(
-            "a user's veto forbids the action ({observed}); only that user can lift it: ark lists take-off vetoes NAME --reason \"why\""
-        ),
+        "preserve_user_autonomy" => advise_on_veto(&observed, around),
         "transparent_reasoning" => "say why, in `reasoning` (the rule only warns)".to_owned(),
         "reversible_actions" => "give a `rollback_plan` (the rule only warns)".to_owned(),
         "human_in_loop_critical" => {
@@ -234,6 +254,30 @@ fn advise_on_graveyard_rule(rule: &RuleView, action: &Action, facts: &Facts) -> 
         _ => return None,
     };
     Some(advice)
+}
+
+/// What lifts a veto, with its name where it still stands.
+fn advise_on_veto(words: &str, around: &Surroundings) -> String {
+    let mut ways: Vec<String> = around
+        .veto_names
+        .iter()
+        .map(|name| {
+            let name = quote_for_shell(&clip_text(name));
+            format!("ark lists take-off vetoes {name} --reason \"why\"")
+        })
+        .collect();
+    if around.veto_is_configured {
+        ways.push("take it out of [[lists.vetoes]] in ark.toml".to_owned());
+    }
+    if ways.is_empty() {
+        return format!(
+            "a user's veto forbade the action ({words}), and none with these words stands now: propose it again"
+        );
+    }
+    format!(
+        "a user's veto forbids the action ({words}); only that user can have it lifted: {}",
+        ways.join(", ")
+    )
 }
 
 const fn number(value: &ObservedValue) -> Option<f64> {
@@ -283,7 +327,12 @@ mod tests {
                 nearest_passing: Some(1.0),
                 description: Some(Cow::Borrowed(&rule.description)),
             };
-            let advice = advise_on_graveyard_rule(&fired, &action, &Facts::default());
+            let advice = advise_on_graveyard_rule(
+                &fired,
+                &action,
+                &Facts::default(),
+                &Surroundings::default(),
+            );
             assert!(advice.is_some(), "{}", rule.name);
         }
     }

@@ -6,7 +6,7 @@ use ark_host::api::view::{
     ApprovalView, DecisionRecord, DecisionView, PolicyView, RuleView, ShadowView,
 };
 use ark_model::action::{Action, Parameters};
-use ark_model::decision::Outcome;
+use ark_model::decision::{Outcome, format_nearest_passing, name_limit};
 use ark_model::facts::Facts;
 use ark_model::ids::{DecisionId, TraceId};
 use ark_model::verdict::RuleResult;
@@ -15,7 +15,8 @@ use serde::Serialize;
 
 use crate::time::format_moment;
 
-use super::advice::{advise_on_rule, clip_text, clip_value, format_percent};
+use super::advice::{advise_on_rule, clip_limit, clip_text, clip_value, format_percent};
+use super::surroundings::Surroundings;
 
 /// The explanation of a decision.
 #[derive(Debug, Serialize)]
@@ -70,8 +71,14 @@ pub(super) struct FiredRule {
     pub(super) observed: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) limit: Option<String>,
+    /// What stands before the limit.
+    #[serde(skip)]
+    pub(super) limit_name: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) nearest_passing: Option<f64>,
+    /// The same for people.
+    #[serde(skip)]
+    pub(super) would_pass: Option<String>,
     /// What would make this rule pass.
     pub(super) to_pass: String,
 }
@@ -84,6 +91,9 @@ pub(super) struct ApprovalState {
     pub(super) words: String,
     /// The commands that approve or reject it, or that explain the second decision.
     pub(super) how: Vec<String>,
+    /// What became of the action, in a word; absent while the approval is open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) ended_as: Option<&'static str>,
 }
 
 impl Explanation {
@@ -91,7 +101,10 @@ impl Explanation {
     ///
     /// # Errors
     /// The record lacks the action or the facts.
-    pub(super) fn from_record(record: &DecisionRecord) -> anyhow::Result<Self> {
+    pub(super) fn from_record(
+        record: &DecisionRecord,
+        around: &Surroundings,
+    ) -> anyhow::Result<Self> {
         let DecisionRecord { decision, waiting } = record;
         let action = decision
             .action
@@ -106,7 +119,7 @@ impl Explanation {
             .iter()
             .flat_map(|policy| {
                 let rules = policy.rules.iter().filter(|rule| has_fired(rule));
-                rules.map(|rule| explain_rule(policy, rule, action, facts))
+                rules.map(|rule| explain_rule(policy, rule, action, facts, around))
             })
             .collect();
         fired.sort_by_key(|rule| sort_rank(rule.answer));
@@ -123,13 +136,13 @@ impl Explanation {
             .collect();
         let approval = waiting
             .as_ref()
-            .map(|waiting| describe_approval(decision.decision_id, waiting));
+            .map(|waiting| describe_approval(decision.decision_id, waiting, around));
         Ok(Self {
             decision_id: decision.decision_id,
             trace_id: decision.trace_id,
             decided_at: format_moment(decision.decided_at_ms),
             outcome: decision.outcome,
-            summary: summarize(decision, action),
+            summary: summarize(decision, action, approval.as_ref()),
             given: decision.approval.as_ref().map(|given| {
                 format!(
                     "judged again with the approval of {}, after {} had held it",
@@ -177,7 +190,13 @@ const fn sort_rank(answer: RuleResult) -> u8 {
     }
 }
 
-fn explain_rule(policy: &PolicyView, rule: &RuleView, action: &Action, facts: &Facts) -> FiredRule {
+fn explain_rule(
+    policy: &PolicyView,
+    rule: &RuleView,
+    action: &Action,
+    facts: &Facts,
+    around: &Surroundings,
+) -> FiredRule {
     FiredRule {
         policy: policy.policy.to_string(),
         version: clip_text(&policy.version),
@@ -187,21 +206,29 @@ fn explain_rule(policy: &PolicyView, rule: &RuleView, action: &Action, facts: &F
         answer: rule.answer,
         demands: rule.description.as_deref().map(clip_text),
         observed: clip_value(&rule.observed),
-        limit: clip_value(&rule.limit),
+        limit: clip_limit(rule),
+        limit_name: name_limit(&rule.limit),
         nearest_passing: rule.nearest_passing,
-        to_pass: advise_on_rule(&policy.policy, rule, action, facts),
+        would_pass: rule
+            .nearest_passing
+            .map(|nearest| format_nearest_passing(nearest, &rule.observed)),
+        to_pass: advise_on_rule(&policy.policy, rule, action, facts, around),
     }
 }
 
-/// Outcome, proposer and action, in one sentence.
-fn summarize(decision: &DecisionView, action: &Action) -> String {
+/// Outcome, proposer and action, in one sentence. What became of a held action since is said with the outcome.
+fn summarize(decision: &DecisionView, action: &Action, approval: Option<&ApprovalState>) -> String {
+    let since = approval
+        .and_then(|approval| approval.ended_as)
+        .map(|ended| format!(", then {}", ended.to_uppercase()))
+        .unwrap_or_default();
     let submitter = decision
         .submitter
         .as_deref()
         .map(|name| format!(", submitted by {}", clip_text(name)))
         .unwrap_or_default();
     format!(
-        "{}: {} wants to {}{submitter}",
+        "{}{since}: {} wants to {}{submitter}",
         decision.outcome.as_str().to_uppercase(),
         decision.agent,
         describe_action(action)
@@ -274,7 +301,11 @@ fn describe_shadow(shadow: &ShadowView, outcome: Outcome) -> String {
     }
 }
 
-fn describe_approval(id: DecisionId, waiting: &ApprovalView) -> ApprovalState {
+fn describe_approval(
+    id: DecisionId,
+    waiting: &ApprovalView,
+    around: &Surroundings,
+) -> ApprovalState {
     let by = waiting
         .settled_by
         .as_deref()
@@ -285,7 +316,7 @@ fn describe_approval(id: DecisionId, waiting: &ApprovalView) -> ApprovalState {
         .as_deref()
         .map(clip_text)
         .unwrap_or_default();
-    let (words, how) = match waiting.status {
+    let (words, how, ended_as) = match waiting.status {
         ApprovalStatus::Open => {
             let mut excluded = vec![clip_text(&waiting.submitter)];
             excluded.extend(waiting.earlier.iter().map(|name| clip_text(name)));
@@ -296,26 +327,40 @@ fn describe_approval(id: DecisionId, waiting: &ApprovalView) -> ApprovalState {
             );
             let how = ["approve", "reject"]
                 .map(|verb| format!("ark approvals {verb} {id} --comment \"why\""));
-            (words, how.to_vec())
+            (words, how.to_vec(), None)
         }
         ApprovalStatus::Approved => {
             let again = waiting.decision_id.map(|id| format!("ark explain {id}"));
-            let words = format!("{by} approved it ({comment}); it was judged again");
-            (words, again.into_iter().collect())
+            let outcome = around.judged_again.map(Outcome::as_str);
+            let words = format!(
+                "{by} approved it ({comment}); it was judged again{}",
+                outcome.map(|it| format!(": {it}")).unwrap_or_default()
+            );
+            (
+                words,
+                again.into_iter().collect(),
+                Some(outcome.unwrap_or("judged again")),
+            )
         }
-        ApprovalStatus::Rejected => (format!("{by} rejected it: {comment}"), Vec::new()),
+        ApprovalStatus::Rejected => (
+            format!("{by} rejected it: {comment}"),
+            Vec::new(),
+            Some("rejected"),
+        ),
         ApprovalStatus::Expired => (
             format!(
                 "nobody approved or rejected it by {}",
                 format_moment(waiting.expires_at_ms)
             ),
             Vec::new(),
+            Some("expired"),
         ),
     };
     ApprovalState {
         status: waiting.status,
         words,
         how,
+        ended_as,
     }
 }
 
@@ -357,13 +402,17 @@ fn steps_to_pass(
     let held = fired.iter().any(|rule| rule.answer == RuleResult::Hold);
     match (decision.outcome, approval) {
         (Outcome::Held, Some(approval)) if approval.status == ApprovalStatus::Approved => {
+            if approval.ended_as == Some(Outcome::Approved.as_str()) {
+                return steps;
+            }
             add(format!("it was judged again: {}", approval.how.join("")));
             return steps;
         }
         (Outcome::Held, Some(approval)) if approval.status == ApprovalStatus::Open => {
+            let approve = approval.how.iter().find(|it| it.contains(" approve "));
             add(format!(
                 "an approval, until then: {}",
-                approval.how.join("  or  ")
+                approve.map_or("", String::as_str)
             ));
         }
         (Outcome::Held, _) => {

@@ -1,10 +1,11 @@
 //! `ark explain`: why a decision came out as it did, and what would make the action pass.
 //!
-//! Reading order: [`advice`] (what would make a rule pass), [`explanation`]. What is explained is the API's own [`DecisionRecord`], from a host or
+//! Reading order: [`advice`] (what would make a rule pass), [`surroundings`] (what a decision does not say itself), [`explanation`]. What is explained is the API's own [`DecisionRecord`], from a host or
 //! made from a data directory.
 
 mod advice;
 mod explanation;
+mod surroundings;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -25,6 +26,7 @@ use crate::time::print_in_utc;
 
 pub(crate) use explanation::describe_action;
 use explanation::{Explanation, FiredRule};
+use surroundings::Surroundings;
 
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
@@ -53,7 +55,7 @@ pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
                 ApiRequest::get(&["v1", "decisions", &id.to_string()]).send(&args.connection)?;
             let record: DecisionRecord = serde_json::from_value(answer)
                 .context("the decision is not of the form that this version of ark reads")?;
-            Explanation::from_record(&record)?
+            Explanation::from_record(&record, &Surroundings::fetch(&args.connection, &record))?
         }
     };
     if args.json {
@@ -83,7 +85,8 @@ fn explain_recorded(dir: &Path, id: DecisionId) -> anyhow::Result<Explanation> {
         Outcome::Held => store.approval(id)?,
         Outcome::Approved | Outcome::Denied => None,
     };
-    Explanation::from_record(&DecisionRecord::new(&decision, waiting))
+    let record = DecisionRecord::new(&decision, waiting);
+    Explanation::from_record(&record, &Surroundings::read(&store, &record))
 }
 
 fn print_explanation(it: &Explanation) {
@@ -172,9 +175,9 @@ fn print_rule(fired: &FiredRule) {
         print_line!("      observed    {observed}");
     }
     if let Some(limit) = &fired.limit {
-        print_line!("      limit       {limit}");
+        print_line!("      {:<10}  {limit}", fired.limit_name);
     }
-    if let Some(nearest) = fired.nearest_passing {
+    if let Some(nearest) = &fired.would_pass {
         print_line!("      would pass  {nearest}");
     }
 }

@@ -9,12 +9,15 @@ use ark_host::hrm::evidence::{check_evidence, collect_evidence};
 use ark_host::hrm::library::PolicyLibrary;
 use ark_host::hrm::replay::replay_log;
 use ark_model::ids::DecisionId;
+use ark_model::printable::format_count;
 use ark_runtime::{Engine, EngineConfig, GraveyardSource, Pin, PinnedGraveyard, Policy};
 use ark_store::{ChainHead, ReadOnlyStore, archive_audit, check_archive};
 use clap::Subcommand;
 
 use crate::args::DataDirArgs;
-use crate::output::{exit_code, hold_output, is_read, print_json, print_json_line, print_line};
+use crate::output::{
+    exit_code, hold_output, is_read, print_empty, print_json, print_json_line, print_line,
+};
 use crate::time::parse_moment;
 
 #[derive(Debug, Subcommand)]
@@ -112,15 +115,23 @@ fn export_evidence(data_dir: &Path, id: DecisionId) -> anyhow::Result<ExitCode> 
 fn export_log(data_dir: &Path, from: u64) -> anyhow::Result<ExitCode> {
     let archive = ReadOnlyStore::open(data_dir)?;
     let mut result = Ok(());
+    let mut is_empty = true;
     let held = hold_output();
     archive.visit_audit_rows(|row| {
         if row.seq >= from {
+            is_empty = false;
             result = print_json_line(&row);
         }
         result.is_ok() && is_read()
     })?;
     drop(held);
     result?;
+    if is_empty {
+        print_empty!(
+            "no rows from {from} on in the audit log of {}",
+            data_dir.display()
+        );
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -175,9 +186,9 @@ pub(crate) fn verify_log(data_dir: &Path, json: bool) -> anyhow::Result<bool> {
     } else {
         match &report.fault {
             None => print_line!(
-                "the audit log is whole: {} rows, {} anchors, head {}",
-                report.rows,
-                report.anchors,
+                "the audit log is whole: {}, {}, head {}",
+                format_count(report.rows, "row", "rows"),
+                format_count(report.anchors, "anchor", "anchors"),
                 report.head
             ),
             Some(fault) => print_line!(
@@ -209,8 +220,8 @@ pub(crate) fn replay_decisions(
         print_json_line(&report)?;
     } else {
         print_line!(
-            "{} decisions replayed: {} identical, {} denied because a policy failed",
-            report.decisions,
+            "{} replayed: {} identical, {} denied because a policy failed",
+            format_count(report.decisions, "decision", "decisions"),
             report.identical,
             report.failures
         );

@@ -12,7 +12,9 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use crate::args::DataDirArgs;
-use crate::output::{exit_code, print_json_line, print_line, print_lines, print_notice};
+use crate::output::{
+    exit_code, print_empty, print_json_line, print_line, print_lines, print_notice,
+};
 use crate::time::format_moment;
 
 /// The deadline of a replay, at least, unless the deadline is what failed.
@@ -64,13 +66,20 @@ pub(crate) fn run(command: CapsuleCommand) -> anyhow::Result<ExitCode> {
 fn list_capsules(data_dir: &Path, agent: Option<&Name>, json: bool) -> anyhow::Result<ExitCode> {
     if !data_dir.is_dir() {
         bail!(
-            "there is no data directory {}; check --data-dir",
+            "there is no data directory {}; name the host's with --data-dir or ARK_DATA_DIR",
             data_dir.display()
         );
     }
-    for listed in
-        CapsuleDirectory::in_data_dir(data_dir, CapsuleRetention::default()).list_capsules(agent)?
-    {
+    let found = CapsuleDirectory::in_data_dir(data_dir, CapsuleRetention::default())
+        .list_capsules(agent)?;
+    if found.is_empty() {
+        let of = agent.map_or_else(String::new, |agent| format!(" of {agent}"));
+        print_empty!(
+            "no capsules{of} in {}; a host with another data directory keeps its own: name it with --data-dir or ARK_DATA_DIR",
+            data_dir.display()
+        );
+    }
+    for listed in found {
         let capsule = match read_capsule(&listed.path) {
             Ok(capsule) => capsule,
             Err(error) => {

@@ -17,6 +17,7 @@ use ark_host::config::{Config, Layers};
 use ark_host::hrm::redaction::redact_text;
 use ark_host::telemetry::TelemetryListen;
 use ark_model::ids::Millis;
+use ark_model::printable::format_count;
 use clap::Args;
 use serde_json::Value;
 
@@ -230,7 +231,7 @@ fn describe_directory(dir: &Path) -> String {
             let size = match entry.metadata() {
                 Ok(metadata) if metadata.is_dir() => {
                     let inside = std::fs::read_dir(entry.path()).map_or(0, Iterator::count);
-                    format!("directory, {inside} entries")
+                    format!("directory, {}", format_count(inside, "entry", "entries"))
                 }
                 Ok(metadata) => format!("{} bytes", metadata.len()),
                 Err(error) => error.to_string(),

@@ -8,7 +8,8 @@ use ark_host::hrm::diff::{
     ComparedVersion, DecisionChange, DiffSummary, FiredRule, VersionJudgement, diff_decisions,
 };
 use ark_model::check::clip_to;
-use ark_model::decision::format_value;
+use ark_model::decision::{describe_comparison, format_nearest_passing};
+use ark_model::printable::format_count;
 use ark_model::settings::Settings;
 use ark_runtime::{Engine, EngineConfig, Policy, ReleasedGraveyard};
 use ark_store::ReadOnlyStore;
@@ -203,13 +204,11 @@ fn describe_judgement(judged: &VersionJudgement) -> String {
 
 fn describe_rule(fired: &FiredRule) -> String {
     let mut text = format!("{} ({:?})", fired.rule, fired.answer).to_lowercase();
-    if let Some(observed) = format_value(&fired.observed) {
-        text = format!("{text}: observed {}", clip_to(&observed, 200));
-    }
-    if let Some(limit) = format_value(&fired.limit) {
-        text = format!("{text}, limit {}", clip_to(&limit, 200));
+    if let Some(compared) = describe_comparison(&fired.observed, &fired.limit) {
+        text = format!("{text}: {}", clip_to(&compared, 400));
     }
     if let Some(nearest) = fired.nearest_passing {
+        let nearest = format_nearest_passing(nearest, &fired.observed);
         text = format!("{text}, {nearest} would pass");
     }
     text
@@ -217,8 +216,8 @@ fn describe_rule(fired: &FiredRule) -> String {
 
 fn print_summary(summary: &DiffSummary) {
     print_line!(
-        "{} decisions judged under both: {} change, {} to a stricter outcome, {} to a laxer one, {} to the same because of other rules",
-        summary.decisions,
+        "{} judged under both: {} change, {} to a stricter outcome, {} to a laxer one, {} to the same because of other rules",
+        format_count(summary.decisions, "decision", "decisions"),
         summary.changed,
         summary.tightened,
         summary.loosened,

@@ -30,7 +30,13 @@ macro_rules! print_notice {
     ($($part:tt)*) => { $crate::output::write_notice(::std::format_args!($($part)*)) };
 }
 
-pub(crate) use {print_line, print_notice};
+/// Says on standard error that a list for people is empty, so that standard output stays empty for whoever counts lines, and nobody takes an
+/// empty answer for a command that did nothing. In JSON an empty list speaks for itself.
+macro_rules! print_empty {
+    ($($part:tt)*) => { $crate::output::write_notice(::std::format_args!($($part)*)) };
+}
+
+pub(crate) use {print_empty, print_line, print_notice};
 
 /// The exit code of a command that checked something, or that asked for something which may not have happened.
 pub(crate) const fn exit_code(success: bool) -> ExitCode {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use ark_deploy::check::{CheckLine, CheckOptions, Scope, Status, run_checks};
+use ark_model::printable::format_count;
 use clap::Args;
 use serde_json::json;
 
@@ -66,7 +67,9 @@ pub(crate) fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
         )?;
     } else {
         print_line!(
-            "{errors} errors, {skipped} skipped, {warnings} warnings, {} in order",
+            "{}, {skipped} skipped, {}, {} in order",
+            format_count(errors, "error", "errors"),
+            format_count(warnings, "warning", "warnings"),
             count(Status::Ok)
         );
     }

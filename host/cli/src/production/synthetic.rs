@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use ark_deploy::synthetic::{Progress, SyntheticOptions, SyntheticReport, rehearse, run_synthetic};
+use ark_model::printable::format_count;
 use clap::Args;
 
 use crate::client::connection::Connection;
@@ -112,10 +113,10 @@ pub(crate) fn run(args: SyntheticArgs) -> anyhow::Result<ExitCode> {
 
 fn describe_progress(progress: Progress) -> String {
     format!(
-        "{} of {} ticks sent, {} failures, the last proposal took {:.1} ms",
+        "{} of {} ticks sent, {}, the last proposal took {:.1} ms",
         progress.sent,
         progress.ticks,
-        progress.failures,
+        format_count(progress.failures, "failure", "failures"),
         progress.latency.as_secs_f64() * 1000.0
     )
 }

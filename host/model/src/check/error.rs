@@ -25,4 +25,13 @@ impl FieldError {
             remedy: remedy.into(),
         }
     }
+
+    /// Returns the same error, said of another field, e.g. of the flag that gave the value. Two names before a problem read as two problems.
+    #[must_use]
+    pub fn of_field(self, field: impl Into<String>) -> Self {
+        Self {
+            field: field.into(),
+            ..self
+        }
+    }
 }

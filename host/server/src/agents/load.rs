@@ -88,7 +88,7 @@ pub struct RefusedAgent {
 #[derive(Debug, thiserror::Error)]
 pub enum LoadAgentsError {
     /// The agents' directory cannot be read.
-    #[error("the agents' directory {dir}: {source}", dir = dir.display())]
+    #[error("the agents' directory {dir} cannot be read: {source}; correct agents_dir (--agents, ARK_AGENTS), or make it", dir = dir.display())]
     Directory {
         /// The directory.
         dir: PathBuf,
@@ -161,7 +161,7 @@ pub fn load_all(
             .filter(|it| it.serving.is_some_and(|number| number > 0))
             .count(),
         directory = dir.map(|dir| dir.display().to_string()),
-        "compiling agents whose code is not in the cache"
+        "loading agents; code that is not in the cache is compiled, which may take a while"
     );
     let mut loaded = LoadedAgents::default();
     if let Some(dir) = dir {

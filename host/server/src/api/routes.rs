@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use ark_model::check::clip_for_error;
 
 use super::auth::Auth;
+use super::auth::access::TABLE;
 use super::call::serve_call;
 use super::events::{EventFeed, StreamPlaces};
 use super::http::problem::Problem;
@@ -21,6 +22,11 @@ use super::v1;
 
 /// Where a key in the path may have an unescaped `/`.
 const KEYED_PATHS: [&str; 3] = ["/v1/state/", "/v1/config/", "/v1/truth/"];
+
+/// How many segments a path of the table of calls has at most.
+const MAX_PATH_SEGMENTS: usize = 8;
+/// How similar each segment of a near path must be to the one that was given (1: the same).
+const MIN_SEGMENT_SIMILARITY: f64 = 0.6;
 
 /// Every call with its description: the routes and the document are made from the same list.
 pub(super) fn described_routes() -> DescribedRoutes {
@@ -85,11 +91,70 @@ pub(super) fn build_routes(
 async fn answer_unknown_path(request: Request) -> Problem {
     let path = request.uri().path();
     let detail = format!("there is no {} {}", request.method(), clip_for_error(path));
-    let problem = Problem::not_found(detail);
     if KEYED_PATHS.iter().any(|start| path.starts_with(start)) {
-        return problem.at("path", "in a key, write `/` as %2F");
+        return Problem::not_found(detail, "path", "in a key, write `/` as %2F");
     }
-    problem
+    let described = "GET /docs describes every call, GET /openapi.json does it for programs";
+    match find_near_path(path) {
+        Some(near) => {
+            Problem::not_found(detail, "path", &format!("did you mean {near}? {described}"))
+        }
+        None => Problem::not_found(detail, "path", described),
+    }
+}
+
+/// Returns the path of the table of calls that was probably meant: the most similar one with as many segments, where a parameter of the path
+/// stands for any text.
+fn find_near_path(path: &str) -> Option<&'static str> {
+    // A hostile path may be long; every path of the table is shorter.
+    let given: Vec<&str> = path
+        .trim_end_matches('/')
+        .split('/')
+        .skip(1)
+        .take(MAX_PATH_SEGMENTS + 1)
+        .collect();
+    let similarity = |known: &'static str| -> Option<f64> {
+        let segments: Vec<&str> = known.split('/').skip(1).collect();
+        // `/actions` is `/v1/actions` without its version.
+        let given = match segments.strip_prefix(&["v1"]) {
+            Some(rest) if rest.len() == given.len() => [&["v1"], given.as_slice()].concat(),
+            _ => given.clone(),
+        };
+        if segments.len() != given.len() {
+            return None;
+        }
+        let pairs = segments.iter().zip(&given);
+        pairs
+            .map(|(known, given)| compare_segments(known, given))
+            .try_fold(0.0, |sum, alike| Some(sum + alike?))
+    };
+    TABLE
+        .iter()
+        .filter_map(|row| Some((similarity(row.path)?, row.path)))
+        // The first of the best, in the order of the table.
+        .fold(None, |best: Option<(f64, &'static str)>, found| {
+            if best.is_some_and(|best| best.0 >= found.0) {
+                best
+            } else {
+                Some(found)
+            }
+        })
+        .map(|(_, path)| path)
+}
+
+/// Returns how similar a segment of a path is to one of the table of calls; `None`: too little for a slip.
+fn compare_segments(known: &str, given: &str) -> Option<f64> {
+    if known.starts_with('{') {
+        return (!given.is_empty()).then_some(1.0);
+    }
+    if given.len() > 2 * known.len() {
+        return None;
+    }
+    let given = given.to_ascii_lowercase();
+    let alike = strsim::normalized_damerau_levenshtein(known, &given);
+    // One slip in a short segment, e.g. `v2` for `v1`, makes it rather different.
+    let is_slip = strsim::damerau_levenshtein(known, &given) <= 1 && !given.is_empty();
+    (is_slip || alike >= MIN_SEGMENT_SIMILARITY).then_some(alike)
 }
 
 #[cfg(test)]
@@ -99,8 +164,29 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::api::auth::access::TABLE;
     use crate::api::openapi::build_document;
+
+    #[test]
+    fn a_near_miss_of_a_path_names_the_path() {
+        for (path, near) in [
+            ("/v1/action", Some("/v1/actions")),
+            ("/v1/Actions/", Some("/v1/actions")),
+            ("/actions", Some("/v1/actions")),
+            ("/v2/actions", Some("/v1/actions")),
+            ("/v1/action/batch", Some("/v1/actions/batch")),
+            ("/v1/decision/7", Some("/v1/decisions/{id}")),
+            ("/v1/approval/7/aprove", Some("/v1/approvals/{id}/approve")),
+            ("/health", Some("/healthz")),
+            ("/v1/nothing-of-the-kind", None),
+            ("/v1/a/b/c/d/e/f/g/h/i/j/k", None),
+            ("*", None),
+            ("/", Some("/")),
+        ] {
+            assert_eq!(find_near_path(path), near, "{path}");
+        }
+        let longest = TABLE.iter().map(|row| row.path.split('/').skip(1).count());
+        assert!(longest.max() <= Some(MAX_PATH_SEGMENTS));
+    }
 
     #[test]
     fn every_served_call_has_its_row_and_every_row_its_call() {

@@ -33,7 +33,10 @@ impl fmt::Display for Source {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("{path}: {source}", path = path.display())]
+    #[error(
+        "the configuration file {path} cannot be read: {source}; correct --config (ARK_CONFIG), or leave it out",
+        path = path.display()
+    )]
     Unreadable {
         /// The file.
         path: PathBuf,

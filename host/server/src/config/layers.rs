@@ -206,7 +206,7 @@ impl Layers {
             problem,
         };
         let table: toml::Table =
-            toml::from_str(text).map_err(|error| malformed(error.to_string()))?;
+            toml::from_str(text).map_err(|error| malformed(describe_syntax(text, &error)))?;
         let mut known = collect_keys(&self.tree);
         let tables = self.tree.as_object().into_iter().flatten();
         known.extend(
@@ -505,13 +505,43 @@ fn parse_file(tree: &Value) -> Result<ConfigFile, (String, String)> {
     })
 }
 
+/// What is wrong with the form of a file, and for a text without quotes, which is the usual fault, the line as it should be.
+fn describe_syntax(text: &str, error: &toml::de::Error) -> String {
+    let problem = error.to_string();
+    let unquoted = error.span().and_then(|span| {
+        let before = text.get(..span.start)?;
+        let start = before.rfind('\n').map_or(0, |at| at + 1);
+        let line = text.get(start..)?.lines().next()?;
+        let (key, value) = line.split_once('=')?;
+        // A comment is no part of the value; a value that holds a quote or a bracket is wrong in another way.
+        let value = value.split('#').next()?.trim();
+        let is_bare = !value.is_empty() && !value.contains(['"', '\'', '[', '{', '\\']);
+        is_bare.then(|| format!("{} = \"{value}\"", key.trim()))
+    });
+    match unquoted {
+        Some(line) => format!("{}\na text stands in quotes: {line}", problem.trim_end()),
+        None => problem,
+    }
+}
+
+/// What to do about a field that an entry of a list lacks.
+fn advise_on_missing(field: &str) -> &'static str {
+    match field {
+        "`sha256`" => "give the SHA-256 of the file, as `sha256sum FILE` prints it",
+        _ => "add it: `ark config docs` describes every key",
+    }
+}
+
 /// What is wrong with a value, in words that need no knowledge of Rust.
 fn describe_problem(key: &str, problem: &str) -> String {
     let wrong = problem
         .strip_prefix("invalid type: ")
         .or_else(|| problem.strip_prefix("invalid value: "));
     let Some((found, expected)) = wrong.and_then(|wrong| wrong.rsplit_once(", expected ")) else {
-        return format!("{key}: {problem}");
+        return match problem.strip_prefix("missing field ") {
+            Some(field) => format!("{key}: {field} is missing; {}", advise_on_missing(field)),
+            None => format!("{key}: {problem}"),
+        };
     };
     let sections = list_sections();
     let default = sections

@@ -315,6 +315,36 @@ fn what_the_environment_says_wrong_is_named() {
 }
 
 #[test]
+fn a_text_without_quotes_is_shown_with_them() {
+    for (toml, line) in [
+        (
+            "# a host\nlisten = 127.0.0.1:1 # here\n",
+            "listen = \"127.0.0.1:1\"",
+        ),
+        ("data_dir = /var/lib/ark", "data_dir = \"/var/lib/ark\""),
+        ("[engine]\ncache_dir = cache", "cache_dir = \"cache\""),
+    ] {
+        let error = resolve(toml).unwrap_err();
+        let end = format!("a text stands in quotes: {line}");
+        assert!(error.ends_with(&end), "{toml}: {error}");
+    }
+    // What is wrong in another way is not said to lack quotes.
+    for toml in ["submitters = [\"a\"", "listen = \"a", "listen"] {
+        let error = resolve(toml).unwrap_err();
+        assert!(!error.contains("stands in quotes"), "{toml}: {error}");
+    }
+}
+
+#[test]
+fn what_an_entry_lacks_is_named_with_how_to_get_it() {
+    let error = resolve("[[policies]]\nfile = \"house.wasm\"").unwrap_err();
+    assert!(
+        error.ends_with("policies[0]: `sha256` is missing; give the SHA-256 of the file, as `sha256sum FILE` prints it"),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_key_that_is_almost_right_is_suggested() {
     for (toml, suggestion) in [
         ("data_dri = \"x\"", "data_dir"),

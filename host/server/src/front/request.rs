@@ -170,7 +170,11 @@ impl OutgoingRequest {
         let path = path.filter(|path| path.as_str().starts_with('/'));
         let Some(path) = path.filter(|_| parts.method != Method::CONNECT) else {
             let detail = format!("there is no {} of this target", parts.method);
-            return Err(Problem::not_found(detail));
+            return Err(Problem::not_found(
+                detail,
+                "path",
+                "send a path that begins with /, e.g. GET /docs",
+            ));
         };
         let vias = parts.headers.get_all(header::VIA).iter();
         if vias

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use crate::reply::ReplyDropped;
-use ark_model::ids::{DecisionId, Name};
-use ark_store::{CommitError, OpenError, ReadError};
+use ark_model::ids::{DecisionId, Millis, Name};
+use ark_store::{ApprovalStatus, CommitError, MissingItem, OpenError, ReadError};
+use jiff::Timestamp;
 
 use super::report_refusal::ReportRefusal;
 
@@ -51,19 +52,28 @@ pub enum HrmError {
     DeliveryAlreadyCompleted,
     /// What the request names does not exist, with its name.
     #[error("{0}")]
-    NotFound(String),
+    NotFound(MissingItem),
     /// No action is held under this id.
     #[error("there is no approval {0}")]
     UnknownApproval(DecisionId),
     /// The approval was resolved before.
-    #[error("the approval {id} is {status}{}", .by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default())]
+    #[error(
+        "the approval {id} is settled: {}{}{}",
+        status.as_str(),
+        by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default(),
+        at.map(|at| format!(" at {}", format_utc(at))).unwrap_or_default()
+    )]
     ApprovalAlreadyResolved {
         /// The approval.
         id: DecisionId,
-        /// Its status in the API: `approved`, `rejected` or `expired`.
-        status: &'static str,
+        /// How it was resolved.
+        status: ApprovalStatus,
         /// The actor who resolved it, if one is recorded.
         by: Option<String>,
+        /// When it was resolved, if that is recorded.
+        at: Option<Millis>,
+        /// The decision of the second judgement, after an approval.
+        decision_id: Option<DecisionId>,
     },
     /// An action cannot be approved by the actor who proposed it or approved it before.
     #[error(
@@ -87,6 +97,13 @@ pub enum HrmError {
     /// An execution is reported for a decision that permits none, with the reason.
     #[error("nothing can be executed on this decision: {0}")]
     NotExecutable(String),
+}
+
+/// A moment as RFC 3339 in UTC, with milliseconds.
+fn format_utc(at: Millis) -> String {
+    let millis = i64::try_from(at.0).unwrap_or(i64::MAX);
+    let moment = Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX);
+    format!("{moment:.3}")
 }
 
 /// What kept the HRM from reading or writing its records. Cheap to clone, since it may answer several requests.
@@ -150,7 +167,7 @@ impl From<CommitError> for HrmError {
         match error {
             CommitError::Conflict { .. } => Self::Conflict(error),
             CommitError::DeliveryNotPending { .. } => Self::DeliveryAlreadyCompleted,
-            CommitError::NotFound(item) => Self::NotFound(item.to_string()),
+            CommitError::NotFound(item) => Self::NotFound(item),
             CommitError::DeadlineExceeded => Self::DeadlineExceeded,
             error => Self::NotRecorded(error.into()),
         }

@@ -269,7 +269,11 @@ fn read_manifests(dir: &Path) -> (Vec<Declaration>, Vec<RejectedDeclaration>) {
     };
     let paths = match list_manifests(dir) {
         Ok(paths) => paths,
-        Err(error) => return (Vec::new(), vec![reject(dir, None, error.to_string())]),
+        Err(error) => {
+            let problem =
+                format!("the directory cannot be read: {error}; correct policies_dir, or make it");
+            return (Vec::new(), vec![reject(dir, None, problem)]);
+        }
     };
     let mut found = Vec::new();
     let mut rejected = Vec::new();

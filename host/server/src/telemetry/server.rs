@@ -34,7 +34,7 @@ const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// The address of the telemetry port cannot be bound.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "cannot listen on {listen} for telemetry: {source}; give another address with --telemetry-listen, or off"
+    "cannot listen on {listen} for telemetry: {source}; give another address with `telemetry_listen` (--telemetry-listen, ARK_TELEMETRY_LISTEN), port 0 for a free one, or off"
 )]
 pub struct ListenError {
     listen: SocketAddr,

@@ -48,6 +48,14 @@ pub enum MaintenanceError {
     /// The database was busy for as long as the snapshot could wait.
     #[error("the database was busy for too long; try again")]
     Busy,
+    /// There is no snapshot where one is named.
+    #[error("there is no snapshot at {path}: {}; name a directory that `ark state snapshot` made", if *.is_dir { "the directory holds no manifest.json" } else { "there is no such directory" }, path = path.display())]
+    NoSnapshot {
+        /// What was named.
+        path: PathBuf,
+        /// Whether it is a directory.
+        is_dir: bool,
+    },
     /// A snapshot is not complete and as it was taken.
     #[error("the snapshot {path}: {problem}; use another one", path = path.display())]
     InvalidSnapshot {

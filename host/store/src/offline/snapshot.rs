@@ -3,7 +3,7 @@
 //! A snapshot is a directory: `ark.db`, `anchors.jsonl` (up to that moment) and `manifest.json` with the schema, the heads of both chains,
 //! sizes and SHA-256 digests. It appears under its name only when it is complete and on disk. Secrets in it are encrypted as in the database.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use ark_model::ids::{Digest, Millis};
@@ -239,7 +239,13 @@ pub fn check_snapshot(
         problem,
     };
     let path = snapshot.join(MANIFEST_FILE);
-    let text = std::fs::read(&path).map_err(MaintenanceError::for_file(&path))?;
+    let text = std::fs::read(&path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound | ErrorKind::NotADirectory => MaintenanceError::NoSnapshot {
+            path: snapshot.to_owned(),
+            is_dir: snapshot.is_dir(),
+        },
+        _ => MaintenanceError::for_file(&path)(error),
+    })?;
     let manifest: SnapshotManifest =
         serde_json::from_slice(&text).map_err(|error| invalid(SnapshotProblem::Manifest(error)))?;
     if manifest.format != SNAPSHOT_FORMAT {

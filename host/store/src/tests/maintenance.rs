@@ -449,6 +449,17 @@ fn a_snapshot_that_is_not_whole_or_newer_changes_nothing() {
     std::fs::write(taken.join("ark.db"), &database[..database.len() / 2]).unwrap();
     std::fs::write(taken.join("manifest.json"), &manifest).unwrap();
     refused("checksum");
+    std::fs::remove_file(taken.join("manifest.json")).unwrap();
+    refused("there is no snapshot at");
+    refused("holds no manifest.json; name a directory that `ark state snapshot` made");
+    std::fs::write(taken.join("manifest.json"), &manifest).unwrap();
+    let nowhere = root.path().join("nowhere");
+    let error = restore_snapshot(&nowhere, &data, true, None).unwrap_err();
+    assert!(
+        error.to_string().contains("there is no such directory"),
+        "{error}"
+    );
+    assert_eq!(contents(&data), before);
     // A restore that was cut off keeps a host from starting, until it is done again.
     std::fs::write(taken.join("ark.db"), &database).unwrap();
     std::fs::write(data.join("restore.pending"), "").unwrap();

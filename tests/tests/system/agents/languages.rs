@@ -14,6 +14,8 @@ use ark_tests::{
 };
 use serde_json::{Value, json};
 
+use crate::journeys::{Step, record_steps};
+
 /// How many signals each agent handles.
 const SIGNALS: u32 = 50;
 
@@ -148,6 +150,21 @@ fn agents_of_three_languages_are_made_tested_uploaded_and_handle_signals() {
         follow_journey("python", &dir, &host, tick("python")),
         follow_journey("javascript", &dir, &host, tick("javascript")),
     ];
+    for (place, cost) in costs.iter().enumerate() {
+        let step = |name: &str, took: Duration| Step {
+            name: name.to_owned(),
+            seconds: took.as_secs_f64(),
+        };
+        record_steps(
+            "author",
+            2 + place,
+            cost.language,
+            &[
+                step("ark agent test, which installs the tools", cost.first_test),
+                step("ark agent upload", cost.upload),
+            ],
+        );
+    }
     println!(
         "| agent | component | first `ark agent test` | upload | invocations/s | fuel | memory | host grew: resident | virtual |"
     );

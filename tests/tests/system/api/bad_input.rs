@@ -1,6 +1,6 @@
 //! What cannot be judged is refused with the field's name; nothing of it is recorded, and the host serves on.
 
-use ark_tests::{Client, Host, JSON, send_raw, trade};
+use ark_tests::{Client, Host, JSON, make_token, send_raw, trade};
 use serde_json::{Value, json};
 
 fn with(parameters: &str) -> Vec<u8> {
@@ -294,4 +294,137 @@ fn no_spelling_of_a_name_leads_elsewhere() {
         "data, data.toml and outside.wasm: {files:?}"
     );
     assert_eq!(std::fs::read(&outside).expect("the file"), b"a secret");
+}
+
+/// Every answer that says no names what is at fault and what to do.
+#[test]
+fn what_is_not_there_or_not_allowed_names_its_field_and_the_remedy() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = dir.path().join("data");
+    let host = Host::start(&data, &[]);
+    let mut client = Client::new(&host);
+    let nobody = "01890000-0000-7000-8000-000000000000";
+    for (method, path, status, field, remedy) in [
+        (
+            "GET",
+            "/v1/action",
+            404,
+            "path",
+            "did you mean /v1/actions?",
+        ),
+        (
+            "POST",
+            "/v1/action",
+            404,
+            "path",
+            "did you mean /v1/actions?",
+        ),
+        (
+            "GET",
+            "/decisions",
+            404,
+            "path",
+            "did you mean /v1/decisions?",
+        ),
+        (
+            "GET",
+            "/v1/approval/7/aprove",
+            404,
+            "path",
+            "did you mean /v1/approvals/{id}/approve?",
+        ),
+        ("GET", "/nothing/of/the/kind", 404, "path", "GET /docs"),
+        ("GET", "/v1/state/kyle/a/b", 404, "path", "%2F"),
+        ("DELETE", "/v1/actions", 405, "method", "use POST"),
+        ("PUT", "/healthz", 405, "method", "use GET, HEAD"),
+        (
+            "GET",
+            &format!("/v1/decisions/{nobody}"),
+            404,
+            "id",
+            "GET /v1/decisions",
+        ),
+        (
+            "GET",
+            &format!("/v1/approvals/{nobody}"),
+            404,
+            "id",
+            "GET /v1/approvals",
+        ),
+        (
+            "GET",
+            &format!("/v1/operations/{nobody}"),
+            404,
+            "id",
+            "GET /v1/agents",
+        ),
+        (
+            "GET",
+            "/v1/traces/0123456789abcdef0123456789abcdef",
+            404,
+            "id",
+            "GET /v1/decisions",
+        ),
+        ("GET", "/v1/agents/nobody", 404, "name", "GET /v1/agents"),
+        (
+            "GET",
+            "/v1/policies/nobody",
+            404,
+            "name",
+            "GET /v1/policies",
+        ),
+        (
+            "GET",
+            "/v1/lists/nothing",
+            404,
+            "list",
+            "restricted, client_orders",
+        ),
+        (
+            "GET",
+            "/v1/lists/restricted/entries/X",
+            404,
+            "key",
+            "GET /v1/lists/{list}",
+        ),
+        (
+            "GET",
+            "/v1/state/kyle/nothing",
+            404,
+            "key",
+            "GET /v1/state/{agent}",
+        ),
+        ("GET", "/v1/state/kyle/nothing/history", 404, "key", "list"),
+        ("GET", "/v1/config/nothing", 404, "key", "GET /v1/config"),
+        ("GET", "/v1/truth/nothing", 404, "key", "GET /v1/truth"),
+    ] {
+        let (found, _, body) = client.request(method, path, &[], b"").expect("an answer");
+        let problem: Value = serde_json::from_slice(&body).expect("a problem document");
+        assert_eq!(
+            (found, &problem["field"]),
+            (status, &json!(field)),
+            "{method} {path}: {problem}"
+        );
+        let told = problem["remedy"].as_str().unwrap_or_default();
+        assert!(told.contains(remedy), "{method} {path}: {problem}");
+    }
+    assert_eq!(host.terminate(), Some(0));
+    let admin = make_token(&data, "ada", "admin", &[]);
+    assert!(!admin.is_empty());
+    let reader = make_token(&data, "reader", "reader", &[]);
+    let host = Host::start(&data, &[]);
+    let mut client = Client::with_token(&host, &reader);
+    let (status, problem) = client.post("/v1/halt", &json!({"reason": "r"}));
+    assert_eq!(
+        (status, &problem["field"]),
+        (403, &json!("Authorization")),
+        "{problem}"
+    );
+    assert!(
+        problem["remedy"]
+            .as_str()
+            .is_some_and(|it| it.starts_with("use a token of the role operator")),
+        "{problem}"
+    );
+    assert_eq!(host.terminate(), Some(0));
 }

@@ -44,10 +44,7 @@ fn what_is_held_is_listed_approved_and_rejected() {
     let dir = tempfile::tempdir().expect("a directory");
     let host = Host::start(&dir.path().join("data"), &[]);
     let mut client = Client::new(&host);
-    assert_eq!(
-        printed(&order(&host, None, &["approvals", "list"])),
-        "nothing\n"
-    );
+    assert_eq!(printed(&order(&host, None, &["approvals", "list"])), "");
     let (first, second, third) = (
         held(&mut client, "BTC-USD"),
         held(&mut client, "ETH-USD"),
@@ -137,10 +134,7 @@ fn what_is_held_is_listed_approved_and_rejected() {
         (&shown["status"], &shown["settled_by"]),
         (&json!("rejected"), &json!("ada"))
     );
-    assert_eq!(
-        printed(&order(&host, None, &["approvals", "list"])),
-        "nothing\n"
-    );
+    assert_eq!(printed(&order(&host, None, &["approvals", "list"])), "");
     let all = json_of(&order(
         &host,
         None,

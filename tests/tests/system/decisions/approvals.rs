@@ -86,6 +86,16 @@ fn what_is_held_is_judged_again_once_somebody_else_approves() {
             (409, Some("urn:ark:problem:approval-settled")),
             "{again}"
         );
+        let detail = again["detail"].as_str().expect("a detail");
+        let start = format!("the approval {id} is settled: approved by ada at 20");
+        assert!(detail.starts_with(&start), "{detail}");
+        let decided = decision["decision_id"].as_str().expect("an id");
+        assert_eq!(
+            again["remedy"],
+            format!(
+                "nothing is left to do; what became of the action is the decision {decided}: GET /v1/decisions/{{id}}"
+            )
+        );
     }
     let (_, held) = client.get(&format!("/v1/decisions/{id}"));
     assert_eq!(held["outcome"], "held");

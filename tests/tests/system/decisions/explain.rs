@@ -96,16 +96,25 @@ fn a_decision_is_explained_online_and_offline() {
     let json: Value = serde_json::from_str(&json).expect("JSON");
     assert_eq!(json["outcome"], "held");
     assert_eq!(json["approval"]["status"], "open");
-    assert!(
-        !json["to_pass"].as_array().expect("steps").is_empty(),
-        "{json:#}"
-    );
+    let steps = json["to_pass"].as_array().expect("steps");
+    assert!(!steps.is_empty(), "{json:#}");
+    for step in steps {
+        let step = step.as_str().expect("a text");
+        assert!(!step.contains("reject"), "no way to pass: {step}");
+    }
 
     let path = format!("/v1/approvals/{held}/approve");
     let (status, answer) = client.post(&path, &json!({"comment": "looked at it", "by": "ada"}));
     assert_eq!(status, 200, "{answer}");
     let again = answer["decision"]["decision_id"].as_str().expect("an id");
     let told = both(&host, &data_dir, &held);
+    assert!(
+        told.starts_with("HELD, then APPROVED: api wants to execute 4 bytes of code (sh)"),
+        "{told}"
+    );
+    assert!(told.contains("Nothing has to change: it passed."), "{told}");
+    assert!(told.contains("observed    no"), "{told}");
+    assert!(told.contains("required    yes"), "{told}");
     assert!(told.contains("Approval: approved"), "{told}");
     assert!(told.contains("ada approved it (looked at it)"), "{told}");
     assert!(told.contains(&format!("ark explain {again}")), "{told}");
@@ -114,6 +123,21 @@ fn a_decision_is_explained_online_and_offline() {
         told.contains("judged again with the approval of ada"),
         "{told}"
     );
+
+    let veto = json!({"words": "no meme coins", "symbol": "DOGE-USD", "reason": "r", "by": "ada"});
+    let (status, put) = client.send("PUT", "/v1/lists/vetoes/entries/doge", &veto);
+    assert_eq!(status, 200, "{put}");
+    let vetoed = propose(&mut client, &trade("DOGE-USD", 0.01));
+    let told = both(&host, &data_dir, &vetoed);
+    assert!(
+        told.contains("a user's veto forbids the action (no meme coins); only that user can have it lifted: ark lists take-off vetoes doge --reason \"why\""),
+        "{told}"
+    );
+    let path = "/v1/lists/vetoes/entries/doge?reason=r&by=ada";
+    let (status, ..) = client.request("DELETE", path, &[], b"").expect("an answer");
+    assert_eq!(status, 200);
+    let told = both(&host, &data_dir, &vetoed);
+    assert!(told.contains("none with these words stands now"), "{told}");
 
     let nobody = "01890000-0000-7000-8000-000000000000";
     let (found, told) = explain(&[nobody, "--data-dir", data_dir.to_str().expect("UTF-8")]);

@@ -7,6 +7,8 @@
 //! * A block that is one `ark serve` or `ark front` command runs in the background, and the next block starts when the host or front is ready.
 //! * `cargo xtask demo` is what it becomes after its builds: `ark demo`.
 //! * A block fenced `sh no-run="reason"` is not run. There are few of them, and each says why.
+//!
+//! The pages of a newcomer's journeys ([`JOURNEYS`]) are timed: what each block took is recorded ([`crate::journeys`]), and CI prints it.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -22,6 +24,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::pages::{Block, Kind, list_pages, read_blocks, repository};
+use crate::journeys::{Step, record_steps};
 
 /// The pages with blocks that are run; each has a test below.
 const TESTED: [&str; 10] = [
@@ -35,6 +38,12 @@ const TESTED: [&str; 10] = [
     "docs/operators.md",
     "docs/policies.md",
     "docs/production.md",
+];
+/// What a newcomer reads and does, page after page.
+const JOURNEYS: [(&str, &[&str]); 3] = [
+    ("author", &["README.md", "docs/agents.md"]),
+    ("consumer", &["README.md", "docs/api.md"]),
+    ("operator", &["README.md", "docs/operators.md"]),
 ];
 /// The port of fronts in pages.
 const FRONT_PORT: u16 = 8010;
@@ -139,6 +148,16 @@ fn run_page(page: &str) {
         "{page}:{reached}: the block failed or did not end:\n{}",
         output(reached)
     );
+    let steps = reader.read_steps(&blocks);
+    assert_eq!(
+        steps.len(),
+        blocks
+            .iter()
+            .filter(|block| matches!(block.kind, Kind::Run))
+            .count(),
+        "{page}: each block that was run has its time"
+    );
+    record_journeys(page, &steps);
     let mut above = 0;
     for block in &blocks {
         match block.kind {
@@ -153,6 +172,15 @@ fn run_page(page: &str) {
                 }
             }
             Kind::NotRun { .. } | Kind::Other => {}
+        }
+    }
+}
+
+/// Records the times of a page's steps for each journey that the page is part of.
+fn record_journeys(page: &str, steps: &[Step]) {
+    for (journey, pages) in JOURNEYS {
+        if let Some(place) = pages.iter().position(|one| *one == page) {
+            record_steps(journey, place, page, steps);
         }
     }
 }
@@ -255,18 +283,54 @@ impl Reader {
                 );
             }
             let log = self.logs.join(block.line.to_string());
-            let reached = self.logs.join("reached");
             let _ = write!(
                 script,
-                "echo {line} >'{reached}'\n{{ :\n{text}}} >'{log}' 2>&1\n",
+                "echo {line} >'{reached}'\necho \"$EPOCHREALTIME {line}\" >>'{steps}'\n{{ :\n{text}}} >'{log}' 2>&1\n",
                 line = block.line,
-                reached = reached.display(),
+                reached = self.logs.join("reached").display(),
+                steps = self.steps().display(),
                 log = log.display(),
             );
         }
+        let _ = writeln!(
+            script,
+            "echo \"$EPOCHREALTIME end\" >>'{}'",
+            self.steps().display()
+        );
         let path = self.logs.join("script");
         fs::write(&path, script).expect("a script");
         path
+    }
+
+    /// When each block began, a line each, and when the last one ended.
+    fn steps(&self) -> PathBuf {
+        self.logs.join("steps")
+    }
+
+    /// What each block took that a script ran to its end.
+    fn read_steps(&self, blocks: &[Block]) -> Vec<Step> {
+        let text = fs::read_to_string(self.steps()).expect("the times of the blocks");
+        let moments: Vec<(f64, &str)> = text
+            .lines()
+            .map(|line| {
+                let (moment, of) = line.split_once(' ').expect("a moment and a line");
+                // The sign between seconds and microseconds is that of the locale.
+                (moment.replace(',', ".").parse().expect("a moment"), of)
+            })
+            .collect();
+        moments
+            .windows(2)
+            .map(|pair| {
+                let line: usize = pair[0].1.parse().expect("the line of a block");
+                let block = blocks.iter().find(|block| block.line == line);
+                let text = &block.expect("a block at this line").text;
+                let name = text.lines().find(|line| !line.trim().is_empty());
+                Step {
+                    name: format!("line {line}: {}", name.unwrap_or_default()),
+                    seconds: pair[1].0 - pair[0].0,
+                }
+            })
+            .collect()
     }
 
     /// Runs a script to its end; whether every command of it succeeded.

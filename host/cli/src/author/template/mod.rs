@@ -16,9 +16,10 @@ const WIT: [TemplateFile; 2] = [
 ];
 
 /// The files of a new agent in Rust.
-pub(super) const RUST: [TemplateFile; 5] = [
+pub(super) const RUST: [TemplateFile; 6] = [
     ("Cargo.toml", include_str!("agent/Cargo.toml.in")),
     ("src/lib.rs", include_str!("agent/lib.rs.in")),
+    ("README.md", include_str!("agent/README.md.in")),
     ("sample.json", include_str!("agent/sample.json.in")),
     ("{{name}}.toml", include_str!("agent/manifest.toml.in")),
     (".gitignore", "/target\n/dist\n"),

@@ -57,7 +57,7 @@ impl Caller {
                     clip_for_error(&given),
                     self.principal.name
                 );
-                Err(Problem::forbidden(detail).at(field, "leave it out"))
+                Err(Problem::forbidden(detail, field, "leave it out"))
             }
             _ => Ok(self.principal.name.clone()),
         }

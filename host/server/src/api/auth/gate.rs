@@ -338,14 +338,21 @@ impl Auth {
             // The router's fallback answers that there is no such path.
             None => Ok(admitted),
             Some(Lookup::Call(row)) => match row.role {
-                Some(role) if !principal.can_act_as(role) => Err(Problem::forbidden(format!(
-                    "{} {} needs the role {}, {} has the role {}",
-                    row.method,
-                    row.path,
-                    role.as_str(),
-                    principal.name,
-                    principal.role.as_str()
-                ))),
+                Some(role) if !principal.can_act_as(role) => Err(Problem::forbidden(
+                    format!(
+                        "{} {} needs the role {}, {} has the role {}",
+                        row.method,
+                        row.path,
+                        role.as_str(),
+                        principal.name,
+                        principal.role.as_str()
+                    ),
+                    "Authorization",
+                    &format!(
+                        "use a token of the role {}; an administrator makes one: `ark token create`, and `ark token roles` prints which call needs which",
+                        role.as_str()
+                    ),
+                )),
                 _ => Ok(admitted),
             },
             Some(Lookup::OtherMethods { allow, .. }) => {
@@ -358,6 +365,8 @@ impl Auth {
             }
             Some(Lookup::Unknown) => Err(Problem::forbidden(
                 "no role may make this call: it is not in the table of calls",
+                "path",
+                "GET /docs describes every call",
             )),
         }
     }

@@ -16,6 +16,7 @@ const STYLE: &str = "\
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:0 auto;padding:1rem}\
 code,.path{font-family:ui-monospace,monospace;font-size:.9em}\
 h2{margin-top:2.5rem;border-bottom:1px solid var(--line)}\
+h2,details{scroll-margin-top:7rem}\
 details{border:1px solid var(--line);border-radius:6px;margin:.5rem 0;padding:0 1rem}\
 details[open]{padding-bottom:1rem}\
 summary{padding:.5rem 0;cursor:pointer}\
@@ -30,11 +31,14 @@ nav a{margin-right:1em;display:inline-block}\
 nav{position:sticky;top:0;background:Canvas;padding:.5rem 0;border-bottom:1px solid var(--line)}\
 @media(prefers-color-scheme:dark){nav{background:#16181c}}\
 nav input{font:inherit;width:100%;box-sizing:border-box;padding:.3rem .6rem;margin-bottom:.3rem}\
+nav input::placeholder{color:inherit;opacity:.8}\
 pre{background:var(--soft);border-radius:6px;padding:.6rem .8rem;overflow-x:auto;max-height:24rem;font-size:.85em}\
 p code,td code{background:var(--soft);border-radius:4px;padding:0 .25em}\
 [hidden]{display:none}\
-@media(max-width:40rem){body{padding:.5rem}table{display:block;overflow-x:auto}td:first-child{white-space:normal}\
-.path{overflow-wrap:anywhere}.role{float:none}.method{min-width:0}details{padding:0 .5rem}}";
+@media(max-width:40rem){body{padding:.5rem}table,tbody,tr,td{display:block}tr{border-top:1px solid var(--line);padding:.3rem 0}\
+tr:first-child,td:empty{display:none}td{border:0;padding:0;overflow-wrap:anywhere}td:first-child{white-space:normal}\
+.path{overflow-wrap:anywhere}.role{float:none;white-space:nowrap}.method{min-width:0}details{padding:0 .5rem}\
+nav{position:static}h2,details{scroll-margin-top:.5rem}}";
 
 /// Hides what does not contain every word that is searched for, and opens what is linked to.
 const SCRIPT: &str = "\
@@ -152,12 +156,12 @@ fn operation(html: &mut String, document: &Value, call: &Call<'_>) {
     put(
         html,
         format_args!(
-            "<details id=\"{}\"><summary><span class=\"role\">{}</span><span class=\"method\">{}</span> <span \
-             class=\"path\">{}</span><br>{}</summary>",
+            "<details id=\"{}\"><summary><span class=\"method\">{}</span> <span class=\"path\">{}</span> <span \
+             class=\"role\">{}</span><br>{}</summary>",
             text(&operation["operationId"]),
-            escaped(role),
             escaped(&call.method),
             escaped(call.path),
+            escaped(role),
             prose(&operation["summary"]),
         ),
     );

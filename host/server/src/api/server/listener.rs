@@ -39,7 +39,10 @@ const READ_LINES: usize = 2 * HEADER_LINES;
 
 /// Why the API cannot listen.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {listen}: {source}; is another host running there?")]
+#[error(
+    "cannot listen on {listen}: {source}; give another address with `listen` (--listen, ARK_LISTEN), port 0 for a free one{}",
+    if source.kind() == std::io::ErrorKind::AddrInUse { "; or stop the host that runs there" } else { "" }
+)]
 pub struct ServerError {
     listen: SocketAddr,
     source: std::io::Error,

@@ -32,8 +32,10 @@ pub struct TlsFiles {
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read.
-    #[error("{path}: {reason}", path = path.display())]
+    #[error("{key} = {path}: {reason}", path = path.display())]
     File {
+        /// The key of the table `[tls]` that names the file.
+        key: &'static str,
         /// The file.
         path: PathBuf,
         /// What is wrong with it, and what to do.
@@ -136,6 +138,11 @@ impl Tls {
 
 fn read_config(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
     let refused = |path: &Path, reason: String| TlsError::File {
+        key: if path == files.certificate {
+            "certificate"
+        } else {
+            "key"
+        },
         path: path.to_owned(),
         reason,
     };

@@ -229,9 +229,11 @@ impl From<RedeliveryError> for Problem {
             Self::new(StatusCode::CONFLICT, kind, title, detail.clone()).at("signal_id", remedy)
         };
         match error {
-            RedeliveryError::UnknownAgent(_) => {
-                Self::not_found(detail).at("agent", "GET /v1/agents lists the agents that serve")
-            }
+            RedeliveryError::UnknownAgent(_) => Self::not_found(
+                detail,
+                "agent",
+                "GET /v1/agents lists the agents that serve",
+            ),
             RedeliveryError::NotFailed { .. } => conflict(
                 "not-failed",
                 "The delivery has not failed",

@@ -156,10 +156,10 @@ async fn read_operation(
     _: NoQuery,
 ) -> Result<Response, Problem> {
     let operation = api.operations.find(id).ok_or_else(|| {
-        Problem::not_found(format!(
-            "there is no operation {id}: one is known for an hour after its end, and not over a restart of the host"
-        ))
-        .at(
+        Problem::not_found(
+            format!(
+                "there is no operation {id}: one is known for an hour after its end, and not over a restart of the host"
+            ),
             "id",
             "GET /v1/agents/{name} and GET /v1/policies/{name} say whether the version is there; the same upload may be sent again",
         )

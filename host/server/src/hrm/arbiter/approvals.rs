@@ -250,8 +250,10 @@ fn resolution_error(store: &Store, id: DecisionId) -> HrmError {
     match store.approval(id) {
         Ok(Some(row)) => HrmError::ApprovalAlreadyResolved {
             id,
-            status: row.status.as_str(),
+            status: row.status,
             by: row.settled_by,
+            at: row.settled_at_ms,
+            decision_id: row.decision_id,
         },
         Ok(None) => HrmError::UnknownApproval(id),
         Err(error) => error.into(),

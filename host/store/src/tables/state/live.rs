@@ -337,6 +337,19 @@ impl Reader {
         Ok(())
     }
 
+    /// How many values of agents' states are encrypted secrets.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn count_secrets(&self) -> Result<u64, ReadError> {
+        let count = self.select_row(
+            "SELECT count(*) FROM agents_state WHERE key_id IS NOT NULL",
+            [],
+            |row| row.get(0),
+        )?;
+        Ok(count.unwrap_or(0))
+    }
+
     /// The keys of an agent that start with `prefix`, in order, at most `limit`. Deleted keys are left out.
     ///
     /// # Errors

@@ -133,9 +133,10 @@ async fn show_approval(
             let row = api.store.approval(id)?;
             let trace_id = row.as_ref().map(|row| row.trace_id);
             let held = read_held_actions(api, row.into_iter().collect())?.pop();
-            trace_id
-                .zip(held)
-                .ok_or_else(|| Problem::not_found(format!("there is no approval {id}")))
+            trace_id.zip(held).ok_or_else(|| {
+                let detail = format!("there is no approval {id}");
+                Problem::not_found(detail, "id", "GET /v1/approvals lists what is held")
+            })
         })
         .await??;
     Ok(json_response(StatusCode::OK, Some(trace_id), &held))

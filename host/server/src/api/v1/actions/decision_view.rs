@@ -41,7 +41,8 @@ pub struct DecisionView<'a> {
     pub submitter: Option<Cow<'a, str>>,
     pub action_type: Cow<'a, str>,
     pub outcome: Outcome,
-    /// The lowest of the policies: 1, less the part of its rules that are broken.
+    /// The lowest of the policies: 1, less the part of its rules that are broken. 0 where a policy could not judge (its `failure`) or the host itself
+    /// refuses (`refusal`): then it measures nothing.
     pub compliance_score: f64,
     /// It was judged only: nothing is recorded.
     pub dry_run: bool,

@@ -125,9 +125,10 @@ async fn show_decision(
     ApiQuery(query): ApiQuery<DecisionQuery>,
     preferences: Preferences,
 ) -> Result<Response, Problem> {
-    let decision = find_decision(&api, id)
-        .await?
-        .ok_or_else(|| Problem::not_found(format!("there is no decision {id}")))?;
+    let decision = find_decision(&api, id).await?.ok_or_else(|| {
+        let remedy = "GET /v1/decisions lists them; rows that were archived are in their archive";
+        Problem::not_found(format!("there is no decision {id}"), "id", remedy)
+    })?;
     // What became of it since; the decision itself stays what it was.
     let waiting = if decision.outcome == Outcome::Held {
         api.run_blocking(move |api| api.store.approval(id))

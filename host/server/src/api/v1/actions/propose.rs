@@ -342,7 +342,11 @@ fn check_speaks_for(principal: &Principal, agent: &Name) -> Result<(), Problem> 
         principal.name,
         bound.join(", ")
     );
-    Err(Problem::forbidden(detail).at("agent", "use a token that is bound to this name"))
+    Err(Problem::forbidden(
+        detail,
+        "agent",
+        "use a token that is bound to this name",
+    ))
 }
 
 /// Proposes several actions

@@ -169,7 +169,11 @@ async fn show_trace(
         })
         .await??;
     if rows.signals.is_empty() && rows.audit.is_empty() {
-        return Err(Problem::not_found(format!("there is no trace {trace_id}")));
+        return Err(Problem::not_found(
+            format!("there is no trace {trace_id}"),
+            "id",
+            "give the trace_id of a decision (GET /v1/decisions); rows that were archived are in their archive",
+        ));
     }
     let known = known_policies(known).map_err(|error| Problem::unavailable(error.to_string()))?;
     let decisions = decode_decisions(&rows, &known)?;

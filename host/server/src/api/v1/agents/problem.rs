@@ -47,10 +47,10 @@ impl From<AgentChangeError> for Problem {
             AgentChangeError::Load(_) => refused("component", "see `ark inspect FILE`"),
             AgentChangeError::Heartbeat(_) => refused("component", "see `ark agent test`"),
             AgentChangeError::UnknownAgent(_) => {
-                Self::not_found(detail).at("name", "GET /v1/agents lists them")
+                Self::not_found(detail, "name", "GET /v1/agents lists them")
             }
             AgentChangeError::UnknownVersion { .. } => {
-                Self::not_found(detail).at("number", "GET /v1/agents/{name} lists the versions")
+                Self::not_found(detail, "number", "GET /v1/agents/{name} lists the versions")
             }
             AgentChangeError::NoPreviousVersion(_) | AgentChangeError::Directory(_) => Self::new(
                 StatusCode::CONFLICT,
@@ -93,9 +93,11 @@ impl From<AgentChangeError> for Problem {
                 "rollout",
                 "look at GET /v1/agents/{name}, and upload it again if it is to serve",
             ),
-            AgentChangeError::PermitEnded(_) => {
-                Self::forbidden(detail).at("Authorization", "upload it again with a token in force")
-            }
+            AgentChangeError::PermitEnded(_) => Self::forbidden(
+                detail,
+                "Authorization",
+                "upload it again with a token in force",
+            ),
             AgentChangeError::Read(error) => error.into(),
             AgentChangeError::Commit(error) => error.into(),
             AgentChangeError::Router(error) => error.into(),

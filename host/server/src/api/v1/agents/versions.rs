@@ -434,8 +434,12 @@ async fn show_agent(
         .await??;
     let slot = api.router.find_serving(&name);
     if slot.is_none() && kept.rollout.is_none() && kept.refused.is_none() {
-        let detail = format!("there is no agent {name}; GET /v1/agents lists them");
-        return Err(Problem::not_found(detail));
+        let detail = format!("there is no agent {name}");
+        return Err(Problem::not_found(
+            detail,
+            "name",
+            "give the name of an agent that GET /v1/agents lists",
+        ));
     }
     let mut shown = AgentShown::from_kept(&api, &name, kept, slot.is_some());
     if let Some(slot) = &slot {

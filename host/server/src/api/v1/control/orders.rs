@@ -203,8 +203,10 @@ async fn carry_out_order(
 fn check_serving(api: &Api, name: &Name) -> Result<(), Problem> {
     match api.router.find_serving(name) {
         Some(_) => Ok(()),
-        None => Err(Problem::not_found(format!(
-            "there is no agent {name}; GET /v1/agents lists them"
-        ))),
+        None => Err(Problem::not_found(
+            format!("there is no agent {name}"),
+            "name",
+            "give the name of an agent that GET /v1/agents lists",
+        )),
     }
 }

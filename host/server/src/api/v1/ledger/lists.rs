@@ -70,11 +70,11 @@ impl EntryPath {
 fn find_list(list: &str) -> Result<List, Problem> {
     List::parse(list).ok_or_else(|| {
         let known: Vec<&str> = List::ALL.into_iter().map(List::as_str).collect();
-        Problem::not_found(format!(
-            "there is no list {:?}; there are {}",
-            clip_for_error(list),
-            known.join(", ")
-        ))
+        Problem::not_found(
+            format!("there is no list {:?}", clip_for_error(list)),
+            "list",
+            &format!("give {}", known.join(", ")),
+        )
     })
 }
 
@@ -379,11 +379,11 @@ async fn read_entry(
         .await??
         .ok_or_else(|| {
             let problem = "was not put on the list over the API";
-            Problem::not_found(format!(
-                "{:?} {problem} {}",
-                clip_for_error(&key),
-                list.as_str()
-            ))
+            Problem::not_found(
+                format!("{:?} {problem} {}", clip_for_error(&key), list.as_str()),
+                "key",
+                "GET /v1/lists/{list} shows what is on it",
+            )
         })?;
     let row = EntryRow::new(row, &api.hrm);
     Ok(json_response(StatusCode::OK, None, &row))

@@ -65,11 +65,13 @@ impl From<PolicyChangeError> for Problem {
         match error {
             PolicyChangeError::Invalid(unfit) => unfit.into(),
             PolicyChangeError::UnknownPolicy(_) => {
-                Self::not_found(detail).at("name", "GET /v1/policies lists them")
+                Self::not_found(detail, "name", "GET /v1/policies lists them")
             }
-            PolicyChangeError::UnknownVersion { .. } => {
-                Self::not_found(detail).at("number", "GET /v1/policies/{name} lists the versions")
-            }
+            PolicyChangeError::UnknownVersion { .. } => Self::not_found(
+                detail,
+                "number",
+                "GET /v1/policies/{name} lists the versions",
+            ),
             PolicyChangeError::NoPreviousVersion(_) => conflict(
                 "no-such-version",
                 "There is no version to enforce",
@@ -112,9 +114,11 @@ impl From<PolicyChangeError> for Problem {
                 "name",
                 "look at GET /v1/policies/{name}, and upload it again if it is to be in force",
             ),
-            PolicyChangeError::PermitEnded(_) => {
-                Self::forbidden(detail).at("Authorization", "upload it again with a token in force")
-            }
+            PolicyChangeError::PermitEnded(_) => Self::forbidden(
+                detail,
+                "Authorization",
+                "upload it again with a token in force",
+            ),
             PolicyChangeError::TooManyPolicies(_) => conflict(
                 "too-many-policies",
                 "No more policies can be in force",

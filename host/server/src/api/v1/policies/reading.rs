@@ -92,9 +92,11 @@ async fn show_policy(
         .await??;
     let Some((standing, enforced, shadow)) = found else {
         let refused = api.policies.last_refusal(&name).ok_or_else(|| {
-            Problem::not_found(format!(
-                "there is no operator policy {name}; GET /v1/policies lists them"
-            ))
+            Problem::not_found(
+                format!("there is no operator policy {name}"),
+                "name",
+                "give the name of a policy that GET /v1/policies lists",
+            )
         })?;
         let body = PolicyShown {
             name: name.to_string(),

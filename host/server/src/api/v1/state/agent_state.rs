@@ -359,7 +359,14 @@ async fn read_value(
     let historical = wanted.is_some() || moment.is_some();
     let revision = found
         .filter(|revision| historical || revision.content != Content::Deleted)
-        .ok_or_else(|| Problem::not_found(format!("{agent} has no such key, or had none then")))?;
+        .ok_or_else(|| {
+            let detail = format!("{agent} has no such key, or had none then");
+            Problem::not_found(
+                detail,
+                "key",
+                "GET /v1/state/{agent} lists the keys of an agent",
+            )
+        })?;
     let value = StateValue {
         agent,
         key,

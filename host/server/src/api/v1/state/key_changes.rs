@@ -85,7 +85,11 @@ pub(crate) async fn read_revisions<R: Send + 'static>(
         .run_blocking(move |api| read(&api.store, before, limit))
         .await??;
     if rows.is_empty() && before.is_none() {
-        return Err(Problem::not_found(missing));
+        return Err(Problem::not_found(
+            missing,
+            "key",
+            "read the list without the key: it shows those that there are",
+        ));
     }
     let next = next_cursor(&rows, limit, |row| revision(row).to_string());
     Ok((rows, next))

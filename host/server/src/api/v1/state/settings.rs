@@ -129,7 +129,10 @@ async fn read_setting(
         .await??;
     let setting = found
         .filter(|setting| setting.value_json.is_some())
-        .ok_or_else(|| Problem::not_found(format!("there is no setting {key:?}")))?;
+        .ok_or_else(|| {
+            let detail = format!("there is no setting {key:?}");
+            Problem::not_found(detail, "key", "GET /v1/config lists them")
+        })?;
     let revision = setting.revision;
     let response = json_response(StatusCode::OK, None, &SettingShown::from(setting));
     Ok(with_etag(response, revision))

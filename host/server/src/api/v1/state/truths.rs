@@ -143,7 +143,10 @@ async fn read_truth(
     let row = api
         .run_blocking(move |api| api.store.latest_truth(&wanted))
         .await??
-        .ok_or_else(|| Problem::not_found(format!("there is no truth {key:?}")))?;
+        .ok_or_else(|| {
+            let detail = format!("there is no truth {key:?}");
+            Problem::not_found(detail, "key", "GET /v1/truth lists them")
+        })?;
     let revision = row.revision;
     let response = json_response(StatusCode::OK, None, &TruthShown::from(row));
     Ok(with_etag(response, revision))

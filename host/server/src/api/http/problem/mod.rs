@@ -1,16 +1,17 @@
-//! Problem documents (RFC 9457): the one place where errors become HTTP answers.
+//! Problem documents (RFC 9457): the one place where errors become HTTP answers. Those of the HRM and the router are in [`hrm`], those of the
+//! store in [`store`].
+
+mod hrm;
+mod store;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::hrm::{HrmError, ReportRefusal};
 use crate::quotas::QuotaExceeded;
-use crate::router::RouterError;
 use ark_model::check::FieldError;
 use ark_runtime::SettingsProblem;
-use ark_store::{CommitError, ReadError, SubmitError, TokenRefusal};
 
 /// An error answer.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -106,9 +107,9 @@ impl Problem {
         }
     }
 
-    /// The resource does not exist.
-    pub fn not_found(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not-found", "Not found", detail)
+    /// The resource that `field` names does not exist.
+    pub fn not_found(detail: impl Into<String>, field: &str, remedy: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", "Not found", detail).at(field, remedy)
     }
 
     /// The host cannot do this now; the client may try again in a second.
@@ -238,13 +239,14 @@ impl Problem {
         )
     }
 
-    /// The caller is known and may not make this call.
-    pub fn forbidden(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::FORBIDDEN, "forbidden", "Not allowed", detail)
+    /// The caller is known and may not make this call, because of what `field` says.
+    pub fn forbidden(detail: impl Into<String>, field: &str, remedy: &str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", "Not allowed", detail).at(field, remedy)
     }
 
     /// The path takes other methods, those in `allow`.
     pub fn other_method(detail: String, allow: String) -> Self {
+        let remedy = format!("use {allow}; GET /docs describes every call");
         Self {
             allow: Some(allow),
             ..Self::new(
@@ -254,6 +256,7 @@ impl Problem {
                 detail,
             )
         }
+        .at("method", &remedy)
     }
 
     /// The caller sent too many requests; it may try again after `retry_after` seconds.
@@ -384,207 +387,7 @@ impl From<QuotaExceeded> for Problem {
     }
 }
 
-impl From<HrmError> for Problem {
-    fn from(error: HrmError) -> Self {
-        let detail = error.to_string();
-        match error {
-            HrmError::Busy => Self::busy(detail),
-            HrmError::Closed => Self::unavailable(detail),
-            HrmError::DeadlineExceeded => Self::deadline_exceeded().denied(),
-            HrmError::NotFound(_) | HrmError::UnknownApproval(_) => Self::not_found(detail),
-            HrmError::ApprovalAlreadyResolved { .. } => Self::new(
-                StatusCode::CONFLICT,
-                "approval-settled",
-                "The approval is settled",
-                detail,
-            )
-            .at(
-                "id",
-                "read it: GET /v1/approvals/{id}; have the action proposed again",
-            ),
-            HrmError::NotIndependent { .. } => Self::new(
-                StatusCode::FORBIDDEN,
-                "not-independent",
-                "Somebody else must approve it",
-                detail,
-            )
-            .at("by", "have another person approve it"),
-            HrmError::UnknownCapital => Self::new(
-                StatusCode::CONFLICT,
-                "no-capital",
-                "The capital is not known",
-                detail,
-            )
-            .at("amount", "PUT /v1/account/capital first"),
-            HrmError::NotRecorded(_)
-            | HrmError::Conflict(_)
-            | HrmError::DeliveryAlreadyCompleted => Self {
-                outcome: Some("denied"),
-                retry_after: Some(1),
-                ..Self::new(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "not-recorded",
-                    "The decision could not be recorded",
-                    detail,
-                )
-            },
-            HrmError::InForceNotRecorded { .. } => Self::in_force_not_recorded(detail),
-            HrmError::KeyReused => key_reused(detail),
-            HrmError::Quarantined(_) => Self {
-                outcome: Some("denied"),
-                ..Self::new(
-                    StatusCode::CONFLICT,
-                    "quarantined",
-                    "The agent is in quarantine",
-                    detail,
-                )
-            }
-            .at(
-                "agent",
-                "have an operator restore it: POST /v1/agents/{name}/restore",
-            ),
-            HrmError::OrderNotApplicable(_) => Self::new(
-                StatusCode::CONFLICT,
-                "not-in-force",
-                "The order cannot be carried out",
-                detail,
-            ),
-            HrmError::UnknownDecision(_) => Self::not_found(detail)
-                .at("decision_id", "give the decision_id of an approved action"),
-            HrmError::ReportRefused(refusal) => report_refused(&refusal, &detail),
-            HrmError::NotExecutable(_) => Self::new(
-                StatusCode::CONFLICT,
-                "not-executable",
-                "Nothing can be executed",
-                detail,
-            )
-            .at(
-                "decision_id",
-                "give the decision_id of an approved trade or close_position",
-            ),
-        }
-    }
-}
-
-/// The problem of an execution report that does not fit its order.
-fn report_refused(refusal: &ReportRefusal, detail: &str) -> Problem {
-    let conflict = |field, remedy| {
-        Problem::new(
-            StatusCode::CONFLICT,
-            "order-conflict",
-            "The report contradicts the order",
-            detail.to_owned(),
-        )
-        .at(field, remedy)
-    };
-    let unfit = |field, remedy| {
-        Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "unfit-report",
-            "The report cannot be booked",
-            detail.to_owned(),
-        )
-        .at(field, remedy)
-    };
-    match refusal {
-        ReportRefusal::Contradicts { .. } => conflict(
-            "status",
-            "an order that has ended stays as it ended; report a later fill with its size",
-        ),
-        ReportRefusal::Falls { .. } => conflict(
-            "filled_size_pct",
-            "give the size that is filled in all so far; leave out a report that is older than the last one",
-        ),
-        ReportRefusal::NoFilledSize(_) => unfit(
-            "filled_size_pct",
-            "give the size that is filled in all so far",
-        ),
-        ReportRefusal::RejectedWithFill => unfit("status", "report cancelled with the filled size"),
-        ReportRefusal::ResultOfOpening => unfit(
-            "realized_pnl_pct",
-            "leave it out; report the result on the close",
-        ),
-        ReportRefusal::ResultWithoutFill { .. } => unfit(
-            "realized_pnl_pct",
-            "leave it out; an operator corrects a result: POST /v1/account/results",
-        ),
-        ReportRefusal::ResultOutOfBounds { .. } => unfit(
-            "realized_pnl_pct",
-            "check the result and the price; an operator states a result from elsewhere: POST /v1/account/results",
-        ),
-    }
-}
-
-impl From<RouterError> for Problem {
-    fn from(error: RouterError) -> Self {
-        let detail = error.to_string();
-        match error {
-            RouterError::Busy => Self::busy(detail),
-            RouterError::KeyReused => key_reused(detail),
-            RouterError::Closed | RouterError::NotStored(_) | RouterError::Thread(_) => {
-                Self::unavailable(detail)
-            }
-        }
-    }
-}
-
-impl From<ReadError> for Problem {
-    fn from(error: ReadError) -> Self {
-        Self::unavailable(error.to_string())
-    }
-}
-
-impl From<SubmitError> for Problem {
-    fn from(error: SubmitError) -> Self {
-        match error {
-            SubmitError::Full => Self::busy(error.to_string()),
-            SubmitError::Closed => Self::unavailable(error.to_string()),
-        }
-    }
-}
-
-impl From<CommitError> for Problem {
-    fn from(error: CommitError) -> Self {
-        let detail = error.to_string();
-        match error {
-            CommitError::Conflict { current, .. } | CommitError::Stale { current, .. } => Self {
-                current_revision: Some(current),
-                ..Self::new(
-                    StatusCode::CONFLICT,
-                    "revision-conflict",
-                    "It is at another revision",
-                    detail,
-                )
-                .at("expected_revision", "read it again and decide again")
-            },
-            CommitError::NoSuchRevision { current, .. } => Self {
-                current_revision: Some(current),
-                ..Self::not_found(detail)
-                    .at("to_revision", "read the history and give a revision in it")
-            },
-            CommitError::NotFound(_) => Self::not_found(detail),
-            CommitError::Token(refusal) => token_refused(&refusal, detail),
-            CommitError::Secret(_) => Self::new(
-                StatusCode::CONFLICT,
-                "no-secret-key",
-                "A secret cannot be kept",
-                detail,
-            )
-            .at(
-                "key",
-                "start the host with ARK_SECRET_KEY_FILE, or use a key outside secret/",
-            ),
-            // A repeated request was recognised before this.
-            CommitError::KeyReused { .. } | CommitError::AlreadyAnswered(_) => key_reused(detail),
-            CommitError::DeliveryNotPending { .. }
-            | CommitError::DeliveryNotFailed { .. }
-            | CommitError::DeadlineExceeded
-            | CommitError::Storage(_)
-            | CommitError::Closed => Self::unavailable(detail),
-        }
-    }
-}
-
+/// An idempotency key came back with another request.
 fn key_reused(detail: String) -> Problem {
     let title = "The idempotency key was used for another request";
     Problem::new(
@@ -594,18 +397,4 @@ fn key_reused(detail: String) -> Problem {
         detail,
     )
     .at("idempotency_key", "use a fresh key for every new request")
-}
-
-fn token_refused(refusal: &TokenRefusal, detail: String) -> Problem {
-    let (status, field, remedy) = match refusal {
-        TokenRefusal::NameTaken(_) => (StatusCode::CONFLICT, "name", "give another name"),
-        TokenRefusal::NotFirst => return Problem::unauthenticated(),
-        TokenRefusal::FirstMustBeAdmin => (StatusCode::CONFLICT, "role", "give admin"),
-        TokenRefusal::TooMany { .. } => (
-            StatusCode::CONFLICT,
-            "name",
-            "use tokens for longer: expired ones count too",
-        ),
-    };
-    Problem::new(status, "token-refused", "The token cannot be made", detail).at(field, remedy)
 }
