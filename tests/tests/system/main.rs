@@ -14,3 +14,4 @@ mod redis;
 mod state;
 mod telemetry;
 mod watchdog;
+mod webhooks;

@@ -118,7 +118,8 @@ const SERVER_LAYERS: &[&[&str]] = &[
     &["agents", "policies"],
     &["router"],
     &["watchdog"],
-    &["redis"],
+    &["redis", "webhooks"],
+    &["outgoing_events"],
     &["hrm"],
     &["quotas", "changes", "reply"],
 ];

@@ -24,7 +24,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use super::pages::{Block, Kind, list_pages, read_blocks, repository};
 
 /// The pages with blocks that are run; each has a test below.
-const TESTED: [&str; 10] = [
+const TESTED: [&str; 11] = [
     "README.md",
     "docs/access.md",
     "docs/agents.md",
@@ -35,6 +35,7 @@ const TESTED: [&str; 10] = [
     "docs/operators.md",
     "docs/policies.md",
     "docs/production.md",
+    "docs/webhooks.md",
 ];
 /// The port of fronts in pages.
 const FRONT_PORT: u16 = 8010;
@@ -91,6 +92,11 @@ fn policies() {
 #[test]
 fn production() {
     run_page("docs/production.md");
+}
+
+#[test]
+fn webhooks() {
+    run_page("docs/webhooks.md");
 }
 
 #[test]
