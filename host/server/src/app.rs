@@ -244,7 +244,7 @@ impl App {
         )?;
         let policies = Policies::new(policy_loader, hrm.clone(), policy_slots);
         let redis_status = Arc::new(RedisStatus::new(config.redis.as_ref()));
-        let webhooks = Webhooks::new(&config.webhooks);
+        let webhooks = Webhooks::new(&config.webhooks, &store);
         let watchdog_deps = WatchdogDeps {
             guards: Arc::clone(&guards),
             graveyard: config.graveyard.clone(),
@@ -287,6 +287,7 @@ impl App {
             graveyard_vectors,
             policies: policies.clone(),
             redis: Arc::clone(&redis_status),
+            webhooks: webhooks.clone(),
         };
         let telemetry = telemetry.build(MetricSources {
             meters,
@@ -313,7 +314,7 @@ impl App {
             .and_then(|redis| start_events(redis, &store, &redis_status))
             .transpose()
             .map_err(StartError::Redis)?;
-        webhooks.start(&config.webhooks, &store, || {
+        webhooks.start(&config.webhooks, || {
             Box::new(EventReader::new(store.clone()))
         })?;
         Ok(Self {
@@ -350,6 +351,7 @@ impl App {
             readiness: self.readiness.clone(),
             watchdog: self.watchdog.clone(),
             redis: Arc::clone(&self.redis_status),
+            webhooks: self.webhooks.clone(),
             quotas: self.quotas.clone(),
             graveyard_identity: Arc::clone(&self.graveyard_identity),
             graveyard_source: self.graveyard_source.clone(),

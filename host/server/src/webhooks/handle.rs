@@ -38,6 +38,7 @@ pub enum StartWebhookError {
 /// The handle to the webhooks. Cheap to clone; their threads end on [`Webhooks::close`].
 #[derive(Clone)]
 pub struct Webhooks {
+    store: Store,
     statuses: Arc<[Arc<WebhookStatus>]>,
     senders: Arc<Mutex<Vec<Running>>>,
 }
@@ -53,9 +54,10 @@ struct Running {
 impl Webhooks {
     /// Returns the webhooks that are configured. Nothing is sent yet.
     #[must_use]
-    pub fn new(configs: &[WebhookConfig]) -> Self {
+    pub fn new(configs: &[WebhookConfig], store: &Store) -> Self {
         let statuses = configs.iter().map(|it| Arc::new(WebhookStatus::new(it)));
         Self {
+            store: store.clone(),
             statuses: statuses.collect(),
             senders: Arc::default(),
         }
@@ -68,7 +70,6 @@ impl Webhooks {
     pub fn start(
         &self,
         configs: &[WebhookConfig],
-        store: &Store,
         source: impl Fn() -> Box<dyn EventSource>,
     ) -> Result<(), StartWebhookError> {
         for (config, status) in configs.iter().zip(self.statuses.iter()) {
@@ -77,7 +78,7 @@ impl Webhooks {
                     name: config.name.clone(),
                     cause,
                 })?;
-            let sending = Sending::new(config, client, store, source(), status);
+            let sending = Sending::new(config, client, &self.store, source(), status);
             let (stop, stopped) = crossbeam_channel::bounded(0);
             let (is_alive, ended) = crossbeam_channel::bounded(0);
             let thread = std::thread::Builder::new()
@@ -93,6 +94,10 @@ impl Webhooks {
             });
         }
         Ok(())
+    }
+
+    pub(super) const fn store(&self) -> &Store {
+        &self.store
     }
 
     /// Returns how each webhook does, in the order of the configuration.

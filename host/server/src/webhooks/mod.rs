@@ -12,11 +12,13 @@
 //! * Secrets are in no log line, no answer and no error.
 //!
 //! Reading order: [`config`], [`filter`] (which events), [`secrets`] (signatures), [`guard`] (which addresses), [`client`] (one attempt),
-//! [`backoff`] (when the next one is), [`sender`] (the loop), [`status`], [`handle`].
+//! [`backoff`] (when the next one is), [`sender`] (the loop), [`status`], [`handle`], [`changes`] (what operators
+//! do).
 //!
 //! Must not know: SQL, how events are rendered, who reads the status.
 
 mod backoff;
+mod changes;
 mod client;
 mod config;
 mod filter;
@@ -26,6 +28,7 @@ mod secrets;
 mod sender;
 mod status;
 
+pub use changes::{WebhookChangeError, WebhookRedelivery};
 pub use client::AuthorityError;
 pub use config::{RetryLimits, WebhookConfig};
 pub use filter::{EventFilter, EventFilterError};

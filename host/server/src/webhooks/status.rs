@@ -119,7 +119,12 @@ impl WebhookStatus {
         change(&mut self.state.lock());
     }
 
-    /// Returns whether the database says something new since the last question.
+    /// Notes that the database says something new about the webhook.
+    pub(super) fn note_change(&self) {
+        self.is_changed.store(true, Ordering::Release);
+    }
+
+    /// Returns whether [`Self::note_change`] was called since the last question.
     pub(super) fn take_change(&self) -> bool {
         self.is_changed.swap(false, Ordering::AcqRel)
     }

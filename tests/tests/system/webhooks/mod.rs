@@ -3,6 +3,7 @@
 mod delivery;
 mod hostile;
 mod kill;
+mod operators;
 mod receiver;
 
 use std::os::unix::fs::PermissionsExt as _;
