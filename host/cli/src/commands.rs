@@ -67,6 +67,9 @@ enum Command {
     /// Shows how a running host reads from its Redis and sends to it.
     #[command(subcommand)]
     Redis(client::redis::RedisCommand),
+    /// Lists the webhooks of a running host and the events that they could not deliver; sends those again.
+    #[command(subcommand)]
+    Webhooks(client::webhooks::WebhooksCommand),
     /// Lists signals that an agent failed to handle, and delivers them again.
     #[command(subcommand)]
     Signals(client::signals::SignalsCommand),
@@ -233,6 +236,7 @@ fn run_command(command: Command) -> anyhow::Result<ExitCode> {
         },
         Command::Watchdog(command) => client::watchdog::run(command),
         Command::Redis(command) => client::redis::run(command),
+        Command::Webhooks(command) => client::webhooks::run(command),
         Command::Signals(command) => client::signals::run(command),
         Command::Approvals(command) => client::approvals::run(command),
         Command::Lists(command) => client::lists::run(command),

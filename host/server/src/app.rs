@@ -37,6 +37,7 @@ use crate::redis::{EventSender, Redis, RedisConfig, RedisDeps, RedisStatus};
 use crate::router::{Router, RouterError, RouterParts};
 use crate::telemetry::{MetricSources, OpenApprovals, Telemetry, TelemetryBuilder, TelemetryError};
 use crate::watchdog::{Watchdog, WatchdogDeps};
+use crate::webhooks::{StartWebhookError, Webhooks};
 
 /// Why the host does not start.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +87,9 @@ pub enum StartError {
     /// A thread that reads a stream or sends events cannot be started.
     #[error("the streams of the Redis cannot be read or written: {0}")]
     Redis(#[source] std::io::Error),
+    /// A webhook cannot be started.
+    #[error(transparent)]
+    Webhooks(#[from] StartWebhookError),
     /// The database opens, and what is in it cannot be read.
     #[error("{cause}; the database in {dir} is damaged: `ark state check --data-dir {dir}` says where; move it away and restore a snapshot with `ark state restore`", dir = dir.display())]
     Damaged {
@@ -162,6 +166,8 @@ pub struct App {
     pub redis_events: Option<EventSender>,
     /// How streams are read and events are sent.
     pub redis_status: Arc<RedisStatus>,
+    /// Send events to consumers.
+    pub webhooks: Webhooks,
 }
 
 impl App {
@@ -246,6 +252,7 @@ impl App {
         )?;
         let policies = Policies::new(policy_loader, hrm.clone(), policy_slots);
         let redis_status = Arc::new(RedisStatus::new(config.redis.as_ref()));
+        let webhooks = Webhooks::new(&config.webhooks, &store);
         let watchdog_deps = WatchdogDeps {
             guards: Arc::clone(&guards),
             graveyard: config.graveyard.clone(),
@@ -289,6 +296,7 @@ impl App {
             policies: policies.clone(),
             redis: Arc::clone(&redis_status),
             locked_secrets,
+            webhooks: webhooks.clone(),
         };
         let telemetry = telemetry.build(MetricSources {
             meters,
@@ -315,7 +323,11 @@ impl App {
             .and_then(|redis| start_events(redis, &store, &redis_status))
             .transpose()
             .map_err(StartError::Redis)?;
+        webhooks.start(&config.webhooks, || {
+            Box::new(EventReader::new(store.clone()))
+        })?;
         Ok(Self {
+            webhooks,
             redis,
             redis_events,
             redis_status,
@@ -348,6 +360,7 @@ impl App {
             readiness: self.readiness.clone(),
             watchdog: self.watchdog.clone(),
             redis: Arc::clone(&self.redis_status),
+            webhooks: self.webhooks.clone(),
             quotas: self.quotas.clone(),
             graveyard_identity: Arc::clone(&self.graveyard_identity),
             graveyard_source: self.graveyard_source.clone(),
@@ -371,6 +384,7 @@ impl App {
         if let Some(events) = &self.redis_events {
             events.close();
         }
+        self.webhooks.close();
         self.store.close();
         self.telemetry.close();
     }

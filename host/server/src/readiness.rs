@@ -14,6 +14,7 @@ use crate::hrm::guards::Guards;
 use crate::policies::Policies;
 use crate::redis::RedisStatus;
 use crate::watchdog::{StoreCheck, Watchdog};
+use crate::webhooks::Webhooks;
 
 /// What a host says of itself until the watchdog has beaten for the first time.
 pub const NO_BEAT: &str = "the watchdog does not beat";
@@ -35,6 +36,8 @@ pub struct Readiness {
     pub redis: Arc<RedisStatus>,
     /// How many secrets the database held at the start that no agent can read, since their key was not given.
     pub locked_secrets: u64,
+    /// Whether events are delivered to webhooks.
+    pub webhooks: Webhooks,
 }
 
 /// What a host says of itself that was started without the key of its secrets.
@@ -111,6 +114,14 @@ impl Readiness {
             degraded.push(format!(
                 "events are not sent: {problem}; GET /v1/events goes on"
             ));
+        }
+        for status in self.webhooks.statuses() {
+            if let Some(problem) = status.describe_problem() {
+                let name = &status.name;
+                degraded.push(format!(
+                    "events are not delivered to the webhook {name}: {problem}; GET /v1/events goes on"
+                ));
+            }
         }
         let fleet = self.watchdog.fleet_status();
         if let Some(problem) = fleet.and_then(|fleet| fleet.problem) {

@@ -13,7 +13,7 @@ use crate::error::CommitError;
 use crate::idempotency::IdempotencyRecord;
 use crate::operation::{Operation, OperatorChange};
 use crate::tables::audit::AuditEntry;
-use crate::tables::control::{ControlChange, FleetCursor, RedisChange};
+use crate::tables::control::{ControlChange, FleetCursor, RedisChange, WebhookChange};
 use crate::tables::ledger::{AccountChange, ApprovalChange, LedgerChange, ListChange, ListEntry};
 use crate::tables::signals::{
     DeliveryCompletion, NewSignal, OutboxMessage, Redelivery, SignalReceipt,
@@ -134,6 +134,8 @@ pub struct Unit {
     pub fleet: Option<FleetCursor>,
     /// What is kept about Redis streams, as of `at`.
     pub redis: Vec<RedisChange>,
+    /// What is kept about webhooks, as of `at`.
+    pub webhooks: Vec<WebhookChange>,
     /// Alerts of the watchdog.
     pub alerts: Vec<Alert>,
     /// Whom the unit's bytes are counted for. Without it they are counted for `agent`; without either they are the host's own and not counted.

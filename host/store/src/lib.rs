@@ -54,15 +54,16 @@ pub use operation::{NewToken, Operation, OperatorChange, TokenChange};
 pub use reader::Reader;
 pub use revision::{Content, Revision, RollbackTarget, StateRow};
 pub use schema::current_schema;
-pub use secrets::{SecretError, SecretKey, SecretKeyError};
+pub use secrets::{SecretError, SecretKey, SecretKeyError, check_key_file};
 pub use store::Store;
 pub use tables::audit::{
     AuditEntry, AuditFilter, AuditKind, AuditRow, DecisionFilter, DecisionLine, DecisionPage,
     DecisionSubject, EventCursor, EventRows, FiredRule, SessionFilter, SessionRow, audit_row_hash,
 };
 pub use tables::control::{
-    AlertFilter, AlertRow, ControlChange, ControlRows, DeadLetter, FleetCursor, RedisChange,
-    StreamPosition, TOKEN_PREFIX, TokenRow, TokenSecret,
+    AlertFilter, AlertRow, ControlChange, ControlRows, DeadLetter, FleetCursor, NewDeadLetter,
+    RedisChange, StreamPosition, TOKEN_PREFIX, TokenRow, TokenSecret, WebhookChange,
+    WebhookDeadLetter, WebhookProgress, WebhookRow,
 };
 pub use tables::ledger::{
     AccountChange, AccountRow, Approval, ApprovalChange, ApprovalFilter, ApprovalStatus,

@@ -129,6 +129,26 @@ fn is_credential(path: &Path) -> bool {
     directory.is_some_and(|directory| path.parent() == Some(Path::new(&directory)))
 }
 
+/// Checks that only its owner can read a file with a key or a secret, and that nobody can write it; see [`SecretKey::from_file`].
+///
+/// # Errors
+/// The file is not there, or its mode lets others read it or somebody write it.
+pub fn check_key_file(path: &Path) -> Result<(), SecretKeyError> {
+    let metadata = std::fs::metadata(path).map_err(|cause| SecretKeyError::Unreadable {
+        path: path.to_owned(),
+        cause,
+    })?;
+    let mode = metadata.mode() & 0o777;
+    let rights = if is_credential(path) { 0o440 } else { 0o400 };
+    if mode & !(rights | 0o100) != 0 {
+        return Err(SecretKeyError::Mode {
+            path: path.to_owned(),
+            mode,
+        });
+    }
+    Ok(())
+}
+
 /// Whether the digits of a key were typed or counted and not drawn: few that differ, or a part that repeats.
 fn looks_typed(digits: &str) -> bool {
     let digits = digits.as_bytes();
@@ -170,19 +190,11 @@ impl SecretKey {
     /// # Errors
     /// See [`SecretKeyError`].
     pub fn from_file(path: &Path) -> Result<Self, SecretKeyError> {
-        let unreadable = |cause| SecretKeyError::Unreadable {
+        check_key_file(path)?;
+        let text = std::fs::read_to_string(path).map_err(|cause| SecretKeyError::Unreadable {
             path: path.to_owned(),
             cause,
-        };
-        let mode = std::fs::metadata(path).map_err(unreadable)?.mode() & 0o777;
-        let rights = if is_credential(path) { 0o440 } else { 0o400 };
-        if mode & !(rights | 0o100) != 0 {
-            return Err(SecretKeyError::Mode {
-                path: path.to_owned(),
-                mode,
-            });
-        }
-        let text = std::fs::read_to_string(path).map_err(unreadable)?;
+        })?;
         Self::parse(&text, &path.display().to_string())
     }
 

@@ -15,3 +15,4 @@ mod redis;
 mod state;
 mod telemetry;
 mod watchdog;
+mod webhooks;

@@ -135,7 +135,8 @@ const SERVER_LAYERS: &[&[&str]] = &[
     &["agents", "policies"],
     &["router"],
     &["watchdog"],
-    &["redis"],
+    &["redis", "webhooks"],
+    &["outgoing_events"],
     &["hrm"],
     &["quotas", "changes", "reply"],
 ];

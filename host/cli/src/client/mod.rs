@@ -17,3 +17,4 @@ pub(crate) mod state;
 pub(crate) mod tokens;
 mod upload;
 pub(crate) mod watchdog;
+pub(crate) mod webhooks;

@@ -44,6 +44,7 @@ pub(super) fn described_routes() -> DescribedRoutes {
         .merge(v1::control::orders::routes())
         .merge(v1::control::watchdog::routes())
         .merge(v1::control::deployments::routes())
+        .merge(v1::control::webhooks::routes())
         .merge(v1::agents::versions::routes())
         .merge(v1::actions::approvals::routes())
         .merge(v1::ledger::lists::routes())

@@ -18,6 +18,7 @@ use crate::redis::RedisStatus;
 use crate::reply::{Reply, ask};
 use crate::router::Router;
 use crate::watchdog::Watchdog;
+use crate::webhooks::Webhooks;
 use ark_model::decision::PolicyIdentity;
 use ark_model::ids::Name;
 use ark_model::meters::ApiMeters;
@@ -51,6 +52,8 @@ pub struct ApiDeps {
     pub watchdog: Watchdog,
     /// How streams are read.
     pub redis: Arc<RedisStatus>,
+    /// Send events to consumers.
+    pub webhooks: Webhooks,
     /// Refuses callers that have used up a quota.
     pub quotas: QuotaKeeper,
     /// What identifies the Graveyard.

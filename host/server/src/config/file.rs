@@ -51,6 +51,8 @@ table! {
         policies_dir: Option<PathBuf> = None, Any, reloaded;
         /// The action types besides the built-in ones. What is neither built in nor declared here is denied. A name is the key of a table: `[action_types.place_order]`.
         action_types: BTreeMap<String, ActionTypeFile> = BTreeMap::new(), entries(), reloaded;
+        /// Where events are sent to, signed. [Webhooks](webhooks.md) says what is guaranteed.
+        webhooks: Vec<WebhookFile> = Vec::new(), entries();
         [tls]: TlsFile;
         [api]: ApiFile;
         [limits]: Limits;
@@ -102,6 +104,34 @@ items! {
         mode: Option<PolicyMode>;
         /// The place among all policies: a lower one is asked earlier. The default is 10 for the first entry, 20 for the second and so on.
         order: Option<u32>;
+    }
+}
+
+items! {
+    /// An entry of `[[webhooks]]`.
+    pub struct WebhookFile {
+        /// Its name. How far events were sent is kept under it: under a new name it begins with what happens from then on.
+        name: Name;
+        /// Where events are sent: an `https://` address; `http://` only on this machine.
+        url: String;
+        /// A file (mode 0400) with the secrets that sign, one a line and 4 at most, each made with `echo whsec_$(openssl rand -base64 32)`. It is read for each attempt, so a secret can be changed while the host runs.
+        secret_file: PathBuf;
+        /// The types of events that are sent, e.g. `["ark.decision.*", "ark.alert.critical"]`; all if it is left out.
+        events: Option<Vec<String>>;
+        /// A PEM file with the authorities that may have signed the receiver's certificate; without it, the public ones.
+        ca_file: Option<PathBuf>;
+        /// Networks that may be connected to besides the public Internet, e.g. `["10.1.2.0/24"]`.
+        allow_networks: Option<Vec<String>>;
+        /// Milliseconds that an attempt may take in all, 100 to 60,000; 10,000 if it is left out.
+        timeout_ms: Option<u64>;
+        /// Attempts at an event until it becomes a dead letter, 1 to 100; 10 if it is left out.
+        max_attempts: Option<u64>;
+        /// Milliseconds until the second attempt, 10 to 3,600,000; 1,000 if it is left out. Each further one waits twice as long.
+        retry_ms: Option<u64>;
+        /// Milliseconds that an attempt waits at most, whatever the receiver asks for: `retry_ms` to 86,400,000; 600,000 if it is left out.
+        max_retry_ms: Option<u64>;
+        /// Dead letters that are kept, 1 to 10,000; 1,000 if it is left out. The oldest are dropped.
+        dead_letters: Option<u64>;
     }
 }
 

@@ -4,7 +4,7 @@
 //! default. Unknown keys and unknown `ARK_…` variables are refused.
 //!
 //! Reading order: [`file`] (every key, with its documentation, type, default and allowed values), [`layers`] (how the sources are merged),
-//! [`resolve`] and [`redis`] (from the merged sources to each part's own configuration), [`show`], [`document`]; [`quantities`] (values
+//! [`resolve`], [`redis`] and [`webhooks`] (from the merged sources to each part's own configuration), [`show`], [`document`]; [`quantities`] (values
 //! with a unit). [`keys`] is the form in which a key is
 //! stated.
 
@@ -19,12 +19,13 @@ mod resolve;
 mod show;
 #[cfg(test)]
 mod tests;
+mod webhooks;
 
 pub use document::{render_documentation, render_env_file};
 pub use error::{ConfigError, Source};
 pub use file::{
     CapacityFile, ConfigFile, ListsFile, PolicyFile, RedisFile, RedisSignalsFile, TelemetryFile,
-    TlsFile, VetoFile, WatchdogFile, is_reloaded, list_sections,
+    TlsFile, VetoFile, WatchdogFile, WebhookFile, is_reloaded, list_sections,
 };
 pub use keys::{Key, Section};
 pub use layers::{DEFAULT_FILE, FrontOverrides, Layers, Overrides};

@@ -22,6 +22,7 @@ use crate::telemetry::TelemetryConfig;
 use crate::watchdog::{
     CapsuleRetention, FleetConfig, RedisWatchConfig, RedisWatchLimits, Thresholds, WatchdogConfig,
 };
+use crate::webhooks::WebhookConfig;
 use ark_model::action_types::{ActionTypes, DeclaredType};
 use ark_model::check::{FieldError, check_label, check_symbol, clip_for_error};
 use ark_model::ids::Name;
@@ -37,6 +38,7 @@ use super::file::{
 use super::keys::{Table, join_key};
 use super::layers::{Layers, Overrides};
 use super::redis::resolve_redis;
+use super::webhooks::resolve_webhooks;
 
 /// The configuration: that of every part.
 #[derive(Debug, Clone)]
@@ -53,6 +55,8 @@ pub struct Config {
     pub watchdog: WatchdogConfig,
     /// What the Redis is used for; `None`: there is none.
     pub redis: Option<RedisConfig>,
+    /// Where events are sent.
+    pub webhooks: Vec<WebhookConfig>,
     /// That of telemetry.
     pub telemetry: TelemetryConfig,
     /// Where the Graveyard is.
@@ -160,6 +164,7 @@ impl Config {
             },
             watchdog: resolve_watchdog(file.watchdog, redis.as_ref(), layers)?,
             redis,
+            webhooks: resolve_webhooks(file.webhooks).map_err(refused)?,
             telemetry: TelemetryConfig {
                 listen: file.telemetry_listen,
                 log_format: file.telemetry.log_format,

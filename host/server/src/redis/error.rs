@@ -3,8 +3,8 @@
 use ark_store::{CommitError, ReadError};
 
 use super::connection::LinkError;
-use super::consumer::ConsumerError;
 use super::sink::AcceptError;
+use crate::outgoing_events::HostNameError;
 
 /// Why reading a stream stops for now.
 #[derive(Debug, thiserror::Error)]
@@ -25,11 +25,11 @@ impl From<redis::RedisError> for ReadingError {
     }
 }
 
-impl From<ConsumerError> for ReadingError {
-    fn from(error: ConsumerError) -> Self {
+impl From<HostNameError> for ReadingError {
+    fn from(error: HostNameError) -> Self {
         match error {
-            ConsumerError::Read(error) => error.into(),
-            ConsumerError::Commit(error) => error.into(),
+            HostNameError::Read(error) => error.into(),
+            HostNameError::Commit(error) => error.into(),
         }
     }
 }

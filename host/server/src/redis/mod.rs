@@ -18,7 +18,6 @@
 mod address;
 mod config;
 mod connection;
-mod consumer;
 mod dead_letters;
 mod entry;
 mod error;
@@ -32,10 +31,7 @@ pub use address::{AddressError, RedisAddress};
 pub use config::{RedisConfig, SignalStream};
 pub use connection::{LinkError, RedisLink, RedisSettings};
 pub use entry::{EntryForm, PayloadSource};
-pub use events::{
-    EventChannel, EventClass, EventPage, EventSender, EventSource, EventSourceError, EventsBacklog,
-    EventsConfig, EventsStatus, OutgoingEvent, classify_alert, classify_row,
-};
+pub use events::{EventSender, EventsConfig, EventsStatus};
 pub use signals::{Redis, RedisDeps};
 pub use sink::{AcceptError, SignalSink, StreamSignal, Taken};
 pub use status::{RedisStatus, StreamStatus};

@@ -15,13 +15,13 @@ use ark_store::{CommitError, ReadError, Store};
 
 use super::config::{RedisConfig, SignalStream};
 use super::connection::RedisLink;
-use super::consumer::find_consumer;
 use super::dead_letters::{Refusal, put_aside};
 use super::entry::Entry;
 use super::error::ReadingError;
 use super::group::{BATCH, CLAIM_IDLE_MS, Group, parse_entry_id, read_run_id};
 use super::sink::{AcceptError, SignalSink, StreamSignal, Taken};
 use super::status::{RedisStatus, StreamStatus};
+use crate::outgoing_events::find_host_name;
 
 /// How long the Redis may take for one command. A read that waits for entries waits less.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -181,7 +181,7 @@ impl StreamReader {
         let consumer = match &self.consumer {
             Some(consumer) => consumer.clone(),
             None => {
-                let consumer = find_consumer(&self.store)?;
+                let consumer = find_host_name(&self.store)?;
                 self.consumer = Some(consumer.clone());
                 consumer
             }

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use redis::{Connection, RedisError, RedisResult, cmd};
 
-use crate::redis::{EventsBacklog, LinkError, RedisLink, RedisSettings, RedisStatus, StreamStatus};
+use crate::outgoing_events::EventsBacklog;
+use crate::redis::{LinkError, RedisLink, RedisSettings, RedisStatus, StreamStatus};
 use ark_store::Store;
 
 use super::alert_rules::{self, AlertRule};

@@ -40,6 +40,7 @@ const SCRIPTS: [&[&str]; SCHEMA_VERSION as usize] = [
         include_str!("v9_failed_deliveries.sql"),
     ],
     &[include_str!("v10_notes.sql")],
+    &[include_str!("v11_webhooks.sql")],
 ];
 
 /// Why a migration step failed.

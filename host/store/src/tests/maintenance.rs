@@ -130,6 +130,7 @@ fn every_earlier_schema_is_migrated_with_what_it_holds() {
             store.commit(unit).unwrap();
             assert_eq!(store.sent_events().unwrap(), Some(sent));
         }
+        check_webhooks(&store);
         store.close();
         drop(store);
         assert_eq!(verify(dir.path()).fault, None);
@@ -146,6 +147,82 @@ fn every_earlier_schema_is_migrated_with_what_it_holds() {
             );
         }
     }
+}
+
+/// What is kept of a webhook: its progress over a disabling, and the newest of its dead letters until they are delivered.
+fn check_webhooks(store: &Store) {
+    let desk = name("desk");
+    let commit = |webhooks| {
+        let unit = Unit {
+            at: Millis(7),
+            webhooks,
+            ..Unit::default()
+        };
+        store.commit(unit).unwrap();
+    };
+    assert_eq!(store.webhook(&desk).unwrap(), None);
+    let progress = WebhookProgress {
+        cursor: EventCursor {
+            audit_seq: 2,
+            alert_seq: 1,
+        },
+        event_id: Some("e".to_owned()),
+        attempts: 3,
+        retry_at: Some(Millis(9)),
+        failing_since: Some(Millis(4)),
+    };
+    commit(vec![
+        WebhookChange::Progress(desk.clone(), progress.clone()),
+        WebhookChange::Disable(desk.clone(), "first".to_owned()),
+        WebhookChange::Disable(desk.clone(), "second".to_owned()),
+    ]);
+    let row = store.webhook(&desk).unwrap().unwrap();
+    assert_eq!(row.progress, progress);
+    assert_eq!(row.disabled, Some((Millis(7), "first".to_owned())));
+    commit(vec![WebhookChange::Enable(desk.clone())]);
+    let row = store.webhook(&desk).unwrap().unwrap();
+    assert_eq!((row.disabled, row.progress.attempts), (None, 0));
+    let bury = |event_id: &str| {
+        let letter = NewDeadLetter {
+            event_id: event_id.to_owned(),
+            event_type: "ark.failure".to_owned(),
+            event_at: Millis(1),
+            body: "{}".to_owned(),
+            attempts: 3,
+            reason: "r".to_owned(),
+        };
+        WebhookChange::Bury(desk.clone(), letter, 2)
+    };
+    commit(vec![bury("a"), bury("b"), bury("c")]);
+    let kept = |before, limit| {
+        let letters = store.webhook_dead_letters(&desk, before, limit).unwrap();
+        let ids = letters.into_iter().map(|it| it.letter.event_id);
+        ids.collect::<Vec<_>>()
+    };
+    assert_eq!(kept(None, 9), ["c", "b"]);
+    assert_eq!(kept(None, 1), ["c"]);
+    assert_eq!(store.count_webhook_dead_letters(&desk).unwrap(), 2);
+    assert_eq!(store.count_webhook_dead_letters(&name("other")).unwrap(), 0);
+    let next = || {
+        let next = store.next_webhook_redelivery(&desk).unwrap();
+        next.map(|it| (it.letter.event_id, it.letter.attempts))
+    };
+    assert_eq!(next(), None);
+    commit(vec![WebhookChange::RequestRedelivery(desk.clone(), None)]);
+    assert_eq!(next(), Some(("b".to_owned(), 3)));
+    commit(vec![WebhookChange::RedeliveryFailed(
+        desk.clone(),
+        "b".to_owned(),
+        "again".to_owned(),
+    )]);
+    assert_eq!(next(), Some(("c".to_owned(), 3)));
+    commit(vec![WebhookChange::Delivered(desk.clone(), "c".to_owned())]);
+    assert_eq!(next(), None);
+    let left = store.find_webhook_dead_letter(&desk, "b").unwrap().unwrap();
+    assert_eq!(
+        (left.letter.attempts, left.letter.reason.as_str()),
+        (4, "again")
+    );
 }
 
 /// What an earlier schema kept of a trade or a close, and what the orders of this one are made of.

@@ -16,7 +16,7 @@ use crate::tables::audit::{
     write_invocation_line,
 };
 use crate::tables::control::{
-    write_alert, write_control_change, write_fleet_cursor, write_redis_change,
+    write_alert, write_control_change, write_fleet_cursor, write_redis_change, write_webhook_change,
 };
 use crate::tables::ledger::{
     find_idempotency, replace_configured, write_account_change, write_approval_change,
@@ -281,6 +281,9 @@ fn write_plain_changes(
     }
     for change in &unit.redis {
         write_redis_change(connection, change, unit.at)?;
+    }
+    for change in &unit.webhooks {
+        write_webhook_change(connection, change, unit.at)?;
     }
     for alert in &unit.alerts {
         write_alert(connection, alert)?;

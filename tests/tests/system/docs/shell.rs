@@ -27,7 +27,7 @@ use super::pages::{Block, Kind, list_pages, read_blocks, repository};
 use crate::journeys::{Step, record_steps};
 
 /// The pages with blocks that are run; each has a test below.
-const TESTED: [&str; 10] = [
+const TESTED: [&str; 11] = [
     "README.md",
     "docs/access.md",
     "docs/agents.md",
@@ -38,6 +38,7 @@ const TESTED: [&str; 10] = [
     "docs/operators.md",
     "docs/policies.md",
     "docs/production.md",
+    "docs/webhooks.md",
 ];
 /// What a newcomer reads and does, page after page.
 const JOURNEYS: [(&str, &[&str]); 3] = [
@@ -100,6 +101,11 @@ fn policies() {
 #[test]
 fn production() {
     run_page("docs/production.md");
+}
+
+#[test]
+fn webhooks() {
+    run_page("docs/webhooks.md");
 }
 
 #[test]

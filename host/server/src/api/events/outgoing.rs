@@ -1,8 +1,8 @@
-//! Events for a Redis: what a stream of `/v1/events` gets, one page at a time.
+//! Events for a Redis and for webhooks: what a stream of `/v1/events` gets, one page at a time.
 
 use ark_store::{AuditKind, EventCursor, Store};
 
-use crate::redis::{
+use crate::outgoing_events::{
     EventPage, EventSource, EventSourceError, OutgoingEvent, classify_alert, classify_row,
 };
 

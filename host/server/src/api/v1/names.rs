@@ -13,6 +13,14 @@ pub(crate) struct AgentNamePath {
     pub(crate) name: Name,
 }
 
+/// A webhook in the path.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(crate) struct WebhookNamePath {
+    /// The webhook.
+    pub(crate) name: Name,
+}
+
 /// A policy in the path.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Path)]

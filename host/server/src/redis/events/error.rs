@@ -2,9 +2,8 @@
 
 use ark_store::{CommitError, ReadError};
 
-use super::source::EventSourceError;
+use crate::outgoing_events::{EventSourceError, HostNameError};
 use crate::redis::connection::LinkError;
-use crate::redis::consumer::ConsumerError;
 
 /// Why events are not sent for now.
 #[derive(Debug, thiserror::Error)]
@@ -39,11 +38,11 @@ impl From<redis::RedisError> for SendingError {
     }
 }
 
-impl From<ConsumerError> for SendingError {
-    fn from(error: ConsumerError) -> Self {
+impl From<HostNameError> for SendingError {
+    fn from(error: HostNameError) -> Self {
         match error {
-            ConsumerError::Read(error) => error.into(),
-            ConsumerError::Commit(error) => error.into(),
+            HostNameError::Read(error) => error.into(),
+            HostNameError::Commit(error) => error.into(),
         }
     }
 }

@@ -9,19 +9,14 @@
 //! * At most a page of events is in memory. Reading, rendering and sending come behind decisions: the thread has a lower priority, and rests for
 //!   as long as a page took.
 //!
-//! Reading order: [`source`] (what is sent), [`classes`] (types and channels), [`cloud_event`], [`outlet`] (the stream), [`sender`] (the loop).
+//! Reading order: [`outlet`] (the stream), [`sender`] (the loop), [`status`]. What is sent is [`crate::outgoing_events`].
 
-mod classes;
-mod cloud_event;
 mod config;
 mod error;
 mod outlet;
 mod sender;
-mod source;
 mod status;
 
-pub use classes::{EventChannel, EventClass, classify_alert, classify_row};
 pub use config::EventsConfig;
 pub use sender::EventSender;
-pub use source::{EventPage, EventSource, EventSourceError, OutgoingEvent};
-pub use status::{EventsBacklog, EventsStatus};
+pub use status::EventsStatus;

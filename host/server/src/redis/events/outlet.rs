@@ -7,10 +7,9 @@ use redis::{Connection, FromRedisValue, RedisResult, cmd};
 use ark_model::ids::Digest;
 use ark_store::{EventCursor, ReadError, Store};
 
-use super::cloud_event::render_cloud_event;
 use super::config::EventsConfig;
 use super::error::SendingError;
-use super::source::OutgoingEvent;
+use crate::outgoing_events::{OutgoingEvent, render_cloud_event};
 use crate::redis::group::parse_entry_id;
 
 /// The field of an entry with the event.
@@ -168,8 +167,8 @@ impl Place {
         transaction.atomic();
         for event in events {
             log_hash = event.log_hash.or(log_hash);
-            let text = render_cloud_event(event, source)?;
             let id = event.position.to_string();
+            let text = render_cloud_event(event, &id, source)?;
             let log = log_hash.map(|hash| hash.to_string()).unwrap_or_default();
             let mut add = cmd("XADD");
             add.arg(&config.stream).arg("MAXLEN").arg("~");

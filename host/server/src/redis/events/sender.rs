@@ -15,10 +15,9 @@ use ark_store::{EventCursor, RedisChange, Store, Unit};
 use super::config::EventsConfig;
 use super::error::SendingError;
 use super::outlet::{Place, find_place, unwatch, watch_end};
-use super::source::EventSource;
 use super::status::EventsStatus;
+use crate::outgoing_events::{EventSource, find_host_name};
 use crate::redis::connection::{RedisLink, RedisSettings};
-use crate::redis::consumer::find_consumer;
 
 /// The thread's priority: that of the thread that reads events for `/v1/events`.
 const NICE: i32 = 5;
@@ -248,7 +247,7 @@ impl Sending {
         if let Some(name) = &self.name {
             return Ok(name.clone());
         }
-        let name = format!("/hosts/{}", find_consumer(&self.store)?);
+        let name = format!("/hosts/{}", find_host_name(&self.store)?);
         self.name = Some(name.clone());
         Ok(name)
     }

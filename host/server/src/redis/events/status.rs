@@ -1,14 +1,12 @@
 //! How sending events goes, for those who show it.
 
-use std::time::Duration;
-
 use parking_lot::Mutex;
 
-use ark_model::ids::Millis;
 use ark_model::meters::Counter;
 use ark_store::{EventCursor, ReadError, Store};
 
 use super::config::EventsConfig;
+use crate::outgoing_events::{EventsBacklog, measure_backlog};
 
 /// How events are sent, since the start of the host.
 #[derive(Debug, Default)]
@@ -25,15 +23,6 @@ pub struct EventsStatus {
     position: Mutex<Option<EventCursor>>,
     /// Why events are not sent now.
     problem: Mutex<Option<String>>,
-}
-
-/// What is not sent yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct EventsBacklog {
-    /// How many events.
-    pub events: u64,
-    /// How long the oldest of them has waited.
-    pub age: Duration,
 }
 
 impl EventsStatus {
@@ -75,20 +64,6 @@ impl EventsStatus {
         else {
             return Ok(None);
         };
-        let head = store.last_event_cursor()?;
-        let events = head.audit_seq.saturating_sub(position.audit_seq)
-            + head.alert_seq.saturating_sub(position.alert_seq);
-        if events == 0 {
-            return Ok(Some(EventsBacklog::default()));
-        }
-        let next = store.events_between(position, head, 1, 1)?;
-        let row = next.rows.first().map(|row| row.at);
-        let alert = next.alerts.first().map(|row| row.alert.at_ms);
-        let since = row.into_iter().chain(alert).min();
-        let seconds = since.map_or(0.0, |since| Millis::now().seconds_since(since));
-        Ok(Some(EventsBacklog {
-            events,
-            age: Duration::try_from_secs_f64(seconds).unwrap_or_default(),
-        }))
+        measure_backlog(store, position).map(Some)
     }
 }

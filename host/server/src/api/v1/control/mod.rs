@@ -5,3 +5,4 @@ pub(crate) mod deployments;
 pub(crate) mod orders;
 mod redis;
 pub(crate) mod watchdog;
+pub(crate) mod webhooks;

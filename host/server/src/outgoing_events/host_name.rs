@@ -1,11 +1,11 @@
-//! This host's name in the Redis: in consumer groups, and as the source of events.
+//! The name that this host gives itself: in the consumer groups of a Redis, and as the source of events.
 
 use ark_model::ids::Millis;
 use ark_store::{CommitError, ReadError, RedisChange, Store, Unit};
 
 /// Why the name is not known.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ConsumerError {
+pub(crate) enum HostNameError {
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error(transparent)]
@@ -13,7 +13,7 @@ pub(super) enum ConsumerError {
 }
 
 /// This host's name; given with the first question.
-pub(super) fn find_consumer(store: &Store) -> Result<String, ConsumerError> {
+pub(crate) fn find_host_name(store: &Store) -> Result<String, HostNameError> {
     if let Some(consumer) = store.redis_consumer()? {
         return Ok(consumer);
     }
@@ -24,5 +24,5 @@ pub(super) fn find_consumer(store: &Store) -> Result<String, ConsumerError> {
     })?;
     // Another stream's thread may have been first.
     let consumer = store.redis_consumer()?;
-    consumer.ok_or(ConsumerError::Commit(CommitError::Closed))
+    consumer.ok_or(HostNameError::Commit(CommitError::Closed))
 }

@@ -9,13 +9,13 @@ use ark_model::ids::{Millis, Name, TraceId};
 use super::source::OutgoingEvent;
 
 /// The most bytes of an event. Of a longer one only the reference to its data is sent.
-pub(super) const MAX_EVENT_BYTES: usize = 32 * 1024;
+const MAX_EVENT_BYTES: usize = 32 * 1024;
 
 /// An event in the structured JSON form.
 #[derive(Serialize)]
 struct CloudEvent<'a> {
     specversion: &'static str,
-    id: String,
+    id: &'a str,
     source: &'a str,
     #[serde(rename = "type")]
     event_type: &'a str,
@@ -34,17 +34,18 @@ struct CloudEvent<'a> {
     data: Option<&'a Value>,
 }
 
-/// Renders an event of a host whose name is `source`, in at most [`MAX_EVENT_BYTES`] bytes.
+/// Renders an event under an id, of a host whose name is `source`, in at most [`MAX_EVENT_BYTES`] bytes.
 ///
 /// # Errors
 /// It cannot be encoded.
-pub(super) fn render_cloud_event(
+pub(crate) fn render_cloud_event(
     event: &OutgoingEvent,
+    id: &str,
     source: &str,
 ) -> Result<String, serde_json::Error> {
     let mut cloud_event = CloudEvent {
         specversion: "1.0",
-        id: event.position.to_string(),
+        id,
         source,
         event_type: &event.class.event_type,
         subject: event.subject.as_ref(),
@@ -98,13 +99,13 @@ mod tests {
             data: json!({"seq": 17}),
             reference: "/v1/events?since=16-3".to_owned(),
         };
-        let text = render_cloud_event(&event, "/hosts/1").unwrap();
+        let text = render_cloud_event(&event, "17-3", "/hosts/1").unwrap();
         let shown: Value = serde_json::from_str(&text).unwrap();
         let expected = json!({"specversion": "1.0", "id": "17-3", "source": "/hosts/1", "type": "ark.failure", "subject": "kyle",
             "time": "2026-11-20T09:00:00.25Z", "datacontenttype": "application/json", "data": {"seq": 17}});
         assert_eq!(shown, expected);
         event.data = json!({"detail": "x".repeat(MAX_EVENT_BYTES)});
-        let text = render_cloud_event(&event, "/hosts/1").unwrap();
+        let text = render_cloud_event(&event, "17-3", "/hosts/1").unwrap();
         let shown: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(shown["dataref"], "/v1/events?since=16-3");
         assert!(shown.get("data").is_none() && text.len() < 1024, "{text}");

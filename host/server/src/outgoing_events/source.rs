@@ -28,6 +28,20 @@ pub struct OutgoingEvent {
     pub reference: String,
 }
 
+impl OutgoingEvent {
+    /// Returns the id that the event keeps however often and in whichever page it is read: where it is in the log or among the alerts, and
+    /// its time, by which it differs from an event of another database at the same place. Its position is none: that depends on what was
+    /// read before it.
+    #[must_use]
+    pub fn stable_id(&self) -> String {
+        let at = self.at.0;
+        match self.log_hash {
+            Some(_) => format!("log_{}_{at}", self.position.audit_seq),
+            None => format!("alert_{}_{at}", self.position.alert_seq),
+        }
+    }
+}
+
 /// Events behind a position, oldest first.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EventPage {

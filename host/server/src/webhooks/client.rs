@@ -1,0 +1,212 @@
+//! One attempt to send an event.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ureq::http::{Request, Response, StatusCode, header};
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::unversioned::transport::DefaultConnector;
+use ureq::{Agent, Body, Error, Timeout};
+
+use super::backoff::parse_retry_after;
+use super::config::WebhookConfig;
+use super::guard::{ClosedAddress, GuardedResolver};
+use super::secrets::WebhookSecrets;
+use super::status::FailureKind;
+
+/// The most bytes that are read of an answer: it is only emptied, so that the connection can be used again.
+const MAX_ANSWER_BYTES: u64 = 4 * 1024;
+/// The most bytes of the head of an answer.
+const MAX_HEAD_BYTES: usize = 16 * 1024;
+/// How long connecting may take of an attempt's time.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection is kept for the next event. Receivers close idle ones, mostly after 5 s or more.
+const MAX_IDLE: Duration = Duration::from_secs(3);
+/// The longest file of authorities that is read, in bytes.
+const MAX_AUTHORITY_BYTES: u64 = 1 << 20;
+
+/// What became of an attempt.
+#[derive(Debug)]
+pub(super) enum Attempt {
+    /// The receiver has the event.
+    Delivered,
+    /// The receiver wants no more events (410).
+    Gone,
+    /// The receiver does not have it, or it is not known.
+    Failed {
+        /// How it failed.
+        kind: FailureKind,
+        /// Why, without a text of the receiver.
+        reason: String,
+        /// How long the receiver asks to wait.
+        retry_after: Option<Duration>,
+    },
+    /// Nothing could be sent, for a reason on this side.
+    Unsent(String),
+}
+
+/// Why the authorities of a webhook cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{path} {problem}", path = path.display())]
+pub struct AuthorityError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it, to be read after its name.
+    pub problem: String,
+}
+
+/// Sends events of one webhook.
+pub(super) struct WebhookClient {
+    url: String,
+    secret_file: PathBuf,
+    agent: Agent,
+}
+
+impl WebhookClient {
+    /// # Errors
+    /// The authorities cannot be read.
+    pub(super) fn new(config: &WebhookConfig) -> Result<Self, AuthorityError> {
+        let mut tls = TlsConfig::builder();
+        if let Some(path) = &config.ca_file {
+            tls = tls.root_certs(read_authorities(path)?);
+        }
+        let settings = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            // A proxy would connect in the host's place, past the guard.
+            .proxy(None)
+            .tls_config(tls.build())
+            .timeout_global(Some(config.timeout))
+            .timeout_connect(Some(CONNECT_TIMEOUT.min(config.timeout)))
+            .max_response_header_size(MAX_HEAD_BYTES)
+            .max_idle_connections(1)
+            .max_idle_connections_per_host(1)
+            .max_idle_age(MAX_IDLE)
+            .user_agent(concat!("ark/", env!("CARGO_PKG_VERSION")))
+            .build();
+        let resolver = GuardedResolver::new(config.guard.clone());
+        Ok(Self {
+            url: config.url.clone(),
+            secret_file: config.secret_file.clone(),
+            agent: Agent::with_parts(settings, DefaultConnector::default(), resolver),
+        })
+    }
+
+    /// Sends an event once and reads what the receiver answers, in bounded time.
+    pub(super) fn send(&self, event_id: &str, body: &str) -> Attempt {
+        let secrets = match WebhookSecrets::read(&self.secret_file) {
+            Ok(secrets) => secrets,
+            Err(error) => return Attempt::Unsent(error.to_string()),
+        };
+        let now = SystemTime::now();
+        let timestamp = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let request = Request::post(&self.url)
+            .header(header::CONTENT_TYPE, "application/cloudevents+json")
+            .header("webhook-id", event_id)
+            .header("webhook-timestamp", timestamp)
+            .header("webhook-signature", secrets.sign(event_id, timestamp, body))
+            .body(body.to_owned());
+        let request = match request {
+            Ok(request) => request,
+            Err(error) => return Attempt::Unsent(format!("the request cannot be made: {error}")),
+        };
+        match self.agent.run(request) {
+            Ok(response) => judge_answer(response, now),
+            Err(error) => judge_failure(&error),
+        }
+    }
+}
+
+fn judge_answer(response: Response<Body>, now: SystemTime) -> Attempt {
+    let status = response.status();
+    let retry_after = response
+        .headers()
+        .get(header::RETRY_AFTER)
+        .and_then(|value| parse_retry_after(value.to_str().ok()?, now));
+    let mut answer = response.into_body().into_reader().take(MAX_ANSWER_BYTES);
+    // What is not read here ends with the connection; whether it breaks off changes nothing.
+    let _ = std::io::copy(&mut answer, &mut std::io::sink());
+    if status.is_success() {
+        return Attempt::Delivered;
+    }
+    if status == StatusCode::GONE {
+        return Attempt::Gone;
+    }
+    let note = if status.is_redirection() {
+        ", a redirect, which is not followed"
+    } else {
+        ""
+    };
+    Attempt::Failed {
+        kind: FailureKind::Refused,
+        reason: format!("the receiver answered {}{note}", status.as_u16()),
+        retry_after,
+    }
+}
+
+fn judge_failure(error: &Error) -> Attempt {
+    let (kind, reason) = match error {
+        Error::Other(cause) if cause.is::<ClosedAddress>() => {
+            (FailureKind::Blocked, cause.to_string())
+        }
+        Error::Timeout(Timeout::Resolve | Timeout::Connect) => (
+            FailureKind::Unreachable,
+            "there was no connection in time".to_owned(),
+        ),
+        Error::Timeout(_) => (
+            FailureKind::Timeout,
+            "the receiver did not answer in time".to_owned(),
+        ),
+        Error::HostNotFound => (
+            FailureKind::Unreachable,
+            "the name of the receiver has no address".to_owned(),
+        ),
+        Error::Io(error) if error.kind() == std::io::ErrorKind::TimedOut => (
+            FailureKind::Timeout,
+            "the receiver did not answer in time".to_owned(),
+        ),
+        Error::Io(error) => (FailureKind::Unreachable, format!("the connection: {error}")),
+        Error::LargeResponseHeader(..) => (
+            FailureKind::Refused,
+            format!("the head of the answer has more than {MAX_HEAD_BYTES} bytes"),
+        ),
+        Error::Protocol(error) => (
+            FailureKind::Refused,
+            format!("the answer cannot be read as HTTP: {error}"),
+        ),
+        error => (FailureKind::Unreachable, error.to_string()),
+    };
+    Attempt::Failed {
+        kind,
+        reason,
+        retry_after: None,
+    }
+}
+
+fn read_authorities(path: &Path) -> Result<RootCerts, AuthorityError> {
+    let refused = |problem: String| AuthorityError {
+        path: path.to_owned(),
+        problem,
+    };
+    let mut pem = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(MAX_AUTHORITY_BYTES + 1).read_to_end(&mut pem))
+        .map_err(|error| refused(format!("cannot be read: {error}")))?;
+    if pem.len() as u64 > MAX_AUTHORITY_BYTES {
+        return Err(refused(format!(
+            "has more than {MAX_AUTHORITY_BYTES} bytes"
+        )));
+    }
+    let mut authorities = Vec::new();
+    for item in parse_pem(&pem) {
+        let item = item.map_err(|error| refused(format!("is not PEM: {error}")))?;
+        if let PemItem::Certificate(certificate) = item {
+            authorities.push(certificate);
+        }
+    }
+    if authorities.is_empty() {
+        return Err(refused("holds no certificate; give a PEM file".to_owned()));
+    }
+    Ok(RootCerts::new_with_certs(&authorities))
+}
