@@ -6,6 +6,8 @@ use ark_model::ids::Millis;
 use ark_store::{RestoreReport, create_snapshot, current_schema, restore_snapshot};
 use serde::{Deserialize, Serialize};
 
+use crate::snapshots::read_manifest;
+
 use super::commands::ask_binary;
 use super::error::ExchangeError;
 
@@ -73,15 +75,35 @@ pub(crate) fn make_snapshot(
     Ok(to)
 }
 
-/// Has the new version judge the decisions of a snapshot again. Returns how many there are.
+/// Has the new version judge the decisions of a snapshot again; where it would migrate the database, after it has done so with a copy beside the
+/// snapshot, which is removed if all are alike. Returns how many there are.
 pub(crate) fn replay_snapshot(binary: &Path, snapshot: &Path) -> Result<u64, ExchangeError> {
+    let schema = read_manifest(snapshot).map(|manifest| manifest.schema);
+    if schema == Some(ask_version(binary)?.schema) {
+        return replay_directory(binary, snapshot);
+    }
+    let trial = snapshot.with_extension("trial");
+    if trial.exists() {
+        std::fs::remove_dir_all(&trial).map_err(ExchangeError::for_file(&trial))?;
+    }
+    let [from, to] = [snapshot, &trial].map(|path| path.display().to_string());
+    let args = ["state", "restore", &from, "--data-dir", &to];
+    // It prints what it restored, or fails and says why.
+    let (_, _): (bool, serde_json::Value) = ask_binary(binary, &args)?;
+    let replayed = replay_directory(binary, &trial)?;
+    std::fs::remove_dir_all(&trial).map_err(ExchangeError::for_file(&trial))?;
+    Ok(replayed)
+}
+
+/// Has the new version judge the decisions of a data directory again. Returns how many there are.
+fn replay_directory(binary: &Path, data_dir: &Path) -> Result<u64, ExchangeError> {
     #[derive(Deserialize)]
     struct Replayed {
         decisions: u64,
         identical: u64,
         failures: u64,
     }
-    let dir = snapshot.display().to_string();
+    let dir = data_dir.display().to_string();
     let args = ["audit", "replay", "--json", "--data-dir", &dir];
     let (succeeded, replayed): (bool, Replayed) = ask_binary(binary, &args)?;
     let same = replayed.identical + replayed.failures;
