@@ -7,20 +7,27 @@
 //! * [`synthetic`]: a steady load on a live host, and the proof that the host did what it must.
 //! * [`validate`]: the tests that a live host must pass after a deployment.
 //! * [`haproxy`]: the runtime API of the `HAProxy` in front of a host.
+//! * [`rollback`]: back to the stable version.
+//! * [`upgrade`]: a new version in the place of the host on this machine.
+//! * [`exchange`]: one version of the host for another on its data: what those that do so share.
 //! * [`journal`]: what a command has begun on a host and not undone yet.
 //!
 //! A host that runs, and a Prometheus, are reached as any client would reach them: over the HTTP API and `PromQL`. No room here may know how
-//! the host does what it does, or open its database to write; none but [`canary`] runs another program; and none prints: what happens is
+//! the host does what it does, or open its database to write; none but [`exchange`] runs another program; and none prints: what happens is
 //! reported to the caller.
 
 pub mod canary;
 pub mod check;
 pub mod env_file;
+pub mod exchange;
 pub mod haproxy;
 pub mod journal;
 mod members;
 mod prometheus;
 mod proposal;
 mod record;
+pub mod rollback;
+mod snapshots;
 pub mod synthetic;
+pub mod upgrade;
 pub mod validate;

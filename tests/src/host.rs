@@ -296,6 +296,7 @@ impl Host {
             .env_remove("ARK_REDIS_KILLS")
             .env_remove("ARK_REDIS_BURST")
             .env_remove("ARK_SWAPS")
+            .env_remove("TEST_ARK_LATER_SCHEMA")
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -20,11 +20,12 @@ const DIST: &str = "target/dist";
 /// What is packed, below [`DIST`]; the assets of the package (host/cli/Cargo.toml) are taken from here.
 const STAGE: &str = "stage";
 /// Files that are packed as they are: from where, where below the stage, with which mode.
-const FILES: [(&str, &str, u32); 8] = [
+const FILES: [(&str, &str, u32); 9] = [
     // A host refuses a Graveyard that can be written to.
     ("policies/graveyard.wasm", "graveyard.wasm", 0o444),
     ("policies/graveyard.lock", "graveyard.lock", 0o644),
     ("deploy/systemd/ark.service", "ark.service", 0o644),
+    ("deploy/systemd/ark.socket", "ark.socket", 0o644),
     ("deploy/systemd/ark.sysusers", "ark.sysusers", 0o644),
     (
         "deploy/env.production.example",

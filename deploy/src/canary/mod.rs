@@ -6,7 +6,7 @@
 //! Invariants: every change is in the journal before it is made, so that a run that was killed can go on ([`Canary::resume`]) or be undone
 //! ([`Canary::abort`]); a measurement that says too little is never a success.
 //!
-//! Reading order: [`plan`], [`journal`], [`measure`] (figures), [`tripwires`] (what they mean), [`traffic`] (weights), [`run`], [`takeover`].
+//! Reading order: [`plan`], [`journal`], [`measure`] (figures), [`tripwires`] (what they mean), [`run`], [`takeover`].
 //!
 //! Must not know: arguments, how anything is printed.
 
@@ -15,12 +15,11 @@ mod measure;
 mod plan;
 mod run;
 mod takeover;
-mod traffic;
 mod tripwires;
 
 pub use journal::{CanaryState, Phase};
 pub use measure::Figures;
 pub use plan::{Baseline, BaselineSource, CanaryPlan, Limits, TakeOverPlan};
 pub use run::{Canary, CanaryError, CanaryReport, Request, read_state, rehearse, send_request};
-pub use takeover::{Migration, TakeOver, find_migration};
+pub use takeover::TakeOver;
 pub use tripwires::{Measured, Measurement, Tripwire};

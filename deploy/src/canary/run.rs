@@ -5,22 +5,23 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use ark_client::{Answer, ClientError, HostClient};
+use ark_client::{ClientError, HostClient};
 use ark_model::ids::{Millis, TraceId};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::exchange::ExchangeError;
+use crate::exchange::database::{kept_path, make_snapshot, replay_snapshot};
+use crate::exchange::hosts::HostExchange;
+use crate::exchange::record::{StepRecord, post_step};
+use crate::exchange::traffic::{set_weights, weigh_servers};
 use crate::haproxy::{Haproxy, HaproxyError};
 use crate::journal::{Journal, JournalError, JournalOwner};
 
 use super::journal::{Begin, CanaryState, Entry, Phase, read_entries};
 use super::measure::{Figures, MeasureError, Meter};
 use super::plan::CanaryPlan;
-use super::takeover::{
-    TakeOver, TakeOverError, bring_stable_back, check_way_back, exchange_hosts, make_snapshot,
-    replay_snapshot,
-};
-use super::traffic::{set_weights, weigh_servers};
+use super::takeover::{TakeOver, bring_stable_back, check_way_back};
 use super::tripwires::{Measured, Measurement, StepWatch, Tripwire};
 
 /// The longest time between two looks at whether something is asked of the run.
@@ -45,7 +46,7 @@ pub enum CanaryError {
     Client(#[from] ClientError),
     /// The take-over, or its way back, does not go on.
     #[error(transparent)]
-    TakeOver(#[from] TakeOverError),
+    TakeOver(#[from] ExchangeError),
     /// A canary is under way.
     #[error(
         "the canary {0} was begun and has not ended: `ark canary resume` goes on with it, `ark canary abort` undoes it"
@@ -318,15 +319,23 @@ impl<'a> Canary<'a> {
         };
         let id = self.begin.id.clone();
         self.enter(Phase::Snapshot)?;
-        let snapshot = make_snapshot(&plan, &id)?;
+        let snapshot = make_snapshot(&plan.data_dir, &plan.snapshots, &id)?;
         self.enter(Phase::Replay)?;
-        let replayed = replay_snapshot(&plan, &snapshot)?;
+        let replayed = replay_snapshot(&plan.new_binary, &snapshot)?;
         self.enter(Phase::Stop)?;
         let client = self.client;
         let lock = self.journal.share_lock()?;
-        let pause = exchange_hosts::<CanaryError>(client, &plan, &id, &lock, &mut || {
-            self.enter(Phase::Start)
-        })?;
+        let exchange = HostExchange {
+            client,
+            lock: &lock,
+            new_binary: &plan.new_binary,
+            data_dir: &plan.data_dir,
+            kept: &kept_path(&plan.snapshots, &id),
+            stop_command: &plan.stop_command,
+            start_command: &plan.start_command,
+            timeout: plan.timeout,
+        };
+        let pause = exchange.run::<CanaryError>(&mut || self.enter(Phase::Start))?;
         Ok(Some(TakeOver {
             snapshot,
             replayed,
@@ -531,24 +540,16 @@ impl<'a> Canary<'a> {
         );
         self.records += 1;
         let key = format!("{}-{}", self.begin.id, self.records);
-        let body = json!({
-            "deployment": self.begin.id,
-            "kind": "canary",
-            "version": self.begin.plan.version,
-            "step": step,
-            "share_pct": self.state.share_pct,
-            "reason": reason,
-            "figures": figures,
-        });
-        let recorded = self
-            .client
-            .send_json(
-                "POST",
-                "/v1/deployments",
-                &[("Idempotency-Key", &key)],
-                &body,
-            )
-            .and_then(Answer::into_success);
+        let record = StepRecord {
+            deployment: &self.begin.id,
+            kind: "canary",
+            version: &self.begin.plan.version,
+            step,
+            share_pct: Some(self.state.share_pct),
+            reason,
+            figures,
+        };
+        let recorded = post_step(self.client, &key, &record);
         if let Err(error) = recorded {
             self.unrecorded.push(format!("{step}: {error}"));
         }

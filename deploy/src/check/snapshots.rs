@@ -2,11 +2,13 @@
 
 use std::fs::{DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ark_model::ids::Millis;
-use ark_store::{RestoreReport, SnapshotManifest, restore_snapshot};
+use ark_store::{RestoreReport, restore_snapshot};
 use rustix::fs::{FlockOperation, flock};
+
+use crate::snapshots::find_latest;
 
 use super::line::CheckLines;
 use super::subject::Subject;
@@ -34,8 +36,8 @@ pub(super) fn check_snapshot(subject: &Subject, lines: &mut CheckLines) {
             format!("{remedy}; name the directory with --snapshots DIR or ARK_SNAPSHOTS"),
         );
     };
-    let (path, made_at) = match find_latest(dir) {
-        Ok(Some(latest)) => latest,
+    let (path, made_at) = match find_latest(dir, |_| true) {
+        Ok(Some((path, manifest))) => (path, manifest.made_at_ms),
         Ok(None) => return lines.fail(format!("{} holds no snapshot", dir.display()), remedy),
         Err(error) => {
             return lines.fail(
@@ -117,25 +119,4 @@ fn try_restore(
         removed.map_err(Untried::NoPlace)?;
     }
     Ok(restored)
-}
-
-/// The snapshot that was made last.
-fn find_latest(dir: &Path) -> std::io::Result<Option<(PathBuf, Millis)>> {
-    let mut latest: Option<(PathBuf, Millis)> = None;
-    for entry in std::fs::read_dir(dir)? {
-        let path = entry?.path();
-        let Ok(text) = std::fs::read(path.join("manifest.json")) else {
-            continue;
-        };
-        let Ok(manifest) = serde_json::from_slice::<SnapshotManifest>(&text) else {
-            continue;
-        };
-        if latest
-            .as_ref()
-            .is_none_or(|(_, made_at)| *made_at < manifest.made_at_ms)
-        {
-            latest = Some((path, manifest.made_at_ms));
-        }
-    }
-    Ok(latest)
 }

@@ -44,6 +44,10 @@ enum Command {
     Validate(production::validate::ValidateArgs),
     /// Gives a new version a growing share of the requests and then the data, or takes everything back.
     Canary(production::canary::CanaryArgs),
+    /// Puts a new version in the place of the host on this machine: checked, replayed, validated; or the old one back.
+    Upgrade(Box<production::upgrade::UpgradeArgs>),
+    /// Brings the stable version back: its host, its database where it must, the requests; and validates it.
+    Rollback(Box<production::rollback::RollbackArgs>),
     /// Prints the version of this program and of the schema of its database.
     Version(operate::version::VersionArgs),
     /// Collects what a bug report needs into one file, without secrets.
@@ -224,6 +228,8 @@ fn run_command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Synthetic(args) => production::synthetic::run(args),
         Command::Validate(args) => production::validate::run(args),
         Command::Canary(args) => production::canary::run(args),
+        Command::Upgrade(args) => production::upgrade::run(*args),
+        Command::Rollback(args) => production::rollback::run(*args),
         Command::Version(args) => operate::version::run(&args),
         Command::Doctor(args) => operate::doctor::run(args),
         Command::Config(command) => operate::config::run(command),

@@ -48,7 +48,8 @@ pub use offline::{
     ARCHIVE_FORMAT, ArchiveHeader, ArchiveReport, ArchivedRows, ChainReport, MaintenanceError,
     NewBeginning, PacedReport, ReadOnlyStore, RestoreReport, SnapshotFile, SnapshotManifest,
     StateReport, archive_audit, begin_anew, check_archive, check_beside_host, check_directory,
-    check_snapshot, create_snapshot, find_running_host, rekey_secrets, restore_snapshot,
+    check_snapshot, count_decisions_after, create_snapshot, find_running_host, is_restore_pending,
+    read_schema, rekey_secrets, restore_snapshot,
 };
 pub use operation::{NewToken, Operation, OperatorChange, TokenChange};
 pub use reader::Reader;

@@ -8,7 +8,7 @@ use rusqlite::{Connection, Params, Row};
 
 use crate::error::ReadError;
 use crate::query;
-use crate::schema::SCHEMA_VERSION;
+use crate::schema::current_schema;
 use crate::secrets::SecretKey;
 
 /// Reads the database. What one call returns is of one moment, unless its documentation says otherwise.
@@ -87,13 +87,14 @@ impl Reader {
     }
 
     /// Refuses a database of an earlier schema, for tables that it lacks.
-    pub(crate) const fn require_current_schema(&self) -> Result<(), ReadError> {
-        if self.schema == SCHEMA_VERSION {
+    pub(crate) fn require_current_schema(&self) -> Result<(), ReadError> {
+        let current = current_schema();
+        if self.schema == current {
             return Ok(());
         }
         Err(ReadError::EarlierSchema {
             found: self.schema,
-            current: SCHEMA_VERSION,
+            current,
         })
     }
 

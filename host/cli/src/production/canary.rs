@@ -7,9 +7,10 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use ark_client::{Answer, HostClient};
 use ark_deploy::canary::{
-    BaselineSource, Canary, CanaryPlan, CanaryReport, Limits, Request, TakeOverPlan,
-    find_migration, read_state, rehearse, send_request,
+    BaselineSource, Canary, CanaryPlan, CanaryReport, Limits, Request, TakeOverPlan, read_state,
+    rehearse, send_request,
 };
+use ark_deploy::exchange::find_migration;
 use ark_deploy::haproxy::HaproxyAddress;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -17,9 +18,10 @@ use serde_json::{Value, json};
 use crate::client::connection::Connection;
 use crate::output::{exit_code, print_json, print_line, print_notice};
 
+use super::host_commands::seconds;
 use super::interrupts::watch_interrupts;
 use super::journals::default_journal;
-use super::print_steps;
+use super::{describe_step, print_steps};
 
 #[derive(Debug, Args)]
 pub(crate) struct CanaryArgs {
@@ -150,17 +152,6 @@ struct StartArgs {
     dry_run: bool,
 }
 
-/// The longest time that an option gives, in seconds.
-const MAX_SECONDS: f64 = 1e7;
-
-fn seconds(option: &str, value: f64) -> anyhow::Result<Duration> {
-    ensure!(
-        value > 0.0 && value <= MAX_SECONDS,
-        "{option} {value}: give more than 0 and at most {MAX_SECONDS} seconds"
-    );
-    Ok(Duration::from_secs_f64(value))
-}
-
 impl StartArgs {
     fn into_plan(self) -> anyhow::Result<CanaryPlan> {
         let growing = self.shares.windows(2).all(|pair| pair[0] < pair[1]);
@@ -241,7 +232,7 @@ pub(crate) fn run(args: CanaryArgs) -> anyhow::Result<ExitCode> {
         None => default_journal("canary", &client)?,
     };
     // Progress goes to standard error, so that the report can be piped.
-    let mut tell = |step: &str, detail: Value| print_notice!("{}", describe(step, &detail));
+    let mut tell = |step: &str, detail: Value| print_notice!("{}", describe_step(step, &detail));
     let report = match args.command {
         CanaryCommand::Status => {
             return show_status(&client, &journal, args.json);
@@ -250,7 +241,7 @@ pub(crate) fn run(args: CanaryArgs) -> anyhow::Result<ExitCode> {
             let dry_run = start.dry_run;
             let plan = start.into_plan()?;
             if let Some(take_over) = &plan.take_over
-                && let Some(migration) = find_migration(take_over)?
+                && let Some(migration) = find_migration(&take_over.new_binary)?
             {
                 print_notice!("{}", migration.describe());
             }
@@ -296,27 +287,6 @@ fn ask(
         );
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn describe(step: &str, detail: &Value) -> String {
-    let text = |name: &str| match detail.get(name) {
-        None | Some(Value::Null) => String::new(),
-        Some(Value::String(text)) => text.clone(),
-        Some(other) => other.to_string(),
-    };
-    let parts = ["share_pct", "phase", "result", "reason"];
-    let mut line = format!("{step:<10}");
-    for part in parts {
-        let text = text(part);
-        if !text.is_empty() {
-            let unit = if part == "share_pct" { " %" } else { "" };
-            line = format!("{line} {text}{unit}");
-        }
-    }
-    if detail["paused"] == true {
-        line.push_str(" (paused)");
-    }
-    line
 }
 
 fn print_report(report: &CanaryReport, json: bool) -> anyhow::Result<()> {
@@ -391,7 +361,7 @@ fn show_status(
     for step in steps.as_array().into_iter().flatten() {
         print_line!(
             "step      {}",
-            describe(step["step"].as_str().unwrap_or_default(), step)
+            describe_step(step["step"].as_str().unwrap_or_default(), step)
         );
     }
     Ok(ExitCode::SUCCESS)

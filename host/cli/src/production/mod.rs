@@ -3,12 +3,39 @@
 
 pub(crate) mod canary;
 pub(crate) mod check;
+mod host_commands;
 pub(crate) mod interrupts;
 mod journals;
+pub(crate) mod rollback;
 pub(crate) mod synthetic;
+pub(crate) mod upgrade;
 pub(crate) mod validate;
 
+use serde_json::Value;
+
 use crate::output::{print_json, print_line};
+
+/// A step of a deployment on one line.
+fn describe_step(step: &str, detail: &Value) -> String {
+    let text = |name: &str| match detail.get(name) {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    };
+    let parts = ["share_pct", "phase", "result", "reason"];
+    let mut line = format!("{step:<10}");
+    for part in parts {
+        let text = text(part);
+        if !text.is_empty() {
+            let unit = if part == "share_pct" { " %" } else { "" };
+            line = format!("{line} {text}{unit}");
+        }
+    }
+    if detail["paused"] == true {
+        line.push_str(" (paused)");
+    }
+    line
+}
 
 /// Prints what a dry run found would be done.
 fn print_steps(steps: &[String], json: bool) -> anyhow::Result<()> {

@@ -15,6 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::args::enter_env_file;
 use crate::output::{print_line, start_logging};
 
+use super::manager::{PassedListeners, tell_ready};
 use super::open_files::fit_connections;
 use super::signals::StopSignals;
 use super::{Listeners, RUNTIME_SHUTDOWN, build_runtime};
@@ -86,11 +87,12 @@ impl FrontArgs {
 
 pub(crate) fn run(args: &FrontArgs) -> anyhow::Result<ExitCode> {
     enter_env_file(args.env_file.as_deref())?.transpose()?;
+    let passed = PassedListeners::from_environment()?;
     let config = args.read_config()?;
     let owner = config.front.clone().context(NO_OWNER)?;
     start_logging("info", config.telemetry.log_format)?;
     let runtime = build_runtime()?;
-    let listeners = runtime.block_on(Listeners::bind(&config))?;
+    let listeners = runtime.block_on(Listeners::bind(&config, passed))?;
     let front = {
         // Its tasks judge decisions again.
         let _entered = runtime.enter();
@@ -121,6 +123,7 @@ async fn serve_until_stopped(
     let scheme = listeners.scheme();
     tracing::info!(%address, "ready");
     print_line!("ark: listening on {scheme}://{address}");
+    tell_ready();
     let listeners = FrontListeners {
         api: listeners.api,
         tls: listeners.tls.map(Arc::new),

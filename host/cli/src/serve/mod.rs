@@ -3,6 +3,7 @@
 //! `ark serve`: the configuration becomes listeners and parts, these run until a signal ends the process, and they end in order.
 
 pub(crate) mod front;
+mod manager;
 mod open_files;
 mod reload;
 mod signals;
@@ -11,7 +12,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use ark_host::api::{AccessConfig, Server, Tls, serve as serve_api};
 use ark_host::app::App;
 use ark_host::config::Config;
@@ -21,6 +22,7 @@ use tokio::task::JoinHandle;
 use crate::args::HostArgs;
 use crate::output::{print_line, start_logging};
 
+use manager::PassedListeners;
 use open_files::fit_connections;
 use reload::Reload;
 use signals::StopSignals;
@@ -38,12 +40,25 @@ struct Listeners {
 }
 
 impl Listeners {
-    /// Binds the ports and loads certificate and key, so that a port in use is reported before anything else is started.
-    async fn bind(config: &Config) -> anyhow::Result<Self> {
-        let api = Server::bind(config.listen).await?;
+    /// Takes the ports that were passed, binds the others and loads certificate and key, so that a port in use is reported before anything else
+    /// is started.
+    async fn bind(config: &Config, mut passed: PassedListeners) -> anyhow::Result<Self> {
+        let api = match passed.take_api(config.listen)? {
+            Some(listener) => Server::from_listener(listener)?,
+            None => Server::bind(config.listen).await?,
+        };
         let telemetry = match config.telemetry.listen {
-            TelemetryListen::Off => None,
-            TelemetryListen::At(listen) => Some(TelemetryServer::bind(listen).await?),
+            TelemetryListen::Off => {
+                ensure!(
+                    !passed.has_telemetry(),
+                    "the service manager passes a socket for telemetry, and `telemetry_listen` is off: take the socket out of its unit"
+                );
+                None
+            }
+            TelemetryListen::At(listen) => Some(match passed.take_telemetry(listen)? {
+                Some(listener) => TelemetryServer::from_listener(listener)?,
+                None => TelemetryServer::bind(listen).await?,
+            }),
         };
         let tls = config.access.tls.clone().map(Tls::load);
         Ok(Self {
@@ -71,10 +86,11 @@ fn build_runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 
 pub(crate) fn run(args: &HostArgs) -> anyhow::Result<ExitCode> {
     args.require_env_file()?;
+    let passed = PassedListeners::from_environment()?;
     let config = args.read_config()?;
     start_logging("info", config.telemetry.log_format)?;
     let runtime = build_runtime()?;
-    let listeners = runtime.block_on(Listeners::bind(&config))?;
+    let listeners = runtime.block_on(Listeners::bind(&config, passed))?;
     let app = App::start(&config)?;
     let result = runtime.block_on(serve_until_stopped(args, &config, listeners, &app));
     // The runtime ends last: it watches over the time that the end of the parts may take.
@@ -120,6 +136,7 @@ async fn serve_until_stopped(
         .map(|server| serve_telemetry(server, app))
         .transpose()?;
     print_line!("ark: listening on {scheme}://{address}");
+    manager::tell_ready();
     let access = AccessConfig {
         connections: fit_connections(config.access.connections, 1),
         ..config.access.clone()

@@ -27,6 +27,7 @@ impl StopSignals {
     pub(super) async fn wait_then_limit_drain(mut self, drain: Duration) {
         self.next().await;
         tracing::info!("stopping: no new connections are accepted");
+        super::manager::tell_stopping();
         tokio::spawn(async move {
             tokio::select! {
                 () = self.next() => exit_now("a second signal asks for the end"),

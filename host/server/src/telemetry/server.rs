@@ -58,6 +58,15 @@ impl TelemetryServer {
         Ok(Self { listener })
     }
 
+    /// Takes a listener that another process has bound and keeps open. It must be non-blocking.
+    ///
+    /// # Errors
+    /// The system does not let it be used.
+    pub fn from_listener(listener: std::net::TcpListener) -> std::io::Result<Self> {
+        let listener = TcpListener::from_std(listener)?;
+        Ok(Self { listener })
+    }
+
     /// Returns the address it listens on, with the port that the system chose for port 0.
     ///
     /// # Errors

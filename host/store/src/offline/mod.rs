@@ -1,6 +1,7 @@
 //! What is done to a store directly, mostly while no host runs on it: verification, snapshots and their restore, archives of the audit log
 //! and a change of the encryption key.
 
+mod any_schema;
 mod archive;
 mod begin_anew;
 mod error;
@@ -14,6 +15,7 @@ mod snapshot;
 mod verify_audit;
 mod verify_state;
 
+pub use any_schema::{count_decisions_after, is_restore_pending, read_schema};
 pub use archive::{
     ARCHIVE_FORMAT, ArchiveHeader, ArchiveReport, ArchivedRows, archive_audit, check_archive,
 };

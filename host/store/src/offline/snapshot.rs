@@ -19,7 +19,8 @@ use crate::directory::{
 };
 use crate::error::OpenError;
 use crate::schema::{
-    SCHEMA_VERSION, STATE_CHAIN_SINCE, check_version, open_connection, read_version,
+    STATE_CHAIN_SINCE, check_version, current_schema, open_any_schema, open_connection,
+    read_version,
 };
 use crate::secrets::SecretKey;
 use crate::tables::audit::read_audit_head;
@@ -76,7 +77,8 @@ impl SnapshotFile {
     }
 }
 
-/// Takes a snapshot of a data directory into a new directory. A host may run on the data directory.
+/// Takes a snapshot of a data directory into a new directory. A host may run on the data directory, also one of a later schema; only its
+/// program can restore such a snapshot.
 ///
 /// # Errors
 /// See [`MaintenanceError`]. After an error there is no snapshot.
@@ -104,7 +106,7 @@ fn write_snapshot(dir: &Path, partial: &Path) -> Result<SnapshotManifest, Mainte
         return Err(OpenError::Missing { path: source }.into());
     }
     create_new_dir(partial).map_err(MaintenanceError::for_file(partial))?;
-    copy_into_snapshot(&open_connection(&source)?, read_anchors(dir)?, partial)
+    copy_into_snapshot(&open_any_schema(&source)?, read_anchors(dir)?, partial)
 }
 
 /// Makes a snapshot of a database that is open and whose files are lost, in a new directory in the data directory, which is created again
@@ -279,7 +281,10 @@ fn check_chains(
         return Ok(Some(SnapshotProblem::AuditHead));
     }
     // The state of an earlier schema cannot be checked before it is migrated.
-    let Some(state) = manifest.state.filter(|_| manifest.schema == SCHEMA_VERSION) else {
+    let Some(state) = manifest
+        .state
+        .filter(|_| manifest.schema == current_schema())
+    else {
         return Ok(None);
     };
     let report = store.check_state(secret_key)?;

@@ -15,7 +15,7 @@ use crate::reader::Reader;
 use crate::secrets::SecretKey;
 
 use super::migrations::migrate;
-use super::version::{SCHEMA_VERSION, check_version, read_version};
+use super::version::{check_version, current_schema, read_version};
 
 /// A database up to this size is checked as a whole when it is opened. `PRAGMA quick_check` reads every page: on a larger database it would
 /// delay the start by seconds.
@@ -58,9 +58,9 @@ impl UnmigratedConnection {
         } = self;
         // Secrets that an earlier version kept unencrypted must not stay in pages that a migration frees.
         set_pragma(&connection, "PRAGMA secure_delete = ON").map_err(failed)?;
-        migrate(&mut connection, path, found..SCHEMA_VERSION, secret_key)?;
+        migrate(&mut connection, path, found..current_schema(), secret_key)?;
         set_pragma(&connection, "PRAGMA secure_delete = OFF").map_err(failed)?;
-        if found > 0 && found < SCHEMA_VERSION {
+        if found > 0 && found < current_schema() {
             set_pragma(&connection, "PRAGMA wal_checkpoint(TRUNCATE)").map_err(failed)?;
         }
         check_pages(&mut connection, path)?;
@@ -135,6 +135,14 @@ pub(crate) fn connect_checkpoints(path: &Path) -> Result<Connection, OpenError> 
 
 /// Opens a connection that cannot write.
 pub(crate) fn open_connection(path: &Path) -> Result<Connection, OpenError> {
+    let connection = open_any_schema(path)?;
+    let found = read_version(&connection).map_err(|error| OpenError::from_sqlite(path, error))?;
+    check_version(path, found)?;
+    Ok(connection)
+}
+
+/// As [`open_connection`], also where a later program wrote the database: for what every schema has.
+pub(crate) fn open_any_schema(path: &Path) -> Result<Connection, OpenError> {
     let failed = |error| OpenError::from_sqlite(path, error);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
@@ -144,7 +152,6 @@ pub(crate) fn open_connection(path: &Path) -> Result<Connection, OpenError> {
     connection
         .execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -4096;")
         .map_err(failed)?;
-    check_version(path, read_version(&connection).map_err(failed)?)?;
     Ok(connection)
 }
 
@@ -161,7 +168,7 @@ pub(crate) fn open_reader(
         Some(connection) => {
             read_version(connection).map_err(|error| OpenError::from_sqlite(path, error))?
         }
-        None => SCHEMA_VERSION,
+        None => current_schema(),
     };
     Ok(Reader::new(connections, schema, secret_key.cloned()))
 }

@@ -80,6 +80,12 @@ pub(crate) fn migrate(
             },
         })?;
     }
+    if versions.end > SCHEMA_VERSION {
+        // A debug build that pretends to be a later version: see `current_schema`.
+        connection
+            .execute_batch(&format!("PRAGMA user_version = {}", versions.end))
+            .map_err(|error| OpenError::from_sqlite(path, error))?;
+    }
     Ok(())
 }
 

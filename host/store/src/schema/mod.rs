@@ -6,12 +6,14 @@ mod version;
 
 pub(crate) use connections::{
     UnmigratedConnection, check_secret_key, connect_checkpoints, connect_writer, count_log_frames,
+    open_any_schema,
     open_connection, open_reader,
 };
 #[cfg(test)]
 pub(crate) use migrations::migrate;
+#[cfg(test)]
+pub(crate) use version::SCHEMA_VERSION;
 pub use version::current_schema;
 pub(crate) use version::{
-    AUDIT_ARCHIVES_SINCE, POLICY_COMPONENTS_SINCE, SCHEMA_VERSION, STATE_CHAIN_SINCE,
-    check_version, read_version,
+    AUDIT_ARCHIVES_SINCE, POLICY_COMPONENTS_SINCE, STATE_CHAIN_SINCE, check_version, read_version,
 };

@@ -17,8 +17,22 @@ pub(crate) const POLICY_COMPONENTS_SINCE: u32 = 4;
 
 /// The version of the schema that this program writes. A start migrates a database of an earlier one, and refuses one of a later.
 #[must_use]
-pub const fn current_schema() -> u32 {
-    SCHEMA_VERSION
+pub fn current_schema() -> u32 {
+    SCHEMA_VERSION + count_test_versions()
+}
+
+/// How many versions beyond its own a debug build pretends to have: one where `TEST_ARK_LATER_SCHEMA` is set, so that tests of upgrades and
+/// rollbacks have a program of a later schema. That version has the tables of the one before it.
+#[cfg(debug_assertions)]
+fn count_test_versions() -> u32 {
+    use std::sync::OnceLock;
+    static VERSIONS: OnceLock<u32> = OnceLock::new();
+    *VERSIONS.get_or_init(|| u32::from(std::env::var_os("TEST_ARK_LATER_SCHEMA").is_some()))
+}
+
+#[cfg(not(debug_assertions))]
+const fn count_test_versions() -> u32 {
+    0
 }
 
 /// Reads the version of a database; 0 when the database is empty.
@@ -28,11 +42,12 @@ pub(crate) fn read_version(connection: &Connection) -> rusqlite::Result<u32> {
 
 /// Refuses a version that a later program wrote.
 pub(crate) fn check_version(path: &Path, found: u32) -> Result<(), OpenError> {
-    if found > SCHEMA_VERSION {
+    let known = current_schema();
+    if found > known {
         return Err(OpenError::Newer {
             path: path.to_owned(),
             found,
-            known: SCHEMA_VERSION,
+            known,
         });
     }
     Ok(())

@@ -81,6 +81,20 @@ fn the_unit_is_hardened_and_names_what_there_is() {
         lines.map(str::to_owned).collect()
     };
     assert_eq!(values("ExecReload"), ["/bin/kill -HUP $MAINPID"]);
+    assert_eq!(values("Type"), ["notify"]);
+    // The socket unit has the ports that a host has by itself, in the order in which it takes them.
+    let socket = read("deploy/systemd/ark.socket");
+    let ports: Vec<&str> = socket
+        .lines()
+        .filter_map(|line| line.strip_prefix("ListenStream="))
+        .collect();
+    let shown_defaults = run_ark(&["config", "docs"]);
+    let defaults = shown(&shown_defaults);
+    assert_eq!(ports.len(), 2);
+    assert!(
+        ports.iter().all(|port| defaults.contains(port)),
+        "{ports:?}"
+    );
     assert_eq!(values("ExecStart"), ["/usr/bin/ark serve"]);
     let environment = values("Environment").join(" ");
     let variables: Vec<(&str, &str)> = environment

@@ -1,11 +1,15 @@
 //! The way to production: what `ark check` finds, what `ark synthetic` proves of a live host, what `ark validate` tests of it,
-//! what `ark front` does before it, what `ark canary` does with a new version, and what operators install.
+//! what `ark front` does before it, what `ark canary` and `ark rollback` do with versions, what `ark upgrade` does with the host of this machine, how a host takes
+//! sockets of systemd, and what operators install.
 
+mod activation;
 mod altering;
 mod canary;
 mod check;
 mod front;
 mod image;
 mod installation;
+mod rollback;
 mod synthetic;
+mod upgrade;
 mod validate;

@@ -76,6 +76,15 @@ impl Server {
         Ok(Self { listener })
     }
 
+    /// Takes a listener that another process has bound and keeps open. It must be non-blocking.
+    ///
+    /// # Errors
+    /// The system does not let it be used.
+    pub fn from_listener(listener: std::net::TcpListener) -> std::io::Result<Self> {
+        let listener = TcpListener::from_std(listener)?;
+        Ok(Self { listener })
+    }
+
     /// The address it listens on: with the port the system chose, if the port was 0.
     ///
     /// # Errors

@@ -2,6 +2,6 @@
 //! back for its own reason; a command that was killed goes on or is undone.
 
 mod kills;
-mod stage;
+pub(crate) mod stage;
 mod takeover;
 mod tripwires;

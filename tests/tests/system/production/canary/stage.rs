@@ -16,24 +16,24 @@ use serde_json::Value;
 const SENDERS: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(200);
 
-pub(super) struct Stage {
-    pub(super) dir: TestDir,
+pub(crate) struct Stage {
+    pub(crate) dir: TestDir,
     /// The address of the host's API.
-    pub(super) owner: String,
-    pub(super) stable: Host,
-    pub(super) canary: Option<Host>,
-    pub(super) haproxy: Haproxy,
-    pub(super) prometheus: Prometheus,
+    pub(crate) owner: String,
+    pub(crate) stable: Host,
+    pub(crate) canary: Option<Host>,
+    pub(crate) haproxy: Haproxy,
+    pub(crate) prometheus: Prometheus,
 }
 
 impl Stage {
     /// Starts everything. `config`: that of the host. `canary_config`: that of the new version's front.
-    pub(super) fn start(config: &str, canary_config: &str) -> Self {
+    pub(crate) fn start(config: &str, canary_config: &str) -> Self {
         Self::start_in(TestDir::new(config), canary_config)
     }
 
     /// As [`Self::start`], with agents that `copy` puts into their directory.
-    pub(super) fn start_with_agents(config: &str, copy: impl FnOnce(&Path)) -> Self {
+    pub(crate) fn start_with_agents(config: &str, copy: impl FnOnce(&Path)) -> Self {
         let dir = TestDir::new(config);
         copy(&dir.agents());
         Self::start_in(dir, "")
@@ -74,7 +74,7 @@ impl Stage {
         }
     }
 
-    pub(super) fn journal(&self) -> PathBuf {
+    pub(crate) fn journal(&self) -> PathBuf {
         self.dir.path().join("canary.journal")
     }
 
@@ -122,19 +122,19 @@ impl Stage {
     }
 
     /// Whether the last check of such a canary was one of a pause.
-    pub(super) fn is_paused(&self) -> bool {
+    pub(crate) fn is_paused(&self) -> bool {
         let text = std::fs::read_to_string(self.progress()).unwrap_or_default();
         let last = text.lines().rfind(|line| line.starts_with("ark: check"));
         last.is_some_and(|line| line.ends_with(" (paused)"))
     }
 
     /// The version that was started last: `stable` or `new`.
-    pub(super) fn serving(&self) -> String {
+    pub(crate) fn serving(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("serving")).unwrap_or_default()
     }
 
     /// Starts a canary that this test goes on beside.
-    pub(super) fn spawn_canary(&self, more: &[&str]) -> Child {
+    pub(crate) fn spawn_canary(&self, more: &[&str]) -> Child {
         let mut command = self.start_command(more);
         let progress = std::fs::File::create(self.progress()).expect("a file");
         command.stderr(progress);
@@ -142,29 +142,29 @@ impl Stage {
     }
 
     /// Runs a canary to its end. Returns its report.
-    pub(super) fn run_canary(&self, more: &[&str]) -> Value {
+    pub(crate) fn run_canary(&self, more: &[&str]) -> Value {
         read_report(self.start_command(more))
     }
 
     /// Asks something of the canary that runs. Returns whether it was taken, and what is said on standard error.
-    pub(super) fn ask(&self, verb: &str) -> (bool, String) {
+    pub(crate) fn ask(&self, verb: &str) -> (bool, String) {
         let output = self.command(verb, &[]).output().expect("ark starts");
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
         (output.status.success(), errors)
     }
 
     /// The text of the journal.
-    pub(super) fn journal_text(&self) -> String {
+    pub(crate) fn journal_text(&self) -> String {
         std::fs::read_to_string(self.journal()).unwrap_or_default()
     }
 
     /// Runs another verb. Returns what it prints.
-    pub(super) fn run_verb(&self, verb: &str) -> Value {
+    pub(crate) fn run_verb(&self, verb: &str) -> Value {
         read_report(self.command(verb, &[]))
     }
 
     /// The options of a take-over.
-    pub(super) fn take_over_options(&self) -> Vec<String> {
+    pub(crate) fn take_over_options(&self) -> Vec<String> {
         let path = |name: &str| self.dir.path().join(name).display().to_string();
         let new = path("new-ark");
         [
@@ -181,13 +181,13 @@ impl Stage {
         .collect()
     }
 
-    pub(super) fn assert_weights(&self, stable: u32, canary: u32) {
+    pub(crate) fn assert_weights(&self, stable: u32, canary: u32) {
         let found = (self.haproxy.weight("stable"), self.haproxy.weight("canary"));
         assert_eq!(found, (stable, canary));
     }
 
     /// Sends proposals through `HAProxy` at 50 a second while `work` runs. Returns what it returns and the decisions, none of which failed.
-    pub(super) fn under_load<T>(&self, work: impl FnOnce() -> T) -> (T, BTreeSet<String>) {
+    pub(crate) fn under_load<T>(&self, work: impl FnOnce() -> T) -> (T, BTreeSet<String>) {
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let senders: Vec<_> = (0..SENDERS)
@@ -232,7 +232,7 @@ impl Stage {
     }
 
     /// The ids of all decisions that the host holds.
-    pub(super) fn recorded(&self) -> BTreeSet<String> {
+    pub(crate) fn recorded(&self) -> BTreeSet<String> {
         let mut client = Client::at(&self.owner);
         let (mut ids, mut path) = (BTreeSet::new(), "/v1/decisions?limit=500".to_owned());
         loop {
@@ -248,7 +248,7 @@ impl Stage {
         }
     }
 
-    pub(super) fn assert_chain(&self) {
+    pub(crate) fn assert_chain(&self) {
         let data = self.dir.data().display().to_string();
         wait_until("the chain is whole", || {
             run_ark(&["audit", "verify", "--data-dir", &data])
@@ -258,7 +258,7 @@ impl Stage {
     }
 
     /// The steps that the host recorded, the latest first.
-    pub(super) fn steps(&self) -> Vec<Value> {
+    pub(crate) fn steps(&self) -> Vec<Value> {
         let (status, page) = Client::at(&self.owner).get("/v1/deployments?limit=500");
         assert_eq!(status, 200, "{page}");
         page["steps"].as_array().expect("steps").clone()
@@ -280,7 +280,7 @@ impl Drop for EndLoad<'_> {
 }
 
 /// Waits for the end of a canary. Returns its report.
-pub(super) fn wait_report(mut canary: Child) -> Value {
+pub(crate) fn wait_report(mut canary: Child) -> Value {
     let mut text = String::new();
     let mut stdout = canary.stdout.take().expect("its output");
     std::io::Read::read_to_string(&mut stdout, &mut text).expect("text");
@@ -294,16 +294,16 @@ fn read_report(mut command: Command) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {errors}"))
 }
 
-pub(super) fn is_ready(address: &str) -> bool {
+pub(crate) fn is_ready(address: &str) -> bool {
     let answer = Client::at(address).request("GET", "/readyz", &[], b"");
     answer.is_ok_and(|(status, ..)| status == 200)
 }
 
-pub(super) fn script(dir: &TestDir, name: &str) -> String {
+pub(crate) fn script(dir: &TestDir, name: &str) -> String {
     format!("sh {}", dir.path().join(format!("{name}.sh")).display())
 }
 
-fn sh(command: &str) {
+pub(crate) fn sh(command: &str) {
     let status = Command::new("sh").args(["-c", command]).status();
     assert!(status.expect("sh").success(), "{command}");
 }

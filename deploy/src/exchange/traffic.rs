@@ -1,25 +1,25 @@
-//! The share of requests that the new version's front gets: the weights of the backend's servers.
+//! The share of requests that one server gets: the weights of the backend's servers.
 
 use std::collections::BTreeMap;
 
 use crate::haproxy::{Haproxy, HaproxyError, MAX_WEIGHT};
 
 /// The weights by which a server gets a share of the requests, in percent, and the others the rest as they shared it before.
-pub(super) fn weigh_servers(
+pub(crate) fn weigh_servers(
     before: &BTreeMap<String, u32>,
-    canary: &str,
+    server: &str,
     share: u32,
 ) -> BTreeMap<String, u32> {
     let others: u32 = before
         .iter()
-        .filter(|(name, _)| *name != canary)
+        .filter(|(name, _)| *name != server)
         .map(|(_, weight)| *weight)
         .sum();
     // By how much of all requests each server gets, times 100.
     let shares: Vec<(&String, f64)> = before
         .iter()
         .map(|(name, weight)| {
-            let wanted = if name == canary {
+            let wanted = if name == server {
                 f64::from(share)
             } else {
                 f64::from(100 - share) * f64::from(*weight) / f64::from(others.max(1))
@@ -47,7 +47,7 @@ pub(super) fn weigh_servers(
 }
 
 /// Sets weights: those that grow first, so that nothing is without a server.
-pub(super) fn set_weights(
+pub(crate) fn set_weights(
     haproxy: &Haproxy,
     backend: &str,
     weights: &BTreeMap<String, u32>,
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn the_canary_gets_its_share_and_the_others_keep_their_proportion() {
+    fn a_server_gets_its_share_and_the_others_keep_their_proportion() {
         for before in [
             weights(&[("canary", 0), ("one", 100)]),
             weights(&[("canary", 0), ("one", 100), ("two", 50)]),

@@ -1,0 +1,144 @@
+//! The database in an exchange: snapshots, the replay of recorded decisions, migrations.
+
+use std::path::{Path, PathBuf};
+
+use ark_model::ids::Millis;
+use ark_store::{RestoreReport, create_snapshot, current_schema, restore_snapshot};
+use serde::{Deserialize, Serialize};
+
+use crate::snapshots::read_manifest;
+
+use super::commands::ask_binary;
+use super::error::ExchangeError;
+
+/// Which schema a new version would make of the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Migration {
+    /// The schema of this version.
+    pub from: u32,
+    /// The schema of the new version.
+    pub to: u32,
+}
+
+impl Migration {
+    /// What the way back needs, for people.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        format!(
+            "the new version migrates the database from schema {} to {}, which this version cannot open: until the new version is ready the way back is the snapshot that is made when the old host has ended, and loses nothing; after that it is `ark state restore` of that snapshot, and what was decided since is lost to the ledger",
+            self.from, self.to
+        )
+    }
+}
+
+/// What a version of `ark` says of itself.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct VersionShown {
+    /// The version of the program.
+    #[serde(default)]
+    pub(crate) version: String,
+    /// The schema that it writes.
+    pub(crate) schema: u32,
+}
+
+/// Asks a version of `ark` which one it is.
+pub(crate) fn ask_version(binary: &Path) -> Result<VersionShown, ExchangeError> {
+    Ok(ask_binary(binary, &["version", "--json"])?.1)
+}
+
+/// Asks the new version for its schema. `None`: it is the one of this version.
+///
+/// # Errors
+/// It cannot be run, or says something else.
+pub fn find_migration(binary: &Path) -> Result<Option<Migration>, ExchangeError> {
+    let migration = Migration {
+        from: current_schema(),
+        to: ask_version(binary)?.schema,
+    };
+    Ok((migration.from != migration.to).then_some(migration))
+}
+
+/// A path that no earlier run can have begun to write to.
+pub(crate) fn new_path(dir: &Path, name: &str) -> PathBuf {
+    dir.join(format!("{name}-{}", Millis::now().0))
+}
+
+/// Makes a snapshot of a data directory, on which a host may run, in the directory of snapshots.
+pub(crate) fn make_snapshot(
+    data_dir: &Path,
+    snapshots: &Path,
+    name: &str,
+) -> Result<PathBuf, ExchangeError> {
+    std::fs::create_dir_all(snapshots).map_err(ExchangeError::for_file(snapshots))?;
+    let to = new_path(snapshots, name);
+    create_snapshot(data_dir, &to)?;
+    Ok(to)
+}
+
+/// Has the new version judge the decisions of a snapshot again; where it would migrate the database, after it has done so with a copy beside the
+/// snapshot, which is removed if all are alike. Returns how many there are.
+pub(crate) fn replay_snapshot(binary: &Path, snapshot: &Path) -> Result<u64, ExchangeError> {
+    let schema = read_manifest(snapshot).map(|manifest| manifest.schema);
+    if schema == Some(ask_version(binary)?.schema) {
+        return replay_directory(binary, snapshot);
+    }
+    let trial = snapshot.with_extension("trial");
+    if trial.exists() {
+        std::fs::remove_dir_all(&trial).map_err(ExchangeError::for_file(&trial))?;
+    }
+    let [from, to] = [snapshot, &trial].map(|path| path.display().to_string());
+    let args = ["state", "restore", &from, "--data-dir", &to];
+    // It prints what it restored, or fails and says why.
+    let (_, _): (bool, serde_json::Value) = ask_binary(binary, &args)?;
+    let replayed = replay_directory(binary, &trial)?;
+    std::fs::remove_dir_all(&trial).map_err(ExchangeError::for_file(&trial))?;
+    Ok(replayed)
+}
+
+/// Has the new version judge the decisions of a data directory again. Returns how many there are.
+fn replay_directory(binary: &Path, data_dir: &Path) -> Result<u64, ExchangeError> {
+    #[derive(Deserialize)]
+    struct Replayed {
+        decisions: u64,
+        identical: u64,
+        failures: u64,
+    }
+    let dir = data_dir.display().to_string();
+    let args = ["audit", "replay", "--json", "--data-dir", &dir];
+    let (succeeded, replayed): (bool, Replayed) = ask_binary(binary, &args)?;
+    let same = replayed.identical + replayed.failures;
+    if succeeded && same == replayed.decisions {
+        return Ok(replayed.decisions);
+    }
+    Err(ExchangeError::Replay(format!(
+        "{} of {} differ; `ark audit replay --data-dir {dir}` of the new version lists them",
+        replayed.decisions.saturating_sub(same),
+        replayed.decisions
+    )))
+}
+
+/// Where the database is kept as the old version left it.
+pub(crate) fn kept_path(snapshots: &Path, id: &str) -> PathBuf {
+    snapshots.join(format!("{id}-before-migration"))
+}
+
+/// Keeps the database where the new version will migrate it. No host may run, so that nothing is missing.
+pub(crate) fn keep_before_migration(
+    binary: &Path,
+    data_dir: &Path,
+    kept: &Path,
+) -> Result<(), ExchangeError> {
+    if find_migration(binary)?.is_some() && !kept.exists() {
+        create_snapshot(data_dir, kept)?;
+    }
+    Ok(())
+}
+
+/// Restores a snapshot over a database, which is moved aside. No host may run.
+pub(crate) fn restore_over(
+    snapshot: &Path,
+    data_dir: &Path,
+) -> Result<RestoreReport, ExchangeError> {
+    let key = ark_store::SecretKey::from_environment().ok().flatten();
+    Ok(restore_snapshot(snapshot, data_dir, true, key.as_ref())?)
+}

@@ -1,0 +1,64 @@
+//! Why an exchange does not go on.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ark_store::MaintenanceError;
+
+/// Why an exchange, or the way back from it, does not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ExchangeError {
+    /// A command cannot be run, fails, or takes too long.
+    #[error("`{command}` {problem}")]
+    Command {
+        /// The command.
+        command: String,
+        /// What went wrong.
+        problem: String,
+    },
+    /// A snapshot cannot be made or restored.
+    #[error(transparent)]
+    Snapshot(#[from] MaintenanceError),
+    /// The new version judges recorded decisions otherwise.
+    #[error("the new version judges recorded decisions otherwise: {0}")]
+    Replay(String),
+    /// The host is not ready in time.
+    #[error("the host is not ready after {0:?}")]
+    NotReady(Duration),
+    /// An output of a version has another form.
+    #[error("`{command}` says nothing that is understood: {problem}")]
+    Output {
+        /// The command.
+        command: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The new version has migrated the database and serves: the way back would lose decisions.
+    #[error(
+        "the new version has migrated the database and is ready, so that decisions since {kept} would be lost: `ark canary resume` finishes the take-over",
+        kept = kept.display()
+    )]
+    Served {
+        /// The database as the old host left it.
+        kept: PathBuf,
+    },
+    /// A file or directory cannot be made or moved.
+    #[error("{path}: {cause}", path = path.display())]
+    File {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system reports.
+        cause: std::io::Error,
+    },
+}
+
+impl ExchangeError {
+    /// Makes the error of a file from what the system reports.
+    pub(crate) fn for_file(path: &Path) -> impl Fn(std::io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        move |cause| Self::File {
+            path: path.clone(),
+            cause,
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! What happens to the database: the stable version goes on with it, or a snapshot takes its place.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use ark_store::{MaintenanceError, OpenError, count_decisions_after, read_schema};
+
+use crate::exchange::ExchangeError;
+use crate::snapshots::{find_latest, read_manifest};
+
+use super::error::RollbackError;
+use super::journal::SetAside;
+use super::plan::RollbackPlan;
+
+/// How many decisions an operator lets be set aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AcceptedLoss {
+    /// This many at most.
+    AtMost(u64),
+    /// However many a database holds that cannot be read.
+    Unknown,
+}
+
+impl FromStr for AcceptedLoss {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "unknown" {
+            return Ok(Self::Unknown);
+        }
+        let count = text.parse().map(Self::AtMost);
+        count.map_err(|_| {
+            "give a number, or `unknown` for a database that cannot be read".to_owned()
+        })
+    }
+}
+
+/// What happens to the database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Way {
+    /// The stable version goes on with it: nothing is lost.
+    Keep {
+        /// Why.
+        reason: String,
+    },
+    /// It is set aside, and a snapshot takes its place.
+    Restore(SetAside),
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Keep { reason } => write!(f, "the database stays: {reason}"),
+            Self::Restore(aside) => write!(f, "{aside}"),
+        }
+    }
+}
+
+/// Decides what happens to the database, as it is now. `schema`: that of the stable version. `damage`: what is wrong with the database, if it
+/// cannot be copied.
+///
+/// # Errors
+/// There is no database, or no snapshot that could take its place.
+pub(super) fn decide_way(
+    plan: &RollbackPlan,
+    schema: u32,
+    damage: Option<&str>,
+) -> Result<Way, RollbackError> {
+    let found = match read_schema(&plan.data_dir) {
+        Ok(found) => Ok(found),
+        Err(OpenError::Damaged { finding, .. }) => Err(finding),
+        Err(error) => return Err(ExchangeError::from(MaintenanceError::from(error)).into()),
+    };
+    let reason = match (found, damage) {
+        (Err(damage), _) => format!("it is damaged: {damage}"),
+        (_, Some(damage)) => format!("it is damaged: {damage}"),
+        (Ok(found), None) if found > schema => {
+            format!("its schema is {found}, and the stable version opens {schema} at most")
+        }
+        (Ok(found), None) => {
+            let reason = format!("its schema is {found}, and the stable version opens {schema}");
+            return Ok(Way::Keep { reason });
+        }
+    };
+    let snapshot = find_snapshot(plan, schema)?;
+    let seq = read_manifest(&snapshot)
+        .ok_or_else(|| RollbackError::NoSnapshot(snapshot.display().to_string()))?
+        .audit
+        .seq;
+    Ok(Way::Restore(SetAside {
+        decisions: count_decisions_after(&plan.data_dir, seq).ok(),
+        snapshot,
+        reason,
+    }))
+}
+
+fn find_snapshot(plan: &RollbackPlan, schema: u32) -> Result<PathBuf, RollbackError> {
+    if let Some(snapshot) = &plan.snapshot {
+        return Ok(snapshot.clone());
+    }
+    let can_open = |manifest: &ark_store::SnapshotManifest| manifest.schema <= schema;
+    let latest = find_latest(&plan.snapshots, can_open).map_err(|error| {
+        RollbackError::NoSnapshot(format!("{}: {error}", plan.snapshots.display()))
+    })?;
+    latest.map(|(path, _)| path).ok_or_else(|| {
+        RollbackError::NoSnapshot(format!(
+            "{} holds none of schema {schema} or earlier",
+            plan.snapshots.display()
+        ))
+    })
+}
+
+/// Refuses to set more decisions aside than were accepted.
+pub(super) fn check_accepted(
+    aside: &SetAside,
+    accepted: Option<AcceptedLoss>,
+) -> Result<(), RollbackError> {
+    let is_accepted = match (aside.decisions, accepted) {
+        (Some(0), _) | (None, Some(AcceptedLoss::Unknown)) => true,
+        (Some(decisions), Some(AcceptedLoss::AtMost(most))) => decisions <= most,
+        _ => false,
+    };
+    if is_accepted {
+        return Ok(());
+    }
+    Err(RollbackError::Loss {
+        aside: Box::new(aside.clone()),
+        flag: aside
+            .decisions
+            .map_or_else(|| "unknown".to_owned(), |count| count.to_string()),
+    })
+}
+
+/// Whether the database is one that the stable version can open.
+pub(super) fn can_open(data_dir: &Path, schema: u32) -> bool {
+    read_schema(data_dir).is_ok_and(|found| found <= schema)
+}
+
+impl fmt::Display for SetAside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let snapshot = self.snapshot.display();
+        write!(
+            f,
+            "the database is set aside and {snapshot} takes its place, since {}; ",
+            self.reason
+        )?;
+        match self.decisions {
+            Some(count) => write!(f, "{count} decisions are newer than that snapshot"),
+            None => write!(
+                f,
+                "it cannot be counted how many decisions are newer than that snapshot"
+            ),
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Why a rollback cannot begin, or does not go on.
+
+use crate::canary::CanaryError;
+use crate::exchange::ExchangeError;
+use crate::haproxy::HaproxyError;
+use crate::journal::JournalError;
+use crate::validate::ValidateError;
+
+use super::journal::SetAside;
+
+/// Why a rollback cannot begin, or does not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RollbackError {
+    /// The journal cannot be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A command, a snapshot or the stable version fails.
+    #[error(transparent)]
+    Exchange(#[from] ExchangeError),
+    /// `HAProxy` refuses something.
+    #[error(transparent)]
+    Haproxy(#[from] HaproxyError),
+    /// The canary that runs cannot be undone.
+    #[error("the canary that runs cannot be undone: {0}")]
+    Canary(#[from] CanaryError),
+    /// The host cannot be validated.
+    #[error(transparent)]
+    Validate(#[from] ValidateError),
+    /// No rollback is under way, and none was described.
+    #[error(
+        "no rollback of {0} is under way; one that begins needs --stable-binary, --data-dir, --snapshots, and --stop-command with --start-command or --unit"
+    )]
+    None(String),
+    /// There is no snapshot that could take the database's place.
+    #[error(
+        "the stable version cannot go on with the database, and there is no snapshot that could take its place: {0}; name one with --snapshot DIR"
+    )]
+    NoSnapshot(String),
+    /// Decisions would be set aside.
+    #[error(
+        "{aside}, and would be lost to the ledger; stay with the newer version, or begin again with --accept-loss-of-decisions {flag}, or more: others may be decided until the host has stopped"
+    )]
+    Loss {
+        /// What would be done.
+        aside: Box<SetAside>,
+        /// What the option needs.
+        flag: String,
+    },
+    /// The stable version is not healthy.
+    #[error("the stable version is not healthy after {tries} checks: {problem}")]
+    NotHealthy {
+        /// How many checks were made.
+        tries: u32,
+        /// What the last one found.
+        problem: String,
+    },
+    /// Its front fails under the requests that it gets; those of before have them again.
+    #[error(
+        "{server} failed with {share} % of the requests, and the weights of before are set again: {problem}"
+    )]
+    Traffic {
+        /// The server.
+        server: String,
+        /// The share.
+        share: u32,
+        /// What was seen.
+        problem: String,
+    },
+    /// Another command ended the rollback that was waited for.
+    #[error("another command has ended the rollback {0}; `ark rollback history` shows it")]
+    Ended(String),
+    /// A signal ended the run.
+    #[error("interrupted; `ark rollback` goes on with it")]
+    Interrupted,
+}

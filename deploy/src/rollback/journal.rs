@@ -1,0 +1,251 @@
+//! The journal of rollbacks, which is also their history: it is never cleared.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use ark_client::HostClient;
+use ark_model::ids::Millis;
+use serde::{Deserialize, Serialize};
+
+use crate::journal::{Journal, JournalError, JournalOwner};
+
+use super::plan::RollbackPlan;
+
+/// The command whose journal it is.
+const COMMAND: &str = "ark rollback";
+
+/// A step of a rollback. In their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// A canary that runs is undone.
+    Canary,
+    /// The database is copied.
+    Backup,
+    /// The host is stopped; its database stays, or a snapshot takes its place.
+    Database,
+    /// The stable version is started.
+    Start,
+    /// Its health is checked.
+    Health,
+    /// It gets the requests.
+    Traffic,
+    /// It is validated.
+    Validation,
+}
+
+impl Step {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Canary,
+        Self::Backup,
+        Self::Database,
+        Self::Start,
+        Self::Health,
+        Self::Traffic,
+        Self::Validation,
+    ];
+
+    /// The name in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Canary => "canary",
+            Self::Backup => "backup",
+            Self::Database => "database",
+            Self::Start => "start",
+            Self::Health => "health",
+            Self::Traffic => "traffic",
+            Self::Validation => "validation",
+        }
+    }
+}
+
+/// A database that a snapshot takes the place of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetAside {
+    /// The snapshot.
+    pub snapshot: PathBuf,
+    /// How many decisions of the database are newer than the snapshot; `None`: that cannot be counted.
+    pub decisions: Option<u64>,
+    /// Why the stable version cannot go on with the database.
+    pub reason: String,
+}
+
+/// What is known when a rollback begins.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Begin {
+    pub(super) id: String,
+    pub(super) plan: RollbackPlan,
+    pub(super) began_at: Millis,
+    /// The schema of the stable version.
+    pub(super) schema: u32,
+    /// The weights of the backend's servers before.
+    pub(super) weights: BTreeMap<String, u32>,
+}
+
+/// An entry.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Entry {
+    /// A rollback begins.
+    Started(Box<Begin>),
+    /// A step is about to be taken.
+    Step(Step),
+    /// The database cannot be copied.
+    Damaged(String),
+    /// The database is about to be replaced.
+    SettingAside(SetAside),
+    /// It was replaced, and is kept here.
+    KeptAside(PathBuf),
+    /// A step was taken.
+    Done(PastStep),
+    /// A step failed; another run takes it again.
+    Failed { step: Step, problem: String },
+    /// The rollback has ended.
+    Finished {
+        at_ms: Millis,
+        passed: bool,
+        result: String,
+    },
+}
+
+/// A step that was taken.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PastStep {
+    /// The step.
+    pub step: Step,
+    /// When it had been taken.
+    pub at_ms: Millis,
+    /// Whether it was good; a step that fails otherwise is taken again.
+    pub passed: bool,
+    /// What it did.
+    pub detail: String,
+}
+
+/// A rollback of the history.
+#[derive(Debug, Clone, Serialize)]
+pub struct PastRollback {
+    /// Its id.
+    pub id: String,
+    /// The stable version.
+    pub version: String,
+    /// Why the host went back.
+    pub reason: String,
+    /// When it began.
+    pub began_at_ms: Millis,
+    /// When it ended; absent: it is under way, or its command was killed.
+    pub ended_at_ms: Option<Millis>,
+    /// Whether it ended with a version that passed its validation.
+    pub passed: bool,
+    /// How it ended, in words; absent as above.
+    pub result: Option<String>,
+    /// The steps that were taken.
+    pub steps: Vec<PastStep>,
+    /// What failed on the way, and was taken again if a step of that name is above.
+    pub failures: Vec<String>,
+    /// The database that a snapshot took the place of.
+    pub set_aside: Option<SetAside>,
+    /// Where that database is kept.
+    pub kept_aside: Option<PathBuf>,
+}
+
+/// Where a rollback stands that has not ended.
+#[derive(Debug, Clone)]
+pub(super) struct State {
+    pub(super) begin: Begin,
+    pub(super) damage: Option<String>,
+    pub(super) past: PastRollback,
+}
+
+impl State {
+    pub(super) const fn of(begin: Begin, past: PastRollback) -> Self {
+        Self {
+            begin,
+            damage: None,
+            past,
+        }
+    }
+
+    /// Whether a step was taken.
+    pub(super) fn is_done(&self, step: Step) -> bool {
+        self.past.steps.iter().any(|done| done.step == step)
+    }
+
+    /// Takes an entry over.
+    pub(super) fn apply(&mut self, entry: &Entry) {
+        match entry {
+            Entry::Started(_) | Entry::Step(_) => {}
+            Entry::Damaged(problem) => self.damage = Some(problem.clone()),
+            Entry::SettingAside(aside) => self.past.set_aside = Some(aside.clone()),
+            Entry::KeptAside(path) => self.past.kept_aside = Some(path.clone()),
+            Entry::Done(step) => {
+                // A step may be taken again by another run.
+                self.past.steps.retain(|done| done.step != step.step);
+                self.past.steps.push(step.clone());
+                self.past.steps.sort_by_key(|done| done.step);
+            }
+            Entry::Failed { step, problem } => {
+                let failure = format!("{}: {problem}", step.as_str());
+                self.past.failures.push(failure);
+            }
+            Entry::Finished {
+                at_ms,
+                passed,
+                result,
+            } => {
+                self.past.ended_at_ms = Some(*at_ms);
+                self.past.passed = *passed;
+                self.past.result = Some(result.clone());
+            }
+        }
+    }
+}
+
+impl PastRollback {
+    pub(super) fn of(begin: &Begin) -> Self {
+        Self {
+            id: begin.id.clone(),
+            version: begin.plan.version.clone(),
+            reason: begin.plan.reason.clone(),
+            began_at_ms: begin.began_at,
+            ended_at_ms: None,
+            passed: false,
+            result: None,
+            steps: Vec::new(),
+            failures: Vec::new(),
+            set_aside: None,
+            kept_aside: None,
+        }
+    }
+}
+
+/// All rollbacks that the entries tell of, the first one first.
+pub(super) fn read_entries(entries: &[Entry]) -> Vec<State> {
+    let mut found: Vec<State> = Vec::new();
+    for entry in entries {
+        if let Entry::Started(begin) = entry {
+            found.push(State::of(Begin::clone(begin), PastRollback::of(begin)));
+        } else if let Some(last) = found.last_mut() {
+            last.apply(entry);
+        }
+    }
+    found
+}
+
+pub(super) fn owner_of(client: &HostClient) -> JournalOwner {
+    JournalOwner {
+        command: COMMAND,
+        host: client.url().to_owned(),
+    }
+}
+
+/// The rollbacks of a host, the first one first. One may run meanwhile.
+///
+/// # Errors
+/// The journal cannot be read.
+pub fn read_history(client: &HostClient, path: &Path) -> Result<Vec<PastRollback>, JournalError> {
+    let entries = Journal::read::<Entry>(path, &owner_of(client))?;
+    let states = read_entries(&entries).into_iter();
+    Ok(states.map(|state| state.past).collect())
+}

@@ -1,0 +1,23 @@
+//! `ark rollback`: back to the stable version, in seven steps, each in the journal before it is taken and harmless to repeat.
+//!
+//! Invariants: the newer version's decisions stay in the ledger wherever the stable version can open its database. Where it cannot, nothing is
+//! done without a number of decisions that may be set aside, and the database that is replaced is kept. A rollback that was killed is gone on
+//! with by its journal, whatever is asked of the next run.
+//!
+//! Reading order: [`plan`], [`journal`] (entries, history), [`database`] (kept or restored, and why), [`run`] (the steps), [`health`], [`traffic`].
+//!
+//! Must not know: arguments, how anything is printed.
+
+mod database;
+mod error;
+mod health;
+mod journal;
+mod plan;
+mod run;
+mod traffic;
+
+pub use database::{AcceptedLoss, Way};
+pub use error::RollbackError;
+pub use journal::{PastRollback, PastStep, SetAside, Step, read_history};
+pub use plan::{RollbackPlan, TrafficPlan, ValidationPlan};
+pub use run::{Rollback, RollbackClients, RollbackReport, rehearse};

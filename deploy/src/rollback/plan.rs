@@ -1,0 +1,68 @@
+//! What a rollback is run with: kept in its journal, so that another run can go on.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::exchange::HostControl;
+use crate::haproxy::HaproxyAddress;
+
+/// How the requests go back.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TrafficPlan {
+    /// The `HAProxy`.
+    pub haproxy: HaproxyAddress,
+    /// Its backend.
+    pub backend: String,
+    /// The server of that backend that stands for the stable version.
+    pub server: String,
+    /// The shares in percent, growing, the last 100.
+    pub shares: Vec<u32>,
+    /// How long each share is watched.
+    pub step: Duration,
+    /// The pause between two looks.
+    pub interval: Duration,
+}
+
+/// How the stable version is validated.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ValidationPlan {
+    /// The categories; empty: all.
+    pub categories: Vec<String>,
+    /// How long something that must come is waited for.
+    pub patience: Duration,
+    /// The journal of the validation.
+    pub journal: PathBuf,
+}
+
+/// What a rollback is run with.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RollbackPlan {
+    /// The name of the stable version, for the record.
+    pub version: String,
+    /// Why the host goes back, for the record.
+    pub reason: String,
+    /// The `ark` of the stable version.
+    pub binary: PathBuf,
+    /// The data directory.
+    pub data_dir: PathBuf,
+    /// Where snapshots are.
+    pub snapshots: PathBuf,
+    /// The snapshot that is restored if one must be; `None`: the last one that the stable version can open.
+    pub snapshot: Option<PathBuf>,
+    /// How the host is stopped, and the stable version started.
+    pub control: HostControl,
+    /// How long each command, and the start, may take.
+    pub timeout: Duration,
+    /// How often the health is checked until it is good.
+    pub tries: u32,
+    /// The pause between two checks of the health.
+    pub pause: Duration,
+    /// How the requests go back; `None`: the host has them all.
+    pub traffic: Option<TrafficPlan>,
+    /// How the stable version is validated; `None`: it is not.
+    pub validation: Option<ValidationPlan>,
+    /// The journal of the canaries of this host, one of which may run.
+    pub canary_journal: PathBuf,
+}

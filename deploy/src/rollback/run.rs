@@ -1,0 +1,467 @@
+//! A rollback from its first step to its last.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use ark_client::{ClientError, HostClient};
+use ark_model::ids::{Millis, TraceId};
+use ark_store::{MaintenanceError, OpenError, current_schema, is_restore_pending};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::canary::{Canary, CanaryError, Request, read_state, send_request};
+use crate::exchange::ExchangeError;
+use crate::exchange::commands::run_command;
+use crate::exchange::database::{ask_version, make_snapshot, restore_over};
+use crate::exchange::record::{StepRecord, post_step};
+use crate::journal::Journal;
+use crate::validate::{CaseStatus, ValidateOptions, ValidationReport, validate_host};
+
+use super::database::{AcceptedLoss, Way, can_open, check_accepted, decide_way};
+use super::error::RollbackError;
+use super::health::read_health;
+use super::journal::{Begin, Entry, PastRollback, PastStep, State, Step, owner_of, read_entries};
+use super::plan::RollbackPlan;
+use super::traffic::{read_weights, return_traffic};
+
+/// The longest time between two looks at whether the run is to end.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Who asks the host.
+#[derive(Clone, Copy)]
+pub struct RollbackClients<'a> {
+    /// Operates the host.
+    pub client: &'a HostClient,
+    /// Proposes and sends signals in the validation.
+    pub submitter: &'a HostClient,
+}
+
+/// How a rollback ended.
+#[derive(Debug, Clone, Serialize)]
+pub struct RollbackReport {
+    /// What the history has of it.
+    #[serde(flatten)]
+    pub past: PastRollback,
+    /// The results of the validation.
+    pub validation: Option<ValidationReport>,
+    /// The secret of an administrator's token, made since the database that was set aside had tokens and the snapshot has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// Steps that could not be recorded at the host.
+    pub unrecorded: Vec<String>,
+}
+
+/// A rollback that this process runs.
+pub struct Rollback<'a> {
+    clients: RollbackClients<'a>,
+    journal: Journal,
+    state: State,
+    accepted: Option<AcceptedLoss>,
+    validation: Option<ValidationReport>,
+    token: Option<String>,
+    /// The steps taken that the host has recorded.
+    recorded: Vec<Step>,
+    tell: &'a mut dyn FnMut(&str, Value),
+}
+
+/// Asks the stable version and the database. Returns what is known when a rollback begins, and what will happen to the database.
+fn prepare(
+    plan: RollbackPlan,
+    accepted: Option<AcceptedLoss>,
+) -> Result<(Begin, Way), RollbackError> {
+    let shown = ask_version(&plan.binary)?;
+    let way = decide_way(&plan, shown.schema, None)?;
+    if let Way::Restore(aside) = &way {
+        check_accepted(aside, accepted)?;
+    }
+    let weights = match &plan.traffic {
+        None => BTreeMap::new(),
+        Some(traffic) => read_weights(traffic)?,
+    };
+    let begin = Begin {
+        id: format!("rollback-{}", TraceId::fresh()),
+        plan: RollbackPlan {
+            version: if plan.version.is_empty() {
+                shown.version
+            } else {
+                plan.version
+            },
+            ..plan
+        },
+        began_at: Millis::now(),
+        schema: shown.schema,
+        weights,
+    };
+    Ok((begin, way))
+}
+
+/// Checks what a rollback needs, and changes nothing. Returns its steps, for people.
+///
+/// # Errors
+/// Something is missing.
+pub fn rehearse(
+    client: &HostClient,
+    plan: RollbackPlan,
+    accepted: Option<AcceptedLoss>,
+) -> Result<Vec<String>, RollbackError> {
+    let canary = read_state(client, &plan.canary_journal)?;
+    let (begin, way) = prepare(plan, accepted)?;
+    let plan = &begin.plan;
+    let traffic = plan.traffic.as_ref().map_or_else(
+        || "no HAProxy is named: the host has all requests".to_owned(),
+        |traffic| {
+            format!(
+                "{} of {} gets {:?} %",
+                traffic.server, traffic.backend, traffic.shares
+            )
+        },
+    );
+    Ok(vec![
+        canary.map_or_else(
+            || "canary: none is under way".to_owned(),
+            |canary| format!("canary: {} is undone", canary.id),
+        ),
+        format!(
+            "backup: the database is copied to {}",
+            plan.snapshots.display()
+        ),
+        format!(
+            "database: {}; then {way}",
+            plan.control
+                .stop_command(&plan.binary, matches!(way, Way::Restore(_)))
+        ),
+        format!("start: {}", plan.control.start_command(&plan.binary)),
+        format!(
+            "health: {} checks at most, every {:?}",
+            plan.tries, plan.pause
+        ),
+        format!("traffic: {traffic}"),
+        plan.validation.as_ref().map_or_else(
+            || "validation: none is wanted".to_owned(),
+            |_| "validation: as `ark validate`".to_owned(),
+        ),
+    ])
+}
+
+impl<'a> Rollback<'a> {
+    /// Takes up the rollback that is under way, whatever `plan` says; begins the one of `plan` if there is none. `accepted`: how many decisions
+    /// may be set aside. `tell` is told each step.
+    ///
+    /// # Errors
+    /// There is none to take up and no plan; something that the plan needs is missing; decisions would be set aside that are not accepted.
+    /// Nothing has changed.
+    pub fn open(
+        clients: RollbackClients<'a>,
+        path: &Path,
+        plan: Option<RollbackPlan>,
+        accepted: Option<AcceptedLoss>,
+        stop: &AtomicBool,
+        tell: &'a mut dyn FnMut(&str, Value),
+    ) -> Result<Self, RollbackError> {
+        let owner = owner_of(clients.client);
+        let (mut journal, entries, waited) = Journal::open_when_free::<Entry>(path, &owner, stop)?;
+        let last = read_entries(&entries).pop();
+        let state = match (last, plan) {
+            (Some(mut state), _) if state.past.ended_at_ms.is_none() => {
+                tell("goes-on", json!({"reason": state.begin.id}));
+                // What was started may have ended meanwhile.
+                let again = [Step::Start, Step::Health];
+                state.past.steps.retain(|done| !again.contains(&done.step));
+                state
+            }
+            (Some(state), _) if waited => return Err(RollbackError::Ended(state.begin.id)),
+            (_, None) => return Err(RollbackError::None(clients.client.url().to_owned())),
+            (_, Some(plan)) => {
+                let (begin, way) = prepare(plan, accepted)?;
+                tell("way", json!({"reason": way.to_string()}));
+                journal.record(&Entry::Started(Box::new(begin.clone())))?;
+                let past = PastRollback::of(&begin);
+                State::of(begin, past)
+            }
+        };
+        Ok(Self {
+            clients,
+            journal,
+            state,
+            accepted,
+            validation: None,
+            token: None,
+            recorded: Vec::new(),
+            tell,
+        })
+    }
+
+    /// Takes the steps that are left. A host that fails its validation is part of the report.
+    ///
+    /// # Errors
+    /// A step failed, or `stop` was set: the next run takes it again.
+    pub fn run(mut self, stop: &AtomicBool) -> Result<RollbackReport, RollbackError> {
+        for step in Step::ALL {
+            if self.state.is_done(step) {
+                continue;
+            }
+            if stop.load(Ordering::Relaxed) {
+                return Err(RollbackError::Interrupted);
+            }
+            self.journal.record(&Entry::Step(step))?;
+            (self.tell)(step.as_str(), Value::Null);
+            match self.take(step, stop) {
+                Ok(detail) => {
+                    let passed = step != Step::Validation
+                        || self.validation.as_ref().is_none_or(|report| report.passed);
+                    (self.tell)(step.as_str(), json!({"reason": detail}));
+                    self.enter(Entry::Done(PastStep {
+                        step,
+                        at_ms: Millis::now(),
+                        passed,
+                        detail,
+                    }))?;
+                    self.record_steps();
+                }
+                Err(error) => {
+                    let problem = error.to_string();
+                    self.enter(Entry::Failed { step, problem })?;
+                    return Err(error);
+                }
+            }
+        }
+        self.finish()
+    }
+
+    fn enter(&mut self, entry: Entry) -> Result<(), RollbackError> {
+        self.journal.record(&entry)?;
+        self.state.apply(&entry);
+        Ok(())
+    }
+
+    fn take(&mut self, step: Step, stop: &AtomicBool) -> Result<String, RollbackError> {
+        match step {
+            Step::Canary => self.undo_canary(),
+            Step::Backup => self.back_up(),
+            Step::Database => self.stop_and_restore(),
+            Step::Start => {
+                let plan = &self.state.begin.plan;
+                let command = plan.control.start_command(&plan.binary);
+                run_command(&command, &self.journal.share_lock()?, plan.timeout)?;
+                Ok(command)
+            }
+            Step::Health => self.check_health(stop),
+            Step::Traffic => {
+                let Some(plan) = &self.state.begin.plan.traffic else {
+                    return Ok("no HAProxy is named: the host has all requests".to_owned());
+                };
+                let tell = &mut *self.tell;
+                let told = &mut |share| tell("traffic", json!({"share_pct": share}));
+                return_traffic(
+                    self.clients.client,
+                    plan,
+                    &self.state.begin.weights,
+                    stop,
+                    told,
+                )
+            }
+            Step::Validation => self.validate(stop),
+        }
+    }
+
+    /// Undoes a canary, by its own way back.
+    fn undo_canary(&mut self) -> Result<String, RollbackError> {
+        let client = self.clients.client;
+        let path = &self.state.begin.plan.canary_journal;
+        let Some(canary) = read_state(client, path)? else {
+            return Ok("none is under way".to_owned());
+        };
+        match send_request(client, path, Request::Abort) {
+            Ok(true) => {
+                // The command that runs it takes everything back.
+                while read_state(client, path)?.is_some_and(|now| now.id == canary.id) {
+                    std::thread::sleep(TICK);
+                }
+            }
+            Ok(false) => {
+                Canary::take_up(client, path, &mut *self.tell)?.abort("a rollback")?;
+            }
+            // It has ended meanwhile.
+            Err(CanaryError::None(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(format!("{} was undone", canary.id))
+    }
+
+    fn back_up(&mut self) -> Result<String, RollbackError> {
+        let Begin { id, plan, .. } = &self.state.begin;
+        match make_snapshot(&plan.data_dir, &plan.snapshots, &format!("{id}-backup")) {
+            Ok(snapshot) => Ok(snapshot.display().to_string()),
+            Err(ExchangeError::Snapshot(MaintenanceError::Open(OpenError::Damaged {
+                finding,
+                ..
+            }))) => {
+                let detail = format!("it cannot be copied, and is kept as it is: {finding}");
+                self.enter(Entry::Damaged(finding))?;
+                Ok(detail)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Stops the host. Its database stays, or a snapshot takes its place.
+    fn stop_and_restore(&mut self) -> Result<String, RollbackError> {
+        let Begin { plan, schema, .. } = self.state.begin.clone();
+        let begun = self.state.past.set_aside.clone();
+        let is_exclusive = match &begun {
+            Some(_) => true,
+            None => {
+                let way = decide_way(&plan, schema, self.state.damage.as_deref())?;
+                matches!(way, Way::Restore(_))
+            }
+        };
+        let command = plan.control.stop_command(&plan.binary, is_exclusive);
+        run_command(&command, &self.journal.share_lock()?, plan.timeout)?;
+        // Whether a run that was killed had restored it.
+        let is_over = !is_restore_pending(&plan.data_dir)
+            && can_open(&plan.data_dir, schema)
+            && (self.state.damage.is_none() || self.state.past.kept_aside.is_some());
+        let aside = match begun {
+            Some(aside) if is_over => return Ok(aside.to_string()),
+            Some(aside) => aside,
+            None => match decide_way(&plan, schema, self.state.damage.as_deref())? {
+                Way::Keep { reason } => return Ok(Way::Keep { reason }.to_string()),
+                Way::Restore(aside) => {
+                    check_accepted(&aside, self.accepted)?;
+                    (self.tell)("database", json!({"reason": aside.to_string()}));
+                    self.enter(Entry::SettingAside(aside.clone()))?;
+                    aside
+                }
+            },
+        };
+        let restored = restore_over(&aside.snapshot, &plan.data_dir)?;
+        self.token = restored.token;
+        let kept = restored.moved_aside.unwrap_or_default();
+        let detail = format!("{aside}; it is kept in {}", kept.display());
+        self.enter(Entry::KeptAside(kept))?;
+        Ok(detail)
+    }
+
+    fn check_health(&self, stop: &AtomicBool) -> Result<String, RollbackError> {
+        let plan = &self.state.begin.plan;
+        let mut problem = String::new();
+        for tried in 0..plan.tries {
+            let until = Instant::now()
+                + if tried == 0 {
+                    Duration::ZERO
+                } else {
+                    plan.pause
+                };
+            while Instant::now() < until {
+                if stop.load(Ordering::Relaxed) {
+                    return Err(RollbackError::Interrupted);
+                }
+                std::thread::sleep(TICK.min(until.saturating_duration_since(Instant::now())));
+            }
+            match read_health(self.clients.client) {
+                Ok(detail) => return Ok(format!("{detail} (check {})", tried + 1)),
+                Err(found) => problem = found,
+            }
+        }
+        Err(RollbackError::NotHealthy {
+            tries: plan.tries,
+            problem,
+        })
+    }
+
+    fn validate(&mut self, stop: &AtomicBool) -> Result<String, RollbackError> {
+        let Begin { plan, schema, .. } = &self.state.begin;
+        let Some(wanted) = &plan.validation else {
+            return Ok("none is wanted".to_owned());
+        };
+        let options = ValidateOptions {
+            categories: wanted.categories.clone(),
+            telemetry: None,
+            // The record is read by this program.
+            data_dir: (*schema == current_schema()).then(|| plan.data_dir.clone()),
+            journal: wanted.journal.clone(),
+            patience: wanted.patience,
+        };
+        let RollbackClients { client, submitter } = self.clients;
+        let report = validate_host(client, submitter, &options, stop, &mut |_| {}, &mut |_| {})?;
+        if report.interrupted {
+            return Err(RollbackError::Interrupted);
+        }
+        let failed: Vec<String> = report
+            .cases
+            .iter()
+            .filter(|case| case.status == CaseStatus::Failed)
+            .map(|case| format!("{}/{}: {}", case.category, case.name, case.detail))
+            .collect();
+        let detail = if failed.is_empty() {
+            format!("{} tests passed", report.count(CaseStatus::Passed))
+        } else {
+            format!("FAILED: {}", failed.join("; "))
+        };
+        self.validation = Some(report);
+        Ok(detail)
+    }
+
+    /// Has the host record the steps that were taken, each once; while it is away they wait.
+    fn record_steps(&mut self) {
+        for done in &self.state.past.steps {
+            if self.recorded.contains(&done.step) {
+                continue;
+            }
+            let name = done.step.as_str();
+            let key = format!("{name}-{}", done.at_ms.0);
+            if self.post(&key, name, &done.detail).is_err() {
+                return;
+            }
+            self.recorded.push(done.step);
+        }
+    }
+
+    fn post(&self, key: &str, step: &str, reason: &str) -> Result<(), ClientError> {
+        let Begin { id, plan, .. } = &self.state.begin;
+        let record = StepRecord {
+            deployment: id,
+            kind: "rollback",
+            version: &plan.version,
+            step,
+            share_pct: None,
+            reason,
+            figures: &Value::Null,
+        };
+        post_step(self.clients.client, &format!("{id}-{key}"), &record)
+    }
+
+    fn finish(mut self) -> Result<RollbackReport, RollbackError> {
+        let passed = self.state.past.steps.iter().all(|step| step.passed);
+        let result = if passed {
+            "the stable version serves".to_owned()
+        } else {
+            "the stable version serves, and does not pass its validation".to_owned()
+        };
+        self.record_steps();
+        let mut unrecorded: Vec<String> = self
+            .state
+            .past
+            .steps
+            .iter()
+            .filter(|done| !self.recorded.contains(&done.step))
+            .map(|step| step.step.as_str().to_owned())
+            .collect();
+        if let Err(error) = self.post("end", "rolled-back", &result) {
+            unrecorded.push(format!("rolled-back: {error}"));
+        }
+        self.enter(Entry::Finished {
+            at_ms: Millis::now(),
+            passed,
+            result,
+        })?;
+        Ok(RollbackReport {
+            past: self.state.past,
+            validation: self.validation,
+            token: self.token,
+            unrecorded,
+        })
+    }
+}

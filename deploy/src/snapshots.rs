@@ -1,0 +1,31 @@
+//! Snapshots in a directory of snapshots.
+
+use std::path::{Path, PathBuf};
+
+use ark_store::SnapshotManifest;
+
+/// The manifest of a snapshot; `None`: it is none.
+pub(crate) fn read_manifest(snapshot: &Path) -> Option<SnapshotManifest> {
+    let text = std::fs::read(snapshot.join("manifest.json")).ok()?;
+    serde_json::from_slice(&text).ok()
+}
+
+/// The snapshot that was made last, of those that are accepted.
+pub(crate) fn find_latest(
+    dir: &Path,
+    accepts: impl Fn(&SnapshotManifest) -> bool,
+) -> std::io::Result<Option<(PathBuf, SnapshotManifest)>> {
+    let mut latest: Option<(PathBuf, SnapshotManifest)> = None;
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        let Some(manifest) = read_manifest(&path).filter(&accepts) else {
+            continue;
+        };
+        let is_later =
+            |(_, last): &(PathBuf, SnapshotManifest)| last.made_at_ms < manifest.made_at_ms;
+        if latest.as_ref().is_none_or(is_later) {
+            latest = Some((path, manifest));
+        }
+    }
+    Ok(latest)
+}

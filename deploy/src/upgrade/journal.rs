@@ -1,0 +1,150 @@
+//! What an upgrade is run with, its journal, and what that says about where it stands.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ark_client::HostClient;
+use serde::{Deserialize, Serialize};
+
+use crate::exchange::HostControl;
+use crate::journal::JournalOwner;
+use crate::rollback::ValidationPlan;
+
+/// The command whose journal it is.
+const COMMAND: &str = "ark upgrade";
+
+/// A step of an upgrade. In its order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// The new version checks the machine.
+    Check,
+    /// A snapshot is made.
+    Snapshot,
+    /// The new version judges the recorded decisions again.
+    Replay,
+    /// The old host is stopped.
+    Stop,
+    /// The new one is started.
+    Start,
+    /// It is validated.
+    Validation,
+}
+
+impl Phase {
+    /// The name in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Check => "check",
+            Self::Snapshot => "snapshot",
+            Self::Replay => "replay",
+            Self::Stop => "stop",
+            Self::Start => "start",
+            Self::Validation => "validation",
+        }
+    }
+}
+
+/// What an upgrade is run with: kept in its journal, so that another run can go on.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct UpgradePlan {
+    /// The name of the new version, for the record; empty: what it says of itself.
+    pub version: String,
+    /// The `ark` of the new version.
+    pub new_binary: PathBuf,
+    /// The `ark` of the version that serves, to which a failed upgrade goes back.
+    pub stable_binary: PathBuf,
+    /// The data directory.
+    pub data_dir: PathBuf,
+    /// Where snapshots are made.
+    pub snapshots: PathBuf,
+    /// How the host is stopped, and the new version started.
+    pub control: HostControl,
+    /// How the host is stopped, and the stable version started again.
+    pub stable_control: HostControl,
+    /// Arguments of `ark check`, by which it finds the configuration of the host.
+    pub check_args: Vec<String>,
+    /// How long each command, and the start, may take.
+    pub timeout: Duration,
+    /// How the new version is validated, and the stable one after a way back; `None`: they are not.
+    pub validation: Option<ValidationPlan>,
+    /// The journal of the rollback that a failed upgrade becomes.
+    pub rollback_journal: PathBuf,
+    /// The journal of the canaries of this host, none of which may run.
+    pub canary_journal: PathBuf,
+}
+
+/// What is known when an upgrade begins.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Begin {
+    pub(super) id: String,
+    pub(super) plan: UpgradePlan,
+}
+
+/// An entry: what is about to be done.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Entry {
+    /// An upgrade begins.
+    Started(Box<Begin>),
+    /// A step.
+    Phase(Phase),
+    /// What the replay found: the snapshot, and how many decisions were judged alike.
+    Replayed { snapshot: PathBuf, decisions: u64 },
+    /// The stable version is brought back.
+    GoingBack(String),
+}
+
+/// Where an upgrade stands that has not ended.
+#[derive(Debug, Clone)]
+pub(super) struct State {
+    pub(super) begin: Begin,
+    pub(super) phase: Option<Phase>,
+    pub(super) replayed: Option<(PathBuf, u64)>,
+    pub(super) going_back: Option<String>,
+}
+
+impl State {
+    pub(super) const fn of(begin: Begin) -> Self {
+        Self {
+            begin,
+            phase: None,
+            replayed: None,
+            going_back: None,
+        }
+    }
+
+    /// Takes an entry over.
+    pub(super) fn apply(&mut self, entry: &Entry) {
+        match entry {
+            Entry::Started(_) => {}
+            Entry::Phase(phase) => self.phase = Some(*phase),
+            Entry::Replayed {
+                snapshot,
+                decisions,
+            } => self.replayed = Some((snapshot.clone(), *decisions)),
+            Entry::GoingBack(reason) => self.going_back = Some(reason.clone()),
+        }
+    }
+}
+
+/// What the entries say; `None`: no upgrade is under way.
+pub(super) fn read_entries(entries: &[Entry]) -> Option<State> {
+    let mut found = None;
+    for entry in entries {
+        if let Entry::Started(begin) = entry {
+            found = Some(State::of(Begin::clone(begin)));
+        } else if let Some(state) = &mut found {
+            state.apply(entry);
+        }
+    }
+    found
+}
+
+pub(super) fn owner_of(client: &HostClient) -> JournalOwner {
+    JournalOwner {
+        command: COMMAND,
+        host: client.url().to_owned(),
+    }
+}

@@ -1,0 +1,531 @@
+//! An upgrade from its check to its validation, or back.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use ark_client::HostClient;
+use ark_model::ids::TraceId;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::canary::{CanaryError, read_state};
+use crate::exchange::commands::ask_binary;
+use crate::exchange::database::{ask_version, kept_path, make_snapshot, replay_snapshot};
+use crate::exchange::hosts::{HostExchange, is_ready};
+use crate::exchange::record::{StepRecord, post_step};
+use crate::exchange::{ExchangeError, HostControl, Migration, find_migration};
+use crate::journal::{Journal, JournalError};
+use crate::rollback::{
+    AcceptedLoss, Rollback, RollbackClients, RollbackError, RollbackPlan, RollbackReport,
+};
+use crate::validate::{
+    CaseStatus, ValidateError, ValidateOptions, ValidationReport, validate_host,
+};
+
+use super::journal::{Begin, Entry, Phase, State, UpgradePlan, owner_of, read_entries};
+
+/// How often the health of the stable version is checked after a way back.
+const HEALTH_TRIES: u32 = 10;
+/// The pause between two of these checks.
+const HEALTH_PAUSE: Duration = Duration::from_secs(5);
+
+/// Why an upgrade cannot begin, or does not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum UpgradeError {
+    /// The journal cannot be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A command, a snapshot or a version fails.
+    #[error(transparent)]
+    Exchange(#[from] ExchangeError),
+    /// The state of canaries cannot be read.
+    #[error(transparent)]
+    Canary(#[from] CanaryError),
+    /// A canary is under way.
+    #[error("the canary {0} is under way; finish it, or undo it with `ark canary abort`")]
+    CanaryRuns(String),
+    /// The host does not serve.
+    #[error(
+        "the host is not ready, so that an upgrade could not tell whether the new version is: see `ark health --ready`"
+    )]
+    NotReady,
+    /// The new version finds something wrong.
+    #[error("the new version's check finds {0}")]
+    Check(String),
+    /// The new version cannot be validated.
+    #[error(transparent)]
+    Validate(#[from] ValidateError),
+    /// It fails its validation.
+    #[error("the new version does not pass its validation: {0}")]
+    Validation(String),
+    /// The way back fails.
+    #[error(
+        "the way back to the stable version, of `{reason}`, does not go on: {cause}; `ark upgrade` tries again"
+    )]
+    Back {
+        /// Why the upgrade goes back.
+        reason: String,
+        /// What is wrong.
+        cause: Box<RollbackError>,
+    },
+    /// No upgrade is under way, and none was described.
+    #[error(
+        "no upgrade of {0} is under way; one that begins needs the new `ark`, --data-dir, --snapshots, and commands or --unit"
+    )]
+    None(String),
+    /// Another command ended the upgrade that was waited for.
+    #[error("another command has ended the upgrade; `ark canary status` shows its steps")]
+    Ended,
+    /// A signal ended the run.
+    #[error("interrupted; `ark upgrade` goes on with it, `ark upgrade --back` undoes it")]
+    Interrupted,
+}
+
+/// Who asks the host.
+#[derive(Clone, Copy)]
+pub struct UpgradeClients<'a> {
+    /// Operates the host.
+    pub client: &'a HostClient,
+    /// Proposes and sends signals in the validation.
+    pub submitter: &'a HostClient,
+}
+
+/// How an upgrade ended.
+#[derive(Debug, Clone, Serialize)]
+pub struct UpgradeReport {
+    /// Its id.
+    pub id: String,
+    /// The new version.
+    pub version: String,
+    /// Whether the new version serves and passed its validation.
+    pub upgraded: bool,
+    /// Why, in words.
+    pub reason: String,
+    /// The snapshot that was made before.
+    pub snapshot: Option<PathBuf>,
+    /// How many decisions the new version judged again, all alike.
+    pub replayed: Option<u64>,
+    /// From the order to stop the old host until the new one was ready, in milliseconds; absent where another run did that.
+    pub pause_ms: Option<u64>,
+    /// The results of the validation.
+    pub validation: Option<ValidationReport>,
+    /// The way back.
+    pub rollback: Option<RollbackReport>,
+    /// Steps that could not be recorded at the host.
+    pub unrecorded: Vec<String>,
+}
+
+/// An upgrade that this process runs.
+pub struct Upgrade<'a> {
+    clients: UpgradeClients<'a>,
+    journal: Journal,
+    state: State,
+    accepted: Option<AcceptedLoss>,
+    pause: Option<Duration>,
+    validation: Option<ValidationReport>,
+    unrecorded: Vec<String>,
+    tell: &'a mut dyn FnMut(&str, Value),
+}
+
+/// Asks host, versions and canaries. Returns what is known when an upgrade begins.
+fn prepare(
+    client: &HostClient,
+    plan: UpgradePlan,
+) -> Result<(Begin, Option<Migration>), UpgradeError> {
+    if let Some(canary) = read_state(client, &plan.canary_journal)? {
+        return Err(UpgradeError::CanaryRuns(canary.id));
+    }
+    let shown = ask_version(&plan.new_binary)?;
+    ask_version(&plan.stable_binary)?;
+    let migration = find_migration(&plan.new_binary)?;
+    if !is_ready(client) {
+        return Err(UpgradeError::NotReady);
+    }
+    let id = format!("upgrade-{}", TraceId::fresh());
+    let stable_binary = match &plan.control {
+        // The new version takes the place of that program, which is kept first: it is the way back.
+        HostControl::Unit { program, .. } if *program == plan.stable_binary => {
+            plan.snapshots.join(format!("{id}-ark"))
+        }
+        _ => plan.stable_binary,
+    };
+    let begin = Begin {
+        id,
+        plan: UpgradePlan {
+            version: if plan.version.is_empty() {
+                shown.version
+            } else {
+                plan.version
+            },
+            stable_binary,
+            ..plan
+        },
+    };
+    Ok((begin, migration))
+}
+
+/// Checks what an upgrade needs, and changes nothing. Returns its steps, for people.
+///
+/// # Errors
+/// Something is missing.
+pub fn rehearse(client: &HostClient, plan: UpgradePlan) -> Result<Vec<String>, UpgradeError> {
+    let (begin, migration) = prepare(client, plan)?;
+    let plan = &begin.plan;
+    let new = plan.new_binary.display();
+    let is_exclusive = migration.is_some();
+    let mut steps = vec![
+        format!("check: {new} check {}", plan.check_args.join(" ")),
+        format!("snapshot: in {}", plan.snapshots.display()),
+        format!("replay: {new} judges its decisions again"),
+        format!(
+            "stop: {}",
+            plan.control.stop_command(&plan.new_binary, is_exclusive)
+        ),
+    ];
+    steps.extend(migration.map(|migration| migration.describe()));
+    steps.push(format!(
+        "start: {}",
+        plan.control.start_command(&plan.new_binary)
+    ));
+    steps.push(plan.validation.as_ref().map_or_else(
+        || "validation: none is wanted".to_owned(),
+        |_| "validation: as `ark validate`".to_owned(),
+    ));
+    let back = plan.stable_control.start_command(&plan.stable_binary);
+    steps.push(format!("or back, by the steps of `ark rollback`: {back}"));
+    Ok(steps)
+}
+
+impl<'a> Upgrade<'a> {
+    /// Takes up the upgrade that is under way, whatever `plan` says; begins the one of `plan` if there is none. `accepted`: how many decisions of
+    /// the new version may be set aside on the way back. `tell` is told each step.
+    ///
+    /// # Errors
+    /// There is none to take up and no plan, or something that the plan needs is missing. Nothing has changed.
+    pub fn open(
+        clients: UpgradeClients<'a>,
+        path: &Path,
+        plan: Option<UpgradePlan>,
+        accepted: Option<AcceptedLoss>,
+        stop: &AtomicBool,
+        tell: &'a mut dyn FnMut(&str, Value),
+    ) -> Result<Self, UpgradeError> {
+        let client = clients.client;
+        let was_under_way =
+            read_entries(&Journal::read::<Entry>(path, &owner_of(client))?).is_some();
+        let (mut journal, entries, waited) =
+            Journal::open_when_free::<Entry>(path, &owner_of(client), stop)?;
+        let state = match (read_entries(&entries), plan) {
+            (Some(state), _) => {
+                tell("goes-on", json!({"reason": state.begin.id}));
+                state
+            }
+            (None, _) if waited && was_under_way => return Err(UpgradeError::Ended),
+            (None, None) => return Err(UpgradeError::None(client.url().to_owned())),
+            (None, Some(plan)) => {
+                let (begin, migration) = prepare(client, plan)?;
+                if let Some(migration) = migration {
+                    tell("migration", json!({"reason": migration.describe()}));
+                }
+                journal.record(&Entry::Started(Box::new(begin.clone())))?;
+                State::of(begin)
+            }
+        };
+        Ok(Self {
+            clients,
+            journal,
+            state,
+            accepted,
+            pause: None,
+            validation: None,
+            unrecorded: Vec::new(),
+            tell,
+        })
+    }
+
+    /// Goes on to the end: the new version serves, or the stable one again.
+    ///
+    /// # Errors
+    /// It could be neither finished nor undone, or `stop` was set: the next run goes on.
+    pub fn run(mut self, stop: &AtomicBool) -> Result<UpgradeReport, UpgradeError> {
+        if let Some(reason) = self.state.going_back.clone() {
+            return self.go_back(reason, stop);
+        }
+        match self.advance(stop) {
+            Ok(()) => {
+                let replayed = self.state.replayed.as_ref().map_or(0, |(_, count)| *count);
+                let reason = format!("the new version serves: {replayed} decisions replayed alike");
+                self.record("upgraded", &reason);
+                self.finish(true, reason, None)
+            }
+            Err(UpgradeError::Interrupted) => Err(UpgradeError::Interrupted),
+            Err(error) => self.go_back(error.to_string(), stop),
+        }
+    }
+
+    /// Undoes what was begun.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn undo(mut self, stop: &AtomicBool) -> Result<UpgradeReport, UpgradeError> {
+        let reason = self.state.going_back.take();
+        let reason = reason.unwrap_or_else(|| "an operator undoes it".to_owned());
+        self.go_back(reason, stop)
+    }
+
+    /// Announces a step.
+    fn enter(&mut self, phase: Phase, stop: &AtomicBool) -> Result<(), UpgradeError> {
+        if stop.load(Ordering::Relaxed) {
+            return Err(UpgradeError::Interrupted);
+        }
+        self.note(Entry::Phase(phase))?;
+        (self.tell)(phase.as_str(), Value::Null);
+        Ok(())
+    }
+
+    fn note(&mut self, entry: Entry) -> Result<(), JournalError> {
+        self.journal.record(&entry)?;
+        self.state.apply(&entry);
+        Ok(())
+    }
+
+    fn advance(&mut self, stop: &AtomicBool) -> Result<(), UpgradeError> {
+        let Begin { id, plan } = self.state.begin.clone();
+        let reached = self.state.phase;
+        // Until the host is stopped nothing has changed, and everything is looked at again.
+        if reached < Some(Phase::Stop) {
+            self.enter(Phase::Check, stop)?;
+            keep_program(&plan)?;
+            let found = check_machine(&plan)?;
+            self.record("check", &found);
+            self.enter(Phase::Snapshot, stop)?;
+            let snapshot = make_snapshot(&plan.data_dir, &plan.snapshots, &id)?;
+            self.enter(Phase::Replay, stop)?;
+            let decisions = replay_snapshot(&plan.new_binary, &snapshot)?;
+            self.record("replay", &format!("{decisions} decisions judged alike"));
+            self.note(Entry::Replayed {
+                snapshot,
+                decisions,
+            })?;
+        }
+        if reached < Some(Phase::Start) {
+            self.enter(Phase::Stop, stop)?;
+        }
+        // What a run that was killed had started may have ended meanwhile: it is started again.
+        self.exchange(&id, &plan, reached >= Some(Phase::Start))?;
+        let ready = self.pause.map_or_else(
+            || "ready, after another run".to_owned(),
+            |pause| format!("ready {} ms after the order to stop", pause.as_millis()),
+        );
+        self.record("start", &ready);
+        self.enter(Phase::Validation, stop)?;
+        self.validate(&plan, stop)
+    }
+
+    /// Exchanges the hosts. `is_started`: a run that was killed had begun to start the new one.
+    fn exchange(
+        &mut self,
+        id: &str,
+        plan: &UpgradePlan,
+        is_started: bool,
+    ) -> Result<(), UpgradeError> {
+        let is_exclusive = find_migration(&plan.new_binary)?.is_some();
+        let lock = self.journal.share_lock()?;
+        let stop_command = if is_started {
+            // The old host has ended, and what runs is the new one.
+            "true".to_owned()
+        } else {
+            plan.control.stop_command(&plan.new_binary, is_exclusive)
+        };
+        let exchange = HostExchange {
+            client: self.clients.client,
+            lock: &lock,
+            new_binary: &plan.new_binary,
+            data_dir: &plan.data_dir,
+            kept: &kept_path(&plan.snapshots, id),
+            stop_command: &stop_command,
+            start_command: &plan.control.start_command(&plan.new_binary),
+            timeout: plan.timeout,
+        };
+        let pause = exchange.run::<UpgradeError>(&mut || {
+            self.note(Entry::Phase(Phase::Start))?;
+            (self.tell)(Phase::Start.as_str(), Value::Null);
+            Ok(())
+        })?;
+        self.pause = (!is_started).then_some(pause);
+        Ok(())
+    }
+
+    fn validate(&mut self, plan: &UpgradePlan, stop: &AtomicBool) -> Result<(), UpgradeError> {
+        let Some(wanted) = &plan.validation else {
+            return Ok(());
+        };
+        let options = ValidateOptions {
+            categories: wanted.categories.clone(),
+            telemetry: None,
+            // The record may have a schema that this program cannot read; the new version has replayed it.
+            data_dir: None,
+            journal: wanted.journal.clone(),
+            patience: wanted.patience,
+        };
+        let UpgradeClients { client, submitter } = self.clients;
+        let report = validate_host(client, submitter, &options, stop, &mut |_| {}, &mut |_| {})?;
+        if report.interrupted {
+            return Err(UpgradeError::Interrupted);
+        }
+        let failed: Vec<String> = report
+            .cases
+            .iter()
+            .filter(|case| case.status == CaseStatus::Failed)
+            .map(|case| format!("{}/{}: {}", case.category, case.name, case.detail))
+            .collect();
+        let passed = report.count(CaseStatus::Passed);
+        self.validation = Some(report);
+        if failed.is_empty() {
+            self.record("validation", &format!("{passed} tests passed"));
+            return Ok(());
+        }
+        Err(UpgradeError::Validation(failed.join("; ")))
+    }
+
+    /// Brings the stable version back, by the steps of a rollback if its host was stopped.
+    fn go_back(mut self, reason: String, stop: &AtomicBool) -> Result<UpgradeReport, UpgradeError> {
+        (self.tell)("going-back", json!({"reason": reason}));
+        let was_stopped = self.state.phase >= Some(Phase::Stop);
+        if !was_stopped {
+            self.record("went-back", &reason);
+            return self.finish(false, reason, None);
+        }
+        self.note(Entry::GoingBack(reason.clone()))?;
+        let Begin { id, plan } = self.state.begin.clone();
+        let kept = kept_path(&plan.snapshots, &id);
+        let back = RollbackPlan {
+            version: String::new(),
+            reason: format!("{id}: {reason}"),
+            binary: plan.stable_binary,
+            data_dir: plan.data_dir,
+            snapshots: plan.snapshots,
+            snapshot: kept.exists().then_some(kept),
+            control: plan.stable_control,
+            timeout: plan.timeout,
+            tries: HEALTH_TRIES,
+            pause: HEALTH_PAUSE,
+            traffic: None,
+            validation: plan.validation,
+            canary_journal: plan.canary_journal,
+        };
+        let UpgradeClients { client, submitter } = self.clients;
+        let clients = RollbackClients { client, submitter };
+        let path = &plan.rollback_journal;
+        let tell = &mut *self.tell;
+        let report = Rollback::open(clients, path, Some(back), self.accepted, stop, tell)
+            .and_then(|rollback| rollback.run(stop))
+            .map_err(|cause| UpgradeError::Back {
+                reason: reason.clone(),
+                cause: Box::new(cause),
+            })?;
+        self.record("went-back", &reason);
+        self.finish(false, reason, Some(report))
+    }
+
+    fn finish(
+        mut self,
+        upgraded: bool,
+        reason: String,
+        rollback: Option<RollbackReport>,
+    ) -> Result<UpgradeReport, UpgradeError> {
+        self.journal.clear()?;
+        let (snapshot, replayed) = self.state.replayed.unzip();
+        Ok(UpgradeReport {
+            id: self.state.begin.id,
+            version: self.state.begin.plan.version,
+            upgraded,
+            reason,
+            snapshot,
+            replayed,
+            pause_ms: self
+                .pause
+                .map(|pause| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)),
+            validation: self.validation,
+            rollback,
+            unrecorded: self.unrecorded,
+        })
+    }
+
+    /// Records a step at the host. A host that does not take it does not hold up the upgrade.
+    fn record(&mut self, step: &str, reason: &str) {
+        (self.tell)(step, json!({"reason": reason}));
+        let Begin { id, plan } = &self.state.begin;
+        let record = StepRecord {
+            deployment: id,
+            kind: "upgrade",
+            version: &plan.version,
+            step,
+            share_pct: None,
+            reason,
+            figures: &Value::Null,
+        };
+        // A step of a run that was killed may be recorded again: it was taken again.
+        let key = format!("{id}-{}", TraceId::fresh());
+        if let Err(error) = post_step(self.clients.client, &key, &record) {
+            self.unrecorded.push(format!("{step}: {error}"));
+        }
+    }
+}
+
+/// Keeps the program that a unit starts, before the new version takes its place: it is the way back.
+fn keep_program(plan: &UpgradePlan) -> Result<(), ExchangeError> {
+    let HostControl::Unit { program, .. } = &plan.control else {
+        return Ok(());
+    };
+    let to = &plan.stable_binary;
+    if to.exists() {
+        return Ok(());
+    }
+    let partial = to.with_extension("partial");
+    std::fs::create_dir_all(&plan.snapshots)
+        .and_then(|()| std::fs::copy(program, &partial))
+        .and_then(|_| std::fs::rename(&partial, to))
+        .map_err(ExchangeError::for_file(to))
+}
+
+/// Has the new version check the machine. Returns what it found, in words. What it cannot check before it has migrated the database is no fault:
+/// the replay tries the migration with a copy.
+fn check_machine(plan: &UpgradePlan) -> Result<String, UpgradeError> {
+    #[derive(Deserialize)]
+    struct Line {
+        check: String,
+        status: String,
+        found: String,
+    }
+    #[derive(Deserialize)]
+    struct Checked {
+        errors: u64,
+        skipped: u64,
+        warnings: u64,
+        lines: Vec<Line>,
+    }
+    let data_dir = plan.data_dir.display().to_string();
+    let mut args = vec!["check", "--json", "--data-dir", &data_dir];
+    args.extend(plan.check_args.iter().map(String::as_str));
+    let (succeeded, checked): (bool, Checked) = ask_binary(&plan.new_binary, &args)?;
+    let migrates = find_migration(&plan.new_binary)?.is_some();
+    if checked.errors == 0 && (succeeded || migrates) {
+        return Ok(format!(
+            "0 errors, {} warnings, {} skipped",
+            checked.warnings, checked.skipped
+        ));
+    }
+    let is_bad = |line: &&Line| line.status == "error" || line.status == "skipped";
+    let bad = checked.lines.iter().filter(is_bad);
+    let bad: Vec<String> = bad
+        .map(|line| format!("{}: {}", line.check, line.found))
+        .collect();
+    Err(UpgradeError::Check(format!(
+        "{} errors, {} skipped: {}",
+        checked.errors,
+        checked.skipped,
+        bad.join("; ")
+    )))
+}

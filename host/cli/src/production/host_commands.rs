@@ -1,0 +1,167 @@
+//! How commands that exchange the host stop and start it, and how the new host is watched: arguments that they share.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use ark_deploy::exchange::HostControl;
+use ark_deploy::haproxy::HaproxyAddress;
+use ark_deploy::rollback::{TrafficPlan, ValidationPlan};
+use clap::Args;
+
+/// The longest time that an option gives, in seconds.
+const MAX_SECONDS: f64 = 1e7;
+
+/// Reads a time.
+///
+/// # Errors
+/// It is not above 0, or too long.
+pub(super) fn seconds(option: &str, value: f64) -> anyhow::Result<Duration> {
+    ensure!(
+        value > 0.0 && value <= MAX_SECONDS,
+        "{option} {value}: give more than 0 and at most {MAX_SECONDS} seconds"
+    );
+    Ok(Duration::from_secs_f64(value))
+}
+
+/// Where the host is on this machine.
+#[derive(Debug, Args)]
+pub(super) struct HostPlaceArgs {
+    /// The data directory of the host, which is on this machine.
+    #[arg(long, env = "ARK_DATA_DIR", value_name = "DIR")]
+    pub(super) data_dir: Option<PathBuf>,
+    /// The directory in which snapshots are made and looked for.
+    #[arg(long, env = "ARK_SNAPSHOTS", value_name = "DIR")]
+    pub(super) snapshots: Option<PathBuf>,
+    /// Stops the host that runs, and returns when it has ended; also where none runs.
+    #[arg(long, value_name = "COMMAND", conflicts_with = "unit")]
+    stop_command: Option<String>,
+    /// The unit of systemd that runs the host, in place of commands.
+    #[arg(long, value_name = "NAME")]
+    unit: Option<String>,
+    /// The program that the unit starts, whose place the version takes.
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/usr/bin/ark",
+        requires = "unit"
+    )]
+    pub(super) program: PathBuf,
+    /// How long each command, and the start of a host, may take, in seconds. Fronts hold requests for 30 s (`--hold-for`).
+    #[arg(long, default_value_t = 25.0, value_name = "SECONDS")]
+    timeout: f64,
+}
+
+impl HostPlaceArgs {
+    /// Whether nothing is said of the host.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.stop_command.is_none() && self.unit.is_none()
+    }
+
+    pub(super) fn timeout(&self) -> anyhow::Result<Duration> {
+        seconds("--timeout", self.timeout)
+    }
+
+    pub(super) const fn has_unit(&self) -> bool {
+        self.unit.is_some()
+    }
+
+    /// How the host is stopped, and started by a command that `option` gives.
+    ///
+    /// # Errors
+    /// Neither commands nor a unit are given, or the name of the unit is none.
+    pub(super) fn control(&self, option: &str, start: Option<&str>) -> anyhow::Result<HostControl> {
+        if let Some(unit) = &self.unit {
+            let control = HostControl::of_unit(unit, self.program.clone());
+            return control.map_err(|error| anyhow::anyhow!("--unit: {error}"));
+        }
+        Ok(HostControl::Commands {
+            stop: self
+                .stop_command
+                .clone()
+                .context("give --stop-command, or --unit")?,
+            start: start
+                .with_context(|| format!("give {option}, or --unit"))?
+                .to_owned(),
+        })
+    }
+}
+
+/// How the requests go to the version.
+#[derive(Debug, Args)]
+pub(super) struct TrafficArgs {
+    /// The runtime socket of `HAProxy`: a path, or HOST:PORT. It needs `level admin`. Without it the host has all requests.
+    #[arg(long, env = "ARK_HAPROXY", value_name = "SOCKET")]
+    haproxy: Option<HaproxyAddress>,
+    /// The backend of `HAProxy`.
+    #[arg(long, default_value = "ark", value_name = "NAME")]
+    backend: String,
+    /// The server of the backend that stands for the version.
+    #[arg(long, default_value = "stable", value_name = "NAME")]
+    server: String,
+    /// The shares in percent.
+    #[arg(long, value_delimiter = ',', default_value = "25,50,75,100")]
+    shares: Vec<u32>,
+    /// How long each share is watched, in seconds.
+    #[arg(long, default_value_t = 30.0, value_name = "SECONDS")]
+    step: f64,
+    /// The pause between two looks at it, in seconds.
+    #[arg(long, default_value_t = 2.0, value_name = "SECONDS")]
+    interval: f64,
+}
+
+impl TrafficArgs {
+    pub(super) fn into_plan(self) -> anyhow::Result<Option<TrafficPlan>> {
+        let Some(haproxy) = self.haproxy else {
+            return Ok(None);
+        };
+        let growing = self.shares.windows(2).all(|pair| pair[0] < pair[1]);
+        ensure!(
+            growing
+                && self.shares.first().is_some_and(|first| *first > 0)
+                && self.shares.last() == Some(&100),
+            "--shares {:?}: give growing numbers from 1 to 100, the last 100",
+            self.shares
+        );
+        Ok(Some(TrafficPlan {
+            haproxy,
+            backend: self.backend,
+            server: self.server,
+            shares: self.shares,
+            step: seconds("--step", self.step)?,
+            interval: seconds("--interval", self.interval)?,
+        }))
+    }
+}
+
+/// How the version is validated.
+#[derive(Debug, Args)]
+pub(super) struct ValidationArgs {
+    /// Do not validate the version.
+    #[arg(long)]
+    no_validation: bool,
+    /// A category of the validation's tests; may be given more than once [default: all].
+    #[arg(long, value_name = "CATEGORY")]
+    category: Vec<String>,
+    /// How long the validation waits for something that must come, in seconds.
+    #[arg(long, default_value_t = 30.0, value_name = "SECONDS")]
+    patience: f64,
+    /// A file with the token that proposes and sends signals in the validation [default: the same token].
+    #[arg(long, value_name = "FILE")]
+    pub(super) submitter_token_file: Option<PathBuf>,
+}
+
+impl ValidationArgs {
+    pub(super) fn into_plan(self, journal: &Path) -> anyhow::Result<Option<ValidationPlan>> {
+        ark_deploy::validate::list_cases(&self.category)?;
+        Ok(if self.no_validation {
+            None
+        } else {
+            Some(ValidationPlan {
+                categories: self.category,
+                patience: seconds("--patience", self.patience)?,
+                journal: journal.to_owned(),
+            })
+        })
+    }
+}

@@ -1,0 +1,207 @@
+//! `ark rollback`: back to the stable version.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, ensure};
+use ark_client::HostClient;
+use ark_deploy::rollback::{
+    AcceptedLoss, PastRollback, Rollback, RollbackClients, RollbackPlan, RollbackReport,
+    read_history, rehearse,
+};
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+use crate::client::connection::Connection;
+use crate::output::{exit_code, print_json, print_line, print_notice};
+use crate::time::format_moment;
+
+use super::host_commands::{HostPlaceArgs, TrafficArgs, ValidationArgs, seconds};
+use super::interrupts::watch_interrupts;
+use super::journals::default_journal;
+use super::{describe_step, print_steps};
+
+/// The exit code is 0 if the stable version serves and passes its validation. Run it again after a kill: it goes on.
+#[derive(Debug, Args)]
+pub(crate) struct RollbackArgs {
+    #[command(flatten)]
+    connection: Connection,
+    /// Where the journal is kept, which is also the history [default: in the user's state directory, one for each host].
+    #[arg(long, global = true, value_name = "FILE")]
+    journal: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Option<RollbackCommand>,
+    #[command(flatten)]
+    start: StartArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum RollbackCommand {
+    /// Shows the rollbacks of this host.
+    History,
+}
+
+#[derive(Debug, Args)]
+struct StartArgs {
+    /// The `ark` of the stable version.
+    #[arg(long, value_name = "FILE")]
+    stable_binary: Option<PathBuf>,
+    /// The name of the stable version, for the record [default: what its `ark version` says].
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "",
+        hide_default_value = true
+    )]
+    name: String,
+    /// Why, for the record.
+    #[arg(long, value_name = "TEXT", default_value = "an operator goes back")]
+    reason: String,
+    #[command(flatten)]
+    place: HostPlaceArgs,
+    /// Starts the stable version, and returns; also where it runs.
+    #[arg(long, value_name = "COMMAND", conflicts_with = "unit")]
+    start_command: Option<String>,
+    /// The snapshot that takes the database's place where the stable version cannot open that [default: the last one that it can open].
+    #[arg(long, value_name = "DIR")]
+    snapshot: Option<PathBuf>,
+    /// How many decisions may be set aside with a database that the stable version cannot open, at most; `unknown` for one that cannot be read.
+    #[arg(long, value_name = "N")]
+    accept_loss_of_decisions: Option<AcceptedLoss>,
+    /// How often the health of the stable version is checked until it is good.
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    health_tries: u32,
+    /// The pause between two of these checks, in seconds.
+    #[arg(long, default_value_t = 5.0, value_name = "SECONDS")]
+    health_pause: f64,
+    #[command(flatten)]
+    traffic: TrafficArgs,
+    #[command(flatten)]
+    validation: ValidationArgs,
+    /// The journal of this host's canaries, if it has another place than its own.
+    #[arg(long, value_name = "FILE")]
+    canary_journal: Option<PathBuf>,
+    /// Show the steps and check what they need. Nothing is changed.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl StartArgs {
+    /// What is asked for; `None`: nothing, so that a rollback that was begun goes on.
+    fn into_plan(self, client: &HostClient) -> anyhow::Result<Option<RollbackPlan>> {
+        let Some(binary) = self.stable_binary else {
+            ensure!(
+                self.place.is_empty() && self.start_command.is_none(),
+                "give --stable-binary, the `ark` of the stable version"
+            );
+            return Ok(None);
+        };
+        ensure!(
+            (1..=1000).contains(&self.health_tries),
+            "--health-tries {}: give 1 to 1000",
+            self.health_tries
+        );
+        let control = self
+            .place
+            .control("--start-command", self.start_command.as_deref())?;
+        let timeout = self.place.timeout()?;
+        Ok(Some(RollbackPlan {
+            version: self.name,
+            reason: self.reason,
+            binary,
+            data_dir: self.place.data_dir.context("give --data-dir")?,
+            snapshots: self.place.snapshots.context("give --snapshots")?,
+            snapshot: self.snapshot,
+            control,
+            timeout,
+            tries: self.health_tries,
+            pause: seconds("--health-pause", self.health_pause)?,
+            traffic: self.traffic.into_plan()?,
+            validation: self
+                .validation
+                .into_plan(&default_journal("validate", client)?)?,
+            canary_journal: match self.canary_journal {
+                Some(path) => path,
+                None => default_journal("canary", client)?,
+            },
+        }))
+    }
+}
+
+pub(crate) fn run(args: RollbackArgs) -> anyhow::Result<ExitCode> {
+    let client = args.connection.client()?;
+    let journal = match args.journal {
+        Some(journal) => journal,
+        None => default_journal("rollback", &client)?,
+    };
+    if let Some(RollbackCommand::History) = args.command {
+        let history = read_history(&client, &journal)?;
+        if args.json {
+            print_json(&history)?;
+        } else {
+            history.iter().for_each(print_past);
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let submitter = match &args.start.validation.submitter_token_file {
+        Some(file) => args.connection.client_with_token(file)?,
+        None => client.clone(),
+    };
+    let (dry_run, accepted) = (args.start.dry_run, args.start.accept_loss_of_decisions);
+    let plan = args.start.into_plan(&client)?;
+    if dry_run {
+        let plan = plan.context("--dry-run: give the options of a rollback")?;
+        print_steps(&rehearse(&client, plan, accepted)?, args.json)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let stop = watch_interrupts()?;
+    // Progress goes to standard error, so that the report can be piped.
+    let mut tell = |step: &str, detail: Value| print_notice!("{}", describe_step(step, &detail));
+    let clients = RollbackClients {
+        client: &client,
+        submitter: &submitter,
+    };
+    let report = Rollback::open(clients, &journal, plan, accepted, &stop, &mut tell)?.run(&stop)?;
+    print_report(&report, args.json)?;
+    Ok(exit_code(report.past.passed))
+}
+
+/// Prints a rollback of the history.
+fn print_past(past: &PastRollback) {
+    print_line!(
+        "{} {} to {}: {}",
+        format_moment(past.began_at_ms),
+        past.id,
+        past.version,
+        past.reason
+    );
+    for step in &past.steps {
+        print_line!("    {:<11} {}", step.step.as_str(), step.detail);
+    }
+    for failure in &past.failures {
+        print_line!("    failed: {failure}");
+    }
+    let result = past.result.as_deref();
+    print_line!(
+        "    {}",
+        result.unwrap_or("it has not ended; `ark rollback` goes on with it")
+    );
+}
+
+/// Prints what a rollback came to.
+pub(super) fn print_report(report: &RollbackReport, json: bool) -> anyhow::Result<()> {
+    for step in &report.unrecorded {
+        print_notice!("not recorded at the host: {step}");
+    }
+    if json {
+        return print_json(report);
+    }
+    print_past(&report.past);
+    if let Some(token) = &report.token {
+        print_line!("the snapshot has no token; a new one of an administrator: {token}");
+    }
+    Ok(())
+}

@@ -1,0 +1,187 @@
+//! `ark upgrade`: a new version in the place of the host on this machine.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, ensure};
+use ark_client::HostClient;
+use ark_deploy::rollback::AcceptedLoss;
+use ark_deploy::upgrade::{Upgrade, UpgradeClients, UpgradePlan, UpgradeReport, rehearse};
+use clap::Args;
+use serde_json::Value;
+
+use crate::client::connection::Connection;
+use crate::output::{exit_code, print_json, print_line, print_notice};
+
+use super::host_commands::{HostPlaceArgs, ValidationArgs};
+use super::interrupts::watch_interrupts;
+use super::journals::default_journal;
+use super::{describe_step, print_steps};
+
+/// The exit code is 0 if the new version serves and passes its validation. Run it again after a kill: it goes on.
+#[derive(Debug, Args)]
+pub(crate) struct UpgradeArgs {
+    #[command(flatten)]
+    connection: Connection,
+    /// The `ark` of the new version; none: go on with an upgrade whose command was killed.
+    #[arg(value_name = "NEW_BINARY")]
+    new_binary: Option<PathBuf>,
+    /// Undo an upgrade whose command was killed: the stable version serves again.
+    #[arg(long, conflicts_with = "new_binary")]
+    back: bool,
+    /// The name of the new version, for the record [default: what its `ark version` says].
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "",
+        hide_default_value = true
+    )]
+    name: String,
+    #[command(flatten)]
+    place: HostPlaceArgs,
+    /// The `ark` of the version that serves [default: this program; with --unit the program of the unit].
+    #[arg(long, value_name = "FILE")]
+    stable_binary: Option<PathBuf>,
+    /// Starts the new version, and returns; also where it runs.
+    #[arg(long, value_name = "COMMAND", conflicts_with = "unit")]
+    start_command: Option<String>,
+    /// Starts the version that serves now again, and returns.
+    #[arg(long, value_name = "COMMAND", conflicts_with = "unit")]
+    start_stable_command: Option<String>,
+    /// The configuration file of the host, for the check of the new version.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The file of environment variables of the host, likewise.
+    #[arg(long, value_name = "FILE")]
+    env_file: Option<PathBuf>,
+    /// How many decisions of the new version may be set aside on the way back, at most, where it has migrated the database.
+    #[arg(long, value_name = "N")]
+    accept_loss_of_decisions: Option<AcceptedLoss>,
+    #[command(flatten)]
+    validation: ValidationArgs,
+    /// Where the journal is kept [default: in the user's state directory, one for each host].
+    #[arg(long, value_name = "FILE")]
+    journal: Option<PathBuf>,
+    /// The journal of this host's rollbacks, if it has another place than its own.
+    #[arg(long, value_name = "FILE")]
+    rollback_journal: Option<PathBuf>,
+    /// The journal of this host's canaries, if it has another place than its own.
+    #[arg(long, value_name = "FILE")]
+    canary_journal: Option<PathBuf>,
+    /// Show the steps and check what they need. Nothing is changed.
+    #[arg(long)]
+    dry_run: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl UpgradeArgs {
+    /// What is asked for; `None`: nothing, so that an upgrade that was begun goes on.
+    fn into_plan(self, client: &HostClient) -> anyhow::Result<Option<UpgradePlan>> {
+        let Some(new_binary) = self.new_binary else {
+            ensure!(
+                self.place.is_empty() && self.start_command.is_none(),
+                "give the `ark` of the new version"
+            );
+            return Ok(None);
+        };
+        let place = &self.place;
+        let control = place.control("--start-command", self.start_command.as_deref())?;
+        let stable_control = place.control(
+            "--start-stable-command",
+            self.start_stable_command.as_deref(),
+        )?;
+        let stable_binary = match self.stable_binary {
+            Some(binary) => binary,
+            None if place.has_unit() => place.program.clone(),
+            None => std::env::current_exe().context("the path of this program")?,
+        };
+        let mut check_args = Vec::new();
+        for (option, file) in [("--config", self.config), ("--env-file", self.env_file)] {
+            if let Some(file) = file {
+                let file = file
+                    .to_str()
+                    .with_context(|| format!("{option}: the path is not UTF-8"))?;
+                check_args.extend([option.to_owned(), file.to_owned()]);
+            }
+        }
+        let timeout = place.timeout()?;
+        let or_default = |path: Option<PathBuf>, command: &str| match path {
+            Some(path) => Ok(path),
+            None => default_journal(command, client),
+        };
+        Ok(Some(UpgradePlan {
+            version: self.name,
+            new_binary,
+            stable_binary,
+            data_dir: self.place.data_dir.context("give --data-dir")?,
+            snapshots: self.place.snapshots.context("give --snapshots")?,
+            control,
+            stable_control,
+            check_args,
+            timeout,
+            validation: self
+                .validation
+                .into_plan(&default_journal("validate", client)?)?,
+            rollback_journal: or_default(self.rollback_journal, "rollback")?,
+            canary_journal: or_default(self.canary_journal, "canary")?,
+        }))
+    }
+}
+
+pub(crate) fn run(args: UpgradeArgs) -> anyhow::Result<ExitCode> {
+    let client = args.connection.client()?;
+    let submitter = match &args.validation.submitter_token_file {
+        Some(file) => args.connection.client_with_token(file)?,
+        None => client.clone(),
+    };
+    let journal = match &args.journal {
+        Some(journal) => journal.clone(),
+        None => default_journal("upgrade", &client)?,
+    };
+    let (json, dry_run, back) = (args.json, args.dry_run, args.back);
+    let accepted = args.accept_loss_of_decisions;
+    let plan = args.into_plan(&client)?;
+    if dry_run {
+        let plan = plan.context("--dry-run: give the `ark` of the new version")?;
+        print_steps(&rehearse(&client, plan)?, json)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let stop = watch_interrupts()?;
+    // Progress goes to standard error, so that the report can be piped.
+    let mut tell = |step: &str, detail: Value| print_notice!("{}", describe_step(step, &detail));
+    let clients = UpgradeClients {
+        client: &client,
+        submitter: &submitter,
+    };
+    let upgrade = Upgrade::open(clients, &journal, plan, accepted, &stop, &mut tell)?;
+    let report = if back {
+        upgrade.undo(&stop)?
+    } else {
+        upgrade.run(&stop)?
+    };
+    print_report(&report, json)?;
+    Ok(exit_code(report.upgraded != back))
+}
+
+fn print_report(report: &UpgradeReport, json: bool) -> anyhow::Result<()> {
+    for step in &report.unrecorded {
+        print_notice!("not recorded at the host: {step}");
+    }
+    if json {
+        return print_json(report);
+    }
+    if report.upgraded {
+        print_line!("{} serves: {}", report.version, report.reason);
+        if let Some(pause) = report.pause_ms {
+            print_line!("{pause} ms from the order to stop until the new version was ready");
+        }
+    } else {
+        print_line!("{} went BACK: {}", report.version, report.reason);
+    }
+    if let Some(rollback) = &report.rollback {
+        super::rollback::print_report(rollback, false)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,214 @@
+//! A host on sockets that another process holds: a restart refuses no connection, and no request is lost or counted twice.
+
+use std::collections::BTreeSet;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use ark_tests::redis::free_port;
+use ark_tests::{Client, TestDir, ark_program, run_ark, trade, wait_until};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Requests a second, by as many senders as a fifth of them.
+const SENDERS: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(200);
+const RESTARTS: u32 = 4;
+
+/// Starts a host on a listener that this process keeps, as descriptor 3.
+fn start(dir: &TestDir, listener: &TcpListener, notify: &str) -> Child {
+    let listener: OwnedFd = listener.try_clone().expect("a descriptor").into();
+    let address = TcpListener::from(listener.try_clone().expect("a descriptor"));
+    let address = address.local_addr().expect("an address").to_string();
+    Command::new("sh")
+        .args(["-c", "exec 3<&0 </dev/null; exec \"$@\"", "sh"])
+        .arg(ark_program())
+        .args([
+            "serve",
+            "--listen",
+            &address,
+            "--telemetry-listen",
+            "off",
+            "--data-dir",
+        ])
+        .arg(dir.data())
+        .arg("--config")
+        .arg(dir.config())
+        .env("LISTEN_FDS", "1")
+        .env("NOTIFY_SOCKET", notify)
+        .env("ARK_LOG", "warn")
+        .stdin(Stdio::from(listener))
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("ark starts")
+}
+
+/// Waits until the service manager is told something.
+fn wait_told(manager: &UnixDatagram, wanted: &str) {
+    let mut buffer = [0; 512];
+    loop {
+        let count = manager.recv(&mut buffer).expect("a message in time");
+        let text = String::from_utf8_lossy(&buffer[..count]).into_owned();
+        if text.lines().any(|line| line == wanted) {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_restart_on_a_passed_socket_refuses_no_connection_and_loses_no_request() {
+    let dir = TestDir::new("");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    let path = dir.path().join("notify");
+    let manager = UnixDatagram::bind(&path).expect("a socket");
+    let patience = Some(Duration::from_mins(4));
+    manager.set_read_timeout(patience).expect("a timeout");
+    let notify = path.to_str().expect("UTF-8");
+    let mut host = start(&dir, &listener, notify);
+    wait_told(&manager, "READY=1");
+    let stop = AtomicBool::new(false);
+    let decided: BTreeSet<String> = std::thread::scope(|scope| {
+        let senders: Vec<_> = (0..SENDERS)
+            .map(|sender| {
+                let (stop, address) = (&stop, &address);
+                scope.spawn(move || send_until(address, sender, stop))
+            })
+            .collect();
+        let ending = EndLoad(&stop);
+        for _ in 0..RESTARTS {
+            std::thread::sleep(Duration::from_secs(1));
+            let pid = Pid::from_child(&host);
+            kill_process(pid, Signal::TERM).expect("SIGTERM");
+            wait_told(&manager, "STOPPING=1");
+            assert_eq!(host.wait().expect("its end").code(), Some(0));
+            host = start(&dir, &listener, notify);
+            wait_told(&manager, "READY=1");
+        }
+        std::thread::sleep(Duration::from_secs(1));
+        drop(ending);
+        let mut ids = BTreeSet::new();
+        for sender in senders {
+            for id in sender.join().expect("no panic") {
+                assert!(ids.insert(id.clone()), "{id}: twice");
+            }
+        }
+        ids
+    });
+    assert!(decided.len() > 50, "{}", decided.len());
+    println!("{} requests over {RESTARTS} restarts", decided.len());
+    let mut client = Client::at(&address);
+    let (mut recorded, mut path) = (BTreeSet::new(), "/v1/decisions?limit=500".to_owned());
+    loop {
+        let (status, page) = client.get(&path);
+        assert_eq!(status, 200, "{page}");
+        for decision in page["decisions"].as_array().expect("decisions") {
+            recorded.insert(decision["decision_id"].as_str().expect("an id").to_owned());
+        }
+        match page["next_cursor"].as_str() {
+            Some(cursor) => path = format!("/v1/decisions?limit=500&cursor={cursor}"),
+            None => break,
+        }
+    }
+    assert_eq!(recorded, decided, "each once, and none lost");
+    kill_process(Pid::from_child(&host), Signal::TERM).expect("SIGTERM");
+    host.wait().expect("its end");
+    let data = dir.data().display().to_string();
+    let verified = run_ark(&["audit", "verify", "--data-dir", &data]);
+    assert!(verified.status.success(), "{verified:?}");
+}
+
+/// Sends proposals, each on a connection of its own, which must be taken. Returns the decisions.
+fn send_until(address: &str, sender: u32, stop: &AtomicBool) -> Vec<String> {
+    let mut decided = Vec::new();
+    for number in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let began = Instant::now();
+        let symbol = format!("S{sender}-{number}");
+        let answer = Client::at(address).try_post("/v1/actions", &trade(&symbol, 0.000_1));
+        let (status, answer) = answer.unwrap_or_else(|error| panic!("{symbol}: {error}"));
+        assert_eq!(status, 200, "{symbol}: {answer}");
+        decided.push(answer["decision_id"].as_str().expect("an id").to_owned());
+        std::thread::sleep(PAUSE.saturating_sub(began.elapsed()));
+    }
+    decided
+}
+
+struct EndLoad<'a>(&'a AtomicBool);
+
+impl Drop for EndLoad<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn the_sockets_of_systemd_are_taken_in_their_order_and_checked() {
+    let dir = TestDir::new("");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    // Another port than the configured one, and a socket for telemetry that is off.
+    for (count, telemetry, reason) in [
+        ("1", "off", "the same port"),
+        ("2", "off", "take the socket out of its unit"),
+        ("3", "off", "passes 3 sockets"),
+    ] {
+        let own = listener.local_addr().expect("an address").to_string();
+        let listen = if count == "1" { "127.0.0.1:1" } else { &own };
+        let passed: OwnedFd = listener.try_clone().expect("a descriptor").into();
+        let output = Command::new("sh")
+            .args(["-c", "exec 3<&0 4<&0 5<&0 </dev/null; exec \"$@\"", "sh"])
+            .arg(ark_program())
+            .args(["serve", "--listen", listen, "--telemetry-listen", telemetry])
+            .arg("--data-dir")
+            .arg(dir.data())
+            .arg("--config")
+            .arg(dir.config())
+            .env("LISTEN_FDS", count)
+            .stdin(Stdio::from(passed))
+            .output()
+            .expect("ark starts");
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            !output.status.success() && errors.contains(reason),
+            "{errors}"
+        );
+    }
+    let has_starter = Command::new("systemd-socket-activate")
+        .arg("--version")
+        .output()
+        .is_ok();
+    if !has_starter {
+        return;
+    }
+    let [api, telemetry] = [(); 2].map(|()| format!("127.0.0.1:{}", free_port()));
+    let mut host = Command::new("systemd-socket-activate")
+        .args(["-l", &api, "-l", &telemetry])
+        .arg(ark_program())
+        .args([
+            "serve",
+            "--listen",
+            &api,
+            "--telemetry-listen",
+            &telemetry,
+            "--data-dir",
+        ])
+        .arg(dir.data())
+        .arg("--config")
+        .arg(dir.config())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    wait_until("the first connection starts the host", || {
+        let answer = Client::at(&api).request("GET", "/readyz", &[], b"");
+        answer.is_ok_and(|(status, ..)| status == 200)
+    });
+    let (status, _) = Client::at(&telemetry).get("/slos");
+    assert_eq!(status, 200);
+    kill_process(Pid::from_child(&host), Signal::TERM).expect("SIGTERM");
+    assert!(host.wait().expect("its end").success());
+}

@@ -1,0 +1,340 @@
+//! `ark rollback` with the real binary: the stable version gets host, requests and, where it must, an earlier database; whatever is killed on
+//! the way, the end is the same and no decision is lost unsaid.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+
+use ark_tests::{Client, ark_program, run_ark, trade, wait_until};
+use serde_json::{Value, json};
+
+use super::canary::stage::{Stage, is_ready, script, sh};
+
+/// The steps in their order.
+const STEPS: [&str; 7] = [
+    "canary",
+    "backup",
+    "database",
+    "start",
+    "health",
+    "traffic",
+    "validation",
+];
+
+/// A command on the stage's host that keeps its journals there.
+fn command(stage: &Stage, more: &[&str]) -> Command {
+    let mut command = Command::new(ark_program());
+    command
+        .args(["rollback", "--json", "--url"])
+        .arg(format!("http://{}", stage.owner))
+        .arg("--journal")
+        .arg(journal(stage))
+        .args(more)
+        .env("XDG_STATE_HOME", stage.dir.path().join("state"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+fn journal(stage: &Stage) -> PathBuf {
+    stage.dir.path().join("rollback.journal")
+}
+
+/// The options of a rollback of seconds.
+fn options(stage: &Stage) -> Vec<String> {
+    let path = |name: &str| stage.dir.path().join(name).display().to_string();
+    [
+        ("--stable-binary", ark_program().display().to_string()),
+        ("--name", "1.0.0".to_owned()),
+        ("--data-dir", path("data")),
+        ("--snapshots", path("snapshots")),
+        ("--stop-command", script(&stage.dir, "stop")),
+        ("--start-command", script(&stage.dir, "start")),
+        ("--timeout", "240".to_owned()),
+        ("--health-tries", "400".to_owned()),
+        ("--health-pause", "0.3".to_owned()),
+        ("--haproxy", stage.haproxy.socket.display().to_string()),
+        ("--step", "1".to_owned()),
+        ("--interval", "0.2".to_owned()),
+        ("--category", "ethics".to_owned()),
+        ("--canary-journal", stage.journal().display().to_string()),
+    ]
+    .into_iter()
+    .flat_map(|(option, value)| [option.to_owned(), value])
+    .collect()
+}
+
+/// Runs a rollback with these options and more to its end.
+fn run(stage: &Stage, options: &[String], more: &[&str]) -> Output {
+    let options: Vec<&str> = options
+        .iter()
+        .map(String::as_str)
+        .chain(more.iter().copied())
+        .collect();
+    command(stage, &options).output().expect("ark starts")
+}
+
+fn report_of(output: &Output) -> Value {
+    let errors = String::from_utf8_lossy(&output.stderr);
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {errors}"))
+}
+
+fn errors_of(output: &Output) -> String {
+    assert!(!output.status.success());
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn steps_of(report: &Value) -> Vec<&str> {
+    let steps = report["steps"].as_array().expect("steps").iter();
+    steps
+        .map(|step| step["step"].as_str().expect("a name"))
+        .collect()
+}
+
+/// Has the new version serve, with all requests at its front, as after a canary.
+fn promote_new(stage: &Stage) {
+    sh(&script(&stage.dir, "stop"));
+    sh(&script(&stage.dir, "start-new"));
+    wait_until("the new version is ready", || is_ready(&stage.owner));
+    stage.haproxy.set_weights(&[("canary", 256), ("stable", 0)]);
+    assert_eq!(stage.serving(), "new");
+}
+
+#[test]
+fn the_stable_version_gets_everything_back_and_no_decision_is_lost() {
+    let stage = Stage::start("", "");
+    promote_new(&stage);
+    let options = options(&stage);
+    let dry = run(&stage, &options, &["--dry-run"]);
+    let lines = report_of(&dry);
+    assert_eq!(lines.as_array().map(Vec::len), Some(7), "{lines:#}");
+    assert!(
+        lines[2].to_string().contains("the database stays"),
+        "{lines:#}"
+    );
+    assert_eq!(stage.serving(), "new");
+    let (report, decided) = stage.under_load(|| report_of(&run(&stage, &options, &[])));
+    assert_eq!(report["passed"], true, "{report:#}");
+    assert_eq!(report["unrecorded"], json!([]), "{report:#}");
+    assert_eq!(steps_of(&report), STEPS, "{report:#}");
+    assert!(report["set_aside"].is_null(), "{report:#}");
+    assert_eq!(report["validation"]["passed"], true, "{report:#}");
+    assert_eq!(stage.serving(), "stable");
+    stage.assert_weights(256, 0);
+    let recorded = stage.recorded();
+    assert!(decided.is_subset(&recorded), "none is lost");
+    stage.assert_chain();
+    let told: Vec<Value> = stage.steps().into_iter().rev().collect();
+    let names: Vec<&str> = told
+        .iter()
+        .map(|step| step["step"].as_str().expect("a name"))
+        .collect();
+    assert_eq!(names, [&STEPS[..], &["rolled-back"]].concat());
+    assert!(
+        told.iter()
+            .all(|step| step["kind"] == "rollback" && step["version"] == "1.0.0")
+    );
+    // The backup is a snapshot.
+    let backup = report["steps"][1]["detail"].as_str().expect("a path");
+    let checked = run_ark(&["state", "check", "--snapshot", backup]);
+    assert!(checked.status.success(), "{checked:?}");
+    let history = report_of(
+        &command(&stage, &[])
+            .args(["history"])
+            .output()
+            .expect("ark starts"),
+    );
+    assert_eq!(history.as_array().map(Vec::len), Some(1), "{history:#}");
+    assert_eq!(history[0]["id"], report["id"], "{history:#}");
+    assert_eq!(history[0]["result"], "the stable version serves");
+    // Nothing is left to go on with.
+    let refused = errors_of(&command(&stage, &[]).output().expect("ark starts"));
+    assert!(refused.contains("no rollback of"), "{refused}");
+}
+
+#[test]
+fn a_database_of_a_later_schema_is_set_aside_only_for_a_number_of_decisions() {
+    let stage = Stage::start("", "");
+    let path = |name: &str| stage.dir.path().join(name).display().to_string();
+    let data = path("data");
+    let later = format!(
+        "#!/bin/sh\nTEST_ARK_LATER_SCHEMA=1 exec {} \"$@\"\n",
+        ark_program().display()
+    );
+    std::fs::write(stage.dir.path().join("new-ark"), later).expect("a file");
+    let mut client = Client::at(&stage.haproxy.address);
+    let mut propose = |names: [&str; 3]| {
+        for name in names {
+            let (status, answer) = client.post("/v1/actions", &trade(name, 0.000_1));
+            assert_eq!(status, 200, "{answer}");
+        }
+    };
+    propose(["A", "B", "C"]);
+    let options = options(&stage);
+    promote_new(&stage);
+    propose(["D", "E", "F"]);
+    let newer = stage.recorded();
+    // Without a snapshot there is no way.
+    let refused = errors_of(&run(&stage, &options, &[]));
+    assert!(refused.contains("--snapshot DIR"), "{refused}");
+    std::fs::create_dir(path("snapshots")).expect("a directory");
+    let refused = errors_of(&run(&stage, &options, &[]));
+    assert!(
+        refused.contains("holds none of schema 10 or earlier"),
+        "{refused}"
+    );
+    // Back by hand, for a snapshot of before.
+    sh(&script(&stage.dir, "stop"));
+    let kept = path("kept");
+    let status = Command::new("cp").args(["-r", &data, &kept]).status();
+    assert!(status.expect("cp").success());
+    std::fs::remove_dir_all(&data).expect("a directory");
+    sh(&script(&stage.dir, "start"));
+    wait_until("the host is ready", || is_ready(&stage.owner));
+    propose(["A", "B", "C"]);
+    let older = stage.recorded();
+    let made = run_ark(&[
+        "state",
+        "snapshot",
+        &path("snapshots/first"),
+        "--data-dir",
+        &data,
+    ]);
+    assert!(made.status.success(), "{made:?}");
+    promote_new(&stage);
+    propose(["D", "E", "F"]);
+    assert_eq!((newer.len(), stage.recorded().len()), (6, 6));
+    let newer = stage.recorded();
+    for more in [
+        &[][..],
+        &["--accept-loss-of-decisions", "2"],
+        &["--accept-loss-of-decisions", "unknown"],
+    ] {
+        let refused = errors_of(&run(&stage, &options, more));
+        assert!(
+            refused.contains("its schema is 11, and the stable version opens 10"),
+            "{refused}"
+        );
+        assert!(
+            refused.contains("--accept-loss-of-decisions 3"),
+            "{refused}"
+        );
+        assert!(is_ready(&stage.owner) && stage.serving() == "new");
+    }
+    let output = run(&stage, &options, &["--accept-loss-of-decisions", "3"]);
+    let report = report_of(&output);
+    assert_eq!(report["passed"], true, "{report:#}");
+    assert_eq!(report["set_aside"]["decisions"], 3, "{report:#}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    let way = said.find("3 decisions are newer").expect("the way is said");
+    assert!(way < said.find("ark: backup").expect("the steps"), "{said}");
+    assert_eq!(stage.serving(), "stable");
+    let recorded = stage.recorded();
+    assert!(
+        older.is_subset(&recorded) && newer.difference(&older).all(|id| !recorded.contains(id))
+    );
+    stage.assert_chain();
+    // What was set aside is whole, for the version that wrote it.
+    let aside = report["kept_aside"].as_str().expect("a path");
+    let verified = Command::new(ark_program())
+        .args(["audit", "verify", "--data-dir", aside])
+        .env("TEST_ARK_LATER_SCHEMA", "1")
+        .output()
+        .expect("ark starts");
+    assert!(verified.status.success(), "{verified:?}");
+}
+
+#[test]
+fn a_rollback_that_is_killed_at_any_step_goes_on_to_the_same_end() {
+    let stage = Stage::start("", "");
+    let options = options(&stage);
+    let texts: Vec<String> = options.clone();
+    let options: Vec<&str> = texts.iter().map(String::as_str).collect();
+    // Commands that can be killed meanwhile.
+    for (file, before) in [("stop.sh", "kill $p"), ("start.sh", "if [ -e ")] {
+        let path = stage.dir.path().join(file);
+        let text = std::fs::read_to_string(&path).expect("a file");
+        let slow = text.replacen(before, &format!("\nsleep 1; {before}"), 1);
+        assert_ne!(slow, text);
+        std::fs::write(&path, slow).expect("a file");
+    }
+    let ((), decided) = stage.under_load(|| {
+        for step in STEPS {
+            for kills_host in [false, true] {
+                // Until the stable version runs, a kill of the host is only that of the newer one.
+                if kills_host && !["backup", "start", "traffic"].contains(&step) {
+                    continue;
+                }
+                promote_new(&stage);
+                let mut rollback = command(&stage, &options).spawn().expect("ark starts");
+                wait_step(&stage, &mut rollback, step);
+                rollback.kill().expect("SIGKILL");
+                rollback.wait().expect("its end");
+                if kills_host {
+                    sh(&format!(
+                        "kill -9 $(cat {}) || true",
+                        stage.dir.path().join("pid").display()
+                    ));
+                }
+                let report = report_of(&command(&stage, &[]).output().expect("ark starts"));
+                assert_eq!(report["passed"], true, "{step}: {report:#}");
+                assert_eq!(steps_of(&report), STEPS, "{step}: {report:#}");
+                assert_eq!(report["unrecorded"], json!([]), "{step}: {report:#}");
+                assert!(is_ready(&stage.owner), "{step}");
+                assert_eq!(stage.serving(), "stable", "{step}");
+                stage.assert_weights(256, 0);
+            }
+        }
+    });
+    assert!(decided.is_subset(&stage.recorded()), "none is lost");
+    stage.assert_chain();
+}
+
+/// Waits until a rollback that runs has announced a step.
+fn wait_step(stage: &Stage, rollback: &mut Child, step: &str) {
+    wait_until("the rollback has come so far", || {
+        assert!(
+            rollback.try_wait().expect("a state").is_none(),
+            "{step}: it has ended"
+        );
+        let text = std::fs::read_to_string(journal(stage)).unwrap_or_default();
+        let last = text.rfind("{\"started\"").map_or("", |at| &text[at..]);
+        last.contains(&format!("{{\"step\":\"{step}\"}}")) && !last.contains("\"finished\"")
+    });
+}
+
+#[test]
+fn a_canary_that_runs_is_undone_first_and_a_stable_version_that_fails_is_said() {
+    let stage = Stage::start("", "");
+    let options = options(&stage);
+    let ((), decided) = stage.under_load(|| {
+        let canary = stage.spawn_canary(&["--step", "600"]);
+        wait_until("it has a share", || {
+            stage.run_verb("status")["host"]["share_pct"] == 10
+        });
+        let report = report_of(&run(&stage, &options, &[]));
+        assert_eq!(report["passed"], true, "{report:#}");
+        let undone = report["steps"][0]["detail"].as_str().expect("a text");
+        assert!(undone.ends_with("was undone"), "{undone}");
+        let ended = super::canary::stage::wait_report(canary);
+        assert_eq!(ended["tripwire"], "aborted", "{ended:#}");
+        stage.assert_weights(256, 0);
+        // Not healthy: it starts late, and then the same command goes on.
+        let start = stage.dir.path().join("start.sh");
+        let text = std::fs::read_to_string(&start).expect("a file");
+        std::fs::write(&start, "exit 0\n").expect("a file");
+        let mut few = options.clone();
+        let tries = few.iter().position(|one| one == "400").expect("tries");
+        few[tries] = "2".to_owned();
+        let failed = errors_of(&run(&stage, &few, &[]));
+        assert!(failed.contains("not healthy after 2 checks"), "{failed}");
+        std::fs::write(&start, text).expect("a file");
+        // Without a pause in which the host may take its time, another try may be needed.
+        wait_until("the rollback ends", || {
+            let output = command(&stage, &[]).output().expect("ark starts");
+            output.status.success() && report_of(&output)["failures"] != json!([])
+        });
+    });
+    assert!(decided.is_subset(&stage.recorded()), "none is lost");
+    stage.assert_chain();
+}

@@ -1,0 +1,292 @@
+//! `ark upgrade` with the real binary behind a front: a good version serves on the same data and no request fails; any other leaves or gives the
+//! stable one back; whatever is killed on the way, the end is one of both.
+
+use std::process::{Child, Command, Output, Stdio};
+
+use ark_tests::{ark_program, wait_until};
+use serde_json::{Value, json};
+
+use super::canary::stage::{Stage, is_ready, script, sh};
+
+/// The phases that the journal announces.
+const PHASES: [&str; 6] = ["check", "snapshot", "replay", "stop", "start", "validation"];
+
+/// What the new version's check finds no fault with: ports that nobody else has.
+const CONFIG: &str = "listen = \"127.0.0.1:0\"\ntelemetry_listen = \"127.0.0.1:0\"\n";
+
+fn command(stage: &Stage, more: &[&str]) -> Command {
+    let path = |name: &str| stage.dir.path().join(name).display().to_string();
+    let mut command = Command::new(ark_program());
+    command
+        .args(["upgrade", "--json", "--url"])
+        .arg(format!("http://{}", stage.owner))
+        .args(["--journal", &path("upgrade.journal")])
+        .args(more)
+        .env("XDG_STATE_HOME", path("state"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// An upgrade of the stage's host.
+fn upgrade(stage: &Stage, more: &[&str]) -> Command {
+    let path = |name: &str| stage.dir.path().join(name).display().to_string();
+    let mut command = command(stage, &[&path("new-ark")]);
+    command
+        .args([
+            "--name",
+            "2.0.0",
+            "--category",
+            "ethics",
+            "--timeout",
+            "240",
+        ])
+        .args([
+            "--data-dir",
+            &path("data"),
+            "--snapshots",
+            &path("snapshots"),
+        ])
+        .args(["--config", &path("ark.toml")])
+        .args(["--stop-command", &script(&stage.dir, "stop")])
+        .args(["--start-command", &script(&stage.dir, "start-new")])
+        .args(["--start-stable-command", &script(&stage.dir, "start")])
+        .args(more);
+    command
+}
+
+fn report_of(output: &Output) -> Value {
+    let errors = String::from_utf8_lossy(&output.stderr);
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {errors}"))
+}
+
+fn run(mut command: Command) -> Value {
+    report_of(&command.output().expect("ark starts"))
+}
+
+fn journal_text(stage: &Stage) -> String {
+    std::fs::read_to_string(stage.dir.path().join("upgrade.journal")).unwrap_or_default()
+}
+
+/// Replaces text in a file of the stage.
+fn change(stage: &Stage, file: &str, from: &str, to: &str) {
+    let path = stage.dir.path().join(file);
+    let text = std::fs::read_to_string(&path).expect("a file");
+    let changed = text.replacen(from, to, 1);
+    assert_ne!(changed, text, "{file}");
+    std::fs::write(&path, changed).expect("a file");
+}
+
+/// The stable version serves again, for the next round.
+fn back_to_stable(stage: &Stage) {
+    sh(&script(&stage.dir, "stop"));
+    sh(&script(&stage.dir, "start"));
+    wait_until("the host is ready", || is_ready(&stage.owner));
+}
+
+#[test]
+fn a_good_version_serves_on_the_same_data_and_no_request_fails() {
+    let stage = Stage::start(CONFIG, "");
+    let lines = run(upgrade(&stage, &["--dry-run"]));
+    assert_eq!(lines.as_array().map(Vec::len), Some(7), "{lines:#}");
+    let (report, decided) = stage.under_load(|| {
+        wait_until("there are decisions", || stage.recorded().len() > 50);
+        run(upgrade(&stage, &[]))
+    });
+    assert_eq!(report["upgraded"], true, "{report:#}");
+    assert_eq!(report["unrecorded"], json!([]), "{report:#}");
+    assert!(report["replayed"].as_u64() > Some(50), "{report:#}");
+    assert!(report["pause_ms"].as_u64() > Some(0), "{report:#}");
+    assert_eq!(report["validation"]["passed"], true, "{report:#}");
+    println!(
+        "{} ms without a host, {} decisions",
+        report["pause_ms"],
+        decided.len()
+    );
+    assert_eq!(stage.serving(), "new");
+    assert!(decided.is_subset(&stage.recorded()), "none is lost");
+    stage.assert_chain();
+    let steps: Vec<Value> = stage.steps().into_iter().rev().collect();
+    let names: Vec<&str> = steps
+        .iter()
+        .map(|step| step["step"].as_str().expect("a name"))
+        .collect();
+    assert_eq!(
+        names,
+        ["check", "replay", "start", "validation", "upgraded"]
+    );
+    assert!(steps.iter().all(|step| step["kind"] == "upgrade"));
+    let refused = command(&stage, &[]).output().expect("ark starts");
+    let errors = String::from_utf8_lossy(&refused.stderr);
+    assert!(errors.contains("no upgrade of"), "{errors}");
+}
+
+#[test]
+fn a_version_that_finds_a_fault_differs_or_fails_leaves_or_gives_back_the_stable_one() {
+    let stage = Stage::start(CONFIG, "");
+    let new_ark = stage.dir.path().join("new-ark");
+    let good = std::fs::read_to_string(&new_ark).expect("a file");
+    let start_new = std::fs::read_to_string(stage.dir.path().join("start-new.sh")).expect("a file");
+    let ((), decided) = stage.under_load(|| {
+        wait_until("there are decisions", || stage.recorded().len() > 20);
+        // What stops it before the host is stopped.
+        let faults = [
+            (
+                "case \"$1\" in check) echo '{\"errors\":1,\"skipped\":0,\"warnings\":0,\"lines\":[{\"check\":\"graveyard\",\"status\":\"error\",\"found\":\"another pin\"}]}'; exit 1;; esac",
+                "graveyard: another pin",
+            ),
+            (
+                "case \"$1\" in audit) echo '{\"decisions\":9,\"identical\":8,\"failures\":0}'; exit 1;; esac",
+                "1 of 9 differ",
+            ),
+        ];
+        for (fault, reason) in faults {
+            std::fs::write(&new_ark, good.replacen('\n', &format!("\n{fault}\n"), 1)).expect("a file");
+            let report = run(upgrade(&stage, &[]));
+            assert_eq!(report["upgraded"], false, "{report:#}");
+            assert!(report["reason"].to_string().contains(reason), "{report:#}");
+            assert!(report["rollback"].is_null(), "{report:#}");
+            assert_eq!(stage.serving(), "stable");
+        }
+        std::fs::write(&new_ark, &good).expect("a file");
+        // One that does not start, of the same schema and of a later one: by the steps of a rollback, with all decisions.
+        for schema in ["", "export TEST_ARK_LATER_SCHEMA=1"] {
+            std::fs::write(&new_ark, good.replacen('\n', &format!("\n{schema}\n"), 1)).expect("a file");
+            let failing = if schema.is_empty() {
+                "echo it has no legs >&2; exit 7\n".to_owned()
+            } else {
+                // It migrates the database first.
+                format!(
+                    "{new} serve --data-dir {data} --config {config} --listen 127.0.0.1:0 --telemetry-listen off >{out} 2>&1 &\n\
+                     until grep -q listening {out}; do sleep 0.1; done; kill $!; wait $!; exit 7\n",
+                    new = new_ark.display(),
+                    data = stage.dir.data().display(),
+                    config = stage.dir.config().display(),
+                    out = stage.dir.path().join("out").display(),
+                )
+            };
+            change(&stage, "start-new.sh", &start_new, &failing);
+            let report = run(upgrade(&stage, &[]));
+            std::fs::write(stage.dir.path().join("start-new.sh"), &start_new).expect("a file");
+            assert_eq!(report["upgraded"], false, "{report:#}");
+            let back = &report["rollback"];
+            assert_eq!(back["passed"], true, "{report:#}");
+            assert_eq!(back["set_aside"].is_null(), schema.is_empty(), "{report:#}");
+            if !schema.is_empty() {
+                assert_eq!(back["set_aside"]["decisions"], 0, "{report:#}");
+            }
+            assert_eq!(stage.serving(), "stable");
+        }
+    });
+    assert!(decided.is_subset(&stage.recorded()), "none is lost");
+    stage.assert_chain();
+}
+
+#[test]
+fn a_version_that_migrated_and_served_goes_back_only_for_a_number_of_decisions() {
+    let stage = Stage::start(CONFIG, "");
+    change(
+        &stage,
+        "new-ark",
+        "\n",
+        "\nexport TEST_ARK_LATER_SCHEMA=1\n",
+    );
+    let report = run(upgrade(&stage, &[]));
+    assert_eq!(report["upgraded"], true, "{report:#}");
+    // The same again, with a validation that fails: the watchdog is too slow for it. Decisions of the validation are at stake.
+    let data = stage.dir.data();
+    let kept = std::fs::read_dir(stage.dir.path().join("snapshots")).expect("snapshots");
+    let kept = kept.flatten().map(|entry| entry.path());
+    let kept = kept.filter(|path| path.display().to_string().ends_with("-before-migration"));
+    let kept: Vec<_> = kept.collect();
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    sh(&script(&stage.dir, "stop"));
+    let restored = Command::new(ark_program())
+        .args(["state", "restore", "--replace", "--data-dir"])
+        .arg(&data)
+        .arg(&kept[0])
+        .output()
+        .expect("ark starts");
+    assert!(restored.status.success(), "{restored:?}");
+    back_to_stable(&stage);
+    // Killed at its validation, when the new version has judged.
+    let mut killed = upgrade(&stage, &["--category", "watchdog"])
+        .spawn()
+        .expect("ark starts");
+    wait_phase(&stage, &mut killed, "validation");
+    wait_until("the new version has judged", || stage.recorded().len() > 2);
+    killed.kill().expect("SIGKILL");
+    killed.wait().expect("its end");
+    let refused = command(&stage, &["--back"]).output().expect("ark starts");
+    let errors = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        !refused.status.success() && errors.contains("--accept-loss-of-decisions"),
+        "{errors}"
+    );
+    assert_eq!(stage.serving(), "new");
+    let back = run(command(
+        &stage,
+        &["--back", "--accept-loss-of-decisions", "100"],
+    ));
+    assert_eq!(back["rollback"]["passed"], true, "{back:#}");
+    assert!(
+        back["rollback"]["set_aside"]["decisions"].as_u64() > Some(0),
+        "{back:#}"
+    );
+    assert_eq!(stage.serving(), "stable");
+    stage.assert_chain();
+}
+
+#[test]
+fn an_upgrade_that_is_killed_at_any_step_goes_on_or_goes_back() {
+    let stage = Stage::start(CONFIG, "");
+    // Commands that can be killed meanwhile; what they began goes on beside.
+    change(
+        &stage,
+        "new-ark",
+        "\nexec ",
+        "\nif [ \"$1\" != serve ]; then sleep 0.5; fi\nexec ",
+    );
+    change(&stage, "stop.sh", "kill $p", "\nsleep 1; kill $p");
+    change(&stage, "start-new.sh", "if [ -e ", "\nsleep 1; if [ -e ");
+    let ((), decided) = stage.under_load(|| {
+        for phase in PHASES {
+            for (verb, kills_host) in [("", false), ("--back", false), ("", true)] {
+                if kills_host && phase != "validation" {
+                    continue;
+                }
+                let mut killed = upgrade(&stage, &[]).spawn().expect("ark starts");
+                wait_phase(&stage, &mut killed, phase);
+                killed.kill().expect("SIGKILL");
+                killed.wait().expect("its end");
+                if kills_host {
+                    let pid = stage.dir.path().join("pid");
+                    sh(&format!("kill -9 $(cat {})", pid.display()));
+                }
+                let more: Vec<&str> = [verb].into_iter().filter(|verb| !verb.is_empty()).collect();
+                let report = run(command(&stage, &more));
+                assert_eq!(report["upgraded"], verb.is_empty(), "{phase}: {report:#}");
+                assert!(is_ready(&stage.owner), "{phase} {verb}");
+                let serving = if verb.is_empty() { "new" } else { "stable" };
+                assert_eq!(stage.serving(), serving, "{phase}: {report:#}");
+                if verb.is_empty() {
+                    back_to_stable(&stage);
+                }
+            }
+        }
+    });
+    assert!(decided.is_subset(&stage.recorded()), "none is lost");
+    stage.assert_chain();
+}
+
+/// Waits until an upgrade that runs has announced a phase.
+fn wait_phase(stage: &Stage, upgrade: &mut Child, phase: &str) {
+    wait_until("the upgrade has come so far", || {
+        assert!(
+            upgrade.try_wait().expect("a state").is_none(),
+            "{phase}: it has ended"
+        );
+        journal_text(stage).contains(&format!("{{\"phase\":\"{phase}\"}}"))
+    });
+}
