@@ -6,8 +6,7 @@ mod version;
 
 pub(crate) use connections::{
     UnmigratedConnection, check_secret_key, connect_checkpoints, connect_writer, count_log_frames,
-    open_any_schema,
-    open_connection, open_reader,
+    open_any_schema, open_connection, open_reader,
 };
 #[cfg(test)]
 pub(crate) use migrations::migrate;

@@ -391,11 +391,13 @@ impl From<WebhookChangeError> for Problem {
     fn from(error: WebhookChangeError) -> Self {
         let detail = error.to_string();
         match error {
-            WebhookChangeError::Unknown(_) => Self::not_found(detail).at(
+            WebhookChangeError::Unknown(_) => Self::not_found(
+                detail,
                 "name",
                 "GET /v1/webhooks lists the webhooks of the configuration",
             ),
-            WebhookChangeError::NoDeadLetter { .. } => Self::not_found(detail).at(
+            WebhookChangeError::NoDeadLetter { .. } => Self::not_found(
+                detail,
                 "event_id",
                 "GET /v1/webhooks/{name}/dead-letters lists the dead letters",
             ),
