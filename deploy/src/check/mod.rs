@@ -19,6 +19,7 @@ mod secrets;
 mod settings;
 mod snapshots;
 mod subject;
+mod webhooks;
 
 use std::path::{Path, PathBuf};
 
@@ -59,7 +60,7 @@ pub enum Scope {
 type Check = (&'static str, Scope, fn(&Subject, &mut CheckLines));
 
 /// The checks after that of the configuration itself, in their order.
-const CHECKS: [Check; 22] = [
+const CHECKS: [Check; 23] = [
     ("env-file", Scope::Configuration, settings::check_env_file),
     (
         "config-file",
@@ -78,6 +79,7 @@ const CHECKS: [Check; 22] = [
         certificates::check_certificate,
     ),
     ("tokens", Scope::Configuration, secrets::check_tokens),
+    ("webhooks", Scope::Configuration, webhooks::check_webhooks),
     (
         "listeners",
         Scope::Configuration,

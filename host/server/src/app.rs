@@ -263,6 +263,7 @@ impl App {
             hrm: hrm.clone(),
             store: store.clone(),
             redis: Arc::clone(&redis_status),
+            webhooks: webhooks.clone(),
             meters: Arc::clone(&meters.watchdog),
         };
         let watchdog = Watchdog::start(config.watchdog.clone(), watchdog_deps)

@@ -277,6 +277,8 @@ table! {
         redis_events_waiting: u64 = 10_000, at_least(1);
         /// Milliseconds that an event may wait to be sent to the Redis; more raise an alert.
         redis_events_age_ms: u64 = 60_000, at_least(1);
+        /// Milliseconds for which no attempt of a webhook may succeed; more raise an alert.
+        webhook_failing_ms: u64 = 900_000, at_least(1);
         /// The part of a limit from which on an agent is warned of.
         warning: f64 = Thresholds::default().warning, between(0.01, 1.0), reloaded;
         /// The part of a limit from which on the warning is critical. Not below `warning`.

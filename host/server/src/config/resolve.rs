@@ -340,6 +340,7 @@ fn resolve_watchdog(
         heartbeat_deadline: Duration::from_millis(file.heartbeat_deadline_ms),
         graveyard_interval: Duration::from_millis(file.graveyard_ms),
         violations_per_minute: file.violations_per_minute,
+        webhook_failing: Duration::from_millis(file.webhook_failing_ms),
         fleet: fleet
             .map(|(settings, stream, key)| -> Result<_, ConfigError> {
                 Ok(FleetConfig {

@@ -84,6 +84,7 @@ fn collect_secret_texts(key: &str, value: &Value, found: &mut Vec<String>) {
             found.extend(std::fs::read_to_string(file));
         }
         Value::String(text) if is_secret_name(name) => found.push(text.clone()),
+        Value::String(text) if mask_path(name, text).is_some() => found.push(text.clone()),
         Value::String(text) => {
             let masked = mask_password(text);
             if masked != *text {
@@ -122,7 +123,9 @@ fn mask_secrets(key: &str, value: &Value) -> Value {
     let secret = is_secret_name(name);
     match value {
         Value::String(_) if secret => MASK.into(),
-        Value::String(text) => mask_password(text).into(),
+        Value::String(text) => mask_path(name, text)
+            .unwrap_or_else(|| mask_password(text))
+            .into(),
         Value::Array(items) => items.iter().map(|item| mask_secrets(key, item)).collect(),
         Value::Object(map) => map
             .iter()
@@ -134,6 +137,14 @@ fn mask_secrets(key: &str, value: &Value) -> Value {
             .into(),
         other => other.clone(),
     }
+}
+
+/// The address of a webhook with what follows host and port masked, which may be the receiver's secret; `None`: it is none, or has no path.
+fn mask_path(name: &str, text: &str) -> Option<String> {
+    let (scheme, rest) = text.split_once("://")?;
+    let (authority, path) = rest.split_once('/')?;
+    let is_address = name == "url" && matches!(scheme, "http" | "https") && !path.is_empty();
+    is_address.then(|| format!("{scheme}://{authority}/{MASK}"))
 }
 
 /// `scheme://user:password@host` with the password masked; any other text as it is.

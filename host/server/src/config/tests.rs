@@ -370,6 +370,13 @@ fn what_is_secret_is_not_shown() {
     );
     let config = Config::from_layers(&layers).unwrap();
     assert!(config.watchdog.redis.is_some());
+    // The path of a webhook's address may be the receiver's secret.
+    let toml = "[[webhooks]]\nname = \"desk\"\nurl = \"https://a.example:8443/services/hunter2?key=hunter3\"\nsecret_file = \"s\"";
+    let layers = layered(toml, &[], &Overrides::default()).unwrap();
+    let shown: String = layers.lines().iter().map(ToString::to_string).collect();
+    assert!(!shown.contains("hunter"), "{shown}");
+    assert!(shown.contains("https://a.example:8443/********"), "{shown}");
+    assert!(layers.secrets().iter().any(|it| it.contains("hunter2")));
 }
 
 #[test]

@@ -147,6 +147,28 @@ pub const REDIS_EVENTS_AGE: AlertRule = AlertRule {
     limit: "`watchdog.redis_events_age_ms`",
 };
 
+/// How long a webhook fails.
+pub const WEBHOOK_FAILING: AlertRule = AlertRule {
+    kind: "webhook_failing",
+    grading: Grading::ByShare,
+    observed: "milliseconds since attempts of a webhook have begun to fail",
+    limit: "`watchdog.webhook_failing_ms`",
+};
+/// A webhook whose receiver wants no more events.
+pub const WEBHOOK_DISABLED: AlertRule = AlertRule {
+    kind: "webhook_disabled",
+    grading: Grading::Fixed(AlertSeverity::Critical),
+    observed: "a webhook whose receiver answered 410; once for each disabling and each start",
+    limit: "",
+};
+/// Dead letters of a webhook.
+pub const WEBHOOK_DEAD_LETTERS: AlertRule = AlertRule {
+    kind: "webhook_dead_letters",
+    grading: Grading::ByShare,
+    observed: "dead letters of a webhook",
+    limit: "the webhook's `dead_letters`",
+};
+
 /// Bytes that are kept for one agent.
 pub const QUOTA_STORED_BYTES: AlertRule = AlertRule {
     kind: "quota_stored_bytes",
@@ -281,7 +303,7 @@ pub const DISK_FULL: AlertRule = AlertRule {
 
 /// Every kind of alert that the watchdog raises, those of the store, and those that the HRM raises with an execution report. The kinds `halted`, `resumed`, `quarantined` and `restored` come with orders
 /// ([`crate::hrm`]).
-pub const ALERTS: [&AlertRule; 34] = [
+pub const ALERTS: [&AlertRule; 37] = [
     &FUEL,
     &MEMORY,
     &DEADLINE,
@@ -298,6 +320,9 @@ pub const ALERTS: [&AlertRule; 34] = [
     &REDIS_DEAD_LETTERS,
     &REDIS_EVENTS_WAITING,
     &REDIS_EVENTS_AGE,
+    &WEBHOOK_FAILING,
+    &WEBHOOK_DISABLED,
+    &WEBHOOK_DEAD_LETTERS,
     &QUOTA_STORED_BYTES,
     &QUOTA_STORED_BYTES_PER_MINUTE,
     &QUOTA_KEYS,

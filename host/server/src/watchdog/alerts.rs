@@ -67,6 +67,11 @@ impl Inner {
         self.raise_host_alert(rule, severity, || message, None);
     }
 
+    /// Raises a critical alert about the host, whenever the same one was raised last.
+    pub(super) fn raise_alert_once(&self, rule: &'static AlertRule, message: String) {
+        self.raise_alert(rule, AlertSeverity::Critical, None, message, None);
+    }
+
     /// Raises an alert of fixed severity about an agent.
     pub(super) fn raise_agent_alert(
         &self,

@@ -10,6 +10,7 @@ use ark_store::{SecretKey, Store};
 use crate::hrm::Hrm;
 use crate::hrm::guards::Guards;
 use crate::redis::{RedisSettings, RedisStatus};
+use crate::webhooks::Webhooks;
 
 use super::capsule_directory::CapsuleRetention;
 use super::health::Thresholds;
@@ -30,6 +31,8 @@ pub struct WatchdogConfig {
     pub redis: Option<RedisWatchConfig>,
     /// The fleet this host belongs to; absent: none.
     pub fleet: Option<FleetConfig>,
+    /// How long a webhook may fail. The alert `webhook_failing` is graded by it.
+    pub webhook_failing: Duration,
     /// When an agent is quarantined or warned about. Can be changed while the host runs.
     pub thresholds: Thresholds,
     /// How long after a check of the whole database the next one begins.
@@ -69,6 +72,8 @@ pub struct WatchdogDeps {
     pub store: Store,
     /// What of the Redis the host uses.
     pub redis: Arc<RedisStatus>,
+    /// The webhooks that are watched.
+    pub webhooks: Webhooks,
     /// Count re-hashes and missed heartbeats.
     pub meters: Arc<WatchdogMeters>,
 }

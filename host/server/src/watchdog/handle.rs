@@ -1,6 +1,6 @@
 //! The handle to the watchdog: its start, what is reported to it, and what it knows.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -288,6 +288,7 @@ fn start_loops(inner: &Arc<Inner>) -> std::io::Result<()> {
     inner.start_store_check()?;
     let config = &inner.config;
     let mut violations = VecDeque::new();
+    let mut disabled_webhooks = HashSet::new();
     let mut pruned_at = Instant::now();
     inner.spawn_loop("ark-watchdog", config.graveyard_interval, move |inner| {
         if inner.limits_hold() {
@@ -295,6 +296,7 @@ fn start_loops(inner: &Arc<Inner>) -> std::io::Result<()> {
         }
         inner.check_violation_rate(&mut violations);
         inner.check_database_size();
+        inner.check_webhooks(&mut disabled_webhooks);
         inner.announce_store_alerts();
         inner.deps.hrm.expire_approvals();
         if pruned_at.elapsed() >= PRUNE_INTERVAL {

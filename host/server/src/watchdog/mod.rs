@@ -33,6 +33,7 @@ mod rate_limits;
 mod redis_probe;
 mod state;
 mod store_check;
+mod webhook_checks;
 
 pub use capsule::{Capsule, CapsuleError, read_capsule};
 pub use capsule_directory::{CapsuleDirectory, CapsuleFile, CapsuleRetention};

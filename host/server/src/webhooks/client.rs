@@ -118,6 +118,17 @@ impl WebhookClient {
     }
 }
 
+/// Checks the file of authorities of a webhook, if it has one, as a start would.
+///
+/// # Errors
+/// The file cannot be used.
+pub fn check_authorities(config: &WebhookConfig) -> Result<(), AuthorityError> {
+    match &config.ca_file {
+        Some(path) => read_authorities(path).map(drop),
+        None => Ok(()),
+    }
+}
+
 fn judge_answer(response: Response<Body>, now: SystemTime) -> Attempt {
     let status = response.status();
     let retry_after = response

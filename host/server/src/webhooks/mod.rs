@@ -29,7 +29,7 @@ mod sender;
 mod status;
 
 pub use changes::{WebhookChangeError, WebhookRedelivery};
-pub use client::AuthorityError;
+pub use client::{AuthorityError, check_authorities};
 pub use config::{RetryLimits, WebhookConfig};
 pub use filter::{EventFilter, EventFilterError};
 pub use guard::{AddressGuard, NetworkError};

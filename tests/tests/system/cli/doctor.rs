@@ -11,13 +11,23 @@ const SECRET_KEY: &str = "5ec2e7005ec2e7005ec2e7005ec2e7005ec2e7005ec2e7005ec2e7
 const LOGGED_PASSWORD: &str = "planted-log-3";
 const STATE_SECRET: &str = "planted-state-4";
 const PAYLOAD_SECRET: &str = "planted-payload-5";
+const WEBHOOK_PATH: &str = "planted-path-6";
+const WEBHOOK_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 #[test]
 fn a_report_has_what_is_needed_and_no_secret() {
     // Nobody answers there: the host serves all the same.
     let url = format!("redis://ark:{REDIS_PASSWORD}@127.0.0.1:1/0");
-    let dir = TestDir::new(&format!(
-        "submitters = [\"api\"]\n[redis]\nurl = \"{url}\"\n[capacity]\nworkers = 7\n"
+    let dir = TestDir::new("");
+    let webhook = format!("https://consumer.invalid/{WEBHOOK_PATH}");
+    let webhook_secret = dir.path().join("webhook");
+    std::fs::write(&webhook_secret, WEBHOOK_SECRET).expect("a file");
+    let mode = std::fs::Permissions::from_mode(0o400);
+    std::fs::set_permissions(&webhook_secret, mode).expect("a mode");
+    dir.configure(&format!(
+        "submitters = [\"api\"]\n[redis]\nurl = \"{url}\"\n[capacity]\nworkers = 7\n\
+         [[webhooks]]\nname = \"desk\"\nurl = \"{webhook}\"\nsecret_file = \"{}\"\n",
+        webhook_secret.display()
     ));
     let token = make_token(&dir.data(), "root", "admin", &[]);
     let password_file = dir.path().join("password");
@@ -34,6 +44,7 @@ fn a_report_has_what_is_needed_and_no_secret() {
     let lines = [
         "a line that says nothing".to_owned(),
         format!("connecting to {url}"),
+        format!("posting to {webhook}, signed with {WEBHOOK_SECRET}"),
         format!("Authorization: Bearer {token}"),
         format!("the key is {SECRET_KEY}, the password {FILE_PASSWORD}"),
         format!("login failed: password={LOGGED_PASSWORD}"),
@@ -67,6 +78,8 @@ fn a_report_has_what_is_needed_and_no_secret() {
         LOGGED_PASSWORD,
         STATE_SECRET,
         PAYLOAD_SECRET,
+        WEBHOOK_PATH,
+        WEBHOOK_SECRET,
         &token,
     ] {
         assert!(!text.contains(secret), "{secret} is in {text}");

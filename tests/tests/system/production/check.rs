@@ -26,6 +26,20 @@ const KEY: &str = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e
 /// What depends on the machine that runs the tests: a finding of these on the good host is not the host's.
 const OF_THE_MACHINE: [&str; 3] = ["disk-sync", "disk-space", "open-files"];
 
+/// Adds a webhook, with so many secrets in a file of a mode.
+fn add_webhook(site: &mut Site, more: &str, secrets: u8, mode: u32) {
+    let lines = (0..secrets).map(|secret| {
+        let bytes: Vec<u8> = (secret..secret + 32).collect();
+        format!("whsec_{}\n", base64(&bytes))
+    });
+    let file = site.at("webhook-secret");
+    write_with_mode(&file, lines.collect::<String>(), mode);
+    site.end += &format!(
+        "[[webhooks]]\nname = \"desk\"\nurl = \"https://consumer.example/\"\nsecret_file = \"{}\"\n{more}",
+        file.display()
+    );
+}
+
 /// What all cases share: neighbours, and a data directory that a host has used.
 struct Stage {
     dir: TestDir,
@@ -424,6 +438,9 @@ const FAULTS: &[Fault] = &[
     ("a Redis that is down", "redis", true, |_, site| site.redis_port = free_port()),
     ("a Redis that keeps nothing", "redis", true, |stage, site| site.redis_port = stage.forgetful.port),
     ("a password that others can read", "redis", true, |_, site| set_mode(&site.at("redis-password"), 0o644)),
+    ("a webhook's secret that others can read", "configuration", true, |_, site| add_webhook(site, "", 1, 0o644)),
+    ("a webhook's authority that is not there", "webhooks", true, |_, site| add_webhook(site, "ca_file = \"/nowhere\"\n", 1, 0o400)),
+    ("a webhook's secret beside its old one", "webhooks", false, |_, site| add_webhook(site, "", 2, 0o400)),
     ("no Prometheus", "monitoring", false, |_, site| { site.arguments.drain(..2); }),
     ("a Prometheus that is down", "monitoring", true, |_, site| site.arguments[1] = format!("http://127.0.0.1:{}", free_port())),
     ("a Prometheus without rules", "monitoring", true, |stage, site| site.arguments[1].clone_from(&stage.bare.url)),

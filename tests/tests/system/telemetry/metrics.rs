@@ -113,12 +113,18 @@ fn has_checked_store(metrics: &str) -> bool {
     series_value(metrics, "ark_store_check_runs_total").is_some_and(|runs| runs >= 1.0)
 }
 
-/// A configuration with everything there is to be shown: a Redis, an endpoint for traces, and a watchdog that soon re-hashes.
-fn configure_everything(endpoint: &str, redis_port: u16) -> String {
+/// A configuration with everything there is to be shown: a Redis, a webhook, an endpoint for traces, and a watchdog that soon re-hashes.
+fn configure_everything(dir: &std::path::Path, endpoint: &str, redis_port: u16) -> String {
+    use std::os::unix::fs::PermissionsExt as _;
+    let secret = dir.join("webhook-secret");
+    std::fs::write(&secret, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").expect("a file");
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o400)).expect("a mode");
+    let secret = text(&secret);
     format!(
         "[telemetry]\notlp_endpoint = \"{endpoint}\"\n[watchdog]\ngraveyard_ms = 100\nredis_ms = 100\n\
          redis_queue = \"work\"\n[redis]\nurl = \"redis://127.0.0.1:{redis_port}/0\"\n[[redis.signals]]\nstream = \"ticks\"\n\
-         topic = \"other.tick\"\n[redis.events]\nstream = \"events\"\n"
+         topic = \"other.tick\"\n[redis.events]\nstream = \"events\"\n\
+         [[webhooks]]\nname = \"desk\"\nurl = \"https://localhost:9/\"\nsecret_file = \"{secret}\"\n"
     )
 }
 
@@ -135,7 +141,11 @@ fn a_host_shows_what_the_contract_documents_and_nothing_else() {
     let _ = redis.run(&["RPUSH", "work", "a", "b"]);
     let (endpoint, _spans) = start_receiver();
     let config = dir.path().join("ark.toml");
-    std::fs::write(&config, configure_everything(&endpoint, redis.port)).expect("a configuration");
+    std::fs::write(
+        &config,
+        configure_everything(dir.path(), &endpoint, redis.port),
+    )
+    .expect("a configuration");
     let args = ["--agents", text(&agents), "--config", text(&config)];
     let host = Host::start(&dir.path().join("data"), &args);
     let mut client = Client::new(&host);
@@ -331,7 +341,16 @@ fn slo(document: &Value, name: &str) -> Value {
 }
 
 /// What a host does not show that has no Redis, no agents and no operator policies.
-const NOT_OF_A_BARE_HOST: [&str; 33] = [
+const NOT_OF_A_BARE_HOST: [&str; 41] = [
+    // No webhook.
+    "ark_webhook_age_seconds",
+    "ark_webhook_attempts_total",
+    "ark_webhook_dead_lettered_total",
+    "ark_webhook_dead_letters",
+    "ark_webhook_dead_letters_dropped_total",
+    "ark_webhook_disabled",
+    "ark_webhook_failing_seconds",
+    "ark_webhook_waiting",
     // No Redis, no receiver of traces.
     "ark_redis_dead_letters",
     "ark_redis_entries_total",

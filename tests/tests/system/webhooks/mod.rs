@@ -5,6 +5,7 @@ mod hostile;
 mod kill;
 mod operators;
 mod receiver;
+mod status;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;

@@ -2,7 +2,7 @@
 //!
 //! Dashboards and alert rules are written against these names, so they are a contract; `deploy/metrics.md` is generated from them, and tests
 //! compare it with them and with what a host shows. Names follow Prometheus: base units, `_total` for counters. Label values are those of
-//! loaded agents, loaded policies, configured streams and of fixed lists ([`ark_model::meters`]); none is an id or free text, so that the number of series is bounded.
+//! loaded agents, loaded policies, configured streams and webhooks, and of fixed lists ([`ark_model::meters`]); none is an id or free text, so that the number of series is bounded.
 
 mod agents;
 mod decisions;
@@ -15,6 +15,7 @@ mod redis;
 mod signals;
 mod slos;
 mod store;
+mod webhooks;
 
 use std::fmt::Write as _;
 
@@ -32,7 +33,7 @@ pub const BUCKETS: [f64; 22] = [
 pub const QUANTILES: [f64; 4] = [0.5, 0.9, 0.95, 0.99];
 
 /// The tables of a host's metrics, in the order of the documented table.
-const TABLES: [&[Metric]; 10] = [
+const TABLES: [&[Metric]; 11] = [
     decisions::METRICS,
     signals::METRICS,
     agents::METRICS,
@@ -40,6 +41,7 @@ const TABLES: [&[Metric]; 10] = [
     store::METRICS,
     guards::METRICS,
     redis::METRICS,
+    webhooks::METRICS,
     slos::METRICS,
     process::SPAN_METRICS,
     process::METRICS,
