@@ -24,17 +24,19 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use super::pages::{Block, Kind, list_pages, read_blocks, repository};
 
 /// The pages with blocks that are run; each has a test below.
-const TESTED: [&str; 10] = [
+const TESTED: [&str; 12] = [
     "README.md",
     "docs/access.md",
     "docs/agents.md",
     "docs/api.md",
     "docs/data.md",
+    "docs/disasters.md",
     "docs/installation.md",
     "docs/metrics.md",
     "docs/operators.md",
     "docs/policies.md",
     "docs/production.md",
+    "docs/runbook.md",
 ];
 /// The port of fronts in pages.
 const FRONT_PORT: u16 = 8010;
@@ -91,6 +93,16 @@ fn policies() {
 #[test]
 fn production() {
     run_page("docs/production.md");
+}
+
+#[test]
+fn disasters() {
+    run_page("docs/disasters.md");
+}
+
+#[test]
+fn runbook() {
+    run_page("docs/runbook.md");
 }
 
 #[test]
@@ -210,7 +222,7 @@ impl Reader {
             home: folder("home"),
             bin: folder("bin"),
             logs: folder("logs"),
-            ports: [8000, 9090, FRONT_PORT, 9092]
+            ports: [8000, 9090, FRONT_PORT, 9092, 6379]
                 .map(|named| (named, free_port()))
                 .to_vec(),
         };
@@ -241,6 +253,7 @@ impl Reader {
         {
             let mut text = block.text.clone();
             for (named, free) in &self.ports {
+                text = text.replace(&format!("--port {named}"), &format!("--port {free}"));
                 for host in ["localhost", "127.0.0.1"] {
                     text = text.replace(&format!("{host}:{named}"), &format!("127.0.0.1:{free}"));
                 }
