@@ -83,7 +83,7 @@ fn every_file_that_a_map_names_exists() {
 }
 
 /// The anchor that GitHub and mdBook make from a heading.
-fn anchor_of(heading: &str) -> String {
+pub(super) fn anchor_of(heading: &str) -> String {
     heading
         .to_lowercase()
         .chars()

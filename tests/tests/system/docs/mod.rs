@@ -3,4 +3,5 @@
 mod limits;
 mod links;
 mod pages;
+mod runbook;
 mod shell;

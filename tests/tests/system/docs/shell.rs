@@ -27,17 +27,19 @@ use super::pages::{Block, Kind, list_pages, read_blocks, repository};
 use crate::journeys::{Step, record_steps};
 
 /// The pages with blocks that are run; each has a test below.
-const TESTED: [&str; 11] = [
+const TESTED: [&str; 13] = [
     "README.md",
     "docs/access.md",
     "docs/agents.md",
     "docs/api.md",
     "docs/data.md",
+    "docs/disasters.md",
     "docs/installation.md",
     "docs/metrics.md",
     "docs/operators.md",
     "docs/policies.md",
     "docs/production.md",
+    "docs/runbook.md",
     "docs/webhooks.md",
 ];
 /// What a newcomer reads and does, page after page.
@@ -106,6 +108,16 @@ fn production() {
 #[test]
 fn webhooks() {
     run_page("docs/webhooks.md");
+}
+
+#[test]
+fn disasters() {
+    run_page("docs/disasters.md");
+}
+
+#[test]
+fn runbook() {
+    run_page("docs/runbook.md");
 }
 
 #[test]
@@ -244,7 +256,7 @@ impl Reader {
             home: folder("home"),
             bin: folder("bin"),
             logs: folder("logs"),
-            ports: [8000, 9090, FRONT_PORT, 9092, 5000]
+            ports: [8000, 9090, FRONT_PORT, 9092, 5000, 6379]
                 .map(|named| (named, free_port()))
                 .to_vec(),
         };
@@ -275,6 +287,7 @@ impl Reader {
         {
             let mut text = block.text.clone();
             for (named, free) in &self.ports {
+                text = text.replace(&format!("--port {named}"), &format!("--port {free}"));
                 for host in ["localhost", "127.0.0.1"] {
                     text = text.replace(&format!("{host}:{named}"), &format!("127.0.0.1:{free}"));
                 }
