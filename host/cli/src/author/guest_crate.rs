@@ -14,7 +14,7 @@ use super::toolchain::Language;
 
 /// What kind of guest a crate is.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum GuestKind {
+pub(crate) enum GuestKind {
     Agent,
     Policy,
 }
