@@ -257,7 +257,7 @@ fn run_command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Policy(PolicyCommand::Diff(args)) => operate::policy_diff::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Token(command) => client::tokens::run(command),
-        Command::Inspect(args) => author::inspect::run(&args),
+        Command::Inspect(args) => author::inspect::run(&args, None),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "ark", &mut script);

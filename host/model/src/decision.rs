@@ -185,12 +185,12 @@ pub fn format_limit(observed: &ObservedValue, limit: &ObservedValue) -> Option<S
     }
 }
 
-/// The word before a limit: what a yes-no rule or a rule about words compares with is what it demands.
+/// The word before a limit: what a yes-no rule compares with is what it demands.
 #[must_use]
 pub const fn name_limit(limit: &ObservedValue) -> &'static str {
     match limit {
-        ObservedValue::Flag(_) | ObservedValue::Text(_) => "required",
-        ObservedValue::Number(_) | ObservedValue::None => "limit",
+        ObservedValue::Flag(_) => "required",
+        ObservedValue::Number(_) | ObservedValue::Text(_) | ObservedValue::None => "limit",
     }
 }
 
@@ -268,7 +268,7 @@ mod tests {
             (
                 Text("unknown".to_owned()),
                 Text("granted".to_owned()),
-                Some("observed unknown, required granted"),
+                Some("observed unknown, limit granted"),
             ),
             (None, Number(1.0), Option::None),
         ] {

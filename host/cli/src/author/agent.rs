@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use ark_model::check::read_json_field;
 use clap::{Args, Subcommand};
 
@@ -11,7 +11,7 @@ use crate::output::{exit_code, print_line};
 
 use super::add::{self, AddArgs};
 use super::dev::{self, DevArgs};
-use super::guest_crate::{CrateArgs, NewAgentArgs};
+use super::guest_crate::{CrateArgs, GuestKind, NewAgentArgs};
 use super::inspect::{self, InspectArgs};
 use super::project::{build_agent, test_project};
 use super::sample::{Sample, print_run, run_sample};
@@ -73,7 +73,7 @@ pub(crate) fn run(command: AgentAuthorCommand) -> anyhow::Result<ExitCode> {
             return Ok(exit_code(run.is_handled() && !run.is_denied()));
         }
         AgentAuthorCommand::Dev(args) => dev::run(&args)?,
-        AgentAuthorCommand::Inspect(args) => return inspect::run(&args),
+        AgentAuthorCommand::Inspect(args) => return inspect::run(&args, Some(GuestKind::Agent)),
         AgentAuthorCommand::Run {
             manifest,
             signal,
@@ -84,7 +84,7 @@ pub(crate) fn run(command: AgentAuthorCommand) -> anyhow::Result<ExitCode> {
                 (None, Some(topic)) => Sample {
                     topic,
                     payload: read_json_field("--payload", &signal.payload)
-                        .context("text needs quotes: '\"text\"'")?,
+                        .map_err(|error| anyhow!("{error}; text needs quotes: '\"text\"'"))?,
                 },
                 (None, None) => bail!("give --topic or --sample"),
             };

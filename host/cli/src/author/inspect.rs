@@ -12,6 +12,8 @@ use clap::Args;
 
 use crate::output::{print_json, print_line};
 
+use super::guest_crate::GuestKind;
+
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
     /// The component.
@@ -21,7 +23,8 @@ pub(crate) struct InspectArgs {
     json: bool,
 }
 
-pub(crate) fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
+/// `meant`: what the component is inspected as, where the command says so; else it is what its exports make it.
+pub(crate) fn run(args: &InspectArgs, meant: Option<GuestKind>) -> anyhow::Result<ExitCode> {
     let name = args.file.display();
     let size = std::fs::metadata(&args.file)
         .with_context(|| name.to_string())?
@@ -36,12 +39,12 @@ pub(crate) fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     if args.json {
         print_json(&inspection)?;
     } else {
-        print_inspection(&inspection);
+        print_inspection(&inspection, meant);
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn print_inspection(inspection: &Inspection) {
+fn print_inspection(inspection: &Inspection, meant: Option<GuestKind>) {
     print_line!("world    {}", inspection.world);
     print_line!("size     {} bytes", inspection.size);
     print_line!("sha256   {}", inspection.sha256);
@@ -67,17 +70,28 @@ fn print_inspection(inspection: &Inspection) {
         };
         print_line!("  {}{stubbed}: {functions}", import.interface);
     }
-    let is_agent = inspection.world.starts_with("ark:agent/");
-    let is_policy = inspection.world.starts_with("ark:policy/");
+    let meant = meant.or(match inspection.world {
+        world if world.starts_with("ark:agent/") => Some(GuestKind::Agent),
+        world if world.starts_with("ark:policy/") => Some(GuestKind::Policy),
+        _ => None,
+    });
     for (kind, refusals, is_other) in [
-        ("an agent", &inspection.refused_as_agent, is_policy),
-        ("a policy", &inspection.refused_as_policy, is_agent),
+        (
+            "an agent",
+            &inspection.refused_as_agent,
+            matches!(meant, Some(GuestKind::Policy)),
+        ),
+        (
+            "a policy",
+            &inspection.refused_as_policy,
+            matches!(meant, Some(GuestKind::Agent)),
+        ),
     ] {
         if refusals.is_empty() {
             print_line!("as {kind}: would be loaded");
         } else if is_other {
             // Why each of its imports and exports is wrong for what it is not meant to be helps nobody.
-            print_line!("as {kind}: would be refused, since it is of the other kind");
+            print_line!("as {kind}: would be refused");
         } else {
             print_line!("as {kind}: would be refused");
             for reason in refusals {

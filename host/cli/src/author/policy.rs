@@ -47,7 +47,7 @@ pub(crate) fn run(command: PolicyAuthorCommand) -> anyhow::Result<ExitCode> {
             run_tests(&args.dir)?;
             build_policy(&args.dir)?;
         }
-        PolicyAuthorCommand::Inspect(args) => return inspect::run(&args),
+        PolicyAuthorCommand::Inspect(args) => return inspect::run(&args, Some(GuestKind::Policy)),
     }
     Ok(ExitCode::SUCCESS)
 }

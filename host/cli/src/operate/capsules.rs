@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
-use ark_host::watchdog::{Capsule, CapsuleDirectory, CapsuleRetention, read_capsule};
+use anyhow::{Context, anyhow, bail};
+use ark_host::watchdog::{Capsule, CapsuleDirectory, CapsuleError, CapsuleRetention, read_capsule};
 use ark_model::ids::{Digest, Name};
 use ark_runtime::{Agent, Engine, EngineConfig, LimitsTable};
 use clap::{Args, Subcommand};
@@ -153,7 +153,14 @@ fn find_component(capsule: &Capsule, args: &ReplayArgs) -> anyhow::Result<Vec<u8
 /// Replays and prints. Fails unless the invocation ends as it did.
 fn replay_capsule(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let capsule = CapsuleDirectory::in_data_dir(&args.data.data_dir, CapsuleRetention::default())
-        .find_capsule(&args.capsule)?;
+        .find_capsule(&args.capsule)
+        .map_err(|error| match error {
+            CapsuleError::Unknown(id) => anyhow!(
+                "there is no capsule {id} in {dir}; name the host's data directory with --data-dir, `ark agent capsules --data-dir {dir}` lists what is there",
+                dir = args.data.data_dir.display()
+            ),
+            other => other.into(),
+        })?;
     let bytes = find_component(&capsule, args)?;
     let engine = Engine::new(&EngineConfig {
         memory_bytes: EngineConfig::default()

@@ -244,7 +244,7 @@ fn closed_pipes_change_no_status_and_lost_output_is_a_failure() {
         (&["audit", "export"], 0),
         (&["audit", "verify"], 0),
         (&["explain", decision], 0),
-        (&["approvals", "list"], 0),
+        (&["approvals", "list", "--json"], 0),
         (&["state", "list"], 0),
         (&["watchdog", "status"], 0),
         (&["redis", "status"], 0),

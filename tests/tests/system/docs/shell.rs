@@ -343,7 +343,12 @@ impl Reader {
                 let line: usize = pair[0].1.parse().expect("the line of a block");
                 let block = blocks.iter().find(|block| block.line == line);
                 let text = &block.expect("a block at this line").text;
-                let name = text.lines().find(|line| !line.trim().is_empty());
+                // What only prepares the shell says little of a block.
+                let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+                let name = lines
+                    .clone()
+                    .find(|line| !line.starts_with("export PATH"))
+                    .or_else(|| lines.next());
                 Step {
                     name: format!("line {line}: {}", name.unwrap_or_default()),
                     seconds: pair[1].0 - pair[0].0,

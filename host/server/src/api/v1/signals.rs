@@ -72,6 +72,17 @@ struct SignalAccepted {
     delivered_to: Vec<Name>,
     /// The agents whose queues had no room: it is not delivered to them.
     shed: Vec<Name>,
+    /// What to look at where no agent gets it; left out where one does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+}
+
+/// What to look at where no agent subscribes to a topic.
+fn advise_on_topic(topic: &str, accepted: &AcceptedSignal) -> Option<String> {
+    let reaches_nobody = accepted.delivered_to.is_empty() && accepted.shed.is_empty();
+    reaches_nobody.then(|| {
+        format!("no agent subscribes to {topic}: GET /v1/agents lists the agents, and GET /v1/agents/{{name}} the topics of one")
+    })
 }
 
 /// Sends a signal to the agents that subscribe to its topic
@@ -103,9 +114,10 @@ async fn send_signal(
     });
     let principal = caller.principal;
     let reserved = api.reserve_quota(&principal, body.len());
+    let topic = String::from(form.topic);
     let signal = IncomingSignal {
         by: principal.authenticated.then_some(principal.name),
-        topic: form.topic.into(),
+        topic: topic.clone(),
         payload_json: form.payload.unwrap_or_default().to_string(),
         trace_id: find_trace_id(&headers, form.trace_id)?,
         key,
@@ -123,6 +135,7 @@ async fn send_signal(
         Err(refusal) => find_accepted(&api, key, refusal).await?,
     };
     let body = SignalAccepted {
+        hint: advise_on_topic(&topic, &accepted),
         signal_id: accepted.id,
         trace_id: accepted.trace_id,
         delivered_to: accepted.delivered_to,
