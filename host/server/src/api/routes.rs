@@ -117,14 +117,15 @@ fn find_near_path(path: &str) -> Option<&'static str> {
     let similarity = |known: &'static str| -> Option<f64> {
         let segments: Vec<&str> = known.split('/').skip(1).collect();
         // `/actions` is `/v1/actions` without its version.
-        let given = match segments.strip_prefix(&["v1"]) {
-            Some(rest) if rest.len() == given.len() => [&["v1"], given.as_slice()].concat(),
-            _ => given.clone(),
+        let compared = match segments.strip_prefix(&["v1"]) {
+            Some(rest) if rest.len() == given.len() => rest,
+            _ => segments.as_slice(),
         };
-        if segments.len() != given.len() {
+        if compared.len() != given.len() {
             return None;
         }
-        let pairs = segments.iter().zip(&given);
+        let pairs = compared.iter().zip(&given);
+        // All have as many segments, so their sums compare.
         pairs
             .map(|(known, given)| compare_segments(known, given))
             .try_fold(0.0, |sum, alike| Some(sum + alike?))

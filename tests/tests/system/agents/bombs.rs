@@ -169,7 +169,7 @@ fn what_is_small_and_declares_much_is_refused_while_others_are_served() {
         }
         drop(done);
         let (served, slowest) = other.join().expect("the other client");
-        assert!(served > 10, "{served}");
+        assert!(served > 0, "nobody else was served");
         assert!(slowest < Duration::from_secs(10), "{slowest:?}");
     });
     let grown = peak(&host).saturating_sub(before);

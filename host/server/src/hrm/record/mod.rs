@@ -328,7 +328,7 @@ mod tests {
         let decision = decision(Vec::new());
         let body = encode_and_decode(&decision);
         assert!(
-            body.contains(r#"[1,"pass"],[2,"not-applicable",false],[3,"violation",null,0.1],[4,"hold","a\"b",1e300,0.30000000000000004],[5,"warn",null,null,-0.5]"#),
+            body.contains(r#"[1,"pass"],[2,"not-applicable",false],[3,"violation",null,0.1],[4,"hold","a\"b",1e+300,0.30000000000000004],[5,"warn",null,null,-0.5]"#),
             "{body}"
         );
         assert!(!body.contains("shadows"), "{body}");
