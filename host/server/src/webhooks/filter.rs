@@ -102,7 +102,7 @@ fn parse_pattern(pattern: &str) -> Result<Pattern, EventFilterError> {
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-.".contains(&byte);
     if !is_ours || !is_known || !text.bytes().all(is_word) || text.len() > MAX_PATTERN_BYTES {
         return Err(EventFilterError::Unknown {
-            pattern: ark_model::check::clip_for_error(pattern).into(),
+            pattern: ark_model::check::clip_for_error(pattern),
             kinds: kinds().collect::<Vec<_>>().join(", "),
         });
     }

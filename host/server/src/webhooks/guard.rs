@@ -78,7 +78,7 @@ impl AddressGuard {
         let parse = |text: &String| {
             text.parse::<IpNet>()
                 .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
-                .map_err(|_| NetworkError::Form(ark_model::check::clip_for_error(text).into()))
+                .map_err(|_| NetworkError::Form(ark_model::check::clip_for_error(text)))
         };
         Ok(Self {
             allowed: networks.iter().map(parse).collect::<Result<_, _>>()?,

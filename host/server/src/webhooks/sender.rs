@@ -152,7 +152,7 @@ impl Sending {
                 Ok(Step::Moved) => Duration::ZERO,
                 Ok(Step::Waits(wait)) => wait,
                 Err(error) => {
-                    self.note_problem(error.to_string());
+                    self.note_problem(&error.to_string());
                     STANDING_PAUSE
                 }
             };
@@ -456,16 +456,16 @@ impl Sending {
 
     fn note_failure(&mut self, kind: FailureKind, reason: String) {
         self.status.failed(kind).increment();
-        self.last_reason.clone_from(&reason);
-        self.note_problem(reason);
+        self.note_problem(&reason);
+        self.last_reason = reason;
     }
 
     /// Shows why events are not delivered. The log has the first of the same problems in a row.
-    fn note_problem(&self, problem: String) {
+    fn note_problem(&self, problem: &str) {
         let mut is_new = false;
         self.status.update(|state| {
-            is_new = state.problem.as_ref() != Some(&problem);
-            state.problem = Some(problem.clone());
+            is_new = state.problem.as_deref() != Some(problem);
+            state.problem = Some(problem.to_owned());
         });
         if is_new {
             tracing::warn!(webhook = %self.config.name, problem, "events are not delivered to a webhook for now");

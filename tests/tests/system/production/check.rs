@@ -1,6 +1,7 @@
 //! `ark check`: a good host has no finding, and each planted fault is found by its own line and no other.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -34,7 +35,8 @@ fn add_webhook(site: &mut Site, more: &str, secrets: u8, mode: u32) {
     });
     let file = site.at("webhook-secret");
     write_with_mode(&file, lines.collect::<String>(), mode);
-    site.end += &format!(
+    let _ = write!(
+        site.end,
         "[[webhooks]]\nname = \"desk\"\nurl = \"https://consumer.example/\"\nsecret_file = \"{}\"\n{more}",
         file.display()
     );

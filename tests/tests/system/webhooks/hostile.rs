@@ -1,6 +1,7 @@
 //! Receivers that do not answer, do not stop answering, or are not where they say; and addresses that no webhook may reach.
 
 use std::net::TcpListener;
+use std::time::{Duration, Instant};
 
 use ark_tests::{TestDir, wait_until};
 
@@ -52,6 +53,32 @@ fn a_receiver_that_answers_badly_costs_bounded_time_and_holds_up_no_other() {
         assert_eq!(tried[0].id, tried[1].id);
         assert_eq!(receiver.decisions()[..2], decided[..2]);
     }
+}
+
+#[test]
+fn the_end_of_a_host_does_not_wait_for_a_receiver_and_the_event_comes_again() {
+    const TIMEOUT: Duration = Duration::from_mins(1);
+    let receiver = Receiver::start(&[SECRET]);
+    let (taken, is_taken) = std::sync::mpsc::channel();
+    receiver.react(move |_| {
+        let _ = taken.send(());
+        Reaction::Silence
+    });
+    let mut hooks = Hooks::new();
+    let limits = format!("timeout_ms = 60_000\nevents = [\"ark.decision.*\"]\n{QUICK}");
+    hooks.add("desk", receiver.port, &limits);
+    let host = hooks.dir.start();
+    let decided = propose(&host);
+    is_taken.recv().expect("an attempt");
+    let told = Instant::now();
+    assert_eq!(host.terminate(), Some(0));
+    assert!(told.elapsed() < TIMEOUT / 2, "{:?}", told.elapsed());
+    receiver.react(|_| OK);
+    let _host = hooks.dir.start();
+    wait_until("the event comes again", || receiver.received().len() == 2);
+    let received = receiver.received();
+    assert_eq!(received[0].id, received[1].id);
+    assert_eq!(received[1].event["data"]["decision_id"], decided.as_str());
 }
 
 #[test]

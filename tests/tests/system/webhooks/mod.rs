@@ -7,6 +7,7 @@ mod operators;
 mod receiver;
 mod status;
 
+use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
@@ -44,7 +45,8 @@ impl Hooks {
 
     fn add_to(&mut self, name: &str, url: &str, more: &str) {
         self.write_secrets(name, &[SECRET]);
-        self.config += &format!(
+        let _ = write!(
+            self.config,
             "[[webhooks]]\nname = \"{name}\"\nurl = \"{url}\"\nsecret_file = \"{}\"\n{more}\n",
             self.secret_file(name).display()
         );

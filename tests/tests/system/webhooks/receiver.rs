@@ -333,7 +333,9 @@ fn hmac_sha256(key: &[u8], message: &[u8]) -> [u8; 32] {
     };
     let hash = |parts: [&[u8]; 2]| -> [u8; 32] {
         let mut hash = sha2::Sha256::new();
-        parts.iter().for_each(|part| hash.update(part));
+        for part in parts {
+            hash.update(part);
+        }
         hash.finalize().into()
     };
     hash([&pad(0x5c), &hash([&pad(0x36), message])])

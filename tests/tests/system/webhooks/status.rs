@@ -26,6 +26,23 @@ fn alerts(host: &Host, kind: &str) -> Vec<Value> {
         .collect()
 }
 
+/// Waits until each kind of alert about webhooks was raised.
+fn wait_for_alerts(host: &Host) {
+    for (kind, named) in [
+        ("webhook_failing", "nothing was delivered to the webhook"),
+        ("webhook_dead_letters", "has 4 dead letters of 4"),
+        ("webhook_disabled", "the webhook gone is disabled"),
+    ] {
+        wait_until(kind, || {
+            let alerts = alerts(host, kind);
+            alerts.iter().any(|alert| {
+                let message = alert["message"].as_str().unwrap_or_default();
+                alert["severity"] == "critical" && message.contains(named)
+            })
+        });
+    }
+}
+
 #[test]
 fn what_a_webhook_does_is_measured_and_alerted_of() {
     let (good, bad, gone) = (
@@ -107,19 +124,7 @@ fn what_a_webhook_does_is_measured_and_alerted_of() {
         measure(&host, "ark_webhook_waiting", &["webhook=\"good\""]) == Some(0.0)
     });
 
-    for (kind, named) in [
-        ("webhook_failing", "nothing was delivered to the webhook"),
-        ("webhook_dead_letters", "has 4 dead letters of 4"),
-        ("webhook_disabled", "the webhook gone is disabled"),
-    ] {
-        wait_until(kind, || {
-            let alerts = alerts(&host, kind);
-            alerts.iter().any(|alert| {
-                let message = alert["message"].as_str().unwrap_or_default();
-                alert["severity"] == "critical" && message.contains(named)
-            })
-        });
-    }
+    wait_for_alerts(&host);
     // A webhook that stays disabled is one alert, however often the watchdog looks.
     let looks = |host: &Host| {
         measure(
