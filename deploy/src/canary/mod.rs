@@ -10,6 +10,7 @@
 //!
 //! Must not know: arguments, how anything is printed.
 
+mod error;
 mod journal;
 mod measure;
 mod plan;
@@ -17,9 +18,10 @@ mod run;
 mod takeover;
 mod tripwires;
 
+pub use error::CanaryError;
 pub use journal::{CanaryState, Phase};
 pub use measure::Figures;
 pub use plan::{Baseline, BaselineSource, CanaryPlan, Limits, TakeOverPlan};
-pub use run::{Canary, CanaryError, CanaryReport, Request, read_state, rehearse, send_request};
+pub use run::{Canary, CanaryReport, Request, read_state, rehearse, send_request};
 pub use takeover::TakeOver;
 pub use tripwires::{Measured, Measurement, Tripwire};

@@ -5,21 +5,21 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use ark_client::{ClientError, HostClient};
+use ark_client::HostClient;
 use ark_model::ids::{Millis, TraceId};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::exchange::ExchangeError;
 use crate::exchange::database::{kept_path, make_snapshot, replay_snapshot};
 use crate::exchange::hosts::HostExchange;
 use crate::exchange::record::{StepRecord, post_step};
 use crate::exchange::traffic::{set_weights, weigh_servers};
-use crate::haproxy::{Haproxy, HaproxyError};
+use crate::haproxy::Haproxy;
 use crate::journal::{Journal, JournalError, JournalOwner};
 
+use super::error::CanaryError;
 use super::journal::{Begin, CanaryState, Entry, Phase, read_entries};
-use super::measure::{Figures, MeasureError, Meter};
+use super::measure::{Figures, Meter};
 use super::plan::CanaryPlan;
 use super::takeover::{TakeOver, bring_stable_back, check_way_back};
 use super::tripwires::{Measured, Measurement, StepWatch, Tripwire};
@@ -28,45 +28,6 @@ use super::tripwires::{Measured, Measurement, StepWatch, Tripwire};
 const TICK: Duration = Duration::from_millis(50);
 /// The command whose journal it is.
 const COMMAND: &str = "ark canary";
-
-/// Why a canary cannot begin, or cannot be undone.
-#[derive(Debug, thiserror::Error)]
-pub enum CanaryError {
-    /// The journal cannot be used.
-    #[error(transparent)]
-    Journal(#[from] JournalError),
-    /// `HAProxy` refuses something.
-    #[error(transparent)]
-    Haproxy(#[from] HaproxyError),
-    /// A measurement cannot be made.
-    #[error(transparent)]
-    Measure(#[from] MeasureError),
-    /// The host does not answer.
-    #[error(transparent)]
-    Client(#[from] ClientError),
-    /// The take-over, or its way back, does not go on.
-    #[error(transparent)]
-    TakeOver(#[from] ExchangeError),
-    /// A canary is under way.
-    #[error(
-        "the canary {0} was begun and has not ended: `ark canary resume` goes on with it, `ark canary abort` undoes it"
-    )]
-    Unfinished(String),
-    /// No canary is under way.
-    #[error("no canary is under way for {0}")]
-    None(String),
-    /// The front is not as it must be before a canary.
-    #[error("{0}")]
-    Front(String),
-    /// The file for requests cannot be written.
-    #[error("{path}: {cause}", path = path.display())]
-    Request {
-        /// The file.
-        path: PathBuf,
-        /// What the system reports.
-        cause: std::io::Error,
-    },
-}
 
 /// What another process asks of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -111,10 +111,11 @@ fn find_snapshot(plan: &RollbackPlan, schema: u32) -> Result<PathBuf, RollbackEr
     })
 }
 
-/// Refuses to set more decisions aside than were accepted.
+/// Refuses to set more decisions aside than were accepted. `is_stopped`: the host is, so that their number is final.
 pub(super) fn check_accepted(
     aside: &SetAside,
     accepted: Option<AcceptedLoss>,
+    is_stopped: bool,
 ) -> Result<(), RollbackError> {
     let is_accepted = match (aside.decisions, accepted) {
         (Some(0), _) | (None, Some(AcceptedLoss::Unknown)) => true,
@@ -129,6 +130,7 @@ pub(super) fn check_accepted(
         flag: aside
             .decisions
             .map_or_else(|| "unknown".to_owned(), |count| count.to_string()),
+        is_stopped,
     })
 }
 

@@ -38,13 +38,16 @@ pub enum RollbackError {
     NoSnapshot(String),
     /// Decisions would be set aside.
     #[error(
-        "{aside}, and would be lost to the ledger; stay with the newer version, or begin again with --accept-loss-of-decisions {flag}, or more: others may be decided until the host has stopped"
+        "{aside}, and would be lost to the ledger; stay with the newer version, or begin again with --accept-loss-of-decisions {flag}, or more: others may be decided until the host has stopped{stopped}",
+        stopped = if *is_stopped { "; it is stopped now: start it again to stay with the newer version" } else { "" }
     )]
     Loss {
         /// What would be done.
         aside: Box<SetAside>,
         /// What the option needs.
         flag: String,
+        /// Whether the host was stopped meanwhile.
+        is_stopped: bool,
     },
     /// The stable version is not healthy.
     #[error("the stable version is not healthy after {tries} checks: {problem}")]

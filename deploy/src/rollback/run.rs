@@ -74,7 +74,7 @@ fn prepare(
     let shown = ask_version(&plan.binary)?;
     let way = decide_way(&plan, shown.schema, None)?;
     if let Way::Restore(aside) = &way {
-        check_accepted(aside, accepted)?;
+        check_accepted(aside, accepted, false)?;
     }
     let weights = match &plan.traffic {
         None => BTreeMap::new(),
@@ -212,7 +212,7 @@ impl<'a> Rollback<'a> {
                     let passed = step != Step::Validation
                         || self.validation.as_ref().is_none_or(|report| report.passed);
                     (self.tell)(step.as_str(), json!({"reason": detail}));
-                    self.enter(Entry::Done(PastStep {
+                    self.enter(&Entry::Done(PastStep {
                         step,
                         at_ms: Millis::now(),
                         passed,
@@ -222,7 +222,7 @@ impl<'a> Rollback<'a> {
                 }
                 Err(error) => {
                     let problem = error.to_string();
-                    self.enter(Entry::Failed { step, problem })?;
+                    self.enter(&Entry::Failed { step, problem })?;
                     return Err(error);
                 }
             }
@@ -230,9 +230,9 @@ impl<'a> Rollback<'a> {
         self.finish()
     }
 
-    fn enter(&mut self, entry: Entry) -> Result<(), RollbackError> {
-        self.journal.record(&entry)?;
-        self.state.apply(&entry);
+    fn enter(&mut self, entry: &Entry) -> Result<(), RollbackError> {
+        self.journal.record(entry)?;
+        self.state.apply(entry);
         Ok(())
     }
 
@@ -299,7 +299,7 @@ impl<'a> Rollback<'a> {
                 ..
             }))) => {
                 let detail = format!("it cannot be copied, and is kept as it is: {finding}");
-                self.enter(Entry::Damaged(finding))?;
+                self.enter(&Entry::Damaged(finding))?;
                 Ok(detail)
             }
             Err(error) => Err(error.into()),
@@ -329,9 +329,9 @@ impl<'a> Rollback<'a> {
             None => match decide_way(&plan, schema, self.state.damage.as_deref())? {
                 Way::Keep { reason } => return Ok(Way::Keep { reason }.to_string()),
                 Way::Restore(aside) => {
-                    check_accepted(&aside, self.accepted)?;
+                    check_accepted(&aside, self.accepted, true)?;
                     (self.tell)("database", json!({"reason": aside.to_string()}));
-                    self.enter(Entry::SettingAside(aside.clone()))?;
+                    self.enter(&Entry::SettingAside(aside.clone()))?;
                     aside
                 }
             },
@@ -340,7 +340,7 @@ impl<'a> Rollback<'a> {
         self.token = restored.token;
         let kept = restored.moved_aside.unwrap_or_default();
         let detail = format!("{aside}; it is kept in {}", kept.display());
-        self.enter(Entry::KeptAside(kept))?;
+        self.enter(&Entry::KeptAside(kept))?;
         Ok(detail)
     }
 
@@ -452,7 +452,7 @@ impl<'a> Rollback<'a> {
         if let Err(error) = self.post("end", "rolled-back", &result) {
             unrecorded.push(format!("rolled-back: {error}"));
         }
-        self.enter(Entry::Finished {
+        self.enter(&Entry::Finished {
             at_ms: Millis::now(),
             passed,
             result,

@@ -69,6 +69,17 @@ pub enum UpgradeError {
         /// What is wrong.
         cause: Box<RollbackError>,
     },
+    /// An upgrade to another version is under way.
+    #[error(
+        "{id}, to {binary}, was begun and has not ended: `ark upgrade` goes on with it, `ark upgrade --back` undoes it",
+        binary = binary.display()
+    )]
+    UnderWay {
+        /// Its id.
+        id: String,
+        /// The `ark` of its new version.
+        binary: PathBuf,
+    },
     /// No upgrade is under way, and none was described.
     #[error(
         "no upgrade of {0} is under way; one that begins needs the new `ark`, --data-dir, --snapshots, and commands or --unit"
@@ -217,6 +228,12 @@ impl<'a> Upgrade<'a> {
         let (mut journal, entries, waited) =
             Journal::open_when_free::<Entry>(path, &owner_of(client), stop)?;
         let state = match (read_entries(&entries), plan) {
+            (Some(state), Some(plan)) if plan.new_binary != state.begin.plan.new_binary => {
+                return Err(UpgradeError::UnderWay {
+                    id: state.begin.id,
+                    binary: state.begin.plan.new_binary,
+                });
+            }
             (Some(state), _) => {
                 tell("goes-on", json!({"reason": state.begin.id}));
                 state
@@ -279,14 +296,14 @@ impl<'a> Upgrade<'a> {
         if stop.load(Ordering::Relaxed) {
             return Err(UpgradeError::Interrupted);
         }
-        self.note(Entry::Phase(phase))?;
+        self.note(&Entry::Phase(phase))?;
         (self.tell)(phase.as_str(), Value::Null);
         Ok(())
     }
 
-    fn note(&mut self, entry: Entry) -> Result<(), JournalError> {
-        self.journal.record(&entry)?;
-        self.state.apply(&entry);
+    fn note(&mut self, entry: &Entry) -> Result<(), JournalError> {
+        self.journal.record(entry)?;
+        self.state.apply(entry);
         Ok(())
     }
 
@@ -304,7 +321,7 @@ impl<'a> Upgrade<'a> {
             self.enter(Phase::Replay, stop)?;
             let decisions = replay_snapshot(&plan.new_binary, &snapshot)?;
             self.record("replay", &format!("{decisions} decisions judged alike"));
-            self.note(Entry::Replayed {
+            self.note(&Entry::Replayed {
                 snapshot,
                 decisions,
             })?;
@@ -349,7 +366,7 @@ impl<'a> Upgrade<'a> {
             timeout: plan.timeout,
         };
         let pause = exchange.run::<UpgradeError>(&mut || {
-            self.note(Entry::Phase(Phase::Start))?;
+            self.note(&Entry::Phase(Phase::Start))?;
             (self.tell)(Phase::Start.as_str(), Value::Null);
             Ok(())
         })?;
@@ -397,7 +414,7 @@ impl<'a> Upgrade<'a> {
             self.record("went-back", &reason);
             return self.finish(false, reason, None);
         }
-        self.note(Entry::GoingBack(reason.clone()))?;
+        self.note(&Entry::GoingBack(reason.clone()))?;
         let Begin { id, plan } = self.state.begin.clone();
         let kept = kept_path(&plan.snapshots, &id);
         let back = RollbackPlan {

@@ -11,5 +11,6 @@ mod image;
 mod installation;
 mod rollback;
 mod synthetic;
+mod units;
 mod upgrade;
 mod validate;

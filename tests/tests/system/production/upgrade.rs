@@ -12,7 +12,7 @@ use super::canary::stage::{Stage, is_ready, script, sh};
 const PHASES: [&str; 6] = ["check", "snapshot", "replay", "stop", "start", "validation"];
 
 /// What the new version's check finds no fault with: ports that nobody else has.
-const CONFIG: &str = "listen = \"127.0.0.1:0\"\ntelemetry_listen = \"127.0.0.1:0\"\n";
+pub(super) const CONFIG: &str = "listen = \"127.0.0.1:0\"\ntelemetry_listen = \"127.0.0.1:0\"\n";
 
 fn command(stage: &Stage, more: &[&str]) -> Command {
     let path = |name: &str| stage.dir.path().join(name).display().to_string();
@@ -260,6 +260,19 @@ fn an_upgrade_that_is_killed_at_any_step_goes_on_or_goes_back() {
                 wait_phase(&stage, &mut killed, phase);
                 killed.kill().expect("SIGKILL");
                 killed.wait().expect("its end");
+                let another = command(&stage, &[&ark_program().display().to_string()])
+                    .args([
+                        "--unit",
+                        "ark",
+                        "--data-dir",
+                        "data",
+                        "--snapshots",
+                        "snapshots",
+                    ])
+                    .output()
+                    .expect("ark starts");
+                let errors = String::from_utf8_lossy(&another.stderr);
+                assert!(errors.contains("was begun and has not ended"), "{errors}");
                 if kills_host {
                     let pid = stage.dir.path().join("pid");
                     sh(&format!("kill -9 $(cat {})", pid.display()));
