@@ -53,7 +53,11 @@ pub fn is_unprintable(c: char) -> bool {
 
 /// Returns a count with the word for what is counted: `1 error`, `2 errors`.
 #[must_use]
-pub fn format_count<N: Display + PartialEq + From<u8>>(count: N, one: &str, many: &str) -> String {
+pub fn format_count<N: Copy + Display + PartialEq + From<u8>>(
+    count: N,
+    one: &str,
+    many: &str,
+) -> String {
     let word = if count == N::from(1) { one } else { many };
     format!("{count} {word}")
 }

@@ -269,7 +269,11 @@ fn all_signals_of_an_agent_are_delivered_again_once() {
     let told = String::from_utf8_lossy(&redeliver_all(&url).stdout).into_owned();
     assert_eq!(told, "0 signals are delivered to chaos again\n");
     let listed = run_ark(&["signals", "failed", "--url", &url]);
-    assert_eq!(String::from_utf8_lossy(&listed.stdout), "nothing\n");
+    assert_eq!(String::from_utf8_lossy(&listed.stdout), "");
+    assert_eq!(
+        String::from_utf8_lossy(&listed.stderr),
+        "ark: no failed signals\n"
+    );
 }
 
 #[test]

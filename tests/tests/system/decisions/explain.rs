@@ -124,6 +124,22 @@ fn a_decision_is_explained_online_and_offline() {
         "{told}"
     );
 
+    let nobody = "01890000-0000-7000-8000-000000000000";
+    let (found, told) = explain(&[nobody, "--data-dir", data_dir.to_str().expect("UTF-8")]);
+    assert!(!found && told.contains("there is no decision"), "{told}");
+    let (found, told) = explain(&[nobody, "--url", &format!("http://{}", host.address)]);
+    assert!(!found && told.contains("there is no decision"), "{told}");
+    let (found, told) = explain(&["not-an-id", "--data-dir", "."]);
+    assert!(!found && told.contains("not a UUID"), "{told}");
+    assert_eq!(host.terminate(), Some(0));
+}
+
+#[test]
+fn a_veto_is_named_as_long_as_it_stands() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let data_dir = dir.path().join("data");
+    let host = Host::start(&data_dir, &["--submitter", "api"]);
+    let mut client = Client::new(&host);
     let veto = json!({"words": "no meme coins", "symbol": "DOGE-USD", "reason": "r", "by": "ada"});
     let (status, put) = client.send("PUT", "/v1/lists/vetoes/entries/doge", &veto);
     assert_eq!(status, 200, "{put}");
@@ -138,13 +154,5 @@ fn a_decision_is_explained_online_and_offline() {
     assert_eq!(status, 200);
     let told = both(&host, &data_dir, &vetoed);
     assert!(told.contains("none with these words stands now"), "{told}");
-
-    let nobody = "01890000-0000-7000-8000-000000000000";
-    let (found, told) = explain(&[nobody, "--data-dir", data_dir.to_str().expect("UTF-8")]);
-    assert!(!found && told.contains("there is no decision"), "{told}");
-    let (found, told) = explain(&[nobody, "--url", &format!("http://{}", host.address)]);
-    assert!(!found && told.contains("there is no decision"), "{told}");
-    let (found, told) = explain(&["not-an-id", "--data-dir", "."]);
-    assert!(!found && told.contains("not a UUID"), "{told}");
     assert_eq!(host.terminate(), Some(0));
 }
