@@ -129,6 +129,43 @@ impl Drop for Running {
     }
 }
 
+/// A program of another machine is refused before anything is built.
+fn refuse_other_machine(dir: &Path) {
+    let other = dir.join("other");
+    fs::write(&other, b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x03\0\xb7\0").expect("a file");
+    let refused = Command::new(checkout_path("target/debug/xtask"))
+        .args(["image", "--platform=linux/amd64", "--program"])
+        .arg(&other)
+        .output()
+        .expect("xtask starts");
+    assert!(!refused.status.success());
+    let refused = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        refused.contains("is no program for linux/amd64"),
+        "{refused}"
+    );
+}
+
+/// The running host passes the tests of a deployment.
+fn validate(port: u16, dir: &Path) {
+    let validated = Command::new(ark_program())
+        .args([
+            "validate",
+            "--url",
+            &format!("http://127.0.0.1:{port}"),
+            "--journal",
+        ])
+        .arg(dir.join("validate.journal"))
+        .current_dir(dir)
+        .output()
+        .expect("ark starts");
+    assert!(
+        validated.status.success(),
+        "{}",
+        String::from_utf8_lossy(&validated.stdout)
+    );
+}
+
 #[test]
 fn the_image_holds_what_it_must_and_runs_as_its_user() {
     let Some(base) = std::env::var_os("ARK_IMAGE_BASE") else {
@@ -169,20 +206,7 @@ fn the_image_holds_what_it_must_and_runs_as_its_user() {
     let manifest: Value = serde_json::from_slice(&registry.read_blob(&digest)).expect("JSON");
     let layers = manifest["layers"].as_array().expect("layers").iter();
     let pushed_bytes: u64 = layers.filter_map(|layer| layer["size"].as_u64()).sum();
-    // A program of another machine is refused before anything is built.
-    let other = buildah.dir.path().join("other");
-    fs::write(&other, b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x03\0\xb7\0").expect("a file");
-    let refused = Command::new(checkout_path("target/debug/xtask"))
-        .args(["image", "--platform=linux/amd64", "--program"])
-        .arg(&other)
-        .output()
-        .expect("xtask starts");
-    assert!(!refused.status.success());
-    let refused = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(
-        refused.contains("is no program for linux/amd64"),
-        "{refused}"
-    );
+    refuse_other_machine(buildah.dir.path());
     let described: Value =
         serde_json::from_str(&buildah.run(&["inspect", "--type=image", &tag])).expect("JSON");
     let config = &described["Docker"]["config"];
@@ -234,22 +258,7 @@ fn the_image_holds_what_it_must_and_runs_as_its_user() {
         started[0],
         started[1]
     );
-    let validated = Command::new(ark_program())
-        .args([
-            "validate",
-            "--url",
-            &format!("http://127.0.0.1:{port}"),
-            "--journal",
-        ])
-        .arg(buildah.dir.path().join("validate.journal"))
-        .current_dir(buildah.dir.path())
-        .output()
-        .expect("ark starts");
-    assert!(
-        validated.status.success(),
-        "{}",
-        String::from_utf8_lossy(&validated.stdout)
-    );
+    validate(port, buildah.dir.path());
     let status = fs::read_to_string(format!("/proc/{}/status", host.0.id())).expect("Linux");
     assert!(
         status.contains(&format!("Uid:\t{USER}\t{USER}")),
