@@ -254,7 +254,7 @@ fn read_request(stream: &TcpStream) -> Option<FakeRequest> {
         if let Some((name, value)) = header.split_once(':')
             && name.eq_ignore_ascii_case("authorization")
         {
-            request.authorization = value.trim().to_owned();
+            value.trim().clone_into(&mut request.authorization);
         }
     }
 }
@@ -269,8 +269,11 @@ fn write_answer(mut stream: &TcpStream, answer: &FakeAnswer) -> std::io::Result<
     }
     stream.write_all(format!("{head}\r\n").as_bytes())?;
     stream.write_all(&answer.body)?;
-    while answer.is_endless {
-        stream.write_all(&answer.body)?;
+    if answer.is_endless {
+        // It ends when the other side closes the connection.
+        loop {
+            stream.write_all(&answer.body)?;
+        }
     }
     stream.flush()
 }

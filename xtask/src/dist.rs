@@ -93,7 +93,10 @@ fn build_program(root: &Path) -> Result<PathBuf> {
 }
 
 /// The moment that all files have, in seconds since 1970: `SOURCE_DATE_EPOCH`, else that of the last commit.
-fn find_moment(root: &Path) -> Result<String> {
+///
+/// # Errors
+/// The variable is no moment, or there is no git.
+pub fn find_moment(root: &Path) -> Result<String> {
     if let Ok(moment) = std::env::var("SOURCE_DATE_EPOCH") {
         ensure!(
             moment.parse::<u64>().is_ok(),

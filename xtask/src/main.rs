@@ -8,6 +8,7 @@ mod graveyard;
 mod guests;
 mod handwritten;
 mod hermetic;
+mod image;
 mod lint;
 mod process;
 mod python;
@@ -49,6 +50,8 @@ enum Command {
     Graveyard(graveyard::Args),
     /// Builds agents and operator policies: the examples into target/guests and target/policies, and those of the tests.
     Guests,
+    /// Builds the container image of Dockerfile.arch by buildah or podman, for one platform, and pushes it where that is asked for.
+    Image(image::Args),
     /// Checks the spelling, and the dependencies: licences, versions, sources, and whether they are used.
     Lint,
     /// Checks the host's structure: no circle of files, no import against the order of its layers.
@@ -77,6 +80,7 @@ fn main() -> Result<()> {
         Command::Dist(args) => dist::build_distribution(&args),
         Command::Fuzz(args) => fuzz::run_fuzzers(&args),
         Command::Graveyard(args) => graveyard::run_graveyard(&args),
+        Command::Image(args) => image::build_image(&args),
         Command::Guests => guests::build_all(&Workspace::find()?),
         Command::Lint => lint::run_linters(),
         Command::Structure => structure::check_structure(&Workspace::find()?.root),

@@ -45,7 +45,7 @@ pub(crate) enum PolicyRegistryCommand {
 
 pub(crate) fn run_agent(command: AgentRegistryCommand) -> anyhow::Result<ExitCode> {
     match command {
-        AgentRegistryCommand::Push(args) => push::run(GuestKind::Agent, args)?,
+        AgentRegistryCommand::Push(args) => push::run(GuestKind::Agent, &args)?,
         AgentRegistryCommand::Pull(args) => agent::pull(args)?,
         AgentRegistryCommand::Sign(args) => sign::run(&args)?,
     }
@@ -54,7 +54,7 @@ pub(crate) fn run_agent(command: AgentRegistryCommand) -> anyhow::Result<ExitCod
 
 pub(crate) fn run_policy(command: PolicyRegistryCommand) -> anyhow::Result<ExitCode> {
     match command {
-        PolicyRegistryCommand::Push(args) => push::run(GuestKind::Policy, args)?,
+        PolicyRegistryCommand::Push(args) => push::run(GuestKind::Policy, &args)?,
         PolicyRegistryCommand::Pull(args) => policy::pull(&args)?,
         PolicyRegistryCommand::Sign(args) => sign::run(&args)?,
     }

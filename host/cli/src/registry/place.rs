@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use ark_signature::signature_path;
+use ark_signature::{ComponentSignature, signature_path};
 
 use super::pull::Pulled;
 
@@ -47,7 +47,7 @@ impl Placement {
     /// # Errors
     /// A file cannot be written; then none stays.
     pub(super) fn write(self, pulled: &Pulled, manifest: &str) -> anyhow::Result<PathBuf> {
-        let signature = pulled.signature.as_ref().map(|it| it.to_text());
+        let signature = pulled.signature.as_ref().map(ComponentSignature::to_text);
         let signature_file = signature_path(&self.component);
         let mut files = vec![(&self.component, pulled.component.as_slice())];
         if let Some(text) = &signature {
@@ -88,7 +88,7 @@ fn check_file_name(name: &str) -> anyhow::Result<()> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     anyhow::ensure!(
         name.len() <= 128
-            && name.ends_with(".wasm")
+            && name.strip_suffix(".wasm").is_some()
             && !name.starts_with(['.', '-'])
             && name.bytes().all(is_plain),
         "component: {name:?} is not the name of a component's file; the manifest that was pushed cannot be used"

@@ -86,7 +86,8 @@ fn ark_manifest(component: &str, rest: &str) -> String {
     )
 }
 
-fn cases() -> Vec<Case> {
+/// Manifests that are refused before anything else is asked for.
+fn manifests() -> Vec<Case> {
     let kenny = kenny();
     let wasm = |bytes: &[u8]| layer("application/wasm", bytes);
     let mut huge = wasm(&kenny);
@@ -97,8 +98,6 @@ fn cases() -> Vec<Case> {
     other_digest["digest"] = json!("sha512:00");
     let mut traversing = wasm(&kenny);
     traversing["digest"] = json!("sha256:../../etc/passwd");
-    let mut changed = kenny.clone();
-    changed[100] ^= 1;
     let mut old = manifest(WASM_CONFIG, &[wasm(&kenny)]);
     old["schemaVersion"] = json!(1);
     let mut index = manifest(WASM_CONFIG, &[wasm(&kenny)]);
@@ -144,6 +143,15 @@ fn cases() -> Vec<Case> {
             blob: None,
             reason: "more than 1048576 bytes",
         },
+    ]
+}
+
+/// Layers and publishers' manifests that are refused.
+fn contents() -> Vec<Case> {
+    let kenny = kenny();
+    let mut changed = kenny.clone();
+    changed[100] ^= 1;
+    vec![
         of_blob(FakeAnswer::ok(changed), "was asked for"),
         of_blob(FakeAnswer::ok(&kenny[1..]), "are stated"),
         of_blob(FakeAnswer::ok(""), "are stated"),
@@ -209,7 +217,7 @@ fn cases() -> Vec<Case> {
 fn what_no_registry_should_send_is_refused_and_nothing_is_written() {
     let dir = tempfile::tempdir().expect("a directory");
     let digest = sha256(&kenny());
-    for case in cases() {
+    for case in manifests().into_iter().chain(contents()) {
         let blobs = case.blob.map(|blob| (digest.clone(), blob));
         let registry = serve(case.manifest, blobs.into_iter().collect());
         let reference = format!("{}/a", registry.address);
