@@ -4,6 +4,7 @@
 mod altering;
 mod canary;
 mod check;
+mod compose;
 mod front;
 mod image;
 mod installation;
