@@ -178,7 +178,7 @@ fn the_compose_file_has_its_form_and_names_what_there_is() {
         .lines()
         .filter_map(|line| line.trim().strip_prefix("- ./")?.split(':').next())
         .collect();
-    assert!(mounted.len() >= 7, "{mounted:?}");
+    assert!(mounted.len() >= 8, "{mounted:?}");
     for path in mounted.iter().copied().chain(["../Dockerfile.arch"]) {
         let path = checkout_path("deploy").join(path);
         assert!(path.exists(), "{} is not there", path.display());
@@ -187,7 +187,9 @@ fn the_compose_file_has_its_form_and_names_what_there_is() {
     assert!(variables.len() >= 6, "{variables:?}");
     assert_host_takes(variables);
     // Each service is held as narrowly as the others.
-    let services = text.matches("    <<: *hardened\n").count();
+    let alone = text.matches("    <<: *hardened\n").count();
+    let services = alone + text.matches("    <<: [*hardened, *front]\n").count();
+    assert!(services >= 8, "{services} services");
     for limit in ["mem_limit:", "pids_limit:", "cpus:", "user:", "image:"] {
         assert_eq!(
             text.matches(&format!("    {limit}")).count(),

@@ -6,6 +6,7 @@ mod activation;
 mod altering;
 mod canary;
 mod check;
+mod compose;
 mod front;
 mod image;
 mod installation;

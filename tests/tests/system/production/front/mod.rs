@@ -22,7 +22,7 @@ fn empty_config(dir: &TestDir) -> PathBuf {
     write(dir, "front.toml", "")
 }
 
-fn write(dir: &TestDir, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+pub(super) fn write(dir: &TestDir, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
     let path = dir.path().join(name);
     std::fs::write(&path, text).expect("a file");
     path
@@ -32,7 +32,7 @@ fn url(host: &Host) -> String {
     format!("http://{}", host.address)
 }
 
-fn wait_ready(front: &Host) {
+pub(super) fn wait_ready(front: &Host) {
     wait_until("the front is ready", || {
         Client::new(front).get("/readyz").1["owner"] == "ready"
     });
@@ -46,7 +46,7 @@ fn front_before(owner: &Host, config: &Path, args: &[&str]) -> Host {
 }
 
 /// What the front counted when nothing waits any more.
-fn settled_verdicts(front: &Host, decisions: u64) -> Value {
+pub(super) fn settled_verdicts(front: &Host, decisions: u64) -> Value {
     wait_for("every decision is judged again", || {
         let (_, shown) = Client::of_telemetry(front).get("/verdicts");
         let verdicts = &shown["verdicts"];
@@ -121,7 +121,7 @@ fn answer_of(status: &str, lines: &str, body: &str) -> String {
     )
 }
 
-fn token_file(dir: &TestDir, name: &str, token: &str) -> String {
+pub(super) fn token_file(dir: &TestDir, name: &str, token: &str) -> String {
     let path = dir.path().join(name);
     write_key(&path, token);
     path.display().to_string()
