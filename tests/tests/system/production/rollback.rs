@@ -158,7 +158,7 @@ fn a_database_of_a_later_schema_is_set_aside_only_for_a_number_of_decisions() {
     let path = |name: &str| stage.dir.path().join(name).display().to_string();
     let data = path("data");
     let version = run_ark(&["version", "--json"]).stdout;
-    let version: serde_json::Value = serde_json::from_slice(&version).expect("JSON");
+    let version: Value = serde_json::from_slice(&version).expect("JSON");
     let schema = version["schema"].as_u64().expect("a number");
     let later = format!(
         "#!/bin/sh\nTEST_ARK_LATER_SCHEMA=1 exec {} \"$@\"\n",
