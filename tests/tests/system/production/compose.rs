@@ -1,4 +1,4 @@
-//! The way of a request in `deploy/compose.yaml`, without containers: the HAProxy of `deploy/compose/haproxy.cfg` before two fronts with the arguments of
+//! The way of a request in `deploy/compose.yaml`, without containers: the `HAProxy` of `deploy/compose/haproxy.cfg` before two fronts with the arguments of
 //! the file, before a real host with TLS and tokens. Only addresses and paths are those of the test.
 
 use std::fs;
