@@ -182,7 +182,6 @@ mod tests {
             ("/v1/nothing-of-the-kind", None),
             ("/v1/a/b/c/d/e/f/g/h/i/j/k", None),
             ("*", None),
-            ("/", Some("/")),
         ] {
             assert_eq!(find_near_path(path), near, "{path}");
         }

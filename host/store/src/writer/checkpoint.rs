@@ -56,36 +56,51 @@ impl Writer {
         let frames = self.options.log_frames.load(Ordering::Acquire);
         if frames < due {
             self.checkpointer.forget_pass();
-            self.held_since = None;
+            self.held = None;
             return;
         }
-        let before = match self.checkpointer.last_pass() {
-            Pass::Running => return,
-            Pass::None | Pass::Ended(None) => return self.checkpointer.request_pass(),
-            Pass::Ended(Some(state)) => state,
+        let left = match self.checkpointer.last_pass() {
+            Pass::Running if !self.checkpointer.has_ended() => return,
+            Pass::None => return self.checkpointer.request_pass(),
+            Pass::Ended(Some(state)) => {
+                self.note_held(state);
+                frames.saturating_sub(state.written_back)
+            }
+            // The checkpointer cannot write the log back: the failure of the same here is told like any other of the database.
+            Pass::Running | Pass::Ended(None) => 0,
         };
-        if self.is_held(before) || frames.saturating_sub(before.written_back) > LAST_FRAMES {
+        if left > LAST_FRAMES {
             return self.checkpointer.request_pass();
         }
         match self.write_log_back() {
-            Ok(state) if self.is_held(state) => self.checkpointer.request_pass(),
-            Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "the write-ahead log could not be written back"),
+            // Whoever reads from the end of the log keeps it from being begun anew; the next commits try again.
+            Ok(state) => {
+                self.note_held(state);
+                self.checkpointer.set_last_pass(state);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the write-ahead log could not be written back");
+                self.checkpointer.request_pass();
+            }
         }
     }
 
-    /// Whether a checkpoint stopped at what somebody reads. Raises the alert when that lasts and the log has grown long.
-    fn is_held(&mut self, state: LogState) -> bool {
+    /// Raises the alert when what somebody reads has kept a long log from being written back for a while. Readers that come and go let it
+    /// be written back a little further each time, which is no alert.
+    fn note_held(&mut self, state: LogState) {
         if state.written_back >= state.frames {
-            self.held_since = None;
-            return false;
+            self.held = None;
+            return;
         }
-        let since = *self.held_since.get_or_insert_with(Instant::now);
+        let since = match self.held {
+            Some((written_back, since)) if written_back == state.written_back => since,
+            _ => Instant::now(),
+        };
+        self.held = Some((state.written_back, since));
         let due = self.options.checkpoint_frames;
         if state.frames >= due + due / 2 && since.elapsed() >= HELD_PATIENCE {
             self.alert_log_held(state.frames.saturating_mul(self.options.page_bytes));
         }
-        true
     }
 
     /// Writes back what can be written back now, after the pass that the checkpointer may be making.

@@ -78,6 +78,16 @@ impl Checkpointer {
         *self.shared.pass.lock()
     }
 
+    /// Whether the thread has ended, which only a panic makes it do before [`Checkpointer::stop`].
+    pub(super) fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Notes a pass that the writer made itself.
+    pub(super) fn set_last_pass(&self, state: LogState) {
+        *self.shared.pass.lock() = Pass::Ended(Some(state));
+    }
+
     /// Forgets the last pass: the log was begun anew.
     pub(super) fn forget_pass(&self) {
         let mut pass = self.shared.pass.lock();

@@ -138,7 +138,7 @@ pub(crate) fn start_writer(
     let mut writer = Writer {
         connection,
         checkpointer,
-        held_since: None,
+        held: None,
         rescue_connection: Some(rescue),
         rescue_thread: None,
         access,
@@ -165,8 +165,8 @@ pub(crate) fn start_writer(
 pub(super) struct Writer {
     pub(super) connection: Connection,
     pub(super) checkpointer: Checkpointer,
-    /// Since when a reader keeps the log from being written back.
-    pub(super) held_since: Option<Instant>,
+    /// Up to which frame a reader lets the log be written back, and since when.
+    pub(super) held: Option<(u64, Instant)>,
     /// Copies the database should its files be lost.
     pub(super) rescue_connection: Option<Connection>,
     pub(super) rescue_thread: Option<JoinHandle<()>>,
