@@ -7,13 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use rusqlite::Connection;
-
 use crate::directory::{READ_BYTES, name_holders};
 use crate::error::{CommitError, StorageError};
 
 use super::alerts::{DISK_FULL, LOG_HELD};
-use super::checkpointer::Pass;
+use super::checkpointer::{LogState, Pass, write_log_back};
 use super::thread::{QueuedUnit, Writer};
 
 /// So many frames the writer writes back itself: that takes it about as long as a commit.
@@ -21,32 +19,6 @@ const LAST_FRAMES: u64 = 1024;
 
 /// For how long a reader may keep a long log from being written back before that is an alert: readers come and go.
 const HELD_PATIENCE: Duration = Duration::from_millis(500);
-
-/// How far a checkpoint got, in frames.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct LogState {
-    /// How many frames the log has.
-    pub(super) frames: u64,
-    /// How many of them are written back.
-    pub(super) written_back: u64,
-}
-
-/// Writes back what can be written back now, and waits for nobody.
-///
-/// # Errors
-/// The log or the database cannot be read or written.
-pub(super) fn write_log_back(connection: &Connection) -> rusqlite::Result<LogState> {
-    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
-        // -1: there is no log.
-        let frames = |column| -> rusqlite::Result<u64> {
-            Ok(u64::try_from(row.get::<_, i64>(column)?).unwrap_or(0))
-        };
-        Ok(LogState {
-            frames: frames(1)?,
-            written_back: frames(2)?,
-        })
-    })
-}
 
 impl Writer {
     /// Has the log written back when it has become long: most of it by the checkpointer, the rest here. The next transaction then begins it

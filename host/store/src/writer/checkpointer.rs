@@ -18,7 +18,31 @@ use rusqlite::Connection;
 
 use crate::error::OpenError;
 
-use super::checkpoint::{LogState, write_log_back};
+/// How far a checkpoint got, in frames.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LogState {
+    /// How many frames the log has.
+    pub(super) frames: u64,
+    /// How many of them are written back.
+    pub(super) written_back: u64,
+}
+
+/// Writes back what can be written back now, and waits for nobody.
+///
+/// # Errors
+/// The log or the database cannot be read or written.
+pub(super) fn write_log_back(connection: &Connection) -> rusqlite::Result<LogState> {
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+        // -1: there is no log.
+        let frames = |column| -> rusqlite::Result<u64> {
+            Ok(u64::try_from(row.get::<_, i64>(column)?).unwrap_or(0))
+        };
+        Ok(LogState {
+            frames: frames(1)?,
+            written_back: frames(2)?,
+        })
+    })
+}
 
 /// The handle to the thread.
 pub(super) struct Checkpointer {
