@@ -125,10 +125,7 @@ impl Config {
         let listen = file.listen;
         let tls = resolve_tls(file.tls).map_err(refused)?;
         if !listen.ip().is_loopback() && tls.is_none() && !file.behind_proxy {
-            let problem = format!(
-                "is {listen}, which other machines can reach and where tokens would travel unencrypted; give [tls] certificate and key, or --behind-proxy when a proxy ends TLS, or a loopback address, e.g. 127.0.0.1:8000"
-            );
-            return Err(refused(("listen".to_owned(), problem)));
+            return Err(refused(("listen".to_owned(), describe_plaintext(listen))));
         }
         let action_types = resolve_action_types(file.action_types).map_err(refused)?;
         let lists = resolve_lists(file.lists, &action_types).map_err(refused)?;
@@ -211,7 +208,27 @@ impl Config {
     }
 }
 
+/// What is wrong with an address on which tokens would travel unencrypted.
+fn describe_plaintext(listen: SocketAddr) -> String {
+    format!(
+        "is {listen}, which other machines can reach and where tokens would travel unencrypted; give [tls] certificate and key, or --behind-proxy when a proxy ends TLS, or a loopback address, e.g. 127.0.0.1:8000"
+    )
+}
+
 impl Config {
+    /// Checks the address of a socket that was passed in the place of `listen`, as [`Self::from_layers`] checks that.
+    ///
+    /// # Errors
+    /// Other machines can reach it, and tokens would travel unencrypted. Returns what is wrong and the remedy.
+    pub fn check_passed_address(&self, address: SocketAddr) -> Result<(), String> {
+        let is_safe =
+            address.ip().is_loopback() || self.access.tls.is_some() || self.access.behind_proxy;
+        if is_safe {
+            return Ok(());
+        }
+        Err(describe_plaintext(address))
+    }
+
     /// What a front judges with: the host's own policies, without a cache of compiled ones, which is the data directory's.
     #[must_use]
     pub fn front_policies(&self) -> FrontPolicies {

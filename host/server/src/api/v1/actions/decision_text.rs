@@ -147,8 +147,10 @@ mod tests {
             answer,
             observed: value(0),
             limit: value(1),
-            nearest_passing: (number % 2 == 0).then_some(-0.5),
-            description: (number % 3 == 0).then_some(Cow::Borrowed("at \u{2264} 1\t")),
+            nearest_passing: number.is_multiple_of(2).then_some(-0.5),
+            description: number
+                .is_multiple_of(3)
+                .then_some(Cow::Borrowed("at \u{2264} 1\t")),
         }
     }
 
