@@ -220,6 +220,11 @@ impl Journal {
         read.collect()
     }
 
+    /// Its file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// A handle that keeps the journal in use until it is closed, also when this process has ended.
     ///
     /// # Errors

@@ -3,15 +3,18 @@
 use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use serde::Deserialize;
 
 use super::error::ExchangeError;
 
 /// The pause between two looks.
 const PAUSE: Duration = Duration::from_millis(20);
+/// How long a command that took too long may take to end, after SIGTERM and again after SIGKILL.
+const GRACE: Duration = Duration::from_secs(5);
 /// The most that is quoted of what a command wrote.
 const MAX_QUOTED: usize = 500;
 
@@ -52,6 +55,7 @@ fn quote_end(text: &[u8]) -> String {
 const LOCKED_SHELL: &str = "sh -c \"$0\" </dev/null; exit $?";
 
 /// Runs a shell's command, in a process group of its own: it goes on if this process is killed, and holds the journal's lock until it has ended.
+/// One that takes longer than `timeout` is ended with its whole group.
 pub(crate) fn run_command(
     command: &str,
     lock: &File,
@@ -84,10 +88,59 @@ pub(crate) fn run_command(
                 return Err(failed(format!("fails ({status}): {}", quote_end(&said))));
             }
             Ok(None) if Instant::now() > ends => {
-                return Err(failed(format!("does not end within {timeout:?}")));
+                let problem = format!("does not end within {timeout:?}");
+                let ended = end_group(&mut child);
+                return Err(failed(ended.map_or_else(
+                    |error| format!("{problem}, and its processes cannot be ended: {error}"),
+                    |()| format!("{problem}, and its processes were ended"),
+                )));
             }
             Ok(None) => std::thread::sleep(PAUSE),
             Err(error) => return Err(failed(error.to_string())),
+        }
+    }
+}
+
+/// Ends the process group of a child, and waits until it has ended: what it would still do must not happen beside the way back.
+fn end_group(child: &mut Child) -> std::io::Result<()> {
+    let group = Pid::from_child(child);
+    for signal in [Signal::TERM, Signal::KILL] {
+        // An error says that the group has ended meanwhile.
+        let _ended = kill_process_group(group, signal);
+        let ends = Instant::now() + GRACE;
+        while Instant::now() < ends {
+            let has_leader = child.try_wait()?.is_none();
+            if !has_leader && test_kill_process_group(group).is_err() {
+                return Ok(());
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+    // Where no process waits for orphans, those that were killed stay as zombies, which do nothing.
+    child.wait().map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_takes_too_long_is_ended_with_what_it_started() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = File::create(dir.path().join("lock")).unwrap();
+        let pid = dir.path().join("pid");
+        for before in ["", "trap '' TERM; "] {
+            let command = format!("{before}sleep 60 & echo $! >{}; sleep 60", pid.display());
+            let refused = run_command(&command, &lock, Duration::from_secs(1)).unwrap_err();
+            assert!(refused.to_string().contains("were ended"), "{refused}");
+            let pid = std::fs::read_to_string(&pid).unwrap();
+            let status = std::fs::read_to_string(format!("/proc/{}/status", pid.trim()));
+            assert!(
+                status
+                    .as_ref()
+                    .map_or(true, |text| text.contains("State:\tZ")),
+                "{status:?}"
+            );
         }
     }
 }

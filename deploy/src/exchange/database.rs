@@ -3,18 +3,19 @@
 use std::path::{Path, PathBuf};
 
 use ark_model::ids::Millis;
-use ark_store::{RestoreReport, create_snapshot, current_schema, restore_snapshot};
+use ark_store::{MaintenanceError, RestoreReport, create_snapshot, read_schema, restore_snapshot};
 use serde::{Deserialize, Serialize};
 
 use crate::snapshots::read_manifest;
 
 use super::commands::ask_binary;
 use super::error::ExchangeError;
+use super::ownership::{give_restored, give_snapshot};
 
 /// Which schema a new version would make of the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Migration {
-    /// The schema of this version.
+    /// The schema of the database.
     pub from: u32,
     /// The schema of the new version.
     pub to: u32,
@@ -46,13 +47,13 @@ pub(crate) fn ask_version(binary: &Path) -> Result<VersionShown, ExchangeError> 
     Ok(ask_binary(binary, &["version", "--json"])?.1)
 }
 
-/// Asks the new version for its schema. `None`: it is the one of this version.
+/// Asks the new version for its schema. `None`: it is the one of the database. That of this program says nothing: it may be the new version.
 ///
 /// # Errors
-/// It cannot be run, or says something else.
-pub fn find_migration(binary: &Path) -> Result<Option<Migration>, ExchangeError> {
+/// The version cannot be run, or says something else; the database cannot be read.
+pub fn find_migration(binary: &Path, data_dir: &Path) -> Result<Option<Migration>, ExchangeError> {
     let migration = Migration {
-        from: current_schema(),
+        from: read_schema(data_dir).map_err(MaintenanceError::from)?,
         to: ask_version(binary)?.schema,
     };
     Ok((migration.from != migration.to).then_some(migration))
@@ -72,6 +73,7 @@ pub(crate) fn make_snapshot(
     std::fs::create_dir_all(snapshots).map_err(ExchangeError::for_file(snapshots))?;
     let to = new_path(snapshots, name);
     create_snapshot(data_dir, &to)?;
+    give_snapshot(&to, data_dir)?;
     Ok(to)
 }
 
@@ -128,17 +130,21 @@ pub(crate) fn keep_before_migration(
     data_dir: &Path,
     kept: &Path,
 ) -> Result<(), ExchangeError> {
-    if find_migration(binary)?.is_some() && !kept.exists() {
+    if find_migration(binary, data_dir)?.is_some() && !kept.exists() {
         create_snapshot(data_dir, kept)?;
+        give_snapshot(kept, data_dir)?;
     }
     Ok(())
 }
 
-/// Restores a snapshot over a database, which is moved aside. No host may run.
+/// Restores a snapshot over a database, which is moved aside. What is written belongs to the owner of the data
+/// directory, so that the host can read it. No host may run.
 pub(crate) fn restore_over(
     snapshot: &Path,
     data_dir: &Path,
 ) -> Result<RestoreReport, ExchangeError> {
     let key = ark_store::SecretKey::from_environment().ok().flatten();
-    Ok(restore_snapshot(snapshot, data_dir, true, key.as_ref())?)
+    let restored = restore_snapshot(snapshot, data_dir, true, key.as_ref())?;
+    give_restored(data_dir)?;
+    Ok(restored)
 }

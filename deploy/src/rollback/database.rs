@@ -1,7 +1,7 @@
 //! What happens to the database: the stable version goes on with it, or a snapshot takes its place.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use ark_store::{MaintenanceError, OpenError, count_decisions_after, read_schema};
@@ -134,9 +134,14 @@ pub(super) fn check_accepted(
     })
 }
 
-/// Whether the database is one that the stable version can open.
-pub(super) fn can_open(data_dir: &Path, schema: u32) -> bool {
-    read_schema(data_dir).is_ok_and(|found| found <= schema)
+/// Whether an earlier run's acceptance, with which it began to set `begun` aside, is one of `aside`, too.
+pub(super) fn covers(begun: &SetAside, aside: &SetAside) -> bool {
+    let has_no_more = match (begun.decisions, aside.decisions) {
+        (Some(begun), Some(now)) => now <= begun,
+        (None, None) => true,
+        _ => false,
+    };
+    has_no_more && begun.snapshot == aside.snapshot
 }
 
 impl fmt::Display for SetAside {

@@ -1,5 +1,9 @@
 //! Why a rollback cannot begin, or does not go on.
 
+use std::path::PathBuf;
+
+use ark_client::ClientError;
+
 use crate::canary::CanaryError;
 use crate::exchange::ExchangeError;
 use crate::haproxy::HaproxyError;
@@ -26,11 +30,35 @@ pub enum RollbackError {
     /// The host cannot be validated.
     #[error(transparent)]
     Validate(#[from] ValidateError),
+    /// The new administrator's token cannot be written or read.
+    #[error("the new administrator's token, in {path}: {cause}", path = path.display())]
+    Token {
+        /// The file.
+        path: PathBuf,
+        /// What the system reports.
+        cause: std::io::Error,
+    },
+    /// The new administrator's token cannot be used.
+    #[error("the new administrator's token cannot be used: {0}")]
+    Client(#[from] ClientError),
     /// No rollback is under way, and none was described.
     #[error(
         "no rollback of {0} is under way; one that begins needs --stable-binary, --data-dir, --snapshots, and --stop-command with --start-command or --unit"
     )]
     None(String),
+    /// Another rollback is under way than that of the upgrade.
+    #[error(
+        "{id}, of `{reason}`, was begun and has not ended: end it with `ark rollback --journal {journal}`",
+        journal = journal.display()
+    )]
+    UnderWay {
+        /// Its id.
+        id: String,
+        /// Why it was begun.
+        reason: String,
+        /// Its journal.
+        journal: PathBuf,
+    },
     /// There is no snapshot that could take the database's place.
     #[error(
         "the stable version cannot go on with the database, and there is no snapshot that could take its place: {0}; name one with --snapshot DIR"

@@ -43,6 +43,9 @@ pub struct RollbackPlan {
     pub version: String,
     /// Why the host goes back, for the record.
     pub reason: String,
+    /// The upgrade whose way back this is; `None`: an operator's rollback.
+    #[serde(default)]
+    pub upgrade: Option<String>,
     /// The `ark` of the stable version.
     pub binary: PathBuf,
     /// The data directory.

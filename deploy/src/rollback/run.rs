@@ -1,7 +1,7 @@
 //! A rollback from its first step to its last.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -15,15 +15,17 @@ use crate::canary::{Canary, CanaryError, Request, read_state, send_request};
 use crate::exchange::ExchangeError;
 use crate::exchange::commands::run_command;
 use crate::exchange::database::{ask_version, make_snapshot, restore_over};
+use crate::exchange::give_restored;
 use crate::exchange::record::{StepRecord, post_step};
 use crate::journal::Journal;
 use crate::validate::{CaseStatus, ValidateOptions, ValidationReport, validate_host};
 
-use super::database::{AcceptedLoss, Way, can_open, check_accepted, decide_way};
+use super::database::{AcceptedLoss, Way, check_accepted, covers, decide_way};
 use super::error::RollbackError;
 use super::health::read_health;
 use super::journal::{Begin, Entry, PastRollback, PastStep, State, Step, owner_of, read_entries};
 use super::plan::RollbackPlan;
+use super::token::{read_token, token_path, write_token};
 use super::traffic::{read_weights, return_traffic};
 
 /// The longest time between two looks at whether the run is to end.
@@ -46,9 +48,9 @@ pub struct RollbackReport {
     pub past: PastRollback,
     /// The results of the validation.
     pub validation: Option<ValidationReport>,
-    /// The secret of an administrator's token, made since the database that was set aside had tokens and the snapshot has none.
+    /// The file with an administrator's token, made since the database that was set aside had tokens and the snapshot has none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub token: Option<String>,
+    pub token_file: Option<PathBuf>,
     /// Steps that could not be recorded at the host.
     pub unrecorded: Vec<String>,
 }
@@ -60,7 +62,8 @@ pub struct Rollback<'a> {
     state: State,
     accepted: Option<AcceptedLoss>,
     validation: Option<ValidationReport>,
-    token: Option<String>,
+    /// A client with the token that the restore made.
+    admin: Option<HostClient>,
     /// The steps taken that the host has recorded.
     recorded: Vec<Step>,
     tell: &'a mut dyn FnMut(&str, Value),
@@ -146,7 +149,7 @@ pub fn rehearse(
 }
 
 impl<'a> Rollback<'a> {
-    /// Takes up the rollback that is under way, whatever `plan` says; begins the one of `plan` if there is none. `accepted`: how many decisions
+    /// Takes up the rollback that is under way, whatever `plan` says, but for the way back of an upgrade, which takes up its own alone; begins the one of `plan` if there is none. `accepted`: how many decisions
     /// may be set aside. `tell` is told each step.
     ///
     /// # Errors
@@ -164,10 +167,22 @@ impl<'a> Rollback<'a> {
         let (mut journal, entries, waited) = Journal::open_when_free::<Entry>(path, &owner, stop)?;
         let last = read_entries(&entries).pop();
         let state = match (last, plan) {
+            (Some(state), Some(plan))
+                if state.past.ended_at_ms.is_none()
+                    && plan.upgrade.is_some()
+                    && plan.upgrade != state.begin.plan.upgrade =>
+            {
+                return Err(RollbackError::UnderWay {
+                    id: state.begin.id,
+                    reason: state.begin.plan.reason,
+                    journal: path.to_owned(),
+                });
+            }
             (Some(mut state), _) if state.past.ended_at_ms.is_none() => {
                 tell("goes-on", json!({"reason": state.begin.id}));
-                // What was started may have ended meanwhile.
-                let again = [Step::Start, Step::Health];
+                // What was started may have ended meanwhile, or an operator may have started the newer version, which may have judged more: what
+                // serves in the end is what this run starts.
+                let again = [Step::Database, Step::Start, Step::Health, Step::Validation];
                 state.past.steps.retain(|done| !again.contains(&done.step));
                 state
             }
@@ -181,13 +196,15 @@ impl<'a> Rollback<'a> {
                 State::of(begin, past)
             }
         };
+        let token = read_token(&token_path(path, &state.begin.id))?;
+        let admin = token.map(|token| clients.client.with_token(&token));
         Ok(Self {
             clients,
             journal,
             state,
             accepted,
             validation: None,
-            token: None,
+            admin: admin.transpose()?,
             recorded: Vec::new(),
             tell,
         })
@@ -236,6 +253,11 @@ impl<'a> Rollback<'a> {
         Ok(())
     }
 
+    /// Operates the host, with the token that the restore made if it made one.
+    fn client(&self) -> &HostClient {
+        self.admin.as_ref().unwrap_or(self.clients.client)
+    }
+
     fn take(&mut self, step: Step, stop: &AtomicBool) -> Result<String, RollbackError> {
         match step {
             Step::Canary => self.undo_canary(),
@@ -255,7 +277,7 @@ impl<'a> Rollback<'a> {
                 let tell = &mut *self.tell;
                 let told = &mut |share| tell("traffic", json!({"share_pct": share}));
                 return_traffic(
-                    self.clients.client,
+                    self.admin.as_ref().unwrap_or(self.clients.client),
                     plan,
                     &self.state.begin.weights,
                     stop,
@@ -306,30 +328,36 @@ impl<'a> Rollback<'a> {
         }
     }
 
-    /// Stops the host. Its database stays, or a snapshot takes its place.
+    /// Stops the host. Its database stays, or a snapshot takes its place. Repeated by each run, since the newer version may have served meanwhile.
     fn stop_and_restore(&mut self) -> Result<String, RollbackError> {
         let Begin { plan, schema, .. } = self.state.begin.clone();
         let begun = self.state.past.set_aside.clone();
-        let is_exclusive = match &begun {
-            Some(_) => true,
-            None => {
-                let way = decide_way(&plan, schema, self.state.damage.as_deref())?;
-                matches!(way, Way::Restore(_))
-            }
-        };
-        let command = plan.control.stop_command(&plan.binary, is_exclusive);
-        run_command(&command, &self.journal.share_lock()?, plan.timeout)?;
-        // Whether a run that was killed had restored it.
-        let is_over = !is_restore_pending(&plan.data_dir)
-            && can_open(&plan.data_dir, schema)
-            && (self.state.damage.is_none() || self.state.past.kept_aside.is_some());
-        let aside = match begun {
-            Some(aside) if is_over => return Ok(aside.to_string()),
-            Some(aside) => aside,
-            None => match decide_way(&plan, schema, self.state.damage.as_deref())? {
-                Way::Keep { reason } => return Ok(Way::Keep { reason }.to_string()),
+        // The damaged database was replaced.
+        let is_replaced = self.state.past.kept_aside.is_some();
+        let damage = self.state.damage.clone().filter(|_| !is_replaced);
+        let decide = || decide_way(&plan, schema, damage.as_deref());
+        // Whether a run was killed while it restored: nothing has served since.
+        let pending = begun.clone().filter(|_| is_restore_pending(&plan.data_dir));
+        let is_exclusive = pending.is_some() || matches!(decide()?, Way::Restore(_));
+        self.stop_host(&plan, is_exclusive)?;
+        let aside = match (pending, begun) {
+            (Some(aside), _) => aside,
+            (None, begun) => match decide()? {
+                Way::Keep { reason } => {
+                    // A run that was killed before it said so may have restored it.
+                    give_restored(&plan.data_dir)?;
+                    return Ok(self.describe_kept(reason));
+                }
                 Way::Restore(aside) => {
-                    check_accepted(&aside, self.accepted, true)?;
+                    if !is_exclusive {
+                        // The newer version migrated it meanwhile.
+                        self.stop_host(&plan, true)?;
+                    }
+                    // What was accepted counts once.
+                    let begun = begun.filter(|_| !is_replaced);
+                    if !begun.is_some_and(|begun| covers(&begun, &aside)) {
+                        check_accepted(&aside, self.accepted, true)?;
+                    }
                     (self.tell)("database", json!({"reason": aside.to_string()}));
                     self.enter(&Entry::SettingAside(aside.clone()))?;
                     aside
@@ -337,11 +365,42 @@ impl<'a> Rollback<'a> {
             },
         };
         let restored = restore_over(&aside.snapshot, &plan.data_dir)?;
-        self.token = restored.token;
+        if let Some(token) = &restored.token {
+            self.keep_token(token)?;
+        }
         let kept = restored.moved_aside.unwrap_or_default();
         let detail = format!("{aside}; it is kept in {}", kept.display());
         self.enter(&Entry::KeptAside(kept))?;
         Ok(detail)
+    }
+
+    fn stop_host(&self, plan: &RollbackPlan, is_exclusive: bool) -> Result<(), RollbackError> {
+        let command = plan.control.stop_command(&plan.binary, is_exclusive);
+        run_command(&command, &self.journal.share_lock()?, plan.timeout)?;
+        Ok(())
+    }
+
+    /// What became of the database, where the stable version can open it now.
+    fn describe_kept(&self, reason: String) -> String {
+        let past = &self.state.past;
+        match (&past.set_aside, &past.kept_aside) {
+            (Some(aside), Some(kept)) => format!("{aside}; it is kept in {}", kept.display()),
+            (Some(aside), None) => aside.to_string(),
+            (None, _) => Way::Keep { reason }.to_string(),
+        }
+    }
+
+    /// Keeps a token that nobody else has, before anything else can fail, and goes on with it.
+    fn keep_token(&mut self, token: &str) -> Result<(), RollbackError> {
+        let path = token_path(self.journal.path(), &self.state.begin.id);
+        write_token(&path, token)?;
+        let said = format!(
+            "the snapshot has no token; a new one of an administrator is in {}",
+            path.display()
+        );
+        (self.tell)("token", json!({"reason": said}));
+        self.admin = Some(self.clients.client.with_token(token)?);
+        Ok(())
     }
 
     fn check_health(&self, stop: &AtomicBool) -> Result<String, RollbackError> {
@@ -360,7 +419,7 @@ impl<'a> Rollback<'a> {
                 }
                 std::thread::sleep(TICK.min(until.saturating_duration_since(Instant::now())));
             }
-            match read_health(self.clients.client) {
+            match read_health(self.client()) {
                 Ok(detail) => return Ok(format!("{detail} (check {})", tried + 1)),
                 Err(found) => problem = found,
             }
@@ -384,7 +443,9 @@ impl<'a> Rollback<'a> {
             journal: wanted.journal.clone(),
             patience: wanted.patience,
         };
-        let RollbackClients { client, submitter } = self.clients;
+        // The token of an administrator may propose, too; the submitter's went with the database.
+        let client = self.client();
+        let submitter = self.admin.as_ref().unwrap_or(self.clients.submitter);
         let report = validate_host(client, submitter, &options, stop, &mut |_| {}, &mut |_| {})?;
         if report.interrupted {
             return Err(RollbackError::Interrupted);
@@ -430,7 +491,7 @@ impl<'a> Rollback<'a> {
             reason,
             figures: &Value::Null,
         };
-        post_step(self.clients.client, &format!("{id}-{key}"), &record)
+        post_step(self.client(), &format!("{id}-{key}"), &record)
     }
 
     fn finish(mut self) -> Result<RollbackReport, RollbackError> {
@@ -457,10 +518,11 @@ impl<'a> Rollback<'a> {
             passed,
             result,
         })?;
+        let token_file = token_path(self.journal.path(), &self.state.begin.id);
         Ok(RollbackReport {
             past: self.state.past,
             validation: self.validation,
-            token: self.token,
+            token_file: self.admin.is_some().then_some(token_file),
             unrecorded,
         })
     }

@@ -18,6 +18,7 @@ use crate::exchange::{ExchangeError, HostControl, Migration, find_migration};
 use crate::journal::{Journal, JournalError};
 use crate::rollback::{
     AcceptedLoss, Rollback, RollbackClients, RollbackError, RollbackPlan, RollbackReport,
+    read_history,
 };
 use crate::validate::{
     CaseStatus, ValidateError, ValidateOptions, ValidationReport, validate_host,
@@ -45,6 +46,17 @@ pub enum UpgradeError {
     /// A canary is under way.
     #[error("the canary {0} is under way; finish it, or undo it with `ark canary abort`")]
     CanaryRuns(String),
+    /// A rollback is under way.
+    #[error(
+        "{id} was begun and has not ended: end it with `ark rollback --journal {journal}`, then upgrade",
+        journal = journal.display()
+    )]
+    RollbackRuns {
+        /// Its id.
+        id: String,
+        /// Its journal.
+        journal: PathBuf,
+    },
     /// The host does not serve.
     #[error(
         "the host is not ready, so that an upgrade could not tell whether the new version is: see `ark health --ready`"
@@ -147,9 +159,17 @@ fn prepare(
     if let Some(canary) = read_state(client, &plan.canary_journal)? {
         return Err(UpgradeError::CanaryRuns(canary.id));
     }
+    if let Some(last) = read_history(client, &plan.rollback_journal)?.pop()
+        && last.ended_at_ms.is_none()
+    {
+        return Err(UpgradeError::RollbackRuns {
+            id: last.id,
+            journal: plan.rollback_journal,
+        });
+    }
     let shown = ask_version(&plan.new_binary)?;
     ask_version(&plan.stable_binary)?;
-    let migration = find_migration(&plan.new_binary)?;
+    let migration = find_migration(&plan.new_binary, &plan.data_dir)?;
     if !is_ready(client) {
         return Err(UpgradeError::NotReady);
     }
@@ -347,7 +367,7 @@ impl<'a> Upgrade<'a> {
         plan: &UpgradePlan,
         is_started: bool,
     ) -> Result<(), UpgradeError> {
-        let is_exclusive = find_migration(&plan.new_binary)?.is_some();
+        let is_exclusive = find_migration(&plan.new_binary, &plan.data_dir)?.is_some();
         let lock = self.journal.share_lock()?;
         let stop_command = if is_started {
             // The old host has ended, and what runs is the new one.
@@ -420,6 +440,7 @@ impl<'a> Upgrade<'a> {
         let back = RollbackPlan {
             version: String::new(),
             reason: format!("{id}: {reason}"),
+            upgrade: Some(id),
             binary: plan.stable_binary,
             data_dir: plan.data_dir,
             snapshots: plan.snapshots,
@@ -527,7 +548,7 @@ fn check_machine(plan: &UpgradePlan) -> Result<String, UpgradeError> {
     let mut args = vec!["check", "--json", "--data-dir", &data_dir];
     args.extend(plan.check_args.iter().map(String::as_str));
     let (succeeded, checked): (bool, Checked) = ask_binary(&plan.new_binary, &args)?;
-    let migrates = find_migration(&plan.new_binary)?.is_some();
+    let migrates = find_migration(&plan.new_binary, &plan.data_dir)?.is_some();
     if checked.errors == 0 && (succeeded || migrates) {
         return Ok(format!(
             "0 errors, {} warnings, {} skipped",

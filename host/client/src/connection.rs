@@ -103,6 +103,22 @@ impl HostClient {
         })
     }
 
+    /// Returns a client of the same host with another token.
+    ///
+    /// # Errors
+    /// The token would leave this machine unencrypted.
+    pub fn with_token(&self, token: &str) -> Result<Self, ClientError> {
+        if !is_confidential(&self.url) {
+            return Err(ClientError::Unencrypted {
+                url: self.url.clone(),
+            });
+        }
+        Ok(Self {
+            authorization: Some(format!("Bearer {}", token.trim())),
+            ..self.clone()
+        })
+    }
+
     /// Returns the address of the API.
     #[must_use]
     pub fn url(&self) -> &str {

@@ -241,7 +241,7 @@ pub(crate) fn run(args: CanaryArgs) -> anyhow::Result<ExitCode> {
             let dry_run = start.dry_run;
             let plan = start.into_plan()?;
             if let Some(take_over) = &plan.take_over
-                && let Some(migration) = find_migration(&take_over.new_binary)?
+                && let Some(migration) = find_migration(&take_over.new_binary, &take_over.data_dir)?
             {
                 print_notice!("{}", migration.describe());
             }

@@ -111,6 +111,7 @@ impl StartArgs {
         Ok(Some(RollbackPlan {
             version: self.name,
             reason: self.reason,
+            upgrade: None,
             binary,
             data_dir: self.place.data_dir.context("give --data-dir")?,
             snapshots: self.place.snapshots.context("give --snapshots")?,
@@ -200,8 +201,11 @@ pub(super) fn print_report(report: &RollbackReport, json: bool) -> anyhow::Resul
         return print_json(report);
     }
     print_past(&report.past);
-    if let Some(token) = &report.token {
-        print_line!("the snapshot has no token; a new one of an administrator: {token}");
+    if let Some(file) = &report.token_file {
+        print_line!(
+            "the snapshot has no token; a new one of an administrator is in {}",
+            file.display()
+        );
     }
     Ok(())
 }

@@ -44,7 +44,15 @@ impl Listeners {
     /// is started.
     async fn bind(config: &Config, mut passed: PassedListeners) -> anyhow::Result<Self> {
         let api = match passed.take_api(config.listen)? {
-            Some(listener) => Server::from_listener(listener)?,
+            Some(listener) => {
+                let address = listener
+                    .local_addr()
+                    .context("the socket passed for listen")?;
+                if let Err(problem) = config.check_passed_address(address) {
+                    bail!("listen: the socket that the service manager passes {problem}");
+                }
+                Server::from_listener(listener)?
+            }
             None => Server::bind(config.listen).await?,
         };
         let telemetry = match config.telemetry.listen {

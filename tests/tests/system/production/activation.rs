@@ -177,6 +177,30 @@ fn the_sockets_of_systemd_are_taken_in_their_order_and_checked() {
             "{errors}"
         );
     }
+    // What was configured is for this machine, and what is passed is not.
+    let reachable = TcpListener::bind("0.0.0.0:0").expect("a port");
+    let port = reachable.local_addr().expect("an address").port();
+    for command in [&["serve"][..], &["front", "--owner", "http://127.0.0.1:1"]] {
+        let passed: OwnedFd = reachable.try_clone().expect("a descriptor").into();
+        let output = Command::new("sh")
+            .args(["-c", "exec 3<&0 </dev/null; exec \"$@\"", "sh"])
+            .arg(ark_program())
+            .args(command)
+            .args(["--listen", &format!("127.0.0.1:{port}")])
+            .args(["--telemetry-listen", "off", "--config"])
+            .arg(dir.config())
+            .env("ARK_DATA_DIR", dir.data())
+            .env("LISTEN_FDS", "1")
+            .stdin(Stdio::from(passed))
+            .output()
+            .expect("ark starts");
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            !output.status.success()
+                && errors.contains("travel unencrypted; give [tls] certificate and key"),
+            "{errors}"
+        );
+    }
     let has_starter = Command::new("systemd-socket-activate")
         .arg("--version")
         .output()

@@ -1,6 +1,7 @@
 //! `ark rollback` with the real binary: the stable version gets host, requests and, where it must, an earlier database; whatever is killed on
 //! the way, the end is the same and no decision is lost unsaid.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -89,6 +90,11 @@ fn steps_of(report: &Value) -> Vec<&str> {
     steps
         .map(|step| step["step"].as_str().expect("a name"))
         .collect()
+}
+
+/// Whether the test is run by root, who can give files away.
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
 }
 
 /// Has the new version serve, with all requests at its front, as after a canary.
@@ -227,6 +233,11 @@ fn a_database_of_a_later_schema_is_set_aside_only_for_a_number_of_decisions() {
         );
         assert!(is_ready(&stage.owner) && stage.serving() == "new");
     }
+    // Root rolls a host of another user back.
+    let owner = is_root().then_some(65_534);
+    if let Some(owner) = owner {
+        sh(&format!("chown {owner} {data}"));
+    }
     let output = run(&stage, &options, &["--accept-loss-of-decisions", "3"]);
     let report = report_of(&output);
     assert_eq!(report["passed"], true, "{report:#}");
@@ -248,6 +259,99 @@ fn a_database_of_a_later_schema_is_set_aside_only_for_a_number_of_decisions() {
         .output()
         .expect("ark starts");
     assert!(verified.status.success(), "{verified:?}");
+    if let Some(owner) = owner {
+        for path in [&data, aside].map(PathBuf::from) {
+            for name in ["", "ark.db", "anchors.jsonl"] {
+                let found = std::fs::metadata(path.join(name)).expect("a file");
+                assert_eq!(found.uid(), owner, "{}", path.join(name).display());
+            }
+        }
+    }
+    // A rollback that restored the snapshot and cannot start the stable version; then an operator starts the newer one, which judges.
+    promote_new(&stage);
+    propose(["D", "E", "F"]);
+    let start = stage.dir.path().join("start.sh");
+    let text = std::fs::read_to_string(&start).expect("a file");
+    std::fs::write(&start, "exit 7\n").expect("a file");
+    let failed = errors_of(&run(
+        &stage,
+        &options,
+        &["--accept-loss-of-decisions", "100"],
+    ));
+    assert!(failed.contains("fails (exit status: 7)"), "{failed}");
+    std::fs::write(&start, text).expect("a file");
+    promote_new(&stage);
+    propose(["G", "H", "I"]);
+    // Nothing else begins meanwhile.
+    let upgrade = Command::new(ark_program())
+        .args(["upgrade", &path("new-ark"), "--dry-run", "--url"])
+        .arg(format!("http://{}", stage.owner))
+        .args(["--data-dir", &data, "--snapshots", &path("snapshots")])
+        .args(["--stop-command", "true", "--start-command", "true"])
+        .args(["--start-stable-command", "true", "--rollback-journal"])
+        .arg(journal(&stage))
+        .env("XDG_STATE_HOME", path("state"))
+        .output()
+        .expect("ark starts");
+    let refused = errors_of(&upgrade);
+    assert!(
+        refused.contains("end it with `ark rollback --journal"),
+        "{refused}"
+    );
+    let refused = errors_of(&command(&stage, &[]).output().expect("ark starts"));
+    assert!(
+        refused.contains("--accept-loss-of-decisions 3") && refused.contains("it is stopped now"),
+        "{refused}"
+    );
+    let accepted = &["--accept-loss-of-decisions", "3"];
+    let report = report_of(&command(&stage, accepted).output().expect("ark starts"));
+    assert_eq!(report["passed"], true, "{report:#}");
+    assert_eq!(stage.serving(), "stable");
+    let left = stage.recorded();
+    assert!(older.is_subset(&left) && newer.difference(&older).all(|id| !left.contains(id)));
+    stage.assert_chain();
+}
+
+#[test]
+fn a_token_that_a_restore_makes_is_kept_in_a_file_and_used() {
+    let stage = Stage::start("", "");
+    let path = |name: &str| stage.dir.path().join(name).display().to_string();
+    let later = format!(
+        "#!/bin/sh\nTEST_ARK_LATER_SCHEMA=1 exec {} \"$@\"\n",
+        ark_program().display()
+    );
+    std::fs::write(stage.dir.path().join("new-ark"), later).expect("a file");
+    std::fs::create_dir(path("snapshots")).expect("a directory");
+    let (first, data) = (path("snapshots/first"), path("data"));
+    let made = run_ark(&["state", "snapshot", &first, "--data-dir", &data]);
+    assert!(made.status.success(), "{made:?}");
+    promote_new(&stage);
+    let url = format!("http://{}", stage.owner);
+    let words = ["token", "create", "--role", "admin", "--name", "first"];
+    let made = run_ark(&[&words[..], &["--url", &url]].concat());
+    assert!(made.status.success(), "{made:?}");
+    // The first run ends after the restore.
+    let start = stage.dir.path().join("start.sh");
+    let text = std::fs::read_to_string(&start).expect("a file");
+    std::fs::write(&start, "exit 7\n").expect("a file");
+    let options = options(&stage);
+    let failed = errors_of(&run(&stage, &options, &[]));
+    assert!(failed.contains("fails (exit status: 7)"), "{failed}");
+    assert!(failed.contains("-admin.token"), "{failed}");
+    std::fs::write(&start, text).expect("a file");
+    let output = command(&stage, &[]).output().expect("ark starts");
+    let report = report_of(&output);
+    assert_eq!(report["passed"], true, "{report:#}");
+    assert_eq!(report["unrecorded"], json!([]), "{report:#}");
+    let file = report["token_file"].as_str().expect("a path");
+    let found = std::fs::metadata(file).expect("a file");
+    assert_eq!(found.mode() & 0o777, 0o600);
+    let token = std::fs::read_to_string(file).expect("a file");
+    let said = [output.stdout, output.stderr].concat();
+    let said = failed + &String::from_utf8_lossy(&said);
+    assert!(!token.trim().is_empty() && !said.contains(token.trim()));
+    let used = run_ark(&["token", "list", "--url", &url, "--token-file", file]);
+    assert!(used.status.success(), "{used:?}");
 }
 
 #[test]
