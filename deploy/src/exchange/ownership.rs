@@ -39,7 +39,7 @@ pub(crate) fn give_restored(data_dir: &Path) -> Result<(), ExchangeError> {
         let entry = entry.map_err(ExchangeError::for_file(data_dir))?;
         let name = entry.file_name();
         let is_restored = |begin: &str| name.as_encoded_bytes().starts_with(begin.as_bytes());
-        if RESTORED.iter().any(|begin| is_restored(&begin)) {
+        if RESTORED.iter().any(|begin| is_restored(begin)) {
             give(&entry.path(), owner)?;
         }
     }
