@@ -35,9 +35,9 @@ pub(crate) enum RecordFault {
     /// A decision comes out otherwise now.
     #[error("{different} of {decisions} decisions come out otherwise, e.g. {example}")]
     Different {
-        /// How many.
+        /// The number of decisions that come out otherwise.
         different: u64,
-        /// Of how many.
+        /// The number of decisions that were judged again.
         decisions: u64,
         /// One of them, and what differs.
         example: String,

@@ -20,7 +20,7 @@ pub enum BaselineSource {
 /// The decisions of the time before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Baseline {
-    /// How many.
+    /// The number of decisions.
     pub decisions: u64,
     /// How many of them were denied.
     pub denied: u64,

@@ -262,14 +262,22 @@ impl Registry {
     ) -> Result<Response<Body>, RegistryError> {
         let scope = access.scope(reference.name());
         let authorization = self.authorizations.get(&scope).map(String::as_str);
-        let response = self.transport.send(call, authorization)?;
+        let (response, answered) = self.transport.send(call, authorization)?;
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
+        }
+        // Whoever it redirects to must not collect its credentials by asking for them.
+        if !self.transport.is_own(&answered) {
+            let host = clip_for_error(answered.authority().map_or("", |it| it.as_str()));
+            let problem = format!(
+                "it leads to {host}, which asks for credentials; they are for the registry alone"
+            );
+            return Err(self.transport.unexpected(problem));
         }
         let Some(authorization) = self.authorize(&call.url, &response, &scope)? else {
             return Err(self.refused(&format!("give access to {reference}"), response));
         };
-        let response = self.transport.send(call, Some(&authorization))?;
+        let (response, _) = self.transport.send(call, Some(&authorization))?;
         if response.status() == StatusCode::UNAUTHORIZED {
             return Err(self.refused(&format!("give access to {reference}"), response));
         }

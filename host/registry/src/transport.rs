@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::Read;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -96,16 +96,47 @@ impl Resolver for GuardedResolver {
     }
 }
 
-/// Whether an address is of this machine or of its link, where clouds keep the credentials of a machine.
+/// Whether a host is named by an address of this machine or its link, or by the name of this machine.
+fn names_local(host: &str) -> bool {
+    let host = host.trim_matches(['[', ']']).trim_end_matches('.');
+    match host.parse() {
+        Ok(address) => is_local(address),
+        Err(_) => host
+            .rsplit('.')
+            .next()
+            .is_some_and(|last| last.eq_ignore_ascii_case("localhost")),
+    }
+}
+
+/// Where the machines of clouds get their credentials besides the link: the wire server of Azure, and Amazon's over IPv6.
+const METADATA: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+];
+
+/// Whether an address is of this machine or of its link, or gives a machine its credentials. An IPv4 address is judged in each of its IPv6 forms.
 fn is_local(address: IpAddr) -> bool {
-    let is_local_v6 =
-        |it: Ipv6Addr| it.is_loopback() || it.is_unspecified() || it.is_unicast_link_local();
+    if METADATA.contains(&address) {
+        return true;
+    }
     match address {
         IpAddr::V4(it) => it.is_loopback() || it.is_unspecified() || it.is_link_local(),
-        IpAddr::V6(it) => match it.to_ipv4_mapped() {
-            Some(it) => is_local(IpAddr::V4(it)),
-            None => is_local_v6(it),
-        },
+        IpAddr::V6(it) if it.is_loopback() || it.is_unspecified() || it.is_unicast_link_local() => {
+            true
+        }
+        IpAddr::V6(it) => find_ipv4(it).is_some_and(|it| is_local(IpAddr::V4(it))),
+    }
+}
+
+/// The IPv4 address within an IPv6 one: mapped, compatible (RFC 4291), or behind a translator (RFC 6052).
+fn find_ipv4(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let [.., high, low] = address.segments();
+    match address.segments() {
+        [0, 0, 0, 0, 0, 0 | 0xffff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => {
+            let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+            Some(Ipv4Addr::new(a, b, c, d))
+        }
+        _ => None,
     }
 }
 
@@ -116,6 +147,8 @@ pub(crate) struct Transport {
     /// `http` or `https`.
     scheme: &'static str,
     registry: String,
+    /// Whether it may lead to this machine: the registry is there.
+    allows_local: bool,
 }
 
 impl Transport {
@@ -152,6 +185,7 @@ impl Transport {
             agent: Agent::with_parts(config, DefaultConnector::default(), resolver),
             scheme,
             registry,
+            allows_local: reference.is_loopback(),
         })
     }
 
@@ -165,7 +199,7 @@ impl Transport {
             .map_err(|_| self.unexpected(format!("{text} is no address")))
     }
 
-    /// Sends a request and returns the answer, whatever its status. A request that reads is redirected; the authorization goes along only to the
+    /// Sends a request and returns the answer, whatever its status, and the address that gave it. A request that reads is redirected; the authorization goes along only to the
     /// registry itself.
     ///
     /// # Errors
@@ -174,14 +208,14 @@ impl Transport {
         &self,
         call: &Call<'_>,
         authorization: Option<&str>,
-    ) -> Result<Response<Body>, RegistryError> {
+    ) -> Result<(Response<Body>, Uri), RegistryError> {
         let is_read = matches!(call.method, Method::GET | Method::HEAD);
         let mut call = call.clone();
         for _ in 0..MAX_REDIRECTS {
             let own = authorization.filter(|_| self.is_own(&call.url));
             let response = self.send_unredirected(&call, own)?;
             if !is_read || !response.status().is_redirection() {
-                return Ok(response);
+                return Ok((response, call.url));
             }
             call.url = self.follow(&call.url, response.headers())?;
         }
@@ -220,6 +254,10 @@ impl Transport {
         let authority = url.authority().ok_or_else(|| refused("it names no host"))?;
         if authority.as_str().contains('@') {
             return Err(refused("it names a user"));
+        }
+        // A proxy looks up names itself, so that the guard at the lookup does not see them; this much is seen in any case.
+        if !self.allows_local && !self.is_own(&url) && names_local(authority.host()) {
+            return Err(refused("it is on this machine or its link"));
         }
         match url.scheme_str() {
             Some("https") => Ok(url),
@@ -389,6 +427,11 @@ mod tests {
             (&under_tls, "b", false),
             (&under_tls, "file:///etc/passwd", false),
             (&under_tls, "https://user@storage.example/b", false),
+            (&under_tls, "https://127.0.0.1/b", false),
+            (&under_tls, "https://[::1]:5000/b", false),
+            (&under_tls, "https://localhost/b", false),
+            (&under_tls, "https://a.LOCALHOST./b", false),
+            (&under_tls, "https://169.254.169.254/b", false),
             (&plain, "http://storage.example/b", true),
         ] {
             let target = transport.check_target(&from, to);
@@ -407,6 +450,14 @@ mod tests {
             ("::", true),
             ("::ffff:127.0.0.1", true),
             ("fe80::1", true),
+            ("::127.0.0.1", true),
+            ("64:ff9b::7f00:1", true),
+            ("64:ff9b::a9fe:a9fe", true),
+            ("fd00:ec2::254", true),
+            ("168.63.129.16", true),
+            ("::ffff:168.63.129.16", true),
+            ("64:ff9b::c000:201", false),
+            ("fd00::1", false),
             ("10.0.0.1", false),
             ("192.0.2.1", false),
             ("2001:db8::1", false),

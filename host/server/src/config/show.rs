@@ -139,12 +139,19 @@ fn mask_secrets(key: &str, value: &Value) -> Value {
     }
 }
 
-/// The address of a webhook with what follows host and port masked, which may be the receiver's secret; `None`: it is none, or has no path.
+/// The address of a webhook with what follows host and port masked, which may be the receiver's secret; `None`: it is none, or nothing follows.
 fn mask_path(name: &str, text: &str) -> Option<String> {
     let (scheme, rest) = text.split_once("://")?;
-    let (authority, path) = rest.split_once('/')?;
-    let is_address = name == "url" && matches!(scheme, "http" | "https") && !path.is_empty();
-    is_address.then(|| format!("{scheme}://{authority}/{MASK}"))
+    let is_http = ["http", "https"]
+        .iter()
+        .any(|it| scheme.eq_ignore_ascii_case(it));
+    if name != "url" || !is_http {
+        return None;
+    }
+    let end = rest.find(['/', '?', '#'])?;
+    let (authority, after) = rest.split_at(end);
+    let masked = || mask_password(&format!("{scheme}://{authority}/{MASK}"));
+    (after != "/").then(masked)
 }
 
 /// `scheme://user:password@host` with the password masked; any other text as it is.
@@ -159,4 +166,33 @@ fn mask_password(text: &str) -> String {
     let user = user_info.split(':').next().unwrap_or("");
     let after = rest.get(user_info.len()..).unwrap_or("");
     format!("{scheme}://{user}:{MASK}{after}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_the_address_of_a_webhook_host_and_port_are_shown() {
+        let masked = format!("https://host:1/{MASK}");
+        for (text, expected) in [
+            ("https://host:1/a/SECRET", masked.as_str()),
+            ("https://host:1?token=SECRET", &masked),
+            ("https://host:1?token=SECRET/x", &masked),
+            ("https://host:1#SECRET", &masked),
+            ("https://host:1/", "https://host:1/"),
+            ("https://host:1", "https://host:1"),
+            ("HTTPS://host:1/SECRET", &format!("HTTPS://host:1/{MASK}")),
+            (
+                "https://user:SECRET@host/SECRET",
+                &format!("https://user:{MASK}@host/{MASK}"),
+            ),
+        ] {
+            let shown = mask_secrets("webhooks.url", &text.into());
+            assert_eq!(shown, Value::from(expected), "{text}");
+        }
+        // The addresses of other things have no secret behind the host.
+        let other = Value::from("https://host/v1/traces");
+        assert_eq!(mask_secrets("telemetry.endpoint", &other), other);
+    }
 }

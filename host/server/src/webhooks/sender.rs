@@ -98,6 +98,8 @@ pub(super) struct Sending {
     is_idle: bool,
     /// Why the last attempt at the current event failed.
     last_reason: String,
+    /// Since when the host itself cannot make an attempt, e.g. for want of the secret; `None`: it can.
+    unable_since: Option<Millis>,
 }
 
 impl Sending {
@@ -129,6 +131,7 @@ impl Sending {
             page_end: None,
             is_idle: false,
             last_reason: String::new(),
+            unable_since: None,
         };
         if let Err(error) = sending.load() {
             tracing::warn!(webhook = %config.name, %error, "it is not recorded yet where a webhook begins");
@@ -148,11 +151,17 @@ impl Sending {
             }
             self.must_load |= has_changed;
             wait = match self.step() {
-                Ok(Step::Idle) => GATHER,
+                Ok(Step::Idle) => {
+                    self.note_ability();
+                    GATHER
+                }
                 Ok(Step::Moved) => Duration::ZERO,
-                Ok(Step::Waits(wait)) => wait,
+                Ok(Step::Waits(wait)) => {
+                    self.note_ability();
+                    wait
+                }
                 Err(error) => {
-                    self.note_problem(&error.to_string());
+                    self.note_inability(&error.to_string());
                     STANDING_PAUSE
                 }
             };
@@ -185,6 +194,7 @@ impl Sending {
             // An operator has enabled it, which begins the attempts anew.
             progress.attempts = 0;
             progress.retry_at = None;
+            progress.failing_since = None;
             self.status.update(|state| state.problem = None);
         }
         self.is_disabled = disabled.is_some();
@@ -235,10 +245,15 @@ impl Sending {
             return Ok(Step::Moved);
         }
         if let Some(at) = progress.retry_at {
-            let left = Duration::from_millis(at.0.saturating_sub(Millis::now().0));
+            let now = Millis::now();
+            let at = bound_retry(at, now, self.config.retry.max_delay);
+            if progress.retry_at != Some(at) {
+                progress.retry_at = Some(at);
+                self.keep(progress.clone());
+            }
+            let left = Duration::from_millis(at.0.saturating_sub(now.0));
             if !left.is_zero() {
-                // A clock that was set back makes it no longer.
-                return Ok(Step::Waits(left.min(self.config.retry.max_delay)));
+                return Ok(Step::Waits(left));
             }
         }
         self.attempt(progress)?;
@@ -389,6 +404,10 @@ impl Sending {
             Attempt::Delivered => {
                 self.status.delivered.increment();
                 self.note_delivery();
+                if let Some(mut progress) = self.progress.clone() {
+                    progress.failing_since = None;
+                    self.keep(progress);
+                }
                 self.commit(vec![WebhookChange::Delivered(name, event_id)])
             }
             Attempt::Gone => self.disable(),
@@ -439,11 +458,38 @@ impl Sending {
             state.event_id.clone_from(&progress.event_id);
             state.attempts = progress.attempts;
             state.retry_at = progress.retry_at;
-            state.failing_since = progress.failing_since;
+            state.failing_since = progress.failing_since.or(self.unable_since);
         });
     }
 
-    fn note_delivery(&self) {
+    /// Notes that the host itself cannot make an attempt now: nothing is delivered, as where the receiver fails.
+    fn note_inability(&mut self, problem: &str) {
+        self.note_problem(problem);
+        let since = *self.unable_since.get_or_insert_with(Millis::now);
+        self.status.update(|state| {
+            state.failing_since.get_or_insert(since);
+        });
+    }
+
+    /// Notes that nothing keeps the host from making attempts.
+    fn note_ability(&mut self) {
+        if self.unable_since.take().is_none() {
+            return;
+        }
+        let failing_since = self
+            .progress
+            .as_ref()
+            .and_then(|progress| progress.failing_since);
+        self.status.update(|state| {
+            state.failing_since = failing_since;
+            if failing_since.is_none() {
+                state.problem = None;
+            }
+        });
+    }
+
+    fn note_delivery(&mut self) {
+        self.unable_since = None;
         let mut did_fail = false;
         self.status.update(|state| {
             did_fail = state.problem.take().is_some();
@@ -497,5 +543,32 @@ impl Sending {
             ..Unit::default()
         })?;
         Ok(())
+    }
+}
+
+/// When an event is tried again: at `at`, but no later than the longest pause from now. A clock that was set back would put it off for as long.
+fn bound_retry(at: Millis, now: Millis, longest: Duration) -> Millis {
+    let longest = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
+    at.min(Millis(now.0.saturating_add(longest)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_back_puts_an_attempt_off_by_the_longest_pause_alone() {
+        let longest = Duration::from_millis(500);
+        for (at, now, expected) in [
+            (1_000, 900, 1_000),
+            (1_000, 1_000, 1_000),
+            (1_000, 2_000, 1_000),
+            (1_400, 900, 1_400),
+            (90_000, 900, 1_400),
+            (u64::MAX, u64::MAX - 1, u64::MAX),
+        ] {
+            let bound = bound_retry(Millis(at), Millis(now), longest);
+            assert_eq!(bound, Millis(expected), "{at} at {now}");
+        }
     }
 }

@@ -139,3 +139,25 @@ fn what_a_webhook_does_is_measured_and_alerted_of() {
     assert_eq!(alerts(&host, "webhook_disabled").len(), 1);
     propose(&host);
 }
+
+#[test]
+fn a_webhook_whose_secret_is_gone_is_alerted_of_until_it_is_back() {
+    let receiver = Receiver::start(&[SECRET]);
+    let mut hooks = Hooks::new();
+    hooks.add("desk", receiver.port, QUICK);
+    hooks.config += "[watchdog]\nwebhook_failing_ms = 300\n";
+    hooks.dir.configure(&hooks.config);
+    let host = hooks.dir.start();
+    receiver.wait_for_decision(&propose(&host));
+    std::fs::remove_file(hooks.secret_file("desk")).expect("the file");
+    let held_up = propose(&host);
+    let failing = || measure(&host, "ark_webhook_failing_seconds", &["webhook=\"desk\""]);
+    wait_until("the metric says so", || failing() > Some(0.0));
+    wait_until("the alert", || {
+        let alerts = alerts(&host, "webhook_failing");
+        alerts.iter().any(|alert| alert["severity"] == "critical")
+    });
+    hooks.write_secrets("desk", &[SECRET]);
+    receiver.wait_for_decision(&held_up);
+    wait_until("nothing fails any more", || failing() == Some(0.0));
+}

@@ -111,7 +111,7 @@ pub(crate) fn write_webhook_change(
         ),
         WebhookChange::Enable(name) => execute(
             connection,
-            "UPDATE webhooks SET disabled_at = NULL, disabled_reason = NULL, attempts = 0, retry_at = NULL WHERE name = ?1",
+            "UPDATE webhooks SET disabled_at = NULL, disabled_reason = NULL, attempts = 0, retry_at = NULL, failing_since = NULL WHERE name = ?1",
             [name.as_str()],
         ),
         WebhookChange::Bury(name, letter, keep) => {

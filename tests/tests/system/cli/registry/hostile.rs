@@ -350,3 +350,41 @@ fn a_token_opens_the_registry_and_credentials_go_nowhere_else() {
         "the token stays with the registry"
     );
 }
+
+#[test]
+fn whoever_a_registry_leads_to_cannot_ask_for_its_credentials() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let here = dir.path();
+    std::fs::write(here.join("password"), REGISTRY_PASSWORD).expect("a file");
+    for scheme in ["Basic", "Bearer"] {
+        let other = FakeRegistry::start(move |own, request| {
+            if request.path.starts_with("/token") {
+                return FakeAnswer::ok("{\"token\":\"abc\"}");
+            }
+            let challenge = format!("{scheme} realm=\"http://{own}/token\"");
+            FakeAnswer::of(401, "").with_header("WWW-Authenticate", challenge)
+        });
+        let address = other.address.clone();
+        let registry = FakeRegistry::start(move |_, _| {
+            let location = format!("http://{address}/elsewhere");
+            FakeAnswer::of(307, "").with_header("Location", location)
+        });
+        let reference = format!("{}/a/b:1", registry.address);
+        let pulled = ark(
+            here,
+            &[
+                "agent",
+                "pull",
+                &reference,
+                "--username",
+                REGISTRY_USER,
+                "--password-file",
+                "password",
+            ],
+        );
+        assert_refused(&pulled, "which asks for credentials");
+        let asked = other.requests();
+        assert_eq!(asked.len(), 1, "{scheme}: {asked:?}");
+        assert_eq!(asked[0].authorization, "", "{scheme}");
+    }
+}
