@@ -22,7 +22,7 @@ pub(super) struct AgentQueue {
     loaded: HashSet<SignalId>,
     /// The signals whose invocation runs. Their deliveries are still pending in the store.
     pub(super) running: HashSet<SignalId>,
-    /// When the agent may be handed signals again after a failed read or commit.
+    /// When the agent may be handed signals again after a failed read or commit, or after a quota refused it.
     pub(super) retry_at: Option<Instant>,
     /// Whether the agent is in the line of those that have something to do.
     pub(super) in_line: bool,

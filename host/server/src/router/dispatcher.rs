@@ -33,6 +33,9 @@ use super::workers::Workers;
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a delivery that could not be committed waits before it is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
+/// How long an agent pauses after an invocation that one of its quotas refused. A refusal is a durable record: without the pause an agent that goes on makes
+/// others wait for the commits of its refusals.
+const REFUSAL_PAUSE: Duration = Duration::from_millis(100);
 /// How long an invocation counts as prompt.
 const PROMPT_LIMIT: Duration = Duration::from_millis(10);
 /// How long the end of the host waits for the invocations that run. Each has a shorter deadline of its own.
@@ -262,7 +265,10 @@ impl Dispatcher {
             queue.running.remove(&job.signal);
         }
         match end {
-            DeliveryEnd::Completed => {
+            DeliveryEnd::Completed | DeliveryEnd::Refused => {
+                if matches!(end, DeliveryEnd::Refused) {
+                    queue.retry_at = Some(Instant::now() + REFUSAL_PAUSE);
+                }
                 if let Some(slot) = self.deps.slots.get_slot(slot) {
                     release_place(&slot, &self.deps.backlog.deliveries);
                 }

@@ -268,8 +268,12 @@ impl Invoker {
         failure: &InvocationFailure,
         quota_refused: bool,
     ) {
+        let delivery = match self.record_failure(&invocation, report, failure) {
+            DeliveryEnd::Completed if quota_refused => DeliveryEnd::Refused,
+            delivery => delivery,
+        };
         let end = InvocationEnd {
-            delivery: self.record_failure(&invocation, report, failure),
+            delivery,
             success: None,
             usage: Some(usage_of(report)),
             failure: Some(failure.kind()),
@@ -432,7 +436,10 @@ impl Invoker {
     ) -> Option<Breach> {
         let latency = at.saturating_duration_since(invocation.started);
         // An invocation that is tried again is metered then.
-        if matches!(end.delivery, DeliveryEnd::Completed) {
+        if matches!(
+            end.delivery,
+            DeliveryEnd::Completed | DeliveryEnd::Refused
+        ) {
             meter_invocation(&self.meters, invocation, end.usage, end.failure, latency);
         }
         let observation = Observation {

@@ -44,6 +44,8 @@ pub(super) enum RouterEvent {
 pub(super) enum DeliveryEnd {
     /// It is completed.
     Completed,
+    /// It is completed: a quota of the agent refused the invocation, and the agent pauses.
+    Refused,
     /// It was completed before, elsewhere: nothing was done.
     AlreadyCompleted,
     /// It is pending, and nothing of the invocation is durable: the signal is to be tried again.

@@ -10,8 +10,8 @@ use super::quotas::{CASES, agent, copy_hog, quota_of};
 
 /// Decisions and invocations that are timed in one turn.
 const TIMED: usize = 25;
-/// Signals that wait for the agent at its quota when a turn with it begins: more than it handles while the turn lasts.
-const WAITING: usize = 150;
+/// Signals that wait for the agent at its quota when a turn with it begins: more than it handles while the turn lasts, since it pauses after each refusal.
+const WAITING: usize = 20;
 
 /// The 99th percentiles of one turn.
 struct Turn {

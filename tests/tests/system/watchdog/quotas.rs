@@ -195,6 +195,36 @@ fn each_quota_refuses_its_agent_alone_and_quarantines_one_that_goes_on() {
 }
 
 #[test]
+fn an_agent_that_a_quota_refuses_pauses_before_its_next_signal() {
+    let place = TestDir::new("[quotas]\nkeys = 5\n");
+    copy_agent(&hostile_guests_dir(), "quota-hog", &place.agents());
+    let host = place.start();
+    let mut client = Client::new(&host);
+    for turn in 0..6 {
+        post_signal(&mut client, "hog.go", &json!(["state", turn, 20, 1]));
+    }
+    let name = "agent-that-uses-up-the-quota-its-signal-names-00";
+    wait_until("the refusals", || {
+        agent(&mut client, name)["failed"] == json!(6)
+    });
+    assert_eq!(host.terminate(), Some(0));
+    let database = rusqlite::Connection::open(place.data().join("ark.db")).expect("the database");
+    let mut rows = database
+        .prepare("SELECT at FROM audit_log WHERE kind = 'failure' ORDER BY seq")
+        .expect("the failures");
+    let times: Vec<i64> = rows
+        .query_map([], |row| row.get(0))
+        .and_then(Iterator::collect)
+        .expect("times");
+    assert_eq!(times.len(), 6);
+    // A tenth of a second, less what rounding to milliseconds and a correction of the clock may take.
+    assert!(
+        times.windows(2).all(|pair| pair[1] - pair[0] >= 80),
+        "{times:?}"
+    );
+}
+
+#[test]
 fn what_is_deleted_is_given_back_and_an_operator_can_raise_a_quota() {
     let place = TestDir::new("[quotas]\nkeys = 30\n");
     copy_agent(&hostile_guests_dir(), "quota-hog", &place.agents());
