@@ -21,6 +21,15 @@ pub(super) fn check_database(subject: &Subject, lines: &mut CheckLines) {
             return lines.fail(error.to_string(), remedy);
         }
     };
+    if !found && subject.config.store.require_database {
+        return lines.fail(
+            format!(
+                "there is none in {}, and require_database is set",
+                dir.display()
+            ),
+            "mount its disk, or restore a snapshot with `ark state restore`; a new host's first token makes it: `ark token create --role admin --name NAME --data-dir DIR`",
+        );
+    }
     if !found {
         return lines.ok("there is none yet; the first start makes it");
     }

@@ -12,6 +12,8 @@ use crate::secrets::SecretKey;
 pub struct StoreConfig {
     /// The data directory. It is created with mode 0700 when it does not exist.
     pub dir: PathBuf,
+    /// Whether a start is refused where there is no database: it is expected, and its disk may not be mounted.
+    pub require_database: bool,
     /// How many units may wait for the writer; further ones are refused with [`crate::SubmitError::Full`]. At least 1.
     pub queue: usize,
     /// How many units are written in one transaction at most. At least 1.
@@ -27,12 +29,13 @@ pub struct StoreConfig {
 }
 
 impl StoreConfig {
-    /// The default configuration for a data directory: a queue of 8192 units, 512 units in a transaction, 4 readers, no limit of size and
-    /// no key.
+    /// The default configuration for a data directory: a database is made where there is none, a queue of 8192 units, 512 units in a transaction,
+    /// 4 readers, no limit of size and no key.
     #[must_use]
     pub fn in_dir(dir: impl Into<PathBuf>) -> Self {
         Self {
             dir: dir.into(),
+            require_database: false,
             queue: 8192,
             batch: 512,
             readers: 4,

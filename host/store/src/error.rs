@@ -97,6 +97,12 @@ pub enum OpenError {
         /// The names of what shows that there was one.
         traces: String,
     },
+    /// There is no database, and the configuration says that there must be one.
+    #[error("there is no database in {dir}, and require_database is set: mount its disk, or restore a snapshot with `ark state restore`; for a host's first start, make it by its first token: `ark token create --role admin --name NAME --data-dir {dir}`", dir = dir.display())]
+    DatabaseRequired {
+        /// The data directory.
+        dir: PathBuf,
+    },
     /// The database lacks a row that is attested.
     #[error("{path} is not the database that was here last: {attested_by} attests row {row} of its {chain}, and this one has {found} rows or another one in that place; put the latest one back, or restore the latest snapshot with `ark state restore --replace` (to go on with this one, take a snapshot of it with `ark state snapshot` and restore that)", path = path.display(), attested_by = attested_by.display())]
     DatabaseBehind {

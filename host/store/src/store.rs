@@ -56,12 +56,18 @@ impl Store {
     /// See [`OpenError`]; each message says what to do.
     pub fn open(config: &StoreConfig) -> Result<Self, OpenError> {
         let dir = &config.dir;
+        if config.require_database && !dir.exists() {
+            return Err(OpenError::DatabaseRequired { dir: dir.clone() });
+        }
         directory::create_dir(dir)?;
         let lock = Arc::new(DirLock::acquire(dir)?);
         let path = directory::database_path(dir);
         directory::check_restore_finished(dir)?;
         let evidence = Evidence::collect(dir, lock.found())?;
         evidence.check_present()?;
+        if config.require_database && !directory::has_database(dir) {
+            return Err(OpenError::DatabaseRequired { dir: dir.clone() });
+        }
         let secret_key = config.secret_key.as_ref();
         let unmigrated = schema::connect_writer(&path, config.max_bytes)?;
         evidence.check_chains(&unmigrated.connection)?;

@@ -33,6 +33,8 @@ table! {
     pub struct ConfigFile {
         /// The directory in which the host keeps its data. Flag: `--data-dir`.
         data_dir: PathBuf = "ark-data".into(), Any;
+        /// Whether a start is refused where `data_dir` has no database. A data directory that is lost as a whole, or whose disk is not mounted, then opens nothing. `ark token create --data-dir` makes the database of a new host.
+        require_database: bool = false, Any;
         /// Address and port of the HTTP API; port 0: a free one. Without `[tls]` and `behind_proxy` it must be a loopback address. Flag: `--listen`.
         listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8000)), Any;
         /// Address and port on which metrics are served, or `off`. The port asks for no token. Flag: `--telemetry-listen`.

@@ -141,6 +141,7 @@ impl Config {
             },
             store: StoreConfig {
                 max_bytes: capacity.max_database_bytes,
+                require_database: file.require_database,
                 ..StoreConfig::in_dir(file.data_dir)
             },
             hrm: HrmConfig {

@@ -436,10 +436,7 @@ impl Invoker {
     ) -> Option<Breach> {
         let latency = at.saturating_duration_since(invocation.started);
         // An invocation that is tried again is metered then.
-        if matches!(
-            end.delivery,
-            DeliveryEnd::Completed | DeliveryEnd::Refused
-        ) {
+        if matches!(end.delivery, DeliveryEnd::Completed | DeliveryEnd::Refused) {
             meter_invocation(&self.meters, invocation, end.usage, end.failure, latency);
         }
         let observation = Observation {

@@ -24,6 +24,11 @@ struct AttestedHeads {
     state: Option<ChainHead>,
 }
 
+/// Returns whether a data directory has a database; an empty file is none.
+pub(crate) fn has_database(dir: &Path) -> bool {
+    std::fs::metadata(database_path(dir)).is_ok_and(|metadata| metadata.len() > 0)
+}
+
 /// What a data directory tells about the database that was in it.
 pub(crate) struct Evidence {
     dir: PathBuf,
@@ -90,11 +95,10 @@ impl Evidence {
     /// # Errors
     /// [`OpenError::DatabaseGone`].
     pub(crate) fn check_present(&self) -> Result<(), OpenError> {
-        let path = database_path(&self.dir);
-        let is_there = std::fs::metadata(&path).is_ok_and(|metadata| metadata.len() > 0);
-        if is_there || self.is_empty() {
+        if has_database(&self.dir) || self.is_empty() {
             return Ok(());
         }
+        let path = database_path(&self.dir);
         let traces: Vec<String> = self
             .traces
             .iter()

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use ark_model::ids::Digest;
 use sha2::{Digest as _, Sha256};
 
-pub(crate) use evidence::Evidence;
+pub(crate) use evidence::{Evidence, has_database};
 pub(crate) use lock::{AccessMarks, Attestation, DirLock, LockRecord, find_lock_holder};
 pub(crate) use lock_holders::{READ_BYTES, WRITE_BYTES, name_holders};
 pub(crate) use open_files::OpenFiles;

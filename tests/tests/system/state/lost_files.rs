@@ -4,7 +4,8 @@
 use std::path::PathBuf;
 
 use ark_tests::{
-    Client, Host, TestDir, copy_numbered, hostile_guests_dir, run_ark, trade, wait_for, wait_until,
+    Client, Host, TestDir, copy_numbered, hostile_guests_dir, make_token, run_ark, trade, wait_for,
+    wait_until,
 };
 use serde_json::{Value, json};
 
@@ -163,6 +164,38 @@ fn a_killed_host_without_its_database_begins_anew_by_order_only_and_stays_closed
             .status
             .success()
     );
+}
+
+#[test]
+fn a_data_directory_that_is_lost_as_a_whole_opens_nothing_where_a_database_is_required() {
+    let place = TestDir::new("require_database = true\n");
+    let data = place.data();
+    let path = data.to_str().expect("UTF-8").to_owned();
+    let refused = place.try_start().err().expect("no host starts");
+    assert!(refused.contains("ark token create"), "{refused}");
+    assert!(!data.join("ark.db").exists(), "a refusal makes no database");
+    let token = make_token(&data, "root", "admin", &[]);
+    let host = place.start();
+    propose(&mut Client::with_token(&host, &token), 1);
+    assert_eq!(host.terminate(), Some(0));
+    let kept = data.with_extension("kept");
+    std::fs::rename(&data, &kept).expect("the directory");
+    for mounted in [false, true] {
+        // Without the disk, the directory to mount it on may be there or not.
+        if mounted {
+            std::fs::create_dir_all(&data).expect("a directory");
+        }
+        let refused = place.try_start().err().expect("no host starts");
+        assert!(
+            refused.contains(&format!("there is no database in {path}"))
+                && refused.contains("ark state restore"),
+            "{refused}"
+        );
+    }
+    std::fs::remove_dir_all(&data).expect("the directory");
+    std::fs::rename(&kept, &data).expect("the directory");
+    let host = place.start();
+    assert_eq!(Client::new(&host).get("/v1/decisions").0, 401);
 }
 
 #[test]
