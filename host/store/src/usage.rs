@@ -6,7 +6,7 @@
 //!   it is, until it is replaced or deleted;
 //! * a memory, for its agent, until it expires or is deleted; its text twice, since it is indexed;
 //! * a revision of a truth or of a setting, for whoever wrote it, permanently;
-//! * a message or a signal with its deliveries, for who sent it, permanently.
+//! * a message or a signal with its deliveries, for who sent it; of an agent until it is pruned (`offline/prune.rs`), of a token permanently.
 //!
 //! The audit log is counted by the minute only: its rows are archived.
 

@@ -1,4 +1,4 @@
-//! `ark state snapshot|restore|begin-anew|check|rekey`: the database of a data directory as a whole.
+//! `ark state snapshot|restore|begin-anew|check|prune|rekey`: the database of a data directory as a whole.
 //!
 //! Snapshot and check read it, with or without a running host; the others need the host to be stopped.
 
@@ -8,14 +8,15 @@ use std::process::ExitCode;
 use anyhow::Context;
 use ark_host::api::validate_reason;
 use ark_store::{
-    ReadOnlyStore, SecretKey, begin_anew, check_snapshot, create_snapshot, rekey_secrets,
-    restore_snapshot,
+    ReadOnlyStore, SecretKey, begin_anew, check_snapshot, create_snapshot, prune_signals,
+    rekey_secrets, restore_snapshot,
 };
 use clap::Subcommand;
 use serde_json::json;
 
 use crate::args::DataDirArgs;
 use crate::output::{exit_code, print_json};
+use crate::time::parse_moment;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DataCommand {
@@ -50,6 +51,15 @@ pub(crate) enum DataCommand {
         /// A snapshot to check, instead of a data directory.
         #[arg(long, value_name = "DIR")]
         snapshot: Option<PathBuf>,
+        #[command(flatten)]
+        data: DataDirArgs,
+    },
+    /// Removes the signals before a moment whose deliveries have ended, with their idempotency keys, and the lines of the session log before it.
+    /// Decisions stay (see `ark audit archive`). No host may run.
+    Prune {
+        /// The moment: milliseconds since 1970 (UTC), or an age such as 30d, 36h. Signals of the last day stay.
+        #[arg(long)]
+        before: String,
         #[command(flatten)]
         data: DataDirArgs,
     },
@@ -102,6 +112,10 @@ pub(crate) fn run(command: DataCommand, by: Option<&str>) -> anyhow::Result<Exit
                 print_json(&report)?;
                 return Ok(exit_code(report.fault.is_none()));
             }
+        }
+        DataCommand::Prune { before, data } => {
+            let before = parse_moment("--before", &before)?;
+            print_json(&prune_signals(&data.data_dir, before)?)?;
         }
         DataCommand::Rekey { new_key_file, data } => {
             let new = SecretKey::from_file(&new_key_file)?;

@@ -61,7 +61,7 @@ pub struct QuotaExceeded {
 const fn remedy_of(kind: QuotaKind) -> &'static str {
     match kind {
         QuotaKind::StoredBytes => {
-            "store less (the history of state stays), or have an operator raise the quota"
+            "store less (the history of state stays; messages until `ark state prune`), or have an operator raise the quota"
         }
         QuotaKind::Keys => "delete keys, or have an operator raise the quota",
         QuotaKind::Memories => {

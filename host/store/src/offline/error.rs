@@ -76,6 +76,9 @@ pub enum MaintenanceError {
     /// The audit log has a fault.
     #[error("the audit log is not whole: row {} {}; nothing was archived", .0.seq, .0.problem)]
     BrokenLog(ChainFault),
+    /// Signals that a sender may repeat would be pruned.
+    #[error("signals of the last day stay in the database; give an earlier moment")]
+    TooRecentToPrune,
     /// No row is old enough to be archived.
     #[error("there are no rows before that moment")]
     NothingToArchive,

@@ -1,5 +1,5 @@
-//! What is done to a store directly, mostly while no host runs on it: verification, snapshots and their restore, archives of the audit log
-//! and a change of the encryption key.
+//! What is done to a store directly, mostly while no host runs on it: verification, snapshots and their restore, archives of the audit log,
+//! pruning and a change of the encryption key.
 
 mod any_schema;
 mod archive;
@@ -8,6 +8,7 @@ mod error;
 mod exclusive;
 mod inspect;
 mod paced_check;
+mod prune;
 mod read_only;
 mod rekey;
 mod restore;
@@ -25,6 +26,7 @@ pub(crate) use exclusive::begin_halt;
 pub use inspect::{check_directory, find_running_host};
 pub(crate) use paced_check::check_recent_rows;
 pub use paced_check::{PacedReport, check_beside_host};
+pub use prune::{PrunedRows, prune_signals};
 pub use read_only::ReadOnlyStore;
 pub use rekey::rekey_secrets;
 pub use restore::{RestoreReport, restore_snapshot};

@@ -4,6 +4,7 @@ mod decisions;
 mod evidence;
 mod log;
 mod maintenance;
+mod prune;
 mod state;
 
 use ark_model::decision::Outcome;
