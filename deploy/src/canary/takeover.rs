@@ -1,4 +1,4 @@
-//! The take-over: the new version gets the data directory, while the fronts hold what arrives. The way back from it.
+//! What a take-over came to, and the way back from it. `run.rs` makes the take-over.
 
 use std::fs::File;
 use std::path::PathBuf;

@@ -50,8 +50,9 @@ fn quote_end(text: &[u8]) -> String {
         .to_owned()
 }
 
-/// Runs the command in `$0`. This shell alone keeps its standard input, a handle of the journal's lock, and it is not replaced by its last command:
-/// so the lock is held until the command has ended, and not by what that leaves running.
+/// Runs the command in `$0` in an inner shell. The standard input of this outer shell is a handle of the journal's lock; the inner shell and what it
+/// starts get `/dev/null` in its place. `exit $?` keeps the outer shell from replacing itself with the inner one. So the lock is held until the
+/// command has ended, and no process that the command leaves running holds it any longer.
 const LOCKED_SHELL: &str = "sh -c \"$0\" </dev/null; exit $?";
 
 /// Runs a shell's command, in a process group of its own: it goes on if this process is killed, and holds the journal's lock until it has ended.

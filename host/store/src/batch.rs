@@ -30,11 +30,11 @@ pub struct CommitDeadline {
     state: Arc<AtomicU8>,
 }
 
-/// Nobody has got it.
+/// Neither the writer nor the edge has taken it.
 const OPEN: u8 = 0;
 /// The writer writes it, or has written it.
 const CLAIMED: u8 = 1;
-/// Nobody waits any more: it is not written.
+/// The caller has got its answer at the deadline: the unit is not written.
 const GIVEN_UP: u8 = 2;
 
 impl CommitDeadline {

@@ -66,7 +66,7 @@ pub enum OpenError {
         finding: String,
     },
     /// The database holds secrets that another key has encrypted.
-    #[error("{path} holds secrets encrypted with the key {needed}, and the key given is {given}; give the key {needed}", path = path.display())]
+    #[error("{path} holds secrets encrypted with the key {needed}, and the key given is {given}; give the key {needed}, or, if it is lost, give up its secrets with `ark state give-up-secrets`", path = path.display())]
     OtherSecretKey {
         /// The database.
         path: PathBuf,

@@ -45,11 +45,12 @@ pub use error::{
 };
 pub use idempotency::IdempotencyRecord;
 pub use offline::{
-    ARCHIVE_FORMAT, ArchiveHeader, ArchiveReport, ArchivedRows, ChainReport, MaintenanceError,
-    NewBeginning, PacedReport, PrunedRows, ReadOnlyStore, RestoreReport, SnapshotFile,
-    SnapshotManifest, StateReport, archive_audit, begin_anew, check_archive, check_beside_host,
-    check_directory, check_snapshot, count_decisions_after, create_snapshot, find_running_host,
-    is_restore_pending, prune_signals, read_schema, rekey_secrets, restore_snapshot,
+    ARCHIVE_FORMAT, ArchiveHeader, ArchiveReport, ArchivedRows, ChainReport, GivenUpSecrets,
+    MaintenanceError, NewBeginning, PacedReport, PrunedRows, ReadOnlyStore, RestoreReport,
+    SnapshotFile, SnapshotManifest, StateReport, archive_audit, begin_anew, check_archive,
+    check_beside_host, check_directory, check_snapshot, count_decisions_after, create_snapshot,
+    find_running_host, give_up_secrets, is_restore_pending, prune_signals, read_schema,
+    rekey_secrets, restore_snapshot,
 };
 pub use operation::{NewToken, Operation, OperatorChange, TokenChange};
 pub use reader::Reader;

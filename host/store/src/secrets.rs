@@ -79,6 +79,16 @@ pub enum SecretError {
         /// The id of the host's encryption key.
         given: String,
     },
+    /// The secret's encryption key was lost, and the secret was given up by order.
+    #[error(
+        "{key:?} was encrypted with the key {lost}, which was lost; the secret was given up and must be written anew"
+    )]
+    GivenUp {
+        /// The key of the state.
+        key: String,
+        /// The id of the lost encryption key.
+        lost: String,
+    },
     /// The ciphertext does not decrypt.
     #[error("{key:?} does not decrypt: it was changed or moved; restore a snapshot")]
     Broken {
@@ -113,6 +123,19 @@ pub(crate) struct SealedValue {
     pub(crate) text: String,
     /// The digest that the history keeps of it.
     pub(crate) digest: Digest,
+}
+
+/// What stands before the id of a lost key at a secret that was given up. The SQL of this crate has it in literals.
+const GIVEN_UP: &str = "given-up:";
+
+/// Returns what stands in place of the id of its key at a secret that was given up.
+pub(crate) fn mark_given_up(key_id: &str) -> String {
+    format!("{GIVEN_UP}{key_id}")
+}
+
+/// Returns the id of the lost key of a secret that was given up; `None`: the secret was not.
+pub(crate) fn find_lost_key(key_id: &str) -> Option<&str> {
+    key_id.strip_prefix(GIVEN_UP)
 }
 
 /// The key that encrypts secrets.

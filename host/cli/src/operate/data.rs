@@ -1,4 +1,4 @@
-//! `ark state snapshot|restore|begin-anew|check|prune|rekey`: the database of a data directory as a whole.
+//! `ark state snapshot|restore|begin-anew|check|prune|rekey|give-up-secrets`: the database of a data directory as a whole.
 //!
 //! Snapshot and check read it, with or without a running host; the others need the host to be stopped.
 
@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use anyhow::Context;
 use ark_host::api::validate_reason;
 use ark_store::{
-    ReadOnlyStore, SecretKey, begin_anew, check_snapshot, create_snapshot, prune_signals,
-    rekey_secrets, restore_snapshot,
+    ReadOnlyStore, SecretKey, begin_anew, check_snapshot, create_snapshot, give_up_secrets,
+    prune_signals, rekey_secrets, restore_snapshot,
 };
 use clap::Subcommand;
 use serde_json::json;
@@ -71,6 +71,18 @@ pub(crate) enum DataCommand {
         #[command(flatten)]
         data: DataDirArgs,
     },
+    /// Gives up the secrets whose encryption key is lost, so that the host can start with another key. They are deleted and must be written
+    /// anew; nobody can read them any more. No host may run.
+    GiveUpSecrets {
+        /// The id of the lost key, as a refused start names it.
+        #[arg(long, value_name = "ID")]
+        lost_key: String,
+        /// Why, for the audit log.
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        data: DataDirArgs,
+    },
 }
 
 /// The most bytes of the name of who does something.
@@ -94,12 +106,7 @@ pub(crate) fn run(command: DataCommand, by: Option<&str>) -> anyhow::Result<Exit
             )?)?;
         }
         DataCommand::BeginAnew { reason, data } => {
-            let reason = validate_reason(&reason)
-                .context("--reason: give 1 to 1024 bytes of plain text that is not blank")?;
-            let by = by.unwrap_or("operator");
-            let by = validate_reason(by)
-                .filter(|by| by.len() <= MAX_ACTOR_BYTES)
-                .context("--by: give 1 to 128 bytes of plain text that is not blank")?;
+            let (by, reason) = validate_order(by, &reason)?;
             let key = SecretKey::from_environment()?;
             print_json(&begin_anew(&data.data_dir, &by, &reason, key.as_ref())?)?;
         }
@@ -123,6 +130,31 @@ pub(crate) fn run(command: DataCommand, by: Option<&str>) -> anyhow::Result<Exit
             let count = rekey_secrets(&data.data_dir, old.as_ref(), &new)?;
             print_json(&json!({"secrets": count, "key": new.id()}))?;
         }
+        DataCommand::GiveUpSecrets {
+            lost_key,
+            reason,
+            data,
+        } => {
+            let (by, reason) = validate_order(by, &reason)?;
+            if let Some(key) = SecretKey::from_environment()?
+                && key.id() == lost_key
+            {
+                anyhow::bail!(
+                    "--lost-key: the key {lost_key} is here, in the environment, and can read the secrets; to replace it use `ark state rekey`"
+                );
+            }
+            print_json(&give_up_secrets(&data.data_dir, &lost_key, &by, &reason)?)?;
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Checks who orders something and why. Returns both as the audit log records them.
+fn validate_order(by: Option<&str>, reason: &str) -> anyhow::Result<(String, String)> {
+    let reason = validate_reason(reason)
+        .context("--reason: give 1 to 1024 bytes of plain text that is not blank")?;
+    let by = validate_reason(by.unwrap_or("operator"))
+        .filter(|by| by.len() <= MAX_ACTOR_BYTES)
+        .context("--by: give 1 to 128 bytes of plain text that is not blank")?;
+    Ok((by, reason))
 }

@@ -31,7 +31,7 @@ macro_rules! print_notice {
 }
 
 /// Says on standard error that a list for people is empty, so that standard output stays empty for whoever counts lines, and nobody takes an
-/// empty answer for a command that did nothing. In JSON an empty list speaks for itself.
+/// empty answer for a command that did nothing. With `--json` nothing is added: the empty list is the answer.
 macro_rules! print_empty {
     ($($part:tt)*) => { $crate::output::write_notice(::std::format_args!($($part)*)) };
 }

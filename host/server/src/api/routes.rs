@@ -60,7 +60,7 @@ pub(super) fn described_routes() -> DescribedRoutes {
         .merge(v1::tokens::routes())
 }
 
-/// The routes with everything they stand on.
+/// Makes the router of all calls, with their state and their layers.
 pub(super) fn build_routes(
     deps: ApiDeps,
     auth: Arc<Auth>,

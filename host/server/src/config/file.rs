@@ -1,7 +1,7 @@
-//! `ark.toml`: every key, stated once. What stands here is a key in the file, an `ARK_…` variable, a line of `ark config show` and a line
+//! `ark.toml`: every key, stated once. Each statement is a key of the file, an `ARK_…` variable, a line of `ark config show` and a line
 //! of `docs/configuration.md`.
 //!
-//! A number stands here, at its key. Where another part needs the same default without a configuration, the number stands there and the
+//! A default is written at its key. Where another part needs the same default without a configuration, that part has the number and the
 //! key refers to it.
 
 use std::collections::BTreeMap;
@@ -330,7 +330,7 @@ items! {
 }
 
 table! {
-    /// Whose components this host takes. Where keys are named, one of them must have signed a component; its signature stands beside it (`NAME.wasm.sig`) or comes with the upload. `ark agent sign`, `ark policy sign` and `pull --verify-key` write it, cosign's keys and signatures will do. Without keys no signature is looked at.
+    /// Which components this host accepts. Where keys are named, one of them must have signed a component; the signature is beside it (`NAME.wasm.sig`) or comes with the upload. `ark agent sign`, `ark policy sign` and `pull --verify-key` write it; keys and signatures of cosign have the same form. Without keys no signature is checked.
     pub struct SignaturesFile {
         /// PEM files with the public keys that may sign agents. They are checked at every start and every upload, for kept versions too.
         agents: Vec<PathBuf> = Vec::new(), Any;

@@ -1,6 +1,6 @@
 //! From the merged sources to each part's own configuration.
 //!
-//! What one key allows is checked where the key is stated; here stands what several keys say together.
+//! What one key allows is checked where the key is stated (`file.rs`); this module checks what depends on several keys.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

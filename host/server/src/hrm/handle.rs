@@ -1,6 +1,6 @@
 //! The handle to the HRM: it redacts on the caller's thread, then puts the request into a queue of the arbiter's thread.
 //!
-//! There are two queues. Actions that reduce risk (closing, cancelling) and the requests of operators wait in the urgent one, which is emptied first:
+//! There are two queues. Proposals that reduce risk (closing, cancelling), halts, quarantines and what ends them wait in the urgent one, which is emptied first:
 //! when the host is so busy that it refuses proposals, there is still room for them. No proposer can fill more than its share of either queue.
 
 use std::collections::HashMap;

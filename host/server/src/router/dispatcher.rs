@@ -248,7 +248,7 @@ impl Dispatcher {
                 .submit_work(Work::ActOnBreach(committing, breach));
         } else {
             let (job, slot) = (committing.invocation.job, committing.invocation.slot_number);
-            // Lets the version go before the delivery counts as completed: who waits for the version may look for it right then.
+            // Releases the version before the delivery counts as completed: a caller that waits until the version is unused checks that then.
             drop(committing);
             self.finish_job(job, slot, DeliveryEnd::Completed);
         }

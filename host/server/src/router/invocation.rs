@@ -422,7 +422,7 @@ impl Invoker {
 
     fn report_finished(&self, invocation: RunningInvocation, end: DeliveryEnd) {
         let (job, slot) = (invocation.job, invocation.slot_number);
-        // Lets the version go before the router is told: who waits for the version may look for it right then.
+        // Releases the version before the router is told of the end: a caller that waits until the version is unused checks that at the end.
         drop(invocation);
         let _ = self.events.send(RouterEvent::Finished(job, slot, end));
     }

@@ -1,7 +1,5 @@
-//! How an agent does, and when it is put into quarantine.
-//!
-//! The default thresholds: five failures in a row; more than 20 % of more than ten invocations failed; more than ten invocations took more
-//! than five seconds on average; two heartbeats missed. Score = 0.5 success + 0.3 latency + 0.2 recency.
+//! The health of an agent, and when it is put into quarantine: failures in a row, rate of failures, mean latency, missed heartbeats, refusals by
+//! quotas ([`Thresholds`]). Score = 0.5 success + 0.3 latency + 0.2 recency.
 //!
 //! Only what the agent itself did counts: a signal that it rejects as malformed is its sender's failure, and what the host could not record
 //! is tried again.
@@ -27,7 +25,7 @@ const NO_RECENCY: Duration = Duration::from_secs(60);
 /// When an agent is put into quarantine, and when alerts are raised.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Thresholds {
-    /// So many failures in a row are a breach.
+    /// This number of failures in a row is a breach.
     pub consecutive_failures: u32,
     /// A larger share of failures in the window is a breach; 0 to 1.
     pub failure_rate: f64,
@@ -37,9 +35,9 @@ pub struct Thresholds {
     pub latency_ms: u64,
     /// The mean latency counts once the window has more invocations than this.
     pub latency_over: u32,
-    /// So many missed heartbeats in a row are a breach.
+    /// This number of missed heartbeats in a row is a breach.
     pub missed_heartbeats: u32,
-    /// So many invocations that a quota refused within [`REFUSAL_WINDOW`] are a breach.
+    /// This number of invocations that a quota refused within [`REFUSAL_WINDOW`] is a breach.
     pub quota_refusals: u32,
     /// From this share of a limit on a warning is raised; 0 to 1.
     pub warning: f64,

@@ -1,7 +1,7 @@
 //! Which addresses a webhook may connect to.
 //!
-//! The guard stands where names are resolved: what it returns is what is connected to, so a name that stands for another address a moment
-//! later reaches nothing else.
+//! The guard is the client's resolver. The client connects to the addresses that the guard returned and does not resolve the name again, so a name
+//! whose address changes between the check and the connection (DNS rebinding) reaches no other address.
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -65,7 +65,7 @@ struct Prepared {
     event_type: String,
     at: Millis,
     body: String,
-    /// How far the webhook has come when the event is delivered or buried.
+    /// How far the webhook has come when the event is delivered or a dead letter.
     position: EventCursor,
 }
 
@@ -241,7 +241,7 @@ impl Sending {
             return Ok(Step::Idle);
         }
         if progress.attempts >= self.config.retry.attempts {
-            self.bury(progress)?;
+            self.write_dead_letter(progress)?;
             return Ok(Step::Moved);
         }
         if let Some(at) = progress.retry_at {
@@ -348,7 +348,7 @@ impl Sending {
                 tracing::debug!(webhook = %self.config.name, event = current.id, attempt = progress.attempts, reason, "an event was not delivered to a webhook");
                 self.note_failure(kind, reason);
                 self.keep(progress);
-                // A start goes on with the attempts and the pause. If they cannot be recorded, this one does.
+                // A restart continues with these attempts and this pause. If they cannot be recorded now, this process still has them.
                 self.record_progress();
                 Ok(())
             }
@@ -356,7 +356,7 @@ impl Sending {
     }
 
     /// Makes the current event a dead letter, in the commit that moves past it.
-    fn bury(&mut self, mut progress: WebhookProgress) -> Result<(), StepError> {
+    fn write_dead_letter(&mut self, mut progress: WebhookProgress) -> Result<(), StepError> {
         let Some(current) = &self.current else {
             return Ok(());
         };
@@ -383,11 +383,11 @@ impl Sending {
         behind.attempts = 0;
         behind.retry_at = None;
         self.commit(vec![
-            WebhookChange::Bury(name.clone(), letter, limit),
+            WebhookChange::AddDeadLetter(name.clone(), letter, limit),
             WebhookChange::Progress(name.clone(), behind.clone()),
         ])?;
         self.recorded = Some(behind);
-        self.status.buried.increment();
+        self.status.dead_letters_written.increment();
         let dropped = (kept + 1).saturating_sub(u64::from(limit));
         self.status.dropped.add(dropped);
         tracing::warn!(webhook = %name, event, attempts, reason = self.last_reason, dropped, "an event became a dead letter");

@@ -69,7 +69,7 @@ pub struct WebhookStatus {
     pub delivered: Counter,
     failed: [Counter; 4],
     /// Events that became dead letters.
-    pub buried: Counter,
+    pub dead_letters_written: Counter,
     /// Dead letters that were dropped, since there were too many.
     pub dropped: Counter,
     /// Audit rows that went into an archive before they could be sent.
@@ -88,7 +88,7 @@ impl WebhookStatus {
             kept_dead_letters: config.dead_letters,
             delivered: Counter::default(),
             failed: Default::default(),
-            buried: Counter::default(),
+            dead_letters_written: Counter::default(),
             dropped: Counter::default(),
             missed: Counter::default(),
             state: Mutex::default(),

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::chain::ChainFault;
-use crate::error::{OpenError, ReadError, WriteError};
+use crate::error::{CommitError, OpenError, ReadError, WriteError};
 use crate::secrets::SecretError;
 
 /// Why maintenance of a store failed. What changes a store does so in one transaction, or says what it has done when it failed.
@@ -30,6 +30,17 @@ pub enum MaintenanceError {
         /// What the system reports.
         cause: io::Error,
     },
+    /// No secret is encrypted with the key that is said to be lost.
+    #[error("no secret is encrypted with the key {key:?}; {}", if present.is_empty() { "no secret needs a key".to_owned() } else { format!("secrets need: {present}") })]
+    NoSecretsOfKey {
+        /// The id that was given.
+        key: String,
+        /// The ids of the keys that secrets are encrypted with.
+        present: String,
+    },
+    /// A change is refused.
+    #[error(transparent)]
+    Refused(CommitError),
     /// The token that keeps the host closed cannot be made.
     #[error("the administrator's token cannot be made: {0}")]
     Token(String),
@@ -107,7 +118,7 @@ impl MaintenanceError {
 impl From<WriteError> for MaintenanceError {
     fn from(error: WriteError) -> Self {
         match error {
-            WriteError::Refused(refusal) => Self::Token(refusal.to_string()),
+            WriteError::Refused(refusal) => Self::Refused(refusal),
             WriteError::Storage(error) => Self::Database(error),
         }
     }

@@ -6,6 +6,7 @@ mod archive;
 mod begin_anew;
 mod error;
 mod exclusive;
+mod give_up_secrets;
 mod inspect;
 mod paced_check;
 mod prune;
@@ -23,6 +24,7 @@ pub use archive::{
 pub use begin_anew::{NewBeginning, begin_anew};
 pub use error::MaintenanceError;
 pub(crate) use exclusive::begin_halt;
+pub use give_up_secrets::{GivenUpSecrets, give_up_secrets};
 pub use inspect::{check_directory, find_running_host};
 pub(crate) use paced_check::check_recent_rows;
 pub use paced_check::{PacedReport, check_beside_host};

@@ -348,6 +348,7 @@ impl StateReport {
             keys: 0,
             secrets: 0,
             secrets_unchecked: 0,
+            secrets_given_up: 0,
             anchors: 0,
             fault: None,
         }

@@ -10,7 +10,7 @@ use crate::tables::state::UPDATE_LIVE_SECRETS;
 use super::error::MaintenanceError;
 use super::exclusive::{OfflineStore, record_maintenance};
 
-/// Encrypts every secret, of every revision, with another key: all of them or none. Returns how many there are.
+/// Encrypts every secret, of every revision, with another key: all of them or none. Those that were given up stay as they are. Returns how many there are.
 ///
 /// # Errors
 /// See [`MaintenanceError`]: a host runs, the old key is missing or is another one, or a secret does not decrypt. Nothing was changed.
@@ -37,7 +37,8 @@ fn reseal_history(
     new: &SecretKey,
 ) -> Result<u64, MaintenanceError> {
     let mut statement = connection.prepare(
-        "SELECT seq, agent, key, revision, value, key_id FROM state_history WHERE key_id IS NOT NULL ORDER BY seq",
+        "SELECT seq, agent, key, revision, value, key_id FROM state_history WHERE key_id IS NOT NULL
+         AND key_id NOT GLOB 'given-up:*' ORDER BY seq",
     )?;
     let mut update =
         connection.prepare("UPDATE state_history SET value = ?2, key_id = ?3 WHERE seq = ?1")?;

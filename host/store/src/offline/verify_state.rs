@@ -9,7 +9,7 @@ use crate::anchors::{AnchorWalk, read_anchors};
 use crate::chain::{ChainFault, ChainHead};
 use crate::error::ReadError;
 use crate::query::{select_row, select_value};
-use crate::secrets::{SecretKey, StateAddress};
+use crate::secrets::{SecretKey, StateAddress, find_lost_key};
 use crate::tables::state::NewRevision;
 
 use super::read_only::ReadOnlyStore;
@@ -31,6 +31,8 @@ pub struct StateReport {
     pub secrets: u64,
     /// How many secrets could not be checked because the encryption key was not given.
     pub secrets_unchecked: u64,
+    /// How many secrets nobody can read, since they were given up with a lost key.
+    pub secrets_given_up: u64,
     /// How many anchors of the state were compared.
     pub anchors: u64,
     /// The first fault; `None`: the state is as it was written.
@@ -156,6 +158,10 @@ fn check_value(
                 return Ok(());
             }
             "holds another value than was written"
+        }
+        (Some(_), Some(key_id), Some(_)) if find_lost_key(key_id).is_some() => {
+            report.secrets_given_up += 1;
+            return Ok(());
         }
         (Some(value), Some(key_id), Some(digest)) => {
             let Some(secret_key) = secret_key else {

@@ -185,7 +185,7 @@ pub(crate) fn check_secret_key(
     };
     let ids = crate::query::select_rows(
         connection,
-        "SELECT DISTINCT key_id FROM state_history WHERE key_id IS NOT NULL",
+        "SELECT DISTINCT key_id FROM state_history WHERE key_id IS NOT NULL AND key_id NOT GLOB 'given-up:*'",
         [],
         |row| row.get::<_, String>(0),
     )

@@ -182,7 +182,7 @@ fn check_webhooks(store: &Store) {
     commit(vec![WebhookChange::Enable(desk.clone())]);
     let row = store.webhook(&desk).unwrap().unwrap();
     assert_eq!((row.disabled, row.progress.attempts), (None, 0));
-    let bury = |event_id: &str| {
+    let dead_letter = |event_id: &str| {
         let letter = NewDeadLetter {
             event_id: event_id.to_owned(),
             event_type: "ark.failure".to_owned(),
@@ -191,9 +191,9 @@ fn check_webhooks(store: &Store) {
             attempts: 3,
             reason: "r".to_owned(),
         };
-        WebhookChange::Bury(desk.clone(), letter, 2)
+        WebhookChange::AddDeadLetter(desk.clone(), letter, 2)
     };
-    commit(vec![bury("a"), bury("b"), bury("c")]);
+    commit(vec![dead_letter("a"), dead_letter("b"), dead_letter("c")]);
     let kept = |before, limit| {
         let letters = store.webhook_dead_letters(&desk, before, limit).unwrap();
         let ids = letters.into_iter().map(|it| it.letter.event_id);

@@ -7,7 +7,7 @@ use ark_model::signal::Signal;
 use ark_model::state::{Memory, NewMemory, StateWrite, Truth, TruthWrite};
 use ark_model::usage::{Consumer, Totals};
 
-use super::{KEY, check, name, open, operate, set, with_key};
+use super::{KEY, check, name, open, operate, set, verify, with_key};
 use crate::*;
 
 fn back(key: &str, target: RollbackTarget) -> OperatorChange {
@@ -293,6 +293,74 @@ fn secrets_are_encrypted_masked_and_need_the_key() {
     let store = open(dir.path());
     let error = store.get_state(&name("kyle"), "secret/api").unwrap_err();
     assert!(error.to_string().contains("no key"), "{error}");
+}
+
+#[test]
+fn secrets_of_a_lost_key_are_given_up_by_order_and_a_new_key_takes_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = with_key(dir.path(), KEY).unwrap();
+    operate(&store, 1, set("plan", Some("1"), None)).unwrap();
+    operate(&store, 2, set("secret/a", Some("\"hunter2\""), None)).unwrap();
+    operate(&store, 3, set("secret/a", Some("\"hunter3\""), None)).unwrap();
+    operate(&store, 4, set("secret/gone", Some("\"x\""), None)).unwrap();
+    operate(&store, 5, set("secret/gone", None, None)).unwrap();
+    let kyle = Consumer::Agent(name("kyle"));
+    let keys = |store: &Store| store.read_usage(&kyle).totals.keys;
+    let before = keys(&store);
+    store.close();
+    drop(store);
+    let new_key = "2".repeat(64);
+    let lost = match with_key(dir.path(), &new_key) {
+        Err(OpenError::OtherSecretKey { needed, .. }) => needed,
+        other => panic!("{:?}", other.err()),
+    };
+    let give_up = |key: &str| give_up_secrets(dir.path(), key, "ana", "the key is lost");
+    let unknown = give_up("00").unwrap_err();
+    assert!(unknown.to_string().contains(&lost), "{unknown}");
+    let given_up = give_up(&lost).unwrap();
+    assert_eq!(
+        given_up,
+        GivenUpSecrets {
+            key: lost.clone(),
+            deleted: vec!["kyle/secret/a".to_owned()],
+            revisions: 3,
+        }
+    );
+    // Nothing is left to be given up, and the state and the audit log are whole, with any key and with none.
+    assert!(give_up(&lost).is_err());
+    for key in [None, Some(KEY), Some(new_key.as_str())] {
+        let report = check(dir.path(), key);
+        assert_eq!(
+            (
+                report.secrets,
+                report.secrets_unchecked,
+                report.secrets_given_up,
+                report.fault
+            ),
+            (0, 0, 3, None)
+        );
+    }
+    assert_eq!(verify(dir.path()).fault, None);
+    let store = with_key(dir.path(), &new_key).unwrap();
+    assert_eq!(keys(&store), before - 1);
+    let (revision, entry) = store.get_state(&name("kyle"), "secret/a").unwrap();
+    assert_eq!((revision, entry), (3, None));
+    let plan = store.get_state(&name("kyle"), "plan").unwrap().1.unwrap();
+    assert_eq!(plan.value_json, "1");
+    // A revision from before cannot be brought back, and the message says why.
+    let error = operate(&store, 6, back("secret/a", RollbackTarget::Revision(1))).unwrap_err();
+    assert!(error.to_string().contains("given up"), "{error}");
+    operate(&store, 7, set("secret/a", Some("\"hunter4\""), None)).unwrap();
+    store.close();
+    drop(store);
+    let key = SecretKey::parse(&new_key, "a test").unwrap();
+    let next = SecretKey::parse(&"3".repeat(64), "a test").unwrap();
+    assert_eq!(rekey_secrets(dir.path(), Some(&key), &next).unwrap(), 1);
+    let report = check(dir.path(), Some(&"3".repeat(64)));
+    assert_eq!(
+        (report.secrets, report.secrets_given_up, report.fault),
+        (1, 3, None)
+    );
 }
 
 /// A database with an agent's and an operator's writes, a deletion, a rollback and a secret.

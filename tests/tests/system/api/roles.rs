@@ -69,7 +69,6 @@ const CALLS: &[(&str, &str, &str, Who)] = &[
     ("POST", "/v1/agents/{name}/rollout", "/v1/agents/none/rollout", Only("operator")),
     ("POST", "/v1/agents/{name}/canary", "/v1/agents/none/canary", Only("operator")),
     ("POST", "/v1/agents/{name}/rollback", "/v1/agents/none/rollback", Only("operator")),
-    ("POST", "/v1/agents/{name}/canary", "/v1/agents/none/canary", Only("operator")),
     ("GET", "/v1/agents/{name}/versions/{number}/component", "/v1/agents/none/versions/1/component", EveryToken),
     ("POST", "/v1/agents/{name}/quarantine", "/v1/agents/none/quarantine", Only("operator")),
     ("POST", "/v1/agents/{name}/restore", "/v1/agents/none/restore", Only("operator")),

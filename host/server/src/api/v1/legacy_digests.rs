@@ -1,6 +1,6 @@
 //! The texts of requests whose digests versions before the canonical form kept with idempotency keys.
 //!
-//! They were the Rust debug texts of that time, frozen here: a key that an old database holds still gives its first answer. Nothing new is
+//! They were the Rust debug texts of those versions, and must not change: a key that an old database holds still gives its first answer. Nothing new is
 //! written in this form.
 
 use std::fmt::Write as _;

@@ -45,7 +45,7 @@ pub(super) const METRICS: &[Metric] = &[
     gauge(
         "ark_backlog_limit_deliveries",
         &[],
-        "How many may be.",
+        "How many deliveries that are not completed there may be (capacity.backlog).",
         |context, emit| emit(context.sources.router.config().backlog as f64, &[]),
     ),
 ];

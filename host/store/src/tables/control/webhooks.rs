@@ -72,7 +72,7 @@ pub enum WebhookChange {
     /// Events are sent again; the one that was tried last is tried at once.
     Enable(Name),
     /// An event could not be delivered. Of the webhook's dead letters only the newest, as many as this, are kept.
-    Bury(Name, NewDeadLetter, u32),
+    AddDeadLetter(Name, NewDeadLetter, u32),
     /// One more attempt is to be made at a dead letter, or at all of the webhook.
     RequestRedelivery(Name, Option<String>),
     /// A dead letter was delivered.
@@ -114,7 +114,7 @@ pub(crate) fn write_webhook_change(
             "UPDATE webhooks SET disabled_at = NULL, disabled_reason = NULL, attempts = 0, retry_at = NULL, failing_since = NULL WHERE name = ?1",
             [name.as_str()],
         ),
-        WebhookChange::Bury(name, letter, keep) => {
+        WebhookChange::AddDeadLetter(name, letter, keep) => {
             execute(
                 connection,
                 "INSERT INTO webhook_dead_letters (webhook, event_id, event_type, event_at, body, attempts, reason, at)

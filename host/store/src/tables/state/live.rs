@@ -9,7 +9,7 @@ use crate::error::{CommitError, MissingItem, ReadError, WriteError};
 use crate::query::{execute, millis_column, parse_required, select_row};
 use crate::reader::Reader;
 use crate::revision::{Content, RollbackTarget, StateRow};
-use crate::secrets::{SecretError, SecretKey, StateAddress};
+use crate::secrets::{SecretError, SecretKey, StateAddress, find_lost_key};
 use crate::usage::{UnitUsage, count_revision, to_signed};
 use ark_model::usage::Consumer;
 
@@ -274,6 +274,12 @@ fn decrypt_value(
 ) -> Result<Option<String>, SecretError> {
     match (value, key_id) {
         (Some(text), Some(key_id)) => {
+            if let Some(lost) = find_lost_key(key_id) {
+                return Err(SecretError::GivenUp {
+                    key: address.key.to_owned(),
+                    lost: lost.to_owned(),
+                });
+            }
             let secret_key = secret_key.ok_or_else(|| no_key(address.key))?;
             Ok(Some(secret_key.open_value(address, key_id, &text)?.0))
         }
