@@ -92,14 +92,31 @@ impl HostArgs {
 /// The data directory of an offline command.
 #[derive(Debug, Args)]
 pub(crate) struct DataDirArgs {
-    /// The data directory.
-    #[arg(
-        long,
-        env = "ARK_DATA_DIR",
-        default_value = "ark-data",
-        value_name = "DIR"
-    )]
-    pub(crate) data_dir: PathBuf,
+    /// The data directory [default: that of ark.toml, else ark-data].
+    #[arg(long, env = "ARK_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+impl DataDirArgs {
+    /// Returns the directory that was given, else the one that a host would use here.
+    ///
+    /// # Errors
+    /// None was given, and the configuration is refused.
+    pub(crate) fn find_data_dir(&self) -> anyhow::Result<PathBuf> {
+        self.data_dir.clone().map_or_else(configured_data_dir, Ok)
+    }
+}
+
+/// The data directory according to the configuration of this machine.
+///
+/// # Errors
+/// The configuration is refused.
+pub(crate) fn configured_data_dir() -> anyhow::Result<PathBuf> {
+    let file = std::env::var_os("ARK_CONFIG").filter(|file| !file.is_empty());
+    let layers = Layers::read(file.as_deref().map(Path::new), &Overrides::default());
+    let config = layers.and_then(|layers| Config::from_layers(&layers));
+    let config = config.context("the data directory is not known; give it with --data-dir")?;
+    Ok(config.store.dir)
 }
 
 /// Takes over the variables of the file that an argument names, and returns the file. It is read as the environment is: once, at the start.

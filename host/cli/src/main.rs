@@ -13,6 +13,7 @@
 
 mod args;
 mod author;
+mod built;
 mod client;
 mod commands;
 mod demo;

@@ -27,6 +27,19 @@ pub enum ParseIdError {
     Name(String),
 }
 
+impl ParseIdError {
+    /// What the text would have to be, as it follows "give" or "expected".
+    #[must_use]
+    pub fn form(&self) -> &'static str {
+        match self {
+            Self::Uuid(_) => "a UUID",
+            Self::Trace(_) => "a trace id: 32 lower-case hexadecimal digits, not all zero",
+            Self::Digest(_) => "a SHA-256 digest: 64 hexadecimal digits",
+            Self::Name(_) => "a name: 1 to 64 of a-z, 0-9, '-', '_', starting with a letter",
+        }
+    }
+}
+
 macro_rules! uuid_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -221,7 +234,11 @@ macro_rules! text_serde {
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let text = Cow::<'de, str>::deserialize(deserializer)?;
-                text.parse().map_err(serde::de::Error::custom)
+                text.parse().map_err(|error: ParseIdError| {
+                    let given = quote_start(&text);
+                    let given = serde::de::Unexpected::Str(&given);
+                    serde::de::Error::invalid_value(given, &error.form())
+                })
             }
         }
     )*};

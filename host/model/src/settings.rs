@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use ark_json::UniqueKeysJson;
-use serde::de::Error as _;
+use serde::de::{Error as _, Unexpected};
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
@@ -76,7 +76,7 @@ impl Settings {
 fn too_long(bytes: usize) -> FieldError {
     FieldError::new(
         "settings",
-        format!("are {bytes} bytes long"),
+        format!("is {bytes} bytes long"),
         format!("give {MAX_SETTINGS} bytes at most"),
     )
 }
@@ -103,8 +103,12 @@ impl Serialize for Settings {
 impl<'de> Deserialize<'de> for Settings {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let UniqueKeysJson(value) = UniqueKeysJson::deserialize(deserializer)?;
-        Self::from_value(value)
-            .map_err(|error| D::Error::custom(format_args!("{}; {}", error.problem, error.remedy)))
+        Self::from_value(value).map_err(|FieldError { problem, remedy, .. }| {
+            // A reader of forms writes "is" and "give" itself.
+            let given = problem.strip_prefix("is ").unwrap_or(&problem);
+            let wanted = remedy.strip_prefix("give ").unwrap_or(&remedy);
+            D::Error::invalid_value(Unexpected::Other(given), &wanted)
+        })
     }
 }
 

@@ -17,7 +17,9 @@ pub const TRUTH_SET: &str = "truth-set";
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
     /// The file cannot be read.
-    #[error("{path}: {source}")]
+    #[error(
+        "{path}: {source}; give the manifest of an agent (.toml), with the component beside it"
+    )]
     Unreadable {
         /// The file.
         path: String,
@@ -96,17 +98,30 @@ impl Manifest {
     /// # Errors
     /// The file cannot be read or is not a manifest. The error names the file, and the field or line at fault.
     pub fn read_file(path: &Path) -> Result<Self, ManifestError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ManifestError::Unreadable {
+        let bytes = std::fs::read(path).map_err(|source| ManifestError::Unreadable {
             path: path.display().to_string(),
             source,
         })?;
-        Self::parse(&text).map_err(|problem| ManifestError::Malformed {
+        Self::parse_bytes(&bytes).map_err(|problem| ManifestError::Malformed {
             path: path.display().to_string(),
             problem,
         })
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    fn parse_bytes(bytes: &[u8]) -> Result<Self, String> {
+        if bytes.starts_with(b"\0asm") {
+            return Err("it is a component; give the manifest (.toml) beside it, which `ark agent add` writes for a component that has none".to_owned());
+        }
+        let text = std::str::from_utf8(bytes)
+            .map_err(|_| "it is not text in UTF-8; give the manifest of an agent (.toml)")?;
+        Self::parse(text)
+    }
+
+    /// Reads the text of a manifest and checks it.
+    ///
+    /// # Errors
+    /// What is wrong with it: the line or the field.
+    pub fn parse(text: &str) -> Result<Self, String> {
         let manifest: Self = toml::from_str(text).map_err(|error| {
             let table: toml::Table = toml::from_str(text).unwrap_or_default();
             if table.get("sha256").and_then(toml::Value::as_str) == Some("") {
@@ -190,6 +205,18 @@ mod tests {
             ("kyle.score.x", false),
         ] {
             assert_eq!(manifest.subscribes_to(topic), subscribed, "{topic}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_text_is_told_from_a_manifest() {
+        for (bytes, told) in [
+            (&b"\0asm\r\0\x01\0"[..], "it is a component; give the manifest"),
+            (b"name = \"\xff\"", "it is not text in UTF-8"),
+            (b"name = 1", "name"),
+        ] {
+            let problem = Manifest::parse_bytes(bytes).expect_err(told);
+            assert!(problem.contains(told), "{problem}");
         }
     }
 

@@ -7,6 +7,7 @@ use anyhow::{Context, anyhow, bail};
 use ark_model::check::read_json_field;
 use clap::{Args, Subcommand};
 
+use crate::built::parse_built;
 use crate::output::{exit_code, print_line};
 
 use super::add::{self, AddArgs};
@@ -32,7 +33,8 @@ pub(crate) enum AgentAuthorCommand {
     Inspect(InspectArgs),
     /// Gives one signal to an agent on a temporary host, and prints the results.
     Run {
-        /// The manifest of the agent, with the component beside it.
+        /// The manifest of the agent, with the component beside it; or the directory of the project that was built.
+        #[arg(value_parser = parse_built)]
         manifest: PathBuf,
         #[command(flatten)]
         signal: SignalArgs,

@@ -7,6 +7,7 @@ use anyhow::Context;
 use ark_model::ids::Name;
 use clap::Args;
 
+use crate::built::parse_project;
 use crate::output::print_line;
 
 use super::template::{self, TemplateFile};
@@ -45,8 +46,8 @@ pub(crate) struct NewCrateArgs {
 /// The crate that a command works on.
 #[derive(Debug, Args)]
 pub(crate) struct CrateArgs {
-    /// The directory of the crate.
-    #[arg(default_value = ".")]
+    /// The directory of the project, or its manifest.
+    #[arg(default_value = ".", value_parser = parse_project)]
     pub(super) dir: PathBuf,
 }
 

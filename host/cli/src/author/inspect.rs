@@ -10,13 +10,15 @@ use ark_runtime::{
 };
 use clap::Args;
 
+use crate::built::parse_built_component;
 use crate::output::{print_json, print_line};
 
 use super::guest_crate::GuestKind;
 
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
-    /// The component.
+    /// The component; or its manifest, or the directory of the project that was built.
+    #[arg(value_parser = parse_built_component)]
     file: PathBuf,
     /// Print JSON.
     #[arg(long)]

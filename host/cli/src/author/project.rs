@@ -2,11 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
-use ark_host::agents::{Ceiling, load_agent};
+use anyhow::{Context, anyhow, bail};
+use ark_host::agents::Ceiling;
 use ark_model::ids::Digest;
-use ark_runtime::{Engine, EngineConfig};
-use serde::Deserialize;
+use ark_runtime::{Agent, Engine, EngineConfig, Manifest};
 
 use crate::output::print_notice;
 
@@ -28,36 +27,44 @@ pub(super) fn test_project(dir: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// Builds the component, completes the manifest, loads both, and returns the path of the completed manifest. `compiled` gets the compiled modules.
+/// Builds the component, completes the manifest, loads both, and only then writes them into `dist`. Returns the path of the completed manifest.
+/// `compiled` gets the compiled modules.
 pub(super) fn build_agent(dir: &Path, compiled: Option<&Path>) -> anyhow::Result<PathBuf> {
-    #[derive(Deserialize)]
-    struct ComponentName {
-        component: String,
-    }
     let source = find_manifest(dir)?;
     let context = || source.display().to_string();
     let text = std::fs::read_to_string(&source).with_context(context)?;
+    let ceiling = Ceiling::default();
+    // Before anything is built, with a digest that stands for the one to come.
+    let unfinished = set_digest(&text, Digest::hash_bytes(b"")).with_context(context)?;
+    let unfinished = Manifest::parse(&unfinished).map_err(|problem| anyhow!(problem));
+    let unfinished = unfinished.with_context(context)?;
+    ceiling
+        .limits
+        .tightened_by(&unfinished.limits)
+        .with_context(context)?;
+    ceiling
+        .quotas
+        .tightened_by(&unfinished.quotas)
+        .with_context(context)?;
     let component = match Language::of_project(dir)? {
         Language::Rust => build_library(dir, TARGET)?,
         Language::Python => build_python(dir)?,
         Language::Javascript => build_javascript(dir)?,
     };
     let text = set_digest(&text, Digest::hash_bytes(&component)).with_context(context)?;
-    let ComponentName { component: file } = toml::from_str(&text).with_context(context)?;
-    anyhow::ensure!(
-        !file.is_empty() && !file.contains(['/', '\\']),
-        "{}: component is not the name of a file",
-        source.display()
-    );
-    write_dist(dir, &file, &component)?;
-    let name = source.file_name().and_then(|name| name.to_str());
-    let name = name.context("the name of the manifest is not UTF-8")?;
-    let manifest = write_dist(dir, name, text.as_bytes())?;
+    let manifest = Manifest::parse(&text).map_err(|problem| anyhow!(problem));
+    let manifest = manifest.with_context(context)?;
+    let file = manifest.component.clone();
     let engine = Engine::new(&EngineConfig {
         cache_dir: compiled.map(Path::to_owned),
         ..EngineConfig::default()
     })?;
-    let agent = load_agent(&engine, &manifest, &Ceiling::default())?;
+    let agent = Agent::load(&engine, &component, manifest, &ceiling.limits);
+    let agent = agent.with_context(context)?;
+    write_dist(dir, &file, &component)?;
+    let name = source.file_name().and_then(|name| name.to_str());
+    let name = name.context("the name of the manifest is not UTF-8")?;
+    let manifest = write_dist(dir, name, text.as_bytes())?;
     print_notice!(
         "{} {} would be loaded: SHA-256 {}",
         agent.manifest().name,

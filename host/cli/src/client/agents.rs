@@ -8,6 +8,7 @@ use ark_runtime::Manifest;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
+use crate::built::parse_built;
 use crate::output::{print_empty, print_json, print_line};
 
 use super::connection::Connection;
@@ -34,7 +35,8 @@ pub(crate) enum AgentVersionCommand {
     },
     /// Uploads a version and lets it serve. MANIFEST is the one that `ark agent build` writes, with the component beside it.
     Upload {
-        /// The manifest.
+        /// The manifest, or the directory of the project that was built.
+        #[arg(value_parser = parse_built)]
         manifest: PathBuf,
         /// Keep the version without letting it serve.
         #[arg(long)]
@@ -189,7 +191,7 @@ fn print_agents(answer: &Value) {
     }
     for agent in agents {
         print_line!(
-            "{:<16} {:<10} {:.12}  handled {}, failed {}, waiting {}{}",
+            "{:<16} {:<10} {:.12}  handled {}, failed {}, waiting {}{}{}",
             text_field(agent, "name"),
             text_field(agent, "version"),
             text_field(agent, "sha256"),
@@ -200,6 +202,15 @@ fn print_agents(answer: &Value) {
                 "  in quarantine"
             } else {
                 ""
+            },
+            match &agent["canary"] {
+                Value::Null => String::new(),
+                trial => format!(
+                    "  version {} ({}) on trial with a share of {}",
+                    trial["number"],
+                    text_field(trial, "version"),
+                    trial["share"]
+                ),
             }
         );
     }

@@ -12,6 +12,7 @@ use ark_runtime::{Engine, EngineConfig, Policy};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use crate::built::parse_built;
 use crate::output::{print_empty, print_json, print_line};
 
 use super::connection::Connection;
@@ -38,7 +39,8 @@ pub(crate) enum PolicyVersionCommand {
     },
     /// Uploads a version and puts it in force. FILE is a component, or a manifest with the component beside it.
     Upload {
-        /// The component, or the manifest (`.toml`).
+        /// The component, or the manifest (`.toml`), or the directory of the project that was built.
+        #[arg(value_parser = parse_built)]
         file: PathBuf,
         /// A file with the settings of the policy, a JSON object.
         #[arg(long, value_name = "FILE")]

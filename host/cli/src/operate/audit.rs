@@ -73,21 +73,21 @@ pub(crate) fn run(command: AuditCommand) -> anyhow::Result<ExitCode> {
     match command {
         AuditCommand::Verify {
             files, data, json, ..
-        } if files.is_empty() => Ok(exit_code(verify_log(&data.data_dir, json)?)),
+        } if files.is_empty() => Ok(exit_code(verify_log(&data.find_data_dir()?, json)?)),
         AuditCommand::Verify { files, policy, .. } => verify_files(&files, &policy),
         AuditCommand::Export {
             data,
             decision: Some(decision),
             ..
-        } => export_evidence(&data.data_dir, decision),
-        AuditCommand::Export { data, from, .. } => export_log(&data.data_dir, from),
+        } => export_evidence(&data.find_data_dir()?, decision),
+        AuditCommand::Export { data, from, .. } => export_log(&data.find_data_dir()?, from),
         AuditCommand::Archive { to, before, data } => {
             let before = parse_moment("--before", &before)?;
-            print_json_line(&archive_audit(&data.data_dir, before, &to)?)?;
+            print_json_line(&archive_audit(&data.find_data_dir()?, before, &to)?)?;
             Ok(ExitCode::SUCCESS)
         }
         AuditCommand::Replay { data, policy, json } => {
-            Ok(exit_code(replay_decisions(&data.data_dir, &policy, json)?))
+            Ok(exit_code(replay_decisions(&data.find_data_dir()?, &policy, json)?))
         }
     }
 }

@@ -57,7 +57,7 @@ pub(crate) struct ReplayArgs {
 pub(crate) fn run(command: CapsuleCommand) -> anyhow::Result<ExitCode> {
     match command {
         CapsuleCommand::Capsules { data, agent, json } => {
-            list_capsules(&data.data_dir, agent.as_ref(), json)
+            list_capsules(&data.find_data_dir()?, agent.as_ref(), json)
         }
         CapsuleCommand::Replay(args) => replay_capsule(&args),
     }
@@ -152,12 +152,12 @@ fn find_component(capsule: &Capsule, args: &ReplayArgs) -> anyhow::Result<Vec<u8
 
 /// Replays and prints. Fails unless the invocation ends as it did.
 fn replay_capsule(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
-    let capsule = CapsuleDirectory::in_data_dir(&args.data.data_dir, CapsuleRetention::default())
+    let capsule = CapsuleDirectory::in_data_dir(&args.data.find_data_dir()?, CapsuleRetention::default())
         .find_capsule(&args.capsule)
         .map_err(|error| match error {
             CapsuleError::Unknown(id) => anyhow!(
                 "there is no capsule {id} in {dir}; name the host's data directory with --data-dir, `ark agent capsules --data-dir {dir}` lists what is there",
-                dir = args.data.data_dir.display()
+                dir = args.data.find_data_dir()?.display()
             ),
             other => other.into(),
         })?;

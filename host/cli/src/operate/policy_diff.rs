@@ -93,7 +93,7 @@ pub(crate) fn run(args: &DiffArgs) -> anyhow::Result<ExitCode> {
         _ => bail!("there is nothing to compare; give a component as one of the two"),
     }
     let since = parse_moment("--since", &args.since)?;
-    let archive = ReadOnlyStore::open(&args.data.data_dir)?;
+    let archive = ReadOnlyStore::open(&args.data.find_data_dir()?)?;
     let held = hold_output();
     let mut printed = Ok(());
     let versions = (old.as_version(), new.as_version());

@@ -321,8 +321,8 @@ fn show_status(
     let state = read_state(client, journal)?;
     let read = |path: &str| client.get(path).and_then(Answer::into_success);
     let steps = read("/v1/deployments?limit=20")?;
-    let agents = read("/v1/agents")?;
-    let policies = read("/v1/policies")?;
+    let agents = read("/v1/agents?limit=500")?;
+    let policies = read("/v1/policies?limit=500")?;
     let on_trial = |body: &Value, list: &str, member: &str| -> Vec<Value> {
         let items = body.get(list).and_then(Value::as_array);
         let items = items.into_iter().flatten();
@@ -355,7 +355,7 @@ fn show_status(
     }
     for (kind, list) in [("agent", &agents), ("policy", &policies)] {
         for item in list {
-            print_line!("{kind:<9} {item}");
+            print_line!("{kind:<9} {}", describe_trial(item));
         }
     }
     for step in steps.as_array().into_iter().flatten() {
@@ -365,4 +365,57 @@ fn show_status(
         );
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// An agent's or a policy's version on trial on one line.
+fn describe_trial(item: &Value) -> String {
+    let trial = item.get("canary").or_else(|| item.get("shadow"));
+    let member = |name: &str| trial.and_then(|trial| trial.get(name));
+    let text = |name: &str| match member(name) {
+        None | Some(Value::Null) => "?".to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    };
+    let name = item.get("name").and_then(Value::as_str).unwrap_or("?");
+    let mut line = format!(
+        "{name}: version {} ({}) is on trial",
+        text("number"),
+        text("version")
+    );
+    if member("share").is_some() {
+        line = format!(
+            "{line} with a share of {}; handled {}, failed {}",
+            text("share"),
+            text("handled"),
+            text("failed")
+        );
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::describe_trial;
+
+    #[test]
+    fn a_trial_is_told_in_a_sentence() {
+        for (item, told) in [
+            (
+                json!({"name": "scout", "canary": {"number": 1, "version": "0.2.0", "sha256": "ab", "share": 0.5, "handled": 3, "failed": 0}}),
+                "scout: version 1 (0.2.0) is on trial with a share of 0.5; handled 3, failed 0",
+            ),
+            (
+                json!({"name": "size", "shadow": {"number": 2, "version": "1.0.0", "sha256": "ab"}}),
+                "size: version 2 (1.0.0) is on trial",
+            ),
+            (
+                json!({"name": "size", "shadow": {"number": 2, "version": null}}),
+                "size: version 2 (?) is on trial",
+            ),
+        ] {
+            assert_eq!(describe_trial(&item), told);
+        }
+    }
 }

@@ -2,22 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use ark_host::changes::read_component_file;
 use ark_model::ids::Digest;
-use serde::Deserialize;
+
+use crate::built::{ManifestHead, find_built};
 
 /// The longest manifest that is read, in bytes.
 const MAX_MANIFEST_BYTES: u64 = 1024 * 1024;
-
-/// What a manifest says of its component, whether it is an agent's or a policy's.
-#[derive(Debug, Deserialize)]
-pub(super) struct ManifestHead {
-    /// The name of the component's file, beside the manifest.
-    pub(super) component: String,
-    /// Its SHA-256.
-    pub(super) sha256: Digest,
-}
 
 /// A component to push or sign.
 #[derive(Debug)]
@@ -36,9 +28,7 @@ impl Source {
     /// There is none, or more than one; a file cannot be read; the component is not the one that the manifest states.
     pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
         if path.is_dir() {
-            let dist = path.join("dist");
-            let dir = if dist.is_dir() { &dist } else { path };
-            return Self::read(&find_in_directory(dir)?);
+            return Self::read(&find_built(path)?);
         }
         if path.extension().is_none_or(|extension| extension != "toml") {
             return Ok(Self {
@@ -84,34 +74,5 @@ impl Source {
     pub(super) fn file_name(&self) -> anyhow::Result<&str> {
         let name = self.file.file_name().and_then(|name| name.to_str());
         name.with_context(|| format!("{}: the name of the file is not UTF-8", self.file.display()))
-    }
-}
-
-/// The manifest in a directory; without one, the component in it.
-fn find_in_directory(dir: &Path) -> anyhow::Result<PathBuf> {
-    let (mut manifests, mut components) = (Vec::new(), Vec::new());
-    for entry in std::fs::read_dir(dir).with_context(|| dir.display().to_string())? {
-        let path = entry?.path();
-        match path.extension().and_then(|extension| extension.to_str()) {
-            Some("toml") => {
-                let text = std::fs::read_to_string(&path).unwrap_or_default();
-                if toml::from_str::<ManifestHead>(&text).is_ok() {
-                    manifests.push(path);
-                }
-            }
-            Some("wasm") => components.push(path),
-            _ => {}
-        }
-    }
-    match (&*manifests, &*components) {
-        ([one], _) | ([], [one]) => Ok(one.clone()),
-        ([], []) => bail!(
-            "{} holds neither a complete manifest nor a component; build first",
-            dir.display()
-        ),
-        _ => bail!(
-            "{} holds more than one manifest or component; give the file",
-            dir.display()
-        ),
     }
 }

@@ -26,7 +26,7 @@ pub(crate) fn compile_component(
 /// Checks what can be known of a component without compiling it: its form, what it imports and what it exports.
 ///
 /// # Errors
-/// As [`check_form`]; [`LoadError::NotGranted`] or [`LoadError::WrongWorld`].
+/// As [`check_form`]; [`LoadError::IsPolicy`], [`LoadError::IsAgent`], [`LoadError::NotGranted`] or [`LoadError::WrongWorld`].
 pub(crate) fn check_before_compilation(bytes: &[u8], loaded_as: LoadedAs) -> Result<(), LoadError> {
     check_form(bytes)?;
     loaded_as.check_interface(bytes)

@@ -46,6 +46,16 @@ pub enum LoadError {
     /// The component imports functions that no agent gets, or, as a policy, any function. Holds their names, as `interface#function`.
     #[error("it imports what is not granted: {}", .0.join(", "))]
     NotGranted(Vec<String>),
+    /// The component is a policy where an agent is wanted.
+    #[error(
+        "it is a policy (it exports `evaluate`), not an agent; `ark policy upload FILE` takes a policy"
+    )]
+    IsPolicy,
+    /// The component is an agent where a policy is wanted.
+    #[error(
+        "it is an agent (it exports `handle`), not a policy; `ark agent add FILE` writes the manifest that `ark agent upload` takes"
+    )]
+    IsAgent,
     /// The component does not export or import what its world demands.
     #[error("it does not fit the world {world}: {problem}")]
     WrongWorld {

@@ -45,16 +45,26 @@ impl LoadedAs {
     /// Refuses a component that cannot be what it is loaded as. One that cannot be read here passes: compiling it fails.
     ///
     /// # Errors
-    /// [`LoadError::NotGranted`] or [`LoadError::WrongWorld`].
+    /// [`LoadError::IsPolicy`], [`LoadError::IsAgent`], [`LoadError::NotGranted`] or [`LoadError::WrongWorld`].
     pub(super) fn check_interface(self, bytes: &[u8]) -> Result<(), LoadError> {
         let Ok(interface) = Interface::read(bytes) else {
             return Ok(());
         };
+        let missing = interface.list_missing_exports(self);
+        // Each import of the other kind is wrong here; that it is the other kind says it all.
+        if !missing.is_empty() {
+            let (other, mistaken) = match self {
+                Self::Agent => (Self::Policy, LoadError::IsPolicy),
+                Self::Policy => (Self::Agent, LoadError::IsAgent),
+            };
+            if interface.list_missing_exports(other).is_empty() {
+                return Err(mistaken);
+            }
+        }
         let refused = interface.list_refused_imports(self);
         if !refused.is_empty() {
             return Err(LoadError::NotGranted(refused));
         }
-        let missing = interface.list_missing_exports(self);
         if !missing.is_empty() {
             return Err(LoadError::WrongWorld {
                 world: match self {

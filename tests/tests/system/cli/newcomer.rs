@@ -351,11 +351,11 @@ fn a_field_of_the_command_line_has_one_name() {
     for (args, told) in [
         (
             &["--role", "submitter", "--actions", "*"][..],
-            "ark: --agent: are missing; name the agents in whose names it may propose\n",
+            "ark: --agent: is missing; name the agents in whose names it may propose\n",
         ),
         (
             &["--role", "submitter", "--agent", "kyle"],
-            "ark: --actions: are missing; give [\"*\"] for all, or the action types and families it may propose\n",
+            "ark: --actions: is missing; give [\"*\"] for all, or the action types and families it may propose\n",
         ),
     ] {
         let data = dir.data();

@@ -229,13 +229,7 @@ impl Auth {
 
     /// The token in force to which the ticket in the query was issued, of a call that takes one. It is used up.
     fn redeem_ticket(&self, request: &Request) -> Option<Arc<Token>> {
-        let has_token = request.headers().contains_key(header::AUTHORIZATION);
-        if has_token || request.uri().path() != TICKET_PATH || request.method() != Method::GET {
-            return None;
-        }
-        let mut parameters = request.uri().query()?.split('&');
-        let ticket = parameters.find_map(|it| it.strip_prefix("ticket="))?;
-        let TokenUsed(hash) = self.tickets.redeem(ticket)?;
+        let TokenUsed(hash) = self.tickets.redeem(find_ticket(request)?)?;
         self.find_in_force(&hash?)
     }
 
@@ -318,7 +312,10 @@ impl Auth {
             let token = self
                 .find_token(request.headers())
                 .or_else(|| self.redeem_ticket(request))
-                .ok_or_else(Problem::unauthenticated)?;
+                .ok_or_else(|| match find_ticket(request) {
+                    Some(_) => Problem::ticket_refused(),
+                    None => Problem::unauthenticated(),
+                })?;
             token.limiter.check().map_err(|until| {
                 let wait = until.wait_time_from(DefaultClock::default().now());
                 let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX - 1) + 1;
@@ -370,6 +367,16 @@ impl Auth {
             )),
         }
     }
+}
+
+/// The ticket in the query of a call that takes one and came without a token.
+fn find_ticket(request: &Request) -> Option<&str> {
+    let has_token = request.headers().contains_key(header::AUTHORIZATION);
+    if has_token || request.uri().path() != TICKET_PATH || request.method() != Method::GET {
+        return None;
+    }
+    let mut parameters = request.uri().query()?.split('&');
+    parameters.find_map(|it| it.strip_prefix("ticket="))
 }
 
 /// Passes an admitted request on, and answers any other.

@@ -34,6 +34,11 @@ pub(crate) trait RequestBody: Sized {
     /// # Errors
     /// The first field that is missing, unknown, of another type or out of its range.
     fn from_document(document: Value) -> Result<Self, FieldError>;
+
+    /// The answer to a document that is out of form.
+    fn refuse(error: FieldError) -> Problem {
+        error.into()
+    }
 }
 
 /// Makes types that derive `Deserialize` and `ToSchema` request bodies.
@@ -87,7 +92,9 @@ impl<S: Send + Sync, T: RequestBody> FromRequest<S> for ApiJson<T> {
     async fn from_request(request: Request, _state: &S) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
         let body = read_body(&parts.headers, body, BodyLimits::DEFAULT).await?;
-        let form = T::from_document(parse_json(&body)?)?;
+        let form = parse_json(&body)
+            .and_then(T::from_document)
+            .map_err(T::refuse)?;
         Ok(Self { form, body })
     }
 }

@@ -19,7 +19,8 @@ use crate::api::http::idempotency::{CanonicalRequest, IdempotencyHeader};
 use crate::api::http::pagination::{Limit, next_cursor, page_rows};
 use crate::api::http::problem::Problem;
 use crate::api::http::respond::{json_response, with_replayed};
-use crate::api::state::{DescribedRoutes, Shared};
+use crate::api::state::{Api, DescribedRoutes, Shared};
+use crate::api::v1::names::{advise_on_quarantine, unknown_agent};
 use crate::api::v1::uploads::change_requester;
 use crate::changes::ChangeKey;
 use crate::router::{RedeliveryError, RedeliveryReceipt, RedeliveryRequest};
@@ -103,7 +104,10 @@ struct FailedPage {
 ///
 /// A delivery fails when the invocation does, when the signal expires or the agent's queue is full, and when the agent is deleted with `force`.
 #[utoipa::path(get, path = "/v1/signals/failed", operation_id = "list_failed_signals", tag = "signals", params(FailedQuery),
-    responses((status = 200, description = "A page.", body = FailedPage)))]
+    responses(
+        (status = 200, description = "A page.", body = FailedPage),
+        (status = 404, description = "There is no such agent, and no failed signal of one of this name."),
+    ))]
 async fn list_failed_signals(
     State(api): Shared,
     ApiQuery(query): ApiQuery<FailedQuery>,
@@ -112,13 +116,30 @@ async fn list_failed_signals(
     let behind = query
         .cursor
         .and_then(|cursor| parse_cursor(cursor.as_ref()));
-    let agent = query.agent;
+    let is_first = behind.is_none();
+    let agent = query.agent.clone();
     let rows = api
         .run_blocking(move |api| {
             api.store
                 .failed_deliveries(agent.as_ref(), behind.as_ref(), limit)
         })
         .await??;
+    if let Some(agent) = &query.agent
+        && is_first
+        && rows.is_empty()
+    {
+        // An agent that was deleted is known by what it failed to handle.
+        let asked = agent.clone();
+        let kept = api
+            .run_blocking(move |api| api.agents.read_status(&asked))
+            .await??;
+        let is_known = api.router.find_serving(agent).is_some()
+            || kept.rollout.is_some()
+            || kept.refused.is_some();
+        if !is_known {
+            return Err(unknown_agent(&api, agent, "agent"));
+        }
+    }
     let page = FailedPage {
         next_cursor: next_cursor(&rows, limit, |row| format!("{}:{}", row.signal, row.agent)),
         signals: convert_rows(rows),
@@ -166,11 +187,16 @@ struct Redelivered {
     expired: u64,
     /// The moment until which failures were looked at: the `failed_until_ms` of the next request for the rest.
     failed_until_ms: Millis,
+    /// What they wait for where the agent is in quarantine; else left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
 }
 
-impl From<RedeliveryReceipt> for Redelivered {
-    fn from(receipt: RedeliveryReceipt) -> Self {
+impl Redelivered {
+    fn new(api: &Api, receipt: RedeliveryReceipt) -> Self {
+        let receivers = (!receipt.signals.is_empty()).then_some(&receipt.agent);
         Self {
+            hint: advise_on_quarantine(api, receivers),
             agent: receipt.agent,
             signals: receipt.signals,
             remaining: receipt.remaining,
@@ -218,7 +244,7 @@ async fn redeliver_signals(
     let (receipt, is_replayed) = api
         .run_blocking(move |api| api.router.redeliver(&request, &requester))
         .await??;
-    let response = json_response(StatusCode::ACCEPTED, None, &Redelivered::from(receipt));
+    let response = json_response(StatusCode::ACCEPTED, None, &Redelivered::new(&api, receipt));
     Ok(with_replayed(response, is_replayed))
 }
 

@@ -18,6 +18,7 @@ use crate::api::http::problem::Problem;
 use crate::api::http::respond::{json_response, with_replayed};
 use crate::api::http::trace_context::find_trace_id;
 use crate::api::state::{Api, DescribedRoutes, Shared};
+use crate::api::v1::names::advise_on_quarantine;
 use crate::reply::ask;
 use crate::router::{AcceptedSignal, HOST_TOPIC_PREFIX, IncomingSignal};
 use ark_model::check::check_topic;
@@ -72,17 +73,19 @@ struct SignalAccepted {
     delivered_to: Vec<Name>,
     /// The agents whose queues had no room: it is not delivered to them.
     shed: Vec<Name>,
-    /// What to look at where no agent gets it; left out where one does.
+    /// What to look at where no agent gets it, or one only when it is restored from quarantine; else left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
 }
 
-/// What to look at where no agent subscribes to a topic.
-fn advise_on_topic(topic: &str, accepted: &AcceptedSignal) -> Option<String> {
-    let reaches_nobody = accepted.delivered_to.is_empty() && accepted.shed.is_empty();
-    reaches_nobody.then(|| {
-        format!("no agent subscribes to {topic}: GET /v1/agents lists the agents, and GET /v1/agents/{{name}} the topics of one")
-    })
+/// What to look at where no agent subscribes to a topic, or a receiver is in quarantine.
+fn advise_on_delivery(api: &Api, topic: &str, accepted: &AcceptedSignal) -> Option<String> {
+    if accepted.delivered_to.is_empty() && accepted.shed.is_empty() {
+        return Some(format!(
+            "no agent subscribes to {topic}: GET /v1/agents lists the agents, and GET /v1/agents/{{name}} the topics of one"
+        ));
+    }
+    advise_on_quarantine(api, &accepted.delivered_to)
 }
 
 /// Sends a signal to the agents that subscribe to its topic
@@ -135,7 +138,7 @@ async fn send_signal(
         Err(refusal) => find_accepted(&api, key, refusal).await?,
     };
     let body = SignalAccepted {
-        hint: advise_on_topic(&topic, &accepted),
+        hint: advise_on_delivery(&api, &topic, &accepted),
         signal_id: accepted.id,
         trace_id: accepted.trace_id,
         delivered_to: accepted.delivered_to,

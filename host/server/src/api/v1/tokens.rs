@@ -388,15 +388,15 @@ async fn create_token(
 fn check_binding(role: Role, names: usize) -> Result<(), FieldError> {
     let (problem, remedy) = match (role, names) {
         (Role::Submitter, 0) => (
-            "are missing".to_owned(),
+            "is missing".to_owned(),
             "name the agents in whose names it may propose",
         ),
         (Role::Submitter, 1..=MAX_NAMES) => return Ok(()),
-        (Role::Submitter, _) => (format!("are {names}"), "give 64 at most"),
+        (Role::Submitter, _) => (format!("has {names} names"), "give 64 at most"),
         (_, 0) => return Ok(()),
         (role, _) => (
-            format!("are given with the role {}", role.as_str()),
-            "leave them out: they bind a submitter",
+            format!("is given with the role {}", role.as_str()),
+            "leave it out: it binds a submitter",
         ),
     };
     Err(FieldError::new("agents", problem, remedy))
@@ -412,7 +412,8 @@ pub fn agents_of(role: Role, agents: &[String]) -> Result<Vec<Name>, FieldError>
         .iter()
         .map(|agent| {
             agent.parse().map_err(|error: ParseIdError| {
-                FieldError::new("agents", format!("hold {error}"), "give names of agents")
+                let problem = format!("has {:?}", ark_model::check::clip_for_error(agent));
+                FieldError::new("agents", problem, format!("give {}", error.form()))
             })
         })
         .collect()
@@ -422,17 +423,17 @@ pub fn agents_of(role: Role, agents: &[String]) -> Result<Vec<Name>, FieldError>
 fn check_grants(role: Role, grants: Option<usize>) -> Result<(), FieldError> {
     let (problem, remedy) = match (role, grants) {
         (Role::Submitter, None) => (
-            "are missing".to_owned(),
+            "is missing".to_owned(),
             "give [\"*\"] for all, or the action types and families it may propose",
         ),
         (Role::Submitter, Some(0..=MAX_ACTIONS)) | (_, None | Some(0)) => return Ok(()),
         (Role::Submitter, Some(grants)) => (
-            format!("are {grants}"),
+            format!("has {grants} entries"),
             "give 64 at most; a family covers all its types",
         ),
         (role, Some(_)) => (
-            format!("are given with the role {}", role.as_str()),
-            "leave them out: they limit a submitter",
+            format!("is given with the role {}", role.as_str()),
+            "leave it out: it limits a submitter",
         ),
     };
     Err(FieldError::new("actions", problem, remedy))
@@ -459,7 +460,7 @@ pub fn grants_of(role: Role, grants: Option<&[String]>) -> Result<Vec<ActionGran
         .iter()
         .map(|grant| {
             grant.parse().map_err(|error: ParseGrantError| {
-                let problem = format!("hold {:?}", ark_model::check::clip_for_error(grant));
+                let problem = format!("has {:?}", ark_model::check::clip_for_error(grant));
                 FieldError::new("actions", problem, error.to_string())
             })
         })

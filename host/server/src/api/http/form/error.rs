@@ -71,7 +71,10 @@ impl FormError {
             Self::Invalid { problem, remedy } => {
                 let field = if path.is_empty() { "body" } else { path };
                 let remedy = remedy
-                    .or_else(|| describe(path).map(|it| format!("give {}", sentence_part(&it))))
+                    .or_else(|| {
+                        // A description need not be what can be given ("of this agent"): it stands behind a colon.
+                        describe(path).map(|it| format!("correct `{path}`: {}", sentence_part(&it)))
+                    })
                     .unwrap_or_else(|| "see GET /docs for its form".to_owned());
                 FieldError::new(field, problem, remedy)
             }

@@ -58,6 +58,8 @@ mod tests {
     use serde::Deserialize;
     use serde_json::json;
 
+    use ark_model::ids::{Digest, Name, SignalId, TraceId};
+
     use super::*;
     use crate::api::http::fields::{Actor, Key, RevisionNumber};
 
@@ -136,6 +138,66 @@ mod tests {
         )
         .unwrap();
         assert_eq!(form.revision.map(u64::from), Some(3));
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only its errors are looked at")]
+    struct Ids {
+        agent: Option<Name>,
+        signal: Option<SignalId>,
+        trace: Option<TraceId>,
+        digest: Option<Digest>,
+        odd: Option<Odd>,
+    }
+
+    /// A value whose type says what is wrong and not what would be right.
+    #[derive(Debug)]
+    struct Odd;
+
+    impl<'de> Deserialize<'de> for Odd {
+        fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            let number = u64::deserialize(deserializer)?;
+            if number % 2 == 1 {
+                return Ok(Self);
+            }
+            Err(serde::de::Error::custom("is even"))
+        }
+    }
+
+    #[test]
+    fn an_error_is_a_sentence_whatever_the_description_says() {
+        let describe = |field: &str| {
+            let text = match field {
+                "agent" => "Of this agent.",
+                "odd" => "Only those of this number.",
+                _ => return None,
+            };
+            Some(text.to_owned())
+        };
+        for (pair, expected) in [
+            (
+                ("agent", ""),
+                "agent: is \"\"; give a name: 1 to 64 of a-z, 0-9, '-', '_', starting with a letter",
+            ),
+            (("signal", "7"), "signal: is \"7\"; give a UUID"),
+            (
+                ("trace", "7"),
+                "trace: is \"7\"; give a trace id: 32 lower-case hexadecimal digits, not all zero",
+            ),
+            (
+                ("digest", "7"),
+                "digest: is \"7\"; give a SHA-256 digest: 64 hexadecimal digits",
+            ),
+            (
+                ("odd", "8"),
+                "odd: is even; correct `odd`: only those of this number",
+            ),
+        ] {
+            let pairs = [(pair.0.to_owned(), pair.1.to_owned())];
+            let error = read_parameters::<Ids>(pairs, describe).unwrap_err();
+            assert_eq!(error.to_string(), expected);
+        }
     }
 
     #[test]

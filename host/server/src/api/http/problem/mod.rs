@@ -63,6 +63,21 @@ impl Problem {
         .at(&error.field, &error.remedy)
     }
 
+    /// A proposed action has a field that is out of form.
+    pub fn not_judgeable(error: &FieldError) -> Self {
+        Self::invalid_field("The request cannot be judged", error)
+    }
+
+    fn invalid_field(title: &'static str, error: &FieldError) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "invalid-field",
+            title,
+            error.to_string(),
+        )
+        .at(&error.field, &error.remedy)
+    }
+
     /// A problem of a kind, the last part of its `type`.
     pub fn new(
         status: StatusCode,
@@ -136,6 +151,20 @@ impl Problem {
         .at(
             "Authorization",
             "send Authorization: Bearer ark_…; an administrator makes tokens with `ark token create`",
+        )
+    }
+
+    /// The ticket of an event stream admits nobody. One that never was gets the same answer.
+    pub fn ticket_refused() -> Self {
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "unauthenticated",
+            "Another ticket is needed",
+            "the ticket is used up or expired, or the token that it was issued to is no longer in force: a ticket opens one stream, soon after it was issued",
+        )
+        .at(
+            "ticket",
+            "ask for another one with a token: POST /v1/events/tickets; then go on with since and the id of the last event",
         )
     }
 
@@ -360,14 +389,7 @@ impl IntoResponse for Problem {
 
 impl From<FieldError> for Problem {
     fn from(error: FieldError) -> Self {
-        let title = "The request cannot be judged";
-        Self::new(
-            StatusCode::BAD_REQUEST,
-            "invalid-field",
-            title,
-            error.to_string(),
-        )
-        .at(&error.field, &error.remedy)
+        Self::invalid_field("The request is not valid", &error)
     }
 }
 

@@ -3,10 +3,9 @@
 use serde::{Deserialize, Deserializer};
 use utoipa::IntoParams;
 
-use ark_model::check::FieldError;
+use ark_model::check::{FieldError, check_symbol};
 use ark_model::decision::Outcome;
 use ark_model::ids::{Millis, Name, TraceId};
-use ark_model::instrument::check_symbol;
 use ark_store::DecisionFilter;
 
 use crate::api::http::fields::{
@@ -50,25 +49,10 @@ field_schema! {
         .format(Some(utoipa::openapi::SchemaFormat::Custom("moment".to_owned())))
 }
 
-/// A symbol in a query.
+/// A symbol in a query. Whether it is one is checked with the whole query, by the check that every symbol of the API passes.
+#[derive(Deserialize)]
+#[serde(transparent)]
 struct QuerySymbol(String);
-
-impl<'de> Deserialize<'de> for QuerySymbol {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        match check_symbol(&text) {
-            Ok(()) => Ok(Self(text)),
-            Err(error) => {
-                let given = error.problem();
-                let given = serde::de::Unexpected::Other(&given);
-                Err(serde::de::Error::invalid_value(
-                    given,
-                    &error.remedy().as_str(),
-                ))
-            }
-        }
-    }
-}
 
 field_schema! {
     /// An instrument, in any spelling.
@@ -115,7 +99,7 @@ macro_rules! decisions_query {
             /// The filter.
             ///
             /// # Errors
-            /// 422: the period ends before it begins.
+            /// 400: the symbol is none. 422: the period ends before it begins.
             pub(super) fn into_filter(self, hrm: &Hrm) -> Result<DecisionFilter, Problem> {
                 make_filter(
                     hrm,
@@ -175,6 +159,9 @@ fn make_filter(
         let problem = "is before `since`";
         let error = FieldError::new("until", problem, "give a later moment");
         return Err(Problem::contradiction(&error));
+    }
+    if let Some(QuerySymbol(symbol)) = &symbol {
+        check_symbol("symbol", symbol)?;
     }
     Ok(DecisionFilter {
         instruments: symbol.map(|QuerySymbol(symbol)| hrm.list_spellings(&symbol)),

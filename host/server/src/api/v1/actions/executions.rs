@@ -13,7 +13,7 @@ use crate::api::http::fields::{VISIBLE, number_field, text_field};
 use crate::api::http::problem::Problem;
 use crate::api::http::respond::{json_response, with_replayed};
 use crate::api::state::{DescribedRoutes, Shared};
-use crate::hrm::{ExecutionReport, ExecutionStatus};
+use crate::hrm::{ExecutionReport, ExecutionStatus, HrmError};
 use ark_model::ids::{DecisionId, Fraction, TraceId};
 
 pub(crate) fn routes() -> DescribedRoutes {
@@ -132,7 +132,8 @@ async fn report_execution(
     };
     let receipt = api
         .ask_hrm(|hrm, reply| hrm.report_execution(report, reply))
-        .await?;
+        .await
+        .map_err(refuse_report)?;
     api.router.wake_outbox();
     let body = ExecutionRecorded {
         decision_id: form.decision_id,
@@ -141,4 +142,21 @@ async fn report_execution(
     };
     let response = json_response(StatusCode::OK, Some(receipt.trace_id), &body);
     Ok(with_replayed(response, receipt.duplicate))
+}
+
+/// The problem of a report. The HRM keeps an execution id as an idempotency key, which a reporter has not given.
+fn refuse_report(error: HrmError) -> Problem {
+    match error {
+        HrmError::KeyReused => Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "idempotency-key-reused",
+            "The execution id was used for another report",
+            "this execution_id was used for another report",
+        )
+        .at(
+            "execution_id",
+            "give every new report an execution_id of its own; a repetition is sent unchanged",
+        ),
+        error => error.into(),
+    }
 }

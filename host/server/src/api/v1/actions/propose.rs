@@ -75,6 +75,10 @@ impl RequestBody for ActionRequest {
     fn from_document(document: Value) -> Result<Self, FieldError> {
         parse_action(document)
     }
+
+    fn refuse(error: FieldError) -> Problem {
+        Problem::not_judgeable(&error)
+    }
 }
 
 /// Actions that are judged in their order and recorded together.
@@ -121,6 +125,10 @@ impl RequestBody for BatchRequest {
             actions,
             idempotency_key,
         })
+    }
+
+    fn refuse(error: FieldError) -> Problem {
+        Problem::not_judgeable(&error)
     }
 }
 
@@ -281,7 +289,8 @@ fn build_proposal(
     let ActionRequest {
         agent, mut action, ..
     } = request;
-    api.hrm.action_types().resolve(&mut action)?;
+    let resolved = api.hrm.action_types().resolve(&mut action);
+    resolved.map_err(|error| Problem::not_judgeable(&error))?;
     let submitter = if principal.authenticated {
         principal.name.clone()
     } else {

@@ -434,12 +434,7 @@ async fn show_agent(
         .await??;
     let slot = api.router.find_serving(&name);
     if slot.is_none() && kept.rollout.is_none() && kept.refused.is_none() {
-        let detail = format!("there is no agent {name}");
-        return Err(Problem::not_found(
-            detail,
-            "name",
-            "give the name of an agent that GET /v1/agents lists",
-        ));
+        return Err(unknown_agent(&api, &name, "name"));
     }
     let mut shown = AgentShown::from_kept(&api, &name, kept, slot.is_some());
     if let Some(slot) = &slot {

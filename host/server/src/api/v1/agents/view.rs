@@ -66,6 +66,8 @@ pub(crate) struct AgentLine {
     /// Signals that wait for it.
     pub(crate) waiting: usize,
     pub(crate) quarantined: bool,
+    /// The version on trial beside it.
+    pub(crate) canary: Option<OnTrial>,
 }
 
 /// An agent: what serves, how it does, and its versions. Fields that are known only of a serving agent are left out of others.
@@ -240,6 +242,7 @@ impl AgentLine {
             failed: slot.failed.load(Ordering::Relaxed),
             waiting: slot.waiting_deliveries(),
             quarantined: api.guards.is_quarantined(&manifest.name),
+            canary: slot.canary().as_deref().map(OnTrial::from),
         }
     }
 }

@@ -203,10 +203,6 @@ async fn carry_out_order(
 fn check_serving(api: &Api, name: &Name) -> Result<(), Problem> {
     match api.router.find_serving(name) {
         Some(_) => Ok(()),
-        None => Err(Problem::not_found(
-            format!("there is no agent {name}"),
-            "name",
-            "give the name of an agent that GET /v1/agents lists",
-        )),
+        None => Err(unknown_agent(api, name, "name")),
     }
 }
