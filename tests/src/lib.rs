@@ -6,6 +6,7 @@
 pub mod artefacts;
 pub mod client;
 pub mod encoding;
+pub mod faults;
 pub mod haproxy;
 pub mod host;
 mod module_cache;

@@ -3,7 +3,7 @@
 //! Invariants: a command of the operator's that outlives the process that ran it holds the journal's lock until it has ended, so that no second
 //! run begins beside it. A database that a new version migrates is kept first, as the old host left it.
 //!
-//! Reading order: [`commands`] (operators' commands, other versions of `ark`), [`control`] (how a host is stopped and started), [`database`] (snapshots, replay, migration), [`ownership`] (who what was written belongs to),
+//! Reading order: [`commands`] (operators' commands, other versions of `ark`), [`control`] (how a host is stopped and started), [`database`] (snapshots, replay, migration),
 //! [`hosts`] (stop, start,
 //! ready), [`traffic`] (weights of `HAProxy`), [`record`] (steps that the host records).
 //!
@@ -14,11 +14,9 @@ mod control;
 pub(crate) mod database;
 mod error;
 pub(crate) mod hosts;
-mod ownership;
 pub(crate) mod record;
 pub(crate) mod traffic;
 
 pub use control::HostControl;
 pub use database::{Migration, find_migration};
 pub use error::ExchangeError;
-pub(crate) use ownership::give_restored;

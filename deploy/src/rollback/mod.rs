@@ -15,6 +15,8 @@ mod health;
 mod journal;
 mod plan;
 mod run;
+#[cfg(test)]
+mod tests;
 mod token;
 mod traffic;
 

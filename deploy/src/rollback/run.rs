@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use ark_client::{ClientError, HostClient};
 use ark_model::ids::{Millis, TraceId};
-use ark_store::{MaintenanceError, OpenError, current_schema, is_restore_pending};
+use ark_store::{MaintenanceError, OpenError, current_schema, give_made, is_restore_pending};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -15,7 +15,6 @@ use crate::canary::{Canary, CanaryError, Request, read_state, send_request};
 use crate::exchange::ExchangeError;
 use crate::exchange::commands::run_command;
 use crate::exchange::database::{ask_version, make_snapshot, restore_over};
-use crate::exchange::give_restored;
 use crate::exchange::record::{StepRecord, post_step};
 use crate::journal::Journal;
 use crate::validate::{CaseStatus, ValidateOptions, ValidationReport, validate_host};
@@ -345,7 +344,7 @@ impl<'a> Rollback<'a> {
             (None, begun) => match decide()? {
                 Way::Keep { reason } => {
                     // A run that was killed before it said so may have restored it.
-                    give_restored(&plan.data_dir)?;
+                    give_made(&plan.data_dir).map_err(ExchangeError::for_file(&plan.data_dir))?;
                     return Ok(self.describe_kept(reason));
                 }
                 Way::Restore(aside) => {

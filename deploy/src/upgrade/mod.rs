@@ -11,6 +11,8 @@
 
 mod journal;
 mod run;
+#[cfg(test)]
+mod tests;
 
 pub use journal::{Phase, UpgradePlan};
 pub use run::{Upgrade, UpgradeClients, UpgradeError, UpgradeReport, rehearse};

@@ -39,6 +39,7 @@ pub use anchors::Anchor;
 pub use batch::{CommitCallback, CommitDeadline, Receipt, Unit};
 pub use chain::{ChainFault, ChainHead};
 pub use config::StoreConfig;
+pub use directory::{give_made, give_to_owner};
 pub use error::{
     CommitError, FileLoss, MissingItem, OpenError, ReadError, StorageError, SubmitError,
     TokenRefusal,
