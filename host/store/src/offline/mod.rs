@@ -27,7 +27,7 @@ pub(crate) use paced_check::check_recent_rows;
 pub use paced_check::{PacedReport, check_beside_host};
 pub use read_only::ReadOnlyStore;
 pub use rekey::rekey_secrets;
-pub use restore::{RestoreReport, restore_snapshot};
+pub use restore::{RestoreReport, restore_snapshot, restore_snapshot_keeping};
 pub(crate) use snapshot::rescue_database;
 pub use snapshot::{SnapshotFile, SnapshotManifest, check_snapshot, create_snapshot};
 pub use verify_audit::ChainReport;
