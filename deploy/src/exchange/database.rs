@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use ark_model::ids::Millis;
 use ark_store::{
-    MaintenanceError, RestoreReport, create_snapshot, give_to_owner, read_schema, restore_snapshot,
+    MaintenanceError, RestoreReport, create_snapshot, give_to_owner, read_schema,
+    restore_snapshot_keeping,
 };
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +13,7 @@ use crate::snapshots::read_manifest;
 
 use super::commands::ask_binary;
 use super::error::ExchangeError;
+use super::token::TokenFile;
 
 /// Which schema a new version would make of the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -139,13 +141,21 @@ pub(crate) fn keep_before_migration(
 }
 
 /// Restores a snapshot over a database, which is moved aside. What is written belongs to the owner of the data
-/// directory, so that the host can read it. No host may run.
+/// directory, so that the host can read it. A token that is made is in `token_file` before it counts. No host may run.
 pub(crate) fn restore_over(
     snapshot: &Path,
     data_dir: &Path,
+    token_file: &TokenFile,
 ) -> Result<RestoreReport, ExchangeError> {
     let key = ark_store::SecretKey::from_environment().ok().flatten();
-    Ok(restore_snapshot(snapshot, data_dir, true, key.as_ref())?)
+    let mut keep = |token: &str| token_file.write(token);
+    Ok(restore_snapshot_keeping(
+        snapshot,
+        data_dir,
+        true,
+        key.as_ref(),
+        &mut keep,
+    )?)
 }
 
 #[cfg(test)]

@@ -17,11 +17,11 @@ mod plan;
 mod run;
 #[cfg(test)]
 mod tests;
-mod token;
 mod traffic;
 
 pub use database::{AcceptedLoss, Way};
 pub use error::RollbackError;
 pub use journal::{PastRollback, PastStep, SetAside, Step, read_history};
-pub use plan::{RollbackPlan, TrafficPlan, ValidationPlan};
-pub use run::{Rollback, RollbackClients, RollbackReport, rehearse};
+pub use plan::{RollbackPlan, TrafficPlan};
+pub(crate) use run::give_up_for_upgrade;
+pub use run::{Rollback, RollbackReport, rehearse};

@@ -51,7 +51,7 @@ pub use offline::{
     SnapshotFile, SnapshotManifest, StateReport, archive_audit, begin_anew, check_archive,
     check_beside_host, check_directory, check_snapshot, count_decisions_after, create_snapshot,
     find_running_host, give_up_secrets, is_restore_pending, prune_signals, read_schema,
-    rekey_secrets, restore_snapshot,
+    rekey_secrets, restore_snapshot, restore_snapshot_keeping,
 };
 pub use operation::{NewToken, Operation, OperatorChange, TokenChange};
 pub use reader::Reader;

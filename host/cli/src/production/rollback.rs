@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
 use ark_client::HostClient;
+use ark_deploy::exchange::HostClients;
 use ark_deploy::rollback::{
-    AcceptedLoss, PastRollback, Rollback, RollbackClients, RollbackPlan, RollbackReport,
-    read_history, rehearse,
+    AcceptedLoss, PastRollback, Rollback, RollbackPlan, RollbackReport, read_history, rehearse,
 };
 use clap::{Args, Subcommand};
 use serde_json::Value;
@@ -161,7 +161,7 @@ pub(crate) fn run(args: RollbackArgs) -> anyhow::Result<ExitCode> {
     let stop = watch_interrupts()?;
     // Progress goes to standard error, so that the report can be piped.
     let mut tell = |step: &str, detail: Value| print_notice!("{}", describe_step(step, &detail));
-    let clients = RollbackClients {
+    let clients = HostClients {
         client: &client,
         submitter: &submitter,
     };
