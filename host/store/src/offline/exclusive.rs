@@ -175,6 +175,6 @@ pub(super) fn record_maintenance(
         subject: None,
     };
     let mut head = read_audit_head(connection)?;
-    append_entry(connection, &mut head, &entry)?;
+    append_entry(connection, &mut head, &entry, None)?;
     write_audit_line(connection, &entry)
 }

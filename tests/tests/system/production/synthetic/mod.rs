@@ -71,16 +71,17 @@ fn all_failed_proofs(report: &Value) -> Vec<String> {
 
 fn open_orders(data: &Path) -> (u32, u32) {
     let database = rusqlite::Connection::open(data.join("ark.db")).expect("the database");
-    let count = |condition: &str| {
+    let count = |tables: &str| -> u32 {
         database
-            .query_row(
-                &format!("SELECT count(*) FROM orders WHERE {condition}"),
-                [],
-                |row| row.get(0),
-            )
+            .query_row(&format!("SELECT count(*) FROM {tables}"), [], |row| {
+                row.get(0)
+            })
             .expect("a number")
     };
-    (count("state IN ('new', 'partially_filled')"), count("true"))
+    (
+        count("orders WHERE state IN ('new', 'partially_filled')"),
+        count("(SELECT 1 FROM orders UNION ALL SELECT 1 FROM ended_orders)"),
+    )
 }
 
 fn url_of(host: &Host) -> String {
