@@ -5,6 +5,7 @@
 //!   the database of this machine through the host's own loaders, so that it and a start cannot disagree.
 //! * [`env_file`]: files of environment variables.
 //! * [`synthetic`]: a steady load on a live host, and the proof that the host did what it must.
+//! * [`redis_signals`]: signals of such a load through the Redis of a host.
 //! * [`validate`]: the tests that a live host must pass after a deployment.
 //! * [`haproxy`]: the runtime API of the `HAProxy` in front of a host.
 //! * [`rollback`]: back to the stable version.
@@ -26,6 +27,7 @@ mod members;
 mod prometheus;
 mod proposal;
 mod record;
+pub mod redis_signals;
 pub mod rollback;
 mod snapshots;
 pub mod synthetic;

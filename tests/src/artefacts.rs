@@ -34,6 +34,18 @@ pub fn ark_program() -> PathBuf {
     require_built("target/debug/ark")
 }
 
+/// Returns the path of the newer version of the program, whose faults the file that [`FAULT_VARIABLE`] names switches on.
+///
+/// # Panics
+/// It is not built.
+#[must_use]
+pub fn newer_program() -> PathBuf {
+    require_built("target/debug/ark-next")
+}
+
+/// The variable that names the file with the fault of a newer version (`host/server/src/faults.rs`).
+pub const FAULT_VARIABLE: &str = "TEST_ARK_FAULT_FILE";
+
 /// Runs `ark` to its end.
 ///
 /// # Panics

@@ -28,6 +28,15 @@ impl Haproxy {
     /// There is no `haproxy`, or a server does not come up.
     #[must_use]
     pub fn start(servers: &[(&str, &str, u32)]) -> Self {
+        Self::start_with_checks(servers, "inter 200ms fall 2 rise 1")
+    }
+
+    /// As [`Self::start`], with other intervals of the health checks.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    #[must_use]
+    pub fn start_with_checks(servers: &[(&str, &str, u32)], checks: &str) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let socket = dir.path().join("admin.sock");
         let user_socket = dir.path().join("user.sock");
@@ -38,7 +47,7 @@ impl Haproxy {
              retries 3\n option redispatch 1\n\
              frontend clients\n bind {address}\n default_backend ark\n\
              backend ark\n balance roundrobin\n option httpchk GET /readyz\n\
-             default-server check inter 200ms fall 2 rise 1\n",
+             default-server check {checks}\n",
             socket.display(),
             user_socket.display()
         );

@@ -261,10 +261,24 @@ impl Host {
     /// # Errors
     /// The front ended.
     pub fn try_start_front(owner: &str, config: &Path, args: &[&str]) -> Result<Self, String> {
-        let mut command = Command::new(ark_program());
+        Self::try_start_front_program(&ark_program(), owner, config, args, &[])
+    }
+
+    /// As [`Host::try_start_front`], with another program and environment variables.
+    ///
+    /// # Errors
+    /// The front ended.
+    pub fn try_start_front_program(
+        program: &Path,
+        owner: &str,
+        config: &Path,
+        args: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<Self, String> {
+        let mut command = Command::new(program);
         command.args(["front", "--owner", owner]);
         command.arg("--config").arg(config);
-        Self::spawn(command, args, &[])
+        Self::spawn(command, args, environment)
     }
 
     /// Starts a program that listens, on free ports unless `args` name others, and waits until it says where.
@@ -296,6 +310,7 @@ impl Host {
             .env_remove("ARK_REDIS_KILLS")
             .env_remove("ARK_REDIS_BURST")
             .env_remove("ARK_SWAPS")
+            .env_remove("TEST_ARK_FAULT_FILE")
             .env_remove("TEST_ARK_LATER_SCHEMA")
             .envs(environment.iter().copied())
             .stdin(Stdio::null())

@@ -6,6 +6,7 @@
 pub mod artefacts;
 pub mod client;
 pub mod encoding;
+pub mod faults;
 pub mod haproxy;
 pub mod host;
 mod module_cache;
@@ -22,8 +23,8 @@ pub mod wait;
 pub mod ways;
 
 pub use artefacts::{
-    ark_program, copy_agent, copy_numbered, guests_dir, hostile_guests_dir, mark_component,
-    policies_dir, run_ark,
+    FAULT_VARIABLE, ark_program, copy_agent, copy_numbered, guests_dir, hostile_guests_dir,
+    mark_component, newer_program, policies_dir, run_ark,
 };
 pub use client::{Answer, Client, JSON, header, send_raw, send_raw_to};
 pub use encoding::{base64, hex, sha256};

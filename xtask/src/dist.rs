@@ -36,6 +36,8 @@ const FILES: [(&str, &str, u32); 9] = [
     ("CHANGELOG.md", "CHANGELOG.md", 0o644),
     ("docs/installation.md", "installation.md", 0o644),
 ];
+/// What stands in a program with the faults of `host/server/src/faults.rs`.
+const FAULTS: &str = "TEST_ARK_FAULT_FILE";
 /// The shells that get completions, and the names under which these look for them.
 const COMPLETIONS: [(&str, &str); 3] = [("bash", "ark"), ("zsh", "_ark"), ("fish", "ark.fish")];
 
@@ -110,7 +112,22 @@ pub fn find_moment(root: &Path) -> Result<String> {
     Ok(moment.trim().to_owned())
 }
 
+/// Refuses a program with the faults that tests switch on.
+fn check_program(program: &Path) -> Result<()> {
+    let bytes = fs::read(program).with_context(|| program.display().to_string())?;
+    let has_faults = bytes
+        .windows(FAULTS.len())
+        .any(|window| window == FAULTS.as_bytes());
+    ensure!(
+        !has_faults,
+        "{} has the faults of the tests: build it without the feature `faults`",
+        program.display()
+    );
+    Ok(())
+}
+
 fn stage_files(root: &Path, stage: &Path, program: &Path) -> Result<()> {
+    check_program(program)?;
     let ark = stage.join("ark");
     let mut strip = Command::new("strip");
     run_command(strip.arg("-o").arg(&ark).arg(program))?;

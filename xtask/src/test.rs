@@ -37,6 +37,7 @@ pub fn run_tests(args: &[String]) -> Result<()> {
     guests::build_all(&workspace)?;
     println!("== 3 of 5: programs and tests");
     build_workspace(root)?;
+    build_newer_version(root)?;
     // First, so that a run ends with the summary of the tests proper.
     println!("== 4 of 5: examples in the documentation");
     run_command(cargo_in(root).args(["test", "--workspace", "--doc", "--quiet"]))?;
@@ -61,4 +62,12 @@ pub fn run_tests(args: &[String]) -> Result<()> {
 /// Builds programs and tests in one go: apart, they would be built with other features of the same crates, and wasmtime twice.
 fn build_workspace(root: &Path) -> Result<()> {
     run_command(cargo_in(root).args(["build", "--workspace", "--bins", "--tests", "--locked"]))
+}
+
+/// Builds the newer version whose faults the tests of canaries and upgrades switch on. Only the host's upper crates are built again: the test
+/// target, which is built already, has cargo choose the features of all others as above.
+fn build_newer_version(root: &Path) -> Result<()> {
+    let mut build = cargo_in(root);
+    build.args(["build", "--workspace", "--bin", "ark-next", "--locked"]);
+    run_command(build.args(["--test", "system", "--features", "ark-cli/faults"]))
 }

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use ark_client::HostClient;
 use ark_model::ids::{Millis, TraceId};
-use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::exchange::database::{kept_path, make_snapshot, replay_snapshot};
 use crate::exchange::hosts::HostExchange;
 use crate::exchange::record::{StepRecord, post_step};
+use crate::exchange::token::TokenFile;
 use crate::exchange::traffic::{set_weights, weigh_servers};
 use crate::haproxy::Haproxy;
 use crate::journal::{Journal, JournalError, JournalOwner};
@@ -21,6 +21,7 @@ use super::error::CanaryError;
 use super::journal::{Begin, CanaryState, Entry, Phase, read_entries};
 use super::measure::{Figures, Meter};
 use super::plan::CanaryPlan;
+use super::report::CanaryReport;
 use super::takeover::{TakeOver, bring_stable_back, check_way_back};
 use super::tripwires::{Measured, Measurement, StepWatch, Tripwire};
 
@@ -55,27 +56,6 @@ impl Request {
     }
 }
 
-/// How a canary ended.
-#[derive(Debug, Clone, Serialize)]
-pub struct CanaryReport {
-    /// Its id.
-    pub id: String,
-    /// The new version.
-    pub version: String,
-    /// Whether it has all requests, and the data if that was asked for.
-    pub promoted: bool,
-    /// Why it went back.
-    pub tripwire: Option<Tripwire>,
-    /// Why, in words.
-    pub reason: String,
-    /// The share it had last.
-    pub share_pct: u32,
-    /// What the take-over came to.
-    pub take_over: Option<TakeOver>,
-    /// Steps that could not be recorded at the host.
-    pub unrecorded: Vec<String>,
-}
-
 /// What a run may end with before its end.
 enum Stop {
     Back(Tripwire, String),
@@ -91,6 +71,8 @@ impl<E: Into<CanaryError>> From<E> for Stop {
 /// A canary that this process runs.
 pub struct Canary<'a> {
     client: &'a HostClient,
+    /// A client with the token that the way back made.
+    admin: Option<HostClient>,
     journal: Journal,
     path: PathBuf,
     begin: Begin,
@@ -187,6 +169,7 @@ impl<'a> Canary<'a> {
         let state = CanaryState::of(&begin);
         let mut canary = Self {
             client,
+            admin: None,
             journal,
             path: path.to_owned(),
             begin,
@@ -219,6 +202,7 @@ impl<'a> Canary<'a> {
         let _ = std::fs::remove_file(request_path(path));
         Ok(Self {
             client,
+            admin: None,
             journal,
             path: path.to_owned(),
             begin,
@@ -456,13 +440,14 @@ impl<'a> Canary<'a> {
         let haproxy = Haproxy::new(plan.haproxy.clone());
         // Requests first: the stable fronts hold them while the host comes back.
         set_weights(&haproxy, &plan.backend, &self.begin.weights)?;
+        let token_file = TokenFile::beside(&self.path, &self.begin.id);
         if let Some(plan) = &take_over {
-            bring_stable_back(
-                self.client,
-                plan,
-                &self.begin.id,
-                &self.journal.share_lock()?,
-            )?;
+            let (id, lock) = (&self.begin.id, self.journal.share_lock()?);
+            bring_stable_back(self.client, plan, id, &lock, &token_file)?;
+        }
+        self.admin = token_file.client(self.client)?;
+        if self.admin.is_some() {
+            (self.tell)("token", json!({"reason": token_file.describe()}));
         }
         let text = tripwire.map_or_else(
             || reason.to_owned(),
@@ -470,7 +455,10 @@ impl<'a> Canary<'a> {
         );
         self.record("went-back", &text, &json!({"tripwire": tripwire}));
         self.journal.clear()?;
-        Ok(self.into_report(false, tripwire, reason.to_owned(), None))
+        let token_file = self.admin.is_some().then(|| token_file.into_path());
+        let mut report = self.into_report(false, tripwire, reason.to_owned(), None);
+        report.token_file = token_file;
+        Ok(report)
     }
 
     fn into_report(
@@ -489,6 +477,7 @@ impl<'a> Canary<'a> {
             reason,
             share_pct: self.state.share_pct,
             take_over,
+            token_file: None,
             unrecorded: self.unrecorded,
         }
     }
@@ -510,7 +499,8 @@ impl<'a> Canary<'a> {
             reason,
             figures,
         };
-        let recorded = post_step(self.client, &key, &record);
+        let client = self.admin.as_ref().unwrap_or(self.client);
+        let recorded = post_step(client, &key, &record);
         if let Err(error) = recorded {
             self.unrecorded.push(format!("{step}: {error}"));
         }

@@ -10,6 +10,7 @@ use crate::exchange::ExchangeError;
 use crate::exchange::commands::run_command;
 use crate::exchange::database::{kept_path, new_path, restore_over};
 use crate::exchange::hosts::{is_ready, wait_ready};
+use crate::exchange::token::TokenFile;
 
 use super::plan::TakeOverPlan;
 
@@ -37,17 +38,18 @@ pub(super) fn check_way_back(
     Ok(())
 }
 
-/// Stops whatever runs and starts the stable version on the database that it left.
+/// Stops whatever runs and starts the stable version on the database that it left. A token that this makes is kept in `token_file`.
 pub(super) fn bring_stable_back(
     client: &HostClient,
     plan: &TakeOverPlan,
     id: &str,
     lock: &File,
+    token_file: &TokenFile,
 ) -> Result<(), ExchangeError> {
     run_command(&plan.stop_command, lock, plan.timeout)?;
     let kept = kept_path(&plan.snapshots, id);
     if kept.exists() {
-        restore_over(&kept, &plan.data_dir)?;
+        restore_over(&kept, &plan.data_dir, token_file)?;
         // Moved aside: a second way back must not restore it again.
         let done = new_path(&plan.snapshots, &format!("{id}-restored"));
         std::fs::rename(&kept, done).map_err(ExchangeError::for_file(&kept))?;

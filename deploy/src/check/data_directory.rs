@@ -85,7 +85,11 @@ pub(super) fn check_directory(subject: &Subject, lines: &mut CheckLines) {
 }
 
 fn check_rights(dir: &Path, lines: &mut CheckLines) {
-    let user = geteuid();
+    // Root checks for the user whom the directory belongs to.
+    let user = match std::fs::metadata(dir) {
+        Ok(found) if geteuid().is_root() => found.uid(),
+        _ => geteuid().as_raw(),
+    };
     let names = [
         "",
         "ark.db",
@@ -93,6 +97,8 @@ fn check_rights(dir: &Path, lines: &mut CheckLines) {
         "ark.db-shm",
         "anchors.jsonl",
         "ark.lock",
+        "cache",
+        "capsules",
     ];
     for path in names.map(|name| dir.join(name)) {
         let shown = path.display();
@@ -117,13 +123,9 @@ fn check_rights(dir: &Path, lines: &mut CheckLines) {
                 format!("chmod {right} {shown}"),
             );
         }
-        if found.uid() != user.as_raw() && !user.is_root() {
+        if found.uid() != user {
             lines.fail(
-                format!(
-                    "{shown} belongs to user {}, not to {}",
-                    found.uid(),
-                    user.as_raw()
-                ),
+                format!("{shown} belongs to user {}, not to {user}", found.uid()),
                 format!(
                     "chown it to the user that runs the host: chown -R USER {}",
                     dir.display()

@@ -3,14 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use ark_model::ids::Millis;
-use ark_store::{MaintenanceError, RestoreReport, create_snapshot, read_schema, restore_snapshot};
+use ark_store::{
+    MaintenanceError, RestoreReport, create_snapshot, give_to_owner, read_schema,
+    restore_snapshot_keeping,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::snapshots::read_manifest;
 
 use super::commands::ask_binary;
 use super::error::ExchangeError;
-use super::ownership::{give_restored, give_snapshot};
+use super::token::TokenFile;
 
 /// Which schema a new version would make of the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -73,7 +76,7 @@ pub(crate) fn make_snapshot(
     std::fs::create_dir_all(snapshots).map_err(ExchangeError::for_file(snapshots))?;
     let to = new_path(snapshots, name);
     create_snapshot(data_dir, &to)?;
-    give_snapshot(&to, data_dir)?;
+    give_to_owner(&to, data_dir).map_err(ExchangeError::for_file(&to))?;
     Ok(to)
 }
 
@@ -132,19 +135,79 @@ pub(crate) fn keep_before_migration(
 ) -> Result<(), ExchangeError> {
     if find_migration(binary, data_dir)?.is_some() && !kept.exists() {
         create_snapshot(data_dir, kept)?;
-        give_snapshot(kept, data_dir)?;
+        give_to_owner(kept, data_dir).map_err(ExchangeError::for_file(kept))?;
     }
     Ok(())
 }
 
 /// Restores a snapshot over a database, which is moved aside. What is written belongs to the owner of the data
-/// directory, so that the host can read it. No host may run.
+/// directory, so that the host can read it. A token that is made is in `token_file` before it counts. No host may run.
 pub(crate) fn restore_over(
     snapshot: &Path,
     data_dir: &Path,
+    token_file: &TokenFile,
 ) -> Result<RestoreReport, ExchangeError> {
     let key = ark_store::SecretKey::from_environment().ok().flatten();
-    let restored = restore_snapshot(snapshot, data_dir, true, key.as_ref())?;
-    give_restored(data_dir)?;
-    Ok(restored)
+    let mut keep = |token: &str| token_file.write(token);
+    Ok(restore_snapshot_keeping(
+        snapshot,
+        data_dir,
+        true,
+        key.as_ref(),
+        &mut keep,
+    )?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use ark_store::{Store, StoreConfig, current_schema};
+
+    use super::*;
+
+    /// A program that prints a text, whatever it is asked.
+    fn write_program(dir: &Path, prints: &str) -> PathBuf {
+        let program = dir.join("ark");
+        std::fs::write(&program, format!("#!/bin/sh\necho '{prints}'\n")).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        program
+    }
+
+    #[test]
+    fn a_version_of_another_schema_than_that_of_the_database_migrates_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        drop(Store::open(&StoreConfig::in_dir(data.clone())).unwrap());
+        let (from, says) = (current_schema(), |schema: u32| {
+            format!("{{\"version\": \"2\", \"schema\": {schema}, \"other\": []}}")
+        });
+        for (prints, expected) in [
+            (says(from), Ok(None)),
+            (format!("{{\"schema\": {from}}}"), Ok(None)),
+            (says(from + 1), Ok(Some(from + 1))),
+            (says(from - 1), Ok(Some(from - 1))),
+            ("{\"version\": \"2\"}".to_owned(), Err("missing field `schema`")),
+            ("{\"schema\": -1}".to_owned(), Err("says nothing that is understood")),
+            (String::new(), Err("says nothing that is understood")),
+        ] {
+            let program = write_program(dir.path(), &prints);
+            let found = find_migration(&program, &data).map_err(|error| error.to_string());
+            match expected {
+                Ok(to) => assert_eq!(found, Ok(to.map(|to| Migration { from, to })), "{prints}"),
+                Err(problem) => {
+                    let error = found.unwrap_err();
+                    assert!(error.contains(problem), "{prints}: {error}");
+                }
+            }
+        }
+        let program = write_program(dir.path(), &says(from));
+        for (binary, data_dir, problem) in [
+            (dir.path().join("none"), data.clone(), "cannot be run"),
+            (program, dir.path().join("empty"), "there is no database at"),
+        ] {
+            let error = find_migration(&binary, &data_dir).unwrap_err().to_string();
+            assert!(error.contains(problem), "{error}");
+        }
+    }
 }

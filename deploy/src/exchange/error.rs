@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ark_client::ClientError;
 use ark_store::MaintenanceError;
 
 /// Why an exchange, or the way back from it, does not go on.
@@ -33,6 +34,9 @@ pub enum ExchangeError {
         /// What is wrong.
         problem: String,
     },
+    /// The administrator's token that a restore made cannot be used.
+    #[error("the new administrator's token cannot be used: {0}")]
+    Token(ClientError),
     /// The new version has migrated the database and serves: the way back would lose decisions.
     #[error(
         "the new version has migrated the database and is ready, so that decisions since {kept} would be lost: `ark canary resume` finishes the take-over",

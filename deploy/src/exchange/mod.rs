@@ -3,9 +3,8 @@
 //! Invariants: a command of the operator's that outlives the process that ran it holds the journal's lock until it has ended, so that no second
 //! run begins beside it. A database that a new version migrates is kept first, as the old host left it.
 //!
-//! Reading order: [`commands`] (operators' commands, other versions of `ark`), [`control`] (how a host is stopped and started), [`database`] (snapshots, replay, migration), [`ownership`] (who what was written belongs to),
-//! [`hosts`] (stop, start,
-//! ready), [`traffic`] (weights of `HAProxy`), [`record`] (steps that the host records).
+//! Reading order: [`commands`] (operators' commands, other versions of `ark`), [`control`] (how a host is stopped and started), [`database`] (snapshots, replay, migration), [`token`] (what a restore makes),
+//! [`hosts`] (stop, start, ready), [`validation`], [`traffic`] (weights of `HAProxy`), [`record`] (steps that the host records).
 //!
 //! Must not know: journals' entries, arguments, how anything is printed.
 
@@ -14,11 +13,12 @@ mod control;
 pub(crate) mod database;
 mod error;
 pub(crate) mod hosts;
-mod ownership;
 pub(crate) mod record;
+pub(crate) mod token;
 pub(crate) mod traffic;
+pub(crate) mod validation;
 
 pub use control::HostControl;
 pub use database::{Migration, find_migration};
 pub use error::ExchangeError;
-pub(crate) use ownership::give_restored;
+pub use validation::{HostClients, ValidationPlan};

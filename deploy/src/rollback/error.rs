@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 
-use ark_client::ClientError;
-
 use crate::canary::CanaryError;
 use crate::exchange::ExchangeError;
 use crate::haproxy::HaproxyError;
@@ -30,17 +28,6 @@ pub enum RollbackError {
     /// The host cannot be validated.
     #[error(transparent)]
     Validate(#[from] ValidateError),
-    /// The new administrator's token cannot be written or read.
-    #[error("the new administrator's token, in {path}: {cause}", path = path.display())]
-    Token {
-        /// The file.
-        path: PathBuf,
-        /// What the system reports.
-        cause: std::io::Error,
-    },
-    /// The new administrator's token cannot be used.
-    #[error("the new administrator's token cannot be used: {0}")]
-    Client(#[from] ClientError),
     /// No rollback is under way, and none was described.
     #[error(
         "no rollback of {0} is under way; one that begins needs --stable-binary, --data-dir, --snapshots, and --stop-command with --start-command or --unit"
@@ -59,6 +46,11 @@ pub enum RollbackError {
         /// Its journal.
         journal: PathBuf,
     },
+    /// The way back has come too far for staying with the newer version.
+    #[error(
+        "{0} has replaced the database, or started the stable version, already: end it with `ark upgrade --back`, then upgrade again"
+    )]
+    Replaced(String),
     /// There is no snapshot that could take the database's place.
     #[error(
         "the stable version cannot go on with the database, and there is no snapshot that could take its place: {0}; name one with --snapshot DIR"

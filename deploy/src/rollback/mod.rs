@@ -15,11 +15,13 @@ mod health;
 mod journal;
 mod plan;
 mod run;
-mod token;
+#[cfg(test)]
+mod tests;
 mod traffic;
 
 pub use database::{AcceptedLoss, Way};
 pub use error::RollbackError;
 pub use journal::{PastRollback, PastStep, SetAside, Step, read_history};
-pub use plan::{RollbackPlan, TrafficPlan, ValidationPlan};
-pub use run::{Rollback, RollbackClients, RollbackReport, rehearse};
+pub use plan::{RollbackPlan, TrafficPlan};
+pub(crate) use run::give_up_for_upgrade;
+pub use run::{Rollback, RollbackReport, rehearse};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::exchange::HostControl;
+use crate::exchange::{HostControl, ValidationPlan};
 use crate::haproxy::HaproxyAddress;
 
 /// How the requests go back.
@@ -23,17 +23,6 @@ pub struct TrafficPlan {
     pub step: Duration,
     /// The pause between two looks.
     pub interval: Duration,
-}
-
-/// How the stable version is validated.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ValidationPlan {
-    /// The categories; empty: all.
-    pub categories: Vec<String>,
-    /// How long something that must come is waited for.
-    pub patience: Duration,
-    /// The journal of the validation.
-    pub journal: PathBuf,
 }
 
 /// What a rollback is run with.

@@ -7,38 +7,29 @@ use std::time::{Duration, Instant};
 
 use ark_client::{ClientError, HostClient};
 use ark_model::ids::{Millis, TraceId};
-use ark_store::{MaintenanceError, OpenError, current_schema, is_restore_pending};
+use ark_store::{MaintenanceError, OpenError, current_schema, give_made, is_restore_pending};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::canary::{Canary, CanaryError, Request, read_state, send_request};
-use crate::exchange::ExchangeError;
 use crate::exchange::commands::run_command;
 use crate::exchange::database::{ask_version, make_snapshot, restore_over};
-use crate::exchange::give_restored;
 use crate::exchange::record::{StepRecord, post_step};
+use crate::exchange::token::TokenFile;
+use crate::exchange::validation::{Validated, describe_validation};
+use crate::exchange::{ExchangeError, HostClients};
 use crate::journal::Journal;
-use crate::validate::{CaseStatus, ValidateOptions, ValidationReport, validate_host};
+use crate::validate::ValidationReport;
 
 use super::database::{AcceptedLoss, Way, check_accepted, covers, decide_way};
 use super::error::RollbackError;
 use super::health::read_health;
 use super::journal::{Begin, Entry, PastRollback, PastStep, State, Step, owner_of, read_entries};
 use super::plan::RollbackPlan;
-use super::token::{read_token, token_path, write_token};
 use super::traffic::{read_weights, return_traffic};
 
 /// The longest time between two looks at whether the run is to end.
 const TICK: Duration = Duration::from_millis(50);
-
-/// Who asks the host.
-#[derive(Clone, Copy)]
-pub struct RollbackClients<'a> {
-    /// Operates the host.
-    pub client: &'a HostClient,
-    /// Proposes and sends signals in the validation.
-    pub submitter: &'a HostClient,
-}
 
 /// How a rollback ended.
 #[derive(Debug, Clone, Serialize)]
@@ -57,7 +48,7 @@ pub struct RollbackReport {
 
 /// A rollback that this process runs.
 pub struct Rollback<'a> {
-    clients: RollbackClients<'a>,
+    clients: HostClients<'a>,
     journal: Journal,
     state: State,
     accepted: Option<AcceptedLoss>,
@@ -141,11 +132,39 @@ pub fn rehearse(
             plan.tries, plan.pause
         ),
         format!("traffic: {traffic}"),
-        plan.validation.as_ref().map_or_else(
-            || "validation: none is wanted".to_owned(),
-            |_| "validation: as `ark validate`".to_owned(),
-        ),
+        describe_validation(plan.validation.as_ref()),
     ])
+}
+
+/// Ends the way back of an upgrade, if one is under way, since an operator stays with the newer version.
+///
+/// # Errors
+/// Another run uses the journal, or the database was replaced or the stable version started already.
+pub(crate) fn give_up_for_upgrade(
+    client: &HostClient,
+    path: &Path,
+    upgrade: &str,
+) -> Result<(), RollbackError> {
+    let owner = owner_of(client);
+    let (mut journal, entries) = Journal::open::<Entry>(path, &owner)?;
+    let Some(last) = read_entries(&entries).pop() else {
+        return Ok(());
+    };
+    let is_stable_started = last.is_done(Step::Start);
+    let Begin { id, plan, .. } = last.begin;
+    if last.past.ended_at_ms.is_some() || plan.upgrade.as_deref() != Some(upgrade) {
+        return Ok(());
+    }
+    let is_restored = last.past.kept_aside.is_some() || is_restore_pending(&plan.data_dir);
+    if is_restored || is_stable_started {
+        return Err(RollbackError::Replaced(id));
+    }
+    journal.record(&Entry::Finished {
+        at_ms: Millis::now(),
+        passed: false,
+        result: "given up: an operator stays with the newer version".to_owned(),
+    })?;
+    Ok(())
 }
 
 impl<'a> Rollback<'a> {
@@ -156,7 +175,7 @@ impl<'a> Rollback<'a> {
     /// There is none to take up and no plan; something that the plan needs is missing; decisions would be set aside that are not accepted.
     /// Nothing has changed.
     pub fn open(
-        clients: RollbackClients<'a>,
+        clients: HostClients<'a>,
         path: &Path,
         plan: Option<RollbackPlan>,
         accepted: Option<AcceptedLoss>,
@@ -196,15 +215,14 @@ impl<'a> Rollback<'a> {
                 State::of(begin, past)
             }
         };
-        let token = read_token(&token_path(path, &state.begin.id))?;
-        let admin = token.map(|token| clients.client.with_token(&token));
+        let admin = TokenFile::beside(path, &state.begin.id).client(clients.client)?;
         Ok(Self {
             clients,
             journal,
             state,
             accepted,
             validation: None,
-            admin: admin.transpose()?,
+            admin,
             recorded: Vec::new(),
             tell,
         })
@@ -345,7 +363,7 @@ impl<'a> Rollback<'a> {
             (None, begun) => match decide()? {
                 Way::Keep { reason } => {
                     // A run that was killed before it said so may have restored it.
-                    give_restored(&plan.data_dir)?;
+                    give_made(&plan.data_dir).map_err(ExchangeError::for_file(&plan.data_dir))?;
                     return Ok(self.describe_kept(reason));
                 }
                 Way::Restore(aside) => {
@@ -364,9 +382,11 @@ impl<'a> Rollback<'a> {
                 }
             },
         };
-        let restored = restore_over(&aside.snapshot, &plan.data_dir)?;
-        if let Some(token) = &restored.token {
-            self.keep_token(token)?;
+        let token_file = self.token_file();
+        let restored = restore_over(&aside.snapshot, &plan.data_dir, &token_file)?;
+        if restored.token.is_some() {
+            (self.tell)("token", json!({"reason": token_file.describe()}));
+            self.admin = token_file.client(self.clients.client)?;
         }
         let kept = restored.moved_aside.unwrap_or_default();
         let detail = format!("{aside}; it is kept in {}", kept.display());
@@ -390,17 +410,8 @@ impl<'a> Rollback<'a> {
         }
     }
 
-    /// Keeps a token that nobody else has, before anything else can fail, and goes on with it.
-    fn keep_token(&mut self, token: &str) -> Result<(), RollbackError> {
-        let path = token_path(self.journal.path(), &self.state.begin.id);
-        write_token(&path, token)?;
-        let said = format!(
-            "the snapshot has no token; a new one of an administrator is in {}",
-            path.display()
-        );
-        (self.tell)("token", json!({"reason": said}));
-        self.admin = Some(self.clients.client.with_token(token)?);
-        Ok(())
+    fn token_file(&self) -> TokenFile {
+        TokenFile::beside(self.journal.path(), &self.state.begin.id)
     }
 
     fn check_health(&self, stop: &AtomicBool) -> Result<String, RollbackError> {
@@ -435,34 +446,20 @@ impl<'a> Rollback<'a> {
         let Some(wanted) = &plan.validation else {
             return Ok("none is wanted".to_owned());
         };
-        let options = ValidateOptions {
-            categories: wanted.categories.clone(),
-            telemetry: None,
-            // The record is read by this program.
-            data_dir: (*schema == current_schema()).then(|| plan.data_dir.clone()),
-            journal: wanted.journal.clone(),
-            patience: wanted.patience,
-        };
+        // The record is read by this program.
+        let data_dir = (*schema == current_schema()).then(|| plan.data_dir.clone());
         // The token of an administrator may propose, too; the submitter's went with the database.
-        let client = self.client();
-        let submitter = self.admin.as_ref().unwrap_or(self.clients.submitter);
-        let report = validate_host(client, submitter, &options, stop, &mut |_| {}, &mut |_| {})?;
-        if report.interrupted {
-            return Err(RollbackError::Interrupted);
-        }
-        let failed: Vec<String> = report
-            .cases
-            .iter()
-            .filter(|case| case.status == CaseStatus::Failed)
-            .map(|case| format!("{}/{}: {}", case.category, case.name, case.detail))
-            .collect();
-        let detail = if failed.is_empty() {
-            format!("{} tests passed", report.count(CaseStatus::Passed))
-        } else {
-            format!("FAILED: {}", failed.join("; "))
+        let clients = HostClients {
+            client: self.client(),
+            submitter: self.admin.as_ref().unwrap_or(self.clients.submitter),
         };
+        let (report, result) = wanted.run(clients, data_dir, stop)?;
         self.validation = Some(report);
-        Ok(detail)
+        match result {
+            Validated::Passed(detail) => Ok(detail),
+            Validated::Failed(failed) => Ok(format!("FAILED: {failed}")),
+            Validated::Interrupted => Err(RollbackError::Interrupted),
+        }
     }
 
     /// Has the host record the steps that were taken, each once; while it is away they wait.
@@ -518,7 +515,7 @@ impl<'a> Rollback<'a> {
             passed,
             result,
         })?;
-        let token_file = token_path(self.journal.path(), &self.state.begin.id);
+        let token_file = self.token_file().into_path();
         Ok(RollbackReport {
             past: self.state.past,
             validation: self.validation,

@@ -7,10 +7,11 @@
 //! journal first, under an idempotency key, so that the next run finds and takes back what a killed one left: it cancels what was approved, and
 //! rejects what was held.
 //!
-//! Reading order: [`run_synthetic`], [`plan`] (what is proposed), [`orders`] (what must be cancelled), [`traces`], [`positions`], [`report`].
+//! Reading order: [`run_synthetic`], [`plan`] (what is proposed), [`channel`] (how signals get to the host), [`orders`] (what must be cancelled), [`traces`], [`positions`], [`report`].
 //!
 //! Must not know: the host's own types, SQL, how anything is printed.
 
+mod channel;
 mod orders;
 mod plan;
 mod positions;
@@ -22,12 +23,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ark_client::{ClientError, HostClient};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::journal::JournalError;
 use crate::members::{items_of, text_of};
 use crate::proposal::Proposal;
 
+pub use channel::{HttpSignals, SentSignal, SignalChannel, TickSignal};
 pub use report::{Latencies, Proof, SyntheticFailure, SyntheticReport};
 
 use orders::Orders;
@@ -81,6 +83,14 @@ pub enum SyntheticError {
     /// The host may not judge now.
     #[error("the host is not ready: {0}; `ark watchdog status` says more")]
     NotReady(String),
+    /// The host takes no signals from the channel.
+    #[error("the signals cannot go through {channel}: {problem}")]
+    Channel {
+        /// The channel.
+        channel: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// The token may not report executions, so trades would stay open.
     #[error(
         "the token may not report executions, so its trades would stay open: {0}; use an administrator's token"
@@ -118,6 +128,7 @@ pub enum SyntheticError {
 pub fn rehearse(
     client: &HostClient,
     options: &SyntheticOptions,
+    channel: &mut dyn SignalChannel,
 ) -> Result<Vec<String>, SyntheticError> {
     let mut steps = Vec::new();
     let ready = client.get("/readyz")?;
@@ -127,14 +138,28 @@ pub fn rehearse(
     steps.push(format!("the host at {} is ready", client.url()));
     orders::check_right_to_cancel(client)?;
     steps.push("trades can be reported as cancelled".to_owned());
+    channel.check().map_err(|problem| SyntheticError::Channel {
+        channel: channel.describe(),
+        problem,
+    })?;
+    steps.push(format!("signals go through {}", channel.describe()));
     let plan = Plan::new(options);
     for proposal in plan.examples() {
         let answer = client.send_json("POST", "/v1/actions?dry_run=true", &[], &proposal.action)?;
         if answer.status != 200 {
-            let problem = answer.into_success().err();
+            let problem = match answer.into_success() {
+                // The remedy for a name that the host does not know is this error's own.
+                Err(ClientError::Problem { kind, detail, .. })
+                    if kind.ends_with("unknown-agent") =>
+                {
+                    detail
+                }
+                Err(error) => error.to_string(),
+                Ok(_) => String::new(),
+            };
             return Err(SyntheticError::Requester {
                 agent: options.agent.clone(),
-                problem: problem.map(|error| error.to_string()).unwrap_or_default(),
+                problem,
             });
         }
         if let Some(problem) = proposal.find_difference(&answer.body) {
@@ -162,19 +187,20 @@ pub fn rehearse(
     Ok(steps)
 }
 
-/// Drives a host until the time is over or `stop` is set, and says whether it did what it must. What an earlier run left open is cancelled
-/// first.
+/// Drives a host until the time is over or `stop` is set, and says whether it did what it must. `channel` takes the signals. What an earlier run
+/// left open is cancelled first.
 ///
 /// # Errors
 /// The run cannot begin, see [`SyntheticError`]. What goes wrong during the run is part of the report.
 pub fn run_synthetic(
     client: &HostClient,
     options: &SyntheticOptions,
+    channel: &mut dyn SignalChannel,
     stop: &AtomicBool,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<SyntheticReport, SyntheticError> {
     let mut orders = Orders::open(client, &options.journal, &options.agent)?;
-    rehearse(client, options)?;
+    rehearse(client, options, channel)?;
     let quarantined_before = read_quarantines(client)?;
     let positions = PositionWatch::start(client, options.duration)?;
     let traces = TraceReader::start(client.clone());
@@ -188,14 +214,11 @@ pub fn run_synthetic(
             break;
         }
         observed.lateness.push(due.elapsed());
-        let sent = send_tick(
-            client,
-            options,
-            &plan.proposal(tick),
-            tick,
-            &mut orders,
-            &mut observed,
-        );
+        let proposal = plan.proposal(tick);
+        let signal = send_signal(channel, &options.topic, &proposal, tick, &mut observed);
+        let sent = signal.and_then(|signal| {
+            propose_in_trace(client, &proposal, tick, signal, &mut orders, &mut observed)
+        });
         let latency = observed.proposals.last().copied().unwrap_or_default();
         if let Some(sent) = sent {
             traces.follow(sent);
@@ -220,7 +243,11 @@ pub fn run_synthetic(
         let is_new = |name: &String| !quarantined_before.contains(name);
         after.into_iter().filter(is_new).collect()
     }));
-    Ok(SyntheticReport::conclude(observed, options))
+    Ok(SyntheticReport::conclude(
+        observed,
+        options,
+        channel.describe(),
+    ))
 }
 
 /// Waits for a moment; `false`: the run shall stop.
@@ -237,29 +264,34 @@ fn wait_until(due: Instant, stop: &AtomicBool) -> bool {
     }
 }
 
-/// Sends the signal and the proposal of a tick. Returns what must be found in its trace; `None`: there is nothing to look for.
-fn send_tick(
-    client: &HostClient,
-    options: &SyntheticOptions,
+/// Sends the signal of a tick. `None`: it failed.
+fn send_signal(
+    channel: &mut dyn SignalChannel,
+    topic: &str,
     proposal: &Proposal,
     tick: u64,
+    observed: &mut Observations,
+) -> Option<SentSignal> {
+    let kind = proposal.kind;
+    let started = Instant::now();
+    let sent = channel.send(&TickSignal { topic, tick, kind });
+    observed.signals.push(started.elapsed());
+    sent.map_err(|error| {
+        observed.fail(tick, "", format!("the signal was not accepted: {error}"));
+    })
+    .ok()
+}
+
+/// Proposes the action of a tick in the trace of its signal. Returns what must be found in the trace; `None`: there is nothing to look for.
+fn propose_in_trace(
+    client: &HostClient,
+    proposal: &Proposal,
+    tick: u64,
+    signal: SentSignal,
     orders: &mut Orders,
     observed: &mut Observations,
 ) -> Option<SentTick> {
-    let signal = json!({"topic": options.topic, "payload": {"tick": tick, "kind": proposal.kind}});
-    let started = Instant::now();
-    let accepted = client
-        .send_json("POST", "/v1/signals", &[], &signal)
-        .and_then(ark_client::Answer::into_success);
-    observed.signals.push(started.elapsed());
-    let accepted = match accepted {
-        Ok(accepted) => accepted,
-        Err(error) => {
-            observed.fail(tick, "", format!("the signal was not accepted: {error}"));
-            return None;
-        }
-    };
-    let trace = text_of(&accepted, "trace_id");
+    let trace = signal.trace_id;
     let mut action = proposal.action.clone();
     action["trace_id"] = Value::from(trace.as_str());
     let key = match orders.announce(&tick.to_string(), &action) {
@@ -302,6 +334,7 @@ fn send_tick(
     let reported = orders.settle(client, &key, &decision);
     if let Err(error) = &reported {
         let outcome = text_of(&decision, "outcome");
+        observed.untaken += 1;
         observed.fail(
             tick,
             &trace,
@@ -315,7 +348,7 @@ fn send_tick(
     Some(SentTick {
         tick,
         trace,
-        signal_id: text_of(&accepted, "signal_id"),
+        signal_id: signal.signal_id,
         decision_id,
         reported: reported.unwrap_or_default(),
     })

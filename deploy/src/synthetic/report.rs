@@ -80,6 +80,8 @@ pub struct SyntheticReport {
     pub interrupted: bool,
     /// The requester.
     pub agent: String,
+    /// What the signals went through: `HTTP`, or a stream of a Redis.
+    pub signals_through: String,
     /// Ticks that were planned.
     pub ticks: u64,
     /// Ticks that were sent.
@@ -129,6 +131,8 @@ pub(super) struct Observations {
     pub(super) trace_failures: usize,
     pub(super) failures: Vec<SyntheticFailure>,
     pub(super) position_problem: Option<String>,
+    /// How often a trade could not be taken back in its tick.
+    pub(super) untaken: usize,
     pub(super) left_open: usize,
     /// The agents that are in quarantine since the run; `None`: not asked yet.
     pub(super) new_quarantines: Option<Result<Vec<String>, ClientError>>,
@@ -172,6 +176,18 @@ impl Observations {
         }
     }
 
+    fn prove_nothing_open(&self) -> Proof {
+        Proof {
+            name: "nothing-open",
+            passed: self.left_open == 0 && self.untaken == 0,
+            detail: match (self.left_open, self.untaken) {
+                (0, 0) => "every approved trade was cancelled, every held one rejected".to_owned(),
+                (0, later) => format!("{later} trades could be taken back only after the run"),
+                (open, _) => format!("{open} proposals may be open; the next run cancels them"),
+            },
+        }
+    }
+
     fn prove_quarantine(&self) -> Proof {
         let (passed, detail) = match &self.new_quarantines {
             Some(Ok(names)) if names.is_empty() => {
@@ -190,14 +206,18 @@ impl Observations {
 }
 
 impl SyntheticReport {
-    pub(super) fn conclude(observed: Observations, options: &SyntheticOptions) -> Self {
+    pub(super) fn conclude(
+        observed: Observations,
+        options: &SyntheticOptions,
+        signals_through: String,
+    ) -> Self {
         let sent = observed.lateness.len();
         let proof = |name, passed, detail: String| Proof {
             name,
             passed,
             detail,
         };
-        let outcome_failures = observed.failures.len() - observed.trace_failures;
+        let outcome_failures = observed.failures.len() - observed.trace_failures - observed.untaken;
         let proofs = vec![
             observed.prove_rate(),
             proof(
@@ -221,14 +241,7 @@ impl SyntheticReport {
                 }),
             ),
             observed.prove_quarantine(),
-            proof(
-                "nothing-open",
-                observed.left_open == 0,
-                match observed.left_open {
-                    0 => "every approved trade was cancelled, every held one rejected".to_owned(),
-                    open => format!("{open} proposals may be open; the next run cancels them"),
-                },
-            ),
+            observed.prove_nothing_open(),
         ];
         let mut failures = observed.failures;
         failures.sort_by_key(|failure| failure.tick);
@@ -238,6 +251,7 @@ impl SyntheticReport {
             passed: !observed.interrupted && proofs.iter().all(|proof| proof.passed),
             interrupted: observed.interrupted,
             agent: options.agent.clone(),
+            signals_through,
             ticks: observed.ticks,
             sent,
             elapsed_s: observed.elapsed.as_secs_f64(),

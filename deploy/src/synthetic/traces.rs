@@ -14,14 +14,18 @@ use super::report::{Observations, SyntheticFailure};
 
 /// How long a trace may take to be complete.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// The pause between two looks at a trace.
+/// The pause between two looks at the traces that wait.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a second copy of a signal may take to come, where one can.
+const REPETITION: Duration = Duration::from_secs(1);
 
 /// What was sent in a tick, and must be in its trace.
 pub(super) struct SentTick {
     pub(super) tick: u64,
     pub(super) trace: String,
-    pub(super) signal_id: String,
+    /// `None`: the host takes the signal later than it is sent, and must do so once.
+    pub(super) signal_id: Option<String>,
     pub(super) decision_id: String,
     /// Whether an execution was reported.
     pub(super) reported: bool,
@@ -61,33 +65,78 @@ impl TraceReader {
     }
 }
 
+/// A trace that is read until it is complete.
+struct Waiting {
+    tick: SentTick,
+    since: Instant,
+    /// When it was complete first.
+    complete_since: Option<Instant>,
+}
+
+impl Waiting {
+    /// Whether nothing more can come: a signal that the host takes by itself could still come twice.
+    fn is_settled(&self) -> bool {
+        let wait = match self.tick.signal_id {
+            Some(_) => Duration::ZERO,
+            None => REPETITION,
+        };
+        self.complete_since.is_some_and(|at| at.elapsed() >= wait)
+    }
+}
+
 fn read_traces(client: &HostClient, sent: &Receiver<SentTick>) -> (usize, Vec<SyntheticFailure>) {
-    let mut waiting: VecDeque<(SentTick, Instant)> = VecDeque::new();
+    let mut waiting: VecDeque<Waiting> = VecDeque::new();
     let (mut complete, mut failures) = (0, Vec::new());
-    let mut is_open = true;
+    let (mut is_open, mut left_in_round) = (true, 0_usize);
     while is_open || !waiting.is_empty() {
-        match sent.recv_timeout(PAUSE) {
-            Ok(tick) => waiting.push_back((tick, Instant::now())),
+        // A pause between two rounds through all that wait, none within one.
+        let pause = if left_in_round == 0 {
+            left_in_round = waiting.len();
+            PAUSE
+        } else {
+            left_in_round -= 1;
+            Duration::ZERO
+        };
+        match sent.recv_timeout(pause) {
+            Ok(tick) => waiting.push_back(Waiting {
+                tick,
+                since: Instant::now(),
+                complete_since: None,
+            }),
             Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
             Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => {
                 is_open = false;
-                std::thread::sleep(PAUSE);
+                std::thread::sleep(pause);
             }
         }
-        let Some((tick, since)) = waiting.pop_front() else {
+        let Some(mut next) = waiting.pop_front() else {
             continue;
         };
-        match find_fault(client, &tick) {
-            None => complete += 1,
-            Some(_) if since.elapsed() < PATIENCE => waiting.push_back((tick, since)),
+        match find_fault(client, &next.tick) {
+            None => {
+                next.complete_since.get_or_insert_with(Instant::now);
+                if next.is_settled() {
+                    complete += 1;
+                } else {
+                    waiting.push_back(next);
+                }
+            }
+            Some(_) if next.complete_since.is_none() && next.since.elapsed() < PATIENCE => {
+                waiting.push_back(next);
+            }
             Some(problem) => failures.push(SyntheticFailure {
-                tick: tick.tick,
-                trace_id: tick.trace,
+                tick: next.tick.tick,
+                trace_id: next.tick.trace,
                 problem,
             }),
         }
     }
     (complete, failures)
+}
+
+fn count_signals(steps: &[Value]) -> usize {
+    let is_signal = |one: &&Value| text_of(one, "step") == "signal";
+    steps.iter().filter(is_signal).count()
 }
 
 /// Reads a trace and returns what is missing in it.
@@ -109,8 +158,15 @@ fn find_fault(client: &HostClient, tick: &SentTick) -> Option<String> {
             .iter()
             .any(|one| text_of(one, "step") == step && (id.is_empty() || text_of(one, id) == value))
     };
-    if !has("signal", "signal_id", &tick.signal_id) {
-        return Some(format!("the trace lacks the signal {}", tick.signal_id));
+    let signals = count_signals(steps);
+    match &tick.signal_id {
+        Some(id) if !has("signal", "signal_id", id) => {
+            return Some(format!("the trace lacks the signal {id}"));
+        }
+        None if signals != 1 => {
+            return Some(format!("the trace has {signals} signals, not the one that was sent"));
+        }
+        _ => {}
     }
     if !has("decision", "decision_id", &tick.decision_id) {
         return Some(format!("the trace lacks the decision {}", tick.decision_id));

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ark_client::HostClient;
+use ark_model::ids::Digest;
 use serde::{Deserialize, Serialize};
 
-use crate::exchange::HostControl;
+use crate::exchange::{HostControl, ValidationPlan};
 use crate::journal::JournalOwner;
-use crate::rollback::ValidationPlan;
 
 /// The command whose journal it is.
 const COMMAND: &str = "ark upgrade";
@@ -79,6 +79,9 @@ pub struct UpgradePlan {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Begin {
     pub(super) id: String,
+    /// The digest of the new version's program; absent in a journal of an earlier program.
+    #[serde(default)]
+    pub(super) digest: Option<Digest>,
     pub(super) plan: UpgradePlan,
 }
 

@@ -5,12 +5,17 @@
 //! stopped goes back by the steps of [`crate::rollback`].
 //!
 //! Invariants: every step is in the journal before it is taken; a run that was killed is gone on with by its journal. No decision of the new
-//! version is given up without a number of them that may be set aside.
+//! version is given up without a number of them that may be set aside. An upgrade goes on with the version with which it was begun, known by its
+//! digest.
 //!
 //! Must not know: arguments, how anything is printed.
 
+mod error;
 mod journal;
 mod run;
+#[cfg(test)]
+mod tests;
 
+pub use error::UpgradeError;
 pub use journal::{Phase, UpgradePlan};
-pub use run::{Upgrade, UpgradeClients, UpgradeError, UpgradeReport, rehearse};
+pub use run::{Upgrade, UpgradeReport, rehearse};

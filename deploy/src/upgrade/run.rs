@@ -5,114 +5,31 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ark_client::HostClient;
-use ark_model::ids::TraceId;
+use ark_model::ids::{Digest, TraceId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::canary::{CanaryError, read_state};
+use crate::canary::read_state;
 use crate::exchange::commands::ask_binary;
 use crate::exchange::database::{ask_version, kept_path, make_snapshot, replay_snapshot};
 use crate::exchange::hosts::{HostExchange, is_ready};
 use crate::exchange::record::{StepRecord, post_step};
-use crate::exchange::{ExchangeError, HostControl, Migration, find_migration};
+use crate::exchange::token::TokenFile;
+use crate::exchange::validation::{Validated, describe_validation};
+use crate::exchange::{ExchangeError, HostClients, HostControl, Migration, find_migration};
 use crate::journal::{Journal, JournalError};
 use crate::rollback::{
-    AcceptedLoss, Rollback, RollbackClients, RollbackError, RollbackPlan, RollbackReport,
-    read_history,
+    AcceptedLoss, Rollback, RollbackPlan, RollbackReport, give_up_for_upgrade, read_history,
 };
-use crate::validate::{
-    CaseStatus, ValidateError, ValidateOptions, ValidationReport, validate_host,
-};
+use crate::validate::ValidationReport;
 
+use super::error::UpgradeError;
 use super::journal::{Begin, Entry, Phase, State, UpgradePlan, owner_of, read_entries};
 
 /// How often the health of the stable version is checked after a way back.
 const HEALTH_TRIES: u32 = 10;
 /// The pause between two of these checks.
 const HEALTH_PAUSE: Duration = Duration::from_secs(5);
-
-/// Why an upgrade cannot begin, or does not go on.
-#[derive(Debug, thiserror::Error)]
-pub enum UpgradeError {
-    /// The journal cannot be used.
-    #[error(transparent)]
-    Journal(#[from] JournalError),
-    /// A command, a snapshot or a version fails.
-    #[error(transparent)]
-    Exchange(#[from] ExchangeError),
-    /// The state of canaries cannot be read.
-    #[error(transparent)]
-    Canary(#[from] CanaryError),
-    /// A canary is under way.
-    #[error("the canary {0} is under way; finish it, or undo it with `ark canary abort`")]
-    CanaryRuns(String),
-    /// A rollback is under way.
-    #[error(
-        "{id} was begun and has not ended: end it with `ark rollback --journal {journal}`, then upgrade",
-        journal = journal.display()
-    )]
-    RollbackRuns {
-        /// Its id.
-        id: String,
-        /// Its journal.
-        journal: PathBuf,
-    },
-    /// The host does not serve.
-    #[error(
-        "the host is not ready, so that an upgrade could not tell whether the new version is: see `ark health --ready`"
-    )]
-    NotReady,
-    /// The new version finds something wrong.
-    #[error("the new version's check finds {0}")]
-    Check(String),
-    /// The new version cannot be validated.
-    #[error(transparent)]
-    Validate(#[from] ValidateError),
-    /// It fails its validation.
-    #[error("the new version does not pass its validation: {0}")]
-    Validation(String),
-    /// The way back fails.
-    #[error(
-        "the way back to the stable version, of `{reason}`, does not go on: {cause}; `ark upgrade` tries again"
-    )]
-    Back {
-        /// Why the upgrade goes back.
-        reason: String,
-        /// What is wrong.
-        cause: Box<RollbackError>,
-    },
-    /// An upgrade to another version is under way.
-    #[error(
-        "{id}, to {binary}, was begun and has not ended: `ark upgrade` goes on with it, `ark upgrade --back` undoes it",
-        binary = binary.display()
-    )]
-    UnderWay {
-        /// Its id.
-        id: String,
-        /// The `ark` of its new version.
-        binary: PathBuf,
-    },
-    /// No upgrade is under way, and none was described.
-    #[error(
-        "no upgrade of {0} is under way; one that begins needs the new `ark`, --data-dir, --snapshots, and commands or --unit"
-    )]
-    None(String),
-    /// Another command ended the upgrade that was waited for.
-    #[error("another command has ended the upgrade; `ark canary status` shows its steps")]
-    Ended,
-    /// A signal ended the run.
-    #[error("interrupted; `ark upgrade` goes on with it, `ark upgrade --back` undoes it")]
-    Interrupted,
-}
-
-/// Who asks the host.
-#[derive(Clone, Copy)]
-pub struct UpgradeClients<'a> {
-    /// Operates the host.
-    pub client: &'a HostClient,
-    /// Proposes and sends signals in the validation.
-    pub submitter: &'a HostClient,
-}
 
 /// How an upgrade ended.
 #[derive(Debug, Clone, Serialize)]
@@ -121,7 +38,7 @@ pub struct UpgradeReport {
     pub id: String,
     /// The new version.
     pub version: String,
-    /// Whether the new version serves and passed its validation.
+    /// Whether the new version serves: it passed its validation, or an operator stays with it.
     pub upgraded: bool,
     /// Why, in words.
     pub reason: String,
@@ -141,7 +58,9 @@ pub struct UpgradeReport {
 
 /// An upgrade that this process runs.
 pub struct Upgrade<'a> {
-    clients: UpgradeClients<'a>,
+    clients: HostClients<'a>,
+    /// A client with the token that a restore on the way back made.
+    admin: Option<HostClient>,
     journal: Journal,
     state: State,
     accepted: Option<AcceptedLoss>,
@@ -183,6 +102,7 @@ fn prepare(
     };
     let begin = Begin {
         id,
+        digest: Some(hash_file(&plan.new_binary)?),
         plan: UpgradePlan {
             version: if plan.version.is_empty() {
                 shown.version
@@ -219,10 +139,7 @@ pub fn rehearse(client: &HostClient, plan: UpgradePlan) -> Result<Vec<String>, U
         "start: {}",
         plan.control.start_command(&plan.new_binary)
     ));
-    steps.push(plan.validation.as_ref().map_or_else(
-        || "validation: none is wanted".to_owned(),
-        |_| "validation: as `ark validate`".to_owned(),
-    ));
+    steps.push(describe_validation(plan.validation.as_ref()));
     let back = plan.stable_control.start_command(&plan.stable_binary);
     steps.push(format!("or back, by the steps of `ark rollback`: {back}"));
     Ok(steps)
@@ -235,7 +152,7 @@ impl<'a> Upgrade<'a> {
     /// # Errors
     /// There is none to take up and no plan, or something that the plan needs is missing. Nothing has changed.
     pub fn open(
-        clients: UpgradeClients<'a>,
+        clients: HostClients<'a>,
         path: &Path,
         plan: Option<UpgradePlan>,
         accepted: Option<AcceptedLoss>,
@@ -248,13 +165,10 @@ impl<'a> Upgrade<'a> {
         let (mut journal, entries, waited) =
             Journal::open_when_free::<Entry>(path, &owner_of(client), stop)?;
         let state = match (read_entries(&entries), plan) {
-            (Some(state), Some(plan)) if plan.new_binary != state.begin.plan.new_binary => {
-                return Err(UpgradeError::UnderWay {
-                    id: state.begin.id,
-                    binary: state.begin.plan.new_binary,
-                });
-            }
-            (Some(state), _) => {
+            (Some(mut state), plan) => {
+                if let Some(plan) = plan {
+                    take_same_version(&mut state.begin, plan.new_binary)?;
+                }
                 tell("goes-on", json!({"reason": state.begin.id}));
                 state
             }
@@ -271,6 +185,7 @@ impl<'a> Upgrade<'a> {
         };
         Ok(Self {
             clients,
+            admin: None,
             journal,
             state,
             accepted,
@@ -289,6 +204,7 @@ impl<'a> Upgrade<'a> {
         if let Some(reason) = self.state.going_back.clone() {
             return self.go_back(reason, stop);
         }
+        check_same_version(&self.state.begin)?;
         match self.advance(stop) {
             Ok(()) => {
                 let replayed = self.state.replayed.as_ref().map_or(0, |(_, count)| *count);
@@ -311,6 +227,28 @@ impl<'a> Upgrade<'a> {
         self.go_back(reason, stop)
     }
 
+    /// Ends the upgrade with the new version, whatever kept it from its end or had it go back: an operator stays with it.
+    ///
+    /// # Errors
+    /// The new version was not started yet, no host is ready, or a way back has replaced the database. The upgrade is under way as before.
+    pub fn keep(mut self) -> Result<UpgradeReport, UpgradeError> {
+        let Begin { id, plan, .. } = self.state.begin.clone();
+        if self.state.phase < Some(Phase::Start) {
+            return Err(UpgradeError::NotStarted(id));
+        }
+        if !is_ready(self.clients.client) {
+            return Err(UpgradeError::NotServing);
+        }
+        give_up_for_upgrade(self.clients.client, &plan.rollback_journal, &id)?;
+        let was = self.state.going_back.as_ref().map_or_else(
+            || "it had not ended".to_owned(),
+            |reason| format!("it was going back for this reason: {reason}"),
+        );
+        let reason = format!("an operator stays with the new version; {was}");
+        self.record("kept", &reason);
+        self.finish(true, reason, None)
+    }
+
     /// Announces a step.
     fn enter(&mut self, phase: Phase, stop: &AtomicBool) -> Result<(), UpgradeError> {
         if stop.load(Ordering::Relaxed) {
@@ -328,7 +266,7 @@ impl<'a> Upgrade<'a> {
     }
 
     fn advance(&mut self, stop: &AtomicBool) -> Result<(), UpgradeError> {
-        let Begin { id, plan } = self.state.begin.clone();
+        let Begin { id, plan, .. } = self.state.begin.clone();
         let reached = self.state.phase;
         // Until the host is stopped nothing has changed, and everything is looked at again.
         if reached < Some(Phase::Stop) {
@@ -398,32 +336,17 @@ impl<'a> Upgrade<'a> {
         let Some(wanted) = &plan.validation else {
             return Ok(());
         };
-        let options = ValidateOptions {
-            categories: wanted.categories.clone(),
-            telemetry: None,
-            // The record may have a schema that this program cannot read; the new version has replayed it.
-            data_dir: None,
-            journal: wanted.journal.clone(),
-            patience: wanted.patience,
-        };
-        let UpgradeClients { client, submitter } = self.clients;
-        let report = validate_host(client, submitter, &options, stop, &mut |_| {}, &mut |_| {})?;
-        if report.interrupted {
-            return Err(UpgradeError::Interrupted);
-        }
-        let failed: Vec<String> = report
-            .cases
-            .iter()
-            .filter(|case| case.status == CaseStatus::Failed)
-            .map(|case| format!("{}/{}: {}", case.category, case.name, case.detail))
-            .collect();
-        let passed = report.count(CaseStatus::Passed);
+        // The record may have a schema that this program cannot read; the new version has replayed it.
+        let (report, result) = wanted.run(self.clients, None, stop)?;
         self.validation = Some(report);
-        if failed.is_empty() {
-            self.record("validation", &format!("{passed} tests passed"));
-            return Ok(());
+        match result {
+            Validated::Passed(detail) => {
+                self.record("validation", &detail);
+                Ok(())
+            }
+            Validated::Failed(failed) => Err(UpgradeError::Validation(failed)),
+            Validated::Interrupted => Err(UpgradeError::Interrupted),
         }
-        Err(UpgradeError::Validation(failed.join("; ")))
     }
 
     /// Brings the stable version back, by the steps of a rollback if its host was stopped.
@@ -435,7 +358,7 @@ impl<'a> Upgrade<'a> {
             return self.finish(false, reason, None);
         }
         self.note(&Entry::GoingBack(reason.clone()))?;
-        let Begin { id, plan } = self.state.begin.clone();
+        let Begin { id, plan, .. } = self.state.begin.clone();
         let kept = kept_path(&plan.snapshots, &id);
         let back = RollbackPlan {
             version: String::new(),
@@ -453,9 +376,7 @@ impl<'a> Upgrade<'a> {
             validation: plan.validation,
             canary_journal: plan.canary_journal,
         };
-        let UpgradeClients { client, submitter } = self.clients;
-        let clients = RollbackClients { client, submitter };
-        let path = &plan.rollback_journal;
+        let (clients, path) = (self.clients, &plan.rollback_journal);
         let tell = &mut *self.tell;
         let report = Rollback::open(clients, path, Some(back), self.accepted, stop, tell)
             .and_then(|rollback| rollback.run(stop))
@@ -463,6 +384,9 @@ impl<'a> Upgrade<'a> {
                 reason: reason.clone(),
                 cause: Box::new(cause),
             })?;
+        // The token of before went with the database.
+        let token_file = TokenFile::beside(path, &report.past.id);
+        self.admin = token_file.client(self.clients.client)?;
         self.record("went-back", &reason);
         self.finish(false, reason, Some(report))
     }
@@ -494,7 +418,7 @@ impl<'a> Upgrade<'a> {
     /// Records a step at the host. A host that does not take it does not hold up the upgrade.
     fn record(&mut self, step: &str, reason: &str) {
         (self.tell)(step, json!({"reason": reason}));
-        let Begin { id, plan } = &self.state.begin;
+        let Begin { id, plan, .. } = &self.state.begin;
         let record = StepRecord {
             deployment: id,
             kind: "upgrade",
@@ -506,9 +430,45 @@ impl<'a> Upgrade<'a> {
         };
         // A step of a run that was killed may be recorded again: it was taken again.
         let key = format!("{id}-{}", TraceId::fresh());
-        if let Err(error) = post_step(self.clients.client, &key, &record) {
+        let client = self.admin.as_ref().unwrap_or(self.clients.client);
+        if let Err(error) = post_step(client, &key, &record) {
             self.unrecorded.push(format!("{step}: {error}"));
         }
+    }
+}
+
+/// The digest of a program.
+fn hash_file(path: &Path) -> Result<Digest, ExchangeError> {
+    let content = std::fs::read(path).map_err(ExchangeError::for_file(path))?;
+    Ok(Digest::hash_bytes(&content))
+}
+
+/// Goes on with a file that is the version with which the upgrade was begun, wherever that is now.
+fn take_same_version(begin: &mut Begin, binary: PathBuf) -> Result<(), UpgradeError> {
+    let is_same = match begin.digest {
+        Some(digest) => hash_file(&binary)? == digest,
+        // The journal is of a program that knew the path alone.
+        None => binary == begin.plan.new_binary,
+    };
+    if is_same {
+        begin.plan.new_binary = binary;
+        return Ok(());
+    }
+    Err(UpgradeError::UnderWay {
+        id: begin.id.clone(),
+        binary: begin.plan.new_binary.clone(),
+    })
+}
+
+/// Refuses to go on with another version than the one with which the upgrade was begun.
+fn check_same_version(begin: &Begin) -> Result<(), UpgradeError> {
+    let binary = &begin.plan.new_binary;
+    match begin.digest {
+        Some(digest) if hash_file(binary)? != digest => Err(UpgradeError::Changed {
+            id: begin.id.clone(),
+            binary: binary.clone(),
+        }),
+        _ => Ok(()),
     }
 }
 

@@ -28,12 +28,29 @@ fn follow_signal(bench: &Bench<'_>) -> Result<(String, Value), CaseFailure> {
     match found? {
         Some(trace) => Ok((trace_id, trace)),
         None => Err(format!(
-            "the trace {trace_id} did not become complete: {} signals, missing {}",
+            "the trace {trace_id} did not become complete: {} signals, missing {}{}",
             steps(&last, "signal").count(),
-            last.get("missing").unwrap_or(&Value::Null)
+            last.get("missing").unwrap_or(&Value::Null),
+            describe_refusals(&last)
         )
         .into()),
     }
+}
+
+/// The decisions of a trace that are no approvals, with their reasons.
+fn describe_refusals(trace: &Value) -> String {
+    steps(trace, "decision")
+        .filter(|step| text_of(step, "outcome") != "approved")
+        .map(|step| {
+            let reasons = items_of(step, "reasons").iter().filter_map(Value::as_str);
+            let reasons: Vec<&str> = reasons.collect();
+            format!(
+                "; a message was {}: {}",
+                text_of(step, "outcome"),
+                reasons.join("; ")
+            )
+        })
+        .collect()
 }
 
 fn steps<'a>(trace: &'a Value, kind: &'a str) -> impl Iterator<Item = &'a Value> {

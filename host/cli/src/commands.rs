@@ -19,7 +19,7 @@ use crate::{demo, environment, explain, production, serve, time};
 
 /// ARK runs agents that nobody has to trust: every action is a proposal that pinned rules judge first.
 #[derive(Debug, Parser)]
-#[command(name = "ark", version, about, max_term_width = 100)]
+#[command(name = "ark", version = ark_host::VERSION, about, max_term_width = 100)]
 struct Cli {
     /// Print moments in UTC in place of the zone of this machine. JSON has milliseconds since 1970 in any case.
     #[arg(long, global = true)]

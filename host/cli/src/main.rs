@@ -1,30 +1,4 @@
-//! The `ark` command: the edge where errors become messages and an exit code.
-//!
-//! Reading order: [`commands`] (the command line), [`serve`] (the host), [`client`] (commands that talk to a running host), [`operate`]
-//! (commands on a data directory and on files, without a host), [`production`] (what leads to production), [`author`] (for authors of agents and policies), [`registry`] (components by way of an OCI registry), [`explain`], [`demo`].
-//!
-//! Exit codes: 0 success; 1 a failure, or something checked that is not as it should be; 2 a wrong command line.
-
-#![deny(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "texts from outside reach a terminal only through `output`"
-)]
-
-mod args;
-mod author;
-mod built;
-mod client;
-mod commands;
-mod demo;
-mod environment;
-mod explain;
-mod operate;
-mod output;
-mod production;
-mod registry;
-mod serve;
-mod time;
+//! The program `ark`.
 
 use std::process::ExitCode;
 
@@ -34,5 +8,5 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    commands::run()
+    ark_cli::run()
 }

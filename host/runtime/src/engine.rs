@@ -20,7 +20,8 @@ pub struct EngineConfig {
     /// The directory in which compiled modules are kept between starts; absent: they are not kept.
     ///
     /// The host loads native code from this directory. It is therefore refused unless it and everything in it belongs to the user that runs the
-    /// host and is writable by that user only.
+    /// host and is writable by that user only. Root does not use it where the directory that it is in belongs to another user: that user's host
+    /// could not read what root compiled, and root would run code that the user can write.
     pub cache_dir: Option<PathBuf>,
     /// The number of component instances that may exist at the same time.
     ///
@@ -109,8 +110,14 @@ impl Engine {
             .wasm_memory64(false)
             .memory_init_cow(true)
             .allocation_strategy(InstanceAllocationStrategy::Pooling(pooling_config(config)));
-        if let Some(dir) = &config.cache_dir {
-            wasm.cache(Some(open_cache(dir)?));
+        match &config.cache_dir {
+            Some(dir) if is_of_other_user(dir) => {
+                tracing::info!(dir = %dir.display(), "root leaves another user's compiled modules alone");
+            }
+            Some(dir) => {
+                wasm.cache(Some(open_cache(dir)?));
+            }
+            None => {}
         }
         let engine = wasmtime::Engine::new(&wasm)
             .map_err(|error| EngineError::Start(format!("{error:#}")))?;
@@ -160,6 +167,13 @@ fn pooling_config(config: &EngineConfig) -> PoolingAllocationConfig {
         .table_keep_resident(64 * 1024)
         .max_unused_warm_slots(64);
     pool
+}
+
+/// Whether this is root, and a directory is in that of another user.
+fn is_of_other_user(dir: &Path) -> bool {
+    let parent = dir.parent().map(std::fs::metadata);
+    rustix::process::geteuid().is_root()
+        && parent.is_some_and(|parent| parent.is_ok_and(|parent| parent.uid() != 0))
 }
 
 /// Opens wasmtime's own cache. Its keys are SHA-256 over the component and everything that affects the compiled code.

@@ -8,6 +8,8 @@ pub mod api;
 pub mod app;
 pub mod changes;
 pub mod config;
+#[cfg(feature = "faults")]
+pub mod faults;
 pub mod front;
 pub mod hrm;
 pub mod outgoing_events;
@@ -20,3 +22,10 @@ pub mod router;
 pub mod telemetry;
 pub mod watchdog;
 pub mod webhooks;
+
+/// The version of this program, as it says it. The newer one that the tests build says another.
+pub const VERSION: &str = if cfg!(feature = "faults") {
+    concat!(env!("CARGO_PKG_VERSION"), "+next")
+} else {
+    env!("CARGO_PKG_VERSION")
+};

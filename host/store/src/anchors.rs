@@ -11,6 +11,7 @@ use ark_model::ids::{Digest, Millis};
 use serde::{Deserialize, Serialize};
 
 use crate::chain::ChainHead;
+use crate::directory::give_to_owner;
 use crate::error::ReadError;
 
 /// The name of the file, in the data directory.
@@ -58,6 +59,7 @@ pub(crate) fn write_anchor(dir: &Path, audit: ChainHead, state: ChainHead) -> st
         .read(true)
         .append(true)
         .open(dir.join(ANCHORS_FILE))?;
+    give_to_owner(&dir.join(ANCHORS_FILE), dir)?;
     // What a full disk or a kill left of an anchor must not become the beginning of this one.
     let tail = read_tail(&mut file)?;
     let unfinished = tail.len() - end_of_lines(&tail);

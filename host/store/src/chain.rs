@@ -56,6 +56,10 @@ impl ChainFault {
     pub(crate) const CHANGED: &'static str =
         "does not match its hash: it was changed, inserted or moved";
 
+    /// The packed body of a row cannot be unpacked.
+    pub(crate) const UNREADABLE: &'static str =
+        "cannot be unpacked: it, or the dictionary that it was packed with, was changed";
+
     pub(crate) fn new(seq: u64, problem: impl Into<String>) -> Self {
         Self {
             seq,

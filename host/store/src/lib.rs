@@ -39,6 +39,7 @@ pub use anchors::Anchor;
 pub use batch::{CommitCallback, CommitDeadline, Receipt, Unit};
 pub use chain::{ChainFault, ChainHead};
 pub use config::StoreConfig;
+pub use directory::{give_made, give_to_owner};
 pub use error::{
     CommitError, FileLoss, MissingItem, OpenError, ReadError, StorageError, SubmitError,
     TokenRefusal,
@@ -50,7 +51,7 @@ pub use offline::{
     SnapshotFile, SnapshotManifest, StateReport, archive_audit, begin_anew, check_archive,
     check_beside_host, check_directory, check_snapshot, count_decisions_after, create_snapshot,
     find_running_host, give_up_secrets, is_restore_pending, prune_signals, read_schema,
-    rekey_secrets, restore_snapshot,
+    rekey_secrets, restore_snapshot, restore_snapshot_keeping,
 };
 pub use operation::{NewToken, Operation, OperatorChange, TokenChange};
 pub use reader::Reader;

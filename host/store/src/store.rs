@@ -72,6 +72,10 @@ impl Store {
         let unmigrated = schema::connect_writer(&path, config.max_bytes)?;
         evidence.check_chains(&unmigrated.connection)?;
         let mut connection = unmigrated.migrate(&path, secret_key)?;
+        directory::give_made(dir).map_err(|cause| OpenError::Directory {
+            dir: dir.clone(),
+            cause,
+        })?;
         check_recent(&connection, &path)?;
         let usage = UsageBook::load(&connection)
             .map(Arc::new)

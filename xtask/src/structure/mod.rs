@@ -139,6 +139,7 @@ const SERVER_LAYERS: &[&[&str]] = &[
     &["outgoing_events"],
     &["hrm"],
     &["quotas", "changes", "reply"],
+    &["faults"],
 ];
 
 /// The crate with rooms that reach a live host as any client does.

@@ -20,10 +20,11 @@ const TARGET: &str = "wasm32-unknown-unknown";
 /// The file with a policy's test vectors, in its crate.
 const VECTORS: &str = "vectors.json";
 /// The files of a new policy.
-const TEMPLATE: [(&str, &str); 4] = [
+const TEMPLATE: [(&str, &str); 5] = [
     ("Cargo.toml", include_str!("template/policy/Cargo.toml.in")),
     ("src/lib.rs", include_str!("template/policy/lib.rs.in")),
     (VECTORS, include_str!("template/policy/vectors.json.in")),
+    ("README.md", include_str!("template/policy/README.md.in")),
     (".gitignore", "/target\n/dist\n"),
 ];
 

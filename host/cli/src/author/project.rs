@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow, bail};
 use ark_host::agents::Ceiling;
 use ark_model::ids::Digest;
-use ark_runtime::{Agent, Engine, EngineConfig, Manifest};
+use ark_runtime::{Agent, Engine, EngineConfig, LoadError, Manifest};
 
 use crate::output::print_notice;
 
@@ -46,7 +46,8 @@ pub(super) fn build_agent(dir: &Path, compiled: Option<&Path>) -> anyhow::Result
         .quotas
         .tightened_by(&unfinished.quotas)
         .with_context(context)?;
-    let component = match Language::of_project(dir)? {
+    let language = Language::of_project(dir)?;
+    let component = match language {
         Language::Rust => build_library(dir, TARGET)?,
         Language::Python => build_python(dir)?,
         Language::Javascript => build_javascript(dir)?,
@@ -60,7 +61,7 @@ pub(super) fn build_agent(dir: &Path, compiled: Option<&Path>) -> anyhow::Result
         ..EngineConfig::default()
     })?;
     let agent = Agent::load(&engine, &component, manifest, &ceiling.limits);
-    let agent = agent.with_context(context)?;
+    let agent = agent.map_err(|error| name_files(error, &source, dir, language))?;
     write_dist(dir, &file, &component)?;
     let name = source.file_name().and_then(|name| name.to_str());
     let name = name.context("the name of the manifest is not UTF-8")?;
@@ -72,6 +73,22 @@ pub(super) fn build_agent(dir: &Path, compiled: Option<&Path>) -> anyhow::Result
         agent.digest()
     );
     Ok(manifest)
+}
+
+/// Says in which files of a project name or version differ, or that the manifest at `source` is refused.
+fn name_files(error: LoadError, source: &Path, dir: &Path, language: Language) -> anyhow::Error {
+    match error {
+        LoadError::WrongMetadata {
+            field,
+            expected,
+            found,
+        } => anyhow!(
+            "{} says {field} {found:?}, {} says {field} {expected:?}; let both say the same, and build again",
+            dir.join(language.metadata_file(field)).display(),
+            source.display()
+        ),
+        error => anyhow::Error::new(error).context(source.display().to_string()),
+    }
 }
 
 /// The manifest of an agent among the TOML files of a directory.

@@ -91,7 +91,8 @@ pub(super) fn run_sample(
     compiled: Option<&Path>,
 ) -> anyhow::Result<SampleRun> {
     start_logging(
-        "info,ark_host::app=warn,ark_host::agents=warn",
+        // The agent's own lines, and what goes wrong; not what a host does at its start.
+        "info,ark_host::app=warn,ark_host::agents=warn,ark_store=warn",
         LogFormat::Human,
     )?;
     let read = Manifest::read_file(manifest)?;

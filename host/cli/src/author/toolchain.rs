@@ -30,6 +30,16 @@ pub(super) enum Language {
 }
 
 impl Language {
+    /// The file of a new project that says the `name` or the `version` of the agent.
+    pub(super) fn metadata_file(self, field: &str) -> &'static str {
+        match self {
+            Self::Rust if field == "version" => "Cargo.toml",
+            Self::Rust => "src/lib.rs",
+            Self::Python => "src/agent.py",
+            Self::Javascript => "src/agent.js",
+        }
+    }
+
     /// Finds out the language of a project by the file that its toolchain reads.
     ///
     /// # Errors

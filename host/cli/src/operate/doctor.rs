@@ -204,7 +204,7 @@ fn describe_program() -> String {
     let processors = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     format!(
         "ark {}\n{} {}, kernel {}\n{processors} processors\n{memory}",
-        env!("CARGO_PKG_VERSION"),
+        ark_host::VERSION,
         std::env::consts::OS,
         std::env::consts::ARCH,
         release.trim(),

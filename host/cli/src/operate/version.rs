@@ -15,7 +15,7 @@ pub(crate) struct VersionArgs {
 }
 
 pub(crate) fn run(args: &VersionArgs) -> anyhow::Result<ExitCode> {
-    let (version, schema) = (env!("CARGO_PKG_VERSION"), ark_store::current_schema());
+    let (version, schema) = (ark_host::VERSION, ark_store::current_schema());
     if args.json {
         print_json(&json!({"version": version, "schema": schema}))?;
     } else {

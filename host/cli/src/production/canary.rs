@@ -308,6 +308,12 @@ fn print_report(report: &CanaryReport, json: bool) -> anyhow::Result<()> {
             report.version,
             report.reason
         );
+        if let Some(file) = &report.token_file {
+            print_line!(
+                "the database of before has no token; a new one of an administrator is in {}",
+                file.display()
+            );
+        }
     }
     Ok(())
 }

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use ark_deploy::exchange::HostControl;
+use ark_deploy::exchange::{HostControl, ValidationPlan};
 use ark_deploy::haproxy::HaproxyAddress;
-use ark_deploy::rollback::{TrafficPlan, ValidationPlan};
+use ark_deploy::rollback::TrafficPlan;
 use clap::Args;
 
 /// The longest time that an option gives, in seconds.

@@ -5,15 +5,15 @@ use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
 use ark_client::HostClient;
+use ark_deploy::exchange::HostClients;
 use ark_deploy::rollback::{
-    AcceptedLoss, PastRollback, Rollback, RollbackClients, RollbackPlan, RollbackReport,
-    read_history, rehearse,
+    AcceptedLoss, PastRollback, Rollback, RollbackPlan, RollbackReport, read_history, rehearse,
 };
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use crate::client::connection::Connection;
-use crate::output::{exit_code, print_json, print_line, print_notice};
+use crate::output::{exit_code, print_empty, print_json, print_line, print_notice};
 use crate::time::format_moment;
 
 use super::host_commands::{HostPlaceArgs, TrafficArgs, ValidationArgs, seconds};
@@ -143,6 +143,9 @@ pub(crate) fn run(args: RollbackArgs) -> anyhow::Result<ExitCode> {
         if args.json {
             print_json(&history)?;
         } else {
+            if history.is_empty() {
+                print_empty!("no rollback of this host has been recorded");
+            }
             history.iter().for_each(print_past);
         }
         return Ok(ExitCode::SUCCESS);
@@ -161,7 +164,7 @@ pub(crate) fn run(args: RollbackArgs) -> anyhow::Result<ExitCode> {
     let stop = watch_interrupts()?;
     // Progress goes to standard error, so that the report can be piped.
     let mut tell = |step: &str, detail: Value| print_notice!("{}", describe_step(step, &detail));
-    let clients = RollbackClients {
+    let clients = HostClients {
         client: &client,
         submitter: &submitter,
     };

@@ -4,8 +4,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::ensure;
-use ark_deploy::synthetic::{Progress, SyntheticOptions, SyntheticReport, rehearse, run_synthetic};
+use anyhow::{Context, ensure};
+use ark_deploy::redis_signals::RedisSignals;
+use ark_deploy::synthetic::{
+    HttpSignals, Progress, SignalChannel, SyntheticOptions, SyntheticReport, rehearse,
+    run_synthetic,
+};
+use ark_host::config::{Config, Layers, Overrides};
 use ark_model::printable::format_count;
 use clap::Args;
 
@@ -43,6 +48,10 @@ pub(crate) struct SyntheticArgs {
     /// The topic of the signals, which no agent should subscribe to.
     #[arg(long, default_value = "synthetic.tick")]
     topic: String,
+    /// Send the signals through the Redis that this configuration file of the host names, on the stream in `[[redis.signals]]` whose topic is
+    /// that of `--topic` [default: over HTTP].
+    #[arg(long, value_name = "FILE")]
+    redis_config: Option<PathBuf>,
     /// Where the journal is kept, from which the next run cancels what a killed one left open [default: in the user's state directory, one
     /// for each host].
     #[arg(long, value_name = "FILE")]
@@ -72,6 +81,15 @@ pub(crate) fn run(args: SyntheticArgs) -> anyhow::Result<ExitCode> {
         args.violation_every
     );
     let client = args.connection.client()?;
+    let mut channel: Box<dyn SignalChannel> = match &args.redis_config {
+        None => Box::new(HttpSignals(client.clone())),
+        Some(file) => {
+            let layers = Layers::read(Some(file), &Overrides::default())?;
+            let config = Config::from_layers(&layers)?;
+            let signals = RedisSignals::for_topic(config.redis.as_ref(), &args.topic);
+            Box::new(signals.with_context(|| format!("--redis-config {}", file.display()))?)
+        }
+    };
     let options = SyntheticOptions {
         journal: match args.journal {
             Some(journal) => journal,
@@ -84,14 +102,14 @@ pub(crate) fn run(args: SyntheticArgs) -> anyhow::Result<ExitCode> {
         violation_every: args.violation_every,
     };
     if args.dry_run {
-        let steps = rehearse(&client, &options)?;
+        let steps = rehearse(&client, &options, &mut *channel)?;
         print_steps(&steps, args.json)?;
         return Ok(ExitCode::SUCCESS);
     }
     let stop = watch_interrupts()?;
     let mut line = StatusLine::on_terminal();
     let mut told = 0;
-    let report = run_synthetic(&client, &options, &stop, &mut |progress| {
+    let report = run_synthetic(&client, &options, &mut *channel, &stop, &mut |progress| {
         let text = describe_progress(progress);
         // Whole ticks a second are enough to tell the time by.
         let seconds = Duration::from_secs_f64(progress.sent as f64 / options.hz).as_secs();
@@ -138,10 +156,11 @@ fn print_report(report: &SyntheticReport) {
         print_line!("{holds:<9} {:<13} {}", proof.name, proof.detail);
     }
     print_line!(
-        "{} of {} ticks in {:.1} s; proposals took {:.1} ms (p50), {:.1} ms (p95), {:.1} ms (p99)",
+        "{} of {} ticks in {:.1} s, signals through {}; proposals took {:.1} ms (p50), {:.1} ms (p95), {:.1} ms (p99)",
         report.sent,
         report.ticks,
         report.elapsed_s,
+        report.signals_through,
         report.proposals.p50_ms,
         report.proposals.p95_ms,
         report.proposals.p99_ms

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
 use ark_client::HostClient;
+use ark_deploy::exchange::HostClients;
 use ark_deploy::rollback::AcceptedLoss;
-use ark_deploy::upgrade::{Upgrade, UpgradeClients, UpgradePlan, UpgradeReport, rehearse};
+use ark_deploy::upgrade::{Upgrade, UpgradePlan, UpgradeReport, rehearse};
 use clap::Args;
 use serde_json::Value;
 
@@ -29,6 +30,9 @@ pub(crate) struct UpgradeArgs {
     /// Undo an upgrade whose command was killed: the stable version serves again.
     #[arg(long, conflicts_with = "new_binary")]
     back: bool,
+    /// Stay with the new version: end an upgrade whose command was killed, or that cannot go back, once the new version serves.
+    #[arg(long, conflicts_with_all = ["new_binary", "back"])]
+    keep: bool,
     /// The name of the new version, for the record [default: what its `ark version` says].
     #[arg(
         long,
@@ -140,7 +144,7 @@ pub(crate) fn run(args: UpgradeArgs) -> anyhow::Result<ExitCode> {
         Some(journal) => journal.clone(),
         None => default_journal("upgrade", &client)?,
     };
-    let (json, dry_run, back) = (args.json, args.dry_run, args.back);
+    let (json, dry_run, back, keep) = (args.json, args.dry_run, args.back, args.keep);
     let accepted = args.accept_loss_of_decisions;
     let plan = args.into_plan(&client)?;
     if dry_run {
@@ -151,12 +155,14 @@ pub(crate) fn run(args: UpgradeArgs) -> anyhow::Result<ExitCode> {
     let stop = watch_interrupts()?;
     // Progress goes to standard error, so that the report can be piped.
     let mut tell = |step: &str, detail: Value| print_notice!("{}", describe_step(step, &detail));
-    let clients = UpgradeClients {
+    let clients = HostClients {
         client: &client,
         submitter: &submitter,
     };
     let upgrade = Upgrade::open(clients, &journal, plan, accepted, &stop, &mut tell)?;
-    let report = if back {
+    let report = if keep {
+        upgrade.keep()?
+    } else if back {
         upgrade.undo(&stop)?
     } else {
         upgrade.run(&stop)?

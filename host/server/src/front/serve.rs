@@ -93,7 +93,14 @@ async fn answer_request(front: Arc<Front>, request: Request) -> Response {
             let (status, body) = front.check_readiness();
             json_response(status, None, &body)
         }
-        _ => front.relay(request).await,
+        _ => {
+            #[cfg(feature = "faults")]
+            let request = match crate::faults::take_request(request).await {
+                Ok(request) => request,
+                Err(response) => return response,
+            };
+            front.relay(request).await
+        }
     }
 }
 

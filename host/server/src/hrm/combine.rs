@@ -12,6 +12,10 @@ use ark_model::verdict::RuleResult;
 /// score is the lowest of all verdicts, and 0 when a policy failed.
 #[must_use]
 pub fn combine_verdicts(verdicts: &[PolicyVerdict]) -> (Outcome, f64) {
+    #[cfg(feature = "faults")]
+    if crate::faults::find_fault() == Some(crate::faults::Fault::Denies) {
+        return (Outcome::Denied, 0.0);
+    }
     if verdicts.is_empty() {
         return (Outcome::Denied, 0.0);
     }

@@ -21,7 +21,7 @@ use ark_model::ids::{AuditId, Millis, Name};
 use ark_model::meters::RouterMeters;
 use ark_model::signal::Signal;
 use ark_model::usage::Consumer;
-use ark_runtime::{Agent, Effects, InvocationFailure, InvocationReport, LogLevel};
+use ark_runtime::{Agent, Effects, InvocationFailure, InvocationReport, LogLevel, LogLine};
 use ark_store::{AgentChange, AuditEntry, AuditKind, CommitError, Store, Unit};
 
 use super::backlog::{Backlog, MessagePlaces};
@@ -596,7 +596,9 @@ fn commit_of(
 
 fn log_guest_lines(agent: &Agent, signal: &Signal, report: &InvocationReport) {
     let (agent, trace_id) = (&agent.manifest().name, signal.trace_id);
-    for line in &report.log {
+    // A Rust panic ends with how its backtrace is had, which no guest can do: its environment is empty.
+    let shown = |line: &&LogLine| !line.text.starts_with("note: run with `RUST_BACKTRACE");
+    for line in report.log.iter().filter(shown) {
         let text = redact_text(&line.text);
         match line.level {
             LogLevel::Debug => tracing::debug!(%agent, %trace_id, text, "agent"),

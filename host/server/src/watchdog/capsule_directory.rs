@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use ark_model::check::clip_for_error;
 use ark_model::ids::{Digest, Name};
+use ark_store::give_to_owner;
 
 use super::capsule::{Capsule, CapsuleError, read_capsule};
 
@@ -94,6 +95,12 @@ impl CapsuleDirectory {
             let _ = fs::remove_file(&unfinished);
         }
         written?;
+        // The directory of a host that root runs may be another user's, who runs the next one.
+        if let Some(data_dir) = self.dir.parent() {
+            for made in [&dir.join(&name), &dir, &self.dir] {
+                give_to_owner(made, data_dir)?;
+            }
+        }
         let mut of_agent = list_files(&dir)?;
         of_agent.sort_by(|a, b| a.path.cmp(&b.path));
         let surplus = of_agent.len().saturating_sub(self.retention.per_agent);

@@ -20,6 +20,8 @@ use crate::chain::ChainHead;
 use crate::error::OpenError;
 use crate::query::{select_rows, select_value};
 
+use super::ownership::give_to_owner;
+
 /// The name of the file.
 const LOCK_FILE: &str = "ark.lock";
 
@@ -167,6 +169,7 @@ impl DirLock {
             .mode(0o600)
             .open(&path)
             .map_err(failed)?;
+        give_to_owner(&path, dir).map_err(failed)?;
         let is_taken = flock(&file, FlockOperation::NonBlockingLockExclusive).is_err();
         let mut content = Vec::new();
         let read = file.read_to_end(&mut content);

@@ -1,12 +1,14 @@
 //! The data directory: its files and what makes changes of it durable.
 //!
 //! [`lock`] keeps a second host away and attests how far the database got; [`evidence`] compares a database with what attests it before it
-//! is used; [`open_files`] tells whether the paths still lead to the files that the host has open.
+//! is used; [`open_files`] tells whether the paths still lead to the files that the host has open; [`ownership`]
+//! leaves nothing to root in another user's directory.
 
 mod evidence;
 mod lock;
 mod lock_holders;
 mod open_files;
+mod ownership;
 
 use std::fs::File;
 use std::io::Result;
@@ -20,6 +22,7 @@ pub(crate) use evidence::{Evidence, has_database};
 pub(crate) use lock::{AccessMarks, Attestation, DirLock, LockRecord, find_lock_holder};
 pub(crate) use lock_holders::{READ_BYTES, WRITE_BYTES, name_holders};
 pub(crate) use open_files::OpenFiles;
+pub use ownership::{give_made, give_to_owner};
 
 use crate::error::OpenError;
 

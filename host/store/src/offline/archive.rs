@@ -17,7 +17,7 @@ use crate::chain::{ChainFault, ChainHead};
 use crate::directory::{digest_file, parent_dir};
 use crate::query::select_value;
 use crate::tables::audit::{
-    AUDIT_COLUMNS, ArchiveRow, AuditRow, archived_head, audit_row_hash, delete_decision_rows_until,
+    ArchiveRow, AuditRow, archived_head, audit_columns, audit_row_hash, delete_decision_rows_until,
     delete_rows_until, insert_archive, read_audit_row,
 };
 use crate::tables::versions::read_policy_records;
@@ -155,8 +155,7 @@ fn last_archivable(
     };
     let live: Option<u64> = select_value(
         connection,
-        "SELECT min(a.seq) FROM orders o JOIN audit_log a ON a.id = o.decision_id
-         WHERE o.state IN ('new', 'partially_filled') OR o.opened > o.closed",
+        "SELECT min(a.seq) FROM orders o JOIN audit_log a ON a.id = o.decision_id",
         [],
     )?;
     match (last, live) {
@@ -202,8 +201,9 @@ fn write_archive(
             metadata: policy.metadata_json,
         }))?;
     }
+    let columns = audit_columns(connection)?;
     let mut statement = connection.prepare(&format!(
-        "SELECT {AUDIT_COLUMNS} FROM audit_log WHERE seq <= ?1 ORDER BY seq"
+        "SELECT {columns} FROM audit_log WHERE seq <= ?1 ORDER BY seq"
     ))?;
     let mut rows = statement.query([last.seq])?;
     while let Some(row) = rows.next()? {

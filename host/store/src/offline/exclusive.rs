@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::anchors::write_anchor;
 use crate::directory::{
     AccessMarks, Attestation, DirLock, Evidence, check_restore_finished, database_path,
+    give_made,
 };
 use crate::error::OpenError;
 use crate::operation::{NewToken, TokenChange};
@@ -92,7 +93,8 @@ impl OfflineStore {
         };
         self.lock
             .attest(&attestation)
-            .map_err(MaintenanceError::for_file(self.lock.path()))
+            .map_err(MaintenanceError::for_file(self.lock.path()))?;
+        give_made(&self.dir).map_err(MaintenanceError::for_file(&self.dir))
     }
 }
 
@@ -173,6 +175,6 @@ pub(super) fn record_maintenance(
         subject: None,
     };
     let mut head = read_audit_head(connection)?;
-    append_entry(connection, &mut head, &entry)?;
+    append_entry(connection, &mut head, &entry, None)?;
     write_audit_line(connection, &entry)
 }

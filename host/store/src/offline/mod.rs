@@ -31,7 +31,7 @@ pub use paced_check::{PacedReport, check_beside_host};
 pub use prune::{PrunedRows, prune_signals};
 pub use read_only::ReadOnlyStore;
 pub use rekey::rekey_secrets;
-pub use restore::{RestoreReport, restore_snapshot};
+pub use restore::{RestoreReport, restore_snapshot, restore_snapshot_keeping};
 pub(crate) use snapshot::rescue_database;
 pub use snapshot::{SnapshotFile, SnapshotManifest, check_snapshot, create_snapshot};
 pub use verify_audit::ChainReport;

@@ -14,7 +14,7 @@ use crate::chain::{ChainFault, ChainHead};
 use crate::directory::database_path;
 use crate::query::{is_interrupted, limit_statements, select_rows};
 use crate::schema;
-use crate::tables::audit::{AUDIT_COLUMNS, archived_head, read_audit_head};
+use crate::tables::audit::{archived_head, audit_columns, read_audit_head};
 use crate::tables::state::read_state_head;
 
 use super::error::MaintenanceError;
@@ -239,8 +239,9 @@ fn walk_slice(
     head: &mut ChainHead,
     anchors: &mut AnchorWalk,
 ) -> rusqlite::Result<Option<ChainFault>> {
+    let columns = audit_columns(connection)?;
     let mut statement = connection.prepare_cached(&format!(
-        "SELECT {AUDIT_COLUMNS} FROM audit_log WHERE seq > ?1 ORDER BY seq LIMIT {SLICE_ROWS}"
+        "SELECT {columns} FROM audit_log WHERE seq > ?1 ORDER BY seq LIMIT {SLICE_ROWS}"
     ))?;
     let mut rows = statement.query([head.seq])?;
     while let Some(row) = rows.next()? {
@@ -292,8 +293,9 @@ pub(crate) fn check_recent_rows(connection: &Connection) -> rusqlite::Result<Opt
     let last = read_audit_head(connection)?;
     let from = last.seq.saturating_sub(RECENT_ROWS).max(archived.seq);
     if let Some(mut head) = select_base(connection, "audit_log", from, archived)? {
+        let columns = audit_columns(connection)?;
         let mut statement = connection.prepare(&format!(
-            "SELECT {AUDIT_COLUMNS} FROM audit_log WHERE seq > ?1 ORDER BY seq"
+            "SELECT {columns} FROM audit_log WHERE seq > ?1 ORDER BY seq"
         ))?;
         let mut rows = statement.query([head.seq])?;
         while let Some(row) = rows.next()? {

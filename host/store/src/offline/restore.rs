@@ -49,6 +49,21 @@ pub fn restore_snapshot(
     replace: bool,
     secret_key: Option<&SecretKey>,
 ) -> Result<RestoreReport, MaintenanceError> {
+    restore_snapshot_keeping(snapshot, dir, replace, secret_key, &mut |_| Ok(()))
+}
+
+/// As [`restore_snapshot`]. `keep_token` is given the secret of a token that is made, before the restore is committed: what is kept then is there
+/// whenever the token counts.
+///
+/// # Errors
+/// As [`restore_snapshot`]; the error of `keep_token`, after which the restore is to be repeated.
+pub fn restore_snapshot_keeping(
+    snapshot: &Path,
+    dir: &Path,
+    replace: bool,
+    secret_key: Option<&SecretKey>,
+    keep_token: &mut dyn FnMut(&str) -> Result<(), MaintenanceError>,
+) -> Result<RestoreReport, MaintenanceError> {
     let manifest = check_snapshot(snapshot, secret_key)?;
     create_dir(dir)?;
     let lock = DirLock::acquire(dir)?;
@@ -76,6 +91,9 @@ pub fn restore_snapshot(
     record_maintenance(&transaction, "state.restore", &body)?;
     let reason = "it was so before a snapshot was restored";
     let token = keep_closed(&transaction, Some(access), RESTORER, reason)?;
+    if let Some(token) = &token {
+        keep_token(token)?;
+    }
     transaction.commit()?;
     store.finish()?;
     std::fs::remove_file(&pending).map_err(MaintenanceError::for_file(&pending))?;

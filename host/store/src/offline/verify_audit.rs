@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::anchors::{Anchor, AnchorWalk, read_anchors};
 use crate::chain::{ChainFault, ChainHead, chain_hash};
 use crate::error::ReadError;
-use crate::tables::audit::{AUDIT_COLUMNS, archived_head};
+use crate::tables::audit::{archived_head, audit_columns, read_chained_texts};
 
 use super::archive::ARCHIVE_ACTION;
 use super::read_only::ReadOnlyStore;
@@ -72,9 +72,9 @@ fn walk_log(
         return Ok(Some(not_anchored(base.seq)));
     }
     let mut attested = base.seq == 0;
-    let mut statement = connection.prepare(&format!(
-        "SELECT {AUDIT_COLUMNS} FROM audit_log ORDER BY seq"
-    ))?;
+    let columns = audit_columns(connection)?;
+    let mut statement =
+        connection.prepare(&format!("SELECT {columns} FROM audit_log ORDER BY seq"))?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         attested |= attests_archive(row, base)?;
@@ -124,10 +124,12 @@ pub(super) fn check_audit_row(
         return Ok(Some(ChainFault::new(head.seq + 1, "is missing")));
     }
     let at: u64 = row.get(1)?;
-    let mut texts: [Option<String>; 7] = Default::default();
-    for (column, text) in (2..).zip(&mut texts) {
-        *text = row.get(column)?;
-    }
+    let texts = match read_chained_texts(row) {
+        Err(rusqlite::Error::FromSqlConversionFailure(..)) => {
+            return Ok(Some(ChainFault::new(seq, ChainFault::UNREADABLE)));
+        }
+        texts => texts?,
+    };
     let texts = texts.each_ref().map(Option::as_deref);
     let hash = chain_hash(head.hash, &[seq, at], &texts);
     if row.get::<_, Vec<u8>>(9)? != hash.as_bytes() {

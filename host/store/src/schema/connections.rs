@@ -101,9 +101,12 @@ pub(crate) fn count_log_frames(
 }
 
 /// Sets the pragmas of the writing connection. Returns the version of the schema.
+///
+/// The size of a page counts for a new database only. A commit writes each page that it touches as a whole, and it touches one or two of each table
+/// and index: so small pages are what makes it small.
 fn configure_writer(connection: &Connection, max_bytes: Option<u64>) -> rusqlite::Result<u32> {
     connection.execute_batch(
-        "PRAGMA page_size = 8192; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
+        "PRAGMA page_size = 4096; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
          PRAGMA wal_autocheckpoint = 4000; PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -16384;
          PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY;",
     )?;

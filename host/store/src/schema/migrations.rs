@@ -41,6 +41,10 @@ const SCRIPTS: [&[&str]; SCHEMA_VERSION as usize] = [
     ],
     &[include_str!("v10_notes.sql")],
     &[include_str!("v11_webhooks.sql")],
+    &[
+        include_str!("v12_packed_bodies.sql"),
+        include_str!("v12_ended_orders.sql"),
+    ],
 ];
 
 /// Why a migration step failed.

@@ -7,13 +7,15 @@ use rusqlite::Connection;
 use crate::error::OpenError;
 
 /// The version this program writes.
-pub(crate) const SCHEMA_VERSION: u32 = 11;
+pub(crate) const SCHEMA_VERSION: u32 = 12;
 /// The version from which on the state's history is a chain of hashes.
 pub(crate) const STATE_CHAIN_SINCE: u32 = 3;
 /// The version from which on audit rows can be archived.
 pub(crate) const AUDIT_ARCHIVES_SINCE: u32 = 3;
 /// The version from which on the components and settings of policies are kept.
 pub(crate) const POLICY_COMPONENTS_SINCE: u32 = 4;
+/// The version from which on the bodies of decisions are packed.
+pub(crate) const PACKED_BODIES_SINCE: u32 = 12;
 
 /// The version of the schema that this program writes. A start migrates a database of an earlier one, and refuses one of a later.
 #[must_use]

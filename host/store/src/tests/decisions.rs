@@ -255,7 +255,7 @@ fn a_migration_makes_the_index_and_an_archive_shortens_it() {
         "no record".to_owned(),
     ] {
         let entry = AuditEntry { body, ..entry(AuditId::fresh()) };
-        append_entry(&connection, &mut head, &entry).unwrap();
+        append_entry(&connection, &mut head, &entry, None).unwrap();
     }
     drop(connection);
     let store = open(dir.path());

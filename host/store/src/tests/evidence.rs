@@ -270,6 +270,33 @@ fn a_restore_and_a_new_beginning_leave_no_host_more_open_than_it_was() {
 }
 
 #[test]
+fn a_restore_whose_token_cannot_be_kept_is_repeated_and_the_token_kept_last_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let (empty, snapshot) = (dir.path().join("empty"), dir.path().join("snapshot"));
+    drop(open(&empty));
+    create_snapshot(&empty, &snapshot).unwrap();
+    let data = dir.path().join("data");
+    write_and_die(&data, 3);
+    // As a kill between the moment that the token is kept and the commit.
+    let mut kept = Vec::new();
+    let failed = restore_snapshot_keeping(&snapshot, &data, true, None, &mut |token| {
+        kept.push(token.to_owned());
+        Err(MaintenanceError::Token("no room".to_owned()))
+    });
+    assert!(matches!(failed, Err(MaintenanceError::Token(_))));
+    assert!(is_restore_pending(&data), "no host starts on it");
+    let report = restore_snapshot_keeping(&snapshot, &data, true, None, &mut |token| {
+        kept.push(token.to_owned());
+        Ok(())
+    });
+    assert_eq!(report.unwrap().token.as_ref(), kept.last());
+    assert!(kept.len() == 2 && !is_restore_pending(&data));
+    let tokens = open(&data).all_tokens().unwrap();
+    assert_eq!(tokens.len(), 1, "{tokens:?}");
+    assert_eq!(tokens[0].hash, Digest::hash_bytes(kept[1].as_bytes()));
+}
+
+#[test]
 fn half_an_anchor_is_no_beginning_of_the_next_one() {
     let dir = tempfile::tempdir().unwrap();
     for rows in 1..4 {

@@ -57,6 +57,70 @@ fn signal(key: Option<(&str, &str)>) -> NewSignal {
 }
 
 #[test]
+fn a_packed_body_is_read_as_it_was_and_any_change_of_it_is_found() {
+    let whole = tempfile::tempdir().unwrap();
+    let store = open(whole.path());
+    let entries: Vec<_> = (0..6).map(|_| entry(AuditId::fresh())).collect();
+    for entry in &entries {
+        let unit = Unit {
+            audit: vec![entry.clone()],
+            ..Unit::default()
+        };
+        store.commit(unit).unwrap();
+    }
+    store.close();
+    drop(store);
+    // The first row has made the dictionary, and a start goes on with it.
+    let store = open(whole.path());
+    store.commit(audit(AuditId::fresh())).unwrap();
+    for entry in &entries {
+        let row = store.audit_entry(&entry.id.to_string()).unwrap().unwrap();
+        assert_eq!(row.body, entry.body);
+    }
+    store.close();
+    drop(store);
+    let database = rusqlite::Connection::open(whole.path().join("ark.db")).unwrap();
+    let count = |condition: &str| -> u64 {
+        let sql = format!("SELECT count(*) FROM audit_log WHERE {condition}");
+        database.query_row(&sql, [], |row| row.get(0)).unwrap()
+    };
+    assert_eq!(count("packed IS NULL AND length(body) > 300"), 1);
+    assert_eq!(
+        count("body = '' AND octet_length(packed) < 100 AND dictionary = 1"),
+        6
+    );
+    drop(database);
+    assert_eq!(verify(whole.path()).fault, None);
+    for (tamper, bad) in [
+        ("UPDATE audit_log SET body = ' ' WHERE seq = 3", 3),
+        ("UPDATE audit_log SET packed = NULL WHERE seq = 3", 3),
+        ("UPDATE audit_log SET packed = x'00' WHERE seq = 3", 3),
+        (
+            "UPDATE audit_log SET packed = (SELECT packed FROM audit_log WHERE seq = 4) WHERE seq = 3",
+            3,
+        ),
+        ("UPDATE audit_log SET dictionary = NULL WHERE seq = 4", 4),
+        ("UPDATE audit_log SET dictionary = 9 WHERE seq = 4", 4),
+        (
+            "UPDATE audit_dictionaries SET bytes = cast(replace(bytes, 'pass', 'fail') AS BLOB)",
+            2,
+        ),
+        ("DELETE FROM audit_dictionaries", 2),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        for entry in std::fs::read_dir(whole.path()).unwrap() {
+            let path = entry.unwrap().path();
+            std::fs::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
+        }
+        let database = rusqlite::Connection::open(dir.path().join("ark.db")).unwrap();
+        assert!(database.execute(tamper, []).unwrap() > 0, "{tamper}");
+        drop(database);
+        let fault = verify(dir.path()).fault.unwrap();
+        assert_eq!(fault.seq, bad, "{tamper}: {fault:?}");
+    }
+}
+
+#[test]
 fn a_changed_missing_moved_or_added_row_is_found_where_it_is() {
     let cases = [
         ("UPDATE audit_log SET body = body || ' ' WHERE seq = 3", 3),
@@ -80,7 +144,7 @@ fn a_changed_missing_moved_or_added_row_is_found_where_it_is() {
             2,
         ),
         (
-            "INSERT INTO audit_log SELECT 6, at, kind, 'new', trace_id, agent, action_type, outcome, body, hash FROM audit_log WHERE seq = 5",
+            "INSERT INTO audit_log (seq, at, kind, id, trace_id, agent, action_type, outcome, body, hash) SELECT 6, at, kind, 'new', trace_id, agent, action_type, outcome, body, hash FROM audit_log WHERE seq = 5",
             6,
         ),
     ];

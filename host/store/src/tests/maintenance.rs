@@ -40,7 +40,7 @@ fn write_earlier(dir: &Path, version: u32) {
             body: "{}".to_owned(),
             subject: None,
         };
-        append_entry(&connection, &mut head, &entry).unwrap();
+        append_entry(&connection, &mut head, &entry, None).unwrap();
     }
     if version >= 3 {
         let key = SecretKey::parse(KEY, "a test").unwrap();
@@ -257,7 +257,7 @@ fn positions_and_reports_of_schema_4_become_orders() {
             body,
             subject: None,
         };
-        append_entry(&connection, &mut head, &entry).unwrap();
+        append_entry(&connection, &mut head, &entry, None).unwrap();
         id.to_string()
     };
     let ids = KINDS.map(|_| {
@@ -355,6 +355,23 @@ fn positions_and_reports_of_schema_4_become_orders() {
     live.sort();
     expected.sort();
     assert_eq!(live, expected);
+    // An order is in one table: it ends, and a late report makes it live again.
+    let mut late = order(new);
+    for state in [S::Expired, S::PartiallyFilled, S::Cancelled, S::Filled] {
+        late.state = state;
+        if state == S::Filled {
+            (late.filled, late.opened) = (late.size, late.size);
+        }
+        let unit = Unit {
+            ledger: vec![LedgerChange::Order(Box::new(late.clone()))],
+            ..Unit::default()
+        };
+        store.commit(unit).unwrap();
+        assert_eq!(order(new), late);
+        let rows = store.load_ledger().unwrap();
+        assert_eq!(rows.orders.contains(&late), late.is_live(), "{state:?}");
+        assert_eq!(rows.orders.len(), 4 + usize::from(late.is_live()));
+    }
     assert_eq!(
         rows.promotions,
         [Promotion {

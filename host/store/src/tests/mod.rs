@@ -25,7 +25,11 @@ fn entry(id: AuditId) -> AuditEntry {
         action_type: Some("trade".to_owned()),
         outcome: Some(Outcome::Denied),
         at: Millis(1_000),
-        body: format!("{{\"n\":\"{id}\"}}"),
+        // As long as one that is packed, and about as regular.
+        body: format!(
+            "{{\"n\":\"{id}\",\"answers\":[{}]}}",
+            "[7,\"pass\",0.5],".repeat(20)
+        ),
         subject: None,
     }
 }

@@ -21,7 +21,7 @@ use crate::health::StoreHealth;
 use crate::query::execute;
 use crate::quota::Quota;
 use crate::secrets::SecretKey;
-use crate::tables::audit::read_audit_head;
+use crate::tables::audit::{BodyPacker, read_audit_head};
 use crate::tables::state::{delete_expired_memories, read_state_head};
 use crate::usage::{UnitUsage, UsageBook};
 
@@ -145,6 +145,7 @@ pub(crate) fn start_writer(
         attests: true,
         options,
         heads,
+        packer: BodyPacker::default(),
         anchored: heads,
         anchored_at: Instant::now(),
         anchors_bytes,
@@ -176,6 +177,8 @@ pub(super) struct Writer {
     pub(super) attests: bool,
     pub(super) options: WriterOptions,
     pub(super) heads: Heads,
+    /// Packs the bodies of decisions.
+    packer: BodyPacker,
     /// The heads that were anchored last, and when.
     pub(super) anchored: Heads,
     pub(super) anchored_at: Instant,
@@ -320,6 +323,7 @@ impl Writer {
             Ok(results) => self.finish_commit(units, results, started),
             Err(cause) => {
                 self.heads = before;
+                self.packer.forget();
                 self.roll_back();
                 self.fail_commit(&cause, units.len());
                 match &cause {
@@ -383,6 +387,7 @@ impl Writer {
     ) -> Result<Vec<Result<Receipt, CommitError>>, StorageError> {
         self.check_files().map_err(StorageError::FilesLost)?;
         self.begin_transaction()?;
+        self.packer.begin(&self.connection)?;
         let reserve_only = self.check_reserve()?;
         let mut results = Vec::with_capacity(units.len());
         for QueuedUnit { unit, .. } in units {
@@ -452,7 +457,13 @@ impl Writer {
 
     fn write_one(&mut self, unit: &Unit) -> rusqlite::Result<Result<Receipt, CommitError>> {
         let secret_key = self.options.secret_key.as_ref();
-        match write_unit(&self.connection, secret_key, &mut self.heads, unit) {
+        match write_unit(
+            &self.connection,
+            secret_key,
+            &mut self.heads,
+            &mut self.packer,
+            unit,
+        ) {
             Ok(receipt) => Ok(Ok(receipt)),
             Err(WriteError::Refused(refusal)) => Ok(Err(refusal)),
             Err(WriteError::Storage(error)) => Err(error),

@@ -12,7 +12,7 @@ use crate::chain::ChainHead;
 use crate::error::{CommitError, WriteError};
 use crate::secrets::SecretKey;
 use crate::tables::audit::{
-    AuditEntry, AuditKind, append_entry, write_audit_line, write_decision_row,
+    AuditEntry, AuditKind, BodyPacker, append_entry, write_audit_line, write_decision_row,
     write_invocation_line,
 };
 use crate::tables::control::{
@@ -48,6 +48,7 @@ pub(super) fn write_unit(
     connection: &Connection,
     secret_key: Option<&SecretKey>,
     heads: &mut Heads,
+    packer: &mut BodyPacker,
     unit: &Unit,
 ) -> Result<Receipt, WriteError> {
     check_unit(connection, unit)?;
@@ -68,7 +69,7 @@ pub(super) fn write_unit(
     for operation in &unit.operations {
         let (number, entry) = apply_operation(&mut state, operation, unit.trace_id)?;
         let counted = (state.charged_to, &mut *state.usage);
-        let seq = record_entry(connection, &mut heads.audit, &entry, counted)?;
+        let seq = record_entry(connection, (&mut heads.audit, packer), &entry, counted)?;
         receipt.audit_seqs.push(seq);
         receipt.operations.push(number);
     }
@@ -86,13 +87,19 @@ pub(super) fn write_unit(
     }
     write_agent_data(&mut state, unit, &mut receipt)?;
     let counted = (charged_to, &mut usage);
-    write_signals(connection, &mut heads.audit, unit, &mut receipt, counted)?;
+    write_signals(
+        connection,
+        (&mut heads.audit, packer),
+        unit,
+        &mut receipt,
+        counted,
+    )?;
     if let Some(completion) = &unit.delivery {
         write_invocation_line(connection, completion, unit.trace_id)?;
     }
     for entry in &unit.audit {
         let counted = (charged_to, &mut usage);
-        let seq = record_entry(connection, &mut heads.audit, entry, counted)?;
+        let seq = record_entry(connection, (&mut heads.audit, packer), entry, counted)?;
         receipt.audit_seqs.push(seq);
     }
     write_plain_changes(connection, unit, &mut receipt)?;
@@ -155,13 +162,13 @@ fn check_unit(connection: &Connection, unit: &Unit) -> Result<(), WriteError> {
 /// Appends an entry to the audit log and to the session log, and counts it. Returns its number.
 fn record_entry(
     connection: &Connection,
-    head: &mut ChainHead,
+    (head, packer): (&mut ChainHead, &mut BodyPacker),
     entry: &AuditEntry,
     (charged_to, usage): (Option<&Consumer>, &mut UnitUsage),
 ) -> rusqlite::Result<u64> {
     usage.add_audit_row(charged_to, &entry.body);
     write_audit_line(connection, entry)?;
-    let seq = append_entry(connection, head, entry)?;
+    let seq = append_entry(connection, head, entry, Some(packer))?;
     if entry.kind == AuditKind::Decision {
         write_decision_row(
             connection,
@@ -208,7 +215,7 @@ fn write_agent_data(
 /// Stores the unit's signals and deletes the outbox rows they carry out.
 fn write_signals(
     connection: &Connection,
-    head: &mut ChainHead,
+    (head, packer): (&mut ChainHead, &mut BodyPacker),
     unit: &Unit,
     receipt: &mut Receipt,
     (charged_to, usage): (Option<&Consumer>, &mut UnitUsage),
@@ -218,7 +225,12 @@ fn write_signals(
         if written == SignalReceipt::Accepted
             && let Some(entry) = sender_entry(signal)
         {
-            record_entry(connection, head, &entry, (charged_to, &mut *usage))?;
+            record_entry(
+                connection,
+                (&mut *head, &mut *packer),
+                &entry,
+                (charged_to, &mut *usage),
+            )?;
         }
         receipt.signals.push(written);
     }

@@ -3,18 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use ark_tests::faults::find_faketime;
 use ark_tests::{Client, Host, TestDir, ark_program, trade};
 use serde_json::json;
 
 const DAY: i64 = 86_400;
-
-/// Where Debian's package `faketime` puts the library for programs with threads.
-pub(crate) fn find_faketime() -> Option<PathBuf> {
-    ["x86_64-linux-gnu", "aarch64-linux-gnu"]
-        .iter()
-        .map(|triple| PathBuf::from(format!("/usr/lib/{triple}/faketime/libfaketimeMT.so.1")))
-        .find(|path| path.is_file())
-}
 
 /// A clock that hosts read: the real one, shifted by what a file says.
 struct ShiftedClock {

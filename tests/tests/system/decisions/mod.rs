@@ -2,7 +2,7 @@
 
 mod action_types;
 mod approvals;
-pub(crate) mod clock;
+mod clock;
 mod disguised;
 mod executions;
 mod explain;

@@ -45,6 +45,15 @@ fn assert_not_stored(dir: &Path, secrets: &[String]) {
     }
 }
 
+/// Fails when one of the secrets is in the record of a decision, which the database has in a packed form.
+fn assert_not_recorded(client: &mut Client, secrets: &[String]) {
+    let records = client.get_text("/v1/decisions/export");
+    assert!(records.lines().count() > 1, "{records}");
+    for secret in secrets {
+        assert!(!records.contains(secret), "{secret:?} is on record");
+    }
+}
+
 fn propose(client: &mut Client, request: &Value) -> Value {
     let (status, answer) = client.post("/v1/actions", request);
     assert_eq!(status, 200, "{request}: {answer}");
@@ -105,6 +114,7 @@ fn secrets_of_the_cases_are_stored_nowhere_and_innocent_texts_are_kept() {
     }
     assert!(checked > 25 && secrets.len() > 10, "{checked} cases");
     assert_not_stored(&data, &secrets);
+    assert_not_recorded(&mut client, &secrets);
     let log = host.terminate_for_log();
     for secret in &secrets {
         assert!(!log.contains(secret.as_str()), "{secret:?} is in the log");
@@ -184,6 +194,7 @@ fn what_a_guest_proposes_and_how_it_fails_is_on_record_without_secrets() {
         "MIIBVgIBADANBgkqhkiG9w0",
     ]
     .map(str::to_owned);
+    assert_not_recorded(&mut client, &words);
     let log = host.terminate_for_log();
     for name in ["ark.db", "ark.db-wal"] {
         let Ok(bytes) = fs::read(dir.data().join(name)) else {

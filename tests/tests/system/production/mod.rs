@@ -11,6 +11,7 @@ mod front;
 mod image;
 mod installation;
 mod rollback;
+mod root;
 mod synthetic;
 mod units;
 mod upgrade;

@@ -1,9 +1,11 @@
 //! `ark upgrade` with the real binary behind a front: a good version serves on the same data and no request fails; any other leaves or gives the
 //! stable one back; whatever is killed on the way, the end is one of both.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Output, Stdio};
 
-use ark_tests::{ark_program, wait_until};
+use ark_tests::{ark_program, run_ark, wait_until};
 use serde_json::{Value, json};
 
 use super::canary::stage::{Stage, is_ready, script, sh};
@@ -31,8 +33,13 @@ fn command(stage: &Stage, more: &[&str]) -> Command {
 
 /// An upgrade of the stage's host.
 fn upgrade(stage: &Stage, more: &[&str]) -> Command {
+    upgrade_to(stage, "new-ark", more)
+}
+
+/// An upgrade of the stage's host to the program in a file.
+fn upgrade_to(stage: &Stage, file: &str, more: &[&str]) -> Command {
     let path = |name: &str| stage.dir.path().join(name).display().to_string();
-    let mut command = command(stage, &[&path("new-ark")]);
+    let mut command = command(stage, &[&path(file)]);
     command
         .args([
             "--name",
@@ -59,6 +66,12 @@ fn upgrade(stage: &Stage, more: &[&str]) -> Command {
 fn report_of(output: &Output) -> Value {
     let errors = String::from_utf8_lossy(&output.stderr);
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {errors}"))
+}
+
+fn errors_of(mut command: Command) -> String {
+    let output = command.output().expect("ark starts");
+    assert!(!output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 fn run(mut command: Command) -> Value {
@@ -131,14 +144,17 @@ fn a_version_that_finds_a_fault_differs_or_fails_leaves_or_gives_back_the_stable
     let ((), decided) = stage.under_load(|| {
         wait_until("there are decisions", || stage.recorded().len() > 20);
         // What stops it before the host is stopped.
+        stage.set_program_fault("denies");
+        let report = run(upgrade(&stage, &[]));
+        stage.set_program_fault("");
+        assert_eq!(report["upgraded"], false, "{report:#}");
+        assert!(report["reason"].to_string().contains("judges recorded decisions otherwise"), "{report:#}");
+        assert!(report["rollback"].is_null(), "{report:#}");
+        assert_eq!(stage.serving(), "stable");
         let faults = [
             (
                 "case \"$1\" in check) echo '{\"errors\":1,\"skipped\":0,\"warnings\":0,\"lines\":[{\"check\":\"graveyard\",\"status\":\"error\",\"found\":\"another pin\"}]}'; exit 1;; esac",
                 "graveyard: another pin",
-            ),
-            (
-                "case \"$1\" in audit) echo '{\"decisions\":9,\"identical\":8,\"failures\":0}'; exit 1;; esac",
-                "1 of 9 differ",
             ),
         ];
         for (fault, reason) in faults {
@@ -218,23 +234,91 @@ fn a_version_that_migrated_and_served_goes_back_only_for_a_number_of_decisions()
     wait_until("the new version has judged", || stage.recorded().len() > 2);
     killed.kill().expect("SIGKILL");
     killed.wait().expect("its end");
-    let refused = command(&stage, &["--back"]).output().expect("ark starts");
-    let errors = String::from_utf8_lossy(&refused.stderr);
-    assert!(
-        !refused.status.success() && errors.contains("--accept-loss-of-decisions"),
-        "{errors}"
-    );
+    // A token that goes with the database of the new version.
+    let url = format!("http://{}", stage.owner);
+    let words = ["token", "create", "--role", "admin", "--name", "ada"];
+    let made = run_ark(&[&words[..], &["--url", &url]].concat());
+    assert!(made.status.success(), "{made:?}");
+    let token = stage.dir.path().join("ada.token");
+    std::fs::write(&token, made.stdout).expect("a file");
+    std::fs::set_permissions(&token, Permissions::from_mode(0o600)).expect("a mode");
+    let with_token = ["--token-file", token.to_str().expect("UTF-8"), "--back"];
+    let refused = errors_of(command(&stage, &with_token));
+    assert!(refused.contains("--accept-loss-of-decisions"), "{refused}");
     assert_eq!(stage.serving(), "new");
-    let back = run(command(
-        &stage,
-        &["--back", "--accept-loss-of-decisions", "100"],
-    ));
+    let accepted = ["--accept-loss-of-decisions", "100"];
+    let back = run(command(&stage, &[&with_token[..], &accepted].concat()));
+    // That it went back is recorded with the token that the restore made.
+    assert_eq!(back["unrecorded"], json!([]), "{back:#}");
+    let file = back["rollback"]["token_file"].as_str().expect("a path");
+    let words = ["canary", "status", "--json", "--url", &url];
+    let steps = run_ark(&[&words[..], &["--token-file", file]].concat());
+    let steps: Value = serde_json::from_slice(&steps.stdout).expect("JSON");
+    assert_eq!(steps["steps"][0]["step"], "went-back", "{steps:#}");
     assert_eq!(back["rollback"]["passed"], true, "{back:#}");
     assert!(
         back["rollback"]["set_aside"]["decisions"].as_u64() > Some(0),
         "{back:#}"
     );
     assert_eq!(stage.serving(), "stable");
+    stage.assert_chain();
+}
+
+#[test]
+fn an_operator_stays_with_a_version_that_cannot_go_back_without_a_loss() {
+    let stage = Stage::start(CONFIG, "");
+    let later = "\nexport TEST_ARK_LATER_SCHEMA=1\n";
+    change(&stage, "new-ark", "\n", later);
+    let slow = "\nif [ \"$1\" != serve ]; then sleep 0.5; fi\nexec ";
+    change(&stage, "new-ark", "\nexec ", slow);
+    let kill_at = |mut upgrade: Command, phase: &str| {
+        let mut killed = upgrade.spawn().expect("ark starts");
+        wait_phase(&stage, &mut killed, phase);
+        if phase == "validation" {
+            wait_until("the new version has judged", || stage.recorded().len() > 2);
+        }
+        killed.kill().expect("SIGKILL");
+        killed.wait().expect("its end");
+    };
+    let keep = || command(&stage, &["--keep"]);
+    assert!(errors_of(keep()).contains("no upgrade of"));
+    kill_at(upgrade(&stage, &["--category", "watchdog"]), "check");
+    let refused = errors_of(keep());
+    assert!(refused.contains("was not started yet"), "{refused}");
+    kill_at(command(&stage, &[]), "validation");
+    let refused = errors_of(command(&stage, &["--back"]));
+    assert!(
+        refused.contains("--accept-loss-of-decisions") && refused.contains("ark upgrade --keep"),
+        "{refused}"
+    );
+    // Nobody stays with what does not serve.
+    sh(&script(&stage.dir, "stop"));
+    let refused = errors_of(keep());
+    assert!(refused.contains("start the new version"), "{refused}");
+    sh(&script(&stage.dir, "start-new"));
+    wait_until("the host is ready", || is_ready(&stage.owner));
+    let decided = stage.recorded();
+    let kept = run(keep());
+    assert_eq!(kept["upgraded"], true, "{kept:#}");
+    let reason = kept["reason"].as_str().expect("a reason");
+    assert!(
+        reason.starts_with("an operator stays with the new version; it was going back"),
+        "{reason}"
+    );
+    assert_eq!(stage.steps()[0]["step"], "kept");
+    assert!(decided.is_subset(&stage.recorded()), "none is lost");
+    assert!(errors_of(command(&stage, &[])).contains("no upgrade of"));
+    // The next one begins as ever. It is known by its digest, not by its path.
+    kill_at(upgrade(&stage, &[]), "check");
+    let at = |name: &str| stage.dir.path().join(name);
+    std::fs::copy(at("new-ark"), at("moved-ark")).expect("a copy");
+    change(&stage, "new-ark", "sleep 0.5", "sleep 0.6");
+    let refused = errors_of(command(&stage, &[]));
+    assert!(refused.contains("is not the version any more"), "{refused}");
+    let refused = errors_of(upgrade(&stage, &[]));
+    assert!(refused.contains("was begun and has not ended"), "{refused}");
+    let report = run(upgrade_to(&stage, "moved-ark", &[]));
+    assert_eq!(report["upgraded"], true, "{report:#}");
     stage.assert_chain();
 }
 

@@ -228,7 +228,7 @@ fn a_broken_page_is_refused_and_a_snapshot_brings_back_what_it_holds() {
     assert_eq!(host.terminate(), Some(0));
     let path = data.join("ark.db");
     let whole = std::fs::read(&path).expect("the database");
-    let pages = whole.len() / 8192;
+    let pages = whole.len() / 4096;
     let mut refused = 0;
     for page in (1..pages).step_by(pages / 8) {
         let mut file = std::fs::OpenOptions::new()
@@ -237,10 +237,10 @@ fn a_broken_page_is_refused_and_a_snapshot_brings_back_what_it_holds() {
             .open(&path)
             .expect("the database");
         let mut header = [0; 64];
-        file.seek(SeekFrom::Start(page as u64 * 8192))
+        file.seek(SeekFrom::Start(page as u64 * 4096))
             .expect("a page");
         file.read_exact(&mut header).expect("a page");
-        file.seek(SeekFrom::Start(page as u64 * 8192))
+        file.seek(SeekFrom::Start(page as u64 * 4096))
             .expect("a page");
         file.write_all(&header.map(|byte| !byte)).expect("a page");
         drop(file);

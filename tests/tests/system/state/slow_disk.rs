@@ -4,66 +4,15 @@
 //! The host runs with a small library that stands before the system's `fsync` and `fdatasync`: it waits there while one file exists, and fails while
 //! another does.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use ark_tests::faults::build_fault_library;
 use ark_tests::{Client, Host, TestDir, run_ark, trade, wait_for, wait_until};
 use serde_json::{Value, json};
 
 /// How long an answer may take that has a deadline of half a second, on a busy machine.
 const QUICK: Duration = Duration::from_secs(20);
-
-/// The library: syncs wait while the file exists that `SYNC_STALL_FILE` names, and then fail if the one exists that `SYNC_FAIL_FILE` names.
-const SYNC_LIBRARY: &str = r#"
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <errno.h>
-#include <stdlib.h>
-#include <unistd.h>
-
-static int exists(const char *variable) {
-    const char *file = getenv(variable);
-    return file != NULL && access(file, F_OK) == 0;
-}
-
-static int wait_and_fail(void) {
-    while (exists("SYNC_STALL_FILE"))
-        usleep(5000);
-    if (!exists("SYNC_FAIL_FILE"))
-        return 0;
-    errno = EIO;
-    return 1;
-}
-
-int fsync(int fd) {
-    int (*next)(int) = (int (*)(int))dlsym(RTLD_NEXT, "fsync");
-    return wait_and_fail() ? -1 : next(fd);
-}
-
-int fdatasync(int fd) {
-    int (*next)(int) = (int (*)(int))dlsym(RTLD_NEXT, "fdatasync");
-    return wait_and_fail() ? -1 : next(fd);
-}
-"#;
-
-/// Compiles the library. Returns its path.
-fn build_sync_library(dir: &Path) -> PathBuf {
-    let (source, library) = (dir.join("stall.c"), dir.join("stall.so"));
-    std::fs::write(&source, SYNC_LIBRARY).expect("the source");
-    let built = Command::new("cc")
-        .args(["-shared", "-fPIC", "-O1", "-o"])
-        .args([&library, &source])
-        .arg("-ldl")
-        .output()
-        .expect("a C compiler");
-    assert!(
-        built.status.success(),
-        "{}",
-        String::from_utf8_lossy(&built.stderr)
-    );
-    library
-}
 
 /// The kind of a problem document.
 fn kind_of(answer: &Value) -> &str {
@@ -86,7 +35,7 @@ impl SlowDisk {
     }
 
     fn start(&self) -> Host {
-        let library = build_sync_library(self.place.path());
+        let library = build_fault_library(self.place.path());
         let environment = [
             ("LD_PRELOAD", library.to_str().expect("UTF-8")),
             ("SYNC_STALL_FILE", self.stall.to_str().expect("UTF-8")),

@@ -32,7 +32,7 @@ pub(super) const METRICS: &[Metric] = &[
         "ark_build_info",
         &["version"],
         "1: the program that runs.",
-        |emit| emit(1.0, &[KeyValue::new("version", env!("CARGO_PKG_VERSION"))]),
+        |emit| emit(1.0, &[KeyValue::new("version", crate::VERSION)]),
     ),
     process_gauge(
         "process_resident_memory_bytes",

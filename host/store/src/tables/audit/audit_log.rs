@@ -4,18 +4,21 @@
 
 use ark_model::decision::Outcome;
 use ark_model::ids::{AuditId, Digest, Millis, Name, TraceId};
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, Params, Row, params};
 use serde::{Deserialize, Serialize};
 
 use crate::chain::{ChainHead, chain_hash};
 use crate::error::ReadError;
 use crate::query::{
-    MAX_SEQ, digest_column, execute, malformed_column, millis_column, parse_column,
+    MAX_SEQ, digest_column, execute, malformed_column, millis_column, parse_column, select_row,
+    select_rows, select_value,
 };
 use crate::reader::Reader;
+use crate::schema::PACKED_BODIES_SINCE;
 
 use super::archives::archived_head;
 use super::decision_index::{DecisionSubject, parse_outcome};
+use super::packing::{BodyPacker, read_body};
 
 /// The kind of an audit row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -125,11 +128,12 @@ pub(crate) fn read_audit_head(connection: &Connection) -> rusqlite::Result<Chain
     }
 }
 
-/// Appends an entry behind `head` and moves `head` on. Returns the number of the row.
+/// Appends an entry behind `head` and moves `head` on. The body of a decision is packed where there is a packer. Returns the number of the row.
 pub(crate) fn append_entry(
     connection: &Connection,
     head: &mut ChainHead,
     entry: &AuditEntry,
+    packer: Option<&mut BodyPacker>,
 ) -> rusqlite::Result<u64> {
     let seq = head.seq + 1;
     let id = entry.id.to_string();
@@ -149,23 +153,37 @@ pub(crate) fn append_entry(
             Some(&entry.body),
         ],
     );
-    execute(
-        connection,
-        "INSERT INTO audit_log (seq, at, kind, id, trace_id, agent, action_type, outcome, body, hash)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-        params![
-            seq,
-            entry.at.0,
-            entry.kind.as_str(),
-            id,
-            trace_id,
-            agent,
-            entry.action_type,
-            outcome,
-            entry.body,
-            hash.as_bytes(),
-        ],
-    )?;
+    let packed = packer
+        .filter(|_| entry.kind == AuditKind::Decision)
+        .and_then(|packer| packer.pack(&entry.body));
+    let (body, frame, dictionary) = match &packed {
+        Some(packed) => ("", Some(&packed.frame), Some(packed.dictionary)),
+        None => (entry.body.as_str(), None, None),
+    };
+    let columns = params![
+        seq,
+        entry.at.0,
+        entry.kind.as_str(),
+        id,
+        trace_id,
+        agent,
+        entry.action_type,
+        outcome,
+        body,
+        hash.as_bytes(),
+        frame,
+        dictionary,
+    ];
+    // A row that is not packed is written without the columns for that, which a database of an earlier schema lacks.
+    if packed.is_some() {
+        let sql = "INSERT INTO audit_log (seq, at, kind, id, trace_id, agent, action_type, outcome, body, hash, packed, dictionary)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+        execute(connection, sql, columns)?;
+    } else {
+        let sql = "INSERT INTO audit_log (seq, at, kind, id, trace_id, agent, action_type, outcome, body, hash)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+        execute(connection, sql, &columns[..10])?;
+    }
     *head = ChainHead { seq, hash };
     Ok(seq)
 }
@@ -194,9 +212,44 @@ pub fn audit_row_hash(previous: Digest, row: &AuditRow) -> Digest {
     )
 }
 
-/// The columns that [`read_audit_row`] reads.
-pub(crate) const AUDIT_COLUMNS: &str =
-    "seq, at, kind, id, trace_id, agent, action_type, outcome, body, hash";
+/// The columns that [`read_audit_row`] reads, as expressions over `audit_log`. A database of an earlier schema has no packed bodies.
+pub(crate) fn audit_columns(connection: &Connection) -> rusqlite::Result<&'static str> {
+    let schema: u32 = select_value(connection, "PRAGMA user_version", [])?;
+    Ok(if schema >= PACKED_BODIES_SINCE {
+        "seq, at, kind, id, trace_id, agent, action_type, outcome, body, hash, packed,
+         (SELECT bytes FROM audit_dictionaries d WHERE d.id = audit_log.dictionary)"
+    } else {
+        "seq, at, kind, id, trace_id, agent, action_type, outcome, body, hash, NULL, NULL"
+    })
+}
+
+/// Reads the rows of the log that `rest` selects, a part of a statement from `WHERE` on.
+fn select_audit_rows(
+    connection: &Connection,
+    rest: &str,
+    params: impl Params,
+) -> rusqlite::Result<Vec<AuditRow>> {
+    let columns = audit_columns(connection)?;
+    let sql = format!("SELECT {columns} FROM audit_log {rest}");
+    select_rows(connection, &sql, params, read_audit_row)
+}
+
+/// The texts of a row that its hash covers, in their order and as they are.
+///
+/// # Errors
+/// [`rusqlite::Error::FromSqlConversionFailure`] when the body does not unpack.
+pub(crate) fn read_chained_texts(row: &Row<'_>) -> rusqlite::Result<[Option<String>; 7]> {
+    let text = |column| row.get::<_, Option<String>>(column);
+    Ok([
+        text(2)?,
+        text(3)?,
+        text(4)?,
+        text(5)?,
+        text(6)?,
+        text(7)?,
+        Some(read_body(row)?),
+    ])
+}
 
 pub(crate) fn read_audit_row(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
     let kind: String = row.get(2)?;
@@ -210,7 +263,7 @@ pub(crate) fn read_audit_row(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
         agent: parse_column(row, 5)?,
         action_type: row.get(6)?,
         outcome: outcome.map(|text| parse_outcome(&text)).transpose()?,
-        body: row.get(8)?,
+        body: read_body(row)?,
         hash: digest_column(row, 9)?,
     })
 }
@@ -218,7 +271,7 @@ pub(crate) fn read_audit_row(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
 /// The kinds whose rows have an index, as a condition: `SQLite` uses a partial index where its very condition is given.
 const KIND_OF_NOTE: &str = "kind IN ('amendment', 'deployment')";
 
-/// The statement of [`Reader::audit_page`]. What has an index is compared only when it is given, so that the index is used.
+/// The rest of the statement of [`Reader::audit_page`]. What has an index is compared only when it is given, so that the index is used.
 fn select_page(filter: &AuditFilter) -> String {
     let kind = match filter.kind {
         None => "AND ?2 IS NULL".to_owned(),
@@ -233,7 +286,7 @@ fn select_page(filter: &AuditFilter) -> String {
         "AND ?6 IS NULL"
     };
     format!(
-        "SELECT {AUDIT_COLUMNS} FROM audit_log WHERE seq < ?1 {kind} AND (?3 IS NULL OR agent = ?3)
+        "WHERE seq < ?1 {kind} AND (?3 IS NULL OR agent = ?3)
          AND (?4 IS NULL OR outcome = ?4) AND (?5 IS NULL OR action_type = ?5) {trace} ORDER BY seq DESC LIMIT ?7"
     )
 }
@@ -244,11 +297,11 @@ impl Reader {
     /// # Errors
     /// The database cannot be read.
     pub fn audit_entry(&self, id: &str) -> Result<Option<AuditRow>, ReadError> {
-        self.select_row(
-            &format!("SELECT {AUDIT_COLUMNS} FROM audit_log WHERE id = ?1"),
-            [id],
-            read_audit_row,
-        )
+        self.with_connection(|connection| {
+            let columns = audit_columns(connection)?;
+            let sql = format!("SELECT {columns} FROM audit_log WHERE id = ?1");
+            select_row(connection, &sql, [id], read_audit_row)
+        })
     }
 
     /// The rows that match, newest first, before the row `before` when it is given, at most `limit`.
@@ -261,7 +314,7 @@ impl Reader {
         before: Option<u64>,
         limit: u32,
     ) -> Result<Vec<AuditRow>, ReadError> {
-        let sql = select_page(filter);
+        let rest = select_page(filter);
         let params = params![
             before.unwrap_or(MAX_SEQ),
             filter.kind.map(AuditKind::as_str),
@@ -271,7 +324,7 @@ impl Reader {
             filter.trace_id.map(|id| id.to_string()),
             limit,
         ];
-        self.select_rows(&sql, params, read_audit_row)
+        self.with_connection(|connection| select_audit_rows(connection, &rest, params))
     }
 
     /// The rows of a kind since a moment, oldest first.
@@ -279,8 +332,9 @@ impl Reader {
     /// # Errors
     /// The database cannot be read.
     pub fn audit_since(&self, since: Millis, kind: AuditKind) -> Result<Vec<AuditRow>, ReadError> {
-        let sql = format!("SELECT {AUDIT_COLUMNS} FROM audit_log ORDER BY seq DESC");
         self.with_connection(|connection| {
+            let columns = audit_columns(connection)?;
+            let sql = format!("SELECT {columns} FROM audit_log ORDER BY seq DESC");
             let mut statement = connection.prepare_cached(&sql)?;
             let mut rows = statement.query([])?;
             let mut found = Vec::new();
@@ -332,9 +386,9 @@ impl Reader {
         mut visit: impl FnMut(AuditRow) -> bool,
     ) -> Result<(), ReadError> {
         self.with_connection(|connection| {
-            let mut statement = connection.prepare(&format!(
-                "SELECT {AUDIT_COLUMNS} FROM audit_log ORDER BY seq"
-            ))?;
+            let columns = audit_columns(connection)?;
+            let mut statement =
+                connection.prepare(&format!("SELECT {columns} FROM audit_log ORDER BY seq"))?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
                 if !visit(read_audit_row(row)?) {
@@ -355,13 +409,9 @@ impl Reader {
         after: u64,
         limit: u32,
     ) -> Result<Vec<AuditRow>, ReadError> {
-        self.select_rows(
-            &format!(
-                "SELECT {AUDIT_COLUMNS} FROM audit_log WHERE seq > ?1 AND at >= ?2 AND kind = ?3 ORDER BY seq LIMIT ?4"
-            ),
-            params![after, since.0, AuditKind::Decision.as_str(), limit],
-            read_audit_row,
-        )
+        let rest = "WHERE seq > ?1 AND at >= ?2 AND kind = ?3 ORDER BY seq LIMIT ?4";
+        let params = params![after, since.0, AuditKind::Decision.as_str(), limit];
+        self.with_connection(|connection| select_audit_rows(connection, rest, params))
     }
 
     /// The last decisions, latest first, at most `limit`.
@@ -369,13 +419,9 @@ impl Reader {
     /// # Errors
     /// The database cannot be read.
     pub fn last_decisions(&self, limit: u32) -> Result<Vec<AuditRow>, ReadError> {
-        self.select_rows(
-            &format!(
-                "SELECT {AUDIT_COLUMNS} FROM audit_log WHERE kind = ?1 ORDER BY seq DESC LIMIT ?2"
-            ),
-            params![AuditKind::Decision.as_str(), limit],
-            read_audit_row,
-        )
+        let rest = "WHERE kind = ?1 ORDER BY seq DESC LIMIT ?2";
+        let params = params![AuditKind::Decision.as_str(), limit];
+        self.with_connection(|connection| select_audit_rows(connection, rest, params))
     }
 
     /// The orders (halt, resume, quarantine, restore) behind a row of the log, oldest first, at most `limit`.
@@ -383,13 +429,8 @@ impl Reader {
     /// # Errors
     /// The database cannot be read.
     pub fn orders_since(&self, seq: u64, limit: u32) -> Result<Vec<AuditRow>, ReadError> {
-        self.select_rows(
-            &format!(
-                "SELECT {AUDIT_COLUMNS} FROM audit_log WHERE seq > ?1 AND kind = 'control' ORDER BY seq LIMIT ?2"
-            ),
-            params![seq, limit],
-            read_audit_row,
-        )
+        let rest = "WHERE seq > ?1 AND kind = 'control' ORDER BY seq LIMIT ?2";
+        self.with_connection(|connection| select_audit_rows(connection, rest, params![seq, limit]))
     }
 }
 
@@ -408,7 +449,9 @@ mod tests {
                 kind: Some(kind),
                 ..AuditFilter::default()
             };
-            let sql = format!("EXPLAIN QUERY PLAN {}", select_page(&filter));
+            let columns = audit_columns(&connection).unwrap();
+            let rest = select_page(&filter);
+            let sql = format!("EXPLAIN QUERY PLAN SELECT {columns} FROM audit_log {rest}");
             let mut statement = connection.prepare(&sql).unwrap();
             let nothing = None::<u64>;
             let parameters = params![MAX_SEQ, "x", nothing, nothing, nothing, nothing, 9];

@@ -11,7 +11,7 @@ use crate::query::{digest_column, select_rows, select_value};
 use crate::reader::Reader;
 use crate::tables::control::{ALERT_COLUMNS, AlertRow, read_alert};
 
-use super::audit_log::{AUDIT_COLUMNS, AuditRow, read_audit_head, read_audit_row};
+use super::audit_log::{AuditRow, audit_columns, read_audit_head, read_audit_row};
 
 /// How far a follower has read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -89,8 +89,9 @@ impl Reader {
         self.with_connection(|connection| {
             let mut is_whole = true;
             let mut rows: Vec<AuditRow> = Vec::new();
+            let columns = audit_columns(connection)?;
             let mut statement = connection.prepare_cached(&format!(
-                "SELECT {AUDIT_COLUMNS} FROM audit_log WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3"
+                "SELECT {columns} FROM audit_log WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3"
             ))?;
             let mut found = statement.query(params![cursor.audit_seq, until.audit_seq, limit])?;
             let mut read = 0;

@@ -4,17 +4,20 @@ mod archives;
 mod audit_log;
 mod decision_index;
 mod events;
+mod packing;
 mod session_log;
 
 pub(crate) use archives::{ArchiveRow, archived_head, insert_archive};
-pub(crate) use audit_log::{
-    AUDIT_COLUMNS, append_entry, delete_rows_until, read_audit_head, read_audit_row,
-};
 pub use audit_log::{AuditEntry, AuditFilter, AuditKind, AuditRow, audit_row_hash};
+pub(crate) use audit_log::{
+    append_entry, audit_columns, delete_rows_until, read_audit_head, read_audit_row,
+    read_chained_texts,
+};
 pub use decision_index::{DecisionFilter, DecisionLine, DecisionPage, DecisionSubject, FiredRule};
 pub(crate) use decision_index::{
     delete_decision_rows_until, fill_decision_index, write_decision_row,
 };
 pub use events::{EventCursor, EventRows};
+pub(crate) use packing::BodyPacker;
 pub use session_log::{SessionFilter, SessionRow};
 pub(crate) use session_log::{write_audit_line, write_invocation_line};

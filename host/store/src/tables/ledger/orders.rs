@@ -145,17 +145,56 @@ pub(super) fn side_column(row: &Row<'_>, column: usize) -> rusqlite::Result<Side
     }
 }
 
-/// Creates or replaces an order.
+/// Creates or replaces an order. It is in the table `orders` while it is live, and in `ended_orders` otherwise.
 pub(super) fn write_order(connection: &Connection, order: &TradeOrder) -> rusqlite::Result<usize> {
+    let id = order.decision_id.to_string();
+    if !order.is_live() {
+        execute(
+            connection,
+            "DELETE FROM orders WHERE decision_id = ?1",
+            [&id],
+        )?;
+        return upsert_order(connection, UPSERT_ENDED, &id, order);
+    }
+    // A new order has not ended yet; a late report makes another live again.
+    if order.state != OrderState::New {
+        execute(
+            connection,
+            "DELETE FROM ended_orders WHERE decision_id = ?1",
+            [&id],
+        )?;
+    }
+    upsert_order(connection, UPSERT_LIVE, &id, order)
+}
+
+/// The statement that creates or replaces an order in a table.
+macro_rules! upsert {
+    ($table:literal) => {
+        concat!(
+            "INSERT INTO ",
+            $table,
+            " (decision_id, agent, symbol, purpose, side, size, leverage, state, filled, opened, closed, entry_price,
+                 realised, last_realised, since, expires_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
+             ON CONFLICT (decision_id) DO UPDATE SET state = ?8, filled = ?9, opened = ?10, closed = ?11, entry_price = ?12,
+                 realised = ?13, last_realised = ?14, since = ?15, expires_at = ?16"
+        )
+    };
+}
+const UPSERT_LIVE: &str = upsert!("orders");
+const UPSERT_ENDED: &str = upsert!("ended_orders");
+
+fn upsert_order(
+    connection: &Connection,
+    sql: &str,
+    id: &str,
+    order: &TradeOrder,
+) -> rusqlite::Result<usize> {
     execute(
         connection,
-        "INSERT INTO orders (decision_id, agent, symbol, purpose, side, size, leverage, state, filled, opened, closed, entry_price,
-             realised, last_realised, since, expires_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
-         ON CONFLICT (decision_id) DO UPDATE SET state = ?8, filled = ?9, opened = ?10, closed = ?11, entry_price = ?12,
-             realised = ?13, last_realised = ?14, since = ?15, expires_at = ?16",
+        sql,
         params![
-            order.decision_id.to_string(),
+            id,
             order.agent.as_str(),
             order.symbol,
             order.purpose.as_str(),
@@ -204,9 +243,7 @@ fn read_order(row: &Row<'_>) -> rusqlite::Result<TradeOrder> {
 pub(super) fn load_live_orders(connection: &Connection) -> rusqlite::Result<Vec<TradeOrder>> {
     select_rows(
         connection,
-        &format!(
-            "SELECT {ORDER_COLUMNS} FROM orders WHERE state IN ('new', 'partially_filled') OR opened > closed"
-        ),
+        &format!("SELECT {ORDER_COLUMNS} FROM orders"),
         [],
         read_order,
     )
@@ -219,7 +256,10 @@ impl Reader {
     /// The database cannot be read.
     pub fn trade_order(&self, decision_id: DecisionId) -> Result<Option<TradeOrder>, ReadError> {
         self.select_row(
-            &format!("SELECT {ORDER_COLUMNS} FROM orders WHERE decision_id = ?1"),
+            &format!(
+                "SELECT {ORDER_COLUMNS} FROM orders WHERE decision_id = ?1
+                 UNION ALL SELECT {ORDER_COLUMNS} FROM ended_orders WHERE decision_id = ?1"
+            ),
             [decision_id.to_string()],
             read_order,
         )

@@ -3,5 +3,6 @@
 
 mod kills;
 pub(crate) mod stage;
+mod supervisor;
 mod takeover;
 mod tripwires;

@@ -1,4 +1,5 @@
-//! What a canary needs: a host that commands start and stop, two fronts, an `HAProxy` before them, a Prometheus, clients.
+//! What a canary needs: a host that commands start and stop, two fronts, an `HAProxy` before them, a Prometheus, clients. The new version is another
+//! build (`ark-next`) whose faults a test switches on.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -9,19 +10,29 @@ use std::time::Duration;
 use ark_tests::haproxy::Haproxy;
 use ark_tests::prometheus::{Prometheus, PrometheusParts};
 use ark_tests::redis::free_port;
-use ark_tests::{Client, Host, TestDir, ark_program, run_ark, trade, wait_until};
+use ark_tests::{
+    Client, FAULT_VARIABLE, Host, TestDir, ark_program, newer_program, run_ark, trade, wait_until,
+};
 use serde_json::Value;
+
+use super::supervisor::Supervisor;
 
 /// Requests a second, by as many senders as a fifth of them.
 const SENDERS: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(200);
+/// The file with the fault of the new version's front.
+const FAULT: &str = "fault";
+/// The file with the fault of the new version's program.
+const PROGRAM_FAULT: &str = "program-fault";
 
 pub(crate) struct Stage {
     pub(crate) dir: TestDir,
     /// The address of the host's API.
     pub(crate) owner: String,
     pub(crate) stable: Host,
+    /// The front of the new version, unless it is supervised.
     pub(crate) canary: Option<Host>,
+    _supervisor: Option<Supervisor>,
     pub(crate) haproxy: Haproxy,
     pub(crate) prometheus: Prometheus,
 }
@@ -29,17 +40,22 @@ pub(crate) struct Stage {
 impl Stage {
     /// Starts everything. `config`: that of the host. `canary_config`: that of the new version's front.
     pub(crate) fn start(config: &str, canary_config: &str) -> Self {
-        Self::start_in(TestDir::new(config), canary_config)
+        Self::start_in(TestDir::new(config), canary_config, false)
+    }
+
+    /// As [`Self::start`], with a front of the new version that is started again whenever it ends.
+    pub(crate) fn start_supervised() -> Self {
+        Self::start_in(TestDir::new(""), "", true)
     }
 
     /// As [`Self::start`], with agents that `copy` puts into their directory.
     pub(crate) fn start_with_agents(config: &str, copy: impl FnOnce(&Path)) -> Self {
         let dir = TestDir::new(config);
         copy(&dir.agents());
-        Self::start_in(dir, "")
+        Self::start_in(dir, "", false)
     }
 
-    fn start_in(dir: TestDir, canary_config: &str) -> Self {
+    fn start_in(dir: TestDir, canary_config: &str, is_supervised: bool) -> Self {
         let owner = format!("127.0.0.1:{}", free_port());
         let telemetry = format!("127.0.0.1:{}", free_port());
         write_commands(&dir, &owner, &telemetry);
@@ -50,15 +66,35 @@ impl Stage {
         let args = ["--hold-for", "300000", "--hold-limit", "5000"];
         let url = format!("http://{owner}");
         let stable = Host::start_front(&url, &dir.path().join("stable.toml"), &args);
-        let canary = Host::start_front(&url, &dir.path().join("canary.toml"), &args);
-        for front in [&stable, &canary] {
-            wait_until("a front is ready", || is_ready(&front.address));
+        let fault = dir.path().join(FAULT).display().to_string();
+        let config = dir.path().join("canary.toml");
+        let (mut canary, mut supervisor) = (None, None);
+        let (address, canary_telemetry) = if is_supervised {
+            let started = supervisor.insert(Supervisor::start(&url, &config, &args, &fault));
+            (started.address.clone(), started.telemetry.clone())
+        } else {
+            let environment = [(FAULT_VARIABLE, fault.as_str())];
+            let program = newer_program();
+            let started =
+                Host::try_start_front_program(&program, &url, &config, &args, &environment);
+            let front = canary.insert(started.expect("the front of the new version starts"));
+            let telemetry = front.telemetry.clone().expect("an address");
+            (front.address.clone(), telemetry)
+        };
+        for front in [&stable.address, &address] {
+            wait_until("a front is ready", || is_ready(front));
         }
-        let haproxy = Haproxy::start(&[
-            ("stable", &stable.address, 100),
-            ("canary", &canary.address, 0),
-        ]);
-        let canary_telemetry = canary.telemetry.clone().expect("an address");
+        // While a supervised front starts again, its sockets answer late.
+        let checks = if is_supervised {
+            "inter 1s fall 120 rise 1"
+        } else {
+            "inter 200ms fall 2 rise 1"
+        };
+        let servers = [
+            ("stable", stable.address.as_str(), 100),
+            ("canary", address.as_str(), 0),
+        ];
+        let haproxy = Haproxy::start_with_checks(&servers, checks);
         let prometheus = Prometheus::start(PrometheusParts {
             target: Some(&telemetry),
             canary: Some(&canary_telemetry),
@@ -68,10 +104,26 @@ impl Stage {
             dir,
             owner,
             stable,
-            canary: Some(canary),
+            canary,
+            _supervisor: supervisor,
             haproxy,
             prometheus,
         }
+    }
+
+    /// Switches a fault of the new version's front on; an empty name: off.
+    pub(crate) fn set_fault(&self, fault: &str) {
+        std::fs::write(self.dir.path().join(FAULT), fault).expect("a file");
+    }
+
+    /// Whether the front still has its fault: one that ends the process removes it.
+    pub(crate) fn has_fault(&self) -> bool {
+        self.dir.path().join(FAULT).exists()
+    }
+
+    /// Switches a fault of the new version's `ark` on, with which it replays and serves.
+    pub(crate) fn set_program_fault(&self, fault: &str) {
+        std::fs::write(self.dir.path().join(PROGRAM_FAULT), fault).expect("a file");
     }
 
     pub(crate) fn journal(&self) -> PathBuf {
@@ -104,7 +156,12 @@ impl Stage {
             .args(["--prometheus", &self.prometheus.url])
             .args(["--interval", "1", "--deadline", "60"])
             .args(["--latency-window", "5", "--min-samples", "8"]);
-        for (option, value) in [("--step", "2"), ("--max-p95", "20000")] {
+        // A test that is not about speed or silence goes by neither: a busy machine is slow, and its clients wait.
+        for (option, value) in [
+            ("--step", "2"),
+            ("--max-p95", "20000"),
+            ("--idle-checks", "1000"),
+        ] {
             if !more.contains(&option) {
                 command.args([option, value]);
             }
@@ -123,9 +180,13 @@ impl Stage {
 
     /// Whether the last check of such a canary was one of a pause.
     pub(crate) fn is_paused(&self) -> bool {
-        let text = std::fs::read_to_string(self.progress()).unwrap_or_default();
-        let last = text.lines().rfind(|line| line.starts_with("ark: check"));
-        last.is_some_and(|line| line.ends_with(" (paused)"))
+        self.checks().last().is_some_and(|line| is_of_pause(line))
+    }
+
+    /// How many checks a canary that is paused has made in its pause.
+    pub(crate) fn count_paused_checks(&self) -> usize {
+        let checks = self.checks();
+        checks.iter().filter(|line| is_of_pause(line)).count()
     }
 
     /// The version that was started last: `stable` or `new`.
@@ -141,9 +202,34 @@ impl Stage {
         command.spawn().expect("ark starts")
     }
 
+    /// Waits until Prometheus has everything that the front of the new version has judged otherwise until now.
+    pub(crate) fn wait_counted(&self) {
+        let front = self.canary.as_ref().expect("a front");
+        let mut client = Client::of_telemetry(front);
+        wait_until("nothing waits to be judged again", || {
+            client.get("/verdicts").1["verdicts"]["waiting"] == 0
+        });
+        let shown = client.get("/verdicts").1;
+        let different = shown["verdicts"]["different"].as_f64().expect("a count");
+        let url = "/api/v1/query?query=sum(ark_front_verdicts_total%7Bresult%3D%22different%22%7D)";
+        let address = self.prometheus.url.trim_start_matches("http://").to_owned();
+        wait_until("Prometheus has the count", || {
+            let (_, answer) = Client::at(&address).get(url);
+            let value = answer["data"]["result"][0]["value"][1].as_str();
+            value.and_then(|text| text.parse().ok()) == Some(different)
+        });
+    }
+
     /// Runs a canary to its end. Returns its report.
     pub(crate) fn run_canary(&self, more: &[&str]) -> Value {
         read_report(self.start_command(more))
+    }
+
+    /// The checks of the canary that a test went on beside, one a line.
+    pub(crate) fn checks(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.progress()).unwrap_or_default();
+        let lines = text.lines().filter(|line| line.starts_with("ark: check"));
+        lines.map(str::to_owned).collect()
     }
 
     /// Asks something of the canary that runs. Returns whether it was taken, and what is said on standard error.
@@ -188,13 +274,22 @@ impl Stage {
 
     /// Sends proposals through `HAProxy` at 50 a second while `work` runs. Returns what it returns and the decisions, none of which failed.
     pub(crate) fn under_load<T>(&self, work: impl FnOnce() -> T) -> (T, BTreeSet<String>) {
+        self.under_load_of(false, work)
+    }
+
+    /// As [`Self::under_load`], but requests may fail: the new version answers errors, or dies with them.
+    pub(crate) fn under_failing_load<T>(&self, work: impl FnOnce() -> T) -> (T, BTreeSet<String>) {
+        self.under_load_of(true, work)
+    }
+
+    fn under_load_of<T>(&self, may_fail: bool, work: impl FnOnce() -> T) -> (T, BTreeSet<String>) {
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let senders: Vec<_> = (0..SENDERS)
                 .map(|sender| {
                     scope.spawn({
                         let stop = &stop;
-                        move || self.send_until(sender, stop)
+                        move || self.send_until(sender, may_fail, stop)
                     })
                 })
                 .collect();
@@ -213,7 +308,7 @@ impl Stage {
         })
     }
 
-    fn send_until(&self, sender: u32, stop: &AtomicBool) -> Vec<String> {
+    fn send_until(&self, sender: u32, may_fail: bool, stop: &AtomicBool) -> Vec<String> {
         let mut client = Client::at(&self.haproxy.address);
         let mut decided = Vec::new();
         for number in 0.. {
@@ -222,10 +317,12 @@ impl Stage {
             }
             let began = std::time::Instant::now();
             let symbol = format!("S{sender}-{number}");
-            let answer = client.try_post("/v1/actions", &trade(&symbol, 0.000_1));
-            let (status, answer) = answer.unwrap_or_else(|error| panic!("{symbol}: {error}"));
-            assert_eq!(status, 200, "{symbol}: {answer}");
-            decided.push(answer["decision_id"].as_str().expect("an id").to_owned());
+            match client.try_post("/v1/actions", &trade(&symbol, 0.000_1)) {
+                Ok((200, answer)) => {
+                    decided.push(answer["decision_id"].as_str().expect("an id").to_owned());
+                }
+                failed => assert!(may_fail, "{symbol}: {failed:?}"),
+            }
             std::thread::sleep(PAUSE.saturating_sub(began.elapsed()));
         }
         decided
@@ -269,6 +366,10 @@ impl Drop for Stage {
     fn drop(&mut self) {
         sh(&script(&self.dir, "stop"));
     }
+}
+
+fn is_of_pause(check: &str) -> bool {
+    check.ends_with(" (paused)")
 }
 
 struct EndLoad<'a>(&'a AtomicBool);
@@ -315,7 +416,12 @@ fn write_commands(dir: &TestDir, listen: &str, telemetry: &str) {
     };
     let at = |name: &str| dir.path().join(name).display().to_string();
     let ark = ark_program().display().to_string();
-    write("new-ark", format!("#!/bin/sh\nexec {ark} \"$@\"\n"));
+    let new = format!(
+        "#!/bin/sh\nexport {FAULT_VARIABLE}={fault}\nexec {program} \"$@\"\n",
+        fault = at(PROGRAM_FAULT),
+        program = newer_program().display()
+    );
+    write("new-ark", new);
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(dir.path().join("new-ark"), mode).expect("a mode");
     let agents = if dir.agents().exists() {

@@ -1,7 +1,10 @@
 //! A good version gets everything.
 
-use ark_tests::{Client, wait_until};
-use serde_json::json;
+use std::os::unix::fs::MetadataExt;
+use std::process::Command;
+
+use ark_tests::{Client, FAULT_VARIABLE, ark_program, newer_program, run_ark, wait_until};
+use serde_json::{Value, json};
 
 use super::stage::Stage;
 
@@ -34,7 +37,17 @@ fn a_good_version_gets_all_requests_and_the_data_and_no_request_fails() {
         "promoted",
     ];
     assert_eq!(names, expected);
-    // The second version is the one whose program runs.
+    // The second build is what runs.
+    let program = std::fs::read_to_string(stage.dir.path().join("pid")).expect("a file");
+    let program = std::fs::read_link(format!("/proc/{}/exe", program.trim())).expect("a program");
+    assert!(program.ends_with("ark-next"), "{}", program.display());
+    let said = Command::new(program)
+        .arg("--version")
+        .output()
+        .expect("a version");
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(said.trim().ends_with("+next"), "{said}");
+    assert!(!ark_version().contains("+next"));
     stage.assert_chain();
     let status = stage.run_verb("status");
     assert_eq!(status["host"], json!(null), "{status:#}");
@@ -54,7 +67,10 @@ fn a_version_that_does_not_start_or_judges_otherwise_gives_the_data_back() {
         std::fs::write(&start_new, "echo it has no legs >&2; exit 7\n").expect("a file");
         let report = stage.run_canary(&options);
         assert_eq!(report["tripwire"], "take-over", "{report:#}");
-        assert!(report["reason"].to_string().contains("no legs"), "{report:#}");
+        assert!(
+            report["reason"].to_string().contains("no legs"),
+            "{report:#}"
+        );
         stage.assert_weights(100, 0);
         // One that would have migrated the database: the way back is the database as the old host left it, and loses nothing.
         let migrating = program.replacen(
@@ -66,22 +82,91 @@ fn a_version_that_does_not_start_or_judges_otherwise_gives_the_data_back() {
         let report = stage.run_canary(&options);
         assert_eq!(report["tripwire"], "take-over", "{report:#}");
         let snapshots = std::fs::read_dir(stage.dir.path().join("snapshots")).expect("snapshots");
-        let restored = snapshots.flatten().filter(|entry| {
-            entry.file_name().to_string_lossy().contains("-restored-")
-        });
+        let restored = snapshots
+            .flatten()
+            .filter(|entry| entry.file_name().to_string_lossy().contains("-restored-"));
         assert_eq!(restored.count(), 1);
         stage.assert_weights(100, 0);
-        // A version whose replay finds a difference is stopped before the host is.
-        let replaying = "case \"$1\" in audit) echo '{\"decisions\":9,\"identical\":8,\"failures\":0}'; exit 1;; esac\n";
-        let other = program.replacen('\n', &format!("\n{replaying}"), 1);
-        std::fs::write(&new_ark, other).expect("a file");
+        // A version whose replay finds differences is stopped before the host is.
+        std::fs::write(&new_ark, &program).expect("a file");
+        stage.set_program_fault("denies");
         let report = stage.run_canary(&options);
         assert_eq!(report["tripwire"], "take-over", "{report:#}");
-        assert!(report["reason"].to_string().contains("1 of 9 differ"), "{report:#}");
+        let reason = report["reason"].as_str().expect("a reason");
+        assert!(
+            reason.contains("judges recorded decisions otherwise"),
+            "{reason}"
+        );
+        assert!(reason.contains(" differ; `ark audit replay"), "{reason}");
         stage.assert_weights(100, 0);
     });
     assert_eq!(stage.recorded(), decided);
     let (status, ready) = Client::at(&stage.owner).get("/readyz");
     assert_eq!(status, 200, "{ready}");
     stage.assert_chain();
+}
+
+#[test]
+fn a_token_that_the_way_back_makes_is_kept_in_a_file_and_used() {
+    let stage = Stage::start("", "");
+    let options = stage.take_over_options();
+    let mut options: Vec<&str> = options.iter().map(String::as_str).collect();
+    options.extend(["--shares", "100"]);
+    let path = |name: &str| stage.dir.path().join(name).display().to_string();
+    // It migrates the database, somebody makes a token there, and it ends.
+    let later = format!(
+        "#!/bin/sh\nTEST_ARK_LATER_SCHEMA=1 exec {} \"$@\"\n",
+        newer_program().display()
+    );
+    std::fs::write(path("new-ark"), later).expect("a file");
+    let start = format!(
+        "{new} serve --data-dir {data} --config {config} --listen 127.0.0.1:0 --telemetry-listen off >{out} 2>&1 &\n\
+         until grep -q listening {out}; do sleep 0.1; done; kill $!; wait $!\n\
+         {new} token create --role admin --name ada --data-dir {data} >/dev/null && echo it gives up >&2\nexit 7\n",
+        new = path("new-ark"),
+        data = path("data"),
+        config = path("ark.toml"),
+        out = path("out"),
+    );
+    std::fs::write(path("start-new.sh"), start).expect("a file");
+    // After the way back the clients have no token.
+    let (report, _) = stage.under_failing_load(|| stage.run_canary(&options));
+    assert_eq!(report["tripwire"], "take-over", "{report:#}");
+    assert!(
+        report["reason"].to_string().contains("it gives up"),
+        "{report:#}"
+    );
+    assert_eq!(report["unrecorded"], json!([]), "{report:#}");
+    let file = report["token_file"].as_str().expect("a path");
+    let found = std::fs::metadata(file).expect("a file");
+    assert_eq!(found.mode() & 0o777, 0o600);
+    let url = format!("http://{}", stage.owner);
+    let steps = run_ark(&[
+        "canary",
+        "status",
+        "--json",
+        "--url",
+        &url,
+        "--token-file",
+        file,
+    ]);
+    let steps: Value = serde_json::from_slice(&steps.stdout).expect("JSON");
+    assert_eq!(steps["steps"][0]["step"], "went-back", "{steps:#}");
+    let refused = Client::at(&stage.owner).get("/v1/deployments").0;
+    assert_eq!(refused, 401, "the host has tokens");
+}
+
+fn ark_version() -> String {
+    String::from_utf8_lossy(&run_ark(&["--version"]).stdout).into_owned()
+}
+
+#[test]
+fn the_released_program_has_no_fault_of_the_tests() {
+    let has_faults = |program: std::path::PathBuf| {
+        let bytes = std::fs::read(program).expect("a program");
+        let wanted = FAULT_VARIABLE.as_bytes();
+        bytes.windows(wanted.len()).any(|window| window == wanted)
+    };
+    assert!(has_faults(newer_program()), "that of the tests has them");
+    assert!(!has_faults(ark_program()));
 }

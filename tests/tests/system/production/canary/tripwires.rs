@@ -1,42 +1,54 @@
 //! Each version that is not good goes back for its own reason.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 
 use ark_tests::policies::moody_component;
-use ark_tests::{Client, ark_program, copy_agent, guests_dir, sha256, wait_until};
+use ark_tests::{Client, ark_program, copy_agent, hostile_guests_dir, sha256, wait_until};
 use serde_json::{Value, json};
 
 use super::stage::{Stage, wait_report};
 
+/// The options of a canary that stays at its first share until something ends it.
+const LONG: [&str; 2] = ["--step", "600"];
+
+/// Runs a canary, beside which `meanwhile` is done, and which must go back for this reason, before two checks have found it healthy.
+fn assert_goes_back(stage: &Stage, more: &[&str], tripwire: &str, meanwhile: impl FnOnce()) {
+    let canary = stage.spawn_canary(&[&LONG[..], more].concat());
+    wait_until("it has a share, or has ended", || {
+        stage.haproxy.weight("canary") > 0 || !stage.checks().is_empty()
+    });
+    meanwhile();
+    let report = wait_report(canary);
+    assert_eq!(report["promoted"], false, "{report:#}");
+    assert_eq!(report["tripwire"], tripwire, "{report:#}");
+    assert_eq!(report["share_pct"], 10, "{report:#}");
+    let checks = stage.checks();
+    let healthy = checks.iter().filter(|check| check.contains(" success "));
+    assert!(healthy.count() < 2, "{tripwire}: {checks:#?}");
+    stage.assert_weights(100, 0);
+    let steps = stage.steps();
+    assert_eq!(steps[0]["step"], "went-back", "{}", steps[0]);
+    let reason = steps[0]["reason"].as_str().expect("a reason");
+    assert!(reason.starts_with(&format!("{tripwire}: ")), "{reason}");
+    println!("{tripwire}: {} checks, {reason}", checks.len());
+}
+
 #[test]
 fn a_version_without_requests_or_that_is_slow_or_dies_goes_back_for_that_reason() {
     let mut stage = Stage::start("", "");
-    let went_back = |stage: &Stage, report: &Value, tripwire: &str| {
-        assert_eq!(report["promoted"], false, "{report:#}");
-        assert_eq!(report["tripwire"], tripwire, "{report:#}");
-        assert_eq!(report["share_pct"], 10, "{report:#}");
-        stage.assert_weights(100, 0);
-        let steps = stage.steps();
-        assert_eq!(steps[0]["step"], "went-back", "{}", steps[0]);
-        assert!(
-            steps[0]["reason"].to_string().contains(tripwire),
-            "{}",
-            steps[0]
-        );
-    };
-    let report = stage.run_canary(&[]);
-    went_back(&stage, &report, "no-traffic");
-    let (report, _) = stage.under_load(|| stage.run_canary(&["--max-p95", "0"]));
-    went_back(&stage, &report, "latency");
-    // An operator's word: the steps are long, and one asks for the end.
-    let (report, _) = stage.under_load(|| {
-        let canary = stage.spawn_canary(&["--step", "600"]);
-        wait_until("it has a share", || stage.haproxy.weight("canary") > 0);
-        let (taken, errors) = stage.ask("abort");
-        assert!(taken, "{errors}");
-        wait_report(canary)
+    assert_goes_back(&stage, &["--idle-checks", "2"], "no-traffic", || {});
+    stage.set_fault("slow");
+    let ((), decided) = stage.under_load(|| {
+        assert_goes_back(&stage, &["--max-p95", "400"], "latency", || {});
+        stage.set_fault("");
+        // An operator's word.
+        assert_goes_back(&stage, &[], "aborted", || {
+            let (taken, errors) = stage.ask("abort");
+            assert!(taken, "{errors}");
+        });
     });
-    went_back(&stage, &report, "aborted");
+    assert_eq!(stage.recorded(), decided, "each once, and none lost");
     // Refused before anything changes: a socket without the right, a backend and a server that there are not.
     let user = stage.haproxy.user_socket.display().to_string();
     let socket = stage.haproxy.socket.display().to_string();
@@ -61,18 +73,30 @@ fn a_version_without_requests_or_that_is_slow_or_dies_goes_back_for_that_reason(
         assert!(errors.contains(problem), "{errors}");
     }
     stage.assert_weights(100, 0);
-    // It dies. No request is sent meanwhile: one that it had begun would have to be sent again by its client.
-    let canary = stage.canary.take().expect("a front");
-    let child = stage.spawn_canary(&["--step", "600", "--idle-checks", "1000"]);
-    wait_until("it has a share", || stage.haproxy.weight("canary") > 0);
-    canary.kill();
-    let report = wait_report(child);
-    went_back(&stage, &report, "down");
+    // It dies of a request, and the answer to that with it.
+    stage.set_fault("dies");
+    assert_goes_back(&stage, &[], "down", || {
+        wait_until("a request has killed it", || {
+            let answer = Client::at(&stage.haproxy.address).request("GET", "/v1/agents", &[], b"");
+            drop(answer);
+            !stage.has_fault()
+        });
+    });
+    drop(stage.canary.take());
     // A front that is down is not begun with; nothing was changed.
     let errors = refuse_start(&stage, &["--haproxy", &socket]);
     assert!(errors.contains("DOWN"), "{errors}");
     let (_, page) = Client::at(&stage.stable.address).get("/readyz");
     assert_eq!(page["owner"], "ready", "{page}");
+}
+
+#[test]
+fn a_version_that_is_started_again_goes_back_for_that_reason() {
+    let stage = Stage::start_supervised();
+    stage.set_fault("restarts");
+    let ((), decided) = stage.under_load(|| assert_goes_back(&stage, &[], "restart", || {}));
+    assert!(!stage.has_fault(), "it was started again");
+    assert_eq!(stage.recorded(), decided, "each once, and none lost");
 }
 
 /// Starts a canary that must be refused. Returns the error.
@@ -91,47 +115,96 @@ fn refuse_start(stage: &Stage, options: &[&str]) -> String {
 }
 
 #[test]
-fn a_version_that_judges_otherwise_denies_more_or_has_an_agent_in_quarantine_goes_back() {
+fn a_version_that_judges_otherwise_denies_more_answers_errors_or_leaks_goes_back() {
+    let stage = Stage::start("", "");
+    stage.set_fault("denies");
+    let ((), decided) = stage.under_load(|| {
+        assert_goes_back(&stage, &[], "verdicts", || {});
+        stage.set_fault("");
+        stage.wait_counted();
+        stage.set_fault("denies");
+        let may_differ = ["--max-different", "1000000"];
+        assert_goes_back(&stage, &may_differ, "denials", || {});
+        stage.set_fault("");
+        stage.wait_counted();
+    });
+    assert_eq!(stage.recorded(), decided, "each once, and none lost");
+    // Another build of a policy, which denies everything.
     let component = moody_component(1, 1);
-    let file = tempfile::NamedTempFile::new().expect("a file");
-    std::fs::write(file.path(), &component).expect("a file");
-    // The new version's front has a policy that denies everything.
+    let policy = stage.dir.path().join("moody.wasm");
+    std::fs::write(&policy, &component).expect("a file");
     let config = format!(
         "[[policies]]\nfile = \"{}\"\nsha256 = \"{}\"\nsettings = {{ mood = \"deny\" }}\n",
-        file.path().display(),
+        policy.display(),
         sha256(&component)
     );
-    let stage = Stage::start("", &config);
-    let ((), decided) = stage.under_load(|| {
-        let report = stage.run_canary(&[]);
-        assert_eq!(report["tripwire"], "verdicts", "{report:#}");
-        let report = stage.run_canary(&["--max-different", "1000000"]);
-        assert_eq!(report["tripwire"], "denials", "{report:#}");
-        stage.assert_weights(100, 0);
+    let front = stage.canary.as_ref().expect("a front");
+    let configure = |config: &str, policies: usize| {
+        std::fs::write(stage.dir.path().join("canary.toml"), config).expect("a file");
+        front.hang_up();
+        wait_until("the front has its policies", || {
+            let shown = Client::of_telemetry(front).get("/verdicts").1;
+            shown["policies"].as_array().map(Vec::len) == Some(policies)
+        });
+    };
+    configure(&config, 2);
+    let ((), more) = stage.under_load(|| {
+        assert_goes_back(&stage, &[], "verdicts", || {});
+        configure("", 1);
+        stage.wait_counted();
+        // It takes memory with each request, and answers as it should.
+        let held = front.memory_kib("VmRSS") / 1024;
+        let most = (held + 100).to_string();
+        stage.set_fault("leaks");
+        assert_goes_back(&stage, &["--max-memory", &most], "memory", || {});
+        stage.set_fault("");
     });
-    assert_eq!(stage.recorded(), decided);
-    drop(stage);
-
-    let dir_config = "";
-    let stage = Stage::start_with_agents(dir_config, |agents| {
-        copy_agent(&guests_dir(), "joey", agents);
-    });
-    let (report, _) = stage.under_load(|| {
-        let canary = stage.spawn_canary(&["--step", "600"]);
-        wait_until("it has a share", || stage.haproxy.weight("canary") > 0);
-        let body = json!({"reason": "a test"});
-        let (status, answer) = Client::at(&stage.owner).post("/v1/agents/joey/quarantine", &body);
-        assert_eq!(status, 200, "{answer}");
-        wait_report(canary)
-    });
-    assert_eq!(report["tripwire"], "quarantine", "{report:#}");
-    stage.assert_weights(100, 0);
+    let decided: BTreeSet<String> = decided.union(&more).cloned().collect();
+    assert_eq!(stage.recorded(), decided, "each once, and none lost");
+    stage.set_fault("errors");
+    let ((), more) = stage.under_failing_load(|| assert_goes_back(&stage, &[], "errors", || {}));
+    let decided: BTreeSet<String> = decided.union(&more).cloned().collect();
+    assert_eq!(stage.recorded(), decided, "what failed counts for nothing");
+    stage.assert_chain();
 }
 
 #[test]
-fn an_operator_pauses_promotes_and_rehearses() {
+fn a_version_that_has_an_agent_in_quarantine_goes_back_for_that_reason() {
+    // A single failure quarantines an agent.
+    let stage = Stage::start_with_agents("[watchdog]\nconsecutive_failures = 1\n", |agents| {
+        copy_agent(&hostile_guests_dir(), "chaos", agents);
+    });
+    let signal = json!({"topic": "chaos.go", "payload": "buy AAPL"});
+    let mut client = Client::at(&stage.haproxy.address);
+    let mut post_signal = || {
+        let (status, answer) = client.post("/v1/signals", &signal);
+        assert!(matches!(status, 200 | 202), "{answer}");
+    };
+    let quarantines = || {
+        let (_, status) = Client::at(&stage.owner).get("/v1/watchdog");
+        status["quarantines"].as_array().expect("a list").len()
+    };
+    // Without a share the fault reaches no agent.
+    stage.set_fault("garbles");
+    (0..5).for_each(|_| post_signal());
+    wait_until("the agent has handled them", || stage.recorded().len() == 5);
+    assert_eq!(quarantines(), 0);
+    stage.under_load(|| {
+        assert_goes_back(&stage, &[], "quarantine", || {
+            wait_until("the agent is in quarantine", || {
+                post_signal();
+                quarantines() > 0
+            });
+        });
+    });
+    let reason = stage.steps()[0]["reason"].to_string();
+    assert!(reason.contains("in quarantine: chaos"), "{reason}");
+}
+
+#[test]
+fn a_rehearsal_changes_nothing_and_nothing_is_asked_of_no_canary() {
     let stage = Stage::start("", "");
-    // A rehearsal changes nothing: no weight, no step, no journal.
+    // No weight, no step, no journal.
     let steps = stage.run_canary(&["--dry-run"]);
     let steps = steps.as_array().expect("steps");
     assert!(
@@ -148,31 +221,52 @@ fn an_operator_pauses_promotes_and_rehearses() {
             "{verb}: {errors}"
         );
     }
+}
+
+#[test]
+fn an_operator_pauses_resumes_and_promotes() {
+    let stage = Stage::start("", "");
+    let share = || stage.run_verb("status")["host"]["share_pct"].clone();
+    let ask = |verb: &str| {
+        let (taken, errors) = stage.ask(verb);
+        assert!(taken, "{verb}: {errors}");
+    };
     let (report, decided) = stage.under_load(|| {
-        let canary = stage.spawn_canary(&["--shares", "10,60,100", "--step", "5"]);
-        wait_until("it has a share", || stage.haproxy.weight("canary") > 0);
-        let share = || stage.run_verb("status")["host"]["share_pct"].clone();
-        let ask = |verb: &str| {
-            let (taken, errors) = stage.ask(verb);
-            assert!(taken, "{verb}: {errors}");
-        };
-        ask("pause");
-        let given = share();
-        // At 50 a second, more than the five seconds of the step.
-        let before = stage.recorded().len();
-        wait_until("more than a step has passed", || {
-            stage.recorded().len() > before + 400
-        });
-        assert!(stage.is_paused());
-        assert_eq!(share(), given);
-        ask("resume");
-        wait_until("the pause is over", || !stage.is_paused());
-        ask("promote");
-        wait_until("it has the next share", || share() != given);
+        // Steps of an hour: nothing but an operator's word leads on.
+        let canary = stage.spawn_canary(&["--shares", "10,60,100", "--step", "3600"]);
+        for given in [10, 60, 100] {
+            wait_until("it has the share", || share() == given);
+            wait_until("it is healthy", || {
+                let checks = stage.checks();
+                let last = checks.last();
+                last.is_some_and(|check| check.contains(&format!(" {given} % success ")))
+            });
+            assert_eq!(share(), given);
+            ask("promote");
+        }
         wait_report(canary)
     });
     assert_eq!(report["promoted"], true, "{report:#}");
     stage.assert_weights(0, 256);
+    stage.haproxy.set_weights(&[("stable", 100), ("canary", 0)]);
+    // Short steps: a pause outlasts them, and its end begins the step anew.
+    let (report, more) = stage.under_load(|| {
+        let canary = stage.spawn_canary(&["--shares", "10,60,100", "--step", "4"]);
+        wait_until("it has a share", || stage.haproxy.weight("canary") > 0);
+        ask("pause");
+        let given = share();
+        wait_until("more than a step has passed", || {
+            stage.count_paused_checks() > 6
+        });
+        assert!(stage.is_paused());
+        assert_eq!(share(), given);
+        ask("pause");
+        assert_eq!(share(), given, "a second time it changes nothing");
+        ask("resume");
+        wait_report(canary)
+    });
+    assert_eq!(report["promoted"], true, "{report:#}");
+    let decided: BTreeSet<String> = decided.union(&more).cloned().collect();
     assert_eq!(stage.recorded(), decided);
 }
 

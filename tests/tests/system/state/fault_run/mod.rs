@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ark_tests::{Client, Host, Random, ark_program, trade, wait_for};
 use serde_json::json;
 
-use crate::decisions::clock::find_faketime;
+use ark_tests::faults::find_faketime;
 
 use faults::{FAULTS, Fault, filler, inflict, set_mode};
 use place::{Place, find_rescued};

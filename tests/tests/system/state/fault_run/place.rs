@@ -7,7 +7,7 @@ use ark_tests::{Client, Host, run_ark};
 use rusqlite::Connection;
 use serde_json::json;
 
-use crate::decisions::clock::find_faketime;
+use ark_tests::faults::find_faketime;
 
 /// One data directory and what must be in it.
 pub(super) struct Place {

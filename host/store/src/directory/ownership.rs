@@ -1,4 +1,5 @@
-//! The owner of what root writes for a host that is another user.
+//! The owner of what root writes for a host that is another user: a command, or a host, that root runs on the data directory of that user leaves
+//! nothing there that the user cannot write to.
 //!
 //! Invariant: only files and directories of root, with no other name (hard link), are given away, and no symbolic link is followed: the host's user
 //! may write to these directories, and must not get a file of the machine by a link to it.
@@ -12,14 +13,14 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-use super::error::ExchangeError;
-
-/// How the names begin of what a restore writes in a data directory.
-const RESTORED: [&str; 5] = [
+/// How the names begin of what this crate writes in a data directory. `SQLite` gives the log and its index to the owner of the database itself.
+const MADE: [&str; 7] = [
     "ark.db",
     "ark.lock",
     "anchors.jsonl",
+    "before-anew-",
     "before-restore-",
+    "rescued-",
     "restore.pending",
 ];
 
@@ -30,42 +31,56 @@ struct Owner {
     group: u32,
 }
 
-/// Gives what a restore wrote to the owner of the data directory, if this is root and the owner is not.
-pub(crate) fn give_restored(data_dir: &Path) -> Result<(), ExchangeError> {
+/// Gives what this crate wrote in a data directory to the owner of the directory, if this is root and the owner is not.
+///
+/// # Errors
+/// Something of it cannot be given; the message names it.
+pub fn give_made(data_dir: &Path) -> io::Result<()> {
     let Some(owner) = find_other_owner(data_dir)? else {
         return Ok(());
     };
-    for entry in std::fs::read_dir(data_dir).map_err(ExchangeError::for_file(data_dir))? {
-        let entry = entry.map_err(ExchangeError::for_file(data_dir))?;
+    let failed = |error| name_file(data_dir, &error);
+    for entry in std::fs::read_dir(data_dir).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
         let name = entry.file_name();
-        let is_restored = |begin: &str| name.as_encoded_bytes().starts_with(begin.as_bytes());
-        if RESTORED.iter().any(|begin| is_restored(begin)) {
+        let is_made = |begin: &str| name.as_encoded_bytes().starts_with(begin.as_bytes());
+        if MADE.iter().any(|begin| is_made(begin)) {
             give(&entry.path(), owner)?;
         }
     }
     Ok(())
 }
 
-/// Gives a snapshot to the owner of the data directory that it is of, if this is root and the owner is not.
-pub(super) fn give_snapshot(snapshot: &Path, data_dir: &Path) -> Result<(), ExchangeError> {
-    find_other_owner(data_dir)?.map_or(Ok(()), |owner| give(snapshot, owner))
+/// Gives a file, or a directory with what it holds, to the owner of a data directory, if this is root and the owner is not.
+///
+/// # Errors
+/// Something of it cannot be given; the message names it.
+pub fn give_to_owner(path: &Path, data_dir: &Path) -> io::Result<()> {
+    find_other_owner(data_dir)?.map_or(Ok(()), |owner| give(path, owner))
 }
 
-fn find_other_owner(data_dir: &Path) -> Result<Option<Owner>, ExchangeError> {
-    let found = std::fs::metadata(data_dir).map_err(ExchangeError::for_file(data_dir))?;
+fn find_other_owner(data_dir: &Path) -> io::Result<Option<Owner>> {
+    if !geteuid().is_root() {
+        return Ok(None);
+    }
+    let found = std::fs::metadata(data_dir).map_err(|error| name_file(data_dir, &error))?;
     let owner = Owner {
         user: found.uid(),
         group: found.gid(),
     };
-    Ok((geteuid().is_root() && owner.user != 0).then_some(owner))
+    Ok((owner.user != 0).then_some(owner))
+}
+
+fn name_file(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 /// Gives a file, or a directory with what it holds, which comes first: until then nobody else can change what is in it.
-fn give(path: &Path, owner: Owner) -> Result<(), ExchangeError> {
-    let failed = ExchangeError::for_file(path);
+fn give(path: &Path, owner: Owner) -> io::Result<()> {
+    let failed = |error| name_file(path, &error);
     let file = match open_unfollowed(path) {
         Ok(file) => file,
-        // A file of SQLite's that has ended, or a symbolic link, which no restore makes.
+        // A file of SQLite's that has ended, or a symbolic link, which nothing here makes.
         Err(error)
             if error.kind() == io::ErrorKind::NotFound
                 || error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) =>
@@ -74,13 +89,13 @@ fn give(path: &Path, owner: Owner) -> Result<(), ExchangeError> {
         }
         Err(error) => return Err(failed(error)),
     };
-    let found = file.metadata().map_err(&failed)?;
+    let found = file.metadata().map_err(failed)?;
     if found.uid() != 0 || !(found.is_dir() || (found.is_file() && found.nlink() == 1)) {
         return Ok(());
     }
     if found.is_dir() {
-        for entry in std::fs::read_dir(path).map_err(&failed)? {
-            give(&entry.map_err(&failed)?.path(), owner)?;
+        for entry in std::fs::read_dir(path).map_err(failed)? {
+            give(&entry.map_err(failed)?.path(), owner)?;
         }
     }
     fchown(&file, Some(owner.user), Some(owner.group)).map_err(failed)
@@ -99,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_root_restored_belongs_to_the_owner_of_the_directory() {
+    fn what_root_wrote_belongs_to_the_owner_of_the_directory() {
         if !geteuid().is_root() {
             return;
         }
@@ -122,12 +137,12 @@ mod tests {
         std::fs::write(&foreign, b"").unwrap();
         symlink(&foreign, at("ark.db-wal")).unwrap();
         std::fs::hard_link(&foreign, at("ark.db-shm")).unwrap();
-        give_restored(&data).unwrap();
+        give_made(&data).unwrap();
         for name in given.iter().chain(&["before-restore-1"]) {
             let found = std::fs::metadata(at(name)).unwrap();
             assert_eq!((found.uid(), found.gid()), (other, other), "{name}");
         }
-        // What no restore wrote stays, and nothing is given by a link.
+        // What this crate did not write stays, and nothing is given by a link.
         for path in [at("graveyard.txt"), foreign] {
             assert_eq!(std::fs::metadata(&path).unwrap().uid(), 0, "{path:?}");
         }

@@ -1,6 +1,8 @@
 //! `ark validate` on real hosts: a healthy one passes every test, one that is broken in one way fails the test for it, and nothing is left
 //! behind.
 
+mod planted;
+
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
@@ -10,6 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::altering::start_altering;
+
 
 /// A watchdog that looks often, so that the tests need not wait for it.
 const CONFIG: &str = "[watchdog]\nheartbeat_ms = 300\nheartbeat_deadline_ms = 10_000\n";
@@ -41,7 +44,7 @@ fn command(url: &str, dir: &TestDir, more: &[&str]) -> Command {
     command
 }
 
-fn validate(url: &str, dir: &TestDir, more: &[&str]) -> (Value, Output) {
+pub(super) fn validate(url: &str, dir: &TestDir, more: &[&str]) -> (Value, Output) {
     let output = command(url, dir, more).output().expect("ark starts");
     let report = serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|error| panic!("{error}: {output:?}"));
@@ -49,7 +52,7 @@ fn validate(url: &str, dir: &TestDir, more: &[&str]) -> (Value, Output) {
 }
 
 /// The tests that ended so, as CATEGORY/NAME.
-fn cases(report: &Value, status: &str) -> Vec<String> {
+pub(super) fn cases(report: &Value, status: &str) -> Vec<String> {
     let cases = report["cases"].as_array().expect("cases").iter();
     let text = |case: &Value, name: &str| case[name].as_str().expect("text").to_owned();
     cases
@@ -58,7 +61,7 @@ fn cases(report: &Value, status: &str) -> Vec<String> {
         .collect()
 }
 
-fn url_of(host: &Host) -> String {
+pub(super) fn url_of(host: &Host) -> String {
     format!("http://{}", host.address)
 }
 

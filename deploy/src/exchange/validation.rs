@@ -1,0 +1,84 @@
+//! The validation of a host that was exchanged.
+
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use ark_client::HostClient;
+use serde::{Deserialize, Serialize};
+
+use crate::validate::{
+    CaseStatus, ValidateError, ValidateOptions, ValidationReport, validate_host,
+};
+
+/// Who asks the host.
+#[derive(Clone, Copy)]
+pub struct HostClients<'a> {
+    /// Operates the host.
+    pub client: &'a HostClient,
+    /// Proposes and sends signals in the validation.
+    pub submitter: &'a HostClient,
+}
+
+/// How a version is validated.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ValidationPlan {
+    /// The categories; empty: all.
+    pub categories: Vec<String>,
+    /// How long something that must come is waited for.
+    pub patience: Duration,
+    /// The journal of the validation.
+    pub journal: PathBuf,
+}
+
+/// The result of a validation, in words.
+pub(crate) enum Validated {
+    /// Every test that was made passed.
+    Passed(String),
+    /// These failed.
+    Failed(String),
+    /// It was ended before its last test.
+    Interrupted,
+}
+
+impl ValidationPlan {
+    /// Validates the host. `data_dir`: the data directory, where this program can read its record.
+    pub(crate) fn run(
+        &self,
+        clients: HostClients<'_>,
+        data_dir: Option<PathBuf>,
+        stop: &AtomicBool,
+    ) -> Result<(ValidationReport, Validated), ValidateError> {
+        let options = ValidateOptions {
+            categories: self.categories.clone(),
+            telemetry: None,
+            data_dir,
+            journal: self.journal.clone(),
+            patience: self.patience,
+        };
+        let HostClients { client, submitter } = clients;
+        let report = validate_host(client, submitter, &options, stop, &mut |_| {}, &mut |_| {})?;
+        let failed: Vec<String> = report
+            .cases
+            .iter()
+            .filter(|case| case.status == CaseStatus::Failed)
+            .map(|case| format!("{}/{}: {}", case.category, case.name, case.detail))
+            .collect();
+        let result = if report.interrupted {
+            Validated::Interrupted
+        } else if failed.is_empty() {
+            Validated::Passed(format!("{} tests passed", report.count(CaseStatus::Passed)))
+        } else {
+            Validated::Failed(failed.join("; "))
+        };
+        Ok((report, result))
+    }
+}
+
+/// The step of a validation, for people.
+pub(crate) fn describe_validation(plan: Option<&ValidationPlan>) -> String {
+    plan.map_or_else(
+        || "validation: none is wanted".to_owned(),
+        |_| "validation: as `ark validate`".to_owned(),
+    )
+}

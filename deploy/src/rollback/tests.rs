@@ -1,0 +1,136 @@
+//! Which rollback a run takes up, by what its journal says.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use ark_client::{Endpoint, HostClient};
+use ark_model::ids::Millis;
+
+use crate::exchange::HostControl;
+use crate::journal::Journal;
+
+use super::journal::{Begin, Entry, owner_of};
+use super::{Rollback, RollbackClients, RollbackError, RollbackPlan, Step};
+
+/// A client of a host that nobody asks.
+fn client() -> HostClient {
+    let endpoint = Endpoint {
+        url: "http://127.0.0.1:9".to_owned(),
+        token: None,
+        ca: None,
+    };
+    HostClient::new(&endpoint).unwrap()
+}
+
+/// `upgrade`: whose way back it is.
+fn plan(dir: &Path, upgrade: Option<&str>) -> RollbackPlan {
+    RollbackPlan {
+        version: "1".to_owned(),
+        reason: "it is slow".to_owned(),
+        upgrade: upgrade.map(str::to_owned),
+        // There is none, so that no rollback can begin.
+        binary: dir.join("ark-1"),
+        data_dir: dir.join("data"),
+        snapshots: dir.join("snapshots"),
+        snapshot: None,
+        control: HostControl::Commands {
+            stop: "true".to_owned(),
+            start: "true".to_owned(),
+        },
+        timeout: Duration::from_secs(1),
+        tries: 1,
+        pause: Duration::from_millis(1),
+        traffic: None,
+        validation: None,
+        canary_journal: dir.join("canary"),
+    }
+}
+
+#[test]
+fn an_upgrades_way_back_takes_up_no_other_rollback_and_nothing_else_is_begun_beside_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let begun = |id: &str, upgrade| {
+        Entry::Started(Box::new(Begin {
+            id: id.to_owned(),
+            plan: plan(dir.path(), upgrade),
+            began_at: Millis(1),
+            schema: 1,
+            weights: BTreeMap::new(),
+        }))
+    };
+    let ended = || Entry::Finished {
+        at_ms: Millis(2),
+        passed: true,
+        result: "done".to_owned(),
+    };
+    let under_way = "of `it is slow`, was begun and has not ended";
+    // What the journal has, what is asked for (a rollback, of which upgrade), and what is taken up, or why nothing is.
+    let entries_and_ends = [
+        (vec![], None, Err("no rollback of")),
+        // It would begin, and there is no such program.
+        (vec![], Some(None), Err("cannot be run")),
+        (vec![], Some(Some("u1")), Err("cannot be run")),
+        (vec![begun("r1", None)], None, Ok("r1")),
+        (vec![begun("r1", None)], Some(None), Ok("r1")),
+        (vec![begun("r1", None)], Some(Some("u1")), Err(under_way)),
+        (vec![begun("r1", Some("u1"))], Some(None), Ok("r1")),
+        (vec![begun("r1", Some("u1"))], Some(Some("u1")), Ok("r1")),
+        (
+            vec![begun("r1", Some("u1")), Entry::Step(Step::Start)],
+            Some(Some("u2")),
+            Err(under_way),
+        ),
+        (
+            vec![begun("r1", Some("u1")), ended()],
+            Some(Some("u2")),
+            Err("cannot be run"),
+        ),
+        (vec![begun("r1", None), ended()], None, Err("no rollback of")),
+        (
+            vec![begun("r1", None), ended(), begun("r2", Some("u2"))],
+            Some(Some("u1")),
+            Err(under_way),
+        ),
+    ];
+    for (number, (entries, wanted, expected)) in entries_and_ends.into_iter().enumerate() {
+        let path = dir.path().join(format!("journal-{number}"));
+        let client = client();
+        let (mut journal, _) = Journal::open::<Entry>(&path, &owner_of(&client)).unwrap();
+        for entry in &entries {
+            journal.record(entry).unwrap();
+        }
+        drop(journal);
+        let before = std::fs::read(&path).unwrap();
+        let mut told = Vec::new();
+        let mut tell = |what: &str, said: serde_json::Value| {
+            assert_eq!(what, "goes-on");
+            told.push(said["reason"].as_str().unwrap_or_default().to_owned());
+        };
+        let clients = RollbackClients {
+            client: &client,
+            submitter: &client,
+        };
+        let wanted = wanted.map(|upgrade| plan(dir.path(), upgrade));
+        let stop = AtomicBool::new(false);
+        let opened = Rollback::open(clients, &path, wanted, None, &stop, &mut tell).map(drop);
+        match expected {
+            Ok(id) => {
+                opened.unwrap();
+                assert_eq!(told, [id], "case {number}");
+            }
+            Err(problem) => {
+                let error = opened.unwrap_err();
+                let is_under_way = matches!(error, RollbackError::UnderWay { .. });
+                assert!(
+                    error.to_string().contains(problem),
+                    "case {number}: {error}"
+                );
+                assert_eq!(is_under_way, problem == under_way, "case {number}");
+                assert_eq!(told, [""; 0], "case {number}");
+            }
+        }
+        assert_eq!(std::fs::read(&path).unwrap(), before, "case {number}");
+    }
+}

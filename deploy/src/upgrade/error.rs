@@ -1,0 +1,107 @@
+//! Why an upgrade cannot begin, or does not go on.
+
+use std::path::PathBuf;
+
+use crate::canary::CanaryError;
+use crate::exchange::ExchangeError;
+use crate::journal::JournalError;
+use crate::rollback::RollbackError;
+use crate::validate::ValidateError;
+
+/// Why an upgrade cannot begin, or does not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum UpgradeError {
+    /// The journal cannot be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A command, a snapshot or a version fails.
+    #[error(transparent)]
+    Exchange(#[from] ExchangeError),
+    /// The state of canaries cannot be read.
+    #[error(transparent)]
+    Canary(#[from] CanaryError),
+    /// A canary is under way.
+    #[error("the canary {0} is under way; finish it, or undo it with `ark canary abort`")]
+    CanaryRuns(String),
+    /// A rollback is under way.
+    #[error(
+        "{id} was begun and has not ended: end it with `ark rollback --journal {journal}`, then upgrade",
+        journal = journal.display()
+    )]
+    RollbackRuns {
+        /// Its id.
+        id: String,
+        /// Its journal.
+        journal: PathBuf,
+    },
+    /// The host does not serve.
+    #[error(
+        "the host is not ready, so that an upgrade could not tell whether the new version is: see `ark health --ready`"
+    )]
+    NotReady,
+    /// The new version finds something wrong.
+    #[error("the new version's check finds {0}")]
+    Check(String),
+    /// The new version cannot be validated.
+    #[error(transparent)]
+    Validate(#[from] ValidateError),
+    /// It fails its validation.
+    #[error("the new version does not pass its validation: {0}")]
+    Validation(String),
+    /// The way back fails.
+    #[error(
+        "the way back to the stable version, of `{reason}`, does not go on: {cause}; `ark upgrade` tries again, `ark upgrade --keep` stays with the new version"
+    )]
+    Back {
+        /// Why the upgrade goes back.
+        reason: String,
+        /// What is wrong.
+        cause: Box<RollbackError>,
+    },
+    /// An upgrade to another version is under way.
+    #[error(
+        "{id}, to {binary}, was begun and has not ended: `ark upgrade` goes on with it, `ark upgrade --back` undoes it",
+        binary = binary.display()
+    )]
+    UnderWay {
+        /// Its id.
+        id: String,
+        /// The `ark` of its new version.
+        binary: PathBuf,
+    },
+    /// The file of the new version is another one now.
+    #[error(
+        "{binary} is not the version any more with which {id} was begun: put that back there, name a copy of it, or undo the upgrade with `ark upgrade --back`",
+        binary = binary.display()
+    )]
+    Changed {
+        /// Its id.
+        id: String,
+        /// The file.
+        binary: PathBuf,
+    },
+    /// The new version was not started yet.
+    #[error(
+        "the new version of {0} was not started yet, so that there is nothing to stay with: `ark upgrade` goes on, `ark upgrade --back` undoes it"
+    )]
+    NotStarted(String),
+    /// The host is not ready, so that nobody can stay with the new version.
+    #[error(
+        "no host is ready: start the new version, then stay with it; or undo the upgrade with `ark upgrade --back`"
+    )]
+    NotServing,
+    /// The way back cannot be given up.
+    #[error(transparent)]
+    Rollback(#[from] RollbackError),
+    /// No upgrade is under way, and none was described.
+    #[error(
+        "no upgrade of {0} is under way; one that begins needs the new `ark`, --data-dir, --snapshots, and commands or --unit"
+    )]
+    None(String),
+    /// Another command ended the upgrade that was waited for.
+    #[error("another command has ended the upgrade; `ark canary status` shows its steps")]
+    Ended,
+    /// A signal ended the run.
+    #[error("interrupted; `ark upgrade` goes on with it, `ark upgrade --back` undoes it")]
+    Interrupted,
+}

@@ -1,0 +1,126 @@
+//! Which upgrade a run takes up, by what its journal says.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use ark_client::{Endpoint, HostClient};
+
+use crate::exchange::HostControl;
+use crate::journal::Journal;
+
+use super::journal::{Begin, Entry, UpgradePlan, owner_of};
+use super::{Phase, Upgrade, UpgradeClients, UpgradeError};
+
+/// A client of a host that nobody asks.
+fn client() -> HostClient {
+    let endpoint = Endpoint {
+        url: "http://127.0.0.1:9".to_owned(),
+        token: None,
+        ca: None,
+    };
+    HostClient::new(&endpoint).unwrap()
+}
+
+fn plan(dir: &Path, binary: &str) -> UpgradePlan {
+    let control = HostControl::Commands {
+        stop: "true".to_owned(),
+        start: "true".to_owned(),
+    };
+    UpgradePlan {
+        version: "2".to_owned(),
+        new_binary: PathBuf::from(binary),
+        stable_binary: "/opt/ark-1".into(),
+        data_dir: dir.join("data"),
+        snapshots: dir.join("snapshots"),
+        control: control.clone(),
+        stable_control: control,
+        check_args: Vec::new(),
+        timeout: Duration::from_secs(1),
+        validation: None,
+        rollback_journal: dir.join("rollback"),
+        canary_journal: dir.join("canary"),
+    }
+}
+
+#[test]
+fn an_upgrade_to_another_program_is_under_way_until_it_has_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let begun = |id: &str, binary: &str| {
+        Entry::Started(Box::new(Begin {
+            id: id.to_owned(),
+            plan: plan(dir.path(), binary),
+        }))
+    };
+    // What the journal has, what is asked for, and what is taken up: the id of the upgrade, or why there is none.
+    let entries_and_ends = [
+        (vec![], None, Err("no upgrade of")),
+        (vec![begun("u1", "/opt/ark-2")], None, Ok("u1")),
+        (vec![begun("u1", "/opt/ark-2")], Some("/opt/ark-2"), Ok("u1")),
+        (
+            vec![begun("u1", "/opt/ark-2")],
+            Some("/opt/ark-3"),
+            Err("u1, to /opt/ark-2, was begun and has not ended"),
+        ),
+        (
+            vec![
+                begun("u1", "/opt/ark-2"),
+                Entry::Phase(Phase::Stop),
+                Entry::GoingBack("it fails".to_owned()),
+            ],
+            Some("/opt/ark-3"),
+            Err("u1, to /opt/ark-2, was begun and has not ended"),
+        ),
+        (
+            vec![begun("u1", "/opt/ark-2"), begun("u2", "/opt/ark-3")],
+            Some("/opt/ark-2"),
+            Err("u2, to /opt/ark-3, was begun and has not ended"),
+        ),
+        (
+            vec![begun("u1", "/opt/ark-2"), begun("u2", "/opt/ark-3")],
+            Some("/opt/ark-3"),
+            Ok("u2"),
+        ),
+    ];
+    for (number, (entries, wanted, expected)) in entries_and_ends.into_iter().enumerate() {
+        let path = dir.path().join(format!("journal-{number}"));
+        let client = client();
+        let (mut journal, _) = Journal::open::<Entry>(&path, &owner_of(&client)).unwrap();
+        for entry in &entries {
+            journal.record(entry).unwrap();
+        }
+        drop(journal);
+        let before = std::fs::read(&path).unwrap();
+        let mut told = Vec::new();
+        let mut tell = |what: &str, said: serde_json::Value| {
+            assert_eq!(what, "goes-on");
+            told.push(said["reason"].as_str().unwrap_or_default().to_owned());
+        };
+        let clients = UpgradeClients {
+            client: &client,
+            submitter: &client,
+        };
+        let wanted = wanted.map(|binary| plan(dir.path(), binary));
+        let stop = AtomicBool::new(false);
+        let opened = Upgrade::open(clients, &path, wanted, None, &stop, &mut tell).map(drop);
+        match expected {
+            Ok(id) => {
+                opened.unwrap();
+                assert_eq!(told, [id], "case {number}");
+            }
+            Err(problem) => {
+                let error = opened.unwrap_err();
+                assert!(
+                    error.to_string().contains(problem),
+                    "case {number}: {error}"
+                );
+                assert_eq!(
+                    matches!(error, UpgradeError::UnderWay { .. }),
+                    problem.starts_with('u')
+                );
+                assert_eq!(told, [""; 0], "case {number}");
+            }
+        }
+        assert_eq!(std::fs::read(&path).unwrap(), before, "case {number}");
+    }
+}

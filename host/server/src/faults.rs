@@ -1,0 +1,131 @@
+//! Faults of a newer version, for the tests of `ark canary`, `ark upgrade` and `ark rollback`.
+//!
+//! Invariant: this module is part of a program only with the cargo feature `faults`. The tests build a second program with it, `ark-next`; the
+//! released one is built without, and `cargo xtask dist` refuses a program that has it.
+//!
+//! The file that `TEST_ARK_FAULT_FILE` names holds the name of the fault that the process has from now on. Without a file, or with an empty one, it
+//! is a good version.
+//!
+//! Must not know: what a fault leads to.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::Request;
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use rustix::process::{Signal, getpid, kill_process};
+
+/// The variable that names the file.
+const VARIABLE: &str = "TEST_ARK_FAULT_FILE";
+/// By how much each request of a slow version is late.
+const DELAY: Duration = Duration::from_millis(900);
+/// What each request of a version that leaks takes and keeps, in bytes.
+const LEAK: usize = 32 * 1024 * 1024;
+/// How often that is done at most, so that the machine has memory left.
+const MOST_LEAKS: usize = 12;
+/// The largest signal that is garbled, in bytes.
+const MAX_SIGNAL: usize = 1024 * 1024;
+/// What takes the place of a signal's payload: upon it the tests' agent `chaos` panics.
+const GARBLED: &str = "panic";
+
+/// What was leaked.
+static LEAKED: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+
+/// A fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Every judgement is a denial.
+    Denies,
+    /// Requests are answered late.
+    Slow,
+    /// Requests that change something are answered with 500 and not passed on.
+    Errors,
+    /// Each request takes memory that is never given back.
+    Leaks,
+    /// Signals are passed on with another payload, on which agents fail.
+    Garbles,
+    /// The process ends in order at a request, once.
+    Restarts,
+    /// The process is killed at a request, once.
+    Dies,
+}
+
+impl Fault {
+    const ALL: [(Self, &str); 7] = [
+        (Self::Denies, "denies"),
+        (Self::Slow, "slow"),
+        (Self::Errors, "errors"),
+        (Self::Leaks, "leaks"),
+        (Self::Garbles, "garbles"),
+        (Self::Restarts, "restarts"),
+        (Self::Dies, "dies"),
+    ];
+}
+
+fn file() -> Option<PathBuf> {
+    std::env::var_os(VARIABLE).map(PathBuf::from)
+}
+
+/// The fault that this process has now.
+#[must_use]
+pub fn find_fault() -> Option<Fault> {
+    let text = std::fs::read_to_string(file()?).ok()?;
+    let mut known = Fault::ALL.iter();
+    let found = known.find(|(_, name)| *name == text.trim());
+    found.map(|(fault, _)| *fault)
+}
+
+/// Takes a request of a front, as a version with the fault of now does.
+///
+/// # Errors
+/// The answer, where the request is not passed on.
+pub async fn take_request(request: Request) -> Result<Request, Response> {
+    match find_fault() {
+        Some(Fault::Slow) => tokio::time::sleep(DELAY).await,
+        Some(Fault::Errors) if !request.method().is_safe() => {
+            return Err(StatusCode::INTERNAL_SERVER_ERROR.into_response());
+        }
+        Some(Fault::Leaks) => leak(),
+        Some(Fault::Garbles) => return Ok(garble_signal(request).await),
+        Some(Fault::Restarts) => end_once(Signal::TERM),
+        Some(Fault::Dies) => end_once(Signal::KILL),
+        Some(Fault::Denies | Fault::Errors) | None => {}
+    }
+    Ok(request)
+}
+
+fn leak() {
+    let mut leaked = LEAKED.lock().unwrap_or_else(PoisonError::into_inner);
+    if leaked.len() < MOST_LEAKS {
+        leaked.push(vec![1; LEAK]);
+    }
+}
+
+async fn garble_signal(request: Request) -> Request {
+    if request.method() != Method::POST || request.uri().path() != "/v1/signals" {
+        return request;
+    }
+    let (mut parts, body) = request.into_parts();
+    let body = to_bytes(body, MAX_SIGNAL).await.unwrap_or_default();
+    let mut signal: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+    if let Some(payload) = signal.get_mut("payload") {
+        *payload = GARBLED.into();
+    }
+    let body = Bytes::from(signal.to_string());
+    let length = HeaderValue::from(body.len());
+    parts.headers.insert(header::CONTENT_LENGTH, length);
+    Request::from_parts(parts, Body::from(body))
+}
+
+/// Ends this process. The next one that is started does not have the fault.
+fn end_once(signal: Signal) {
+    if let Some(file) = file()
+        && std::fs::remove_file(file).is_ok()
+    {
+        // A process that cannot be signalled goes on, and the test says so.
+        let _ = kill_process(getpid(), signal);
+    }
+}

@@ -1,0 +1,213 @@
+//! What is planted, each with the line that must find it.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::TcpListener;
+use std::time::{Duration, SystemTime};
+
+use ark_tests::base64;
+use ark_tests::redis::free_port;
+use ark_tests::sha256;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
+use serde_json::Value;
+
+use super::site::{KEY, PASSWORD, Site, Stage, set_mode, write_with_mode};
+
+/// Seconds of a day.
+const DAY: i64 = 86_400;
+
+/// Adds a webhook, with so many secrets in a file of a mode.
+fn add_webhook(site: &mut Site, more: &str, secrets: u8, mode: u32) {
+    let lines = (0..secrets).map(|secret| {
+        let bytes: Vec<u8> = (secret..secret + 32).collect();
+        format!("whsec_{}\n", base64(&bytes))
+    });
+    let file = site.at("webhook-secret");
+    write_with_mode(&file, lines.collect::<String>(), mode);
+    let _ = write!(
+        site.end,
+        "[[webhooks]]\nname = \"desk\"\nurl = \"https://consumer.example/\"\nsecret_file = \"{}\"\n{more}",
+        file.display()
+    );
+}
+
+/// Gives the uploaded policy other settings, with their right digest.
+fn change_settings(site: &Site, settings: &str) {
+    let (database, digest) = (site.database(), sha256(settings.as_bytes()));
+    database
+        .execute_batch(&format!(
+            "INSERT INTO policy_settings (sha256, json) VALUES (x'{digest}', '{settings}');
+             UPDATE policy_versions SET settings = x'{digest}' WHERE source = 'api';"
+        ))
+        .expect("settings");
+}
+
+/// A fault: what it is, the line that finds it, whether that is an error, and how it is planted.
+pub(super) type Fault = (&'static str, &'static str, bool, fn(&Stage, &mut Site));
+
+fn damage_pages(site: &Site) {
+    // A page of an index that no check of the chains reads.
+    let database = site.database();
+    let page: u32 = database
+        .query_row(
+            "SELECT rootpage FROM sqlite_schema WHERE name = 'audit_log_trace'",
+            [],
+            |row| row.get(0),
+        )
+        .expect("an index");
+    let bytes: u32 = database
+        .query_row("PRAGMA page_size", [], |row| row.get(0))
+        .expect("a size");
+    drop(database);
+    let path = site.at("data/ark.db");
+    let mut content = fs::read(&path).expect("the database");
+    let start = usize::try_from((page - 1) * bytes).expect("a size");
+    let end = start + usize::try_from(bytes).expect("a size");
+    content[start + 12..end].fill(0x5a);
+    fs::write(&path, content).expect("the database");
+}
+
+fn date_snapshot(site: &Site, change: fn(u64) -> u64) {
+    let path = site.at("snapshots/last/manifest.json");
+    let mut manifest: Value =
+        serde_json::from_slice(&fs::read(&path).expect("a manifest")).expect("JSON");
+    let made = manifest["made_at_ms"].as_u64().expect("a moment");
+    manifest["made_at_ms"] = change(made).into();
+    fs::write(&path, manifest.to_string()).expect("a manifest");
+}
+
+fn change_state(site: &Site, change: &str) {
+    let changed = site.database().execute(change, []).expect("a change");
+    assert_eq!(changed, 1, "{change}");
+}
+
+/// The first number of a text, which is in milliseconds.
+fn milliseconds_in(text: &str) -> f64 {
+    let mut words = text.split_whitespace();
+    words.find_map(|word| word.parse().ok()).unwrap_or_default()
+}
+
+fn days_from_now(days: u64) -> impl Fn(&mut CertificateParams) {
+    move |params| {
+        let end =
+            SystemTime::now() + Duration::from_secs(days * 86_400 + 3600);
+        params.not_after = end.into();
+    }
+}
+
+#[rustfmt::skip]
+pub(super) const FAULTS: &[Fault] = &[
+    ("a key that does not exist", "configuration", true, |_, site| "listne = \"x\"\n".clone_into(&mut site.top)),
+    ("a public address without TLS", "configuration", true, |_, site| {
+        site.write_config();
+        let config = fs::read_to_string(site.at("ark.toml")).expect("a configuration");
+        let config = config.replace("listen = \"127.0.0.1:", "listen = \"0.0.0.0:").replace("telemetry_listen = \"0.0.0.0:", "telemetry_listen = \"127.0.0.1:");
+        let lines: Vec<&str> = config.lines().filter(|line| !["[tls]", "certificate", "key ="].iter().any(|start| line.starts_with(start))).collect();
+        write_with_mode(&site.at("ark.toml"), lines.join("\n"), 0o640);
+    }),
+    ("a configuration that others can change", "config-file", true, |_, site| { site.write_config(); set_mode(&site.at("ark.toml"), 0o666); }),
+    ("a password in a configuration that others can read", "config-file", true, |_, site| {
+        site.end = format!("[telemetry]\notlp_endpoint = \"http://u:{PASSWORD}@127.0.0.1:4318/v1/traces\"\n");
+        site.write_config();
+        set_mode(&site.at("ark.toml"), 0o644);
+    }),
+    ("a line of the environment that is no variable", "env-file", true, |_, site| site.environment = format!("{}ARK_LISTEN\n", site.environment)),
+    ("an unknown variable in the environment's file", "env-file", true, |_, site| site.environment = format!("{}ARK_LISTN=127.0.0.1:1\n", site.environment)),
+    ("a secret in a file that others can read", "env-file", true, |_, site| {
+        site.environment = format!("ARK_SECRET_KEY={KEY}\n");
+        site.write_config();
+        set_mode(&site.at("env"), 0o644);
+    }),
+    ("no key for secrets", "secret-key", false, |_, site| "OTHER=1\n".clone_into(&mut site.environment)),
+    ("a key that others can read", "secret-key", true, |_, site| set_mode(&site.at("secret.key"), 0o644)),
+    ("a key that is too short", "secret-key", true, |_, site| write_with_mode(&site.at("secret.key"), "abc", 0o400)),
+    ("a key that was typed", "secret-key", true, |_, site| write_with_mode(&site.at("secret.key"), "0123456789abcdef".repeat(4), 0o400)),
+    ("no certificate", "tls", true, |_, site| fs::remove_file(site.at("cert.pem")).expect("a file")),
+    ("another certificate's key", "tls", true, |_, site| write_with_mode(&site.at("key.pem"), KeyPair::generate().expect("a key").serialize_pem(), 0o600)),
+    ("a key of TLS that everybody can read", "tls", true, |_, site| set_mode(&site.at("key.pem"), 0o644)),
+    ("an expired certificate", "certificate", true, |stage, site| stage.certify(site, |params| params.not_after = rcgen::date_time_ymd(2026, 1, 2))),
+    ("a certificate that expires soon", "certificate", false, |stage, site| stage.certify(site, days_from_now(5))),
+    ("an authority's certificate", "certificate", true, |stage, site| stage.certify(site, |params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained))),
+    ("a certificate for no host", "certificate", true, |stage, site| stage.certify(site, |params| params.subject_alt_names.clear())),
+    ("a public address without tokens", "tokens", true, |_, site| {
+        "0.0.0.0".clone_into(&mut site.listen);
+        site.database().execute("DELETE FROM tokens", []).expect("tokens");
+    }),
+    ("nobody who may administer", "tokens", false, |_, site| { site.database().execute("UPDATE tokens SET role = 'reader'", []).expect("tokens"); }),
+    ("two listeners on one port", "listeners", true, |_, site| {
+        site.write_config();
+        let config = fs::read_to_string(site.at("ark.toml")).expect("a configuration");
+        let config = config.replace("telemetry_listen = \"127.0.0.1:0\"", &format!("telemetry_listen = \"127.0.0.1:{}\"", site.port));
+        write_with_mode(&site.at("ark.toml"), config, 0o640);
+    }),
+    ("a port that is taken", "ports", true, |_, site| site.taken = Some(TcpListener::bind(("127.0.0.1", site.port)).expect("the port"))),
+    ("no directory of agents", "agents-directory", true, |_, site| fs::remove_dir_all(site.at("agents")).expect("a directory")),
+    ("few open files", "open-files", false, |_, site| site.open_files = Some(100)),
+    ("a data directory that is open to others", "data-directory", true, |_, site| set_mode(&site.at("data"), 0o755)),
+    ("a limit of the database that the disk does not have", "disk-space", false, |_, site| site.capacity = "max_database_bytes = 1_000_000_000_000_000\n"),
+    ("a disk that is slow", "disk-sync", false, |_, site| {
+        site.disk = &[("SYNC_DELAY_MS", "500")];
+        // No disk of a machine that runs tests is as slow by itself.
+        site.is_told = |found| milliseconds_in(found) >= 500.0;
+    }),
+    ("a disk that does not sync", "disk-sync", false, |_, site| {
+        site.disk = &[("SYNC_SKIP", "1")];
+        site.is_told = |found| found.contains("which no disk can do");
+    }),
+    ("a clock that is a day behind what was recorded", "clock", true, |_, site| {
+        site.clock_shift = -DAY;
+        date_snapshot(site, |now| now - 86_400_000);
+    }),
+    ("a clock that is years behind", "clock", true, |stage, site| {
+        site.clock_shift = -10 * 365 * DAY;
+        stage.certify(site, |params| params.not_before = rcgen::date_time_ymd(2000, 1, 1));
+        date_snapshot(site, |now| now - 3650 * 86_400_000);
+    }),
+    ("a clock that is a minute ahead of its neighbours'", "clock", false, |_, site| site.clock_shift = 60),
+    ("an interrupted restore", "database", true, |_, site| fs::write(site.at("data/restore.pending"), "").expect("a file")),
+    ("a database that is gone", "database", true, |_, site| fs::remove_file(site.at("data/ark.db")).expect("a file")),
+    ("another journal", "database", false, |_, site| {
+        let mode: String = site.database().query_row("PRAGMA journal_mode = DELETE", [], |row| row.get(0)).expect("a mode");
+        assert_eq!(mode, "delete");
+    }),
+    ("a damaged page", "database", true, |_, site| damage_pages(site)),
+    ("a changed row of the audit log", "audit-log", true, |_, site| { site.database().execute("UPDATE audit_log SET action_type = 'report' WHERE seq = 5", []).expect("a row"); }),
+    ("a changed value of agents' state", "state", true, |_, site| change_state(site, "UPDATE agents_state SET value = '9' WHERE key = 'seen'")),
+    ("a changed revision of agents' state", "state", true, |_, site| change_state(site, "UPDATE state_history SET value = '9' WHERE key = 'seen' AND revision = 2")),
+    ("a revision of agents' state that is gone", "state", true, |_, site| change_state(site, "DELETE FROM state_history WHERE key = 'seen' AND revision = 2")),
+    ("a Graveyard that can be written to", "graveyard", true, |_, site| set_mode(&site.at("graveyard.wasm"), 0o644)),
+    ("a Graveyard of another mode", "graveyard", false, |_, site| set_mode(&site.at("graveyard.wasm"), 0o400)),
+    ("another Graveyard", "graveyard", true, |_, site| {
+        let mut bytes = fs::read(site.at("graveyard.wasm")).expect("the module");
+        bytes.extend([0, 4, 1, b'x', 1, 1]);
+        write_with_mode(&site.at("graveyard.wasm"), bytes, 0o444);
+    }),
+    ("an agent that is no component", "guests", true, |_, site| fs::write(site.at("agents/kyle.wasm"), "x").expect("a file")),
+    ("a policy of another digest", "guests", true, |_, site| site.declare_policy(&"0".repeat(64))),
+    ("an uploaded agent over the ceiling", "guests", true, |_, site| "[quotas]\nkeys = 999\n".clone_into(&mut site.end)),
+    ("an uploaded agent that is not kept", "guests", true, |_, site| { site.database().execute("UPDATE agent_rollouts SET serving = 7", []).expect("a rollout"); }),
+    ("a broken trial", "guests", true, |_, site| {
+        site.database().execute("UPDATE agent_versions SET manifest = json_set(manifest, '$.topics', 1) WHERE number = 2", []).expect("a version");
+    }),
+    ("an uploaded policy with bad settings", "guests", true, |_, site| change_settings(site, r#"{"symbol":"btc"}"#)),
+    ("more policies than are allowed", "guests", true, |_, site| site.capacity = "policies = 1\n"),
+    ("a Redis that is down", "redis", true, |_, site| site.redis_port = free_port()),
+    ("a Redis that keeps nothing", "redis", true, |stage, site| site.redis_port = stage.forgetful.port),
+    ("a password that others can read", "redis", true, |_, site| set_mode(&site.at("redis-password"), 0o644)),
+    ("a webhook's secret that others can read", "configuration", true, |_, site| add_webhook(site, "", 1, 0o644)),
+    ("a webhook's authority that is not there", "webhooks", true, |_, site| add_webhook(site, "ca_file = \"/nowhere\"\n", 1, 0o400)),
+    ("a webhook's secret beside its old one", "webhooks", false, |_, site| add_webhook(site, "", 2, 0o400)),
+    ("no Prometheus", "monitoring", false, |_, site| { site.arguments.drain(..2); }),
+    ("a Prometheus that is down", "monitoring", true, |_, site| site.arguments[1] = format!("http://127.0.0.1:{}", free_port())),
+    ("a Prometheus without rules", "monitoring", true, |stage, site| site.arguments[1].clone_from(&stage.bare.url)),
+    ("no snapshot", "snapshot", true, |_, site| fs::remove_dir_all(site.at("snapshots/last")).expect("a directory")),
+    ("an old snapshot", "snapshot", true, |_, site| date_snapshot(site, |now| now - 2 * 86_400_000)),
+    ("a snapshot from the future", "snapshot", true, |_, site| date_snapshot(site, |now| now + 86_400_000)),
+    ("a damaged snapshot", "snapshot", true, |_, site| {
+        let path = site.at("snapshots/last/ark.db");
+        let mut content = fs::read(&path).expect("the database");
+        content[9000] ^= 1;
+        fs::write(path, content).expect("the database");
+    }),
+];
+

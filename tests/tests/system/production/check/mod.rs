@@ -1,0 +1,205 @@
+//! `ark check`: a good host has no finding, and each planted fault is found by its own line and no other.
+
+mod faults;
+mod site;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::Command;
+use std::sync::Mutex;
+
+use ark_tests::faults::find_faketime;
+use ark_tests::prometheus::{Prometheus, PrometheusParts};
+use ark_tests::redis::free_port;
+use ark_tests::{Host, TestDir, ark_program, make_token, run_ark};
+use serde_json::Value;
+
+use faults::{FAULTS, Fault};
+use site::{Stage, text, write_with_mode};
+
+/// What depends on the machine that runs the tests: a finding of these on the good host is not the host's.
+const OF_THE_MACHINE: [&str; 3] = ["disk-sync", "disk-space", "open-files"];
+
+/// Plants a fault on a good host and checks that host. Returns what is wrong with what was found.
+fn try_fault(
+    stage: &Stage,
+    (what, line, is_error, plant): &Fault,
+    of_the_machine: &BTreeSet<String>,
+) -> Option<String> {
+    let mut site = stage.build();
+    plant(stage, &mut site);
+    if site.clock_shift != 0 && find_faketime().is_none() {
+        println!("skipped: {what}: faketime is not installed (apt-get install faketime)");
+        return None;
+    }
+    let (found, report, code) = site.check();
+    let found: BTreeSet<&str> = found
+        .iter()
+        .filter(|name| name == line || !of_the_machine.contains(*name))
+        .map(String::as_str)
+        .collect();
+    let lines = report["lines"].as_array().expect("lines").iter();
+    let bad: Vec<&Value> = lines.filter(|one| one["status"] != "ok").collect();
+    let mut of_line = bad.iter().filter(|one| one["check"] == *line);
+    let is_told = of_line.any(|one| (site.is_told)(one["found"].as_str().expect("text")));
+    let fails = code == Some(1);
+    let is_right = found == BTreeSet::from([*line])
+        && is_told
+        && (fails == *is_error || !of_the_machine.is_empty());
+    (!is_right).then(|| format!("{what}: not only {line}, code {code:?}: {bad:#?}"))
+}
+
+#[test]
+fn each_planted_fault_is_found_by_its_own_line() {
+    let stage = Stage::prepare();
+    let good = stage.build();
+    // As a check leaves it that is killed while it restores.
+    let left = good.at("snapshots/.ark-check-restore");
+    fs::create_dir_all(left.join("data")).expect("a directory");
+    fs::write(left.join("data/ark.db"), "x").expect("a file");
+    let (of_the_machine, report, code) = good.check();
+    assert!(!left.exists(), "what was restored is removed: {report:#}");
+    let allowed: BTreeSet<String> = OF_THE_MACHINE.map(str::to_owned).into();
+    assert!(
+        of_the_machine.is_subset(&allowed),
+        "a good host: {report:#}"
+    );
+    assert!(report["errors"] != 0 || code == Some(0), "{report:#}");
+    // Every line has a fault that it finds.
+    let names = |lines: &Value| -> BTreeSet<String> {
+        let lines = lines.as_array().expect("lines").iter();
+        let names = lines.map(|line| line["check"].as_str().expect("a name").to_owned());
+        names.collect()
+    };
+    let planted: BTreeSet<String> = FAULTS.iter().map(|fault| fault.1.to_owned()).collect();
+    let untested: Vec<_> = names(&report["lines"])
+        .difference(&planted)
+        .cloned()
+        .collect();
+    assert_eq!(untested, [""; 0], "no fault is planted for these lines");
+    println!(
+        "{} faults are planted for {} lines",
+        FAULTS.len(),
+        planted.len()
+    );
+    let faults = Mutex::new(FAULTS.iter());
+    let wrong = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                loop {
+                    let next = faults.lock().expect("no panic").next();
+                    let Some(fault) = next else {
+                        break;
+                    };
+                    if let Some(problem) = try_fault(&stage, fault, &of_the_machine) {
+                        wrong.lock().expect("no panic").push(problem);
+                    }
+                }
+            });
+        }
+    });
+    let wrong = wrong.into_inner().expect("no panic");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_host_that_runs_is_checked_and_read_by_the_file_of_its_environment() {
+    let dir = TestDir::new("");
+    let env = dir.path().join("env");
+    let (api, telemetry) = (free_port(), free_port());
+    let data = dir.data();
+    write_with_mode(
+        &env,
+        format!(
+            "ARK_LISTEN=127.0.0.1:{api}\nARK_CAPACITY_CONNECTIONS=64\nARK_TELEMETRY_LISTEN=\"127.0.0.1:{telemetry}\"\n"
+        ),
+        0o600,
+    );
+    let _ = make_token(&data, "ada", "admin", &[]);
+    let env_file = text(&env);
+    let config = text(&dir.config());
+    // The environment comes before the file, flags before both.
+    let telemetry_flag = format!("127.0.0.1:{telemetry}");
+    let host = Host::try_start_with(
+        &data,
+        &[
+            "--config",
+            &config,
+            "--env-file",
+            &env_file,
+            "--telemetry-listen",
+            &telemetry_flag,
+        ],
+        &[],
+    )
+    .expect("a host");
+    let port: u16 = host
+        .address
+        .rsplit(':')
+        .next()
+        .and_then(|port| port.parse().ok())
+        .expect("a port");
+    let prometheus = Prometheus::start(PrometheusParts {
+        target: Some(&telemetry_flag),
+        rules: true,
+        alertmanager: true,
+        ..PrometheusParts::default()
+    });
+    let listen = format!("127.0.0.1:{port}");
+    let check = |more: &[&str]| {
+        let output = Command::new(ark_program())
+            .args([
+                "check",
+                "--json",
+                "--config",
+                &config,
+                "--env-file",
+                &env_file,
+                "--data-dir",
+            ])
+            .arg(&data)
+            .args(more)
+            .args(["--prometheus", &prometheus.url])
+            .output()
+            .expect("ark starts");
+        let report: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {output:?}"));
+        report
+    };
+    let line = |report: &Value, name: &str| {
+        let findings = report["lines"].as_array().expect("lines").clone();
+        let mut found = findings.into_iter().filter(|one| one["check"] == name);
+        found
+            .next()
+            .unwrap_or_else(|| panic!("no line {name}: {report:#}"))
+    };
+    let report = check(&["--listen", &listen]);
+    for name in [
+        "configuration",
+        "ports",
+        "database",
+        "audit-log",
+        "monitoring",
+        "guests",
+    ] {
+        assert_eq!(line(&report, name)["status"], "ok", "{report:#}");
+    }
+    assert!(
+        line(&report, "ports")["found"]
+            .as_str()
+            .expect("text")
+            .contains(&host.pid().to_string()),
+        "{report:#}"
+    );
+    // Without the flag the file of the environment names the port, and no host listens there.
+    assert_eq!(line(&check(&[]), "ports")["status"], "warning");
+    // What `ark serve` refuses, it refuses by the line.
+    write_with_mode(&env, "\nARK_CAPACITY_CONNECTIONS=many\n", 0o600);
+    let refused = run_ark(&["serve", "--env-file", &env_file]);
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        !refused.status.success() && told.contains("line 2"),
+        "{told}"
+    );
+}

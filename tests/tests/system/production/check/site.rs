@@ -1,0 +1,321 @@
+//! Hosts to check: each a directory of its own with everything that an operator would have, and neighbours that they share.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use ark_tests::artefacts::{checkout_path, mark_component};
+use ark_tests::faults::{build_fault_library, find_faketime};
+use ark_tests::policies::{moody_component, moody_name, put};
+use ark_tests::prometheus::{Prometheus, PrometheusParts};
+use ark_tests::redis::{Redis, free_port};
+use ark_tests::{
+    Client, TestDir, ark_program, base64, copy_agent, guests_dir, make_token, policies_dir,
+    run_ark, sha256, trade,
+};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use serde_json::{Value, json};
+
+/// A password of the Redis of these tests.
+pub(super) const PASSWORD: &str = "correct-horse-battery-staple";
+/// A key as `openssl rand -hex 32` makes one.
+pub(super) const KEY: &str = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae";
+
+/// What all cases share: neighbours, and a data directory that a host has used.
+pub(super) struct Stage {
+    pub(super) dir: TestDir,
+    pub(super) redis: Redis,
+    pub(super) forgetful: Redis,
+    pub(super) prometheus: Prometheus,
+    pub(super) bare: Prometheus,
+    pub(super) authority: CertifiedIssuer<'static, KeyPair>,
+}
+
+/// A host's files in a directory of their own, as an operator would have them.
+pub(super) struct Site {
+    pub(super) dir: tempfile::TempDir,
+    pub(super) port: u16,
+    pub(super) arguments: Vec<String>,
+    pub(super) redis_port: u16,
+    /// Lines at the top of `ark.toml`.
+    pub(super) top: String,
+    /// Lines at its end.
+    pub(super) end: String,
+    /// Lines of its table `[capacity]`.
+    pub(super) capacity: &'static str,
+    pub(super) listen: String,
+    pub(super) environment: String,
+    /// The limit of open files that the check is run with, if any.
+    pub(super) open_files: Option<u32>,
+    /// How far the clock is shifted that the check reads, in seconds; 0: it reads the real one.
+    pub(super) clock_shift: i64,
+    /// What the library of faults is told, if the check runs with it.
+    pub(super) disk: &'static [(&'static str, &'static str)],
+    /// Whether what was found must be the planted fault's doing: the text of the line.
+    pub(super) is_told: fn(&str) -> bool,
+    /// A port that somebody else has taken.
+    pub(super) taken: Option<TcpListener>,
+}
+
+pub(super) fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("its mode");
+}
+
+pub(super) fn write_with_mode(path: &Path, text: impl AsRef<[u8]>, mode: u32) {
+    let _ = fs::remove_file(path);
+    fs::write(path, text).expect("a file");
+    set_mode(path, mode);
+}
+
+pub(super) fn text(path: &Path) -> String {
+    path.to_str().expect("UTF-8").to_owned()
+}
+
+impl Stage {
+    pub(super) fn prepare() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).expect("parameters");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        let stage = Self {
+            dir: TestDir::new(""),
+            redis: Redis::start_with(
+                free_port(),
+                &["--appendonly", "yes", "--requirepass", PASSWORD],
+            ),
+            forgetful: Redis::start_with(free_port(), &["--requirepass", PASSWORD]),
+            prometheus: Prometheus::start(PrometheusParts {
+                target: Some("127.0.0.1:9"),
+                rules: true,
+                alertmanager: true,
+                ..PrometheusParts::default()
+            }),
+            bare: Prometheus::start(PrometheusParts {
+                alertmanager: true,
+                ..PrometheusParts::default()
+            }),
+            authority: CertifiedIssuer::self_signed(params, key).expect("an authority"),
+        };
+        copy_agent(&guests_dir(), "kyle", &stage.dir.agents());
+        let host = stage.dir.start();
+        let mut client = Client::new(&host);
+        for round in 0..20 {
+            let (status, _) = client.post("/v1/actions", &trade(&format!("S{round}-USD"), 0.01));
+            assert_eq!(status, 200);
+        }
+        for value in 1..=3 {
+            let (status, answer) = client.send("PUT", "/v1/state/kyle/seen", &json!({"value": value}));
+            assert_eq!(status, 200, "{answer}");
+        }
+        upload_guests(&mut client);
+        assert_eq!(host.terminate(), Some(0));
+        let _ = make_token(&stage.dir.data(), "ada", "admin", &[]);
+        let snapshot = text(&stage.dir.path().join("snapshot"));
+        let data = text(&stage.dir.data());
+        let made = run_ark(&["state", "snapshot", &snapshot, "--data-dir", &data]);
+        assert!(made.status.success(), "{made:?}");
+        stage
+    }
+
+    /// A good host of its own, which is stopped.
+    pub(super) fn build(&self) -> Site {
+        let dir = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| dir.path().join(name);
+        for name in ["data", "snapshots", "policies"] {
+            fs::create_dir(at(name)).expect("a directory");
+            set_mode(&at(name), 0o700);
+        }
+        copy_files(&self.dir.data(), &at("data"));
+        symlink(self.dir.data().join("cache"), at("data/cache")).expect("a link");
+        fs::create_dir(at("snapshots/last")).expect("a directory");
+        copy_files(&self.dir.path().join("snapshot"), &at("snapshots/last"));
+        copy_agent(&guests_dir(), "kyle", &at("agents"));
+        set_mode(&at("agents"), 0o755);
+        fs::copy(
+            policies_dir().join("market-hours.wasm"),
+            at("policies/market-hours.wasm"),
+        )
+        .expect("a policy");
+        fs::copy(
+            checkout_path("policies/graveyard.wasm"),
+            at("graveyard.wasm"),
+        )
+        .expect("the module");
+        set_mode(&at("graveyard.wasm"), 0o444);
+        write_with_mode(&at("secret.key"), KEY, 0o400);
+        write_with_mode(&at("redis-password"), PASSWORD, 0o400);
+        let site = Site {
+            port: free_port(),
+            arguments: vec![
+                "--prometheus".to_owned(),
+                self.prometheus.url.clone(),
+                "--snapshots".to_owned(),
+                text(&at("snapshots")),
+            ],
+            redis_port: self.redis.port,
+            top: String::new(),
+            end: String::new(),
+            capacity: "",
+            listen: "127.0.0.1".to_owned(),
+            environment: format!("ARK_SECRET_KEY_FILE={}\n", text(&at("secret.key"))),
+            open_files: None,
+            clock_shift: 0,
+            disk: &[],
+            is_told: |_| true,
+            taken: None,
+            dir,
+        };
+        site.declare_policy(&sha256(
+            &fs::read(site.at("policies/market-hours.wasm")).expect("a policy"),
+        ));
+        self.certify(&site, |_| {});
+        site
+    }
+
+    /// Gives a site a certificate and its key.
+    pub(super) fn certify(&self, site: &Site, change: impl FnOnce(&mut CertificateParams)) {
+        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let mut params = CertificateParams::new(names).expect("parameters");
+        let now = rcgen::date_time_ymd(2026, 1, 1);
+        params.not_before = now;
+        params.not_after = rcgen::date_time_ymd(2126, 1, 1);
+        change(&mut params);
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params
+            .signed_by(&key, &self.authority)
+            .expect("a certificate");
+        write_with_mode(&site.at("cert.pem"), certificate.pem(), 0o644);
+        write_with_mode(&site.at("key.pem"), key.serialize_pem(), 0o600);
+    }
+}
+
+/// Uploads what a start would load besides files: an agent with a version on trial, and an operator policy on trial with settings.
+fn upload_guests(client: &mut Client) {
+    let component = fs::read(guests_dir().join("joey.wasm")).expect("a component");
+    for mark in [1, 2] {
+        let bytes = mark_component(component.clone(), mark);
+        let body = json!({
+            "manifest": {"name": "joey", "version": "0.1.0", "component": "joey.wasm", "sha256": sha256(&bytes),
+                "topics": ["joey.go"], "actions": ["message"], "quotas": {"keys": 1000}},
+            "component": base64(&bytes), "rollout": mark == 1, "by": "ada", "reason": "a test",
+        });
+        let (status, answer) = client.send("PUT", "/v1/agents/joey", &body);
+        assert_eq!(status, 200, "{answer}");
+    }
+    let trial = json!({"number": 2, "share": 0.5, "by": "ada", "reason": "a test"});
+    let (status, answer) = client.post("/v1/agents/joey/canary", &trial);
+    assert_eq!(status, 200, "{answer}");
+    let shadow = json!({"mode": "shadow", "settings": {"mood": "pass"}, "by": "ada"});
+    put(client, &moody_name(0), &moody_component(0, 1), &shadow);
+}
+
+/// Copies the files of a directory, without the directories in it.
+fn copy_files(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).expect("a directory").flatten() {
+        if entry.file_type().expect("a type").is_file() {
+            fs::copy(entry.path(), to.join(entry.file_name())).expect("a copy");
+        }
+    }
+}
+
+impl Site {
+    pub(super) fn at(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(super) fn declare_policy(&self, digest: &str) {
+        let manifest = format!(
+            "name = \"market-hours\"\ncomponent = \"market-hours.wasm\"\nsha256 = \"{digest}\"\nmode = \"shadow\"\n"
+        );
+        fs::write(self.at("policies/market-hours.toml"), manifest).expect("a manifest");
+    }
+
+    pub(super) fn database(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(self.at("data/ark.db")).expect("the database")
+    }
+
+    pub(super) fn write_config(&self) {
+        let at = |name: &str| text(&self.at(name));
+        let config = format!(
+            "{top}data_dir = \"{data}\"\nlisten = \"{listen}:{port}\"\ntelemetry_listen = \"127.0.0.1:0\"\nagents_dir = \"{agents}\"\n\
+             policies_dir = \"{policies}\"\ngraveyard = \"{graveyard}\"\n[tls]\ncertificate = \"{certificate}\"\nkey = \"{key}\"\n\
+             [capacity]\nconnections = 64\n{capacity}[redis]\nurl = \"redis://127.0.0.1:{redis}/0\"\npassword_file = \"{password}\"\n{end}",
+            top = self.top,
+            data = at("data"),
+            listen = self.listen,
+            port = self.port,
+            agents = at("agents"),
+            policies = at("policies"),
+            graveyard = at("graveyard.wasm"),
+            certificate = at("cert.pem"),
+            key = at("key.pem"),
+            redis = self.redis_port,
+            password = at("redis-password"),
+            end = self.end,
+            capacity = self.capacity,
+        );
+        if !self.at("ark.toml").exists() {
+            write_with_mode(&self.at("ark.toml"), config, 0o640);
+        }
+        if !self.at("env").exists() {
+            write_with_mode(&self.at("env"), &self.environment, 0o600);
+        }
+    }
+
+    /// Runs the check. Returns the names of the lines that are not ok, what was printed, and the exit code.
+    pub(super) fn check(&self) -> (BTreeSet<String>, Value, Option<i32>) {
+        self.write_config();
+        let mut command = match self.open_files {
+            None => Command::new(ark_program()),
+            Some(limit) => {
+                let mut shell = Command::new("sh");
+                let script = format!("ulimit -n {limit}; exec \"$0\" \"$@\"");
+                shell.args(["-c", &script]).arg(ark_program());
+                shell
+            }
+        };
+        let preload = |command: &mut Command, library: &Path| {
+            command.env("LD_PRELOAD", library);
+        };
+        if !self.disk.is_empty() {
+            preload(&mut command, &build_fault_library(self.dir.path()));
+            command.envs(self.disk.iter().copied());
+        }
+        if let Some(library) = find_faketime().filter(|_| self.clock_shift != 0) {
+            preload(&mut command, &library);
+            command
+                .env("FAKETIME", format!("{:+}", self.clock_shift))
+                .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+                .env("DONT_FAKE_MONOTONIC", "1");
+        }
+        let output = command
+            .args(["check", "--json", "--config"])
+            .arg(self.at("ark.toml"))
+            .arg("--env-file")
+            .arg(self.at("env"))
+            .args(&self.arguments)
+            .current_dir(self.dir.path())
+            .output()
+            .expect("ark starts");
+        let report: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {output:?}"));
+        let findings = report["lines"].as_array().expect("lines");
+        for finding in findings.iter().filter(|one| one["status"] != "ok") {
+            assert!(
+                finding["remedy"]
+                    .as_str()
+                    .is_some_and(|remedy| !remedy.is_empty()),
+                "{finding}"
+            );
+        }
+        // What could not be checked is no finding of its own: its cause has a line too.
+        let bad = findings
+            .iter()
+            .filter(|one| one["status"] == "error" || one["status"] == "warning");
+        let names = bad.map(|one| one["check"].as_str().expect("a name").to_owned());
+        (names.collect(), report.clone(), output.status.code())
+    }
+}
+

@@ -1,0 +1,158 @@
+//! Hosts that are broken from outside, each in one way: by triggers that somebody put into the database, by a library that stands before the
+//! system's functions, by an agent, by a proxy that alters answers. Of all tests exactly the one for the fault fails.
+
+use std::path::Path;
+use std::time::Duration;
+
+use ark_tests::faults::build_fault_library;
+use ark_tests::{Client, Host, TestDir, hostile_guests_dir, wait_until};
+use rusqlite::Connection;
+use serde_json::Value;
+
+use super::{CONFIG, assert_nothing_left, cases, start_altering, url_of, validate};
+
+/// Validates a host with a short patience, all categories or one, and compares what fails with what must.
+fn assert_only_fails(url: &str, dir: &TestDir, more: &[&str], (what, failing): (&str, &str)) {
+    let more = [&["--patience", "20"], more].concat();
+    let (report, output) = validate(url, dir, &more);
+    assert_eq!(cases(&report, "failed"), [failing], "{what}: {report:#}");
+    assert_eq!(output.status.code(), Some(1), "{what}");
+}
+
+/// A trigger on what the probe writes: its test, the event that it follows, the condition, and what it does.
+type Trigger = (
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static str,
+);
+
+#[rustfmt::skip]
+const TRIGGERS: [Trigger; 5] = [
+    ("flow/end-to-end", "a value that is kept as another one", "AFTER INSERT ON state_history",
+        "NEW.agent = 'validation-probe' AND NEW.key = 'seen' AND NEW.value = '\"w\"'",
+        "UPDATE state_history SET value = '\"v\"' WHERE seq = NEW.seq"),
+    ("state/rollback", "revisions that are thrown away when the next one comes", "AFTER INSERT ON state_history",
+        "NEW.agent = 'validation-probe' AND NEW.key = 'rollback'",
+        "DELETE FROM state_history WHERE agent = NEW.agent AND key = NEW.key AND revision < NEW.revision"),
+    ("state/rollback", "a value that no rollback brings back", "AFTER INSERT ON state_history",
+        "NEW.agent = 'validation-probe' AND NEW.key = 'rollback' AND NEW.value = '\"before\"'
+            AND EXISTS (SELECT 1 FROM state_history WHERE agent = NEW.agent AND key = NEW.key AND revision = NEW.revision - 1 AND value = '\"after\"')",
+        "UPDATE state_history SET value = '\"after\"' WHERE seq = NEW.seq"),
+    ("isolation/nothing-delivered", "a signal that counts as handled by an agent in quarantine", "AFTER INSERT ON deliveries",
+        "EXISTS (SELECT 1 FROM quarantines WHERE agent = NEW.agent)",
+        "UPDATE deliveries SET status = 'done', settled_at = 1 WHERE signal_id = NEW.signal_id AND agent = NEW.agent"),
+    ("isolation/nothing-delivered", "a signal that is lost while its receiver is in quarantine", "AFTER INSERT ON deliveries",
+        "EXISTS (SELECT 1 FROM quarantines WHERE agent = NEW.agent)",
+        "DELETE FROM deliveries WHERE signal_id = NEW.signal_id AND agent = NEW.agent"),
+];
+
+#[test]
+fn a_database_that_loses_or_changes_one_thing_fails_the_test_for_it_alone() {
+    for (failing, what, event, condition, change) in TRIGGERS {
+        // A host each: the probe's messages of many runs would be an endless loop to the Graveyard.
+        let dir = TestDir::new(CONFIG);
+        let host = dir.start();
+        let url = url_of(&host);
+        // The watchdog checks the database once at the start, and would find what is planted.
+        wait_until("the database was checked", || {
+            !Client::new(&host).get("/readyz").1["store_check"].is_null()
+        });
+        let database = Connection::open(dir.data().join("ark.db")).expect("the database");
+        database
+            .busy_timeout(Duration::from_secs(60))
+            .expect("a time");
+        database
+            .execute_batch(&format!(
+                "CREATE TRIGGER planted {event} WHEN {condition} BEGIN {change}; END;"
+            ))
+            .expect("a trigger");
+        assert_only_fails(&url, &dir, &[], (what, failing));
+        assert_nothing_left(&mut Client::new(&host), &dir);
+        database
+            .execute_batch("DROP TRIGGER planted;")
+            .expect("no trigger");
+        let category = failing.split('/').next().expect("a category");
+        let (report, _) = validate(&url, &dir, &["--category", category]);
+        assert_eq!(cases(&report, "failed"), [""; 0], "{what}, mended: {report:#}");
+    }
+}
+
+#[test]
+fn a_host_whose_answers_miss_one_thing_fails_the_test_for_it_alone() {
+    let dir = TestDir::new(CONFIG);
+    let host = dir.start();
+    for (from, to, failing) in [
+        // A delivery that nobody completed.
+        (
+            "\"status\":\"done\"",
+            "\"status\":\"gone\"",
+            "flow/end-to-end",
+        ),
+        // What was in force before a rollback.
+        ("\"before\"", "\"befort\"", "state/rollback"),
+        // A watchdog that is off.
+        (
+            "\"beating\":true",
+            "\"beating\":null",
+            "watchdog/intervals",
+        ),
+    ] {
+        let url = start_altering(&host.address, from, to, 0);
+        assert_only_fails(&url, &dir, &[], (from, failing));
+        assert_nothing_left(&mut Client::new(&host), &dir);
+    }
+}
+
+/// Places an agent whose heartbeat never returns, with so long a deadline.
+fn place_slow_heart(dir: &Path, deadline_ms: u64) {
+    std::fs::create_dir_all(dir).expect("a directory");
+    let from = hostile_guests_dir();
+    std::fs::copy(from.join("stuck-heart.wasm"), dir.join("stuck-heart.wasm")).expect("an agent");
+    let manifest = std::fs::read_to_string(from.join("stuck-heart.toml")).expect("a manifest");
+    let slow = manifest.replace(
+        "deadline_ms = 200",
+        &format!("deadline_ms = {deadline_ms}\nfuel = 1_000_000_000_000"),
+    );
+    assert_ne!(slow, manifest);
+    std::fs::write(dir.join("stuck-heart.toml"), slow).expect("a manifest");
+}
+
+#[test]
+fn a_slow_watchdog_and_a_slow_heartbeat_fail_the_test_of_the_intervals_alone() {
+    // Each round of heartbeats takes longer than the interval allows, and less than a missed one may take to be an alert.
+    let dir = TestDir::new(CONFIG);
+    let library = build_fault_library(dir.path());
+    let config = dir.config();
+    let slow_watchdog = Host::try_start_with(
+        &dir.data(),
+        &["--config", config.to_str().expect("UTF-8")],
+        &[
+            ("LD_PRELOAD", library.to_str().expect("UTF-8")),
+            ("HEARTBEAT_DELAY_MS", "4500"),
+        ],
+    )
+    .expect("a host");
+    let of_watchdog = ["--category", "watchdog"];
+    let fault = ("a slow watchdog", "watchdog/intervals");
+    assert_only_fails(&url_of(&slow_watchdog), &dir, &of_watchdog, fault);
+    assert_nothing_left(&mut Client::new(&slow_watchdog), &dir);
+    assert_eq!(slow_watchdog.terminate(), Some(0));
+
+    let dir = TestDir::new(&format!(
+        "{CONFIG}missed_heartbeats = 100000\n[limits]\nfuel = 1_000_000_000_000\ndeadline_ms = 600_000\n"
+    ));
+    place_slow_heart(&dir.agents(), 4500);
+    let slow_heart = dir.start();
+    wait_until("the slow heart is asked", || {
+        let path = "/v1/watchdog/alerts?kind=heartbeat_missed";
+        let (_, alerts) = Client::new(&slow_heart).get(path);
+        alerts["alerts"]
+            .as_array()
+            .is_some_and(|alerts: &Vec<Value>| !alerts.is_empty())
+    });
+    let fault = ("another agent's slow heartbeat", "watchdog/intervals");
+    assert_only_fails(&url_of(&slow_heart), &dir, &of_watchdog, fault);
+    assert_nothing_left(&mut Client::new(&slow_heart), &dir);
+}
