@@ -110,8 +110,12 @@ pub(super) fn check_tokens(subject: &Subject, lines: &mut CheckLines) {
         }
     }
     if lines.is_good() {
+        let lasting = live
+            .iter()
+            .filter(|token| token.expires_at.is_none())
+            .count();
         lines.ok(format!(
-            "{} of {} tokens are live",
+            "{} of {} tokens are live, {lasting} of them for ever",
             live.len(),
             tokens.len()
         ));

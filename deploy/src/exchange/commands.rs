@@ -30,7 +30,9 @@ pub(crate) fn ask_binary<T: for<'de> Deserialize<'de>>(
         .output()
         .map_err(|error| ExchangeError::Command {
             command: command.clone(),
-            problem: format!("cannot be run: {error}"),
+            problem: format!(
+                "cannot be run: {error}; give the path of an `ark` that this machine can run"
+            ),
         })?;
     let read = serde_json::from_slice(&output.stdout);
     let read = read.map_err(|error| ExchangeError::Output {

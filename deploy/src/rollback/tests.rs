@@ -8,11 +8,11 @@ use std::time::Duration;
 use ark_client::{Endpoint, HostClient};
 use ark_model::ids::Millis;
 
-use crate::exchange::HostControl;
+use crate::exchange::{HostClients, HostControl};
 use crate::journal::Journal;
 
 use super::journal::{Begin, Entry, owner_of};
-use super::{Rollback, RollbackClients, RollbackError, RollbackPlan, Step};
+use super::{Rollback, RollbackError, RollbackPlan, Step};
 
 /// A client of a host that nobody asks.
 fn client() -> HostClient {
@@ -87,7 +87,11 @@ fn an_upgrades_way_back_takes_up_no_other_rollback_and_nothing_else_is_begun_bes
             Some(Some("u2")),
             Err("cannot be run"),
         ),
-        (vec![begun("r1", None), ended()], None, Err("no rollback of")),
+        (
+            vec![begun("r1", None), ended()],
+            None,
+            Err("no rollback of"),
+        ),
         (
             vec![begun("r1", None), ended(), begun("r2", Some("u2"))],
             Some(Some("u1")),
@@ -108,7 +112,7 @@ fn an_upgrades_way_back_takes_up_no_other_rollback_and_nothing_else_is_begun_bes
             assert_eq!(what, "goes-on");
             told.push(said["reason"].as_str().unwrap_or_default().to_owned());
         };
-        let clients = RollbackClients {
+        let clients = HostClients {
             client: &client,
             submitter: &client,
         };

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use ark_client::{Endpoint, HostClient};
 
-use crate::exchange::HostControl;
+use crate::exchange::{HostClients, HostControl};
 use crate::journal::Journal;
 
 use super::journal::{Begin, Entry, UpgradePlan, owner_of};
-use super::{Phase, Upgrade, UpgradeClients, UpgradeError};
+use super::{Phase, Upgrade, UpgradeError};
 
 /// A client of a host that nobody asks.
 fn client() -> HostClient {
@@ -49,6 +49,8 @@ fn an_upgrade_to_another_program_is_under_way_until_it_has_ended() {
     let begun = |id: &str, binary: &str| {
         Entry::Started(Box::new(Begin {
             id: id.to_owned(),
+            // As a program recorded it that knew the path alone.
+            digest: None,
             plan: plan(dir.path(), binary),
         }))
     };
@@ -56,7 +58,11 @@ fn an_upgrade_to_another_program_is_under_way_until_it_has_ended() {
     let entries_and_ends = [
         (vec![], None, Err("no upgrade of")),
         (vec![begun("u1", "/opt/ark-2")], None, Ok("u1")),
-        (vec![begun("u1", "/opt/ark-2")], Some("/opt/ark-2"), Ok("u1")),
+        (
+            vec![begun("u1", "/opt/ark-2")],
+            Some("/opt/ark-2"),
+            Ok("u1"),
+        ),
         (
             vec![begun("u1", "/opt/ark-2")],
             Some("/opt/ark-3"),
@@ -96,7 +102,7 @@ fn an_upgrade_to_another_program_is_under_way_until_it_has_ended() {
             assert_eq!(what, "goes-on");
             told.push(said["reason"].as_str().unwrap_or_default().to_owned());
         };
-        let clients = UpgradeClients {
+        let clients = HostClients {
             client: &client,
             submitter: &client,
         };
@@ -122,5 +128,53 @@ fn an_upgrade_to_another_program_is_under_way_until_it_has_ended() {
             }
         }
         assert_eq!(std::fs::read(&path).unwrap(), before, "case {number}");
+    }
+}
+
+#[test]
+fn a_new_version_is_known_by_what_its_program_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, holds: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, holds).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (begun, copy) = (write("ark-2", "two"), write("copy-of-ark-2", "two"));
+    let (other, same_path) = (write("ark-3", "three"), begun.clone());
+    for (number, (holds_now, wanted, is_taken_up)) in [
+        ("two", &same_path, true),
+        ("two", &copy, true),
+        ("two", &other, false),
+        ("three", &same_path, false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        write("ark-2", holds_now);
+        let path = dir.path().join(format!("journal-{number}"));
+        let client = client();
+        let (mut journal, _) = Journal::open::<Entry>(&path, &owner_of(&client)).unwrap();
+        let started = Begin {
+            id: "u1".to_owned(),
+            digest: Some(ark_model::ids::Digest::hash_bytes(b"two")),
+            plan: plan(dir.path(), &begun),
+        };
+        journal.record(&Entry::Started(Box::new(started))).unwrap();
+        drop(journal);
+        let clients = HostClients {
+            client: &client,
+            submitter: &client,
+        };
+        let wanted = Some(plan(dir.path(), wanted));
+        let stop = AtomicBool::new(false);
+        let mut tell = |_: &str, _: serde_json::Value| {};
+        let opened = Upgrade::open(clients, &path, wanted, None, &stop, &mut tell).map(drop);
+        match opened {
+            Ok(()) => assert!(is_taken_up, "case {number}"),
+            Err(error) => assert!(
+                !is_taken_up && matches!(error, UpgradeError::UnderWay { .. }),
+                "case {number}: {error}"
+            ),
+        }
     }
 }

@@ -103,17 +103,20 @@ impl DataDirArgs {
     /// # Errors
     /// None was given, and the configuration is refused.
     pub(crate) fn find_data_dir(&self) -> anyhow::Result<PathBuf> {
-        self.data_dir.clone().map_or_else(configured_data_dir, Ok)
+        self.data_dir
+            .clone()
+            .map_or_else(|| configured_data_dir(None), Ok)
     }
 }
 
-/// The data directory according to the configuration of this machine.
+/// The data directory according to the configuration of this machine. `file`: the configuration file, where one was named.
 ///
 /// # Errors
 /// The configuration is refused.
-pub(crate) fn configured_data_dir() -> anyhow::Result<PathBuf> {
-    let file = std::env::var_os("ARK_CONFIG").filter(|file| !file.is_empty());
-    let layers = Layers::read(file.as_deref().map(Path::new), &Overrides::default());
+pub(crate) fn configured_data_dir(file: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let named = std::env::var_os("ARK_CONFIG").filter(|file| !file.is_empty());
+    let file = file.or(named.as_deref().map(Path::new));
+    let layers = Layers::read(file, &Overrides::default());
     let config = layers.and_then(|layers| Config::from_layers(&layers));
     let config = config.context("the data directory is not known; give it with --data-dir")?;
     Ok(config.store.dir)

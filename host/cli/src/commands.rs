@@ -206,11 +206,32 @@ fn parse_arguments(arguments: &[OsString]) -> Result<Cli, clap::Error> {
     Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
 
+/// What the standard library says of a text that is no number, and what a person is told in its place.
+const NUMBER_PROBLEMS: [(&str, &str); 5] = [
+    (": invalid digit found in string", ": give a whole number"),
+    (
+        ": cannot parse integer from empty string",
+        ": give a whole number",
+    ),
+    (
+        ": number too large to fit in target type",
+        ": the number is too large",
+    ),
+    (": invalid float literal", ": give a number"),
+    (": cannot parse float from empty string", ": give a number"),
+];
+
+fn name_numbers(text: String) -> String {
+    NUMBER_PROBLEMS
+        .iter()
+        .fold(text, |text, (problem, told)| text.replace(problem, told))
+}
+
 /// Prints what clap answers in the place of a command, and returns the exit code.
 fn print_answer(answer: &clap::Error) -> ExitCode {
     let text = answer.render();
     if answer.use_stderr() {
-        output::print_usage_error(&text.to_string());
+        output::print_usage_error(&name_numbers(text.to_string()));
     } else if output::shows_styles() {
         output::print_own_text(&text.ansi().to_string());
     } else {

@@ -20,6 +20,7 @@ mod commands;
 mod demo;
 mod environment;
 mod explain;
+mod files;
 mod operate;
 mod output;
 mod production;

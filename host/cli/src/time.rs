@@ -29,18 +29,49 @@ pub(crate) fn parse_age(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "give an age such as 90d, 12h or 30m".to_owned())
 }
 
-/// Reads a moment: milliseconds since 1970 (UTC), or an age such as 30d before now.
+/// Reads a moment: milliseconds since 1970 (UTC), RFC 3339, or an age such as 30d before now.
 ///
 /// # Errors
-/// The text is neither; the error names `flag`.
+/// The text is none of them; the error names `flag`.
 pub(crate) fn parse_moment(flag: &str, text: &str) -> anyhow::Result<Millis> {
     if let Ok(age) = parse_age(text) {
         let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
         return Ok(Millis(Millis::now().0.saturating_sub(age)));
     }
+    if let Some(moment) = parse_timestamp(text) {
+        return Ok(moment);
+    }
     match text.parse() {
         Ok(millis) if i64::try_from(millis).is_ok() => Ok(Millis(millis)),
-        _ => bail!("{flag} {text}: give milliseconds since 1970, or an age such as 30d, 12h, 90m"),
+        _ => bail!(
+            "{flag} {text}: give milliseconds since 1970, RFC 3339 (2026-11-25T19:07:06Z), or an age such as 30d, 12h, 90m"
+        ),
+    }
+}
+
+/// Reads a moment of RFC 3339 from 1970 on.
+fn parse_timestamp(text: &str) -> Option<Millis> {
+    let moment: Timestamp = text.parse().ok()?;
+    u64::try_from(moment.as_millisecond()).ok().map(Millis)
+}
+
+/// Reads when something ends: an age such as 90d from now on, or a moment to come of RFC 3339.
+///
+/// # Errors
+/// The text is neither, or the moment is past; the error says what to give.
+pub(crate) fn parse_end(text: &str) -> Result<Millis, String> {
+    let now = Millis::now();
+    if let Ok(age) = parse_age(text) {
+        let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        return Ok(Millis(now.0.saturating_add(age)));
+    }
+    match parse_timestamp(text) {
+        Some(end) if end > now => Ok(end),
+        Some(_) => Err("this moment is past; give one to come, or an age such as 90d".to_owned()),
+        None => Err(
+            "give an age such as 90d, 12h or 30m, or a moment as RFC 3339 (2026-11-25T19:07:06Z)"
+                .to_owned(),
+        ),
     }
 }
 
@@ -88,7 +119,43 @@ pub(crate) fn format_millis(at: &Value) -> String {
 mod tests {
     use jiff::tz::{TimeZone, offset};
 
-    use super::{Millis, format_in};
+    use super::{Millis, format_in, parse_end, parse_moment};
+
+    #[test]
+    fn a_moment_is_read_in_each_form() {
+        for (text, millis) in [
+            ("1764097626123", 1_764_097_626_123),
+            ("2025-11-25T19:07:06.123Z", 1_764_097_626_123),
+            ("2025-11-25T20:07:06+01:00", 1_764_097_626_000),
+        ] {
+            let moment = parse_moment("--since", text).expect(text);
+            assert_eq!(moment, Millis(millis), "{text}");
+        }
+        for text in ["", "yesterday", "2025-11-25", "1969-01-01T00:00:00Z", "-1"] {
+            let error = parse_moment("--since", text).expect_err(text).to_string();
+            assert!(
+                error.starts_with(&format!("--since {text}: give milliseconds since 1970")),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_end_is_to_come() {
+        let now = Millis::now();
+        let in_an_hour = parse_end("1h").expect("an age");
+        assert!(in_an_hour.0 >= now.0 + 3_600_000, "{in_an_hour:?}");
+        let end = parse_end("2999-01-01T00:00:00Z").expect("a moment");
+        assert_eq!(end, Millis(32_472_144_000_000));
+        for (text, told) in [
+            ("2000-01-01T00:00:00Z", "is past"),
+            ("1764097626123", "give an age"),
+            ("soon", "give an age"),
+        ] {
+            let error = parse_end(text).expect_err(text);
+            assert!(error.contains(told), "{error}");
+        }
+    }
 
     #[test]
     fn a_moment_is_told_with_its_offset_and_in_utc_with_a_z() {

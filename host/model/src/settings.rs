@@ -103,12 +103,16 @@ impl Serialize for Settings {
 impl<'de> Deserialize<'de> for Settings {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let UniqueKeysJson(value) = UniqueKeysJson::deserialize(deserializer)?;
-        Self::from_value(value).map_err(|FieldError { problem, remedy, .. }| {
-            // A reader of forms writes "is" and "give" itself.
-            let given = problem.strip_prefix("is ").unwrap_or(&problem);
-            let wanted = remedy.strip_prefix("give ").unwrap_or(&remedy);
-            D::Error::invalid_value(Unexpected::Other(given), &wanted)
-        })
+        Self::from_value(value).map_err(
+            |FieldError {
+                 problem, remedy, ..
+             }| {
+                // A reader of forms writes "is" and "give" itself.
+                let given = problem.strip_prefix("is ").unwrap_or(&problem);
+                let wanted = remedy.strip_prefix("give ").unwrap_or(&remedy);
+                D::Error::invalid_value(Unexpected::Other(given), &wanted)
+            },
+        )
     }
 }
 

@@ -211,7 +211,10 @@ mod tests {
     #[test]
     fn what_is_no_text_is_told_from_a_manifest() {
         for (bytes, told) in [
-            (&b"\0asm\r\0\x01\0"[..], "it is a component; give the manifest"),
+            (
+                &b"\0asm\r\0\x01\0"[..],
+                "it is a component; give the manifest",
+            ),
             (b"name = \"\xff\"", "it is not text in UTF-8"),
             (b"name = 1", "name"),
         ] {

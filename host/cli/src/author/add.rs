@@ -12,6 +12,7 @@ use ark_runtime::{AgentMetadata, Engine, EngineConfig, TRUTH_SET, read_agent_met
 use clap::Args;
 use serde_json::json;
 
+use crate::files::read_file;
 use crate::output::{print_line, print_notice};
 
 #[derive(Debug, Args)]
@@ -91,7 +92,7 @@ impl GrantArgs {
 /// Reads what the component says of itself, and writes its manifest. Nothing is written before the component has been loaded as a host would.
 pub(super) fn run(args: AddArgs) -> anyhow::Result<()> {
     let shown = args.file.display().to_string();
-    let component = std::fs::read(&args.file).with_context(|| shown.clone())?;
+    let component = read_file("", &args.file, "give the component of an agent (.wasm)")?;
     let file = args.file.file_name().and_then(|name| name.to_str());
     let file = file.with_context(|| format!("{shown}: the name of the file is not UTF-8"))?;
     let engine = Engine::new(&EngineConfig::default())?;

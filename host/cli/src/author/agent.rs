@@ -11,6 +11,7 @@ use crate::built::parse_built;
 use crate::output::{exit_code, print_line};
 
 use super::add::{self, AddArgs};
+use super::compiling::find_module_cache;
 use super::dev::{self, DevArgs};
 use super::guest_crate::{CrateArgs, GuestKind, NewAgentArgs};
 use super::inspect::{self, InspectArgs};
@@ -90,7 +91,7 @@ pub(crate) fn run(command: AgentAuthorCommand) -> anyhow::Result<ExitCode> {
                 },
                 (None, None) => bail!("give --topic or --sample"),
             };
-            let run = run_sample(&manifest, sample, None)?;
+            let run = run_sample(&manifest, sample, find_module_cache().as_deref())?;
             print_run(&run, json)?;
             return Ok(exit_code(run.is_handled()));
         }

@@ -2,6 +2,7 @@
 
 mod add;
 mod agent;
+mod compiling;
 mod dev;
 mod guest_crate;
 pub(crate) mod inspect;

@@ -18,7 +18,10 @@ use ark_store::{AuditFilter, AuditKind};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::files::read_text_file;
 use crate::output::{print_json_line, print_line, print_lines, start_logging};
+
+use super::compiling::CompilationNotice;
 
 /// How long everything that the signal leads to may take.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -39,7 +42,8 @@ impl Sample {
     /// # Errors
     /// The file cannot be read, or is no sample.
     pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        let remedy = "give a JSON file with a signal: {\"topic\": …, \"payload\": …}";
+        let text = read_text_file("", path, remedy)?;
         let document =
             read_json_field("sample", &text).with_context(|| path.display().to_string())?;
         serde_json::from_value(document).with_context(|| path.display().to_string())
@@ -80,8 +84,9 @@ impl SampleRun {
     }
 }
 
-/// Gives the agent of a manifest the signal and returns the results. `compiled`: a directory with modules that this process has compiled. They are
-/// native code, so none that lies beside a manifest is taken: whoever hands over a manifest would run it outside of the sandbox.
+/// Gives the agent of a manifest the signal and returns the results. `compiled`: a directory with modules that this process, or this user's `ark`
+/// in a directory of theirs alone, has compiled. They are native code, so none that lies beside a manifest is taken: whoever hands over a manifest
+/// would run it outside of the sandbox.
 ///
 /// # Errors
 /// The agent does not receive the topic, or is refused; or the host cannot start.
@@ -127,9 +132,16 @@ pub(super) fn run_sample(
     if let Some(compiled) = compiled {
         config.engine.cache_dir = Some(compiled.to_owned());
     }
+    let notice = CompilationNotice::start(read.name.to_string());
     let app = App::start(&config)?;
+    drop(notice);
     if let Some(refused) = app.refused_agents.first() {
-        bail!("the agent is refused: {}", refused.reason);
+        bail!(
+            "{}, with the manifest {}, is refused: {}",
+            component.display(),
+            manifest.display(),
+            refused.reason
+        );
     }
     let run = deliver_sample(&app, sample).and_then(|()| collect_results(&app, &read.name));
     app.stop();

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::ensure;
 use ark_model::ids::Name;
 use ark_runtime::Manifest;
 use clap::Subcommand;
@@ -48,8 +49,8 @@ pub(crate) enum AgentVersionCommand {
     Canary {
         /// The agent.
         agent: Name,
-        /// The number of the version; 0: the version in the agents' directory.
-        #[arg(required_unless_present = "end", requires = "share")]
+        /// The number of the version; 0: the version in the agents' directory. Without it, give --end.
+        #[arg(requires = "share")]
         number: Option<u64>,
         /// The share of the signals: 0.05 is 5 %.
         #[arg(long, requires = "number")]
@@ -123,9 +124,13 @@ pub(crate) fn run(command: AgentVersionCommand) -> anyhow::Result<ExitCode> {
             agent,
             number,
             share,
-            end: _,
+            end,
             reason,
         } => {
+            ensure!(
+                end || number.is_some(),
+                "give NUMBER, a version that `ark agent show {agent}` lists, and --share to begin a trial; or --end to end it"
+            );
             let answer = change_request(&agent, "canary")
                 .with_fields(&[
                     ("share", json!(share.unwrap_or(0.0))),

@@ -3,12 +3,14 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::ensure;
 use ark_client::{AwaitedWork, Endpoint, HostClient, RequestBody};
 use ark_host::config::{Config, Layers, Overrides};
 use clap::Args;
 use serde_json::Value;
-use ureq::http::request;
+use ureq::http::{Uri, request};
+
+use crate::files::read_text_file;
 
 use super::progress::UploadProgress;
 use super::remedies::name_commands;
@@ -70,7 +72,13 @@ impl Connection {
 
     fn client_with(&self, token: Option<String>) -> anyhow::Result<HostClient> {
         let url = match &self.url {
-            Some(url) => url.clone(),
+            Some(url) => {
+                ensure!(
+                    is_address(url),
+                    "--url {url:?}: give the address of a host with http:// or https://, e.g. http://127.0.0.1:8000"
+                );
+                url.clone()
+            }
             None => configured_url()?,
         };
         Ok(HostClient::new(&Endpoint {
@@ -120,9 +128,17 @@ impl Connection {
     }
 }
 
+/// Whether a URL has a scheme that hosts are reached by, and a host.
+fn is_address(url: &str) -> bool {
+    url.parse::<Uri>().is_ok_and(|uri| {
+        matches!(uri.scheme_str(), Some("http" | "https"))
+            && uri.host().is_some_and(|host| !host.is_empty())
+    })
+}
+
 fn read_token(file: &Path) -> anyhow::Result<String> {
-    let text = std::fs::read_to_string(file)
-        .with_context(|| format!("--token-file {}", file.display()))?;
+    let remedy = "give the file that holds the bearer token, or the token itself in ARK_TOKEN";
+    let text = read_text_file("--token-file", file, remedy)?;
     Ok(text.trim().to_owned())
 }
 
@@ -143,4 +159,25 @@ fn configured_url() -> anyhow::Result<String> {
         "http"
     };
     Ok(format_url(scheme, config.listen))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_address;
+
+    #[test]
+    fn an_address_has_a_scheme_and_a_host() {
+        for (url, expected) in [
+            ("http://127.0.0.1:8000", true),
+            ("https://ark.example/", true),
+            ("http://[::1]:8000", true),
+            ("", false),
+            ("localhost:8000", false),
+            ("ftp://localhost", false),
+            ("http://", false),
+            ("/v1/agents", false),
+        ] {
+            assert_eq!(is_address(url), expected, "{url}");
+        }
+    }
 }

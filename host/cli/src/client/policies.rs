@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail, ensure};
+use ark_client::ClientError;
 use ark_host::policies::PolicyManifest;
 use ark_model::ids::{Digest, Name};
 use ark_model::policy::PolicyMode;
@@ -13,6 +14,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use crate::built::parse_built;
+use crate::files::{name_argument, read_file, read_text_file};
 use crate::output::{print_empty, print_json, print_line};
 
 use super::connection::Connection;
@@ -45,6 +47,9 @@ pub(crate) enum PolicyVersionCommand {
         /// A file with the settings of the policy, a JSON object.
         #[arg(long, value_name = "FILE")]
         settings: Option<PathBuf>,
+        /// Upload it without settings, although the version before it has some.
+        #[arg(long, conflicts_with = "settings")]
+        no_settings: bool,
         /// Put it on trial: its verdicts are recorded and compared, and change no outcome.
         #[arg(long)]
         shadow: bool,
@@ -74,8 +79,7 @@ pub(crate) enum PolicyVersionCommand {
     Settings {
         /// The policy.
         policy: Name,
-        /// A file with the settings, a JSON object.
-        #[arg(required_unless_present = "none")]
+        /// A file with the settings, a JSON object; without it, give --none.
         file: Option<PathBuf>,
         /// Remove the settings.
         #[arg(long, conflicts_with = "file")]
@@ -162,10 +166,21 @@ pub(crate) fn run(command: PolicyVersionCommand) -> anyhow::Result<ExitCode> {
         PolicyVersionCommand::Upload {
             file,
             settings,
+            no_settings,
             shadow,
             order,
             change,
-        } => change.send(upload_request(&file, settings.as_deref(), shadow, order)?)?,
+        } => {
+            let upload = PolicyUpload::read(&file)?;
+            let settings = match settings {
+                Some(path) => Some(read_settings("--settings", &path)?),
+                None => upload.settings.clone().filter(|_| !no_settings),
+            };
+            if settings.is_none() && !no_settings {
+                refuse_to_drop_settings(&upload.name, change.reason.connection())?;
+            }
+            change.send(upload.request(settings.as_ref(), shadow, order)?)?;
+        }
         PolicyVersionCommand::Rollout {
             policy,
             number,
@@ -181,11 +196,16 @@ pub(crate) fn run(command: PolicyVersionCommand) -> anyhow::Result<ExitCode> {
         PolicyVersionCommand::Settings {
             policy,
             file,
-            none: _,
+            none,
             shadow,
             change,
         } => {
-            let settings = file.as_deref().map(read_settings).transpose()?;
+            ensure!(
+                none || file.is_some(),
+                "give FILE with the settings, a JSON object, or --none to remove them"
+            );
+            let settings = file.as_deref().map(|path| read_settings("", path));
+            let settings = settings.transpose()?;
             let settings = settings.as_ref().map_or("null", Settings::as_str);
             let request = patch_request(&policy)
                 .with_raw_field("settings", settings)
@@ -239,63 +259,123 @@ fn patch_request(policy: &Name) -> ApiRequest {
     ApiRequest::new("PATCH", &["v1", "policies", policy.as_str()])
 }
 
-/// The request for a component, or for a manifest with the component beside it. What the command line gives comes before the manifest.
-fn upload_request(
-    path: &Path,
-    settings: Option<&Path>,
-    shadow: bool,
+/// What a component, or a manifest with the component beside it, brings to a host.
+struct PolicyUpload {
+    name: Name,
+    /// The file of the component.
+    file: PathBuf,
+    component: Vec<u8>,
+    /// The settings in the manifest.
+    settings: Option<Settings>,
+    mode: PolicyMode,
     order: Option<u32>,
-) -> anyhow::Result<ApiRequest> {
-    let settings = settings.map(read_settings).transpose()?;
-    let is_manifest = path
-        .extension()
-        .is_some_and(|extension| extension == "toml");
-    let (name, file, component, settings, mode, order) = if is_manifest {
-        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-        let manifest: PolicyManifest =
-            toml::from_str(&text).with_context(|| path.display().to_string())?;
-        let component = read_component(
-            path,
-            &manifest.component,
-            manifest.sha256,
-            "if the component was meant to change, update the manifest",
-        )?;
-        (
-            manifest.name,
-            path.with_file_name(&manifest.component),
-            component,
-            settings.or(manifest.settings),
-            manifest.mode,
-            order.or(manifest.order),
-        )
-    } else {
-        let component = std::fs::read(path).with_context(|| path.display().to_string())?;
-        let engine = Engine::new(&EngineConfig::default())?;
-        let policy =
-            Policy::load(&engine, &component).with_context(|| path.display().to_string())?;
-        let name = policy.identity().metadata.name.parse()?;
-        let file = path.to_owned();
-        (name, file, component, settings, PolicyMode::Enforce, order)
-    };
-    let name: Name = name;
-    let mode = if shadow { PolicyMode::Shadow } else { mode };
-    let request = ApiRequest::new("PUT", &["v1", "policies", name.as_str()])
-        .with_component(&component)
-        .with_fields(&[
-            ("sha256", json!(Digest::hash_bytes(&component))),
-            ("mode", json!(mode)),
-            ("order", json!(order)),
-            ("signature", json!(read_signature(&file)?)),
-        ]);
-    Ok(match settings {
-        Some(settings) => request.with_raw_field("settings", settings.as_str()),
-        None => request,
-    })
 }
 
-fn read_settings(path: &Path) -> anyhow::Result<Settings> {
-    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-    Settings::parse(&text).with_context(|| path.display().to_string())
+impl PolicyUpload {
+    /// Reads the component or the manifest at `path`.
+    ///
+    /// # Errors
+    /// A file cannot be read, or is neither a manifest nor a policy.
+    fn read(path: &Path) -> anyhow::Result<Self> {
+        let context = || path.display().to_string();
+        let remedy = "give the component of a policy, or its manifest (.toml)";
+        let is_manifest = path
+            .extension()
+            .is_some_and(|extension| extension == "toml");
+        if is_manifest {
+            let text = read_text_file("", path, remedy)?;
+            let manifest: PolicyManifest = toml::from_str(&text).with_context(context)?;
+            let component = read_component(
+                path,
+                &manifest.component,
+                manifest.sha256,
+                "if the component was meant to change, update the manifest",
+            )?;
+            return Ok(Self {
+                name: manifest.name,
+                file: path.with_file_name(&manifest.component),
+                component,
+                settings: manifest.settings,
+                mode: manifest.mode,
+                order: manifest.order,
+            });
+        }
+        let component = read_file("", path, remedy)?;
+        let engine = Engine::new(&EngineConfig::default())?;
+        let policy = Policy::load(&engine, &component).with_context(context)?;
+        Ok(Self {
+            name: policy.identity().metadata.name.parse()?,
+            file: path.to_owned(),
+            component,
+            settings: None,
+            mode: PolicyMode::Enforce,
+            order: None,
+        })
+    }
+
+    /// The request that uploads it. What the command line gives comes before the manifest.
+    fn request(
+        &self,
+        settings: Option<&Settings>,
+        shadow: bool,
+        order: Option<u32>,
+    ) -> anyhow::Result<ApiRequest> {
+        let mode = if shadow {
+            PolicyMode::Shadow
+        } else {
+            self.mode
+        };
+        let request = ApiRequest::new("PUT", &["v1", "policies", self.name.as_str()])
+            .with_component(&self.component)
+            .with_fields(&[
+                ("sha256", json!(Digest::hash_bytes(&self.component))),
+                ("mode", json!(mode)),
+                ("order", json!(order.or(self.order))),
+                ("signature", json!(read_signature(&self.file)?)),
+            ]);
+        Ok(match settings {
+            Some(settings) => request.with_raw_field("settings", settings.as_str()),
+            None => request,
+        })
+    }
+}
+
+/// Refuses an upload without settings where the version before it has some: the new one would judge by the policy's default.
+///
+/// # Errors
+/// The enforced version, or without one the version on trial, has settings; or the host does not answer.
+fn refuse_to_drop_settings(policy: &Name, connection: &Connection) -> anyhow::Result<()> {
+    let shown = match ApiRequest::get(&["v1", "policies", policy.as_str()]).send(connection) {
+        Ok(shown) => shown,
+        Err(error) => {
+            // Nothing is dropped of a policy that the host does not have.
+            return match error.downcast_ref::<ClientError>() {
+                Some(ClientError::Problem { status: 404, .. }) => Ok(()),
+                _ => Err(error),
+            };
+        }
+    };
+    let in_force = ["enforced", "shadow"].into_iter().find_map(|slot| {
+        let version = shown.get(slot).filter(|version| !version.is_null())?;
+        Some((slot, version))
+    });
+    if let Some((slot, version)) = in_force
+        && version
+            .get("settings")
+            .is_some_and(|settings| !settings.is_null())
+    {
+        bail!(
+            "version {} of {policy} has settings, which this upload would drop; give --settings FILE (`ark policy show {policy} | jq .{slot}.settings` prints them), or --no-settings to judge without",
+            version["number"]
+        );
+    }
+    Ok(())
+}
+
+fn read_settings(argument: &str, path: &Path) -> anyhow::Result<Settings> {
+    let remedy = "give a file with the settings, a JSON object";
+    let text = read_text_file(argument, path, remedy)?;
+    Settings::parse(&text).with_context(|| name_argument(argument, path))
 }
 
 fn print_policies(answer: &Value) {

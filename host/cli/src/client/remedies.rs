@@ -2,8 +2,8 @@
 
 use ark_client::ClientError;
 
-/// Calls of the API, each with the command that makes it; a call that begins like another stands before it.
-const COMMANDS: [(&str, &str); 25] = [
+/// Calls of the API and their parameters, each with the command or the flag for it; a call that begins like another stands before it.
+const COMMANDS: [(&str, &str); 30] = [
     (
         "PATCH /v1/policies/{name} with {\"mode\": \"shadow\"} and nothing else",
         "run `ark policy shadow NAME`",
@@ -22,8 +22,17 @@ const COMMANDS: [(&str, &str); 25] = [
     ("GET /v1/approvals/{id}", "`ark approvals show ID`"),
     ("GET /v1/approvals", "`ark approvals list`"),
     ("GET /v1/signals/failed", "`ark signals failed`"),
-    ("GET /v1/watchdog/alerts", "`ark watchdog status`"),
+    ("GET /v1/watchdog/alerts", "`ark watchdog alerts`"),
     ("GET /v1/watchdog", "`ark watchdog status`"),
+    (
+        "GET /v1/webhooks/{name}/dead-letters",
+        "`ark webhooks dead-letters NAME`",
+    ),
+    (
+        "POST /v1/webhooks/{name}/enable",
+        "`ark webhooks enable NAME`",
+    ),
+    ("GET /v1/webhooks", "`ark webhooks list`"),
     ("GET /v1/graveyard", "`ark graveyard show`"),
     ("GET /v1/tokens", "`ark token list`"),
     ("GET /v1/decisions/{id}", "`ark explain ID`"),
@@ -37,6 +46,11 @@ const COMMANDS: [(&str, &str); 25] = [
     (
         "send Authorization: Bearer ark_…",
         "give it with --token-file or ARK_TOKEN",
+    ),
+    ("give force=true", "give --force"),
+    (
+        "let manifest and component agree",
+        "let manifest and component state the same, then run `ark agent build`",
     ),
 ];
 
@@ -58,7 +72,8 @@ pub(super) fn name_commands(error: ClientError) -> ClientError {
     }
 }
 
-fn replace_calls(text: String) -> String {
+/// Puts commands in the place of calls in a text of a host.
+pub(super) fn replace_calls(text: String) -> String {
     COMMANDS
         .iter()
         .fold(text, |text, (call, command)| text.replace(call, command))
@@ -75,11 +90,31 @@ mod tests {
             told("there is no agent stan; GET /v1/agents lists them"),
             "there is no agent stan; `ark agent list` lists them"
         );
-        assert_eq!(
-            told("roll out a version that GET /v1/agents/{name} lists"),
-            "roll out a version that `ark agent show NAME` lists"
-        );
-        assert_eq!(told("stay within it"), "stay within it");
+        for (text, command) in [
+            (
+                "roll out a version that GET /v1/agents/{name} lists",
+                "roll out a version that `ark agent show NAME` lists",
+            ),
+            (
+                "wait until they are handled, or give force=true",
+                "wait until they are handled, or give --force",
+            ),
+            (
+                "GET /v1/webhooks lists the webhooks of the configuration",
+                "`ark webhooks list` lists the webhooks of the configuration",
+            ),
+            (
+                "GET /v1/webhooks/{name}/dead-letters lists the dead letters",
+                "`ark webhooks dead-letters NAME` lists the dead letters",
+            ),
+            (
+                "POST /v1/webhooks/{name}/enable lets it send again",
+                "`ark webhooks enable NAME` lets it send again",
+            ),
+            ("stay within it", "stay within it"),
+        ] {
+            assert_eq!(told(text), command);
+        }
     }
 
     #[test]

@@ -57,6 +57,13 @@ pub(crate) struct OptionalReasonArgs {
     caller: CallerArgs,
 }
 
+impl OptionalReasonArgs {
+    /// The connection to the host that is changed.
+    pub(crate) const fn connection(&self) -> &Connection {
+        &self.caller.connection
+    }
+}
+
 /// A request to the API.
 pub(crate) struct ApiRequest {
     method: &'static str,

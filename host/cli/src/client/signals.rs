@@ -2,16 +2,18 @@
 
 use std::process::ExitCode;
 
+use anyhow::ensure;
 use ark_model::ids::{Name, SignalId};
 use ark_model::printable::format_count;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use crate::output::{print_empty, print_json, print_line};
+use crate::output::{print_empty, print_json, print_line, print_notice};
 use crate::time::format_millis;
 
 use super::connection::Connection;
 use super::fields::{array_field, text_field};
+use super::remedies::replace_calls;
 use super::request::{ApiRequest, OptionalReasonArgs, PageArgs};
 
 #[derive(Debug, Subcommand)]
@@ -31,8 +33,7 @@ pub(crate) enum SignalsCommand {
     },
     /// Delivers a signal again to the agent that failed to handle it, or all of an agent that have failed until now.
     Redeliver {
-        /// The signal.
-        #[arg(required_unless_present = "all")]
+        /// The signal; without it, give --all.
         signal: Option<SignalId>,
         /// The agent.
         #[arg(long)]
@@ -69,10 +70,16 @@ pub(crate) fn run(command: SignalsCommand) -> anyhow::Result<ExitCode> {
         SignalsCommand::Redeliver {
             signal,
             agent,
-            all: _,
+            all,
             idempotency_key,
             reason,
-        } => redeliver(&agent, signal, idempotency_key.as_deref(), &reason)?,
+        } => {
+            ensure!(
+                all || signal.is_some(),
+                "give SIGNAL, the id of a signal that `ark signals failed --agent {agent}` lists, or --all for all of them"
+            );
+            redeliver(&agent, signal, idempotency_key.as_deref(), &reason)?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -103,11 +110,21 @@ fn redeliver(
             failed_until = answer["failed_until_ms"].clone();
             continue;
         }
-        if let Some(signal) = signal {
-            print_line!("{signal} is delivered to {agent} again");
-        } else {
-            let signals = format_count(delivered, "signal is", "signals are");
-            print_line!("{signals} delivered to {agent} again");
+        let hint = answer["hint"].as_str().filter(|_| delivered > 0);
+        match (signal, hint) {
+            (Some(signal), None) => print_line!("{signal} is delivered to {agent} again"),
+            (Some(signal), Some(_)) => print_line!("{signal} waits for {agent} again"),
+            (None, None) => {
+                let signals = format_count(delivered, "signal is", "signals are");
+                print_line!("{signals} delivered to {agent} again");
+            }
+            (None, Some(_)) => {
+                let signals = format_count(delivered, "signal waits", "signals wait");
+                print_line!("{signals} for {agent} again");
+            }
+        }
+        if let Some(hint) = hint {
+            print_notice!("{}", replace_calls(hint.to_owned()));
         }
         let expired = answer["expired"].as_u64().unwrap_or(0);
         if expired > 0 {

@@ -5,11 +5,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{Context, bail};
 use ark_host::api::access::TABLE;
-use ark_host::api::{agents_of, grants_of, token_view};
+use ark_host::api::{advise_on_lockout, agents_of, grants_of, token_view};
 use ark_model::ids::{Millis, Name};
 use ark_model::principal::{ActionGrant, Role};
 use ark_store::{
@@ -20,7 +19,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use crate::output::{print_empty, print_json, print_line, print_notice};
-use crate::time::{format_millis, parse_age};
+use crate::time::{format_millis, parse_end};
 
 use super::connection::Connection;
 use super::fields::{array_field, text_field};
@@ -43,9 +42,9 @@ pub(crate) enum TokenCommand {
         /// `trade,family:message,place_order`; '' for nothing.
         #[arg(long, value_name = "LIST")]
         actions: Option<String>,
-        /// The age at which the token expires, e.g. 90d, 12h, 30m [default: never].
-        #[arg(long, value_name = "AGE", value_parser = parse_age)]
-        expires: Option<Duration>,
+        /// When the token expires: an age, e.g. 90d, 12h, 30m, or a moment as RFC 3339, e.g. 2030-01-31T18:00:00Z [default: never].
+        #[arg(long, value_name = "AGE", value_parser = parse_end)]
+        expires: Option<Millis>,
         #[command(flatten)]
         target: TargetArgs,
     },
@@ -137,15 +136,23 @@ pub(crate) fn run(command: TokenCommand) -> anyhow::Result<ExitCode> {
             }
         }
         TokenCommand::Revoke { name, target } => {
-            match &target.data_dir {
-                Some(dir) => change_offline(dir, &target, TokenChange::Revoke(name.clone()))?,
+            let hint = match &target.data_dir {
+                Some(dir) => {
+                    change_offline(dir, &target, TokenChange::Revoke(name.clone()))?;
+                    let rows = ReadOnlyStore::open(dir)?.all_tokens()?;
+                    advise_on_lockout(&rows, &name, Millis::now()).map(str::to_owned)
+                }
                 None => {
-                    ApiRequest::new("DELETE", &["v1", "tokens", name.as_str()])
+                    let answer = ApiRequest::new("DELETE", &["v1", "tokens", name.as_str()])
                         .with_query("by", target.actor())
                         .send(&target.connection)?;
+                    answer["hint"].as_str().map(str::to_owned)
                 }
-            }
+            };
             print_line!("{name}: revoked");
+            if let Some(hint) = hint {
+                print_notice!("{hint}");
+            }
         }
         TokenCommand::Roles { json } => {
             if json {
@@ -171,7 +178,7 @@ struct TokenOrder<'a> {
     name: &'a Name,
     agents: Vec<Name>,
     actions: Vec<ActionGrant>,
-    expires: Option<Duration>,
+    expires: Option<Millis>,
 }
 
 /// The parts of a list with commas between them.
@@ -189,12 +196,8 @@ fn create_token(order: TokenOrder<'_>, target: &TargetArgs) -> anyhow::Result<St
         name,
         agents,
         actions,
-        expires,
+        expires: expires_at,
     } = order;
-    let expires_at = expires.map(|age| {
-        let millis = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-        Millis(Millis::now().0.saturating_add(millis))
-    });
     let Some(dir) = &target.data_dir else {
         let made = ApiRequest::new("POST", &["v1", "tokens"])
             .with_fields(&[

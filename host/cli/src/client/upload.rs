@@ -6,6 +6,8 @@ use anyhow::Context;
 use ark_model::ids::Digest;
 use ark_signature::read_signature_file;
 
+use crate::files::read_file;
+
 /// Reads the component beside a manifest.
 ///
 /// # Errors
@@ -17,7 +19,11 @@ pub(super) fn read_component(
     remedy: &str,
 ) -> anyhow::Result<Vec<u8>> {
     let path = manifest.with_file_name(file);
-    let component = std::fs::read(&path).with_context(|| path.display().to_string())?;
+    let component = read_file(
+        "",
+        &path,
+        &format!("{} names it as its component", manifest.display()),
+    )?;
     let found = Digest::hash_bytes(&component);
     anyhow::ensure!(
         found == stated,

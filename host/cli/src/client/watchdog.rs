@@ -1,4 +1,4 @@
-//! `ark watchdog`: the health of a running host, and the commands that halt it or quarantine its agents.
+//! `ark watchdog`: the health of a running host, its alerts, and the commands that halt it or quarantine its agents.
 
 use std::process::ExitCode;
 
@@ -6,17 +6,36 @@ use ark_model::ids::Name;
 use clap::Subcommand;
 use serde_json::Value;
 
-use crate::output::{print_json, print_line};
+use crate::output::{print_empty, print_json, print_line, print_notice};
 use crate::time::format_millis;
 
 use super::connection::Connection;
 use super::fields::{array_field, is_true, text_field};
-use super::request::{ApiRequest, ReasonArgs};
+use super::request::{ApiRequest, PageArgs, ReasonArgs};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum WatchdogCommand {
     /// Shows halt, quarantines, the agents' health, the probed limits and the latest alerts.
     Status {
+        #[command(flatten)]
+        connection: Connection,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Lists what the watchdog noticed, the latest first.
+    Alerts {
+        /// Only alerts about this agent.
+        #[arg(long)]
+        agent: Option<Name>,
+        /// Only alerts of this kind, e.g. `heartbeat_missed`.
+        #[arg(long)]
+        kind: Option<String>,
+        /// Only alerts as bad as that, or worse: info, warning or critical.
+        #[arg(long)]
+        severity: Option<String>,
+        #[command(flatten)]
+        page: PageArgs,
         #[command(flatten)]
         connection: Connection,
         /// Print JSON.
@@ -57,6 +76,26 @@ pub(crate) fn run(command: WatchdogCommand) -> anyhow::Result<ExitCode> {
                 print_json(&status)?;
             } else {
                 print_status(&status);
+            }
+        }
+        WatchdogCommand::Alerts {
+            agent,
+            kind,
+            severity,
+            page,
+            connection,
+            json,
+        } => {
+            let answer = ApiRequest::get(&["v1", "watchdog", "alerts"])
+                .with_query("agent", agent)
+                .with_query("kind", kind)
+                .with_query("severity", severity)
+                .with_page(page)
+                .send(&connection)?;
+            if json {
+                print_json(&answer)?;
+            } else {
+                print_alerts(&answer);
             }
         }
         WatchdogCommand::Quarantine { agent, reason } => {
@@ -141,6 +180,34 @@ fn print_status(status: &Value) {
             text_field(alert, "agent"),
             text_field(alert, "message")
         );
+    }
+}
+
+fn print_alerts(answer: &Value) {
+    let alerts = array_field(answer, "alerts");
+    if alerts.is_empty() {
+        print_empty!("no such alerts; `ark watchdog status` shows how the host does");
+        return;
+    }
+    print_line!(
+        "{:<25} {:<8} {:<26} {:<16} message",
+        "at",
+        "severity",
+        "kind",
+        "agent"
+    );
+    for alert in alerts {
+        print_line!(
+            "{:<25} {:<8} {:<26} {:<16} {}",
+            format_millis(&alert["at_ms"]),
+            text_field(alert, "severity"),
+            text_field(alert, "kind"),
+            alert["agent"].as_str().unwrap_or("-"),
+            text_field(alert, "message")
+        );
+    }
+    if let Some(cursor) = answer["next_cursor"].as_str() {
+        print_notice!("more with --cursor {cursor}");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use anyhow::ensure;
 use ark_model::ids::Name;
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -39,8 +40,7 @@ pub(crate) enum WebhooksCommand {
     Redeliver {
         /// The webhook.
         webhook: Name,
-        /// The id of the event.
-        #[arg(required_unless_present = "all")]
+        /// The id of the event; without it, give --all.
         event: Option<String>,
         /// Try all dead letters.
         #[arg(long, conflicts_with = "event")]
@@ -88,10 +88,14 @@ pub(crate) fn run(command: WebhooksCommand) -> anyhow::Result<ExitCode> {
         WebhooksCommand::Redeliver {
             webhook,
             event,
-            all: _,
+            all,
             idempotency_key,
             reason,
         } => {
+            ensure!(
+                all || event.is_some(),
+                "give EVENT, the id of an event that `ark webhooks dead-letters {webhook}` lists, or --all for all of them"
+            );
             let answer =
                 ApiRequest::new("POST", &["v1", "webhooks", webhook.as_str(), "redeliver"])
                     .with_fields(&[("event_id", json!(event))])
@@ -132,10 +136,14 @@ fn print_webhooks(answer: &Value) {
             print_line!("    {problem}");
         }
         if webhook["failing_since_ms"].is_u64() {
-            print_line!(
-                "    no attempt has succeeded since {}",
-                format_millis(&webhook["failing_since_ms"])
-            );
+            let since = format_millis(&webhook["failing_since_ms"]);
+            if webhook["delivered_at_ms"].is_u64() {
+                print_line!("    no attempt has succeeded since {since}");
+            } else {
+                print_line!(
+                    "    no attempt has succeeded yet since the host was started; it has failed since {since}"
+                );
+            }
         }
         if webhook["retry_at_ms"].is_u64() {
             print_line!(

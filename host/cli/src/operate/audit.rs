@@ -86,9 +86,11 @@ pub(crate) fn run(command: AuditCommand) -> anyhow::Result<ExitCode> {
             print_json_line(&archive_audit(&data.find_data_dir()?, before, &to)?)?;
             Ok(ExitCode::SUCCESS)
         }
-        AuditCommand::Replay { data, policy, json } => {
-            Ok(exit_code(replay_decisions(&data.find_data_dir()?, &policy, json)?))
-        }
+        AuditCommand::Replay { data, policy, json } => Ok(exit_code(replay_decisions(
+            &data.find_data_dir()?,
+            &policy,
+            json,
+        )?)),
     }
 }
 

@@ -66,7 +66,7 @@ pub(crate) fn run(command: CapsuleCommand) -> anyhow::Result<ExitCode> {
 fn list_capsules(data_dir: &Path, agent: Option<&Name>, json: bool) -> anyhow::Result<ExitCode> {
     if !data_dir.is_dir() {
         bail!(
-            "there is no data directory {}; name the host's with --data-dir or ARK_DATA_DIR",
+            "there is no data directory {}; name the host's with --data-dir or ARK_DATA_DIR. Capsules hold inputs as they came, so they stay on the host's machine and are read there, as the host's user",
             data_dir.display()
         );
     }
@@ -152,12 +152,13 @@ fn find_component(capsule: &Capsule, args: &ReplayArgs) -> anyhow::Result<Vec<u8
 
 /// Replays and prints. Fails unless the invocation ends as it did.
 fn replay_capsule(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
-    let capsule = CapsuleDirectory::in_data_dir(&args.data.find_data_dir()?, CapsuleRetention::default())
+    let data_dir = args.data.find_data_dir()?;
+    let capsule = CapsuleDirectory::in_data_dir(&data_dir, CapsuleRetention::default())
         .find_capsule(&args.capsule)
         .map_err(|error| match error {
             CapsuleError::Unknown(id) => anyhow!(
                 "there is no capsule {id} in {dir}; name the host's data directory with --data-dir, `ark agent capsules --data-dir {dir}` lists what is there",
-                dir = args.data.find_data_dir()?.display()
+                dir = data_dir.display()
             ),
             other => other.into(),
         })?;

@@ -91,7 +91,9 @@ const MAX_ACTOR_BYTES: usize = 128;
 /// `by`: the name that the audit log records for a change.
 pub(crate) fn run(command: DataCommand, by: Option<&str>) -> anyhow::Result<ExitCode> {
     match command {
-        DataCommand::Snapshot { to, data } => print_json(&create_snapshot(&data.find_data_dir()?, &to)?)?,
+        DataCommand::Snapshot { to, data } => {
+            print_json(&create_snapshot(&data.find_data_dir()?, &to)?)?
+        }
         DataCommand::Restore {
             from,
             replace,
@@ -108,14 +110,20 @@ pub(crate) fn run(command: DataCommand, by: Option<&str>) -> anyhow::Result<Exit
         DataCommand::BeginAnew { reason, data } => {
             let (by, reason) = validate_order(by, &reason)?;
             let key = SecretKey::from_environment()?;
-            print_json(&begin_anew(&data.find_data_dir()?, &by, &reason, key.as_ref())?)?;
+            print_json(&begin_anew(
+                &data.find_data_dir()?,
+                &by,
+                &reason,
+                key.as_ref(),
+            )?)?;
         }
         DataCommand::Check { snapshot, data } => {
             let key = SecretKey::from_environment()?;
             if let Some(snapshot) = snapshot {
                 print_json(&check_snapshot(&snapshot, key.as_ref())?)?;
             } else {
-                let report = ReadOnlyStore::open(&data.find_data_dir()?)?.check_state(key.as_ref())?;
+                let report =
+                    ReadOnlyStore::open(&data.find_data_dir()?)?.check_state(key.as_ref())?;
                 print_json(&report)?;
                 return Ok(exit_code(report.fault.is_none()));
             }
@@ -143,7 +151,12 @@ pub(crate) fn run(command: DataCommand, by: Option<&str>) -> anyhow::Result<Exit
                     "--lost-key: the key {lost_key} is here, in the environment, and can read the secrets; to replace it use `ark state rekey`"
                 );
             }
-            print_json(&give_up_secrets(&data.find_data_dir()?, &lost_key, &by, &reason)?)?;
+            print_json(&give_up_secrets(
+                &data.find_data_dir()?,
+                &lost_key,
+                &by,
+                &reason,
+            )?)?;
         }
     }
     Ok(ExitCode::SUCCESS)

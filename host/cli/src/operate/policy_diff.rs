@@ -17,6 +17,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::args::DataDirArgs;
+use crate::files::{name_argument, read_text_file};
 use crate::output::{hold_output, is_read, print_json_line, print_line};
 use crate::time::{format_moment, parse_moment};
 
@@ -33,7 +34,7 @@ pub(crate) struct DiffArgs {
     /// The settings of the new version.
     #[arg(long, value_name = "FILE")]
     new_settings: Option<PathBuf>,
-    /// The first moment to compare: milliseconds since 1970 (UTC), or an age such as 30d, 12h, 90m.
+    /// The first moment to compare: milliseconds since 1970 (UTC), RFC 3339 (2026-11-25T19:07:06Z), or an age such as 30d, 12h, 90m.
     #[arg(long, default_value = "30d")]
     since: String,
     #[command(flatten)]
@@ -167,9 +168,8 @@ fn describe_versions(name: &str) -> String {
 }
 
 fn read_settings(flag: &str, path: &Path) -> anyhow::Result<Settings> {
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("{flag} {}", path.display()))?;
-    Settings::parse(&text).with_context(|| format!("{flag} {}", path.display()))
+    let text = read_text_file(flag, path, "give a file with the settings, a JSON object")?;
+    Settings::parse(&text).with_context(|| name_argument(flag, path))
 }
 
 fn print_change(change: &DecisionChange) {

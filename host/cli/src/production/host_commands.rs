@@ -27,7 +27,7 @@ pub(super) fn seconds(option: &str, value: f64) -> anyhow::Result<Duration> {
 /// Where the host is on this machine.
 #[derive(Debug, Args)]
 pub(super) struct HostPlaceArgs {
-    /// The data directory of the host, which is on this machine.
+    /// The data directory of the host, which is on this machine [default: that of ark.toml, else ark-data].
     #[arg(long, env = "ARK_DATA_DIR", value_name = "DIR")]
     pub(super) data_dir: Option<PathBuf>,
     /// The directory in which snapshots are made and looked for.

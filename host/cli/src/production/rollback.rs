@@ -12,6 +12,7 @@ use ark_deploy::rollback::{
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
+use crate::args::configured_data_dir;
 use crate::client::connection::Connection;
 use crate::output::{exit_code, print_empty, print_json, print_line, print_notice};
 use crate::time::format_moment;
@@ -113,7 +114,10 @@ impl StartArgs {
             reason: self.reason,
             upgrade: None,
             binary,
-            data_dir: self.place.data_dir.context("give --data-dir")?,
+            data_dir: match self.place.data_dir {
+                Some(dir) => dir,
+                None => configured_data_dir(None)?,
+            },
             snapshots: self.place.snapshots.context("give --snapshots")?,
             snapshot: self.snapshot,
             control,

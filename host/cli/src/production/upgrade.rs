@@ -11,6 +11,7 @@ use ark_deploy::upgrade::{Upgrade, UpgradePlan, UpgradeReport, rehearse};
 use clap::Args;
 use serde_json::Value;
 
+use crate::args::configured_data_dir;
 use crate::client::connection::Connection;
 use crate::output::{exit_code, print_json, print_line, print_notice};
 
@@ -101,8 +102,16 @@ impl UpgradeArgs {
             None if place.has_unit() => place.program.clone(),
             None => std::env::current_exe().context("the path of this program")?,
         };
+        let data_dir = match self.place.data_dir.clone() {
+            Some(dir) => dir,
+            None => configured_data_dir(self.config.as_deref())?,
+        };
         let mut check_args = Vec::new();
-        for (option, file) in [("--config", self.config), ("--env-file", self.env_file)] {
+        for (option, file) in [
+            ("--config", self.config),
+            ("--env-file", self.env_file),
+            ("--data-dir", Some(data_dir.clone())),
+        ] {
             if let Some(file) = file {
                 let file = file
                     .to_str()
@@ -119,7 +128,7 @@ impl UpgradeArgs {
             version: self.name,
             new_binary,
             stable_binary,
-            data_dir: self.place.data_dir.context("give --data-dir")?,
+            data_dir,
             snapshots: self.place.snapshots.context("give --snapshots")?,
             control,
             stable_control,

@@ -5,8 +5,8 @@ use ark_host::agents::{Ceiling, load_agent};
 use ark_runtime::{Engine, EngineConfig, Manifest, read_agent_metadata};
 use clap::Args;
 
-use crate::built::ManifestHead;
 use crate::author::{GrantArgs, GuestKind};
+use crate::built::ManifestHead;
 use crate::output::{print_line, print_notice};
 
 use super::place::Placement;

@@ -109,11 +109,14 @@ impl Reload {
         for line in changed {
             if is_reloaded(&line.key) {
                 applied += 1;
-                tracing::info!(key = line.key, "changed");
+                tracing::info!(
+                    key = line.key,
+                    "a key of the configuration has changed; its new value is in force"
+                );
             } else {
                 tracing::warn!(
                     key = line.key,
-                    "has changed in the configuration; the old value stays in force until the host is restarted"
+                    "a key of the configuration has changed that is read at a start only; the old value stays in force until the host is restarted"
                 );
             }
         }
@@ -157,11 +160,13 @@ impl Reload {
         {
             Ok(changes) => {
                 let changed: Vec<&str> = changes.changed.iter().map(Name::as_str).collect();
-                tracing::warn!(
-                    changed = changed.join(", "),
-                    refused = changes.refused.len(),
-                    "the declared policies were read again"
-                );
+                let refused = changes.refused.len();
+                if changed.is_empty() && refused == 0 {
+                    tracing::info!("the declared policies were read again; nothing has changed");
+                } else {
+                    let changed = changed.join(", ");
+                    tracing::warn!(changed, refused, "the declared policies were read again");
+                }
             }
             Err(error) => {
                 tracing::error!(%error, "the declared policies cannot be exchanged; all stay as they are");

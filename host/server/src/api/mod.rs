@@ -27,4 +27,4 @@ pub use state::ApiDeps;
 pub use v1::actions::decision_view as view;
 pub use v1::actions::held_action::{FiredRule, HeldAction};
 pub(crate) use v1::actions::propose::read_proposed_actions;
-pub use v1::tokens::{agents_of, grants_of, token_view};
+pub use v1::tokens::{advise_on_lockout, agents_of, grants_of, token_view};

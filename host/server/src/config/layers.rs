@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::telemetry::TelemetryListen;
+use ark_model::check::clip_for_error;
 use ark_model::ids::Name;
 
 use super::error::{ConfigError, Source};
@@ -532,8 +533,32 @@ fn advise_on_missing(field: &str) -> &'static str {
     }
 }
 
+/// What is wrong with a value that is none of a choice; `None`: the problem is another one.
+fn describe_choice(key: &str, problem: &str) -> Option<String> {
+    let (given, expected) = problem
+        .strip_prefix("unknown variant `")?
+        .split_once("`, expected ")?;
+    let choices: Vec<String> = expected
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .map(str::to_owned)
+        .collect();
+    let given = clip_for_error(given);
+    Some(match suggest_key(&given, &choices) {
+        Some(near) => format!(
+            "{key} is {given:?}; did you mean `{near}`? It is one of: {}",
+            choices.join(", ")
+        ),
+        None => format!("{key} is {given:?}; give one of: {}", choices.join(", ")),
+    })
+}
+
 /// What is wrong with a value, in words that need no knowledge of Rust.
 fn describe_problem(key: &str, problem: &str) -> String {
+    if let Some(described) = describe_choice(key, problem) {
+        return described;
+    }
     let wrong = problem
         .strip_prefix("invalid type: ")
         .or_else(|| problem.strip_prefix("invalid value: "));

@@ -359,6 +359,35 @@ fn a_key_that_is_almost_right_is_suggested() {
 }
 
 #[test]
+fn a_value_that_is_none_of_a_choice_is_answered_with_the_nearest_and_all() {
+    let high = "[action_types.move_funds]\nfamily = \"custom\"\ncriticality = \"hihg\"";
+    let cases: [(&str, &[&str]); 3] = [
+        (
+            "[telemetry]\nlog_format = \"jsno\"",
+            &["telemetry.log_format is \"jsno\"; did you mean `json`?"],
+        ),
+        (
+            high,
+            &[
+                "is \"hihg\"; did you mean `high`? It is one of: low, ",
+                "move_funds",
+            ],
+        ),
+        (
+            "[telemetry]\nlog_format = \"zzz\"",
+            &["telemetry.log_format is \"zzz\"; give one of: "],
+        ),
+    ];
+    for (toml, expected) in cases {
+        let error = resolve(toml).unwrap_err();
+        for part in expected {
+            assert!(error.contains(part), "{toml}: {error}");
+        }
+        assert!(!error.contains("variant"), "{toml}: {error}");
+    }
+}
+
+#[test]
 fn what_is_secret_is_not_shown() {
     let toml = "[watchdog]\nredis_url = \"redis://ark:hunter2@127.0.0.1:6379/0\"";
     let layers = layered(toml, &[], &Overrides::default()).unwrap();

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::changes::Requester;
 use crate::hrm::PolicySwap;
-use crate::hrm::chain::ChainSlot;
+use crate::hrm::chain::{ChainSlot, EnforcedPolicy};
 use crate::reply::ask_blocking;
 use ark_model::ids::{Millis, Name};
 use ark_model::policy::{PolicyMode, PolicySource};
@@ -128,6 +128,9 @@ impl Policies {
             };
             return self.apply_change(change, conditions, requester);
         }
+        if let Some(remark) = self.find_no_change(&before, &row, revision.mode) {
+            return self.report_unchanged(&before, remark);
+        }
         match (revision.mode, before.enforced, before.shadow) {
             // The version on trial is enforced from now on.
             (Some(PolicyMode::Enforce), _, Some(shadow)) => {
@@ -147,6 +150,43 @@ impl Policies {
             order: "policy.revise",
         };
         self.apply_change(change, conditions, requester)
+    }
+
+    /// Returns what is so already, if a revision without settings asks for nothing else: then nothing is committed. A policy that could not be
+    /// loaded is set up again, whatever is asked for.
+    fn find_no_change(
+        &self,
+        before: &PolicySlot,
+        row: &PolicySlot,
+        mode: Option<PolicyMode>,
+    ) -> Option<String> {
+        let slot = self.current_slot(&before.policy)?;
+        let is_broken = matches!(slot.enforced, Some(EnforcedPolicy::Broken { .. }));
+        if is_broken || row.order != before.order || row.source != before.source {
+            return None;
+        }
+        let state = match (mode, before.enforced, before.shadow) {
+            (Some(PolicyMode::Enforce), Some(number), None) => {
+                format!("version {number} was enforced already, and none is on trial")
+            }
+            (None, ..) => format!("its place was {} already", before.order),
+            (Some(_), ..) => return None,
+        };
+        Some(format!("{state}; nothing has changed"))
+    }
+
+    /// Returns the receipt of a change that changes nothing, with the remark that says so.
+    fn report_unchanged(
+        &self,
+        row: &PolicySlot,
+        remark: String,
+    ) -> Result<PolicyChangeReceipt, PolicyChangeError> {
+        let (number, _) = affected_version(Some(row), row, None);
+        let store = &self.inner.loader.store;
+        let version = number
+            .map(|number| find_version(store, &row.policy, number))
+            .transpose()?;
+        Ok(make_receipt(row, number, version.as_ref(), vec![remark]))
     }
 
     /// Puts a kept version in force in a mode.
@@ -249,19 +289,8 @@ impl Policies {
             (Some(number), Some(new)) if new.version.number == number => Some(new.version.clone()),
             (Some(number), _) => Some(find_version(&loader.store, &policy, number)?),
         };
-        let receipt = PolicyChangeReceipt {
-            number,
-            sha256: version.as_ref().map(|version| version.sha256),
-            settings_sha256: version.as_ref().and_then(|version| version.settings),
-            vectors: version.as_ref().map(|version| version.vectors),
-            order: row.order,
-            enforced: row.enforced,
-            shadow: row.shadow,
-            previous: row.previous,
-            revision: row.revision,
-            remarks: list_remarks(before, &row, version.as_ref()),
-            policy,
-        };
+        let remarks = list_remarks(before, &row, version.as_ref());
+        let receipt = make_receipt(&row, number, version.as_ref(), remarks);
         let mut body = json!(receipt);
         body["order"] = json!(order);
         body["place"] = json!(receipt.order);
@@ -368,6 +397,28 @@ fn affected_version(
         }
     });
     (number, mode)
+}
+
+/// Makes the receipt of a change after which the slot is `row`. `number` and `version` are those that it is about.
+fn make_receipt(
+    row: &PolicySlot,
+    number: Option<u64>,
+    version: Option<&PolicyVersion>,
+    remarks: Vec<String>,
+) -> PolicyChangeReceipt {
+    PolicyChangeReceipt {
+        policy: row.policy.clone(),
+        number,
+        sha256: version.map(|version| version.sha256),
+        settings_sha256: version.and_then(|version| version.settings),
+        vectors: version.map(|version| version.vectors),
+        order: row.order,
+        enforced: row.enforced,
+        shadow: row.shadow,
+        previous: row.previous,
+        revision: row.revision,
+        remarks,
+    }
 }
 
 /// Lists what the operator should know about a change.

@@ -10,8 +10,7 @@ use serde_json::{Value, json};
 
 use crate::anchors::write_anchor;
 use crate::directory::{
-    AccessMarks, Attestation, DirLock, Evidence, check_restore_finished, database_path,
-    give_made,
+    AccessMarks, Attestation, DirLock, Evidence, check_restore_finished, database_path, give_made,
 };
 use crate::error::OpenError;
 use crate::operation::{NewToken, TokenChange};
@@ -111,7 +110,6 @@ pub(super) fn keep_closed(
     by: &str,
     reason: &str,
 ) -> Result<Option<String>, MaintenanceError> {
-    let now = Millis::now();
     let marks = AccessMarks::read(connection)?;
     if before.is_some_and(|before| before.is_halted) && !marks.is_halted {
         begin_halt(connection, by, reason)?;
@@ -121,6 +119,16 @@ pub(super) fn keep_closed(
     if marks.has_tokens || before.is_some_and(|before| !before.has_tokens) {
         return Ok(None);
     }
+    make_admin_token(connection, by, reason).map(Some)
+}
+
+/// Makes an administrator's token, within the caller's transaction. Returns its secret.
+pub(super) fn make_admin_token(
+    connection: &Connection,
+    by: &str,
+    reason: &str,
+) -> Result<String, MaintenanceError> {
+    let now = Millis::now();
     let secret =
         TokenSecret::generate().map_err(|error| MaintenanceError::Token(error.to_string()))?;
     let name: Name = format!("admin-{}", now.0)
@@ -138,7 +146,7 @@ pub(super) fn keep_closed(
     write_token_change(connection, &TokenChange::Create(token), by, now)?;
     let body = json!({"by": by, "key": name, "role": Role::Admin.as_str(), "reason": reason});
     record_maintenance(connection, "state.first_token", &body)?;
-    Ok(Some(secret.reveal().to_owned()))
+    Ok(secret.reveal().to_owned())
 }
 
 /// Halts the host that starts next, within the caller's transaction.

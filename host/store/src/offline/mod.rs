@@ -13,6 +13,7 @@ mod prune;
 mod read_only;
 mod rekey;
 mod restore;
+mod revocations;
 mod snapshot;
 mod verify_audit;
 mod verify_state;

@@ -1,12 +1,13 @@
 //! The restore of a snapshot.
 //!
 //! A restore changes nothing before the snapshot was found complete: checksums, `integrity_check`, both chains. A database that is there is
-//! moved aside, not deleted. While the restore runs, the file `restore.pending` keeps a host from starting on half of it.
+//! moved aside, not deleted. While the restore runs, the file `restore.pending` keeps a host from starting on half of it. A token that was
+//! revoked since the snapshot stays revoked, as far as the database that is replaced can be read.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use ark_model::ids::Millis;
+use ark_model::ids::{Millis, Name};
 use serde::Serialize;
 use serde_json::json;
 
@@ -17,7 +18,8 @@ use crate::directory::{
 use crate::secrets::SecretKey;
 
 use super::error::MaintenanceError;
-use super::exclusive::{OfflineStore, keep_closed, record_maintenance};
+use super::exclusive::{OfflineStore, keep_closed, make_admin_token, record_maintenance};
+use super::revocations::{EarlierTokens, has_live_admin, list_live};
 use super::snapshot::{SnapshotManifest, check_snapshot, sync};
 
 /// The files of a database. The database itself is moved last: while it is there, nothing was given up.
@@ -33,9 +35,17 @@ pub struct RestoreReport {
     pub manifest: SnapshotManifest,
     /// The directory that the earlier database was moved to.
     pub moved_aside: Option<PathBuf>,
-    /// The secret of an administrator's token, made since the earlier database had tokens and the snapshot has none.
+    /// The secret of an administrator's token, made since the earlier database had tokens and the snapshot has none, or none of an
+    /// administrator that is still live.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
+    /// The tokens that are live in the snapshot and were revoked or gone in the earlier database: they are revoked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub revoked_tokens: Vec<Name>,
+    /// The tokens of the snapshot that are live, where the earlier database does not tell which were revoked since: there was none, it could
+    /// not be read, or it was not the latest. An operator revokes again what was revoked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub live_tokens: Vec<Name>,
 }
 
 /// Restores a snapshot into a data directory. With `replace`, a database that is there is moved aside.
@@ -77,7 +87,17 @@ pub fn restore_snapshot_keeping(
             dir: dir.to_owned(),
         });
     }
-    std::fs::write(&pending, b"").map_err(MaintenanceError::for_file(&pending))?;
+    let earlier = if repeated {
+        // The database that is here may be half of this snapshot.
+        EarlierTokens::read_kept(&pending)
+    } else {
+        let attested = lock.found_heads().map(|(audit, _)| audit.seq);
+        let earlier = EarlierTokens::read(&database, attested);
+        let kept = json!(earlier).to_string();
+        std::fs::write(&pending, kept).map_err(MaintenanceError::for_file(&pending))?;
+        sync(&pending)?;
+        earlier
+    };
     sync(dir)?;
     let moved_aside = move_aside(dir, "before-restore", &DATABASE_FILES)?;
     let fresh = dir.join("ark.db.restoring");
@@ -87,10 +107,27 @@ pub fn restore_snapshot_keeping(
     sync(dir)?;
     let mut store = OfflineStore::open_locked(dir, lock, secret_key)?;
     let transaction = store.connection.transaction()?;
-    let body = json!({"made_at_ms": manifest.made_at_ms, "audit": manifest.audit, "state": manifest.state});
+    let now = Millis::now();
+    let revoked_tokens = earlier.carry_over(&transaction, RESTORER, now)?;
+    let live_tokens = if earlier.may_lack_revocations() {
+        let live = list_live(&transaction, now)?;
+        live.into_iter().map(|(name, _)| name).collect()
+    } else {
+        Vec::new()
+    };
+    let body = json!({
+        "made_at_ms": manifest.made_at_ms,
+        "audit": manifest.audit,
+        "state": manifest.state,
+        "revoked_tokens": revoked_tokens,
+    });
     record_maintenance(&transaction, "state.restore", &body)?;
     let reason = "it was so before a snapshot was restored";
-    let token = keep_closed(&transaction, Some(access), RESTORER, reason)?;
+    let mut token = keep_closed(&transaction, Some(access), RESTORER, reason)?;
+    if !revoked_tokens.is_empty() && !has_live_admin(&transaction, now)? {
+        let reason = "the administrators' tokens of the snapshot were revoked after it was made";
+        token = Some(make_admin_token(&transaction, RESTORER, reason)?);
+    }
     if let Some(token) = &token {
         keep_token(token)?;
     }
@@ -102,6 +139,8 @@ pub fn restore_snapshot_keeping(
         manifest,
         moved_aside,
         token,
+        revoked_tokens,
+        live_tokens,
     })
 }
 

@@ -5,6 +5,7 @@ mod evidence;
 mod log;
 mod maintenance;
 mod prune;
+mod revocations;
 mod state;
 
 use ark_model::decision::Outcome;

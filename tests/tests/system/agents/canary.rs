@@ -88,6 +88,8 @@ fn it_gets_its_share_and_outlives_a_kill_and_a_rollout_ends_it() {
         (&json!(2), &json!(0.5)),
         "{kept}"
     );
+    let (_, listed) = client.get("/v1/agents");
+    assert_eq!(listed["agents"][0]["canary"]["number"], 2, "{listed}");
     let order = json!({"number": 2, "by": "ada", "reason": "it is"});
     let (status, answer) = client.post("/v1/agents/chaos/rollout", &order);
     assert_eq!(status, 200, "{answer}");

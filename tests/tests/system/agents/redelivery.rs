@@ -104,7 +104,21 @@ fn a_failed_signal_is_listed_and_delivered_again_once() {
     ]);
     let list = String::from_utf8_lossy(&list.stdout).into_owned();
     assert!(list.starts_with(capsule), "{list}");
-    assert_eq!(list_failed(&mut client, "?agent=kyle"), Vec::<Value>::new());
+    // A name that no agent has is no empty list.
+    for (agent, remedy) in [
+        (
+            "kyle",
+            "give the name of an agent that GET /v1/agents lists",
+        ),
+        ("choas", "did you mean chaos? GET /v1/agents lists them"),
+    ] {
+        let (status, refused) = client.get(&format!("/v1/signals/failed?agent={agent}"));
+        assert_eq!(
+            (status, &refused["field"], &refused["remedy"]),
+            (404, &json!("agent"), &json!(remedy)),
+            "{refused}"
+        );
+    }
 
     // As long as the agent is as it was, it fails again; under the same key nothing more is done.
     let request = json!({"agent": "chaos", "signal_id": signal, "reason": "try again"});

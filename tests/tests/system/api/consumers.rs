@@ -141,7 +141,48 @@ fn decisions_are_found_by_instrument_rule_and_period_and_exported() {
         (422, &json!("until")),
         "{problem}"
     );
+    check_refusals(&mut client);
     check_exports(&mut client);
+}
+
+/// What no decision can have.
+fn check_refusals(client: &mut Client) {
+    // A rule that no policy has or had is refused with those that it resembles; one that has not fired is an empty list.
+    let (status, page) = client.get("/v1/decisions?rule=max_leverage");
+    assert_eq!((status, &page["decisions"]), (200, &json!([])), "{page}");
+    for path in ["/v1/decisions", "/v1/decisions/export"] {
+        let (status, problem) = client.get(&format!("{path}?rule=require_stop_los"));
+        let remedy = problem["remedy"].as_str().unwrap_or_default();
+        assert_eq!(
+            (status, &problem["field"]),
+            (422, &json!("rule")),
+            "{problem}"
+        );
+        assert!(remedy.contains("require_stop_loss"), "{problem}");
+    }
+    // What is no symbol and no name is said in whole sentences.
+    for (query, detail) in [
+        (
+            "symbol=---",
+            "symbol: has neither a letter nor a digit; name an instrument, e.g. BTC-USD",
+        ),
+        (
+            "symbol=%D0%92TC",
+            "symbol: mixes letters of several scripts in \"\u{412}TC\" (U+0412); write each word in one script",
+        ),
+        (
+            "agent=",
+            "agent: is \"\"; give a name: 1 to 64 of a-z, 0-9, '-', '_', starting with a letter",
+        ),
+    ] {
+        let (status, problem) = client.get(&format!("/v1/decisions?{query}"));
+        assert_eq!(
+            (status, &problem["detail"]),
+            (400, &json!(detail)),
+            "{query}"
+        );
+        assert_eq!(problem["title"], "The request is not valid");
+    }
 }
 
 /// The same decisions, exported.
@@ -572,12 +613,20 @@ fn a_ticket_opens_one_stream_and_ends_with_its_token() {
     for used in [ticket.as_str(), "ark_none", ""] {
         assert_ne!(open(used).1, "HTTP/1.1 200", "{used}");
     }
+    let mut bare = Client::at(&host.address);
+    let (status, refused) = bare.get(&format!("/v1/events?ticket={ticket}"));
+    let remedy = refused["remedy"].as_str().unwrap_or_default();
+    assert_eq!(
+        (status, &refused["field"]),
+        (401, &json!("ticket")),
+        "{refused}"
+    );
+    assert!(remedy.contains("POST /v1/events/tickets"), "{refused}");
     // It opens event streams and nothing else.
     let another = client.send("POST", "/v1/events/tickets", &Value::Null).1["ticket"]
         .as_str()
         .expect("a ticket")
         .to_owned();
-    let mut bare = Client::at(&host.address);
     let (status, _, _) = ask(
         &mut bare,
         "GET",

@@ -14,6 +14,7 @@ fn agent(dir: &Path, args: &[&str]) -> Output {
         .arg("agent")
         .args(args)
         .current_dir(dir)
+        .env("XDG_CACHE_HOME", dir.join("cache"))
         .env_remove("CARGO_TARGET_DIR")
         .env_remove("RUSTFLAGS")
         .output()
@@ -69,7 +70,27 @@ fn a_new_agent_is_tested_built_inspected_and_run() {
     let bad = run("mine.ping", "{\"from\": 7}");
     assert_eq!(bad.status.code(), Some(1));
     assert!(text(&bad).contains("from"), "{}", text(&bad));
+    refuse_another_version(here);
     watch_a_project(here);
+}
+
+/// Gives the crate another version than the manifest: the build names both files.
+fn refuse_another_version(here: &Path) {
+    let file = here.join("mine/Cargo.toml");
+    let made = std::fs::read_to_string(&file).expect("a file");
+    let raised = made.replacen("version = \"0.1.0\"", "version = \"0.2.0\"", 1);
+    assert_ne!(made, raised);
+    std::fs::write(&file, raised).expect("a file");
+    let built = agent(here, &["build", "mine"]);
+    assert!(!built.status.success());
+    for words in [
+        "mine/Cargo.toml says version \"0.2.0\"",
+        "mine/mine.toml says version \"0.1.0\"",
+        "let both say the same",
+    ] {
+        assert!(text(&built).contains(words), "{words}: {}", text(&built));
+    }
+    std::fs::write(&file, made).expect("a file");
 }
 
 /// Lets `ark agent dev` watch the project: it shows what the samples lead to, and again after a change.

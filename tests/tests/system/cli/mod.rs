@@ -9,3 +9,4 @@ mod newcomer;
 mod output;
 mod policy_author;
 mod registry;
+mod slips;

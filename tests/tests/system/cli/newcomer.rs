@@ -182,6 +182,42 @@ fn a_failed_signal_is_listed_with_the_command_that_delivers_it_again() {
         "{}",
         said(&again)
     );
+    wait_until("the signal has failed again", || {
+        let (_, failed) = client.get("/v1/signals/failed");
+        failed["signals"]
+            .as_array()
+            .is_some_and(|all| !all.is_empty())
+    });
+    // An agent in quarantine gets nothing before it is restored, and whoever sends is told.
+    let order = json!({"reason": "a test"});
+    assert_eq!(client.post("/v1/agents/kyle/quarantine", &order).0, 200);
+    let waits = post_signal(&mut client, "market.tick", &json!("much"));
+    assert_eq!(waits["delivered_to"], json!(["kyle"]));
+    assert_eq!(
+        waits["hint"],
+        "kyle is in quarantine: what is delivered to it waits until it is restored: POST /v1/agents/{name}/restore"
+    );
+    let again = ark(dir.path(), &url, &words, &[]);
+    assert_eq!(
+        (printed(&again).as_str(), said(&again).as_str()),
+        (
+            format!("{id} waits for kyle again\n").as_str(),
+            "ark: kyle is in quarantine: what is delivered to it waits until it is restored: `ark watchdog restore NAME`\n"
+        )
+    );
+    // A name that no agent has is no empty list.
+    let typo = ark(
+        dir.path(),
+        &url,
+        &["signals", "failed", "--agent", "kyel"],
+        &[],
+    );
+    assert!(!typo.status.success());
+    let told = said(&typo);
+    assert!(
+        told.contains("there is no agent kyel") && told.contains("did you mean kyle?"),
+        "{told}"
+    );
     assert_eq!(host.terminate(), Some(0));
 }
 

@@ -76,6 +76,11 @@ fn a_new_policy_is_tested_inspected_and_compared() {
     assert!(made.status.success(), "{}", text(&made));
     let again = policy(here, &["new", "mine", "--sdk", sdk]);
     assert!(text(&again).contains("exists already"), "{}", text(&again));
+    let readme = std::fs::read_to_string(here.join("mine/README.md")).expect("a README");
+    assert!(
+        readme.starts_with("# mine\n") && readme.contains("**change this first**"),
+        "{readme}"
+    );
     let tested = policy(here, &["test", "mine"]);
     assert!(tested.status.success(), "{}", text(&tested));
     assert!(

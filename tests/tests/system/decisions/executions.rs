@@ -127,6 +127,21 @@ fn a_filled_order_stays_filled_whatever_is_reported_later() {
         }
         assert_exposure(&mut client, "BTC-USD", 0.05);
     }
+    // An execution id that comes back with another report is the field at fault: executions take no other key.
+    let report_id = format!("open-{id}");
+    let (status, problem) = report(
+        &mut client,
+        &report_id,
+        &id,
+        "filled",
+        json!({"price": 1.0}),
+    );
+    assert_eq!(
+        (status, &problem["field"]),
+        (422, &json!("execution_id")),
+        "{problem}"
+    );
+    assert!(!problem.to_string().contains("fresh key"), "{problem}");
     assert_eq!(alert_kinds(&mut client), Vec::<String>::new());
 }
 

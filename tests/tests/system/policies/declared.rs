@@ -423,7 +423,13 @@ fn the_command_line_does_what_the_api_does() {
         "{told}"
     );
     let manifest = manifest(dir.path(), 1, &moody_component(1, 2), "mode = \"shadow\"\n");
-    let told = done(&["upload", &manifest.display().to_string()]);
+    let manifest = manifest.display().to_string();
+    let (success, _, errors) = ark(&["upload", &manifest]);
+    assert!(
+        !success && errors.contains("version 1 of") && errors.contains("--no-settings"),
+        "{errors}"
+    );
+    let told = done(&["upload", &manifest, "--no-settings"]);
     assert!(
         told.contains("version 1 enforced, version 2 on trial"),
         "{told}"

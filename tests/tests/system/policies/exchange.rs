@@ -436,6 +436,18 @@ fn what_is_on_trial_is_recorded_and_compared_and_changes_no_outcome() {
     // What was tried is enforced: from then on it counts.
     let (status, answer) = send(&mut client, "PATCH", &name, &json!({"mode": "enforce"}));
     assert_eq!((status, &answer["shadow"]), (200, &Value::Null), "{answer}");
+    // Asked for once more it changes nothing, and says so.
+    let revision = answer["revision"].clone();
+    for again in [
+        json!({"mode": "enforce"}),
+        json!({"order": answer["order"]}),
+    ] {
+        let (status, answer) = send(&mut client, "PATCH", &name, &again);
+        assert_eq!((status, &answer["revision"]), (200, &revision), "{answer}");
+        let remark = answer["remarks"][0].as_str().unwrap_or_default();
+        let is_said = remark.contains(" already") && remark.ends_with("nothing has changed");
+        assert!(is_said, "{answer}");
+    }
     let decision = propose(&mut client, "BOOM");
     assert_eq!(decision["outcome"], "denied", "{decision}");
     let reason = decision["reasons"][0].as_str().unwrap_or_default();

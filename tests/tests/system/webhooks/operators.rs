@@ -47,6 +47,13 @@ fn redeliver(host: &Host, key: &str, body: &Value) -> (u16, Value) {
     sent.expect("an answer")
 }
 
+/// What `ark webhooks list` prints.
+fn list_webhooks(host: &Host) -> String {
+    let url = format!("http://{}", host.address);
+    let output = run_ark(&["webhooks", "list", "--url", &url]);
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
 fn setup(more: &str) -> (Receiver, Hooks) {
     let receiver = Receiver::start(&[SECRET]);
     let mut hooks = Hooks::new();
@@ -68,6 +75,8 @@ fn dead_letters_are_listed_and_delivered_again_one_or_all() {
     assert_eq!(shown["dead_letters"], 4);
     assert_eq!(shown["problem"], "the receiver answered 500");
     assert!(shown["failing_since_ms"].is_u64());
+    let listed = list_webhooks(&host);
+    assert!(listed.contains("no attempt has succeeded yet"), "{listed}");
     assert_eq!(
         shown["origin"],
         format!("http://127.0.0.1:{}", receiver.port)

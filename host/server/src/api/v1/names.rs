@@ -1,4 +1,4 @@
-//! Names in paths.
+//! Names in requests, and what a caller is told of a name that no agent has, or whose agent is in quarantine.
 
 use serde::Deserialize;
 use utoipa::IntoParams;

@@ -286,6 +286,9 @@ struct TokenMade {
 struct TokenRevoked {
     name: Name,
     status: &'static str,
+    /// The way back where no administrator's token is live any more; else left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
 }
 
 /// A token as it is shown.
@@ -488,11 +491,30 @@ async fn revoke_token(
     }
     // Once more: the token may have been read again while the revocation was on its way to the disk.
     api.auth.shut_out(&name);
+    // The revocation counts, whether or not the tokens that are left can be read.
+    let hint = match api.run_blocking(|api| api.store.all_tokens()).await {
+        Ok(Ok(rows)) => advise_on_lockout(&rows, &name, Millis::now()).map(str::to_owned),
+        Ok(Err(_)) | Err(_) => None,
+    };
     let body = TokenRevoked {
         name,
         status: "revoked",
+        hint,
     };
     Ok(json_response(StatusCode::OK, None, &body))
+}
+
+/// What to do after the revocation of an administrator's token where none is live any more.
+#[must_use]
+pub fn advise_on_lockout(rows: &[TokenRow], revoked: &Name, now: Millis) -> Option<&'static str> {
+    let is_admin = |row: &TokenRow| row.role == Role::Admin;
+    let was_admin = rows.iter().any(|row| is_admin(row) && row.name == *revoked);
+    let has_admin = rows
+        .iter()
+        .any(|row| is_admin(row) && row.status(now) == "live");
+    (was_admin && !has_admin).then_some(
+        "no administrator's token is live any more, so nobody can make or revoke tokens; the way back: stop the host, and run `ark token create --role admin --name NAME --data-dir DIR` with a name that no token had",
+    )
 }
 
 async fn record_change(
@@ -513,4 +535,57 @@ async fn record_change(
     };
     api.commit(unit).await??;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A token with its role and whether it is revoked or has expired.
+    fn token(name: &str, role: Role, revoked: bool, expired: bool) -> TokenRow {
+        TokenRow {
+            name: name.parse().unwrap(),
+            hash: TokenSecret::generate().unwrap().hash(),
+            role,
+            agents: Vec::new(),
+            actions: Vec::new(),
+            created_by: "ada".to_owned(),
+            created_at: Millis(0),
+            expires_at: expired.then_some(Millis(1)),
+            revoked_by: revoked.then(|| "ada".to_owned()),
+            revoked_at: revoked.then_some(Millis(1)),
+        }
+    }
+
+    #[test]
+    fn whoever_revokes_the_last_administrator_is_told_the_way_back() {
+        let root = || token("root", Role::Admin, true, false);
+        for (rows, revoked, expected) in [
+            (vec![root()], "root", true),
+            (
+                vec![root(), token("bot", Role::Operator, false, false)],
+                "root",
+                true,
+            ),
+            (
+                vec![root(), token("old", Role::Admin, false, true)],
+                "root",
+                true,
+            ),
+            (
+                vec![root(), token("other", Role::Admin, false, false)],
+                "root",
+                false,
+            ),
+            (
+                vec![root(), token("bot", Role::Operator, true, false)],
+                "bot",
+                false,
+            ),
+        ] {
+            let revoked: Name = revoked.parse().unwrap();
+            let hint = advise_on_lockout(&rows, &revoked, Millis(2));
+            assert_eq!(hint.is_some(), expected, "{rows:?}");
+        }
+    }
 }

@@ -30,7 +30,11 @@ pub(super) const METRICS: &[Metric] = &[
         "ark_webhook_dead_lettered_total",
         &["webhook"],
         "Events that became dead letters of a webhook.",
-        |context, emit| emit_each(context, emit, |_, it| Some(it.dead_letters_written.get() as f64)),
+        |context, emit| {
+            emit_each(context, emit, |_, it| {
+                Some(it.dead_letters_written.get() as f64)
+            })
+        },
     ),
     counter(
         "ark_webhook_dead_letters_dropped_total",

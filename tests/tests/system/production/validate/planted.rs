@@ -75,7 +75,11 @@ fn a_database_that_loses_or_changes_one_thing_fails_the_test_for_it_alone() {
             .expect("no trigger");
         let category = failing.split('/').next().expect("a category");
         let (report, _) = validate(&url, &dir, &["--category", category]);
-        assert_eq!(cases(&report, "failed"), [""; 0], "{what}, mended: {report:#}");
+        assert_eq!(
+            cases(&report, "failed"),
+            [""; 0],
+            "{what}, mended: {report:#}"
+        );
     }
 }
 
@@ -93,11 +97,7 @@ fn a_host_whose_answers_miss_one_thing_fails_the_test_for_it_alone() {
         // What was in force before a rollback.
         ("\"before\"", "\"befort\"", "state/rollback"),
         // A watchdog that is off.
-        (
-            "\"beating\":true",
-            "\"beating\":null",
-            "watchdog/intervals",
-        ),
+        ("\"beating\":true", "\"beating\":null", "watchdog/intervals"),
     ] {
         let url = start_altering(&host.address, from, to, 0);
         assert_only_fails(&url, &dir, &[], (from, failing));

@@ -1,12 +1,16 @@
 //! Which decisions a list or an export has.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use serde::{Deserialize, Deserializer};
 use utoipa::IntoParams;
 
-use ark_model::check::{FieldError, check_symbol};
+use ark_model::check::{FieldError, check_symbol, clip_for_error};
 use ark_model::decision::Outcome;
 use ark_model::ids::{Millis, Name, TraceId};
-use ark_store::DecisionFilter;
+use ark_model::verdict::Rule;
+use ark_store::{DecisionFilter, ReadError};
 
 use crate::api::http::fields::{
     MAX_INTEGER, field_schema, is_plain, symbol_schema, text_field, text_schema,
@@ -14,7 +18,11 @@ use crate::api::http::fields::{
 use crate::api::http::pagination::{Limit, RowCursor};
 use crate::api::http::preferences::RulesShown;
 use crate::api::http::problem::Problem;
+use crate::api::state::Api;
 use crate::hrm::Hrm;
+
+/// The name of a rule that is at least this similar (Jaro-Winkler, 0 to 1) to an unknown one is suggested in its place.
+const SIMILAR: f64 = 0.8;
 
 /// A moment in a query.
 #[derive(Debug, Clone, Copy)]
@@ -145,6 +153,72 @@ decisions_query! {
         #[param(inline)]
         pub(super) cursor: Option<RowCursor>,
     }
+}
+
+/// Checks that the name of a rule is one that decisions can have: of a policy in force, or of one that ever was, since the database keeps the
+/// description of each with its decisions.
+///
+/// # Errors
+/// 422: no policy here has or had the rule. 503: the database cannot be read.
+pub(super) async fn check_rule_known(api: &Arc<Api>, rule: &str) -> Result<(), Problem> {
+    let Some(known) = api.run_blocking(list_rule_names).await?? else {
+        return Ok(());
+    };
+    if known.contains(rule) {
+        return Ok(());
+    }
+    let mut near: Vec<(f64, &str)> = known
+        .iter()
+        .map(|known| (strsim::jaro_winkler(rule, known), known.as_str()))
+        .filter(|(similarity, _)| *similarity >= SIMILAR)
+        .collect();
+    near.sort_by(|(one, _), (other, _)| other.total_cmp(one));
+    let near: Vec<&str> = near.iter().take(3).map(|(_, name)| *name).collect();
+    let remedy = if near.is_empty() {
+        "GET /v1/graveyard and GET /v1/policies/{name} list the rules".to_owned()
+    } else {
+        format!("did you mean {}?", near.join(" or "))
+    };
+    let problem = format!(
+        "is {:?}, which no policy here has or had",
+        clip_for_error(rule)
+    );
+    let error = FieldError::new("rule", problem, remedy);
+    Err(Problem::contradiction(&error))
+}
+
+/// The names of the rules of the policies in force and of those that the database knows; `None`: one that it knows cannot be read, so its rules
+/// are not known.
+fn list_rule_names(api: &Api) -> Result<Option<BTreeSet<String>>, ReadError> {
+    let mut names = BTreeSet::new();
+    let mut add = |rules: &[Rule]| names.extend(rules.iter().map(|rule| rule.name.clone()));
+    add(&api.graveyard_identity.metadata.rules);
+    for slot in api.policies.in_force().iter() {
+        if let Some(enforced) = &slot.enforced {
+            add(&enforced.identity().metadata.rules);
+        }
+        if let Some(shadow) = &slot.shadow {
+            add(&shadow.identity().metadata.rules);
+        }
+    }
+    for record in api.store.policy_records()? {
+        match serde_json::from_str::<RecordedRules>(&record.metadata_json) {
+            Ok(recorded) => names.extend(recorded.rules.into_iter().map(|rule| rule.name)),
+            Err(_) => return Ok(None),
+        }
+    }
+    Ok(Some(names))
+}
+
+/// The rules in the description of a policy, as the database keeps it.
+#[derive(Deserialize)]
+struct RecordedRules {
+    rules: Vec<RecordedRule>,
+}
+
+#[derive(Deserialize)]
+struct RecordedRule {
+    name: String,
 }
 
 /// Completes a filter. The spellings of the instrument are those that the host's aliases know now.

@@ -22,7 +22,7 @@ use ark_model::ids::DecisionId;
 
 use super::decision_export::DecisionExport;
 use super::decision_form::DecisionForm;
-use super::decision_query::{DecisionsQuery, ExportQuery};
+use super::decision_query::{DecisionsQuery, ExportQuery, check_rule_known};
 use super::decision_view::{DecisionRecord, DecisionSummary, read_decision};
 
 pub(crate) fn routes() -> DescribedRoutes {
@@ -65,7 +65,7 @@ struct DecisionPage {
 #[utoipa::path(get, path = "/v1/decisions", operation_id = "list_decisions", tag = "actions", params(DecisionsQuery),
     responses(
         (status = 200, description = "A page.", body = DecisionPage),
-        (status = 422, description = "The period ends before it begins."),
+        (status = 422, description = "The period ends before it begins, or no policy of this host has or had the rule."),
     ))]
 async fn list_decisions(
     State(api): Shared,
@@ -73,9 +73,17 @@ async fn list_decisions(
 ) -> Result<Response, Problem> {
     let (limit, before) = (page_rows(query.limit), query.cursor.map(u64::from));
     let filter = query.into_filter(&api.hrm)?;
+    let rule = filter.rule.clone();
     let page = api
         .run_blocking(move |api| api.store.decision_page(&filter, before, limit))
         .await??;
+    // A name that decisions have need not be looked up.
+    if let Some(rule) = rule
+        && before.is_none()
+        && page.lines.is_empty()
+    {
+        check_rule_known(&api, &rule).await?;
+    }
     let page = DecisionPage {
         decisions: page.lines.into_iter().map(DecisionSummary::of).collect(),
         next_cursor: page.next.map(|seq| seq.to_string()),
@@ -90,7 +98,7 @@ async fn list_decisions(
 #[utoipa::path(get, path = "/v1/decisions/export", operation_id = "export_decisions", tag = "actions", params(ExportQuery, PreferReturnHeader),
     responses(
         (status = 200, description = "The decisions.", content_type = "application/x-ndjson", body = String),
-        (status = 422, description = "The period ends before it begins."),
+        (status = 422, description = "The period ends before it begins, or no policy of this host has or had the rule."),
     ))]
 async fn export_decisions(
     State(api): Shared,
@@ -98,12 +106,19 @@ async fn export_decisions(
     ApiQuery(query): ApiQuery<ExportQuery>,
     preferences: Preferences,
 ) -> Result<Response, Problem> {
+    let form = DecisionForm::new(query.rules, preferences);
+    let before = query.cursor.map(u64::from);
+    let left = query.limit.map(|limit| page_rows(Some(limit)));
+    let filter = query.into_filter(&api.hrm)?;
+    if let Some(rule) = &filter.rule {
+        check_rule_known(&api, rule).await?;
+    }
     let export = DecisionExport {
-        form: DecisionForm::new(query.rules, preferences),
-        before: query.cursor.map(u64::from),
-        left: query.limit.map(|limit| page_rows(Some(limit))),
+        form,
+        before,
+        left,
         place: api.places.take_place(&caller.principal.name)?,
-        filter: Arc::new(query.into_filter(&api.hrm)?),
+        filter: Arc::new(filter),
     };
     let mut response = Response::new(Body::from_stream(export.into_chunks(api)));
     let content_type = HeaderValue::from_static("application/x-ndjson");

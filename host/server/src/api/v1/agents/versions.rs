@@ -37,7 +37,7 @@ use crate::api::state::{Api, DescribedRoutes, Shared, UploadPlace};
 use crate::changes::ChangeKey;
 
 use super::view::{AgentChanged, AgentDeleted, AgentLine, AgentPage, AgentShown};
-use crate::api::v1::names::AgentNamePath;
+use crate::api::v1::names::{AgentNamePath, unknown_agent};
 use crate::api::v1::operations::{OperationView, answer_operation};
 use crate::api::v1::uploads::{
     ComponentBytes, VersionPath, change_requester, receive_upload, upload_requester,

@@ -25,7 +25,7 @@ use ark_model::form::parse_json;
 use ark_model::ids::{Millis, Name};
 
 use crate::api::v1::legacy_digests::describe_order;
-use crate::api::v1::names::AgentNamePath;
+use crate::api::v1::names::{AgentNamePath, unknown_agent};
 
 pub(crate) fn routes() -> DescribedRoutes {
     DescribedRoutes::new()
