@@ -177,8 +177,14 @@ mod tests {
             (format!("{{\"schema\": {from}}}"), Ok(None)),
             (says(from + 1), Ok(Some(from + 1))),
             (says(from - 1), Ok(Some(from - 1))),
-            ("{\"version\": \"2\"}".to_owned(), Err("missing field `schema`")),
-            ("{\"schema\": -1}".to_owned(), Err("says nothing that is understood")),
+            (
+                "{\"version\": \"2\"}".to_owned(),
+                Err("missing field `schema`"),
+            ),
+            (
+                "{\"schema\": -1}".to_owned(),
+                Err("says nothing that is understood"),
+            ),
             (String::new(), Err("says nothing that is understood")),
         ] {
             let program = write_program(dir.path(), &prints);

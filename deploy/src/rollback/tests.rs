@@ -87,7 +87,11 @@ fn an_upgrades_way_back_takes_up_no_other_rollback_and_nothing_else_is_begun_bes
             Some(Some("u2")),
             Err("cannot be run"),
         ),
-        (vec![begun("r1", None), ended()], None, Err("no rollback of")),
+        (
+            vec![begun("r1", None), ended()],
+            None,
+            Err("no rollback of"),
+        ),
         (
             vec![begun("r1", None), ended(), begun("r2", Some("u2"))],
             Some(Some("u1")),

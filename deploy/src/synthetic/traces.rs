@@ -164,7 +164,9 @@ fn find_fault(client: &HostClient, tick: &SentTick) -> Option<String> {
             return Some(format!("the trace lacks the signal {id}"));
         }
         None if signals != 1 => {
-            return Some(format!("the trace has {signals} signals, not the one that was sent"));
+            return Some(format!(
+                "the trace has {signals} signals, not the one that was sent"
+            ));
         }
         _ => {}
     }

@@ -56,7 +56,11 @@ fn an_upgrade_to_another_program_is_under_way_until_it_has_ended() {
     let entries_and_ends = [
         (vec![], None, Err("no upgrade of")),
         (vec![begun("u1", "/opt/ark-2")], None, Ok("u1")),
-        (vec![begun("u1", "/opt/ark-2")], Some("/opt/ark-2"), Ok("u1")),
+        (
+            vec![begun("u1", "/opt/ark-2")],
+            Some("/opt/ark-2"),
+            Ok("u1"),
+        ),
         (
             vec![begun("u1", "/opt/ark-2")],
             Some("/opt/ark-3"),

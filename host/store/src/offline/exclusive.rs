@@ -10,8 +10,7 @@ use serde_json::{Value, json};
 
 use crate::anchors::write_anchor;
 use crate::directory::{
-    AccessMarks, Attestation, DirLock, Evidence, check_restore_finished, database_path,
-    give_made,
+    AccessMarks, Attestation, DirLock, Evidence, check_restore_finished, database_path, give_made,
 };
 use crate::error::OpenError;
 use crate::operation::{NewToken, TokenChange};

@@ -92,7 +92,14 @@ fn what_root_runs_on_another_users_data_leaves_nothing_there_to_root() {
     let snapshot = snapshot.to_str().expect("UTF-8");
     for command in [
         &["state", "snapshot", snapshot, "--data-dir", text][..],
-        &["state", "restore", snapshot, "--replace", "--data-dir", text],
+        &[
+            "state",
+            "restore",
+            snapshot,
+            "--replace",
+            "--data-dir",
+            text,
+        ],
     ] {
         let done = run_ark(command);
         assert!(done.status.success(), "{done:?}");

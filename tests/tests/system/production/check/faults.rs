@@ -89,8 +89,7 @@ fn milliseconds_in(text: &str) -> f64 {
 
 fn days_from_now(days: u64) -> impl Fn(&mut CertificateParams) {
     move |params| {
-        let end =
-            SystemTime::now() + Duration::from_secs(days * 86_400 + 3600);
+        let end = SystemTime::now() + Duration::from_secs(days * 86_400 + 3600);
         params.not_after = end.into();
     }
 }
@@ -210,4 +209,3 @@ pub(super) const FAULTS: &[Fault] = &[
         fs::write(path, content).expect("the database");
     }),
 ];
-

@@ -106,7 +106,8 @@ impl Stage {
             assert_eq!(status, 200);
         }
         for value in 1..=3 {
-            let (status, answer) = client.send("PUT", "/v1/state/kyle/seen", &json!({"value": value}));
+            let (status, answer) =
+                client.send("PUT", "/v1/state/kyle/seen", &json!({"value": value}));
             assert_eq!(status, 200, "{answer}");
         }
         upload_guests(&mut client);
@@ -318,4 +319,3 @@ impl Site {
         (names.collect(), report.clone(), output.status.code())
     }
 }
-

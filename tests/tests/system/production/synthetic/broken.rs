@@ -57,7 +57,12 @@ fn a_host_that_takes_no_reports_of_executions_fails_the_proof_that_nothing_is_op
     let host = dir.start();
     let short = ["--duration", "2", "--hz", "4"];
     // Reports get to no call of the host's, from the first tick on.
-    let url = start_altering_requests(&host.address, "POST /v1/executions", "POST /v1/executionx", 1);
+    let url = start_altering_requests(
+        &host.address,
+        "POST /v1/executions",
+        "POST /v1/executionx",
+        1,
+    );
     let (report, output) = run(&url, &dir, &short);
     assert_eq!(
         failed_proofs(&report),

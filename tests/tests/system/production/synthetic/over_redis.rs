@@ -49,7 +49,9 @@ fn the_same_is_proved_when_signals_go_through_redis() {
         let (steps, output) = run_over_redis(&url, &dir, &["--dry-run"]);
         assert!(output.status.success(), "{output:?}");
         assert!(
-            steps.to_string().contains("the Redis stream synthetic:ticks"),
+            steps
+                .to_string()
+                .contains("the Redis stream synthetic:ticks"),
             "{steps}"
         );
         assert_eq!(count_entries(&mut client).0, "0", "a dry run has no effect");
@@ -125,7 +127,17 @@ fn a_signal_that_is_lost_in_redis_or_comes_twice_fails_the_proof_of_the_traces()
 /// Reads an entry as a member of the host's group, and acknowledges it. Returns how many there were.
 fn steal(client: &mut RedisClient) -> usize {
     let read = client.run(&[
-        "XREADGROUP", "GROUP", "ark", "thief", "COUNT", "1", "BLOCK", "100", "STREAMS", STREAM, ">",
+        "XREADGROUP",
+        "GROUP",
+        "ark",
+        "thief",
+        "COUNT",
+        "1",
+        "BLOCK",
+        "100",
+        "STREAMS",
+        STREAM,
+        ">",
     ]);
     let Some(stream) = read.list().first() else {
         return 0;

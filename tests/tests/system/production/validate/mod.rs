@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 
 use super::altering::start_altering;
 
-
 /// A watchdog that looks often, so that the tests need not wait for it.
 const CONFIG: &str = "[watchdog]\nheartbeat_ms = 300\nheartbeat_deadline_ms = 10_000\n";
 /// The tests that must pass after a deployment.
