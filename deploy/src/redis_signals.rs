@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use ark_host::redis::{LinkError, PayloadSource, RedisConfig, RedisLink, SignalStream};
 use ark_model::ids::TraceId;
-use redis::RedisError;
 use serde_json::{Map, Value};
 
 use crate::synthetic::{SentSignal, SignalChannel, TickSignal};
@@ -40,9 +39,6 @@ pub enum RedisSignalsError {
     /// The Redis does not answer, or refuses.
     #[error(transparent)]
     Link(#[from] LinkError),
-    /// A command failed.
-    #[error("the Redis: {0}")]
-    Command(#[from] RedisError),
     /// Nobody reads the stream.
     #[error(
         "no group {group} reads the stream {stream}; start the host with this configuration (`ark redis status` shows what it reads)"

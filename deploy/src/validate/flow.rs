@@ -39,7 +39,7 @@ fn follow_signal(bench: &Bench<'_>) -> Result<(String, Value), CaseFailure> {
 
 /// The decisions of a trace that are no approvals, with their reasons.
 fn describe_refusals(trace: &Value) -> String {
-    steps(trace, "decision")
+    let refusals: Vec<String> = steps(trace, "decision")
         .filter(|step| text_of(step, "outcome") != "approved")
         .map(|step| {
             let reasons = items_of(step, "reasons").iter().filter_map(Value::as_str);
@@ -50,7 +50,8 @@ fn describe_refusals(trace: &Value) -> String {
                 reasons.join("; ")
             )
         })
-        .collect()
+        .collect();
+    refusals.concat()
 }
 
 fn steps<'a>(trace: &'a Value, kind: &'a str) -> impl Iterator<Item = &'a Value> {

@@ -98,7 +98,14 @@ fn give(path: &Path, owner: Owner) -> io::Result<()> {
             give(&entry.map_err(failed)?.path(), owner)?;
         }
     }
-    fchown(&file, Some(owner.user), Some(owner.group)).map_err(failed)
+    match fchown(&file, Some(owner.user), Some(owner.group)) {
+        // A container's root may have lost the right to; it could work on the directory all the same, and still can.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            tracing::warn!(path = %path.display(), user = owner.user, "root may not give this away: that user's host cannot use it");
+            Ok(())
+        }
+        given => given.map_err(failed),
+    }
 }
 
 fn open_unfollowed(path: &Path) -> io::Result<File> {

@@ -5,11 +5,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use ark_tests::faults::build_fault_library;
+use ark_tests::policies;
 use ark_tests::{Client, Host, TestDir, hostile_guests_dir, wait_until};
 use rusqlite::Connection;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{CONFIG, assert_nothing_left, cases, start_altering, url_of, validate};
+use crate::production::altering::start_altering_requests;
 
 /// Validates a host with a short patience, all categories or one, and compares what fails with what must.
 fn assert_only_fails(url: &str, dir: &TestDir, more: &[&str], (what, failing): (&str, &str)) {
@@ -84,10 +86,21 @@ fn a_database_that_loses_or_changes_one_thing_fails_the_test_for_it_alone() {
 }
 
 #[test]
-fn a_host_whose_answers_miss_one_thing_fails_the_test_for_it_alone() {
+fn a_host_whose_answers_lack_one_thing_fails_the_test_for_it_alone() {
     let dir = TestDir::new(CONFIG);
     let host = dir.start();
     for (from, to, failing) in [
+        // Rules that are not there, so that another one denies.
+        (
+            "\"rule\":\"max_position_size\"",
+            "\"rule\":\"max_position_sizf\"",
+            "ethics/position-size",
+        ),
+        (
+            "\"rule\":\"require_stop_loss\"",
+            "\"rule\":\"require_stop_lost\"",
+            "ethics/stop-loss",
+        ),
         // A delivery that nobody completed.
         (
             "\"status\":\"done\"",
@@ -98,11 +111,56 @@ fn a_host_whose_answers_miss_one_thing_fails_the_test_for_it_alone() {
         ("\"before\"", "\"befort\"", "state/rollback"),
         // A watchdog that is off.
         ("\"beating\":true", "\"beating\":null", "watchdog/intervals"),
+        // Limits that do not hold.
+        ("\"tripped\":true", "\"tripped\":null", "beyond/ready"),
     ] {
         let url = start_altering(&host.address, from, to, 0);
-        assert_only_fails(&url, &dir, &[], (from, failing));
+        let category = failing.split('/').next().expect("a category");
+        assert_only_fails(&url, &dir, &["--category", category], (from, failing));
         assert_nothing_left(&mut Client::new(&host), &dir);
     }
+    // A host to which leverage is no risk: it would approve, in a dry run.
+    let url = start_altering_requests(&host.address, "\"leverage\":10.0", "\"leverage\":1.00", 0);
+    let fault = ("leverage that does not count", "ethics/leverage");
+    assert_only_fails(&url, &dir, &["--category", "ethics"], fault);
+    // Objectives that are missed.
+    let telemetry = host.telemetry.as_deref().expect("telemetry is on");
+    let telemetry = start_altering(telemetry, "\"not_enough_data\"", "\"breached\"       ", 0);
+    let more = ["--category", "beyond", "--telemetry", &telemetry];
+    let fault = ("objectives that are missed", "beyond/objectives");
+    assert_only_fails(&url_of(&host), &dir, &more, fault);
+}
+
+#[test]
+fn decisions_that_cannot_be_judged_again_fail_the_test_of_the_replay_alone() {
+    let dir = TestDir::new(CONFIG);
+    let host = dir.start();
+    let policy = policies::moody_component(0, 1);
+    let shadow = json!({"mode": "shadow", "settings": {"mood": "pass"}, "by": "ada"});
+    policies::put(
+        &mut Client::new(&host),
+        &policies::moody_name(0),
+        &policy,
+        &shadow,
+    );
+    let data = dir.data();
+    let more = [
+        "--category",
+        "beyond",
+        "--data-dir",
+        data.to_str().expect("UTF-8"),
+    ];
+    let (report, _) = validate(&url_of(&host), &dir, &more);
+    assert_eq!(cases(&report, "failed"), [""; 0], "{report:#}");
+    // Somebody puts another component in the place of the policy that took part in the decisions; no chain covers it.
+    let database = Connection::open(data.join("ark.db")).expect("the database");
+    let changed = database.execute(
+        "UPDATE policy_components SET bytes = ?1",
+        [policies::moody_component(0, 2)],
+    );
+    assert_eq!(changed.expect("a change"), 1);
+    let fault = ("another component", "beyond/replay");
+    assert_only_fails(&url_of(&host), &dir, &more, fault);
 }
 
 /// Places an agent whose heartbeat never returns, with so long a deadline.
