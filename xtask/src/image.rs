@@ -3,10 +3,12 @@
 //! What is pushed depends on the program, the sources, the base and `SOURCE_DATE_EPOCH` alone: built twice it has the same digest. It is pushed in
 //! OCI's format; docker's, which the image has on this machine, adds the probe (`HEALTHCHECK`) and also the name of the container that it was
 //! built in. It is built by buildah or podman, which take the same arguments.
+//!
+//! For another machine than this one the program is built by a cross compiler in the toolchain's image, and nothing of the base is run.
 
 use std::fmt;
 use std::fs;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -44,10 +46,13 @@ pub struct Args {
     /// A program that is built already, for the platform and for the libraries of the base [default: it is built in the toolchain's image].
     #[arg(long, value_name = "FILE")]
     program: Option<PathBuf>,
+    /// The profile of cargo by which the program is built [default: release].
+    #[arg(long, value_name = "NAME", conflicts_with = "program")]
+    profile: Option<String>,
     /// The image in which the program is built [default: that of Dockerfile.arch].
     #[arg(long, value_name = "IMAGE")]
     toolchain: Option<String>,
-    /// The image whose libraries run the program [default: that of Dockerfile.arch].
+    /// The image whose libraries run the program [default: that of Dockerfile.arch, which is for linux/amd64 only].
     #[arg(long, value_name = "IMAGE")]
     base: Option<String>,
     /// What builds: buildah or podman.
@@ -74,6 +79,14 @@ impl Platform {
             "x86_64" => Ok(Self::Amd64),
             "aarch64" => Ok(Self::Arm64),
             other => anyhow::bail!("there is no image for {other}; give --platform"),
+        }
+    }
+
+    /// How the tools of a cross compiler for it begin.
+    const fn tool_prefix(self) -> &'static str {
+        match self {
+            Self::Amd64 => "x86_64-linux-gnu-",
+            Self::Arm64 => "aarch64-linux-gnu-",
         }
     }
 
@@ -117,8 +130,13 @@ impl Builder {
 /// The program is not for the platform, or a command fails.
 pub fn build_image(args: &Args) -> Result<()> {
     let root = Workspace::find()?.root;
-    let machine = Platform::of_machine();
-    let platform = args.platform.map_or(machine, Ok)?;
+    let machine = Platform::of_machine()?;
+    let platform = args.platform.unwrap_or(machine);
+    ensure!(
+        platform == Platform::Amd64 || args.base.is_some(),
+        "Arch Linux has no image for {platform}: give --base, for example docker.io/library/debian:bookworm-slim, and a --toolchain that is not newer, \
+         for example docker.io/library/rust:1.95-bookworm"
+    );
     let version = match &args.version {
         Some(version) => version.clone(),
         None => read_workspace_version(&root)?,
@@ -149,6 +167,8 @@ pub fn build_image(args: &Args) -> Result<()> {
         build.arg("--tag").arg(tag);
     }
     let mut values = vec![
+        // buildah of before 1.29 does not say it by itself.
+        ("BUILDPLATFORM", machine.to_string()),
         ("SOURCE_DATE_EPOCH", moment.clone()),
         ("VERSION", version),
         ("CREATED", format_moment(&moment)?),
@@ -156,10 +176,16 @@ pub fn build_image(args: &Args) -> Result<()> {
     ];
     values.extend(args.toolchain.clone().map(|image| ("TOOLCHAIN", image)));
     values.extend(args.base.clone().map(|image| ("BASE", image)));
+    values.extend(args.profile.clone().map(|profile| ("PROFILE", profile)));
     if let Some(program) = &args.program {
         check_machine(program, platform)?;
-        let strips = machine_is(platform);
-        put_prebuilt(program, &root.join(PREBUILT), strips)?;
+        let prefix = if platform == machine {
+            ""
+        } else {
+            platform.tool_prefix()
+        };
+        let strip = format!("{prefix}strip");
+        put_prebuilt(program, &root.join(PREBUILT), &strip)?;
         values.push(("PREBUILT", PREBUILT.to_owned()));
     }
     for (name, value) in values {
@@ -201,18 +227,25 @@ fn without_tag(name: &str) -> &str {
     }
 }
 
-fn machine_is(platform: Platform) -> bool {
-    Platform::of_machine().is_ok_and(|machine| machine == platform)
-}
-
-/// Puts the program where the build finds it; without what a debugger reads, where this machine's tools can take it out.
-fn put_prebuilt(program: &Path, prebuilt: &Path, strips: bool) -> Result<()> {
+/// Puts the program where the build finds it; without what a debugger reads, where there is a tool that takes it out.
+fn put_prebuilt(program: &Path, prebuilt: &Path, strip: &str) -> Result<()> {
     let directory = prebuilt.with_file_name("");
     fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
-    if strips {
-        return run_command(Command::new("strip").arg("-o").arg(prebuilt).arg(program));
+    match Command::new(strip)
+        .arg("-o")
+        .arg(prebuilt)
+        .arg(program)
+        .status()
+    {
+        Ok(status) => ensure!(status.success(), "{strip} {}: {status}", program.display()),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            eprintln!(
+                "{strip} is not installed, so the program keeps what a debugger reads and is larger"
+            );
+            fs::copy(program, prebuilt).with_context(|| program.display().to_string())?;
+        }
+        Err(error) => return Err(error).context(strip.to_owned()),
     }
-    fs::copy(program, prebuilt).with_context(|| program.display().to_string())?;
     Ok(())
 }
 

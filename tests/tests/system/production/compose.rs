@@ -14,10 +14,10 @@ use super::front::{settled_verdicts, token_file, wait_ready, write};
 use crate::api::tls::{Authority, write_key};
 
 /// Where containers find their secrets.
-const SECRETS: &str = "/run/secrets/";
+pub(super) const SECRETS: &str = "/run/secrets/";
 
 /// A program that is killed when the test ends.
-struct Running(Child);
+pub(super) struct Running(pub(super) Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -26,8 +26,21 @@ impl Drop for Running {
     }
 }
 
+/// The arguments of a service in `deploy/compose.yaml`.
+pub(super) fn read_command(service: &str) -> Vec<String> {
+    let text = fs::read_to_string(checkout_path("deploy/compose.yaml")).expect("the file");
+    let (_, found) = text
+        .split_once(&format!("\n  {service}:\n"))
+        .expect("the service");
+    let (_, command) = found.split_once("    command:\n").expect("a command");
+    let lines = command
+        .lines()
+        .map_while(|line| line.strip_prefix("      - "));
+    lines.map(str::to_owned).collect()
+}
+
 /// The arguments of a front in `deploy/compose.yaml`, without those that name addresses; secrets are files of `dir`.
-fn read_front_arguments(dir: &Path) -> Vec<String> {
+pub(super) fn read_front_arguments(dir: &Path) -> Vec<String> {
     let file = checkout_path("deploy/compose.yaml");
     let text = fs::read_to_string(file).expect("the file of Compose");
     let (_, front) = text.split_once("x-front: &front\n").expect("fronts");
@@ -54,8 +67,8 @@ fn read_front_arguments(dir: &Path) -> Vec<String> {
         .collect()
 }
 
-/// Starts the `HAProxy` of Compose before these fronts. Returns it with its address.
-fn start_haproxy(dir: &Path, stable: &Host, canary: &Host) -> (Running, String) {
+/// Starts the `HAProxy` of Compose before the fronts at these addresses. Returns it with its own.
+pub(super) fn start_haproxy(dir: &Path, stable: &str, canary: &str) -> (Running, String) {
     let port = free_port();
     let file = checkout_path("deploy/compose/haproxy.cfg");
     let mut text = fs::read_to_string(file).expect("the configuration");
@@ -68,11 +81,11 @@ fn start_haproxy(dir: &Path, stable: &Host, canary: &Host) -> (Running, String) 
         ("/run/haproxy/admin.sock", socket.display().to_string()),
         (
             "server stable front:8000",
-            format!("server stable {}", stable.address),
+            format!("server stable {stable}"),
         ),
         (
             "server canary front-canary:8000",
-            format!("server canary {}", canary.address),
+            format!("server canary {canary}"),
         ),
     ] {
         assert!(text.contains(from), "haproxy.cfg has no {from}");
@@ -102,7 +115,7 @@ fn start_haproxy(dir: &Path, stable: &Host, canary: &Host) -> (Running, String) 
 }
 
 /// The command that makes a proposal as a caller does.
-fn propose(url: &str, dir: &Path, token: &str, symbol: &str) -> Command {
+pub(super) fn propose(url: &str, dir: &Path, token: &str, symbol: &str) -> Command {
     let mut command = Command::new("curl");
     command
         .args(["-s", "--max-time", "60", "--cacert"])
@@ -116,7 +129,7 @@ fn propose(url: &str, dir: &Path, token: &str, symbol: &str) -> Command {
 }
 
 /// The outcome that an answer says; empty while there is none.
-fn outcome(answer: &[u8]) -> String {
+pub(super) fn outcome(answer: &[u8]) -> String {
     let value: Value = serde_json::from_slice(answer).unwrap_or_default();
     value["outcome"].as_str().unwrap_or_default().to_owned()
 }
@@ -155,7 +168,7 @@ fn requests_reach_the_host_by_haproxy_and_a_front_and_outlive_its_restart() {
         [(); 2].map(|()| Host::start_front(&owner_url, &front_config, &arguments));
     wait_ready(&stable);
     wait_ready(&canary);
-    let (mut haproxy, url) = start_haproxy(dir.path(), &stable, &canary);
+    let (mut haproxy, url) = start_haproxy(dir.path(), &stable.address, &canary.address);
     let ask = |symbol: &str| {
         let answer = propose(&url, dir.path(), &admin, symbol).output();
         answer.expect("curl starts").stdout

@@ -158,7 +158,7 @@ fn a_credential_of_systemd_is_a_key_file() {
 }
 
 /// What stands behind the first `: ` of each line that names a variable of the host.
-fn variables_of_compose(text: &str) -> Vec<(&str, &str)> {
+pub(super) fn variables_of_compose(text: &str) -> Vec<(&str, &str)> {
     text.lines()
         .filter_map(|line| line.trim().split_once(": "))
         .filter(|(name, _)| name.starts_with("ARK_"))

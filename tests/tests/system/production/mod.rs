@@ -10,6 +10,7 @@ mod compose;
 mod front;
 mod image;
 mod installation;
+mod monitoring;
 mod rollback;
 mod root;
 mod synthetic;
