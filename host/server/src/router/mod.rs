@@ -33,6 +33,7 @@ mod outbox;
 mod redelivery;
 mod slot;
 mod streams;
+mod work_queue;
 mod workers;
 
 pub use canary::Canary;

@@ -5,21 +5,20 @@
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
 
 use super::invocation::Invoker;
 use super::message::Work;
+use super::work_queue::WorkQueue;
 
 /// The handle to the threads. They end when it is dropped and their work is done.
 pub(super) struct Workers {
-    jobs: Option<Sender<Work>>,
     pool: Arc<Pool>,
 }
 
 struct Pool {
     invoker: Arc<Invoker>,
-    work: Receiver<Work>,
+    work: WorkQueue<Work>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -29,26 +28,23 @@ impl Workers {
     /// # Errors
     /// A thread cannot be started.
     pub(super) fn start(threads: usize, invoker: Arc<Invoker>) -> std::io::Result<Self> {
-        let (jobs, work) = crossbeam_channel::unbounded();
         let pool = Arc::new(Pool {
             invoker,
-            work,
+            work: WorkQueue::new(),
             threads: Mutex::default(),
         });
         for number in 0..threads {
-            spawn_worker(&pool, number)?;
+            if let Err(error) = spawn_worker(&pool, number) {
+                pool.work.close();
+                return Err(error);
+            }
         }
-        Ok(Self {
-            jobs: Some(jobs),
-            pool,
-        })
+        Ok(Self { pool })
     }
 
     /// Hands work to a thread. The dispatcher counts the free threads; without a free one the work waits.
     pub(super) fn submit_work(&self, work: Work) {
-        if let Some(jobs) = &self.jobs {
-            let _ = jobs.send(work);
-        }
+        self.pool.work.submit(work);
     }
 
     /// Starts a thread in the place of one that has ended. Not to be called by a worker: a thread starts with the priority of its parent.
@@ -61,7 +57,7 @@ impl Workers {
 
 impl Drop for Workers {
     fn drop(&mut self) {
-        drop(self.jobs.take());
+        self.pool.work.close();
         let threads = std::mem::take(&mut *self.pool.threads.lock());
         for thread in threads {
             if thread.join().is_err() {
@@ -76,7 +72,7 @@ fn spawn_worker(pool: &Arc<Pool>, number: usize) -> std::io::Result<()> {
     let thread = std::thread::Builder::new()
         .name(format!("ark-guest-{number}"))
         .spawn(move || {
-            while let Ok(work) = own.work.recv() {
+            while let Some(work) = own.work.take() {
                 if own.invoker.run_work(work) {
                     own.invoker.report_worker_ended(number);
                     return;

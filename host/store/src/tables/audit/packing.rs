@@ -17,8 +17,8 @@ use crate::query::{execute, malformed_column, select_row};
 
 /// Shorter bodies are stored as they are.
 const MIN_BODY_BYTES: usize = 256;
-/// The longest body that a row may unpack to. A request has 256 KiB, and a record has the texts of one request.
-const MAX_BODY_BYTES: u64 = 16 * 1024 * 1024;
+/// The longest body that is packed, and that a row may unpack to. A request has 256 KiB, and a record has the texts of one request.
+const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
 /// The longest dictionary.
 const MAX_DICTIONARY_BYTES: usize = 16 * 1024;
 /// The longest body of which a dictionary is made.
@@ -111,7 +111,7 @@ impl BodyPacker {
 
     /// Packs a body; `None`: it is stored as it is.
     pub(super) fn pack(&mut self, body: &str) -> Option<PackedBody> {
-        if body.len() < MIN_BODY_BYTES {
+        if !(MIN_BODY_BYTES..=MAX_BODY_BYTES).contains(&body.len()) {
             return None;
         }
         let Some(current) = &mut self.current else {
@@ -203,8 +203,8 @@ fn unpack(
     let size = get_frame_content_size(frame)
         .ok()
         .flatten()
-        .filter(|size| *size <= MAX_BODY_BYTES)
         .and_then(|size| usize::try_from(size).ok())
+        .filter(|size| *size <= MAX_BODY_BYTES)
         .ok_or("it is no packed body")?;
     UNPACKER.with_borrow_mut(|unpacker| {
         let last = unpacker
