@@ -165,6 +165,7 @@ fn print_status(status: &Value) {
             text_field(probe, "detail")
         );
     }
+    print_ceiling(status);
     print_agents(status);
     print_streams(status);
     let alerts = array_field(status, "alerts");
@@ -209,6 +210,18 @@ fn print_alerts(answer: &Value) {
     if let Some(cursor) = answer["next_cursor"].as_str() {
         print_notice!("more with --cursor {cursor}");
     }
+}
+
+/// The operator's ceiling, which the limits of agents' manifests stay within.
+fn print_ceiling(status: &Value) {
+    let Some(limits) = status.get("limits").and_then(Value::as_object) else {
+        return;
+    };
+    let limits: Vec<String> = limits
+        .iter()
+        .map(|(limit, value)| format!("{limit} {value}"))
+        .collect();
+    print_line!("limits of an agent: {}", limits.join(", "));
 }
 
 fn print_streams(status: &Value) {

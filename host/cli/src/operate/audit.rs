@@ -50,7 +50,7 @@ pub(crate) enum AuditCommand {
     Archive {
         /// The file to make.
         to: PathBuf,
-        /// The moment: milliseconds since 1970 (UTC), or an age such as 30d, 12h, 90m.
+        /// The moment: milliseconds since 1970 (UTC), RFC 3339, or an age such as 30d, 12h, 90m.
         #[arg(long)]
         before: String,
         #[command(flatten)]

@@ -57,7 +57,7 @@ pub(crate) enum DataCommand {
     /// Removes the signals before a moment whose deliveries have ended, with their idempotency keys, and the lines of the session log before it.
     /// Decisions stay (see `ark audit archive`). No host may run.
     Prune {
-        /// The moment: milliseconds since 1970 (UTC), or an age such as 30d, 36h. Signals of the last day stay.
+        /// The moment: milliseconds since 1970 (UTC), RFC 3339, or an age such as 30d, 36h. Signals of the last day stay.
         #[arg(long)]
         before: String,
         #[command(flatten)]

@@ -35,13 +35,26 @@ fn what_no_agent_gets_is_refused_before_it_runs() {
 
 #[test]
 fn a_policy_gets_no_stubs() {
-    let Err(refused) = Policy::load(&ENGINE, &component("files")) else {
-        panic!("a policy that imports files");
-    };
-    let refused = refused.to_string();
-    for interface in ["wasi:filesystem", "wasi:sockets", "wasi:http"] {
-        assert!(refused.contains(interface), "{refused}");
+    for interface in [
+        "wasi:filesystem/types@0.2.6",
+        "wasi:sockets/tcp@0.2.6",
+        "wasi:http/types@0.2.6",
+    ] {
+        let text =
+            format!(r#"(component (import "{interface}" (instance (export "open" (func)))))"#);
+        let bytes = wat::parse_str(&text).expect("a component");
+        let Err(refused) = Policy::load(&ENGINE, &bytes) else {
+            panic!("a policy that imports {interface}");
+        };
+        assert!(
+            matches!(&refused, LoadError::NotGranted(imports) if imports[0].contains(interface)),
+            "{refused:?}"
+        );
     }
+    let Err(refused) = Policy::load(&ENGINE, &component("files")) else {
+        panic!("an agent that imports files");
+    };
+    assert!(matches!(refused, LoadError::IsAgent), "{refused:?}");
 }
 
 #[test]
