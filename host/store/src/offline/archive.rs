@@ -18,7 +18,7 @@ use crate::directory::{digest_file, parent_dir};
 use crate::query::select_value;
 use crate::tables::audit::{
     ArchiveRow, AuditRow, archived_head, audit_columns, audit_row_hash, delete_decision_rows_until,
-    delete_rows_until, insert_archive, read_audit_row,
+    delete_rows_until, delete_unused_dictionaries, insert_archive, read_audit_row,
 };
 use crate::tables::versions::read_policy_records;
 
@@ -126,6 +126,7 @@ pub fn archive_audit(
     let transaction = store.connection.transaction()?;
     delete_rows_until(&transaction, last.seq)?;
     delete_decision_rows_until(&transaction, last.seq)?;
+    delete_unused_dictionaries(&transaction)?;
     insert_archive(&transaction, &archive)?;
     record_maintenance(&transaction, ARCHIVE_ACTION, &body)?;
     transaction.commit()?;

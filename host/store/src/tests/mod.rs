@@ -28,7 +28,7 @@ fn entry(id: AuditId) -> AuditEntry {
         at: Millis(1_000),
         // As long as one that is packed, and about as regular.
         body: format!(
-            "{{\"n\":\"{id}\",\"answers\":[{}]}}",
+            "{{\"n\":\"{id}\",\"verdicts\":[{{\"answers\":[{}]}}]}}",
             "[7,\"pass\",0.5],".repeat(20)
         ),
         subject: None,

@@ -387,8 +387,8 @@ impl Writer {
     ) -> Result<Vec<Result<Receipt, CommitError>>, StorageError> {
         self.check_files().map_err(StorageError::FilesLost)?;
         self.begin_transaction()?;
-        self.packer.begin(&self.connection)?;
         let reserve_only = self.check_reserve()?;
+        self.packer.begin(&self.connection, !reserve_only)?;
         let mut results = Vec::with_capacity(units.len());
         for QueuedUnit { unit, .. } in units {
             let result = match &self.failed_commit {

@@ -69,7 +69,7 @@ fn no_trick_gets_past_the_host() {
             .is_some_and(|path| path.ends_with("wrong-world.toml"))
             && agent["reason"]
                 .as_str()
-                .is_some_and(|why| why.contains("handle"))),
+                .is_some_and(|why| why.contains("it is a policy"))),
         "{loaded}"
     );
 

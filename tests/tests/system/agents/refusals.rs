@@ -113,7 +113,7 @@ fn each_bad_component_is_refused_with_its_reason_and_the_good_one_serves() {
         ("flipped", "malformed"),
         ("huge", "67108864 are allowed"),
         ("other", "SHA-256"),
-        ("world", "ark:agent/agent"),
+        ("world", "it is a policy"),
         ("unknown-key", "topix"),
         ("loose", "limits.fuel"),
         ("misnamed", "metadata says name"),

@@ -156,9 +156,9 @@ pub(crate) fn append_entry(
     let packed = packer
         .filter(|_| entry.kind == AuditKind::Decision)
         .and_then(|packer| packer.pack(&entry.body));
-    let (body, frame, dictionary) = match &packed {
-        Some(packed) => ("", Some(&packed.frame), Some(packed.dictionary)),
-        None => (entry.body.as_str(), None, None),
+    let body = match &packed {
+        Some(_) => "",
+        None => entry.body.as_str(),
     };
     let columns = params![
         seq,
@@ -171,13 +171,12 @@ pub(crate) fn append_entry(
         outcome,
         body,
         hash.as_bytes(),
-        frame,
-        dictionary,
+        packed,
     ];
-    // A row that is not packed is written without the columns for that, which a database of an earlier schema lacks.
+    // A row that is not packed is written without the column for that, which a database of an earlier schema lacks.
     if packed.is_some() {
-        let sql = "INSERT INTO audit_log (seq, at, kind, id, trace_id, agent, action_type, outcome, body, hash, packed, dictionary)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+        let sql = "INSERT INTO audit_log (seq, at, kind, id, trace_id, agent, action_type, outcome, body, hash, packed)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
         execute(connection, sql, columns)?;
     } else {
         let sql = "INSERT INTO audit_log (seq, at, kind, id, trace_id, agent, action_type, outcome, body, hash)
@@ -217,7 +216,7 @@ pub(crate) fn audit_columns(connection: &Connection) -> rusqlite::Result<&'stati
     let schema: u32 = select_value(connection, "PRAGMA user_version", [])?;
     Ok(if schema >= PACKED_BODIES_SINCE {
         "seq, at, kind, id, trace_id, agent, action_type, outcome, body, hash, packed,
-         (SELECT bytes FROM audit_dictionaries d WHERE d.id = audit_log.dictionary)"
+         (SELECT bytes FROM audit_dictionaries d WHERE d.id = substr(audit_log.packed, 1, 4))"
     } else {
         "seq, at, kind, id, trace_id, agent, action_type, outcome, body, hash, NULL, NULL"
     })

@@ -18,6 +18,6 @@ pub(crate) use decision_index::{
     delete_decision_rows_until, fill_decision_index, write_decision_row,
 };
 pub use events::{EventCursor, EventRows};
-pub(crate) use packing::BodyPacker;
+pub(crate) use packing::{BodyPacker, delete_unused_dictionaries};
 pub use session_log::{SessionFilter, SessionRow};
 pub(crate) use session_log::{write_audit_line, write_invocation_line};

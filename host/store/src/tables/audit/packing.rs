@@ -1,19 +1,21 @@
 //! Packed bodies: the records of decisions in a tenth of their bytes.
 //!
 //! Records resemble each other: most of one is the same as in the one before. A body is compressed (zstd, RFC 8878) with a dictionary made of an
-//! earlier record. The chain, the API and archives have the body itself, so nobody but this module and the columns `packed` and `dictionary` knows of it.
+//! earlier record. The chain, the API and archives have the body itself, so nobody but this module and the column `packed` knows of it. That column
+//! has the number of the dictionary ([`NUMBER_BYTES`] bytes), then one frame.
 //!
-//! Invariants: a dictionary is never changed, and is committed before or with the first row that needs it; it holds none of the texts that proposers
-//! wrote, since it stays when rows are archived; what a row unpacks to is bounded.
+//! Invariants: a dictionary is never changed, and is committed before or with the first row that needs it; it holds no text and no number of a proposed
+//! action, since it may stay when rows are archived; a row has one form, so nothing can be hidden beside the frame; what a row unpacks to is bounded.
 
 use std::cell::RefCell;
+use std::time::{Duration, Instant};
 
 use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Connection, Error, Row, params};
 use zstd::bulk::{Compressor, Decompressor};
-use zstd::zstd_safe::get_frame_content_size;
+use zstd::zstd_safe::{find_frame_compressed_size, get_frame_content_size};
 
-use crate::query::{execute, malformed_column, select_row};
+use crate::query::{execute, malformed_column, select_row, select_value};
 
 /// Shorter bodies are stored as they are.
 const MIN_BODY_BYTES: usize = 256;
@@ -25,18 +27,15 @@ const MAX_DICTIONARY_BYTES: usize = 16 * 1024;
 const MAX_SAMPLE_BYTES: usize = 8 * 1024;
 /// A dictionary is replaced when a body keeps more than one part in so many of its bytes.
 const WANTED_RATIO: usize = 4;
-/// So many bodies are packed with one dictionary at least: others that it does not suit are packed less.
+/// The number of bodies that are packed with the first dictionary at least; each further one serves for twice as many. So bodies that no dictionary
+/// suits make few.
 const MIN_ROWS: u64 = 1024;
+/// The bytes of the number of a dictionary, with the most significant one first.
+const NUMBER_BYTES: usize = 4;
+/// How often the dictionary in use is compared with the one in the database.
+const CHECK_INTERVAL: Duration = Duration::from_mins(1);
 /// The level of the compression: the fastest of the regular ones, since the writer waits for it.
 const LEVEL: i32 = 1;
-
-/// A body in its packed form.
-pub(crate) struct PackedBody {
-    /// The frame.
-    pub(super) frame: Vec<u8>,
-    /// The number of the dictionary.
-    pub(super) dictionary: i64,
-}
 
 /// Packs bodies. It belongs to the connection that writes.
 #[derive(Default)]
@@ -47,20 +46,22 @@ pub(crate) struct BodyPacker {
     /// How many bodies were packed with the current dictionary.
     rows: u64,
     is_loaded: bool,
+    /// When the current dictionary was last seen in the database.
+    checked: Option<Instant>,
 }
 
 struct Dictionary {
-    id: i64,
+    number: u32,
     bytes: Vec<u8>,
     compressor: Compressor<'static>,
 }
 
 impl Dictionary {
-    fn new(id: i64, bytes: Vec<u8>) -> rusqlite::Result<Self> {
+    fn new(number: u32, bytes: Vec<u8>) -> rusqlite::Result<Self> {
         let compressor = Compressor::with_dictionary(LEVEL, &bytes)
             .map_err(|error| Error::ToSqlConversionFailure(error.into()))?;
         Ok(Self {
-            id,
+            number,
             bytes,
             compressor,
         })
@@ -68,39 +69,81 @@ impl Dictionary {
 }
 
 impl BodyPacker {
-    /// Prepares the packer for a transaction that has begun: loads the latest dictionary, and writes a new one when it is time.
+    /// Prepares the packer for a transaction that has begun: loads the latest dictionary, sees to it that the database still has it, and writes a new
+    /// one when it is time. `may_write`: whether there is room for more than what must be written.
     ///
     /// # Errors
     /// The database cannot be read or written.
-    pub(crate) fn begin(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+    pub(crate) fn begin(
+        &mut self,
+        connection: &Connection,
+        may_write: bool,
+    ) -> rusqlite::Result<()> {
         if !self.is_loaded {
             let latest = "SELECT id, bytes FROM audit_dictionaries ORDER BY id DESC LIMIT 1";
-            let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
-            let found: Option<(i64, Vec<u8>)> = select_row(connection, latest, [], read)?;
+            let read = |row: &Row<'_>| Ok((read_number(row)?, row.get(1)?));
+            let found: Option<(u32, Vec<u8>)> = select_row(connection, latest, [], read)?;
             self.current = found
-                .map(|(id, bytes)| Dictionary::new(id, bytes))
+                .map(|(number, bytes)| Dictionary::new(number, bytes))
                 .transpose()?;
             self.is_loaded = true;
         }
-        let Some(sample) = self.sample.take() else {
+        self.keep_current(connection)?;
+        let Some(sample) = self.sample.take().filter(|_| may_write) else {
             return Ok(());
         };
-        let mut bytes = blank_texts(&sample);
-        let id = match &self.current {
+        let mut bytes = blank_values(&sample);
+        let number = match &self.current {
             Some(current) => {
                 bytes.extend_from_slice(&current.bytes);
-                current.id + 1
+                current.number.checked_add(1)
             }
-            None => 1,
+            None => Some(1),
+        };
+        let Some(number) = number else {
+            return Ok(());
         };
         bytes.truncate(MAX_DICTIONARY_BYTES);
         execute(
             connection,
             "INSERT INTO audit_dictionaries (id, bytes) VALUES (?1, ?2)",
-            params![id, bytes],
+            params![number.to_be_bytes(), bytes],
         )?;
-        self.current = Some(Dictionary::new(id, bytes)?);
+        self.current = Some(Dictionary::new(number, bytes)?);
+        self.checked = Some(Instant::now());
         self.rows = 0;
+        Ok(())
+    }
+
+    /// Writes the current dictionary again if the database has another one under its number: what is packed from now on could not be read, and
+    /// neither could what was packed before.
+    fn keep_current(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let Some(current) = &self.current else {
+            return Ok(());
+        };
+        let now = Instant::now();
+        let is_due = |checked| now.saturating_duration_since(checked) >= CHECK_INTERVAL;
+        if !self.checked.is_none_or(is_due) {
+            return Ok(());
+        }
+        let number = current.number.to_be_bytes();
+        let is_there: bool = select_value(
+            connection,
+            "SELECT EXISTS (SELECT 1 FROM audit_dictionaries WHERE id = ?1 AND bytes = ?2)",
+            params![number, current.bytes],
+        )?;
+        if !is_there {
+            tracing::error!(
+                dictionary = current.number,
+                "a dictionary of the audit log was changed in the database; it is written again"
+            );
+            execute(
+                connection,
+                "INSERT INTO audit_dictionaries (id, bytes) VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET bytes = ?2",
+                params![number, current.bytes],
+            )?;
+        }
+        self.checked = Some(now);
         Ok(())
     }
 
@@ -109,8 +152,8 @@ impl BodyPacker {
         *self = Self::default();
     }
 
-    /// Packs a body; `None`: it is stored as it is.
-    pub(super) fn pack(&mut self, body: &str) -> Option<PackedBody> {
+    /// Packs a body, for the column `packed`; `None`: it is stored as it is.
+    pub(super) fn pack(&mut self, body: &str) -> Option<Vec<u8>> {
         if !(MIN_BODY_BYTES..=MAX_BODY_BYTES).contains(&body.len()) {
             return None;
         }
@@ -119,15 +162,13 @@ impl BodyPacker {
             return None;
         };
         let frame = current.compressor.compress(body.as_bytes()).ok()?;
-        let packed = PackedBody {
-            frame,
-            dictionary: current.id,
-        };
+        let packed = [current.number.to_be_bytes().as_slice(), &frame].concat();
+        let least = MIN_ROWS << current.number.saturating_sub(1).min(20);
         self.rows += 1;
-        if packed.frame.len() * WANTED_RATIO > body.len() && self.rows >= MIN_ROWS {
+        if packed.len() * WANTED_RATIO > body.len() && self.rows >= least {
             self.offer_sample(body);
         }
-        (packed.frame.len() < body.len()).then_some(packed)
+        (packed.len() < body.len()).then_some(packed)
     }
 
     fn offer_sample(&mut self, body: &str) {
@@ -137,15 +178,40 @@ impl BodyPacker {
     }
 }
 
-/// A body without the texts that somebody wrote: of its string values only digests and words in small letters stay, which is what the form of a
-/// record consists of.
-fn blank_texts(body: &str) -> Vec<u8> {
+/// The words of a verdict that a dictionary keeps.
+const WORDS: [&[u8]; 10] = [
+    b"pass",
+    b"not-applicable",
+    b"warn",
+    b"violation",
+    b"hold",
+    b"error",
+    b"approved",
+    b"held",
+    b"denied",
+    b"true",
+];
+/// The fields whose digests a dictionary keeps: policies and settings, which many records name.
+const DIGEST_FIELDS: [&[u8]; 2] = [b"digest", b"settings"];
+
+/// The form of a record: the names of its fields, of its texts the [`WORDS`] and the digests of policies, and the numbers of its verdicts. All else, above
+/// all what somebody proposed, is blank.
+fn blank_values(body: &str) -> Vec<u8> {
     let bytes = body.as_bytes();
     let mut blanked = Vec::with_capacity(bytes.len());
+    let mut field: &[u8] = b"";
+    let mut in_verdicts = false;
     let mut at = 0;
     while at < bytes.len() {
-        if bytes[at] != b'"' {
-            blanked.push(bytes[at]);
+        let byte = bytes[at];
+        if byte != b'"' {
+            // A number before the verdicts becomes one zero.
+            let is_digit = byte.is_ascii_digit() && !in_verdicts;
+            if !is_digit {
+                blanked.push(byte);
+            } else if blanked.last() != Some(&b'0') {
+                blanked.push(b'0');
+            }
             at += 1;
             continue;
         }
@@ -154,9 +220,15 @@ fn blank_texts(body: &str) -> Vec<u8> {
             end += if bytes[end] == b'\\' { 2 } else { 1 };
         }
         let text = &bytes[at + 1..end.min(bytes.len())];
-        let is_name = bytes.get(end + 1) == Some(&b':');
+        let is_field = bytes.get(end + 1) == Some(&b':') && is_field_name(text);
+        if is_field {
+            field = text;
+            in_verdicts |= field == b"verdicts";
+        }
+        let is_digest = text.len() == 64 && text.iter().all(u8::is_ascii_hexdigit);
+        let is_policy = in_verdicts && is_digest && DIGEST_FIELDS.contains(&field);
         blanked.push(b'"');
-        if is_name || is_form(text) {
+        if is_field || is_policy || (in_verdicts && WORDS.contains(&text)) {
             blanked.extend_from_slice(text);
         }
         blanked.push(b'"');
@@ -165,14 +237,31 @@ fn blank_texts(body: &str) -> Vec<u8> {
     blanked
 }
 
-/// Whether a text is a keyword or a digest.
-fn is_form(text: &[u8]) -> bool {
-    let is_word = text.len() <= 16
+fn is_field_name(text: &[u8]) -> bool {
+    text.len() <= 32
         && text
             .iter()
-            .all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'-' | b'_'));
-    let is_digest = text.len() == 64 && text.iter().all(u8::is_ascii_hexdigit);
-    is_word || is_digest
+            .all(|byte| byte.is_ascii_lowercase() || *byte == b'_')
+}
+
+fn read_number(row: &Row<'_>) -> rusqlite::Result<u32> {
+    let bytes: Vec<u8> = row.get(0)?;
+    let bytes = <[u8; NUMBER_BYTES]>::try_from(bytes);
+    let bytes = bytes.map_err(|_| malformed_column(0, "the number of a dictionary"))?;
+    Ok(u32::from_be_bytes(bytes))
+}
+
+/// Deletes the dictionaries that no row of the log needs, but for the latest.
+///
+/// Their numbers rise with the rows, so those before that of the first packed row are not needed.
+pub(crate) fn delete_unused_dictionaries(connection: &Connection) -> rusqlite::Result<usize> {
+    execute(
+        connection,
+        "DELETE FROM audit_dictionaries WHERE id < coalesce(
+             (SELECT substr(packed, 1, 4) FROM audit_log WHERE packed IS NOT NULL ORDER BY seq LIMIT 1),
+             (SELECT max(id) FROM audit_dictionaries))",
+        [],
+    )
 }
 
 thread_local! {
@@ -180,20 +269,27 @@ thread_local! {
     static UNPACKER: RefCell<Option<(Vec<u8>, Decompressor<'static>)>> = const { RefCell::new(None) };
 }
 
-/// Reads the body of a row of the log: what the column `body` has, and what `packed` unpacks to. A row that the program wrote has one of the two.
+/// Reads the body of a row of the log: what the column `body` has, or what `packed` unpacks to.
 ///
 /// # Errors
-/// [`Error::FromSqlConversionFailure`] when the row does not unpack.
+/// [`Error::FromSqlConversionFailure`] when the row does not unpack, or is not in the one form that the program writes.
 pub(super) fn read_body(row: &Row<'_>) -> rusqlite::Result<String> {
     let body: String = row.get(8)?;
     let (packed, dictionary) = match (row.get_ref(10)?, row.get_ref(11)?) {
         (ValueRef::Null, _) => return Ok(body),
-        (ValueRef::Blob(packed), ValueRef::Blob(dictionary)) => (packed, dictionary),
-        _ => return Err(malformed_column(10, "a body without its dictionary")),
+        (ValueRef::Blob(packed), ValueRef::Blob(dictionary)) if body.is_empty() => {
+            (packed, dictionary)
+        }
+        _ => {
+            return Err(malformed_column(
+                10,
+                "a packed body without its dictionary, or beside another body",
+            ));
+        }
     };
-    let unpacked = unpack(packed, dictionary)
-        .map_err(|error| Error::FromSqlConversionFailure(10, Type::Blob, error))?;
-    Ok(body + &unpacked)
+    let frame = packed.get(NUMBER_BYTES..).unwrap_or_default();
+    unpack(frame, dictionary)
+        .map_err(|error| Error::FromSqlConversionFailure(10, Type::Blob, error))
 }
 
 fn unpack(
@@ -206,6 +302,9 @@ fn unpack(
         .and_then(|size| usize::try_from(size).ok())
         .filter(|size| *size <= MAX_BODY_BYTES)
         .ok_or("it is no packed body")?;
+    if find_frame_compressed_size(frame) != Ok(frame.len()) {
+        return Err("it has more than one frame".into());
+    }
     UNPACKER.with_borrow_mut(|unpacker| {
         let last = unpacker
             .take()
@@ -249,30 +348,37 @@ mod tests {
     fn packed_bodies_unpack_to_themselves_also_after_a_failed_transaction_and_a_new_dictionary() {
         let connection = database();
         let mut packer = BodyPacker::default();
-        packer.begin(&connection).unwrap();
+        packer.begin(&connection, true).unwrap();
         assert!(packer.pack("{}").is_none());
         assert!(packer.pack(&body("a", 0)).is_none(), "no dictionary yet");
         connection.execute_batch("BEGIN").unwrap();
-        packer.begin(&connection).unwrap();
+        packer.begin(&connection, true).unwrap();
         assert!(packer.pack(&body("a", 1)).is_some());
         connection.execute_batch("ROLLBACK").unwrap();
         packer.forget();
-        packer.begin(&connection).unwrap();
+        packer.begin(&connection, true).unwrap();
         assert!(
             packer.pack(&body("a", 1)).is_none(),
             "the dictionary was rolled back"
         );
-        let dictionary = |id: i64| -> Vec<u8> {
+        let dictionary = |number: u32| -> Vec<u8> {
             let sql = "SELECT bytes FROM audit_dictionaries WHERE id = ?1";
-            connection.query_row(sql, [id], |row| row.get(0)).unwrap()
+            let number = number.to_be_bytes();
+            connection
+                .query_row(sql, [number], |row| row.get(0))
+                .unwrap()
         };
         let check = |packer: &mut BodyPacker, body: &str| -> usize {
             let packed = packer.pack(body).unwrap();
-            let bytes = dictionary(packed.dictionary);
-            assert_eq!(unpack(&packed.frame, &bytes).unwrap(), body);
-            packed.frame.len()
+            let (number, frame) = packed.split_at(NUMBER_BYTES);
+            let bytes = dictionary(u32::from_be_bytes(number.try_into().unwrap()));
+            assert_eq!(unpack(frame, &bytes).unwrap(), body);
+            for hidden in [frame, b"\x50\x2a\x4d\x18\x04\0\0\0hide"] {
+                assert!(unpack(&[frame, hidden].concat(), &bytes).is_err());
+            }
+            packed.len()
         };
-        packer.begin(&connection).unwrap();
+        packer.begin(&connection, true).unwrap();
         for number in 0..2_000 {
             let body = body("somebody wrote \\\"this\\\"", number);
             assert!(check(&mut packer, &body) * WANTED_RATIO < body.len());
@@ -285,7 +391,7 @@ mod tests {
             format!(r#"{{"n":{number},{}}}"#, words.join(","))
         };
         let before = check(&mut packer, &other(1));
-        packer.begin(&connection).unwrap();
+        packer.begin(&connection, true).unwrap();
         assert!(check(&mut packer, &other(2)) * 4 < before);
         assert!(check(&mut packer, &body("x", 3)) * WANTED_RATIO < body("x", 3).len());
         assert!(!String::from_utf8(dictionary(2)).unwrap().contains("wrote"));
@@ -296,13 +402,56 @@ mod tests {
     }
 
     #[test]
-    fn a_dictionary_has_no_text_that_somebody_wrote() {
-        let body = r#"{"action":{"symbol":"BTC-USD","reasoning":"he said \"no\": 5","side":"buy","list":["Some text","x y"]},"digest":"133c455b22ccd607f400c3d2c44c765f61e8121e476ae85a7d98adce67bc3dab","answers":[[3,"not-applicable"]]}"#;
-        let expected = r#"{"action":{"symbol":"","reasoning":"","side":"buy","list":["",""]},"digest":"133c455b22ccd607f400c3d2c44c765f61e8121e476ae85a7d98adce67bc3dab","answers":[[3,"not-applicable"]]}"#;
-        assert_eq!(blank_texts(body), expected.as_bytes());
+    fn a_dictionary_has_nothing_of_what_was_proposed() {
+        let body = r#"{"action":{"symbol":"btc-usd","reasoning":"he said \"no\": 5","side":"buy","size":12.75,"list":["merger","133c455b22ccd607f400c3d2c44c765f61e8121e476ae85a7d98adce67bc3dab"]},"facts":{"exposure":{"BTC-USD":0.11}},"verdicts":[{"digest":"133c455b22ccd607f400c3d2c44c765f61e8121e476ae85a7d98adce67bc3dab","answers":[[3,"not-applicable"],[4,"violation",0.08,"btc-usd"]]}]}"#;
+        let expected = r#"{"action":{"symbol":"","reasoning":"","side":"","size":0.0,"list":["",""]},"facts":{"exposure":{"":0.0}},"verdicts":[{"digest":"133c455b22ccd607f400c3d2c44c765f61e8121e476ae85a7d98adce67bc3dab","answers":[[3,"not-applicable"],[4,"violation",0.08,""]]}]}"#;
+        assert_eq!(String::from_utf8(blank_values(body)).unwrap(), expected);
         // A body that breaks off is no reason to panic.
         for end in 0..body.len() {
-            let _ = blank_texts(&body[..end]);
+            let _ = blank_values(&body[..end]);
         }
+    }
+
+    #[test]
+    fn a_dictionary_that_was_changed_in_the_database_is_written_again_and_unused_ones_are_deleted()
+    {
+        let connection = database();
+        let mut packer = BodyPacker::default();
+        packer.begin(&connection, true).unwrap();
+        assert!(packer.pack(&body("a", 0)).is_none());
+        // Without room for more than what must be written, there is no new dictionary.
+        packer.begin(&connection, false).unwrap();
+        let count = || -> u32 {
+            let sql = "SELECT count(*) FROM audit_dictionaries";
+            connection.query_row(sql, [], |row| row.get(0)).unwrap()
+        };
+        assert_eq!(count(), 0);
+        assert!(packer.pack(&body("a", 0)).is_none());
+        packer.begin(&connection, true).unwrap();
+        assert_eq!(count(), 1);
+        let read = || -> Vec<u8> {
+            let sql = "SELECT bytes FROM audit_dictionaries ORDER BY id DESC LIMIT 1";
+            connection.query_row(sql, [], |row| row.get(0)).unwrap()
+        };
+        let before = read();
+        for change in [
+            "UPDATE audit_dictionaries SET bytes = x'00'",
+            "DELETE FROM audit_dictionaries",
+        ] {
+            connection.execute_batch(change).unwrap();
+            packer.checked = None;
+            packer.begin(&connection, false).unwrap();
+            assert_eq!(read(), before);
+        }
+        connection
+            .execute_batch(
+                "INSERT INTO audit_dictionaries VALUES (x'00000002', x'00'), (x'00000003', x'00');
+                 INSERT INTO audit_log (seq, at, kind, id, body, hash, packed) VALUES (7, 1, 'decision', 'a', '', x'00', x'0000000200')",
+            )
+            .unwrap();
+        assert_eq!(delete_unused_dictionaries(&connection).unwrap(), 1);
+        connection.execute_batch("DELETE FROM audit_log").unwrap();
+        assert_eq!(delete_unused_dictionaries(&connection).unwrap(), 1);
+        assert_eq!(count(), 1);
     }
 }
