@@ -15,11 +15,11 @@ use super::validate;
 const OTHER: u32 = 65_534;
 
 /// The paths at and below a directory that do not belong to the other user.
-fn list_of_others(path: &Path) -> Vec<PathBuf> {
+fn list_of_others(path: &Path) -> Vec<String> {
     let found = std::fs::symlink_metadata(path).expect("a file");
     let mut others = Vec::new();
     if found.uid() != OTHER {
-        others.push(path.to_owned());
+        others.push(path.display().to_string());
     }
     if found.is_dir() {
         for entry in std::fs::read_dir(path).expect("a directory").flatten() {
@@ -56,7 +56,7 @@ fn what_root_runs_on_another_users_data_leaves_nothing_there_to_root() {
         chown(path, Some(OTHER), Some(OTHER)).expect("a directory of another user");
     }
     let admin = make_token(&data, "ada", "admin", &[]);
-    assert_eq!(list_of_others(&data), [PathBuf::new(); 0], "a token");
+    assert_eq!(list_of_others(&data), [""; 0], "a token");
 
     // A host that root starts, with an agent whose failures leave capsules.
     copy_agent(&hostile_guests_dir(), "chaos", &dir.agents());
@@ -69,7 +69,7 @@ fn what_root_runs_on_another_users_data_leaves_nothing_there_to_root() {
     let more = ["--token", &admin, "--data-dir", text];
     let (report, _) = validate::validate(&url, &dir, &more);
     assert_eq!(validate::cases(&report, "failed"), [""; 0], "{report:#}");
-    assert_eq!(list_of_others(&data), [PathBuf::new(); 0], "while it runs");
+    assert_eq!(list_of_others(&data), [""; 0], "while it runs");
     assert_eq!(host.terminate(), Some(0));
 
     let config = dir.config();
@@ -104,7 +104,7 @@ fn what_root_runs_on_another_users_data_leaves_nothing_there_to_root() {
         let done = run_ark(command);
         assert!(done.status.success(), "{done:?}");
     }
-    assert_eq!(list_of_others(&data), [PathBuf::new(); 0], "at the end");
+    assert_eq!(list_of_others(&data), [""; 0], "at the end");
 
     // What is root's all the same is found.
     chown(data.join("cache"), Some(0), Some(0)).expect("a directory of root's");
