@@ -177,7 +177,10 @@ pub fn build_image(args: &Args) -> Result<()> {
     values.extend(args.toolchain.clone().map(|image| ("TOOLCHAIN", image)));
     values.extend(args.base.clone().map(|image| ("BASE", image)));
     values.extend(args.profile.clone().map(|profile| ("PROFILE", profile)));
+    // Two builds would have the same file in their contexts, so they take turns.
+    let mut turn = None;
     if let Some(program) = &args.program {
+        turn = Some(take_turn(&root)?);
         check_machine(program, platform)?;
         let prefix = if platform == machine {
             ""
@@ -192,6 +195,7 @@ pub fn build_image(args: &Args) -> Result<()> {
         build.arg(format!("--build-arg={name}={value}"));
     }
     run_command(build.arg(&root))?;
+    drop(turn);
     println!("{}", fs::read_to_string(ids.path())?.trim());
     if args.push {
         for tag in &tags {
@@ -225,6 +229,16 @@ fn without_tag(name: &str) -> &str {
         Some((name, tag)) if !tag.contains('/') => name,
         _ => name,
     }
+}
+
+/// Waits until no other build uses [`PREBUILT`]. The turn ends when what is returned is dropped.
+fn take_turn(root: &Path) -> Result<fs::File> {
+    let directory = root.join("target");
+    fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
+    let path = directory.join("image.lock");
+    let file = fs::File::create(&path).with_context(|| path.display().to_string())?;
+    file.lock().with_context(|| path.display().to_string())?;
+    Ok(file)
 }
 
 /// Puts the program where the build finds it; without what a debugger reads, where there is a tool that takes it out.

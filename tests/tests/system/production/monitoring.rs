@@ -188,12 +188,15 @@ fn receive_webhooks() -> (String, Receiver<(String, Value)>) {
             let Ok(mut stream) = stream else { return };
             let _ = stream.set_read_timeout(Some(Duration::from_secs(10)));
             let mut text = Vec::new();
-            let mut buffer = [0; 65536];
+            let mut buffer = [0; 8192];
             // Head and body, of the length that the head says.
             let request = loop {
                 let Ok(count) = stream.read(&mut buffer) else {
                     break None;
                 };
+                if count == 0 {
+                    break None;
+                }
                 text.extend_from_slice(&buffer[..count]);
                 let known = String::from_utf8_lossy(&text).into_owned();
                 let Some((head, body)) = known.split_once("\r\n\r\n") else {
@@ -203,7 +206,7 @@ fn receive_webhooks() -> (String, Receiver<(String, Value)>) {
                     let line = line.to_ascii_lowercase();
                     line.strip_prefix("content-length: ")?.parse().ok()
                 });
-                if count == 0 || length.is_some_and(|length: usize| body.len() >= length) {
+                if length.is_some_and(|length: usize| body.len() >= length) {
                     let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
                     break Some((path, serde_json::from_str(body).unwrap_or_default()));
                 }
@@ -222,7 +225,9 @@ fn receive_webhooks() -> (String, Receiver<(String, Value)>) {
 /// What the panels and variables of a dashboard ask Prometheus.
 fn questions(dashboard: &Value) -> Vec<String> {
     let panels = dashboard["panels"].as_array().expect("panels");
-    let targets = panels.iter().flat_map(|panel| panel["targets"].as_array());
+    let targets = panels
+        .iter()
+        .filter_map(|panel| panel["targets"].as_array());
     let expressions = targets
         .flatten()
         .map(|target| target["expr"].as_str().expect("an expression").to_owned());
