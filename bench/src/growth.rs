@@ -90,7 +90,9 @@ impl Growth<'_> {
     fn measure_one(&self, grown: Grown, place: &Place, report: &mut Report) -> Result<()> {
         let warm_up = (self.time / 5).min(Duration::from_secs(1));
         let host = Server::start_ark_with(self.ark, &place.data, None, place.config.as_deref())?;
-        wait_for_check(host.address)?;
+        if matches!(grown, Grown::Log(_) | Grown::Reservations(_)) {
+            wait_for_check(host.address)?;
+        }
         for &(load, one, many) in self.loads {
             let mix = match grown {
                 Grown::Agents(agents) => Mix { agents, ..many },
