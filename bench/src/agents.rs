@@ -22,6 +22,7 @@ const SENDERS: u64 = 8;
 const SIGNAL: Mix = Mix {
     path: "/v1/signals",
     body: r#"{"topic":"bench.go","payload":{"number":"@"}}"#,
+    agents: 1,
     status: "HTTP/1.1 202",
     expect: "signal_id",
 };

@@ -20,8 +20,11 @@ const LONGEST: u64 = 60_000_000_000;
 pub struct Mix {
     /// The path of the POST.
     pub path: &'static str,
-    /// The body. Every `@` is replaced by a number that no other request of this process has, in 12 digits.
+    /// The body. Every `@` is replaced by a number that no other request of this process has, in 12 digits, and every `#` by that number modulo
+    /// `agents`, in 4 digits.
     pub body: &'static str,
+    /// How many agents the requests are made for in turn, where the body has a `#`. At least 1.
+    pub agents: u64,
     /// What the status line must begin with.
     pub status: &'static str,
     /// What the answer's body must hold.
@@ -114,7 +117,10 @@ async fn drive_connection(
 }
 
 fn build_request(address: SocketAddr, mix: Mix, number: u64) -> Vec<u8> {
-    let body = mix.body.replace('@', &format!("{number:012}"));
+    let mut body = mix.body.replace('@', &format!("{number:012}"));
+    if body.contains('#') {
+        body = body.replace('#', &format!("{:04}", number % mix.agents));
+    }
     format!(
         "POST {} HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         mix.path,

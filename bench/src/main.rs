@@ -5,6 +5,7 @@
 
 mod agents;
 mod echo;
+mod growth;
 mod isolation;
 mod load;
 mod overhead;
@@ -20,9 +21,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
+use growth::{Grown, Growth};
 use load::Mix;
 use process::Server;
-use report::{Report, Sample};
+use report::{Load, Report, Sample};
 
 /// How many starts of a host are timed.
 const STARTS: usize = 5;
@@ -30,8 +32,18 @@ const STARTS: usize = 5;
 const APPROVED: Mix = Mix {
     path: "/v1/actions",
     body: r#"{"agent":"api","action_type":"buy","parameters":{"symbol":"S@","position_size_pct":0.001,"entry_price":100.0,"stop_loss":95.0,"take_profit":110.0},"reasoning":"the benchmark asks for it"}"#,
+    agents: 1,
     status: "HTTP/1.1 200",
     expect: r#""outcome":"approved""#,
+};
+/// As [`APPROVED`] and [`DENIED`], in the names of many agents.
+const APPROVED_OF_MANY: Mix = Mix {
+    body: r#"{"agent":"many-#","action_type":"buy","parameters":{"symbol":"S@","position_size_pct":0.001,"entry_price":100.0,"stop_loss":95.0,"take_profit":110.0},"reasoning":"the benchmark asks for it"}"#,
+    ..APPROVED
+};
+const DENIED_OF_MANY: Mix = Mix {
+    body: r#"{"agent":"many-#","action_type":"buy","parameters":{"symbol":"S@","position_size_pct":0.5,"leverage":4.0,"entry_price":100.0,"take_profit":110.0},"reasoning":"the benchmark asks for it"}"#,
+    ..DENIED
 };
 const DENIED: Mix = Mix {
     body: r#"{"agent":"api","action_type":"buy","parameters":{"symbol":"S@","position_size_pct":0.5,"leverage":4.0,"entry_price":100.0,"take_profit":110.0},"reasoning":"the benchmark asks for it"}"#,
@@ -57,6 +69,9 @@ struct Cli {
     /// The hostile agents.
     #[arg(long, value_name = "DIR", default_value = "target/guests-hostile")]
     hostile: PathBuf,
+    /// The operator policies.
+    #[arg(long, value_name = "DIR", default_value = "target/policies")]
+    policies: PathBuf,
     /// The benchmark's own agent.
     #[arg(long, value_name = "FILE", default_value = "target/bench/agent.wasm")]
     agent: PathBuf,
@@ -75,6 +90,9 @@ struct Cli {
     /// Numbers of connections, separated by commas.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 64])]
     connections: Vec<u64>,
+    /// The most decisions in the log when it is measured how the cost grows.
+    #[arg(long, default_value_t = 1_000_000)]
+    largest_log: u64,
     /// Measures only this part.
     #[arg(long)]
     only: Option<Part>,
@@ -106,6 +124,8 @@ enum Part {
     Isolation,
     /// Decisions with telemetry and without.
     Telemetry,
+    /// How the cost of a decision grows with the log, agents, policies and reservations.
+    Growth,
     /// The store's writes, reads and history, beside bare `SQLite`.
     Store,
 }
@@ -132,10 +152,16 @@ fn main() -> Result<()> {
             .hostile
             .canonicalize()
             .with_context(|| cli.hostile.display().to_string())?,
+        policies: cli
+            .policies
+            .canonicalize()
+            .with_context(|| cli.policies.display().to_string())?,
         agent: cli.agent,
         dir: dir.path().canonicalize()?,
         time: Duration::from_secs_f64(if cli.quick { 1.0 } else { cli.seconds }),
         connections: cli.connections,
+        largest_log: if cli.quick { 10_000 } else { cli.largest_log },
+        quick: cli.quick,
         largest_history: if cli.quick { 10_000 } else { 1_000_000 },
         rounds: if cli.quick { 1 } else { cli.rounds.max(1) },
     };
@@ -167,6 +193,9 @@ fn main() -> Result<()> {
     if wanted(Part::Store) {
         bench.measure_store(&mut report)?;
     }
+    if wanted(Part::Growth) {
+        bench.measure_growth(&mut report)?;
+    }
     if cli.only != Some(Part::Isolation) {
         print!("{report}");
     }
@@ -186,10 +215,13 @@ struct Bench {
     ark: PathBuf,
     guests: PathBuf,
     hostile: PathBuf,
+    policies: PathBuf,
     agent: PathBuf,
     dir: PathBuf,
     time: Duration,
     connections: Vec<u64>,
+    largest_log: u64,
+    quick: bool,
     largest_history: u64,
     rounds: usize,
 }
@@ -312,6 +344,35 @@ impl Bench {
             self.largest_history,
             report,
         )
+    }
+
+    fn measure_growth(&self, report: &mut Report) -> Result<()> {
+        let reservations = if self.quick { 1_000 } else { 100_000 };
+        let small_log = (self.largest_log / 100).max(1);
+        let growth = Growth {
+            ark: &self.ark,
+            policies: &self.policies,
+            dir: &self.dir,
+            // Of a quick run, the sixteen loads of this part would be the longest.
+            time: if self.quick { self.time / 4 } else { self.time },
+            rounds: self.rounds,
+            connections: 64,
+            grown: &[
+                Grown::Log(small_log),
+                Grown::Log(self.largest_log),
+                Grown::Agents(1),
+                Grown::Agents(1_000),
+                Grown::Policies(1),
+                Grown::Policies(16),
+                Grown::Reservations(1),
+                Grown::Reservations(reservations),
+            ],
+            loads: &[
+                (Load::Denied, DENIED, DENIED_OF_MANY),
+                (Load::Approved, APPROVED, APPROVED_OF_MANY),
+            ],
+        };
+        growth.measure(report)
     }
 
     fn make_data_dir(&self, name: &str) -> Result<PathBuf> {

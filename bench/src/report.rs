@@ -5,6 +5,7 @@ use std::fmt;
 
 use hdrhistogram::Histogram;
 
+use crate::growth::Grown;
 use crate::load::Measured;
 use crate::sandbox::Sandbox;
 
@@ -41,6 +42,8 @@ pub enum Sample {
     Read(Kind, Figure),
     /// A query of a key with a number of revisions.
     History(u64, Question, Figure),
+    /// A figure over HTTP where a quantity has grown.
+    Growth(Grown, Load, Figure),
 }
 
 /// The store under test: ARK's, or `SQLite` with the same table and settings and nothing else.
@@ -270,6 +273,21 @@ fn describe_row(sample: Sample) -> Option<(String, &'static str, &'static str)> 
             " µs",
             "",
         ),
+        Sample::Growth(grown, load, figure) => {
+            let (shows, unit) = match figure {
+                Figure::Rate => ("rate", "/s"),
+                Figure::Ratio => return None,
+                Figure::P50 => ("p50", " µs"),
+                Figure::P99 => ("p99", " µs"),
+            };
+            let grown = match grown {
+                Grown::Log(n) => format!("{n} decisions in the log"),
+                Grown::Agents(n) => format!("agents in turn: {n}"),
+                Grown::Policies(n) => format!("operator policies: {n}"),
+                Grown::Reservations(n) => format!("open reservations at first: {n}"),
+            };
+            (format!("{grown}; {}: {shows}", http(load)), unit, "")
+        }
         Sample::History(rows, question, figure) => {
             let question = match question {
                 Question::Latest => "latest",
