@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use wasmtime::component::Component;
-use wasmtime::{
-    Cache, CacheConfig, Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig,
-};
+use wasmtime::{Cache, CacheConfig, Config, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use super::epoch::spawn_clock;
 use super::limits::Limits;
@@ -167,8 +165,6 @@ fn pooling_config(config: &EngineConfig) -> PoolingAllocationConfig {
         .max_component_instance_size(4 * 1024 * 1024)
         .linear_memory_keep_resident(256 * 1024)
         .table_keep_resident(64 * 1024)
-        // Where the kernel says which pages an instance has written (Linux 6.7), only those are reset, and they stay in place for the next.
-        .pagemap_scan(Enabled::Auto)
         .max_unused_warm_slots(64);
     pool
 }
