@@ -25,7 +25,7 @@ const RESTORED: [&str; 5] = [
 
 /// Who a file belongs to.
 #[derive(Clone, Copy)]
-struct Owner {
+struct FileOwner {
     user: u32,
     group: u32,
 }
@@ -51,9 +51,9 @@ pub(super) fn give_snapshot(snapshot: &Path, data_dir: &Path) -> Result<(), Exch
     find_other_owner(data_dir)?.map_or(Ok(()), |owner| give(snapshot, owner))
 }
 
-fn find_other_owner(data_dir: &Path) -> Result<Option<Owner>, ExchangeError> {
+fn find_other_owner(data_dir: &Path) -> Result<Option<FileOwner>, ExchangeError> {
     let found = std::fs::metadata(data_dir).map_err(ExchangeError::for_file(data_dir))?;
-    let owner = Owner {
+    let owner = FileOwner {
         user: found.uid(),
         group: found.gid(),
     };
@@ -61,7 +61,7 @@ fn find_other_owner(data_dir: &Path) -> Result<Option<Owner>, ExchangeError> {
 }
 
 /// Gives a file, or a directory with what it holds, which comes first: until then nobody else can change what is in it.
-fn give(path: &Path, owner: Owner) -> Result<(), ExchangeError> {
+fn give(path: &Path, owner: FileOwner) -> Result<(), ExchangeError> {
     let failed = ExchangeError::for_file(path);
     let file = match open_unfollowed(path) {
         Ok(file) => file,

@@ -20,6 +20,6 @@ mod traffic;
 
 pub use database::{AcceptedLoss, Way};
 pub use error::RollbackError;
-pub use journal::{PastRollback, PastStep, SetAside, Step, read_history};
+pub use journal::{PastRollback, PastStep, RollbackStep, SetAside, read_history};
 pub use plan::{RollbackPlan, TrafficPlan, ValidationPlan};
 pub use run::{Rollback, RollbackClients, RollbackReport, rehearse};

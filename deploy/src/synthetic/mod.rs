@@ -26,17 +26,17 @@ use serde_json::{Value, json};
 
 use crate::journal::JournalError;
 use crate::members::{items_of, text_of};
-use crate::proposal::Proposal;
+use crate::proposal::SyntheticProposal;
 
 pub use report::{Latencies, Proof, SyntheticFailure, SyntheticReport};
 
-use orders::Orders;
+use orders::MarketOrders;
 use plan::Plan;
 use positions::PositionWatch;
 use report::Observations;
 use traces::{SentTick, TraceReader};
 
-/// The longest time between two looks at whether the run shall stop.
+/// The longest time until a request to stop the run is noticed.
 const STOP_TICK: Duration = Duration::from_millis(50);
 
 /// How a host is driven.
@@ -58,7 +58,7 @@ pub struct SyntheticOptions {
 
 /// How far a run has come.
 #[derive(Debug, Clone, Copy)]
-pub struct Progress {
+pub struct RunProgress {
     /// Ticks that were sent.
     pub sent: u64,
     /// Ticks in all.
@@ -171,9 +171,9 @@ pub fn run_synthetic(
     client: &HostClient,
     options: &SyntheticOptions,
     stop: &AtomicBool,
-    progress: &mut dyn FnMut(Progress),
+    progress: &mut dyn FnMut(RunProgress),
 ) -> Result<SyntheticReport, SyntheticError> {
-    let mut orders = Orders::open(client, &options.journal, &options.agent)?;
+    let mut orders = MarketOrders::open(client, &options.journal, &options.agent)?;
     rehearse(client, options)?;
     let quarantined_before = read_quarantines(client)?;
     let positions = PositionWatch::start(client, options.duration)?;
@@ -200,7 +200,7 @@ pub fn run_synthetic(
         if let Some(sent) = sent {
             traces.follow(sent);
         }
-        progress(Progress {
+        progress(RunProgress {
             sent: tick + 1,
             ticks: plan.ticks(),
             failures: observed.failures.len(),
@@ -220,10 +220,10 @@ pub fn run_synthetic(
         let is_new = |name: &String| !quarantined_before.contains(name);
         after.into_iter().filter(is_new).collect()
     }));
-    Ok(SyntheticReport::conclude(observed, options))
+    Ok(SyntheticReport::from_observations(observed, options))
 }
 
-/// Waits for a moment; `false`: the run shall stop.
+/// Waits for a moment; `false`: the run is to stop.
 fn wait_until(due: Instant, stop: &AtomicBool) -> bool {
     loop {
         if stop.load(Ordering::Relaxed) {
@@ -241,9 +241,9 @@ fn wait_until(due: Instant, stop: &AtomicBool) -> bool {
 fn send_tick(
     client: &HostClient,
     options: &SyntheticOptions,
-    proposal: &Proposal,
+    proposal: &SyntheticProposal,
     tick: u64,
-    orders: &mut Orders,
+    orders: &mut MarketOrders,
     observed: &mut Observations,
 ) -> Option<SentTick> {
     let signal = json!({"topic": options.topic, "payload": {"tick": tick, "kind": proposal.kind}});

@@ -12,5 +12,5 @@
 mod journal;
 mod run;
 
-pub use journal::{Phase, UpgradePlan};
+pub use journal::{UpgradePlan, UpgradeStep};
 pub use run::{Upgrade, UpgradeClients, UpgradeError, UpgradeReport, rehearse};

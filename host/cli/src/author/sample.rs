@@ -26,14 +26,14 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// A signal to give to an agent.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Sample {
+pub(super) struct SampleSignal {
     /// The topic.
     pub(super) topic: String,
     /// The payload.
     pub(super) payload: Value,
 }
 
-impl Sample {
+impl SampleSignal {
     /// Reads a sample from a JSON file.
     ///
     /// # Errors
@@ -81,13 +81,13 @@ impl SampleRun {
 }
 
 /// Gives the agent of a manifest the signal and returns the results. `compiled`: a directory with modules that this process has compiled. They are
-/// native code, so none that lies beside a manifest is taken: whoever hands over a manifest would run it outside of the sandbox.
+/// native code, so none that lies beside a manifest is taken: anyone who hands over a manifest would run it outside of the sandbox.
 ///
 /// # Errors
 /// The agent does not receive the topic, or is refused; or the host cannot start.
 pub(super) fn run_sample(
     manifest: &Path,
-    sample: Sample,
+    sample: SampleSignal,
     compiled: Option<&Path>,
 ) -> anyhow::Result<SampleRun> {
     start_logging(
@@ -135,7 +135,7 @@ pub(super) fn run_sample(
     run
 }
 
-fn deliver_sample(app: &App, sample: Sample) -> anyhow::Result<()> {
+fn deliver_sample(app: &App, sample: SampleSignal) -> anyhow::Result<()> {
     let incoming = IncomingSignal {
         by: None,
         topic: sample.topic,
@@ -199,7 +199,7 @@ fn collect_results(app: &App, agent: &Name) -> anyhow::Result<SampleRun> {
 pub(super) fn print_run(run: &SampleRun, json: bool) -> anyhow::Result<()> {
     for decision in &run.decisions {
         if json {
-            print_json_line(&DecisionView::whole(decision))?;
+            print_json_line(&DecisionView::with_facts(decision))?;
         } else {
             print_decision(decision)?;
         }

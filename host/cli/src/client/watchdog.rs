@@ -6,22 +6,18 @@ use ark_model::ids::Name;
 use clap::Subcommand;
 use serde_json::Value;
 
-use crate::output::{print_json, print_line};
+use crate::output::print_line;
 use crate::time::format_millis;
 
-use super::connection::Connection;
 use super::fields::{array_field, is_true, text_field};
-use super::request::{ApiRequest, ReasonArgs};
+use super::request::{ApiRequest, ReasonArgs, ShowArgs};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum WatchdogCommand {
     /// Shows halt, quarantines, the agents' health, the probed limits and the latest alerts.
     Status {
         #[command(flatten)]
-        connection: Connection,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
+        show: ShowArgs,
     },
     /// Quarantines an agent: it receives no signals and its proposals are denied, until it is restored.
     Quarantine {
@@ -51,13 +47,8 @@ pub(crate) enum WatchdogCommand {
 
 pub(crate) fn run(command: WatchdogCommand) -> anyhow::Result<ExitCode> {
     match command {
-        WatchdogCommand::Status { connection, json } => {
-            let status = ApiRequest::get(&["v1", "watchdog"]).send(&connection)?;
-            if json {
-                print_json(&status)?;
-            } else {
-                print_status(&status);
-            }
+        WatchdogCommand::Status { show } => {
+            show.show_answer(ApiRequest::get(&["v1", "watchdog"]), print_status)?;
         }
         WatchdogCommand::Quarantine { agent, reason } => {
             send_order(&["v1", "agents", agent.as_str(), "quarantine"], &reason)?;

@@ -30,7 +30,7 @@ macro_rules! print_notice {
     ($($part:tt)*) => { $crate::output::write_notice(::std::format_args!($($part)*)) };
 }
 
-/// Says on standard error that a list for people is empty, so that standard output stays empty for whoever counts lines, and nobody takes an
+/// Says on standard error that a list for people is empty, so that standard output stays empty for anyone who counts lines, and nobody takes an
 /// empty answer for a command that did nothing. In JSON an empty list speaks for itself.
 macro_rules! print_empty {
     ($($part:tt)*) => { $crate::output::write_notice(::std::format_args!($($part)*)) };

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::ensure;
-use ark_deploy::synthetic::{Progress, SyntheticOptions, SyntheticReport, rehearse, run_synthetic};
+use ark_deploy::synthetic::{
+    RunProgress, SyntheticOptions, SyntheticReport, rehearse, run_synthetic,
+};
 use ark_model::printable::format_count;
 use clap::Args;
 
@@ -111,7 +113,7 @@ pub(crate) fn run(args: SyntheticArgs) -> anyhow::Result<ExitCode> {
     Ok(exit_code(report.passed))
 }
 
-fn describe_progress(progress: Progress) -> String {
+fn describe_progress(progress: RunProgress) -> String {
     format!(
         "{} of {} ticks sent, {}, the last proposal took {:.1} ms",
         progress.sent,

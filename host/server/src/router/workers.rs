@@ -9,17 +9,17 @@ use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
 
 use super::invocation::Invoker;
-use super::message::Work;
+use super::message::WorkerTask;
 
 /// The handle to the threads. They end when it is dropped and their work is done.
 pub(super) struct Workers {
-    jobs: Option<Sender<Work>>,
+    jobs: Option<Sender<WorkerTask>>,
     pool: Arc<Pool>,
 }
 
 struct Pool {
     invoker: Arc<Invoker>,
-    work: Receiver<Work>,
+    work: Receiver<WorkerTask>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -45,7 +45,7 @@ impl Workers {
     }
 
     /// Hands work to a thread. The dispatcher counts the free threads; without a free one the work waits.
-    pub(super) fn submit_work(&self, work: Work) {
+    pub(super) fn submit_work(&self, work: WorkerTask) {
         if let Some(jobs) = &self.jobs {
             let _ = jobs.send(work);
         }

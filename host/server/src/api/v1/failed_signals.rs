@@ -20,7 +20,7 @@ use crate::api::http::pagination::{Limit, next_cursor, page_rows};
 use crate::api::http::problem::Problem;
 use crate::api::http::respond::{json_response, with_replayed};
 use crate::api::state::{DescribedRoutes, Shared};
-use crate::api::v1::uploads::change_requester;
+use crate::api::v1::uploads::change_request_of;
 use crate::changes::ChangeKey;
 use crate::router::{RedeliveryError, RedeliveryReceipt, RedeliveryRequest};
 
@@ -198,14 +198,14 @@ async fn redeliver_signals(
     ApiHeaders(idempotency): ApiHeaders<IdempotencyHeader>,
     ApiJson { form, body }: ApiJson<RedeliverRequest>,
 ) -> Result<Response, Problem> {
-    let mut requester = change_requester(&caller, form.by, form.reason)?;
+    let mut change = change_request_of(&caller, form.by, form.reason)?;
     let key = idempotency.for_request(&CanonicalRequest {
         operation: "redeliver_signals",
         parameters: json!({}),
         body: &body,
         legacy: String::new(),
     });
-    requester.idempotency_key = key.map(|key| ChangeKey {
+    change.idempotency_key = key.map(|key| ChangeKey {
         key: key.key,
         request: key.request_digest,
         legacy_request: None,
@@ -216,7 +216,7 @@ async fn redeliver_signals(
         failed_until: form.failed_until_ms.map(|moment| Millis(moment.into())),
     };
     let (receipt, is_replayed) = api
-        .run_blocking(move |api| api.router.redeliver(&request, &requester))
+        .run_blocking(move |api| api.router.redeliver(&request, &change))
         .await??;
     let response = json_response(StatusCode::ACCEPTED, None, &Redelivered::from(receipt));
     Ok(with_replayed(response, is_replayed))

@@ -16,5 +16,5 @@ pub(crate) use decision_index::{
     delete_decision_rows_until, fill_decision_index, write_decision_row,
 };
 pub use events::{EventCursor, EventRows};
-pub use session_log::{SessionFilter, SessionRow};
+pub use session_log::{SessionLogFilter, SessionLogRow};
 pub(crate) use session_log::{write_audit_line, write_invocation_line};
